@@ -1,0 +1,48 @@
+"""The root of every error this project raises on purpose, and a drawing of the whole tree.
+
+::
+
+    BridgeError
+    ├── SettingsError            settings that cannot work; lists every mistake at once
+    ├── KafkaUnavailable         Kafka does not answer, or refuses the credentials
+    ├── TopicError               a topic that cannot be created or used as asked
+    ├── ServerStartError         a local Kafka or PostgreSQL that did not start
+    ├── schemas.NotAnEvent       a Kafka record that is no event of ours
+    ├── ingress.JournalError     the journal cannot be opened or written
+    │   ├── JournalLocked        another ingress holds the folder
+    │   ├── JournalUnsafe        the folder is on a file system that cannot keep a promise
+    │   └── JournalUnavailable   not kept: disk full, I/O error, queue full, or too slow
+    └── dingtalk.DingTalkError   see ``dingtalk/errors.py`` for its branches
+
+The message of a ``BridgeError`` is written for the operator: it says what is wrong and what to do
+next, and never holds a secret, a payload or a personal value. The command line prints it as it is.
+"""
+
+
+class BridgeError(Exception):
+    """Root of the tree. ``exit_code`` is what ``dingbridge`` exits with when it ends a command."""
+
+    exit_code = 1
+
+
+class SettingsError(BridgeError):
+    """Settings that cannot work. ``problems`` holds one line for each mistake, all of them."""
+
+    exit_code = 2
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        lines = "\n".join(f"  - {p}" for p in problems)
+        super().__init__(f"settings: {len(problems)} mistake(s), nothing was started\n{lines}")
+
+
+class KafkaUnavailable(BridgeError):
+    """Kafka does not answer or refuses us; the message says which of the two, and the next step."""
+
+
+class TopicError(BridgeError):
+    """A topic cannot be created or used as asked."""
+
+
+class ServerStartError(BridgeError):
+    """A local Kafka or PostgreSQL did not start; the message says what is missing and its remedy."""
