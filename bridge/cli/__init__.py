@@ -1,0 +1,56 @@
+"""The ``dingbridge`` command: one module for each group of commands, imported only when it is used.
+
+This is the only part of ``bridge`` that stands above the other packages.
+"""
+
+import importlib
+import os
+import sys
+
+import typer
+
+from bridge.errors import BridgeError
+
+COMMANDS = {
+    "ingress": "Receive DingTalk's callbacks, keep them, publish them to Kafka.",
+    "consume": "Run one consumer, or show what it has written.",
+    "callback": "Register this bridge's callback URL at DingTalk, or show what is registered.",
+    "topics": "List, create and read the topics.",
+    "journal": "Look into the journal, and act on what is parked.",
+    "simulator": "A stand-in for the DingTalk Open Platform, for trials and tests.",
+    "demo": "The whole bridge on this machine, with a simulated company, for half a minute.",
+}
+"""Name and one-line help of each command; ``bridge/cli/<name>.py`` has its ``app`` (a ``typer.Typer``)."""
+
+
+def _build(called: str | None) -> typer.Typer:
+    app = typer.Typer(
+        name="dingbridge",
+        help="DingTalk (钉钉) event callbacks: made durable, answered at once, published to Kafka topics.",
+        no_args_is_help=True,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name, text in COMMANDS.items():
+        if name == called:
+            group: typer.Typer = importlib.import_module(f"bridge.cli.{name}").app
+        else:
+            # enough for the list in --help: the module itself is imported only when it is called
+            group = typer.Typer(invoke_without_command=True)
+            group.callback()(lambda: None)
+        app.add_typer(group, name=name, help=text)
+    return app
+
+
+def main() -> None:
+    """Entry point. An error of ours is one plain text on standard error, without a traceback."""
+    called = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
+    try:
+        _build(called)()
+    except BridgeError as error:
+        print(f"dingbridge: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # the reader of our output went away, as in `dingbridge topics read … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

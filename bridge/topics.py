@@ -1,0 +1,143 @@
+"""Names and policy of our topics, and the one place that creates them.
+
+Topics exist before they are used: a first send or subscribe to one that does not would wait for
+auto-creation, or create it with the broker's own defaults. Publisher and worker call ``ensure_topics``.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+import structlog
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from bridge.errors import KafkaUnavailable, TopicError
+from bridge.kafka import connection, explain
+from bridge.settings import KafkaSettings
+
+log = structlog.get_logger(__name__)
+
+MAX_MESSAGE_BYTES = 6 * 1024 * 1024
+"""``max.message.bytes`` of every topic we create, bytes: a callback of the largest size we accept fits."""
+
+UNCLASSIFIED = "unclassified"
+_DAY_MS = 86_400_000
+
+
+def event_topic(settings: KafkaSettings, event_type: str) -> str:
+    """Topic of one EventType: ``<TOPIC_PREFIX><EventType>``."""
+    return settings.topic_prefix + event_type
+
+
+def unclassified_topic(settings: KafkaSettings) -> str:
+    """Topic of what could not be normalised."""
+    return settings.topic_prefix + UNCLASSIFIED
+
+
+def dlq_topic(settings: KafkaSettings, consumer: str) -> str:
+    """Dead letters of one consumer."""
+    return f"{settings.control_prefix}dlq.{consumer}"
+
+
+def inbox_topic(settings: KafkaSettings, consumer: str) -> str:
+    """Inbox of one consumer: replayed records that no other group sees."""
+    return f"{settings.control_prefix}inbox.{consumer}"
+
+
+def retention_days(settings: KafkaSettings, topic: str) -> int:
+    """How long ``topic`` keeps its records by our policy, in days."""
+    if topic == unclassified_topic(settings) or topic.startswith(f"{settings.control_prefix}dlq."):
+        return settings.dlq_retention_days
+    if topic.startswith(f"{settings.control_prefix}inbox."):
+        return settings.inbox_retention_days
+    return settings.topic_retention_days
+
+
+def topic_configs(settings: KafkaSettings, topic: str) -> dict[str, str]:
+    """Kafka's topic configuration for ``topic`` by our policy."""
+    return {
+        "retention.ms": str(retention_days(settings, topic) * _DAY_MS),
+        "segment.ms": str(_DAY_MS),
+        "max.message.bytes": str(MAX_MESSAGE_BYTES),
+        "cleanup.policy": "delete",
+    }
+
+
+async def ensure_topics(
+    settings: KafkaSettings,
+    names: Iterable[str],
+    *,
+    partitions: Mapping[str, int] | None = None,
+    timeout_s: float = 30,
+) -> dict[str, int]:
+    """Create those of ``names`` that are missing, and wait until the cluster's metadata shows all of them.
+
+    ``partitions`` overrides ``TOPIC_PARTITIONS`` by name. Topics that exist are left as they are: raising
+    partitions in place would move keys, and with them the order of their events.
+
+    Returns the partition count of each topic. Raises ``KafkaUnavailable`` when Kafka does not answer, and
+    ``TopicError`` when it refuses to create one or does not show it within ``timeout_s``.
+    """
+    wanted = sorted(set(names))
+    admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=10_000)
+    try:
+        try:
+            await admin.start()
+            return await asyncio.wait_for(_ensure(admin, settings, wanted, partitions or {}), timeout_s)
+        except TimeoutError:
+            raise TopicError(
+                f"topics {', '.join(wanted)} did not appear within {timeout_s:g} s; see the controller's log"
+            ) from None
+        except (KafkaError, OSError) as error:
+            raise KafkaUnavailable(explain(error, settings)) from error
+    finally:
+        await admin.close()
+
+
+async def _ensure(
+    admin: AIOKafkaAdminClient, settings: KafkaSettings, wanted: list[str], partitions: Mapping[str, int]
+) -> dict[str, int]:
+    counts = await _partition_counts(admin, wanted)
+    missing = [name for name in wanted if name not in counts]
+    if missing:
+        brokers = len((await admin.describe_cluster())["brokers"])
+        replication = settings.topic_replication or min(3, brokers)
+        response = await admin.create_topics(
+            [
+                NewTopic(
+                    name=name,
+                    num_partitions=partitions.get(name, settings.topic_partitions),
+                    replication_factor=replication,
+                    topic_configs=topic_configs(settings, name),
+                )
+                for name in missing
+            ]
+        )
+        for name, code, *rest in response.topic_errors:
+            if code == 0:
+                log.info("topic.created", topic=name, replication=replication)
+            elif code != TopicAlreadyExistsError.errno:
+                raise TopicError(_refusal(name, code, rest[0] if rest else None))
+    while missing := [name for name in wanted if name not in counts]:
+        counts |= await _partition_counts(admin, missing)
+        if len(counts) < len(wanted):
+            await asyncio.sleep(0.05)
+    return counts
+
+
+async def _partition_counts(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+    counts = {}
+    for topic in await admin.describe_topics(names):
+        ready = [p for p in topic["partitions"] if p["error_code"] == 0 and p["leader"] >= 0]
+        if topic["error_code"] == 0 and ready and len(ready) == len(topic["partitions"]):
+            counts[topic["topic"]] = len(ready)
+    return counts
+
+
+def _refusal(name: str, code: int, message: str | None) -> str:
+    kind = for_code(code).__name__
+    detail = f": {message}" if message else ""
+    return (
+        f"Kafka refused to create topic {name} ({kind}{detail}); create it by hand, or grant CREATE on the "
+        "prefix, or lower TOPIC_REPLICATION if brokers are missing"
+    )
