@@ -1,0 +1,23 @@
+"""What can go wrong with the journal. Drawn with the rest of the tree in ``bridge/errors.py``."""
+
+from bridge.errors import BridgeError
+
+
+class JournalError(BridgeError):
+    """The journal cannot be opened, or says something that must not be passed over."""
+
+
+class JournalLocked(JournalError):
+    """Another process holds the journal's folder."""
+
+
+class JournalUnsafe(JournalError):
+    """The journal's folder is on a file system that cannot keep what was fsynced, or not reliably."""
+
+
+class JournalUnavailable(JournalError):
+    """A callback was not kept. ``reason`` is one of ``disk``, ``queue_full``, ``too_slow``, ``stopping``."""
+
+    def __init__(self, reason: str, words: str) -> None:
+        self.reason = reason
+        super().__init__(words)

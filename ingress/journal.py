@@ -1,0 +1,238 @@
+"""The journal: keeps callbacks durably, many with one fsync, before anyone is told ``success``.
+
+The event loop hands entries over a queue to one writer thread, which commits whatever has queued up as one
+group; so a stalled disk never stalls the loop, and an answer waits for one fsync at most twice. The thread
+also prunes. What a callback *means* is decided behind the journal, by the publisher.
+"""
+
+import asyncio
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+import structlog
+
+from ingress.errors import JournalError, JournalUnavailable
+from ingress.folder import journal_files, next_journal_file
+from ingress.journal_file import Entry, JournalFile
+from ingress.metrics import JournalMetrics
+from ingress.upkeep import Retention, discard, open_newest, prune_once
+
+log = structlog.get_logger(__name__)
+
+COMMIT_TIMEOUT_S = 1.2
+"""Without a commit for this long the answer is 503: DingTalk's deadline is 1500 ms."""
+
+_MAX_QUEUED = 20_000
+_MAX_QUEUED_BYTES = 64 * 1024 * 1024
+_MAX_GROUP = 1_000
+_PRUNE_EVERY_S = 10.0
+_REOPEN_EVERY_S = 0.5
+
+
+@dataclass(slots=True)
+class _Pending:
+    entry: Entry | None  # None: a probe
+    future: "asyncio.Future[bool]"
+    since: float  # monotonic, s
+
+
+class Journal:
+    """The one writer of a journal folder. Make it, ``start`` it, then ``append`` from the event loop."""
+
+    def __init__(
+        self,
+        folder: Path,
+        retention: Retention,
+        metrics: JournalMetrics,
+        on_commit: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``on_commit`` is called on the event loop after each group that kept something new."""
+        self._folder, self._retention, self._metrics, self._on_commit = folder, retention, metrics, on_commit
+        self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
+        self._pending: deque[_Pending] = deque()
+        self._queued_bytes = 0
+        self._stopping = False
+        self._file: JournalFile | None = None
+        self._reopen_at = 0.0
+        self._prune_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self.fault: str | None = None
+        """Why nothing can be kept just now, in words; ``None`` while all is well."""
+
+    # -- on the event loop
+
+    async def start(self) -> None:
+        """Open or create the newest file and start the writer. Raises ``JournalError``."""
+        self._loop = asyncio.get_running_loop()
+        self._file = await asyncio.to_thread(open_newest, self._folder)
+        self._thread.start()
+        self._watchdog = self._loop.create_task(self._watch())
+
+    async def append(self, entry: Entry) -> bool:
+        """Keep ``entry``; returns when it is on the disk: whether it was new, else it is there already.
+
+        Raises ``JournalUnavailable`` when it was not kept, or not in time (then it may still be kept later:
+        a retry finds it known). Never returns for what is not on the disk.
+        """
+        size = len(entry.body)
+        if len(self._pending) >= _MAX_QUEUED or self._queued_bytes + size > _MAX_QUEUED_BYTES:
+            raise JournalUnavailable("queue_full", "the journal's queue is full; the disk is too slow")
+        self._queued_bytes += size
+        try:
+            return await self._submit(entry)
+        finally:
+            self._queued_bytes -= size
+
+    async def probe(self) -> None:
+        """Commit something that keeps nothing. Raises ``JournalUnavailable`` if that fails."""
+        await self._submit(None)
+
+    def _submit(self, entry: Entry | None) -> "asyncio.Future[bool]":
+        if self._stopping:
+            raise JournalUnavailable("stopping", "the ingress is stopping")
+        pending = _Pending(entry, self._loop.create_future(), time.monotonic())
+        self._pending.append(pending)
+        self._queue.put(pending)
+        return pending.future
+
+    async def stop(self) -> None:
+        """Commit what is queued, then close. Nothing is accepted any more."""
+        self._stopping = True
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+        await asyncio.sleep(0)  # the last group's answers were scheduled by the thread just before it ended
+        self._watchdog.cancel()
+
+    async def _watch(self) -> None:
+        """Fails what has waited for too long, whatever the writer thread is stuck in."""
+        while True:
+            await asyncio.sleep(0.1)
+            limit = time.monotonic() - COMMIT_TIMEOUT_S
+            while self._pending and (self._pending[0].future.done() or self._pending[0].since < limit):
+                pending = self._pending.popleft()
+                if not pending.future.done():
+                    pending.future.set_exception(
+                        JournalUnavailable("too_slow", f"no commit within {COMMIT_TIMEOUT_S:g} s")
+                    )
+
+    def _settle(self, group: list[_Pending], new: list[bool] | JournalUnavailable) -> None:
+        while self._pending and self._pending[0].future.done():
+            self._pending.popleft()
+        if isinstance(new, JournalUnavailable):
+            for pending in group:
+                if not pending.future.done():
+                    pending.future.set_exception(new)
+        else:
+            for pending, is_new in zip(group, new, strict=True):
+                if not pending.future.done():
+                    pending.future.set_result(is_new)
+            if any(new):
+                self._on_commit()
+
+    # -- in the writer thread
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            group: list[_Pending] = []
+            try:
+                item = self._queue.get(timeout=1.0)
+                while True:
+                    if item is None:
+                        ended = True
+                        break
+                    group.append(item)
+                    if len(group) >= _MAX_GROUP:
+                        break
+                    item = self._queue.get_nowait()
+            except queue.Empty:
+                pass
+            if group:
+                new = self._commit(group)
+                self._loop.call_soon_threadsafe(self._settle, group, new)
+            elif self._file is None:
+                self._reopen()
+            self._tidy()
+        if self._file is not None:
+            self._file.close()
+
+    def _commit(self, group: list[_Pending]) -> list[bool] | JournalUnavailable:
+        if self._file is None:
+            self._reopen()
+        if self._file is None:
+            return JournalUnavailable("disk", self.fault or "the journal is closed")
+        began = time.perf_counter()
+        entries = [p.entry for p in group if p.entry is not None]
+        try:
+            if entries:
+                kept = iter(self._file.keep(entries))
+            else:
+                kept = iter(())
+                self._file.probe(int(time.time() * 1000))
+        except apsw.Error as error:
+            self._fail(error)
+            return JournalUnavailable("disk", self.fault or "the journal failed")
+        self._metrics.commit_seconds.observe(time.perf_counter() - began)
+        self._metrics.group_size.observe(len(group))
+        return [next(kept) if p.entry is not None else False for p in group]
+
+    def _fail(self, error: apsw.Error) -> None:
+        """Close everything: after a failed fsync the page cache can lie, on every open handle."""
+        self.fault = f"{type(error).__name__}: {error}; free or mend the disk under {self._folder}"
+        log.error(
+            "journal.failed", error=type(error).__name__, extended=getattr(error, "extendedresult", None)
+        )
+        self._metrics.failures.labels(type(error).__name__).inc()
+        file, self._file = self._file, None
+        self._reopen_at = time.monotonic() + _REOPEN_EVERY_S
+        try:
+            if file is not None:
+                file.close()
+        except apsw.Error as again:
+            log.warning("journal.close_failed", error=type(again).__name__)
+
+    def _reopen(self) -> None:
+        """Give ``success`` again only after the WAL was written back and a commit succeeded; if the old
+        file can do neither, but a new one can, go on in a new one (the publisher drains the old)."""
+        if time.monotonic() < self._reopen_at:
+            return
+        self._reopen_at = time.monotonic() + _REOPEN_EVERY_S
+        for target in (*journal_files(self._folder)[-1:], next_journal_file(self._folder)):
+            fresh = not target.exists()
+            try:
+                file = JournalFile(target, create=fresh)
+                try:
+                    file.checkpoint_truncate()
+                    file.probe(int(time.time() * 1000))
+                except BaseException:
+                    file.close()
+                    raise
+            except (apsw.Error, JournalError, OSError) as error:
+                self.fault = f"{type(error).__name__}: {error}"
+                if fresh:
+                    discard(target)
+                elif not isinstance(
+                    error, apsw.CorruptError | apsw.NotADBError | apsw.IOError | JournalError
+                ):
+                    return  # a full or read-only disk would refuse a new file as well
+                continue
+            self._file, self.fault = file, None
+            log.warning("journal.reopened", file=target.name, new_file=fresh)
+            return
+
+    def _tidy(self) -> None:
+        """Prune in small steps: what is published and old enough, and dedupe keys past their window."""
+        if self._file is None or time.monotonic() < self._prune_at:
+            return
+        try:
+            more = prune_once(self._folder, self._file, self._retention)
+        except apsw.Error as error:
+            log.warning("journal.prune_failed", error=type(error).__name__)
+            more = False
+        self._prune_at = time.monotonic() + (0.02 if more else _PRUNE_EVERY_S)

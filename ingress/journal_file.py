@@ -1,0 +1,233 @@
+"""One journal file: its schema, and the few statements that are run on it. Synchronous; no threads here.
+
+SQLite in WAL mode with ``synchronous=FULL``: a commit returns only after the WAL was fsynced. Torn pages,
+checksums and recovery are SQLite's business, and ``sqlite3`` opens the file for an operator.
+"""
+
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from ingress.errors import JournalError
+
+FILE_VERSION = 1
+"""Stands in ``PRAGMA user_version``; a higher one is refused, never guessed at."""
+_APPLICATION_ID = 0x44494E47  # "DING", for file(1)
+
+ANONYMOUS_WINDOW_MS = 600_000
+"""Payloads without an identity of their own may truly recur: equal ones are one only for this long."""
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+-- AUTOINCREMENT: else a table emptied by pruning begins again at 1, below the publisher's cursor
+CREATE TABLE callbacks (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  received_ms INTEGER NOT NULL,
+  app TEXT NOT NULL,
+  via TEXT NOT NULL,
+  body BLOB NOT NULL
+);
+CREATE TABLE seen (key BLOB PRIMARY KEY, received_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX seen_by_receipt ON seen (received_ms);
+CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), at_ms INTEGER NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A callback to keep. ``key`` is its dedupe key; ``signature_key`` only where the payload has no
+    identity of its own (then ``key`` holds for ten minutes, the request's signature for the window)."""
+
+    received_ms: int
+    app: str
+    via: str
+    body: bytes
+    key: bytes
+    signature_key: bytes | None = None
+    unconditional: bool = False  # past the door's dedupe: renormalised records
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A callback as it stands in the file. ``body`` is what DingTalk said, decrypted, byte for byte."""
+
+    seq: int
+    received_ms: int
+    app: str
+    via: str
+    body: bytes
+
+
+class JournalFile:
+    """A connection to one journal file. Raises ``apsw.Error`` from every method when the disk fails."""
+
+    def __init__(self, path: Path, *, read_only: bool = False, create: bool = False) -> None:
+        """Raises ``JournalError`` when the file is no journal of ours, or of a newer version."""
+        self.path = path
+        fresh = create and not path.exists()
+        if fresh:
+            path.touch(mode=0o600)
+        flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
+        self.db = apsw.Connection(str(path), flags=flags)
+        try:
+            self.db.set_busy_timeout(5000)
+            if not read_only:
+                self._configure()
+                if self._pragma("user_version") == 0 and self._is_empty():
+                    self._create()
+            version = self._pragma("user_version")
+            if version != FILE_VERSION or self._pragma("application_id") != _APPLICATION_ID:
+                raise JournalError(_unknown_version(path, version))
+            self.id: str = self.db.execute("SELECT value FROM meta WHERE key = 'id'").get
+        except BaseException:
+            self.db.close(True)
+            raise
+
+    def _configure(self) -> None:
+        self.db.execute("PRAGMA journal_mode = WAL")
+        self.db.execute("PRAGMA synchronous = FULL")
+        if sys.platform == "darwin":
+            # fsync(2) on macOS does not reach the disk's platter
+            self.db.execute("PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1")
+        self.db.execute("PRAGMA wal_autocheckpoint = 4000")
+
+    def _pragma(self, name: str) -> int:
+        return int(self.db.pragma(name))
+
+    def _is_empty(self) -> bool:
+        return bool(self.db.execute("SELECT count(*) = 0 FROM sqlite_schema").get)
+
+    def _create(self) -> None:
+        with self.db:
+            self.db.execute(_SCHEMA)
+            self.db.execute("INSERT INTO meta VALUES ('id', ?)", (secrets.token_hex(8),))
+            self.db.execute("INSERT INTO meta VALUES ('created_ms', ?)", (str(int(time.time() * 1000)),))
+            self.db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            self.db.execute(f"PRAGMA user_version = {FILE_VERSION}")
+
+    def close(self) -> None:
+        self.db.close(True)
+
+    # -- writing: the ingress's one writing connection
+
+    def keep(self, entries: Sequence[Entry]) -> list[bool]:
+        """Commit ``entries`` as one group. Returns for each whether it was new (else already known).
+
+        When this returns, all of them are on the disk. When it raises, none of them counts as kept.
+        """
+        execute = self.db.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            new = [self._keep_one(entry) for entry in entries]
+            execute("COMMIT")
+        except BaseException:
+            if not self.db.get_autocommit():
+                execute("ROLLBACK")
+            raise
+        return new
+
+    def _keep_one(self, entry: Entry) -> bool:
+        db = self.db
+        if entry.signature_key is not None:
+            if not self._note(entry.signature_key, entry.received_ms):
+                return False
+            known = db.execute("SELECT received_ms FROM seen WHERE key = ?", (entry.key,)).get
+            if known is not None and abs(entry.received_ms - known) < ANONYMOUS_WINDOW_MS:
+                return False
+            db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (entry.key, entry.received_ms))
+        elif not entry.unconditional and not self._note(entry.key, entry.received_ms):
+            return False
+        db.execute(
+            "INSERT INTO callbacks (received_ms, app, via, body) VALUES (?, ?, ?, ?)",
+            (entry.received_ms, entry.app, entry.via, entry.body),
+        )
+        return True
+
+    def _note(self, key: bytes, received_ms: int) -> bool:
+        self.db.execute("INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING", (key, received_ms))
+        return self.db.changes() == 1
+
+    def probe(self, at_ms: int) -> None:
+        """A commit that keeps nothing, to learn whether one would succeed."""
+        with self.db:
+            self.db.execute("INSERT OR REPLACE INTO probe VALUES (1, ?)", (at_ms,))
+
+    def checkpoint_truncate(self) -> None:
+        """Write the WAL back and empty it; after a failed fsync this must succeed before any promise."""
+        self.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+
+    def prune_callbacks(self, up_to_seq: int, keep: frozenset[int], limit: int) -> int:
+        """Delete at most ``limit`` of the oldest callbacks up to ``up_to_seq``, but none of ``keep``."""
+        rows = self.db.execute(
+            "SELECT seq FROM callbacks WHERE seq <= ? ORDER BY seq LIMIT ?", (up_to_seq, limit + len(keep))
+        )
+        doomed = [(seq,) for (seq,) in rows if seq not in keep][:limit]
+        if doomed:
+            with self.db:
+                self.db.executemany("DELETE FROM callbacks WHERE seq = ?", doomed)
+        return len(doomed)
+
+    def prune_seen(self, before_ms: int, limit: int) -> int:
+        """Forget at most ``limit`` dedupe keys of callbacks received before ``before_ms``."""
+        with self.db:
+            self.db.execute(
+                "DELETE FROM seen WHERE key IN (SELECT key FROM seen WHERE received_ms < ? LIMIT ?)",
+                (before_ms, limit),
+            )
+        return int(self.db.changes())
+
+    # -- reading: any number of connections; every statement is finished before the method returns
+
+    def read(self, after_seq: int, *, max_rows: int, max_bytes: int) -> list[Row]:
+        """The callbacks behind ``after_seq`` in order: at most ``max_rows``, and about ``max_bytes``."""
+        found: list[Row] = []
+        size = 0
+        cursor = self.db.execute(
+            "SELECT seq, received_ms, app, via, body FROM callbacks WHERE seq > ? ORDER BY seq LIMIT ?",
+            (after_seq, max_rows),
+        )
+        for seq, received_ms, app, via, body in cursor:
+            found.append(Row(seq, received_ms, app, via, body))
+            size += len(body)
+            if size >= max_bytes:
+                break
+        cursor.close()
+        return found
+
+    def row(self, seq: int) -> Row | None:
+        """The callback with this ``seq``, if it still stands here."""
+        rows = self.read(seq - 1, max_rows=1, max_bytes=1)
+        return rows[0] if rows and rows[0].seq == seq else None
+
+    def highest_seq(self) -> int:
+        """The highest ``seq`` that was ever issued here, also if that row has been pruned; 0 if none."""
+        return int(self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'callbacks'").get or 0)
+
+    def lowest_seq(self) -> int | None:
+        """The lowest ``seq`` that still stands here."""
+        return self.db.execute("SELECT min(seq) FROM callbacks").get  # type: ignore[no-any-return]
+
+    def waiting(self, after_seq: int) -> tuple[int, int | None]:
+        """``(how many callbacks wait behind after_seq, when the oldest of them was received in ms)``."""
+        oldest = self.db.execute(
+            "SELECT received_ms FROM callbacks WHERE seq > ? ORDER BY seq LIMIT 1", (after_seq,)
+        ).get
+        # seq has no gaps behind the cursor: only published rows are ever deleted
+        return (self.highest_seq() - after_seq if oldest is not None else 0), oldest
+
+
+def _unknown_version(path: Path, version: int) -> str:
+    if version > FILE_VERSION:
+        return (
+            f"{path} was written by a newer dingbridge (version {version}, this one knows {FILE_VERSION}); "
+            "start the newer one, nothing was changed"
+        )
+    return (
+        f"{path} is not a journal of dingbridge; move it away if it does not belong there, or restore the "
+        "journal's folder as a whole from its back-up"
+    )

@@ -1,0 +1,95 @@
+"""The metrics of the ingress, by the names that ``docs/operations.md`` lists.
+
+Labels only ever hold names from a fixed set: an EventType that the catalogue does not know is ``other``.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+OTHER = "other"
+
+_ANSWER_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5)
+
+
+class JournalMetrics:
+    """Of the journal's writer."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.commit_seconds = Histogram(
+            "dingbridge_journal_commit_seconds", "Time of one commit with its fsync", registry=registry
+        )
+        self.group_size = Histogram(
+            "dingbridge_journal_group_size",
+            "Callbacks committed together",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000),
+            registry=registry,
+        )
+        self.failures = Counter(
+            "dingbridge_journal_failures",
+            "Commits that the disk refused, by SQLite's error",
+            ["error"],
+            registry=registry,
+        )
+        self.waiting = Gauge(
+            "dingbridge_journal_waiting", "Callbacks kept and not yet in Kafka", registry=registry
+        )
+        self.oldest_seconds = Gauge(
+            "dingbridge_journal_oldest_waiting_seconds", "Age of the oldest of them", registry=registry
+        )
+        self.bytes = Gauge("dingbridge_journal_bytes", "Size of the journal's folder", registry=registry)
+        self.free_bytes = Gauge(
+            "dingbridge_journal_free_bytes", "Free disk under the journal", registry=registry
+        )
+
+
+class HttpMetrics:
+    """Of the public listener."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.callbacks = Counter(
+            "dingbridge_callbacks",
+            "Requests to the public listener, by outcome (kept, duplicate, check, forbidden, malformed, "
+            "too_large, not_found, unavailable), reason of refusal and known EventType",
+            ["outcome", "reason", "event_type"],
+            registry=registry,
+        )
+        self.answer_seconds = Histogram(
+            "dingbridge_answer_seconds",
+            "Time from the request's head to the answer, callbacks answered success",
+            buckets=_ANSWER_BUCKETS,
+            registry=registry,
+        )
+        self.clock_skew_seconds = Gauge(
+            "dingbridge_clock_skew_seconds",
+            "Our clock minus the timestamp of the last signed push",
+            registry=registry,
+        )
+
+
+class PublisherMetrics:
+    """Of the publisher; counted in its own process, and reported to the ingress, which serves them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.published = Counter(
+            "dingbridge_published",
+            "Records acknowledged by Kafka, by known EventType",
+            ["event_type"],
+            registry=registry,
+        )
+        self.unclassified = Counter(
+            "dingbridge_unclassified",
+            "Records published to the unclassified topic, by reason: an alarm",
+            ["reason"],
+            registry=registry,
+        )
+        self.errors = Counter(
+            "dingbridge_kafka_errors", "Failed sends by kind of error", ["error"], registry=registry
+        )
+        self.parked = Gauge(
+            "dingbridge_parked", "Records put aside, by reason", ["reason"], registry=registry
+        )
+        self.restarts = Counter(
+            "dingbridge_publisher_restarts",
+            "Times the publisher's process had to be started again",
+            registry=registry,
+        )
+        self.connected = Gauge("dingbridge_kafka_connected", "1 while Kafka takes records", registry=registry)
