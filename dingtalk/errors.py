@@ -1,0 +1,183 @@
+"""Every error of DingTalk's side, and what each one asks of the caller.
+
+::
+
+    BridgeError
+    └── DingTalkError
+        ├── CredentialsError        token, AES key or owner keys that cannot work; lists every mistake
+        ├── CallbackError           a callback that is not acceptable; ``reason`` names the class of fault
+        │   ├── ParametersError     signature, timestamp or nonce absent from the query, or contradictory
+        │   ├── SignatureMismatch   signed with no token of ours
+        │   ├── CiphertextError     signed with a token of ours, yet no message of the agreed layout
+        │   └── OwnerMismatch       for another app, company or suite; ``owner_seen`` says which
+        └── ApiError                the Open API did not do as asked
+            ├── NotFound            no such user, department or object (any more)
+            ├── TokenInvalid        access token, app key or app secret refused                 world_down
+            ├── PermissionDenied    the app may not do or see this
+            │   └── IpNotAllowed    calls from this address are refused altogether              world_down
+            ├── RateLimited         too many calls just now; ``retry_after_s``                  world_down
+            ├── QuotaSpent          the month's calls are used up                               world_down
+            ├── Unavailable         no usable answer: network, 5xx, busy, ban of our address    world_down
+            ├── CallbackExists      register_call_back, but one is registered
+            ├── CallbackMissing     no callback is registered
+            ├── CallbackRefused     DingTalk's check of the callback URL failed
+            └── BadRequest          anything else: the call itself is at fault
+
+No message holds plaintext, a token, a key or a secret. The texts of ``ApiError`` are made from the table
+in ``dingtalk/errorcodes.py``.
+"""
+
+from typing import ClassVar, Literal, get_args
+
+from bridge.errors import BridgeError
+
+CallbackFault = Literal["parameters", "signature", "base64", "block", "padding", "length", "owner"]
+"""Why a callback is refused, for logs and as a metric label (a closed set)."""
+
+CALLBACK_FAULTS: tuple[str, ...] = get_args(CallbackFault)
+
+
+class DingTalkError(BridgeError):
+    """Root of the errors of this package."""
+
+
+class CredentialsError(DingTalkError):
+    """Callback credentials that cannot work. ``problems`` holds one line for each mistake."""
+
+    exit_code = 2
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("callback credentials: " + "; ".join(problems))
+
+
+class CallbackError(DingTalkError):
+    """A callback that is not acceptable. ``reason`` is one of ``CALLBACK_FAULTS``."""
+
+    reason: CallbackFault
+
+    def __init__(self, reason: CallbackFault, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class ParametersError(CallbackError):
+    """Signature, timestamp or nonce is not in the query, or its two spellings contradict each other."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("parameters", message)
+
+
+class SignatureMismatch(CallbackError):
+    """The signature fits no configured token."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__(
+            "signature",
+            f"the signature fits none of the {tokens} configured token(s): the sender is not DingTalk, or "
+            "DINGTALK_TOKEN differs from the Token of the event subscription",
+        )
+
+
+class CiphertextError(CallbackError):
+    """Correctly signed, but not an encrypted message of the agreed layout."""
+
+
+class OwnerMismatch(CallbackError):
+    """The message is for another owner than those configured.
+
+    ``owner_seen`` is the owner key inside the message: an appKey, corpId or suiteKey, or a description in
+    parentheses when what stands there is no such id (and therefore might be part of the message).
+    """
+
+    def __init__(self, owner_seen: str, expected: tuple[str, ...]) -> None:
+        self.owner_seen = owner_seen
+        super().__init__(
+            "owner",
+            f"the message is for the owner {owner_seen}, configured: {', '.join(expected)}. "
+            "If that is your app's appKey (Client ID), corpId or suiteKey, add it to DINGTALK_OWNER_KEY",
+        )
+
+
+class ApiError(DingTalkError):
+    """The Open API did not do as asked.
+
+    ``api`` is the call's name (``v2/user/get``), ``errcode`` DingTalk's number (``None`` when the answer had
+    none), ``errmsg`` DingTalk's own words without any secret of ours, ``sub_code`` the finer code of
+    errcode 88, ``retry_after_s`` how long to wait at least (seconds; ``None``: unknown).
+
+    ``world_down`` is true when the same call would fail for every event: wait, do not give the event up.
+    """
+
+    world_down: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        api: str,
+        errcode: int | None = None,
+        errmsg: str = "",
+        sub_code: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        self.api = api
+        self.errcode = errcode
+        self.errmsg = errmsg
+        self.sub_code = sub_code
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class NotFound(ApiError):
+    """The user, department or object does not exist (any more)."""
+
+
+class TokenInvalid(ApiError):
+    """The access token, the app key or the app secret is refused."""
+
+    world_down = True
+
+
+class PermissionDenied(ApiError):
+    """The app may not call this, or may not see this user or department."""
+
+
+class IpNotAllowed(PermissionDenied):
+    """Every call from this machine's address is refused."""
+
+    world_down = True
+
+
+class RateLimited(ApiError):
+    """Too many calls just now; ``retry_after_s`` says when to try again."""
+
+    world_down = True
+
+
+class QuotaSpent(ApiError):
+    """The month's calls are used up."""
+
+    world_down = True
+
+
+class Unavailable(ApiError):
+    """No usable answer: network, 5xx, system busy, or a ban of our address."""
+
+    world_down = True
+
+
+class CallbackExists(ApiError):
+    """A callback is registered already."""
+
+
+class CallbackMissing(ApiError):
+    """No callback is registered."""
+
+
+class CallbackRefused(ApiError):
+    """DingTalk checked the callback URL, and did not like what it found."""
+
+
+class BadRequest(ApiError):
+    """The call itself is at fault; repeating it changes nothing."""
