@@ -1,0 +1,377 @@
+"""A consumer's database: SQLite by default, PostgreSQL by ``DATABASE_URL``, through SQLAlchemy 2 (async).
+
+Responsible for connections, for the transaction that a handler writes in, for short reads outside of it,
+and for telling "the database is down" (``DatabaseDown``) from "this statement is wrong" (SQLAlchemy's own
+errors). What is written is the consumer's business, the inbox row is ``inbox.py``'s.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, ColumnElement, Executable, MetaData, Table, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import CursorResult, Result
+from sqlalchemy.exc import ArgumentError, DBAPIError, PendingRollbackError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.types import DateTime, String, TypeDecorator
+
+from bridge.errors import BridgeError, SettingsError
+from consumers.runtime.outcomes import Again, WorldDown
+
+BUSY_TIMEOUT_MS = 10_000
+"""How long SQLite waits for another process's write before it says "locked", in ms."""
+
+ANSWER_TIMEOUT_S = 30
+"""How long the database may take to connect, begin or commit before it counts as down, in s."""
+
+POOL_SIZE = 16
+"""Connections to PostgreSQL that one worker opens at most."""
+
+_SQLITE_DOWN = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+"""Primary result codes (https://sqlite.org/rescode.html) that say nothing about the statement."""
+
+_POSTGRES_DOWN = ("08", "28", "3D000", "25006", "53", "57P", "58")
+"""SQLSTATE prefixes (https://www.postgresql.org/docs/current/errcodes-appendix.html): connection, refused
+credentials, missing database, read-only standby, resources, shutdown and start-up, system errors."""
+
+_POSTGRES_RACE = ("40001", "40P01")
+"""Serialization failure and deadlock: the transaction is right and wants to run again."""
+
+
+class DatabaseDown(WorldDown):
+    """The database does not answer, refuses us, or cannot write."""
+
+
+class TransactionRace(Again):
+    """PostgreSQL rolled the transaction back because of another one; run it again from its beginning."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A point in time: aware ``datetime`` in, aware UTC out. ``timestamptz`` in PostgreSQL, and in SQLite
+    ISO 8601 text that sorts and that a person can read (``2026-01-31T08:00:00.123456Z``)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Any) -> Any:
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String(32))
+        return dialect.type_descriptor(DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> Any:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone; attach the zone that it is meant in")
+        value = value.astimezone(UTC)
+        if dialect.name == "sqlite":
+            return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return value
+
+    def process_result_value(self, value: Any, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        parsed = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return parsed.astimezone(UTC)
+
+
+class Reader:
+    """Short reads, each on a connection of its own that is given back at once: no transaction stays open
+    while ``prepare`` waits for the network. A write through it is refused by the database."""
+
+    def __init__(self, database: "Database") -> None:
+        self._database = database
+
+    async def execute(
+        self, statement: Executable, parameters: Mapping[str, Any] | None = None
+    ) -> Result[Any]:
+        """Run one reading statement; all rows are in memory when it returns.
+
+        Raises ``DatabaseDown``, or SQLAlchemy's error for a statement that is wrong.
+        """
+        async with self._database.reading() as connection:
+            result = await connection.execute(statement, parameters)
+            return result.freeze()()
+
+    async def scalar(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
+        """First column of the first row, None if there is no row."""
+        return (await self.execute(statement, parameters)).scalar()
+
+
+class Transaction:
+    """One write transaction; leaving ``Database.transaction()`` normally commits it, an exception rolls it
+    back. ``connection`` is SQLAlchemy's own, for what this wrapper does not offer."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.connection = connection
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self.connection.dialect.name
+
+    async def execute(
+        self,
+        statement: Executable,
+        parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    ) -> CursorResult[Any]:
+        """Run one statement. Raises ``DatabaseDown``, ``TransactionRace``, or SQLAlchemy's own error."""
+        with _translated():
+            return await self.connection.execute(statement, parameters)
+
+    async def scalar(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
+        """First column of the first row, None if there is no row."""
+        return (await self.execute(statement, parameters)).scalar()
+
+    def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+        """``INSERT`` of this database's dialect, with its ``on_conflict_…`` methods."""
+        return sqlite.insert(table) if self.dialect == "sqlite" else postgresql.insert(table)
+
+    async def upsert(
+        self,
+        table: Table,
+        values: Mapping[str, Any],
+        key_columns: Sequence[str],
+        *,
+        where: ColumnElement[bool] | None = None,
+    ) -> int:
+        """Insert ``values`` (column name → value), or update the row with the same ``key_columns``.
+
+        ``key_columns`` name the primary key or a unique constraint. ``where`` is a condition on the row that
+        stands in the table, as ``table.c.generation == 3``: unless it holds, that row stays as it is. A row
+        whose every column is a key is inserted or left alone. Returns the number of rows written, 0 or 1.
+        """
+        statement = self.insert(table).values(dict(values))
+        changed = {name: statement.excluded[name] for name in values if name not in key_columns}
+        if changed:
+            statement = statement.on_conflict_do_update(
+                index_elements=list(key_columns), set_=changed, where=where
+            )
+        else:
+            statement = statement.on_conflict_do_nothing(index_elements=list(key_columns))
+        return int((await self.execute(statement)).rowcount)
+
+
+class Database:
+    """One consumer's database. Made by ``open_database``; connects when it is first used."""
+
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine) -> None:
+        self._writer, self._reader = writer, reader
+        # SQLite has one writer; waiting here is fair and costs nothing, waiting in its busy handler polls
+        self._one_writer = asyncio.Lock() if writer.dialect.name == "sqlite" else None
+        self._one_connection = writer is reader and self._one_writer is not None
+        # waiting for a connection says nothing about the database, so it is not the pool that waits
+        self._connections = asyncio.Semaphore(POOL_SIZE)
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self._writer.dialect.name
+
+    def reader(self) -> Reader:
+        return Reader(self)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A write transaction (SQLite: ``BEGIN IMMEDIATE``, PostgreSQL: ``READ COMMITTED``).
+
+        Raises ``DatabaseDown`` or ``TransactionRace`` where the database itself is the reason.
+        """
+        if self._one_writer is None:
+            async with self._connections, self._begin() as transaction:
+                yield transaction
+        else:
+            async with self._one_writer, self._begin() as transaction:
+                yield transaction
+
+    @asynccontextmanager
+    async def _begin(self) -> AsyncIterator[Transaction]:
+        with _translated():
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                connection = await self._writer.connect()
+        try:
+            with _translated():
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    began = await connection.begin()
+            try:
+                yield Transaction(connection)
+            except BaseException:
+                # a connection that is gone cannot roll back, and has done so by going
+                with _translated(quiet=True):
+                    await began.rollback()
+                raise
+            with _translated():
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    await began.commit()
+        finally:
+            with _translated(quiet=True):
+                await connection.close()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for one short read. ``Reader`` is what handlers get."""
+        if self._one_connection and self._one_writer is not None:
+            async with self._one_writer, self._connected() as connection:
+                yield connection
+        elif self._one_writer is None:
+            async with self._connections, self._connected() as connection:
+                yield connection
+        else:
+            async with self._connected() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        with _translated():
+            async with self._reader.connect() as connection:
+                if self.dialect == "postgresql":
+                    await connection.execution_options(postgresql_readonly=True)
+                yield connection
+
+    async def answers(self, timeout_s: float) -> bool:
+        """Whether the database answers a new question within ``timeout_s``."""
+        try:
+            async with asyncio.timeout(timeout_s), self._reader.connect() as connection:
+                await connection.exec_driver_sql("SELECT 1")
+        except Exception:
+            return False
+        return True
+
+    async def create_tables(self, *metadatas: MetaData) -> None:
+        """Create what is missing of each ``metadata``; what exists is left as it is."""
+        async with self.transaction() as tx:
+            if tx.dialect == "postgresql":
+                # two members that start together would both find a table missing (an advisory lock's number
+                # is free to choose; this one is the text "ding" as an integer)
+                await tx.connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1684631143)")
+            for metadata in metadatas:
+                with _translated():
+                    await tx.connection.run_sync(metadata.create_all)
+
+    async def close(self) -> None:
+        await self._writer.dispose()
+        await self._reader.dispose()
+
+
+def open_database(url: str) -> Database:
+    """The database at ``sqlite:///path`` (its folder is created), ``sqlite://`` (in memory) or
+    ``postgresql://user:password@host:port/name``; the driver is ours.
+
+    Nothing is connected yet. Raises ``SettingsError`` for any other address.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        parsed = URL.create("unknown")
+    backend = parsed.get_backend_name() if parsed.drivername != "postgres" else "postgresql"
+    if backend == "postgresql":
+        engine = create_async_engine(
+            parsed.set(drivername="postgresql+asyncpg"),
+            pool_size=POOL_SIZE,
+            max_overflow=POOL_SIZE,  # for ``answers``, asked while a handler's own connection hangs
+            connect_args={"timeout": 10, "server_settings": {"application_name": "dingbridge"}},
+        )
+        return Database(engine, engine)
+    if backend == "sqlite":
+        return _open_sqlite(parsed.set(drivername="sqlite+aiosqlite"))
+    raise SettingsError(["DATABASE_URL: must begin with sqlite:/// or postgresql://; the driver is ours"])
+
+
+def _open_sqlite(url: URL) -> Database:
+    if url.database in (None, "", ":memory:"):
+        engine = create_async_engine(url)
+        _set_up_sqlite(engine, begin="BEGIN IMMEDIATE", wal=False, read_only=False)
+        return Database(engine, engine)
+    try:
+        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            [f"DATABASE_URL or DATA_DIR: the folder of {url.database} cannot be created ({error.strerror})"]
+        ) from error
+    writer = create_async_engine(url, pool_size=1, max_overflow=0)
+    _set_up_sqlite(writer, begin="BEGIN IMMEDIATE", wal=True, read_only=False)
+    reader = create_async_engine(url, pool_size=4, max_overflow=POOL_SIZE)
+    _set_up_sqlite(reader, begin="BEGIN", wal=False, read_only=True)
+    return Database(writer, reader)
+
+
+def _set_up_sqlite(engine: AsyncEngine, *, begin: str, wal: bool, read_only: bool) -> None:
+    """Take transaction control away from the driver, which would begin late and deferred: two transactions
+    that read first and then write could then not both go on. SQLAlchemy's documentation, "Enabling
+    Non-Legacy SQLite Transactional Modes"."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connected(connection: Any, record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        if wal:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            # the offset is committed after the effect: an effect lost by a power cut would be lost for good
+            cursor.execute("PRAGMA synchronous=FULL")
+        if read_only:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+
+def is_down(error: BaseException) -> bool:
+    """Whether ``error``, raised by a database operation, says that the database is down."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError | PoolTimeoutError | PendingRollbackError):
+            return True
+        if isinstance(seen, DBAPIError) and seen.connection_invalidated:
+            return True
+        code = getattr(seen, "sqlite_errorcode", None)
+        if isinstance(code, int) and code & 0xFF in _SQLITE_DOWN:
+            return True
+        state = getattr(seen, "sqlstate", None)
+        if isinstance(state, str) and state.startswith(_POSTGRES_DOWN):
+            return True
+        if type(seen).__module__.startswith("asyncpg") and "connection is closed" in str(seen):
+            return True
+        seen = seen.orig if isinstance(seen, DBAPIError) else seen.__cause__
+    return False
+
+
+@contextmanager
+def _translated(*, quiet: bool = False) -> Iterator[None]:
+    """Name the two kinds of error that are not the statement's fault; ``quiet`` drops every error."""
+    try:
+        yield
+    except (BridgeError, asyncio.CancelledError):
+        raise
+    except Exception as error:
+        if quiet:
+            return
+        if is_down(error):
+            cause = error.orig if isinstance(error, DBAPIError) else error
+            raise DatabaseDown(f"the database does not work ({type(cause).__name__})") from error
+        state = getattr(getattr(error, "orig", None), "sqlstate", None)
+        if state in _POSTGRES_RACE:
+            raise TransactionRace("the database rolled back because of another transaction") from error
+        raise

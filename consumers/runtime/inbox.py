@@ -1,0 +1,76 @@
+"""The inbox table: which events this consumer has applied. It makes database effects happen once.
+
+The row is written in the handler's own transaction, so it exists exactly if the effect does. Not here: the
+inbox *topic*, which is where replayed records arrive.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Column, Index, MetaData, String, Table, delete, select, tuple_
+
+from consumers.runtime.database import Database, Reader, Transaction, UtcDateTime
+from schemas.event import Event
+
+metadata = MetaData()
+
+inbox = Table(
+    "dingbridge_inbox",
+    metadata,
+    Column("consumer", String(100), primary_key=True),
+    Column("source", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("replay_id", String, primary_key=True, default="", comment="empty for ordinary records"),
+    Column("at", UtcDateTime, nullable=False, comment="when the event was applied"),
+    Index("dingbridge_inbox_at", "consumer", "at"),
+)
+
+KEEP_BEYOND_RETENTION = timedelta(days=8)
+"""Kafka deletes whole segments, so a record outlives its topic's retention; ours roll once a day."""
+
+PRUNE_ROWS = 5_000
+"""Rows deleted in one transaction: pruning must not hold SQLite's only writer for long."""
+
+
+async def seen(db: Reader, consumer: str, event: Event, replay_id: str) -> bool:
+    """Whether ``event`` has been applied under ``replay_id`` (empty for an ordinary record)."""
+    statement = select(inbox.c.at).where(
+        inbox.c.consumer == consumer,
+        inbox.c.source == event.source,
+        inbox.c.id == event.id,
+        inbox.c.replay_id == replay_id,
+    )
+    return await db.scalar(statement) is not None
+
+
+async def enter(tx: Transaction, consumer: str, event: Event, replay_id: str) -> bool:
+    """Write the inbox row. False when it stands there already, so that nothing may be done.
+
+    In PostgreSQL this waits for another transaction that is writing the same row to end.
+    """
+    statement = (
+        tx.insert(inbox)
+        .values(
+            consumer=consumer,
+            source=event.source,
+            id=event.id,
+            replay_id=replay_id,
+            at=datetime.now(UTC),
+        )
+        .on_conflict_do_nothing()
+    )
+    return (await tx.execute(statement)).rowcount == 1
+
+
+async def prune(database: Database, consumer: str, older_than: datetime) -> int:
+    """Delete the rows of ``consumer`` written before ``older_than``; returns how many."""
+    key = (inbox.c.source, inbox.c.id, inbox.c.replay_id)
+    old = select(*key).where(inbox.c.consumer == consumer, inbox.c.at < older_than).limit(PRUNE_ROWS)
+    total = 0
+    while True:
+        async with database.transaction() as tx:
+            result = await tx.execute(
+                delete(inbox).where(inbox.c.consumer == consumer, tuple_(*key).in_(old))
+            )
+        total += result.rowcount
+        if result.rowcount < PRUNE_ROWS:
+            return total

@@ -1,0 +1,61 @@
+"""The named outcomes of a handler, as exceptions. Returning means done; any other exception a ``Retry()``.
+
+::
+
+    HandlerOutcome
+    ├── Retry          later; counts as an attempt
+    ├── Reject         never: to the dead letters at once
+    ├── Again          at once, from ``prepare``; no attempt
+    │   └── TransactionRace   the database rolled back because of another transaction
+    └── WorldDown      nobody's fault: pause, and the same record again; no attempt
+        └── DatabaseDown      the database does not answer, refuses us, or cannot write
+"""
+
+from bridge.errors import BridgeError
+
+
+class HandlerOutcome(BridgeError):
+    """Root of what a handler raises to name its outcome. Returning means done; any exception that is no
+    ``HandlerOutcome`` means ``Retry()``."""
+
+
+class Retry(HandlerOutcome):
+    """Try this event again later; later events of the same key wait, other keys go on.
+
+    ``after`` is the delay in s; None leaves it to the worker (growing, jittered). It counts as an attempt;
+    after ``Consumer.max_attempts`` the record goes to the dead letters.
+    """
+
+    def __init__(self, reason: str = "the handler asked for a retry", *, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+class Reject(HandlerOutcome):
+    """This event can never be handled: to the dead letters at once. ``reason`` is for the log: no values."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Again(HandlerOutcome):
+    """The world moved since ``prepare``: roll back and begin with ``prepare`` at once.
+
+    No attempt is counted; after ten in a row it becomes a ``Retry``.
+    """
+
+    def __init__(self, reason: str = "the world moved since prepare") -> None:
+        super().__init__(reason)
+
+
+class WorldDown(HandlerOutcome):
+    """Something that no event is guilty of does not work: a database, DingTalk, another system.
+
+    The worker pauses the partition and tries the same record again until it works; nothing is counted as an
+    attempt, nothing goes to the dead letters. ``reason`` is for the log: no values.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
