@@ -1,0 +1,127 @@
+"""Reading the Open API's replies: bytes in, values or exceptions out, no I/O.
+
+Responsible for telling a success from an error and from a ban, and for types: the documents print numbers
+and booleans as strings in places, so both are understood. What an error code means stands in ``errorcodes``.
+"""
+
+import json
+import re
+from typing import Any, Final
+
+from dingtalk.errorcodes import NAMED, error_for
+from dingtalk.errors import ApiError, BadRequest, RateLimited, Unavailable
+
+BAN_S: Final = 300.0
+"""How long DingTalk's firewall shuts an address out after 10,000 calls in 20 s (call-frequency-limit)."""
+
+_WAIT_RE = re.compile(rb'"wait"\s*:\s*"?(\d{1,6})')
+_INT_RE = re.compile(r"[+-]?[0-9]{1,19}")
+_INT_FIELDS = frozenset({"dept_id", "parent_id", "order", "hired_date"})
+_INT_LIST_FIELDS = frozenset({"dept_id_list"})
+_BOOL_FIELDS = frozenset(
+    {"active", "admin", "boss", "senior", "leader", "real_authed", "hide_mobile", "exclusive_account"}
+    | {"create_dept_group", "auto_add_user", "hide_dept", "outer_dept"}
+)
+
+
+def integer(value: object) -> int | None:
+    """``value`` as an int if it is one or its decimal digits, else ``None``."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return int(value) if isinstance(value, str) and _INT_RE.fullmatch(value) else None
+
+
+def boolean(value: object) -> bool | None:
+    """``value`` as a bool if it is one, or 0, 1, or one of the words true and false, else ``None``."""
+    if isinstance(value, bool):
+        return value
+    return {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower())
+
+
+def typed(value: Any) -> Any:
+    """A user or department, at any depth, with numbers and booleans where the documents say so.
+
+    A value that cannot be converted stays as it is.
+    """
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: _typed_field(name, item) for name, item in value.items()}
+
+
+def _typed_field(name: str, value: Any) -> Any:
+    converted: Any = None
+    if name in _INT_FIELDS:
+        converted = integer(value)
+    elif name in _BOOL_FIELDS:
+        converted = boolean(value)
+    elif name in _INT_LIST_FIELDS and isinstance(value, list):
+        return [item if integer(item) is None else integer(item) for item in value]
+    return typed(value) if converted is None else converted
+
+
+def read(api: str, status: int, content: bytes, *, secrets: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The JSON object of a successful reply. Raises ``ApiError`` for everything else.
+
+    ``status`` is HTTP's; ``secrets`` are struck out of DingTalk's own words.
+    """
+    try:
+        reply = json.loads(content)
+    except (ValueError, RecursionError):
+        reply = None
+    if isinstance(reply, dict):
+        errcode = integer(reply.get("errcode"))
+        if errcode == 0 and status < 400:
+            return reply
+        if errcode:
+            words = _said(reply.get("errmsg"), secrets)
+            if sub_message := _said(reply.get("sub_msg"), secrets):
+                words = f"{words}: {sub_message}"
+            raise error_for(api, errcode, words, reply.get("sub_code"))
+        if isinstance(code := reply.get("code"), str) and code:
+            raise _new_style(api, code, _said(reply.get("message"), secrets))
+    raise _unusable(api, status, content, reply)
+
+
+def _said(value: object, secrets: tuple[str, ...]) -> str:
+    text = value if isinstance(value, str) else ""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return text
+
+
+def _new_style(api: str, code: str, message: str) -> ApiError:
+    if code in NAMED:
+        return error_for(api, NAMED[code], f"{code}: {message}")
+    return BadRequest(f"DingTalk {api}: refused ({code[:80]}: {message[:200]}).", api=api, errmsg=message)
+
+
+def _unusable(api: str, status: int, content: bytes, reply: object) -> ApiError:
+    """An answer without an error code: the firewall, a proxy, or a broken platform."""
+    html = content.lstrip()[:1] == b"<" and (status < 300 or status == 403)
+    if html or (isinstance(reply, dict) and "punish" in reply):
+        wait = _WAIT_RE.search(content)
+        wait_s = float(wait[1]) if wait else BAN_S
+        return Unavailable(
+            f"DingTalk {api}: its firewall refuses this machine's address (no error code in the answer). "
+            "More than 10,000 calls within 20 s shut it out for 5 minutes: call less often. If there were "
+            "far fewer, a proxy between here and DingTalk answers in its place.",
+            api=api,
+            retry_after_s=wait_s,
+        )
+    if status == 429:
+        return RateLimited(
+            f"DingTalk {api}: too many calls (HTTP 429). Calls are slowed down.", api=api, retry_after_s=1.0
+        )
+    if status >= 500:
+        return Unavailable(f"DingTalk {api}: HTTP {status}. It passes by itself; try again later.", api=api)
+    what = f"HTTP {status}" if status != 200 else "an answer without an error code"
+    return Unavailable(
+        f"DingTalk {api}: {what}. Check that DINGTALK_API_BASE is https://oapi.dingtalk.com (or your "
+        "simulator) and that no proxy answers in its place.",
+        api=api,
+    )

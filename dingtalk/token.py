@@ -1,0 +1,68 @@
+"""The app's access token: kept, renewed before it expires, fetched by one caller at a time.
+
+Knows nothing of HTTP: how a token is fetched is given to it.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from dingtalk.errors import ApiError
+
+log = structlog.get_logger(__name__)
+
+_RENEWAL_SHARE: Final = 1 / 12
+"""The last part of a token's life in which it is renewed: 10 of its 120 minutes."""
+_RENEWAL_RETRY_S: Final = 10.0
+
+
+class AccessToken:
+    """``get`` is the token to use now. Times are seconds of ``clock``, which only needs to be monotonic."""
+
+    def __init__(
+        self,
+        fetch: Callable[[], Awaitable[tuple[str, float]]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``fetch`` returns ``(token, seconds it is valid)`` or raises ``ApiError``."""
+        self._fetch = fetch
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._value: str | None = None
+        self._renew_at = 0.0
+        self._expires_at = 0.0
+
+    async def get(self) -> str:
+        """A token that is valid now. Raises what ``fetch`` raises, unless the old one is still good."""
+        if self._value is not None and self._clock() < self._renew_at:
+            return self._value
+        async with self._lock:
+            if self._value is not None and self._clock() < self._renew_at:
+                return self._value  # somebody renewed it while we waited
+            return await self._renew()
+
+    async def _renew(self) -> str:
+        try:
+            value, expires_in_s = await self._fetch()
+        except ApiError as error:
+            now = self._clock()
+            if self._value is None or now >= self._expires_at:
+                raise
+            self._renew_at = min(now + _RENEWAL_RETRY_S, self._expires_at)
+            log.warning("api.token_not_renewed", error=type(error).__name__, errcode=error.errcode)
+            return self._value
+        now = self._clock()
+        self._value = value
+        self._expires_at = now + expires_in_s
+        self._renew_at = self._expires_at - expires_in_s * _RENEWAL_SHARE
+        log.debug("api.token_renewed", expires_in_s=expires_in_s)
+        return value
+
+    def discard(self, value: str) -> None:
+        """Forget ``value``, which was refused; does nothing when another has taken its place already."""
+        if self._value == value:
+            self._value = None

@@ -1,0 +1,133 @@
+"""One call over HTTP: sends it, counts it, waits out rate limits, makes every failure an ``ApiError``.
+
+Access token and app secret travel in the query, as DingTalk wants it. So no exception of the HTTP library
+leaves this module, not even as a cause: their texts and attributes hold URLs.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+import aiohttp
+import structlog
+
+from dingtalk import replies
+from dingtalk.errorcodes import SYSTEM_BUSY
+from dingtalk.errors import RateLimited, Unavailable
+
+log = structlog.get_logger(__name__)
+
+RATE_DELAYS_S: Final = (1.0, 2.0, 4.0)
+"""Waits before another try after a rate limit (call-frequency-limit)."""
+BUSY_DELAYS_S: Final = (1.0, 2.0)
+"""Waits after errcode -1, which may be tried three times (server-api-error-codes-1)."""
+
+
+class Transport:
+    """Speaks to one base address. ``calls`` counts requests sent, by API name: each is one of the quota."""
+
+    def __init__(
+        self,
+        base: str,
+        session: aiohttp.ClientSession | None,
+        *,
+        timeout_s: float,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.calls: Counter[str] = Counter()
+        self._base = base.rstrip("/")
+        self._session = session
+        self._owns_session = session is None
+        self._timeout_s = timeout_s
+        self._sleep = sleep
+
+    async def close(self) -> None:
+        """Close the session if it is ours."""
+        if self._owns_session and self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def call(
+        self,
+        api: str,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> dict[str, Any]:
+        """The reply's JSON object. ``query`` holds secrets; its values never show up anywhere.
+
+        Repeats by itself after a rate limit (1, 2, 4 s) and after "busy" (three tries in all). Raises
+        ``ApiError``; ``retry_after_s`` of a ``RateLimited`` then goes on where the repeats ended.
+        """
+        rate_delays, busy_delays = iter(RATE_DELAYS_S), iter(BUSY_DELAYS_S)
+        while True:
+            try:
+                return await self._send(api, method, path, query, body, timeout_s or self._timeout_s)
+            except RateLimited as error:
+                delay_s = next(rate_delays, None)
+                if delay_s is None:
+                    error.retry_after_s = 2 * RATE_DELAYS_S[-1]
+                    raise
+                log.warning("api.rate_limited", api=api, errcode=error.errcode, retry_in_s=delay_s)
+            except Unavailable as error:
+                delay_s = next(busy_delays, None) if error.errcode == SYSTEM_BUSY else None
+                if delay_s is None:
+                    raise
+                log.warning("api.busy", api=api, retry_in_s=delay_s)
+            await self._sleep(delay_s)
+
+    async def _send(
+        self,
+        api: str,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None,
+        timeout_s: float,
+    ) -> dict[str, Any]:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(headers={"User-Agent": "dingbridge"})
+        self.calls[api] += 1
+        try:
+            async with self._session.request(
+                method,
+                self._base + path,
+                params=query,
+                json=body,
+                timeout=aiohttp.ClientTimeout(total=timeout_s),
+                raise_for_status=False,
+                allow_redirects=False,  # it would carry the token to wherever the answer says
+            ) as response:
+                status, content = response.status, await response.read()
+        except (aiohttp.ClientError, OSError) as error:
+            failure = _words(error, timeout_s)
+        else:
+            return replies.read(api, status, content, secrets=_secrets(query, body))
+        # raised here, where no exception is being handled: else the library's would hang on to it as context
+        raise Unavailable(
+            f"DingTalk {api}: {failure}. Check DINGTALK_API_BASE, and that this machine can reach it.",
+            api=api,
+        )
+
+
+def _secrets(query: Mapping[str, str], body: Mapping[str, Any] | None) -> tuple[str, ...]:
+    sent = [body[name] for name in ("token", "aes_key") if name in body] if body else []
+    return (*query.values(), *map(str, sent))
+
+
+def _words(error: Exception, timeout_s: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout_s:g} s"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "the host name cannot be resolved"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "the TLS connection failed; the certificate may not be trusted here"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection ({error.os_error.strerror or type(error.os_error).__name__})"
+    if isinstance(error, aiohttp.InvalidURL):
+        return "the base address is no URL"
+    return f"the connection broke ({type(error).__name__})"

@@ -1,0 +1,153 @@
+"""Replies of the Open API as bytes: successes, errors, bans, and types that are not what they should be."""
+
+import json
+from typing import Any
+
+import pytest
+
+from dingtalk.errors import ApiError, BadRequest, NotFound, RateLimited, TokenInvalid, Unavailable
+from dingtalk.replies import BAN_S, boolean, integer, read, typed
+
+API = "v2/user/get"
+
+
+def content(reply: Any) -> bytes:
+    return json.dumps(reply).encode()
+
+
+@pytest.mark.parametrize("errcode", [0, "0", 0.0])
+def test_success(errcode: Any) -> None:
+    assert read(API, 200, content({"errcode": errcode, "result": {"userid": "u1"}}))["result"] == {
+        "userid": "u1"
+    }
+
+
+@pytest.mark.parametrize("errcode", [60121, "60121"])
+def test_error_code_as_number_or_text(errcode: Any) -> None:
+    with pytest.raises(NotFound) as caught:
+        read(API, 200, content({"errcode": errcode, "errmsg": "找不到该用户"}))
+    assert caught.value.errcode == 60121
+
+
+def test_sub_message_stands_with_the_message() -> None:
+    reply = {"errcode": 88, "errmsg": "auth", "sub_code": "40014", "sub_msg": "不合法的access_token"}
+    with pytest.raises(TokenInvalid, match=r"auth: 不合法的access_token"):
+        read(API, 200, content(reply))
+
+
+def test_secrets_are_struck_out_of_the_platforms_words() -> None:
+    reply = {"errcode": 40014, "errmsg": "bad token T0KEN", "sub_msg": "T0KEN!"}
+    with pytest.raises(TokenInvalid) as caught:
+        read(API, 200, content(reply), secrets=("T0KEN", ""))
+    assert "T0KEN" not in str(caught.value)
+    assert "T0KEN" not in caught.value.errmsg
+    assert "***" in str(caught.value)
+
+
+BAN = {"status": 1111, "wait": 5, "source": "x5", "punish": "deny", "uuid": "0123456789abcdef"}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "wait_s"),
+    [
+        (200, content(BAN), 5.0),
+        (403, content(BAN), 5.0),
+        (200, content({**BAN, "wait": "60"}), 60.0),
+        (200, b"<!DOCTYPE html><script>var x=" + content(BAN) + b"</script>", 5.0),
+        (200, b"\n <html><body>denied</body></html>", BAN_S),
+        (403, b"<html></html>", BAN_S),
+    ],
+)
+def test_the_ban_has_no_error_code(status: int, body: bytes, wait_s: float) -> None:
+    with pytest.raises(Unavailable, match="firewall") as caught:
+        read(API, status, body)
+    assert caught.value.retry_after_s == wait_s
+    assert caught.value.errcode is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error", "words"),
+    [
+        (500, b"oops", Unavailable, "HTTP 500"),
+        (502, b"<html>bad gateway</html>", Unavailable, "HTTP 502"),
+        (504, b"", Unavailable, "HTTP 504"),
+        (429, b"{}", RateLimited, "HTTP 429"),
+        (301, b"<html>moved</html>", Unavailable, "HTTP 301"),
+        (404, b"<html>nothing</html>", Unavailable, "DINGTALK_API_BASE"),
+        (404, content({"errcode": 0}), Unavailable, "HTTP 404"),
+        (200, b"", Unavailable, "without an error code"),
+        (200, b"[]", Unavailable, "without an error code"),
+        (200, b"null", Unavailable, "without an error code"),
+        (200, b"{}", Unavailable, "without an error code"),
+        (200, b'{"errcode":true}', Unavailable, "without an error code"),
+        (200, b"\xff\xfe\xff", Unavailable, "without an error code"),
+        (200, b"[" * 100_000, Unavailable, "without an error code"),
+        (
+            400,
+            content({"code": "Forbidden.AccessDenied.QpsLimitForApi", "message": "x"}),
+            RateLimited,
+            "QpsLimit",
+        ),
+        (400, content({"code": "invalidClientIdOrSecret", "message": "x"}), TokenInvalid, "app secret"),
+        (400, content({"code": "invalidParameter", "message": "x"}), BadRequest, "invalidParameter: x"),
+    ],
+)
+def test_answers_that_are_not_what_they_should_be(
+    status: int, body: bytes, error: type[ApiError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        read(API, status, body)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (7, 7),
+        ("7", 7),
+        ("-7", -7),
+        (7.0, 7),
+        (7.5, None),
+        (True, None),
+        ("", None),
+        ("７", None),
+        (None, None),
+    ],
+)
+def test_integer(value: object, expected: int | None) -> None:
+    assert integer(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(True, True), ("true", True), ("False", False), (1, True), ("0", False), ("", None), (None, None)],
+)
+def test_boolean(value: object, expected: bool | None) -> None:
+    assert boolean(value) is expected
+
+
+def test_types_of_users_and_departments_are_mended_and_nothing_else() -> None:
+    assert typed(
+        {
+            "userid": "001",
+            "job_number": "42",
+            "mobile": "13800000000",
+            "dept_id_list": ["1", 2, "x"],
+            "dept_order_list": [{"dept_id": "2", "order": "176294576350761512"}],
+            "leader_in_dept": [{"dept_id": 2, "leader": "false"}],
+            "role_list": [{"id": "100", "name": "1"}],
+            "hired_date": "",
+            "active": "true",
+            "parent_id": None,
+        }
+    ) == {
+        "userid": "001",
+        "job_number": "42",
+        "mobile": "13800000000",
+        "dept_id_list": [1, 2, "x"],
+        "dept_order_list": [{"dept_id": 2, "order": 176294576350761512}],
+        "leader_in_dept": [{"dept_id": 2, "leader": False}],
+        "role_list": [{"id": "100", "name": "1"}],
+        "hired_date": "",
+        "active": True,
+        "parent_id": None,
+    }
