@@ -139,6 +139,7 @@ class KafkaSettings(LogSettings):
     kafka_sasl_username: str | None = None
     kafka_sasl_password: SecretStr | None = None
     kafka_ssl_cafile: Path | None = None
+    kafka_request_timeout_s: float = Field(20, ge=1, le=300)
     topic_prefix: str = "dingtalk."
     control_prefix: str = "ctl-dingtalk."
     topic_partitions: int = Field(6, ge=1, le=1000)

@@ -1,0 +1,23 @@
+"""``dingbridge ingress``."""
+
+import typer
+
+app = typer.Typer(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+
+
+@app.callback()
+def ingress() -> None:
+    """Receive DingTalk's callbacks, keep them, answer `success`, and publish them to Kafka.
+
+    All settings come from the environment: see README.md. Ends at SIGTERM or Ctrl-C, with every accepted
+    callback answered. Exit code 2: settings; 1: the journal or an address cannot be used.
+    """
+    import uvloop
+
+    from bridge.settings import IngressSettings
+    from bridge.telemetry import configure_logging
+    from ingress.app import Ingress
+
+    settings = IngressSettings.load()
+    configure_logging(settings)
+    uvloop.run(Ingress(settings).run())

@@ -1,0 +1,159 @@
+"""``dingbridge topics``: list, create and read topics, for people without other Kafka tools."""
+
+import asyncio
+import sys
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
+)
+
+
+@app.command("list")
+def list_topics() -> None:
+    """Our topics with their partitions and the number of records they hold."""
+    asyncio.run(_list())
+
+
+@app.command()
+def ensure(
+    event_types: Annotated[
+        list[str] | None, typer.Argument(help="EventTypes; without any, those of the installed consumers.")
+    ] = None,
+) -> None:
+    """Create the topics of EventTypes that are missing, with our policy; existing ones stay as they are.
+
+    Partitions are never raised in place: that would move keys to other partitions, and break the order of
+    their events.
+    """
+    asyncio.run(_ensure(event_types))
+
+
+@app.command()
+def read(
+    event_type: Annotated[str, typer.Argument(help="An EventType, `unclassified`, or a whole topic name.")],
+    limit: Annotated[int, typer.Option("--limit", "-n", help="Stop after so many records; 0: no limit.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new records.")] = False,
+    with_key: Annotated[
+        bool, typer.Option("--with-key", help="Also partition, offset, key and headers, as one JSON object.")
+    ] = False,
+) -> None:
+    """Print the records of a topic, one JSON a line, from the beginning. Commits nothing, joins no group."""
+    asyncio.run(_read(event_type, limit, follow, with_key))
+
+
+async def _list() -> None:
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from rich.console import Console
+    from rich.table import Table
+
+    from bridge.kafka import connection
+    from bridge.settings import KafkaSettings
+
+    settings = KafkaSettings.load()
+    consumer = AIOKafkaConsumer(**connection(settings))
+    await _start(consumer, settings)
+    try:
+        rows = []
+        for topic in sorted(await consumer.topics()):
+            if not topic.startswith((settings.topic_prefix, settings.control_prefix)):
+                continue
+            parts = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
+            begin, end = await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
+            rows.append((topic, len(parts), sum(end[p] - begin[p] for p in parts)))
+    finally:
+        await consumer.stop()
+    if not rows:
+        print(f"no topic begins with {settings.topic_prefix} or {settings.control_prefix}", file=sys.stderr)
+    if not sys.stdout.isatty():
+        for row in rows:
+            print(*row, sep="\t")
+        return
+    table = Table("topic", "partitions", "records")
+    for topic, partitions, records in rows:
+        table.add_row(topic, str(partitions), str(records))
+    Console().print(table)
+
+
+async def _ensure(event_types: list[str] | None) -> None:
+    from bridge.settings import KafkaSettings
+    from bridge.topics import ensure_topics, event_topic, unclassified_topic
+
+    settings = KafkaSettings.load()
+    if not event_types:
+        from consumers.runtime.registry import known_consumers
+
+        event_types = sorted({t for consumer in known_consumers().values() for t in consumer.topics})
+    names = [event_topic(settings, event_type) for event_type in event_types]
+    counts = await ensure_topics(settings, [*names, unclassified_topic(settings)])
+    for topic, partitions in counts.items():
+        note = ""
+        if partitions != settings.topic_partitions:
+            note = f"  (TOPIC_PARTITIONS is {settings.topic_partitions}; not changed: it would move keys)"
+        print(f"{topic}\t{partitions}{note}")
+
+
+async def _read(event_type: str, limit: int, follow: bool, with_key: bool) -> None:
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+
+    from bridge.errors import TopicError
+    from bridge.kafka import connection
+    from bridge.settings import KafkaSettings
+
+    settings = KafkaSettings.load()
+    consumer = AIOKafkaConsumer(
+        **connection(settings), auto_offset_reset="earliest", enable_auto_commit=False
+    )
+    await _start(consumer, settings)
+    try:
+        topics = await consumer.topics()
+        topic = event_type if event_type in topics else settings.topic_prefix + event_type
+        if topic not in topics:
+            raise TopicError(f"there is no topic {topic}; `dingbridge topics list` shows those that exist")
+        parts = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())]
+        consumer.assign(parts)
+        await consumer.seek_to_beginning(*parts)
+        ends = await consumer.end_offsets(parts)
+        shown = 0
+        while follow or [p for p in parts if await consumer.position(p) < ends[p]]:
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                for record in records:
+                    _print(record, with_key)
+                    shown += 1
+                    if limit and shown >= limit:
+                        return
+            sys.stdout.flush()
+    finally:
+        await consumer.stop()
+
+
+def _print(record: Any, with_key: bool) -> None:
+    value = record.value.decode("utf-8", "replace") if record.value is not None else "null"
+    if not with_key:
+        print(value)
+        return
+    import orjson
+
+    head = {
+        "partition": record.partition,
+        "offset": record.offset,
+        "key": record.key.decode("utf-8", "replace") if record.key is not None else None,
+        "headers": {name: data.decode("utf-8", "replace") for name, data in record.headers},
+    }
+    # the value is put in as it stands: reading and writing it again could change a number
+    print(f'{orjson.dumps(head).decode()[:-1]},"value":{value}}}')
+
+
+async def _start(consumer: Any, settings: Any) -> None:
+    from aiokafka.errors import KafkaError
+
+    from bridge.errors import KafkaUnavailable
+    from bridge.kafka import explain
+
+    try:
+        await consumer.start()
+    except (KafkaError, OSError) as error:
+        await consumer.stop()
+        raise KafkaUnavailable(explain(error, settings)) from error

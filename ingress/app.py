@@ -1,0 +1,162 @@
+"""Puts the ingress together, in the order in which a callback travels, and takes it down again.
+
+The journal is open and the folder is ours before anything listens; Kafka may be absent. At the end: accept
+nothing new, answer what was accepted, close the journal, let the publisher finish what is under way.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from typing import Any
+
+import apsw
+import structlog
+from aiohttp import web
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from bridge.admin import AdminServer, json_response
+from bridge.errors import BridgeError
+from bridge.settings import IngressSettings
+from dingtalk.crypto import CallbackCrypto, Credentials
+from ingress.errors import JournalUnavailable
+from ingress.folder import FolderLock, prepare_folder
+from ingress.http import CallbackServer, Rules
+from ingress.journal import Journal
+from ingress.metrics import HttpMetrics, JournalMetrics, PublisherMetrics
+from ingress.publisher_process import PublisherProcess
+from ingress.status import folder_status
+from ingress.upkeep import Retention
+
+log = structlog.get_logger(__name__)
+
+_STATUS_EVERY_S = 2.0
+
+
+class Ingress:
+    """One ingress with its journal, its publisher and its two listeners."""
+
+    def __init__(self, settings: IngressSettings) -> None:
+        """Raises ``JournalError`` when the journal's folder cannot be used."""
+        self._settings = settings
+        self._folder = settings.journal_path
+        warning = prepare_folder(self._folder, allow_unsafe=settings.journal_allow_unsafe)
+        if warning is not None:
+            log.warning("journal.unsafe", words=warning)
+        self._lock = FolderLock(self._folder)
+        registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        self._journal_metrics = JournalMetrics(registry)
+        self._publisher = PublisherProcess(PublisherMetrics(registry), os.environ)
+        self._journal = Journal(
+            self._folder,
+            Retention(callbacks_s=settings.journal_retention_hours * 3600, seen_s=settings.dedupe_window_s),
+            self._journal_metrics,
+            on_commit=self._publisher.wake,
+        )
+        credentials = Credentials(
+            settings.dingtalk_token.get_secret_value(),
+            settings.dingtalk_aes_key.get_secret_value(),
+            tuple(settings.dingtalk_owner_key),
+        )
+        self._public = CallbackServer(
+            Rules(
+                path=settings.callback_path,
+                app=settings.dingtalk_app_name,
+                max_bytes=settings.callback_max_bytes,
+                max_age_s=settings.max_age_s,
+                suite_check_reply=settings.suite_check_reply,
+                trusted_proxies=tuple(settings.trusted_proxies),
+            ),
+            {settings.dingtalk_app_name: CallbackCrypto([credentials])},
+            self._journal,
+            HttpMetrics(registry),
+        )
+        self._admin = AdminServer(
+            settings.admin_host,
+            settings.admin_port,
+            registry,
+            ready=self.ready,
+            routes=[web.post("/journal/retry", self._retry)],
+        )
+        self._watch: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises ``BridgeError`` when it cannot begin."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        self._lock.acquire()
+        try:
+            await self._journal.start()
+            try:
+                self._publisher.start()
+                await self._admin.start()
+                port = await self._public.start(self._settings.ingress_host, self._settings.ingress_port)
+                self._watch = loop.create_task(self._measure())
+                log.info(
+                    "ingress.ready",
+                    callback=f"http://{self._settings.ingress_host}:{port}{self._settings.callback_path}",
+                    admin=f"http://{self._admin.host}:{self._admin.port}",
+                    journal=str(self._folder),
+                    kafka=self._settings.kafka_bootstrap_servers,
+                )
+                await stop.wait()
+            finally:
+                await self._stop()
+        finally:
+            self._lock.release()
+
+    async def _stop(self) -> None:
+        began = time.monotonic()
+        budget = self._settings.shutdown_timeout_s
+        log.info("ingress.stopping", within_s=budget)
+        await self._public.stop(budget * 0.5)
+        await self._journal.stop()
+        await self._publisher.stop(max(0.5, budget - (time.monotonic() - began) - 0.5))
+        if self._watch is not None:
+            self._watch.cancel()
+        await self._admin.stop()
+        log.info("ingress.stopped", after_s=round(time.monotonic() - began, 2))
+
+    async def ready(self) -> tuple[bool, dict[str, Any]]:
+        """Ready means: the journal takes a write. Kafka's state is told, and does not count."""
+        details: dict[str, Any] = {"kafka": self._publisher.state}
+        try:
+            await self._journal.probe()
+        except JournalUnavailable as error:
+            return False, {**details, "journal": {"takes_writes": False, "words": str(error)}}
+        try:
+            status = await asyncio.to_thread(folder_status, self._folder)
+        except (apsw.Error, BridgeError, OSError) as error:
+            details["journal"] = {"takes_writes": True, "words": type(error).__name__}
+        else:
+            details["journal"] = {
+                "takes_writes": True,
+                "waiting": status.waiting,
+                "oldest_age_s": round(status.oldest_age_s, 1),
+                "bytes": status.bytes,
+                "free_bytes": status.free_bytes,
+            }
+        return True, details
+
+    async def _retry(self, request: web.Request) -> web.Response:
+        self._publisher.retry_parked()
+        return json_response({"status": "retrying what is parked"}, 202)
+
+    async def _measure(self) -> None:
+        metrics = self._journal_metrics
+        while True:
+            try:
+                status = await asyncio.to_thread(folder_status, self._folder)
+            except (apsw.Error, BridgeError, OSError) as error:
+                log.warning("journal.status_failed", error=type(error).__name__)
+            else:
+                metrics.waiting.set(status.waiting)
+                metrics.oldest_seconds.set(status.oldest_age_s)
+                metrics.bytes.set(status.bytes)
+                metrics.free_bytes.set(status.free_bytes)
+            await asyncio.sleep(_STATUS_EVERY_S)

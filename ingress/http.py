@@ -1,0 +1,266 @@
+"""The public listener: verify, decrypt, keep, and only then answer the encrypted ``success``.
+
+It serves the callback paths and nothing else. What DingTalk did not sign gets a 4xx that names only a class;
+the reason is for log and metrics. What it did sign is never refused for its content. Thin on purpose:
+the crypto is in ``dingtalk/crypto.py``, the keeping in ``ingress/journal.py``.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from bridge.errors import BridgeError
+from dingtalk.crypto import CallbackCrypto, Opened, SignatureParameters
+from dingtalk.errors import CallbackError, OwnerMismatch
+from ingress.errors import JournalUnavailable
+from ingress.journal import Journal
+from ingress.journal_file import Entry
+from ingress.limiter import LogLimiter
+from ingress.metrics import OTHER, HttpMetrics
+from ingress.proxies import client_address
+from schemas import URL_CHECKS, DoorView, dedupe_key, known, read
+
+log = structlog.get_logger(__name__)
+
+BODY_TIMEOUT_S = 5.0
+"""A body must be there within this; DingTalk's own deadline for the whole answer is 1.5 s."""
+
+RETRY_AFTER_S = 10
+"""DingTalk's first retry comes after 10 s (obtain-the-event-list-of-failed-push-messages)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the listener accepts. ``max_age_s`` 0 accepts any timestamp; ``app`` is the journal's name."""
+
+    path: str = "/callback"
+    app: str = "default"
+    max_bytes: int = 4 * 1024 * 1024
+    max_age_s: float = 302_400
+    suite_check_reply: str = "success"
+    trusted_proxies: tuple[str, ...] = ()
+
+
+class Refused(Exception):
+    """Ends a request: ``outcome`` is the class that the sender sees, ``reason`` what log and metrics see."""
+
+    def __init__(
+        self, status: HTTPStatus, outcome: str, reason: str, words: str = "", **details: Any
+    ) -> None:
+        self.status, self.outcome, self.reason = status, outcome, reason
+        self.words, self.details = words, details
+        super().__init__(reason)
+
+
+class CallbackServer:
+    """Answers callbacks of one or several apps. ``apps`` maps the name in the path to its credentials."""
+
+    def __init__(
+        self, rules: Rules, apps: Mapping[str, CallbackCrypto], journal: Journal, metrics: HttpMetrics
+    ) -> None:
+        self._rules, self._journal, self._metrics = rules, journal, metrics
+        self._paths = {f"{rules.path}/{name}": (name, crypto) for name, crypto in apps.items()}
+        self._paths[rules.path] = self._paths[f"{rules.path}/default"] = (rules.app, apps[rules.app])
+        self._successes: dict[tuple[int, str], tuple[int, bytes]] = {}
+        self._limiter = LogLimiter()
+        # a compressed body is no JSON and refused as such, before anything is inflated
+        self._server = web.Server(
+            self.handle, access_log=None, auto_decompress=False, keepalive_timeout=75, lingering_time=1
+        )
+        self._listener: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the port (0 picks a free one). Raises ``BridgeError`` if it cannot be bound."""
+        try:
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._server, host, port, backlog=1024, reuse_address=True
+            )
+        except OSError as error:
+            raise BridgeError(
+                f"the public listener cannot bind {host}:{port} ({error.strerror}); set INGRESS_HOST or "
+                "INGRESS_PORT to a free one"
+            ) from error
+        return int(self._listener.sockets[0].getsockname()[1])
+
+    async def stop(self, timeout_s: float) -> None:
+        """Accept nothing new, answer what was accepted, close; at most ``timeout_s``."""
+        if self._listener is not None:
+            self._listener.close()
+        self._server.pre_shutdown()
+        await self._server.shutdown(timeout_s)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """One request. Every way out is an answer; nothing but a bug of ours could make it a 500."""
+        began = time.perf_counter()
+        try:
+            body = await self._answer(request)
+        except Refused as refused:
+            return self._refuse(request, refused)
+        self._metrics.answer_seconds.observe(time.perf_counter() - began)
+        return web.Response(body=body, content_type="application/json")
+
+    async def _answer(self, request: web.BaseRequest) -> bytes:
+        app, crypto = self._paths.get(request.path) or (None, None)
+        if app is None or crypto is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "not_found", "path")
+        if request.method != "POST":
+            raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "malformed", "method")
+        encrypted, envelope = _encrypted(await self._read(request))
+        parameters = _parameters(request.query, envelope)
+        opened = self._open(crypto, parameters, encrypted)
+        self._check_age(parameters)
+        view = read(opened.plaintext)
+        event_type = view.event_type if view.event_type is not None and known(view.event_type) else OTHER
+        if view.event_type in URL_CHECKS:
+            self._metrics.callbacks.labels("check", "", event_type).inc()
+            log.info("callback.url_check", event_type=view.event_type, app=app, owner=opened.owner_key)
+            return self._check_reply(crypto, opened)
+        try:
+            new = await self._journal.append(_entry(app, opened.plaintext, view, parameters))
+        except JournalUnavailable as error:
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", error.reason, str(error)) from None
+        self._metrics.callbacks.labels("kept" if new else "duplicate", "", event_type).inc()
+        return self._success(crypto, opened)
+
+    async def _read(self, request: web.BaseRequest) -> bytes:
+        limit = self._rules.max_bytes
+        size = request.content_length or 0
+        body = bytearray()
+        try:
+            if size <= limit and request.content.is_eof():
+                body += request.content.read_nowait()  # the usual case: it came with the head
+                size = len(body)
+            elif size <= limit:
+                async with asyncio.timeout(BODY_TIMEOUT_S):
+                    async for chunk in request.content.iter_any():
+                        body += chunk
+                        if (size := len(body)) > limit:
+                            break
+        except TimeoutError:
+            raise Refused(HTTPStatus.REQUEST_TIMEOUT, "malformed", "slow_body") from None
+        except (HttpProcessingError, web.RequestPayloadError, ConnectionError):
+            raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "payload") from None
+        if size > limit:
+            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "body")
+        return bytes(body)
+
+    def _open(self, crypto: CallbackCrypto, parameters: SignatureParameters, encrypted: str) -> Opened:
+        try:
+            return crypto.open(parameters, encrypted)
+        except CallbackError as error:
+            seen = {"owner_seen": error.owner_seen} if isinstance(error, OwnerMismatch) else {}
+            raise Refused(HTTPStatus.FORBIDDEN, "forbidden", error.reason, str(error), **seen) from None
+
+    def _check_age(self, parameters: SignatureParameters) -> None:
+        stamp = parameters.timestamp_ms
+        if stamp is None:
+            raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "timestamp", "the timestamp is no epoch ms")
+        skew_s = time.time() - stamp / 1000
+        if self._rules.max_age_s and abs(skew_s) > self._rules.max_age_s:
+            side = "behind" if skew_s > 0 else "ahead of"
+            words = (
+                f"clock skew: the signed timestamp is {abs(skew_s):.0f} s {side} our clock, more than "
+                f"CALLBACK_MAX_AGE_S ({self._rules.max_age_s:g}); set this machine's clock, or somebody "
+                "replays an old request"
+            )
+            raise Refused(HTTPStatus.FORBIDDEN, "forbidden", "age", words)
+        self._metrics.clock_skew_seconds.set(skew_s)
+
+    def _check_reply(self, crypto: CallbackCrypto, opened: Opened) -> bytes:
+        """``success``, or the check's own ``Random``, as an old official demo (isv-demo-java) answers."""
+        if self._rules.suite_check_reply == "random":
+            try:
+                given = orjson.loads(opened.plaintext).get("Random")
+            except orjson.JSONDecodeError:
+                given = None
+            if isinstance(given, str):
+                return _seal(crypto, given.encode(), opened, str(int(time.time() * 1000)))
+        return self._success(crypto, opened)
+
+    def _success(self, crypto: CallbackCrypto, opened: Opened) -> bytes:
+        """The answer, made anew once a second: it says nothing that depends on the callback."""
+        key = (id(opened.credentials), opened.owner_key)
+        second = int(time.time())
+        cached = self._successes.get(key)
+        if cached is None or cached[0] != second:
+            cached = (second, _seal(crypto, b"success", opened, str(second * 1000)))
+            self._successes[key] = cached
+        return cached[1]
+
+    def _refuse(self, request: web.BaseRequest, refused: Refused) -> web.Response:
+        self._metrics.callbacks.labels(refused.outcome, refused.reason, "").inc()
+        if (suppressed := self._limiter.allow(refused.reason)) is not None:
+            log.warning(
+                "callback.refused",
+                status=int(refused.status),
+                outcome=refused.outcome,
+                reason=refused.reason,
+                words=refused.words or None,
+                remote=client_address(request, self._rules.trusted_proxies),
+                suppressed=suppressed,
+                **refused.details,
+            )
+        headers = {}
+        if refused.status == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = "POST"
+        elif refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers["Retry-After"] = str(RETRY_AFTER_S)
+        response = web.Response(
+            body=orjson.dumps({"error": refused.outcome}),
+            status=refused.status,
+            content_type="application/json",
+            headers=headers,
+        )
+        if not request.content.is_eof():
+            response.force_close()  # what is left of the body is not read
+        return response
+
+
+def _encrypted(body: bytes) -> tuple[str, Mapping[str, Any]]:
+    """The field ``encrypt`` of the outer JSON, and that JSON."""
+    try:
+        envelope = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "body", "the body is no JSON") from None
+    encrypted = envelope.get("encrypt") if isinstance(envelope, dict) else None
+    if not isinstance(encrypted, str) or not encrypted:
+        raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "body", "the body has no text field named encrypt")
+    return encrypted, envelope
+
+
+def _parameters(query: Mapping[str, str], envelope: Mapping[str, Any]) -> SignatureParameters:
+    try:
+        return SignatureParameters.from_query(query)
+    except CallbackError as error:
+        words = str(error)
+        if envelope.keys() & {"signature", "msg_signature"}:
+            words = "the signature stands in the body; DingTalk sends it in the query: " + words
+        raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "parameters", words) from None
+
+
+def _entry(app: str, plaintext: bytes, view: DoorView, parameters: SignatureParameters) -> Entry:
+    signature_key = None
+    if not view.has_identity:
+        # 8 zero bytes where other keys have the event's time; "s" keeps it apart from a content hash
+        signature_key = bytes(8) + b"s" + parameters.signature.encode()
+    return Entry(
+        received_ms=int(time.time() * 1000),
+        app=app,
+        via="http",
+        body=plaintext,
+        key=dedupe_key(view, app, plaintext),
+        signature_key=signature_key,
+    )
+
+
+def _seal(crypto: CallbackCrypto, message: bytes, opened: Opened, timestamp: str) -> bytes:
+    nonce = f"{time.time_ns() % 10**8:08d}"
+    return orjson.dumps(crypto.seal(message, opened, timestamp=timestamp, nonce=nonce))

@@ -1,0 +1,114 @@
+"""What Kafka refused for itself: kept in the cursor's file, tried again by timer and on request.
+
+While a topic has parked records for a reason that holds for the topic as a whole (rights, say), its new
+records park behind them, so that nothing is reordered.
+"""
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from bridge.errors import KafkaUnavailable, TopicError
+from bridge.kafka import explain, producer
+from bridge.settings import IngressSettings
+from ingress.cursor import CursorFile, Parked
+from ingress.journal_file import Row
+from ingress.reading import JournalReader
+from ingress.refusals import BLOCKING, refusal
+from ingress.report import Report
+from ingress.topic_router import TopicRouter
+from schemas import Received, Record, to_records
+
+log = structlog.get_logger(__name__)
+
+
+def records_of(journal: str, row: Row) -> list[Record]:
+    """The records of one callback: the same ones every time, so that a number names one of them."""
+    return to_records(Received(row.seq, journal, row.received_ms, row.app, row.via, row.body))
+
+
+class ParkingLot:
+    """Knows which topics are ``blocked`` (topic to reason), and retries what is parked."""
+
+    def __init__(
+        self,
+        settings: IngressSettings,
+        cursor: CursorFile,
+        reader: JournalReader,
+        router: TopicRouter,
+        report: Report,
+    ) -> None:
+        self._settings, self._cursor, self._reader = settings, cursor, reader
+        self._router, self._report = router, report
+        self.blocked: dict[str, str] = {
+            topic: reason for topic, reason in cursor.parked_counts() if reason in BLOCKING
+        }
+        report.parked(cursor.parked_counts())
+
+    async def retry(self) -> None:
+        """Try every parked record once, in order, by a producer of its own: a refusal ends that one only.
+
+        Raises ``KafkaUnavailable`` when Kafka as a whole does not take records.
+        """
+        topics = sorted({topic for topic, _ in self._cursor.parked_counts()})
+        for topic in topics:
+            await self._retry_topic(topic)
+        self._report.parked(self._cursor.parked_counts())
+
+    async def _retry_topic(self, topic: str) -> None:
+        try:
+            self._router.forget(topic)
+            await self._router.ensure(topic)
+        except TopicError as error:
+            log.warning("publisher.still_parked", topic=topic, words=str(error))
+            return
+        refused: set[Parked] = set()
+        while (left := [p for p in self._cursor.parked(topic, 500) if p not in refused]) and not (
+            await self._send_in_order(topic, left, refused)
+        ):
+            continue
+        rest = self._cursor.parked(topic)
+        if topic in self.blocked and not any(p.reason in BLOCKING for p in rest):
+            del self.blocked[topic]
+            log.info("publisher.topic_unblocked", topic=topic, still_parked=len(rest))
+
+    async def _send_in_order(self, topic: str, left: list[Parked], refused: set[Parked]) -> bool:
+        """Send until one is refused. Returns whether to leave the topic alone for now."""
+        sender = await self._sender()
+        done: list[Parked] = []
+        try:
+            for parked in left:
+                row = self._reader.row(parked.journal, parked.seq)
+                if row is None:
+                    log.error("publisher.parked_body_missing", topic=topic, seq=parked.seq)
+                    refused.add(parked)
+                    continue
+                record = records_of(parked.journal, row)[parked.record]
+                try:
+                    await sender.send_and_wait(
+                        topic, record.value, key=record.key, headers=list(record.headers)
+                    )
+                except KafkaError as error:
+                    reason = refusal(error)
+                    if reason is None:
+                        raise KafkaUnavailable(explain(error, self._settings)) from error
+                    log.warning("publisher.still_parked", topic=topic, seq=parked.seq, reason=reason)
+                    refused.add(parked)
+                    return reason in BLOCKING
+                self._report.published(self._report.label(record))
+                done.append(parked)
+            return False
+        finally:
+            self._cursor.unpark(done)
+            await sender.stop()
+
+    async def _sender(self) -> AIOKafkaProducer:
+        sender = producer(
+            self._settings, request_timeout_ms=int(self._settings.kafka_request_timeout_s * 1000)
+        )
+        try:
+            await sender.start()
+        except (KafkaError, OSError) as error:
+            await sender.stop()
+            raise KafkaUnavailable(explain(error, self._settings)) from error
+        return sender

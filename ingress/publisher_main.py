@@ -1,0 +1,92 @@
+"""The publisher's own process: ``python -m ingress.publisher_main``, started by the ingress.
+
+Apart from the ingress so that normalising and publishing never delay an answer. It hears single words, a
+line each, on standard input (``wake``, ``retry``, ``stop``), and ends when that closes, so it never outlives
+its ingress; it tells its report as JSON lines on standard output.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+
+import orjson
+import structlog
+import uvloop
+
+from bridge.settings import IngressSettings
+from bridge.telemetry import configure_logging
+from ingress.errors import JournalLocked
+from ingress.folder import FolderLock
+from ingress.publisher import Publisher
+from ingress.report import Report
+
+log = structlog.get_logger(__name__)
+
+_REPORT_EVERY_S = 0.5
+
+
+async def main(settings: IngressSettings) -> None:
+    """Publish until told to stop, or until the ingress is gone."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C is for the ingress, which tells us
+    lock = FolderLock(settings.journal_path, "publisher.lock")
+    commands = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+    await _acquire(lock)
+    report = Report()
+    publisher = Publisher(settings, settings.journal_path, report)
+    loop.add_signal_handler(signal.SIGTERM, publisher.stop)
+    listening = loop.create_task(_listen(commands, publisher))
+    telling = loop.create_task(_tell(report))
+    try:
+        await publisher.run()
+    finally:
+        listening.cancel()
+        telling.cancel()
+        _say(report)
+        lock.release()
+
+
+async def _acquire(lock: FolderLock) -> None:
+    """The publisher of an ingress that was killed ends by itself within moments: wait for it."""
+    while True:
+        try:
+            lock.acquire()
+            return
+        except JournalLocked:
+            if os.getppid() == 1:
+                sys.exit(0)
+            await asyncio.sleep(0.05)
+
+
+async def _listen(commands: asyncio.StreamReader, publisher: Publisher) -> None:
+    while line := await commands.readline():
+        match line.strip():
+            case b"wake":
+                publisher.wake()
+            case b"retry":
+                publisher.retry_parked()
+            case b"stop":
+                break
+    publisher.stop()
+
+
+async def _tell(report: Report) -> None:
+    while True:
+        _say(report)
+        await asyncio.sleep(_REPORT_EVERY_S)
+
+
+def _say(report: Report) -> None:
+    try:
+        sys.stdout.buffer.write(orjson.dumps(report.take()) + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        pass  # the ingress is gone; standard input says so too
+
+
+if __name__ == "__main__":
+    loaded = IngressSettings.load()
+    configure_logging(loaded)
+    uvloop.run(main(loaded))

@@ -1,0 +1,39 @@
+"""What Kafka's errors mean for one record: refused for itself, or is the world down? Pure."""
+
+from aiokafka.errors import (
+    InvalidTopicError,
+    MessageSizeTooLargeError,
+    PolicyViolationError,
+    RecordListTooLargeError,
+    RecordTooLargeError,
+    TopicAuthorizationFailedError,
+)
+
+from bridge.errors import TopicError
+
+TOO_LARGE = "too_large"
+RIGHTS = "rights"
+INVALID_TOPIC = "invalid_topic"
+TOPIC_MISSING = "topic_missing"
+POLICY = "policy"
+
+BLOCKING = frozenset({RIGHTS, INVALID_TOPIC, TOPIC_MISSING})
+"""Reasons that hold for a topic as a whole: while they last, its later records park behind, in order."""
+
+_REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (MessageSizeTooLargeError, TOO_LARGE),
+    (RecordListTooLargeError, TOO_LARGE),
+    (RecordTooLargeError, TOO_LARGE),
+    (TopicAuthorizationFailedError, RIGHTS),
+    (InvalidTopicError, INVALID_TOPIC),
+    (TopicError, TOPIC_MISSING),
+    (PolicyViolationError, POLICY),
+)
+
+
+def refusal(error: BaseException) -> str | None:
+    """Why Kafka refuses the record itself (a reason to park it); ``None`` when it would refuse any."""
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return reason
+    return None

@@ -1,0 +1,78 @@
+"""What the publisher tells the ingress of itself: counts since it last told, and Kafka's state in words."""
+
+import time
+from typing import Any
+
+import structlog
+
+from ingress.metrics import OTHER
+from schemas import Record
+
+log = structlog.get_logger(__name__)
+
+
+class Report:
+    """Collects, logs changes of state once, and hands out the difference since the last ``take``."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, dict[str, int]] = {"published": {}, "unclassified": {}, "errors": {}}
+        self._parked: dict[str, int] = {}
+        self.state = "starting"
+        self.words = "connecting to Kafka"
+        self._since = time.time()
+
+    def label(self, record: Record) -> str:
+        """The metric label of ``record``: its EventType where the catalogue knows it."""
+        return record.event_type if record.known and record.event_type is not None else OTHER
+
+    def published(self, label: str) -> None:
+        self._count("published", label)
+
+    def unclassified(self, reason: str) -> None:
+        self._count("unclassified", reason)
+
+    def error(self, kind: str) -> None:
+        self._count("errors", kind)
+
+    def parked(self, counts: dict[tuple[str, str], int]) -> None:
+        """``{(topic, reason): how many}`` as it stands now."""
+        self._parked = {}
+        for (_, reason), count in counts.items():
+            self._parked[reason] = self._parked.get(reason, 0) + count
+
+    def up(self) -> None:
+        if self.state != "up":
+            log.info("kafka.up", after_s=round(time.time() - self._since, 1))
+        self._turn("up", "Kafka takes records")
+
+    def down(self, words: str) -> None:
+        if (self.state, self.words) != ("down", words):
+            log.warning("kafka.down", words=words)
+        self._turn("down", words)
+
+    def stalled(self, words: str) -> None:
+        if self.state != "stalled":
+            log.warning("kafka.stalled", words=words)
+        self._turn("stalled", words)
+
+    def _turn(self, state: str, words: str) -> None:
+        if state != self.state:
+            self._since = time.time()
+        self.state, self.words = state, words
+
+    def _count(self, kind: str, label: str) -> None:
+        counts = self._counts[kind]
+        counts[label] = counts.get(label, 0) + 1
+
+    def take(self) -> dict[str, Any]:
+        """``{"state", "words", "since", "parked", "published", "unclassified", "errors"}``: the last three
+        are increments since the last call, ``since`` is epoch s."""
+        taken: dict[str, Any] = {
+            "state": self.state,
+            "words": self.words,
+            "since": self._since,
+            "parked": self._parked,
+            **self._counts,
+        }
+        self._counts = {kind: {} for kind in self._counts}
+        return taken

@@ -1,0 +1,52 @@
+"""What stands in a journal folder, read without its lock: for readiness, metrics, `dingbridge journal`."""
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingress.cursor import CursorFile
+from ingress.folder import CURSOR_FILE, journal_files
+from ingress.journal_file import JournalFile
+
+
+@dataclass(frozen=True, slots=True)
+class FolderStatus:
+    """``waiting`` callbacks are kept and not yet in Kafka, the oldest since ``oldest_age_s``; sizes in bytes.
+    ``parked`` is ``{(topic, reason): records}``."""
+
+    waiting: int
+    oldest_age_s: float
+    bytes: int
+    free_bytes: int
+    parked: dict[tuple[str, str], int]
+    files: dict[str, str]  # file name to journal id
+
+
+def folder_status(folder: Path) -> FolderStatus:
+    """Raises ``apsw.Error`` or ``JournalError`` when a file cannot be read."""
+    waiting, oldest, files = 0, None, {}
+    cursor = CursorFile(folder, read_only=True) if (folder / CURSOR_FILE).exists() else None
+    try:
+        for path in journal_files(folder):
+            file = JournalFile(path, read_only=True)
+            try:
+                count, since_ms = file.waiting(cursor.seq(file.id) if cursor else 0)
+            finally:
+                file.close()
+            files[path.name] = file.id
+            waiting += count
+            if since_ms is not None and (oldest is None or since_ms < oldest):
+                oldest = since_ms
+        parked = cursor.parked_counts() if cursor else {}
+    finally:
+        if cursor is not None:
+            cursor.close()
+    return FolderStatus(
+        waiting=waiting,
+        oldest_age_s=max(0.0, time.time() - oldest / 1000) if oldest is not None else 0.0,
+        bytes=sum(p.stat().st_size for p in folder.iterdir() if p.is_file()),
+        free_bytes=shutil.disk_usage(folder).free,
+        parked=parked,
+        files=files,
+    )

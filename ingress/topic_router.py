@@ -1,0 +1,60 @@
+"""Which topic a record goes to, and that this topic exists before the first send.
+
+EventTypes that nobody knew when this was released flow to topics of their own, up to a limit, since names
+from outside must not mint topics without bounds; beyond it they go to the unclassified topic as they are.
+"""
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from bridge.errors import KafkaUnavailable
+from bridge.kafka import connection, explain
+from bridge.settings import KafkaSettings
+from bridge.topics import ensure_topics, event_topic, unclassified_topic
+from schemas import Record, known
+
+
+class TopicRouter:
+    """Knows the topics that exist, from Kafka itself, so that the limit holds across restarts."""
+
+    def __init__(self, settings: KafkaSettings, unknown_topics_max: int) -> None:
+        self._settings, self._unknown_max = settings, unknown_topics_max
+        self._existing: set[str] = set()
+        self._unknown = 0
+
+    async def load(self) -> None:
+        """Ask Kafka which topics there are. Raises ``KafkaUnavailable``."""
+        admin = AIOKafkaAdminClient(**connection(self._settings), request_timeout_ms=10_000)
+        try:
+            await admin.start()
+            names = set(await admin.list_topics())
+        except (KafkaError, OSError) as error:
+            raise KafkaUnavailable(explain(error, self._settings)) from error
+        finally:
+            await admin.close()
+        prefix = self._settings.topic_prefix
+        self._existing = {name for name in names if name.startswith(prefix)}
+        self._unknown = sum(not known(name.removeprefix(prefix)) for name in self._existing)
+        self._unknown -= unclassified_topic(self._settings) in self._existing
+
+    def topic(self, record: Record) -> str:
+        """The topic of ``record``."""
+        if record.event_type is None:
+            return unclassified_topic(self._settings)
+        topic = event_topic(self._settings, record.event_type)
+        if record.known or topic in self._existing or self._unknown < self._unknown_max:
+            return topic
+        return unclassified_topic(self._settings)
+
+    async def ensure(self, topic: str) -> None:
+        """Create ``topic`` if it is missing. Raises ``KafkaUnavailable`` or ``TopicError``."""
+        if topic in self._existing:
+            return
+        await ensure_topics(self._settings, [topic])
+        self._existing.add(topic)
+        if topic != unclassified_topic(self._settings):
+            self._unknown += not known(topic.removeprefix(self._settings.topic_prefix))
+
+    def forget(self, topic: str) -> None:
+        """``topic`` has been found missing: look again before the next send."""
+        self._existing.discard(topic)
