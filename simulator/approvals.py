@@ -1,0 +1,245 @@
+"""Approvals of the invented company: their states, tasks and records, as DingTalk's Open API shows them.
+
+Responsible for how one approval goes on from its start to its end. Who asks for it to go on, and which
+events that yields, is ``platform``'s business. Times are epoch ms; the API's texts are Shanghai's time.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final, Literal
+
+from simulator.company import ActionError, Company, User
+from simulator.templates import TEMPLATES, FormValue
+
+SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
+FINISHED_KEPT: Final = 20_000
+"""Approvals that are over are forgotten beyond this many, the oldest first, so that a simulator can run for
+weeks. The API then answers as for one that never was."""
+
+
+def local_text(at_ms: int) -> str:
+    """``2024-11-08 10:00:00``: a time as the older Open API prints it, in Shanghai and without a zone."""
+    return datetime.fromtimestamp(at_ms / 1000, SHANGHAI).strftime("%Y-%m-%d %H:%M:%S")
+
+
+@dataclass(slots=True)
+class Task:
+    """One approver's part. ``number`` is ``taskId`` in events (int) and ``taskid`` in the API (str)."""
+
+    number: int
+    userid: str
+    step: int
+    created_ms: int
+    finished_ms: int | None = None
+    status: Literal["RUNNING", "COMPLETED", "CANCELED"] = "RUNNING"
+    result: Literal["NONE", "AGREE", "REFUSE", "REDIRECTED"] = "NONE"
+
+
+@dataclass(slots=True)
+class Approval:
+    """One approval instance. ``steps`` holds the userids of each step's approvers."""
+
+    instance_id: str
+    process_code: str
+    business_id: str
+    title: str
+    originator: str
+    dept_id: int
+    dept_name: str
+    form: list[FormValue]
+    steps: list[list[str]]
+    created_ms: int
+    finished_ms: int | None = None
+    status: Literal["RUNNING", "COMPLETED", "TERMINATED"] = "RUNNING"
+    result: Literal["", "agree", "refuse"] = ""
+    tasks: list[Task] = field(default_factory=list)
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    def open_tasks(self) -> list[Task]:
+        return [task for task in self.tasks if task.status == "RUNNING"]
+
+    def record(self, userid: str, at_ms: int, kind: str, outcome: str = "NONE", remark: str = "") -> None:
+        entry = {
+            "userid": userid,
+            "date": local_text(at_ms),
+            "operation_type": kind,
+            "operation_result": outcome,
+        }
+        self.records.append(entry | ({"remark": remark} if remark else {}))
+
+
+class Approvals:
+    """All approvals, the running ones and the last that are over."""
+
+    def __init__(self, company: Company) -> None:
+        self._company = company
+        self._rng = company.rng
+        self._all: dict[str, Approval] = {}
+        self.running: dict[str, Approval] = {}
+        self._finished: dict[str, None] = {}
+        self._last_task = 61_000_000_000  # above 2^31, as real ones are
+        self._started = 0
+
+    def __iter__(self) -> Iterator[Approval]:
+        return iter(self._all.values())
+
+    def get(self, instance_id: str) -> Approval | None:
+        return self._all.get(instance_id)
+
+    def pick(self, instance_id: str | None = None) -> Approval:
+        """The running approval of this id, or any. Raises ``ActionError`` when there is none."""
+        if instance_id is not None:
+            if instance_id not in self.running:
+                raise ActionError(f"approval {instance_id} is not running; GET /_sim/state lists all")
+            return self.running[instance_id]
+        if not self.running:
+            raise ActionError("no approval is running; start one first (action start_approval)")
+        return self._rng.choice(list(self.running.values()))
+
+    def start(self, at_ms: int, *, process_code: str | None = None, originator: User) -> Approval:
+        """Begin an approval; its first step's tasks are open afterwards."""
+        rng, company = self._rng, self._company
+        if process_code is None:
+            process_code = rng.choice(("PROC-LEAVE", "PROC-LEAVE", "PROC-EXPENSE", "PROC-PURCHASE"))
+        template = TEMPLATES.get(process_code)
+        if template is None:
+            raise ActionError(f"there is no template {process_code}; there are {', '.join(TEMPLATES)}")
+        self._started += 1
+        local = datetime.fromtimestamp(at_ms / 1000, SHANGHAI)
+        dept = company.departments[originator.dept_ids[0]]
+        bits = f"{rng.getrandbits(128):032x}"
+        approval = Approval(
+            instance_id=f"{bits[:8]}-{bits[8:12]}-{bits[12:16]}-{bits[16:20]}-{bits[20:]}",
+            process_code=process_code,
+            business_id=local.strftime("%Y%m%d%H%M") + f"{self._started:09d}",
+            title=f"{originator.name}提交的{template.title}",
+            originator=originator.userid,
+            dept_id=dept.dept_id,
+            dept_name=dept.name,
+            form=template.fill(rng, local.date(), (originator.userid, originator.name)),
+            steps=self._approvers(originator, template.steps, template.either),
+            created_ms=at_ms,
+        )
+        approval.record(originator.userid, at_ms, "START_PROCESS_INSTANCE")
+        self._open_step(approval, 0, at_ms)
+        self._all[approval.instance_id] = self.running[approval.instance_id] = approval
+        return approval
+
+    def _approvers(self, originator: User, steps: int, either: bool) -> list[list[str]]:
+        chain: list[list[str]] = []
+        user = originator
+        while len(chain) < steps:
+            manager = user.manager or self._rng.choice(list(self._company.users))
+            chain.append([manager])
+            user = self._company.users[manager]
+        if either:
+            others = [u for u in self._company.users if u not in (chain[0][0], originator.userid)]
+            if others:
+                chain[0].append(self._rng.choice(others))
+        return chain
+
+    def _open_step(self, approval: Approval, step: int, at_ms: int) -> list[Task]:
+        opened = []
+        for userid in approval.steps[step]:
+            self._last_task += self._rng.randrange(1, 1_000)
+            opened.append(Task(self._last_task, userid, step, at_ms))
+        approval.tasks += opened
+        return opened
+
+    def decide(
+        self, approval: Approval, at_ms: int, agree: bool, remark: str
+    ) -> tuple[Task, list[Task], list[Task]]:
+        """One open task is decided. Returns it, the tasks cancelled by it, and those newly opened.
+
+        The approval is over when it was refused, or when no step follows.
+        """
+        task, *others = approval.open_tasks()
+        task.status, task.result, task.finished_ms = "COMPLETED", "AGREE" if agree else "REFUSE", at_ms
+        approval.record(task.userid, at_ms, "EXECUTE_TASK_NORMAL", task.result, remark)
+        self._cancel(others, at_ms)
+        if agree and task.step + 1 < len(approval.steps):
+            return task, others, self._open_step(approval, task.step + 1, at_ms)
+        self._end(approval, at_ms, "COMPLETED", "agree" if agree else "refuse")
+        return task, others, []
+
+    def revoke(self, approval: Approval, at_ms: int) -> list[Task]:
+        """The originator takes it back. Returns the tasks cancelled by it."""
+        cancelled = approval.open_tasks()
+        self._cancel(cancelled, at_ms)
+        approval.record(approval.originator, at_ms, "TERMINATE_PROCESS_INSTANCE")
+        self._end(approval, at_ms, "TERMINATED", "")
+        return cancelled
+
+    def hand_over(self, userid: str, at_ms: int) -> list[tuple[Approval, Task, Task]]:
+        """Somebody left: each open task of his goes to a colleague. Returns approval, old and new task."""
+        colleagues = list(self._company.users)
+        moved: list[tuple[Approval, Task, Task]] = []
+        for approval in self.running.values() if colleagues else ():
+            heirs = {u: self._rng.choice(colleagues) for s in approval.steps for u in s if u == userid}
+            approval.steps = [[heirs.get(u, u) for u in step] for step in approval.steps]
+            for task in [t for t in approval.open_tasks() if t.userid == userid]:
+                task.status, task.result, task.finished_ms = "COMPLETED", "REDIRECTED", at_ms
+                approval.record(userid, at_ms, "REDIRECT_TASK")
+                self._last_task += 1
+                new = Task(self._last_task, heirs[userid], task.step, at_ms)
+                approval.tasks.append(new)
+                moved.append((approval, task, new))
+        return moved
+
+    def _cancel(self, tasks: list[Task], at_ms: int) -> None:
+        for task in tasks:
+            task.status, task.finished_ms = "CANCELED", at_ms
+
+    def _end(
+        self,
+        approval: Approval,
+        at_ms: int,
+        status: Literal["COMPLETED", "TERMINATED"],
+        result: Literal["", "agree", "refuse"],
+    ) -> None:
+        approval.status, approval.result, approval.finished_ms = status, result, at_ms
+        del self.running[approval.instance_id]
+        self._finished[approval.instance_id] = None
+        while len(self._finished) > FINISHED_KEPT:
+            oldest = next(iter(self._finished))
+            del self._finished[oldest], self._all[oldest]
+
+    def result(self, approval: Approval) -> dict[str, Any]:
+        """``process_instance`` of get-details-single-approval-instance."""
+        shown: dict[str, Any] = {
+            "title": approval.title,
+            "create_time": local_text(approval.created_ms),
+            "originator_userid": approval.originator,
+            # the root department has its own way to be written here
+            "originator_dept_id": "-1" if approval.dept_id == 1 else str(approval.dept_id),
+            "originator_dept_name": approval.dept_name,
+            "status": approval.status,
+            "result": approval.result,
+            "business_id": approval.business_id,
+            "cc_userids": [],
+            "approver_userids": list(dict.fromkeys(u for step in approval.steps for u in step)),
+            "attached_process_instance_ids": [],
+            "biz_action": "NONE",
+            "form_component_values": approval.form,
+            "operation_records": approval.records,
+            "tasks": [_task_result(task) for task in approval.tasks],
+        }
+        if approval.finished_ms is not None:
+            shown["finish_time"] = local_text(approval.finished_ms)
+        return shown
+
+
+def _task_result(task: Task) -> dict[str, str]:
+    shown = {
+        "taskid": str(task.number),
+        "userid": task.userid,
+        "task_status": task.status,
+        "task_result": task.result,
+        "create_time": local_text(task.created_ms),
+        "activity_id": f"activity-{task.step}",
+        "url": f"aflow.dingtalk.com?taskId={task.number}",
+    }
+    if task.finished_ms is not None:
+        shown["finish_time"] = local_text(task.finished_ms)
+    return shown

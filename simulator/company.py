@@ -1,0 +1,323 @@
+"""The invented company: its departments and its people, and both as DingTalk's Open API shows them.
+
+Responsible for the state and its invariants (a tree of departments below the root, everybody in at least
+one department, every manager a colleague). It knows nothing of events: ``platform`` does, and announces
+every change that the API would show.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, Final
+
+from bridge.errors import BridgeError
+from simulator import names
+
+ROOT: Final = 1
+"""DingTalk's id of the department that is the company itself (query-department-details0-v2)."""
+
+_BASE32: Final = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghjkmnpqrstuvwxyz23456789"
+_DAY_MS: Final = 86_400_000
+_FIRST_HIRE_MS: Final = 1_420_041_600_000  # 2015-01-01 00:00 in Shanghai
+
+
+class ActionError(BridgeError):
+    """What was asked cannot be done to this company; the message says why and what could."""
+
+
+@dataclass(slots=True)
+class Department:
+    """One department. ``managers`` are userids; ``parent`` is ``None`` for the root only."""
+
+    dept_id: int
+    name: str
+    parent: int | None
+    order: int
+    managers: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class User:
+    """One employee. ``hired_ms`` is epoch ms, midnight in Shanghai."""
+
+    userid: str
+    unionid: str
+    name: str
+    mobile: str
+    email: str
+    title: str
+    job_number: str
+    work_place: str
+    dept_ids: list[int]
+    manager: str
+    hired_ms: int
+
+
+class Company:
+    """A company made from ``seed``; the same seed and sizes give the same company, byte for byte.
+
+    ``rng`` goes on to drive what happens to it, so that a whole life can be repeated.
+    """
+
+    def __init__(self, *, seed: int, users: int, departments: int) -> None:
+        self.rng = Random(seed)  # noqa: S311 - invented data, to be repeatable
+        self.departments: dict[int, Department] = {ROOT: Department(ROOT, "示例科技有限公司", None, 0)}
+        self.users: dict[str, User] = {}
+        self._hired = 0
+        self._last_dept = 430_000_000
+        for _ in range(departments):
+            self.create_department()
+        for _ in range(users):
+            self.hire()
+        for dept in self.departments.values():
+            if dept.parent is not None and (members := self.members(dept.dept_id)):
+                dept.managers = [self.rng.choice(members)]
+        for user in self.users.values():
+            user.manager = self._manager_for(user.dept_ids[0], user.userid)
+
+    # What there is
+
+    def department(self, dept_id: int) -> Department:
+        """Raises ``ActionError`` when there is none."""
+        if dept_id not in self.departments:
+            raise ActionError(f"there is no department {dept_id}; GET /_sim/state lists them")
+        return self.departments[dept_id]
+
+    def user(self, userid: str) -> User:
+        """Raises ``ActionError`` when there is none."""
+        if userid not in self.users:
+            raise ActionError(f"there is no user {userid}; GET /_sim/state lists them")
+        return self.users[userid]
+
+    def children(self, dept_id: int) -> list[Department]:
+        return [d for d in self.departments.values() if d.parent == dept_id]
+
+    def subtree(self, dept_id: int) -> Iterator[Department]:
+        """The department and all below it, parents first."""
+        yield self.departments[dept_id]
+        for child in self.children(dept_id):
+            yield from self.subtree(child.dept_id)
+
+    def members(self, dept_id: int) -> list[str]:
+        """The userids directly in the department, in the order of hiring."""
+        return [u.userid for u in self.users.values() if dept_id in u.dept_ids]
+
+    def depth(self, dept_id: int) -> int:
+        depth, dept = 0, self.departments[dept_id]
+        while dept.parent is not None:
+            depth, dept = depth + 1, self.departments[dept.parent]
+        return depth
+
+    def pick_user(self) -> User:
+        """Anybody, at random."""
+        if not self.users:
+            raise ActionError("nobody is left in the company; hire somebody first")
+        return self.rng.choice(list(self.users.values()))
+
+    def pick_department(self) -> Department:
+        """Any department but the root, at random."""
+        below = [d for d in self.departments.values() if d.parent is not None]
+        if not below:
+            raise ActionError("only the company itself is left; create a department first")
+        return self.rng.choice(below)
+
+    # What can change. Each method says whom else it changed.
+
+    def create_department(self, *, name: str | None = None, parent: int | None = None) -> Department:
+        rng = self.rng
+        if parent is None:
+            tops = len(self.children(ROOT))
+            shallow = [d for d in self.departments if 0 < self.depth(d) < 3]
+            wide = tops < 3 or (tops < len(names.DEPARTMENTS) and rng.random() < 0.4)
+            parent = ROOT if wide or not shallow else rng.choice(shallow)
+        above = self.department(parent)
+        taken = {d.name for d in self.children(parent)}
+        if name is None:
+            name = names.department(rng, None if parent == ROOT else above.name, taken)
+        elif name in taken:
+            raise ActionError(f"department {parent} already has a department of this name; take another")
+        self._last_dept += rng.randrange(1, 9_000)
+        dept = Department(self._last_dept, name, parent, len(taken) + 1)
+        self.departments[dept.dept_id] = dept
+        return dept
+
+    def rename_department(self, dept_id: int, name: str | None = None) -> Department:
+        dept = self.department(dept_id)
+        taken = {d.name for d in self.children(dept.parent) if d is not dept} if dept.parent else set()
+        if name is None:
+            base = re.sub(r"（新\d*）$", "", dept.name)
+            name = next(n for i in range(9_999) if (n := f"{base}（新{i or ''}）") not in taken | {dept.name})
+        elif name in taken:
+            raise ActionError(f"department {dept.parent} already has a department of this name; take another")
+        dept.name = name
+        return dept
+
+    def remove_department(self, dept_id: int) -> tuple[list[int], list[str]]:
+        """Remove it and all below it; its people move up. Returns the removed ids and the moved userids."""
+        dept = self.department(dept_id)
+        if dept.parent is None:
+            raise ActionError("the company itself cannot be removed; name another department")
+        removed = [d.dept_id for d in self.subtree(dept_id)]
+        moved = []
+        for user in self.users.values():
+            if left := [d for d in user.dept_ids if d not in removed]:
+                if len(left) == len(user.dept_ids):
+                    continue
+                user.dept_ids = left
+            else:
+                user.dept_ids = [dept.parent]
+            moved.append(user.userid)
+        for gone in removed:
+            del self.departments[gone]
+        return removed, moved
+
+    def hire(
+        self, *, hired_ms: int | None = None, name: str | None = None, dept_ids: list[int] | None = None
+    ) -> User:
+        rng = self.rng
+        self._hired += 1
+        made, pinyin = names.person(rng)
+        if dept_ids is None:
+            leaves = [d for d in self.departments if d != ROOT] or [ROOT]
+            dept_ids = [rng.choice(leaves)]
+            if len(leaves) > 1 and rng.random() < 0.1:
+                dept_ids.append(rng.choice([d for d in leaves if d != dept_ids[0]]))
+        if not dept_ids:
+            raise ActionError("a new employee needs at least one department; leave dept_ids out for any")
+        for dept_id in dept_ids:
+            self.department(dept_id)
+        if hired_ms is None:
+            hired_ms = _FIRST_HIRE_MS + rng.randrange(3_650) * _DAY_MS
+        user = User(
+            # real ids are digit strings with leading zeros: reading one as a number must not go unnoticed
+            userid=f"0{self._hired:05d}{rng.randrange(10**10):010d}",
+            unionid="".join(rng.choices(_BASE32, k=20)) + "iEiE",
+            name=name or made,
+            mobile=f"100{self._hired % 10_000:04d}{rng.randrange(10**4):04d}",  # 100: no such range exists
+            email=f"{pinyin}{self._hired}@example.com",
+            title=rng.choice(names.TITLES),
+            job_number=f"E{self._hired:05d}",
+            work_place=rng.choice(names.WORK_PLACES),
+            dept_ids=list(dict.fromkeys(dept_ids)),
+            manager="",
+            hired_ms=hired_ms,
+        )
+        user.manager = self._manager_for(user.dept_ids[0], user.userid)
+        self.users[user.userid] = user
+        return user
+
+    def move(self, userid: str, dept_ids: list[int] | None = None) -> tuple[User, list[int], list[str]]:
+        """Give a user other departments. Returns the user, the departments that lost him as manager, and
+        the userids whose own manager changed by it (without his)."""
+        user = self.user(userid)
+        if dept_ids is None:
+            options = [d for d in self.departments if d not in user.dept_ids and d != ROOT]
+            dept_ids = [self.rng.choice(options)] if options else [ROOT]
+        if not dept_ids:
+            raise ActionError("an employee needs at least one department")
+        for dept_id in dept_ids:
+            self.department(dept_id)
+        user.dept_ids = list(dict.fromkeys(dept_ids))
+        left = [
+            d for d in self.departments.values() if userid in d.managers and d.dept_id not in user.dept_ids
+        ]
+        depts, reports = self._succeed(userid, left)
+        user.manager = self._manager_for(user.dept_ids[0], userid)
+        return user, depts, [r for r in reports if r != userid]
+
+    def rename(self, userid: str, name: str | None = None) -> tuple[User, str]:
+        """Returns the user and the former name."""
+        user = self.user(userid)
+        before = user.name
+        if name is None:
+            name = next(n for _ in range(10_000) if (n := names.person(self.rng)[0]) != before)
+        user.name = name
+        return user, before
+
+    def leave(self, userid: str) -> tuple[list[int], list[str]]:
+        """The user is gone. Returns departments with another manager now, and colleagues who have one."""
+        self.user(userid)
+        del self.users[userid]
+        return self._succeed(userid, [d for d in self.departments.values() if userid in d.managers])
+
+    def _succeed(self, userid: str, left: list[Department]) -> tuple[list[int], list[str]]:
+        """Find managers for the departments that ``userid`` manages no longer."""
+        changed = set()
+        for dept in left:
+            dept.managers = [m for m in dept.managers if m != userid]
+            heirs = [m for m in self.members(dept.dept_id) if m != userid]
+            if not dept.managers and heirs:
+                dept.managers = [self.rng.choice(heirs)]
+                changed.add(dept.managers[0])  # whose leader_in_dept shows it
+        manages = {m for d in self.departments.values() for m in d.managers}
+        for user in self.users.values():
+            if user.manager == userid and (userid not in self.users or userid not in manages):
+                user.manager = self._manager_for(user.dept_ids[0], user.userid)
+                changed.add(user.userid)
+        return [d.dept_id for d in left], [u for u in self.users if u in changed]
+
+    def _manager_for(self, dept_id: int, userid: str) -> str:
+        """The nearest manager of the department or one above it who is somebody else; else nobody."""
+        dept: Department | None = self.departments[dept_id]
+        while dept is not None:
+            for manager in dept.managers:
+                if manager != userid and manager in self.users:
+                    return manager
+            dept = self.departments[dept.parent] if dept.parent is not None else None
+        return ""
+
+    # As the Open API shows it
+
+    def user_result(self, user: User) -> dict[str, Any]:
+        """``result`` of query-user-details; what is empty is absent, as there."""
+        result: dict[str, Any] = {
+            "userid": user.userid,
+            "unionid": user.unionid,
+            "name": user.name,
+            "avatar": "",
+            "state_code": "86",
+            "mobile": user.mobile,
+            "hide_mobile": False,
+            "job_number": user.job_number,
+            "title": user.title,
+            "email": user.email,
+            "work_place": user.work_place,
+            "manager_userid": user.manager,
+            "dept_id_list": user.dept_ids,
+            "dept_order_list": [
+                {"dept_id": d, "order": 176_000_000 + i} for i, d in enumerate(user.dept_ids)
+            ],
+            "leader_in_dept": [
+                {"dept_id": d, "leader": user.userid in self.departments[d].managers} for d in user.dept_ids
+            ],
+            "hired_date": user.hired_ms,
+            "active": True,
+            "real_authed": True,
+            "senior": False,
+            "admin": False,
+            "boss": False,
+            "exclusive_account": False,
+        }
+        return {key: value for key, value in result.items() if value != ""}
+
+    def department_result(self, dept: Department) -> dict[str, Any]:
+        """``result`` of query-department-details0-v2; the root has no ``parent_id``."""
+        result: dict[str, Any] = {
+            "dept_id": dept.dept_id,
+            "name": dept.name,
+            "parent_id": dept.parent,
+            "order": dept.order,
+            "dept_manager_userid_list": dept.managers,
+            "org_dept_owner": dept.managers[0] if dept.managers else "",
+            "create_dept_group": dept.parent is not None,
+            "auto_add_user": dept.parent is not None,
+            "hide_dept": False,
+            "outer_dept": False,
+            "dept_permits": [],
+            "user_permits": [],
+            "outer_permit_depts": [],
+            "outer_permit_users": [],
+            "group_contain_sub_dept": False,
+        }
+        return {key: value for key, value in result.items() if value not in ("", None)}

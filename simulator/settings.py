@@ -1,0 +1,43 @@
+"""Settings of the simulator. Every one has a default that fits the local stack."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from bridge.settings import SAMPLE_CREDENTIALS, LogSettings
+
+
+class SimulatorSettings(LogSettings):
+    """Each field is an environment variable by its upper-case name, and an option of ``dingbridge
+    simulator run`` by its last part. ``dingtalk_app_key`` and ``_secret`` are what ``gettoken`` accepts;
+    ``simulator_owner_key`` what pushes are encrypted for (the app key unless set, as for a subscription
+    made in DingTalk's console). ``simulator_rate`` is events per second; ``simulator_retry_scale``
+    multiplies DingTalk's delays of 10 s and 30 s; ``simulator_duplicates`` is the share of pushes that are
+    pushed a second time.
+    """
+
+    simulator_host: str = "127.0.0.1"
+    simulator_port: int = Field(8090, ge=0, le=65535)
+    simulator_seed: int = 1
+    simulator_users: int = Field(60, ge=0, le=100_000)
+    simulator_departments: int = Field(12, ge=0, le=5_000)
+    simulator_rate: float = Field(0, ge=0, le=100_000)
+    simulator_script: Path | None = None
+    simulator_generation: Literal["old", "new", "mixed"] = "mixed"
+    simulator_retry_scale: float = Field(1, ge=0, le=1000)
+    simulator_duplicates: float = Field(0.02, ge=0, le=1)
+    simulator_owner_key: str | None = None
+    simulator_corp_id: str = Field("dingcorpsample01", min_length=1, max_length=64)
+    dingtalk_app_key: str = Field(SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], min_length=1)
+    dingtalk_app_secret: SecretStr = SecretStr(SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"])
+
+    @property
+    def owner_key(self) -> str:
+        return self.simulator_owner_key or self.dingtalk_app_key
+
+    def check(self) -> list[str]:
+        problems = super().check()
+        if not self.dingtalk_app_secret.get_secret_value():
+            problems.append("DINGTALK_APP_SECRET: must not be empty")
+        return problems
