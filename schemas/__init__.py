@@ -1,0 +1,48 @@
+"""The contract between DingTalk and whoever reads our topics: catalogue, normalisation, records, events.
+
+Pure functions on bytes and values, no I/O. This is the public surface; the modules are:
+``door`` (what is read before a callback is kept), ``records`` (journal row to Kafka records),
+``event`` (Kafka record to event), ``catalogue`` (the known EventTypes), and beneath them
+``strictjson``, ``normalise`` and ``split``.
+"""
+
+from schemas.catalogue import (
+    EVENT_TYPE_RE,
+    UNCLASSIFIED,
+    URL_CHECKS,
+    Catalogue,
+    EventSpec,
+    Field,
+    Subject,
+    catalogue,
+    known,
+    legal,
+)
+from schemas.door import DoorView, content_hash, dedupe_key, read
+from schemas.event import Event, NotAnEvent, decode, to_dingtalk
+from schemas.records import SCHEMA_VERSION, Received, Record, to_records
+
+__all__ = [
+    "EVENT_TYPE_RE",
+    "SCHEMA_VERSION",
+    "UNCLASSIFIED",
+    "URL_CHECKS",
+    "Catalogue",
+    "DoorView",
+    "Event",
+    "EventSpec",
+    "Field",
+    "NotAnEvent",
+    "Received",
+    "Record",
+    "Subject",
+    "catalogue",
+    "content_hash",
+    "decode",
+    "dedupe_key",
+    "known",
+    "legal",
+    "read",
+    "to_dingtalk",
+    "to_records",
+]

@@ -1,0 +1,181 @@
+"""The EventTypes that are known, and how each spells its fields.
+
+Responsible for: loading ``catalogue.json`` and answering what a type's fields are called and typed in
+either payload generation, and which of them says what the event is about. Not responsible for
+applying that (``normalise``, ``split``).
+
+The data file, one entry for each EventType::
+
+    "org_dept_create": {
+      "subject": {"kind": "department", "fields": ["deptId"], "list": true},
+      "old": {"TimeStamp": "str ms", "DeptId": "list[int] id", …},
+      "new": {"deptId": "list[int] id", …}
+    }
+
+``old`` and ``new`` are DingTalk's two payload generations: the flat, mostly PascalCase bodies of
+``register_call_back``, and the bodies of today's event pages, which all begin with ``newEnvelope``.
+A type is what JSON holds on DingTalk's side; ``ms`` marks epoch milliseconds, ``id`` an identifier.
+``fields`` of a subject are canonical (camelCase) names in order of preference; ``items`` names a list
+of objects that each are one event (attendance), ``itemKey`` the name of an item's own identity.
+
+Sources: the event pages of open.dingtalk.com ("event-list"), and for the old form the historical
+pages "HTTP回调 / 事件列表" (slug ``test-callback-url-events``).
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Literal
+
+URL_CHECKS = frozenset({"check_url", "check_create_suite_url", "check_update_suite_url"})
+"""Sent to verify a callback URL: answered, never published."""
+
+EVENT_TYPE_RE = re.compile(r"[A-Za-z0-9_-]{1,200}")
+"""A legal EventType (to be matched whole): it becomes part of a topic's name, of which Kafka allows
+249 characters in all."""
+
+UNCLASSIFIED = "unclassified"
+"""The topic of what cannot be normalised. Reserved: an EventType of this name is not legal."""
+
+Form = Literal["old", "new", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One top-level field. ``name`` is its camelCase name, ``wire`` its JSON type at DingTalk
+    (``str``, ``int``, ``list[int]``, …), ``mark`` is ``ms``, ``id`` or empty."""
+
+    name: str
+    wire: str
+    mark: str
+
+    @property
+    def is_list(self) -> bool:
+        return self.wire.startswith("list")
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How one form of one type spells its fields: ``fields`` by DingTalk's spelling, ``back`` from
+    the camelCase name to the spelling where the two differ."""
+
+    fields: Mapping[str, Field]
+    back: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What an event is about: see the module's docstring for the meaning of each part."""
+
+    kind: str
+    fields: tuple[str, ...]
+    is_list: bool
+    items: str | None
+    item_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """One EventType. ``only`` holds the spellings that tell one form from the other."""
+
+    event_type: str
+    subject: Subject | None
+    spellings: Mapping[Form, Spelling]
+    only: Mapping[Form, frozenset[str]]
+
+    def form_of(self, payload: Mapping[str, Any]) -> Form:
+        """The generation that most of the payload's names belong to; ``old`` if nothing tells, since
+        every new body carries ``EventTime`` or ``eventId``."""
+        if len(self.spellings) == 1:
+            return next(iter(self.spellings))
+        names = payload.keys()
+        return "new" if len(names & self.only["new"]) > len(names & self.only["old"]) else "old"
+
+
+class Catalogue:
+    """All known EventTypes: a read-only collection of their names."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._envelope: dict[str, str] = document["newEnvelope"]
+        self._events: dict[str, dict[str, Any]] = document["events"]
+        self._specs: dict[str, EventSpec] = {}
+
+    def __contains__(self, event_type: object) -> bool:
+        return event_type in self._events
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._events)
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def get(self, event_type: str) -> EventSpec | None:
+        """The entry of an EventType, None where it is not known."""
+        spec = self._specs.get(event_type)
+        if spec is None and event_type in self._events:
+            spec = self._specs[event_type] = self._spec(event_type, self._events[event_type])
+        return spec
+
+    def _spec(self, event_type: str, entry: dict[str, Any]) -> EventSpec:
+        spelled: dict[Form, dict[str, str]] = {}
+        if "old" in entry:
+            spelled["old"] = entry["old"]
+        if "new" in entry:
+            spelled["new"] = {**self._envelope, **entry["new"]}
+        old, new = (frozenset(spelled.get(form, ())) for form in ("old", "new"))
+        return EventSpec(
+            event_type,
+            _subject(entry.get("subject")),
+            {form: _spelling(names) for form, names in spelled.items()},
+            {"old": old - new, "new": new - old},
+        )
+
+
+def camel_case(spelled: str) -> str:
+    """``UserId``, ``user_id`` and ``userId`` are all ``userId``; ``userid`` stays, nothing in it says
+    where a word begins."""
+    head, *rest = spelled.split("_")
+    return head[:1].lower() + head[1:] + "".join(part[:1].upper() + part[1:] for part in rest)
+
+
+def _spelling(names: Mapping[str, str]) -> Spelling:
+    fields: dict[str, Field] = {}
+    back: dict[str, str] = {}
+    for spelled, declared in names.items():
+        wire, _, mark = declared.partition(" ")
+        name = camel_case(spelled)
+        # A second spelling of one name (``EventTime``, ``event_time``) keeps its own, and so does
+        # ``event_type`` beside the EventType that every body has.
+        if name in back or name == "eventType":
+            name = spelled
+        elif name != spelled:
+            back[name] = spelled
+        fields[spelled] = Field(name, wire, mark)
+    return Spelling(fields, back)
+
+
+def _subject(entry: Mapping[str, Any] | None) -> Subject | None:
+    if entry is None:
+        return None
+    return Subject(
+        entry["kind"],
+        tuple(entry["fields"]),
+        entry.get("list", False),
+        entry.get("items"),
+        entry.get("itemKey"),
+    )
+
+
+catalogue = Catalogue(json.loads(files(__package__).joinpath("catalogue.json").read_bytes()))
+
+
+def known(event_type: str | None) -> bool:
+    """Is this EventType in the catalogue? Metric labels hold only names for which it is."""
+    return event_type in catalogue
+
+
+def legal(event_type: str) -> bool:
+    """May this EventType name a topic?"""
+    return EVENT_TYPE_RE.fullmatch(event_type) is not None and event_type != UNCLASSIFIED

@@ -1,0 +1,147 @@
+"""What must be known of a callback before it is kept: its type, company, id, time and identity.
+
+Responsible for: reading those few facts from a plaintext, and the key by which a re-push is
+recognised. Every function here is total: whatever DingTalk signed, none of them raises. Not
+responsible for what the callback means (``records``).
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from schemas.catalogue import catalogue
+from schemas.strictjson import loads
+
+MAX_TIME_MS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1000
+"""Later times are no times: RFC 3339 has four digits for the year."""
+
+_EVENT_TIMES = ("eventtime", "timestamp", "finishtime", "finshtime", "createtime")
+# ``finshTime`` is what the workflow_* pages print for finishTime.
+_WANTED = frozenset(("eventtype", "eventid", "corpid", "authcorpid", *_EVENT_TIMES))
+
+
+@dataclass(frozen=True, slots=True)
+class DoorView:
+    """The facts that the door needs. ``event_type`` is as it came and may be illegal or unknown;
+    ``event_id`` is a non-empty string or a non-zero integer; ``time_ms`` is the event's own time in
+    epoch milliseconds. ``has_identity`` is false where nothing tells a re-push from a recurrence: no
+    id, no time, and no list item with an identity of its own."""
+
+    event_type: str | None
+    corp_id: str | None
+    event_id: str | int | None
+    time_ms: int | None
+    has_identity: bool
+
+
+NOTHING = DoorView(None, None, None, None, False)
+
+
+def read(plaintext: bytes) -> DoorView:
+    """The facts of a callback's plaintext; ``NOTHING`` where it is no JSON object that all readers
+    would read alike (see ``strictjson``)."""
+    try:
+        payload = loads(plaintext)
+        return facts(payload) if isinstance(payload, dict) else NOTHING
+    except Exception:  # total by contract: what fails here is kept, and named by ``records``
+        return NOTHING
+
+
+def facts(payload: dict[str, Any]) -> DoorView:
+    """The same of a payload that is already read. Names are matched whatever their case (DingTalk
+    writes ``CorpId``, ``corpId`` and ``corpid``); of several that match, the first usable one in
+    code point order counts, so the order of the payload's names changes nothing."""
+    found: dict[str, list[str]] = {}
+    for name in payload:
+        folded = name.lower()
+        if folded in _WANTED:
+            found.setdefault(folded, []).append(name)
+
+    def values(folded: str) -> list[Any]:
+        names = found.get(folded, ())
+        return [payload[name] for name in (names if len(names) < 2 else sorted(names))]
+
+    event_type = next((v for v in values("eventtype") if isinstance(v, str)), None)
+    event_id = next((v for v in values("eventid") if _is_id(v)), None)
+    corp_id = next((v for f in ("corpid", "authcorpid") for v in values(f) if _is_text(v)), None)
+    times = (epoch_ms(v) for f in _EVENT_TIMES for v in values(f))
+    time_ms = next((t for t in times if t is not None), None)
+    has_identity = event_id is not None or time_ms is not None
+    spec = catalogue.get(event_type) if event_type is not None else None
+    if spec is not None and spec.subject is not None and spec.subject.items is not None:
+        items = items_of(payload, spec.subject.items)
+        corp_id = corp_id or next((c for c in map(item_corp, items) if c is not None), None)
+        key = spec.subject.item_key
+        has_identity = has_identity or any(item_identity(item, key) is not None for item in items)
+    return DoorView(event_type, corp_id, event_id, time_ms, has_identity)
+
+
+def event_type_name(payload: dict[str, Any], event_type: str) -> str:
+    """The name under which ``facts`` found this EventType in the payload."""
+    if payload.get("EventType") == event_type:
+        return "EventType"
+    names = sorted(n for n in payload if n.lower() == "eventtype" and isinstance(payload[n], str))
+    return names[0]
+
+
+def items_of(payload: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    """The objects of the list that holds one event each (attendance), whatever the name's case."""
+    folded = name.lower()
+    names = sorted(n for n in payload if n.lower() == folded)
+    value = payload[names[0]] if names else None
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]
+
+
+def item_corp(item: dict[str, Any]) -> str | None:
+    """The company of one list item, for bodies that name it nowhere else."""
+    names = sorted(n for n in item if n.lower() == "corpid")
+    return next((item[n] for n in names if _is_text(item[n])), None)
+
+
+def item_identity(item: dict[str, Any], key: str | None) -> str | None:
+    """A list item's own id as text, where its type has one and it is there."""
+    value = item.get(key) if key is not None else None
+    return str(value) if value is not None and _is_id(value) else None
+
+
+def epoch_ms(value: Any) -> int | None:
+    """Epoch milliseconds, from an integer or its digits; None for anything else, such as a date."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
+        value = int(value)
+    usable = isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_TIME_MS
+    return value if usable else None
+
+
+def content_hash(plaintext: bytes) -> bytes:
+    """SHA-256 of the bytes as they came: parsing first would make callbacks equal that differ."""
+    return hashlib.sha256(plaintext).digest()
+
+
+def dedupe_key(view: DoorView, app: str, plaintext: bytes) -> bytes:
+    """24 bytes that are equal for a callback and its re-push: the event's own time in milliseconds
+    (8 bytes, big-endian, 0 where there is none; an index of such keys grows at its end), then 16 of a
+    digest over app, company and event id, or over app and content where there is no id.
+
+    DingTalk asks for idempotence by ``eventId`` (slug
+    ``appendix-b-proposals-for-rational-use-of-resources``). A repeat that escapes is harmless, a
+    false repeat would be a loss: hence every part counts, each with its length or type.
+    """
+    if view.event_id is None:
+        named = f"content\0{app}\0"
+        content = content_hash(plaintext)
+    else:
+        kind = "text" if isinstance(view.event_id, str) else "number"
+        corp = "-" if view.corp_id is None else f"{len(view.corp_id)}:{view.corp_id}"
+        named = f"id\0{app}\0{corp}\0{kind}\0{view.event_id}"
+        content = b""
+    digest = hashlib.sha256(named.encode(errors="surrogatepass") + content).digest()
+    return (view.time_ms or 0).to_bytes(8, "big") + digest[:16]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_id(value: Any) -> bool:
+    return _is_text(value) or (isinstance(value, int) and not isinstance(value, bool) and value != 0)

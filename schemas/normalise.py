@@ -1,0 +1,122 @@
+"""One spelling for DingTalk's two payload generations, and the way back.
+
+Responsible for: renaming top-level fields to camelCase, giving ids, times and lists one type, and
+undoing both exactly. Not responsible for envelopes, or for what a field means.
+
+Forwards, a name changes only if it is exactly the catalogue's spelling for the payload's form and
+its camelCase name is free in this payload. Everything below the top level, every other spelling and
+every unknown type stay as they came. ``EventType`` leaves the data: the envelope's ``type`` says it.
+
+Backwards, the catalogue's spelling is restored. A name for which that would be wrong, because the
+payload used the camelCase name by itself, is remembered in ``Normalised.verbatim``.
+"""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from schemas.catalogue import EventSpec, Field, Form, Spelling
+from schemas.door import event_type_name
+
+_DIGITS = re.compile(r"0|[1-9][0-9]{0,18}")  # as an integer would be written, so that the way back is exact
+_NO_SPELLING = Spelling({}, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Normalised:
+    """``data`` is the payload with canonical names and types; ``verbatim`` names those of its keys
+    that must not be respelled on the way back."""
+
+    form: Form
+    data: dict[str, Any]
+    verbatim: tuple[str, ...]
+
+
+def normalise(payload: dict[str, Any], event_type: str, spec: EventSpec | None) -> Normalised:
+    """``payload`` as DingTalk sent it (an object that was read by ``strictjson``)."""
+    form: Form = "unknown" if spec is None else spec.form_of(payload)
+    spelling = spelling_of(spec, form)
+    fields, back = spelling.fields, spelling.back
+    type_name = event_type_name(payload, event_type)
+    data: dict[str, Any] = {}
+    verbatim: list[str] = [] if type_name == "EventType" else [type_name]
+    for key, value in payload.items():
+        if key == "EventType" == type_name:
+            continue
+        field = fields.get(key)
+        if field is None:
+            data[key] = value
+        elif field.name == key:
+            data[key] = convert(value, field)
+        elif field.name in payload:
+            data[key] = value  # its camelCase name is taken: it keeps its own, value and all
+            continue
+        else:
+            data[field.name] = convert(value, field)
+            continue
+        if key in back and back[key] not in payload:
+            verbatim.append(key)
+    return Normalised(form, data, tuple(verbatim))
+
+
+def denormalise(
+    data: dict[str, Any], event_type: str, spec: EventSpec | None, form: Form, verbatim: Collection[str]
+) -> dict[str, Any]:
+    """The inverse: DingTalk's names exactly, ``EventType`` first, types as the catalogue gives them."""
+    spelling = spelling_of(spec, form)
+    payload: dict[str, Any] = {}
+    if not any(name.lower() == "eventtype" for name in verbatim):
+        payload["EventType"] = event_type
+    for name, value in data.items():
+        spelled = spelling.back.get(name)
+        if spelled is not None and spelled not in data and name not in verbatim:
+            payload[spelled] = restore(value, spelling.fields[spelled])
+            continue
+        field = spelling.fields.get(name)
+        payload[name] = restore(value, field) if field is not None and field.name == name else value
+    return payload
+
+
+def spelling_of(spec: EventSpec | None, form: Form) -> Spelling:
+    """The spelling of a form; one that changes nothing where the catalogue has none."""
+    return _NO_SPELLING if spec is None else spec.spellings.get(form, _NO_SPELLING)
+
+
+def convert(value: Any, field: Field) -> Any:
+    """A wire value to its canonical type; what does not fit is left as it is."""
+    if field.is_list and value is not None and not isinstance(value, list):
+        value = [value]
+    if field.mark == "id":
+        return [_id(item) for item in value] if isinstance(value, list) else _id(value)
+    if field.mark == "ms" and isinstance(value, str) and _DIGITS.fullmatch(value):
+        return int(value)
+    return value
+
+
+def restore(value: Any, field: Field) -> Any:
+    """A canonical value to the type that the catalogue gives for the wire."""
+    if field.mark == "id":
+        if field.wire == "list[int]" and isinstance(value, list):
+            return [_integer(item) for item in value]
+        return _integer(value) if field.wire == "int" else value
+    if field.mark == "ms" and field.wire == "str" and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value
+
+
+def _id(value: Any) -> Any:
+    """Identifiers are text everywhere: DingTalk sends one and the same as 61056035232 and as
+    "61056035232", and JavaScript's numbers end at 2**53."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, Decimal) and value == value.to_integral_value() and value.as_tuple().exponent == 0:
+        return str(value)
+    return value
+
+
+def _integer(value: Any) -> Any:
+    if isinstance(value, str) and len(value) <= 4000 and re.fullmatch(r"-?[1-9][0-9]*|0", value):
+        return int(value)
+    return value

@@ -1,0 +1,217 @@
+"""From a journal row to the records that Kafka gets.
+
+Responsible for: the envelope (CloudEvents 1.0 in structured mode), its ids, keys and headers, and for
+what happens to callbacks that cannot be normalised: they too become a record, with their bytes and
+the reason. Not responsible for sending, topics' prefixes, or anything that may block or fail.
+
+``to_records`` is total: it never raises. A fault of ours ends in an unclassified record whose
+``fault`` names the exception's type, and in a log line that says where.
+"""
+
+from base64 import b64encode
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import PurePath
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+
+from schemas.catalogue import UNCLASSIFIED, EventSpec, catalogue, legal
+from schemas.door import MAX_TIME_MS, NOTHING, DoorView, content_hash, facts, read
+from schemas.normalise import Normalised, normalise
+from schemas.split import Part, TooManyEntities, split
+from schemas.strictjson import Unreadable, dumps, loads
+
+SCHEMA_VERSION = 1
+"""Rises when the meaning of a record's ``data`` changes; stands at the end of ``dataschema``."""
+
+CONTENT_TYPE = b"application/cloudevents+json"
+TYPE_PREFIX = "com.dingtalk."
+NOBODY = "-"  # stands where a company would, in source, key and header alike
+
+_EPOCH = datetime(1970, 1, 1)  # without a zone: only ever printed, with the Z of UTC
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One journal row: a callback as it came. ``journal`` is the journal's id and ``seq`` the row's
+    place in it, ``received_ms`` epoch milliseconds, ``via`` one of ``http``, ``failed-list``,
+    ``stream``; ``body`` is the decrypted plaintext."""
+
+    seq: int
+    journal: str
+    received_ms: int
+    app: str
+    via: str
+    body: bytes
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One Kafka record.
+
+    ``event_type`` is None for what belongs in the unclassified topic, else a legal EventType, ``known``
+    if the catalogue has it. ``id`` is the event's CloudEvents id. ``fault`` says why a record is
+    unclassified: ``not-json``, ``not-an-object``, ``no-event-type``, ``illegal-event-type``,
+    ``duplicate-keys``, ``nan``, ``surrogates``, ``too-deep``, ``too-many-entities`` or
+    ``fault:<ExceptionType>`` for a fault of ours.
+    """
+
+    event_type: str | None
+    known: bool
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+    id: str
+    fault: str | None = None
+
+
+def to_records(received: Received) -> list[Record]:
+    """Normalise one callback. Never raises and never returns an empty list.
+
+    The records of one callback hold, together, all that it held; they are in the order of its list.
+    """
+    try:
+        return _classified(received)
+    except Unreadable as error:
+        return [_unclassified(received, NOTHING, error.fault)]
+    except _Unclassifiable as error:
+        return [_unclassified(received, error.view, error.fault)]
+    except Exception as error:
+        _report(error, received)
+        return [_unclassified(received, read(received.body), f"fault:{type(error).__name__}")]
+
+
+def rfc3339(epoch_ms: int) -> str:
+    """UTC with milliseconds: ``2024-11-07T17:20:00.123Z``."""
+    moment = _EPOCH + timedelta(milliseconds=min(max(epoch_ms, 0), MAX_TIME_MS))
+    return moment.isoformat(timespec="milliseconds") + "Z"
+
+
+class _Unclassifiable(Exception):
+    def __init__(self, fault: str, view: DoorView) -> None:
+        super().__init__(fault)
+        self.fault = fault
+        self.view = view
+
+
+def _classified(received: Received) -> list[Record]:
+    payload = loads(received.body)
+    if not isinstance(payload, dict):
+        raise _Unclassifiable("not-an-object", NOTHING)
+    view = facts(payload)
+    event_type = view.event_type
+    if event_type is None:
+        raise _Unclassifiable("no-event-type", view)
+    if not legal(event_type):
+        raise _Unclassifiable("illegal-event-type", view)
+    spec = catalogue.get(event_type)
+    normalised = normalise(payload, event_type, spec)
+    try:
+        parts = split(normalised.data, spec.subject if spec is not None else None, len(received.body))
+    except TooManyEntities:
+        raise _Unclassifiable("too-many-entities", view) from None
+    base = _callback_id(received, view)
+    return [_record(received, view, event_type, spec, normalised, part, base) for part in parts]
+
+
+def _record(
+    received: Received,
+    view: DoorView,
+    event_type: str,
+    spec: EventSpec | None,
+    normalised: Normalised,
+    part: Part,
+    base: str,
+) -> Record:
+    corp = view.corp_id if part.corp_id is None else part.corp_id
+    if corp is None:
+        corp = NOBODY
+    id_ = base if part.suffix is None else f"{base}/{part.suffix}"
+    key = corp if part.subject is None else f"{corp}:{part.subject}"
+    envelope: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": id_,
+        "source": _source(corp, received.app),
+        "type": TYPE_PREFIX + event_type,
+    }
+    if part.subject is not None:
+        envelope["subject"] = part.subject
+    envelope["time"] = rfc3339(received.received_ms if view.time_ms is None else view.time_ms)
+    envelope["datacontenttype"] = "application/json"
+    envelope["dataschema"] = f"urn:dingbridge:{event_type}:{SCHEMA_VERSION}"
+    _add_extensions(envelope, received, key, normalised.form)
+    if normalised.verbatim:
+        envelope["verbatim"] = ",".join(normalised.verbatim)
+    envelope["data"] = part.data
+    headers = _headers(event_type, corp, id_)
+    return Record(event_type, spec is not None, key.encode(), dumps(envelope), headers, id_)
+
+
+def _unclassified(received: Received, view: DoorView, fault: str) -> Record:
+    corp = NOBODY if view.corp_id is None else view.corp_id
+    id_ = _callback_id(received, view)
+    envelope: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": id_,
+        "source": _source(corp, received.app),
+        "type": TYPE_PREFIX + UNCLASSIFIED,
+        "time": rfc3339(received.received_ms if view.time_ms is None else view.time_ms),
+        "datacontenttype": "application/octet-stream",
+    }
+    _add_extensions(envelope, received, corp, "unknown")
+    envelope["fault"] = fault
+    envelope["data_base64"] = b64encode(received.body).decode()
+    headers = _headers(UNCLASSIFIED, corp, id_)
+    return Record(None, False, corp.encode(), dumps(envelope), headers, id_, fault)
+
+
+def _add_extensions(envelope: dict[str, Any], received: Received, key: str, form: str) -> None:
+    envelope["partitionkey"] = key
+    envelope["sequence"] = f"{received.seq:020}"
+    envelope["journal"] = received.journal
+    envelope["receivedtime"] = rfc3339(received.received_ms)
+    envelope["via"] = received.via
+    envelope["form"] = form
+    if received.traceparent is not None:
+        envelope["traceparent"] = received.traceparent
+
+
+def _headers(event_type: str, corp: str, id_: str) -> tuple[tuple[str, bytes], ...]:
+    return (
+        ("content-type", CONTENT_TYPE),
+        ("dingbridge-type", event_type.encode()),
+        ("dingbridge-corp", corp.encode()),
+        ("dingbridge-id", id_.encode()),
+    )
+
+
+def _callback_id(received: Received, view: DoorView) -> str:
+    """DingTalk's eventId, else the content's hash; a callback that may truly recur in the same words
+    is told apart by when it came."""
+    if view.event_id is not None:
+        return str(view.event_id)
+    digest = content_hash(received.body).hex()
+    return digest if view.has_identity else f"{digest}-{received.received_ms}"
+
+
+def _source(corp: str, app: str) -> str:
+    return f"/dingtalk/{corp if corp.isalnum() and corp.isascii() else quote(corp, safe='')}/{app}"
+
+
+def _report(error: Exception, received: Received) -> None:
+    """Type and place only: an exception's text may hold what the callback said."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{PurePath(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else None
+    _log.error(
+        "schemas.fault",
+        exception=type(error).__name__,
+        at=place,
+        journal=received.journal,
+        seq=received.seq,
+    )

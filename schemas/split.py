@@ -1,0 +1,107 @@
+"""One callback, one record for each thing that it names.
+
+Responsible for: finding what a normalised payload is about and cutting its list of users,
+departments or attendance items so that each part is about one. Not responsible for ids or envelopes.
+
+The parts together hold everything: fields other than the list stand in each part, equal entries stay
+together in one part, and entries that name nothing (null, an object without an id) form a last part
+that is about nothing in particular.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.catalogue import Subject
+from schemas.door import item_corp, item_identity
+from schemas.strictjson import dumps
+
+MAX_FAN_OUT_BYTES = 64 * 1024 * 1024
+"""What the records of one callback may weigh together. Ten thousand users are a few MB; a long list
+beside a long text, copied for each entry, would be terabytes."""
+
+
+class TooManyEntities(Exception):
+    """The records of this callback together would be larger than ``MAX_FAN_OUT_BYTES``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One record's share. ``suffix`` is what its id needs beyond the callback's own (the subject, or
+    an item's own key; None where the type has no list), ``corp_id`` is what its items say of the
+    company."""
+
+    data: dict[str, Any]
+    subject: str | None
+    suffix: str | None
+    corp_id: str | None = None
+
+
+def split(data: dict[str, Any], subject: Subject | None, size: int) -> list[Part]:
+    """Cut normalised ``data`` by its type's subject rule; ``size`` is the callback's size in bytes.
+
+    Never returns an empty list. Raises ``TooManyEntities``.
+    """
+    if subject is None:
+        return [Part(data, None, None)]
+    if not subject.is_list:
+        texts = (_text(data[name]) for name in _names(data, subject.fields))
+        return [Part(data, next((text for text in texts if text is not None), None), None)]
+    name = next(_names(data, subject.fields if subject.items is None else (subject.items,)), None)
+    value = data[name] if name is not None else None
+    groups: dict[tuple[str | None, str | None], list[Any]] = {}  # by company and suffix
+    about: dict[tuple[str | None, str | None], set[str | None]] = {}
+    for entry in value if isinstance(value, list) else [value]:
+        corp, suffix, text = _describe(entry, subject)
+        groups.setdefault((corp, suffix), []).append(entry)
+        about.setdefault((corp, suffix), set()).add(text)
+    if name is None or not groups:
+        return [Part(data, None, None)]
+    if len(groups) > 1:
+        _check_size(data, name, len(groups), size)
+    return [
+        Part(
+            data if len(groups) == 1 else {**data, name: entries},
+            # Two items of one identity but different users are about neither.
+            next(iter(about[group])) if len(about[group]) == 1 else None,
+            group[1],
+            group[0],
+        )
+        for group, entries in groups.items()
+    ]
+
+
+def _describe(entry: Any, subject: Subject) -> tuple[str | None, str | None, str | None]:
+    """The company, suffix and subject of one entry of a list."""
+    if subject.items is None:
+        text = _text(entry)
+        return None, text, text
+    if not isinstance(entry, dict):
+        return None, None, None
+    texts = (_text(entry[name]) for name in _names(entry, subject.fields))
+    text = next((text for text in texts if text is not None), None)
+    return item_corp(entry), item_identity(entry, subject.item_key) or text, text
+
+
+def _check_size(data: dict[str, Any], name: str, parts: int, size: int) -> None:
+    if parts * size <= MAX_FAN_OUT_BYTES:  # an upper bound that costs nothing, true of nearly all
+        return
+    copied = len(dumps({key: value for key, value in data.items() if key != name}))
+    if parts * copied > MAX_FAN_OUT_BYTES:
+        raise TooManyEntities
+
+
+def _names(data: dict[str, Any], names: tuple[str, ...]) -> Iterator[str]:
+    """The names under which a field may stand: as the catalogue has it, then in any other case."""
+    for name in names:
+        if name in data:
+            yield name
+    folded = {name.lower() for name in names}
+    yield from sorted(name for name in data if name.lower() in folded and name not in names)
+
+
+def _text(value: Any) -> str | None:
+    """A subject as text: a non-empty string or an integer, else nothing."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and value else None
