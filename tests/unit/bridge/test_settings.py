@@ -1,0 +1,145 @@
+"""Settings: all mistakes at once, secrets from files, and values that contradict each other."""
+
+import pytest
+
+from bridge.errors import SettingsError
+from bridge.settings import (
+    SAMPLE_CREDENTIALS,
+    ConsumerSettings,
+    IngressSettings,
+    KafkaSettings,
+    LogSettings,
+)
+
+GOOD = {
+    "DINGTALK_TOKEN": "aTokenOfOurOwn",
+    "DINGTALK_AES_KEY": "k" * 43,
+    "DINGTALK_OWNER_KEY": "dingabc, dingcorp1",
+}
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(("DINGTALK_", "KAFKA_", "INGRESS_", "ADMIN_", "TOPIC_", "DATABASE_", "LOG_")):
+            monkeypatch.delenv(name)
+
+
+def load(monkeypatch, cls, **variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return cls.load()
+
+
+def problems(monkeypatch, cls, **variables):
+    with pytest.raises(SettingsError) as caught:
+        load(monkeypatch, cls, **variables)
+    return caught.value.problems
+
+
+def test_good_settings_load_and_lists_are_split(monkeypatch):
+    settings = load(monkeypatch, IngressSettings, **GOOD)
+    assert settings.dingtalk_owner_key == ["dingabc", "dingcorp1"]
+    assert settings.journal_path.parts == ("data", "journal")
+    assert settings.max_age_s == settings.dedupe_window_s / 2
+
+
+def test_every_mistake_is_reported_at_once(monkeypatch):
+    found = problems(
+        monkeypatch,
+        IngressSettings,
+        INGRESS_PORT="eighty",
+        KAFKA_BOOTSTRAP_SERVERS="kafka",
+        KAFKA_SECURITY_PROTOCOL="SASL_SSL",
+        CALLBACK_PATH="callback",
+        DINGTALK_AES_KEY="short",
+        DEDUPE_WINDOW_DAYS="1",
+        CALLBACK_MAX_AGE_S="50000",
+        TRUSTED_PROXIES="10.0.0.0/8,nonsense",
+    )
+    for name in (
+        "INGRESS_PORT",
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "KAFKA_SASL_USERNAME",
+        "KAFKA_SASL_PASSWORD",
+        "CALLBACK_PATH",
+        "DINGTALK_TOKEN",
+        "DINGTALK_AES_KEY",
+        "DINGTALK_OWNER_KEY",
+        "CALLBACK_MAX_AGE_S",
+        "TRUSTED_PROXIES",
+    ):
+        assert sum(line.startswith(name) for line in found) == 1, (name, found)
+
+
+def test_a_secret_may_stand_in_a_file(monkeypatch, tmp_path):
+    file = tmp_path / "token"
+    file.write_text("aTokenFromAFile\n")
+    variables = {**GOOD, "DINGTALK_TOKEN_FILE": str(file)}
+    del variables["DINGTALK_TOKEN"]
+    settings = load(monkeypatch, IngressSettings, **variables)
+    assert settings.dingtalk_token.get_secret_value() == "aTokenFromAFile"
+
+
+def test_a_secret_file_that_cannot_be_read_is_a_mistake_among_the_others(monkeypatch, tmp_path):
+    found = problems(
+        monkeypatch,
+        IngressSettings,
+        DINGTALK_TOKEN_FILE=str(tmp_path / "absent"),
+        DINGTALK_AES_KEY="k" * 43,
+        INGRESS_PORT="-1",
+    )
+    assert any("DINGTALK_TOKEN_FILE" in line and "No such file" in line for line in found)
+    assert any(line.startswith("INGRESS_PORT") for line in found)
+    assert any(line.startswith("DINGTALK_OWNER_KEY") for line in found)
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLE_CREDENTIALS))
+def test_sample_credentials_are_refused_against_dingtalk_itself(monkeypatch, name):
+    variables = {**GOOD, name: SAMPLE_CREDENTIALS[name]}
+    found = problems(monkeypatch, IngressSettings, **variables)
+    assert any(line.startswith(name) and "sample" in line for line in found)
+
+
+def test_sample_credentials_are_fine_against_the_simulator(monkeypatch):
+    variables = {**SAMPLE_CREDENTIALS, "DINGTALK_API_BASE": "http://simulator:8090"}
+    assert not load(monkeypatch, IngressSettings, **variables).speaks_to_dingtalk
+
+
+@pytest.mark.parametrize(
+    "base", ["https://oapi.dingtalk.com", "https://OAPI.DingTalk.com./", "https://dingtalk.com"]
+)
+def test_dingtalks_own_hosts_are_recognised(monkeypatch, base):
+    assert load(monkeypatch, IngressSettings, **GOOD, DINGTALK_API_BASE=base).speaks_to_dingtalk
+
+
+def test_no_secret_in_the_error_or_the_repr(monkeypatch):
+    secret = "averysecrettokenindeed"
+    with pytest.raises(SettingsError) as caught:
+        load(
+            monkeypatch,
+            IngressSettings,
+            **{**GOOD, "DINGTALK_TOKEN": secret, "DINGTALK_AES_KEY": "x" + secret},
+        )
+    assert secret not in str(caught.value)
+    monkeypatch.setenv("DINGTALK_AES_KEY", GOOD["DINGTALK_AES_KEY"])
+    assert secret not in repr(IngressSettings.load())
+
+
+def test_dead_letters_never_share_the_events_prefix(monkeypatch):
+    found = problems(monkeypatch, KafkaSettings, TOPIC_PREFIX="ding.", CONTROL_PREFIX="ding.ctl.")
+    assert [line for line in found if line.startswith("CONTROL_PREFIX")]
+
+
+def test_each_consumer_has_a_database_of_its_own_by_default(monkeypatch, tmp_path):
+    settings = load(monkeypatch, ConsumerSettings, DATA_DIR=str(tmp_path))
+    assert settings.database_url_for("a") != settings.database_url_for("b")
+    found = problems(monkeypatch, ConsumerSettings, DATABASE_URL="mysql://u:p@h/d")
+    assert found
+    assert "u:p" not in "".join(found)
+
+
+def test_log_level_is_read_in_any_case(monkeypatch):
+    assert load(monkeypatch, LogSettings, LOG_LEVEL="debug").log_level == "DEBUG"

@@ -1,0 +1,172 @@
+"""The journal's writer: ``append`` returns only for what is on the disk, and a sick disk means refusal."""
+
+import asyncio
+import threading
+import time
+
+import apsw
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ingress.errors import JournalUnavailable
+from ingress.folder import journal_files
+from ingress.journal import Journal
+from ingress.journal_file import Entry, JournalFile
+from ingress.metrics import JournalMetrics
+from ingress.upkeep import Retention
+
+
+class SickDisk(apsw.VFS):
+    """The default file system, until ``sick`` names what its files' ``xSync`` and ``xWrite`` shall do."""
+
+    def __init__(self) -> None:
+        self.sick: str | None = None
+        self.thaw = threading.Event()
+        super().__init__("sick", "unix", makedefault=True)
+
+    def xOpen(self, name, flags):
+        return SickFile(self, name, flags)
+
+
+class SickFile(apsw.VFSFile):
+    def __init__(self, disk, name, flags):
+        self._disk = disk
+        super().__init__("unix", name, flags)
+
+    def xSync(self, flags):
+        if self._disk.sick == "fsync":
+            raise apsw.IOError("fsync failed")
+        if self._disk.sick == "stalled":
+            self._disk.thaw.wait(10)
+        super().xSync(flags)
+
+    def xWrite(self, data, offset):
+        if self._disk.sick == "full":
+            raise apsw.FullError("disk full")
+        super().xWrite(data, offset)
+
+
+@pytest.fixture
+def disk():
+    disk = SickDisk()
+    yield disk
+    disk.sick = None
+    disk.thaw.set()
+    disk.unregister()
+
+
+@pytest.fixture
+async def journal(tmp_path):
+    journal = Journal(tmp_path, Retention(callbacks_s=3600, seen_s=3600), JournalMetrics(CollectorRegistry()))
+    await journal.start()
+    yield journal
+    await journal.stop()
+
+
+def entry(name):
+    return Entry(int(time.time() * 1000), "default", "http", name, b"key-" + name)
+
+
+def on_disk(folder):
+    found = []
+    for path in journal_files(folder):
+        file = JournalFile(path, read_only=True)
+        found += [row.body for row in file.read(0, max_rows=100_000, max_bytes=1 << 30)]
+        file.close()
+    return found
+
+
+async def refused(journal, name):
+    with pytest.raises(JournalUnavailable) as caught:
+        await journal.append(entry(name))
+    return caught.value.reason
+
+
+async def recovers(journal, name):
+    """The first name that is kept again, trying as DingTalk would: with time between."""
+    for _ in range(200):
+        try:
+            await journal.append(entry(name))
+            return
+        except JournalUnavailable:
+            await asyncio.sleep(0.05)
+    pytest.fail("the journal did not come back")
+
+
+async def test_what_append_returned_for_is_on_the_disk(journal, tmp_path):
+    names = [b"%d" % n for n in range(500)]
+    assert all(await asyncio.gather(*(journal.append(entry(n)) for n in names)))
+    assert on_disk(tmp_path) == names
+    assert await journal.append(entry(names[3])) is False
+
+
+async def test_stop_commits_what_is_queued(tmp_path):
+    journal = Journal(tmp_path, Retention(3600, 3600), JournalMetrics(CollectorRegistry()))
+    await journal.start()
+    answers = [asyncio.ensure_future(journal.append(entry(b"%d" % n))) for n in range(50)]
+    await asyncio.sleep(0)
+    await journal.stop()
+    assert await asyncio.gather(*answers) == [True] * 50
+    assert len(on_disk(tmp_path)) == 50
+    assert await refused(journal, b"late") == "stopping"
+
+
+@pytest.mark.parametrize("sickness", ["fsync", "full"])
+async def test_a_sick_disk_refuses_and_comes_back_by_itself(disk, journal, tmp_path, sickness):
+    await journal.append(entry(b"before"))
+    disk.sick = sickness
+    assert await refused(journal, b"during") == "disk"
+    assert await refused(journal, b"during-2") == "disk"
+    assert journal.fault
+    disk.sick = None
+    await recovers(journal, b"after")
+    assert journal.fault is None
+    kept = on_disk(tmp_path)
+    assert {b"before", b"after"} <= set(kept)
+    assert len(kept) == len(set(kept))
+
+
+async def test_a_stalled_disk_refuses_in_time_and_never_stalls_the_loop(disk, journal, tmp_path):
+    disk.sick = "stalled"
+    turns = 0
+
+    async def turn():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0.01)
+
+    turning = asyncio.ensure_future(turn())
+    assert await refused(journal, b"slow") == "too_slow"
+    turning.cancel()
+    assert turns > 10
+    disk.sick = None
+    disk.thaw.set()
+    await recovers(journal, b"after")
+    # refused in time, kept late: DingTalk's retry will find it known
+    assert await journal.append(entry(b"slow")) is False
+
+
+async def test_a_damaged_file_is_left_and_a_new_one_begun(journal, tmp_path):
+    await journal.append(entry(b"before"))
+    first = journal_files(tmp_path)[0]
+    journal._fail(apsw.IOError("as after a failed fsync"))  # closes the file, as any failed commit does
+    first.write_bytes(b"no database" * 1000)
+    for beside in tmp_path.glob(first.name + "-*"):
+        beside.unlink()
+    await recovers(journal, b"after")
+    assert [p.name for p in journal_files(tmp_path)] == ["journal-0001.db", "journal-0002.db"]
+    newest = JournalFile(journal_files(tmp_path)[-1], read_only=True)
+    assert [row.body for row in newest.read(0, max_rows=9, max_bytes=999)] == [b"after"]
+    newest.close()
+
+
+async def test_a_full_queue_refuses(disk, journal, monkeypatch):
+    monkeypatch.setattr("ingress.journal._MAX_QUEUED", 3)
+    disk.sick = "stalled"
+    waiting = [asyncio.ensure_future(journal.append(entry(b"%d" % n))) for n in range(3)]
+    await asyncio.sleep(0)
+    assert await refused(journal, b"one too many") == "queue_full"
+    disk.sick = None
+    disk.thaw.set()
+    await asyncio.gather(*waiting)

@@ -1,0 +1,155 @@
+"""A folder is refused, with the remedy, rather than used so that a callback could stay unpublished."""
+
+import shutil
+import time
+
+import apsw
+import pytest
+
+from ingress.cursor import CursorFile, Parked
+from ingress.errors import JournalError, JournalLocked, JournalUnsafe
+from ingress.folder import FolderLock, journal_files, next_journal_file, prepare_folder
+from ingress.journal_file import Entry, JournalFile
+from ingress.upkeep import Retention, open_newest, prune_once
+
+
+def fill(folder, count):
+    file = open_newest(folder)
+    now = int(time.time() * 1000)
+    file.keep([Entry(now, "default", "http", b"%d" % n, b"key-%d" % n) for n in range(count)])
+    return file
+
+
+def test_an_older_copy_of_the_journal_is_refused(tmp_path):
+    fill(tmp_path, 3).close()
+    shutil.copy(tmp_path / "journal-0001.db", tmp_path / "backup")
+    file = fill(tmp_path, 9)
+    cursor = CursorFile(tmp_path)
+    cursor.move(file.id, 9)
+    cursor.close()
+    file.close()
+    for beside in tmp_path.glob("journal-*"):
+        beside.unlink()
+    shutil.move(tmp_path / "backup", tmp_path / "journal-0001.db")
+    with pytest.raises(JournalError, match="older copy"):
+        open_newest(tmp_path)
+
+
+def test_a_cursor_without_its_journal_is_refused(tmp_path):
+    file = fill(tmp_path, 3)
+    cursor = CursorFile(tmp_path)
+    cursor.move(file.id, 2)
+    cursor.close()
+    file.close()
+    (tmp_path / "journal-0001.db").unlink()
+    with pytest.raises(JournalError, match="not here"):
+        open_newest(tmp_path)
+
+
+def test_an_emptied_journal_with_its_cursor_is_fine(tmp_path):
+    file = fill(tmp_path, 4)
+    cursor = CursorFile(tmp_path)
+    cursor.move(file.id, 4)
+    cursor.close()
+    file.prune_callbacks(4, frozenset(), 100)
+    file.close()
+    file = open_newest(tmp_path)
+    assert file.highest_seq() == 4
+    file.close()
+
+
+@pytest.mark.parametrize("damage", ["zeroed", "cut", "garbage"])
+def test_a_damaged_file_is_refused_and_left_as_it_is(tmp_path, damage):
+    fill(tmp_path, 500).close()
+    path = tmp_path / "journal-0001.db"
+    whole = path.read_bytes()
+    hurt = {
+        "zeroed": whole[:4096] + bytes(8192) + whole[12288:],
+        "cut": whole[: len(whole) // 2],
+        "garbage": b"not a database at all" * 1000,
+    }[damage]
+    path.write_bytes(hurt)
+    with pytest.raises(JournalError, match="cannot be used"):
+        open_newest(tmp_path)
+    assert path.read_bytes() == hurt
+
+
+def test_pruning_waits_for_retention_and_spares_the_parked(tmp_path):
+    file = fill(tmp_path, 6)
+    cursor = CursorFile(tmp_path)
+    cursor.move(file.id, 5, [Parked(file.id, 2, 0, "t", "rights", 1)])
+    day = Retention(callbacks_s=86_400, seen_s=86_400, min_free_bytes=0)
+    assert prune_once(tmp_path, file, day) is False
+    assert len(file.read(0, max_rows=99, max_bytes=9999)) == 6
+    cursor.db.execute("UPDATE acked SET at_ms = at_ms - 90000000")
+    prune_once(tmp_path, file, day)
+    assert [row.seq for row in file.read(0, max_rows=99, max_bytes=9999)] == [2, 6]
+    cursor.close()
+    file.close()
+
+
+def test_a_nearly_full_disk_prunes_what_is_published_at_once(tmp_path):
+    file = fill(tmp_path, 6)
+    cursor = CursorFile(tmp_path)
+    cursor.move(file.id, 4)
+    cursor.close()
+    prune_once(tmp_path, file, Retention(86_400, 86_400, min_free_bytes=1 << 62))
+    assert [row.seq for row in file.read(0, max_rows=99, max_bytes=9999)] == [5, 6]
+    file.close()
+
+
+def test_a_drained_older_file_goes_when_its_time_is_over(tmp_path):
+    old = fill(tmp_path, 3)
+    new = JournalFile(next_journal_file(tmp_path), create=True)
+    cursor = CursorFile(tmp_path)
+    cursor.move(old.id, 3)
+    keep_all = Retention(86_400, 86_400, min_free_bytes=0)
+    prune_once(tmp_path, new, keep_all)
+    assert len(journal_files(tmp_path)) == 2
+    cursor.retire(old.id)
+    old.close()
+    prune_once(tmp_path, new, Retention(0, 86_400, min_free_bytes=0))
+    assert journal_files(tmp_path) == [new.path]
+    new.close()
+    open_newest(tmp_path).close()
+    cursor.close()
+
+
+def test_the_cursor_never_goes_back_and_parks_in_the_same_transaction(tmp_path):
+    cursor = CursorFile(tmp_path)
+    cursor.move("j", 10, [Parked("j", 9, 0, "topic", "too_large", 5)])
+    cursor.move("j", 7)
+    assert cursor.seq("j") == 10
+    assert cursor.parked_counts() == {("topic", "too_large"): 1}
+    cursor.unpark(cursor.parked())
+    assert cursor.parked() == []
+    cursor.close()
+
+
+def test_one_process_holds_the_folder(tmp_path):
+    first, second = FolderLock(tmp_path), FolderLock(tmp_path)
+    first.acquire()
+    with pytest.raises(JournalLocked, match="another ingress"):
+        second.acquire()
+    first.release()
+    second.acquire()
+    second.release()
+
+
+def test_memory_and_network_file_systems_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("ingress.folder.file_system", lambda folder: "tmpfs")
+    with pytest.raises(JournalUnsafe, match="JOURNAL_ALLOW_UNSAFE"):
+        prepare_folder(tmp_path / "j", allow_unsafe=False)
+    assert "memory" in (prepare_folder(tmp_path / "j", allow_unsafe=True) or "")
+    monkeypatch.setattr("ingress.folder.file_system", lambda folder: "ext4")
+    assert prepare_folder(tmp_path / "k", allow_unsafe=False) is None
+    assert (tmp_path / "k").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_cursor_of_a_newer_version_is_refused(tmp_path):
+    CursorFile(tmp_path).close()
+    db = apsw.Connection(str(tmp_path / "cursor.db"))
+    db.execute("PRAGMA user_version = 9")
+    db.close()
+    with pytest.raises(JournalError, match="version 9"):
+        CursorFile(tmp_path)
