@@ -1,0 +1,1 @@
+"""Consumers: one package for each internal system, and ``runtime``, which runs them all."""

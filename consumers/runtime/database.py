@@ -272,11 +272,12 @@ class Database:
         await self._reader.dispose()
 
 
-def open_database(url: str) -> Database:
+def open_database(url: str, *, create: bool = True) -> Database:
     """The database at ``sqlite:///path`` (its folder is created), ``sqlite://`` (in memory) or
     ``postgresql://user:password@host:port/name``; the driver is ours.
 
-    Nothing is connected yet. Raises ``SettingsError`` for any other address.
+    Nothing is connected yet. Raises ``SettingsError`` for any other address, and ``DatabaseDown`` when
+    ``create`` is false and there is no such SQLite file.
     """
     try:
         parsed = make_url(url)
@@ -292,15 +293,17 @@ def open_database(url: str) -> Database:
         )
         return Database(engine, engine)
     if backend == "sqlite":
-        return _open_sqlite(parsed.set(drivername="sqlite+aiosqlite"))
+        return _open_sqlite(parsed.set(drivername="sqlite+aiosqlite"), create=create)
     raise SettingsError(["DATABASE_URL: must begin with sqlite:/// or postgresql://; the driver is ours"])
 
 
-def _open_sqlite(url: URL) -> Database:
+def _open_sqlite(url: URL, *, create: bool) -> Database:
     if url.database in (None, "", ":memory:"):
         engine = create_async_engine(url)
         _set_up_sqlite(engine, begin="BEGIN IMMEDIATE", wal=False, read_only=False)
         return Database(engine, engine)
+    if not create and not Path(str(url.database)).is_file():
+        raise DatabaseDown(f"there is no database at {url.database}")
     try:
         Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -356,6 +359,12 @@ def is_down(error: BaseException) -> bool:
             return True
         seen = seen.orig if isinstance(seen, DBAPIError) else seen.__cause__
     return False
+
+
+def is_missing_table(error: BaseException) -> bool:
+    """Whether ``error`` says that a table, not its content, is missing."""
+    cause = getattr(error, "orig", None)
+    return getattr(cause, "sqlstate", None) == "42P01" or "no such table" in str(cause)
 
 
 @contextmanager

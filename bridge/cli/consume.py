@@ -1,0 +1,82 @@
+"""``dingbridge consume``: run one consumer, or show what it has written."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from consumers.runtime.consumer import Table
+
+app = typer.Typer(
+    invoke_without_command=True,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "allow_interspersed_args": True},
+)
+
+
+@app.callback()
+def consume(
+    name: Annotated[str, typer.Argument(help="The consumer, as address-sync or approval.")],
+    show: Annotated[
+        bool, typer.Option("--show", help="Print the consumer's tables and end; it may be running meanwhile.")
+    ] = False,
+) -> None:
+    """Run one consumer in this process, until SIGTERM or Ctrl-C: what is being worked on is finished first.
+
+    All settings come from the environment: see README.md. Exit code 2: settings, or no such consumer; 1: the
+    consumer could not start.
+    """
+    from bridge.settings import ConsumerSettings
+    from bridge.telemetry import configure_logging
+    from consumers.runtime.registry import load_consumer
+
+    consumer = load_consumer(name)()
+    settings = ConsumerSettings.load()
+    if show:
+        import asyncio
+
+        from consumers.runtime.service import show as read_tables
+
+        _print(asyncio.run(read_tables(consumer, settings)))
+        return
+
+    import uvloop
+
+    from consumers.runtime.service import ConsumerService
+
+    configure_logging(settings)
+
+    async def run() -> None:
+        await ConsumerService(consumer, settings).run(handle_signals=True)
+
+    uvloop.run(run())
+
+
+def _print(tables: "list[Table]") -> None:
+    """Drawn tables on a terminal; in a pipe, tab-separated lines under a ``# title``."""
+    if not sys.stdout.isatty():
+        for title, columns, rows in tables:
+            print(f"# {title}")
+            print("\t".join(columns))
+            for row in rows:
+                print("\t".join(_cell(value) for value in row))
+        return
+    from rich.console import Console
+    from rich.table import Table as Drawn
+
+    console = Console()
+    for title, columns, rows in tables:
+        drawn = Drawn(title=title, title_justify="left")
+        for column in columns:
+            drawn.add_column(column, overflow="fold")
+        for row in rows:
+            drawn.add_row(*(_cell(value) for value in row))
+        console.print(drawn, markup=False)
+    if not tables:
+        console.print("This consumer shows no tables.")
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else str(value)
+    return text.replace("\t", " ").replace("\r", " ").replace("\n", " ")

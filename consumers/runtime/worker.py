@@ -1,0 +1,292 @@
+"""The Kafka side of a consumer: its group, what is fetched, the handover of partitions, committed offsets.
+
+What happens to a record between fetch and commit is ``dispatch.py``'s; the life of the process around it
+(settings, database, signals) is ``service.py``'s.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from bridge.errors import KafkaUnavailable, TopicError
+from bridge.kafka import connection, explain
+from bridge.settings import ConsumerSettings
+from bridge.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
+from consumers.runtime.backoff import world_delay
+from consumers.runtime.consumer import Consumer
+from consumers.runtime.deadletters import DeadLetters
+from consumers.runtime.dispatch import Dispatcher
+from consumers.runtime.lanes import Lanes, Limits
+from consumers.runtime.metrics import WorkerMetrics
+from consumers.runtime.process import Processor, place
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+POLL_MS = 1_000
+"""How long one fetch waits for records, in ms; a stop interrupts it."""
+
+COMMIT_TIMEOUT_S = 5
+LEAVE_TIMEOUT_S = 5
+"""How long the last commit, and leaving the group, may take when Kafka does not answer, in s."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What operators have no reason to set; tests do."""
+
+    commit_interval_s: float = 1
+    session_timeout_ms: int = 10_000
+    heartbeat_interval_ms: int = 3_000
+    poll_records: int = 500
+    limits: Limits = field(default_factory=Limits)
+
+
+class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
+    """One member of the consumer's group. ``run`` returns after ``stop`` was called."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        settings: ConsumerSettings,
+        processor: Processor,
+        metrics: WorkerMetrics,
+        options: WorkerOptions | None = None,
+    ) -> None:
+        self._consumer, self._settings, self._metrics = consumer, settings, metrics
+        self._options = options or WorkerOptions()
+        self._dead_letters = DeadLetters(settings, consumer.name)
+        self._dispatcher = Dispatcher(
+            consumer, processor, self._dead_letters, Lanes(self._options.limits), metrics, self._apply_pauses
+        )
+        self._topics = [event_topic(settings, t) for t in consumer.topics]
+        self._inbox = inbox_topic(settings, consumer.name)
+        self._kafka: AIOKafkaConsumer | None = None
+        self._stopping = asyncio.Event()
+        self._assigned: set[TopicPartition] = set()
+        self._joined = False
+        self._trouble: str | None = "starting"
+
+    def stop(self) -> None:
+        """Ask ``run`` to finish what is being worked on, commit, leave the group and return."""
+        self._stopping.set()
+
+    def state(self) -> tuple[bool, dict[str, Any]]:
+        """Whether this member takes part, and what an operator wants to know."""
+        down = {f"{p.topic}-{p.partition}": reason for p, reason in sorted(self._dispatcher.down().items())}
+        ready = self._joined and not down and self._trouble is None
+        return ready, {
+            "kafka": self._trouble or ("joined" if self._joined else "joining the group"),
+            "partitions": len(self._assigned),
+            "world_down": down,
+        }
+
+    async def run(self) -> None:
+        """Take part in the group until ``stop``; survives Kafka being absent, at start and later."""
+        self._dispatcher.start()
+        try:
+            await self._unless_stopping(self._ensure_topics())
+            failures = 0
+            while not self._stopping.is_set():
+                try:
+                    await self._take_part()
+                    failures = 0
+                except Exception as error:  # aiokafka's own faults too: a new membership mends them
+                    failures = 1 if self._trouble is None else failures + 1
+                    if not isinstance(error, KafkaError | OSError):
+                        log.error("consumer.fault", error=place(error, "consumers"))
+                    await self._wait_out(explain(error, self._settings), failures)
+        finally:
+            await self._dispatcher.close()
+            await self._dead_letters.close()
+
+    async def _ensure_topics(self) -> None:
+        """Create event topics, inbox and dead letters where missing, and compare partition counts."""
+        failures = 0
+        while True:
+            try:
+                counts = await ensure_topics(self._settings, self._topics)
+                inbox_partitions = {self._inbox: max(counts.values())}
+                counts |= await ensure_topics(self._settings, [self._inbox], partitions=inbox_partitions)
+                await ensure_topics(self._settings, [dlq_topic(self._settings, self._consumer.name)])
+                break
+            except (KafkaUnavailable, TopicError) as error:
+                failures += 1
+                await self._wait_out(str(error), failures)
+        self._trouble = None
+        aligned = len(set(counts.values())) == 1
+        self._metrics.lanes_aligned.set(aligned)
+        if not aligned:
+            log.warning(
+                "consumer.lanes_not_aligned",
+                consumer=self._consumer.name,
+                partitions=counts,
+                meaning="order per key holds within each topic, not across these topics",
+            )
+
+    async def _wait_out(self, reason: str, failures: int) -> None:
+        wait = world_delay(failures, None)
+        self._trouble = reason
+        log.warning(
+            "kafka.unavailable", consumer=self._consumer.name, reason=reason, retry_in_s=round(wait, 1)
+        )
+        await self._unless_stopping(asyncio.sleep(wait))
+
+    async def _take_part(self) -> None:
+        """One membership, from joining to leaving. Raises ``KafkaError`` when it cannot go on."""
+        limit_ms = int(self._consumer.handler_timeout_s * 1000)
+        kafka = AIOKafkaConsumer(
+            **connection(self._settings),
+            group_id=self._consumer.name,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            metadata_max_age_ms=30_000,
+            session_timeout_ms=self._options.session_timeout_ms,
+            heartbeat_interval_ms=self._options.heartbeat_interval_ms,
+            rebalance_timeout_ms=limit_ms + 30_000,
+            max_poll_interval_ms=limit_ms + 300_000,
+        )
+        kafka.subscribe([*self._topics, self._inbox], listener=self)
+        try:
+            await self._unless_stopping(kafka.start())
+            if self._stopping.is_set():
+                return
+            self._kafka = kafka
+            self._trouble = None
+            await self._unless_stopping(self._fetch_and_commit(kafka))
+        finally:
+            await self._hand_over(set(self._assigned), self._settings.shutdown_timeout_s)
+            self._kafka = None
+            self._joined = False
+            try:
+                await asyncio.wait_for(kafka.stop(), LEAVE_TIMEOUT_S)
+            except (TimeoutError, KafkaError, OSError):
+                log.info("consumer.left_without_goodbye", consumer=self._consumer.name)
+
+    async def _fetch_and_commit(self, kafka: AIOKafkaConsumer) -> None:
+        work = [asyncio.create_task(self._fetch(kafka)), asyncio.create_task(self._commit_regularly())]
+        try:
+            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+
+    async def _fetch(self, kafka: AIOKafkaConsumer) -> None:
+        while True:
+            # Nothing is awaited between the moment aiokafka moves its position and the records' entry into
+            # the lanes: neither a handover nor a cancellation can come between.
+            batches = await kafka.getmany(timeout_ms=POLL_MS, max_records=self._options.poll_records)
+            for records in batches.values():
+                self._dispatcher.add(records)
+            if batches:
+                await asyncio.sleep(0)  # getmany does not yield while it has records
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """aiokafka calls this when the group has settled."""
+        self._assigned = set(assigned)
+        self._joined = True
+        self._dispatcher.lanes.assign(assigned)
+        self._apply_pauses()
+        log.info("consumer.assigned", consumer=self._consumer.name, partitions=_by_topic(assigned))
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """aiokafka calls this before it rejoins, and fetches nothing until it has."""
+        self._joined = False
+        await self._hand_over(set(revoked), self._consumer.handler_timeout_s)
+
+    async def _hand_over(self, partitions: set[TopicPartition], grace_s: float) -> None:
+        if not partitions:
+            return
+        await self._dispatcher.revoke(partitions, grace_s)
+        await self._commit(partitions)
+        self._dispatcher.forget(partitions)
+        self._assigned -= partitions
+
+    async def _commit_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(self._options.commit_interval_s)
+            if self._joined:
+                await self._commit(set(self._assigned))
+            self._measure()
+
+    async def _commit(self, partitions: set[TopicPartition]) -> None:
+        """Commit the watermarks of ``partitions``. A failure costs a redelivery, which the inbox skips."""
+        offsets = self._dispatcher.lanes.committable(partitions)
+        if not offsets or self._kafka is None:
+            return
+        try:
+            await asyncio.wait_for(self._kafka.commit(offsets), COMMIT_TIMEOUT_S)
+        except (CommitFailedError, IllegalStateError):
+            log.info("consumer.commit_too_late", consumer=self._consumer.name, partitions=_by_topic(offsets))
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning(
+                "consumer.commit_failed",
+                consumer=self._consumer.name,
+                reason=explain(error, self._settings),
+            )
+        else:
+            self._dispatcher.lanes.committed(offsets)
+
+    def _apply_pauses(self) -> None:
+        """Make aiokafka fetch what may be fetched, and nothing else."""
+        reasons = self._dispatcher.paused()
+        down = self._dispatcher.down()
+        self._metrics.paused(world=len(down), full=len(reasons.keys() - down.keys()))
+        if self._kafka is None or not self._joined:
+            return
+        wanted = reasons.keys() & self._assigned
+        try:
+            now = self._kafka.paused()
+            self._kafka.pause(*(wanted - now))
+            self._kafka.resume(*(now - wanted))
+        except IllegalStateError:
+            return  # the group is being rebalanced; on_partitions_assigned applies them again
+
+    def _measure(self) -> None:
+        lanes = self._dispatcher.lanes
+        self._metrics.in_flight.set(lanes.in_flight)
+        self._metrics.in_flight_bytes.set(lanes.in_flight_bytes)
+        lag = dict.fromkeys([*self._topics, self._inbox], 0)
+        held = dict.fromkeys(lag, 0)
+        for partition in self._assigned:
+            end = self._kafka.highwater(partition) if self._kafka is not None else None
+            watermark = lanes.watermark(partition)
+            if end is not None and watermark is not None:
+                lag[partition.topic] += max(0, end - watermark)
+        for partition, _, waiting in lanes.holders():
+            held[partition.topic] += waiting
+        for topic in lag:
+            self._metrics.lag(topic, lag[topic])
+            self._metrics.held(topic, held[topic])
+
+    async def _unless_stopping(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Await ``work``, but cancel it as soon as ``stop`` is called."""
+        task = asyncio.ensure_future(work)
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            return None
+        finally:
+            stopping.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+
+def _by_topic(partitions: Any) -> dict[str, list[int]]:
+    grouped: dict[str, list[int]] = {}
+    for topic, partition in sorted(partitions):
+        grouped.setdefault(topic, []).append(partition)
+    return grouped
