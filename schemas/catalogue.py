@@ -40,6 +40,7 @@ UNCLASSIFIED = "unclassified"
 """The topic of what cannot be normalised. Reserved: an EventType of this name is not legal."""
 
 Form = Literal["old", "new", "unknown"]
+FORMS: tuple[Form, ...] = ("old", "new", "unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,7 @@ class Field:
     name: str
     wire: str
     mark: str
-
-    @property
-    def is_list(self) -> bool:
-        return self.wire.startswith("list")
+    is_list: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +150,7 @@ def _spelling(names: Mapping[str, str]) -> Spelling:
             name = spelled
         elif name != spelled:
             back[name] = spelled
-        fields[spelled] = Field(name, wire, mark)
+        fields[spelled] = Field(name, wire, mark, wire.startswith("list"))
     return Spelling(fields, back)
 
 

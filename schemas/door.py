@@ -6,6 +6,7 @@ responsible for what the callback means (``records``).
 """
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,10 +16,6 @@ from schemas.strictjson import loads
 
 MAX_TIME_MS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1000
 """Later times are no times: RFC 3339 has four digits for the year."""
-
-_EVENT_TIMES = ("eventtime", "timestamp", "finishtime", "finshtime", "createtime")
-# ``finshTime`` is what the workflow_* pages print for finishTime.
-_WANTED = frozenset(("eventtype", "eventid", "corpid", "authcorpid", *_EVENT_TIMES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +49,22 @@ def facts(payload: dict[str, Any]) -> DoorView:
     """The same of a payload that is already read. Names are matched whatever their case (DingTalk
     writes ``CorpId``, ``corpId`` and ``corpid``); of several that match, the first usable one in
     code point order counts, so the order of the payload's names changes nothing."""
-    found: dict[str, list[str]] = {}
-    for name in payload:
+    names: dict[str, str] = {}
+    found: dict[str, Any] = {}
+    for name, value in payload.items():
         folded = name.lower()
-        if folded in _WANTED:
-            found.setdefault(folded, []).append(name)
-
-    def values(folded: str) -> list[Any]:
-        names = found.get(folded, ())
-        return [payload[name] for name in (names if len(names) < 2 else sorted(names))]
-
-    event_type = next((v for v in values("eventtype") if isinstance(v, str)), None)
-    event_id = next((v for v in values("eventid") if _is_id(v)), None)
-    corp_id = next((v for f in ("corpid", "authcorpid") for v in values(f) if _is_text(v)), None)
-    times = (epoch_ms(v) for f in _EVENT_TIMES for v in values(f))
-    time_ms = next((t for t in times if t is not None), None)
+        usable = _FACTS.get(folded)
+        if usable is None or (fact := usable(value)) is None or names.get(folded, name) < name:
+            continue
+        names[folded], found[folded] = name, fact
+    event_type = found.get("eventtype")
+    event_id = found.get("eventid")
+    corp_id = found.get("corpid") or found.get("authcorpid")
+    time_ms = None
+    for folded in _EVENT_TIMES:
+        if folded in found:
+            time_ms = found[folded]
+            break
     has_identity = event_id is not None or time_ms is not None
     spec = catalogue.get(event_type) if event_type is not None else None
     if spec is not None and spec.subject is not None and spec.subject.items is not None:
@@ -96,13 +94,13 @@ def items_of(payload: dict[str, Any], name: str) -> list[dict[str, Any]]:
 def item_corp(item: dict[str, Any]) -> str | None:
     """The company of one list item, for bodies that name it nowhere else."""
     names = sorted(n for n in item if n.lower() == "corpid")
-    return next((item[n] for n in names if _is_text(item[n])), None)
+    return next((text for name in names if (text := _text(item[name])) is not None), None)
 
 
 def item_identity(item: dict[str, Any], key: str | None) -> str | None:
     """A list item's own id as text, where its type has one and it is there."""
-    value = item.get(key) if key is not None else None
-    return str(value) if value is not None and _is_id(value) else None
+    value = _id(item.get(key)) if key is not None else None
+    return None if value is None else str(value)
 
 
 def epoch_ms(value: Any) -> int | None:
@@ -139,9 +137,22 @@ def dedupe_key(view: DoorView, app: str, plaintext: bytes) -> bytes:
     return (view.time_ms or 0).to_bytes(8, "big") + digest[:16]
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value != ""
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
-def _is_id(value: Any) -> bool:
-    return _is_text(value) or (isinstance(value, int) and not isinstance(value, bool) and value != 0)
+def _id(value: Any) -> str | int | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value or None
+    return _text(value)
+
+
+_EVENT_TIMES = ("eventtime", "timestamp", "finishtime", "finshtime", "createtime")
+# The last but one is what the pages of workflow_* print for finishTime.
+_FACTS: Mapping[str, Callable[[Any], Any]] = {
+    "eventtype": lambda value: value if isinstance(value, str) else None,
+    "eventid": _id,
+    "corpid": _text,
+    "authcorpid": _text,
+    **dict.fromkeys(_EVENT_TIMES, epoch_ms),
+}

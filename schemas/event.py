@@ -6,15 +6,17 @@ back to receivers that were written for its callbacks. Not responsible for writi
 
 from base64 import b64decode
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
 from bridge.errors import BridgeError
-from schemas.catalogue import UNCLASSIFIED, catalogue
+from schemas.catalogue import FORMS, UNCLASSIFIED, Form, catalogue, legal
 from schemas.normalise import denormalise
 from schemas.records import TYPE_PREFIX
 from schemas.strictjson import Unreadable, loads
+
+_TEXTS = ("id", "source", "type", "partitionkey", "sequence", "journal", "via", "form")
 
 
 class NotAnEvent(BridgeError):
@@ -90,12 +92,16 @@ def to_dingtalk(event: Event | dict[str, Any]) -> dict[str, Any]:
     event_type = type_.removeprefix(TYPE_PREFIX)
     verbatim = envelope.get("verbatim")
     names = verbatim.split(",") if isinstance(verbatim, str) else ()
-    return denormalise(data, event_type, catalogue.get(event_type), envelope.get("form", "unknown"), names)
+    form: Form = next((form for form in FORMS if form == envelope.get("form")), "unknown")
+    return denormalise(data, event_type, catalogue.get(event_type), form, names)
 
 
 def _event(envelope: dict[str, Any]) -> Event:
     if envelope["specversion"] != "1.0":
         raise NotAnEvent("the record is no event of ours: its specversion is not 1.0")
+    for name in _TEXTS:
+        if not isinstance(envelope[name], str):
+            raise NotAnEvent(f"the record is no event of ours: its {name} is no text")
     source, type_ = envelope["source"], envelope["type"]
     empty, owner, corp_id, app = source.split("/")
     if empty or owner != "dingtalk" or not type_.startswith(TYPE_PREFIX):
@@ -107,15 +113,15 @@ def _event(envelope: dict[str, Any]) -> Event:
         data_bytes = b64decode(envelope["data_base64"], validate=True)
     else:
         data = envelope["data"]
-        if not isinstance(data, dict):
-            raise NotAnEvent("the record is no event of ours: its data is no object")
+        if not isinstance(data, dict) or not legal(event_type):
+            raise NotAnEvent("the record is no event of ours: its data is no object, or its type no name")
     return Event(
         id=envelope["id"],
         source=source,
         type=type_,
         event_type=event_type,
         subject=envelope.get("subject"),
-        time=datetime.fromisoformat(envelope["time"]),
+        time=_moment(envelope["time"]),
         data=data,
         data_bytes=data_bytes,
         corp_id=unquote(corp_id) if "%" in corp_id else corp_id,
@@ -123,9 +129,16 @@ def _event(envelope: dict[str, Any]) -> Event:
         partitionkey=envelope["partitionkey"],
         sequence=envelope["sequence"],
         journal=envelope["journal"],
-        received_time=datetime.fromisoformat(envelope["receivedtime"]),
+        received_time=_moment(envelope["receivedtime"]),
         via=envelope["via"],
         form=envelope["form"],
         traceparent=envelope.get("traceparent"),
         envelope=envelope,
     )
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)

@@ -88,9 +88,11 @@ def convert(value: Any, field: Field) -> Any:
     """A wire value to its canonical type; what does not fit is left as it is."""
     if field.is_list and value is not None and not isinstance(value, list):
         value = [value]
+    if not field.mark:
+        return value
     if field.mark == "id":
         return [_id(item) for item in value] if isinstance(value, list) else _id(value)
-    if field.mark == "ms" and isinstance(value, str) and _DIGITS.fullmatch(value):
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
     return value
 
@@ -109,6 +111,8 @@ def restore(value: Any, field: Field) -> Any:
 def _id(value: Any) -> Any:
     """Identifiers are text everywhere: DingTalk sends one and the same as 61056035232 and as
     "61056035232", and JavaScript's numbers end at 2**53."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if isinstance(value, Decimal) and value == value.to_integral_value() and value.as_tuple().exponent == 0:

@@ -20,6 +20,8 @@ MAX_FAN_OUT_BYTES = 64 * 1024 * 1024
 """What the records of one callback may weigh together. Ten thousand users are a few MB; a long list
 beside a long text, copied for each entry, would be terabytes."""
 
+_ENVELOPE_BYTES = 1024  # what each record weighs besides its data, generously
+
 
 class TooManyEntities(Exception):
     """The records of this callback together would be larger than ``MAX_FAN_OUT_BYTES``."""
@@ -84,10 +86,10 @@ def _describe(entry: Any, subject: Subject) -> tuple[str | None, str | None, str
 
 
 def _check_size(data: dict[str, Any], name: str, parts: int, size: int) -> None:
-    if parts * size <= MAX_FAN_OUT_BYTES:  # an upper bound that costs nothing, true of nearly all
-        return
+    if parts * (size + _ENVELOPE_BYTES) <= MAX_FAN_OUT_BYTES:
+        return  # an upper bound that costs nothing and holds for nearly all
     copied = len(dumps({key: value for key, value in data.items() if key != name}))
-    if parts * copied > MAX_FAN_OUT_BYTES:
+    if parts * (copied + _ENVELOPE_BYTES) > MAX_FAN_OUT_BYTES:
         raise TooManyEntities
 
 
