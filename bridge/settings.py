@@ -290,11 +290,23 @@ class CallbackSettings(Settings):
         return problems
 
 
-class IngressSettings(CallbackSettings, DingTalkApiSettings, KafkaSettings):
-    """Everything ``dingbridge ingress`` needs. Durations carry their unit in the name; sizes are bytes."""
+class JournalSettings(LogSettings):
+    """Where the journal is, and where the ingress that holds it can be asked."""
 
     data_dir: Path = Path("data")
     journal_dir: Path | None = None
+    admin_host: str = "127.0.0.1"
+    admin_port: int = Field(8081, ge=0, le=65535)
+
+    @property
+    def journal_path(self) -> Path:
+        """The journal's folder."""
+        return self.journal_dir or self.data_dir / "journal"
+
+
+class IngressSettings(CallbackSettings, DingTalkApiSettings, KafkaSettings, JournalSettings):
+    """Everything ``dingbridge ingress`` needs. Durations carry their unit in the name; sizes are bytes."""
+
     journal_retention_hours: float = Field(24, ge=0, le=24 * 365)
     journal_allow_unsafe: bool = False
     dedupe_window_days: float = Field(7, ge=0.01, le=365)
@@ -306,8 +318,6 @@ class IngressSettings(CallbackSettings, DingTalkApiSettings, KafkaSettings):
     suite_check_reply: Literal["success", "random"] = "success"
     unknown_topics_max: int = Field(100, ge=0, le=10_000)
     trusted_proxies: CommaList = []
-    admin_host: str = "127.0.0.1"
-    admin_port: int = Field(8081, ge=0, le=65535)
     shutdown_timeout_s: float = Field(8, gt=0, lt=10)
 
     _proxy_list = field_validator("trusted_proxies", mode="before")(_split)
@@ -330,11 +340,6 @@ class IngressSettings(CallbackSettings, DingTalkApiSettings, KafkaSettings):
             except ValueError:
                 raise ValueError(f"{item!r} is no address or network; as 10.0.0.0/8") from None
         return value
-
-    @property
-    def journal_path(self) -> Path:
-        """The journal's folder."""
-        return self.journal_dir or self.data_dir / "journal"
 
     @property
     def dedupe_window_s(self) -> float:

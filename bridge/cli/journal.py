@@ -1,0 +1,179 @@
+"""``dingbridge journal``: look into the journal, also while an ingress holds it, and retry what is parked."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ingress.cursor import CursorFile
+    from ingress.journal_file import JournalFile, Row
+
+app = typer.Typer(
+    no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, for machines.")]
+
+
+@app.command()
+def stats(as_json: AsJson = False) -> None:
+    """How much waits and since when, what is parked and why, and how much disk that takes."""
+    import orjson
+
+    from ingress.status import folder_status
+
+    status = folder_status(_folder())
+    parked = [
+        {"topic": topic, "reason": reason, "records": count}
+        for (topic, reason), count in sorted(status.parked.items())
+    ]
+    found: dict[str, Any] = {
+        "waiting": status.waiting,
+        "oldest_age_s": round(status.oldest_age_s, 1),
+        "bytes": status.bytes,
+        "free_bytes": status.free_bytes,
+        "files": status.files,
+        "parked": parked,
+    }
+    if as_json:
+        print(orjson.dumps(found).decode())
+        return
+    print(f"waiting for Kafka   {status.waiting} callback(s), the oldest for {status.oldest_age_s:.0f} s")
+    print(f"disk                {status.bytes:,} bytes used, {status.free_bytes:,} free")
+    for name, journal in status.files.items():
+        print(f"file                {name} (journal {journal})")
+    for item in parked:
+        print(f"parked              {item['records']} record(s) of {item['topic']}: {item['reason']}")
+    if not parked:
+        print("parked              none")
+
+
+@app.command("list")
+def list_callbacks(
+    limit: Annotated[int, typer.Option("--limit", "-n", help="The newest so many.")] = 20,
+    waiting: Annotated[bool, typer.Option("--waiting", help="Only those not yet in Kafka.")] = False,
+) -> None:
+    """The newest callbacks in the journal: seq, receipt, app, source, EventType, state. No values."""
+    from schemas import read as read_door
+
+    for file, cursor in _files(_folder()):
+        after = cursor.seq(file.id) if waiting else 0
+        parked = cursor.parked_seqs(file.id)
+        first = max(after, file.highest_seq() - limit)
+        for row in file.read(first, max_rows=limit, max_bytes=1 << 30):
+            state = "waiting"
+            if row.seq <= cursor.seq(file.id):
+                state = "parked" if row.seq in parked else "published"
+            kind = read_door(row.body).event_type or "-"
+            print(row.seq, _iso(row.received_ms), row.app, row.via, kind, state, sep="\t")
+
+
+@app.command()
+def show(
+    seq: Annotated[int, typer.Argument(help="The callback's seq, as `list` prints it.")],
+    reveal: Annotated[bool, typer.Option("--reveal", help="Show private values, too.")] = False,
+) -> None:
+    """One callback as DingTalk sent it, decrypted; private values are masked unless --reveal."""
+    for row in _rows(seq):
+        print(f"# seq {row.seq}, received {_iso(row.received_ms)}, app {row.app}, via {row.via}")
+        print(_text(row.body, reveal))
+        return
+    print(f"dingbridge: no callback {seq} in the journal (pruned, or never kept)", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    waiting: Annotated[bool, typer.Option("--waiting", help="Only those not yet in Kafka.")] = False,
+) -> None:
+    """All callbacks, one JSON object a line, their bytes in base64: private values included, keep it safe."""
+    import base64
+
+    import orjson
+
+    for file, cursor in _files(_folder()):
+        seq = cursor.seq(file.id) if waiting else 0
+        while rows := file.read(seq, max_rows=500, max_bytes=1 << 22):
+            for row in rows:
+                line = {
+                    "journal": file.id,
+                    "seq": row.seq,
+                    "received_ms": row.received_ms,
+                    "app": row.app,
+                    "via": row.via,
+                    "body_base64": base64.b64encode(row.body).decode(),
+                }
+                print(orjson.dumps(line).decode())
+            seq = rows[-1].seq
+
+
+@app.command()
+def retry() -> None:
+    """Ask the running ingress to try its parked records now."""
+    import json
+    import urllib.error
+    import urllib.request
+
+    from bridge.errors import BridgeError
+
+    settings = _settings()
+    url = f"http://{settings.admin_host}:{settings.admin_port}/journal/retry"
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10) as answer:
+            print(json.load(answer)["status"])
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise BridgeError(
+            f"no ingress answers at {url} ({reason}); start it: it tries what is parked every minute, or set "
+            "ADMIN_HOST and ADMIN_PORT to where it listens"
+        ) from error
+
+
+def _settings() -> Any:
+    from bridge.settings import JournalSettings
+
+    return JournalSettings.load()
+
+
+def _folder() -> Path:
+    from bridge.errors import BridgeError
+    from ingress.folder import journal_files
+
+    folder: Path = _settings().journal_path
+    if not folder.is_dir() or not journal_files(folder):
+        raise BridgeError(f"no journal in {folder}; set JOURNAL_DIR (or DATA_DIR) as for the ingress")
+    return folder
+
+
+def _files(folder: Path) -> "list[tuple[JournalFile, CursorFile]]":
+    from ingress.cursor import CursorFile
+    from ingress.folder import journal_files
+    from ingress.journal_file import JournalFile
+
+    cursor = CursorFile(folder, read_only=True)
+    return [(JournalFile(path, read_only=True), cursor) for path in journal_files(folder)]
+
+
+def _rows(seq: int) -> "list[Row]":
+    found = [file.row(seq) for file, _ in _files(_folder())]
+    return [row for row in found if row is not None]
+
+
+def _text(body: bytes, reveal: bool) -> str:
+    import json
+
+    from bridge.masking import mask
+
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return body.decode("utf-8", "backslashreplace") if reveal else f"*** ({len(body)} bytes, no JSON)"
+    return json.dumps(value if reveal else mask(value), ensure_ascii=False, indent=2)
+
+
+def _iso(ms: int) -> str:
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
