@@ -141,6 +141,11 @@ class Approvals:
 
     def _open_step(self, approval: Approval, step: int, at_ms: int) -> list[Task]:
         opened = []
+        users = self._company.users
+        # who has left meanwhile is replaced now, when an event tells of it, and not silently before
+        approval.steps[step] = [
+            u if u in users or not users else self._rng.choice(list(users)) for u in approval.steps[step]
+        ]
         for userid in approval.steps[step]:
             self._last_task += self._rng.randrange(1, 1_000)
             opened.append(Task(self._last_task, userid, step, at_ms))
@@ -176,13 +181,13 @@ class Approvals:
         colleagues = list(self._company.users)
         moved: list[tuple[Approval, Task, Task]] = []
         for approval in self.running.values() if colleagues else ():
-            heirs = {u: self._rng.choice(colleagues) for s in approval.steps for u in s if u == userid}
-            approval.steps = [[heirs.get(u, u) for u in step] for step in approval.steps]
             for task in [t for t in approval.open_tasks() if t.userid == userid]:
+                heir = self._rng.choice(colleagues)
+                approval.steps[task.step] = [heir if u == userid else u for u in approval.steps[task.step]]
                 task.status, task.result, task.finished_ms = "COMPLETED", "REDIRECTED", at_ms
                 approval.record(userid, at_ms, "REDIRECT_TASK")
                 self._last_task += 1
-                new = Task(self._last_task, heirs[userid], task.step, at_ms)
+                new = Task(self._last_task, heir, task.step, at_ms)
                 approval.tasks.append(new)
                 moved.append((approval, task, new))
         return moved
