@@ -1,0 +1,91 @@
+"""The tables that an OA system joins against: DingTalk's view of departments and employees, nothing else.
+
+Join on ``users.userid`` (DingTalk's id within the enterprise), ``unionid`` (the same person across apps) or
+``job_number`` (the enterprise's own). Every row carries ``corp_id``, so that several enterprises may share a
+database. Times are UTC. A column is NULL where DingTalk says nothing: empty, or not permitted to the app.
+
+``updated_at`` moves when something of the entity really changed, for an employee also when a membership or
+role did, so an OA job may poll it. Current employees are those with ``left_at IS NULL``, current departments
+those with ``deleted_at IS NULL``.
+"""
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, MetaData, Table, Text
+
+from consumers.mirror import Guard
+from consumers.runtime import UtcDateTime
+
+metadata = MetaData()
+
+departments = Table(
+    "departments",
+    metadata,
+    Column("corp_id", Text, primary_key=True),
+    Column("dept_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("parent_id", BigInteger, comment="NULL for the root department, whose dept_id is 1"),
+    Column("name", Text),
+    Column("sort_order", BigInteger),
+    Column("manager_userids", Text, comment="JSON list of userid"),
+    Column("code", Text),
+    Column("source_identifier", Text, comment="what an OA system wrote there when it created the department"),
+    Column("hidden", Boolean),
+    Column("deleted_at", UtcDateTime, comment="when DingTalk deleted it, else NULL; the row stays"),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index("ix_departments_parent_id", "corp_id", "parent_id"),
+    Index("ix_departments_updated_at", "updated_at"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("corp_id", Text, primary_key=True),
+    Column("userid", Text, primary_key=True),
+    Column("unionid", Text),
+    Column("job_number", Text),
+    Column("name", Text),
+    Column("title", Text),
+    Column("email", Text),
+    Column("org_email", Text),
+    Column("mobile", Text),
+    Column("telephone", Text),
+    Column("work_place", Text),
+    Column("remark", Text),
+    Column("manager_userid", Text),
+    Column("hired_at", UtcDateTime),
+    Column("active", Boolean, comment="has activated the account; false for leavers"),
+    Column("admin", Boolean, comment="administrator; false for leavers, like boss and senior"),
+    Column("boss", Boolean),
+    Column("senior", Boolean),
+    Column("exclusive_account", Boolean),
+    Column("extension", Text, comment="the enterprise's own fields, JSON as DingTalk sends it"),
+    Column("left_at", UtcDateTime, comment="when the employee left, else NULL; the row stays"),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index("ix_users_userid", "userid"),
+    Index("ix_users_unionid", "unionid"),
+    Index("ix_users_job_number", "job_number"),
+    Index("ix_users_updated_at", "updated_at"),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("corp_id", Text, primary_key=True),
+    Column("userid", Text, primary_key=True),
+    Column("dept_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("leader", Boolean, comment="leads this department"),
+    Column("sort_order", BigInteger, comment="the employee's place in the department's list"),
+    Index("ix_memberships_dept_id", "corp_id", "dept_id"),
+)
+
+user_roles = Table(
+    "user_roles",
+    metadata,
+    Column("corp_id", Text, primary_key=True),
+    Column("userid", Text, primary_key=True),
+    Column("role_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text),
+    Column("group_name", Text),
+    Index("ix_user_roles_role_id", "corp_id", "role_id"),
+)
+
+guard = Guard(metadata, "address_sync_generations")
+"""Kinds ``user`` and ``department``; its rows are the tombstones too."""

@@ -1,0 +1,10 @@
+"""What consumers share that keep tables equal to what DingTalk's API says.
+
+``guard`` stops an older look at an entity from overwriting a newer one, ``rows`` writes only what
+differs, ``values`` turns the API's JSON into values that both databases can store.
+"""
+
+from consumers.mirror.guard import Guard, Look
+from consumers.mirror.rows import replace_children, write_if_changed
+
+__all__ = ["Guard", "Look", "replace_children", "write_if_changed"]

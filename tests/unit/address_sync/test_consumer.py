@@ -1,0 +1,231 @@
+"""address-sync in memory: what each event makes of the tables."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from consumers.address_sync import AddressSync
+from consumers.address_sync.tables import departments, memberships, user_roles, users
+from consumers.runtime.memory import MemoryRuntime
+from dingtalk.errors import Unavailable
+from tests.unit.address_sync.company import CORP, Company, event, events
+
+T = 1731000000000
+
+
+@pytest.fixture
+def company():
+    return Company()
+
+
+@pytest.fixture
+async def sync(company):
+    async with MemoryRuntime(AddressSync(), dingtalk=company) as runtime:
+        yield runtime
+
+
+async def deliver(sync, *args, **kwargs):
+    for one in events(*args, **kwargs):
+        outcome = await sync.deliver(one)
+        assert outcome.kind == "done", outcome
+
+
+async def one(sync, table, **key):
+    found = await sync.rows(select(table).where(*(table.c[name] == value for name, value in key.items())))
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+async def dept_ids(sync, userid):
+    found = await sync.rows(select(memberships.c.dept_id).where(memberships.c.userid == userid))
+    return sorted(row.dept_id for row in found)
+
+
+async def test_a_hired_user_becomes_a_row_to_join_on(sync, company):
+    company.hire("u1")
+    await deliver(sync, "user_add_org", "u1")
+    row = await one(sync, users, userid="u1")
+    assert (row.corp_id, row.unionid, row.job_number) == (CORP, "union-u1", "E00001")
+    assert row.hired_at == datetime(2020, 8, 16, 10, 26, 56, 828000, tzinfo=UTC)
+    assert row.left_at is None
+    assert await dept_ids(sync, "u1") == [1]
+
+
+async def test_several_users_of_one_event_are_several_rows(sync, company):
+    company.hire("u1")
+    company.hire("u2")
+    await deliver(sync, "user_add_org", "u1", "u2")
+    assert len(await sync.rows(select(users))) == 2
+
+
+async def test_a_move_rewrites_memberships_and_touches_the_user(sync, company):
+    company.department_of(2, "研发部")
+    company.department_of(3, "市场部")
+    company.hire("u1", dept_id_list=[1, 2])
+    await deliver(sync, "user_add_org", "u1")
+    before = await one(sync, users, userid="u1")
+    company.users["u1"]["dept_id_list"] = [2, 3]
+    company.users["u1"]["leader_in_dept"] = [{"dept_id": 2, "leader": True}]
+    await deliver(sync, "user_modify_org", "u1", at_ms=T)
+    assert await dept_ids(sync, "u1") == [2, 3]
+    assert (await one(sync, memberships, userid="u1", dept_id=2)).leader is True
+    assert (await one(sync, users, userid="u1")).updated_at > before.updated_at
+
+
+async def test_an_unseen_department_list_leaves_memberships(sync, company):
+    company.hire("u1")
+    await deliver(sync, "user_add_org", "u1")
+    company.hire("u1", dept_id_list=..., name="新名")
+    await deliver(sync, "user_modify_org", "u1", at_ms=T)
+    assert await dept_ids(sync, "u1") == [1]
+    assert (await one(sync, users, userid="u1")).name == "新名"
+
+
+async def test_admin_flags_and_roles_follow(sync, company):
+    company.hire("u1")
+    await deliver(sync, "user_add_org", "u1")
+    company.hire("u1", admin=True, role_list=[{"id": 7, "name": "财务", "group_name": "职务"}])
+    await deliver(sync, "org_admin_add", "u1")
+    assert (await one(sync, users, userid="u1")).admin is True
+    assert (await one(sync, user_roles, userid="u1")).name == "财务"
+    company.hire("u1", admin=False)
+    await deliver(sync, "label_user_change", "u1", LabelIdList=[7], action="remove")
+    assert await one(sync, user_roles, userid="u1") is None
+
+
+async def test_equal_state_writes_nothing(sync, company):
+    company.hire("u1", role_list=[{"id": 7, "name": "财务", "group_name": "职务"}])
+    await deliver(sync, "user_add_org", "u1")
+    before = await sync.rows(select(users))
+    await deliver(sync, "user_modify_org", "u1")
+    await deliver(sync, "user_active_org", "u1")
+    assert await sync.rows(select(users)) == before
+
+
+async def test_a_leaver_is_marked_and_kept(sync, company):
+    company.hire("u1", admin=True)
+    await deliver(sync, "user_add_org", "u1")
+    del company.users["u1"]
+    await deliver(sync, "user_leave_org", "u1", at_ms=T)
+    row = await one(sync, users, userid="u1")
+    assert row.left_at == datetime(2024, 11, 7, 17, 20, tzinfo=UTC)
+    assert (row.name, row.job_number) == ("张u1", "E00001")
+    assert (row.active, row.admin) == (False, False)
+    assert await dept_ids(sync, "u1") == []
+    await deliver(sync, "user_leave_org", "u1", at_ms=T, OptStaffId="again")
+    assert await one(sync, users, userid="u1") == row
+
+
+async def test_who_comes_back_is_no_leaver(sync, company):
+    company.hire("u1")
+    await deliver(sync, "user_add_org", "u1")
+    back = company.users.pop("u1")
+    await deliver(sync, "user_leave_org", "u1")
+    company.users["u1"] = back
+    await deliver(sync, "user_add_org", "u1", at_ms=T)
+    row = await one(sync, users, userid="u1")
+    assert (row.left_at, row.active) == (None, True)
+    assert await dept_ids(sync, "u1") == [1]
+
+
+async def test_leaving_twice_unseen_in_between_ends_at_the_second_time(sync, company):
+    company.hire("u1")
+    await deliver(sync, "user_add_org", "u1")
+    del company.users["u1"]
+    for kind, at_ms in [("user_leave_org", T), ("user_add_org", T + 1000), ("user_leave_org", T + 2000)]:
+        await deliver(sync, kind, "u1", at_ms=at_ms)
+    first = datetime(2024, 11, 7, 17, 20, tzinfo=UTC)
+    assert (await one(sync, users, userid="u1")).left_at == first + timedelta(seconds=2)
+
+
+async def test_an_event_about_somebody_long_gone_is_done_without_a_row(sync):
+    await deliver(sync, "user_modify_org", "ghost")
+    await deliver(sync, "user_leave_org", "ghost")
+    assert await sync.rows(select(users)) == []
+
+
+async def test_who_is_outside_of_the_scope_is_left_as_it_is(sync, company):
+    company.hire("u1")
+    await deliver(sync, "user_add_org", "u1")
+    before = await one(sync, users, userid="u1")
+    company.hidden.add("u1")
+    await deliver(sync, "user_modify_org", "u1")
+    assert await one(sync, users, userid="u1") == before
+
+
+async def test_departments_are_written_renamed_and_marked(sync, company):
+    company.department_of(2, "研发部")
+    await deliver(sync, "org_dept_create", 2)
+    assert (await one(sync, departments, dept_id=2)).name == "研发部"
+    company.department_of(2, "研究院")
+    await deliver(sync, "org_dept_modify", 2)
+    assert (await one(sync, departments, dept_id=2)).name == "研究院"
+    del company.departments[2]
+    await deliver(sync, "org_dept_remove", 2, at_ms=T)
+    row = await one(sync, departments, dept_id=2)
+    assert (row.name, row.deleted_at) == ("研究院", datetime(2024, 11, 7, 17, 20, tzinfo=UTC))
+    await deliver(sync, "org_dept_remove", 2, at_ms=T + 1)
+    assert await one(sync, departments, dept_id=2) == row
+
+
+async def test_a_department_goes_with_its_children(sync, company):
+    company.department_of(2, "研发部")
+    company.department_of(3, "后端组", parent=2)
+    await deliver(sync, "org_dept_create", 2, 3)
+    del company.departments[2], company.departments[3]
+    await deliver(sync, "org_dept_remove", 2, 3)
+    assert [row.dept_id for row in await sync.rows(select(departments)) if row.deleted_at is None] == []
+
+
+async def test_a_removed_department_that_was_never_seen_is_done(sync):
+    await deliver(sync, "org_dept_remove", 99)
+    assert await sync.rows(select(departments)) == []
+
+
+async def test_unknown_departments_of_a_user_are_fetched_once_with_their_ancestors(sync, company):
+    company.department_of(2, "研发部")
+    company.department_of(3, "后端组", parent=2)
+    company.hire("u1", dept_id_list=[3, 77])
+    company.hire("u2", dept_id_list=[3, 77])
+    company.hidden.add(77)
+    await deliver(sync, "user_add_org", "u1", "u2")
+    names = {row.dept_id: row.name for row in await sync.rows(select(departments))}
+    assert names == {1: "示例公司", 2: "研发部", 3: "后端组"}
+    assert company.calls["v2/department/get"] == 4
+
+
+async def test_an_event_that_names_nobody_is_rejected_in_words(sync):
+    (nobody,) = events("user_add_org")
+    outcome = await sync.deliver(nobody)
+    assert outcome.kind == "reject"
+    assert "names no user" in str(outcome.error)
+
+
+async def test_an_api_that_is_down_is_nobodys_fault(sync, company, monkeypatch):
+    async def down(userid):
+        raise Unavailable("no answer", api="v2/user/get")
+
+    monkeypatch.setattr(company, "user", down)
+    assert (await sync.deliver(event("user_add_org", "u1"))).kind == "world_down"
+
+
+async def test_enterprises_in_one_database_do_not_mix(sync, company):
+    company.hire("u1")
+    await deliver(sync, "user_add_org", "u1")
+    await deliver(sync, "user_add_org", "u1", CorpId="dingcorp02")
+    assert {row.corp_id for row in await sync.rows(select(users))} == {CORP, "dingcorp02"}
+
+
+async def test_show_lists_employees_with_their_departments(sync, company):
+    company.department_of(2, "研发部")
+    company.hire("u1", dept_id_list=[1, 2])
+    company.hire("u2")
+    await deliver(sync, "user_add_org", "u1", "u2")
+    del company.users["u2"]
+    await deliver(sync, "user_leave_org", "u2")
+    (title, columns, rows), (dept_title, _, dept_rows) = await sync.consumer.show(sync.database.reader())
+    assert title == "employees: 1, and 1 who left; the latest 2"
+    assert dict(zip(columns, rows[0], strict=True))["departments"] == "示例公司、研发部"
+    assert dept_title == "departments: 2, and 0 deleted; the latest 2"
+    assert {row[1]: row[3] for row in dept_rows} == {"示例公司": 1, "研发部": 1}

@@ -1,0 +1,85 @@
+"""What DingTalk answers, as rows: absent is not empty, and either spelling of a value will do."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.address_sync.mapping import department_row, user_state
+from tests.unit.address_sync.company import Company
+
+
+def test_every_field_of_a_user_has_its_column():
+    state = user_state(Company().hire("u1", role_list=[{"id": 7, "name": "财务", "group_name": "职务"}]))
+    assert state.row["unionid"] == "union-u1"
+    assert state.row["job_number"] == "E00001"
+    assert state.row["hired_at"] == datetime(2020, 8, 16, 10, 26, 56, 828000, tzinfo=UTC)
+    assert state.row["active"] is True
+    assert state.row["admin"] is False
+    assert state.memberships == {1: {"leader": False, "sort_order": 176362815343598512}}
+    assert state.roles == {7: {"name": "财务", "group_name": "职务"}}
+
+
+def test_what_is_absent_is_null_and_what_is_empty_is_empty():
+    state = user_state({"userid": "u1", "title": ""})
+    assert state.row["title"] == ""
+    assert state.row["mobile"] is None
+    assert state.row["hired_at"] is None
+    assert state.row["active"] is None
+
+
+def test_an_absent_department_list_is_silence_and_an_empty_one_is_none():
+    assert user_state({}).memberships is None
+    assert user_state({"dept_id_list": []}).memberships == {}
+    assert user_state({}).roles == {}
+
+
+def test_values_spelled_as_text_are_understood():
+    state = user_state(
+        {
+            "dept_id_list": "[1,2]",
+            "leader_in_dept": '[{"dept_id":"2","leader":"true"}]',
+            "hired_date": "1597573616828",
+            "active": "true",
+            "job_number": 17,
+        }
+    )
+    assert state.memberships == {
+        1: {"leader": None, "sort_order": None},
+        2: {"leader": True, "sort_order": None},
+    }
+    assert state.row["hired_at"] == datetime(2020, 8, 16, 10, 26, 56, 828000, tzinfo=UTC)
+    assert state.row["active"] is True
+    assert state.row["job_number"] == "17"
+
+
+@pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
+def test_text_that_postgresql_refuses_is_made_storable(text):
+    name = user_state({"name": text}).row["name"]
+    assert name is not None
+    assert "\0" not in name
+    name.encode()
+
+
+def test_the_root_department_has_no_parent():
+    row = department_row({"dept_id": 1, "name": "示例公司"})
+    assert row["parent_id"] is None
+    assert row["manager_userids"] is None
+    assert department_row({"dept_manager_userid_list": ["u1"]})["manager_userids"] == '["u1"]'
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = ["name", "dept_id_list", "leader_in_dept", "dept_order_list", "role_list", "hired_date", "active"]
+
+
+@given(
+    st.dictionaries(st.sampled_from([*FIELDS, "order", "parent_id", "dept_manager_userid_list"]), anything)
+)
+def test_no_answer_is_too_odd(result):
+    user_state(result)
+    department_row(result)
