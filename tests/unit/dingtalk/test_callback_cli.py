@@ -1,0 +1,106 @@
+"""``dingbridge callback`` as far as it needs no platform: what to register, usage, settings, masks."""
+
+from importlib.metadata import EntryPoint
+from typing import Any, ClassVar
+
+import pytest
+from typer.testing import CliRunner
+
+from bridge.cli.callback import app, consumed_events, mask
+from bridge.errors import SettingsError
+
+HERE = "tests.unit.dingtalk.test_callback_cli"
+
+
+class First:
+    topics: ClassVar = ["user_add_org", "org_dept_create"]
+
+
+class Second:
+    topics: ClassVar = ("bpms_instance_change", "user_add_org")
+
+
+class Idle:
+    """A consumer without topics."""
+
+
+def consumer(name: str, value: str) -> EntryPoint:
+    return EntryPoint(name=name, value=value, group="dingbridge.consumers")
+
+
+def test_events_are_the_union_of_the_consumers_topics() -> None:
+    consumers = [consumer("first", f"{HERE}:First"), consumer("second", f"{HERE}:Second")]
+    assert consumed_events(consumers) == ["bpms_instance_change", "org_dept_create", "user_add_org"]
+
+
+def test_a_consumer_that_cannot_be_loaded_is_named() -> None:
+    consumers = [consumer("first", f"{HERE}:First"), consumer("lost", f"{HERE}:Lost")]
+    with pytest.raises(SettingsError, match=r"the consumer lost .*--events"):
+        consumed_events(consumers)
+
+
+@pytest.mark.parametrize("consumers", [[], [consumer("idle", f"{HERE}:Idle")]])
+def test_nothing_to_register(consumers: list[EntryPoint]) -> None:
+    with pytest.raises(SettingsError, match="--events"):
+        consumed_events(consumers)
+
+
+@pytest.mark.parametrize(
+    ("secret", "expected"),
+    [("", "(none)"), ("short", "… (5 characters)"), ("tokenForTests01", "to…01 (15 characters)")],
+)
+def test_mask(secret: str, expected: str) -> None:
+    assert mask(secret) == expected
+
+
+def invoke(*arguments: str, **environment: str) -> Any:
+    names = ["TOKEN", "AES_KEY", "OWNER_KEY", "APP_KEY", "APP_SECRET", "API_BASE"]
+    nothing = {f"DINGTALK_{name}{suffix}": None for name in names for suffix in ("", "_FILE")}
+    return CliRunner().invoke(app, arguments, env={**nothing, "COLUMNS": "200", **environment})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "bridge.example.com/callback",
+        "ftp://bridge.example.com",
+        "https://",
+        "https://a b/",
+        "http://h:port/",
+        "https://user:pw@bridge.example.com/",
+        "https://bridge.example.com/#x",
+    ],
+)
+def test_a_url_that_cannot_be_one_is_a_usage_error(url: str) -> None:
+    result = invoke("register", "--url", url)
+    assert result.exit_code == 2
+    assert "--url" in result.output
+
+
+@pytest.mark.parametrize("events", ["", " , ", "user_add_org,用户", "a b"])
+def test_events_that_cannot_be_any_are_a_usage_error(events: str) -> None:
+    result = invoke("register", "--url", "https://bridge.example.com/callback", "--events", events)
+    assert result.exit_code == 2
+    assert "--events" in result.output
+
+
+def test_all_missing_settings_are_listed_at_once() -> None:
+    result = invoke("register", "--url", "https://bridge.example.com/callback", "--events", "user_add_org")
+    assert isinstance(result.exception, SettingsError)
+    for name in ("TOKEN", "AES_KEY", "OWNER_KEY", "APP_KEY", "APP_SECRET"):
+        assert f"DINGTALK_{name}" in str(result.exception)
+
+
+def test_show_needs_the_app_only() -> None:
+    result = invoke("show")
+    assert isinstance(result.exception, SettingsError)
+    assert "DINGTALK_APP_KEY" in str(result.exception)
+    assert "DINGTALK_TOKEN" not in str(result.exception)
+
+
+def test_no_secret_is_an_option() -> None:
+    shown = invoke("register", "--help").output.lower()
+    assert "--url" in shown
+    for option in ("--token", "--aes", "--secret", "--key"):
+        assert option not in shown
