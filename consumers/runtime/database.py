@@ -49,7 +49,8 @@ _SQLITE_DOWN = frozenset(
 )
 """Primary result codes (https://sqlite.org/rescode.html) that say nothing about the statement."""
 
-_POSTGRES_DOWN = ("08", "28", "3D000", "25006", "53", "57P", "58")
+_READ_ONLY = "25006"
+_POSTGRES_DOWN = ("08", "28", "3D000", _READ_ONLY, "53", "57P", "58")
 """SQLSTATE prefixes (https://www.postgresql.org/docs/current/errcodes-appendix.html): connection, refused
 credentials, missing database, read-only standby, resources, shutdown and start-up, system errors."""
 
@@ -241,7 +242,7 @@ class Database:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        with _translated():
+        with _translated(read_only=True):
             async with self._reader.connect() as connection:
                 if self.dialect == "postgresql":
                     await connection.execution_options(postgresql_readonly=True)
@@ -249,6 +250,8 @@ class Database:
 
     async def answers(self, timeout_s: float) -> bool:
         """Whether the database answers a new question within ``timeout_s``."""
+        if self._one_connection:
+            return True  # it lives in this process
         try:
             async with asyncio.timeout(timeout_s), self._reader.connect() as connection:
                 await connection.exec_driver_sql("SELECT 1")
@@ -341,8 +344,11 @@ def _set_up_sqlite(engine: AsyncEngine, *, begin: str, wal: bool, read_only: boo
         connection.exec_driver_sql(begin)
 
 
-def is_down(error: BaseException) -> bool:
-    """Whether ``error``, raised by a database operation, says that the database is down."""
+def is_down(error: BaseException, *, read_only: bool = False) -> bool:
+    """Whether ``error``, raised by a database operation, says that the database is down.
+
+    That it cannot be written does, unless we asked for that (``read_only``).
+    """
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError | PoolTimeoutError | PendingRollbackError):
@@ -350,6 +356,8 @@ def is_down(error: BaseException) -> bool:
         if isinstance(seen, DBAPIError) and seen.connection_invalidated:
             return True
         code = getattr(seen, "sqlite_errorcode", None)
+        if read_only and (code == sqlite3.SQLITE_READONLY or getattr(seen, "sqlstate", None) == _READ_ONLY):
+            return False
         if isinstance(code, int) and code & 0xFF in _SQLITE_DOWN:
             return True
         state = getattr(seen, "sqlstate", None)
@@ -368,7 +376,7 @@ def is_missing_table(error: BaseException) -> bool:
 
 
 @contextmanager
-def _translated(*, quiet: bool = False) -> Iterator[None]:
+def _translated(*, quiet: bool = False, read_only: bool = False) -> Iterator[None]:
     """Name the two kinds of error that are not the statement's fault; ``quiet`` drops every error."""
     try:
         yield
@@ -377,7 +385,7 @@ def _translated(*, quiet: bool = False) -> Iterator[None]:
     except Exception as error:
         if quiet:
             return
-        if is_down(error):
+        if is_down(error, read_only=read_only):
             cause = error.orig if isinstance(error, DBAPIError) else error
             raise DatabaseDown(f"the database does not work ({type(cause).__name__})") from error
         state = getattr(getattr(error, "orig", None), "sqlstate", None)
