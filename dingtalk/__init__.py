@@ -1,0 +1,9 @@
+"""DingTalk's side of the bridge: what it signs and encrypts, and the Open API that it offers.
+
+- ``crypto``: callbacks as bytes and values, no I/O
+- ``api``: the Open API client; under it ``token`` (kept and renewed), ``transport`` (one call over HTTP),
+  ``replies`` and ``errorcodes`` (what an answer means)
+- ``errors``: the tree of errors
+
+Imports nothing of this project but ``bridge.errors``.
+"""
