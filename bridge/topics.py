@@ -94,6 +94,20 @@ async def ensure_topics(
         await admin.close()
 
 
+async def existing_topics(settings: KafkaSettings) -> dict[str, int]:
+    """The partition count of every topic under our two prefixes. Raises ``KafkaUnavailable``."""
+    admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=10_000)
+    try:
+        await admin.start()
+        prefixes = (settings.topic_prefix, settings.control_prefix)
+        names = [name for name in await admin.list_topics() if name.startswith(prefixes)]
+        return await _partition_counts(admin, sorted(names)) if names else {}
+    except (KafkaError, OSError) as error:
+        raise KafkaUnavailable(explain(error, settings)) from error
+    finally:
+        await admin.close()
+
+
 async def _ensure(
     admin: AIOKafkaAdminClient, settings: KafkaSettings, wanted: list[str], partitions: Mapping[str, int]
 ) -> dict[str, int]:

@@ -71,14 +71,15 @@ class CallbackServer:
         self._paths[rules.path] = self._paths[f"{rules.path}/default"] = (rules.app, apps[rules.app])
         self._successes: dict[tuple[int, str], tuple[int, bytes]] = {}
         self._limiter = LogLimiter()
-        # a compressed body is no JSON and refused as such, before anything is inflated
-        self._server = web.Server(
-            self.handle, access_log=None, auto_decompress=False, keepalive_timeout=75, lingering_time=1
-        )
+        self._server: web.Server | None = None
         self._listener: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port (0 picks a free one). Raises ``BridgeError`` if it cannot be bound."""
+        # a compressed body is no JSON and refused as such, before anything is inflated
+        self._server = web.Server(
+            self.handle, access_log=None, auto_decompress=False, keepalive_timeout=75, lingering_time=1
+        )
         try:
             self._listener = await asyncio.get_running_loop().create_server(
                 self._server, host, port, backlog=1024, reuse_address=True
@@ -94,8 +95,9 @@ class CallbackServer:
         """Accept nothing new, answer what was accepted, close; at most ``timeout_s``."""
         if self._listener is not None:
             self._listener.close()
-        self._server.pre_shutdown()
-        await self._server.shutdown(timeout_s)
+        if self._server is not None:
+            self._server.pre_shutdown()
+            await self._server.shutdown(timeout_s)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """One request. Every way out is an answer; nothing but a bug of ours could make it a 500."""

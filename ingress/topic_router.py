@@ -4,13 +4,8 @@ EventTypes that nobody knew when this was released flow to topics of their own, 
 from outside must not mint topics without bounds; beyond it they go to the unclassified topic as they are.
 """
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-
-from bridge.errors import KafkaUnavailable
-from bridge.kafka import connection, explain
 from bridge.settings import KafkaSettings
-from bridge.topics import ensure_topics, event_topic, unclassified_topic
+from bridge.topics import ensure_topics, event_topic, existing_topics, unclassified_topic
 from schemas import Record, known
 
 
@@ -24,15 +19,8 @@ class TopicRouter:
 
     async def load(self) -> None:
         """Ask Kafka which topics there are. Raises ``KafkaUnavailable``."""
-        admin = AIOKafkaAdminClient(**connection(self._settings), request_timeout_ms=10_000)
-        try:
-            await admin.start()
-            names = set(await admin.list_topics())
-        except (KafkaError, OSError) as error:
-            raise KafkaUnavailable(explain(error, self._settings)) from error
-        finally:
-            await admin.close()
         prefix = self._settings.topic_prefix
+        names = await existing_topics(self._settings)
         self._existing = {name for name in names if name.startswith(prefix)}
         self._unknown = sum(not known(name.removeprefix(prefix)) for name in self._existing)
         self._unknown -= unclassified_topic(self._settings) in self._existing

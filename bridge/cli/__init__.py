@@ -29,6 +29,7 @@ def _build(called: str | None) -> typer.Typer:
         help="DingTalk (钉钉) event callbacks: made durable, answered at once, published to Kafka topics.",
         no_args_is_help=True,
         add_completion=False,
+        pretty_exceptions_enable=False,  # they print local variables, and with them secrets and payloads
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for name, text in COMMANDS.items():

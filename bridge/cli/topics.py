@@ -51,16 +51,16 @@ async def _list() -> None:
 
     from bridge.kafka import connection
     from bridge.settings import KafkaSettings
+    from bridge.topics import existing_topics
 
     settings = KafkaSettings.load()
+    counts = await existing_topics(settings)
     consumer = AIOKafkaConsumer(**connection(settings))
     await _start(consumer, settings)
     try:
         rows = []
-        for topic in sorted(await consumer.topics()):
-            if not topic.startswith((settings.topic_prefix, settings.control_prefix)):
-                continue
-            parts = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
+        for topic, partitions in counts.items():
+            parts = [TopicPartition(topic, p) for p in range(partitions)]
             begin, end = await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
             rows.append((topic, len(parts), sum(end[p] - begin[p] for p in parts)))
     finally:
@@ -101,18 +101,19 @@ async def _read(event_type: str, limit: int, follow: bool, with_key: bool) -> No
     from bridge.errors import TopicError
     from bridge.kafka import connection
     from bridge.settings import KafkaSettings
+    from bridge.topics import existing_topics
 
     settings = KafkaSettings.load()
+    counts = await existing_topics(settings)
+    topic = event_type if event_type in counts else settings.topic_prefix + event_type
+    if topic not in counts:
+        raise TopicError(f"there is no topic {topic}; `dingbridge topics list` shows those that exist")
+    parts = [TopicPartition(topic, p) for p in range(counts[topic])]
     consumer = AIOKafkaConsumer(
         **connection(settings), auto_offset_reset="earliest", enable_auto_commit=False
     )
     await _start(consumer, settings)
     try:
-        topics = await consumer.topics()
-        topic = event_type if event_type in topics else settings.topic_prefix + event_type
-        if topic not in topics:
-            raise TopicError(f"there is no topic {topic}; `dingbridge topics list` shows those that exist")
-        parts = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())]
         consumer.assign(parts)
         await consumer.seek_to_beginning(*parts)
         ends = await consumer.end_offsets(parts)
