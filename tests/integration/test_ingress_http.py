@@ -1,0 +1,333 @@
+"""The public listener over real HTTP, in front of a real journal: what is kept, what is refused, and how."""
+
+import asyncio
+import gzip
+import json
+import time
+
+import aiohttp
+import pytest
+import structlog
+from prometheus_client import CollectorRegistry
+
+from dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, decrypt, encrypt, sign
+from ingress.errors import JournalUnavailable
+from ingress.folder import journal_files
+from ingress.http import CallbackServer, Rules
+from ingress.journal import Journal
+from ingress.journal_file import JournalFile
+from ingress.metrics import HttpMetrics, JournalMetrics
+from ingress.upkeep import Retention
+
+OURS = Credentials("tokenOfTheTest", "a" * 43, ("dingappkey", "dingcorp1"))
+EVENT = b'{"EventType":"user_add_org","TimeStamp":"1731000000123","UserId":["u1"],"CorpId":"dingcorp1"}'
+
+
+class Door:
+    """A listener on a free port with everything a test wants to look at."""
+
+    def __init__(self, folder, **rules):
+        self.folder = folder
+        self.registry = CollectorRegistry()
+        self.journal = Journal(folder, Retention(3600, 3600), JournalMetrics(self.registry))
+        self.server = CallbackServer(
+            Rules(**{"max_bytes": 64 * 1024, **rules}),
+            {"default": CallbackCrypto([OURS]), "hr": CallbackCrypto([OURS])},
+            self.journal,
+            HttpMetrics(self.registry),
+        )
+
+    async def __aenter__(self):
+        await self.journal.start()
+        self.port = await self.server.start("127.0.0.1", 0)
+        self.http = aiohttp.ClientSession(f"http://127.0.0.1:{self.port}")
+        return self
+
+    async def __aexit__(self, *_):
+        await self.http.close()
+        await self.server.stop(2)
+        await self.journal.stop()
+
+    async def post(self, query, body, path="/callback", **kwargs):
+        async with self.http.post(path, params=query, data=body, **kwargs) as answer:
+            return answer.status, json.loads(await answer.read())
+
+    async def push(self, plaintext=EVENT, path="/callback", **overrides):
+        return await self.post(*push(plaintext, **overrides), path=path)
+
+    def kept(self):
+        found = []
+        for path in journal_files(self.folder):
+            file = JournalFile(path, read_only=True)
+            found += [(row.app, row.body) for row in file.read(0, max_rows=9999, max_bytes=1 << 30)]
+            file.close()
+        return found
+
+    def counted(self, outcome, reason=""):
+        return sum(
+            sample.value
+            for metric in self.registry.collect()
+            for sample in metric.samples
+            if sample.name == "dingbridge_callbacks_total"
+            and (sample.labels["outcome"], sample.labels["reason"]) == (outcome, reason)
+        )
+
+
+def push(plaintext=EVENT, *, owner="dingappkey", credentials=OURS, at_ms=None, nonce="n1234567"):
+    stamp = str(int(time.time() * 1000) if at_ms is None else at_ms)
+    encrypted = encrypt(credentials.key, plaintext, owner)
+    query = {
+        "signature": sign(credentials.token, stamp, nonce, encrypted),
+        "timestamp": stamp,
+        "nonce": nonce,
+    }
+    return query, json.dumps({"encrypt": encrypted}).encode()
+
+
+def opened(answer):
+    return CallbackCrypto([OURS]).open(SignatureParameters.from_query(answer), answer["encrypt"])
+
+
+@pytest.fixture
+async def door(tmp_path):
+    async with Door(tmp_path) as door:
+        yield door
+
+
+async def test_a_callback_is_kept_and_answered_with_an_encrypted_success(door):
+    status, answer = await door.push()
+    assert status == 200
+    assert set(answer) == {"msg_signature", "timeStamp", "nonce", "encrypt"}
+    assert opened(answer).plaintext == b"success"
+    assert door.kept() == [("default", EVENT)]
+
+
+async def test_the_answer_is_for_the_owner_that_was_pushed_to(door):
+    _, answer = await door.push(owner="dingcorp1")
+    assert opened(answer).owner_key == "dingcorp1"
+
+
+async def test_the_same_push_is_kept_once_and_answered_each_time(door):
+    query, body = push()
+    answers = await asyncio.gather(*(door.post(query, body) for _ in range(10)))
+    answers.append(await door.push())  # encrypted anew, as a retry may be
+    assert {status for status, _ in answers} == {200}
+    assert len(door.kept()) == 1
+    assert door.counted("duplicate") == 10
+
+
+@pytest.mark.parametrize(
+    "plaintext",
+    [
+        b'{"EventType":"check_url"}',
+        b'{"EventType":"check_update_suite_url","Random":"r","TestSuiteKey":"s"}',
+        b'{"EventType":"check_create_suite_url","Random":"r","TestSuiteKey":"s"}',
+    ],
+)
+async def test_url_checks_are_answered_and_not_kept(door, plaintext):
+    status, answer = await door.push(plaintext)
+    assert (status, opened(answer).plaintext) == (200, b"success")
+    assert door.kept() == []
+
+
+async def test_a_suite_is_checked_before_it_has_a_key_and_may_want_its_random_back(tmp_path):
+    async with Door(tmp_path, suite_check_reply="random") as door:
+        plaintext = b'{"EventType":"check_create_suite_url","Random":"LPIdSnlF","TestSuiteKey":"x"}'
+        status, answer = await door.push(plaintext, owner="suite4xxxxxxxxxxxxxxx")
+        assert status == 200
+        assert decrypt(OURS.key, answer["encrypt"]) == (b"LPIdSnlF", "suite4xxxxxxxxxxxxxxx")
+        status, _ = await door.push(EVENT, owner="suite4xxxxxxxxxxxxxxx")
+        assert status == 403
+
+
+@pytest.mark.parametrize(
+    "plaintext",
+    [
+        b"",
+        b"no json",
+        b"[1,2]",
+        b'"text"',
+        b"{}",
+        b'{"EventType":""}',
+        b'{"EventType":"no/legal name"}',
+        b'{"EventType":"x","a":"\xff\xfe"}',
+        b'{"EventType":"x","a":"\\ud800"}',
+        b'{"EventType":"x","a":NaN}',
+        b'{"EventType":"x","EventType":"y"}',
+        b'{"EventType":"x","a":' + b"1" * 400 + b"}",
+        b'{"EventType":"x","a":' + b"[" * 1000 + b"]" * 1000 + b"}",
+        '{"EventType":"新类型","标题":"请假🌴"}'.encode(),
+    ],
+    ids=lambda value: value[:24].decode("utf-8", "replace"),
+)
+async def test_what_dingtalk_signed_is_never_refused_for_its_content(door, plaintext):
+    status, answer = await door.push(plaintext)
+    assert (status, opened(answer).plaintext) == (200, b"success")
+    assert door.kept() == [("default", plaintext)]
+
+
+OTHER = Credentials("anotherToken", "b" * 43, ("dingappkey",))
+OTHER_KEY = Credentials(OURS.token, "b" * 43, ("dingappkey",))
+DAY_MS = 86_400_000
+
+
+def unsigned():
+    query, body = push()
+    return {**query, "signature": "0" * 40}, body
+
+
+def old():
+    return push(at_ms=int(time.time() * 1000) - 5 * DAY_MS)
+
+
+def ahead():
+    return push(at_ms=int(time.time() * 1000) + 5 * DAY_MS)
+
+
+def contradictory():
+    query, body = push()
+    return {**query, "msg_signature": "1" * 40}, body
+
+
+def cut():
+    query, body = push()
+    encrypted = json.loads(body)["encrypt"][:-4]
+    query["signature"] = sign(OURS.token, query["timestamp"], query["nonce"], encrypted)
+    return query, json.dumps({"encrypt": encrypted}).encode()
+
+
+def in_the_body():
+    query, body = push()
+    return {}, json.dumps({**json.loads(body), **query}).encode()
+
+
+def with_body(body):
+    return lambda: (push()[0], body)
+
+
+@pytest.mark.parametrize(
+    ("make", "status", "name", "reason"),
+    [
+        (unsigned, 403, "forbidden", "signature"),
+        (lambda: push(credentials=OTHER), 403, "forbidden", "signature"),
+        (lambda: push(credentials=OTHER_KEY), 403, "forbidden", "padding"),
+        (lambda: push(owner="dingother"), 403, "forbidden", "owner"),
+        (cut, 403, "forbidden", "block"),
+        (old, 403, "forbidden", "age"),
+        (ahead, 403, "forbidden", "age"),
+        (contradictory, 400, "malformed", "parameters"),
+        (lambda: ({}, push()[1]), 400, "malformed", "parameters"),
+        (in_the_body, 400, "malformed", "parameters"),
+        (lambda: push(at_ms="soon"), 400, "malformed", "timestamp"),
+        (with_body(b""), 400, "malformed", "body"),
+        (with_body(b"{"), 400, "malformed", "body"),
+        (with_body(b"[]"), 400, "malformed", "body"),
+        (with_body(b'{"encrypt":5}'), 400, "malformed", "body"),
+        (with_body(b"[" * 60_000), 400, "malformed", "body"),
+        (with_body(b"x" * 70_000), 413, "too_large", "body"),
+    ],
+)
+async def test_what_dingtalk_did_not_sign_is_refused_by_class_and_stored_nowhere(
+    door, make, status, name, reason
+):
+    with structlog.testing.capture_logs() as logs:
+        assert await door.post(*make()) == (status, {"error": name})
+    assert door.kept() == []
+    assert door.counted(name, reason) == 1
+    refused = [line for line in logs if line["event"] == "callback.refused"]
+    assert [line["reason"] for line in refused] == [reason]
+    assert OURS.token not in str(logs)
+    assert (await door.push())[0] == 200, "the next good one is answered"
+    assert door.kept() == [("default", EVENT)]
+
+
+async def test_an_owner_that_is_not_ours_is_named_in_the_log(door):
+    with structlog.testing.capture_logs() as logs:
+        await door.push(owner="dingcorpOther")
+    assert "dingcorpOther" in str([line for line in logs if line["event"] == "callback.refused"])
+
+
+async def test_a_signature_in_the_body_is_logged_in_words(door):
+    with structlog.testing.capture_logs() as logs:
+        await door.post(*in_the_body())
+    assert "in the body" in next(line["words"] for line in logs if line["event"] == "callback.refused")
+
+
+async def test_other_paths_methods_and_apps(door):
+    assert (await door.push(path="/"))[0] == 404
+    assert (await door.push(path="/metrics"))[0] == 404
+    assert (await door.push(path="/callback/nobody"))[0] == 404
+    async with door.http.get("/callback") as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+    assert (await door.push(path="/callback/hr"))[0] == 200
+    assert [app for app, _ in door.kept()] == ["hr"]
+    assert (await door.push(path="/callback/default"))[0] == 200
+    assert [app for app, _ in door.kept()] == ["hr", "default"], "each app dedupes by itself"
+
+
+async def test_both_spellings_of_the_parameters(door):
+    query, body = push()
+    other = {"msg_signature": query["signature"], "timeStamp": query["timestamp"], "nonce": query["nonce"]}
+    assert (await door.post(other, body))[0] == 200
+    assert (await door.post({**query, "msg_signature": query["signature"], "r": "/x"}, body))[0] == 200
+
+
+async def test_a_compressed_or_lying_body_is_malformed(door):
+    query, body = push()
+    headers = {"Content-Encoding": "gzip"}
+    assert await door.post(query, gzip.compress(body), headers=headers) == (400, {"error": "malformed"})
+    # the label alone does no harm: what counts is what was signed
+    assert (await door.post(query, body, headers=headers))[0] == 200
+
+
+async def test_a_body_that_never_comes_is_given_up(door, monkeypatch):
+    monkeypatch.setattr("ingress.http.BODY_TIMEOUT_S", 0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(b"POST /callback HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{")
+    assert b" 408 " in await asyncio.wait_for(reader.readline(), 10)
+    writer.close()
+    assert door.counted("malformed", "slow_body") == 1
+
+
+async def test_a_chunked_body_over_the_limit_is_cut_off(door):
+    async def endless():
+        for _ in range(100):
+            yield b"x" * 4096
+
+    assert (await door.post(push()[0], endless()))[0] == 413
+
+
+async def test_not_kept_is_503_and_never_success(door, monkeypatch):
+    async def fail(entry):
+        raise JournalUnavailable("disk", "the disk is full")
+
+    monkeypatch.setattr(door.journal, "append", fail)
+    query, body = push()
+    async with door.http.post("/callback", params=query, data=body) as answer:
+        assert answer.status == 503
+        assert int(answer.headers["Retry-After"]) > 0
+        assert await answer.json() == {"error": "unavailable"}
+    assert door.counted("unavailable", "disk") == 1
+
+
+async def test_stopping_answers_what_was_accepted(tmp_path):
+    async with Door(tmp_path) as door:
+        arrived, release = asyncio.Event(), asyncio.Event()
+        keep = door.journal.append
+
+        async def slowly(entry):
+            arrived.set()
+            await release.wait()
+            return await keep(entry)
+
+        door.journal.append = slowly
+        answer = asyncio.ensure_future(door.push())
+        await arrived.wait()
+        stopping = asyncio.ensure_future(door.server.stop(5))
+        await asyncio.sleep(0)
+        release.set()
+        assert (await answer)[0] == 200
+        await stopping
+        with pytest.raises(aiohttp.ClientConnectorError):
+            await door.push()
+    assert len(door.kept()) == 1
