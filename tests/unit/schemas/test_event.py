@@ -1,0 +1,138 @@
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import Event, NotAnEvent, decode, to_dingtalk, to_records
+from tests.unit.schemas.strategies import encode, payloads, received, values
+
+CALLBACK = {"EventType": "user_add_org", "TimeStamp": "1731000000123", "UserId": ["u1"], "CorpId": "c1"}
+
+
+def value_of(payload: Any) -> bytes:
+    return to_records(received(encode(payload)))[0].value
+
+
+def without(name: str) -> bytes:
+    envelope = json.loads(value_of(CALLBACK))
+    del envelope[name]
+    return encode(envelope)
+
+
+def changed(**changes: Any) -> bytes:
+    return encode(json.loads(value_of(CALLBACK)) | changes)
+
+
+def test_an_event_says_what_its_record_says() -> None:
+    event = decode(value_of(CALLBACK))
+    assert event.id.endswith("/u1")
+    assert (event.source, event.corp_id, event.app) == ("/dingtalk/c1/default", "c1", "default")
+    assert (event.type, event.event_type, event.subject) == (
+        "com.dingtalk.user_add_org",
+        "user_add_org",
+        "u1",
+    )
+    assert event.time == datetime(2024, 11, 7, 17, 20, 0, 123000, UTC)
+    assert event.received_time == datetime(2024, 11, 7, 17, 20, 0, 456000, UTC)
+    assert (event.time.tzinfo, event.received_time.tzinfo) == (UTC, UTC)
+    assert event.data == {"timeStamp": 1731000000123, "userId": ["u1"], "corpId": "c1"}
+    assert (event.partitionkey, event.sequence, event.journal) == ("c1:u1", "0" * 19 + "7", "0f3c")
+    assert (event.via, event.form, event.traceparent, event.data_bytes) == ("http", "old", None, None)
+    assert event.envelope == json.loads(value_of(CALLBACK))
+    assert Event.decode(value_of(CALLBACK)) == event
+
+
+def test_an_unclassified_event_holds_its_bytes() -> None:
+    event = decode(to_records(received(b"\xff\x00"))[0].value)
+    assert (event.event_type, event.data_bytes, event.data, event.subject) == (
+        "unclassified",
+        b"\xff\x00",
+        {},
+        None,
+    )
+    with pytest.raises(NotAnEvent):
+        to_dingtalk(event)
+
+
+def test_big_integers_stay_exact() -> None:
+    assert decode(value_of({"EventType": "brand_new_event", "n": 10**30})).data == {"n": 10**30}
+
+
+def test_another_offset_is_the_same_moment() -> None:
+    assert decode(changed(time="2024-11-08T01:20:00.123+08:00")).time == decode(value_of(CALLBACK)).time
+
+
+@pytest.mark.parametrize(
+    "name",
+    "specversion id source type time partitionkey sequence journal receivedtime via form data".split(),
+)
+def test_what_is_missing_is_named(name: str) -> None:
+    with pytest.raises(NotAnEvent, match=name):
+        decode(without(name))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"\xff",
+        b"[]",
+        b"null",
+        b'{"a":1,"a":2}',
+        changed(specversion="0.3"),
+        changed(id=5),
+        changed(source="/other/c1/default"),
+        changed(source="c1"),
+        changed(source="/dingtalk/c1/default/x"),
+        changed(type="org.example.x"),
+        changed(type="com.dingtalk."),
+        changed(time="2024-11-08 10:00:00"),
+        changed(time="soon"),
+        changed(time=5),
+        changed(data=[]),
+        changed(type="com.dingtalk.unclassified"),
+        changed(type="com.dingtalk.unclassified", data_base64="*"),
+    ],
+)
+def test_what_is_no_event_is_refused(value: bytes) -> None:
+    with pytest.raises(NotAnEvent):
+        decode(value)
+
+
+def test_a_refusal_says_nothing_of_the_content() -> None:
+    with pytest.raises(NotAnEvent) as caught:
+        decode(changed(time="13800000000"))
+    assert "13800000000" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+NAMES = st.sampled_from(sorted(json.loads(value_of(CALLBACK))))
+DAMAGED = st.dictionaries(NAMES, values, max_size=3).map(lambda changes: changed(**changes))
+
+
+@given(st.binary() | values.map(encode) | DAMAGED)
+def test_decode_is_an_event_or_a_refusal(value: bytes) -> None:
+    try:
+        event = decode(value)
+    except NotAnEvent:
+        return
+    assert isinstance(event, Event)
+    to_dingtalk(event)
+
+
+@given(
+    payloads(
+        st.sampled_from(["org_change", "bpms_task_change", "chat_quit", "suite_ticket", "brand_new_event"])
+    )
+)
+def test_a_whole_callback_comes_back_with_its_names(payload: dict[str, Any]) -> None:
+    event = decode(value_of(payload))
+    assert to_dingtalk(event).keys() == payload.keys()
+    assert to_dingtalk(event.envelope) == to_dingtalk(event)
+
+
+def test_what_was_sent_in_the_catalogues_form_comes_back_to_the_letter() -> None:
+    assert to_dingtalk(decode(value_of(CALLBACK))) == CALLBACK

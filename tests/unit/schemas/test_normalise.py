@@ -1,0 +1,176 @@
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas import catalogue, read
+from schemas.catalogue import Form
+from schemas.normalise import Normalised, denormalise, normalise
+from schemas.strictjson import loads
+from tests.unit.schemas.strategies import encode, payloads
+
+
+def run(payload: dict[str, Any]) -> Normalised:
+    view = read(encode(payload))
+    assert view.event_type is not None
+    return normalise(loads(encode(payload)), view.event_type, catalogue.get(view.event_type))
+
+
+def back(payload: dict[str, Any]) -> dict[str, Any]:
+    view = read(encode(payload))
+    assert view.event_type is not None
+    n = run(payload)
+    return denormalise(n.data, view.event_type, catalogue.get(view.event_type), n.form, n.verbatim)
+
+
+def data(event_type: str, **payload: Any) -> dict[str, Any]:
+    return run({"EventType": event_type, **payload}).data
+
+
+def alike(sent: Any, restored: Any) -> bool:
+    """Equal up to the conversions that the contract allows: ids and times are text or number, and one
+    value may have become a list of it."""
+    if isinstance(restored, list) and not isinstance(sent, list):
+        return len(restored) == 1 and alike(sent, restored[0])
+    if isinstance(sent, list) and isinstance(restored, list):
+        return len(sent) == len(restored) and all(map(alike, sent, restored))
+    if isinstance(sent, bool) or isinstance(restored, bool):
+        return sent is restored
+    if isinstance(sent, int | str) and isinstance(restored, int | str):
+        return str(sent) == str(restored)
+    return repr(sent) == repr(restored)
+
+
+@given(payloads())
+def test_the_way_back_restores_every_name_exactly(payload: dict[str, Any]) -> None:
+    assert back(payload).keys() == payload.keys()
+
+
+@given(payloads())
+def test_nothing_is_lost(payload: dict[str, Any]) -> None:
+    restored = back(payload)
+    assert all(alike(value, restored[name]) for name, value in payload.items())
+
+
+@given(payloads())
+def test_what_was_restored_normalises_to_the_same_again(payload: dict[str, Any]) -> None:
+    once, twice = run(payload), run(back(payload))
+    assert (repr(twice.form), twice.data) == (repr(once.form), once.data)
+    assert set(twice.verbatim) == set(once.verbatim)
+
+
+@given(payloads(), st.randoms(use_true_random=False))
+def test_the_order_of_names_changes_nothing(payload: dict[str, Any], rng: random.Random) -> None:
+    items = list(payload.items())
+    rng.shuffle(items)
+    one, two = run(payload), run(dict(items))
+    assert (one.form, one.data, set(one.verbatim)) == (two.form, two.data, set(two.verbatim))
+
+
+def test_only_the_catalogues_spelling_is_renamed() -> None:
+    found = data("user_add_org", TimeStamp="5", UserId=["u1"], USERID="u2", NickName="x", eventid="e")
+    assert found == {"timeStamp": 5, "userId": ["u1"], "USERID": "u2", "NickName": "x", "eventid": "e"}
+
+
+def test_below_the_top_level_everything_keeps_its_own() -> None:
+    item = {"UserId": 5, "CheckTime": "6", "DataList": [1]}
+    assert data("attendance_check_record", DataList=[item]) == {"dataList": [item]}
+
+
+def test_a_name_whose_camel_case_is_taken_keeps_its_own_and_its_value() -> None:
+    assert data("user_add_org", TimeStamp="5", UserId="u1", userId="u2") == {
+        "timeStamp": 5,
+        "UserId": "u1",
+        "userId": "u2",
+    }
+    assert data("org_change", EventTime=1, eventId="e", CorpId=7, corpId="c1") == {
+        "eventTime": 1,
+        "eventId": "e",
+        "CorpId": 7,
+        "corpId": "c1",
+    }
+
+
+def test_unknown_types_are_left_alone_but_for_the_event_type() -> None:
+    found = run({"EventType": "brand_new_event", "CorpId": "c1", "TimeStamp": "5"})
+    assert found == Normalised("unknown", {"CorpId": "c1", "TimeStamp": "5"}, ())
+
+
+@pytest.mark.parametrize(
+    ("payload", "form"),
+    [
+        ({"TimeStamp": "1", "UserId": ["u"], "CorpId": "c"}, "old"),
+        (
+            {"EventTime": 1, "CorpId": "c", "BizId": "b", "eventId": "e", "timeStamp": "1", "userId": ["u"]},
+            "new",
+        ),
+        ({"timeStamp": "1", "userId": ["u"], "CorpId": "c"}, "new"),
+        ({"TimeStamp": "1", "UserId": ["u"], "CorpId": "c", "eventId": "e"}, "old"),
+        ({"CorpId": "c"}, "old"),
+        ({}, "old"),
+    ],
+)
+def test_form(payload: dict[str, Any], form: Form) -> None:
+    assert run({"EventType": "user_add_org", **payload}).form == form
+
+
+def test_types_with_one_form_have_that() -> None:
+    assert run({"EventType": "calendar_event_change"}).form == "new"
+    assert run({"EventType": "change_auth", "eventId": "e"}).form == "old"
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("1731000000123", 1731000000123), (1731000000123, 1731000000123), ("0", 0),
+        ("2024-11-08 10:00:00", "2024-11-08 10:00:00"), ("007", "007"), ("-5", "-5"), (" 5", " 5"), ("", ""),
+        ("\u0665", "\u0665"), ("1" * 20, "1" * 20), (None, None), (True, True), (1.5, 1.5),
+    ],
+)  # fmt: skip
+def test_times(sent: Any, kept: Any) -> None:
+    found = data("org_change", TimeStamp=sent)["timeStamp"]
+    assert (found, type(found)) == (kept, type(kept))
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (61056035232, "61056035232"), ("61056035232", "61056035232"), (10**30, str(10**30)), (-5, "-5"),
+        ("t1", "t1"), (None, None), (True, True), (1.5, 1.5),
+    ],
+)  # fmt: skip
+def test_ids_are_texts(sent: Any, kept: Any) -> None:
+    found = data("bpms_task_change", taskId=sent)["taskId"]
+    assert (found, type(found)) == (kept, type(kept))
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept", "restored"),
+    [
+        (101, ["101"], [101]), ([101, 2**53 + 1], ["101", "9007199254740993"], [101, 2**53 + 1]),
+        (["101"], ["101"], [101]), (["x", None], ["x", None], ["x", None]), (None, None, None), ([], [], []),
+        (["007"], ["007"], ["007"]),
+    ],
+)  # fmt: skip
+def test_lists_of_ids(sent: Any, kept: Any, restored: Any) -> None:
+    payload = {"EventType": "org_dept_create", "TimeStamp": "5", "DeptId": sent}
+    assert run(payload).data["deptId"] == kept
+    assert repr(back(payload)["DeptId"]) == repr(restored)
+
+
+def test_the_way_back_gives_each_forms_own_types() -> None:
+    contact = {"EventType": "org_change", "TimeStamp": 5}
+    chat = {"EventType": "chat_disband", "TimeStamp": "5"}
+    assert back(contact)["TimeStamp"] == "5"
+    assert back(chat)["TimeStamp"] == 5
+
+
+def test_event_type_in_another_case_is_not_doubled_on_the_way_back() -> None:
+    payload = {"eventType": "org_change", "TimeStamp": "5"}
+    assert run(payload).verbatim == ("eventType",)
+    assert back(payload) == payload
+    both = {"EventType": "org_change", "eventType": "x", "TimeStamp": "5"}
+    assert run(both).verbatim == ()
+    assert back(both) == both

@@ -1,0 +1,313 @@
+import json
+import re
+from base64 import b64decode
+from collections import Counter
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from schemas import Record, decode, known, legal, records, split, to_dingtalk, to_records
+from schemas.strictjson import loads
+from tests.unit.schemas.golden import load_all
+from tests.unit.schemas.strategies import encode, payloads, received
+
+
+def records_of(payload: Any, **changes: Any) -> list[Record]:
+    return to_records(received(encode(payload), **changes))
+
+
+def envelope_of(payload: Any, **changes: Any) -> dict[str, Any]:
+    (record,) = records_of(payload, **changes)
+    value: dict[str, Any] = json.loads(record.value)
+    return value
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A callback with a few of its bytes cut out, doubled or replaced."""
+    body = encode(draw(payloads()))
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(body)))
+        end = draw(st.integers(at, min(len(body), at + 8)))
+        body = (
+            body[:at]
+            + draw(st.sampled_from([b"", body[at:end] * 2, b"NaN", b'"', b"\\ud800", b"\xff"]))
+            + body[end:]
+        )
+    return body
+
+
+@given(st.one_of(st.binary(), st.text().map(str.encode), payloads().map(encode), damaged()))
+def test_total_and_every_record_is_an_event(body: bytes) -> None:
+    found = to_records(received(body))
+    assert found
+    for record in found:
+        assert orjson.loads(record.value) is not None
+        event = decode(record.value)
+        assert record.headers == (
+            ("content-type", b"application/cloudevents+json"),
+            ("dingbridge-type", event.event_type.encode()),
+            ("dingbridge-corp", event.corp_id.encode()),
+            ("dingbridge-id", event.id.encode()),
+        )
+        assert record.key == event.partitionkey.encode()
+        assert record.id == event.id
+        if record.event_type is None:
+            assert (len(found), event.data_bytes, event.event_type) == (1, body, "unclassified")
+            assert record.fault is not None
+            assert not record.fault.startswith("fault:")
+            assert not record.known
+        else:
+            assert record.event_type == event.event_type
+            assert legal(record.event_type)
+            assert record.known is known(record.event_type)
+            assert record.fault is None
+
+
+def leaves(value: Any) -> Counter[str]:
+    """Every leaf, as text: what an id or a time says does not depend on its type."""
+    if isinstance(value, dict):
+        return sum((leaves(item) for item in value.values()), Counter())
+    if isinstance(value, list):
+        return sum((leaves(item) for item in value), Counter())
+    return Counter([str(value)])
+
+
+@given(payloads())
+def test_the_union_of_a_callbacks_records_holds_each_leaf(payload: dict[str, Any]) -> None:
+    body = encode(payload)
+    held: Counter[str] = Counter()
+    for record in to_records(received(body)):
+        held |= leaves(to_dingtalk(loads(record.value)))
+    whole = leaves(loads(body))
+    assert set(whole) <= set(held)
+
+
+@given(payloads())
+def test_no_record_holds_what_the_callback_did_not(payload: dict[str, Any]) -> None:
+    body = encode(payload)
+    whole = leaves(loads(body))
+    for record in to_records(received(body)):
+        assert leaves(to_dingtalk(loads(record.value))) <= whole
+
+
+@given(payloads())
+def test_records_of_one_callback_have_ids_of_their_own(payload: dict[str, Any]) -> None:
+    found = [decode(r.value) for r in records_of(payload)]
+    assert len({(event.source, event.id) for event in found}) == len(found)
+
+
+@given(payloads())
+def test_the_same_callback_has_the_same_ids_whenever_it_comes(payload: dict[str, Any]) -> None:
+    """What has an identity is known by it; only what has none is told apart by when it came."""
+    first = [(e.source, e.id) for e in map(decode, (r.value for r in records_of(payload)))]
+    again = records_of(payload, seq=99, received_ms=1731000099999, journal="other", via="failed-list")
+    second = [(e.source, e.id) for e in map(decode, (r.value for r in again))]
+    assert (first == second) is ("-1731000000456" not in first[0][1])
+
+
+def test_id_is_the_event_id_else_the_hash_else_the_hash_and_the_time_of_receipt() -> None:
+    assert envelope_of({"EventType": "org_change", "eventId": "e1"})["id"] == "e1"
+    assert envelope_of({"EventType": "org_change", "eventId": 51})["id"] == "51"
+    assert re.fullmatch(r"[0-9a-f]{64}", envelope_of({"EventType": "org_change", "TimeStamp": 5})["id"])
+    assert re.fullmatch(r"[0-9a-f]{64}-1731000000456", envelope_of({"EventType": "org_change"})["id"])
+
+
+def test_a_list_valued_subject_is_part_of_the_id_even_of_one() -> None:
+    assert envelope_of({"EventType": "user_add_org", "eventId": "e1", "userId": ["u1"]})["id"] == "e1/u1"
+    assert envelope_of({"EventType": "user_add_org", "eventId": "e1", "userId": "u1"})["id"] == "e1/u1"
+    assert envelope_of({"EventType": "user_add_org", "eventId": "e1", "userId": []})["id"] == "e1"
+    chat = {"EventType": "chat_disband", "eventId": "e1", "chatId": "c1"}
+    assert envelope_of(chat)["id"] == "e1"
+
+
+def test_attendance_items_are_known_by_their_own_id() -> None:
+    item = {"corpId": "c1", "userId": "u1", "bizId": 71}
+    found = envelope_of({"EventType": "attendance_check_record", "DataList": [item]})
+    assert re.fullmatch(r"[0-9a-f]{64}/71", found["id"])
+    assert (found["subject"], found["partitionkey"], found["source"]) == (
+        "u1",
+        "c1:u1",
+        "/dingtalk/c1/default",
+    )
+
+
+@pytest.mark.parametrize(
+    ("payload", "key"),
+    [
+        ({"EventType": "user_add_org", "CorpId": "c1", "UserId": ["u1"]}, "c1:u1"),
+        ({"EventType": "user_add_org", "CorpId": "c1", "USERID": ["u1"]}, "c1:u1"),
+        ({"EventType": "user_add_org", "UserId": ["u1"]}, "-:u1"),
+        ({"EventType": "org_dept_create", "CorpId": "c1", "DeptId": [101]}, "c1:101"),
+        ({"EventType": "bpms_instance_change", "corpId": "c1", "processInstanceId": "p1"}, "c1:p1"),
+        ({"EventType": "bpms_task_change", "corpId": "c1", "processInstanceId": "p1", "taskId": 5}, "c1:p1"),
+        ({"EventType": "chat_quit", "CorpId": "c1", "ChatId": "ch1", "OpenConversationId": "o1"}, "c1:ch1"),
+        ({"EventType": "chat_quit", "CorpId": "c1", "ChatId": None, "OpenConversationId": "o1"}, "c1:o1"),
+        ({"EventType": "org_change", "CorpId": "c1"}, "c1"),
+        ({"EventType": "brand_new_event", "CorpId": "c1", "userId": "u1"}, "c1"),
+        ({"EventType": "suite_ticket"}, "-"),
+        ({"EventType": "tmp_auth_code", "AuthCorpId": "c2"}, "c2"),
+        ({"EventType": "user/add", "CorpId": "c1"}, "c1"),
+    ],
+)
+def test_the_key_is_company_and_subject(payload: dict[str, Any], key: str) -> None:
+    (record,) = records_of(payload)
+    assert record.key == key.encode()
+    envelope = json.loads(record.value)
+    assert envelope["partitionkey"] == key
+    assert envelope["source"] == f"/dingtalk/{key.split(':')[0]}/default"
+    assert envelope.get("subject") == (key.split(":")[1] if ":" in key else None)
+    assert dict(record.headers)["dingbridge-corp"] == key.split(":")[0].encode()
+
+
+def test_what_would_break_the_source_apart_is_escaped_there() -> None:
+    (record,) = records_of({"EventType": "org_change", "CorpId": "a/b 审"})
+    assert json.loads(record.value)["source"] == "/dingtalk/a%2Fb%20%E5%AE%A1/default"
+    assert decode(record.value).corp_id == "a/b 审"
+    assert record.key == "a/b 审".encode()
+
+
+def test_envelope_attributes() -> None:
+    found = envelope_of(
+        {"EventType": "org_change", "CorpId": "c1", "TimeStamp": "1731000000007"}, app="hr", via="stream"
+    )
+    del found["id"]
+    assert found == {
+        "specversion": "1.0",
+        "source": "/dingtalk/c1/hr",
+        "type": "com.dingtalk.org_change",
+        "time": "2024-11-07T17:20:00.007Z",
+        "datacontenttype": "application/json",
+        "dataschema": "urn:dingbridge:org_change:1",
+        "partitionkey": "c1",
+        "sequence": "00000000000000000007",
+        "journal": "0f3c",
+        "receivedtime": "2024-11-07T17:20:00.456Z",
+        "via": "stream",
+        "form": "old",
+        "data": {"corpId": "c1", "timeStamp": 1731000000007},
+    }
+
+
+def test_attribute_names_are_what_cloudevents_allows() -> None:
+    """CloudEvents 1.0, "Naming conventions": lower-case ASCII letters and digits, 20 at most."""
+    for golden in load_all():
+        for after in golden.document["after"]:
+            names = after["value"].keys() - {"data", "data_base64"}
+            assert all(re.fullmatch(r"[a-z0-9]{1,20}", name) for name in names), golden.path.name
+            assert all(isinstance(after["value"][name], str) for name in names), golden.path.name
+
+
+def test_traceparent_only_when_there_is_one() -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert envelope_of({"EventType": "org_change"}, traceparent=trace)["traceparent"] == trace
+    assert "traceparent" not in envelope_of({"EventType": "org_change"})
+
+
+@pytest.mark.parametrize(
+    ("epoch_ms", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (1731000000999, "2024-11-07T17:20:00.999Z"),
+        (253402214399999, "9999-12-30T23:59:59.999Z"),
+        (10**30, "9999-12-31T00:00:00.000Z"),
+        (-5, "1970-01-01T00:00:00.000Z"),
+    ],
+)
+def test_times_are_utc_with_milliseconds(epoch_ms: int, text: str) -> None:
+    assert records.rfc3339(epoch_ms) == text
+
+
+def test_numbers_stay_exact_in_the_bytes_of_the_record() -> None:
+    body = (
+        b'{"EventType":"brand_new_event","i":[18446744073709551616,-1e2,0.1234567890123456789012345,1e-400]}'
+    )
+    (record,) = to_records(received(body))
+    assert b'"i":[18446744073709551616,-100.0,0.1234567890123456789012345,1E-400]' in record.value
+
+
+def test_text_is_written_as_utf8() -> None:
+    (record,) = to_records(
+        received(b'{"EventType":"brand_new_event","t":"\\u5f20\\ud83d\\ude00","n":18446744073709551616}')
+    )
+    assert '"t":"张😀"'.encode() in record.value
+
+
+def test_equal_entries_stay_together_and_what_names_nothing_comes_apart() -> None:
+    found = [
+        (r.key.decode(), json.loads(r.value)["id"], json.loads(r.value)["data"]["userId"])
+        for r in records_of(
+            {"EventType": "user_add_org", "eventId": "e", "userId": ["u1", None, 5, "u1", "5", {}]}
+        )
+    ]
+    assert found == [
+        ("-:u1", "e/u1", ["u1", "u1"]),
+        ("-", "e", [None, {}]),
+        ("-:5", "e/5", ["5", "5"]),
+    ]
+
+
+def test_attendance_items_of_several_companies_and_without_ids() -> None:
+    items = [
+        {"corpId": "c1", "bizId": "b1", "userId": "u1"},
+        {"corpId": "c2", "bizId": "b1", "userId": "u1"},
+        {"corpId": "c1", "userId": "u1"},
+        {"corpId": "c1", "bizId": "b1", "userId": "u2"},
+        "x",
+    ]
+    found = [
+        (
+            r.key.decode(),
+            json.loads(r.value)["source"],
+            r.id.partition("/")[2],
+            len(json.loads(r.value)["data"]["dataList"]),
+        )
+        for r in records_of({"EventType": "attendance_check_record", "DataList": items})
+    ]
+    assert found == [
+        ("c1", "/dingtalk/c1/default", "b1", 2),  # one id, two users: about neither
+        ("c2:u1", "/dingtalk/c2/default", "b1", 1),
+        ("c1:u1", "/dingtalk/c1/default", "u1", 1),
+        ("c1", "/dingtalk/c1/default", "", 1),
+    ]
+
+
+def test_a_callback_whose_records_would_fill_the_memory_is_kept_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(split, "MAX_FAN_OUT_BYTES", 20_000)
+    few = {"EventType": "user_add_org", "userId": ["u1", "u2"], "remark": "x" * 5000}
+    assert len(records_of(few)) == 2
+    many = {"EventType": "user_add_org", "userId": [f"u{n}" for n in range(4)], "remark": "x" * 5000}
+    (record,) = records_of(many)
+    assert (record.event_type, record.fault) == (None, "too-many-entities")
+    long = {"EventType": "user_add_org", "userId": [f"{n}" + "x" * 3000 for n in range(4)]}
+    assert len(records_of(long)) == 4  # a long list alone is not copied
+
+
+@pytest.mark.parametrize("place", ["normalise", "split", "facts", "_record"])
+def test_a_fault_of_ours_costs_no_callback_and_shows(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    def broken(*_: Any) -> Any:
+        raise LookupError("13800000000")
+
+    monkeypatch.setattr(records, place, broken)
+    body = encode({"EventType": "user_add_org", "CorpId": "c1", "eventId": "e1", "userId": ["u1"]})
+    with capture_logs() as logs:
+        (record,) = to_records(received(body))
+    assert (record.event_type, record.fault, record.id) == (None, "fault:LookupError", "e1")
+    assert b64decode(json.loads(record.value)["data_base64"]) == body
+    (entry,) = logs
+    assert (entry["event"], entry["exception"]) == ("schemas.fault", "LookupError")
+    assert entry["at"].startswith("test_records.py:")
+    assert "13800000000" not in repr(logs)
+
+
+def test_the_ordinary_logs_nothing() -> None:
+    with capture_logs() as logs:
+        records_of({"EventType": "user_add_org"})
+        to_records(received(b"\xff"))
+    assert logs == []
