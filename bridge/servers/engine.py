@@ -141,6 +141,11 @@ class Container:
         self.handle.reload()
         return bool(self.handle.status == "running")
 
+    @property
+    def paused(self) -> bool:
+        self.handle.reload()
+        return bool(self.handle.status == "paused")
+
     def log_tail(self, lines: int) -> str:
         text: str = self.handle.logs(tail=lines).decode("utf-8", "replace")
         return text

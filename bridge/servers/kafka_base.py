@@ -58,6 +58,11 @@ class KafkaServer(ABC):
     def start(self, node: int | None = None) -> None:
         """Starts it again after ``kill`` or ``stop_broker``, on its data and port; waits for an answer."""
 
+    def restore(self) -> None:
+        """Whatever was done to it: all its brokers run again."""
+        self.resume()
+        self.start()
+
     @abstractmethod
     def stop_broker(self, node: int | None = None) -> None:
         """A clean stop (SIGTERM) after which ``start`` brings it back."""

@@ -56,7 +56,8 @@ class DockerKafka(KafkaServer):
         self._container.handle.pause()
 
     def resume(self, node: int | None = None) -> None:
-        self._container.handle.unpause()
+        if self._container.paused:
+            self._container.handle.unpause()
 
     def start(self, node: int | None = None) -> None:
         if not self._container.running:

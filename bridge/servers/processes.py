@@ -80,6 +80,10 @@ class GuardedProcess:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    def terminate(self) -> None:
+        """Asks it to stop, and does not wait."""
+        self.send(self._stop_signal)
+
     def kill(self) -> None:
         """SIGKILL, and waits until it is gone."""
         self.send(signal.SIGKILL)

@@ -1,0 +1,120 @@
+"""Fixtures of all tiers: real servers (one of each for the run), settings of one test, its processes."""
+
+import secrets
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from bridge.servers import KafkaServer, PostgresServer, start_kafka
+from bridge.servers.kafka import EnvironmentKafka
+from bridge.settings import KafkaSettings
+from tests.support.processes import Processes
+from tests.support.servers import RunServers
+
+hypothesis_settings.register_profile("dingbridge", deadline=None)  # no test asserts a duration
+hypothesis_settings.load_profile("dingbridge")
+
+_servers = pytest.StashKey[RunServers]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_servers] = RunServers()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    config.stash[_servers].stop()
+
+
+def pytest_report_collectionfinish(
+    config: pytest.Config, start_path: Path, items: Sequence[pytest.Item]
+) -> list[str]:
+    """Starts the servers that the collected tests need, and says how."""
+    if config.option.collectonly:
+        return []
+    return config.stash[_servers].start(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds what the test's processes wrote to the report of its failure."""
+    report = yield
+    processes = getattr(item, "funcargs", {}).get("processes")
+    if report.failed and isinstance(processes, Processes) and processes.all:
+        report.sections.append(("processes", processes.tails()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def kafka(pytestconfig: pytest.Config) -> KafkaServer:
+    """The run's broker. A test that breaks it uses ``breakable_kafka``."""
+    return pytestconfig.stash[_servers].kafka
+
+
+@pytest.fixture
+def breakable_kafka(kafka: KafkaServer, tmp_path: Path) -> Iterator[KafkaServer]:
+    """A broker that may be killed, paused and restarted: the run's own, which runs again afterwards; or one
+    for this test, where the run's broker is somebody else's."""
+    if isinstance(kafka, EnvironmentKafka):
+        with start_kafka(tmp_path, how="local") as own:
+            yield own
+        return
+    try:
+        yield kafka
+    finally:
+        kafka.restore()
+
+
+@pytest.fixture(scope="session")
+def postgres(pytestconfig: pytest.Config) -> PostgresServer:
+    """The run's PostgreSQL server. A test gets a database of its own from ``database_url``."""
+    return pytestconfig.stash[_servers].postgres
+
+
+@pytest.fixture
+def kafka_env(kafka: KafkaServer, pytestconfig: pytest.Config) -> dict[str, str]:
+    """The environment that leads a process to the run's broker, with topics of this test alone."""
+    prefix = f"t{secrets.token_hex(4)}."
+    pytestconfig.stash[_servers].prefixes += [prefix, f"ctl-{prefix}"]
+    env = {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
+        "TOPIC_PREFIX": prefix,
+        "CONTROL_PREFIX": f"ctl-{prefix}",
+    }
+    return env | pytestconfig.stash[_servers].kafka_credentials
+
+
+@pytest.fixture
+def kafka_settings(kafka_env: dict[str, str]) -> KafkaSettings:
+    """The same as settings, for code that is called in this process."""
+    return KafkaSettings.load(**{name.lower(): value for name, value in kafka_env.items()})
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+    """URL of a fresh, empty PostgreSQL database, dropped afterwards."""
+    name = f"dingbridge_test_{secrets.token_hex(4)}"
+    yield postgres.create_database(name)
+    postgres.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """URL of a fresh, empty database, once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'test.db'}"
+    url: str = request.getfixturevalue("postgres_url")
+    return url
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """Starts ``dingbridge`` commands; all of them are stopped at the end of the test."""
+    running = Processes(tmp_path / "processes")
+    try:
+        yield running
+    finally:
+        running.stop_all()

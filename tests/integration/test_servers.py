@@ -1,0 +1,226 @@
+"""The servers that everything else is tested with: they are real, private, and gone when they should be."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+import pytest
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+from bridge.errors import KafkaUnavailable, ServerStartError
+from bridge.kafka import producer
+from bridge.servers import KafkaServer, PostgresServer, free_port, start_kafka, start_postgres
+from bridge.servers.engine import Engine, EngineUnavailable
+from bridge.servers.jars import check_jars, java
+from bridge.servers.kafka_base import brokers_seen
+from bridge.servers.ports import answers
+from bridge.settings import KafkaSettings
+from bridge.topics import ensure_topics, event_topic
+from tests.support.kafka_reader import read_all, read_topic, topics
+from tests.support.waiting import wait_until
+
+
+async def send(settings: KafkaSettings, topic: str, values: list[bytes]) -> None:
+    client = producer(settings)
+    await client.start()
+    try:
+        for value in values:
+            await client.send_and_wait(topic, value, key=value)
+    finally:
+        await client.stop()
+
+
+async def test_what_was_acknowledged_is_read_back_from_the_beginning(kafka_settings: KafkaSettings) -> None:
+    first, second = (event_topic(kafka_settings, name) for name in ("one", "two"))
+    await ensure_topics(kafka_settings, [first, second])
+    values = [b"%d" % number for number in range(50)]
+    await send(kafka_settings, first, values)
+    assert sorted(r.value for r in await read_topic(kafka_settings, first)) == sorted(values)
+    assert await read_topic(kafka_settings, second) == []
+    everything = await read_all(kafka_settings)
+    assert {topic: len(records) for topic, records in everything.items()} == {first: 50, second: 0}
+
+
+async def test_topics_do_not_appear_by_being_used(kafka_settings: KafkaSettings) -> None:
+    client = producer(kafka_settings, request_timeout_ms=1000)
+    await client.start()
+    try:
+        with pytest.raises(KafkaError):
+            await client.send_and_wait(event_topic(kafka_settings, "nobody_made_this"), b"x")
+    finally:
+        await client.stop()
+    assert await topics(kafka_settings) == []
+
+
+async def test_what_was_acknowledged_survives_sigkill_of_the_broker(
+    breakable_kafka: KafkaServer, kafka_settings: KafkaSettings
+) -> None:
+    settings = kafka_settings.model_copy(update={"kafka_bootstrap_servers": breakable_kafka.bootstrap})
+    topic = event_topic(settings, "kept")
+    await ensure_topics(settings, [topic])
+    await send(settings, topic, [b"before"])
+    breakable_kafka.kill()
+    assert brokers_seen(breakable_kafka.bootstrap) == 0
+    await asyncio.to_thread(breakable_kafka.start)
+    await send(settings, topic, [b"after"])
+    assert sorted(r.value for r in await read_topic(settings, topic)) == [b"after", b"before"]
+
+
+async def test_a_paused_broker_is_silent_and_comes_back(
+    breakable_kafka: KafkaServer, kafka_settings: KafkaSettings
+) -> None:
+    settings = kafka_settings.model_copy(update={"kafka_bootstrap_servers": breakable_kafka.bootstrap})
+    topic = event_topic(settings, "frozen")
+    await ensure_topics(settings, [topic])
+    client = producer(settings)
+    await client.start()
+    try:
+        breakable_kafka.pause()
+        sending = asyncio.create_task(client.send_and_wait(topic, b"meanwhile"))
+        done, _ = await asyncio.wait({sending}, timeout=0.5)
+        assert not done
+        breakable_kafka.resume()
+        await asyncio.wait_for(sending, 30)
+    finally:
+        breakable_kafka.resume()
+        await client.stop()
+    assert [r.value for r in await read_topic(settings, topic)] == [b"meanwhile"]
+
+
+async def test_three_brokers_replicate_and_survive_the_loss_of_one(tmp_path: Path) -> None:
+    with await asyncio.to_thread(start_kafka, tmp_path, brokers=3) as cluster:
+        assert len(cluster.pids) == 3
+        settings = KafkaSettings.load(kafka_bootstrap_servers=cluster.bootstrap, topic_prefix="three.")
+        topic = event_topic(settings, "kept")
+        await ensure_topics(settings, [topic])
+        await send(settings, topic, [b"%d" % number for number in range(20)])
+        cluster.kill(0)
+        assert len(cluster.pids) == 2
+        await send(settings, topic, [b"after"])
+        assert len(await read_topic(settings, topic)) == 21
+
+
+async def test_a_listener_with_passwords_refuses_a_wrong_one_in_words(tmp_path: Path) -> None:
+    with await asyncio.to_thread(start_kafka, tmp_path, scram_users={"bridge": "right-one"}) as server:
+        assert server.sasl_bootstrap is not None
+        known = {
+            "kafka_bootstrap_servers": server.sasl_bootstrap,
+            "kafka_security_protocol": "SASL_PLAINTEXT",
+            "kafka_sasl_username": "bridge",
+        }
+        right = KafkaSettings.load(**known, kafka_sasl_password="right-one")
+        await ensure_topics(right, [event_topic(right, "kept")])
+        wrong = KafkaSettings.load(**known, kafka_sasl_password="wrong-one")
+        with pytest.raises((KafkaConnectionError, KafkaUnavailable)):
+            await topics(wrong)
+
+
+def test_a_cluster_of_the_environment_is_used_and_never_stopped(
+    kafka: KafkaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap)
+    with start_kafka(tmp_path) as named:
+        assert named.bootstrap == kafka.bootstrap
+        assert "KAFKA_BOOTSTRAP_SERVERS" in named.how
+        with pytest.raises(ServerStartError, match="not ours"):
+            named.kill()
+    assert brokers_seen(kafka.bootstrap) == 1
+
+
+def test_a_cluster_of_the_environment_that_is_not_there_is_no_reason_to_take_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{free_port()}")
+    with pytest.raises(KafkaUnavailable, match="does not answer"):
+        start_kafka(tmp_path)
+
+
+def test_what_is_missing_is_said_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
+    monkeypatch.setenv("DINGBRIDGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setattr("bridge.servers.jars._BREW", ())
+    with pytest.raises(EngineUnavailable, match="no Docker engine answers"):
+        Engine()
+    with pytest.raises(ServerStartError) as failure:
+        check_jars()
+    lines = str(failure.value).splitlines()
+    assert [line.split(" is missing")[0] for line in lines] == ["Java 17 or newer", "Maven"]
+    assert all("apt-get install" in line and "brew install" in line for line in lines)
+
+
+def test_a_java_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "java"
+    old.write_text("#!/bin/sh\necho 'openjdk version \"11.0.2\" 2019-01-15' >&2\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.setattr("shutil.which", lambda name: str(old))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setattr("bridge.servers.jars._BREW", ())
+    with pytest.raises(ServerStartError, match="Java 11 is too old, Kafka needs 17"):
+        java()
+
+
+async def test_postgres_keeps_its_data_through_an_outage(postgres: PostgresServer, postgres_url: str) -> None:
+    connection = await asyncpg.connect(postgres_url)
+    await connection.execute("CREATE TABLE kept (number int)")
+    await connection.execute("INSERT INTO kept VALUES (7)")
+    await connection.close()
+    await asyncio.to_thread(postgres.stop_server)
+    try:
+        with pytest.raises((OSError, asyncpg.PostgresError)):
+            await asyncpg.connect(postgres_url, timeout=5)
+    finally:
+        await asyncio.to_thread(postgres.start_server)
+    connection = await asyncpg.connect(postgres_url)
+    assert await connection.fetchval("SELECT number FROM kept") == 7
+    await connection.close()
+
+
+async def test_the_wheels_postgres_wants_its_password(tmp_path: Path) -> None:
+    with await asyncio.to_thread(lambda: start_postgres(tmp_path, how="wheel")) as server:
+        wrong = server.url.replace(server.url.split(":")[2].split("@")[0], "wrong")
+        with pytest.raises(asyncpg.InvalidPasswordError):
+            await asyncpg.connect(wrong)
+
+
+STARTER = """
+import sys
+from pathlib import Path
+from bridge.servers import start_kafka, start_postgres
+kafka, postgres = start_kafka(Path(sys.argv[1])), start_postgres(Path(sys.argv[1]))
+print(kafka.how, postgres.how, kafka.bootstrap, postgres.url.rsplit("@")[1], *kafka.pids, sep="|", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_without_an_engine_jars_and_wheel_are_taken_and_die_with_their_starter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
+    monkeypatch.delenv("KAFKA_BOOTSTRAP_SERVERS", raising=False)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    arguments = [sys.executable, "-c", STARTER, str(tmp_path)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as starter:
+        try:
+            assert starter.stdout is not None
+            kafka_how, postgres_how, kafka, postgres, broker = starter.stdout.readline().strip().split("|")
+        finally:
+            starter.kill()
+    assert "jars (no Docker engine answers)" in kafka_how
+    assert "wheel (no Docker engine answers)" in postgres_how
+    ports = [int(kafka.split(":")[1]), int(postgres.split(":")[1].split("/")[0])]
+    wait_until(lambda: not any(answers("127.0.0.1", port) for port in ports), 30, "both ports closed")
+    wait_until(lambda: not _exists(int(broker)), 15, "the broker's process gone")
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,94 @@
+"""Reading topics from the beginning to the end, without a consumer group and without our own consumers."""
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import ConsumerRecord
+
+from bridge.kafka import connection
+from bridge.settings import KafkaSettings
+
+Record: TypeAlias = ConsumerRecord[bytes, bytes]
+
+
+async def topics(settings: KafkaSettings, prefix: str | None = None) -> list[str]:
+    """Names of all topics that begin with ``prefix`` (``TOPIC_PREFIX`` unless given), sorted."""
+    wanted = settings.topic_prefix if prefix is None else prefix
+    async with _started(AIOKafkaAdminClient(**connection(settings))) as admin:
+        return sorted(name for name in await admin.list_topics() if name.startswith(wanted))
+
+
+async def read_topic(settings: KafkaSettings, topic: str) -> list[Record]:
+    """All records of one topic, by partition and offset; empty if there is no such topic."""
+    return (await read_topics(settings, [topic])).get(topic, [])
+
+
+async def read_all(settings: KafkaSettings, prefix: str | None = None) -> dict[str, list[Record]]:
+    """All records of all topics that begin with ``prefix`` (``TOPIC_PREFIX`` unless given)."""
+    return await read_topics(settings, await topics(settings, prefix))
+
+
+async def read_topics(settings: KafkaSettings, names: Iterable[str]) -> dict[str, list[Record]]:
+    """All records that these topics hold when this is called, from their beginning, by topic.
+
+    The end is taken at the start, so that a topic that is being written to has one.
+    """
+    found: dict[str, list[Record]] = {name: [] for name in names}
+    existing = set(await topics(settings, "")) & set(found)
+    consumer = AIOKafkaConsumer(
+        **connection(settings), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    async with _started(consumer):
+        partitions = await _partitions(consumer, existing)
+        if not partitions:
+            return found
+        consumer.assign(partitions)
+        begins = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
+        for partition in partitions:
+            consumer.seek(partition, begins[partition])
+        missing = {partition for partition in partitions if ends[partition] > begins[partition]}
+        while missing:
+            batches = await consumer.getmany(*missing, timeout_ms=1000)
+            for partition, records in batches.items():
+                found[partition.topic] += [r for r in records if r.offset < ends[partition]]
+            for partition in list(missing):
+                if await consumer.position(partition) >= ends[partition]:
+                    missing.discard(partition)
+    for records in found.values():
+        records.sort(key=lambda record: (record.partition, record.offset))
+    return found
+
+
+async def delete_topics(settings: KafkaSettings, prefixes: Iterable[str]) -> None:
+    """Deletes all topics that begin with one of ``prefixes``."""
+    chosen = [name for prefix in prefixes for name in await topics(settings, prefix)]
+    if chosen:
+        async with _started(AIOKafkaAdminClient(**connection(settings))) as admin:
+            await admin.delete_topics(chosen)
+
+
+async def _partitions(consumer: AIOKafkaConsumer, names: Iterable[str]) -> list[TopicPartition]:
+    cluster = await consumer._client.fetch_all_metadata()
+    return [
+        TopicPartition(name, number)
+        for name in names
+        for number in sorted(cluster.partitions_for_topic(name) or ())
+    ]
+
+
+class _started:
+    """Starts an aiokafka client, and stops it whatever happens."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    async def __aenter__(self) -> Any:
+        await self.client.start()
+        return self.client
+
+    async def __aexit__(self, *_: object) -> None:
+        stop = getattr(self.client, "close", None) or self.client.stop
+        await stop()

@@ -1,0 +1,42 @@
+"""Waiting for a condition instead of for a time."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+POLL_S = 0.05
+
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], timeout_s: float = 30.0, what: str = "") -> T:
+    """Calls ``condition`` until it returns something true, and returns that.
+
+    Blocks: for plain tests; in an async test use ``eventually``. Raises ``TimeoutError``.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(_words(condition, timeout_s, what, value))
+        time.sleep(POLL_S)
+    return value
+
+
+async def eventually(condition: Callable[[], T | Awaitable[T]], timeout_s: float = 30.0, what: str = "") -> T:
+    """The same for an async test; ``condition`` may be a plain or an async function."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        outcome = condition()
+        value: T = await outcome if inspect.isawaitable(outcome) else outcome
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise TimeoutError(_words(condition, timeout_s, what, value))
+        await asyncio.sleep(POLL_S)
+
+
+def _words(condition: Callable[..., object], timeout_s: float, what: str, value: object) -> str:
+    name = what or getattr(condition, "__qualname__", repr(condition))
+    return f"not within {timeout_s:g} s: {name} (last seen: {value!r})"
