@@ -196,7 +196,7 @@ class Pusher:
         await self.stop()
 
     async def start(self) -> None:
-        # one more than the workers: a check must not wait for a slot
+        # some more than the workers: a check of a URL must not wait for a free connection
         connector = aiohttp.TCPConnector(limit=self._concurrency + 8)
         self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
