@@ -1,0 +1,293 @@
+"""The worker on a real Kafka, with SQLite and with PostgreSQL."""
+
+import asyncio
+from collections import defaultdict
+from typing import Any
+
+import aiohttp
+from structlog.testing import capture_logs
+
+from bridge.settings import KafkaSettings
+from bridge.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
+from consumers.runtime import Event, Reader, Reject, WorldDown
+from consumers.runtime.retention import longest_retention
+from schemas.records import Record
+from tests.integration.worker_support import (
+    EffectConsumer,
+    committed,
+    consumer_settings,
+    event_record,
+    named,
+    publish,
+    rows,
+    serving,
+)
+from tests.support.kafka_reader import read_topic
+from tests.support.waiting import eventually
+
+TYPE = "user_modify_org"
+
+
+class Failing(EffectConsumer):
+    """Fails on every event of user ``bad`` until ``mended``; rejects those whose id begins so."""
+
+    mended = False
+
+    async def prepare(self, event: Event, db: Reader) -> None:
+        if event.id.startswith("reject"):
+            raise Reject("as asked")
+        if event.subject == "bad" and not self.mended:
+            raise ValueError("private words")
+
+
+async def test_a_failing_key_waits_alone_and_keeps_its_order(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
+) -> None:
+    consumer = named(Failing, max_attempts=1000)()
+    settings = consumer_settings(kafka_env, database_url)
+    records = [event_record(f"e{n}", "bad" if n % 4 == 0 else f"u{n % 4}") for n in range(40)]
+    await publish(settings, records)
+    async with serving(consumer, settings):
+        await eventually(lambda: _count(database_url, 30))
+        assert "bad" not in {subject for _, subject in await rows(database_url)}
+        consumer.mended = True
+        await eventually(lambda: _count(database_url, 40))
+    assert await _per_key(database_url) == {
+        user: [f"e{n}" for n in range(40) if (n % 4 == 0) == (user == "bad") and user in ("bad", f"u{n % 4}")]
+        for user in ("bad", "u1", "u2", "u3")
+    }
+    assert await committed(settings, consumer.name) == {event_topic(settings, TYPE): 40}
+
+
+async def test_dead_letters_are_the_records_as_they_came_with_their_place_and_reason(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
+) -> None:
+    consumer = named(Failing)()
+    settings = consumer_settings(kafka_env, database_url)
+    garbage = Record(TYPE, True, b"\xff\x00key", b"\x80 no event {", (("x", b"\xfe"), ("x", b"2")), "")
+    sent = [
+        event_record("e1", "bad"),
+        event_record("e2", "good"),
+        event_record("reject1", "good"),
+        garbage,
+        event_record("e3", "good"),
+    ]
+    await publish(settings, sent)
+    topic = event_topic(settings, TYPE)
+    stored = {(r.partition, r.offset): r for r in await read_topic(settings, topic)}
+    async with serving(consumer, settings):
+        letters = await eventually(lambda: _letters(settings, consumer.name, 3))
+        await eventually(lambda: _committed_all(settings, consumer.name, 5))
+    assert [event_id for event_id, _ in await rows(database_url)] == ["e2", "e3"]
+    reasons = {}
+    for letter in letters:
+        headers = dict(letter.headers[-6:])
+        place = (int(headers["dingbridge-dlq-partition"]), int(headers["dingbridge-dlq-offset"]))
+        original = stored[place]
+        assert headers["dingbridge-dlq-topic"].decode() == topic
+        assert (letter.key, letter.value) == (original.key, original.value)
+        assert letter.headers[:-6] == original.headers
+        assert headers["dingbridge-dlq-at"].decode().endswith("Z")
+        error = headers["dingbridge-dlq-error"].decode()
+        assert "private" not in error
+        reasons[letter.key] = (error.split(" ")[0], int(headers["dingbridge-dlq-attempts"]))
+    assert reasons == {
+        b"dingcorp1:bad": ("ValueError", 4),
+        b"dingcorp1:good": ("consumers.runtime.outcomes.Reject", 1),
+        b"\xff\x00key": ("schemas.event.NotAnEvent", 1),
+    }
+
+
+async def test_a_replayed_dead_letter_is_applied_and_if_it_dies_again_names_its_first_place(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Any
+) -> None:
+    url = f"sqlite:///{tmp_path}/test.db"
+    consumer = named(Failing)()
+    settings = consumer_settings(kafka_env, url)
+    await publish(settings, [event_record("e1", "bad"), event_record("e2", "good")])
+    inbox = inbox_topic(settings, consumer.name)
+    async with serving(consumer, settings):
+        (first,) = await eventually(lambda: _letters(settings, consumer.name, 1))
+        again = [("dingbridge-replay-id", b"r1")]
+        replayed = Record(None, True, first.key, first.value, (*first.headers, *again), "")
+        await publish(settings, [replayed], inbox)
+        _, second = await eventually(lambda: _letters(settings, consumer.name, 2))
+        consumer.mended = True
+        await publish(settings, [replayed, replayed], inbox)
+        await eventually(lambda: _count(url, 2))
+        await eventually(lambda: _committed_all(settings, consumer.name, 5))
+    assert [event_id for event_id, _ in await rows(url)] == ["e2", "e1"]
+    places = [
+        {
+            n: v
+            for n, v in letter.headers
+            if n.removeprefix("dingbridge-dlq-") in ("topic", "partition", "offset")
+        }
+        for letter in (first, second)
+    ]
+    assert places[0] == places[1]
+    assert len([n for n, _ in second.headers if n == "dingbridge-dlq-error"]) == 1
+
+
+async def test_when_the_world_is_down_nothing_is_buried_and_work_goes_on_when_it_is_up(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
+) -> None:
+    class Dependent(EffectConsumer):
+        down = True
+        max_attempts = 1
+
+        async def prepare(self, event: Event, db: Reader) -> None:
+            if self.down:
+                raise WorldDown("system A does not answer")
+
+    consumer = named(Dependent)()
+    settings = consumer_settings(kafka_env, database_url)
+    await publish(settings, [event_record(f"e{n}", f"u{n}") for n in range(20)])
+    async with serving(consumer, settings) as service:
+        await eventually(lambda: service.worker.state()[1]["world_down"])
+        ready, details = service.worker.state()
+        assert not ready
+        assert set(details["world_down"].values()) == {"system A does not answer"}
+        paused = {"consumer": consumer.name, "reason": "world_down"}
+        assert service.registry.get_sample_value("dingbridge_consumer_paused_partitions", paused)
+        consumer.down = False
+        await eventually(lambda: _count(database_url, 20))
+        assert service.worker.state()[1]["world_down"] == {}
+    assert await read_topic(settings, dlq_topic(settings, consumer.name)) == []
+    assert await committed(settings, consumer.name) == {event_topic(settings, TYPE): 20}
+
+
+async def test_two_consumers_have_groups_of_their_own_and_one_stops_without_the_other_noticing(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Any
+) -> None:
+    urls = [f"sqlite:///{tmp_path}/{n}.db" for n in range(2)]
+    one, two = named(EffectConsumer)(), named(EffectConsumer)()
+    with capture_logs() as logs:
+        async with serving(one, consumer_settings(kafka_env, urls[0])):
+            async with serving(two, consumer_settings(kafka_env, urls[1])):
+                await publish(kafka_settings, [event_record(f"e{n}", "u") for n in range(5)])
+                for url in urls:
+                    await eventually(lambda url=url: _count(url, 5))
+            await publish(kafka_settings, [event_record(f"f{n}", "u") for n in range(5)])
+            await eventually(lambda: _count(urls[0], 10))
+            assert len(await rows(urls[1])) == 5
+    assignments = [e for e in logs if e["event"] == "consumer.assigned" and e["consumer"] == one.name]
+    assert len(assignments) == 1, "the other consumer's end was no rebalance for this one"
+
+
+async def test_members_that_come_and_go_lose_and_repeat_no_effect(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
+) -> None:
+    class Slow(EffectConsumer):
+        concurrency = 4
+
+        async def prepare(self, event: Event, db: Reader) -> None:
+            await asyncio.sleep(0.002)
+
+    base = named(Slow, topics=(TYPE, "user_add_org"))
+    first, second, third = base(), base(), base()
+    second.member, third.member = "two", "three"
+    settings = consumer_settings(kafka_env, database_url, topic_partitions=4)
+    total = 600
+    records = [
+        event_record(f"e{n}", f"u{n % 30}", TYPE if (n // 30) % 2 else "user_add_org") for n in range(total)
+    ]
+    await publish(settings, records)
+    async with serving(first, settings):
+        await eventually(lambda: _count_at_least(database_url, 50))
+        async with serving(second, settings) as service:
+            await eventually(lambda: service.worker.state()[1]["partitions"])
+            partitions = service.worker._assigned
+            numbers = {
+                topic: {p.partition for p in partitions if p.topic == topic} for topic, _ in partitions
+            }
+            assert len(numbers) == 3, "both event topics and the inbox"
+            assert len(set(map(frozenset, numbers.values()))) == 1, "equal partition numbers of every topic"
+            await eventually(lambda: _count_at_least(database_url, 250))
+        async with serving(third, settings):
+            await eventually(lambda: _count(database_url, total), 60)
+    per_topic = defaultdict(list)
+    for event_id, subject in await rows(database_url):
+        number = int(event_id[1:])
+        per_topic[subject, (number // 30) % 2].append(number)
+    assert sorted(n for numbers in per_topic.values() for n in numbers) == list(range(total))
+    assert all(numbers == sorted(numbers) for numbers in per_topic.values()), "order per key and topic"
+    assert sum((await committed(settings, base.name)).values()) == total
+
+
+async def test_uneven_partition_counts_are_said_and_work_goes_on(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Any
+) -> None:
+    url = f"sqlite:///{tmp_path}/test.db"
+    consumer = named(EffectConsumer, topics=(TYPE, "user_add_org"))()
+    settings = consumer_settings(kafka_env, url)
+    narrow = event_topic(settings, "user_add_org")
+    await ensure_topics(settings, [narrow], partitions={narrow: 2})
+    await publish(settings, [event_record("e1", "u1"), event_record("e2", "u1", "user_add_org")])
+    with capture_logs() as logs:
+        async with serving(consumer, settings) as service:
+            await eventually(lambda: _count(url, 2))
+            aligned = service.registry.get_sample_value(
+                "dingbridge_consumer_lanes_aligned", {"consumer": consumer.name}
+            )
+    assert aligned == 0
+    assert "consumer.lanes_not_aligned" in {entry["event"] for entry in logs}
+
+
+async def test_the_private_listener_says_how_the_consumer_is(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Any
+) -> None:
+    url = f"sqlite:///{tmp_path}/test.db"
+    consumer = named(EffectConsumer)()
+    settings = consumer_settings(kafka_env, url, admin_port=0)
+    await publish(settings, [event_record("e1", "u1")])
+    with capture_logs() as logs:
+        async with serving(consumer, settings), aiohttp.ClientSession() as session:
+            await eventually(lambda: _count(url, 1))
+            port = next(e["port"] for e in logs if e["event"] == "consumer.admin_listening")
+            base = f"http://127.0.0.1:{port}"
+            ready = await session.get(f"{base}/readyz")
+            assert (ready.status, (await ready.json())["kafka"]) == (200, "joined")
+            metrics = await (await session.get(f"{base}/metrics")).text()
+    labels = f'consumer="{consumer.name}",outcome="done",topic="{event_topic(settings, TYPE)}"'
+    assert f"dingbridge_consumer_events_total{{{labels}}} 1.0" in metrics
+    for name in ("attempts_total", "handler_seconds_count", "lanes_aligned", "in_flight", "lag"):
+        assert f"dingbridge_consumer_{name}" in metrics
+
+
+async def test_the_longest_retention_is_read_from_kafka(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings
+) -> None:
+    topics = [event_topic(kafka_settings, TYPE), dlq_topic(kafka_settings, "x")]
+    await ensure_topics(kafka_settings, topics)
+    elsewhere = KafkaSettings.load(
+        **{**{n.lower(): v for n, v in kafka_env.items()}, "topic_retention_days": 1, "dlq_retention_days": 2}
+    )
+    longest = await longest_retention(elsewhere, topics)
+    assert longest is not None
+    assert longest.days == 90, "as it was created, not as the settings say now"
+
+
+async def _count(database_url: str, expected: int) -> bool:
+    return len(await rows(database_url)) == expected
+
+
+async def _count_at_least(database_url: str, expected: int) -> bool:
+    return len(await rows(database_url)) >= expected
+
+
+async def _per_key(database_url: str) -> dict[str, list[str]]:
+    found = defaultdict(list)
+    for event_id, subject in await rows(database_url):
+        found[subject].append(event_id)
+    return found
+
+
+async def _letters(settings: KafkaSettings, consumer: str, count: int) -> list[Any]:
+    letters = await read_topic(settings, dlq_topic(settings, consumer))
+    letters.sort(key=lambda r: r.timestamp)
+    return letters if len(letters) >= count else []
+
+
+async def _committed_all(settings: KafkaSettings, group: str, count: int) -> bool:
+    return sum((await committed(settings, group)).values()) == count

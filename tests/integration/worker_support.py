@@ -1,0 +1,175 @@
+"""Consumers, records and services for the worker's tests on a real Kafka."""
+
+import asyncio
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiokafka.admin import AIOKafkaAdminClient
+from sqlalchemy import Column, Integer, MetaData, String, Table, select
+
+from bridge.kafka import connection, producer
+from bridge.settings import ConsumerSettings, KafkaSettings
+from bridge.topics import ensure_topics, event_topic
+from consumers.runtime import Consumer, Event, Reader, Reject, Transaction, open_database
+from consumers.runtime.service import ConsumerService
+from consumers.runtime.worker import WorkerOptions
+from schemas.records import Received, Record, to_records
+
+OPTIONS = WorkerOptions(commit_interval_s=0.05, session_timeout_ms=6_000, heartbeat_interval_ms=200)
+
+metadata = MetaData()
+effects = Table(
+    "effects",
+    metadata,
+    Column("n", Integer, primary_key=True, autoincrement=True),
+    Column("event_id", String, nullable=False),
+    Column("subject", String),
+    Column("member", String),
+)
+
+
+def event_record(event_id: str, user: str, event_type: str = "user_modify_org") -> Record:
+    body = {
+        "EventType": event_type,
+        "eventId": event_id,
+        "CorpId": "dingcorp1",
+        "TimeStamp": "1700000000000",
+        "UserId": [user],
+    }
+    return to_records(
+        Received(
+            seq=1, journal="j1", received_ms=1700000000500, app="default", via="http", body=orjson.dumps(body)
+        )
+    )[0]
+
+
+async def publish(settings: KafkaSettings, records: Iterable[Record], topic: str | None = None) -> None:
+    """Send ``records`` to their topics (or all to ``topic``), in order."""
+    records = list(records)
+    named = [(topic or event_topic(settings, str(r.event_type)), r) for r in records]
+    await ensure_topics(settings, {name for name, _ in named})
+    sender = producer(settings)
+    await sender.start()
+    try:
+        sent = [
+            await sender.send(name, key=r.key, value=r.value, headers=list(r.headers)) for name, r in named
+        ]
+        await asyncio.gather(*sent)
+    finally:
+        await sender.stop()
+
+
+class EffectConsumer(Consumer):
+    """Writes a row for each event; subclasses misbehave."""
+
+    topics = ("user_modify_org",)
+    metadata = metadata
+    retry_first_s = 0.05
+    retry_max_s = 0.1
+    max_attempts = 4
+    member = "one"
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        await tx.execute(
+            effects.insert().values(event_id=event.id, subject=event.subject, member=self.member)
+        )
+
+
+def named(base: type[Consumer], **attributes: Any) -> type[Any]:
+    """A subclass of ``base`` with a name, and so a consumer group, of its own."""
+    return type("Named", (base,), {"name": f"t-{secrets.token_hex(4)}", **attributes})
+
+
+def consumer_settings(kafka_env: dict[str, str], database_url: str, **overrides: Any) -> ConsumerSettings:
+    values = {name.lower(): value for name, value in kafka_env.items()}
+    return ConsumerSettings.load(**{**values, "database_url": database_url, **overrides})
+
+
+@asynccontextmanager
+async def serving(
+    consumer: Consumer, settings: ConsumerSettings, options: WorkerOptions = OPTIONS
+) -> AsyncIterator[ConsumerService]:
+    """``consumer`` as its process would run it, in this one; stopped gracefully at the end."""
+    service = ConsumerService(consumer, settings, options)
+    task = asyncio.create_task(service.run())
+    try:
+        yield service
+    finally:
+        service.stop()
+        await asyncio.wait_for(task, 40)
+
+
+async def rows(database_url: str) -> list[tuple[str, str]]:
+    """``(event id as given, subject)`` of all effects, in the order of writing; none before the table is."""
+    database = open_database(database_url)
+    try:
+        found = await database.reader().execute(
+            select(effects.c.event_id, effects.c.subject).order_by(effects.c.n)
+        )
+        return [(row.event_id.split("/")[0], row.subject) for row in found]
+    except Exception as error:
+        if "effects" in str(error):
+            return []
+        raise
+    finally:
+        await database.close()
+
+
+async def committed(settings: KafkaSettings, group: str) -> dict[str, int]:
+    """Committed offsets of ``group``, summed over the partitions of each topic."""
+    admin = AIOKafkaAdminClient(**connection(settings))
+    await admin.start()
+    try:
+        offsets = await admin.list_consumer_group_offsets(group)
+    finally:
+        await admin.close()
+    sums: dict[str, int] = {}
+    for partition, offset in offsets.items():
+        sums[partition.topic] = sums.get(partition.topic, 0) + max(0, offset.offset)
+    return sums
+
+
+class Mortal(EffectConsumer):
+    """Kills its own process, once at each place that ``DIE_AT`` names as ``<event id>:<half>``."""
+
+    name = os.environ.get("TEST_CONSUMER", "mortal")
+
+    async def prepare(self, event: Event, db: Reader) -> None:
+        self._die(event, "prepare")
+        if event.id.startswith("reject"):
+            raise Reject("as asked")
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        await super().handle(event, tx, prepared)
+        self._die(event, "handle")
+
+    async def show(self, db: Reader) -> list[Any]:
+        found = await db.execute(select(effects.c.n, effects.c.event_id).order_by(effects.c.n))
+        return [("effects", ["n", "event_id"], [tuple(row) for row in found])]
+
+    def _die(self, event: Event, half: str) -> None:
+        place = f"{event.id.split('/')[0]}:{half}"
+        if place in os.environ.get("DIE_AT", "").split(","):
+            mark = Path(f"died-{place}")
+            if not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def installed(folder: Path, name: str) -> dict[str, str]:
+    """Environment in which ``Mortal`` is an installed consumer called ``name``: a package of somebody else's
+    that announces it by entry point."""
+    info = folder / "site" / "their_consumers-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-consumers\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        f"[dingbridge.consumers]\n{name} = tests.integration.worker_support:Mortal\n"
+    )
+    root = Path(__file__).parents[2]
+    return {"PYTHONPATH": f"{folder / 'site'}{os.pathsep}{root}", "TEST_CONSUMER": name}

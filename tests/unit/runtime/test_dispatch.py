@@ -1,0 +1,286 @@
+"""Retries, dead letters, pauses and handovers, without Kafka: records in, finished ones out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka import ConsumerRecord, TopicPartition
+from prometheus_client import CollectorRegistry
+from sqlalchemy import select
+
+from consumers.runtime import Event, MemoryRuntime, Reject, Retry, Transaction, WorldDown
+from consumers.runtime import backoff as backoff_module
+from consumers.runtime.dispatch import Dispatcher
+from consumers.runtime.lanes import Lanes, Limits
+from consumers.runtime.metrics import WorkerMetrics
+from consumers.runtime.process import Processor
+from tests.unit.runtime.support import Recording, effects, kafka_record, record
+
+P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+class Letters:
+    """A sink that remembers, and that can be down."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[ConsumerRecord[Any, Any], str, int]] = []
+        self.down = 0
+
+    async def send(self, record: ConsumerRecord[Any, Any], error: str, attempts: int) -> None:
+        if self.down:
+            self.down -= 1
+            raise WorldDown("Kafka is down")
+        self.sent.append((record, error, attempts))
+
+
+class Scripted(Recording):
+    """Does for each event id what ``script`` says: the exceptions to raise first, one an attempt."""
+
+    def __init__(self, script: dict[str, list[Exception]] | None = None) -> None:
+        self.script = script or {}
+        self.seen: list[str] = []
+        self.hold: dict[str, asyncio.Event] = {}
+        self.began: dict[str, asyncio.Event] = {}
+
+    async def prepare(self, event: Event, db: Any) -> None:
+        name = event.id.split("/")[0]
+        self.seen.append(name)
+        if name in self.hold:
+            self.began.setdefault(name, asyncio.Event()).set()
+            await self.hold[name].wait()
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        await super().handle(event, tx, prepared)
+        errors = self.script.get(event.id.split("/")[0])
+        if errors:
+            raise errors.pop(0)
+
+
+class Harness:
+    def __init__(self, consumer: Scripted, runtime: MemoryRuntime, lanes: Lanes) -> None:
+        self.consumer, self.letters, self.lanes = consumer, Letters(), lanes
+        self.registry = CollectorRegistry()
+        self.flows = 0
+        self.runtime = runtime
+        self.dispatcher = Dispatcher(
+            consumer,
+            Processor(consumer, runtime.database),
+            self.letters,
+            lanes,
+            WorkerMetrics(consumer.name, self.registry),
+            self._flow,
+        )
+        self.offsets: dict[TopicPartition, int] = {}
+
+    def _flow(self) -> None:
+        self.flows += 1
+
+    def add(self, partition: TopicPartition, *events: tuple[str, str]) -> None:
+        """Add records of ``(event id, user)``."""
+        records = []
+        for event_id, user in events:
+            made = record(event_id, user)
+            offset = self.offsets.get(partition, 0)
+            self.offsets[partition] = offset + 1
+            records.append(
+                kafka_record(*partition, offset, key=made.key, value=made.value, headers=made.headers)
+            )
+        self.dispatcher.add(records)
+
+    async def idle(self) -> None:
+        await until(lambda: self.lanes.in_flight == 0)
+
+    async def effects(self) -> list[str]:
+        rows = await self.runtime.rows(select(effects.c.event_id).order_by(effects.c.n))
+        return [row.event_id.split("/")[0] for row in rows]
+
+    def count(self, name: str, **labels: str) -> float:
+        labels = {"consumer": "recording", **labels}
+        return self.registry.get_sample_value(f"dingbridge_consumer_{name}", labels) or 0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - the condition is nobody's event
+            await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def running(consumer: Scripted, limits: Limits | None = None) -> AsyncIterator[Harness]:
+    async with MemoryRuntime(consumer) as runtime:
+        harness = Harness(consumer, runtime, Lanes(limits))
+        harness.dispatcher.start()
+        try:
+            yield harness
+        finally:
+            await harness.dispatcher.close()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff_module, "WORLD_FIRST_S", 0.001)
+    monkeypatch.setattr(backoff_module, "WORLD_MAX_S", 0.002)
+
+
+async def test_a_failing_key_waits_alone_and_its_events_stay_in_order() -> None:
+    consumer = Scripted({"bad1": [Retry(after=0.03), ValueError()]})
+    async with running(consumer) as harness:
+        harness.add(P0, ("bad1", "u1"), ("bad2", "u1"), ("a", "u2"), ("b", "u3"), ("c", "u2"))
+        await harness.idle()
+        assert set((await harness.effects())[:3]) == {"a", "b", "c"}
+        assert (await harness.effects())[3:] == ["bad1", "bad2"]
+        assert harness.lanes.committable() == {P0: 5}
+        assert harness.letters.sent == []
+
+
+async def test_the_watermark_waits_for_the_failing_record() -> None:
+    consumer = Scripted()
+    consumer.hold["slow"] = asyncio.Event()
+    async with running(consumer) as harness:
+        harness.add(P0, ("a", "u1"), ("slow", "u2"), ("b", "u3"))
+        await until(lambda: harness.lanes.in_flight == 1)
+        assert harness.lanes.committable() == {P0: 1}
+        consumer.hold["slow"].set()
+        await harness.idle()
+        assert harness.lanes.committable() == {P0: 3}
+
+
+async def test_after_the_last_attempt_the_record_is_buried_and_the_key_goes_on() -> None:
+    consumer = Scripted({"bad": [ValueError("private"), KeyError(), ValueError("private")]})
+    async with running(consumer) as harness:
+        harness.add(P0, ("bad", "u1"), ("next", "u1"))
+        await harness.idle()
+        ((letter, error, attempts),) = harness.letters.sent
+        assert (letter.offset, attempts) == (0, 3)
+        assert error.startswith("ValueError at tests.unit.runtime.test_dispatch:")
+        assert "private" not in error
+        assert await harness.effects() == ["next"]
+        assert harness.lanes.committable() == {P0: 2}
+        assert harness.count("dead_letters_total", topic="t") == 1
+        assert harness.count("events_total", topic="t", outcome="dead") == 1
+        assert harness.count("events_total", topic="t", outcome="done") == 1
+
+
+async def test_reject_is_buried_at_once() -> None:
+    async with running(Scripted({"bad": [Reject("unknown template")]})) as harness:
+        harness.add(P0, ("bad", "u1"))
+        await harness.idle()
+        assert [attempts for _, _, attempts in harness.letters.sent] == [1]
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{}", b"\xff\x00"])
+async def test_what_is_no_event_is_buried_with_its_bytes(value: bytes | None) -> None:
+    async with running(Scripted()) as harness:
+        harness.dispatcher.add([kafka_record("t", 0, 0, key=None, value=value, headers=(("h", b"\xfe"),))])
+        await harness.idle()
+        ((letter, error, _),) = harness.letters.sent
+        assert (letter.key, letter.value, letter.headers) == (None, value, (("h", b"\xfe"),))
+        assert error.startswith("schemas.event.NotAnEvent")
+
+
+async def test_a_record_counts_as_done_only_when_its_dead_letter_is_taken() -> None:
+    async with running(Scripted({"bad": [Reject("no")]})) as harness:
+        harness.letters.down = 3
+        harness.add(P0, ("bad", "u1"))
+        await harness.idle()
+        assert len(harness.letters.sent) == 1
+        assert harness.letters.sent[0][2] == 1
+        assert harness.consumer.seen == ["bad"], "the handler is not called again for it"
+
+
+async def test_when_the_world_is_down_the_partition_pauses_and_nothing_is_counted() -> None:
+    outage = [WorldDown("system A is down") for _ in range(20)]
+    consumer = Scripted({"probe": outage})
+    consumer.concurrency = 1  # type: ignore[misc]
+    async with running(consumer) as harness:
+        harness.add(P0, ("probe", "u1"), ("x", "u2"), ("y", "u3"))
+        harness.add(P1, ("other", "u4"))
+        await until(lambda: P0 in harness.dispatcher.paused())
+        assert harness.dispatcher.paused() == {P0: "system A is down"}
+        await until(lambda: "other" in consumer.seen)
+        assert "x" not in consumer.seen, "only the probe is tried while the world is down"
+        await harness.idle()
+        assert consumer.seen.count("probe") == 21
+        assert sorted(await harness.effects()) == ["other", "probe", "x", "y"]
+        assert harness.letters.sent == []
+        assert harness.dispatcher.paused() == {}
+        assert harness.flows >= 2
+
+
+async def test_a_full_partition_pauses_and_resumes() -> None:
+    consumer = Scripted()
+    consumer.hold["e0"] = asyncio.Event()
+    async with running(consumer, Limits(records=4, records_floor=1)) as harness:
+        harness.add(P0, *((f"e{n}", "u1") for n in range(4)))
+        assert harness.dispatcher.paused() == {P0: "full"}
+        assert harness.flows == 1
+        consumer.hold["e0"].set()
+        await harness.idle()
+        assert harness.dispatcher.paused() == {}
+        assert harness.flows == 2
+
+
+async def test_a_handover_lets_running_work_finish_and_starts_nothing_new() -> None:
+    consumer = Scripted()
+    consumer.hold["a"] = asyncio.Event()
+    async with running(consumer) as harness:
+        harness.add(P0, ("a", "u1"), ("b", "u1"))
+        harness.add(P1, ("c", "u1"))
+        await until(lambda: "a" in consumer.began)
+        handover = asyncio.create_task(harness.dispatcher.revoke({P0}, grace_s=10))
+        await asyncio.sleep(0)
+        consumer.hold["a"].set()
+        await handover
+        assert harness.lanes.committable({P0}) == {P0: 1}
+        harness.dispatcher.forget({P0})
+        await harness.idle()
+        assert consumer.seen == ["a", "c"]
+
+
+async def test_a_handover_cuts_off_what_does_not_finish_and_the_runner_lives_on() -> None:
+    consumer = Scripted()
+    consumer.hold["a"] = asyncio.Event()
+    consumer.concurrency = 1  # type: ignore[misc]
+    async with running(consumer) as harness:
+        harness.add(P0, ("a", "u1"), ("b", "u2"))
+        await until(lambda: "a" in consumer.began)
+        await harness.dispatcher.revoke({P0}, grace_s=0.01)
+        assert harness.lanes.committable({P0}) == {}
+        harness.dispatcher.forget({P0})
+        consumer.hold.clear()
+        harness.offsets.clear()
+        harness.add(P0, ("a", "u1"), ("b", "u2"))  # the partition comes back, from its committed offset
+        await harness.idle()
+        assert await harness.effects() == ["a", "b"]
+        assert harness.lanes.committable() == {P0: 2}
+
+
+@pytest.mark.parametrize("waiting", [Retry(after=0.02), WorldDown("down")])
+async def test_what_waits_when_its_partition_goes_does_not_come_back_with_a_timer(waiting: Exception) -> None:
+    consumer = Scripted({"a": [waiting]})
+    async with running(consumer) as harness:
+        harness.add(P0, ("a", "u1"), ("b", "u1"))
+        await until(lambda: harness.consumer.seen == ["a"] and not harness.consumer.script["a"])
+        await harness.dispatcher.revoke({P0}, grace_s=1)
+        harness.dispatcher.forget({P0})
+        assert harness.lanes.in_flight == 0
+        harness.offsets.clear()
+        harness.add(P0, ("a", "u1"), ("b", "u1"))
+        await harness.idle()
+        await asyncio.sleep(0.03)  # past the first life's timer
+        assert await harness.effects() == ["a", "b"]
+        assert consumer.seen == ["a", "a", "b"]
+
+
+async def test_a_replay_id_in_the_headers_applies_an_event_again() -> None:
+    async with running(Scripted()) as harness:
+        made = record("e1")
+        for offset, headers in enumerate([(), (("dingbridge-replay-id", b"r1"),)] * 2):
+            harness.dispatcher.add(
+                [kafka_record("t", 0, offset, key=b"k", value=made.value, headers=headers)]
+            )
+        await harness.idle()
+        assert len(await harness.effects()) == 2
+        assert harness.count("events_total", topic="t", outcome="seen") == 2
