@@ -95,7 +95,7 @@ class ParkingLot:
                     log.warning("publisher.still_parked", topic=topic, seq=parked.seq, reason=reason)
                     refused.add(parked)
                     return reason in BLOCKING
-                self._report.published(self._report.label(record))
+                self._report.published(record)
                 done.append(parked)
             return False
         finally:

@@ -29,9 +29,9 @@ class JournalReader:
         """The id of the current file."""
         return self._file.id if self._file is not None else None
 
-    def current(self, *, may_switch: bool) -> JournalFile | None:
-        """The current file; a new choice is made only when there is none and ``may_switch``."""
-        if self._file is None and may_switch:
+    def current(self) -> JournalFile | None:
+        """The current file, chosen when there is none."""
+        if self._file is None:
             self._file = self._choose()
         return self._file
 

@@ -21,15 +21,12 @@ class Report:
         self.words = "connecting to Kafka"
         self._since = time.time()
 
-    def label(self, record: Record) -> str:
-        """The metric label of ``record``: its EventType where the catalogue knows it."""
-        return record.event_type if record.known and record.event_type is not None else OTHER
-
-    def published(self, label: str) -> None:
-        self._count("published", label)
-
-    def unclassified(self, reason: str) -> None:
-        self._count("unclassified", reason)
+    def published(self, record: Record) -> None:
+        """Kafka has acknowledged ``record``."""
+        known = record.known and record.event_type is not None
+        self._count("published", str(record.event_type) if known else OTHER)
+        if record.fault is not None:
+            self._count("unclassified", record.fault)
 
     def error(self, kind: str) -> None:
         self._count("errors", kind)

@@ -1,0 +1,96 @@
+"""A wave: what is sent to Kafka at once, at most one batch for each partition.
+
+One batch in a partition is atomic and has nothing behind it, so no failure can let newer records of a
+partition overtake older ones. (With several batches under way they do: one that expires in the client, or
+is refused as the first of its producer, is overtaken by its successor; seen with aiokafka 0.14.)
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from ingress.cursor import Parked
+from schemas import Record
+
+MAX_RECORDS = 2_000
+MAX_BYTES = 8 * 1024 * 1024
+BATCH_BYTES = 1024 * 1024
+"""A batch is closed at about this size, or less where its topic wants it; a larger record goes alone."""
+
+Key = tuple[str, int]
+"""Topic and partition."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """The records of one wave for one partition: ``(seq, number in the callback, record)`` each."""
+
+    topic: str
+    partition: int
+    builder: BatchBuilder
+    size: int = 0
+    records: list[tuple[int, int, Record]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Pending:
+    """A callback that is not yet wholly placed in a wave."""
+
+    seq: int
+    records: list[Record]
+    placed: int = 0
+
+
+@dataclass(slots=True)
+class Wave:
+    """Batches by partition, and behind which callback the cursor may stand when all are acknowledged."""
+
+    batches: dict[Key, Batch] = field(default_factory=dict)
+    parked: list[Parked] = field(default_factory=list)
+    done: list[tuple[int, list[Key]]] = field(default_factory=list)
+    records: int = 0
+    bytes: int = 0
+    _open: list[Key] = field(default_factory=list)
+
+    @property
+    def full(self) -> bool:
+        return self.records >= MAX_RECORDS or self.bytes >= MAX_BYTES
+
+    def add(self, batch: Batch, seq: int, number: int, record: Record, limit: int) -> bool:
+        """Append a record to its batch; ``False`` when it must wait for the next wave."""
+        size = len(record.value) + len(record.key) + 200  # headers and framing
+        if batch.records and batch.size + size > limit:
+            return False
+        if (
+            batch.builder.append(
+                timestamp=None, key=record.key, value=record.value, headers=list(record.headers)
+            )
+            is None
+        ):
+            return False
+        batch.records.append((seq, number, record))
+        batch.size += size
+        self.records += 1
+        self.bytes += size
+        key = (batch.topic, batch.partition)
+        if key not in self._open:
+            self._open.append(key)
+        return True
+
+    def finish(self, seq: int) -> None:
+        """The callback ``seq`` is wholly placed."""
+        self.done.append((seq, self._open))
+        self._open = []
+
+    def passable(self, failed: set[Key]) -> int | None:
+        """The last callback of the unbroken run from the wave's start that no ``failed`` batch touches."""
+        last = None
+        for seq, keys in self.done:
+            if failed.intersection(keys):
+                break
+            last = seq
+        return last
+
+    def sent(self) -> Iterator[tuple[Key, Batch]]:
+        return iter(self.batches.items())
