@@ -108,9 +108,13 @@ def start_kafka(
     except ServerStartError as error:
         if how == "jars":
             raise
-        raise ServerStartError(
-            f"Kafka {KAFKA_VERSION} cannot be started here. With Docker: {because}. With Java: {error}"
-        ) from error
+        raise nothing_works(because, error) from error
+
+
+def nothing_works(docker: str, jars: ServerStartError) -> ServerStartError:
+    """Why neither way works, one line each."""
+    lines = [f"  with Docker: {docker}", *(f"  without: {line}" for line in str(jars).splitlines())]
+    return ServerStartError(f"Kafka {KAFKA_VERSION} cannot be started here\n" + "\n".join(lines))
 
 
 def _needs_jars(brokers: int, port: int | None, users: Mapping[str, str]) -> str:

@@ -146,12 +146,11 @@ def start_postgres(
     from bridge.servers.postgres_wheel import WheelPostgres
 
     progress = progress or Progress()
-    url = os.environ.get("DATABASE_URL", "")
-    named = url.startswith(("postgresql://", "postgres://"))
+    named = named_in_environment()
     if how == "environment" or (how == "auto" and named):
-        if not named:
+        if named is None:
             raise ServerStartError("DATABASE_URL names no PostgreSQL; as postgresql://user:password@host/db")
-        return EnvironmentPostgres(url)
+        return EnvironmentPostgres(named)
     if how == "docker":
         return DockerPostgres(progress)
     because = ""
@@ -161,6 +160,12 @@ def start_postgres(
         except ServerStartError as error:
             because = str(error).splitlines()[0].rstrip(";:")
     return WheelPostgres(workdir, because=because)
+
+
+def named_in_environment() -> str | None:
+    """``DATABASE_URL``, if it is a PostgreSQL's."""
+    url = os.environ.get("DATABASE_URL", "")
+    return url if url.startswith(("postgresql://", "postgres://")) else None
 
 
 def wait_until_postgres_answers(

