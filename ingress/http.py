@@ -33,6 +33,9 @@ log = structlog.get_logger(__name__)
 BODY_TIMEOUT_S = 5.0
 """A body must be there within this; DingTalk's own deadline for the whole answer is 1.5 s."""
 
+_LINGER_S = 1.0
+"""For so long at the most an idle connection is kept open at the end."""
+
 RETRY_AFTER_S = 10
 """DingTalk's first retry comes after 10 s (obtain-the-event-list-of-failed-push-messages)."""
 
@@ -73,6 +76,7 @@ class CallbackServer:
         self._limiter = LogLimiter()
         self._server: web.Server | None = None
         self._listener: asyncio.Server | None = None
+        self._draining = False
 
     async def start(self, host: str, port: int) -> int:
         """Listen; returns the port (0 picks a free one). Raises ``BridgeError`` if it cannot be bound."""
@@ -95,7 +99,12 @@ class CallbackServer:
         """Accept nothing new, answer what was accepted, close; at most ``timeout_s``."""
         if self._listener is not None:
             self._listener.close()
+        self._draining = True
         if self._server is not None:
+            # a kept-alive connection may just be bringing its next request: it is answered, and told to close
+            deadline = time.monotonic() + min(_LINGER_S, timeout_s / 2)
+            while self._server.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.02)
             self._server.pre_shutdown()
             await self._server.shutdown(timeout_s)
 
@@ -107,7 +116,10 @@ class CallbackServer:
         except Refused as refused:
             return self._refuse(request, refused)
         self._metrics.answer_seconds.observe(time.perf_counter() - began)
-        return web.Response(body=body, content_type="application/json")
+        response = web.Response(body=body, content_type="application/json")
+        if self._draining:
+            response.force_close()
+        return response
 
     async def _answer(self, request: web.BaseRequest) -> bytes:
         app, crypto = self._paths.get(request.path) or (None, None)
@@ -221,7 +233,7 @@ class CallbackServer:
             content_type="application/json",
             headers=headers,
         )
-        if not request.content.is_eof():
+        if self._draining or not request.content.is_eof():
             response.force_close()  # what is left of the body is not read
         return response
 

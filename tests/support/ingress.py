@@ -1,0 +1,59 @@
+"""Running a real ``dingbridge ingress`` in a test, and asking it how it is."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bridge.settings import SAMPLE_CREDENTIALS
+from tests.support.processes import Process, Processes, free_port, wait_until
+
+
+class IngressUnderTest:
+    """One ingress with a journal folder and fixed ports, to be started, killed and started again."""
+
+    def __init__(self, processes: Processes, folder: Path, *layers: Mapping[str, str]) -> None:
+        self.processes = processes
+        self.port, self.admin_port = free_port(), free_port()
+        self.journal = folder / "journal"
+        self.env = {
+            **SAMPLE_CREDENTIALS,
+            "DINGTALK_API_BASE": "http://127.0.0.1:1",
+            "JOURNAL_DIR": str(self.journal),
+            "JOURNAL_ALLOW_UNSAFE": "1",
+            "INGRESS_HOST": "127.0.0.1",
+            "INGRESS_PORT": str(self.port),
+            "ADMIN_PORT": str(self.admin_port),
+            "KAFKA_REQUEST_TIMEOUT_S": "5",
+            "TOPIC_PARTITIONS": "2",
+        }
+        for layer in layers:
+            self.env |= layer
+        self.process: Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/callback"
+
+    def start(self) -> Process:
+        """Start it and wait until it is ready."""
+        self.process = self.processes.start("ingress", env=self.env)
+        wait_until(lambda: self.readyz()[0] == 200, 30, "the ingress is ready")
+        return self.process
+
+    def readyz(self) -> tuple[int, dict[str, Any]]:
+        """Status and details of ``/readyz``; status 0 while nothing listens."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/readyz", timeout=5) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+        except OSError:
+            return 0, {}
+
+    def drained(self) -> bool:
+        """Whether nothing waits for Kafka any more."""
+        status, details = self.readyz()
+        return status == 200 and details["journal"].get("waiting") == 0
