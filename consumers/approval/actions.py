@@ -1,0 +1,191 @@
+"""Business actions: one plain function for each template, called once when an instance is approved.
+
+An actions module, named by ``APPROVAL_ACTIONS``, looks like this::
+
+    @action("PROC-LEAVE")
+    async def record_leave(approval: Approved, tx: Transaction) -> None:
+        await tx.execute(insert(leave_ledger).values(userid=approval.originator_userid, ...))
+
+The function runs in the transaction that archives the instance, so its writes happen exactly once, and only
+if the archive's do. It must not call the network: an HTTP effect belongs into a consumer of its own.
+Raising ``Reject("why")`` says that this form can never be acted on: the archive stays, what the function
+wrote is undone, and the words stand in ``approval_actions_rejected``; a replay of the event tries again. Any
+other exception is a retry of the whole event, and after the last attempt a dead letter.
+
+Not here: when an action is called (``archive.py``).
+"""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from bridge.errors import SettingsError
+from consumers.approval.document import table_rows
+from consumers.approval.times import local_time
+from consumers.mirror.values import as_list, as_text
+from consumers.runtime import Reject, Transaction
+
+
+class Form:
+    """A form's values by the names that people see, as text, as DingTalk has them.
+
+    A control with several names, such as a date range, is found by each of them. Of two fields of one name
+    the first counts.
+    """
+
+    def __init__(self, fields: list[Any], zone: ZoneInfo) -> None:
+        self._zone = zone
+        self._values: dict[str, str | None] = {}
+        for field in fields:
+            if isinstance(field, Mapping):
+                for name, value in _named_values(field):
+                    self._values.setdefault(name, value)
+
+    def __getitem__(self, name: str) -> str:
+        """The value of a field that must be filled in. Raises ``Reject`` when it is absent or empty."""
+        value = self._values.get(name)
+        if value is None or not value.strip():
+            raise Reject(f"the form has no value for {name!r}")
+        return value
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def get(self, name: str, default: str | None = None) -> str | None:
+        """The value of a field that may be absent. Empty text is a value."""
+        value = self._values.get(name)
+        return default if value is None else value
+
+    def time(self, name: str, *, end: bool = False) -> datetime:
+        """A date or time field as UTC; with ``end`` a day means its end. Raises ``Reject`` if it is none."""
+        moment = local_time(self[name], self._zone, end=end)
+        if moment is None:
+            raise Reject(f"{name!r} holds no date or time")
+        return moment
+
+    def number(self, name: str) -> float:
+        """A number field. Raises ``Reject`` when it is none."""
+        try:
+            number = float(self[name])
+        except ValueError:
+            raise Reject(f"{name!r} holds no number") from None
+        if number != number or number in (float("inf"), float("-inf")):
+            raise Reject(f"{name!r} holds no number")
+        return number
+
+    def table(self, name: str) -> list[dict[str, str | None]]:
+        """A table's rows, each by the names of its columns; none when there is no such table."""
+        rows = []
+        for _, cells in table_rows(self._values.get(name)):
+            objects = [cell for cell in cells if isinstance(cell, Mapping)]
+            rows.append({str(c.get("label") or c.get("name")): as_text(c.get("value")) for c in objects})
+        return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """An approved instance, as an action sees it. Times are UTC; None is what DingTalk does not say.
+
+    ``form`` holds its values by name; ``document`` is the API's whole answer, where anything may be absent.
+    """
+
+    corp_id: str
+    instance_id: str
+    process_code: str
+    business_id: str | None
+    title: str | None
+    originator_userid: str | None
+    originator_dept_id: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    form: Form
+    document: Mapping[str, Any]
+
+
+Action = Callable[[Approved, Transaction], Awaitable[None]]
+_Function = TypeVar("_Function", bound=Action)
+_MARK = "__approval_process_codes__"
+
+
+def action(*process_codes: str) -> Callable[[_Function], _Function]:
+    """Mark a coroutine function as the action of these templates. Raises ``TypeError`` for anything else."""
+    if not process_codes or not all(isinstance(code, str) and code for code in process_codes):
+        raise TypeError('@action needs the template\'s process code, as @action("PROC-LEAVE")')
+
+    def mark(function: _Function) -> _Function:
+        is_async = inspect.iscoroutinefunction(function)
+        if not is_async:
+            raise TypeError(f"@action: {function!r} must be an async def")
+        setattr(function, _MARK, (*getattr(function, _MARK, ()), *process_codes))
+        return function
+
+    return mark
+
+
+def load_actions(where: str) -> dict[str, Action]:
+    """The actions of the module ``where`` (dotted name, or path of a ``.py`` file), by process code.
+
+    Functions that the module imports count too, so that it may pick from others. Raises ``SettingsError``.
+    """
+    module = _module(where)
+    actions: dict[str, Action] = {}
+    problems = []
+    for value in vars(module).values():
+        for code in getattr(value, _MARK, ()) if inspect.isfunction(value) else ():
+            if actions.setdefault(code, value) is not value:
+                problems.append(
+                    f"APPROVAL_ACTIONS: {where} has two actions for {code}, {name_of(actions[code])} and "
+                    f"{name_of(value)}; keep one"
+                )
+    if problems:
+        raise SettingsError(problems)
+    return actions
+
+
+def name_of(function: Action) -> str:
+    """Module and name of an action, for tables and logs."""
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', '?')}"
+
+
+def _module(where: str) -> ModuleType:
+    try:
+        if not where.endswith(".py"):
+            return importlib.import_module(where)
+        path = Path(where).resolve()
+        name = f"approval_actions_{path.stem}"
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None or spec.loader is None:
+            raise ImportError("no Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+        return module
+    except Exception as error:
+        # its text is the author's own mistake in words (a name, a line), at start, before any event
+        raise SettingsError(
+            [
+                f"APPROVAL_ACTIONS: {where} cannot be loaded ({type(error).__name__}: {error}); it is "
+                "a module such as consumers.approval.examples, or the path of a .py file"
+            ]
+        ) from error
+
+
+def _named_values(field: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
+    name, value = as_text(field.get("name")), as_text(field.get("value"))
+    if name is None:
+        return
+    yield name, value
+    names, values = as_list(name), as_list(value)
+    if names is not None and values is not None:
+        yield from ((str(part), as_text(said)) for part, said in zip(names, values, strict=False))

@@ -1,0 +1,57 @@
+"""An action that does real work: approved leave goes to a ledger. Copy this module for your own templates.
+
+``APPROVAL_ACTIONS=path/to/yours.py`` makes the consumer use yours instead. A template's process code stands
+in the address of its edit page in DingTalk's approval console.
+"""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Column, Float, Index, Table, Text, insert
+
+from consumers.approval.actions import Approved, action
+from consumers.approval.tables import metadata
+from consumers.runtime import Reject, Transaction, UtcDateTime
+
+leave_ledger = Table(
+    "leave_ledger",
+    metadata,
+    Column("corp_id", Text, primary_key=True),
+    Column("instance_id", Text, primary_key=True),
+    Column("userid", Text, nullable=False),
+    Column("leave_type", Text, nullable=False),
+    Column("starts_at", UtcDateTime, nullable=False),
+    Column("starts_at_raw", Text, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False, comment="the first moment after the leave"),
+    Column("ends_at_raw", Text, nullable=False),
+    Column("days", Float, nullable=False),
+    Column("reason", Text),
+    Column("recorded_at", UtcDateTime, nullable=False),
+    Index("ix_leave_ledger_userid", "corp_id", "userid", "starts_at"),
+)
+
+
+@action("PROC-LEAVE")
+async def record_leave(approval: Approved, tx: Transaction) -> None:
+    """Write the leave to the ledger. Rejects a form from which no leave can be read."""
+    form = approval.form
+    starts_at, ends_at = form.time("开始时间"), form.time("结束时间", end=True)
+    days = form.number("时长(天)")
+    if ends_at <= starts_at or days <= 0:
+        raise Reject("the leave ends before it starts, or lasts no time")
+    if not approval.originator_userid:
+        raise Reject("the approval names nobody who asked for it")
+    await tx.execute(
+        insert(leave_ledger).values(
+            corp_id=approval.corp_id,
+            instance_id=approval.instance_id,
+            userid=approval.originator_userid,
+            leave_type=form["请假类型"],
+            starts_at=starts_at,
+            starts_at_raw=form["开始时间"],
+            ends_at=ends_at,
+            ends_at_raw=form["结束时间"],
+            days=days,
+            reason=form.get("请假事由"),
+            recorded_at=datetime.now(UTC),
+        )
+    )

@@ -1,0 +1,133 @@
+"""Approvals for the tests of the approval consumer: the client's method that it calls, and events."""
+
+import itertools
+from collections import Counter
+from typing import Any
+
+import orjson
+
+from dingtalk.errors import NotFound
+from schemas.event import Event, decode
+from schemas.records import Received, to_records
+
+CORP = "dingcorp01"
+T = 1731000000000
+"""2024-11-07T17:20:00Z, 2024-11-08 01:20:00 in Shanghai."""
+
+_seq = itertools.count(1)
+
+LEAVE = {
+    "请假类型": "年假",
+    "开始时间": "2024-11-11",
+    "结束时间": "2024-11-12",
+    "时长(天)": "2",
+    "请假事由": "回老家",
+}
+
+
+def field(name: str, value: Any, component: str = "TextField", **more: Any) -> dict[str, Any]:
+    return {"id": f"{component}-{name}", "name": name, "component_type": component, "value": value, **more}
+
+
+class Office:
+    """The approvals as the Open API would show them. ``calls`` counts by API name."""
+
+    def __init__(self) -> None:
+        self.approvals: dict[str, dict[str, Any]] = {}
+        self.calls: Counter[str] = Counter()
+
+    async def approval(self, process_instance_id: str) -> dict[str, Any]:
+        self.calls["processinstance/get"] += 1
+        if process_instance_id not in self.approvals:
+            raise NotFound("no such instance", api="processinstance/get", errcode=400002)
+        return orjson.loads(orjson.dumps(self.approvals[process_instance_id]))
+
+    def finish(self, instance_id: str = "pi-1", form: Any = None, **changes: Any) -> dict[str, Any]:
+        """An approved leave; ``changes`` to the document, a value of ``...`` leaves the field out."""
+        whole = {
+            "title": "张三提交的请假",
+            "create_time": "2024-11-08 01:20:00",
+            "finish_time": "2024-11-08 01:21:40",
+            "originator_userid": "u001",
+            "originator_dept_id": "433",
+            "originator_dept_name": "研发部",
+            "status": "COMPLETED",
+            "result": "agree",
+            "business_id": "202411080120000001",
+            "cc_userids": [],
+            "approver_userids": ["u002"],
+            "biz_action": "NONE",
+            "form_component_values": form or [field(name, value) for name, value in LEAVE.items()],
+            "operation_records": [
+                {"userid": "u001", "date": "2024-11-08 01:20:00", "operation_type": "START_PROCESS_INSTANCE"},
+                {
+                    "userid": "u002",
+                    "date": "2024-11-08 01:21:40",
+                    "operation_type": "EXECUTE_TASK_NORMAL",
+                    "operation_result": "AGREE",
+                    "remark": "同意",
+                },
+            ],
+            "tasks": [
+                {
+                    "taskid": "61056035232",
+                    "userid": "u002",
+                    "task_status": "COMPLETED",
+                    "task_result": "AGREE",
+                    "create_time": "2024-11-08 01:20:00",
+                    "finish_time": "2024-11-08 01:21:40",
+                }
+            ],
+        } | changes
+        self.approvals[instance_id] = {name: value for name, value in whole.items() if value is not ...}
+        return self.approvals[instance_id]
+
+
+def instance(kind: str, at_ms: int = T + 100_000, received_ms: int | None = None, **more: Any) -> Event:
+    """A ``bpms_instance_change`` event of the instance pi-1; a value of ``...`` leaves a field out."""
+    payload = {
+        "EventType": "bpms_instance_change",
+        "type": kind,
+        "processInstanceId": "pi-1",
+        "corpId": CORP,
+        "createTime": T,
+        "title": "张三提交的请假",
+        "staffId": "u001",
+        "url": "https://aflow.dingtalk.com/pi-1",
+        "processCode": "PROC-LEAVE",
+        "businessId": "202411080120000001",
+    }
+    if kind != "start":
+        payload["finishTime"] = at_ms
+    if kind == "finish":
+        payload["result"] = "agree"
+    return _event(payload | more, at_ms if received_ms is None else received_ms)
+
+
+def task(kind: str, at_ms: int = T + 50_000, received_ms: int | None = None, **more: Any) -> Event:
+    """A ``bpms_task_change`` event of the instance pi-1."""
+    payload = {
+        "EventType": "bpms_task_change",
+        "type": kind,
+        "taskId": 61056035232,
+        "processInstanceId": "pi-1",
+        "staffId": "u002",
+        "corpId": CORP,
+        "createTime": at_ms,
+        "processCode": "PROC-LEAVE",
+    }
+    return _event(payload | more, at_ms if received_ms is None else received_ms)
+
+
+def _event(payload: dict[str, Any], received_ms: int) -> Event:
+    payload = {name: value for name, value in payload.items() if value is not ...}
+    received = Received(
+        seq=next(_seq),
+        journal="j1",
+        received_ms=received_ms,
+        app="default",
+        via="http",
+        body=orjson.dumps(payload),
+    )
+    (record,) = to_records(received)
+    return decode(record.value)

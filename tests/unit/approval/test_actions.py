@@ -1,0 +1,110 @@
+"""Actions: how they are registered and found, and what a form gives them."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from bridge.errors import SettingsError
+from consumers.approval import examples
+from consumers.approval.actions import Form, action, load_actions
+from consumers.runtime import Reject
+from tests.unit.approval.office import field
+
+ZONE = ZoneInfo("Asia/Shanghai")
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+HEAD = "from consumers.approval.actions import Approved, action\n"
+
+
+def test_the_default_module_knows_leave():
+    assert load_actions("consumers.approval.examples") == {"PROC-LEAVE": examples.record_leave}
+
+
+def test_a_file_may_hold_actions_and_pick_others(tmp_path):
+    where = write(
+        tmp_path / "ours.py",
+        HEAD + "from consumers.approval.examples import record_leave\n"
+        "@action('PROC-A', 'PROC-B')\nasync def ours(approval: Approved, tx): ...\n",
+    )
+    actions = load_actions(where)
+    assert sorted(actions) == ["PROC-A", "PROC-B", "PROC-LEAVE"]
+    assert actions["PROC-A"] is actions["PROC-B"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("import no_such_module_at_all\n", "ModuleNotFoundError"),
+        ("def broken(:\n", "SyntaxError"),
+        (HEAD + "@action('PROC-A')\ndef not_async(approval, tx): ...\n", "must be an async def"),
+        (HEAD + "@action()\nasync def nameless(approval, tx): ...\n", "process code"),
+        (HEAD + "@action\nasync def bare(approval, tx): ...\n", "process code"),
+        (
+            HEAD
+            + "@action('PROC-A')\nasync def one(approval, tx): ...\n"
+            + "@action('PROC-A')\nasync def two(approval, tx): ...\n",
+            "two actions for PROC-A",
+        ),
+    ],
+)
+def test_a_module_that_cannot_work_is_refused_in_words(tmp_path, text, words):
+    with pytest.raises(SettingsError, match="APPROVAL_ACTIONS") as caught:
+        load_actions(write(tmp_path / "faulty.py", text))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("where", ["no.such.module", "/no/such/file.py"])
+def test_a_module_that_is_not_there_is_refused_in_words(where):
+    with pytest.raises(SettingsError, match="APPROVAL_ACTIONS"):
+        load_actions(where)
+
+
+def test_action_takes_only_coroutine_functions():
+    with pytest.raises(TypeError, match="async def"):
+        action("PROC-A")(lambda approval, tx: None)  # type: ignore[arg-type, return-value]
+
+
+def test_a_form_is_read_by_the_names_that_people_see():
+    form = Form(
+        [
+            field("请假类型", "年假"),
+            field("请假类型", "事假"),
+            field('["开始日期","结束日期"]', '["2024-11-11","2024-11-12"]', "DDDateRangeField"),
+            field("明细", '[{"rowValue":[{"label":"名称","value":"笔"}]}]', "TableField"),
+            field("备注", ""),
+            "no field",
+        ],
+        ZONE,
+    )
+    assert form["请假类型"] == "年假"
+    assert form["结束日期"] == "2024-11-12"
+    assert form.time("结束日期", end=True) == datetime(2024, 11, 12, 16, tzinfo=UTC)
+    assert form.table("明细") == [{"名称": "笔"}]
+    assert form.table("没有") == []
+    assert (form.get("备注"), form.get("没有"), form.get("没有", "x")) == ("", None, "x")
+    assert "备注" in form
+    assert "没有" not in form
+    assert next(iter(form)) == "请假类型"
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda form: form["没有"],
+        lambda form: form["空"],
+        lambda form: form.time("字"),
+        lambda form: form.number("字"),
+        lambda form: form.number("无穷"),
+    ],
+)
+def test_what_a_form_does_not_give_rejects_it_without_its_values(read):
+    form = Form([field("空", " "), field("字", "秘密"), field("无穷", "inf")], ZONE)
+    with pytest.raises(Reject) as caught:
+        read(form)
+    assert "秘密" not in caught.value.reason

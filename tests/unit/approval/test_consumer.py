@@ -1,0 +1,361 @@
+"""The approval consumer in memory: what each event makes of the archive, and when an action is called."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import insert, select
+from structlog.testing import capture_logs
+
+from consumers.approval import Approval
+from consumers.approval.examples import leave_ledger, record_leave
+from consumers.approval.tables import (
+    approval_actions_done,
+    approval_actions_rejected,
+    approval_form_values,
+    approval_instances,
+    approval_operations,
+    approval_table_cells,
+    approval_tasks,
+)
+from consumers.runtime import Again, Reject, Retry
+from consumers.runtime.memory import MemoryRuntime
+from dingtalk.errors import PermissionDenied, Unavailable
+from tests.unit.approval.office import LEAVE, Office, T, field, instance, task
+
+LATER = T + 10 * 365 * 86_400_000
+"""Received by the bridge long after any fetch of these tests."""
+
+
+@pytest.fixture
+def office():
+    return Office()
+
+
+@pytest.fixture
+async def archive(office):
+    async with MemoryRuntime(Approval(), dingtalk=office) as runtime:
+        yield runtime
+
+
+async def deliver(archive, event):
+    outcome = await archive.deliver(event)
+    assert outcome.kind == "done", outcome
+
+
+async def only(archive, table):
+    (row,) = await archive.rows(select(table))
+    return row
+
+
+async def test_an_approved_instance_is_archived_whole(archive, office):
+    table = field("明细", '[{"rowValue":[{"label":"名称","value":"笔"}]}]', "TableField")
+    office.finish(form=[*(field(*item) for item in LEAVE.items()), table])
+    await deliver(archive, instance("finish"))
+    row = await only(archive, approval_instances)
+    assert (row.instance_id, row.process_code, row.outcome) == ("pi-1", "PROC-LEAVE", "approved")
+    assert (row.url, row.originator_dept_name) == ("https://aflow.dingtalk.com/pi-1", "研发部")
+    assert row.finished_at == datetime(2024, 11, 7, 17, 21, 40, tzinfo=UTC)
+    assert row.document_state == "full"
+    assert "年假" in row.raw_document
+    assert [r.name for r in await archive.rows(select(approval_form_values))] == [*LEAVE, "明细"]
+    assert (await only(archive, approval_table_cells)).value == "笔"
+    assert len(await archive.rows(select(approval_operations))) == 2
+    assert (await only(archive, approval_tasks)).task_id == "61056035232"
+
+
+async def test_an_approved_leave_is_in_the_ledger_once(archive, office):
+    office.finish()
+    await deliver(archive, instance("finish"))
+    await deliver(archive, instance("finish", T + 100_001))
+    office.finish(cc_userids=["u9"])
+    await deliver(archive, instance("finish", T + 100_002))
+    row = await only(archive, leave_ledger)
+    assert (row.userid, row.leave_type, row.days, row.reason) == ("u001", "年假", 2, "回老家")
+    assert row.starts_at == datetime(2024, 11, 10, 16, tzinfo=UTC)
+    assert row.ends_at == datetime(2024, 11, 12, 16, tzinfo=UTC)
+    assert (row.starts_at_raw, row.instance_id) == ("2024-11-11", "pi-1")
+    assert (await only(archive, approval_actions_done)).action == "consumers.approval.examples.record_leave"
+
+
+async def test_a_start_is_done_without_looking(archive, office):
+    await deliver(archive, instance("start"))
+    assert office.calls.total() == 0
+    assert await archive.rows(select(approval_instances)) == []
+
+
+@pytest.mark.parametrize(
+    ("event", "document", "outcome"),
+    [
+        (instance("finish", result="refuse"), {"result": "refuse"}, "refused"),
+        (instance("terminate"), {"status": "TERMINATED", "result": ""}, "terminated"),
+    ],
+)
+async def test_what_was_not_approved_is_archived_without_action(archive, office, event, document, outcome):
+    office.finish(**document)
+    await deliver(archive, event)
+    assert (await only(archive, approval_instances)).outcome == outcome
+    assert await archive.rows(select(leave_ledger)) == []
+
+
+async def test_absent_fields_are_no_error(archive, office):
+    office.approvals["pi-1"] = {}
+    bare = instance(
+        "finish", url=..., title=..., staffId=..., processCode=..., businessId=..., createTime=...
+    )
+    await deliver(archive, bare)
+    row = await only(archive, approval_instances)
+    assert (row.outcome, row.process_code, row.title, row.started_at) == ("approved", None, None, None)
+
+
+async def test_an_instance_that_the_api_does_not_know_is_archived_from_its_event(archive):
+    await deliver(archive, instance("finish"))
+    row = await only(archive, approval_instances)
+    assert (row.document_state, row.outcome, row.title) == ("missing", "approved", "张三提交的请假")
+    assert await archive.rows(select(leave_ledger)) == []
+
+
+async def test_the_action_follows_when_the_document_does(archive, office):
+    await deliver(archive, instance("finish"))
+    office.finish()
+    await deliver(archive, instance("finish", T + 100_001))
+    assert (await only(archive, approval_instances)).document_state == "full"
+    assert (await only(archive, leave_ledger)).userid == "u001"
+
+
+async def test_what_the_api_forgot_the_archive_keeps(archive, office):
+    office.finish()
+    await deliver(archive, instance("finish"))
+    office.approvals.clear()
+    await deliver(archive, instance("finish", T + 100_001))
+    assert (await only(archive, approval_instances)).document_state == "full"
+    assert len(await archive.rows(select(approval_operations))) == 2
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_a_deletion_is_noted_whenever_it_arrives(archive, office, order):
+    office.finish()
+    events = [instance("finish"), instance("delete", T + 200_000)]
+    for number in order:
+        await deliver(archive, events[number])
+    row = await only(archive, approval_instances)
+    assert (row.outcome, row.document_state) == ("approved", "full")
+    assert row.deleted_at == datetime(2024, 11, 7, 17, 23, 20, tzinfo=UTC)
+    assert office.calls.total() == 1
+
+
+async def test_equal_state_writes_nothing(archive, office):
+    office.finish()
+    event = instance("finish")
+    await deliver(archive, event)
+    before = await only(archive, approval_instances)
+    assert (await archive.deliver(event, replay_id="again")).kind == "done"
+    assert await only(archive, approval_instances) == before
+
+
+async def test_a_comment_after_the_end_reaches_the_archive(archive, office):
+    office.finish()
+    await deliver(archive, instance("finish"))
+    office.approvals["pi-1"]["operation_records"].append({"userid": "u3", "operation_type": "ADD_REMARK"})
+    await deliver(archive, task("comment", T + 300_000, received_ms=LATER))
+    assert len(await archive.rows(select(approval_operations))) == 3
+
+
+async def test_task_events_that_can_tell_nothing_new_cost_no_call(archive, office):
+    await deliver(archive, task("start"))
+    assert office.calls.total() == 0
+    office.finish()
+    await deliver(archive, instance("finish"))
+    await deliver(archive, task("finish", T + 100_000))
+    assert office.calls.total() == 1
+
+
+async def test_an_older_document_never_overwrites_a_newer_one(archive, office):
+    consumer, reader = archive.consumer, archive.database.reader()
+    first, second = instance("finish"), task("comment", received_ms=LATER)
+    office.finish(operation_records=[])
+    a = await consumer.prepare(first, reader)
+    office.finish()
+    b = await consumer.prepare(first, reader)
+    async with archive.database.transaction() as tx:
+        await consumer.handle(first, tx, b)
+    with pytest.raises(Again):
+        async with archive.database.transaction() as tx:
+            await consumer.handle(second, tx, a)
+    assert len(await archive.rows(select(approval_operations))) == 2
+
+
+async def test_a_template_without_action_is_archived_and_counted(archive, office):
+    office.finish()
+    with capture_logs() as logs:
+        await deliver(archive, instance("finish", processCode="PROC-OTHER"))
+    assert (await only(archive, approval_instances)).outcome == "approved"
+    (said,) = [line for line in logs if line["event"] == "approval.without_action"]
+    assert (said["process_code"], said["so_far"]) == ("PROC-OTHER", 1)
+
+
+@pytest.mark.parametrize("biz_action", ["REVOKE", "MODIFY"])
+async def test_taking_back_a_leave_does_not_count_it_again(archive, office, biz_action):
+    office.finish(biz_action=biz_action, main_process_instance_id="pi-0")
+    await deliver(archive, instance("finish"))
+    assert (await only(archive, approval_instances)).main_instance_id == "pi-0"
+    assert await archive.rows(select(leave_ledger)) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"开始时间": "秘密"},
+        {"开始时间": "2024-11-13"},
+        {"时长(天)": "-1"},
+        {"时长(天)": None},
+        {"请假类型": ""},
+    ],
+)
+async def test_a_bad_leave_form_is_archived_and_its_action_rejected_in_words(archive, office, changes):
+    office.finish(form=[field(name, value) for name, value in (LEAVE | changes).items()])
+    with capture_logs() as logs:
+        await deliver(archive, instance("finish"))
+    assert (await only(archive, approval_instances)).outcome == "approved"
+    assert await archive.rows(select(leave_ledger)) == []
+    assert await archive.rows(select(approval_actions_done)) == []
+    rejected = await only(archive, approval_actions_rejected)
+    assert rejected.reason
+    assert "秘密" not in str(logs)
+
+
+async def test_a_rejected_action_is_tried_again_by_a_replay(archive, office):
+    office.finish(form=[field("请假类型", "年假")])
+    event = instance("finish")
+    await deliver(archive, event)
+    office.finish()
+    assert (await archive.deliver(event, replay_id="r1")).kind == "done"
+    assert (await only(archive, leave_ledger)).leave_type == "年假"
+    assert await archive.rows(select(approval_actions_rejected)) == []
+
+
+async def writes_then_rejects(approval, tx):
+    await record_leave(approval, tx)
+    raise Reject("too late")
+
+
+async def writes_then_fails(approval, tx):
+    await record_leave(approval, tx)
+    raise RuntimeError
+
+
+async def writes_then_retries(approval, tx):
+    await record_leave(approval, tx)
+    raise Retry(after=30)
+
+
+async def fails_in_sql(approval, tx):
+    await tx.execute(insert(leave_ledger).values(corp_id="c", instance_id="pi"))
+
+
+async def test_what_a_rejecting_action_wrote_is_undone(office):
+    office.finish()
+    async with MemoryRuntime(Approval({"PROC-LEAVE": writes_then_rejects}), dingtalk=office) as archive:
+        await deliver(archive, instance("finish"))
+        assert (await only(archive, approval_instances)).outcome == "approved"
+        assert await archive.rows(select(leave_ledger)) == []
+        assert (await only(archive, approval_actions_rejected)).reason == "too late"
+
+
+@pytest.mark.parametrize(
+    ("function", "after"), [(writes_then_fails, None), (writes_then_retries, 30), (fails_in_sql, None)]
+)
+async def test_an_action_that_fails_is_retried_with_its_event(office, function, after):
+    office.finish()
+    async with MemoryRuntime(Approval({"PROC-LEAVE": function}), dingtalk=office) as archive:
+        outcome = await archive.deliver(instance("finish"))
+        assert (outcome.kind, outcome.after) == ("retry", after)
+        for table in (approval_instances, leave_ledger, approval_actions_done, approval_actions_rejected):
+            assert await archive.rows(select(table)) == []
+
+
+async def test_an_action_sees_the_approval(office):
+    seen = []
+
+    async def keep(approval, tx):
+        seen.append(approval)
+
+    office.finish()
+    async with MemoryRuntime(Approval({"PROC-LEAVE": keep}), dingtalk=office) as archive:
+        await deliver(archive, instance("finish"))
+    (approval,) = seen
+    assert (approval.instance_id, approval.originator_userid) == ("pi-1", "u001")
+    assert approval.started_at == datetime(2024, 11, 7, 17, 20, tzinfo=UTC)
+    assert approval.finished_at - approval.started_at == timedelta(seconds=100)
+    assert approval.form["请假类型"] == "年假"
+    assert approval.document["status"] == "COMPLETED"
+
+
+async def test_a_missing_right_is_retried_and_a_dead_api_waits(archive, office, monkeypatch):
+    async def refuse(instance_id):
+        raise PermissionDenied("no right", api="processinstance/get", errcode=60011)
+
+    async def down(instance_id):
+        raise Unavailable("no answer", api="processinstance/get")
+
+    monkeypatch.setattr(office, "approval", refuse)
+    assert (await archive.deliver(instance("finish"))).kind == "retry"
+    monkeypatch.setattr(office, "approval", down)
+    assert (await archive.deliver(instance("finish"))).kind == "world_down"
+
+
+async def test_an_event_without_instance_is_rejected_in_words(archive):
+    outcome = await archive.deliver(instance("finish", processInstanceId=...))
+    assert outcome.kind == "reject"
+    assert "names no approval instance" in str(outcome.error)
+
+
+async def test_show_lists_the_archive_and_the_ledger(archive, office):
+    office.finish()
+    await deliver(archive, instance("finish"))
+    (title, columns, rows), (ledger_title, _, ledger), (_, _, rejected) = await archive.consumer.show(
+        archive.database.reader()
+    )
+    assert title == "approvals archived: 1; the latest 1 (1 approved)"
+    assert dict(zip(columns, rows[0], strict=True))["process_code"] == "PROC-LEAVE"
+    assert ledger_title == "leave ledger: 1; the latest 1"
+    assert ledger[0][:2] == ("u001", "年假")
+    assert rejected == []
+
+
+STORY = [
+    instance("start", T),
+    task("start", T, received_ms=LATER),
+    task("finish", T + 100_040, received_ms=LATER, result="agree", finishTime=T + 100_040),
+    instance("finish"),
+    instance("finish", T + 100_001, url=..., title="另一个题目"),
+    task("comment", T + 150_000, received_ms=LATER, taskId=..., content="好"),
+    instance("delete", T + 200_000),
+]
+
+
+async def final_rows(events):
+    office = Office()
+    office.finish()
+    async with MemoryRuntime(Approval(), dingtalk=office) as archive:
+        for event in events:
+            assert (await archive.deliver(event)).kind in ("done", "seen")
+        tables = [approval_form_values, approval_operations, approval_tasks, leave_ledger, approval_instances]
+        rows = [row._asdict() for table in tables for row in await archive.rows(select(table))]
+    for row in rows:
+        row.pop("updated_at", None)
+        row.pop("recorded_at", None)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def in_order():
+    return asyncio.run(final_rows(STORY))
+
+
+@settings(deadline=None, max_examples=60)
+@given(events=st.permutations(STORY), doubled=st.lists(st.sampled_from(STORY), max_size=4))
+def test_late_doubled_and_swapped_events_end_in_the_same_rows(in_order, events, doubled):
+    assert asyncio.run(final_rows([*events, *doubled])) == in_order

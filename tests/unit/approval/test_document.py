@@ -1,0 +1,177 @@
+"""Events and the API's document as rows: joined, in any order, with anything absent."""
+
+from datetime import UTC, datetime
+from itertools import permutations
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.approval.document import (
+    cell_rows,
+    form_rows,
+    instance_row,
+    operation_rows,
+    outcome,
+    task_rows,
+    with_event,
+)
+from consumers.approval.times import local_time
+from tests.unit.approval.office import Office, field
+
+ZONE = ZoneInfo("Asia/Shanghai")
+FINISH = {"finish": {"time": "2024-11-07T17:21:40.000+00:00", "data": {"type": "finish", "result": "agree"}}}
+
+
+def test_the_event_gives_what_only_it_has_and_the_api_the_rest():
+    data = {"processCode": "PROC-LEAVE", "url": "https://x/", "title": "事件里的题目", "staffId": "u9"}
+    events = with_event(
+        FINISH, "finish", "2024-11-07T17:21:41.000+00:00", data | {"finishTime": 1731000101000}
+    )
+    row = instance_row(events, Office().finish(), ZONE)
+    assert (row["process_code"], row["url"]) == ("PROC-LEAVE", "https://x/")
+    assert (row["title"], row["originator_userid"]) == ("张三提交的请假", "u001")
+    assert row["outcome"] == "approved"
+    assert row["started_at"] == datetime(2024, 11, 7, 17, 20, tzinfo=UTC)
+    assert row["started_at_raw"] == "2024-11-08 01:20:00"
+    assert row["finished_at"] == datetime(2024, 11, 7, 17, 21, 41, tzinfo=UTC)
+
+
+def test_without_a_document_the_event_is_archived():
+    events = with_event({}, "finish", "2024-11-07T17:21:41.000+00:00", {"result": "refuse", "staffId": "u1"})
+    row = instance_row(events, None, ZONE)
+    assert (row["outcome"], row["originator_userid"], row["document_state"]) == ("refused", "u1", "missing")
+    assert row["raw_document"] is None
+
+
+@pytest.mark.parametrize(
+    ("events", "document", "expected"),
+    [
+        (FINISH, {"status": "COMPLETED", "result": "refuse"}, "refused"),
+        (FINISH, {"status": "RUNNING", "result": ""}, "approved"),
+        (FINISH, None, "approved"),
+        ({"terminate": FINISH["finish"]}, None, "terminated"),
+        ({}, {"status": "TERMINATED"}, "terminated"),
+        ({}, {"status": "CANCELED"}, "terminated"),
+        ({}, {"status": "RUNNING"}, None),
+        ({"finish": {"time": "t", "data": {"result": "audit"}}}, {}, "finished"),
+        ({}, {"status": "COMPLETED"}, "finished"),
+        ({"delete": FINISH["finish"]}, None, None),
+    ],
+)
+def test_outcome(events, document, expected):
+    assert outcome(events, document) == expected
+
+
+def test_the_order_in_which_events_become_known_does_not_matter():
+    told = [
+        ("finish", "2024-11-07T17:21:40.000+00:00", {"title": "一", "url": "a", "processCode": ""}),
+        ("finish", "2024-11-07T17:21:41.000+00:00", {"title": "二", "processCode": "P"}),
+        ("terminate", "2024-11-07T17:21:41.000+00:00", {"title": "", "url": "c"}),
+        ("delete", "2024-11-07T17:21:45.000+00:00", {"title": "四"}),
+    ]
+    rows = []
+    for order in permutations([*told, told[1]]):
+        events = {}
+        for kind, time, data in order:
+            events = with_event(events, kind, time, data)
+        rows.append(instance_row(events, None, ZONE))
+    assert all(row == rows[0] for row in rows)
+    assert (rows[0]["title"], rows[0]["process_code"], rows[0]["url"]) == ("四", "P", "c")
+    assert rows[0]["deleted_at"] == datetime(2024, 11, 7, 17, 21, 45, tzinfo=UTC)
+
+
+def test_form_values_keep_their_text_and_show_their_json():
+    date_range = field('["开始日期","结束日期"]', '["2024-11-11","2024-11-12"]', "DDDateRangeField")
+    rows = form_rows(
+        {"form_component_values": [field("请假事由", "[不是 JSON"), date_range, field("空", None)]}
+    )
+    assert [(row["position"], row["value_json"]) for row in rows] == [
+        (0, None),
+        (1, '["2024-11-11","2024-11-12"]'),
+        (2, None),
+    ]
+    assert rows[0]["value"] == "[不是 JSON"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '[{"rowValue":[{"label":"名称","value":"笔","key":"k1","componentType":"TextField"},'
+        '{"label":"数量","value":"2"}],"rowNumber":"r1"},{"rowValue":[{"label":"名称","value":"纸"}]}]',
+        '[[{"name":"名称","value":"笔"},{"name":"数量","value":"2"}],[{"name":"名称","value":"纸"}]]',
+    ],
+)
+def test_tables_become_cells(value):
+    rows = cell_rows({"form_component_values": [field("事由", "x"), field("明细", value, "TableField")]})
+    assert [(row["position"], row["row"], row["cell"], row["name"], row["value"]) for row in rows] == [
+        (1, 0, 0, "名称", "笔"),
+        (1, 0, 1, "数量", "2"),
+        (1, 1, 0, "名称", "纸"),
+    ]
+
+
+def test_attachments_are_no_table():
+    attached = field("发票", '[{"fileId":"1","fileName":"a.pdf"}]', "DDAttachment")
+    assert cell_rows({"form_component_values": [attached]}) == []
+
+
+def test_records_and_tasks_have_utc_times_beside_the_raw_ones():
+    document = Office().finish()
+    assert operation_rows(document, ZONE)[1]["operated_at"] == datetime(2024, 11, 7, 17, 21, 40, tzinfo=UTC)
+    (row,) = task_rows(document, ZONE)
+    assert (row["task_id"], row["finished_at_raw"]) == ("61056035232", "2024-11-08 01:21:40")
+
+
+@pytest.mark.parametrize(
+    ("text", "end", "expected"),
+    [
+        ("2024-11-08 10:00:30", False, datetime(2024, 11, 8, 2, 0, 30, tzinfo=UTC)),
+        ("2024-11-08 10:00", True, datetime(2024, 11, 8, 2, tzinfo=UTC)),
+        ("2024-11-08T10:00Z", False, datetime(2024, 11, 8, 10, tzinfo=UTC)),
+        ("2024-11-08T10:00:00.000+0900", False, datetime(2024, 11, 8, 1, tzinfo=UTC)),
+        ("2024-11-08", False, datetime(2024, 11, 7, 16, tzinfo=UTC)),
+        ("2024-11-08", True, datetime(2024, 11, 8, 16, tzinfo=UTC)),
+        ("2024-11-08 上午", False, datetime(2024, 11, 7, 16, tzinfo=UTC)),
+        ("2024-11-08 上午", True, datetime(2024, 11, 8, 4, tzinfo=UTC)),
+        ("2024-11-08 下午", False, datetime(2024, 11, 8, 4, tzinfo=UTC)),
+        ("2024-11-08 下午", True, datetime(2024, 11, 8, 16, tzinfo=UTC)),
+        ("2024-02-30", False, None),
+        ("9999-12-31", True, None),
+        ("0001-01-01", False, None),
+        ("明天", False, None),
+        (None, False, None),
+        (1731000000000, False, None),
+    ],
+)
+def test_local_time(text, end, expected):
+    assert local_time(text, ZONE, end=end) == expected
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["name", "value", "component_type", "rowValue", "date"]), inner)
+    ),
+    max_leaves=10,
+)
+FIELDS = [
+    "status",
+    "result",
+    "create_time",
+    "form_component_values",
+    "operation_records",
+    "tasks",
+    "cc_userids",
+]
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), anything), st.dictionaries(st.text(), anything))
+def test_no_document_and_no_event_is_too_odd(document, data):
+    instance_row(with_event({}, "finish", "t", data), document, ZONE)
+    form_rows(document)
+    cell_rows(document)
+    operation_rows(document, ZONE)
+    task_rows(document, ZONE)
