@@ -104,7 +104,7 @@ def restore(value: Any, field: Field) -> Any:
             return [_integer(item) for item in value]
         return _integer(value) if field.wire == "int" else value
     if field.mark == "ms" and field.wire == "str" and isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+        return str(value) if 0 <= value < 10**19 else value  # exactly what ``convert`` made an int of
     return value
 
 

@@ -11,6 +11,11 @@ from tests.unit.schemas.strategies import encode, payloads, received, values
 
 CALLBACK = {"EventType": "user_add_org", "TimeStamp": "1731000000123", "UserId": ["u1"], "CorpId": "c1"}
 
+REQUIRED = [
+    *("specversion", "id", "source", "type", "time", "partitionkey", "sequence", "journal"),
+    *("receivedtime", "via", "form", "data"),
+]
+
 
 def value_of(payload: Any) -> bytes:
     return to_records(received(encode(payload)))[0].value
@@ -65,10 +70,7 @@ def test_another_offset_is_the_same_moment() -> None:
     assert decode(changed(time="2024-11-08T01:20:00.123+08:00")).time == decode(value_of(CALLBACK)).time
 
 
-@pytest.mark.parametrize(
-    "name",
-    "specversion id source type time partitionkey sequence journal receivedtime via form data".split(),
-)
+@pytest.mark.parametrize("name", REQUIRED)
 def test_what_is_missing_is_named(name: str) -> None:
     with pytest.raises(NotAnEvent, match=name):
         decode(without(name))

@@ -2,7 +2,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas import catalogue, read
@@ -43,17 +43,20 @@ def alike(sent: Any, restored: Any) -> bool:
     return repr(sent) == repr(restored)
 
 
+@settings(max_examples=300)
 @given(payloads())
 def test_the_way_back_restores_every_name_exactly(payload: dict[str, Any]) -> None:
     assert back(payload).keys() == payload.keys()
 
 
+@settings(max_examples=300)
 @given(payloads())
 def test_nothing_is_lost(payload: dict[str, Any]) -> None:
     restored = back(payload)
     assert all(alike(value, restored[name]) for name, value in payload.items())
 
 
+@settings(max_examples=300)
 @given(payloads())
 def test_what_was_restored_normalises_to_the_same_again(payload: dict[str, Any]) -> None:
     once, twice = run(payload), run(back(payload))
@@ -164,6 +167,7 @@ def test_the_way_back_gives_each_forms_own_types() -> None:
     contact = {"EventType": "org_change", "TimeStamp": 5}
     chat = {"EventType": "chat_disband", "TimeStamp": "5"}
     assert back(contact)["TimeStamp"] == "5"
+    assert back(contact | {"TimeStamp": -5})["TimeStamp"] == -5
     assert back(chat)["TimeStamp"] == 5
 
 
