@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     invoke_without_command=True,
     no_args_is_help=True,
+    subcommand_metavar="",
     context_settings={"help_option_names": ["-h", "--help"], "allow_interspersed_args": True},
 )
 
@@ -64,6 +65,7 @@ def _print(tables: "list[Table]") -> None:
         return
     from rich.console import Console
     from rich.table import Table as Drawn
+    from rich.text import Text
 
     console = Console()
     for title, columns, rows in tables:
@@ -71,12 +73,14 @@ def _print(tables: "list[Table]") -> None:
         for column in columns:
             drawn.add_column(column, overflow="fold")
         for row in rows:
-            drawn.add_row(*(_cell(value) for value in row))
-        console.print(drawn, markup=False)
+            # not as a plain str, in which rich would read a value's [brackets] as its own markup
+            drawn.add_row(*(Text(_cell(value)) for value in row))
+        console.print(drawn)
     if not tables:
         console.print("This consumer shows no tables.")
 
 
 def _cell(value: object) -> str:
+    """One line of text, in which nothing can command a terminal."""
     text = "" if value is None else str(value)
-    return text.replace("\t", " ").replace("\r", " ").replace("\n", " ")
+    return "".join(c if c.isprintable() else " " for c in text)

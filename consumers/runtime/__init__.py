@@ -1,6 +1,7 @@
 """The runtime of every consumer: Kafka records in, one database transaction per event out.
 
-What a consumer's author needs is re-exported here; ``docs/consumers.md`` says how to write one.
+What a consumer's author needs is re-exported here. A record's way through it: ``worker.py`` fetches,
+``dispatch.py`` keeps order (``lanes.py``), retries and buries, ``process.py`` makes one attempt.
 """
 
 from consumers.runtime.consumer import Consumer, Table

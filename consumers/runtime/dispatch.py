@@ -244,7 +244,7 @@ class Dispatcher:
         try:
             await self._dead_letters.send(item.record, reason, item.attempts)
         except WorldDown as error:
-            self._world_down(item, Outcome("world_down", error))
+            self._world_down(item, Outcome("world_down", error, error.after))
             return False
         self._metrics.buried(item.partition.topic)
         log.error("consumer.dead_letter", **self._describe(item), error=reason)

@@ -53,9 +53,11 @@ class WorldDown(HandlerOutcome):
     """Something that no event is guilty of does not work: a database, DingTalk, another system.
 
     The worker pauses the partition and tries the same record again until it works; nothing is counted as an
-    attempt, nothing goes to the dead letters. ``reason`` is for the log: no values.
+    attempt, nothing goes to the dead letters. ``reason`` is for the log: no values. ``after`` is the least
+    time until the next look, in s; None leaves it to the worker.
     """
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, after: float | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.after = after

@@ -100,8 +100,10 @@ def classify(error: Exception) -> Outcome:
         return Outcome("retry", error, error.after)
     if isinstance(error, ApiError) and error.world_down:
         return Outcome("world_down", error, getattr(error, "retry_after_s", None))
+    if isinstance(error, WorldDown):
+        return Outcome("world_down", error, error.after)
     # settings that are missing would send every event to the dead letters
-    if isinstance(error, WorldDown | SettingsError):
+    if isinstance(error, SettingsError):
         return Outcome("world_down", error)
     return Outcome("retry", error)
 

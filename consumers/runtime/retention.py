@@ -3,33 +3,32 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-import structlog
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
-from bridge.kafka import connection
+from bridge.errors import KafkaUnavailable
+from bridge.kafka import connection, explain
 from bridge.settings import KafkaSettings
 from bridge.topics import retention_days
 
-log = structlog.get_logger(__name__)
-
 RETENTION_MS = "retention.ms"
+
+LONG_MS = 100 * 365 * 86_400_000
+"""A hundred years: from there on it is for ever, as -1 is."""
 
 
 async def longest_retention(settings: KafkaSettings, topics: Sequence[str]) -> timedelta | None:
     """The longest retention of ``topics`` as Kafka has it configured; None when one of them keeps for ever.
 
-    Where Kafka does not tell (no right to describe), our own policy stands in for it.
+    Where Kafka refuses to tell (no right to describe a topic), our own policy stands in for it. Raises
+    ``KafkaUnavailable``.
     """
     days = {topic: timedelta(days=retention_days(settings, topic)) for topic in topics}
     try:
         told = await _configured(settings, topics)
     except (KafkaError, OSError) as error:
-        log.warning(
-            "consumer.retention_unknown", reason=type(error).__name__, assumed=str(max(days.values()))
-        )
-        told = {}
+        raise KafkaUnavailable(explain(error, settings)) from error
     if any(milliseconds < 0 for milliseconds in told.values()):
         return None
     return max({**days, **{topic: timedelta(milliseconds=ms) for topic, ms in told.items()}}.values())
@@ -49,6 +48,6 @@ async def _configured(settings: KafkaSettings, topics: Sequence[str]) -> dict[st
         for code, _, _, topic, entries in answer.resources:
             values = [entry[1] for entry in entries if entry[0] == RETENTION_MS]
             if code == 0 and values:
-                # beyond what timedelta holds is as good as for ever
-                found[topic] = min(int(values[0]), 10**14)
+                milliseconds = int(values[0])
+                found[topic] = milliseconds if milliseconds < LONG_MS else -1
     return found

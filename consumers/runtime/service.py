@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import DBAPIError
 
 from bridge.admin import AdminServer
-from bridge.errors import BridgeError, SettingsError
+from bridge.errors import BridgeError, KafkaUnavailable, SettingsError
 from bridge.settings import ConsumerSettings
 from bridge.topics import event_topic, inbox_topic
 from consumers.runtime import inbox
@@ -125,18 +125,15 @@ class ConsumerService:
         consumer, settings = self._consumer, self._settings
         topics = [event_topic(settings, t) for t in consumer.topics] + [inbox_topic(settings, consumer.name)]
         while True:
-            await asyncio.sleep(PRUNE_INTERVAL_S)
-            keep = await longest_retention(settings, topics)
-            if keep is None:
-                continue
             try:
-                oldest = datetime.now(UTC) - keep - inbox.KEEP_BEYOND_RETENTION
-                rows = await inbox.prune(self.database, consumer.name, oldest)
-                log.info("consumer.inbox_pruned", consumer=consumer.name, rows=rows)
-            except OverflowError:
-                continue  # a retention of thousands of years
-            except WorldDown as error:
-                log.warning("consumer.inbox_not_pruned", consumer=consumer.name, reason=error.reason)
+                keep = await longest_retention(settings, topics)
+                if keep is not None:
+                    oldest = datetime.now(UTC) - keep - inbox.KEEP_BEYOND_RETENTION
+                    rows = await inbox.prune(self.database, consumer.name, oldest)
+                    log.info("consumer.inbox_pruned", consumer=consumer.name, rows=rows)
+            except (WorldDown, KafkaUnavailable) as error:
+                log.warning("consumer.inbox_not_pruned", consumer=consumer.name, reason=str(error))
+            await asyncio.sleep(PRUNE_INTERVAL_S)
 
 
 async def show(consumer: Consumer, settings: ConsumerSettings) -> list[Table]:

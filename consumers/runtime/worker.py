@@ -5,7 +5,7 @@ What happens to a record between fetch and commit is ``dispatch.py``'s; the life
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -28,6 +28,14 @@ from consumers.runtime.process import Processor, place
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
+
+NO_PARTITION = TopicPartition("", 0)
+"""Asks aiokafka for nothing: with no partition named it would give records of all. It must be asked all the
+same, even if every partition is held back for hours, else it leaves the group as idle."""
+
+FETCH_WAIT_MS = 200
+"""How long the broker may wait for records before it answers, in ms. A partition that was just read joins the
+next request only, so this is also the longest delay of a single record."""
 
 POLL_MS = 1_000
 """How long one fetch waits for records, in ms; a stop interrupts it."""
@@ -63,12 +71,13 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self._options = options or WorkerOptions()
         self._dead_letters = DeadLetters(settings, consumer.name)
         self._dispatcher = Dispatcher(
-            consumer, processor, self._dead_letters, Lanes(self._options.limits), metrics, self._apply_pauses
+            consumer, processor, self._dead_letters, Lanes(self._options.limits), metrics, self._flow
         )
         self._topics = [event_topic(settings, t) for t in consumer.topics]
         self._inbox = inbox_topic(settings, consumer.name)
         self._kafka: AIOKafkaConsumer | None = None
         self._stopping = asyncio.Event()
+        self._flow_changed = asyncio.Event()
         self._assigned: set[TopicPartition] = set()
         self._joined = False
         self._trouble: str | None = "starting"
@@ -148,6 +157,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             enable_auto_commit=False,
             partition_assignment_strategy=(RangePartitionAssignor,),
             metadata_max_age_ms=30_000,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             session_timeout_ms=self._options.session_timeout_ms,
             heartbeat_interval_ms=self._options.heartbeat_interval_ms,
             rebalance_timeout_ms=limit_ms + 30_000,
@@ -183,20 +193,39 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _fetch(self, kafka: AIOKafkaConsumer) -> None:
         while True:
-            # Nothing is awaited between the moment aiokafka moves its position and the records' entry into
-            # the lanes: neither a handover nor a cancellation can come between.
-            batches = await kafka.getmany(timeout_ms=POLL_MS, max_records=self._options.poll_records)
-            for records in batches.values():
-                self._dispatcher.add(records)
-            if batches:
-                await asyncio.sleep(0)  # getmany does not yield while it has records
+            self._flow_changed.clear()
+            held = self._dispatcher.paused().keys()
+            if not held:
+                await self._fetch_once(kafka, ())
+                continue
+            # What is held back stays in aiokafka's buffer, which it does not fill up further. Its own pause()
+            # would throw the buffer away, and wait for a long poll of the other partitions to resume.
+            fetching = asyncio.create_task(self._fetch_once(kafka, (self._assigned - held) or {NO_PARTITION}))
+            changed = asyncio.create_task(self._flow_changed.wait())
+            try:
+                await asyncio.wait((fetching, changed), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changed.cancel()
+                fetching.cancel()
+                await asyncio.wait((fetching, changed))
+            if not fetching.cancelled():
+                fetching.result()
+
+    async def _fetch_once(self, kafka: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
+        # Nothing is awaited between the moment aiokafka moves its position and the records' entry into the
+        # lanes: neither a handover nor a cancellation can come between.
+        batches = await kafka.getmany(*partitions, timeout_ms=POLL_MS, max_records=self._options.poll_records)
+        for records in batches.values():
+            self._dispatcher.add(records)
+        if batches:
+            await asyncio.sleep(0)  # getmany does not yield while it has records
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """aiokafka calls this when the group has settled."""
         self._assigned = set(assigned)
         self._joined = True
         self._dispatcher.lanes.assign(assigned)
-        self._apply_pauses()
+        self._flow()
         log.info("consumer.assigned", consumer=self._consumer.name, partitions=_by_topic(assigned))
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
@@ -237,20 +266,11 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         else:
             self._dispatcher.lanes.committed(offsets)
 
-    def _apply_pauses(self) -> None:
-        """Make aiokafka fetch what may be fetched, and nothing else."""
-        reasons = self._dispatcher.paused()
-        down = self._dispatcher.down()
-        self._metrics.paused(world=len(down), full=len(reasons.keys() - down.keys()))
-        if self._kafka is None or not self._joined:
-            return
-        wanted = reasons.keys() & self._assigned
-        try:
-            now = self._kafka.paused()
-            self._kafka.pause(*(wanted - now))
-            self._kafka.resume(*(now - wanted))
-        except IllegalStateError:
-            return  # the group is being rebalanced; on_partitions_assigned applies them again
+    def _flow(self) -> None:
+        """The dispatcher holds other partitions back than before."""
+        held, down = self._dispatcher.paused(), self._dispatcher.down()
+        self._metrics.paused(world=len(down), full=len(held) - len(down))
+        self._flow_changed.set()
 
     def _measure(self) -> None:
         lanes = self._dispatcher.lanes

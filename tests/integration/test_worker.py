@@ -5,12 +5,17 @@ from collections import defaultdict
 from typing import Any
 
 import aiohttp
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from structlog.testing import capture_logs
 
+from bridge.kafka import connection
 from bridge.settings import KafkaSettings
 from bridge.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
 from consumers.runtime import Event, Reader, Reject, WorldDown
+from consumers.runtime.lanes import Limits
 from consumers.runtime.retention import longest_retention
+from consumers.runtime.worker import WorkerOptions
 from schemas.records import Record
 from tests.integration.worker_support import (
     EffectConsumer,
@@ -215,6 +220,31 @@ async def test_members_that_come_and_go_lose_and_repeat_no_effect(
     assert sum((await committed(settings, base.name)).values()) == total
 
 
+async def test_a_backlog_beyond_the_limits_pauses_resumes_and_comes_through_whole(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
+) -> None:
+    class Counting(EffectConsumer):
+        most = 0
+
+        async def prepare(self, event: Event, db: Reader) -> None:
+            Counting.most = max(Counting.most, service.worker._dispatcher.lanes.in_flight)
+
+    consumer = named(Counting)()
+    settings = consumer_settings(kafka_env, database_url, topic_partitions=2)
+    total = 500
+    await publish(settings, [event_record(f"e{n}", f"u{n % 7}") for n in range(total)])
+    small = WorkerOptions(
+        commit_interval_s=0.05, poll_records=10, limits=Limits(records=40, records_floor=1, window=20)
+    )
+    async with serving(consumer, settings, small) as service:
+        await eventually(lambda: _count(database_url, total), 60)
+        await eventually(lambda: _committed_all(settings, consumer.name, total))
+    per_key = await _per_key(database_url)
+    assert all(ids == sorted(ids, key=lambda text: int(text[1:])) for ids in per_key.values())
+    assert sum(map(len, per_key.values())) == total
+    assert Counting.most <= 40 + 4 * 10, "the limit, and a fetch of each partition on top at most"
+
+
 async def test_uneven_partition_counts_are_said_and_work_goes_on(
     kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Any
 ) -> None:
@@ -266,6 +296,18 @@ async def test_the_longest_retention_is_read_from_kafka(
     longest = await longest_retention(elsewhere, topics)
     assert longest is not None
     assert longest.days == 90, "as it was created, not as the settings say now"
+    admin = AIOKafkaAdminClient(**connection(kafka_settings))
+    await admin.start()
+    try:
+        forever = ConfigResource(ConfigResourceType.TOPIC, topics[0], configs={"retention.ms": "-1"})
+        await admin.alter_configs([forever])
+    finally:
+        await admin.close()
+    await eventually(lambda: _kept_for_ever(kafka_settings, topics))
+
+
+async def _kept_for_ever(settings: KafkaSettings, topics: list[str]) -> bool:
+    return await longest_retention(settings, topics) is None
 
 
 async def _count(database_url: str, expected: int) -> bool:

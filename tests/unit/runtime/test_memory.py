@@ -75,6 +75,7 @@ async def test_a_repeated_event_is_not_even_prepared() -> None:
         (ValueError("secret"), "retry", None),
         (Reject("no such template"), "reject", None),
         (WorldDown("system A is down"), "world_down", None),
+        (WorldDown("system A is down", after=9), "world_down", 9),
         (RateLimited("slow down", api="v2/user/get", retry_after_s=3), "world_down", 3),
         (NotFound("gone", api="v2/user/get"), "retry", None),
         (TimeoutError("of the handler's own"), "retry", None),

@@ -1,0 +1,238 @@
+"""The worker when something dies: itself, Kafka, the database. All deaths are real ones."""
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from bridge.servers import KafkaServer, PostgresServer, start_postgres
+from bridge.servers.postgres import EnvironmentPostgres
+from bridge.settings import KafkaSettings
+from bridge.topics import dlq_topic, event_topic
+from consumers.runtime import Event, Reader, Reject
+from tests.integration.worker_support import (
+    EffectConsumer,
+    committed,
+    consumer_settings,
+    event_record,
+    installed,
+    named,
+    publish,
+    rows,
+    serving,
+)
+from tests.support.kafka_reader import read_topic
+from tests.support.processes import Processes, free_port
+from tests.support.waiting import eventually
+
+TYPE = "user_modify_org"
+
+
+@pytest.fixture
+def breakable_postgres(postgres: PostgresServer, tmp_path: Any) -> Iterator[tuple[PostgresServer, str]]:
+    """A server that may be stopped, and the URL of an empty database in it: the run's own, or one for this
+    test where the run's is somebody else's."""
+    with ExitStack() as stack:
+        server = postgres
+        if isinstance(server, EnvironmentPostgres):
+            server = stack.enter_context(start_postgres(tmp_path, how="wheel"))
+        name = f"dingbridge_test_{secrets.token_hex(4)}"
+        url = server.create_database(name)
+        stack.callback(server.drop_database, name)
+        yield server, url
+
+
+async def test_killed_before_and_after_the_effect_is_committed_it_happens_once(
+    kafka_env: dict[str, str],
+    kafka_settings: KafkaSettings,
+    database_url: str,
+    processes: Processes,
+    tmp_path: Any,
+) -> None:
+    group = f"t-{kafka_settings.topic_prefix.strip('.')}"
+    # e4 dies with its row written and not committed; at e8 all before it is committed, their offsets are not
+    env = {
+        **kafka_env,
+        **installed(tmp_path, group),
+        "DATABASE_URL": database_url,
+        "DIE_AT": "e4:handle,e8:prepare",
+        "LOG_LEVEL": "DEBUG",
+    }
+    await publish(kafka_settings, [event_record(f"e{n}", "u1") for n in range(12)])
+    for _ in range(2):
+        doomed = processes.start("consume", group, env=env)
+        assert await asyncio.to_thread(doomed.wait, 60) == -9
+    before = await rows(database_url)
+    assert [event_id for event_id, _ in before] == [f"e{n}" for n in range(8)]
+    assert (await committed(kafka_settings, group)).get(event_topic(kafka_settings, TYPE), 0) < 8
+
+    last = processes.start("consume", group, env=env)
+    await eventually(lambda: _count(database_url, 12), 60)
+    last.terminate()
+    assert await asyncio.to_thread(last.wait, 30) == 0
+    assert [event_id for event_id, _ in await rows(database_url)] == [f"e{n}" for n in range(12)]
+    assert await committed(kafka_settings, group) == {event_topic(kafka_settings, TYPE): 12}
+    assert '"outcome": "seen"' in last.log_text(), "the redelivered ones were recognised"
+    assert await read_topic(kafka_settings, dlq_topic(kafka_settings, group)) == []
+
+
+async def test_the_command_runs_a_consumer_shows_its_tables_and_ends_cleanly(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, processes: Processes, tmp_path: Any
+) -> None:
+    group = f"t-{kafka_settings.topic_prefix.strip('.')}"
+    env = {**kafka_env, **installed(tmp_path, group), "DATA_DIR": str(tmp_path / "data")}
+    none_yet = processes.run("consume", group, "--show", env=env)
+    assert (none_yet.returncode, none_yet.stdout) == (1, "")
+    assert f"start it first: dingbridge consume {group}" in none_yet.stderr
+
+    url = f"sqlite:///{tmp_path}/data/{group}.db"
+    await publish(kafka_settings, [event_record("e0", "u1"), event_record("reject1", "u1")])
+    running = processes.start("consume", group, env=env)
+    await eventually(lambda: (tmp_path / "data" / f"{group}.db").exists() and _count(url, 1), 60)
+    await asyncio.to_thread(running.wait_for_log, "consumer.dead_letter")
+    shown = processes.run("consume", group, "--show", env=env)
+    assert shown.stdout == "# effects\nn\tevent_id\n1\te0/u1\n"
+    running.terminate()
+    assert await asyncio.to_thread(running.wait, 30) == 0
+    assert await committed(kafka_settings, group) == {event_topic(kafka_settings, TYPE): 2}
+    log = running.log_text()
+    assert "consumer.stopped" in log
+    assert "as asked" not in log, "no exception's text in the log"
+
+    unknown = processes.run("consume", "biling", env=env)
+    assert unknown.returncode == 2
+    assert f"known: address-sync, approval, {group}" in unknown.stderr
+    mistaken = processes.run("consume", group, env={**env, "TOPIC_PARTITIONS": "0", "LOG_LEVEL": "LOUD"})
+    assert mistaken.returncode == 2
+    assert "TOPIC_PARTITIONS" in mistaken.stderr
+    assert "LOG_LEVEL" in mistaken.stderr
+
+
+async def test_without_kafka_it_waits_says_why_and_still_stops_when_asked(
+    kafka_env: dict[str, str], tmp_path: Any
+) -> None:
+    settings = consumer_settings(
+        {**kafka_env, "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}, f"sqlite:///{tmp_path}/t.db"
+    )
+    with capture_logs() as logs:
+        async with serving(named(EffectConsumer)(), settings) as service:
+            await eventually(lambda: [e for e in logs if e["event"] == "kafka.unavailable"])
+            ready, details = service.worker.state()
+            assert not ready
+            assert "does not answer" in details["kafka"]
+    assert "consumer.stopped" in {entry["event"] for entry in logs}
+
+
+async def test_a_handler_that_hangs_is_abandoned_at_the_stop_and_its_record_is_not_committed(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
+) -> None:
+    class Hanging(EffectConsumer):
+        began = False
+
+        async def prepare(self, event: Event, db: Reader) -> None:
+            if event.id.startswith("hang"):
+                Hanging.began = True
+                await asyncio.Event().wait()
+
+    consumer = named(Hanging)()
+    settings = consumer_settings(kafka_env, database_url, topic_partitions=1, shutdown_timeout_s=0.1)
+    await publish(settings, [event_record("e1", "u1"), event_record("hang", "u2"), event_record("e2", "u3")])
+    async with serving(consumer, settings):
+        await eventually(lambda: _count(database_url, 2))
+        await eventually(lambda: Hanging.began)
+    assert await committed(settings, consumer.name) == {event_topic(settings, TYPE): 1}
+    Hanging.prepare = EffectConsumer.prepare  # type: ignore[method-assign]
+    async with serving(consumer, settings):
+        await eventually(lambda: _count(database_url, 3))
+    assert [event_id for event_id, _ in await rows(database_url)] == ["e1", "e2", "hang"]
+
+
+async def test_postgres_goes_away_and_comes_back(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, breakable_postgres: tuple[PostgresServer, str]
+) -> None:
+    class Once(EffectConsumer):
+        max_attempts = 1
+
+    postgres, postgres_url = breakable_postgres
+    consumer = named(Once)()
+    settings = consumer_settings(kafka_env, postgres_url)
+    await publish(settings, [event_record(f"e{n}", f"u{n}") for n in range(5)])
+    async with serving(consumer, settings) as service:
+        await eventually(lambda: _count(postgres_url, 5))
+        await asyncio.to_thread(postgres.stop_server)
+        try:
+            await publish(settings, [event_record(f"f{n}", f"u{n}") for n in range(5)])
+            down = await eventually(lambda: service.worker.state()[1]["world_down"])
+            assert all("database" in reason for reason in down.values())
+        finally:
+            await asyncio.to_thread(postgres.start_server)
+        await eventually(lambda: _count(postgres_url, 10), 60)
+    assert await read_topic(settings, dlq_topic(settings, consumer.name)) == []
+
+
+async def test_it_starts_before_postgres_does(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, breakable_postgres: tuple[PostgresServer, str]
+) -> None:
+    postgres, postgres_url = breakable_postgres
+    consumer = named(EffectConsumer)()
+    settings = consumer_settings(kafka_env, postgres_url)
+    await publish(settings, [event_record("e1", "u1")])
+    await asyncio.to_thread(postgres.stop_server)
+    with capture_logs() as logs:
+        async with serving(consumer, settings):
+            try:
+                await eventually(lambda: [e for e in logs if e["event"] == "consumer.waiting"])
+            finally:
+                await asyncio.to_thread(postgres.start_server)
+            await eventually(lambda: _count(postgres_url, 1), 60)
+
+
+async def test_it_starts_before_kafka_does_and_survives_its_restart(
+    breakable_kafka: KafkaServer, kafka_env: dict[str, str], tmp_path: Any
+) -> None:
+    class Burying(EffectConsumer):
+        began = False
+        go = asyncio.Event()
+
+        async def prepare(self, event: Event, db: Reader) -> None:
+            if event.id.startswith("reject"):
+                Burying.began = True
+                await Burying.go.wait()
+                raise Reject("as asked")
+
+    env = {**kafka_env, "KAFKA_BOOTSTRAP_SERVERS": breakable_kafka.bootstrap}
+    url = f"sqlite:///{tmp_path}/test.db"
+    consumer = named(Burying)()
+    settings = consumer_settings(env, url)
+    await asyncio.to_thread(breakable_kafka.kill)
+    with capture_logs() as logs:
+        async with serving(consumer, settings):
+            await eventually(lambda: [e for e in logs if e["event"] == "kafka.unavailable"])
+            await asyncio.to_thread(breakable_kafka.start)
+            await publish(settings, [event_record("e1", "u1"), event_record("reject1", "u2")])
+            await eventually(lambda: _count(url, 1), 60)
+            await eventually(lambda: Burying.began)
+            await asyncio.to_thread(breakable_kafka.kill)
+            Burying.go.set()  # its dead letter finds no broker
+            await asyncio.to_thread(breakable_kafka.start)
+            await publish(settings, [event_record("e2", "u1")])
+            await eventually(lambda: _count(url, 2), 90)
+            await eventually(lambda: _letters(settings, consumer.name), 90)
+            await eventually(lambda: _committed_all(settings, consumer.name, 3), 60)
+    assert [event_id for event_id, _ in await rows(url)] == ["e1", "e2"]
+
+
+async def _count(database_url: str, expected: int) -> bool:
+    return len(await rows(database_url)) == expected
+
+
+async def _letters(settings: KafkaSettings, consumer: str) -> list[Any]:
+    return await read_topic(settings, dlq_topic(settings, consumer))
+
+
+async def _committed_all(settings: KafkaSettings, group: str, count: int) -> bool:
+    return sum((await committed(settings, group)).values()) == count
