@@ -23,7 +23,7 @@ from consumers.approval.tables import (
     approval_tasks,
 )
 from consumers.mirror import write_if_changed
-from consumers.mirror.values import as_json, as_list
+from consumers.mirror.values import as_json, as_list, from_epoch_ms
 from consumers.runtime import Event, Reject, Transaction
 
 log = structlog.get_logger(__name__)
@@ -48,8 +48,8 @@ class Archive:
         key = {"corp_id": event.corp_id, "instance_id": instance_id}
         events, known_document = await self._known(tx, key)
         if event.event_type == "bpms_instance_change":
-            kind, time = str(event.data.get("type") or ""), event.time.astimezone(UTC)
-            events = rows_of.with_event(events, kind, time.isoformat(timespec="milliseconds"), event.data)
+            kind, time = str(event.data.get("type") or ""), _time_of(event).isoformat(timespec="milliseconds")
+            events = rows_of.with_event(events, kind, time, event.data)
         if document is None:
             document = known_document  # deleted meanwhile, perhaps: the archive keeps what it has
         row = rows_of.instance_row(events, document, self._zone)
@@ -136,6 +136,13 @@ class Archive:
         rejections = _where(approval_actions_rejected, key)
         await tx.execute(delete(approval_actions_rejected).where(*rejections))
         log.info("approval.action_done", process_code=code, instance_id=key["instance_id"])
+
+
+def _time_of(event: Event) -> datetime:
+    """When it happened. Old-style events that name no time but the instance's start are as old as their
+    receipt."""
+    begun = event.time == from_epoch_ms(event.data.get("createTime"))
+    return (event.received_time if begun else event.time).astimezone(UTC)
 
 
 def _approved(key: Row, row: Row, document: Mapping[str, Any], zone: ZoneInfo) -> Approved:

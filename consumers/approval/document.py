@@ -17,6 +17,9 @@ Row = dict[str, Any]
 Events = dict[str, dict[str, Any]]
 """The latest event of each ``type``: ``{"finish": {"time": ISO 8601, "data": {…}}, …}``."""
 
+ENDS = ("finish", "terminate")
+"""The types of event with which an instance ends; ``delete`` has times of its own."""
+
 
 def with_event(events: Events, kind: str, time: str, data: Mapping[str, Any]) -> Events:
     """``events`` and one more; of two of one kind the later stays, of two at one time always the same one."""
@@ -30,9 +33,9 @@ def with_event(events: Events, kind: str, time: str, data: Mapping[str, Any]) ->
 def instance_row(events: Events, document: Mapping[str, Any] | None, zone: ZoneInfo) -> Row:
     """The row of ``approval_instances``, without its keys and ``updated_at``."""
     api = document or {}
-    told = _Told(events)
+    told, told_at_end = _Told(events), _Told({kind: event for kind, event in events.items() if kind in ENDS})
     started, started_raw = _time(api.get("create_time"), told("createTime"), zone)
-    finished, finished_raw = _time(api.get("finish_time"), told("finishTime"), zone)
+    finished, finished_raw = _time(api.get("finish_time"), told_at_end("finishTime"), zone)
     deleted = events.get("delete")
     return {
         "process_code": as_text(told("processCode")),
@@ -44,7 +47,7 @@ def instance_row(events: Events, document: Mapping[str, Any] | None, zone: ZoneI
         "originator_dept_name": as_text(api.get("originator_dept_name")),
         "outcome": outcome(events, document),
         "status": as_text(api.get("status")),
-        "result": as_text(_first(api.get("result"), told("result"))),
+        "result": as_text(_first(api.get("result"), told_at_end("result"))),
         "biz_category_id": as_text(told("bizCategoryId")),
         "business_type": as_text(told("businessType")),
         "biz_action": as_text(api.get("biz_action")),
@@ -75,7 +78,7 @@ def outcome(events: Events, document: Mapping[str, Any] | None) -> str | None:
         return results.get(str(api.get("result")).lower(), "finished")
     if status in ("TERMINATED", "CANCELED"):
         return "terminated"
-    ends = [kind for kind, _ in _latest_first(events) if kind in ("finish", "terminate")]
+    ends = [kind for kind, _ in _latest_first(events) if kind in ENDS]
     if not ends:
         return None
     if ends[0] == "terminate":

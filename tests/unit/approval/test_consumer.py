@@ -146,6 +146,15 @@ async def test_a_deletion_is_noted_whenever_it_arrives(archive, office, order):
     assert office.calls.total() == 1
 
 
+async def test_a_deletion_that_names_no_time_of_its_own_is_as_old_as_its_receipt(archive, office):
+    office.finish()
+    await deliver(archive, instance("finish"))
+    await deliver(archive, instance("delete", finishTime=..., received_ms=T + 300_000))
+    row = await only(archive, approval_instances)
+    assert row.deleted_at == datetime(2024, 11, 7, 17, 25, tzinfo=UTC)
+    assert row.finished_at == datetime(2024, 11, 7, 17, 21, 40, tzinfo=UTC)
+
+
 async def test_equal_state_writes_nothing(archive, office):
     office.finish()
     event = instance("finish")

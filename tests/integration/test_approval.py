@@ -1,0 +1,174 @@
+"""approval on SQLite and PostgreSQL, and with the real client against the simulator over HTTP."""
+
+import json
+from random import Random
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from bridge.settings import SAMPLE_CREDENTIALS
+from consumers.approval import Approval
+from consumers.approval.examples import leave_ledger
+from consumers.approval.tables import (
+    approval_actions_done,
+    approval_actions_rejected,
+    approval_form_values,
+    approval_instances,
+    approval_operations,
+    approval_table_cells,
+    approval_tasks,
+)
+from consumers.runtime import Reject
+from consumers.runtime.memory import MemoryRuntime
+from dingtalk.api import DingTalkClient
+from schemas.records import Received, to_records
+from simulator.server import Simulator
+from simulator.settings import SimulatorSettings
+from tests.unit.approval.office import LEAVE, Office, T, field, instance
+
+
+@pytest.fixture
+def office():
+    return Office()
+
+
+async def deliver(archive, event, **kwargs):
+    outcome = await archive.deliver(event, **kwargs)
+    assert outcome.kind == "done", outcome
+
+
+async def test_an_approved_leave_is_archived_and_in_the_ledger_once(office, database_url):
+    office.finish(form=[field(name, value) for name, value in (LEAVE | {"备注": "\0"}).items()])
+    async with MemoryRuntime(Approval(), database_url=database_url, dingtalk=office) as archive:
+        event = instance("finish")
+        await deliver(archive, event)
+        (before,) = await archive.rows(select(approval_instances))
+        await deliver(archive, event, replay_id="again")
+        await deliver(archive, instance("delete", T + 200_000))
+        (row,) = await archive.rows(select(approval_instances))
+        (leave,) = await archive.rows(select(leave_ledger))
+        _, (_, _, shown), _ = await archive.consumer.show(archive.database.reader())
+    assert before.deleted_at is None
+    assert row.deleted_at.isoformat() == "2024-11-07T17:23:20+00:00"
+    assert row.finished_at.isoformat() == "2024-11-07T17:21:40+00:00"
+    assert json.loads(row.raw_document)["business_id"] == "202411080120000001"
+    assert (leave.userid, leave.days, leave.ends_at.isoformat()) == ("u001", 2, "2024-11-12T16:00:00+00:00")
+    assert len(shown) == 1
+
+
+async def break_then_reject(approval, tx):
+    await tx.execute(insert(leave_ledger).values(corp_id="c", instance_id="pi"))
+
+
+async def write_then_reject(approval, tx):
+    values = {"userid": "u", "leave_type": "x", "starts_at_raw": "", "ends_at_raw": "", "days": 1}
+    times = dict.fromkeys(["starts_at", "ends_at", "recorded_at"], approval.finished_at)
+    await tx.execute(insert(leave_ledger).values(corp_id="c", instance_id="pi", **values, **times))
+    raise Reject("why not")
+
+
+async def test_a_rejecting_action_leaves_the_archive_and_nothing_of_its_own(office, database_url):
+    office.finish()
+    consumer = Approval({"PROC-LEAVE": write_then_reject})
+    async with MemoryRuntime(consumer, database_url=database_url, dingtalk=office) as archive:
+        await deliver(archive, instance("finish"))
+        (rejected,) = await archive.rows(select(approval_actions_rejected))
+        assert rejected.reason == "why not"
+        assert len(await archive.rows(select(approval_instances))) == 1
+        assert await archive.rows(select(leave_ledger)) == []
+        assert await archive.rows(select(approval_actions_done)) == []
+
+
+async def test_an_action_whose_sql_fails_is_retried_and_leaves_nothing(office, database_url):
+    office.finish()
+    consumer = Approval({"PROC-LEAVE": break_then_reject})
+    async with MemoryRuntime(consumer, database_url=database_url, dingtalk=office) as archive:
+        assert (await archive.deliver(instance("finish"))).kind == "retry"
+        for table in (approval_instances, leave_ledger, approval_actions_done, approval_actions_rejected):
+            assert await archive.rows(select(table)) == []
+
+
+async def test_a_module_of_ones_own_brings_its_tables(office, database_url, tmp_path, monkeypatch):
+    module = tmp_path / "our_actions.py"
+    module.write_text(
+        "from sqlalchemy import Column, Table, Text, insert\n"
+        "from consumers.approval.actions import Approved, action\n"
+        "from consumers.approval.tables import metadata\n"
+        "trips = Table('trips_of_a_test', metadata, Column('instance_id', Text, primary_key=True))\n"
+        "@action('PROC-TRIP')\n"
+        "async def trip(approval: Approved, tx):\n"
+        "    await tx.execute(insert(trips).values(instance_id=approval.instance_id))\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("APPROVAL_ACTIONS", str(module))
+    office.finish()
+    consumer = Approval()
+    assert consumer.metadata is not None
+    trips = consumer.metadata.tables["trips_of_a_test"]
+    try:
+        async with MemoryRuntime(consumer, database_url=database_url, dingtalk=office) as archive:
+            await deliver(archive, instance("finish", processCode="PROC-TRIP"))
+            assert await archive.rows(select(trips)) == [("pi-1",)]
+    finally:
+        consumer.metadata.remove(trips)
+
+
+async def test_approvals_over_http_are_archived_in_any_order(database_url):
+    settings = SimulatorSettings(simulator_port=0, simulator_users=12, simulator_departments=4)
+    rng = Random(5)
+    async with (
+        Simulator(settings) as simulator,
+        DingTalkClient(
+            app_key=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"],
+            app_secret=SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"],
+            base=simulator.base_url,
+        ) as client,
+        MemoryRuntime(Approval(), database_url=database_url, dingtalk=client) as archive,
+    ):
+        told = []
+        for code in ["PROC-LEAVE", "PROC-EXPENSE", "PROC-PURCHASE"] * 2:
+            for end in ["approve", "refuse", "revoke"]:
+                known = {a["process_instance_id"] for a in simulator.state()["approvals"]}
+                told += simulator.platform.act("start_approval", {"process_code": code})
+                (started,) = {a["process_instance_id"] for a in simulator.state()["approvals"]} - known
+                told += simulator.platform.act(end, {"process_instance_id": started})
+        records = []
+        for seq, one in enumerate(told, start=1):
+            received = Received(
+                seq=seq,
+                journal="j1",
+                received_ms=one.time_ms,
+                app="default",
+                via="http",
+                body=one.plaintext(),
+            )
+            records += to_records(received)
+        for record in rng.sample(records, len(records)):
+            assert (await archive.deliver(record)).kind == "done"
+
+        ours = {a["process_instance_id"]: a for a in simulator.state()["approvals"]}
+        ended = {
+            key for key, a in ours.items() if a["status"] in ("COMPLETED", "TERMINATED") and key in str(told)
+        }
+        rows = {row.instance_id: row for row in await archive.rows(select(approval_instances))}
+        assert set(rows) == ended
+        words = {"agree": "approved", "refuse": "refused", "": "terminated"}
+        for key, row in rows.items():
+            assert row.outcome == words[ours[key]["result"]]
+            assert row.process_code == ours[key]["process_code"]
+            assert (row.document_state, row.title) == ("full", ours[key]["title"])
+            assert row.url
+        for table, part in [
+            (approval_form_values, "form_component_values"),
+            (approval_operations, "operation_records"),
+            (approval_tasks, "tasks"),
+        ]:
+            (count,) = await archive.rows(select(func.count()).select_from(table))
+            assert count == (sum(len(ours[key][part]) for key in ended),)
+        cells = await archive.rows(select(approval_table_cells.c.name))
+        assert {"金额(元)", "数量"} <= {cell.name for cell in cells}
+        leaves = {row.instance_id for row in await archive.rows(select(leave_ledger))}
+        assert leaves == {
+            key for key, row in rows.items() if row.outcome == "approved" and row.process_code == "PROC-LEAVE"
+        }
+        assert len(leaves) >= 1
