@@ -13,7 +13,7 @@ from sqlalchemy import MetaData
 
 from bridge.errors import SettingsError
 from bridge.settings import ConsumerSettings
-from consumers.runtime.database import Reader, Transaction
+from consumers.runtime.database import Database, Reader, Transaction
 from consumers.runtime.outcomes import Again, HandlerOutcome, Reject, Retry, WorldDown
 from dingtalk.api import DingTalkClient
 from schemas.event import Event
@@ -59,6 +59,10 @@ class Consumer:
 
     settings: ConsumerSettings
     """Set before ``start``."""
+
+    database: Database
+    """The consumer's database, set before ``start``, for what it does beside events; ``prepare`` and
+    ``handle`` use what they are given."""
 
     _dingtalk: DingTalkClient | None = None
 

@@ -40,6 +40,7 @@ class MemoryRuntime:
         self.database: Database = open_database(database_url)
         self._processor = Processor(consumer, self.database)
         consumer.settings = settings or ConsumerSettings.load()
+        consumer.database = self.database
         if dingtalk is not None:
             consumer.dingtalk = dingtalk
 

@@ -42,6 +42,9 @@ class Outcome:
     after: float | None = None
 
 
+_PATIENCE: tuple[OutcomeKind, ...] = ("world_down", "retry", "reject")
+
+
 class Processor:
     """Runs the handler of ``consumer`` against ``database``, one attempt at a time; safe to call concurrently
     for different keys."""
@@ -61,6 +64,11 @@ class Processor:
                 except Again as error:
                     again = error
             return Outcome("retry", again)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return Outcome("retry", error)  # nobody cancelled us: a task that the handler awaited was
         except Exception as error:
             return classify(error)
 
@@ -93,7 +101,11 @@ class Processor:
 
 
 def classify(error: Exception) -> Outcome:
-    """The outcome that ``error``, raised by a handler or by what it called, stands for."""
+    """The outcome that ``error``, raised by a handler or by what it called, stands for. Of a group of errors
+    it is the outcome of the one that asks for most patience."""
+    if isinstance(error, ExceptionGroup):
+        outcomes = [classify(member) for member in error.exceptions]
+        return min(outcomes, key=lambda outcome: _PATIENCE.index(outcome.kind))
     if isinstance(error, Reject):
         return Outcome("reject", error)
     if isinstance(error, Retry):

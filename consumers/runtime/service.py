@@ -64,7 +64,7 @@ class ConsumerService:
                 loop.add_signal_handler(number, self.stop)
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.database.close)
-            consumer.settings = settings
+            consumer.settings, consumer.database = settings, self.database
             if settings.dingtalk_app_key and settings.dingtalk_app_secret:
                 key, secret = settings.api_credentials()
                 consumer.dingtalk = await stack.enter_async_context(

@@ -80,11 +80,12 @@ async def test_a_repeated_event_is_not_even_prepared() -> None:
         (NotFound("gone", api="v2/user/get"), "retry", None),
         (TimeoutError("of the handler's own"), "retry", None),
         (Again(), "retry", None),
+        (asyncio.CancelledError(), "retry", None),
     ],
 )
 @pytest.mark.parametrize("half", ["prepare", "handle"])
 async def test_what_is_raised_names_the_outcome_and_leaves_no_trace(
-    error: Exception, kind: str, after: float | None, half: str, database_url: str
+    error: BaseException, kind: str, after: float | None, half: str, database_url: str
 ) -> None:
     class Failing(Recording):
         async def prepare(self, event: Event, db: Reader) -> None:
@@ -100,6 +101,33 @@ async def test_what_is_raised_names_the_outcome_and_leaves_no_trace(
         assert (outcome.kind, outcome.error, outcome.after) == (kind, error, after)
         assert await runtime.rows(select(effects)) == []
         assert await runtime.rows(select(inbox.inbox)) == []
+
+
+@pytest.mark.parametrize(
+    ("errors", "kind"),
+    [
+        ([ValueError(), RateLimited("slow down", api="v2/user/get"), Reject("no")], "world_down"),
+        ([Reject("no"), ValueError()], "retry"),
+        ([Reject("no")], "reject"),
+    ],
+)
+async def test_of_a_group_the_most_patient_outcome_counts(errors: list[Exception], kind: str) -> None:
+    class Parallel(Recording):
+        async def prepare(self, event: Event, db: Reader) -> None:
+            raise ExceptionGroup("several", errors)
+
+    async with MemoryRuntime(Parallel()) as runtime:
+        assert (await runtime.deliver(record())).kind == kind
+
+
+async def test_a_consumer_may_use_its_database_beside_events() -> None:
+    class Seeding(Recording):
+        async def start(self) -> None:
+            async with self.database.transaction() as tx:
+                await tx.upsert(effects, {"n": 1, "event_id": "seed"}, ["n"])
+
+    async with MemoryRuntime(Seeding()) as runtime:
+        assert [row.event_id for row in await runtime.rows(select(effects))] == ["seed"]
 
 
 async def test_settings_that_are_missing_pause_rather_than_bury() -> None:
@@ -159,6 +187,9 @@ async def test_the_database_is_down_when_the_disk_refuses(tmp_path: Path) -> Non
         outcome = await runtime.deliver(record())
         assert outcome.kind == "world_down"
         assert isinstance(outcome.error, DatabaseDown)
+        assert not await runtime.database.answers(5)
+        (tmp_path / "test.db").rmdir()
+        assert await runtime.database.answers(5)
 
 
 async def test_prepare_cannot_write(tmp_path: Path) -> None:

@@ -1,0 +1,184 @@
+"""What the runtime's database layer promises, on SQLite and on PostgreSQL alike."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from sqlalchemy import Column, Integer, MetaData, String, Table, select, text
+from sqlalchemy.exc import DBAPIError
+
+from bridge.errors import SettingsError
+from consumers.runtime import Again, DatabaseDown, Transaction, UtcDateTime, open_database
+from tests.support.processes import free_port
+
+metadata = MetaData()
+people = Table(
+    "people",
+    metadata,
+    Column("userid", String, primary_key=True),
+    Column("name", String),
+    Column("generation", Integer, nullable=False, default=0),
+    Column("seen_at", UtcDateTime),
+)
+keys = Table("keys", metadata, Column("a", String, primary_key=True), Column("b", String, primary_key=True))
+
+
+async def test_upsert_inserts_updates_and_obeys_its_condition(database_url: str) -> None:
+    database = open_database(database_url)
+    await database.create_tables(metadata)
+    await database.create_tables(metadata)
+    async with database.transaction() as tx:
+        assert await tx.upsert(people, {"userid": "u1", "name": "a", "generation": 1}, ["userid"]) == 1
+        assert await tx.upsert(people, {"userid": "u1", "name": "b", "generation": 2}, ["userid"]) == 1
+        stale = people.c.generation == 1
+        assert await tx.upsert(people, {"userid": "u1", "name": "c"}, ["userid"], where=stale) == 0
+        fresh = people.c.generation == 2
+        assert await tx.upsert(people, {"userid": "u1", "name": "d"}, ["userid"], where=fresh) == 1
+        assert await tx.upsert(keys, {"a": "x", "b": "y"}, ["a", "b"]) == 1
+        assert await tx.upsert(keys, {"a": "x", "b": "y"}, ["a", "b"]) == 0
+    assert (await database.reader().execute(select(people.c.name, people.c.generation))).all() == [("d", 2)]
+    await database.close()
+
+
+async def test_a_time_comes_back_as_the_same_moment_in_utc(database_url: str) -> None:
+    database = open_database(database_url)
+    await database.create_tables(metadata)
+    moment = datetime(2026, 1, 31, 16, 0, 0, 5, tzinfo=timezone(timedelta(hours=8)))
+    async with database.transaction() as tx:
+        await tx.execute(people.insert().values(userid="u1", seen_at=moment))
+        with pytest.raises(Exception, match="without a zone"):
+            await tx.execute(people.insert().values(userid="u2", seen_at=datetime(2026, 1, 1)))
+    stored = await database.reader().scalar(select(people.c.seen_at))
+    assert stored == moment
+    assert stored.tzinfo is UTC
+    earlier = people.c.seen_at < moment + timedelta(microseconds=1)
+    assert await database.reader().scalar(select(people.c.userid).where(earlier)) == "u1"
+    await database.close()
+
+
+async def test_an_exception_rolls_everything_back(database_url: str) -> None:
+    database = open_database(database_url)
+    await database.create_tables(metadata)
+
+    async def fail() -> None:
+        async with database.transaction() as tx:
+            await tx.execute(people.insert().values(userid="u1"))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail()
+    assert (await database.reader().execute(select(people))).all() == []
+    await database.close()
+
+
+async def test_a_reader_cannot_write_and_that_is_no_outage(database_url: str) -> None:
+    database = open_database(database_url)
+    await database.create_tables(metadata)
+    with pytest.raises(DBAPIError):
+        await database.reader().execute(people.insert().values(userid="u1"))
+    assert (await database.reader().execute(select(people))).all() == []
+    async with database.transaction() as tx:  # the connection that refused is not poisoned
+        await tx.execute(people.insert().values(userid="u1"))
+    await database.close()
+
+
+async def test_counting_up_in_parallel_loses_nothing(database_url: str) -> None:
+    """SQLite: BEGIN IMMEDIATE, so no reader is refused when it turns writer. PostgreSQL: row locks."""
+    database, other = open_database(database_url), open_database(database_url)
+    await database.create_tables(metadata)
+    async with database.transaction() as tx:
+        await tx.execute(people.insert().values(userid="u1", generation=0))
+
+    async def up(tx: Transaction) -> None:
+        row = select(people.c.generation).where(people.c.userid == "u1").with_for_update()
+        generation = await tx.scalar(row)
+        await asyncio.sleep(0)
+        await tx.execute(people.update().values(generation=generation + 1))
+
+    async def once(n: int) -> None:
+        async with (database, other)[n % 2].transaction() as tx:
+            await up(tx)
+
+    await asyncio.gather(*(once(n) for n in range(40)))
+    assert await database.reader().scalar(select(people.c.generation)) == 40
+    await database.close()
+    await other.close()
+
+
+async def test_what_a_cancelled_transaction_wrote_is_gone(database_url: str) -> None:
+    database = open_database(database_url)
+    await database.create_tables(metadata)
+    wrote = asyncio.Event()
+
+    async def hang() -> None:
+        async with database.transaction() as tx:
+            await tx.execute(people.insert().values(userid="u1"))
+            wrote.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(hang())
+    await wrote.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    async with database.transaction() as tx:
+        await tx.execute(people.insert().values(userid="u1"))
+    assert len((await database.reader().execute(select(people))).all()) == 1
+    await database.close()
+
+
+async def test_a_deadlock_means_again(postgres_url: str) -> None:
+    database = open_database(postgres_url)
+    await database.create_tables(metadata)
+    async with database.transaction() as tx:
+        await tx.execute(people.insert(), [{"userid": u, "generation": 0} for u in ("u1", "u2")])
+    both = asyncio.Barrier(2)
+
+    async def cross(first: str, second: str) -> None:
+        async with database.transaction() as tx:
+            await tx.execute(people.update().where(people.c.userid == first).values(generation=1))
+            await both.wait()
+            await tx.execute(people.update().where(people.c.userid == second).values(generation=1))
+
+    results = await asyncio.gather(cross("u1", "u2"), cross("u2", "u1"), return_exceptions=True)
+    assert sorted(type(r).__name__ for r in results) == ["NoneType", "TransactionRace"]
+    assert any(isinstance(r, Again) for r in results)
+    await database.close()
+
+
+async def test_a_server_that_is_not_there_or_refuses_is_down(postgres_url: str) -> None:
+    nobody = open_database(f"postgresql://u:p@127.0.0.1:{free_port()}/x")
+    with pytest.raises(DatabaseDown):
+        await nobody.reader().scalar(text("SELECT 1"))
+    assert not await nobody.answers(5)
+    missing = open_database(postgres_url + "_missing")
+    with pytest.raises(DatabaseDown) as caught:
+        async with missing.transaction():
+            pass
+    assert postgres_url not in str(caught.value)
+    for database in (nobody, missing):
+        await database.close()
+
+
+async def test_a_connection_that_is_cut_is_down_and_the_next_one_works(postgres_url: str) -> None:
+    database, killer = open_database(postgres_url), open_database(postgres_url)
+    await database.create_tables(metadata)
+
+    async def cut() -> None:
+        async with database.transaction() as tx:
+            pid = await tx.scalar(text("SELECT pg_backend_pid()"))
+            async with killer.transaction() as other:
+                await other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+            await tx.execute(people.insert().values(userid="u1"))
+
+    with pytest.raises(DatabaseDown):
+        await cut()
+    async with database.transaction() as tx:
+        await tx.execute(people.insert().values(userid="u1"))
+    await database.close()
+    await killer.close()
+
+
+@pytest.mark.parametrize("url", ["mysql://u@h/d", "nonsense", ""])
+def test_other_databases_are_refused_in_words(url: str) -> None:
+    with pytest.raises(SettingsError, match="DATABASE_URL"):
+        open_database(url)
