@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 POLL_S = 0.05
 
@@ -24,12 +24,20 @@ def wait_until(condition: Callable[[], T], timeout_s: float = 30.0, what: str = 
     return value
 
 
-async def eventually(condition: Callable[[], T | Awaitable[T]], timeout_s: float = 30.0, what: str = "") -> T:
+@overload
+async def eventually(condition: Callable[[], Awaitable[T]], timeout_s: float = 30.0, what: str = "") -> T: ...
+
+
+@overload
+async def eventually(condition: Callable[[], T], timeout_s: float = 30.0, what: str = "") -> T: ...
+
+
+async def eventually(condition: Callable[[], Any], timeout_s: float = 30.0, what: str = "") -> Any:
     """The same for an async test; ``condition`` may be a plain or an async function."""
     deadline = time.monotonic() + timeout_s
     while True:
         outcome = condition()
-        value: T = await outcome if inspect.isawaitable(outcome) else outcome
+        value = await outcome if inspect.isawaitable(outcome) else outcome
         if value:
             return value
         if time.monotonic() > deadline:

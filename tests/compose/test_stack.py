@@ -1,0 +1,142 @@
+"""``docker compose up``: healthy, with events flowing, seen from outside the containers."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+import pytest
+
+from bridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
+from schemas.event import decode
+from tests.compose.stack import Stack, run_docker
+from tests.support.kafka_reader import read_topic, topics
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.compose
+
+OURS = {"ingress", "address-sync", "approval", "simulator"}
+SERVERS = {"kafka", "postgres"}
+
+
+async def query(stack: Stack, statement: str) -> list[Any]:
+    url = f"postgresql://dingbridge:dingbridge@127.0.0.1:{stack.ports['POSTGRES']}/dingbridge"
+    connection = await asyncpg.connect(url)
+    try:
+        return [row[0] for row in await connection.fetch(statement)]
+    finally:
+        await connection.close()
+
+
+def test_every_service_is_healthy_and_the_callback_was_registered_once(stack: Stack) -> None:
+    containers = stack.containers()
+    assert set(containers) == OURS | SERVERS | {"register"}
+    health = {name: containers[name]["State"].get("Health", {}).get("Status") for name in OURS | SERVERS}
+    assert set(health.values()) == {"healthy"}, health
+    assert containers["register"]["State"]["ExitCode"] == 0
+    assert containers["register"]["State"]["Status"] == "exited"
+
+
+async def test_callbacks_are_rows_in_postgresql_and_records_in_topics(
+    stack: Stack, stack_settings: KafkaSettings
+) -> None:
+    hired = stack.simulator("/_sim/act", {"action": "hire"})["events"][0]["payload"]
+    userid = next(value for name, value in hired.items() if name.lower() == "userid")[0]
+
+    async def hired_record() -> bool:
+        records = await read_topic(stack_settings, "dingtalk.user_add_org")
+        return userid in {decode(record.value).subject for record in records}
+
+    async def hired_row() -> bool:
+        return userid in await query(stack, "SELECT userid FROM users WHERE left_at IS NULL")
+
+    await eventually(hired_record, 60, "the new employee's record in Kafka")
+    await eventually(hired_row, 60, "the new employee's row in PostgreSQL")
+
+    async def finished() -> set[str | None]:
+        events = [decode(r.value) for r in await read_topic(stack_settings, "dingtalk.bpms_instance_change")]
+        return {event.subject for event in events if event.data.get("type") in ("finish", "terminate")}
+
+    ended = await eventually(finished, 120, "an approval that came to its end")
+
+    async def archived() -> bool:
+        return ended.issubset(await query(stack, "SELECT instance_id FROM approval_instances"))
+
+    await eventually(archived, 60, "every ended approval in the archive")
+
+
+async def test_the_journal_outlives_the_ingress(stack: Stack, stack_settings: KafkaSettings) -> None:
+    async def journals_of(userid: str) -> set[str]:
+        events = [decode(r.value) for r in await read_topic(stack_settings, "dingtalk.user_add_org")]
+        return {event.journal for event in events if event.subject == userid}
+
+    async def hire() -> set[str]:
+        payload = stack.simulator("/_sim/act", {"action": "hire"})["events"][0]["payload"]
+        userid = next(value for name, value in payload.items() if name.lower() == "userid")[0]
+        return await eventually(lambda: journals_of(userid), 60, "the new employee's record")
+
+    before = await hire()
+    await asyncio.to_thread(stack.compose, "kill", "--signal=SIGKILL", "ingress")
+    await asyncio.to_thread(stack.up)
+    assert await hire() == before
+
+
+async def test_the_broker_answers_in_its_container_as_it_does_outside(
+    stack: Stack, stack_settings: KafkaSettings
+) -> None:
+    tool = ("/opt/kafka/bin/kafka-topics.sh", "--bootstrap-server", "localhost:9092", "--list")
+    inside = await asyncio.to_thread(stack.compose, "exec", "-T", "kafka", *tool)
+    assert set(await topics(stack_settings)) <= set(inside.split())
+    assert "dingtalk.user_add_org" in inside.split()
+
+
+def test_no_process_of_ours_is_root_or_may_write_outside_its_volume(stack: Stack) -> None:
+    containers = stack.containers()
+    for service in OURS:
+        assert containers[service]["HostConfig"]["ReadonlyRootfs"], service
+        assert stack.compose("exec", "-T", service, "id", "-u").strip() == "10001", service
+    for service in SERVERS:
+        assert stack.compose("exec", "-T", service, "id", "-u").strip() != "0", service
+
+
+def test_ports_are_on_the_loopback_address_and_stopping_is_given_time(stack: Stack) -> None:
+    services = stack.config()["services"]
+    published = {(name, port["host_ip"]) for name in services for port in services[name].get("ports", [])}
+    assert published == {(name, "127.0.0.1") for name in ("kafka", "postgres", "ingress", "simulator")}
+    assert {services[name]["stop_grace_period"] for name in OURS} == {"15s"}
+
+
+def test_the_sample_credentials_are_the_public_ones(stack: Stack) -> None:
+    environment = stack.config()["services"]["ingress"]["environment"]
+    assert {name: environment[name] for name in SAMPLE_CREDENTIALS} == SAMPLE_CREDENTIALS
+
+
+def test_the_sample_credentials_are_refused_against_dingtalk_itself(stack: Stack, image: str) -> None:
+    variables = [f"--env={name}={value}" for name, value in SAMPLE_CREDENTIALS.items()]
+    done = run_docker(["run", "--rm", *variables, image, "ingress"])
+    assert done.returncode == 2
+    assert "sample" in done.stderr
+
+
+def test_a_real_app_comes_up_without_the_simulator(app_stack: Stack) -> None:
+    files = ("-f", "docker-compose.yml", "-f", "docker-compose.app.yml")
+    services = app_stack.compose(*files, "config", "--services").split()
+    assert set(services) == (OURS | SERVERS) - {"simulator"}
+    app_stack.up()  # COMPOSE_FILE of the .env names both files
+    containers = app_stack.containers()
+    assert set(containers) == set(services)
+    environment = dict(item.split("=", 1) for item in containers["ingress"]["Config"]["Env"])
+    assert not set(environment.values()) & set(SAMPLE_CREDENTIALS.values())
+    assert environment["JOURNAL_ALLOW_UNSAFE"] == "0"
+
+
+def test_a_real_app_that_is_not_filled_in_is_refused_by_name(app_stack: Stack) -> None:
+    env_file = app_stack.folder / ".env"
+    env_file.write_text(env_file.read_text().replace("DINGTALK_TOKEN=made-up", "DINGTALK_TOKEN="))
+    with pytest.raises(AssertionError, match="DINGTALK_TOKEN"):
+        app_stack.compose("config", "--quiet")
+
+
+def test_down_leaves_no_trace(stack: Stack) -> None:
+    assert all(stack.leftovers().values())
+    stack.down()
+    assert not any(stack.leftovers().values()), stack.leftovers()

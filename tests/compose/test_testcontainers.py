@@ -1,0 +1,41 @@
+"""Kafka and PostgreSQL by testcontainers, which ``make test`` uses where an engine answers."""
+
+import asyncio
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from bridge.kafka import producer
+from bridge.servers import start_kafka, start_postgres
+from bridge.servers.kafka_base import brokers_seen
+from bridge.settings import KafkaSettings
+from bridge.topics import ensure_topics, event_topic
+from tests.compose.stack import docker
+from tests.support.kafka_reader import read_topic
+
+pytestmark = pytest.mark.compose
+
+
+async def test_kafka_in_a_container_keeps_what_it_acknowledged_and_is_removed(tmp_path: Path) -> None:
+    with await asyncio.to_thread(lambda: start_kafka(tmp_path, how="docker")) as server:
+        settings = KafkaSettings.load(kafka_bootstrap_servers=server.bootstrap)
+        topic = event_topic(settings, "kept")
+        await ensure_topics(settings, [topic])
+        client = producer(settings)
+        await client.start()
+        await client.send_and_wait(topic, b"value", key=b"key")
+        await client.stop()
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        assert [record.value for record in await read_topic(settings, topic)] == [b"value"]
+    assert brokers_seen(server.bootstrap) == 0
+    assert docker("ps", "--all", "--quiet", "--filter=name=dingbridge-kafka-") == ""
+
+
+async def test_postgres_in_a_container_answers_and_is_removed(tmp_path: Path) -> None:
+    with await asyncio.to_thread(lambda: start_postgres(tmp_path, how="docker")) as server:
+        connection = await asyncpg.connect(await asyncio.to_thread(server.create_database, "fresh"))
+        assert await connection.fetchval("SELECT current_database()") == "fresh"
+        await connection.close()
+    assert docker("ps", "--all", "--quiet", "--filter=name=dingbridge-postgres-") == ""
