@@ -110,8 +110,9 @@ def _classified(received: Received) -> list[Record]:
         raise _Unclassifiable("illegal-event-type", view)
     spec = catalogue.get(event_type)
     normalised = normalise(payload, event_type, spec)
+    subject = None if spec is None else spec.subject
     try:
-        parts = split(normalised.data, spec.subject if spec is not None else None, len(received.body))
+        parts = split(normalised.data, subject, view.corp_id, len(received.body))
     except TooManyEntities:
         raise _Unclassifiable("too-many-entities", view) from None
     base = _callback_id(received, view)
@@ -127,9 +128,7 @@ def _record(
     part: Part,
     base: str,
 ) -> Record:
-    corp = view.corp_id if part.corp_id is None else part.corp_id
-    if corp is None:
-        corp = NOBODY
+    corp = NOBODY if part.corp_id is None else part.corp_id
     id_ = base if part.suffix is None else f"{base}/{part.suffix}"
     key = corp if part.subject is None else f"{corp}:{part.subject}"
     envelope: dict[str, Any] = {

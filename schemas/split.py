@@ -30,35 +30,37 @@ class TooManyEntities(Exception):
 @dataclass(frozen=True, slots=True)
 class Part:
     """One record's share. ``suffix`` is what its id needs beyond the callback's own (the subject, or
-    an item's own key; None where the type has no list), ``corp_id`` is what its items say of the
-    company."""
+    an item's own key; None where the type has no list), ``corp_id`` is the company: its items'
+    own where they name one, else the callback's."""
 
     data: dict[str, Any]
     subject: str | None
     suffix: str | None
-    corp_id: str | None = None
+    corp_id: str | None
 
 
-def split(data: dict[str, Any], subject: Subject | None, size: int) -> list[Part]:
-    """Cut normalised ``data`` by its type's subject rule; ``size`` is the callback's size in bytes.
+def split(data: dict[str, Any], subject: Subject | None, corp_id: str | None, size: int) -> list[Part]:
+    """Cut normalised ``data`` by its type's subject rule. ``corp_id`` is the company of entries that
+    name none, ``size`` the callback's size in bytes.
 
     Never returns an empty list. Raises ``TooManyEntities``.
     """
     if subject is None:
-        return [Part(data, None, None)]
+        return [Part(data, None, None, corp_id)]
     if not subject.is_list:
         texts = (_text(data[name]) for name in _names(data, subject.fields))
-        return [Part(data, next((text for text in texts if text is not None), None), None)]
+        return [Part(data, next((text for text in texts if text is not None), None), None, corp_id)]
     name = next(_names(data, subject.fields if subject.items is None else (subject.items,)), None)
     value = data[name] if name is not None else None
     groups: dict[tuple[str | None, str | None], list[Any]] = {}  # by company and suffix
     about: dict[tuple[str | None, str | None], set[str | None]] = {}
     for entry in value if isinstance(value, list) else [value]:
         corp, suffix, text = _describe(entry, subject)
-        groups.setdefault((corp, suffix), []).append(entry)
-        about.setdefault((corp, suffix), set()).add(text)
+        group = (corp or corp_id, suffix)
+        groups.setdefault(group, []).append(entry)
+        about.setdefault(group, set()).add(text)
     if name is None or not groups:
-        return [Part(data, None, None)]
+        return [Part(data, None, None, corp_id)]
     if len(groups) > 1:
         _check_size(data, name, len(groups), size)
     return [

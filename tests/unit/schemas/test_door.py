@@ -80,6 +80,13 @@ def test_in_attendance_the_items_say_company_and_identity() -> None:
     assert (found.corp_id, found.has_identity) == ("c1", True)
     without = read(encode({"EventType": "attendance_check_record", "DataList": [{"corpId": "c1"}]}))
     assert (without.corp_id, without.has_identity) == ("c1", False)
+    timed = {
+        "EventType": "attendance_check_record",
+        "CorpId": "c0",
+        "EventTime": 5,
+        "dataList": [{"corpId": "c1"}],
+    }
+    assert (read(encode(timed)).corp_id, read(encode(timed)).has_identity) == ("c0", True)
     other = read(encode({"EventType": "brand_new_event", "DataList": items}))
     assert (other.corp_id, other.has_identity) == (None, False)
 
@@ -121,6 +128,19 @@ def test_the_hash_is_over_the_bytes_as_they_came() -> None:
 def test_a_repeat_with_other_bytes_but_the_same_id_is_one() -> None:
     one, two = b'{"eventId":"e1","x":1}', b'{"x":2, "eventId":"e1"}'
     assert dedupe_key(read(one), "default", one) == dedupe_key(read(two), "default", two)
+
+
+def test_a_number_and_its_digits_are_two_ids() -> None:
+    number, text = b'{"eventId":5}', b'{"eventId":"5"}'
+    assert dedupe_key(read(number), "default", b"") != dedupe_key(read(text), "default", b"")
+
+
+def test_where_the_company_ends_and_the_id_begins_is_told() -> None:
+    one, two = (
+        DoorView("t", corp, event_id, None, True)
+        for corp, event_id in (("a\0text\0b", "c"), ("a", "b\0text\0c"))
+    )
+    assert dedupe_key(one, "default", b"") != dedupe_key(two, "default", b"")
 
 
 IDENTITIES = st.tuples(st.sampled_from(["default", "hr"]), st.none() | texts, st.integers() | texts)

@@ -96,6 +96,13 @@ def test_a_name_whose_camel_case_is_taken_keeps_its_own_and_its_value() -> None:
     }
 
 
+def test_verbatim_lists_only_what_the_way_back_would_respell() -> None:
+    old = {"EventType": "user_add_org", "TimeStamp": "5", "CorpId": "c1"}
+    assert run(old | {"userId": "u1"}).verbatim == ("userId",)
+    assert run(old | {"userId": "u1", "UserId": "u2"}).verbatim == ()
+    assert run(old | {"eventId": "e1", "nickName": "x"}).verbatim == ()
+
+
 def test_unknown_types_are_left_alone_but_for_the_event_type() -> None:
     found = run({"EventType": "brand_new_event", "CorpId": "c1", "TimeStamp": "5"})
     assert found == Normalised("unknown", {"CorpId": "c1", "TimeStamp": "5"}, ())

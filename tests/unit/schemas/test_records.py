@@ -276,6 +276,12 @@ def test_attendance_items_of_several_companies_and_without_ids() -> None:
     ]
 
 
+def test_an_item_without_a_company_is_of_the_callbacks_company() -> None:
+    items = [{"bizId": "b1"}, {"bizId": "b1", "corpId": "c1"}, {"bizId": "b1", "corpId": "c2"}]
+    payload = {"EventType": "attendance_check_record", "CorpId": "c1", "DataList": items}
+    assert [(r.key, r.id.partition("/")[2]) for r in records_of(payload)] == [(b"c1", "b1"), (b"c2", "b1")]
+
+
 def test_a_callback_whose_records_would_fill_the_memory_is_kept_whole(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

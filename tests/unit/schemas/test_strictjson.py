@@ -52,6 +52,7 @@ def test_what_readers_would_disagree_about_is_refused(raw: bytes, fault: str) ->
     [
         b"[" * MAX_DEPTH + b"]" * MAX_DEPTH,
         b"[" * (MAX_DEPTH - 1) + b"1" + b"]" * (MAX_DEPTH - 1),
+        b"[[]," + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"]",
         b"[" + b"[]," * 500 + b"[]]",
         '["\U0001f600","\\u0000"]'.encode(),
         b'{"a":[],"b":{},"c":null,"d":true}',
