@@ -12,10 +12,9 @@ from typing import Any
 
 import apsw
 import structlog
-from aiohttp import web
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from bridge.admin import AdminServer, json_response
+from bridge.admin import AdminServer
 from bridge.errors import BridgeError
 from bridge.settings import IngressSettings
 from dingtalk.crypto import CallbackCrypto, Credentials
@@ -26,7 +25,7 @@ from ingress.journal import Journal
 from ingress.metrics import HttpMetrics, JournalMetrics, PublisherMetrics
 from ingress.publisher_process import PublisherProcess
 from ingress.status import folder_status
-from ingress.upkeep import Retention
+from ingress.verbs import retention, routes
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +51,7 @@ class Ingress:
         self._publisher = PublisherProcess(PublisherMetrics(registry), os.environ)
         self._journal = Journal(
             self._folder,
-            Retention(callbacks_s=settings.journal_retention_hours * 3600, seen_s=settings.dedupe_window_s),
+            retention(settings),
             self._journal_metrics,
             on_commit=self._publisher.wake,
         )
@@ -79,7 +78,7 @@ class Ingress:
             settings.admin_port,
             registry,
             ready=self.ready,
-            routes=[web.post("/journal/retry", self._retry)],
+            routes=routes(settings, self._journal, self._publisher.retry_parked),
         )
         self._watch: asyncio.Task[None] | None = None
 
@@ -142,10 +141,6 @@ class Ingress:
                 "free_bytes": status.free_bytes,
             }
         return True, details
-
-    async def _retry(self, request: web.Request) -> web.Response:
-        self._publisher.retry_parked()
-        return json_response({"status": "retrying what is parked"}, 202)
 
     async def _measure(self) -> None:
         metrics = self._journal_metrics

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import apsw
@@ -37,7 +37,8 @@ _REOPEN_EVERY_S = 0.5
 
 @dataclass(slots=True)
 class _Pending:
-    entry: Entry | None  # None: a probe
+    entry: Entry | None
+    work: Callable[[JournalFile], bool] | None  # exactly one of entry and work
     future: "asyncio.Future[bool]"
     since: float  # monotonic, s
 
@@ -91,21 +92,42 @@ class Journal:
 
     async def probe(self) -> None:
         """Commit something that keeps nothing. Raises ``JournalUnavailable`` if that fails."""
-        await self._submit(None)
+        await self._submit(None, _probe)
 
-    def _submit(self, entry: Entry | None) -> "asyncio.Future[bool]":
+    async def prune(self, older_than_s: float) -> int:
+        """Delete what Kafka acknowledged longer than ``older_than_s`` ago, in small steps between commits.
+
+        Returns how many callbacks were deleted. Raises ``JournalUnavailable``.
+        """
+        deleted = 0
+
+        def step(file: JournalFile) -> bool:
+            nonlocal deleted
+            before = file.count()
+            more = prune_once(self._folder, file, replace(self._retention, callbacks_s=older_than_s))
+            deleted += before - file.count()
+            return more
+
+        while await self._submit(None, step):
+            continue
+        return deleted
+
+    def _submit(
+        self, entry: Entry | None, work: Callable[[JournalFile], bool] | None = None
+    ) -> "asyncio.Future[bool]":
         if self._stopping:
             raise JournalUnavailable("stopping", "the ingress is stopping")
-        pending = _Pending(entry, self._loop.create_future(), time.monotonic())
+        pending = _Pending(entry, work, self._loop.create_future(), time.monotonic())
         self._pending.append(pending)
         self._queue.put(pending)
         return pending.future
 
-    async def stop(self) -> None:
-        """Commit what is queued, then close. Nothing is accepted any more."""
+    async def stop(self, timeout_s: float = 5.0) -> None:
+        """Commit what is queued, then close. Nothing is accepted any more. A disk that hangs for longer
+        than ``timeout_s`` is left to itself: what it has not confirmed was not answered ``success``."""
         self._stopping = True
         self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._thread.join, timeout_s)
         await asyncio.sleep(0)  # the last group's answers were scheduled by the thread just before it ended
         self._watchdog.cancel()
 
@@ -132,7 +154,7 @@ class Journal:
             for pending, is_new in zip(group, new, strict=True):
                 if not pending.future.done():
                     pending.future.set_result(is_new)
-            if any(new):
+            if any(is_new for pending, is_new in zip(group, new, strict=True) if pending.entry):
                 self._on_commit()
 
     # -- in the writer thread
@@ -170,17 +192,14 @@ class Journal:
         began = time.perf_counter()
         entries = [p.entry for p in group if p.entry is not None]
         try:
-            if entries:
-                kept = iter(self._file.keep(entries))
-            else:
-                kept = iter(())
-                self._file.probe(int(time.time() * 1000))
+            kept = iter(self._file.keep(entries) if entries else ())
+            outcomes = [next(kept) if p.work is None else p.work(self._file) for p in group]
         except apsw.Error as error:
             self._fail(error)
             return JournalUnavailable("disk", self.fault or "the journal failed")
         self._metrics.commit_seconds.observe(time.perf_counter() - began)
         self._metrics.group_size.observe(len(group))
-        return [next(kept) if p.entry is not None else False for p in group]
+        return outcomes
 
     def _fail(self, error: apsw.Error) -> None:
         """Close everything: after a failed fsync the page cache can lie, on every open handle."""
@@ -236,3 +255,8 @@ class Journal:
             log.warning("journal.prune_failed", error=type(error).__name__)
             more = False
         self._prune_at = time.monotonic() + (0.02 if more else _PRUNE_EVERY_S)
+
+
+def _probe(file: JournalFile) -> bool:
+    file.probe(int(time.time() * 1000))
+    return False

@@ -212,6 +212,10 @@ class JournalFile:
         """The lowest ``seq`` that still stands here."""
         return self.db.execute("SELECT min(seq) FROM callbacks").get  # type: ignore[no-any-return]
 
+    def count(self) -> int:
+        """How many callbacks stand here, published or not."""
+        return int(self.db.execute("SELECT count(*) FROM callbacks").get)
+
     def waiting(self, after_seq: int) -> tuple[int, int | None]:
         """``(how many callbacks wait behind after_seq, when the oldest of them was received in ms)``."""
         oldest = self.db.execute(

@@ -109,7 +109,7 @@ def prune_once(folder: Path, file: JournalFile, retention: Retention) -> bool:
     cursor = CursorFile(folder, read_only=True)
     try:
         low_disk = shutil.disk_usage(folder).free < retention.min_free_bytes
-        if low_disk:
+        if low_disk or retention.callbacks_s <= 0:
             up_to = cursor.seq(file.id)
         else:
             up_to = cursor.acked_before(file.id, now_ms - int(retention.callbacks_s * 1000))

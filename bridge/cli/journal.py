@@ -1,4 +1,4 @@
-"""``dingbridge journal``: look into the journal, also while an ingress holds it, and retry what is parked."""
+"""``dingbridge journal``: look into the journal, also while an ingress holds it, and act on it."""
 
 import sys
 from pathlib import Path
@@ -111,7 +111,75 @@ def export(
 
 @app.command()
 def retry() -> None:
-    """Ask the running ingress to try its parked records now."""
+    """Try what is parked now, instead of within a minute."""
+    from ingress.verbs import retry_alone
+
+    _print_result(_do("retry", {}, retry_alone))
+
+
+@app.command()
+def prune(
+    older_than_hours: Annotated[
+        float | None,
+        typer.Option(help="Since Kafka's acknowledgement; 0: all. Default: JOURNAL_RETENTION_HOURS."),
+    ] = None,
+) -> None:
+    """Delete callbacks that are in Kafka. Those that wait or are parked always stay."""
+    from ingress import verbs
+
+    options = {} if older_than_hours is None else {"older_than_hours": older_than_hours}
+
+    async def alone(settings: Any) -> dict[str, Any]:
+        async with verbs.alone(settings) as journal:
+            return await verbs.prune(settings, journal, options)
+
+    _print_result(_do("prune", options, alone))
+
+
+@app.command()
+def renormalise() -> None:
+    """Put the records of the unclassified topic back that this release can normalise.
+
+    They are published again by their first ids; run twice, consumers drop the second by (source, id).
+    """
+    from ingress import verbs
+
+    async def alone(settings: Any) -> dict[str, Any]:
+        async with verbs.alone(settings) as journal:
+            return await verbs.put_back(settings, journal, {})
+
+    _print_result(_do("renormalise", {}, alone))
+
+
+def _do(verb: str, options: dict[str, Any], alone: Any) -> dict[str, Any]:
+    """Do it here if no ingress holds the journal, else ask the one that does."""
+    import asyncio
+
+    from bridge.errors import SettingsError
+    from bridge.settings import IngressSettings
+    from ingress.errors import JournalLocked
+    from ingress.folder import FolderLock
+
+    lock = FolderLock(_folder())
+    try:
+        lock.acquire()
+    except JournalLocked:
+        return _ask(verb, options)
+    lock.release()
+    try:
+        settings = IngressSettings.load()
+    except SettingsError as error:
+        raise SettingsError(
+            [*error.problems, "(no ingress runs, so this command needs the settings of one)"]
+        ) from None
+    try:
+        result: dict[str, Any] = asyncio.run(alone(settings))
+    except JournalLocked:  # one was started meanwhile
+        return _ask(verb, options)
+    return result
+
+
+def _ask(verb: str, options: dict[str, Any]) -> dict[str, Any]:
     import json
     import urllib.error
     import urllib.request
@@ -119,16 +187,24 @@ def retry() -> None:
     from bridge.errors import BridgeError
 
     settings = _settings()
-    url = f"http://{settings.admin_host}:{settings.admin_port}/journal/retry"
+    url = f"http://{settings.admin_host}:{settings.admin_port}/journal/{verb}"
+    request = urllib.request.Request(url, json.dumps(options).encode(), method="POST")
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10) as answer:
-            print(json.load(answer)["status"])
+        with urllib.request.urlopen(request, timeout=600) as answer:  # noqa: S310 - http, made above
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except urllib.error.HTTPError as error:
+        raise BridgeError(json.load(error).get("error", f"{url} answers {error.code}")) from None
     except OSError as error:
-        reason = getattr(error, "reason", error)
         raise BridgeError(
-            f"no ingress answers at {url} ({reason}); start it: it tries what is parked every minute, or set "
-            "ADMIN_HOST and ADMIN_PORT to where it listens"
+            f"an ingress holds the journal but does not answer at {url} ({getattr(error, 'reason', error)}); "
+            "set ADMIN_HOST and ADMIN_PORT to its private listener"
         ) from error
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    for name, value in result.items():
+        print(f"{name.replace('_', ' ')}: {value}")
 
 
 def _settings() -> Any:

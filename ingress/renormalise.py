@@ -1,0 +1,98 @@
+"""Puts what could not be normalised back through the journal, after a release that knows better.
+
+It reads the unclassified topic and keeps each record's callback again, past the door's dedupe, with its
+first time of receipt, so that its id stays what it was. Records that would only come back are left alone.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from bridge.errors import KafkaUnavailable
+from bridge.kafka import connection, explain
+from bridge.settings import IngressSettings
+from bridge.topics import existing_topics, unclassified_topic
+from ingress.journal_file import Entry
+from ingress.topic_router import TopicRouter
+from schemas import Event, NotAnEvent, Received, decode, to_dingtalk, to_records
+from schemas.strictjson import dumps
+
+
+@dataclass(slots=True)
+class Renormalised:
+    """How many records the topic held, how many callbacks were put back, how many still cannot be read."""
+
+    read: int = 0
+    put_back: int = 0
+    left: int = 0
+
+
+async def renormalise(settings: IngressSettings, append: Callable[[Entry], Awaitable[bool]]) -> Renormalised:
+    """Go through the unclassified topic once, from its beginning to its end as it stands now.
+
+    Run twice, it puts back twice: consumers drop the second by (source, id). Raises ``KafkaUnavailable``,
+    and what ``append`` raises.
+    """
+    result = Renormalised()
+    router = TopicRouter(settings, settings.unknown_topics_max)
+    topic = unclassified_topic(settings)
+    try:
+        await router.load()
+        partitions = (await existing_topics(settings)).get(topic, 0)
+        consumer = AIOKafkaConsumer(
+            **connection(settings), auto_offset_reset="earliest", enable_auto_commit=False
+        )
+        try:
+            await consumer.start()
+            parts = [TopicPartition(topic, number) for number in range(partitions)]
+            consumer.assign(parts)
+            ends = await consumer.end_offsets(parts)
+            begins = await consumer.beginning_offsets(parts)
+            left = {part for part in parts if begins[part] < ends[part]}
+            while left:
+                for part, records in (await consumer.getmany(*left, timeout_ms=500)).items():
+                    for record in records:
+                        if record.offset < ends[part]:
+                            await _put_back(record.value or b"", topic, router, append, result)
+                left = {part for part in left if await consumer.position(part) < ends[part]}
+        finally:
+            await consumer.stop()
+    except (KafkaError, OSError) as error:
+        raise KafkaUnavailable(explain(error, settings)) from error
+    return result
+
+
+async def _put_back(
+    value: bytes,
+    topic: str,
+    router: TopicRouter,
+    append: Callable[[Entry], Awaitable[bool]],
+    result: Renormalised,
+) -> None:
+    result.read += 1
+    try:
+        event = decode(value)
+    except NotAnEvent:  # not ours: somebody else writes to this topic
+        result.left += 1
+        return
+    entry = _entry(event)
+    again = to_records(Received(0, event.journal, entry.received_ms, entry.app, entry.via, entry.body))
+    if all(router.topic(record) == topic for record in again):
+        result.left += 1
+        return
+    await append(entry)
+    result.put_back += 1
+
+
+def _entry(event: Event) -> Entry:
+    body = event.data_bytes if event.data_bytes is not None else dumps(to_dingtalk(event))
+    return Entry(
+        received_ms=round(event.received_time.timestamp() * 1000),
+        app=event.app,
+        via=event.via,
+        body=body,
+        key=b"",
+        unconditional=True,
+    )

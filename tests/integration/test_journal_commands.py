@@ -1,0 +1,113 @@
+"""``dingbridge journal``: the same verbs with an ingress that holds the journal, and without one."""
+
+import asyncio
+import base64
+import json
+
+import pytest
+
+from ingress.folder import journal_files
+from ingress.journal_file import JournalFile
+from schemas import decode
+from tests.support.ingress import IngressUnderTest
+from tests.support.kafka_reader import read_topic
+from tests.support.processes import eventually
+from tests.support.pusher import Pusher
+
+SECRET_NAME = "韩梅梅"
+EVENT = json.dumps(
+    {
+        "EventType": "user_add_org",
+        "TimeStamp": "1731000000123",
+        "UserId": ["u7"],
+        "CorpId": "c",
+        "name": SECRET_NAME,
+    },
+    ensure_ascii=False,
+).encode()
+UNREADABLE = b'{"EventType":"user_add_org","UserId":["u1"],"UserId":["u2"]}'
+
+
+@pytest.fixture
+async def ingress(processes, kafka_env, tmp_path):
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env)
+    await asyncio.to_thread(ingress.start)
+    pusher = Pusher(ingress.url)
+    await pusher.push_all([(1, EVENT), (2, UNREADABLE)])
+    assert pusher.succeeded == {1, 2}
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "both are in Kafka")
+    return ingress
+
+
+async def run(ingress, *arguments):
+    result = await asyncio.to_thread(ingress.processes.run, "journal", *arguments, env=ingress.env)
+    return result.returncode, result.stdout, result.stderr
+
+
+async def test_looking_reveals_nothing_unless_asked(ingress):
+    assert (await run(ingress, "stats"))[1].startswith("waiting for Kafka   0 ")
+    stats = json.loads((await run(ingress, "stats", "--json"))[1])
+    assert (stats["waiting"], stats["parked"]) == (0, [])
+    listed = (await run(ingress, "list"))[1]
+    assert "user_add_org\tpublished" in listed
+    assert SECRET_NAME not in listed
+    masked = (await run(ingress, "show", "1"))[1]
+    assert "u7" in masked
+    assert SECRET_NAME not in masked
+    assert SECRET_NAME in (await run(ingress, "show", "1", "--reveal"))[1]
+    assert (await run(ingress, "show", "99"))[0] == 1
+    exported = [json.loads(line) for line in (await run(ingress, "export"))[1].splitlines()]
+    assert [base64.b64decode(line["body_base64"]) for line in exported] == [EVENT, UNREADABLE]
+
+
+def stop(ingress):
+    ingress.process.terminate()
+    assert ingress.process.wait(20) == 0
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["asked of the ingress", "alone"])
+async def test_prune_and_renormalise(ingress, kafka_settings, held, tmp_path):
+    # a release that knew less: an ordinary callback that landed among the unclassified
+    from bridge.kafka import producer
+    from bridge.topics import unclassified_topic
+
+    topic = unclassified_topic(kafka_settings)
+    [before] = await read_topic(kafka_settings, topic)
+    envelope = {**json.loads(before.value), "data_base64": base64.b64encode(EVENT).decode()}
+    sender = producer(kafka_settings)
+    await sender.start()
+    await sender.send_and_wait(
+        topic, json.dumps(envelope).encode(), key=before.key, headers=list(before.headers)
+    )
+    await sender.stop()
+
+    if not held:
+        await asyncio.to_thread(stop, ingress)
+    code, printed, error = await run(ingress, "renormalise")
+    assert (code, printed.split("\n")[:3]) == (0, ["read: 2", "put back: 1", "left: 1"]), error
+    if not held:
+        await asyncio.to_thread(ingress.start)
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "it is in Kafka")
+    added = await read_topic(kafka_settings, kafka_settings.topic_prefix + "user_add_org")
+    assert [decode(r.value).id for r in added] == [decode(added[0].value).id] * 2, "by its first id"
+
+    if not held:
+        await asyncio.to_thread(stop, ingress)
+    code, printed, error = await run(ingress, "prune", "--older-than-hours", "0")
+    assert code == 0, error
+    assert printed == "deleted: 3\n"
+    code, _, error = await run(ingress, "prune", "--older-than-hours=-1")
+    assert code == 1
+    assert "hours" in error
+    assert (await run(ingress, "retry"))[0] == 0
+    for path in journal_files(ingress.journal):
+        file = JournalFile(path, read_only=True)
+        assert file.highest_seq() == 3
+        file.close()
+
+
+async def test_a_second_ingress_on_the_folder_is_refused_in_words(ingress):
+    result = await asyncio.to_thread(ingress.processes.run, "ingress", env=ingress.env)
+    assert result.returncode == 1
+    assert "another ingress" in result.stderr
+    assert "JOURNAL_DIR" in result.stderr
