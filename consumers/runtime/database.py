@@ -31,7 +31,8 @@ ANSWER_TIMEOUT_S = 30
 """How long the database may take to connect, begin or commit before it counts as down, in s."""
 
 POOL_SIZE = 16
-"""Connections to PostgreSQL that one worker opens at most."""
+READ_POOL_SIZE = 8
+"""Connections to PostgreSQL that one worker keeps open at most, for transactions and for short reads."""
 
 _SQLITE_DOWN = frozenset(
     {
@@ -182,6 +183,7 @@ class Database:
         self._one_connection = writer is reader and self._one_writer is not None
         # waiting for a connection says nothing about the database, so it is not the pool that waits
         self._connections = asyncio.Semaphore(POOL_SIZE)
+        self._reads = asyncio.Semaphore(READ_POOL_SIZE)
 
     @property
     def dialect(self) -> str:
@@ -234,7 +236,7 @@ class Database:
             async with self._one_writer, self._connected() as connection:
                 yield connection
         elif self._one_writer is None:
-            async with self._connections, self._connected() as connection:
+            async with self._reads, self._connected() as connection:
                 yield connection
         else:
             async with self._connected() as connection:
@@ -244,8 +246,6 @@ class Database:
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
         with _translated(read_only=True):
             async with self._reader.connect() as connection:
-                if self.dialect == "postgresql":
-                    await connection.execution_options(postgresql_readonly=True)
                 yield connection
 
     async def answers(self, timeout_s: float) -> bool:
@@ -288,16 +288,27 @@ def open_database(url: str, *, create: bool = True) -> Database:
         parsed = URL.create("unknown")
     backend = parsed.get_backend_name() if parsed.drivername != "postgres" else "postgresql"
     if backend == "postgresql":
-        engine = create_async_engine(
-            parsed.set(drivername="postgresql+asyncpg"),
-            pool_size=POOL_SIZE,
-            max_overflow=POOL_SIZE,  # for ``answers``, asked while a handler's own connection hangs
-            connect_args={"timeout": 10, "server_settings": {"application_name": "dingbridge"}},
-        )
-        return Database(engine, engine)
+        return _open_postgres(parsed.set(drivername="postgresql+asyncpg"))
     if backend == "sqlite":
         return _open_sqlite(parsed.set(drivername="sqlite+aiosqlite"), create=create)
     raise SettingsError(["DATABASE_URL: must begin with sqlite:/// or postgresql://; the driver is ours"])
+
+
+def _open_postgres(url: URL) -> Database:
+    named = {"application_name": "dingbridge"}
+    writer = create_async_engine(
+        url, pool_size=POOL_SIZE, max_overflow=0, connect_args={"timeout": 10, "server_settings": named}
+    )
+    # reads commit by themselves, which spares BEGIN and ROLLBACK: two of three round trips
+    read_only = {**named, "default_transaction_read_only": "on"}
+    reader = create_async_engine(
+        url,
+        pool_size=READ_POOL_SIZE,
+        max_overflow=READ_POOL_SIZE,  # for ``answers``, asked while a handler's own connection hangs
+        isolation_level="AUTOCOMMIT",
+        connect_args={"timeout": 10, "server_settings": read_only},
+    )
+    return Database(writer, reader)
 
 
 def _open_sqlite(url: URL, *, create: bool) -> Database:

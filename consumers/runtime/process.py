@@ -52,6 +52,7 @@ class Processor:
     def __init__(self, consumer: Consumer, database: Database) -> None:
         self._consumer, self._database = consumer, database
         self._reader = database.reader()
+        self._prepares = type(consumer).prepare is not Consumer.prepare
 
     async def attempt(self, event: Event, replay_id: str = "") -> Outcome:
         """Try ``event`` once (``Again`` repeats it at once). Raises nothing but ``CancelledError``; a
@@ -74,10 +75,12 @@ class Processor:
 
     async def _once(self, event: Event, replay_id: str) -> bool:
         consumer = self._consumer
-        if await inbox.seen(self._reader, consumer.name, event, replay_id):
-            return False
-        async with self._time_limit("prepare"):
-            prepared = await consumer.prepare(event, self._reader)
+        prepared = None
+        if self._prepares:  # else looking into the inbox would save nothing: ``enter`` looks too
+            if await inbox.seen(self._reader, consumer.name, event, replay_id):
+                return False
+            async with self._time_limit("prepare"):
+                prepared = await consumer.prepare(event, self._reader)
         async with self._database.transaction() as tx:
             if not await inbox.enter(tx, consumer.name, event, replay_id):
                 return False
