@@ -7,12 +7,12 @@ What a consumer's author needs is re-exported here. A record's way through it: `
 from consumers.runtime.consumer import Consumer, Table
 from consumers.runtime.database import (
     Database,
-    DatabaseDown,
     Reader,
     Transaction,
     UtcDateTime,
     open_database,
 )
+from consumers.runtime.database_errors import DatabaseDown
 from consumers.runtime.memory import MemoryRuntime
 from consumers.runtime.outcomes import Again, HandlerOutcome, Reject, Retry, WorldDown
 from consumers.runtime.process import Outcome

@@ -1,14 +1,13 @@
 """A consumer's database: SQLite by default, PostgreSQL by ``DATABASE_URL``, through SQLAlchemy 2 (async).
 
-Responsible for connections, for the transaction that a handler writes in, for short reads outside of it,
-and for telling "the database is down" (``DatabaseDown``) from "this statement is wrong" (SQLAlchemy's own
-errors). What is written is the consumer's business, the inbox row is ``inbox.py``'s.
+Responsible for connections, for the transaction that a handler writes in, and for short reads outside of it.
+What an error means is told in ``database_errors.py``, what is written is the consumer's business, and the
+inbox row is ``inbox.py``'s.
 """
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,12 @@ from typing import Any
 from sqlalchemy import URL, ColumnElement, Executable, MetaData, Table, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import CursorResult, Result
-from sqlalchemy.exc import ArgumentError, DBAPIError, PendingRollbackError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.types import DateTime, String, TypeDecorator
 
-from bridge.errors import BridgeError, SettingsError
-from consumers.runtime.outcomes import Again, WorldDown
+from bridge.errors import SettingsError
+from consumers.runtime.database_errors import DatabaseDown, translated
 
 BUSY_TIMEOUT_MS = 10_000
 """How long SQLite waits for another process's write before it says "locked", in ms."""
@@ -33,38 +31,6 @@ ANSWER_TIMEOUT_S = 30
 POOL_SIZE = 16
 READ_POOL_SIZE = 8
 """Connections to PostgreSQL that one worker keeps open at most, for transactions and for short reads."""
-
-_SQLITE_DOWN = frozenset(
-    {
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_PROTOCOL,
-        sqlite3.SQLITE_READONLY,
-    }
-)
-"""Primary result codes (https://sqlite.org/rescode.html) that say nothing about the statement."""
-
-_READ_ONLY = "25006"
-_POSTGRES_DOWN = ("08", "28", "3D000", _READ_ONLY, "53", "57P", "58")
-"""SQLSTATE prefixes (https://www.postgresql.org/docs/current/errcodes-appendix.html): connection, refused
-credentials, missing database, read-only standby, resources, shutdown and start-up, system errors."""
-
-_POSTGRES_RACE = ("40001", "40P01")
-"""Serialization failure and deadlock: the transaction is right and wants to run again."""
-
-
-class DatabaseDown(WorldDown):
-    """The database does not answer, refuses us, or cannot write."""
-
-
-class TransactionRace(Again):
-    """PostgreSQL rolled the transaction back because of another one; run it again from its beginning."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -137,7 +103,7 @@ class Transaction:
         parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     ) -> CursorResult[Any]:
         """Run one statement. Raises ``DatabaseDown``, ``TransactionRace``, or SQLAlchemy's own error."""
-        with _translated():
+        with translated():
             return await self.connection.execute(statement, parameters)
 
     async def scalar(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
@@ -208,25 +174,25 @@ class Database:
 
     @asynccontextmanager
     async def _begin(self) -> AsyncIterator[Transaction]:
-        with _translated():
+        with translated():
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 connection = await self._writer.connect()
         try:
-            with _translated():
+            with translated():
                 async with asyncio.timeout(ANSWER_TIMEOUT_S):
                     began = await connection.begin()
             try:
                 yield Transaction(connection)
             except BaseException:
                 # a connection that is gone cannot roll back, and has done so by going
-                with _translated(quiet=True):
+                with translated(quiet=True):
                     await began.rollback()
                 raise
-            with _translated():
+            with translated():
                 async with asyncio.timeout(ANSWER_TIMEOUT_S):
                     await began.commit()
         finally:
-            with _translated(quiet=True):
+            with translated(quiet=True):
                 await connection.close()
 
     @asynccontextmanager
@@ -244,7 +210,7 @@ class Database:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        with _translated(read_only=True):
+        with translated(read_only=True):
             async with self._reader.connect() as connection:
                 yield connection
 
@@ -267,7 +233,7 @@ class Database:
                 # is free to choose; this one is the text "ding" as an integer)
                 await tx.connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1684631143)")
             for metadata in metadatas:
-                with _translated():
+                with translated():
                     await tx.connection.run_sync(metadata.create_all)
 
     async def close(self) -> None:
@@ -353,53 +319,3 @@ def _set_up_sqlite(engine: AsyncEngine, *, begin: str, wal: bool, read_only: boo
     @event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: Any) -> None:
         connection.exec_driver_sql(begin)
-
-
-def is_down(error: BaseException, *, read_only: bool = False) -> bool:
-    """Whether ``error``, raised by a database operation, says that the database is down.
-
-    That it cannot be written does, unless we asked for that (``read_only``).
-    """
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError | PoolTimeoutError | PendingRollbackError):
-            return True
-        if isinstance(seen, DBAPIError) and seen.connection_invalidated:
-            return True
-        code = getattr(seen, "sqlite_errorcode", None)
-        if read_only and (code == sqlite3.SQLITE_READONLY or getattr(seen, "sqlstate", None) == _READ_ONLY):
-            return False
-        if isinstance(code, int) and code & 0xFF in _SQLITE_DOWN:
-            return True
-        state = getattr(seen, "sqlstate", None)
-        if isinstance(state, str) and state.startswith(_POSTGRES_DOWN):
-            return True
-        if type(seen).__module__.startswith("asyncpg") and "connection is closed" in str(seen):
-            return True
-        seen = seen.orig if isinstance(seen, DBAPIError) else seen.__cause__
-    return False
-
-
-def is_missing_table(error: BaseException) -> bool:
-    """Whether ``error`` says that a table, not its content, is missing."""
-    cause = getattr(error, "orig", None)
-    return getattr(cause, "sqlstate", None) == "42P01" or "no such table" in str(cause)
-
-
-@contextmanager
-def _translated(*, quiet: bool = False, read_only: bool = False) -> Iterator[None]:
-    """Name the two kinds of error that are not the statement's fault; ``quiet`` drops every error."""
-    try:
-        yield
-    except (BridgeError, asyncio.CancelledError):
-        raise
-    except Exception as error:
-        if quiet:
-            return
-        if is_down(error, read_only=read_only):
-            cause = error.orig if isinstance(error, DBAPIError) else error
-            raise DatabaseDown(f"the database does not work ({type(cause).__name__})") from error
-        state = getattr(getattr(error, "orig", None), "sqlstate", None)
-        if state in _POSTGRES_RACE:
-            raise TransactionRace("the database rolled back because of another transaction") from error
-        raise

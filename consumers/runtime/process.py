@@ -14,7 +14,8 @@ from typing import Any, Literal
 from bridge.errors import SettingsError
 from consumers.runtime import inbox
 from consumers.runtime.consumer import Consumer
-from consumers.runtime.database import Database, DatabaseDown
+from consumers.runtime.database import Database
+from consumers.runtime.database_errors import DatabaseDown
 from consumers.runtime.outcomes import Again, Reject, Retry, WorldDown
 from dingtalk.errors import ApiError
 from schemas.event import Event

@@ -21,7 +21,8 @@ from bridge.topics import event_topic, inbox_topic
 from consumers.runtime import inbox
 from consumers.runtime.backoff import world_delay
 from consumers.runtime.consumer import Consumer, Table
-from consumers.runtime.database import Database, is_missing_table, open_database
+from consumers.runtime.database import Database, open_database
+from consumers.runtime.database_errors import is_missing_table
 from consumers.runtime.metrics import WorkerMetrics
 from consumers.runtime.outcomes import WorldDown
 from consumers.runtime.process import Processor
