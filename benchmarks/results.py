@@ -1,0 +1,131 @@
+"""The table of one run: printed as it comes, and written as Markdown with the machine and the versions."""
+
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import apsw
+import psutil
+
+
+class Results:
+    """Collects lines; each says what is compared, what came out, and what was to be reached."""
+
+    def __init__(self, *, large: bool) -> None:
+        self._title = "Figures with 10,000,000 callbacks waiting" if large else "Figures"
+        self._notes: list[str] = []
+        self._parts: list[str] = []
+
+    def note(self, text: str) -> None:
+        self._notes.append(text)
+
+    def _part(self, text: str) -> None:
+        print(text, flush=True)
+        self._parts.append(text)
+
+    def throughput(self, connections: int, rows: dict[str, dict[str, float]]) -> None:
+        lines = [
+            f"## As fast as possible, {connections} connections",
+            "",
+            "| server | callbacks/s | p50 ms | p99 ms | CPU µs per callback, all its processes |",
+            "|---|---|---|---|---|",
+        ]
+        for name, row in rows.items():
+            cells = (
+                name,
+                f"{row['per_s']:,.0f}",
+                f"{row['p50_ms']:.1f}",
+                f"{row['p99_ms']:.1f}",
+                f"{row['cpu_us']:.0f}",
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+        bare, naive, ours, down = rows.values()
+        lines += [
+            "",
+            _target("throughput, ingress : bare aiohttp", ours["per_s"] / bare["per_s"], 0.35),
+            _target("throughput, ingress : naive bridge", ours["per_s"] / naive["per_s"], 1.3),
+            _target("CPU, ingress : naive bridge", ours["cpu_us"] / naive["cpu_us"], 1.0, most=True),
+            _target("p99, ingress : naive bridge", ours["p99_ms"] / naive["p99_ms"], 1.0, most=True),
+            _target("throughput, Kafka down : Kafka up", down["per_s"] / ours["per_s"], 0.95),
+            f"- after a round the publisher was {ours['behind_s']:.2f} s behind (median)",
+        ]
+        self._part("\n".join(lines))
+
+    def latency(
+        self, rate: int, p50: float, p99: float, readable_p50: float, readable_p99: float, count: int
+    ) -> None:
+        self._part(
+            f"## At a steady {rate} callbacks/s\n\n"
+            f"- answer: p50 {p50:.1f} ms, p99 {p99:.1f} ms (to reach: p99 < 20 ms){_mark(p99 < 20)}\n"
+            f"- from receipt to readable in Kafka, {count} records: p50 {readable_p50:.0f} ms, "
+            f"p99 {readable_p99:.0f} ms (to reach: p99 < 100 ms){_mark(readable_p99 < 100)}"
+        )
+
+    def journal_bytes(self, count: int, per_callback: float, plain: float) -> None:
+        self._part(
+            f"## {count:,} callbacks waiting\n\n"
+            + _target(
+                f"journal bytes : plaintext bytes ({per_callback:.0f} : {plain:.0f})",
+                per_callback / plain,
+                1.5,
+                most=True,
+            )
+        )
+
+    def accepting(self, count: int, empty: float, full: float) -> None:
+        words = f"rate of accepting, {count:,} waiting : empty ({full:,.0f} : {empty:,.0f} per s)"
+        self._part(_target(words, full / empty, 0.9))
+
+    def memory(self, count: int, at_start: float, after_load: float, empty: float) -> None:
+        self._part(
+            f"- memory with {count:,} waiting: {at_start:+.0f} MB at start, {after_load:+.0f} MB after the "
+            f"load, against {empty:.0f} MB with an empty journal (to reach: at most +50 MB)"
+            f"{_mark(max(at_start, after_load) <= 50)}"
+        )
+
+    def draining(self, count: int, raw: float, ours: float) -> None:
+        words = f"draining {count:,}, publisher : raw aiokafka ({ours:,.0f} : {raw:,.0f} per s)"
+        self._part(_target(words, ours / raw, 0.7))
+
+    def write(self, path: Path) -> None:
+        machine = (
+            f"{psutil.cpu_count()} cores ({_cpu_model()}), {psutil.virtual_memory().total / 2**30:.0f} GiB, "
+            f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
+        )
+        packages = ", ".join(
+            f"{name} {version(name)}" for name in ("aiohttp", "aiokafka", "uvloop", "orjson", "pycryptodome")
+        )
+        notes = "\n".join(f"- {note}" for note in self._notes)
+        command = " ".join(["python -m benchmarks", *sys.argv[1:]])
+        path.write_text(
+            f"# {self._title}\n\n{datetime.now(UTC):%Y-%m-%d}, by `{command}`. "
+            "Ratios are of one run; absolute figures are this machine's at that hour.\n\n"
+            f"- {machine}\n- {packages}, SQLite {apsw.sqlite_lib_version()}\n{notes}\n\n"
+            + "\n\n".join(self._parts)
+            + "\n",
+            encoding="utf-8",
+        )
+        print(f"written to {path}")
+
+
+def _target(words: str, ratio: float, goal: float, *, most: bool = False) -> str:
+    reached = ratio <= goal if most else ratio >= goal
+    return (
+        f"- {words}: **{ratio:.2f}** (to reach: {'at most' if most else 'at least'} {goal:g}){_mark(reached)}"
+    )
+
+
+def _mark(reached: bool) -> str:
+    return "" if reached else " — not reached"
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or "unknown"
