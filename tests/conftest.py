@@ -1,10 +1,12 @@
 """Fixtures of all tiers: real servers (one of each for the run), settings of one test, its processes."""
 
+import logging
 import secrets
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings as hypothesis_settings
 
 from bridge.servers import KafkaServer, PostgresServer, start_kafka
@@ -46,6 +48,17 @@ def pytest_runtest_makereport(
     if report.failed and isinstance(processes, Processes) and processes.all:
         report.sections.append(("processes", processes.tails()))
     return report
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A test that configures the logging of this process does so for itself alone."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.handlers = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,19 @@
 """Reading topics from the beginning to the end, without a consumer group and without our own consumers."""
 
-from collections.abc import Iterable
-from typing import Any, TypeAlias
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeAlias, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
 from bridge.kafka import connection
 from bridge.settings import KafkaSettings
 
+T = TypeVar("T")
 Record: TypeAlias = ConsumerRecord[bytes, bytes]
 
 
@@ -27,14 +31,20 @@ async def read_topic(settings: KafkaSettings, topic: str) -> list[Record]:
 
 async def read_all(settings: KafkaSettings, prefix: str | None = None) -> dict[str, list[Record]]:
     """All records of all topics that begin with ``prefix`` (``TOPIC_PREFIX`` unless given)."""
-    return await read_topics(settings, await topics(settings, prefix))
+    return await read_topics(settings, await _patiently(lambda: topics(settings, prefix)))
 
 
 async def read_topics(settings: KafkaSettings, names: Iterable[str]) -> dict[str, list[Record]]:
     """All records that these topics hold when this is called, from their beginning, by topic.
 
-    The end is taken at the start, so that a topic that is being written to has one.
+    The end is taken at the start, so that a topic that is being written to has one. A broker that was just
+    killed or frozen is given time to come back to its clients.
     """
+    chosen = list(names)
+    return await _patiently(lambda: _read(settings, chosen))
+
+
+async def _read(settings: KafkaSettings, names: list[str]) -> dict[str, list[Record]]:
     found: dict[str, list[Record]] = {name: [] for name in names}
     existing = set(await topics(settings, "")) & set(found)
     consumer = AIOKafkaConsumer(
@@ -68,6 +78,17 @@ async def delete_topics(settings: KafkaSettings, prefixes: Iterable[str]) -> Non
     if chosen:
         async with _started(AIOKafkaAdminClient(**connection(settings))) as admin:
             await admin.delete_topics(chosen)
+
+
+async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return await attempt()
+        except KafkaError as error:
+            if not error.retriable or time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.1)
 
 
 async def _partitions(consumer: AIOKafkaConsumer, names: Iterable[str]) -> list[TopicPartition]:
