@@ -67,7 +67,8 @@ def test_big_integers_stay_exact() -> None:
 
 
 def test_another_offset_is_the_same_moment() -> None:
-    assert decode(changed(time="2024-11-08T01:20:00.123+08:00")).time == decode(value_of(CALLBACK)).time
+    moment = decode(changed(time="2024-11-08T01:20:00.123+08:00")).time
+    assert (moment, moment.tzinfo) == (decode(value_of(CALLBACK)).time, UTC)
 
 
 @pytest.mark.parametrize("name", REQUIRED)
