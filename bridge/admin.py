@@ -28,13 +28,15 @@ class AdminServer:
         self,
         host: str,
         port: int,
-        registry: CollectorRegistry,
+        registry: CollectorRegistry | None,
         *,
         ready: Ready,
+        metrics: Callable[[], Awaitable[str]] | None = None,
         routes: Iterable[web.AbstractRouteDef] = (),
     ) -> None:
+        """``metrics`` gives the page of ``/metrics`` where it does not come from ``registry``."""
         self.host, self.port = host, port
-        self._registry, self._ready = registry, ready
+        self._registry, self._ready, self._page = registry, ready, metrics
         app = web.Application()
         app.add_routes(
             [
@@ -71,6 +73,8 @@ class AdminServer:
         return json_response({"status": "ready" if ok else "not ready", **details}, 200 if ok else 503)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
-        )
+        if self._page is not None:
+            page = (await self._page()).encode()
+        else:
+            page = generate_latest(self._registry) if self._registry is not None else b""
+        return web.Response(body=page, headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -318,6 +318,7 @@ class IngressSettings(CallbackSettings, DingTalkApiSettings, KafkaSettings, Jour
     suite_check_reply: Literal["success", "random"] = "success"
     unknown_topics_max: int = Field(100, ge=0, le=10_000)
     trusted_proxies: CommaList = []
+    ingress_workers: int = Field(1, ge=1, le=64)
     shutdown_timeout_s: float = Field(8, gt=0, lt=10)
 
     _proxy_list = field_validator("trusted_proxies", mode="before")(_split)
@@ -358,6 +359,8 @@ class IngressSettings(CallbackSettings, DingTalkApiSettings, KafkaSettings, Jour
                 f"CALLBACK_MAX_AGE_S: {self.max_age_s:g} is more than half of DEDUPE_WINDOW_DAYS "
                 f"({self.dedupe_window_s / 2:g} s); a replayed request would be accepted twice"
             )
+        if self.ingress_workers > 1 and self.ingress_port == 0:
+            problems.append("INGRESS_PORT: must be a fixed one, since INGRESS_WORKERS share it")
         same_port = self.ingress_port == self.admin_port != 0
         if same_port and (self.ingress_host == self.admin_host or self.ingress_host in ("0.0.0.0", "::")):  # noqa: S104
             problems.append("ADMIN_PORT: is the same as INGRESS_PORT; the private listener needs its own")

@@ -8,6 +8,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Callable
 from typing import Any
 
 import apsw
@@ -22,6 +23,7 @@ from ingress.errors import JournalUnavailable
 from ingress.folder import FolderLock, prepare_folder
 from ingress.http import CallbackServer, Rules
 from ingress.journal import Journal
+from ingress.leftovers import Leftovers
 from ingress.metrics import HttpMetrics, JournalMetrics, PublisherMetrics
 from ingress.publisher_process import PublisherProcess
 from ingress.status import folder_status
@@ -35,8 +37,10 @@ _STATUS_EVERY_S = 2.0
 class Ingress:
     """One ingress with its journal, its publisher and its two listeners."""
 
-    def __init__(self, settings: IngressSettings) -> None:
-        """Raises ``JournalError`` when the journal's folder cannot be used."""
+    def __init__(self, settings: IngressSettings, *, reuse_port: bool = False) -> None:
+        """``reuse_port``: other workers listen on the same port. Raises ``JournalError`` when the journal's
+        folder cannot be used."""
+        self._reuse_port = reuse_port
         self._settings = settings
         self._folder = settings.journal_path
         warning = prepare_folder(self._folder, allow_unsafe=settings.journal_allow_unsafe)
@@ -80,10 +84,14 @@ class Ingress:
             ready=self.ready,
             routes=routes(settings, self._journal, self._publisher.retry_parked),
         )
+        self._leftovers = Leftovers(self._folder, [self._folder], os.environ)
         self._watch: asyncio.Task[None] | None = None
 
-    async def run(self) -> None:
-        """Serve until SIGTERM or SIGINT. Raises ``BridgeError`` when it cannot begin."""
+    async def run(self, on_ready: Callable[[int], None] = lambda admin_port: None) -> None:
+        """Serve until SIGTERM or SIGINT; ``on_ready`` hears the private port once both listeners stand.
+
+        Raises ``BridgeError`` when it cannot begin.
+        """
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -94,7 +102,10 @@ class Ingress:
             try:
                 self._publisher.start()
                 await self._admin.start()
-                port = await self._public.start(self._settings.ingress_host, self._settings.ingress_port)
+                port = await self._public.start(
+                    self._settings.ingress_host, self._settings.ingress_port, reuse_port=self._reuse_port
+                )
+                self._leftovers.start()
                 self._watch = loop.create_task(self._measure())
                 log.info(
                     "ingress.ready",
@@ -103,6 +114,7 @@ class Ingress:
                     journal=str(self._folder),
                     kafka=self._settings.kafka_bootstrap_servers,
                 )
+                on_ready(self._admin.port)
                 await stop.wait()
             finally:
                 await self._stop()
@@ -116,6 +128,7 @@ class Ingress:
         await self._public.stop(budget * 0.5)
         await self._journal.stop()
         await self._publisher.stop(max(0.5, budget - (time.monotonic() - began) - 0.5))
+        await self._leftovers.stop(0.5)
         if self._watch is not None:
             self._watch.cancel()
         await self._admin.stop()

@@ -13,6 +13,7 @@ from pathlib import Path
 from ingress.errors import JournalError, JournalLocked, JournalUnsafe
 
 CURSOR_FILE = "cursor.db"
+WORKER_PREFIX = "worker-"
 _LOCK_FILE = "ingress.lock"
 _JOURNAL = re.compile(r"journal-(\d{4,})\.db")
 
@@ -118,3 +119,14 @@ def next_journal_file(folder: Path) -> Path:
     files = journal_files(folder)
     match = _JOURNAL.fullmatch(files[-1].name) if files else None
     return folder / f"journal-{(int(match.group(1)) if match else 0) + 1:04d}.db"
+
+
+def worker_folder(root: Path, number: int) -> Path:
+    """The journal folder of worker ``number`` (from 1)."""
+    return root / f"{WORKER_PREFIX}{number}"
+
+
+def journal_folders(root: Path) -> list[Path]:
+    """All folders below ``root``, itself included, that hold journal files."""
+    candidates = [root, *sorted(p for p in root.glob(f"{WORKER_PREFIX}*") if p.is_dir())]
+    return [folder for folder in candidates if journal_files(folder)]

@@ -78,15 +78,18 @@ class CallbackServer:
         self._listener: asyncio.Server | None = None
         self._draining = False
 
-    async def start(self, host: str, port: int) -> int:
-        """Listen; returns the port (0 picks a free one). Raises ``BridgeError`` if it cannot be bound."""
+    async def start(self, host: str, port: int, *, reuse_port: bool = False) -> int:
+        """Listen; returns the port (0 picks a free one). ``reuse_port`` lets several processes share it.
+
+        Raises ``BridgeError`` if it cannot be bound.
+        """
         # a compressed body is no JSON and refused as such, before anything is inflated
         self._server = web.Server(
             self.handle, access_log=None, auto_decompress=False, keepalive_timeout=75, lingering_time=1
         )
         try:
             self._listener = await asyncio.get_running_loop().create_server(
-                self._server, host, port, backlog=1024, reuse_address=True
+                self._server, host, port, backlog=1024, reuse_address=True, reuse_port=reuse_port
             )
         except OSError as error:
             raise BridgeError(

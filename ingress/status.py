@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingress.cursor import CursorFile
-from ingress.folder import CURSOR_FILE, journal_files
+from ingress.folder import CURSOR_FILE, journal_files, journal_folders
 from ingress.journal_file import JournalFile
 
 
@@ -49,4 +49,25 @@ def folder_status(folder: Path) -> FolderStatus:
         free_bytes=shutil.disk_usage(folder).free,
         parked=parked,
         files=files,
+    )
+
+
+def total_status(root: Path) -> FolderStatus:
+    """The same of ``root`` and of all its workers' folders together. Raises as ``folder_status``."""
+    parts = {folder: folder_status(folder) for folder in journal_folders(root)}
+    parked: dict[tuple[str, str], int] = {}
+    for part in parts.values():
+        for key, count in part.parked.items():
+            parked[key] = parked.get(key, 0) + count
+    return FolderStatus(
+        waiting=sum(part.waiting for part in parts.values()),
+        oldest_age_s=max((part.oldest_age_s for part in parts.values()), default=0.0),
+        bytes=sum(part.bytes for part in parts.values()),
+        free_bytes=shutil.disk_usage(root).free,
+        parked=parked,
+        files={
+            str((folder / name).relative_to(root)): journal
+            for folder, part in parts.items()
+            for name, journal in part.files.items()
+        },
     )

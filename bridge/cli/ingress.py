@@ -17,7 +17,11 @@ def ingress() -> None:
     from bridge.settings import IngressSettings
     from bridge.telemetry import configure_logging
     from ingress.app import Ingress
+    from ingress.workers import Supervisor
 
     settings = IngressSettings.load()
     configure_logging(settings)
-    uvloop.run(Ingress(settings).run())
+    if settings.ingress_workers > 1:
+        uvloop.run(Supervisor(settings).run())
+    else:
+        uvloop.run(Ingress(settings).run())

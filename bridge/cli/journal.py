@@ -22,9 +22,9 @@ def stats(as_json: AsJson = False) -> None:
     """How much waits and since when, what is parked and why, and how much disk that takes."""
     import orjson
 
-    from ingress.status import folder_status
+    from ingress.status import total_status
 
-    status = folder_status(_folder())
+    status = total_status(_folder())
     parked = [
         {"topic": topic, "reason": reason, "records": count}
         for (topic, reason), count in sorted(status.parked.items())
@@ -215,21 +215,24 @@ def _settings() -> Any:
 
 def _folder() -> Path:
     from bridge.errors import BridgeError
-    from ingress.folder import journal_files
+    from ingress.folder import journal_folders
 
     folder: Path = _settings().journal_path
-    if not folder.is_dir() or not journal_files(folder):
+    if not folder.is_dir() or not journal_folders(folder):
         raise BridgeError(f"no journal in {folder}; set JOURNAL_DIR (or DATA_DIR) as for the ingress")
     return folder
 
 
 def _files(folder: Path) -> "list[tuple[JournalFile, CursorFile]]":
     from ingress.cursor import CursorFile
-    from ingress.folder import journal_files
+    from ingress.folder import journal_files, journal_folders
     from ingress.journal_file import JournalFile
 
-    cursor = CursorFile(folder, read_only=True)
-    return [(JournalFile(path, read_only=True), cursor) for path in journal_files(folder)]
+    found = []
+    for place in journal_folders(folder):
+        cursor = CursorFile(place, read_only=True)
+        found += [(JournalFile(path, read_only=True), cursor) for path in journal_files(place)]
+    return found
 
 
 def _rows(seq: int) -> "list[Row]":

@@ -1,0 +1,45 @@
+"""One page of metrics for several processes: what adds up is added, gauges by what they mean. Pure."""
+
+from collections.abc import Callable, Iterable
+
+_LARGEST = ("dingbridge_journal_oldest_waiting_seconds", "dingbridge_clock_skew_seconds")
+_SMALLEST = ("dingbridge_journal_free_bytes", "dingbridge_kafka_connected", "process_start_time_seconds")
+
+
+def merge(pages: Iterable[str]) -> str:
+    """Merge pages in Prometheus' text format, of processes that have the same metrics.
+
+    Ages and skews become the largest, free space and "is connected" the smallest, all else the sum.
+    """
+    families: dict[str, tuple[list[str], dict[str, float]]] = {}
+    for page in pages:
+        header: list[str] = []
+        samples: dict[str, float] = {}
+        for line in page.splitlines():
+            if line.startswith("# HELP "):
+                header, samples = families.setdefault(line.split(" ", 3)[2], ([], {}))
+            if line.startswith("#"):
+                if line not in header:
+                    header.append(line)
+            elif line:
+                name, _, value = line.rpartition(" ")
+                rule = _rule(name)
+                number = float(value)
+                samples[name] = rule(samples[name], number) if name in samples else number
+    lines: list[str] = []
+    for header, samples in families.values():
+        lines += header
+        lines += [f"{name} {_text(value)}" for name, value in samples.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _rule(name: str) -> Callable[[float, float], float]:
+    if name.startswith(_LARGEST):
+        return lambda a, b: a if abs(a) >= abs(b) else b
+    if name.startswith(_SMALLEST) or name.partition("{")[0].endswith("_created"):
+        return min
+    return lambda a, b: a + b
+
+
+def _text(value: float) -> str:
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)

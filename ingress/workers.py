@@ -1,0 +1,205 @@
+"""Several ingress processes on one host: they share the public port, and each has a journal of its own.
+
+The supervisor starts them, starts again what ends, and serves one private listener for all: ready when all
+are, metrics as their sum. Journals that no worker writes any more are drained beside them.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import aiohttp
+import orjson
+import structlog
+from aiohttp import web
+
+from bridge.admin import AdminServer, json_response
+from bridge.settings import IngressSettings
+from ingress.folder import FolderLock, prepare_folder, worker_folder
+from ingress.leftovers import Leftovers
+from ingress.metric_sum import merge
+
+log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+_RESTART_S = (0.2, 5.0)
+_ASK_TIMEOUT = aiohttp.ClientTimeout(total=600, connect=2)
+
+
+class _Worker:
+    """One worker process, started again when it ends."""
+
+    def __init__(self, settings: IngressSettings, number: int) -> None:
+        self.number = number
+        self.admin_port: int | None = None
+        self.ready = asyncio.Event()
+        self._stopping = False
+        self._process: asyncio.subprocess.Process | None = None
+        self._environment = {
+            **os.environ,
+            "INGRESS_WORKERS": "1",
+            "JOURNAL_DIR": str(worker_folder(settings.journal_path, number).absolute()),
+            "ADMIN_HOST": "127.0.0.1",
+            "ADMIN_PORT": "0",
+        }
+
+    async def run(self) -> None:
+        delay = _RESTART_S[0]
+        while not self._stopping:
+            self._process = process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "ingress.worker_main",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C is for the supervisor, which stops them in order
+            )
+            assert process.stdout is not None  # noqa: S101 - asked for above
+            async for line in process.stdout:
+                self.admin_port = orjson.loads(line)["admin_port"]
+                self.ready.set()
+                delay = _RESTART_S[0]
+            code = await process.wait()
+            self.admin_port = None
+            if self._stopping:
+                return
+            log.error("worker.ended", worker=self.number, exit_code=code, again_in_s=delay)
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _RESTART_S[1])
+
+    def terminate(self) -> None:
+        self._stopping = True
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+
+class Supervisor:
+    """``INGRESS_WORKERS`` ingress processes as one service."""
+
+    def __init__(self, settings: IngressSettings) -> None:
+        """Raises ``JournalError`` when the journal's folder cannot be used."""
+        self._settings = settings
+        prepare_folder(settings.journal_path, allow_unsafe=settings.journal_allow_unsafe)
+        self._lock = FolderLock(settings.journal_path)
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises ``BridgeError`` when it cannot begin."""
+        settings = self._settings
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        self._lock.acquire()
+        workers = [_Worker(settings, n + 1) for n in range(settings.ingress_workers)]
+        self._workers = workers
+        active = [worker_folder(settings.journal_path, w.number) for w in workers]
+        leftovers = Leftovers(settings.journal_path, active, os.environ)
+        tasks = [loop.create_task(worker.run()) for worker in workers]
+        admin = AdminServer(
+            settings.admin_host,
+            settings.admin_port,
+            None,
+            ready=self.ready,
+            metrics=self._metrics,
+            routes=[web.post("/journal/{verb}", self._forward)],
+        )
+        async with aiohttp.ClientSession(timeout=_ASK_TIMEOUT) as self._http:
+            try:
+                leftovers.start()
+                await admin.start()
+                await self._first_ready(workers, stop)
+                log.info("ingress.ready", workers=len(workers), port=settings.ingress_port)
+                await stop.wait()
+            finally:
+                for worker in workers:
+                    worker.terminate()
+                _, late = await asyncio.wait(tasks, timeout=settings.shutdown_timeout_s + 1)
+                for worker in workers:
+                    worker.kill()
+                await asyncio.gather(*late, return_exceptions=True)
+                await leftovers.stop(1)
+                await admin.stop()
+                self._lock.release()
+
+    async def _first_ready(self, workers: list[_Worker], stop: asyncio.Event) -> None:
+        all_ready: asyncio.Future[Any] = asyncio.gather(*(worker.ready.wait() for worker in workers))
+        stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait([all_ready, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            all_ready.cancel()
+            stopping.cancel()
+
+    async def ready(self) -> tuple[bool, dict[str, Any]]:
+        """Ready when every worker is; the details of each."""
+        details: dict[str, Any] = {}
+
+        async def one(worker: _Worker) -> bool:
+            async def read(answer: aiohttp.ClientResponse) -> bool:
+                details[f"worker-{worker.number}"] = await answer.json()
+                return answer.status == 200
+
+            found = await self._ask(worker, "GET", "/readyz", None, read)
+            if found is None:
+                details[f"worker-{worker.number}"] = {"status": "not running"}
+            return bool(found)
+
+        ready = await asyncio.gather(*(one(worker) for worker in self._workers))
+        waiting = sum(d.get("journal", {}).get("waiting", 0) for d in details.values())
+        return all(ready), {"journal": {"waiting": waiting}, "workers": details}
+
+    async def _metrics(self) -> str:
+        async def text(answer: aiohttp.ClientResponse) -> str:
+            return await answer.text()
+
+        pages = await asyncio.gather(
+            *(self._ask(worker, "GET", "/metrics", None, text) for worker in self._workers)
+        )
+        return merge(page for page in pages if page is not None)
+
+    async def _forward(self, request: web.Request) -> web.Response:
+        """A request of the operator goes to every worker; numbers in the answers add up."""
+        body = await request.read()
+        path = f"/journal/{request.match_info['verb']}"
+
+        async def read(answer: aiohttp.ClientResponse) -> tuple[int, dict[str, Any]]:
+            return answer.status, await answer.json()
+
+        total: dict[str, Any] = {}
+        for worker in self._workers:
+            found = await self._ask(worker, "POST", path, body, read)
+            if found is None:
+                return json_response({"error": f"worker {worker.number} does not answer; try again"}, 503)
+            status, answer = found
+            if status >= 400:
+                return json_response(answer, status)
+            for name, value in answer.items():
+                total[name] = total[name] + value if isinstance(value, int) and name in total else value
+            if path.endswith("/renormalise"):
+                break  # there is one unclassified topic: once is enough
+        return json_response(total)
+
+    async def _ask(
+        self,
+        worker: _Worker,
+        method: str,
+        path: str,
+        body: bytes | None,
+        read: Callable[[aiohttp.ClientResponse], Awaitable[T]],
+    ) -> T | None:
+        if worker.admin_port is None:
+            return None
+        try:
+            url = f"http://127.0.0.1:{worker.admin_port}{path}"
+            async with self._http.request(method, url, data=body) as answer:
+                return await read(answer)
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return None
