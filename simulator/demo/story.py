@@ -93,6 +93,7 @@ def run(options: Options) -> int:
         with _uninterrupted(), _step(screen, "everything is stopped, nothing is left running"):
             accounts.faults.extend(stack.stop())
         summarise(accounts, stack, screen, began)
+        screen.line("To look around while everything runs: make demo KEEP=1, or dingbridge demo --keep")
         return 1 if accounts.faults else 0
     except Interrupted as interrupted:
         with _uninterrupted():
