@@ -29,13 +29,18 @@ PRODUCER_MAX_REQUEST_BYTES = 8 * 1024 * 1024
 """What our producers allow in one request, bytes: above the ``max.message.bytes`` of our topics, so that a
 record which is too large is refused by the broker for its topic, not by the client for all."""
 
-_CREDENTIAL_ERRORS = (
-    AuthenticationFailedError,
-    AuthenticationMethodNotSupported,
-    IllegalSaslStateError,
-    SaslAuthenticationFailed,
-    UnsupportedSaslMechanismError,
+_CREDENTIAL_ERRORS = (AuthenticationFailedError, SaslAuthenticationFailed)
+_MECHANISM_ERRORS = (AuthenticationMethodNotSupported, UnsupportedSaslMechanismError)
+_RIGHTS_ERRORS = (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
 )
+
+
+_EXPIRED = 10
+_OTHER_NAME = (62, 64)
+"""OpenSSL's verify codes: X509_V_ERR_CERT_HAS_EXPIRED, …_HOSTNAME_MISMATCH, …_IP_ADDRESS_MISMATCH."""
 
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:
@@ -104,17 +109,25 @@ def explain(error: BaseException, settings: KafkaSettings) -> str:
             f"({settings.kafka_sasl_mechanism}); check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and "
             "KAFKA_SASL_MECHANISM"
         )
-    if isinstance(cause, ssl.SSLError):
+    if isinstance(cause, _MECHANISM_ERRORS):
         return (
-            f"Kafka at {where}: the TLS handshake failed ({cause.reason or type(cause).__name__}); check "
-            "KAFKA_SECURITY_PROTOCOL and KAFKA_SSL_CAFILE"
+            f"Kafka at {where} has no SASL mechanism {settings.kafka_sasl_mechanism} on this listener; set "
+            "KAFKA_SASL_MECHANISM to one that it has"
         )
-    if isinstance(
-        cause, TopicAuthorizationFailedError | GroupAuthorizationFailedError | ClusterAuthorizationFailedError
-    ):
+    if isinstance(cause, IllegalSaslStateError):
         return (
-            f"Kafka at {where} does not allow this ({type(cause).__name__}); grant user "
-            f"{settings.kafka_sasl_username!r} the rights in docs/operations.md"
+            f"Kafka at {where} wants no SASL on this listener; check KAFKA_SECURITY_PROTOCOL "
+            f"({settings.kafka_security_protocol}) and the port"
+        )
+    if isinstance(cause, ssl.SSLError):
+        return f"Kafka at {where}: {_tls_words(cause)}"
+    if isinstance(cause, _RIGHTS_ERRORS):
+        return f"Kafka at {where} does not allow this: {_rights_words(cause, settings)}"
+    if _closed_at_once(cause):
+        return (
+            f"Kafka at {where} takes the connection and closes it at once: this listener speaks another "
+            f"protocol than KAFKA_SECURITY_PROTOCOL ({settings.kafka_security_protocol}), or is none of "
+            "Kafka's (check KAFKA_BOOTSTRAP_SERVERS), or the broker is just going down"
         )
     if isinstance(cause, OSError | KafkaConnectionError | asyncio.TimeoutError):
         reason = f" ({cause.strerror})" if isinstance(cause, OSError) and cause.strerror else ""
@@ -125,3 +138,51 @@ def explain(error: BaseException, settings: KafkaSettings) -> str:
     if isinstance(cause, KafkaError):
         return f"Kafka at {where}: {type(cause).__name__}"
     return f"{type(cause).__name__} while speaking to Kafka at {where}"
+
+
+def _tls_words(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        if error.verify_code in _OTHER_NAME:
+            return (
+                "its certificate is not for the name or address that we reach it by; use one of the "
+                "certificate's in KAFKA_BOOTSTRAP_SERVERS and in the broker's advertised.listeners"
+            )
+        if error.verify_code == _EXPIRED:
+            return "its certificate has expired; renew it, and check this machine's clock"
+        return (
+            f"its certificate is not by an authority that we trust ({error.verify_message}); set "
+            "KAFKA_SSL_CAFILE to the PEM file of the broker's authority"
+        )
+    if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+        return "this listener does not speak TLS; check KAFKA_SECURITY_PROTOCOL and the port"
+    return (
+        f"the TLS handshake failed ({error.reason or type(error).__name__}); check "
+        "KAFKA_SECURITY_PROTOCOL and KAFKA_SSL_CAFILE"
+    )
+
+
+def _rights_words(error: BaseException, settings: KafkaSettings) -> str:
+    """Which right is missing, as ``kafka-acls.sh`` calls it."""
+    named = error.args[0] if error.args else None
+    names = ", ".join(sorted(map(str, named))) if isinstance(named, list | set | tuple) else str(named or "")
+    if isinstance(error, TopicAuthorizationFailedError):
+        missing = f"READ (to consume) or WRITE (to publish) on topic {names}".rstrip()
+    elif isinstance(error, GroupAuthorizationFailedError):
+        missing = f"READ on group {names}".rstrip()
+    else:
+        missing = "WRITE on any topic, which an idempotent producer needs to begin"
+    return f"{principal(settings)} has no right {missing}; docs/security.md lists who needs which"
+
+
+def principal(settings: KafkaSettings) -> str:
+    """Who we are to Kafka's authorizer, in words."""
+    if settings.kafka_security_protocol.startswith("SASL"):
+        return f"user {settings.kafka_sasl_username!r}"
+    return "a client without a name (ANONYMOUS)"
+
+
+def _closed_at_once(error: BaseException) -> bool:
+    """aiokafka says it in its text alone (0.14: ``Connection at host:port closed``); TLS by a reset."""
+    if isinstance(error, ConnectionResetError):
+        return True
+    return isinstance(error, KafkaConnectionError) and str(error).endswith("closed")
