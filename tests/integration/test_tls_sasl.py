@@ -1,0 +1,185 @@
+"""SASL and TLS against a real broker: each protocol from callback to handler, each wrong setting in words."""
+
+import asyncio
+import json
+import secrets
+from pathlib import Path
+
+import pytest
+
+from bridge.errors import BridgeError
+from bridge.servers import free_port
+from bridge.settings import KafkaSettings
+from bridge.topics import event_topic, existing_topics
+from tests.integration.worker_support import EffectConsumer, consumer_settings, named, rows, serving
+from tests.support.certificates import Authority
+from tests.support.ingress import IngressUnderTest
+from tests.support.processes import Processes
+from tests.support.pusher import Pusher
+from tests.support.secure_kafka import Right, SecureKafka, on_prefix, secure_kafka
+from tests.support.waiting import eventually
+
+__all__ = ["secure_kafka"]
+
+PROTOCOLS = ("SASL_PLAINTEXT", "SSL", "SASL_SSL")
+
+
+def event(number: int) -> bytes:
+    return json.dumps(
+        {
+            "EventType": "user_modify_org",
+            "eventId": f"e{number}",
+            "CorpId": "dingcorp1",
+            "TimeStamp": "1731000000123",
+            "UserId": [f"u{number}"],
+        }
+    ).encode()
+
+
+def settings_of(environment: dict[str, str]) -> KafkaSettings:
+    return KafkaSettings.load(**{name.lower(): value for name, value in environment.items()})
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_ingress_topics_command_and_consumer_speak_it(
+    secure_kafka: SecureKafka, processes: Processes, tmp_path: Path, protocol: str
+) -> None:
+    user = secure_kafka.new_user()
+    env = secure_kafka.environment(user, protocol)
+    consumer = named(EffectConsumer)()
+    both = on_prefix(env["TOPIC_PREFIX"], "CREATE", "WRITE", "READ")
+    ours = on_prefix(env["CONTROL_PREFIX"], "CREATE", "WRITE", "READ")
+    await secure_kafka.grant(user, [*both, *ours, Right("READ", "group", consumer.name)])
+
+    ingress = IngressUnderTest(processes, tmp_path, env)
+    await asyncio.to_thread(ingress.start)
+    pusher = Pusher(ingress.url)
+    await pusher.push_all((n, event(n)) for n in range(20))
+    assert pusher.succeeded == set(range(20))
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the callbacks are in Kafka")
+
+    listed = await asyncio.to_thread(processes.run, "topics", "list", env=env)
+    assert f"{env['TOPIC_PREFIX']}user_modify_org\t2\t20\n" in listed.stdout, listed.stderr
+    read = await asyncio.to_thread(processes.run, "topics", "read", "user_modify_org", env=env)
+    assert len(read.stdout.splitlines()) == 20, read.stderr
+
+    url = f"sqlite:///{tmp_path}/effects.db"
+    async with serving(consumer, consumer_settings(env, url)):
+        await eventually(lambda: _count(url, 20), 60, "all are handled")
+
+
+async def _count(url: str, count: int) -> bool:
+    return len(await rows(url)) >= count
+
+
+WRONG = {
+    "password": ("SASL_SSL", "refuses the credentials of user", "KAFKA_SASL_PASSWORD"),
+    "mechanism": ("SASL_SSL", "has no SASL mechanism PLAIN", "KAFKA_SASL_MECHANISM"),
+    "authority": ("SASL_SSL", "certificate is not by an authority that we trust", "KAFKA_SSL_CAFILE"),
+    "no authority": ("SASL_SSL", "certificate is not by an authority that we trust", "KAFKA_SSL_CAFILE"),
+    "host": ("SSL", "certificate is not for the name", "advertised.listeners"),
+    "plaintext against TLS": ("SSL", "closes it at once", "KAFKA_SECURITY_PROTOCOL"),
+    "TLS against plaintext": ("SSL", "closes it at once", "KAFKA_SECURITY_PROTOCOL"),
+    "no SASL there": ("SASL_PLAINTEXT", "wants no SASL", "KAFKA_SECURITY_PROTOCOL"),
+    "no Kafka there": ("SASL_PLAINTEXT", "closes it at once", "KAFKA_BOOTSTRAP_SERVERS"),
+    "no TLS there": ("SSL", "does not speak TLS", "KAFKA_SECURITY_PROTOCOL"),
+    "nothing there": ("SASL_SSL", "does not answer", "KAFKA_BOOTSTRAP_SERVERS"),
+}
+
+
+def spoiled(kafka: SecureKafka, user: str, what: str, folder: Path, web: str) -> dict[str, str]:
+    """An environment with one thing wrong."""
+    env = kafka.environment(user, WRONG[what][0])
+    match what:
+        case "password":
+            return env | {"KAFKA_SASL_PASSWORD": "not-the-password"}
+        case "mechanism":
+            return env | {"KAFKA_SASL_MECHANISM": "PLAIN"}
+        case "authority":
+            return env | {"KAFKA_SSL_CAFILE": str(Authority(folder, "another").certificate)}
+        case "no authority":
+            return {name: value for name, value in env.items() if name != "KAFKA_SSL_CAFILE"}
+        case "host":
+            return env | {"KAFKA_BOOTSTRAP_SERVERS": kafka.other_name}
+        case "plaintext against TLS":
+            return env | {"KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}
+        case "TLS against plaintext" | "no SASL there":
+            return env | {"KAFKA_BOOTSTRAP_SERVERS": kafka.plaintext}
+        case "no Kafka there" | "no TLS there":
+            return env | {"KAFKA_BOOTSTRAP_SERVERS": web}
+        case _:
+            return env | {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}
+
+
+async def _web_server(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(10)
+    writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+    writer.close()
+
+
+@pytest.mark.parametrize("what", WRONG)
+async def test_a_wrong_setting_is_named(secure_kafka: SecureKafka, tmp_path: Path, what: str) -> None:
+    web = await asyncio.start_server(_web_server, "127.0.0.1", 0)
+    address = f"127.0.0.1:{web.sockets[0].getsockname()[1]}"
+    env = spoiled(secure_kafka, secure_kafka.nobody, what, tmp_path, address)
+    with pytest.raises(BridgeError) as failure:
+        await existing_topics(settings_of(env))
+    web.close()
+    _, words, remedy = WRONG[what]
+    assert words in str(failure.value)
+    assert remedy in str(failure.value)
+    assert "not-the-password" not in str(failure.value)
+
+
+async def test_meanwhile_callbacks_are_kept_and_ready_says_which_setting(
+    secure_kafka: SecureKafka, processes: Processes, tmp_path: Path
+) -> None:
+    user = secure_kafka.new_user()
+    wrong = ("password", "authority", "plaintext against TLS", "nothing there")
+    started = {}
+    for what in wrong:
+        env = spoiled(secure_kafka, user, what, tmp_path, "")
+        started[what] = IngressUnderTest(processes, tmp_path / what.replace(" ", "-"), env)
+    await asyncio.gather(*(asyncio.to_thread(ingress.start) for ingress in started.values()))
+    for what, ingress in started.items():
+        words = WRONG[what][1]
+        pusher = Pusher(ingress.url)
+        await pusher.push_all((n, event(n)) for n in range(10))
+        assert pusher.succeeded == set(range(10)), what
+
+        def said(ingress: IngressUnderTest = ingress, words: str = words) -> bool:
+            status, details = ingress.readyz()
+            return (
+                status == 200 and words in details["kafka"]["words"] and details["journal"]["waiting"] == 10
+            )
+
+        await eventually(lambda said=said: asyncio.to_thread(said), 30, f"{words!r} in /readyz")
+        assert ingress.process is not None
+        await asyncio.to_thread(ingress.process.wait_for_log, words)
+        log = ingress.process.log_text()
+        assert "not-the-password" not in log
+        assert "Traceback" not in log
+
+    # once the password is right, what was kept is published
+    ingress = started["password"]
+    env = secure_kafka.environment(user, "SASL_SSL")
+    await secure_kafka.grant(user, on_prefix(env["TOPIC_PREFIX"], "CREATE", "WRITE"))
+    assert ingress.process is not None
+    await asyncio.to_thread(ingress.process.stop)
+    ingress.env |= env
+    await asyncio.to_thread(ingress.start)
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "what was kept is in Kafka")
+    topic = event_topic(settings_of(env), "user_modify_org")
+    assert topic in await existing_topics(secure_kafka.administrator(env))
+
+
+async def test_a_consumer_says_it_too(secure_kafka: SecureKafka, tmp_path: Path) -> None:
+    env = spoiled(secure_kafka, secure_kafka.nobody, "password", tmp_path, "")
+    settings = consumer_settings(env, f"sqlite:///{tmp_path}/{secrets.token_hex(4)}.db")
+    async with serving(named(EffectConsumer)(), settings) as service:
+
+        def said() -> bool:
+            ready, details = service.worker.state()
+            return not ready and WRONG["password"][1] in details["kafka"]
+
+        await eventually(said, 30, "the wrong password is named")
