@@ -54,8 +54,8 @@ class Subjects:
 
 def expected(plaintext: bytes) -> Expected:
     """What a callback's plaintext must become. Its values are read from the plaintext itself, so that a
-    record which lost some of them is noticed, whatever our normalising says. A callback without id and time has
-    an id of the bridge's own making and would be taken for missing; the simulator pushes none."""
+    record which lost some of them is noticed, whatever our normalising says. A callback without id and
+    time has an id of the bridge's own making and would be taken for missing; the simulator pushes none."""
     received = Received(seq=1, journal="demo", received_ms=0, app=APP, via="http", body=plaintext)
     events = [decode(record.value) for record in to_records(received)]
     if any(event.data_bytes is not None for event in events):
