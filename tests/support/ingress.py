@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
 from bridge.settings import SAMPLE_CREDENTIALS
 from tests.support.processes import Process, Processes, free_port, wait_until
 
@@ -40,8 +43,14 @@ class IngressUnderTest:
     def start(self) -> Process:
         """Start it and wait until it is ready."""
         self.process = self.processes.start("ingress", env=self.env)
-        wait_until(lambda: self.readyz()[0] == 200, 30, "the ingress is ready")
+        wait_until(lambda: self.readyz()[0] == 200, 60, "the ingress is ready")
         return self.process
+
+    def restart(self) -> Process:
+        """SIGKILL, if it still runs, and start it again on the same journal and ports."""
+        if self.process is not None:
+            self.process.kill()
+        return self.start()
 
     def readyz(self) -> tuple[int, dict[str, Any]]:
         """Status and details of ``/readyz``; status 0 while nothing listens."""
@@ -52,6 +61,24 @@ class IngressUnderTest:
             return error.code, json.load(error)
         except OSError:
             return 0, {}
+
+    def metrics(self) -> list[Metric]:
+        """What ``/metrics`` serves, parsed."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/metrics", timeout=5) as answer:
+            return list(text_string_to_metric_families(answer.read().decode()))
+
+    def metric(self, sample: str, **labels: str) -> float:
+        """The sum of all samples of this name (``…_total`` for counters) that carry these labels."""
+        return sum(
+            s.value
+            for family in self.metrics()
+            for s in family.samples
+            if s.name == sample and labels.items() <= s.labels.items()
+        )
+
+    def kafka_state(self) -> str:
+        """``up``, ``down``, ``stalled`` or ``starting``, as ``/readyz`` says."""
+        return str(self.readyz()[1].get("kafka", {}).get("state", ""))
 
     def drained(self) -> bool:
         """Whether nothing waits for Kafka any more."""

@@ -7,6 +7,7 @@ signature fits and it decrypts to that word.
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -22,6 +23,9 @@ CREDENTIALS = Credentials(
     (SAMPLE_CREDENTIALS["DINGTALK_OWNER_KEY"],),
 )
 _CRYPTO = CallbackCrypto([CREDENTIALS])
+
+RETRY_AFTER_S = 0.1
+"""DingTalk waits for 10 s and 30 s; here a test waits for the conditions, not for the clock."""
 
 
 def signed(plaintext: bytes, nonce: str = "n0nce000") -> tuple[dict[str, str], bytes]:
@@ -46,26 +50,51 @@ def is_success(body: bytes) -> bool:
     return opened.plaintext == b"success"
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one try brought: ``success``, ``false success``, an HTTP status, or the name of an error."""
+
+    number: int
+    outcome: str
+    took_s: float
+
+
 @dataclass
 class Pusher:
-    """Pushes payloads to ``url``; ``answers`` holds for each number ``success`` or why not, the last try."""
+    """Pushes payloads to ``url``; ``answers`` holds for each number ``success`` or why not, the last try;
+    ``log`` holds every try, ``succeeded`` the numbers of which at least one was answered ``success``."""
 
     url: str
     retries: int = 0
     answers: dict[int, str] = field(default_factory=dict)
+    log: list[Answer] = field(default_factory=list)
+    succeeded: set[int] = field(default_factory=set)
 
-    async def push(self, http: aiohttp.ClientSession, number: int, plaintext: bytes) -> str:
-        """One push, tried again ``retries`` times; returns and notes its outcome."""
+    async def push(
+        self, http: aiohttp.ClientSession, number: int, plaintext: bytes, retries: int | None = None
+    ) -> str:
+        """One push, tried again ``retries`` times (the pusher's own number unless given); returns and notes
+        its outcome."""
         outcome = ""
-        for _ in range(self.retries + 1):
-            outcome = await self._once(http, plaintext)
+        for attempt in range((self.retries if retries is None else retries) + 1):
+            if attempt:
+                await asyncio.sleep(RETRY_AFTER_S)
+            outcome = await self.send(http, number, *signed(plaintext))
             if outcome == "success":
                 break
-        self.answers[number] = outcome
         return outcome
 
-    async def _once(self, http: aiohttp.ClientSession, plaintext: bytes) -> str:
-        query, body = signed(plaintext)
+    async def send(self, http: aiohttp.ClientSession, number: int, query: dict[str, str], body: bytes) -> str:
+        """One request as it stands: for replays of a request that was made before."""
+        began = time.monotonic()
+        outcome = await self._once(http, query, body)
+        self.answers[number] = outcome
+        if outcome == "success":
+            self.succeeded.add(number)
+        self.log.append(Answer(number, outcome, time.monotonic() - began))
+        return outcome
+
+    async def _once(self, http: aiohttp.ClientSession, query: dict[str, str], body: bytes) -> str:
         try:
             async with http.post(
                 self.url, params=query, data=body, timeout=aiohttp.ClientTimeout(total=10)
@@ -89,5 +118,11 @@ class Pusher:
             await asyncio.gather(*(work(http) for _ in range(concurrency)))
 
     @property
-    def succeeded(self) -> set[int]:
-        return {number for number, outcome in self.answers.items() if outcome == "success"}
+    def outcomes(self) -> Counter[str]:
+        """How often each outcome was met, every try counted."""
+        return Counter(answer.outcome for answer in self.log)
+
+    def percentile_ms(self, percent: float) -> float:
+        """Time to a ``success`` in ms, at this percentile; 0 without any."""
+        times = sorted(answer.took_s for answer in self.log if answer.outcome == "success")
+        return 1000 * times[min(len(times) - 1, int(len(times) * percent / 100))] if times else 0.0

@@ -1,0 +1,43 @@
+"""Fixtures of the fault tests, and the figures that they print at the end of the run."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.faults.sizes import LONG
+
+NOT_EXERCISED = (
+    "power loss with a disk that lies about fsync, a file system that tears or reorders writes below SQLite, "
+    "a disk that dies for good, a kernel panic, network partitions between brokers, loss of every replica "
+    "of a topic, clocks that jump while a request is under way"
+)
+
+_figures = pytest.StashKey[list[str]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_figures] = []
+
+
+def pytest_report_header() -> str:
+    return f"faults: {'as large as promised (DINGBRIDGE_LONG=1)' if LONG else 'the small sizes of make test'}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    figures = config.stash.get(_figures, [])
+    if figures:
+        terminalreporter.section("what was answered against what is in Kafka")
+        for line in figures:
+            terminalreporter.write_line(line)
+        terminalreporter.write_line(f"not exercised: {NOT_EXERCISED}")
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[object], None]:
+    """Says a figure of this test, at once and in the run's summary."""
+
+    def say(words: object) -> None:
+        print(words)
+        request.config.stash[_figures].append(f"{request.node.name}: {words}")
+
+    return say

@@ -1,0 +1,63 @@
+"""Killed at the very points where a bridge could lose or double a callback, one after the other."""
+
+import asyncio
+
+import pytest
+
+from tests.faults.sabotage import Sabotage
+from tests.support.comparison import assert_in_order, compare
+from tests.support.ingress import IngressUnderTest
+from tests.support.load import Load
+from tests.support.processes import eventually
+from tests.support.pusher import Pusher
+
+KEEP = "ingress.journal_file:JournalFile.keep"
+MOVE = "ingress.cursor:CursorFile.move"
+WAL = "ingress.journal_file:JournalFile._keep_one"
+
+
+@pytest.mark.parametrize(
+    ("place", "when", "call"),
+    [(WAL, "after", 50), (KEEP, "after", 40)],
+    ids=["inside the transaction", "between commit and answer"],
+)
+async def test_ingress_killed_around_its_commit(
+    processes, kafka_env, kafka_settings, tmp_path, figure, place, when, call
+):
+    sabotage = Sabotage(tmp_path / "sabotage", place, when, call)
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env, sabotage.env)
+    pusher = Pusher(ingress.url)
+    await asyncio.to_thread(ingress.start)
+    async with Load(pusher) as load:
+        await eventually(lambda: sabotage.done, 60, "the point was reached")
+        await asyncio.to_thread(ingress.restart)
+        await load.more(50)
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 120, "the backlog is published")
+    found = await compare(kafka_settings, pusher)
+    figure(found)
+    found.assert_holds()
+    assert_in_order(found.seen, by_number=True)
+    if place == KEEP:
+        # half of the lanes pushed again what was kept and not answered, the other half went on
+        assert found.unanswered, "kept, and killed before the answer"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_publisher_killed_around_the_move_of_its_cursor(
+    processes, kafka_env, kafka_settings, tmp_path, figure, when
+):
+    sabotage = Sabotage(tmp_path / "sabotage", MOVE, when, 3)
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env, sabotage.env)
+    pusher = Pusher(ingress.url)
+    await asyncio.to_thread(ingress.start)
+    async with Load(pusher) as load:
+        await eventually(lambda: sabotage.done, 60, "the point was reached")
+        await load.more(50)
+    assert set(pusher.outcomes) == {"success"}, "nobody outside noticed"
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 120, "the backlog is published")
+    found = await compare(kafka_settings, pusher)
+    figure(found)
+    found.assert_holds()
+    assert_in_order(found.seen, by_number=True)
+    # acknowledged before, and the cursor knew nothing of it: it must be repeated, and nothing else may be
+    assert bool(found.published_again) == (when == "before")
