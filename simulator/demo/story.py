@@ -128,8 +128,8 @@ def _announce(options: Options, screen: Screen) -> None:
     screen.line(f"Everything is written to {shown(options.folder)}, logs/ in it too; it stays afterwards.")
     if options.unsafe_journal is not None:
         screen.line(
-            f"That folder is on {options.unsafe_journal}: good enough for a demo, therefore "
-            "JOURNAL_ALLOW_UNSAFE=1 is set; an ingress of yours would refuse it."
+            f"That folder is on {options.unsafe_journal}. For a demo that will do, so JOURNAL_ALLOW_UNSAFE=1 "
+            "is set; without it the ingress would refuse the folder."
         )
 
 
