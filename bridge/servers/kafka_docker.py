@@ -24,6 +24,7 @@ class DockerKafka(KafkaServer):
         container = DockerContainer(IMAGE)
         self._container = Container(engine, container, label="kafka", inner_port=INNER_PORT)
         self.bootstrap = self._container.address
+        self.container_name = self._container.name
         for name, value in (properties(self.bootstrap) | dict(extra_properties)).items():
             container.with_env(environment_name(name), value)
         self.how = f"Apache Kafka {KAFKA_VERSION} in Docker ({IMAGE})"

@@ -107,6 +107,7 @@ class DockerPostgres(PostgresServer):
         password = secrets.token_hex(12)
         container = PostgresContainer(IMAGE, username="dingbridge", password=password, dbname="dingbridge")
         self._container = Container(engine, container, label="postgres", inner_port=5432)
+        self.container_name = self._container.name
         self.url = f"postgresql://dingbridge:{password}@{self._container.address}/dingbridge"
         self.how = f"PostgreSQL in Docker ({IMAGE})"
         self._container.start()

@@ -9,6 +9,8 @@ import pytest
 from bridge.kafka import producer
 from bridge.servers import start_kafka, start_postgres
 from bridge.servers.kafka_base import brokers_seen
+from bridge.servers.kafka_docker import DockerKafka
+from bridge.servers.postgres import DockerPostgres
 from bridge.settings import KafkaSettings
 from bridge.topics import ensure_topics, event_topic
 from tests.compose.stack import docker
@@ -30,7 +32,8 @@ async def test_kafka_in_a_container_keeps_what_it_acknowledged_and_is_removed(tm
         await asyncio.to_thread(server.start)
         assert [record.value for record in await read_topic(settings, topic)] == [b"value"]
     assert brokers_seen(server.bootstrap) == 0
-    assert docker("ps", "--all", "--quiet", "--filter=name=dingbridge-kafka-") == ""
+    assert isinstance(server, DockerKafka)
+    assert docker("ps", "--all", "--quiet", f"--filter=name={server.container_name}") == ""
 
 
 async def test_postgres_in_a_container_answers_and_is_removed(tmp_path: Path) -> None:
@@ -38,4 +41,5 @@ async def test_postgres_in_a_container_answers_and_is_removed(tmp_path: Path) ->
         connection = await asyncpg.connect(await asyncio.to_thread(server.create_database, "fresh"))
         assert await connection.fetchval("SELECT current_database()") == "fresh"
         await connection.close()
-    assert docker("ps", "--all", "--quiet", "--filter=name=dingbridge-postgres-") == ""
+    assert isinstance(server, DockerPostgres)
+    assert docker("ps", "--all", "--quiet", f"--filter=name={server.container_name}") == ""
