@@ -24,9 +24,9 @@ from ingress.folder import FolderLock, prepare_folder
 from ingress.http import CallbackServer, Rules
 from ingress.journal import Journal
 from ingress.leftovers import Leftovers
-from ingress.metrics import HttpMetrics, JournalMetrics, PublisherMetrics
+from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics
 from ingress.publisher_process import PublisherProcess
-from ingress.status import folder_status
+from ingress.status import folder_status, joint_status
 from ingress.verbs import retention, routes
 
 log = structlog.get_logger(__name__)
@@ -51,12 +51,12 @@ class Ingress:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
-        self._journal_metrics = JournalMetrics(registry)
+        self._folder_metrics = FolderMetrics(registry)
         self._publisher = PublisherProcess(PublisherMetrics(registry), os.environ)
         self._journal = Journal(
             self._folder,
             retention(settings),
-            self._journal_metrics,
+            JournalMetrics(registry),
             on_commit=self._publisher.wake,
         )
         credentials = Credentials(
@@ -156,15 +156,12 @@ class Ingress:
         return True, details
 
     async def _measure(self) -> None:
-        metrics = self._journal_metrics
+        folders = [self._folder, *(f for f in self._leftovers.folders if f != self._folder)]
         while True:
             try:
-                status = await asyncio.to_thread(folder_status, self._folder)
+                status = await asyncio.to_thread(joint_status, self._folder, folders)
             except (apsw.Error, BridgeError, OSError) as error:
                 log.warning("journal.status_failed", error=type(error).__name__)
             else:
-                metrics.waiting.set(status.waiting)
-                metrics.oldest_seconds.set(status.oldest_age_s)
-                metrics.bytes.set(status.bytes)
-                metrics.free_bytes.set(status.free_bytes)
+                self._folder_metrics.show(status)
             await asyncio.sleep(_STATUS_EVERY_S)

@@ -65,6 +65,7 @@ class Journal:
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self.fault: str | None = None
         """Why nothing can be kept just now, in words; ``None`` while all is well."""
+        metrics.writable.set_function(lambda: float(self.fault is None))
 
     # -- on the event loop
 
@@ -72,6 +73,7 @@ class Journal:
         """Open or create the newest file and start the writer. Raises ``JournalError``."""
         self._loop = asyncio.get_running_loop()
         self._file = await asyncio.to_thread(open_newest, self._folder)
+        self._metrics.last_callback.set(self._file.last_received_ms() / 1000)
         self._thread.start()
         self._watchdog = self._loop.create_task(self._watch())
 
@@ -199,6 +201,8 @@ class Journal:
             return JournalUnavailable("disk", self.fault or "the journal failed")
         self._metrics.commit_seconds.observe(time.perf_counter() - began)
         self._metrics.group_size.observe(len(group))
+        if pushed := [entry.received_ms for entry in entries if entry.via == "http"]:
+            self._metrics.last_callback.set(max(pushed) / 1000)
         return outcomes
 
     def _fail(self, error: apsw.Error) -> None:

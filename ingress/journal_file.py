@@ -1,19 +1,23 @@
 """One journal file: its schema, and the few statements that are run on it. Synchronous; no threads here.
 
-SQLite in WAL mode with ``synchronous=FULL``: a commit returns only after the WAL was fsynced. Torn pages,
-checksums and recovery are SQLite's business, and ``sqlite3`` opens the file for an operator.
+SQLite in WAL mode with ``synchronous=FULL``: a commit returns only after the WAL was fsynced. Torn pages and
+recovery are SQLite's business, and ``sqlite3`` opens the file for an operator. SQLite checks the structure of
+pages, not their content: each callback therefore carries a checksum of its own.
 """
 
 import secrets
 import sys
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import apsw
 
 from ingress.errors import JournalError
+from ingress.high_water import SUFFIX, HighWater
 
 FILE_VERSION = 1
 """Stands in ``PRAGMA user_version``; a higher one is refused, never guessed at."""
@@ -30,7 +34,8 @@ CREATE TABLE callbacks (
   received_ms INTEGER NOT NULL,
   app TEXT NOT NULL,
   via TEXT NOT NULL,
-  body BLOB NOT NULL
+  body BLOB NOT NULL,
+  crc INTEGER NOT NULL  -- of all the columns but seq, see checksum()
 );
 CREATE TABLE seen (key BLOB PRIMARY KEY, received_ms INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX seen_by_receipt ON seen (received_ms);
@@ -54,22 +59,35 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A callback as it stands in the file. ``body`` is what DingTalk said, decrypted, byte for byte."""
+    """A callback as it stands in the file. ``body`` is what DingTalk said, decrypted, byte for byte, unless
+    the row is not ``intact``: then nothing here but ``seq`` may be believed."""
 
     seq: int
     received_ms: int
     app: str
     via: str
     body: bytes
+    intact: bool = True
+
+
+def checksum(received_ms: int, app: str, via: str, body: bytes) -> int:
+    """CRC-32 of a callback, for the column ``crc``; against accidents of the disk, not against anyone."""
+    return zlib.crc32(body, zlib.crc32(f"{received_ms}\0{app}\0{via}\0".encode()))
 
 
 class JournalFile:
     """A connection to one journal file. Raises ``apsw.Error`` from every method when the disk fails."""
 
     def __init__(self, path: Path, *, read_only: bool = False, create: bool = False) -> None:
-        """Raises ``JournalError`` when the file is no journal of ours, or of a newer version."""
+        """Raises ``JournalError`` when the file is no journal of ours, of a newer version, or, to write,
+        when it is less than it was."""
         self.path = path
+        self._mark = HighWater(path)
+        mark = self._mark.read() if not read_only else None
         fresh = create and not path.exists()
+        if mark is not None and (fresh or path.stat().st_size == 0):
+            # before SQLite sees it: it would delete the WAL of an empty file
+            raise JournalError(_behind(path, mark, 0))
         if fresh:
             path.touch(mode=0o600)
         flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
@@ -84,6 +102,10 @@ class JournalFile:
             if version != FILE_VERSION or self._pragma("application_id") != _APPLICATION_ID:
                 raise JournalError(_unknown_version(path, version))
             self.id: str = self.db.execute("SELECT value FROM meta WHERE key = 'id'").get
+            if mark is not None and mark[0] != self.id:
+                raise JournalError(_replaced(path, mark[0], self.id))
+            if mark is not None and mark[1] > (highest := self.highest_seq()):
+                raise JournalError(_behind(path, mark, highest))
         except BaseException:
             self.db.close(True)
             raise
@@ -111,6 +133,7 @@ class JournalFile:
             self.db.execute(f"PRAGMA user_version = {FILE_VERSION}")
 
     def close(self) -> None:
+        self._mark.close()
         self.db.close(True)
 
     # -- writing: the ingress's one writing connection
@@ -129,6 +152,8 @@ class JournalFile:
             if not self.db.get_autocommit():
                 execute("ROLLBACK")
             raise
+        if any(new):
+            self._mark.note(self.id, self.highest_seq())
         return new
 
     def _keep_one(self, entry: Entry) -> bool:
@@ -143,8 +168,14 @@ class JournalFile:
         elif not entry.unconditional and not self._note(entry.key, entry.received_ms):
             return False
         db.execute(
-            "INSERT INTO callbacks (received_ms, app, via, body) VALUES (?, ?, ?, ?)",
-            (entry.received_ms, entry.app, entry.via, entry.body),
+            "INSERT INTO callbacks (received_ms, app, via, body, crc) VALUES (?, ?, ?, ?, ?)",
+            (
+                entry.received_ms,
+                entry.app,
+                entry.via,
+                entry.body,
+                checksum(entry.received_ms, entry.app, entry.via, entry.body),
+            ),
         )
         return True
 
@@ -170,6 +201,11 @@ class JournalFile:
         if doomed:
             with self.db:
                 self.db.executemany("DELETE FROM callbacks WHERE seq = ?", doomed)
+                self.db.execute(
+                    "INSERT INTO meta VALUES ('pruned', ?1) ON CONFLICT (key) DO UPDATE "
+                    "SET value = max(CAST(value AS INTEGER), CAST(?1 AS INTEGER))",
+                    (str(doomed[-1][0]),),
+                )
         return len(doomed)
 
     def prune_seen(self, before_ms: int, limit: int) -> int:
@@ -184,25 +220,36 @@ class JournalFile:
     # -- reading: any number of connections; every statement is finished before the method returns
 
     def read(self, after_seq: int, *, max_rows: int, max_bytes: int) -> list[Row]:
-        """The callbacks behind ``after_seq`` in order: at most ``max_rows``, and about ``max_bytes``."""
+        """The callbacks behind ``after_seq`` in order: at most ``max_rows``, and about ``max_bytes``.
+
+        Raises one of ``UNREADABLE`` where the file is damaged so that not even a row is found."""
         found: list[Row] = []
         size = 0
         cursor = self.db.execute(
-            "SELECT seq, received_ms, app, via, body FROM callbacks WHERE seq > ? ORDER BY seq LIMIT ?",
+            "SELECT seq, received_ms, app, via, body, crc FROM callbacks WHERE seq > ? ORDER BY seq LIMIT ?",
             (after_seq, max_rows),
         )
-        for seq, received_ms, app, via, body in cursor:
-            found.append(Row(seq, received_ms, app, via, body))
-            size += len(body)
-            if size >= max_bytes:
-                break
-        cursor.close()
+        try:
+            for row in cursor:
+                found.append(_row(*row))
+                size += len(found[-1].body)
+                if size >= max_bytes:
+                    break
+        finally:
+            cursor.close()
         return found
 
     def row(self, seq: int) -> Row | None:
-        """The callback with this ``seq``, if it still stands here."""
-        rows = self.read(seq - 1, max_rows=1, max_bytes=1)
+        """The callback with this ``seq``, if it still stands here; not ``intact`` if it cannot be read."""
+        try:
+            rows = self.read(seq - 1, max_rows=1, max_bytes=1)
+        except UNREADABLE:
+            return missing_row(seq)
         return rows[0] if rows and rows[0].seq == seq else None
+
+    def pruned_seq(self) -> int:
+        """The highest ``seq`` that was ever deleted as published: only up to it may numbers be missing."""
+        return int(self.db.execute("SELECT value FROM meta WHERE key = 'pruned'").get or 0)
 
     def highest_seq(self) -> int:
         """The highest ``seq`` that was ever issued here, also if that row has been pruned; 0 if none."""
@@ -211,6 +258,10 @@ class JournalFile:
     def lowest_seq(self) -> int | None:
         """The lowest ``seq`` that still stands here."""
         return self.db.execute("SELECT min(seq) FROM callbacks").get  # type: ignore[no-any-return]
+
+    def last_received_ms(self) -> int:
+        """When the last callback was received whose dedupe key is still known, epoch ms; 0 if none is."""
+        return int(self.db.execute("SELECT max(received_ms) FROM seen").get or 0)
 
     def count(self) -> int:
         """How many callbacks stand here, published or not."""
@@ -223,6 +274,38 @@ class JournalFile:
         ).get
         # seq has no gaps behind the cursor: only published rows are ever deleted
         return (self.highest_seq() - after_seq if oldest is not None else 0), oldest
+
+
+UNREADABLE = (apsw.CorruptError, apsw.TooBigError, UnicodeDecodeError)
+"""What reading a damaged row may raise; any other ``apsw.Error`` is the disk's, and passes or not."""
+
+
+def missing_row(seq: int) -> Row:
+    """Stands for a callback that was kept and cannot be read any more."""
+    return Row(seq, 0, "", "", b"", intact=False)
+
+
+def _row(seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any) -> Row:
+    """A flipped bit may change a value's type as well."""
+    typed = isinstance(received_ms, int) and isinstance(app, str) and isinstance(via, str)
+    if not typed or not isinstance(body, bytes):
+        return missing_row(seq)
+    return Row(seq, received_ms, app, via, body, intact=crc == checksum(received_ms, app, via, body))
+
+
+def _behind(path: Path, mark: tuple[str, int], highest: int) -> str:
+    return (
+        f"{path} ends at callback {highest}, but it has held {mark[1]}: its {path.name}-wal was removed or "
+        "not copied, the file was cut, or an older copy was restored. Nothing was changed. Put back what "
+        f"is missing; or, if those callbacks are given up, remove {path.name}{SUFFIX}"
+    )
+
+
+def _replaced(path: Path, expected: str, found: str) -> str:
+    return (
+        f"{path} is another journal ({found}) than the one that was written here ({expected}). Nothing was "
+        f"changed. Put that one back; or, if this one is meant, remove {path.name}{SUFFIX}"
+    )
 
 
 def _unknown_version(path: Path, version: int) -> str:

@@ -2,14 +2,23 @@
 
 from collections.abc import Callable, Iterable
 
-_LARGEST = ("dingbridge_journal_oldest_waiting_seconds", "dingbridge_clock_skew_seconds")
-_SMALLEST = ("dingbridge_journal_free_bytes", "dingbridge_kafka_connected", "process_start_time_seconds")
+_LARGEST = (
+    "dingbridge_journal_oldest_waiting_seconds",
+    "dingbridge_clock_skew_seconds",
+    "dingbridge_last_callback_timestamp_seconds",
+)
+_SMALLEST = (
+    "dingbridge_journal_free_bytes",
+    "dingbridge_journal_writable",
+    "dingbridge_kafka_connected",
+    "process_start_time_seconds",
+)
 
 
 def merge(pages: Iterable[str]) -> str:
     """Merge pages in Prometheus' text format, of processes that have the same metrics.
 
-    Ages and skews become the largest, free space and "is connected" the smallest, all else the sum.
+    Ages, skews and times become the largest, free space and yes-or-no the smallest, all else the sum.
     """
     families: dict[str, tuple[list[str], dict[str, float]]] = {}
     for page in pages:

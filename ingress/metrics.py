@@ -5,9 +5,13 @@ Labels only ever hold names from a fixed set: an EventType that the catalogue do
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from ingress.status import FolderStatus
+
 OTHER = "other"
 
 _ANSWER_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5)
+_COMMIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.2, 2.5, 10.0)
+_LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0, 21600.0)
 
 
 class JournalMetrics:
@@ -15,7 +19,10 @@ class JournalMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.commit_seconds = Histogram(
-            "dingbridge_journal_commit_seconds", "Time of one commit with its fsync", registry=registry
+            "dingbridge_journal_commit_seconds",
+            "Time of one commit with its fsync",
+            buckets=_COMMIT_BUCKETS,
+            registry=registry,
         )
         self.group_size = Histogram(
             "dingbridge_journal_group_size",
@@ -29,6 +36,20 @@ class JournalMetrics:
             ["error"],
             registry=registry,
         )
+        self.writable = Gauge(
+            "dingbridge_journal_writable", "1 while the journal takes writes", registry=registry
+        )
+        self.last_callback = Gauge(
+            "dingbridge_last_callback_timestamp_seconds",
+            "When the last callback was received that was kept or known already, epoch s; 0: none",
+            registry=registry,
+        )
+
+
+class FolderMetrics:
+    """Of what stands in the journal's folders, as looked at every other second."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.waiting = Gauge(
             "dingbridge_journal_waiting", "Callbacks kept and not yet in Kafka", registry=registry
         )
@@ -39,6 +60,19 @@ class JournalMetrics:
         self.free_bytes = Gauge(
             "dingbridge_journal_free_bytes", "Free disk under the journal", registry=registry
         )
+        self.parked = Gauge(
+            "dingbridge_parked", "Records put aside, by reason", ["reason"], registry=registry
+        )
+
+    def show(self, status: FolderStatus) -> None:
+        """Set all of them."""
+        self.waiting.set(status.waiting)
+        self.oldest_seconds.set(status.oldest_age_s)
+        self.bytes.set(status.bytes)
+        self.free_bytes.set(status.free_bytes)
+        self.parked.clear()
+        for (_, reason), records in status.parked.items():
+            self.parked.labels(reason).inc(records)
 
 
 class HttpMetrics:
@@ -84,8 +118,11 @@ class PublisherMetrics:
         self.errors = Counter(
             "dingbridge_kafka_errors", "Failed sends by kind of error", ["error"], registry=registry
         )
-        self.parked = Gauge(
-            "dingbridge_parked", "Records put aside, by reason", ["reason"], registry=registry
+        self.lag_seconds = Histogram(
+            "dingbridge_publish_lag_seconds",
+            "Time from receipt to Kafka's acknowledgement, of the oldest callback in each wave",
+            buckets=_LAG_BUCKETS,
+            registry=registry,
         )
         self.restarts = Counter(
             "dingbridge_publisher_restarts",

@@ -201,11 +201,15 @@ class Publisher:
                 rows = file.read(self._read_seq, max_rows=256, max_bytes=1 << 20)
                 if not rows:
                     break
-                self._backlog.extend(Pending(row.seq, records_of(file.id, row)) for row in rows)
+                self._backlog.extend(
+                    Pending(row.seq, row.received_ms, records_of(file.id, row)) for row in rows
+                )
                 self._read_seq = rows[-1].seq
-            if not await self._place(file, wave, self._backlog[0]):
+            pending = self._backlog[0]
+            if not await self._place(file, wave, pending):
                 break
-            wave.finish(self._backlog.popleft().seq)
+            self._backlog.popleft()
+            wave.finish(pending.seq, pending.received_ms)
         return wave if wave.records or wave.done else None
 
     def _enter_file(self) -> JournalFile | None:
@@ -299,6 +303,8 @@ class Publisher:
         if seq is None:
             return
         self._position = seq
+        if wave.since_ms is not None:
+            self._report.lagged(max(0.0, time.time() - wave.since_ms / 1000))
         self._unsaved_parked += [p for p in wave.parked if p.seq <= seq]
         for parked in wave.parked:
             self._refused.pop((parked.seq, parked.record), None)

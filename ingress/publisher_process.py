@@ -96,6 +96,5 @@ class PublisherProcess:
             self._metrics.unclassified.labels(reason).inc(count)
         for error, count in report["errors"].items():
             self._metrics.errors.labels(error).inc(count)
-        self._metrics.parked.clear()
-        for reason, count in report["parked"].items():
-            self._metrics.parked.labels(reason).set(count)
+        for seconds in report["lags"]:
+            self._metrics.lag_seconds.observe(seconds)

@@ -16,6 +16,7 @@ class Report:
 
     def __init__(self) -> None:
         self._counts: dict[str, dict[str, int]] = {"published": {}, "unclassified": {}, "errors": {}}
+        self._lags: list[float] = []
         self._parked: dict[str, int] = {}
         self.state = "starting"
         self.words = "connecting to Kafka"
@@ -27,6 +28,10 @@ class Report:
         self._count("published", str(record.event_type) if known else OTHER)
         if record.fault is not None:
             self._count("unclassified", record.fault)
+
+    def lagged(self, seconds: float) -> None:
+        """A wave was acknowledged ``seconds`` after its oldest callback had been received."""
+        self._lags.append(round(seconds, 4))
 
     def error(self, kind: str) -> None:
         self._count("errors", kind)
@@ -62,14 +67,16 @@ class Report:
         counts[label] = counts.get(label, 0) + 1
 
     def take(self) -> dict[str, Any]:
-        """``{"state", "words", "since", "parked", "published", "unclassified", "errors"}``: the last three
-        are increments since the last call, ``since`` is epoch s."""
+        """``{"state", "words", "since", "parked", "published", "unclassified", "errors", "lags"}``: counts
+        and lags (s) are those since the last call, ``since`` is epoch s."""
         taken: dict[str, Any] = {
             "state": self.state,
             "words": self.words,
             "since": self._since,
             "parked": self._parked,
+            "lags": self._lags,
             **self._counts,
         }
+        self._lags = []
         self._counts = {kind: {} for kind in self._counts}
         return taken

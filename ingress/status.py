@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +55,12 @@ def folder_status(folder: Path) -> FolderStatus:
 
 def total_status(root: Path) -> FolderStatus:
     """The same of ``root`` and of all its workers' folders together. Raises as ``folder_status``."""
-    parts = {folder: folder_status(folder) for folder in journal_folders(root)}
+    return joint_status(root, journal_folders(root))
+
+
+def joint_status(root: Path, folders: Iterable[Path]) -> FolderStatus:
+    """The same of several ``folders`` below ``root`` together. Raises as ``folder_status``."""
+    parts = {folder: folder_status(folder) for folder in folders}
     parked: dict[tuple[str, str], int] = {}
     for part in parts.values():
         for key, count in part.parked.items():

@@ -38,6 +38,7 @@ class Pending:
     """A callback that is not yet wholly placed in a wave."""
 
     seq: int
+    received_ms: int
     records: list[Record]
     placed: int = 0
 
@@ -49,6 +50,7 @@ class Wave:
     batches: dict[Key, Batch] = field(default_factory=dict)
     parked: list[Parked] = field(default_factory=list)
     done: list[tuple[int, list[Key]]] = field(default_factory=list)
+    since_ms: int | None = None  # receipt of its first callback
     records: int = 0
     bytes: int = 0
     _open: list[Key] = field(default_factory=list)
@@ -78,8 +80,10 @@ class Wave:
             self._open.append(key)
         return True
 
-    def finish(self, seq: int) -> None:
+    def finish(self, seq: int, received_ms: int) -> None:
         """The callback ``seq`` is wholly placed."""
+        if self.since_ms is None:
+            self.since_ms = received_ms
         self.done.append((seq, self._open))
         self._open = []
 

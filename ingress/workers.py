@@ -12,15 +12,20 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import aiohttp
+import apsw
 import orjson
 import structlog
 from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
 
 from bridge.admin import AdminServer, json_response
+from bridge.errors import BridgeError
 from bridge.settings import IngressSettings
 from ingress.folder import FolderLock, prepare_folder, worker_folder
 from ingress.leftovers import Leftovers
 from ingress.metric_sum import merge
+from ingress.metrics import FolderMetrics
+from ingress.status import joint_status
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -101,7 +106,7 @@ class Supervisor:
         workers = [_Worker(settings, n + 1) for n in range(settings.ingress_workers)]
         self._workers = workers
         active = [worker_folder(settings.journal_path, w.number) for w in workers]
-        leftovers = Leftovers(settings.journal_path, active, os.environ)
+        self._leftovers = leftovers = Leftovers(settings.journal_path, active, os.environ)
         tasks = [loop.create_task(worker.run()) for worker in workers]
         admin = AdminServer(
             settings.admin_host,
@@ -163,7 +168,17 @@ class Supervisor:
         pages = await asyncio.gather(
             *(self._ask(worker, "GET", "/metrics", None, text) for worker in self._workers)
         )
-        return merge(page for page in pages if page is not None)
+        found = [page for page in pages if page is not None]
+        if leftovers := self._leftovers.folders:
+            registry = CollectorRegistry()
+            try:
+                root = self._settings.journal_path
+                FolderMetrics(registry).show(await asyncio.to_thread(joint_status, root, leftovers))
+            except (apsw.Error, BridgeError, OSError) as error:
+                log.warning("journal.status_failed", error=type(error).__name__)
+            else:
+                found.append(generate_latest(registry).decode())
+        return merge(found)
 
     async def _forward(self, request: web.Request) -> web.Response:
         """A request of the operator goes to every worker; numbers in the answers add up."""

@@ -114,6 +114,10 @@ class Dispatcher:
         """Partitions whose world is down, and the reason."""
         return {partition: gate.reason for partition, gate in self._gates.items()}
 
+    def down_for_s(self) -> float:
+        """Since when, in s, the world has been down for the partition that waits longest; 0 if for none."""
+        return max((time.monotonic() - gate.since for gate in self._gates.values()), default=0.0)
+
     async def revoke(self, partitions: set[TopicPartition], grace_s: float) -> None:
         """Start nothing more for ``partitions``; let what runs finish within ``grace_s``, cancel the rest.
 

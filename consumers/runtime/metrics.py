@@ -31,6 +31,10 @@ class WorkerMetrics:
             "lanes_aligned",
             "1: the consumer's topics have equal partition counts, so order holds across them",
         ).labels(consumer)
+        self.joined = gauge("joined", "1 while it takes part in its group").labels(consumer)
+        self.paused_seconds = gauge(
+            "paused_seconds", "For how long the world has been down for the partition paused longest"
+        ).labels(consumer)
         self.in_flight = gauge("in_flight", "Records fetched and not finished").labels(consumer)
         self.in_flight_bytes = gauge("in_flight_bytes", "Bytes of these records").labels(consumer)
 

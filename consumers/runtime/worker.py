@@ -81,6 +81,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self._assigned: set[TopicPartition] = set()
         self._joined = False
         self._trouble: str | None = "starting"
+        metrics.joined.set_function(lambda: float(self._joined))
+        metrics.paused_seconds.set_function(self._dispatcher.down_for_s)
 
     def stop(self) -> None:
         """Ask ``run`` to finish what is being worked on, commit, leave the group and return."""

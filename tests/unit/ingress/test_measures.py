@@ -1,0 +1,83 @@
+"""What the ingress measures of itself, where a number is more than a counter."""
+
+import time
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ingress.cursor import CursorFile, Parked
+from ingress.journal import Journal
+from ingress.journal_file import Entry
+from ingress.metrics import FolderMetrics, JournalMetrics, PublisherMetrics
+from ingress.publisher_process import PublisherProcess
+from ingress.report import Report
+from ingress.status import joint_status
+from ingress.upkeep import Retention, open_newest
+
+NOW = int(time.time() * 1000)
+
+
+def entry(number, received_ms, via="http"):
+    return Entry(received_ms, "default", via, b"%d" % number, b"key-%d" % number)
+
+
+@pytest.fixture
+def registry():
+    return CollectorRegistry()
+
+
+def journal(folder, registry):
+    return Journal(folder, Retention(3600, 3600), JournalMetrics(registry))
+
+
+async def test_the_last_callback_is_the_last_that_dingtalk_pushed_also_after_a_restart(tmp_path, registry):
+    first = journal(tmp_path, registry)
+    await first.start()
+    assert registry.get_sample_value("dingbridge_last_callback_timestamp_seconds") == 0
+    await first.append(entry(1, NOW - 5000))
+    await first.append(entry(1, NOW - 3000))  # known already, and a sign of life all the same
+    await first.append(entry(2, NOW - 1000, via="failed-list"))  # we asked for that one
+    assert registry.get_sample_value("dingbridge_last_callback_timestamp_seconds") == (NOW - 3000) / 1000
+    assert registry.get_sample_value("dingbridge_journal_writable") == 1
+    await first.stop()
+
+    later = CollectorRegistry()
+    second = journal(tmp_path, later)
+    await second.start()
+    assert later.get_sample_value("dingbridge_last_callback_timestamp_seconds") >= (NOW - 5000) / 1000
+    await second.stop()
+
+
+def test_folders_of_workers_that_are_no_more_count_as_waiting_and_parked(tmp_path, registry):
+    for name, count in (("worker-1", 3), ("worker-2", 2)):
+        folder = tmp_path / name
+        folder.mkdir()
+        file = open_newest(folder)
+        file.keep([entry(n, NOW - 60_000 * count) for n in range(count)])
+        cursor = CursorFile(folder)
+        cursor.move(file.id, 1, [Parked(file.id, 1, 0, f"topic-{name}", "rights", 1)])
+        cursor.close()
+        file.close()
+    metrics = FolderMetrics(registry)
+    metrics.show(joint_status(tmp_path, [tmp_path / "worker-1", tmp_path / "worker-2"]))
+    assert registry.get_sample_value("dingbridge_journal_waiting") == 3
+    assert registry.get_sample_value("dingbridge_journal_oldest_waiting_seconds") == pytest.approx(
+        180, abs=30
+    )
+    assert registry.get_sample_value("dingbridge_parked", {"reason": "rights"}) == 2
+    metrics.show(joint_status(tmp_path, []))
+    assert registry.get_sample_value("dingbridge_parked", {"reason": "rights"}) is None
+
+
+def test_a_report_tells_each_lag_and_each_count_once(registry):
+    report = Report()
+    publisher = PublisherProcess(PublisherMetrics(registry), {})
+    report.lagged(0.02)
+    report.lagged(7.0)
+    report.error("RequestTimedOutError")
+    for _ in range(2):
+        publisher._take(report.take())
+    assert registry.get_sample_value("dingbridge_publish_lag_seconds_count") == 2
+    assert registry.get_sample_value("dingbridge_publish_lag_seconds_bucket", {"le": "0.025"}) == 1
+    errors = {"error": "RequestTimedOutError"}
+    assert registry.get_sample_value("dingbridge_kafka_errors_total", errors) == 1
