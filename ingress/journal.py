@@ -105,9 +105,8 @@ class Journal:
 
         def step(file: JournalFile) -> bool:
             nonlocal deleted
-            before = file.count()
-            more = prune_once(self._folder, file, replace(self._retention, callbacks_s=older_than_s))
-            deleted += before - file.count()
+            rows, more = prune_once(self._folder, file, replace(self._retention, callbacks_s=older_than_s))
+            deleted += rows
             return more
 
         while await self._submit(None, step):
@@ -254,7 +253,7 @@ class Journal:
         if self._file is None or time.monotonic() < self._prune_at:
             return
         try:
-            more = prune_once(self._folder, self._file, self._retention)
+            _, more = prune_once(self._folder, self._file, self._retention)
         except apsw.Error as error:
             log.warning("journal.prune_failed", error=type(error).__name__)
             more = False

@@ -263,10 +263,6 @@ class JournalFile:
         """When the last callback was received whose dedupe key is still known, epoch ms; 0 if none is."""
         return int(self.db.execute("SELECT max(received_ms) FROM seen").get or 0)
 
-    def count(self) -> int:
-        """How many callbacks stand here, published or not."""
-        return int(self.db.execute("SELECT count(*) FROM callbacks").get)
-
     def waiting(self, after_seq: int) -> tuple[int, int | None]:
         """``(how many callbacks wait behind after_seq, when the oldest of them was received in ms)``."""
         oldest = self.db.execute(
@@ -294,17 +290,23 @@ def _row(seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any) ->
 
 
 def _behind(path: Path, mark: tuple[str, int], highest: int) -> str:
+    if not path.exists():
+        what = f"{path} is not here, but it has held {mark[1]} callbacks"
+    else:
+        what = (
+            f"{path} ends at callback {highest}, but it has held {mark[1]}: its {path.name}-wal was removed "
+            "or not copied, the file was cut, or an older copy was restored"
+        )
     return (
-        f"{path} ends at callback {highest}, but it has held {mark[1]}: its {path.name}-wal was removed or "
-        "not copied, the file was cut, or an older copy was restored. Nothing was changed. Put back what "
-        f"is missing; or, if those callbacks are given up, remove {path.name}{SUFFIX}"
+        f"{what}. Nothing was changed. Put back what is missing; or, if those callbacks are given up, move "
+        f"{path.name}{SUFFIX} away"
     )
 
 
 def _replaced(path: Path, expected: str, found: str) -> str:
     return (
         f"{path} is another journal ({found}) than the one that was written here ({expected}). Nothing was "
-        f"changed. Put that one back; or, if this one is meant, remove {path.name}{SUFFIX}"
+        f"changed. Put that one back; or, if this one is meant, move {path.name}{SUFFIX} away"
     )
 
 

@@ -103,8 +103,8 @@ def check_cursor(folder: Path, newest: JournalFile) -> None:
             )
 
 
-def prune_once(folder: Path, file: JournalFile, retention: Retention) -> bool:
-    """One small step of pruning. Returns whether there is more to do at once."""
+def prune_once(folder: Path, file: JournalFile, retention: Retention) -> tuple[int, bool]:
+    """One small step of pruning. Returns how many callbacks it deleted, and whether there is more to do."""
     now_ms = int(time.time() * 1000)
     cursor = CursorFile(folder, read_only=True)
     try:
@@ -131,7 +131,7 @@ def prune_once(folder: Path, file: JournalFile, retention: Retention) -> bool:
         if gone:
             discard(path)
             log.info("journal.file_removed", file=path.name)
-    return rows == _PRUNE_CHUNK or keys == _PRUNE_CHUNK
+    return rows, rows == _PRUNE_CHUNK or keys == _PRUNE_CHUNK
 
 
 def discard(path: Path) -> None:

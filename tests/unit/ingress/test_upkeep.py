@@ -79,7 +79,7 @@ def test_pruning_waits_for_retention_and_spares_the_parked(tmp_path):
     cursor = CursorFile(tmp_path)
     cursor.move(file.id, 5, [Parked(file.id, 2, 0, "t", "rights", 1)])
     day = Retention(callbacks_s=86_400, seen_s=86_400, min_free_bytes=0)
-    assert prune_once(tmp_path, file, day) is False
+    assert prune_once(tmp_path, file, day) == (0, False)
     assert len(file.read(0, max_rows=99, max_bytes=9999)) == 6
     cursor.db.execute("UPDATE acked SET at_ms = at_ms - 90000000")
     prune_once(tmp_path, file, day)
