@@ -41,10 +41,15 @@ class IngressUnderTest:
         return f"http://127.0.0.1:{self.port}/callback"
 
     def start(self) -> Process:
-        """Start it and wait until it is ready."""
-        self.process = self.processes.start("ingress", env=self.env)
-        wait_until(lambda: self.readyz()[0] == 200, 60, "the ingress is ready")
-        return self.process
+        """Start it and wait until it is ready; fails at once if it ends before."""
+        process = self.process = self.processes.start("ingress", env=self.env)
+
+        def ready() -> bool:
+            assert process.running, f"the ingress ended with {process.poll()}"
+            return self.readyz()[0] == 200
+
+        wait_until(ready, 60, "the ingress is ready")
+        return process
 
     def restart(self) -> Process:
         """SIGKILL, if it still runs, and start it again on the same journal and ports."""

@@ -1,0 +1,96 @@
+"""Kafka dies, freezes or stays away for long: callbacks are answered all the while, nothing is lost or
+reordered, and the backlog drains by itself when it is back."""
+
+import asyncio
+import time
+
+from tests.faults.sizes import sized
+from tests.support.comparison import assert_in_order, compare
+from tests.support.ingress import IngressUnderTest
+from tests.support.load import Load
+from tests.support.processes import eventually
+from tests.support.pusher import Pusher
+
+SHORT = {"KAFKA_REQUEST_TIMEOUT_S": "1"}
+PER_SECOND = 200
+
+
+async def test_broker_killed_and_restarted_under_load(
+    processes, kafka_env, kafka_settings, breakable_kafka, tmp_path, figure
+):
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env)
+    pusher = Pusher(ingress.url)
+    await asyncio.to_thread(ingress.start)
+    kills = sized(1, 10)
+    async with Load(pusher) as load:
+        for _ in range(kills):
+            await load.more(150)
+            breakable_kafka.kill()
+            await asyncio.to_thread(breakable_kafka.start)
+        await load.more(150)
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 120, "the backlog is published")
+    assert set(pusher.outcomes) == {"success"}, "nobody outside noticed"
+    found = await compare(kafka_settings, pusher)
+    figure(f"{kills} SIGKILLs of the broker; {found}")
+    found.assert_holds()
+    assert_in_order(found.seen, by_number=True)
+
+
+async def test_broker_frozen_for_longer_than_every_time_out(
+    processes, kafka_env, kafka_settings, breakable_kafka, tmp_path, figure
+):
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env, SHORT)
+    pusher = Pusher(ingress.url)
+    await asyncio.to_thread(ingress.start)
+    producers_lost = sized(2, 10)
+    async with Load(pusher, lanes=20, per_second=100) as load:
+        for _ in range(sized(1, 3)):
+            await load.more(100)
+            failed = await asyncio.to_thread(ingress.metric, "dingbridge_kafka_errors_total")
+            breakable_kafka.pause()
+            began = time.monotonic()
+            # one error: what was on its way has expired; more: new producers could not connect either
+            await eventually(
+                lambda goal=failed + producers_lost: asyncio.to_thread(_errors_reach, ingress, goal), 120
+            )
+            assert await asyncio.to_thread(ingress.kafka_state) == "down"
+            breakable_kafka.resume()
+            figure(f"frozen for {time.monotonic() - began:.1f} s with time-outs of 1 s")
+            await eventually(lambda: asyncio.to_thread(ingress.drained), 120, "the backlog is published")
+        await load.more(50)
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 120, "the rest is published")
+    assert set(pusher.outcomes) == {"success"}, "nobody outside noticed"
+    found = await compare(kafka_settings, pusher)
+    figure(found)
+    found.assert_holds()
+    assert_in_order(found.seen, by_number=True)
+
+
+def _errors_reach(ingress: IngressUnderTest, goal: float) -> bool:
+    return ingress.metric("dingbridge_kafka_errors_total") >= goal
+
+
+async def test_broker_away_at_a_steady_rate_and_the_backlog_drains_in_order(
+    processes, kafka_env, kafka_settings, breakable_kafka, tmp_path, figure
+):
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env, SHORT)
+    pusher = Pusher(ingress.url)
+    away_s = sized(20, 600)
+    await asyncio.to_thread(ingress.start)
+    async with Load(pusher, lanes=40, per_second=PER_SECOND) as load:
+        await load.more(PER_SECOND)
+        breakable_kafka.kill()
+        await load.more(away_s * PER_SECOND, timeout_s=10 * away_s)
+        waited = (await asyncio.to_thread(ingress.readyz))[1]["journal"]["waiting"]
+        await asyncio.to_thread(breakable_kafka.start)
+        await load.more(PER_SECOND)
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 300, "the backlog is published")
+    found = await compare(kafka_settings, pusher)
+    figure(
+        f"away for {away_s} s at {PER_SECOND}/s, {waited} waited; answered within p50 "
+        f"{pusher.percentile_ms(50):.1f} ms, p99 {pusher.percentile_ms(99):.1f} ms; {found}"
+    )
+    assert set(pusher.outcomes) == {"success"}, "nobody outside noticed"
+    assert waited >= away_s * PER_SECOND
+    found.assert_holds()
+    assert_in_order(found.seen, by_number=True)
