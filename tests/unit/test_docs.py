@@ -1,0 +1,270 @@
+"""The documents against the code: what they name exists, what they show is so, the two READMEs keep step."""
+
+import ast
+import json
+import re
+import textwrap
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from prometheus_client import CollectorRegistry
+from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
+
+import bridge.settings
+import ingress.publisher
+from consumers.approval.settings import ApprovalSettings
+from consumers.runtime.metrics import WorkerMetrics
+from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics
+from schemas import Received, decode, to_dingtalk, to_records
+from simulator.settings import SimulatorSettings
+
+ROOT = Path(__file__).parents[2]
+ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
+READMES = (ENGLISH, CHINESE)
+DOCUMENTS = sorted(
+    [*READMES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+)
+
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FOOTNOTE = re.compile(r"^\[\^([\w-]+)\]: ((?:.*)(?:\n {4}.*)*)", re.MULTILINE)
+ONLY_CHINESE = re.compile(r"^<!-- zh only -->\n.*?^<!-- /zh only -->\n", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(params=DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def document(request) -> Path:
+    return request.param
+
+
+def blocks(path: Path, language: str | None = None) -> list[tuple[str, str]]:
+    found = FENCE.findall(ONLY_CHINESE.sub("", path.read_text(encoding="utf-8")))
+    return [block for block in found if language in (None, block[0])]
+
+
+def prose(path: Path) -> str:
+    """The document without its code blocks and without what only the Chinese one has."""
+    return FENCE.sub("", ONLY_CHINESE.sub("", path.read_text(encoding="utf-8")))
+
+
+def footnotes(path: Path) -> dict[str, list[str]]:
+    return {name: re.split(r",\s*", text.strip()) for name, text in FOOTNOTE.findall(prose(path))}
+
+
+@cache
+def functions_of(path: Path) -> frozenset[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return frozenset(
+        node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+
+
+# -- what is named exists
+
+
+def test_every_test_that_is_named_exists(document):
+    for name, tests in footnotes(document).items():
+        for test in tests:
+            path, _, function = test.partition("::")
+            assert function.startswith("test_"), f"[^{name}] names no test: {test}"
+            assert (ROOT / path).is_file(), f"[^{name}]: there is no {path}"
+            assert function in functions_of(ROOT / path), f"[^{name}]: there is no {test}"
+
+
+def test_every_footnote_is_defined_and_used(document):
+    text = FOOTNOTE.sub("", prose(document))
+    assert set(re.findall(r"\[\^([\w-]+)\]", text)) == set(footnotes(document))
+
+
+def anchor(heading: str) -> str:
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_every_link_leads_somewhere(document):
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(document)):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, fragment = target.partition("#")
+        found = (document.parent / path).resolve() if path else document
+        assert found.exists(), target
+        if fragment:
+            assert fragment in {anchor(heading) for _, heading in headings(found)}, target
+
+
+def test_every_make_target_that_is_named_exists(document):
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    commands = "\n".join(code for _, code in blocks(document, "sh"))
+    named = set(re.findall(r"`make ([a-z-]+)", prose(document)))
+    named |= set(re.findall(r"^make ([a-z-]+)", commands, re.MULTILINE))
+    assert named <= targets
+
+
+def test_every_command_that_is_named_exists(document):
+    from bridge.cli import COMMANDS
+
+    text = document.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:`|^|bin/)dingbridge ([a-z][a-z-]+)", text, re.MULTILINE))
+    assert named <= COMMANDS.keys()
+    for command, verbs in re.findall(r"dingbridge (journal|topics|callback) ([a-z|]+)", text):
+        source = (ROOT / "bridge" / "cli" / f"{command}.py").read_text(encoding="utf-8")
+        for verb in verbs.split("|"):
+            assert re.search(rf'def {verb}\(|command\("{verb}"\)', source), f"dingbridge {command} {verb}"
+
+
+# -- the two READMEs keep step
+
+
+def headings(path: Path) -> list[tuple[str, str]]:
+    return re.findall(r"^(#+) (.+)$", prose(path), re.MULTILINE)
+
+
+def test_the_readmes_have_the_same_structure():
+    levels = [[len(hashes) for hashes, _ in headings(path)] for path in READMES]
+    assert levels[0] == levels[1]
+    for mark in (r"^\| ", r"^- ", r"^\d\. ", r"\[\^[\w-]+\]"):
+        counts = [len(re.findall(mark, prose(path), re.MULTILINE)) for path in READMES]
+        assert counts[0] == counts[1], mark
+    assert footnotes(ENGLISH) == footnotes(CHINESE)
+
+
+def test_the_readmes_show_the_same_commands():
+    english, chinese = ([block for block in blocks(path) if block[0] != "text"] for path in READMES)
+    assert [language for language, _ in english] == [language for language, _ in chinese]
+    for (_, ours), (_, theirs) in zip(english, chinese, strict=True):
+        assert without_comments(ours) == without_comments(theirs)
+    assert [b[1] for b in blocks(ENGLISH, "text")][1:] == [b[1] for b in blocks(CHINESE, "text")][1:]
+
+
+def without_comments(code: str) -> str:
+    return re.sub(r" *(#|--) .*", "", code)
+
+
+def test_the_readmes_name_the_same_things():
+    """Commands, settings, paths and numbers with a unit, in whatever language stands around them."""
+    for pattern in (r"`(make [a-z-]+[^`]*|dingbridge [^`]+|docker compose [^`]+)`", r"`([A-Z][A-Z_]{5,})`"):
+        english, chinese = (set(re.findall(pattern, prose(path))) for path in READMES)
+        assert english == chinese
+    links = [set(re.findall(r"\]\(([^)\s]+)\)", prose(path))) for path in READMES]
+    assert links[0] - {"README.zh-CN.md"} == links[1] - {"README.md"}
+
+
+# -- what the documents show is so
+
+
+def settings_with_defaults() -> dict[str, object]:
+    found: dict[str, object] = {}
+    classes = [c for c in vars(bridge.settings).values() if isinstance(c, type)]
+    for cls in [ApprovalSettings, SimulatorSettings, *classes]:
+        if issubclass(cls, bridge.settings.Settings):
+            for name, field in cls.model_fields.items():
+                found[name.upper()] = None if field.default is PydanticUndefined else field.default
+    return found
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
+def test_every_setting_stands_in_the_readmes_with_its_default(readme):
+    table = dict(
+        re.findall(r"^\| `([A-Z_]+)` \| `?([^`|]*?)`? \|", readme.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    expected = settings_with_defaults()
+    assert table.keys() == expected.keys()
+    # a consumer has no private listener by default, and the simulator's app is the sample one
+    several = {"ADMIN_PORT": "8081", "DINGTALK_APP_KEY": "", "DINGTALK_APP_SECRET": ""}
+    for name, default in expected.items():
+        if isinstance(default, SecretStr):
+            default = default.get_secret_value()
+        text = "" if default in (None, []) else str(default)
+        shown = several.get(name, text.lower() if isinstance(default, bool) else text)
+        assert table[name] == shown, name
+
+
+def test_the_record_in_the_readme_is_what_its_callback_becomes():
+    key, headers, value = blocks(ENGLISH, "text")[1][1].splitlines()
+    event = decode(value.encode())
+    body = json.dumps(to_dingtalk(event), separators=(",", ":")).encode()
+    received = Received(
+        seq=int(event.sequence),
+        journal=event.journal,
+        received_ms=round(event.received_time.timestamp() * 1000),
+        app=event.app,
+        via=event.via,
+        body=in_the_order_of_the_simulator(body),
+    )
+    [record] = to_records(received)
+    assert record.value.decode() == value
+    assert record.key.decode() == key
+    assert ",".join(f"{name}={data.decode()}" for name, data in record.headers) == headers
+    assert datetime.fromisoformat(event.envelope["time"]) < event.received_time
+
+
+def in_the_order_of_the_simulator(body: bytes) -> bytes:
+    payload = json.loads(body)
+    order = ("EventType", "TimeStamp", "UserId", "CorpId", "OptStaffId")
+    return json.dumps({name: payload[name] for name in order}, separators=(",", ":")).encode()
+
+
+def test_keys_go_where_javas_producers_would_put_them():
+    """``Utils.toPositive(Utils.murmur2(key)) % n``, as kafka-clients 4.4.0 computed it."""
+    partitioner = ingress.publisher.DefaultPartitioner()
+    for key, of_six, of_many in (
+        ("dingcorpsample01:0000610902664218", 0, 527807),
+        ("dingcorp01:u001", 3, 279397),
+        ("dingcorp01:101", 4, 767677),
+        ("dingcorp01:pi-1", 0, 77039),
+        ("dingcorp01", 3, 646053),
+        ("-", 0, 99082),
+        ("企业:张三", 0, 23893),
+    ):
+        for count, expected in ((6, of_six), (1_000_003, of_many)):
+            assert partitioner(key.encode(), range(count), range(count)) == expected, key
+
+
+def test_the_consumer_in_the_guide_does_what_its_test_says():
+    """The class of the README and the guide, and the guide's own test, run as they stand there."""
+    guide = ROOT / "docs" / "guide" / "writing-a-consumer.md"
+    consumer, its_test = (code for _, code in blocks(guide, "python"))
+    assert blocks(ENGLISH, "python")[0][1] == consumer
+    module = ModuleType("my_billing")
+    exec(compile(consumer + "\n" + its_test, str(guide), "exec"), module.__dict__)
+    import asyncio
+
+    asyncio.run(module.test_an_agreed_approval_becomes_a_bill())
+
+
+def test_every_python_block_is_python(document):
+    for _, code in blocks(document, "python"):
+        ast.parse(textwrap.dedent(code))
+
+
+def test_operations_lists_every_metric_and_no_other():
+    registry = CollectorRegistry()
+    JournalMetrics(registry)
+    FolderMetrics(registry)
+    HttpMetrics(registry)
+    PublisherMetrics(registry)
+    WorkerMetrics("billing", registry)
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| `(dingbridge_\w+)` \|", text, re.MULTILINE))
+    assert listed == {metric.name for metric in registry.collect()}
+
+
+def test_operations_lists_only_log_events_and_park_reasons_that_exist():
+    from ingress import refusals
+
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    source = "\n".join(
+        path.read_text(encoding="utf-8")
+        for package in ("bridge", "consumers", "dingtalk", "ingress", "schemas")
+        for path in (ROOT / package).rglob("*.py")
+    )
+    section = text.split("## Log events")[1].split("\n## ")[0]
+    cells = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    events = [event for cell in cells for event in re.findall(r"`([a-z_.]+)`", cell)]
+    assert events
+    for event in events:
+        assert f'"{event}"' in source, event
+    reasons = text.split("### Parked records")[1].split("###")[0]
+    listed = set(re.findall(r"^\| `(\w+)` \|", reasons, re.MULTILINE))
+    assert listed >= {v for name, v in vars(refusals).items() if name.isupper() and isinstance(v, str)}
