@@ -1,10 +1,12 @@
 """How far the publisher has come in each journal file, and what it had to put aside.
 
 A second small SQLite file beside the journal, written by the publisher's one connection: the cursor never
-moves past a callback whose records are neither acknowledged by Kafka nor durably parked here. Synchronous.
+moves past a callback whose records are neither acknowledged by Kafka nor durably parked here. Its rows carry
+checksums, since one flipped bit of a number here would leave callbacks unpublished. Synchronous.
 """
 
 import time
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,8 @@ _SCHEMA = """
 CREATE TABLE cursors (
   journal TEXT PRIMARY KEY,       -- the journal file's random id
   seq INTEGER NOT NULL,           -- all up to here are acknowledged or parked
-  retired_ms INTEGER              -- since when the file is drained and no longer written
+  retired_ms INTEGER,             -- since when the file is drained and no longer written
+  crc INTEGER NOT NULL            -- of journal and seq
 ) WITHOUT ROWID;
 -- when Kafka had acknowledged how much, a row a minute: retention counts from the acknowledgement
 CREATE TABLE acked (
@@ -37,6 +40,7 @@ CREATE TABLE parked (
   topic TEXT NOT NULL,
   reason TEXT NOT NULL,
   since_ms INTEGER NOT NULL,
+  crc INTEGER NOT NULL,           -- of journal, seq, record and topic
   PRIMARY KEY (journal, seq, record)
 ) WITHOUT ROWID;
 """
@@ -60,59 +64,102 @@ class CursorFile:
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         """Raises ``JournalError`` when the file is no cursor of ours, ``apsw.Error`` when the disk fails."""
         self.path = folder / CURSOR_FILE
+        self._read_only = read_only
         if not read_only and not self.path.exists():
             self.path.touch(mode=0o600)
-        flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
-        self.db = apsw.Connection(str(self.path), flags=flags)
+        self.db = self._open()
+
+    def _open(self) -> apsw.Connection:
+        flags = apsw.SQLITE_OPEN_READONLY if self._read_only else apsw.SQLITE_OPEN_READWRITE
+        db = apsw.Connection(str(self.path), flags=flags)
         try:
-            self.db.set_busy_timeout(5000)
-            if not read_only:
-                self.db.execute("PRAGMA journal_mode = WAL")
-                self.db.execute("PRAGMA synchronous = FULL")
-                if self.db.execute("SELECT count(*) = 0 FROM sqlite_schema").get:
-                    with self.db:
-                        self.db.execute(_SCHEMA)
-                        self.db.execute(f"PRAGMA user_version = {FILE_VERSION}")
-            version = int(self.db.pragma("user_version"))
+            db.set_busy_timeout(5000)
+            if not self._read_only:
+                db.execute("PRAGMA journal_mode = WAL")
+                db.execute("PRAGMA synchronous = FULL")
+                if db.execute("SELECT count(*) = 0 FROM sqlite_schema").get:
+                    with db:
+                        db.execute(_SCHEMA)
+                        db.execute(f"PRAGMA user_version = {FILE_VERSION}")
+            version = int(db.pragma("user_version"))
             if version != FILE_VERSION:
                 raise JournalError(
                     f"{self.path} has version {version}, this dingbridge knows {FILE_VERSION}; start the "
                     "version that wrote it, nothing was changed"
                 )
         except BaseException:
-            self.db.close(True)
+            db.close(True)
             raise
+        return db
 
     def close(self) -> None:
         self.db.close(True)
 
+    def reopen(self) -> None:
+        """Go on with a new connection: after a failed fsync none that was open may be trusted."""
+        self.db.close(True)
+        self.db = self._open()
+
+    def damage(self) -> str | None:
+        """What is wrong with the file, or ``None``: its structure, and every row that counts.
+
+        Raises ``apsw.Error`` where it cannot even be looked at."""
+        found = [str(line) for (line,) in self.db.execute("PRAGMA quick_check(3)")]
+        if found != ["ok"]:
+            return "; ".join(found)
+        try:
+            self.cursors()
+            self.parked()
+        except (JournalError, UnicodeDecodeError) as error:
+            return str(error)
+        return None
+
     def seq(self, journal: str) -> int:
         """The cursor of ``journal``: 0 before anything was published."""
-        return int(self.db.execute("SELECT seq FROM cursors WHERE journal = ?", (journal,)).get or 0)
+        return self.cursors().get(journal, (0, None))[0]
 
     def cursors(self) -> dict[str, tuple[int, int | None]]:
-        """``{journal id: (seq, retired_ms)}``."""
-        rows = self.db.execute("SELECT journal, seq, retired_ms FROM cursors")
-        return {journal: (seq, retired) for journal, seq, retired in rows}
+        """``{journal id: (seq, retired_ms)}``. Raises ``JournalError`` where a checksum does not fit."""
+        found: dict[str, tuple[int, int | None]] = {}
+        for journal, seq, retired_ms, crc in self.db.execute("SELECT * FROM cursors"):
+            if crc != _crc(journal, seq):
+                raise JournalError(f"the cursor of journal {journal} does not fit its checksum")
+            found[journal] = seq, retired_ms
+        return found
 
     def move(self, journal: str, seq: int, parked: Iterable[Parked] = ()) -> None:
         """Set the cursor of ``journal`` to ``seq``, and write what was parked on the way, together."""
         now = int(time.time() * 1000)
         with self.db:
-            for p in parked:
-                self.db.execute(
-                    "INSERT OR IGNORE INTO parked VALUES (?, ?, ?, ?, ?, ?)",
-                    (p.journal, p.seq, p.record, p.topic, p.reason, p.since_ms),
-                )
+            self._park(parked)
             self.db.execute(
-                "INSERT INTO cursors VALUES (?, ?, NULL) "
-                "ON CONFLICT (journal) DO UPDATE SET seq = max(seq, excluded.seq)",
-                (journal, seq),
+                "INSERT INTO cursors VALUES (?, ?, NULL, ?) ON CONFLICT (journal) DO UPDATE "
+                "SET seq = excluded.seq, crc = excluded.crc WHERE excluded.seq > seq",
+                (journal, seq, _crc(journal, seq)),
+            )
+            # notes from a time to which the clock had jumped would hold up pruning until it comes again
+            self.db.execute(
+                "DELETE FROM acked WHERE journal = ? AND at_ms > ?", (journal, now + _ACK_STEP_MS)
             )
             # overwritten until its minute is over, so it never names a moment too early
             self.db.execute(
                 "INSERT OR REPLACE INTO acked VALUES (?, ?, ?)",
                 (journal, now - now % _ACK_STEP_MS + _ACK_STEP_MS, seq),
+            )
+
+    def _park(self, parked: Iterable[Parked]) -> None:
+        for p in parked:
+            self.db.execute(
+                "INSERT OR IGNORE INTO parked VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    p.journal,
+                    p.seq,
+                    p.record,
+                    p.topic,
+                    p.reason,
+                    p.since_ms,
+                    _crc(p.journal, p.seq, p.record, p.topic),
+                ),
             )
 
     def retire(self, journal: str) -> None:
@@ -140,30 +187,39 @@ class CursorFile:
         )
 
     def parked(self, topic: str | None = None, limit: int = -1) -> list[Parked]:
-        """What is parked, oldest first within a journal; of one ``topic`` if given."""
+        """What is parked, oldest first within a journal; of one ``topic`` if given. Raises ``JournalError``
+        where a checksum does not fit."""
         where, values = ("WHERE topic = ?", (topic,)) if topic is not None else ("", ())
         rows = self.db.execute(
-            f"SELECT journal, seq, record, topic, reason, since_ms FROM parked {where} "  # noqa: S608
+            f"SELECT journal, seq, record, topic, reason, since_ms, crc FROM parked {where} "  # noqa: S608
             "ORDER BY journal, seq, record LIMIT ?",
             (*values, limit),
         )
-        return [Parked(*row) for row in rows]
+        found = []
+        for *row, crc in rows:
+            found.append(p := Parked(*row))
+            if crc != _crc(p.journal, p.seq, p.record, p.topic):
+                raise JournalError(f"a parked record of journal {p.journal} does not fit its checksum")
+        return found
 
     def parked_seqs(self, journal: str) -> frozenset[int]:
         """The callbacks of ``journal`` that must not be pruned."""
-        return frozenset(
-            seq for (seq,) in self.db.execute("SELECT DISTINCT seq FROM parked WHERE journal = ?", (journal,))
-        )
+        return frozenset(p.seq for p in self.parked() if p.journal == journal)
 
     def parked_counts(self) -> dict[tuple[str, str], int]:
         """``{(topic, reason): how many}``."""
         rows = self.db.execute("SELECT topic, reason, count(*) FROM parked GROUP BY topic, reason")
         return {(topic, reason): count for topic, reason, count in rows}
 
-    def unpark(self, done: Iterable[Parked]) -> None:
-        """Forget parked records that Kafka has acknowledged since."""
+    def unpark(self, done: Iterable[Parked], instead: Iterable[Parked] = ()) -> None:
+        """Forget parked records that Kafka has acknowledged since, or park others ``instead``."""
         with self.db:
             self.db.executemany(
                 "DELETE FROM parked WHERE journal = ? AND seq = ? AND record = ?",
                 [(p.journal, p.seq, p.record) for p in done],
             )
+            self._park(instead)
+
+
+def _crc(*parts: str | int) -> int:
+    return zlib.crc32("\0".join(map(str, parts)).encode())

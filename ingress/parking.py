@@ -1,7 +1,8 @@
 """What Kafka refused for itself: kept in the cursor's file, tried again by timer and on request.
 
 While a topic has parked records for a reason that holds for the topic as a whole (rights, say), its new
-records park behind them, so that nothing is reordered.
+records park behind them, so that nothing is reordered. A callback that the disk has damaged is parked as a
+whole, and is published once its journal file was mended.
 """
 
 import structlog
@@ -14,12 +15,16 @@ from bridge.settings import IngressSettings
 from ingress.cursor import CursorFile, Parked
 from ingress.journal_file import Row
 from ingress.reading import JournalReader
-from ingress.refusals import BLOCKING, refusal
+from ingress.refusals import BLOCKING, DAMAGED, refusal
 from ingress.report import Report
 from ingress.topic_router import TopicRouter
 from schemas import Received, Record, to_records
 
 log = structlog.get_logger(__name__)
+
+
+NO_TOPIC = "-"
+"""Stands for the topic of a callback of which not even that can be known."""
 
 
 def records_of(journal: str, row: Row) -> list[Record]:
@@ -50,10 +55,27 @@ class ParkingLot:
 
         Raises ``KafkaUnavailable`` when Kafka as a whole does not take records.
         """
-        topics = sorted({topic for topic, _ in self._cursor.parked_counts()})
+        self._look_for_mended()
+        topics = sorted({topic for topic, _ in self._cursor.parked_counts()} - {NO_TOPIC})
         for topic in topics:
             await self._retry_topic(topic)
         self._report.parked(self._cursor.parked_counts())
+
+    def _look_for_mended(self) -> None:
+        """Damaged callbacks that can be read again are parked as the records that they are, to be sent."""
+        for parked in self._cursor.parked(NO_TOPIC):
+            row = self._reader.row(parked.journal, parked.seq)
+            if row is None or not row.intact:
+                log.error("publisher.still_parked", topic=NO_TOPIC, seq=parked.seq, reason=DAMAGED)
+                continue
+            records = [
+                Parked(
+                    parked.journal, parked.seq, number, self._router.topic(record), "mended", parked.since_ms
+                )
+                for number, record in enumerate(records_of(parked.journal, row))
+            ]
+            self._cursor.unpark([parked], records)
+            log.info("publisher.mended", seq=parked.seq, records=len(records))
 
     async def _retry_topic(self, topic: str) -> None:
         try:
@@ -79,7 +101,7 @@ class ParkingLot:
         try:
             for parked in left:
                 row = self._reader.row(parked.journal, parked.seq)
-                if row is None:
+                if row is None or not row.intact:
                     log.error("publisher.parked_body_missing", topic=topic, seq=parked.seq)
                     refused.add(parked)
                     continue

@@ -21,10 +21,11 @@ from bridge.errors import KafkaUnavailable, TopicError
 from bridge.kafka import PRODUCER_MAX_REQUEST_BYTES, explain, producer
 from bridge.settings import IngressSettings
 from ingress.cursor import CursorFile, Parked
-from ingress.journal_file import JournalFile
-from ingress.parking import ParkingLot, records_of
+from ingress.errors import JournalError
+from ingress.journal_file import JournalFile, Row
+from ingress.parking import NO_TOPIC, ParkingLot, records_of
 from ingress.reading import JournalReader
-from ingress.refusals import BLOCKING, TOO_LARGE, refusal
+from ingress.refusals import BLOCKING, DAMAGED, TOO_LARGE, refusal
 from ingress.report import Report
 from ingress.topic_router import TopicRouter
 from ingress.wave import BATCH_BYTES, Batch, Key, Pending, Wave
@@ -69,6 +70,7 @@ class Publisher:
         self._batch_bytes: dict[str, int] = {}
         self._refused: dict[tuple[int, int], str] = {}
         self._unsaved_parked: list[Parked] = []
+        self._entered: str | None = None
         self._read_seq = self._position = self._saved = 0
         self._saved_at = 0.0
         self._retry_at = time.monotonic() + _RETRY_PARKED_S
@@ -113,9 +115,10 @@ class Publisher:
             except KafkaError as error:
                 self._report.error(type(error).__name__)
                 self._report.down(explain(error, self._settings))
-            except apsw.Error as error:
+            except (apsw.Error, JournalError) as error:
                 self._report.error(type(error).__name__)
                 self._report.down(f"the journal or its cursor fails ({type(error).__name__}: {error})")
+                self._reopen()
             await self._discard_producer()
             if self._position > before:
                 backoff = _BACKOFF_S[0]
@@ -126,6 +129,12 @@ class Publisher:
         await self._discard_producer()
         self._reader.close()
         self._cursor.close()
+
+    def _reopen(self) -> None:
+        """Read and write by new handles: after a failed fsync no open one may be trusted."""
+        self._reader.close()
+        with contextlib.suppress(apsw.Error, JournalError):  # then the next use fails, and leads here again
+            self._cursor.reopen()
 
     # -- the connection
 
@@ -198,12 +207,10 @@ class Publisher:
         wave = Wave()
         while not wave.full:
             if not self._backlog:
-                rows = file.read(self._read_seq, max_rows=256, max_bytes=1 << 20)
+                rows = self._reader.read(file, self._read_seq)
                 if not rows:
                     break
-                self._backlog.extend(
-                    Pending(row.seq, row.received_ms, records_of(file.id, row)) for row in rows
-                )
+                self._backlog.extend(_pending(file.id, row) for row in rows)
                 self._read_seq = rows[-1].seq
             pending = self._backlog[0]
             if not await self._place(file, wave, pending):
@@ -213,9 +220,9 @@ class Publisher:
         return wave if wave.records or wave.done else None
 
     def _enter_file(self) -> JournalFile | None:
-        before = self._reader.journal
         file = self._reader.current()
-        if file is not None and file.id != before:
+        if file is not None and file.id != self._entered:
+            self._entered = file.id
             self._position = self._read_seq = self._saved = self._cursor.seq(file.id)
             self._refused.clear()
             log.info("publisher.reading", file=file.path.name, cursor=self._position)
@@ -223,6 +230,8 @@ class Publisher:
 
     async def _place(self, file: JournalFile, wave: Wave, pending: Pending) -> bool:
         """Put a callback's records into their batches; ``False`` when the wave has no more room for them."""
+        if pending.damaged:
+            wave.parked.append(self._park(file.id, pending.seq, 0, NO_TOPIC, DAMAGED))
         for number in range(pending.placed, len(pending.records)):
             record = pending.records[number]
             topic = self._router.topic(record)
@@ -353,3 +362,10 @@ class Publisher:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._awake.wait(), seconds)
         self._awake.clear()
+
+
+def _pending(journal: str, row: Row) -> Pending:
+    """What the disk has changed is not published as if DingTalk had said it."""
+    if not row.intact:
+        return Pending(row.seq, row.received_ms or int(time.time() * 1000), [], damaged=True)
+    return Pending(row.seq, row.received_ms, records_of(journal, row))

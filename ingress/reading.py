@@ -1,4 +1,8 @@
-"""Read-only access to a folder's journal files for the publisher: the oldest that is not drained, first."""
+"""Read-only access to a folder's journal files for the publisher: the oldest that is not drained, first.
+
+Behind the cursor ``seq`` has no gaps, since only published callbacks are deleted: a number that is missing is
+a callback that the disk has lost, and comes as a row that is not intact, like one that cannot be read.
+"""
 
 import time
 from pathlib import Path
@@ -9,11 +13,16 @@ import structlog
 from ingress.cursor import CursorFile
 from ingress.errors import JournalError
 from ingress.folder import journal_files
-from ingress.journal_file import JournalFile, Row
+from ingress.journal_file import UNREADABLE, JournalFile, Row, missing_row
 
 log = structlog.get_logger(__name__)
 
 _UNREADABLE_AGAIN_S = 60.0
+_NEWEST_AGAIN_S = 1.0
+_MAX_ROWS = 256
+_MAX_BYTES = 1 << 20
+_MAX_MISSING = 1_000
+"""Of a longer gap only the last so many are told one by one: a wrong number must not become a flood."""
 
 
 class JournalReader:
@@ -46,13 +55,46 @@ class JournalReader:
             except (apsw.Error, JournalError) as error:
                 # an old file that cannot be read must not keep newer callbacks waiting
                 log.error("publisher.journal_unreadable", file=path.name, error=type(error).__name__)
-                self._unreadable[path] = time.monotonic() + _UNREADABLE_AGAIN_S
+                again_s = _NEWEST_AGAIN_S if path == files[-1] else _UNREADABLE_AGAIN_S
+                self._unreadable[path] = time.monotonic() + again_s
                 continue
             if path == files[-1] or not drained:
                 return file
             self._cursor.retire(file.id)
             file.close()
         return None
+
+    def read(self, file: JournalFile, after_seq: int) -> list[Row]:
+        """The next callbacks of ``file`` behind ``after_seq``, without a gap; empty when there is none."""
+        try:
+            rows = file.read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES)
+            if not rows and (highest := file.highest_seq()) > max(after_seq, file.pruned_seq()):
+                # kept since we looked, or gone
+                rows = file.read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES)
+                rows = rows or [missing_row(highest)]
+        except UNREADABLE as error:
+            log.error("publisher.damaged", file=file.path.name, behind=after_seq, error=type(error).__name__)
+            last = min(after_seq + _MAX_ROWS, file.highest_seq())
+            found = [file.row(seq) for seq in range(after_seq + 1, last + 1)]
+            rows = [row for row in found if row is not None] or [missing_row(last)]
+        if rows and rows[-1].seq == after_seq + len(rows):
+            return rows
+        return self._without_gaps(file, after_seq, rows)
+
+    def _without_gaps(self, file: JournalFile, after_seq: int, rows: list[Row]) -> list[Row]:
+        whole: list[Row] = []
+        pruned, highest = file.pruned_seq(), file.highest_seq()
+        for row in rows:
+            if not after_seq < row.seq <= highest:
+                log.error("publisher.damaged", file=file.path.name, behind=after_seq, error="wrong number")
+                continue
+            expected = max(after_seq, pruned) + 1
+            if row.seq > expected:
+                log.error("publisher.missing", file=file.path.name, first=expected, last=row.seq - 1)
+                whole += [missing_row(n) for n in range(max(expected, row.seq - _MAX_MISSING), row.seq)]
+            whole.append(row)
+            after_seq = row.seq
+        return whole
 
     def finish(self, read_seq: int) -> bool:
         """Leave the current file if it is read to its end and a newer one exists. Whether it did."""

@@ -17,6 +17,9 @@ INVALID_TOPIC = "invalid_topic"
 TOPIC_MISSING = "topic_missing"
 POLICY = "policy"
 
+DAMAGED = "damaged"
+"""Not Kafka's: the callback cannot be read from the journal as it was kept, so it is not published."""
+
 BLOCKING = frozenset({RIGHTS, INVALID_TOPIC, TOPIC_MISSING})
 """Reasons that hold for a topic as a whole: while they last, its later records park behind, in order."""
 

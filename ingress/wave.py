@@ -41,6 +41,7 @@ class Pending:
     received_ms: int
     records: list[Record]
     placed: int = 0
+    damaged: bool = False
 
 
 @dataclass(slots=True)
