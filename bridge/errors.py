@@ -6,6 +6,7 @@
     ├── SettingsError            settings that cannot work; lists every mistake at once
     ├── KafkaUnavailable         Kafka does not answer, or refuses the credentials
     ├── TopicError               a topic that cannot be created or used as asked
+    │   └── TopicForbidden       the rights on it are missing
     ├── ServerStartError         a local Kafka or PostgreSQL that did not start
     ├── schemas.NotAnEvent       a Kafka record that is no event of ours
     ├── ingress.JournalError     the journal cannot be opened or written
@@ -42,6 +43,10 @@ class KafkaUnavailable(BridgeError):
 
 class TopicError(BridgeError):
     """A topic cannot be created or used as asked."""
+
+
+class TopicForbidden(TopicError):
+    """Kafka's authorizer does not let us see or create a topic; the message names the right."""
 
 
 class ServerStartError(BridgeError):

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
-from bridge.errors import KafkaUnavailable, TopicError
-from bridge.kafka import connection, explain
+from bridge.errors import KafkaUnavailable, TopicError, TopicForbidden
+from bridge.kafka import connection, explain, principal
 from bridge.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -76,7 +76,8 @@ async def ensure_topics(
     partitions in place would move keys, and with them the order of their events.
 
     Returns the partition count of each topic. Raises ``KafkaUnavailable`` when Kafka does not answer, and
-    ``TopicError`` when it refuses to create one or does not show it within ``timeout_s``.
+    ``TopicError`` when it refuses to create one or does not show it within ``timeout_s``; for want of a
+    right that is a ``TopicForbidden``.
     """
     wanted = sorted(set(names))
     admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=10_000)
@@ -130,18 +131,34 @@ async def _ensure(
         for name, code, *rest in response.topic_errors:
             if code == 0:
                 log.info("topic.created", topic=name, replication=replication)
+            elif code == TopicAuthorizationFailedError.errno:
+                raise TopicForbidden(
+                    f"{principal(settings)} sees no topic {name} and may not create it: grant CREATE, or, "
+                    "if it exists, WRITE (to publish) or READ (to consume); see docs/security.md"
+                )
             elif code != TopicAlreadyExistsError.errno:
                 raise TopicError(_refusal(name, code, rest[0] if rest else None))
     while missing := [name for name in wanted if name not in counts]:
-        counts |= await _partition_counts(admin, missing)
+        counts |= await _partition_counts(admin, missing, exist=True)
         if len(counts) < len(wanted):
             await asyncio.sleep(0.05)
     return counts
 
 
-async def _partition_counts(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+async def _partition_counts(
+    admin: AIOKafkaAdminClient, names: list[str], *, exist: bool = False
+) -> dict[str, int]:
+    """Of those topics that are ready. ``exist``: one that we may not see is then no missing one.
+
+    Kafka says "not authorized" of a missing topic, too, to whom that may not see it.
+    """
     counts = {}
     for topic in await admin.describe_topics(names):
+        if exist and topic["error_code"] == TopicAuthorizationFailedError.errno:
+            raise TopicForbidden(
+                f"topic {topic['topic']} exists, and we may not see it: grant WRITE (to publish) or READ (to "
+                "consume) on it; see docs/security.md"
+            )
         ready = [p for p in topic["partitions"] if p["error_code"] == 0 and p["leader"] >= 0]
         if topic["error_code"] == 0 and ready and len(ready) == len(topic["partitions"]):
             counts[topic["topic"]] = len(ready)
@@ -152,6 +169,6 @@ def _refusal(name: str, code: int, message: str | None) -> str:
     kind = for_code(code).__name__
     detail = f": {message}" if message else ""
     return (
-        f"Kafka refused to create topic {name} ({kind}{detail}); create it by hand, or grant CREATE on the "
-        "prefix, or lower TOPIC_REPLICATION if brokers are missing"
+        f"Kafka refused to create topic {name} ({kind}{detail}); create it by hand, or "
+        "lower TOPIC_REPLICATION if brokers are missing"
     )

@@ -9,7 +9,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from bridge.errors import TopicError
+from bridge.errors import TopicError, TopicForbidden
 
 TOO_LARGE = "too_large"
 RIGHTS = "rights"
@@ -29,6 +29,7 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (RecordTooLargeError, TOO_LARGE),
     (TopicAuthorizationFailedError, RIGHTS),
     (InvalidTopicError, INVALID_TOPIC),
+    (TopicForbidden, RIGHTS),
     (TopicError, TOPIC_MISSING),
     (PolicyViolationError, POLICY),
 )
