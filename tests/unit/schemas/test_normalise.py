@@ -1,4 +1,5 @@
 import random
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -101,6 +102,21 @@ def test_verbatim_lists_only_what_the_way_back_would_respell() -> None:
     assert run(old | {"userId": "u1"}).verbatim == ("userId",)
     assert run(old | {"userId": "u1", "UserId": "u2"}).verbatim == ()
     assert run(old | {"eventId": "e1", "nickName": "x"}).verbatim == ()
+
+
+def test_what_kept_its_own_name_comes_back_with_its_own_type() -> None:
+    payload = {"EventType": "user_add_org", "UserId": ["u1"], "TimeStamp": 5, "timeStamp": 7}
+    assert repr(back(payload)) == repr(payload)
+
+
+def test_numbers_too_long_for_python_are_ids_too_and_fractions_are_not() -> None:
+    spec = catalogue.get("bpms_task_change")
+    long = loads(b'{"EventType":"bpms_task_change","taskId":' + b"7" * 5000 + b"}")
+    assert normalise(long, "bpms_task_change", spec).data == {"taskId": "7" * 5000}
+    fraction = loads(b'{"EventType":"bpms_task_change","taskId":0.1000000000000000000001}')
+    assert normalise(fraction, "bpms_task_change", spec).data == {
+        "taskId": Decimal("0.1000000000000000000001")
+    }
 
 
 def test_unknown_types_are_left_alone_but_for_the_event_type() -> None:
