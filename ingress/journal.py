@@ -195,7 +195,7 @@ class Journal:
         try:
             kept = iter(self._file.keep(entries) if entries else ())
             outcomes = [next(kept) if p.work is None else p.work(self._file) for p in group]
-        except apsw.Error as error:
+        except Exception as error:  # whatever it is: without this thread nothing is ever kept again
             self._fail(error)
             return JournalUnavailable("disk", self.fault or "the journal failed")
         self._metrics.commit_seconds.observe(time.perf_counter() - began)
@@ -204,7 +204,7 @@ class Journal:
             self._metrics.last_callback.set(max(pushed) / 1000)
         return outcomes
 
-    def _fail(self, error: apsw.Error) -> None:
+    def _fail(self, error: Exception) -> None:
         """Close everything: after a failed fsync the page cache can lie, on every open handle."""
         self.fault = f"{type(error).__name__}: {error}; free or mend the disk under {self._folder}"
         log.error(
@@ -256,6 +256,10 @@ class Journal:
             _, more = prune_once(self._folder, self._file, self._retention)
         except apsw.Error as error:
             log.warning("journal.prune_failed", error=type(error).__name__)
+            self._fail(error)
+            more = False
+        except (JournalError, OSError) as error:
+            log.warning("journal.prune_failed", error=type(error).__name__, words=str(error))
             more = False
         self._prune_at = time.monotonic() + (0.02 if more else _PRUNE_EVERY_S)
 

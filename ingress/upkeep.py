@@ -13,7 +13,8 @@ import structlog
 
 from ingress.cursor import CursorFile
 from ingress.errors import JournalError
-from ingress.folder import journal_files, next_journal_file
+from ingress.folder import CURSOR_FILE, journal_files, next_journal_file
+from ingress.high_water import SUFFIX
 from ingress.journal_file import JournalFile
 
 log = structlog.get_logger(__name__)
@@ -34,9 +35,13 @@ class Retention:
 def open_newest(folder: Path) -> JournalFile:
     """The newest journal file of ``folder``, created if there is none, checked against the cursor.
 
-    Raises ``JournalError`` with the remedy when a file is damaged, of another version, or behind its cursor.
+    Raises ``JournalError`` with the remedy when a file is damaged, of another version, less than it was, or
+    behind its cursor. An older file that cannot be read is told, and left to the publisher.
     """
     files = journal_files(folder)
+    for mark in folder.glob(f"journal-*.db{SUFFIX}"):
+        if not (base := mark.with_name(mark.name.removesuffix(SUFFIX))).exists():
+            JournalFile(base, create=True)  # raises, in the words for a file that has gone
     path = files[-1] if files else next_journal_file(folder)
     try:
         if files and (fault := _quick_check(path)):
@@ -48,7 +53,7 @@ def open_newest(folder: Path) -> JournalFile:
         except BaseException:
             file.close()
             raise
-    except apsw.Error as error:
+    except (apsw.Error, UnicodeDecodeError) as error:
         raise JournalError(_damaged(path, f"{type(error).__name__}: {error}")) from error
     return file
 
@@ -67,9 +72,17 @@ def _quick_check(path: Path) -> str | None:
 
 def _damaged(path: Path, fault: str) -> str:
     return (
-        f"the journal file {path} cannot be used ({fault}). Nothing was changed. Move {path.name}* out of "
-        "the folder to go on with a new file at once, then restore it from a back-up, or save what is "
-        f"readable with `sqlite3 {path.name} .recover`"
+        f"the journal file {path} cannot be used ({fault}). Nothing was changed. To go on with a new file at "
+        f"once, move {path.name}* and {CURSOR_FILE}* out of the folder. To save what it holds, restore it "
+        f"from a back-up, or let `sqlite3 {path.name} .recover | sqlite3 mended.db` make a file to put in "
+        "its place"
+    )
+
+
+def _cursor_damaged(path: Path, fault: str) -> str:
+    return (
+        f"the cursor's file {path} cannot be used ({fault}). Nothing was changed. Move {path.name}* out of "
+        "the folder: all that stands in the journal is then published again, and nothing is lost"
     )
 
 
@@ -78,18 +91,26 @@ def check_cursor(folder: Path, newest: JournalFile) -> None:
 
     Going on would leave callbacks unpublished for ever. Raises ``JournalError``.
     """
-    cursor = CursorFile(folder)
-    try:
-        cursors = cursor.cursors()
-    finally:
-        cursor.close()
+    if newest.highest_seq() and not (folder / CURSOR_FILE).exists():
+        log.warning(
+            "journal.cursor_missing",
+            words=f"{CURSOR_FILE} is not here: all that stands in {newest.path.name} is published again",
+            pruned_up_to=newest.pruned_seq(),
+            highest=newest.highest_seq(),
+        )
+    cursors = _cursors(folder)
     highest: dict[str, int] = {newest.id: newest.highest_seq()}
+    unreadable = False
     for path in journal_files(folder)[:-1]:
-        older = JournalFile(path, read_only=True)
-        highest[older.id] = older.highest_seq()
-        older.close()
+        try:
+            older = JournalFile(path, read_only=True)
+            highest[older.id] = older.highest_seq()
+            older.close()
+        except (apsw.Error, JournalError) as error:
+            unreadable = True
+            log.error("journal.old_file_unreadable", file=path.name, words=_damaged(path, str(error)))
     for journal, (seq, retired_ms) in cursors.items():
-        if journal not in highest and retired_ms is None:
+        if journal not in highest and retired_ms is None and not unreadable:
             raise JournalError(
                 f"{folder}: the cursor belongs to a journal ({journal}) that is not here. Put its file "
                 "back; or, if its callbacks are given up, move cursor.db away: all that stands here is then "
@@ -103,30 +124,66 @@ def check_cursor(folder: Path, newest: JournalFile) -> None:
             )
 
 
-def prune_once(folder: Path, file: JournalFile, retention: Retention) -> tuple[int, bool]:
-    """One small step of pruning. Returns how many callbacks it deleted, and whether there is more to do."""
-    now_ms = int(time.time() * 1000)
+def _cursors(folder: Path) -> dict[str, tuple[int, int | None]]:
+    path = folder / CURSOR_FILE
+    try:
+        cursor = CursorFile(folder)
+        try:
+            if fault := cursor.damage():
+                raise JournalError(_cursor_damaged(path, fault))
+            return cursor.cursors()
+        finally:
+            cursor.close()
+    except apsw.Error as error:
+        raise JournalError(_cursor_damaged(path, f"{type(error).__name__}: {error}")) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Licence:
+    """What may be deleted: callbacks up to a ``seq`` but those to ``keep``, and whole files by journal id."""
+
+    up_to_seq: int
+    keep: frozenset[int]
+    files: frozenset[str]
+
+
+def _licence(folder: Path, file: JournalFile, retention: Retention, now_ms: int) -> _Licence:
+    low_disk = shutil.disk_usage(folder).free < retention.min_free_bytes
+    age_ms = int(retention.callbacks_s * 1000)
     cursor = CursorFile(folder, read_only=True)
     try:
-        low_disk = shutil.disk_usage(folder).free < retention.min_free_bytes
-        if low_disk or retention.callbacks_s <= 0:
-            up_to = cursor.seq(file.id)
-        else:
-            up_to = cursor.acked_before(file.id, now_ms - int(retention.callbacks_s * 1000))
-        keep = cursor.parked_seqs(file.id)
-        retired = {
-            j
-            for j, (_, ms) in cursor.cursors().items()
-            if ms and (low_disk or ms < now_ms - retention.callbacks_s * 1000)
-        }
-        parked = {p.journal for p in cursor.parked()} if retired else set()
+        cursors = cursor.cursors()
+        up_to, _ = cursors.get(file.id, (0, None))
+        if not low_disk and age_ms > 0:
+            up_to = min(up_to, cursor.acked_before(file.id, now_ms - age_ms))
+        parked = {p.journal for p in cursor.parked()}
+        # either way: a clock that was set back must not keep a drained file for ever
+        retired = {j for j, (_, ms) in cursors.items() if ms and (low_disk or abs(now_ms - ms) > age_ms)}
+        return _Licence(up_to, cursor.parked_seqs(file.id), frozenset(retired - parked))
     finally:
         cursor.close()
-    rows = file.prune_callbacks(up_to, keep, _PRUNE_CHUNK) if up_to else 0
-    keys = file.prune_seen(now_ms - int(retention.seen_s * 1000), _PRUNE_CHUNK)
+
+
+def prune_once(folder: Path, file: JournalFile, retention: Retention) -> tuple[int, bool]:
+    """One small step of pruning. Returns how many callbacks it deleted, and whether there is more to do.
+
+    Raises ``apsw.Error`` when ``file`` fails, ``JournalError`` when what licenses it cannot be read.
+    """
+    now_ms = int(time.time() * 1000)
+    try:
+        licence = _licence(folder, file, retention, now_ms)
+    except (apsw.Error, OSError) as error:
+        raise JournalError(f"nothing is pruned while {CURSOR_FILE} cannot be read: {error}") from error
+    rows = file.prune_callbacks(licence.up_to_seq, licence.keep, _PRUNE_CHUNK) if licence.up_to_seq else 0
+    # by the time of the newest receipt: a clock that jumps ahead receives nothing, and must forget nothing
+    seen_until_ms = min(now_ms, file.last_received_ms())
+    keys = file.prune_seen(seen_until_ms - int(retention.seen_s * 1000), _PRUNE_CHUNK)
     for path in journal_files(folder)[:-1]:
-        older = JournalFile(path, read_only=True)
-        gone = older.id in retired and older.id not in parked
+        try:
+            older = JournalFile(path, read_only=True)
+        except (apsw.Error, JournalError):
+            continue  # told at the start, and by the publisher
+        gone = older.id in licence.files
         older.close()
         if gone:
             discard(path)
@@ -136,5 +193,5 @@ def prune_once(folder: Path, file: JournalFile, retention: Retention) -> tuple[i
 
 def discard(path: Path) -> None:
     """Remove a journal file with what SQLite keeps beside it."""
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm", SUFFIX):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
