@@ -1,7 +1,5 @@
-"""Kills a process of ours at an exact point, from outside: no hook for it stands in the product.
-
-Python imports ``sitecustomize`` at its start; the one written here wraps one method of one class, and sends
-the process SIGKILL when that method is called (or has returned) for the n-th time, once: a file remembers.
+"""Changes a process of ours from outside, by a ``sitecustomize`` that Python imports at its start: kills it
+at an exact point, or sets its clock. No hook for any of it stands in the product.
 """
 
 from pathlib import Path
@@ -38,8 +36,18 @@ setattr(owner, {method!r}, {when})
 """
 
 
+_CLOCK = """
+import time
+
+now, now_ns = time.time, time.time_ns
+time.time = lambda: now() + {shift_s}
+time.time_ns = lambda: now_ns() + {shift_s} * 10**9
+"""
+
+
 class Sabotage:
-    """Dies ``when`` (before or after) the ``call``-th call of ``place``: ``module:Class.method``.
+    """SIGKILL ``when`` (before or after) the ``call``-th call of ``place`` (``module:Class.method``) in one
+    process, once: a file remembers.
 
     ``env`` makes a process and its children subject to it; ``done`` says whether it has happened.
     """
@@ -58,3 +66,10 @@ class Sabotage:
     @property
     def done(self) -> bool:
         return self._marker.exists()
+
+
+def clock(folder: Path, shift_s: int) -> dict[str, str]:
+    """The environment of a process whose clock is ``shift_s`` ahead; its monotonic clock is not."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(_CLOCK.format(shift_s=shift_s))
+    return {"PYTHONPATH": str(folder)}
