@@ -9,7 +9,7 @@ ARGS ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-integration test-faults test-compose bench bench-large lint format lock clean servers
+.PHONY: help install demo test test-unit test-integration test-faults test-compose test-deploy bench bench-large lint format lock clean servers
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ test-faults: install servers ## Tests that kill, freeze and starve
 
 test-compose: install ## The image and docker-compose.yml, on the Docker engine that answers
 	$(PYTEST) tests/compose $(ARGS)
+
+test-deploy: install ## deploy/: Kubernetes manifests against its schemas, alerts by promtool (fetches both, 42 MB once)
+	@PROMTOOL="$$(scripts/deploy-tools)" && export PROMTOOL && $(PYTEST) tests/deploy $(ARGS)
 
 bench: install servers ## Figures side by side in one run, to benchmarks/RESULTS.md (about 6 minutes; a quiet machine)
 	$(BIN)/python -m benchmarks $(ARGS)

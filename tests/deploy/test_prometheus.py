@@ -1,0 +1,26 @@
+"""The alerts by Prometheus' own tool: they parse, and fire on what they are for and on nothing else."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
+
+
+def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    tool = Path(os.environ["PROMTOOL"]).absolute()
+    return subprocess.run([tool, *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=300)
+
+
+def test_the_rules_and_the_example_configuration_are_valid():
+    for arguments in (("check", "rules", "rules.yml"), ("check", "config", "prometheus.yml")):
+        done = promtool(*arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("file", sorted(p.name for p in FOLDER.glob("*.test.yml")))
+def test_alerts_fire_when_they_should_and_are_silent_otherwise(file):
+    done = promtool("test", "rules", file)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,152 @@
+"""What ``deploy/`` says of our processes is so. Whether Kubernetes takes it is tests/deploy's business."""
+
+import re
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from bridge.settings import ConsumerSettings, IngressSettings
+from tests.support.manifests import FOLDER, container, documents, kustomization, of_kind, pod, workloads
+
+ROOT = Path(__file__).parents[2]
+WORKLOADS = pytest.mark.parametrize("name", workloads())
+SETTINGS = {"ingress": IngressSettings, "address-sync": ConsumerSettings, "approval": ConsumerSettings}
+
+
+def test_every_manifest_is_applied_but_the_examples():
+    files = {p.name for p in FOLDER.glob("*.yaml")} - {"kustomization.yaml"}
+    assert {f for f in files if ".example." not in f} == set(kustomization()["resources"])
+
+
+def environment(name, folder):
+    """The environment that the pod gets; secrets stand in files below ``folder``."""
+    [settings] = of_kind("ConfigMap")
+    spec = container(workloads()[name])
+    [source] = spec["envFrom"]
+    assert source["configMapRef"]["name"] == settings["metadata"]["name"]
+    found = dict(settings["data"]) | {item["name"]: item["value"] for item in spec["env"]}
+    [mounted] = [v for v in pod(workloads()[name])["volumes"] if "secret" in v]
+    [secret] = [
+        s
+        for s in documents("secrets.example.yaml")
+        if s["metadata"]["name"] == mounted["secret"]["secretName"]
+    ]
+    [mount] = [m["mountPath"] for m in spec["volumeMounts"] if m["name"] == mounted["name"]]
+    values = secret["stringData"] | ({"aes-key": "a" * 43} if "aes-key" in secret["stringData"] else {})
+    for key, value in values.items():
+        (folder / key).write_text(value, encoding="utf-8")
+    named = {n: Path(v) for n, v in found.items() if n.endswith("_FILE")}
+    assert {str(path) for path in named.values()} == {f"{mount}/{key}" for key in values}
+    return found | {n: str(folder / path.name) for n, path in named.items()}
+
+
+@WORKLOADS
+def test_each_pod_has_the_settings_that_its_process_wants_and_no_other(name, tmp_path, monkeypatch):
+    given = environment(name, tmp_path)
+    fields = {field.upper() for field in SETTINGS[name].model_fields}
+    known = {n.removesuffix("_FILE") for n in given}
+    everywhere = {f.upper() for cls in SETTINGS.values() for f in cls.model_fields}
+    assert known <= everywhere, "a setting that does not exist"
+    own = {item["name"].removesuffix("_FILE") for item in container(workloads()[name])["env"]}
+    assert own <= fields
+    for variable, value in given.items():
+        monkeypatch.setenv(variable, value)
+    SETTINGS[name].load()
+
+
+@WORKLOADS
+def test_the_ports_are_those_that_the_process_listens_on(name):
+    spec = container(workloads()[name])
+    ports = {port["name"]: port["containerPort"] for port in spec["ports"]}
+    environment = {item["name"]: item["value"] for item in spec["env"]}
+    assert environment["ADMIN_HOST"] == "0.0.0.0"
+    if name == "ingress":
+        fields = IngressSettings.model_fields
+        assert ports == {"callback": fields["ingress_port"].default, "admin": fields["admin_port"].default}
+    else:
+        assert ports == {"admin": int(environment["ADMIN_PORT"])}
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert spec[probe]["httpGet"]["port"] == "admin"
+    assert spec["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert spec["livenessProbe"]["httpGet"]["path"] == "/healthz", "Kafka's absence must restart nothing"
+    annotations = workloads()[name]["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(ports["admin"])
+
+
+@WORKLOADS
+def test_there_is_time_to_stop(name):
+    before_s = 0
+    if hook := container(workloads()[name]).get("lifecycle"):
+        program, seconds = hook["preStop"]["exec"]["command"]
+        assert program == "sleep"
+        before_s = int(seconds)
+    needed_s = before_s + SETTINGS[name].model_fields["shutdown_timeout_s"].default
+    assert pod(workloads()[name])["terminationGracePeriodSeconds"] > needed_s + 5
+
+
+@WORKLOADS
+def test_pods_have_no_rights_that_they_do_not_need(name):
+    """What Pod Security's profile "restricted" asks for, and a root file system that is read-only."""
+    spec, only = pod(workloads()[name]), container(workloads()[name])
+    user = int(re.search(r"--uid (\d+)", (ROOT / "Dockerfile").read_text()).group(1))
+    context = spec["securityContext"]
+    assert (context["runAsNonRoot"], context["runAsUser"], context["fsGroup"]) == (True, user, user)
+    assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert only["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert spec["automountServiceAccountToken"] is False
+    assert spec["enableServiceLinks"] is False
+    assert "memory" in only["resources"]["limits"]
+
+
+def test_the_journal_stands_on_a_volume_that_outlives_its_pod():
+    spec = workloads()["ingress"]["spec"]
+    [claim] = spec["volumeClaimTemplates"]
+    mounts = {m["name"]: m["mountPath"] for m in container(workloads()["ingress"])["volumeMounts"]}
+    data = re.search(r"DATA_DIR=(\S+)", (ROOT / "Dockerfile").read_text()).group(1)
+    assert mounts[claim["metadata"]["name"]] == data
+    assert set(spec["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
+    names = {s["metadata"]["name"] for s in of_kind("Service")}
+    assert spec["serviceName"] in names
+
+
+def test_selectors_select_pods_that_exist():
+    pods = [w["spec"]["template"]["metadata"]["labels"] for w in workloads().values()]
+    selectors = [s["spec"]["selector"] for s in of_kind("Service")]
+    selectors += [p["spec"]["selector"]["matchLabels"] for p in of_kind("PodDisruptionBudget")]
+    selectors += [w["spec"]["selector"]["matchLabels"] for w in workloads().values()]
+    for policy in of_kind("NetworkPolicy"):
+        selector = policy["spec"]["podSelector"]
+        selectors.append(selector.get("matchLabels", {}))
+        for expression in selector.get("matchExpressions", []):
+            selectors += [{expression["key"]: value} for value in expression["values"]]
+    for selector in selectors:
+        assert any(selector.items() <= labels.items() for labels in pods), selector
+
+
+def test_the_private_listeners_are_reached_by_prometheus_alone():
+    for service in of_kind("Service"):
+        assert {port["targetPort"] for port in service["spec"]["ports"]} == {"callback"}
+    allowed = {
+        port["port"]: rule.get("from")
+        for policy in of_kind("NetworkPolicy")
+        for rule in policy["spec"].get("ingress", [])
+        for port in rule["ports"]
+    }
+    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    assert allowed == {"callback": None, "admin": [monitoring]}
+    [everything] = [p for p in of_kind("NetworkPolicy") if p["spec"]["podSelector"] == {}]
+    assert everything["spec"]["policyTypes"] == ["Ingress", "Egress"]
+
+
+def test_every_consumer_that_is_deployed_exists():
+    known = {entry.name for entry in entry_points(group="dingbridge.consumers")}
+    deployed = {name: container(w)["args"] for name, w in workloads().items() if name != "ingress"}
+    assert deployed
+    for name, arguments in deployed.items():
+        assert arguments == ["consume", name]
+        assert name in known
