@@ -20,7 +20,8 @@ COMMANDS = {
     "simulator": "A stand-in for the DingTalk Open Platform, for trials and tests.",
     "demo": "The whole bridge on this machine, with a simulated company, for half a minute.",
 }
-"""Name and one-line help of each command; ``bridge/cli/<name>.py`` has its ``app`` (a ``typer.Typer``)."""
+"""Name and one-line help of each command; ``bridge/cli/<name>.py`` has its function ``command``, or for
+several commands an ``app`` (a ``typer.Typer``)."""
 
 
 def _build(called: str | None) -> typer.Typer:
@@ -33,13 +34,15 @@ def _build(called: str | None) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for name, text in COMMANDS.items():
-        if name == called:
-            group: typer.Typer = importlib.import_module(f"bridge.cli.{name}").app
-        else:
+        if name != called:
             # enough for the list in --help: the module itself is imported only when it is called
-            group = typer.Typer(invoke_without_command=True)
-            group.callback()(lambda: None)
-        app.add_typer(group, name=name, help=text)
+            app.command(name, help=text)(lambda: None)
+            continue
+        module = importlib.import_module(f"bridge.cli.{name}")
+        if hasattr(module, "command"):
+            app.command(name)(module.command)
+        else:
+            app.add_typer(module.app, name=name)
     return app
 
 

@@ -8,16 +8,8 @@ import typer
 if TYPE_CHECKING:
     from consumers.runtime.consumer import Table
 
-app = typer.Typer(
-    invoke_without_command=True,
-    no_args_is_help=True,
-    subcommand_metavar="",
-    context_settings={"help_option_names": ["-h", "--help"], "allow_interspersed_args": True},
-)
 
-
-@app.callback()
-def consume(
+def command(
     name: Annotated[str, typer.Argument(help="The consumer, as address-sync or approval.")],
     show: Annotated[
         bool, typer.Option("--show", help="Print the consumer's tables and end; it may be running meanwhile.")

@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-
 
 class How(StrEnum):
     """Where Kafka comes from."""
@@ -17,8 +15,7 @@ class How(StrEnum):
     jars = "jars"
 
 
-@app.callback()
-def demo(
+def command(
     seconds: Annotated[float, typer.Option(min=4, max=86_400, help="How long the company lives.")] = 30,
     rate: Annotated[float, typer.Option(min=1, max=500, help="Events per second.")] = 20,
     keep: Annotated[

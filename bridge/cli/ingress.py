@@ -1,12 +1,7 @@
 """``dingbridge ingress``."""
 
-import typer
 
-app = typer.Typer(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-
-
-@app.callback()
-def ingress() -> None:
+def command() -> None:
     """Receive DingTalk's callbacks, keep them, answer `success`, and publish them to Kafka.
 
     All settings come from the environment: see README.md. Ends at SIGTERM or Ctrl-C, with every accepted

@@ -157,6 +157,7 @@ def _do(verb: str, options: dict[str, Any], alone: Any) -> dict[str, Any]:
 
     from bridge.errors import SettingsError
     from bridge.settings import IngressSettings
+    from bridge.telemetry import configure_logging
     from ingress.errors import JournalLocked
     from ingress.folder import FolderLock
 
@@ -172,6 +173,7 @@ def _do(verb: str, options: dict[str, Any], alone: Any) -> dict[str, Any]:
         raise SettingsError(
             [*error.problems, "(no ingress runs, so this command needs the settings of one)"]
         ) from None
+    configure_logging(settings)  # to standard error: standard output is for the answer
     try:
         result: dict[str, Any] = asyncio.run(alone(settings))
     except JournalLocked:  # one was started meanwhile

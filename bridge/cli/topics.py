@@ -2,9 +2,12 @@
 
 import asyncio
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from bridge.settings import KafkaSettings
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -44,16 +47,24 @@ def read(
     asyncio.run(_read(event_type, limit, follow, with_key))
 
 
+def _settings() -> "KafkaSettings":
+    from bridge.settings import KafkaSettings
+    from bridge.telemetry import configure_logging
+
+    settings = KafkaSettings.load()
+    configure_logging(settings)  # to standard error: standard output is for the answer
+    return settings
+
+
 async def _list() -> None:
     from aiokafka import AIOKafkaConsumer, TopicPartition
     from rich.console import Console
     from rich.table import Table
 
     from bridge.kafka import connection
-    from bridge.settings import KafkaSettings
     from bridge.topics import existing_topics
 
-    settings = KafkaSettings.load()
+    settings = _settings()
     counts = await existing_topics(settings)
     consumer = AIOKafkaConsumer(**connection(settings))
     await _start(consumer, settings)
@@ -78,10 +89,9 @@ async def _list() -> None:
 
 
 async def _ensure(event_types: list[str] | None) -> None:
-    from bridge.settings import KafkaSettings
     from bridge.topics import ensure_topics, event_topic, unclassified_topic
 
-    settings = KafkaSettings.load()
+    settings = _settings()
     if not event_types:
         from consumers.runtime.registry import known_consumers
 
@@ -100,10 +110,9 @@ async def _read(event_type: str, limit: int, follow: bool, with_key: bool) -> No
 
     from bridge.errors import TopicError
     from bridge.kafka import connection
-    from bridge.settings import KafkaSettings
     from bridge.topics import existing_topics
 
-    settings = KafkaSettings.load()
+    settings = _settings()
     counts = await existing_topics(settings)
     topic = event_type if event_type in counts else settings.topic_prefix + event_type
     if topic not in counts:

@@ -286,9 +286,11 @@ def _open_sqlite(url: URL, *, create: bool) -> Database:
         raise DatabaseDown(f"there is no database at {url.database}")
     try:
         Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        if create:
+            Path(str(url.database)).touch(mode=0o600)  # it will hold people's phone numbers
     except OSError as error:
         raise SettingsError(
-            [f"DATABASE_URL or DATA_DIR: the folder of {url.database} cannot be created ({error.strerror})"]
+            [f"DATABASE_URL or DATA_DIR: {url.database} cannot be created ({error.strerror})"]
         ) from error
     writer = create_async_engine(url, pool_size=1, max_overflow=0)
     _set_up_sqlite(writer, begin="BEGIN IMMEDIATE", wal=True, read_only=False)

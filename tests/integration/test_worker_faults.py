@@ -148,7 +148,9 @@ async def test_a_handler_that_hangs_is_abandoned_at_the_stop_and_its_record_is_n
     Hanging.prepare = EffectConsumer.prepare  # type: ignore[method-assign]
     async with serving(consumer, settings):
         await eventually(lambda: _count(database_url, 3))
-    assert [event_id for event_id, _ in await rows(database_url)] == ["e1", "e2", "hang"]
+    applied = [event_id for event_id, _ in await rows(database_url)]
+    assert sorted(applied[:2]) == ["e1", "e2"]  # keys of their own: no order between them
+    assert applied[2:] == ["hang"]
 
 
 async def test_postgres_goes_away_and_comes_back(
