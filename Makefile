@@ -1,11 +1,14 @@
 # The front door. Works with GNU make 3.81 and newer.
 #   PYTHON=/path/to/python3   the interpreter that .venv is made with
 #   ARGS="-k journal -x"      more arguments for pytest
+#   MINUTES=20 SEED=…         make soak: how long, and a seed that was printed before
 #   KEEP=1                    make demo: leave everything running
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 ARGS ?=
+MINUTES ?= 20
+SEED ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
@@ -31,6 +34,12 @@ test-integration: install servers ## Tests on real Kafka, PostgreSQL, SQLite and
 
 test-faults: install servers ## Tests that kill, freeze and starve
 	$(PYTEST) tests/faults $(ARGS)
+
+test-long: install servers ## All tests with the fault tests as large as promised (more than an hour)
+	DINGBRIDGE_LONG=1 $(PYTEST) tests/unit tests/integration tests/faults -o faulthandler_timeout=3600 $(ARGS)
+
+soak: install servers ## Faults at random under steady load, then the comparison (MINUTES=20, SEED=…)
+	$(BIN)/python -m tests.soak $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 test-compose: install ## The image and docker-compose.yml, on the Docker engine that answers
 	$(PYTEST) tests/compose $(ARGS)
