@@ -12,7 +12,7 @@ SEED ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-integration test-faults test-compose test-deploy bench bench-large lint format lock clean servers
+.PHONY: help install demo test test-unit test-integration test-faults test-long soak test-compose test-deploy bench bench-large lint format lock clean servers
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
