@@ -110,6 +110,17 @@ def export(
 
 
 @app.command()
+def backup(
+    folder: Annotated[Path, typer.Argument(help="A new folder for the copy.")],
+) -> None:
+    """Copy the journal as it is now, also while an ingress writes it; the copy can be put in its place."""
+    from ingress.backup import back_up
+
+    for name, size in back_up(_folder(), folder).items():
+        print(f"{name}: {size:,} bytes")
+
+
+@app.command()
 def retry() -> None:
     """Try what is parked now, instead of within a minute."""
     from ingress.verbs import retry_alone
