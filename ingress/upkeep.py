@@ -91,7 +91,8 @@ def check_cursor(folder: Path, newest: JournalFile) -> None:
 
     Going on would leave callbacks unpublished for ever. Raises ``JournalError``.
     """
-    if newest.highest_seq() and not (folder / CURSOR_FILE).exists():
+    path = folder / CURSOR_FILE
+    if newest.highest_seq() and not (path.exists() and path.stat().st_size):
         log.warning(
             "journal.cursor_missing",
             words=f"{CURSOR_FILE} is not here: all that stands in {newest.path.name} is published again",
