@@ -1,5 +1,6 @@
 """What the ingress measures of itself, where a number is more than a counter."""
 
+import json
 import time
 
 import pytest
@@ -13,6 +14,7 @@ from ingress.publisher_process import PublisherProcess
 from ingress.report import Report
 from ingress.status import joint_status
 from ingress.upkeep import Retention, open_newest
+from schemas import dedupe_key, read
 
 NOW = int(time.time() * 1000)
 
@@ -81,3 +83,38 @@ def test_a_report_tells_each_lag_and_each_count_once(registry):
     assert registry.get_sample_value("dingbridge_publish_lag_seconds_bucket", {"le": "0.025"}) == 1
     errors = {"error": "RequestTimedOutError"}
     assert registry.get_sample_value("dingbridge_kafka_errors_total", errors) == 1
+
+
+@pytest.mark.parametrize(("kind", "most"), [("contact", 300), ("approval", 700)])
+def test_a_callback_takes_no_more_disk_than_operations_says(tmp_path, kind, most):
+    def payload(number):
+        contact = {
+            "EventType": "user_modify_org",
+            "TimeStamp": str(NOW + number),
+            "UserId": [f"{number:016d}"],
+            "CorpId": "ding0123456789abcdef0123",
+            "OptStaffId": "0000017988409533",
+        }
+        approval = {
+            "EventType": "bpms_instance_change",
+            "type": "finish",
+            "result": "agree",
+            "title": "韩梅梅提交的请假申请",
+            "processCode": f"PROC-{number:032X}",
+            "processInstanceId": f"{number:032x}",
+            "businessId": f"2026112502{number:08d}",
+            "corpId": "ding0123456789abcdef0123",
+            "createTime": NOW + number,
+            "finishTime": NOW + number,
+            "staffId": "0000017988409533",
+            "url": f"https://aflow.example.com/dingtalk/mobile/homepage.htm?corpid=c&procInstId={number:032x}",
+        }
+        return json.dumps({"contact": contact, "approval": approval}[kind], ensure_ascii=False).encode()
+
+    file = open_newest(tmp_path)
+    for begin in range(0, 10_000, 500):
+        bodies = [payload(number) for number in range(begin, begin + 500)]
+        file.keep([Entry(NOW, "default", "http", b, dedupe_key(read(b), "default", b)) for b in bodies])
+    file.checkpoint_truncate()
+    assert file.path.stat().st_size / 10_000 <= most
+    file.close()

@@ -1,0 +1,84 @@
+"""The alerts against the code that they watch and the document that explains them."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics import MetricWrapperBase
+
+from consumers.runtime.metrics import WorkerMetrics
+from dingtalk.errors import CALLBACK_FAULTS
+from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy" / "prometheus"
+RULES = {
+    rule["alert"]: rule
+    for group in yaml.safe_load((FOLDER / "rules.yml").read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+}
+EACH = pytest.mark.parametrize("alert", RULES)
+SCRAPED = {"instance", "job"}
+"""Labels that Prometheus itself adds."""
+
+
+def metrics() -> dict[str, set[str]]:
+    """Every sample that our processes can show, with its labels."""
+    registry = CollectorRegistry()
+    owners = [JournalMetrics(registry), FolderMetrics(registry), HttpMetrics(registry)]
+    owners += [PublisherMetrics(registry), WorkerMetrics("billing", registry)]
+    found: dict[str, set[str]] = {"up": set()}
+    for owner in owners:
+        for metric in vars(owner).values():
+            if isinstance(metric, MetricWrapperBase):
+                labels = set(metric._labelnames)
+                suffixes = {"counter": ["_total"], "gauge": [""]}.get(
+                    metric._type, ["_bucket", "_sum", "_count"]
+                )
+                for suffix in suffixes:
+                    more = {"le"} if suffix == "_bucket" else set()
+                    found[metric._name + suffix] = labels | more
+    return found
+
+
+METRICS = metrics()
+
+
+@EACH
+def test_every_metric_and_label_of_a_rule_exists(alert):
+    expression = RULES[alert]["expr"]
+    named = set(re.findall(r"\b(?:dingbridge_\w+|up)\b", re.sub(r'"[^"]*"', '""', expression)))
+    assert named
+    assert named <= METRICS.keys()
+    labels = {label for name in named for label in METRICS[name]} | SCRAPED
+    used = set(re.findall(r"(\w+)\s*(?:=~|!=|!~|=)\s*\"", expression))
+    for listed in re.findall(r"\b(?:by|on) \(([^)]*)\)", expression):
+        used |= set(re.findall(r"\w+", listed))
+    used |= set(re.findall(r"\$labels\.(\w+)", RULES[alert]["annotations"]["summary"]))
+    assert used <= labels
+
+
+@EACH
+def test_values_of_labels_are_those_that_the_code_sets(alert):
+    source = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "ingress").glob("*.py"))
+    for label, values in re.findall(r'(outcome|reason)\s*(?:=~|!=|=)\s*"([^"]+)"', RULES[alert]["expr"]):
+        for value in values.split("|"):
+            assert f'"{value}"' in source or value in CALLBACK_FAULTS, (label, value)
+
+
+@EACH
+def test_every_alert_is_tried(alert):
+    tests = "\n".join(p.read_text(encoding="utf-8") for p in FOLDER.glob("*.test.yml"))
+    assert f'alertname="{alert}"' in tests
+
+
+def test_operations_explains_every_alert_and_no_other():
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (Dingbridge\w+)$", text, re.MULTILINE)
+    assert headings == list(RULES)
+    for alert, rule in RULES.items():
+        assert rule["annotations"]["runbook"] == f"docs/operations.md#{alert.lower()}"
+        assert rule["labels"]["severity"] in {"info", "warning", "critical"}
+        assert alert in text
