@@ -7,6 +7,7 @@ the crypto is in ``dingtalk/crypto.py``, the keeping in ``ingress/journal.py``.
 
 import asyncio
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,6 +21,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from bridge.errors import BridgeError
 from dingtalk.crypto import CallbackCrypto, Opened, SignatureParameters
 from dingtalk.errors import CallbackError, OwnerMismatch
+from ingress.connections import CONNECTIONS_MAX, Answer, Connections, connections_allowed, refusal
 from ingress.errors import JournalUnavailable
 from ingress.journal import Journal
 from ingress.journal_file import Entry
@@ -32,6 +34,15 @@ log = structlog.get_logger(__name__)
 
 BODY_TIMEOUT_S = 5.0
 """A body must be there within this; DingTalk's own deadline for the whole answer is 1.5 s."""
+
+LARGE_BODY_BYTES = 64 * 1024
+LARGE_BODIES_MAX_BYTES = 64 * 1024 * 1024
+"""All bodies on their way, each counted from ``LARGE_BODY_BYTES`` on, may take this together: whoever sends
+many large ones cannot fill the memory, and keeps no small one out."""
+
+FIELDS_MAX = 100
+"""DingTalk's body is one field. JSON of millions of values would hold up the loop for seconds (measured)
+before its signature could be looked at."""
 
 _LINGER_S = 1.0
 """For so long at the most an idle connection is kept open at the end."""
@@ -50,6 +61,7 @@ class Rules:
     max_age_s: float = 302_400
     suite_check_reply: str = "success"
     trusted_proxies: tuple[str, ...] = ()
+    max_connections: int | None = None  # as many as this process may open files for
 
 
 class Refused(Exception):
@@ -74,7 +86,8 @@ class CallbackServer:
         self._paths[rules.path] = self._paths[f"{rules.path}/default"] = (rules.app, apps[rules.app])
         self._successes: dict[tuple[int, str], tuple[int, bytes]] = {}
         self._limiter = LogLimiter()
-        self._server: web.Server | None = None
+        self._large_bodies = 0
+        self._server: Connections | None = None
         self._listener: asyncio.Server | None = None
         self._draining = False
 
@@ -83,10 +96,12 @@ class CallbackServer:
 
         Raises ``BridgeError`` if it cannot be bound.
         """
-        # a compressed body is no JSON and refused as such, before anything is inflated
-        self._server = web.Server(
-            self.handle, access_log=None, auto_decompress=False, keepalive_timeout=75, lingering_time=1
-        )
+        limit = self._rules.max_connections or connections_allowed()
+        if limit < CONNECTIONS_MAX and not self._rules.max_connections:
+            log.warning(
+                "connections.few", connections=limit, words="raise the limit on open files (ulimit -n)"
+            )
+        self._server = Connections(self.handle, self, limit)
         try:
             self._listener = await asyncio.get_running_loop().create_server(
                 self._server, host, port, backlog=1024, reuse_address=True, reuse_port=reuse_port
@@ -119,10 +134,33 @@ class CallbackServer:
         except Refused as refused:
             return self._refuse(request, refused)
         self._metrics.answer_seconds.observe(time.perf_counter() - began)
-        response = web.Response(body=body, content_type="application/json")
+        response = Answer(body)
         if self._draining:
             response.force_close()
         return response
+
+    # -- what ``Connections`` tells us
+
+    def broken(self, request: web.BaseRequest, error: str) -> None:
+        # whatever it says of proxies was not understood either
+        self._note(request.remote, Refused(HTTPStatus.BAD_REQUEST, "malformed", "http", error=error))
+
+    def fault(self, error: BaseException) -> None:
+        self._metrics.callbacks.labels("unavailable", "fault", "").inc()
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "?"
+        # never its text: that may hold what was sent
+        log.error("callback.fault", error=type(error).__name__, place=place)
+
+    def dropped(self, reason: str) -> None:
+        self._metrics.connections_dropped.labels(reason).inc()
+        if (suppressed := self._limiter.allow(reason)) is not None:
+            log.warning("connection.dropped", reason=reason, suppressed=suppressed)
+
+    def open(self, count: int) -> None:
+        self._metrics.connections.set(count)
+
+    # -- one request
 
     async def _answer(self, request: web.BaseRequest) -> bytes:
         app, crypto = self._paths.get(request.path) or (None, None)
@@ -150,23 +188,34 @@ class CallbackServer:
     async def _read(self, request: web.BaseRequest) -> bytes:
         limit = self._rules.max_bytes
         size = request.content_length or 0
-        body = bytearray()
-        try:
-            if size <= limit and request.content.is_eof():
-                body += request.content.read_nowait()  # the usual case: it came with the head
-                size = len(body)
-            elif size <= limit:
+        if size <= limit:
+            try:
+                if request.content.is_eof():
+                    return request.content.read_nowait()  # the usual case: it came with the head
                 async with asyncio.timeout(BODY_TIMEOUT_S):
-                    async for chunk in request.content.iter_any():
-                        body += chunk
-                        if (size := len(body)) > limit:
-                            break
-        except TimeoutError:
-            raise Refused(HTTPStatus.REQUEST_TIMEOUT, "malformed", "slow_body") from None
-        except (HttpProcessingError, web.RequestPayloadError, ConnectionError):
-            raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "payload") from None
-        if size > limit:
-            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "body")
+                    return await self._collect(request, limit)
+            except TimeoutError:
+                raise Refused(HTTPStatus.REQUEST_TIMEOUT, "malformed", "slow_body") from None
+            except (HttpProcessingError, web.RequestPayloadError, ConnectionError):
+                raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "payload") from None
+        raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "body")
+
+    async def _collect(self, request: web.BaseRequest, limit: int) -> bytes:
+        body = bytearray()
+        counted = 0
+        try:
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > limit:
+                    raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "body")
+                if len(body) > LARGE_BODY_BYTES + counted:
+                    self._large_bodies += len(body) - LARGE_BODY_BYTES - counted
+                    counted = len(body) - LARGE_BODY_BYTES
+                    if self._large_bodies > LARGE_BODIES_MAX_BYTES:
+                        words = "too many large bodies at once; DingTalk's are small, so look who sends them"
+                        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "large_bodies", words)
+        finally:
+            self._large_bodies -= counted
         return bytes(body)
 
     def _open(self, crypto: CallbackCrypto, parameters: SignatureParameters, encrypted: str) -> Opened:
@@ -212,7 +261,7 @@ class CallbackServer:
             self._successes[key] = cached
         return cached[1]
 
-    def _refuse(self, request: web.BaseRequest, refused: Refused) -> web.Response:
+    def _note(self, remote: str | None, refused: Refused) -> None:
         self._metrics.callbacks.labels(refused.outcome, refused.reason, "").inc()
         if (suppressed := self._limiter.allow(refused.reason)) is not None:
             log.warning(
@@ -221,21 +270,18 @@ class CallbackServer:
                 outcome=refused.outcome,
                 reason=refused.reason,
                 words=refused.words or None,
-                remote=client_address(request, self._rules.trusted_proxies),
+                remote=remote,
                 suppressed=suppressed,
                 **refused.details,
             )
-        headers = {}
+
+    def _refuse(self, request: web.BaseRequest, refused: Refused) -> web.Response:
+        self._note(client_address(request, self._rules.trusted_proxies), refused)
+        response = refusal(refused.outcome, refused.status)
         if refused.status == HTTPStatus.METHOD_NOT_ALLOWED:
-            headers["Allow"] = "POST"
+            response.headers["Allow"] = "POST"
         elif refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            headers["Retry-After"] = str(RETRY_AFTER_S)
-        response = web.Response(
-            body=orjson.dumps({"error": refused.outcome}),
-            status=refused.status,
-            content_type="application/json",
-            headers=headers,
-        )
+            response.headers["Retry-After"] = str(RETRY_AFTER_S)
         if self._draining or not request.content.is_eof():
             response.force_close()  # what is left of the body is not read
         return response
@@ -243,6 +289,8 @@ class CallbackServer:
 
 def _encrypted(body: bytes) -> tuple[str, Mapping[str, Any]]:
     """The field ``encrypt`` of the outer JSON, and that JSON."""
+    if body.count(b",") > FIELDS_MAX:  # depth has a limit of its own, so this bounds the values
+        raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "body", "the body has more fields than a callback")
     try:
         envelope = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -92,6 +92,15 @@ class HttpMetrics:
             buckets=_ANSWER_BUCKETS,
             registry=registry,
         )
+        self.connections = Gauge(
+            "dingbridge_connections", "Open connections to the public listener", registry=registry
+        )
+        self.connections_dropped = Counter(
+            "dingbridge_connections_dropped",
+            "Connections that we closed, by reason (slow_head, unread, crowded)",
+            ["reason"],
+            registry=registry,
+        )
         self.clock_skew_seconds = Gauge(
             "dingbridge_clock_skew_seconds",
             "Our clock minus the timestamp of the last signed push",
