@@ -59,6 +59,9 @@ def configure_logging(settings: LogSettings) -> None:
     )
     # aiokafka logs every attempt of a night-long outage; we log the change of state, in words
     logging.getLogger("aiokafka").propagate = settings.log_level == "DEBUG"
+    # at their own debug level these print whole records, SQL with its values, and the password of SASL PLAIN
+    for name in ("aiokafka", "aiosqlite"):
+        logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     # aiohttp's server log would print request lines, and with them query strings, of malformed requests
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
