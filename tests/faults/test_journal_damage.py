@@ -1,5 +1,6 @@
 """A journal's folder after the disk, or somebody, has been at it: it starts and says what it found, or
-refuses with the remedy; never silently empty, never below the cursor, never published as DingTalk did not say it.
+refuses with the remedy; never silently empty, never below the cursor, and nothing is published that DingTalk
+did not say.
 """
 
 import asyncio

@@ -45,12 +45,17 @@ class _Shadow:
 
 class MortalDisk(apsw.VFS):
     """The default VFS for as long as it is registered. It counts every call that writes, syncs, truncates or
-    deletes, and dies at number ``dies_at``: that call fails, half done if it wrote, and all later ones."""
+    deletes, and dies at number ``dies_at``: that call fails, half done if it wrote, and all later ones.
+
+    Sync number ``sync_fails_at`` fails as Linux's does: what was to be synced stays readable, counts as
+    clean, and never reaches the platter unless it is written again; the next sync succeeds."""
 
     def __init__(self) -> None:
         self.calls = 0
         self.dies_at: int | None = None
         self.dead = False
+        self.syncs = 0
+        self.sync_fails_at: int | None = None
         self._shadows: dict[str, _Shadow] = {}
         super().__init__("mortal", "unix", makedefault=True)
 
@@ -108,6 +113,14 @@ class _MortalFile(apsw.VFSFile):
         self._shadow.since.append((offset, bytes(data)))
         super().xWrite(data, offset)
 
+    def xLock(self, level: int) -> None:
+        # SQLite tries to lock exclusively even a file that it may only read, and does not mind the refusal;
+        # apsw would remember an error other than this one
+        try:
+            super().xLock(level)
+        except apsw.IOError:
+            raise apsw.BusyError("opened to read") from None
+
     def xTruncate(self, size: int) -> None:
         self._disk.tick()
         self._shadow.since.append((size, None))
@@ -115,6 +128,10 @@ class _MortalFile(apsw.VFSFile):
 
     def xSync(self, flags: int) -> None:
         self._disk.tick()
+        self._disk.syncs += 1
+        if self._disk.syncs == self._disk.sync_fails_at:
+            self._shadow.since.clear()
+            raise apsw.IOError("fsync failed")
         data = bytearray(self._shadow.synced)
         for offset, written in self._shadow.since:
             if written is None:
@@ -137,3 +154,87 @@ def mortal_disk() -> Iterator[MortalDisk]:
     finally:
         disk.unregister()
         sys.unraisablehook = told
+
+
+_SICK = """
+import time
+from pathlib import Path
+
+import apsw
+
+CONTROL = Path({control!r})
+WRITING = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+
+
+def sickness(path):
+    kind, _, where = CONTROL.read_text().partition(" ")
+    return kind if where in (path or "") else ""
+
+
+class Disk(apsw.VFS):
+    def xOpen(self, name, flags):
+        path = name.filename() if isinstance(name, apsw.URIFilename) else name
+        asked = flags[0]
+        if sickness(path) == "read-only" and asked & WRITING:
+            if not Path(path).exists():
+                raise apsw.CantOpenError("read-only file system")
+            flags[0] = asked & ~WRITING | apsw.SQLITE_OPEN_READONLY
+        return File(path, name, flags)
+
+
+class File(apsw.VFSFile):
+    def __init__(self, path, name, flags):
+        self.path = path
+        super().__init__("unix", name, flags)
+
+    def xWrite(self, data, offset):
+        kind = sickness(self.path)
+        if kind == "full":
+            raise apsw.FullError("no space left on device")
+        if kind == "read-only":
+            raise apsw.IOError("read-only file system")
+        super().xWrite(data, offset)
+
+    def xLock(self, level):
+        try:  # for the reason that stands in _MortalFile
+            super().xLock(level)
+        except apsw.IOError:
+            raise apsw.BusyError("opened to read") from None
+
+    def xSync(self, flags):
+        kind = sickness(self.path)
+        if kind == "fsync":
+            raise apsw.IOError("fsync failed")
+        if kind == "slow":
+            time.sleep(3)
+        super().xSync(flags)
+
+
+disk = Disk("sick", "unix", makedefault=True)
+"""
+
+Sickness = Literal["full", "read-only", "fsync", "slow"]
+
+
+class SickDisk:
+    """For processes that are started with ``env``: their disk is well until ``falls`` says otherwise."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._control = folder / "sickness"
+        self.env = {"PYTHONPATH": str(folder)}
+        (folder / "sitecustomize.py").write_text(_SICK.format(control=str(self._control)))
+        self.recovers()
+
+    def falls(self, sickness: Sickness, where: str = "") -> None:
+        """``full``: no byte can be written; ``read-only``: nor can a file be opened to write; ``fsync``:
+        every fsync fails; ``slow``: it takes 3 s. All files, or those whose path holds ``where``."""
+        self._set(f"{sickness} {where}")
+
+    def recovers(self) -> None:
+        self._set("")
+
+    def _set(self, words: str) -> None:
+        new = self._control.with_suffix(".new")
+        new.write_text(words)
+        new.replace(self._control)

@@ -1,0 +1,188 @@
+"""A running ingress whose disk fails: 503 and never ``success`` for what is not kept, alive all the while,
+and back to normal by itself.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from ingress.folder import journal_files
+from tests.faults.sizes import LONG
+from tests.support.comparison import compare
+from tests.support.disk import SickDisk
+from tests.support.ingress import IngressUnderTest
+from tests.support.load import Load, event
+from tests.support.pusher import Pusher, signed
+from tests.support.waiting import eventually
+
+ROUNDS = 3 if LONG else 1
+LATE = 10**9
+"""The number of one more push, whose answer's head is looked at."""
+
+
+@asynccontextmanager
+async def always_healthy(ingress: IngressUnderTest):
+    """Asks ``/healthz`` again and again until the end of the block; every answer must be 200."""
+    url = f"http://127.0.0.1:{ingress.admin_port}/healthz"
+    asked = 0
+
+    async def ask() -> None:
+        nonlocal asked
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as http:
+            while True:
+                async with http.get(url) as answer:
+                    assert answer.status == 200
+                asked += 1
+                await asyncio.sleep(0.02)
+
+    asking = asyncio.ensure_future(ask())
+    try:
+        yield lambda: asked
+    finally:
+        if asking.done():
+            asking.result()
+        asking.cancel()
+        with suppress(asyncio.CancelledError):
+            await asking
+
+
+async def refused_until_well(
+    ingress: IngressUnderTest, pusher: Pusher, load: Load, recover: Callable[[], object], reason: str
+) -> None:
+    """While the disk is sick nothing is answered ``success``, and everybody is told; then it recovers."""
+    await eventually(lambda: asyncio.to_thread(lambda: ingress.readyz()[0] == 503), 30, "not ready")
+    refused = pusher.outcomes["503"]
+    kept = len(pusher.succeeded)
+    async with always_healthy(ingress) as asked:
+        before = asked()
+        await eventually(lambda: pusher.outcomes["503"] >= refused + 10, 60, "callbacks refused")
+        await eventually(lambda: asked() >= before + 20, 30, "healthy all the while")
+        status, details = await asyncio.to_thread(ingress.readyz)
+        assert (status, details["journal"]["takes_writes"]) == (503, False)
+        assert details["journal"]["words"]
+        query, body = signed(event(LATE))
+        async with aiohttp.ClientSession() as http, http.post(ingress.url, params=query, data=body) as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "10")
+            assert await answer.json() == {"error": "unavailable"}
+            pusher.answers[LATE] = str(answer.status)
+        labels = {"outcome": "unavailable", "reason": reason}
+        assert await asyncio.to_thread(lambda: ingress.metric("dingbridge_callbacks_total", **labels)) > 0
+        assert len(pusher.succeeded) == kept, "success while nothing can be kept"
+        recover()
+    await eventually(lambda: asyncio.to_thread(lambda: ingress.readyz()[0] == 200), 30, "ready again")
+    await load.more(40)
+
+
+@pytest.mark.parametrize("sickness", ["full", "read-only", "fsync", "slow"])
+async def test_a_sick_disk_means_503_and_heals_by_itself(
+    processes, kafka_env, kafka_settings, tmp_path, figure, sickness
+):
+    disk = SickDisk(tmp_path / "disk")
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env, disk.env)
+    pusher = Pusher(ingress.url)
+    await asyncio.to_thread(ingress.start)
+    async with Load(pusher, lanes=6) as load:
+        for _ in range(ROUNDS):
+            await load.more(40)
+            disk.falls(sickness)
+            reason = "too_slow" if sickness == "slow" else "disk"
+            await refused_until_well(ingress, pusher, load, disk.recovers, reason)
+    if sickness != "slow":
+        assert await asyncio.to_thread(ingress.metric, "dingbridge_journal_failures_total") > 0
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the backlog is published")
+    comparison = await compare(kafka_settings, pusher)
+    figure(f"{sickness}: {comparison}")
+    comparison.assert_holds()
+    assert ingress.process.running
+    # a disk that comes back whole goes on with its file
+    assert len(journal_files(ingress.journal)) == 1 or sickness == "fsync"
+
+
+async def test_a_file_that_stays_sick_is_left_for_a_new_one_and_drained(
+    processes, kafka_env, kafka_settings, tmp_path, figure
+):
+    disk = SickDisk(tmp_path / "disk")
+    away = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env, disk.env, away)
+    pusher = Pusher(ingress.url)
+    await asyncio.to_thread(ingress.start)
+    async with Load(pusher, lanes=6) as load:
+        await load.more(40)
+        disk.falls("fsync", where="journal-0001")
+        async with always_healthy(ingress):
+            await eventually(lambda: pusher.outcomes["503"], 30, "the failure is felt")
+            await load.more(40)
+    assert len(journal_files(ingress.journal)) == 2
+    _, details = await asyncio.to_thread(ingress.readyz)
+    assert details["journal"]["waiting"] >= len(pusher.succeeded)
+    disk.recovers()
+    ingress.env |= kafka_env
+    await asyncio.to_thread(ingress.restart)
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "both are drained, the old one as it is")
+    comparison = await compare(kafka_settings, pusher)
+    figure(f"a new file after the old one failed: {comparison}")
+    comparison.assert_holds()
+    assert len({record.journal for record in comparison.seen}) == 2
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system of 24 MB of its own, where this user may mount one."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def may_mount() -> bool:
+    try:
+        with tempfile.TemporaryDirectory() as folder, small_disk(Path(folder) / "try"):
+            return True
+    except (OSError, subprocess.CalledProcessError):
+        return False
+
+
+REALLY_FULL = ["mounted"] if sys.platform == "linux" and os.geteuid() == 0 and may_mount() else []
+"""Elsewhere ``full`` above stands for it: no test is skipped for want of a right."""
+
+
+@pytest.mark.parametrize("disk", REALLY_FULL or ["none"])
+async def test_a_file_system_without_a_free_block(
+    processes, kafka_env, kafka_settings, tmp_path, figure, disk
+):
+    if disk == "none":
+        figure("not exercised here, for want of the right to mount: a file system without a free block")
+        return
+    with small_disk(tmp_path / "small") as small:
+        ingress = IngressUnderTest(processes, small, kafka_env)
+        pusher = Pusher(ingress.url)
+        await asyncio.to_thread(ingress.start)
+        ballast = small / "ballast"
+        async with Load(pusher, lanes=6) as load:
+            await load.more(40)
+            await asyncio.to_thread(fill_up, ballast, lambda: ingress.readyz()[0] == 503)
+            await refused_until_well(ingress, pusher, load, ballast.unlink, "disk")
+        await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the backlog is published")
+        comparison = await compare(kafka_settings, pusher)
+        figure(f"24 MB, filled to the last block: {comparison}")
+        comparison.assert_holds()
+        ingress.process.stop()
+
+
+def fill_up(ballast: Path, enough: Callable[[], bool]) -> None:
+    """Takes every free block, until ``enough``: what is freed by pruning, too."""
+    with ballast.open("wb", buffering=0) as file:
+        while not enough():
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(4096))

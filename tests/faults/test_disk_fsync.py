@@ -1,0 +1,89 @@
+"""After a failed fsync the page cache can lie: what could not be synced is read as if it stood on the disk, and
+the next fsync succeeds without it. Whatever was answered must still be there when the power goes.
+"""
+
+import asyncio
+import random
+from pathlib import Path
+
+import apsw
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ingress.errors import JournalUnavailable
+from ingress.folder import journal_files
+from ingress.journal import Journal
+from ingress.journal_file import Entry, JournalFile
+from ingress.metrics import JournalMetrics
+from ingress.upkeep import Retention
+from tests.support.disk import MortalDisk, mortal_disk
+
+GROUPS = 6
+
+
+async def live(folder: Path, disk: MortalDisk, reader_open: bool) -> tuple[set[bytes], set[bytes]]:
+    """Keep some groups, with checkpoints between them. Returns what was confirmed, and what was refused."""
+    journal = Journal(folder, Retention(3600, 3600), JournalMetrics(CollectorRegistry()))
+    await journal.start()
+    # the publisher's open file keeps the index of the WAL alive while the writer's is closed
+    reader = JournalFile(journal_files(folder)[-1], read_only=True) if reader_open else None
+    confirmed: set[bytes] = set()
+    refused: set[bytes] = set()
+    for group in range(GROUPS):
+        names = [b"%d-%d" % (group, n) for n in range(4)]
+        entries = [Entry(1, "default", "http", name * 300, b"key" + name) for name in names]
+        for name, answer in zip(
+            names, await asyncio.gather(*map(journal.append, entries), return_exceptions=True), strict=True
+        ):
+            assert answer is True or isinstance(answer, JournalUnavailable)
+            (confirmed if answer is True else refused).add(name * 300)
+        if group % 2:
+            await asyncio.gather(journal._submit(None, _checkpoint), return_exceptions=True)
+    await journal.stop()
+    if reader is not None:
+        reader.close()
+    return confirmed, refused
+
+
+def _checkpoint(file: JournalFile) -> bool:
+    file.checkpoint_truncate()
+    return False
+
+
+def kept(folder: Path) -> list[bytes]:
+    found = []
+    for path in journal_files(folder):
+        file = JournalFile(path)
+        rows = file.read(0, max_rows=1_000, max_bytes=1 << 30)
+        assert all(row.intact for row in rows)
+        found += [row.body for row in rows]
+        file.close()
+    return found
+
+
+@pytest.mark.parametrize("reader_open", [False, True], ids=["alone", "beside a reader"])
+async def test_each_fsync_fails_once_and_its_data_never_arrives(tmp_path, monkeypatch, figure, reader_open):
+    monkeypatch.setattr("ingress.journal._REOPEN_EVERY_S", 0.0)
+    with mortal_disk() as disk:
+        (tmp_path / "all-well").mkdir()
+        await live(tmp_path / "all-well", disk, reader_open)
+        syncs = disk.syncs
+    refusals = 0
+    for number in range(2, syncs + 1):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with mortal_disk() as disk:
+            disk.sync_fails_at = number
+            try:
+                confirmed, refused = await live(folder, disk, reader_open)
+            except Exception as error:
+                assert isinstance(error.__cause__, apsw.IOError), "refused to start"
+                continue
+            disk.restart("synced", random.Random(0))
+            found = kept(folder)
+        assert confirmed <= set(found), f"fsync {number}: confirmed, and gone with the power"
+        assert len(found) == len(set(found))
+        assert set(found) <= confirmed | refused
+        refusals += len(refused)
+    figure(f"{syncs} fsyncs, each failed once: {refusals} callbacks refused, none confirmed and lost")
+    assert refusals
