@@ -57,6 +57,9 @@ class SecureKafka:
     nobody: str = "user-without-rights"
     """A user without any right, for all who need one."""
 
+    shared_user: str = "user-of-several"
+    """A user for tests whose topics and groups, and so rights, are told apart by their names."""
+
     other_name: str = ""
     """The TLS listener by a name that its certificate does not hold."""
 
@@ -164,7 +167,9 @@ def _start(folder: Path) -> SecureKafka:
         folder,
         port=ports["PLAINTEXT"],
         extra_properties=properties,
-        scram_users={user: PASSWORD_OF(user) for user in [*_USERS, SecureKafka.nobody]},
+        scram_users={
+            user: PASSWORD_OF(user) for user in [*_USERS, SecureKafka.nobody, SecureKafka.shared_user]
+        },
     )
     elsewhere = f"localhost:{ports['SSL']}"  # the certificate holds the address alone
     return SecureKafka(server, public["PLAINTEXT"], public, authority, other_name=elsewhere)
