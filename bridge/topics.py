@@ -82,14 +82,18 @@ async def ensure_topics(
     wanted = sorted(set(names))
     admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=10_000)
     try:
+        limit = asyncio.timeout(timeout_s)
         try:
             await admin.start()
-            return await asyncio.wait_for(_ensure(admin, settings, wanted, partitions or {}), timeout_s)
-        except TimeoutError:
-            raise TopicError(
-                f"topics {', '.join(wanted)} did not appear within {timeout_s:g} s; see the controller's log"
-            ) from None
+            async with limit:
+                return await _ensure(admin, settings, wanted, partitions or {})
         except (KafkaError, OSError) as error:
+            if limit.expired():
+                raise TopicError(
+                    f"topics {', '.join(wanted)} did not appear within {timeout_s:g} s; see the "
+                    "controller's log"
+                ) from None
+            # the client's own time-outs come here: then the cluster is away, and it is not about a topic
             raise KafkaUnavailable(explain(error, settings)) from error
     finally:
         await admin.close()
@@ -137,6 +141,8 @@ async def _ensure(
                     "if it exists, WRITE (to publish) or READ (to consume); see docs/security.md"
                 )
             elif code != TopicAlreadyExistsError.errno:
+                if (refused := for_code(code)()).retriable:
+                    raise refused  # no controller just now: it is not about this topic
                 raise TopicError(_refusal(name, code, rest[0] if rest else None))
     while missing := [name for name in wanted if name not in counts]:
         counts |= await _partition_counts(admin, missing, exist=True)

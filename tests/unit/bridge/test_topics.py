@@ -1,0 +1,79 @@
+"""What a failed ``ensure_topics`` means: is it this topic, or is the cluster away?"""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import (
+    InvalidReplicationFactorError,
+    NotControllerError,
+    RequestTimedOutError,
+    TopicAlreadyExistsError,
+)
+
+from bridge import topics
+from bridge.errors import KafkaUnavailable, TopicError
+from bridge.settings import KafkaSettings
+from bridge.topics import ensure_topics
+
+UNKNOWN_TOPIC = 3
+
+
+class Cluster:
+    """Answers like an admin client of a cluster in which ``created`` becomes of a wish for a topic."""
+
+    def __init__(self, created: int | BaseException, leader: int = -1) -> None:
+        self._created, self._leader = created, leader
+        self._exists = created == TopicAlreadyExistsError.errno
+
+    def __call__(self, **_: Any) -> "Cluster":
+        return self
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def describe_cluster(self) -> dict[str, Any]:
+        return {"brokers": [1, 2, 3]}
+
+    async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
+        await asyncio.sleep(0)
+        partitions = [{"error_code": 0, "leader": self._leader}] if self._exists else []
+        code = 0 if self._exists else UNKNOWN_TOPIC
+        return [{"topic": name, "error_code": code, "partitions": partitions} for name in names]
+
+    async def create_topics(self, wanted: list[Any]) -> Any:
+        if isinstance(self._created, BaseException):
+            raise self._created
+        return SimpleNamespace(topic_errors=[(topic.name, self._created, None) for topic in wanted])
+
+
+async def ensured(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    monkeypatch.setattr(topics, "AIOKafkaAdminClient", cluster)
+    return await ensure_topics(KafkaSettings.load(), ["dingtalk.user_add_org"], timeout_s=0.1)
+
+
+@pytest.mark.parametrize(
+    "created",
+    [TimeoutError(), RequestTimedOutError(), RequestTimedOutError.errno, NotControllerError.errno],
+    ids=["client gives up", "request times out", "controller times out", "no controller"],
+)
+async def test_a_cluster_without_a_controller_is_away_and_no_topic_is_blamed(monkeypatch, created):
+    with pytest.raises(KafkaUnavailable):
+        await ensured(Cluster(created), monkeypatch)
+
+
+async def test_a_topic_that_cannot_be_made_as_wanted_is_refused_for_itself(monkeypatch):
+    with pytest.raises(TopicError, match="TOPIC_REPLICATION"):
+        await ensured(Cluster(InvalidReplicationFactorError.errno), monkeypatch)
+
+
+async def test_a_topic_that_exists_without_leaders_is_refused_for_itself(monkeypatch):
+    with pytest.raises(TopicError, match=r"within 0\.1 s"):
+        await ensured(Cluster(TopicAlreadyExistsError.errno), monkeypatch)
+
+
+async def test_a_topic_that_exists_is_left_as_it_is(monkeypatch):
+    found = await ensured(Cluster(TopicAlreadyExistsError.errno, leader=1), monkeypatch)
+    assert found == {"dingtalk.user_add_org": 1}
