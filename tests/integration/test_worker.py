@@ -155,9 +155,13 @@ async def test_when_the_world_is_down_nothing_is_buried_and_work_goes_on_when_it
         assert set(details["world_down"].values()) == {"system A does not answer"}
         paused = {"consumer": consumer.name, "reason": "world_down"}
         assert service.registry.get_sample_value("dingbridge_consumer_paused_partitions", paused)
+        mine = {"consumer": consumer.name}
+        assert service.registry.get_sample_value("dingbridge_consumer_paused_seconds", mine) > 0
+        assert service.registry.get_sample_value("dingbridge_consumer_joined", mine) == 1
         consumer.down = False
         await eventually(lambda: _count(database_url, 20))
         assert service.worker.state()[1]["world_down"] == {}
+        assert service.registry.get_sample_value("dingbridge_consumer_paused_seconds", mine) == 0
     assert await read_topic(settings, dlq_topic(settings, consumer.name)) == []
     assert await committed(settings, consumer.name) == {event_topic(settings, TYPE): 20}
 
