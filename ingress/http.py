@@ -143,14 +143,15 @@ class CallbackServer:
 
     def broken(self, request: web.BaseRequest, error: str) -> None:
         # whatever it says of proxies was not understood either
-        self._note(request.remote, Refused(HTTPStatus.BAD_REQUEST, "malformed", "http", error=error))
+        self._note(request, Refused(HTTPStatus.BAD_REQUEST, "malformed", "http", error=error), proxies=())
 
     def fault(self, error: BaseException) -> None:
         self._metrics.callbacks.labels("unavailable", "fault", "").inc()
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "?"
-        # never its text: that may hold what was sent
-        log.error("callback.fault", error=type(error).__name__, place=place)
+        if (suppressed := self._limiter.allow("fault")) is not None:
+            # never its text: that may hold what was sent
+            log.error("callback.fault", error=type(error).__name__, place=place, suppressed=suppressed)
 
     def dropped(self, reason: str) -> None:
         self._metrics.connections_dropped.labels(reason).inc()
@@ -230,6 +231,7 @@ class CallbackServer:
         if stamp is None:
             raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "timestamp", "the timestamp is no epoch ms")
         skew_s = time.time() - stamp / 1000
+        self._metrics.clock_skew_seconds.set(skew_s)
         if self._rules.max_age_s and abs(skew_s) > self._rules.max_age_s:
             side = "behind" if skew_s > 0 else "ahead of"
             words = (
@@ -238,7 +240,6 @@ class CallbackServer:
                 "replays an old request"
             )
             raise Refused(HTTPStatus.FORBIDDEN, "forbidden", "age", words)
-        self._metrics.clock_skew_seconds.set(skew_s)
 
     def _check_reply(self, crypto: CallbackCrypto, opened: Opened) -> bytes:
         """``success``, or the check's own ``Random``, as an old official demo (isv-demo-java) answers."""
@@ -261,7 +262,7 @@ class CallbackServer:
             self._successes[key] = cached
         return cached[1]
 
-    def _note(self, remote: str | None, refused: Refused) -> None:
+    def _note(self, request: web.BaseRequest, refused: Refused, proxies: tuple[str, ...]) -> None:
         self._metrics.callbacks.labels(refused.outcome, refused.reason, "").inc()
         if (suppressed := self._limiter.allow(refused.reason)) is not None:
             log.warning(
@@ -270,13 +271,13 @@ class CallbackServer:
                 outcome=refused.outcome,
                 reason=refused.reason,
                 words=refused.words or None,
-                remote=remote,
+                remote=client_address(request, proxies),
                 suppressed=suppressed,
                 **refused.details,
             )
 
     def _refuse(self, request: web.BaseRequest, refused: Refused) -> web.Response:
-        self._note(client_address(request, self._rules.trusted_proxies), refused)
+        self._note(request, refused, self._rules.trusted_proxies)
         response = refusal(refused.outcome, refused.status)
         if refused.status == HTTPStatus.METHOD_NOT_ALLOWED:
             response.headers["Allow"] = "POST"
