@@ -152,6 +152,7 @@ class Ingress:
                 "oldest_age_s": round(status.oldest_age_s, 1),
                 "bytes": status.bytes,
                 "free_bytes": status.free_bytes,
+                **({"unreadable": status.unreadable} if status.unreadable else {}),
             }
         return True, details
 

@@ -6,7 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import apsw
+
 from ingress.cursor import CursorFile
+from ingress.errors import JournalError
 from ingress.folder import CURSOR_FILE, journal_files, journal_folders
 from ingress.journal_file import JournalFile
 
@@ -14,7 +17,7 @@ from ingress.journal_file import JournalFile
 @dataclass(frozen=True, slots=True)
 class FolderStatus:
     """``waiting`` callbacks are kept and not yet in Kafka, the oldest since ``oldest_age_s``; sizes in bytes.
-    ``parked`` is ``{(topic, reason): records}``."""
+    ``parked`` is ``{(topic, reason): records}``; what waits in ``unreadable`` files is not counted."""
 
     waiting: int
     oldest_age_s: float
@@ -22,19 +25,28 @@ class FolderStatus:
     free_bytes: int
     parked: dict[tuple[str, str], int]
     files: dict[str, str]  # file name to journal id
+    unreadable: tuple[str, ...] = ()  # names of older files that are damaged
 
 
 def folder_status(folder: Path) -> FolderStatus:
-    """Raises ``apsw.Error`` or ``JournalError`` when a file cannot be read."""
+    """Raises ``apsw.Error`` or ``JournalError`` when the cursor or the newest file cannot be read."""
     waiting, oldest, files = 0, None, {}
+    unreadable = []
+    paths = journal_files(folder)
     cursor = CursorFile(folder, read_only=True) if (folder / CURSOR_FILE).exists() else None
     try:
-        for path in journal_files(folder):
-            file = JournalFile(path, read_only=True)
+        for path in paths:
             try:
-                count, since_ms = file.waiting(cursor.seq(file.id) if cursor else 0)
-            finally:
-                file.close()
+                file = JournalFile(path, read_only=True)
+                try:
+                    count, since_ms = file.waiting(cursor.seq(file.id) if cursor else 0)
+                finally:
+                    file.close()
+            except (apsw.Error, JournalError):
+                if path == paths[-1]:
+                    raise
+                unreadable.append(path.name)
+                continue
             files[path.name] = file.id
             waiting += count
             if since_ms is not None and (oldest is None or since_ms < oldest):
@@ -50,6 +62,7 @@ def folder_status(folder: Path) -> FolderStatus:
         free_bytes=shutil.disk_usage(folder).free,
         parked=parked,
         files=files,
+        unreadable=tuple(unreadable),
     )
 
 
@@ -76,4 +89,9 @@ def joint_status(root: Path, folders: Iterable[Path]) -> FolderStatus:
             for folder, part in parts.items()
             for name, journal in part.files.items()
         },
+        unreadable=tuple(
+            str((folder / name).relative_to(root))
+            for folder, part in parts.items()
+            for name in part.unreadable
+        ),
     )

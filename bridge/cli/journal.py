@@ -35,6 +35,7 @@ def stats(as_json: AsJson = False) -> None:
         "bytes": status.bytes,
         "free_bytes": status.free_bytes,
         "files": status.files,
+        "unreadable": status.unreadable,
         "parked": parked,
     }
     if as_json:
@@ -44,6 +45,8 @@ def stats(as_json: AsJson = False) -> None:
     print(f"disk                {status.bytes:,} bytes used, {status.free_bytes:,} free")
     for name, journal in status.files.items():
         print(f"file                {name} (journal {journal})")
+    for name in status.unreadable:
+        print(f"unreadable          {name}: what waits there is not counted; restore it, or move it away")
     for item in parked:
         print(f"parked              {item['records']} record(s) of {item['topic']}: {item['reason']}")
     if not parked:

@@ -21,6 +21,7 @@ from ingress.folder import CURSOR_FILE
 from ingress.high_water import SUFFIX
 from ingress.journal_file import Entry, JournalFile
 from ingress.reading import JournalReader
+from ingress.status import folder_status
 from ingress.upkeep import open_newest
 from tests.faults.sizes import LONG
 from tests.support.comparison import compare
@@ -301,6 +302,7 @@ def test_a_damaged_older_file_does_not_stop_newer_callbacks(tmp_path, damage):
     assert found.refused is None
     assert list(found.published.values()) == [body(500), body(1_000)]
     assert found.said >= {"journal.old_file_unreadable", "publisher.journal_unreadable"}
+    assert folder_status(folder).unreadable == (FILE,)
     assert older.read_bytes() == before
 
 
