@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 
+import psutil
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
@@ -13,7 +14,7 @@ from bridge.settings import KafkaSettings
 from tests.faults.sizes import LONG
 from tests.support.comparison import assert_in_order, compare
 from tests.support.ingress import IngressUnderTest
-from tests.support.load import EVENT_TYPE, Load
+from tests.support.load import EVENT_TYPE, Load, event
 from tests.support.processes import eventually
 from tests.support.pusher import Pusher
 
@@ -61,11 +62,22 @@ async def _two_die_and_one_comes_back(ingress, cluster, leader, load):
     cluster.kill(second)
     await load.more(300)
     stuck = await asyncio.to_thread(_count, ingress)
-    await load.more(300)
+    await eventually(lambda: asyncio.to_thread(_not_up, ingress), 60, "the publisher says that it is stuck")
+    await load.more(600, timeout_s=300)
     assert await asyncio.to_thread(_count, ingress) == stuck, "one replica of three is no acknowledgement"
-    assert await asyncio.to_thread(ingress.kafka_state) != "up"
+    # a new publisher must ask for its topics, and one of them is new
+    await load.pusher.push_all([(1_000_000, event(1_000_000, event_type="bpms_task_change"))])
+    for child in psutil.Process(ingress.process.pid).children():
+        child.kill()
+    await load.more(6000, timeout_s=300)
+    parked = await asyncio.to_thread(ingress.metric, "dingbridge_parked")
+    assert not parked, "refused for the moment, not for itself"
     await asyncio.to_thread(cluster.start, second)
     await eventually(lambda: asyncio.to_thread(_published, ingress, stuck + 300), 180, "writes are taken")
+
+
+def _not_up(ingress: IngressUnderTest) -> bool:
+    return ingress.kafka_state() in ("stalled", "down")
 
 
 def _count(ingress: IngressUnderTest) -> float:

@@ -42,20 +42,16 @@ async def test_broker_frozen_for_longer_than_every_time_out(
     ingress = IngressUnderTest(processes, tmp_path, kafka_env, SHORT)
     pusher = Pusher(ingress.url)
     await asyncio.to_thread(ingress.start)
-    producers_lost = sized(2, 10)
     async with Load(pusher, lanes=20, per_second=100) as load:
         for _ in range(sized(1, 3)):
             await load.more(100)
-            failed = await asyncio.to_thread(ingress.metric, "dingbridge_kafka_errors_total")
             breakable_kafka.pause()
             began = time.monotonic()
-            # one error: what was on its way has expired; more: new producers could not connect either
-            await eventually(
-                lambda goal=failed + producers_lost: asyncio.to_thread(_errors_reach, ingress, goal), 120
-            )
-            assert await asyncio.to_thread(ingress.kafka_state) == "down"
+            # the longest is the 10 s of an admin request; clients wait for 1 s, brokers' sessions for 3 s
+            await load.more(sized(1200, 6000), timeout_s=300)
+            assert await asyncio.to_thread(ingress.kafka_state) in ("stalled", "down")
             breakable_kafka.resume()
-            figure(f"frozen for {time.monotonic() - began:.1f} s with time-outs of 1 s")
+            figure(f"frozen for {time.monotonic() - began:.1f} s")
             await eventually(lambda: asyncio.to_thread(ingress.drained), 120, "the backlog is published")
         await load.more(50)
     await eventually(lambda: asyncio.to_thread(ingress.drained), 120, "the rest is published")
@@ -64,10 +60,6 @@ async def test_broker_frozen_for_longer_than_every_time_out(
     figure(found)
     found.assert_holds()
     assert_in_order(found.seen, by_number=True)
-
-
-def _errors_reach(ingress: IngressUnderTest, goal: float) -> bool:
-    return ingress.metric("dingbridge_kafka_errors_total") >= goal
 
 
 async def test_broker_away_at_a_steady_rate_and_the_backlog_drains_in_order(
