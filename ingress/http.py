@@ -188,18 +188,25 @@ class CallbackServer:
 
     async def _read(self, request: web.BaseRequest) -> bytes:
         limit = self._rules.max_bytes
-        size = request.content_length or 0
-        if size <= limit:
-            try:
-                if request.content.is_eof():
-                    return request.content.read_nowait()  # the usual case: it came with the head
+        if (request.content_length or 0) > limit:
+            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "body")
+        try:
+            if request.content.is_eof():
+                body = request.content.read_nowait()  # the usual case: it came with the head
+            else:
                 async with asyncio.timeout(BODY_TIMEOUT_S):
-                    return await self._collect(request, limit)
-            except TimeoutError:
-                raise Refused(HTTPStatus.REQUEST_TIMEOUT, "malformed", "slow_body") from None
-            except (HttpProcessingError, web.RequestPayloadError, ConnectionError):
-                raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "payload") from None
-        raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "body")
+                    body = await self._collect(request, limit)
+        except TimeoutError:
+            raise Refused(HTTPStatus.REQUEST_TIMEOUT, "malformed", "slow_body") from None
+        except (HttpProcessingError, web.RequestPayloadError, ConnectionError):
+            raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "payload") from None
+        except RuntimeError:  # of aiohttp's stream, when the sender had hung up before we began to read
+            if request.transport is not None:
+                raise
+            raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "payload") from None
+        if len(body) > limit:
+            raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "body")
+        return body
 
     async def _collect(self, request: web.BaseRequest, limit: int) -> bytes:
         body = bytearray()
@@ -208,7 +215,7 @@ class CallbackServer:
             async for chunk in request.content.iter_any():
                 body += chunk
                 if len(body) > limit:
-                    raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "body")
+                    break
                 if len(body) > LARGE_BODY_BYTES + counted:
                     self._large_bodies += len(body) - LARGE_BODY_BYTES - counted
                     counted = len(body) - LARGE_BODY_BYTES

@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingress.folder import journal_files
+from ingress.http import Refused
 from ingress.journal_file import JournalFile
 from tests.integration.test_ingress_http import Door, door, push
 from tests.support.hostile import CLASSES, Line, Reply, exchange, memory_bytes, mutations, raw_push
@@ -424,3 +426,30 @@ async def test_a_fault_of_ours_is_no_success_and_logged_without_what_was_sent(
     assert fault["error"] == "ValueError"
     assert fault["place"].startswith("test_hostile_requests.py:")
     assert MARKER not in str(logs)
+
+
+async def test_a_chunked_body_that_came_with_its_head_is_held_to_the_limit(tmp_path: Path) -> None:
+    body = b"x" * 2000
+    chunked = request(POST, "Transfer-Encoding: chunked", body=b"7d0\r\n" + body + b"\r\n0\r\n\r\n")
+    async with Door(tmp_path, max_bytes=1024) as door:
+        assert (await exchange(door.port, chunked, silence_s=10)).status == 413
+
+
+async def test_a_sender_that_hangs_up_in_the_middle_is_no_fault_of_ours(door: Door) -> None:
+    class HungUp:
+        """What aiohttp's stream does when the connection was lost before the request's task had begun."""
+
+        def is_eof(self) -> bool:
+            return False
+
+        async def iter_any(self) -> Any:
+            raise RuntimeError("Connection closed.")
+            yield b""
+
+    gone = SimpleNamespace(content_length=500, content=HungUp(), transport=None)
+    with pytest.raises(Refused) as refused:
+        await door.server._read(gone)
+    assert refused.value.reason == "payload"
+    still_there = SimpleNamespace(content_length=500, content=HungUp(), transport=object())
+    with pytest.raises(RuntimeError):
+        await door.server._read(still_there)
