@@ -153,7 +153,7 @@ class JournalFile:
                 execute("ROLLBACK")
             raise
         if any(new):
-            self._mark.note(self.id, self.highest_seq())
+            self._mark.note(self.id, self.db.last_insert_rowid())
         return new
 
     def _keep_one(self, entry: Entry) -> bool:
