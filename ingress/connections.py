@@ -122,8 +122,9 @@ class Connection(web.RequestHandler):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being answered, or waits for its turn."""
-        return self._current_request is not None or bool(self._messages)
+        """Whether there is more to do than to wait for a request."""
+        waiting = self._waiter is not None and not self._waiter.done()
+        return not waiting and self._request_count > 0
 
     def drop(self, reason: str) -> None:
         """Close at once; whatever was not sent is not sent. ``left`` is told right away."""

@@ -203,3 +203,18 @@ async def test_large_bodies_share_a_bound_and_keep_no_small_one_out(
             assert (await door.push())[0] == 200
         await eventually(lambda: door.server._large_bodies == 0, 10, "what was given up does not count")
         assert (await door.push(b'{"EventType":"x","a":"' + b"y" * 600_000 + b'"}'))[0] == 200
+
+
+async def test_a_body_in_many_packets_is_not_taken_for_a_slow_head(door: Door) -> None:
+    head, _, body = raw_line(door).partition(b"\r\n\r\n")
+    async with connected(door.port, 1) as [(reader, _)]:
+        await eventually(lambda: door.server._server.connections, 10, "accepted")
+        [connection] = door.server._server.connections
+        for _ in range(2):
+            connection.data_received(head + b"\r\n\r\n")
+            for place in range(20):  # a packet at each turn of the loop, wherever the server then is
+                connection.data_received(body[place : place + 1])
+                assert connection._head_timer is None, f"packet {place}"
+                await asyncio.sleep(0)
+            connection.data_received(body[20:])
+            assert (await read_reply(reader, 10)).status == 200
