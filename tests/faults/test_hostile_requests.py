@@ -32,7 +32,11 @@ from tests.support.pusher import Pusher, is_success, signed
 __all__ = ["door"]
 
 LONG = bool(os.environ.get("DINGBRIDGE_LONG"))
-MUTATED, GENERATED = (60_000, 40_000) if LONG else (3_000, 2_000)
+MUTATED, GENERATED = (20_000 if LONG else 4_000), 1_000
+mutated_rounds = pytest.mark.parametrize("round_", range(4 if LONG else 1))
+generated_rounds = pytest.mark.parametrize("round_", range(20 if LONG else 1))
+"""Several, since a test that takes minutes is taken for one that hangs."""
+
 WARM_UP = 500
 MAX_BYTES = 64 * 1024
 GROWTH_BYTES = 32 * 1024 * 1024
@@ -118,7 +122,8 @@ class Besieged:
 SEED = event(10**9)
 
 
-async def test_mutated_pushes_over_real_sockets(processes: Processes, tmp_path: Path) -> None:
+@mutated_rounds
+async def test_mutated_pushes_over_real_sockets(processes: Processes, tmp_path: Path, round_: int) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
     source = mutations(raw_push(SEED), random.Random(seed))
@@ -270,7 +275,10 @@ def expected(method: str, path: str, query: str, body: bytes) -> set[int]:
     return {403} if unsigned and envelope["encrypt"] else {400, 403}
 
 
-async def test_generated_requests_get_the_right_status(processes: Processes, tmp_path: Path) -> None:
+@generated_rounds
+async def test_generated_requests_get_the_right_status(
+    processes: Processes, tmp_path: Path, round_: int
+) -> None:
     outcomes: Counter[int] = Counter()
     async with Besieged(processes, tmp_path) as besieged:
         line = Line(besieged.ingress.port)
