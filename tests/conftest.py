@@ -9,11 +9,12 @@ import pytest
 import structlog
 from hypothesis import settings as hypothesis_settings
 
-from bridge.servers import KafkaServer, PostgresServer, start_kafka
+from bridge.servers import KafkaServer, PostgresServer, start_kafka, start_postgres
 from bridge.servers.kafka import EnvironmentKafka
+from bridge.servers.postgres import EnvironmentPostgres
 from bridge.settings import KafkaSettings
 from tests.support.processes import Processes
-from tests.support.servers import RunServers
+from tests.support.servers import PLAINTEXT, RunServers, credentials_of_environment
 
 hypothesis_settings.register_profile("dingbridge", deadline=None)  # no test asserts a duration
 hypothesis_settings.load_profile("dingbridge")
@@ -63,14 +64,14 @@ def _logging_as_before() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def kafka(pytestconfig: pytest.Config) -> KafkaServer:
-    """The run's broker. A test that breaks it uses ``breakable_kafka``."""
+    """The run's broker. A test that breaks its broker uses ``breakable_kafka``."""
     return pytestconfig.stash[_servers].kafka
 
 
 @pytest.fixture
 def breakable_kafka(kafka: KafkaServer, tmp_path: Path) -> Iterator[KafkaServer]:
     """A broker that may be killed, paused and restarted: the run's own, which runs again afterwards; or one
-    for this test, where the run's broker is somebody else's."""
+    for this test, where the run's broker is somebody else's. ``kafka_env`` leads to it."""
     if isinstance(kafka, EnvironmentKafka):
         with start_kafka(tmp_path, how="local") as own:
             yield own
@@ -88,8 +89,25 @@ def postgres(pytestconfig: pytest.Config) -> PostgresServer:
 
 
 @pytest.fixture
-def kafka_env(kafka: KafkaServer, pytestconfig: pytest.Config) -> dict[str, str]:
-    """The environment that leads a process to the run's broker, with topics of this test alone."""
+def breakable_postgres(postgres: PostgresServer, tmp_path: Path) -> Iterator[PostgresServer]:
+    """A PostgreSQL that may be stopped and started; ``postgres_url`` leads to it."""
+    if isinstance(postgres, EnvironmentPostgres):
+        with start_postgres(tmp_path, how="local") as own:
+            yield own
+        return
+    try:
+        yield postgres
+    finally:
+        postgres.start_server()
+
+
+@pytest.fixture
+def kafka_env(
+    request: pytest.FixtureRequest, kafka: KafkaServer, pytestconfig: pytest.Config
+) -> dict[str, str]:
+    """The environment that leads a process to this test's broker, with topics of this test alone."""
+    if "breakable_kafka" in request.fixturenames:
+        kafka = request.getfixturevalue("breakable_kafka")
     prefix = f"t{secrets.token_hex(4)}."
     pytestconfig.stash[_servers].prefixes += [prefix, f"ctl-{prefix}"]
     env = {
@@ -97,7 +115,7 @@ def kafka_env(kafka: KafkaServer, pytestconfig: pytest.Config) -> dict[str, str]
         "TOPIC_PREFIX": prefix,
         "CONTROL_PREFIX": f"ctl-{prefix}",
     }
-    return env | pytestconfig.stash[_servers].kafka_credentials
+    return env | (credentials_of_environment() if isinstance(kafka, EnvironmentKafka) else PLAINTEXT)
 
 
 @pytest.fixture
@@ -107,8 +125,10 @@ def kafka_settings(kafka_env: dict[str, str]) -> KafkaSettings:
 
 
 @pytest.fixture
-def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+def postgres_url(request: pytest.FixtureRequest, postgres: PostgresServer) -> Iterator[str]:
     """URL of a fresh, empty PostgreSQL database, dropped afterwards."""
+    if "breakable_postgres" in request.fixturenames:
+        postgres = request.getfixturevalue("breakable_postgres")
     name = f"dingbridge_test_{secrets.token_hex(4)}"
     yield postgres.create_database(name)
     postgres.drop_database(name)

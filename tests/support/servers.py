@@ -28,15 +28,6 @@ class RunServers:
         self._postgres: PostgresServer | None = None
 
     @property
-    def kafka_credentials(self) -> dict[str, str]:
-        """The part of the environment that a cluster of the environment needs."""
-        if not isinstance(self._kafka, EnvironmentKafka):
-            return {}
-        return {
-            k: v for k, v in os.environ.items() if k.startswith(("KAFKA_SECURITY", "KAFKA_SASL", "KAFKA_SSL"))
-        }
-
-    @property
     def kafka(self) -> KafkaServer:
         if self._kafka is None:
             self._kafka = start_kafka(self.folder)
@@ -72,6 +63,17 @@ class RunServers:
             if server is not None:
                 server.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+PLAINTEXT = {"KAFKA_SECURITY_PROTOCOL": "PLAINTEXT"}
+"""What a broker of our own asks for, whatever the environment says of somebody else's."""
+
+
+def credentials_of_environment() -> dict[str, str]:
+    """What the environment says on how to log in to its cluster."""
+    return {
+        k: v for k, v in os.environ.items() if k.startswith(("KAFKA_SECURITY", "KAFKA_SASL", "KAFKA_SSL"))
+    }
 
 
 def needs(item: pytest.Item, server: str) -> bool:
