@@ -36,6 +36,7 @@ log = structlog.get_logger(__name__)
 _CURSOR_EVERY_S = 0.1
 _IDLE_S = 0.5
 _STALLED_S = 5.0
+_LOOK_UP_EVERY_S = 0.2
 _RETRY_PARKED_S = 60.0
 _BACKOFF_S = (0.2, 5.0)
 _SMALLEST_BATCH = 1024
@@ -286,14 +287,15 @@ class Publisher:
     async def _settle(self, wave: Wave, futures: dict[Key, "asyncio.Future[object]"]) -> None:
         """Wait until every batch is acknowledged or has failed. Raises ``_Failed`` if one has."""
         waiting = set(futures.values())
-        stopped_at = None
+        began, stopped_at = time.monotonic(), None
         while waiting:
-            _, waiting = await asyncio.wait(waiting, timeout=_STALLED_S if not self._stopping else 0.2)
+            _, waiting = await asyncio.wait(waiting, timeout=_LOOK_UP_EVERY_S)
+            now = time.monotonic()
             if waiting and self._stopping:
-                stopped_at = stopped_at or time.monotonic()
-                if time.monotonic() - stopped_at > 2:
+                stopped_at = stopped_at or now
+                if now - stopped_at > 2:
                     raise _Failed([KafkaUnavailable("stopped before Kafka had acknowledged")])
-            elif waiting:
+            elif waiting and now - began >= _STALLED_S:
                 self._report.stalled(
                     f"Kafka at {self._settings.kafka_bootstrap_servers} has not acknowledged for "
                     f"{_STALLED_S:g} s; callbacks are kept meanwhile"

@@ -13,6 +13,7 @@ from ingress.metrics import PublisherMetrics
 log = structlog.get_logger(__name__)
 
 _RESTART_S = (0.1, 5.0)
+_WITHOUT_KAFKA_S = 2.0
 
 
 class PublisherProcess:
@@ -37,7 +38,10 @@ class PublisherProcess:
         self._tell(b"retry\n")
 
     async def stop(self, timeout_s: float) -> None:
-        """Let it finish what is under way; after ``timeout_s`` it is killed: the cursor tells the rest."""
+        """Let it finish what is under way; after ``timeout_s``, or soon if Kafka does not take records, it is
+        killed: the cursor tells the rest."""
+        if self.state["state"] != "up":
+            timeout_s = min(timeout_s, _WITHOUT_KAFKA_S)
         self._stopping = True
         self._tell(b"stop\n")
         if self._task is not None:
