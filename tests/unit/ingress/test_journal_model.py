@@ -279,7 +279,7 @@ class JournalMachine(RuleBasedStateMachine):
 
 TestJournalMachine = JournalMachine.TestCase
 TestJournalMachine.settings = settings(
-    max_examples=2_000 if LONG else 60,
+    max_examples=500 if LONG else 60,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
