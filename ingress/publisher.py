@@ -37,6 +37,7 @@ _CURSOR_EVERY_S = 0.1
 _IDLE_S = 0.5
 _STALLED_S = 5.0
 _LOOK_UP_EVERY_S = 0.2
+_HOPELESS_AFTER = 3  # request time-outs
 _RETRY_PARKED_S = 60.0
 _BACKOFF_S = (0.2, 5.0)
 _SMALLEST_BATCH = 1024
@@ -285,9 +286,11 @@ class Publisher:
         }
 
     async def _settle(self, wave: Wave, futures: dict[Key, "asyncio.Future[object]"]) -> None:
-        """Wait until every batch is acknowledged or has failed. Raises ``_Failed`` if one has."""
+        """Wait until every batch is acknowledged or has failed. Raises ``_Failed`` if one has, and
+        ``KafkaUnavailable`` when one does neither for too long."""
         waiting = set(futures.values())
         began, stopped_at = time.monotonic(), None
+        hopeless_s = _STALLED_S + _HOPELESS_AFTER * self._settings.kafka_request_timeout_s
         while waiting:
             _, waiting = await asyncio.wait(waiting, timeout=_LOOK_UP_EVERY_S)
             now = time.monotonic()
@@ -295,6 +298,12 @@ class Publisher:
                 stopped_at = stopped_at or now
                 if now - stopped_at > 2:
                     raise _Failed([KafkaUnavailable("stopped before Kafka had acknowledged")])
+            elif waiting and now - began >= hopeless_s:
+                # an idempotent producer never gives up by itself, and one that hangs would never tell
+                raise KafkaUnavailable(
+                    f"Kafka at {self._settings.kafka_bootstrap_servers} has not acknowledged for "
+                    f"{hopeless_s:g} s; connecting anew"
+                )
             elif waiting and now - began >= _STALLED_S:
                 self._report.stalled(
                     f"Kafka at {self._settings.kafka_bootstrap_servers} has not acknowledged for "

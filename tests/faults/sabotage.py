@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 _SCRIPT = """
-import importlib, os, signal
+import asyncio, importlib, os, signal
 from pathlib import Path
 
 owner = getattr(importlib.import_module({module!r}), {owner!r})
@@ -21,6 +21,14 @@ def die():
         return
     marker.write_text(str(os.getpid()))
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def hangs(*args, **kwargs):
+    calls[0] += 1
+    if calls[0] >= {call} and not marker.exists():
+        marker.write_text(str(os.getpid()))
+        await asyncio.Event().wait()
+    return await method(*args, **kwargs)
 
 
 def before(*args, **kwargs):
@@ -49,12 +57,14 @@ time.time_ns = lambda: now_ns() + {shift_s} * 10**9
 
 class Sabotage:
     """SIGKILL ``when`` (before or after) the ``call``-th call of ``place`` (``module:Class.method``) in one
-    process, once: a file remembers.
+    process, once: a file remembers. ``hangs``: that call, a coroutine, never returns, and nobody is killed.
 
     ``env`` makes a process and its children subject to it; ``done`` says whether it has happened.
     """
 
-    def __init__(self, folder: Path, place: str, when: Literal["before", "after"], call: int) -> None:
+    def __init__(
+        self, folder: Path, place: str, when: Literal["before", "after", "hangs"], call: int
+    ) -> None:
         module, _, name = place.partition(":")
         owner, _, method = name.partition(".")
         folder.mkdir()

@@ -4,6 +4,7 @@ reordered, and the backlog drains by itself when it is back."""
 import asyncio
 import time
 
+from tests.faults.sabotage import Sabotage
 from tests.faults.sizes import sized
 from tests.support.comparison import assert_in_order, compare
 from tests.support.ingress import IngressUnderTest
@@ -84,5 +85,26 @@ async def test_broker_away_at_a_steady_rate_and_the_backlog_drains_in_order(
     )
     assert set(pusher.outcomes) == {"success"}, "nobody outside noticed"
     assert waited >= away_s * PER_SECOND
+    found.assert_holds()
+    assert_in_order(found.seen, by_number=True)
+
+
+async def test_a_kafka_client_that_hangs_for_good_is_replaced(
+    processes, kafka_env, kafka_settings, tmp_path, figure
+):
+    """A produce request that never ends, as by a fault of the client: nothing else would ever end it."""
+    hang = Sabotage(
+        tmp_path / "sabotage", "aiokafka.producer.sender:SendProduceReqHandler.do", "hangs", call=5
+    )
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env, SHORT, hang.env)
+    pusher = Pusher(ingress.url)
+    await asyncio.to_thread(ingress.start)
+    async with Load(pusher, lanes=20, per_second=100) as load:
+        await eventually(lambda: hang.done, 60, "the request that hangs")
+        await load.more(100)
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 120, "the backlog is published")
+    assert set(pusher.outcomes) == {"success"}, "nobody outside noticed"
+    found = await compare(kafka_settings, pusher)
+    figure(found)
     found.assert_holds()
     assert_in_order(found.seen, by_number=True)
