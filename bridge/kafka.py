@@ -23,6 +23,7 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
+from bridge.errors import KafkaUnavailable
 from bridge.settings import KafkaSettings
 
 PRODUCER_MAX_REQUEST_BYTES = 8 * 1024 * 1024
@@ -77,6 +78,37 @@ def producer(settings: KafkaSettings, **overrides: Any) -> AIOKafkaProducer:
             **overrides,
         }
     )
+
+
+def hopeless_after_s(settings: KafkaSettings) -> float:
+    """How long a producer may go without any answer before it is to be replaced, in s.
+
+    aiokafka's idempotent producer asks for its id, and sends again, without end; one that hangs would never
+    tell (seen with 0.14 and a broker that was frozen while a client came up).
+    """
+    return 5 + 3 * settings.kafka_request_timeout_s
+
+
+async def start_producer(fresh: AIOKafkaProducer, settings: KafkaSettings) -> None:
+    """Start it. Raises ``KafkaUnavailable``, and then it is discarded."""
+    try:
+        async with asyncio.timeout(hopeless_after_s(settings)):
+            await fresh.start()
+    except BaseException as error:
+        await discard_producer(fresh, 1)
+        if isinstance(error, KafkaError | OSError):
+            raise KafkaUnavailable(explain(error, settings)) from error
+        raise
+
+
+async def discard_producer(dead: AIOKafkaProducer, within_s: float) -> None:
+    """Stop it, whatever it hangs in; for ``within_s`` it may still send what it holds."""
+    stopping = asyncio.ensure_future(dead.stop())
+    _, late = await asyncio.wait([stopping], timeout=within_s)
+    if late:
+        stopping.cancel()
+        await dead.client.close()
+    await asyncio.gather(stopping, return_exceptions=True)
 
 
 class _LastRefusal(logging.Handler):

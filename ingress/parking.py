@@ -5,12 +5,14 @@ records park behind them, so that nothing is reordered. A callback that the disk
 whole, and is published once its journal file was mended.
 """
 
+import asyncio
+
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from bridge.errors import KafkaUnavailable, TopicError
-from bridge.kafka import explain, producer
+from bridge.kafka import discard_producer, explain, hopeless_after_s, producer, start_producer
 from bridge.settings import IngressSettings
 from ingress.cursor import CursorFile, Parked
 from ingress.journal_file import Row
@@ -107,10 +109,11 @@ class ParkingLot:
                     continue
                 record = records_of(parked.journal, row)[parked.record]
                 try:
-                    await sender.send_and_wait(
-                        topic, record.value, key=record.key, headers=list(record.headers)
-                    )
-                except KafkaError as error:
+                    async with asyncio.timeout(hopeless_after_s(self._settings)):
+                        await sender.send_and_wait(
+                            topic, record.value, key=record.key, headers=list(record.headers)
+                        )
+                except (KafkaError, TimeoutError) as error:
                     reason = refusal(error)
                     if reason is None:
                         raise KafkaUnavailable(explain(error, self._settings)) from error
@@ -122,15 +125,11 @@ class ParkingLot:
             return False
         finally:
             self._cursor.unpark(done)
-            await sender.stop()
+            await discard_producer(sender, 1)
 
     async def _sender(self) -> AIOKafkaProducer:
         sender = producer(
             self._settings, request_timeout_ms=int(self._settings.kafka_request_timeout_s * 1000)
         )
-        try:
-            await sender.start()
-        except (KafkaError, OSError) as error:
-            await sender.stop()
-            raise KafkaUnavailable(explain(error, self._settings)) from error
+        await start_producer(sender, self._settings)
         return sender

@@ -18,7 +18,14 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 from aiokafka.partitioner import DefaultPartitioner
 
 from bridge.errors import KafkaUnavailable, TopicError
-from bridge.kafka import PRODUCER_MAX_REQUEST_BYTES, explain, producer
+from bridge.kafka import (
+    PRODUCER_MAX_REQUEST_BYTES,
+    discard_producer,
+    explain,
+    hopeless_after_s,
+    producer,
+    start_producer,
+)
 from bridge.settings import IngressSettings
 from ingress.cursor import CursorFile, Parked
 from ingress.errors import JournalError
@@ -37,7 +44,6 @@ _CURSOR_EVERY_S = 0.1
 _IDLE_S = 0.5
 _STALLED_S = 5.0
 _LOOK_UP_EVERY_S = 0.2
-_HOPELESS_AFTER = 3  # request time-outs
 _RETRY_PARKED_S = 60.0
 _BACKOFF_S = (0.2, 5.0)
 _SMALLEST_BATCH = 1024
@@ -148,13 +154,7 @@ class Publisher:
             max_batch_size=PRODUCER_MAX_REQUEST_BYTES,
             request_timeout_ms=int(self._settings.kafka_request_timeout_s * 1000),
         )
-        try:
-            await fresh.start()
-        except BaseException as error:
-            await fresh.stop()
-            if isinstance(error, KafkaError | OSError):
-                raise KafkaUnavailable(explain(error, self._settings)) from error
-            raise
+        await start_producer(fresh, self._settings)
         self._producer = fresh
         await self._router.load()
         self._report.up()
@@ -167,14 +167,8 @@ class Publisher:
         dead, self._producer = self._producer, None
         if dead is None:
             return
-        stopping = asyncio.ensure_future(dead.stop())
         # it may flush what it holds first; while Kafka is away, until that has expired
-        patience_s = 1.0 if self._stopping else 2 * self._settings.kafka_request_timeout_s + 5
-        _, late = await asyncio.wait([stopping], timeout=patience_s)
-        if late:
-            stopping.cancel()
-            await dead.client.close()
-        await asyncio.gather(stopping, return_exceptions=True)
+        await discard_producer(dead, 1 if self._stopping else 2 * self._settings.kafka_request_timeout_s + 5)
 
     # -- waves
 
@@ -290,7 +284,7 @@ class Publisher:
         ``KafkaUnavailable`` when one does neither for too long."""
         waiting = set(futures.values())
         began, stopped_at = time.monotonic(), None
-        hopeless_s = _STALLED_S + _HOPELESS_AFTER * self._settings.kafka_request_timeout_s
+        hopeless_s = hopeless_after_s(self._settings)
         while waiting:
             _, waiting = await asyncio.wait(waiting, timeout=_LOOK_UP_EVERY_S)
             now = time.monotonic()
@@ -299,7 +293,6 @@ class Publisher:
                 if now - stopped_at > 2:
                     raise _Failed([KafkaUnavailable("stopped before Kafka had acknowledged")])
             elif waiting and now - began >= hopeless_s:
-                # an idempotent producer never gives up by itself, and one that hangs would never tell
                 raise KafkaUnavailable(
                     f"Kafka at {self._settings.kafka_bootstrap_servers} has not acknowledged for "
                     f"{hopeless_s:g} s; connecting anew"

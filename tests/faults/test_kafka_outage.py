@@ -4,6 +4,8 @@ reordered, and the backlog drains by itself when it is back."""
 import asyncio
 import time
 
+import pytest
+
 from tests.faults.sabotage import Sabotage
 from tests.faults.sizes import sized
 from tests.support.comparison import assert_in_order, compare
@@ -44,6 +46,7 @@ async def test_broker_frozen_for_longer_than_every_time_out(
     pusher = Pusher(ingress.url)
     await asyncio.to_thread(ingress.start)
     async with Load(pusher, lanes=20, per_second=100) as load:
+        await eventually(lambda: asyncio.to_thread(_published, ingress), 60, "records in the topic")
         for _ in range(sized(1, 3)):
             await load.more(100)
             breakable_kafka.pause()
@@ -61,6 +64,10 @@ async def test_broker_frozen_for_longer_than_every_time_out(
     figure(found)
     found.assert_holds()
     assert_in_order(found.seen, by_number=True)
+
+
+def _published(ingress: IngressUnderTest) -> bool:
+    return ingress.metric("dingbridge_published_total") > 0
 
 
 async def test_broker_away_at_a_steady_rate_and_the_backlog_drains_in_order(
@@ -89,13 +96,16 @@ async def test_broker_away_at_a_steady_rate_and_the_backlog_drains_in_order(
     assert_in_order(found.seen, by_number=True)
 
 
+@pytest.mark.parametrize(
+    ("method", "call"),
+    [("Sender._maybe_wait_for_pid", 1), ("SendProduceReqHandler.do", 5)],
+    ids=["at its start", "under load"],
+)
 async def test_a_kafka_client_that_hangs_for_good_is_replaced(
-    processes, kafka_env, kafka_settings, tmp_path, figure
+    processes, kafka_env, kafka_settings, tmp_path, figure, method, call
 ):
-    """A produce request that never ends, as by a fault of the client: nothing else would ever end it."""
-    hang = Sabotage(
-        tmp_path / "sabotage", "aiokafka.producer.sender:SendProduceReqHandler.do", "hangs", call=5
-    )
+    """A request that never ends, as by a fault of the client: nothing else would ever end it."""
+    hang = Sabotage(tmp_path / "sabotage", f"aiokafka.producer.sender:{method}", "hangs", call)
     ingress = IngressUnderTest(processes, tmp_path, kafka_env, SHORT, hang.env)
     pusher = Pusher(ingress.url)
     await asyncio.to_thread(ingress.start)
