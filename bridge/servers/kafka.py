@@ -79,6 +79,7 @@ def start_kafka(
     Raises ``ServerStartError`` (what is missing, with the remedy; or the broker's last log lines) and
     ``KafkaUnavailable`` for a cluster of the environment; never falls back from that one.
     """
+    workdir = workdir.absolute()  # the broker runs in a folder of its own
     extra, users, progress = extra_properties or {}, scram_users or {}, progress or Progress()
     because = _needs_jars(brokers, port, users)
     if how in ("auto", "environment"):

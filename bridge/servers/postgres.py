@@ -162,7 +162,7 @@ def start_postgres(
             return DockerPostgres(progress)
         except ServerStartError as error:
             because = str(error).splitlines()[0].rstrip(";:")
-    return WheelPostgres(workdir, because=because)
+    return WheelPostgres(workdir.absolute(), because=because)
 
 
 def named_in_environment() -> str | None:

@@ -107,8 +107,11 @@ async def test_three_brokers_replicate_and_survive_the_loss_of_one(tmp_path: Pat
         assert len(await read_topic(settings, topic)) == 21
 
 
-async def test_a_listener_with_passwords_refuses_a_wrong_one_in_words(tmp_path: Path) -> None:
-    with await asyncio.to_thread(start_kafka, tmp_path, scram_users={"bridge": "right-one"}) as server:
+async def test_a_listener_with_passwords_refuses_a_wrong_one_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a folder may be named from where the caller stands
+    with await asyncio.to_thread(start_kafka, Path("here"), scram_users={"bridge": "right-one"}) as server:
         assert server.sasl_bootstrap is not None
         known = {
             "kafka_bootstrap_servers": server.sasl_bootstrap,
@@ -190,8 +193,11 @@ async def test_postgres_keeps_its_data_through_an_outage(
     await connection.close()
 
 
-async def test_the_wheels_postgres_wants_its_password(tmp_path: Path) -> None:
-    with await asyncio.to_thread(lambda: start_postgres(tmp_path, how="wheel")) as server:
+async def test_the_wheels_postgres_wants_its_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with await asyncio.to_thread(lambda: start_postgres(Path("here"), how="wheel")) as server:
         wrong = server.url.replace(server.url.split(":")[2].split("@")[0], "wrong")
         with pytest.raises(asyncpg.InvalidPasswordError):
             await asyncpg.connect(wrong)
