@@ -16,7 +16,7 @@ from benchmarks.results import Results
 from benchmarks.stack import Ingress, Server, bare, environment, load, naive
 from bridge.servers import start_kafka
 
-FOLDER = Path("data") / "bench"
+FOLDER = Path("data").absolute() / "bench"
 
 
 def main() -> None:
