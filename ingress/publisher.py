@@ -191,6 +191,8 @@ class Publisher:
         await self._save()
         if time.monotonic() >= self._retry_at:
             await self._parking.retry()
+            retention_ms = int(self._settings.journal_retention_hours * 3_600_000)
+            self._cursor.forget_acked(int(time.time() * 1000) - retention_ms)
             self._retry_at = time.monotonic() + _RETRY_PARKED_S
         if not self._reader.finish(self._read_seq):
             await self._pause(_IDLE_S)
@@ -276,7 +278,7 @@ class Publisher:
         assert self._producer is not None  # noqa: S101 - connected before
         return {
             key: await self._producer.send_batch(batch.builder, batch.topic, partition=batch.partition)
-            for key, batch in wave.sent()
+            for key, batch in wave.batches.items()
         }
 
     async def _settle(self, wave: Wave, futures: dict[Key, "asyncio.Future[object]"]) -> None:

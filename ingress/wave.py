@@ -5,7 +5,6 @@ partition overtake older ones. (With several batches under way they do: one that
 is refused as the first of its producer, is overtaken by its successor; seen with aiokafka 0.14.)
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -96,6 +95,3 @@ class Wave:
                 break
             last = seq
         return last
-
-    def sent(self) -> Iterator[tuple[Key, Batch]]:
-        return iter(self.batches.items())

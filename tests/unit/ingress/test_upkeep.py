@@ -126,6 +126,19 @@ def test_the_cursor_never_goes_back_and_parks_in_the_same_transaction(tmp_path):
     cursor.close()
 
 
+def test_notes_of_acknowledgements_are_dropped_but_pruning_learns_the_same(tmp_path):
+    cursor = CursorFile(tmp_path)
+    for journal in ("a", "b"):
+        for minute in range(1, 9):
+            cursor.db.execute("INSERT INTO acked VALUES (?, ?, ?)", (journal, minute * 60_000, minute * 10))
+    limits = [minute * 60_000 + 1 for minute in range(5, 10)]
+    before = [cursor.acked_before("a", limit) for limit in limits]
+    cursor.forget_acked(limits[0])
+    assert [cursor.acked_before("a", limit) for limit in limits] == before == [50, 60, 70, 80, 80]
+    assert cursor.db.execute("SELECT count(*) FROM acked").get == 8
+    cursor.close()
+
+
 def test_one_process_holds_the_folder(tmp_path):
     first, second = FolderLock(tmp_path), FolderLock(tmp_path)
     first.acquire()
