@@ -33,7 +33,6 @@ from dingtalk.errors import (
     SignatureMismatch,
 )
 
-AES_KEY_LENGTH: Final = 43
 DEFAULT_SUITE_OWNER: Final = "suite4xxxxxxxxxxxxxxx"
 """Owner key of a suite that does not exist yet: used for ``check_create_suite_url`` and nothing else."""
 
