@@ -159,7 +159,7 @@ def _licence(folder: Path, file: JournalFile, retention: Retention, now_ms: int)
             up_to = min(up_to, cursor.acked_before(file.id, now_ms - age_ms))
         parked = {p.journal for p in cursor.parked()}
         # either way: a clock that was set back must not keep a drained file for ever
-        retired = {j for j, (_, ms) in cursors.items() if ms and (low_disk or abs(now_ms - ms) > age_ms)}
+        retired = {j for j, (_, ms) in cursors.items() if ms and (low_disk or abs(now_ms - ms) >= age_ms)}
         return _Licence(up_to, cursor.parked_seqs(file.id), frozenset(retired - parked))
     finally:
         cursor.close()

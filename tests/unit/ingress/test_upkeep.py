@@ -98,7 +98,8 @@ def test_a_nearly_full_disk_prunes_what_is_published_at_once(tmp_path):
     file.close()
 
 
-def test_a_drained_older_file_goes_when_its_time_is_over(tmp_path):
+def test_a_drained_older_file_goes_when_its_time_is_over(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1_700_000_000.0)  # within one millisecond, too
     old = fill(tmp_path, 3)
     new = JournalFile(next_journal_file(tmp_path), create=True)
     cursor = CursorFile(tmp_path)
