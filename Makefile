@@ -24,7 +24,7 @@ demo: install ## The whole bridge on this machine with a simulated company, half
 	@KEEP="$(KEEP)" $(BIN)/dingbridge demo
 
 test: install servers ## All tests: unit, integration on real Kafka and PostgreSQL, faults
-	$(PYTEST) tests/unit tests/integration tests/faults $(ARGS)
+	@scripts/test $(ARGS)
 
 test-unit: install ## Tests that need no network
 	$(PYTEST) tests/unit $(ARGS)
@@ -36,7 +36,7 @@ test-faults: install servers ## Tests that kill, freeze and starve
 	$(PYTEST) tests/faults $(ARGS)
 
 test-long: install servers ## All tests with the fault tests as large as promised (more than an hour)
-	DINGBRIDGE_LONG=1 $(PYTEST) tests/unit tests/integration tests/faults -o faulthandler_timeout=3600 $(ARGS)
+	@DINGBRIDGE_LONG=1 scripts/test -o faulthandler_timeout=3600 $(ARGS)
 
 soak: install servers ## Faults at random under steady load, then the comparison (MINUTES=20, SEED=…)
 	$(BIN)/python -m tests.soak $(MINUTES) $(if $(SEED),--seed $(SEED))

@@ -4,6 +4,7 @@ import logging
 import secrets
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -33,10 +34,34 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_report_collectionfinish(
     config: pytest.Config, start_path: Path, items: Sequence[pytest.Item]
 ) -> list[str]:
-    """Starts the servers that the collected tests need, and says how."""
+    """Starts the servers that the collected tests need, and says how.
+
+    A worker process of pytest-xdist has no terminal, so it never comes here: each starts its own servers
+    when a test asks for one, since a test may break them, and says so when it ends.
+    """
     if config.option.collectonly:
         return []
     return config.stash[_servers].start(items)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker process: hands what it says at the end to the process that has the terminal."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["servers"] = session.config.stash[_servers].running()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A worker process has ended: keeps which servers its tests ran on."""
+    lines: list[str] = getattr(node, "workeroutput", {}).get("servers", [])
+    node.config.stash[_servers].of_workers += [f"{line} ({node.gateway.id})" for line in lines]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in sorted(config.stash[_servers].of_workers):
+        terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(wrapper=True)

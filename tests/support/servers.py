@@ -1,4 +1,7 @@
-"""One Kafka and one PostgreSQL for the whole test run, started when the first test needs them."""
+"""One Kafka and one PostgreSQL for the whole test run, started when the first test needs them.
+
+Where pytest-xdist runs the tests in several processes, each of these has its own.
+"""
 
 import os
 import shutil
@@ -24,6 +27,8 @@ class RunServers:
         self.folder = Path(tempfile.mkdtemp(prefix="dingbridge-tests-"))
         self.prefixes: list[str] = []
         """Topic prefixes given to tests; in somebody else's cluster their topics are deleted at the end."""
+        self.of_workers: list[str] = []
+        """What the worker processes of pytest-xdist said about their servers."""
         self._kafka: KafkaServer | None = None
         self._postgres: PostgresServer | None = None
 
@@ -55,6 +60,11 @@ class RunServers:
             except BridgeError as error:
                 pytest.exit(f"no {name}, and nothing is skipped for want of it.\n{error}", returncode=1)
         return lines
+
+    def running(self) -> list[str]:
+        """A line on each server that was started."""
+        servers = {"kafka": self._kafka, "postgres": self._postgres}
+        return [f"{name}: {server.how}" for name, server in servers.items() if server is not None]
 
     def stop(self) -> None:
         if isinstance(self._kafka, EnvironmentKafka) and self.prefixes:

@@ -137,7 +137,11 @@ class TestCipher:
             ("YWJj YWJj", "base64"),
             ("YWJjZA=", "base64"),
             ("YWJjZA==YWJj", "base64"),
-            (encrypt(KEY, b"success", OWNER).replace("+", "-").replace("/", "_") + "-_", "base64"),
+            (
+                encrypt(KEY, b"success", OWNER, random16=b"r" * 16).replace("+", "-").replace("/", "_")
+                + "-_",
+                "base64",
+            ),
             ("", "block"),
             ("\n", "block"),
             (base64.b64encode(b"x" * 162).decode(), "block"),
