@@ -64,6 +64,7 @@ class AddressSync(Consumer):
     name: ClassVar[str] = "address-sync"
     topics: ClassVar[Sequence[str]] = (*USER_TOPICS, *DEPARTMENT_TOPICS)
     metadata: ClassVar[MetaData | None] = metadata
+    migrations: ClassVar[str | None] = "consumers.address_sync.migrations"
 
     async def start(self) -> None:
         _ = self.dingtalk  # every event needs it: end in words now rather than at the first one

@@ -42,6 +42,10 @@ class Consumer:
     metadata: ClassVar[MetaData | None] = None
     """Tables that are created at start when they are missing."""
 
+    migrations: ClassVar[str | None] = None
+    """Package with the Alembic revisions of these tables, as ``"billing.migrations"``; they run at start.
+    Without it a table that exists is left as it is, whatever its columns."""
+
     max_attempts: ClassVar[int] = 8
     """How often an event is tried before its record goes to the dead letters."""
 

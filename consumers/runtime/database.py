@@ -114,6 +114,14 @@ class Transaction:
         """``INSERT`` of this database's dialect, with its ``on_conflict_…`` methods."""
         return sqlite.insert(table) if self.dialect == "sqlite" else postgresql.insert(table)
 
+    async def lock_schema(self) -> None:
+        """Let no other process of ours change tables until this transaction ends: two members that start
+        together would both find a table missing. SQLite has only one writer anyhow."""
+        if self.dialect == "postgresql":
+            # an advisory lock's number is free to choose; this one is the text "ding" as an integer
+            with translated():
+                await self.connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1684631143)")
+
     async def upsert(
         self,
         table: Table,
@@ -228,10 +236,7 @@ class Database:
     async def create_tables(self, *metadatas: MetaData) -> None:
         """Create what is missing of each ``metadata``; what exists is left as it is."""
         async with self.transaction() as tx:
-            if tx.dialect == "postgresql":
-                # two members that start together would both find a table missing (an advisory lock's number
-                # is free to choose; this one is the text "ding" as an integer)
-                await tx.connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1684631143)")
+            await tx.lock_schema()
             for metadata in metadatas:
                 with translated():
                     await tx.connection.run_sync(metadata.create_all)

@@ -24,6 +24,7 @@ from consumers.runtime.consumer import Consumer, Table
 from consumers.runtime.database import Database, open_database
 from consumers.runtime.database_errors import is_missing_table
 from consumers.runtime.metrics import WorkerMetrics
+from consumers.runtime.migrations import migrate
 from consumers.runtime.outcomes import WorldDown
 from consumers.runtime.process import Processor
 from consumers.runtime.retention import longest_retention
@@ -90,8 +91,8 @@ class ConsumerService:
         log.info("consumer.stopped", consumer=consumer.name)
 
     async def _create_tables(self) -> None:
-        metadata = self._consumer.metadata
-        await self.database.create_tables(inbox.metadata, *([metadata] if metadata is not None else []))
+        await self.database.create_tables(inbox.metadata)
+        await migrate(self.database, type(self._consumer))
 
     async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
         """Run ``step``, again and again while the world is down, until we are asked to stop."""

@@ -1,0 +1,87 @@
+"""The tables as version 0.1 made them with ``create_all``, column for column: never change this file."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from consumers.runtime import UtcDateTime
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "departments",
+        sa.Column("corp_id", sa.Text, primary_key=True),
+        sa.Column("dept_id", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("parent_id", sa.BigInteger, comment="NULL for the root department, whose dept_id is 1"),
+        sa.Column("name", sa.Text),
+        sa.Column("sort_order", sa.BigInteger),
+        sa.Column("manager_userids", sa.Text, comment="JSON list of userid"),
+        sa.Column("code", sa.Text),
+        sa.Column(
+            "source_identifier",
+            sa.Text,
+            comment="what an OA system wrote there when it created the department",
+        ),
+        sa.Column("hidden", sa.Boolean),
+        sa.Column("deleted_at", UtcDateTime, comment="when DingTalk deleted it, else NULL; the row stays"),
+        sa.Column("updated_at", UtcDateTime, nullable=False),
+    )
+    op.create_index("ix_departments_parent_id", "departments", ["corp_id", "parent_id"])
+    op.create_index("ix_departments_updated_at", "departments", ["updated_at"])
+    op.create_table(
+        "users",
+        sa.Column("corp_id", sa.Text, primary_key=True),
+        sa.Column("userid", sa.Text, primary_key=True),
+        sa.Column("unionid", sa.Text),
+        sa.Column("job_number", sa.Text),
+        sa.Column("name", sa.Text),
+        sa.Column("title", sa.Text),
+        sa.Column("email", sa.Text),
+        sa.Column("org_email", sa.Text),
+        sa.Column("mobile", sa.Text),
+        sa.Column("telephone", sa.Text),
+        sa.Column("work_place", sa.Text),
+        sa.Column("remark", sa.Text),
+        sa.Column("manager_userid", sa.Text),
+        sa.Column("hired_at", UtcDateTime),
+        sa.Column("active", sa.Boolean, comment="has activated the account; false for leavers"),
+        sa.Column("admin", sa.Boolean, comment="administrator; false for leavers, like boss and senior"),
+        sa.Column("boss", sa.Boolean),
+        sa.Column("senior", sa.Boolean),
+        sa.Column("exclusive_account", sa.Boolean),
+        sa.Column("extension", sa.Text, comment="the enterprise's own fields, JSON as DingTalk sends it"),
+        sa.Column("left_at", UtcDateTime, comment="when the employee left, else NULL; the row stays"),
+        sa.Column("updated_at", UtcDateTime, nullable=False),
+    )
+    op.create_index("ix_users_userid", "users", ["userid"])
+    op.create_index("ix_users_unionid", "users", ["unionid"])
+    op.create_index("ix_users_job_number", "users", ["job_number"])
+    op.create_index("ix_users_updated_at", "users", ["updated_at"])
+    op.create_table(
+        "memberships",
+        sa.Column("corp_id", sa.Text, primary_key=True),
+        sa.Column("userid", sa.Text, primary_key=True),
+        sa.Column("dept_id", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("leader", sa.Boolean, comment="leads this department"),
+        sa.Column("sort_order", sa.BigInteger, comment="the employee's place in the department's list"),
+    )
+    op.create_index("ix_memberships_dept_id", "memberships", ["corp_id", "dept_id"])
+    op.create_table(
+        "user_roles",
+        sa.Column("corp_id", sa.Text, primary_key=True),
+        sa.Column("userid", sa.Text, primary_key=True),
+        sa.Column("role_id", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("name", sa.Text),
+        sa.Column("group_name", sa.Text),
+    )
+    op.create_index("ix_user_roles_role_id", "user_roles", ["corp_id", "role_id"])
+    op.create_table(
+        "address_sync_generations",
+        sa.Column("corp_id", sa.Text, primary_key=True),
+        sa.Column("kind", sa.Text, primary_key=True),
+        sa.Column("entity_id", sa.Text, primary_key=True),
+        sa.Column("generation", sa.BigInteger, nullable=False),
+        sa.Column("fetched_at", UtcDateTime, comment="when the last fetch began that was written"),
+    )

@@ -1,0 +1,58 @@
+"""Migrations on both databases, and by processes that start at the same moment."""
+
+import asyncio
+import sys
+
+import pytest
+
+from consumers.runtime import open_database
+from consumers.runtime.registry import known_consumers
+from tests.support.migrations import differences, revision
+
+START = """
+import asyncio, sys
+from consumers.runtime import open_database
+from consumers.runtime.migrations import migrate
+from consumers.runtime.registry import load_consumer
+
+async def main():
+    database = open_database(sys.argv[1])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    await migrate(database, load_consumer("address-sync"))
+    await database.close()
+
+asyncio.run(main())
+"""
+
+
+async def test_models_and_migrations_agree_on_this_database(database_url):
+    database = open_database(database_url)
+    try:
+        for consumer in known_consumers().values():
+            if consumer.migrations is not None:
+                assert await differences(database, consumer, consumer.metadata) == [], consumer.name
+    finally:
+        await database.close()
+
+
+@pytest.mark.parametrize("count", [4])
+async def test_processes_that_start_at_once_migrate_once(database_url, count):
+    pipe = asyncio.subprocess.PIPE
+    starts = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", START, database_url, stdin=pipe, stdout=pipe, stderr=pipe
+        )
+        for _ in range(count)
+    ]
+    for process in starts:
+        assert await process.stdout.readline() == b"ready\n"
+    ended = await asyncio.gather(*(process.communicate(b"go\n") for process in starts))
+    assert [process.returncode for process in starts] == [0] * count, ended
+    address_sync = known_consumers()["address-sync"]
+    database = open_database(database_url)
+    try:
+        assert await differences(database, address_sync, address_sync.metadata) == []
+        assert await revision(database, address_sync)
+    finally:
+        await database.close()
