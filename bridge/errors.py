@@ -8,6 +8,7 @@
     ├── TopicError               a topic that cannot be created or used as asked
     │   └── TopicForbidden       the rights on it are missing
     ├── ServerStartError         a local Kafka or PostgreSQL that did not start
+    ├── CallsSpent               the month's budget of API calls has none left for this priority
     ├── schemas.NotAnEvent       a Kafka record that is no event of ours
     ├── ingress.JournalError     the journal cannot be opened or written
     │   ├── JournalLocked        another ingress holds the folder
@@ -51,3 +52,12 @@ class TopicForbidden(TopicError):
 
 class ServerStartError(BridgeError):
     """A local Kafka or PostgreSQL did not start; the message says what is missing and its remedy."""
+
+
+class CallsSpent(BridgeError):
+    """The month's budget of Open API calls has none left for this priority. ``retry_after_s`` is the time
+    until the next month begins at DingTalk. The API client makes a ``dingtalk.errors.BudgetSpent`` of it."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)

@@ -192,6 +192,7 @@ class DingTalkApiSettings(Settings):
     dingtalk_app_secret: SecretStr | None = None
     dingtalk_api_base: str = DINGTALK_API_BASE
     dingtalk_timezone: str = "Asia/Shanghai"
+    api_monthly_budget: int = Field(4000, ge=0, le=1_000_000_000)
 
     @field_validator("dingtalk_api_base")
     @classmethod

@@ -16,7 +16,8 @@
             ├── PermissionDenied    the app may not do or see this
             │   └── IpNotAllowed    calls from this address are refused altogether              world_down
             ├── RateLimited         too many calls just now; ``retry_after_s``                  world_down
-            ├── QuotaSpent          the month's calls are used up                               world_down
+            ├── QuotaSpent          the month's calls are used up, says DingTalk                world_down
+            ├── BudgetSpent         the month's calls are used up, by our own count             world_down
             ├── Unavailable         no usable answer: network, 5xx, busy, ban of our address    world_down
             ├── CallbackExists      register_call_back, but one is registered
             ├── CallbackMissing     no callback is registered
@@ -157,6 +158,13 @@ class RateLimited(ApiError):
 
 class QuotaSpent(ApiError):
     """The month's calls are used up."""
+
+    world_down = True
+
+
+class BudgetSpent(ApiError):
+    """Our own budget of the month's calls (``API_MONTHLY_BUDGET``) has none left for what the call serves;
+    ``retry_after_s`` is the time until DingTalk's next month. Nothing was sent."""
 
     world_down = True
 

@@ -11,10 +11,13 @@ from typing import Any, Final
 
 import aiohttp
 import structlog
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
+from bridge.errors import CallsSpent
 from dingtalk import replies
+from dingtalk.budget import Budget, Priority
 from dingtalk.errorcodes import SYSTEM_BUSY
-from dingtalk.errors import RateLimited, Unavailable
+from dingtalk.errors import BudgetSpent, RateLimited, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -33,9 +36,11 @@ class Transport:
         session: aiohttp.ClientSession | None,
         *,
         timeout_s: float,
+        budget: Budget | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.calls: Counter[str] = Counter()
+        self._budget = budget
         self._base = base.rstrip("/")
         self._session = session
         self._owns_session = session is None
@@ -57,16 +62,20 @@ class Transport:
         query: Mapping[str, str],
         body: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
+        priority: Priority = Priority.EVENT,
+        once: bool = False,
     ) -> dict[str, Any]:
         """The reply's JSON object. ``query`` holds secrets; its values never show up anywhere.
 
-        Repeats by itself after a rate limit (1, 2, 4 s) and after "busy" (three tries in all). Raises
-        ``ApiError``; ``retry_after_s`` of a ``RateLimited`` then goes on where the repeats ended.
+        Repeats by itself after a rate limit (1, 2, 4 s) and, unless ``once``, after "busy" (three tries in
+        all). Raises ``ApiError``; ``retry_after_s`` of a ``RateLimited`` then goes on where the repeats
+        ended. Raises ``BudgetSpent`` before anything is sent.
         """
-        rate_delays, busy_delays = iter(RATE_DELAYS_S), iter(BUSY_DELAYS_S)
+        rate_delays, busy_delays = iter(RATE_DELAYS_S), iter(() if once else BUSY_DELAYS_S)
         while True:
+            await self._spend(api, priority)
             try:
-                return await self._send(api, method, path, query, body, timeout_s or self._timeout_s)
+                return await self._send(api, method, path, query, body, timeout_s or self._timeout_s, once)
             except RateLimited as error:
                 delay_s = next(rate_delays, None)
                 if delay_s is None:
@@ -80,6 +89,17 @@ class Transport:
                 log.warning("api.busy", api=api, retry_in_s=delay_s)
             await self._sleep(delay_s)
 
+    async def _spend(self, api: str, priority: Priority) -> None:
+        if self._budget is None:
+            return
+        try:
+            await self._budget.spend(api, priority)
+        except CallsSpent as spent:
+            words, wait_s = str(spent), spent.retry_after_s
+        else:
+            return
+        raise BudgetSpent(f"DingTalk {api}: not called. {words}", api=api, retry_after_s=wait_s)
+
     async def _send(
         self,
         api: str,
@@ -88,6 +108,7 @@ class Transport:
         query: Mapping[str, str],
         body: Mapping[str, Any] | None,
         timeout_s: float,
+        once: bool,
     ) -> dict[str, Any]:
         if self._session is None:
             self._session = aiohttp.ClientSession(headers={"User-Agent": "dingbridge"})
@@ -101,6 +122,7 @@ class Transport:
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
                 raise_for_status=False,
                 allow_redirects=False,  # it would carry the token to wherever the answer says
+                middlewares=(_never_again,) if once else (),
             ) as response:
                 status, content = response.status, await response.read()
         except (aiohttp.ClientError, OSError) as error:
@@ -112,6 +134,21 @@ class Transport:
             f"DingTalk {api}: {failure}. Check DINGTALK_API_BASE, and that this machine can reach it.",
             api=api,
         )
+
+
+class _Broken(aiohttp.ClientError):
+    """A connection that broke under a request that must not be sent again."""
+
+
+async def _never_again(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """aiohttp sends a GET again by itself when the kept connection turns out to be closed; not this one."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise  # nothing was sent
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError):
+        broken = _Broken()
+    raise broken
 
 
 def _secrets(query: Mapping[str, str], body: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -130,4 +167,4 @@ def _words(error: Exception, timeout_s: float) -> str:
         return f"no connection ({error.os_error.strerror or type(error.os_error).__name__})"
     if isinstance(error, aiohttp.InvalidURL):
         return "the base address is no URL"
-    return f"the connection broke ({type(error).__name__})"
+    return f"the connection broke ({type(error).__name__.strip('_')})"

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import DBAPIError
 
 from bridge.admin import AdminServer
+from bridge.api_calls import ApiCalls
 from bridge.errors import BridgeError, KafkaUnavailable, SettingsError
 from bridge.settings import ConsumerSettings
 from bridge.topics import event_topic, inbox_topic
@@ -69,8 +70,12 @@ class ConsumerService:
             consumer.settings, consumer.database = settings, self.database
             if settings.dingtalk_app_key and settings.dingtalk_app_secret:
                 key, secret = settings.api_credentials()
+                budget = ApiCalls.of(settings)
+                stack.callback(budget.close)
                 consumer.dingtalk = await stack.enter_async_context(
-                    DingTalkClient(app_key=key, app_secret=secret, base=settings.dingtalk_api_base)
+                    DingTalkClient(
+                        app_key=key, app_secret=secret, base=settings.dingtalk_api_base, budget=budget
+                    )
                 )
             if settings.admin_port is not None:
                 admin = AdminServer(

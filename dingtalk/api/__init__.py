@@ -1,0 +1,23 @@
+"""The Open API, as far as the bridge and its consumers need it: callback, contacts, approvals.
+
+Each method is one API (the page's slug on open.dingtalk.com stands with it) and raises ``ApiError``, whose
+subclasses say what to do. Token, repeats and counting happen underneath (``dingtalk.token``, ``.transport``).
+Results are DingTalk's own objects: what DingTalk leaves out is absent here too.
+
+The families of calls have a module each: ``callbacks``, ``contacts``, ``approvals``; ``calls`` is below them.
+"""
+
+from dingtalk.api.approvals import ApprovalCalls
+from dingtalk.api.callbacks import CallbackCalls, CallbackRegistration, FailedPage
+from dingtalk.api.contacts import ContactCalls
+
+__all__ = ["CallbackRegistration", "DingTalkClient", "FailedPage"]
+
+
+class DingTalkClient(CallbackCalls, ContactCalls, ApprovalCalls):
+    """One app's client. Use it as an async context manager, or call ``close`` when done.
+
+    ``base`` is the address of oapi (https://oapi.dingtalk.com, or a simulator). A ``session`` given stays its
+    owner's to close. ``timeout_s`` is for one request. ``budget`` is asked before each request; ``at`` gives
+    the same client at another priority. ``sleep`` and ``clock`` (s) are for tests.
+    """

@@ -1,0 +1,144 @@
+"""The callback at DingTalk: its registration, and the events that could not be delivered to it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from dingtalk.api.calls import Calls, a_list, an_object, either, no_sense
+from dingtalk.replies import boolean, integer
+
+REGISTER_TIMEOUT_S: Final = 30.0
+"""register and update wait for DingTalk's own check of the URL."""
+RECORDS_PAGE: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackRegistration:
+    """What is registered at DingTalk: EventTypes, token, EncodingAESKey and URL."""
+
+    tags: tuple[str, ...]
+    token: str = field(repr=False)
+    aes_key: str = field(repr=False)
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class FailedPage:
+    """One page of events that DingTalk could not deliver. ``items`` as DingTalk has them, often poor ones;
+    what is no JSON object there stands as ``{"item": …}`` here. ``cursor`` is where the next page of
+    ``failed_records`` begins; ``None`` on its last page, and for ``failed_callbacks``."""
+
+    items: list[dict[str, Any]] = field(repr=False)
+    has_more: bool
+    cursor: int | None = None
+
+
+class CallbackCalls(Calls):
+    """Registration of the callback, and its failed lists."""
+
+    async def register_call_back(self, *, tags: Sequence[str], token: str, aes_key: str, url: str) -> None:
+        """Register the callback URL for EventTypes ``tags`` (register-callback-events).
+
+        DingTalk checks the URL before it answers, so the receiver must be up. Raises ``CallbackExists``,
+        ``CallbackRefused``.
+        """
+        await self._set_call_back("register_call_back", tags, token, aes_key, url)
+
+    async def update_call_back(self, *, tags: Sequence[str], token: str, aes_key: str, url: str) -> None:
+        """Replace the registration, checked likewise (update-event-interface). Raises ``CallbackMissing``."""
+        await self._set_call_back("update_call_back", tags, token, aes_key, url)
+
+    async def _set_call_back(self, api: str, tags: Sequence[str], token: str, aes_key: str, url: str) -> None:
+        body = {"call_back_tag": list(tags), "token": token, "aes_key": aes_key, "url": url}
+        await self._call(api, "POST", f"/call_back/{api}", body, timeout_s=REGISTER_TIMEOUT_S)
+
+    async def get_call_back(self) -> CallbackRegistration:
+        """What is registered (query-subscribed-events). Raises ``CallbackMissing``."""
+        reply = await self._call("get_call_back", "GET", "/call_back/get_call_back")
+        tags = reply.get("call_back_tag")
+        return CallbackRegistration(
+            tags=tuple(str(tag) for tag in tags) if isinstance(tags, list) else (),
+            token=str(reply.get("token") or ""),
+            aes_key=str(reply.get("aes_key") or ""),
+            url=str(reply.get("url") or ""),
+        )
+
+    async def delete_call_back(self) -> None:
+        """Remove what is registered (delete-an-event-callback-interface). Raises ``CallbackMissing``."""
+        await self._call("delete_call_back", "GET", "/call_back/delete_call_back")
+
+    async def failed_callbacks(self) -> FailedPage:
+        """The next page, at most 200, of events that were given up
+        (obtain-the-event-list-of-failed-push-messages).
+
+        **Each call destroys at DingTalk the page that the call before it returned**, whoever made that.
+        Therefore it is sent once: neither we nor the HTTP library send it again by ourselves, except after
+        an answer that says that it was refused. After any other error, the page that it would have returned
+        may be gone with the next call.
+        """
+        api = "get_call_back_failed_result"
+        reply = await self._call(api, "GET", f"/call_back/{api}", once=True)
+        return FailedPage(
+            _items(a_list(api, reply.get("failed_list"))), boolean(reply.get("has_more")) or False
+        )
+
+    async def failed_records(
+        self,
+        *,
+        tags: Sequence[str],
+        begin_s: int,
+        end_s: int,
+        cursor: int = 0,
+        size: int = RECORDS_PAGE,
+        confirmed: bool = False,
+    ) -> FailedPage:
+        """One page of an ISV app's failed pushes, kept for 7 days (dingtalk.oapi.callback.failrecord.list).
+
+        ``begin_s`` and ``end_s`` are epoch seconds; ``size`` at most 100. Lists what is not confirmed yet,
+        or with ``confirmed`` what is. Items have ``id``, ``call_back_tag``, ``call_back_data`` (the pushed
+        JSON as text), ``event_time`` (ms), ``corpid``. Nothing is destroyed by reading;
+        ``confirm_failed_records`` takes a page off the list.
+        """
+        return await self._records(tags, begin_s, end_s, cursor, size, confirmed=confirmed, confirm=False)
+
+    async def confirm_failed_records(
+        self, *, tags: Sequence[str], begin_s: int, end_s: int, cursor: int = 0, size: int = RECORDS_PAGE
+    ) -> FailedPage:
+        """The same page as ``failed_records``, confirmed by this call: DingTalk lists it as confirmed from
+        now on. Call it after the page was stored, with the same arguments."""
+        return await self._records(tags, begin_s, end_s, cursor, size, confirmed=False, confirm=True)
+
+    async def _records(
+        self,
+        tags: Sequence[str],
+        begin_s: int,
+        end_s: int,
+        cursor: int,
+        size: int,
+        *,
+        confirmed: bool,
+        confirm: bool,
+    ) -> FailedPage:
+        api = "callback/failrecord/list"
+        request = {
+            "tags": list(tags),
+            "cursor": cursor,
+            "status": 0 if confirmed else 1,
+            "page_size": size,
+            "begin_time": begin_s,
+            "end_time": end_s,
+            "confirm": confirm,
+        }
+        result = an_object(api, await self._result(api, {"req": request}))
+        items = _items(a_list(api, either(result, "list", "failed_list")))
+        more = boolean(either(result, "has_more", "hasMore")) or False
+        following = integer(either(result, "next_cursor", "nextCursor"))
+        if following is None and items:
+            following = integer(items[-1].get("id"))
+        if more and (following is None or following <= cursor):
+            raise no_sense(api, "says that there is more, but its cursor does not advance")
+        return FailedPage(items, more, following if more else None)
+
+
+def _items(values: list[Any]) -> list[dict[str, Any]]:
+    return [value if isinstance(value, dict) else {"item": value} for value in values]

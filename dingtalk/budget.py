@@ -1,0 +1,33 @@
+"""What a call of the Open API is for, and who may stop it before it is made.
+
+The counting itself is not here: a ``Budget`` is given to the client (``bridge.api_calls`` has the durable
+one).
+"""
+
+import enum
+from typing import Protocol
+
+
+class Priority(enum.IntEnum):
+    """What a call serves, the most urgent first. The further down, the earlier its budget ends."""
+
+    EVENT = 0
+    """An event that a consumer is working on."""
+    RECOVERY = 1
+    """Reading what DingTalk could not deliver."""
+    RESYNC = 2
+    """Reading a whole company anew, or a part of it."""
+    RECONCILE = 3
+    """Comparing, without a sign that anything is wrong."""
+
+
+class Budget(Protocol):
+    """Asked before each request that is sent, repeats included: DingTalk counts those too."""
+
+    async def spend(self, api: str, priority: Priority) -> None:
+        """Count one request of ``api`` (such as ``v2/user/get``).
+
+        Raises ``bridge.errors.CallsSpent`` when ``priority`` has none left; the client makes a
+        ``BudgetSpent`` of it.
+        """
+        ...

@@ -1,0 +1,152 @@
+"""The month's budget of API calls: shares, months, several writers, and a file that is of no use."""
+
+import asyncio
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from bridge.api_calls import PRIORITIES, ApiCalls
+from bridge.errors import CallsSpent
+from dingtalk.budget import Priority
+
+NOV_25 = 1_795_500_000.0  # 2026-11-25 00:00 UTC, 08:00 in Shanghai
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOV_25
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "api-calls.db"
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def write_rubbish(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"not a database, but longer than a header of one hundred bytes" * 20)
+
+
+async def spend(calls: ApiCalls, priority: Priority, times: int = 1) -> None:
+    for _ in range(times):
+        await calls.spend("v2/user/get", priority)
+
+
+def test_priorities_are_those_of_the_client() -> None:
+    assert [priority.name.lower() for priority in Priority] == list(PRIORITIES)
+    assert [int(priority) for priority in Priority] == list(range(len(PRIORITIES)))
+
+
+async def test_what_can_wait_ends_first(path: Path, clock: Clock) -> None:
+    calls = ApiCalls(path, app="ding1", limit=10, clock=clock)
+    await spend(calls, Priority.EVENT, 6)
+    with pytest.raises(CallsSpent, match="6 of API_MONTHLY_BUDGET=10 calls are spent in 2026-11"):
+        await spend(calls, Priority.RECONCILE)
+    await spend(calls, Priority.RESYNC, 2)
+    with pytest.raises(CallsSpent, match=r"resync calls end at 8 \(80% of the budget\)"):
+        await spend(calls, Priority.RESYNC)
+    await spend(calls, Priority.RECOVERY)
+    with pytest.raises(CallsSpent, match="recovery calls end at 9"):
+        await spend(calls, Priority.RECOVERY)
+    await spend(calls, Priority.EVENT)
+    with pytest.raises(
+        CallsSpent, match=r"event calls end at 10\. They go on by themselves on 2026-12-01 00:00"
+    ):
+        await spend(calls, Priority.EVENT)
+    spent = calls.spent()
+    assert (spent["calls"], spent["limit"], spent["month"]) == (10, 10, "2026-11")
+    assert spent["by_priority"] == {"event": 7, "recovery": 1, "resync": 2, "reconcile": 0}
+    assert spent["by_api"] == {"v2/user/get": 10}
+    assert set(spent["left"].values()) == {0}
+    assert spent["until"] == "2026-12-01T00:00:00+08:00"
+
+
+async def test_a_month_ends_at_midnight_in_shanghai(path: Path, clock: Clock) -> None:
+    calls = ApiCalls(path, app="ding1", limit=1, clock=clock)
+    await spend(calls, Priority.EVENT)
+    with pytest.raises(CallsSpent) as caught:
+        await spend(calls, Priority.EVENT)
+    clock.now += caught.value.retry_after_s - 1
+    with pytest.raises(CallsSpent):
+        await spend(calls, Priority.EVENT)
+    clock.now += 1
+    await spend(calls, Priority.EVENT)
+    assert (calls.spent()["month"], calls.spent()["calls"]) == ("2026-12", 1)
+
+
+async def test_counts_outlive_the_process_and_are_kept_apart_by_app(path: Path, clock: Clock) -> None:
+    first = ApiCalls(path, app="ding1", limit=2, clock=clock)
+    await spend(first, Priority.EVENT, 2)
+    first.close()
+    again = ApiCalls(path, app="ding1", limit=2, clock=clock)
+    with pytest.raises(CallsSpent):
+        await spend(again, Priority.EVENT)
+    await spend(ApiCalls(path, app="ding2", limit=2, clock=clock), Priority.EVENT)
+    assert mode(path) == 0o600
+
+
+async def test_without_a_limit_it_only_counts(path: Path, clock: Clock) -> None:
+    calls = ApiCalls(path, app="ding1", limit=0, clock=clock)
+    await spend(calls, Priority.RECONCILE, 5)
+    assert (calls.spent()["calls"], calls.spent()["left"]) == (5, None)
+
+
+def test_several_writers_together_spend_no_more_than_there_is(path: Path, clock: Clock) -> None:
+    refused: list[int] = []
+
+    def write() -> None:
+        calls = ApiCalls(path, app="ding1", limit=100, clock=clock)
+
+        async def run() -> None:
+            for _ in range(40):
+                try:
+                    await spend(calls, Priority.EVENT)
+                except CallsSpent:
+                    refused.append(1)
+
+        asyncio.run(run())
+        calls.close()
+
+    writers = [threading.Thread(target=write) for _ in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert ApiCalls(path, app="ding1", limit=100, clock=clock).spent()["calls"] == 100
+    assert len(refused) == 60
+
+
+async def test_a_file_that_cannot_be_written_stops_no_call(path: Path, clock: Clock) -> None:
+    path.mkdir(parents=True)  # noqa: ASYNC240 - a folder in its place
+    calls = ApiCalls(path, app="ding1", limit=1, clock=clock)
+    with capture_logs() as logs:
+        await spend(calls, Priority.RECONCILE, 3)
+        assert calls.spent()["calls"] == 0
+    assert [entry["event"] for entry in logs] == ["api_calls.not_counted"]
+    path.rmdir()  # noqa: ASYNC240
+    with capture_logs() as logs:
+        await spend(calls, Priority.EVENT)
+    assert [entry["event"] for entry in logs] == ["api_calls.counted_again"]
+    assert calls.spent()["calls"] == 1
+
+
+async def test_a_file_that_is_no_database_stops_no_call(path: Path, clock: Clock) -> None:
+    write_rubbish(path)
+    with capture_logs() as logs:
+        await spend(ApiCalls(path, app="ding1", limit=1, clock=clock), Priority.EVENT, 2)
+    assert [entry["event"] for entry in logs] == ["api_calls.not_counted"]
