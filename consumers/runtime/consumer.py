@@ -7,7 +7,7 @@ The named outcomes of a handler are next door, in ``outcomes.py``. Not here: how
 
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 from sqlalchemy import MetaData
 
@@ -20,6 +20,8 @@ from schemas.event import Event
 
 NAME_RE = re.compile(r"[a-z0-9-]{1,100}")
 """A consumer's name is its group.id and part of two topic names, of at most 249 characters in Kafka."""
+
+OnDeadLetter = Literal["go_on", "block"]
 
 Table = tuple[str, list[str], list[tuple[Any, ...]]]
 """What ``show`` returns for each table: title, column names, rows."""
@@ -49,6 +51,14 @@ class Consumer:
     max_attempts: ClassVar[int] = 8
     """How often an event is tried before its record goes to the dead letters."""
 
+    on_dead_letter: ClassVar[OnDeadLetter] = "go_on"
+    """What becomes of a key's later events when one of its records went to the dead letters. ``go_on``: they
+    are handled. ``block``: they follow it, in order, until ``dingbridge dlq replay`` has sent them back."""
+
+    uses_database: ClassVar[bool] = True
+    """False: no database, so no inbox either. An event may then be handled more than once, and ``db`` and
+    ``tx`` refuse whatever they are asked."""
+
     handler_timeout_s: ClassVar[float] = 60
     """Time limit for ``prepare``, and again for ``handle``, in s; past it, it is a ``Retry``."""
 
@@ -65,8 +75,8 @@ class Consumer:
     """Set before ``start``."""
 
     database: Database
-    """The consumer's database, set before ``start``, for what it does beside events; ``prepare`` and
-    ``handle`` use what they are given."""
+    """The consumer's database, set before ``start`` if it uses one, for what it does beside events;
+    ``prepare`` and ``handle`` use what they are given."""
 
     _dingtalk: DingTalkClient | None = None
 
@@ -80,6 +90,15 @@ class Consumer:
         topics = cls.__dict__.get("topics")
         if isinstance(topics, str):
             raise ValueError(f"{cls.__qualname__}.topics is one text; it is a list, as [{topics!r}]")
+        if cls.on_dead_letter not in get_args(OnDeadLetter):
+            raise ValueError(
+                f'{cls.__qualname__}.on_dead_letter is {cls.on_dead_letter!r}; it is "go_on" or "block"'
+            )
+        if not cls.uses_database and (cls.on_dead_letter == "block" or cls.metadata is not None):
+            raise ValueError(
+                f"{cls.__qualname__} says `uses_database = False`, and needs one: which keys are blocked "
+                "(`on_dead_letter`) and tables of its own (`metadata`) are kept there; drop one or the other"
+            )
 
     @property
     def dingtalk(self) -> DingTalkClient:
@@ -103,6 +122,13 @@ class Consumer:
 
     async def start(self) -> None:
         """Called once before the first event, after the tables exist. An error here ends the process."""
+
+    async def background(self) -> None:
+        """Work of its own beside the events: runs from ``start`` to ``stop``, cancelled at the stop.
+
+        Returning ends it. While the world is down for it (``WorldDown``, DingTalk's API) it is called again
+        later; any other error ends the process, in words.
+        """
 
     async def stop(self) -> None:
         """Called once after the last event."""

@@ -5,7 +5,6 @@ Joining these parts is all that is here; each has a module of its own.
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
@@ -19,15 +18,15 @@ from bridge.api_calls import ApiCalls
 from bridge.errors import BridgeError, KafkaUnavailable, SettingsError
 from bridge.settings import ConsumerSettings
 from bridge.topics import event_topic, inbox_topic
-from consumers.runtime import inbox
-from consumers.runtime.backoff import world_delay
+from consumers.runtime import blocked, inbox
 from consumers.runtime.consumer import Consumer, Table
 from consumers.runtime.database import Database, open_database
 from consumers.runtime.database_errors import is_missing_table
 from consumers.runtime.metrics import WorkerMetrics
 from consumers.runtime.migrations import migrate
 from consumers.runtime.outcomes import WorldDown
-from consumers.runtime.process import Processor
+from consumers.runtime.patience import patiently
+from consumers.runtime.process import Processor, place
 from consumers.runtime.retention import longest_retention
 from consumers.runtime.worker import Worker, WorkerOptions
 from dingtalk.api import DingTalkClient
@@ -35,6 +34,10 @@ from dingtalk.api import DingTalkClient
 log = structlog.get_logger(__name__)
 
 PRUNE_INTERVAL_S = 3600
+
+
+class ConsumerFault(BridgeError):
+    """A consumer that cannot go on by a fault of its own code; the message names type and place."""
 
 
 class ConsumerService:
@@ -84,44 +87,43 @@ class ConsumerService:
                 await admin.start()
                 stack.push_async_callback(admin.stop)
                 log.info("consumer.admin_listening", host=admin.host, port=admin.port)
-            await self._patiently(self._create_tables)
-            await self._patiently(consumer.start)
+            await patiently(self._create_tables, consumer.name, self._stopping)
+            await patiently(consumer.start, consumer.name, self._stopping)
             if self._stopping.is_set():
                 return
             stack.push_async_callback(consumer.stop)
             pruning = asyncio.create_task(self._prune_regularly())
             stack.callback(pruning.cancel)
             log.info("consumer.started", consumer=consumer.name, topics=list(consumer.topics))
-            await self.worker.run()
+            background = asyncio.create_task(self._run_background())
+            try:
+                await self.worker.run()
+            finally:
+                background.cancel()
+                await asyncio.wait([background], timeout=settings.shutdown_timeout_s)
+            if background.done() and not background.cancelled():
+                background.result()
         log.info("consumer.stopped", consumer=consumer.name)
 
     async def _create_tables(self) -> None:
-        await self.database.create_tables(inbox.metadata)
+        await self.database.create_tables(inbox.metadata, blocked.metadata)
         await migrate(self.database, type(self._consumer))
 
-    async def _patiently(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Run ``step``, again and again while the world is down, until we are asked to stop."""
-        failures = 0
-        while not self._stopping.is_set():
-            try:
-                await step()
-                return
-            except BridgeError as error:
-                if not (isinstance(error, WorldDown) or getattr(error, "world_down", False)):
-                    raise
-                failures += 1
-                wait = world_delay(failures, None)
-                reason = error.reason if isinstance(error, WorldDown) else type(error).__name__
-                log.warning(
-                    "consumer.waiting",
-                    consumer=self._consumer.name,
-                    reason=reason,
-                    retry_in_s=round(wait, 1),
-                )
-                try:
-                    await asyncio.wait_for(self._stopping.wait(), wait)
-                except TimeoutError:
-                    continue
+    async def _run_background(self) -> None:
+        """``Consumer.background``; an error in it ends the process, since half of a consumer is none."""
+        consumer = self._consumer
+        try:
+            await patiently(consumer.background, consumer.name, self._stopping)
+        except BridgeError:
+            self.stop()
+            raise
+        except Exception as error:
+            self.stop()
+            raise ConsumerFault(
+                f"consumer {consumer.name}: its background work failed "
+                f"({place(error, type(consumer).__module__.split('.')[0])}), and it does not run without; "
+                "mend that and start it again, nothing is lost meanwhile"
+            ) from error
 
     async def _ready(self) -> tuple[bool, dict[str, Any]]:
         ready, details = self.worker.state()
