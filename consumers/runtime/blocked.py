@@ -30,6 +30,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Row,
     String,
     Table,
     and_,
@@ -87,8 +88,17 @@ class Blocked:
     replayed_to: int | None
     replay_id: str | None
 
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Topic, partition and offset of the record that failed first."""
+        return self.topic, self.partition, self.offset
+
 
 _ROW = [column for column in table.c if column.name != "consumer"]
+
+
+def _blocked(row: Row[Any]) -> Blocked:
+    return Blocked(*tuple(row))
 
 
 def _is(consumer: str, key: bytes) -> Any:
@@ -102,19 +112,19 @@ def _this(consumer: str, row: Blocked) -> Any:
 async def find(db: Reader | Transaction, consumer: str, key: bytes) -> Blocked | None:
     """The block of ``key``, if it is blocked."""
     row = (await db.execute(select(*_ROW).where(_is(consumer, key)))).one_or_none()
-    return None if row is None else Blocked(*row)
+    return None if row is None else _blocked(row)
 
 
 async def blocked(db: Reader, consumer: str) -> Sequence[Blocked]:
     """All blocked keys of ``consumer``, the longest blocked first."""
     statement = select(*_ROW).where(table.c.consumer == consumer).order_by(table.c.since, table.c.key)
-    return [Blocked(*row) for row in (await db.execute(statement)).all()]
+    return [_blocked(row) for row in (await db.execute(statement)).all()]
 
 
 async def count(db: Reader, consumer: str) -> tuple[int, datetime | None]:
     """How many keys are blocked, and since when the first of them."""
     statement = select(func.count(), func.min(table.c.since)).where(table.c.consumer == consumer)
-    number, since = (await db.execute(statement)).one()
+    number, since = tuple((await db.execute(statement)).one())
     return int(number), since
 
 
@@ -149,7 +159,7 @@ async def lock_replay(tx: Transaction, consumer: str, key: bytes, replay_id: str
     """The row of ``key``, held for this transaction, if ``replay_id`` is its replay under way."""
     statement = select(*_ROW).where(_is(consumer, key), table.c.replay_id == replay_id).with_for_update()
     row = (await tx.execute(statement)).one_or_none()
-    return None if row is None else Blocked(*row)
+    return None if row is None else _blocked(row)
 
 
 async def applied(tx: Transaction, consumer: str, row: Blocked, letter: int) -> bool:

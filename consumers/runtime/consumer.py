@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, get_args
 
+from prometheus_client import CollectorRegistry
 from sqlalchemy import MetaData
 
 from bridge.errors import SettingsError
@@ -77,6 +78,9 @@ class Consumer:
     database: Database
     """The consumer's database, set before ``start`` if it uses one, for what it does beside events;
     ``prepare`` and ``handle`` use what they are given."""
+
+    registry: CollectorRegistry
+    """Where metrics of its own are registered: ``/metrics`` shows them too. Set before ``start``."""
 
     _dingtalk: DingTalkClient | None = None
 

@@ -91,6 +91,11 @@ class Transaction:
 
     def __init__(self, connection: AsyncConnection) -> None:
         self.connection = connection
+        self.abandoned = False
+
+    def abandon(self) -> None:
+        """Leave it to a handler that does not end: it is rolled back, its connection not used again."""
+        self.abandoned = True
 
     @property
     def dialect(self) -> str:
@@ -189,12 +194,13 @@ class Database:
             with translated():
                 async with asyncio.timeout(ANSWER_TIMEOUT_S):
                     began = await connection.begin()
+            transaction = Transaction(connection)
             try:
-                yield Transaction(connection)
+                yield transaction
             except BaseException:
                 # a connection that is gone cannot roll back, and has done so by going
                 with translated(quiet=True):
-                    await began.rollback()
+                    await (connection.invalidate() if transaction.abandoned else began.rollback())
                 raise
             with translated():
                 async with asyncio.timeout(ANSWER_TIMEOUT_S):

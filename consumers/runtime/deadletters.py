@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from bridge.kafka import explain, producer
 from bridge.settings import KafkaSettings
 from bridge.topics import dlq_topic, inbox_topic
+from consumers.runtime.blocked import BLOCKING_ID_HEADER, LETTER_HEADER
 from consumers.runtime.outcomes import WorldDown
 
 log = structlog.get_logger(__name__)
@@ -36,21 +37,23 @@ class DeadLetters:
         self._starting = asyncio.Lock()
         self._stopping: set[asyncio.Task[None]] = set()
 
-    async def send(self, record: ConsumerRecord, error: str, attempts: int) -> None:
-        """Send ``record``; when this returns, all in-sync replicas have it.
+    async def send(self, record: ConsumerRecord, error: str, attempts: int, blocking_id: str = "") -> int:
+        """Send ``record`` and return its letter's offset; all in-sync replicas have it then.
 
-        ``error`` is an exception's type and place. Raises ``WorldDown`` when Kafka does not take it: send it
-        again later. A second copy is then possible, a loss is not.
+        ``error`` is an exception's type and place, ``blocking_id`` the block of its key, if any. Raises
+        ``WorldDown`` when Kafka does not take it: send it again later. A second copy is then possible, a
+        loss is not.
         """
         used: AIOKafkaProducer | None = None
         try:
             used = await self._running()
-            await used.send_and_wait(
+            sent = await used.send_and_wait(
                 self._topic,
                 value=record.value,
                 key=record.key,
-                headers=self._headers(record, error, attempts),
+                headers=self._headers(record, error, attempts, blocking_id),
             )
+            return int(sent.offset)
         except (KafkaError, OSError, TimeoutError) as problem:
             self._discard(used)
             reason = explain(problem, self._settings)
@@ -58,7 +61,7 @@ class DeadLetters:
                 reason = f"the record is larger than {self._topic} allows; raise its max.message.bytes"
             raise WorldDown(f"dead letter not taken: {reason}") from problem
 
-    def _headers(self, record: ConsumerRecord, error: str, attempts: int) -> Headers:
+    def _headers(self, record: ConsumerRecord, error: str, attempts: int, blocking_id: str) -> Headers:
         headers = list(record.headers or ())
         place = {"topic": record.topic, "partition": str(record.partition), "offset": str(record.offset)}
         if record.topic == self._inbox:
@@ -72,9 +75,13 @@ class DeadLetters:
             "attempts": str(attempts),
             "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         }
-        names = {HEADER + name for name in ours}
-        kept = [(name, value) for name, value in headers if name not in names]
-        return kept + [(HEADER + name, text.encode()) for name, text in ours.items()]
+        fresh = {HEADER + name: text for name, text in ours.items()}
+        if blocking_id:
+            fresh[BLOCKING_ID_HEADER] = blocking_id
+        # what an earlier burial of this record said is over
+        stale = {*fresh, BLOCKING_ID_HEADER, LETTER_HEADER}
+        kept = [(name, value) for name, value in headers if name not in stale]
+        return kept + [(name, text.encode()) for name, text in fresh.items()]
 
     async def _running(self) -> AIOKafkaProducer:
         async with self._starting:

@@ -10,38 +10,32 @@ for a partition, one of its records, the *probe*, is tried until it works; the o
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import cast
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
 from consumers.runtime.backoff import delay, world_delay
+from consumers.runtime.burial import Burials, Buried
 from consumers.runtime.consumer import Consumer
+from consumers.runtime.delivery import REPLAY_HEADER as REPLAY_HEADER
+from consumers.runtime.delivery import Delivery
 from consumers.runtime.lanes import Item, Lanes
 from consumers.runtime.metrics import WorkerMetrics
 from consumers.runtime.outcomes import WorldDown
 from consumers.runtime.process import Outcome, Processor, key_hash, place
-from schemas.event import Event, NotAnEvent, decode
+from schemas.event import NotAnEvent, decode
 
 log = structlog.get_logger(__name__)
 _stdlib_log = logging.getLogger(__name__)
-
-REPLAY_HEADER = "dingbridge-replay-id"
-"""Set on records that are copied into a consumer's inbox topic: applied again, once per value."""
 
 RECORD_OVERHEAD = 400
 """What a queued record costs in memory beside key, value and headers, in bytes (about)."""
 
 CANCEL_TIMEOUT_S = 10
 """How long a cancelled handler may take to end before the handover goes on without it, in s."""
-
-
-class Sink(Protocol):
-    """Where dead letters go. ``send`` raises ``WorldDown`` when they are not taken."""
-
-    def send(self, record: ConsumerRecord, error: str, attempts: int) -> Awaitable[None]: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -63,13 +57,13 @@ class Dispatcher:
         self,
         consumer: Consumer,
         processor: Processor,
-        dead_letters: Sink,
+        burials: Burials,
         lanes: Lanes,
         metrics: WorkerMetrics,
         on_flow: Callable[[], None] = lambda: None,
     ) -> None:
         self.lanes = lanes
-        self._consumer, self._processor, self._dead_letters = consumer, processor, dead_letters
+        self._consumer, self._processor, self._burials = consumer, processor, burials
         self._metrics, self._on_flow = metrics, on_flow
         self._package = type(consumer).__module__.split(".")[0]
         self._ready: asyncio.Queue[Item] = asyncio.Queue()
@@ -188,42 +182,50 @@ class Dispatcher:
 
     async def _step(self, item: Item) -> None:
         """Try ``item`` once, and do what its outcome asks for."""
-        outcome = await self._try(item)
-        if outcome.kind == "world_down":
-            self._world_down(item, outcome)
-            return
-        if outcome.kind == "retry" and item.burial is None:
-            item.attempts += 1
-            if item.attempts < self._consumer.max_attempts:
-                self._world_up(item)
-                self._later(item, outcome)
+        ended = "dead"
+        if item.burial is None:
+            outcome = await self._try(item)
+            if outcome.kind == "world_down":
+                self._world_down(item, outcome)
                 return
-            item.burial = place(outcome.error, self._package)
-        elif outcome.kind in ("reject", "not_an_event"):
-            item.attempts += 1
-            item.burial = place(outcome.error, self._package)
-        if item.burial is not None and not await self._bury(item, item.burial):
-            return
+            if outcome.kind == "blocked":
+                item.burial, item.block = "its key is blocked", outcome.block
+            elif outcome.kind not in ("done", "seen"):
+                item.attempts += 1
+                if outcome.kind == "retry" and item.attempts < self._consumer.max_attempts:
+                    self._world_up(item)
+                    self._later(item, outcome)
+                    return
+                item.burial = place(outcome.error, self._package)
+            ended = outcome.kind
+        if item.burial is not None:  # decided, perhaps before: Kafka or the database did not take it then
+            buried = await self._bury(item, item.burial)
+            if buried is None:
+                return
+            if buried == "again":
+                item.burial = item.block = None
+                self._world_up(item)
+                self._ready.put_nowait(item)
+                return
+            ended = buried
         self._world_up(item)
-        self._metrics.finished(item.partition.topic, "dead" if item.burial else outcome.kind)
+        self._metrics.finished(item.partition.topic, ended)
         self._advance(self.lanes.finish(item))
         self._flow_flips()
 
     async def _try(self, item: Item) -> Outcome:
-        if item.burial is not None:
-            return Outcome("retry")  # decided before; only Kafka did not take it
         record: ConsumerRecord = item.record
-        if item.decoded is None:
+        if item.delivery is None:
+            item.delivery = Delivery.of(record)
+        if item.event is None:
             try:
                 if record.value is None:
                     raise NotAnEvent("the record has no value")
-                item.decoded = decode(record.value), _replay_id(record)
+                item.event = decode(record.value)
             except Exception as error:  # whatever it is that makes it unreadable
                 return Outcome("not_an_event", error)
-        event: Event
-        event, replay_id = item.decoded
         began = time.monotonic()
-        outcome = await self._processor.attempt(event, replay_id)
+        outcome = await self._processor.attempt(item.event, item.delivery)
         self._metrics.attempted(outcome.kind, time.monotonic() - began)
         if outcome.kind in ("done", "seen") and _stdlib_log.isEnabledFor(logging.DEBUG):
             log.debug("consumer.handled", outcome=outcome.kind, **self._describe(item))
@@ -244,15 +246,24 @@ class Dispatcher:
         )
         self._put_after(wait, item)
 
-    async def _bury(self, item: Item, reason: str) -> bool:
+    async def _bury(self, item: Item, reason: str) -> Buried | None:
+        """What became of it; None when the world is down for it."""
         try:
-            await self._dead_letters.send(item.record, reason, item.attempts)
+            buried = await self._burials.bury(
+                item.record, item.event, item.delivery, reason, item.attempts, item.block
+            )
         except WorldDown as error:
             self._world_down(item, Outcome("world_down", error, error.after))
-            return False
-        self._metrics.buried(item.partition.topic)
-        log.error("consumer.dead_letter", **self._describe(item), error=reason)
-        return True
+            return None
+        if buried in ("dead", "blocked"):
+            self._metrics.buried(item.partition.topic)
+        if buried == "dead":
+            log.error("consumer.dead_letter", **self._describe(item), error=reason)
+        elif buried == "replay_failed":
+            log.error("consumer.replay_failed", **self._describe(item), error=reason)
+        elif buried == "blocked":
+            log.warning("consumer.followed_its_key", **self._describe(item), error=reason)
+        return buried
 
     def _world_down(self, item: Item, outcome: Outcome) -> None:
         if item.partition in self._closing:
@@ -302,7 +313,7 @@ class Dispatcher:
 
     def _describe(self, item: Item) -> dict[str, str | int | None]:
         """What may stand in a log about a record: ids and types, no values."""
-        event = item.decoded[0] if item.decoded else None
+        event = item.event
         return {
             "consumer": self._consumer.name,
             "event_id": event.id if event else None,
@@ -313,10 +324,3 @@ class Dispatcher:
             "offset": item.offset,
             "attempt": item.attempts,
         }
-
-
-def _replay_id(record: ConsumerRecord) -> str:
-    for name, value in record.headers:
-        if name == REPLAY_HEADER and value:
-            return bytes(value).decode(errors="replace")
-    return ""

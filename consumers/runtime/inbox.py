@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Column, Index, MetaData, String, Table, delete, select, tuple_
 
 from consumers.runtime.database import Database, Reader, Transaction, UtcDateTime
-from schemas.event import Event
+
+EventId = tuple[str, str]
+"""``(source, id)``: what tells one event from every other."""
 
 metadata = MetaData()
 
@@ -31,18 +33,18 @@ PRUNE_ROWS = 5_000
 """Rows deleted in one transaction: pruning must not hold SQLite's only writer for long."""
 
 
-async def seen(db: Reader, consumer: str, event: Event, replay_id: str) -> bool:
+async def seen(db: Reader, consumer: str, event: EventId, replay_id: str) -> bool:
     """Whether ``event`` has been applied under ``replay_id`` (empty for an ordinary record)."""
     statement = select(inbox.c.at).where(
         inbox.c.consumer == consumer,
-        inbox.c.source == event.source,
-        inbox.c.id == event.id,
+        inbox.c.source == event[0],
+        inbox.c.id == event[1],
         inbox.c.replay_id == replay_id,
     )
     return await db.scalar(statement) is not None
 
 
-async def enter(tx: Transaction, consumer: str, event: Event, replay_id: str) -> bool:
+async def enter(tx: Transaction, consumer: str, event: EventId, replay_id: str) -> bool:
     """Write the inbox row. False when it stands there already, so that nothing may be done.
 
     In PostgreSQL this waits for another transaction that is writing the same row to end.
@@ -51,8 +53,8 @@ async def enter(tx: Transaction, consumer: str, event: Event, replay_id: str) ->
         tx.insert(inbox)
         .values(
             consumer=consumer,
-            source=event.source,
-            id=event.id,
+            source=event[0],
+            id=event[1],
             replay_id=replay_id,
             at=datetime.now(UTC),
         )

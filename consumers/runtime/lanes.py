@@ -44,9 +44,12 @@ class Item:
     finished: bool = False
     dropped: bool = False
     attempts: int = 0
-    decoded: Any = None
+    delivery: Any = None
+    event: Any = None
     burial: str | None = None
     """Why it is to go to the dead letters, once that is decided."""
+    block: Any = None
+    """What its key is blocked by, if that is the reason."""
     window: "_Window | None" = field(default=None, repr=False)
 
 
@@ -69,7 +72,7 @@ class _Window:
     def release(self, item: Item) -> None:
         self.unfinished -= 1
         self.size -= item.size
-        item.record = item.decoded = None
+        item.record = item.event = item.delivery = item.block = None
 
 
 class Lanes:

@@ -10,12 +10,14 @@ from types import TracebackType
 from typing import Any, Self
 
 import orjson
+from prometheus_client import CollectorRegistry
 from sqlalchemy import Executable, Row
 
 from bridge.settings import ConsumerSettings
 from consumers.runtime import inbox
 from consumers.runtime.consumer import Consumer
 from consumers.runtime.database import Database, open_database
+from consumers.runtime.delivery import Delivery
 from consumers.runtime.process import Outcome, Processor
 from schemas.event import Event, NotAnEvent, decode
 from schemas.records import Record
@@ -38,9 +40,11 @@ class MemoryRuntime:
     ) -> None:
         self.consumer = consumer
         self.database: Database = open_database(database_url)
-        self._processor = Processor(consumer, self.database)
+        self._processor = Processor(consumer, self.database if consumer.uses_database else None)
         consumer.settings = settings or ConsumerSettings.load()
-        consumer.database = self.database
+        consumer.registry = CollectorRegistry()
+        if consumer.uses_database:
+            consumer.database = self.database
         if dingtalk is not None:
             consumer.dingtalk = dingtalk
 
@@ -74,7 +78,7 @@ class MemoryRuntime:
                 event = decode(event)
             except NotAnEvent as error:
                 return Outcome("not_an_event", error)
-        return await self._processor.attempt(event, replay_id)
+        return await self._processor.attempt(event, Delivery(replay_id=replay_id))
 
     async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
         """What ``statement`` reads from the consumer's database."""

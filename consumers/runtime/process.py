@@ -1,24 +1,30 @@
 """One attempt to handle one event: inbox, ``prepare``, transaction, ``handle``, and the outcome's name.
 
-The worker and the in-memory runner both call ``Processor.attempt``; it knows nothing of Kafka, of keys, or of
-how often an event has been tried.
+The worker and the in-memory runner both call ``Processor.attempt``; it knows nothing of Kafka's topics, of
+lanes, or of how often an event has been tried. What becomes of an event that is given up is ``burial.py``'s.
 """
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
+
+import structlog
 
 from bridge.errors import SettingsError
-from consumers.runtime import inbox
+from consumers.runtime import blocked, inbox
+from consumers.runtime.blocked import Blocked
 from consumers.runtime.consumer import Consumer
-from consumers.runtime.database import Database
+from consumers.runtime.database import Database, Reader, Transaction
 from consumers.runtime.database_errors import DatabaseDown
+from consumers.runtime.delivery import Delivery, Letter
 from consumers.runtime.outcomes import Again, Reject, Retry, WorldDown
+from consumers.runtime.without_database import NoReader, NoTransaction
 from dingtalk.errors import ApiError
 from schemas.event import Event
+
+log = structlog.get_logger(__name__)
 
 MAX_AGAIN = 10
 """``Again`` in a row before it counts as a ``Retry``: by then the world moves faster than the handler."""
@@ -26,7 +32,11 @@ MAX_AGAIN = 10
 PING_TIMEOUT_S = 5
 """How long the database may take to answer a ``SELECT 1`` after a handler ran out of time, in s."""
 
-OutcomeKind = Literal["done", "seen", "retry", "reject", "world_down", "not_an_event"]
+CANCEL_GRACE_S = 5
+"""How long a handler may take to end once it is cancelled, in s. Past it, it is left alone without its
+transaction, and its key goes on."""
+
+OutcomeKind = Literal["done", "seen", "retry", "reject", "world_down", "not_an_event", "blocked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,38 +44,54 @@ class Outcome:
     """How an attempt ended.
 
     ``done``: the effect is committed. ``seen``: it was, by an earlier delivery. ``retry``: later, ``after`` s
-    (None: as the worker likes). ``reject`` and ``not_an_event``: to the dead letters. ``world_down``: no
-    event's fault. ``error`` is what was raised, None for the first two.
+    (None: as the worker likes). ``reject`` and ``not_an_event``: to the dead letters. ``blocked``: there too,
+    since its key is (``block``). ``world_down``: no event's fault. ``error`` is what was raised, if anything.
     """
 
     kind: OutcomeKind
     error: BaseException | None = None
     after: float | None = None
+    block: Blocked | None = None
 
 
+_DONE, _SEEN = Outcome("done"), Outcome("seen")
+_ORDINARY = Delivery()
 _PATIENCE: tuple[OutcomeKind, ...] = ("world_down", "retry", "reject")
+
+
+class _KeyBlocked(Exception):
+    def __init__(self, row: Blocked) -> None:
+        self.row = row
 
 
 class Processor:
     """Runs the handler of ``consumer`` against ``database``, one attempt at a time; safe to call concurrently
-    for different keys."""
+    for different keys. ``database`` is None for a consumer that uses none."""
 
-    def __init__(self, consumer: Consumer, database: Database) -> None:
-        self._consumer, self._database = consumer, database
-        self._reader = database.reader()
+    def __init__(self, consumer: Consumer, database: Database | None) -> None:
+        self._consumer, self.database = consumer, database
+        self._reader = NoReader() if database is None else database.reader()
         self._prepares = type(consumer).prepare is not Consumer.prepare
+        self._blocks = consumer.on_dead_letter == "block"
+        self._no_transaction = NoTransaction()
 
-    async def attempt(self, event: Event, replay_id: str = "") -> Outcome:
+    async def attempt(self, event: Event, delivery: Delivery = _ORDINARY) -> Outcome:
         """Try ``event`` once (``Again`` repeats it at once). Raises nothing but ``CancelledError``; a
         cancelled attempt has no effect, or the whole effect."""
         again: Again | None = None
         try:
             for _ in range(MAX_AGAIN + 1):
                 try:
-                    return Outcome("done" if await self._once(event, replay_id) else "seen")
+                    if self.database is None:
+                        return await self._without_database(event)
+                    if delivery.letter is not None:
+                        return await self._letter(self.database, event, delivery, delivery.letter)
+                    return await self._ordinary(self.database, event, delivery)
                 except Again as error:
                     again = error
             return Outcome("retry", again)
+        except _KeyBlocked as stop:
+            return Outcome("blocked", block=stop.row)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -74,34 +100,127 @@ class Processor:
         except Exception as error:
             return classify(error)
 
-    async def _once(self, event: Event, replay_id: str) -> bool:
-        consumer = self._consumer
-        prepared = None
-        if self._prepares:  # else looking into the inbox would save nothing: ``enter`` looks too
-            if await inbox.seen(self._reader, consumer.name, event, replay_id):
-                return False
-            async with self._time_limit("prepare"):
-                prepared = await consumer.prepare(event, self._reader)
-        async with self._database.transaction() as tx:
-            if not await inbox.enter(tx, consumer.name, event, replay_id):
-                return False
-            async with self._time_limit("handle"):
-                await consumer.handle(event, tx, prepared)
-        return True
+    async def _without_database(self, event: Event) -> Outcome:
+        prepared = await self._prepare(event)
+        await self._handle(event, self._no_transaction, prepared)
+        return _DONE
 
-    @asynccontextmanager
-    async def _time_limit(self, half: str) -> AsyncIterator[None]:
+    async def _ordinary(self, database: Database, event: Event, delivery: Delivery) -> Outcome:
+        name, known_as = self._consumer.name, (event.source, event.id)
+        prepared = None
+        if self._prepares:  # else looking first would save nothing: the transaction looks too
+            if await inbox.seen(self._reader, name, known_as, delivery.replay_id):
+                return await self._seen(delivery)
+            if (row := await self._block(self._reader, delivery)) is not None:
+                return Outcome("blocked", block=row)
+            prepared = await self._prepare(event)
+        async with database.transaction() as tx:
+            fresh = await inbox.enter(tx, name, known_as, delivery.replay_id)
+            if fresh:
+                if (row := await self._block(tx, delivery)) is not None:
+                    raise _KeyBlocked(row)
+                await self._handle(event, tx, prepared)
+        return _DONE if fresh else await self._seen(delivery)
+
+    async def _letter(self, database: Database, event: Event, delivery: Delivery, letter: Letter) -> Outcome:
+        """A blocked key's letter comes back. It passes if it is the next one of the replay under way."""
+        name, key = self._consumer.name, delivery.key or b""
+        row = await blocked.find(self._reader, name, key)
+        if not _is_next(row, letter, delivery.replay_id):
+            return _SEEN
+        prepared = await self._prepare(event)
+        async with database.transaction() as tx:
+            row = await blocked.lock_replay(tx, name, key, delivery.replay_id)
+            if not _is_next(row, letter, delivery.replay_id):
+                return _SEEN
+            # the ordinary record may come once more, if nobody could commit its offset
+            await inbox.enter(tx, name, (event.source, event.id), "")
+            once = f"{letter.blocking_id}/{letter.first_place}"
+            if await inbox.enter(tx, name, (event.source, event.id), once):
+                await self._handle(event, tx, prepared)
+            free = await blocked.applied(tx, name, row, letter.offset)
+        if free:
+            log.info("consumer.key_unblocked", consumer=name, key=key_hash(key), blocking_id=row.blocking_id)
+        return _DONE
+
+    async def _block(self, db: Reader | Transaction, delivery: Delivery) -> Blocked | None:
+        if not self._blocks or delivery.key is None:
+            return None
+        return await blocked.find(db, self._consumer.name, delivery.key)
+
+    async def _seen(self, delivery: Delivery) -> Outcome:
+        """It stands in the inbox: done with, unless it is what its key is blocked by and its letter is not
+        sent yet, since a process died between the two."""
+        row = await self._block(self._reader, delivery)
+        if row is not None and row.last_letter is None and row.place == delivery.place:
+            return Outcome("blocked", block=row)
+        return _SEEN
+
+    async def _prepare(self, event: Event) -> Any:
+        if not self._prepares:
+            return None
+        return await self._limited("prepare", self._consumer.prepare(event, self._reader))
+
+    async def _handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        await self._limited("handle", self._consumer.handle(event, tx, prepared), tx)
+
+    async def _limited(self, half: str, work: Coroutine[Any, Any, Any], tx: Transaction | None = None) -> Any:
+        """Await ``work`` within the consumer's time limit, as a task of its own: it may not heed being
+        cancelled, and is then left behind without its transaction ``tx``."""
+        loop = asyncio.get_running_loop()
         limit = self._consumer.handler_timeout_s
+        task = loop.create_task(work)
+        ended = loop.create_future()
+
+        def end(_: object = None) -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        task.add_done_callback(end)
+        timer = loop.call_later(limit, end)
         try:
-            async with asyncio.timeout(limit) as timeout:
-                yield
-        except TimeoutError as error:
-            if not timeout.expired():
-                raise
-            # a database that hangs makes every handler hang; that is not the event's fault
-            if not await self._database.answers(PING_TIMEOUT_S):
-                raise DatabaseDown("the database does not answer") from error
-            raise Retry(f"{half} took longer than handler_timeout_s ({limit:g} s)") from error
+            await ended
+            if task.done():
+                return task.result()
+        finally:
+            timer.cancel()
+            if not task.done():
+                await self._cut_off(task, half, tx)
+        # a database that hangs makes every handler hang; that is not the event's fault
+        if self.database is not None and not await self.database.answers(PING_TIMEOUT_S):
+            raise DatabaseDown("the database does not answer")
+        raise Retry(f"{half} took longer than handler_timeout_s ({limit:g} s)")
+
+    async def _cut_off(self, task: asyncio.Task[Any], half: str, tx: Transaction | None) -> None:
+        task.cancel()
+        task.add_done_callback(_never_mind)
+        try:
+            await asyncio.wait({task}, timeout=CANCEL_GRACE_S)
+        finally:
+            if not task.done():
+                if tx is not None:
+                    tx.abandon()
+                log.error(
+                    "consumer.handler_stuck",
+                    consumer=self._consumer.name,
+                    half=half,
+                    meaning="cancelled, it does not end; its key goes on without it",
+                )
+
+
+def _never_mind(task: asyncio.Task[Any]) -> None:
+    """What a task that was cut off ends with is nobody's business; asking spares asyncio's complaint."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _is_next(row: Blocked | None, letter: Letter, replay_id: str) -> TypeGuard[Blocked]:
+    return (
+        row is not None
+        and row.blocking_id == letter.blocking_id
+        and row.replay_id == replay_id
+        and letter.offset > (-1 if row.replayed_to is None else row.replayed_to)
+    )
 
 
 def classify(error: Exception) -> Outcome:

@@ -7,6 +7,7 @@ import asyncio
 import signal
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import structlog
@@ -48,7 +49,9 @@ class ConsumerService:
     ) -> None:
         """Raises ``SettingsError`` for a database address or topics that cannot work."""
         self.registry = CollectorRegistry()
-        self.database: Database = open_database(settings.database_url_for(consumer.name))
+        self.database: Database | None = (
+            open_database(settings.database_url_for(consumer.name)) if consumer.uses_database else None
+        )
         self._consumer, self._settings = consumer, settings
         self._metrics = WorkerMetrics(consumer.name, self.registry)
         self._stopping = asyncio.Event()
@@ -69,8 +72,10 @@ class ConsumerService:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self.stop)
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(self.database.close)
-            consumer.settings, consumer.database = settings, self.database
+            consumer.settings, consumer.registry = settings, self.registry
+            if self.database is not None:
+                stack.push_async_callback(self.database.close)
+                consumer.database = self.database
             if settings.dingtalk_app_key and settings.dingtalk_app_secret:
                 key, secret = settings.api_credentials()
                 budget = ApiCalls.of(settings)
@@ -87,13 +92,15 @@ class ConsumerService:
                 await admin.start()
                 stack.push_async_callback(admin.stop)
                 log.info("consumer.admin_listening", host=admin.host, port=admin.port)
-            await patiently(self._create_tables, consumer.name, self._stopping)
+            if self.database is not None:
+                await patiently(partial(self._create_tables, self.database), consumer.name, self._stopping)
             await patiently(consumer.start, consumer.name, self._stopping)
             if self._stopping.is_set():
                 return
             stack.push_async_callback(consumer.stop)
-            pruning = asyncio.create_task(self._prune_regularly())
-            stack.callback(pruning.cancel)
+            if self.database is not None:
+                pruning = asyncio.create_task(self._prune_regularly(self.database))
+                stack.callback(pruning.cancel)
             log.info("consumer.started", consumer=consumer.name, topics=list(consumer.topics))
             background = asyncio.create_task(self._run_background())
             try:
@@ -105,9 +112,9 @@ class ConsumerService:
                 background.result()
         log.info("consumer.stopped", consumer=consumer.name)
 
-    async def _create_tables(self) -> None:
-        await self.database.create_tables(inbox.metadata, blocked.metadata)
-        await migrate(self.database, type(self._consumer))
+    async def _create_tables(self, database: Database) -> None:
+        await database.create_tables(inbox.metadata, blocked.metadata)
+        await migrate(database, type(self._consumer))
 
     async def _run_background(self) -> None:
         """``Consumer.background``; an error in it ends the process, since half of a consumer is none."""
@@ -127,10 +134,12 @@ class ConsumerService:
 
     async def _ready(self) -> tuple[bool, dict[str, Any]]:
         ready, details = self.worker.state()
+        if self.database is None:
+            return ready, details
         database = await self.database.answers(2)
         return ready and database, {**details, "database": "answers" if database else "does not answer"}
 
-    async def _prune_regularly(self) -> None:
+    async def _prune_regularly(self, database: Database) -> None:
         consumer, settings = self._consumer, self._settings
         topics = [event_topic(settings, t) for t in consumer.topics] + [inbox_topic(settings, consumer.name)]
         while True:
@@ -138,7 +147,7 @@ class ConsumerService:
                 keep = await longest_retention(settings, topics)
                 if keep is not None:
                     oldest = datetime.now(UTC) - keep - inbox.KEEP_BEYOND_RETENTION
-                    rows = await inbox.prune(self.database, consumer.name, oldest)
+                    rows = await inbox.prune(database, consumer.name, oldest)
                     log.info("consumer.inbox_pruned", consumer=consumer.name, rows=rows)
             except (WorldDown, KafkaUnavailable) as error:
                 log.warning("consumer.inbox_not_pruned", consumer=consumer.name, reason=str(error))
@@ -148,8 +157,10 @@ class ConsumerService:
 async def show(consumer: Consumer, settings: ConsumerSettings) -> list[Table]:
     """The consumer's tables as they are now; the consumer may be running elsewhere meanwhile.
 
-    Raises ``BridgeError`` when there is no database yet.
+    Raises ``BridgeError`` when there is no database yet, or none at all.
     """
+    if not consumer.uses_database:
+        raise BridgeError(f"consumer {consumer.name} uses no database, so there is nothing to show")
     url = settings.database_url_for(consumer.name)
     hint = f"start it first: dingbridge consume {consumer.name}"
     consumer.settings = settings

@@ -32,7 +32,7 @@ class NoTransaction(Transaction):
     """Refuses every statement."""
 
     def __init__(self) -> None:
-        pass
+        self.abandoned = False
 
     @property
     def dialect(self) -> str:

@@ -19,6 +19,7 @@ from bridge.kafka import connection, explain
 from bridge.settings import ConsumerSettings
 from bridge.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
 from consumers.runtime.backoff import world_delay
+from consumers.runtime.burial import Burials
 from consumers.runtime.consumer import Consumer
 from consumers.runtime.deadletters import DeadLetters
 from consumers.runtime.dispatch import Dispatcher
@@ -70,8 +71,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer, self._settings, self._metrics = consumer, settings, metrics
         self._options = options or WorkerOptions()
         self._dead_letters = DeadLetters(settings, consumer.name)
+        burials = Burials(consumer, processor.database, self._dead_letters)
         self._dispatcher = Dispatcher(
-            consumer, processor, self._dead_letters, Lanes(self._options.limits), metrics, self._flow
+            consumer, processor, burials, Lanes(self._options.limits), metrics, self._flow
         )
         self._topics = [event_topic(settings, t) for t in consumer.topics]
         self._inbox = inbox_topic(settings, consumer.name)

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from consumers.runtime import Event, MemoryRuntime, Reject, Retry, Transaction, WorldDown
 from consumers.runtime import backoff as backoff_module
+from consumers.runtime.burial import Burials
 from consumers.runtime.dispatch import Dispatcher
 from consumers.runtime.lanes import Lanes, Limits
 from consumers.runtime.metrics import WorkerMetrics
@@ -28,11 +29,14 @@ class Letters:
         self.sent: list[tuple[ConsumerRecord[Any, Any], str, int]] = []
         self.down = 0
 
-    async def send(self, record: ConsumerRecord[Any, Any], error: str, attempts: int) -> None:
+    async def send(
+        self, record: ConsumerRecord[Any, Any], error: str, attempts: int, blocking_id: str = ""
+    ) -> int:
         if self.down:
             self.down -= 1
             raise WorldDown("Kafka is down")
         self.sent.append((record, error, attempts))
+        return len(self.sent) - 1
 
 
 class Scripted(Recording):
@@ -67,7 +71,7 @@ class Harness:
         self.dispatcher = Dispatcher(
             consumer,
             Processor(consumer, runtime.database),
-            self.letters,
+            Burials(consumer, runtime.database, self.letters),
             lanes,
             WorkerMetrics(consumer.name, self.registry),
             self._flow,

@@ -1,0 +1,64 @@
+"""What a Kafka record says beside its event: its place, its key, and whether somebody sent it again."""
+
+import hashlib
+from dataclasses import dataclass
+
+from aiokafka import ConsumerRecord
+
+from consumers.runtime.blocked import BLOCKING_ID_HEADER, LETTER_HEADER
+from consumers.runtime.deadletters import FIRST_PLACE
+from consumers.runtime.inbox import EventId
+from schemas.event import Event
+
+REPLAY_HEADER = "dingbridge-replay-id"
+"""Set on records that are copied into a consumer's inbox topic: applied again, once per value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A blocked key's dead letter that comes back. ``offset`` is its own in the dead letters; ``first_place``
+    is that of the record that it is a copy of, as text: two letters of one record have the same."""
+
+    blocking_id: str
+    offset: int
+    first_place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How an event came. ``place`` is topic, partition and offset; ``replay_id`` is empty for an ordinary
+    record; ``letter`` is set for a letter of a blocked key."""
+
+    key: bytes | None = None
+    place: tuple[str, int, int] = ("", -1, -1)
+    replay_id: str = ""
+    letter: Letter | None = None
+
+    @classmethod
+    def of(cls, record: ConsumerRecord) -> "Delivery":
+        place = (record.topic, record.partition, record.offset)
+        for name, value in record.headers:
+            if name == REPLAY_HEADER and value:
+                return cls(record.key, place, _text(value), _letter(record))
+        return cls(record.key, place)
+
+
+def identity(record: ConsumerRecord, event: Event | None) -> EventId:
+    """What the inbox table knows ``record`` by: its event's source and id; of one that is no event, place
+    and hash."""
+    if event is not None:
+        return event.source, event.id
+    digest = hashlib.sha256(record.value or b"").hexdigest()[:16]
+    return "no-event", f"{record.topic}/{record.partition}/{record.offset}/{digest}"
+
+
+def _letter(record: ConsumerRecord) -> Letter | None:
+    headers = {name: _text(value) for name, value in record.headers if value}
+    blocking_id, offset = headers.get(BLOCKING_ID_HEADER), headers.get(LETTER_HEADER, "")
+    if not blocking_id or not (offset.isascii() and offset.isdigit()):
+        return None
+    return Letter(blocking_id, int(offset), "/".join(headers.get(name, "") for name in FIRST_PLACE))
+
+
+def _text(value: bytes) -> str:
+    return bytes(value).decode(errors="replace")
