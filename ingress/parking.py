@@ -120,7 +120,7 @@ class ParkingLot:
                     log.warning("publisher.still_parked", topic=topic, seq=parked.seq, reason=reason)
                     refused.add(parked)
                     return reason in BLOCKING
-                self._report.published(record)
+                self._report.published([record])
                 done.append(parked)
             return False
         finally:

@@ -15,7 +15,6 @@ import apsw
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
-from aiokafka.partitioner import DefaultPartitioner
 
 from bridge.errors import KafkaUnavailable, TopicError
 from bridge.kafka import (
@@ -31,12 +30,12 @@ from ingress.cursor import CursorFile, Parked
 from ingress.errors import JournalError
 from ingress.journal_file import JournalFile, Row
 from ingress.parking import NO_TOPIC, ParkingLot, records_of
+from ingress.partitions import Partitions
 from ingress.reading import JournalReader
 from ingress.refusals import BLOCKING, DAMAGED, TOO_LARGE, refusal
 from ingress.report import Report
 from ingress.topic_router import TopicRouter
-from ingress.wave import BATCH_BYTES, Batch, Key, Pending, Wave
-from schemas import Record
+from ingress.wave import BATCH_BYTES, Batch, Pending, Place, Wave
 
 log = structlog.get_logger(__name__)
 
@@ -71,10 +70,9 @@ class Publisher:
         self._reader = JournalReader(folder, self._cursor)
         self._router = TopicRouter(settings, settings.unknown_topics_max)
         self._parking = ParkingLot(settings, self._cursor, self._reader, self._router, report)
-        self._partitioner = DefaultPartitioner()
         self._producer: AIOKafkaProducer | None = None
         self._backlog: deque[Pending] = deque()
-        self._partitions: dict[str, list[int]] = {}
+        self._partitions = Partitions()
         self._batch_bytes: dict[str, int] = {}
         self._refused: dict[tuple[int, int], str] = {}
         self._unsaved_parked: list[Parked] = []
@@ -162,7 +160,7 @@ class Publisher:
     async def _discard_producer(self) -> None:
         """Throw the producer away, and go back to behind the last callback that is surely in Kafka."""
         self._backlog.clear()
-        self._partitions.clear()
+        self._partitions.forget()
         self._read_seq = self._position
         dead, self._producer = self._producer, None
         if dead is None:
@@ -210,6 +208,7 @@ class Publisher:
                     break
                 self._backlog.extend(_pending(file.id, row) for row in rows)
                 self._read_seq = rows[-1].seq
+                await asyncio.sleep(0)  # let the wave before this one go out meanwhile
             pending = self._backlog[0]
             if not await self._place(file, wave, pending):
                 break
@@ -236,33 +235,35 @@ class Publisher:
             reason = self._parking.blocked.get(topic) or self._refused.get((pending.seq, number))
             if reason is None and len(record.value) + len(record.key) > PRODUCER_MAX_REQUEST_BYTES - 4096:
                 reason = TOO_LARGE
-            if reason is None:
-                try:
-                    batch = await self._batch(wave, topic, record)
-                except TopicError as error:
-                    log.warning("publisher.topic_refused", topic=topic, words=str(error))
-                    reason = refusal(error)
-                else:
-                    limit = self._batch_bytes.get(topic, BATCH_BYTES)
-                    if not wave.add(batch, pending.seq, number, record, limit):
-                        return False
+            if reason is None and topic not in self._partitions:
+                reason = await self._look_up(topic)
             if reason is not None:
                 wave.parked.append(self._park(file.id, pending.seq, number, topic, reason))
+            else:
+                batch = self._batch(wave, topic, record.key)
+                limit = self._batch_bytes.get(topic, BATCH_BYTES)
+                if not wave.add(batch, pending.seq, number, record, limit):
+                    return False
             pending.placed = number + 1
         return True
 
-    async def _batch(self, wave: Wave, topic: str, record: Record) -> Batch:
+    async def _look_up(self, topic: str) -> str | None:
+        """See to it that ``topic`` exists, and learn its partitions; the reason if that is refused."""
         assert self._producer is not None  # noqa: S101 - connected before
-        partitions = self._partitions.get(topic)
-        if partitions is None:
+        try:
             await self._router.ensure(topic)
-            partitions = sorted(await self._producer.partitions_for(topic))
-            self._partitions[topic] = partitions
-        partition = self._partitioner(record.key, partitions, partitions)
-        batch = wave.batches.get((topic, partition))
+        except TopicError as error:
+            log.warning("publisher.topic_refused", topic=topic, words=str(error))
+            return refusal(error)
+        self._partitions.learn(topic, await self._producer.partitions_for(topic))
+        return None
+
+    def _batch(self, wave: Wave, topic: str, key: bytes) -> Batch:
+        place = topic, self._partitions.of(topic, key)
+        batch = wave.batches.get(place)
         if batch is None:
-            batch = Batch(topic, partition, self._producer.create_batch())
-            wave.batches[topic, partition] = batch
+            assert self._producer is not None  # noqa: S101 - connected before
+            batch = wave.batches[place] = Batch(place, self._producer.create_batch())
         return batch
 
     def _park(self, journal: str, seq: int, number: int, topic: str, reason: str) -> Parked:
@@ -274,14 +275,14 @@ class Publisher:
             log.error("publisher.parked", topic=topic, reason=reason, seq=seq)
         return Parked(journal, seq, number, topic, reason, int(time.time() * 1000))
 
-    async def _send(self, wave: Wave) -> dict[Key, "asyncio.Future[object]"]:
+    async def _send(self, wave: Wave) -> dict[Place, "asyncio.Future[object]"]:
         assert self._producer is not None  # noqa: S101 - connected before
         return {
-            key: await self._producer.send_batch(batch.builder, batch.topic, partition=batch.partition)
-            for key, batch in wave.batches.items()
+            place: await self._producer.send_batch(batch.builder, place[0], partition=place[1])
+            for place, batch in wave.batches.items()
         }
 
-    async def _settle(self, wave: Wave, futures: dict[Key, "asyncio.Future[object]"]) -> None:
+    async def _settle(self, wave: Wave, futures: dict[Place, "asyncio.Future[object]"]) -> None:
         """Wait until every batch is acknowledged or has failed. Raises ``_Failed`` if one has, and
         ``KafkaUnavailable`` when one does neither for too long."""
         waiting = set(futures.values())
@@ -324,23 +325,21 @@ class Publisher:
         for parked in wave.parked:
             self._refused.pop((parked.seq, parked.record), None)
         for batch in wave.batches.values():
-            for record_seq, _, record in batch.records:
-                if record_seq <= seq:
-                    self._report.published(record)
+            self._report.published(record for at, _, record in batch.records if at <= seq)
 
     def _learn(self, batch: Batch, error: BaseException) -> None:
         """What the refusal of a batch says about what may be sent next time."""
-        reason = refusal(error)
+        reason, topic = refusal(error), batch.place[0]
         if isinstance(error, UnknownTopicOrPartitionError):
-            self._router.forget(batch.topic)
+            self._router.forget(topic)
         if reason is None:
             return
         if reason in BLOCKING:
-            self._parking.blocked[batch.topic] = reason
-            log.error("publisher.topic_blocked", topic=batch.topic, reason=reason, seq=batch.records[0][0])
+            self._parking.blocked[topic] = reason
+            log.error("publisher.topic_blocked", topic=topic, reason=reason, seq=batch.records[0][0])
         elif len(batch.records) > 1:
             # the topic's limit counts whole batches: halve them until they fit, or one record stands alone
-            self._batch_bytes[batch.topic] = max(_SMALLEST_BATCH, batch.size // 2)
+            self._batch_bytes[topic] = max(_SMALLEST_BATCH, batch.size // 2)
         else:
             seq, number, _ = batch.records[0]
             self._refused[seq, number] = reason

@@ -1,6 +1,7 @@
 """What the publisher tells the ingress of itself: counts since it last told, and Kafka's state in words."""
 
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
@@ -22,12 +23,14 @@ class Report:
         self.words = "connecting to Kafka"
         self._since = time.time()
 
-    def published(self, record: Record) -> None:
-        """Kafka has acknowledged ``record``."""
-        known = record.known and record.event_type is not None
-        self._count("published", str(record.event_type) if known else OTHER)
-        if record.fault is not None:
-            self._count("unclassified", record.fault)
+    def published(self, records: Iterable[Record]) -> None:
+        """Kafka has acknowledged ``records``."""
+        counts = self._counts["published"]
+        for record in records:
+            label = (record.event_type if record.known else None) or OTHER
+            counts[label] = counts.get(label, 0) + 1
+            if record.fault is not None:
+                self._count("unclassified", record.fault)
 
     def lagged(self, seconds: float) -> None:
         """A wave was acknowledged ``seconds`` after its oldest callback had been received."""

@@ -12,12 +12,12 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from ingress.cursor import Parked
 from schemas import Record
 
-MAX_RECORDS = 2_000
+MAX_RECORDS = 1_000
 MAX_BYTES = 8 * 1024 * 1024
 BATCH_BYTES = 1024 * 1024
 """A batch is closed at about this size, or less where its topic wants it; a larger record goes alone."""
 
-Key = tuple[str, int]
+Place = tuple[str, int]
 """Topic and partition."""
 
 
@@ -25,8 +25,7 @@ Key = tuple[str, int]
 class Batch:
     """The records of one wave for one partition: ``(seq, number in the callback, record)`` each."""
 
-    topic: str
-    partition: int
+    place: Place
     builder: BatchBuilder
     size: int = 0
     records: list[tuple[int, int, Record]] = field(default_factory=list)
@@ -47,13 +46,13 @@ class Pending:
 class Wave:
     """Batches by partition, and behind which callback the cursor may stand when all are acknowledged."""
 
-    batches: dict[Key, Batch] = field(default_factory=dict)
+    batches: dict[Place, Batch] = field(default_factory=dict)
     parked: list[Parked] = field(default_factory=list)
-    done: list[tuple[int, list[Key]]] = field(default_factory=list)
+    done: list[tuple[int, list[Place]]] = field(default_factory=list)
     since_ms: int | None = None  # receipt of its first callback
     records: int = 0
     bytes: int = 0
-    _open: list[Key] = field(default_factory=list)
+    _open: list[Place] = field(default_factory=list)
 
     @property
     def full(self) -> bool:
@@ -64,20 +63,15 @@ class Wave:
         size = len(record.value) + len(record.key) + 200  # headers and framing
         if batch.records and batch.size + size > limit:
             return False
-        if (
-            batch.builder.append(
-                timestamp=None, key=record.key, value=record.value, headers=list(record.headers)
-            )
-            is None
-        ):
+        headers = list(record.headers)
+        if batch.builder.append(timestamp=None, key=record.key, value=record.value, headers=headers) is None:
             return False
         batch.records.append((seq, number, record))
         batch.size += size
         self.records += 1
         self.bytes += size
-        key = (batch.topic, batch.partition)
-        if key not in self._open:
-            self._open.append(key)
+        if batch.place not in self._open:
+            self._open.append(batch.place)
         return True
 
     def finish(self, seq: int, received_ms: int) -> None:
@@ -87,11 +81,13 @@ class Wave:
         self.done.append((seq, self._open))
         self._open = []
 
-    def passable(self, failed: set[Key]) -> int | None:
+    def passable(self, failed: set[Place]) -> int | None:
         """The last callback of the unbroken run from the wave's start that no ``failed`` batch touches."""
         last = None
-        for seq, keys in self.done:
-            if failed.intersection(keys):
+        if not failed:
+            return self.done[-1][0] if self.done else None
+        for seq, places in self.done:
+            if failed.intersection(places):
                 break
             last = seq
         return last

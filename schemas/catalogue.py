@@ -24,7 +24,7 @@ pages "HTTP回调 / 事件列表" (slug ``test-callback-url-events``).
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
@@ -74,21 +74,22 @@ class Subject:
     item_key: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EventSpec:
-    """One EventType. ``only`` holds the spellings that tell one form from the other."""
+    """One EventType, of which there is one object. ``only`` holds the spellings that tell one form from
+    the other."""
 
     event_type: str
     subject: Subject | None
     spellings: Mapping[Form, Spelling]
     only: Mapping[Form, frozenset[str]]
 
-    def form_of(self, payload: Mapping[str, Any]) -> Form:
+    def form_of(self, payload: Iterable[str]) -> Form:
         """The generation that most of the payload's names belong to; ``old`` if nothing tells, since
         every new body carries ``EventTime`` or ``eventId``."""
         if len(self.spellings) == 1:
             return next(iter(self.spellings))
-        names = payload.keys()
+        names = frozenset(payload)
         return "new" if len(names & self.only["new"]) > len(names & self.only["old"]) else "old"
 
 

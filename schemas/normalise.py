@@ -13,9 +13,8 @@ payload used the camelCase name by itself, is remembered in ``Normalised.verbati
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.catalogue import EventSpec, Field, Form, Spelling
 from schemas.door import event_type_name
@@ -24,8 +23,7 @@ _DIGITS = re.compile(r"0|[1-9][0-9]{0,18}")  # as an integer would be written, s
 _NO_SPELLING = Spelling({}, {})
 
 
-@dataclass(frozen=True, slots=True)
-class Normalised:
+class Normalised(NamedTuple):
     """``data`` is the payload with canonical names and types; ``verbatim`` names those of its keys
     that must not be respelled on the way back."""
 
@@ -34,31 +32,79 @@ class Normalised:
     verbatim: tuple[str, ...]
 
 
+class _Plan(NamedTuple):
+    """What is done to payloads of one type that hold the same names in the same order: ``names`` are the
+    canonical ones of all but the EventType (which is at ``type_at``, if it leaves), ``conversions`` those
+    whose values have a canonical type, with that type's class where one look at it is enough."""
+
+    form: Form
+    names: tuple[str, ...]
+    type_at: int | None
+    conversions: tuple[tuple[str, Field, type | None], ...]
+    verbatim: tuple[str, ...]
+
+
 def normalise(payload: dict[str, Any], event_type: str, spec: EventSpec | None) -> Normalised:
     """``payload`` as DingTalk sent it (an object that was read by ``strictjson``)."""
-    form: Form = "unknown" if spec is None else spec.form_of(payload)
+    type_name = event_type_name(payload, event_type)
+    plan = _plan(spec, type_name, tuple(payload))
+    values = list(payload.values())
+    if plan.type_at is not None:
+        del values[plan.type_at]
+    data = dict(zip(plan.names, values, strict=True))
+    for name, field, settled in plan.conversions:
+        value = data[name]
+        if type(value) is not settled:
+            data[name] = convert(value, field)
+    return Normalised(plan.form, data, plan.verbatim)
+
+
+_plans: dict[tuple[EventSpec | None, str, tuple[str, ...]], _Plan] = {}
+_PLANS = 1_000
+_PLAN_LENGTH = 2_000
+"""How many plans are kept, of names that are so many characters together: names come from outside."""
+
+
+def _plan(spec: EventSpec | None, type_name: str, names: tuple[str, ...]) -> _Plan:
+    plan = _plans.get((spec, type_name, names))
+    if plan is None:
+        plan = _make_plan(spec, type_name, names)
+        if sum(map(len, names)) <= _PLAN_LENGTH:
+            if len(_plans) >= _PLANS:
+                _plans.clear()
+            _plans[spec, type_name, names] = plan
+    return plan
+
+
+def _make_plan(spec: EventSpec | None, type_name: str, names: tuple[str, ...]) -> _Plan:
+    form: Form = "unknown" if spec is None else spec.form_of(names)
     spelling = spelling_of(spec, form)
     fields, back = spelling.fields, spelling.back
-    type_name = event_type_name(payload, event_type)
-    data: dict[str, Any] = {}
+    taken = frozenset(names)
+    canonical: list[str] = []
+    conversions: list[tuple[str, Field, type | None]] = []
     verbatim: list[str] = [] if type_name == "EventType" else [type_name]
-    for key, value in payload.items():
-        if key == "EventType" == type_name:
+    for name in names:
+        if name == "EventType" == type_name:
             continue
-        field = fields.get(key)
-        if field is None:
-            data[key] = value
-        elif field.name == key:
-            data[key] = convert(value, field)
-        elif field.name in payload:
-            data[key] = value  # its camelCase name is taken: it keeps its own, value and all
+        field = fields.get(name)
+        if field is not None and field.name != name and field.name in taken:
+            canonical.append(name)  # its camelCase name is taken: it keeps its own, value and all
             continue
-        else:
-            data[field.name] = convert(value, field)
-            continue
-        if key in back and back[key] not in payload:
-            verbatim.append(key)
-    return Normalised(form, data, tuple(verbatim))
+        canonical.append(name if field is None else field.name)
+        if field is not None and (field.mark or field.is_list):
+            conversions.append((field.name, field, _settled(field)))
+        if canonical[-1] == name and name in back and back[name] not in taken:
+            verbatim.append(name)
+    type_at = names.index("EventType") if type_name == "EventType" else None
+    return _Plan(form, tuple(canonical), type_at, tuple(conversions), tuple(verbatim))
+
+
+def _settled(field: Field) -> type | None:
+    """The class whose instances ``convert`` leaves as they are; None where it looks into all of them."""
+    if field.is_list:
+        return None if field.mark else list
+    return str if field.mark == "id" else int
 
 
 def denormalise(

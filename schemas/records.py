@@ -9,10 +9,10 @@ the reason. Not responsible for sending, topics' prefixes, or anything that may 
 """
 
 from base64 import b64encode
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import structlog
@@ -34,8 +34,7 @@ _EPOCH = datetime(1970, 1, 1)  # without a zone: only ever printed, with the Z o
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """One journal row: a callback as it came. ``journal`` is the journal's id and ``seq`` the row's
     place in it, ``received_ms`` epoch milliseconds, ``via`` one of ``http``, ``failed-list``,
     ``stream``; ``body`` is the decrypted plaintext."""
@@ -49,8 +48,7 @@ class Received:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One Kafka record.
 
     ``event_type`` is None for what belongs in the unclassified topic, else a legal EventType, ``known``
@@ -87,8 +85,13 @@ def to_records(received: Received) -> list[Record]:
 
 def rfc3339(epoch_ms: int) -> str:
     """UTC with milliseconds: ``2024-11-07T17:20:00.123Z``."""
-    moment = _EPOCH + timedelta(milliseconds=min(max(epoch_ms, 0), MAX_TIME_MS))
-    return moment.isoformat(timespec="milliseconds") + "Z"
+    second, ms = divmod(min(max(epoch_ms, 0), MAX_TIME_MS), 1000)
+    return f"{_to_the_second(second)}.{ms:03}Z"
+
+
+@lru_cache(maxsize=1024)  # what is published at one time happened within a few seconds
+def _to_the_second(epoch_s: int) -> str:
+    return (_EPOCH + timedelta(seconds=epoch_s)).isoformat(timespec="seconds")
 
 
 class _Unclassifiable(Exception):
@@ -106,9 +109,9 @@ def _classified(received: Received) -> list[Record]:
     event_type = view.event_type
     if event_type is None:
         raise _Unclassifiable("no-event-type", view)
-    if not legal(event_type):
-        raise _Unclassifiable("illegal-event-type", view)
     spec = catalogue.get(event_type)
+    if spec is None and not legal(event_type):
+        raise _Unclassifiable("illegal-event-type", view)
     normalised = normalise(payload, event_type, spec)
     subject = None if spec is None else spec.subject
     try:
@@ -131,18 +134,7 @@ def _record(
     corp = NOBODY if part.corp_id is None else part.corp_id
     id_ = base if part.suffix is None else f"{base}/{part.suffix}"
     key = corp if part.subject is None else f"{corp}:{part.subject}"
-    envelope: dict[str, Any] = {
-        "specversion": "1.0",
-        "id": id_,
-        "source": _source(corp, received.app),
-        "type": TYPE_PREFIX + event_type,
-    }
-    if part.subject is not None:
-        envelope["subject"] = part.subject
-    envelope["time"] = rfc3339(received.received_ms if view.time_ms is None else view.time_ms)
-    envelope["datacontenttype"] = "application/json"
-    envelope["dataschema"] = f"urn:dingbridge:{event_type}:{SCHEMA_VERSION}"
-    _add_extensions(envelope, received, key, normalised.form)
+    envelope = _envelope(received, view, id_, corp, event_type, part.subject, key, normalised.form)
     if normalised.verbatim:
         envelope["verbatim"] = ",".join(normalised.verbatim)
     envelope["data"] = part.data
@@ -153,30 +145,47 @@ def _record(
 def _unclassified(received: Received, view: DoorView, fault: str) -> Record:
     corp = NOBODY if view.corp_id is None else view.corp_id
     id_ = _callback_id(received, view)
-    envelope: dict[str, Any] = {
-        "specversion": "1.0",
-        "id": id_,
-        "source": _source(corp, received.app),
-        "type": TYPE_PREFIX + UNCLASSIFIED,
-        "time": rfc3339(received.received_ms if view.time_ms is None else view.time_ms),
-        "datacontenttype": "application/octet-stream",
-    }
-    _add_extensions(envelope, received, corp, "unknown")
+    envelope = _envelope(received, view, id_, corp, UNCLASSIFIED, None, corp, "unknown")
+    envelope["datacontenttype"] = "application/octet-stream"
+    del envelope["dataschema"]
     envelope["fault"] = fault
     envelope["data_base64"] = b64encode(received.body).decode()
     headers = _headers(UNCLASSIFIED, corp, id_)
     return Record(None, False, corp.encode(), dumps(envelope), headers, id_, fault)
 
 
-def _add_extensions(envelope: dict[str, Any], received: Received, key: str, form: str) -> None:
-    envelope["partitionkey"] = key
-    envelope["sequence"] = f"{received.seq:020}"
-    envelope["journal"] = received.journal
-    envelope["receivedtime"] = rfc3339(received.received_ms)
-    envelope["via"] = received.via
-    envelope["form"] = form
+def _envelope(
+    received: Received,
+    view: DoorView,
+    id_: str,
+    corp: str,
+    event_type: str,
+    subject: str | None,
+    key: str,
+    form: str,
+) -> dict[str, Any]:
+    """All of the envelope but the data, in the order in which it is written."""
+    envelope: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": id_,
+        "source": _source(corp, received.app),
+        "type": TYPE_PREFIX + event_type,
+        "subject": subject,
+        "time": rfc3339(received.received_ms if view.time_ms is None else view.time_ms),
+        "datacontenttype": "application/json",
+        "dataschema": f"urn:dingbridge:{event_type}:{SCHEMA_VERSION}",
+        "partitionkey": key,
+        "sequence": f"{received.seq:020}",
+        "journal": received.journal,
+        "receivedtime": rfc3339(received.received_ms),
+        "via": received.via,
+        "form": form,
+    }
+    if subject is None:
+        del envelope["subject"]
     if received.traceparent is not None:
         envelope["traceparent"] = received.traceparent
+    return envelope
 
 
 def _headers(event_type: str, corp: str, id_: str) -> tuple[tuple[str, bytes], ...]:

@@ -9,8 +9,7 @@ that is about nothing in particular.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.catalogue import Subject
 from schemas.door import item_corp, item_identity
@@ -27,8 +26,7 @@ class TooManyEntities(Exception):
     """The records of this callback together would be larger than ``MAX_FAN_OUT_BYTES``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One record's share. ``suffix`` is what its id needs beyond the callback's own (the subject, or
     an item's own key; None where the type has no list), ``corp_id`` is the company: its items'
     own where they name one, else the callback's."""
@@ -48,8 +46,7 @@ def split(data: dict[str, Any], subject: Subject | None, corp_id: str | None, si
     if subject is None:
         return [Part(data, None, None, corp_id)]
     if not subject.is_list:
-        texts = (_text(data[name]) for name in _names(data, subject.fields))
-        return [Part(data, next((text for text in texts if text is not None), None), None, corp_id)]
+        return [Part(data, _subject(data, subject.fields), None, corp_id)]
     name = next(_names(data, subject.fields if subject.items is None else (subject.items,)), None)
     value = data[name] if name is not None else None
     groups: dict[tuple[str | None, str | None], list[Any]] = {}  # by company and suffix
@@ -82,9 +79,16 @@ def _describe(entry: Any, subject: Subject) -> tuple[str | None, str | None, str
         return None, text, text
     if not isinstance(entry, dict):
         return None, None, None
-    texts = (_text(entry[name]) for name in _names(entry, subject.fields))
-    text = next((text for text in texts if text is not None), None)
+    text = _subject(entry, subject.fields)
     return item_corp(entry), item_identity(entry, subject.item_key) or text, text
+
+
+def _subject(data: dict[str, Any], fields: tuple[str, ...]) -> str | None:
+    """What the first usable one of these fields names."""
+    if (text := _text(data.get(fields[0]))) is not None:  # as nearly always
+        return text
+    texts = (_text(data[name]) for name in _names(data, fields))
+    return next((text for text in texts if text is not None), None)
 
 
 def _check_size(data: dict[str, Any], name: str, parts: int, size: int) -> None:
@@ -106,6 +110,6 @@ def _names(data: dict[str, Any], names: tuple[str, ...]) -> Iterator[str]:
 
 def _text(value: Any) -> str | None:
     """A subject as text: a non-empty string or an integer, else nothing."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value if isinstance(value, str) and value else None
+    if isinstance(value, str):
+        return value or None
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
