@@ -30,7 +30,7 @@ from typing import Any, Final
 import structlog
 
 from bridge.errors import SettingsError
-from simulator.company import ActionError
+from simulator.errors import ActionError
 from simulator.platform import ARGUMENTS
 
 log = structlog.get_logger(__name__)
@@ -162,7 +162,8 @@ class Activity:
             self._rate_changed.clear()
             try:
                 # at a high rate this yields to the pushes without waiting
-                await asyncio.wait_for(self._rate_changed.wait(), max(0.0, due - loop.time()))
+                async with asyncio.timeout(max(0.0, due - loop.time())):
+                    await self._rate_changed.wait()
                 due = loop.time()
             except TimeoutError:
                 pass

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final, Literal
 
-from simulator.company import ActionError, Company, User
+from simulator.company import Company, User
+from simulator.errors import ActionError
 from simulator.templates import TEMPLATES, FormValue
 
 SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991

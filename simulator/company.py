@@ -11,19 +11,17 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
-from bridge.errors import BridgeError
 from simulator import names
+from simulator.errors import ActionError
+from simulator.roles import Roles
 
 ROOT: Final = 1
 """DingTalk's id of the department that is the company itself (query-department-details0-v2)."""
 
 _BASE32: Final = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghjkmnpqrstuvwxyz23456789"
 _DAY_MS: Final = 86_400_000
+_FORMER_KEPT: Final = 10_000
 _FIRST_HIRE_MS: Final = 1_420_041_600_000  # 2015-01-01 00:00 in Shanghai
-
-
-class ActionError(BridgeError):
-    """What was asked cannot be done to this company; the message says why and what could."""
 
 
 @dataclass(slots=True)
@@ -75,6 +73,8 @@ class Company:
                 dept.managers = [self.rng.choice(members)]
         for user in self.users.values():
             user.manager = self._manager_for(user.dept_ids[0], user.userid)
+        self.roles = Roles(seed, list(self.users))
+        self.former: dict[str, User] = {}
 
     # What there is
 
@@ -151,6 +151,30 @@ class Company:
         elif name in taken:
             raise ActionError(f"department {dept.parent} already has a department of this name; take another")
         dept.name = name
+        return dept
+
+    def move_department(self, dept_id: int, parent: int | None = None) -> Department:
+        """Hang a department, with all below it, under another."""
+        dept = self.department(dept_id)
+        if dept.parent is None:
+            raise ActionError("the company itself cannot be moved; name another department")
+        below = {d.dept_id for d in self.subtree(dept_id)}
+        if parent is None:
+            options = [
+                d
+                for d in self.departments
+                if d not in below
+                and d != dept.parent
+                and dept.name not in {child.name for child in self.children(d)}
+            ]
+            if not options:
+                raise ActionError("there is no other department that it could go to; create one first")
+            parent = self.rng.choice(options)
+        if self.department(parent).dept_id in below:
+            raise ActionError("a department cannot go below itself; name another parent_id")
+        if dept.name in {child.name for child in self.children(parent) if child is not dept}:
+            raise ActionError(f"department {parent} already has a department of this name; rename it first")
+        dept.parent = parent
         return dept
 
     def remove_department(self, dept_id: int) -> tuple[list[int], list[str]]:
@@ -235,11 +259,55 @@ class Company:
         user.name = name
         return user, before
 
+    def lead(self, dept_id: int, userids: list[str] | None = None) -> tuple[Department, list[str]]:
+        """Give a department other managers, of its members. Returns it, and whose ``leader_in_dept``
+        changed."""
+        dept = self.department(dept_id)
+        members = self.members(dept_id)
+        if userids is None:
+            others = [m for m in members if m not in dept.managers]
+            userids = [self.rng.choice(others)] if others else []
+        if strangers := [u for u in userids if u not in members]:
+            raise ActionError(f"{strangers[0]} is no member of department {dept_id}; move him there first")
+        changed = set(dept.managers) ^ set(userids)
+        dept.managers = list(dict.fromkeys(userids))
+        return dept, [m for m in members if m in changed]
+
+    def report_to(self, userid: str, manager: str | None = None) -> User:
+        """Give a user another manager; an empty text for none."""
+        user = self.user(userid)
+        if manager is None:
+            others = [u for u in self.users if u not in (userid, user.manager)]
+            manager = self.rng.choice(others) if others else ""
+        if manager == userid:
+            raise ActionError("nobody reports to himself; name another manager")
+        user.manager = self.user(manager).userid if manager else ""
+        return user
+
     def leave(self, userid: str) -> tuple[list[int], list[str]]:
-        """The user is gone. Returns departments with another manager now, and colleagues who have one."""
-        self.user(userid)
+        """The user is gone. Returns departments with another manager now, and colleagues who have one.
+
+        His roles go with him; who is an administrator in his place is ``roles``' to say, before.
+        """
+        self.former[userid] = self.user(userid)
+        if len(self.former) > _FORMER_KEPT:
+            del self.former[next(iter(self.former))]
         del self.users[userid]
         return self._succeed(userid, [d for d in self.departments.values() if userid in d.managers])
+
+    def come_back(self, userid: str | None = None) -> User:
+        """Somebody who left is here again, with the same userid, in a department that there still is."""
+        if userid is None:
+            if not self.former:
+                raise ActionError("nobody has left yet; let somebody leave first")
+            userid = self.rng.choice(list(self.former))
+        if userid not in self.former:
+            raise ActionError(f"{userid} has not left; GET /_sim/state lists who is here")
+        user = self.former.pop(userid)
+        user.dept_ids = [d for d in user.dept_ids if d in self.departments] or [ROOT]
+        user.manager = self._manager_for(user.dept_ids[0], userid)
+        self.users[userid] = user
+        return user
 
     def _succeed(self, userid: str, left: list[Department]) -> tuple[list[int], list[str]]:
         """Find managers for the departments that ``userid`` manages no longer."""
@@ -295,9 +363,10 @@ class Company:
             "active": True,
             "real_authed": True,
             "senior": False,
-            "admin": False,
+            "admin": user.userid in self.roles.admins,
             "boss": False,
             "exclusive_account": False,
+            "role_list": self.roles.user_result(user.userid) or "",
         }
         return {key: value for key, value in result.items() if value != ""}
 

@@ -12,7 +12,9 @@ import orjson
 from aiohttp import web
 
 from simulator.api import json_answer
-from simulator.company import ActionError
+from simulator.errors import ActionError
+from simulator.limits import LIMITS
+from simulator.platform import ARGUMENTS
 from simulator.push import Push
 
 if TYPE_CHECKING:
@@ -34,6 +36,17 @@ class Control:
             web.post("/_sim/act", self._act),
             web.post("/_sim/rate", self._rate),
             web.post("/_sim/drain", self._drain),
+            web.get("/_sim/faults", self._faults),
+            web.post("/_sim/faults", self._add_fault),
+            web.delete("/_sim/faults", self._clear_faults),
+            web.delete(r"/_sim/faults/{id:\d{1,9}}", self._clear_faults),
+            web.get("/_sim/scope", self._scope),
+            web.post("/_sim/scope", self._set_scope),
+            web.get("/_sim/limits", self._limits),
+            web.post("/_sim/limits", self._set_limits),
+            web.get("/_sim/failed", self._failed),
+            web.post("/_sim/failed", self._add_failed),
+            web.post("/_sim/tokens/expire", self._expire),
         ]
 
     async def _health(self, request: web.Request) -> web.Response:
@@ -100,6 +113,77 @@ class Control:
             pass
         stats = self._simulator.stats()
         return json_answer({"drained": stats["pending"] == 0, **stats})
+
+    # What goes wrong
+
+    async def _faults(self, request: web.Request) -> web.Response:
+        return json_answer({"faults": [fault.as_json() for fault in self._simulator.faults]})
+
+    async def _add_fault(self, request: web.Request) -> web.Response:
+        wanted = await _object(request)
+        if wanted.get("kind") == "act" and wanted.get("action") not in ARGUMENTS:
+            return _refusal(f"action must be one of {', '.join(ARGUMENTS)}")
+        try:
+            return json_answer({"id": self._simulator.faults.add(wanted).id})
+        except ActionError as error:
+            return _refusal(str(error))
+
+    async def _clear_faults(self, request: web.Request) -> web.Response:
+        fault_id = request.match_info.get("id")
+        return json_answer(
+            {"cleared": self._simulator.faults.clear(None if fault_id is None else int(fault_id))}
+        )
+
+    async def _scope(self, request: web.Request) -> web.Response:
+        return json_answer(self._simulator.scope.result())
+
+    async def _set_scope(self, request: web.Request) -> web.Response:
+        """``{"authed_dept": [1], "authed_user": []}``; what is not given is empty."""
+        body = await _object(request)
+        departments, users = body.get("authed_dept", []), body.get("authed_user", [])
+        if not isinstance(departments, list) or not isinstance(users, list):
+            return _refusal('"authed_dept" and "authed_user" must be lists')
+        try:
+            self._simulator.scope.set(departments, users)
+        except ActionError as error:
+            return _refusal(str(error))
+        return json_answer(self._simulator.scope.result())
+
+    async def _limits(self, request: web.Request) -> web.Response:
+        return json_answer(self._simulator.limits.as_json())
+
+    async def _set_limits(self, request: web.Request) -> web.Response:
+        """``calls`` and ``pushes`` a month, ``qps`` calls a second; 0 for none, what is not given stays."""
+        body = await _object(request)
+        for name, value in body.items():
+            if name not in LIMITS:
+                return _refusal(f"there is no limit {name}; there are {', '.join(LIMITS)}")
+            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+                return _refusal(f'"{name}" must be a whole number, 0 for no limit')
+        for name, value in body.items():
+            setattr(self._simulator.limits, name, value)
+        return json_answer(self._simulator.limits.as_json())
+
+    async def _failed(self, request: web.Request) -> web.Response:
+        """Both failed lists, without DingTalk's reading."""
+        failed = self._simulator.failed
+        return json_answer(
+            {"waiting": len(failed), "records": len(self._simulator.records), "failed_list": failed.items()}
+        )
+
+    async def _add_failed(self, request: web.Request) -> web.Response:
+        """Put ``{"items": […]}`` at the end of ``get_call_back_failed_result``'s list, as they are."""
+        items = (await _object(request)).get("items")
+        if not isinstance(items, list):
+            return _refusal('"items" must be a list')
+        for item in items:
+            self._simulator.failed.add(item)
+        return json_answer({"waiting": len(self._simulator.failed)})
+
+    async def _expire(self, request: web.Request) -> web.Response:
+        """The access token is over from now on, for whoever has it."""
+        self._simulator.tokens.expire()
+        return json_answer({})
 
 
 async def _rendered(pushes: Iterable[Push]) -> AsyncIterator[bytes]:

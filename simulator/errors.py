@@ -1,11 +1,76 @@
-"""An answer with an ``errcode``, raised wherever a call of the Open API finds its reason to refuse."""
+"""What can go wrong in the simulator: an answer of the Open API, or an action that cannot be done."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from bridge.errors import BridgeError
+
+
+class ActionError(BridgeError):
+    """What was asked cannot be done to this company; the message says why and what could."""
 
 
 class PlatformError(Exception):
-    """``errcode`` and ``errmsg`` as DingTalk gives them (server-api-error-codes-1). Becomes an HTTP answer,
-    and is therefore none of ``BridgeError``'s tree."""
+    """A refusal of the Open API, raised wherever a call finds its reason to refuse.
 
-    def __init__(self, errcode: int, errmsg: str) -> None:
-        super().__init__(f"{errcode} {errmsg}")
+    ``errcode`` and ``errmsg`` as DingTalk gives them (server-api-error-codes-1); ``more`` stands beside them
+    in the answer. Becomes an HTTP answer, and is therefore none of ``BridgeError``'s tree.
+    """
+
+    def __init__(self, errcode: int, errmsg: str | None = None, **more: Any) -> None:
         self.errcode = errcode
-        self.errmsg = errmsg
+        self.errmsg = ERRMSG.get(errcode, "请求失败") if errmsg is None else errmsg
+        self.more = more
+        super().__init__(f"{errcode} {self.errmsg}")
+
+    def answer(self) -> dict[str, Any]:
+        """The JSON of the answer."""
+        return {"errcode": self.errcode, "errmsg": self.errmsg, **self.more}
+
+
+ERRMSG: Final[Mapping[int, str]] = {
+    -1: "系统繁忙",
+    15: "isp.top-remote-connection-timeout",
+    33012: "无效的USERID",
+    40001: "获取access_token时Secret错误，或者access_token无效",
+    40014: "不合法的access_token",
+    40035: "不合法的参数",
+    40089: "不合法的appkey或appsecret",
+    41001: "缺少access_token参数",
+    41002: "缺少appkey参数",
+    41004: "缺少appsecret参数",
+    42001: "access_token超时",
+    43007: "需要授权",
+    43008: "参数需要是json类型",
+    50002: "员工不在授权范围",
+    50004: "部门不在授权范围",
+    60003: "部门不存在",
+    60011: "管理员权限不足(user/department/agent)",
+    60019: "从部门查询人员失败",
+    60020: "访问ip不在白名单之中",
+    60121: "找不到该用户",
+    71006: "回调地址已经存在",
+    71007: "回调地址不存在",
+    71008: "回调call_back_tag不在有效范围内",
+    71009: "返回文本非success",
+    71010: "POST的JSON数据不包含所需要的参数字段或包含的参数格式非法",
+    71011: "传入的url参数不是合法的url格式",
+    71012: "url地址访问异常",
+    71013: "此域名或IP不能注册或者接收回调事件",
+    **{code: "您的服务器调用钉钉开放平台接口过于频繁，请稍后再试" for code in range(90001, 90018)},
+    90002: "您的服务器调用钉钉开放平台当前接口的所有请求都被暂时禁用了",
+    90018: "您的应用调用该接口的频率超过限制，请求被暂时禁用了",
+    90020: "企业当月API调用量已用完",
+    400002: "无效的参数",
+    400040: "回调不存在",
+    400041: "回调已经存在",
+}
+"""DingTalk's words for its codes (server-api-error-codes-1), where an answer has none of its own."""
+
+
+def denied(errcode: int, what: str) -> PlatformError:
+    """A permission that is missing, in the form of newer refusals: errcode 88, the code that counts beside it
+    and once more in the text (server-api-error-codes-1)."""
+    words = f"{ERRMSG.get(errcode, '请求被拒绝')}: {what}"
+    said = f"ding talk error[subcode={errcode},submsg={words}]"
+    return PlatformError(88, said, sub_code=str(errcode), sub_msg=words)

@@ -10,7 +10,8 @@ from random import Random
 from typing import Any, Final, Literal
 
 from simulator.approvals import Approval, Approvals
-from simulator.company import ROOT, ActionError, Company
+from simulator.company import ROOT, Company
+from simulator.errors import ActionError
 from simulator.events import EventShaper, PlatformEvent
 
 ARGUMENTS: Final[Mapping[str, Mapping[str, type]]] = {
@@ -74,6 +75,10 @@ class Platform:
         """Strictly increasing ms: two changes of one thing never carry the same time."""
         self._last_ms = max(self._clock(), self._last_ms + 1)
         return self._last_ms
+
+    def now_ms(self) -> int:
+        """The company's time: the clock's, but never before something that has happened."""
+        return max(self._clock(), self._last_ms)
 
     def act(self, action: str, arguments: Mapping[str, Any] | None = None) -> list[PlatformEvent]:
         """Do one of ``ARGUMENTS``; the events in the order in which they are pushed.
@@ -176,6 +181,8 @@ class Platform:
         at_ms = self._now()
         for _ in range(count or 1):
             leaver = userid or self.company.pick_user().userid
+            self.company.user(leaver)
+            self.company.roles.forget(leaver)
             lost, changed = self.company.leave(leaver)
             gone.append(leaver)
             departments |= dict.fromkeys(lost)

@@ -13,13 +13,17 @@ from aiohttp import web
 
 from bridge.errors import BridgeError
 from simulator.activity import Activity, load_script
-from simulator.api import OpenApi, json_answer
+from simulator.api import ApprovalCalls, CallbackCalls, ContactCalls, OpenApi, json_answer
 from simulator.control import Control
+from simulator.errors import ActionError
 from simulator.events import PlatformEvent, failed_item
-from simulator.failed import FailedList
+from simulator.failed import FailedList, FailedRecords
+from simulator.faults import Faults
+from simulator.limits import Limits
 from simulator.platform import Platform
 from simulator.push import Push, Pusher
 from simulator.registration import Callbacks
+from simulator.scope import VisibleScope
 from simulator.settings import SimulatorSettings
 from simulator.tokens import AccessTokens
 
@@ -43,10 +47,22 @@ class Simulator:
             generation=settings.simulator_generation,
         )
         self.failed = FailedList()
+        self.records = FailedRecords()
+        self.scope = VisibleScope(self.platform.company)
+        self.faults = Faults()
+        self.limits = Limits()
         self.pusher = Pusher(retry_scale=settings.simulator_retry_scale, on_failed=self._give_up)
         self.tokens = AccessTokens(settings.dingtalk_app_key, settings.dingtalk_app_secret.get_secret_value())
         self.callbacks = Callbacks(self.pusher, settings.owner_key, on_registered=self._registered)
-        self.api = OpenApi(self.platform, self.tokens, self.callbacks, self.failed)
+        self.api = OpenApi(
+            self.tokens,
+            ContactCalls(self.platform.company, self.scope),
+            ApprovalCalls(self.platform.approvals, self.platform.now_ms),
+            CallbackCalls(self.callbacks, self.failed, self.records),
+            faults=self.faults,
+            limits=self.limits,
+            act=self._act_if_possible,
+        )
         script = load_script(settings.simulator_script) if settings.simulator_script else None
         self.activity = Activity(
             lambda action, arguments: len(self.act(action, arguments)[0]),
@@ -100,10 +116,19 @@ class Simulator:
         """
         return self._push(self.platform.act(action, arguments))
 
+    def _act_if_possible(self, action: str, arguments: dict[str, Any]) -> None:
+        """For a fault: the call that it belongs to goes on whatever becomes of the action."""
+        try:
+            self.act(action, arguments)
+        except ActionError as error:
+            log.warning("simulator.fault_not_acted", action=action, reason=str(error))
+
     def _push(self, events: list[PlatformEvent]) -> tuple[list[PlatformEvent], list[Push]]:
         pushes = []
         for event in events:
             if not self.callbacks.wants(event.event_type):
+                continue
+            if not self.limits.push(event.event_type):
                 continue
             plaintext = event.plaintext()
             # DingTalk pushes some events twice, word for word
@@ -113,8 +138,10 @@ class Simulator:
         return events, pushes
 
     def _give_up(self, push: Push) -> None:
-        if isinstance(push.context, PlatformEvent):
-            self.failed.add(failed_item(push.context))
+        event = push.context
+        if isinstance(event, PlatformEvent):
+            self.failed.add(failed_item(event))
+            self.records.add(event.event_type, push.plaintext, event.time_ms, event.corp_id)
 
     def _registered(self) -> None:
         log.info("simulator.callback_registered", tags=len(self.callbacks.get().tags))
@@ -130,6 +157,9 @@ class Simulator:
             "callback": {"url": current.target.url, "call_back_tag": current.tags} if current else None,
             "departments": [company.department_result(d) for d in company.departments.values()],
             "users": [company.user_result(u) for u in company.users.values()],
+            "role_groups": company.roles.groups_result(),
+            "admins": [{"userid": u, "sys_level": level} for u, level in company.roles.admins.items()],
+            "visible_scope": self.scope.result(),
             "approvals": [
                 {
                     "process_instance_id": a.instance_id,
@@ -151,6 +181,7 @@ class Simulator:
             "departments": len(company.departments),
             "approvals_running": len(self.platform.approvals.running),
             "api_calls": dict(self.api.calls),
+            "limits": self.limits.as_json(),
         }
 
 

@@ -4,7 +4,8 @@ from random import Random
 import pytest
 
 from simulator import names
-from simulator.company import ROOT, ActionError, Company
+from simulator.company import ROOT, Company
+from simulator.errors import ActionError
 
 
 def everything(company: Company) -> list[object]:

@@ -8,7 +8,8 @@ import pytest
 
 from schemas.catalogue import catalogue
 from simulator.approvals import FINISHED_KEPT
-from simulator.company import ROOT, ActionError
+from simulator.company import ROOT
+from simulator.errors import ActionError
 from simulator.events import PlatformEvent, failed_item
 from simulator.platform import ARGUMENTS, Platform
 

@@ -1,0 +1,144 @@
+"""DingTalk's HTTP surface: the calls of the Open API (host oapi.dingtalk.com) that the simulator offers.
+
+Thin: reads a request, asks the company, writes DingTalk's JSON. Every answer is HTTP 200 with ``errcode``,
+as there. ``contacts``, ``approvals`` and ``callbacks`` are the families of calls; here is what each call
+passes first: faults that somebody asked for, the plan's limits, the token.
+"""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiohttp import web
+
+from simulator.api.approvals import DOWNLOAD_PATH, ApprovalCalls
+from simulator.api.callbacks import CallbackCalls
+from simulator.api.calls import Handler, Routes, json_answer, name_of, read_call
+from simulator.api.contacts import ContactCalls
+from simulator.errors import PlatformError, denied
+from simulator.faults import Fault, Faults
+from simulator.limits import Limits
+from simulator.tokens import AccessTokens
+
+__all__ = ["ApprovalCalls", "CallbackCalls", "ContactCalls", "OpenApi", "json_answer"]
+
+GETTOKEN: Final = "/gettoken"
+DOWNLOAD: Final = "approval-files"
+"""The name of the download of attachments, where a fault names a call."""
+_LOOK_S: Final = 0.05
+_BAN_PAGE: Final = (
+    "<!DOCTYPE html><html><head><title>405</title></head><body>"
+    "很抱歉，由于您访问的URL有可能对网站造成安全威胁，您的访问被阻断。</body></html>"
+)
+
+Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class OpenApi:
+    """The routes. ``calls`` counts the requests by path, refused ones too; ``act`` makes something happen for
+    a fault that wants it."""
+
+    def __init__(
+        self,
+        tokens: AccessTokens,
+        contacts: ContactCalls,
+        approvals: ApprovalCalls,
+        callbacks: CallbackCalls,
+        *,
+        faults: Faults,
+        limits: Limits,
+        act: Callable[[str, dict[str, Any]], object],
+    ) -> None:
+        self._tokens = tokens
+        self._approvals = approvals
+        self._calls: Routes = [*contacts.routes(), *approvals.routes(), *callbacks.routes()]
+        self._faults = faults
+        self._limits = limits
+        self._act = act
+        self.calls: Counter[str] = Counter()
+        faults.apis = {name_of(path) for _, path, _ in self._calls} | {name_of(GETTOKEN), DOWNLOAD}
+
+    def routes(self) -> list[web.RouteDef]:
+        calls = [web.route(m, path, self._gated(name_of(path), self._call(h))) for m, path, h in self._calls]
+        return [
+            web.get(GETTOKEN, self._gated(name_of(GETTOKEN), self._gettoken)),
+            web.get(DOWNLOAD_PATH, self._gated(DOWNLOAD, self._download)),
+            *calls,
+        ]
+
+    def _gated(self, api: str, route: Route) -> Route:
+        """What each request passes first."""
+
+        async def gated(request: web.Request) -> web.StreamResponse:
+            self.calls[request.path if api != DOWNLOAD else f"/{DOWNLOAD}"] += 1
+            try:
+                for fault in self._faults.hit(api):
+                    if (suffered := await self._suffer(fault, request)) is not None:
+                        return suffered
+                if api != DOWNLOAD:
+                    self._limits.call()
+                return await route(request)
+            except PlatformError as error:
+                answer = error.answer()
+            if request.path.startswith("/topapi/"):
+                answer["request_id"] = uuid.uuid4().hex[:12]
+            return json_answer(answer)
+
+        return gated
+
+    def _call(self, handler: Handler) -> Route:
+        """A handler of a call's parameters becomes a route."""
+
+        async def route(request: web.Request) -> web.Response:
+            self._tokens.check(request.query.get("access_token"))
+            answer = {"errcode": 0, "errmsg": "ok", **await handler(await read_call(request))}
+            if request.path.startswith("/topapi/"):
+                answer["request_id"] = uuid.uuid4().hex[:12]
+            return json_answer(answer)
+
+        return route
+
+    async def _suffer(self, fault: Fault, request: web.Request) -> web.Response | None:
+        """The answer that the fault makes; ``None`` when the call goes on."""
+        match fault.kind:
+            case "errcode":
+                sub = {} if fault.sub_code is None else {"sub_code": fault.sub_code, "sub_msg": "请求被拒绝"}
+                raise PlatformError(fault.errcode or 0, None, **sub)
+            case "deny" if fault.errcode is not None:
+                raise denied(fault.errcode, f"应用尚未开通{name_of(request.path)}所需的权限")
+            case "deny":
+                raise PlatformError(60020, f"访问ip不在白名单之中,request ip={request.remote}")
+            case "http":
+                return web.Response(status=fault.status or 500)
+            case "ban" if fault.status is not None:
+                return web.Response(status=fault.status, text=_BAN_PAGE, content_type="text/html")
+            case "ban":
+                ban = {"status": 1111, "wait": 5, "source": "x5", "punish": "deny", "uuid": uuid.uuid4().hex}
+                return json_answer(ban)
+            case "act":
+                self._act(fault.action or "", fault.arguments)
+                return None
+            case "hang":
+                while not fault.cleared.is_set() and _connected(request):
+                    try:
+                        await asyncio.wait_for(fault.cleared.wait(), _LOOK_S)
+                    except TimeoutError:
+                        continue
+                if request.transport is not None:
+                    request.transport.abort()
+                return web.Response(status=504)
+
+    async def _gettoken(self, request: web.Request) -> web.Response:
+        token = self._tokens.issue(request.query.get("appkey"), request.query.get("appsecret"))
+        return json_answer(
+            {"errcode": 0, "errmsg": "ok", "access_token": token, "expires_in": self._tokens.valid_s}
+        )
+
+    async def _download(self, request: web.Request) -> web.Response:
+        return self._approvals.download(request.match_info["ticket"])
+
+
+def _connected(request: web.Request) -> bool:
+    return request.transport is not None and not request.transport.is_closing()

@@ -1,0 +1,121 @@
+"""People, departments, roles, administrators, and what the app may see of them.
+
+A page of a listing is cut from the company as it is at that moment: who joins or leaves between two pages
+shifts the others, as at DingTalk.
+"""
+
+from typing import Any, Final
+
+from simulator.api.calls import Answer, Call, Routes
+from simulator.company import ROOT, Company, Department
+from simulator.errors import ActionError, PlatformError
+from simulator.scope import VisibleScope
+
+_PAGE_MOST: Final = 100
+_ROLES_MOST: Final = 200
+_USER_FIELDS: Final = ("name", "email", "mobile", "userid", "unionid", "avatar", "title", "jobnumber")
+
+
+class ContactCalls:
+    """The calls, by the documents' names: query-user-details, queries-the-complete-information-of-a-
+    department-user, obtain-the-number-of-employees-v2, query-department-details0-v2, user-management-
+    acquires-the-list-departments, obtain-the-list-of-sub-department-ids, obtains-a-list-of-enterprise-roles,
+    obtain-the-list-of-employees-of-a-role, query-the-administrator-list."""
+
+    def __init__(self, company: Company, scope: VisibleScope) -> None:
+        self._company = company
+        self._scope = scope
+
+    def routes(self) -> Routes:
+        return [
+            ("POST", "/topapi/v2/user/get", self._user_get),
+            ("POST", "/topapi/v2/user/list", self._user_list),
+            ("POST", "/topapi/user/count", self._user_count),
+            ("POST", "/topapi/user/listadmin", self._admins),
+            ("POST", "/topapi/v2/department/get", self._department_get),
+            ("POST", "/topapi/v2/department/listsub", self._department_listsub),
+            ("POST", "/topapi/v2/department/listsubid", self._department_listsubid),
+            ("POST", "/topapi/role/list", self._role_list),
+            ("POST", "/topapi/role/simplelist", self._role_users),
+            ("GET", "/auth/scopes", self._scopes),
+        ]
+
+    async def _user_get(self, call: Call) -> Answer:
+        userid = call.text("userid")
+        user = self._company.users.get(userid)
+        if user is None:
+            raise PlatformError(60121)
+        self._scope.check_user(userid)
+        return {"result": self._company.user_result(user)}
+
+    async def _user_list(self, call: Call) -> Answer:
+        dept = self._department(call)
+        cursor, size = call.page("cursor", _PAGE_MOST)
+        members = self._company.members(dept.dept_id)
+        users = [self._company.users[userid] for userid in members[cursor : cursor + size]]
+        more = cursor + size < len(members)
+        result: dict[str, Any] = {
+            "has_more": more,
+            "list": [self._company.user_result(user) for user in users],
+        }
+        return {"result": result | ({"next_cursor": cursor + size} if more else {})}
+
+    async def _user_count(self, call: Call) -> Answer:
+        # everybody of this company has activated DingTalk; the count is the company's, whatever is visible
+        if "only_active" not in call.body:
+            raise PlatformError(400002, "无效的参数: 缺少only_active")
+        return {"result": {"count": len(self._company.users)}}
+
+    async def _admins(self, call: Call) -> Answer:
+        admins = self._company.roles.admins
+        return {"result": [{"userid": userid, "sys_level": level} for userid, level in admins.items()]}
+
+    async def _department_get(self, call: Call) -> Answer:
+        return {"result": self._company.department_result(self._department(call))}
+
+    async def _department_listsub(self, call: Call) -> Answer:
+        children = self._company.children(self._department(call, default=ROOT).dept_id)
+        shown = ("dept_id", "name", "parent_id", "create_dept_group", "auto_add_user")
+        results = [self._company.department_result(child) for child in children]
+        return {"result": [{key: result[key] for key in shown} for result in results]}
+
+    async def _department_listsubid(self, call: Call) -> Answer:
+        children = self._company.children(self._department(call).dept_id)
+        return {"result": {"dept_id_list": [child.dept_id for child in children]}}
+
+    async def _role_list(self, call: Call) -> Answer:
+        offset, size = call.page("offset", _ROLES_MOST, first=0, size=20)
+        groups = self._company.roles.groups_result()
+        more = offset + size < len(groups)
+        return {"result": {"hasMore": more, "list": groups[offset : offset + size]}}
+
+    async def _role_users(self, call: Call) -> Answer:
+        role_id = call.number("role_id")
+        offset, size = call.page("offset", _PAGE_MOST, first=0, size=20)
+        try:
+            role = self._company.roles.role(role_id)
+        except ActionError:
+            raise PlatformError(400002, "无效的参数: role_id对应的角色不存在") from None
+        visible = [userid for userid in role.userids if self._scope.sees_user(userid)]
+        page = visible[offset : offset + size]
+        more = offset + size < len(visible)
+        result: dict[str, Any] = {
+            "hasMore": more,
+            "list": [{"userid": userid, "name": self._company.users[userid].name} for userid in page],
+        }
+        return {"result": result | ({"nextCursor": offset + size} if more else {})}
+
+    async def _scopes(self, call: Call) -> Answer:
+        return {
+            "auth_user_field": list(_USER_FIELDS),
+            "condition_field": [],
+            "auth_org_scopes": self._scope.result(),
+        }
+
+    def _department(self, call: Call, default: int | None = None) -> Department:
+        dept_id = call.number("dept_id", default)
+        dept = self._company.departments.get(dept_id)
+        if dept is None:
+            raise PlatformError(60003)
+        self._scope.check_department(dept_id)
+        return dept

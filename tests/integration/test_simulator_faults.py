@@ -1,0 +1,258 @@
+"""Faults of the simulated Open API, its limits, and the calls beyond people and departments, over HTTP."""
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from simulator.errors import ERRMSG
+from simulator.server import Simulator
+from tests.integration.test_simulator import Api, settings
+from tests.support.waiting import eventually
+
+USER_GET = "/topapi/v2/user/get"
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with Simulator(settings()) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def api(simulator: Simulator) -> AsyncIterator[Api]:
+    async with aiohttp.ClientSession() as session:
+        api = Api(simulator.base_url, session)
+        await api.login()
+        yield api
+
+
+async def fault(client: Api, /, **wanted: Any) -> int:
+    answer = await client.post("/_sim/faults", wanted)
+    assert "id" in answer, answer
+    return int(answer["id"])
+
+
+async def somebody(api: Api) -> dict[str, Any]:
+    return (await api.get("/_sim/state"))["users"][0]
+
+
+@pytest.mark.parametrize("errcode", sorted(ERRMSG))
+async def test_every_error_code_can_be_answered(api: Api, errcode: int) -> None:
+    await fault(api, api="v2/user/get", kind="errcode", errcode=errcode, times=1)
+    user = await somebody(api)
+    refused = await api.call(USER_GET, {"userid": user["userid"]})
+    assert (refused["errcode"], refused["errmsg"]) == (errcode, ERRMSG[errcode])
+    assert (await api.call(USER_GET, {"userid": user["userid"]}))["result"] == user
+
+
+async def test_the_ban_has_no_error_code_and_hits_the_token_too(api: Api) -> None:
+    await fault(api, kind="ban")
+    for answer in (await api.call(USER_GET, {"userid": "x"}), await api.get("/gettoken")):
+        assert answer.keys() == {"status", "wait", "source", "punish", "uuid"}
+        assert (answer["status"], answer["punish"]) == (1111, "deny")
+    async with api.session.delete(api.base + "/_sim/faults") as response:
+        assert await response.json() == {"cleared": 1}
+    assert (await api.call(USER_GET, {"userid": "x"}))["errcode"] == 60121
+    await fault(api, kind="ban", status=403)
+    async with api.session.get(api.base + "/gettoken") as response:
+        assert (response.status, response.content_type) == (403, "text/html")
+
+
+async def test_denied_by_address_or_by_permission(api: Api) -> None:
+    await fault(api, api="role/list", kind="deny", times=1)
+    refused = await api.call("/topapi/role/list", {})
+    assert refused["errcode"] == 60020
+    assert "127.0.0.1" in refused["errmsg"]
+    await fault(api, api="role/list", kind="deny", errcode=60011)
+    refused = await api.call("/topapi/role/list", {})
+    assert (refused["errcode"], refused["sub_code"]) == (88, "60011")
+    listed = (await api.get("/_sim/faults"))["faults"]
+    assert [(f["kind"], f["hits"], f["times"]) for f in listed] == [("deny", 1, 0), ("deny", 1, None)]
+
+
+async def test_an_http_error_has_no_json(api: Api) -> None:
+    await fault(api, api="auth/scopes", kind="http", status=502, after=1)
+    assert (await api.fetch("/auth/scopes"))["auth_org_scopes"] == {"authed_dept": [1], "authed_user": []}
+    async with api.session.get(api.base + "/auth/scopes", params={"access_token": api.token}) as response:
+        assert (response.status, await response.read()) == (502, b"")
+
+
+async def test_a_call_that_hangs_ends_when_the_fault_is_cleared(api: Api, simulator: Simulator) -> None:
+    await fault(api, api="v2/user/get", kind="hang")
+    # a POST, which no HTTP library sends again by itself
+    hanging = asyncio.create_task(api.call(USER_GET, {"userid": "x"}))
+    await eventually(lambda: [fault for fault in simulator.faults if fault.hits])
+    assert not hanging.done()
+    async with api.session.delete(api.base + "/_sim/faults") as response:
+        assert (await response.json())["cleared"] == 1
+    with pytest.raises(aiohttp.ClientError):
+        await hanging
+
+
+async def test_a_token_expires_for_whoever_has_it(api: Api) -> None:
+    await api.post("/_sim/tokens/expire")
+    assert (await api.call(USER_GET, {"userid": "x"}))["errcode"] == 42001
+    await api.login()
+    assert (await api.call(USER_GET, {"userid": "x"}))["errcode"] == 60121
+
+
+async def test_the_plan_is_counted_and_enforced_when_asked_for(api: Api) -> None:
+    spent = (await api.get("/_sim/limits"))["spent"]["calls"]
+    await api.call(USER_GET, {"userid": "x"})
+    assert (await api.get("/_sim/limits"))["spent"]["calls"] == spent + 1
+    await api.post("/_sim/limits", {"calls": spent + 2})
+    await api.call(USER_GET, {"userid": "x"})
+    assert (await api.call(USER_GET, {"userid": "x"}))["errcode"] == 90020
+    assert (await api.post("/_sim/limits", {"calls": 0}))["spent"]["calls"] == spent + 2
+    await api.post("/_sim/limits", {"qps": 1})
+    codes = [(await api.call(USER_GET, {"userid": "x"}))["errcode"] for _ in range(3)]
+    assert 90018 in codes
+
+
+async def test_the_company_changes_between_two_pages(api: Api) -> None:
+    await api.post("/_sim/act", {"action": "hire", "count": 30, "dept_ids": [1], "follow_up": False})
+    path, body = "/topapi/v2/user/list", {"dept_id": 1, "size": 10}
+    first = (await api.call(path, body | {"cursor": 0}))["result"]
+    leaver = first["list"][0]["userid"]
+    await fault(api, api="v2/user/list", kind="act", action="leave", arguments={"userid": leaver}, times=1)
+    second = (await api.call(path, body | {"cursor": first["next_cursor"]}))["result"]
+    third = (await api.call(path, body | {"cursor": second["next_cursor"]}))["result"]
+    seen = [u["userid"] for page in (first, second, third) for u in page["list"]]
+    there = {u["userid"] for u in (await api.get("/_sim/state"))["users"] if 1 in u["dept_id_list"]}
+    # one who is there was pushed past the page's edge by the one who left
+    assert len(there - set(seen)) == 1
+    assert leaver in seen
+
+
+async def test_reduced_visibility(api: Api) -> None:
+    state = await api.get("/_sim/state")
+    dept = next(d for d in state["departments"] if d.get("parent_id") == 1)["dept_id"]
+    inside = {dept}
+    while more := {d["dept_id"] for d in state["departments"] if d.get("parent_id") in inside} - inside:
+        inside |= more
+    outside = next(u for u in state["users"] if not inside & set(u["dept_id_list"]))
+    member = next(u for u in state["users"] if inside & set(u["dept_id_list"]))
+    assert (await api.post("/_sim/scope", {"authed_dept": [dept]}))["authed_dept"] == [dept]
+    assert (await api.fetch("/auth/scopes"))["auth_org_scopes"]["authed_dept"] == [dept]
+    assert (await api.call(USER_GET, {"userid": outside["userid"]}))["errcode"] == 50002
+    assert (await api.call(USER_GET, {"userid": member["userid"]}))["errcode"] == 0
+    for path in ("department/get", "department/listsub", "department/listsubid"):
+        assert (await api.call(f"/topapi/v2/{path}", {"dept_id": 1}))["errcode"] == 50004
+        assert (await api.call(f"/topapi/v2/{path}", {"dept_id": dept}))["errcode"] == 0
+    listing = {"dept_id": 1, "cursor": 0, "size": 10}
+    assert (await api.call("/topapi/v2/user/list", listing))["errcode"] == 50004
+    refused = await api.post("/_sim/scope", {"authed_user": ["nobody"]})
+    assert "there is no user" in refused["error"]
+
+
+async def test_roles_administrators_and_counts(api: Api) -> None:
+    state = await api.get("/_sim/state")
+    pages = []
+    for offset in (0, 1):
+        answer = await api.call("/topapi/role/list", {"offset": offset, "size": 1})
+        pages.append(answer["result"])
+    assert [page["hasMore"] for page in pages] == [True, False]
+    groups = [group for page in pages for group in page["list"]]
+    assert groups == state["role_groups"]
+    held: dict[str, set[int]] = {u["userid"]: set() for u in state["users"]}
+    for role in (role for group in groups for role in group["roles"]):
+        offset: int | None = 0
+        while offset is not None:
+            body = {"role_id": role["id"], "offset": offset, "size": 1}
+            page = (await api.call("/topapi/role/simplelist", body))["result"]
+            for user in page["list"]:
+                held[user["userid"]].add(role["id"])
+            offset = page.get("nextCursor")
+            assert page["hasMore"] is (offset is not None)
+    assert held == {u["userid"]: {r["id"] for r in u.get("role_list", [])} for u in state["users"]}
+    assert any(held.values())
+    admins = (await api.call("/topapi/user/listadmin", {}))["result"]
+    assert {a["userid"] for a in admins} == {u["userid"] for u in state["users"] if u["admin"]}
+    assert [a["sys_level"] for a in admins].count(1) == 1
+    counted = await api.call("/topapi/user/count", {"only_active": False})
+    assert counted["result"] == {"count": len(state["users"])}
+    assert (await api.call("/topapi/user/count", {}))["errcode"] == 400002
+    assert (await api.call("/topapi/role/simplelist", {"role_id": 1}))["errcode"] == 400002
+
+
+async def test_ids_of_approvals_by_template_and_time(api: Api) -> None:
+    for _ in range(25):
+        await api.post("/_sim/act", {"action": "start_approval", "process_code": "PROC-LEAVE"})
+    path, now = "/topapi/processinstance/listids", int(time.time() * 1000)
+    body = {"process_code": "PROC-LEAVE", "start_time": now - DAY_MS, "size": 20}
+    first = (await api.call(path, body))["result"]
+    second = (await api.call(path, body | {"cursor": first["next_cursor"]}))["result"]
+    assert len(first["list"]) == 20
+    assert "next_cursor" not in second
+    there = [a for a in (await api.get("/_sim/state"))["approvals"] if a["process_code"] == "PROC-LEAVE"]
+    assert first["list"] + second["list"] == [a["process_instance_id"] for a in there]
+    who = there[0]["originator_userid"]
+    mine = (await api.call(path, body | {"userid_list": who}))["result"]["list"]
+    assert mine == [a["process_instance_id"] for a in there if a["originator_userid"] == who][:20]
+    assert (await api.call(path, body | {"end_time": now - DAY_MS + 1}))["result"]["list"] == []
+    for wrong in (
+        {"size": 21},
+        {"start_time": now - 121 * DAY_MS},
+        {"start_time": now - 366 * DAY_MS, "end_time": now - 360 * DAY_MS},
+        {"end_time": now - 2 * DAY_MS},
+        {"process_code": "PROC-X"},
+        {"userid_list": ",".join("abcdefghijk")},
+    ):
+        assert (await api.call(path, body | wrong))["errcode"] in (40035, 400002)
+
+
+async def test_templates_and_their_codes(api: Api) -> None:
+    path = "/topapi/process/listbyuserid"
+    first = (await api.call(path, {"offset": 0, "size": 2}))["result"]
+    rest = (await api.call(path, {"offset": first["next_cursor"], "size": 2}))["result"]
+    assert "next_cursor" not in rest
+    for template in first["process_list"] + rest["process_list"]:
+        found = await api.call("/topapi/process/get_by_name", {"name": template["name"]})
+        assert found["process_code"] == template["process_code"]
+    assert (await api.call("/topapi/process/get_by_name", {"name": "没有"}))["errcode"] == 400002
+
+
+async def test_an_attachment_is_downloaded_without_a_token(api: Api, simulator: Simulator) -> None:
+    started = await api.post("/_sim/act", {"action": "start_approval", "process_code": "PROC-EXPENSE"})
+    pid = started["events"][0]["payload"]["processInstanceId"]
+    shown = (await api.call("/topapi/processinstance/get", {"process_instance_id": pid}))["process_instance"]
+    field = next(f for f in shown["form_component_values"] if f["component_type"] == "DDAttachment")
+    (attached,) = json.loads(field["value"])
+    request = {"process_instance_id": pid, "file_id": attached["fileId"]}
+    hashes = set()
+    for _ in range(2):
+        answer = await api.call("/topapi/processinstance/file/url/get", {"request": request})
+        assert answer["result"]["file_id"] == attached["fileId"]
+        async with api.session.get(answer["result"]["download_uri"]) as response:
+            content = await response.read()
+        assert len(content) == int(attached["fileSize"])
+        hashes.add(hashlib.sha256(content).hexdigest())
+    assert len(hashes) == 1
+    await fault(api, api="approval-files", kind="http", status=500, times=1)
+    for status in (500, 200):
+        async with api.session.get(answer["result"]["download_uri"]) as response:
+            assert response.status == status
+    async with api.session.get(simulator.base_url + "/approval-files/other") as response:
+        assert response.status == 403
+    unknown = {"request": request | {"file_id": "1"}}
+    assert (await api.call("/topapi/processinstance/file/url/get", unknown))["errcode"] == 400002
+
+
+async def test_control_refuses_faults_and_limits_in_words(api: Api) -> None:
+    for path, body, words in [
+        ("/_sim/faults", {"kind": "fire"}, "kind must be one of"),
+        ("/_sim/faults", {"kind": "ban", "api": "fly"}, "there is no call fly"),
+        ("/_sim/faults", {"kind": "act", "action": "fly"}, "action must be one of"),
+        ("/_sim/scope", {"authed_dept": 1}, "must be lists"),
+        ("/_sim/limits", {"calls": -1}, "whole number"),
+        ("/_sim/limits", {"call": 1}, "there are calls, pushes, qps"),
+        ("/_sim/failed", {"items": {}}, "must be a list"),
+    ]:
+        assert words in (await api.post(path, body))["error"]

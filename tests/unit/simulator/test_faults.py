@@ -1,0 +1,156 @@
+"""Which call is hit by which fault, and what the plan allows."""
+
+from typing import Any
+
+import pytest
+
+from simulator.company import ROOT, Company
+from simulator.errors import ActionError, PlatformError, denied
+from simulator.faults import KEPT, Faults
+from simulator.limits import Limits
+from simulator.scope import VisibleScope
+
+
+def make(*wanted: dict[str, Any]) -> Faults:
+    faults = Faults()
+    faults.apis = {"v2/user/get", "role/list"}
+    for fault in wanted:
+        faults.add(fault)
+    return faults
+
+
+def kinds(faults: Faults, api: str) -> list[str]:
+    return [fault.kind for fault in faults.hit(api)]
+
+
+def test_a_fault_hits_its_call_until_it_is_cleared() -> None:
+    faults = make({"api": "v2/user/get", "kind": "ban"})
+    assert [kinds(faults, "v2/user/get") for _ in range(3)] == [["ban"]] * 3
+    assert kinds(faults, "role/list") == []
+    assert [fault.hits for fault in faults] == [3]
+    assert faults.clear() == 1
+    assert kinds(faults, "v2/user/get") == []
+
+
+def test_after_and_times_are_counted_by_calls() -> None:
+    faults = make({"api": "*", "kind": "http", "status": 504, "after": 2, "times": 2})
+    assert [kinds(faults, "role/list") for _ in range(6)] == [[], [], ["http"], ["http"], [], []]
+    (fault,) = faults
+    assert (fault.hits, fault.times) == (2, 0)
+
+
+def test_the_first_that_is_due_wins_and_actions_come_before_it() -> None:
+    faults = make(
+        {"kind": "errcode", "errcode": 90018, "times": 1},
+        {"kind": "ban"},
+        {"kind": "act", "action": "leave"},
+    )
+    assert kinds(faults, "role/list") == ["act", "errcode"]
+    assert kinds(faults, "role/list") == ["act", "ban"]
+
+
+def test_one_fault_of_several_is_cleared() -> None:
+    faults = make({"kind": "ban"}, {"kind": "deny"})
+    first, second = faults
+    assert faults.clear(first.id) == 1
+    assert first.cleared.is_set()
+    assert list(faults) == [second]
+    assert faults.clear(99) == 0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        ({"kind": "fire"}, "one of errcode, http, ban, hang, deny, act"),
+        ({"kind": "errcode"}, "needs an errcode"),
+        ({"kind": "act"}, "needs an action"),
+        ({"kind": "ban", "api": "v2/user/fly"}, "one of role/list, v2/user/get"),
+        ({"kind": "ban", "time": 1}, "it has"),
+        ({"kind": "ban", "times": 0}, "times must be"),
+        ({"kind": "ban", "after": -1}, "after must be"),
+        ({"kind": "http", "status": 99}, "status must be"),
+        ({"kind": "http", "status": True}, "status must be"),
+        ({"kind": "act", "action": "leave", "arguments": []}, "an object"),
+    ],
+)
+def test_a_fault_that_makes_no_sense_is_refused_in_words(wanted: dict[str, Any], words: str) -> None:
+    faults = make()
+    with pytest.raises(ActionError, match=words):
+        faults.add(wanted)
+    assert list(faults) == []
+
+
+def test_faults_are_bounded() -> None:
+    faults = make(*[{"kind": "ban"}] * KEPT)
+    with pytest.raises(ActionError, match="clear them"):
+        faults.add({"kind": "ban"})
+
+
+def test_a_missing_permission_has_its_code_beside_88() -> None:
+    answer = denied(60011, "x").answer()
+    assert (answer["errcode"], answer["sub_code"]) == (88, "60011")
+    assert "subcode=60011" in answer["errmsg"]
+
+
+class Clock:
+    now = 1_760_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_the_months_calls_end_and_come_back() -> None:
+    clock = Clock()
+    limits = Limits(calls=2, clock=clock)
+    limits.call()
+    limits.call()
+    with pytest.raises(PlatformError) as refused:
+        limits.call()
+    assert refused.value.errcode == 90020
+    assert limits.as_json()["spent"]["calls"] == 2
+    clock.now += 31 * 86_400
+    limits.call()
+    assert limits.as_json()["spent"]["calls"] == 1
+
+
+def test_calls_per_second_are_a_sliding_window() -> None:
+    clock = Clock()
+    limits = Limits(qps=2, clock=clock)
+    limits.call()
+    clock.now += 0.6
+    limits.call()
+    with pytest.raises(PlatformError) as refused:
+        limits.call()
+    assert refused.value.errcode == 90018
+    clock.now += 0.5
+    limits.call()
+
+
+def test_contact_events_are_free_and_others_are_withheld_above_the_plan() -> None:
+    limits = Limits(pushes=1, clock=Clock())
+    assert [limits.push(t) for t in ("user_add_org", "bpms_task_change", "bpms_task_change")] == [
+        True,
+        True,
+        False,
+    ]
+    assert limits.push("label_user_change")
+    assert limits.as_json()["spent"] == {"calls": 0, "pushes": 1, "free_pushes": 2, "withheld": 1}
+
+
+def test_what_the_app_sees() -> None:
+    company = Company(seed=1, users=20, departments=8)
+    scope = VisibleScope(company)
+    assert all(scope.sees_user(u) for u in company.users)
+    top = next(d for d in company.children(ROOT) if company.children(d.dept_id))
+    below = {d.dept_id for d in company.subtree(top.dept_id)}
+    outsider = next(u for u in company.users.values() if not below & set(u.dept_ids))
+    scope.set([top.dept_id], [outsider.userid])
+    assert {d for d in company.departments if scope.sees_department(d)} == below
+    seen = {u for u in company.users if scope.sees_user(u)}
+    assert seen == {outsider.userid} | {u.userid for u in company.users.values() if below & set(u.dept_ids)}
+    with pytest.raises(PlatformError) as refused:
+        scope.check_department(ROOT)
+    assert refused.value.errcode == 50004
+    with pytest.raises(ActionError, match="there is no department"):
+        scope.set([99], [])
+    assert scope.departments == [top.dept_id]
