@@ -36,7 +36,8 @@ class EnvironmentKafka(KafkaServer):
     async def _check(self, settings: KafkaSettings) -> None:
         client = AIOKafkaClient(**connection(settings))
         try:
-            await asyncio.wait_for(client.bootstrap(), 15)
+            async with asyncio.timeout(15):
+                await client.bootstrap()
         except (KafkaError, OSError, TimeoutError) as error:
             raise KafkaUnavailable(explain(error, settings)) from error
         finally:

@@ -116,6 +116,7 @@ class DeadLetters:
 async def _stop(used: AIOKafkaProducer) -> None:
     # stopping flushes first, which takes as long as a broker that is down is down
     try:
-        await asyncio.wait_for(used.stop(), STOP_TIMEOUT_S)
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await used.stop()
     except (TimeoutError, KafkaError, OSError):
         log.info("dead_letters.producer_dropped")

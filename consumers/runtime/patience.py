@@ -35,6 +35,7 @@ async def patiently(step: Callable[[], Awaitable[None]], consumer: str, stopping
             reason = error.reason if isinstance(error, WorldDown) else type(error).__name__
             log.warning("consumer.waiting", consumer=consumer, reason=reason, retry_in_s=round(wait, 1))
             try:
-                await asyncio.wait_for(stopping.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await stopping.wait()
             except TimeoutError:
                 continue

@@ -180,7 +180,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             self._kafka = None
             self._joined = False
             try:
-                await asyncio.wait_for(kafka.stop(), LEAVE_TIMEOUT_S)
+                async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                    await kafka.stop()
             except (TimeoutError, KafkaError, OSError):
                 log.info("consumer.left_without_goodbye", consumer=self._consumer.name)
 
@@ -258,7 +259,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         if not offsets or self._kafka is None:
             return
         try:
-            await asyncio.wait_for(self._kafka.commit(offsets), COMMIT_TIMEOUT_S)
+            async with asyncio.timeout(COMMIT_TIMEOUT_S):
+                await self._kafka.commit(offsets)
         except (CommitFailedError, IllegalStateError):
             log.info("consumer.commit_too_late", consumer=self._consumer.name, partitions=_by_topic(offsets))
         except (KafkaError, OSError, TimeoutError) as error:
