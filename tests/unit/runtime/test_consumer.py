@@ -1,8 +1,11 @@
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint
+
 import pytest
 
 from bridge.errors import SettingsError
 from consumers.runtime import Consumer, registry
-from consumers.runtime.registry import UnknownConsumer, known_consumers, load_consumer
+from consumers.runtime.registry import Family, UnknownConsumer, known_consumers, load_consumer
 
 
 @pytest.mark.parametrize("name", ["", "Billing", "a_b", "a.b", "ü", "x" * 101])
@@ -46,10 +49,63 @@ def test_an_unknown_name_lists_those_known() -> None:
 def test_an_entry_point_that_is_no_such_consumer_is_said(
     monkeypatch: pytest.MonkeyPatch, value: str, words: str
 ) -> None:
-    from importlib.metadata import EntryPoint
-
     point = EntryPoint("other", value, registry.GROUP)
     monkeypatch.setattr(registry, "_found", lambda: {"other": point})
     with pytest.raises(UnknownConsumer, match=words):
         load_consumer("other")
     assert known_consumers() == {}
+
+
+class TestFamily:
+    """An entry point that stands for several consumers."""
+
+    @pytest.fixture(autouse=True)
+    def _installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        points = {
+            "many": EntryPoint("many", f"{__name__}:MANY", registry.GROUP),
+            "broken": EntryPoint("broken", f"{__name__}:BROKEN", registry.GROUP),
+            "one": EntryPoint("one", f"{__name__}:One", registry.GROUP),
+        }
+        monkeypatch.setattr(registry, "_found", lambda: points)
+
+    def test_each_member_is_a_consumer_of_its_own(self) -> None:
+        assert load_consumer("many-a").topics == ("a",)
+        assert load_consumer("many-b-c").topics == ("b-c",)
+        assert set(known_consumers()) == {"many-a", "many-b-c", "one"}
+
+    def test_the_family_itself_is_none_and_says_who_is(self) -> None:
+        with pytest.raises(UnknownConsumer, match="name one of them: many-a, many-b-c"):
+            load_consumer("many")
+
+    def test_a_member_that_is_not_declared_is_said(self) -> None:
+        with pytest.raises(UnknownConsumer, match="no member x"):
+            load_consumer("many-x")
+
+    def test_mistakes_in_its_settings_are_told(self) -> None:
+        with pytest.raises(SettingsError, match="WHATEVER: not set"):
+            load_consumer("broken-a")
+
+    def test_a_single_consumer_has_no_members(self) -> None:
+        assert load_consumer("one").topics == ("x",)
+        with pytest.raises(UnknownConsumer, match="there is no consumer 'one-a'"):
+            load_consumer("one-a")
+
+
+class One(Consumer):
+    name = "one"
+    topics = ("x",)
+
+
+def _make(name: str) -> type[Consumer]:
+    member = name.removeprefix("many-")
+    if member not in ("a", "b-c"):
+        raise UnknownConsumer(f"no member {member}")
+    return type("Member", (Consumer,), {"name": name, "topics": (member,)})
+
+
+def _mistaken(*_: str) -> Sequence[str]:
+    raise SettingsError(["WHATEVER: not set"])
+
+
+MANY = Family(names=lambda: ["many-a", "many-b-c"], make=_make)
+BROKEN = Family(names=_mistaken, make=_mistaken)  # type: ignore[arg-type]
