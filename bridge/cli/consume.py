@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from consumers.runtime.consumer import Table
+    from bridge.settings import ConsumerSettings
+    from consumers.runtime.consumer import Consumer, Table
 
 
 def command(
@@ -20,12 +21,9 @@ def command(
     All settings come from the environment: see README.md. Exit code 2: settings, or no such consumer; 1: the
     consumer could not start.
     """
-    from bridge.settings import ConsumerSettings
     from bridge.telemetry import configure_logging
-    from consumers.runtime.registry import load_consumer
 
-    consumer = load_consumer(name)()
-    settings = ConsumerSettings.load()
+    consumer, settings = _load(name)
     if show:
         import asyncio
 
@@ -44,6 +42,26 @@ def command(
         await ConsumerService(consumer, settings).run(handle_signals=True)
 
     uvloop.run(run())
+
+
+def _load(name: str) -> "tuple[Consumer, ConsumerSettings]":
+    """The consumer and its settings. Raises ``SettingsError`` with the mistakes of both."""
+    from bridge.errors import SettingsError
+    from bridge.settings import ConsumerSettings
+    from consumers.runtime.registry import load_consumer
+
+    problems: list[str] = []
+    try:
+        consumer = load_consumer(name)()
+    except SettingsError as error:
+        problems += error.problems
+    try:
+        settings = ConsumerSettings.load()
+    except SettingsError as error:
+        problems += error.problems
+    if problems:
+        raise SettingsError(list(dict.fromkeys(problems)))
+    return consumer, settings
 
 
 def _print(tables: "list[Table]") -> None:

@@ -1,0 +1,197 @@
+"""One request to a system, and what its answer means. No exception of the HTTP library leaves this module:
+their texts hold URLs.
+
+Redirects are not followed, environment variables about proxies are not read, cookies are not kept, and of an
+answer's body only a little is read and nothing is used.
+"""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Literal
+
+import aiohttp
+
+from consumers.forward import signature
+from consumers.forward.addresses import AddressGuard, AddressRefused, GuardedResolver
+from consumers.forward.settings import Credentials, System
+from consumers.runtime.backoff import ASKED_MAX_S
+
+AnswerKind = Literal["taken", "refused", "unwelcome", "failed", "busy", "unreachable"]
+
+CONNECT_TIMEOUT_S = 10
+"""How long a connection may take, at most; a system's own ``timeout_s`` if that is less."""
+
+READ_BYTES = 4096
+READ_TIMEOUT_S = 1
+"""So much of an answer's body is read, for so long, to use its connection again; else that is closed."""
+
+BUSY = frozenset({429, 503})
+"""Says of itself that it takes nothing now."""
+
+LATER = frozenset({408, 425})
+"""The 4xx that mean the moment, not the event."""
+
+UNWELCOME = frozenset({401, 403, 404, 405, 407, 410, 421})
+"""The 4xx that may mean us or the address as well as this event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``taken``: any 2xx. ``refused``: this event is not wanted. ``unwelcome``: this event, or all of ours.
+    ``failed``: not taken, and who is at fault does not show. ``busy``: 429 or 503. ``unreachable``: nothing
+    connects, so nothing was sent.
+
+    ``words`` are for the log, with neither URL nor content; ``after_s`` is what ``Retry-After`` asks for, in
+    s, at most ``ASKED_MAX_S``.
+    """
+
+    kind: AnswerKind
+    words: str
+    after_s: float | None = None
+
+
+class Sender:
+    """Sends to one system, over connections that it keeps, between ``open`` and ``close``."""
+
+    def __init__(self, system: System, credentials: Credentials, guard: AddressGuard) -> None:
+        self._system, self._credentials, self._guard = system, credentials, guard
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Call it once, in the running loop."""
+        system = self._system
+        context = ssl.create_default_context(cafile=system.ca_file) if system.ca_file else True
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                resolver=GuardedResolver(self._guard),
+                socket_factory=self._guard.open_socket,
+                limit=system.concurrency,
+                ssl=context,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": "dingbridge", **system.headers, **self._credentials.headers},
+            auto_decompress=False,
+            trust_env=False,
+            timeout=aiohttp.ClientTimeout(
+                total=system.timeout_s, sock_connect=min(CONNECT_TIMEOUT_S, system.timeout_s)
+            ),
+        )
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def post(
+        self, message_id: str, content_type: str, body: bytes, *, traceparent: str | None = None
+    ) -> Answer:
+        """Send ``body``, signed with the time of now. Raises nothing but ``CancelledError``."""
+        if self._session is None:
+            raise AssertionError("the sender is used before it is open")
+        headers = self.headers(message_id, content_type, body, traceparent=traceparent)
+        try:
+            async with self._session.post(
+                self._system.url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+            ) as response:
+                answer = read(response.status, response.headers)
+                await _drain(response)
+                return answer
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return _failure(error, self._system.timeout_s)
+
+    def headers(
+        self, message_id: str, content_type: str, body: bytes, *, traceparent: str | None = None
+    ) -> dict[str, str]:
+        """The headers of one request that are not the same for all."""
+        found = {"Content-Type": content_type}
+        found |= signature.headers(self._credentials.keys, message_id, int(time.time()), body)
+        if traceparent is not None:
+            found["traceparent"] = traceparent
+        return found
+
+
+def read(status: int, headers: Mapping[str, str]) -> Answer:
+    """What a status means: Standard Webhooks' "Delivery success and failure", and RFC 9110.
+
+    Where Standard Webhooks has 410 end the subscription, it is ``unwelcome`` here: one event must not be able
+    to do that.
+    """
+    after_s = retry_after_s(headers.get("Retry-After"))
+    words = f"it answered {status}"
+    if 200 <= status < 300:
+        return Answer("taken", words)
+    if status in BUSY:
+        return Answer("busy", words, after_s)
+    if 300 <= status < 400:
+        return Answer("failed", f"{words}: redirects are not followed; set url to where it leads", after_s)
+    if status in UNWELCOME:
+        return Answer("unwelcome", f"{words}: check url, secrets and headers_from on both sides", after_s)
+    if 400 <= status < 500 and status not in LATER:
+        return Answer("refused", words)
+    return Answer("failed", words, after_s)
+
+
+def retry_after_s(value: str | None) -> float | None:
+    """``Retry-After`` as s from now, from seconds or an HTTP date (RFC 9110, 10.2.3), 0 to ``ASKED_MAX_S``;
+    None when it is absent or neither."""
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return float(min(int(text[:9]), ASKED_MAX_S))
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return min(max(0.0, (moment - datetime.now(UTC)).total_seconds()), ASKED_MAX_S)
+
+
+async def _drain(response: aiohttp.ClientResponse) -> None:
+    """Read a short rest; the answer's status is known, so nothing here can make it a failure."""
+    left = READ_BYTES
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            while left > 0 and (part := await response.content.read(left)):
+                left -= len(part)
+    except (aiohttp.ClientError, OSError, ValueError):
+        left = 0
+    if left <= 0 or not response.content.at_eof():
+        response.close()
+
+
+def _failure(error: Exception, timeout_s: float) -> Answer:
+    """An exception of the library as an answer. Before the request was sent the system is at fault;
+    afterwards nobody knows."""
+    if isinstance(error, aiohttp.ClientConnectorError):  # its DNS and TLS errors too
+        return Answer("unreachable", _no_connection(error))
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return Answer("unreachable", "no connection in time")
+    if isinstance(error, aiohttp.InvalidURL):
+        return Answer("unreachable", "its url cannot be used")
+    if isinstance(error, TimeoutError):
+        return Answer("failed", f"no answer within {timeout_s:g} s")
+    return Answer("failed", f"the connection broke ({type(error).__name__})")
+
+
+def _no_connection(error: aiohttp.ClientConnectorError) -> str:
+    cause = error.os_error
+    if isinstance(cause, AddressRefused):
+        return (
+            f"its address {cause.address} points inside ({cause.kind}); if that is meant, allow its network "
+            "in FORWARD_ALLOW_NETWORKS"
+        )
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name cannot be resolved"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "TLS failed; its certificate may not be trusted here (ca_file)"
+    return f"no connection to it ({cause.strerror or type(cause).__name__})"

@@ -1,0 +1,44 @@
+"""What the forwarder measures, beside what every worker does."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from consumers.forward.circuit import CircuitState
+from consumers.forward.delivery import AnswerKind
+
+STATES: dict[CircuitState, int] = {"closed": 0, "half-open": 1, "open": 2}
+
+
+class ForwardMetrics:
+    """Metrics of one system on ``registry``; the label ``system`` is its name."""
+
+    def __init__(self, system: str, registry: CollectorRegistry) -> None:
+        self._system = system
+        self._deliveries = Counter(
+            "dingbridge_forward_deliveries",
+            "Requests to a system, by outcome; filtered: events that made none",
+            ("system", "outcome"),
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "dingbridge_forward_seconds",
+            "Time of one request, until its answer was there or it failed",
+            ("system",),
+            registry=registry,
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60),
+        ).labels(system)
+        self._circuit = Gauge(
+            "dingbridge_forward_circuit",
+            "0 closed, 1 half-open (a probe is under way), 2 open: only a probe now and then",
+            ("system",),
+            registry=registry,
+        ).labels(system)
+
+    def delivered(self, outcome: AnswerKind, seconds: float) -> None:
+        self._deliveries.labels(self._system, outcome).inc()
+        self._seconds.observe(seconds)
+
+    def filtered(self) -> None:
+        self._deliveries.labels(self._system, "filtered").inc()
+
+    def circuit(self, state: CircuitState) -> None:
+        self._circuit.set(STATES[state])

@@ -1,0 +1,152 @@
+"""Which events a system gets."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from consumers.forward.selection import ABOVE_S, Selection
+from dingtalk.errors import NotFound, RateLimited
+from schemas.event import Event
+from tests.unit.forward.support import event, system
+
+ABOVE = {"30": "3", "3": "1", "40": "4", "4": "1"}
+
+
+class Contacts:
+    """DingTalk's address book: 1 ─ 3 ─ 30, 1 ─ 4 ─ 40."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, list[int]] = {"u1": [30], "u2": [40], "u3": [40, 30]}
+        self.asked: list[str] = []
+        self.error: Exception | None = None
+
+    async def user(self, userid: str) -> dict[str, Any]:
+        self.asked.append(userid)
+        if self.error:
+            raise self.error
+        if userid not in self.users:
+            raise NotFound("no such user", api="v2/user/get")
+        return {"userid": userid, "dept_id_list": self.users[userid]}
+
+    async def department(self, dept_id: int) -> dict[str, Any]:
+        self.asked.append(str(dept_id))
+        if dept_id == 1:
+            return {"dept_id": 1}  # nothing stands above the root
+        if str(dept_id) not in ABOVE:
+            raise NotFound("no such department", api="v2/department/get")
+        return {"dept_id": dept_id, "parent_id": int(ABOVE[str(dept_id)])}
+
+
+class Clock:
+    now = 1700000001.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def contacts() -> Contacts:
+    return Contacts()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def wants(selection: Selection, found: Event) -> bool:
+    return asyncio.run(selection.wants(found))
+
+
+def user_event(userid: str, **more: Any) -> Event:
+    return event(**more, UserId=[userid])
+
+
+def approval(code: object) -> Event:
+    return event(
+        "bpms_instance_change", processInstanceId="pi-1", processCode=code, type="finish", result="agree"
+    )
+
+
+def test_without_filters_nobody_is_asked(contacts: Contacts) -> None:
+    selection = Selection(system(), lambda: contacts)
+    assert wants(selection, user_event("u1"))
+    assert wants(selection, approval("PROC-1"))
+    assert contacts.asked == []
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted"),
+    [("PROC-1", True), ("PROC-2", False), ("HR-9", True), (None, False), ("", False), (7, False)],
+)
+def test_process_codes_look_at_approvals(contacts: Contacts, code: object, wanted: bool) -> None:
+    selection = Selection(system(process_codes=["PROC-1", "HR-*"]), lambda: contacts)
+    assert wants(selection, approval(code)) == wanted
+    assert wants(selection, user_event("u1"))  # not its business
+
+
+@pytest.mark.parametrize(
+    ("departments", "wanted"),
+    [
+        ([30], {"u1", "u3"}),
+        (["30"], {"u1", "u3"}),
+        ([3], {"u1", "u3"}),
+        ([4], {"u2", "u3"}),
+        ([1], {"u1", "u2", "u3"}),
+        ([5], set()),
+    ],
+)
+def test_a_department_holds_those_below_it(
+    contacts: Contacts, departments: list[int | str], wanted: set[str]
+) -> None:
+    selection = Selection(system(departments=departments), lambda: contacts)
+    assert {u for u in ("u1", "u2", "u3") if wants(selection, user_event(u))} == wanted
+    assert wants(selection, approval("PROC-1"))  # not its business
+
+
+def test_events_about_departments_too(contacts: Contacts) -> None:
+    selection = Selection(system(departments=[3]), lambda: contacts)
+    found = {d for d in (1, 3, 30, 4, 40) if wants(selection, event("org_dept_modify", DeptId=[d]))}
+    assert found == {3, 30}
+
+
+def test_who_left_is_told_of(contacts: Contacts) -> None:
+    selection = Selection(system(departments=[3]), lambda: contacts)
+    assert wants(selection, user_event("gone", event_type="user_leave_org"))
+    assert wants(selection, event("org_dept_remove", DeptId=[99]))
+
+
+def test_whom_somebody_moves_away_from_hears_of_it(contacts: Contacts, clock: Clock) -> None:
+    selection = Selection(system(departments=[30]), lambda: contacts, clock)
+    assert wants(selection, user_event("u1"))
+    contacts.users["u1"] = [40]
+    clock.now += 10
+    moved_ms = int(clock.now * 1000)
+    assert wants(selection, user_event("u1", event_id="e2", received_ms=moved_ms))
+    clock.now += 10
+    later_ms = int(clock.now * 1000)
+    assert not wants(selection, user_event("u1", event_id="e3", received_ms=later_ms))
+
+
+def test_one_answer_serves_the_events_that_came_before_it(contacts: Contacts, clock: Clock) -> None:
+    selection = Selection(system(departments=[30]), lambda: contacts, clock)
+    for n in range(20):
+        assert wants(selection, user_event("u1", event_id=f"e{n}"))
+    assert contacts.asked == ["u1"]
+
+
+def test_what_stands_above_is_believed_for_a_while(contacts: Contacts, clock: Clock) -> None:
+    selection = Selection(system(departments=[3]), lambda: contacts, clock)
+    for userid in ("u1", "u3"):
+        assert wants(selection, user_event(userid))
+    assert contacts.asked.count("30") == 1
+    clock.now += ABOVE_S + 1
+    wants(selection, user_event("u1", event_id="e9"))
+    assert contacts.asked.count("30") == 2
+
+
+def test_a_dingtalk_that_is_down_is_not_an_answer(contacts: Contacts) -> None:
+    contacts.error = RateLimited("slowly", api="v2/user/get")
+    with pytest.raises(RateLimited):
+        wants(Selection(system(departments=[3]), lambda: contacts), user_event("u1"))
