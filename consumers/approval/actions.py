@@ -2,17 +2,20 @@
 
 An actions module, named by ``APPROVAL_ACTIONS``, looks like this::
 
-    @action("PROC-LEAVE")
+    async def forget_leave(approval: Approved, tx: Transaction) -> None:
+        await tx.execute(delete(leave_ledger).where(leave_ledger.c.instance_id == approval.instance_id))
+
+    @action("PROC-LEAVE", undo=forget_leave)
     async def record_leave(approval: Approved, tx: Transaction) -> None:
         await tx.execute(insert(leave_ledger).values(userid=approval.originator_userid, ...))
 
-The function runs in the transaction that archives the instance, so its writes happen exactly once, and only
-if the archive's do. It must not call the network: an HTTP effect belongs into a consumer of its own.
+Both run in the transaction that archives the instance, so what they write happens exactly once, and only if
+the archive's does. They must not call the network: an HTTP effect belongs into a consumer of its own.
 Raising ``Reject("why")`` says that this form can never be acted on: the archive stays, what the function
-wrote is undone, and the words stand in ``approval_actions_rejected``; a replay of the event tries again. Any
-other exception is a retry of the whole event, and after the last attempt a dead letter.
+wrote is undone, and the words stand in ``approval_actions``; a replay of the event tries again. Any other
+exception is a retry of the whole event, and after the last attempt a dead letter.
 
-Not here: when an action is called (``archive.py``).
+Not here: when an action or its undo is called (``effects.py``).
 """
 
 import importlib
@@ -24,10 +27,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from bridge.errors import SettingsError
+from consumers.approval.components import Value, kind_of, parse
 from consumers.approval.document import table_rows
 from consumers.approval.times import local_time
 from consumers.mirror.values import as_list, as_text
@@ -44,8 +48,10 @@ class Form:
     def __init__(self, fields: list[Any], zone: ZoneInfo) -> None:
         self._zone = zone
         self._values: dict[str, str | None] = {}
+        self._fields: dict[str, Mapping[str, Any]] = {}
         for field in fields:
             if isinstance(field, Mapping):
+                self._fields.setdefault(str(field.get("name")), field)
                 for name, value in _named_values(field):
                     self._values.setdefault(name, value)
 
@@ -84,6 +90,14 @@ class Form:
             raise Reject(f"{name!r} holds no number")
         return number
 
+    def parsed(self, name: str) -> Value | None:
+        """A field by its type, as ``approval_form_values`` has it; None when there is none of this name."""
+        field = self._fields.get(name)
+        if field is None:
+            return None
+        kind = kind_of(field.get("component_type"), field.get("id"))
+        return parse(kind, field.get("value"), field.get("ext_value"), self._zone)
+
     def table(self, name: str) -> list[dict[str, str | None]]:
         """A table's rows, each by the names of its columns; none when there is no such table."""
         rows = []
@@ -93,11 +107,17 @@ class Form:
         return rows
 
 
+RevokedBy = Literal["terminated", "deleted", "revoked"]
+"""What took an approval back: its ``terminate`` event or status after it was agreed to, its ``delete`` event,
+or another instance that was approved and says REVOKE of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Approved:
     """An approved instance, as an action sees it. Times are UTC; None is what DingTalk does not say.
 
     ``form`` holds its values by name; ``document`` is the API's whole answer, where anything may be absent.
+    ``revoked_by`` is None for an action, and what took the approval back for its undo.
     """
 
     corp_id: str
@@ -111,23 +131,38 @@ class Approved:
     finished_at: datetime | None
     form: Form
     document: Mapping[str, Any]
+    revoked_by: RevokedBy | None = None
 
 
-Action = Callable[[Approved, Transaction], Awaitable[None]]
-_Function = TypeVar("_Function", bound=Action)
-_MARK = "__approval_process_codes__"
+Function = Callable[[Approved, Transaction], Awaitable[None]]
+_Function = TypeVar("_Function", bound=Function)
+_MARK = "__approval_actions__"
 
 
-def action(*process_codes: str) -> Callable[[_Function], _Function]:
-    """Mark a coroutine function as the action of these templates. Raises ``TypeError`` for anything else."""
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What is called for the instances of a template. ``undo`` is None where nothing can take it back."""
+
+    run: Function
+    undo: Function | None = None
+
+
+def action(*process_codes: str, undo: Function | None = None) -> Callable[[_Function], _Function]:
+    """Mark a coroutine function as the action of these templates, and ``undo`` as what takes it back.
+
+    Raises ``TypeError`` for anything else.
+    """
     if not process_codes or not all(isinstance(code, str) and code for code in process_codes):
         raise TypeError('@action needs the template\'s process code, as @action("PROC-LEAVE")')
+    if undo is not None and not inspect.iscoroutinefunction(undo):
+        raise TypeError(f"@action: undo={undo!r} must be an async def")
 
     def mark(function: _Function) -> _Function:
         is_async = inspect.iscoroutinefunction(function)
         if not is_async:
             raise TypeError(f"@action: {function!r} must be an async def")
-        setattr(function, _MARK, (*getattr(function, _MARK, ()), *process_codes))
+        marks = (*getattr(function, _MARK, ()), *((code, undo) for code in process_codes))
+        setattr(function, _MARK, marks)
         return function
 
     return mark
@@ -142,10 +177,10 @@ def load_actions(where: str) -> dict[str, Action]:
     actions: dict[str, Action] = {}
     problems = []
     for value in vars(module).values():
-        for code in getattr(value, _MARK, ()) if inspect.isfunction(value) else ():
-            if actions.setdefault(code, value) is not value:
+        for code, undo in getattr(value, _MARK, ()) if inspect.isfunction(value) else ():
+            if actions.setdefault(code, Action(value, undo)).run is not value:
                 problems.append(
-                    f"APPROVAL_ACTIONS: {where} has two actions for {code}, {name_of(actions[code])} and "
+                    f"APPROVAL_ACTIONS: {where} has two actions for {code}, {name_of(actions[code].run)} and "
                     f"{name_of(value)}; keep one"
                 )
     if problems:
@@ -153,8 +188,8 @@ def load_actions(where: str) -> dict[str, Action]:
     return actions
 
 
-def name_of(function: Action) -> str:
-    """Module and name of an action, for tables and logs."""
+def name_of(function: Function) -> str:
+    """Module and name of a function, for tables and logs."""
     return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', '?')}"
 
 

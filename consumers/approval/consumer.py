@@ -1,8 +1,9 @@
-"""approval: archives every approval that came to its end, and runs the action of its template.
+"""approval: archives approvals with their form, tasks and files, and runs the action of their template.
 
 An event says *look at this instance*; ``prepare`` fetches it (under the guard of ``consumers/mirror``), and
 ``handle`` archives what event and API say together. Not here: what becomes of the two (``document.py``), how
-it is written and when an action is called (``archive.py``), and what an action is (``actions.py``).
+it is written (``archive.py``), when an action is called (``effects.py``), and how files are fetched
+(``downloads.py``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,25 +17,39 @@ from sqlalchemy import MetaData, select
 from consumers.approval import report
 from consumers.approval.actions import Action, load_actions
 from consumers.approval.archive import Archive
+from consumers.approval.codes import ProcessCodes
+from consumers.approval.components import PARSER
+from consumers.approval.downloads import Downloads
+from consumers.approval.effects import Effects
+from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import approval_instances, guard, metadata
 from consumers.mirror import Look
+from consumers.mirror.values import as_text
 from consumers.runtime import Consumer, Event, Reader, Reject, Transaction
 from consumers.runtime.consumer import Table
+from dingtalk.budget import Priority
 from dingtalk.errors import BadRequest, NotFound
 
 log = structlog.get_logger(__name__)
 
 UNFINISHED = frozenset({"NEW", "RUNNING"})
+KIND = "approval"
+"""What the guard calls an instance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A look at an instance. ``document`` is None when the API does not know it, or was not asked."""
+    """A look at an instance. ``document`` is None when the API does not know it, or was not asked.
+
+    ``main`` is a look at the instance that this one takes back, if it does: its action may be undone.
+    """
 
     look: Look
-    document: dict[str, Any] | None
-    fetched: bool
+    document: dict[str, Any] | None = None
+    fetched: bool = False
+    process_code: str | None = None
+    main: Look | None = None
 
 
 class Approval(Consumer):
@@ -43,60 +58,148 @@ class Approval(Consumer):
     name: ClassVar[str] = "approval"
     topics: ClassVar[Sequence[str]] = ("bpms_instance_change", "bpms_task_change")
     metadata: ClassVar[MetaData | None] = metadata
+    migrations: ClassVar[str | None] = "consumers.approval.migrations"
+
+    archive: Archive
+    """Set by ``start``."""
 
     def __init__(self, actions: Mapping[str, Action] | None = None) -> None:
         # before the tables are created: the actions' module may add its own to our metadata
-        self._actions = load_actions(ApprovalSettings.load().approval_actions) if actions is None else actions
+        self._own = ApprovalSettings.load()
+        self.actions = load_actions(self._own.approval_actions) if actions is None else actions
+        self._codes = ProcessCodes()
 
     async def start(self) -> None:
         _ = self.dingtalk  # nearly every event needs it: end in words now rather than at the first one
-        self._archive = Archive(self._actions, ZoneInfo(self.settings.dingtalk_timezone))
-        log.info("approval.actions", process_codes=sorted(self._actions))
+        self.metrics = ApprovalMetrics(getattr(self, "registry", None))
+        self.open_archive()
+        log.info(
+            "approval.actions", process_codes=sorted(self.actions), files=self._own.archive_dir is not None
+        )
 
-    async def prepare(self, event: Event, db: Reader) -> Seen | None:
-        """Look at the instance that ``event`` names; None when the event asks for nothing."""
+    def open_archive(self) -> None:
+        """Make ``archive``, without what the consumer does beside events: for commands that write to it."""
+        metrics = getattr(self, "metrics", None) or ApprovalMetrics()  # a command has no listener
+        zone = ZoneInfo(self.settings.dingtalk_timezone)
+        self.archive = Archive(
+            Effects(self.actions, zone, metrics), zone, files=self._own.archive_dir is not None
+        )
+
+    async def background(self) -> None:
+        """Read archived documents again that an older parser has read; then download attachments."""
+        await self._parse_again()
+        await Downloads(
+            self.database,
+            # an event's own call comes first when the month's calls are short
+            self.dingtalk.at(Priority.RESYNC),
+            self._own,
+            self.metrics,
+        ).run()
+
+    async def prepare(self, event: Event, db: Reader) -> Seen:
+        """Look at the instance that ``event`` names, and ask the API for it if it is at its end."""
         instance_id = event.subject
         if not instance_id:
             raise Reject(f"{event.event_type} names no approval instance")
-        kind = event.data.get("type")
-        if event.event_type == "bpms_instance_change" and kind == "start":
-            return None
-        look = await guard.look(db, event.corp_id, "approval", instance_id)
-        if event.event_type == "bpms_instance_change" and kind == "delete":
-            return Seen(look, None, fetched=False)
-        if event.event_type == "bpms_task_change" and not await self._may_be_stale(event, look, db):
-            return None
+        look = await guard.look(db, event.corp_id, KIND, instance_id)
+        if event.event_type == "bpms_instance_change":
+            asks = event.data.get("type") not in ("start", "delete")
+        else:
+            asks = await self._may_be_stale(event, look, db)
+        return await self.look_at(look, event, db) if asks else Seen(look)
+
+    async def look_at(self, look: Look, event: Event | None, db: Reader) -> Seen:
+        """Fetch the instance of ``look``. Raises ``ApiError``."""
+        instance_id = look.entity_id
         document: dict[str, Any] | None = None
         try:
             document = await self.dingtalk.approval(instance_id)
         except (NotFound, BadRequest) as error:
             log.warning("approval.not_at_api", instance_id=instance_id, errcode=error.errcode)
-        if document is not None and document.get("status") in UNFINISHED:
+        if event is not None and document is not None and document.get("status") in UNFINISHED:
             log.warning("approval.api_lags", instance_id=instance_id, event_id=event.id)
-        return Seen(look, document, fetched=True)
+        code = None if event is None else await self._process_code(event, look, document, db)
+        return Seen(look, document, True, code, await self.main_of(look, document, db))
+
+    async def main_of(self, look: Look, document: Mapping[str, Any] | None, db: Reader) -> Look | None:
+        """A look at the instance that the instance of ``look`` takes back; None when it takes none back."""
+        main = as_text((document or {}).get("main_process_instance_id"))
+        if not main or main == look.entity_id:
+            return None
+        if str((document or {}).get("biz_action")).upper() != "REVOKE":
+            return None
+        return await guard.look(db, look.corp_id, KIND, main)
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
-        if not isinstance(prepared, Seen):
-            return
-        await guard.claim(tx, prepared.look, fetched=prepared.fetched)
-        await self._archive.write(tx, event, prepared.look.entity_id, prepared.document)
+        await self.write(tx, prepared, event)
+
+    async def write(
+        self, tx: Transaction, seen: Seen, event: Event | None = None, *, forced: bool = False
+    ) -> bool:
+        """Archive what was seen; whether anything changed. ``forced`` as ``Effects.settle``. Raises ``Again``
+        when another look was written meanwhile."""
+        await guard.claim(tx, seen.look, fetched=seen.fetched)
+        changed = await self.archive.write(
+            tx,
+            {"corp_id": seen.look.corp_id, "instance_id": seen.look.entity_id},
+            event=event,
+            document=seen.document,
+            process_code=seen.process_code,
+            forced=forced,
+        )
+        if seen.main is not None:
+            # of two transactions that do not see each other, neither would find that the other revokes it
+            await guard.claim(tx, seen.main, fetched=False)
+            await self.archive.settle(tx, {"corp_id": seen.main.corp_id, "instance_id": seen.main.entity_id})
+        return changed
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)
 
     async def _may_be_stale(self, event: Event, look: Look, db: Reader) -> bool:
-        """Whether a task event can tell the archive something new.
+        """Whether a task event can tell the archive something that only the document has.
 
-        A running instance is not archived. Once it is, a task's last record or a comment may follow, unless
-        the event had reached the bridge before our last fetch began: then that fetch has seen it. Both
-        times are clocks of ours, and each look that is spared is one API call of the month's.
+        A running instance's document is not archived. Once it is at its end, a task's last record or a
+        comment may follow, unless the event had reached the bridge before our last fetch began: then that
+        fetch has seen it. Both times are clocks of ours, and each look that is spared is one API call of the
+        month's.
         """
         if look.last_fetch_at is not None and event.received_time < look.last_fetch_at:
             return False
         columns = approval_instances.c
-        archived = select(columns.instance_id).where(
+        ended = select(columns.instance_id).where(
             columns.corp_id == event.corp_id,
             columns.instance_id == look.entity_id,
             columns.outcome.is_not(None),
         )
-        return await db.scalar(archived) is not None
+        return await db.scalar(ended) is not None
+
+    async def _process_code(
+        self, event: Event, look: Look, document: Mapping[str, Any] | None, db: Reader
+    ) -> str | None:
+        """The template's code where neither this event nor the archive has it."""
+        if event.data.get("processCode"):
+            return None
+        columns = approval_instances.c
+        known = select(columns.process_code).where(
+            columns.corp_id == look.corp_id, columns.instance_id == look.entity_id
+        )
+        if await db.scalar(known):
+            return None
+        title = as_text((document or {}).get("title") or event.data.get("title"))
+        return await self._codes.of_title(self.dingtalk, title)
+
+    async def _parse_again(self) -> None:
+        columns, db = approval_instances.c, self.database.reader()
+        outdated = select(columns.corp_id, columns.instance_id).where(columns.parsed_with != PARSER)
+        count = 0
+        while rows := (await db.execute(outdated.limit(100))).all():
+            for corp_id, instance_id in map(tuple, rows):
+                look = await guard.look(db, corp_id, KIND, instance_id)
+                async with self.database.transaction() as tx:
+                    # an event of the instance that comes in between has it parsed anew, too
+                    if await guard.try_claim(tx, look, fetched=False):
+                        await self.archive.parse_again(tx, {"corp_id": corp_id, "instance_id": instance_id})
+                        count += 1
+        if count:
+            log.info("approval.parsed_again", instances=count)

@@ -1,4 +1,5 @@
-"""An action that does real work: approved leave goes to a ledger. Copy this module for your own templates.
+"""An action that does real work: approved leave goes to a ledger, revoked leave out of it again. Copy
+this module for your own templates.
 
 ``APPROVAL_ACTIONS=path/to/yours.py`` makes the consumer use yours instead. A template's process code stands
 in the address of its edit page in DingTalk's approval console.
@@ -6,7 +7,7 @@ in the address of its edit page in DingTalk's approval console.
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Column, Float, Index, Table, Text, insert
+from sqlalchemy import Column, Float, Index, Table, Text, delete, insert
 
 from consumers.approval.actions import Approved, action
 from consumers.approval.tables import metadata
@@ -30,7 +31,17 @@ leave_ledger = Table(
 )
 
 
-@action("PROC-LEAVE")
+async def forget_leave(approval: Approved, tx: Transaction) -> None:
+    """Take the leave out of the ledger again; nothing when it is not in it."""
+    columns = leave_ledger.c
+    await tx.execute(
+        delete(leave_ledger).where(
+            columns.corp_id == approval.corp_id, columns.instance_id == approval.instance_id
+        )
+    )
+
+
+@action("PROC-LEAVE", undo=forget_leave)
 async def record_leave(approval: Approved, tx: Transaction) -> None:
     """Write the leave to the ledger. Rejects a form from which no leave can be read."""
     form = approval.form

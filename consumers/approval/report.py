@@ -3,7 +3,13 @@
 from sqlalchemy import Select, func, select
 from sqlalchemy import Table as SqlTable
 
-from consumers.approval.tables import approval_actions_rejected, approval_instances, metadata
+from consumers.approval.effects import NOT_UNDONE, REJECTED
+from consumers.approval.tables import (
+    approval_actions,
+    approval_attachments,
+    approval_instances,
+    metadata,
+)
 from consumers.runtime import Reader
 from consumers.runtime.consumer import Table
 
@@ -12,26 +18,16 @@ SHOWN = 10
 
 
 async def tables(db: Reader) -> list[Table]:
-    """The approvals archived last, the leave ledger if the actions in use have one, and actions rejected."""
-    instances = approval_instances.c
+    """The approvals archived last, the leave ledger if the actions in use have one, actions that are
+    somebody's business (rejected, or not undone), and how the attachments stand."""
     shown = [await _instances(db)]
     ledger = metadata.tables.get("leave_ledger")
     if ledger is not None:
         columns = ["userid", "leave_type", "starts_at", "ends_at", "days", "reason", "instance_id"]
         latest = select(*(ledger.c[name] for name in columns)).order_by(ledger.c.recorded_at.desc())
         shown.append(await _table(db, "leave ledger", ledger, columns, latest))
-    rejected = approval_actions_rejected.c
-    latest = (
-        select(rejected.rejected_at, rejected.process_code, instances.business_id, rejected.reason)
-        .join_from(
-            approval_actions_rejected,
-            approval_instances,
-            (instances.corp_id == rejected.corp_id) & (instances.instance_id == rejected.instance_id),
-        )
-        .order_by(rejected.rejected_at.desc())
-    )
-    columns = ["rejected_at", "process_code", "business_id", "reason"]
-    shown.append(await _table(db, "actions rejected", approval_actions_rejected, columns, latest))
+    shown.append(await _open_actions(db))
+    shown.append(await _attachments(db))
     return shown
 
 
@@ -44,10 +40,43 @@ async def _instances(db: Reader) -> Table:
         select(approval_instances.c.outcome, func.count()).group_by(approval_instances.c.outcome)
     )
     outcomes = ", ".join(
-        f"{count} {outcome or 'deleted'}" for outcome, count in sorted(map(tuple, found), key=str)
+        f"{count} {outcome or 'not at their end'}" for outcome, count in sorted(map(tuple, found), key=str)
     )
     title, names, rows = await _table(db, "approvals archived", approval_instances, columns, latest)
     return f"{title} ({outcomes})" if outcomes else title, names, rows
+
+
+async def _open_actions(db: Reader) -> Table:
+    actions, instances = approval_actions.c, approval_instances.c
+    columns = ["updated_at", "state", "process_code", "business_id", "reason"]
+    latest = (
+        select(actions.updated_at, actions.state, actions.process_code, instances.business_id, actions.reason)
+        .join_from(
+            approval_actions,
+            approval_instances,
+            (instances.corp_id == actions.corp_id) & (instances.instance_id == actions.instance_id),
+        )
+        .where(actions.state.in_((REJECTED, NOT_UNDONE)))
+        .order_by(actions.updated_at.desc())
+        .limit(SHOWN)
+    )
+    found = await db.execute(
+        select(actions.state, func.count()).group_by(actions.state).order_by(actions.state)
+    )
+    counts = ", ".join(f"{count} {state}" for state, count in map(tuple, found))
+    rows = [tuple(row) for row in await db.execute(latest)]
+    return f"actions ({counts or 'none'}); those rejected or not undone", columns, rows
+
+
+async def _attachments(db: Reader) -> Table:
+    files = approval_attachments.c
+    counts = (
+        select(files.state, files.reason, func.count(), func.coalesce(func.sum(files.size), 0))
+        .group_by(files.state, files.reason)
+        .order_by(files.state, files.reason)
+    )
+    rows = [tuple(row) for row in await db.execute(counts)]
+    return "attachments", ["state", "reason", "files", "bytes"], rows
 
 
 async def _table(

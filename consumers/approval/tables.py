@@ -1,10 +1,15 @@
-"""The archive's tables: a row for each approval instance; its form, records and tasks in rows of their own.
+"""The archive's tables: a row for each approval; its form, records, tasks and files in rows of their own.
 
 Times are UTC; beside each stands, as ``…_raw``, what DingTalk's API wrote, whose times name no zone
 (``DINGTALK_TIMEZONE`` says which). A column is NULL where neither the event nor the API says anything.
+A change here needs a revision in ``migrations``.
 """
 
-from sqlalchemy import Column, Index, Integer, MetaData, Table, Text
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, Numeric, Table, Text
+from sqlalchemy.types import TypeDecorator
 
 from consumers.mirror import Guard
 from consumers.runtime import UtcDateTime
@@ -12,19 +17,40 @@ from consumers.runtime import UtcDateTime
 metadata = MetaData()
 """An actions module may add tables of its own to it: they are created at start with these."""
 
+
+class Amount(TypeDecorator[Decimal]):
+    """A ``Decimal``: exact in PostgreSQL (``numeric``), a ``REAL`` in SQLite, which has nothing better."""
+
+    impl = Numeric(38, 10)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Any) -> Any:
+        return dialect.type_descriptor(Float() if dialect.name == "sqlite" else Numeric(38, 10))
+
+    def process_bind_param(self, value: Decimal | None, dialect: Any) -> Any:
+        return float(value) if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Any) -> Decimal | None:
+        return None if value is None else Decimal(str(value))
+
+
 approval_instances = Table(
     "approval_instances",
     metadata,
     Column("corp_id", Text, primary_key=True),
     Column("instance_id", Text, primary_key=True),
-    Column("process_code", Text, comment="the template; only events have it"),
+    Column("process_code", Text, comment="the template, from an event, the list of ids, or its name"),
     Column("business_id", Text, comment="the number that people see on the form"),
     Column("title", Text),
     Column("url", Text, comment="only events have it"),
     Column("originator_userid", Text),
     Column("originator_dept_id", Text),
     Column("originator_dept_name", Text),
-    Column("outcome", Text, comment="approved, refused, terminated, or finished where nobody says how"),
+    Column(
+        "outcome",
+        Text,
+        comment="approved, refused, terminated, finished where nobody says how; NULL: not at its end",
+    ),
     Column("status", Text, comment="as the API has it: RUNNING, COMPLETED, TERMINATED, ..."),
     Column("result", Text, comment="agree or refuse"),
     Column("biz_category_id", Text),
@@ -39,15 +65,45 @@ approval_instances = Table(
     Column("finished_at", UtcDateTime),
     Column("finished_at_raw", Text),
     Column("deleted_at", UtcDateTime, comment="when somebody deleted it in DingTalk; the archive keeps it"),
-    Column("document_state", Text, nullable=False, comment="full, or missing: the API does not know it"),
+    Column(
+        "document_state",
+        Text,
+        nullable=False,
+        comment="full; missing: the API does not know it; pending: not asked, as it is not at its end",
+    ),
     Column("raw_events", Text, nullable=False, comment="JSON: the latest event of each type, as it came"),
     Column("raw_document", Text, comment="JSON: the API's answer, whole"),
+    Column(
+        "parsed_with",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="version of the parser that made the form's rows from raw_document",
+    ),
     Column("updated_at", UtcDateTime, nullable=False),
     Index("ix_approval_instances_process_code", "process_code"),
     Index("ix_approval_instances_business_id", "business_id"),
     Index("ix_approval_instances_originator", "corp_id", "originator_userid"),
     Index("ix_approval_instances_finished_at", "finished_at"),
+    Index("ix_approval_instances_main", "corp_id", "main_instance_id"),
 )
+
+
+def _value_columns() -> list[Column[Any]]:
+    """What a field of the form and a cell of a table have alike."""
+    return [
+        Column("field_id", Text),
+        Column("name", Text),
+        Column("component_type", Text),
+        Column("kind", Text, nullable=False, comment="text, number, money, date, ..., or unknown"),
+        Column("value", Text, comment="as it came; complex controls put JSON text here"),
+        Column("ext_value", Text),
+        Column("value_json", Text, comment="lists and objects as JSON, in one shape for each kind"),
+        Column("number", Amount, comment="of numbers and money; of leave, how long"),
+        Column("starts_at", UtcDateTime, comment="of dates and ranges: the first moment"),
+        Column("ends_at", UtcDateTime, comment="of dates and ranges: the first moment after"),
+    ]
+
 
 approval_form_values = Table(
     "approval_form_values",
@@ -55,12 +111,7 @@ approval_form_values = Table(
     Column("corp_id", Text, primary_key=True),
     Column("instance_id", Text, primary_key=True),
     Column("position", Integer, primary_key=True, comment="place in the form, from 0"),
-    Column("field_id", Text),
-    Column("name", Text),
-    Column("component_type", Text),
-    Column("value", Text, comment="as it came; complex controls put JSON text here"),
-    Column("value_json", Text, comment="the value where it is a list or an object, as JSON"),
-    Column("ext_value", Text),
+    *_value_columns(),
     Index("ix_approval_form_values_name", "name"),
 )
 
@@ -72,10 +123,8 @@ approval_table_cells = Table(
     Column("position", Integer, primary_key=True, comment="of the table in approval_form_values"),
     Column("row", Integer, primary_key=True, comment="from 0"),
     Column("cell", Integer, primary_key=True, comment="from 0"),
-    Column("field_id", Text),
-    Column("name", Text),
-    Column("component_type", Text),
-    Column("value", Text),
+    *_value_columns(),
+    Index("ix_approval_table_cells_name", "name"),
 )
 
 approval_operations = Table(
@@ -98,39 +147,103 @@ approval_tasks = Table(
     metadata,
     Column("corp_id", Text, primary_key=True),
     Column("instance_id", Text, primary_key=True),
-    Column("position", Integer, primary_key=True, comment="in the order of the tasks, from 0"),
-    Column("task_id", Text, comment="beyond 32 bits; text in the API, a number in events"),
+    Column("task_id", Text, primary_key=True, comment="beyond 32 bits; text in the API, a number in events"),
     Column("userid", Text),
-    Column("status", Text),
-    Column("result", Text),
+    Column("status", Text, comment="RUNNING, COMPLETED, CANCELED, ..."),
+    Column("result", Text, comment="AGREE, REFUSE, REDIRECTED, ..."),
+    Column("remark", Text, comment="only events have it; the records have it too"),
     Column("activity_id", Text),
     Column("url", Text),
     Column("started_at", UtcDateTime),
     Column("started_at_raw", Text),
     Column("finished_at", UtcDateTime),
     Column("finished_at_raw", Text),
+    Column("raw_events", Text, comment="JSON: the latest event of each type, as it came"),
     Index("ix_approval_tasks_task_id", "task_id"),
+    Index("ix_approval_tasks_userid", "corp_id", "userid"),
 )
 
-approval_actions_done = Table(
-    "approval_actions_done",
+approval_comments = Table(
+    "approval_comments",
+    metadata,
+    Column("corp_id", Text, primary_key=True),
+    Column("instance_id", Text, primary_key=True),
+    Column("comment_id", Text, primary_key=True, comment="a hash of the rest"),
+    Column("userid", Text),
+    Column("commented_at", UtcDateTime),
+    Column("content", Text, comment="as the event has it; the API's records have comments, too"),
+)
+
+approval_actions = Table(
+    "approval_actions",
     metadata,
     Column("corp_id", Text, primary_key=True),
     Column("instance_id", Text, primary_key=True),
     Column("process_code", Text, nullable=False),
     Column("action", Text, nullable=False, comment="module and name of the function"),
-    Column("done_at", UtcDateTime, nullable=False),
+    Column(
+        "state",
+        Text,
+        nullable=False,
+        comment="done, rejected, skipped, revoked (undone, or never done), or not_undone",
+    ),
+    Column("reason", Text, comment="why it is not done or not undone"),
+    Column("done_at", UtcDateTime, comment="when the action ran last; NULL: never"),
+    Column("undone_at", UtcDateTime, comment="when its undo ran; NULL: never"),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index("ix_approval_actions_state", "state"),
 )
 
-approval_actions_rejected = Table(
-    "approval_actions_rejected",
+approval_attachments = Table(
+    "approval_attachments",
     metadata,
     Column("corp_id", Text, primary_key=True),
     Column("instance_id", Text, primary_key=True),
-    Column("process_code", Text, nullable=False),
-    Column("action", Text, nullable=False),
-    Column("reason", Text, nullable=False, comment="the action's words"),
-    Column("rejected_at", UtcDateTime, nullable=False),
+    Column(
+        "attachment_id", Text, primary_key=True, comment="file:<fileId>, or photo:<SHA-256 of its address>"
+    ),
+    Column("kind", Text, nullable=False, comment="file, photo, or record: of a comment or an operation"),
+    Column("field_name", Text, comment="the form's field, or table and column"),
+    Column("file_name", Text, comment="as its owner called it; no file of ours is called so"),
+    Column("file_type", Text),
+    Column("file_size", BigInteger, comment="bytes, as the form says"),
+    Column("url", Text, comment="of a photo; a file's address is asked for when it is downloaded"),
+    Column("state", Text, nullable=False, comment="waiting, done, refused, or off: with the reason"),
+    Column("reason", Text),
+    Column("sha256", Text, comment="hex; the file is <ARCHIVE_DIR>/<its first two>/<sha256>"),
+    Column("size", BigInteger, comment="bytes, as downloaded"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("next_attempt_at", UtcDateTime, nullable=False),
+    Column("downloaded_at", UtcDateTime),
+    Index("ix_approval_attachments_due", "state", "next_attempt_at"),
+    Index("ix_approval_attachments_sha256", "sha256"),
+)
+
+approval_backfills = Table(
+    "approval_backfills",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("corp_id", Text, nullable=False),
+    Column("spec", Text, nullable=False, comment="JSON: from, to, process codes, as asked for"),
+    Column("since", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime, nullable=False),
+    Column("process_codes", Text, comment="JSON list; NULL: not looked up yet"),
+    Column("listed", Text, nullable=False, server_default="[]", comment="JSON: windows that are listed"),
+    Column("with_actions", Boolean, nullable=False),
+    Column("state", Text, nullable=False, comment="running, or done"),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("done_at", UtcDateTime),
+    Index("ix_approval_backfills_state", "state"),
+)
+
+approval_backfill_items = Table(
+    "approval_backfill_items",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("instance_id", Text, primary_key=True),
+    Column("process_code", Text, comment="of the list in which it stood; NULL: known from events"),
+    Column("state", Text, nullable=False, comment="waiting, done, missing, or failed"),
+    Index("ix_approval_backfill_items_state", "run_id", "state"),
 )
 
 guard = Guard(metadata, "approval_generations")

@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 import bridge.settings
 import ingress.publisher
+from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.runtime.metrics import WorkerMetrics
 from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics
@@ -245,6 +246,7 @@ def test_operations_lists_every_metric_and_no_other():
     HttpMetrics(registry)
     PublisherMetrics(registry)
     WorkerMetrics("billing", registry)
+    ApprovalMetrics(registry)
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| `(dingbridge_\w+)` \|", text, re.MULTILINE))
     assert listed == {metric.name for metric in registry.collect()}

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from dingtalk.errors import NotFound
+from dingtalk.errors import BadRequest, NotFound
 from schemas.event import Event, decode
 from schemas.records import Received, to_records
 
@@ -30,10 +30,11 @@ def field(name: str, value: Any, component: str = "TextField", **more: Any) -> d
 
 
 class Office:
-    """The approvals as the Open API would show them. ``calls`` counts by API name."""
+    """The approvals as the Open API would show them, and codes by template name. ``calls`` counts by API."""
 
     def __init__(self) -> None:
         self.approvals: dict[str, dict[str, Any]] = {}
+        self.templates: dict[str, str] = {}
         self.calls: Counter[str] = Counter()
 
     async def approval(self, process_instance_id: str) -> dict[str, Any]:
@@ -41,6 +42,12 @@ class Office:
         if process_instance_id not in self.approvals:
             raise NotFound("no such instance", api="processinstance/get", errcode=400002)
         return orjson.loads(orjson.dumps(self.approvals[process_instance_id]))
+
+    async def process_code(self, name: str) -> str:
+        self.calls["process/get_by_name"] += 1
+        if name not in self.templates:
+            raise BadRequest("no such template", api="process/get_by_name", errcode=400002)
+        return self.templates[name]
 
     def finish(self, instance_id: str = "pi-1", form: Any = None, **changes: Any) -> dict[str, Any]:
         """An approved leave; ``changes`` to the document, a value of ``...`` leaves the field out."""

@@ -7,7 +7,7 @@ import pytest
 
 from bridge.errors import SettingsError
 from consumers.approval import examples
-from consumers.approval.actions import Form, action, load_actions
+from consumers.approval.actions import Action, Form, action, load_actions
 from consumers.runtime import Reject
 from tests.unit.approval.office import field
 
@@ -23,7 +23,9 @@ HEAD = "from consumers.approval.actions import Approved, action\n"
 
 
 def test_the_default_module_knows_leave():
-    assert load_actions("consumers.approval.examples") == {"PROC-LEAVE": examples.record_leave}
+    assert load_actions("consumers.approval.examples") == {
+        "PROC-LEAVE": Action(examples.record_leave, examples.forget_leave)
+    }
 
 
 def test_a_file_may_hold_actions_and_pick_others(tmp_path):
@@ -34,7 +36,8 @@ def test_a_file_may_hold_actions_and_pick_others(tmp_path):
     )
     actions = load_actions(where)
     assert sorted(actions) == ["PROC-A", "PROC-B", "PROC-LEAVE"]
-    assert actions["PROC-A"] is actions["PROC-B"]
+    assert actions["PROC-A"] == actions["PROC-B"]
+    assert actions["PROC-A"].undo is None
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumers.approval.attachments import attachment_rows
 from consumers.approval.document import (
     cell_rows,
     form_rows,
     instance_row,
     operation_rows,
     outcome,
-    task_rows,
     with_event,
 )
+from consumers.approval.tasks import task_rows
 from consumers.approval.times import local_time
 from tests.unit.approval.office import Office, field
 
@@ -85,7 +86,7 @@ def test_the_order_in_which_events_become_known_does_not_matter():
 def test_form_values_keep_their_text_and_show_their_json():
     date_range = field('["开始日期","结束日期"]', '["2024-11-11","2024-11-12"]', "DDDateRangeField")
     rows = form_rows(
-        {"form_component_values": [field("请假事由", "[不是 JSON"), date_range, field("空", None)]}
+        {"form_component_values": [field("请假事由", "[不是 JSON"), date_range, field("空", None)]}, ZONE
     )
     assert [(row["position"], row["value_json"]) for row in rows] == [
         (0, None),
@@ -104,7 +105,9 @@ def test_form_values_keep_their_text_and_show_their_json():
     ],
 )
 def test_tables_become_cells(value):
-    rows = cell_rows({"form_component_values": [field("事由", "x"), field("明细", value, "TableField")]})
+    rows = cell_rows(
+        {"form_component_values": [field("事由", "x"), field("明细", value, "TableField")]}, ZONE
+    )
     assert [(row["position"], row["row"], row["cell"], row["name"], row["value"]) for row in rows] == [
         (1, 0, 0, "名称", "笔"),
         (1, 0, 1, "数量", "2"),
@@ -114,14 +117,14 @@ def test_tables_become_cells(value):
 
 def test_attachments_are_no_table():
     attached = field("发票", '[{"fileId":"1","fileName":"a.pdf"}]', "DDAttachment")
-    assert cell_rows({"form_component_values": [attached]}) == []
+    assert cell_rows({"form_component_values": [attached]}, ZONE) == []
 
 
 def test_records_and_tasks_have_utc_times_beside_the_raw_ones():
     document = Office().finish()
     assert operation_rows(document, ZONE)[1]["operated_at"] == datetime(2024, 11, 7, 17, 21, 40, tzinfo=UTC)
-    (row,) = task_rows(document, ZONE)
-    assert (row["task_id"], row["finished_at_raw"]) == ("61056035232", "2024-11-08 01:21:40")
+    ((id_, row),) = task_rows(document, {}, ZONE).items()
+    assert (id_, row["finished_at_raw"]) == ("61056035232", "2024-11-08 01:21:40")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +174,8 @@ FIELDS = [
 @given(st.dictionaries(st.sampled_from(FIELDS), anything), st.dictionaries(st.text(), anything))
 def test_no_document_and_no_event_is_too_odd(document, data):
     instance_row(with_event({}, "finish", "t", data), document, ZONE)
-    form_rows(document)
-    cell_rows(document)
+    form_rows(document, ZONE)
+    cell_rows(document, ZONE)
     operation_rows(document, ZONE)
-    task_rows(document, ZONE)
+    task_rows(document, {"1": with_event({}, "finish", "t", data)}, ZONE)
+    attachment_rows(document, ZONE)

@@ -1,0 +1,63 @@
+"""The process code of an approval whose events do not name it, by the name of its template.
+
+DingTalk titles an approval ``<who>提交的<template>``; its API tells the code of a template by that name
+(obtain-the-template-code). Names are asked for once, and again after a while if there was no such template.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from dingtalk.errors import BadRequest, NotFound, PermissionDenied
+
+log = structlog.get_logger(__name__)
+
+SUBMITTED = "提交的"
+UNKNOWN_FOR_S = 3600.0
+"""How long a name without a template is not asked for again, in s."""
+MOST = 1000
+"""Names remembered; anybody may invent a title."""
+
+
+class _Client(Protocol):
+    async def process_code(self, name: str) -> str: ...
+
+
+def template_name(title: str | None) -> str | None:
+    """The template's name in the title of one of its approvals; None when the title is of another kind."""
+    _, submitted, name = (title or "").partition(SUBMITTED)
+    return name.strip() or None if submitted else None
+
+
+class ProcessCodes:
+    """Looks codes up. ``clock`` is in s."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._known: dict[str, tuple[str | None, float]] = {}
+
+    async def of_title(self, client: _Client, title: str | None) -> str | None:
+        """The code of the template that ``title`` names; None when it names none that there is.
+
+        Raises ``ApiError`` only for what would fail for every event.
+        """
+        name = template_name(title)
+        if name is None:
+            return None
+        code, until = self._known.get(name, (None, 0.0))
+        if code is not None or self._clock() < until:
+            return code
+        try:
+            code = await client.process_code(name)
+        except (NotFound, BadRequest) as error:
+            log.info("approval.template_unknown", errcode=error.errcode)
+        except PermissionDenied as error:
+            if error.world_down:
+                raise
+            log.warning("approval.template_not_permitted", errcode=error.errcode)
+        if len(self._known) >= MOST:
+            self._known.pop(next(iter(self._known)))
+        self._known[name] = (code, self._clock() + UNKNOWN_FOR_S)
+        return code

@@ -1,0 +1,233 @@
+"""The values of a form's components, by their type: numbers as numbers, dates as times, lists as lists.
+
+DingTalk writes every value as text: JSON inside it for the complex controls, the text ``null`` for what was
+not filled in. What people see stands in ``value``, ids often in ``ext_value`` (in a table's cells:
+``extendValue``). Names of the controls: create-or-update-an-approval-template; what each holds:
+create-an-approval-instance, and answers of the API itself, which are less strict. A control that is not known
+here keeps its text. Pure; never raises.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from consumers.approval.times import local_time
+from consumers.mirror.values import as_int, as_json, as_list, as_text, parse_json
+
+PARSER = 1
+"""Raised when this module or ``document.py`` reads more from a document: archived ones are read again."""
+
+KINDS = {
+    "TextField": "text",
+    "TextareaField": "text",
+    "PhoneField": "text",
+    "IdCardField": "text",
+    "NumberField": "number",
+    "StarRatingField": "number",
+    "CalculateField": "number",
+    "MoneyField": "money",
+    "DDSelectField": "select",
+    "DDMultiSelectField": "multi_select",
+    "DDDateField": "date",
+    "DDDateRangeField": "date_range",
+    "DDHolidayField": "leave",
+    "TableField": "table",
+    "DDAttachment": "attachment",
+    "DDPhotoField": "photo",
+    "InnerContactField": "contact",
+    "DepartmentField": "department",
+    "RelateField": "relation",
+    "FormRelateField": "relation",
+    "AddressField": "address",
+}
+"""``component_type`` → ``kind`` of ``approval_form_values``; any other is ``unknown``."""
+
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
+LARGEST = Decimal(10) ** 28
+"""Numbers from here on stay text: the column has 28 digits before its point."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One value. ``text`` is as it came; ``json`` is a list or object in the one shape of its ``kind``:
+
+    ``multi_select`` texts; ``contact`` ``{"userid", "name"}``; ``department`` ``{"dept_id", "name"}``;
+    ``relation`` ``{"instance_id", "title"}``; ``photo`` addresses; ``attachment`` ``{"file_id", "file_name",
+    "file_type", "file_size", "space_id"}``; ``date_range`` texts; ``leave`` ``{"from", "to", "duration",
+    "unit", "leave_type"}``; others as they came. ``ends_at`` is the first moment after a day or range.
+    """
+
+    kind: str
+    text: str | None = None
+    json: Any = None
+    number: Decimal | None = None
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was filled in."""
+        return self.text is None or not self.text.strip() or self.text.strip() == "null"
+
+    def columns(self) -> dict[str, Any]:
+        """As the columns of ``approval_form_values`` that hold it."""
+        return {
+            "kind": self.kind,
+            "value": self.text,
+            "value_json": None if self.json is None else as_json(self.json),
+            "number": self.number,
+            "starts_at": self.starts_at,
+            "ends_at": self.ends_at,
+        }
+
+
+def kind_of(component_type: Any, field_id: Any = None) -> str:
+    """The kind of a component; where it names no type, its id begins with it (``DDDateField-J8MTJZVE``)."""
+    name = as_text(component_type) or re.split(r"[-_]", as_text(field_id) or "")[0]
+    return KINDS.get(name, "unknown")
+
+
+def parse(kind: str, value: Any, ext_value: Any, zone: ZoneInfo) -> Value:
+    """The value of a component of ``kind``, with times in ``zone``."""
+    text = as_text(value)
+    plain = Value(kind, text, None if text is None else parse_json(text))
+    if plain.empty or kind not in _PARSERS:
+        return plain
+    return _PARSERS[kind](plain, _parsed(ext_value), zone)
+
+
+def number_of(text: Any) -> Decimal | None:
+    """A decimal number, also with thousands separated by commas."""
+    plain = (as_text(text) or "").strip().replace(",", "")
+    if not plain.isascii() or not _NUMBER.fullmatch(plain):
+        return None
+    try:
+        number = Decimal(plain)
+    except InvalidOperation:
+        return None
+    return number if abs(number) < LARGEST else None
+
+
+def _number(value: Value, ext: Any, zone: ZoneInfo) -> Value:
+    return Value(value.kind, value.text, value.json, number=number_of(value.text))
+
+
+def _date(value: Value, ext: Any, zone: ZoneInfo) -> Value:
+    starts, ends = local_time(value.text, zone), local_time(value.text, zone, end=True)
+    return Value(value.kind, value.text, value.json, starts_at=starts, ends_at=ends)
+
+
+def _date_range(value: Value, ext: Any, zone: ZoneInfo) -> Value:
+    parts = [as_text(part) for part in as_list(value.json) or []]
+    if len(parts) < 2:
+        return value
+    starts, ends = local_time(parts[0], zone), local_time(parts[1], zone, end=True)
+    # a range with "duration" on has it third, and then its unit
+    number = number_of(parts[2]) if len(parts) > 2 else None
+    return Value(value.kind, value.text, value.json, number, starts, ends)
+
+
+def _leave(value: Value, ext: Any, zone: ZoneInfo) -> Value:
+    """``[from, to, duration, unit, type of leave, label]``."""
+    parts = [as_text(part) for part in as_list(value.json) or []]
+    if len(parts) < 2:
+        return value
+    names = ("from", "to", "duration", "unit", "leave_type")
+    shape = dict(zip(names, [*parts, None, None, None], strict=False))
+    starts, ends = local_time(parts[0], zone), local_time(parts[1], zone, end=True)
+    return Value(value.kind, value.text, shape, number_of(shape["duration"]), starts, ends)
+
+
+def _multi_select(value: Value, ext: Any, zone: ZoneInfo) -> Value:
+    chosen = as_list(value.json)
+    if chosen is None:
+        return Value(value.kind, value.text, [value.text])
+    return Value(value.kind, value.text, [as_text(choice) for choice in chosen])
+
+
+def _people(value: Value, ext: Any, zone: ZoneInfo) -> Value:
+    found = _named(ext, value.json, ("emplId", "userId", "userid"), ("name", "userName"))
+    people = [{"userid": id_, "name": name} for id_, name in found or _names(value)]
+    return Value(value.kind, value.text, people)
+
+
+def _departments(value: Value, ext: Any, zone: ZoneInfo) -> Value:
+    found = _named(ext, value.json, ("id", "deptId", "dept_id", "itemId"), ("name", "deptName"))
+    departments = [{"dept_id": id_, "name": name} for id_, name in found or _names(value)]
+    return Value(value.kind, value.text, departments)
+
+
+def _relations(value: Value, ext: Any, zone: ZoneInfo) -> Value:
+    listed = ext.get("list") if isinstance(ext, Mapping) else ext
+    ids = ("procInstId", "processInstanceId", "instanceId", "process_instance_id")
+    found = _named(_parsed(listed), value.json, ids, ("title", "name", "label"))
+    if not found:
+        texts = as_list(value.json)
+        found = [(as_text(id_), None) for id_ in ([value.text] if texts is None else texts)]
+    return Value(value.kind, value.text, [{"instance_id": id_, "title": title} for id_, title in found])
+
+
+def _photos(value: Value, ext: Any, zone: ZoneInfo) -> Value:
+    addresses = as_list(value.json)
+    if addresses is None:
+        return Value(value.kind, value.text, [value.text])
+    return Value(value.kind, value.text, [as_text(address) for address in addresses])
+
+
+def _attachments(value: Value, ext: Any, zone: ZoneInfo) -> Value:
+    files = [
+        {
+            "file_id": as_text(file.get("fileId")),
+            "file_name": as_text(file.get("fileName")),
+            "file_type": as_text(file.get("fileType")),
+            "file_size": as_int(file.get("fileSize")),
+            "space_id": as_text(file.get("spaceId")),
+        }
+        for file in as_list(value.json) or []
+        if isinstance(file, Mapping)
+    ]
+    return Value(value.kind, value.text, files)
+
+
+_PARSERS: dict[str, Callable[[Value, Any, ZoneInfo], Value]] = {
+    "number": _number,
+    "money": _number,
+    "date": _date,
+    "date_range": _date_range,
+    "leave": _leave,
+    "multi_select": _multi_select,
+    "contact": _people,
+    "department": _departments,
+    "relation": _relations,
+    "photo": _photos,
+    "attachment": _attachments,
+}
+
+
+def _parsed(value: Any) -> Any:
+    return parse_json(value) if isinstance(value, str) else value
+
+
+def _named(
+    ext: Any, json: Any, ids: tuple[str, ...], names: tuple[str, ...]
+) -> list[tuple[str | None, str | None]]:
+    """Id and name of each object in ``ext``, else of those in ``json``."""
+    for listed in (ext, json):
+        objects = [item for item in as_list(listed) or [] if isinstance(item, Mapping)]
+        if objects:
+            return [(_said(item, ids), _said(item, names)) for item in objects]
+    return []
+
+
+def _said(item: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
+    return next((as_text(item[key]) for key in keys if item.get(key) not in (None, "")), None)
+
+
+def _names(value: Value) -> list[tuple[str | None, str | None]]:
+    """Without objects, what people see: a name, or a list of them."""
+    listed = as_list(value.json)
+    return [(None, as_text(name)) for name in ([value.text] if listed is None else listed)]

@@ -1,0 +1,243 @@
+"""Fetches the attachments that the archive knows of, beside the events: a file never holds up an approval.
+
+``approval_attachments`` is the list of what is to be done, so a process that dies goes on where it was. What
+fails is tried again with growing delays; what can never come says why. An address of an attachment comes from
+DingTalk's API (one call each); that of a photo from the form, which anybody in the company fills in, so it
+must be https and lead to a public address. Not here: how a file is kept (``files.py``).
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from typing import Any, Protocol
+
+import aiohttp
+import structlog
+from sqlalchemy import Row, Table, and_, func, select, update
+
+from consumers.approval.attachments import DONE, OFF, REFUSED, SWITCHED_OFF, WAITING
+from consumers.approval.files import FileStore, TooLarge
+from consumers.approval.metrics import ApprovalMetrics
+from consumers.approval.settings import ApprovalSettings
+from consumers.approval.tables import approval_attachments
+from consumers.runtime import Database, WorldDown
+from dingtalk.errors import ApiError, BadRequest, NotFound
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY_S = 5.0
+"""How often new attachments are looked for, in s."""
+AT_ONCE = 4
+CLAIMED_FOR = timedelta(minutes=15)
+"""For so long no other process takes up a download: longer than one can take."""
+DOWNLOAD_TIMEOUT_S = 600.0
+CHUNK_BYTES = 256 * 1024
+FIRST_DELAY_S, LONGEST_DELAY_S = 30.0, 6 * 3600.0
+MOST_ATTEMPTS = 30
+"""About six days at these delays."""
+GONE = frozenset({404, 410})
+
+_table: Table = approval_attachments
+
+
+class _Client(Protocol):
+    async def attachment_url(self, process_instance_id: str, file_id: str) -> str: ...
+
+
+class _Failed(Exception):
+    """A download that did not work; the text is for the archive, without values. ``final``: it never will."""
+
+    def __init__(self, reason: str, *, final: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.final = reason, final
+
+
+class Downloads:
+    """The downloads of one consumer process. Without ``ARCHIVE_DIR`` it says so in the rows, and ends."""
+
+    def __init__(
+        self, database: Database, client: _Client, settings: ApprovalSettings, metrics: ApprovalMetrics
+    ) -> None:
+        self._database, self._client, self._metrics = database, client, metrics
+        self._most = settings.archive_max_bytes
+        self._store = None if settings.archive_dir is None else FileStore(settings.archive_dir)
+
+    async def run(self) -> None:
+        """Download until cancelled. Raises ``WorldDown`` or ``ApiError`` when nothing can be got now."""
+        await self.switch()
+        while self._store is not None:
+            if await self.once() == 0:
+                await asyncio.sleep(LOOK_EVERY_S)
+
+    async def switch(self) -> None:
+        """Open the folder, if there is one, and make the rows say whether there is."""
+        if self._store is not None:
+            try:
+                await asyncio.to_thread(self._store.open)
+            except OSError as error:
+                raise WorldDown(f"ARCHIVE_DIR cannot be written ({error.strerror})") from error
+        before, after, reason = (WAITING, OFF, SWITCHED_OFF) if self._store is None else (OFF, WAITING, None)
+        async with self._database.transaction() as tx:
+            changed = await tx.execute(
+                update(_table)
+                .where(_table.c.state == before)
+                .values(state=after, reason=reason, next_attempt_at=datetime.now(UTC))
+            )
+        if changed.rowcount:
+            log.info("approval.attachments_switched", state=after, attachments=changed.rowcount)
+
+    async def once(self) -> int:
+        """Try those that are due, a few at a time; how many were tried. Raises as ``run``."""
+        now = datetime.now(UTC)
+        due = (_table.c.state == WAITING, _table.c.next_attempt_at <= now)
+        rows = (
+            await self._database.reader().execute(
+                select(_table).where(*due).order_by(_table.c.next_attempt_at).limit(AT_ONCE)
+            )
+        ).all()
+        waiting = await self._database.reader().scalar(
+            select(func.count()).select_from(_table).where(_table.c.state == WAITING)
+        )
+        self._metrics.attachments_waiting.set(waiting)
+        if rows:
+            async with _sessions() as sessions:
+                tried = await asyncio.gather(
+                    *(self._try(row, sessions) for row in rows), return_exceptions=True
+                )
+            for problem in tried:
+                if isinstance(problem, BaseException):
+                    raise problem
+        return len(rows)
+
+    async def _try(self, row: Row[Any], sessions: "_Sessions") -> None:
+        if not await self._claim(row):
+            return
+        try:
+            sha256, size = await self._download(row, sessions)
+        except _Failed as error:
+            await self._write_failure(row, error)
+            return
+        except BaseException:
+            # the world is down, or we are to stop: nobody's attempt
+            await self._update(row, next_attempt_at=row.next_attempt_at)
+            raise
+        await self._update(
+            row, state=DONE, reason=None, sha256=sha256, size=size, attempts=row.attempts + 1,
+            downloaded_at=datetime.now(UTC),
+        )  # fmt: skip
+        self._metrics.attachment("done")
+        log.info("approval.attachment_downloaded", instance_id=row.instance_id, bytes=size)
+
+    async def _claim(self, row: Row[Any]) -> bool:
+        """Keep other processes away from it for a while; False when one has it."""
+        async with self._database.transaction() as tx:
+            claimed = await tx.execute(
+                update(_table)
+                .where(_is(row), _table.c.state == WAITING, _table.c.next_attempt_at == row.next_attempt_at)
+                .values(next_attempt_at=datetime.now(UTC) + CLAIMED_FOR)
+            )
+        return claimed.rowcount == 1
+
+    async def _download(self, row: Row[Any], sessions: "_Sessions") -> tuple[str, int]:
+        """Hash and size. Raises ``_Failed``, ``WorldDown``, ``ApiError``."""
+        if row.kind == "photo":
+            url, session = row.url, sessions.public
+            if not url.startswith("https://"):
+                raise _Failed("its address is not https", final=True)
+        else:
+            url, session = await self._url(row), sessions.any
+        assert self._store is not None  # noqa: S101 - ``run`` ends without one
+        try:
+            async with session.get(url, allow_redirects=False) as response:
+                if response.status != 200:
+                    raise _Failed(f"HTTP {response.status}", final=response.status in GONE)
+                if (response.content_length or 0) > self._most:
+                    raise TooLarge
+                return await self._store.save(_chunks(response), most=self._most)
+        except TooLarge:
+            raise _Failed(f"larger than ARCHIVE_MAX_BYTES ({self._most})", final=True) from None
+        except (TimeoutError, aiohttp.ClientError, ValueError) as error:
+            if isinstance(error, aiohttp.ClientOSError) and isinstance(error.__cause__, _NotPublic):
+                raise _Failed("its address points inside", final=True) from None
+            # not its text, which holds the address
+            raise _Failed(f"no answer ({type(error).__name__})") from None
+        except OSError as error:
+            raise WorldDown(f"attachments cannot be written to ARCHIVE_DIR ({error.strerror})") from error
+
+    async def _url(self, row: Row[Any]) -> str:
+        try:
+            return await self._client.attachment_url(row.instance_id, row.attachment_id.removeprefix("file:"))
+        except ApiError as error:
+            if error.world_down:
+                raise
+            gone = isinstance(error, NotFound | BadRequest)
+            words = "does not know the file" if gone else "does not give its address"
+            raise _Failed(f"DingTalk {words} (errcode {error.errcode})", final=gone) from None
+
+    async def _write_failure(self, row: Row[Any], error: _Failed) -> None:
+        attempts = row.attempts + 1
+        if error.final or attempts >= MOST_ATTEMPTS:
+            reason = error.reason if error.final else f"given up after {attempts} attempts: {error.reason}"
+            await self._update(row, state=REFUSED, reason=reason, attempts=attempts)
+            self._metrics.attachment("refused")
+            log.warning("approval.attachment_refused", instance_id=row.instance_id, reason=reason)
+            return
+        delay = min(FIRST_DELAY_S * 2.0**row.attempts, LONGEST_DELAY_S)
+        again = datetime.now(UTC) + timedelta(seconds=delay)
+        await self._update(row, reason=error.reason, attempts=attempts, next_attempt_at=again)
+        self._metrics.attachment("retry")
+        log.warning(
+            "approval.attachment_failed", instance_id=row.instance_id, reason=error.reason, retry_in_s=delay
+        )
+
+    async def _update(self, row: Row[Any], **values: Any) -> None:
+        async with self._database.transaction() as tx:
+            await tx.execute(update(_table).where(_is(row)).values(**values))
+
+
+class _NotPublic(OSError):
+    """An address that points inside."""
+
+
+class _Sessions:
+    """Of ``public``, no connection leads to an address that is not."""
+
+    def __init__(self) -> None:
+        timeout = aiohttp.ClientTimeout(total=DOWNLOAD_TIMEOUT_S, sock_connect=10, sock_read=60)
+        self.any = aiohttp.ClientSession(timeout=timeout, auto_decompress=False)
+        self.public = aiohttp.ClientSession(
+            timeout=timeout,
+            auto_decompress=False,
+            connector=aiohttp.TCPConnector(socket_factory=_public_socket),
+        )
+
+
+@asynccontextmanager
+async def _sessions() -> AsyncIterator[_Sessions]:
+    sessions = _Sessions()
+    try:
+        yield sessions
+    finally:
+        await sessions.any.close()
+        await sessions.public.close()
+
+
+def _public_socket(addr_info: Sequence[Any]) -> socket.socket:
+    family, kind, protocol, _, address = addr_info
+    ip = ip_address(address[0])
+    if not (getattr(ip, "ipv4_mapped", None) or ip).is_global:
+        raise _NotPublic("an address that points inside")
+    return socket.socket(family, kind, protocol)
+
+
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+        yield chunk
+
+
+def _is(row: Row[Any]) -> Any:
+    key = ("corp_id", "instance_id", "attachment_id")
+    return and_(*(_table.c[name] == getattr(row, name) for name in key))

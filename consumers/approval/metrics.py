@@ -1,0 +1,36 @@
+"""What the approval consumer measures beside what every consumer does. Labels are fixed words."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class ApprovalMetrics:
+    """Metrics on ``registry``, by default on one that nobody reads: a command has no listener."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = registry or CollectorRegistry()
+        self.without_action = Counter(
+            "dingbridge_approval_without_action",
+            "Approved instances whose template has no action",
+            registry=registry,
+        )
+        self._actions = Counter(
+            "dingbridge_approval_actions",
+            "Actions by what became of them: done, rejected, skipped, revoked, not_undone",
+            ("outcome",),
+            registry=registry,
+        )
+        self._attachments = Counter(
+            "dingbridge_approval_attachments",
+            "Attempts to download an attachment: done, refused, or retry",
+            ("outcome",),
+            registry=registry,
+        )
+        self.attachments_waiting = Gauge(
+            "dingbridge_approval_attachments_waiting", "Attachments not downloaded yet", registry=registry
+        )
+
+    def action(self, outcome: str) -> None:
+        self._actions.labels(outcome).inc()
+
+    def attachment(self, outcome: str) -> None:
+        self._attachments.labels(outcome).inc()

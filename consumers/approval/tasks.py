@@ -1,0 +1,75 @@
+"""The tasks of an approval, one for each approver, from their events and the API's document. Pure, no clock.
+
+As with instances, the rows are a function of all that is known and not of its order. While an approval runs
+only events tell of its tasks; at its end the document does, which has the last word unless it lags. A comment
+is an event of the same type, but no task: it has no id, and rows of its own.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from consumers.approval.document import Events, Row, Told, first, objects
+from consumers.approval.times import local_time
+from consumers.mirror.values import as_json, as_text, from_epoch_ms
+
+OPEN = frozenset({"NEW", "RUNNING", "PAUSED"})
+"""``task_status`` of a task that waits for its approver."""
+
+_STATUS = {"start": "RUNNING", "finish": "COMPLETED", "redirect": "COMPLETED", "cancel": "CANCELED"}
+_RESULTS = {"agree": "AGREE", "refuse": "REFUSE", "redirect": "REDIRECTED"}
+"""An event's ``result`` (approval-events-1) as the document spells it."""
+
+
+def task_id(data: Mapping[str, Any]) -> str | None:
+    """The task that an event is about, None for a comment and for the oldest events, which named none."""
+    return as_text(data.get("taskId")) or None
+
+
+def comment_row(data: Mapping[str, Any]) -> Row:
+    """The row of ``approval_comments`` of an event of type ``comment``."""
+    said = [as_text(data.get(name)) for name in ("staffId", "createTime", "content")]
+    digest = hashlib.sha256(as_json(said).encode()).hexdigest()[:32]
+    at = from_epoch_ms(data.get("createTime"))
+    return {"comment_id": digest, "userid": said[0], "commented_at": at, "content": said[2]}
+
+
+def task_rows(
+    document: Mapping[str, Any] | None, events: Mapping[str, Events], zone: ZoneInfo
+) -> dict[str, Row]:
+    """The rows of ``approval_tasks`` by task id; ``events`` by task id."""
+    listed: Iterable[tuple[int, Mapping[str, Any]]] = objects((document or {}).get("tasks"))
+    # a task without an id is known by its place alone
+    api = {as_text(task.get("taskid")) or f"#{position}": task for position, task in listed}
+    return {id_: _row(api.get(id_, {}), events.get(id_, {}), zone) for id_ in {**events, **api}}
+
+
+def _row(api: Mapping[str, Any], events: Events, zone: ZoneInfo) -> Row:
+    told = Told(events)
+    ended = Told({kind: event for kind, event in events.items() if kind in _STATUS and kind != "start"})
+    status, result = as_text(api.get("task_status")), as_text(api.get("task_result"))
+    if (status is None or status.upper() in OPEN) and events:
+        kind = max((kind for kind in events if kind in _STATUS), key=lambda k: _rank(events, k), default=None)
+        if kind is not None:
+            said = str(ended("result") or ("redirect" if kind == "redirect" else "")).lower()
+            status, result = _STATUS[kind], _RESULTS.get(said, said.upper()) or result
+    started, finished = api.get("create_time"), api.get("finish_time")
+    return {
+        "userid": as_text(first(api.get("userid"), told("staffId"))),
+        "status": status,
+        "result": result,
+        "remark": as_text(ended("remark")),
+        "activity_id": as_text(first(api.get("activity_id"), told("activityId"))),
+        "url": as_text(api.get("url")),
+        "started_at": local_time(started, zone) or from_epoch_ms(told("createTime")),
+        "started_at_raw": as_text(started),
+        "finished_at": from_epoch_ms(ended("finishTime")) or local_time(finished, zone),
+        "finished_at_raw": as_text(finished),
+        "raw_events": as_json(events) if events else None,
+    }
+
+
+def _rank(events: Events, kind: str) -> tuple[bool, str, str]:
+    """An end counts more than a start, whatever their times; of two ends the later."""
+    return kind != "start", events[kind]["time"], kind
