@@ -16,12 +16,14 @@ COMMANDS = {
     "consume": "Run one consumer, or show what it has written.",
     "callback": "Register this bridge's callback URL at DingTalk, or show what is registered.",
     "topics": "List, create and read the topics.",
+    "dlq": "List a consumer's dead letters, show one, send them back.",
+    "replay": "Send a range of time once more to one consumer.",
     "journal": "Look into the journal, and act on what is parked.",
     "simulator": "A stand-in for the DingTalk Open Platform, for trials and tests.",
     "demo": "The whole bridge on this machine, with a simulated company, for half a minute.",
 }
-"""Name and one-line help of each command; ``bridge/cli/<name>.py`` has its function ``command``, or for
-several commands an ``app`` (a ``typer.Typer``)."""
+"""Name and one-line help of each command; ``bridge/cli/<name>.py`` (_ for -) has its function ``command``, or
+for several commands an ``app`` (a ``typer.Typer``)."""
 
 
 def _build(called: str | None) -> typer.Typer:
@@ -38,7 +40,7 @@ def _build(called: str | None) -> typer.Typer:
             # enough for the list in --help: the module itself is imported only when it is called
             app.command(name, help=text)(lambda: None)
             continue
-        module = importlib.import_module(f"bridge.cli.{name}")
+        module = importlib.import_module(f"bridge.cli.{name.replace('-', '_')}")
         if hasattr(module, "command"):
             app.command(name)(module.command)
         else:

@@ -1,0 +1,214 @@
+"""``dingbridge replay``: a range of time once more to one consumer alone; also when it is killed."""
+
+import asyncio
+import json
+import secrets
+import time
+from collections import Counter
+from datetime import UTC, datetime
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.records_to_delete import RecordsToDelete
+
+from bridge.kafka import connection
+from bridge.topics import event_topic
+from consumers.runtime.process import key_hash
+from tests.integration.replay_support import headers_of, inbox, killed, number, numbered, publish_at
+from tests.integration.worker_support import (
+    EffectConsumer,
+    consumer_settings,
+    installed,
+    named,
+    publish,
+    rows,
+    serving,
+)
+from tests.support.kafka_reader import read_topic
+from tests.support.waiting import eventually
+
+MINUTE = 60_000
+TOPIC = "user_modify_org"
+
+
+def iso(at_ms):
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat()
+
+
+def in_one_line(text):
+    """What typer has drawn in a frame."""
+    return " ".join(text.replace("│", " ").split())
+
+
+@pytest.fixture
+def name() -> str:
+    return f"t-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def env(kafka_env, tmp_path, name):
+    """The consumer is installed: it reads one topic, user_modify_org."""
+    return kafka_env | installed(tmp_path, name)
+
+
+@pytest.fixture
+def replay(processes, env, name):
+    """Runs ``dingbridge replay <consumer> …``; with ``--json`` its answer."""
+
+    async def run(*arguments, code=0):
+        result = await asyncio.to_thread(processes.run, "replay", name, *arguments, env=env)
+        assert result.returncode == code, result.stderr
+        assert "Traceback" not in result.stderr
+        return json.loads(result.stdout) if "--json" in arguments else result
+
+    return run
+
+
+@pytest.fixture
+def base() -> int:
+    """An hour ago, a whole minute, epoch ms."""
+    return (time.time_ns() // 1_000_000 // MINUTE - 60) * MINUTE
+
+
+async def test_the_records_of_the_range_are_copied_as_they_were_and_counted_before(
+    kafka_settings, name, replay, base
+):
+    records = numbered(10, users=3)
+    await publish_at(kafka_settings, [(r, base + n * MINUTE) for n, r in enumerate(records)])
+    before = await read_topic(kafka_settings, event_topic(kafka_settings, TOPIC))
+    span = ("--from", iso(base + 2 * MINUTE), "--to", iso(base + 7 * MINUTE))
+
+    counted = await replay(*span, "--dry-run")
+    assert "to send    5" in counted.stdout
+    assert f"records    5\t{event_topic(kafka_settings, TOPIC)}" in counted.stdout
+    assert await inbox(kafka_settings, name) == []
+
+    sent = await replay(*span, "--yes")
+    assert "sent       5" in sent.stdout
+    assert sent.stdout.index("to send") < sent.stdout.index("sent   ")
+    assert "(100 %)" in sent.stderr
+    copies = await inbox(kafka_settings, name)
+    assert sorted(map(number, copies)) == [2, 3, 4, 5, 6], "from is included, to is not"
+    for copy in copies:
+        record, headers = records[number(copy)], headers_of(copy)
+        assert (copy.key, copy.value) == (record.key, record.value)
+        assert headers.items() >= {k: v.decode() for k, v in record.headers}.items()
+        assert headers["dingbridge-replay-id"] in sent.stdout
+        assert headers["dingbridge-replay-from"].startswith(f"{event_topic(kafka_settings, TOPIC)}/")
+    assert await read_topic(kafka_settings, event_topic(kafka_settings, TOPIC)) == before, (
+        "nobody else sees it"
+    )
+
+    complete = await replay(*span, "--json")
+    assert (complete["resumed"], complete["copied_before"], complete["to_send"]) == (True, 5, 0)
+    again = await replay(*span, "--json", "--again")
+    assert again["sent"] == 5
+    assert again["replay_id"] != complete["replay_id"]
+
+
+async def test_only_the_key_and_the_types_that_are_named(kafka_settings, name, replay, base):
+    records = [*numbered(6, users=3), *numbered(2, users=2, event_type="user_add_org")]
+    await publish_at(kafka_settings, [(r, base + n) for n, r in enumerate(records)])
+    for key in ("dingcorp1:u1", f"#{key_hash(b'dingcorp1:u1')}"):
+        sent = await replay("--from", "2h", "--key", key, "--types", TOPIC, "--json")
+        assert sent["records"] == {event_topic(kafka_settings, TOPIC): 2}
+    assert [number(copy) for copy in await inbox(kafka_settings, name)] == [1, 4, 1, 4]
+    stranger = await replay("--from", "2h", "--types", "user_add_org", code=2)
+    assert f"it reads {TOPIC}" in in_one_line(stranger.stderr)
+
+
+@pytest.mark.parametrize("begin", ["absolute", "relative"])
+async def test_a_run_that_is_killed_goes_on_under_its_id_without_doubling(
+    kafka_settings, name, env, replay, base, processes, begin
+):
+    total = 220
+    await publish_at(kafka_settings, [(r, base + n) for n, r in enumerate(numbered(total))])
+    command = ["--from", iso(base) if begin == "absolute" else "2h", "--yes"]
+    await killed(processes, env, 2, "replay", name, *command)
+    half = await inbox(kafka_settings, name)
+    assert 0 < len(half) < total
+    [run] = {headers_of(copy)["dingbridge-replay-id"] for copy in half}
+    if begin == "relative":
+        command += ["--resume", run]
+    sent = await replay(*command, "--json")
+    assert (sent["replay_id"], sent["resumed"]) == (run, True)
+    assert (sent["copied_before"], sent["sent"]) == (len(half), total - len(half))
+    copies = await inbox(kafka_settings, name)
+    assert sorted(map(number, copies)) == list(range(total))
+    assert {headers_of(copy)["dingbridge-replay-id"] for copy in copies} == {run}
+
+
+async def test_the_consumer_applies_them_once_more_and_no_other_does(
+    kafka_env, kafka_settings, tmp_path, processes, replay, env, name
+):
+    mine = named(EffectConsumer, name=name)()
+    other = named(EffectConsumer)()
+    urls = [f"sqlite:///{tmp_path / f'{which}.db'}" for which in ("mine", "other")]
+    records = numbered(150)
+    since = datetime.now(UTC).replace(microsecond=0).isoformat()
+
+    async def counts(url):
+        return Counter(Counter(event for event, _ in await rows(url)).values())
+
+    async with (
+        serving(mine, consumer_settings(kafka_env, urls[0])),
+        serving(other, consumer_settings(kafka_env, urls[1])),
+    ):
+        await publish(kafka_settings, records)
+        for url in urls:
+            await eventually(lambda url=url: _is(counts(url), {1: 150}), 60, "all are applied")
+        await killed(processes, env, 2, "replay", name, "--from", since, "--yes")
+        sent = await replay("--from", since, "--json")
+        assert (sent["copied_before"], sent["sent"]) == (100, 50)
+        await eventually(lambda: _is(counts(urls[0]), {2: 150}), 60, "all are applied twice, none thrice")
+        # what was published after the copies is handled after them: nothing else is under way
+        await publish(kafka_settings, numbered(155)[150:])
+        for url, expected in zip(urls, ({2: 150, 1: 5}, {1: 155}), strict=True):
+            await eventually(lambda url=url, e=expected: _is(counts(url), e), 60, str(expected))
+
+
+async def _is(counting, expected):
+    return await counting == expected
+
+
+async def test_a_range_that_retention_has_reached_is_refused_unless_what_is_left_is_asked_for(
+    kafka_settings, name, replay, base
+):
+    await publish_at(kafka_settings, [(r, base + n * MINUTE) for n, r in enumerate(numbered(6, users=1))])
+    topic = event_topic(kafka_settings, TOPIC)
+    [partition] = {r.partition for r in await read_topic(kafka_settings, topic)}
+    admin = AIOKafkaAdminClient(**connection(kafka_settings))
+    await admin.start()
+    try:
+        await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before_offset=3)})
+    finally:
+        await admin.close()
+    refused = await replay("--from", iso(base), code=1)
+    there = iso(base + 3 * MINUTE).replace("+00:00", "Z")
+    assert f"--from {there}" in refused.stderr
+    assert "--skip-deleted" in refused.stderr
+    assert (await replay("--from", iso(base), "--skip-deleted", "--dry-run", "--json"))["to_send"] == 3
+    assert (await replay("--from", there, "--json"))["sent"] == 3
+    assert [number(copy) for copy in await inbox(kafka_settings, name)] == [3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--from", "2026-11-25T08:00"], 2, "has no time zone"),
+        (["--from", "yesterday"], 2, "is no time"),
+        (["--from", "1h", "--to", "2h"], 2, "--to must be later than --from"),
+        (["--from", "1h", "--resume", "first"], 1, "is no id of a replay"),
+        (["--from", "1h"], 0, "nothing was published to it yet"),
+    ],
+    ids=["no-zone", "no-time", "order", "resume", "no-topic"],
+)
+async def test_mistakes_are_said_in_words(replay, arguments, code, words):
+    assert words in in_one_line((await replay(*arguments, code=code)).stderr)
+
+
+async def test_a_consumer_that_is_not_installed_is_named(processes, env):
+    result = await asyncio.to_thread(processes.run, "replay", "nobody", "--from", "1h", env=env)
+    assert result.returncode == 2
+    assert "there is no consumer 'nobody'" in result.stderr

@@ -1,0 +1,106 @@
+"""What is read off a dead letter, which filters admit it, and what settles it."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from aiokafka import ConsumerRecord
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.replay.copying import copied_headers
+from consumers.replay.letters import NOTE_HEADER, LetterFilter, Settled, is_note, note, read_letter
+from consumers.runtime.blocked import Blocked
+
+AT = datetime(2026, 11, 25, 4, tzinfo=UTC)
+HEADERS = {
+    "dingbridge-type": "user_modify_org",
+    "dingbridge-dlq-topic": "dingtalk.user_modify_org",
+    "dingbridge-dlq-partition": "2",
+    "dingbridge-dlq-offset": "41",
+    "dingbridge-dlq-error": "KeyError at billing:9 in handle",
+    "dingbridge-dlq-attempts": "8",
+    "dingbridge-dlq-at": "2026-11-25T04:00:00.000Z",
+    "dingbridge-dlq-blocking-id": "b1",
+}
+
+
+def record(offset=17, key=b"c1:u1", value=b"{}", partition=1, **headers):
+    listed = [(name, text.encode()) for name, text in headers.items()]
+    return ConsumerRecord("ctl.dlq.x", partition, offset, 0, 0, key, value, None, 0, 0, listed)
+
+
+def test_a_letter_is_read_off_its_headers():
+    letter = read_letter(record(**HEADERS))
+    assert letter.place == "1/17"
+    assert letter.first == ("dingtalk.user_modify_org", "2", "41")
+    assert (letter.event_type, letter.error) == ("user_modify_org", "KeyError at billing:9 in handle")
+    assert (letter.attempts, letter.at, letter.blocking_id) == ("8", AT, "b1")
+    assert "u1" not in letter.masked_key
+
+
+@given(st.dictionaries(st.sampled_from(sorted(HEADERS)), st.binary(max_size=40) | st.none()))
+def test_whatever_stands_in_the_headers_a_letter_can_be_read_and_filtered(headers):
+    broken = ConsumerRecord("t", 0, 0, 0, 0, None, None, None, 0, 0, list(headers.items()))
+    letter = read_letter(broken)
+    assert letter.key == letter.masked_key == "-"
+    assert LetterFilter().admits(letter)
+    LetterFilter(("a",), ("b",), ("c",), AT, AT, ("d",)).admits(letter)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "admitted"),
+    [
+        (LetterFilter(types=("user_add_org", "user_modify_org")), True),
+        (LetterFilter(types=("user_add_org",)), False),
+        (LetterFilter(keys=("c1:u1",)), True),
+        (LetterFilter(keys=("u1",)), False),
+        (LetterFilter(errors=("ValueError", "billing:9")), True),
+        (LetterFilter(errors=("ValueError",)), False),
+        (LetterFilter(since=AT), True),
+        (LetterFilter(since=AT + timedelta(milliseconds=1)), False),
+        (LetterFilter(until=AT), False),
+        (LetterFilter(until=AT + timedelta(milliseconds=1)), True),
+        (LetterFilter(blocks=("b1",)), True),
+        (LetterFilter(blocks=("b2",)), False),
+        (LetterFilter(types=("user_modify_org",), errors=("ValueError",)), False),
+    ],
+)
+def test_every_filter_must_admit_it(wanted, admitted):
+    assert wanted.admits(read_letter(record(**HEADERS))) is admitted
+
+
+def test_a_note_settles_the_letters_of_its_partition_alone():
+    noted = record(offset=30, value=note([17, 19]), **{NOTE_HEADER: "run1"})
+    broken = record(offset=31, value=b"[17, null", **{NOTE_HEADER: "run2"})
+    assert is_note(noted)
+    found = Settled({})
+    found.add(noted)
+    found.add(broken)
+    assert found.by(read_letter(record(17))) == "run1"
+    assert found.by(read_letter(record(18))) is None
+    assert found.by(read_letter(record(17, partition=0))) is None
+
+
+def row(replayed_to):
+    return Blocked(b"c1:u1", "b1", AT, "t", 0, 0, "x", 1, 3, 20, replayed_to, None)
+
+
+@pytest.mark.parametrize(
+    ("blocked", "by"),
+    [(None, None), ({}, "b1"), ({"b1": row(None)}, None), ({"b1": row(16)}, None), ({"b1": row(17)}, "b1")],
+    ids=["unknown", "free", "waits", "applied-before-it", "applied"],
+)
+def test_a_blocked_keys_letter_is_settled_by_its_row(blocked, by):
+    assert Settled(blocked).by(read_letter(record(17, **HEADERS))) == by
+
+
+@given(st.lists(st.tuples(st.sampled_from([*HEADERS, "dingbridge-replay-id", "x"]), st.binary(max_size=9))))
+def test_a_copy_has_its_records_headers_and_one_replay_id(headers):
+    original = ConsumerRecord("t.a", 3, 9, 0, 0, b"k", b"v", None, 0, 0, headers)
+    copied = copied_headers(original, "r2")
+    ours = {"dingbridge-replay-id", "dingbridge-replay-from"}
+    assert [h for h in copied if h[0] not in ours] == [h for h in headers if h[0] not in ours]
+    assert [h for h in copied if h[0] in ours] == [
+        ("dingbridge-replay-id", b"r2"),
+        ("dingbridge-replay-from", b"t.a/3/9"),
+    ]

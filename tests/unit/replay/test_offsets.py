@@ -1,0 +1,16 @@
+"""A set of offsets is a set."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.replay.offsets import OffsetSet
+
+offsets = st.lists(st.integers(0, 2**40) | st.integers(0, 40_000))
+
+
+@given(offsets, offsets)
+def test_it_holds_what_was_added_and_nothing_else(added, others):
+    found = OffsetSet(added)
+    assert len(found) == len(set(added))
+    for offset in [*added, *others]:
+        assert (offset in found) == (offset in set(added))
