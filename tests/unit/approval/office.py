@@ -37,6 +37,9 @@ class Office:
         self.templates: dict[str, str] = {}
         self.calls: Counter[str] = Counter()
 
+    def at(self, priority: Any) -> "Office":
+        return self
+
     async def approval(self, process_instance_id: str) -> dict[str, Any]:
         self.calls["processinstance/get"] += 1
         if process_instance_id not in self.approvals:
