@@ -27,20 +27,22 @@ class Letter:
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """How an event came. ``place`` is topic, partition and offset; ``replay_id`` is empty for an ordinary
-    record; ``letter`` is set for a letter of a blocked key."""
+    record; ``letter`` is set for a letter of a blocked key; ``arrived`` is the ticket of its arrival, if one was
+    drawn."""
 
     key: bytes | None = None
     place: tuple[str, int, int] = ("", -1, -1)
     replay_id: str = ""
     letter: Letter | None = None
+    arrived: int | None = None
 
     @classmethod
-    def of(cls, record: ConsumerRecord) -> "Delivery":
+    def of(cls, record: ConsumerRecord, arrived: int | None = None) -> "Delivery":
         place = (record.topic, record.partition, record.offset)
         for name, value in record.headers:
             if name == REPLAY_HEADER and value:
-                return cls(record.key, place, _text(value), _letter(record))
-        return cls(record.key, place)
+                return cls(record.key, place, _text(value), _letter(record), arrived)
+        return cls(record.key, place, arrived=arrived)
 
 
 def identity(record: ConsumerRecord, event: Event | None) -> EventId:

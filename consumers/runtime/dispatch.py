@@ -10,6 +10,7 @@ for a partition, one of its records, the *probe*, is tried until it works; the o
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -17,6 +18,7 @@ from typing import cast
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
+from consumers.runtime.arrival import ticket
 from consumers.runtime.backoff import delay, world_delay
 from consumers.runtime.burial import Burials, Buried
 from consumers.runtime.consumer import Consumer
@@ -33,6 +35,9 @@ _stdlib_log = logging.getLogger(__name__)
 
 RECORD_OVERHEAD = 400
 """What a queued record costs in memory beside key, value and headers, in bytes (about)."""
+
+TURN_S = 0.01
+"""How long handlers that wait for nothing may run before the event loop has a turn, in s."""
 
 CANCEL_TIMEOUT_S = 10
 """How long a cancelled handler may take to end before the handover goes on without it, in s."""
@@ -66,7 +71,8 @@ class Dispatcher:
         self._consumer, self._processor, self._burials = consumer, processor, burials
         self._metrics, self._on_flow = metrics, on_flow
         self._package = type(consumer).__module__.split(".")[0]
-        self._ready: asyncio.Queue[Item] = asyncio.Queue()
+        self._ready: deque[Item] = deque()
+        self._idle: deque[asyncio.Future[None]] = deque()
         self._runners: list[asyncio.Task[None]] = []
         self._running: dict[Item, asyncio.Task[None]] = {}
         self._abandoned: set[Item] = set()
@@ -88,15 +94,26 @@ class Dispatcher:
 
     def add(self, records: Sequence[ConsumerRecord]) -> None:
         """Queue records of one partition, as fetched."""
+        arrived = ticket()
         for record in records:
             partition = TopicPartition(record.topic, record.partition)
             size = RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
-            size += sum(len(name) + len(value or b"") for name, value in record.headers)
+            for name, value in record.headers:
+                size += len(name) + len(value or b"")
             key = partition if record.key is None else record.key
-            head = self.lanes.add(Item(partition, record.offset, key, size, record))
+            head = self.lanes.add(Item(partition, record.offset, key, size, record, arrived=arrived))
             if head is not None:
-                self._ready.put_nowait(head)
+                self._put(head)
         self._flow_flips()
+
+    def _put(self, item: Item) -> None:
+        """``item`` may be worked on now."""
+        self._ready.append(item)
+        while self._idle:
+            idle = self._idle.popleft()
+            if not idle.done():
+                idle.set_result(None)
+                return
 
     def paused(self) -> dict[TopicPartition, str]:
         """Partitions that must not be fetched now, and why."""
@@ -121,7 +138,7 @@ class Dispatcher:
         for partition in partitions:
             self._gates.pop(partition, None)
         for head in self.lanes.revoke(partitions, lambda item: item in self._running):
-            self._ready.put_nowait(head)
+            self._put(head)
         await self._wait_ended(partitions, grace_s)
         left = [item for item in self._running if item.partition in partitions]
         for item in left:
@@ -145,11 +162,23 @@ class Dispatcher:
             return
 
     async def _run(self) -> None:
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        ready, loop = self._ready, asyncio.get_running_loop()
+        began = time.monotonic()
         while True:
-            item = await self._ready.get()
+            while not ready:
+                idle = loop.create_future()
+                self._idle.append(idle)
+                await idle
+                began = time.monotonic()
+            if time.monotonic() - began > TURN_S:
+                await asyncio.sleep(0)  # handlers that never wait would let nothing else have a turn
+                began = time.monotonic()
+                continue
+            item = ready.popleft()
             if item.dropped or self._parked(item):
                 continue
-            self._running[item] = task = cast("asyncio.Task[None]", asyncio.current_task())
+            self._running[item] = task
             try:
                 await self._step(item)
             except asyncio.CancelledError:
@@ -205,7 +234,7 @@ class Dispatcher:
             if buried == "again":
                 item.burial = item.block = None
                 self._world_up(item)
-                self._ready.put_nowait(item)
+                self._put(item)
                 return
             ended = buried
         self._world_up(item)
@@ -216,7 +245,7 @@ class Dispatcher:
     async def _try(self, item: Item) -> Outcome:
         record: ConsumerRecord = item.record
         if item.delivery is None:
-            item.delivery = Delivery.of(record)
+            item.delivery = Delivery.of(record, item.arrived)
         if item.event is None:
             try:
                 if record.value is None:
@@ -296,7 +325,7 @@ class Dispatcher:
             after_s=round(time.monotonic() - gate.since, 1),
         )
         for parked in gate.parked:
-            self._ready.put_nowait(parked)
+            self._put(parked)
         self._on_flow()
 
     def _flow_flips(self) -> None:
@@ -306,10 +335,10 @@ class Dispatcher:
 
     def _advance(self, head: Item | None) -> None:
         if head is not None:
-            self._ready.put_nowait(head)
+            self._put(head)
 
     def _put_after(self, wait_s: float, item: Item) -> None:
-        asyncio.get_running_loop().call_later(wait_s, self._ready.put_nowait, item)
+        asyncio.get_running_loop().call_later(wait_s, self._put, item)
 
     def _describe(self, item: Item) -> dict[str, str | int | None]:
         """What may stand in a log about a record: ids and types, no values."""

@@ -44,6 +44,8 @@ class Item:
     finished: bool = False
     dropped: bool = False
     attempts: int = 0
+    arrived: int | None = None
+    """The ticket of its arrival (``arrival.py``)."""
     delivery: Any = None
     event: Any = None
     burial: str | None = None

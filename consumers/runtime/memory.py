@@ -15,6 +15,7 @@ from sqlalchemy import Executable, Row
 
 from bridge.settings import ConsumerSettings
 from consumers.runtime import inbox
+from consumers.runtime.arrival import ticket
 from consumers.runtime.consumer import Consumer
 from consumers.runtime.database import Database, open_database
 from consumers.runtime.delivery import Delivery
@@ -65,10 +66,15 @@ class MemoryRuntime:
             await self.database.close()
 
     async def deliver(
-        self, event: Event | Record | bytes | Mapping[str, Any], *, replay_id: str = ""
+        self,
+        event: Event | Record | bytes | Mapping[str, Any],
+        *,
+        replay_id: str = "",
+        arrived: int | None = None,
     ) -> Outcome:
         """Make one attempt with ``event`` (a decoded event, a record of ``schemas.to_records``, a record's
-        value, or an envelope) and return how it ended."""
+        value, or an envelope) and return how it ended. ``arrived`` is the ticket of its arrival, if it was
+        not now (``arrival.py``)."""
         if isinstance(event, Record):
             event = event.value
         elif isinstance(event, Mapping):
@@ -78,7 +84,9 @@ class MemoryRuntime:
                 event = decode(event)
             except NotAnEvent as error:
                 return Outcome("not_an_event", error)
-        return await self._processor.attempt(event, Delivery(replay_id=replay_id))
+        return await self._processor.attempt(
+            event, Delivery(replay_id=replay_id, arrived=arrived or ticket())
+        )
 
     async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
         """What ``statement`` reads from the consumer's database."""

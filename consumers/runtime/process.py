@@ -14,6 +14,7 @@ import structlog
 
 from bridge.errors import SettingsError
 from consumers.runtime import blocked, inbox
+from consumers.runtime.arrival import arrived
 from consumers.runtime.blocked import Blocked
 from consumers.runtime.consumer import Consumer
 from consumers.runtime.database import Database, Reader, Transaction
@@ -79,6 +80,7 @@ class Processor:
         """Try ``event`` once (``Again`` repeats it at once). Raises nothing but ``CancelledError``; a
         cancelled attempt has no effect, or the whole effect."""
         again: Again | None = None
+        arrived.set(delivery.arrived)  # ``prepare`` runs in a task with a copy of this context
         try:
             for _ in range(MAX_AGAIN + 1):
                 try:
