@@ -24,6 +24,12 @@ _FORMER_KEPT: Final = 10_000
 _FIRST_HIRE_MS: Final = 1_420_041_600_000  # 2015-01-01 00:00 in Shanghai
 
 
+_NOT_LISTED: Final = frozenset(
+    {"manager_userid", "dept_order_list", "leader_in_dept", "role_list", "senior", "real_authed"}
+)
+"""What the details of a user have and a listing has not."""
+
+
 @dataclass(slots=True)
 class Department:
     """One department. ``managers`` are userids; ``parent`` is ``None`` for the root only."""
@@ -153,21 +159,30 @@ class Company:
         dept.name = name
         return dept
 
-    def move_department(self, dept_id: int, parent: int | None = None) -> Department:
+    def movable(self) -> list[int]:
+        """The departments that could hang somewhere else."""
+        return [d for d in self.departments if self._other_parents(d)]
+
+    def _other_parents(self, dept_id: int) -> list[int]:
+        dept = self.departments[dept_id]
+        if dept.parent is None:
+            return []
+        no = {d.dept_id for d in self.subtree(dept_id)} | {dept.parent}
+        no |= {d.parent for d in self.departments.values() if d.name == dept.name and d.parent is not None}
+        return [d for d in self.departments if d not in no]
+
+    def move_department(self, dept_id: int | None = None, parent: int | None = None) -> Department:
         """Hang a department, with all below it, under another."""
+        if dept_id is None:
+            if not (movable := self.movable()):
+                raise ActionError("there is no department that could go elsewhere; create one first")
+            dept_id = self.rng.choice(movable)
         dept = self.department(dept_id)
         if dept.parent is None:
             raise ActionError("the company itself cannot be moved; name another department")
         below = {d.dept_id for d in self.subtree(dept_id)}
         if parent is None:
-            options = [
-                d
-                for d in self.departments
-                if d not in below
-                and d != dept.parent
-                and dept.name not in {child.name for child in self.children(d)}
-            ]
-            if not options:
+            if not (options := self._other_parents(dept_id)):
                 raise ActionError("there is no other department that it could go to; create one first")
             parent = self.rng.choice(options)
         if self.department(parent).dept_id in below:
@@ -369,6 +384,15 @@ class Company:
             "role_list": self.roles.user_result(user.userid) or "",
         }
         return {key: value for key, value in result.items() if value != ""}
+
+    def listed_result(self, user: User, dept_id: int) -> dict[str, Any]:
+        """An item of queries-the-complete-information-of-a-department-user: less than the details, and leader
+        and order for the department that is listed."""
+        result = {key: value for key, value in self.user_result(user).items() if key not in _NOT_LISTED}
+        return result | {
+            "dept_order": 176_000_000 + user.dept_ids.index(dept_id),
+            "leader": user.userid in self.departments[dept_id].managers,
+        }
 
     def department_result(self, dept: Department) -> dict[str, Any]:
         """``result`` of query-department-details0-v2; the root has no ``parent_id``."""

@@ -56,7 +56,7 @@ class ContactCalls:
         more = cursor + size < len(members)
         result: dict[str, Any] = {
             "has_more": more,
-            "list": [self._company.user_result(user) for user in users],
+            "list": [self._company.listed_result(user, dept.dept_id) for user in users],
         }
         return {"result": result | ({"next_cursor": cursor + size} if more else {})}
 
