@@ -27,8 +27,8 @@ class Letter:
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """How an event came. ``place`` is topic, partition and offset; ``replay_id`` is empty for an ordinary
-    record; ``letter`` is set for a letter of a blocked key; ``arrived`` is the ticket of its arrival, if one was
-    drawn."""
+    record; ``letter`` is set for a letter of a blocked key; ``arrived`` is the ticket of its arrival, if
+    one was drawn."""
 
     key: bytes | None = None
     place: tuple[str, int, int] = ("", -1, -1)

@@ -28,8 +28,13 @@ class Limits:
     records_floor: int = 32
     """The least share of a partition in ``records``, however many partitions there are."""
 
-    window: int = 10_000
-    """Offsets of one partition that are finished and cannot be committed yet: an earlier one is not."""
+    window: int = 100_000
+    """Offsets of one partition that are finished and cannot be committed yet, since an earlier one is not.
+    They cost no memory; they come again when the process dies, and the inbox then has to know them."""
+
+
+SLACK = 1_024
+"""Finished entries that a window may keep beside as many as are unfinished."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,16 +58,20 @@ class Item:
     block: Any = None
     """What its key is blocked by, if that is the reason."""
     window: "_Window | None" = field(default=None, repr=False)
+    number: int = 0
+    """How many records of its window came before it."""
 
 
 @dataclass(slots=True, eq=False)
 class _Window:
-    """The offsets of one partition from its watermark on."""
+    """The offsets of one partition from its watermark on. ``entries`` begins with an unfinished one; of those
+    behind it, finished ones are dropped now and then."""
 
     partition: TopicPartition
     next_offset: int
     committed: int
     entries: deque[Item] = field(default_factory=deque)
+    added: int = 0
     unfinished: int = 0
     size: int = 0
     full: bool = False
@@ -70,6 +79,11 @@ class _Window:
     @property
     def watermark(self) -> int:
         return self.entries[0].offset if self.entries else self.next_offset
+
+    @property
+    def waiting(self) -> int:
+        """How many are finished and cannot be committed yet."""
+        return self.added - self.entries[0].number - self.unfinished if self.entries else 0
 
     def release(self, item: Item) -> None:
         self.unfinished -= 1
@@ -86,12 +100,20 @@ class Lanes:
         self._windows: dict[TopicPartition, _Window] = {}
         self._assigned: set[TopicPartition] = set()
         self._full: set[TopicPartition] = set()
+        self._records = self._limits.records
+        self._size = self._limits.size
         self.flips = 0
         """Grows whenever a partition becomes full or is no longer."""
 
     def assign(self, partitions: Iterable[TopicPartition]) -> None:
         """Count ``partitions`` in when the limits are shared out."""
         self._assigned.update(partitions)
+        self._share_out()
+
+    def _share_out(self) -> None:
+        partitions = max(1, len(self._assigned))
+        self._records = max(self._limits.records_floor, self._limits.records // partitions)
+        self._size = max(1, self._limits.size // partitions)
 
     def add(self, item: Item) -> Item | None:
         """Queue a fetched record. Returns it if it is the head of its lane, and may be worked on now.
@@ -101,15 +123,18 @@ class Lanes:
         """
         window = self._windows.get(item.partition)
         if window is None or item.offset < window.next_offset:
-            self._assigned.add(item.partition)
+            self.assign((item.partition,))
             self._full.discard(item.partition)
             window = self._windows[item.partition] = _Window(item.partition, item.offset, item.offset)
         window.entries.append(item)
         window.next_offset = item.offset + 1
+        item.number = window.added
+        window.added += 1
         window.unfinished += 1
         window.size += item.size
         item.window = window
-        self._judge(window)
+        if not window.full and (window.unfinished >= self._records or window.size >= self._size):
+            self._judge(window)
         lane = self._lanes.get(item.key)
         if lane is None:
             self._lanes[item.key] = deque((item,))
@@ -123,9 +148,13 @@ class Lanes:
         window = item.window
         if window is not None:
             window.release(item)
-            while window.entries and window.entries[0].finished:
-                window.entries.popleft()
-            self._judge(window)
+            entries = window.entries
+            while entries and entries[0].finished:
+                entries.popleft()
+            if len(entries) > 2 * window.unfinished + SLACK:
+                window.entries = deque(entry for entry in entries if not entry.finished)
+            if window.full or window.waiting >= self._limits.window:
+                self._judge(window)
         return self._leave(item)
 
     def abandon(self, item: Item) -> Item | None:
@@ -175,6 +204,7 @@ class Lanes:
             self._windows.pop(partition, None)
             self._full.discard(partition)
             self._assigned.discard(partition)
+        self._share_out()
 
     def watermark(self, partition: TopicPartition) -> int | None:
         """Offset below which all is finished; None before the first record."""
@@ -204,9 +234,8 @@ class Lanes:
         """For each partition with finished offsets that cannot be committed yet: the record that holds them,
         and how many they are."""
         for partition, window in self._windows.items():
-            waiting = len(window.entries) - window.unfinished
-            if waiting > 0:
-                yield partition, window.entries[0], waiting
+            if window.waiting > 0:
+                yield partition, window.entries[0], window.waiting
 
     @property
     def in_flight(self) -> int:
@@ -218,15 +247,11 @@ class Lanes:
         return sum(w.size for w in self._windows.values())
 
     def _judge(self, window: _Window) -> None:
-        partitions = max(1, len(self._assigned))
-        records = max(self._limits.records_floor, self._limits.records // partitions)
-        size = max(1, self._limits.size // partitions)
         scale = 2 if window.full else 1
-        waiting = len(window.entries) - window.unfinished
         full = (
-            window.unfinished * scale >= records
-            or window.size * scale >= size
-            or waiting * scale >= self._limits.window
+            window.unfinished * scale >= self._records
+            or window.size * scale >= self._size
+            or window.waiting * scale >= self._limits.window
         )
         if full == window.full or self._windows.get(window.partition) is not window:
             return

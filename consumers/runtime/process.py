@@ -103,9 +103,28 @@ class Processor:
             return classify(error)
 
     async def _without_database(self, event: Event) -> Outcome:
-        prepared = await self._prepare(event)
-        await self._handle(event, self._no_transaction, prepared)
+        """In this very task: there is no transaction that a handler which does not end would hold, and a
+        task for each half would be half of the work."""
+        consumer, prepared = self._consumer, None
+        if self._prepares:
+            prepared = await self._in_time("prepare", consumer.prepare(event, self._reader))
+        await self._in_time("handle", consumer.handle(event, self._no_transaction, prepared))
         return _DONE
+
+    async def _in_time(self, half: str, work: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            async with asyncio.timeout(self._consumer.handler_timeout_s) as limit:
+                outcome = await work
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        else:
+            if not limit.expired():  # else it swallowed being cancelled
+                return outcome
+        raise self._too_long(half)
+
+    def _too_long(self, half: str) -> Retry:
+        return Retry(f"{half} took longer than handler_timeout_s ({self._consumer.handler_timeout_s:g} s)")
 
     async def _ordinary(self, database: Database, event: Event, delivery: Delivery) -> Outcome:
         name, known_as = self._consumer.name, (event.source, event.id)
@@ -170,7 +189,6 @@ class Processor:
         """Await ``work`` within the consumer's time limit, as a task of its own: it may not heed being
         cancelled, and is then left behind without its transaction ``tx``."""
         loop = asyncio.get_running_loop()
-        limit = self._consumer.handler_timeout_s
         task = loop.create_task(work)
         ended = loop.create_future()
 
@@ -179,7 +197,7 @@ class Processor:
                 ended.set_result(None)
 
         task.add_done_callback(end)
-        timer = loop.call_later(limit, end)
+        timer = loop.call_later(self._consumer.handler_timeout_s, end)
         try:
             await ended
             if task.done():
@@ -191,7 +209,7 @@ class Processor:
         # a database that hangs makes every handler hang; that is not the event's fault
         if self.database is not None and not await self.database.answers(PING_TIMEOUT_S):
             raise DatabaseDown("the database does not answer")
-        raise Retry(f"{half} took longer than handler_timeout_s ({limit:g} s)")
+        raise self._too_long(half)
 
     async def _cut_off(self, task: asyncio.Task[Any], half: str, tx: Transaction | None) -> None:
         task.cancel()
