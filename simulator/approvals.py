@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final, Literal
 
-from simulator.company import Company, User
+from simulator.company import Company
 from simulator.errors import ActionError
+from simulator.people import User
 from simulator.templates import TEMPLATES, FormValue
 
 SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
@@ -183,15 +184,42 @@ class Approvals:
         moved: list[tuple[Approval, Task, Task]] = []
         for approval in self.running.values() if colleagues else ():
             for task in [t for t in approval.open_tasks() if t.userid == userid]:
-                heir = self._rng.choice(colleagues)
-                approval.steps[task.step] = [heir if u == userid else u for u in approval.steps[task.step]]
-                task.status, task.result, task.finished_ms = "COMPLETED", "REDIRECTED", at_ms
-                approval.record(userid, at_ms, "REDIRECT_TASK")
-                self._last_task += 1
-                new = Task(self._last_task, heir, task.step, at_ms)
-                approval.tasks.append(new)
-                moved.append((approval, task, new))
+                moved.append(
+                    (approval, task, self._hand(approval, task, self._rng.choice(colleagues), at_ms))
+                )
         return moved
+
+    def redirect(self, approval: Approval, at_ms: int, heir: str | None) -> tuple[Task, Task]:
+        """An open task goes to ``heir``, or to anybody else. Returns the old and the new task."""
+        busy = {task.userid for task in approval.open_tasks()}
+        others = [u for u in self._company.users if u not in busy]
+        if heir in busy:
+            raise ActionError(f"{heir} has a task of this approval already; name another userid")
+        if heir is None and not others:
+            raise ActionError("there is nobody else to give it to; hire somebody first")
+        task = approval.open_tasks()[0]
+        return task, self._hand(approval, task, heir or self._rng.choice(others), at_ms)
+
+    def _hand(self, approval: Approval, task: Task, heir: str, at_ms: int) -> Task:
+        approval.steps[task.step] = [heir if u == task.userid else u for u in approval.steps[task.step]]
+        task.status, task.result, task.finished_ms = "COMPLETED", "REDIRECTED", at_ms
+        approval.record(task.userid, at_ms, "REDIRECT_TASK")
+        self._last_task += 1
+        new = Task(self._last_task, heir, task.step, at_ms)
+        approval.tasks.append(new)
+        return new
+
+    def delete(self, instance_id: str | None) -> Approval:
+        """Forget an approval, running or not; any unless one is named."""
+        if instance_id is None:
+            if not self._all:
+                raise ActionError("there is no approval; start one first (action start_approval)")
+            instance_id = self._rng.choice(list(self._all))
+        if instance_id not in self._all:
+            raise ActionError(f"there is no approval {instance_id}; GET /_sim/state lists all")
+        self.running.pop(instance_id, None)
+        self._finished.pop(instance_id, None)
+        return self._all.pop(instance_id)
 
     def _cancel(self, tasks: list[Task], at_ms: int) -> None:
         for task in tasks:

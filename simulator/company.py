@@ -7,12 +7,12 @@ every change that the API would show.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 from simulator import names
 from simulator.errors import ActionError
+from simulator.people import Department, Results, User
 from simulator.roles import Roles
 
 ROOT: Final = 1
@@ -30,35 +30,7 @@ _NOT_LISTED: Final = frozenset(
 """What the details of a user have and a listing has not."""
 
 
-@dataclass(slots=True)
-class Department:
-    """One department. ``managers`` are userids; ``parent`` is ``None`` for the root only."""
-
-    dept_id: int
-    name: str
-    parent: int | None
-    order: int
-    managers: list[str] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class User:
-    """One employee. ``hired_ms`` is epoch ms, midnight in Shanghai."""
-
-    userid: str
-    unionid: str
-    name: str
-    mobile: str
-    email: str
-    title: str
-    job_number: str
-    work_place: str
-    dept_ids: list[int]
-    manager: str
-    hired_ms: int
-
-
-class Company:
+class Company(Results):
     """A company made from ``seed``; the same seed and sizes give the same company, byte for byte.
 
     ``rng`` goes on to drive what happens to it, so that a whole life can be repeated.
@@ -349,68 +321,3 @@ class Company:
                     return manager
             dept = self.departments[dept.parent] if dept.parent is not None else None
         return ""
-
-    # As the Open API shows it
-
-    def user_result(self, user: User) -> dict[str, Any]:
-        """``result`` of query-user-details; what is empty is absent, as there."""
-        result: dict[str, Any] = {
-            "userid": user.userid,
-            "unionid": user.unionid,
-            "name": user.name,
-            "avatar": "",
-            "state_code": "86",
-            "mobile": user.mobile,
-            "hide_mobile": False,
-            "job_number": user.job_number,
-            "title": user.title,
-            "email": user.email,
-            "work_place": user.work_place,
-            "manager_userid": user.manager,
-            "dept_id_list": user.dept_ids,
-            "dept_order_list": [
-                {"dept_id": d, "order": 176_000_000 + i} for i, d in enumerate(user.dept_ids)
-            ],
-            "leader_in_dept": [
-                {"dept_id": d, "leader": user.userid in self.departments[d].managers} for d in user.dept_ids
-            ],
-            "hired_date": user.hired_ms,
-            "active": True,
-            "real_authed": True,
-            "senior": False,
-            "admin": user.userid in self.roles.admins,
-            "boss": False,
-            "exclusive_account": False,
-            "role_list": self.roles.user_result(user.userid) or "",
-        }
-        return {key: value for key, value in result.items() if value != ""}
-
-    def listed_result(self, user: User, dept_id: int) -> dict[str, Any]:
-        """An item of queries-the-complete-information-of-a-department-user: less than the details, and leader
-        and order for the department that is listed."""
-        result = {key: value for key, value in self.user_result(user).items() if key not in _NOT_LISTED}
-        return result | {
-            "dept_order": 176_000_000 + user.dept_ids.index(dept_id),
-            "leader": user.userid in self.departments[dept_id].managers,
-        }
-
-    def department_result(self, dept: Department) -> dict[str, Any]:
-        """``result`` of query-department-details0-v2; the root has no ``parent_id``."""
-        result: dict[str, Any] = {
-            "dept_id": dept.dept_id,
-            "name": dept.name,
-            "parent_id": dept.parent,
-            "order": dept.order,
-            "dept_manager_userid_list": dept.managers,
-            "org_dept_owner": dept.managers[0] if dept.managers else "",
-            "create_dept_group": dept.parent is not None,
-            "auto_add_user": dept.parent is not None,
-            "hide_dept": False,
-            "outer_dept": False,
-            "dept_permits": [],
-            "user_permits": [],
-            "outer_permit_depts": [],
-            "outer_permit_users": [],
-            "group_contain_sub_dept": False,
-        }
-        return {key: value for key, value in result.items() if value not in ("", None)}

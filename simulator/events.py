@@ -19,7 +19,9 @@ from simulator.approvals import Approval, Task
 
 Generation = Literal["old", "new"]
 
-TIMESTAMPED: Final = frozenset({"user_add_org", "user_modify_org", "user_leave_org", "org_admin_add"})
+TIMESTAMPED: Final = frozenset(
+    {"user_add_org", "user_modify_org", "user_leave_org", "org_admin_add", "org_admin_remove"}
+)
 """Types whose new form has a ``timeStamp`` beside ``EventTime`` (the documents' samples)."""
 
 
@@ -102,15 +104,57 @@ class EventShaper:
             payload["deptId"] = departments
         return self._event(payload, at_ms)
 
+    def label(
+        self,
+        event_type: str,
+        at_ms: int,
+        labels: list[int],
+        *,
+        users: list[str] | None = None,
+        action: str | None = None,
+        scope: str | None = None,
+        changed: tuple[list[str], list[str]] | None = None,
+    ) -> PlatformEvent:
+        """A ``label_*`` event: roles by id; ``changed`` is the roles before and after, each as JSON text."""
+        old = self._pick() == "old"
+        fields: dict[str, Any] = {}
+        if users is not None:
+            fields["UserIdList" if old else "userIdList"] = users
+        if changed is not None:
+            fields["PreLabelList" if old else "preLabelList"] = changed[0]
+            fields["PostLabelList" if old else "postLabelList"] = changed[1]
+        fields["LabelIdList" if old else "labelIdList"] = labels
+        fields |= {"action": action} if action is not None else {}
+        fields |= {"scope": scope} if scope is not None else {}
+        if old:
+            head = {"EventType": event_type, "TimeStamp": str(at_ms)}
+            return self._event(head | fields | {"CorpId": self.corp_id}, at_ms)
+        return self._event(self._new(event_type, at_ms) | fields, at_ms)
+
+    def comment(self, approval: Approval, userid: str, text: str, at_ms: int) -> PlatformEvent:
+        """``bpms_task_change`` of type comment: no task, no result; two of one person differ by time and
+        text only (captured in 2017, in none of today's documents)."""
+        fields = {
+            "processInstanceId": approval.instance_id,
+            "createTime": at_ms,
+            "title": approval.title,
+            "type": "comment",
+            "staffId": userid,
+            "content": text,
+            "processCode": approval.process_code,
+            "bizCategoryId": "",
+        }
+        return self._approval("bpms_task_change", fields, at_ms)
+
     def instance(
-        self, approval: Approval, kind: Literal["start", "finish", "terminate"], at_ms: int
+        self, approval: Approval, kind: Literal["start", "finish", "terminate", "delete"], at_ms: int
     ) -> PlatformEvent:
         """``bpms_instance_change``. A revoked one ends by ``terminate``, which has no ``result``."""
         fields: dict[str, Any] = {
             "processInstanceId": approval.instance_id,
             "createTime": approval.created_ms,
         }
-        if kind != "start":
+        if kind in ("finish", "terminate"):
             fields["finishTime"] = at_ms
         if kind == "finish":
             fields["result"] = approval.result
@@ -166,13 +210,17 @@ def failed_item(event: PlatformEvent) -> dict[str, Any]:
     """The event as ``get_call_back_failed_result`` lists it: not the pushed shape, and poorer.
 
     Approval events stand whole under ``bpmsCallBackData``, as captured items have them (the documents leave
-    its content open), in the old form and without any event id. Users stand as ``userid``; everything else
-    under ``callbackData``.
+    its content open), in the old form and without any event id. Users stand as ``userid``, changes of roles
+    under ``roleLabelChange``; everything else under ``callbackData``.
     """
     content: dict[str, Any]
     payload = event.payload
     users = payload.get("UserId", payload.get("userId"))
-    if event.event_type.startswith("bpms_"):
+    if event.event_type.startswith("label_"):
+        names = ("LabelIdList", "labelIdList"), ("UserIdList", "userIdList"), ("action",), ("scope",)
+        found = {n[-1]: payload[k] for n in names for k in n if k in payload}
+        content = {"roleLabelChange": found}
+    elif event.event_type.startswith("bpms_"):
         ids = ("EventTime", "CorpId", "BizId", "eventId")
         data = {key: value for key, value in payload.items() if key not in ids}
         content = {"bpmsCallBackData": data | {"corpId": event.corp_id}}

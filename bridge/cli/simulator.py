@@ -106,8 +106,9 @@ def act(
     action: Annotated[
         str,
         typer.Argument(
-            help="hire, move, rename, leave, create_department, rename_department, remove_department, "
-            "start_approval, approve, refuse or revoke"
+            help="hire, move, rename, report_to, leave, come_back; create_, rename_, move_ or "
+            "remove_department, lead; create_, rename_, remove_, give_ or take_role; appoint_ or "
+            "dismiss_admin; start_approval, approve, refuse, redirect, comment, revoke, delete_approval"
         ),
     ],
     arguments: Annotated[

@@ -7,8 +7,9 @@ shifts the others, as at DingTalk.
 from typing import Any, Final
 
 from simulator.api.calls import Answer, Call, Routes
-from simulator.company import ROOT, Company, Department
+from simulator.company import ROOT, Company
 from simulator.errors import ActionError, PlatformError
+from simulator.people import Department
 from simulator.scope import VisibleScope
 
 _PAGE_MOST: Final = 100

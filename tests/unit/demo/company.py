@@ -14,7 +14,9 @@ class Life:
 
     def __init__(self, actions: int = 150) -> None:
         self.platform = Platform(seed=7, users=30, departments=8)
-        self.plaintexts = [e.plaintext() for _ in range(actions) for e in self.platform.act_at_random()]
+        events = [e for _ in range(actions) for e in self.platform.act_at_random()]
+        # one that is still running, whatever else has happened
+        self.plaintexts = [e.plaintext() for e in events + self.platform.act("start_approval")]
         self.records = [record for n, text in enumerate(self.plaintexts) for record in published(n, text)]
 
     def state(self) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Actions, and the events that announce them."""
 
 import copy
+import json
 from collections import Counter
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from schemas.catalogue import catalogue
 from simulator.approvals import FINISHED_KEPT
-from simulator.company import ROOT
+from simulator.company import ROOT, Company
 from simulator.errors import ActionError
 from simulator.events import PlatformEvent, failed_item
 from simulator.platform import ARGUMENTS, Platform
@@ -54,12 +55,21 @@ class Mirror:
 
     def look_at_approval(self, instance_id: str) -> None:
         approval = self.platform.approvals.get(instance_id)
-        assert approval is not None
-        self.approvals[instance_id] = copy.deepcopy(self.platform.approvals.result(approval))
+        self.approvals.pop(instance_id, None)
+        if approval is not None:
+            self.approvals[instance_id] = copy.deepcopy(self.platform.approvals.result(approval))
 
     def receive(self, event: PlatformEvent) -> None:
         for userid in ids(event, "UserId", "userId"):
             self.look_at_user(userid)
+        for userid in ids(event, "UserIdList", "userIdList"):
+            self.look_at_user(userid)
+        if event.event_type.startswith("label_conf"):
+            # its event names the role only: a receiver has to know who has it
+            labels = set(ids(event, "LabelIdList", "labelIdList"))
+            for userid, user in list(self.users.items()):
+                if labels & {role["id"] for role in user.get("role_list", [])}:
+                    self.look_at_user(userid)
         for dept_id in ids(event, "DeptId", "deptId"):
             self.look_at_department(dept_id)
         if instance_id := event.payload.get("processInstanceId"):
@@ -82,7 +92,8 @@ def test_who_looks_after_every_event_ends_with_the_state() -> None:
     assert mirror.approvals == {a.instance_id: platform.approvals.result(a) for a in platform.approvals}
     assert set(seen) == {
         "user_add_org", "user_modify_org", "user_leave_org", "org_dept_create", "org_dept_modify",
-        "org_dept_remove", "bpms_instance_change", "bpms_task_change",
+        "org_dept_remove", "bpms_instance_change", "bpms_task_change", "org_admin_add", "org_admin_remove",
+        "label_user_change", "label_conf_add", "label_conf_modify", "label_conf_del",
     }  # fmt: skip
 
 
@@ -279,6 +290,107 @@ def test_an_approver_who_leaves_hands_over() -> None:
     assert events[1].payload["staffId"] in platform.company.users
 
 
+def test_an_approver_gives_his_task_to_a_colleague() -> None:
+    platform = make()
+    pid = start(platform, "PROC-LEAVE")
+    approval = platform.approvals.get(pid)
+    assert approval is not None
+    before = approval.open_tasks()[0].userid
+    events = platform.act("redirect", {"process_instance_id": pid})
+    assert kinds(events) == [("task", "finish", "redirect"), ("task", "start", None)]
+    assert events[0].payload["staffId"] == before
+    (now,) = approval.open_tasks()
+    assert now.userid == events[1].payload["staffId"] != before
+    with pytest.raises(ActionError, match="has a task of this approval already"):
+        platform.act("redirect", {"process_instance_id": pid, "userid": now.userid})
+
+
+def test_a_comment_names_no_task() -> None:
+    platform = make(generation="old")
+    pid = start(platform, "PROC-LEAVE")
+    (event,) = platform.act("comment", {"process_instance_id": pid, "text": "收到"})
+    assert (event.payload["type"], event.payload["content"]) == ("comment", "收到")
+    assert "taskId" not in event.payload
+    approval = platform.approvals.get(pid)
+    assert approval is not None
+    assert platform.approvals.result(approval)["operation_records"][-1]["remark"] == "收到"
+
+
+def test_a_deleted_approval_is_unknown() -> None:
+    platform = make()
+    pid = start(platform, "PROC-LEAVE")
+    assert kinds(platform.act("delete_approval", {"process_instance_id": pid})) == [
+        ("instance", "delete", None)
+    ]
+    assert platform.approvals.get(pid) is None
+    assert pid not in platform.approvals.running
+
+
+def test_who_comes_back_is_the_same_person_without_his_roles() -> None:
+    platform = make(generation="old")
+    company = platform.company
+    leaver = company.pick_user().userid
+    before = company.user_result(company.users[leaver])
+    platform.act("give_role", {"userid": leaver})
+    platform.act("leave", {"userid": leaver})
+    (event,) = platform.act("come_back")
+    assert (event.event_type, event.payload["UserId"]) == ("user_add_org", [leaver])
+    after = company.user_result(company.users[leaver])
+    assert {k: after[k] for k in ("userid", "unionid", "name", "mobile")} == {
+        k: before[k] for k in ("userid", "unionid", "name", "mobile")
+    }
+    assert "role_list" not in after
+
+
+def test_the_main_administrator_has_a_successor() -> None:
+    platform = make(generation="old")
+    admins = platform.company.roles.admins
+    main = next(u for u, level in admins.items() if level == 1)
+    events = platform.act("leave", {"userid": main})
+    heir = next(u for u, level in admins.items() if level == 1)
+    assert heir != main
+    assert [e.payload["UserId"] for e in events if e.event_type == "org_admin_add"] == [[heir]]
+    with pytest.raises(ActionError, match="main administrator cannot"):
+        platform.act("dismiss_admin", {"userid": heir})
+
+
+def test_old_label_shapes() -> None:
+    platform = make(generation="old")
+    (given,) = platform.act("give_role")
+    assert list(given.payload) == ["EventType", "TimeStamp", "UserIdList", "LabelIdList", "action", "CorpId"]
+    assert given.payload["action"] == "add"
+    assert failed_item(given)["label_user_change"]["roleLabelChange"] == {
+        "labelIdList": given.payload["LabelIdList"],
+        "userIdList": given.payload["UserIdList"],
+        "action": "add",
+    }
+    (renamed,) = platform.act("rename_role", {"role_id": given.payload["LabelIdList"][0], "name": "新名"})
+    assert json.loads(renamed.payload["PostLabelList"][0])["name"] == "新名"
+
+
+def test_a_department_hangs_elsewhere_with_all_below_it() -> None:
+    platform = make()
+    company = platform.company
+    (event,) = platform.act("move_department")
+    (dept_id,) = ids(event, "DeptId", "deptId")
+    parent = company.departments[dept_id].parent
+    assert parent is not None
+    assert dept_id not in {above for above in ancestors(company, parent)}
+    for dept in company.departments:
+        assert ROOT in ancestors(company, dept)
+    child = next((d.dept_id for d in company.children(dept_id)), None) or dept_id
+    with pytest.raises(ActionError, match="below itself"):
+        platform.act("move_department", {"dept_id": dept_id, "parent_id": child})
+
+
+def ancestors(company: Company, dept_id: int) -> list[int]:
+    above, at = [dept_id], company.departments[dept_id].parent
+    while at is not None:
+        above.append(at)
+        at = company.departments[at].parent
+    return above
+
+
 def test_approvals_that_are_over_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert FINISHED_KEPT >= 1000
     monkeypatch.setattr("simulator.approvals.FINISHED_KEPT", 3)
@@ -304,6 +416,16 @@ def test_approvals_that_are_over_are_forgotten_in_the_end(monkeypatch: pytest.Mo
         ("rename", {"name": " "}, "must not be empty"),
         ("start_approval", {"process_code": "PROC-X"}, "there are PROC-LEAVE"),
         ("revoke", {"process_instance_id": "x"}, "not running"),
+        ("delete_approval", {"process_instance_id": "x"}, "there is no approval"),
+        ("come_back", {}, "nobody has left"),
+        ("come_back", {"userid": "x"}, "has not left"),
+        ("move_department", {"dept_id": ROOT}, "cannot be moved"),
+        ("report_to", {"userid": "x"}, "there is no user"),
+        ("rename_role", {"role_id": 1}, "there is no role"),
+        ("give_role", {"userid": "x"}, "there is no user"),
+        ("take_role", {"userid": "x"}, "nobody has such a role"),
+        ("dismiss_admin", {"userid": "x"}, "is no administrator"),
+        ("create_role", {"group_id": 1}, "there is no role group"),
     ],
 )
 def test_refusals_say_what_could_be_done(action: str, arguments: dict[str, Any], words: str) -> None:
@@ -321,7 +443,9 @@ def test_refusals_say_what_could_be_done(action: str, arguments: dict[str, Any],
 
 def test_every_action_works_without_arguments_and_from_text() -> None:
     for action in ARGUMENTS:
-        assert make().act(action)
+        platform = make()
+        platform.act("leave")  # somebody who can come back
+        assert platform.act(action)
     platform = make()
     dept = platform.company.pick_department().dept_id
     event = platform.act("hire", {"count": "2", "dept_ids": f"{dept},1", "follow_up": "false"})[0]
