@@ -13,6 +13,9 @@ from typing import Any
 from bridge.errors import BridgeError
 from simulator.demo.tally import Tables
 
+_OVER = "SELECT * FROM approval_instances WHERE outcome IS NOT NULL"
+"""What is not over yet is archived too, as far as its events tell."""
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -60,7 +63,7 @@ class OaDatabases:
             for row in db.execute("SELECT userid, dept_id, leader FROM memberships"):
                 memberships.setdefault(row["userid"], {})[row["dept_id"]] = bool(row["leader"])
         with _open(self.archive) as db:
-            approvals = {r["instance_id"]: dict(r) for r in db.execute("SELECT * FROM approval_instances")}
+            approvals = {r["instance_id"]: dict(r) for r in db.execute(_OVER)}
             ledger = {r["instance_id"]: dict(r) for r in db.execute("SELECT * FROM leave_ledger")}
             form_fields = dict(
                 db.execute("SELECT instance_id, count(*) FROM approval_form_values GROUP BY 1").fetchall()
