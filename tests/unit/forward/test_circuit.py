@@ -157,7 +157,7 @@ def test_whatever_requests_end_like_it_is_never_stuck(steps: list[str | tuple[st
             else:
                 assert before != "half-open"
                 assert under_way[-1] == (before == "open") == (circuit.state == "half-open")
-        elif under_way:
+        elif under_way and isinstance(step, tuple):
             end(step[0], under_way.pop(step[1] % len(under_way)), n)
     for probe in under_way:
         end("leave", probe, 0)

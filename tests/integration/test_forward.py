@@ -1,0 +1,339 @@
+"""forward on a real Kafka, to real receivers: each system for itself, nothing given up that is not its own
+event's fault, and nobody kept waiting by somebody else's system."""
+
+import asyncio
+import secrets
+import statistics
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.settings import ConsumerSettings
+from bridge.topics import dlq_topic
+from consumers.forward.addresses import AddressGuard
+from consumers.forward.consumer import Forward, consumer_of
+from consumers.forward.settings import ForwardSettings, load_systems
+from consumers.runtime.service import ConsumerService
+from schemas.event import decode
+from schemas.records import Record
+from tests.integration.forward_support import Got, Receiver, forward_file, receiver
+from tests.integration.worker_support import committed, consumer_settings, event_record, publish, serving
+from tests.support.kafka_reader import read_topic
+from tests.support.waiting import eventually
+
+TOPIC = "user_modify_org"
+
+
+def records(count: int, users: int = 20, first: int = 0) -> list[Record]:
+    return [event_record(f"e{n:04}", f"u{n % users}") for n in range(first, first + count)]
+
+
+def in_order_per_user(taken: list[Got]) -> bool:
+    """Whether each user's events arrived in order, repeats aside."""
+    last: dict[str, str] = {}
+    seen: set[str] = set()
+    for got in taken:
+        envelope = got.json()
+        if envelope["id"] not in seen:
+            seen.add(envelope["id"])
+            if last.get(envelope["subject"], "") > envelope["id"]:
+                return False
+            last[envelope["subject"]] = envelope["id"]
+    return True
+
+
+@pytest.fixture
+def a() -> str:
+    """A system's name, and so a consumer group, of this test alone."""
+    return f"a-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+async def system_a() -> AsyncIterator[Receiver]:
+    async with receiver() as running:
+        yield running
+
+
+@pytest.fixture
+async def system_b() -> AsyncIterator[Receiver]:
+    async with receiver() as running:
+        yield running
+
+
+@pytest.fixture
+def settings(kafka_env: dict[str, str], tmp_path: Path) -> ConsumerSettings:
+    return consumer_settings(kafka_env, f"sqlite:///{tmp_path / 'never-made.db'}", topic_partitions=2)
+
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+def start(settings: ConsumerSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Runs the consumer of one system in this process: ``async with start(a, url=…) as service``."""
+
+    @asynccontextmanager
+    async def start(name: str, **declared: Any) -> AsyncIterator[ConsumerService]:
+        for variable, value in forward_file(tmp_path, {name: declared}).items():
+            monkeypatch.setenv(variable, value)
+        own = ForwardSettings.load()
+        system = load_systems(own)[name]
+        async with serving(consumer_of(name, system, AddressGuard(own.allowed))(), settings) as service:
+            yield service
+
+    return start
+
+
+async def letters(settings: ConsumerSettings, name: str) -> list[str]:
+    """Event ids in the dead letters of ``name``."""
+    found = await read_topic(settings, dlq_topic(settings, name))
+    return [decode(record.value or b"").id.split("/")[0] for record in found]
+
+
+async def all_committed(settings: ConsumerSettings, name: str, count: int) -> None:
+    async def done() -> bool:
+        return sum((await committed(settings, name)).values()) == count
+
+    await eventually(done, what=f"{name} has committed {count} records")
+
+
+async def test_each_event_arrives_signed_in_order_and_nothing_is_kept(
+    a: str, start: Start, settings: ConsumerSettings, system_a: Receiver, tmp_path: Path
+) -> None:
+    await publish(settings, records(100))
+    async with start(a, url=system_a.url):
+        await eventually(lambda: len(system_a.taken) == 100)
+        await all_committed(settings, f"forward-{a}", 100)
+    assert sorted(system_a.ids()) == [f"e{n:04}" for n in range(100)]
+    assert in_order_per_user(system_a.taken)
+    assert not (tmp_path / "never-made.db").exists()
+
+
+async def dead(system: Receiver) -> None:
+    await system.stop()
+
+
+async def hangs(system: Receiver) -> None:
+    system.answer = system.hang
+
+
+async def fails(system: Receiver) -> None:
+    system.answer = lambda got: 500
+
+
+async def refuses_us(system: Receiver) -> None:
+    system.answer = lambda got: 401
+
+
+Trouble = Callable[[Receiver], Awaitable[None]]
+
+
+@pytest.mark.parametrize("trouble", [dead, hangs, fails])
+async def test_a_system_in_trouble_changes_nothing_for_the_other(
+    a: str,
+    processes: Any,
+    kafka_env: dict[str, str],
+    kafka_settings: Any,
+    tmp_path: Path,
+    system_a: Receiver,
+    system_b: Receiver,
+    trouble: Trouble,
+) -> None:
+    """Both as processes, as an operator runs them. Prints how long b's events took from publishing to
+    arrival, first while a is well, then while it is not."""
+    declared: dict[str, dict[str, Any]] = {
+        a: {"url": system_a.url, "timeout_s": 2.0},
+        f"b-{a}": {"url": system_b.url},
+    }
+    env = {**kafka_env, **forward_file(tmp_path, declared), "TOPIC_PARTITIONS": "2"}
+    for name in declared:
+        processes.start("consume", f"forward-{name}", env=env)
+
+    async def round_of(first: int) -> list[float]:
+        """Publishes 100 events one by one and waits for all at b; s from publishing to arrival, of each."""
+        published: dict[str, float] = {}
+        for record in records(100, first=first):
+            published[decode(record.value).id.split("/")[0]] = time.monotonic()
+            await publish(kafka_settings, [record])
+        await eventually(lambda: len(set(system_b.ids())) == first + 100, 60)
+        arrived = {got.event_id: got.at for got in reversed(system_b.taken)}
+        return sorted(arrived[e] - at for e, at in published.items())
+
+    await round_of(0)  # until both are there
+    well = await round_of(100)
+    await eventually(lambda: len(set(system_a.ids())) == 200, 60)
+    await trouble(system_a)
+    ill = await round_of(200)
+    assert len(set(system_a.ids())) == 200, "a took something, so it was not in trouble"
+    for what, times in (("a is well", well), (f"a {trouble.__name__}", ill)):
+        middle, worst = statistics.median(times) * 1000, times[-1] * 1000
+        print(f"b, while {what}: median {middle:.0f} ms, worst {worst:.0f} ms")
+
+    # a has missed nothing: all waited in Kafka
+    if system_a._runner is None:
+        await system_a.start()
+    system_a.answer = lambda got: 200
+    await eventually(lambda: len(set(system_a.ids())) == 300, 90)
+    for system in (system_a, system_b):
+        assert in_order_per_user(system.taken)
+    consumers = consumer_settings(kafka_env, "sqlite:///none.db")
+    for name in declared:
+        assert await letters(consumers, f"forward-{name}") == []
+
+
+async def test_a_refused_event_goes_to_the_dead_letters_and_later_ones_go_on(
+    a: str, start: Start, settings: ConsumerSettings, system_a: Receiver
+) -> None:
+    bad = {f"e{n:04}" for n in range(3, 60, 7)}
+    system_a.answer = lambda got: 422 if got.event_id in bad else 200
+    sent = records(60, users=5)
+    await publish(settings, sent)
+    async with start(a, url=system_a.url):
+        await eventually(lambda: len(system_a.taken) == 60 - len(bad))
+        await all_committed(settings, f"forward-{a}", 60)
+    assert set(await letters(settings, f"forward-{a}")) == bad
+    found = await read_topic(settings, dlq_topic(settings, f"forward-{a}"))
+    assert {record.value for record in found} == {
+        r.value for r in sent if decode(r.value).id.split("/")[0] in bad
+    }
+    assert len(system_a.got) == 60  # once each
+
+
+async def test_a_poisonous_event_waits_alone_and_is_given_up_in_the_end(
+    a: str, start: Start, settings: ConsumerSettings, system_a: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Forward, "retry_first_s", 0.05)
+    monkeypatch.setattr(Forward, "retry_max_s", 0.1)
+    system_a.answer = lambda got: 500 if got.event_id == "e0000" else 200
+    await publish(settings, records(1))
+    async with start(a, url=system_a.url, attempts=3):
+        await eventually(lambda: len(system_a.got) >= 3)
+        n = 0
+
+        def taken() -> bool:
+            return len(system_a.taken) == n
+
+        while not await letters(settings, f"forward-{a}"):
+            n += 1
+            await publish(settings, [event_record(f"f{n:04}", f"v{n}")])
+            await eventually(taken)
+        await all_committed(settings, f"forward-{a}", n + 1)
+    assert await letters(settings, f"forward-{a}") == ["e0000"]
+
+
+@pytest.mark.parametrize("trouble", [fails, refuses_us])
+async def test_a_system_that_takes_nothing_is_paused_until_it_does(
+    a: str, start: Start, settings: ConsumerSettings, system_a: Receiver, trouble: Trouble
+) -> None:
+    await trouble(system_a)
+    await publish(settings, records(100, users=50))
+    async with start(a, url=system_a.url, attempts=1) as service:
+        gauge = ("dingbridge_forward_circuit", {"system": a})
+        await eventually(lambda: service.registry.get_sample_value(*gauge) == 2)
+
+        async def says_why() -> bool:
+            ready, details = await service._ready()
+            return not ready and "it answered" in str(details["world_down"])
+
+        await eventually(says_why)
+        while_down = len(system_a.got)
+        system_a.answer = lambda got: 200
+        given_up = set(await letters(settings, f"forward-{a}"))
+        await eventually(lambda: len(set(system_a.ids())) == 100 - len(given_up), 90)
+        await all_committed(settings, f"forward-{a}", 100)
+    assert while_down < 30  # of 100 events: first those under way, then a probe now and then
+    assert len(given_up) <= (4 if trouble is refuses_us else 0)
+    assert set(await letters(settings, f"forward-{a}")) == given_up
+    assert in_order_per_user(system_a.taken)
+
+
+async def test_killed_at_any_time_each_event_still_arrives_under_one_id(
+    a: str, processes: Any, kafka_env: dict[str, str], kafka_settings: Any, tmp_path: Path, system_a: Receiver
+) -> None:
+    env = {**kafka_env, **forward_file(tmp_path, {a: {"url": system_a.url, "rate": 300}})}
+    await publish(kafka_settings, records(300))
+    for goal in (50, 150):
+
+        def reached(goal: int = goal) -> bool:
+            return len(system_a.taken) >= goal
+
+        process = processes.start("consume", f"forward-{a}", env=env)
+        await eventually(reached)
+        process.kill()
+    processes.start("consume", f"forward-{a}", env=env)
+    await eventually(lambda: len(set(system_a.ids())) == 300, 60)
+    consumers = consumer_settings(kafka_env, "sqlite:///none.db")
+    await all_committed(consumers, f"forward-{a}", 300)
+    by_event: dict[str, set[str]] = {}
+    for got in system_a.taken:
+        by_event.setdefault(got.event_id, set()).add(got.id)
+    assert all(len(ids) == 1 for ids in by_event.values())
+    assert len({i for ids in by_event.values() for i in ids}) == 300
+
+
+async def test_what_is_replayed_to_one_system_comes_under_the_id_that_it_had(
+    a: str, start: Start, settings: ConsumerSettings, system_a: Receiver
+) -> None:
+    from bridge.topics import inbox_topic
+
+    [record] = records(1)
+    async with start(a, url=system_a.url):
+        await publish(settings, [record])
+        await eventually(lambda: len(system_a.taken) == 1)
+        await publish(settings, [record], inbox_topic(settings, f"forward-{a}"))
+        await eventually(lambda: len(system_a.taken) == 2)
+    assert system_a.taken[0].id == system_a.taken[1].id
+    assert system_a.taken[0].body == system_a.taken[1].body
+
+
+async def test_the_metrics_of_a_system_are_served(
+    a: str, processes: Any, kafka_env: dict[str, str], kafka_settings: Any, tmp_path: Path, system_a: Receiver
+) -> None:
+    import aiohttp
+
+    from bridge.servers import free_port
+
+    port = free_port()
+    env = {**kafka_env, **forward_file(tmp_path, {a: {"url": system_a.url}}), "ADMIN_PORT": str(port)}
+    await publish(kafka_settings, records(5))
+    processes.start("consume", f"forward-{a}", env=env)
+    await eventually(lambda: len(system_a.taken) == 5)
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/metrics") as response,
+    ):
+        text = await response.text()
+    assert f'dingbridge_forward_deliveries_total{{outcome="taken",system="{a}"}} 5.0' in text
+    assert f'dingbridge_forward_circuit{{system="{a}"}} 0.0' in text
+    assert f'dingbridge_consumer_events_total{{consumer="forward-{a}"' in text
+
+
+def test_all_mistakes_are_told_and_nothing_is_started(a: str, processes: Any, tmp_path: Path) -> None:
+    env = forward_file(tmp_path, {a: {"url": "http://10.0.0.1/", "typs": ["x"]}, "b": {"url": "nonsense"}})
+    done = processes.run("consume", f"forward-{a}", env=env)
+    assert done.returncode == 2
+    for words in (f"systems.{a}.typs: is no setting; types is", "systems.b.url: must be an http(s) address"):
+        assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_slow_answer_is_waited_for(
+    a: str, start: Start, settings: ConsumerSettings, system_a: Receiver
+) -> None:
+    free = asyncio.Event()
+
+    async def slow(got: Got) -> int:
+        await free.wait()
+        return 200
+
+    system_a.answer = slow
+    await publish(settings, records(8, users=8))
+    async with start(a, url=system_a.url):
+        await eventually(lambda: len(system_a.got) == 8)  # at once, since they are of different users
+        free.set()
+        await all_committed(settings, f"forward-{a}", 8)
+    assert len(system_a.got) == 8

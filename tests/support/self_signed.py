@@ -1,0 +1,65 @@
+"""A certificate for 127.0.0.1 that signs itself, and its key, in one PEM file: a private CA of one server.
+
+Made by pycryptodome, which the project has anyway: Python's own ``ssl`` cannot make one.
+"""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from Crypto.Hash import SHA256
+from Crypto.IO import PEM
+from Crypto.PublicKey import RSA
+from Crypto.Signature import pkcs1_15
+from Crypto.Util.asn1 import DerBitString, DerInteger, DerObjectId, DerOctetString, DerSequence
+
+SHA256_WITH_RSA = DerSequence([DerObjectId("1.2.840.113549.1.1.11"), b"\x05\x00"])
+
+
+def write(folder: Path) -> tuple[Path, Path]:
+    """Writes both; returns the file with certificate and key, for the server, and the certificate alone."""
+    key = RSA.generate(2048)
+    common_name = DerSequence([DerObjectId("2.5.4.3"), _tagged(0x0C, b"127.0.0.1")])
+    name = DerSequence([_tagged(0x31, common_name.encode())])
+    now = datetime.now(UTC)
+    validity = DerSequence(
+        [_tagged(0x17, f"{now + d:%y%m%d%H%M%SZ}".encode()) for d in (-timedelta(days=1), timedelta(days=30))]
+    )
+    # subjectAltName: iPAddress 127.0.0.1; basicConstraints: CA
+    names = DerSequence(
+        [
+            DerObjectId("2.5.29.17"),
+            DerOctetString(DerSequence([_tagged(0x87, bytes([127, 0, 0, 1]))]).encode()),
+        ]
+    )
+    authority = DerSequence(
+        [DerObjectId("2.5.29.19"), DerOctetString(DerSequence([_tagged(0x01, b"\xff")]).encode())]
+    )
+    body = DerSequence(
+        [
+            _tagged(0xA0, DerInteger(2).encode()),  # version 3
+            DerInteger(1),
+            SHA256_WITH_RSA,
+            name,
+            validity,
+            name,
+            key.public_key().export_key("DER"),
+            _tagged(0xA3, DerSequence([names, authority]).encode()),
+        ]
+    ).encode()
+    signature = pkcs1_15.new(key).sign(SHA256.new(body))
+    whole = DerSequence([body, SHA256_WITH_RSA, DerBitString(signature)]).encode()
+    certificate = folder / "server.crt"
+    certificate.write_text(_pem(whole))
+    both = folder / "server.pem"
+    both.write_bytes(certificate.read_bytes() + key.export_key("PEM", pkcs=8) + b"\n")
+    both.chmod(0o600)
+    return both, certificate
+
+
+def _tagged(tag: int, content: bytes) -> bytes:
+    length = len(content).to_bytes((len(content).bit_length() + 7) // 8 or 1, "big")
+    return bytes([tag]) + (length if len(content) < 0x80 else bytes([0x80 | len(length)]) + length) + content
+
+
+def _pem(der: bytes) -> str:
+    return str(PEM.encode(der, "CERTIFICATE")) + "\n"
