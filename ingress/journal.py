@@ -1,8 +1,9 @@
 """The journal: keeps callbacks durably, many with one fsync, before anyone is told ``success``.
 
-The event loop hands entries over a queue to one writer thread, which commits whatever has queued up as one
-group; so a stalled disk never stalls the loop, and an answer waits for one fsync at most twice. The thread
-also prunes. What a callback *means* is decided behind the journal, by the publisher.
+The event loop gathers what one turn of it brings and hands that over a queue to one writer thread, which
+commits whatever has queued up as one group. So a stalled disk never stalls the loop, an answer waits for one
+fsync at most twice, and thread and loop meet once for a group. The thread also prunes. What a callback
+*means* is decided behind the journal, by the publisher.
 """
 
 import asyncio
@@ -55,7 +56,8 @@ class Journal:
     ) -> None:
         """``on_commit`` is called on the event loop after each group that kept something new."""
         self._folder, self._retention, self._metrics, self._on_commit = folder, retention, metrics, on_commit
-        self._queue: queue.SimpleQueue[_Pending | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Pending] | None] = queue.SimpleQueue()
+        self._gathered: list[_Pending] = []
         self._pending: deque[_Pending] = deque()
         self._queued_bytes = 0
         self._stopping = False
@@ -120,13 +122,21 @@ class Journal:
             raise JournalUnavailable("stopping", "the ingress is stopping")
         pending = _Pending(entry, work, self._loop.create_future(), time.monotonic())
         self._pending.append(pending)
-        self._queue.put(pending)
+        if not self._gathered:
+            self._loop.call_soon(self._hand_over)
+        self._gathered.append(pending)
         return pending.future
+
+    def _hand_over(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        for begin in range(0, len(gathered), _MAX_GROUP):
+            self._queue.put(gathered[begin : begin + _MAX_GROUP])
 
     async def stop(self, timeout_s: float = 5.0) -> None:
         """Commit what is queued, then close. Nothing is accepted any more. A disk that hangs for longer
         than ``timeout_s`` is left to itself: what it has not confirmed was not answered ``success``."""
         self._stopping = True
+        self._hand_over()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join, timeout_s)
         await asyncio.sleep(0)  # the last group's answers were scheduled by the thread just before it ended
@@ -152,10 +162,12 @@ class Journal:
                 if not pending.future.done():
                     pending.future.set_exception(new)
         else:
+            kept = False
             for pending, is_new in zip(group, new, strict=True):
                 if not pending.future.done():
                     pending.future.set_result(is_new)
-            if any(is_new for pending, is_new in zip(group, new, strict=True) if pending.entry):
+                kept = kept or (is_new and pending.entry is not None)
+            if kept:
                 self._on_commit()
 
     # -- in the writer thread
@@ -165,15 +177,13 @@ class Journal:
         while not ended:
             group: list[_Pending] = []
             try:
-                item = self._queue.get(timeout=1.0)
-                while True:
-                    if item is None:
-                        ended = True
-                        break
-                    group.append(item)
+                gathered = self._queue.get(timeout=1.0)
+                while gathered is not None:
+                    group += gathered
                     if len(group) >= _MAX_GROUP:
                         break
-                    item = self._queue.get_nowait()
+                    gathered = self._queue.get_nowait()
+                ended = gathered is None
             except queue.Empty:
                 pass
             if group:

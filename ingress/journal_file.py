@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), at_ms INTEGER NOT NUL
 """
 
 
+_CALLBACKS = "callbacks (received_ms, app, via, body, crc)"
+_ROWS_MAX = 256
+"""In one statement."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """A callback to keep. ``key`` is its dedupe key; ``signature_key`` only where the payload has no
@@ -73,6 +79,17 @@ class Row:
 def checksum(received_ms: int, app: str, via: str, body: bytes) -> int:
     """CRC-32 of a callback, for the column ``crc``; against accidents of the disk, not against anyone."""
     return zlib.crc32(body, zlib.crc32(f"{received_ms}\0{app}\0{via}\0".encode()))
+
+
+def _columns(entry: Entry) -> tuple[int, str, str, bytes, int]:
+    at, app, via, body = entry.received_ms, entry.app, entry.via, entry.body
+    return at, app, via, body, checksum(at, app, via, body)
+
+
+@cache
+def _insert_sql(into: str, columns: int, rows: int, conflict: str) -> str:
+    row = f"({','.join('?' * columns)})"
+    return f"INSERT INTO {into} VALUES {','.join([row] * rows)}{conflict}"  # noqa: S608 - all of it is ours
 
 
 class JournalFile:
@@ -146,7 +163,12 @@ class JournalFile:
         execute = self.db.execute
         execute("BEGIN IMMEDIATE")
         try:
-            new = [self._keep_one(entry) for entry in entries]
+            if self._keep_all(entries):
+                new = [True] * len(entries)
+            else:
+                execute("ROLLBACK")
+                execute("BEGIN IMMEDIATE")
+                new = [self._keep_one(entry) for entry in entries]
             execute("COMMIT")
         except BaseException:
             if not self.db.get_autocommit():
@@ -155,6 +177,29 @@ class JournalFile:
         if any(new):
             self._mark.note(self.id, self.db.last_insert_rowid())
         return new
+
+    def _keep_all(self, entries: Sequence[Entry]) -> bool:
+        """The usual group, in which every callback has an identity of its own and is new, in a few statements
+        of many rows each. False, with the transaction to be rolled back, where it is another."""
+        if any(entry.signature_key is not None or entry.unconditional for entry in entries):
+            return False
+        insert = [(entry.key, entry.received_ms) for entry in entries]
+        if self._insert("seen", insert, " ON CONFLICT DO NOTHING") < len(entries):
+            return False
+        self._insert(_CALLBACKS, [_columns(entry) for entry in entries])
+        return True
+
+    def _insert(self, into: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> int:
+        """Insert ``rows``; returns how many went in. A statement for each power of two that adds up to their
+        number: after each step of SQLite the thread has to win the interpreter back from the event loop."""
+        inserted, begin = 0, 0
+        while begin < len(rows):
+            size = min(_ROWS_MAX, 1 << (len(rows) - begin).bit_length() - 1)
+            values = [value for row in rows[begin : begin + size] for value in row]
+            self.db.execute(_insert_sql(into, len(rows[0]), size, conflict), values)
+            inserted += self.db.changes()
+            begin += size
+        return inserted
 
     def _keep_one(self, entry: Entry) -> bool:
         db = self.db
@@ -167,16 +212,7 @@ class JournalFile:
             db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (entry.key, entry.received_ms))
         elif not entry.unconditional and not self._note(entry.key, entry.received_ms):
             return False
-        db.execute(
-            "INSERT INTO callbacks (received_ms, app, via, body, crc) VALUES (?, ?, ?, ?, ?)",
-            (
-                entry.received_ms,
-                entry.app,
-                entry.via,
-                entry.body,
-                checksum(entry.received_ms, entry.app, entry.via, entry.body),
-            ),
-        )
+        self._insert(_CALLBACKS, [_columns(entry)])
         return True
 
     def _note(self, key: bytes, received_ms: int) -> bool:

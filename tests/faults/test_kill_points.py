@@ -13,7 +13,7 @@ from tests.support.pusher import Pusher
 
 KEEP = "ingress.journal_file:JournalFile.keep"
 MOVE = "ingress.cursor:CursorFile.move"
-INSERT = "ingress.journal_file:JournalFile._keep_one"
+INSERT = "ingress.journal_file:JournalFile._insert"
 
 
 @pytest.mark.parametrize(

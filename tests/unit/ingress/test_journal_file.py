@@ -46,6 +46,17 @@ def test_the_same_key_is_kept_once_within_a_group_and_across(file):
     assert bodies(file) == [b"a", b"b"]
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 31, 64, 100, 255, 256, 257, 1000])
+def test_a_group_of_any_size_is_kept_in_order_whether_all_of_it_is_new_or_not(file, size):
+    group = [entry(b"%d" % n) for n in range(size)]
+    assert file.keep(group) == [True] * size
+    more = [entry(b"%d" % n) for n in range(size - 1, size * 2 - 1)]
+    assert file.keep(more) == [False] + [True] * (size - 1)
+    rows = file.read(0, max_rows=10_000, max_bytes=1 << 30)
+    assert [(row.seq, row.body) for row in rows] == [(n + 1, b"%d" % n) for n in range(size * 2 - 1)]
+    assert all(row.intact for row in rows)
+
+
 def test_seq_never_starts_again_below_the_cursor(tmp_path):
     path = tmp_path / "journal-0001.db"
     journal = JournalFile(path, create=True)
