@@ -18,11 +18,14 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha1
 from hmac import compare_digest
 from typing import Final, Self
 
 from Crypto.Cipher import AES
+from Crypto.Cipher._mode_ecb import EcbMode
+from Crypto.Util.strxor import strxor
 
 from dingtalk.errors import (
     CallbackError,
@@ -193,7 +196,10 @@ def decrypt(aes_key: bytes, encrypted: str) -> tuple[bytes, str]:
             "block",
             f"the ciphertext has {size} bytes, no multiple of {_AES_BLOCK}; it was cut or altered",
         )
-    plain = AES.new(aes_key, AES.MODE_CBC, aes_key[:_AES_BLOCK]).decrypt(ciphertext)
+    # CBC is the bare cipher on each block, xored with the block of ciphertext before it. Written out, since an
+    # object for the bare cipher can be used again, while making one for CBC costs more than decrypting
+    before = aes_key[:_AES_BLOCK] + ciphertext[:-_AES_BLOCK]
+    plain = strxor(_blocks(aes_key).decrypt(ciphertext), before)
     pad = plain[-1]
     if not 1 <= pad <= _PAD_BLOCK or not plain.endswith(_PADDING[pad]):
         raise CiphertextError(
@@ -208,6 +214,11 @@ def decrypt(aes_key: bytes, encrypted: str) -> tuple[bytes, str]:
             "the message is shorter than its length field says: altered, or encrypted with another AES key",
         )
     return content[_HEADER:end], content[end:].decode("utf-8", "backslashreplace")
+
+
+@lru_cache(maxsize=32)
+def _blocks(aes_key: bytes) -> EcbMode:
+    return AES.new(aes_key, AES.MODE_ECB)
 
 
 def _from_base64(text: str) -> bytes:
