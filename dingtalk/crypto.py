@@ -196,8 +196,8 @@ def decrypt(aes_key: bytes, encrypted: str) -> tuple[bytes, str]:
             "block",
             f"the ciphertext has {size} bytes, no multiple of {_AES_BLOCK}; it was cut or altered",
         )
-    # CBC is the bare cipher on each block, xored with the block of ciphertext before it. Written out, since an
-    # object for the bare cipher can be used again, while making one for CBC costs more than decrypting
+    # CBC is the bare cipher on each block, xored with the block of ciphertext before it. Written out: the
+    # object of the bare cipher can be used again, while making one for CBC costs more than the decrypting
     before = aes_key[:_AES_BLOCK] + ciphertext[:-_AES_BLOCK]
     plain = strxor(_blocks(aes_key).decrypt(ciphertext), before)
     pad = plain[-1]
