@@ -14,10 +14,12 @@ from bridge.errors import BridgeError
 COMMANDS = {
     "ingress": "Receive DingTalk's callbacks, keep them, publish them to Kafka.",
     "consume": "Run one consumer, or show what it has written.",
+    "approvals": "Export archived approvals, list templates, call what their actions lack.",
     "callback": "Register this bridge's callback URL at DingTalk, or show what is registered.",
     "topics": "List, create and read the topics.",
     "dlq": "List a consumer's dead letters, show one, send them back.",
     "replay": "Send a range of time once more to one consumer.",
+    "new-consumer": "Write a consumer of your own: handler, test, settings, service.",
     "journal": "Look into the journal, and act on what is parked.",
     "simulator": "A stand-in for the DingTalk Open Platform, for trials and tests.",
     "demo": "The whole bridge on this machine, with a simulated company, for half a minute.",

@@ -17,7 +17,7 @@ from consumers.approval import document as rows_of
 from consumers.approval.attachments import OFF, SWITCHED_OFF, WAITING, attachment_rows
 from consumers.approval.components import PARSER
 from consumers.approval.document import Events, Row
-from consumers.approval.effects import Effects
+from consumers.approval.effects import Decision, Effects, Known
 from consumers.approval.tables import (
     approval_attachments,
     approval_comments,
@@ -30,7 +30,7 @@ from consumers.approval.tables import (
 from consumers.approval.tasks import comment_row, task_id, task_rows
 from consumers.mirror import replace_children, write_if_changed
 from consumers.mirror.values import as_json, as_text, from_epoch_ms
-from consumers.runtime import Event, Transaction
+from consumers.runtime import Event, Reader, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,10 @@ class Stored:
     document: dict[str, Any] | None
 
 
-async def stored(tx: Transaction, key: Row) -> Stored:
+async def stored(db: Reader | Transaction, key: Row) -> Stored:
     """Read an instance of the archive."""
     where = _where(approval_instances, key)
-    found = (await tx.execute(select(approval_instances).where(*where))).mappings().one_or_none()
+    found = (await db.execute(select(approval_instances).where(*where))).mappings().one_or_none()
     if found is None:
         return Stored(None, {}, None)
     row: dict[str, Any] = {**found}
@@ -105,6 +105,13 @@ class Archive:
         return await self._effects.settle(
             tx, key, known.row, known.events, known.document, forced=forced, fresh=False
         )
+
+    async def decide(self, db: Reader, key: Row, *, forced: bool) -> tuple[Known, Decision]:
+        """What ``settle`` would do."""
+        known = await stored(db, key)
+        if known.row is None:
+            return Known(), Decision()
+        return await self._effects.decide(db, key, known.row, known.events, known.document, forced=forced)
 
     async def parse_again(self, tx: Transaction, key: Row) -> None:
         """Make the form's rows anew from the document that the archive has."""

@@ -6,6 +6,7 @@ acted on is undone. Not here: what an action is (``actions.py``).
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,12 +19,19 @@ from consumers.approval.document import Events, Row
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.tables import approval_actions, approval_instances
 from consumers.mirror.values import as_list
-from consumers.runtime import Reject, Transaction
+from consumers.runtime import Reader, Reject, Transaction
 
 log = structlog.get_logger(__name__)
 
 DONE, REJECTED, SKIPPED, REVOKED, NOT_UNDONE = "done", "rejected", "skipped", "revoked", "not_undone"
 """``state`` of ``approval_actions``."""
+_SAID = {
+    DONE: "approval.action_done",
+    REJECTED: "approval.action_rejected",
+    SKIPPED: "approval.action_skipped",
+    REVOKED: "approval.action_revoked",
+    NOT_UNDONE: "approval.action_not_undone",
+}
 
 REVISIONS = frozenset({"MODIFY", "REVOKE"})
 """``biz_action`` of an instance that changes or takes back another one: acting on it as if it were a new one
@@ -61,7 +69,7 @@ def refusal(row: Mapping[str, Any], events: Events, has_document: bool, forced: 
     return None if forced or "finish" in events else BACKFILLED
 
 
-async def is_revoked(tx: Transaction, key: Mapping[str, Any]) -> bool:
+async def is_revoked(db: Reader | Transaction, key: Mapping[str, Any]) -> bool:
     """Whether another instance that is approved takes this one back."""
     columns = approval_instances.c
     found = select(columns.instance_id).where(
@@ -70,7 +78,75 @@ async def is_revoked(tx: Transaction, key: Mapping[str, Any]) -> bool:
         func.upper(columns.biz_action) == "REVOKE",
         columns.outcome == "approved",
     )
-    return (await tx.execute(found.limit(1))).first() is not None
+    return (await db.execute(found.limit(1))).first() is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What stands in ``approval_actions``; all None where nothing does."""
+
+    state: str | None = None
+    reason: str | None = None
+    process_code: str | None = None
+    action: str | None = None
+
+    @property
+    def effective(self) -> bool:
+        """Whether the action ran, and was not undone."""
+        return self.state in (DONE, NOT_UNDONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done: ``call`` a function, which is the action itself or its undo, or only write
+    ``state`` and ``reason``; all None: nothing."""
+
+    call: Function | None = None
+    revoked_by: RevokedBy | None = None
+    state: str | None = None
+    reason: str | None = None
+    without_action: bool = False
+
+
+def decide(
+    row: Mapping[str, Any],
+    events: Events,
+    document: Mapping[str, Any] | None,
+    known: Known,
+    declared: Action | None,
+    *,
+    revoked: bool,
+    forced: bool,
+) -> Decision:
+    """What the instance ``row`` asks for. ``revoked``: another instance takes it back. ``forced``: act also
+    where no finish event came through the bridge."""
+    if not agreed(events, document):
+        return Decision()
+    revoked_by = taken_back(row, events, revoked)
+    if known.state is None and declared is None:
+        return Decision(without_action=revoked_by is None)
+    if revoked_by is not None:
+        return _decide_undo(document, known, declared, revoked_by)
+    if known.effective:
+        return Decision(state=DONE)
+    if declared is None:
+        return Decision(state=known.state, reason=known.reason)
+    why = refusal(row, events, document is not None, forced)
+    return Decision(call=declared.run) if why is None else Decision(state=SKIPPED, reason=why)
+
+
+def _decide_undo(
+    document: Mapping[str, Any] | None, known: Known, declared: Action | None, revoked_by: RevokedBy
+) -> Decision:
+    if not known.effective:
+        return Decision(state=REVOKED)
+    if declared is None:
+        return Decision(state=NOT_UNDONE, reason=f"no action is declared for {known.process_code} any more")
+    if declared.undo is None:
+        return Decision(state=NOT_UNDONE, reason=f"{name_of(declared.run)} has no undo")
+    if document is None:
+        return Decision(state=NOT_UNDONE, reason=NO_FORM)
+    return Decision(call=declared.undo, revoked_by=revoked_by)
 
 
 class Effects:
@@ -80,6 +156,27 @@ class Effects:
         self.actions = actions
         self._zone, self._metrics = zone, metrics
 
+    async def decide(
+        self,
+        db: Reader | Transaction,
+        key: Row,
+        row: Mapping[str, Any],
+        events: Events,
+        document: Mapping[str, Any] | None,
+        *,
+        forced: bool,
+    ) -> tuple[Known, Decision]:
+        """What stands in ``approval_actions``, and what is to be done."""
+        columns = approval_actions.c
+        found = select(columns.state, columns.reason, columns.process_code, columns.action).where(
+            *(columns[name] == value for name, value in key.items())
+        )
+        entry = (await db.execute(found)).one_or_none()
+        known = Known() if entry is None else Known(*entry)
+        declared = self.actions.get(row["process_code"] or known.process_code or "")
+        revoked = await is_revoked(db, key)
+        return known, decide(row, events, document, known, declared, revoked=revoked, forced=forced)
+
     async def settle(
         self,
         tx: Transaction,
@@ -88,122 +185,49 @@ class Effects:
         events: Events,
         document: Mapping[str, Any] | None,
         *,
-        forced: bool = False,
         fresh: bool,
+        forced: bool = False,
     ) -> str | None:
-        """Call what the instance ``row`` asks for, if anything; its state in ``approval_actions`` afterwards.
+        """Do what ``decide`` says; the state in ``approval_actions`` afterwards, None where nothing stands.
 
-        ``forced``: act also where no finish event came through the bridge. ``fresh``: whether its outcome was
-        not known before, so that a template without an action is counted once.
+        ``fresh``: whether the outcome was not known before, so that a template without an action is counted
+        once. Raises what the action raises, but for ``Reject``.
         """
-        if not agreed(events, document):
-            return None
-        code = row["process_code"]
-        declared = self.actions.get(code) if code else None
-        where = [approval_actions.c[name] == value for name, value in key.items()]
-        found = (await tx.execute(select(approval_actions).where(*where))).mappings().one_or_none()
-        known: dict[str, Any] | None = None if found is None else {**found}
-        revoked_by = taken_back(row, events, await is_revoked(tx, key))
-        if known is None and declared is None:
-            if fresh and revoked_by is None:
+        known, decision = await self.decide(tx, key, row, events, document, forced=forced)
+        code, instance_id = row["process_code"] or known.process_code or "", key["instance_id"]
+        if decision.without_action:
+            if fresh:
                 self._metrics.without_action.inc()
-                log.info("approval.without_action", process_code=code, instance_id=key["instance_id"])
+                log.info("approval.without_action", process_code=code or None, instance_id=instance_id)
             return None
-        entry = _Entry(tx, key, code or (known or {}).get("process_code") or "", known, declared)
-        if revoked_by is not None:
-            approval = None
-            if document is not None:
-                approval = approved(key, row, document, self._zone, revoked_by)
-            return await self._undo(entry, approval)
-        if entry.effective:
-            if entry.state == NOT_UNDONE:
-                await entry.write(DONE, None)
-            return DONE
-        if declared is None:
-            return entry.state
-        why = refusal(row, events, document is not None, forced)
-        if why is not None or document is None:
-            if entry.state != SKIPPED:
-                log.warning(
-                    "approval.action_skipped", process_code=code, instance_id=key["instance_id"], reason=why
-                )
-                self._metrics.action(SKIPPED)
-            await entry.write(SKIPPED, why)
-            return SKIPPED
-        return await self._run(entry, declared, approved(key, row, document, self._zone, None))
-
-    async def _run(self, entry: "_Entry", declared: Action, approval: Approved) -> str:
-        reason = await _call(entry.tx, declared.run, approval)
-        if reason is None:
-            await entry.write(DONE, None, done_at=datetime.now(UTC), undone_at=None)
-        else:
-            await entry.write(REJECTED, reason)
-        return self._said(entry, REJECTED if reason is not None else DONE, reason)
-
-    async def _undo(self, entry: "_Entry", approval: Approved | None) -> str:
-        if not entry.effective:
-            if entry.state != REVOKED:
-                await entry.write(REVOKED, None)
-            return REVOKED
-        undo = entry.declared.undo if entry.declared is not None else None
-        if undo is None or approval is None:
-            reason: str | None = f"{entry.action} has no undo"
-            if entry.declared is None:
-                reason = f"no action is declared for {entry.process_code} any more"
-            elif undo is not None:
-                reason = NO_FORM
-        else:
-            reason = await _call(entry.tx, undo, approval)
-        if reason is None:
-            await entry.write(REVOKED, None, undone_at=datetime.now(UTC))
-            return self._said(entry, REVOKED, None)
-        if entry.state == NOT_UNDONE and entry.reason == reason:
-            return NOT_UNDONE
-        await entry.write(NOT_UNDONE, reason)
-        return self._said(entry, NOT_UNDONE, reason)
-
-    def _said(self, entry: "_Entry", state: str, reason: str | None) -> str:
-        self._metrics.action(state)
-        known = {"process_code": entry.process_code, "instance_id": entry.key["instance_id"]}
-        if reason is None:
-            log.info("approval.action_done" if state == DONE else "approval.action_undone", **known)
-        elif state == NOT_UNDONE:
-            log.warning("approval.action_not_undone", **known, reason=reason)
-        else:
-            log.warning("approval.action_rejected", **known, reason=reason)
-        return state
-
-
-class _Entry:
-    """The row of ``approval_actions`` of one instance."""
-
-    def __init__(
-        self,
-        tx: Transaction,
-        key: Row,
-        process_code: str,
-        known: Mapping[str, Any] | None,
-        declared: Action | None,
-    ) -> None:
-        self.tx, self.key, self.process_code, self.declared = tx, key, process_code, declared
-        self.state = None if known is None else str(known["state"])
-        self.reason = None if known is None else known["reason"]
-        self.action = name_of(declared.run) if declared is not None else str((known or {}).get("action"))
-        self.effective = self.state in (DONE, NOT_UNDONE)
-
-    async def write(self, state: str, reason: str | None, **times: datetime | None) -> None:
-        if (state, reason) == (self.state, self.reason) and not times:
-            return
+        state, reason = decision.state, decision.reason
+        times: dict[str, datetime | None] = {}
+        if decision.call is not None:
+            approval = approved(key, row, document or {}, self._zone, decision.revoked_by)
+            reason = await _call(tx, decision.call, approval)
+            if decision.revoked_by is None:
+                state = DONE if reason is None else REJECTED
+                times = {"done_at": datetime.now(UTC), "undone_at": None} if reason is None else {}
+            else:
+                state = REVOKED if reason is None else NOT_UNDONE
+                times = {"undone_at": datetime.now(UTC)} if reason is None else {}
+        if state is None or ((state, reason) == (known.state, known.reason) and not times):
+            return known.state
+        declared = self.actions.get(code)
         values = {
-            **self.key,
-            "process_code": self.process_code,
-            "action": self.action,
+            **key,
+            "process_code": code,
+            "action": known.action if declared is None else name_of(declared.run),
             "state": state,
             "reason": reason,
             **times,
             "updated_at": datetime.now(UTC),
         }
-        await self.tx.upsert(approval_actions, values, list(self.key))
+        await tx.upsert(approval_actions, values, list(key))
+        self._metrics.action(state)
+        say = log.info if reason in (None, BACKFILLED) else log.warning
+        say(_SAID[state], process_code=code, instance_id=instance_id, reason=reason)
+        return state
 
 
 async def _call(tx: Transaction, function: Function, approval: Approved) -> str | None:

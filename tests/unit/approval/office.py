@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
@@ -34,7 +35,10 @@ class Office:
 
     def __init__(self) -> None:
         self.approvals: dict[str, dict[str, Any]] = {}
-        self.templates: dict[str, str] = {}
+        self.templates_by_name: dict[str, str] = {}
+        self.started: dict[str, list[tuple[int, str]]] = {}
+        """By process code: when each instance was started (epoch ms), and its id."""
+        self.most_listed = 10_000
         self.calls: Counter[str] = Counter()
 
     def at(self, priority: Any) -> "Office":
@@ -46,11 +50,25 @@ class Office:
             raise NotFound("no such instance", api="processinstance/get", errcode=400002)
         return orjson.loads(orjson.dumps(self.approvals[process_instance_id]))
 
+    async def templates(self, userid: str | None = None) -> list[dict[str, Any]]:
+        self.calls["process/listbyuserid"] += 1
+        return [{"name": f"模板 {code}", "process_code": code} for code in self.started]
+
+    async def approval_ids(
+        self, process_code: str, *, start_ms: int, end_ms: int | None = None
+    ) -> AsyncIterator[str]:
+        self.calls["processinstance/listids"] += 1
+        assert end_ms is not None
+        assert end_ms - start_ms < 120 * 86_400_000
+        found = [id_ for at, id_ in self.started.get(process_code, []) if start_ms <= at <= end_ms]
+        for id_ in found[: self.most_listed]:
+            yield id_
+
     async def process_code(self, name: str) -> str:
         self.calls["process/get_by_name"] += 1
-        if name not in self.templates:
+        if name not in self.templates_by_name:
             raise BadRequest("no such template", api="process/get_by_name", errcode=400002)
-        return self.templates[name]
+        return self.templates_by_name[name]
 
     def finish(self, instance_id: str = "pi-1", form: Any = None, **changes: Any) -> dict[str, Any]:
         """An approved leave; ``changes`` to the document, a value of ``...`` leaves the field out."""

@@ -500,7 +500,7 @@ async def test_an_undo_that_fails_is_retried_with_its_event(office):
 
 
 async def test_a_missing_process_code_is_looked_up_once_by_the_templates_name(archive, office):
-    office.templates["请假"] = "PROC-LEAVE"
+    office.templates_by_name["请假"] = "PROC-LEAVE"
     for number in range(3):
         office.finish(f"pi-{number}")
         await deliver(archive, instance("finish", processInstanceId=f"pi-{number}", processCode=...))

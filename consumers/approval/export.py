@@ -1,0 +1,227 @@
+"""The approvals of one template as CSV, for a spreadsheet, or as JSON, for a program.
+
+CSV: UTF-8 with a byte order mark, by which spreadsheets know the encoding; a row for each approval, a column
+for each component of the form by its name. A text that a spreadsheet would run as a formula gets an
+apostrophe before it (OWASP, CSV Injection); numbers stay numbers. A table of the form is one cell of JSON
+and, where there are files to write, a file of its own with a row for each of its rows. Times are local
+(``DINGTALK_TIMEZONE``). JSON: a list of objects, one a line, with every value parsed as the archive has it;
+times are UTC. Not here: where it is written (``bridge/cli/approvals.py``).
+"""
+
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+from zoneinfo import ZoneInfo
+
+from consumers.approval.document import objects, table_rows
+from consumers.approval.reading import Approval, Wanted, approvals, columns, label, table_columns
+from consumers.mirror.values import as_list
+from consumers.runtime import Reader
+
+BOM = "\ufeff"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+_NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?%?", re.ASCII)
+HEAD = (
+    "instance_id",
+    "business_id",
+    "title",
+    "outcome",
+    "originator_userid",
+    "originator_dept_name",
+    "started_at",
+    "finished_at",
+)
+"""Columns of ``approval_instances`` before those of the form."""
+
+
+class Sink(Protocol):
+    """Takes text."""
+
+    def write(self, text: str, /) -> object: ...
+
+
+async def write_csv(
+    db: Reader, wanted: Wanted, sink: Sink, zone: ZoneInfo, tables: Mapping[str, Sink] | None = None
+) -> int:
+    """Write the approvals to ``sink``, and the rows of the form's tables to ``tables`` by their names.
+
+    Returns the number of approvals. The same name twice in a form: its values stand in one cell, a line each.
+    """
+    names = await columns(db, wanted)
+    sheet = _sheet(sink, [*HEAD, *map(_heading, names)])
+    tables = tables or {}
+    of_tables = await table_columns(db, wanted) if tables else {}
+    sheets = {
+        name: _sheet(tables[name], [*HEAD[:2], "row", *of_tables[name]])
+        for name in of_tables
+        if name in tables
+    }
+    number = 0
+    async for approval in approvals(db, wanted):
+        cells: dict[str, list[str]] = {}
+        for value in approval.fields:
+            cells.setdefault(label(value), []).append(cell_text(value))
+        head = [_plain(approval.row[name], zone) for name in HEAD]
+        sheet.writerow([escaped(text) for text in [*head, *("\n".join(cells.get(n, [])) for n in names)]])
+        for name, rows in _rows_of_tables(approval).items():
+            if name in sheets:
+                for place, row in enumerate(rows, start=1):
+                    line = [*head[:2], str(place), *(row.get(c, "") for c in of_tables[name])]
+                    sheets[name].writerow([escaped(text) for text in line])
+        number += 1
+    return number
+
+
+async def write_json(db: Reader, wanted: Wanted, sink: Sink) -> int:
+    """Write the approvals to ``sink`` as one JSON list; their number."""
+    number = 0
+    sink.write("[")
+    async for approval in approvals(db, wanted):
+        sink.write("\n" if number == 0 else ",\n")
+        sink.write(json.dumps(as_object(approval), ensure_ascii=False, default=_json_value))
+        number += 1
+    sink.write("\n]\n")
+    return number
+
+
+def as_object(approval: Approval) -> dict[str, Any]:
+    """An approval as one JSON object."""
+    row = approval.row
+    tables = _cells_by_place(approval.cells)
+    return {
+        **{name: row[name] for name in ("corp_id", "process_code", *HEAD)},
+        "url": row["url"],
+        "status": row["status"],
+        "result": row["result"],
+        "document_state": row["document_state"],
+        "deleted_at": row["deleted_at"],
+        "form": [
+            _value_object(value)
+            | (
+                {"rows": [[_value_object(cell) for cell in cells] for cells in tables[value["position"]]]}
+                if value["position"] in tables
+                else {}
+            )
+            for value in approval.fields
+        ],
+        "operations": [
+            {n: record[n] for n in ("userid", "operated_at", "operation_type", "operation_result", "remark")}
+            for record in approval.operations
+        ],
+        "tasks": [
+            {n: task[n] for n in ("task_id", "userid", "status", "result", "started_at", "finished_at")}
+            for task in approval.tasks
+        ],
+        "attachments": [
+            {n: file[n] for n in ("file_name", "field_name", "state", "reason", "sha256", "size")}
+            for file in approval.attachments
+        ],
+    }
+
+
+def cell_text(value: Mapping[str, Any]) -> str:
+    """A value of the form as people read it in one cell."""
+    text, parsed = value["value"], json.loads(value["value_json"]) if value["value_json"] else None
+    if text is None or text.strip() == "null":
+        return ""
+    items = as_list(parsed) or []
+    match value["kind"]:
+        case "multi_select" | "photo":
+            return "; ".join(str(item) for item in items)
+        case "contact" | "department":
+            return "; ".join(str(_first(item, "name", "userid", "dept_id")) for item in items)
+        case "relation":
+            return "; ".join(str(_first(item, "title", "instance_id")) for item in items)
+        case "attachment":
+            return "; ".join(str(_first(item, "file_name", "file_id")) for item in items)
+        case "date_range":
+            return " ~ ".join(str(item) for item in items[:2])
+        case "table":
+            rows = [
+                {label(_snake(cell)): str(cell.get("value") or "") for _, cell in objects(cells)}
+                for _, cells in table_rows(parsed)
+            ]
+            return json.dumps(rows, ensure_ascii=False) if rows else ""
+        case "leave" if isinstance(parsed, dict):
+            return f"{parsed.get('from')} ~ {parsed.get('to')}"
+        case _:
+            return str(text)
+
+
+def escaped(text: str) -> str:
+    """``text`` so that no spreadsheet takes it for a formula."""
+    if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text):
+        return "'" + text
+    return text
+
+
+def file_name(table: str) -> str:
+    """A table's name as part of a file's: letters and digits of any script, and ``-``."""
+    return re.sub(r"[^\w-]+", "_", table).strip("_")[:60] or "table"
+
+
+def _sheet(sink: Sink, head: Sequence[str]) -> Any:
+    sink.write(BOM)
+    sheet = csv.writer(sink)
+    sheet.writerow([escaped(text) for text in head])
+    return sheet
+
+
+def _rows_of_tables(approval: Approval) -> dict[str, list[dict[str, str]]]:
+    names = {value["position"]: label(value) for value in approval.fields}
+    found: dict[str, list[dict[str, str]]] = {}
+    for position, rows in _cells_by_place(approval.cells).items():
+        lines = [{label(cell): cell_text(cell) for cell in cells} for cells in rows]
+        found.setdefault(names.get(position, ""), []).extend(lines)
+    return found
+
+
+def _cells_by_place(cells: Sequence[Mapping[str, Any]]) -> dict[int, list[list[Mapping[str, Any]]]]:
+    """Rows of each table by its position in the form."""
+    found: dict[int, dict[int, list[Mapping[str, Any]]]] = {}
+    for cell in cells:
+        found.setdefault(cell["position"], {}).setdefault(cell["row"], []).append(cell)
+    return {position: list(rows.values()) for position, rows in found.items()}
+
+
+def _value_object(value: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {n: value[n] for n in ("name", "component_type", "kind", "value")}
+    more = {
+        "parsed": None if value["value_json"] is None else json.loads(value["value_json"]),
+        "number": value["number"],
+        "starts_at": value["starts_at"],
+        "ends_at": value["ends_at"],
+    }
+    return shown | {name: thing for name, thing in more.items() if thing is not None}
+
+
+def _plain(value: Any, zone: ZoneInfo) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
+    return "" if value is None else str(value)
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    number = float(value)  # a Decimal
+    return int(number) if number == int(number) else number
+
+
+def _snake(cell: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell as it stands in a table's value, with the names that the archive's rows have."""
+    return {"name": cell.get("label") or cell.get("name"), "field_id": cell.get("key")}
+
+
+def _heading(name: str) -> str:
+    """A component with several names, as a range has them, shows all of them."""
+    return " ~ ".join(str(part) for part in as_list(name) or [name])
+
+
+def _first(item: Any, *names: str) -> Any:
+    if not isinstance(item, Mapping):
+        return item
+    return next((item[name] for name in names if item.get(name)), "")

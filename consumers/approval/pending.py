@@ -1,0 +1,128 @@
+"""What the actions module asks for that is not so: for ``dingbridge approvals actions``, and its dry run.
+
+Actions follow events by themselves. This is for what no event will bring: an action that was declared after
+its approvals were archived, one whose form it rejected and which was mended since, an undo that was missing.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import or_, select, tuple_
+
+from consumers.approval.actions import name_of
+from consumers.approval.consumer import KIND, Approval
+from consumers.approval.effects import REVOKED
+from consumers.approval.tables import approval_actions, approval_instances, guard
+from consumers.runtime import Again
+
+PAGE = 200
+MOST_AGAIN = 10
+_columns = approval_instances.c
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which instances are looked at; times are those of their end."""
+
+    process_codes: Sequence[str] = ()
+    instance_ids: Sequence[str] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def where(self) -> list[Any]:
+        conditions: list[Any] = [_columns.outcome.is_not(None)]
+        if self.process_codes:
+            conditions.append(_columns.process_code.in_(self.process_codes))
+        if self.instance_ids:
+            conditions.append(_columns.instance_id.in_(self.instance_ids))
+        if self.since is not None:
+            conditions.append(_columns.finished_at >= self.since)
+        if self.until is not None:
+            conditions.append(_columns.finished_at < self.until)
+        return conditions
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """One instance, and what is to be called for it: the function ``calls``, or nothing, because ``reason``.
+
+    ``state`` is what stands in ``approval_actions`` now, None for nothing.
+    """
+
+    corp_id: str
+    instance_id: str
+    business_id: str | None
+    process_code: str
+    kind: Literal["action", "undo", "nothing"]
+    calls: str
+    state: str | None
+    reason: str | None
+
+
+async def pending(consumer: Approval, wanted: Filter) -> AsyncIterator[Pending]:
+    """What is to be called, instance by instance; those of which all is as it should be are left out."""
+    db = consumer.database.reader()
+    order = (_columns.corp_id, _columns.instance_id)
+    after: tuple[str, str] | None = None
+    relevant = or_(
+        _columns.process_code.in_(list(consumer.actions)),
+        select(approval_actions.c.instance_id)
+        .where(
+            approval_actions.c.corp_id == _columns.corp_id,
+            approval_actions.c.instance_id == _columns.instance_id,
+        )
+        .exists(),
+    )
+    while True:
+        page = select(*order, _columns.business_id, _columns.process_code).where(*wanted.where(), relevant)
+        if after is not None:
+            page = page.where(tuple_(*order) > after)
+        rows = (await db.execute(page.order_by(*order).limit(PAGE))).all()
+        if not rows:
+            return
+        for row in rows:
+            after = (row.corp_id, row.instance_id)
+            known, decision = await consumer.archive.decide(
+                db, {"corp_id": row.corp_id, "instance_id": row.instance_id}, forced=True
+            )
+            kind: Literal["action", "undo", "nothing"] = "nothing"
+            if decision.call is not None:
+                kind = "action" if decision.revoked_by is None else "undo"
+            elif decision.state == REVOKED or (decision.state, decision.reason) == (
+                known.state,
+                known.reason,
+            ):
+                continue  # taken back before it was acted on; or nothing new
+            yield Pending(
+                corp_id=row.corp_id,
+                instance_id=row.instance_id,
+                business_id=row.business_id,
+                process_code=row.process_code or known.process_code or "",
+                kind=kind,
+                calls="" if decision.call is None else name_of(decision.call),
+                state=known.state,
+                reason=decision.reason if decision.call is None else known.reason,
+            )
+
+
+async def call(consumer: Approval, one: Pending) -> str | None:
+    """Do it, in a transaction of its own; the state in ``approval_actions`` afterwards.
+
+    Raises what the function raises, but for ``Reject``: its words are the reason in the table.
+    """
+    key = {"corp_id": one.corp_id, "instance_id": one.instance_id}
+    for _ in range(MOST_AGAIN - 1):
+        try:
+            return await _once(consumer, key)
+        except Again:
+            continue  # an event of the instance was written meanwhile
+    return await _once(consumer, key)
+
+
+async def _once(consumer: Approval, key: dict[str, str]) -> str | None:
+    look = await guard.look(consumer.database.reader(), key["corp_id"], KIND, key["instance_id"])
+    async with consumer.database.transaction() as tx:
+        await guard.claim(tx, look, fetched=False)
+        return await consumer.archive.settle(tx, key, forced=True)

