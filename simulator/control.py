@@ -20,6 +20,26 @@ from simulator.push import Push
 if TYPE_CHECKING:
     from simulator.server import Simulator
 
+_MOST_BURST = 20_000
+_PREFIX = "/_sim/"
+
+
+@web.middleware
+async def guard(request: web.Request, handler: Any) -> web.StreamResponse:
+    """Keeps a page of somebody else's, open in the same browser, from making things happen here.
+
+    A form or a simple request of another origin cannot have the content type JSON without asking first, and a
+    browser names the page's origin in whatever changes something.
+    """
+    if request.path.startswith(_PREFIX) and request.method not in ("GET", "HEAD"):
+        origin = request.headers.get("Origin")
+        if origin is not None and origin != f"{request.scheme}://{request.host}":
+            return json_answer({"error": "this page is not the simulator's; open /_sim/ there"}, 403)
+        if request.body_exists and request.content_type != "application/json":
+            return json_answer({"error": "send JSON, with Content-Type: application/json"}, 415)
+    response: web.StreamResponse = await handler(request)
+    return response
+
 
 class Control:
     """The routes of one simulator."""
@@ -47,6 +67,10 @@ class Control:
             web.get("/_sim/failed", self._failed),
             web.post("/_sim/failed", self._add_failed),
             web.post("/_sim/tokens/expire", self._expire),
+            web.get("/_sim/deliveries", self._deliveries),
+            web.post("/_sim/deliveries", self._set_deliveries),
+            web.post("/_sim/burst", self._burst),
+            web.get("/_sim/recording", self._recording),
         ]
 
     async def _health(self, request: web.Request) -> web.Response:
@@ -105,7 +129,7 @@ class Control:
         timeout = (await _object(request)).get("timeout_s")
         if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
             return _refusal('"timeout_s" must be a number')
-        self._simulator.activity.halt()
+        self._simulator.halt()
         try:
             async with asyncio.timeout(timeout):
                 await self._simulator.pusher.drain()
@@ -114,7 +138,35 @@ class Control:
         stats = self._simulator.stats()
         return json_answer({"drained": stats["pending"] == 0, **stats})
 
+    async def _burst(self, request: web.Request) -> web.Response:
+        """Things happen at once, until there are at least ``events`` more of them."""
+        wanted = (await _object(request)).get("events")
+        if isinstance(wanted, bool) or not isinstance(wanted, int) or not 1 <= wanted <= _MOST_BURST:
+            return _refusal(f'"events" must be a whole number, 1 to {_MOST_BURST}')
+        made = 0
+        while made < wanted:
+            made += self._simulator.act_at_random()
+        return json_answer({"events": made})
+
+    async def _recording(self, request: web.Request) -> web.Response:
+        """What has happened, for ``dingbridge simulator replay``."""
+        return json_answer(self._simulator.recording.as_json())
+
     # What goes wrong
+
+    async def _deliveries(self, request: web.Request) -> web.Response:
+        return json_answer(self._simulator.delivery.as_json())
+
+    async def _set_deliveries(self, request: web.Request) -> web.Response:
+        """Any of ``duplicates``, ``reorder`` (shares), ``retry_scale``, ``deadline_ms``; the rest stays."""
+        delivery, recording = self._simulator.delivery, self._simulator.recording
+        try:
+            delivery.set(**await _object(request))
+        except ActionError as error:
+            return _refusal(str(error))
+        # a recording has one value of each: the last
+        recording.duplicates, recording.reorder = delivery.duplicates, delivery.reorder
+        return json_answer(self._simulator.delivery.as_json())
 
     async def _faults(self, request: web.Request) -> web.Response:
         return json_answer({"faults": [fault.as_json() for fault in self._simulator.faults]})
@@ -166,9 +218,14 @@ class Control:
 
     async def _failed(self, request: web.Request) -> web.Response:
         """Both failed lists, without DingTalk's reading."""
-        failed = self._simulator.failed
+        delivery = self._simulator.delivery
         return json_answer(
-            {"waiting": len(failed), "records": len(self._simulator.records), "failed_list": failed.items()}
+            {
+                "waiting": len(delivery.failed),
+                "unlisted": delivery.unlisted,
+                "records": len(delivery.records),
+                "failed_list": delivery.failed.items(),
+            }
         )
 
     async def _add_failed(self, request: web.Request) -> web.Response:

@@ -56,7 +56,8 @@ class Platform:
     """A company, its approvals, and what can happen to them.
 
     ``seed`` fixes the company and, with the same actions at the same times, its whole life. ``generation``:
-    the form of the payloads, ``old``, ``new`` or ``mixed`` by event.
+    the form of the payloads, ``old``, ``new`` or ``mixed`` by event. ``began_ms`` is when it began, ``at_ms``
+    what the clock said at the last action (epoch ms).
     """
 
     def __init__(
@@ -84,14 +85,14 @@ class Platform:
             name: next(getattr(family, name) for family in families if hasattr(family, name))
             for name in ARGUMENTS
         }
-        self.began_ms = self._at_ms = clock()
+        self.began_ms = self.at_ms = clock()
         for _ in range(users // 10):
             self._actions["start_approval"]()
 
     def _now(self) -> int:
         """Strictly increasing ms. The clock is read once for each action: from what happened when, the same
         life can be lived again."""
-        self._last_ms = max(self._at_ms, self._last_ms + 1)
+        self._last_ms = max(self.at_ms, self._last_ms + 1)
         return self._last_ms
 
     def now_ms(self) -> int:
@@ -104,7 +105,7 @@ class Platform:
         Raises ``ActionError`` for an unknown action or argument, or one that cannot be done; nothing has
         changed then.
         """
-        self._at_ms = self._clock()
+        self.at_ms = self._clock()
         known = ARGUMENTS.get(action)
         if known is None:
             raise ActionError(f"no such action: {action}; there are {', '.join(ARGUMENTS)}")

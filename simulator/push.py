@@ -158,8 +158,9 @@ class Push:
 class Pusher:
     """Pushes to one ``target`` (settable at any time), at most ``concurrency`` at once, in order of queueing.
 
-    ``retry_scale`` multiplies the delays of 10 s and 30 s. ``on_failed`` is called with each push that was
-    given up. Use as an async context manager, or ``start`` and ``stop``.
+    ``retry_scale`` multiplies the delays of 10 s and 30 s; both it and ``deadline_s`` may be set at any time.
+    ``on_failed`` is called with each push that was given up. Use as an async context manager, or ``start``
+    and ``stop``.
     """
 
     def __init__(
@@ -174,7 +175,7 @@ class Pusher:
     ) -> None:
         self.target = target
         self.retry_scale = retry_scale
-        self._deadline = aiohttp.ClientTimeout(total=deadline_s)
+        self.deadline_s = deadline_s
         self._concurrency = concurrency
         self._on_failed = on_failed
         self._kept: deque[Push] = deque(maxlen=kept)
@@ -213,11 +214,19 @@ class Pusher:
 
     def push(self, event_type: str, plaintext: bytes, context: Any = None) -> Push:
         """Queue one push; returns at once."""
+        push = self.make(event_type, plaintext, context)
+        self.enqueue(push)
+        return push
+
+    def make(self, event_type: str, plaintext: bytes, context: Any = None) -> Push:
+        """A push that is pending, and waits for ``enqueue``."""
         self._last_id += 1
         push = Push(self._last_id, event_type, plaintext, context)
         self._kept.append(push)
-        self._queue.put_nowait(push)
         return push
+
+    def enqueue(self, push: Push) -> None:
+        self._queue.put_nowait(push)
 
     @property
     def pending(self) -> int:
@@ -269,7 +278,7 @@ class Pusher:
                 url,
                 data=body,
                 headers={"Content-Type": "application/json"},
-                timeout=self._deadline,
+                timeout=aiohttp.ClientTimeout(total=self.deadline_s),
                 allow_redirects=False,
             ) as response:
                 status = response.status

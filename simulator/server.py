@@ -1,11 +1,11 @@
 """The simulator as a whole: one HTTP server that is DingTalk, with a company that lives in it.
 
-Puts the parts together, and decides which events are pushed: those of registered tags, some of them twice.
+Puts the parts together: what happens is recorded, and announced.
 """
 
 import asyncio
 import signal
-from random import Random
+from dataclasses import replace
 from typing import Any, Self
 
 import structlog
@@ -14,14 +14,16 @@ from aiohttp import web
 from bridge.errors import BridgeError
 from simulator.activity import Activity, load_script
 from simulator.api import ApprovalCalls, CallbackCalls, ContactCalls, OpenApi, json_answer
-from simulator.control import Control
+from simulator.control import Control, guard
+from simulator.delivery import Delivery
 from simulator.errors import ActionError
-from simulator.events import PlatformEvent, failed_item
-from simulator.failed import FailedList, FailedRecords
+from simulator.events import PlatformEvent
+from simulator.failed import FailedList
 from simulator.faults import Faults
 from simulator.limits import Limits
-from simulator.platform import Platform
+from simulator.platform import Platform, now_ms
 from simulator.push import Push, Pusher
+from simulator.recording import RecordedStep, Recording, Replay
 from simulator.registration import Callbacks
 from simulator.scope import VisibleScope
 from simulator.settings import SimulatorSettings
@@ -31,34 +33,46 @@ log = structlog.get_logger(__name__)
 
 
 class Simulator:
-    """``async with Simulator(settings) as simulator: … simulator.base_url``.
+    """``async with Simulator(settings, replay=replay) as simulator: … simulator.base_url``.
 
-    Port 0 takes a free one. Raises ``SettingsError`` for a faulty script, ``BridgeError`` if the address
-    cannot be bound.
+    Port 0 takes a free one. With ``replay``, the company of a recording lives again instead of one by the
+    settings. Raises ``SettingsError`` for a faulty script, ``BridgeError`` if the address cannot be bound.
     """
 
-    def __init__(self, settings: SimulatorSettings | None = None) -> None:
+    def __init__(self, settings: SimulatorSettings | None = None, *, replay: Replay | None = None) -> None:
         self.settings = settings = settings or SimulatorSettings.load()
+        self.replay = replay
+        start = replay.recording if replay is not None else _beginning(settings)
         self.platform = Platform(
-            seed=settings.simulator_seed,
-            users=settings.simulator_users,
-            departments=settings.simulator_departments,
-            corp_id=settings.simulator_corp_id,
-            generation=settings.simulator_generation,
+            seed=start.seed,
+            users=start.users,
+            departments=start.departments,
+            corp_id=start.corp_id,
+            generation=start.generation,
+            clock=now_ms if replay is None else replay.clock,
         )
-        self.failed = FailedList()
-        self.records = FailedRecords()
+        self.recording = replace(start, began_ms=self.platform.began_ms, before=None, steps=[])
         self.scope = VisibleScope(self.platform.company)
         self.faults = Faults()
         self.limits = Limits()
-        self.pusher = Pusher(retry_scale=settings.simulator_retry_scale, on_failed=self._give_up)
-        self.tokens = AccessTokens(settings.dingtalk_app_key, settings.dingtalk_app_secret.get_secret_value())
+        self.pusher = Pusher(
+            retry_scale=settings.simulator_retry_scale, on_failed=lambda push: self.delivery.give_up(push)
+        )
         self.callbacks = Callbacks(self.pusher, settings.owner_key, on_registered=self._registered)
+        self.delivery = Delivery(
+            self.pusher,
+            self.callbacks,
+            self.limits,
+            seed=start.seed,
+            duplicates=start.duplicates,
+            reorder=start.reorder,
+        )
+        self.tokens = AccessTokens(settings.dingtalk_app_key, settings.dingtalk_app_secret.get_secret_value())
         self.api = OpenApi(
             self.tokens,
             ContactCalls(self.platform.company, self.scope),
             ApprovalCalls(self.platform.approvals, self.platform.now_ms),
-            CallbackCalls(self.callbacks, self.failed, self.records),
+            CallbackCalls(self.callbacks, self.delivery.failed, self.delivery.records),
             faults=self.faults,
             limits=self.limits,
             act=self._act_if_possible,
@@ -66,13 +80,13 @@ class Simulator:
         script = load_script(settings.simulator_script) if settings.simulator_script else None
         self.activity = Activity(
             lambda action, arguments: len(self.act(action, arguments)[0]),
-            lambda: len(self._push(self.platform.act_at_random())[0]),
+            self.act_at_random,
             lambda: self.pusher.queued,
             rate=settings.simulator_rate,
             script=script,
         )
-        self._noise = Random(settings.simulator_seed)  # noqa: S311
-        app = web.Application(middlewares=[_unknown_path])
+        self._replaying: asyncio.Task[None] | None = None
+        app = web.Application(middlewares=[_unknown_path, guard])
         app.add_routes([*self.api.routes(), *Control(self).routes()])
         # an end must be prompt: nobody's data depends on an answer that is still open
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
@@ -98,14 +112,25 @@ class Simulator:
             ) from error
         await self.pusher.start()
         self.activity.start()
+        if self.replay is not None:
+            self.replay.prologue(self._act_again)
         shown = f"[{host}]" if ":" in host else host
         self.base_url = f"http://{shown}:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:
         """End at once. Pushes that are pending are forgotten: ``pusher.drain()`` first to deliver them."""
+        if self._replaying is not None:
+            self._replaying.cancel()
+            await asyncio.gather(self._replaying, return_exceptions=True)
         await self.activity.stop()
+        self.delivery.stop()
         await self.pusher.stop()
         await self._runner.cleanup()
+
+    @property
+    def failed(self) -> FailedList:
+        """What ``get_call_back_failed_result`` reads."""
+        return self.delivery.failed
 
     def act(
         self, action: str, arguments: dict[str, Any] | None = None
@@ -114,38 +139,44 @@ class Simulator:
 
         Raises ``ActionError``, and nothing has changed.
         """
-        return self._push(self.platform.act(action, arguments))
+        try:
+            events = self.platform.act(action, arguments)
+        finally:  # one that cannot be done has drawn its lots all the same
+            self.recording.add(self.platform.at_ms, action, arguments or {})
+        return events, self.delivery.send(events)
+
+    def act_at_random(self) -> int:
+        """Something happens by itself. Returns how many events it made."""
+        events = self.platform.act_at_random()
+        self.recording.add(self.platform.at_ms, None, {})
+        self.delivery.send(events)
+        return len(events)
+
+    def _act_again(self, step: RecordedStep) -> None:
+        if step.action is None:
+            self.act_at_random()
+        else:
+            self._act_if_possible(step.action, step.arguments)
 
     def _act_if_possible(self, action: str, arguments: dict[str, Any]) -> None:
-        """For a fault: the call that it belongs to goes on whatever becomes of the action."""
+        """For a fault or a replay, which go on whatever becomes of the action."""
         try:
             self.act(action, arguments)
         except ActionError as error:
-            log.warning("simulator.fault_not_acted", action=action, reason=str(error))
-
-    def _push(self, events: list[PlatformEvent]) -> tuple[list[PlatformEvent], list[Push]]:
-        pushes = []
-        for event in events:
-            if not self.callbacks.wants(event.event_type):
-                continue
-            if not self.limits.push(event.event_type):
-                continue
-            plaintext = event.plaintext()
-            # DingTalk pushes some events twice, word for word
-            again = self._noise.random() < self.settings.simulator_duplicates
-            for _ in range(2 if again else 1):
-                pushes.append(self.pusher.push(event.event_type, plaintext, event))
-        return events, pushes
-
-    def _give_up(self, push: Push) -> None:
-        event = push.context
-        if isinstance(event, PlatformEvent):
-            self.failed.add(failed_item(event))
-            self.records.add(event.event_type, push.plaintext, event.time_ms, event.corp_id)
+            log.warning("simulator.not_acted", action=action, reason=str(error))
 
     def _registered(self) -> None:
         log.info("simulator.callback_registered", tags=len(self.callbacks.get().tags))
+        self.recording.registered()
         self.activity.begin()
+        if self.replay is not None and self._replaying is None:
+            self._replaying = asyncio.create_task(self.replay.run(self._act_again))
+
+    def halt(self) -> None:
+        """Nothing happens by itself any more."""
+        self.activity.halt()
+        if self._replaying is not None:
+            self._replaying.cancel()
 
     def state(self) -> dict[str, Any]:
         """The whole company, each entity as the Open API shows it; approvals with their ``process_code`` and
@@ -174,7 +205,9 @@ class Simulator:
         company = self.platform.company
         return {
             **self.pusher.stats(),
-            "failed_list": len(self.failed),
+            "failed_list": len(self.delivery.failed),
+            "failed_unlisted": self.delivery.unlisted,
+            "failed_records": len(self.delivery.records),
             "rate": self.activity.rate,
             "registered": self.callbacks.current is not None,
             "users": len(company.users),
@@ -182,7 +215,23 @@ class Simulator:
             "approvals_running": len(self.platform.approvals.running),
             "api_calls": dict(self.api.calls),
             "limits": self.limits.as_json(),
+            "deliveries": self.delivery.as_json(),
+            "recorded": len(self.recording.steps),
+            "replay": self.replay and {"steps": len(self.replay.recording.steps), "done": self.replay.done},
         }
+
+
+def _beginning(settings: SimulatorSettings) -> Recording:
+    return Recording(
+        seed=settings.simulator_seed,
+        users=settings.simulator_users,
+        departments=settings.simulator_departments,
+        corp_id=settings.simulator_corp_id,
+        generation=settings.simulator_generation,
+        duplicates=settings.simulator_duplicates,
+        reorder=0.0,
+        began_ms=0,
+    )
 
 
 @web.middleware
@@ -194,17 +243,17 @@ async def _unknown_path(request: web.Request, handler: Any) -> web.StreamRespons
     return response
 
 
-async def serve(settings: SimulatorSettings) -> None:
+async def serve(settings: SimulatorSettings, replay: Replay | None = None) -> None:
     """Run until SIGTERM or SIGINT. Raises what ``Simulator`` raises."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with Simulator(settings) as simulator:
+    async with Simulator(settings, replay=replay) as simulator:
         log.info(
             "simulator.listening",
             url=simulator.base_url,
-            corp_id=settings.simulator_corp_id,
+            corp_id=simulator.platform.corp_id,
             app_key=settings.dingtalk_app_key,
             owner_key=settings.owner_key,
             users=len(simulator.platform.company.users),

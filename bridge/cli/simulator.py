@@ -1,8 +1,11 @@
 """``dingbridge simulator``: run the stand-in for the DingTalk Open Platform, or make it do something."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from simulator.recording import Replay
 
 app = typer.Typer(no_args_is_help=False)
 
@@ -89,7 +92,7 @@ def run(
     _serve({k: v for k, v in context.params.items() if v is not None})
 
 
-def _serve(options: dict[str, Any]) -> None:
+def _serve(options: dict[str, Any], replay: "Replay | None" = None) -> None:
     import uvloop
 
     from bridge.telemetry import configure_logging
@@ -98,7 +101,32 @@ def _serve(options: dict[str, Any]) -> None:
 
     settings = SimulatorSettings.load(**{f"simulator_{name}": value for name, value in options.items()})
     configure_logging(settings)
-    uvloop.run(serve(settings))
+    uvloop.run(serve(settings, replay))
+
+
+@app.command()
+def replay(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="What GET /_sim/recording of a simulator answered.")
+    ],
+    speed: Annotated[
+        float, typer.Option(min=0, max=10_000, help="1 is as fast as it was, 0 without any waiting.")
+    ] = 1,
+    host: Host = None,
+    port: Port = None,
+    retry_scale: RetryScale = None,
+    owner_key: OwnerKey = None,
+) -> None:
+    """Run it, and let a recorded life happen again word for word, once a callback is registered."""
+    from pathlib import Path
+
+    from simulator.platform import now_ms
+    from simulator.recording import Replay, load_recording
+
+    again = Replay(load_recording(Path(file)), now_ms, speed=speed)
+    options = {"host": host, "port": port, "retry_scale": retry_scale, "owner_key": owner_key}
+    # what the recording fixes must not come from the environment as well
+    _serve({k: v for k, v in options.items() if v is not None} | {"rate": 0, "script": None}, again)
 
 
 @app.command()

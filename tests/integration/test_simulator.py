@@ -345,6 +345,8 @@ async def test_what_stays_unanswered_goes_to_the_failed_list(
     assert drained["drained"] is True
     assert (drained["pushed"], drained["failed"], drained["answered"]) == (3, 3, 0)
     assert [len(p.attempts) for p in simulator.pusher.pushes()] == [3, 3, 3]
+    # not at once: some minutes after the last retry, scaled like the retries
+    await eventually(lambda: len(simulator.failed) == 3)
     listed = await api.fetch("/call_back/get_call_back_failed_result")
     assert (listed["errcode"], listed["has_more"]) == (0, False)
     by_tag = {item["call_back_tag"]: item for item in listed["failed_list"]}
@@ -368,6 +370,7 @@ async def test_the_failed_list_comes_in_pages_of_200(
     for _ in range(250):
         simulator.act("hire", {"count": 1, "follow_up": False})
     await simulator.pusher.drain()
+    await eventually(lambda: simulator.stats()["failed_unlisted"] == 0)
     first = await api.fetch("/call_back/get_call_back_failed_result")
     assert (len(first["failed_list"]), first["has_more"]) == (200, True)
     second = await api.fetch("/call_back/get_call_back_failed_result")

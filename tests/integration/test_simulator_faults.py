@@ -245,6 +245,62 @@ async def test_an_attachment_is_downloaded_without_a_token(api: Api, simulator: 
     assert (await api.call("/topapi/processinstance/file/url/get", unknown))["errcode"] == 400002
 
 
+async def test_isv_records_are_whole_until_they_are_confirmed(api: Api, simulator: Simulator) -> None:
+    plaintexts = []
+    for n in range(5):
+        (event,) = simulator.platform.act("hire", {"count": 1, "follow_up": False})
+        plaintexts.append(event.plaintext())
+        simulator.delivery.records.add(event.event_type, event.plaintext(), event.time_ms + n, "ding1")
+    now = int(time.time())
+    req = {"tags": ["user_add_org"], "cursor": 0, "status": 1, "page_size": 3, "confirm": False}
+    req |= {"begin_time": now - 3600, "end_time": now + 3600}
+    path = "/topapi/callback/failrecord/list"
+    first = (await api.call(path, {"req": req}))["result"]
+    assert [r["call_back_data"].encode() for r in first["list"]] == plaintexts[:3]
+    assert first["has_more"] is True
+    second = (await api.call(path, {"req": req | {"cursor": first["list"][-1]["id"]}}))["result"]
+    assert ([r["id"] for r in second["list"]], second["has_more"]) == ([4, 5], False)
+    confirmed = (await api.call(path, {"req": json.dumps(req | {"confirm": True})}))["result"]
+    assert confirmed["list"] == first["list"]
+    assert [r["id"] for r in (await api.call(path, {"req": req}))["result"]["list"]] == [4, 5]
+    done = (await api.call(path, {"req": req | {"status": 0}}))["result"]["list"]
+    assert [r["id"] for r in done] == [1, 2, 3]
+    await api.call("/topapi/callback/failrecord/confirm", {"id_list": "4,5"})
+    assert (await api.call(path, {"req": req}))["result"] == {"list": [], "has_more": False}
+    other = req | {"tags": ["user_leave_org"], "status": 0}
+    assert (await api.call(path, {"req": other}))["result"]["list"] == []
+    assert (await api.call(path, {"req": req | {"page_size": 101}}))["errcode"] == 400002
+    assert (await api.call(path, {}))["errcode"] == 400002
+
+
+async def test_items_of_any_kind_can_be_put_into_the_failed_list(api: Api) -> None:
+    poor = {"user_modify_org": "{corpid=ding1}", "call_back_tag": "user_modify_org", "event_time": 1}
+    assert await api.post("/_sim/failed", {"items": [poor, "ding1"]}) == {"waiting": 2}
+    assert (await api.get("/_sim/failed"))["failed_list"] == [poor, "ding1"]
+    path = "/call_back/get_call_back_failed_result"
+    assert (await api.fetch(path))["failed_list"] == [poor, "ding1"]
+    assert (await api.fetch(path))["failed_list"] == []
+
+
+async def test_only_the_simulators_own_pages_may_make_things_happen(api: Api, simulator: Simulator) -> None:
+    url, before = api.base + "/_sim/act", simulator.stats()["users"]
+    body = b'{"action": "hire", "count": 1}'
+    for headers, status in [
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+        ({"Content-Type": "application/json", "Origin": "http://evil.example"}, 403),
+        ({"Content-Type": "application/json", "Origin": "null"}, 403),
+    ]:
+        async with api.session.post(url, data=body, headers=headers) as response:
+            assert response.status == status
+            assert "error" in await response.json()
+    assert simulator.stats()["users"] == before
+    own = {"Content-Type": "application/json", "Origin": api.base}
+    async with api.session.post(url, data=body, headers=own) as response:
+        assert response.status == 200
+    assert simulator.stats()["users"] == before + 1
+
+
 async def test_control_refuses_faults_and_limits_in_words(api: Api) -> None:
     for path, body, words in [
         ("/_sim/faults", {"kind": "fire"}, "kind must be one of"),
@@ -254,5 +310,8 @@ async def test_control_refuses_faults_and_limits_in_words(api: Api) -> None:
         ("/_sim/limits", {"calls": -1}, "whole number"),
         ("/_sim/limits", {"call": 1}, "there are calls, pushes, qps"),
         ("/_sim/failed", {"items": {}}, "must be a list"),
+        ("/_sim/deliveries", {"reorder": 2}, "0 to 1"),
+        ("/_sim/deliveries", {"speed": 2}, "they have duplicates, reorder, retry_scale, deadline_ms"),
+        ("/_sim/burst", {"events": 0}, "whole number"),
     ]:
         assert words in (await api.post(path, body))["error"]
