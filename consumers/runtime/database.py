@@ -17,10 +17,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import CursorResult, Result
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 from sqlalchemy.types import DateTime, String, TypeDecorator
 
 from bridge.errors import SettingsError
 from consumers.runtime.database_errors import DatabaseDown, translated
+from consumers.runtime.postgres import Links
 
 BUSY_TIMEOUT_MS = 10_000
 """How long SQLite waits for another process's write before it says "locked", in ms."""
@@ -89,8 +91,10 @@ class Transaction:
     """One write transaction; leaving ``Database.transaction()`` normally commits it, an exception rolls it
     back. ``connection`` is SQLAlchemy's own, for what this wrapper does not offer."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: AsyncConnection, driver: Any = None) -> None:
+        """``driver`` is PostgreSQL's own connection (asyncpg), for the runtime."""
         self.connection = connection
+        self.driver = driver
         self.abandoned = False
 
     def abandon(self) -> None:
@@ -160,6 +164,7 @@ class Database:
         # SQLite has one writer; waiting here is fair and costs nothing, waiting in its busy handler polls
         self._one_writer = asyncio.Lock() if writer.dialect.name == "sqlite" else None
         self._one_connection = writer is reader and self._one_writer is not None
+        self._links = Links(writer) if self._one_writer is None else None
         # waiting for a connection says nothing about the database, so it is not the pool that waits
         self._connections = asyncio.Semaphore(POOL_SIZE)
         self._reads = asyncio.Semaphore(READ_POOL_SIZE)
@@ -178,12 +183,29 @@ class Database:
 
         Raises ``DatabaseDown`` or ``TransactionRace`` where the database itself is the reason.
         """
-        if self._one_writer is None:
-            async with self._connections, self._begin() as transaction:
+        if self._links is not None:
+            async with self._connections, self._linked(self._links) as transaction:
                 yield transaction
-        else:
+        elif self._one_writer is not None:
             async with self._one_writer, self._begin() as transaction:
                 yield transaction
+
+    @asynccontextmanager
+    async def _linked(self, links: Links) -> AsyncIterator[Transaction]:
+        with translated():
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                link = await links.begin()
+        transaction = Transaction(link.connection, link.driver)
+        try:
+            yield transaction
+        except BaseException:
+            # a connection that is gone cannot roll back, and has done so by going
+            with translated(quiet=True):
+                await (links.drop(link) if transaction.abandoned else links.rollback(link))
+            raise
+        with translated():
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await links.commit(link)
 
     @asynccontextmanager
     async def _begin(self) -> AsyncIterator[Transaction]:
@@ -248,6 +270,8 @@ class Database:
                     await tx.connection.run_sync(metadata.create_all)
 
     async def close(self) -> None:
+        if self._links is not None:
+            await self._links.close()
         await self._writer.dispose()
         await self._reader.dispose()
 
@@ -274,7 +298,10 @@ def open_database(url: str, *, create: bool = True) -> Database:
 def _open_postgres(url: URL) -> Database:
     named = {"application_name": "dingbridge"}
     writer = create_async_engine(
-        url, pool_size=POOL_SIZE, max_overflow=0, connect_args={"timeout": 10, "server_settings": named}
+        url,
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",  # in word: ``postgres.py`` begins and commits
+        connect_args={"timeout": 10, "server_settings": named},
     )
     # reads commit by themselves, which spares BEGIN and ROLLBACK: two of three round trips
     read_only = {**named, "default_transaction_read_only": "on"}

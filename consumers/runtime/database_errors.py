@@ -92,7 +92,7 @@ def translated(*, quiet: bool = False, read_only: bool = False) -> Iterator[None
         if is_down(error, read_only=read_only):
             cause = error.orig if isinstance(error, DBAPIError) else error
             raise DatabaseDown(f"the database does not work ({type(cause).__name__})") from error
-        state = getattr(getattr(error, "orig", None), "sqlstate", None)
+        state = getattr(getattr(error, "orig", error), "sqlstate", None)
         if state in _POSTGRES_RACE:
             raise TransactionRace("the database rolled back because of another transaction") from error
         raise

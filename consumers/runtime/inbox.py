@@ -7,8 +7,11 @@ inbox *topic*, which is where replayed records arrive.
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Column, Index, MetaData, String, Table, delete, select, tuple_
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
 from consumers.runtime.database import Database, Reader, Transaction, UtcDateTime
+from consumers.runtime.database_errors import translated
 
 EventId = tuple[str, str]
 """``(source, id)``: what tells one event from every other."""
@@ -24,6 +27,12 @@ inbox = Table(
     Column("replay_id", String, primary_key=True, default="", comment="empty for ordinary records"),
     Column("at", UtcDateTime, nullable=False, comment="when the event was applied"),
     Index("dingbridge_inbox_at", "consumer", "at"),
+)
+
+_COLUMNS = ("consumer", "source", "id", "replay_id", "at")
+_DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
+_ENTER = str(
+    postgresql.insert(inbox).on_conflict_do_nothing().compile(dialect=_DIALECT, column_keys=_COLUMNS)
 )
 
 KEEP_BEYOND_RETENTION = timedelta(days=8)
@@ -49,18 +58,12 @@ async def enter(tx: Transaction, consumer: str, event: EventId, replay_id: str) 
 
     In PostgreSQL this waits for another transaction that is writing the same row to end.
     """
-    statement = (
-        tx.insert(inbox)
-        .values(
-            consumer=consumer,
-            source=event[0],
-            id=event[1],
-            replay_id=replay_id,
-            at=datetime.now(UTC),
-        )
-        .on_conflict_do_nothing()
-    )
-    return (await tx.execute(statement)).rowcount == 1
+    row = (consumer, *event, replay_id, datetime.now(UTC))
+    if tx.driver is not None:  # the one statement that every event costs: half of it would be SQLAlchemy's
+        with translated():
+            return bool(await tx.driver.execute(_ENTER, *row) == "INSERT 0 1")
+    values = dict(zip(_COLUMNS, row, strict=True))
+    return (await tx.execute(tx.insert(inbox).values(values).on_conflict_do_nothing())).rowcount == 1
 
 
 async def prune(database: Database, consumer: str, older_than: datetime) -> int:

@@ -32,6 +32,7 @@ class NoTransaction(Transaction):
     """Refuses every statement."""
 
     def __init__(self) -> None:
+        self.driver = None
         self.abandoned = False
 
     @property

@@ -1,6 +1,7 @@
 """What the runtime's database layer promises, on SQLite and on PostgreSQL alike."""
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -8,7 +9,7 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, select, text
 from sqlalchemy.exc import DBAPIError
 
 from bridge.errors import SettingsError
-from consumers.runtime import Again, DatabaseDown, Transaction, UtcDateTime, open_database
+from consumers.runtime import Again, DatabaseDown, Retry, Transaction, UtcDateTime, open_database
 from tests.support.processes import free_port
 
 metadata = MetaData()
@@ -123,6 +124,46 @@ async def test_what_a_cancelled_transaction_wrote_is_gone(database_url: str) -> 
     async with database.transaction() as tx:
         await tx.execute(people.insert().values(userid="u1"))
     assert len((await database.reader().execute(select(people))).all()) == 1
+    await database.close()
+
+
+async def test_a_failed_statement_that_the_handler_passes_over_is_no_commit(postgres_url: str) -> None:
+    """PostgreSQL answers COMMIT with a rollback then, and with no error."""
+    database = open_database(postgres_url)
+    await database.create_tables(metadata)
+
+    async def careless() -> None:
+        async with database.transaction() as tx:
+            await tx.execute(people.insert().values(userid="u1"))
+            with suppress(DBAPIError):
+                await tx.execute(text("SELECT 1/0"))
+
+    with pytest.raises(Retry, match="rolled back"):
+        await careless()
+    assert (await database.reader().execute(select(people))).all() == []
+    async with database.transaction() as tx:  # a savepoint is how to survive one
+        with suppress(DBAPIError):
+            async with tx.connection.begin_nested():
+                await tx.execute(text("SELECT 1/0"))
+        await tx.execute(people.insert().values(userid="u1"))
+    assert len((await database.reader().execute(select(people))).all()) == 1
+    await database.close()
+
+
+async def test_what_a_handler_left_behind_is_rolled_back_though_it_goes_on(database_url: str) -> None:
+    """A handler that does not heed its cancellation loses its transaction, not the database."""
+    database = open_database(database_url)
+    await database.create_tables(metadata)
+    with suppress(RuntimeError):
+        async with database.transaction() as tx:
+            await tx.execute(people.insert().values(userid="u1"))
+            tx.abandon()
+            raise RuntimeError
+    with pytest.raises(Exception):  # noqa: B017, PT011 - its connection is gone
+        await tx.execute(people.insert().values(userid="u2"))
+    async with database.transaction() as tx:
+        await tx.execute(people.insert().values(userid="u3"))
+    assert (await database.reader().execute(select(people.c.userid))).all() == [("u3",)]
     await database.close()
 
 

@@ -105,7 +105,8 @@ async def test_the_command_runs_a_consumer_shows_its_tables_and_ends_cleanly(
 
     unknown = processes.run("consume", "biling", env=env)
     assert unknown.returncode == 2
-    assert f"known: address-sync, approval, {group}" in unknown.stderr
+    assert "known: address-sync, approval, " in unknown.stderr
+    assert group in unknown.stderr
     mistaken = processes.run("consume", group, env={**env, "TOPIC_PARTITIONS": "0", "LOG_LEVEL": "LOUD"})
     assert mistaken.returncode == 2
     assert "TOPIC_PARTITIONS" in mistaken.stderr
