@@ -1,0 +1,123 @@
+"""``dingbridge new-consumer``: what it writes is tested and runs at once, in a clone and on its own."""
+
+import re
+
+import pytest
+import yaml
+
+from tests.support.clone import Clone, contents
+
+EVENTS = ("bpms_instance_change", "user_add_org", "attendance_check_record")
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Clone:
+    return Clone(tmp_path_factory.mktemp("clone"))
+
+
+def pytest_in(clone, *arguments, env=None):
+    python = str(clone.venv / "bin" / "python")
+    return clone.run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, env=env).stdout
+
+
+def consumed(clone, name, env=None):
+    """The consumer is found and loaded, and has not run yet."""
+    said = clone.dingbridge("consume", name, "--show", code=1, env=env).stderr
+    assert f"start it first: dingbridge consume {name}" in said
+
+
+def test_in_a_clone_it_is_tested_and_runs_at_once(clone, kafka_env, tmp_path):
+    before = contents(clone.path)
+    said = clone.dingbridge("new-consumer", "leave-ledger", "--events", ",".join(EVENTS)).stdout
+    written = contents(clone.path)
+    new = written.keys() - before.keys()
+    assert new == {
+        *(f"consumers/leave_ledger/{file}.py" for file in ("__init__", "consumer", "settings")),
+        *(f"tests/unit/leave_ledger/{file}.py" for file in ("__init__", "test_leave_ledger")),
+        *(f"tests/unit/leave_ledger/events/{event}.json" for event in EVENTS),
+    }
+    changed = {name for name, text in before.items() if written[name] != text}
+    assert changed == {"pyproject.toml", "docker-compose.yml", "docker-compose.app.yml"}
+    for path in new | changed:
+        assert path in said
+    for name in changed:
+        lines = written[name].decode().splitlines()
+        assert set(before[name].decode().splitlines()) <= set(lines), "nothing that stood there is gone"
+
+    for file in ("docker-compose.yml", "docker-compose.app.yml"):
+        services = yaml.safe_load(written[file])["services"]
+        approval = services["approval"] | (
+            {"command": ["consume", "leave-ledger"]} if file == "docker-compose.yml" else {}
+        )
+        assert services["leave-ledger"] == approval
+
+    clone.sh("make install")
+    assert "1 passed" in pytest_in(clone, "tests/unit/leave_ledger")
+    assert "1 passed" in pytest_in(clone, "tests/unit/leave_ledger", "--kafka", env=kafka_env)
+    consumed(clone, "leave-ledger", {"DATA_DIR": str(tmp_path)})
+    # what the project's own checks say of it
+    ours = [path for path in sorted(new) if path.endswith(".py")]
+    ruff = str(clone.venv / "bin" / "python"), "-m", "ruff"
+    clone.run(*ruff, "check", "--no-cache", *ours)
+    clone.run(*ruff, "format", "--no-cache", "--check", *ours)
+    guards = ("test_deploy", "runtime/test_consumer")
+    pytest_in(clone, *(f"tests/unit/{guard}.py" for guard in guards))
+
+
+def test_in_a_repository_of_its_own_it_is_tested_and_found_by_its_entry_point(clone, kafka_env, tmp_path):
+    folder = tmp_path / "their" / "rent"
+    before = contents(clone.path)
+    arguments = ("--events", ",".join(EVENTS), "--own-repository", str(folder))
+    clone.dingbridge("new-consumer", "rent", *arguments)
+    assert contents(clone.path) == before
+    assert contents(folder).keys() == {
+        *(f"rent_consumer/{file}.py" for file in ("__init__", "consumer", "settings")),
+        "tests/test_rent.py",
+        *(f"tests/events/{event}.json" for event in EVENTS),
+        *("pyproject.toml", "README.md", ".gitignore"),
+    }
+    assert "rent" in (folder / "README.md").read_text(encoding="utf-8")
+    clone.install(str(folder))
+    for flags, env in (((), {}), (("--kafka",), kafka_env)):
+        result = clone.run(
+            *("env", "-C", str(folder), str(clone.venv / "bin" / "python"), "-m", "pytest", "-q", *flags),
+            env=env,
+        )
+        assert "1 passed" in result.stdout
+    consumed(clone, "rent", {"DATA_DIR": str(tmp_path / "data")})
+    # once more: nothing is overwritten
+    kept = contents(folder)
+    refused = clone.dingbridge("new-consumer", "rent-two", *arguments, code=2).stderr
+    assert "is not empty" in refused
+    assert contents(folder) == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "events", "words"),
+    [
+        ("Billing", "user_add_org", "cannot be a consumer's name"),
+        ("1st", "user_add_org", "cannot be a consumer's name"),
+        ("a--b", "user_add_org", "cannot be a consumer's name"),
+        ("class", "user_add_org", "cannot be a consumer's name"),
+        ("x" * 31, "user_add_org", "at most 30"),
+        ("approval", "user_add_org", "there is a consumer 'approval' already"),
+        ("runtime", "user_add_org", "exists already, and nothing is overwritten"),
+        ("billing", "bpms_instance_chang", "near it are bpms_instance_change"),
+        ("billing", "User_Add_Org", "near it are user_add_org"),
+        ("billing", "user_add_org,check_url", "no EventType 'check_url'"),
+        ("billing", ",", "names no EventType"),
+    ],
+    ids=lambda value: re.sub(r"\W", "-", value)[:30],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_written(clone, name, events, words):
+    before = contents(clone.path)
+    assert words in clone.dingbridge("new-consumer", name, "--events", events, code=2).stderr
+    assert contents(clone.path) == before
+
+
+def test_outside_of_a_clone_it_says_where_to_go(clone, tmp_path):
+    dingbridge = str(clone.venv / "bin" / "dingbridge")
+    asked = ("new-consumer", "billing", "--events", "user_add_org")
+    result = clone.run("env", "-C", str(tmp_path), dingbridge, *asked, code=2)
+    assert "is in no clone of dingbridge" in result.stderr
+    assert list(tmp_path.iterdir()) == []

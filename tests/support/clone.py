@@ -1,0 +1,84 @@
+"""A clone of this project in a folder of its own, with a virtual environment, for tests that change files.
+
+The environment is new and the packages in it are those of the environment that the tests run in, so nothing
+is downloaded; dingbridge itself is installed from the clone.
+"""
+
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.support.processes import environment
+
+ROOT = Path(__file__).parents[2]
+
+LEFT_OUT = shutil.ignore_patterns(
+    ".git", ".venv", ".cache", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "data", "build", "dist"
+)
+
+
+class Clone:
+    """``path`` is the clone. ``run`` runs a command in it, ``sh`` a shell script."""
+
+    def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
+        self.path = folder / "dingbridge"
+        self.env = environment({"PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}, env or {})
+        shutil.copytree(ROOT, self.path, ignore=LEFT_OUT)
+        self.venv = virtual_environment(self.path / ".venv")
+        self.install(".")
+        # what scripts/install writes down when all packages are there
+        packages = "cat requirements-dev.txt requirements-sdk.txt | cksum"
+        self.sh(f'echo "$({packages}) $(pwd -P)" >.venv/.installed; cksum <pyproject.toml >>.venv/.installed')
+
+    def install(self, project: str) -> None:
+        """Install a project into the environment, without what it needs: that is there."""
+        pip = [str(self.venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps"]
+        self.run(*pip, "--no-build-isolation", "--editable", project)
+
+    def run(
+        self, *arguments: str, code: int = 0, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end, and fail if it does not end with ``code``."""
+        result = subprocess.run(
+            arguments,
+            cwd=self.path,
+            env=self.env | dict(env or {}),
+            capture_output=True,
+            text=True,
+            timeout=240,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        assert result.returncode == code, f"{arguments}\n{result.stdout}\n{result.stderr}"
+        return result
+
+    def sh(self, script: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a shell script, which ends at its first error."""
+        return self.run("sh", "-eu", "-c", script, env=env)
+
+    def dingbridge(
+        self, *arguments: str, code: int = 0, env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return self.run(str(self.venv / "bin" / "dingbridge"), *arguments, code=code, env=env)
+
+
+def virtual_environment(path: Path) -> Path:
+    """A new environment that also has the packages of ours, but not dingbridge: what an editable install has
+    put on our path is not followed."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(path)], check=True, timeout=120)
+    [site] = path.glob("lib/python*/site-packages")
+    (site / "packages-of-the-tests.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below ``folder``, but what Python and its tools leave behind."""
+    passed_over = {".venv", "__pycache__", ".pytest_cache", ".ruff_cache", ".mypy_cache", ".hypothesis"}
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and not passed_over & set(file.relative_to(folder).parts)
+    }

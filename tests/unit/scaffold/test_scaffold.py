@@ -1,0 +1,100 @@
+"""The parts of ``dingbridge new-consumer``: samples of each type, texts of each name, all or nothing."""
+
+import ast
+import tomllib
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridge.cli.scaffold.names import LONGEST_NAME, ScaffoldError, check
+from bridge.cli.scaffold.project import WIDTH, in_clone, own_repository
+from bridge.cli.scaffold.samples import samples
+from bridge.cli.scaffold.writing import write
+from consumers.testing import recorded
+from schemas import URL_CHECKS, catalogue, decode
+
+ROOT = Path(__file__).parents[3]
+TYPES = tuple(event_type for event_type in catalogue if event_type not in URL_CHECKS)
+
+parts = st.text("abcz019", min_size=1, max_size=5)
+names = st.lists(parts, max_size=4).map(lambda found: "-".join(["a", *found])) | st.just("z" * LONGEST_NAME)
+
+
+def test_of_every_known_type_there_are_samples_that_are_events_of_it(tmp_path):
+    for event_type, found in samples(TYPES).items():
+        assert 1 <= len(found.callbacks) <= 3
+        path = tmp_path / f"{event_type}.json"
+        path.write_bytes(orjson.dumps(found.callbacks))
+        for record in recorded(path):
+            assert (record.event_type, record.fault) == (event_type, None)
+            decode(record.value)
+    assert samples(TYPES[:40]) == samples(TYPES[:40]), "the same every time"
+
+
+def test_an_approval_is_shown_from_its_start_to_its_end():
+    callbacks = samples(("bpms_instance_change",))["bpms_instance_change"].callbacks
+    assert {callback["type"] for callback in callbacks} >= {"start", "finish"}
+
+
+@given(names, st.lists(st.sampled_from(TYPES), min_size=1, max_size=12), st.booleans())
+def test_whatever_it_is_called_what_is_written_is_python_and_toml(name, events, own):
+    try:
+        asked = check(name, events, [])
+    except ScaffoldError:  # a word of Python's
+        return
+    plan = own_repository(Path("no-such-folder"), asked, {}) if own else in_clone(ROOT, asked, {})
+    for path, text in plan.new.items():
+        if path.suffix == ".py":
+            ast.parse(text)
+            assert max(map(len, text.splitlines()), default=0) <= WIDTH, path
+        if path.suffix == ".toml":
+            project = tomllib.loads(text)
+            assert name in project["project"]["entry-points"]["dingbridge.consumers"]
+    for path, (before, after) in plan.changed.items():
+        assert len(after) > len(before)
+        if path.suffix == ".toml":
+            points = [
+                tomllib.loads(t)["project"]["entry-points"]["dingbridge.consumers"] for t in (before, after)
+            ]
+            assert points[1] == points[0] | {name: f"consumers.{asked.module}:{asked.class_name}"}
+    assert plan.by_hand == []
+
+
+@pytest.fixture
+def plan(tmp_path):
+    (tmp_path / "pyproject.toml").write_text('[project.entry-points."dingbridge.consumers"]\na = "b:C"\n')
+    (tmp_path / "docker-compose.yml").write_text("services:\n  mine: {}\n")
+    return in_clone(tmp_path, check("billing", ["user_add_org"], []), samples(("user_add_org",)))
+
+
+def test_a_compose_file_that_is_not_ours_is_left_alone_and_the_service_is_said(plan, tmp_path):
+    assert [path.name for path in plan.changed] == ["pyproject.toml"]
+    assert "command: [consume, billing]" in plan.by_hand[0]
+    write(plan)
+    assert (tmp_path / "pyproject.toml").read_text().splitlines()[1:] == [
+        'a = "b:C"',
+        'billing = "consumers.billing:Billing"',
+    ]
+    assert (tmp_path / "docker-compose.yml").read_text() == "services:\n  mine: {}\n"
+
+
+def test_when_one_file_cannot_be_written_none_is(plan, tmp_path):
+    (tmp_path / "tests").write_text("a file where a folder should be")
+    before = {p: p.read_text() for p in tmp_path.rglob("*") if p.is_file()}
+    with pytest.raises(ScaffoldError, match="cannot be written"):
+        write(plan)
+    assert {p: p.read_text() for p in tmp_path.rglob("*") if p.is_file()} == before
+    assert not (tmp_path / "consumers").exists()
+
+
+def test_when_one_file_is_there_already_none_is_written(plan, tmp_path):
+    mine = tmp_path / "consumers" / "billing" / "consumer.py"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(ScaffoldError, match="nothing is overwritten"):
+        write(plan)
+    assert [p.name for p in (tmp_path / "consumers").rglob("*.py")] == ["consumer.py"]
+    assert mine.read_text() == "mine"
