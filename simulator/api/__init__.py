@@ -17,6 +17,8 @@ from simulator.api.approvals import DOWNLOAD_PATH, ApprovalCalls
 from simulator.api.callbacks import CallbackCalls
 from simulator.api.calls import Handler, Routes, json_answer, name_of, read_call
 from simulator.api.contacts import ContactCalls
+from simulator.api.top import PATH as TOP_PATH
+from simulator.api.top import method_names, read_top, unknown_method, wrapped
 from simulator.errors import PlatformError, denied
 from simulator.faults import Fault, Faults
 from simulator.limits import Limits
@@ -58,6 +60,8 @@ class OpenApi:
         self._limits = limits
         self._act = act
         self.calls: Counter[str] = Counter()
+        self._handlers = {name_of(path): handler for _, path, handler in self._calls}
+        self._methods = method_names(self._handlers)
         faults.apis = {name_of(path) for _, path, _ in self._calls} | {name_of(GETTOKEN), DOWNLOAD}
 
     def routes(self) -> list[web.RouteDef]:
@@ -65,6 +69,7 @@ class OpenApi:
         return [
             web.get(GETTOKEN, self._gated(name_of(GETTOKEN), self._gettoken)),
             web.get(DOWNLOAD_PATH, self._gated(DOWNLOAD, self._download)),
+            web.post(TOP_PATH, self._top),
             *calls,
         ]
 
@@ -99,6 +104,24 @@ class OpenApi:
             return json_answer(answer)
 
         return route
+
+    async def _top(self, request: web.Request) -> web.StreamResponse:
+        """A call by the older gateway; faults, limits and token are the same."""
+        method, token, call = await read_top(request)
+        api = self._methods.get(method)
+        if api is None:
+            return json_answer(unknown_method(method))
+        handler = self._handlers[api]
+
+        async def route(request: web.Request) -> web.Response:
+            try:
+                self._tokens.check(token)
+                answer = {"errcode": 0, "errmsg": "ok", **await handler(call)}
+            except PlatformError as error:
+                answer = error.answer()
+            return json_answer(wrapped(method, answer | {"request_id": uuid.uuid4().hex[:12]}))
+
+        return await self._gated(api, route)(request)
 
     async def _suffer(self, fault: Fault, request: web.Request) -> web.Response | None:
         """The answer that the fault makes; ``None`` when the call goes on."""

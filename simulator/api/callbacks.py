@@ -87,7 +87,7 @@ class CallbackCalls:
 
     async def _confirm(self, call: Call) -> Answer:
         ids = call.body.get("id_list")
-        numbers = ids.split(",") if isinstance(ids, str) else ids
+        numbers = ids.strip("[]").split(",") if isinstance(ids, str) else ids
         try:
             self._records.confirm(int(number) for number in numbers or ())
         except (TypeError, ValueError):
