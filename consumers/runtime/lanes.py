@@ -230,6 +230,10 @@ class Lanes:
         """Partitions not to fetch now: full at their share of the limits, no longer full at half of it."""
         return set(self._full)
 
+    def oldest(self) -> Iterator[Item]:
+        """The first unfinished record of each partition that has one."""
+        return (window.entries[0] for window in self._windows.values() if window.entries)
+
     def holders(self) -> Iterator[tuple[TopicPartition, Item, int]]:
         """For each partition with finished offsets that cannot be committed yet: the record that holds them,
         and how many they are."""

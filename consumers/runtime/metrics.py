@@ -1,4 +1,5 @@
-"""What a worker measures. Labels hold the consumer's own topics and fixed words: series are bounded.
+"""What a worker measures. Labels hold the consumer's own topics and fixed words, and the hash of a key for as
+long as that key holds its partition up: series are bounded.
 
 What is counted with every event stands in ``Tally``: plain numbers that are put into Prometheus' form when it
 asks. Its own counters take a lock each time, which costs more than the worker's book-keeping.
@@ -6,7 +7,7 @@ asks. Its own counters take a lock each time, which costs more than the worker's
 
 from bisect import bisect_left
 from collections import Counter as Counts
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
@@ -77,6 +78,28 @@ class WorkerMetrics:
         self._paused = gauge("paused_partitions", "Partitions not fetched now, by reason", "reason")
         self._held = gauge("held_offsets", "Offsets finished but held back by an earlier one", "topic")
         self._lag = gauge("lag", "Records in Kafka above the watermark", "topic")
+        self._oldest = gauge("oldest_seconds", "Age, in Kafka, of the oldest record that waits", "topic")
+        self._holder = gauge(
+            "holder_seconds",
+            "For how long the named record has kept finished ones from being committed",
+            "topic",
+            "partition",
+            "key",
+        )
+        self._blocked = gauge("blocked_keys", "Keys whose events follow a dead letter until it is replayed")
+        self._blocked_seconds = gauge("blocked_seconds", "For how long the first of them has been blocked")
+        self._calls = Gauge(
+            "dingbridge_api_calls",
+            "Open API calls of this month, by all processes of this host",
+            ("priority",),
+            registry=registry,
+        )
+        self._calls_left = Gauge(
+            "dingbridge_api_calls_left",
+            "Calls that are left in this month's budget",
+            ("priority",),
+            registry=registry,
+        )
         self.lanes_aligned = gauge(
             "lanes_aligned",
             "1: the consumer's topics have equal partition counts, so order holds across them",
@@ -98,8 +121,26 @@ class WorkerMetrics:
         self._paused.labels(self._name, "world_down").set(world)
         self._paused.labels(self._name, "full").set(full)
 
-    def lag(self, topic: str, records: int) -> None:
+    def lag(self, topic: str, records: int, oldest_s: float) -> None:
         self._lag.labels(self._name, topic).set(records)
+        self._oldest.labels(self._name, topic).set(oldest_s)
+
+    def holders(self, found: Iterable[tuple[str, int, str, float]]) -> None:
+        """``(topic, partition, hash of the key, seconds)`` of each record worth naming, and of no other."""
+        self._holder.clear()
+        for topic, partition, key, seconds in found:
+            self._holder.labels(self._name, topic, str(partition), key).set(seconds)
+
+    def blocked(self, keys: int, oldest_s: float) -> None:
+        self._blocked.labels(self._name).set(keys)
+        self._blocked_seconds.labels(self._name).set(oldest_s)
+
+    def api_calls(self, made: Mapping[str, int], left: Mapping[str, int] | None) -> None:
+        """By priority; ``left`` is None where there is no budget."""
+        for priority, calls in made.items():
+            self._calls.labels(priority).set(calls)
+        for priority, calls in (left or {}).items():
+            self._calls_left.labels(priority).set(calls)
 
     def held(self, topic: str, offsets: int) -> None:
         self._held.labels(self._name, topic).set(offsets)

@@ -29,6 +29,7 @@ from consumers.runtime.outcomes import WorldDown
 from consumers.runtime.patience import patiently
 from consumers.runtime.process import Processor, place
 from consumers.runtime.retention import longest_retention
+from consumers.runtime.watch import watch
 from consumers.runtime.worker import Worker, WorkerOptions
 from dingtalk.api import DingTalkClient
 
@@ -76,6 +77,7 @@ class ConsumerService:
             if self.database is not None:
                 stack.push_async_callback(self.database.close)
                 consumer.database = self.database
+            budget: ApiCalls | None = None
             if settings.dingtalk_app_key and settings.dingtalk_app_secret:
                 key, secret = settings.api_credentials()
                 budget = ApiCalls.of(settings)
@@ -101,6 +103,11 @@ class ConsumerService:
             if self.database is not None:
                 pruning = asyncio.create_task(self._prune_regularly(self.database))
                 stack.callback(pruning.cancel)
+            blocking_in = self.database if consumer.on_dead_letter == "block" else None
+            watching = asyncio.create_task(
+                watch(consumer.name, self._metrics, blocking_in=blocking_in, budget=budget)
+            )
+            stack.callback(watching.cancel)
             log.info("consumer.started", consumer=consumer.name, topics=list(consumer.topics))
             background = asyncio.create_task(self._run_background())
             try:

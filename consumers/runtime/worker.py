@@ -5,8 +5,9 @@ What happens to a record between fetch and commit is ``dispatch.py``'s; the life
 """
 
 import asyncio
+import time
 from collections.abc import Collection, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import structlog
@@ -23,9 +24,9 @@ from consumers.runtime.burial import Burials
 from consumers.runtime.consumer import Consumer
 from consumers.runtime.deadletters import DeadLetters
 from consumers.runtime.dispatch import Dispatcher
-from consumers.runtime.lanes import Lanes, Limits
+from consumers.runtime.lanes import Item, Lanes, Limits
 from consumers.runtime.metrics import WorkerMetrics
-from consumers.runtime.process import Processor, place
+from consumers.runtime.process import Processor, key_hash, place
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -40,6 +41,12 @@ next request only, so this is also the longest delay of a single record."""
 
 POLL_MS = 1_000
 """How long one fetch waits for records, in ms; a stop interrupts it."""
+
+HOLDER_NAMED_S = 10
+"""From when on a record that keeps finished ones from being committed is named in the metrics, in s."""
+
+WINDOW_WITHOUT_INBOX = 10_000
+"""``Limits.window`` where no inbox would know what comes again: these would be repeated after a crash."""
 
 COMMIT_TIMEOUT_S = 5
 LEAVE_TIMEOUT_S = 5
@@ -72,9 +79,11 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self._options = options or WorkerOptions()
         self._dead_letters = DeadLetters(settings, consumer.name)
         burials = Burials(consumer, processor.database, self._dead_letters)
-        self._dispatcher = Dispatcher(
-            consumer, processor, burials, Lanes(self._options.limits), metrics, self._flow
-        )
+        limits = self._options.limits
+        if processor.database is None:
+            limits = replace(limits, window=min(limits.window, WINDOW_WITHOUT_INBOX))
+        self._window = limits.window // 2  # paused at the whole, until half of it
+        self._dispatcher = Dispatcher(consumer, processor, burials, Lanes(limits), metrics, self._flow)
         self._topics = [event_topic(settings, t) for t in consumer.topics]
         self._inbox = inbox_topic(settings, consumer.name)
         self._kafka: AIOKafkaConsumer | None = None
@@ -82,6 +91,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self._flow_changed = asyncio.Event()
         self._assigned: set[TopicPartition] = set()
         self._joined = False
+        self._holders: dict[tuple[TopicPartition, int], tuple[float, bool]] = {}
         self._trouble: str | None = "starting"
         metrics.joined.set_function(lambda: float(self._joined))
         metrics.paused_seconds.set_function(self._dispatcher.down_for_s)
@@ -284,16 +294,51 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self._metrics.in_flight_bytes.set(lanes.in_flight_bytes)
         lag = dict.fromkeys([*self._topics, self._inbox], 0)
         held = dict.fromkeys(lag, 0)
+        oldest = dict.fromkeys(lag, 0.0)
+        for item in lanes.oldest():
+            if item.record is not None:  # else its partition is being handed over
+                age = time.time() - item.record.timestamp / 1000
+                oldest[item.partition.topic] = max(oldest[item.partition.topic], age)
         for partition in self._assigned:
             end = self._kafka.highwater(partition) if self._kafka is not None else None
             watermark = lanes.watermark(partition)
             if end is not None and watermark is not None:
                 lag[partition.topic] += max(0, end - watermark)
-        for partition, _, waiting in lanes.holders():
-            held[partition.topic] += waiting
         for topic in lag:
-            self._metrics.lag(topic, lag[topic])
+            self._metrics.lag(topic, lag[topic], oldest[topic])
+        holders = list(lanes.holders())
+        for partition, _, waiting in holders:
+            held[partition.topic] += waiting
+        for topic in held:
             self._metrics.held(topic, held[topic])
+        self._metrics.holders(self._name_holders(holders))
+
+    def _name_holders(
+        self, holders: list[tuple[TopicPartition, Item, int]]
+    ) -> list[tuple[str, int, str, float]]:
+        """Those that hold their partition for long, or have it paused. A quick one is not worth a series."""
+        now, full = time.monotonic(), self._dispatcher.lanes.full()
+        before, self._holders = self._holders, {}
+        named = []
+        for partition, item, waiting in holders:
+            since, said = before.get((partition, item.offset), (now, False))
+            key = key_hash(item.key if isinstance(item.key, bytes) else None)
+            if partition in full or now - since > HOLDER_NAMED_S:
+                named.append((partition.topic, partition.partition, key, now - since))
+            if partition in full and not said and waiting >= self._window:
+                said = True
+                log.warning(
+                    "consumer.held_up",
+                    consumer=self._consumer.name,
+                    topic=partition.topic,
+                    partition=partition.partition,
+                    offset=item.offset,
+                    key=key,
+                    waiting=waiting,
+                    meaning="the partition pauses until this record is finished or given up",
+                )
+            self._holders[partition, item.offset] = since, said
+        return named
 
     async def _unless_stopping(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Await ``work``, but cancel it as soon as ``stop`` is called."""

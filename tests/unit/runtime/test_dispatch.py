@@ -10,7 +10,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
-from consumers.runtime import Event, MemoryRuntime, Reject, Retry, Transaction, WorldDown
+from consumers.runtime import Event, MemoryRuntime, Reject, Retry, Transaction, WorldDown, blocked
 from consumers.runtime import backoff as backoff_module
 from consumers.runtime.burial import Burials
 from consumers.runtime.dispatch import Dispatcher
@@ -27,6 +27,7 @@ class Letters:
 
     def __init__(self) -> None:
         self.sent: list[tuple[ConsumerRecord[Any, Any], str, int]] = []
+        self.blocking_ids: list[str] = []
         self.down = 0
 
     async def send(
@@ -36,6 +37,7 @@ class Letters:
             self.down -= 1
             raise WorldDown("Kafka is down")
         self.sent.append((record, error, attempts))
+        self.blocking_ids.append(blocking_id)
         return len(self.sent) - 1
 
 
@@ -114,6 +116,7 @@ async def until(condition: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def running(consumer: Scripted, limits: Limits | None = None) -> AsyncIterator[Harness]:
     async with MemoryRuntime(consumer) as runtime:
+        await runtime.database.create_tables(blocked.metadata)
         harness = Harness(consumer, runtime, Lanes(limits))
         harness.dispatcher.start()
         try:

@@ -1,0 +1,232 @@
+"""Effects once: whatever the steps between which a worker is killed, its tables end as if it never was.
+
+``worker_crash.py`` is the worker that is killed.
+"""
+
+import asyncio
+import json
+import secrets
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from bridge.servers import PostgresServer
+from consumers.runtime import blocked, inbox, open_database
+from consumers.runtime.blocked import BLOCKING_ID_HEADER, LETTER_HEADER
+from consumers.runtime.delivery import REPLAY_HEADER
+from tests.integration.worker_crash import Files, effects, events
+
+Script = list[tuple[str, str]]
+
+scripts = st.lists(
+    st.tuples(st.sampled_from(["ok", "ok", "fail", "reject", "garbage"]), st.sampled_from(["u1", "u2"])),
+    min_size=1,
+    max_size=6,
+)
+deaths = st.lists(st.integers(1, 70), max_size=5)
+Mode = Literal["go_on", "block"]
+
+
+class Mortal:
+    """Forks lives of the worker, each with its own point of death."""
+
+    def __init__(self, folder: Path, postgres: PostgresServer | None) -> None:
+        self._folder, self._postgres = folder, postgres
+        self._zygote = subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.worker_crash"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def world(self) -> "World":
+        """An empty database and no record read yet."""
+        name = f"dingbridge_test_{secrets.token_hex(4)}"
+        folder = self._folder / name
+        folder.mkdir()
+        if self._postgres is None:
+            return World(self, folder, f"sqlite:///{folder}/test.db", None)
+        return World(self, folder, self._postgres.create_database(name), name)
+
+    def drop(self, name: str) -> None:
+        assert self._postgres is not None
+        self._postgres.drop_database(name)
+
+    def live(self, spec: dict[str, Any]) -> int:
+        assert self._zygote.stdin is not None
+        assert self._zygote.stdout is not None
+        self._zygote.stdin.write(json.dumps(spec) + "\n")
+        self._zygote.stdin.flush()
+        return int(self._zygote.stdout.readline())
+
+    def close(self) -> None:
+        self._zygote.communicate()
+
+
+class World:
+    """What outlives a worker: its database, and Kafka in files."""
+
+    def __init__(self, mortal: Mortal, folder: Path, url: str, name: str | None) -> None:
+        self._mortal, self._name, self.url = mortal, name, url
+        self.files = Files(folder)
+
+    def __enter__(self) -> "World":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._name is not None:
+            self._mortal.drop(self._name)
+
+    def run(
+        self, script: Script, mode: Mode, prepares: bool, deaths: list[int], *, mended: bool = False
+    ) -> int:
+        """Live and die as told, then to the end; how many lives ended by SIGKILL."""
+        killed = 0
+        for kill_at in [*deaths, None]:
+            status = self._mortal.live(
+                {
+                    "folder": str(self.files.folder),
+                    "database": self.url,
+                    "script": script,
+                    "on_dead_letter": mode,
+                    "prepares": prepares,
+                    "kill_at": kill_at,
+                    "mended": mended,
+                }
+            )
+            assert status == 0 or (status == -9 and kill_at is not None)
+            killed += status == -9
+        return killed
+
+    def tables(self) -> dict[str, Any]:
+        """Effects by key, the inbox, and the blocked keys, but for what is random or a time."""
+        return asyncio.run(self._tables())
+
+    async def _tables(self) -> dict[str, Any]:
+        database = open_database(self.url)
+        try:
+            reader = database.reader()
+            by_key = defaultdict(list)
+            for row in await reader.execute(select(effects).order_by(effects.c.n)):
+                by_key[row.subject].append(row.event_id)
+            known = inbox.inbox.c
+            rows = await reader.execute(select(known.source, known.id, known.replay_id))
+            waiting = await blocked.blocked(reader, "crashing")
+            return {
+                "effects": dict(by_key),
+                "inbox": {tuple(row) for row in rows if "/" not in row.replay_id},
+                "blocked": {(b.key, b.place, b.attempts, b.letters) for b in waiting},
+            }
+        finally:
+            await database.close()
+
+    def letters(self) -> dict[bytes | None, list[int]]:
+        """The offsets of the records that were given up, by key and in order, doubled ones once."""
+        found: dict[bytes | None, list[int]] = defaultdict(list)
+        for letter in self.files.letters():
+            offset = int(dict(letter.headers)["dingbridge-dlq-offset"])
+            if offset not in found[letter.key]:
+                found[letter.key].append(offset)
+        return dict(found)
+
+    def begin_replay(self) -> None:
+        """What ``dingbridge dlq replay`` does: each blocked key's letters into the inbox, in order."""
+        for row in asyncio.run(self._begin_replay()):
+            low = -1 if row.replayed_to is None else row.replayed_to
+            mine = [
+                letter
+                for letter in self.files.letters()
+                if dict(letter.headers).get(BLOCKING_ID_HEADER) == row.blocking_id.encode()
+                and letter.offset > low
+            ]
+            self.files.copy(
+                [
+                    (letter, [(REPLAY_HEADER, b"r1"), (LETTER_HEADER, str(letter.offset).encode())])
+                    for letter in mine
+                ]
+            )
+
+    async def _begin_replay(self) -> list[blocked.Blocked]:
+        database = open_database(self.url)
+        try:
+            rows = await blocked.blocked(database.reader(), "crashing")
+            for row in rows:
+                async with database.transaction() as tx:
+                    await blocked.begin_replay(tx, "crashing", row.key, "r1")
+            return list(rows)
+        finally:
+            await database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def mortal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Mortal]:
+    postgres = request.getfixturevalue("postgres") if request.param == "postgres" else None
+    found = Mortal(tmp_path, postgres)
+    yield found
+    found.close()
+
+
+often = settings(
+    max_examples=12,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],  # the failing script is short as it is, and shrinking it would take minutes
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.mark.parametrize("mode", ["go_on", "block"])
+@often
+@given(script=scripts, deaths=deaths, prepares=st.booleans())
+def test_any_sequence_of_crashes_ends_in_the_tables_of_a_run_without(
+    mortal: Mortal, mode: Mode, script: Script, deaths: list[int], prepares: bool
+) -> None:
+    with mortal.world() as calm, mortal.world() as rough:
+        calm.run(script, mode, prepares, [])
+        rough.run(script, mode, prepares, deaths)
+        assert rough.tables() == calm.tables()
+        assert rough.letters() == calm.letters()
+        assert rough.files.offsets() == {"t": len(script)}
+
+
+@often
+@given(script=scripts, deaths=deaths, later=deaths, prepares=st.booleans())
+def test_blocked_keys_come_back_whole_and_in_order_whatever_the_crashes(
+    mortal: Mortal, script: Script, deaths: list[int], later: list[int], prepares: bool
+) -> None:
+    script = [(kind, user) for kind, user in script if kind != "garbage"]
+    with mortal.world() as world:
+        world.run(script, "block", prepares, deaths)
+        world.begin_replay()
+        world.run(script, "block", prepares, later, mended=True)
+        found = world.tables()
+    expected = defaultdict(list)
+    for offset, (kind, user) in enumerate(script):
+        expected[user].append(f"{kind}{offset}")
+    assert found["effects"] == dict(expected)
+    assert found["blocked"] == set()
+
+
+def test_every_step_of_one_life_is_a_point_of_death(mortal: Mortal) -> None:
+    """The others try points by chance; here is each, so that none of them is one that never comes."""
+    script: Script = [("ok", "u1"), ("fail", "u2"), ("ok", "u2"), ("ok", "u1")]
+    with mortal.world() as calm:
+        calm.run(script, "block", True, [])
+        expected, letters = calm.tables(), calm.letters()
+    assert letters == {events(script)[1].key: [1, 2]}
+    kill_at = killed = 1
+    while killed:
+        with mortal.world() as rough:
+            killed = rough.run(script, "block", True, [kill_at])
+            assert rough.tables() == expected, kill_at
+            assert rough.letters() == letters, kill_at
+        kill_at += 1
+    assert kill_at > 40

@@ -1,0 +1,248 @@
+"""A worker without Kafka that dies by SIGKILL at any step: run as a program, it forks one life for each line.
+
+The database, the dispatcher, the burials and the death are real; the topics, the committed offsets and the
+dead letters are files in ``folder``, so that a life takes milliseconds and hundreds of them can be tried.
+"""
+
+import asyncio
+import functools
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from aiokafka import ConsumerRecord, TopicPartition
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Column, Integer, MetaData, String, Table
+from sqlalchemy.ext.asyncio import AsyncTransaction
+
+from bridge.settings import KafkaSettings
+from consumers.runtime import (
+    Consumer,
+    Database,
+    Event,
+    Reader,
+    Reject,
+    Transaction,
+    blocked,
+    inbox,
+    open_database,
+)
+from consumers.runtime.burial import Burials
+from consumers.runtime.deadletters import DeadLetters
+from consumers.runtime.dispatch import Dispatcher
+from consumers.runtime.lanes import Lanes
+from consumers.runtime.metrics import WorkerMetrics
+from consumers.runtime.postgres import Links
+from consumers.runtime.process import Processor
+from tests.unit.runtime.support import kafka_record, record
+
+TOPIC = "t"
+INBOX = "ctl-dingtalk.inbox.crashing"
+
+metadata = MetaData()
+effects = Table(
+    "effects",
+    metadata,
+    Column("n", Integer, primary_key=True, autoincrement=True),
+    Column("event_id", String, nullable=False),
+    Column("subject", String, nullable=False),
+)
+
+
+class Crashing(Consumer):
+    """Does what an event's id begins with: ``ok``, ``reject``, ``fail``; ``mended`` all succeed."""
+
+    name = "crashing"
+    topics = ("user_modify_org",)
+    max_attempts = 2
+    retry_first_s = retry_max_s = 0.001
+    mended = False
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        name = event.id.split("/")[0]
+        await tx.execute(effects.insert().values(event_id=name, subject=event.subject))
+        if self.mended:
+            return
+        if name.startswith("reject"):
+            raise Reject("as asked")
+        if name.startswith("fail"):
+            raise ValueError("as asked")
+
+
+class Looking(Crashing):
+    """One with ``prepare``, which takes another way."""
+
+    async def prepare(self, event: Event, db: Reader) -> None:
+        return None
+
+
+class Files:
+    """Topics as lists of ``(event id, user)``, letters and offsets as files that survive the process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._headers = DeadLetters(KafkaSettings.load(), "crashing")._headers
+
+    async def send(self, record: ConsumerRecord, error: str, attempts: int, blocking_id: str = "") -> int:
+        """What ``DeadLetters.send`` does, into a file. One partition, so a key's letters are in order."""
+        headers = self._headers(record, error, attempts, blocking_id)
+        line = json.dumps(
+            {
+                "key": _hex(record.key),
+                "value": _hex(record.value),
+                "headers": [[name, _hex(value)] for name, value in headers],
+            }
+        )
+        letters = self.folder / "letters"
+        offset = letters.read_bytes().count(b"\n") if letters.exists() else 0
+        with letters.open("a") as file:
+            file.write(line + "\n")
+        return offset
+
+    def letters(self) -> list[ConsumerRecord]:
+        return self._read("letters", "dlq")
+
+    def copied(self) -> list[ConsumerRecord]:
+        return self._read("inbox", INBOX)
+
+    def _read(self, name: str, topic: str) -> list[ConsumerRecord]:
+        file = self.folder / name
+        lines = file.read_text().splitlines() if file.exists() else []
+        found = []
+        for offset, line in enumerate(lines):
+            letter = json.loads(line)
+            found.append(
+                kafka_record(
+                    topic,
+                    0,
+                    offset,
+                    key=_bytes(letter["key"]),
+                    value=_bytes(letter["value"]),
+                    headers=tuple((n, _bytes(v) or b"") for n, v in letter["headers"]),
+                )
+            )
+        return found
+
+    def copy(self, records: list[tuple[ConsumerRecord, list[tuple[str, bytes]]]]) -> None:
+        """Into the inbox, each with further headers."""
+        with (self.folder / "inbox").open("a") as file:
+            for letter, more in records:
+                headers = [[n, _hex(v)] for n, v in (*letter.headers, *more)]
+                line = {"key": _hex(letter.key), "value": _hex(letter.value), "headers": headers}
+                file.write(json.dumps(line) + "\n")
+
+    def offsets(self) -> dict[str, int]:
+        file = self.folder / "offsets"
+        return json.loads(file.read_text()) if file.exists() else {}
+
+    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+        fresh = self.folder / "offsets.new"
+        fresh.write_text(json.dumps(self.offsets() | {p.topic: offset for p, offset in offsets.items()}))
+        fresh.rename(self.folder / "offsets")
+
+
+def events(script: list[tuple[str, str]]) -> list[ConsumerRecord]:
+    """The topic's records for ``(kind, user)``: kinds as ``Crashing`` has them, and ``garbage``."""
+    found = []
+    for offset, (kind, user) in enumerate(script):
+        made = record(f"{kind}{offset}", user)
+        value = b"\x80 no event" if kind == "garbage" else made.value
+        found.append(kafka_record(TOPIC, 0, offset, key=made.key, value=value, headers=made.headers))
+    return found
+
+
+async def live(spec: dict[str, Any]) -> None:
+    """One life, until all is done or ``kill_at`` steps are."""
+    files = Files(Path(spec["folder"]))
+    base = Looking if spec["prepares"] else Crashing
+    consumer = type("One", (base,), {"on_dead_letter": spec["on_dead_letter"]})()
+    consumer.mended = spec["mended"]
+    database = open_database(spec["database"])
+    await database.create_tables(metadata, inbox.metadata, blocked.metadata)
+    lanes = Lanes()
+    _mark_steps(spec["kill_at"], consumer, database, files)
+    dispatcher = Dispatcher(
+        consumer,
+        Processor(consumer, database),
+        Burials(consumer, database, files),
+        lanes,
+        WorkerMetrics("crashing", CollectorRegistry()),
+    )
+    dispatcher.start()
+    began = files.offsets()
+    for records in (events(spec["script"]), files.copied()):
+        dispatcher.add([r for r in records if r.offset >= began.get(r.topic, 0)])
+    while True:
+        if offsets := lanes.committable():
+            await files.commit(offsets)
+            lanes.committed(offsets)
+        elif not lanes.in_flight:
+            break
+        await asyncio.sleep(0.001)
+    await dispatcher.close()
+    await database.close()
+
+
+def _mark_steps(kill_at: int | None, consumer: Any, database: Database, files: Files) -> None:
+    """Die before or after the ``kill_at``-th of the steps between which the world is different."""
+    count = 0
+
+    def step() -> None:
+        nonlocal count
+        count += 1
+        if count == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def marked(owner: Any, name: str) -> None:
+        inner = getattr(owner, name)
+
+        @functools.wraps(inner)
+        async def wrapper(*args: Any, **kwargs: Any) -> Any:
+            step()
+            outcome = await inner(*args, **kwargs)
+            step()
+            return outcome
+
+        setattr(owner, name, wrapper)
+
+    for name in ("enter", "seen"):
+        marked(inbox, name)
+    for name in ("find", "block", "add_letter", "lock_replay", "applied", "replay_failed"):
+        marked(blocked, name)
+    for name in ("begin", "commit"):
+        marked(Links, name)
+    marked(AsyncTransaction, "commit")
+    marked(consumer, "handle")
+    for name in ("send", "commit"):
+        marked(files, name)
+
+
+def _hex(data: bytes | None) -> str | None:
+    return None if data is None else bytes(data).hex()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else bytes.fromhex(text)
+
+
+def main() -> None:
+    """For each line of standard input, a life in a process of its own; its exit status on standard output."""
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            os.dup2(2, 1)  # its log is not for the one that reads the statuses
+            try:
+                asyncio.run(live(json.loads(line)))
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+if __name__ == "__main__":
+    main()
