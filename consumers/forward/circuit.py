@@ -58,13 +58,17 @@ class Circuit:
         self._openings = 0
         self._doubted: set[Key] = set()
 
+    def check(self) -> None:
+        """Raises ``CircuitOpen`` if nothing may be sent now; nothing is changed by asking."""
+        wait = self._until - self._clock()
+        if self.state == "half-open" or (self.state == "open" and wait > 0):
+            raise CircuitOpen(max(wait, PROBING_S))
+
     def enter(self) -> bool:
         """Whether the request that may now be sent is a probe. Raises ``CircuitOpen``."""
+        self.check()
         if self.state == "closed":
             return False
-        wait = self._until - self._clock()
-        if self.state == "half-open" or wait > 0:
-            raise CircuitOpen(max(wait, PROBING_S))
         self._change("half-open", self.reason)
         return True
 

@@ -100,10 +100,11 @@ class Forward(Consumer):
             content_type, body = body_of(event, self.system.body)
         except NotAnEvent:
             raise Reject(f"an unclassified event has no body of the form {self.system.body}") from None
-        wait = self._pace.wait_s()
-        if wait > 0:
-            await asyncio.sleep(wait)
         try:
+            self._circuit.check()  # who may not send takes nobody's turn
+            wait = self._pace.wait_s()
+            if wait > 0:
+                await asyncio.sleep(wait)
             probe = self._circuit.enter()
         except CircuitOpen as closed:
             raise WorldDown(self._words(self._circuit.reason), after=closed.wait_s) from None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaError
 
 from bridge.settings import ConsumerSettings
 from bridge.topics import dlq_topic
@@ -96,7 +97,12 @@ async def letters(settings: ConsumerSettings, name: str) -> list[str]:
 
 async def all_committed(settings: ConsumerSettings, name: str, count: int) -> None:
     async def done() -> bool:
-        return sum((await committed(settings, name)).values()) == count
+        try:
+            return sum((await committed(settings, name)).values()) == count
+        except KafkaError as error:  # a broker under load may lose sight of itself for a moment
+            if not error.retriable:
+                raise
+            return False
 
     await eventually(done, what=f"{name} has committed {count} records")
 
@@ -147,7 +153,7 @@ async def test_a_system_in_trouble_changes_nothing_for_the_other(
     arrival, first while a is well, then while it is not."""
     declared: dict[str, dict[str, Any]] = {
         a: {"url": system_a.url, "timeout_s": 2.0},
-        f"b-{a}": {"url": system_b.url},
+        f"b-{a}": {"url": system_b.url, "rate": 1000},  # else its own pace would be measured
     }
     env = {**kafka_env, **forward_file(tmp_path, declared), "TOPIC_PARTITIONS": "2"}
     for name in declared:

@@ -69,7 +69,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Start:
 
     @asynccontextmanager
     async def start(dingtalk: Any = None, **declared: Any) -> AsyncIterator[Running]:
-        forward = consumer_of("a", system(rate=10_000, **declared), AddressGuard())()
+        forward = consumer_of("a", system(**{"rate": 10_000, **declared}), AddressGuard())()
         async with MemoryRuntime(forward, dingtalk=dingtalk) as runtime:
             yield Running(runtime, forward)
 
@@ -133,6 +133,15 @@ async def test_a_system_that_cannot_be_reached_pauses_all_and_gives_nothing_up(s
         assert (await running.deliver(2)).kind == "done"
         assert running.value("dingbridge_forward_circuit") == 0
         assert (await running.deliver(1)).kind == "done"
+
+
+async def test_while_it_is_paused_no_turn_is_used_up(start: Start) -> None:
+    async with start(rate=0.01) as running:
+        assert (await running.deliver(1, UNREACHABLE)).kind == "world_down"
+        turn = running.forward._pace._next
+        for n in range(20):
+            assert (await running.deliver(n)).kind == "world_down"
+        assert running.forward._pace._next == turn
 
 
 async def test_what_a_busy_system_asks_for_is_waited(start: Start) -> None:
