@@ -18,6 +18,7 @@ import bridge.settings
 import ingress.publisher
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
+from consumers.forward.metrics import ForwardMetrics
 from consumers.runtime.metrics import WorkerMetrics
 from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics
 from schemas import Received, decode, to_dingtalk, to_records
@@ -247,6 +248,7 @@ def test_operations_lists_every_metric_and_no_other():
     PublisherMetrics(registry)
     WorkerMetrics("billing", registry)
     ApprovalMetrics(registry)
+    ForwardMetrics("a", registry)
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| `(dingbridge_\w+)` \|", text, re.MULTILINE))
     assert listed == {metric.name for metric in registry.collect()}
