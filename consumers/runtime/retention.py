@@ -1,6 +1,7 @@
 """How long the topics of a consumer really keep their records, which inbox rows must outlive."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -12,42 +13,71 @@ from bridge.kafka import connection, explain
 from bridge.settings import KafkaSettings
 from bridge.topics import retention_days
 
-RETENTION_MS = "retention.ms"
+RETENTION_MS, SEGMENT_MS, CLEANUP_POLICY = "retention.ms", "segment.ms", "cleanup.policy"
 
 LONG_MS = 100 * 365 * 86_400_000
 """A hundred years: from there on it is for ever, as -1 is."""
 
+SEGMENT_ALLOWED = timedelta(days=7)
+"""Kafka's own default of ``segment.ms``. Records live as long as the segment that they stand in; the days
+that the inbox adds to a retention cover one of this length."""
 
-async def longest_retention(settings: KafkaSettings, topics: Sequence[str]) -> timedelta | None:
-    """The longest retention of ``topics`` as Kafka has it configured; None when one of them keeps for ever.
+UNKNOWN_TOPIC = 3
+"""Kafka's error code (https://kafka.apache.org/protocol#protocol_error_codes)."""
 
-    Where Kafka refuses to tell (no right to describe a topic), our own policy stands in for it. Raises
-    ``KafkaUnavailable``.
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """``longest``: how long the topics keep a record at most, None for ever. ``untold``: those that Kafka
+    does not tell us about; what our settings say was assumed of them."""
+
+    longest: timedelta | None
+    untold: tuple[str, ...]
+
+
+async def longest_retention(settings: KafkaSettings, topics: Sequence[str]) -> Retention:
+    """The longest retention of ``topics`` as Kafka has it configured.
+
+    Where Kafka refuses to tell (no right to describe a topic) or a topic does not exist yet, our own policy
+    stands in for it. Raises ``KafkaUnavailable``.
     """
-    days = {topic: timedelta(days=retention_days(settings, topic)) for topic in topics}
+    kept: dict[str, timedelta | None] = {
+        topic: timedelta(days=retention_days(settings, topic)) for topic in topics
+    }
     try:
-        told = await _configured(settings, topics)
+        told, untold = await _configured(settings, topics)
     except (KafkaError, OSError) as error:
         raise KafkaUnavailable(explain(error, settings)) from error
-    if any(milliseconds < 0 for milliseconds in told.values()):
+    kept |= {topic: _life(configured) for topic, configured in told.items()}
+    lives = [life for life in kept.values() if life is not None]
+    return Retention(max(lives) if len(lives) == len(kept) else None, untold)
+
+
+def _life(configured: dict[str, str]) -> timedelta | None:
+    retention = int(configured.get(RETENTION_MS, -1))
+    if not 0 <= retention < LONG_MS or "delete" not in configured.get(CLEANUP_POLICY, "delete"):
         return None
-    return max({**days, **{topic: timedelta(milliseconds=ms) for topic, ms in told.items()}}.values())
+    segment = timedelta(milliseconds=min(int(configured.get(SEGMENT_MS, 0)), LONG_MS))
+    return timedelta(milliseconds=retention) + max(timedelta(), segment - SEGMENT_ALLOWED)
 
 
-async def _configured(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, int]:
+async def _configured(
+    settings: KafkaSettings, topics: Sequence[str]
+) -> tuple[dict[str, dict[str, str]], tuple[str, ...]]:
+    wanted = dict.fromkeys((RETENTION_MS, SEGMENT_MS, CLEANUP_POLICY), "")
     admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=10_000)
     try:
         await admin.start()
         answers = await admin.describe_configs(
-            [ConfigResource(ConfigResourceType.TOPIC, topic, configs={RETENTION_MS: ""}) for topic in topics]
+            [ConfigResource(ConfigResourceType.TOPIC, topic, configs=wanted) for topic in topics]
         )
     finally:
         await admin.close()
-    found = {}
+    found, untold = {}, []
     for answer in answers:
         for code, _, _, topic, entries in answer.resources:
-            values = [entry[1] for entry in entries if entry[0] == RETENTION_MS]
-            if code == 0 and values:
-                milliseconds = int(values[0])
-                found[topic] = milliseconds if milliseconds < LONG_MS else -1
-    return found
+            if code == 0:
+                found[topic] = {entry[0]: entry[1] for entry in entries if entry[0] in wanted}
+            elif code != UNKNOWN_TOPIC:
+                untold.append(topic)
+    return found, tuple(sorted(untold))

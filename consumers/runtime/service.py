@@ -6,7 +6,7 @@ Joining these parts is all that is here; each has a module of its own.
 import asyncio
 import signal
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,7 @@ from consumers.runtime.migrations import migrate
 from consumers.runtime.outcomes import WorldDown
 from consumers.runtime.patience import patiently
 from consumers.runtime.process import Processor, place
-from consumers.runtime.retention import longest_retention
+from consumers.runtime.retention import Retention, longest_retention
 from consumers.runtime.watch import watch
 from consumers.runtime.worker import Worker, WorkerOptions
 from dingtalk.api import DingTalkClient
@@ -147,18 +147,46 @@ class ConsumerService:
         return ready and database, {**details, "database": "answers" if database else "does not answer"}
 
     async def _prune_regularly(self, database: Database) -> None:
+        """Delete inbox rows that no record can ask for any more, at the start and every hour."""
         consumer, settings = self._consumer, self._settings
         topics = [event_topic(settings, t) for t in consumer.topics] + [inbox_topic(settings, consumer.name)]
+        said: Retention | None = None
         while True:
             try:
-                keep = await longest_retention(settings, topics)
-                if keep is not None:
-                    oldest = datetime.now(UTC) - keep - inbox.KEEP_BEYOND_RETENTION
+                retention = await longest_retention(settings, topics)
+                if retention != said:
+                    said = retention
+                    _say(consumer.name, retention)
+                if retention.longest is not None:
+                    oldest = datetime.now(UTC) - retention.longest - inbox.KEEP_BEYOND_RETENTION
                     rows = await inbox.prune(database, consumer.name, oldest)
                     log.info("consumer.inbox_pruned", consumer=consumer.name, rows=rows)
             except (WorldDown, KafkaUnavailable) as error:
                 log.warning("consumer.inbox_not_pruned", consumer=consumer.name, reason=str(error))
             await asyncio.sleep(PRUNE_INTERVAL_S)
+
+
+def _say(consumer: str, retention: Retention) -> None:
+    """How long inbox rows are kept, and why, whenever that is not what it was."""
+    if retention.longest is None:
+        log.warning(
+            "consumer.inbox_kept_for_ever",
+            consumer=consumer,
+            meaning="a topic keeps its records for ever, so the table of applied events only grows; "
+            "give the topic a retention.ms",
+        )
+    else:
+        days = (retention.longest + inbox.KEEP_BEYOND_RETENTION) / timedelta(days=1)
+        log.info("consumer.inbox_kept", consumer=consumer, days=round(days, 1))
+    if retention.untold:
+        log.warning(
+            "consumer.retention_unknown",
+            consumer=consumer,
+            topics=retention.untold,
+            meaning="Kafka does not tell their retention (no right to DESCRIBE_CONFIGS); it is taken from "
+            "TOPIC_RETENTION_DAYS and its like. If they keep records for longer, an event that is read again "
+            "so late is applied twice: grant the right, or set them as the topics are",
+        )
 
 
 async def show(consumer: Consumer, settings: ConsumerSettings) -> list[Table]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import defaultdict
+from datetime import timedelta
 from typing import Any
 
 import aiohttp
@@ -14,7 +15,7 @@ from bridge.settings import KafkaSettings
 from bridge.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
 from consumers.runtime import Event, Reader, Reject, WorldDown
 from consumers.runtime.lanes import Limits
-from consumers.runtime.retention import longest_retention
+from consumers.runtime.retention import Retention, longest_retention
 from consumers.runtime.worker import WorkerOptions
 from schemas.records import Record
 from tests.integration.worker_support import (
@@ -297,21 +298,34 @@ async def test_the_longest_retention_is_read_from_kafka(
     elsewhere = KafkaSettings.load(
         **{**{n.lower(): v for n, v in kafka_env.items()}, "topic_retention_days": 1, "dlq_retention_days": 2}
     )
-    longest = await longest_retention(elsewhere, topics)
-    assert longest is not None
-    assert longest.days == 90, "as it was created, not as the settings say now"
-    admin = AIOKafkaAdminClient(**connection(kafka_settings))
+    told = Retention(timedelta(days=90), ())
+    assert await longest_retention(elsewhere, topics) == told, "as created, not as the settings say now"
+    missing = event_topic(kafka_settings, "not_made_yet")
+    assert await longest_retention(elsewhere, [topics[0], missing]) == Retention(timedelta(days=14), ())
+    # a record lives as long as the segment that it stands in
+    day_ms = 86_400_000
+    long = {"retention.ms": str(14 * day_ms), "segment.ms": str(200 * day_ms)}
+    await _alter(kafka_settings, topics[0], long)
+    await eventually(lambda: _kept_for(kafka_settings, topics, timedelta(days=14 + 200 - 7)))
+    for config in ({"retention.ms": "-1"}, {"cleanup.policy": "compact"}):
+        await _alter(kafka_settings, topics[0], config)
+        await eventually(lambda: _kept_for(kafka_settings, topics, None))
+        await _alter(kafka_settings, topics[0], {"retention.ms": "1000"})
+        await eventually(lambda: _kept_for(kafka_settings, topics, timedelta(days=90)))
+
+
+async def _alter(settings: KafkaSettings, topic: str, config: dict[str, str]) -> None:
+    """These are then the topic's own settings, the rest are the broker's."""
+    admin = AIOKafkaAdminClient(**connection(settings))
     await admin.start()
     try:
-        forever = ConfigResource(ConfigResourceType.TOPIC, topics[0], configs={"retention.ms": "-1"})
-        await admin.alter_configs([forever])
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=config)])
     finally:
         await admin.close()
-    await eventually(lambda: _kept_for_ever(kafka_settings, topics))
 
 
-async def _kept_for_ever(settings: KafkaSettings, topics: list[str]) -> bool:
-    return await longest_retention(settings, topics) is None
+async def _kept_for(settings: KafkaSettings, topics: list[str], longest: timedelta | None) -> bool:
+    return (await longest_retention(settings, topics)).longest == longest
 
 
 async def _count(database_url: str, expected: int) -> bool:
