@@ -276,9 +276,12 @@ class Database:
         await self._reader.dispose()
 
 
-def open_database(url: str, *, create: bool = True) -> Database:
+def open_database(url: str, *, create: bool = True, idle_limit_s: float | None = None) -> Database:
     """The database at ``sqlite:///path`` (its folder is created), ``sqlite://`` (in memory) or
     ``postgresql://user:password@host:port/name``; the driver is ours.
+
+    ``idle_limit_s``: a transaction in which nothing was said for so long is ended by PostgreSQL, since its
+    process is frozen or cut off, and others wait for its rows.
 
     Nothing is connected yet. Raises ``SettingsError`` for any other address, and ``DatabaseDown`` when
     ``create`` is false and there is no such SQLite file.
@@ -289,14 +292,16 @@ def open_database(url: str, *, create: bool = True) -> Database:
         parsed = URL.create("unknown")
     backend = parsed.get_backend_name() if parsed.drivername != "postgres" else "postgresql"
     if backend == "postgresql":
-        return _open_postgres(parsed.set(drivername="postgresql+asyncpg"))
+        return _open_postgres(parsed.set(drivername="postgresql+asyncpg"), idle_limit_s)
     if backend == "sqlite":
         return _open_sqlite(parsed.set(drivername="sqlite+aiosqlite"), create=create)
     raise SettingsError(["DATABASE_URL: must begin with sqlite:/// or postgresql://; the driver is ours"])
 
 
-def _open_postgres(url: URL) -> Database:
+def _open_postgres(url: URL, idle_limit_s: float | None) -> Database:
     named = {"application_name": "dingbridge"}
+    if idle_limit_s is not None:
+        named["idle_in_transaction_session_timeout"] = str(round(idle_limit_s * 1000))
     writer = create_async_engine(
         url,
         poolclass=NullPool,

@@ -32,9 +32,9 @@ _SQLITE_DOWN = frozenset(
 """Primary result codes (https://sqlite.org/rescode.html) that say nothing about the statement."""
 
 _READ_ONLY = "25006"
-_POSTGRES_DOWN = ("08", "28", "3D000", _READ_ONLY, "53", "57P", "58")
-"""SQLSTATE prefixes (https://www.postgresql.org/docs/current/errcodes-appendix.html): connection, refused
-credentials, missing database, read-only standby, resources, shutdown and start-up, system errors."""
+_POSTGRES_DOWN = ("08", "25P03", "25P04", "28", "3D000", _READ_ONLY, "53", "57P", "58")
+"""SQLSTATE prefixes (https://www.postgresql.org/docs/current/errcodes-appendix.html): connection, a
+transaction that was idle or open for too long, refused credentials, missing database, read-only standby, resources, shutdown and start-up, system errors."""
 
 _POSTGRES_RACE = ("40001", "40P01")
 """Serialization failure and deadlock: the transaction is right and wants to run again."""

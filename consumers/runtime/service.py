@@ -27,7 +27,7 @@ from consumers.runtime.metrics import WorkerMetrics
 from consumers.runtime.migrations import migrate
 from consumers.runtime.outcomes import WorldDown
 from consumers.runtime.patience import patiently
-from consumers.runtime.process import Processor, place
+from consumers.runtime.process import CANCEL_GRACE_S, Processor, place
 from consumers.runtime.retention import Retention, longest_retention
 from consumers.runtime.watch import watch
 from consumers.runtime.worker import Worker, WorkerOptions
@@ -51,7 +51,12 @@ class ConsumerService:
         """Raises ``SettingsError`` for a database address or topics that cannot work."""
         self.registry = CollectorRegistry()
         self.database: Database | None = (
-            open_database(settings.database_url_for(consumer.name)) if consumer.uses_database else None
+            open_database(
+                settings.database_url_for(consumer.name),
+                idle_limit_s=consumer.handler_timeout_s + 2 * CANCEL_GRACE_S,
+            )
+            if consumer.uses_database
+            else None
         )
         self._consumer, self._settings = consumer, settings
         self._metrics = WorkerMetrics(consumer.name, self.registry)

@@ -80,6 +80,39 @@ async def test_killed_before_and_after_the_effect_is_committed_it_happens_once(
     assert await read_topic(kafka_settings, dlq_topic(kafka_settings, group)) == []
 
 
+@pytest.mark.parametrize("half", ["prepare", "handle"])
+async def test_a_member_that_froze_past_its_session_and_thaws_repeats_and_loses_nothing(
+    kafka_env: dict[str, str],
+    kafka_settings: KafkaSettings,
+    postgres_url: str,
+    processes: Processes,
+    tmp_path: Any,
+    half: str,
+) -> None:
+    """In ``handle`` it holds a transaction with the inbox row, for which the other has to wait; the server
+    ends it, as it says nothing any more."""
+    group = f"t-{kafka_settings.topic_prefix.strip('.')}"
+    env = {**kafka_env, **installed(tmp_path, group), "DATABASE_URL": postgres_url}
+    await publish(kafka_settings, [event_record(f"e{n}", "u1") for n in range(8)])
+    frozen = processes.start("consume", group, env={**env, "FREEZE_AT": f"e3:{half}"})
+    await eventually((processes.folder / f"at-e3:{half}").exists, 60)
+    other = processes.start("consume", group, env=env, name="other")
+    await eventually(lambda: _count(postgres_url, 8), 90)
+    frozen.resume()
+    await publish(kafka_settings, [event_record(f"f{n}", f"u{n}") for n in range(8)])
+    await eventually(lambda: _count(postgres_url, 16), 60)
+    # both take part again: it has noticed that its partitions were another's
+    await eventually(lambda: frozen.log_text().count("consumer.assigned") > 1, 60)
+    for process in (frozen, other):
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 30) == 0
+    applied = [event_id for event_id, _ in await rows(postgres_url)]
+    assert applied[:8] == [f"e{n}" for n in range(8)]
+    assert sorted(applied[8:]) == [f"f{n}" for n in range(8)]
+    assert await committed(kafka_settings, group) == {event_topic(kafka_settings, TYPE): 16}
+    assert await read_topic(kafka_settings, dlq_topic(kafka_settings, group)) == []
+
+
 async def test_the_command_runs_a_consumer_shows_its_tables_and_ends_cleanly(
     kafka_env: dict[str, str], kafka_settings: KafkaSettings, processes: Processes, tmp_path: Any
 ) -> None:

@@ -136,9 +136,11 @@ async def committed(settings: KafkaSettings, group: str) -> dict[str, int]:
 
 
 class Mortal(EffectConsumer):
-    """Kills its own process, once at each place that ``DIE_AT`` names as ``<event id>:<half>``."""
+    """Kills its own process, once at each place that ``DIE_AT`` names as ``<event id>:<half>``, or freezes it
+    at those of ``FREEZE_AT``; a file ``at-<place>`` says that it has."""
 
     name = os.environ.get("TEST_CONSUMER", "mortal")
+    handler_timeout_s = 1 if "FREEZE_AT" in os.environ else 60
 
     async def prepare(self, event: Event, db: Reader) -> None:
         self._die(event, "prepare")
@@ -155,11 +157,11 @@ class Mortal(EffectConsumer):
 
     def _die(self, event: Event, half: str) -> None:
         place = f"{event.id.split('/')[0]}:{half}"
-        if place in os.environ.get("DIE_AT", "").split(","):
-            mark = Path(f"died-{place}")
-            if not mark.exists():
+        for variable, death in (("DIE_AT", signal.SIGKILL), ("FREEZE_AT", signal.SIGSTOP)):
+            mark = Path(f"at-{place}")
+            if place in os.environ.get(variable, "").split(",") and not mark.exists():
                 mark.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), death)
 
 
 def installed(folder: Path, name: str) -> dict[str, str]:
