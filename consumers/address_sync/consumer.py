@@ -1,26 +1,29 @@
-"""address-sync: keeps an OA database's employees and departments equal to DingTalk's.
+"""address-sync: keeps an OA database's employees, departments and roles equal to DingTalk's.
 
 A contact event carries ids only and comes in any order, once or twice; it is taken as *look again at this
-user*, whatever it says happened. ``prepare`` looks, under the guard of ``consumers/mirror``, and ``handle``
-writes what differs. Not here: how DingTalk's fields become columns (``mapping.py``), and the writing
-(``store.py``).
+user*, whatever it says happened. ``prepare`` looks (``looks.py``), unless an earlier look began after the
+event had come, and ``handle`` writes what differs. What no event told is found by a full sync, which
+``background`` runs (``schedule.py``).
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import structlog
 from sqlalchemy import MetaData
 
-from consumers.address_sync import report, store
-from consumers.address_sync.mapping import Row, UserState, department_row, user_state
-from consumers.address_sync.tables import guard, metadata
-from consumers.mirror import Look
+from consumers.address_sync import report, sync_tables
+from consumers.address_sync.looks import ROLES, DepartmentSeen, Looks, Seen, UserSeen, hidden, write
+from consumers.address_sync.runs import Part, request
+from consumers.address_sync.schedule import Schedule
+from consumers.address_sync.settings import AddressSyncSettings
+from consumers.address_sync.tables import guard
+from consumers.mirror import Recent
 from consumers.runtime import Consumer, Event, Reader, Reject, Transaction
+from consumers.runtime.arrival import arrived, ticket
 from consumers.runtime.consumer import Table
-from dingtalk.errors import NotFound, PermissionDenied
+from dingtalk.errors import PermissionDenied
 
 log = structlog.get_logger(__name__)
 
@@ -34,138 +37,101 @@ USER_TOPICS = (
     "label_user_change",
 )
 DEPARTMENT_TOPICS = ("org_dept_create", "org_dept_modify", "org_dept_remove")
+ROLE_TOPICS = ("label_conf_add", "label_conf_modify", "label_conf_del")
+COMPANY_TOPIC = "org_change"
+"""Names nothing: the company itself has changed, which DingTalk shows as its root department."""
 
-OUT_OF_SCOPE = frozenset({50002, 50004})
-"""The app works, but this user or department lies outside of what it may see (server-api-error-codes-1)."""
-
-
-@dataclass(frozen=True, slots=True)
-class DepartmentSeen:
-    """A look at a department; ``row`` is None when it does not exist, or is not shown to us."""
-
-    look: Look
-    dept_id: int
-    row: Row | None
+ROOT = 1
 
 
 @dataclass(frozen=True, slots=True)
-class UserSeen:
-    """A look at a user; ``state`` is None when the user does not exist. ``departments`` are those that the
-    user is in and that we had never looked at, with their ancestors."""
+class _Looked:
+    """A look for an event; ``ticket`` was drawn before its fetch."""
 
-    look: Look
-    state: UserState | None
-    departments: list[DepartmentSeen] = field(default_factory=list)
+    seen: Seen
+    ticket: int
 
 
 class AddressSync(Consumer):
-    """Employees, departments and memberships as tables, level-triggered."""
+    """Employees, departments, memberships and roles as tables, level-triggered."""
 
     name: ClassVar[str] = "address-sync"
-    topics: ClassVar[Sequence[str]] = (*USER_TOPICS, *DEPARTMENT_TOPICS)
-    metadata: ClassVar[MetaData | None] = metadata
+    topics: ClassVar[Sequence[str]] = (*USER_TOPICS, *DEPARTMENT_TOPICS, *ROLE_TOPICS, COMPANY_TOPIC)
+    metadata: ClassVar[MetaData | None] = sync_tables.runs.metadata
     migrations: ClassVar[str | None] = "consumers.address_sync.migrations"
 
-    async def start(self) -> None:
-        _ = self.dingtalk  # every event needs it: end in words now rather than at the first one
+    def __init__(self) -> None:
+        self.sync_settings = AddressSyncSettings.load()
 
-    async def prepare(self, event: Event, db: Reader) -> UserSeen | DepartmentSeen | None:
-        """Look at the user or department that ``event`` names; None when it is outside of the app's scope."""
-        if not event.subject:
-            raise Reject(f"{event.event_type} names no user or department")
+    async def start(self) -> None:
+        self._looks = Looks(self.dingtalk)  # every event needs it: end in words now rather than at the first
+        self._recent = Recent()
+        self._schedule = Schedule(self.database, self.dingtalk, self.sync_settings)
+
+    async def background(self) -> None:
+        await self._schedule.run()
+
+    async def prepare(self, event: Event, db: Reader) -> _Looked | Part | None:
+        """Look at what ``event`` names. A part of the company when it names nothing that could be looked at;
+        None when nothing is to be done: an earlier look serves, or it is outside of the app's scope."""
+        kind, entity_id = _entity(event)
+        if not entity_id:
+            return "all" if kind == "user" else "departments"
+        look = await guard.look(db, event.corp_id, kind, entity_id)
+        if self._recent.serves_hidden(look, arrived.get()):
+            return None
+        served = self._recent.serves(look, arrived.get())
+        if served is not None:
+            drawn, exists = served
+            if exists or event.event_type != "user_leave_org":
+                return None
+            return _Looked(UserSeen(look, None, fetched=False), drawn)  # only the time of leaving is news
+        drawn = ticket()
         try:
-            if event.event_type in DEPARTMENT_TOPICS:
-                return await self._look_at_department(event, db)
-            return await self._look_at_user(event, db)
+            if kind == "user":
+                return _Looked(await self._looks.user(db, event.corp_id, entity_id, look), drawn)
+            if kind == "department":
+                return _Looked(await self._looks.department(db, event.corp_id, int(entity_id), look), drawn)
+            return _Looked(await self._looks.roles(db, event.corp_id, look), drawn)
         except PermissionDenied as error:
-            if error.errcode not in OUT_OF_SCOPE:
+            if not hidden(error):
                 raise
+            self._recent.hidden(look, drawn)
             log.warning(
                 "entity.not_visible", event_type=event.event_type, event_id=event.id, errcode=error.errcode
             )
             return None
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
-        if isinstance(prepared, UserSeen):
-            await self._write_user(event, tx, prepared)
-        elif isinstance(prepared, DepartmentSeen):
-            await self._write_department(event, tx, prepared)
+        if isinstance(prepared, str):
+            await request(tx, event.corp_id, "departments" if prepared == "departments" else "all")
+            log.warning("address_sync.event_without_ids", event_type=event.event_type, resync=prepared)
+        if not isinstance(prepared, _Looked):
+            return
+        seen = prepared.seen
+        told = event.event_type == "user_leave_org"
+        changed = await write(tx, event.corp_id, seen, gone_at=event.time, told=told)
+        exists = not (
+            (isinstance(seen, UserSeen) and seen.state is None)
+            or (isinstance(seen, DepartmentSeen) and seen.row is None)
+        )
+        fetched = not isinstance(seen, UserSeen) or seen.fetched
+        self._recent.wrote(seen.look, prepared.ticket, exists=exists, fetched=fetched)
+        log.debug(f"{seen.look.kind}.written", event_id=event.id, exists=exists, changed=changed)
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)
 
-    async def _look_at_user(self, event: Event, db: Reader) -> UserSeen:
-        userid = str(event.subject)
-        look = await guard.look(db, event.corp_id, "user", userid)
-        try:
-            state = user_state(await self.dingtalk.user(userid))
-        except NotFound:
-            return UserSeen(look, None)
-        unknown = await self._unknown_departments(event.corp_id, state.memberships or (), db)
-        return UserSeen(look, state, unknown)
 
-    async def _look_at_department(self, event: Event, db: Reader) -> DepartmentSeen:
-        subject = str(event.subject)
-        if not (subject.isascii() and subject.isdigit()):
-            raise Reject(f"{event.event_type}: the department's id is no number")
-        dept_id = int(subject)
-        look = await guard.look(db, event.corp_id, "department", str(dept_id))
-        try:
-            row: Row | None = department_row(await self.dingtalk.department(dept_id))
-        except NotFound:
-            row = None
-        return DepartmentSeen(look, dept_id, row)
-
-    async def _unknown_departments(
-        self, corp_id: str, dept_ids: Iterable[int], db: Reader
-    ) -> list[DepartmentSeen]:
-        """Those of ``dept_ids``, and of their ancestors, that were never looked at: the company is older than
-        our first event. Each costs one call once, whether it exists and is shown to us or not."""
-        found: dict[int, DepartmentSeen] = {}
-        wanted = list(dept_ids)
-        visited: set[int] = set()
-        while wanted:
-            dept_id = wanted.pop()
-            if dept_id in visited:
-                continue
-            visited.add(dept_id)
-            look = await guard.look(db, corp_id, "department", str(dept_id))
-            if look.generation:
-                continue
-            row: Row | None = None
-            try:
-                row = department_row(await self.dingtalk.department(dept_id))
-            except NotFound:
-                pass
-            except PermissionDenied as error:
-                if error.errcode not in OUT_OF_SCOPE:
-                    raise
-            found[dept_id] = DepartmentSeen(look, dept_id, row)
-            if row is not None and row["parent_id"] is not None:
-                wanted.append(row["parent_id"])
-        # in one order everywhere, else two transactions that claim the same departments could deadlock
-        return [found[dept_id] for dept_id in sorted(found)]
-
-    async def _write_user(self, event: Event, tx: Transaction, seen: UserSeen) -> None:
-        await guard.claim(tx, seen.look)
-        now = datetime.now(UTC)
-        userid = seen.look.entity_id
-        if seen.state is not None:
-            changed = await store.write_user(tx, event.corp_id, userid, seen.state, at=now)
-        else:
-            told = event.event_type == "user_leave_org"
-            changed = await store.mark_left(tx, event.corp_id, userid, left_at=event.time, told=told, at=now)
-        for department in seen.departments:
-            # somebody else's look is as good as ours: if the department changed since, its own event says so
-            if await guard.try_claim(tx, department.look) and department.row is not None:
-                await store.write_department(tx, event.corp_id, department.dept_id, department.row, at=now)
-        log.debug("user.written", event_id=event.id, exists=seen.state is not None, changed=changed)
-
-    async def _write_department(self, event: Event, tx: Transaction, seen: DepartmentSeen) -> None:
-        await guard.claim(tx, seen.look)
-        now = datetime.now(UTC)
-        if seen.row is not None:
-            changed = await store.write_department(tx, event.corp_id, seen.dept_id, seen.row, at=now)
-        else:
-            changed = await store.mark_deleted(tx, event.corp_id, seen.dept_id, deleted_at=event.time, at=now)
-        log.debug("department.written", event_id=event.id, exists=seen.row is not None, changed=changed)
+def _entity(event: Event) -> tuple[str, str | None]:
+    """Kind and id of what ``event`` asks to be looked at. Raises ``Reject``."""
+    if event.event_type in ROLE_TOPICS:
+        return "roles", ROLES
+    if event.event_type == COMPANY_TOPIC:
+        return "department", str(ROOT)
+    if event.event_type not in DEPARTMENT_TOPICS:
+        return "user", event.subject
+    subject = event.subject
+    if subject and not (subject.isascii() and subject.isdigit()):
+        raise Reject(f"{event.event_type}: the department's id is no number")
+    return "department", str(int(subject)) if subject else None

@@ -5,8 +5,8 @@ at least (the root's id is 1), so an *absent* department list says that we may n
 known as it is; an *empty* one empties it. Roles are absent when there are none.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from consumers.mirror.values import as_bool, as_int, as_json, as_list, as_text, from_epoch_ms
@@ -28,6 +28,8 @@ _USER_TEXTS = (
     "extension",
 )
 _USER_FLAGS = ("active", "admin", "boss", "senior", "exclusive_account")
+_NOT_LISTED = frozenset({"manager_userid", "senior"})
+"""What ``v2/user/get`` tells and ``v2/user/list`` does not."""
 
 LEAVER: Row = {"active": False, "admin": False, "boss": False, "senior": False}
 """What no longer holds for somebody who left; everything else stays as it was last known."""
@@ -35,20 +37,44 @@ LEAVER: Row = {"active": False, "admin": False, "boss": False, "senior": False}
 
 @dataclass(frozen=True, slots=True)
 class UserState:
-    """A user as rows: ``memberships`` by dept_id (None: DingTalk is silent), ``roles`` by role_id."""
+    """A user as rows: ``memberships`` by dept_id, the ids of ``roles``; None: DingTalk is silent.
+    ``role_names`` are the rows of these roles as far as the answer tells them."""
 
     row: Row
     memberships: dict[int, Row] | None
-    roles: dict[int, Row]
+    roles: frozenset[int] | None
+    role_names: dict[int, Row] = field(default_factory=dict)
 
 
 def user_state(result: Mapping[str, Any]) -> UserState:
-    """The rows of one ``v2/user/get`` result (or one item of ``v2/user/list``)."""
+    """The rows of one ``v2/user/get`` result."""
     row: Row = {name: as_text(result.get(name)) for name in _USER_TEXTS}
     row |= {name: as_bool(result.get(name)) for name in _USER_FLAGS}
     row["hired_at"] = from_epoch_ms(result.get("hired_date"))
     row["left_at"] = None
-    return UserState(row, _memberships(result), _roles(result))
+    names = _roles(result)
+    return UserState(row, _memberships(result), frozenset(names), names)
+
+
+def listed_state(items: Mapping[int, Mapping[str, Any]], roles: frozenset[int] | None) -> UserState:
+    """The rows of a user whom ``v2/user/list`` listed in the departments ``items`` (one at least), with the
+    ids of his ``roles``, which it does not tell.
+
+    An item has ``leader`` and ``dept_order`` for its own department (queries-the-complete-information-of-a-
+    department-user); what it lacks beside ``v2/user/get`` is left out, and so stays as it is known.
+    """
+    result = next(iter(items.values()))
+    row = user_state(result).row
+    row = {name: value for name, value in row.items() if name not in _NOT_LISTED or name in result}
+    ids = as_list(result.get("dept_id_list"))
+    if ids is None:
+        return UserState(row, None, roles)
+    memberships: dict[int, Row] = {}
+    for dept_id in map(as_int, ids):
+        if dept_id is not None:
+            item = items.get(dept_id)
+            memberships[dept_id] = {} if item is None else _membership(item, dept_id)
+    return UserState(row, memberships, roles)
 
 
 def department_row(result: Mapping[str, Any]) -> Row:
@@ -64,6 +90,28 @@ def department_row(result: Mapping[str, Any]) -> Row:
         "hidden": as_bool(result.get("hide_dept")),
         "deleted_at": None,
     }
+
+
+def roles_state(groups: Iterable[Mapping[str, Any]]) -> dict[int, Row]:
+    """The rows of ``role/list``, by role_id."""
+    found: dict[int, Row] = {}
+    for group in groups:
+        for item in as_list(group.get("roles")) or []:
+            role_id = as_int(item.get("id")) if isinstance(item, Mapping) else None
+            if role_id is not None:
+                found[role_id] = _role(item.get("name"), group.get("name"))
+    return found
+
+
+def _membership(item: Mapping[str, Any], dept_id: int) -> Row:
+    """One of an item of a listing, which may be as whole as ``v2/user/get``."""
+    leader = _by_department(item.get("leader_in_dept"), "leader").get(dept_id, item.get("leader"))
+    order = _by_department(item.get("dept_order_list"), "order").get(dept_id, item.get("dept_order"))
+    return {"leader": as_bool(leader), "sort_order": as_int(order)}
+
+
+def _role(name: Any, group_name: Any) -> Row:
+    return {"name": as_text(name), "group_name": as_text(group_name), "deleted_at": None}
 
 
 def _memberships(result: Mapping[str, Any]) -> dict[int, Row] | None:
@@ -93,8 +141,5 @@ def _roles(result: Mapping[str, Any]) -> dict[int, Row]:
     for item in as_list(result.get("role_list")) or []:
         role_id = as_int(item.get("id")) if isinstance(item, Mapping) else None
         if role_id is not None:
-            roles[role_id] = {
-                "name": as_text(item.get("name")),
-                "group_name": as_text(item.get("group_name")),
-            }
+            roles[role_id] = _role(item.get("name"), item.get("group_name"))
     return roles

@@ -1,32 +1,47 @@
-"""Writes what was seen of users and departments, only where it differs. The caller holds their guard.
+"""Writes what was seen of users, departments and roles, where it differs. The caller holds their guard."""
 
-Each function returns whether something was written.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import delete, select, update
 
-from consumers.address_sync.mapping import LEAVER, UserState
-from consumers.address_sync.tables import departments, memberships, user_roles, users
+from consumers.address_sync.mapping import LEAVER, Row, UserState
+from consumers.address_sync.tables import departments, guard, memberships, roles, user_roles, users
 from consumers.mirror import replace_children, write_if_changed
 from consumers.runtime import Transaction
 
+Change = Literal["new", "back", "changed", "gone"]
+"""What became of an entity: first seen, here again, other than before, left or deleted."""
 
-async def write_user(tx: Transaction, corp_id: str, userid: str, state: UserState, *, at: datetime) -> bool:
-    """Make the user's row, memberships and roles equal to ``state``; ``at`` is the ``updated_at`` (UTC)."""
+_AT_ONCE = 1_000
+"""Ids in one statement."""
+
+
+async def write_user(
+    tx: Transaction, corp_id: str, userid: str, state: UserState, *, at: datetime
+) -> Change | None:
+    """Make the user's row, memberships and roles equal to ``state``, as far as it tells; ``at`` is the
+    ``updated_at`` (UTC). Returns None when it was equal already."""
     key = {"corp_id": corp_id, "userid": userid}
-    touched = await replace_children(tx, user_roles, key, "role_id", state.roles)
+    before = (
+        await tx.execute(select(users.c.left_at).where(users.c.corp_id == corp_id, users.c.userid == userid))
+    ).one_or_none()
+    touched = False
+    if state.roles is not None:
+        current = await _current_roles(tx, corp_id, state.roles)
+        touched |= await replace_children(
+            tx, user_roles, key, "role_id", {role_id: {} for role_id in current}
+        )
     if state.memberships is not None:
         touched |= await replace_children(tx, memberships, key, "dept_id", state.memberships)
-    return await write_if_changed(tx, users, key, state.row, at=at, touch=touched)
+    changed = await write_if_changed(tx, users, key, state.row, at=at, touch=touched)
+    return _change(before is None, before is not None and before.left_at is not None, changed)
 
 
 async def mark_left(
     tx: Transaction, corp_id: str, userid: str, *, left_at: datetime, told: bool, at: datetime
-) -> bool:
+) -> Change | None:
     """Mark a user who does not exist any more; nothing for one who was never written.
 
     ``told`` says that ``left_at`` comes from an event about leaving: a later one of those moves the mark
@@ -37,37 +52,114 @@ async def mark_left(
         await tx.execute(select(users.c.left_at).where(users.c.corp_id == corp_id, users.c.userid == userid))
     ).one_or_none()
     if row is None:
-        return False
+        return None
     values: dict[str, Any] = dict(LEAVER)
     if row.left_at is None or (told and left_at > row.left_at):
         values["left_at"] = left_at
     touched = await replace_children(tx, user_roles, key, "role_id", {})
     touched |= await replace_children(tx, memberships, key, "dept_id", {})
-    return await write_if_changed(tx, users, key, values, at=at, touch=touched)
+    return "gone" if await write_if_changed(tx, users, key, values, at=at, touch=touched) else None
 
 
 async def write_department(
     tx: Transaction, corp_id: str, dept_id: int, row: Mapping[str, Any], *, at: datetime
-) -> bool:
+) -> Change | None:
     """Make the department's row equal to ``row``."""
-    return await write_if_changed(tx, departments, {"corp_id": corp_id, "dept_id": dept_id}, row, at=at)
+    before = await _deleted_at(tx, corp_id, dept_id)
+    key = {"corp_id": corp_id, "dept_id": dept_id}
+    changed = await write_if_changed(tx, departments, key, row, at=at)
+    return _change(before is None, before is not None and before[0] is not None, changed)
 
 
 async def mark_deleted(
     tx: Transaction, corp_id: str, dept_id: int, *, deleted_at: datetime, at: datetime
-) -> bool:
+) -> Change | None:
     """Mark a department that does not exist any more; nothing for one that was never written.
 
     Its memberships go with the users' own events: only a look at the user says where the user is now.
     """
-    found = (
+    before = await _deleted_at(tx, corp_id, dept_id)
+    if before is None or before[0] is not None:
+        return None
+    key = {"corp_id": corp_id, "dept_id": dept_id}
+    await write_if_changed(tx, departments, key, {"deleted_at": deleted_at}, at=at)
+    return "gone"
+
+
+async def write_role(tx: Transaction, corp_id: str, role_id: int, row: Row, *, at: datetime) -> bool:
+    """Make the role's row equal to ``row``; returns whether it was not."""
+    return await write_if_changed(tx, roles, {"corp_id": corp_id, "role_id": role_id}, row, at=at)
+
+
+async def write_roles(tx: Transaction, corp_id: str, wanted: Mapping[int, Row], *, at: datetime) -> int:
+    """Make the roles be ``wanted``, by role_id, and nobody have another; returns how many were not so.
+
+    Who loses a role by that is outdated: a look that still saw the role begins again.
+    """
+    found = await tx.execute(
+        select(roles.c.role_id).where(roles.c.corp_id == corp_id, roles.c.deleted_at.is_(None))
+    )
+    gone = sorted({row.role_id for row in found} - wanted.keys())
+    changed = len(gone)
+    for role_id in sorted(wanted):
+        changed += await write_role(tx, corp_id, role_id, wanted[role_id], at=at)
+    if not gone:
+        return changed
+    await tx.execute(
+        update(roles)
+        .where(roles.c.corp_id == corp_id, roles.c.role_id.in_(gone))
+        .values(deleted_at=at, updated_at=at)
+    )
+    of_gone = (user_roles.c.corp_id == corp_id, user_roles.c.role_id.in_(gone))
+    found = await tx.execute(select(user_roles.c.userid).where(*of_gone).distinct())
+    losers = sorted(row.userid for row in found)
+    for start in range(0, len(losers), _AT_ONCE):
+        some = losers[start : start + _AT_ONCE]
+        await guard.outdate(tx, corp_id, "user", some)
+        await tx.execute(
+            update(users).where(users.c.corp_id == corp_id, users.c.userid.in_(some)).values(updated_at=at)
+        )
+    await tx.execute(delete(user_roles).where(*of_gone))
+    return changed
+
+
+async def name_roles(tx: Transaction, corp_id: str, names: Mapping[int, Row], *, at: datetime) -> None:
+    """Write those of ``names`` that have no row yet, for an app that may not list the roles."""
+    rows = [
+        {"corp_id": corp_id, "role_id": role_id, **names[role_id], "updated_at": at}
+        for role_id in sorted(names)
+    ]
+    if not rows:
+        return
+    await tx.execute(tx.insert(roles).values(rows).on_conflict_do_nothing())
+
+
+async def _current_roles(tx: Transaction, corp_id: str, role_ids: Collection[int]) -> set[int]:
+    """``role_ids`` without those that are deleted: an answer may be older than that. Locked, so that one
+    which is being deleted is waited for (PostgreSQL; SQLite has one writer)."""
+    if not role_ids:
+        return set()
+    rows = await tx.execute(
+        select(roles.c.role_id, roles.c.deleted_at)
+        .where(roles.c.corp_id == corp_id, roles.c.role_id.in_(role_ids))
+        .order_by(roles.c.role_id)
+        .with_for_update(read=True)
+    )
+    return set(role_ids) - {row.role_id for row in rows if row.deleted_at is not None}
+
+
+async def _deleted_at(tx: Transaction, corp_id: str, dept_id: int) -> tuple[datetime | None] | None:
+    row = (
         await tx.execute(
             select(departments.c.deleted_at).where(
                 departments.c.corp_id == corp_id, departments.c.dept_id == dept_id
             )
         )
     ).one_or_none()
-    if found is None or found.deleted_at is not None:
-        return False
-    key = {"corp_id": corp_id, "dept_id": dept_id}
-    return await write_if_changed(tx, departments, key, {"deleted_at": deleted_at}, at=at)
+    return None if row is None else (row.deleted_at,)
+
+
+def _change(is_new: bool, was_gone: bool, changed: bool) -> Change | None:
+    if not changed:
+        return None
+    return "new" if is_new else "back" if was_gone else "changed"

@@ -6,7 +6,7 @@ database. Times are UTC. A column is NULL where DingTalk says nothing: empty, or
 
 ``updated_at`` moves when something of the entity really changed, for an employee also when a membership or
 role did, so an OA job may poll it. Current employees are those with ``left_at IS NULL``, current departments
-those with ``deleted_at IS NULL``.
+and roles those with ``deleted_at IS NULL``. What a full sync remembers: ``sync_tables.py``.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, MetaData, Table, Text
@@ -82,10 +82,20 @@ user_roles = Table(
     Column("corp_id", Text, primary_key=True),
     Column("userid", Text, primary_key=True),
     Column("role_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("name", Text),
-    Column("group_name", Text),
     Index("ix_user_roles_role_id", "corp_id", "role_id"),
 )
 
+roles = Table(
+    "roles",
+    metadata,
+    Column("corp_id", Text, primary_key=True),
+    Column("role_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Text),
+    Column("group_name", Text),
+    Column("deleted_at", UtcDateTime, comment="when it was found deleted, else NULL; the row stays"),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index("ix_roles_updated_at", "updated_at"),
+)
+
 guard = Guard(metadata, "address_sync_generations")
-"""Kinds ``user`` and ``department``; its rows are the tombstones too."""
+"""Kinds ``user``, ``department``, and ``roles`` with one entity ``*``; its rows are the tombstones too."""

@@ -1,10 +1,12 @@
 """What consumers share that keep tables equal to what DingTalk's API says.
 
-``guard`` stops an older look at an entity from overwriting a newer one, ``rows`` writes only what
-differs, ``values`` turns the API's JSON into values that both databases can store.
+``guard`` stops an older look at an entity from overwriting a newer one, ``recent`` spares the looks that
+another serves, ``rows`` writes only what differs, ``values`` turns the API's JSON into values that both
+databases can store.
 """
 
 from consumers.mirror.guard import Guard, Look
+from consumers.mirror.recent import Recent
 from consumers.mirror.rows import replace_children, write_if_changed
 
-__all__ = ["Guard", "Look", "replace_children", "write_if_changed"]
+__all__ = ["Guard", "Look", "Recent", "replace_children", "write_if_changed"]

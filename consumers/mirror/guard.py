@@ -14,6 +14,7 @@ gone, or was never seen: it is the tombstone.
 Not here: what is fetched, and what is written.
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -92,6 +93,54 @@ class Guard:
             .values(generation=look.generation + 1, fetched_at=fetched_at)
         )
         return changed.rowcount == 1
+
+    async def generations(self, db: Reader, corp_id: str, kind: str) -> dict[str, int]:
+        """The generation of every entity of ``kind``, by id, for looks at many at once: each of them begins
+        with this call. One that is absent was never looked at, and has generation 0."""
+        columns = self.table.c
+        rows = await db.execute(
+            select(columns.entity_id, columns.generation).where(
+                columns.corp_id == corp_id, columns.kind == kind
+            )
+        )
+        return {row.entity_id: row.generation for row in rows}
+
+    async def claim_many(
+        self, tx: Transaction, corp_id: str, kind: str, looks: Mapping[str, int], *, began_at: datetime
+    ) -> set[str]:
+        """``try_claim`` for many entities: their ids with the generations that the looks began with. Returns
+        the ids that are claimed; at the others, somebody else has looked since."""
+        columns = self.table.c
+        of_kind = (columns.corp_id == corp_id, columns.kind == kind)
+        rows = await tx.execute(
+            select(columns.entity_id, columns.generation)
+            .where(*of_kind, columns.entity_id.in_(looks))
+            .order_by(columns.entity_id)
+            .with_for_update()
+        )
+        found = {row.entity_id: row.generation for row in rows}
+        claimed = {entity_id for entity_id, generation in found.items() if looks[entity_id] == generation}
+        if claimed:
+            await tx.execute(
+                update(self.table)
+                .where(*of_kind, columns.entity_id.in_(claimed))
+                .values(generation=columns.generation + 1, fetched_at=began_at)
+            )
+        for entity_id in sorted(looks.keys() - found.keys()):
+            if looks[entity_id] == 0:
+                look = Look(corp_id, kind, entity_id, 0, began_at, None)
+                if await self.try_claim(tx, look):
+                    claimed.add(entity_id)
+        return claimed
+
+    async def outdate(self, tx: Transaction, corp_id: str, kind: str, entity_ids: Collection[str]) -> None:
+        """Raise the generations of ``entity_ids``: looks at them that are under way begin again."""
+        columns = self.table.c
+        await tx.execute(
+            update(self.table)
+            .where(columns.corp_id == corp_id, columns.kind == kind, columns.entity_id.in_(entity_ids))
+            .values(generation=columns.generation + 1)
+        )
 
     def _key(self, corp_id: str, kind: str, entity_id: str) -> list[ColumnElement[bool]]:
         columns = self.table.c

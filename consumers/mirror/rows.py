@@ -40,14 +40,19 @@ async def replace_children(
 ) -> bool:
     """Make the rows of ``parent`` in ``table`` be ``wanted``: value of ``child_key`` → other columns.
 
-    Only the rows that differ are deleted, inserted or updated. Returns whether any was.
+    Only the rows that differ are deleted, inserted or updated, and of a row that is there only the columns
+    that are named. Returns whether any was.
     """
     of_parent = and_(*(table.c[name] == value for name, value in parent.items()))
     found: dict[Hashable, dict[str, Any]] = {
         row[child_key]: {**row} for row in (await tx.execute(select(table).where(of_parent))).mappings()
     }
     gone = [key for key in found if key not in wanted]
-    new = [{**parent, child_key: key, **values} for key, values in wanted.items() if key not in found]
+    # one statement for all of them: a column that only some name is NULL for the others
+    columns = {name: None for values in wanted.values() for name in values}
+    new = [
+        {**parent, child_key: key, **columns, **values} for key, values in wanted.items() if key not in found
+    ]
     if gone:
         await tx.execute(delete(table).where(of_parent, table.c[child_key].in_(gone)))
     if new:

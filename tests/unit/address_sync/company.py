@@ -1,12 +1,15 @@
 """A company for address-sync's tests: the methods of the DingTalk client it calls, and events to deliver."""
 
+import copy
 import itertools
 from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import orjson
 
-from dingtalk.errors import NotFound, PermissionDenied
+from dingtalk.budget import Priority
+from dingtalk.errors import BadRequest, NotFound, PermissionDenied
 from schemas.event import Event, decode
 from schemas.records import Received, to_records
 
@@ -15,13 +18,36 @@ _seq = itertools.count(1)
 
 
 class Company:
-    """The state of a company, as the Open API would show it. ``calls`` counts by API name."""
+    """The state of a company, as the Open API would show it. ``calls`` counts by API name.
+
+    ``hidden``: users and departments outside of the app's scope. ``refused``: calls for which the app has no
+    permission. ``before``: what happens before a call is answered, by API name.
+    """
 
     def __init__(self) -> None:
         self.users: dict[str, dict[str, Any]] = {}
         self.departments: dict[int, dict[str, Any]] = {1: {"dept_id": 1, "name": "示例公司"}}
+        self.roles: dict[int, str] = {}
         self.hidden: set[str | int] = set()
+        self.refused: set[str] = set()
+        self.scope: list[int] = [1]
+        self.before: dict[str, Callable[[], None]] = {}
         self.calls: Counter[str] = Counter()
+        self.priorities: Counter[Priority] = Counter()
+        self._priority = Priority.EVENT
+
+    def at(self, priority: Priority) -> "Company":
+        client = copy.copy(self)
+        client._priority = priority
+        return client
+
+    def _called(self, api: str) -> None:
+        self.calls[api] += 1
+        self.priorities[self._priority] += 1
+        if api in self.before:
+            self.before[api]()
+        if api in self.refused:
+            raise PermissionDenied("no permission", api=api, errcode=60011)
 
     async def user(self, userid: str) -> dict[str, Any]:
         return self._get("v2/user/get", 60121, self.users, userid)
@@ -29,8 +55,40 @@ class Company:
     async def department(self, dept_id: int) -> dict[str, Any]:
         return self._get("v2/department/get", 60003, self.departments, dept_id)
 
+    async def sub_departments(self, dept_id: int) -> list[dict[str, Any]]:
+        self._get("v2/department/listsub", 60003, self.departments, dept_id)
+        return [d for d in self.departments.values() if d.get("parent_id") == dept_id]
+
+    async def department_users(self, dept_id: int) -> AsyncIterator[dict[str, Any]]:
+        self._get("v2/user/list", 60003, self.departments, dept_id)
+        for user in list(self.users.values()):
+            if dept_id in user.get("dept_id_list", []):
+                yield listed(user, dept_id)
+
+    async def user_count(self, only_active: bool) -> int:
+        self._called("user/count")
+        return len(self.users)
+
+    async def role_groups(self) -> list[dict[str, Any]]:
+        self._called("role/list")
+        return [
+            {"groupId": 1, "name": "职务", "roles": [{"id": i, "name": n} for i, n in self.roles.items()]}
+        ]
+
+    async def role_users(self, role_id: int) -> AsyncIterator[dict[str, Any]]:
+        self._called("role/simplelist")
+        if role_id not in self.roles:
+            raise BadRequest("no such role", api="role/simplelist", errcode=400002)
+        for user in list(self.users.values()):
+            if role_id in [role["id"] for role in user.get("role_list", [])]:
+                yield {"userid": user["userid"], "name": user["name"]}
+
+    async def visible_scope(self) -> dict[str, Any]:
+        self._called("auth/scopes")
+        return {"authed_dept": self.scope, "authed_user": []}
+
     def _get(self, api: str, missing: int, known: dict[Any, dict[str, Any]], key: Any) -> dict[str, Any]:
-        self.calls[api] += 1
+        self._called(api)
         if key in self.hidden:
             raise PermissionDenied("out of scope", api=api, errcode=50002)
         if key not in known:
@@ -61,10 +119,25 @@ class Company:
         self.users[userid] = {name: value for name, value in whole.items() if value is not ...}
         return self.users[userid]
 
+    def grant(self, userid: str, *role_ids: int) -> None:
+        """Give the user these roles and no other."""
+        self.users[userid]["role_list"] = [
+            {"id": role_id, "name": self.roles[role_id], "group_name": "职务"} for role_id in role_ids
+        ]
+
     def department_of(self, dept_id: int, name: str, parent: int = 1) -> dict[str, Any]:
         row = {"dept_id": dept_id, "name": name, "parent_id": parent, "dept_manager_userid_list": []}
         self.departments[dept_id] = row
         return row
+
+
+def listed(user: dict[str, Any], dept_id: int) -> dict[str, Any]:
+    """The user as ``v2/user/list`` shows him (queries-the-complete-information-of-a-department-user)."""
+    only_details = ("manager_userid", "dept_order_list", "leader_in_dept", "role_list", "senior")
+    item = {name: value for name, value in user.items() if name not in only_details}
+    leads = {entry["dept_id"]: entry["leader"] for entry in user.get("leader_in_dept", [])}
+    orders = {entry["dept_id"]: entry["order"] for entry in user.get("dept_order_list", [])}
+    return item | {"leader": leads.get(dept_id, False), "dept_order": orders.get(dept_id)}
 
 
 def events(event_type: str, *ids: str | int, at_ms: int = 1731000000123, **more: Any) -> list[Event]:
@@ -72,7 +145,11 @@ def events(event_type: str, *ids: str | int, at_ms: int = 1731000000123, **more:
     ids_name = "UserIdList" if event_type == "label_user_change" else "UserId"
     if event_type.startswith("org_dept"):
         ids_name = "DeptId"
+    elif event_type.startswith("label_conf"):
+        ids_name = "LabelIdList"
     payload = {"EventType": event_type, "TimeStamp": str(at_ms), "CorpId": CORP, ids_name: list(ids), **more}
+    if not ids:
+        del payload[ids_name]
     received = Received(
         seq=next(_seq),
         journal="j1",

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.address_sync.mapping import department_row, user_state
-from tests.unit.address_sync.company import Company
+from consumers.address_sync.mapping import department_row, listed_state, roles_state, user_state
+from tests.unit.address_sync.company import Company, listed
 
 
 def test_every_field_of_a_user_has_its_column():
@@ -18,7 +18,8 @@ def test_every_field_of_a_user_has_its_column():
     assert state.row["active"] is True
     assert state.row["admin"] is False
     assert state.memberships == {1: {"leader": False, "sort_order": 176362815343598512}}
-    assert state.roles == {7: {"name": "财务", "group_name": "职务"}}
+    assert state.roles == {7}
+    assert state.role_names == {7: {"name": "财务", "group_name": "职务", "deleted_at": None}}
 
 
 def test_what_is_absent_is_null_and_what_is_empty_is_empty():
@@ -32,7 +33,7 @@ def test_what_is_absent_is_null_and_what_is_empty_is_empty():
 def test_an_absent_department_list_is_silence_and_an_empty_one_is_none():
     assert user_state({}).memberships is None
     assert user_state({"dept_id_list": []}).memberships == {}
-    assert user_state({}).roles == {}
+    assert user_state({}).roles == frozenset()
 
 
 def test_values_spelled_as_text_are_understood():
@@ -83,3 +84,34 @@ FIELDS = ["name", "dept_id_list", "leader_in_dept", "dept_order_list", "role_lis
 def test_no_answer_is_too_odd(result):
     user_state(result)
     department_row(result)
+
+
+def test_a_listing_tells_less_than_the_details_and_says_nothing_of_the_rest():
+    company = Company()
+    company.hire("u1", dept_id_list=[1, 2, 3], senior=True)
+    company.users["u1"]["leader_in_dept"] = [{"dept_id": 2, "leader": True}]
+    items = {dept_id: listed(company.users["u1"], dept_id) for dept_id in (1, 2)}
+    state = listed_state(items, frozenset({7}))
+    details = user_state(company.users["u1"])
+    assert "manager_userid" not in state.row
+    assert "senior" not in state.row
+    assert state.row == {name: details.row[name] for name in state.row}
+    # of a department that was not listed only the membership is known
+    assert state.memberships == {
+        1: {"leader": False, "sort_order": 176362815343598512},
+        2: {"leader": True, "sort_order": None},
+        3: {},
+    }
+    assert state.roles == {7}
+    assert listed_state({1: {"userid": "u1"}}, None).memberships is None
+
+
+def test_roles_come_in_groups():
+    groups = [
+        {"name": "职务", "roles": [{"id": 7, "name": "财务"}, {"id": "8", "name": "人事"}, {"name": "?"}]},
+        {},
+    ]
+    assert roles_state(groups) == {
+        7: {"name": "财务", "group_name": "职务", "deleted_at": None},
+        8: {"name": "人事", "group_name": "职务", "deleted_at": None},
+    }

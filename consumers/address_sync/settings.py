@@ -1,0 +1,43 @@
+"""The settings that only this consumer has."""
+
+import re
+
+from pydantic import Field, field_validator
+
+from bridge.settings import Settings
+
+LEAST_LEAVERS = 10
+"""Of people whom a share of the company allows to be marked, at least."""
+
+
+class AddressSyncSettings(Settings):
+    """``DINGTALK_CORP_ID``: the company's id, which the Open API does not tell; without it, the first event
+    or the tables do. ``RECONCILE_EVERY_DAYS``: days between two comparisons, 0 for none. ``MAX_LEAVERS``: how
+    many people one of them may mark as left, ``5%`` of the employees (and at least 10) or a plain number.
+    ``RESYNC_CALLS_PER_S``: API calls a second while the company is read; DingTalk allows an app 20."""
+
+    dingtalk_corp_id: str | None = None
+    reconcile_every_days: float = Field(7, ge=0, le=365)
+    max_leavers: str = "5%"
+    resync_calls_per_s: float = Field(10, gt=0, le=10_000)
+
+    @field_validator("dingtalk_corp_id")
+    @classmethod
+    def _corp_id(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
+            raise ValueError("must be a corpId, as ding0123456789abcdef: 1 to 64 of A-Z a-z 0-9 _ and -")
+        return value
+
+    @field_validator("max_leavers")
+    @classmethod
+    def _leavers(cls, value: str) -> str:
+        found = re.fullmatch(r"(\d{1,7})\s*(%?)", value.strip())
+        if not found or (found[2] and int(found[1]) > 100):
+            raise ValueError("must be a share of the employees, as 5%, or a number of people, as 25")
+        return found[1] + found[2]
+
+    def leavers_allowed(self, employees: int) -> int:
+        """How many of ``employees`` a sync may mark as left without being asked to."""
+        if self.max_leavers.endswith("%"):
+            return max(LEAST_LEAVERS, employees * int(self.max_leavers[:-1]) // 100)
+        return int(self.max_leavers)

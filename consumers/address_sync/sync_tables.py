@@ -1,0 +1,59 @@
+"""What a full sync remembers on its way, so that a crash or a spent budget goes on where it was.
+
+Nobody joins against these: ``address_sync_runs`` says what was done when, the two others are empty except
+while a run is under way (or waits to be confirmed): ``address_sync_staged`` holds people's data meanwhile.
+"""
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Table, Text
+
+from consumers.address_sync.tables import metadata
+from consumers.runtime import UtcDateTime
+
+runs = Table(
+    "address_sync_runs",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("corp_id", Text, nullable=False),
+    Column("cause", Text, nullable=False, comment="first, event, reconcile or command"),
+    Column("part", Text, nullable=False, comment="all or departments"),
+    Column("details", Boolean, nullable=False, comment="everybody is looked at, not only who differs"),
+    Column(
+        "state",
+        Text,
+        nullable=False,
+        comment="waiting, reading, applying, looking; done, stopped, dry_run, superseded",
+    ),
+    Column("open_for", Text, unique=True, comment="the corp_id while it is under way: one at a time"),
+    Column("holder", Text, comment="the process that works on it"),
+    Column("held_until", UtcDateTime),
+    Column("began_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("scope", Text, comment="what the app could see, JSON"),
+    Column("employees", BigInteger, comment="how many people DingTalk said there are"),
+    Column("found", BigInteger, comment="how many people were read"),
+    Column("leavers", BigInteger, comment="people in the tables who were not read"),
+    Column("incomplete", Text, comment="why not all was read, so that nobody was marked as left"),
+    Column("calls", BigInteger, nullable=False, comment="API calls so far"),
+    Column("changed", Text, comment="what it changed, JSON: counts by kind"),
+    Column("words", Text, comment="why it stopped, for the operator"),
+    Index("ix_address_sync_runs_began_at", "corp_id", "began_at"),
+)
+
+todo = Table(
+    "address_sync_todo",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("step", Text, primary_key=True),
+    Column("entity_id", Text, primary_key=True),
+)
+
+staged = Table(
+    "address_sync_staged",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("kind", Text, primary_key=True, comment="user, department, roles or role_users"),
+    Column("entity_id", Text, primary_key=True),
+    Column("dept_id", BigInteger, primary_key=True, autoincrement=False, comment="where a user was listed"),
+    Column("generation", BigInteger, nullable=False, comment="the entity's before it was read"),
+    Column("document", Text, nullable=False, comment="as DingTalk answered, JSON"),
+)

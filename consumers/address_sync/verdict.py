@@ -1,0 +1,113 @@
+"""May a run mark anybody as left? The brake, and what makes a run incomplete. Reads only.
+
+A person who is in the tables and was not read may have left, or may be out of our sight. So nobody is marked
+by a run that did not see all, and no more than ``MAX_LEAVERS`` by one that was not confirmed. (And who is
+marked, DingTalk has been asked for by name: ``applying.py``.)
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Select, func, select
+
+from consumers.address_sync.runs import Run, Runs
+from consumers.address_sync.settings import AddressSyncSettings
+from consumers.address_sync.sync_tables import staged
+from consumers.address_sync.tables import departments, users
+from consumers.runtime import Reader
+
+ROOT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """``missing``: people in the tables who were not read. ``incomplete``: why nobody may be marked (None:
+    all was read). ``stopped``: why nothing at all may be written."""
+
+    missing: int
+    incomplete: str | None
+    stopped: str | None
+
+
+async def judge(runs: Runs, run: Run, settings: AddressSyncSettings, confirmed: int | None) -> Verdict:
+    """What ``run``, which has read all it could, may do. ``confirmed``: so many leavers are known as such."""
+    reader = runs.reader
+    missing = await reader.scalar(select(func.count()).select_from(missing_users(run).subquery()))
+    if run.part != "all":
+        missing = 0
+    incomplete = run.incomplete or await _incomplete(runs, run)
+    if confirmed is not None and missing <= confirmed:
+        return Verdict(missing, run.incomplete, None)
+    employees = await current_users(reader, run.corp_id)
+    allowed = settings.leavers_allowed(employees)
+    if incomplete is not None or missing <= max(allowed, confirmed or 0):
+        return Verdict(missing, incomplete, None)
+    return Verdict(
+        missing,
+        None,
+        f"{missing} of {employees} people in the tables were not found at DingTalk, and MAX_LEAVERS="
+        f"{settings.max_leavers} lets {allowed} be marked as left at once: nothing was changed. If they did "
+        f"leave, say so: dingbridge resync --confirm-leavers {missing}. If not, look at the app's contact "
+        "scope and permissions on open-dev.dingtalk.com",
+    )
+
+
+async def _incomplete(runs: Runs, run: Run) -> str | None:
+    """Whether the app sees less of the company than at the last run that saw all it could."""
+    last = next((r for r in reversed(await runs.ended("done", part="all")) if r.incomplete is None), None)
+    if last is not None and last.scope is not None:
+        if run.scope is None:
+            return "DingTalk did not tell what the app may see, and once did"
+        whole = ROOT in run.scope["authed_dept"]
+        lost = sum(
+            1
+            for name in ("authed_dept", "authed_user")
+            for item in last.scope.get(name, [])
+            if item not in run.scope.get(name, [])
+        )
+        if lost and not whole:
+            return f"the app's contact scope has lost {lost} department(s) or user(s)"
+    if run.scope is not None and ROOT not in run.scope["authed_dept"]:
+        return None  # DingTalk counts the whole company, of which the app sees a part
+    if run.employees is None or run.found is None:
+        return None
+    unseen = run.employees - run.found
+    usual = 0
+    if last is not None and last.employees is not None and last.found is not None:
+        usual = max(0, last.employees - last.found)
+    if unseen > usual:
+        return f"DingTalk counts {run.employees} employees, and listed {run.found} of them"
+    return None
+
+
+def missing_users(run: Run) -> Select[tuple[str]]:
+    """The ids of current users whom ``run`` did not read."""
+    read = select(staged.c.entity_id).where(staged.c.run_id == run.run_id, staged.c.kind == "user")
+    return select(users.c.userid).where(
+        users.c.corp_id == run.corp_id, users.c.left_at.is_(None), users.c.userid.not_in(read)
+    )
+
+
+async def current_users(reader: Reader, corp_id: str) -> int:
+    """How many employees the tables hold."""
+    current = (users.c.corp_id == corp_id, users.c.left_at.is_(None))
+    return int(await reader.scalar(select(func.count()).select_from(users).where(*current)))
+
+
+async def read_users(reader: Reader, run: Run) -> int:
+    """How many people ``run`` has read."""
+    read = (staged.c.run_id == run.run_id, staged.c.kind == "user")
+    return int(await reader.scalar(select(func.count(func.distinct(staged.c.entity_id))).where(*read)))
+
+
+async def missing_departments(runs: Runs, run: Run) -> list[str]:
+    """The ids of current departments that ``run`` did not read."""
+    rows = await runs.reader.execute(
+        select(staged.c.entity_id).where(staged.c.run_id == run.run_id, staged.c.kind == "department")
+    )
+    read = {row.entity_id for row in rows}
+    current = await runs.reader.execute(
+        select(departments.c.dept_id).where(
+            departments.c.corp_id == run.corp_id, departments.c.deleted_at.is_(None)
+        )
+    )
+    return sorted({str(row.dept_id) for row in current} - read)

@@ -1,0 +1,117 @@
+"""What the tests of full syncs share: a run from its beginning to its end, and the tables as values."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import select
+
+from consumers.address_sync.mapping import department_row, user_state
+from consumers.address_sync.resync import resync
+from consumers.address_sync.runs import Cause, Part, Run, Runs
+from consumers.address_sync.settings import AddressSyncSettings
+from consumers.address_sync.sync_tables import staged, todo
+from consumers.address_sync.tables import departments, memberships, roles, user_roles, users
+from consumers.runtime import MemoryRuntime
+from tests.unit.address_sync.company import CORP, Company
+
+FAST = AddressSyncSettings(resync_calls_per_s=10_000)
+
+
+async def full(
+    sync: MemoryRuntime,
+    company: Any,
+    *,
+    cause: Cause = "command",
+    part: Part = "all",
+    settings: AddressSyncSettings = FAST,
+    details: bool = False,
+    corp_id: str = CORP,
+    **how: Any,
+) -> Run:
+    """A run, or what is left of the one under way."""
+    runs = Runs(sync.database, corp_id)
+    run = await runs.under_way() or await runs.begin(cause, part, details=details)
+    assert run is not None
+    assert await runs.take(run)
+    return await resync(runs, run, company, settings, **how)
+
+
+async def contents(sync: MemoryRuntime) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of the tables that an OA system joins against, ``updated_at`` included."""
+    return {
+        table.name: sorted(tuple(row) for row in await sync.rows(select(table)))
+        for table in (users, departments, memberships, roles, user_roles)
+    }
+
+
+async def differences(sync: MemoryRuntime, company: Company, *, details: bool = True) -> list[str]:
+    """Where the tables are not exactly the company."""
+    return [found async for found in _differences(sync, company, details)]
+
+
+async def _differences(sync: MemoryRuntime, company: Company, details: bool) -> Any:
+    people = await sync.rows(select(users).where(users.c.left_at.is_(None)))
+    found = {row.userid: row._mapping for row in people}
+    for userid in found.keys() ^ company.users.keys():
+        yield f"user {userid} is in one of the two"
+    member = {tuple(row) for row in await sync.rows(select(memberships.c.userid, memberships.c.dept_id))}
+    has = {tuple(row) for row in await sync.rows(select(user_roles.c.userid, user_roles.c.role_id))}
+    leads = {(row.userid, row.dept_id): row.leader for row in await sync.rows(select(memberships))}
+    wanted_members, wanted_roles = set(), set()
+    for userid, result in company.users.items():
+        state = user_state(result)
+        for name in state.row if details else state.row.keys() - {"manager_userid", "senior"}:
+            if userid in found and found[userid][name] != state.row[name]:
+                yield f"user {userid}: {name}"
+        wanted_members |= {(userid, dept_id) for dept_id in state.memberships or ()}
+        wanted_roles |= {(userid, role_id) for role_id in state.roles or ()}
+        for dept_id, row in (state.memberships or {}).items():
+            if leads.get((userid, dept_id)) != row["leader"]:
+                yield f"user {userid}: leads {dept_id}"
+    for one in member ^ wanted_members:
+        yield f"membership {one}"
+    for one in has ^ wanted_roles:
+        yield f"role {one}"
+    tree = await sync.rows(select(departments).where(departments.c.deleted_at.is_(None)))
+    rows = {row.dept_id: row._mapping for row in tree}
+    for dept_id in rows.keys() ^ company.departments.keys():
+        yield f"department {dept_id} is in one of the two"
+    for dept_id in rows.keys() & company.departments.keys():
+        state_row = department_row(company.departments[dept_id])
+        for name, value in state_row.items():
+            if rows[dept_id][name] != value:
+                yield f"department {dept_id}: {name}"
+    labels = await sync.rows(select(roles).where(roles.c.deleted_at.is_(None)))
+    if {row.role_id: row.name for row in labels} != company.roles:
+        yield "roles"
+
+
+async def left_over(sync: MemoryRuntime) -> int:
+    """Rows that a run has not cleaned up."""
+    return len(await sync.rows(select(todo.c.step))) + len(await sync.rows(select(staged.c.kind)))
+
+
+def sample(people: int = 12) -> Company:
+    """A company of three levels, with leaders, roles, and people in several departments."""
+    company = Company()
+    company.roles |= {7: "财务", 8: "人事"}
+    for dept_id, parent in ((2, 1), (3, 1), (4, 2), (5, 4)):
+        company.department_of(dept_id, f"部门{dept_id}", parent)
+    for number, dept_ids in zip(range(people), _departments(), strict=False):
+        userid = f"u{number:03}"
+        company.hire(
+            userid,
+            dept_id_list=dept_ids,
+            leader_in_dept=[
+                {"dept_id": dept_id, "leader": number % 4 == 0 and dept_id == dept_ids[0]}
+                for dept_id in dept_ids
+            ],
+            dept_order_list=[{"dept_id": dept_id, "order": number} for dept_id in dept_ids],
+        )
+        company.grant(userid, *([7] if number % 3 == 0 else []), *([8] if number % 5 == 0 else []))
+    return company
+
+
+def _departments() -> Iterator[list[int]]:
+    while True:
+        yield from ([1], [2, 3], [4], [5, 1], [3])
