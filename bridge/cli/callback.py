@@ -132,12 +132,18 @@ def consumed_events(consumers: Iterable[EntryPoint]) -> list[str]:
     Raises ``SettingsError`` naming each consumer that cannot be loaded, or when there is none at all.
     """
     from bridge.errors import SettingsError
+    from consumers.runtime.registry import Family
 
     events: set[str] = set()
     problems = []
     for consumer in consumers:
         try:
-            events.update(getattr(consumer.load(), "topics", ()))
+            loaded = consumer.load()
+            of_family = isinstance(loaded, Family)
+            for member in [loaded.make(name) for name in loaded.names()] if of_family else [loaded]:
+                events.update(getattr(member, "topics", ()))
+        except SettingsError as error:  # of a family, whose members are declared in settings
+            problems += error.problems
         except Exception as error:  # somebody else's module: anything may come out of it
             problems.append(
                 f"the consumer {consumer.name} ({consumer.value}) cannot be loaded ({type(error).__name__}); "

@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from bridge.cli.callback import app, consumed_events, mask
 from bridge.errors import SettingsError
+from consumers.runtime import Consumer
+from consumers.runtime.registry import Family
 
 HERE = "tests.unit.dingtalk.test_callback_cli"
 
@@ -24,6 +26,19 @@ class Idle:
     """A consumer without topics."""
 
 
+class Third(Consumer):
+    name = "many-third"
+    topics = ("bpms_task_change",)
+
+
+def mistaken() -> list[str]:
+    raise SettingsError(["WHATEVER: not set"])
+
+
+MANY = Family(names=lambda: [Third.name], make=lambda name: Third)
+MISTAKEN = Family(names=mistaken, make=lambda name: Third)
+
+
 def consumer(name: str, value: str) -> EntryPoint:
     return EntryPoint(name=name, value=value, group="dingbridge.consumers")
 
@@ -37,6 +52,13 @@ def test_a_consumer_that_cannot_be_loaded_is_named() -> None:
     consumers = [consumer("first", f"{HERE}:First"), consumer("lost", f"{HERE}:Lost")]
     with pytest.raises(SettingsError, match=r"the consumer lost .*--events"):
         consumed_events(consumers)
+
+
+def test_of_a_family_each_member_counts() -> None:
+    consumers = [consumer("first", f"{HERE}:First"), consumer("many", f"{HERE}:MANY")]
+    assert consumed_events(consumers) == ["bpms_task_change", "org_dept_create", "user_add_org"]
+    with pytest.raises(SettingsError, match="WHATEVER: not set"):
+        consumed_events([consumer("mistaken", f"{HERE}:MISTAKEN")])
 
 
 @pytest.mark.parametrize("consumers", [[], [consumer("idle", f"{HERE}:Idle")]])
