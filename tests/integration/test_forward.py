@@ -343,3 +343,30 @@ async def test_a_slow_answer_is_waited_for(
         free.set()
         await all_committed(settings, f"forward-{a}", 8)
     assert len(system_a.got) == 8
+
+
+async def test_what_a_mended_receiver_had_refused_is_sent_back(
+    a: str, processes: Any, kafka_env: dict[str, str], kafka_settings: Any, tmp_path: Path, system_a: Receiver
+) -> None:
+    env = {**kafka_env, **forward_file(tmp_path, {a: {"url": system_a.url}})}
+    bad = {"e0001", "e0004"}
+    system_a.answer = lambda got: 400 if got.event_id in bad else 200
+    await publish(kafka_settings, records(6))
+    processes.start("consume", f"forward-{a}", env=env)
+    settings = consumer_settings(kafka_env, "sqlite:///none.db")
+    await all_committed(settings, f"forward-{a}", 6)
+
+    async def run(*arguments: str) -> str:
+        done = await asyncio.to_thread(processes.run, *arguments, env=env)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout)
+
+    listed = await run("dlq", "list", f"forward-{a}", "--json")
+    assert len(listed.splitlines()) == 2
+    assert "Reject" in listed
+    system_a.answer = lambda got: 200
+    await run("dlq", "replay", f"forward-{a}", "--yes")
+    await eventually(lambda: sorted(system_a.ids()) == [f"e{n:04}" for n in range(6)])
+    ids = [got.id for got in system_a.got if got.event_id == "e0001"]
+    assert len(ids) == 2
+    assert len(set(ids)) == 1
