@@ -1,20 +1,27 @@
-"""The connections of the public listener: how many, for how long, and what a broken request is told.
+"""The connections of the public listener: how many, for how long, one request after the other on each.
 
-aiohttp parses. What it leaves open is closed here: it has no time limit for a request's head, none for a
-peer that does not read its answers, no bound on the number of connections, and its own error pages name the
-software and echo the request. What a well-formed request is worth is decided in ``ingress/http.py``.
+aiohttp's parser reads HTTP, and its stream holds a body. Its server is not used: its objects and its task for
+each request cost as much as all of our own work. What must not stay open is closed here: a head that does not
+end, a peer that does not read its answers, connections that bring nothing, or are too many. What a well-formed
+request is worth is decided in ``ingress/http.py``.
 """
 
 import asyncio
 import resource
-from collections.abc import Awaitable, Callable
+import socket
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 
-import orjson
-from aiohttp import hdrs, web
+from aiohttp import EMPTY_PAYLOAD, StreamReader
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpProcessingError, HttpRequestParser, RawRequestMessage
+from aiohttp.web import RequestPayloadError
+
+from ingress.exchange import Answer, Request, refusal
 
 HEAD_TIMEOUT_S = 5.0
 """A request's head must be complete within this after its first byte. (Of one that begins in the same
@@ -28,28 +35,21 @@ FILES_RESERVED = 200
 """Of the files that the process may open, so many are not for connections: journal, publisher, metrics."""
 
 _CANDIDATES = 100
+_SWEEP_EVERY_S = 1.0
+_BUFFER_BYTES = 64 * 1024
+"""Of a body that has not been read yet, about twice this may lie in memory before its sender has to wait."""
 
+_PIPELINED_MAX = 32
+"""Requests that a peer may send before the first of them is answered; then it has to wait."""
 
-class Answer(web.Response):
-    """A JSON answer that does not name the software that gives it."""
-
-    def __init__(self, body: bytes, status: int = HTTPStatus.OK) -> None:
-        super().__init__(body=body, status=status, content_type="application/json")
-
-    async def _prepare_headers(self) -> None:
-        await super()._prepare_headers()
-        self.headers.popall(hdrs.SERVER, None)
-
-
-def refusal(outcome: str, status: int) -> Answer:
-    """An answer that names the class of what is wrong, and nothing else."""
-    return Answer(orjson.dumps({"error": outcome}), status)
+_LINGER_S = 1.0
+"""For so long the rest of a refused body is read and dropped: a close at once could take the answer along."""
 
 
 class Observer(Protocol):
     """Whoever counts and logs what happens to connections."""
 
-    def broken(self, request: web.BaseRequest, error: str) -> None:
+    def broken(self, request: Request, error: str) -> None:
         """A request could not be parsed; ``error`` is the name of aiohttp's exception."""
 
     def fault(self, error: BaseException) -> None:
@@ -62,128 +62,242 @@ class Observer(Protocol):
         """So many connections are open now."""
 
 
-class Connections(web.Server):
+Handler = Callable[[Request], Awaitable[Answer]]
+
+
+class Connections:
     """Makes a ``Connection`` of each that is accepted, and keeps their number within ``limit``.
 
     At the limit, the one that has been idle for the longest makes room, so that whoever only holds
     connections open keeps nobody out.
     """
 
-    def __init__(
-        self,
-        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
-        observer: Observer,
-        limit: int,
-    ) -> None:
-        super().__init__(handler)
-        self.observer, self._limit = observer, limit
-        self._longest_idle_first: dict[Connection, None] = {}
+    def __init__(self, handler: Handler, observer: Observer, limit: int) -> None:
+        """Made on the running event loop."""
+        self.handler, self.observer, self._limit = handler, observer, limit
+        self.loop = asyncio.get_running_loop()
+        self.draining = False
+        self._longest_idle_first: dict[Connection, float] = {}  # since when, on the loop's clock
+        self._sweep = self.loop.call_later(_SWEEP_EVERY_S, self._close_idle)
 
     def __call__(self) -> "Connection":
-        return Connection(
-            self,
-            loop=self._loop,
-            access_log=None,
-            auto_decompress=False,  # a compressed body is no JSON, and refused before anything is inflated
-            keepalive_timeout=KEEPALIVE_S,
-            lingering_time=1,
-        )
+        return Connection(self)
+
+    @property
+    def connections(self) -> "list[Connection]":
+        return list(self._longest_idle_first)
 
     def joined(self, connection: "Connection") -> None:
         if len(self._longest_idle_first) >= self._limit:
-            candidates = islice(
-                self._longest_idle_first, _CANDIDATES
-            )  # if all these are busy, so is the rest
+            # if all of the candidates are busy, so is the rest
+            candidates = islice(self._longest_idle_first, _CANDIDATES)
             next((c for c in candidates if not c.busy), connection).drop("crowded")
-        self._longest_idle_first[connection] = None
+        self._longest_idle_first[connection] = self.loop.time()
         self.observer.open(len(self._longest_idle_first))
 
     def active(self, connection: "Connection") -> None:
-        """A request came: this connection is now the last that would have to make room."""
-        if connection in self._longest_idle_first:
-            del self._longest_idle_first[connection]
-            self._longest_idle_first[connection] = None
+        """A request came or was answered: this connection is now the last that would have to make room."""
+        if self._longest_idle_first.pop(connection, None) is not None:
+            self._longest_idle_first[connection] = self.loop.time()
 
     def left(self, connection: "Connection") -> None:
-        if connection in self._longest_idle_first:
-            del self._longest_idle_first[connection]
+        if self._longest_idle_first.pop(connection, None) is not None:
             self.observer.open(len(self._longest_idle_first))
 
+    def _close_idle(self) -> None:
+        limit = self.loop.time() - KEEPALIVE_S
+        for connection, since in list(islice(self._longest_idle_first.items(), _CANDIDATES)):
+            if since > limit:
+                break
+            if connection.busy:
+                self.active(connection)
+            else:
+                connection.close()
+        self._sweep = self.loop.call_later(_SWEEP_EVERY_S, self._close_idle)
 
-class Connection(web.RequestHandler):
-    """One connection, with a clock on each request's head."""
+    async def shutdown(self, timeout_s: float) -> None:
+        """Close every connection: an idle one at once, any other when its request is answered, or after
+        ``timeout_s`` all the same."""
+        self.draining = True
+        self._sweep.cancel()
+        tasks = [task for connection in self.connections if (task := connection.close()) is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_s)
+        for connection in self.connections:
+            connection.abort()
 
-    __slots__ = ("_connections", "_head_timer")
 
-    def __init__(self, connections: Connections, **options: Any) -> None:
-        super().__init__(connections, **options)
+class Connection(BaseProtocol):
+    """One connection: its requests are answered in turn, with a clock on each one's head."""
+
+    __slots__ = (
+        "_connections",
+        "_content",
+        "_deaf",
+        "_ending",
+        "_head_timer",
+        "_http",
+        "_requests",
+        "_task",
+        "_waiter",
+        "_working",
+    )
+
+    def __init__(self, connections: Connections) -> None:
+        self._http = HttpRequestParser(
+            self,
+            connections.loop,
+            _BUFFER_BYTES,
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,  # a compressed body is no JSON, and refused before anything is inflated
+            max_msg_queue_size=_PIPELINED_MAX,
+        )
+        super().__init__(connections.loop, self._http)
         self._connections = connections
+        self._requests: deque[tuple[RawRequestMessage | HttpProcessingError, StreamReader]] = deque()
+        self._content: StreamReader | None = None  # of the last request, perhaps on its way
+        self._deaf = False  # after what could not be parsed, and behind a request for another protocol
+        self._working = False
+        self._ending = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
         self._head_timer: asyncio.TimerHandle | None = None
 
     @property
     def busy(self) -> bool:
         """Whether there is more to do than to wait for a request."""
-        waiting = self._waiter is not None and not self._waiter.done()
-        return not waiting and self._request_count > 0
+        return self._working or bool(self._requests)
 
     def drop(self, reason: str) -> None:
         """Close at once; whatever was not sent is not sent. ``left`` is told right away."""
         if self.transport is not None:
             self._connections.observer.dropped(reason)
             self._connections.left(self)
+            self.abort()
+
+    def abort(self) -> None:
+        if self.transport is not None:
             self.transport.abort()
+
+    def close(self) -> "asyncio.Task[None] | None":
+        """Take no further request, and close when those that are here are answered, which the task does."""
+        self._ending = True
+        self._wake()
+        return self._task
+
+    # -- what the transport tells us
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if (sock := transport.get_extra_info("socket")) is not None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._connections.joined(self)
+        self._task = self._loop.create_task(self._serve())
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop_clock()
         self._connections.left(self)
         super().connection_lost(exc)
+        if self._content is not None and not self._content.is_eof():
+            self._content.set_exception(exc or ConnectionResetError("the connection was lost"))
+        self._requests.clear()
+        self.close()
 
     def data_received(self, data: bytes) -> None:
-        heads = self._request_count
-        super().data_received(data)
-        if self._request_count != heads:
+        if self._deaf:
+            return
+        messages: Sequence[tuple[RawRequestMessage | HttpProcessingError, StreamReader]]
+        try:
+            messages, self._deaf, _ = self._http.feed_data(data)
+        except HttpProcessingError as error:
+            self._deaf = True
+            messages = [(error, EMPTY_PAYLOAD)]
+            if self._content is not None and not self._content.is_eof():
+                self._content.set_exception(RequestPayloadError(type(error).__name__))
+                messages = []  # whoever reads that body says so
+        if messages:
             self._stop_clock()
+            self._requests.extend(messages)
+            self._content = messages[-1][1]
             self._connections.active(self)
+            self._wake()
+            if len(self._requests) >= _PIPELINED_MAX and not self._buffer_paused:
+                self._pause_reading_for_buffer()
         elif data and self._head_timer is None and not self.busy:
             self._head_timer = self._loop.call_later(HEAD_TIMEOUT_S, self.drop, "slow_head")
-
-    def _stop_clock(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
 
     def pause_writing(self) -> None:
         """The peer sends requests and does not read the answers: hundreds of them wait here by now."""
         super().pause_writing()
         self.drop("unread")
 
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = HTTPStatus.INTERNAL_SERVER_ERROR,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """aiohttp calls this for what it could not parse, and for what a handler raised."""
-        if status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            self._connections.observer.broken(request, type(exc).__name__)
-            answer = refusal("malformed", status)
-        else:
-            self._connections.observer.fault(exc or TimeoutError())
-            answer = refusal("unavailable", status)
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer had begun; it can only be cut off")
-        answer.force_close()
-        return answer
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        if self._reading_paused:  # aiohttp asks for it at the end of every body
+            super().resume_reading(resume_parser)
 
-    def log_exception(self, *args: Any, **kwargs: Any) -> None:
-        """aiohttp found a fault while it sent an answer; its own log would print the request."""
-        error = kwargs.get("exc_info")
-        self._connections.observer.fault(error if isinstance(error, BaseException) else RuntimeError())
+    def _stop_clock(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # -- the task
+
+    async def _serve(self) -> None:
+        try:
+            while True:
+                while not self._requests:
+                    if self._ending:
+                        return
+                    self._waiter = self._loop.create_future()
+                    await self._waiter
+                self._working = True
+                message, content = self._requests.popleft()
+                self._http.message_consumed()
+                if self._buffer_paused and len(self._requests) <= _PIPELINED_MAX // 2:
+                    self.data_received(b"")  # what the parser holds back
+                    if len(self._requests) < _PIPELINED_MAX:
+                        self._resume_reading_for_buffer()
+                if not await self._answer(message, content):
+                    return
+                self._working = False
+        finally:
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _answer(self, message: RawRequestMessage | HttpProcessingError, content: StreamReader) -> bool:
+        """Answer one request; whether the connection can carry another."""
+        observer = self._connections.observer
+        if isinstance(message, HttpProcessingError):
+            request = Request(None, content, self.transport)
+            observer.broken(request, type(message).__name__)
+            answer = refusal("malformed", HTTPStatus.BAD_REQUEST)
+        else:
+            request = Request(message, content, self.transport)
+            try:
+                answer = await self._connections.handler(request)
+            except Exception as error:
+                observer.fault(error)
+                answer = refusal("unavailable", HTTPStatus.INTERNAL_SERVER_ERROR)
+        if self.transport is None or self.transport.is_closing():
+            return False
+        close = (
+            request.last
+            or self._connections.draining
+            or (self._deaf and not self._requests)
+            or not content.is_eof()  # what is left of the body is not parsed
+            or answer.status == HTTPStatus.INTERNAL_SERVER_ERROR
+        )
+        self.transport.write(answer.wire(close=close, head_only=request.method == "HEAD"))
+        if not content.is_eof():
+            with suppress(TimeoutError, RequestPayloadError, ConnectionError, RuntimeError):
+                async with asyncio.timeout(_LINGER_S):
+                    while not content.is_eof():
+                        await content.readany()
+        return not close
 
 
 def connections_allowed() -> int:

@@ -15,14 +15,15 @@ from typing import Any
 
 import orjson
 import structlog
-from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http import HttpProcessingError
+from aiohttp.web import RequestPayloadError
 
 from bridge.errors import BridgeError
 from dingtalk.crypto import CallbackCrypto, Opened, SignatureParameters
 from dingtalk.errors import CallbackError, OwnerMismatch
-from ingress.connections import CONNECTIONS_MAX, Answer, Connections, connections_allowed, refusal
+from ingress.connections import CONNECTIONS_MAX, Connections, connections_allowed
 from ingress.errors import JournalUnavailable
+from ingress.exchange import Answer, Request, refusal
 from ingress.journal import Journal
 from ingress.journal_file import Entry
 from ingress.limiter import LogLimiter
@@ -84,12 +85,11 @@ class CallbackServer:
         self._rules, self._journal, self._metrics = rules, journal, metrics
         self._paths = {f"{rules.path}/{name}": (name, crypto) for name, crypto in apps.items()}
         self._paths[rules.path] = self._paths[f"{rules.path}/default"] = (rules.app, apps[rules.app])
-        self._successes: dict[tuple[int, str], tuple[int, bytes]] = {}
+        self._successes: dict[tuple[int, str], tuple[int, Answer]] = {}
         self._limiter = LogLimiter()
         self._large_bodies = 0
         self._server: Connections | None = None
         self._listener: asyncio.Server | None = None
-        self._draining = False
 
     async def start(self, host: str, port: int, *, reuse_port: bool = False) -> int:
         """Listen; returns the port (0 picks a free one). ``reuse_port`` lets several processes share it.
@@ -117,31 +117,27 @@ class CallbackServer:
         """Accept nothing new, answer what was accepted, close; at most ``timeout_s``."""
         if self._listener is not None:
             self._listener.close()
-        self._draining = True
         if self._server is not None:
+            self._server.draining = True
             # a kept-alive connection may just be bringing its next request: it is answered, and told to close
             deadline = time.monotonic() + min(_LINGER_S, timeout_s / 2)
             while self._server.connections and time.monotonic() < deadline:  # noqa: ASYNC110 - no event tells
                 await asyncio.sleep(0.02)
-            self._server.pre_shutdown()
             await self._server.shutdown(timeout_s)
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: Request) -> Answer:
         """One request. Every way out is an answer; nothing but a bug of ours could make it a 500."""
         began = time.perf_counter()
         try:
-            body = await self._answer(request)
+            answer = await self._answer(request)
         except Refused as refused:
             return self._refuse(request, refused)
         self._metrics.answer_seconds.observe(time.perf_counter() - began)
-        response = Answer(body)
-        if self._draining:
-            response.force_close()
-        return response
+        return answer
 
     # -- what ``Connections`` tells us
 
-    def broken(self, request: web.BaseRequest, error: str) -> None:
+    def broken(self, request: Request, error: str) -> None:
         # whatever it says of proxies was not understood either
         self._note(request, Refused(HTTPStatus.BAD_REQUEST, "malformed", "http", error=error), proxies=())
 
@@ -163,7 +159,7 @@ class CallbackServer:
 
     # -- one request
 
-    async def _answer(self, request: web.BaseRequest) -> bytes:
+    async def _answer(self, request: Request) -> Answer:
         app, crypto = self._paths.get(request.path) or (None, None)
         if app is None or crypto is None:
             raise Refused(HTTPStatus.NOT_FOUND, "not_found", "path")
@@ -186,7 +182,7 @@ class CallbackServer:
         self._metrics.callbacks.labels("kept" if new else "duplicate", "", event_type).inc()
         return self._success(crypto, opened)
 
-    async def _read(self, request: web.BaseRequest) -> bytes:
+    async def _read(self, request: Request) -> bytes:
         limit = self._rules.max_bytes
         if (request.content_length or 0) > limit:
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "body")
@@ -198,7 +194,7 @@ class CallbackServer:
                     body = await self._collect(request, limit)
         except TimeoutError:
             raise Refused(HTTPStatus.REQUEST_TIMEOUT, "malformed", "slow_body") from None
-        except (HttpProcessingError, web.RequestPayloadError, ConnectionError):
+        except (HttpProcessingError, RequestPayloadError, ConnectionError):
             raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "payload") from None
         except RuntimeError:  # of aiohttp's stream, when the sender had hung up before we began to read
             if request.transport is not None:
@@ -208,7 +204,7 @@ class CallbackServer:
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "body")
         return body
 
-    async def _collect(self, request: web.BaseRequest, limit: int) -> bytes:
+    async def _collect(self, request: Request, limit: int) -> bytes:
         body = bytearray()
         counted = 0
         try:
@@ -248,7 +244,7 @@ class CallbackServer:
             )
             raise Refused(HTTPStatus.FORBIDDEN, "forbidden", "age", words)
 
-    def _check_reply(self, crypto: CallbackCrypto, opened: Opened) -> bytes:
+    def _check_reply(self, crypto: CallbackCrypto, opened: Opened) -> Answer:
         """``success``, or the check's own ``Random``, as an old official demo (isv-demo-java) answers."""
         if self._rules.suite_check_reply == "random":
             try:
@@ -256,20 +252,20 @@ class CallbackServer:
             except orjson.JSONDecodeError:
                 given = None
             if isinstance(given, str):
-                return _seal(crypto, given.encode(), opened, str(int(time.time() * 1000)))
+                return _sealed(crypto, given.encode(), opened, str(int(time.time() * 1000)))
         return self._success(crypto, opened)
 
-    def _success(self, crypto: CallbackCrypto, opened: Opened) -> bytes:
+    def _success(self, crypto: CallbackCrypto, opened: Opened) -> Answer:
         """The answer, made anew once a second: it says nothing that depends on the callback."""
         key = (id(opened.credentials), opened.owner_key)
         second = int(time.time())
         cached = self._successes.get(key)
         if cached is None or cached[0] != second:
-            cached = (second, _seal(crypto, b"success", opened, str(second * 1000)))
+            cached = (second, _sealed(crypto, b"success", opened, str(second * 1000)))
             self._successes[key] = cached
         return cached[1]
 
-    def _note(self, request: web.BaseRequest, refused: Refused, proxies: tuple[str, ...]) -> None:
+    def _note(self, request: Request, refused: Refused, proxies: tuple[str, ...]) -> None:
         self._metrics.callbacks.labels(refused.outcome, refused.reason, "").inc()
         if (suppressed := self._limiter.allow(refused.reason)) is not None:
             log.warning(
@@ -283,16 +279,13 @@ class CallbackServer:
                 **refused.details,
             )
 
-    def _refuse(self, request: web.BaseRequest, refused: Refused) -> web.Response:
+    def _refuse(self, request: Request, refused: Refused) -> Answer:
         self._note(request, refused, self._rules.trusted_proxies)
-        response = refusal(refused.outcome, refused.status)
-        if refused.status == HTTPStatus.METHOD_NOT_ALLOWED:
-            response.headers["Allow"] = "POST"
-        elif refused.status == HTTPStatus.SERVICE_UNAVAILABLE:
-            response.headers["Retry-After"] = str(RETRY_AFTER_S)
-        if self._draining or not request.content.is_eof():
-            response.force_close()  # what is left of the body is not read
-        return response
+        headers = {
+            HTTPStatus.METHOD_NOT_ALLOWED: {"Allow": "POST"},
+            HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": str(RETRY_AFTER_S)},
+        }
+        return refusal(refused.outcome, refused.status, headers.get(refused.status, {}))
 
 
 def _encrypted(body: bytes) -> tuple[str, Mapping[str, Any]]:
@@ -334,6 +327,6 @@ def _entry(app: str, plaintext: bytes, view: DoorView, parameters: SignaturePara
     )
 
 
-def _seal(crypto: CallbackCrypto, message: bytes, opened: Opened, timestamp: str) -> bytes:
+def _sealed(crypto: CallbackCrypto, message: bytes, opened: Opened, timestamp: str) -> Answer:
     nonce = f"{time.time_ns() % 10**8:08d}"
-    return orjson.dumps(crypto.seal(message, opened, timestamp=timestamp, nonce=nonce))
+    return Answer(orjson.dumps(crypto.seal(message, opened, timestamp=timestamp, nonce=nonce)))

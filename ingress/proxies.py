@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
-from aiohttp import web
+from ingress.exchange import Request
 
 
-def client_address(request: web.BaseRequest, trusted: Sequence[str]) -> str | None:
+def client_address(request: Request, trusted: Sequence[str]) -> str | None:
     """The peer's address; behind ``trusted`` proxies (addresses or networks), the last address in
     ``X-Forwarded-For`` that is not one of them (MDN, X-Forwarded-For: "selecting an IP address")."""
     peer = request.remote
