@@ -8,6 +8,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
+from consumers.forward.metrics import ForwardMetrics
 from consumers.runtime.metrics import WorkerMetrics
 from dingtalk.errors import CALLBACK_FAULTS
 from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics
@@ -28,7 +29,7 @@ def metrics() -> dict[str, set[str]]:
     """Every sample that our processes can show, with its labels."""
     registry = CollectorRegistry()
     owners = [JournalMetrics(registry), FolderMetrics(registry), HttpMetrics(registry)]
-    owners += [PublisherMetrics(registry), WorkerMetrics("billing", registry)]
+    owners += [PublisherMetrics(registry), WorkerMetrics("billing", registry), ForwardMetrics("a", registry)]
     found: dict[str, set[str]] = {"up": set()}
     for owner in owners:
         for metric in vars(owner).values():
