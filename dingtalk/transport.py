@@ -5,6 +5,7 @@ leaves this module, not even as a cause: their texts and attributes hold URLs.
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
@@ -18,6 +19,7 @@ from dingtalk import replies
 from dingtalk.budget import Budget, Priority
 from dingtalk.errorcodes import SYSTEM_BUSY
 from dingtalk.errors import BudgetSpent, RateLimited, Unavailable
+from dingtalk.pace import Pace
 
 log = structlog.get_logger(__name__)
 
@@ -38,8 +40,10 @@ class Transport:
         timeout_s: float,
         budget: Budget | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.calls: Counter[str] = Counter()
+        self._pace = Pace(sleep=sleep, clock=clock)
         self._budget = budget
         self._base = base.rstrip("/")
         self._session = session
@@ -67,12 +71,13 @@ class Transport:
     ) -> dict[str, Any]:
         """The reply's JSON object. ``query`` holds secrets; its values never show up anywhere.
 
-        Repeats by itself after a rate limit (1, 2, 4 s) and, unless ``once``, after "busy" (three tries in
-        all). Raises ``ApiError``; ``retry_after_s`` of a ``RateLimited`` then goes on where the repeats
-        ended. Raises ``BudgetSpent`` before anything is sent.
+        Repeats by itself after a rate limit (1, 2, 4 s, which hold back other calls too) and, unless
+        ``once``, after "busy" (three tries in all). Raises ``ApiError``; ``retry_after_s`` of a
+        ``RateLimited`` then goes on where the repeats ended. Raises ``BudgetSpent`` before anything is sent.
         """
         rate_delays, busy_delays = iter(RATE_DELAYS_S), iter(() if once else BUSY_DELAYS_S)
         while True:
+            await self._pace.turn()
             await self._spend(api, priority)
             try:
                 return await self._send(api, method, path, query, body, timeout_s or self._timeout_s, once)
@@ -81,7 +86,9 @@ class Transport:
                 if delay_s is None:
                     error.retry_after_s = 2 * RATE_DELAYS_S[-1]
                     raise
+                self._pace.limited(delay_s)
                 log.warning("api.rate_limited", api=api, errcode=error.errcode, retry_in_s=delay_s)
+                continue
             except Unavailable as error:
                 delay_s = next(busy_delays, None) if error.errcode == SYSTEM_BUSY else None
                 if delay_s is None:

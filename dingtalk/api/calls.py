@@ -35,7 +35,9 @@ class Calls:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = {"appkey": app_key, "appsecret": app_secret}
-        self._transport = Transport(base, session, timeout_s=timeout_s, budget=budget, sleep=sleep)
+        self._transport = Transport(
+            base, session, timeout_s=timeout_s, budget=budget, sleep=sleep, clock=clock
+        )
         self._token = AccessToken(self._fetch_token, clock=clock)
         self._priority = Priority.EVENT
 

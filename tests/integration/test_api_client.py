@@ -26,6 +26,7 @@ from dingtalk.errors import (
     TokenInvalid,
     Unavailable,
 )
+from dingtalk.pace import PER_S
 
 APP_KEY, APP_SECRET = "dingappkeyexample01", "appSecretForTests01"
 TOKEN, AES_KEY = "tokenForTests01", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFA"
@@ -129,13 +130,18 @@ class Platform:
 
 
 class Sleeps:
-    """Stands in for ``asyncio.sleep`` and remembers what it was asked for."""
+    """Stands in for ``asyncio.sleep`` and remembers what it was asked for; ``now`` goes on by it."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
+        self.now = 0.0
 
     async def __call__(self, seconds: float) -> None:
         self.seconds.append(seconds)
+        self.now += seconds
+
+    def clock(self) -> float:
+        return self.now
 
 
 @pytest.fixture
@@ -164,7 +170,9 @@ def base(server: TestServer) -> str:
 
 @pytest.fixture
 async def client(base: str, sleeps: Sleeps) -> AsyncIterator[DingTalkClient]:
-    async with DingTalkClient(app_key=APP_KEY, app_secret=APP_SECRET, base=base, sleep=sleeps) as client:
+    async with DingTalkClient(
+        app_key=APP_KEY, app_secret=APP_SECRET, base=base, sleep=sleeps, clock=sleeps.clock
+    ) as client:
         yield client
 
 
@@ -344,7 +352,8 @@ class TestPatience:
     ) -> None:
         platform.script("/gettoken", QPS, BUSY)
         await client.user("u001")
-        assert sleeps.seconds == [1, 1]
+        # and what follows keeps to the pace
+        assert sleeps.seconds == [1, 1, pytest.approx(1 / PER_S)]
 
     async def test_busy_is_tried_three_times(
         self, client: DingTalkClient, platform: Platform, sleeps: Sleeps

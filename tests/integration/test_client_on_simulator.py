@@ -1,0 +1,257 @@
+"""Every call of our client on the simulator, and what each of its bad days becomes."""
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from bridge.api_calls import ApiCalls
+from bridge.settings import SAMPLE_CREDENTIALS
+from dingtalk.api import DingTalkClient
+from dingtalk.budget import Priority
+from dingtalk.errorcodes import MEANINGS, meaning
+from dingtalk.errors import (
+    ApiError,
+    BadRequest,
+    BudgetSpent,
+    IpNotAllowed,
+    PermissionDenied,
+    QuotaSpent,
+    RateLimited,
+    TokenInvalid,
+    Unavailable,
+)
+from simulator.errors import ERRMSG
+from simulator.server import Simulator
+from tests.integration.test_simulator import settings
+
+KEY, SECRET = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]
+FACTS = [
+    *(-1, 15, 33012, 40001, 40014, 40035, 40089, 41001, 42001, 43007, 50002, 50004, 60003, 60011, 60019),
+    *(60020, 60121, 71006, 71007, 71008, 71009, 71010, 71011, 71012, 71013, 90002, 90018, 90020),
+    *(400002, 400040, 400041),
+]
+"""The codes of server-api-error-codes-1 that a bridge can meet, but 88 and the family of 900xx."""
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with Simulator(settings()) as simulator:
+        yield simulator
+
+
+class Sleeps:
+    """No wait at all; the clock goes on by it."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.now = 0.0
+
+    async def __call__(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+        self.now += seconds
+
+    def clock(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def sleeps() -> Sleeps:
+    return Sleeps()
+
+
+def connect(simulator: Simulator, sleeps: Sleeps, **options: Any) -> DingTalkClient:
+    credentials = {"app_key": KEY, "app_secret": SECRET}
+    return DingTalkClient(**credentials, base=simulator.base_url, sleep=sleeps, clock=sleeps.clock, **options)
+
+
+@pytest.fixture
+async def client(simulator: Simulator, sleeps: Sleeps) -> AsyncIterator[DingTalkClient]:
+    async with connect(simulator, sleeps) as client:
+        yield client
+
+
+async def test_the_company_as_the_client_reads_it(simulator: Simulator, client: DingTalkClient) -> None:
+    state = simulator.state()
+    company = simulator.platform.company
+    departments = [await client.department(d["dept_id"]) for d in state["departments"]]
+    assert departments == state["departments"]
+    assert [await client.user(u["userid"]) for u in state["users"]] == state["users"]
+    for dept in state["departments"]:
+        below = [d["dept_id"] for d in await client.sub_departments(dept["dept_id"])]
+        assert below == [d["dept_id"] for d in state["departments"] if d.get("parent_id") == dept["dept_id"]]
+        members = [u["userid"] async for u in client.department_users(dept["dept_id"])]
+        assert members == company.members(dept["dept_id"])
+    assert await client.user_count(False) == len(state["users"])
+    groups = await client.role_groups()
+    assert groups == state["role_groups"]
+    for role in (role for group in groups for role in group["roles"]):
+        holders = [u["userid"] async for u in client.role_users(role["id"])]
+        assert holders == company.roles.role(role["id"]).userids
+    assert await client.admins() == state["admins"]
+    assert await client.visible_scope() == {"authed_dept": [1], "authed_user": []}
+
+
+async def test_more_members_than_a_page(simulator: Simulator, client: DingTalkClient) -> None:
+    simulator.act("hire", {"count": 230, "dept_ids": [1]})
+    members = [u["userid"] async for u in client.department_users(1)]
+    assert members == simulator.platform.company.members(1)
+    assert client.calls["v2/user/list"] == 3
+
+
+async def test_approvals_as_the_client_reads_them(simulator: Simulator, client: DingTalkClient) -> None:
+    for _ in range(45):
+        simulator.act("start_approval", {"process_code": "PROC-EXPENSE"})
+    there = [a for a in simulator.platform.approvals if a.process_code == "PROC-EXPENSE"]
+    since = int(time.time() * 1000) - 86_400_000
+    found = [i async for i in client.approval_ids("PROC-EXPENSE", start_ms=since)]
+    assert found == [a.instance_id for a in there]
+    assert await client.approval(found[0]) == simulator.platform.approvals.result(there[0])
+    templates = await client.templates()
+    assert [await client.process_code(t["name"]) for t in templates] == [t["process_code"] for t in templates]
+    with pytest.raises(BadRequest):
+        await client.process_code("没有")
+    form = {f["component_type"]: f["value"] for f in there[0].form}
+    file_id = form["DDAttachment"].split('"fileId":"')[1].split('"')[0]
+    url = await client.attachment_url(found[0], file_id)
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        assert (response.status, len(await response.read()) > 0) == (200, True)
+
+
+async def test_a_year_of_approvals_is_asked_for_in_spans_that_dingtalk_allows(
+    simulator: Simulator, client: DingTalkClient
+) -> None:
+    simulator.act("start_approval", {"process_code": "PROC-LEAVE"})
+    since = int(time.time() * 1000) - 364 * 86_400_000
+    found = [i async for i in client.approval_ids("PROC-LEAVE", start_ms=since)]
+    there = [a.instance_id for a in simulator.platform.approvals if a.process_code == "PROC-LEAVE"]
+    assert found == there
+    assert client.calls["processinstance/listids"] >= 4
+
+
+async def test_both_failed_lists(simulator: Simulator, client: DingTalkClient) -> None:
+    for n in range(230):
+        (event,) = simulator.platform.act("hire", {"count": 1, "follow_up": False})
+        simulator.delivery.failed.add({"n": n})
+        simulator.delivery.records.add(event.event_type, event.plaintext(), event.time_ms, "ding1")
+    pages = [await client.failed_callbacks() for _ in range(3)]
+    assert [(len(page.items), page.has_more) for page in pages] == [(200, True), (30, False), (0, False)]
+    span = {"tags": ["user_add_org"], "begin_s": int(time.time()) - 3600, "end_s": int(time.time()) + 3600}
+    seen: list[int] = []
+    cursor: int | None = 0
+    while cursor is not None:
+        page = await client.failed_records(**span, cursor=cursor)
+        assert await client.confirm_failed_records(**span, cursor=cursor) == page
+        seen += [item["id"] for item in page.items]
+        cursor = page.cursor
+    assert seen == list(range(1, 231))
+    assert (await client.failed_records(**span)).items == []
+    assert len((await client.failed_records(**span, confirmed=True)).items) == 100
+
+
+@pytest.mark.parametrize("errcode", FACTS)
+async def test_every_code_is_its_error_with_words_and_a_next_step(
+    simulator: Simulator, client: DingTalkClient, errcode: int
+) -> None:
+    assert errcode in MEANINGS
+    simulator.faults.add({"api": "v2/user/get", "kind": "errcode", "errcode": errcode})
+    expected = meaning(errcode)
+    with pytest.raises(ApiError) as caught:
+        await client.user("x")
+    assert type(caught.value) is expected.error
+    assert (caught.value.errcode, caught.value.errmsg) == (errcode, ERRMSG[errcode])
+    assert expected.words in str(caught.value)
+    assert expected.next_step in str(caught.value)
+
+
+@pytest.mark.parametrize("errcode", [*range(90001, 90018)])
+async def test_the_family_of_rate_limits(simulator: Simulator, client: DingTalkClient, errcode: int) -> None:
+    simulator.faults.add({"api": "v2/user/get", "kind": "errcode", "errcode": errcode, "times": 2})
+    userid = next(iter(simulator.platform.company.users))
+    assert (await client.user(userid))["userid"] == userid
+    assert client.calls["v2/user/get"] == 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"kind": "ban"}, Unavailable),
+        ({"kind": "ban", "status": 403}, Unavailable),
+        ({"kind": "http", "status": 504}, Unavailable),
+        ({"kind": "http", "status": 502}, Unavailable),
+        ({"kind": "deny"}, IpNotAllowed),
+        ({"kind": "deny", "errcode": 60011}, PermissionDenied),
+        ({"kind": "errcode", "errcode": 88, "sub_code": "60011"}, PermissionDenied),
+        ({"kind": "errcode", "errcode": 88, "sub_code": "40014"}, TokenInvalid),
+        ({"kind": "errcode", "errcode": 88, "sub_code": "90018"}, RateLimited),
+    ],
+    ids=["ban", "ban as HTML", "504", "502", "address", "permission", "88-60011", "88-40014", "88-90018"],
+)
+async def test_bad_days(
+    simulator: Simulator, client: DingTalkClient, fault: dict[str, Any], error: type[ApiError]
+) -> None:
+    await client.access_token()
+    simulator.faults.add({"api": "role/list"} | fault)
+    with pytest.raises(error) as caught:
+        await client.role_groups()
+    assert type(caught.value) is error
+    assert caught.value.world_down is (error is not PermissionDenied)
+    simulator.faults.clear()
+    assert await client.role_groups()
+
+
+async def test_a_call_that_hangs_is_given_up(simulator: Simulator, sleeps: Sleeps) -> None:
+    async with connect(simulator, sleeps, timeout_s=0.15) as client:
+        simulator.faults.add({"api": "v2/user/get", "kind": "hang"})
+        with pytest.raises(Unavailable, match=r"no answer within 0\.15 s"):
+            await client.user("x")
+
+
+async def test_a_token_that_expires_in_the_middle(simulator: Simulator, client: DingTalkClient) -> None:
+    simulator.act("hire", {"count": 230, "dept_ids": [1]})
+    seen = []
+    async for user in client.department_users(1):
+        seen.append(user["userid"])
+        if len(seen) == 100:
+            simulator.tokens.expire()
+    assert seen == simulator.platform.company.members(1)
+    assert client.calls["gettoken"] == 2
+
+
+async def test_the_plan_s_rate_is_kept_to_once_it_was_met(
+    simulator: Simulator, client: DingTalkClient, sleeps: Sleeps
+) -> None:
+    simulator.limits._clock = sleeps.clock
+    sleeps.now = 1_760_000_000.0
+    simulator.limits.qps = 20
+    userid = next(iter(simulator.platform.company.users))
+    for _ in range(100):
+        await client.user(userid)
+    # one refusal taught it; nothing was refused after it
+    assert client.calls["v2/user/get"] == 101
+
+
+async def test_the_month_s_calls_are_spent_at_dingtalk(simulator: Simulator, client: DingTalkClient) -> None:
+    await client.access_token()
+    simulator.limits.calls = simulator.limits.as_json()["spent"]["calls"]
+    with pytest.raises(QuotaSpent) as caught:
+        await client.user_count(False)
+    assert caught.value.world_down
+
+
+async def test_the_budget_ends_before_the_plan_does(
+    simulator: Simulator, sleeps: Sleeps, tmp_path: Any
+) -> None:
+    budget = ApiCalls(tmp_path / "api-calls.db", app=KEY, limit=10)
+    async with connect(simulator, sleeps, budget=budget) as client:
+        for _ in range(7):
+            await client.user_count(False)
+        before = simulator.limits.as_json()["spent"]["calls"]
+        assert before == budget.spent()["calls"] == 8
+        with pytest.raises(BudgetSpent, match="resync calls end at 8"):
+            await client.at(Priority.RESYNC).user_count(False)
+        assert simulator.limits.as_json()["spent"]["calls"] == before
+        await client.at(Priority.RECOVERY).user_count(False)
+    budget.close()
