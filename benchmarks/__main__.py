@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import backlog, latency
+from benchmarks import backlog, latency, worker
 from benchmarks.results import Results
 from benchmarks.stack import Ingress, Server, bare, environment, load, naive
 from bridge.servers import start_kafka
@@ -21,12 +21,16 @@ FOLDER = Path("data").absolute() / "bench"
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--large", action="store_true", help="10,000,000 callbacks in the journal")
+    parser.add_argument(
+        "--large", action="store_true", help="10,000,000 callbacks in the journal, 1,000,000 records in Kafka"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4, help="of one round")
-    parser.add_argument("--only", choices=["throughput", "latency", "backlog"], action="append")
+    parser.add_argument("--only", choices=["throughput", "latency", "backlog", "worker"], action="append")
     options = parser.parse_args()
-    parts = options.only or (["backlog"] if options.large else ["throughput", "latency", "backlog"])
+    parts = options.only or (
+        ["backlog", "worker"] if options.large else ["throughput", "latency", "backlog", "worker"]
+    )
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     results = Results(large=options.large)
@@ -38,6 +42,10 @@ def main() -> None:
             latency.measure(FOLDER / "latency", environment(kafka.bootstrap, "lat."), results)
         if "backlog" in parts:
             backlog.measure(FOLDER / "backlog", environment(kafka.bootstrap, "back."), results, options.large)
+        if "worker" in parts:
+            worker.measure(
+                FOLDER / "worker", environment(kafka.bootstrap, "work."), results, large=options.large
+            )
     results.write(Path("benchmarks") / ("RESULTS-large.md" if options.large else "RESULTS.md"))
     shutil.rmtree(FOLDER, ignore_errors=True)
 

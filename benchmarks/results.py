@@ -21,7 +21,8 @@ class Results:
     def note(self, text: str) -> None:
         self._notes.append(text)
 
-    def _part(self, text: str) -> None:
+    def add(self, text: str) -> None:
+        """Print a part of the table, and keep it for the file."""
         print(text, flush=True)
         self._parts.append(text)
 
@@ -44,19 +45,19 @@ class Results:
         bare, naive, ours, down = rows.values()
         lines += [
             "",
-            _target("throughput, ingress : bare aiohttp", ours["per_s"] / bare["per_s"], 0.35),
-            _target("throughput, ingress : naive bridge", ours["per_s"] / naive["per_s"], 1.3),
-            _target("CPU, ingress : naive bridge", ours["cpu_us"] / naive["cpu_us"], 1.0, most=True),
-            _target("p99, ingress : naive bridge", ours["p99_ms"] / naive["p99_ms"], 1.0, most=True),
-            _target("throughput, Kafka down : Kafka up", down["per_s"] / ours["per_s"], 0.95),
+            target("throughput, ingress : bare aiohttp", ours["per_s"] / bare["per_s"], 0.35),
+            target("throughput, ingress : naive bridge", ours["per_s"] / naive["per_s"], 1.3),
+            target("CPU, ingress : naive bridge", ours["cpu_us"] / naive["cpu_us"], 1.0, most=True),
+            target("p99, ingress : naive bridge", ours["p99_ms"] / naive["p99_ms"], 1.0, most=True),
+            target("throughput, Kafka down : Kafka up", down["per_s"] / ours["per_s"], 0.95),
             f"- after a round the publisher was {ours['behind_s']:.2f} s behind (median)",
         ]
-        self._part("\n".join(lines))
+        self.add("\n".join(lines))
 
     def latency(
         self, rate: int, p50: float, p99: float, readable_p50: float, readable_p99: float, count: int
     ) -> None:
-        self._part(
+        self.add(
             f"## At a steady {rate} callbacks/s\n\n"
             f"- answer: p50 {p50:.1f} ms, p99 {p99:.1f} ms (to reach: p99 < 20 ms){_mark(p99 < 20)}\n"
             f"- from receipt to readable in Kafka, {count} records: p50 {readable_p50:.0f} ms, "
@@ -64,9 +65,9 @@ class Results:
         )
 
     def journal_bytes(self, count: int, per_callback: float, plain: float) -> None:
-        self._part(
+        self.add(
             f"## {count:,} callbacks waiting\n\n"
-            + _target(
+            + target(
                 f"journal bytes : plaintext bytes ({per_callback:.0f} : {plain:.0f})",
                 per_callback / plain,
                 1.5,
@@ -76,10 +77,10 @@ class Results:
 
     def accepting(self, count: int, empty: float, full: float) -> None:
         words = f"rate of accepting, {count:,} waiting : empty ({full:,.0f} : {empty:,.0f} per s)"
-        self._part(_target(words, full / empty, 0.9))
+        self.add(target(words, full / empty, 0.9))
 
     def memory(self, count: int, at_start: float, after_load: float, empty: float) -> None:
-        self._part(
+        self.add(
             f"- memory with {count:,} waiting: {at_start:+.0f} MB at start, {after_load:+.0f} MB after the "
             f"load, against {empty:.0f} MB with an empty journal (to reach: at most +50 MB)"
             f"{_mark(max(at_start, after_load) <= 50)}"
@@ -87,7 +88,7 @@ class Results:
 
     def draining(self, count: int, raw: float, ours: float) -> None:
         words = f"draining {count:,}, publisher : raw aiokafka ({ours:,.0f} : {raw:,.0f} per s)"
-        self._part(_target(words, ours / raw, 0.7))
+        self.add(target(words, ours / raw, 0.7))
 
     def write(self, path: Path) -> None:
         machine = (
@@ -110,7 +111,8 @@ class Results:
         print(f"written to {path}")
 
 
-def _target(words: str, ratio: float, goal: float, *, most: bool = False) -> str:
+def target(words: str, ratio: float, goal: float, *, most: bool = False) -> str:
+    """One line: what is compared, what came out, and whether that reaches ``goal`` (``most``: not above)."""
     reached = ratio <= goal if most else ratio >= goal
     return (
         f"- {words}: **{ratio:.2f}** (to reach: {'at most' if most else 'at least'} {goal:g}){_mark(reached)}"
