@@ -9,14 +9,15 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Collection
 from pathlib import Path
 
 import apsw
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import KafkaError
 
-from bridge.errors import KafkaUnavailable, TopicError
+from bridge.errors import KafkaUnavailable
 from bridge.kafka import (
     PRODUCER_MAX_REQUEST_BYTES,
     discard_producer,
@@ -29,23 +30,26 @@ from bridge.settings import IngressSettings
 from ingress.cursor import CursorFile, Parked
 from ingress.errors import JournalError
 from ingress.journal_file import JournalFile, Row
-from ingress.parking import NO_TOPIC, ParkingLot, records_of
-from ingress.partitions import Partitions
+from ingress.parking import ParkingLot, records_of
+from ingress.placing import Placer
 from ingress.reading import JournalReader
-from ingress.refusals import BLOCKING, DAMAGED, TOO_LARGE, refusal
+from ingress.refusals import refusal
 from ingress.report import Report
 from ingress.topic_router import TopicRouter
-from ingress.wave import BATCH_BYTES, Batch, Pending, Place, Wave
+from ingress.wave import Pending, Place, Wave
 
 log = structlog.get_logger(__name__)
 
 _CURSOR_EVERY_S = 0.1
 _IDLE_S = 0.5
+_WAVE_EVERY_S = 0.02
+"""Waves that are not full begin no closer together: each costs as much as dozens of records."""
 _STALLED_S = 5.0
 _LOOK_UP_EVERY_S = 0.2
 _RETRY_PARKED_S = 60.0
 _BACKOFF_S = (0.2, 5.0)
-_SMALLEST_BATCH = 1024
+_TURN_ROWS = 32
+"""After so many rows the event loop gets its turn: what was sent before must go out meanwhile."""
 
 
 class _Failed(Exception):
@@ -70,11 +74,10 @@ class Publisher:
         self._reader = JournalReader(folder, self._cursor)
         self._router = TopicRouter(settings, settings.unknown_topics_max)
         self._parking = ParkingLot(settings, self._cursor, self._reader, self._router, report)
+        self._placer = Placer(self._router, self._parking)
         self._producer: AIOKafkaProducer | None = None
-        self._backlog: deque[Pending] = deque()
-        self._partitions = Partitions()
-        self._batch_bytes: dict[str, int] = {}
-        self._refused: dict[tuple[int, int], str] = {}
+        self._backlog: deque[Row] = deque()
+        self._half_placed: Pending | None = None
         self._unsaved_parked: list[Parked] = []
         self._entered: str | None = None
         self._read_seq = self._position = self._saved = 0
@@ -154,13 +157,14 @@ class Publisher:
         )
         await start_producer(fresh, self._settings)
         self._producer = fresh
+        self._placer.use(fresh)
         await self._router.load()
         self._report.up()
 
     async def _discard_producer(self) -> None:
         """Throw the producer away, and go back to behind the last callback that is surely in Kafka."""
         self._backlog.clear()
-        self._partitions.forget()
+        self._half_placed = None
         self._read_seq = self._position
         dead, self._producer = self._producer, None
         if dead is None:
@@ -178,15 +182,31 @@ class Publisher:
             if wave is None:
                 await self._idle()
                 continue
-            futures = await self._send(wave)
-            # the next one is normalised while this one is on its way; it is sent only when this one is there
-            following = await self._build()
-            await self._settle(wave, futures)
-            wave = following
+            futures, sent_at = await self._send(wave), time.monotonic()
+            following = await self._meanwhile(wave, futures)
             await self._save_sometimes()
+            if following is None or not following.full:
+                await asyncio.sleep(max(0.0, sent_at + _WAVE_EVERY_S - time.monotonic()))
+                following = await self._build(following)
+            wave = following
+
+    async def _meanwhile(self, wave: Wave, futures: dict[Place, "asyncio.Future[object]"]) -> Wave | None:
+        """While ``wave`` is on its way, make the next one, to be sent when this one is there. A disk that
+        fails now does not change what is known of this one."""
+        following, settled = await asyncio.gather(
+            self._build(), self._settle(wave, futures), return_exceptions=True
+        )
+        for outcome in (settled, following):
+            if isinstance(outcome, BaseException):
+                raise outcome
+        assert not isinstance(following, BaseException)  # noqa: S101 - raised above
+        return following
 
     async def _idle(self) -> None:
-        await self._save()
+        await self._save_sometimes()
+        if self._position != self._saved:
+            await self._pause(_CURSOR_EVERY_S)
+            return
         if time.monotonic() >= self._retry_at:
             await self._parking.retry()
             retention_ms = int(self._settings.journal_retention_hours * 3_600_000)
@@ -195,25 +215,28 @@ class Publisher:
         if not self._reader.finish(self._read_seq):
             await self._pause(_IDLE_S)
 
-    async def _build(self) -> Wave | None:
-        """The next wave, or ``None`` when nothing waits."""
+    async def _build(self, wave: Wave | None = None) -> Wave | None:
+        """The next wave, or more into this one; ``None`` when nothing waits."""
         file = self._enter_file()
         if file is None:
-            return None
-        wave = Wave()
+            return wave
+        wave = wave or Wave()
         while not wave.full:
             if not self._backlog:
                 rows = self._reader.read(file, self._read_seq)
                 if not rows:
                     break
-                self._backlog.extend(_pending(file.id, row) for row in rows)
+                self._backlog.extend(rows)
                 self._read_seq = rows[-1].seq
-                await asyncio.sleep(0)  # let the wave before this one go out meanwhile
-            pending = self._backlog[0]
-            if not await self._place(file, wave, pending):
+            pending = self._half_placed or _pending(file.id, self._backlog[0])
+            if not await self._placer.place(file.id, wave, pending):
+                self._half_placed = pending
                 break
+            self._half_placed = None
             self._backlog.popleft()
             wave.finish(pending.seq, pending.received_ms)
+            if len(wave.done) % _TURN_ROWS == 0:
+                await asyncio.sleep(0)
         return wave if wave.records or wave.done else None
 
     def _enter_file(self) -> JournalFile | None:
@@ -221,59 +244,9 @@ class Publisher:
         if file is not None and file.id != self._entered:
             self._entered = file.id
             self._position = self._read_seq = self._saved = self._cursor.seq(file.id)
-            self._refused.clear()
+            self._placer.enter()
             log.info("publisher.reading", file=file.path.name, cursor=self._position)
         return file
-
-    async def _place(self, file: JournalFile, wave: Wave, pending: Pending) -> bool:
-        """Put a callback's records into their batches; ``False`` when the wave has no more room for them."""
-        if pending.damaged:
-            wave.parked.append(self._park(file.id, pending.seq, 0, NO_TOPIC, DAMAGED))
-        for number in range(pending.placed, len(pending.records)):
-            record = pending.records[number]
-            topic = self._router.topic(record)
-            reason = self._parking.blocked.get(topic) or self._refused.get((pending.seq, number))
-            if reason is None and len(record.value) + len(record.key) > PRODUCER_MAX_REQUEST_BYTES - 4096:
-                reason = TOO_LARGE
-            if reason is None and topic not in self._partitions:
-                reason = await self._look_up(topic)
-            if reason is not None:
-                wave.parked.append(self._park(file.id, pending.seq, number, topic, reason))
-            else:
-                batch = self._batch(wave, topic, record.key)
-                limit = self._batch_bytes.get(topic, BATCH_BYTES)
-                if not wave.add(batch, pending.seq, number, record, limit):
-                    return False
-            pending.placed = number + 1
-        return True
-
-    async def _look_up(self, topic: str) -> str | None:
-        """See to it that ``topic`` exists, and learn its partitions; the reason if that is refused."""
-        assert self._producer is not None  # noqa: S101 - connected before
-        try:
-            await self._router.ensure(topic)
-        except TopicError as error:
-            log.warning("publisher.topic_refused", topic=topic, words=str(error))
-            return refusal(error)
-        self._partitions.learn(topic, await self._producer.partitions_for(topic))
-        return None
-
-    def _batch(self, wave: Wave, topic: str, key: bytes) -> Batch:
-        place = topic, self._partitions.of(topic, key)
-        batch = wave.batches.get(place)
-        if batch is None:
-            assert self._producer is not None  # noqa: S101 - connected before
-            batch = wave.batches[place] = Batch(place, self._producer.create_batch())
-        return batch
-
-    def _park(self, journal: str, seq: int, number: int, topic: str, reason: str) -> Parked:
-        if reason in BLOCKING:
-            if topic not in self._parking.blocked:
-                self._parking.blocked[topic] = reason
-                log.error("publisher.topic_blocked", topic=topic, reason=reason, seq=seq)
-        else:
-            log.error("publisher.parked", topic=topic, reason=reason, seq=seq)
-        return Parked(journal, seq, number, topic, reason, int(time.time() * 1000))
 
     async def _send(self, wave: Wave) -> dict[Place, "asyncio.Future[object]"]:
         assert self._producer is not None  # noqa: S101 - connected before
@@ -306,16 +279,20 @@ class Publisher:
                     f"{_STALLED_S:g} s; callbacks are kept meanwhile"
                 )
         failed = {key: error for key, future in futures.items() if (error := future.exception()) is not None}
-        self._pass(wave, wave.passable(set(failed)))
+        self._pass(wave, failed)
         if not failed:
             self._report.up()
             return
         for key, error in failed.items():
-            self._learn(wave.batches[key], error)
+            self._placer.learn(wave.batches[key], error)
         raise _Failed(list(failed.values()))
 
-    def _pass(self, wave: Wave, seq: int | None) -> None:
-        """All up to ``seq`` is in Kafka or parked: the cursor may stand behind it."""
+    def _pass(self, wave: Wave, failed: Collection[Place]) -> None:
+        """The cursor may stand behind all that is in Kafka or parked; what follows that is sent again."""
+        seq = wave.passable(failed)
+        for batch in wave.batches.values():
+            there = (r for at, _, r in batch.records if not failed or (seq is not None and at <= seq))
+            self._report.published(there)
         if seq is None:
             return
         self._position = seq
@@ -323,26 +300,7 @@ class Publisher:
             self._report.lagged(max(0.0, time.time() - wave.since_ms / 1000))
         self._unsaved_parked += [p for p in wave.parked if p.seq <= seq]
         for parked in wave.parked:
-            self._refused.pop((parked.seq, parked.record), None)
-        for batch in wave.batches.values():
-            self._report.published(record for at, _, record in batch.records if at <= seq)
-
-    def _learn(self, batch: Batch, error: BaseException) -> None:
-        """What the refusal of a batch says about what may be sent next time."""
-        reason, topic = refusal(error), batch.place[0]
-        if isinstance(error, UnknownTopicOrPartitionError):
-            self._router.forget(topic)
-        if reason is None:
-            return
-        if reason in BLOCKING:
-            self._parking.blocked[topic] = reason
-            log.error("publisher.topic_blocked", topic=topic, reason=reason, seq=batch.records[0][0])
-        elif len(batch.records) > 1:
-            # the topic's limit counts whole batches: halve them until they fit, or one record stands alone
-            self._batch_bytes[topic] = max(_SMALLEST_BATCH, batch.size // 2)
-        else:
-            seq, number, _ = batch.records[0]
-            self._refused[seq, number] = reason
+            self._placer.passed(parked)
 
     # -- the cursor
 
@@ -354,9 +312,9 @@ class Publisher:
         journal = self._reader.journal
         if journal is None or (self._position == self._saved and not self._unsaved_parked):
             return
-        parked = list(self._unsaved_parked)
-        await asyncio.to_thread(self._cursor.move, journal, self._position, parked)
-        self._saved, self._saved_at = self._position, time.monotonic()
+        position, parked = self._position, list(self._unsaved_parked)
+        await asyncio.to_thread(self._cursor.move, journal, position, parked)
+        self._saved, self._saved_at = position, time.monotonic()
         del self._unsaved_parked[: len(parked)]
         if parked:
             self._report.parked(self._cursor.parked_counts())

@@ -14,6 +14,7 @@ log = structlog.get_logger(__name__)
 
 _RESTART_S = (0.1, 5.0)
 _WITHOUT_KAFKA_S = 2.0
+_WAKE_EVERY_S = 0.01
 
 
 class PublisherProcess:
@@ -24,14 +25,26 @@ class PublisherProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
+        self._resting: asyncio.TimerHandle | None = None
+        self._kept_meanwhile = False
         self.state: dict[str, Any] = {"state": "starting", "words": "the publisher is starting"}
 
     def start(self) -> None:
         self._task = asyncio.get_running_loop().create_task(self._supervise())
 
     def wake(self) -> None:
-        """Something new was kept."""
+        """Something new was kept. The publisher hears of the first at once, of those behind it together."""
+        if self._resting is not None:
+            self._kept_meanwhile = True
+            return
         self._tell(b"wake\n")
+        self._resting = asyncio.get_running_loop().call_later(_WAKE_EVERY_S, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        if self._kept_meanwhile:
+            self._kept_meanwhile = False
+            self.wake()
 
     def retry_parked(self) -> None:
         """Try what is parked now."""

@@ -16,23 +16,29 @@ class TopicRouter:
         self._settings, self._unknown_max = settings, unknown_topics_max
         self._existing: set[str] = set()
         self._unknown = 0
+        self._settled: dict[str | None, str] = {}  # EventTypes whose topic is sure
 
     async def load(self) -> None:
         """Ask Kafka which topics there are. Raises ``KafkaUnavailable``."""
         prefix = self._settings.topic_prefix
         names = await existing_topics(self._settings)
         self._existing = {name for name in names if name.startswith(prefix)}
+        self._settled.clear()
         self._unknown = sum(not known(name.removeprefix(prefix)) for name in self._existing)
         self._unknown -= unclassified_topic(self._settings) in self._existing
 
     def topic(self, record: Record) -> str:
         """The topic of ``record``."""
+        settled = self._settled.get(record.event_type)
+        if settled is not None:
+            return settled
         if record.event_type is None:
             return unclassified_topic(self._settings)
         topic = event_topic(self._settings, record.event_type)
-        if record.known or topic in self._existing or self._unknown < self._unknown_max:
+        if record.known or topic in self._existing:
+            self._settled[record.event_type] = topic
             return topic
-        return unclassified_topic(self._settings)
+        return topic if self._unknown < self._unknown_max else unclassified_topic(self._settings)
 
     async def ensure(self, topic: str) -> None:
         """Create ``topic`` if it is missing. Raises ``KafkaUnavailable`` or ``TopicError``."""
@@ -46,3 +52,4 @@ class TopicRouter:
     def forget(self, topic: str) -> None:
         """``topic`` has been found missing: look again before the next send."""
         self._existing.discard(topic)
+        self._settled.clear()

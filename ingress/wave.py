@@ -5,6 +5,8 @@ partition overtake older ones. (With several batches under way they do: one that
 is refused as the first of its producer, is overtaken by its successor; seen with aiokafka 0.14.)
 """
 
+from bisect import bisect_left
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -23,7 +25,8 @@ Place = tuple[str, int]
 
 @dataclass(slots=True)
 class Batch:
-    """The records of one wave for one partition: ``(seq, number in the callback, record)`` each."""
+    """The records of one wave for one partition, in the journal's order: ``(seq, number in the callback,
+    record)`` each."""
 
     place: Place
     builder: BatchBuilder
@@ -44,50 +47,45 @@ class Pending:
 
 @dataclass(slots=True)
 class Wave:
-    """Batches by partition, and behind which callback the cursor may stand when all are acknowledged."""
+    """Batches by partition, and behind which callback the cursor may stand when all are acknowledged:
+    ``done`` are the callbacks that are wholly placed, in order."""
 
     batches: dict[Place, Batch] = field(default_factory=dict)
     parked: list[Parked] = field(default_factory=list)
-    done: list[tuple[int, list[Place]]] = field(default_factory=list)
+    done: list[int] = field(default_factory=list)
     since_ms: int | None = None  # receipt of its first callback
     records: int = 0
     bytes: int = 0
-    _open: list[Place] = field(default_factory=list)
+    closed: bool = False  # a batch had no more room
 
     @property
     def full(self) -> bool:
-        return self.records >= MAX_RECORDS or self.bytes >= MAX_BYTES
+        return self.closed or self.records >= MAX_RECORDS or self.bytes >= MAX_BYTES
 
     def add(self, batch: Batch, seq: int, number: int, record: Record, limit: int) -> bool:
         """Append a record to its batch; ``False`` when it must wait for the next wave."""
         size = len(record.value) + len(record.key) + 200  # headers and framing
-        if batch.records and batch.size + size > limit:
-            return False
         headers = list(record.headers)
-        if batch.builder.append(timestamp=None, key=record.key, value=record.value, headers=headers) is None:
+        if (batch.records and batch.size + size > limit) or (
+            batch.builder.append(timestamp=None, key=record.key, value=record.value, headers=headers) is None
+        ):
+            self.closed = True
             return False
         batch.records.append((seq, number, record))
         batch.size += size
         self.records += 1
         self.bytes += size
-        if batch.place not in self._open:
-            self._open.append(batch.place)
         return True
 
     def finish(self, seq: int, received_ms: int) -> None:
         """The callback ``seq`` is wholly placed."""
         if self.since_ms is None:
             self.since_ms = received_ms
-        self.done.append((seq, self._open))
-        self._open = []
+        self.done.append(seq)
 
-    def passable(self, failed: set[Place]) -> int | None:
+    def passable(self, failed: Collection[Place]) -> int | None:
         """The last callback of the unbroken run from the wave's start that no ``failed`` batch touches."""
-        last = None
-        if not failed:
-            return self.done[-1][0] if self.done else None
-        for seq, places in self.done:
-            if failed.intersection(places):
-                break
-            last = seq
-        return last
+        end = len(self.done)
+        for place in failed:
+            end = min(end, bisect_left(self.done, self.batches[place].records[0][0]))
+        return self.done[end - 1] if end else None

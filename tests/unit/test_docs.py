@@ -15,12 +15,12 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 import bridge.settings
-import ingress.publisher
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.forward.metrics import ForwardMetrics
 from consumers.runtime.metrics import WorkerMetrics
 from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics
+from ingress.partitions import partition_of
 from schemas import Received, decode, to_dingtalk, to_records
 from simulator.settings import SimulatorSettings
 
@@ -209,7 +209,6 @@ def in_the_order_of_the_simulator(body: bytes) -> bytes:
 
 def test_keys_go_where_javas_producers_would_put_them():
     """``Utils.toPositive(Utils.murmur2(key)) % n``, as kafka-clients 4.4.0 computed it."""
-    partitioner = ingress.publisher.DefaultPartitioner()
     for key, of_six, of_many in (
         ("dingcorpsample01:0000610902664218", 0, 527807),
         ("dingcorp01:u001", 3, 279397),
@@ -220,7 +219,7 @@ def test_keys_go_where_javas_producers_would_put_them():
         ("企业:张三", 0, 23893),
     ):
         for count, expected in ((6, of_six), (1_000_003, of_many)):
-            assert partitioner(key.encode(), range(count), range(count)) == expected, key
+            assert partition_of(key.encode(), count) == expected, key
 
 
 def test_the_consumer_in_the_guide_does_what_its_test_says():
