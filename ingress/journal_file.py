@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 
@@ -63,8 +63,7 @@ class Entry:
     unconditional: bool = False  # past the door's dedupe: renormalised records
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A callback as it stands in the file. ``body`` is what DingTalk said, decrypted, byte for byte, unless
     the row is not ``intact``: then nothing here but ``seq`` may be believed."""
 

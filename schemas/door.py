@@ -6,20 +6,19 @@ responsible for what the callback means (``records``).
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from schemas.catalogue import catalogue
+from schemas.remembered import Names, Remembered
 from schemas.strictjson import loads
 
 MAX_TIME_MS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1000
 """Later times are no times: RFC 3339 has four digits for the year."""
 
 
-@dataclass(frozen=True, slots=True)
-class DoorView:
+class DoorView(NamedTuple):
     """The facts that the door needs. ``event_type`` is as it came and may be illegal or unknown;
     ``event_id`` is a non-empty string or a non-zero integer; ``time_ms`` is the event's own time in
     epoch milliseconds. ``has_identity`` is false where nothing tells a re-push from a recurrence: no
@@ -49,22 +48,11 @@ def facts(payload: dict[str, Any]) -> DoorView:
     """The same of a payload that is already read. Names are matched whatever their case (DingTalk
     writes ``CorpId``, ``corpId`` and ``corpid``); of several that match, the first usable one in
     code point order counts, so the order of the payload's names changes nothing."""
-    names: dict[str, str] = {}
-    found: dict[str, Any] = {}
-    for name, value in payload.items():
-        folded = name.lower()
-        usable = _FACTS.get(folded)
-        if usable is None or (fact := usable(value)) is None or names.get(folded, name) < name:
-            continue
-        names[folded], found[folded] = name, fact
-    event_type = found.get("eventtype")
-    event_id = found.get("eventid")
-    corp_id = found.get("corpid") or found.get("authcorpid")
-    time_ms = None
-    for folded in _EVENT_TIMES:
-        if folded in found:
-            time_ms = found[folded]
-            break
+    shape = _shapes[tuple(payload),]
+    event_type = _first(payload, shape.event_type, _string)
+    event_id = _first(payload, shape.event_id, _id)
+    corp_id = _first(payload, shape.corp_id, _text)
+    time_ms = _first(payload, shape.times, epoch_ms)
     has_identity = event_id is not None or time_ms is not None
     spec = catalogue.get(event_type) if event_type is not None else None
     if spec is not None and spec.subject is not None and spec.subject.items is not None:
@@ -147,12 +135,36 @@ def _id(value: Any) -> str | int | None:
     return _text(value)
 
 
+def _string(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _first(payload: dict[str, Any], names: Names, usable: Callable[[Any], Any]) -> Any:
+    for name in names:
+        if (fact := usable(payload[name])) is not None:
+            return fact
+    return None
+
+
+class _Shape(NamedTuple):
+    """Under which of a payload's names each fact may stand, the preferred one first."""
+
+    event_type: Names
+    event_id: Names
+    corp_id: Names
+    times: Names
+
+
+def _shape(names: Names) -> _Shape:
+    ordered = sorted(names)
+    return _Shape(
+        *(
+            tuple(name for wanted in fact for name in ordered if name.lower() == wanted)
+            for fact in (("eventtype",), ("eventid",), ("corpid", "authcorpid"), _EVENT_TIMES)
+        )
+    )
+
+
 _EVENT_TIMES = ("eventtime", "timestamp", "finishtime", "finshtime", "createtime")
 # The last but one is what the pages of workflow_* print for finishTime.
-_FACTS: Mapping[str, Callable[[Any], Any]] = {
-    "eventtype": lambda value: value if isinstance(value, str) else None,
-    "eventid": _id,
-    "corpid": _text,
-    "authcorpid": _text,
-    **dict.fromkeys(_EVENT_TIMES, epoch_ms),
-}
+_shapes: Remembered[tuple[Names], _Shape] = Remembered(_shape)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from schemas.catalogue import EventSpec, Field, Form, Spelling
 from schemas.door import event_type_name
+from schemas.remembered import Names, Remembered
 
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,18}")  # as an integer would be written, so that the way back is exact
 _NO_SPELLING = Spelling({}, {})
@@ -47,7 +48,7 @@ class _Plan(NamedTuple):
 def normalise(payload: dict[str, Any], event_type: str, spec: EventSpec | None) -> Normalised:
     """``payload`` as DingTalk sent it (an object that was read by ``strictjson``)."""
     type_name = event_type_name(payload, event_type)
-    plan = _plan(spec, type_name, tuple(payload))
+    plan = _plans[spec, type_name, tuple(payload)]
     values = list(payload.values())
     if plan.type_at is not None:
         del values[plan.type_at]
@@ -59,24 +60,7 @@ def normalise(payload: dict[str, Any], event_type: str, spec: EventSpec | None) 
     return Normalised(plan.form, data, plan.verbatim)
 
 
-_plans: dict[tuple[EventSpec | None, str, tuple[str, ...]], _Plan] = {}
-_PLANS = 1_000
-_PLAN_LENGTH = 2_000
-"""How many plans are kept, of names that are so many characters together: names come from outside."""
-
-
-def _plan(spec: EventSpec | None, type_name: str, names: tuple[str, ...]) -> _Plan:
-    plan = _plans.get((spec, type_name, names))
-    if plan is None:
-        plan = _make_plan(spec, type_name, names)
-        if sum(map(len, names)) <= _PLAN_LENGTH:
-            if len(_plans) >= _PLANS:
-                _plans.clear()
-            _plans[spec, type_name, names] = plan
-    return plan
-
-
-def _make_plan(spec: EventSpec | None, type_name: str, names: tuple[str, ...]) -> _Plan:
+def _make_plan(spec: EventSpec | None, type_name: str, names: Names) -> _Plan:
     form: Form = "unknown" if spec is None else spec.form_of(names)
     spelling = spelling_of(spec, form)
     fields, back = spelling.fields, spelling.back
@@ -98,6 +82,9 @@ def _make_plan(spec: EventSpec | None, type_name: str, names: tuple[str, ...]) -
             verbatim.append(name)
     type_at = names.index("EventType") if type_name == "EventType" else None
     return _Plan(form, tuple(canonical), type_at, tuple(conversions), tuple(verbatim))
+
+
+_plans: Remembered[tuple[EventSpec | None, str, Names], _Plan] = Remembered(_make_plan)
 
 
 def _settled(field: Field) -> type | None:

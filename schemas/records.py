@@ -85,7 +85,9 @@ def to_records(received: Received) -> list[Record]:
 
 def rfc3339(epoch_ms: int) -> str:
     """UTC with milliseconds: ``2024-11-07T17:20:00.123Z``."""
-    second, ms = divmod(min(max(epoch_ms, 0), MAX_TIME_MS), 1000)
+    if not 0 <= epoch_ms <= MAX_TIME_MS:
+        epoch_ms = min(max(epoch_ms, 0), MAX_TIME_MS)
+    second, ms = divmod(epoch_ms, 1000)
     return f"{_to_the_second(second)}.{ms:03}Z"
 
 
