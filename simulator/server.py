@@ -28,6 +28,7 @@ from simulator.registration import Callbacks
 from simulator.scope import VisibleScope
 from simulator.settings import SimulatorSettings
 from simulator.tokens import AccessTokens
+from simulator.web_page import page_routes
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +88,7 @@ class Simulator:
         )
         self._replaying: asyncio.Task[None] | None = None
         app = web.Application(middlewares=[_unknown_path, guard])
-        app.add_routes([*self.api.routes(), *Control(self).routes()])
+        app.add_routes([*self.api.routes(), *Control(self).routes(), *page_routes()])
         # an end must be prompt: nobody's data depends on an answer that is still open
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         self.base_url = ""

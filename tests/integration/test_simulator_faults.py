@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -315,3 +316,26 @@ async def test_control_refuses_faults_and_limits_in_words(api: Api) -> None:
         ("/_sim/burst", {"events": 0}, "whole number"),
     ]:
         assert words in (await api.post(path, body))["error"]
+
+
+async def test_the_page_and_what_holds_it(api: Api) -> None:
+    async with api.session.get(api.base + "/_sim") as response:
+        assert (response.status, response.url.path) == (200, "/_sim/")
+        page = await response.text()
+        policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert page.startswith("<!DOCTYPE html>")
+    # what the policy would refuse anyway: scripts, styles and handlers in the page, other hosts
+    assert "<script>" not in page
+    assert "<style" not in page
+    assert not re.search(r"\son[a-z]+=", page)
+    assert "://" not in page
+    for name, content_type in [("page.js", "text/javascript"), ("page.css", "text/css")]:
+        async with api.session.get(f"{api.base}/_sim/{name}") as response:
+            assert (response.status, response.content_type) == (200, content_type)
+            text = await response.text()
+            # values become text nodes, never markup
+            assert not any(word in text for word in ("innerHTML", "outerHTML", "insertAdjacent", "eval("))
+            assert "://" not in text
