@@ -60,7 +60,7 @@ async def _resync(
         except BridgeError as error:
             if not is_world_down(error):
                 raise
-            say(f"stopped: {error}. The same command goes on from here")
+            say(f"stopped: {str(error).rstrip('.')}. The same command goes on from here")
             raise typer.Exit(1) from error
 
 

@@ -71,7 +71,7 @@ class Approval(Consumer):
 
     async def start(self) -> None:
         _ = self.dingtalk  # nearly every event needs it: end in words now rather than at the first one
-        self.metrics = ApprovalMetrics(getattr(self, "registry", None))
+        self.metrics = ApprovalMetrics(self.registry)
         self.open_archive()
         log.info(
             "approval.actions", process_codes=sorted(self.actions), files=self._own.archive_dir is not None

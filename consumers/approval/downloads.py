@@ -37,7 +37,7 @@ DOWNLOAD_TIMEOUT_S = 600.0
 CHUNK_BYTES = 256 * 1024
 FIRST_DELAY_S, LONGEST_DELAY_S = 30.0, 6 * 3600.0
 MOST_ATTEMPTS = 30
-"""About six days at these delays."""
+"""About five days at these delays."""
 GONE = frozenset({404, 410})
 
 _table: Table = approval_attachments
