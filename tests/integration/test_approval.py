@@ -1,5 +1,6 @@
 """approval on SQLite and PostgreSQL, and with the real client against the simulator over HTTP."""
 
+import asyncio
 import json
 from random import Random
 
@@ -18,7 +19,7 @@ from consumers.approval.tables import (
     approval_table_cells,
     approval_tasks,
 )
-from consumers.runtime import Reject
+from consumers.runtime import Again, Reject
 from consumers.runtime.memory import MemoryRuntime
 from dingtalk.api import DingTalkClient
 from schemas.records import Received, to_records
@@ -86,6 +87,32 @@ async def test_an_action_whose_sql_fails_is_retried_and_leaves_nothing(office, d
         assert (await archive.deliver(instance("finish"))).kind == "retry"
         for table in (approval_instances, leave_ledger, approval_actions):
             assert await archive.rows(select(table)) == []
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_an_approval_and_its_revocation_at_the_same_moment_end_without_the_effect(
+    office, database_url, first
+):
+    """Two members work on the two instances; neither sees the other's row."""
+    office.finish("pi-1")
+    office.finish("pi-2", biz_action="REVOKE", main_process_instance_id="pi-1")
+    events = [instance("finish", processInstanceId=id_) for id_ in ("pi-1", "pi-2")]
+    order = [events[first], events[1 - first]]
+    async with MemoryRuntime(Approval(), database_url=database_url, dingtalk=office) as archive:
+        consumer, reader = archive.consumer, archive.database.reader()
+        prepared = [await consumer.prepare(event, reader) for event in order]
+
+        async def handled(event, seen):
+            async with archive.database.transaction() as tx:
+                await consumer.handle(event, tx, seen)
+
+        ended = await asyncio.gather(*map(handled, order, prepared), return_exceptions=True)
+        assert [type(problem) for problem in ended if problem is not None] == [Again], ended
+        for event in events:
+            await deliver(archive, event)
+        assert await archive.rows(select(leave_ledger)) == []
+        states = {row.instance_id: row.state for row in await archive.rows(select(approval_actions))}
+    assert states == {"pi-1": "revoked", "pi-2": "skipped"}
 
 
 async def test_a_module_of_ones_own_brings_its_tables(office, database_url, tmp_path, monkeypatch):
