@@ -13,6 +13,13 @@ SAFE_HEADERS = frozenset(
 """Headers without private values: an event's id may hold the user's, and what others put in is not known."""
 
 
+SAFE_ATTRIBUTES = frozenset(
+    {"specversion", "source", "type", "time", "datacontenttype", "dataschema", "sequence", "journal"}
+    | {"receivedtime", "via", "form", "traceparent"}
+)
+"""What an envelope holds that is nobody's."""
+
+
 def cells(letter: "Letter", by: str | None, reveal: bool) -> list[str]:
     """One letter as a row under ``COLUMNS``."""
     texts = (
@@ -89,11 +96,21 @@ def shown_header(name: str, data: bytes, reveal: bool) -> str:
     return text if reveal or name in SAFE_HEADERS else f"***({len(text)})"
 
 
+def _masked(value: bytes, found: Any) -> Any:
+    from bridge.masking import mask
+    from schemas import NotAnEvent, decode
+
+    masked = mask(found)
+    try:
+        decode(value)
+    except NotAnEvent:
+        return masked  # somebody else's: what its names mean is not known
+    return {name: found[name] if name in SAFE_ATTRIBUTES else value for name, value in masked.items()}
+
+
 def _value(value: bytes | None, reveal: bool) -> tuple[Any, str]:
     """The value for JSON, and as text."""
     import orjson
-
-    from bridge.masking import mask
 
     if value is None:
         return None, "the record has no value"
@@ -102,5 +119,5 @@ def _value(value: bytes | None, reveal: bool) -> tuple[Any, str]:
     except ValueError:
         text = value.decode(errors="replace")
         return (text, text) if reveal else (None, f"no JSON, {len(value)} bytes; --reveal shows it")
-    shown = found if reveal else mask(found)
+    shown = found if reveal else _masked(value, found)
     return shown, orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode()

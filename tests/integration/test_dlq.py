@@ -97,7 +97,8 @@ async def test_letters_are_listed_by_filter_and_shown_masked(settings, name, dlq
     assert "user_add_org" in shown
     assert "somewhere/0/4" in shown
     assert "dingcorp1:张三" not in shown.split("{", 1)[0]
-    assert '"specversion": "***' in shown
+    assert '"type": "com.dingtalk.user_add_org"' in shown
+    assert '"subject": "***' in shown
     revealed = (await dlq("show", listed[4]["place"], "--reveal")).stdout
     assert json.loads(revealed[revealed.index("\n{") :])["data"]["userId"] == ["张三"]
     refused = await dlq("show", "0/999", code=1)

@@ -4,11 +4,15 @@ The environment is new and the packages in it are those of the environment that 
 is downloaded; dingbridge itself is installed from the clone.
 """
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from tests.support.processes import environment
@@ -41,18 +45,30 @@ class Clone:
     def run(
         self, *arguments: str, code: int = 0, env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end, and fail if it does not end with ``code``."""
-        result = subprocess.run(
-            arguments,
-            cwd=self.path,
-            env=self.env | dict(env or {}),
-            capture_output=True,
-            text=True,
-            timeout=240,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        assert result.returncode == code, f"{arguments}\n{result.stdout}\n{result.stderr}"
+        """Run a command to its end, and fail if it does not end with ``code``. What it leaves running in the
+        background is killed."""
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            process = subprocess.Popen(
+                arguments,
+                cwd=self.path,
+                env=self.env | dict(env or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+            try:
+                ended: int | None = process.wait(240)
+            except subprocess.TimeoutExpired:
+                ended = None
+            finally:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            out.seek(0)
+            err.seek(0)
+            result = subprocess.CompletedProcess(arguments, process.returncode, out.read(), err.read())
+        assert ended == code, f"{arguments} ended: {ended}\n{result.stdout}\n{result.stderr}"
         return result
 
     def sh(self, script: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -5,10 +5,12 @@ of any other type one that is filled in by the catalogue, which has DingTalk's d
 """
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from schemas import EventSpec, Field, catalogue
+from simulator.events import PlatformEvent
 from simulator.platform import Platform
 
 BEGIN_MS = 1_764_057_600_000
@@ -49,8 +51,8 @@ def _lived(event_types: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
     company = Platform(seed=5, users=12, departments=4, clock=lambda: next(clock))
     found: dict[str, list[dict[str, Any]]] = {event_type: [] for event_type in event_types}
     kinds: dict[str, set[object]] = {event_type: set() for event_type in event_types}
-    for _ in range(LIFE):
-        for event in company.act_at_random():
+    for happened in _life(company):
+        for event in happened:
             payload = event.payload
             # one of each kind tells more than three alike: started, agreed, refused; old and new form
             kind = (payload.get("type"), payload.get("result"), None if "type" in payload else len(payload))
@@ -61,6 +63,17 @@ def _lived(event_types: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
         if all(len(seen) == MOST for seen in kinds.values()):
             break
     return found
+
+
+def _life(company: Platform) -> Iterator[list[PlatformEvent]]:
+    """First two leaves of absence, one agreed and one refused; then whatever happens."""
+    for decision in ("approve", "refuse"):
+        started = company.act("start_approval", {"process_code": "PROC-LEAVE"})
+        yield started
+        instance = started[0].payload["processInstanceId"]
+        yield company.act(decision, {"process_instance_id": instance, "instance_first": False})
+    for _ in range(LIFE):
+        yield company.act_at_random()
 
 
 def _filled_in(event_type: str) -> dict[str, Any]:

@@ -34,9 +34,14 @@ def test_of_every_known_type_there_are_samples_that_are_events_of_it(tmp_path):
     assert samples(TYPES[:40]) == samples(TYPES[:40]), "the same every time"
 
 
-def test_an_approval_is_shown_from_its_start_to_its_end():
+def test_an_approval_is_started_agreed_to_and_refused():
     callbacks = samples(("bpms_instance_change",))["bpms_instance_change"].callbacks
-    assert {callback["type"] for callback in callbacks} >= {"start", "finish"}
+    assert [(callback["type"], callback.get("result")) for callback in callbacks] == [
+        ("start", None),
+        ("finish", "agree"),
+        ("finish", "refuse"),
+    ]
+    assert {callback["processCode"] for callback in callbacks} == {"PROC-LEAVE"}
 
 
 @given(names, st.lists(st.sampled_from(TYPES), min_size=1, max_size=12), st.booleans())

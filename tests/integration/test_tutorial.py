@@ -1,0 +1,71 @@
+"""The ten-minute tutorial, followed word for word: files written, commands typed, output compared."""
+
+import re
+from pathlib import Path
+
+from tests.support.clone import ROOT, Clone
+
+ENGLISH = ROOT / "docs" / "guide" / "tutorial.md"
+CHINESE = ROOT / "docs" / "guide" / "tutorial.zh-CN.md"
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+VARYING = re.compile(
+    r"^\d/\d\t|#[0-9a-f]{12}|\d{8}T\d{6}Z-[0-9a-f]{8}|\d{4}-\d\d-\d\dT[\d:]+Z|:\d+ in |in [\d.]+s"
+)
+"""Places, keys' hashes, replay ids, times, line numbers."""
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    return FENCE.findall(page.read_text(encoding="utf-8"))
+
+
+def script(page: Path) -> str:
+    """The page as one shell script. A Python block is written to the file that its first line names; before
+    each block a mark is printed, by which its output is found."""
+    parts = []
+    for number, (language, text) in enumerate(blocks(page)):
+        parts.append(f"echo '-- block {number}'")
+        if language == "sh":
+            parts.append(text)
+        elif language == "python":
+            first = text.splitlines()[0]
+            assert re.fullmatch(r"# [\w/]+\.py", first), "its first line names its file"
+            body = text.split("\n", 1)[1]
+            parts.append(f"cat >{first.removeprefix('# ')} <<'END-OF-FILE'\n{body}END-OF-FILE\n")
+        else:
+            assert language == "text"
+    return "\n".join(parts)
+
+
+def plain(line: str) -> str:
+    return " ".join(VARYING.sub("…", line).split())
+
+
+def test_the_tutorial_does_what_it_says(tmp_path, kafka_env):
+    # the page sets the prefixes itself, and means the broker that its reader has
+    clone = Clone(tmp_path, {k: v for k, v in kafka_env.items() if not k.endswith("_PREFIX")})
+    result = clone.sh(script(ENGLISH))
+    printed = dict(
+        re.findall(r"^-- block (\d+)\n(.*?)(?=^-- block|\Z)", result.stdout, re.MULTILINE | re.DOTALL)
+    )
+    compared = 0
+    for number, (language, text) in enumerate(blocks(ENGLISH)):
+        if language == "text":
+            lines = [plain(line) for line in printed[str(number - 1)].splitlines()]
+            for line in text.splitlines():
+                found = next((i for i, other in enumerate(lines) if other.startswith(plain(line))), None)
+                assert found is not None, f"{line!r} is not printed:\n{printed[str(number - 1)]}"
+                del lines[: found + 1]  # in this order
+                compared += 1
+    assert compared > 15
+    # what it has written is as clean as the project asks for
+    files = [
+        text.splitlines()[0].removeprefix("# ") for language, text in blocks(ENGLISH) if language == "python"
+    ]
+    ruff = (str(clone.venv / "bin" / "python"), "-m", "ruff")
+    clone.run(*ruff, "check", "--no-cache", *files)
+    clone.run(*ruff, "format", "--no-cache", "--check", *files)
+
+
+def test_the_chinese_tutorial_has_the_same_commands_and_files():
+    assert blocks(CHINESE) == blocks(ENGLISH)
