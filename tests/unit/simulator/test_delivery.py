@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from bridge.errors import SettingsError
+from simulator.api import ApprovalCalls
+from simulator.api.calls import Call
+from simulator.attachments import attachments_of
 from simulator.delivery import Delivery
 from simulator.limits import Limits
 from simulator.platform import Platform
@@ -70,6 +73,27 @@ async def test_the_draws_do_not_depend_on_what_is_registered() -> None:
     delivery._callbacks.current = wanted
     rest = [push.plaintext for push in delivery.send(events[50:])]
     assert rest == whole[-len(rest) :]
+
+
+async def test_an_attachments_address_is_over_after_15_minutes() -> None:
+    platform = Platform(seed=1, users=3, departments=2)
+    (started, *_) = platform.act("start_approval", {"process_code": "PROC-EXPENSE"})
+    pid = started.payload["processInstanceId"]
+    approval = platform.approvals.get(pid)
+    assert approval is not None
+    (attachment,) = attachments_of(approval.form)
+    clock = [1000.0]
+    calls = ApprovalCalls(platform.approvals, platform.now_ms, clock=lambda: clock[0])
+    handlers = {path: handler for _, path, handler in calls.routes()}
+    request = {"process_instance_id": pid, "file_id": attachment.file_id}
+    answer = await handlers["/topapi/processinstance/file/url/get"](
+        Call({"request": request}, "http://127.0.0.1")
+    )
+    ticket = answer["result"]["download_uri"].rpartition("/")[2]
+    clock[0] += 899
+    assert calls.download(ticket).body == attachment.content()
+    clock[0] += 1
+    assert calls.download(ticket).status == 403
 
 
 def live(clock: Any, steps: list[tuple[str | None, dict[str, Any]]]) -> tuple[Recording, list[bytes], Any]:
