@@ -64,11 +64,17 @@ async def archive(
             raise
         raise BridgeError(f"{error.reason}; check DATABASE_URL or DATA_DIR") from error
     except DBAPIError as error:
-        if is_missing_table(error):
+        if is_missing_table(error) or _is_missing_column(error):
             raise BridgeError(f"the archive has no tables of this version yet; {hint}") from error
         raise
     finally:
         await database.close()
+
+
+def _is_missing_column(error: BaseException) -> bool:
+    """Whether the tables are an older version's."""
+    cause = getattr(error, "orig", None)
+    return getattr(cause, "sqlstate", None) == "42703" or "no such column" in str(cause)
 
 
 async def _make_tables(database: "Database") -> None:

@@ -68,6 +68,7 @@ class Approval(Consumer):
         self._own = ApprovalSettings.load()
         self.actions = load_actions(self._own.approval_actions) if actions is None else actions
         self._codes = ProcessCodes()
+        self.metrics = ApprovalMetrics()
 
     async def start(self) -> None:
         _ = self.dingtalk  # nearly every event needs it: end in words now rather than at the first one
@@ -79,10 +80,9 @@ class Approval(Consumer):
 
     def open_archive(self) -> None:
         """Make ``archive``, without what the consumer does beside events: for commands that write to it."""
-        metrics = getattr(self, "metrics", None) or ApprovalMetrics()  # a command has no listener
         zone = ZoneInfo(self.settings.dingtalk_timezone)
         self.archive = Archive(
-            Effects(self.actions, zone, metrics), zone, files=self._own.archive_dir is not None
+            Effects(self.actions, zone, self.metrics), zone, files=self._own.archive_dir is not None
         )
 
     async def background(self) -> None:
