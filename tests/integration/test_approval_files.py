@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 
 from bridge.settings import SAMPLE_CREDENTIALS
 from consumers.approval import Approval
-from consumers.approval.downloads import FIRST_DELAY_S, MOST_ATTEMPTS, Downloads
+from consumers.approval.downloads import CLAIMED_FOR, FIRST_DELAY_S, MOST_ATTEMPTS, Downloads
 from consumers.approval.files import INCOMING
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
@@ -278,6 +278,36 @@ async def test_two_processes_do_not_download_the_same_file(archive, shelf, folde
     await asyncio.gather(ours.once(), theirs.once())
     assert {row.state for row in (await rows(archive)).values()} == {"done"}
     assert shelf.got == {"1": 1, "2": 1, "3": 1}
+
+
+async def test_a_download_under_way_is_left_alone_and_a_stopped_one_is_due_again(archive, shelf, folder):
+    await archived(archive, files("1"))
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(request):
+        response = web.StreamResponse(headers={"Content-Length": str(len(CONTENT))})
+        await response.prepare(request)
+        await response.write(CONTENT[:1000])
+        begun.set()
+        await go_on.wait()
+        return response
+
+    shelf.answers["1"] = slow
+    ours, theirs = downloads(archive, shelf), downloads(archive, shelf)
+    await ours.switch()
+    running = asyncio.create_task(ours.once())
+    await asyncio.wait_for(begun.wait(), 30)
+    assert await theirs.once() == 0
+    # a process that is killed here leaves it to another one for so long
+    assert (await rows(archive))["file:1"].next_attempt_at > datetime.now(UTC) + CLAIMED_FOR / 2
+    running.cancel()
+    await asyncio.wait([running])
+    go_on.set()
+    assert kept(folder) == []
+    del shelf.answers["1"]
+    assert await theirs.once() == 1
+    row = (await rows(archive))["file:1"]
+    assert (row.state, row.attempts) == ("done", 1)
 
 
 async def test_without_a_folder_rows_say_so_and_with_one_they_are_downloaded(
