@@ -25,7 +25,7 @@ from dingtalk.errors import (
 )
 from simulator.errors import ERRMSG
 from simulator.server import Simulator
-from tests.integration.test_simulator import settings
+from tests.integration.simulator_support import settings
 
 KEY, SECRET = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]
 FACTS = [

@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 
 from simulator.server import Simulator
-from tests.integration.test_simulator import AES_KEY, TOKEN, settings
+from tests.integration.simulator_support import AES_KEY, TOKEN, settings
 from tests.support.waiting import eventually
 
 SDK = Path(sys.prefix) / "sdk"

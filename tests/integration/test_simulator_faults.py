@@ -13,7 +13,7 @@ import pytest
 
 from simulator.errors import ERRMSG
 from simulator.server import Simulator
-from tests.integration.test_simulator import Api, settings
+from tests.integration.simulator_support import Api, settings
 from tests.support.waiting import eventually
 
 USER_GET = "/topapi/v2/user/get"

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 
 from simulator.server import Simulator
-from tests.integration.test_simulator import TAGS, Api, Receiver, serving, settings
+from tests.integration.simulator_support import TAGS, Api, Receiver, serving, settings
 from tests.support.waiting import eventually
 
 CONTACTS = ["org_dept_create", "org_dept_modify", "org_dept_remove", "label_user_change"]
