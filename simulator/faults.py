@@ -8,6 +8,7 @@ errcode    an answer with ``errcode`` (and ``sub_code``)
 http       the HTTP ``status``, with no JSON
 ban        the firewall's answer, which has no errcode; with a ``status``, its HTML page
 hang       no answer until the fault is cleared; then the connection is cut
+cut        the call is done, and its answer is lost: the connection is cut instead
 deny       60020, the address is not allowed; with an ``errcode``, that permission is missing
 act        something happens in the company (``action``, ``arguments``) before the call is answered
 =========  ====================================================================================
@@ -20,7 +21,7 @@ from typing import Any, Final, Literal, get_args
 
 from simulator.errors import ActionError
 
-Kind = Literal["errcode", "http", "ban", "hang", "deny", "act"]
+Kind = Literal["errcode", "http", "ban", "hang", "cut", "deny", "act"]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
 KEPT: Final = 1_000
 _FIELDS: Final = frozenset(

@@ -79,12 +79,16 @@ class OpenApi:
         async def gated(request: web.Request) -> web.StreamResponse:
             self.calls[request.path if api != DOWNLOAD else f"/{DOWNLOAD}"] += 1
             try:
-                for fault in self._faults.hit(api):
+                faults = self._faults.hit(api)
+                for fault in faults:
                     if (suffered := await self._suffer(fault, request)) is not None:
                         return suffered
                 if api != DOWNLOAD:
                     self._limits.call()
-                return await route(request)
+                response = await route(request)
+                if any(fault.kind == "cut" for fault in faults):
+                    _cut(request)
+                return response
             except PlatformError as error:
                 answer = error.answer()
             if request.path.startswith("/topapi/"):
@@ -143,14 +147,15 @@ class OpenApi:
             case "act":
                 self._act(fault.action or "", fault.arguments)
                 return None
+            case "cut":
+                return None  # the call is done first
             case "hang":
                 while not fault.cleared.is_set() and _connected(request):
                     try:
                         await asyncio.wait_for(fault.cleared.wait(), _LOOK_S)
                     except TimeoutError:
                         continue
-                if request.transport is not None:
-                    request.transport.abort()
+                _cut(request)
                 return web.Response(status=504)
 
     async def _gettoken(self, request: web.Request) -> web.Response:
@@ -161,6 +166,11 @@ class OpenApi:
 
     async def _download(self, request: web.Request) -> web.Response:
         return self._approvals.download(request.match_info["ticket"])
+
+
+def _cut(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def _connected(request: web.Request) -> bool:

@@ -238,7 +238,7 @@ def _keep(stack: Stack, options: Options, screen: Screen) -> None:
     screen.line(f"callbacks            {stack.callback_url}")
     for name in ("ingress", *CONSUMERS):
         screen.line(f"{name:<20} {stack.url(name)}/readyz and /metrics")
-    screen.line(f"simulated DingTalk   {stack.url('simulator')} (/_sim/stats, /_sim/state)")
+    screen.line(f"simulated DingTalk   {stack.url('simulator')}/_sim/ (in a browser)")
     screen.line("In another terminal, here:")
     for command in (
         f". {folder}/env",

@@ -151,6 +151,20 @@ async def test_both_failed_lists(simulator: Simulator, client: DingTalkClient) -
     assert len((await client.failed_records(**span, confirmed=True)).items) == 100
 
 
+async def test_a_page_whose_answer_is_lost_is_not_asked_for_again(
+    simulator: Simulator, client: DingTalkClient
+) -> None:
+    for n in range(250):
+        simulator.delivery.failed.add({"n": n})
+    simulator.faults.add({"api": "get_call_back_failed_result", "kind": "cut", "times": 1})
+    with pytest.raises(Unavailable):
+        await client.failed_callbacks()
+    assert client.calls["get_call_back_failed_result"] == 1
+    # the page that nobody has seen is gone with the next reading, as DingTalk's would be
+    page = await client.failed_callbacks()
+    assert [item["n"] for item in page.items] == list(range(200, 250))
+
+
 @pytest.mark.parametrize("errcode", FACTS)
 async def test_every_code_is_its_error_with_words_and_a_next_step(
     simulator: Simulator, client: DingTalkClient, errcode: int

@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from simulator.company import ROOT, Company
 from simulator.errors import ActionError, PlatformError, denied
@@ -32,11 +34,15 @@ def test_a_fault_hits_its_call_until_it_is_cleared() -> None:
     assert kinds(faults, "v2/user/get") == []
 
 
-def test_after_and_times_are_counted_by_calls() -> None:
-    faults = make({"api": "*", "kind": "http", "status": 504, "after": 2, "times": 2})
-    assert [kinds(faults, "role/list") for _ in range(6)] == [[], [], ["http"], ["http"], [], []]
+@given(st.integers(0, 20), st.one_of(st.none(), st.integers(1, 20)), st.integers(0, 60))
+def test_after_and_times_are_counted_by_calls(after: int, times: int | None, calls: int) -> None:
+    wanted = {"api": "*", "kind": "http", "status": 504, "after": after}
+    faults = make(wanted | ({} if times is None else {"times": times}))
+    hit = [bool(kinds(faults, "role/list")) for _ in range(calls)]
+    last = calls if times is None else after + times
+    assert hit == [after <= n < last for n in range(calls)]
     (fault,) = faults
-    assert (fault.hits, fault.times) == (2, 0)
+    assert fault.hits == sum(hit)
 
 
 def test_the_first_that_is_due_wins_and_actions_come_before_it() -> None:
@@ -61,7 +67,7 @@ def test_one_fault_of_several_is_cleared() -> None:
 @pytest.mark.parametrize(
     ("wanted", "words"),
     [
-        ({"kind": "fire"}, "one of errcode, http, ban, hang, deny, act"),
+        ({"kind": "fire"}, "one of errcode, http, ban, hang, cut, deny, act"),
         ({"kind": "errcode"}, "needs an errcode"),
         ({"kind": "act"}, "needs an action"),
         ({"kind": "ban", "api": "v2/user/fly"}, "one of role/list, v2/user/get"),
