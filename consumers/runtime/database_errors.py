@@ -34,7 +34,8 @@ _SQLITE_DOWN = frozenset(
 _READ_ONLY = "25006"
 _POSTGRES_DOWN = ("08", "25P03", "25P04", "28", "3D000", _READ_ONLY, "53", "57P", "58")
 """SQLSTATE prefixes (https://www.postgresql.org/docs/current/errcodes-appendix.html): connection, a
-transaction that was idle or open for too long, refused credentials, missing database, read-only standby, resources, shutdown and start-up, system errors."""
+transaction that was idle or open for too long, refused credentials, missing database, read-only standby,
+resources, shutdown and start-up, system errors."""
 
 _POSTGRES_RACE = ("40001", "40P01")
 """Serialization failure and deadlock: the transaction is right and wants to run again."""

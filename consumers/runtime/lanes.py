@@ -227,7 +227,8 @@ class Lanes:
                 self._windows[partition].committed = offset
 
     def full(self) -> set[TopicPartition]:
-        """Partitions not to fetch now: full at their share of the limits, no longer full at half of it."""
+        """Partitions not to fetch now: full at their share of records or bytes, no longer full at half of it;
+        or at the bound of the window."""
         return set(self._full)
 
     def oldest(self) -> Iterator[Item]:
@@ -255,7 +256,7 @@ class Lanes:
         full = (
             window.unfinished * scale >= self._records
             or window.size * scale >= self._size
-            or window.waiting * scale >= self._limits.window
+            or window.waiting >= self._limits.window  # falls by itself only when the holder is finished
         )
         if full == window.full or self._windows.get(window.partition) is not window:
             return

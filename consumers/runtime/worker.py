@@ -82,7 +82,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         limits = self._options.limits
         if processor.database is None:
             limits = replace(limits, window=min(limits.window, WINDOW_WITHOUT_INBOX))
-        self._window = limits.window // 2  # paused at the whole, until half of it
+        self._window = limits.window
         self._dispatcher = Dispatcher(consumer, processor, burials, Lanes(limits), metrics, self._flow)
         self._topics = [event_topic(settings, t) for t in consumer.topics]
         self._inbox = inbox_topic(settings, consumer.name)

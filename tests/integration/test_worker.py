@@ -3,19 +3,23 @@
 import asyncio
 from collections import defaultdict
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
+import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from structlog.testing import capture_logs
 
+from bridge.errors import BridgeError
 from bridge.kafka import connection
 from bridge.settings import KafkaSettings
 from bridge.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
-from consumers.runtime import Event, Reader, Reject, WorldDown
+from consumers.runtime import Consumer, Event, Reader, Reject, Transaction, WorldDown, blocked, watch
 from consumers.runtime.lanes import Limits
+from consumers.runtime.process import key_hash
 from consumers.runtime.retention import Retention, longest_retention
+from consumers.runtime.service import show
 from consumers.runtime.worker import WorkerOptions
 from schemas.records import Record
 from tests.integration.worker_support import (
@@ -248,6 +252,105 @@ async def test_a_backlog_beyond_the_limits_pauses_resumes_and_comes_through_whol
     assert all(ids == sorted(ids, key=lambda text: int(text[1:])) for ids in per_key.values())
     assert sum(map(len, per_key.values())) == total
     assert Counting.most <= 40 + 4 * 10, "the limit, and a fetch of each partition on top at most"
+
+
+async def test_a_key_that_holds_its_partition_up_is_bounded_and_named(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Any
+) -> None:
+    url = f"sqlite:///{tmp_path}/test.db"
+    consumer = named(Failing, max_attempts=100_000)()
+    settings = consumer_settings(kafka_env, url, topic_partitions=1)
+    total = 200
+    bad = event_record("first", "bad")
+    await publish(settings, [bad, *(event_record(f"e{n}", f"u{n % 7}") for n in range(total))])
+    limits = Limits(records=20, records_floor=1, window=50)
+    small = WorkerOptions(commit_interval_s=0.05, poll_records=10, limits=limits)
+    topic = event_topic(settings, TYPE)
+    labels = {"consumer": consumer.name, "topic": topic}
+    holder = {**labels, "partition": "0", "key": key_hash(bad.key)}
+    with capture_logs() as logs:
+        async with serving(consumer, settings, small) as service:
+
+            def sample(name: str, where: dict[str, str]) -> float | None:
+                return service.registry.get_sample_value(f"dingbridge_consumer_{name}", where)
+
+            await eventually(lambda: sample("holder_seconds", holder) is not None)
+            mine = {"consumer": consumer.name}
+            await eventually(
+                lambda: sample("in_flight", mine) == 1 and (sample("held_offsets", labels) or 0) >= 50,
+                what="all that was fetched before the bound is done",
+            )
+            done = len(await rows(url))
+            assert 50 <= done <= 50 + 2 * 10, "the bound, and what was in flight by then"
+            assert sample("held_offsets", labels) == done
+            assert (sample("oldest_seconds", labels) or 0) > 0
+            full = {"consumer": consumer.name, "reason": "full"}
+            assert sample("paused_partitions", full) == 1
+            consumer.mended = True
+            await eventually(lambda: _count(url, total + 1))
+            await eventually(lambda: sample("holder_seconds", holder) is None)
+            await eventually(lambda: sample("oldest_seconds", labels) == 0)
+    (said,) = [entry for entry in logs if entry["event"] == "consumer.held_up"]
+    assert (said["topic"], said["partition"], said["offset"], said["key"]) == (topic, 0, 0, key_hash(bad.key))
+    assert await committed(settings, consumer.name) == {topic: total + 1}
+
+
+async def test_without_a_database_events_come_at_least_once_and_bad_ones_are_dead_letters(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Any
+) -> None:
+    class Telling(Consumer):
+        topics = (TYPE,)
+        uses_database = False
+        told: ClassVar[list[str]] = []
+
+        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            if event.subject == "bad":
+                raise Reject("as asked")
+            self.told.append(event.id)
+
+    consumer = named(Telling)()
+    settings = consumer_settings(kafka_env, f"sqlite:///{tmp_path}/none.db")
+    await publish(settings, [event_record("e1", "u1"), event_record("x", "bad"), event_record("e2", "u1")])
+    async with serving(consumer, settings) as service:
+        await eventually(lambda: len(Telling.told) == 2)
+        (letter,) = await eventually(lambda: _letters(settings, consumer.name, 1))
+        await eventually(lambda: _committed_all(settings, consumer.name, 3))
+        assert (await service._ready())[0]
+    assert Telling.told == ["e1/u1", "e2/u1"]
+    assert letter.key == b"dingcorp1:bad"
+    assert not (tmp_path / "none.db").exists()
+    with pytest.raises(BridgeError, match="uses no database"):
+        await show(consumer, settings)
+
+
+async def test_blocked_keys_are_counted_until_they_are_free(
+    kafka_env: dict[str, str],
+    kafka_settings: KafkaSettings,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "INTERVAL_S", 0.05)
+    consumer = named(Failing, on_dead_letter="block")()
+    settings = consumer_settings(kafka_env, database_url)
+    await publish(settings, [event_record("e1", "bad"), event_record("e2", "bad"), event_record("e3", "u1")])
+    mine = {"consumer": consumer.name}
+    async with serving(consumer, settings) as service:
+
+        def keys() -> float | None:
+            return service.registry.get_sample_value("dingbridge_consumer_blocked_keys", mine)
+
+        letters = await eventually(lambda: _letters(settings, consumer.name, 2))
+        await eventually(lambda: keys() == 1)
+        assert service.registry.get_sample_value("dingbridge_consumer_blocked_seconds", mine) > 0
+        ids = {dict(letter.headers)[blocked.BLOCKING_ID_HEADER] for letter in letters}
+        assert len(ids) == 1
+        assert [event_id for event_id, _ in await rows(database_url)] == ["e3"]
+        async with service.database.transaction() as tx:
+            assert await blocked.unblock(tx, consumer.name, letters[0].key)
+        await eventually(lambda: keys() == 0)
+        consumer.mended = True
+        await publish(settings, [event_record("e4", "bad")])
+        await eventually(lambda: _count(database_url, 2))
 
 
 async def test_uneven_partition_counts_are_said_and_work_goes_on(
