@@ -14,6 +14,7 @@ from bridge.errors import BridgeError
 COMMANDS = {
     "ingress": "Receive DingTalk's callbacks, keep them, publish them to Kafka.",
     "consume": "Run one consumer, or show what it has written.",
+    "resync": "Read the whole company now, and make address-sync's tables equal to it.",
     "approvals": "Export archived approvals, list templates, call what their actions lack.",
     "callback": "Register this bridge's callback URL at DingTalk, or show what is registered.",
     "topics": "List, create and read the topics.",

@@ -24,7 +24,7 @@ from consumers.address_sync.mapping import UserState, department_row, listed_sta
 from consumers.address_sync.reading import Meter, Progress
 from consumers.address_sync.runs import Entry, Run, Runs
 from consumers.address_sync.sync_tables import staged
-from consumers.address_sync.tables import guard
+from consumers.address_sync.tables import guard, users
 from consumers.address_sync.verdict import missing_departments, missing_users
 from consumers.runtime import Again, Transaction
 from dingtalk.errors import PermissionDenied
@@ -228,7 +228,10 @@ class Applying:
             try:
                 async with self._runs.database.transaction() as tx:
                     if seen is not None:
-                        self._note(entry, seen, await write(tx, run.corp_id, seen))
+                        change = await write(tx, run.corp_id, seen)
+                        self._note(entry, seen, change)
+                        if change == "gone" and isinstance(seen, UserSeen):
+                            await self._runs.add_todo(tx, run, await self._reports(tx, entry[1]))
                     await self._runs.done_todo(tx, run, entry)
                     await self._runs.save(tx, run)
                 return
@@ -243,9 +246,20 @@ class Applying:
             return await looks.department(reader, corp_id, int(entry[1]))
         return await looks.user(reader, corp_id, entry[1])
 
+    async def _reports(self, tx: Transaction, userid: str) -> list[Entry]:
+        """Who reported to somebody that has left has another manager now, which no listing tells."""
+        rows = await tx.execute(
+            select(users.c.userid).where(
+                users.c.corp_id == self._run.corp_id,
+                users.c.manager_userid == userid,
+                users.c.left_at.is_(None),
+            )
+        )
+        return [("detail", row.userid) for row in rows]
+
     def _note(self, entry: Entry, seen: Seen, change: store.Change | None) -> None:
         if change is None or (entry[0] == "detail" and change == "changed"):
-            return  # counted when it was listed
+            return  # who is looked at for details has been counted
         if isinstance(seen, RolesSeen):
             self._count("roles_changed", 1)
         else:

@@ -20,10 +20,10 @@ from consumers.address_sync.schedule import Schedule
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.tables import guard
 from consumers.mirror import Recent
-from consumers.runtime import Consumer, Event, Reader, Reject, Transaction
+from consumers.runtime import Consumer, Event, Reader, Reject, Transaction, WorldDown
 from consumers.runtime.arrival import arrived, ticket
 from consumers.runtime.consumer import Table
-from dingtalk.errors import PermissionDenied
+from dingtalk.errors import BudgetSpent, PermissionDenied, QuotaSpent
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +93,9 @@ class AddressSync(Consumer):
             if kind == "department":
                 return _Looked(await self._looks.department(db, event.corp_id, int(entity_id), look), drawn)
             return _Looked(await self._looks.roles(db, event.corp_id, look), drawn)
+        except (BudgetSpent, QuotaSpent) as error:
+            # the same as the error, with its words in the log: they say until when
+            raise WorldDown(str(error), after=error.retry_after_s) from error
         except PermissionDenied as error:
             if not hidden(error):
                 raise

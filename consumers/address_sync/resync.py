@@ -38,15 +38,18 @@ async def resync(
     settings: AddressSyncSettings,
     progress: Progress = lambda done, known: None,
     *,
-    dry_run: bool = False,
     confirmed: int | None = None,
 ) -> Run:
     """Take ``run``, which this process holds, to its end: ``done``, ``stopped`` or ``dry_run``.
+
+    A run whose cause is ``dry_run`` reads and compares, and changes nothing. ``confirmed``: so many people
+    are known to have left.
 
     Raises ``ApiError`` (``BudgetSpent`` among them) or ``DatabaseDown`` with everything kept and the run let
     go: call it again. Raises ``RunTaken`` when another process has gone on with it.
     """
     client = client.at(run.priority)
+    dry_run = run.cause == "dry_run"
     meter = Meter(run, settings.resync_calls_per_s)
     applying = Applying(runs, run, progress, dry=dry_run)
     log.info("address_sync.resync", run=run.run_id, cause=run.cause, part=run.part, state=run.state)
@@ -70,7 +73,7 @@ async def resync(
         await runs.end(run, "done")
     except BaseException:
         with suppress(DatabaseDown):  # then the hold ends by itself
-            await runs.let_go(run)
+            await (runs.end(run, "superseded") if dry_run else runs.let_go(run))
         raise
     if run.incomplete and run.leavers:
         log.warning("address_sync.incomplete", run=run.run_id, not_seen=run.leavers, reason=run.incomplete)

@@ -19,7 +19,7 @@ from consumers.runtime import Database, Reader, Transaction
 from dingtalk.budget import Priority
 
 Part = Literal["all", "departments"]
-Cause = Literal["first", "event", "reconcile", "command"]
+Cause = Literal["first", "event", "reconcile", "command", "dry_run"]
 State = Literal["waiting", "reading", "applying", "looking", "done", "stopped", "dry_run", "superseded"]
 
 OPEN: tuple[State, ...] = ("reading", "applying", "looking")
@@ -134,6 +134,17 @@ class Runs:
                 .values(holder=self.holder, held_until=_now() + HELD_FOR)
             )
         return taken.rowcount == 1
+
+    async def go_on(self) -> Run | None:
+        """The run that is under way, if this process now holds it. One that was to change nothing, and whose
+        process ended on its way, is closed instead."""
+        run = await self.under_way()
+        if run is None or not await self.take(run):
+            return None
+        if run.cause == "dry_run":
+            await self.end(run, "superseded")
+            return None
+        return run
 
     async def let_go(self, run: Run) -> None:
         """Another process may go on with it."""

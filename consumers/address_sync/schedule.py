@@ -52,9 +52,8 @@ class Schedule:
         runs = await self._of_company()
         if runs is None or datetime.now(UTC) < self._not_before:
             return None
-        under_way = await runs.under_way()
-        if under_way is not None:
-            return under_way if await runs.take(under_way) else None
+        if await runs.under_way() is not None:
+            return await runs.go_on()
         if waiting := await runs.waiting():
             part = max(waiting, key=lambda run: run.part == "all").part
             return await runs.begin("event", part)

@@ -14,7 +14,7 @@ runs = Table(
     metadata,
     Column("run_id", Text, primary_key=True),
     Column("corp_id", Text, nullable=False),
-    Column("cause", Text, nullable=False, comment="first, event, reconcile or command"),
+    Column("cause", Text, nullable=False, comment="first, event, reconcile, command or dry_run"),
     Column("part", Text, nullable=False, comment="all or departments"),
     Column("details", Boolean, nullable=False, comment="everybody is looked at, not only who differs"),
     Column(

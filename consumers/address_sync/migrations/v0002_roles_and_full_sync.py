@@ -31,7 +31,7 @@ def upgrade() -> None:
         "address_sync_runs",
         sa.Column("run_id", sa.Text, primary_key=True),
         sa.Column("corp_id", sa.Text, nullable=False),
-        sa.Column("cause", sa.Text, nullable=False, comment="first, event, reconcile or command"),
+        sa.Column("cause", sa.Text, nullable=False, comment="first, event, reconcile, command or dry_run"),
         sa.Column("part", sa.Text, nullable=False, comment="all or departments"),
         sa.Column(
             "details", sa.Boolean, nullable=False, comment="everybody is looked at, not only who differs"

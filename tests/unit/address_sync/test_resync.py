@@ -107,6 +107,15 @@ async def test_details_looks_at_everybody_for_what_no_listing_tells(sync, compan
     assert run.state == "done"
 
 
+async def test_who_reported_to_somebody_who_left_is_asked_for(sync, company):
+    company.users["u003"]["manager_userid"] = "u001"
+    await full(sync, company)
+    del company.users["u001"]
+    company.users["u003"]["manager_userid"] = "u002"
+    await full(sync, company)
+    assert await differences(sync, company) == []
+
+
 async def test_who_left_and_came_back_is_here_again(sync, company):
     await full(sync, company)
     back = company.users.pop("u001")
@@ -494,7 +503,7 @@ async def test_a_dry_run_says_what_would_change_and_changes_nothing(sync, compan
     await full(sync, company)
     before = await contents(sync)
     await change_everything(company)
-    run = await full(sync, company, dry_run=True)
+    run = await full(sync, company, cause="dry_run")
     assert run.state == "dry_run"
     assert await contents(sync) == before
     assert await left_over(sync) == 0
@@ -508,7 +517,7 @@ async def test_a_dry_run_says_what_would_change_and_changes_nothing(sync, compan
 async def test_a_dry_run_says_that_the_real_one_would_stop(large):
     sync, company = large
     await leave(company, 30)
-    run = await full(sync, company, dry_run=True)
+    run = await full(sync, company, cause="dry_run")
     assert run.state == "dry_run"
     assert "--confirm-leavers 30" in run.words
     assert run.changed["people_gone"] == 30
