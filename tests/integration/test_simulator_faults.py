@@ -295,11 +295,17 @@ async def test_only_the_simulators_own_pages_may_make_things_happen(api: Api, si
         async with api.session.post(url, data=body, headers=headers) as response:
             assert response.status == status
             assert "error" in await response.json()
+    # a domain that somebody points at this machine
+    rebound = {"Content-Type": "application/json", "Host": "evil.example", "Origin": "http://evil.example"}
+    async with api.session.post(url, data=body, headers=rebound) as response:
+        assert response.status == 403
     assert simulator.stats()["users"] == before
-    own = {"Content-Type": "application/json", "Origin": api.base}
-    async with api.session.post(url, data=body, headers=own) as response:
-        assert response.status == 200
-    assert simulator.stats()["users"] == before + 1
+    port = api.base.rpartition(":")[2]
+    for host in (f"127.0.0.1:{port}", f"[::1]:{port}", f"localhost:{port}", "simulator:8090"):
+        own = {"Content-Type": "application/json", "Host": host, "Origin": f"http://{host}"}
+        async with api.session.post(url, data=body, headers=own) as response:
+            assert response.status == 200
+    assert simulator.stats()["users"] == before + 4
 
 
 async def test_control_refuses_faults_and_limits_in_words(api: Api) -> None:
