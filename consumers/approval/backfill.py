@@ -18,8 +18,9 @@ from typing import Any
 import structlog
 from sqlalchemy import delete, func, insert, select, update
 
-from consumers.approval.consumer import KIND, Approval, Seen
+from consumers.approval.consumer import Approval, Seen
 from consumers.approval.tables import (
+    KIND,
     approval_backfill_items,
     approval_backfills,
     approval_instances,

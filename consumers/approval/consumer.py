@@ -6,6 +6,7 @@ it is written (``archive.py``), when an action is called (``effects.py``), and h
 (``downloads.py``).
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -22,20 +23,18 @@ from consumers.approval.components import PARSER
 from consumers.approval.downloads import Downloads
 from consumers.approval.effects import Effects
 from consumers.approval.metrics import ApprovalMetrics
+from consumers.approval.second_looks import UNFINISHED, SecondLooks
 from consumers.approval.settings import ApprovalSettings
-from consumers.approval.tables import approval_instances, guard, metadata
+from consumers.approval.tables import KIND, approval_instances, guard, metadata
 from consumers.mirror import Look
 from consumers.mirror.values import as_text
 from consumers.runtime import Consumer, Event, Reader, Reject, Transaction
 from consumers.runtime.consumer import Table
+from consumers.runtime.patience import patiently
 from dingtalk.budget import Priority
 from dingtalk.errors import BadRequest, NotFound
 
 log = structlog.get_logger(__name__)
-
-UNFINISHED = frozenset({"NEW", "RUNNING"})
-KIND = "approval"
-"""What the guard calls an instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +85,15 @@ class Approval(Consumer):
         )
 
     async def background(self) -> None:
-        """Read archived documents again that an older parser has read; then download attachments."""
-        await self._parse_again()
-        await Downloads(
-            self.database,
-            # an event's own call comes first when the month's calls are short
-            self.dingtalk.at(Priority.RESYNC),
-            self._own,
-            self.metrics,
-        ).run()
+        """Read archived documents again that an older parser has read; then download attachments, and ask
+        again for documents that lag. Neither waits while the world is down for the other."""
+        await self.parse_again()
+        # an event's own call comes first when the month's calls are short
+        files = Downloads(self.database, self.dingtalk.at(Priority.RESYNC), self._own, self.metrics)
+        never = asyncio.Event()
+        await asyncio.gather(
+            patiently(files.run, self.name, never), patiently(SecondLooks(self).run, self.name, never)
+        )
 
     async def prepare(self, event: Event, db: Reader) -> Seen:
         """Look at the instance that ``event`` names, and ask the API for it if it is at its end."""
@@ -189,7 +188,7 @@ class Approval(Consumer):
         title = as_text((document or {}).get("title") or event.data.get("title"))
         return await self._codes.of_title(self.dingtalk, title)
 
-    async def _parse_again(self) -> None:
+    async def parse_again(self) -> None:
         columns, db = approval_instances.c, self.database.reader()
         outdated = select(columns.corp_id, columns.instance_id).where(columns.parsed_with != PARSER)
         count = 0

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from sqlalchemy import or_, select, tuple_
 
 from consumers.approval.actions import name_of
-from consumers.approval.consumer import KIND, Approval
+from consumers.approval.consumer import Approval
 from consumers.approval.effects import REVOKED
-from consumers.approval.tables import approval_actions, approval_instances, guard
+from consumers.approval.tables import KIND, approval_actions, approval_instances, guard
 from consumers.runtime import Again
 
 PAGE = 200

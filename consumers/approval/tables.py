@@ -86,6 +86,7 @@ approval_instances = Table(
     Index("ix_approval_instances_originator", "corp_id", "originator_userid"),
     Index("ix_approval_instances_finished_at", "finished_at"),
     Index("ix_approval_instances_main", "corp_id", "main_instance_id"),
+    Index("ix_approval_instances_status", "status"),
 )
 
 
@@ -247,4 +248,5 @@ approval_backfill_items = Table(
 )
 
 guard = Guard(metadata, "approval_generations")
-"""Kind ``approval``."""
+KIND = "approval"
+"""What the guard calls an instance."""

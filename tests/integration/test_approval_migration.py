@@ -96,7 +96,7 @@ async def test_an_archive_of_version_0_1_is_taken_over_whole(database_url):
         assert actions["pi-1"].done_at.isoformat() == "2024-11-07T17:22:00+00:00"
         assert (actions["pi-2"].state, actions["pi-2"].reason) == ("rejected", "no days")
 
-        await archive.consumer.background()  # without ARCHIVE_DIR it ends when all is read again
+        await archive.consumer.parse_again()
         parsed = await archive.rows(select(approval_instances.c.parsed_with))
         assert [row.parsed_with for row in parsed] == [PARSER, PARSER]
         values = await archive.rows(

@@ -34,6 +34,7 @@ def upgrade() -> None:
         ),
     )
     op.create_index("ix_approval_instances_main", "approval_instances", ["corp_id", "main_instance_id"])
+    op.create_index("ix_approval_instances_status", "approval_instances", ["status"])
     if op.get_bind().dialect.name == "postgresql":  # SQLite has no comments
         for column, comment in COMMENTS.items():
             op.alter_column("approval_instances", column, comment=comment)

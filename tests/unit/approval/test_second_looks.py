@@ -1,0 +1,103 @@
+"""Documents that lag behind the end of their approval are asked for again, ever more rarely."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from consumers.approval import Approval
+from consumers.approval.second_looks import FIRST, SecondLooks, due
+from consumers.approval.tables import approval_instances, approval_operations
+from consumers.runtime.memory import MemoryRuntime
+from dingtalk.errors import BudgetSpent, PermissionDenied
+from tests.unit.approval.office import Office, instance
+
+NOW = datetime.now(UTC)
+SOON = NOW + timedelta(days=4000)
+"""The approval of these tests ended in 2024: a second look is due when as much time has gone by again."""
+
+
+@pytest.fixture
+async def archive():
+    office = Office()
+    office.finish(status="RUNNING", result="", operation_records=[])
+    async with MemoryRuntime(Approval({}), dingtalk=office) as runtime:
+        assert (await runtime.deliver(instance("finish"))).kind == "done"
+        yield runtime
+
+
+async def status(archive):
+    (row,) = await archive.rows(select(approval_instances))
+    return row.outcome, row.status
+
+
+async def test_a_document_that_lagged_is_fetched_again(archive):
+    office = archive.consumer.dingtalk
+    assert await status(archive) == ("approved", "RUNNING")
+    looks = SecondLooks(archive.consumer)
+    assert await looks.once(NOW) == 0, "not before its time"
+    office.finish()
+    assert await looks.once(SOON) == 1
+    assert await status(archive) == ("approved", "COMPLETED")
+    assert len(await archive.rows(select(approval_operations))) == 2
+    assert await looks.once(SOON + timedelta(days=9999)) == 0
+    assert office.calls["processinstance/get"] == 2
+
+
+async def test_an_approval_that_runs_is_left_alone(archive):
+    office = archive.consumer.dingtalk
+    assert (await archive.deliver(instance("start", processInstanceId="pi-2"))).kind == "done"
+    office.finish()
+    assert await SecondLooks(archive.consumer).once(SOON) == 1
+    assert office.calls["processinstance/get"] == 2
+
+
+@given(st.timedeltas(timedelta(0), timedelta(hours=1)))
+def test_a_document_that_stays_wrong_costs_few_calls(first):
+    ended, calls = NOW, 0
+    fetched = ended + first
+    now = fetched
+    while now < ended + timedelta(days=365):
+        if due(now, ended, fetched):
+            fetched, calls = now, calls + 1
+        now += max(FIRST, (now - ended) / 8)
+    assert 5 <= calls <= 25
+
+
+async def test_what_may_not_be_seen_is_not_asked_for_again_at_once(archive, monkeypatch):
+    async def refuse(instance_id):
+        raise PermissionDenied("no right", api="processinstance/get", errcode=60011)
+
+    async def spent(instance_id):
+        raise BudgetSpent("spent", api="processinstance/get")
+
+    looks = SecondLooks(archive.consumer)
+    (before,) = await archive.rows(select(archive.consumer.metadata.tables["approval_generations"]))
+    monkeypatch.setattr(archive.consumer.dingtalk, "approval", spent)
+    with pytest.raises(BudgetSpent):
+        await looks.once(SOON)
+    monkeypatch.setattr(archive.consumer.dingtalk, "approval", refuse)
+    assert await looks.once(SOON) == 1
+    (after,) = await archive.rows(select(archive.consumer.metadata.tables["approval_generations"]))
+    assert after.fetched_at > before.fetched_at
+    assert await status(archive) == ("approved", "RUNNING")
+
+
+async def test_the_consumer_does_it_beside_its_events_also_without_a_folder_for_files(archive, monkeypatch):
+    looked = asyncio.Event()
+
+    async def once(self, now):
+        looked.set()
+        return 0
+
+    monkeypatch.setattr(SecondLooks, "once", once)
+    background = asyncio.create_task(archive.consumer.background())
+    try:
+        await asyncio.wait_for(looked.wait(), 30)
+    finally:
+        background.cancel()
+        await asyncio.wait([background])
+    assert background.cancelled()
