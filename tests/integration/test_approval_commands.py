@@ -1,0 +1,263 @@
+"""``dingbridge approvals`` and ``dingbridge resync approvals`` as a person meets them, on both databases."""
+
+import asyncio
+import csv
+import io
+import json
+import sqlite3
+import stat
+
+import aiohttp
+import pytest
+from sqlalchemy import func, select
+
+from bridge.settings import SAMPLE_CREDENTIALS
+from consumers.approval.examples import leave_ledger
+from consumers.approval.tables import approval_instances
+from consumers.runtime import open_database
+from simulator.server import Simulator
+from simulator.settings import SimulatorSettings
+from tests.support.waiting import eventually
+
+CODES = ("PROC-LEAVE", "PROC-EXPENSE", "PROC-PURCHASE")
+
+
+@pytest.fixture
+async def simulator():
+    """A company with two approved instances of each template, one refused and one revoked."""
+    settings = SimulatorSettings(simulator_port=0, simulator_users=9, simulator_departments=4)
+    async with Simulator(settings) as simulator:
+        for code in CODES:
+            for end in ("approve", "approve", "refuse", "revoke"):
+                known = {a["process_instance_id"] for a in simulator.state()["approvals"]}
+                simulator.platform.act("start_approval", {"process_code": code})
+                (started,) = {a["process_instance_id"] for a in simulator.state()["approvals"]} - known
+                simulator.platform.act(end, {"process_instance_id": started})
+        yield simulator
+
+
+@pytest.fixture
+def env(simulator, database_url, tmp_path):
+    return {
+        **SAMPLE_CREDENTIALS,
+        "DINGTALK_API_BASE": simulator.base_url,
+        "DINGTALK_CORP_ID": simulator.settings.simulator_corp_id,
+        "DATABASE_URL": database_url,
+        "DATA_DIR": str(tmp_path / "data"),
+    }
+
+
+@pytest.fixture
+def run(processes, env):
+    """Runs ``dingbridge …`` against them, without blocking the simulator."""
+
+    async def run(*arguments, **more):
+        return await asyncio.to_thread(processes.run, *arguments, env={**env, **more})
+
+    return run
+
+
+async def scalar(database_url, statement):
+    database = open_database(database_url)
+    try:
+        return await database.reader().scalar(statement)
+    finally:
+        await database.close()
+
+
+def calls(simulator, api):
+    return simulator.api.calls[f"/topapi/{api}"]
+
+
+async def test_approvals_from_before_the_start_are_archived_at_the_cost_that_was_said(
+    run, simulator, database_url
+):
+    whole = len(simulator.state()["approvals"])
+    looked = await run("resync", "approvals", "--from", "30d", "--dry-run")
+    assert looked.returncode == 0, looked.stderr
+    assert f"{whole} approval(s) found; {whole} to fetch" in looked.stderr
+    assert "nothing was archived" in looked.stderr
+    assert calls(simulator, "processinstance/get") == 0
+    listings = calls(simulator, "processinstance/listids")
+
+    done = await run("resync", "approvals", "--from", "30d")
+    assert done.returncode == 0, done.stderr
+    assert "going on with an earlier run" in done.stderr
+    assert "(100 %)" in done.stderr
+    assert f"{whole} archived" in done.stderr
+    assert calls(simulator, "processinstance/get") == whole
+    assert calls(simulator, "processinstance/listids") == listings, "what is listed is not listed again"
+    assert await scalar(database_url, select(func.count()).select_from(approval_instances)) == whole
+    assert await scalar(database_url, select(func.count()).select_from(leave_ledger)) == 0
+
+    running = sum(a["status"] == "RUNNING" for a in simulator.state()["approvals"])
+    again = await run("resync", "approvals", "--from", "30d", "--process-code", ",".join(CODES))
+    assert f"{whole} approval(s) found; {running} to fetch" in again.stderr
+
+
+async def test_a_run_that_the_budget_cut_off_goes_on_where_it_was(run, simulator, database_url):
+    whole = len(simulator.state()["approvals"])
+    # 80 % of it are for a resync: enough for the lists and a few approvals
+    cut = await run("resync", "approvals", "--from", "30d", API_MONTHLY_BUDGET="12")
+    assert cut.returncode == 1
+    assert "API_MONTHLY_BUDGET" in cut.stderr
+    assert "The same command goes on from here" in cut.stderr
+    first = calls(simulator, "processinstance/get")
+    assert 0 < first < whole
+    done = await run("resync", "approvals", "--from", "30d")
+    assert done.returncode == 0, done.stderr
+    assert calls(simulator, "processinstance/get") == whole
+    assert await scalar(database_url, select(func.count()).select_from(approval_instances)) == whole
+
+
+async def test_a_failing_api_leaves_the_rest_for_the_next_run(run, simulator, database_url):
+    whole = len(simulator.state()["approvals"])
+    async with aiohttp.ClientSession(simulator.base_url) as session:
+        fault = {"api": "processinstance/get", "kind": "errcode", "errcode": 60011, "after": 3, "times": None}
+        assert (await session.post("/_sim/faults", json=fault)).status == 200
+        cut = await run("resync", "approvals", "--from", "30d")
+        assert cut.returncode == 1
+        assert f"{whole - 3} failed" in cut.stderr
+        assert (await session.delete("/_sim/faults")).status == 200
+    done = await run("resync", "approvals", "--from", "30d")
+    assert done.returncode == 0, done.stderr
+    assert f"{whole} approval(s) found; {whole - 3} to fetch" in done.stderr
+    assert await scalar(database_url, select(func.count()).select_from(approval_instances)) == whole
+
+
+async def test_a_run_that_is_killed_goes_on_where_it_was(run, processes, env, simulator, database_url):
+    whole = len(simulator.state()["approvals"])
+    async with aiohttp.ClientSession(simulator.base_url) as session:
+        fault = {"api": "processinstance/get", "kind": "hang", "after": 5, "times": None}
+        assert (await session.post("/_sim/faults", json=fault)).status == 200
+        process = processes.start("resync", "approvals", "--from", "30d", env=env)
+        await eventually(lambda: calls(simulator, "processinstance/get") > 5)
+        process.kill()
+        await asyncio.to_thread(process.wait, 30)
+        assert (await session.delete("/_sim/faults")).status == 200
+    listings = calls(simulator, "processinstance/listids")
+    done = await run("resync", "approvals", "--from", "30d")
+    assert done.returncode == 0, done.stderr
+    assert "going on with an earlier run" in done.stderr
+    assert calls(simulator, "processinstance/listids") == listings
+    assert await scalar(database_url, select(func.count()).select_from(approval_instances)) == whole
+
+
+async def test_templates_actions_and_exports_of_an_archive(run, simulator, database_url, tmp_path):
+    assert (await run("resync", "approvals", "--from", "30d")).returncode == 0
+    approvals = {a["process_instance_id"]: a for a in simulator.state()["approvals"]}
+
+    listed = await run("approvals", "templates", "--json")
+    templates = {t["process_code"]: t for t in map(json.loads, listed.stdout.splitlines())}
+    assert set(templates) == set(CODES)
+    assert templates["PROC-EXPENSE"]["name"] == "报销申请"
+    assert templates["PROC-EXPENSE"]["action"] is None
+    assert "2 template(s)" not in listed.stderr
+    leaves = [
+        id_
+        for id_, a in approvals.items()
+        if a["process_code"] == "PROC-LEAVE" and a["status"] == "COMPLETED" and a["result"] == "agree"
+    ]
+    assert templates["PROC-LEAVE"]["approved"] == len(leaves)
+
+    shown = await run("approvals", "actions", "--dry-run", "--json")
+    would = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert {one["instance_id"] for one in would} == set(leaves)
+    assert {(one["kind"], one["calls"]) for one in would} == {
+        ("action", "consumers.approval.examples.record_leave")
+    }
+    assert await scalar(database_url, select(func.count()).select_from(leave_ledger)) == 0
+    called = await run("approvals", "actions", "--process-code", "PROC-LEAVE")
+    assert called.returncode == 0, called.stderr
+    assert f"{len(leaves)} done" in called.stderr
+    assert await scalar(database_url, select(func.count()).select_from(leave_ledger)) == len(leaves)
+    assert (await run("approvals", "actions", "--json")).stdout == ""
+
+    out = tmp_path / "报销.csv"
+    exported = await run("approvals", "export", "--process-code", "PROC-EXPENSE", "--out", str(out))
+    assert exported.returncode == 0, exported.stderr
+    raw = out.read_bytes()
+    assert raw.startswith(b"\xef\xbb\xbf")
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    rows = list(csv.DictReader(io.StringIO(raw.decode("utf-8-sig"), newline="")))
+    expenses = {
+        id_: a
+        for id_, a in approvals.items()
+        if a["process_code"] == "PROC-EXPENSE" and a["status"] != "RUNNING"
+    }
+    assert {row["instance_id"] for row in rows} == set(expenses)
+    for row in rows:
+        form = {f["name"]: f["value"] for f in expenses[row["instance_id"]]["form_component_values"]}
+        assert row["报销事由"] == form["报销事由"]
+        assert row["总金额(元)"] == form["总金额(元)"]
+    lines = (tmp_path / "报销.报销明细.csv").read_text(encoding="utf-8-sig").splitlines()
+    details = [
+        json.loads(f["value"])
+        for a in expenses.values()
+        for f in a["form_component_values"]
+        if f["component_type"] == "TableField"
+    ]
+    assert len(list(csv.reader(lines))) == 1 + sum(len(rows) for rows in details)
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []
+
+    as_json = await run("approvals", "export", "--process-code", "PROC-EXPENSE", "--format", "json")
+    objects = json.loads(as_json.stdout)
+    assert {one["instance_id"] for one in objects} == set(expenses)
+    none = await run("approvals", "export", "--process-code", "PROC-EXPENSE", "--to", "2020-01-01")
+    assert len(none.stdout.splitlines()) == 1
+
+
+async def test_a_failing_action_is_said_and_does_not_stop_the_others(run, simulator, tmp_path, database_url):
+    assert (await run("resync", "approvals", "--from", "30d")).returncode == 0
+    module = tmp_path / "ours.py"
+    module.write_text(
+        "from consumers.approval.actions import action\n"
+        "from consumers.approval.examples import record_leave as theirs\n"
+        "seen = []\n"
+        "@action('PROC-EXPENSE')\n"
+        "async def pay(approval, tx):\n"
+        "    seen.append(1)\n"
+        "    if len(seen) == 1:\n"
+        "        raise RuntimeError('秘密')\n",
+        encoding="utf-8",
+    )
+    approved = sum(
+        a["process_code"] == "PROC-EXPENSE" and a["result"] == "agree" for a in simulator.state()["approvals"]
+    )
+    env = {"APPROVAL_ACTIONS": str(module)}
+    first = await run("approvals", "actions", "--process-code", "PROC-EXPENSE", **env)
+    assert first.returncode == 1
+    assert f"{approved - 1} done, 1 failed" in first.stderr
+    assert "RuntimeError" in first.stderr
+    assert "秘密" not in first.stderr
+    left = await run("approvals", "actions", "--process-code", "PROC-EXPENSE", "--dry-run", "--json", **env)
+    assert len(left.stdout.splitlines()) == 1
+
+
+async def test_mistakes_are_said_in_words(run, tmp_path):
+    nowhere = {"DATABASE_URL": f"sqlite:///{tmp_path / 'none.db'}"}
+    missing = await run("approvals", "export", "--process-code", "P", **nowhere)
+    assert missing.returncode == 1
+    assert "dingbridge consume approval" in missing.stderr
+    unknown = await run("resync", "approvals", "--from", "30d", DINGTALK_CORP_ID="", **nowhere)
+    assert unknown.returncode == 2
+    assert "DINGTALK_CORP_ID" in unknown.stderr
+    backwards = await run("resync", "approvals", "--from", "3d", "--to", "9d", **nowhere)
+    assert backwards.returncode == 2
+    unwritable = await run(
+        "approvals", "export", "--process-code", "P", "--out", str(tmp_path / "no" / "x.csv")
+    )
+    assert unwritable.returncode == 1
+    old = tmp_path / "old.db"
+    with sqlite3.connect(old) as connection:
+        connection.execute(
+            "CREATE TABLE approval_instances (corp_id, instance_id, process_code, outcome, finished_at)"
+        )
+        connection.execute("INSERT INTO approval_instances VALUES ('c', 'pi', 'P', 'approved', '')")
+    connection.close()
+    for arguments in (("export", "--process-code", "P"), ("templates",), ("actions", "--dry-run")):
+        older = await run("approvals", *arguments, DATABASE_URL=f"sqlite:///{old}")
+        assert older.returncode == 1
+        assert "no tables of this version yet" in older.stderr
+    for said in (missing, unknown, backwards, unwritable, older):
+        assert "Traceback" not in said.stderr
