@@ -1,0 +1,61 @@
+"""The template of an approval by the name in its title."""
+
+import pytest
+
+from consumers.approval.codes import MOST, UNKNOWN_FOR_S, ProcessCodes, template_name
+from dingtalk.errors import IpNotAllowed, PermissionDenied, Unavailable
+from tests.unit.approval.office import Office
+
+
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("张三提交的请假", "请假"),
+        ("张三提交的提交的东西", "提交的东西"),
+        ("Li Lei提交的 Travel request ", "Travel request"),
+        ("请假", None),
+        ("张三提交的", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_the_name_stands_behind_who_submitted_it(title, name):
+    assert template_name(title) == name
+
+
+async def test_a_name_without_a_template_is_asked_for_again_after_a_while():
+    office, now = Office(), [0.0]
+    codes = ProcessCodes(clock=lambda: now[0])
+    assert await codes.of_title(office, "张三提交的请假") is None
+    office.templates_by_name["请假"] = "PROC-LEAVE"
+    assert await codes.of_title(office, "李四提交的请假") is None
+    now[0] = UNKNOWN_FOR_S
+    assert await codes.of_title(office, "李四提交的请假") == "PROC-LEAVE"
+    now[0] *= 100
+    assert await codes.of_title(office, "王五提交的请假") == "PROC-LEAVE"
+    assert office.calls["process/get_by_name"] == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(PermissionDenied, False), (IpNotAllowed, True), (Unavailable, True)],
+    ids=["no-right", "address", "down"],
+)
+async def test_only_what_would_fail_for_every_event_holds_it_up(error, raised):
+    class Client:
+        async def process_code(self, name):
+            raise error("no", api="process/get_by_name")
+
+    codes = ProcessCodes()
+    if raised:
+        with pytest.raises(error):
+            await codes.of_title(Client(), "张三提交的请假")
+    else:
+        assert await codes.of_title(Client(), "张三提交的请假") is None
+
+
+async def test_invented_titles_do_not_fill_the_memory():
+    office, codes = Office(), ProcessCodes()
+    for number in range(MOST + 50):
+        await codes.of_title(office, f"张三提交的{number}")
+    assert len(codes._known) == MOST
