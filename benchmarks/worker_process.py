@@ -21,7 +21,7 @@ from bridge.kafka import connection
 from bridge.settings import ConsumerSettings
 from bridge.telemetry import configure_logging
 from bridge.topics import event_topic
-from consumers.runtime import Consumer, Event, Transaction, inbox, open_database
+from consumers.runtime import Consumer, Event, Transaction
 from consumers.runtime.database import POOL_SIZE
 from consumers.runtime.service import ConsumerService
 
@@ -104,21 +104,6 @@ async def driver(settings: ConsumerSettings, count: int) -> float:
         await pool.close()
 
 
-async def library(settings: ConsumerSettings, count: int) -> float:
-    """The same transaction through SQLAlchemy, as a consumer without our worker would write it."""
-    database = open_database(settings.database_url_for("bench"))
-    name = f"bare-{time.time_ns()}"
-
-    async def once(number: int) -> None:
-        async with database.transaction() as tx:
-            await inbox.enter(tx, name, ("/dingtalk/dingcorpsample01/default", f"{number:064d}"), "")
-
-    try:
-        return await _together(once, count)
-    finally:
-        await database.close()
-
-
 async def _together(once: Callable[[int], Awaitable[None]], count: int) -> float:
     """Run ``once`` ``count`` times, on as many tasks as a worker has; seconds."""
     numbers = iter(range(count))
@@ -152,7 +137,6 @@ async def main(kind: str, count: int) -> None:
         "getmany": lambda: getmany(settings, count),
         "worker": lambda: worker(settings, count, database=False),
         "driver": lambda: driver(settings, count),
-        "library": lambda: library(settings, count),
         "worker-database": lambda: worker(settings, count, database=True),
     }
     peak = Peak()

@@ -201,7 +201,8 @@ class Database:
         except BaseException:
             # a connection that is gone cannot roll back, and has done so by going
             with translated(quiet=True):
-                await (links.drop(link) if transaction.abandoned else links.rollback(link))
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    await (links.drop(link) if transaction.abandoned else links.rollback(link))
             raise
         with translated():
             async with asyncio.timeout(ANSWER_TIMEOUT_S):

@@ -5,7 +5,6 @@ What happens to a record between fetch and commit is ``dispatch.py``'s; the life
 """
 
 import asyncio
-import time
 from collections.abc import Collection, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -24,9 +23,10 @@ from consumers.runtime.burial import Burials
 from consumers.runtime.consumer import Consumer
 from consumers.runtime.deadletters import DeadLetters
 from consumers.runtime.dispatch import Dispatcher
-from consumers.runtime.lanes import Item, Lanes, Limits
+from consumers.runtime.lanes import Lanes, Limits
+from consumers.runtime.measures import Measures
 from consumers.runtime.metrics import WorkerMetrics
-from consumers.runtime.process import Processor, key_hash, place
+from consumers.runtime.process import Processor, place
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -41,9 +41,6 @@ next request only, so this is also the longest delay of a single record."""
 
 POLL_MS = 1_000
 """How long one fetch waits for records, in ms; a stop interrupts it."""
-
-HOLDER_NAMED_S = 10
-"""From when on a record that keeps finished ones from being committed is named in the metrics, in s."""
 
 WINDOW_WITHOUT_INBOX = 10_000
 """``Limits.window`` where no inbox would know what comes again: these would be repeated after a crash."""
@@ -82,16 +79,16 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         limits = self._options.limits
         if processor.database is None:
             limits = replace(limits, window=min(limits.window, WINDOW_WITHOUT_INBOX))
-        self._window = limits.window
-        self._dispatcher = Dispatcher(consumer, processor, burials, Lanes(limits), metrics, self._flow)
+        lanes = Lanes(limits)
+        self._dispatcher = Dispatcher(consumer, processor, burials, lanes, metrics, self._flow)
         self._topics = [event_topic(settings, t) for t in consumer.topics]
         self._inbox = inbox_topic(settings, consumer.name)
+        self._measures = Measures(consumer.name, [*self._topics, self._inbox], lanes, limits.window, metrics)
         self._kafka: AIOKafkaConsumer | None = None
         self._stopping = asyncio.Event()
         self._flow_changed = asyncio.Event()
         self._assigned: set[TopicPartition] = set()
         self._joined = False
-        self._holders: dict[tuple[TopicPartition, int], tuple[float, bool]] = {}
         self._trouble: str | None = "starting"
         metrics.joined.set_function(lambda: float(self._joined))
         metrics.paused_seconds.set_function(self._dispatcher.down_for_s)
@@ -261,7 +258,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.sleep(self._options.commit_interval_s)
             if self._joined:
                 await self._commit(set(self._assigned))
-            self._measure()
+            self._measures.take(self._kafka, self._assigned)
 
     async def _commit(self, partitions: set[TopicPartition]) -> None:
         """Commit the watermarks of ``partitions``. A failure costs a redelivery, which the inbox skips."""
@@ -287,58 +284,6 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         held, down = self._dispatcher.paused(), self._dispatcher.down()
         self._metrics.paused(world=len(down), full=len(held) - len(down))
         self._flow_changed.set()
-
-    def _measure(self) -> None:
-        lanes = self._dispatcher.lanes
-        self._metrics.in_flight.set(lanes.in_flight)
-        self._metrics.in_flight_bytes.set(lanes.in_flight_bytes)
-        lag = dict.fromkeys([*self._topics, self._inbox], 0)
-        held = dict.fromkeys(lag, 0)
-        oldest = dict.fromkeys(lag, 0.0)
-        for item in lanes.oldest():
-            if item.record is not None:  # else its partition is being handed over
-                age = time.time() - item.record.timestamp / 1000
-                oldest[item.partition.topic] = max(oldest[item.partition.topic], age)
-        for partition in self._assigned:
-            end = self._kafka.highwater(partition) if self._kafka is not None else None
-            watermark = lanes.watermark(partition)
-            if end is not None and watermark is not None:
-                lag[partition.topic] += max(0, end - watermark)
-        for topic in lag:
-            self._metrics.lag(topic, lag[topic], oldest[topic])
-        holders = list(lanes.holders())
-        for partition, _, waiting in holders:
-            held[partition.topic] += waiting
-        for topic in held:
-            self._metrics.held(topic, held[topic])
-        self._metrics.holders(self._name_holders(holders))
-
-    def _name_holders(
-        self, holders: list[tuple[TopicPartition, Item, int]]
-    ) -> list[tuple[str, int, str, float]]:
-        """Those that hold their partition for long, or have it paused. A quick one is not worth a series."""
-        now, full = time.monotonic(), self._dispatcher.lanes.full()
-        before, self._holders = self._holders, {}
-        named = []
-        for partition, item, waiting in holders:
-            since, said = before.get((partition, item.offset), (now, False))
-            key = key_hash(item.key if isinstance(item.key, bytes) else None)
-            if partition in full or now - since > HOLDER_NAMED_S:
-                named.append((partition.topic, partition.partition, key, now - since))
-            if partition in full and not said and waiting >= self._window:
-                said = True
-                log.warning(
-                    "consumer.held_up",
-                    consumer=self._consumer.name,
-                    topic=partition.topic,
-                    partition=partition.partition,
-                    offset=item.offset,
-                    key=key,
-                    waiting=waiting,
-                    meaning="the partition pauses until this record is finished or given up",
-                )
-            self._holders[partition, item.offset] = since, said
-        return named
 
     async def _unless_stopping(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Await ``work``, but cancel it as soon as ``stop`` is called."""
