@@ -1,30 +1,25 @@
 """address-sync's tables against the simulator's company, row by row: what the tests of full syncs share."""
 
-from typing import Any
-
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
 from consumers.address_sync.mapping import department_row, roles_state, user_state
 from consumers.address_sync.sync_tables import runs
 from consumers.address_sync.tables import departments, memberships, roles, user_roles, users
-from consumers.runtime import Database, open_database
+from consumers.runtime import Database
+from consumers.runtime.database_errors import is_missing_table
 from simulator.server import Simulator
 
 
-async def read(database_url: str, statement: Any) -> list[Any]:
-    """The rows of one statement, on a connection of its own."""
-    database = open_database(database_url)
-    try:
-        return list((await database.reader().execute(statement)).all())
-    finally:
-        await database.close()
-
-
 async def ended(database: Database) -> list[tuple[str, str]]:
-    """Cause and state of every run that has ended, the oldest first."""
-    found = await database.reader().execute(
-        select(runs.c.cause, runs.c.state).where(runs.c.ended_at.is_not(None)).order_by(runs.c.began_at)
-    )
+    """Cause and state of every run that has ended, the oldest first; none before the tables are there."""
+    statement = select(runs.c.cause, runs.c.state).where(runs.c.ended_at.is_not(None))
+    try:
+        found = await database.reader().execute(statement.order_by(runs.c.began_at))
+    except DBAPIError as error:
+        if not is_missing_table(error):
+            raise
+        return []
     return [(row.cause, row.state) for row in found]
 
 

@@ -1,0 +1,234 @@
+"""address-sync as its process runs it, on real Kafka: the first sync by itself, events after it, and a job of
+an OA system that writes back."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+from sqlalchemy import select
+
+from bridge.settings import SAMPLE_CREDENTIALS
+from consumers.address_sync import AddressSync
+from consumers.address_sync.sync_tables import runs
+from consumers.address_sync.tables import users
+from consumers.runtime import MemoryRuntime, open_database
+from consumers.runtime.inbox import inbox
+from dingtalk.api import DingTalkClient
+from schemas.records import Received, to_records
+from simulator.server import Simulator
+from simulator.settings import SimulatorSettings
+from tests.integration.sync_support import differences, ended
+from tests.integration.worker_support import consumer_settings, named, publish, serving
+from tests.support.ingress import IngressUnderTest
+from tests.support.waiting import eventually
+from tests.unit.address_sync.company import Company, event
+from tests.unit.address_sync.syncing import full
+
+CORP = "dingcorpsample01"
+LIFE = (
+    "hire",
+    "move",
+    "rename",
+    "leave",
+    "create_department",
+    "rename_department",
+    "move",
+    "remove_department",
+    "hire",
+    "rename",
+    "move",
+    "leave",
+)
+
+
+@pytest.fixture
+async def simulator():
+    settings = SimulatorSettings(simulator_port=0, simulator_users=24, simulator_departments=6)
+    async with Simulator(settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def database(database_url):
+    opened = open_database(database_url)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def env(simulator, kafka_env, database_url, tmp_path):
+    return {
+        **SAMPLE_CREDENTIALS,
+        **kafka_env,
+        "TOPIC_PARTITIONS": "2",
+        "DINGTALK_API_BASE": simulator.base_url,
+        "DINGTALK_CORP_ID": CORP,
+        "DATABASE_URL": database_url,
+        "DATA_DIR": str(tmp_path / "data"),
+        "RESYNC_CALLS_PER_S": "10000",
+    }
+
+
+async def test_a_company_lives_and_the_tables_are_exactly_it(
+    simulator, processes, kafka_env, env, database, tmp_path
+):
+    """First start on an empty database, a life told by events, one that nobody told, and the reconcile."""
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env, {"DINGTALK_API_BASE": simulator.base_url})
+    await asyncio.to_thread(ingress.start)
+    result = await asyncio.to_thread(processes.run, "callback", "register", "--url", ingress.url, env=env)
+    assert result.returncode == 0, result.stderr
+    consumer = processes.start("consume", "address-sync", env=env)
+
+    async def first_is_done():
+        assert consumer.running, consumer.log_tail(40)
+        return "address_sync.resynced" in consumer.log_text() and await ended(database) == [("first", "done")]
+
+    await eventually(first_is_done, 90, "the first sync")
+    assert await differences(database, simulator) == []
+    for _ in range(3):
+        for action in LIFE:
+            simulator.act(action, {})
+    await simulator.pusher.drain()
+    assert simulator.stats()["failed"] == 0
+
+    async def equal():
+        return not await differences(database, simulator)
+
+    await eventually(equal, 90, "the tables equal the company, by events alone")
+
+    # what happens while nobody is told is found by a reconcile
+    await asyncio.to_thread(processes.run, "callback", "delete", "--yes", env=env)
+    for action in ("hire", "rename", "leave", "rename_department"):
+        simulator.platform.act(action)
+    assert await differences(database, simulator) != []
+    repaired = await asyncio.to_thread(processes.run, "resync", "--reconcile", env=env)
+    assert repaired.returncode == 0, repaired.stderr
+    assert await differences(database, simulator) == []
+    assert await ended(database) == [("first", "done"), ("reconcile", "done")]
+
+
+async def test_an_event_without_ids_makes_the_running_consumer_resync(
+    simulator, env, kafka_env, database_url, database, monkeypatch
+):
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    settings = consumer_settings(kafka_env, database_url)
+    consumer = named(AddressSync)()
+    async with serving(consumer, settings):
+
+        async def done(*wanted):
+            return Counter(await ended(database)) >= Counter(wanted)
+
+        await eventually(lambda: done(("first", "done")), 60, "the first sync")
+        simulator.platform.act("rename_department")
+        nameless = Received(
+            seq=1,
+            journal="j1",
+            received_ms=1731000000050,
+            app="default",
+            via="http",
+            body=b'{"EventType":"org_dept_modify","TimeStamp":"1731000000000","CorpId":"%s"}' % CORP.encode(),
+        )
+        await publish(settings, to_records(nameless))
+        await eventually(
+            lambda: done(("first", "done"), ("event", "done")), 60, "the resync that was asked for"
+        )
+    assert await differences(database, simulator) == []
+    (asked,) = (await database.reader().execute(select(runs.c.part).where(runs.c.cause == "event"))).all()
+    assert asked.part == "departments"
+
+
+async def test_many_events_for_one_user_in_kafka_cost_few_calls(
+    kafka_env, database_url, database, monkeypatch
+):
+    """Fifty that wait in the topic when the consumer comes: they come together, or nearly so."""
+    monkeypatch.setenv("RECONCILE_EVERY_DAYS", "0")
+    company = Company()
+    company.hire("u1")
+    settings = consumer_settings(kafka_env, database_url)
+    records = []
+    for number in range(50):
+        one = event("user_modify_org", "u1", at_ms=1731000000000 + number)
+        received = Received(
+            seq=number,
+            journal="j1",
+            received_ms=1731000000000 + number,
+            app="default",
+            via="http",
+            body=b'{"EventType":"user_modify_org","TimeStamp":"%d","CorpId":"%s","UserId":["u1"]}'
+            % (1731000000000 + number, one.corp_id.encode()),
+        )
+        records += to_records(received)
+    await publish(settings, records)
+
+    class Quiet(AddressSync):
+        async def background(self):
+            return None
+
+    consumer = named(Quiet)()
+    consumer.dingtalk = company
+    async with serving(consumer, settings) as service:
+        await eventually(lambda: service.worker.state()[0], 60, "it takes part")
+
+        async def all_are_done():
+            return len((await database.reader().execute(select(inbox.c.id))).all()) == 50
+
+        await eventually(all_are_done, 60, "all fifty are handled")
+    assert 1 <= company.calls["v2/user/get"] < 10
+
+
+async def test_a_job_that_writes_the_oas_changes_back_starts_no_loop(simulator, database_url):
+    """The OA system owns people's names: its job polls ``updated_at``, and changes DingTalk where it differs;
+    DingTalk tells of that by an event, which must end the matter."""
+    async with (
+        DingTalkClient(
+            app_key=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"],
+            app_secret=SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"],
+            base=simulator.base_url,
+        ) as client,
+        MemoryRuntime(AddressSync(), database_url=database_url, dingtalk=client) as sync,
+    ):
+        await full(sync, client, corp_id=CORP)
+        people = await sync.rows(select(users.c.userid))
+        own = {row.userid: f"员工{number}" for number, row in enumerate(people)}  # as the OA has them
+        told = written = 0
+        cursor = None
+        events, rounds = [], 0
+        while rounds < 20:
+            rounds += 1
+            # the job: what moved since it last looked, and differs from the OA's own
+            polled = select(users.c.userid, users.c.name, users.c.updated_at).where(users.c.left_at.is_(None))
+            if cursor is not None:
+                polled = polled.where(users.c.updated_at > cursor)
+            moved = await sync.rows(polled)
+            cursor = max([row.updated_at for row in moved], default=cursor)
+            for row in moved:
+                if row.name != own[row.userid]:
+                    events += simulator.platform.act(
+                        "rename", {"userid": row.userid, "name": own[row.userid]}
+                    )
+                    written += 1
+            if not moved and not events:
+                break
+            # and what DingTalk says of it, each told twice
+            for one in [*events, *events]:
+                told += 1
+                received = Received(
+                    seq=told,
+                    journal=f"j{told}",
+                    received_ms=one.time_ms + told,
+                    app="default",
+                    via="http",
+                    body=one.plaintext(),
+                )
+                for record in to_records(received):
+                    assert (await sync.deliver(record, replay_id=f"t{told}")).kind == "done"
+            events = []
+        assert rounds < 5, "it came to rest"
+        assert written == len(own)
+        assert told == 2 * written
+        before = await sync.rows(select(users).order_by(users.c.userid))
+        run = await full(sync, client, corp_id=CORP, cause="reconcile")
+        assert run.changed == {}
+        assert await sync.rows(select(users).order_by(users.c.userid)) == before
+        assert await differences(sync.database, simulator) == []
