@@ -210,13 +210,17 @@ async def _call_pending(consumer: "Approval", wanted: "Filter") -> int:
     from collections import Counter
 
     from consumers.approval.pending import call, pending
+    from consumers.runtime.patience import is_world_down
     from consumers.runtime.process import place
 
     ended: Counter[str] = Counter()
     async for one in pending(consumer, wanted):
         try:
             ended[str(await call(consumer, one))] += 1
-        except Exception as error:  # a fault of one action is no reason to leave out the others
+        except Exception as error:
+            if is_world_down(error):
+                raise
+            # a fault of one action is no reason to leave out the others
             ended["failed"] += 1
             say(f"{one.instance_id}: {one.calls} failed: {place(error, one.calls.split('.')[0])}")
     say(", ".join(f"{count} {state}" for state, count in sorted(ended.items())) or "nothing was called")
