@@ -17,6 +17,7 @@ from schemas.records import Received, to_records
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.unit.address_sync.company import Company, event
+from tests.unit.address_sync.syncing import differences, full
 
 
 @pytest.fixture
@@ -111,6 +112,63 @@ async def test_handlers_that_run_at_once_end_with_the_state_of_the_source(sync, 
         {userid: result for userid, result in company.users.items()},
         {dept_id: row for dept_id, row in company.departments.items()},
     )
+
+
+async def test_full_syncs_beside_handlers_end_with_the_state_of_the_source(sync, company):
+    """The source moves while eight handlers and one full sync after the other write what they saw of it."""
+    rng = Random(11)
+    company.roles |= {7: "财务", 8: "人事"}
+    for number in range(2, 6):
+        company.department_of(number, f"部门{number}")
+    for number in range(30):
+        company.hire(f"u{number}", dept_id_list=[rng.randrange(1, 6)])
+    todo, moving = asyncio.Queue(), True
+
+    async def move():
+        nonlocal moving
+        for number in range(120):
+            at_ms = 1731000000000 + number
+            userid = f"u{rng.randrange(30)}"
+            if number % 40 == 39:
+                name = f"职务{number}"
+                company.roles[8] = name
+                for user in company.users.values():
+                    for role in user.get("role_list", []):
+                        role["name"] = company.roles[role["id"]]
+                todo.put_nowait(event("label_conf_modify", 8, at_ms=at_ms))
+            elif rng.random() < 0.1 and len(company.users) > 25:
+                company.users.pop(userid, None)
+                todo.put_nowait(event("user_leave_org", userid, at_ms=at_ms))
+            else:
+                dept_ids = rng.sample([1, 2, 3, 4, 5], 2)
+                leads = [{"dept_id": dept_id, "leader": False} for dept_id in dept_ids]
+                company.hire(userid, name=f"名{number}", dept_id_list=dept_ids, leader_in_dept=leads)
+                company.grant(userid, *rng.sample([7, 8], rng.randrange(3)))
+                todo.put_nowait(event("user_modify_org", userid, at_ms=at_ms))
+            await asyncio.sleep(0)
+            await sync.rows(select(func.count()).select_from(users))
+        moving = False
+
+    async def work():
+        while moving or not todo.empty():
+            if todo.empty():
+                await sync.rows(select(func.count()).select_from(users))
+                continue
+            an_event = todo.get_nowait()
+            outcome = await sync.deliver(an_event)
+            if outcome.kind == "retry":
+                todo.put_nowait(an_event)
+            else:
+                assert outcome.kind == "done", outcome
+
+    async def read():
+        runs = 0
+        while moving or not todo.empty() or runs == 0:
+            assert (await full(sync, company)).state == "done"
+            runs += 1
+
+    await asyncio.gather(move(), read(), *(work() for _ in range(8)))
+    assert await differences(sync, company) == []
 
 
 async def same_as(sync, people, tree):

@@ -26,18 +26,9 @@ from tests.unit.address_sync.syncing import full
 
 CORP = "dingcorpsample01"
 LIFE = (
-    "hire",
-    "move",
-    "rename",
-    "leave",
-    "create_department",
-    "rename_department",
-    "move",
-    "remove_department",
-    "hire",
-    "rename",
-    "move",
-    "leave",
+    *("hire", "move", "rename", "leave", "create_department", "rename_department", "move_department"),
+    *("lead", "report_to", "create_role", "give_role", "give_role", "rename_role", "appoint_admin"),
+    *("remove_department", "hire", "take_role", "remove_role", "dismiss_admin", "come_back", "move", "leave"),
 )
 
 
@@ -98,7 +89,7 @@ async def test_a_company_lives_and_the_tables_are_exactly_it(
 
     # what happens while nobody is told is found by a reconcile
     await asyncio.to_thread(processes.run, "callback", "delete", "--yes", env=env)
-    for action in ("hire", "rename", "leave", "rename_department"):
+    for action in ("hire", "rename", "leave", "come_back", "rename_department", "give_role", "rename_role"):
         simulator.platform.act(action)
     assert await differences(database, simulator) != []
     repaired = await asyncio.to_thread(processes.run, "resync", "--reconcile", env=env)
