@@ -2,7 +2,8 @@
 a limit is set.
 
 The free plan has 5,000 calls and 3,000 pushes a month and 20 calls a second; pushes of contact events are
-free (appendix-a-list-of-events-not-included-in-webhook). The month is Shanghai's.
+free (appendix-a-list-of-events-not-included-in-webhook). The month is Shanghai's. Beyond 10,000 calls in 20 s
+the firewall shuts the address out for 5 minutes (call-frequency-limit).
 """
 
 import time
@@ -16,21 +17,42 @@ from simulator.errors import PlatformError
 _SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 _FREE_PUSHES: Final = ("user_", "org_dept_", "org_change", "org_remove", "label_", "org_admin_")
 
-LIMITS: Final = ("calls", "pushes", "qps")
+_BAN_WINDOW_S: Final = 20.0
+_BAN_S: Final = 300.0
+LIMITS: Final = ("calls", "pushes", "qps", "ban_after")
 """The names of the limits."""
 
 
 class Limits:
-    """``calls`` and ``pushes`` per month, ``qps`` calls per second; 0 for no limit. ``clock`` is epoch s."""
+    """``calls`` and ``pushes`` per month, ``qps`` calls per second, ``ban_after`` calls in 20 s; 0 for none.
+    ``clock`` is epoch s."""
 
     def __init__(
         self, *, calls: int = 0, pushes: int = 0, qps: int = 0, clock: Callable[[], float] = time.time
     ) -> None:
-        self.calls, self.pushes, self.qps = calls, pushes, qps
+        self.calls, self.pushes, self.qps, self.ban_after = calls, pushes, qps, 0
         self._clock = clock
         self._month = ""
         self._spent: Counter[str] = Counter()
         self._recent: deque[float] = deque()
+        self._of_20_s: deque[float] = deque()
+        self._banned_until = float("-inf")
+
+    def banned(self) -> bool:
+        """Count one request at the firewall; true while the address is shut out."""
+        now = self._clock()
+        if now < self._banned_until:
+            return True
+        if not self.ban_after:
+            return False
+        while self._of_20_s and self._of_20_s[0] <= now - _BAN_WINDOW_S:
+            self._of_20_s.popleft()
+        self._of_20_s.append(now)
+        if len(self._of_20_s) <= self.ban_after:
+            return False
+        self._of_20_s.clear()
+        self._banned_until = now + _BAN_S
+        return True
 
     def call(self) -> None:
         """Count one call. Raises ``PlatformError`` above a limit; a refused one counts for none."""
@@ -73,6 +95,7 @@ class Limits:
             "calls": self.calls,
             "pushes": self.pushes,
             "qps": self.qps,
+            "ban_after": self.ban_after,
             "month": self._month,
             "spent": {name: self._spent[name] for name in names},
         }

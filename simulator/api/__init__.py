@@ -83,6 +83,8 @@ class OpenApi:
                 for fault in faults:
                     if (suffered := await self._suffer(fault, request)) is not None:
                         return suffered
+                if self._limits.banned():
+                    return _ban()
                 if api != DOWNLOAD:
                     self._limits.call()
                 response = await route(request)
@@ -142,8 +144,7 @@ class OpenApi:
             case "ban" if fault.status is not None:
                 return web.Response(status=fault.status, text=_BAN_PAGE, content_type="text/html")
             case "ban":
-                ban = {"status": 1111, "wait": 5, "source": "x5", "punish": "deny", "uuid": uuid.uuid4().hex}
-                return json_answer(ban)
+                return _ban()
             case "act":
                 self._act(fault.action or "", fault.arguments)
                 return None
@@ -152,7 +153,8 @@ class OpenApi:
             case "hang":
                 while not fault.cleared.is_set() and _connected(request):
                     try:
-                        await asyncio.wait_for(fault.cleared.wait(), _LOOK_S)
+                        async with asyncio.timeout(_LOOK_S):
+                            await fault.cleared.wait()
                     except TimeoutError:
                         continue
                 _cut(request)
@@ -166,6 +168,12 @@ class OpenApi:
 
     async def _download(self, request: web.Request) -> web.Response:
         return self._approvals.download(request.match_info["ticket"])
+
+
+def _ban() -> web.Response:
+    """The firewall's answer (call-frequency-limit), which has no errcode."""
+    ban = {"status": 1111, "wait": 5, "source": "x5", "punish": "deny", "uuid": uuid.uuid4().hex}
+    return json_answer(ban)
 
 
 def _cut(request: web.Request) -> None:

@@ -104,7 +104,9 @@ async def test_a_token_expires_for_whoever_has_it(api: Api) -> None:
     assert (await api.call(USER_GET, {"userid": "x"}))["errcode"] == 60121
 
 
-async def test_the_plan_is_counted_and_enforced_when_asked_for(api: Api) -> None:
+async def test_the_plan_is_counted_and_enforced_when_asked_for(api: Api, simulator: Simulator) -> None:
+    now = time.time()
+    simulator.limits._clock = lambda: now  # a second, and a month, that does not end in the middle
     spent = (await api.get("/_sim/limits"))["spent"]["calls"]
     await api.call(USER_GET, {"userid": "x"})
     assert (await api.get("/_sim/limits"))["spent"]["calls"] == spent + 1
@@ -114,7 +116,11 @@ async def test_the_plan_is_counted_and_enforced_when_asked_for(api: Api) -> None
     assert (await api.post("/_sim/limits", {"calls": 0}))["spent"]["calls"] == spent + 2
     await api.post("/_sim/limits", {"qps": 1})
     codes = [(await api.call(USER_GET, {"userid": "x"}))["errcode"] for _ in range(3)]
-    assert 90018 in codes
+    assert codes == [60121, 90018, 90018]
+    await api.post("/_sim/limits", {"qps": 0})
+    await api.post("/_sim/limits", {"ban_after": 2})
+    bans = ["punish" in await api.call(USER_GET, {"userid": "x"}) for _ in range(4)]
+    assert bans == [False, False, True, True]
 
 
 async def test_the_company_changes_between_two_pages(api: Api) -> None:
@@ -315,7 +321,7 @@ async def test_control_refuses_faults_and_limits_in_words(api: Api) -> None:
         ("/_sim/faults", {"kind": "act", "action": "fly"}, "action must be one of"),
         ("/_sim/scope", {"authed_dept": 1}, "must be lists"),
         ("/_sim/limits", {"calls": -1}, "whole number"),
-        ("/_sim/limits", {"call": 1}, "there are calls, pushes, qps"),
+        ("/_sim/limits", {"call": 1}, "there are calls, pushes, qps, ban_after"),
         ("/_sim/failed", {"items": {}}, "must be a list"),
         ("/_sim/deliveries", {"reorder": 2}, "0 to 1"),
         ("/_sim/deliveries", {"speed": 2}, "they have duplicates, reorder, retry_scale, deadline_ms"),

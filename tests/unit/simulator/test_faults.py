@@ -132,6 +132,21 @@ def test_calls_per_second_are_a_sliding_window() -> None:
     limits.call()
 
 
+def test_too_many_calls_at_once_shut_the_address_out_for_5_minutes() -> None:
+    clock = Clock()
+    limits = Limits(clock=clock)
+    assert not any(limits.banned() for _ in range(20_000))
+    limits.ban_after = 100
+    for _ in range(10):  # 100 in 20 s are allowed
+        clock.now += 20
+        assert not any(limits.banned() for _ in range(100))
+    assert limits.banned()
+    clock.now += 299
+    assert limits.banned()
+    clock.now += 1
+    assert not limits.banned()
+
+
 def test_contact_events_are_free_and_others_are_withheld_above_the_plan() -> None:
     limits = Limits(pushes=1, clock=Clock())
     assert [limits.push(t) for t in ("user_add_org", "bpms_task_change", "bpms_task_change")] == [
