@@ -248,12 +248,16 @@ async def test_a_system_that_takes_nothing_is_paused_until_it_does(
         await eventually(says_why)
         while_down = len(system_a.got)
         system_a.answer = lambda got: 200
-        given_up = set(await letters(settings, f"forward-{a}"))
-        await eventually(lambda: len(set(system_a.ids())) == 100 - len(given_up), 90)
+
+        async def all_came_to_an_end() -> bool:
+            given_up = set(await letters(settings, f"forward-{a}"))
+            return len(given_up | set(system_a.ids())) == 100
+
+        await eventually(all_came_to_an_end, 90)
         await all_committed(settings, f"forward-{a}", 100)
     assert while_down < 30  # of 100 events: first those under way, then a probe now and then
-    assert len(given_up) <= (4 if trouble is refuses_us else 0)
-    assert set(await letters(settings, f"forward-{a}")) == given_up
+    # of a 401 the first few pay, before it is clear that it is nobody's own
+    assert len(await letters(settings, f"forward-{a}")) <= (4 if trouble is refuses_us else 0)
     assert in_order_per_user(system_a.taken)
 
 
