@@ -2,8 +2,8 @@
 
 aiohttp's parser reads HTTP, and its stream holds a body. Its server is not used: its objects and its task for
 each request cost as much as all of our own work. What must not stay open is closed here: a head that does not
-end, a peer that does not read its answers, connections that bring nothing, or are too many. What a well-formed
-request is worth is decided in ``ingress/http.py``.
+end, a peer that does not read its answers, connections that bring nothing, or are too many. What a request is
+worth is decided in ``ingress/http.py``.
 """
 
 import asyncio
