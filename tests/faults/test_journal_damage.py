@@ -367,7 +367,7 @@ async def test_a_damaged_callback_is_parked_and_published_once_it_is_mended(
     db.close()
     healthy = path.read_bytes()
     hurt = event(17).replace(b'"number": 17', b'"number": 97')
-    assert healthy.count(event(17)) == 1
+    assert event(17) in healthy  # maybe twice: a page that was split keeps a copy that is no row any more
     path.write_bytes(healthy.replace(event(17), hurt))
     ingress.env |= kafka_env
     await asyncio.to_thread(ingress.start)
