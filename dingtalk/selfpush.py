@@ -1,0 +1,102 @@
+"""A push of our own, made as DingTalk makes its own: what comes back tells whom a URL leads to.
+
+Pure: makes query and body, and judges an answer. It is a ``check_url`` with a nonce inside the encrypted
+message, so no ingress publishes it, and only one with the same credentials can read the nonce. That ingress
+remembers it for whoever asks at its private listener (``ingress/checks.py``). Sending is the caller's.
+"""
+
+import json
+import re
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
+
+from dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, encrypt, sign
+from dingtalk.errors import CallbackError, OwnerMismatch, SignatureMismatch
+
+NONCE_FIELD: Final = "dingbridgeNonce"
+"""Its name in the message; DingTalk's own ``check_url`` holds the EventType alone."""
+
+Verdict = Literal["success", "http", "not_json", "fields", "signature", "cipher", "owner", "text"]
+"""What an answer is: ``success`` is what DingTalk wants; ``http`` another status than 200; ``not_json`` no
+JSON object; ``fields`` without the four texts; ``signature`` signed with another token; ``cipher`` encrypted
+with another key; ``owner`` for another owner; ``text`` not the word ``success``."""
+VERDICTS: Final[tuple[str, ...]] = get_args(Verdict)
+
+_NONCE_RE = re.compile(r"[0-9a-f]{32}")
+_FIELDS = ("msg_signature", "timeStamp", "nonce", "encrypt")
+
+
+@dataclass(frozen=True, slots=True)
+class SelfPush:
+    """One push: ``POST`` its ``body`` as JSON with ``query`` added to the URL's own."""
+
+    nonce: str
+    owner_key: str
+    query: dict[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+def self_push(
+    credentials: Credentials,
+    *,
+    owner_key: str | None = None,
+    nonce: str | None = None,
+    timestamp_ms: int | None = None,
+) -> SelfPush:
+    """A push signed and encrypted with ``credentials``, for ``owner_key`` (its first one unless given).
+
+    ``nonce`` is 32 lower-case hex digits, ``timestamp_ms`` epoch ms; a new nonce and now unless given.
+    Raises ``ValueError`` for a nonce of another form.
+    """
+    nonce = secrets.token_hex(16) if nonce is None else nonce
+    if not _NONCE_RE.fullmatch(nonce):
+        raise ValueError("a nonce is 32 lower-case hex digits")
+    owner = credentials.owner_keys[0] if owner_key is None else owner_key
+    stamp = str(time.time_ns() // 1_000_000 if timestamp_ms is None else timestamp_ms)
+    message = json.dumps({"EventType": "check_url", NONCE_FIELD: nonce}).encode()
+    encrypted = encrypt(credentials.key, message, owner)
+    once = secrets.token_hex(4)  # the request's own nonce, in the open as DingTalk's is
+    query = {
+        "signature": sign(credentials.token, stamp, once, encrypted),
+        "timestamp": stamp,
+        "nonce": once,
+    }
+    return SelfPush(nonce, owner, query, json.dumps({"encrypt": encrypted}).encode())
+
+
+def nonce_of(plaintext: bytes) -> str | None:
+    """The nonce in a message that was opened; ``None`` when it is none of ours. Never raises."""
+    try:
+        event: Any = json.loads(plaintext)
+    except (ValueError, RecursionError):
+        return None
+    nonce = event.get(NONCE_FIELD) if isinstance(event, dict) else None
+    return nonce if isinstance(nonce, str) and _NONCE_RE.fullmatch(nonce) else None
+
+
+def judge(push: SelfPush, credentials: Credentials, status: int, body: bytes) -> Verdict:
+    """What the answer to ``push`` is, made with ``credentials``; ``status`` is HTTP's. Never raises."""
+    if status != 200:
+        return "http"
+    try:
+        reply: Any = json.loads(body)
+    except (ValueError, RecursionError):
+        return "not_json"
+    if not isinstance(reply, dict):
+        return "not_json"
+    if not all(isinstance(reply.get(name), str) and reply[name] for name in _FIELDS):
+        return "fields"
+    texts = {name: reply[name] for name in _FIELDS}
+    try:
+        opened = CallbackCrypto([credentials]).open(SignatureParameters.from_query(texts), texts["encrypt"])
+    except SignatureMismatch:
+        return "signature"
+    except OwnerMismatch:
+        return "owner"
+    except CallbackError:
+        return "cipher"
+    if opened.owner_key != push.owner_key:
+        return "owner"
+    return "success" if opened.plaintext == b"success" else "text"
