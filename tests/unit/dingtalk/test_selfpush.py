@@ -1,4 +1,4 @@
-"""A push of our own: an ingress accepts it, its nonce comes out again, and each wrong answer is told apart."""
+"""A push of our own: an ingress takes it, its nonce comes out again, each wrong answer is told apart."""
 
 import json
 
