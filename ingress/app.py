@@ -82,7 +82,10 @@ class Ingress:
             settings.admin_port,
             registry,
             ready=self.ready,
-            routes=routes(settings, self._journal, self._publisher.retry_parked),
+            routes=[
+                *routes(settings, self._journal, self._publisher.retry_parked),
+                self._public.owners.route(),
+            ],
         )
         self._leftovers = Leftovers(self._folder, [self._folder], os.environ)
         self._watch: asyncio.Task[None] | None = None

@@ -28,6 +28,7 @@ from ingress.journal import Journal
 from ingress.journal_file import Entry
 from ingress.limiter import LogLimiter
 from ingress.metrics import OTHER, HttpMetrics
+from ingress.owners import Owners
 from ingress.proxies import client_address
 from schemas import URL_CHECKS, DoorView, dedupe_key, known, read
 
@@ -83,6 +84,7 @@ class CallbackServer:
         self, rules: Rules, apps: Mapping[str, CallbackCrypto], journal: Journal, metrics: HttpMetrics
     ) -> None:
         self._rules, self._journal, self._metrics = rules, journal, metrics
+        self.owners = Owners()
         self._paths = {f"{rules.path}/{name}": (name, crypto) for name, crypto in apps.items()}
         self._paths[rules.path] = self._paths[f"{rules.path}/default"] = (rules.app, apps[rules.app])
         self._successes: dict[tuple[int, str], tuple[int, Answer]] = {}
@@ -167,7 +169,7 @@ class CallbackServer:
             raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "malformed", "method")
         encrypted, envelope = _encrypted(await self._read(request))
         parameters = _parameters(request.query, envelope)
-        opened = self._open(crypto, parameters, encrypted)
+        opened = self._open(app, crypto, parameters, encrypted)
         self._check_age(parameters)
         view = read(opened.plaintext)
         event_type = view.event_type if view.event_type is not None and known(view.event_type) else OTHER
@@ -179,6 +181,7 @@ class CallbackServer:
             new = await self._journal.append(_entry(app, opened.plaintext, view, parameters))
         except JournalUnavailable as error:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", error.reason, str(error)) from None
+        self.owners.accepted(app, opened.owner_key)
         self._metrics.callbacks.labels("kept" if new else "duplicate", "", event_type).inc()
         return self._success(crypto, opened)
 
@@ -222,11 +225,16 @@ class CallbackServer:
             self._large_bodies -= counted
         return bytes(body)
 
-    def _open(self, crypto: CallbackCrypto, parameters: SignatureParameters, encrypted: str) -> Opened:
+    def _open(
+        self, app: str, crypto: CallbackCrypto, parameters: SignatureParameters, encrypted: str
+    ) -> Opened:
         try:
             return crypto.open(parameters, encrypted)
         except CallbackError as error:
-            seen = {"owner_seen": error.owner_seen} if isinstance(error, OwnerMismatch) else {}
+            seen = {}
+            if isinstance(error, OwnerMismatch):
+                seen = {"owner_seen": error.owner_seen}
+                self.owners.refused(app, error.owner_seen)
             raise Refused(HTTPStatus.FORBIDDEN, "forbidden", error.reason, str(error), **seen) from None
 
     def _check_age(self, parameters: SignatureParameters) -> None:

@@ -25,6 +25,8 @@ from ingress.folder import FolderLock, prepare_folder, worker_folder
 from ingress.leftovers import Leftovers
 from ingress.metric_sum import merge
 from ingress.metrics import FolderMetrics
+from ingress.owners import PATH as OWNERS_PATH
+from ingress.owners import joint
 from ingress.status import joint_status
 
 log = structlog.get_logger(__name__)
@@ -114,7 +116,7 @@ class Supervisor:
             None,
             ready=self.ready,
             metrics=self._metrics,
-            routes=[web.post("/journal/{verb}", self._forward)],
+            routes=[web.post("/journal/{verb}", self._forward), web.get(OWNERS_PATH, self._owners)],
         )
         async with aiohttp.ClientSession(timeout=_ASK_TIMEOUT) as self._http:
             try:
@@ -179,6 +181,15 @@ class Supervisor:
             else:
                 found.append(generate_latest(registry).decode())
         return merge(found)
+
+    async def _owners(self, request: web.Request) -> web.Response:
+        async def read(answer: aiohttp.ClientResponse) -> dict[str, Any]:
+            found: dict[str, Any] = await answer.json()
+            return found
+
+        asked = (self._ask(worker, "GET", OWNERS_PATH, None, read) for worker in self._workers)
+        answers = await asyncio.gather(*asked)
+        return json_response(joint(answer for answer in answers if answer is not None))
 
     async def _forward(self, request: web.Request) -> web.Response:
         """A request of the operator goes to every worker; numbers in the answers add up."""

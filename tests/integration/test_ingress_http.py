@@ -247,6 +247,14 @@ async def test_an_owner_that_is_not_ours_is_named_in_the_log(door):
     assert "dingcorpOther" in str([line for line in logs if line["event"] == "callback.refused"])
 
 
+async def test_owner_keys_that_callbacks_were_for_are_remembered(door):
+    await door.push(owner="dingcorpOther")
+    await door.push(owner="dingcorp1")
+    await door.push(b'{"EventType":"check_url"}', owner="dingappkey")  # of no company
+    seen = [(e["owner"], e["accepted"], e["refused"]) for e in door.server.owners.as_json()["owners"]]
+    assert seen == [("dingcorpOther", 0, 1), ("dingcorp1", 1, 0)]
+
+
 async def test_a_signature_in_the_body_is_logged_in_words(door):
     with structlog.testing.capture_logs() as logs:
         await door.post(*in_the_body())

@@ -44,6 +44,11 @@ def metrics(ingress):
         return answer.read().decode()
 
 
+def accepted(ingress):
+    with urllib.request.urlopen(f"http://127.0.0.1:{ingress.admin_port}/owners", timeout=10) as answer:
+        return [entry["accepted"] for entry in json.load(answer)["owners"]]
+
+
 def worker_pids(ingress):
     children = psutil.Process(ingress.process.pid).children()
     return [child.pid for child in children if "ingress.worker_main" in child.cmdline()]
@@ -61,6 +66,7 @@ async def test_two_workers_share_the_work_and_what_is_left_of_them_is_drained(
     page = await asyncio.to_thread(metrics, ingress)
     kept = 'dingbridge_callbacks_total{event_type="bpms_instance_change",outcome="kept",reason=""}'
     assert f"{kept} 300" in page
+    assert await asyncio.to_thread(accepted, ingress) == [300], "of both, as one"
     assert sorted(p.name for p in ingress.journal.glob("worker-*")) == ["worker-1", "worker-2"]
 
     # one is killed: the other answers on, and it comes back
