@@ -2,20 +2,32 @@
 
 import asyncio
 from collections import defaultdict
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 import aiohttp
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from bridge.errors import BridgeError
 from bridge.kafka import connection
 from bridge.settings import KafkaSettings
 from bridge.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
-from consumers.runtime import Consumer, Event, Reader, Reject, Transaction, WorldDown, blocked, watch
+from consumers.runtime import (
+    Consumer,
+    Event,
+    Reader,
+    Reject,
+    Transaction,
+    WorldDown,
+    blocked,
+    inbox,
+    open_database,
+    watch,
+)
 from consumers.runtime.lanes import Limits
 from consumers.runtime.process import key_hash
 from consumers.runtime.retention import Retention, longest_retention
@@ -165,7 +177,8 @@ async def test_when_the_world_is_down_nothing_is_buried_and_work_goes_on_when_it
         assert service.registry.get_sample_value("dingbridge_consumer_joined", mine) == 1
         consumer.down = False
         await eventually(lambda: _count(database_url, 20))
-        assert service.worker.state()[1]["world_down"] == {}
+        # the last row is committed before the worker hears of it
+        await eventually(lambda: service.worker.state()[1]["world_down"] == {})
         assert service.registry.get_sample_value("dingbridge_consumer_paused_seconds", mine) == 0
     assert await read_topic(settings, dlq_topic(settings, consumer.name)) == []
     assert await committed(settings, consumer.name) == {event_topic(settings, TYPE): 20}
@@ -415,6 +428,31 @@ async def test_the_longest_retention_is_read_from_kafka(
         await eventually(lambda: _kept_for(kafka_settings, topics, None))
         await _alter(kafka_settings, topics[0], {"retention.ms": "1000"})
         await eventually(lambda: _kept_for(kafka_settings, topics, timedelta(days=90)))
+
+
+async def test_inbox_rows_outlive_the_longest_retention_and_the_start_says_for_how_long(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
+) -> None:
+    consumer = named(EffectConsumer)()
+    settings = consumer_settings(kafka_env, database_url)
+    longer = consumer_settings(kafka_env, database_url, topic_retention_days=60)
+    await ensure_topics(longer, [event_topic(settings, TYPE)])  # longer than our settings say now
+    database = open_database(database_url)
+    try:
+        await database.create_tables(inbox.metadata)
+        now, mine = datetime.now(UTC), {"consumer": consumer.name, "source": "s", "replay_id": ""}
+        async with database.transaction() as tx:
+            for days in (67, 69):
+                values = {**mine, "id": f"{days} days old", "at": now - timedelta(days=days)}
+                await tx.execute(inbox.inbox.insert().values(values))
+        with capture_logs() as logs:
+            async with serving(consumer, settings):
+                await eventually(lambda: [e for e in logs if e["event"] == "consumer.inbox_pruned"])
+        left = await database.reader().execute(select(inbox.inbox.c.id))
+    finally:
+        await database.close()
+    assert [row.id for row in left] == ["67 days old"]
+    assert [e["days"] for e in logs if e["event"] == "consumer.inbox_kept"] == [60 + 8]
 
 
 async def _alter(settings: KafkaSettings, topic: str, config: dict[str, str]) -> None:

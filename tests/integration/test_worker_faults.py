@@ -175,9 +175,10 @@ async def test_a_handler_that_hangs_is_abandoned_at_the_stop_and_its_record_is_n
     consumer = named(Hanging)()
     settings = consumer_settings(kafka_env, database_url, topic_partitions=1, shutdown_timeout_s=0.1)
     await publish(settings, [event_record("e1", "u1"), event_record("hang", "u2"), event_record("e2", "u3")])
-    async with serving(consumer, settings):
+    async with serving(consumer, settings) as service:
         await eventually(lambda: _count(database_url, 2))
-        await eventually(lambda: Hanging.began)
+        # the rows are there before the worker has counted their records as finished
+        await eventually(lambda: Hanging.began and service.worker._dispatcher.lanes.in_flight == 1)
     assert await committed(settings, consumer.name) == {event_topic(settings, TYPE): 1}
     Hanging.prepare = EffectConsumer.prepare  # type: ignore[method-assign]
     async with serving(consumer, settings):

@@ -9,6 +9,7 @@ import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
+from structlog.testing import capture_logs
 
 from consumers.runtime import Event, MemoryRuntime, Reject, Retry, Transaction, WorldDown, blocked
 from consumers.runtime import backoff as backoff_module
@@ -16,7 +17,7 @@ from consumers.runtime.burial import Burials
 from consumers.runtime.dispatch import Dispatcher
 from consumers.runtime.lanes import Lanes, Limits
 from consumers.runtime.metrics import WorkerMetrics
-from consumers.runtime.process import Processor
+from consumers.runtime.process import Processor, key_hash
 from tests.unit.runtime.support import Recording, effects, kafka_record, record
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -168,6 +169,23 @@ async def test_after_the_last_attempt_the_record_is_buried_and_the_key_goes_on()
         assert harness.count("dead_letters_total", topic="t") == 1
         assert harness.count("events_total", topic="t", outcome="dead") == 1
         assert harness.count("events_total", topic="t", outcome="done") == 1
+
+
+async def test_the_log_names_event_type_attempt_and_the_keys_hash_alone() -> None:
+    consumer = Scripted({"bad": [ValueError("private"), KeyError("private"), ValueError("private")]})
+    with capture_logs() as logs:
+        async with running(consumer) as harness:
+            harness.add(P0, ("bad", "u1"))
+            await harness.idle()
+    about = [log for log in logs if log["event"] in ("consumer.retry", "consumer.dead_letter")]
+    assert [log["event"].split(".")[1] for log in about] == ["retry", "retry", "dead_letter"]
+    key = record("bad").key
+    for attempt, log in enumerate(about, 1):
+        named = (log["consumer"], log["event_id"], log["event_type"], log["key"], log["attempt"])
+        assert named == ("recording", "bad/u1", "user_modify_org", key_hash(key), attempt)
+        assert (log["topic"], log["partition"], log["offset"]) == ("t", 0, 0)
+        assert key.decode() not in str(log)
+        assert "private" not in str(log)
 
 
 async def test_reject_is_buried_at_once() -> None:
