@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from consumers.address_sync.resync import company, resync
+from consumers.address_sync.resync import company, cost, resync
 from consumers.address_sync.runs import Run, Runs, RunTaken
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.runtime import Database
@@ -83,6 +83,9 @@ class Schedule:
 
     async def _do(self, run: Run) -> None:
         assert self._runs is not None  # noqa: S101 - for mypy: a run is of one
+        if run.state == "reading" and not run.calls and run.cause != "first":  # an empty table tells nothing
+            words = await cost(self._runs.reader, run.corp_id, run.part, employees=None, details=run.details)
+            log.info("address_sync.cost", run=run.run_id, cause=run.cause, cost=words)
         try:
             await resync(self._runs, run, self._client, self._settings)
         except RunTaken as error:

@@ -82,7 +82,12 @@ async def test_a_reconcile_is_due_after_so_many_days(sync, company, days, ago, c
     if cause is None:
         assert await one.due() is None
         return
-    assert (await do(one)).cause == cause
+    with structlog.testing.capture_logs() as logs:
+        assert (await do(one)).cause == cause
+    about = [log for log in logs if log["event"] in ("address_sync.cost", "address_sync.resynced")]
+    assert [log["event"] for log in about] == ["address_sync.cost", "address_sync.resynced"], "cost first"
+    assert about[0]["cost"].startswith("about ")
+    assert about[1]["people_changed"] == 1
     assert company.priorities[Priority.RECONCILE] > 0
     assert await differences(sync, company) == []
     assert await one.due() is None
