@@ -10,7 +10,7 @@ from tests.support.manifests import container, documents, workloads
 VERSIONS = ("1.30", "1.37")
 """The oldest that is claimed, and the newest that has schemas here."""
 
-ALL = [*documents(), *documents("secrets.example.yaml")]
+ALL = [*documents(), *documents("secrets.example.yaml", "forward.example.yaml")]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

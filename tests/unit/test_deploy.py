@@ -5,12 +5,15 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bridge.settings import ConsumerSettings, IngressSettings
+from consumers.runtime.registry import load_consumer
 from tests.support.manifests import FOLDER, container, documents, kustomization, of_kind, pod, workloads
 
 ROOT = Path(__file__).parents[2]
 WORKLOADS = pytest.mark.parametrize("name", workloads())
+DATA_DIR = re.search(r"DATA_DIR=(\S+)", (ROOT / "Dockerfile").read_text()).group(1)
 SETTINGS = {"ingress": IngressSettings, "address-sync": ConsumerSettings, "approval": ConsumerSettings}
 
 
@@ -107,11 +110,34 @@ def test_the_journal_stands_on_a_volume_that_outlives_its_pod():
     spec = workloads()["ingress"]["spec"]
     [claim] = spec["volumeClaimTemplates"]
     mounts = {m["name"]: m["mountPath"] for m in container(workloads()["ingress"])["volumeMounts"]}
-    data = re.search(r"DATA_DIR=(\S+)", (ROOT / "Dockerfile").read_text()).group(1)
-    assert mounts[claim["metadata"]["name"]] == data
+    assert mounts[claim["metadata"]["name"]] == DATA_DIR
     assert set(spec["persistentVolumeClaimRetentionPolicy"].values()) == {"Retain"}
-    names = {s["metadata"]["name"] for s in of_kind("Service")}
-    assert spec["serviceName"] in names
+
+
+def test_every_statefulset_has_the_service_that_names_its_pods():
+    headless = {s["metadata"]["name"] for s in of_kind("Service") if s["spec"].get("clusterIP") == "None"}
+    for workload in of_kind("StatefulSet"):
+        assert workload["spec"]["serviceName"] in headless
+
+
+def test_the_months_api_calls_are_counted_on_volumes_that_outlive_their_processes():
+    """In compose consumers share one count; on Kubernetes each pod has its own, and a part of the budget."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    consumers = {n: s for n, s in compose["services"].items() if s.get("command", [""])[0] == "consume"}
+    assert consumers
+    [volume] = {volume for service in consumers.values() for volume in service["volumes"]}
+    assert volume.split(":")[1] == DATA_DIR
+    assert volume.split(":")[0] in compose["volumes"]
+    parts = 0
+    for name, workload in workloads().items():
+        if name == "ingress":
+            continue
+        [claim] = workload["spec"]["volumeClaimTemplates"]
+        mounts = {m["name"]: m["mountPath"] for m in container(workload)["volumeMounts"]}
+        assert mounts[claim["metadata"]["name"]] == DATA_DIR
+        [part] = [e["value"] for e in container(workload)["env"] if e["name"] == "API_MONTHLY_BUDGET"]
+        parts += workload["spec"]["replicas"] * int(part)
+    assert 0 < parts <= ConsumerSettings.model_fields["api_monthly_budget"].default
 
 
 def test_selectors_select_pods_that_exist():
@@ -130,7 +156,7 @@ def test_selectors_select_pods_that_exist():
 
 def test_the_private_listeners_are_reached_by_prometheus_alone():
     for service in of_kind("Service"):
-        assert {port["targetPort"] for port in service["spec"]["ports"]} == {"callback"}
+        assert {port["targetPort"] for port in service["spec"].get("ports", [])} <= {"callback"}
     allowed = {
         port["port"]: rule.get("from")
         for policy in of_kind("NetworkPolicy")
@@ -150,3 +176,54 @@ def test_every_consumer_that_is_deployed_exists():
     for name, arguments in deployed.items():
         assert arguments == ["consume", name]
         assert name in known
+
+
+def forward(name, environment, toml, monkeypatch, folder):
+    """What ``dingbridge consume <name>`` makes first: a consumer, past its settings and its secrets."""
+    file = folder / "forward.toml"
+    file.write_text(toml, encoding="utf-8")
+    for variable, value in (environment | {"FORWARD_FILE": str(file)}).items():
+        monkeypatch.setenv(variable, value)
+    ConsumerSettings.load()
+    return load_consumer(name)()
+
+
+def test_the_example_of_forward_on_kubernetes_starts_as_it_stands(tmp_path, monkeypatch):
+    by_kind = {document["kind"]: document for document in documents("forward.example.yaml")}
+    assert set(by_kind) == {"ConfigMap", "Secret", "Deployment", "NetworkPolicy"}
+    spec = container(by_kind["Deployment"])
+    volumes = {v["name"]: v for v in pod(by_kind["Deployment"])["volumes"]}
+    mounts = {m["mountPath"]: volumes[m["name"]] for m in spec["volumeMounts"]}
+    given = {item["name"]: item["value"] for item in spec["env"]}
+    file, secret = Path(given.pop("FORWARD_FILE")), Path(given.pop("SYSTEM_A_SECRET_FILE"))
+    assert mounts[str(file.parent)]["configMap"]["name"] == by_kind["ConfigMap"]["metadata"]["name"]
+    assert mounts[str(secret.parent)]["secret"]["secretName"] == by_kind["Secret"]["metadata"]["name"]
+    given["SYSTEM_A_SECRET"] = by_kind["Secret"]["stringData"][secret.name]
+    verb, name = spec["args"]
+    assert verb == "consume"
+    assert forward(name, given, by_kind["ConfigMap"]["data"][file.name], monkeypatch, tmp_path).name == name
+    # as tight as the others, and let out
+    for part in ("securityContext", "startupProbe", "readinessProbe", "livenessProbe", "ports"):
+        assert spec[part] == container(workloads()["approval"])[part]
+    only = pod(by_kind["Deployment"])
+    assert only["securityContext"] == pod(workloads()["approval"])["securityContext"]
+    [component] = by_kind["NetworkPolicy"]["spec"]["podSelector"]["matchExpressions"]
+    labels = by_kind["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    assert labels[component["key"]] in component["values"]
+
+
+def test_the_guides_compose_file_runs_a_system_of_forward(tmp_path, monkeypatch):
+    guide = (ROOT / "docs" / "guide" / "forward.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    [toml] = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
+    [(name, service)] = yaml.safe_load(block)["services"].items()
+    stack = yaml.safe_load((ROOT / service["extends"]["file"]).read_text(encoding="utf-8"))["services"]
+    assert stack[service["extends"]["service"]]["command"][0] == "consume"
+    verb, named = service["command"]
+    assert (verb, named) == ("consume", name)
+    inside = {volume.split(":")[1] for volume in service["volumes"]}
+    assert service["environment"]["FORWARD_FILE"] in inside
+    given = stack[service["extends"]["service"]]["environment"] | service["environment"]
+    given["SYSTEM_A_SECRET"] = "whsec_" + "YWJj" * 8
+    given["FORWARD_ALLOW_NETWORKS"] = "10.20.0.0/16"  # as the guide says for its system b
+    assert forward(name, given, toml, monkeypatch, tmp_path).name == name
