@@ -315,7 +315,7 @@ async def test_without_a_folder_rows_say_so_and_with_one_they_are_downloaded(
 ):
     await archived(archive, files("1"))
     monkeypatch.delenv("ARCHIVE_DIR")
-    await asyncio.wait_for(downloads(archive, shelf).run(), 10)
+    await asyncio.wait_for(downloads(archive, shelf).run(), 60)
     row = (await rows(archive))["file:1"]
     assert row.state == "off"
     assert "ARCHIVE_DIR" in row.reason

@@ -109,7 +109,7 @@ class Harness:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - the condition is nobody's event
             await asyncio.sleep(0.002)
 
