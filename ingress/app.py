@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -52,7 +53,9 @@ class Ingress:
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
         self._folder_metrics = FolderMetrics(registry)
-        self._publisher = PublisherProcess(PublisherMetrics(registry), os.environ)
+        publishing = PublisherMetrics(registry)
+        self._publisher = PublisherProcess(publishing, os.environ, publishing.connected)
+        self._leftovers = Leftovers(self._folder, [self._folder], os.environ, publishing)
         self._journal = Journal(
             self._folder,
             retention(settings),
@@ -82,12 +85,8 @@ class Ingress:
             settings.admin_port,
             registry,
             ready=self.ready,
-            routes=[
-                *routes(settings, self._journal, self._publisher.retry_parked),
-                self._public.owners.route(),
-            ],
+            routes=[*routes(settings, self._journal, self._publishers), self._public.owners.route()],
         )
-        self._leftovers = Leftovers(self._folder, [self._folder], os.environ)
         self._watch: asyncio.Task[None] | None = None
 
     async def run(self, on_ready: Callable[[int], None] = lambda admin_port: None) -> None:
@@ -123,6 +122,10 @@ class Ingress:
                 await self._stop()
         finally:
             self._lock.release()
+
+    def _publishers(self) -> dict[Path, PublisherProcess]:
+        """All that run, by their folders."""
+        return {self._folder: self._publisher, **self._leftovers.publishers}
 
     async def _stop(self) -> None:
         began = time.monotonic()

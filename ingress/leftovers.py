@@ -7,11 +7,10 @@ from pathlib import Path
 
 import apsw
 import structlog
-from prometheus_client import CollectorRegistry
 
 from ingress.errors import JournalError, JournalLocked
 from ingress.folder import FolderLock, journal_folders
-from ingress.metrics import PublisherMetrics
+from ingress.metrics import PublishingMetrics
 from ingress.publisher_process import PublisherProcess
 from ingress.status import folder_status
 
@@ -19,11 +18,17 @@ log = structlog.get_logger(__name__)
 
 
 class Leftovers:
-    """Drains every journal folder below ``root`` but those in ``active``."""
+    """Drains every journal folder below ``root`` but those in ``active``, and counts in ``metrics``.
 
-    def __init__(self, root: Path, active: Iterable[Path], environment: Mapping[str, str]) -> None:
-        self._environment = environment
-        self._drained: list[tuple[FolderLock | None, PublisherProcess]] = []
+    ``publishers`` are those that run, by their folders.
+    """
+
+    def __init__(
+        self, root: Path, active: Iterable[Path], environment: Mapping[str, str], metrics: PublishingMetrics
+    ) -> None:
+        self._environment, self._metrics = environment, metrics
+        self._locks: list[FolderLock] = []
+        self.publishers: dict[Path, PublisherProcess] = {}
         used = set(active)
         self.folders = [folder for folder in journal_folders(root) if folder not in used and _holds(folder)]
         self._root = root
@@ -39,17 +44,17 @@ class Leftovers:
                 log.warning("journal.leftover_in_use", folder=folder.name, words=str(error))
                 continue
             log.info("journal.leftover", folder=folder.name, waiting=folder_status(folder).waiting)
-            publisher = PublisherProcess(
-                PublisherMetrics(CollectorRegistry()), {**self._environment, "JOURNAL_DIR": str(folder)}
-            )
+            publisher = PublisherProcess(self._metrics, {**self._environment, "JOURNAL_DIR": str(folder)})
             publisher.start()
-            self._drained.append((lock, publisher))
+            self.publishers[folder] = publisher
+            if lock is not None:
+                self._locks.append(lock)
 
     async def stop(self, timeout_s: float) -> None:
-        for lock, publisher in self._drained:
+        for publisher in self.publishers.values():
             await publisher.stop(timeout_s)
-            if lock is not None:
-                lock.release()
+        for lock in self._locks:
+            lock.release()
 
 
 def _holds(folder: Path) -> bool:

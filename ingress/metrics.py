@@ -108,8 +108,8 @@ class HttpMetrics:
         )
 
 
-class PublisherMetrics:
-    """Of the publisher; counted in its own process, and reported to the ingress, which serves them."""
+class PublishingMetrics:
+    """What publishers count, each in its own process, and report to the ingress, which serves the sum."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.published = Counter(
@@ -138,4 +138,11 @@ class PublisherMetrics:
             "Times the publisher's process had to be started again",
             registry=registry,
         )
+
+
+class PublisherMetrics(PublishingMetrics):
+    """Of the journal that is written now."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)
         self.connected = Gauge("dingbridge_kafka_connected", "1 while Kafka takes records", registry=registry)

@@ -6,6 +6,7 @@ whole, and is published once its journal file was mended.
 """
 
 import asyncio
+from dataclasses import replace
 
 import structlog
 from aiokafka import AIOKafkaProducer
@@ -105,7 +106,7 @@ class ParkingLot:
                 row = self._reader.row(parked.journal, parked.seq)
                 if row is None or not row.intact:
                     log.error("publisher.parked_body_missing", topic=topic, seq=parked.seq)
-                    refused.add(parked)
+                    refused.add(parked if row is None else self._damaged(parked))
                     continue
                 record = records_of(parked.journal, row)[parked.record]
                 try:
@@ -126,6 +127,13 @@ class ParkingLot:
         finally:
             self._cursor.unpark(done)
             await discard_producer(sender, 1)
+
+    def _damaged(self, parked: Parked) -> Parked:
+        """What the disk has changed since it was parked: no right and no larger limit will help it."""
+        damaged = replace(parked, reason=DAMAGED)
+        if damaged != parked:
+            self._cursor.unpark([parked], [damaged])
+        return damaged
 
     async def _sender(self) -> AIOKafkaProducer:
         sender = producer(

@@ -29,6 +29,7 @@ from bridge.kafka import (
 from bridge.settings import IngressSettings
 from ingress.cursor import CursorFile, Parked
 from ingress.errors import JournalError
+from ingress.giving_up import give_up
 from ingress.journal_file import JournalFile, Row
 from ingress.parking import ParkingLot, records_of
 from ingress.placing import Placer
@@ -85,6 +86,7 @@ class Publisher:
         self._retry_at = time.monotonic() + _RETRY_PARKED_S
         self._awake = asyncio.Event()
         self._stopping = False
+        self._writing = asyncio.Lock()  # the cursor's file: a thread may be at it
 
     # -- what others call
 
@@ -96,6 +98,15 @@ class Publisher:
         """Try what is parked now, not when its timer says."""
         self._retry_at = 0.0
         self._awake.set()
+
+    async def give_up(self, journal: str, seq: int) -> None:
+        """Forget a callback that is parked as damaged; whoever asked looks whether it has gone."""
+        async with self._writing:
+            try:
+                give_up(self._cursor, [(journal, seq)])
+                self._report.parked(self._cursor.parked_counts())
+            except (apsw.Error, JournalError) as error:
+                log.error("publisher.not_given_up", seq=seq, error=type(error).__name__)
 
     def stop(self) -> None:
         """End ``run`` soon; what is under way is awaited for a moment, the rest stays in the journal."""
@@ -313,7 +324,8 @@ class Publisher:
         if journal is None or (self._position == self._saved and not self._unsaved_parked):
             return
         position, parked = self._position, list(self._unsaved_parked)
-        await asyncio.to_thread(self._cursor.move, journal, position, parked)
+        async with self._writing:
+            await asyncio.to_thread(self._cursor.move, journal, position, parked)
         self._saved, self._saved_at = position, time.monotonic()
         del self._unsaved_parked[: len(parked)]
         if parked:

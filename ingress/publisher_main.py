@@ -1,8 +1,8 @@
 """The publisher's own process: ``python -m ingress.publisher_main``, started by the ingress.
 
-Apart from the ingress so that normalising and publishing never delay an answer. It hears single words, a
-line each, on standard input (``wake``, ``retry``, ``stop``), and ends when that closes, so it never outlives
-its ingress; it tells its report as JSON lines on standard output.
+Apart from the ingress so that normalising and publishing never delay an answer. It hears commands, a line
+each, on standard input (``wake``, ``retry``, ``discard <journal> <seq>``, ``stop``), and ends when that
+closes, so it never outlives its ingress; it tells its report as JSON lines on standard output.
 """
 
 import asyncio
@@ -63,12 +63,14 @@ async def _acquire(lock: FolderLock) -> None:
 
 async def _listen(commands: asyncio.StreamReader, publisher: Publisher) -> None:
     while line := await commands.readline():
-        match line.strip():
-            case b"wake":
+        match line.split():
+            case [b"wake"]:
                 publisher.wake()
-            case b"retry":
+            case [b"retry"]:
                 publisher.retry_parked()
-            case b"stop":
+            case [b"discard", journal, seq]:
+                await publisher.give_up(journal.decode(), int(seq))
+            case [b"stop"]:
                 break
     publisher.stop()
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import orjson
 import structlog
+from prometheus_client import Gauge
 
-from ingress.metrics import PublisherMetrics
+from ingress.metrics import PublishingMetrics
 
 log = structlog.get_logger(__name__)
 
@@ -20,8 +21,11 @@ _WAKE_EVERY_S = 0.01
 class PublisherProcess:
     """Keeps one publisher running for as long as the ingress does. ``state`` is its last report."""
 
-    def __init__(self, metrics: PublisherMetrics, environment: Mapping[str, str]) -> None:
-        self._metrics, self._environment = metrics, environment
+    def __init__(
+        self, metrics: PublishingMetrics, environment: Mapping[str, str], connected: Gauge | None = None
+    ) -> None:
+        """Several may count in the same ``metrics``; ``connected`` is set by one of them."""
+        self._metrics, self._environment, self._connected = metrics, environment, connected
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -49,6 +53,10 @@ class PublisherProcess:
     def retry_parked(self) -> None:
         """Try what is parked now."""
         self._tell(b"retry\n")
+
+    def give_up(self, journal: str, seq: int) -> None:
+        """Forget a callback that is parked as damaged."""
+        self._tell(f"discard {journal} {seq}\n".encode())
 
     async def stop(self, timeout_s: float) -> None:
         """Let it finish what is under way; after ``timeout_s``, or soon if Kafka does not take records, it is
@@ -106,7 +114,8 @@ class PublisherProcess:
 
     def _take(self, report: dict[str, Any]) -> None:
         self.state = {key: report[key] for key in ("state", "words", "since", "parked")}
-        self._metrics.connected.set(report["state"] == "up")
+        if self._connected is not None:
+            self._connected.set(report["state"] == "up")
         for event_type, count in report["published"].items():
             self._metrics.published.labels(event_type).inc(count)
         for reason, count in report["unclassified"].items():

@@ -109,9 +109,10 @@ class JournalReader:
         return True
 
     def row(self, journal: str, seq: int) -> Row | None:
-        """One callback of any file in the folder, for what was parked."""
+        """One callback of any file in the folder, for what was parked: not intact if it is not there any
+        more, ``None`` if no file that can be opened is of this journal."""
         if self._file is not None and self._file.id == journal:
-            return self._file.row(seq)
+            return self._file.row(seq) or missing_row(seq)
         for path in journal_files(self._folder):
             try:
                 file = JournalFile(path, read_only=True)
@@ -119,7 +120,7 @@ class JournalReader:
                 continue
             try:
                 if file.id == journal:
-                    return file.row(seq)
+                    return file.row(seq) or missing_row(seq)
             finally:
                 file.close()
         return None

@@ -1,12 +1,14 @@
 """What an operator may do to a journal: by asking the ingress that holds it, or alone when none does.
 
-``retry`` tries parked records now, ``prune`` deletes what is published, ``renormalise`` puts unclassified
-records back. The ingress serves them as ``POST /journal/<verb>`` on its private listener.
+``retry`` tries parked records now, ``discard`` gives up damaged ones, ``prune`` deletes what is published,
+``renormalise`` puts unclassified records back. The ingress serves them as ``POST /journal/<verb>`` on its
+private listener.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -17,10 +19,12 @@ from bridge.errors import BridgeError
 from bridge.settings import IngressSettings
 from ingress.cursor import CursorFile
 from ingress.errors import JournalUnavailable
-from ingress.folder import FolderLock, prepare_folder
+from ingress.folder import FolderLock, journal_folders, prepare_folder
+from ingress.giving_up import callbacks_of, give_up, give_up_by
 from ingress.journal import Journal
 from ingress.metrics import JournalMetrics
 from ingress.parking import ParkingLot
+from ingress.publisher_process import PublisherProcess
 from ingress.reading import JournalReader
 from ingress.renormalise import renormalise
 from ingress.report import Report
@@ -48,11 +52,14 @@ async def put_back(settings: IngressSettings, journal: Journal, options: dict[st
     return asdict(await renormalise(settings, journal.append))
 
 
-def routes(settings: IngressSettings, journal: Journal, retry: Callable[[], None]) -> list[web.RouteDef]:
-    """The routes of the private listener; ``retry`` wakes the publisher."""
+def routes(
+    settings: IngressSettings, journal: Journal, publishers: Callable[[], Mapping[Path, PublisherProcess]]
+) -> list[web.RouteDef]:
+    """The routes of the private listener; ``publishers`` are those that run, by their folders."""
 
     async def ask_retry(options: dict[str, Any]) -> dict[str, Any]:
-        retry()
+        for publisher in publishers().values():
+            publisher.retry_parked()
         return {"status": "trying what is parked; see `dingbridge journal stats`"}
 
     async def ask_prune(options: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +68,15 @@ def routes(settings: IngressSettings, journal: Journal, retry: Callable[[], None
     async def ask_put_back(options: dict[str, Any]) -> dict[str, Any]:
         return await put_back(settings, journal, options)
 
-    verbs: dict[str, Verb] = {"retry": ask_retry, "prune": ask_prune, "renormalise": ask_put_back}
+    async def ask_discard(options: dict[str, Any]) -> dict[str, Any]:
+        return {"discarded": await give_up_by(publishers(), options)}
+
+    verbs: dict[str, Verb] = {
+        "retry": ask_retry,
+        "discard": ask_discard,
+        "prune": ask_prune,
+        "renormalise": ask_put_back,
+    }
     return [web.post(f"/journal/{name}", _handler(verb)) for name, verb in verbs.items()]
 
 
@@ -82,36 +97,75 @@ def _handler(verb: Verb) -> Callable[[web.Request], Awaitable[web.Response]]:
     return handle
 
 
+@contextmanager
+def held(settings: IngressSettings) -> Iterator[list[Path]]:
+    """All folders with journals, workers' too, locked. Raises ``JournalLocked`` when an ingress holds one."""
+    root = settings.journal_path
+    prepare_folder(root, allow_unsafe=True)
+    folders = journal_folders(root)
+    locks = [FolderLock(folder) for folder in dict.fromkeys([root, *folders])]
+    try:
+        for lock in locks:
+            lock.acquire()
+        yield folders
+    finally:
+        for lock in locks:
+            lock.release()
+
+
 @asynccontextmanager
-async def alone(settings: IngressSettings) -> AsyncIterator[Journal]:
-    """The journal without an ingress. Raises ``JournalLocked`` when one holds the folder."""
-    prepare_folder(settings.journal_path, allow_unsafe=True)
-    lock = FolderLock(settings.journal_path)
-    lock.acquire()
-    journal = Journal(settings.journal_path, retention(settings), JournalMetrics(CollectorRegistry()))
+async def _opened(settings: IngressSettings, folder: Path) -> AsyncIterator[Journal]:
+    journal = Journal(folder, retention(settings), JournalMetrics(CollectorRegistry()))
+    await journal.start()
     try:
-        await journal.start()
-        try:
-            yield journal
-        finally:
-            await journal.stop()
+        yield journal
     finally:
-        lock.release()
+        await journal.stop()
 
 
-async def retry_alone(settings: IngressSettings) -> dict[str, Any]:
+async def prune_alone(settings: IngressSettings, options: dict[str, Any]) -> dict[str, Any]:
+    """``prune`` without an ingress, in every folder."""
+    deleted = 0
+    with held(settings) as folders:
+        for folder in folders:
+            async with _opened(settings, folder) as journal:
+                deleted += (await prune(settings, journal, options))["deleted"]
+    return {"deleted": deleted}
+
+
+async def put_back_alone(settings: IngressSettings, options: dict[str, Any]) -> dict[str, Any]:
+    """``put_back`` without an ingress; the next one publishes it, also from a folder that no worker has."""
+    with held(settings):
+        async with _opened(settings, settings.journal_path) as journal:
+            return await put_back(settings, journal, options)
+
+
+async def retry_alone(settings: IngressSettings, options: dict[str, Any]) -> dict[str, Any]:
     """Try what is parked without an ingress; how many records are still parked."""
-    folder = settings.journal_path
-    lock = FolderLock(folder)
-    lock.acquire()
-    cursor = CursorFile(folder)
-    reader = JournalReader(folder, cursor)
-    try:
-        router = TopicRouter(settings, settings.unknown_topics_max)
-        await router.load()
-        await ParkingLot(settings, cursor, reader, router, Report()).retry()
-        return {"still_parked": sum(cursor.parked_counts().values())}
-    finally:
-        reader.close()
-        cursor.close()
-        lock.release()
+    still = 0
+    with held(settings) as folders:
+        for folder in folders:
+            cursor = CursorFile(folder)
+            reader = JournalReader(folder, cursor)
+            try:
+                router = TopicRouter(settings, settings.unknown_topics_max)
+                await router.load()
+                await ParkingLot(settings, cursor, reader, router, Report()).retry()
+                still += sum(cursor.parked_counts().values())
+            finally:
+                reader.close()
+                cursor.close()
+    return {"still_parked": still}
+
+
+async def discard_alone(settings: IngressSettings, options: dict[str, Any]) -> dict[str, Any]:
+    """Give up damaged callbacks without an ingress; how many."""
+    wanted, discarded = callbacks_of(options), 0
+    with held(settings) as folders:
+        for folder in folders:
+            cursor = CursorFile(folder)
+            try:
+                discarded += give_up(cursor, wanted)
+            finally:
+                cursor.close()
+    return {"discarded": discarded}

@@ -22,9 +22,10 @@ from bridge.admin import AdminServer, json_response
 from bridge.errors import BridgeError
 from bridge.settings import IngressSettings
 from ingress.folder import FolderLock, prepare_folder, worker_folder
+from ingress.giving_up import give_up_by
 from ingress.leftovers import Leftovers
 from ingress.metric_sum import merge
-from ingress.metrics import FolderMetrics
+from ingress.metrics import FolderMetrics, PublishingMetrics
 from ingress.owners import PATH as OWNERS_PATH
 from ingress.owners import joint
 from ingress.status import joint_status
@@ -108,7 +109,10 @@ class Supervisor:
         workers = [_Worker(settings, n + 1) for n in range(settings.ingress_workers)]
         self._workers = workers
         active = [worker_folder(settings.journal_path, w.number) for w in workers]
-        self._leftovers = leftovers = Leftovers(settings.journal_path, active, os.environ)
+        self._registry = CollectorRegistry()
+        self._leftovers = leftovers = Leftovers(
+            settings.journal_path, active, os.environ, PublishingMetrics(self._registry)
+        )
         tasks = [loop.create_task(worker.run()) for worker in workers]
         admin = AdminServer(
             settings.admin_host,
@@ -172,6 +176,7 @@ class Supervisor:
         )
         found = [page for page in pages if page is not None]
         if leftovers := self._leftovers.folders:
+            found.append(generate_latest(self._registry).decode())
             registry = CollectorRegistry()
             try:
                 root = self._settings.journal_path
@@ -211,7 +216,20 @@ class Supervisor:
                 total[name] = total[name] + value if isinstance(value, int) and name in total else value
             if path.endswith("/renormalise"):
                 break  # there is one unclassified topic: once is enough
-        return json_response(total)
+        try:
+            return json_response(total | await self._of_leftovers(path, body, total))
+        except (BridgeError, ValueError) as error:
+            return json_response({"error": str(error)}, 409)
+
+    async def _of_leftovers(self, path: str, body: bytes, total: dict[str, Any]) -> dict[str, Any]:
+        """What the publishers of leftovers do of it, beside the workers' ``total``."""
+        publishers = self._leftovers.publishers
+        if path.endswith("/retry"):
+            for publisher in publishers.values():
+                publisher.retry_parked()
+        if not path.endswith("/discard"):
+            return {}
+        return {"discarded": total["discarded"] + await give_up_by(publishers, orjson.loads(body))}
 
     async def _ask(
         self,

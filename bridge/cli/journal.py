@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ingress.cursor import CursorFile
-    from ingress.journal_file import JournalFile, Row
+    from ingress.inspection import View
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -20,11 +19,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object, for machi
 @app.command()
 def stats(as_json: AsJson = False) -> None:
     """How much waits and since when, what is parked and why, and how much disk that takes."""
+    import apsw
     import orjson
 
+    from bridge.errors import BridgeError
     from ingress.status import total_status
 
-    status = total_status(_folder())
+    folder = _folder()
+    try:
+        status = total_status(folder)
+    except apsw.Error as error:
+        raise BridgeError(
+            f"the journal in {folder} cannot be read ({type(error).__name__}: {error})"
+        ) from None
     parked = [
         {"topic": topic, "reason": reason, "records": count}
         for (topic, reason), count in sorted(status.parked.items())
@@ -48,29 +55,32 @@ def stats(as_json: AsJson = False) -> None:
     for name in status.unreadable:
         print(f"unreadable          {name}: what waits there is not counted; restore it, or move it away")
     for item in parked:
-        print(f"parked              {item['records']} record(s) of {item['topic']}: {item['reason']}")
+        of = f"record(s) of {item['topic']}" if item["topic"] != "-" else "callback(s)"
+        print(f"parked              {item['records']} {of}: {item['reason']}")
     if not parked:
         print("parked              none")
 
 
 @app.command("list")
 def list_callbacks(
-    limit: Annotated[int, typer.Option("--limit", "-n", help="The newest so many.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The newest so many of each file.")] = 20,
     waiting: Annotated[bool, typer.Option("--waiting", help="Only those not yet in Kafka.")] = False,
+    parked: Annotated[bool, typer.Option("--parked", help="Those with parked records, all of them.")] = False,
 ) -> None:
-    """The newest callbacks in the journal: seq, receipt, app, source, EventType, state. No values."""
-    from schemas import read as read_door
+    """The newest callbacks: seq, receipt, app, source, EventType, state, journal. No values.
 
-    for file, cursor in _files(_folder()):
-        after = cursor.seq(file.id) if waiting else 0
-        parked = cursor.parked_seqs(file.id)
-        first = max(after, file.highest_seq() - limit)
-        for row in file.read(first, max_rows=limit, max_bytes=1 << 30):
-            state = "waiting"
-            if row.seq <= cursor.seq(file.id):
-                state = "parked" if row.seq in parked else "published"
-            kind = read_door(row.body).event_type or "-"
-            print(row.seq, _iso(row.received_ms), row.app, row.via, kind, state, sep="\t")
+    What the disk has changed is `damaged`, and nothing more is said of it.
+    """
+    from bridge.cli.journal_output import line
+
+    for view in _views():
+        if parked:
+            found = [seen for seq in sorted(view.parked) if (seen := view.one(seq))]
+        else:
+            newest = view.highest() - limit
+            found = list(view.callbacks(max(newest, view.cursor if waiting else 0)))
+        for seen in found:
+            print(line(seen))
 
 
 @app.command()
@@ -79,12 +89,14 @@ def show(
     reveal: Annotated[bool, typer.Option("--reveal", help="Show private values, too.")] = False,
 ) -> None:
     """One callback as DingTalk sent it, decrypted; private values are masked unless --reveal."""
-    for row in _rows(seq):
-        print(f"# seq {row.seq}, received {_iso(row.received_ms)}, app {row.app}, via {row.via}")
-        print(_text(row.body, reveal))
-        return
-    print(f"dingbridge: no callback {seq} in the journal (pruned, or never kept)", file=sys.stderr)
-    raise typer.Exit(1)
+    from bridge.cli.journal_output import whole
+
+    found = [seen for view in _views() if (seen := view.one(seq))]
+    for seen in found:  # each file counts for itself
+        print(whole(seen, reveal))
+    if not found:
+        print(f"dingbridge: no callback {seq} in the journal (pruned, or never kept)", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -92,24 +104,12 @@ def export(
     waiting: Annotated[bool, typer.Option("--waiting", help="Only those not yet in Kafka.")] = False,
 ) -> None:
     """All callbacks, one JSON object a line, their bytes in base64: private values included, keep it safe."""
-    import base64
+    from bridge.cli.journal_output import exported
+    from bridge.cli.terminal import print_json
 
-    import orjson
-
-    for file, cursor in _files(_folder()):
-        seq = cursor.seq(file.id) if waiting else 0
-        while rows := file.read(seq, max_rows=500, max_bytes=1 << 22):
-            for row in rows:
-                line = {
-                    "journal": file.id,
-                    "seq": row.seq,
-                    "received_ms": row.received_ms,
-                    "app": row.app,
-                    "via": row.via,
-                    "body_base64": base64.b64encode(row.body).decode(),
-                }
-                print(orjson.dumps(line).decode())
-            seq = rows[-1].seq
+    for view in _views():
+        for seen in view.callbacks(view.cursor if waiting else 0):
+            print_json(exported(seen))
 
 
 @app.command()
@@ -132,6 +132,28 @@ def retry() -> None:
 
 
 @app.command()
+def discard(
+    seqs: Annotated[list[int], typer.Argument(metavar="SEQ...", help="As `list --parked` prints them.")],
+    journal: Annotated[str | None, typer.Option(help="Whose, where several have the number.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Give up callbacks that are parked as `damaged`, for good. Others are whole, and wait for Kafka."""
+    from bridge.cli.terminal import confirmed, say
+    from bridge.errors import BridgeError
+    from ingress.verbs import discard_alone
+
+    wanted = [_damaged(seq, journal) for seq in dict.fromkeys(seqs)]
+    for name, seq in wanted:
+        say(f"seq {seq} of journal {name}: parked as damaged")
+    if not confirmed("Give up what DingTalk said there? Nobody sends it again.", yes):
+        raise typer.Exit(1)
+    result = _do("discard", {"callbacks": wanted}, discard_alone)
+    _print_result(result)
+    if result["discarded"] < len(wanted):
+        raise BridgeError("some were not parked as damaged any more; see `dingbridge journal list --parked`")
+
+
+@app.command()
 def prune(
     older_than_hours: Annotated[
         float | None,
@@ -139,15 +161,10 @@ def prune(
     ] = None,
 ) -> None:
     """Delete callbacks that are in Kafka. Those that wait or are parked always stay."""
-    from ingress import verbs
+    from ingress.verbs import prune_alone
 
     options = {} if older_than_hours is None else {"older_than_hours": older_than_hours}
-
-    async def alone(settings: Any) -> dict[str, Any]:
-        async with verbs.alone(settings) as journal:
-            return await verbs.prune(settings, journal, options)
-
-    _print_result(_do("prune", options, alone))
+    _print_result(_do("prune", options, prune_alone))
 
 
 @app.command()
@@ -156,13 +173,24 @@ def renormalise() -> None:
 
     They are published again by their first ids; run twice, consumers drop the second by (source, id).
     """
-    from ingress import verbs
+    from ingress.verbs import put_back_alone
 
-    async def alone(settings: Any) -> dict[str, Any]:
-        async with verbs.alone(settings) as journal:
-            return await verbs.put_back(settings, journal, {})
+    _print_result(_do("renormalise", {}, put_back_alone))
 
-    _print_result(_do("renormalise", {}, alone))
+
+def _damaged(seq: int, journal: str | None) -> tuple[str, int]:
+    """Journal and seq of the callback that is parked as damaged. Raises ``BridgeError`` where none is."""
+    from bridge.cli.journal_output import state
+    from bridge.errors import BridgeError
+
+    found = [seen for view in _views() if (seen := view.one(seq)) and journal in (None, seen.journal)]
+    damaged = [seen.journal for seen in found if "damaged" in seen.reasons]
+    if len(damaged) > 1:
+        raise BridgeError(f"{seq} is damaged in several journals: add --journal {' or '.join(damaged)}")
+    if not damaged:
+        states = ", ".join(f"{state(seen)} in journal {seen.journal}" for seen in found) or "not here"
+        raise BridgeError(f"callback {seq} is not parked as damaged ({states}); nothing was given up")
+    return damaged[0], seq
 
 
 def _do(verb: str, options: dict[str, Any], alone: Any) -> dict[str, Any]:
@@ -189,7 +217,7 @@ def _do(verb: str, options: dict[str, Any], alone: Any) -> dict[str, Any]:
         ) from None
     configure_logging(settings)  # to standard error: standard output is for the answer
     try:
-        result: dict[str, Any] = asyncio.run(alone(settings))
+        result: dict[str, Any] = asyncio.run(alone(settings, options))
     except JournalLocked:  # one was started meanwhile
         return _ask(verb, options)
     return result
@@ -239,36 +267,16 @@ def _folder() -> Path:
     return folder
 
 
-def _files(folder: Path) -> "list[tuple[JournalFile, CursorFile]]":
-    from ingress.cursor import CursorFile
-    from ingress.folder import journal_files, journal_folders
-    from ingress.journal_file import JournalFile
+def _views() -> "list[View]":
+    """Every journal file with its cursor; what cannot be read is said."""
+    from bridge.cli.terminal import say
+    from bridge.errors import BridgeError
+    from ingress.inspection import views
 
-    found = []
-    for place in journal_folders(folder):
-        cursor = CursorFile(place, read_only=True)
-        found += [(JournalFile(path, read_only=True), cursor) for path in journal_files(place)]
+    found, unreadable = views(_folder())
+    told = [f"{path} or its cursor cannot be read ({words})" for path, words in unreadable.items()]
+    if not found:
+        raise BridgeError("; ".join(told))
+    for words in told:
+        say(f"dingbridge: {words}")
     return found
-
-
-def _rows(seq: int) -> "list[Row]":
-    found = [file.row(seq) for file, _ in _files(_folder())]
-    return [row for row in found if row is not None]
-
-
-def _text(body: bytes, reveal: bool) -> str:
-    import json
-
-    from bridge.masking import mask
-
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return body.decode("utf-8", "backslashreplace") if reveal else f"*** ({len(body)} bytes, no JSON)"
-    return json.dumps(value if reveal else mask(value), ensure_ascii=False, indent=2)
-
-
-def _iso(ms: int) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")

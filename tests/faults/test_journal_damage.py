@@ -8,6 +8,7 @@ import json
 import random
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from ingress.cursor import CursorFile, Parked
 from ingress.errors import JournalError
 from ingress.folder import CURSOR_FILE
 from ingress.high_water import SUFFIX
+from ingress.inspection import Seen, views
 from ingress.journal_file import Entry, JournalFile
 from ingress.reading import JournalReader
 from ingress.status import folder_status
@@ -124,6 +126,25 @@ def assert_honest(found: Found, what: str) -> str:
     return "as it was" if found.parked == {PARKED} and not found.said & ALARMS else "said"
 
 
+def assert_shown(folder: Path, what: str) -> None:
+    """``dingbridge journal`` shows every callback that was kept, as it was or as damaged; or says that it
+    cannot read the file."""
+    found, unreadable = views(folder)
+    assert len(found) + len(unreadable) == 1
+    for view in found:
+        shown: dict[int, Seen] = {}
+        with suppress(JournalError):  # it says so
+            shown = {seen.row.seq: seen for seen in view.callbacks(0)}
+        hidden = set(range(1, COUNT + 1)) - shown.keys()
+        assert not shown or not hidden, f"{what}: {sorted(hidden)} hidden"
+        changed = [
+            seq
+            for seq, seen in shown.items()
+            if seen.row.intact and seen.row.body not in (body(seq), body(1_000))
+        ]
+        assert not changed, f"{what}: {changed} shown as if they were whole"
+
+
 def flipped(content: bytes, position: int, bit: int) -> bytes:
     return content[:position] + bytes([content[position] ^ (1 << bit)]) + content[position + 1 :]
 
@@ -158,6 +179,7 @@ def test_a_flipped_bit_anywhere_is_noticed_or_harmless(tmp_path, figure, name, w
         copies = damaged_copies(source, tmp_path, name, random.Random(seed))
     for what, copy in copies:
         outcome = assert_honest(start(copy), f"seed {seed}: {what}")
+        assert_shown(copy, f"seed {seed}: {what}")
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
     figure(f"one bit of {name} flipped, {sum(outcomes.values())} places: {outcomes}")
 
@@ -183,6 +205,7 @@ def test_a_torn_or_cut_file_is_noticed(tmp_path, figure, name, kind):
         }[kind]
         copy = _with(source, tmp_path / "copy", name, hurt)
         outcome = assert_honest(start(copy), f"{name} {kind} at {position}")
+        assert_shown(copy, f"{name} {kind} at {position}")
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
         shutil.rmtree(copy)
     figure(f"{name} {kind} at {sum(outcomes.values())} places: {outcomes}")
@@ -351,7 +374,7 @@ async def test_a_real_ingress_refuses_with_exit_code_1_and_words(processes, tmp_
         assert words in await refusal_of(processes, ingress)
 
 
-async def test_a_damaged_callback_is_parked_and_published_once_it_is_mended(
+async def test_a_damaged_callback_is_parked_until_it_is_mended_or_given_up(
     processes, kafka_env, kafka_settings, tmp_path, figure
 ):
     ingress = IngressUnderTest(processes, tmp_path, {**kafka_env, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
@@ -365,31 +388,43 @@ async def test_a_damaged_callback_is_parked_and_published_once_it_is_mended(
     db = apsw.Connection(str(path))
     db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)  # whoever closed last, all is in the file
     db.close()
-    healthy = path.read_bytes()
-    hurt = event(17).replace(b'"number": 17', b'"number": 97')
-    assert event(17) in healthy  # maybe twice: a page that was split keeps a copy that is no row any more
-    path.write_bytes(healthy.replace(event(17), hurt))
+    content = path.read_bytes()
+    hurt = {n: event(n).replace(b'"number": %d' % n, b'"number": 9%d' % (n % 10)) for n in (17, 23)}
+    for number, bad in hurt.items():
+        assert event(number) in content  # maybe twice: a page that was split keeps what is no row any more
+        content = content.replace(event(number), bad)
+    path.write_bytes(content)
     ingress.env |= kafka_env
     await asyncio.to_thread(ingress.start)
     await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the backlog is published")
-    await eventually(
-        lambda: asyncio.to_thread(ingress.metric, "dingbridge_parked", reason="damaged"), 30, "the alarm"
-    )
+    await eventually(lambda: asyncio.to_thread(parked, ingress, 2), 30, "the alarm")
     comparison = await compare(kafka_settings, pusher)
-    figure(f"with one flipped byte: {comparison}")
-    assert comparison.lost == {17}
+    figure(f"with a flipped byte in two of them: {comparison}")
+    assert comparison.lost == hurt.keys()
     assert not comparison.unasked, "nothing is published that DingTalk did not say"
+
+    # one is given up while all goes on
+    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    seq = db.execute("SELECT seq FROM callbacks WHERE body = ?", (hurt[23],)).get
+    db.close()
+    answer = await asyncio.to_thread(processes.run, "journal", "discard", str(seq), env=ingress.env)
+    assert (answer.returncode, answer.stdout) == (0, "discarded: 1\n"), answer.stderr
+    await eventually(lambda: asyncio.to_thread(parked, ingress, 1), 30, "one is left")
     ingress.process.stop()
 
+    # the other is mended
     db = apsw.Connection(str(path))
-    db.execute("UPDATE callbacks SET body = ? WHERE body = ?", (event(17), hurt))
+    db.execute("UPDATE callbacks SET body = ? WHERE body = ?", (event(17), hurt[17]))
     db.close()
     await asyncio.to_thread(ingress.start)
-    answer = processes.run("journal", "retry", env=ingress.env)
+    answer = await asyncio.to_thread(processes.run, "journal", "retry", env=ingress.env)
     assert answer.returncode == 0, answer.stderr
-    await eventually(
-        lambda: asyncio.to_thread(lambda: ingress.metric("dingbridge_parked") == 0), 60, "nothing is parked"
-    )
+    await eventually(lambda: asyncio.to_thread(parked, ingress, 0), 60, "nothing is parked")
     comparison = await compare(kafka_settings, pusher)
-    figure(f"mended: {comparison}")
-    comparison.assert_holds()
+    figure(f"one mended, one given up: {comparison}")
+    assert comparison.lost == {23}
+    assert not comparison.unasked
+
+
+def parked(ingress: IngressUnderTest, count: int) -> bool:
+    return ingress.metric("dingbridge_parked", reason="damaged") == count
