@@ -1,6 +1,7 @@
 """``dingbridge resync`` as a process, against the simulator over HTTP, on both databases."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from consumers.runtime import open_database
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.sync_support import differences
+from tests.support.terminal import QUESTION, on_terminal
 from tests.support.waiting import eventually
 
 CORP = "dingcorpsample01"
@@ -89,6 +91,23 @@ async def test_it_says_the_cost_first_and_what_changed_after(resync, database, s
     assert await leavers(database) == 1
     state = await database.reader().execute(select(runs.c.cause).order_by(runs.c.began_at))
     assert [row.cause for row in state] == ["command", "reconcile", "dry_run", "command"]
+
+
+async def test_on_a_terminal_it_asks_first_and_draws_a_bar(env, database, simulator, tmp_path):
+    async def on(answer):
+        return await asyncio.to_thread(on_terminal, env, tmp_path, "resync", answer=answer)
+
+    code, shown = await on("n")
+    assert code == 0
+    assert "40 people" in shown[: shown.index(QUESTION)], "the cost first"
+    assert simulator.api.calls["/topapi/v2/user/list"] == 0
+    assert await database.reader().scalar(select(func.count()).select_from(runs)) == 0
+    code, shown = await on("y")
+    assert code == 0
+    assert "reading the company" in shown
+    assert re.search(r"asking one by one .*40/40.* API calls", shown), "the bar"
+    assert "people: 40 new" in shown
+    assert await differences(database, simulator) == []
 
 
 async def test_killed_on_its_way_it_goes_on_where_it_was(processes, env, resync, database, simulator):

@@ -8,7 +8,7 @@ import pytest
 
 from bridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from bridge.topics import dlq_topic, event_topic
-from consumers.runtime import Event, Reader, backoff
+from consumers.runtime import Event, Reader, backoff, watch
 from dingtalk import transport
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
@@ -62,6 +62,7 @@ async def test_while_dingtalk_refuses_every_call_partitions_pause_and_nothing_is
     monkeypatch.setattr(backoff, "WORLD_FIRST_S", 0.05)
     monkeypatch.setattr(backoff, "WORLD_MAX_S", 0.1)
     monkeypatch.setattr(transport, "RATE_DELAYS_S", (0.01,))
+    monkeypatch.setattr(watch, "INTERVAL_S", 0.05)
     consumer = named(Asking)()
     settings = consumer_settings(
         kafka_env,
@@ -85,5 +86,8 @@ async def test_while_dingtalk_refuses_every_call_partitions_pause_and_nothing_is
             return len(await rows(database_url)) == len(people)
 
         await eventually(all_are_applied, 60)
+        counted = ("dingbridge_api_calls", {"priority": "event"})
+        made = simulator.api.calls.total()
+        await eventually(lambda: service.registry.get_sample_value(*counted) == made)
     assert await read_topic(settings, dlq_topic(settings, consumer.name)) == []
     assert await committed(settings, consumer.name) == {event_topic(settings, "user_modify_org"): len(people)}
