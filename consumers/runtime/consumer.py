@@ -17,6 +17,7 @@ from bridge.settings import ConsumerSettings
 from consumers.runtime.database import Database, Reader, Transaction
 from consumers.runtime.outcomes import Again, HandlerOutcome, Reject, Retry, WorldDown
 from dingtalk.api import DingTalkClient
+from schemas.catalogue import EVENT_TYPE_RE
 from schemas.event import Event
 
 NAME_RE = re.compile(r"[a-z0-9-]{1,100}")
@@ -94,6 +95,12 @@ class Consumer:
         topics = cls.__dict__.get("topics")
         if isinstance(topics, str):
             raise ValueError(f"{cls.__qualname__}.topics is one text; it is a list, as [{topics!r}]")
+        for topic in topics if isinstance(topics, Sequence) else ():
+            if not EVENT_TYPE_RE.fullmatch(topic):
+                raise ValueError(
+                    f"{cls.__qualname__}.topics holds {topic!r}, which is no EventType: they have no prefix, "
+                    'as "user_add_org"'
+                )
         if cls.on_dead_letter not in get_args(OnDeadLetter):
             raise ValueError(
                 f'{cls.__qualname__}.on_dead_letter is {cls.on_dead_letter!r}; it is "go_on" or "block"'

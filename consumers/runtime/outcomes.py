@@ -11,6 +11,8 @@
         └── DatabaseDown      the database does not answer, refuses us, or cannot write
 """
 
+import math
+
 from bridge.errors import BridgeError
 
 
@@ -28,7 +30,7 @@ class Retry(HandlerOutcome):
 
     def __init__(self, reason: str = "the handler asked for a retry", *, after: float | None = None) -> None:
         super().__init__(reason)
-        self.after = after
+        self.after = _seconds(after)
 
 
 class Reject(HandlerOutcome):
@@ -60,4 +62,15 @@ class WorldDown(HandlerOutcome):
     def __init__(self, reason: str, *, after: float | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.after = after
+        self.after = _seconds(after)
+
+
+def _seconds(after: float | None) -> float | None:
+    """``after`` if it can be waited: here its author sees the mistake, later it would be the worker's."""
+    if after is None:
+        return None
+    if not isinstance(after, int | float):
+        raise TypeError(f"after is a number of seconds, as 30, and no {type(after).__name__}")
+    if not (math.isfinite(after) and after >= 0):
+        raise ValueError(f"after is a number of seconds from 0 on, and not {after}")
+    return after

@@ -4,7 +4,9 @@ Joining these parts is all that is here; each has a module of its own.
 """
 
 import asyncio
+import difflib
 import signal
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -32,6 +34,7 @@ from consumers.runtime.retention import Retention, longest_retention
 from consumers.runtime.watch import watch
 from consumers.runtime.worker import Worker, WorkerOptions
 from dingtalk.api import DingTalkClient
+from schemas.catalogue import UNCLASSIFIED, catalogue
 
 log = structlog.get_logger(__name__)
 
@@ -114,6 +117,7 @@ class ConsumerService:
             )
             stack.callback(watching.cancel)
             log.info("consumer.started", consumer=consumer.name, topics=list(consumer.topics))
+            _say_unknown(consumer.name, consumer.topics)
             background = asyncio.create_task(self._run_background())
             try:
                 await self.worker.run()
@@ -169,6 +173,19 @@ class ConsumerService:
             except (WorldDown, KafkaUnavailable) as error:
                 log.warning("consumer.inbox_not_pruned", consumer=consumer.name, reason=str(error))
             await asyncio.sleep(PRUNE_INTERVAL_S)
+
+
+def _say_unknown(consumer: str, topics: Sequence[str]) -> None:
+    """An EventType that is new at DingTalk is fine; one that is misspelt would wait in silence for ever."""
+    for topic in topics:
+        if topic not in catalogue and topic != UNCLASSIFIED:
+            log.warning(
+                "consumer.unknown_event_type",
+                consumer=consumer,
+                event_type=topic,
+                near=difflib.get_close_matches(topic, catalogue, 1),
+                meaning="this version knows no EventType of this name; misspelt, it never comes",
+            )
 
 
 def _say(consumer: str, retention: Retention) -> None:

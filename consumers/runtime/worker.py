@@ -5,6 +5,7 @@ What happens to a record between fetch and commit is ``dispatch.py``'s; the life
 """
 
 import asyncio
+import time
 from collections.abc import Collection, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -48,6 +49,11 @@ WINDOW_WITHOUT_INBOX = 10_000
 COMMIT_TIMEOUT_S = 5
 LEAVE_TIMEOUT_S = 5
 """How long the last commit, and leaving the group, may take when Kafka does not answer, in s."""
+
+
+BLOCKED_S = 3
+"""When the event loop stands still so long, in s, it is said: after ``session_timeout_ms`` the group gives
+the partitions to another member, which repeats what was under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +260,18 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self._assigned -= partitions
 
     async def _commit_regularly(self) -> None:
+        interval_s = self._options.commit_interval_s
         while True:
-            await asyncio.sleep(self._options.commit_interval_s)
+            began = time.monotonic()
+            await asyncio.sleep(interval_s)
+            if (late_s := time.monotonic() - began - interval_s) > BLOCKED_S:
+                log.warning(
+                    "consumer.loop_blocked",
+                    consumer=self._consumer.name,
+                    for_s=round(late_s, 1),
+                    meaning="nothing ran for so long: a handler calls something that blocks instead of "
+                    "awaiting it (asyncio.to_thread helps), or the process was frozen",
+                )
             if self._joined:
                 await self._commit(set(self._assigned))
             self._measures.take(self._kafka, self._assigned)

@@ -1,6 +1,7 @@
 """The worker on a real Kafka, with SQLite and with PostgreSQL."""
 
 import asyncio
+import time
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -27,6 +28,7 @@ from consumers.runtime import (
     inbox,
     open_database,
     watch,
+    worker,
 )
 from consumers.runtime.lanes import Limits
 from consumers.runtime.process import key_hash
@@ -383,6 +385,27 @@ async def test_uneven_partition_counts_are_said_and_work_goes_on(
             )
     assert aligned == 0
     assert "consumer.lanes_not_aligned" in {entry["event"] for entry in logs}
+
+
+async def test_a_handler_that_blocks_and_a_misspelt_event_type_are_said(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Blocking(EffectConsumer):
+        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            await super().handle(event, tx, prepared)
+            time.sleep(0.15)  # noqa: ASYNC251 - that is the mistake
+
+    monkeypatch.setattr(worker, "BLOCKED_S", 0.05)
+    url = f"sqlite:///{tmp_path}/test.db"
+    consumer = named(Blocking, topics=(TYPE, "user_ad_org"))()
+    settings = consumer_settings(kafka_env, url)
+    await publish(settings, [event_record("e1", "u1")])
+    with capture_logs() as logs:
+        async with serving(consumer, settings):
+            await eventually(lambda: _count(url, 1))
+            await eventually(lambda: [e for e in logs if e["event"] == "consumer.loop_blocked"])
+    unknown = [(e["event_type"], e["near"]) for e in logs if e["event"] == "consumer.unknown_event_type"]
+    assert unknown == [("user_ad_org", ["user_add_org"])]
 
 
 async def test_the_private_listener_says_how_the_consumer_is(

@@ -1,10 +1,13 @@
+import math
 from collections.abc import Sequence
+from datetime import timedelta
 from importlib.metadata import EntryPoint
+from typing import Any
 
 import pytest
 
 from bridge.errors import SettingsError
-from consumers.runtime import Consumer, registry
+from consumers.runtime import Consumer, Retry, WorldDown, registry
 from consumers.runtime.registry import Family, UnknownConsumer, known_consumers, load_consumer
 
 
@@ -17,6 +20,20 @@ def test_a_name_that_cannot_be_a_group_is_refused_when_the_class_is_made(name: s
 def test_topics_as_one_text_is_refused() -> None:
     with pytest.raises(ValueError, match="it is a list"):
         type("Bad", (Consumer,), {"name": "ok", "topics": "user_add_org"})
+
+
+@pytest.mark.parametrize("topic", ["dingtalk.user_add_org", "user_add_org ", "", "x" * 201])
+def test_a_topic_that_is_no_event_type_is_refused_when_the_class_is_made(topic: str) -> None:
+    with pytest.raises(ValueError, match="is no EventType: they have no prefix"):
+        type("Bad", (Consumer,), {"name": "ok", "topics": ["user_add_org", topic]})
+
+
+@pytest.mark.parametrize("after", [timedelta(minutes=5), "30", math.nan, math.inf, -1])
+@pytest.mark.parametrize("outcome", [Retry, WorldDown])
+def test_a_wait_that_cannot_be_waited_is_its_authors_error(outcome: Any, after: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="after is a number of seconds"):
+        outcome("later", after=after)
+    assert outcome("later", after=0).after == 0
 
 
 def test_dingtalk_without_credentials_says_which_settings() -> None:
