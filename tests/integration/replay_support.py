@@ -51,7 +51,7 @@ async def killed(processes: Processes, env: Mapping[str, str], batches: int, *ar
         cwd=processes.folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         stdin=subprocess.DEVNULL,
         check=False,
     )

@@ -74,7 +74,7 @@ async def test_a_company_lives_and_the_tables_are_exactly_it(
         assert consumer.running, consumer.log_tail(40)
         return "address_sync.resynced" in consumer.log_text() and await ended(database) == [("first", "done")]
 
-    await eventually(first_is_done, 90, "the first sync")
+    await eventually(first_is_done, 180, "the first sync")
     assert await differences(database, simulator) == []
     for _ in range(3):
         for action in LIFE:
@@ -85,7 +85,7 @@ async def test_a_company_lives_and_the_tables_are_exactly_it(
     async def equal():
         return not await differences(database, simulator)
 
-    await eventually(equal, 90, "the tables equal the company, by events alone")
+    await eventually(equal, 180, "the tables equal the company, by events alone")
 
     # what happens while nobody is told is found by a reconcile
     await asyncio.to_thread(processes.run, "callback", "delete", "--yes", env=env)
@@ -110,7 +110,7 @@ async def test_an_event_without_ids_makes_the_running_consumer_resync(
         async def done(*wanted):
             return Counter(await ended(database)) >= Counter(wanted)
 
-        await eventually(lambda: done(("first", "done")), 60, "the first sync")
+        await eventually(lambda: done(("first", "done")), 120, "the first sync")
         simulator.platform.act("rename_department")
         nameless = Received(
             seq=1,
@@ -122,7 +122,7 @@ async def test_an_event_without_ids_makes_the_running_consumer_resync(
         )
         await publish(settings, to_records(nameless))
         await eventually(
-            lambda: done(("first", "done"), ("event", "done")), 60, "the resync that was asked for"
+            lambda: done(("first", "done"), ("event", "done")), 120, "the resync that was asked for"
         )
     assert await differences(database, simulator) == []
     (asked,) = (await database.reader().execute(select(runs.c.part).where(runs.c.cause == "event"))).all()
@@ -159,12 +159,12 @@ async def test_many_events_for_one_user_in_kafka_cost_few_calls(
     consumer = named(Quiet)()
     consumer.dingtalk = company
     async with serving(consumer, settings) as service:
-        await eventually(lambda: service.worker.state()[0], 60, "it takes part")
+        await eventually(lambda: service.worker.state()[0], 120, "it takes part")
 
         async def all_are_done():
             return len((await database.reader().execute(select(inbox.c.id))).all()) == 50
 
-        await eventually(all_are_done, 60, "all fifty are handled")
+        await eventually(all_are_done, 120, "all fifty are handled")
     assert 1 <= company.calls["v2/user/get"] < 10
 
 

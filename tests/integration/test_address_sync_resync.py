@@ -114,7 +114,7 @@ async def test_killed_on_its_way_it_goes_on_where_it_was(processes, env, resync,
     calls = simulator.api.calls
     simulator.faults.add({"api": "v2/user/list", "kind": "hang", "after": 4})
     process = processes.start("resync", env=env)
-    await eventually(lambda: calls["/topapi/v2/user/list"] == 5, 60, "it hangs at a department")
+    await eventually(lambda: calls["/topapi/v2/user/list"] == 5, 120, "it hangs at a department")
     process.kill()
     simulator.faults.clear()
     before = calls.copy()

@@ -133,7 +133,7 @@ async def test_a_run_that_is_killed_goes_on_where_it_was(run, processes, env, si
         process = processes.start("resync", "approvals", "--from", "30d", env=env)
         await eventually(lambda: calls(simulator, "processinstance/get") > 5)
         process.kill()
-        await asyncio.to_thread(process.wait, 30)
+        await asyncio.to_thread(process.wait, 90)
         assert (await session.delete("/_sim/faults")).status == 200
     listings = calls(simulator, "processinstance/listids")
     done = await run("resync", "approvals", "--from", "30d")

@@ -228,7 +228,7 @@ async def test_a_consumer_applies_what_is_sent_back_and_a_second_failure_names_t
     async with serving(consumer, settings):
         events = ["good1", "bad1", "bad2", "good2"]
         await publish(kafka_settings, [event_record(event, event) for event in events])
-        letters = await eventually(lambda: buried(2), 60, "both in the dead letters")
+        letters = await eventually(lambda: buried(2), 120, "both in the dead letters")
         first = {letter.first for letter in letters}
         consumer.broken = False
         env = kafka_env | {"DATABASE_URL": database_url}
@@ -238,8 +238,8 @@ async def test_a_consumer_applies_what_is_sent_back_and_a_second_failure_names_t
         async def applied():
             return sorted(event for event, _ in await rows(database_url)) == ["bad1", "good1", "good2"]
 
-        await eventually(applied, 60, "the mended one is applied, once")
-        [letter] = await eventually(lambda: buried(1), 60, "the other in the dead letters again")
+        await eventually(applied, 120, "the mended one is applied, once")
+        [letter] = await eventually(lambda: buried(1), 120, "the other in the dead letters again")
         assert letter.first in first
         assert letter.replay_id is not None
 
@@ -277,9 +277,9 @@ async def blocked_key(kafka_env, kafka_settings, database_url, dlq, name):
     async with serving(consumer, settings) as service:
         await publish(kafka_settings, numbered(36, users=3))
         await eventually(
-            lambda: service.worker.state()[0], 60, "the worker is ready, and its topics are there"
+            lambda: service.worker.state()[0], 120, "the worker is ready, and its topics are there"
         )
-        await eventually(stands_still, 60, "one key is blocked, the others go on")
+        await eventually(stands_still, 120, "one key is blocked, the others go on")
         yield consumer, env, letters
 
 
@@ -310,7 +310,7 @@ async def test_a_blocked_key_goes_back_in_order_and_is_free(
     async def applied():
         return of_key(await rows(database_url)) == in_order
 
-    await eventually(applied, 60, "in order, once, and the key's later events behind them")
+    await eventually(applied, 120, "in order, once, and the key's later events behind them")
     assert await letters() == []
     assert len(await letters("--all")) == 12
     assert [of_key(await rows(database_url), u) for u in ("u1", "u2")] == [

@@ -56,7 +56,7 @@ class Stack:
     async def answered(self):
         await self.simulator.pusher.drain()
         assert self.simulator.stats()["failed"] == 0
-        await eventually(lambda: asyncio.to_thread(self.ingress.drained), 60, "all is in Kafka")
+        await eventually(lambda: asyncio.to_thread(self.ingress.drained), 120, "all is in Kafka")
 
 
 @pytest.fixture
@@ -90,19 +90,19 @@ async def test_the_tables_become_what_the_platform_says(stack, database_url, kaf
     seen = await subjects(kafka_settings)
     database = open_database(database_url)
     try:
-        await eventually(lambda: equal(database, stack.simulator.state(), seen), 90, "equal tables")
+        await eventually(lambda: equal(database, stack.simulator.state(), seen), 180, "equal tables")
 
         # one consumer is stopped; the other does not notice, and the first catches up later
         sync.terminate()
-        assert await asyncio.to_thread(sync.wait, 30) == 0
+        assert await asyncio.to_thread(sync.wait, 90) == 0
         stack.act(2)
         await stack.answered()
         seen = await subjects(kafka_settings)
-        await eventually(lambda: archived(database, stack.simulator.state(), seen), 90, "archived alone")
+        await eventually(lambda: archived(database, stack.simulator.state(), seen), 180, "archived alone")
         assert approval.running
         assert not await address_book_equal(database, stack.simulator.state(), seen)
         await asyncio.to_thread(stack.consume, "address-sync")
-        await eventually(lambda: equal(database, stack.simulator.state(), seen), 90, "caught up")
+        await eventually(lambda: equal(database, stack.simulator.state(), seen), 180, "caught up")
         leave = [
             a
             for a in approvals(stack.simulator.state(), seen)

@@ -165,13 +165,13 @@ async def test_a_system_in_trouble_changes_nothing_for_the_other(
         for record in records(100, first=first):
             published[decode(record.value).id.split("/")[0]] = time.monotonic()
             await publish(kafka_settings, [record])
-        await eventually(lambda: len(set(system_b.ids())) == first + 100, 60)
+        await eventually(lambda: len(set(system_b.ids())) == first + 100, 120)
         arrived = {got.event_id: got.at for got in reversed(system_b.taken)}
         return sorted(arrived[e] - at for e, at in published.items())
 
     await round_of(0)  # until both are there
     well = await round_of(100)
-    await eventually(lambda: len(set(system_a.ids())) == 200, 60)
+    await eventually(lambda: len(set(system_a.ids())) == 200, 120)
     await trouble(system_a)
     ill = await round_of(200)
     assert len(set(system_a.ids())) == 200, "a took something, so it was not in trouble"
@@ -183,7 +183,7 @@ async def test_a_system_in_trouble_changes_nothing_for_the_other(
     if system_a._runner is None:
         await system_a.start()
     system_a.answer = lambda got: 200
-    await eventually(lambda: len(set(system_a.ids())) == 300, 90)
+    await eventually(lambda: len(set(system_a.ids())) == 300, 180)
     for system in (system_a, system_b):
         assert in_order_per_user(system.taken)
     consumers = consumer_settings(kafka_env, "sqlite:///none.db")
@@ -253,7 +253,7 @@ async def test_a_system_that_takes_nothing_is_paused_until_it_does(
             given_up = set(await letters(settings, f"forward-{a}"))
             return len(given_up | set(system_a.ids())) == 100
 
-        await eventually(all_came_to_an_end, 90)
+        await eventually(all_came_to_an_end, 180)
         await all_committed(settings, f"forward-{a}", 100)
     assert while_down < 30  # of 100 events: first those under way, then a probe now and then
     # of a 401 the first few pay, before it is clear that it is nobody's own
@@ -275,7 +275,7 @@ async def test_killed_at_any_time_each_event_still_arrives_under_one_id(
         await eventually(reached)
         process.kill()
     processes.start("consume", f"forward-{a}", env=env)
-    await eventually(lambda: len(set(system_a.ids())) == 300, 60)
+    await eventually(lambda: len(set(system_a.ids())) == 300, 120)
     consumers = consumer_settings(kafka_env, "sqlite:///none.db")
     await all_committed(consumers, f"forward-{a}", 300)
     by_event: dict[str, set[str]] = {}

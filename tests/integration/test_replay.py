@@ -157,15 +157,15 @@ async def test_the_consumer_applies_them_once_more_and_no_other_does(
     ):
         await publish(kafka_settings, records)
         for url in urls:
-            await eventually(lambda url=url: _is(counts(url), {1: 150}), 60, "all are applied")
+            await eventually(lambda url=url: _is(counts(url), {1: 150}), 120, "all are applied")
         await killed(processes, env, 2, "replay", name, "--from", since, "--yes")
         sent = await replay("--from", since, "--json")
         assert (sent["copied_before"], sent["sent"]) == (100, 50)
-        await eventually(lambda: _is(counts(urls[0]), {2: 150}), 60, "all are applied twice, none thrice")
+        await eventually(lambda: _is(counts(urls[0]), {2: 150}), 120, "all are applied twice, none thrice")
         # what was published after the copies is handled after them: nothing else is under way
         await publish(kafka_settings, numbered(155)[150:])
         for url, expected in zip(urls, ({2: 150, 1: 5}, {1: 155}), strict=True):
-            await eventually(lambda url=url, e=expected: _is(counts(url), e), 60, str(expected))
+            await eventually(lambda url=url, e=expected: _is(counts(url), e), 120, str(expected))
 
 
 async def _is(counting, expected):

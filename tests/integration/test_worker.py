@@ -234,7 +234,7 @@ async def test_members_that_come_and_go_lose_and_repeat_no_effect(
             assert len(set(map(frozenset, numbers.values()))) == 1, "equal partition numbers of every topic"
             await eventually(lambda: _count_at_least(database_url, 250))
         async with serving(third, settings):
-            await eventually(lambda: _count(database_url, total), 60)
+            await eventually(lambda: _count(database_url, total), 120)
     per_topic = defaultdict(list)
     for event_id, subject in await rows(database_url):
         number = int(event_id[1:])
@@ -261,7 +261,7 @@ async def test_a_backlog_beyond_the_limits_pauses_resumes_and_comes_through_whol
         commit_interval_s=0.05, poll_records=10, limits=Limits(records=40, records_floor=1, window=20)
     )
     async with serving(consumer, settings, small) as service:
-        await eventually(lambda: _count(database_url, total), 60)
+        await eventually(lambda: _count(database_url, total), 120)
         await eventually(lambda: _committed_all(settings, consumer.name, total))
     per_key = await _per_key(database_url)
     assert all(ids == sorted(ids, key=lambda text: int(text[1:])) for ids in per_key.values())

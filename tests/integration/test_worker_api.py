@@ -85,7 +85,7 @@ async def test_while_dingtalk_refuses_every_call_partitions_pause_and_nothing_is
         async def all_are_applied() -> bool:
             return len(await rows(database_url)) == len(people)
 
-        await eventually(all_are_applied, 60)
+        await eventually(all_are_applied, 120)
         counted = ("dingbridge_api_calls", {"priority": "event"})
         made = simulator.api.calls.total()
         await eventually(lambda: service.registry.get_sample_value(*counted) == made)

@@ -65,15 +65,15 @@ async def test_killed_before_and_after_the_effect_is_committed_it_happens_once(
     await publish(kafka_settings, [event_record(f"e{n}", "u1") for n in range(12)])
     for _ in range(2):
         doomed = processes.start("consume", group, env=env)
-        assert await asyncio.to_thread(doomed.wait, 60) == -9
+        assert await asyncio.to_thread(doomed.wait, 120) == -9
     before = await rows(database_url)
     assert [event_id for event_id, _ in before] == [f"e{n}" for n in range(8)]
     assert (await committed(kafka_settings, group)).get(event_topic(kafka_settings, TYPE), 0) < 8
 
     last = processes.start("consume", group, env=env)
-    await eventually(lambda: _count(database_url, 12), 60)
+    await eventually(lambda: _count(database_url, 12), 120)
     last.terminate()
-    assert await asyncio.to_thread(last.wait, 30) == 0
+    assert await asyncio.to_thread(last.wait, 90) == 0
     assert [event_id for event_id, _ in await rows(database_url)] == [f"e{n}" for n in range(12)]
     assert await committed(kafka_settings, group) == {event_topic(kafka_settings, TYPE): 12}
     assert '"outcome": "seen"' in last.log_text(), "the redelivered ones were recognised"
@@ -95,17 +95,17 @@ async def test_a_member_that_froze_past_its_session_and_thaws_repeats_and_loses_
     env = {**kafka_env, **installed(tmp_path, group), "DATABASE_URL": postgres_url}
     await publish(kafka_settings, [event_record(f"e{n}", "u1") for n in range(8)])
     frozen = processes.start("consume", group, env={**env, "FREEZE_AT": f"e3:{half}"})
-    await eventually((processes.folder / f"at-e3:{half}").exists, 60)
+    await eventually((processes.folder / f"at-e3:{half}").exists, 120)
     other = processes.start("consume", group, env=env, name="other")
-    await eventually(lambda: _count(postgres_url, 8), 90)
+    await eventually(lambda: _count(postgres_url, 8), 180)
     frozen.resume()
     await publish(kafka_settings, [event_record(f"f{n}", f"u{n}") for n in range(8)])
-    await eventually(lambda: _count(postgres_url, 16), 60)
+    await eventually(lambda: _count(postgres_url, 16), 120)
     # both take part again: it has noticed that its partitions were another's
-    await eventually(lambda: frozen.log_text().count("consumer.assigned") > 1, 60)
+    await eventually(lambda: frozen.log_text().count("consumer.assigned") > 1, 120)
     for process in (frozen, other):
         process.terminate()
-        assert await asyncio.to_thread(process.wait, 30) == 0
+        assert await asyncio.to_thread(process.wait, 90) == 0
     applied = [event_id for event_id, _ in await rows(postgres_url)]
     assert applied[:8] == [f"e{n}" for n in range(8)]
     assert sorted(applied[8:]) == [f"f{n}" for n in range(8)]
@@ -125,12 +125,12 @@ async def test_the_command_runs_a_consumer_shows_its_tables_and_ends_cleanly(
     url = f"sqlite:///{tmp_path}/data/{group}.db"
     await publish(kafka_settings, [event_record("e0", "u1"), event_record("reject1", "u1")])
     running = processes.start("consume", group, env=env)
-    await eventually(lambda: (tmp_path / "data" / f"{group}.db").exists() and _count(url, 1), 60)
+    await eventually(lambda: (tmp_path / "data" / f"{group}.db").exists() and _count(url, 1), 120)
     await asyncio.to_thread(running.wait_for_log, "consumer.dead_letter")
     shown = processes.run("consume", group, "--show", env=env)
     assert shown.stdout == "# effects\nn\tevent_id\n1\te0/u1\n"
     running.terminate()
-    assert await asyncio.to_thread(running.wait, 30) == 0
+    assert await asyncio.to_thread(running.wait, 90) == 0
     assert await committed(kafka_settings, group) == {event_topic(kafka_settings, TYPE): 2}
     log = running.log_text()
     assert "consumer.stopped" in log
@@ -207,7 +207,7 @@ async def test_postgres_goes_away_and_comes_back(
             assert all("database" in reason for reason in down.values())
         finally:
             await asyncio.to_thread(postgres.start_server)
-        await eventually(lambda: _count(postgres_url, 10), 60)
+        await eventually(lambda: _count(postgres_url, 10), 120)
     assert await read_topic(settings, dlq_topic(settings, consumer.name)) == []
 
 
@@ -225,7 +225,7 @@ async def test_it_starts_before_postgres_does(
                 await eventually(lambda: [e for e in logs if e["event"] == "consumer.waiting"])
             finally:
                 await asyncio.to_thread(postgres.start_server)
-            await eventually(lambda: _count(postgres_url, 1), 60)
+            await eventually(lambda: _count(postgres_url, 1), 120)
 
 
 async def test_it_starts_before_kafka_does_and_survives_its_restart(
@@ -251,15 +251,15 @@ async def test_it_starts_before_kafka_does_and_survives_its_restart(
             await eventually(lambda: [e for e in logs if e["event"] == "kafka.unavailable"])
             await asyncio.to_thread(breakable_kafka.start)
             await publish(settings, [event_record("e1", "u1"), event_record("reject1", "u2")])
-            await eventually(lambda: _count(url, 1), 60)
+            await eventually(lambda: _count(url, 1), 120)
             await eventually(lambda: Burying.began)
             await asyncio.to_thread(breakable_kafka.kill)
             Burying.go.set()  # its dead letter finds no broker
             await asyncio.to_thread(breakable_kafka.start)
             await publish(settings, [event_record("e2", "u1")])
-            await eventually(lambda: _count(url, 2), 90)
-            await eventually(lambda: _letters(settings, consumer.name), 90)
-            await eventually(lambda: _committed_all(settings, consumer.name, 3), 60)
+            await eventually(lambda: _count(url, 2), 180)
+            await eventually(lambda: _letters(settings, consumer.name), 180)
+            await eventually(lambda: _committed_all(settings, consumer.name, 3), 120)
     assert [event_id for event_id, _ in await rows(url)] == ["e1", "e2"]
 
 

@@ -68,8 +68,8 @@ async def test_two_workers_share_the_work_and_what_is_left_of_them_is_drained(
     ingress.env |= {**kafka_env, "INGRESS_WORKERS": "2"}
     await asyncio.to_thread(ingress.start)
     await pusher.push_all(events(0, 300))
-    await eventually(lambda: asyncio.to_thread(has_published, ingress, 350), 60, "the sum of all publishers")
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "drained")
+    await eventually(lambda: asyncio.to_thread(has_published, ingress, 350), 120, "the sum of all publishers")
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 120, "drained")
     assert pusher.succeeded == {*range(300), *range(500, 550)}
     page = await asyncio.to_thread(metrics, ingress)
     kept = 'dingbridge_callbacks_total{event_type="bpms_instance_change",outcome="kept",reason=""}'
@@ -84,7 +84,7 @@ async def test_two_workers_share_the_work_and_what_is_left_of_them_is_drained(
     await pusher.push_all(events(300, 400))
     assert pusher.succeeded == {*range(400), *range(500, 550)}
     await eventually(lambda: asyncio.to_thread(lambda: len(worker_pids(ingress)) == 2), 30, "two again")
-    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "drained")
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 120, "drained")
 
     # kept while Kafka is away, then one single worker from now on: it drains what the two have left
     breakable_kafka.pause()
@@ -98,8 +98,8 @@ async def test_two_workers_share_the_work_and_what_is_left_of_them_is_drained(
     async def complete():
         return set(await published(kafka_settings)) == set(range(550))
 
-    await eventually(complete, 60, "all of it in Kafka")
-    await eventually(lambda: asyncio.to_thread(has_published, ingress, 100), 60, "of what was left, too")
+    await eventually(complete, 120, "all of it in Kafka")
+    await eventually(lambda: asyncio.to_thread(has_published, ingress, 100), 120, "of what was left, too")
     stats = await asyncio.to_thread(processes.run, "journal", "stats", "--json", env=ingress.env)
     assert json.loads(stats.stdout)["waiting"] == 0
     assert len(json.loads(stats.stdout)["files"]) == 3

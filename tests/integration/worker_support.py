@@ -102,7 +102,7 @@ async def serving(
         yield service
     finally:
         service.stop()
-        await asyncio.wait_for(task, 40)
+        await asyncio.wait_for(task, 90)
 
 
 async def rows(database_url: str) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bridge.servers import GuardedProcess, free_port
-from tests.support.waiting import eventually, wait_until
+from tests.support.waiting import PATIENCE_S, eventually, wait_until
 
 __all__ = ["Process", "Processes", "command", "environment", "eventually", "free_port", "wait_until"]
 
@@ -43,7 +43,7 @@ class Process(GuardedProcess):
         """All it has written so far, both streams."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def wait_for_log(self, text: str, timeout_s: float = 30.0) -> None:
+    def wait_for_log(self, text: str, timeout_s: float = PATIENCE_S) -> None:
         """Waits until ``text`` stands in its log; fails at once if it ends before."""
 
         def seen() -> bool:
@@ -75,7 +75,7 @@ class Processes:
         return process
 
     def run(
-        self, *arguments: str, env: Mapping[str, str], timeout_s: float = 60.0
+        self, *arguments: str, env: Mapping[str, str], timeout_s: float = 2 * PATIENCE_S
     ) -> subprocess.CompletedProcess[str]:
         """Runs ``dingbridge <arguments>`` to its end; ``returncode``, ``stdout``, ``stderr``."""
         return subprocess.run(

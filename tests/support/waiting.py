@@ -8,10 +8,13 @@ from typing import Any, TypeVar, overload
 
 POLL_S = 0.05
 
+PATIENCE_S = 90.0
+"""How long something may take that takes a second: on a machine that does ten things besides."""
+
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], timeout_s: float = 30.0, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], timeout_s: float = PATIENCE_S, what: str = "") -> T:
     """Calls ``condition`` until it returns something true, and returns that.
 
     Blocks: for plain tests; in an async test use ``eventually``. Raises ``TimeoutError``.
@@ -25,14 +28,16 @@ def wait_until(condition: Callable[[], T], timeout_s: float = 30.0, what: str = 
 
 
 @overload
-async def eventually(condition: Callable[[], Awaitable[T]], timeout_s: float = 30.0, what: str = "") -> T: ...
+async def eventually(
+    condition: Callable[[], Awaitable[T]], timeout_s: float = PATIENCE_S, what: str = ""
+) -> T: ...
 
 
 @overload
-async def eventually(condition: Callable[[], T], timeout_s: float = 30.0, what: str = "") -> T: ...
+async def eventually(condition: Callable[[], T], timeout_s: float = PATIENCE_S, what: str = "") -> T: ...
 
 
-async def eventually(condition: Callable[[], Any], timeout_s: float = 30.0, what: str = "") -> Any:
+async def eventually(condition: Callable[[], Any], timeout_s: float = PATIENCE_S, what: str = "") -> Any:
     """The same for an async test; ``condition`` may be a plain or an async function."""
     deadline = time.monotonic() + timeout_s
     while True:
