@@ -1,6 +1,7 @@
 """Fixtures of all tiers: real servers (one of each for the run), settings of one test, its processes."""
 
 import logging
+import os
 import secrets
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -17,7 +18,11 @@ from bridge.settings import KafkaSettings
 from tests.support.processes import Processes
 from tests.support.servers import PLAINTEXT, RunServers, credentials_of_environment
 
-hypothesis_settings.register_profile("dingbridge", deadline=None)  # no test asserts a duration
+hypothesis_settings.register_profile(
+    "dingbridge",
+    deadline=None,  # no test asserts a duration
+    derandomize="CI" in os.environ,  # there a change is judged, and not what dice find besides
+)
 hypothesis_settings.load_profile("dingbridge")
 
 _servers = pytest.StashKey[RunServers]()
