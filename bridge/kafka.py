@@ -131,45 +131,51 @@ logging.getLogger("aiokafka").addHandler(_last_refusal)
 
 def explain(error: BaseException, settings: KafkaSettings) -> str:
     """What ``error``, raised by an aiokafka client with these settings, means, and the next step."""
+    return explained(error, settings)[1]
+
+
+def explained(error: BaseException, settings: KafkaSettings) -> tuple[str, str]:
+    """The same with its kind before it: ``credentials``, ``mechanism``, ``no_sasl``, ``tls``, ``rights``,
+    ``protocol``, ``unreachable`` or ``failed``."""
     where = settings.kafka_bootstrap_servers
     cause = error
     if isinstance(error, KafkaConnectionError) and _last_refusal.error is not None:
         cause = _last_refusal.error
     if isinstance(cause, _CREDENTIAL_ERRORS):
-        return (
+        return "credentials", (
             f"Kafka at {where} answers but refuses the credentials of user {settings.kafka_sasl_username!r} "
             f"({settings.kafka_sasl_mechanism}); check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and "
             "KAFKA_SASL_MECHANISM"
         )
     if isinstance(cause, _MECHANISM_ERRORS):
-        return (
+        return "mechanism", (
             f"Kafka at {where} has no SASL mechanism {settings.kafka_sasl_mechanism} on this listener; set "
             "KAFKA_SASL_MECHANISM to one that it has"
         )
     if isinstance(cause, IllegalSaslStateError):
-        return (
+        return "no_sasl", (
             f"Kafka at {where} wants no SASL on this listener; check KAFKA_SECURITY_PROTOCOL "
             f"({settings.kafka_security_protocol}) and the port"
         )
     if isinstance(cause, ssl.SSLError):
-        return f"Kafka at {where}: {_tls_words(cause)}"
+        return "tls", f"Kafka at {where}: {_tls_words(cause)}"
     if isinstance(cause, _RIGHTS_ERRORS):
-        return f"Kafka at {where} does not allow this: {_rights_words(cause, settings)}"
+        return "rights", f"Kafka at {where} does not allow this: {_rights_words(cause, settings)}"
     if _closed_at_once(cause):
-        return (
+        return "protocol", (
             f"Kafka at {where} takes the connection and closes it at once: this listener speaks another "
             f"protocol than KAFKA_SECURITY_PROTOCOL ({settings.kafka_security_protocol}), or is none of "
             "Kafka's (check KAFKA_BOOTSTRAP_SERVERS), or the broker is just going down"
         )
     if isinstance(cause, OSError | KafkaConnectionError | asyncio.TimeoutError):
         reason = f" ({cause.strerror})" if isinstance(cause, OSError) and cause.strerror else ""
-        return (
+        return "unreachable", (
             f"Kafka at {where} does not answer{reason}; check KAFKA_BOOTSTRAP_SERVERS, that the broker "
             "runs, and that its advertised.listeners can be reached from here"
         )
     if isinstance(cause, KafkaError):
-        return f"Kafka at {where}: {type(cause).__name__}"
-    return f"{type(cause).__name__} while speaking to Kafka at {where}"
+        return "failed", f"Kafka at {where}: {type(cause).__name__}"
+    return "failed", f"{type(cause).__name__} while speaking to Kafka at {where}"
 
 
 def _tls_words(error: ssl.SSLError) -> str:

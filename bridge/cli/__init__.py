@@ -17,6 +17,7 @@ COMMANDS = {
     "resync": "Read the whole company now, and make address-sync's tables equal to it.",
     "approvals": "Export archived approvals, list templates, call what their actions lack.",
     "callback": "Register this bridge's callback URL at DingTalk, or show what is registered.",
+    "doctor": "Find out why callbacks do not arrive; says in plain words what to do.",
     "topics": "List, create and read the topics.",
     "dlq": "List a consumer's dead letters, show one, send them back.",
     "replay": "Send a range of time once more to one consumer.",

@@ -108,7 +108,9 @@ def test_topics_says_when_kafka_is_not_there(processes):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("name", ["ingress", "consume", "callback", "topics", "journal", "simulator", "demo"])
+@pytest.mark.parametrize(
+    "name", ["ingress", "consume", "callback", "topics", "journal", "simulator", "demo", "doctor"]
+)
 def test_every_command_has_help(processes, name):
     result = processes.run(name, "--help", env={})
     assert result.returncode == 0

@@ -1,9 +1,10 @@
-"""A certificate for 127.0.0.1 that signs itself, and its key, in one PEM file: a private CA of one server.
+"""A certificate for an address that signs itself, and its key, in one PEM file: a private CA of one server.
 
 Made by pycryptodome, which the project has anyway: Python's own ``ssl`` cannot make one.
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 from Crypto.Hash import SHA256
@@ -14,25 +15,34 @@ from Crypto.Util.asn1 import DerBitString, DerInteger, DerObjectId, DerOctetStri
 
 SHA256_WITH_RSA = DerSequence([DerObjectId("1.2.840.113549.1.1.11"), b"\x05\x00"])
 
+_TRUE = b"\x01\x01\xff"
 
-def write(folder: Path) -> tuple[Path, Path]:
-    """Writes both; returns the file with certificate and key, for the server, and the certificate alone."""
-    key = RSA.generate(2048)
-    common_name = DerSequence([DerObjectId("2.5.4.3"), _tagged(0x0C, b"127.0.0.1")])
+
+def write(
+    folder: Path, *, address: str = "127.0.0.1", days: tuple[float, float] = (-1, 30)
+) -> tuple[Path, Path]:
+    """Writes both; returns the file with certificate and key, for the server, and the certificate alone.
+
+    ``address`` is the IPv4 address that it is for; ``days`` from now on it is valid, from the first to the
+    last.
+    """
+    key = _key()
+    common_name = DerSequence([DerObjectId("2.5.4.3"), _tagged(0x0C, address.encode())])
     name = DerSequence([_tagged(0x31, common_name.encode())])
     now = datetime.now(UTC)
-    validity = DerSequence(
-        [_tagged(0x17, f"{now + d:%y%m%d%H%M%SZ}".encode()) for d in (-timedelta(days=1), timedelta(days=30))]
-    )
-    # subjectAltName: iPAddress 127.0.0.1; basicConstraints: CA
-    names = DerSequence(
+    validity = DerSequence([_tagged(0x17, f"{now + d:%y%m%d%H%M%SZ}".encode()) for d in map(timedelta, days)])
+    # as OpenSSL's strict mode wants them, which Python has on since 3.13: subjectAltName (iPAddress),
+    # basicConstraints (CA), keyUsage (digitalSignature, keyCertSign), subjectKeyIdentifier
+    names = DerSequence([_tagged(0x87, bytes(map(int, address.split("."))))]).encode()
+    extensions = DerSequence(
         [
-            DerObjectId("2.5.29.17"),
-            DerOctetString(DerSequence([_tagged(0x87, bytes([127, 0, 0, 1]))]).encode()),
+            _extension("2.5.29.17", names),
+            _extension("2.5.29.19", DerSequence([_TRUE]).encode(), critical=True),
+            _extension("2.5.29.15", b"\x03\x02\x02\x84", critical=True),
+            _extension(
+                "2.5.29.14", DerOctetString(SHA256.new(key.public_key().export_key("DER")).digest()).encode()
+            ),
         ]
-    )
-    authority = DerSequence(
-        [DerObjectId("2.5.29.19"), DerOctetString(DerSequence([_tagged(0x01, b"\xff")]).encode())]
     )
     body = DerSequence(
         [
@@ -43,7 +53,7 @@ def write(folder: Path) -> tuple[Path, Path]:
             validity,
             name,
             key.public_key().export_key("DER"),
-            _tagged(0xA3, DerSequence([names, authority]).encode()),
+            _tagged(0xA3, extensions.encode()),
         ]
     ).encode()
     signature = pkcs1_15.new(key).sign(SHA256.new(body))
@@ -54,6 +64,15 @@ def write(folder: Path) -> tuple[Path, Path]:
     both.write_bytes(certificate.read_bytes() + key.export_key("PEM", pkcs=8) + b"\n")
     both.chmod(0o600)
     return both, certificate
+
+
+def _extension(oid: str, value: bytes, *, critical: bool = False) -> DerSequence:
+    return DerSequence([DerObjectId(oid), *([_TRUE] if critical else []), DerOctetString(value).encode()])
+
+
+@cache
+def _key() -> RSA.RsaKey:
+    return RSA.generate(2048)
 
 
 def _tagged(tag: int, content: bytes) -> bytes:

@@ -1,0 +1,141 @@
+"""The running ingress: ready, answering a push of our own; which owner keys it met; what it refused."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from bridge.cli.doctor.checks.network import TIMEOUT_S, Push, get_json, push
+from bridge.cli.doctor.checks.url import of_push
+from bridge.cli.doctor.findings import Both, Finding, found
+from bridge.settings import IngressSettings
+from dingtalk.crypto import Credentials
+from dingtalk.errors import CALLBACK_FAULTS
+
+OWNERS_PATH: Final = "/owners"
+_UNSIGNED: Final = frozenset({"signature", "parameters"})
+"""Reasons of a refusal that do not show that the sender was DingTalk."""
+_SIGNED_FAULTS: Final = frozenset(CALLBACK_FAULTS) - _UNSIGNED
+_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """``absent`` is why the private listener does not answer; ``refused`` counts refusals by outcome and
+    reason since the ingress started."""
+
+    url: str
+    admin: str
+    absent: Both | None = None
+    ready: bool = False
+    details: Mapping[str, Any] = field(default_factory=dict)
+    push: Push | None = None
+    owners: Sequence[Mapping[str, Any]] = ()
+    refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+def addresses(settings: IngressSettings) -> tuple[str, str]:
+    """``(callback URL, private listener's address)`` as this machine reaches them."""
+    host, admin = (_ANY.get(h, h) for h in (settings.ingress_host, settings.admin_host))
+    host, admin = (f"[{h}]" if ":" in h else h for h in (host, admin))
+    callback = f"http://{host}:{settings.ingress_port}{settings.callback_path}"
+    return callback, f"http://{admin}:{settings.admin_port}"
+
+
+async def look(session: aiohttp.ClientSession, settings: IngressSettings, credentials: Credentials) -> Seen:
+    """Asks the private listener; pushes to the public one whether or not that answers."""
+    url, admin = addresses(settings)
+    answer = await get_json(session, f"{admin}/readyz")
+    if isinstance(answer, Both):
+        return Seen(url, admin, absent=answer)
+    pushed = await push(session, url, credentials)
+    owners = await get_json(session, admin + OWNERS_PATH)
+    status, details = answer
+    return Seen(
+        url,
+        admin,
+        ready=status == 200,
+        details=details,
+        push=pushed,
+        owners=[] if isinstance(owners, Both) else owners[1].get("owners", []),
+        refused=await _refused(session, admin),
+    )
+
+
+async def _refused(session: aiohttp.ClientSession, admin: str) -> dict[tuple[str, str], int]:
+    try:
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        async with session.get(f"{admin}/metrics", timeout=timeout) as response:
+            page = await response.text()
+    except (aiohttp.ClientError, OSError):
+        return {}
+    return refused_of(page)
+
+
+def refused_of(page: str) -> dict[tuple[str, str], int]:
+    """What was refused, from the ingress's metrics."""
+    counts: dict[tuple[str, str], int] = {}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            if sample.name == "dingbridge_callbacks_total" and sample.labels.get("reason"):
+                key = sample.labels["outcome"], sample.labels["reason"]
+                counts[key] = counts.get(key, 0) + int(sample.value)
+    return counts
+
+
+def judge(seen: Seen) -> list[Finding]:
+    """Ready, and answering."""
+    if seen.absent is not None:
+        return [found("ingress.absent", address=seen.admin, reason=seen.absent)]
+    findings = []
+    if not seen.ready:
+        words = (seen.details.get("journal") or {}).get("words") or seen.details.get("status") or "?"
+        findings.append(found("ingress.not_ready", reason=str(words)))
+    kafka = seen.details.get("kafka") or {}
+    if kafka.get("state") in ("down", "stalled"):
+        findings.append(found("ingress.kafka", reason=str(kafka.get("words") or "")))
+    if seen.push is not None and (seen.ready or seen.push.outcome != "status"):
+        findings.append(of_push("ingress", seen.url, seen.push))
+    return findings
+
+
+def judge_owner(seen: Seen, configured: Sequence[str], now: float | None = None) -> list[Finding]:
+    """Which owner key DingTalk uses, by what the ingress met since its start. ``now`` is epoch s."""
+    if seen.absent is not None:
+        return [found("owner.unknown")]
+    findings = []
+    if count := seen.refused.get(("forbidden", "signature"), 0):
+        findings.append(found("owner.signature", count=count))
+    refused = [entry for entry in seen.owners if entry["refused"]]
+    for entry in refused:
+        owner = str(entry["owner"])
+        if owner in configured:
+            findings.append(found("owner.restart", owner=owner, refused=entry["refused"]))
+            continue
+        ago_s = max(0, round((time.time() if now is None else now) - entry["last"]))
+        wanted = ",".join((*configured, owner))
+        values = {"owner": owner, "refused": entry["refused"], "ago_s": ago_s, "wanted": wanted}
+        findings.append(found("owner.refused", **values))
+    accepted = [entry for entry in seen.owners if entry["accepted"]]
+    for entry in accepted:
+        findings.append(found("owner.ok", owner=str(entry["owner"]), accepted=entry["accepted"]))
+    if not refused and not accepted:
+        findings.append(found("owner.unseen"))
+    return findings
+
+
+def judge_failed(seen: Seen, configured: Sequence[str]) -> list[Finding]:
+    """What DingTalk's failed list may hold, without reading it. What was refused for an owner key that is
+    ``configured`` here was a push of ours to an ingress with other settings, in an earlier run."""
+    if seen.absent is not None:
+        return [found("failed.unasked")]
+    count = sum(
+        number
+        for (outcome, reason), number in seen.refused.items()
+        if outcome == "unavailable" or (outcome == "forbidden" and reason in _SIGNED_FAULTS | {"age"})
+    )
+    count -= sum(entry["refused"] for entry in seen.owners if entry["owner"] in configured)
+    return [found("failed.likely", count=count)] if count > 0 else [found("failed.unknown")]

@@ -1,0 +1,78 @@
+"""The doctor before a Kafka with rights: what each part lacks is named, and nothing is made on the way."""
+
+from bridge.cli.doctor.checks import kafka, kafka_judge, own
+from bridge.cli.doctor.findings import Finding
+from bridge.settings import KafkaSettings
+from bridge.topics import ensure_topics, existing_topics
+from tests.faults.test_rights import documented
+from tests.support.processes import free_port
+from tests.support.secure_kafka import Right, SecureKafka, on_prefix, on_topic, secure_kafka
+from tests.support.waiting import eventually
+
+__all__ = ["secure_kafka"]
+
+PARTS = [own.Part("approval", ("bpms_instance_change",))]
+SMALL = {"kafka.one_broker", "kafka.retention_unknown"}
+
+
+def codes(findings: list[Finding]) -> set[str]:
+    return {finding.code for finding in findings}
+
+
+def lacking(findings: list[Finding]) -> set[str]:
+    return {right for f in findings if f.code == "kafka.rights" for right in f.values["rights"]}
+
+
+async def looked_at(env: dict[str, str], *, ingress: bool = False) -> list[Finding]:
+    settings = KafkaSettings.load(**{name.lower(): value for name, value in env.items()})
+    needs = kafka.needs(settings, PARTS, ingress=ingress)
+    seen = await kafka.look(settings, sorted(needs), [part.name for part in PARTS])
+    return kafka_judge.judge(seen, settings, needs)
+
+
+async def test_rights_are_compared_with_what_each_part_needs(secure_kafka: SecureKafka) -> None:
+    user = secure_kafka.new_user()
+    env = secure_kafka.environment(user)
+    administrator = secure_kafka.administrator(env)
+    events, inbox = f"{env['TOPIC_PREFIX']}bpms_instance_change", f"{env['CONTROL_PREFIX']}inbox.approval"
+    dead = f"{env['CONTROL_PREFIX']}dlq.approval"
+    await ensure_topics(administrator, [events])
+
+    none = {f"READ on topic {events}", f"READ on topic {inbox}", f"WRITE on topic {dead}"}
+    assert lacking(await looked_at(env)) == {*none, "READ on group approval"}
+
+    # all that the document lists: well, but for topics that are still to be made, and may be
+    await secure_kafka.grant(user, documented("consumer", env, {}))
+    await eventually(lambda: _codes(env, {"kafka.ok", "kafka.missing", *SMALL}), 20, "the rights are seen")
+    assert await existing_topics(administrator) == {events: 6}, "asking whether it may create made none"
+
+    # one of each kind is taken away
+    await secure_kafka.revoke(user, on_topic(inbox, "CREATE"))
+    await eventually(lambda: _codes(env, {"kafka.create", "kafka.missing", *SMALL}), 20, "no CREATE")
+    await secure_kafka.revoke(user, [Right("READ", "group", "approval")])
+    await eventually(lambda: _lacks(env, {"READ on group approval"}), 20, "no READ on the group")
+
+    # an ingress needs more on the same topic
+    found = lacking(await looked_at(env, ingress=True))
+    assert f"WRITE on topic {events}" in found
+    await secure_kafka.grant(user, on_prefix(env["TOPIC_PREFIX"], "CREATE", "WRITE"))
+    wanted = {"READ on group approval"}
+    await eventually(lambda: _lacks(env, wanted, ingress=True), 20, "the prefix is granted")
+
+
+async def _codes(env: dict[str, str], expected: set[str]) -> bool:
+    return codes(await looked_at(env)) == expected
+
+
+async def _lacks(env: dict[str, str], rights: set[str], *, ingress: bool = False) -> bool:
+    return bool(lacking(await looked_at(env, ingress=ingress)) == rights)
+
+
+async def test_a_wrong_password_is_told_from_a_broker_that_is_away(secure_kafka: SecureKafka) -> None:
+    env = secure_kafka.environment(secure_kafka.nobody)
+    wrong = await looked_at({**env, "KAFKA_SASL_PASSWORD": "not-the-password"})
+    assert codes(wrong) == {"kafka.credentials"}
+    assert "not-the-password" not in str(wrong)
+    assert codes(await looked_at({**env, "KAFKA_SASL_MECHANISM": "PLAIN"})) == {"kafka.mechanism"}
+    away = {**env, "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}
+    assert codes(await looked_at(away)) == {"kafka.unreachable"}

@@ -1,0 +1,300 @@
+"""The doctor against what it looks at, for real: simulator, ingress, Kafka, TLS; and what the guide shows."""
+
+import asyncio
+import re
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from bridge.cli.doctor.checks import clock, kafka, kafka_judge, own, platform, url
+from bridge.cli.doctor.findings import Finding
+from bridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
+from bridge.topics import ensure_topics, existing_topics
+from dingtalk.api import DingTalkClient
+from dingtalk.crypto import CallbackCrypto, SignatureParameters
+from simulator.server import Simulator
+from simulator.settings import SimulatorSettings
+from tests.support import self_signed
+from tests.support.ingress import IngressUnderTest
+from tests.support.processes import Processes, free_port
+from tests.support.pusher import CREDENTIALS
+from tests.support.waiting import eventually
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "doctor.md"
+PARTS = [own.Part("approval", ("bpms_instance_change",))]
+OTHER_OWNER = "dingcorpsample01"
+
+
+def codes(findings: list[Finding]) -> set[str]:
+    return {finding.code for finding in findings}
+
+
+# -- the whole command
+
+
+class Stack:
+    """Simulator and ingress of this test, and the doctor beside them."""
+
+    def __init__(self, simulator: Simulator, ingress: IngressUnderTest, processes: Processes) -> None:
+        self.simulator, self.ingress, self.processes = simulator, ingress, processes
+
+    async def run(self, *arguments: str, **environment: str) -> Any:
+        env = {**self.ingress.env, "LC_ALL": "C.UTF-8", **environment}
+        return await asyncio.to_thread(self.processes.run, *arguments, env=env)
+
+    async def happens(self, action: str, **arguments: Any) -> None:
+        self.simulator.act(action, arguments)
+        await self.simulator.pusher.drain()
+
+
+@pytest.fixture
+async def stack(processes: Processes, kafka_env: dict[str, str], tmp_path: Path) -> AsyncIterator[Stack]:
+    settings = SimulatorSettings.load(
+        simulator_port=0,
+        simulator_users=10,
+        simulator_departments=3,
+        simulator_duplicates=0,
+        simulator_retry_scale=0.001,
+    )
+    async with Simulator(settings) as simulator:
+        own_env = {"DINGTALK_API_BASE": simulator.base_url, "DATA_DIR": str(tmp_path)}
+        stack = Stack(simulator, IngressUnderTest(processes, tmp_path, kafka_env, own_env), processes)
+        await asyncio.to_thread(stack.ingress.start)
+        done = await stack.run("callback", "register", "--url", stack.ingress.url)
+        assert done.returncode == 0, done.stderr
+        await stack.happens("hire", count=2)
+        await eventually(lambda: asyncio.to_thread(stack.ingress.drained), 60, "in Kafka")
+        yield stack
+
+
+@asynccontextmanager
+async def answering(
+    answer: Callable[[web.Request], Awaitable[web.StreamResponse]], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
+    """A server of whatever answers; its port."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+    try:
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+async def redirecting(request: web.Request) -> web.Response:
+    return web.Response(status=301, headers={"Location": "/elsewhere"})
+
+
+def shown_in_the_guide() -> dict[str, str]:
+    """``{what is wrong: the output that the guide shows}``."""
+    blocks = re.findall(r"<!-- doctor: ([\w ]+) -->\n```text\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    return dict(blocks)
+
+
+def comparable(output: str) -> str:
+    """Without what differs from run to run and machine to machine: line breaks, ports, times, counts of
+    calls, and the finding on the disk (its file system is the machine's)."""
+    findings = re.split(r"\n(?=\w)", output.strip())
+    text = "\n".join(" ".join(f.split()) for f in findings if not re.match(r"\w+ +disk\.", f))
+    for pattern, mask in (
+        (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
+        (r"'127\.0\.0\.1', \d+", "'127.0.0.1', PORT"),
+        (r"\b\d+ ms\b", "N ms"),
+        (r"\b\d+ s ago\b", "N s ago"),
+        (r"20\d\d-\d\d\b", "MONTH"),
+        (r"\b\d+ of 5,000", "N of 5,000"),
+        (r"warnings: \d+", "warnings: N"),
+        (r"Findings: \d+", "Findings: N"),
+    ):
+        text = re.sub(pattern, mask, text)
+    return text
+
+
+async def test_the_guide_shows_what_it_really_prints_and_nothing_is_changed(
+    stack: Stack, kafka_settings: KafkaSettings
+) -> None:
+    topics, registered = await existing_topics(kafka_settings), stack.simulator.callbacks.current
+    files = {path.name for path in stack.ingress.journal.iterdir()}
+    stack.simulator.api.calls.clear()
+    shown = shown_in_the_guide()
+    printed, exits = {}, {}
+
+    async def doctor(what: str, *arguments: str, **environment: str) -> None:
+        done = await stack.run("doctor", *arguments, **environment)
+        assert "Traceback" not in done.stderr, done.stderr
+        for secret in (SAMPLE_CREDENTIALS[f"DINGTALK_{n}"] for n in ("TOKEN", "AES_KEY", "APP_SECRET")):
+            assert secret not in done.stdout + done.stderr
+        printed[what], exits[what] = done.stdout, done.returncode
+
+    await doctor("healthy")
+    assert await existing_topics(kafka_settings) == topics
+    assert stack.simulator.callbacks.current is registered
+    assert {path.name for path in stack.ingress.journal.iterdir()} == files
+    called = set(stack.simulator.api.calls)
+    assert not any("failed_result" in path or "failrecord" in path for path in called), called
+    await doctor("settings", DINGTALK_AES_KEY="abc", KAFKA_BOOTSTRAP_SERVERS="broker")
+    await doctor("kafka", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
+    async with answering(redirecting) as port:
+        await doctor("redirect", "--url", f"http://127.0.0.1:{port}/callback")
+    stack.simulator.faults.add({"api": "*", "kind": "deny"})
+    await doctor("address list")
+    stack.simulator.faults.clear()
+    pusher = stack.simulator.pusher
+    assert pusher.target is not None
+    pusher.target = replace(pusher.target, owner_key=OTHER_OWNER)
+    await stack.happens("hire")
+    await doctor("owner key")
+    assert exits == {
+        "healthy": 0,
+        "settings": 2,
+        "kafka": 1,
+        "redirect": 1,
+        "address list": 1,
+        "owner key": 1,
+    }
+    for what, output in printed.items():
+        assert comparable(output) == comparable(shown[what]), f"{what}:\n{output}"
+    assert printed.keys() == shown.keys()
+
+
+# -- the public URL
+
+
+async def sealed(request: web.Request) -> web.Response:
+    """An ingress with our credentials, as far as the public sees one."""
+    crypto = CallbackCrypto([CREDENTIALS])
+    opened = crypto.open(SignatureParameters.from_query(request.query), (await request.json())["encrypt"])
+    return web.json_response(crypto.seal(b"success", opened, timestamp="1731000000000", nonce="abcdefgh"))
+
+
+async def unwell(request: web.Request) -> web.Response:
+    return web.Response(status=502)
+
+
+async def plain(request: web.Request) -> web.Response:
+    return web.Response(text="success")
+
+
+async def seen_at(address: str) -> set[str]:
+    async with aiohttp.ClientSession() as session:
+        return codes(url.judge(await url.look(session, address, CREDENTIALS), from_internet=False))
+
+
+def tls_server(both: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(both)
+    return context
+
+
+@pytest.mark.parametrize(
+    ("address", "days", "trusted", "expected"),
+    [
+        ("127.0.0.1", (-1, 30), True, {"url.ok"}),
+        ("127.0.0.1", (-1, 3), True, {"url.tls_soon", "url.ok"}),
+        ("127.0.0.1", (-9, -1), True, {"url.tls_expired"}),
+        ("10.9.8.7", (-1, 30), True, {"url.tls_name"}),
+        ("127.0.0.1", (-1, 30), False, {"url.tls_untrusted"}),
+    ],
+)
+async def test_the_certificate_of_the_public_url(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+    days: tuple[float, float],
+    trusted: bool,
+    expected: set[str],
+) -> None:
+    both, certificate = self_signed.write(tmp_path, address=address, days=days)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    async with answering(sealed, tls_server(both)) as port:
+        assert await seen_at(f"https://127.0.0.1:{port}/callback") == expected
+
+
+async def test_a_url_without_tls_name_or_server() -> None:
+    async with answering(sealed) as port:
+        assert await seen_at(f"http://127.0.0.1:{port}/callback") == {"url.http", "url.ok"}
+        assert await seen_at(f"https://127.0.0.1:{port}/callback") == {"url.tls_failed"}
+    assert await seen_at("https://no-such-host.invalid/callback") == {"url.dns"}
+    assert await seen_at(f"https://127.0.0.1:{free_port()}/callback") == {"url.unreachable"}
+    assert await seen_at(f"http://127.0.0.1:{free_port()}/callback") == {"url.http", "url.unreachable"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [(redirecting, "url.redirect"), (unwell, "url.status"), (plain, "url.answer")],
+)
+async def test_what_answers_at_the_public_url(answer: Any, expected: str) -> None:
+    async with answering(answer) as port:
+        assert await seen_at(f"http://127.0.0.1:{port}/callback") == {"url.http", expected}
+
+
+async def test_the_clock_is_compared_with_the_platforms() -> None:
+    async def late(request: web.Request) -> web.Response:
+        return web.Response(headers={"Date": "Wed, 25 Nov 2020 08:00:00 GMT"})
+
+    async with aiohttp.ClientSession() as session, answering(late) as port:
+        base = f"http://127.0.0.1:{port}"
+        seen = await clock.look(session, base)
+        assert codes(clock.judge(seen, base=base, max_age_s=300)) == {"clock.wrong"}
+        nowhere = f"http://127.0.0.1:{free_port()}"
+        gone = await clock.look(session, nowhere)
+        assert codes(clock.judge(gone, base=nowhere, max_age_s=300)) == {"clock.unreachable"}
+
+
+# -- DingTalk's Open API
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        (None, {"api.ok"}),
+        ({"api": "*", "kind": "deny"}, {"api.ip"}),
+        ({"api": "processinstance/get", "kind": "deny", "errcode": 60011}, {"api.permission"}),
+        ({"api": "v2/user/get", "kind": "errcode", "errcode": 50002}, {"api.scope"}),
+        ({"api": "*", "kind": "errcode", "errcode": 90020}, {"api.quota"}),
+        ({"api": "gettoken", "kind": "errcode", "errcode": 40089}, {"api.credentials"}),
+        ({"api": "role/list", "kind": "ban"}, {"api.banned"}),
+        ({"api": "user/count", "kind": "http", "status": 500}, {"api.unreachable"}),
+    ],
+)
+async def test_a_call_for_each_permission(fault: dict[str, Any] | None, expected: set[str]) -> None:
+    settings = SimulatorSettings.load(simulator_port=0, simulator_users=5, simulator_departments=2)
+    async with Simulator(settings) as simulator:
+        if fault is not None:
+            simulator.faults.add(fault)
+        app_key, secret = (SAMPLE_CREDENTIALS[f"DINGTALK_{n}"] for n in ("APP_KEY", "APP_SECRET"))
+        async with DingTalkClient(app_key=app_key, app_secret=secret, base=simulator.base_url) as client:
+            parts = [*PARTS, own.Part("address-sync", ())]
+            called = await platform.look(client, platform.probes(client, parts, attachments=True))
+        assert codes(platform.judge(called)) == expected
+
+
+# -- Kafka
+
+
+async def looked_at(env: dict[str, str], *, ingress: bool = False) -> list[Finding]:
+    settings = KafkaSettings.load(**{name.lower(): value for name, value in env.items()})
+    needs = kafka.needs(settings, PARTS, ingress=ingress)
+    seen = await kafka.look(settings, sorted(needs), [part.name for part in PARTS])
+    return kafka_judge.judge(seen, settings, needs)
+
+
+async def test_copies_and_retention_are_compared_with_the_settings(kafka_env: dict[str, str]) -> None:
+    settings = KafkaSettings.load(**{name.lower(): value for name, value in kafka_env.items()})
+    events = f"{settings.topic_prefix}bpms_instance_change"
+    longer = settings.model_copy(update={"topic_retention_days": 30})
+    await ensure_topics(longer, [events])
+    [retention] = [f for f in await looked_at(kafka_env) if f.code == "kafka.retention"]
+    assert retention.values["topics"][0].en == f"{events} (30 days, not 14)"
+    assert "kafka.short" in codes(await looked_at({**kafka_env, "TOPIC_RETENTION_DAYS": "60"}))
+    assert "kafka.refused" in codes(await looked_at({**kafka_env, "TOPIC_REPLICATION": "90"}))

@@ -1,0 +1,307 @@
+"""Every code that the doctor knows is produced here, from what its looks may see, in both languages."""
+
+import re
+import string
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.cli.doctor import run
+from bridge.cli.doctor.checks import clock, disk, ingress, kafka, kafka_judge, own, platform, quota, url
+from bridge.cli.doctor.checks.kafka import Topic
+from bridge.cli.doctor.checks.network import Push
+from bridge.cli.doctor.findings import Both, Finding, Level, printed
+from bridge.cli.doctor.words import WORDS
+from bridge.settings import CallbackSettings, IngressSettings, KafkaSettings
+from dingtalk.api import CallbackRegistration
+from dingtalk.errorcodes import error_for
+from dingtalk.errors import ApiError, BudgetSpent, Unavailable
+
+TOKEN, AES_KEY, OWNER = "tokenOfTheTest", "a" * 43, "dingappkey1"
+GONE = Both("the connection is refused", "连接被拒绝")
+HTTPS = "https://bridge.example.com/callback"
+CONSUMERS = [own.Part("address-sync", ("user_add_org",)), own.Part("approval", ("bpms_instance_change",))]
+KAFKA = KafkaSettings(kafka_bootstrap_servers="broker:9092")
+EVENTS, INBOX = "dingtalk.bpms_instance_change", "ctl-dingtalk.inbox.approval"
+DAY_MS = 86_400_000
+ALL = frozenset({"READ", "WRITE", "CREATE", "DESCRIBE"})
+WELL = Topic(copies=1, may=ALL, retention_ms=14 * DAY_MS)
+
+
+def settings(**values: Any) -> IngressSettings:
+    """As if loaded: nothing is read from the environment of the test run but what is not given."""
+    given = {"dingtalk_token": TOKEN, "dingtalk_aes_key": AES_KEY, "dingtalk_owner_key": [OWNER]}
+    app = {"dingtalk_app_key": "dingappkey1", "dingtalk_app_secret": "the-secret"}
+    return IngressSettings(**{**given, **app, **values})
+
+
+def keys(token: str = TOKEN, aes_key: str = AES_KEY, owner: str = OWNER) -> list[Finding]:
+    given = {"dingtalk_token": token, "dingtalk_aes_key": aes_key, "dingtalk_owner_key": [owner]}
+    return own.judge_keys(CallbackSettings(**given))
+
+
+def clocks(seen: float | Both | None) -> list[Finding]:
+    return clock.judge(seen, base="https://oapi.dingtalk.com", max_age_s=300)
+
+
+def public(address: str = HTTPS, *, addresses: tuple[str, ...] = ("8.8.8.8",), **seen: Any) -> list[Finding]:
+    return url.judge(url.Seen(address, addresses, **seen), from_internet=True)
+
+
+def answering(prefix: str, push: Push) -> list[Finding]:
+    if prefix == "url":
+        return public(tls="ok", days_left=60, push=push)
+    return running(push=push)
+
+
+def running(**seen: Any) -> list[Finding]:
+    given = {"ready": True, "push": Push("success", 200, 0.01), **seen}
+    return ingress.judge(ingress.Seen("http://127.0.0.1:8080/callback", "http://127.0.0.1:8081", **given))
+
+
+def memory(**seen: Any) -> ingress.Seen:
+    return ingress.Seen("http://127.0.0.1:8080/callback", "http://127.0.0.1:8081", ready=True, **seen)
+
+
+def owners(*entries: tuple[str, int, int], **seen: Any) -> list[Finding]:
+    told = [
+        {"app": "default", "owner": o, "accepted": a, "refused": r, "last": 1_000.0} for o, a, r in entries
+    ]
+    return ingress.judge_owner(memory(owners=told, **seen), [OWNER], now=1_012.0)
+
+
+def cluster(
+    topics: Mapping[str, Topic] | None = None, *, brokers: int = 1, groups: Mapping[str, Any] | None = None
+) -> list[Finding]:
+    needs = {EVENTS: [("approval", "READ"), ("ingress", "WRITE")], INBOX: [("approval", "READ")]}
+    shown = topics if topics is not None else {EVENTS: WELL, INBOX: WELL}
+    seen = kafka.Seen(None, brokers, shown, groups if groups is not None else {"approval": ALL}, 0, True)
+    return kafka_judge.judge(seen, KAFKA, needs)
+
+
+def refused_by_kafka(kind: str) -> list[Finding]:
+    seen = kafka.Seen(failure=(kind, "Kafka at broker:9092 says no"))
+    return kafka_judge.judge(seen, KAFKA, {})
+
+
+def disks(**seen: Any) -> list[Finding]:
+    given = {"kind": "ext4", "free_bytes": 50 << 30, "fsyncs": (0.002, 0.003, 0.002), **seen}
+    allow_unsafe = given.pop("allow_unsafe", False)
+    return disk.judge(disk.Seen("/var/lib/dingbridge/journal", **given), allow_unsafe=allow_unsafe)
+
+
+def api(error: ApiError | None, name: str = "v2/user/get") -> list[Finding]:
+    return platform.judge([platform.Called(name, ("address-sync",), error)])
+
+
+def tags(
+    *,
+    registered: tuple[str, ...] = ("user_add_org", "bpms_instance_change"),
+    token: str = TOKEN,
+    aes_key: str = AES_KEY,
+    given: str | None = None,
+) -> list[Finding]:
+    registration = CallbackRegistration(registered, token, aes_key, HTTPS)
+    return platform.judge_tags(registration, CONSUMERS, token=TOKEN, aes_key=AES_KEY, url=given)
+
+
+def month(calls: int, pushes: int | None, *, all_pushes: bool = True) -> list[Finding]:
+    spent = {"month": "2026-11", "calls": calls, "by_api": {"v2/user/get": calls}}
+    return quota.judge(spent, pushes, all_pushes=all_pushes)
+
+
+def api_error(errcode: int, sub_code: str | None = None) -> ApiError:
+    return error_for("v2/user/get", errcode, "请求被拒绝", sub_code)
+
+
+def unavailable(**values: Any) -> Unavailable:
+    return Unavailable("DingTalk v2/user/get: no connection", api="v2/user/get", **values)
+
+
+def broken_consumer() -> list[Finding]:
+    point = EntryPoint("lost", "tests.unit.doctor.test_codes:NOWHERE", "dingbridge.consumers")
+    return own.parts([], [point])[1]
+
+
+CASES: dict[str, Callable[[], list[Finding]]] = {
+    "settings.ok": lambda: own.judge(settings(), CONSUMERS, ingress=True),
+    "settings.invalid": lambda: own.judge_problems(["DINGTALK_TOKEN: not set"]),
+    "settings.consumer": broken_consumer,
+    "settings.no_app": lambda: own.judge(settings(dingtalk_app_secret=None), CONSUMERS, ingress=True),
+    "settings.stopped": lambda: examined(monkeypatched_settings=None),
+    "doctor.fault": lambda: examined(monkeypatched_settings=settings(), broken=True),
+    "key.ok": keys,
+    "key.aes": lambda: own.judge_problems(["DINGTALK_AES_KEY: has 5 characters or others than A-Z a-z 0-9"]),
+    "key.token": lambda: keys(token="with blank"),
+    "key.owner": lambda: keys(owner="no owner"),
+    "key.token_length": lambda: keys(token="short"),
+    "clock.ok": lambda: clocks(1.2),
+    "clock.skew": lambda: clocks(-75),
+    "clock.wrong": lambda: clocks(400),
+    "clock.unknown": lambda: clocks(None),
+    "clock.unreachable": lambda: clocks(GONE),
+    "url.ok": lambda: answering("url", Push("success", 200, 0.1)),
+    "url.unknown": lambda: looked_at(run._url),
+    "url.invalid": lambda: looked_at(run._url, url="bridge.example.com/callback"),
+    "url.http": lambda: public("http://bridge.example.com/callback"),
+    "url.dns": lambda: public(addresses=()),
+    "url.private": lambda: public(addresses=("10.0.0.9", "fe80::1%eth0")),
+    "url.unreachable": lambda: public(unreachable=GONE),
+    "url.tls_name": lambda: public(tls="name"),
+    "url.tls_expired": lambda: public(tls="expired"),
+    "url.tls_untrusted": lambda: public(tls="untrusted", tls_reason="self-signed certificate"),
+    "url.tls_failed": lambda: public(tls="failed", tls_reason="WRONG_VERSION_NUMBER"),
+    "url.tls_soon": lambda: public(tls="ok", days_left=3),
+    "url.redirect": lambda: answering("url", Push("redirect", 301)),
+    "url.refused": lambda: answering("url", Push("status", 403)),
+    "url.status": lambda: answering("url", Push("status", 502)),
+    "url.answer": lambda: answering("url", Push("answer", 200)),
+    "url.slow": lambda: answering("url", Push("success", 200, 1.7)),
+    "ingress.ok": running,
+    "ingress.absent": lambda: running(absent=GONE),
+    "ingress.not_ready": lambda: running(ready=False, details={"journal": {"words": "disk full"}}),
+    "ingress.kafka": lambda: running(details={"kafka": {"state": "down", "words": "does not answer"}}),
+    "ingress.unreachable": lambda: answering("ingress", Push("unreachable", reason=GONE)),
+    "ingress.refused": lambda: answering("ingress", Push("status", 403)),
+    "ingress.status": lambda: answering("ingress", Push("redirect", 302)),
+    "ingress.answer": lambda: answering("ingress", Push("answer", 200)),
+    "ingress.slow": lambda: answering("ingress", Push("success", 200, 2.0)),
+    "owner.ok": lambda: owners((OWNER, 3, 0)),
+    "owner.unseen": owners,
+    "owner.refused": lambda: owners(("dingcorp9", 0, 2)),
+    "owner.restart": lambda: owners((OWNER, 0, 2)),
+    "owner.signature": lambda: owners(refused={("forbidden", "signature"): 7}),
+    "owner.unknown": lambda: owners(absent=GONE),
+    "kafka.ok": cluster,
+    **{
+        f"kafka.{kind}": (lambda kind=kind: refused_by_kafka(kind))  # type: ignore[misc]
+        for kind in ("unreachable", "credentials", "mechanism", "no_sasl", "tls", "protocol")
+    },
+    "kafka.failed": lambda: refused_by_kafka("rights"),
+    "kafka.rights": lambda: cluster({EVENTS: Topic(denied=True), INBOX: WELL}),
+    "kafka.rights_unknown": lambda: cluster({EVENTS: Topic(copies=1), INBOX: WELL}),
+    "kafka.create": lambda: cluster({EVENTS: Topic(missing=True, create="denied"), INBOX: WELL}),
+    "kafka.refused": lambda: cluster(
+        {EVENTS: Topic(missing=True, create="InvalidReplicationFactorError"), INBOX: WELL}
+    ),
+    "kafka.missing": lambda: cluster({EVENTS: Topic(missing=True), INBOX: WELL}),
+    "kafka.offline": lambda: cluster({EVENTS: Topic(leaderless=True), INBOX: WELL}),
+    "kafka.replicas": lambda: cluster({EVENTS: Topic(copies=2, in_step=False, may=ALL), INBOX: WELL}),
+    "kafka.replication": lambda: cluster(brokers=3),
+    "kafka.one_broker": cluster,
+    "kafka.retention": lambda: cluster({EVENTS: Topic(copies=1, may=ALL, retention_ms=-1), INBOX: WELL}),
+    "kafka.short": lambda: cluster({EVENTS: Topic(copies=1, may=ALL, retention_ms=DAY_MS), INBOX: WELL}),
+    "kafka.retention_unknown": lambda: cluster({EVENTS: Topic(copies=1, may=ALL), INBOX: WELL}),
+    "disk.ok": disks,
+    "disk.absent": lambda: disks(absent=True),
+    "disk.unusable": lambda: disks(unusable="Permission denied"),
+    "disk.unsafe": lambda: disks(kind="tmpfs", unsafe=True),
+    "disk.unsafe_allowed": lambda: disks(kind="overlay", unsafe=True, allow_unsafe=True),
+    "disk.full": lambda: disks(free_bytes=10 << 20),
+    "disk.low": lambda: disks(free_bytes=900 << 20),
+    "disk.slow": lambda: disks(fsyncs=(0.2, 0.3, 0.2)),
+    "disk.stalled": lambda: disks(fsyncs=(0.01, 1.4, 0.01)),
+    "api.ok": lambda: api(None),
+    "api.skipped": lambda: looked_at(run._platform),
+    "api.credentials": lambda: api(api_error(40089)),
+    "api.ip": lambda: api(api_error(60020)),
+    "api.unreachable": lambda: api(unavailable()),
+    "api.banned": lambda: api(unavailable(retry_after_s=300.0)),
+    "api.busy": lambda: api(api_error(90018)),
+    "api.quota": lambda: api(api_error(90020)),
+    "api.budget": lambda: api(BudgetSpent("spent", api="v2/user/get")),
+    "api.permission": lambda: api(api_error(88, "60011")),
+    "api.scope": lambda: api(api_error(50002)),
+    "tags.ok": tags,
+    "tags.unknown": lambda: platform.judge_tags(
+        unavailable(), CONSUMERS, token=TOKEN, aes_key=AES_KEY, url=None
+    ),
+    "tags.none": lambda: platform.judge_tags(None, CONSUMERS, token=TOKEN, aes_key=AES_KEY, url=None),
+    "tags.missing": lambda: tags(registered=("user_add_org",)),
+    "tags.unread": lambda: tags(registered=("user_add_org", "bpms_instance_change", "check_in")),
+    "tags.url": lambda: tags(given="https://other.example.com/callback"),
+    "tags.token": lambda: tags(token="anotherToken"),
+    "tags.aes_key": lambda: tags(aes_key="b" * 43),
+    "failed.unknown": lambda: ingress.judge_failed(memory(), [OWNER]),
+    "failed.likely": lambda: ingress.judge_failed(memory(refused={("unavailable", "disk"): 4}), [OWNER]),
+    "failed.unasked": lambda: ingress.judge_failed(memory(absent=GONE), [OWNER]),
+    "quota.ok": lambda: month(120, 40),
+    "quota.calls": lambda: month(4_000, 40),
+    "quota.calls_spent": lambda: month(5_000, 40),
+    "quota.pushes": lambda: month(120, 2_400, all_pushes=False),
+    "quota.pushes_spent": lambda: month(120, 3_000),
+    "quota.pushes_unknown": lambda: month(120, None),
+}
+
+
+def looked_at(check: Any, **values: Any) -> list[Finding]:
+    """What a check says of a stack without app key, which nothing is asked of."""
+    import asyncio
+
+    from dingtalk.crypto import Credentials
+
+    patient: Any = run.Patient(
+        settings(), Credentials(TOKEN, AES_KEY, (OWNER,)), CONSUMERS, True, None, None, None, None
+    )
+    for name, value in values.items():
+        setattr(patient, name, value)
+    return asyncio.run(check(patient))
+
+
+def examined(*, monkeypatched_settings: IngressSettings | None, broken: bool = False) -> list[Finding]:
+    """A whole run with these settings (``None``: they do not load), and one check that breaks."""
+    import asyncio
+
+    async def breaks(patient: run.Patient) -> list[Finding]:
+        raise ZeroDivisionError(TOKEN)
+
+    told: list[Finding] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(own, "load", lambda: (monkeypatched_settings, []))
+        patch.setattr(run, "CHECKS", (breaks,) if broken else ())
+        patch.setattr(run, "configure_logging", lambda settings: None)
+        asyncio.run(run.examine(url=None, wanted=[], tell=told.append))
+    return told
+
+
+def test_there_is_a_case_for_every_code() -> None:
+    assert set(CASES) == set(WORDS)
+
+
+@pytest.mark.parametrize("code", CASES)
+def test_the_code_is_produced_and_said_in_both_languages(code: str) -> None:
+    findings = [finding for finding in CASES[code]() if finding.code == code]
+    assert findings, f"{code} is not among what the case produces"
+    words = WORDS[code]
+    well = words.level is Level.OK
+    for finding in findings:
+        for lang, texts in (("en", words.en), ("zh", words.zh)):
+            assert len(texts) == (1 if well else 2), "a cause, and a remedy unless all is well"
+            shown = printed(finding, WORDS, lang)  # type: ignore[arg-type]
+            assert code in shown
+            for secret in (TOKEN, AES_KEY, "the-secret", "anotherToken", "b" * 43):
+                assert secret not in shown
+
+
+@pytest.mark.parametrize("code", WORDS)
+def test_both_languages_use_values_that_the_finding_has(code: str) -> None:
+    [finding, *_] = [finding for finding in CASES[code]() if finding.code == code]
+    for text in (*WORDS[code].en, *WORDS[code].zh):
+        named = {name for _, name, _, _ in string.Formatter().parse(text) if name}
+        assert named <= finding.values.keys()
+
+
+def test_chinese_is_chinese() -> None:
+    for code, words in WORDS.items():
+        for text in words.zh:
+            assert text == "{problem}" or any("\u4e00" <= letter <= "\u9fff" for letter in text), code
+
+
+def test_the_guide_lists_every_code_and_no_other() -> None:
+    guide = Path(__file__).parents[3] / "docs" / "guide" / "doctor.md"
+    listed = guide.read_text("utf-8").split("## Findings")[1]
+    rows = [line.split("|")[2] for line in listed.splitlines() if line.startswith("| ") and "`" in line]
+    assert sorted(code for row in rows for code in re.findall(r"`([\w.]+)`", row)) == sorted(WORDS)

@@ -1,0 +1,236 @@
+"""How findings are said (language, text, JSON, exit code), and what judgements weigh besides a code."""
+
+import json
+from importlib.metadata import EntryPoint
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from bridge.cli.doctor import command
+from bridge.cli.doctor.checks import clock, ingress, kafka, own, platform, quota, url
+from bridge.cli.doctor.checks.kafka_wire import operations
+from bridge.cli.doctor.findings import Both, as_json, exit_code, found, language, plain, printed, summary
+from bridge.cli.doctor.words import WORDS
+from bridge.settings import KafkaSettings
+from consumers.runtime import Consumer
+from consumers.runtime.registry import Family
+from dingtalk.api import DingTalkClient
+
+HERE = "tests.unit.doctor.test_findings"
+FINDINGS = [
+    found("clock.ok", limit_s=10),
+    found("clock.skew", seconds=75, side=Both("behind", "慢")),
+    found("ingress.absent", address="http://127.0.0.1:8081", reason=Both("refused", "被拒绝")),
+]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "environment", "expected"),
+    [
+        (None, {}, "en"),
+        (None, {"LANG": "zh_CN.UTF-8"}, "zh"),
+        (None, {"LANG": "zh_CN.UTF-8", "LC_MESSAGES": "C"}, "en"),
+        (None, {"LANG": "en_US.UTF-8", "LC_MESSAGES": "zh_TW.UTF-8"}, "zh"),
+        (None, {"LC_ALL": "C.UTF-8", "LC_MESSAGES": "zh_CN", "LANG": "zh_CN"}, "en"),
+        (None, {"LC_ALL": "", "LANG": "zh_CN"}, "zh"),
+        ("en", {"LC_ALL": "zh_CN.UTF-8"}, "en"),
+        ("zh", {"LC_ALL": "en_US.UTF-8"}, "zh"),
+    ],
+)
+def test_the_language_is_the_one_chosen_or_the_locales(chosen, environment, expected):
+    assert language(chosen, environment) == expected
+
+
+def test_the_exit_code_is_that_of_the_worst():
+    assert exit_code(FINDINGS[:2], WORDS) == 0, "a warning is no error"
+    assert exit_code(FINDINGS, WORDS) == 1
+    assert exit_code([*FINDINGS, found("key.aes", problem="has 5 characters")], WORDS) == 2
+
+
+def test_english_is_wrapped_and_chinese_left_to_the_terminal():
+    finding = found("owner.refused", owner="dingcorp9", refused=2, ago_s=3, wanted="dingappkey1,dingcorp9")
+    english, chinese = (printed(finding, WORDS, lang).splitlines() for lang in ("en", "zh"))
+    assert max(map(len, english)) <= 110
+    assert english[0].startswith("error   owner.refused          DingTalk encrypts for dingcorp9")
+    assert " do: Set DINGTALK_OWNER_KEY=dingappkey1,dingcorp9" in "\n".join(english)
+    assert len(chinese) == 2
+    assert chinese[0].startswith("错误 owner.refused          钉钉使用 dingcorp9 加密")
+    assert summary(FINDINGS, WORDS, "en") == "Findings: 3; errors: 1, warnings: 1."
+    assert summary(FINDINGS, WORDS, "zh") == "共 3 条；错误：1，警告：1。"
+
+
+def test_for_machines_there_are_codes_and_values():
+    told = as_json(FINDINGS, WORDS, "zh")
+    assert (told["exit_code"], told["lang"]) == (1, "zh")
+    assert [(one["code"], one["level"]) for one in told["findings"]] == [
+        ("clock.ok", "ok"),
+        ("clock.skew", "warning"),
+        ("ingress.absent", "error"),
+    ]
+    assert told["findings"][1]["values"] == {"seconds": 75, "side": "慢"}
+    assert told["findings"][2]["cause"] == "ingress 的内部端口 http://127.0.0.1:8081 没有应答：被拒绝。"
+
+
+def test_values_are_said_in_the_language():
+    assert plain(["a", Both("b", "乙")], "en") == "a, b"
+    assert plain(["a", Both("b", "乙")], "zh") == "a、乙"
+    assert (plain(12345, "en"), plain(2.26, "en")) == ("12,345", "2.3")
+
+
+def invoke(monkeypatch, *arguments):
+    async def examine(*, url, wanted, tell):
+        for finding in FINDINGS:
+            tell(finding)
+
+    monkeypatch.setattr("bridge.cli.doctor.run.examine", examine)
+    app = typer.Typer()
+    app.command()(command)
+    return CliRunner().invoke(app, arguments, env={"LC_ALL": "C"})
+
+
+def test_the_command_prints_text_or_json_and_exits_by_what_was_found(monkeypatch):
+    text = invoke(monkeypatch)
+    assert text.exit_code == 1
+    assert text.output.endswith("\nFindings: 3; errors: 1, warnings: 1.\n")
+    told = invoke(monkeypatch, "--json", "--lang", "zh")
+    assert told.exit_code == 1
+    assert json.loads(told.output) == json.loads(json.dumps(as_json(FINDINGS, WORDS, "zh")))
+
+
+def test_a_language_that_there_is_not_is_a_usage_error(monkeypatch):
+    result = invoke(monkeypatch, "--lang", "fr")
+    assert result.exit_code == 2
+    assert "--lang" in result.output
+
+
+# -- what single judgements weigh
+
+
+def test_the_clocks_difference_knows_that_the_header_is_cut_to_seconds():
+    assert clock.skew("Wed, 25 Nov 2026 08:00:00 GMT", 1795593600.5) == 0
+    assert clock.skew("Wed, 25 Nov 2026 08:00:00 GMT", 1795593670.5) == 70
+    assert clock.skew("", 1795593600.5) is None
+    assert clock.skew("yesterday", 1795593600.5) is None
+    [finding] = clock.judge(9_000_000.0, base="", max_age_s=0)
+    assert finding.code == "clock.skew", "CALLBACK_MAX_AGE_S=0 accepts any age"
+
+
+def test_a_url_is_shown_without_what_may_be_secret():
+    assert url.shown("https://user:pw@b.example.com:8443/callback?key=s3cret") == (
+        "https://b.example.com:8443/callback"
+    )
+    assert url.shown("http://[::1]:80/c") == "http://[::1]:80/c"
+    assert [url.usable(text) for text in ("https://a/c", "ftp://a", "https://", "http://a:port/")] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_a_private_address_is_an_error_only_where_dingtalk_itself_must_reach_it():
+    seen = url.Seen("https://b.example.com/", ("127.0.0.1",), tls="expired")
+    assert [f.code for f in url.judge(seen, from_internet=False)] == ["url.tls_expired"]
+    assert [f.code for f in url.judge(seen, from_internet=True)] == ["url.private", "url.tls_expired"]
+
+
+def test_pushes_of_our_own_that_an_ingress_refused_are_not_dingtalks():
+    told = [{"app": "default", "owner": "ours", "accepted": 0, "refused": 2, "last": 0.0}]
+    refused = {("forbidden", "owner"): 2, ("forbidden", "signature"): 9, ("malformed", "body"): 5}
+    seen = ingress.Seen("", "", owners=told, refused=refused)
+    assert [f.code for f in ingress.judge_failed(seen, ["ours"])] == ["failed.unknown"]
+    [likely] = ingress.judge_failed(seen, ["another"])
+    assert likely.values["count"] == 2, "a wrong signature is nobody's push"
+
+
+def test_refusals_are_read_from_the_ingresss_metrics():
+    page = (
+        "# TYPE dingbridge_callbacks counter\n"
+        'dingbridge_callbacks_total{outcome="kept",reason="",event_type="check_in"} 5\n'
+        'dingbridge_callbacks_total{outcome="unavailable",reason="disk",event_type=""} 2\n'
+        'dingbridge_callbacks_total{outcome="forbidden",reason="signature",event_type=""} 3\n'
+    )
+    assert ingress.refused_of(page) == {("unavailable", "disk"): 2, ("forbidden", "signature"): 3}
+
+
+def test_what_an_ingress_that_listens_on_all_addresses_is_reached_by():
+    from tests.unit.doctor.test_codes import settings
+
+    given = settings(ingress_host="::", ingress_port=1, admin_host="0.0.0.0", admin_port=2)
+    assert ingress.addresses(given) == ("http://[::1]:1/callback", "http://127.0.0.1:2")
+
+
+def test_rights_are_told_by_bits():
+    assert operations((1 << 3) | (1 << 8)) == {"READ", "DESCRIBE"}
+    assert operations(0) == frozenset()
+    assert operations(-(2**31)) is None, "an older broker does not tell"
+
+
+def test_each_part_needs_the_rights_that_the_document_lists():
+    needs = kafka.needs(KafkaSettings(), [own.Part("approval", ("bpms_instance_change",))], ingress=True)
+    assert needs == {
+        "dingtalk.unclassified": [("ingress", "WRITE")],
+        "dingtalk.bpms_instance_change": [("approval", "READ"), ("ingress", "WRITE")],
+        "ctl-dingtalk.inbox.approval": [("approval", "READ")],
+        "ctl-dingtalk.dlq.approval": [("approval", "WRITE")],
+    }
+    alone = kafka.needs(KafkaSettings(), [], ingress=True)
+    assert alone == {"dingtalk.unclassified": [("ingress", "WRITE")]}
+
+
+def test_only_pushes_that_cost_something_are_counted():
+    counted = ["bpms_instance_change", "check_in", "unclassified"]
+    free = ["user_add_org", "org_dept_modify", "label_conf_add", "org_admin_add", "org_change"]
+    assert [n for n in counted + free if kafka.counts(KafkaSettings(), f"dingtalk.{n}")] == counted
+    assert not kafka.counts(KafkaSettings(), "ctl-dingtalk.dlq.approval")
+
+
+def test_a_count_that_may_be_short_says_so():
+    spent = {"month": "2026-11", "calls": 1, "by_api": {}}
+    [finding] = quota.judge(spent, 12, all_pushes=False)
+    assert finding.values["pushes"] == Both("at least 12", "至少 12")
+
+
+def test_both_quotas_may_be_spent_at_once():
+    spent = {"month": "2026-11", "calls": 5_001, "by_api": {}}
+    assert [f.code for f in quota.judge(spent, 3_001, all_pushes=True)] == [
+        "quota.calls_spent",
+        "quota.pushes_spent",
+    ]
+
+
+def test_only_the_calls_of_the_chosen_parts_are_tried():
+    client = DingTalkClient(app_key="k", app_secret="s", base="http://127.0.0.1:1")
+
+    def of(*names, attachments=True):
+        parts = [own.Part(name, ()) for name in names]
+        return platform.probes(client, parts, attachments=attachments)
+
+    assert len(of("address-sync", "approval")) == 13
+    assert {probe.parts for probe in of("approval", attachments=False)} == {("approval",)}
+    assert of("billing") == []
+
+
+# -- consumers
+
+
+class Second(Consumer):
+    name = "many-second"
+    topics = ("check_in",)
+
+
+MANY = Family(names=lambda: [Second.name], make=lambda name: Second)
+
+
+def test_of_a_family_each_member_is_a_part():
+    point = EntryPoint("many", f"{HERE}:MANY", "dingbridge.consumers")
+    assert own.parts([], [point]) == ([own.Part("many-second", ("check_in",))], [])
+    assert own.parts(["ingress"], [point]) == ([], [])
+
+
+def test_a_consumer_that_is_left_out_need_not_load_and_one_that_is_unknown_is_said():
+    lost = EntryPoint("lost", f"{HERE}:NOWHERE", "dingbridge.consumers")
+    assert own.parts(["ingress"], [lost]) == ([], [])
+    _, [finding] = own.parts(["no-such"], [])
+    assert (finding.code, finding.values["consumer"]) == ("settings.consumer", "no-such")
