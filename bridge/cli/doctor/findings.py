@@ -135,15 +135,18 @@ def as_json(findings: Iterable[Finding], table: Mapping[str, Words], lang: Lang)
     entries = []
     for finding in findings:
         cause, remedy = finding.said(table, lang)
-        values = {
-            name: plain(value, lang) if isinstance(value, Both) else value
-            for name, value in finding.values.items()
-        }
+        values = {name: _for_json(value, lang) for name, value in finding.values.items()}
         level = finding.level(table)
         entries.append(
             {"code": finding.code, "level": level, "cause": cause, "remedy": remedy, "values": values}
         )
     return {"exit_code": exit_code(findings, table), "lang": lang, "findings": entries}
+
+
+def _for_json(value: Any, lang: Lang) -> Any:
+    if isinstance(value, Both):
+        return plain(value, lang)
+    return [_for_json(item, lang) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _wrapped(text: str, indent: int, lang: Lang) -> str:

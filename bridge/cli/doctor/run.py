@@ -117,10 +117,10 @@ async def _clock(patient: Patient) -> list[Finding]:
 
 
 async def _url(patient: Patient) -> list[Finding]:
-    if not patient.with_ingress:
-        return []
     url = patient.url
     if url is None:
+        if not patient.with_ingress:
+            return []
         registration = await patient.registration()
         if not isinstance(registration, CallbackRegistration):
             return [found("url.unknown")]

@@ -305,3 +305,8 @@ def test_the_guide_lists_every_code_and_no_other() -> None:
     listed = guide.read_text("utf-8").split("## Findings")[1]
     rows = [line.split("|")[2] for line in listed.splitlines() if line.startswith("| ") and "`" in line]
     assert sorted(code for row in rows for code in re.findall(r"`([\w.]+)`", row)) == sorted(WORDS)
+
+
+def test_without_the_ingress_nothing_is_said_of_it() -> None:
+    for check in (run._url, run._ingress, run._owner, run._disk, run._failed):
+        assert looked_at(check, with_ingress=False) == []

@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from bridge.cli.doctor import command
-from bridge.cli.doctor.checks import clock, ingress, kafka, own, platform, quota, url
+from bridge.cli.doctor.checks import clock, disk, ingress, kafka, own, platform, quota, url
 from bridge.cli.doctor.checks.kafka_wire import operations
 from bridge.cli.doctor.findings import Both, as_json, exit_code, found, language, plain, printed, summary
 from bridge.cli.doctor.words import WORDS
@@ -70,6 +70,12 @@ def test_for_machines_there_are_codes_and_values():
     ]
     assert told["findings"][1]["values"] == {"seconds": 75, "side": "慢"}
     assert told["findings"][2]["cause"] == "ingress 的内部端口 http://127.0.0.1:8081 没有应答：被拒绝。"
+
+
+def test_for_machines_values_in_lists_are_said_in_the_language_too():
+    finding = found("kafka.short", topics=[Both("a (1 days)", "a（1 天）"), Both("b", "乙")])
+    [told] = as_json([finding], WORDS, "zh")["findings"]
+    assert told["values"] == {"topics": ["a（1 天）", "乙"]}
 
 
 def test_values_are_said_in_the_language():
@@ -159,6 +165,15 @@ def test_what_an_ingress_that_listens_on_all_addresses_is_reached_by():
 
     given = settings(ingress_host="::", ingress_port=1, admin_host="0.0.0.0", admin_port=2)
     assert ingress.addresses(given) == ("http://[::1]:1/callback", "http://127.0.0.1:2")
+
+
+def test_the_disk_is_looked_at_and_left_as_it_was(tmp_path):
+    seen = disk.look(tmp_path)
+    assert (len(seen.fsyncs), seen.unusable, seen.absent) == (5, "", False)
+    assert seen.free_bytes > 0
+    assert list(tmp_path.iterdir()) == []
+    assert disk.look(tmp_path / "nowhere").absent
+    assert disk.look(tmp_path / ("x" * 300)).unusable, "it cannot even be looked for"
 
 
 def test_rights_are_told_by_bits():

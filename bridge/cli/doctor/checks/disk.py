@@ -35,13 +35,14 @@ def look(folder: Path) -> Seen:
     """Writes a small file into ``folder`` a few times, with fsync, and removes it again."""
     from ingress.folder import UNSAFE_FILE_SYSTEMS, file_system
 
-    name = str(folder.absolute())
-    if not folder.exists():
-        return Seen(name, absent=True)
-    kind = file_system(folder) or "?"
+    name, kind = str(folder.absolute()), "?"
     try:
+        folder.stat()
+        kind = file_system(folder) or kind
         fsyncs = _fsyncs(folder)
         free = shutil.disk_usage(folder).free
+    except FileNotFoundError:
+        return Seen(name, absent=True)
     except OSError as error:
         return Seen(name, unusable=error.strerror or type(error).__name__, kind=kind)
     return Seen(name, kind=kind, unsafe=kind in UNSAFE_FILE_SYSTEMS, free_bytes=free, fsyncs=fsyncs)

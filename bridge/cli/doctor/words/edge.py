@@ -59,7 +59,7 @@ URL: Final = {
         ),
     ),
     "url.private": Words(
-        _E,
+        _W,
         (
             "{host} resolves to {addresses}: no address of the internet, so DingTalk cannot reach it.",
             "Use a name that leads to a public address. If only this network resolves it so, run this "
