@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from consumers.runtime import Consumer, Event, MemoryRuntime, Reader, Transaction
+from consumers.runtime import Consumer, Event, MemoryRuntime, Reader, Transaction, inbox
 from consumers.runtime import process as process_module
 from tests.unit.runtime.support import Recording, effects, record
 
@@ -27,9 +27,9 @@ class Deaf(Recording):
             await self._hang()
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
-        await super().handle(event, tx, prepared)
         if self.half == "handle":
             await self._hang()
+        await super().handle(event, tx, prepared)
 
     async def _hang(self) -> None:
         try:
@@ -56,10 +56,12 @@ async def test_one_that_does_not_heed_its_cancellation_is_left_behind_without_it
         assert [entry["event"] for entry in logs] == ["consumer.handler_stuck"]
         # SQLite has one writer: it would be the stuck one's for ever
         consumer.half = ""
+        consumer.handler_timeout_s = 60  # type: ignore[misc]
         assert (await runtime.deliver(record("e2"))).kind == "done"
         consumer.enough.set()
         await consumer.ended.wait()
         assert [row.event_id for row in await runtime.rows(select(effects))] == ["e2/u1"]
+        assert [row.id for row in await runtime.rows(select(inbox.inbox))] == ["e2/u1"]
 
 
 class Plain(Consumer):
