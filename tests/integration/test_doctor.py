@@ -64,7 +64,11 @@ async def stack(processes: Processes, kafka_env: dict[str, str], tmp_path: Path)
         simulator_retry_scale=0.001,
     )
     async with Simulator(settings) as simulator:
-        own_env = {"DINGTALK_API_BASE": simulator.base_url, "DATA_DIR": str(tmp_path)}
+        own_env = {
+            "DINGTALK_API_BASE": simulator.base_url,
+            "DATA_DIR": str(tmp_path),
+            "RECOVERY_EVERY_MINUTES": "0",  # whoever reads the failed list here is the doctor
+        }
         stack = Stack(simulator, IngressUnderTest(processes, tmp_path, kafka_env, own_env), processes)
         await asyncio.to_thread(stack.ingress.start)
         done = await stack.run("callback", "register", "--url", stack.ingress.url)
