@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bridge.servers import GuardedProcess, free_port
 from tests.support.waiting import PATIENCE_S, eventually, wait_until
+from tests.support.warm import warm
 
 __all__ = ["Process", "Processes", "command", "environment", "eventually", "free_port", "wait_until"]
 
@@ -78,9 +79,12 @@ class Processes:
         self, *arguments: str, env: Mapping[str, str], timeout_s: float = 2 * PATIENCE_S
     ) -> subprocess.CompletedProcess[str]:
         """Runs ``dingbridge <arguments>`` to its end; ``returncode``, ``stdout``, ``stderr``."""
-        return subprocess.run(
+        whole = environment(env)
+        if "PYTHONPATH" not in env:
+            return warm().run(list(arguments), env=whole, cwd=self.folder, timeout_s=timeout_s)
+        return subprocess.run(  # with modules of its own, which what is warm does not know
             command(*arguments),
-            env=environment(env),
+            env=whole,
             cwd=self.folder,
             capture_output=True,
             text=True,
