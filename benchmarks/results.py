@@ -27,21 +27,7 @@ class Results:
         self._parts.append(text)
 
     def throughput(self, connections: int, rows: dict[str, dict[str, float]]) -> None:
-        lines = [
-            f"## As fast as possible, {connections} connections",
-            "",
-            "| server | callbacks/s | p50 ms | p99 ms | CPU µs per callback, all its processes |",
-            "|---|---|---|---|---|",
-        ]
-        for name, row in rows.items():
-            cells = (
-                name,
-                f"{row['per_s']:,.0f}",
-                f"{row['p50_ms']:.1f}",
-                f"{row['p99_ms']:.1f}",
-                f"{row['cpu_us']:.0f}",
-            )
-            lines.append(f"| {' | '.join(cells)} |")
+        lines = [f"## As fast as possible, {connections} connections", "", *_table("server", rows)]
         bare, naive, ours, down = rows.values()
         lines += [
             "",
@@ -53,6 +39,10 @@ class Results:
             f"- after a round the publisher was {ours['behind_s']:.2f} s behind (median)",
         ]
         self.add("\n".join(lines))
+
+    def workers(self, connections: int, rows: dict[str, dict[str, float]]) -> None:
+        title = f"## Workers on one port, as fast as possible, {connections} connections"
+        self.add("\n".join([title, "", *_table("ingress", rows)]))
 
     def latency(
         self, rate: int, p50: float, p99: float, readable_p50: float, readable_p99: float, count: int
@@ -109,6 +99,23 @@ class Results:
             encoding="utf-8",
         )
         print(f"written to {path}")
+
+
+def _table(what: str, rows: dict[str, dict[str, float]]) -> list[str]:
+    lines = [
+        f"| {what} | callbacks/s | p50 ms | p99 ms | CPU µs per callback, all its processes |",
+        "|---|---|---|---|---|",
+    ]
+    for name, row in rows.items():
+        cells = (
+            name,
+            f"{row['per_s']:,.0f}",
+            f"{row['p50_ms']:.1f}",
+            f"{row['p99_ms']:.1f}",
+            f"{row['cpu_us']:.0f}",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def target(words: str, ratio: float, goal: float, *, most: bool = False) -> str:
