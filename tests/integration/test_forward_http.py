@@ -13,7 +13,7 @@ import pytest
 from aiohttp import ThreadedResolver, web
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from consumers.forward import delivery
+from consumers.forward import addresses, delivery
 from consumers.forward.addresses import AddressGuard
 from consumers.forward.body import body_of
 from consumers.forward.delivery import Answer, Sender
@@ -172,7 +172,16 @@ async def test_a_name_that_is_bound_to_another_address_meanwhile_is_not_connecte
         assert (await post_to(url)).kind == "taken"
 
 
-async def test_how_a_request_ends_without_an_answer() -> None:
+class Nowhere(ThreadedResolver):
+    """DNS that knows no name, at once: real resolvers without a network take their time to say so."""
+
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+async def test_how_a_request_ends_without_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addresses, "ThreadedResolver", Nowhere)
+
     async def breaks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
         writer.close()

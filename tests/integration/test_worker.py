@@ -359,6 +359,7 @@ async def test_blocked_keys_are_counted_until_they_are_free(
         assert service.registry.get_sample_value("dingbridge_consumer_blocked_seconds", mine) > 0
         ids = {dict(letter.headers)[blocked.BLOCKING_ID_HEADER] for letter in letters}
         assert len(ids) == 1
+        await eventually(lambda: _count_at_least(database_url, 1))
         assert [event_id for event_id, _ in await rows(database_url)] == ["e3"]
         async with service.database.transaction() as tx:
             assert await blocked.unblock(tx, consumer.name, letters[0].key)
@@ -422,9 +423,14 @@ async def test_the_private_listener_says_how_the_consumer_is(
             base = f"http://127.0.0.1:{port}"
             ready = await session.get(f"{base}/readyz")
             assert (ready.status, (await ready.json())["kafka"]) == (200, "joined")
-            metrics = await (await session.get(f"{base}/metrics")).text()
-    labels = f'consumer="{consumer.name}",outcome="done",topic="{event_topic(settings, TYPE)}"'
-    assert f"dingbridge_consumer_events_total{{{labels}}} 1.0" in metrics
+            labels = f'consumer="{consumer.name}",outcome="done",topic="{event_topic(settings, TYPE)}"'
+            counted = f"dingbridge_consumer_events_total{{{labels}}} 1.0"
+
+            async def counting() -> str:
+                text = await (await session.get(f"{base}/metrics")).text()
+                return text if counted in text else ""
+
+            metrics = await eventually(counting)  # the row is there before its record is counted
     for name in ("attempts_total", "handler_seconds_count", "lanes_aligned", "in_flight", "lag"):
         assert f"dingbridge_consumer_{name}" in metrics
 
