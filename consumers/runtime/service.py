@@ -39,6 +39,8 @@ from schemas.catalogue import UNCLASSIFIED, catalogue
 log = structlog.get_logger(__name__)
 
 PRUNE_INTERVAL_S = 3600
+PRUNE_RETRY_S = 30
+"""When Kafka or the database did not answer, in s: the retention is to be known soon after the start."""
 
 
 class ConsumerFault(BridgeError):
@@ -156,11 +158,13 @@ class ConsumerService:
         return ready and database, {**details, "database": "answers" if database else "does not answer"}
 
     async def _prune_regularly(self, database: Database) -> None:
-        """Delete inbox rows that no record can ask for any more, at the start and every hour."""
+        """Delete inbox rows that no record can ask for any more, by what Kafka says of the topics' retention:
+        at the start and every hour."""
         consumer, settings = self._consumer, self._settings
         topics = [event_topic(settings, t) for t in consumer.topics] + [inbox_topic(settings, consumer.name)]
         said: Retention | None = None
         while True:
+            wait_s = PRUNE_INTERVAL_S
             try:
                 retention = await longest_retention(settings, topics)
                 if retention != said:
@@ -172,7 +176,8 @@ class ConsumerService:
                     log.info("consumer.inbox_pruned", consumer=consumer.name, rows=rows)
             except (WorldDown, KafkaUnavailable) as error:
                 log.warning("consumer.inbox_not_pruned", consumer=consumer.name, reason=str(error))
-            await asyncio.sleep(PRUNE_INTERVAL_S)
+                wait_s = PRUNE_RETRY_S
+            await asyncio.sleep(wait_s)
 
 
 def _say_unknown(consumer: str, topics: Sequence[str]) -> None:
