@@ -30,6 +30,8 @@ from tests.support.waiting import eventually
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "doctor.md"
 PARTS = [own.Part("approval", ("bpms_instance_change",))]
 OTHER_OWNER = "dingcorpsample01"
+OF_A_BUSY_MACHINE = ("url.slow", "ingress.slow", "ingress.not_ready", "disk.stalled")
+"""Findings that are true of the machine that the tests run on, not of what is shown."""
 
 
 def codes(findings: list[Finding]) -> set[str]:
@@ -115,6 +117,7 @@ def comparable(output: str) -> str:
         (r"\b\d+ ms\b", "N ms"),
         (r"\b\d+ s ago\b", "N s ago"),
         (r"20\d\d-\d\d\b", "MONTH"),
+        (r"callbacks since its start: \d+|\d+ callbacks refused|refused \d+ pushes", "N callbacks"),
         (r"\b\d+ of 5,000", "N of 5,000"),
         (r"warnings: \d+", "warnings: N"),
         (r"Findings: \d+", "Findings: N"),
@@ -133,7 +136,10 @@ async def test_the_guide_shows_what_it_really_prints_and_nothing_is_changed(
     printed, exits = {}, {}
 
     async def doctor(what: str, *arguments: str, **environment: str) -> None:
-        done = await stack.run("doctor", *arguments, **environment)
+        for _ in range(10):
+            done = await stack.run("doctor", *arguments, **environment)
+            if not any(code in done.stdout for code in OF_A_BUSY_MACHINE):
+                break
         assert "Traceback" not in done.stderr, done.stderr
         for secret in (SAMPLE_CREDENTIALS[f"DINGTALK_{n}"] for n in ("TOKEN", "AES_KEY", "APP_SECRET")):
             assert secret not in done.stdout + done.stderr
