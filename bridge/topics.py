@@ -44,23 +44,31 @@ def inbox_topic(settings: KafkaSettings, consumer: str) -> str:
     return f"{settings.control_prefix}inbox.{consumer}"
 
 
+def recovery_topic(settings: KafkaSettings) -> str:
+    """The ledger of the calls for DingTalk's failed list: one partition, since its order is the lease."""
+    return f"{settings.control_prefix}recovery"
+
+
 def retention_days(settings: KafkaSettings, topic: str) -> int:
     """How long ``topic`` keeps its records by our policy, in days."""
     if topic == unclassified_topic(settings) or topic.startswith(f"{settings.control_prefix}dlq."):
         return settings.dlq_retention_days
-    if topic.startswith(f"{settings.control_prefix}inbox."):
+    if topic.startswith(f"{settings.control_prefix}inbox.") or topic == recovery_topic(settings):
         return settings.inbox_retention_days
     return settings.topic_retention_days
 
 
 def topic_configs(settings: KafkaSettings, topic: str) -> dict[str, str]:
     """Kafka's topic configuration for ``topic`` by our policy."""
-    return {
+    configs = {
         "retention.ms": str(retention_days(settings, topic) * _DAY_MS),
         "segment.ms": str(_DAY_MS),
         "max.message.bytes": str(MAX_MESSAGE_BYTES),
         "cleanup.policy": "delete",
     }
+    if topic == recovery_topic(settings):
+        configs["message.timestamp.type"] = "LogAppendTime"  # leases are timed by one clock, the broker's
+    return configs
 
 
 async def ensure_topics(

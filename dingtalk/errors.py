@@ -170,9 +170,11 @@ class BudgetSpent(ApiError):
 
 
 class Unavailable(ApiError):
-    """No usable answer: network, 5xx, system busy, or a ban of our address."""
+    """No usable answer: network, 5xx, system busy, or a ban of our address. ``unsent``: there was no
+    connection, so the call has certainly done nothing."""
 
     world_down = True
+    unsent = False
 
 
 class CallbackExists(ApiError):

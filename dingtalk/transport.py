@@ -133,14 +133,16 @@ class Transport:
             ) as response:
                 status, content = response.status, await response.read()
         except (aiohttp.ClientError, OSError) as error:
-            failure = _words(error, timeout_s)
+            failure, unsent = _words(error, timeout_s), isinstance(error, aiohttp.ClientConnectorError)
         else:
             return replies.read(api, status, content, secrets=_secrets(query, body))
         # raised here, where no exception is being handled: else the library's would hang on to it as context
-        raise Unavailable(
+        unavailable = Unavailable(
             f"DingTalk {api}: {failure}. Check DINGTALK_API_BASE, and that this machine can reach it.",
             api=api,
         )
+        unavailable.unsent = unsent
+        raise unavailable
 
 
 class _Broken(aiohttp.ClientError):

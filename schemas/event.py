@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from bridge.errors import BridgeError
 from schemas.catalogue import FORMS, UNCLASSIFIED, Form, catalogue, legal
+from schemas.control import RESYNC_REQUESTED
 from schemas.normalise import denormalise
 from schemas.records import TYPE_PREFIX
 from schemas.strictjson import Unreadable, loads
@@ -109,7 +110,7 @@ def _event(envelope: dict[str, Any]) -> Event:
             raise NotAnEvent(f"the record is no event of ours: its {name} is no text")
     source, type_ = envelope["source"], envelope["type"]
     empty, owner, corp_id, app = source.split("/")
-    if empty or owner != "dingtalk" or not type_.startswith(TYPE_PREFIX):
+    if empty or owner != "dingtalk" or not (type_.startswith(TYPE_PREFIX) or type_ == RESYNC_REQUESTED):
         raise NotAnEvent("the record is no event of ours: its source or type is not DingTalk's")
     event_type = type_.removeprefix(TYPE_PREFIX)
     data_bytes: bytes | None = None
@@ -118,7 +119,7 @@ def _event(envelope: dict[str, Any]) -> Event:
         data_bytes = b64decode(envelope["data_base64"], validate=True)
     else:
         data = envelope["data"]
-        if not isinstance(data, dict) or not legal(event_type):
+        if not isinstance(data, dict) or not (legal(event_type) or type_ == RESYNC_REQUESTED):
             raise NotAnEvent("the record is no event of ours: its data is no object, or its type no name")
     event: Any = _Open()
     event.id = envelope["id"]

@@ -170,7 +170,7 @@ def _envelope(
     envelope: dict[str, Any] = {
         "specversion": "1.0",
         "id": id_,
-        "source": _source(corp, received.app),
+        "source": source(corp, received.app),
         "type": TYPE_PREFIX + event_type,
         "subject": subject,
         "time": rfc3339(received.received_ms if view.time_ms is None else view.time_ms),
@@ -208,7 +208,7 @@ def _callback_id(received: Received, view: DoorView) -> str:
     return digest if view.has_identity else f"{digest}-{received.received_ms}"
 
 
-def _source(corp: str, app: str) -> str:
+def source(corp: str, app: str) -> str:
     return f"/dingtalk/{corp if corp.isalnum() and corp.isascii() else quote(corp, safe='')}/{app}"
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import MetaData
 
 from consumers.address_sync import report, sync_tables
 from consumers.address_sync.looks import ROLES, DepartmentSeen, Looks, Seen, UserSeen, hidden, write
+from consumers.address_sync.resync import company
 from consumers.address_sync.runs import Part, request
 from consumers.address_sync.schedule import Schedule
 from consumers.address_sync.settings import AddressSyncSettings
@@ -24,6 +25,8 @@ from consumers.runtime import Consumer, Event, Reader, Reject, Transaction, Worl
 from consumers.runtime.arrival import arrived, ticket
 from consumers.runtime.consumer import Table
 from dingtalk.errors import BudgetSpent, PermissionDenied, QuotaSpent
+from schemas.control import RESYNC_REQUESTED
+from schemas.records import NOBODY
 
 log = structlog.get_logger(__name__)
 
@@ -42,6 +45,14 @@ COMPANY_TOPIC = "org_change"
 """Names nothing: the company itself has changed, which DingTalk shows as its root department."""
 
 ROOT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Ordered:
+    """A full sync that the bridge asks for. ``corp_id`` None: nobody knows of which company."""
+
+    corp_id: str | None
+    part: Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +82,12 @@ class AddressSync(Consumer):
     async def background(self) -> None:
         await self._schedule.run()
 
-    async def prepare(self, event: Event, db: Reader) -> _Looked | Part | None:
+    async def prepare(self, event: Event, db: Reader) -> _Looked | _Ordered | Part | None:
         """Look at what ``event`` names. A part of the company when it names nothing that could be looked at;
         None when nothing is to be done: an earlier look serves, or it is outside of the app's scope."""
+        if event.type == RESYNC_REQUESTED:
+            part: Part = "departments" if event.data.get("part") == "departments" else "all"
+            return _Ordered(await self._ordered_for(event, db), part)
         kind, entity_id = _entity(event)
         if not entity_id:
             return "all" if kind == "user" else "departments"
@@ -109,6 +123,14 @@ class AddressSync(Consumer):
         if isinstance(prepared, str):
             await request(tx, event.corp_id, "departments" if prepared == "departments" else "all")
             log.warning("address_sync.event_without_ids", event_type=event.event_type, resync=prepared)
+        if isinstance(prepared, _Ordered):
+            reason = event.data.get("reason")
+            if prepared.corp_id is None:
+                # no table has anything yet, so the first full sync is still to come
+                log.warning("address_sync.order_for_nobody", event_id=event.id, reason=reason)
+                return
+            await request(tx, prepared.corp_id, prepared.part)
+            log.warning("address_sync.ordered", resync=prepared.part, event_id=event.id, reason=reason)
         if not isinstance(prepared, _Looked):
             return
         seen = prepared.seen
@@ -124,6 +146,13 @@ class AddressSync(Consumer):
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)
+
+    async def _ordered_for(self, event: Event, db: Reader) -> str | None:
+        """The company that this consumer syncs; an order may not know it."""
+        found = await company(db, self.sync_settings)
+        if len(found) == 1:
+            return found[0]
+        return event.corp_id if event.corp_id != NOBODY else None
 
 
 def _entity(event: Event) -> tuple[str, str | None]:

@@ -201,6 +201,19 @@ class Backfill:
             await self._list(run, (code, start, middle))
             await self._list(run, (code, middle + 1, end))
 
+    async def add_unfinished(self, run: Run) -> None:
+        """Add what began before ``run`` and has not ended in the archive: its end may have been missed."""
+        columns = approval_instances.c
+        unfinished = select(columns.instance_id, columns.process_code).where(
+            columns.corp_id == run.corp_id, columns.outcome.is_(None)
+        )
+        rows = (await self._database.reader().execute(unfinished)).all()
+        async with self._database.transaction() as tx:
+            for row in rows:
+                item = {"run_id": run.run_id, "instance_id": row.instance_id, "state": "waiting"}
+                item["process_code"] = row.process_code
+                await tx.execute(tx.insert(approval_backfill_items).values(item).on_conflict_do_nothing())
+
     async def cost(self, run: Run) -> Cost:
         """What is to be fetched of what is listed."""
         db = self._database.reader()

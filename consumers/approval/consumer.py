@@ -23,6 +23,7 @@ from consumers.approval.components import PARSER
 from consumers.approval.downloads import Downloads
 from consumers.approval.effects import Effects
 from consumers.approval.metrics import ApprovalMetrics
+from consumers.approval.reconcile import Order, Reconciles, keep
 from consumers.approval.second_looks import UNFINISHED, SecondLooks
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import KIND, approval_instances, guard, metadata
@@ -33,6 +34,7 @@ from consumers.runtime.consumer import Table
 from consumers.runtime.patience import patiently
 from dingtalk.budget import Priority
 from dingtalk.errors import BadRequest, NotFound
+from schemas.control import RESYNC_REQUESTED
 
 log = structlog.get_logger(__name__)
 
@@ -85,18 +87,22 @@ class Approval(Consumer):
         )
 
     async def background(self) -> None:
-        """Read archived documents again that an older parser has read; then download attachments, and ask
-        again for documents that lag. Neither waits while the world is down for the other."""
+        """Read archived documents again that an older parser has read; then download attachments, ask again
+        for documents that lag, and compare what was ordered; of these none waits for another."""
         await self.parse_again()
         # an event's own call comes first when the month's calls are short
         files = Downloads(self.database, self.dingtalk.at(Priority.RESYNC), self._own, self.metrics)
         never = asyncio.Event()
         await asyncio.gather(
-            patiently(files.run, self.name, never), patiently(SecondLooks(self).run, self.name, never)
+            patiently(files.run, self.name, never),
+            patiently(SecondLooks(self).run, self.name, never),
+            patiently(Reconciles(self).run, self.name, never),
         )
 
-    async def prepare(self, event: Event, db: Reader) -> Seen:
+    async def prepare(self, event: Event, db: Reader) -> Seen | Order:
         """Look at the instance that ``event`` names, and ask the API for it if it is at its end."""
+        if event.type == RESYNC_REQUESTED:
+            return await Order.of(event, db, self._own.dingtalk_corp_id)
         instance_id = event.subject
         if not instance_id:
             raise Reject(f"{event.event_type} names no approval instance")
@@ -130,6 +136,9 @@ class Approval(Consumer):
         return await guard.look(db, look.corp_id, KIND, main)
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        if isinstance(prepared, Order):
+            await keep(tx, prepared, event)
+            return
         await self.write(tx, prepared, event)
 
     async def write(

@@ -16,6 +16,7 @@ from consumers.runtime import WorldDown
 from consumers.runtime.memory import MemoryRuntime
 from dingtalk.budget import Priority
 from dingtalk.errors import BudgetSpent, Unavailable
+from schemas.control import resync_requested
 from tests.unit.address_sync.company import CORP, event, events
 from tests.unit.address_sync.syncing import differences, sample
 
@@ -176,3 +177,33 @@ async def test_dingtalk_that_is_away_is_waited_for(sync, company):
     company.before["auth/scopes"] = away
     with pytest.raises(Unavailable):
         await schedule(sync, company, dingtalk_corp_id=CORP).run()
+
+
+def order(id, part="all", corp_id=None):
+    return resync_requested(
+        id=id, app="default", corp_id=corp_id, now_ms=1, since_ms=0, part=part, reason="a page may be gone"
+    ).value
+
+
+async def test_an_order_of_the_bridge_is_a_full_sync(sync, company):
+    one = schedule(sync, company, dingtalk_corp_id=CORP)
+    await do(one)
+    await sync.deliver(events("user_modify_org", *company.users)[0])
+    company.hire("u-unheard-of")
+    assert (await sync.deliver(order("o-1"))).kind == "done"
+    assert (await sync.deliver(order("o-1"))).kind == "seen"
+    assert (await sync.deliver(order("o-2"))).kind == "done"  # while one waits, one is enough
+    run = await do(one)
+    assert (run.cause, run.part, run.priority) == ("event", "all", Priority.RESYNC)
+    assert await differences(sync, company) == []
+    assert await one.due() is None
+    await sync.deliver(order("o-3", "departments"))
+    assert (await do(one)).part == "departments"
+
+
+async def test_an_order_before_anybody_knows_the_company_is_left_to_the_first_sync(sync, company):
+    with structlog.testing.capture_logs() as logs:
+        assert (await sync.deliver(order("o-1"))).kind == "done"
+    assert "address_sync.order_for_nobody" in [log["event"] for log in logs]
+    assert (await sync.deliver(order("o-2", corp_id=CORP))).kind == "done"
+    assert (await do(schedule(sync, company, dingtalk_corp_id=CORP))).part == "all"

@@ -1,0 +1,54 @@
+"""What the bridge itself tells a consumer, in that consumer's inbox: an event that DingTalk never sent.
+
+There is one such type: look anew at your part of a company, because events of it may be lost, or came without
+saying what changed. Its name is no legal EventType, so no event of DingTalk's can be taken for it.
+"""
+
+from typing import Any, Final, Literal, NamedTuple
+
+from schemas.records import CONTENT_TYPE, NOBODY, rfc3339, source
+from schemas.strictjson import dumps
+
+RESYNC_REQUESTED: Final = "com.dingbridge.resync_requested"
+"""``type`` of the event, and its ``event_type`` once it is decoded. Its data: ``part`` (``all`` or
+``departments``, for address-sync), ``since`` (epoch ms: what happened earlier is known) and ``reason``."""
+
+Part = Literal["all", "departments"]
+
+
+class ControlRecord(NamedTuple):
+    """A record for an inbox."""
+
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+
+
+def resync_requested(
+    *, id: str, app: str, corp_id: str | None, now_ms: int, since_ms: int, part: Part, reason: str
+) -> ControlRecord:
+    """A wish to look anew. The same ``id`` is one wish, however often it is written."""
+    corp = corp_id or NOBODY
+    envelope: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": id,
+        "source": source(corp, app),
+        "type": RESYNC_REQUESTED,
+        "time": rfc3339(now_ms),
+        "datacontenttype": "application/json",
+        "dataschema": "urn:dingbridge:resync_requested:1",
+        "partitionkey": corp,
+        "sequence": f"{0:020}",
+        "journal": "recovery",
+        "receivedtime": rfc3339(now_ms),
+        "via": "failed-list",
+        "form": "unknown",
+        "data": {"part": part, "since": since_ms, "reason": reason},
+    }
+    headers = (
+        ("content-type", CONTENT_TYPE),
+        ("dingbridge-type", RESYNC_REQUESTED.encode()),
+        ("dingbridge-corp", corp.encode()),
+        ("dingbridge-id", id.encode()),
+    )
+    return ControlRecord(corp.encode(), dumps(envelope), headers)
