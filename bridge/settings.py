@@ -305,7 +305,18 @@ class JournalSettings(LogSettings):
         return self.journal_dir or self.data_dir / "journal"
 
 
-class IngressSettings(CallbackSettings, DingTalkApiSettings, KafkaSettings, JournalSettings):
+class RecoverySettings(Settings):
+    """When and how DingTalk's list of failed pushes is read."""
+
+    recovery_every_minutes: int = Field(60, ge=0, le=7 * 24 * 60)
+    recovery_after_outage_s: int = Field(300, ge=0, le=86_400)
+    recovery_lease_s: int = Field(60, ge=1, le=3600)
+    recovery_list: Literal["app", "isv"] = "app"
+
+
+class IngressSettings(
+    CallbackSettings, DingTalkApiSettings, KafkaSettings, JournalSettings, RecoverySettings
+):
     """Everything ``dingbridge ingress`` needs. Durations carry their unit in the name; sizes are bytes."""
 
     journal_retention_hours: float = Field(24, ge=0, le=24 * 365)

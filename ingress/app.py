@@ -25,8 +25,9 @@ from ingress.folder import FolderLock, prepare_folder
 from ingress.http import CallbackServer, Rules
 from ingress.journal import Journal
 from ingress.leftovers import Leftovers
-from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics
+from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics, RecoveryMetrics
 from ingress.publisher_process import PublisherProcess
+from ingress.recovery.task import Recovery
 from ingress.status import folder_status, joint_status
 from ingress.verbs import retention, routes
 
@@ -62,6 +63,9 @@ class Ingress:
             JournalMetrics(registry),
             on_commit=self._publisher.wake,
         )
+        self._recovery = Recovery(
+            settings, self._journal.append, RecoveryMetrics(registry), lambda: self._journal.fault is None
+        )
         credentials = Credentials(
             settings.dingtalk_token.get_secret_value(),
             settings.dingtalk_aes_key.get_secret_value(),
@@ -85,7 +89,10 @@ class Ingress:
             settings.admin_port,
             registry,
             ready=self.ready,
-            routes=[*routes(settings, self._journal, self._publishers), self._public.owners.route()],
+            routes=[
+                *routes(settings, self._journal, self._publishers, self._recovery.verb),
+                self._public.owners.route(),
+            ],
         )
         self._watch: asyncio.Task[None] | None = None
 
@@ -108,6 +115,7 @@ class Ingress:
                     self._settings.ingress_host, self._settings.ingress_port, reuse_port=self._reuse_port
                 )
                 self._leftovers.start()
+                self._recovery.start()
                 self._watch = loop.create_task(self._measure())
                 log.info(
                     "ingress.ready",
@@ -132,6 +140,7 @@ class Ingress:
         budget = self._settings.shutdown_timeout_s
         log.info("ingress.stopping", within_s=budget)
         await self._public.stop(budget * 0.5)
+        await self._recovery.stop(1)
         await self._journal.stop()
         await self._publisher.stop(max(0.5, budget - (time.monotonic() - began) - 0.5))
         await self._leftovers.stop(0.5)

@@ -6,6 +6,8 @@ _LARGEST = (
     "dingbridge_journal_oldest_waiting_seconds",
     "dingbridge_clock_skew_seconds",
     "dingbridge_last_callback_timestamp_seconds",
+    "dingbridge_recovery_oldest_seconds",
+    "dingbridge_recovery_last_success_timestamp_seconds",
 )
 _SMALLEST = (
     "dingbridge_journal_free_bytes",

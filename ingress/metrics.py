@@ -146,3 +146,35 @@ class PublisherMetrics(PublishingMetrics):
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__(registry)
         self.connected = Gauge("dingbridge_kafka_connected", "1 while Kafka takes records", registry=registry)
+
+
+class RecoveryMetrics:
+    """Of the recovery of pushes that DingTalk gave up."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.items = Counter(
+            "dingbridge_recovery_items",
+            "Items of the failed list that were recovered, by known EventType",
+            ["event_type"],
+            registry=registry,
+        )
+        self.resync_requests = Counter(
+            "dingbridge_recovery_resync_requests",
+            "Requests to look anew, for items that are too poor and pages that may be gone",
+            registry=registry,
+        )
+        self.pages_missing = Counter(
+            "dingbridge_recovery_pages_missing",
+            "Pages of the failed list that may be gone: an alarm",
+            registry=registry,
+        )
+        self.oldest = Gauge(
+            "dingbridge_recovery_oldest_seconds",
+            "Age of the oldest event that the last run found; 0: it found none",
+            registry=registry,
+        )
+        self.last_success = Gauge(
+            "dingbridge_recovery_last_success_timestamp_seconds",
+            "When the failed list was last read to its end, or else the start, epoch s; 0: it is not read",
+            registry=registry,
+        )

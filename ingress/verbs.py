@@ -1,8 +1,8 @@
 """What an operator may do to a journal: by asking the ingress that holds it, or alone when none does.
 
 ``retry`` tries parked records now, ``discard`` gives up damaged ones, ``prune`` deletes what is published,
-``renormalise`` puts unclassified records back. The ingress serves them as ``POST /journal/<verb>`` on its
-private listener.
+``renormalise`` puts unclassified records back, ``recover`` reads the list of failed pushes. The ingress
+serves them as ``POST /journal/<verb>`` on its private listener.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -22,10 +22,11 @@ from ingress.errors import JournalUnavailable
 from ingress.folder import FolderLock, journal_folders, prepare_folder
 from ingress.giving_up import callbacks_of, give_up, give_up_by
 from ingress.journal import Journal
-from ingress.metrics import JournalMetrics
+from ingress.metrics import JournalMetrics, RecoveryMetrics
 from ingress.parking import ParkingLot
 from ingress.publisher_process import PublisherProcess
 from ingress.reading import JournalReader
+from ingress.recovery.task import Recovery
 from ingress.renormalise import renormalise
 from ingress.report import Report
 from ingress.topic_router import TopicRouter
@@ -53,7 +54,10 @@ async def put_back(settings: IngressSettings, journal: Journal, options: dict[st
 
 
 def routes(
-    settings: IngressSettings, journal: Journal, publishers: Callable[[], Mapping[Path, PublisherProcess]]
+    settings: IngressSettings,
+    journal: Journal,
+    publishers: Callable[[], Mapping[Path, PublisherProcess]],
+    recover: Verb,
 ) -> list[web.RouteDef]:
     """The routes of the private listener; ``publishers`` are those that run, by their folders."""
 
@@ -76,6 +80,7 @@ def routes(
         "discard": ask_discard,
         "prune": ask_prune,
         "renormalise": ask_put_back,
+        "recover": recover,
     }
     return [web.post(f"/journal/{name}", _handler(verb)) for name, verb in verbs.items()]
 
@@ -138,6 +143,17 @@ async def put_back_alone(settings: IngressSettings, options: dict[str, Any]) -> 
     with held(settings):
         async with _opened(settings, settings.journal_path) as journal:
             return await put_back(settings, journal, options)
+
+
+async def recover_alone(settings: IngressSettings, options: dict[str, Any]) -> dict[str, Any]:
+    """Read the list of failed pushes without an ingress; what it holds is published when one starts."""
+    with held(settings):
+        async with _opened(settings, settings.journal_path) as journal:
+            recovery = Recovery(settings, journal.append, RecoveryMetrics(CollectorRegistry()))
+            try:
+                return await recovery.verb(options)
+            finally:
+                await recovery.stop(0)
 
 
 async def retry_alone(settings: IngressSettings, options: dict[str, Any]) -> dict[str, Any]:

@@ -214,8 +214,8 @@ class Supervisor:
                 return json_response(answer, status)
             for name, value in answer.items():
                 total[name] = total[name] + value if isinstance(value, int) and name in total else value
-            if path.endswith("/renormalise"):
-                break  # there is one unclassified topic: once is enough
+            if path.endswith(("/renormalise", "/recover")):
+                break  # there is one unclassified topic, and one failed list: once is enough
         try:
             return json_response(total | await self._of_leftovers(path, body, total))
         except (BridgeError, ValueError) as error:

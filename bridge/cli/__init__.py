@@ -22,6 +22,7 @@ COMMANDS = {
     "dlq": "List a consumer's dead letters, show one, send them back.",
     "replay": "Send a range of time once more to one consumer.",
     "new-consumer": "Write a consumer of your own: handler, test, settings, service.",
+    "recover": "Read DingTalk's list of failed pushes now, and publish what it holds.",
     "journal": "Look into the journal, and act on what is parked.",
     "simulator": "A stand-in for the DingTalk Open Platform, for trials and tests.",
     "demo": "The whole bridge on this machine, with a simulated company, for half a minute.",

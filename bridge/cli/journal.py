@@ -128,7 +128,7 @@ def retry() -> None:
     """Try what is parked now, instead of within a minute."""
     from ingress.verbs import retry_alone
 
-    _print_result(_do("retry", {}, retry_alone))
+    print_result(do("retry", {}, retry_alone))
 
 
 @app.command()
@@ -147,8 +147,8 @@ def discard(
         say(f"seq {seq} of journal {name}: parked as damaged")
     if not confirmed("Give up what DingTalk said there? Nobody sends it again.", yes):
         raise typer.Exit(1)
-    result = _do("discard", {"callbacks": wanted}, discard_alone)
-    _print_result(result)
+    result = do("discard", {"callbacks": wanted}, discard_alone)
+    print_result(result)
     if result["discarded"] < len(wanted):
         raise BridgeError("some were not parked as damaged any more; see `dingbridge journal list --parked`")
 
@@ -164,7 +164,7 @@ def prune(
     from ingress.verbs import prune_alone
 
     options = {} if older_than_hours is None else {"older_than_hours": older_than_hours}
-    _print_result(_do("prune", options, prune_alone))
+    print_result(do("prune", options, prune_alone))
 
 
 @app.command()
@@ -175,7 +175,7 @@ def renormalise() -> None:
     """
     from ingress.verbs import put_back_alone
 
-    _print_result(_do("renormalise", {}, put_back_alone))
+    print_result(do("renormalise", {}, put_back_alone))
 
 
 def _damaged(seq: int, journal: str | None) -> tuple[str, int]:
@@ -193,7 +193,7 @@ def _damaged(seq: int, journal: str | None) -> tuple[str, int]:
     return damaged[0], seq
 
 
-def _do(verb: str, options: dict[str, Any], alone: Any) -> dict[str, Any]:
+def do(verb: str, options: dict[str, Any], alone: Any) -> dict[str, Any]:
     """Do it here if no ingress holds the journal, else ask the one that does."""
     import asyncio
 
@@ -246,7 +246,7 @@ def _ask(verb: str, options: dict[str, Any]) -> dict[str, Any]:
         ) from error
 
 
-def _print_result(result: dict[str, Any]) -> None:
+def print_result(result: dict[str, Any]) -> None:
     for name, value in result.items():
         print(f"{name.replace('_', ' ')}: {value}")
 

@@ -16,7 +16,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 
-from bridge.errors import KafkaUnavailable
+from bridge.errors import BridgeError, KafkaUnavailable
 from bridge.kafka import connection, producer
 from bridge.settings import SAMPLE_CREDENTIALS, IngressSettings, KafkaSettings
 from bridge.topics import (
@@ -30,6 +30,8 @@ from bridge.topics import (
 from ingress.cursor import CursorFile
 from ingress.journal_file import Entry
 from ingress.publisher import Publisher
+from ingress.recovery.ledger import Note
+from ingress.recovery.ledger_topic import opened
 from ingress.renormalise import renormalise
 from ingress.report import Report
 from ingress.upkeep import open_newest
@@ -385,3 +387,46 @@ async def _forge(settings: KafkaSettings, topic: str) -> None:
         await sender.send_and_wait(topic, b"forged")
     finally:
         await sender.stop()
+
+
+# -- recovery
+
+
+async def test_the_listed_rights_are_all_that_recovery_needs_and_each_is(secure_kafka: SecureKafka) -> None:
+    user = secure_kafka.new_user()
+    env = secure_kafka.environment(user)
+    rights = documented("recovery", env)
+    settings = settings_of(env)
+
+    async def recovers() -> str | None:
+        """What a poller does in Kafka; in words what stops it."""
+        try:
+            async with opened(settings, "default") as ledger:
+                await ledger.write(Note("claim", "a", 1000))
+                for consumer in ("address-sync", "approval"):
+                    await ledger.send(inbox_topic(settings, consumer), b"corp", b"{}", [])
+                await ledger.write(Note("release", "a"))
+        except BridgeError as error:
+            return str(error)
+        return None
+
+    async def follows(wanted: bool) -> bool:  # the authorizer does within moments
+        return (await recovers() is None) == wanted
+
+    await secure_kafka.grant(user, rights)
+    await eventually(lambda: follows(True), 60, "the listed rights are enough")
+    for right in rights:
+        if right.operation == "CREATE":
+            continue  # the topics exist by now; that it is needed before is the next user's matter
+        await secure_kafka.revoke(user, [right])
+        await eventually(lambda: follows(False), 60, f"without {right}")
+        words = await recovers()
+        assert words is not None
+        assert right.name in words, words
+        assert right.operation in words, words
+        await secure_kafka.grant(user, [right])
+    other = secure_kafka.new_user()
+    await secure_kafka.grant(other, [right for right in rights if right.operation != "CREATE"])
+    fresh = {**secure_kafka.environment(other)}
+    settings = settings_of(fresh | {"CONTROL_PREFIX": fresh["CONTROL_PREFIX"] + "new."})
+    assert "CREATE" in (await recovers() or "")

@@ -1,0 +1,188 @@
+"""What one item of a failed list becomes: the callback that was not delivered, or a wish to look anew. Pure.
+
+An item of ``get_call_back_failed_result`` is not the pushed body, and poorer. It is put back into the form of
+2017-2023, in which the order of the fields is known from captures: where nothing else had been pushed, the
+bytes are those of the push, and so is the event's id. An item without the ids that its EventType lives by is
+no event: then whoever keeps that part of the company has to look anew. Nothing is dropped for its content.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from schemas.catalogue import EventSpec, catalogue
+from schemas.control import Part
+from schemas.door import epoch_ms, read
+
+_NESTED: Final = ("bpmscallbackdata", "rolelabelchange", "callbackdata")
+"""Under one of these names, by family, stands what the event says
+(obtain-the-event-list-of-failed-push-messages)."""
+_SUBJECTS: Final = {"userid": "user", "userids": "user", "deptid": "department", "deptids": "department"}
+"""Their own names for ids, whatever the event's field is called."""
+_CORP: Final = re.compile(r"corpid\"?\s*[=:]\s*\"?([A-Za-z0-9]{1,64})", re.IGNORECASE)
+_APPROVAL: Final = "bpms_"
+_WRAPPED: Final = {"item"}
+"""What our client puts around an item that is no JSON object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """``body`` is the callback, None for an item that is too poor to be one. ``contacts`` (``all`` or
+    ``departments``) and ``approvals``: what is to be looked at anew instead. ``time_ms`` is the event's."""
+
+    event_type: str | None
+    corp_id: str | None
+    time_ms: int | None
+    body: bytes | None
+    contacts: Part | None = None
+    approvals: bool = False
+
+
+def turn_record(record: Mapping[str, Any]) -> Turned:
+    """An item of ``callback/failrecord/list``, in which the pushed JSON stands word for word."""
+    data = record.get("call_back_data")
+    corp_id, time_ms = _text(record.get("corpid")), epoch_ms(record.get("event_time"))
+    if isinstance(data, dict):
+        data = _compact(data)
+    if not isinstance(data, str) or not data:
+        tag = _text(record.get("call_back_tag"))
+        return _too_poor(tag, corp_id, time_ms, record)
+    body = data.encode(errors="surrogatepass")
+    view = read(body)
+    return Turned(view.event_type, view.corp_id or corp_id, view.time_ms or time_ms, body)
+
+
+def turn_item(item: Mapping[str, Any]) -> Turned:
+    """An item of ``get_call_back_failed_result``."""
+    tag, time_ms = _tag(item), epoch_ms(item.get("event_time"))
+    content = item.get(tag) if tag is not None else None
+    named = content if isinstance(content, dict) else {}
+    corp_id = _corp(named) or _corp(item) or _corp_in_words(content if tag is not None else item.get("item"))
+    if tag is None:
+        return _too_poor(None, corp_id, time_ms, item)
+    fields = _fields(named)
+    if not isinstance(content, dict) and content is not None:
+        fields = {"item": content}
+    spec = catalogue.get(tag)
+    fields = {_spelled(name, spec): value for name, value in fields.items()}
+    if _lacks_its_subject(tag, spec, fields):
+        return _too_poor(tag, corp_id, time_ms, item)
+    body = _compact(_payload(tag, spec, fields, corp_id, time_ms))
+    return Turned(tag, corp_id, time_ms, body.encode(errors="surrogatepass"))
+
+
+def _too_poor(tag: str | None, corp_id: str | None, time_ms: int | None, item: Mapping[str, Any]) -> Turned:
+    approval = tag is not None and tag.startswith(_APPROVAL)
+    part = None if tag is None else _part(tag)
+    if not approval and part is None:
+        # nobody knows whom it concerns: kept as it is, where an operator sees it, and everybody looks
+        body = _compact(item).encode(errors="surrogatepass")
+        return Turned(tag, corp_id, time_ms, body, "all", approvals=True)
+    return Turned(tag, corp_id, time_ms, None, part, approval)
+
+
+def _part(tag: str) -> Part | None:
+    """Which part of the contacts is looked at anew for an event of this type that names nothing."""
+    if tag.startswith("org_dept_"):
+        return "departments"
+    return "all" if tag.startswith(("user_", "org_admin_", "label_", "org_change")) else None
+
+
+def _lacks_its_subject(tag: str, spec: EventSpec | None, fields: Mapping[str, Any]) -> bool:
+    looked_at = tag.startswith(_APPROVAL) or _part(tag) is not None
+    if not looked_at or spec is None or spec.subject is None:
+        return False
+    names = set(spec.subject.fields)
+    for form in spec.spellings.values():
+        names |= {spelled for name, spelled in form.back.items() if name in spec.subject.fields}
+    return not any(fields.get(name) for name in names)
+
+
+def _tag(item: Mapping[str, Any]) -> str | None:
+    if (tag := _text(item.get("call_back_tag"))) is not None:
+        return tag
+    others = [name for name in item if name not in ("event_time", "corpid")]
+    return others[0] if len(others) == 1 and set(others) != _WRAPPED else None
+
+
+def _fields(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What the event says, without the company: that is put back in its own place."""
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        inner = _object(value) if name.lower() in _NESTED else None
+        if inner is not None:
+            found |= inner
+        elif name.lower() != "corpid" and value not in (None, ""):
+            found[name] = value
+    return found
+
+
+def _spelled(name: str, spec: EventSpec | None) -> str:
+    """The field's name in the old form, where the type has one; the new form's else."""
+    if spec is None:
+        return name
+    kind = _SUBJECTS.get(name.lower())
+    if kind is not None and spec.subject is not None and spec.subject.kind == kind:
+        name = spec.subject.fields[0]
+    old = spec.spellings.get("old")
+    return name if old is None else old.back.get(name, name)
+
+
+def _payload(
+    tag: str, spec: EventSpec | None, fields: dict[str, Any], corp_id: str | None, time_ms: int | None
+) -> dict[str, Any]:
+    if any(name.lower() == "eventtype" for name in fields):  # an approval stands whole in its item
+        named = any(name.lower() == "corpid" for name in fields)
+        return fields if named or corp_id is None else {**fields, "corpId": corp_id}
+    old = None if spec is None else spec.spellings.get("old")
+    if old is None:
+        head: dict[str, Any] = {"EventType": tag}
+        head |= {} if time_ms is None else {"EventTime": time_ms}
+        head |= {} if corp_id is None else {"CorpId": corp_id}
+        return {**head, **{name: value for name, value in fields.items() if name not in head}}
+    payload: dict[str, Any] = {"EventType": tag}
+    if time_ms is not None and "TimeStamp" in old.fields:
+        payload["TimeStamp"] = str(time_ms) if old.fields["TimeStamp"].wire == "str" else time_ms
+    for name in sorted(fields, key=lambda name: _place(name, spec)):
+        value, field = fields[name], old.fields.get(name)
+        single = field is not None and field.is_list and not isinstance(value, list)
+        payload[name] = [value] if single else value
+    corp_name = "CorpId" if "CorpId" in old.fields else "corpId"
+    return payload if corp_id is None else {**payload, corp_name: corp_id}
+
+
+def _place(name: str, spec: EventSpec | None) -> int:
+    """Captures name first whom an event is about; the rest stays in its order (``sorted`` is stable)."""
+    subject = None if spec is None or spec.subject is None else spec.subject
+    if subject is None or spec is None:
+        return 1
+    old = spec.spellings["old"]
+    return 0 if name in {old.back.get(field, field) for field in subject.fields} else 1
+
+
+def _corp(value: Mapping[str, Any]) -> str | None:
+    return next((_text(v) for name, v in value.items() if name.lower() == "corpid" and _text(v)), None)
+
+
+def _corp_in_words(content: Any) -> str | None:
+    found = _CORP.search(content) if isinstance(content, str) else None
+    return found[1] if found else None
+
+
+def _object(value: Any) -> dict[str, Any] | None:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, dict) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,173 @@
+"""When the failed list is read: every so often, and some minutes after an outage of our own.
+
+DingTalk lists a push some 5 minutes after its last try; so that is how long after a start, or after the
+journal takes writes again, there is something to read. Also here: the run that an operator asks for.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any, Final
+
+import structlog
+
+from bridge.api_calls import ApiCalls
+from bridge.errors import BridgeError
+from bridge.settings import IngressSettings
+from dingtalk.api import DingTalkClient
+from dingtalk.budget import Priority
+from ingress.journal_file import Entry
+from ingress.metrics import RecoveryMetrics
+from ingress.recovery.ledger_topic import opened
+from ingress.recovery.lists import AppList, IsvList
+from ingress.recovery.orders import Orders
+from ingress.recovery.poller import AnotherPolls, Poller, Result
+
+log = structlog.get_logger(__name__)
+
+_LOOK_EVERY_S: Final = 1.0
+
+
+class Timer:
+    """When the next run is due, in the seconds of one clock. Pure. ``after_outage``: the next run follows an
+    outage of our own, as a start is one."""
+
+    def __init__(self, every_s: float, after_outage_s: float, now: float) -> None:
+        self._every_s, self._after_outage_s = every_s, after_outage_s
+        self._due = now + after_outage_s
+        self._was_well = True
+        self._failures = 0
+        self.after_outage = True
+
+    def due(self, now: float, *, well: bool) -> bool:
+        """Whether a run is due. ``well``: the journal takes writes; without it none is, and when it comes
+        back one is due as after a start."""
+        if well and not self._was_well:
+            self._due, self.after_outage = now + self._after_outage_s, True
+        self._was_well = well
+        return well and now >= self._due
+
+    def ran(self, now: float) -> None:
+        """A run has begun."""
+        self._due, self.after_outage = now + self._every_s, False
+
+    def ended(self, now: float, *, well: bool) -> None:
+        """It has ended. One that failed comes again as after an outage, the later the more often it fails."""
+        self._failures = 0 if well else self._failures + 1
+        if self._failures:
+            delay_s = max(1.0, self._after_outage_s) * 2 ** min(self._failures - 1, 20)
+            self._due, self.after_outage = now + min(self._every_s, delay_s), True
+
+
+class Recovery:
+    """Recovery in one ingress process. ``append`` keeps an entry in its journal, ``well`` says whether that
+    takes writes."""
+
+    def __init__(
+        self,
+        settings: IngressSettings,
+        append: Callable[[Entry], Awaitable[bool]],
+        metrics: RecoveryMetrics,
+        well: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._settings, self._append, self._metrics, self._well = settings, append, metrics, well
+        self._poller: Poller | None = None
+        self._client: DingTalkClient | None = None
+        self._calls: ApiCalls | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._running = asyncio.Lock()
+
+    def start(self) -> None:
+        """Begin to look at the clock; without credentials for the API, or if switched off, only say so."""
+        settings = self._settings
+        missing = not (settings.dingtalk_app_key and settings.dingtalk_app_secret)
+        if missing or not settings.recovery_every_minutes:
+            reason = "DINGTALK_APP_KEY or DINGTALK_APP_SECRET is not set" if missing else "switched off"
+            log.info("recovery.off", reason=reason)
+            return
+        self._metrics.last_success.set(time.time())  # so that one that never succeeds is seen, too
+        self._task = asyncio.get_running_loop().create_task(self._regularly())
+
+    async def stop(self, within_s: float) -> None:
+        """End; a page that is on its way is waited for, ``within_s`` at most."""
+        if self._poller is not None:
+            self._poller.stop()
+        if self._running.locked():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within_s), self._running:
+                    pass
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._client is not None:
+            await self._client.close()
+        if self._calls is not None:
+            self._calls.close()
+
+    async def now(self) -> Result:
+        """A run at once. Raises ``BridgeError``, as ``Poller.run`` does, and for missing credentials."""
+        return await self._run(None)
+
+    async def verb(self, options: dict[str, Any]) -> dict[str, Any]:
+        """``POST /journal/recover``: a run at once, and what it did."""
+        return as_answer(await self.now())
+
+    async def _run(self, unless_since_ms: int | None) -> Result:
+        poller = self._poller = self._poller or self._make()
+        async with self._running:
+            try:
+                return await poller.run(unless_since_ms=unless_since_ms)
+            except TimeoutError as error:
+                raise BridgeError("DingTalk did not give the failed list in time; try again") from error
+
+    def _make(self) -> Poller:
+        settings = self._settings
+        key, secret = settings.api_credentials()
+        self._calls = ApiCalls.of(settings)
+        self._client = DingTalkClient(
+            app_key=key, app_secret=secret, base=settings.dingtalk_api_base, budget=self._calls
+        )
+        client, app = self._client.at(Priority.RECOVERY), settings.dingtalk_app_name
+        return Poller(
+            app=app,
+            source=IsvList(client) if settings.recovery_list == "isv" else AppList(client),
+            opened=lambda: opened(settings, app),
+            append=self._append,
+            orders=Orders(settings, app),
+            metrics=self._metrics,
+            lease_s=settings.recovery_lease_s,
+        )
+
+    async def _regularly(self) -> None:
+        every_s = self._settings.recovery_every_minutes * 60
+        timer = Timer(every_s, self._settings.recovery_after_outage_s, time.monotonic())
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            if not timer.due(time.monotonic(), well=self._well()):
+                continue
+            # of several instances one is enough; not so after our own outage, which others may not have seen
+            recent_ms = round((time.time() - every_s * 0.9) * 1000)
+            since_ms = None if timer.after_outage else recent_ms
+            timer.ran(time.monotonic())
+            well = False
+            try:
+                await self._run(since_ms)
+                well = True
+            except AnotherPolls as error:
+                log.info("recovery.another_polls", reason=str(error))
+                well = True
+            except BridgeError as error:
+                log.warning("recovery.failed", error=type(error).__name__, reason=str(error))
+            except Exception as error:  # a fault of ours here must not end the task for good
+                log.error("recovery.fault", error=type(error).__name__)
+            timer.ended(time.monotonic(), well=well)
+
+
+def as_answer(result: Result) -> dict[str, Any]:
+    """For an operator."""
+    found = asdict(result)
+    del found["skipped"], found["oldest_ms"]
+    found["types"] = dict(sorted(result.types.items()))
+    return found

@@ -1,0 +1,113 @@
+"""The poller with our client on the simulator: tokens, bans and quotas in the middle, and the ISV list."""
+
+import pytest
+
+from bridge.api_calls import ApiCalls
+from bridge.settings import SAMPLE_CREDENTIALS
+from dingtalk.api import DingTalkClient
+from dingtalk.budget import Priority
+from dingtalk.errors import BudgetSpent, QuotaSpent, Unavailable
+from ingress.recovery.lists import AppList, IsvList
+from simulator.server import Simulator
+from tests.integration.simulator_support import settings
+from tests.unit.recovery.memory import Broker, Process, item
+
+API = "get_call_back_failed_result"
+KEY, SECRET = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]
+
+
+@pytest.fixture
+async def simulator():
+    async with Simulator(settings()) as simulator:
+        for number in range(450):
+            simulator.failed.add(item(number))
+        yield simulator
+
+
+@pytest.fixture
+async def client(simulator):
+    async with DingTalkClient(app_key=KEY, app_secret=SECRET, base=simulator.base_url) as client:
+        yield client.at(Priority.RECOVERY)
+
+
+def process(client, broker=None, source=AppList):
+    one = Process(broker or Broker(), None, {})
+    one.source = one.poller._source = source(client)
+    return one
+
+
+async def test_the_list_is_read_with_a_call_a_page(simulator, client):
+    one = process(client)
+    result = await one.poller.run()
+    assert (result.items, len(one.journal)) == (450, 450)
+    assert simulator.stats()["api_calls"] == {"/gettoken": 1, f"/call_back/{API}": 3}
+
+
+async def test_a_token_that_expires_in_the_middle_costs_no_page(simulator, client):
+    simulator.faults.add({"api": API, "kind": "errcode", "errcode": 42001, "after": 1, "times": 1})
+    one = process(client)
+    await one.poller.run()
+    assert len(one.journal) == 450
+    assert one.metrics.pages_missing._value.get() == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ({"kind": "ban"}, Unavailable),
+        ({"kind": "ban", "status": 403}, Unavailable),
+        ({"kind": "errcode", "errcode": 90020}, QuotaSpent),
+    ],
+)
+async def test_a_refusal_in_the_middle_loses_nothing_and_is_gone_on_from(simulator, client, fault, error):
+    simulator.faults.add({"api": API, **fault, "after": 1, "times": 1})
+    one = process(client)
+    with pytest.raises(error):
+        await one.poller.run()
+    assert len(one.journal) == 200
+    await one.poller.run()
+    assert len(one.journal) == 450
+    assert one.metrics.pages_missing._value.get() == 0
+    assert not one.broker.sent
+
+
+async def test_above_its_share_of_our_budget_nothing_is_called(simulator, tmp_path):
+    budget = ApiCalls(tmp_path / "calls.db", app="app", limit=3)  # 2 of them are for recovery
+    async with DingTalkClient(
+        app_key=KEY, app_secret=SECRET, base=simulator.base_url, budget=budget
+    ) as client:
+        one = process(client.at(Priority.RECOVERY))
+        with pytest.raises(BudgetSpent):
+            await one.poller.run()
+    budget.close()
+    assert simulator.stats()["api_calls"] == {"/gettoken": 1, f"/call_back/{API}": 1}
+    assert len(one.journal) == 200
+    assert not one.broker.sent
+
+
+async def test_an_answer_that_is_cut_off_is_a_page_that_may_be_gone(simulator, client):
+    simulator.faults.add({"api": API, "kind": "cut", "after": 1, "times": 1})
+    one = process(client)
+    with pytest.raises(Unavailable):
+        await one.poller.run()
+    assert one.metrics.pages_missing._value.get() == 1
+    assert len(one.broker.orders()) == 2
+    await one.poller.run()
+    assert len(one.journal) == 250
+
+
+async def test_isv_records_enter_as_they_were_pushed_and_are_confirmed(simulator, client):
+    platform = simulator.platform
+    events = [event for _ in range(140) for event in platform.act("hire")]
+    for event in events:
+        simulator.delivery.records.add(event.event_type, event.plaintext(), event.time_ms, event.corp_id)
+    simulator.faults.add({"api": "callback/failrecord/list", "kind": "cut", "after": 2, "times": 1})
+    one = process(client, source=IsvList)
+    with pytest.raises(Unavailable):  # the second page's answer is lost: it is still there
+        await one.poller.run()
+    assert not one.broker.sent
+    result = await one.poller.run()
+    assert sorted(entry.body for entry in one.journal.values()) == sorted(e.plaintext() for e in events)
+    assert result.pages_missing == one.metrics.pages_missing._value.get() == 0
+    again = await one.poller.run()
+    assert again.items == 0

@@ -1,0 +1,147 @@
+"""What an item of a failed list becomes, against the pushes of the simulator and against poor captures."""
+
+import json
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingress.recovery.items import turn_item, turn_record
+from schemas import Received, decode, to_records
+from simulator.errors import ActionError
+from simulator.events import failed_item
+from simulator.platform import ARGUMENTS, Platform
+
+AT = 1_731_000_000_000
+
+
+def events(generation, *, count=400):
+    platform = Platform(seed=5, users=30, departments=6, generation=generation)
+    found, draw = [], Random(5)
+    names = sorted(ARGUMENTS)
+    while len(found) < count:
+        try:
+            found += platform.act(draw.choice(names))
+        except ActionError:
+            continue
+    return found
+
+
+def records(body, via="failed-list"):
+    received = Received(1, "j1", AT, "default", via, body)
+    return [decode(record.value) for record in to_records(received)]
+
+
+def test_an_old_form_push_that_says_no_more_than_its_item_comes_back_byte_for_byte():
+    same = other = 0
+    for event in events("old"):
+        turned = turn_item(failed_item(event))
+        assert (turned.event_type, turned.corp_id) == (event.event_type, event.corp_id)
+        assert turned.body is not None
+        if event.payload.keys() & {"OptStaffId", "diffInfo", "PreLabelList"}:
+            other += 1  # who did it and what it was before are not in the item
+            continue
+        assert turned.body == event.plaintext()
+        same += 1
+    assert same > 100 < other + 100
+
+
+@pytest.mark.parametrize("generation", ["old", "new"])
+def test_it_names_the_same_type_subject_and_company_whatever_the_form(generation):
+    for event in events(generation):
+        pushed = records(event.plaintext(), "http")
+        recovered = records(turn_item(failed_item(event)).body)
+        facts = [(e.event_type, e.subject, e.corp_id, e.partitionkey) for e in pushed]
+        assert [(e.event_type, e.subject, e.corp_id, e.partitionkey) for e in recovered] == facts
+        assert {e.via for e in recovered} == {"failed-list"}
+        if event.event_type.startswith("bpms_"):
+            for name in ("type", "result", "taskId", "processCode"):
+                assert [e.data.get(name) for e in recovered] == [e.data.get(name) for e in pushed]
+
+
+@pytest.mark.parametrize("generation", ["old", "new"])
+def test_isv_records_are_the_pushes_word_for_word(generation):
+    for number, event in enumerate(events(generation, count=50)):
+        record = {
+            "id": number,
+            "call_back_tag": event.event_type,
+            "call_back_data": event.plaintext().decode(),
+            "event_time": event.time_ms,
+            "corpid": event.corp_id,
+        }
+        turned = turn_record(record)
+        assert turned.body == event.plaintext()
+        assert (turned.event_type, turned.contacts, turned.approvals) == (event.event_type, None, False)
+
+
+@pytest.mark.parametrize(
+    ("item", "contacts", "approvals", "corp"),
+    [
+        ({"user_modify_org": "{corpid=ding1}", "call_back_tag": "user_modify_org"}, "all", False, "ding1"),
+        ({"user_modify_org": {"corpid": "ding1"}}, "all", False, "ding1"),
+        ({"user_leave_org": {"userid": [], "corpid": "ding1"}, "event_time": AT}, "all", False, "ding1"),
+        ({"org_dept_create": {"callbackData": {}, "corpid": "ding1"}}, "departments", False, "ding1"),
+        ({"label_user_change": {"roleLabelChange": {}, "corpid": "ding1"}}, "all", False, "ding1"),
+        ({"bpms_task_change": {"bpmsCallBackData": {}, "corpid": "ding1"}}, None, True, "ding1"),
+        ({"bpms_instance_change": "gone"}, None, True, None),
+    ],
+)
+def test_an_item_without_ids_is_a_wish_to_look_anew(item, contacts, approvals, corp):
+    turned = turn_item(item)
+    assert turned.body is None
+    assert (turned.contacts, turned.approvals, turned.corp_id) == (contacts, approvals, corp)
+
+
+@pytest.mark.parametrize("item", [{"item": "{corpid=ding1}"}, {}, {"item": None}, {"corpid": "ding1"}])
+def test_what_names_no_type_is_kept_as_it_is_and_everybody_looks(item):
+    turned = turn_item(item)
+    assert json.loads(turned.body) == item
+    assert (turned.contacts, turned.approvals) == ("all", True)
+    assert [e.event_type for e in records(turned.body)] == ["unclassified"]
+
+
+def test_an_unknown_tag_flows_with_all_that_it_says():
+    item = {
+        "brand_new_thing": {"callbackData": {"thingId": 7, "deep": {"a": [1]}}, "corpid": "ding1"},
+        "call_back_tag": "brand_new_thing",
+        "event_time": AT,
+    }
+    [event] = records(turn_item(item).body)
+    assert (event.event_type, event.corp_id) == ("brand_new_thing", "ding1")
+    assert event.data["thingId"] == 7
+    assert event.data["deep"] == {"a": [1]}
+    assert event.time.timestamp() * 1000 == AT
+
+
+def test_other_types_become_events_even_without_content():
+    [event] = records(turn_item({"check_in": {"corpid": "ding1"}, "event_time": AT}).body)
+    assert (event.event_type, event.corp_id) == ("check_in", "ding1")
+    [event] = records(turn_item({"chat_disband": "text of some kind"}).body)
+    assert event.data["item"] == "text of some kind"
+
+
+def test_ids_as_text_and_as_lists_are_the_same_event():
+    one = {"user_add_org": {"userid": "u1", "corpid": "ding1"}, "event_time": AT}
+    many = {"user_add_org": {"userid": ["u1"], "corpid": "ding1"}, "event_time": str(AT)}
+    assert turn_item(one) == turn_item(many)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+names = st.sampled_from(
+    ["call_back_tag", "event_time", "user_add_org", "corpid", "bpms_task_change", "new_one", "item"]
+)
+
+
+@given(st.dictionaries(names, json_values, max_size=4))
+def test_whatever_dingtalk_lists_something_becomes_of_it(item):
+    turned = turn_item(item)
+    assert turned.body is not None or turned.contacts is not None or turned.approvals
+    if turned.body is not None:
+        assert records(turned.body)
+    turned = turn_record(item | {"call_back_data": item.get("item")})
+    assert turned.body is not None or turned.contacts is not None or turned.approvals
