@@ -6,7 +6,8 @@
     ├── SettingsError            settings that cannot work; lists every mistake at once
     ├── KafkaUnavailable         Kafka does not answer, or refuses the credentials
     ├── TopicError               a topic that cannot be created or used as asked
-    │   └── TopicForbidden       the rights on it are missing
+    │   ├── TopicForbidden       the rights on it are missing
+    │   └── TopicLeaderless      it is there, and brokers that lead it are not
     ├── ServerStartError         a local Kafka or PostgreSQL that did not start
     ├── CallsSpent               the month's budget of API calls has none left for this priority
     ├── schemas.NotAnEvent       a Kafka record that is no event of ours
@@ -48,6 +49,10 @@ class TopicError(BridgeError):
 
 class TopicForbidden(TopicError):
     """Kafka's authorizer does not let us see or create a topic; the message names the right."""
+
+
+class TopicLeaderless(TopicError):
+    """A topic is there, and no broker leads some of its partitions; the message names them."""
 
 
 class ServerStartError(BridgeError):

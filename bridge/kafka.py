@@ -18,6 +18,13 @@ from aiokafka.errors import (
     IllegalSaslStateError,
     KafkaConnectionError,
     KafkaError,
+    KafkaTimeoutError,
+    LeaderNotAvailableError,
+    NodeNotReadyError,
+    NotEnoughReplicasAfterAppendError,
+    NotEnoughReplicasError,
+    NotLeaderForPartitionError,
+    RequestTimedOutError,
     SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     UnsupportedSaslMechanismError,
@@ -38,6 +45,8 @@ _RIGHTS_ERRORS = (
     TopicAuthorizationFailedError,
 )
 
+_NO_LEADER = (LeaderNotAvailableError, NotLeaderForPartitionError)
+_NOT_ENOUGH = (NotEnoughReplicasError, NotEnoughReplicasAfterAppendError)
 
 _EXPIRED = 10
 _OTHER_NAME = (62, 64)
@@ -95,7 +104,13 @@ async def start_producer(fresh: AIOKafkaProducer, settings: KafkaSettings) -> No
         async with asyncio.timeout(hopeless_after_s(settings)):
             await fresh.start()
     except BaseException as error:
+        reached = bool(fresh.client.cluster.brokers())
         await discard_producer(fresh, 1)
+        if isinstance(error, TimeoutError) and reached:
+            raise KafkaUnavailable(
+                f"Kafka at {settings.kafka_bootstrap_servers} answers, but lets no producer begin: too few "
+                "of its brokers or controllers are there; start those that are missing"
+            ) from error
         if isinstance(error, KafkaError | OSError):
             raise KafkaUnavailable(explain(error, settings)) from error
         raise
@@ -174,8 +189,27 @@ def explained(error: BaseException, settings: KafkaSettings) -> tuple[str, str]:
             "runs, and that its advertised.listeners can be reached from here"
         )
     if isinstance(cause, KafkaError):
-        return "failed", f"Kafka at {where}: {type(cause).__name__}"
+        return "failed", f"Kafka at {where}: {_cluster_words(cause) or type(cause).__name__}"
     return "failed", f"{type(cause).__name__} while speaking to Kafka at {where}"
+
+
+def _cluster_words(error: KafkaError) -> str | None:
+    """Of a cluster that answers, and lacks brokers."""
+    if isinstance(error, _NO_LEADER):
+        return "a partition has no leader just now; its brokers are starting, or are missing"
+    if isinstance(error, _NOT_ENOUGH):
+        return (
+            "a partition has fewer replicas in sync than min.insync.replicas asks for; start the brokers "
+            "that are missing"
+        )
+    if isinstance(error, NodeNotReadyError):
+        return (
+            "one of its brokers does not answer; it has gone, or its advertised.listeners cannot be reached "
+            "from here"
+        )
+    if isinstance(error, RequestTimedOutError | KafkaTimeoutError):
+        return "no answer in time; brokers are slow, or too few are there"
+    return None
 
 
 def _tls_words(error: ssl.SSLError) -> str:

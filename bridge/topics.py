@@ -11,8 +11,9 @@ import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
-from bridge.errors import KafkaUnavailable, TopicError, TopicForbidden
+from bridge.errors import KafkaUnavailable, TopicError, TopicForbidden, TopicLeaderless
 from bridge.kafka import connection, explain, principal
+from bridge.replicas import Place, in_words
 from bridge.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -84,18 +85,21 @@ async def ensure_topics(
     partitions in place would move keys, and with them the order of their events.
 
     Returns the partition count of each topic. Raises ``KafkaUnavailable`` when Kafka does not answer, and
-    ``TopicError`` when it refuses to create one or does not show it within ``timeout_s``; for want of a
-    right that is a ``TopicForbidden``.
+    ``TopicError`` when it refuses to create one or does not show it within ``timeout_s``: for want of a right
+    that is a ``TopicForbidden``, for want of a partition's leader a ``TopicLeaderless``.
     """
     wanted = sorted(set(names))
+    unled: set[Place] = set()
     admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=10_000)
     try:
         limit = asyncio.timeout(timeout_s)
         try:
             await admin.start()
             async with limit:
-                return await _ensure(admin, settings, wanted, partitions or {})
+                return await _ensure(admin, settings, wanted, partitions or {}, unled)
         except (KafkaError, OSError) as error:
+            if limit.expired() and unled:
+                raise TopicLeaderless(in_words([(p, {"leader": -1}) for p in sorted(unled)])) from None
             if limit.expired():
                 raise TopicError(
                     f"topics {', '.join(wanted)} did not appear within {timeout_s:g} s; see the "
@@ -122,7 +126,11 @@ async def existing_topics(settings: KafkaSettings) -> dict[str, int]:
 
 
 async def _ensure(
-    admin: AIOKafkaAdminClient, settings: KafkaSettings, wanted: list[str], partitions: Mapping[str, int]
+    admin: AIOKafkaAdminClient,
+    settings: KafkaSettings,
+    wanted: list[str],
+    partitions: Mapping[str, int],
+    unled: set[Place],
 ) -> dict[str, int]:
     counts = await _partition_counts(admin, wanted)
     missing = [name for name in wanted if name not in counts]
@@ -153,16 +161,18 @@ async def _ensure(
                     raise refused  # no controller just now: it is not about this topic
                 raise TopicError(_refusal(name, code, rest[0] if rest else None))
     while missing := [name for name in wanted if name not in counts]:
-        counts |= await _partition_counts(admin, missing, exist=True)
+        unled.clear()
+        counts |= await _partition_counts(admin, missing, exist=True, unled=unled)
         if len(counts) < len(wanted):
             await asyncio.sleep(0.05)
     return counts
 
 
 async def _partition_counts(
-    admin: AIOKafkaAdminClient, names: list[str], *, exist: bool = False
+    admin: AIOKafkaAdminClient, names: list[str], *, exist: bool = False, unled: set[Place] | None = None
 ) -> dict[str, int]:
-    """Of those topics that are ready. ``exist``: one that we may not see is then no missing one.
+    """Of those topics that are ready; ``unled`` is told of partitions that have no leader. ``exist``: one
+    that we may not see is then no missing one.
 
     Kafka says "not authorized" of a missing topic, too, to whom that may not see it.
     """
@@ -176,6 +186,8 @@ async def _partition_counts(
         ready = [p for p in topic["partitions"] if p["error_code"] == 0 and p["leader"] >= 0]
         if topic["error_code"] == 0 and ready and len(ready) == len(topic["partitions"]):
             counts[topic["topic"]] = len(ready)
+        elif unled is not None:
+            unled |= {(topic["topic"], p["partition"]) for p in topic["partitions"] if p["leader"] < 0}
     return counts
 
 

@@ -22,11 +22,11 @@ from bridge.kafka import (
     PRODUCER_MAX_REQUEST_BYTES,
     discard_producer,
     explain,
-    hopeless_after_s,
     producer,
     start_producer,
 )
 from bridge.settings import IngressSettings
+from ingress.acknowledging import acknowledged
 from ingress.cursor import CursorFile, Parked
 from ingress.errors import JournalError
 from ingress.giving_up import give_up
@@ -45,8 +45,6 @@ _CURSOR_EVERY_S = 0.1
 _IDLE_S = 0.5
 _WAVE_EVERY_S = 0.02
 """Waves that are not full begin no closer together: each costs as much as dozens of records."""
-_STALLED_S = 5.0
-_LOOK_UP_EVERY_S = 0.2
 _RETRY_PARKED_S = 60.0
 _BACKOFF_S = (0.2, 5.0)
 _TURN_ROWS = 32
@@ -170,7 +168,6 @@ class Publisher:
         self._producer = fresh
         self._placer.use(fresh)
         await self._router.load()
-        self._report.up()
 
     async def _discard_producer(self) -> None:
         """Throw the producer away, and go back to behind the last callback that is surely in Kafka."""
@@ -223,6 +220,7 @@ class Publisher:
             retention_ms = int(self._settings.journal_retention_hours * 3_600_000)
             self._cursor.forget_acked(int(time.time() * 1000) - retention_ms)
             self._retry_at = time.monotonic() + _RETRY_PARKED_S
+        self._report.up()  # connected, and nothing waits; else what is acknowledged says so
         if not self._reader.finish(self._read_seq):
             await self._pause(_IDLE_S)
 
@@ -269,26 +267,8 @@ class Publisher:
     async def _settle(self, wave: Wave, futures: dict[Place, "asyncio.Future[object]"]) -> None:
         """Wait until every batch is acknowledged or has failed. Raises ``_Failed`` if one has, and
         ``KafkaUnavailable`` when one does neither for too long."""
-        waiting = set(futures.values())
-        began, stopped_at = time.monotonic(), None
-        hopeless_s = hopeless_after_s(self._settings)
-        while waiting:
-            _, waiting = await asyncio.wait(waiting, timeout=_LOOK_UP_EVERY_S)
-            now = time.monotonic()
-            if waiting and self._stopping:
-                stopped_at = stopped_at or now
-                if now - stopped_at > 2:
-                    raise _Failed([KafkaUnavailable("stopped before Kafka had acknowledged")])
-            elif waiting and now - began >= hopeless_s:
-                raise KafkaUnavailable(
-                    f"Kafka at {self._settings.kafka_bootstrap_servers} has not acknowledged for "
-                    f"{hopeless_s:g} s; connecting anew"
-                )
-            elif waiting and now - began >= _STALLED_S:
-                self._report.stalled(
-                    f"Kafka at {self._settings.kafka_bootstrap_servers} has not acknowledged for "
-                    f"{_STALLED_S:g} s; callbacks are kept meanwhile"
-                )
+        if not await acknowledged(self._settings, self._report, futures, lambda: self._stopping):
+            raise _Failed([KafkaUnavailable("stopped before Kafka had acknowledged")])
         failed = {key: error for key, future in futures.items() if (error := future.exception()) is not None}
         self._pass(wave, failed)
         if not failed:

@@ -9,18 +9,19 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from bridge.errors import TopicError, TopicForbidden
+from bridge.errors import TopicError, TopicForbidden, TopicLeaderless
 
 TOO_LARGE = "too_large"
 RIGHTS = "rights"
 INVALID_TOPIC = "invalid_topic"
 TOPIC_MISSING = "topic_missing"
+NO_LEADER = "no_leader"
 POLICY = "policy"
 
 DAMAGED = "damaged"
 """Not Kafka's: the callback cannot be read from the journal as it was kept, so it is not published."""
 
-BLOCKING = frozenset({RIGHTS, INVALID_TOPIC, TOPIC_MISSING})
+BLOCKING = frozenset({RIGHTS, INVALID_TOPIC, TOPIC_MISSING, NO_LEADER})
 """Reasons that hold for a topic as a whole: while they last, its later records park behind, in order."""
 
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
@@ -30,6 +31,7 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (TopicAuthorizationFailedError, RIGHTS),
     (InvalidTopicError, INVALID_TOPIC),
     (TopicForbidden, RIGHTS),
+    (TopicLeaderless, NO_LEADER),
     (TopicError, TOPIC_MISSING),
     (PolicyViolationError, POLICY),
 )

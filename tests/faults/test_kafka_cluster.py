@@ -63,6 +63,8 @@ async def _two_die_and_one_comes_back(ingress, cluster, leader, load):
     await load.more(300)
     stuck = await asyncio.to_thread(_count, ingress)
     await eventually(lambda: asyncio.to_thread(_not_up, ingress), 60, "the publisher says that it is stuck")
+    words = (await asyncio.to_thread(ingress.readyz))[1]["kafka"]["words"]
+    assert "KAFKA_BOOTSTRAP_SERVERS" not in words, "two brokers are dead, the setting is right"
     await load.more(600, timeout_s=300)
     assert await asyncio.to_thread(_count, ingress) == stuck, "one replica of three is no acknowledgement"
     # a new publisher must ask for its topics, and one of them is new

@@ -13,7 +13,7 @@ from aiokafka.errors import (
 )
 
 from bridge import topics
-from bridge.errors import KafkaUnavailable, TopicError
+from bridge.errors import KafkaUnavailable, TopicError, TopicLeaderless
 from bridge.settings import KafkaSettings
 from bridge.topics import ensure_topics
 
@@ -39,7 +39,7 @@ class Cluster:
 
     async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
         await asyncio.sleep(0)
-        partitions = [{"error_code": 0, "leader": self._leader}] if self._exists else []
+        partitions = [{"error_code": 0, "partition": 0, "leader": self._leader}] if self._exists else []
         code = 0 if self._exists else UNKNOWN_TOPIC
         return [{"topic": name, "error_code": code, "partitions": partitions} for name in names]
 
@@ -70,8 +70,13 @@ async def test_a_topic_that_cannot_be_made_as_wanted_is_refused_for_itself(monke
 
 
 async def test_a_topic_that_exists_without_leaders_is_refused_for_itself(monkeypatch):
-    with pytest.raises(TopicError, match=r"within 0\.1 s"):
+    with pytest.raises(TopicLeaderless, match=r"dingtalk\.user_add_org/0 has no leader"):
         await ensured(Cluster(TopicAlreadyExistsError.errno), monkeypatch)
+
+
+async def test_a_topic_that_does_not_appear_is_refused_for_itself(monkeypatch):
+    with pytest.raises(TopicError, match=r"within 0\.1 s"):
+        await ensured(Cluster(0), monkeypatch)
 
 
 async def test_a_topic_that_exists_is_left_as_it_is(monkeypatch):

@@ -1,0 +1,58 @@
+"""Why partitions take no records, in words: no leader, or replicas that are not in sync.
+
+A producer does not tell: it sends again without end, and all that is seen is that nothing is acknowledged.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from bridge.kafka import connection
+from bridge.settings import KafkaSettings
+
+_ANSWER_WITHIN_S = 3
+Place = tuple[str, int]
+"""Topic and partition."""
+
+_NAMED = 3
+"""So many partitions are named; of more only how many."""
+
+
+async def ailing(settings: KafkaSettings, partitions: Collection[Place]) -> str | None:
+    """What Kafka's metadata says against ``partitions`` (topic and number each); ``None`` if nothing, or if
+    no broker answers within some seconds."""
+    admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=_ANSWER_WITHIN_S * 1000)
+    try:
+        async with asyncio.timeout(_ANSWER_WITHIN_S):
+            await admin.start()
+            described = await admin.describe_topics(sorted({topic for topic, _ in partitions}))
+    except (KafkaError, OSError):
+        return None
+    finally:
+        await admin.close()
+    found = {(topic["topic"], part["partition"]): part for topic in described for part in topic["partitions"]}
+    return in_words([(place, found[place]) for place in sorted(partitions) if place in found])
+
+
+def in_words(partitions: Sequence[tuple[Place, Mapping[str, Any]]]) -> str | None:
+    """``partitions`` as the metadata describes them: ``leader`` (-1: none), ``replicas`` and ``isr`` (lists
+    of brokers). Pure."""
+    if unled := [place for place, part in partitions if part["leader"] == -1]:
+        return f"{_names(unled)} no leader: the brokers that hold it are down; start one of them"
+    behind = {place: part for place, part in partitions if len(part["isr"]) < len(part["replicas"])}
+    if behind:
+        counts = sorted({f"{len(part['isr'])} of {len(part['replicas'])}" for part in behind.values()})
+        return (
+            f"{_names(list(behind))} {' or '.join(counts)} replicas in sync, perhaps fewer than "
+            "min.insync.replicas asks for; start the brokers that are missing"
+        )
+    return None
+
+
+def _names(places: Sequence[Place]) -> str:
+    named = ", ".join(f"{topic}/{number}" for topic, number in places[:_NAMED])
+    more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+    return f"{named}{more} {'has' if len(places) == 1 else 'have'}"
