@@ -57,7 +57,7 @@ class Placer:
         """Put a callback's records into their batches; ``False`` when the wave has no more room for them."""
         seq = pending.seq
         if pending.damaged:
-            wave.parked.append(self._park(journal, seq, 0, NO_TOPIC, DAMAGED))
+            pending.parked.append(self._park(journal, seq, 0, NO_TOPIC, DAMAGED))
         for number in range(pending.placed, len(pending.records)):
             record = pending.records[number]
             name = self._router.topic(record)
@@ -67,7 +67,7 @@ class Placer:
                 reason = self._parking.blocked.get(name) or self._refused.get((seq, number))
                 topic = reason or (TOO_LARGE if too_large else topic) or await self._look_up(name)
             if isinstance(topic, str):
-                wave.parked.append(self._park(journal, seq, number, name, topic))
+                pending.parked.append(self._park(journal, seq, number, name, topic))
             else:
                 batch = self._batch(wave, name, partition_of(record.key, topic.partitions))
                 if not wave.add(batch, seq, number, record, topic.batch_bytes):

@@ -191,18 +191,25 @@ class Publisher:
                 await self._idle()
                 continue
             futures, sent_at = await self._send(wave), time.monotonic()
-            following = await self._meanwhile(wave, futures)
+            # asked for, so not only in an idle moment: between two waves, no callback half on its way
+            half = self._half_placed is not None and self._half_placed.placed > 0
+            pausing = self._retry_at == 0.0 and not half
+            following = await self._meanwhile(wave, futures, build=not pausing)
             await self._save_sometimes()
+            if pausing:
+                await self._retry_now()
             if following is None or not following.full:
                 await asyncio.sleep(max(0.0, sent_at + _WAVE_EVERY_S - time.monotonic()))
                 following = await self._build(following)
             wave = following
 
-    async def _meanwhile(self, wave: Wave, futures: dict[Place, "asyncio.Future[object]"]) -> Wave | None:
-        """While ``wave`` is on its way, make the next one, to be sent when this one is there. A disk that
-        fails now does not change what is known of this one."""
+    async def _meanwhile(
+        self, wave: Wave, futures: dict[Place, "asyncio.Future[object]"], *, build: bool
+    ) -> Wave | None:
+        """While ``wave`` is on its way, ``build`` the next one, to be sent when this one is there. A disk
+        that fails now does not change what is known of this one."""
         following, settled = await asyncio.gather(
-            self._build(), self._settle(wave, futures), return_exceptions=True
+            self._build() if build else _nothing(), self._settle(wave, futures), return_exceptions=True
         )
         for outcome in (settled, following):
             if isinstance(outcome, BaseException):
@@ -216,13 +223,16 @@ class Publisher:
             await self._pause(_CURSOR_EVERY_S)
             return
         if time.monotonic() >= self._retry_at:
-            await self._parking.retry()
+            await self._retry_now()
             retention_ms = int(self._settings.journal_retention_hours * 3_600_000)
             self._cursor.forget_acked(int(time.time() * 1000) - retention_ms)
-            self._retry_at = time.monotonic() + _RETRY_PARKED_S
         self._report.up()  # connected, and nothing waits; else what is acknowledged says so
         if not self._reader.finish(self._read_seq):
             await self._pause(_IDLE_S)
+
+    async def _retry_now(self) -> None:
+        await self._parking.retry()
+        self._retry_at = time.monotonic() + _RETRY_PARKED_S
 
     async def _build(self, wave: Wave | None = None) -> Wave | None:
         """The next wave, or more into this one; ``None`` when nothing waits."""
@@ -243,7 +253,7 @@ class Publisher:
                 break
             self._half_placed = None
             self._backlog.popleft()
-            wave.finish(pending.seq, pending.received_ms)
+            wave.finish(pending)
             if len(wave.done) % _TURN_ROWS == 0:
                 await asyncio.sleep(0)
         return wave if wave.records or wave.done else None
@@ -318,6 +328,10 @@ class Publisher:
             async with asyncio.timeout(seconds):
                 await self._awake.wait()
         self._awake.clear()
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _pending(journal: str, row: Row) -> Pending:

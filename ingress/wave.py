@@ -43,6 +43,7 @@ class Pending:
     records: list[Record]
     placed: int = 0
     damaged: bool = False
+    parked: list[Parked] = field(default_factory=list)  # also of earlier waves: saved when all of it passes
 
 
 @dataclass(slots=True)
@@ -77,11 +78,12 @@ class Wave:
         self.bytes += size
         return True
 
-    def finish(self, seq: int, received_ms: int) -> None:
-        """The callback ``seq`` is wholly placed."""
+    def finish(self, pending: Pending) -> None:
+        """The callback is wholly placed, here and perhaps in waves before."""
         if self.since_ms is None:
-            self.since_ms = received_ms
-        self.done.append(seq)
+            self.since_ms = pending.received_ms
+        self.parked += pending.parked
+        self.done.append(pending.seq)
 
     def passable(self, failed: Collection[Place]) -> int | None:
         """The last callback of the unbroken run from the wave's start that no ``failed`` batch touches."""
