@@ -25,7 +25,7 @@ async def test_broker_killed_and_restarted_under_load(
     pusher = Pusher(ingress.url)
     await asyncio.to_thread(ingress.start)
     kills = sized(1, 10)
-    async with Load(pusher) as load:
+    async with Load(pusher, per_second=PER_SECOND) as load:  # at full speed it starves the broker's start
         for _ in range(kills):
             await load.more(150)
             breakable_kafka.kill()

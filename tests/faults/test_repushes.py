@@ -22,7 +22,7 @@ async def test_one_push_many_times_is_one_record(processes, kafka_env, kafka_set
     async with one_connection() as first, one_connection() as second:
         for number, payload in enumerate(events):
             await pusher.push(first, number, payload)
-            # nine more times at the same moment on two connections, each encrypted anew, as DingTalk does
+            # ten more times at the same moment on two connections, each encrypted anew, as DingTalk does
             await asyncio.gather(*(pusher.push(http, number, payload) for http in (first, second) * 5))
     await asyncio.to_thread(ingress.restart)
     await pusher.push_all(enumerate(events))

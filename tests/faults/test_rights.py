@@ -27,6 +27,7 @@ from bridge.topics import (
     inbox_topic,
     unclassified_topic,
 )
+from consumers.approval.consumer import Approval
 from ingress.cursor import CursorFile
 from ingress.journal_file import Entry
 from ingress.publisher import Publisher
@@ -36,6 +37,7 @@ from ingress.renormalise import renormalise
 from ingress.report import Report
 from ingress.upkeep import open_newest
 from schemas import decode
+from tests.integration.replay_support import bury, letter_headers
 from tests.integration.test_publisher import keep
 from tests.integration.worker_support import (
     EffectConsumer,
@@ -56,7 +58,7 @@ from tests.support.waiting import eventually
 __all__ = ["secure_kafka"]
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"
-APPROVAL, CONTACT = "bpms_instance_change", "user_modify_org"
+APPROVAL, TASK, CONTACT = "bpms_instance_change", "bpms_task_change", "user_modify_org"
 
 
 def documented(who: str, environment: dict[str, str], names: dict[str, str] | None = None) -> list[Right]:
@@ -65,7 +67,7 @@ def documented(who: str, environment: dict[str, str], names: dict[str, str] | No
     assert found
     parser = argparse.ArgumentParser(prefix_chars="-")
     parser.add_argument("--operation", action="append")
-    parser.add_argument("--topic")
+    parser.add_argument("--topic", action="append", default=[])
     parser.add_argument("--group")
     parser.add_argument("--resource-pattern-type", default="literal")
     rights = []
@@ -77,10 +79,10 @@ def documented(who: str, environment: dict[str, str], names: dict[str, str] | No
         for ours, theirs in (names or {}).items():
             line = line.replace(ours, theirs)
         options, _ = parser.parse_known_args(shlex.split(line))
-        kind, name = ("topic", options.topic) if options.topic else ("group", options.group)
+        places = [("topic", name) for name in options.topic] or [("group", options.group)]
         pattern = options.resource_pattern_type
-        rights += [Right(operation, kind, name, pattern) for operation in options.operation]
-    return rights
+        rights += [Right(operation, *place, pattern) for place in places for operation in options.operation]
+    return list(dict.fromkeys(rights))
 
 
 def settings_of(environment: dict[str, str]) -> KafkaSettings:
@@ -316,7 +318,7 @@ async def test_the_listed_rights_are_all_that_a_consumer_needs_and_each_is(
         "inbox": inbox_topic(administrator, consumer.name),
         "dlq": dlq_topic(administrator, consumer.name),
     }
-    rights = documented("consumer", env, {"approval": consumer.name, APPROVAL: CONTACT})
+    rights = documented("consumer", env, {"approval": consumer.name, APPROVAL: CONTACT, TASK: CONTACT})
     assert {(r.operation, r.name) for r in rights} == {(op, names[what]) for op, what in MISSING}
     [without] = [r for r in rights if (r.operation, r.name) == (missing[0], names[missing[1]])]
     await secure_kafka.grant(user, [r for r in rights if r != without])
@@ -333,6 +335,66 @@ async def test_the_listed_rights_are_all_that_a_consumer_needs_and_each_is(
             return len(dead) == 1 and await rows(url) == [("good", "u1")]
 
         await eventually(handled, 60, "with the right granted it goes on by itself")
+
+
+@pytest.mark.parametrize("who", ["consumer", "operator"])
+def test_the_list_for_approval_names_the_topics_that_it_reads(who: str) -> None:
+    names = {r.name for r in documented(who, {"CONTROL_PREFIX": "c.", "TOPIC_PREFIX": "t."})}
+    assert {name for name in names if str(name).startswith("t.")} == {
+        f"t.{topic}" for topic in Approval.topics
+    }
+
+
+# -- an operator
+
+
+async def test_the_listed_rights_are_all_that_an_operator_needs(
+    secure_kafka: SecureKafka, processes: Processes
+) -> None:
+    user = secure_kafka.new_user()
+    env = secure_kafka.environment(user)
+    administrator = secure_kafka.administrator(env)
+    topics = [event_topic(administrator, event_type) for event_type in (APPROVAL, TASK)]
+    await ensure_topics(administrator, topics)
+    [record] = [event_record("e1", "pi-1", APPROVAL)]
+    await publish(administrator, [record])
+    await bury(administrator, "approval", [(record, letter_headers(1))])
+    dlq, inbox = dlq_topic(administrator, "approval"), inbox_topic(administrator, "approval")
+    rights = documented("operator", env)
+    assert {(r.operation, r.name) for r in rights} == {
+        *((operation, topic) for operation in ("READ", "WRITE") for topic in (dlq, inbox)),
+        *(("READ", topic) for topic in topics),
+    }
+
+    async def run(*arguments: str) -> tuple[int, str]:
+        result = await asyncio.to_thread(processes.run, *arguments, env=env)
+        assert "Traceback" not in result.stderr
+        return result.returncode, result.stdout + result.stderr
+
+    code, said = await run("dlq", "list", "approval")
+    assert code == 1, said
+    await secure_kafka.grant(user, [r for r in rights if r.operation == "READ"])
+
+    async def listed() -> bool:
+        return (await run("dlq", "list", "approval"))[0] == 0
+
+    await eventually(listed, 60, "READ is enough to look")
+    code, said = await run("dlq", "replay", "approval")
+    assert code == 1, said
+    assert not await read_topic(administrator, inbox)
+    await secure_kafka.grant(user, rights)
+
+    async def replayed() -> bool:
+        code, said = await run("dlq", "replay", "approval")
+        print(said)
+        return code == 0
+
+    await eventually(replayed, 60, "a dead letter goes back")
+    code, said = await run("replay", "approval", "--from", "1h")
+    assert code == 0, said
+    assert len([r for r in await read_topic(administrator, inbox) if r.value == record.value]) == 2
+    with pytest.raises(KafkaError):
+        await _forge(settings_of(env), topics[0])
 
 
 # -- a team with a reader of its own
