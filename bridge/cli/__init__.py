@@ -19,7 +19,7 @@ COMMANDS = {
     "callback": "Register this bridge's callback URL at DingTalk, or show what is registered.",
     "doctor": "Find out why callbacks do not arrive; says in plain words what to do.",
     "topics": "List, create and read the topics.",
-    "dlq": "List a consumer's dead letters, show one, send them back.",
+    "dlq": "List a consumer's dead letters, show one, send them back, give one up.",
     "replay": "Send a range of time once more to one consumer.",
     "new-consumer": "Write a consumer of your own: handler, test, settings, service.",
     "recover": "Read DingTalk's list of failed pushes now, and publish what it holds.",

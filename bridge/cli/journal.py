@@ -133,7 +133,7 @@ def retry() -> None:
 
 @app.command()
 def discard(
-    seqs: Annotated[list[int], typer.Argument(metavar="SEQ...", help="As `list --parked` prints them.")],
+    seqs: Annotated[list[int], typer.Argument(metavar="SEQ", help="As `list --parked` prints them.")],
     journal: Annotated[str | None, typer.Option(help="Whose, where several have the number.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
