@@ -37,6 +37,12 @@ class Patient:
     _registration: CallbackRegistration | ApiError | None = None
     _asked: bool = False
 
+    @property
+    def recovers(self) -> bool:
+        """Whether the ingress reads DingTalk's failed list by itself."""
+        by_itself = self.settings.recovery_every_minutes > 0
+        return self.with_ingress and by_itself and self.client is not None
+
     async def registration(self) -> CallbackRegistration | ApiError | None:
         """What is registered by API, asked for once; ``None`` for nothing, an error when it is not known."""
         if self.client is not None and not self._asked:
@@ -145,7 +151,8 @@ async def _owner(patient: Patient) -> list[Finding]:
 
 
 async def _kafka(patient: Patient) -> list[Finding]:
-    needs = kafka.needs(patient.settings, patient.consumers, ingress=patient.with_ingress)
+    ingress, recovery = patient.with_ingress, patient.recovers
+    needs = kafka.needs(patient.settings, patient.consumers, ingress=ingress, recovery=recovery)
     groups = [part.name for part in patient.consumers]
     patient.of_kafka = await kafka.look(patient.settings, sorted(needs), groups)
     return kafka_judge.judge(patient.of_kafka, patient.settings, needs)

@@ -108,6 +108,10 @@ def tags(
     return platform.judge_tags(registration, CONSUMERS, token=TOKEN, aes_key=AES_KEY, url=given)
 
 
+def failed(now: float = 10_000.0, **recovery: Any) -> list[Finding]:
+    return ingress.judge_failed(memory(recovery=ingress.Recovery(**recovery)), [OWNER], now=now)
+
+
 def month(calls: int, pushes: int | None, *, all_pushes: bool = True) -> list[Finding]:
     spent = {"month": "2026-11", "calls": calls, "by_api": {"v2/user/get": calls}}
     return quota.judge(spent, pushes, all_pushes=all_pushes)
@@ -225,6 +229,9 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "tags.url": lambda: tags(given="https://other.example.com/callback"),
     "tags.token": lambda: tags(token="anotherToken"),
     "tags.aes_key": lambda: tags(aes_key="b" * 43),
+    "failed.read": lambda: failed(last=9_400.0, items=12),
+    "failed.stale": lambda: failed(last=1.0, now=30_000.0),
+    "failed.pages": lambda: failed(last=9_400.0, pages_missing=1),
     "failed.unknown": lambda: ingress.judge_failed(memory(), [OWNER]),
     "failed.likely": lambda: ingress.judge_failed(memory(refused={("unavailable", "disk"): 4}), [OWNER]),
     "failed.unasked": lambda: ingress.judge_failed(memory(absent=GONE), [OWNER]),

@@ -160,6 +160,20 @@ def test_refusals_are_read_from_the_ingresss_metrics():
     assert ingress.refused_of(page) == {("unavailable", "disk"): 2, ("forbidden", "signature"): 3}
 
 
+def test_recovery_is_read_from_the_ingresss_metrics_too():
+    page = (
+        "# TYPE dingbridge_recovery_items counter\n"
+        'dingbridge_recovery_items_total{event_type="check_in"} 5\n'
+        'dingbridge_recovery_items_total{event_type="other"} 2\n'
+        "# TYPE dingbridge_recovery_pages_missing counter\n"
+        "dingbridge_recovery_pages_missing_total 1\n"
+        "# TYPE dingbridge_recovery_last_success_timestamp_seconds gauge\n"
+        "dingbridge_recovery_last_success_timestamp_seconds 1.7e9\n"
+    )
+    assert ingress.recovery_of(page) == ingress.Recovery(last=1.7e9, items=7, pages_missing=1)
+    assert ingress.recovery_of("") == ingress.Recovery()
+
+
 def test_what_an_ingress_that_listens_on_all_addresses_is_reached_by():
     from tests.unit.doctor.test_codes import settings
 
@@ -192,6 +206,12 @@ def test_each_part_needs_the_rights_that_the_document_lists():
     }
     alone = kafka.needs(KafkaSettings(), [], ingress=True)
     assert alone == {"dingtalk.unclassified": [("ingress", "WRITE")]}
+    recovering = kafka.needs(KafkaSettings(), [], ingress=True, recovery=True)
+    assert recovering == alone | {
+        "ctl-dingtalk.recovery": [("ingress", "READ"), ("ingress", "WRITE")],
+        "ctl-dingtalk.inbox.address-sync": [("ingress", "WRITE")],
+        "ctl-dingtalk.inbox.approval": [("ingress", "WRITE")],
+    }
 
 
 def test_only_pushes_that_cost_something_are_counted():

@@ -19,7 +19,18 @@ OWNERS_PATH: Final = "/owners"
 _UNSIGNED: Final = frozenset({"signature", "parameters"})
 """Reasons of a refusal that do not show that the sender was DingTalk."""
 _SIGNED_FAULTS: Final = frozenset(CALLBACK_FAULTS) - _UNSIGNED
+_STALE_S: Final = 6 * 3600  # as the alert has it (deploy/prometheus)
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """How far the ingress is with DingTalk's failed list. ``last``: when it was read to its end, or else the
+    start of the ingress, epoch s; 0 where it is not read by itself."""
+
+    last: float = 0.0
+    items: int = 0
+    pages_missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +46,7 @@ class Seen:
     push: Push | None = None
     owners: Sequence[Mapping[str, Any]] = ()
     refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    recovery: Recovery = field(default_factory=lambda: Recovery())
 
 
 def addresses(settings: IngressSettings) -> tuple[str, str]:
@@ -54,6 +66,7 @@ async def look(session: aiohttp.ClientSession, settings: IngressSettings, creden
     pushed = await push(session, url, credentials)
     owners = await get_json(session, admin + OWNERS_PATH)
     status, details = answer
+    page = await _metrics(session, admin)
     return Seen(
         url,
         admin,
@@ -61,18 +74,18 @@ async def look(session: aiohttp.ClientSession, settings: IngressSettings, creden
         details=details,
         push=pushed,
         owners=[] if isinstance(owners, Both) else owners[1].get("owners", []),
-        refused=await _refused(session, admin),
+        refused=refused_of(page),
+        recovery=recovery_of(page),
     )
 
 
-async def _refused(session: aiohttp.ClientSession, admin: str) -> dict[tuple[str, str], int]:
+async def _metrics(session: aiohttp.ClientSession, admin: str) -> str:
     try:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         async with session.get(f"{admin}/metrics", timeout=timeout) as response:
-            page = await response.text()
+            return await response.text()
     except (aiohttp.ClientError, OSError):
-        return {}
-    return refused_of(page)
+        return ""
 
 
 def refused_of(page: str) -> dict[tuple[str, str], int]:
@@ -84,6 +97,19 @@ def refused_of(page: str) -> dict[tuple[str, str], int]:
                 key = sample.labels["outcome"], sample.labels["reason"]
                 counts[key] = counts.get(key, 0) + int(sample.value)
     return counts
+
+
+def recovery_of(page: str) -> Recovery:
+    """What it has done of recovery, from the ingress's metrics."""
+    sums: dict[str, float] = {}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+    return Recovery(
+        last=sums.get("dingbridge_recovery_last_success_timestamp_seconds", 0.0),
+        items=int(sums.get("dingbridge_recovery_items_total", 0)),
+        pages_missing=int(sums.get("dingbridge_recovery_pages_missing_total", 0)),
+    )
 
 
 def judge(seen: Seen) -> list[Finding]:
@@ -127,15 +153,24 @@ def judge_owner(seen: Seen, configured: Sequence[str], now: float | None = None)
     return findings
 
 
-def judge_failed(seen: Seen, configured: Sequence[str]) -> list[Finding]:
+def judge_failed(seen: Seen, configured: Sequence[str], now: float | None = None) -> list[Finding]:
     """What DingTalk's failed list may hold, without reading it. What was refused for an owner key that is
-    ``configured`` here was a push of ours to an ingress with other settings, in an earlier run."""
+    ``configured`` here was a push of ours to an ingress with other settings, in an earlier run. ``now`` is
+    epoch s."""
     if seen.absent is not None:
         return [found("failed.unasked")]
+    findings = []
+    if seen.recovery.pages_missing:
+        findings.append(found("failed.pages", count=seen.recovery.pages_missing))
+    if seen.recovery.last:
+        ago_s = max(0.0, (time.time() if now is None else now) - seen.recovery.last)
+        if ago_s > _STALE_S:
+            return [*findings, found("failed.stale", hours=round(ago_s / 3600))]
+        return [*findings, found("failed.read", minutes=round(ago_s / 60), items=seen.recovery.items)]
     count = sum(
         number
         for (outcome, reason), number in seen.refused.items()
         if outcome == "unavailable" or (outcome == "forbidden" and reason in _SIGNED_FAULTS | {"age"})
     )
     count -= sum(entry["refused"] for entry in seen.owners if entry["owner"] in configured)
-    return [found("failed.likely", count=count)] if count > 0 else [found("failed.unknown")]
+    return [*findings, found("failed.likely", count=count) if count > 0 else found("failed.unknown")]

@@ -19,11 +19,20 @@ from bridge.cli.doctor.checks.kafka_wire import DescribeGroups, Metadata, operat
 from bridge.cli.doctor.checks.own import Part
 from bridge.kafka import connection, explained
 from bridge.settings import KafkaSettings
-from bridge.topics import dlq_topic, event_topic, inbox_topic, topic_configs, unclassified_topic
+from bridge.topics import (
+    dlq_topic,
+    event_topic,
+    inbox_topic,
+    recovery_topic,
+    topic_configs,
+    unclassified_topic,
+)
 
 _SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 _REQUEST_MS: Final = 10_000
 _GROUP_DENIED: Final = 30  # GROUP_AUTHORIZATION_FAILED
+ORDERED: Final = ("address-sync", "approval")
+"""Consumers that recovery may ask to look anew."""
 FREE_PUSHES: Final = ("user_", "org_dept_", "org_change", "org_remove", "label_", "org_admin_")
 """Pushes that do not count (appendix-a-list-of-events-not-included-in-webhook): EventTypes that begin so."""
 
@@ -58,9 +67,10 @@ class Seen:
 
 
 def needs(
-    settings: KafkaSettings, consumers: Iterable[Part], *, ingress: bool
+    settings: KafkaSettings, consumers: Iterable[Part], *, ingress: bool, recovery: bool = False
 ) -> dict[str, list[tuple[str, str]]]:
-    """``{topic: [(part, operation)]}`` as docs/security.md lists them."""
+    """``{topic: [(part, operation)]}`` as docs/security.md lists them. ``recovery``: the ingress reads the
+    failed list."""
     wanted: dict[str, list[tuple[str, str]]] = {}
 
     def add(topic: str, part: str, operation: str) -> None:
@@ -68,6 +78,11 @@ def needs(
 
     if ingress:
         add(unclassified_topic(settings), "ingress", "WRITE")
+    if recovery:
+        add(recovery_topic(settings), "ingress", "READ")
+        add(recovery_topic(settings), "ingress", "WRITE")
+        for name in ORDERED:
+            add(inbox_topic(settings, name), "ingress", "WRITE")
     for part in consumers:
         for event_type in part.topics:
             topic = event_topic(settings, event_type)

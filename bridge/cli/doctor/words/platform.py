@@ -218,36 +218,66 @@ TAGS: Final = {
 }
 
 FAILED: Final = {
+    "failed.read": Words(
+        _OK,
+        (
+            "The ingress reads DingTalk's failed list by itself: to its end, or else since its own start, "
+            "{minutes} minutes ago. Items recovered since the start: {items}.",
+        ),
+        (
+            "ingress 会自行读取钉钉的失败列表：上次读完（或 ingress 启动）在 {minutes} 分钟前。启动以来补回"
+            "的事件：{items}。",
+        ),
+    ),
+    "failed.stale": Words(
+        _W,
+        (
+            "The ingress has not read DingTalk's failed list to its end for {hours} hours.",
+            "`recovery.failed` in its log says why; it tries again by itself.",
+        ),
+        (
+            "ingress 已有 {hours} 小时没能读完钉钉的失败列表。",
+            "它日志里的 `recovery.failed` 会说明原因；它会自行重试。",
+        ),
+    ),
+    "failed.pages": Words(
+        _W,
+        (
+            "Pages of DingTalk's failed list that may be gone, since the ingress started: {count}. The "
+            "consumers were asked to look anew for that time.",
+            "Let address-sync and approval run; docs/guide/recovery.md says what else this means.",
+        ),
+        (
+            "ingress 启动以来，钉钉失败列表中可能丢失的页数：{count}。已要求消费者重新核对那段时间。",
+            "让 address-sync 和 approval 保持运行；其他影响见 docs/guide/recovery.md。",
+        ),
+    ),
     "failed.unknown": Words(
         _N,
         (
             "Whether events wait in DingTalk's failed list cannot be known without reading it, which "
-            "destroys pages of it, so it was not read. The running ingress has refused none of DingTalk's "
-            "pushes.",
-            "Nothing. After an outage of the ingress itself events do wait there: contact changes come "
-            "back with `dingbridge resync`, approvals with `dingbridge resync approvals`.",
+            "destroys pages of it; the ingress does not read it by itself. It has refused none of "
+            "DingTalk's pushes since its start.",
+            "Nothing; after an outage `dingbridge recover`.",
         ),
         (
-            "钉钉的失败列表里是否有事件，不读就无法知道，而读取会销毁其中的页，所以没有读。运行中的 "
-            "ingress 没有拒绝过钉钉的推送。",
-            "不用处理。ingress 自身停过之后，那里会有事件：通讯录用 `dingbridge resync` 补回，审批用 "
-            "`dingbridge resync approvals`。",
+            "钉钉的失败列表里是否有事件，不读就无法知道，而读取会销毁其中的页；ingress 没有设置为自行读取。"
+            "启动以来它没有拒绝过钉钉的推送。",
+            "不用处理；停机之后运行 `dingbridge recover`。",
         ),
     ),
     "failed.likely": Words(
         _W,
         (
-            "The running ingress has refused {count} pushes signed by DingTalk, or for want of a disk: "
-            "what failed three times waits in DingTalk's failed list (not read here: reading destroys "
-            "pages of it).",
-            "Mend the cause first. Then `dingbridge resync` brings contact changes back, `dingbridge "
-            "resync approvals` approvals.",
+            "The running ingress has refused {count} pushes signed by DingTalk, or for want of a disk. "
+            "What failed three times waits in DingTalk's failed list, which the ingress does not read by "
+            "itself.",
+            "Mend the cause first, then run `dingbridge recover`.",
         ),
         (
-            "运行中的 ingress 拒绝了 {count} 次钉钉的推送（签名正确，或磁盘写不进去）：失败三次的会进入钉钉"
-            "的失败列表（这里不读，读取会销毁其中的页）。",
-            "先消除原因。然后用 `dingbridge resync` 补回通讯录变更，用 `dingbridge resync approvals` 补回审"
-            "批。",
+            "运行中的 ingress 拒绝了 {count} 次钉钉的推送（签名正确，或磁盘写不进去）。失败三次的会进入钉钉"
+            "的失败列表，而 ingress 没有设置为自行读取它。",
+            "先消除原因，再运行 `dingbridge recover`。",
         ),
     ),
     "failed.unasked": Words(
