@@ -62,11 +62,11 @@ class ApiCalls:
         self._failing = False
 
     @classmethod
-    def of(cls, settings: _Settings) -> "ApiCalls":
-        """``$DATA_DIR/api-calls.db``, with ``API_MONTHLY_BUDGET`` as its limit."""
-        return cls(
-            settings.data_dir / FILE, app=settings.dingtalk_app_key or "", limit=settings.api_monthly_budget
-        )
+    def of(cls, settings: _Settings, app_key: str | None = None) -> "ApiCalls":
+        """``$DATA_DIR/api-calls.db``, with ``API_MONTHLY_BUDGET`` as its limit, for ``app_key`` (the
+        environment's app unless given)."""
+        app = app_key or settings.dingtalk_app_key or ""
+        return cls(settings.data_dir / FILE, app=app, limit=settings.api_monthly_budget)
 
     async def spend(self, api: str, priority: int) -> None:
         """Count one call of ``api`` at ``priority`` (0 event … 3 reconcile) before it is made.

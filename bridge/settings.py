@@ -8,7 +8,7 @@ a file instead, named by ``<NAME>_FILE``. Each process loads the one class that 
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -185,9 +185,30 @@ class KafkaSettings(LogSettings):
         return problems
 
 
-class DingTalkApiSettings(Settings):
-    """Where DingTalk's Open API is, and the app that calls it."""
+class AppsSettings(Settings):
+    """The app of the environment, and the file of others (``bridge/apps.py``)."""
 
+    dingtalk_app_name: str = "default"
+    dingtalk_apps_file: Path | None = None
+
+    @field_validator("dingtalk_app_name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not re.fullmatch(r"[a-z0-9-]{1,64}", value):
+            raise ValueError("must be 1 to 64 of a-z, 0-9 and -")
+        return value
+
+    @property
+    def live(self) -> bool:
+        """Whether the public sample values are mistakes."""
+        return False
+
+
+class DingTalkApiSettings(AppsSettings):
+    """Where DingTalk's Open API is, and the app that calls it: ``consumer_app``, of the environment
+    (``default``) or of the apps file."""
+
+    consumer_app: str = "default"
     dingtalk_app_key: str | None = None
     dingtalk_app_secret: SecretStr | None = None
     dingtalk_api_base: str = DINGTALK_API_BASE
@@ -217,6 +238,10 @@ class DingTalkApiSettings(Settings):
         host = (urlsplit(self.dingtalk_api_base).hostname or "").rstrip(".").lower()
         return host == "dingtalk.com" or host.endswith(".dingtalk.com")
 
+    @property
+    def live(self) -> bool:
+        return self.speaks_to_dingtalk
+
     def check(self) -> list[str]:
         problems = super().check()
         for variable, sample in SAMPLE_CREDENTIALS.items():
@@ -230,8 +255,32 @@ class DingTalkApiSettings(Settings):
                 )
         return problems
 
+    @property
+    def calls_api(self) -> bool:
+        """Whether the app of ``consumer_app`` has credentials for the Open API. False for a broken file."""
+        try:
+            self.api_credentials()
+        except SettingsError:
+            return False
+        return True
+
     def api_credentials(self) -> tuple[str, str]:
-        """``(app key, app secret)``. Raises ``SettingsError`` when either is missing."""
+        """``(app key, app secret)`` of ``consumer_app``. Raises ``SettingsError`` when either is missing."""
+        own = self.consumer_app in ("default", self.dingtalk_app_name)
+        if self.dingtalk_apps_file is not None and not (own and self.dingtalk_app_key):
+            from bridge.apps import load_apps
+
+            apps = load_apps(self)
+            if self.consumer_app in apps:
+                return apps[self.consumer_app].api_credentials()
+            names = ", ".join(apps)
+            raise SettingsError(
+                [f"CONSUMER_APP (or --app): {self.consumer_app} is none of the apps: {names}"]
+            )
+        if not own:
+            raise SettingsError(
+                [f"CONSUMER_APP (or --app): {self.consumer_app} is no app; DINGTALK_APPS_FILE names some"]
+            )
         problems = []
         if not self.dingtalk_app_key:
             problems.append("DINGTALK_APP_KEY: not set; it is the Client ID on your app's page")
@@ -245,7 +294,7 @@ class DingTalkApiSettings(Settings):
         return self.dingtalk_app_key, self.dingtalk_app_secret.get_secret_value()
 
 
-class CallbackSettings(Settings):
+class CallbackSettings(AppsSettings):
     """The credentials that callbacks are signed and encrypted with.
 
     ``dingtalk_owner_key`` is one or several of appKey, corpId or suiteKey: which of them DingTalk uses
@@ -255,20 +304,22 @@ class CallbackSettings(Settings):
     dingtalk_token: SecretStr = SecretStr("")
     dingtalk_aes_key: SecretStr = SecretStr("")
     dingtalk_owner_key: CommaList = []
-    dingtalk_app_name: str = "default"
 
     _owner_list = field_validator("dingtalk_owner_key", mode="before")(_split)
 
-    @field_validator("dingtalk_app_name")
-    @classmethod
-    def _name(cls, value: str) -> str:
-        if not re.fullmatch(r"[a-z0-9-]{1,64}", value):
-            raise ValueError("must be 1 to 64 of a-z, 0-9 and -")
-        return value
+    reads_apps_file: ClassVar[bool] = True
+    """False where the file's mistakes are somebody else's business."""
 
     def check(self) -> list[str]:
         problems = super().check()
         token, aes_key = self.dingtalk_token.get_secret_value(), self.dingtalk_aes_key.get_secret_value()
+        if self.dingtalk_apps_file is not None:
+            if self.reads_apps_file:
+                from bridge.apps import problems_of
+
+                problems += problems_of(self)
+            if not (token or aes_key or self.dingtalk_owner_key):
+                return problems  # no app of the environment's own
         if not token:
             problems.append(
                 "DINGTALK_TOKEN (or DINGTALK_TOKEN_FILE): not set; it is the Token of the event subscription"
@@ -377,6 +428,12 @@ class IngressSettings(
         if same_port and (self.ingress_host == self.admin_host or self.ingress_host in ("0.0.0.0", "::")):  # noqa: S104
             problems.append("ADMIN_PORT: is the same as INGRESS_PORT; the private listener needs its own")
         return problems
+
+
+class PublisherSettings(IngressSettings):
+    """The same for who needs no credentials: a broken apps file must not keep the publisher from Kafka."""
+
+    reads_apps_file: ClassVar[bool] = False
 
 
 class ConsumerSettings(KafkaSettings, DingTalkApiSettings):

@@ -48,8 +48,8 @@ _SAME_CREDENTIALS = (
     "name the owner; its log says which of them differs"
 )
 _EXISTS = (
-    "Look at it with `dingbridge callback show`; `dingbridge callback register --replace` puts the new one "
-    "in its place"
+    "Look at it with `dingbridge callback show`; `dingbridge callback update --url …`, or "
+    "`dingbridge callback register --replace`, puts the new one in its place"
 )
 _MISSING = "Register one with `dingbridge callback register --url …`"
 

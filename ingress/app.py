@@ -19,12 +19,12 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from bridge.admin import AdminServer
 from bridge.errors import BridgeError
 from bridge.settings import IngressSettings
-from dingtalk.crypto import CallbackCrypto, Credentials
 from ingress.errors import JournalUnavailable
 from ingress.folder import FolderLock, prepare_folder
 from ingress.http import CallbackServer, Rules
 from ingress.journal import Journal
 from ingress.leftovers import Leftovers
+from ingress.live_apps import LiveApps
 from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics, RecoveryMetrics
 from ingress.publisher_process import PublisherProcess
 from ingress.recovery.task import Recovery
@@ -41,7 +41,7 @@ class Ingress:
 
     def __init__(self, settings: IngressSettings, *, reuse_port: bool = False) -> None:
         """``reuse_port``: other workers listen on the same port. Raises ``JournalError`` when the journal's
-        folder cannot be used."""
+        folder cannot be used, ``SettingsError`` for the apps file."""
         self._reuse_port = reuse_port
         self._settings = settings
         self._folder = settings.journal_path
@@ -66,11 +66,6 @@ class Ingress:
         self._recovery = Recovery(
             settings, self._journal.append, RecoveryMetrics(registry), lambda: self._journal.fault is None
         )
-        credentials = Credentials(
-            settings.dingtalk_token.get_secret_value(),
-            settings.dingtalk_aes_key.get_secret_value(),
-            tuple(settings.dingtalk_owner_key),
-        )
         self._public = CallbackServer(
             Rules(
                 path=settings.callback_path,
@@ -80,10 +75,11 @@ class Ingress:
                 suite_check_reply=settings.suite_check_reply,
                 trusted_proxies=tuple(settings.trusted_proxies),
             ),
-            {settings.dingtalk_app_name: CallbackCrypto([credentials])},
+            {},
             self._journal,
-            HttpMetrics(registry),
+            http_metrics := HttpMetrics(registry),
         )
+        self._apps = LiveApps(settings, self._public.serve, http_metrics)
         self._admin = AdminServer(
             settings.admin_host,
             settings.admin_port,
@@ -92,9 +88,11 @@ class Ingress:
             routes=[
                 *routes(settings, self._journal, self._publishers, self._recovery.verb),
                 self._public.owners.route(),
+                *self._public.checks.routes(),
+                self._apps.route(),
             ],
         )
-        self._watch: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
 
     async def run(self, on_ready: Callable[[int], None] = lambda admin_port: None) -> None:
         """Serve until SIGTERM or SIGINT; ``on_ready`` hears the private port once both listeners stand.
@@ -116,7 +114,7 @@ class Ingress:
                 )
                 self._leftovers.start()
                 self._recovery.start()
-                self._watch = loop.create_task(self._measure())
+                self._watching = [loop.create_task(self._measure()), loop.create_task(self._apps.watch())]
                 log.info(
                     "ingress.ready",
                     callback=f"http://{self._settings.ingress_host}:{port}{self._settings.callback_path}",
@@ -144,8 +142,8 @@ class Ingress:
         await self._journal.stop()
         await self._publisher.stop(max(0.5, budget - (time.monotonic() - began) - 0.5))
         await self._leftovers.stop(0.5)
-        if self._watch is not None:
-            self._watch.cancel()
+        for task in self._watching:
+            task.cancel()
         await self._admin.stop()
         log.info("ingress.stopped", after_s=round(time.monotonic() - began, 2))
 

@@ -19,8 +19,10 @@ from aiohttp.http import HttpProcessingError
 from aiohttp.web import RequestPayloadError
 
 from bridge.errors import BridgeError
-from dingtalk.crypto import CallbackCrypto, Opened, SignatureParameters
+from dingtalk.crypto import CallbackCrypto, Credentials, Opened, SignatureParameters
 from dingtalk.errors import CallbackError, OwnerMismatch
+from dingtalk.selfpush import nonce_of
+from ingress.checks import SeenChecks
 from ingress.connections import CONNECTIONS_MAX, Connections, connections_allowed
 from ingress.errors import JournalUnavailable
 from ingress.exchange import Answer, Request, refusal
@@ -55,7 +57,7 @@ RETRY_AFTER_S = 10
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the listener accepts. ``max_age_s`` 0 accepts any timestamp; ``app`` is the journal's name."""
+    """What the listener accepts. ``max_age_s`` 0 accepts any timestamp; ``app`` has the bare path."""
 
     path: str = "/callback"
     app: str = "default"
@@ -85,13 +87,22 @@ class CallbackServer:
     ) -> None:
         self._rules, self._journal, self._metrics = rules, journal, metrics
         self.owners = Owners()
-        self._paths = {f"{rules.path}/{name}": (name, crypto) for name, crypto in apps.items()}
-        self._paths[rules.path] = self._paths[f"{rules.path}/default"] = (rules.app, apps[rules.app])
-        self._successes: dict[tuple[int, str], tuple[int, Answer]] = {}
+        self.checks = SeenChecks()
+        self._successes: dict[tuple[Credentials, str], tuple[int, Answer]] = {}
+        self.serve(apps, rules.app)
         self._limiter = LogLimiter()
         self._large_bodies = 0
         self._server: Connections | None = None
         self._listener: asyncio.Server | None = None
+
+    def serve(self, apps: Mapping[str, CallbackCrypto], default: str | None) -> None:
+        """Answer for ``apps`` from the next request on; ``default`` has the bare path too, if it is one."""
+        path = self._rules.path
+        paths = {f"{path}/{name}": (name, crypto) for name, crypto in apps.items()}
+        if default is not None and default in apps:
+            paths[path] = paths[f"{path}/default"] = (default, apps[default])
+        self._paths = paths
+        self._successes.clear()
 
     async def start(self, host: str, port: int, *, reuse_port: bool = False) -> int:
         """Listen; returns the port (0 picks a free one). ``reuse_port`` lets several processes share it.
@@ -176,6 +187,8 @@ class CallbackServer:
         if view.event_type in URL_CHECKS:
             self._metrics.callbacks.labels("check", "", event_type).inc()
             log.info("callback.url_check", event_type=view.event_type, app=app, owner=opened.owner_key)
+            if (nonce := nonce_of(opened.plaintext)) is not None:
+                self.checks.saw(nonce, app)
             return self._check_reply(crypto, opened)
         try:
             new = await self._journal.append(_entry(app, opened.plaintext, view, parameters))
@@ -265,7 +278,7 @@ class CallbackServer:
 
     def _success(self, crypto: CallbackCrypto, opened: Opened) -> Answer:
         """The answer, made anew once a second: it says nothing that depends on the callback."""
-        key = (id(opened.credentials), opened.owner_key)
+        key = (opened.credentials, opened.owner_key)
         second = int(time.time())
         cached = self._successes.get(key)
         if cached is None or cached[0] != second:

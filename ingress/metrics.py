@@ -106,6 +106,11 @@ class HttpMetrics:
             "Our clock minus the timestamp of the last signed push",
             registry=registry,
         )
+        self.apps_file_rejected = Gauge(
+            "dingbridge_apps_file_rejected",
+            "1 while DINGTALK_APPS_FILE has mistakes and what was read before stays in force",
+            registry=registry,
+        )
 
 
 class PublishingMetrics:

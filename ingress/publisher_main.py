@@ -15,7 +15,7 @@ import orjson
 import structlog
 import uvloop
 
-from bridge.settings import IngressSettings
+from bridge.settings import IngressSettings, PublisherSettings
 from bridge.telemetry import configure_logging
 from ingress.errors import JournalLocked
 from ingress.folder import FolderLock
@@ -90,7 +90,7 @@ def _say(report: Report) -> None:
 
 
 if __name__ == "__main__":
-    loaded = IngressSettings.load()
+    loaded = PublisherSettings.load()
     configure_logging(loaded)
     # a wave's objects live as long as the wave and hold no cycles: looking through them often finds nothing
     gc.freeze()

@@ -21,9 +21,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 from bridge.admin import AdminServer, json_response
 from bridge.errors import BridgeError
 from bridge.settings import IngressSettings
+from ingress.checks import PATH as CHECKS_PATH
 from ingress.folder import FolderLock, prepare_folder, worker_folder
 from ingress.giving_up import give_up_by
 from ingress.leftovers import Leftovers
+from ingress.live_apps import PATH as APPS_PATH
+from ingress.live_apps import joint as joint_apps
 from ingress.metric_sum import merge
 from ingress.metrics import FolderMetrics, PublishingMetrics
 from ingress.owners import PATH as OWNERS_PATH
@@ -120,7 +123,12 @@ class Supervisor:
             None,
             ready=self.ready,
             metrics=self._metrics,
-            routes=[web.post("/journal/{verb}", self._forward), web.get(OWNERS_PATH, self._owners)],
+            routes=[
+                web.post("/journal/{verb}", self._forward),
+                web.get(OWNERS_PATH, self._owners),
+                web.get(CHECKS_PATH, self._seen),
+                web.get(APPS_PATH, self._apps),
+            ],
         )
         async with aiohttp.ClientSession(timeout=_ASK_TIMEOUT) as self._http:
             try:
@@ -188,13 +196,30 @@ class Supervisor:
         return merge(found)
 
     async def _owners(self, request: web.Request) -> web.Response:
+        return json_response(
+            joint(answer for answer in await self._answers(OWNERS_PATH) if answer is not None)
+        )
+
+    async def _seen(self, request: web.Request) -> web.Response:
+        """Whether a check of the URL came to any of the workers."""
+        answers = await self._answers(request.path)
+        found = next((answer for answer in answers if answer and answer.get("seen")), {"seen": False})
+        return json_response(found)
+
+    async def _apps(self, request: web.Request) -> web.Response:
+        """What every worker accepts; a worker that is being started reads the file anew."""
+        answers = await self._answers(APPS_PATH)
+        return json_response(joint_apps([answer for answer in answers if answer is not None]))
+
+    async def _answers(self, path: str) -> list[dict[str, Any] | None]:
+        """What each worker answers; ``None`` for one that does not."""
+
         async def read(answer: aiohttp.ClientResponse) -> dict[str, Any]:
             found: dict[str, Any] = await answer.json()
             return found
 
-        asked = (self._ask(worker, "GET", OWNERS_PATH, None, read) for worker in self._workers)
-        answers = await asyncio.gather(*asked)
-        return json_response(joint(answer for answer in answers if answer is not None))
+        asked = (self._ask(worker, "GET", path, None, read) for worker in self._workers)
+        return list(await asyncio.gather(*asked))
 
     async def _forward(self, request: web.Request) -> web.Response:
         """A request of the operator goes to every worker; numbers in the answers add up."""

@@ -91,7 +91,7 @@ async def _client(settings: "ConsumerSettings") -> AsyncIterator[Any]:
     from dingtalk.budget import Priority
 
     key, secret = settings.api_credentials()
-    budget = ApiCalls.of(settings)
+    budget = ApiCalls.of(settings, key)
     try:
         async with DingTalkClient(
             app_key=key, app_secret=secret, base=settings.dingtalk_api_base, budget=budget
@@ -139,7 +139,7 @@ def calls_left(settings: "ConsumerSettings") -> str:
     """How many calls this month's budget has for it, as the end of a sentence."""
     from bridge.api_calls import ApiCalls
 
-    budget = ApiCalls.of(settings)
+    budget = ApiCalls.of(settings, settings.api_credentials()[0] if settings.calls_api else None)
     try:
         spent = budget.spent()
     finally:

@@ -1,30 +1,28 @@
-"""``dingbridge callback``: register the callback URL at DingTalk, and show what is registered there.
+"""``dingbridge callback``: the callback URL at DingTalk, from nothing to registered and verified.
 
-Credentials come from the settings, never from the command line. Exit codes: 0 done, 1 refused by the
-platform, 2 settings or usage.
+Credentials come from the settings, never from the command line. Exit codes: 0 done, and as it should be; 1
+refused by DingTalk, not reached, or (``verify``) something differs; 2 settings or usage.
 """
 
 import asyncio
-import re
+import os
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
 
+from bridge.cli import callback_registration as registration
+from bridge.cli import callback_rotate
+from bridge.cli.callback_registration import NOTE, asked_for, wanted
+
 if TYPE_CHECKING:
-    from bridge.settings import DingTalkApiSettings
-    from dingtalk.api import CallbackRegistration, DingTalkClient
+    from bridge.cli.callback_check import RoundTrip
+    from bridge.cli.callback_target import Target
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
 )
-
-CONSUMERS = "dingbridge.consumers"
-"""Entry point group of the consumer classes."""
-
-_EVENT_TYPE_RE = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 def _url(value: str) -> str:
@@ -40,128 +38,251 @@ def _url(value: str) -> str:
     return value
 
 
-def _events(value: str | None) -> list[str] | None:
-    if value is None:
-        return None
-    events = list(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
-    if not events:
-        raise typer.BadParameter("names no EventType; as user_add_org,user_leave_org", param_hint="--events")
-    for event in events:
-        if not _EVENT_TYPE_RE.fullmatch(event):
-            raise typer.BadParameter(
-                f"{event!r} is no EventType; as user_add_org,user_leave_org", param_hint="--events"
-            )
-    return events
+def _optional_url(value: str | None) -> str | None:
+    return None if value is None else _url(value)
+
+
+Url = Annotated[
+    str,
+    typer.Option(
+        callback=_url, help="Where DingTalk shall send callbacks, as https://bridge.example.com/callback."
+    ),
+]
+OptionalUrl = Annotated[
+    str | None,
+    typer.Option(
+        callback=_optional_url, help="Where DingTalk shall send callbacks.", show_default="as registered"
+    ),
+]
+Events = Annotated[
+    str | None,
+    typer.Option(help="EventTypes, comma separated.", show_default="all that the installed consumers read"),
+]
+AppName = Annotated[
+    str, typer.Option("--app", metavar="NAME", help="Which app: the environment's, or one of the apps file.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")]
+NoCheck = Annotated[
+    bool,
+    typer.Option("--no-check", help="Do not try the URL from here first; DingTalk tries it all the same."),
+]
+Wait = Annotated[
+    float,
+    typer.Option(min=0, metavar="SECONDS", help="Try the URL so long, while the ingress is being started."),
+]
+
+
+app.command("rotate")(callback_rotate.command)
 
 
 @app.command()
 def register(
-    url: Annotated[
-        str,
+    url: Url,
+    events: Events = None,
+    generate: Annotated[
+        bool,
         typer.Option(
-            callback=_url, help="Where DingTalk shall send callbacks, as https://bridge.example.com/callback."
+            "--generate",
+            help="Make token and AES key; DINGTALK_TOKEN_FILE and DINGTALK_AES_KEY_FILE say where they go.",
         ),
-    ],
-    events: Annotated[
-        str | None,
-        typer.Option(
-            help="EventTypes, comma separated.", show_default="all that the installed consumers read"
-        ),
-    ] = None,
+    ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Put this in the place of what is registered.")
     ] = False,
+    app_name: AppName = "default",
+    wait: Wait = 0,
+    no_check: NoCheck = False,
+    dry_run: DryRun = False,
 ) -> None:
-    """Register URL, token, AES key and EventTypes. The ingress must be running: DingTalk checks the URL."""
-    from bridge.errors import SettingsError
-    from bridge.settings import CallbackSettings, DingTalkApiSettings, LogSettings
-    from bridge.telemetry import configure_logging
+    """Register URL, token, AES key and EventTypes.
 
-    class RegisterSettings(CallbackSettings, DingTalkApiSettings, LogSettings):
-        """What registering needs: the callback's credentials and the app's."""
+    The ingress must be running: a push of our own tries the URL first, then DingTalk does. Where a callback
+    is registered already, it asks on a terminal whether to update it, and says the command in a pipe. Exit
+    code 0: done; 1: DingTalk refused, or the URL does not lead to the ingress; 2: settings or usage.
+    """
+    from bridge.cli import callback_credentials as files
+    from bridge.cli.callback_target import target
 
-        def check(self) -> list[str]:
-            problems = super().check()
-            try:
-                self.api_credentials()
-            except SettingsError as error:
-                problems += error.problems
-            return problems
-
-    tags = _events(events)
-    settings = RegisterSettings.load()
-    configure_logging(settings)
-    if tags is None:
-        tags = consumed_events(entry_points(group=CONSUMERS))
-    done = asyncio.run(
-        _register(
-            settings,
-            tags=tags,
-            token=settings.dingtalk_token.get_secret_value(),
-            aes_key=settings.dingtalk_aes_key.get_secret_value(),
-            url=url,
-            replace=replace,
+    tags = asked_for(events)
+    if generate and app_name != "default":
+        raise typer.BadParameter(
+            "is for the environment's app; others have `rotate`", param_hint="--generate"
         )
-    )
-    typer.echo(f"{done}: {url}")
-    typer.echo("DingTalk has sent its check_url there, and was answered with the encrypted success.")
+    made = (files.generate(), files.places(os.environ)) if generate else None
+    to = target(app_name, made[0] if made else None)
+    tags = wanted() if tags is None else tags
+    if made is not None:
+        generated, (token_file, aes_key_file) = made
+        if not dry_run:
+            files.write(generated, token_file, aes_key_file)
+        typer.echo(f"{'would write' if dry_run else 'written'}: {token_file}, {aes_key_file} (mode 0600)")
+    reached = True
+    if made is not None and dry_run:
+        typer.echo("The URL is not tried: no ingress has what would be generated.")
+    elif not no_check:
+        hint = ""
+        if made is not None:
+            hint = (
+                " The ingress must have been started with the new files (DINGTALK_TOKEN_FILE, "
+                "DINGTALK_AES_KEY_FILE); then run this command again without --generate."
+            )
+        reached = _reached(url, to, wait, dry_run=dry_run, hint=hint)
+    else:
+        _warn(url)
+    asyncio.run(registration.register(to, url=url, tags=tags, replace=replace, dry_run=dry_run))
     _print_events(tags)
+    if not reached:
+        raise typer.Exit(1)
 
 
 @app.command()
-def show() -> None:
-    """Show what is registered; token and AES key are masked."""
-    from bridge.settings import DingTalkApiSettings, LogSettings
-    from bridge.telemetry import configure_logging
+def update(
+    url: OptionalUrl = None,
+    events: Events = None,
+    app_name: AppName = "default",
+    wait: Wait = 0,
+    no_check: NoCheck = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Put URL, token, AES key and EventTypes in the place of what is registered.
 
-    class ShowSettings(DingTalkApiSettings, LogSettings):
-        """What showing needs: the app's credentials."""
-
-    settings = ShowSettings.load()
-    configure_logging(settings)
-    registration = asyncio.run(_show(settings))
-    typer.echo(f"url      {registration.url}")
-    typer.echo(f"token    {mask(registration.token)}")
-    typer.echo(f"aes_key  {mask(registration.aes_key)}")
-    _print_events(registration.tags)
-
-
-def consumed_events(consumers: Iterable[EntryPoint]) -> list[str]:
-    """The EventTypes of all installed consumers (``topics`` of their classes), sorted.
-
-    Raises ``SettingsError`` naming each consumer that cannot be loaded, or when there is none at all.
+    Without --url the registered one stays. Exit codes as of `register`.
     """
-    from bridge.errors import SettingsError
-    from consumers.runtime.registry import Family
+    from bridge.cli.callback_target import target
 
-    events: set[str] = set()
-    problems = []
-    for consumer in consumers:
-        try:
-            loaded = consumer.load()
-            of_family = isinstance(loaded, Family)
-            for member in [loaded.make(name) for name in loaded.names()] if of_family else [loaded]:
-                events.update(getattr(member, "topics", ()))
-        except SettingsError as error:  # of a family, whose members are declared in settings
-            problems += error.problems
-        except Exception as error:  # somebody else's module: anything may come out of it
-            problems.append(
-                f"the consumer {consumer.name} ({consumer.value}) cannot be loaded ({type(error).__name__}); "
-                "mend it, or name the EventTypes with --events"
-            )
-    if not events and not problems:
-        problems.append("no consumer is installed that reads an EventType; name them with --events")
-    if problems:
-        raise SettingsError(problems)
-    return sorted(events)
+    tags = asked_for(events)
+    to = target(app_name)
+    tags = wanted() if tags is None else tags
+    current = asyncio.run(registration.current(to))
+    url = url or current.url
+    reached = True
+    if no_check:
+        _warn(url)
+    else:
+        reached = _reached(url, to, wait, dry_run=dry_run)
+    for line in registration.differences(current, to, url, tags):
+        typer.echo(line)
+    if dry_run:
+        typer.echo(f"would update: {url}")
+    else:
+        asyncio.run(registration.update(to, url=url, tags=tags))
+        typer.echo(f"updated: {url}\n{registration.CHECKED}")
+    _print_events(tags)
+    if not reached:
+        raise typer.Exit(1)
 
 
-def mask(secret: str) -> str:
-    """``secret`` so that it can be recognised, not used: its ends and its length."""
-    if not secret:
-        return "(none)"
-    ends = f"{secret[:2]}…{secret[-2:]}" if len(secret) >= 12 else "…"
-    return f"{ends} ({len(secret)} characters)"
+@app.command()
+def show(app_name: AppName = "default") -> None:
+    """Show what is registered; token and AES key are masked."""
+    from bridge.cli.callback_target import api_target
+
+    current = asyncio.run(registration.current(api_target(app_name)))
+    typer.echo(f"url      {current.url}")
+    typer.echo(f"token    {registration.mask(current.token)}")
+    typer.echo(f"aes_key  {registration.mask(current.aes_key)}")
+    _print_events(current.tags)
+
+
+@app.command()
+def delete(
+    app_name: AppName = "default",
+    dry_run: DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it is deleted.")] = False,
+) -> None:
+    """Delete what is registered: DingTalk sends nothing any more. Asks on a terminal.
+
+    Exit code 0: done; 1: DingTalk refused, nothing is registered, or the answer was no; 2: settings or usage.
+    """
+    from bridge.cli.callback_target import api_target
+    from bridge.cli.terminal import confirmed
+
+    to = api_target(app_name)
+    current = asyncio.run(registration.current(to))
+    if dry_run:
+        typer.echo(f"would delete: {current.url}")
+    elif confirmed(f"Delete {current.url} with {len(current.tags)} EventTypes at DingTalk?", yes):
+        asyncio.run(registration.delete(to))
+        typer.echo(f"deleted: {current.url}")
+    else:
+        typer.echo("nothing was deleted", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    url: Annotated[
+        str | None,
+        typer.Option(
+            callback=_optional_url,
+            help="Try this URL alone, and do not ask DingTalk what is registered.",
+            show_default="what is registered",
+        ),
+    ] = None,
+    events: Events = None,
+    app_name: AppName = "default",
+    wait: Wait = 0,
+) -> None:
+    """Compare what is registered with the settings and the consumers, and try whether the URL leads here.
+
+    Exit code 0: all is as it should be; 1: something is not, or DingTalk refused; 2: settings or usage.
+    """
+    from bridge.cli.callback_target import target
+
+    tags = asked_for(events)
+    to = target(app_name, api=url is None)
+    wrong = False
+    if url is None:
+        current = asyncio.run(registration.current(to))
+        tags = wanted() if tags is None else tags
+        found = registration.differences(current, to, current.url, tags)
+        wrong = any(not line.startswith(NOTE) for line in found)
+        url = current.url
+        typer.echo(f"url      {url}")
+        typer.echo(f"events   {len(current.tags)} registered")
+        for line in found:
+            typer.echo(line)
+    reached = _try(url, to, wait)
+    good = reached.answers and reached.reached != "elsewhere"
+    took = f" ({reached.took_ms:g} ms)" if reached.took_ms is not None else ""
+    typer.echo(f"{'reached' if good else 'NOT reached'}  {reached.words}{took}")
+    if wrong or not good:
+        raise typer.Exit(1)
+
+
+def _warn(url: str) -> None:
+    from bridge.cli.callback_check import warnings
+
+    for words in warnings(url):
+        typer.echo(f"warning: {words}", err=True)
+
+
+def _try(url: str, to: "Target", wait: float) -> "RoundTrip":
+    from bridge.cli.callback_check import wait_for
+    from bridge.cli.terminal import say
+
+    _warn(url)
+    return asyncio.run(wait_for(url, to.credentials, admin=to.admin, seconds=wait, say=say))
+
+
+def _reached(url: str, to: "Target", wait: float, *, dry_run: bool, hint: str = "") -> bool:
+    """Whether the URL leads to this ingress, in words. Raises ``BridgeError`` if not, except in a dry run."""
+    from bridge.errors import BridgeError
+
+    found = _try(url, to, wait)
+    if found.reached == "here":
+        typer.echo(f"{url} leads to this ingress ({found.took_ms:g} ms)")
+    elif found.reached == "unasked":
+        typer.echo(f"{NOTE}{found.words}")
+    elif dry_run:
+        typer.echo(f"{url}: {found.words}")
+        return False
+    else:
+        raise BridgeError(
+            f"nothing was registered. {url}: {found.words}.{hint} --no-check leaves this check out: it is "
+            "made from here, and DingTalk makes its own."
+        )
+    return True
 
 
 def _print_events(events: Iterable[str]) -> None:
@@ -169,31 +290,3 @@ def _print_events(events: Iterable[str]) -> None:
     typer.echo(f"events   {len(listed)}")
     for event in listed:
         typer.echo(f"  {event}")
-
-
-def _client(settings: "DingTalkApiSettings") -> "DingTalkClient":
-    from dingtalk.api import DingTalkClient
-
-    app_key, app_secret = settings.api_credentials()
-    return DingTalkClient(app_key=app_key, app_secret=app_secret, base=settings.dingtalk_api_base)
-
-
-async def _register(
-    settings: "DingTalkApiSettings", *, tags: list[str], token: str, aes_key: str, url: str, replace: bool
-) -> str:
-    from dingtalk.errors import CallbackMissing
-
-    async with _client(settings) as client:
-        if replace:
-            try:
-                await client.update_call_back(tags=tags, token=token, aes_key=aes_key, url=url)
-                return "replaced"
-            except CallbackMissing:
-                pass  # nothing to replace is no reason to refuse: the wish is that this one stands there
-        await client.register_call_back(tags=tags, token=token, aes_key=aes_key, url=url)
-        return "registered"
-
-
-async def _show(settings: "DingTalkApiSettings") -> "CallbackRegistration":
-    async with _client(settings) as client:
-        return await client.get_call_back()

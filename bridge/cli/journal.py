@@ -198,7 +198,7 @@ def do(verb: str, options: dict[str, Any], alone: Any) -> dict[str, Any]:
     import asyncio
 
     from bridge.errors import SettingsError
-    from bridge.settings import IngressSettings
+    from bridge.settings import PublisherSettings
     from bridge.telemetry import configure_logging
     from ingress.errors import JournalLocked
     from ingress.folder import FolderLock
@@ -210,7 +210,7 @@ def do(verb: str, options: dict[str, Any], alone: Any) -> dict[str, Any]:
         return _ask(verb, options)
     lock.release()
     try:
-        settings = IngressSettings.load()
+        settings = PublisherSettings.load()
     except SettingsError as error:
         raise SettingsError(
             [*error.problems, "(no ingress runs, so this command needs the settings of one)"]

@@ -117,7 +117,7 @@ async def _resync(wanted: _Wanted) -> int:
     async with AsyncExitStack() as stack:
         database = open_database(settings.database_url_for(AddressSync.name))
         stack.push_async_callback(database.close)
-        calls = ApiCalls.of(settings)
+        calls = ApiCalls.of(settings, key)
         stack.callback(calls.close)
         client = await stack.enter_async_context(
             DingTalkClient(app_key=key, app_secret=secret, base=settings.dingtalk_api_base, budget=calls)

@@ -278,7 +278,7 @@ def _contradictions(system: System, settings: ForwardSettings) -> list[str]:
             f"url: {host} points inside ({inside}); if that is meant, allow its network in "
             f"FORWARD_ALLOW_NETWORKS, as {ip_network(ip_address(host))}"
         )
-    if system.departments and not (settings.dingtalk_app_key and settings.dingtalk_app_secret):
+    if system.departments and not settings.calls_api:
         problems.append(
             "departments: whose department somebody is in is asked at DingTalk, so DINGTALK_APP_KEY and "
             "DINGTALK_APP_SECRET (or DINGTALK_APP_SECRET_FILE) must be set"

@@ -22,6 +22,7 @@ from bridge.errors import BridgeError, KafkaUnavailable, SettingsError
 from bridge.settings import ConsumerSettings
 from bridge.topics import event_topic, inbox_topic
 from consumers.runtime import blocked, inbox
+from consumers.runtime.clients import open_clients
 from consumers.runtime.consumer import Consumer, Table
 from consumers.runtime.database import Database, open_database
 from consumers.runtime.database_errors import is_missing_table
@@ -33,7 +34,6 @@ from consumers.runtime.process import CANCEL_GRACE_S, Processor, place
 from consumers.runtime.retention import Retention, longest_retention
 from consumers.runtime.watch import watch
 from consumers.runtime.worker import Worker, WorkerOptions
-from dingtalk.api import DingTalkClient
 from schemas.catalogue import UNCLASSIFIED, catalogue
 
 log = structlog.get_logger(__name__)
@@ -88,15 +88,8 @@ class ConsumerService:
                 stack.push_async_callback(self.database.close)
                 consumer.database = self.database
             budget: ApiCalls | None = None
-            if settings.dingtalk_app_key and settings.dingtalk_app_secret:
-                key, secret = settings.api_credentials()
-                budget = ApiCalls.of(settings)
-                stack.callback(budget.close)
-                consumer.dingtalk = await stack.enter_async_context(
-                    DingTalkClient(
-                        app_key=key, app_secret=secret, base=settings.dingtalk_api_base, budget=budget
-                    )
-                )
+            if (opened := await open_clients(settings, stack)) is not None:
+                consumer.dingtalk, budget = opened
             if settings.admin_port is not None:
                 admin = AdminServer(
                     settings.admin_host, settings.admin_port, self.registry, ready=self._ready

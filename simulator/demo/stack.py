@@ -115,7 +115,8 @@ class Stack:
 
     def register(self) -> None:
         """``dingbridge callback register``, as an operator would. Raises ``DemoError``."""
-        process = self._spawn("callback", ["callback", "register", "--url", self.callback_url], {})
+        admin = {"ADMIN_PORT": str(self._ports["ingress"])}  # it asks there whether the URL leads to it
+        process = self._spawn("callback", ["callback", "register", "--url", self.callback_url], admin)
         try:
             code = process.wait(READY_WITHIN_S)
         except TimeoutError:

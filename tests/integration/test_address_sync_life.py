@@ -66,7 +66,8 @@ async def test_a_company_lives_and_the_tables_are_exactly_it(
     """First start on an empty database, a life told by events, one that nobody told, and the reconcile."""
     ingress = IngressUnderTest(processes, tmp_path, kafka_env, {"DINGTALK_API_BASE": simulator.base_url})
     await asyncio.to_thread(ingress.start)
-    result = await asyncio.to_thread(processes.run, "callback", "register", "--url", ingress.url, env=env)
+    asking = {**env, "ADMIN_PORT": str(ingress.admin_port)}
+    result = await asyncio.to_thread(processes.run, "callback", "register", "--url", ingress.url, env=asking)
     assert result.returncode == 0, result.stderr
     consumer = processes.start("consume", "address-sync", env=env)
 

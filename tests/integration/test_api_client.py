@@ -502,7 +502,7 @@ class TestCommand:
 
     async def test_register_show_and_replace(self, base: str, platform: Platform) -> None:
         events = "user_add_org, bpms_instance_change,user_add_org"
-        code, said = await self.run(base, "register", "--url", URL, "--events", events)
+        code, said = await self.run(base, "register", "--no-check", "--url", URL, "--events", events)
         assert (code, said.splitlines()[0]) == (0, f"registered: {URL}")
         assert platform.callback is not None
         assert platform.callback["call_back_tag"] == ["user_add_org", "bpms_instance_change"]
@@ -514,18 +514,22 @@ class TestCommand:
         assert "ab…FA (43 characters)" in said
         assert "  bpms_instance_change\n  user_add_org\n" in said
 
-        code, said = await self.run(base, "register", "--url", URL, "--events", "check_in")
+        code, said = await self.run(base, "register", "--no-check", "--url", URL, "--events", "check_in")
         assert code == 1
         assert "71006" in said
         assert "callback show" in said
         assert "--replace" in said
 
-        code, said = await self.run(base, "register", "--url", URL, "--events", "check_in", "--replace")
+        code, said = await self.run(
+            base, "register", "--no-check", "--url", URL, "--events", "check_in", "--replace"
+        )
         assert (code, said.splitlines()[0]) == (0, f"replaced: {URL}")
         assert platform.callback["call_back_tag"] == ["check_in"]
 
     async def test_replace_where_nothing_is_registered(self, base: str, platform: Platform) -> None:
-        code, said = await self.run(base, "register", "--url", URL, "--events", "check_in", "--replace")
+        code, said = await self.run(
+            base, "register", "--no-check", "--url", URL, "--events", "check_in", "--replace"
+        )
         assert (code, said.splitlines()[0]) == (0, f"registered: {URL}")
         assert platform.callback is not None
 
@@ -542,7 +546,7 @@ class TestCommand:
         self, base: str, platform: Platform, errcode: int, words: str
     ) -> None:
         platform.script("/call_back/register_call_back", {"errcode": errcode, "errmsg": "回调失败"})
-        code, said = await self.run(base, "register", "--url", URL, "--events", "check_in")
+        code, said = await self.run(base, "register", "--no-check", "--url", URL, "--events", "check_in")
         assert code == 1
         assert f"errcode {errcode}: 回调失败" in said
         assert words in said

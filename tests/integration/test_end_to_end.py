@@ -72,7 +72,10 @@ async def stack(processes, kafka_env, database_url, tmp_path):
             "DINGTALK_API_BASE": simulator.base_url,
             "DATABASE_URL": database_url,
         }
-        result = await asyncio.to_thread(processes.run, "callback", "register", "--url", ingress.url, env=env)
+        asking = {**env, "ADMIN_PORT": str(ingress.admin_port)}
+        result = await asyncio.to_thread(
+            processes.run, "callback", "register", "--url", ingress.url, env=asking
+        )
         assert result.returncode == 0, result.stderr
         yield Stack(simulator, ingress, processes, env)
 

@@ -9,11 +9,12 @@ from collections import Counter
 
 import psutil
 
+from bridge.cli.callback_check import round_trip
 from schemas import decode
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_all
 from tests.support.processes import eventually
-from tests.support.pusher import Pusher
+from tests.support.pusher import CREDENTIALS, Pusher
 
 
 def events(begin, end):
@@ -76,6 +77,10 @@ async def test_two_workers_share_the_work_and_what_is_left_of_them_is_drained(
     assert f"{kept} 300" in page
     assert await asyncio.to_thread(accepted, ingress) == [300], "of both, as one"
     assert sorted(p.name for p in ingress.journal.glob("worker-*")) == ["worker-1", "worker-2"]
+
+    # whichever of them a check comes to, their one private listener knows of it
+    found = await round_trip(ingress.url, CREDENTIALS, admin=f"127.0.0.1:{ingress.admin_port}")
+    assert found.reached == "here"
 
     # one is killed: the other answers on, and it comes back
     victim, _ = await asyncio.to_thread(worker_pids, ingress)

@@ -29,6 +29,9 @@ def command(
             show_default="the ingress and all installed consumers",
         ),
     ] = None,
+    app: Annotated[
+        str, typer.Option(metavar="NAME", help="Which app: the environment's, or one of the apps file.")
+    ] = "default",
     lang: Annotated[
         str | None, typer.Option(help="en or zh.", show_default="by LC_ALL, LC_MESSAGES, LANG")
     ] = None,
@@ -53,7 +56,7 @@ def command(
         if not as_json_:
             typer.echo(printed(finding, WORDS, spoken))
 
-    asyncio.run(examine(url=url, wanted=listed(part), tell=tell))
+    asyncio.run(examine(url=url, wanted=listed(part), tell=tell, app=app))
     if as_json_:
         print_json(as_json(findings, WORDS, spoken))
     else:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from bridge.api_calls import ApiCalls
+from bridge.apps import as_if_alone, load_apps, pick
 from bridge.cli.doctor.checks import clock, disk, ingress, kafka, kafka_judge, own, platform, quota
 from bridge.cli.doctor.checks import url as public
 from bridge.cli.doctor.findings import Finding, found
@@ -56,8 +57,9 @@ class Patient:
         return self._registration
 
 
-async def examine(*, url: str | None, wanted: Sequence[str], tell: Tell) -> None:
-    """Run all checks; ``tell`` hears each finding as it is made. ``wanted`` names the parts, none for all."""
+async def examine(*, url: str | None, wanted: Sequence[str], tell: Tell, app: str = "default") -> None:
+    """Run all checks; ``tell`` hears each finding as it is made. ``wanted`` names the parts, none for all;
+    ``app`` one of several apps. Raises ``SettingsError`` when there is none of this name."""
     settings, problems = own.load()
     consumers, unloadable = own.parts(wanted)
     for finding in [*problems, *unloadable]:
@@ -65,6 +67,8 @@ async def examine(*, url: str | None, wanted: Sequence[str], tell: Tell) -> None
     if settings is None:
         tell(found("settings.stopped"))
         return
+    if settings.dingtalk_apps_file is not None:
+        settings = as_if_alone(settings, pick(load_apps(settings), settings, app))
     with_ingress = not wanted or own.INGRESS in wanted
     if not unloadable:
         for finding in own.judge(settings, consumers, ingress=with_ingress):

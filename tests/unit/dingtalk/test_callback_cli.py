@@ -1,12 +1,15 @@
 """``dingbridge callback`` as far as it needs no platform: what to register, usage, settings, masks."""
 
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import EntryPoint
 from typing import Any, ClassVar
 
 import pytest
 from typer.testing import CliRunner
 
-from bridge.cli.callback import app, consumed_events, mask
+from bridge.cli.callback import app
+from bridge.cli.callback_registration import consumed_events, mask
+from bridge.cli.callback_rotate import length, renamed
 from bridge.errors import SettingsError
 from consumers.runtime import Consumer
 from consumers.runtime.registry import Family
@@ -126,3 +129,17 @@ def test_no_secret_is_an_option() -> None:
     assert "--url" in shown
     for option in ("--token", "--aes", "--secret", "--key"):
         assert option not in shown
+
+
+def test_a_rotations_files_are_named_after_the_first_and_the_time() -> None:
+    at = datetime(2026, 11, 25, 8, 0, 1, 23, tzinfo=UTC)
+    assert renamed("secrets/hr.token", at) == "secrets/hr.token.20261125T080001000023"
+    assert renamed("secrets/hr.token.20251125T080001000023", at) == "secrets/hr.token.20261125T080001000023"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("90s", timedelta(seconds=90)), ("24h", timedelta(days=1)), ("3d", timedelta(days=3))],
+)
+def test_lengths_of_time(text: str, expected: timedelta) -> None:
+    assert length(text) == expected

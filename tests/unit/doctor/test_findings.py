@@ -85,7 +85,7 @@ def test_values_are_said_in_the_language():
 
 
 def invoke(monkeypatch, *arguments):
-    async def examine(*, url, wanted, tell):
+    async def examine(*, url, wanted, tell, app):
         for finding in FINDINGS:
             tell(finding)
 

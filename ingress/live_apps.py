@@ -1,0 +1,111 @@
+"""The apps that the ingress answers for: read at the start, and again when their file changes.
+
+A file that changed is read and checked whole before any of it is taken; a broken one changes nothing and says
+so. Credentials whose time has run out go by themselves. What stands in it: ``bridge/apps_file.py``.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+from aiohttp import web
+
+from bridge.admin import json_response
+from bridge.apps import AppCredentials, bare_path_app, load_apps
+from bridge.apps_file import files_of, signature
+from bridge.errors import SettingsError
+from bridge.settings import IngressSettings
+from dingtalk.crypto import CallbackCrypto, Credentials
+from ingress.metrics import HttpMetrics
+
+log = structlog.get_logger(__name__)
+
+EVERY_S: Final = 1.0
+"""How often the file is looked at."""
+PATH: Final = "/apps"
+
+Take = Callable[[Mapping[str, CallbackCrypto], str | None], None]
+
+
+class LiveApps:
+    """``take`` gets the apps with their credentials, and whose the bare path is, whenever these change."""
+
+    def __init__(self, settings: IngressSettings, take: Take, metrics: HttpMetrics) -> None:
+        """Raises ``SettingsError`` with every mistake of the file."""
+        self._settings, self._take, self._metrics = settings, take, metrics
+        self._rejected: list[str] = []
+        self._seen = self._look()
+        self._apps = load_apps(settings)
+        self._accepted: dict[str, tuple[tuple[AppCredentials, ...], tuple[str, ...]]] = {}
+        self._metrics.apps_file_rejected.set(0)
+        self._offer(datetime.now(UTC))
+
+    async def watch(self) -> None:
+        """Until cancelled; with the environment's app alone there is nothing to watch."""
+        while self._settings.dingtalk_apps_file is not None:
+            await asyncio.sleep(EVERY_S)
+            seen = await asyncio.to_thread(self._look)
+            if seen != self._seen:
+                self._seen = seen
+                await self._read_again()
+            self._offer(datetime.now(UTC))
+
+    def route(self) -> web.RouteDef:
+        """Its route on the private listener: ``{"apps": {name: [fingerprint, …]}, "rejected": [words]}``."""
+
+        async def show(request: web.Request) -> web.Response:
+            return json_response(self.as_json())
+
+        return web.get(PATH, show)
+
+    def as_json(self) -> dict[str, Any]:
+        """What is accepted now, by fingerprints; and what is wrong with the file, if it was not taken."""
+        apps = {name: [pair.fingerprint for pair in pairs] for name, (pairs, _) in self._accepted.items()}
+        return {"apps": apps, "rejected": self._rejected}
+
+    def _look(self) -> Any:
+        path = self._settings.dingtalk_apps_file
+        return None if path is None else signature(files_of(path))
+
+    async def _read_again(self) -> None:
+        try:
+            apps = await asyncio.to_thread(load_apps, self._settings)
+        except SettingsError as error:
+            self._rejected = error.problems
+            self._metrics.apps_file_rejected.set(1)
+            log.error("apps.rejected", words=error.problems, meaning="what was read before stays in force")
+            return
+        self._rejected = []
+        self._metrics.apps_file_rejected.set(0)
+        self._apps = apps
+        log.info("apps.read", apps=sorted(apps))
+
+    def _offer(self, now: datetime) -> None:
+        accepted = {app.name: (app.accepted(now), app.owner_keys) for app in self._apps.values()}
+        accepted = {name: of for name, of in accepted.items() if of[0]}
+        if accepted == self._accepted:
+            return
+        for name, (before, _) in self._accepted.items():
+            for pair in set(before) - set(accepted[name][0] if name in accepted else ()):
+                log.info("apps.retired", app=name, credentials=pair.fingerprint)
+        self._accepted = accepted
+        self._take(
+            {name: _crypto(pairs, owners) for name, (pairs, owners) in accepted.items()},
+            bare_path_app(self._apps, self._settings),
+        )
+
+
+def _crypto(pairs: tuple[AppCredentials, ...], owners: tuple[str, ...]) -> CallbackCrypto:
+    return CallbackCrypto([Credentials(pair.token, pair.aes_key, owners) for pair in pairs])
+
+
+def joint(answers: list[dict[str, Any]]) -> dict[str, Any]:
+    """What several workers answered, as one: accepted is what all accept."""
+    apps: dict[str, list[str]] = {}
+    for name in {name for answer in answers for name in answer["apps"]}:
+        sets = [set(answer["apps"].get(name, ())) for answer in answers]
+        apps[name] = sorted(set.intersection(*sets))
+    rejected = [words for answer in answers for words in answer["rejected"]]
+    return {"apps": apps, "rejected": list(dict.fromkeys(rejected))}

@@ -1,0 +1,259 @@
+"""Several apps at one ingress: a path, credentials and a source for each; the file is read while it runs."""
+
+import asyncio
+import json
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry
+
+from bridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings
+from bridge.topics import event_topic
+from consumers.runtime import Consumer
+from consumers.runtime.clients import open_clients
+from consumers.runtime.process import Processor
+from dingtalk.budget import Priority
+from dingtalk.crypto import Credentials
+from dingtalk.errors import TokenInvalid
+from ingress.live_apps import LiveApps, joint
+from ingress.metrics import HttpMetrics
+from schemas import Received, decode, to_records
+from simulator.server import Simulator
+from tests.integration.callback_support import Door, push
+from tests.integration.simulator_support import settings
+from tests.support.ingress import IngressUnderTest
+from tests.support.kafka_reader import read_all
+from tests.support.processes import eventually
+from tests.support.pusher import CREDENTIALS
+
+HR = Credentials("tokenOfHr", "h" * 43, ("dinghr",))
+HR_NEW = Credentials("newTokenOfHr", "i" * 43, ("dinghr",))
+SUITE = Credentials("tokenOfSuite", "u" * 43, ("suitekey01",))
+SALES = Credentials("tokenOfSales", "s" * 43, ("dingsales",))
+
+
+SUITE_EVENTS = ("suite_ticket", "tmp_auth_code", "change_auth", "suite_relieve")
+
+
+def table(name, credentials, *, head="[apps.{}]", more=""):
+    owners = "" if "previous" in head or "next" in head else f"owner_keys = {list(credentials.owner_keys)}\n"
+    return (
+        head.format(name)
+        + f'\ntoken = "{credentials.token}"\naes_key = "{credentials.aes_key}"\n{owners}{more}\n'
+    )
+
+
+def event(number, corp):
+    body = {
+        "EventType": "user_add_org",
+        "TimeStamp": str(1_731_000_000_000 + number),
+        "UserId": [f"u{number}"],
+    }
+    return json.dumps({**body, "CorpId": corp}).encode()
+
+
+async def test_each_app_has_its_path_and_its_source_and_the_file_is_read_while_it_runs(
+    processes, kafka_env, kafka_settings, tmp_path
+):
+    file = tmp_path / "apps.toml"
+    apps = table("hr", HR) + table("suite", SUITE, more="suite = true")
+    file.write_text(apps)
+    ingress = IngressUnderTest(
+        processes, tmp_path, kafka_env, {"DINGTALK_APPS_FILE": str(file), "INGRESS_WORKERS": "2"}
+    )
+    await asyncio.to_thread(ingress.start)
+
+    async def accepted():
+        async with http.get(f"http://127.0.0.1:{ingress.admin_port}/apps") as answer:
+            return await answer.json()
+
+    async with aiohttp.ClientSession() as http:
+        assert await push(http, ingress.url, event(1, "dingcorp1"), CREDENTIALS) == "success"
+        assert await push(http, f"{ingress.url}/default", event(2, "dingcorp1"), CREDENTIALS) == "success"
+        assert await push(http, f"{ingress.url}/hr", event(3, "dingcorp2"), HR) == "success"
+        # the same event of the same company, at another app, is another one
+        assert await push(http, f"{ingress.url}/hr", event(1, "dingcorp1"), HR) == "success"
+        assert await push(http, f"{ingress.url}/hr", event(4, "dingcorp2"), CREDENTIALS) == 403
+        assert await push(http, f"{ingress.url}/sales", event(5, "dingcorp3"), SALES) == 404
+        for name in (*SUITE_EVENTS, "check_update_suite_url"):
+            body = {"EventType": name, "SuiteKey": "suitekey01", "AuthCorpId": "dingcorp9", "TimeStamp": 1}
+            plaintext = json.dumps({**body, "Random": "r"}).encode()
+            assert await push(http, f"{ingress.url}/suite", plaintext, SUITE) == "success"
+
+        file.write_text(apps + table("sales", SALES))
+        await eventually(lambda: _has(accepted, "sales"), 30, "every worker has taken the new app")
+        assert await push(http, f"{ingress.url}/sales", event(6, "dingcorp3"), SALES) == "success"
+
+        file.write_text("[apps.hr")
+
+        async def rejected():
+            return bool((await accepted())["rejected"])
+
+        await eventually(rejected, 30, "the broken file is told of")
+        assert ingress.metric("dingbridge_apps_file_rejected") > 0
+        assert await push(http, f"{ingress.url}/sales", event(7, "dingcorp3"), SALES) == "success"
+        assert HR.token not in ingress.process.log_text()
+
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "all is in Kafka")
+    topics = await read_all(kafka_settings)
+    for name in SUITE_EVENTS:
+        [record] = topics[event_topic(kafka_settings, name)]
+        assert decode(record.value).source == "/dingtalk/dingcorp9/suite"
+    records = topics[event_topic(kafka_settings, "user_add_org")]
+    found = sorted((e.source, e.subject) for e in (decode(r.value) for r in records))
+    assert found == [
+        ("/dingtalk/dingcorp1/default", "u1"),
+        ("/dingtalk/dingcorp1/default", "u2"),
+        ("/dingtalk/dingcorp1/hr", "u1"),
+        ("/dingtalk/dingcorp2/hr", "u3"),
+        ("/dingtalk/dingcorp3/sales", "u6"),
+        ("/dingtalk/dingcorp3/sales", "u7"),
+    ]
+
+
+async def _has(accepted, name):
+    return bool((await accepted())["apps"].get(name))
+
+
+async def test_mistakes_of_the_file_end_the_ingress_with_2_before_it_listens(processes, tmp_path):
+    file = tmp_path / "apps.toml"
+    file.write_text('[apps.hr]\ntoken = "t"\n[apps.Sales]\n')
+    env = {**SAMPLE_CREDENTIALS, "DINGTALK_API_BASE": "http://127.0.0.1:1", "DINGTALK_APPS_FILE": str(file)}
+    done = await asyncio.to_thread(processes.run, "ingress", env=env)
+    assert done.returncode == 2
+    for words in ("apps.hr.aes_key: not set", "apps.hr.owner_keys: not set", "apps.Sales: an app's name"):
+        assert words in done.stderr
+
+
+@pytest.fixture
+async def door(tmp_path):
+    async with Door(tmp_path / "journal") as door:
+        yield door
+
+
+@pytest.fixture
+def live(door, tmp_path, monkeypatch):
+    file = tmp_path / "apps.toml"
+    monkeypatch.setenv("DINGTALK_APPS_FILE", str(file))
+    monkeypatch.setattr("ingress.live_apps.EVERY_S", 0.02)
+
+    def start(text):
+        file.write_text(text)
+        return file, LiveApps(IngressSettings.load(), door.public.serve, HttpMetrics(CollectorRegistry()))
+
+    return start
+
+
+async def test_credentials_whose_time_has_run_out_go_by_themselves(door, live):
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    text = table("hr", HR_NEW) + table(
+        "hr", HR, head="[[apps.{}.previous]]", more=f"until = {soon.isoformat()}\n"
+    )
+    _, apps = live(text)
+    watching = asyncio.ensure_future(apps.watch())
+    async with aiohttp.ClientSession() as http:
+        url = f"{door.url}/hr"
+        outcome = await push(http, url, event(1, "c"), HR)
+        assert outcome == "success" or datetime.now(UTC) >= soon
+
+        async def retired():
+            return await push(http, url, event(2, "c"), HR) == 403
+
+        await eventually(retired, 30, "the old ones are refused")
+        assert datetime.now(UTC) >= soon
+        assert await push(http, url, event(3, "c"), HR_NEW) == "success"
+    watching.cancel()
+
+
+async def test_a_broken_file_changes_nothing_and_is_taken_when_it_is_mended(door, live):
+    file, apps = live(table("hr", HR))
+    watching = asyncio.ensure_future(apps.watch())
+    async with aiohttp.ClientSession() as http:
+        url = f"{door.url}/hr"
+        for broken in ("", "[apps.hr", table("hr", HR_NEW).replace("i" * 43, "short")):
+            file.write_text(broken)
+            await eventually(lambda: _true(apps.as_json()["rejected"]), 30, "it is told of")
+            assert await push(http, url, event(1, "c"), HR) == "success"
+            assert await push(http, url, event(1, "c"), HR_NEW) == 403
+            file.write_text(table("hr", HR) + f"# {broken[:3]!r}\n")
+            await eventually(lambda: _true(not apps.as_json()["rejected"]), 30, "it is taken")
+        file.unlink()
+        await eventually(lambda: _true(apps.as_json()["rejected"]), 30, "that it is gone is told of")
+        assert await push(http, url, event(1, "c"), HR) == "success"
+        file.write_text(table("hr", HR_NEW))
+        await eventually(lambda: _true(not apps.as_json()["rejected"]), 30, "the new one is taken")
+        assert await push(http, url, event(1, "c"), HR) == 403
+        assert await push(http, url, event(1, "c"), HR_NEW) == "success"
+        # without an app of the environment, nobody is at the bare path
+        assert await push(http, door.url, event(1, "c"), HR_NEW) == 404
+    watching.cancel()
+
+
+async def _true(value):
+    return bool(value)
+
+
+def test_accepted_is_what_every_worker_accepts():
+    one = {"apps": {"hr": ["a", "b"], "sales": ["c"]}, "rejected": []}
+    other = {"apps": {"hr": ["b"]}, "rejected": ["words"]}
+    assert joint([one, other]) == {"apps": {"hr": ["b"], "sales": []}, "rejected": ["words"]}
+
+
+async def test_a_consumer_asks_at_the_app_that_the_event_came_from(tmp_path, monkeypatch):
+    """The simulator knows one app, `hr`; of the others, one has other credentials and one has none."""
+    async with Simulator(settings()) as simulator, AsyncExitStack() as stack:
+        key, secret = (SAMPLE_CREDENTIALS[f"DINGTALK_APP_{name}"] for name in ("KEY", "SECRET"))
+        file = tmp_path / "apps.toml"
+        file.write_text(
+            table("hr", HR, more=f'app_key = "{key}"\napp_secret = "{secret}"')
+            + table("sales", SALES, more='app_key = "dingother"\napp_secret = "otherSecret"')
+            + table("mute", HR_NEW)
+        )
+        for name in SAMPLE_CREDENTIALS:
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("DINGTALK_APPS_FILE", str(file))
+        monkeypatch.setenv("DINGTALK_API_BASE", simulator.base_url)
+        monkeypatch.setenv("DATA_DIR", str(tmp_path))
+        monkeypatch.setenv("CONSUMER_APP", "hr")
+        asked = Asking()
+        opened = await open_clients(ConsumerSettings.load(), stack)
+        assert opened is not None
+        asked.dingtalk, _ = opened
+        user = next(iter(simulator.platform.company.users))
+
+        assert (await asked.dingtalk.user(user))["userid"] == user  # where there is no event: CONSUMER_APP
+        processor = Processor(asked, None)
+        assert (await processor.attempt(one_event("hr", user))).kind == "done"
+        assert asked.seen == [user]
+        outcome = await processor.attempt(one_event("sales", user))
+        assert (outcome.kind, type(outcome.error)) == ("world_down", TokenInvalid)
+        outcome = await processor.attempt(one_event("mute", user))
+        assert outcome.kind == "reject"
+        assert "of the app mute" in str(outcome.error)
+        assert asked.seen == [user]
+
+
+class Asking(Consumer):
+    name = "asking"
+    topics = ("user_add_org",)
+    uses_database = False
+
+    def __init__(self):
+        self.seen = []
+
+    async def prepare(self, event, db):
+        return (await self.dingtalk.at(Priority.RESYNC).user(event.subject))["userid"]
+
+    async def handle(self, event, tx, prepared):
+        self.seen.append(prepared)
+
+
+def one_event(app, user):
+    body = {"EventType": "user_add_org", "TimeStamp": "1731000000000", "UserId": [user], "CorpId": "c"}
+    received = Received(
+        seq=1, journal="j", received_ms=1_731_000_000_000, app=app, via="http", body=json.dumps(body).encode()
+    )
+    [record] = to_records(received)
+    return decode(record.value)

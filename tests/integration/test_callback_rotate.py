@@ -1,0 +1,273 @@
+"""``dingbridge callback rotate``: new credentials for a registered callback, no push refused in between."""
+
+import asyncio
+import re
+import tomllib
+from datetime import UTC, datetime, timedelta
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry
+
+from bridge.cli.callback_check import RoundTrip
+from bridge.cli.callback_rotate import alone
+from bridge.settings import SAMPLE_CREDENTIALS, IngressSettings
+from dingtalk.api import DingTalkClient
+from dingtalk.crypto import Credentials
+from ingress.live_apps import LiveApps
+from ingress.metrics import HttpMetrics
+from simulator.server import Simulator
+from tests.integration.callback_support import Door, dingbridge_callback, push
+from tests.integration.simulator_support import settings
+from tests.support.ingress import IngressUnderTest
+from tests.support.processes import eventually, free_port
+
+OWNER = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"]
+EVENTS = "user_add_org,user_modify_org,user_leave_org"
+EVENT = b'{"EventType":"user_add_org","TimeStamp":"1731000000123","UserId":["u1"],"CorpId":"c"}'
+
+
+def write(folder):
+    """An apps file with secrets in files beside it."""
+    secrets = {"hr.token": "tokenOfHr01", "hr.aes-key": "h" * 43}
+    secrets["hr.secret"] = SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]
+    for name, secret in secrets.items():
+        (folder / name).write_text(secret)
+    file = folder / "apps.toml"
+    file.write_text(
+        f"""[apps.hr]
+token_file = "hr.token"
+aes_key_file = "hr.aes-key"
+owner_keys = ["{OWNER}"]
+app_key = "{OWNER}"
+app_secret_file = "hr.secret"
+"""
+    )
+    return file
+
+
+def pairs(file):
+    """The credentials of the file: current, to come, previous."""
+    table = tomllib.loads(file.read_text())["apps"]["hr"]
+
+    def read(entry):
+        token, key = (
+            (file.parent / entry[f"{name}_file"]).read_text().strip() for name in ("token", "aes_key")
+        )
+        return Credentials(token, key, (OWNER,))
+
+    following = read(table["next"]) if "next" in table else None
+    return read(table), following, [read(entry) for entry in table.get("previous", [])]
+
+
+@pytest.fixture
+async def simulator():
+    async with Simulator(settings()) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def live(tmp_path, simulator, monkeypatch):
+    """An ingress in this process that reads the file often; its environment, for the command."""
+    file = write(tmp_path)
+    env = {"DINGTALK_APPS_FILE": str(file), "DINGTALK_API_BASE": simulator.base_url}
+    for name in SAMPLE_CREDENTIALS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("ingress.live_apps.EVERY_S", 0.02)
+    door = Door(tmp_path / "journal")
+    apps = LiveApps(IngressSettings.load(), door.public.serve, HttpMetrics(CollectorRegistry()))
+    door.private = door.with_routes([apps.route()])
+    async with door:
+        watching = asyncio.ensure_future(apps.watch())
+        env["ADMIN_PORT"] = str(door.private.port)
+        said = await dingbridge_callback(
+            tmp_path, env, "register", "--app", "hr", "--url", f"{door.url}/hr", "--events", EVENTS
+        )
+        assert said.code == 0, said.err
+        yield door, file, env
+        watching.cancel()
+
+
+async def test_new_ones_are_accepted_registered_and_the_old_ones_retired(simulator, live, tmp_path):
+    door, file, env = live
+    old, _, _ = pairs(file)
+    said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr", "--dry-run")
+    assert (said.code, pairs(file)) == (0, (old, None, []))
+
+    said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr", "--grace", "2h")
+    assert said.code == 0, said.err
+    new, following, previous = pairs(file)
+    assert (following, previous) == (None, [old])
+    target = simulator.callbacks.current.target
+    assert (target.token, target.aes_key, target.url) == (new.token, new.aes_key, f"{door.url}/hr")
+    assert set(simulator.callbacks.current.tags) == set(EVENTS.split(","))
+    for secret in (old, new):
+        assert secret.token not in said.out + said.err
+    assert {p.stat().st_mode & 0o777 for p in tmp_path.glob("hr.*T*")} == {0o600}
+
+    # a third pair at the same time there is not
+    said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr")
+    assert (said.code, "two at a time" in said.err) == (1, True)
+
+    # two hours later
+    past = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    file.write_text(re.sub(r"until = .*", f"until = {past}", file.read_text()))
+    async with aiohttp.ClientSession() as http:
+
+        async def retired():
+            return await push(http, f"{door.url}/hr", EVENT, old) == 403
+
+        await eventually(retired, 30, "the old ones are refused")
+        assert await push(http, f"{door.url}/hr", EVENT, new) == "success"
+    said = await dingbridge_callback(tmp_path, env, "verify", "--app", "hr", "--events", EVENTS)
+    assert said.code == 0, said.out
+
+    # and so on, without leaving more and more behind
+    said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr", "--grace", "2h")
+    assert said.code == 0, said.err
+    assert pairs(file)[2] == [new]
+
+
+class Killed(BaseException):
+    """Ends the command where it stands, as SIGKILL would."""
+
+
+@pytest.mark.parametrize(
+    "where", ["before the file", "before DingTalk", "after DingTalk", "DingTalk refuses"]
+)
+async def test_ended_anywhere_both_are_accepted_and_the_same_command_goes_on(
+    simulator, live, tmp_path, monkeypatch, where
+):
+    door, file, env = live
+    old, _, _ = pairs(file)
+    update = DingTalkClient.update_call_back
+
+    async def ends(self, **wanted):
+        if where == "after DingTalk":
+            await update(self, **wanted)
+        if where == "DingTalk refuses":
+            await update(self, **{**wanted, "url": "http://127.0.0.1:1/callback"})
+        raise Killed
+
+    def ends_writing(path, text):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        if where == "before the file":
+            patched.setattr("bridge.apps_edit.put_in_place", ends_writing)
+        else:
+            patched.setattr(DingTalkClient, "update_call_back", ends)
+        if where == "DingTalk refuses":
+            said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr")
+            assert (said.code, "71012" in said.err) == (1, True)
+        else:
+            with pytest.raises(Killed):
+                await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr")
+
+    _, begun, _ = pairs(file)
+    assert (begun is None) == (where == "before the file")
+    async with aiohttp.ClientSession() as http:
+        for accepted in [pair for pair in (old, begun) if pair is not None]:
+            assert await push(http, f"{door.url}/hr", EVENT, accepted) == "success"
+
+        said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr")
+        assert said.code == 0, said.err
+        new, following, previous = pairs(file)
+        assert (following, previous, new) == (None, [old], begun or new)
+        assert simulator.callbacks.current.target.token == new.token
+        for accepted in (old, new):
+            assert await push(http, f"{door.url}/hr", EVENT, accepted) == "success"
+
+
+async def test_dingtalk_is_told_nothing_before_the_ingress_accepts_them(
+    simulator, live, tmp_path, monkeypatch
+):
+    _, file, env = live
+    old, _, _ = pairs(file)
+    monkeypatch.setattr("bridge.cli.callback_rotate.TAKEN_WITHIN_S", 0.1)
+    said = await dingbridge_callback(
+        tmp_path, {**env, "ADMIN_PORT": str(free_port())}, "rotate", "--app", "hr"
+    )
+    assert (said.code, "does not answer there" in said.err) == (1, True)
+
+    async def fails(*_, **__):
+        return RoundTrip("not", "a proxy refuses it")
+
+    monkeypatch.setattr("bridge.cli.callback_rotate.TAKEN_WITHIN_S", 30)
+    with monkeypatch.context() as patched:
+        patched.setattr("bridge.cli.callback_rotate.round_trip", fails)
+        said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr")
+    assert (said.code, "a proxy refuses it" in said.err) == (1, True)
+    assert simulator.callbacks.current.target.token == old.token
+
+
+async def test_what_cannot_be_rotated_is_said(simulator, live, tmp_path):
+    _, _, env = live
+    said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "sales")
+    assert (said.code, "sales" in said.err) == (2, True)
+    own = {"DINGTALK_TOKEN": "tokenOfOurs1", "DINGTALK_AES_KEY": "k" * 43, "DINGTALK_OWNER_KEY": OWNER}
+    own |= {"DINGTALK_APP_KEY": OWNER, "DINGTALK_APP_SECRET": SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]}
+    api = {"DINGTALK_API_BASE": simulator.base_url}
+    said = await dingbridge_callback(tmp_path, {**own, **api}, "rotate", "--app", "default")
+    assert (said.code, "[apps.default]" in said.err) == (2, True)
+    said = await dingbridge_callback(tmp_path, {**env, **own}, "rotate", "--app", "default")
+    assert (said.code, "room for one pair" in said.err) == (2, True)
+    said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr", "--grace", "soon")
+    assert (said.code, "as 90m, 24h" in said.err) == (2, True)
+    with alone(tmp_path / "apps.toml"):
+        said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr")
+    assert (said.code, "another rotation is under way" in said.err) == (1, True)
+    (tmp_path / "hr.token").write_text("anotherToken")
+    said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr")
+    assert (said.code, "callback verify" in said.err) == (1, True)
+
+
+async def test_under_load_no_push_is_refused(processes, simulator, tmp_path):
+    """Two workers as processes, a company that lives, and a rotation while it does."""
+    file = write(tmp_path)
+    ingress = IngressUnderTest(
+        processes,
+        tmp_path,
+        {"DINGTALK_APPS_FILE": str(file), "DINGTALK_API_BASE": simulator.base_url, "INGRESS_WORKERS": "2"},
+        {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}", **dict.fromkeys(SAMPLE_CREDENTIALS, "")},
+    )
+    await asyncio.to_thread(ingress.start)
+    env = {**{k: v for k, v in ingress.env.items() if v}, "ADMIN_PORT": str(ingress.admin_port)}
+    said = await dingbridge_callback(
+        tmp_path, env, "register", "--app", "hr", "--url", f"{ingress.url}/hr", "--events", EVENTS
+    )
+    assert said.code == 0, said.err
+
+    old = simulator.callbacks.current.target.token
+    pushing = asyncio.ensure_future(_live(simulator))
+    await eventually(lambda: _more(simulator, 50), 60, "pushes are answered")
+    said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr", "--grace", "1s")
+    assert said.code == 0, said.err
+    before = simulator.stats()["answered"]
+    await eventually(lambda: _more(simulator, before + 50), 60, "pushes are answered")
+
+    async def over():
+        until = tomllib.loads(file.read_text())["apps"]["hr"]["previous"][0]["until"]
+        return until + timedelta(seconds=1) < datetime.now(UTC)
+
+    await eventually(over, 60, "the old ones are retired")
+    before = simulator.stats()["answered"]
+    await eventually(lambda: _more(simulator, before + 50), 60, "pushes are answered")
+    pushing.cancel()
+    await asyncio.wait([pushing])
+    await simulator.pusher.drain()
+    assert simulator.callbacks.current.target.token != old
+    assert ingress.metric("dingbridge_callbacks_total", outcome="forbidden") == 0
+    assert ingress.metric("dingbridge_callbacks_total", outcome="kept") > 150
+
+
+async def _live(simulator):
+    while True:
+        simulator.act("hire", {})
+        await asyncio.sleep(0.02)
+
+
+async def _more(simulator, wanted):
+    return simulator.stats()["answered"] > wanted

@@ -1,0 +1,259 @@
+"""The apps file: read whole, beside the environment's app, or refused with every mistake at once."""
+
+import textwrap
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from bridge.apps import as_if_alone, bare_path_app, load_apps, pick
+from bridge.apps_file import files_of, signature
+from bridge.errors import SettingsError
+from bridge.settings import (
+    SAMPLE_CREDENTIALS,
+    CallbackSettings,
+    ConsumerSettings,
+    IngressSettings,
+    PublisherSettings,
+)
+
+KEY = "k" * 43
+HR = f"""
+[apps.hr]
+token = "tokenOfHr"
+aes_key = "{KEY}"
+owner_keys = ["dinghr", "dingcorp2"]
+app_key = "dinghr"
+app_secret = "secretOfHr"
+corp_id = "dingcorp2"
+"""
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    import os
+
+    for name in list(os.environ):
+        if name.startswith(("DINGTALK_", "CONSUMER_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    path = tmp_path / "apps.toml"
+    monkeypatch.setenv("DINGTALK_APPS_FILE", str(path))
+
+    def write(text):
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        return path
+
+    return write
+
+
+def own(monkeypatch, **more):
+    for name, value in {"TOKEN": "tokenOfOurs", "AES_KEY": KEY, "OWNER_KEY": "dingours", **more}.items():
+        monkeypatch.setenv(f"DINGTALK_{name}", value)
+
+
+def test_it_stands_beside_the_environments_app(file, monkeypatch):
+    file(HR)
+    own(monkeypatch)
+    settings = IngressSettings.load()
+    apps = load_apps(settings)
+    assert list(apps) == ["default", "hr"]
+    assert bare_path_app(apps, settings) == "default"
+    hr = apps["hr"]
+    assert (hr.app_key, hr.app_secret, hr.corp_id, hr.suite) == ("dinghr", "secretOfHr", "dingcorp2", False)
+    assert hr.owner_keys == ("dinghr", "dingcorp2")
+    assert hr.calls_api
+    file(HR + "suite = true")
+    assert not load_apps(settings)["hr"].calls_api
+    for secret in ("tokenOfHr", KEY, "secretOfHr"):
+        assert secret not in repr(apps)
+
+
+def test_alone_it_needs_nothing_of_the_environment(file):
+    file(HR)
+    settings = IngressSettings.load()
+    assert list(load_apps(settings)) == ["hr"]
+    assert bare_path_app(load_apps(settings), settings) is None
+    file(HR.replace("apps.hr", "apps.default"))
+    assert bare_path_app(load_apps(settings), settings) == "default"
+
+
+def test_half_an_app_in_the_environment_is_a_mistake_all_the_same(file, monkeypatch):
+    file(HR)
+    monkeypatch.setenv("DINGTALK_TOKEN", "tokenOfOurs")
+    with pytest.raises(SettingsError, match="DINGTALK_AES_KEY"):
+        IngressSettings.load()
+
+
+def test_secrets_may_stand_in_files_beside_it(file, tmp_path):
+    for name, secret in (("t", "tokenOfHr"), ("k", KEY), ("s", "secretOfHr")):
+        (tmp_path / name).write_text(secret + "\n")
+    path = file(
+        """
+        [apps.hr]
+        token_file = "t"
+        aes_key_file = "k"
+        owner_keys = "dinghr"
+        app_key = "dinghr"
+        app_secret_file = "s"
+        """
+    )
+    hr = load_apps(CallbackSettings.load())["hr"]
+    assert (hr.credentials[0].token, hr.credentials[0].aes_key) == ("tokenOfHr", KEY)
+    assert hr.api_credentials() == ("dinghr", "secretOfHr")
+    assert set(files_of(path)) == {path, tmp_path / "t", tmp_path / "k", tmp_path / "s"}
+
+
+def test_other_credentials_are_accepted_until_their_time(file):
+    file(
+        HR
+        + f"""
+        [apps.hr.next]
+        token = "tokenToCome"
+        aes_key = "{KEY}"
+        [[apps.hr.previous]]
+        token = "tokenOfBefore"
+        aes_key = "{KEY}"
+        until = 2026-11-26T08:00:00+08:00
+        """
+    )
+    hr = load_apps(CallbackSettings.load())["hr"]
+    end = datetime(2026, 11, 26, tzinfo=UTC)
+    before, after = ([p.token for p in hr.accepted(end + timedelta(seconds=s))] for s in (-1, 0))
+    assert before == ["tokenOfHr", "tokenToCome", "tokenOfBefore"]
+    assert after == ["tokenOfHr", "tokenToCome"]
+    assert len({pair.fingerprint for pair in hr.credentials}) == 3
+
+
+def test_every_mistake_is_reported_at_once_with_the_others_of_the_settings(file, monkeypatch, tmp_path):
+    file(
+        """
+        title = "ours"
+        [apps.HR]
+        token = "t"
+        [apps.hr]
+        token = "a secret with spaces"
+        aes_key_file = "absent"
+        tokken = "x"
+        owner_keys = ["has space"]
+        app_key = 7
+        suite = "yes"
+        [apps.sales]
+        token = "tokenOfSales"
+        token_file = "t"
+        aes_key = "short"
+        [[apps.sales.previous]]
+        token = "tokenOfBefore"
+        until = 2026-11-26T08:00:00
+        """
+    )
+    monkeypatch.setenv("INGRESS_PORT", "eighty")
+    with pytest.raises(SettingsError) as caught:
+        IngressSettings.load()
+    said = "\n".join(caught.value.problems)
+    assert caught.value.exit_code == 2
+    for words in (
+        "INGRESS_PORT",
+        "title: is no setting",
+        "apps.HR: an app's name",
+        "apps.HR.aes_key: not set",
+        "apps.hr.token: must be 1 to 64 printable",
+        "apps.hr.aes_key_file: names a file that cannot be read (No such file",
+        "apps.hr.tokken: is no setting",
+        "apps.hr.owner_keys: 'has space'",
+        "apps.hr.app_key: is no id",
+        "apps.hr.suite: is true or false",
+        "apps.sales.token: stands twice",
+        "apps.sales.aes_key: has 5 characters",
+        "apps.sales.owner_keys: not set",
+        "apps.sales.previous.until: needed",
+    ):
+        assert said.count(words) == 1, words
+    assert "a secret with spaces" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "names no app"),
+        ("[apps]", "names no app"),
+        ('apps = "x"', "names no app"),
+        ("[apps]\nhr = 1", "is no table"),
+        ('[apps.hr]\ntoken = "secret', "is no TOML"),
+    ],
+)
+def test_what_is_no_apps_file(file, text, words):
+    file(text)
+    with pytest.raises(SettingsError, match=words) as caught:
+        load_apps(CallbackSettings.load())
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("DINGTALK_APPS_FILE", str(tmp_path / "absent"))
+    with pytest.raises(SettingsError, match="cannot be read"):
+        IngressSettings.load()
+    # the publisher needs no credentials, and goes on
+    assert PublisherSettings.load().dingtalk_apps_file is not None
+
+
+def test_two_apps_never_answer_to_one_name(file, monkeypatch):
+    file(HR + HR.replace("apps.hr", "apps.default"))
+    own(monkeypatch, APP_NAME="hr")
+    with pytest.raises(SettingsError) as caught:
+        IngressSettings.load()
+    assert [line.split(": ")[1] for line in caught.value.problems] == ["apps.default", "apps.hr"]
+
+
+def test_sample_credentials_are_refused_against_dingtalk_itself(file, monkeypatch):
+    file(HR.replace("tokenOfHr", SAMPLE_CREDENTIALS["DINGTALK_TOKEN"]))
+    with pytest.raises(SettingsError, match="sample"):
+        IngressSettings.load()
+    monkeypatch.setenv("DINGTALK_API_BASE", "http://simulator:8090")
+    assert load_apps(IngressSettings.load())
+
+
+def test_a_consumer_calls_as_the_app_that_is_named(file, monkeypatch):
+    file(HR)
+    with pytest.raises(SettingsError, match=r"CONSUMER_APP .*default is none of the apps: hr"):
+        ConsumerSettings.load().api_credentials()
+    monkeypatch.setenv("CONSUMER_APP", "hr")
+    assert ConsumerSettings.load().api_credentials() == ("dinghr", "secretOfHr")
+    monkeypatch.setenv("DINGTALK_APP_KEY", "dingours")
+    monkeypatch.setenv("DINGTALK_APP_SECRET", "secretOfOurs")
+    assert ConsumerSettings.load().api_credentials() == ("dinghr", "secretOfHr")
+    monkeypatch.setenv("CONSUMER_APP", "default")
+    assert ConsumerSettings.load().api_credentials() == ("dingours", "secretOfOurs")
+    monkeypatch.delenv("DINGTALK_APPS_FILE")
+    monkeypatch.setenv("CONSUMER_APP", "hr")
+    with pytest.raises(SettingsError, match="DINGTALK_APPS_FILE"):
+        ConsumerSettings.load().api_credentials()
+    assert not ConsumerSettings.load().calls_api
+
+
+def test_one_app_is_looked_at_as_if_it_were_alone(file, monkeypatch):
+    file(HR)
+    own(monkeypatch, APP_KEY="dingours", APP_SECRET="secretOfOurs")
+    settings = IngressSettings.load()
+    hr = as_if_alone(settings, pick(load_apps(settings), settings, "hr"))
+    assert hr.dingtalk_token.get_secret_value() == "tokenOfHr"
+    assert hr.dingtalk_owner_key == ["dinghr", "dingcorp2"]
+    assert hr.api_credentials() == ("dinghr", "secretOfHr")
+    assert (hr.ingress_port, hr.dingtalk_app_name) == (settings.ingress_port, "hr")
+    ours = as_if_alone(settings, pick(load_apps(settings), settings, "default"))
+    assert ours.api_credentials() == ("dingours", "secretOfOurs")
+    with pytest.raises(SettingsError, match="sales is none of the apps: default, hr"):
+        pick(load_apps(settings), settings, "sales")
+
+
+def test_a_change_of_any_of_its_files_is_seen(file, tmp_path):
+    (tmp_path / "t").write_text("tokenOfHr")
+    path = file(HR.replace('token = "tokenOfHr"', 'token_file = "t"'))
+    first = signature(files_of(path))
+    assert signature(files_of(path)) == first
+    (tmp_path / "t").write_text("tokenOfHr2")
+    second = signature(files_of(path))
+    (tmp_path / "t").unlink()
+    assert len({first, second, signature(files_of(path))}) == 3
