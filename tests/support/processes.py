@@ -1,14 +1,16 @@
 """Running ``dingbridge`` commands as real processes, which never outlive their test."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from bridge.servers import GuardedProcess, free_port
 from tests.support.waiting import PATIENCE_S, eventually, wait_until
-from tests.support.warm import warm
+from tests.support.warm import fits, warm
 
 __all__ = ["Process", "Processes", "command", "environment", "eventually", "free_port", "wait_until"]
 
@@ -59,6 +61,19 @@ class Process(GuardedProcess):
         wait_until(seen, timeout_s, f"{text!r} in the log of {self.name}")
 
 
+class ForkedProcess(Process):
+    """The same, forked from a process that has imported everything."""
+
+    def __init__(
+        self, name: str, arguments: list[str], *, log: Path, env: Mapping[str, str], cwd: Path
+    ) -> None:
+        self.name, self.command, self.log = name, ["dingbridge", *arguments], log
+        self._stop_signal = signal.SIGTERM
+        with log.open("ab") as output:
+            self._guard = warm().start(arguments, env=env, cwd=cwd, out=output, err=output)
+        self.pid = self._guard.pid
+
+
 class Processes:
     """Starts processes for one test, each with a log file of its own, and stops all of them at its end."""
 
@@ -71,7 +86,12 @@ class Processes:
         """Starts ``dingbridge <arguments>`` with ``environment(env)``, in the test's folder."""
         name = name or "-".join(arguments) or "dingbridge"
         log = self.folder / f"{len(self.all) + 1:02}-{name.replace('/', '_')[:60]}.log"
-        process = Process(name, command(*arguments), log=log, env=environment(env), cwd=self.folder)
+        whole = environment(env)
+        process: Process
+        if arguments[:1] == ("consume",) and fits(whole):
+            process = ForkedProcess(name, list(arguments), log=log, env=whole, cwd=self.folder)
+        else:
+            process = Process(name, command(*arguments), log=log, env=whole, cwd=self.folder)
         self.all.append(process)
         return process
 
@@ -80,9 +100,9 @@ class Processes:
     ) -> subprocess.CompletedProcess[str]:
         """Runs ``dingbridge <arguments>`` to its end; ``returncode``, ``stdout``, ``stderr``."""
         whole = environment(env)
-        if "PYTHONPATH" not in env:
-            return warm().run(list(arguments), env=whole, cwd=self.folder, timeout_s=timeout_s)
-        return subprocess.run(  # with modules of its own, which what is warm does not know
+        if fits(whole):
+            return self._run_forked(list(arguments), whole, timeout_s)
+        return subprocess.run(
             command(*arguments),
             env=whole,
             cwd=self.folder,
@@ -92,6 +112,23 @@ class Processes:
             stdin=subprocess.DEVNULL,
             check=False,
         )
+
+    def _run_forked(
+        self, arguments: list[str], env: Mapping[str, str], timeout_s: float
+    ) -> subprocess.CompletedProcess[str]:
+        with TemporaryFile() as out, TemporaryFile() as err:
+            process = warm().start(arguments, env=env, cwd=self.folder, out=out, err=err)
+            try:
+                code = process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                os.kill(process.pid, signal.SIGKILL)
+                process.wait()
+                raise
+            for file in (out, err):
+                file.seek(0)
+            return subprocess.CompletedProcess(
+                ["dingbridge", *arguments], code, out.read().decode(), err.read().decode()
+            )
 
     def stop_all(self) -> None:
         """SIGTERM to all, SIGKILL to those that do not heed it within 15 s."""

@@ -1,8 +1,8 @@
 """Processes of ``dingbridge`` forked from one that has imported everything already.
 
-Each command would import for longer than it works (half a second of CPU, most of it SQLAlchemy), hundreds of
-times in a run of the tests. What is forked is a process like any other: own pid, environment, folder, exit
-code; only ``bin/dingbridge`` and its imports were done before.
+A command imports for longer than it works (half a second of CPU, most of it SQLAlchemy), hundreds of times in
+a run of the tests. What is forked is a process like any other: own pid, session, environment, folder, exit
+code; only ``bin/dingbridge`` and its imports were done before. It ends with the process of the tests.
 """
 
 import atexit
@@ -20,36 +20,90 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
-from typing import IO
+from tempfile import TemporaryDirectory
+from typing import IO, NoReturn
 
 _MODULES = (
-    *(
-        f"bridge.cli.{name}"
-        for name in ("approvals", "callback", "consume", "dlq", "journal", "replay", "resync")
-    ),
-    *("bridge.cli.topics", "bridge.telemetry", "bridge.topics", "aiosqlite", "alembic.command", "asyncpg"),
-    *("consumers.address_sync", "consumers.approval", "consumers.forward", "consumers.replay"),
-    *("consumers.runtime.service", "rich.progress", "rich.table", "sqlalchemy.ext.asyncio"),
+    "aiosqlite",
+    "alembic.command",
+    "asyncpg",
+    "bridge.cli.approvals",
+    "bridge.cli.callback",
+    "bridge.cli.consume",
+    "bridge.cli.dlq",
+    "bridge.cli.journal",
+    "bridge.cli.replay",
+    "bridge.cli.resync",
+    "bridge.cli.topics",
+    "bridge.telemetry",
+    "bridge.topics",
+    "consumers.address_sync",
+    "consumers.approval",
+    "consumers.forward",
+    "consumers.replay",
+    "consumers.runtime.service",
+    "rich.progress",
+    "rich.table",
+    "sqlalchemy.ext.asyncio",
 )
 
 
+def fits(env: Mapping[str, str]) -> bool:
+    """Whether a fork can stand for a process with ``env``: not where Python itself is changed at start."""
+    return not any((Path(entry) / "sitecustomize.py").exists() for entry in _paths(env))
+
+
+def _paths(env: Mapping[str, str]) -> list[str]:
+    return [entry for entry in env.get("PYTHONPATH", "").split(os.pathsep) if entry]
+
+
+class Forked:
+    """One process: ``pid``, ``poll()`` and ``wait(timeout)`` as ``subprocess.Popen`` has them."""
+
+    stdin = None
+
+    def __init__(self, arguments: list[str], connection: socket.socket) -> None:
+        self._arguments = arguments
+        self._connection = connection
+        self._reading = threading.Lock()
+        self._code: int | None = None
+        with connection.makefile("r", encoding="ascii", buffering=1) as answers:
+            self.pid = int(answers.readline())
+
+    def poll(self) -> int | None:
+        with self._reading:
+            if self._code is None and select.select([self._connection], [], [], 0)[0]:
+                self._code = int(self._connection.recv(16) or b"-9")
+                self._connection.close()
+            return self._code
+
+    def wait(self, timeout: float | None = None) -> int:
+        until = time.monotonic() + (timeout if timeout is not None else 1e9)
+        while (code := self.poll()) is None:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise subprocess.TimeoutExpired(self._arguments, timeout or 0.0)
+            with contextlib.suppress(OSError, ValueError):  # another thread has read the end
+                select.select([self._connection], [], [], min(left, 1.0))
+        return code
+
+
 class Warm:
-    """The client's side: starts the process that forks, which ends with this one. Threads may share it."""
+    """Starts the process that forks; it ends with this one, and its forks with it. Threads may share it."""
 
     def __init__(self) -> None:
         self._folder = TemporaryDirectory(prefix="dingbridge-warm-")
         self._address = str(Path(self._folder.name) / "s")
-        listening = socket.socket(socket.AF_UNIX)
-        listening.bind(self._address)
-        listening.listen(64)
-        self._server = subprocess.Popen(
-            [sys.executable, "-c", f"from {__name__} import main; main()", str(listening.fileno())],
-            stdin=subprocess.PIPE,  # its end is the server's end
-            pass_fds=[listening.fileno()],
-            cwd=Path(__file__).parents[2],
-        )
-        listening.close()
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(self._address)
+            listening.listen(64)
+            self._server = subprocess.Popen(
+                [sys.executable, "-c", f"from {__name__} import main; main()", str(listening.fileno())],
+                stdin=subprocess.PIPE,  # its end is the server's end
+                pass_fds=[listening.fileno()],
+                cwd=Path(__file__).parents[2],
+                start_new_session=True,
+            )
 
     def stop(self) -> None:
         assert self._server.stdin
@@ -57,36 +111,18 @@ class Warm:
         self._server.wait(30)
         self._folder.cleanup()
 
-    def run(
-        self, arguments: list[str], *, env: Mapping[str, str], cwd: Path, timeout_s: float
-    ) -> subprocess.CompletedProcess[str]:
-        """``dingbridge <arguments>`` to its end. Raises ``subprocess.TimeoutExpired`` after killing it."""
-        until = time.monotonic() + timeout_s
+    def start(
+        self, arguments: list[str], *, env: Mapping[str, str], cwd: Path, out: IO[bytes], err: IO[bytes]
+    ) -> Forked:
+        """``dingbridge <arguments>`` with nothing on its standard input."""
         request = json.dumps({"arguments": arguments, "env": dict(env), "cwd": str(cwd)}).encode()
-        with (
-            Path(os.devnull).open("rb") as nothing,
-            TemporaryFile() as out,
-            TemporaryFile() as err,
-            socket.socket(socket.AF_UNIX) as connection,
-        ):
-            connection.connect(self._address)
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(self._address)
+        with Path(os.devnull).open("rb") as nothing:
             fds = [nothing.fileno(), out.fileno(), err.fileno()]
             socket.send_fds(connection, [len(request).to_bytes(4, "big")], fds)
             connection.sendall(request)
-            with connection.makefile("r", encoding="ascii") as answers:
-                pid = int(answers.readline())
-                connection.settimeout(max(0.1, until - time.monotonic()))
-                try:
-                    code = int(answers.readline())
-                except TimeoutError:
-                    os.kill(pid, signal.SIGKILL)
-                    raise subprocess.TimeoutExpired(arguments, timeout_s, _read(out), _read(err)) from None
-            return subprocess.CompletedProcess(["dingbridge", *arguments], code, _read(out), _read(err))
-
-
-def _read(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode("utf-8", errors="replace")
+            return Forked(arguments, connection)
 
 
 _shared: Warm | None = None
@@ -103,8 +139,29 @@ def warm() -> Warm:
     return _shared
 
 
-def _serve(listening: socket.socket) -> dict[str, object] | None:
-    """Forks for each request until standard input ends. Returns twice: in a fork with its request."""
+def main() -> None:
+    """The process that forks, and each of its forks."""
+    for module in _MODULES:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()
+    request = _serve(socket.socket(fileno=int(sys.argv[1])))
+    os.setsid()
+    os.chdir(str(request["cwd"]))
+    env = dict(request["env"])  # type: ignore[call-overload]
+    os.environ.clear()
+    os.environ.update(env)
+    time.tzset()
+    sys.path[1:1] = _paths(env)
+    importlib.invalidate_caches()
+    sys.argv = ["dingbridge", *request["arguments"]]  # type: ignore[misc]
+    from bridge.cli import main as dingbridge
+
+    dingbridge()
+
+
+def _serve(listening: socket.socket) -> dict[str, object]:
+    """Forks for each request, and returns in the fork with that request; ends with standard input."""
     children: dict[int, socket.socket] = {}
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
@@ -113,7 +170,7 @@ def _serve(listening: socket.socket) -> dict[str, object] | None:
     while True:
         ready, _, _ = select.select([0, woken, listening], [], [])
         if 0 in ready:
-            return None
+            _end(children)
         if woken in ready:
             os.read(woken, 1024)
             for pid in list(children):
@@ -125,39 +182,29 @@ def _serve(listening: socket.socket) -> dict[str, object] | None:
             connection, _ = listening.accept()
             size, fds, _, _ = socket.recv_fds(connection, 4, 3)
             pid = os.fork()
-            if pid:
-                for fd in fds:
-                    os.close(fd)
-                children[pid] = connection
-                connection.sendall(b"%d\n" % pid)
-                continue
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            with connection, connection.makefile("rb") as file:
-                request: dict[str, object] = json.loads(file.read(int.from_bytes(size, "big")))
-            for number, fd in enumerate(fds):
-                os.dup2(fd, number)
+            if not pid:
+                break
+            for fd in fds:
                 os.close(fd)
-            for other in (woken, wake):
-                os.close(other)
-            for other in children.values():
-                other.close()
-            listening.close()
-            return request
+            children[pid] = connection
+            connection.sendall(b"%d\n" % pid)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    with connection, connection.makefile("rb") as file:
+        request: dict[str, object] = json.loads(file.read(int.from_bytes(size, "big")))
+    for number, fd in enumerate(fds):
+        os.dup2(fd, number)
+        os.close(fd)
+    for other in children.values():
+        other.close()
+    os.close(woken)
+    os.close(wake)
+    listening.close()
+    return request
 
 
-def main() -> None:
-    for module in _MODULES:
-        importlib.import_module(module)
-    gc.collect()
-    gc.freeze()
-    request = _serve(socket.socket(fileno=int(sys.argv[1])))
-    if request is None:
-        return
-    os.chdir(str(request["cwd"]))
-    os.environ.clear()
-    os.environ.update(request["env"])  # type: ignore[call-overload]
-    sys.argv = ["dingbridge", *request["arguments"]]  # type: ignore[misc]
-    from bridge.cli import main as dingbridge
-
-    dingbridge()
+def _end(children: dict[int, socket.socket]) -> NoReturn:
+    for pid in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    os._exit(0)
