@@ -9,14 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Final
 
 from pydantic import SecretStr
 
 from bridge.errors import SettingsError
 from bridge.settings import UNREADABLE, AppsSettings
-
-Settings = TypeVar("Settings", bound=AppsSettings)
 
 VARIABLE: Final = "DINGTALK_APPS_FILE"
 NAME_RE: Final = re.compile(r"[a-z0-9-]{1,64}")
@@ -108,23 +106,6 @@ def pick(apps: Mapping[str, App], settings: AppsSettings, name: str) -> App:
     if wanted not in apps:
         raise SettingsError([f"--app: {name} is none of the apps: {', '.join(apps) or '(none)'}"])
     return apps[wanted]
-
-
-def as_if_alone(settings: Settings, app: App) -> Settings:
-    """``settings`` with ``app`` in the place of the environment's app: for what looks at one at a time."""
-    token, aes_key = (app.credentials[0].token, app.credentials[0].aes_key) if app.credentials else ("", "")
-    values = {
-        "dingtalk_token": SecretStr(token),
-        "dingtalk_aes_key": SecretStr(aes_key),
-        "dingtalk_owner_key": list(app.owner_keys),
-        "dingtalk_app_key": app.app_key,
-        "dingtalk_app_secret": SecretStr(app.app_secret) if app.app_secret else None,
-        "dingtalk_app_name": app.name,
-        "consumer_app": "default",
-        "dingtalk_apps_file": None,
-    }
-    fields = type(settings).model_fields
-    return settings.model_copy(update={name: value for name, value in values.items() if name in fields})
 
 
 def environment_app(settings: AppsSettings) -> App | None:

@@ -22,6 +22,12 @@ def command(
             show_default="what is registered at DingTalk",
         ),
     ] = None,
+    app: Annotated[
+        str | None,
+        typer.Option(
+            help="The app, of several.", show_default="the environment's, else the only one of the apps file"
+        ),
+    ] = None,
     part: Annotated[
         list[str] | None,
         typer.Option(
@@ -29,9 +35,6 @@ def command(
             show_default="the ingress and all installed consumers",
         ),
     ] = None,
-    app: Annotated[
-        str, typer.Option(metavar="NAME", help="Which app: the environment's, or one of the apps file.")
-    ] = "default",
     lang: Annotated[
         str | None, typer.Option(help="en or zh.", show_default="by LC_ALL, LC_MESSAGES, LANG")
     ] = None,
@@ -40,7 +43,7 @@ def command(
     """Find out why callbacks do not arrive: settings, clock, public URL, ingress, Kafka, disk, DingTalk.
 
     Changes nothing, and does not read DingTalk's failed list. Exit code 0: no error; 1: errors;
-    2: settings with which the ingress would not start.
+    2: settings with which the ingress would not start, or it is not said which app.
     """
     from bridge.cli.doctor.run import examine
     from bridge.cli.doctor.words import WORDS
@@ -56,7 +59,7 @@ def command(
         if not as_json_:
             typer.echo(printed(finding, WORDS, spoken))
 
-    asyncio.run(examine(url=url, wanted=listed(part), tell=tell, app=app))
+    asyncio.run(examine(url=url, app_name=app, wanted=listed(part), tell=tell))
     if as_json_:
         print_json(as_json(findings, WORDS, spoken))
     else:

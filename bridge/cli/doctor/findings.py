@@ -13,8 +13,8 @@ from typing import Any, Final, Literal, NamedTuple
 Lang = Literal["en", "zh"]
 
 EXIT_OK, EXIT_ERROR, EXIT_SETTINGS = 0, 1, 2
-SETTINGS_CODES: Final = frozenset({"settings.invalid", "key.aes", "key.token", "key.owner"})
-"""Findings for which the ingress itself would end with exit code 2."""
+SETTINGS_CODES: Final = frozenset({"settings.invalid", "key.aes", "key.token", "key.owner", "settings.app"})
+"""Findings of settings: the ingress would end with exit code 2, or it is not said which app is meant."""
 
 _WIDTH: Final = 108
 _CODE_WIDTH: Final = 22
@@ -93,7 +93,7 @@ def plain(value: Any, lang: Lang) -> str:
 
 
 def exit_code(findings: Iterable[Finding], table: Mapping[str, Words]) -> int:
-    """0: no error; 2: settings with which the ingress would not start; 1: any other error."""
+    """0: no error; 2: settings with which the ingress would not start, or no app; 1: any other error."""
     codes = {finding.code for finding in findings}
     if codes & SETTINGS_CODES:
         return EXIT_SETTINGS

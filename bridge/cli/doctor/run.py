@@ -4,11 +4,12 @@ import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import aiohttp
 
 from bridge.api_calls import ApiCalls
-from bridge.apps import as_if_alone, load_apps, pick
+from bridge.apps import App, bare_path_app, load_apps
 from bridge.cli.doctor.checks import clock, disk, ingress, kafka, kafka_judge, own, platform, quota
 from bridge.cli.doctor.checks import url as public
 from bridge.cli.doctor.findings import Finding, found
@@ -26,6 +27,7 @@ class Patient:
     """One stack: its settings, and what was seen of it so far."""
 
     settings: IngressSettings
+    app: App
     credentials: Credentials
     consumers: Sequence[own.Part]
     with_ingress: bool
@@ -57,43 +59,41 @@ class Patient:
         return self._registration
 
 
-async def examine(*, url: str | None, wanted: Sequence[str], tell: Tell, app: str = "default") -> None:
-    """Run all checks; ``tell`` hears each finding as it is made. ``wanted`` names the parts, none for all;
-    ``app`` one of several apps. Raises ``SettingsError`` when there is none of this name."""
+async def examine(*, url: str | None, app_name: str | None, wanted: Sequence[str], tell: Tell) -> None:
+    """Run all checks; ``tell`` hears each finding as it is made. ``wanted`` names the parts, none for all."""
     settings, problems = own.load()
+    app = None
+    if settings is not None:
+        app, problems = own.app_of(settings, app_name)
     consumers, unloadable = own.parts(wanted)
     for finding in [*problems, *unloadable]:
         tell(finding)
-    if settings is None:
+    if settings is None or app is None:
         tell(found("settings.stopped"))
         return
-    if settings.dingtalk_apps_file is not None:
-        settings = as_if_alone(settings, pick(load_apps(settings), settings, app))
     with_ingress = not wanted or own.INGRESS in wanted
     if not unloadable:
-        for finding in own.judge(settings, consumers, ingress=with_ingress):
+        for finding in own.judge(app, consumers, ingress=with_ingress):
             tell(finding)
-    keys = own.judge_keys(settings)
+    keys = own.judge_keys(app)
     for finding in keys:
         tell(finding)
-    if any(finding.code in ("key.aes", "key.token", "key.owner") for finding in keys):
+    if any(finding.code in own.NO_KEYS for finding in keys):
         tell(found("settings.stopped"))
         return
     configure_logging(settings)
-    calls = ApiCalls.of(settings)
+    calls = ApiCalls.of(settings, app.app_key)
+    pair = app.accepted(datetime.now(UTC))[0]
     async with aiohttp.ClientSession(headers={"User-Agent": "dingbridge"}) as session:
         patient = Patient(
             settings,
-            Credentials(
-                settings.dingtalk_token.get_secret_value(),
-                settings.dingtalk_aes_key.get_secret_value(),
-                tuple(settings.dingtalk_owner_key),
-            ),
+            app,
+            Credentials(pair.token, pair.aes_key, app.owner_keys),
             consumers,
             with_ingress,
             url,
             session,
-            _client(settings, session, calls),
+            _client(app, settings.dingtalk_api_base, session, calls),
             calls,
         )
         for check in CHECKS:
@@ -109,14 +109,11 @@ async def examine(*, url: str | None, wanted: Sequence[str], tell: Tell, app: st
     calls.close()
 
 
-def _client(
-    settings: IngressSettings, session: aiohttp.ClientSession, calls: ApiCalls
-) -> DingTalkClient | None:
-    """The API client of the environment's one app; ``None`` without its key and secret."""
-    if not settings.dingtalk_app_key or not settings.dingtalk_app_secret:
+def _client(app: App, base: str, session: aiohttp.ClientSession, calls: ApiCalls) -> DingTalkClient | None:
+    """The app's API client; ``None`` without its key and secret."""
+    if not app.calls_api:
         return None
-    app_key, app_secret = settings.api_credentials()
-    base = settings.dingtalk_api_base
+    app_key, app_secret = app.api_credentials()
     return DingTalkClient(app_key=app_key, app_secret=app_secret, base=base, session=session, budget=calls)
 
 
@@ -144,14 +141,18 @@ async def _url(patient: Patient) -> list[Finding]:
 async def _ingress(patient: Patient) -> list[Finding]:
     if not patient.with_ingress:
         return []
-    patient.of_ingress = await ingress.look(patient.session, patient.settings, patient.credentials)
+    settings, name = patient.settings, patient.app.name
+    bare = bare_path_app(load_apps(settings), settings) == name
+    patient.of_ingress = await ingress.look(
+        patient.session, settings, patient.credentials, app=name, bare=bare
+    )
     return ingress.judge(patient.of_ingress)
 
 
 async def _owner(patient: Patient) -> list[Finding]:
     if patient.of_ingress is None:
         return []
-    return ingress.judge_owner(patient.of_ingress, patient.settings.dingtalk_owner_key)
+    return ingress.judge_owner(patient.of_ingress, patient.app.owner_keys)
 
 
 async def _kafka(patient: Patient) -> list[Finding]:
@@ -185,8 +186,7 @@ async def _tags(patient: Patient) -> list[Finding]:
     return platform.judge_tags(
         await patient.registration(),
         patient.consumers,
-        token=patient.settings.dingtalk_token.get_secret_value(),
-        aes_key=patient.settings.dingtalk_aes_key.get_secret_value(),
+        accepted=patient.app.accepted(datetime.now(UTC)),
         url=patient.url,
     )
 
@@ -194,7 +194,7 @@ async def _tags(patient: Patient) -> list[Finding]:
 async def _failed(patient: Patient) -> list[Finding]:
     if patient.of_ingress is None:
         return []
-    return ingress.judge_failed(patient.of_ingress, patient.settings.dingtalk_owner_key)
+    return ingress.judge_failed(patient.of_ingress, patient.app.owner_keys)
 
 
 async def _quota(patient: Patient) -> list[Finding]:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bridge.apps import as_if_alone, bare_path_app, load_apps, pick
+from bridge.apps import bare_path_app, load_apps
 from bridge.apps_file import files_of, signature
 from bridge.errors import SettingsError
 from bridge.settings import (
@@ -231,21 +231,6 @@ def test_a_consumer_calls_as_the_app_that_is_named(file, monkeypatch):
     with pytest.raises(SettingsError, match="DINGTALK_APPS_FILE"):
         ConsumerSettings.load().api_credentials()
     assert not ConsumerSettings.load().calls_api
-
-
-def test_one_app_is_looked_at_as_if_it_were_alone(file, monkeypatch):
-    file(HR)
-    own(monkeypatch, APP_KEY="dingours", APP_SECRET="secretOfOurs")
-    settings = IngressSettings.load()
-    hr = as_if_alone(settings, pick(load_apps(settings), settings, "hr"))
-    assert hr.dingtalk_token.get_secret_value() == "tokenOfHr"
-    assert hr.dingtalk_owner_key == ["dinghr", "dingcorp2"]
-    assert hr.api_credentials() == ("dinghr", "secretOfHr")
-    assert (hr.ingress_port, hr.dingtalk_app_name) == (settings.ingress_port, "hr")
-    ours = as_if_alone(settings, pick(load_apps(settings), settings, "default"))
-    assert ours.api_credentials() == ("dingours", "secretOfOurs")
-    with pytest.raises(SettingsError, match="sales is none of the apps: default, hr"):
-        pick(load_apps(settings), settings, "sales")
 
 
 def test_a_change_of_any_of_its_files_is_seen(file, tmp_path):

@@ -2,6 +2,7 @@
 
 import re
 import string
+import tempfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -9,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from bridge.apps import App, AppCredentials
 from bridge.cli.doctor import run
 from bridge.cli.doctor.checks import clock, disk, ingress, kafka, kafka_judge, own, platform, quota, url
 from bridge.cli.doctor.checks.kafka import Topic
 from bridge.cli.doctor.checks.network import Push
 from bridge.cli.doctor.findings import Both, Finding, Level, printed
 from bridge.cli.doctor.words import WORDS
-from bridge.settings import CallbackSettings, IngressSettings, KafkaSettings
+from bridge.settings import IngressSettings, KafkaSettings
 from dingtalk.api import CallbackRegistration
 from dingtalk.errorcodes import error_for
 from dingtalk.errors import ApiError, BudgetSpent, Unavailable
@@ -38,9 +40,22 @@ def settings(**values: Any) -> IngressSettings:
     return IngressSettings(**{**given, **app, **values})
 
 
-def keys(token: str = TOKEN, aes_key: str = AES_KEY, owner: str = OWNER) -> list[Finding]:
-    given = {"dingtalk_token": token, "dingtalk_aes_key": aes_key, "dingtalk_owner_key": [owner]}
-    return own.judge_keys(CallbackSettings(**given))
+def app(token: str = TOKEN, aes_key: str = AES_KEY, owner: str = OWNER, **values: Any) -> App:
+    pairs = (AppCredentials(token, aes_key),)
+    given = {"credentials": pairs, "app_key": "dingappkey1", "app_secret": "the-secret", **values}
+    return App(name="default", owner_keys=(owner,), **given)
+
+
+def keys(**values: Any) -> list[Finding]:
+    return own.judge_keys(app(**values))
+
+
+def of_several(tmp_path: Path) -> list[Finding]:
+    file = tmp_path / "apps.toml"
+    text = f'token = "{TOKEN}"\naes_key = "{AES_KEY}"\nowner_keys = ["{OWNER}"]\n'
+    file.write_text(f"[apps.hr]\n{text}[apps.crm]\n{text}")
+    none = {f"dingtalk_{name}": "" for name in ("token", "aes_key", "app_key", "app_secret")}
+    return own.app_of(settings(**none, dingtalk_owner_key=[], dingtalk_apps_file=file), None)[1]
 
 
 def clocks(seen: float | Both | None) -> list[Finding]:
@@ -105,7 +120,7 @@ def tags(
     given: str | None = None,
 ) -> list[Finding]:
     registration = CallbackRegistration(registered, token, aes_key, HTTPS)
-    return platform.judge_tags(registration, CONSUMERS, token=TOKEN, aes_key=AES_KEY, url=given)
+    return platform.judge_tags(registration, CONSUMERS, accepted=app().credentials, url=given)
 
 
 def failed(now: float = 10_000.0, **recovery: Any) -> list[Finding]:
@@ -130,17 +145,24 @@ def broken_consumer() -> list[Finding]:
     return own.parts([], [point])[1]
 
 
+def in_a_folder(case: Callable[[Path], list[Finding]]) -> list[Finding]:
+    with tempfile.TemporaryDirectory() as folder:
+        return case(Path(folder))
+
+
 CASES: dict[str, Callable[[], list[Finding]]] = {
-    "settings.ok": lambda: own.judge(settings(), CONSUMERS, ingress=True),
+    "settings.ok": lambda: own.judge(app(), CONSUMERS, ingress=True),
     "settings.invalid": lambda: own.judge_problems(["DINGTALK_TOKEN: not set"]),
+    "settings.app": lambda: in_a_folder(of_several),
     "settings.consumer": broken_consumer,
-    "settings.no_app": lambda: own.judge(settings(dingtalk_app_secret=None), CONSUMERS, ingress=True),
+    "settings.no_app": lambda: own.judge(app(app_secret=None), CONSUMERS, ingress=True),
     "settings.stopped": lambda: examined(monkeypatched_settings=None),
     "doctor.fault": lambda: examined(monkeypatched_settings=settings(), broken=True),
     "key.ok": keys,
     "key.aes": lambda: own.judge_problems(["DINGTALK_AES_KEY: has 5 characters or others than A-Z a-z 0-9"]),
     "key.token": lambda: keys(token="with blank"),
     "key.owner": lambda: keys(owner="no owner"),
+    "key.none": lambda: keys(credentials=()),
     "key.token_length": lambda: keys(token="short"),
     "clock.ok": lambda: clocks(1.2),
     "clock.skew": lambda: clocks(-75),
@@ -220,10 +242,8 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "api.permission": lambda: api(api_error(88, "60011")),
     "api.scope": lambda: api(api_error(50002)),
     "tags.ok": tags,
-    "tags.unknown": lambda: platform.judge_tags(
-        unavailable(), CONSUMERS, token=TOKEN, aes_key=AES_KEY, url=None
-    ),
-    "tags.none": lambda: platform.judge_tags(None, CONSUMERS, token=TOKEN, aes_key=AES_KEY, url=None),
+    "tags.unknown": lambda: platform.judge_tags(unavailable(), CONSUMERS, accepted=(), url=None),
+    "tags.none": lambda: platform.judge_tags(None, CONSUMERS, accepted=(), url=None),
     "tags.missing": lambda: tags(registered=("user_add_org",)),
     "tags.unread": lambda: tags(registered=("user_add_org", "bpms_instance_change", "check_in")),
     "tags.url": lambda: tags(given="https://other.example.com/callback"),
@@ -250,9 +270,8 @@ def looked_at(check: Any, **values: Any) -> list[Finding]:
 
     from dingtalk.crypto import Credentials
 
-    patient: Any = run.Patient(
-        settings(), Credentials(TOKEN, AES_KEY, (OWNER,)), CONSUMERS, True, None, None, None, None
-    )
+    credentials = Credentials(TOKEN, AES_KEY, (OWNER,))
+    patient: Any = run.Patient(settings(), app(), credentials, CONSUMERS, True, None, None, None, None)
     for name, value in values.items():
         setattr(patient, name, value)
     return asyncio.run(check(patient))
@@ -270,7 +289,7 @@ def examined(*, monkeypatched_settings: IngressSettings | None, broken: bool = F
         patch.setattr(own, "load", lambda: (monkeypatched_settings, []))
         patch.setattr(run, "CHECKS", (breaks,) if broken else ())
         patch.setattr(run, "configure_logging", lambda settings: None)
-        asyncio.run(run.examine(url=None, wanted=[], tell=told.append))
+        asyncio.run(run.examine(url=None, app_name=None, wanted=[], tell=told.append))
     return told
 
 

@@ -7,6 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from bridge.apps import AppCredentials
 from bridge.cli.doctor import command
 from bridge.cli.doctor.checks import clock, disk, ingress, kafka, own, platform, quota, url
 from bridge.cli.doctor.checks.kafka_wire import operations
@@ -15,7 +16,8 @@ from bridge.cli.doctor.words import WORDS
 from bridge.settings import KafkaSettings
 from consumers.runtime import Consumer
 from consumers.runtime.registry import Family
-from dingtalk.api import DingTalkClient
+from dingtalk.api import CallbackRegistration, DingTalkClient
+from tests.unit.doctor.test_codes import AES_KEY, TOKEN, settings
 
 HERE = "tests.unit.doctor.test_findings"
 FINDINGS = [
@@ -85,7 +87,7 @@ def test_values_are_said_in_the_language():
 
 
 def invoke(monkeypatch, *arguments):
-    async def examine(*, url, wanted, tell, app):
+    async def examine(*, url, app_name, wanted, tell):
         for finding in FINDINGS:
             tell(finding)
 
@@ -175,10 +177,9 @@ def test_recovery_is_read_from_the_ingresss_metrics_too():
 
 
 def test_what_an_ingress_that_listens_on_all_addresses_is_reached_by():
-    from tests.unit.doctor.test_codes import settings
-
     given = settings(ingress_host="::", ingress_port=1, admin_host="0.0.0.0", admin_port=2)
     assert ingress.addresses(given) == ("http://[::1]:1/callback", "http://127.0.0.1:2")
+    assert ingress.addresses(given, "hr")[0] == "http://[::1]:1/callback/hr"
 
 
 def test_the_disk_is_looked_at_and_left_as_it_was(tmp_path):
@@ -247,7 +248,28 @@ def test_only_the_calls_of_the_chosen_parts_are_tried():
     assert of("billing") == []
 
 
-# -- consumers
+# -- apps and consumers
+
+
+def test_the_app_is_the_one_that_is_named_else_the_environments_else_the_only_one(tmp_path):
+    file = tmp_path / "apps.toml"
+    pair = f'token = "{TOKEN}"\naes_key = "{AES_KEY}"\nowner_keys = ["dinghr"]\n'
+    file.write_text(f"[apps.hr]\n{pair}")
+    both = settings(dingtalk_apps_file=file)
+    assert own.app_of(both, None)[0].name == "default"
+    assert own.app_of(both, "hr")[0].owner_keys == ("dinghr",)
+    assert [f.code for f in own.app_of(both, "crm")[1]] == ["settings.invalid"]
+    nothing = {f"dingtalk_{name}": "" for name in ("token", "aes_key", "app_key", "app_secret")}
+    alone = settings(**nothing, dingtalk_owner_key=[], dingtalk_apps_file=file)
+    assert own.app_of(alone, None)[0].name == "hr"
+
+
+def test_while_a_pair_is_replaced_both_are_right():
+    old, new = AppCredentials("oldToken1", "o" * 43), AppCredentials("newToken1", "n" * 43)
+    for pair in (old, new):
+        registered = CallbackRegistration(("check_in",), pair.token, pair.aes_key, "https://b.example.com/c")
+        judged = platform.judge_tags(registered, [], accepted=[new, old], url=None)
+        assert {f.code for f in judged} == {"tags.ok", "tags.unread"}
 
 
 class Second(Consumer):

@@ -49,17 +49,26 @@ class Seen:
     recovery: Recovery = field(default_factory=lambda: Recovery())
 
 
-def addresses(settings: IngressSettings) -> tuple[str, str]:
-    """``(callback URL, private listener's address)`` as this machine reaches them."""
+def addresses(settings: IngressSettings, app: str | None = None) -> tuple[str, str]:
+    """``(callback URL, private listener's address)`` as this machine reaches them. ``app``: by its path."""
     host, admin = (_ANY.get(h, h) for h in (settings.ingress_host, settings.admin_host))
     host, admin = (f"[{h}]" if ":" in h else h for h in (host, admin))
-    callback = f"http://{host}:{settings.ingress_port}{settings.callback_path}"
+    path = settings.callback_path if app is None else f"{settings.callback_path}/{app}"
+    callback = f"http://{host}:{settings.ingress_port}{path}"
     return callback, f"http://{admin}:{settings.admin_port}"
 
 
-async def look(session: aiohttp.ClientSession, settings: IngressSettings, credentials: Credentials) -> Seen:
-    """Asks the private listener; pushes to the public one whether or not that answers."""
-    url, admin = addresses(settings)
+async def look(
+    session: aiohttp.ClientSession,
+    settings: IngressSettings,
+    credentials: Credentials,
+    *,
+    app: str,
+    bare: bool,
+) -> Seen:
+    """Asks the private listener, then pushes to the public one. ``bare``: the callback path itself is the
+    app's."""
+    url, admin = addresses(settings, None if bare else app)
     answer = await get_json(session, f"{admin}/readyz")
     if isinstance(answer, Both):
         return Seen(url, admin, absent=answer)
@@ -67,13 +76,14 @@ async def look(session: aiohttp.ClientSession, settings: IngressSettings, creden
     owners = await get_json(session, admin + OWNERS_PATH)
     status, details = answer
     page = await _metrics(session, admin)
+    told = [] if isinstance(owners, Both) else owners[1].get("owners", [])
     return Seen(
         url,
         admin,
         ready=status == 200,
         details=details,
         push=pushed,
-        owners=[] if isinstance(owners, Both) else owners[1].get("owners", []),
+        owners=[entry for entry in told if entry.get("app") == app],
         refused=refused_of(page),
         recovery=recovery_of(page),
     )

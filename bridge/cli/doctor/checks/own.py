@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
+from bridge.apps import App, environment_app, load_apps, pick
 from bridge.cli.doctor.findings import Both, Finding, found
 from bridge.errors import SettingsError
-from bridge.settings import CallbackSettings, IngressSettings
+from bridge.settings import IngressSettings
 
 INGRESS: Final = "ingress"
+NO_KEYS: Final = frozenset({"key.aes", "key.token", "key.owner", "key.none"})
+"""Findings of keys that nothing can be asked with."""
 _TOKEN_LENGTHS: Final = range(6, 64)
 
 
@@ -28,6 +32,18 @@ def load() -> tuple[IngressSettings | None, list[Finding]]:
     except SettingsError as error:
         return None, judge_problems(error.problems)
     return settings, []
+
+
+def app_of(settings: IngressSettings, name: str | None) -> tuple[App | None, list[Finding]]:
+    """The app of this name; unless given, the environment's, else the file's only one."""
+    try:
+        apps = load_apps(settings)
+        if name is not None:
+            return pick(apps, settings, name), []
+    except SettingsError as error:
+        return None, judge_problems(error.problems)
+    app = environment_app(settings) or (next(iter(apps.values())) if len(apps) == 1 else None)
+    return app, [] if app is not None else [found("settings.app", apps=sorted(apps))]
 
 
 def judge_problems(problems: Sequence[str]) -> list[Finding]:
@@ -76,26 +92,29 @@ def judge_consumer(name: str, reason: str, wanted: Sequence[str]) -> list[Findin
     return [found("settings.consumer", consumer=name, reason=reason)] if asked_for else []
 
 
-def judge(settings: IngressSettings, consumers: Sequence[Part], *, ingress: bool) -> list[Finding]:
+def judge(app: App, consumers: Sequence[Part], *, ingress: bool) -> list[Finding]:
     """Of settings that load."""
     names = [*([INGRESS] if ingress else []), *(part.name for part in consumers)]
-    if not settings.dingtalk_app_key or not settings.dingtalk_app_secret:
-        return [found("settings.no_app")]
-    return [found("settings.ok", parts=names)]
+    if not app.calls_api:
+        return [found("settings.no_app", app=app.name)]
+    return [found("settings.ok", app=app.name, parts=names)]
 
 
-def judge_keys(settings: CallbackSettings) -> list[Finding]:
-    """The form of Token, AES key and owner keys."""
+def judge_keys(app: App) -> list[Finding]:
+    """The form of Token, AES key and owner keys, of each pair that is accepted now."""
     from dingtalk.crypto import Credentials
     from dingtalk.errors import CredentialsError
 
-    token = settings.dingtalk_token.get_secret_value()
-    try:
-        Credentials(token, settings.dingtalk_aes_key.get_secret_value(), tuple(settings.dingtalk_owner_key))
-    except CredentialsError as error:
-        return [_of_problem(problem) for problem in error.problems]
-    if len(token) not in _TOKEN_LENGTHS:
-        return [found("key.token_length", length=len(token))]
+    pairs = app.accepted(datetime.now(UTC))
+    if not pairs:
+        return [found("key.none", app=app.name)]
+    for pair in pairs:
+        try:
+            Credentials(pair.token, pair.aes_key, app.owner_keys)
+        except CredentialsError as error:
+            return [_of_problem(problem) for problem in error.problems]
+        if len(pair.token) not in _TOKEN_LENGTHS:
+            return [found("key.token_length", length=len(pair.token))]
     return [found("key.ok")]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from bridge.apps import AppCredentials
 from bridge.cli.doctor.checks.own import Part
 from bridge.cli.doctor.findings import Finding, found
 from dingtalk.api import CallbackRegistration, DingTalkClient
@@ -153,12 +154,12 @@ def judge_tags(
     registration: CallbackRegistration | ApiError | None,
     consumers: Sequence[Part],
     *,
-    token: str,
-    aes_key: str,
+    accepted: Sequence[AppCredentials],
     url: str | None,
 ) -> list[Finding]:
     """What is registered against what is read. ``registration``: an error that is not "none", or ``None``
-    for "none"; ``url`` is what was given by hand."""
+    for "none"; ``accepted`` are the app's pairs of Token and AES key, ``url`` is
+    what was given by hand."""
     from bridge.cli.doctor.checks.url import shown
 
     if isinstance(registration, ApiError):
@@ -167,9 +168,9 @@ def judge_tags(
         return [found("tags.none")]
     findings = []
     at = shown(registration.url)
-    if registration.token and registration.token != token:
+    if registration.token and registration.token not in {pair.token for pair in accepted}:
         findings.append(found("tags.token", url=at))
-    if registration.aes_key and registration.aes_key != aes_key:
+    if registration.aes_key and registration.aes_key not in {pair.aes_key for pair in accepted}:
         findings.append(found("tags.aes_key", url=at))
     if url is not None and url != registration.url:
         findings.append(found("tags.url", registered=at, url=shown(url)))

@@ -10,8 +10,8 @@ _E, _W, _N, _OK, _SKIP = Level.ERROR, Level.WARNING, Level.NOTE, Level.OK, Level
 SETTINGS: Final = {
     "settings.ok": Words(
         _OK,
-        ("The settings fit together; checked for: {parts}.",),
-        ("各项设置互不矛盾；检查对象：{parts}。",),
+        ("The settings fit together; app: {app}; checked for: {parts}.",),
+        ("各项设置互不矛盾；应用：{app}；检查对象：{parts}。",),
     ),
     "settings.invalid": Words(
         _E,
@@ -23,6 +23,14 @@ SETTINGS: Final = {
             "{problem}",
             "请修改 ingress 的环境变量；否则 ingress 不会启动。",
         ),
+    ),
+    "settings.app": Words(
+        _E,
+        (
+            "There are several apps ({apps}), and none of them is the environment's.",
+            "Name one with --app, and run this once for each.",
+        ),
+        ("有多个应用（{apps}），而环境变量里没有应用。", "用 --app 指定一个，每个应用各运行一次。"),
     ),
     "settings.consumer": Words(
         _E,
@@ -38,13 +46,14 @@ SETTINGS: Final = {
     "settings.no_app": Words(
         _W,
         (
-            "DINGTALK_APP_KEY or DINGTALK_APP_SECRET is not set, so nothing can be asked of DingTalk's "
-            "Open API.",
-            "Set both: Client ID and Client Secret on the app's page on open-dev.dingtalk.com.",
+            "The app {app} has no app key or no app secret, so nothing can be asked of DingTalk's Open API.",
+            "Set DINGTALK_APP_KEY and DINGTALK_APP_SECRET (Client ID and Client Secret on the app's page), "
+            "or both in DINGTALK_APPS_FILE.",
         ),
         (
-            "未设置 DINGTALK_APP_KEY 或 DINGTALK_APP_SECRET，无法向钉钉开放接口查询任何东西。",
-            "两个都设上：即 open-dev.dingtalk.com 应用页面上的 Client ID 和 Client Secret。",
+            "应用 {app} 没有 app key 或 app secret，无法向钉钉开放接口查询任何东西。",
+            "设置 DINGTALK_APP_KEY 和 DINGTALK_APP_SECRET（应用页面上的 Client ID 和 Client Secret），或写进 "
+            "DINGTALK_APPS_FILE。",
         ),
     ),
     "settings.stopped": Words(
@@ -106,6 +115,18 @@ SETTINGS: Final = {
         (
             "DINGTALK_OWNER_KEY 的格式不对：{problem}。",
             "应为 Client ID（appKey）、corpId 或 suiteKey；多个用逗号隔开。",
+        ),
+    ),
+    "key.none": Words(
+        _E,
+        (
+            "The app {app} has no Token and AES key that are valid now, so none of its callbacks can be "
+            "read.",
+            "Write those of its event subscription into DINGTALK_APPS_FILE.",
+        ),
+        (
+            "应用 {app} 没有当前有效的 Token 和 AES key，无法接收它的回调。",
+            "把它的事件订阅的 Token 和 AES key 写进 DINGTALK_APPS_FILE。",
         ),
     ),
     "key.token_length": Words(
