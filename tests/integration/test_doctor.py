@@ -1,6 +1,7 @@
 """The doctor against what it looks at, for real: simulator, ingress, Kafka, TLS; and what the guide shows."""
 
 import asyncio
+import json
 import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -174,6 +175,28 @@ async def test_the_guide_shows_what_it_really_prints_and_nothing_is_changed(
     for what, output in printed.items():
         assert comparable(output) == comparable(shown[what]), f"{what}:\n{output}"
     assert printed.keys() == shown.keys()
+
+
+async def test_one_of_several_apps_is_looked_at_by_its_own_path_and_credentials(
+    processes: Processes, tmp_path: Path
+) -> None:
+    file = tmp_path / "apps.toml"
+    file.write_text(f'[apps.hr]\ntoken = "tokenOfHr1"\naes_key = "{"h" * 43}"\nowner_keys = ["dinghr"]\n')
+    env = {"DINGTALK_APPS_FILE": str(file), "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}"}
+    ingress = IngressUnderTest(processes, tmp_path, env)
+    await asyncio.to_thread(ingress.start)
+
+    async def said(*arguments: str) -> dict[str, Any]:
+        arguments = ("doctor", "--json", "--part", "ingress", *arguments)
+        done = await asyncio.to_thread(processes.run, *arguments, env=ingress.env)
+        return {finding["code"]: finding["values"] for finding in json.loads(done.stdout)["findings"]}
+
+    hr = await said("--app", "hr")
+    assert hr["ingress.ok"]["url"].endswith("/callback/hr")
+    assert hr["settings.no_app"] == {"app": "hr"}
+    ours = await said()
+    assert ours["ingress.ok"]["url"].endswith("/callback")
+    assert ours["settings.ok"]["app"] == "default"
 
 
 # -- the public URL
