@@ -110,7 +110,7 @@ async def examine(*, url: str | None, app_name: str | None, wanted: Sequence[str
 
 
 def _client(app: App, base: str, session: aiohttp.ClientSession, calls: ApiCalls) -> DingTalkClient | None:
-    """The app's API client; ``None`` without its key and secret."""
+    """The app's API client; ``None`` without its key and secret, and for a suite, which needs its ticket."""
     if not app.calls_api:
         return None
     app_key, app_secret = app.api_credentials()
@@ -172,7 +172,7 @@ async def _disk(patient: Patient) -> list[Finding]:
 
 async def _platform(patient: Patient) -> list[Finding]:
     if patient.client is None:
-        return [found("api.skipped")]
+        return [found("api.suite", app=patient.app.name) if patient.app.suite else found("api.skipped")]
     from consumers.approval.settings import ApprovalSettings
 
     attachments = ApprovalSettings.load().archive_dir is not None

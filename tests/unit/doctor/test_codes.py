@@ -232,6 +232,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "disk.stalled": lambda: disks(fsyncs=(0.01, 1.4, 0.01)),
     "api.ok": lambda: api(None),
     "api.skipped": lambda: looked_at(run._platform),
+    "api.suite": lambda: looked_at(run._platform, app=app(suite=True)),
     "api.credentials": lambda: api(api_error(40089)),
     "api.ip": lambda: api(api_error(60020)),
     "api.unreachable": lambda: api(unavailable()),

@@ -95,7 +95,7 @@ def judge_consumer(name: str, reason: str, wanted: Sequence[str]) -> list[Findin
 def judge(app: App, consumers: Sequence[Part], *, ingress: bool) -> list[Finding]:
     """Of settings that load."""
     names = [*([INGRESS] if ingress else []), *(part.name for part in consumers)]
-    if not app.calls_api:
+    if not app.calls_api and not app.suite:
         return [found("settings.no_app", app=app.name)]
     return [found("settings.ok", app=app.name, parts=names)]
 

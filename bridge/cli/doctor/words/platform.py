@@ -24,6 +24,17 @@ API: Final = {
             "见 settings.no_app。",
         ),
     ),
+    "api.suite": Words(
+        _SKIP,
+        (
+            "The app {app} is a third-party suite, whose calls need its ticket; this version makes none.",
+            "Look at its permissions and its registration in DingTalk's console.",
+        ),
+        (
+            "应用 {app} 是第三方套件，调用接口需要它的 ticket；这个版本不调用。",
+            "请在钉钉后台查看它的权限和注册情况。",
+        ),
+    ),
     "api.credentials": Words(
         _E,
         (
