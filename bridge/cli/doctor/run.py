@@ -3,13 +3,13 @@
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import aiohttp
 
 from bridge.api_calls import ApiCalls
-from bridge.apps import App, bare_path_app, load_apps
+from bridge.apps import App, bare_path_app, environment_app, load_apps
 from bridge.cli.doctor.checks import clock, disk, ingress, kafka, kafka_judge, own, platform, quota
 from bridge.cli.doctor.checks import url as public
 from bridge.cli.doctor.findings import Finding, found
@@ -42,8 +42,10 @@ class Patient:
 
     @property
     def recovers(self) -> bool:
-        """Whether the ingress reads DingTalk's failed list by itself."""
-        by_itself = self.settings.recovery_every_minutes > 0
+        """Whether the ingress reads the failed list of this app by itself: of the environment's alone."""
+        of_environment = environment_app(self.settings)
+        ours = of_environment is not None and of_environment.name == self.app.name
+        by_itself = ours and self.settings.recovery_every_minutes > 0
         return self.with_ingress and by_itself and self.client is not None
 
     async def registration(self) -> CallbackRegistration | ApiError | None:
@@ -194,7 +196,10 @@ async def _tags(patient: Patient) -> list[Finding]:
 async def _failed(patient: Patient) -> list[Finding]:
     if patient.of_ingress is None:
         return []
-    return ingress.judge_failed(patient.of_ingress, patient.app.owner_keys)
+    seen = patient.of_ingress
+    if not patient.recovers:
+        seen = replace(seen, recovery=ingress.Recovery())  # it tells of another app's list
+    return ingress.judge_failed(seen, patient.app.owner_keys)
 
 
 async def _quota(patient: Patient) -> list[Finding]:

@@ -334,6 +334,15 @@ def test_the_guide_lists_every_code_and_no_other() -> None:
     assert sorted(code for row in rows for code in re.findall(r"`([\w.]+)`", row)) == sorted(WORDS)
 
 
+def test_only_of_the_environments_app_is_it_said_that_its_failed_list_is_read() -> None:
+    seen = memory(recovery=ingress.Recovery(last=9e9, items=3))
+    other = App("hr", app().credentials, ("dinghr",), "dinghr", "the-secret")
+    values = {"of_ingress": seen, "client": object()}
+    for of, expected in ((app(), "failed.read"), (other, "failed.unknown")):
+        [finding] = looked_at(run._failed, app=of, **values)
+        assert finding.code == expected
+
+
 def test_without_the_ingress_nothing_is_said_of_it() -> None:
     for check in (run._url, run._ingress, run._owner, run._disk, run._failed):
         assert looked_at(check, with_ingress=False) == []

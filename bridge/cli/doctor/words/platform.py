@@ -269,12 +269,13 @@ FAILED: Final = {
             "Whether events wait in DingTalk's failed list cannot be known without reading it, which "
             "destroys pages of it; the ingress does not read it by itself. It has refused none of "
             "DingTalk's pushes since its start.",
-            "Nothing; after an outage `dingbridge recover`.",
+            "Nothing; after an outage `dingbridge recover`, or `dingbridge resync` for another app than the "
+            "environment's.",
         ),
         (
             "钉钉的失败列表里是否有事件，不读就无法知道，而读取会销毁其中的页；ingress 没有设置为自行读取。"
             "启动以来它没有拒绝过钉钉的推送。",
-            "不用处理；停机之后运行 `dingbridge recover`。",
+            "不用处理；停机之后运行 `dingbridge recover`；不是环境变量里的应用则运行 `dingbridge resync`。",
         ),
     ),
     "failed.likely": Words(
@@ -283,12 +284,13 @@ FAILED: Final = {
             "The running ingress has refused {count} pushes signed by DingTalk, or for want of a disk. "
             "What failed three times waits in DingTalk's failed list, which the ingress does not read by "
             "itself.",
-            "Mend the cause first, then run `dingbridge recover`.",
+            "Mend the cause first, then run `dingbridge recover`, or `dingbridge resync` for another app "
+            "than the environment's.",
         ),
         (
             "运行中的 ingress 拒绝了 {count} 次钉钉的推送（签名正确，或磁盘写不进去）。失败三次的会进入钉钉"
             "的失败列表，而 ingress 没有设置为自行读取它。",
-            "先消除原因，再运行 `dingbridge recover`。",
+            "先消除原因，再运行 `dingbridge recover`；不是环境变量里的应用则运行 `dingbridge resync`。",
         ),
     ),
     "failed.unasked": Words(
