@@ -51,18 +51,29 @@ class JournalReader:
                 continue
             try:
                 file = JournalFile(path, read_only=True)
-                drained = file.highest_seq() <= self._cursor.seq(file.id)
             except (apsw.Error, JournalError) as error:
-                # an old file that cannot be read must not keep newer callbacks waiting
-                log.error("publisher.journal_unreadable", file=path.name, error=type(error).__name__)
-                again_s = _NEWEST_AGAIN_S if path == files[-1] else _UNREADABLE_AGAIN_S
-                self._unreadable[path] = time.monotonic() + again_s
+                self._passed_over(path, error, newest=path == files[-1])
                 continue
-            if path == files[-1] or not drained:
-                return file
-            self._cursor.retire(file.id)
+            try:
+                highest = file.highest_seq()
+            except (apsw.Error, JournalError) as error:
+                file.close()
+                self._passed_over(path, error, newest=path == files[-1])
+                continue
+            try:  # what fails here is the cursor, for which no journal file is to blame
+                if path == files[-1] or highest > self._cursor.seq(file.id):
+                    return file
+                self._cursor.retire(file.id)
+            except BaseException:
+                file.close()
+                raise
             file.close()
         return None
+
+    def _passed_over(self, path: Path, error: Exception, *, newest: bool) -> None:
+        """An old file that cannot be read must not keep newer callbacks waiting."""
+        log.error("publisher.journal_unreadable", file=path.name, error=type(error).__name__)
+        self._unreadable[path] = time.monotonic() + (_NEWEST_AGAIN_S if newest else _UNREADABLE_AGAIN_S)
 
     def read(self, file: JournalFile, after_seq: int) -> list[Row]:
         """The next callbacks of ``file`` behind ``after_seq``, without a gap; empty when there is none."""
