@@ -445,6 +445,11 @@ class ConsumerSettings(KafkaSettings, DingTalkApiSettings):
     admin_port: int | None = Field(None, ge=0, le=65535)
     shutdown_timeout_s: float = Field(8, gt=0, le=300)
 
+    def concerns_another_app(self, app: str) -> bool:
+        """Whether ``app`` is another one of several than that of what a consumer does beside events."""
+        own = self.dingtalk_app_name if self.consumer_app == "default" else self.consumer_app
+        return self.dingtalk_apps_file is not None and app != own
+
     def database_url_for(self, consumer: str) -> str:
         """The database of ``consumer``: plain ``sqlite:///path`` or ``postgresql://…`` (holds a password)."""
         if self.database_url is not None:

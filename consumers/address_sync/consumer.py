@@ -126,7 +126,7 @@ class AddressSync(Consumer):
         if isinstance(prepared, _Ordered):
             reason = event.data.get("reason")
             if prepared.corp_id is None:
-                # no table has anything yet, so the first full sync is still to come
+                # another app's company; or no table has anything yet, and the first full sync is to come
                 log.warning("address_sync.order_for_nobody", event_id=event.id, reason=reason)
                 return
             await request(tx, prepared.corp_id, prepared.part)
@@ -148,11 +148,14 @@ class AddressSync(Consumer):
         return await report.tables(db)
 
     async def _ordered_for(self, event: Event, db: Reader) -> str | None:
-        """The company that this consumer syncs; an order may not know it."""
+        """The company that this consumer syncs; an order may not know it. None also for an order of another
+        app that names another company."""
         found = await company(db, self.sync_settings)
-        if len(found) == 1:
-            return found[0]
-        return event.corp_id if event.corp_id != NOBODY else None
+        named = event.corp_id if event.corp_id != NOBODY else None
+        if len(found) != 1:
+            return named
+        elsewhere = named not in (None, found[0]) and self.settings.concerns_another_app(event.app)
+        return None if elsewhere else found[0]
 
 
 def _entity(event: Event) -> tuple[str, str | None]:

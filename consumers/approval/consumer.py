@@ -102,7 +102,8 @@ class Approval(Consumer):
     async def prepare(self, event: Event, db: Reader) -> Seen | Order:
         """Look at the instance that ``event`` names, and ask the API for it if it is at its end."""
         if event.type == RESYNC_REQUESTED:
-            return await Order.of(event, db, self._own.dingtalk_corp_id)
+            other_app = self.settings.concerns_another_app(event.app)
+            return await Order.of(event, db, self._own.dingtalk_corp_id, other_app=other_app)
         instance_id = event.subject
         if not instance_id:
             raise Reject(f"{event.event_type} names no approval instance")

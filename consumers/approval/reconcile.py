@@ -47,13 +47,19 @@ class Order:
     since: datetime
 
     @classmethod
-    async def of(cls, event: Event, db: Reader, configured: str | None) -> "Order":
-        """The order that ``event`` is. An order may not know the company: then it is the archive's one."""
-        corp_id = configured or (event.corp_id if event.corp_id != NOBODY else None)
+    async def of(
+        cls, event: Event, db: Reader, configured: str | None, *, other_app: bool = False
+    ) -> "Order":
+        """The order that ``event`` is. An order may not know the company: then it is the archive's one.
+        ``other_app``: of another app than the one that is compared with, and so only for the same company."""
+        named = event.corp_id if event.corp_id != NOBODY else None
+        corp_id = configured or (None if other_app else named)
         if corp_id is None:
             rows = await db.execute(select(approval_instances.c.corp_id).distinct())
             found = [row.corp_id for row in rows if row.corp_id != NOBODY]
             corp_id = found[0] if len(found) == 1 else None
+        if other_app and named not in (None, corp_id):
+            corp_id = None
         return cls(corp_id, from_epoch_ms(event.data.get("since")) or event.time - FAR_BACK)
 
 

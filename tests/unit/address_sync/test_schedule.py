@@ -179,9 +179,9 @@ async def test_dingtalk_that_is_away_is_waited_for(sync, company):
         await schedule(sync, company, dingtalk_corp_id=CORP).run()
 
 
-def order(id, part="all", corp_id=None):
+def order(id, part="all", corp_id=None, app="default"):
     return resync_requested(
-        id=id, app="default", corp_id=corp_id, now_ms=1, since_ms=0, part=part, reason="a page may be gone"
+        id=id, app=app, corp_id=corp_id, now_ms=1, since_ms=0, part=part, reason="a page may be gone"
     ).value
 
 
@@ -199,6 +199,21 @@ async def test_an_order_of_the_bridge_is_a_full_sync(sync, company):
     assert await one.due() is None
     await sync.deliver(order("o-3", "departments"))
     assert (await do(one)).part == "departments"
+
+
+async def test_an_order_of_another_company_of_several_is_not_for_this_one(
+    sync, company, monkeypatch, tmp_path
+):
+    one = schedule(sync, company, dingtalk_corp_id=CORP)
+    await do(one)
+    await sync.deliver(events("user_modify_org", *company.users)[0])
+    monkeypatch.setattr(sync.consumer.settings, "dingtalk_apps_file", tmp_path / "apps.toml")
+    with structlog.testing.capture_logs() as logs:
+        assert (await sync.deliver(order("o-1", app="hr", corp_id="dingother"))).kind == "done"
+    assert "address_sync.order_for_nobody" in [log["event"] for log in logs]
+    assert await one.due() is None
+    await sync.deliver(order("o-2", app="hr", corp_id=CORP))  # another app of the same company
+    assert (await do(one)).cause == "event"
 
 
 async def test_an_order_before_anybody_knows_the_company_is_left_to_the_first_sync(sync, company):

@@ -19,10 +19,10 @@ from tests.unit.approval.office import CORP, Office, instance
 NOW = datetime.now(UTC)
 
 
-def order(id="o-1", *, days=1.0, corp_id=None):
+def order(id="o-1", *, days=1.0, corp_id=None, app="default"):
     return resync_requested(
         id=id,
-        app="default",
+        app=app,
         corp_id=corp_id,
         now_ms=int(NOW.timestamp() * 1000),
         since_ms=int((NOW - timedelta(days=days)).timestamp() * 1000),
@@ -90,6 +90,19 @@ async def test_several_orders_are_one_until_it_is_begun(archive, office):
     assert await archived(archive) == {"pi-0": "approved", "pi-1": "approved"}
     assert (await archive.deliver(order("o-3"))).kind == "done"
     assert await Reconciles(archive.consumer).once() == 1
+
+
+async def test_an_order_of_another_company_of_several_is_not_for_this_one(
+    archive, office, monkeypatch, tmp_path
+):
+    await archive.deliver(instance("start", processInstanceId="pi-1"))
+    monkeypatch.setattr(archive.consumer.settings, "dingtalk_apps_file", tmp_path / "apps.toml")
+    for own in (CORP, None):
+        monkeypatch.setattr(archive.consumer._own, "dingtalk_corp_id", own)
+        await archive.deliver(order(f"o-{own}", app="hr", corp_id="dingother"))
+        assert await Reconciles(archive.consumer).once() == 0
+        await archive.deliver(order(f"s-{own}", app="hr", corp_id=CORP))  # another app of the same company
+        assert await Reconciles(archive.consumer).once() == 1
 
 
 async def test_one_that_is_cut_off_is_gone_on_with(archive, office, monkeypatch):
