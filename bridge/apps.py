@@ -108,6 +108,24 @@ def pick(apps: Mapping[str, App], settings: AppsSettings, name: str) -> App:
     return apps[wanted]
 
 
+def with_failed_lists(apps: Mapping[str, App]) -> tuple[dict[str, App], dict[str, str]]:
+    """Those whose list of failed pushes is read, and of the others why not. Two readers of one list would
+    destroy each other's pages, so of several names of one app key the first reads."""
+    read: dict[str, App] = {}
+    unread: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for name, app in apps.items():
+        if app.suite:
+            unread[name] = "it is a suite, whose list this version does not read"
+        elif not app.app_key or not app.app_secret:
+            unread[name] = "its app key or app secret is not set"
+        elif app.app_key in names:
+            unread[name] = f"the app {names[app.app_key]} has the same app key, and reads their one list"
+        else:
+            read[name], names[app.app_key] = app, name
+    return read, unread
+
+
 def environment_app(settings: AppsSettings) -> App | None:
     """The app of ``DINGTALK_TOKEN``, ``DINGTALK_APP_KEY`` and their sisters, or ``None`` if none is set."""
 

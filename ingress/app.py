@@ -27,7 +27,7 @@ from ingress.leftovers import Leftovers
 from ingress.live_apps import LiveApps
 from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics, RecoveryMetrics
 from ingress.publisher_process import PublisherProcess
-from ingress.recovery.task import Recovery
+from ingress.recovery.apps import Recovery
 from ingress.status import folder_status, joint_status
 from ingress.verbs import retention, routes
 
@@ -63,9 +63,6 @@ class Ingress:
             JournalMetrics(registry),
             on_commit=self._publisher.wake,
         )
-        self._recovery = Recovery(
-            settings, self._journal.append, RecoveryMetrics(registry), lambda: self._journal.fault is None
-        )
         self._public = CallbackServer(
             Rules(
                 path=settings.callback_path,
@@ -80,6 +77,13 @@ class Ingress:
             http_metrics := HttpMetrics(registry),
         )
         self._apps = LiveApps(settings, self._public.serve, http_metrics)
+        self._recovery = Recovery(
+            settings,
+            lambda: self._apps.apps,
+            self._journal.append,
+            RecoveryMetrics(registry),
+            lambda: self._journal.fault is None,
+        )
         self._admin = AdminServer(
             settings.admin_host,
             settings.admin_port,

@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 
 from bridge.admin import json_response
-from bridge.apps import AppCredentials, bare_path_app, load_apps
+from bridge.apps import App, AppCredentials, bare_path_app, load_apps
 from bridge.apps_file import files_of, signature
 from bridge.errors import SettingsError
 from bridge.settings import IngressSettings
@@ -41,6 +41,11 @@ class LiveApps:
         self._accepted: dict[str, tuple[tuple[AppCredentials, ...], tuple[str, ...]]] = {}
         self._metrics.apps_file_rejected.set(0)
         self._offer(datetime.now(UTC))
+
+    @property
+    def apps(self) -> Mapping[str, App]:
+        """As last taken from the settings and the file; another object when they were read again."""
+        return self._apps
 
     async def watch(self) -> None:
         """Until cancelled; with the environment's app alone there is nothing to watch."""

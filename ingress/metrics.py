@@ -154,9 +154,11 @@ class PublisherMetrics(PublishingMetrics):
 
 
 class RecoveryMetrics:
-    """Of the recovery of pushes that DingTalk gave up."""
+    """Of the recovery of pushes that DingTalk gave up, of all apps together."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self._read_s: dict[str, float] = {}
+        self._oldest_s: dict[str, float] = {}
         self.items = Counter(
             "dingbridge_recovery_items",
             "Items of the failed list that were recovered, by known EventType",
@@ -175,11 +177,32 @@ class RecoveryMetrics:
         )
         self.oldest = Gauge(
             "dingbridge_recovery_oldest_seconds",
-            "Age of the oldest event that the last run found; 0: it found none",
+            "Age of the oldest event that the last run of any app found; 0: none",
             registry=registry,
         )
         self.last_success = Gauge(
             "dingbridge_recovery_last_success_timestamp_seconds",
-            "When the failed list was last read to its end, or else the start, epoch s; 0: it is not read",
+            "When the failed list was last read to its end, or else the start, epoch s; 0: it is not read; "
+            "of several apps the one that is furthest behind",
             registry=registry,
         )
+
+    def read(self, app: str, at_s: float) -> None:
+        """``app``'s list was read to its end at ``at_s`` (epoch), or is read from then on."""
+        self._read_s[app] = at_s
+        self._show()
+
+    def found(self, app: str, age_s: float) -> None:
+        """How old the oldest event is that ``app``'s last run found."""
+        self._oldest_s[app] = age_s
+        self._show()
+
+    def forget(self, app: str) -> None:
+        """``app``'s list is not read any more."""
+        self._read_s.pop(app, None)
+        self._oldest_s.pop(app, None)
+        self._show()
+
+    def _show(self) -> None:
+        self.last_success.set(min(self._read_s.values(), default=0))
+        self.oldest.set(max(self._oldest_s.values(), default=0))

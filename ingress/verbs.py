@@ -15,6 +15,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from bridge.admin import json_response
+from bridge.apps import load_apps
 from bridge.errors import BridgeError
 from bridge.settings import IngressSettings
 from ingress.cursor import CursorFile
@@ -26,7 +27,7 @@ from ingress.metrics import JournalMetrics, RecoveryMetrics
 from ingress.parking import ParkingLot
 from ingress.publisher_process import PublisherProcess
 from ingress.reading import JournalReader
-from ingress.recovery.task import Recovery
+from ingress.recovery.apps import Recovery
 from ingress.renormalise import renormalise
 from ingress.report import Report
 from ingress.topic_router import TopicRouter
@@ -146,10 +147,11 @@ async def put_back_alone(settings: IngressSettings, options: dict[str, Any]) -> 
 
 
 async def recover_alone(settings: IngressSettings, options: dict[str, Any]) -> dict[str, Any]:
-    """Read the list of failed pushes without an ingress; what it holds is published when one starts."""
+    """Read the lists of failed pushes without an ingress; what they hold is published when one starts."""
+    apps = load_apps(settings)
     with held(settings):
         async with _opened(settings, settings.journal_path) as journal:
-            recovery = Recovery(settings, journal.append, RecoveryMetrics(CollectorRegistry()))
+            recovery = Recovery(settings, lambda: apps, journal.append, RecoveryMetrics(CollectorRegistry()))
             try:
                 return await recovery.verb(options)
             finally:

@@ -23,10 +23,10 @@ list that was read to its end does not tell of the last minutes."""
 
 
 class Orders:
-    """Orders for one app."""
+    """Orders for one app; ``corp_id`` is its company, if that is known."""
 
-    def __init__(self, settings: KafkaSettings, app: str) -> None:
-        self._settings, self._app = settings, app
+    def __init__(self, settings: KafkaSettings, app: str, corp_id: str | None = None) -> None:
+        self._settings, self._app, self._corp_id = settings, app, corp_id
 
     async def contacts(self, ledger: Log, id: str, *, corp_id: str | None, part: Part, reason: str) -> None:
         """Read this part of the company anew. Raises ``BridgeError``."""
@@ -50,8 +50,9 @@ class Orders:
     ) -> None:
         now_ms = int(time.time() * 1000)
         since_ms = now_ms - UNKNOWN_MS if since_ms is None else since_ms - MARGIN_MS
+        corp_id = corp_id or self._corp_id
         record = resync_requested(
             id=id, app=self._app, corp_id=corp_id, now_ms=now_ms, since_ms=since_ms, part=part, reason=reason
         )
         await ledger.send(inbox_topic(self._settings, consumer), record.key, record.value, record.headers)
-        log.warning("recovery.resync_requested", consumer=consumer, part=part, reason=reason)
+        log.warning("recovery.resync_requested", app=self._app, consumer=consumer, part=part, reason=reason)

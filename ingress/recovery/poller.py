@@ -89,7 +89,7 @@ class Poller:
         async with self._opened() as ledger:
             ended_ms = ledger.ledger.ended_ms
             if unless_since_ms is not None and ended_ms is not None and ended_ms > unless_since_ms:
-                self._metrics.last_success.set(ended_ms / 1000)
+                self._metrics.read(self._app, ended_ms / 1000)
                 result.skipped = True
                 return result
             await self._note(ledger, "claim")
@@ -104,9 +104,11 @@ class Poller:
                 with suppress(KafkaUnavailable):  # then the lease ends by itself
                     await self._note(ledger, "release")
         oldest_ms = result.oldest_ms
-        self._metrics.oldest.set(0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1000))
+        age_s = 0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1000)
+        self._metrics.found(self._app, age_s)
         log.info(
             "recovery.done",
+            app=self._app,
             pages=result.pages,
             items=result.items,
             known_already=result.known_already,
@@ -120,7 +122,7 @@ class Poller:
         while True:
             match next_step(ledger.ledger, self._me, more=more):
                 case Lost():
-                    log.warning("recovery.lease_lost")
+                    log.warning("recovery.lease_lost", app=self._app)
                     raise AnotherPolls("this poller was too slow, and another one has gone on in its place")
                 case Order(intent):
                     await self._missing(ledger, intent, result)
@@ -133,7 +135,7 @@ class Poller:
                     result.pages += 1
                 case End():
                     await self._note(ledger, "end")
-                    self._metrics.last_success.set(time.time())
+                    self._metrics.read(self._app, time.time())
                     return
 
     async def _call(self, ledger: Log, result: Result) -> bool:
@@ -167,7 +169,7 @@ class Poller:
         """An intent without a page: another poller's that died or froze, or ours of an earlier run."""
         if self._source.destroys:
             reason = "a page of the failed list may be gone"
-            log.error("recovery.page_missing", intent=intent.id, at=_moment(intent.at_ms))
+            log.error("recovery.page_missing", app=self._app, intent=intent.id, at=_moment(intent.at_ms))
             await self._orders.contacts(ledger, f"page-{intent.id}", corp_id=None, part="all", reason=reason)
             await self._orders.approvals(
                 ledger, f"page-{intent.id}", corp_id=None, since_ms=intent.since_ms, reason=reason

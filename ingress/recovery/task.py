@@ -1,19 +1,19 @@
-"""When the failed list is read: every so often, and some minutes after an outage of our own.
+"""When the failed list of an app is read: every so often, and some minutes after an outage of our own.
 
 DingTalk lists a push some 5 minutes after its last try; so that is how long after a start, or after the
-journal takes writes again, there is something to read. Also here: the run that an operator asks for.
+journal takes writes again, there is something to read.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from bridge.api_calls import ApiCalls
+from bridge.apps import App
 from bridge.errors import BridgeError
 from bridge.settings import IngressSettings
 from dingtalk.api import DingTalkClient
@@ -61,17 +61,19 @@ class Timer:
             self._due, self.after_outage = now + min(self._every_s, delay_s), True
 
 
-class Recovery:
-    """Recovery in one ingress process. ``append`` keeps an entry in its journal, ``well`` says whether that
-    takes writes."""
+class AppRecovery:
+    """Recovery of one app in one ingress process. ``append`` keeps an entry in its journal, ``well`` says
+    whether that takes writes."""
 
     def __init__(
         self,
+        app: App,
         settings: IngressSettings,
         append: Callable[[Entry], Awaitable[bool]],
         metrics: RecoveryMetrics,
-        well: Callable[[], bool] = lambda: True,
+        well: Callable[[], bool],
     ) -> None:
+        self.app = app
         self._settings, self._append, self._metrics, self._well = settings, append, metrics, well
         self._poller: Poller | None = None
         self._client: DingTalkClient | None = None
@@ -80,14 +82,8 @@ class Recovery:
         self._running = asyncio.Lock()
 
     def start(self) -> None:
-        """Begin to look at the clock; without credentials for the API, or if switched off, only say so."""
-        settings = self._settings
-        missing = not (settings.dingtalk_app_key and settings.dingtalk_app_secret)
-        if missing or not settings.recovery_every_minutes:
-            reason = "DINGTALK_APP_KEY or DINGTALK_APP_SECRET is not set" if missing else "switched off"
-            log.info("recovery.off", reason=reason)
-            return
-        self._metrics.last_success.set(time.time())  # so that one that never succeeds is seen, too
+        """Begin to look at the clock."""
+        self._metrics.read(self.app.name, time.time())  # so that one that never succeeds is seen, too
         self._task = asyncio.get_running_loop().create_task(self._regularly())
 
     async def stop(self, within_s: float) -> None:
@@ -106,15 +102,8 @@ class Recovery:
         if self._calls is not None:
             self._calls.close()
 
-    async def now(self) -> Result:
-        """A run at once. Raises ``BridgeError``, as ``Poller.run`` does, and for missing credentials."""
-        return await self._run(None)
-
-    async def verb(self, options: dict[str, Any]) -> dict[str, Any]:
-        """``POST /journal/recover``: a run at once, and what it did."""
-        return as_answer(await self.now())
-
-    async def _run(self, unless_since_ms: int | None) -> Result:
+    async def run(self, unless_since_ms: int | None = None) -> Result:
+        """A run at once. Raises ``BridgeError``, as ``Poller.run`` does."""
         poller = self._poller = self._poller or self._make()
         async with self._running:
             try:
@@ -123,19 +112,19 @@ class Recovery:
                 raise BridgeError("DingTalk did not give the failed list in time; try again") from error
 
     def _make(self) -> Poller:
-        settings = self._settings
-        key, secret = settings.api_credentials()
-        self._calls = ApiCalls.of(settings)
+        settings, name = self._settings, self.app.name
+        key, secret = self.app.api_credentials()
+        self._calls = ApiCalls.of(settings, key)
         self._client = DingTalkClient(
             app_key=key, app_secret=secret, base=settings.dingtalk_api_base, budget=self._calls
         )
-        client, app = self._client.at(Priority.RECOVERY), settings.dingtalk_app_name
+        client = self._client.at(Priority.RECOVERY)
         return Poller(
-            app=app,
+            app=name,
             source=IsvList(client) if settings.recovery_list == "isv" else AppList(client),
-            opened=lambda: opened(settings, app),
+            opened=lambda: opened(settings, name),
             append=self._append,
-            orders=Orders(settings, app),
+            orders=Orders(settings, name, self.app.corp_id),
             metrics=self._metrics,
             lease_s=settings.recovery_lease_s,
         )
@@ -153,21 +142,15 @@ class Recovery:
             timer.ran(time.monotonic())
             well = False
             try:
-                await self._run(since_ms)
+                await self.run(since_ms)
                 well = True
             except AnotherPolls as error:
-                log.info("recovery.another_polls", reason=str(error))
+                log.info("recovery.another_polls", app=self.app.name, reason=str(error))
                 well = True
             except BridgeError as error:
-                log.warning("recovery.failed", error=type(error).__name__, reason=str(error))
+                log.warning(
+                    "recovery.failed", app=self.app.name, error=type(error).__name__, reason=str(error)
+                )
             except Exception as error:  # a fault of ours here must not end the task for good
-                log.error("recovery.fault", error=type(error).__name__)
+                log.error("recovery.fault", app=self.app.name, error=type(error).__name__)
             timer.ended(time.monotonic(), well=well)
-
-
-def as_answer(result: Result) -> dict[str, Any]:
-    """For an operator."""
-    found = asdict(result)
-    del found["skipped"], found["oldest_ms"]
-    found["types"] = dict(sorted(result.types.items()))
-    return found

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import aiohttp
 
 from bridge.api_calls import ApiCalls
-from bridge.apps import App, bare_path_app, environment_app, load_apps
+from bridge.apps import App, bare_path_app, load_apps, with_failed_lists
 from bridge.cli.doctor.checks import clock, disk, ingress, kafka, kafka_judge, own, platform, quota
 from bridge.cli.doctor.checks import url as public
 from bridge.cli.doctor.findings import Finding, found
@@ -42,11 +42,9 @@ class Patient:
 
     @property
     def recovers(self) -> bool:
-        """Whether the ingress reads the failed list of this app by itself: of the environment's alone."""
-        of_environment = environment_app(self.settings)
-        ours = of_environment is not None and of_environment.name == self.app.name
-        by_itself = ours and self.settings.recovery_every_minutes > 0
-        return self.with_ingress and by_itself and self.client is not None
+        """Whether the ingress reads the failed list of this app by itself."""
+        read, _ = with_failed_lists(load_apps(self.settings))
+        return self.with_ingress and self.settings.recovery_every_minutes > 0 and self.app.name in read
 
     async def registration(self) -> CallbackRegistration | ApiError | None:
         """What is registered by API, asked for once; ``None`` for nothing, an error when it is not known."""
@@ -198,7 +196,7 @@ async def _failed(patient: Patient) -> list[Finding]:
         return []
     seen = patient.of_ingress
     if not patient.recovers:
-        seen = replace(seen, recovery=ingress.Recovery())  # it tells of another app's list
+        seen = replace(seen, recovery=ingress.Recovery())  # it tells of other apps' lists
     return ingress.judge_failed(seen, patient.app.owner_keys)
 
 

@@ -334,13 +334,18 @@ def test_the_guide_lists_every_code_and_no_other() -> None:
     assert sorted(code for row in rows for code in re.findall(r"`([\w.]+)`", row)) == sorted(WORDS)
 
 
-def test_only_of_the_environments_app_is_it_said_that_its_failed_list_is_read() -> None:
+def test_of_every_app_whose_failed_list_is_read_it_is_said_and_of_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hr = App("hr", app().credentials, ("dinghr",), "dinghr", "the-secret")
+    suite = App("isv", app().credentials, ("suitekey",), "suitekey", "the-secret", suite=True)
+    bare = App("bare", app().credentials, ("dingbare",))
+    apps = {of.name: of for of in (app(), hr, suite, bare)}
+    monkeypatch.setattr(run, "load_apps", lambda settings: apps)
     seen = memory(recovery=ingress.Recovery(last=9e9, items=3))
-    other = App("hr", app().credentials, ("dinghr",), "dinghr", "the-secret")
-    values = {"of_ingress": seen, "client": object()}
-    for of, expected in ((app(), "failed.read"), (other, "failed.unknown")):
-        [finding] = looked_at(run._failed, app=of, **values)
-        assert finding.code == expected
+    for name, expected in (("default", "read"), ("hr", "read"), ("isv", "unknown"), ("bare", "unknown")):
+        [finding] = looked_at(run._failed, app=apps[name], of_ingress=seen)
+        assert finding.code == f"failed.{expected}", name
 
 
 def test_without_the_ingress_nothing_is_said_of_it() -> None:

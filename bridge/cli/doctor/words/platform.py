@@ -233,33 +233,35 @@ FAILED: Final = {
         _OK,
         (
             "The ingress reads DingTalk's failed list by itself: to its end, or else since its own start, "
-            "{minutes} minutes ago. Items recovered since the start: {items}.",
+            "{minutes} minutes ago at most. Items recovered since the start, of all apps: {items}.",
         ),
         (
-            "ingress 会自行读取钉钉的失败列表：上次读完（或 ingress 启动）在 {minutes} 分钟前。启动以来补回"
-            "的事件：{items}。",
+            "ingress 会自行读取钉钉的失败列表：上次读完（或 ingress 启动）至多在 {minutes} 分钟前。启动以来"
+            "补回的事件（所有应用）：{items}。",
         ),
     ),
     "failed.stale": Words(
         _W,
         (
-            "The ingress has not read DingTalk's failed list to its end for {hours} hours.",
-            "`recovery.failed` in its log says why; it tries again by itself.",
+            "The ingress has not read DingTalk's failed list, of this app or another one, to its end for "
+            "{hours} hours.",
+            "`recovery.failed` in its log says which app's and why; it tries again by itself.",
         ),
         (
-            "ingress 已有 {hours} 小时没能读完钉钉的失败列表。",
-            "它日志里的 `recovery.failed` 会说明原因；它会自行重试。",
+            "ingress 已有 {hours} 小时没能读完钉钉的失败列表（这个应用或另一个应用的）。",
+            "它日志里的 `recovery.failed` 会说明是哪个应用、什么原因；它会自行重试。",
         ),
     ),
     "failed.pages": Words(
         _W,
         (
-            "Pages of DingTalk's failed list that may be gone, since the ingress started: {count}. The "
-            "consumers were asked to look anew for that time.",
+            "Pages of DingTalk's failed list that may be gone, of all apps, since the ingress started: "
+            "{count}. The consumers were asked to look anew for that time.",
             "Let address-sync and approval run; docs/guide/recovery.md says what else this means.",
         ),
         (
-            "ingress 启动以来，钉钉失败列表中可能丢失的页数：{count}。已要求消费者重新核对那段时间。",
+            "ingress 启动以来，钉钉失败列表（所有应用）中可能丢失的页数：{count}。已要求消费者重新核对"
+            "那段时间。",
             "让 address-sync 和 approval 保持运行；其他影响见 docs/guide/recovery.md。",
         ),
     ),
@@ -269,13 +271,12 @@ FAILED: Final = {
             "Whether events wait in DingTalk's failed list cannot be known without reading it, which "
             "destroys pages of it; the ingress does not read it by itself. It has refused none of "
             "DingTalk's pushes since its start.",
-            "Nothing; after an outage `dingbridge recover`, or `dingbridge resync` for another app than the "
-            "environment's.",
+            "Nothing; after an outage `dingbridge recover`, which reads every app's but a suite's.",
         ),
         (
             "钉钉的失败列表里是否有事件，不读就无法知道，而读取会销毁其中的页；ingress 没有设置为自行读取。"
             "启动以来它没有拒绝过钉钉的推送。",
-            "不用处理；停机之后运行 `dingbridge recover`；不是环境变量里的应用则运行 `dingbridge resync`。",
+            "不用处理；停机之后运行 `dingbridge recover`，它读取除套件以外每个应用的列表。",
         ),
     ),
     "failed.likely": Words(
@@ -284,13 +285,12 @@ FAILED: Final = {
             "The running ingress has refused {count} pushes signed by DingTalk, or for want of a disk. "
             "What failed three times waits in DingTalk's failed list, which the ingress does not read by "
             "itself.",
-            "Mend the cause first, then run `dingbridge recover`, or `dingbridge resync` for another app "
-            "than the environment's.",
+            "Mend the cause first, then run `dingbridge recover`, which reads every app's but a suite's.",
         ),
         (
             "运行中的 ingress 拒绝了 {count} 次钉钉的推送（签名正确，或磁盘写不进去）。失败三次的会进入钉钉"
             "的失败列表，而 ingress 没有设置为自行读取它。",
-            "先消除原因，再运行 `dingbridge recover`；不是环境变量里的应用则运行 `dingbridge resync`。",
+            "先消除原因，再运行 `dingbridge recover`，它读取除套件以外每个应用的列表。",
         ),
     ),
     "failed.unasked": Words(

@@ -1,0 +1,165 @@
+"""Recovery of every app that has an app key and a secret: each its own poller, lease, client and times.
+
+Apps come and go with ``DINGTALK_APPS_FILE`` while the ingress runs. What fails with one holds up no other.
+Also here: the run that an operator asks for.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+import structlog
+
+from bridge.apps import App, pick, with_failed_lists
+from bridge.errors import BridgeError, SettingsError
+from bridge.settings import IngressSettings
+from ingress.journal_file import Entry
+from ingress.metrics import RecoveryMetrics
+from ingress.recovery.poller import Result
+from ingress.recovery.task import AppRecovery
+
+log = structlog.get_logger(__name__)
+
+EVERY_S: Final = 1.0
+"""How often the apps are looked at."""
+_LEAVE_S: Final = 60.0
+"""For a page that is on its way when its app goes."""
+
+
+class Recovery:
+    """Recovery in one ingress process. ``apps`` are those of now, another object once they have changed;
+    ``append`` keeps an entry in the journal, ``well`` says whether that takes writes."""
+
+    def __init__(
+        self,
+        settings: IngressSettings,
+        apps: Callable[[], Mapping[str, App]],
+        append: Callable[[Entry], Awaitable[bool]],
+        metrics: RecoveryMetrics,
+        well: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._settings, self._apps, self._append = settings, apps, append
+        self._metrics, self._well = metrics, well
+        self._seen: Mapping[str, App] | None = None
+        self._each: dict[str, AppRecovery] = {}
+        self._unread: dict[str, str] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._by_itself = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look at the clock; if switched off, only say so."""
+        if not self._settings.recovery_every_minutes:
+            log.info("recovery.off", reason="switched off")
+            return
+        self._by_itself = True
+        self._follow()
+        self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    async def stop(self, within_s: float) -> None:
+        """End; pages that are on their way are waited for, ``within_s`` at most."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.gather(*(one.stop(within_s) for one in self._each.values()))
+        if self._leaving:
+            _, late = await asyncio.wait(self._leaving, timeout=within_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def verb(self, options: dict[str, Any]) -> dict[str, Any]:
+        """``POST /journal/recover``: a run at once for all apps, or for that of ``app``, and what it did.
+
+        Raises ``BridgeError`` when no list could be read; of several that were asked for, those that failed
+        are told under ``failed``, others that nobody reads under ``unread``.
+        """
+        wanted = options.get("app")
+        chosen = await self._chosen(wanted)
+        done = await asyncio.gather(*(one.run() for one in chosen), return_exceptions=True)
+        failed: dict[str, str] = {}
+        results: list[Result] = []
+        for one, result in zip(chosen, done, strict=True):
+            if isinstance(result, Result):
+                results.append(result)
+            elif isinstance(result, BridgeError) and len(chosen) > 1:
+                failed[one.app.name] = str(result)
+            else:
+                raise result
+        if not results:
+            raise BridgeError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
+        answer = as_answer(results)
+        if failed:
+            answer["failed"] = failed
+        if self._unread and wanted is None:
+            answer["unread"] = self._unread
+        return answer
+
+    async def _chosen(self, name: Any) -> list[AppRecovery]:
+        self._follow()
+        # one that goes may be reading the very list that another name reads now
+        if self._leaving:
+            await asyncio.wait(self._leaving)
+        if name is not None:
+            app = pick(self._apps(), self._settings, str(name))
+            if app.name not in self._each:
+                raise SettingsError([f"--app: {app.name}: {self._unread[app.name]}"])
+            return [self._each[app.name]]
+        if not self._each:
+            reasons = [f"{name}: {reason}" for name, reason in self._unread.items()]
+            raise SettingsError(reasons or ["DINGTALK_APP_KEY and DINGTALK_APP_SECRET: not set"])
+        return list(self._each.values())
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(EVERY_S)
+            self._follow()
+
+    def _follow(self) -> None:
+        """Begin with apps that are new or have other credentials, and end with those that are gone."""
+        apps = self._apps()
+        if apps is self._seen:
+            return
+        self._seen = apps
+        read, unread = with_failed_lists(apps)
+        for name, one in list(self._each.items()):
+            if name not in read or _needs(read[name]) != _needs(one.app):
+                del self._each[name]
+                task = asyncio.get_running_loop().create_task(self._leave(one))
+                self._leaving.add(task)
+                task.add_done_callback(self._leaving.discard)
+        for name, app in read.items():
+            if name not in self._each:
+                one = AppRecovery(app, self._settings, self._append, self._metrics, self._well)
+                self._each[name] = one
+                if self._by_itself:
+                    one.start()
+        for name, reason in unread.items():
+            if self._unread.get(name) != reason:
+                log.info("recovery.off", app=name, reason=reason)
+        self._unread = unread
+
+    async def _leave(self, one: AppRecovery) -> None:
+        await one.stop(_LEAVE_S)
+        if one.app.name not in self._each:
+            self._metrics.forget(one.app.name)
+
+
+def _needs(app: App) -> tuple[str | None, ...]:
+    return app.app_key, app.app_secret, app.corp_id
+
+
+def as_answer(results: list[Result]) -> dict[str, Any]:
+    """For an operator: the sum."""
+    total: Counter[str] = Counter()
+    types: Counter[str] = Counter()
+    for result in results:
+        found = asdict(result)
+        types.update(result.types)
+        for name in ("skipped", "oldest_ms", "types"):
+            del found[name]
+        for name, value in found.items():
+            total[name] += value
+    return {**total, "types": dict(sorted(types.items()))}
