@@ -60,10 +60,10 @@ async def refused_until_well(
     """While the disk is sick nothing is answered ``success``, and everybody is told; then it recovers."""
     await eventually(lambda: asyncio.to_thread(lambda: ingress.readyz()[0] == 503), 30, "not ready")
     refused = pusher.outcomes["503"]
-    kept = len(pusher.succeeded)
     async with always_healthy(ingress) as asked:
         before = asked()
         await eventually(lambda: pusher.outcomes["503"] >= refused + 10, 60, "callbacks refused")
+        kept = len(pusher.succeeded)  # with those that were committed before, and answered meanwhile
         await eventually(lambda: asked() >= before + 20, 30, "healthy all the while")
         status, details = await asyncio.to_thread(ingress.readyz)
         assert (status, details["journal"]["takes_writes"]) == (503, False)
