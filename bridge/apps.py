@@ -38,7 +38,7 @@ class AppCredentials:
 class App:
     """One app of one company. ``credentials``: the current ones first, then others that are still accepted,
     or already (``[apps.<name>.next]``); empty where only the Open API is wanted. ``suite``: a third-party
-    app's suite, whose calls of the Open API need its ticket."""
+    app's suite, which calls the Open API in the name of a company."""
 
     name: str
     credentials: tuple[AppCredentials, ...]
@@ -54,7 +54,7 @@ class App:
 
     @property
     def calls_api(self) -> bool:
-        """Whether it has what calls of the Open API need; a suite's, which need its ticket, are not made."""
+        """Whether it can call the Open API in its own name, which a suite does not."""
         return bool(self.app_key and self.app_secret) and not self.suite
 
     def api_credentials(self) -> tuple[str, str]:

@@ -1,7 +1,8 @@
 """DingTalk's error codes in words: which exception each one is, what it means, and what to do next.
 
-Source: server-api-error-codes-1 and call-frequency-limit on open.dingtalk.com. A code that is not listed is
-``BadRequest`` (90000–90099: ``RateLimited``) and keeps DingTalk's own words. Knows nothing of HTTP.
+Source: server-api-error-codes-1 and call-frequency-limit on open.dingtalk.com; 853005, which is not there,
+from opendingtalk/eapp-isv-quick-start-java#7. A code that is not listed is ``BadRequest`` (90000–90099:
+``RateLimited``) and keeps DingTalk's own words. Knows nothing of HTTP.
 """
 
 import re
@@ -117,6 +118,12 @@ MEANINGS: Final[dict[int, Meaning]] = {
     400002: Meaning(BadRequest, "a parameter is wrong", "Nothing to wait for: the call itself must change"),
     400040: Meaning(CallbackMissing, "no callback is registered", _MISSING),
     400041: Meaning(CallbackExists, "a callback is registered already", _EXISTS),
+    853005: Meaning(
+        TokenInvalid,
+        "the suite's ticket is not valid",
+        "DingTalk pushes a new one about every 5 h; see that its pushes reach the ingress, and that this is "
+        "the suite whose app_key stands with them",
+    ),
 }
 
 NAMED: Final[dict[str, int]] = {

@@ -13,6 +13,7 @@
         └── ApiError                the Open API did not do as asked
             ├── NotFound            no such user, department or object (any more)
             ├── TokenInvalid        access token, app key or app secret refused                 world_down
+            ├── TicketMissing       a suite's ticket has not come yet                           world_down
             ├── PermissionDenied    the app may not do or see this
             │   └── IpNotAllowed    calls from this address are refused altogether              world_down
             ├── RateLimited         too many calls just now; ``retry_after_s``                  world_down
@@ -136,6 +137,12 @@ class NotFound(ApiError):
 
 class TokenInvalid(ApiError):
     """The access token, the app key or the app secret is refused."""
+
+    world_down = True
+
+
+class TicketMissing(ApiError):
+    """A third-party suite's ticket has not come yet, or may not be read. Nothing was sent."""
 
     world_down = True
 

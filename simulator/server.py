@@ -27,6 +27,7 @@ from simulator.recording import RecordedStep, Recording, Replay
 from simulator.registration import Callbacks
 from simulator.scope import VisibleScope
 from simulator.settings import SimulatorSettings
+from simulator.suite import Suite
 from simulator.tokens import AccessTokens
 from simulator.web_page import page_routes
 
@@ -68,9 +69,12 @@ class Simulator:
             duplicates=start.duplicates,
             reorder=start.reorder,
         )
-        self.tokens = AccessTokens(settings.dingtalk_app_key, settings.dingtalk_app_secret.get_secret_value())
+        key, secret = settings.dingtalk_app_key, settings.dingtalk_app_secret.get_secret_value()
+        self.tokens = AccessTokens(key, secret)
+        self.suite = Suite(key, secret, self.platform.corp_id, self.tokens, self.platform.now_ms)
         self.api = OpenApi(
             self.tokens,
+            self.suite,
             ContactCalls(self.platform.company, self.scope),
             ApprovalCalls(self.platform.approvals, self.platform.now_ms),
             CallbackCalls(self.callbacks, self.delivery.failed, self.delivery.records),
@@ -152,6 +156,16 @@ class Simulator:
         self.recording.add(self.platform.at_ms, None, {})
         self.delivery.send(events)
         return len(events)
+
+    def push_ticket(self) -> list[Push]:
+        """The suite has a new ticket. Returns its push, if ``suite_ticket`` is a tag of the callback's.
+
+        Not by way of ``delivery``, whose draws are of the company's life.
+        """
+        event = self.suite.new_ticket()
+        if not self.callbacks.wants(event.event_type):
+            return []
+        return [self.pusher.push(event.event_type, event.plaintext())]
 
     def _act_again(self, step: RecordedStep) -> None:
         if step.action is None:

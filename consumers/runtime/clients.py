@@ -2,47 +2,84 @@
 
 With one app, a consumer's client is that app's and nothing here is used. With ``DINGTALK_APPS_FILE``,
 ``Consumer.dingtalk`` is an ``AppClients``: within ``prepare`` and ``handle`` it is the client of the event's
-app, elsewhere (full syncs, backfills, downloads) that of ``CONSUMER_APP``.
+app, elsewhere (full syncs, backfills, downloads) that of ``CONSUMER_APP``. A third-party suite is asked in
+the name of the event's company, elsewhere of its ``corp_id``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from typing import Any, cast
 
 from bridge.api_calls import ApiCalls
-from bridge.apps import load_apps
+from bridge.apps import VARIABLE, App, load_apps
+from bridge.errors import SettingsError
 from bridge.settings import ConsumerSettings
 from consumers.runtime.outcomes import Reject
+from consumers.runtime.tickets import KeptTickets
 from dingtalk.api import DingTalkClient
 from dingtalk.budget import Priority
+from schemas.records import NOBODY
 
 event_app: ContextVar[str | None] = ContextVar("event_app", default=None)
-"""The app of the event that is being worked on; set by ``Processor.attempt``."""
+event_company: ContextVar[str | None] = ContextVar("event_company", default=None)
+"""The app, and the company's corpId, of the event that is being worked on; set by ``Processor.attempt``."""
+
+ForCompany = Callable[[str | None], DingTalkClient]
+"""An app's client for the events of a company; ``None`` where no event is being worked on."""
 
 
 class AppClients:
     """Stands where a ``DingTalkClient`` does. Raises ``Reject`` for the events of an app whose credentials
     this process does not have: at another company's app, DingTalk would say of everybody that they left."""
 
-    def __init__(self, clients: Mapping[str, DingTalkClient], default: str) -> None:
+    def __init__(
+        self, clients: Mapping[str, ForCompany], default: str, priority: Priority | None = None
+    ) -> None:
         """``default`` is the app's name where no event is being worked on."""
-        self._clients, self._default = clients, default
+        self._clients, self._default, self._priority = clients, default, priority
 
     def at(self, priority: Priority) -> DingTalkClient:
         """The same apps at another priority."""
-        clients = {name: client.at(priority) for name, client in self._clients.items()}
-        return cast(DingTalkClient, AppClients(clients, self._default))
+        return cast(DingTalkClient, AppClients(self._clients, self._default, priority))
 
     def __getattr__(self, name: str) -> Any:
         app = event_app.get()
-        client = self._clients.get(self._default if app is None else app)
-        if client is None:
+        for_company = self._clients.get(self._default if app is None else app)
+        if for_company is None:
             raise Reject(
                 f"the event is of the app {app}, whose app_key and app_secret this consumer lacks; add "
                 "them to its DINGTALK_APPS_FILE and replay its dead letters"
             )
-        return getattr(client, name)
+        client = for_company(event_company.get())
+        return getattr(client if self._priority is None else client.at(self._priority), name)
+
+
+class SuiteClients:
+    """The clients of a third-party suite, one for each company that it is asked about. ``client`` has the
+    suite's key and secret."""
+
+    def __init__(self, client: DingTalkClient, app: App, settings: ConsumerSettings) -> None:
+        self._client, self._app = client, app
+        self._tickets = KeptTickets(settings, app.name)
+        self._companies: dict[str, DingTalkClient] = {}
+
+    def __call__(self, company: str | None) -> DingTalkClient:
+        corp_id = self._app.corp_id if company in (None, NOBODY) else company
+        if corp_id is None and company is None:
+            raise SettingsError(
+                [
+                    f"{VARIABLE}: apps.{self._app.name}: has no corp_id; a suite is asked in the name of a "
+                    "company, and here no event names one"
+                ]
+            )
+        if corp_id is None:
+            raise Reject(
+                f"the event names no company, so the suite {self._app.name} can ask in nobody's name"
+            )
+        if corp_id not in self._companies:
+            self._companies[corp_id] = self._client.for_company(corp_id, self._tickets)
+        return self._companies[corp_id]
 
 
 async def open_clients(
@@ -66,10 +103,15 @@ async def open_clients(
     own = await client(key, secret)
     if not several:
         return own
-    clients = {
-        name: own[0] if app.api_credentials() == (key, secret) else (await client(*app.api_credentials()))[0]
-        for name, app in several.items()
-        if app.calls_api
+    made = {
+        app: own[0] if app.api_credentials() == (key, secret) else (await client(*app.api_credentials()))[0]
+        for app in several.values()
+        if app.app_key and app.app_secret
     }
-    default = next(name for name, made in clients.items() if made is own[0])
+    default = next(app.name for app, client in made.items() if client is own[0])
+    clients = {app.name: _for_company(client, app, settings) for app, client in made.items()}
     return cast(DingTalkClient, AppClients(clients, default)), own[1]
+
+
+def _for_company(client: DingTalkClient, app: App, settings: ConsumerSettings) -> ForCompany:
+    return SuiteClients(client, app, settings) if app.suite else lambda _: client

@@ -28,6 +28,7 @@ from consumers.runtime.lanes import Item, Lanes
 from consumers.runtime.metrics import WorkerMetrics
 from consumers.runtime.outcomes import WorldDown
 from consumers.runtime.process import Outcome, Processor, key_hash, place
+from dingtalk.errors import TicketMissing
 from schemas.event import NotAnEvent, decode
 
 log = structlog.get_logger(__name__)
@@ -300,6 +301,8 @@ class Dispatcher:
         reason = place(outcome.error, self._package)
         if isinstance(outcome.error, WorldDown):
             reason = outcome.error.reason
+        elif isinstance(outcome.error, TicketMissing):  # its words are ours, and nobody's name is in them
+            reason = str(outcome.error)
         gate = self._gates.get(item.partition)
         if gate is None:
             gate = self._gates[item.partition] = _Gate(item, reason, time.monotonic())

@@ -16,7 +16,7 @@ from bridge.errors import SettingsError
 from consumers.runtime import blocked, inbox
 from consumers.runtime.arrival import arrived
 from consumers.runtime.blocked import Blocked
-from consumers.runtime.clients import event_app
+from consumers.runtime.clients import event_app, event_company
 from consumers.runtime.consumer import Consumer
 from consumers.runtime.database import Database, Reader, Transaction
 from consumers.runtime.database_errors import DatabaseDown
@@ -83,6 +83,7 @@ class Processor:
         again: Again | None = None
         arrived.set(delivery.arrived)  # ``prepare`` runs in a task with a copy of this context
         event_app.set(event.app)
+        event_company.set(event.corp_id)
         try:
             for _ in range(MAX_AGAIN + 1):
                 try:

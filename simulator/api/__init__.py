@@ -22,6 +22,8 @@ from simulator.api.top import method_names, read_top, unknown_method, wrapped
 from simulator.errors import PlatformError, denied
 from simulator.faults import Fault, Faults
 from simulator.limits import Limits
+from simulator.suite import PATH as CORP_TOKEN
+from simulator.suite import Suite
 from simulator.tokens import AccessTokens
 
 __all__ = ["ApprovalCalls", "CallbackCalls", "ContactCalls", "OpenApi", "json_answer"]
@@ -45,6 +47,7 @@ class OpenApi:
     def __init__(
         self,
         tokens: AccessTokens,
+        suite: Suite,
         contacts: ContactCalls,
         approvals: ApprovalCalls,
         callbacks: CallbackCalls,
@@ -53,7 +56,7 @@ class OpenApi:
         limits: Limits,
         act: Callable[[str, dict[str, Any]], object],
     ) -> None:
-        self._tokens = tokens
+        self._tokens, self._suite = tokens, suite
         self._approvals = approvals
         self._calls: Routes = [*contacts.routes(), *approvals.routes(), *callbacks.routes()]
         self._faults = faults
@@ -62,12 +65,17 @@ class OpenApi:
         self.calls: Counter[str] = Counter()
         self._handlers = {name_of(path): handler for _, path, handler in self._calls}
         self._methods = method_names(self._handlers)
-        faults.apis = {name_of(path) for _, path, _ in self._calls} | {name_of(GETTOKEN), DOWNLOAD}
+        faults.apis = {name_of(path) for _, path, _ in self._calls} | {
+            name_of(GETTOKEN),
+            name_of(CORP_TOKEN),
+            DOWNLOAD,
+        }
 
     def routes(self) -> list[web.RouteDef]:
         calls = [web.route(m, path, self._gated(name_of(path), self._call(h))) for m, path, h in self._calls]
         return [
             web.get(GETTOKEN, self._gated(name_of(GETTOKEN), self._gettoken)),
+            web.post(CORP_TOKEN, self._gated(name_of(CORP_TOKEN), self._corp_token)),
             web.get(DOWNLOAD_PATH, self._gated(DOWNLOAD, self._download)),
             web.post(TOP_PATH, self._top),
             *calls,
@@ -161,7 +169,13 @@ class OpenApi:
                 return web.Response(status=504)
 
     async def _gettoken(self, request: web.Request) -> web.Response:
-        token = self._tokens.issue(request.query.get("appkey"), request.query.get("appsecret"))
+        return self._token(self._tokens.issue(request.query.get("appkey"), request.query.get("appsecret")))
+
+    async def _corp_token(self, request: web.Request) -> web.Response:
+        corp_id = (await read_call(request)).text("auth_corpid")
+        return self._token(self._suite.corp_token(request.query, corp_id))
+
+    def _token(self, token: str) -> web.Response:
         return json_answer(
             {"errcode": 0, "errmsg": "ok", "access_token": token, "expires_in": self._tokens.valid_s}
         )

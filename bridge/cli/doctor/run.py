@@ -110,7 +110,7 @@ async def examine(*, url: str | None, app_name: str | None, wanted: Sequence[str
 
 
 def _client(app: App, base: str, session: aiohttp.ClientSession, calls: ApiCalls) -> DingTalkClient | None:
-    """The app's API client; ``None`` without its key and secret, and for a suite, which needs its ticket."""
+    """The app's API client; ``None`` without its key and secret, and for a suite."""
     if not app.calls_api:
         return None
     app_key, app_secret = app.api_credentials()

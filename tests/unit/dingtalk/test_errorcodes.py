@@ -47,6 +47,7 @@ WORLD_DOWN = {"TokenInvalid", "RateLimited", "QuotaSpent", "Unavailable", "IpNot
         (400002, "BadRequest"),
         (400040, "CallbackMissing"),
         (400041, "CallbackExists"),
+        (853005, "TokenInvalid"),
         (123456, "BadRequest"),
     ],
 )

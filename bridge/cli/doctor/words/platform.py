@@ -27,11 +27,11 @@ API: Final = {
     "api.suite": Words(
         _SKIP,
         (
-            "The app {app} is a third-party suite, whose calls need its ticket; this version makes none.",
+            "The app {app} is a third-party suite, which calls in a company's name; doctor does not.",
             "Look at its permissions and its registration in DingTalk's console.",
         ),
         (
-            "应用 {app} 是第三方套件，调用接口需要它的 ticket；这个版本不调用。",
+            "应用 {app} 是第三方套件，以授权企业的名义调用接口；doctor 不调用。",
             "请在钉钉后台查看它的权限和注册情况。",
         ),
     ),

@@ -1,0 +1,129 @@
+"""A third-party suite, whole: its ticket by the ingress into Kafka, and from there to a consumer's calls."""
+
+from types import SimpleNamespace
+
+import aiohttp
+from structlog.testing import capture_logs
+
+from bridge.settings import SAMPLE_CREDENTIALS
+from bridge.topics import event_topic
+from consumers.runtime import Consumer, backoff, tickets
+from dingtalk.suite import signature
+from simulator.server import Simulator
+from tests.integration.simulator_support import AES_KEY, OWNER, TOKEN, Api, settings
+from tests.integration.worker_support import consumer_settings, named, serving
+from tests.support.ingress import IngressUnderTest
+from tests.support.kafka_reader import read_topic
+from tests.support.waiting import eventually
+
+TICKET_CALLS = "/service/get_corp_token"
+
+
+class Asking(Consumer):
+    topics = ("user_add_org",)
+    uses_database = False
+
+    def __init__(self):
+        self.seen = []
+
+    async def prepare(self, event, db):
+        return (await self.dingtalk.user(event.subject))["userid"]
+
+    async def handle(self, event, tx, prepared):
+        self.seen.append(prepared)
+
+
+async def test_a_consumer_calls_with_the_kept_ticket_and_goes_on_when_a_new_one_ends_it(
+    processes, kafka_env, kafka_settings, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(backoff, "WORLD_FIRST_S", 0.05)
+    monkeypatch.setattr(backoff, "WORLD_MAX_S", 0.1)
+    monkeypatch.setattr(tickets, "REMEMBERED_S", 3600.0)
+    secret = SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]
+    file = tmp_path / "apps.toml"
+    file.write_text(
+        f'[apps.suite]\ntoken = "{TOKEN}"\naes_key = "{AES_KEY}"\nowner_keys = ["{OWNER}"]\n'
+        f'app_key = "{OWNER}"\napp_secret = "{secret}"\nsuite = true\n'
+    )
+    ingress = IngressUnderTest(
+        processes, tmp_path, kafka_env, {"DINGTALK_APPS_FILE": str(file), "LOG_LEVEL": "DEBUG"}
+    )
+    ingress.start()
+    async with Simulator(settings()) as simulator, aiohttp.ClientSession() as http:
+        api = Api(simulator.base_url, http)
+        await api.login()
+        await api.post("/_sim/deliveries", {"deadline_ms": 60_000})  # a machine may be slow
+        callback = SimpleNamespace(url=f"{ingress.url}/suite")
+        assert (await api.register(callback, ["user_add_org", "suite_ticket"]))["errcode"] == 0
+
+        async def ticket() -> str:
+            assert (await api.post("/_sim/suite_ticket"))["pushes"]
+            number = len(pushed) + 1
+            topic = event_topic(kafka_settings, "suite_ticket")
+
+            async def is_kept():
+                return len(await read_topic(kafka_settings, topic)) == number
+
+            await eventually(is_kept, 60)
+            return simulator.suite.ticket
+
+        pushed: list[str] = []
+        consumer = named(Asking)()
+        of_consumer = consumer_settings(
+            kafka_env,
+            f"sqlite:///{tmp_path / 'none.db'}",
+            dingtalk_api_base=simulator.base_url,
+            dingtalk_apps_file=file,
+            consumer_app="suite",
+            data_dir=tmp_path,
+        )
+        with capture_logs() as logs:
+            async with serving(consumer, of_consumer) as service:
+                await api.post("/_sim/act", {"action": "hire", "count": 1})
+                await eventually(lambda: service.worker.state()[1]["world_down"], 60)
+                assert "no suite_ticket has come yet" in repr(logs)
+                assert simulator.api.calls[TICKET_CALLS] == 0
+
+                pushed.append(await ticket())
+                await eventually(lambda: len(consumer.seen) == 1, 60)
+                assert simulator.api.calls[TICKET_CALLS] == 1
+
+                pushed.append(await ticket())
+                simulator.tokens.expire()
+                await api.post("/_sim/act", {"action": "hire", "count": 1})
+                await eventually(lambda: len(consumer.seen) == 2, 60)
+                # the old ticket, remembered, is refused; the new one is looked up
+                assert simulator.api.calls[TICKET_CALLS] == 3
+        assert set(consumer.seen) <= simulator.platform.company.users.keys()
+        for one in pushed:
+            assert one not in repr(logs)
+            assert one not in ingress.process.log_text()
+
+
+async def test_the_simulators_tokens_for_a_company_take_the_latest_ticket_and_a_right_signature():
+    async with Simulator(settings()) as simulator, aiohttp.ClientSession() as http:
+        api = Api(simulator.base_url, http)
+        secret, corp = SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"], simulator.platform.corp_id
+
+        async def ask(ticket, *, key=OWNER, secret=secret, corp=corp):
+            signed = signature(secret, "1597199507217", ticket)
+            query = {
+                "accessKey": key,
+                "timestamp": "1597199507217",
+                "suiteTicket": ticket,
+                "signature": signed,
+            }
+            return await api.post(TICKET_CALLS, {"auth_corpid": corp}, **query)
+
+        assert (await ask(""))["errcode"] == 853005
+        await api.post("/_sim/suite_ticket")
+        first = simulator.suite.ticket
+        answer = await ask(first)
+        assert (answer["errcode"], answer["expires_in"]) == (0, 7200)
+        api.token = answer["access_token"]
+        assert (await api.call("/topapi/user/count", {"only_active": False}))["errcode"] == 0
+        for wrong in ({"key": "another"}, {"secret": "another"}, {"corp": "another"}):
+            assert (await ask(first, **wrong))["errcode"] == 88
+        await api.post("/_sim/suite_ticket")
+        assert (await ask(first))["errcode"] == 853005
+        assert (await ask(simulator.suite.ticket))["errcode"] == 0

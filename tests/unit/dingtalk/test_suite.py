@@ -1,0 +1,98 @@
+"""A suite's token for one company: the signature, the call, and a ticket that is refused."""
+
+import urllib.parse
+from typing import Any
+
+import pytest
+
+from dingtalk.errors import ApiError, BadRequest, RateLimited, TokenInvalid
+from dingtalk.suite import CorpToken, signature
+from dingtalk.transport import Transport
+
+
+class Kept:
+    """Tickets: ``remembered`` until one is refused, then ``newest``."""
+
+    def __init__(self, remembered: str, newest: str) -> None:
+        self.remembered, self.newest = remembered, newest
+        self.refused: list[str] = []
+
+    async def latest(self, *, refused: str | None = None) -> str:
+        if refused is None:
+            return self.remembered
+        self.refused.append(refused)
+        return self.newest
+
+
+class Platform(Transport):
+    """Takes ``good`` alone, and refuses others with ``error``."""
+
+    def __init__(self, good: str, error: type[ApiError] = TokenInvalid) -> None:
+        super().__init__("http://127.0.0.1:1", None, timeout_s=1)
+        self.good, self.error = good, error
+        self.asked: list[tuple[str, str, str, dict[str, str], dict[str, Any]]] = []
+
+    async def call(self, api: str, method: str, path: str, *, query: Any, body: Any = None, **_: Any) -> Any:
+        self.asked.append((api, method, path, query, body))
+        if query["suiteTicket"] != self.good:
+            raise self.error("refused", api=api)
+        return {"access_token": "t"}
+
+
+def corp_token(platform: Platform, tickets: Kept) -> CorpToken:
+    return CorpToken(
+        platform,
+        key="suitekey01",
+        secret="suiteSecretSample",
+        corp_id="dingcorp9",
+        tickets=tickets,
+        now_s=lambda: 1597199507.217,
+    )
+
+
+def test_the_signature_is_that_of_an_independent_implementation() -> None:
+    """printf '1597199507217\\nsuiteTicketSample' | openssl dgst -sha256 -hmac suiteSecretSample -binary |
+    base64"""
+    made = signature("suiteSecretSample", "1597199507217", "suiteTicketSample")
+    assert made == "qrrBuqiNEJ1/1NDErNpBb9LHsdPd3NOhcSZx0mNaAoM="
+    assert "%2F" in urllib.parse.quote(made, safe="")
+
+
+async def test_the_call_as_it_is_documented() -> None:
+    platform = Platform("suiteTicketSample")
+    assert await corp_token(platform, Kept("suiteTicketSample", "")).fetch() == {"access_token": "t"}
+    query = {
+        "accessKey": "suitekey01",
+        "timestamp": "1597199507217",
+        "suiteTicket": "suiteTicketSample",
+        "signature": "qrrBuqiNEJ1/1NDErNpBb9LHsdPd3NOhcSZx0mNaAoM=",
+    }
+    path = "service/get_corp_token"
+    assert platform.asked == [(path, "POST", f"/{path}", query, {"auth_corpid": "dingcorp9"})]
+
+
+@pytest.mark.parametrize("error", [TokenInvalid, BadRequest])
+async def test_a_refused_ticket_is_looked_up_anew_and_the_newer_one_is_used(error: type[ApiError]) -> None:
+    platform, tickets = Platform("new", error), Kept("old", "new")
+    assert await corp_token(platform, tickets).fetch() == {"access_token": "t"}
+    assert tickets.refused == ["old"]
+    assert [query["suiteTicket"] for _, _, _, query, _ in platform.asked] == ["old", "new"]
+
+
+async def test_it_is_looked_up_once_and_not_tried_again_when_there_is_no_newer_one() -> None:
+    platform = Platform("another")
+    with pytest.raises(TokenInvalid):
+        await corp_token(platform, Kept("old", "old")).fetch()
+    assert len(platform.asked) == 1
+    tickets = Kept("old", "new")
+    with pytest.raises(TokenInvalid):
+        await corp_token(platform, tickets).fetch()
+    assert tickets.refused == ["old"]
+    assert len(platform.asked) == 3
+
+
+async def test_what_says_nothing_of_the_ticket_is_raised_at_once() -> None:
+    tickets = Kept("old", "new")
+    with pytest.raises(RateLimited):
+        await corp_token(Platform("new", RateLimited), tickets).fetch()
+    assert tickets.refused == []
