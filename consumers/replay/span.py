@@ -7,7 +7,7 @@ has copied already is read off the inbox (``history.py``).
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
@@ -119,17 +119,22 @@ class RangeReplay:
         """The run's id and its end; what it has copied is known afterwards."""
         ending = f"-{command_hash(self._range.command)}"
         plan_id, resumed = resume, resume is not None
-        if self._inbox in counts and not (again and resume is None):
+        begun = self._range.begun
+        if self._inbox in counts:
             spans = await self._reader.spans({self._inbox: counts[self._inbox]})
             found = await copies(
                 self._reader, spans, lambda run, _: run == resume if resume else run.endswith(ending)
             )
             if plan_id is None and found.runs:
-                plan_id, resumed = max(found.runs), True
+                latest = max(found.runs)
+                if again:  # ids know whole seconds
+                    begun = max(begun or datetime.now(UTC), begun_at(latest) + timedelta(seconds=1))
+                else:
+                    plan_id, resumed = latest, True
             if plan_id is not None:
                 self._copied = found.of(plan_id)
         if plan_id is None:
-            plan_id = new_replay_id(self._range.command, self._range.begun)
+            plan_id = new_replay_id(self._range.command, begun)
         to_ms = self._range.to_ms
         if to_ms is None:  # ids know whole seconds: that in which the run began belongs to it
             to_ms = int(begun_at(plan_id).timestamp() + 1) * 1000
