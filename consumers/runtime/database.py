@@ -6,6 +6,7 @@ inbox row is ``inbox.py``'s.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -26,6 +27,9 @@ from consumers.runtime.postgres import Links
 
 BUSY_TIMEOUT_MS = 10_000
 """How long SQLite waits for another process's write before it says "locked", in ms."""
+
+CLOSE_TIMEOUT_S = 5
+"""How long closing a pool of connections may take, in s."""
 
 ANSWER_TIMEOUT_S = 30
 """How long the database may take to connect, begin or commit before it counts as down, in s."""
@@ -271,10 +275,14 @@ class Database:
                     await tx.connection.run_sync(metadata.create_all)
 
     async def close(self) -> None:
+        """Close all connections. One that does not end within ``CLOSE_TIMEOUT_S`` is left behind: aiosqlite
+        waits for ever to close what was cut off a moment ago."""
         if self._links is not None:
             await self._links.close()
-        await self._writer.dispose()
-        await self._reader.dispose()
+        for engine in (self._writer, self._reader):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await engine.dispose()
 
 
 def open_database(url: str, *, create: bool = True, idle_limit_s: float | None = None) -> Database:
