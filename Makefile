@@ -47,7 +47,7 @@ test-compose: install ## The image and docker-compose.yml, on the Docker engine 
 test-deploy: install ## deploy/: Kubernetes manifests against its schemas, alerts by promtool (fetches both, 42 MB once)
 	@PROMTOOL="$$(scripts/deploy-tools)" && export PROMTOOL && $(PYTEST) tests/deploy $(ARGS)
 
-bench: install servers ## Figures side by side in one run, to benchmarks/RESULTS.md (about 15 minutes; a quiet machine)
+bench: install servers ## Figures side by side in one run, to benchmarks/RESULTS.md (about 12 minutes; a quiet machine)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-large: install servers ## The same with 10,000,000 callbacks waiting (10 GB of disk)
