@@ -50,15 +50,12 @@ class JournalReader:
             if self._unreadable.get(path, 0) > time.monotonic():
                 continue
             try:
-                file = JournalFile(path, read_only=True)
+                file, highest = _opened(path)
             except (apsw.Error, JournalError) as error:
-                self._passed_over(path, error, newest=path == files[-1])
-                continue
-            try:
-                highest = file.highest_seq()
-            except (apsw.Error, JournalError) as error:
-                file.close()
-                self._passed_over(path, error, newest=path == files[-1])
+                # an old file that cannot be read must not keep newer callbacks waiting
+                log.error("publisher.journal_unreadable", file=path.name, error=type(error).__name__)
+                again_s = _NEWEST_AGAIN_S if path == files[-1] else _UNREADABLE_AGAIN_S
+                self._unreadable[path] = time.monotonic() + again_s
                 continue
             try:  # what fails here is the cursor, for which no journal file is to blame
                 if path == files[-1] or highest > self._cursor.seq(file.id):
@@ -69,11 +66,6 @@ class JournalReader:
                 raise
             file.close()
         return None
-
-    def _passed_over(self, path: Path, error: Exception, *, newest: bool) -> None:
-        """An old file that cannot be read must not keep newer callbacks waiting."""
-        log.error("publisher.journal_unreadable", file=path.name, error=type(error).__name__)
-        self._unreadable[path] = time.monotonic() + (_NEWEST_AGAIN_S if newest else _UNREADABLE_AGAIN_S)
 
     def read(self, file: JournalFile, after_seq: int) -> list[Row]:
         """The next callbacks of ``file`` behind ``after_seq``, without a gap; empty when there is none."""
@@ -140,3 +132,13 @@ class JournalReader:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def _opened(path: Path) -> tuple[JournalFile, int]:
+    """The file and its highest ``seq``. Raises ``JournalError`` or ``apsw.Error``, with nothing left open."""
+    file = JournalFile(path, read_only=True)
+    try:
+        return file, file.highest_seq()
+    except BaseException:
+        file.close()
+        raise
