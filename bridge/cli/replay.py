@@ -99,7 +99,7 @@ async def _run(
     as_json: bool,
 ) -> None:
     from bridge.cli.terminal import confirmed, print_json, progress, say
-    from consumers.replay.reading import TopicReader
+    from bridge.topic_reader import TopicReader
     from consumers.replay.span import RangeReplay, moment_text
 
     async with TopicReader(settings) as reader:

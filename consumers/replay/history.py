@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from aiokafka import ConsumerRecord, TopicPartition
 
+from bridge.topic_reader import Spans, TopicReader
 from consumers.replay.copying import FROM_HEADER
 from consumers.replay.offsets import OffsetSet
-from consumers.replay.reading import Spans, TopicReader
 from consumers.runtime.delivery import REPLAY_HEADER
 
 

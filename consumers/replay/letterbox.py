@@ -18,6 +18,7 @@ from aiokafka import TopicPartition
 
 from bridge.errors import BridgeError, TopicError
 from bridge.settings import ConsumerSettings
+from bridge.topic_reader import Span, TopicReader
 from bridge.topics import dlq_topic, existing_topics, inbox_topic
 from consumers.replay.blocks import POLL_S, Blocks
 from consumers.replay.copying import Copier, inbox_partitions, new_replay_id
@@ -33,7 +34,6 @@ from consumers.replay.letters import (
     read_letter,
     settled,
 )
-from consumers.replay.reading import Span, TopicReader
 from consumers.runtime.blocked import LETTER_HEADER, Blocked
 
 

@@ -12,9 +12,9 @@ from datetime import datetime
 import orjson
 from aiokafka import ConsumerRecord, TopicPartition
 
+from bridge.topic_reader import Spans, TopicReader
 from consumers.replay.history import header
 from consumers.replay.offsets import OffsetSet
-from consumers.replay.reading import Spans, TopicReader
 from consumers.runtime.blocked import BLOCKING_ID_HEADER, Blocked
 from consumers.runtime.deadletters import FIRST_PLACE, HEADER
 from consumers.runtime.delivery import REPLAY_HEADER

@@ -14,10 +14,10 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from bridge.errors import BridgeError
 from bridge.settings import KafkaSettings
+from bridge.topic_reader import Span, TopicReader
 from bridge.topics import existing_topics, inbox_topic, retention_days
 from consumers.replay.copying import Copier, begun_at, command_hash, inbox_partitions, new_replay_id
 from consumers.replay.history import Copied, copies
-from consumers.replay.reading import Span, TopicReader
 from consumers.runtime.process import key_hash
 
 DISORDER_MS = 600_000

@@ -12,8 +12,8 @@ from typing import Final
 
 from bridge.errors import KafkaUnavailable
 from bridge.settings import KafkaSettings
+from bridge.topic_reader import TopicReader
 from bridge.topics import event_topic, existing_topics
-from consumers.replay.reading import TopicReader
 from dingtalk.errors import TicketMissing, Unavailable
 from dingtalk.suite import API
 from schemas import NotAnEvent, decode

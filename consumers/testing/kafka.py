@@ -22,9 +22,9 @@ from sqlalchemy import Executable, Row
 from bridge.errors import BridgeError, KafkaUnavailable
 from bridge.kafka import connection, discard_producer, explain, producer, start_producer
 from bridge.settings import ConsumerSettings
+from bridge.topic_reader import TopicReader
 from bridge.topics import dlq_topic, event_topic, existing_topics, inbox_topic
 from consumers.replay.history import header
-from consumers.replay.reading import TopicReader
 from consumers.runtime.consumer import Consumer
 from consumers.runtime.database import Database
 from consumers.runtime.deadletters import FIRST_PLACE
