@@ -50,7 +50,7 @@ test-deploy: install ## deploy/: Kubernetes manifests against its schemas, alert
 bench: install servers ## Figures side by side in one run, to benchmarks/RESULTS.md (about 12 minutes; a quiet machine)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-large: install servers ## The same with 10,000,000 callbacks waiting (10 GB of disk)
+bench-large: install servers ## The same with 10,000,000 callbacks waiting (about 7 minutes; 10 GB of disk)
 	$(BIN)/python -m benchmarks --large $(ARGS)
 
 servers: install ## Check, and fetch once, what starts a real Kafka and PostgreSQL here
