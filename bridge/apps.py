@@ -1,69 +1,51 @@
 """The DingTalk apps that the bridge serves: the environment's one, and those of ``DINGTALK_APPS_FILE``.
 
 Responsible for reading both, whole or not at all, with every mistake at once. Who answers callbacks with
-the credentials (``ingress``) and who calls the Open API with them is not known here.
+the credentials (``ingress``) and who calls the Open API with them is not known here. What an app is stands in
+``bridge/apps_model.py``; who uses apps imports both from here.
 """
 
-import hashlib
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Final
+from pathlib import Path
 
-from pydantic import SecretStr
+from pydantic import SecretStr, field_validator
 
+from bridge.apps_file import read_apps
+from bridge.apps_model import NAME_RE, VARIABLE, App, AppCredentials
 from bridge.errors import SettingsError
-from bridge.settings import UNREADABLE, AppsSettings
+from bridge.settings_base import UNREADABLE, Settings
 
-VARIABLE: Final = "DINGTALK_APPS_FILE"
-NAME_RE: Final = re.compile(r"[a-z0-9-]{1,64}")
-
-
-@dataclass(frozen=True, slots=True)
-class AppCredentials:
-    """What an app's callbacks are signed and encrypted with; accepted until ``until`` (``None``: no end)."""
-
-    token: str = field(repr=False)
-    aes_key: str = field(repr=False)
-    until: datetime | None = None
-
-    @property
-    def fingerprint(self) -> str:
-        """Names this pair without telling it: a digest over 256 random bits of key cannot be guessed."""
-        return hashlib.sha256(f"dingbridge\0{self.token}\0{self.aes_key}".encode()).hexdigest()[:16]
+__all__ = [
+    "VARIABLE",
+    "App",
+    "AppCredentials",
+    "AppsSettings",
+    "bare_path_app",
+    "environment_app",
+    "load_apps",
+    "pick",
+    "problems_of",
+    "with_failed_lists",
+]
 
 
-@dataclass(frozen=True, slots=True)
-class App:
-    """One app of one company. ``credentials``: the current ones first, then others that are still accepted,
-    or already (``[apps.<name>.next]``); empty where only the Open API is wanted. ``suite``: a third-party
-    app's suite, which calls the Open API in the name of a company."""
+class AppsSettings(Settings):
+    """The app of the environment, and the file of others."""
 
-    name: str
-    credentials: tuple[AppCredentials, ...]
-    owner_keys: tuple[str, ...]
-    app_key: str | None = None
-    app_secret: str | None = field(default=None, repr=False)
-    corp_id: str | None = None
-    suite: bool = False
+    dingtalk_app_name: str = "default"
+    dingtalk_apps_file: Path | None = None
 
-    def accepted(self, now: datetime) -> tuple[AppCredentials, ...]:
-        """Those whose time has not run out at ``now``."""
-        return tuple(pair for pair in self.credentials if pair.until is None or now < pair.until)
+    @field_validator("dingtalk_app_name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if not NAME_RE.fullmatch(value):
+            raise ValueError("must be 1 to 64 of a-z, 0-9 and -")
+        return value
 
     @property
-    def calls_api(self) -> bool:
-        """Whether it can call the Open API in its own name, which a suite does not."""
-        return bool(self.app_key and self.app_secret) and not self.suite
-
-    def api_credentials(self) -> tuple[str, str]:
-        """``(app key, app secret)``. Raises ``SettingsError`` when either is missing."""
-        if not self.app_key or not self.app_secret:
-            raise SettingsError(
-                [f"{VARIABLE}: apps.{self.name}: has no app_key and app_secret (Client ID and Client Secret)"]
-            )
-        return self.app_key, self.app_secret
+    def live(self) -> bool:
+        """Whether the public sample values are mistakes."""
+        return False
 
 
 def load_apps(settings: AppsSettings) -> dict[str, App]:
@@ -71,8 +53,6 @@ def load_apps(settings: AppsSettings) -> dict[str, App]:
     of the file."""
     apps = {} if (own := environment_app(settings)) is None else {own.name: own}
     if settings.dingtalk_apps_file is not None:
-        from bridge.apps_file import read_apps
-
         found, problems = read_apps(settings.dingtalk_apps_file, live=settings.live)
         problems += _clashes(found, own)
         if problems:

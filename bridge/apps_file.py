@@ -24,8 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from bridge.apps import NAME_RE, VARIABLE, App, AppCredentials
-from bridge.settings import SAMPLE_CREDENTIALS
+from bridge.apps_model import NAME_RE, SAMPLE_CREDENTIALS, VARIABLE, App, AppCredentials
 
 _TOKEN_RE = re.compile(r"[!-~]{1,64}")
 _AES_KEY_RE = re.compile(r"[A-Za-z0-9]{43}")

@@ -1,121 +1,38 @@
 """Settings: read from the environment, checked together, before anything listens.
 
-Every setting is an environment variable (the upper-case name of a field below); a secret may stand in
-a file instead, named by ``<NAME>_FILE``. Each process loads the one class that names what it needs.
-``load`` reports *all* mistakes at once. This module knows what a setting means, not what is done with it.
+Every setting is an environment variable (the upper-case name of a field); a secret may stand in a file
+instead, named by ``<NAME>_FILE``. Each process loads the one class that names what it needs, and imports it
+from here. ``load`` reports *all* mistakes at once (``bridge/settings_base.py``). This module knows what a
+setting means, not what is done with it; DingTalk's own settings are in ``bridge/settings_dingtalk.py``.
 """
 
-import os
 import re
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
+from typing import ClassVar, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
 
-from bridge.errors import SettingsError
+from bridge.apps import AppsSettings
+from bridge.apps_model import SAMPLE_CREDENTIALS
+from bridge.settings_base import UNREADABLE, CommaList, Settings, split_commas
+from bridge.settings_dingtalk import CallbackSettings, DingTalkApiSettings
 
-DINGTALK_API_BASE = "https://oapi.dingtalk.com"
-
-SAMPLE_CREDENTIALS = {
-    "DINGTALK_TOKEN": "dingbridgeSampleToken1",
-    "DINGTALK_AES_KEY": "dingbridge0sample0aes0key0not0secret0000000",
-    "DINGTALK_OWNER_KEY": "dingsampleappkey01",
-    "DINGTALK_APP_KEY": "dingsampleappkey01",
-    "DINGTALK_APP_SECRET": "dingbridge-sample-secret-not-secret",
-}
-"""What the local stack (simulator, demo, compose) uses. Public, therefore refused against DingTalk itself."""
-
-UNREADABLE = "\0"
-"""Begins the value of a secret whose file could not be read: ``check`` reports it with all the others."""
-
-CommaList = Annotated[list[str], NoDecode]
-
-
-class SecretFiles(PydanticBaseSettingsSource):
-    """Reads ``<NAME>_FILE`` for every field that holds a secret; a trailing newline is dropped."""
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        return None, field_name, False  # __call__ does it all
-
-    def __call__(self) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, field in self.settings_cls.model_fields.items():
-            if "SecretStr" not in str(field.annotation):
-                continue
-            variable = f"{name.upper()}_FILE"
-            path = os.environ.get(variable)
-            if not path:
-                continue
-            try:
-                found[name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or "not UTF-8 text"
-                found[name] = f"{UNREADABLE}{variable}: names a file that cannot be read ({reason})"
-        return found
-
-
-class Settings(BaseSettings):
-    """Base of all settings classes: how they load, and how mistakes are collected."""
-
-    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, populate_by_name=True)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, SecretFiles(settings_cls)
-
-    @classmethod
-    def load(cls, **overrides: Any) -> Self:
-        """The settings of this process, from ``overrides`` (field names), then the environment.
-
-        Raises ``SettingsError`` with one line for every mistake: first of single values, then of values
-        that contradict each other, checked over whatever did parse.
-        """
-        problems: list[str] = []
-        try:
-            settings = cls(**overrides)
-        except ValidationError as error:
-            bad: dict[str, Any] = {}
-            for item in error.errors(include_url=False, include_input=False):
-                name = str(item["loc"][0]) if item["loc"] else ""
-                problems.append(f"{name.upper()}: {_words(item['msg'])}")
-                if name in cls.model_fields:
-                    bad[name] = cls.model_fields[name].get_default(call_default_factory=True)
-            # every field has a default, so that what did parse can still be checked against each other
-            settings = cls(**{**overrides, **bad})
-        problems += settings.check()
-        if problems:
-            raise SettingsError(list(dict.fromkeys(problems)))
-        return settings
-
-    def check(self) -> list[str]:
-        """Mistakes that no single field can see, one line each. Subclasses add theirs to ``super()``'s."""
-        problems = []
-        for name in type(self).model_fields:
-            value = getattr(self, name)
-            if isinstance(value, SecretStr) and value.get_secret_value().startswith(UNREADABLE):
-                problems.append(value.get_secret_value().removeprefix(UNREADABLE))
-        return problems
-
-
-def _words(message: str) -> str:
-    return message.removeprefix("Value error, ")
-
-
-def _split(value: object) -> object:
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
+__all__ = [
+    "SAMPLE_CREDENTIALS",
+    "AppsSettings",
+    "CallbackSettings",
+    "CommaList",
+    "ConsumerSettings",
+    "DingTalkApiSettings",
+    "IngressSettings",
+    "JournalSettings",
+    "KafkaSettings",
+    "LogSettings",
+    "PublisherSettings",
+    "RecoverySettings",
+    "Settings",
+]
 
 
 class LogSettings(Settings):
@@ -185,163 +102,6 @@ class KafkaSettings(LogSettings):
         return problems
 
 
-class AppsSettings(Settings):
-    """The app of the environment, and the file of others (``bridge/apps.py``)."""
-
-    dingtalk_app_name: str = "default"
-    dingtalk_apps_file: Path | None = None
-
-    @field_validator("dingtalk_app_name")
-    @classmethod
-    def _name(cls, value: str) -> str:
-        if not re.fullmatch(r"[a-z0-9-]{1,64}", value):
-            raise ValueError("must be 1 to 64 of a-z, 0-9 and -")
-        return value
-
-    @property
-    def live(self) -> bool:
-        """Whether the public sample values are mistakes."""
-        return False
-
-
-class DingTalkApiSettings(AppsSettings):
-    """Where DingTalk's Open API is, and the app that calls it: ``consumer_app``, of the environment
-    (``default``) or of the apps file."""
-
-    consumer_app: str = "default"
-    dingtalk_app_key: str | None = None
-    dingtalk_app_secret: SecretStr | None = None
-    dingtalk_api_base: str = DINGTALK_API_BASE
-    dingtalk_timezone: str = "Asia/Shanghai"
-    api_monthly_budget: int = Field(4000, ge=0, le=1_000_000_000)
-
-    @field_validator("dingtalk_api_base")
-    @classmethod
-    def _http(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be an http(s) address, as https://oapi.dingtalk.com")
-        return value.rstrip("/")
-
-    @field_validator("dingtalk_timezone")
-    @classmethod
-    def _zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError, OSError):
-            raise ValueError("is no time zone of the IANA list; as Asia/Shanghai") from None
-        return value
-
-    @property
-    def speaks_to_dingtalk(self) -> bool:
-        """Whether the API base is DingTalk's own, so that no sample credential may be used."""
-        host = (urlsplit(self.dingtalk_api_base).hostname or "").rstrip(".").lower()
-        return host == "dingtalk.com" or host.endswith(".dingtalk.com")
-
-    @property
-    def live(self) -> bool:
-        return self.speaks_to_dingtalk
-
-    def check(self) -> list[str]:
-        problems = super().check()
-        for variable, sample in SAMPLE_CREDENTIALS.items():
-            value = getattr(self, variable.lower(), None)
-            values = value if isinstance(value, list) else [value]
-            plain = [v.get_secret_value() if isinstance(v, SecretStr) else v for v in values]
-            if self.speaks_to_dingtalk and sample in plain:
-                problems.append(
-                    f"{variable}: is the public sample value of the local stack; set your app's own, "
-                    "or point DINGTALK_API_BASE at the simulator"
-                )
-        return problems
-
-    @property
-    def calls_api(self) -> bool:
-        """Whether the app of ``consumer_app`` has credentials for the Open API. False for a broken file."""
-        try:
-            self.api_credentials()
-        except SettingsError:
-            return False
-        return True
-
-    def api_credentials(self) -> tuple[str, str]:
-        """``(app key, app secret)`` of ``consumer_app``. Raises ``SettingsError`` when either is missing."""
-        own = self.consumer_app in ("default", self.dingtalk_app_name)
-        if self.dingtalk_apps_file is not None and not (own and self.dingtalk_app_key):
-            from bridge.apps import load_apps
-
-            apps = load_apps(self)
-            if self.consumer_app in apps:
-                return apps[self.consumer_app].api_credentials()
-            names = ", ".join(apps)
-            raise SettingsError(
-                [f"CONSUMER_APP (or --app): {self.consumer_app} is none of the apps: {names}"]
-            )
-        if not own:
-            raise SettingsError(
-                [f"CONSUMER_APP (or --app): {self.consumer_app} is no app; DINGTALK_APPS_FILE names some"]
-            )
-        problems = []
-        if not self.dingtalk_app_key:
-            problems.append("DINGTALK_APP_KEY: not set; it is the Client ID on your app's page")
-        if not self.dingtalk_app_secret:
-            problems.append(
-                "DINGTALK_APP_SECRET (or DINGTALK_APP_SECRET_FILE): not set; it is the Client Secret "
-                "on your app's page"
-            )
-        if problems or not self.dingtalk_app_key or not self.dingtalk_app_secret:
-            raise SettingsError(problems)
-        return self.dingtalk_app_key, self.dingtalk_app_secret.get_secret_value()
-
-
-class CallbackSettings(AppsSettings):
-    """The credentials that callbacks are signed and encrypted with.
-
-    ``dingtalk_owner_key`` is one or several of appKey, corpId or suiteKey: which of them DingTalk uses
-    depends on how the callback was registered (callback-event-message-body-encryption-and-decryption).
-    """
-
-    dingtalk_token: SecretStr = SecretStr("")
-    dingtalk_aes_key: SecretStr = SecretStr("")
-    dingtalk_owner_key: CommaList = []
-
-    _owner_list = field_validator("dingtalk_owner_key", mode="before")(_split)
-
-    reads_apps_file: ClassVar[bool] = True
-    """False where the file's mistakes are somebody else's business."""
-
-    def check(self) -> list[str]:
-        problems = super().check()
-        token, aes_key = self.dingtalk_token.get_secret_value(), self.dingtalk_aes_key.get_secret_value()
-        if self.dingtalk_apps_file is not None:
-            if self.reads_apps_file:
-                from bridge.apps import problems_of
-
-                problems += problems_of(self)
-            if not (token or aes_key or self.dingtalk_owner_key):
-                return problems  # no app of the environment's own
-        if not token:
-            problems.append(
-                "DINGTALK_TOKEN (or DINGTALK_TOKEN_FILE): not set; it is the Token of the event subscription"
-            )
-        if not aes_key:
-            problems.append(
-                "DINGTALK_AES_KEY (or DINGTALK_AES_KEY_FILE): not set; it is the EncodingAESKey of the "
-                "event subscription"
-            )
-        elif not aes_key.startswith(UNREADABLE) and not re.fullmatch(r"[A-Za-z0-9]{43}", aes_key):
-            problems.append(
-                f"DINGTALK_AES_KEY: has {len(aes_key)} characters or others than A-Z a-z 0-9; "
-                "an EncodingAESKey is exactly 43 of them"
-            )
-        if not self.dingtalk_owner_key:
-            problems.append(
-                "DINGTALK_OWNER_KEY: not set; try the appKey (Client ID) first, then the corpId; "
-                "several may stand here, comma separated"
-            )
-        return problems
-
-
 class JournalSettings(LogSettings):
     """Where the journal is, and where the ingress that holds it can be asked."""
 
@@ -380,11 +140,11 @@ class IngressSettings(
     callback_max_bytes: int = Field(4 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     suite_check_reply: Literal["success", "random"] = "success"
     unknown_topics_max: int = Field(100, ge=0, le=10_000)
-    trusted_proxies: CommaList = []
+    trusted_proxies: CommaList = Field(default_factory=list)
     ingress_workers: int = Field(1, ge=1, le=64)
     shutdown_timeout_s: float = Field(8, gt=0, lt=10)
 
-    _proxy_list = field_validator("trusted_proxies", mode="before")(_split)
+    _proxy_list = field_validator("trusted_proxies", mode="before")(split_commas)
 
     @field_validator("callback_path")
     @classmethod
@@ -396,8 +156,6 @@ class IngressSettings(
     @field_validator("trusted_proxies")
     @classmethod
     def _networks(cls, value: list[str]) -> list[str]:
-        from ipaddress import ip_network
-
         for item in value:
             try:
                 ip_network(item)

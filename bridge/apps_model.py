@@ -1,0 +1,70 @@
+"""What an app of DingTalk's is to us: a name, credentials for its callbacks, a key and secret for the API.
+
+Values only; where they are read is ``bridge/apps.py``'s, and the file of several ``bridge/apps_file.py``'s.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from bridge.errors import SettingsError
+
+VARIABLE: Final = "DINGTALK_APPS_FILE"
+NAME_RE: Final = re.compile(r"[a-z0-9-]{1,64}")
+
+SAMPLE_CREDENTIALS = {
+    "DINGTALK_TOKEN": "dingbridgeSampleToken1",
+    "DINGTALK_AES_KEY": "dingbridge0sample0aes0key0not0secret0000000",
+    "DINGTALK_OWNER_KEY": "dingsampleappkey01",
+    "DINGTALK_APP_KEY": "dingsampleappkey01",
+    "DINGTALK_APP_SECRET": "dingbridge-sample-secret-not-secret",
+}
+"""What the local stack (simulator, demo, compose) uses. Public, therefore refused against DingTalk itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppCredentials:
+    """What an app's callbacks are signed and encrypted with; accepted until ``until`` (``None``: no end)."""
+
+    token: str = field(repr=False)
+    aes_key: str = field(repr=False)
+    until: datetime | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Names this pair without telling it: a digest over 256 random bits of key cannot be guessed."""
+        return hashlib.sha256(f"dingbridge\0{self.token}\0{self.aes_key}".encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """One app of one company. ``credentials``: the current ones first, then others that are still accepted,
+    or already (``[apps.<name>.next]``); empty where only the Open API is wanted. ``suite``: a third-party
+    app's suite, which calls the Open API in the name of a company."""
+
+    name: str
+    credentials: tuple[AppCredentials, ...]
+    owner_keys: tuple[str, ...]
+    app_key: str | None = None
+    app_secret: str | None = field(default=None, repr=False)
+    corp_id: str | None = None
+    suite: bool = False
+
+    def accepted(self, now: datetime) -> tuple[AppCredentials, ...]:
+        """Those whose time has not run out at ``now``."""
+        return tuple(pair for pair in self.credentials if pair.until is None or now < pair.until)
+
+    @property
+    def calls_api(self) -> bool:
+        """Whether it can call the Open API in its own name, which a suite does not."""
+        return bool(self.app_key and self.app_secret) and not self.suite
+
+    def api_credentials(self) -> tuple[str, str]:
+        """``(app key, app secret)``. Raises ``SettingsError`` when either is missing."""
+        if not self.app_key or not self.app_secret:
+            raise SettingsError(
+                [f"{VARIABLE}: apps.{self.name}: has no app_key and app_secret (Client ID and Client Secret)"]
+            )
+        return self.app_key, self.app_secret

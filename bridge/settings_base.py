@@ -1,0 +1,103 @@
+"""How settings load: from the environment, secrets from files too, and every mistake at once.
+
+The base of all settings classes and what their fields are made of. What any setting means is not known here.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from bridge.errors import SettingsError
+
+UNREADABLE = "\0"
+"""Begins the value of a secret whose file could not be read: ``check`` reports it with all the others."""
+
+CommaList = Annotated[list[str], NoDecode]
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Reads ``<NAME>_FILE`` for every field that holds a secret; a trailing newline is dropped."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False  # __call__ does it all
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, field in self.settings_cls.model_fields.items():
+            if "SecretStr" not in str(field.annotation):
+                continue
+            variable = f"{name.upper()}_FILE"
+            path = os.environ.get(variable)
+            if not path:
+                continue
+            try:
+                found[name] = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+            except (OSError, UnicodeDecodeError) as error:
+                reason = getattr(error, "strerror", None) or "not UTF-8 text"
+                found[name] = f"{UNREADABLE}{variable}: names a file that cannot be read ({reason})"
+        return found
+
+
+class Settings(BaseSettings):
+    """Base of all settings classes: how they load, and how mistakes are collected."""
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, populate_by_name=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, SecretFiles(settings_cls)
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """The settings of this process, from ``overrides`` (field names), then the environment.
+
+        Raises ``SettingsError`` with one line for every mistake: first of single values, then of values
+        that contradict each other, checked over whatever did parse.
+        """
+        problems: list[str] = []
+        try:
+            settings = cls(**overrides)
+        except ValidationError as error:
+            bad: dict[str, Any] = {}
+            for item in error.errors(include_url=False, include_input=False):
+                name = str(item["loc"][0]) if item["loc"] else ""
+                problems.append(f"{name.upper()}: {_words(item['msg'])}")
+                if name in cls.model_fields:
+                    bad[name] = cls.model_fields[name].get_default(call_default_factory=True)
+            # every field has a default, so that what did parse can still be checked against each other
+            settings = cls(**{**overrides, **bad})
+        problems += settings.check()
+        if problems:
+            raise SettingsError(list(dict.fromkeys(problems)))
+        return settings
+
+    def check(self) -> list[str]:
+        """Mistakes that no single field can see, one line each. Subclasses add theirs to ``super()``'s."""
+        problems = []
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr) and value.get_secret_value().startswith(UNREADABLE):
+                problems.append(value.get_secret_value().removeprefix(UNREADABLE))
+        return problems
+
+
+def _words(message: str) -> str:
+    return message.removeprefix("Value error, ")
+
+
+def split_commas(value: object) -> object:
+    """For fields of ``CommaList``: the parts of what the environment says; anything else as it is."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value

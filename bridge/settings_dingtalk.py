@@ -1,0 +1,153 @@
+"""The settings of DingTalk's two sides: the Open API that we call, and the callbacks that it sends us.
+
+Both look into the apps file for credentials that do not stand in the environment; reading it is
+``bridge/apps.py``'s.
+"""
+
+import re
+from typing import ClassVar
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr, field_validator
+
+from bridge.apps import AppsSettings, load_apps, problems_of
+from bridge.apps_model import SAMPLE_CREDENTIALS
+from bridge.errors import SettingsError
+from bridge.settings_base import UNREADABLE, CommaList, split_commas
+
+DINGTALK_API_BASE = "https://oapi.dingtalk.com"
+
+
+class DingTalkApiSettings(AppsSettings):
+    """Where DingTalk's Open API is, and the app that calls it: ``consumer_app``, of the environment
+    (``default``) or of the apps file."""
+
+    consumer_app: str = "default"
+    dingtalk_app_key: str | None = None
+    dingtalk_app_secret: SecretStr | None = None
+    dingtalk_api_base: str = DINGTALK_API_BASE
+    dingtalk_timezone: str = "Asia/Shanghai"
+    api_monthly_budget: int = Field(4000, ge=0, le=1_000_000_000)
+
+    @field_validator("dingtalk_api_base")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be an http(s) address, as https://oapi.dingtalk.com")
+        return value.rstrip("/")
+
+    @field_validator("dingtalk_timezone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("is no time zone of the IANA list; as Asia/Shanghai") from None
+        return value
+
+    @property
+    def speaks_to_dingtalk(self) -> bool:
+        """Whether the API base is DingTalk's own, so that no sample credential may be used."""
+        host = (urlsplit(self.dingtalk_api_base).hostname or "").rstrip(".").lower()
+        return host == "dingtalk.com" or host.endswith(".dingtalk.com")
+
+    @property
+    def live(self) -> bool:
+        return self.speaks_to_dingtalk
+
+    def check(self) -> list[str]:
+        problems = super().check()
+        for variable, sample in SAMPLE_CREDENTIALS.items():
+            value = getattr(self, variable.lower(), None)
+            values = value if isinstance(value, list) else [value]
+            plain = [v.get_secret_value() if isinstance(v, SecretStr) else v for v in values]
+            if self.speaks_to_dingtalk and sample in plain:
+                problems.append(
+                    f"{variable}: is the public sample value of the local stack; set your app's own, "
+                    "or point DINGTALK_API_BASE at the simulator"
+                )
+        return problems
+
+    @property
+    def calls_api(self) -> bool:
+        """Whether the app of ``consumer_app`` has credentials for the Open API. False for a broken file."""
+        try:
+            self.api_credentials()
+        except SettingsError:
+            return False
+        return True
+
+    def api_credentials(self) -> tuple[str, str]:
+        """``(app key, app secret)`` of ``consumer_app``. Raises ``SettingsError`` when either is missing."""
+        own = self.consumer_app in ("default", self.dingtalk_app_name)
+        if self.dingtalk_apps_file is not None and not (own and self.dingtalk_app_key):
+            apps = load_apps(self)
+            if self.consumer_app in apps:
+                return apps[self.consumer_app].api_credentials()
+            names = ", ".join(apps)
+            raise SettingsError(
+                [f"CONSUMER_APP (or --app): {self.consumer_app} is none of the apps: {names}"]
+            )
+        if not own:
+            raise SettingsError(
+                [f"CONSUMER_APP (or --app): {self.consumer_app} is no app; DINGTALK_APPS_FILE names some"]
+            )
+        problems = []
+        if not self.dingtalk_app_key:
+            problems.append("DINGTALK_APP_KEY: not set; it is the Client ID on your app's page")
+        if not self.dingtalk_app_secret:
+            problems.append(
+                "DINGTALK_APP_SECRET (or DINGTALK_APP_SECRET_FILE): not set; it is the Client Secret "
+                "on your app's page"
+            )
+        if problems or not self.dingtalk_app_key or not self.dingtalk_app_secret:
+            raise SettingsError(problems)
+        return self.dingtalk_app_key, self.dingtalk_app_secret.get_secret_value()
+
+
+class CallbackSettings(AppsSettings):
+    """The credentials that callbacks are signed and encrypted with.
+
+    ``dingtalk_owner_key`` is one or several of appKey, corpId or suiteKey: which of them DingTalk uses
+    depends on how the callback was registered (callback-event-message-body-encryption-and-decryption).
+    """
+
+    dingtalk_token: SecretStr = SecretStr("")
+    dingtalk_aes_key: SecretStr = SecretStr("")
+    dingtalk_owner_key: CommaList = Field(default_factory=list)
+
+    _owner_list = field_validator("dingtalk_owner_key", mode="before")(split_commas)
+
+    reads_apps_file: ClassVar[bool] = True
+    """False where the file's mistakes are somebody else's business."""
+
+    def check(self) -> list[str]:
+        problems = super().check()
+        token, aes_key = self.dingtalk_token.get_secret_value(), self.dingtalk_aes_key.get_secret_value()
+        if self.dingtalk_apps_file is not None:
+            if self.reads_apps_file:
+                problems += problems_of(self)
+            if not (token or aes_key or self.dingtalk_owner_key):
+                return problems  # no app of the environment's own
+        if not token:
+            problems.append(
+                "DINGTALK_TOKEN (or DINGTALK_TOKEN_FILE): not set; it is the Token of the event subscription"
+            )
+        if not aes_key:
+            problems.append(
+                "DINGTALK_AES_KEY (or DINGTALK_AES_KEY_FILE): not set; it is the EncodingAESKey of the "
+                "event subscription"
+            )
+        elif not aes_key.startswith(UNREADABLE) and not re.fullmatch(r"[A-Za-z0-9]{43}", aes_key):
+            problems.append(
+                f"DINGTALK_AES_KEY: has {len(aes_key)} characters or others than A-Z a-z 0-9; "
+                "an EncodingAESKey is exactly 43 of them"
+            )
+        if not self.dingtalk_owner_key:
+            problems.append(
+                "DINGTALK_OWNER_KEY: not set; try the appKey (Client ID) first, then the corpId; "
+                "several may stand here, comma separated"
+            )
+        return problems
