@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
+from sqlalchemy import Table, select
 
+from consumers.runtime.memory import MemoryRuntime
 from dingtalk.errors import BadRequest, NotFound
 from schemas.event import Event, decode
 from schemas.records import Received, to_records
@@ -14,6 +16,9 @@ from schemas.records import Received, to_records
 CORP = "dingcorp01"
 T = 1731000000000
 """2024-11-07T17:20:00Z, 2024-11-08 01:20:00 in Shanghai."""
+
+LATER = T + 10 * 365 * 86_400_000
+"""Received by the bridge long after any fetch of these tests."""
 
 _seq = itertools.count(1)
 
@@ -159,3 +164,14 @@ def _event(payload: dict[str, Any], received_ms: int) -> Event:
     )
     (record,) = to_records(received)
     return decode(record.value)
+
+
+async def deliver(archive: MemoryRuntime, event: Event) -> None:
+    outcome = await archive.deliver(event)
+    assert outcome.kind == "done", outcome
+
+
+async def only(archive: MemoryRuntime, table: Table) -> Any:
+    """The one row that ``table`` holds."""
+    (row,) = await archive.rows(select(table))
+    return row

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select, update
 
-from consumers.approval import Approval, backfill
+from consumers.approval import backfill
 from consumers.approval.backfill import Asked, Backfill, windows
 from consumers.approval.examples import leave_ledger
 from consumers.approval.tables import (
@@ -17,7 +17,6 @@ from consumers.approval.tables import (
     approval_backfills,
     approval_instances,
 )
-from consumers.runtime.memory import MemoryRuntime
 from dingtalk.errors import BudgetSpent, PermissionDenied, RateLimited
 from tests.unit.approval.office import CORP, Office, instance
 
@@ -39,12 +38,6 @@ def office():
         started = int(ago(10 + 10 * number).timestamp() * 1000)
         office.started.setdefault(code, []).append((started, f"pi-{number}"))
     return office
-
-
-@pytest.fixture
-async def archive(office):
-    async with MemoryRuntime(Approval(), dingtalk=office) as runtime:
-        yield runtime
 
 
 async def run(archive, asked):

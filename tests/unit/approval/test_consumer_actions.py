@@ -1,0 +1,226 @@
+"""The approval consumer in memory: when an action is called or undone, what becomes of one that fails."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import insert, select
+from structlog.testing import capture_logs
+
+from consumers.approval import Approval
+from consumers.approval.actions import Action
+from consumers.approval.examples import forget_leave, leave_ledger, record_leave
+from consumers.approval.tables import approval_actions, approval_instances
+from consumers.runtime import Reject, Retry
+from consumers.runtime.memory import MemoryRuntime
+from tests.unit.approval.office import LATER, LEAVE, T, deliver, field, instance, only, task
+
+
+async def test_an_approved_leave_is_in_the_ledger_once(archive, office):
+    office.finish()
+    await deliver(archive, instance("finish"))
+    await deliver(archive, instance("finish", T + 100_001))
+    office.finish(cc_userids=["u9"])
+    await deliver(archive, instance("finish", T + 100_002))
+    row = await only(archive, leave_ledger)
+    assert (row.userid, row.leave_type, row.days, row.reason) == ("u001", "年假", 2, "回老家")
+    assert row.starts_at == datetime(2024, 11, 10, 16, tzinfo=UTC)
+    assert row.ends_at == datetime(2024, 11, 12, 16, tzinfo=UTC)
+    assert (row.starts_at_raw, row.instance_id) == ("2024-11-11", "pi-1")
+    done = await only(archive, approval_actions)
+    assert (done.state, done.action) == ("done", "consumers.approval.examples.record_leave")
+
+
+async def test_the_action_follows_when_the_document_does(archive, office):
+    await deliver(archive, instance("finish"))
+    office.finish()
+    await deliver(archive, instance("finish", T + 100_001))
+    assert (await only(archive, approval_instances)).document_state == "full"
+    assert (await only(archive, leave_ledger)).userid == "u001"
+
+
+async def test_a_template_without_action_is_archived_and_counted(archive, office):
+    office.finish()
+    with capture_logs() as logs:
+        await deliver(archive, instance("finish", processCode="PROC-OTHER"))
+        await deliver(archive, task("comment", T + 300_000, received_ms=LATER))
+    assert (await only(archive, approval_instances)).outcome == "approved"
+    (said,) = [line for line in logs if line["event"] == "approval.without_action"]
+    assert said["process_code"] == "PROC-OTHER"
+    counted = archive.consumer.registry.get_sample_value("dingbridge_approval_without_action_total")
+    assert counted == 1
+
+
+@pytest.mark.parametrize("biz_action", ["REVOKE", "MODIFY"])
+async def test_taking_back_a_leave_does_not_count_it_again(archive, office, biz_action):
+    office.finish(biz_action=biz_action, main_process_instance_id="pi-0")
+    await deliver(archive, instance("finish"))
+    assert (await only(archive, approval_instances)).main_instance_id == "pi-0"
+    assert await archive.rows(select(leave_ledger)) == []
+    assert (await only(archive, approval_actions)).state == "skipped"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"开始时间": "秘密"},
+        {"开始时间": "2024-11-13"},
+        {"时长(天)": "-1"},
+        {"时长(天)": None},
+        {"请假类型": ""},
+    ],
+)
+async def test_a_bad_leave_form_is_archived_and_its_action_rejected_in_words(archive, office, changes):
+    office.finish(form=[field(name, value) for name, value in (LEAVE | changes).items()])
+    with capture_logs() as logs:
+        await deliver(archive, instance("finish"))
+    assert (await only(archive, approval_instances)).outcome == "approved"
+    assert await archive.rows(select(leave_ledger)) == []
+    rejected = await only(archive, approval_actions)
+    assert rejected.state == "rejected"
+    assert rejected.reason
+    assert "秘密" not in str(logs)
+
+
+async def test_a_rejected_action_is_tried_again_by_a_replay(archive, office):
+    office.finish(form=[field("请假类型", "年假")])
+    event = instance("finish")
+    await deliver(archive, event)
+    office.finish()
+    assert (await archive.deliver(event, replay_id="r1")).kind == "done"
+    assert (await only(archive, leave_ledger)).leave_type == "年假"
+    done = await only(archive, approval_actions)
+    assert (done.state, done.reason) == ("done", None)
+
+
+async def writes_then_rejects(approval, tx):
+    await record_leave(approval, tx)
+    raise Reject("too late")
+
+
+async def writes_then_fails(approval, tx):
+    await record_leave(approval, tx)
+    raise RuntimeError
+
+
+async def writes_then_retries(approval, tx):
+    await record_leave(approval, tx)
+    raise Retry(after=30)
+
+
+async def fails_in_sql(approval, tx):
+    await tx.execute(insert(leave_ledger).values(corp_id="c", instance_id="pi"))
+
+
+async def test_what_a_rejecting_action_wrote_is_undone(office):
+    office.finish()
+    async with MemoryRuntime(
+        Approval({"PROC-LEAVE": Action(writes_then_rejects)}), dingtalk=office
+    ) as archive:
+        await deliver(archive, instance("finish"))
+        assert (await only(archive, approval_instances)).outcome == "approved"
+        assert await archive.rows(select(leave_ledger)) == []
+        assert (await only(archive, approval_actions)).reason == "too late"
+
+
+@pytest.mark.parametrize(
+    ("function", "after"), [(writes_then_fails, None), (writes_then_retries, 30), (fails_in_sql, None)]
+)
+async def test_an_action_that_fails_is_retried_with_its_event(office, function, after):
+    office.finish()
+    async with MemoryRuntime(Approval({"PROC-LEAVE": Action(function)}), dingtalk=office) as archive:
+        outcome = await archive.deliver(instance("finish"))
+        assert (outcome.kind, outcome.after) == ("retry", after)
+        for table in (approval_instances, leave_ledger, approval_actions):
+            assert await archive.rows(select(table)) == []
+
+
+async def test_an_action_sees_the_approval(office):
+    seen = []
+
+    async def keep(approval, tx):
+        seen.append(approval)
+
+    office.finish()
+    async with MemoryRuntime(Approval({"PROC-LEAVE": Action(keep)}), dingtalk=office) as archive:
+        await deliver(archive, instance("finish"))
+    (approval,) = seen
+    assert (approval.instance_id, approval.originator_userid) == ("pi-1", "u001")
+    assert approval.started_at == datetime(2024, 11, 7, 17, 20, tzinfo=UTC)
+    assert approval.finished_at - approval.started_at == timedelta(seconds=100)
+    assert approval.form["请假类型"] == "年假"
+    assert approval.document["status"] == "COMPLETED"
+
+
+async def test_the_undo_of_an_action_runs_once_and_knows_why(office):
+    seen = []
+
+    async def undo(approval, tx):
+        seen.append((approval.revoked_by, approval.form["请假类型"]))
+
+    office.finish()
+    async with MemoryRuntime(
+        Approval({"PROC-LEAVE": Action(record_leave, undo)}), dingtalk=office
+    ) as archive:
+        await deliver(archive, instance("finish"))
+        await deliver(archive, instance("delete", T + 200_000))
+        await deliver(archive, instance("delete", T + 200_001))
+        await deliver(archive, instance("terminate", T + 200_002))
+        row = await only(archive, approval_actions)
+    assert seen == [("deleted", "年假")]
+    assert (row.state, row.done_at is not None, row.undone_at is not None) == ("revoked", True, True)
+
+
+async def rejects(approval, tx):
+    raise Reject("cannot be taken back")
+
+
+@pytest.mark.parametrize(
+    ("declared", "reason"),
+    [
+        ({"PROC-LEAVE": Action(record_leave)}, "consumers.approval.examples.record_leave has no undo"),
+        ({"PROC-LEAVE": Action(record_leave, rejects)}, "cannot be taken back"),
+        ({}, "no action is declared for PROC-LEAVE any more"),
+    ],
+)
+async def test_what_cannot_be_undone_says_so_and_is_tried_again(archive, office, declared, reason):
+    office.finish()
+    await deliver(archive, instance("finish"))
+    actions = archive.consumer.actions
+    archive.consumer.actions = declared
+    archive.consumer.open_archive()
+    await deliver(archive, instance("delete", T + 200_000))
+    row = await only(archive, approval_actions)
+    assert (row.state, row.reason) == ("not_undone", reason)
+    assert len(await archive.rows(select(leave_ledger))) == 1
+    archive.consumer.actions = actions
+    archive.consumer.open_archive()
+    await deliver(archive, instance("delete", T + 200_001))
+    assert (await only(archive, approval_actions)).state == "revoked"
+    assert await archive.rows(select(leave_ledger)) == []
+
+
+async def test_an_undo_that_fails_is_retried_with_its_event(office):
+    async def fails(approval, tx):
+        await forget_leave(approval, tx)
+        raise RuntimeError
+
+    office.finish()
+    async with MemoryRuntime(
+        Approval({"PROC-LEAVE": Action(record_leave, fails)}), dingtalk=office
+    ) as archive:
+        await deliver(archive, instance("finish"))
+        assert (await archive.deliver(instance("delete", T + 200_000))).kind == "retry"
+        assert (await only(archive, approval_actions)).state == "done"
+        assert (await only(archive, approval_instances)).deleted_at is None
+        assert len(await archive.rows(select(leave_ledger))) == 1
+
+
+async def test_actions_are_counted_by_what_became_of_them(archive, office):
+    def value(outcome):
+        name = "dingbridge_approval_actions_total"
+        return archive.consumer.registry.get_sample_value(name, {"outcome": outcome})
+
+    office.finish()
+    await deliver(archive, instance("finish"))
+    await deliver(archive, instance("delete"))
+    assert (value("done"), value("revoked"), value("rejected")) == (1, 1, None)
