@@ -56,7 +56,7 @@ async def _resync(
             f"{from_} {to or ''}",
         )
         try:
-            await _backfill(Backfill(consumer), asked, settings, dry_run, yes)
+            await _backfill(Backfill(consumer.looks), asked, settings, dry_run, yes)
         except BridgeError as error:
             if not is_world_down(error):
                 raise

@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 from sqlalchemy import delete, func, insert, select, update
 
-from consumers.approval.consumer import Approval, Seen
+from consumers.approval.looks import Looks, Seen
 from consumers.approval.tables import (
     KIND,
     approval_backfill_items,
@@ -110,11 +110,10 @@ def windows(start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
 
 
 class Backfill:
-    """One run of ``consumer``, whose ``database`` and ``dingtalk`` are set and whose archive is open."""
+    """One run, with ``looks`` at the priority that its calls shall have."""
 
-    def __init__(self, consumer: Approval) -> None:
-        self._consumer, self._database = consumer, consumer.database
-        self._client = consumer.dingtalk
+    def __init__(self, looks: Looks) -> None:
+        self._looks, self._database, self._client = looks, looks.database, looks.dingtalk
 
     async def begin(self, asked: Asked) -> Run:
         """The run that answers ``asked``: the one that was cut off, or a new one. Looks the templates up
@@ -298,11 +297,11 @@ class Backfill:
         if await db.scalar(whole) is not None:
             seen = Seen(look)
         else:
-            seen = await self._consumer.look_at(look, None, db)
+            seen = await self._looks.fetch(look, None, db)
             if seen.document is None:
                 return "missing"
         async with self._database.transaction() as tx:
-            await self._consumer.write(tx, replace(seen, process_code=code), forced=run.with_actions)
+            await self._looks.write(tx, replace(seen, process_code=code), forced=run.with_actions)
         return "done"
 
     async def _end(self, run: Run) -> dict[str, int]:

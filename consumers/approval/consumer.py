@@ -1,14 +1,13 @@
 """approval: archives approvals with their form, tasks and files, and runs the action of their template.
 
 An event says *look at this instance*; ``prepare`` fetches it (under the guard of ``consumers/mirror``), and
-``handle`` archives what event and API say together. Not here: what becomes of the two (``document.py``), how
-it is written (``archive.py``), when an action is called (``effects.py``), and how files are fetched
-(``downloads.py``).
+``handle`` archives what event and API say together. Not here: how an instance is fetched (``looks.py``), what
+becomes of the two (``document.py``), how it is written (``archive.py``), when an action is called
+(``effects.py``), and how files are fetched (``downloads.py``).
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
@@ -22,35 +21,20 @@ from consumers.approval.codes import ProcessCodes
 from consumers.approval.components import PARSER
 from consumers.approval.downloads import Downloads
 from consumers.approval.effects import Effects
+from consumers.approval.looks import Looks, Seen
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.reconcile import Order, Reconciles, keep
-from consumers.approval.second_looks import UNFINISHED, SecondLooks
+from consumers.approval.second_looks import SecondLooks
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import KIND, approval_instances, guard, metadata
 from consumers.mirror import Look
-from consumers.mirror.values import as_text
 from consumers.runtime import Consumer, Event, Reader, Reject, Transaction
 from consumers.runtime.consumer import Table
 from consumers.runtime.patience import patiently
 from dingtalk.budget import Priority
-from dingtalk.errors import BadRequest, NotFound
 from schemas.control import RESYNC_REQUESTED
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A look at an instance. ``document`` is None when the API does not know it, or was not asked.
-
-    ``main`` is a look at the instance that this one takes back, if it does: its action may be undone.
-    """
-
-    look: Look
-    document: dict[str, Any] | None = None
-    fetched: bool = False
-    process_code: str | None = None
-    main: Look | None = None
 
 
 class Approval(Consumer):
@@ -86,6 +70,11 @@ class Approval(Consumer):
             Effects(self.actions, zone, self.metrics), zone, files=self._own.archive_dir is not None
         )
 
+    @property
+    def looks(self) -> Looks:
+        """What looks at instances; ``database``, ``dingtalk`` and ``archive`` are set."""
+        return Looks(self.database, self.dingtalk, self.archive, self._codes)
+
     async def background(self) -> None:
         """Read archived documents again that an older parser has read; then download attachments, ask again
         for documents that lag, and compare what was ordered; of these none waits for another."""
@@ -95,8 +84,8 @@ class Approval(Consumer):
         never = asyncio.Event()
         await asyncio.gather(
             patiently(files.run, self.name, never),
-            patiently(SecondLooks(self).run, self.name, never),
-            patiently(Reconciles(self).run, self.name, never),
+            patiently(SecondLooks(self.looks).run, self.name, never),
+            patiently(Reconciles(self.looks.at(Priority.RESYNC)).run, self.name, never),
         )
 
     async def prepare(self, event: Event, db: Reader) -> Seen | Order:
@@ -112,55 +101,13 @@ class Approval(Consumer):
             asks = event.data.get("type") not in ("start", "delete")
         else:
             asks = await self._may_be_stale(event, look, db)
-        return await self.look_at(look, event, db) if asks else Seen(look)
-
-    async def look_at(self, look: Look, event: Event | None, db: Reader) -> Seen:
-        """Fetch the instance of ``look``. Raises ``ApiError``."""
-        instance_id = look.entity_id
-        document: dict[str, Any] | None = None
-        try:
-            document = await self.dingtalk.approval(instance_id)
-        except (NotFound, BadRequest) as error:
-            log.warning("approval.not_at_api", instance_id=instance_id, errcode=error.errcode)
-        if event is not None and document is not None and document.get("status") in UNFINISHED:
-            log.warning("approval.api_lags", instance_id=instance_id, event_id=event.id)
-        code = None if event is None else await self._process_code(event, look, document, db)
-        return Seen(look, document, True, code, await self.main_of(look, document, db))
-
-    async def main_of(self, look: Look, document: Mapping[str, Any] | None, db: Reader) -> Look | None:
-        """A look at the instance that the instance of ``look`` takes back; None when it takes none back."""
-        main = as_text((document or {}).get("main_process_instance_id"))
-        if not main or main == look.entity_id:
-            return None
-        if str((document or {}).get("biz_action")).upper() != "REVOKE":
-            return None
-        return await guard.look(db, look.corp_id, KIND, main)
+        return await self.looks.fetch(look, event, db) if asks else Seen(look)
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
         if isinstance(prepared, Order):
             await keep(tx, prepared, event)
             return
-        await self.write(tx, prepared, event)
-
-    async def write(
-        self, tx: Transaction, seen: Seen, event: Event | None = None, *, forced: bool = False
-    ) -> bool:
-        """Archive what was seen; whether anything changed. ``forced`` as ``Effects.settle``. Raises ``Again``
-        when another look was written meanwhile."""
-        await guard.claim(tx, seen.look, fetched=seen.fetched)
-        changed = await self.archive.write(
-            tx,
-            {"corp_id": seen.look.corp_id, "instance_id": seen.look.entity_id},
-            event=event,
-            document=seen.document,
-            process_code=seen.process_code,
-            forced=forced,
-        )
-        if seen.main is not None:
-            # of two transactions that do not see each other, neither would find that the other revokes it
-            await guard.claim(tx, seen.main, fetched=False)
-            await self.archive.settle(tx, {"corp_id": seen.main.corp_id, "instance_id": seen.main.entity_id})
-        return changed
+        await self.looks.write(tx, prepared, event)
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)
@@ -182,21 +129,6 @@ class Approval(Consumer):
             columns.outcome.is_not(None),
         )
         return await db.scalar(ended) is not None
-
-    async def _process_code(
-        self, event: Event, look: Look, document: Mapping[str, Any] | None, db: Reader
-    ) -> str | None:
-        """The template's code where neither this event nor the archive has it."""
-        if event.data.get("processCode"):
-            return None
-        columns = approval_instances.c
-        known = select(columns.process_code).where(
-            columns.corp_id == look.corp_id, columns.instance_id == look.entity_id
-        )
-        if await db.scalar(known):
-            return None
-        title = as_text((document or {}).get("title") or event.data.get("title"))
-        return await self._codes.of_title(self.dingtalk, title)
 
     async def parse_again(self) -> None:
         columns, db = approval_instances.c, self.database.reader()

@@ -6,25 +6,21 @@ stands in ``approval_backfills`` until it is done, so a process that dies goes o
 """
 
 import asyncio
-import copy
 import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import structlog
 from sqlalchemy import select, update
 
+from consumers.approval.backfill import Backfill, Run
+from consumers.approval.looks import Looks
 from consumers.approval.tables import approval_backfills, approval_instances
 from consumers.mirror.values import from_epoch_ms
 from consumers.runtime import Event, Reader, Transaction
-from dingtalk.budget import Priority
 from dingtalk.errors import ApiError
 from schemas.records import NOBODY
-
-if TYPE_CHECKING:
-    from consumers.approval.backfill import Run
-    from consumers.approval.consumer import Approval
 
 log = structlog.get_logger(__name__)
 
@@ -95,12 +91,13 @@ async def keep(tx: Transaction, order: Order, event: Event) -> None:
 
 
 class Reconciles:
-    """The orders of one consumer process. Two that do the same only cost calls: every write is guarded."""
+    """The orders of one consumer process. Two that do the same only cost calls: every write is guarded.
 
-    def __init__(self, consumer: "Approval", *, look_every_s: float = LOOK_EVERY_S) -> None:
-        # an event's own call comes first when the month's calls are short
-        self._consumer = copy.copy(consumer)
-        self._consumer.dingtalk = consumer.dingtalk.at(Priority.RESYNC)
+    ``looks`` at the priority of a resync: an event's own call comes first when the month's calls are short.
+    """
+
+    def __init__(self, looks: Looks, *, look_every_s: float = LOOK_EVERY_S) -> None:
+        self._looks, self._database = looks, looks.database
         self._look_every_s = look_every_s
         self._not_before = datetime.min.replace(tzinfo=UTC)
 
@@ -126,11 +123,9 @@ class Reconciles:
             done += 1
         return done
 
-    async def _next(self) -> "Run | None":
+    async def _next(self) -> Run | None:
         """The oldest order that is not done."""
-        from consumers.approval.backfill import Run
-
-        found = await self._consumer.database.reader().execute(
+        found = await self._database.reader().execute(
             select(approval_backfills)
             .where(_runs.spec == ORDERED, _runs.state != "done")
             .order_by(_runs.created_at)
@@ -150,10 +145,8 @@ class Reconciles:
             resumed=row.state != ORDERED,
         )
 
-    async def _do(self, run: "Run") -> None:
-        from consumers.approval.backfill import Backfill
-
-        work = Backfill(self._consumer)
+    async def _do(self, run: Run) -> None:
+        work = Backfill(self._looks)
         if not run.process_codes:
             run = await self._begin(run)
         run = await work.list_ids(run)
@@ -161,7 +154,7 @@ class Reconciles:
         counts: dict[str, Any] = await work.fetch(run)
         if counts["failed"]:
             log.warning("approval.reconcile_left", run=run.run_id, failed=counts["failed"])
-            async with self._consumer.database.transaction() as tx:
+            async with self._database.transaction() as tx:
                 # DingTalk refuses these by themselves; a later order asks again
                 await tx.execute(
                     update(approval_backfills)
@@ -170,12 +163,12 @@ class Reconciles:
                 )
         log.info("approval.reconciled", run=run.run_id, since=run.since.isoformat(), **counts)
 
-    async def _begin(self, run: "Run") -> "Run":
+    async def _begin(self, run: Run) -> Run:
         """Look the templates up; from now on the order is not widened any more."""
-        templates = await self._consumer.dingtalk.templates()
+        templates = await self._looks.dingtalk.templates()
         codes = tuple(str(t["process_code"]) for t in templates if t.get("process_code"))
         until = datetime.now(UTC)
-        async with self._consumer.database.transaction() as tx:
+        async with self._database.transaction() as tx:
             await tx.execute(
                 update(approval_backfills)
                 .where(_runs.run_id == run.run_id, _runs.state == ORDERED)

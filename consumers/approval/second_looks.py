@@ -7,22 +7,17 @@ again, so that one that DingTalk has wrong for a year costs some twenty calls.
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import structlog
 from sqlalchemy import and_, func, select
 
+from consumers.approval.looks import UNFINISHED, Looks
 from consumers.approval.tables import KIND, approval_instances, guard
 from consumers.runtime import Again
 from dingtalk.errors import ApiError
 
-if TYPE_CHECKING:
-    from consumers.approval.consumer import Approval
-
 log = structlog.get_logger(__name__)
 
-UNFINISHED = frozenset({"NEW", "RUNNING"})
-"""``status`` of an instance that is not at its end."""
 LOOK_EVERY_S = 30.0
 FIRST = timedelta(minutes=1)
 """The least time between a look and the next one."""
@@ -36,8 +31,8 @@ def due(now: datetime, ended: datetime, fetched: datetime | None) -> bool:
 class SecondLooks:
     """The second looks of one consumer process."""
 
-    def __init__(self, consumer: "Approval") -> None:
-        self._consumer = consumer
+    def __init__(self, looks: Looks) -> None:
+        self._looks = looks
 
     async def run(self) -> None:
         """Look until cancelled. Raises ``ApiError`` or ``DatabaseDown`` when the world is down."""
@@ -47,46 +42,46 @@ class SecondLooks:
 
     async def once(self, now: datetime) -> int:
         """Look at those that are due; how many were. Raises as ``run``."""
-        columns, looks = approval_instances.c, guard.table.c
+        columns, guarded = approval_instances.c, guard.table.c
         lagging = (
             select(
                 columns.corp_id,
                 columns.instance_id,
                 func.coalesce(columns.finished_at, columns.updated_at).label("ended"),
-                looks.fetched_at,
+                guarded.fetched_at,
             )
             .join_from(
                 approval_instances,
                 guard.table,
                 and_(
-                    looks.corp_id == columns.corp_id,
-                    looks.kind == KIND,
-                    looks.entity_id == columns.instance_id,
+                    guarded.corp_id == columns.corp_id,
+                    guarded.kind == KIND,
+                    guarded.entity_id == columns.instance_id,
                 ),
             )
             .where(columns.status.in_(UNFINISHED), columns.outcome.is_not(None))
         )
-        rows = (await self._consumer.database.reader().execute(lagging)).all()
+        rows = (await self._looks.database.reader().execute(lagging)).all()
         asked = [(row.corp_id, row.instance_id) for row in rows if due(now, row.ended, row.fetched_at)]
         for corp_id, instance_id in asked:
             await self._look(corp_id, instance_id)
         return len(asked)
 
     async def _look(self, corp_id: str, instance_id: str) -> None:
-        consumer = self._consumer
-        db = consumer.database.reader()
+        database = self._looks.database
+        db = database.reader()
         look = await guard.look(db, corp_id, KIND, instance_id)
         try:
-            seen = await consumer.look_at(look, None, db)
+            seen = await self._looks.fetch(look, None, db)
         except ApiError as error:
             if error.world_down:
                 raise
             log.warning("approval.second_look_failed", instance_id=instance_id, errcode=error.errcode)
-            async with consumer.database.transaction() as tx:
+            async with database.transaction() as tx:
                 await guard.try_claim(tx, look)  # so that it is not asked for again at once
             return
         try:
-            async with consumer.database.transaction() as tx:
-                await consumer.write(tx, seen)
+            async with database.transaction() as tx:
+                await self._looks.write(tx, seen)
         except Again:
             return  # an event of the instance was faster

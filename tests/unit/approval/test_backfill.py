@@ -42,7 +42,7 @@ def office():
 
 async def run(archive, asked):
     """A whole run: its cost, and how many ended how."""
-    work = Backfill(archive.consumer)
+    work = Backfill(archive.consumer.looks)
     begun = await work.begin(asked)
     if not begun.resumed:
         await work.keep(begun, asked)
@@ -119,7 +119,7 @@ async def test_a_run_that_is_cut_off_goes_on_where_it_was(archive, office, monke
     assert len(await archived(archive)) == 2
     left[0] = 100
     office.calls.clear()
-    work = Backfill(archive.consumer)
+    work = Backfill(archive.consumer.looks)
     again = await work.begin(asked)
     assert again.resumed
     assert again.spans() == []
@@ -195,12 +195,12 @@ async def test_what_dingtalk_no_longer_has_is_counted(archive, office):
 
 
 async def test_dingtalk_is_asked_for_no_more_than_a_year(archive, office):
-    begun = await Backfill(archive.consumer).begin(Asked(CORP, ago(900), None))
+    begun = await Backfill(archive.consumer.looks).begin(Asked(CORP, ago(900), None))
     assert ago(365) < begun.since < ago(364)
 
 
 async def test_a_list_that_is_a_week_old_is_not_gone_on_with(archive, office):
-    asked, work = Asked(CORP, ago(100), None, words="100d"), Backfill(archive.consumer)
+    asked, work = Asked(CORP, ago(100), None, words="100d"), Backfill(archive.consumer.looks)
     await work.keep(await work.begin(asked), asked)
     assert (await work.begin(Asked(CORP, ago(99), None, words="100d"))).resumed
     async with archive.database.transaction() as tx:

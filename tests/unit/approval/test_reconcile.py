@@ -1,5 +1,6 @@
 """An order to compare: what it archives, what it asks for, and how it goes on."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from consumers.approval.examples import leave_ledger
 from consumers.approval.reconcile import ORDERED, Reconciles
 from consumers.approval.tables import approval_backfills, approval_instances
 from consumers.runtime.memory import MemoryRuntime
+from dingtalk.budget import Priority
 from dingtalk.errors import BudgetSpent, PermissionDenied
 from schemas import decode
 from schemas.control import resync_requested
@@ -58,10 +60,10 @@ async def archived(archive):
 
 async def test_what_began_since_is_archived_and_acted_on_as_if_its_events_had_come(archive, office):
     assert (await archive.deliver(order())).kind == "done"
-    assert await Reconciles(archive.consumer).once() == 1
+    assert await Reconciles(archive.consumer.looks).once() == 1
     assert await archived(archive) == {"pi-0": "approved"}
     assert [row.instance_id for row in await archive.rows(select(leave_ledger))] == ["pi-0"]
-    assert await Reconciles(archive.consumer).once() == 0
+    assert await Reconciles(archive.consumer.looks).once() == 0
     assert (await archive.deliver(order())).kind == "seen"
 
 
@@ -69,7 +71,7 @@ async def test_what_began_earlier_and_has_not_ended_in_the_archive_is_asked_for(
     await archive.deliver(instance("start", processInstanceId="pi-1"))
     assert await archived(archive) == {"pi-1": None}
     await archive.deliver(order())
-    await Reconciles(archive.consumer).once()
+    await Reconciles(archive.consumer.looks).once()
     assert await archived(archive) == {"pi-0": "approved", "pi-1": "approved"}
 
 
@@ -77,7 +79,7 @@ async def test_what_the_archive_has_whole_costs_no_call(archive, office):
     await archive.deliver(instance("finish", processInstanceId="pi-0", result="agree"))
     before = office.calls["processinstance/get"]
     await archive.deliver(order())
-    await Reconciles(archive.consumer).once()
+    await Reconciles(archive.consumer.looks).once()
     assert office.calls["processinstance/get"] == before
 
 
@@ -86,10 +88,10 @@ async def test_several_orders_are_one_until_it_is_begun(archive, office):
     await archive.deliver(order("o-2", days=20))
     [row] = await archive.rows(select(approval_backfills))
     assert (row.state, row.since < NOW - timedelta(days=19)) == (ORDERED, True)
-    assert await Reconciles(archive.consumer).once() == 1
+    assert await Reconciles(archive.consumer.looks).once() == 1
     assert await archived(archive) == {"pi-0": "approved", "pi-1": "approved"}
     assert (await archive.deliver(order("o-3"))).kind == "done"
-    assert await Reconciles(archive.consumer).once() == 1
+    assert await Reconciles(archive.consumer.looks).once() == 1
 
 
 async def test_an_order_of_another_company_of_several_is_not_for_this_one(
@@ -100,9 +102,9 @@ async def test_an_order_of_another_company_of_several_is_not_for_this_one(
     for own in (CORP, None):
         monkeypatch.setattr(archive.consumer._own, "dingtalk_corp_id", own)
         await archive.deliver(order(f"o-{own}", app="hr", corp_id="dingother"))
-        assert await Reconciles(archive.consumer).once() == 0
+        assert await Reconciles(archive.consumer.looks).once() == 0
         await archive.deliver(order(f"s-{own}", app="hr", corp_id=CORP))  # another app of the same company
-        assert await Reconciles(archive.consumer).once() == 1
+        assert await Reconciles(archive.consumer.looks).once() == 1
 
 
 async def test_one_that_is_cut_off_is_gone_on_with(archive, office, monkeypatch):
@@ -118,9 +120,9 @@ async def test_one_that_is_cut_off_is_gone_on_with(archive, office, monkeypatch)
 
     monkeypatch.setattr(office, "approval", spent)
     with pytest.raises(BudgetSpent):
-        await Reconciles(archive.consumer).once()
+        await Reconciles(archive.consumer.looks).once()
     listings = office.calls["processinstance/listids"]
-    assert await Reconciles(archive.consumer).once() == 1
+    assert await Reconciles(archive.consumer.looks).once() == 1
     assert office.calls["processinstance/listids"] == listings
     assert len(await archived(archive)) == 2
 
@@ -133,10 +135,10 @@ async def test_a_refusal_that_stays_is_said_and_waits(archive, office, monkeypat
 
     monkeypatch.setattr(office, "templates", denied)
     with structlog.testing.capture_logs() as logs:
-        assert await Reconciles(archive.consumer).once() == 0
+        assert await Reconciles(archive.consumer.looks).once() == 0
     assert "approval.reconcile_failed" in [log["event"] for log in logs]
     monkeypatch.undo()
-    assert await Reconciles(archive.consumer).once() == 1
+    assert await Reconciles(archive.consumer.looks).once() == 1
 
 
 async def test_an_order_of_no_company_is_for_the_only_one_of_the_archive(office, monkeypatch):
@@ -145,10 +147,10 @@ async def test_an_order_of_no_company_is_for_the_only_one_of_the_archive(office,
         with structlog.testing.capture_logs() as logs:
             assert (await archive.deliver(order("o-1"))).kind == "done"
         assert "approval.order_for_nobody" in [log["event"] for log in logs]
-        assert await Reconciles(archive.consumer).once() == 0
+        assert await Reconciles(archive.consumer.looks).once() == 0
         await archive.deliver(instance("finish", processInstanceId="pi-1", result="agree"))
         await archive.deliver(order("o-2"))
-        assert await Reconciles(archive.consumer).once() == 1
+        assert await Reconciles(archive.consumer.looks).once() == 1
         assert set(await archived(archive)) == {"pi-0", "pi-1"}
 
 
@@ -156,3 +158,21 @@ def test_the_order_is_an_event_that_dingtalk_could_not_have_sent():
     event = decode(order(corp_id=CORP))
     assert (event.type, event.event_type) == ("com.dingbridge.resync_requested",) * 2
     assert (event.corp_id, event.subject, event.app) == (CORP, None, "default")
+
+
+async def test_comparing_and_downloading_spend_the_months_calls_behind_events(archive, office, monkeypatch):
+    compared, priorities = asyncio.Event(), []
+
+    async def once(self):
+        compared.set()
+        return 0
+
+    monkeypatch.setattr(office, "at", lambda priority: priorities.append(priority) or office)
+    monkeypatch.setattr(Reconciles, "once", once)
+    background = asyncio.create_task(archive.consumer.background())
+    try:
+        await asyncio.wait_for(compared.wait(), 30)
+    finally:
+        background.cancel()
+        await asyncio.gather(background, return_exceptions=True)
+    assert priorities == [Priority.RESYNC] * 2

@@ -37,7 +37,7 @@ async def status(archive):
 async def test_a_document_that_lagged_is_fetched_again(archive):
     office = archive.consumer.dingtalk
     assert await status(archive) == ("approved", "RUNNING")
-    looks = SecondLooks(archive.consumer)
+    looks = SecondLooks(archive.consumer.looks)
     assert await looks.once(NOW) == 0, "not before its time"
     office.finish()
     assert await looks.once(SOON) == 1
@@ -51,7 +51,7 @@ async def test_an_approval_that_runs_is_left_alone(archive):
     office = archive.consumer.dingtalk
     assert (await archive.deliver(instance("start", processInstanceId="pi-2"))).kind == "done"
     office.finish()
-    assert await SecondLooks(archive.consumer).once(SOON) == 1
+    assert await SecondLooks(archive.consumer.looks).once(SOON) == 1
     assert office.calls["processinstance/get"] == 2
 
 
@@ -74,7 +74,7 @@ async def test_what_may_not_be_seen_is_not_asked_for_again_at_once(archive, monk
     async def spent(instance_id):
         raise BudgetSpent("spent", api="processinstance/get")
 
-    looks = SecondLooks(archive.consumer)
+    looks = SecondLooks(archive.consumer.looks)
     (before,) = await archive.rows(select(archive.consumer.metadata.tables["approval_generations"]))
     monkeypatch.setattr(archive.consumer.dingtalk, "approval", spent)
     with pytest.raises(BudgetSpent):
