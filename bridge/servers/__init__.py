@@ -7,7 +7,8 @@ process is killed. Nothing here is used in production.
 from bridge.servers.kafka import KafkaHow, start_kafka
 from bridge.servers.kafka_base import KafkaServer
 from bridge.servers.ports import free_port
-from bridge.servers.postgres import PostgresHow, PostgresServer, start_postgres
+from bridge.servers.postgres import PostgresHow, start_postgres
+from bridge.servers.postgres_base import PostgresServer
 from bridge.servers.processes import GuardedProcess
 
 __all__ = [
