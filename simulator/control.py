@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from ipaddress import ip_address
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -17,9 +17,7 @@ from simulator.errors import ActionError
 from simulator.limits import LIMITS
 from simulator.platform import ARGUMENTS
 from simulator.push import Push
-
-if TYPE_CHECKING:
-    from simulator.server import Simulator
+from simulator.world import World
 
 _MOST_BURST = 20_000
 _PREFIX = "/_sim/"
@@ -55,10 +53,10 @@ def _own(request: web.Request, origin: str) -> bool:
 
 
 class Control:
-    """The routes of one simulator."""
+    """The routes of one simulated world."""
 
-    def __init__(self, simulator: "Simulator") -> None:
-        self._simulator = simulator
+    def __init__(self, world: World) -> None:
+        self._world = world
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -91,10 +89,10 @@ class Control:
         return json_answer({"status": "ok"})
 
     async def _state(self, request: web.Request) -> web.Response:
-        return json_answer(self._simulator.state())
+        return json_answer(self._world.state())
 
     async def _stats(self, request: web.Request) -> web.Response:
-        return json_answer(self._simulator.stats())
+        return json_answer(self._world.stats())
 
     async def _pushes(self, request: web.Request) -> web.StreamResponse:
         """``{"pushes": […], "last_id": n}``, those above ``since``, at most ``limit`` (all unless given)."""
@@ -103,7 +101,7 @@ class Control:
             limit = int(request.query["limit"]) if "limit" in request.query else None
         except ValueError:
             return _refusal("since and limit must be numbers")
-        pushes = list(islice(self._simulator.pusher.pushes(since), limit))
+        pushes = list(islice(self._world.pusher.pushes(since), limit))
         response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
         await response.prepare(request)
         await response.write(b'{"pushes":[')
@@ -119,7 +117,7 @@ class Control:
         if not isinstance(action, str):
             return _refusal('"action" is missing; as {"action": "hire"}')
         try:
-            events, pushes = self._simulator.act(action, body)
+            events, pushes = self._world.act(action, body)
         except ActionError as error:
             return _refusal(str(error))
         return json_answer(
@@ -134,8 +132,8 @@ class Control:
         value = (await _object(request)).get("per_second")
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 100_000:
             return _refusal('"per_second" must be a number, 0 to 100000')
-        self._simulator.activity.set_rate(float(value))
-        return json_answer({"per_second": self._simulator.activity.rate})
+        self._world.activity.set_rate(float(value))
+        return json_answer({"per_second": self._world.activity.rate})
 
     async def _drain(self, request: web.Request) -> web.Response:
         """Stop the activity, then wait until no push and no retry is pending; ``timeout_s`` (none) bounds
@@ -143,13 +141,13 @@ class Control:
         timeout = (await _object(request)).get("timeout_s")
         if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
             return _refusal('"timeout_s" must be a number')
-        self._simulator.halt()
+        self._world.halt()
         try:
             async with asyncio.timeout(timeout):
-                await self._simulator.pusher.drain()
+                await self._world.pusher.drain()
         except TimeoutError:
             pass
-        stats = self._simulator.stats()
+        stats = self._world.stats()
         return json_answer({"drained": stats["pending"] == 0, **stats})
 
     async def _burst(self, request: web.Request) -> web.Response:
@@ -159,49 +157,47 @@ class Control:
             return _refusal(f'"events" must be a whole number, 1 to {_MOST_BURST}')
         made = 0
         while made < wanted:
-            made += self._simulator.act_at_random()
+            made += self._world.act_at_random()
         return json_answer({"events": made})
 
     async def _recording(self, request: web.Request) -> web.Response:
         """What has happened, for ``dingbridge simulator replay``."""
-        return json_answer(self._simulator.recording.as_json())
+        return json_answer(self._world.recording.as_json())
 
     # What goes wrong
 
     async def _deliveries(self, request: web.Request) -> web.Response:
-        return json_answer(self._simulator.delivery.as_json())
+        return json_answer(self._world.delivery.as_json())
 
     async def _set_deliveries(self, request: web.Request) -> web.Response:
         """Any of ``duplicates``, ``reorder`` (shares), ``retry_scale``, ``deadline_ms``; the rest stays."""
-        delivery, recording = self._simulator.delivery, self._simulator.recording
+        delivery, recording = self._world.delivery, self._world.recording
         try:
             delivery.set(**await _object(request))
         except ActionError as error:
             return _refusal(str(error))
         # a recording has one value of each: the last
         recording.duplicates, recording.reorder = delivery.duplicates, delivery.reorder
-        return json_answer(self._simulator.delivery.as_json())
+        return json_answer(self._world.delivery.as_json())
 
     async def _faults(self, request: web.Request) -> web.Response:
-        return json_answer({"faults": [fault.as_json() for fault in self._simulator.faults]})
+        return json_answer({"faults": [fault.as_json() for fault in self._world.faults]})
 
     async def _add_fault(self, request: web.Request) -> web.Response:
         wanted = await _object(request)
         if wanted.get("kind") == "act" and wanted.get("action") not in ARGUMENTS:
             return _refusal(f"action must be one of {', '.join(ARGUMENTS)}")
         try:
-            return json_answer({"id": self._simulator.faults.add(wanted).id})
+            return json_answer({"id": self._world.faults.add(wanted).id})
         except ActionError as error:
             return _refusal(str(error))
 
     async def _clear_faults(self, request: web.Request) -> web.Response:
         fault_id = request.match_info.get("id")
-        return json_answer(
-            {"cleared": self._simulator.faults.clear(None if fault_id is None else int(fault_id))}
-        )
+        return json_answer({"cleared": self._world.faults.clear(None if fault_id is None else int(fault_id))})
 
     async def _scope(self, request: web.Request) -> web.Response:
-        return json_answer(self._simulator.scope.result())
+        return json_answer(self._world.scope.result())
 
     async def _set_scope(self, request: web.Request) -> web.Response:
         """``{"authed_dept": [1], "authed_user": []}``; what is not given is empty."""
@@ -210,13 +206,13 @@ class Control:
         if not isinstance(departments, list) or not isinstance(users, list):
             return _refusal('"authed_dept" and "authed_user" must be lists')
         try:
-            self._simulator.scope.set(departments, users)
+            self._world.scope.set(departments, users)
         except ActionError as error:
             return _refusal(str(error))
-        return json_answer(self._simulator.scope.result())
+        return json_answer(self._world.scope.result())
 
     async def _limits(self, request: web.Request) -> web.Response:
-        return json_answer(self._simulator.limits.as_json())
+        return json_answer(self._world.limits.as_json())
 
     async def _set_limits(self, request: web.Request) -> web.Response:
         """``calls`` and ``pushes`` a month, ``qps`` calls a second; 0 for none, what is not given stays."""
@@ -227,12 +223,12 @@ class Control:
             if isinstance(value, bool) or not isinstance(value, int) or value < 0:
                 return _refusal(f'"{name}" must be a whole number, 0 for no limit')
         for name, value in body.items():
-            setattr(self._simulator.limits, name, value)
-        return json_answer(self._simulator.limits.as_json())
+            setattr(self._world.limits, name, value)
+        return json_answer(self._world.limits.as_json())
 
     async def _failed(self, request: web.Request) -> web.Response:
         """Both failed lists, without DingTalk's reading."""
-        delivery = self._simulator.delivery
+        delivery = self._world.delivery
         return json_answer(
             {
                 "waiting": len(delivery.failed),
@@ -248,17 +244,17 @@ class Control:
         if not isinstance(items, list):
             return _refusal('"items" must be a list')
         for item in items:
-            self._simulator.failed.add(item)
-        return json_answer({"waiting": len(self._simulator.failed)})
+            self._world.failed.add(item)
+        return json_answer({"waiting": len(self._world.failed)})
 
     async def _expire(self, request: web.Request) -> web.Response:
         """The access token is over from now on, for whoever has it."""
-        self._simulator.tokens.expire()
+        self._world.tokens.expire()
         return json_answer({})
 
     async def _suite_ticket(self, request: web.Request) -> web.Response:
         """The suite's ticket is another one from now on, and is pushed."""
-        return json_answer({"pushes": [push.id for push in self._simulator.push_ticket()]})
+        return json_answer({"pushes": [push.id for push in self._world.push_ticket()]})
 
 
 async def _rendered(pushes: Iterable[Push]) -> AsyncIterator[bytes]:

@@ -1,0 +1,218 @@
+"""The simulated company and everything around it that lives: what happens is recorded, and announced.
+
+Puts the parts together. Not here: how all of it is reached over HTTP (``server.py``).
+"""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from simulator.activity import Activity, load_script
+from simulator.api import ApprovalCalls, CallbackCalls, ContactCalls, OpenApi
+from simulator.delivery import Delivery
+from simulator.errors import ActionError
+from simulator.events import PlatformEvent
+from simulator.failed import FailedList
+from simulator.faults import Faults
+from simulator.limits import Limits
+from simulator.platform import Platform, now_ms
+from simulator.push import Push, Pusher
+from simulator.recording import RecordedStep, Recording, Replay
+from simulator.registration import Callbacks
+from simulator.scope import VisibleScope
+from simulator.settings import SimulatorSettings
+from simulator.suite import Suite
+from simulator.tokens import AccessTokens
+
+log = structlog.get_logger(__name__)
+
+
+class World:
+    """One company on one DingTalk. With ``replay``, the company of a recording lives again instead of one by
+    the settings. Raises ``SettingsError`` for a faulty script.
+    """
+
+    def __init__(self, settings: SimulatorSettings | None = None, *, replay: Replay | None = None) -> None:
+        self.settings = settings = settings or SimulatorSettings.load()
+        self.replay = replay
+        start = replay.recording if replay is not None else _beginning(settings)
+        self.platform = Platform(
+            seed=start.seed,
+            users=start.users,
+            departments=start.departments,
+            corp_id=start.corp_id,
+            generation=start.generation,
+            clock=now_ms if replay is None else replay.clock,
+        )
+        self.recording = replace(start, began_ms=self.platform.began_ms, before=None, steps=[])
+        self.scope = VisibleScope(self.platform.company)
+        self.faults = Faults()
+        self.limits = Limits()
+        self.pusher = Pusher(
+            retry_scale=settings.simulator_retry_scale, on_failed=lambda push: self.delivery.give_up(push)
+        )
+        self.callbacks = Callbacks(self.pusher, settings.owner_key, on_registered=self._registered)
+        self.delivery = Delivery(
+            self.pusher,
+            self.callbacks,
+            self.limits,
+            seed=start.seed,
+            duplicates=start.duplicates,
+            reorder=start.reorder,
+        )
+        key, secret = settings.dingtalk_app_key, settings.dingtalk_app_secret.get_secret_value()
+        self.tokens = AccessTokens(key, secret)
+        self.suite = Suite(key, secret, self.platform.corp_id, self.tokens, self.platform.now_ms)
+        self.api = OpenApi(
+            self.tokens,
+            self.suite,
+            ContactCalls(self.platform.company, self.scope),
+            ApprovalCalls(self.platform.approvals, self.platform.now_ms),
+            CallbackCalls(self.callbacks, self.delivery.failed, self.delivery.records),
+            faults=self.faults,
+            limits=self.limits,
+            act=self._act_if_possible,
+        )
+        script = load_script(settings.simulator_script) if settings.simulator_script else None
+        self.activity = Activity(
+            lambda action, arguments: len(self.act(action, arguments)[0]),
+            self.act_at_random,
+            lambda: self.pusher.queued,
+            rate=settings.simulator_rate,
+            script=script,
+        )
+        self._replaying: asyncio.Task[None] | None = None
+
+    async def live(self) -> None:
+        """Begin to push, and to act by itself."""
+        await self.pusher.start()
+        self.activity.start()
+        if self.replay is not None:
+            self.replay.prologue(self._act_again)
+
+    async def end(self) -> None:
+        """End at once. Pushes that are pending are forgotten: ``pusher.drain()`` first to deliver them."""
+        if self._replaying is not None:
+            self._replaying.cancel()
+            await asyncio.gather(self._replaying, return_exceptions=True)
+        await self.activity.stop()
+        self.delivery.stop()
+        await self.pusher.stop()
+
+    @property
+    def failed(self) -> FailedList:
+        """What ``get_call_back_failed_result`` reads."""
+        return self.delivery.failed
+
+    def act(
+        self, action: str, arguments: dict[str, Any] | None = None
+    ) -> tuple[list[PlatformEvent], list[Push]]:
+        """Make something happen now. Returns its events, and the pushes of those that somebody wants.
+
+        Raises ``ActionError``, and nothing has changed.
+        """
+        try:
+            events = self.platform.act(action, arguments)
+        finally:  # one that cannot be done has drawn its lots all the same
+            self.recording.add(self.platform.at_ms, action, arguments or {})
+        return events, self.delivery.send(events)
+
+    def act_at_random(self) -> int:
+        """Something happens by itself. Returns how many events it made."""
+        events = self.platform.act_at_random()
+        self.recording.add(self.platform.at_ms, None, {})
+        self.delivery.send(events)
+        return len(events)
+
+    def push_ticket(self) -> list[Push]:
+        """The suite has a new ticket. Returns its push, if ``suite_ticket`` is a tag of the callback's.
+
+        Not by way of ``delivery``, whose draws are of the company's life.
+        """
+        event = self.suite.new_ticket()
+        if not self.callbacks.wants(event.event_type):
+            return []
+        return [self.pusher.push(event.event_type, event.plaintext())]
+
+    def _act_again(self, step: RecordedStep) -> None:
+        if step.action is None:
+            self.act_at_random()
+        else:
+            self._act_if_possible(step.action, step.arguments)
+
+    def _act_if_possible(self, action: str, arguments: dict[str, Any]) -> None:
+        """For a fault or a replay, which go on whatever becomes of the action."""
+        try:
+            self.act(action, arguments)
+        except ActionError as error:
+            log.warning("simulator.not_acted", action=action, reason=str(error))
+
+    def _registered(self) -> None:
+        log.info("simulator.callback_registered", tags=len(self.callbacks.get().tags))
+        self.recording.registered()
+        self.activity.begin()
+        if self.replay is not None and self._replaying is None:
+            self._replaying = asyncio.create_task(self.replay.run(self._act_again))
+
+    def halt(self) -> None:
+        """Nothing happens by itself any more."""
+        self.activity.halt()
+        if self._replaying is not None:
+            self._replaying.cancel()
+
+    def state(self) -> dict[str, Any]:
+        """The whole company, each entity as the Open API shows it; approvals with their ``process_code`` and
+        ``process_instance_id`` beside."""
+        company, approvals = self.platform.company, self.platform.approvals
+        current = self.callbacks.current
+        return {
+            "corp_id": self.platform.corp_id,
+            "callback": {"url": current.target.url, "call_back_tag": current.tags} if current else None,
+            "departments": [company.department_result(d) for d in company.departments.values()],
+            "users": [company.user_result(u) for u in company.users.values()],
+            "role_groups": company.roles.groups_result(),
+            "admins": [{"userid": u, "sys_level": level} for u, level in company.roles.admins.items()],
+            "visible_scope": self.scope.result(),
+            "approvals": [
+                {
+                    "process_instance_id": a.instance_id,
+                    "process_code": a.process_code,
+                    **approvals.result(a),
+                }
+                for a in approvals
+            ],
+        }
+
+    def stats(self) -> dict[str, Any]:
+        company = self.platform.company
+        return {
+            **self.pusher.stats(),
+            "failed_list": len(self.delivery.failed),
+            "failed_unlisted": self.delivery.unlisted,
+            "failed_records": len(self.delivery.records),
+            "rate": self.activity.rate,
+            "registered": self.callbacks.current is not None,
+            "users": len(company.users),
+            "departments": len(company.departments),
+            "approvals_running": len(self.platform.approvals.running),
+            "api_calls": dict(self.api.calls),
+            "limits": self.limits.as_json(),
+            "deliveries": self.delivery.as_json(),
+            "recorded": len(self.recording.steps),
+            "replay": self.replay and {"steps": len(self.replay.recording.steps), "done": self.replay.done},
+        }
+
+
+def _beginning(settings: SimulatorSettings) -> Recording:
+    return Recording(
+        seed=settings.simulator_seed,
+        users=settings.simulator_users,
+        departments=settings.simulator_departments,
+        corp_id=settings.simulator_corp_id,
+        generation=settings.simulator_generation,
+        duplicates=settings.simulator_duplicates,
+        reorder=0.0,
+        began_ms=0,
+    )
