@@ -4,10 +4,11 @@ The base of all settings classes and what their fields are made of. What any set
 """
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -16,7 +17,27 @@ from bridge.errors import SettingsError
 UNREADABLE = "\0"
 """Begins the value of a secret whose file could not be read: ``check`` reports it with all the others."""
 
-CommaList = Annotated[list[str], NoDecode]
+
+def _parts(value: object) -> object:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _networks(value: list[str]) -> list[str]:
+    for item in value:
+        try:
+            ip_network(item)
+        except ValueError:
+            raise ValueError(f"{item!r} is no address or network; as 10.0.0.0/8") from None
+    return value
+
+
+CommaList = Annotated[list[str], NoDecode, BeforeValidator(_parts)]
+"""The type of a field whose variable holds a list with commas."""
+
+NetworkList = Annotated[CommaList, AfterValidator(_networks)]
+"""The same for addresses or networks, as ``ipaddress.ip_network`` reads them."""
 
 
 class SecretFiles(PydanticBaseSettingsSource):
@@ -94,10 +115,3 @@ class Settings(BaseSettings):
 
 def _words(message: str) -> str:
     return message.removeprefix("Value error, ")
-
-
-def split_commas(value: object) -> object:
-    """For fields of ``CommaList``: the parts of what the environment says; anything else as it is."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value

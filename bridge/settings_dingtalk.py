@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, field_validator
 from bridge.apps import AppsSettings, load_apps, problems_of
 from bridge.apps_model import SAMPLE_CREDENTIALS
 from bridge.errors import SettingsError
-from bridge.settings_base import UNREADABLE, CommaList, split_commas
+from bridge.settings_base import UNREADABLE, CommaList
 
 DINGTALK_API_BASE = "https://oapi.dingtalk.com"
 
@@ -117,8 +117,6 @@ class CallbackSettings(AppsSettings):
     dingtalk_token: SecretStr = SecretStr("")
     dingtalk_aes_key: SecretStr = SecretStr("")
     dingtalk_owner_key: CommaList = Field(default_factory=list)
-
-    _owner_list = field_validator("dingtalk_owner_key", mode="before")(split_commas)
 
     reads_apps_file: ClassVar[bool] = True
     """False where the file's mistakes are somebody else's business."""

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bridge.errors import SettingsError
-from bridge.settings import CommaList, DingTalkApiSettings
+from bridge.settings import DingTalkApiSettings, NetworkList
 from consumers.forward.addresses import AddressGuard, Network
 from consumers.forward.body import BodyForm
 from consumers.forward.signature import PREFIX, key_of
@@ -44,24 +44,7 @@ class ForwardSettings(DingTalkApiSettings):
     """Where the systems are declared, and which networks inside they may stand in."""
 
     forward_file: Path | None = None
-    forward_allow_networks: CommaList = Field(default_factory=list)
-
-    @field_validator("forward_allow_networks", mode="before")
-    @classmethod
-    def _network_list(cls, value: object) -> object:
-        return (
-            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-        )
-
-    @field_validator("forward_allow_networks")
-    @classmethod
-    def _networks(cls, value: list[str]) -> list[str]:
-        for item in value:
-            try:
-                ip_network(item)
-            except ValueError:
-                raise ValueError(f"{item!r} is no address or network; as 10.0.0.0/8") from None
-        return value
+    forward_allow_networks: NetworkList = Field(default_factory=list)
 
     @property
     def allowed(self) -> list[Network]:
