@@ -56,10 +56,11 @@ bench-large: install servers ## The same with 10,000,000 callbacks waiting (abou
 servers: install ## Check, and fetch once, what starts a real Kafka and PostgreSQL here
 	@$(BIN)/python -m bridge.servers
 
-lint: install ## ruff (rules and format) and mypy --strict
+lint: install ## ruff (rules and format), mypy --strict, and which way imports run
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 
 format: install ## Put the code into ruff's format
 	$(BIN)/ruff check --fix-only --quiet .
