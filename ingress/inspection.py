@@ -12,13 +12,11 @@ import apsw
 from ingress.cursor import CursorFile, Parked
 from ingress.errors import JournalError
 from ingress.folder import CURSOR_FILE, journal_files, journal_folders
+from ingress.gaps import MAX_ROWS, missing, one_by_one
 from ingress.high_water import HighWater
 from ingress.journal_file import UNREADABLE, JournalFile, Row, missing_row
 
-_ROWS = 256
 _BYTES = 1 << 22
-_MAX_MISSING = 1_000
-"""Of a longer gap only the last so many are shown: a wrong number must not become a flood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +84,12 @@ class View:
     def _chunk(self, after: int, highest: int) -> tuple[list[Row], int]:
         """Some rows behind ``after``, and up to which number that is all."""
         try:
-            rows = self.file.read(after, max_rows=_ROWS, max_bytes=_BYTES)
+            rows = self.file.read(after, max_rows=MAX_ROWS, max_bytes=_BYTES)
             # where the numbers themselves are damaged, go on all the same
             return rows, max(after + 1, rows[-1].seq) if rows else highest
         except UNREADABLE:
-            end = min(after + _ROWS, highest)
-            found = [self.file.row(seq) for seq in range(after + 1, end + 1)]
-            return [row for row in found if row is not None and self._may_stand(row)], end
+            end = min(after + MAX_ROWS, highest)
+            return [row for row in one_by_one(self.file, after, end) if self._may_stand(row)], end
 
     def _may_stand(self, row: Row) -> bool:
         """Not one of which a damaged page hides that it was pruned."""
@@ -103,9 +100,9 @@ class View:
         if before - after < 2:
             return []
         # asked after the rows were read: what was pruned meanwhile is not missing
-        first = max(after, self.file.pruned_seq(), before - 1 - _MAX_MISSING) + 1
-        kept = (seq for seq in self.parked if after < seq < before)
-        return sorted({*kept, *range(first, min(before, self.highest() + 1))})
+        lost = missing(after, min(before, self.highest() + 1), self.file.pruned_seq())
+        kept = (seq for seq in self.parked if after < seq < before)  # is never pruned
+        return sorted({*kept, *lost})
 
     def _lost(self, seq: int) -> Seen:
         return self._seen(missing_row(seq))

@@ -13,16 +13,14 @@ import structlog
 from ingress.cursor import CursorFile
 from ingress.errors import JournalError
 from ingress.folder import journal_files
+from ingress.gaps import MAX_ROWS, missing, one_by_one
 from ingress.journal_file import UNREADABLE, JournalFile, Row, missing_row
 
 log = structlog.get_logger(__name__)
 
 _UNREADABLE_AGAIN_S = 60.0
 _NEWEST_AGAIN_S = 1.0
-_MAX_ROWS = 256
 _MAX_BYTES = 1 << 20
-_MAX_MISSING = 1_000
-"""Of a longer gap only the last so many are told one by one: a wrong number must not become a flood."""
 
 
 class JournalReader:
@@ -70,16 +68,15 @@ class JournalReader:
     def read(self, file: JournalFile, after_seq: int) -> list[Row]:
         """The next callbacks of ``file`` behind ``after_seq``, without a gap; empty when there is none."""
         try:
-            rows = file.read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES)
+            rows = file.read(after_seq, max_rows=MAX_ROWS, max_bytes=_MAX_BYTES)
             if not rows and (highest := file.highest_seq()) > max(after_seq, file.pruned_seq()):
                 # kept since we looked, or gone
-                rows = file.read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES)
+                rows = file.read(after_seq, max_rows=MAX_ROWS, max_bytes=_MAX_BYTES)
                 rows = rows or [missing_row(highest)]
         except UNREADABLE as error:
             log.error("publisher.damaged", file=file.path.name, behind=after_seq, error=type(error).__name__)
-            last = min(after_seq + _MAX_ROWS, file.highest_seq())
-            found = [file.row(seq) for seq in range(after_seq + 1, last + 1)]
-            rows = [row for row in found if row is not None] or [missing_row(last)]
+            last = min(after_seq + MAX_ROWS, file.highest_seq())
+            rows = one_by_one(file, after_seq, last) or [missing_row(last)]
         if rows and rows[-1].seq == after_seq + len(rows):
             return rows
         return self._without_gaps(file, after_seq, rows)
@@ -91,10 +88,10 @@ class JournalReader:
             if not after_seq < row.seq <= highest:
                 log.error("publisher.damaged", file=file.path.name, behind=after_seq, error="wrong number")
                 continue
-            expected = max(after_seq, pruned) + 1
-            if row.seq > expected:
-                log.error("publisher.missing", file=file.path.name, first=expected, last=row.seq - 1)
-                whole += [missing_row(n) for n in range(max(expected, row.seq - _MAX_MISSING), row.seq)]
+            if gone := missing(after_seq, row.seq, pruned):
+                first = max(after_seq, pruned) + 1
+                log.error("publisher.missing", file=file.path.name, first=first, last=row.seq - 1)
+                whole += map(missing_row, gone)
             whole.append(row)
             after_seq = row.seq
         return whole
