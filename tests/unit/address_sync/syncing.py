@@ -115,3 +115,37 @@ def sample(people: int = 12) -> Company:
 def _departments() -> Iterator[list[int]]:
     while True:
         yield from ([1], [2, 3], [4], [5, 1], [3])
+
+
+async def current(sync: MemoryRuntime) -> set[str]:
+    """Who is employed by the tables."""
+    return {row.userid for row in await sync.rows(select(users).where(users.c.left_at.is_(None)))}
+
+
+async def change_everything(company: Company) -> None:
+    """A change of every kind, of which no event tells."""
+    company.users["u001"]["name"] = "改名"
+    company.users["u002"]["dept_id_list"] = [3, 5]
+    company.users["u003"]["manager_userid"] = "u001"
+    company.users["u003"]["title"] = "经理"
+    company.users["u004"]["leader_in_dept"] = [{"dept_id": 3, "leader": True}]
+    company.users["u005"]["admin"] = True
+    company.grant("u006", 8)
+    del company.users["u007"]
+    company.hire("u900", dept_id_list=[5])
+    company.department_of(9, "新部门", 3)
+    company.departments[3]["name"] = "改名部门"
+    company.departments[4]["parent_id"] = 3
+    del company.departments[5]
+    for user in company.users.values():
+        user["dept_id_list"] = [d for d in user["dept_id_list"] if d != 5] or [1]
+    company.roles[8] = "人力"
+    company.roles[9] = "法务"
+    for user in company.users.values():
+        for role in user.get("role_list", []):
+            role["name"] = company.roles[role["id"]]
+
+
+async def leave(company: Company, count: int) -> None:
+    for userid in list(company.users)[:count]:
+        del company.users[userid]

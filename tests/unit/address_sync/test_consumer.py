@@ -5,9 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from consumers.address_sync import AddressSync
 from consumers.address_sync.tables import departments, memberships, roles, user_roles, users
-from consumers.runtime.memory import MemoryRuntime
 from dingtalk.errors import Unavailable
 from tests.unit.address_sync.company import CORP, Company, event, events
 
@@ -17,12 +15,6 @@ T = 1731000000000
 @pytest.fixture
 def company():
     return Company()
-
-
-@pytest.fixture
-async def sync(company):
-    async with MemoryRuntime(AddressSync(), dingtalk=company) as runtime:
-        yield runtime
 
 
 async def deliver(sync, *args, **kwargs):

@@ -6,7 +6,6 @@ from sqlalchemy import select
 from consumers.address_sync import AddressSync
 from consumers.address_sync.tables import departments, roles, user_roles, users
 from consumers.runtime.arrival import ticket
-from consumers.runtime.memory import MemoryRuntime
 from tests.unit.address_sync.company import Company, event, events
 
 T = 1731000000000
@@ -15,12 +14,6 @@ T = 1731000000000
 @pytest.fixture
 def company():
     return Company()
-
-
-@pytest.fixture
-async def sync(company):
-    async with MemoryRuntime(AddressSync(), dingtalk=company) as runtime:
-        yield runtime
 
 
 async def deliver(sync, an_event, **kwargs):

@@ -6,14 +6,12 @@ import pytest
 import structlog
 from sqlalchemy import select, update
 
-from consumers.address_sync import AddressSync
 from consumers.address_sync.runs import Runs
 from consumers.address_sync.schedule import Schedule
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync_tables import runs as runs_table
 from consumers.address_sync.tables import users
 from consumers.runtime import WorldDown
-from consumers.runtime.memory import MemoryRuntime
 from dingtalk.budget import Priority
 from dingtalk.errors import BudgetSpent, Unavailable
 from schemas.control import resync_requested
@@ -24,12 +22,6 @@ from tests.unit.address_sync.syncing import differences, sample
 @pytest.fixture
 def company():
     return sample(5)
-
-
-@pytest.fixture
-async def sync(company):
-    async with MemoryRuntime(AddressSync(), dingtalk=company) as runtime:
-        yield runtime
 
 
 def schedule(sync, company, **settings):

@@ -1,0 +1,26 @@
+"""address-sync in memory, over a company; a module that wants another company says which."""
+
+import pytest
+
+from consumers.address_sync import AddressSync
+from consumers.runtime.memory import MemoryRuntime
+from tests.unit.address_sync.syncing import full, sample
+
+
+@pytest.fixture
+def company():
+    return sample()
+
+
+@pytest.fixture
+async def sync(company):
+    async with MemoryRuntime(AddressSync(), dingtalk=company) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+async def large():
+    company = sample(40)
+    async with MemoryRuntime(AddressSync(), dingtalk=company) as runtime:
+        await full(runtime, company)
+        yield runtime, company

@@ -1,0 +1,162 @@
+"""Whom a full sync may mark as gone, and whom not: the brake, and what is out of the app's sight."""
+
+import pytest
+from sqlalchemy import select
+
+from consumers.address_sync.runs import Runs
+from consumers.address_sync.settings import AddressSyncSettings
+from consumers.address_sync.tables import departments, users
+from tests.unit.address_sync.company import CORP, Company
+from tests.unit.address_sync.syncing import contents, current, differences, full, leave, left_over
+
+# -- the brake
+
+
+@pytest.mark.parametrize(("gone", "state"), [(10, "done"), (11, "stopped"), (40, "stopped")])
+async def test_more_leavers_than_the_share_stop_it_with_nothing_changed(large, gone, state):
+    sync, company = large
+    before = await contents(sync)
+    await leave(company, gone)
+    company.hire("u999")
+    company.departments[3]["name"] = "改名"
+    run = await full(sync, company)
+    assert run.state == state
+    if state == "stopped":
+        assert await contents(sync) == before
+        assert f"--confirm-leavers {gone}" in run.words
+        assert run.leavers == gone
+    else:
+        assert await differences(sync, company) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "employees", "allowed"),
+    [("5%", 1000, 50), ("5%", 100, 10), ("5%", 0, 10), ("20 %", 1000, 200), ("3", 1000, 3), ("0", 1000, 0)],
+)
+def test_the_share_is_of_the_employees_and_at_least_ten(setting, employees, allowed):
+    assert AddressSyncSettings(max_leavers=setting).leavers_allowed(employees) == allowed
+
+
+async def test_a_stopped_run_that_is_confirmed_is_applied_without_reading_again(large):
+    sync, company = large
+    await leave(company, 30)
+    run = await full(sync, company)
+    assert run.state == "stopped"
+    runs = Runs(sync.database, CORP)
+    listed = company.calls["v2/user/list"]
+    assert await runs.reopen(run, state="reading")
+    await runs.let_go(run)
+    run = await full(sync, company, confirmed=30)
+    assert run.state == "done"
+    assert run.changed["people_gone"] == 30
+    assert company.calls["v2/user/list"] == listed
+    assert await differences(sync, company) == []
+    assert await left_over(sync) == 0
+
+
+async def test_fewer_confirmed_than_are_missing_is_no_confirmation(large):
+    sync, company = large
+    await leave(company, 30)
+    before = await contents(sync)
+    run = await full(sync, company, confirmed=29)
+    assert run.state == "stopped"
+    assert await contents(sync) == before
+
+
+async def test_a_new_run_supersedes_a_stopped_one(large):
+    sync, company = large
+    kept = company.users.copy()
+    await leave(company, 30)
+    stopped = await full(sync, company)
+    company.users.update(kept)
+    run = await full(sync, company)
+    assert (run.state, run.changed) == ("done", {})
+    ended = await Runs(sync.database, CORP).ended("superseded")
+    assert [one.run_id for one in ended] == [stopped.run_id]
+    assert await left_over(sync) == 0
+
+
+# -- reduced visibility
+async def test_a_smaller_scope_marks_nobody_and_still_repairs_what_is_seen(sync, company):
+    await full(sync, company)
+    before = await current(sync)
+    company.scope = [3]
+    company.users["u001"]["name"] = "改名"
+    run = await full(sync, company)
+    assert run.state == "done"
+    assert "scope" in run.incomplete
+    assert await current(sync) == before
+    assert (await sync.rows(select(users.c.name).where(users.c.userid == "u001")))[0].name == "改名"
+    assert not await sync.rows(select(departments).where(departments.c.deleted_at.is_not(None)))
+
+
+async def test_fewer_listed_than_counted_marks_nobody(sync, company):
+    await full(sync, company)
+    before = await current(sync)
+
+    async def some(dept_id):
+        async for user in Company.department_users(company, dept_id):
+            if user["userid"] == "u000":
+                yield user
+
+    company.department_users = some
+    company.users.pop("u001")
+    run = await full(sync, company)
+    assert "11 employees, and listed 1" in run.incomplete
+    assert run.leavers == 11
+    assert await current(sync) == before
+
+
+async def test_one_who_is_neither_listed_nor_shown_makes_it_incomplete(sync, company):
+    await full(sync, company)
+    before = await current(sync)
+
+    async def some(dept_id):
+        async for user in Company.department_users(company, dept_id):
+            if user["userid"] not in company.hidden:
+                yield user
+
+    company.hidden.add("u002")
+    company.department_users = some
+    company.users.pop("u001")
+    run = await full(sync, company)
+    assert "out of the app's sight" in run.incomplete
+    assert await current(sync) == before
+
+
+async def test_a_department_out_of_sight_marks_nobody(sync, company):
+    await full(sync, company)
+    before = await current(sync)
+    company.hidden.add(4)
+    company.users.pop("u001")
+    run = await full(sync, company)
+    assert "department 4 is out of the app's sight" in run.incomplete
+    assert await current(sync) == before
+
+
+async def test_who_is_missing_but_out_of_sight_is_not_marked_even_when_confirmed(sync, company):
+    await full(sync, company)
+    before = await current(sync)
+    company.scope = [3]
+    company.hidden |= set(company.users) - {
+        userid for userid, user in company.users.items() if 3 in user["dept_id_list"]
+    }
+    run = await full(sync, company, confirmed=12)
+    assert run.state == "done"
+    assert await current(sync) == before
+
+
+async def test_a_part_of_the_company_is_synced_for_an_app_that_sees_a_part(sync, company):
+    company.scope = [2]
+    company.hidden |= {1, 3} | {
+        userid for userid, user in company.users.items() if not {2, 4, 5} & set(user["dept_id_list"])
+    }
+    run = await full(sync, company)
+    assert run.incomplete is None
+    visible = {userid for userid in company.users if userid not in company.hidden}
+    assert await current(sync) == visible
+    gone = next(iter(visible))
+    del company.users[gone]
+    run = await full(sync, company)
+    assert run.changed.get("people_gone") == 1
+    assert await current(sync) == visible - {gone}
