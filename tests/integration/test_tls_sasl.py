@@ -11,7 +11,13 @@ from bridge.errors import BridgeError
 from bridge.servers import free_port
 from bridge.settings import KafkaSettings
 from bridge.topics import event_topic, existing_topics
-from tests.integration.worker_support import EffectConsumer, consumer_settings, named, rows, serving
+from tests.integration.worker_support import (
+    EffectConsumer,
+    consumer_settings,
+    has_rows_at_least,
+    named,
+    serving,
+)
 from tests.support.certificates import Authority
 from tests.support.ingress import IngressUnderTest
 from tests.support.processes import Processes
@@ -65,11 +71,7 @@ async def test_ingress_topics_command_and_consumer_speak_it(
 
     url = f"sqlite:///{tmp_path}/effects.db"
     async with serving(consumer, consumer_settings(env, url)):
-        await eventually(lambda: _count(url, 20), 60, "all are handled")
-
-
-async def _count(url: str, count: int) -> bool:
-    return len(await rows(url)) >= count
+        await eventually(lambda: has_rows_at_least(url, 20), 60, "all are handled")
 
 
 WRONG = {

@@ -15,10 +15,14 @@ from bridge.settings import KafkaSettings
 from bridge.topics import dlq_topic, event_topic
 from consumers.runtime import Event, Reader, Reject
 from tests.integration.worker_support import (
+    TYPE,
     EffectConsumer,
     committed,
     consumer_settings,
+    dead_letters,
     event_record,
+    has_committed,
+    has_rows,
     installed,
     named,
     publish,
@@ -28,8 +32,6 @@ from tests.integration.worker_support import (
 from tests.support.kafka_reader import read_topic
 from tests.support.processes import Processes, free_port
 from tests.support.waiting import eventually
-
-TYPE = "user_modify_org"
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ async def test_killed_before_and_after_the_effect_is_committed_it_happens_once(
     assert (await committed(kafka_settings, group)).get(event_topic(kafka_settings, TYPE), 0) < 8
 
     last = processes.start("consume", group, env=env)
-    await eventually(lambda: _count(database_url, 12), 120)
+    await eventually(lambda: has_rows(database_url, 12), 120)
     last.terminate()
     assert await asyncio.to_thread(last.wait, 90) == 0
     assert [event_id for event_id, _ in await rows(database_url)] == [f"e{n}" for n in range(12)]
@@ -97,10 +99,10 @@ async def test_a_member_that_froze_past_its_session_and_thaws_repeats_and_loses_
     frozen = processes.start("consume", group, env={**env, "FREEZE_AT": f"e3:{half}"})
     await eventually((processes.folder / f"at-e3:{half}").exists, 120)
     other = processes.start("consume", group, env=env, name="other")
-    await eventually(lambda: _count(postgres_url, 8), 180)
+    await eventually(lambda: has_rows(postgres_url, 8), 180)
     frozen.resume()
     await publish(kafka_settings, [event_record(f"f{n}", f"u{n}") for n in range(8)])
-    await eventually(lambda: _count(postgres_url, 16), 120)
+    await eventually(lambda: has_rows(postgres_url, 16), 120)
     # both take part again: it has noticed that its partitions were another's
     await eventually(lambda: frozen.log_text().count("consumer.assigned") > 1, 120)
     for process in (frozen, other):
@@ -125,7 +127,7 @@ async def test_the_command_runs_a_consumer_shows_its_tables_and_ends_cleanly(
     url = f"sqlite:///{tmp_path}/data/{group}.db"
     await publish(kafka_settings, [event_record("e0", "u1"), event_record("reject1", "u1")])
     running = processes.start("consume", group, env=env)
-    await eventually(lambda: (tmp_path / "data" / f"{group}.db").exists() and _count(url, 1), 120)
+    await eventually(lambda: (tmp_path / "data" / f"{group}.db").exists() and has_rows(url, 1), 120)
     await asyncio.to_thread(running.wait_for_log, "consumer.dead_letter")
     shown = processes.run("consume", group, "--show", env=env)
     assert shown.stdout == "# effects\nn\tevent_id\n1\te0/u1\n"
@@ -176,13 +178,13 @@ async def test_a_handler_that_hangs_is_abandoned_at_the_stop_and_its_record_is_n
     settings = consumer_settings(kafka_env, database_url, topic_partitions=1, shutdown_timeout_s=0.1)
     await publish(settings, [event_record("e1", "u1"), event_record("hang", "u2"), event_record("e2", "u3")])
     async with serving(consumer, settings) as service:
-        await eventually(lambda: _count(database_url, 2))
+        await eventually(lambda: has_rows(database_url, 2))
         # the rows are there before the worker has counted their records as finished
         await eventually(lambda: Hanging.began and service.worker._dispatcher.lanes.in_flight == 1)
     assert await committed(settings, consumer.name) == {event_topic(settings, TYPE): 1}
     Hanging.prepare = EffectConsumer.prepare  # type: ignore[method-assign]
     async with serving(consumer, settings):
-        await eventually(lambda: _count(database_url, 3))
+        await eventually(lambda: has_rows(database_url, 3))
     applied = [event_id for event_id, _ in await rows(database_url)]
     assert sorted(applied[:2]) == ["e1", "e2"]  # keys of their own: no order between them
     assert applied[2:] == ["hang"]
@@ -199,7 +201,7 @@ async def test_postgres_goes_away_and_comes_back(
     settings = consumer_settings(kafka_env, postgres_url)
     await publish(settings, [event_record(f"e{n}", f"u{n}") for n in range(5)])
     async with serving(consumer, settings) as service:
-        await eventually(lambda: _count(postgres_url, 5))
+        await eventually(lambda: has_rows(postgres_url, 5))
         await asyncio.to_thread(postgres.stop_server)
         try:
             await publish(settings, [event_record(f"f{n}", f"u{n}") for n in range(5)])
@@ -207,7 +209,7 @@ async def test_postgres_goes_away_and_comes_back(
             assert all("database" in reason for reason in down.values())
         finally:
             await asyncio.to_thread(postgres.start_server)
-        await eventually(lambda: _count(postgres_url, 10), 120)
+        await eventually(lambda: has_rows(postgres_url, 10), 120)
     assert await read_topic(settings, dlq_topic(settings, consumer.name)) == []
 
 
@@ -225,7 +227,7 @@ async def test_it_starts_before_postgres_does(
                 await eventually(lambda: [e for e in logs if e["event"] == "consumer.waiting"])
             finally:
                 await asyncio.to_thread(postgres.start_server)
-            await eventually(lambda: _count(postgres_url, 1), 120)
+            await eventually(lambda: has_rows(postgres_url, 1), 120)
 
 
 async def test_it_starts_before_kafka_does_and_survives_its_restart(
@@ -251,25 +253,13 @@ async def test_it_starts_before_kafka_does_and_survives_its_restart(
             await eventually(lambda: [e for e in logs if e["event"] == "kafka.unavailable"])
             await asyncio.to_thread(breakable_kafka.start)
             await publish(settings, [event_record("e1", "u1"), event_record("reject1", "u2")])
-            await eventually(lambda: _count(url, 1), 120)
+            await eventually(lambda: has_rows(url, 1), 120)
             await eventually(lambda: Burying.began)
             await asyncio.to_thread(breakable_kafka.kill)
             Burying.go.set()  # its dead letter finds no broker
             await asyncio.to_thread(breakable_kafka.start)
             await publish(settings, [event_record("e2", "u1")])
-            await eventually(lambda: _count(url, 2), 180)
-            await eventually(lambda: _letters(settings, consumer.name), 180)
-            await eventually(lambda: _committed_all(settings, consumer.name, 3), 120)
+            await eventually(lambda: has_rows(url, 2), 180)
+            await eventually(lambda: dead_letters(settings, consumer.name, 1), 180)
+            await eventually(lambda: has_committed(settings, consumer.name, 3), 120)
     assert [event_id for event_id, _ in await rows(url)] == ["e1", "e2"]
-
-
-async def _count(database_url: str, expected: int) -> bool:
-    return len(await rows(database_url)) == expected
-
-
-async def _letters(settings: KafkaSettings, consumer: str) -> list[Any]:
-    return await read_topic(settings, dlq_topic(settings, consumer))
-
-
-async def _committed_all(settings: KafkaSettings, group: str, count: int) -> bool:
-    return sum((await committed(settings, group)).values()) == count

@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import signal
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,12 +16,14 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, select
 
 from bridge.kafka import connection, producer
 from bridge.settings import ConsumerSettings, KafkaSettings
-from bridge.topics import ensure_topics, event_topic
+from bridge.topics import dlq_topic, ensure_topics, event_topic
 from consumers.runtime import Consumer, Event, Reader, Reject, Transaction, open_database
 from consumers.runtime.service import ConsumerService
 from consumers.runtime.worker import WorkerOptions
 from schemas.records import Received, Record, to_records
+from tests.support.kafka_reader import read_topic
 
+TYPE = "user_modify_org"
 OPTIONS = WorkerOptions(commit_interval_s=0.05, session_timeout_ms=6_000, heartbeat_interval_ms=200)
 
 metadata = MetaData()
@@ -34,7 +37,7 @@ effects = Table(
 )
 
 
-def event_record(event_id: str, user: str, event_type: str = "user_modify_org") -> Record:
+def event_record(event_id: str, user: str, event_type: str = TYPE) -> Record:
     body = {
         "EventType": event_type,
         "eventId": event_id,
@@ -68,7 +71,7 @@ async def publish(settings: KafkaSettings, records: Iterable[Record], topic: str
 class EffectConsumer(Consumer):
     """Writes a row for each event; subclasses misbehave."""
 
-    topics = ("user_modify_org",)
+    topics = (TYPE,)
     metadata = metadata
     retry_first_s = 0.05
     retry_max_s = 0.1
@@ -79,6 +82,18 @@ class EffectConsumer(Consumer):
         await tx.execute(
             effects.insert().values(event_id=event.id, subject=event.subject, member=self.member)
         )
+
+
+class Failing(EffectConsumer):
+    """Fails on every event of user ``bad`` until ``mended``; rejects those whose id begins so."""
+
+    mended = False
+
+    async def prepare(self, event: Event, db: Reader) -> None:
+        if event.id.startswith("reject"):
+            raise Reject("as asked")
+        if event.subject == "bad" and not self.mended:
+            raise ValueError("private words")
 
 
 def named(base: type[Consumer], **attributes: Any) -> type[Any]:
@@ -133,6 +148,33 @@ async def committed(settings: KafkaSettings, group: str) -> dict[str, int]:
     for partition, offset in offsets.items():
         sums[partition.topic] = sums.get(partition.topic, 0) + max(0, offset.offset)
     return sums
+
+
+async def has_rows(database_url: str, expected: int) -> bool:
+    return len(await rows(database_url)) == expected
+
+
+async def has_rows_at_least(database_url: str, expected: int) -> bool:
+    return len(await rows(database_url)) >= expected
+
+
+async def rows_per_key(database_url: str) -> dict[str, list[str]]:
+    """Event ids by subject, in the order of writing."""
+    found = defaultdict(list)
+    for event_id, subject in await rows(database_url):
+        found[subject].append(event_id)
+    return found
+
+
+async def dead_letters(settings: KafkaSettings, consumer: str, count: int) -> list[Any]:
+    """The consumer's dead letters, the oldest first; none before there are ``count``."""
+    letters = await read_topic(settings, dlq_topic(settings, consumer))
+    letters.sort(key=lambda r: r.timestamp)
+    return letters if len(letters) >= count else []
+
+
+async def has_committed(settings: KafkaSettings, group: str, count: int) -> bool:
+    return sum((await committed(settings, group)).values()) == count
 
 
 class Mortal(EffectConsumer):

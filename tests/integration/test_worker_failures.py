@@ -1,0 +1,214 @@
+"""What the worker does with events that fail, on a real Kafka: order is kept, dead letters tell all, and
+nothing is buried while the world is down.
+"""
+
+from typing import Any, ClassVar
+
+import pytest
+
+from bridge.errors import BridgeError
+from bridge.settings import KafkaSettings
+from bridge.topics import dlq_topic, event_topic, inbox_topic
+from consumers.runtime import Consumer, Event, Reader, Reject, Transaction, WorldDown, blocked, watch
+from consumers.runtime.service import show
+from schemas.records import Record
+from tests.integration.worker_support import (
+    TYPE,
+    EffectConsumer,
+    Failing,
+    committed,
+    consumer_settings,
+    dead_letters,
+    event_record,
+    has_committed,
+    has_rows,
+    has_rows_at_least,
+    named,
+    publish,
+    rows,
+    rows_per_key,
+    serving,
+)
+from tests.support.kafka_reader import read_topic
+from tests.support.waiting import eventually
+
+
+async def test_a_failing_key_waits_alone_and_keeps_its_order(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
+) -> None:
+    consumer = named(Failing, max_attempts=1000)()
+    settings = consumer_settings(kafka_env, database_url)
+    records = [event_record(f"e{n}", "bad" if n % 4 == 0 else f"u{n % 4}") for n in range(40)]
+    await publish(settings, records)
+    async with serving(consumer, settings):
+        await eventually(lambda: has_rows(database_url, 30))
+        assert "bad" not in {subject for _, subject in await rows(database_url)}
+        consumer.mended = True
+        await eventually(lambda: has_rows(database_url, 40))
+    assert await rows_per_key(database_url) == {
+        user: [f"e{n}" for n in range(40) if (n % 4 == 0) == (user == "bad") and user in ("bad", f"u{n % 4}")]
+        for user in ("bad", "u1", "u2", "u3")
+    }
+    assert await committed(settings, consumer.name) == {event_topic(settings, TYPE): 40}
+
+
+async def test_dead_letters_are_the_records_as_they_came_with_their_place_and_reason(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
+) -> None:
+    consumer = named(Failing)()
+    settings = consumer_settings(kafka_env, database_url)
+    garbage = Record(TYPE, True, b"\xff\x00key", b"\x80 no event {", (("x", b"\xfe"), ("x", b"2")), "")
+    sent = [
+        event_record("e1", "bad"),
+        event_record("e2", "good"),
+        event_record("reject1", "good"),
+        garbage,
+        event_record("e3", "good"),
+    ]
+    await publish(settings, sent)
+    topic = event_topic(settings, TYPE)
+    stored = {(r.partition, r.offset): r for r in await read_topic(settings, topic)}
+    async with serving(consumer, settings):
+        letters = await eventually(lambda: dead_letters(settings, consumer.name, 3))
+        await eventually(lambda: has_committed(settings, consumer.name, 5))
+    assert [event_id for event_id, _ in await rows(database_url)] == ["e2", "e3"]
+    reasons = {}
+    for letter in letters:
+        headers = dict(letter.headers[-6:])
+        place = (int(headers["dingbridge-dlq-partition"]), int(headers["dingbridge-dlq-offset"]))
+        original = stored[place]
+        assert headers["dingbridge-dlq-topic"].decode() == topic
+        assert (letter.key, letter.value) == (original.key, original.value)
+        assert letter.headers[:-6] == original.headers
+        assert headers["dingbridge-dlq-at"].decode().endswith("Z")
+        error = headers["dingbridge-dlq-error"].decode()
+        assert "private" not in error
+        reasons[letter.key] = (error.split(" ")[0], int(headers["dingbridge-dlq-attempts"]))
+    assert reasons == {
+        b"dingcorp1:bad": ("ValueError", 4),
+        b"dingcorp1:good": ("consumers.runtime.outcomes.Reject", 1),
+        b"\xff\x00key": ("schemas.event.NotAnEvent", 1),
+    }
+
+
+async def test_a_replayed_dead_letter_is_applied_and_if_it_dies_again_names_its_first_place(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Any
+) -> None:
+    url = f"sqlite:///{tmp_path}/test.db"
+    consumer = named(Failing)()
+    settings = consumer_settings(kafka_env, url)
+    await publish(settings, [event_record("e1", "bad"), event_record("e2", "good")])
+    inbox = inbox_topic(settings, consumer.name)
+    async with serving(consumer, settings):
+        (first,) = await eventually(lambda: dead_letters(settings, consumer.name, 1))
+        again = [("dingbridge-replay-id", b"r1")]
+        replayed = Record(None, True, first.key, first.value, (*first.headers, *again), "")
+        await publish(settings, [replayed], inbox)
+        _, second = await eventually(lambda: dead_letters(settings, consumer.name, 2))
+        consumer.mended = True
+        await publish(settings, [replayed, replayed], inbox)
+        await eventually(lambda: has_rows(url, 2))
+        await eventually(lambda: has_committed(settings, consumer.name, 5))
+    assert [event_id for event_id, _ in await rows(url)] == ["e2", "e1"]
+    places = [
+        {
+            n: v
+            for n, v in letter.headers
+            if n.removeprefix("dingbridge-dlq-") in ("topic", "partition", "offset")
+        }
+        for letter in (first, second)
+    ]
+    assert places[0] == places[1]
+    assert len([n for n, _ in second.headers if n == "dingbridge-dlq-error"]) == 1
+
+
+async def test_when_the_world_is_down_nothing_is_buried_and_work_goes_on_when_it_is_up(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
+) -> None:
+    class Dependent(EffectConsumer):
+        down = True
+        max_attempts = 1
+
+        async def prepare(self, event: Event, db: Reader) -> None:
+            if self.down:
+                raise WorldDown("system A does not answer")
+
+    consumer = named(Dependent)()
+    settings = consumer_settings(kafka_env, database_url)
+    await publish(settings, [event_record(f"e{n}", f"u{n}") for n in range(20)])
+    async with serving(consumer, settings) as service:
+        await eventually(lambda: service.worker.state()[1]["world_down"])
+        ready, details = service.worker.state()
+        assert not ready
+        assert set(details["world_down"].values()) == {"system A does not answer"}
+        paused = {"consumer": consumer.name, "reason": "world_down"}
+        assert service.registry.get_sample_value("dingbridge_consumer_paused_partitions", paused)
+        mine = {"consumer": consumer.name}
+        assert service.registry.get_sample_value("dingbridge_consumer_paused_seconds", mine) > 0
+        assert service.registry.get_sample_value("dingbridge_consumer_joined", mine) == 1
+        consumer.down = False
+        await eventually(lambda: has_rows(database_url, 20))
+        # the last row is committed before the worker hears of it
+        await eventually(lambda: service.worker.state()[1]["world_down"] == {})
+        assert service.registry.get_sample_value("dingbridge_consumer_paused_seconds", mine) == 0
+    assert await read_topic(settings, dlq_topic(settings, consumer.name)) == []
+    assert await committed(settings, consumer.name) == {event_topic(settings, TYPE): 20}
+
+
+async def test_without_a_database_events_come_at_least_once_and_bad_ones_are_dead_letters(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Any
+) -> None:
+    class Telling(Consumer):
+        topics = (TYPE,)
+        uses_database = False
+        told: ClassVar[list[str]] = []
+
+        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            if event.subject == "bad":
+                raise Reject("as asked")
+            self.told.append(event.id)
+
+    consumer = named(Telling)()
+    settings = consumer_settings(kafka_env, f"sqlite:///{tmp_path}/none.db")
+    await publish(settings, [event_record("e1", "u1"), event_record("x", "bad"), event_record("e2", "u1")])
+    async with serving(consumer, settings) as service:
+        await eventually(lambda: len(Telling.told) == 2)
+        (letter,) = await eventually(lambda: dead_letters(settings, consumer.name, 1))
+        await eventually(lambda: has_committed(settings, consumer.name, 3))
+        assert (await service._ready())[0]
+    assert Telling.told == ["e1/u1", "e2/u1"]
+    assert letter.key == b"dingcorp1:bad"
+    assert not (tmp_path / "none.db").exists()
+    with pytest.raises(BridgeError, match="uses no database"):
+        await show(consumer, settings)
+
+
+async def test_blocked_keys_are_counted_until_they_are_free(
+    kafka_env: dict[str, str],
+    kafka_settings: KafkaSettings,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "INTERVAL_S", 0.05)
+    consumer = named(Failing, on_dead_letter="block")()
+    settings = consumer_settings(kafka_env, database_url)
+    await publish(settings, [event_record("e1", "bad"), event_record("e2", "bad"), event_record("e3", "u1")])
+    mine = {"consumer": consumer.name}
+    async with serving(consumer, settings) as service:
+
+        def keys() -> float | None:
+            return service.registry.get_sample_value("dingbridge_consumer_blocked_keys", mine)
+
+        letters = await eventually(lambda: dead_letters(settings, consumer.name, 2))
+        await eventually(lambda: keys() == 1)
+        assert service.registry.get_sample_value("dingbridge_consumer_blocked_seconds", mine) > 0
+        ids = {dict(letter.headers)[blocked.BLOCKING_ID_HEADER] for letter in letters}
+        assert len(ids) == 1
+        await eventually(lambda: has_rows_at_least(database_url, 1))
+        assert [event_id for event_id, _ in await rows(database_url)] == ["e3"]
+        async with service.database.transaction() as tx:
+            assert await blocked.unblock(tx, consumer.name, letters[0].key)
+        await eventually(lambda: keys() == 0)
+        consumer.mended = True
+        await publish(settings, [event_record("e4", "bad")])
+        await eventually(lambda: has_rows(database_url, 2))
