@@ -4,7 +4,7 @@ from bridge.cli.doctor.checks import kafka, kafka_judge, own
 from bridge.cli.doctor.findings import Finding
 from bridge.settings import KafkaSettings
 from bridge.topics import ensure_topics, existing_topics
-from tests.faults.test_rights import documented
+from tests.faults.rights import documented
 from tests.support.processes import free_port
 from tests.support.secure_kafka import Right, SecureKafka, on_prefix, on_topic, secure_kafka
 from tests.support.waiting import eventually

@@ -1,0 +1,207 @@
+"""Rights in Kafka: what docs/security.md lists for the ingress is enough, what is missing parks callbacks."""
+
+import asyncio
+import json
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka.errors import KafkaError
+
+from bridge.errors import KafkaUnavailable
+from bridge.settings import SAMPLE_CREDENTIALS, IngressSettings, KafkaSettings
+from bridge.topics import ensure_topics, event_topic, existing_topics, unclassified_topic
+from ingress.cursor import CursorFile
+from ingress.journal_file import Entry
+from ingress.publisher import Publisher
+from ingress.renormalise import renormalise
+from ingress.report import Report
+from ingress.upkeep import open_newest
+from schemas import decode
+from tests.faults.rights import APPROVAL, CONTACT, consume, documented
+from tests.integration.test_publisher import keep
+from tests.support.ingress import IngressUnderTest
+from tests.support.kafka_reader import read_topic
+from tests.support.processes import Processes
+from tests.support.pusher import Pusher
+from tests.support.secure_kafka import Right, SecureKafka, on_topic, secure_kafka
+from tests.support.waiting import eventually
+
+__all__ = ["secure_kafka"]
+
+
+def approval(number: int) -> dict[str, Any]:
+    return {
+        "EventType": APPROVAL,
+        "type": "finish",
+        "processInstanceId": f"pi-{number % 5}",
+        "corpId": "dingcorp1",
+        "createTime": 1_731_000_000_000 + number,
+        "number": number,
+    }
+
+
+def contact(number: int) -> dict[str, Any]:
+    return {
+        "EventType": CONTACT,
+        "eventId": f"c{number}",
+        "CorpId": "dingcorp1",
+        "TimeStamp": "1731000000123",
+        "UserId": [f"u{number}"],
+    }
+
+
+def body(event: dict[str, Any]) -> bytes:
+    return json.dumps(event).encode()
+
+
+@pytest.mark.parametrize("missing", ["write is denied", "neither topic nor right"])
+async def test_records_without_rights_are_parked_others_go_on_and_later_all_come_in_order(
+    secure_kafka: SecureKafka, processes: Processes, tmp_path: Path, missing: str
+) -> None:
+    user = secure_kafka.new_user()
+    env = secure_kafka.environment(user)
+    administrator = secure_kafka.administrator(env)
+    topic = event_topic(administrator, APPROVAL)
+    denial = Right("WRITE", "topic", topic, permission="DENY")
+    all_rights = documented("ingress", env)
+    if missing == "write is denied":
+        await ensure_topics(administrator, [topic], partitions={topic: 2})
+        await secure_kafka.grant(user, [*all_rights, denial])
+    else:
+        await secure_kafka.grant(user, on_topic(event_topic(administrator, CONTACT), "WRITE", "CREATE"))
+    ingress = IngressUnderTest(processes, tmp_path, env)
+    await asyncio.to_thread(ingress.start)
+    pusher = Pusher(ingress.url)
+
+    async def push(numbers: range) -> None:
+        await pusher.push_all(((n, body(approval(n))) for n in numbers), concurrency=1)
+        await pusher.push_all((1000 + n, body(contact(n))) for n in numbers)
+
+    def parked() -> dict[str, int]:
+        found: dict[str, int] = ingress.readyz()[1]["kafka"].get("parked", {})
+        return found
+
+    await push(range(30))
+    await eventually(lambda: asyncio.to_thread(lambda: parked() == {"rights": 30}), 60, "30 parked")
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the others are in Kafka")
+    assert await first_seen(administrator, CONTACT) == {f"u{n}": [n] for n in range(30)}
+    log = ingress.process.log_text() if ingress.process else ""
+    assert "publisher.topic_blocked" in log
+    if missing != "write is denied":
+        assert f"sees no topic {topic} and may not create it" in log
+
+    if missing == "write is denied":
+        await secure_kafka.revoke(user, [denial])
+    else:
+        await secure_kafka.grant(user, all_rights)
+    await push(range(30, 40))  # the right is there, but these stand behind those that wait
+    await eventually(lambda: asyncio.to_thread(lambda: parked() == {"rights": 40}), 60, "10 behind them")
+
+    async def unparked() -> bool:
+        asked = await asyncio.to_thread(processes.run, "journal", "retry", env=ingress.env)
+        assert asked.returncode == 0, asked.stderr
+        return await asyncio.to_thread(lambda: sum(parked().values()) == 0)
+
+    await eventually(unparked, 60, "nothing parked")
+    await push(range(40, 50))
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the last are in Kafka")
+
+    async def all_there() -> bool:
+        return sum(map(len, (await first_seen(administrator, APPROVAL)).values())) == 50
+
+    await eventually(all_there, 60, "all are in Kafka")
+    assert pusher.succeeded == {*range(50), *range(1000, 1050)}
+    assert await first_seen(administrator, APPROVAL) == {
+        f"pi-{key}": list(range(key, 50, 5)) for key in range(5)
+    }, "each key in order"
+    assert await first_seen(administrator, CONTACT) == {f"u{n}": [n] for n in range(50)}
+
+
+async def first_seen(settings: KafkaSettings, event_type: str) -> dict[str, list[int]]:
+    """The numbers of a topic's events by subject, in the order in which each is first read.
+
+    The wave that found out about the rights is sent again without the refused: a run that repeats.
+    """
+    found: dict[str, list[int]] = {}
+    for record in await read_topic(settings, event_topic(settings, event_type)):
+        event = decode(record.value or b"")
+        number = event.data["number"] if event_type == APPROVAL else int(str(event.subject)[1:])
+        numbers = found.setdefault(str(event.subject), [])
+        if number not in numbers:
+            numbers.append(number)
+    return found
+
+
+async def published(settings: IngressSettings, folder: Path) -> Report:
+    """Runs a publisher until three callbacks are behind the cursor, or Kafka is said to be down."""
+    file = open_newest(folder)
+    keep(file, [approval(0), contact(0), {"EventType": "no/legal name"}])
+    report = Report()
+    publisher = Publisher(settings, folder, report)
+    running = asyncio.ensure_future(publisher.run())
+
+    def settled() -> bool:
+        cursor = CursorFile(folder, read_only=True)
+        try:
+            return cursor.seq(file.id) >= 3 or report.state == "down"
+        finally:
+            cursor.close()
+
+    await eventually(settled, 60, report.words)
+    publisher.stop()
+    await running
+    file.close()
+    return report
+
+
+async def test_the_listed_rights_are_all_that_the_ingress_needs(
+    secure_kafka: SecureKafka, tmp_path: Path
+) -> None:
+    user = secure_kafka.new_user()
+    env = secure_kafka.environment(user)
+    rights = documented("ingress", env)
+    assert [r.operation for r in rights] == ["WRITE", "CREATE"]
+    values = {**SAMPLE_CREDENTIALS, **env, "DINGTALK_API_BASE": "http://127.0.0.1:1"}
+    settings = IngressSettings.load(**{name.lower(): value for name, value in values.items()})
+    create, write = rights[1:], rights[:1]
+
+    def folder() -> Path:  # a new one each time, in which nothing is parked
+        made = tmp_path / str(next(numbers))
+        made.mkdir()
+        return made
+
+    numbers = count()
+    report = await published(settings, folder())
+    assert report.take()["parked"] == {"rights": 3} or "WRITE on any topic" in report.words
+    await secure_kafka.grant(user, create)
+    report = await published(settings, folder())
+    assert report.take()["parked"] == {"rights": 3} or "WRITE on any topic" in report.words
+    await secure_kafka.grant(user, write)
+
+    async def all_published() -> bool:  # the authorizer follows within moments
+        report = await published(settings, folder())
+        return report.state == "up" and not report.take()["parked"]
+
+    await eventually(all_published, 60, "published by the listed rights")
+    assert len(await existing_topics(secure_kafka.administrator(env))) == 3
+    await secure_kafka.revoke(user, create)
+    await eventually(all_published, 60, "CREATE is not needed where the topics exist")
+    with pytest.raises(KafkaError):
+        await consume(settings, event_topic(settings, APPROVAL), "ingress")
+
+    async def keep_none(entry: Entry) -> bool:
+        return True
+
+    with pytest.raises(KafkaUnavailable, match="has no right READ"):
+        await renormalise(settings, keep_none)
+    await secure_kafka.grant(user, on_topic(unclassified_topic(settings), "READ"))
+
+    async def renormalised() -> bool:
+        try:
+            return (await renormalise(settings, keep_none)).read > 0
+        except KafkaUnavailable:
+            return False
+
+    await eventually(renormalised, 30, "the listed right is enough to renormalise")
