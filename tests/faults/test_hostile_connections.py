@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.test_hostile_requests import raw_line
+from tests.faults.hostile_http import raw_line
 from tests.integration.test_ingress_http import Door, door
 from tests.support.hostile import exchange, memory_bytes, read_reply
 from tests.support.ingress import IngressUnderTest

@@ -1,0 +1,147 @@
+"""Hostile requests one by one: each is refused by its class, and a fault of ours is no success."""
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from ingress.http import Refused
+from tests.faults.hostile_http import MARKER, POST, check, raw_line, request
+from tests.integration.test_ingress_http import Door, door
+from tests.support.hostile import exchange
+
+__all__ = ["door"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    {
+        "TLS hello": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+        "HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        "HTTP/1.0": (b"POST /callback HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}", 400),
+        "HTTP/9.9": (request("POST /callback HTTP/9.9"), 400),
+        "bare line feeds": (b"POST /callback HTTP/1.1\nHost: x\nContent-Length: 2\n\n{}", 400),
+        "no host": (b"POST /callback HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", 400),
+        "long URL": (request("POST /callback?a=" + "a" * 20_000 + " HTTP/1.1"), 400),
+        "long header": (request(POST, "X: " + "y" * 20_000), 400),
+        "many headers": (request(POST, *(f"X{n}: y" for n in range(1000))), 400),
+        "NUL in the path": (request("POST /call\0back HTTP/1.1"), 400),
+        "NUL in a header": (request(POST, "X: a\0b"), 400),
+        "negative length": (request(POST, "Content-Length: -1"), 400),
+        "absurd length": (request(POST, "Content-Length: " + "9" * 30), 400),
+        "two lengths": (
+            request(POST, "Content-Length: 2", "Content-Length: 3", body=b"{}1"),
+            400,
+        ),
+        "length and chunks": (
+            request(
+                POST,
+                "Content-Length: 2",
+                "Transfer-Encoding: chunked",
+                body=b"0\r\n\r\n",
+            ),
+            400,
+        ),
+        "bad chunk size": (
+            request(POST, "Transfer-Encoding: chunked", body=b"zz\r\n{}\r\n0\r\n\r\n"),
+            400,
+        ),
+        "declared too large": (request(POST, "Content-Length: 70000"), 413),
+        "folded header": (request(POST, "X: a", " b: c"), 400),
+        "two content types": (request("POST / HTTP/1.1", "Content-Type: a/b", "Content-Type: a/b"), 400),
+        "raw bytes in the query": (request("POST /callback?nonce=\xff\xfe HTTP/1.1"), 400),
+        "bad authority": (request("POST http://[::1/callback HTTP/1.1"), 400),
+        "CONNECT": (request("CONNECT a:1 HTTP/1.1"), 404),
+        "upgrade": (
+            request(
+                POST,
+                "Connection: upgrade",
+                "Upgrade: websocket",
+                "Content-Length: 2",
+                body=b"{}",
+            ),
+            400,
+        ),
+        "GET": (request("GET /callback HTTP/1.1"), 405),
+        "other path": (request("POST /metrics HTTP/1.1", "Content-Length: 0"), 404),
+        "a bomb of values": (
+            request(POST, "Content-Length: 60003", body=b"[" + b"[]," * 20_000 + b"[]"),
+            400,
+        ),
+    }.values(),
+    ids=lambda value: None if isinstance(value, int) else value[:30].decode("latin-1").split("\r")[0],
+)
+async def test_each_is_refused_by_class_and_names_no_software(door: Door, sent: bytes, status: int) -> None:
+    reply = await exchange(door.port, sent, silence_s=10)
+    assert reply.status == status
+    check(reply, sent)
+    assert door.kept() == []
+    assert door.counted("unavailable", "fault") == 0
+    assert (await door.push())[0] == 200
+
+
+async def test_pipelined_requests_are_answered_in_turn(door: Door) -> None:
+    good = raw_line(door)
+    reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(request("GET / HTTP/1.1") + good + request("GET /callback HTTP/1.1") + good)
+    replies = [(await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1] for _ in range(1)]
+    rest = b""
+    while rest.count(b"HTTP/1.1 ") < 3:
+        rest += await asyncio.wait_for(reader.read(65536), 10)
+    replies += [part.split(b" ")[0] for part in rest.split(b"HTTP/1.1 ")[1:]]
+    assert replies == [b"404", b"200", b"405", b"200"]
+    writer.close()
+    assert len(door.kept()) == 1
+
+
+async def test_a_success_names_no_software_either(door: Door) -> None:
+    reply = await exchange(door.port, raw_line(door), silence_s=10)
+    assert reply.status == 200
+    assert "server" not in reply.headers
+
+
+async def test_a_fault_of_ours_is_no_success_and_logged_without_what_was_sent(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(entry: object) -> bool:
+        raise ValueError(MARKER)
+
+    monkeypatch.setattr(door.journal, "append", fail)
+    with capture_logs() as logs:
+        reply = await exchange(door.port, raw_line(door), silence_s=10)
+    assert (reply.status, reply.body) == (500, b'{"error":"unavailable"}')
+    assert door.counted("unavailable", "fault") == 1
+    [fault] = [line for line in logs if line["event"] == "callback.fault"]
+    assert fault["error"] == "ValueError"
+    assert fault["place"].startswith("test_hostile_one_by_one.py:")
+    assert MARKER not in str(logs)
+
+
+async def test_a_chunked_body_that_came_with_its_head_is_held_to_the_limit(tmp_path: Path) -> None:
+    body = b"x" * 2000
+    chunked = request(POST, "Transfer-Encoding: chunked", body=b"7d0\r\n" + body + b"\r\n0\r\n\r\n")
+    async with Door(tmp_path, max_bytes=1024) as door:
+        assert (await exchange(door.port, chunked, silence_s=10)).status == 413
+
+
+async def test_a_sender_that_hangs_up_in_the_middle_is_no_fault_of_ours(door: Door) -> None:
+    class HungUp:
+        """What aiohttp's stream does when the connection was lost before the request's task had begun."""
+
+        def is_eof(self) -> bool:
+            return False
+
+        async def iter_any(self) -> Any:
+            raise RuntimeError("Connection closed.")
+            yield b""
+
+    gone = SimpleNamespace(content_length=500, content=HungUp(), transport=None)
+    with pytest.raises(Refused) as refused:
+        await door.server._read(gone)
+    assert refused.value.reason == "payload"
+    still_there = SimpleNamespace(content_length=500, content=HungUp(), transport=object())
+    with pytest.raises(RuntimeError):
+        await door.server._read(still_there)
