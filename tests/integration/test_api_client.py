@@ -7,13 +7,7 @@ import aiohttp
 import pytest
 
 from dingtalk.api import DingTalkClient
-from dingtalk.errors import (
-    CallbackExists,
-    CallbackMissing,
-    NotFound,
-    TokenInvalid,
-    Unavailable,
-)
+from dingtalk.errors import CallbackExists, CallbackMissing, NotFound, TokenInvalid, Unavailable
 from tests.integration.api_support import (
     AES_KEY,
     APP_KEY,

@@ -11,12 +11,7 @@ from structlog.testing import capture_logs
 
 from bridge.settings import KafkaSettings
 from bridge.topics import ensure_topics, event_topic
-from consumers.runtime import (
-    Event,
-    Reader,
-    Transaction,
-    worker,
-)
+from consumers.runtime import Event, Reader, Transaction, worker
 from consumers.runtime.lanes import Limits
 from consumers.runtime.process import key_hash
 from consumers.runtime.worker import WorkerOptions

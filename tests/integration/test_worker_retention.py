@@ -12,13 +12,7 @@ from bridge.settings import KafkaSettings
 from bridge.topics import dlq_topic, ensure_topics, event_topic
 from consumers.runtime import inbox, open_database
 from consumers.runtime.retention import Retention, longest_retention
-from tests.integration.worker_support import (
-    TYPE,
-    EffectConsumer,
-    consumer_settings,
-    named,
-    serving,
-)
+from tests.integration.worker_support import TYPE, EffectConsumer, consumer_settings, named, serving
 from tests.support.waiting import eventually
 
 
