@@ -15,6 +15,7 @@ import apsw
 
 from ingress.errors import JournalError
 from ingress.folder import CURSOR_FILE
+from ingress.own_schema import check_schema
 
 FILE_VERSION = 1
 _ACK_STEP_MS = 60_000
@@ -87,6 +88,7 @@ class CursorFile:
                     f"{self.path} has version {version}, this dingbridge knows {FILE_VERSION}; start the "
                     "version that wrote it, nothing was changed"
                 )
+            check_schema(db, _SCHEMA)
         except BaseException:
             db.close(True)
             raise

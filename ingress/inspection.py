@@ -12,9 +12,9 @@ import apsw
 from ingress.cursor import CursorFile, Parked
 from ingress.errors import JournalError
 from ingress.folder import CURSOR_FILE, journal_files, journal_folders
-from ingress.gaps import MAX_ROWS, missing, one_by_one
+from ingress.gaps import rows_behind
 from ingress.high_water import HighWater
-from ingress.journal_file import UNREADABLE, JournalFile, Row, missing_row
+from ingress.journal_file import JournalFile, Row, missing_row
 
 _BYTES = 1 << 22
 
@@ -50,7 +50,7 @@ class View:
     def one(self, seq: int) -> Seen | None:
         """The callback with this number; ``None`` where it has been pruned, or was never kept."""
         row = self.file.row(seq)
-        if row is None and self._missing(seq - 1, seq + 1):
+        if row is None and seq <= self.highest() and (seq in self.parked or seq > self.file.pruned_seq()):
             row = missing_row(seq)
         return self._seen(row) if row is not None else None
 
@@ -72,40 +72,9 @@ class View:
     def _callbacks(self, after: int) -> Iterator[Seen]:
         highest = self.highest()
         while after < highest:
-            rows, end = self._chunk(after, highest)
-            for row in rows:
-                if after < row.seq <= highest:
-                    yield from map(self._lost, self._missing(after, row.seq))
-                    yield self._seen(row)
-                    after = row.seq
-            yield from map(self._lost, self._missing(after, end + 1))
-            after = max(after, end)
-
-    def _chunk(self, after: int, highest: int) -> tuple[list[Row], int]:
-        """Some rows behind ``after``, and up to which number that is all."""
-        try:
-            rows = self.file.read(after, max_rows=MAX_ROWS, max_bytes=_BYTES)
-            # where the numbers themselves are damaged, go on all the same
-            return rows, max(after + 1, rows[-1].seq) if rows else highest
-        except UNREADABLE:
-            end = min(after + MAX_ROWS, highest)
-            return [row for row in one_by_one(self.file, after, end) if self._may_stand(row)], end
-
-    def _may_stand(self, row: Row) -> bool:
-        """Not one of which a damaged page hides that it was pruned."""
-        return row.intact or row.seq in self.parked or row.seq > self.file.pruned_seq()
-
-    def _missing(self, after: int, before: int) -> list[int]:
-        """Numbers between the two that only damage can have taken away, if no row has them."""
-        if before - after < 2:
-            return []
-        # asked after the rows were read: what was pruned meanwhile is not missing
-        lost = missing(after, min(before, self.highest() + 1), self.file.pruned_seq())
-        kept = (seq for seq in self.parked if after < seq < before)  # is never pruned
-        return sorted({*kept, *lost})
-
-    def _lost(self, seq: int) -> Seen:
-        return self._seen(missing_row(seq))
+            rows, end = rows_behind(self.file, after, highest, max_bytes=_BYTES, kept=self.parked)
+            yield from map(self._seen, rows)
+            after = end
 
     def _seen(self, row: Row) -> Seen:
         parked = self.parked.get(row.seq, ())
@@ -121,7 +90,7 @@ def views(root: Path) -> tuple[list[View], dict[Path, str]]:
         for path in journal_files(folder):
             try:
                 found.append(View(path))
-            except (apsw.Error, JournalError) as error:
+            except (apsw.Error, JournalError, UnicodeDecodeError) as error:
                 unreadable[path] = f"{type(error).__name__}: {error}"
     return found, unreadable
 

@@ -19,6 +19,7 @@ import apsw
 
 from ingress.errors import JournalError
 from ingress.high_water import SUFFIX, HighWater
+from ingress.own_schema import check_schema
 
 FILE_VERSION = 1
 """Stands in ``PRAGMA user_version``; a higher one is refused, never guessed at."""
@@ -36,7 +37,7 @@ CREATE TABLE callbacks (
   app TEXT NOT NULL,
   via TEXT NOT NULL,
   body BLOB NOT NULL,
-  crc INTEGER NOT NULL  -- of all the columns but seq, see checksum()
+  crc INTEGER NOT NULL  -- of all the columns, see checksum()
 );
 CREATE TABLE seen (key BLOB PRIMARY KEY, received_ms INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX seen_by_receipt ON seen (received_ms);
@@ -44,7 +45,6 @@ CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), at_ms INTEGER NOT NUL
 """
 
 
-_CALLBACKS = "callbacks (received_ms, app, via, body, crc)"
 _ROWS_MAX = 256
 """In one statement."""
 
@@ -75,14 +75,18 @@ class Row(NamedTuple):
     intact: bool = True
 
 
-def checksum(received_ms: int, app: str, via: str, body: bytes) -> int:
-    """CRC-32 of a callback, for the column ``crc``; against accidents of the disk, not against anyone."""
-    return zlib.crc32(body, zlib.crc32(f"{received_ms}\0{app}\0{via}\0".encode()))
+def checksum(seq: int | None, received_ms: int, app: str, via: str, body: bytes) -> int:
+    """CRC-32 of a callback, for the column ``crc``; against accidents of the disk, not against anyone.
+
+    ``seq`` is part of it, since the publisher believes no other number. None: as it was before.
+    """
+    number = "" if seq is None else f"{seq}\0"
+    return zlib.crc32(body, zlib.crc32(f"{number}{received_ms}\0{app}\0{via}\0".encode()))
 
 
-def _columns(entry: Entry) -> tuple[int, str, str, bytes, int]:
+def _columns(seq: int, entry: Entry) -> tuple[int, int, str, str, bytes, int]:
     at, app, via, body = entry.received_ms, entry.app, entry.via, entry.body
-    return at, app, via, body, checksum(at, app, via, body)
+    return seq, at, app, via, body, checksum(seq, at, app, via, body)
 
 
 @cache
@@ -117,11 +121,15 @@ class JournalFile:
             version = self._pragma("user_version")
             if version != FILE_VERSION or self._pragma("application_id") != _APPLICATION_ID:
                 raise JournalError(_unknown_version(path, version))
+            check_schema(self.db, _SCHEMA)
             self.id: str = self.db.execute("SELECT value FROM meta WHERE key = 'id'").get
             if mark is not None and mark[0] != self.id:
                 raise JournalError(_replaced(path, mark[0], self.id))
             if mark is not None and mark[1] > (highest := self.highest_seq()):
                 raise JournalError(_behind(path, mark, highest))
+        except UnicodeDecodeError as error:
+            self.db.close(True)
+            raise apsw.CorruptError("what it says about itself is no text") from error
         except BaseException:
             self.db.close(True)
             raise
@@ -162,12 +170,16 @@ class JournalFile:
         execute = self.db.execute
         execute("BEGIN IMMEDIATE")
         try:
-            if self._keep_all(entries):
+            next_seq = self._next_seq()
+            if self._keep_all(entries, next_seq):
                 new = [True] * len(entries)
             else:
                 execute("ROLLBACK")
                 execute("BEGIN IMMEDIATE")
-                new = [self._keep_one(entry) for entry in entries]
+                new = []
+                for entry in entries:
+                    new.append(self._keep_one(entry, next_seq))
+                    next_seq += new[-1]
             execute("COMMIT")
         except BaseException:
             if not self.db.get_autocommit():
@@ -177,7 +189,12 @@ class JournalFile:
             self._mark.note(self.id, self.db.last_insert_rowid())
         return new
 
-    def _keep_all(self, entries: Sequence[Entry]) -> bool:
+    def _next_seq(self) -> int:
+        """As AUTOINCREMENT would have it. There is no other writer."""
+        highest = self.db.execute("SELECT max(seq) FROM callbacks").get or 0
+        return max(self.highest_seq(), highest) + 1
+
+    def _keep_all(self, entries: Sequence[Entry], next_seq: int) -> bool:
         """The usual group, in which every callback has an identity of its own and is new, in a few statements
         of many rows each. False, with the transaction to be rolled back, where it is another."""
         if any(entry.signature_key is not None or entry.unconditional for entry in entries):
@@ -185,7 +202,7 @@ class JournalFile:
         insert = [(entry.key, entry.received_ms) for entry in entries]
         if self._insert("seen", insert, " ON CONFLICT DO NOTHING") < len(entries):
             return False
-        self._insert(_CALLBACKS, [_columns(entry) for entry in entries])
+        self._insert("callbacks", [_columns(seq, entry) for seq, entry in enumerate(entries, next_seq)])
         return True
 
     def _insert(self, into: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> int:
@@ -200,7 +217,7 @@ class JournalFile:
             begin += size
         return inserted
 
-    def _keep_one(self, entry: Entry) -> bool:
+    def _keep_one(self, entry: Entry, seq: int) -> bool:
         db = self.db
         if entry.signature_key is not None:
             if not self._note(entry.signature_key, entry.received_ms):
@@ -211,7 +228,7 @@ class JournalFile:
             db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (entry.key, entry.received_ms))
         elif not entry.unconditional and not self._note(entry.key, entry.received_ms):
             return False
-        self._insert(_CALLBACKS, [_columns(entry)])
+        self._insert("callbacks", [_columns(seq, entry)])
         return True
 
     def _note(self, key: bytes, received_ms: int) -> bool:
@@ -321,7 +338,10 @@ def _row(seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any) ->
     typed = isinstance(received_ms, int) and isinstance(app, str) and isinstance(via, str)
     if not typed or not isinstance(body, bytes):
         return missing_row(seq)
-    return Row(seq, received_ms, app, via, body, intact=crc == checksum(received_ms, app, via, body))
+    intact = crc == checksum(seq, received_ms, app, via, body) or (
+        crc == checksum(None, received_ms, app, via, body)  # kept by an earlier version
+    )
+    return Row(seq, received_ms, app, via, body, intact)
 
 
 def _behind(path: Path, mark: tuple[str, int], highest: int) -> str:

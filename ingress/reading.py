@@ -1,10 +1,10 @@
 """Read-only access to a folder's journal files for the publisher: the oldest that is not drained, first.
 
-Behind the cursor ``seq`` has no gaps, since only published callbacks are deleted: a number that is missing is
-a callback that the disk has lost, and comes as a row that is not intact, like one that cannot be read.
+What is damaged in a file comes as rows that are not intact (``gaps.py``), which the publisher parks.
 """
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -13,7 +13,7 @@ import structlog
 from ingress.cursor import CursorFile
 from ingress.errors import JournalError
 from ingress.folder import journal_files
-from ingress.gaps import MAX_ROWS, missing, one_by_one
+from ingress.gaps import MAX_ROWS, rows_behind
 from ingress.journal_file import UNREADABLE, JournalFile, Row, missing_row
 
 log = structlog.get_logger(__name__)
@@ -67,34 +67,25 @@ class JournalReader:
 
     def read(self, file: JournalFile, after_seq: int) -> list[Row]:
         """The next callbacks of ``file`` behind ``after_seq``, without a gap; empty when there is none."""
-        try:
+        with suppress(*UNREADABLE):
             rows = file.read(after_seq, max_rows=MAX_ROWS, max_bytes=_MAX_BYTES)
-            if not rows and (highest := file.highest_seq()) > max(after_seq, file.pruned_seq()):
-                # kept since we looked, or gone
-                rows = file.read(after_seq, max_rows=MAX_ROWS, max_bytes=_MAX_BYTES)
-                rows = rows or [missing_row(highest)]
-        except UNREADABLE as error:
-            log.error("publisher.damaged", file=file.path.name, behind=after_seq, error=type(error).__name__)
-            last = min(after_seq + MAX_ROWS, file.highest_seq())
-            rows = one_by_one(file, after_seq, last) or [missing_row(last)]
-        if rows and rows[-1].seq == after_seq + len(rows):
-            return rows
-        return self._without_gaps(file, after_seq, rows)
-
-    def _without_gaps(self, file: JournalFile, after_seq: int, rows: list[Row]) -> list[Row]:
-        whole: list[Row] = []
-        pruned, highest = file.pruned_seq(), file.highest_seq()
-        for row in rows:
-            if not after_seq < row.seq <= highest:
-                log.error("publisher.damaged", file=file.path.name, behind=after_seq, error="wrong number")
-                continue
-            if gone := missing(after_seq, row.seq, pruned):
-                first = max(after_seq, pruned) + 1
-                log.error("publisher.missing", file=file.path.name, first=first, last=row.seq - 1)
-                whole += map(missing_row, gone)
-            whole.append(row)
-            after_seq = row.seq
-        return whole
+            if rows and all(row.intact and row.seq == seq for seq, row in enumerate(rows, after_seq + 1)):
+                return rows
+        highest = file.highest_seq()
+        while after_seq < highest:
+            rows, end = rows_behind(file, after_seq, highest, max_bytes=_MAX_BYTES)
+            if damaged := [row.seq for row in rows if not row.intact]:
+                log.error(
+                    "publisher.damaged",
+                    file=file.path.name,
+                    callbacks=len(damaged),
+                    first=damaged[0],
+                    last=damaged[-1],
+                )
+            if rows:
+                return rows
+            after_seq = end
+        return []
 
     def finish(self, read_seq: int) -> bool:
         """Leave the current file if it is read to its end and a newer one exists. Whether it did."""

@@ -18,7 +18,7 @@ from ingress.upkeep import open_newest
 NOW = 1_764_000_000_000
 COUNT, CURSOR, PARKED = 120, 50, 7
 FILE = "journal-0001.db"
-ALARMS = {"publisher.damaged", "publisher.missing", "publisher.journal_unreadable"}
+ALARMS = {"publisher.damaged", "publisher.journal_unreadable"}
 
 
 def body(number: int) -> bytes:
@@ -71,20 +71,25 @@ def start(folder: Path) -> Found:
             found.refused = str(error)
             return found
         keep(file, 1_000, 1)
-        cursor = CursorFile(folder)
-        reader = JournalReader(folder, cursor)
-        source = reader.current()
-        if source is not None:
-            seq = cursor.seq(source.id)
-            while rows := reader.read(source, seq):
-                assert [row.seq for row in rows] == sorted({row.seq for row in rows})
-                found.published |= {row.seq: row.body for row in rows if row.intact}
-                found.parked |= {row.seq for row in rows if not row.intact}
-                assert rows[-1].seq > seq
-                seq = rows[-1].seq
-        found.parked |= cursor.parked_seqs(file.id)
-        reader.close()
-        cursor.close()
+        publish(folder, found)
         file.close()
     found.said = {line["event"] for line in logs}
     return found
+
+
+def publish(folder: Path, found: Found) -> None:
+    """What the publisher would read of the first file that is not drained."""
+    cursor = CursorFile(folder)
+    reader = JournalReader(folder, cursor)
+    source = reader.current()
+    if source is not None:
+        seq = cursor.seq(source.id)
+        while rows := reader.read(source, seq):
+            assert [row.seq for row in rows] == sorted({row.seq for row in rows})
+            found.published |= {row.seq: row.body for row in rows if row.intact}
+            found.parked |= {row.seq for row in rows if not row.intact}
+            assert rows[-1].seq > seq
+            seq = rows[-1].seq
+        found.parked |= cursor.parked_seqs(source.id)
+    reader.close()
+    cursor.close()

@@ -139,4 +139,4 @@ def test_callbacks_that_vanished_from_the_middle_or_the_end_are_missed(tmp_path,
     db.close()
     found = start(folder)
     assert found.parked == {PARKED, *rows}
-    assert "publisher.missing" in found.said
+    assert "publisher.damaged" in found.said
