@@ -81,16 +81,19 @@ class Forward(Consumer):
                 await self._deliver(event, key)
             else:
                 self._metrics.filtered()
+        except Reject:
+            self._ended(event, key)
+            raise
         except (HandlerOutcome, SettingsError):
             raise
         except Exception as error:
             if isinstance(error, ApiError) and error.world_down:
                 raise
             if self._blame.failed(key, self._circuit.works_count, own_fault=True) >= self.system.attempts:
-                self._blame.forget(key)
+                self._ended(event, key)
                 raise Reject(f"{type(error).__name__}, at every attempt") from error
             raise
-        self._blame.forget(key)
+        self._ended(event, key)
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
         """All is done in ``prepare``: there is no database to write to."""
@@ -140,20 +143,20 @@ class Forward(Consumer):
             raise WorldDown(self._words(words), after=circuit.down(probe, words, after_s))
         if answer.kind == "refused":
             circuit.works()
-            self._give_up(key, words)
+            raise Reject(self._words(words))
         if answer.kind == "busy":
             raise Retry(self._words(words), after=circuit.down(probe, words, after_s))
         closed_for_s = circuit.doubt(probe, key, words, after_s)
         if answer.kind == "unwelcome":
             if closed_for_s is None:
-                self._give_up(key, words)
+                raise Reject(self._words(words))
         elif self._blame.failed(key, circuit.works_count) >= self.system.attempts:
-            self._give_up(key, words)
+            raise Reject(self._words(words))
         raise Retry(self._words(words), after=closed_for_s or after_s)
 
-    def _give_up(self, key: Key, words: str) -> NoReturn:
+    def _ended(self, event: Event, key: Key) -> None:
         self._blame.forget(key)
-        raise Reject(self._words(words))
+        self._selection.forget(event)
 
     def _changed(self, state: CircuitState, reason: str) -> None:
         self._metrics.circuit(state)

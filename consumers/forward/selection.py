@@ -2,13 +2,15 @@
 
 Each filter looks at events of its own kind and lets all others pass: ``process_codes`` at approvals,
 ``departments`` at events about a user or a department. Departments hold those below them. A contact event
-names only the user, so whose departments they are is asked at DingTalk, and remembered for a while.
+names only the user, so whose departments they are is asked at DingTalk, and remembered, in memory alone.
 """
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -23,9 +25,11 @@ ABOVE_S = 600
 """How long it is believed which department stands above another, in s."""
 
 REMEMBERED = 20_000
-"""How many answers are kept."""
+"""Of how many subjects answers are kept, and how many unfinished events; of more, the oldest are forgotten."""
 
 ROOT = "1"
+
+_Key, _Value = TypeVar("_Key"), TypeVar("_Value")
 
 
 class Contacts(Protocol):
@@ -36,9 +40,22 @@ class Contacts(Protocol):
     async def department(self, dept_id: int) -> dict[str, Any]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Departments as DingTalk named them at ``asked_s`` (epoch s), None when it did not know the subject;
+    ``before`` are those of the answer before this one."""
+
+    asked_s: float
+    departments: list[str] | None
+    before: list[str]
+
+
 class Selection:
     """The filters of one system. ``contacts`` gives the client, and is called only for ``departments``.
     ``clock`` is the wall clock, epoch s.
+
+    What the attempts of an event have learnt is kept until ``forget``: where somebody was before he moved
+    away is known once only.
     """
 
     def __init__(
@@ -47,7 +64,8 @@ class Selection:
         self._process_codes = system.process_codes
         self._departments = {str(department) for department in system.departments}
         self._contacts, self._clock = contacts, clock
-        self._answers: dict[tuple[str, str], tuple[float, list[str] | None]] = {}
+        self._answers: OrderedDict[tuple[str, str], _Answer] = OrderedDict()
+        self._learnt: OrderedDict[tuple[str, str], tuple[str, ...]] = OrderedDict()
 
     async def wants(self, event: Event) -> bool:
         """Whether the system gets ``event``. Raises ``ApiError`` when DingTalk must be asked and fails."""
@@ -55,8 +73,12 @@ class Selection:
         if self._process_codes and kind == "process-instance":
             return self._has_code(event)
         if self._departments and kind in ("user", "department") and event.subject:
-            return await self._concerns(kind, event.subject, event.received_time.timestamp())
+            return await self._concerns(kind, event.subject, event)
         return True
+
+    def forget(self, event: Event) -> None:
+        """``event`` has come to its end."""
+        self._learnt.pop((event.source, event.id), None)
 
     def _has_code(self, event: Event) -> bool:
         code = event.data.get("processCode")
@@ -66,17 +88,21 @@ class Selection:
             return False
         return any(fnmatchcase(code, pattern) for pattern in self._process_codes)
 
-    async def _concerns(self, kind: str, subject: str, received_s: float) -> bool:
-        """Whether the subject is in one of the departments, or was when we last asked: whom it moves away
-        from must hear of it too."""
+    async def _concerns(self, kind: str, subject: str, event: Event) -> bool:
+        """Whether the subject is in one of the departments, or was when we last asked before this answer:
+        whom it moves away from must hear of it too."""
         if kind == "department" and subject in self._departments:
             return True
-        before = self._answers.get((kind, subject))
         # an answer from before the event knows nothing of it; one from after it serves many events at once
-        now = await self._ask(kind, subject, since_s=received_s)
-        if now is None:
+        answer = await self._ask(kind, subject, since_s=event.received_time.timestamp())
+        if answer.departments is None:
             return True  # left, or deleted: in no department any more, and that is what the event is about
-        return await self._leads_in([*now, *(before[1] or [] if before else [])])
+        # a clock that is behind the ingress's makes each attempt ask anew, and then the answer before is no
+        # longer the one from before the event
+        earlier = self._learnt.get((event.source, event.id), ())
+        learnt = tuple(dict.fromkeys((*answer.departments, *answer.before, *earlier)))
+        _keep(self._learnt, (event.source, event.id), learnt)
+        return await self._leads_in(list(learnt))
 
     async def _leads_in(self, waiting: list[str]) -> bool:
         seen: set[str] = set()
@@ -86,15 +112,15 @@ class Selection:
                 return True
             if department not in seen and department != ROOT:
                 seen.add(department)
-                waiting += await self._ask("department", department, self._clock() - ABOVE_S) or []
+                above = await self._ask("department", department, self._clock() - ABOVE_S)
+                waiting += above.departments or []
         return False
 
-    async def _ask(self, kind: str, subject: str, since_s: float) -> list[str] | None:
-        """A user's departments, or the department above one, as of ``since_s`` (epoch s) or later; None when
-        DingTalk does not know the subject."""
+    async def _ask(self, kind: str, subject: str, since_s: float) -> _Answer:
+        """A user's departments, or the department above one, as of ``since_s`` (epoch s) or later."""
         known = self._answers.get((kind, subject))
-        if known is not None and known[0] >= since_s:
-            return known[1]
+        if known is not None and known.asked_s >= since_s:
+            return known
         asked_s = self._clock()
         found: list[str] | None = None
         try:
@@ -104,16 +130,24 @@ class Selection:
                 found = _ids([(await self._contacts().department(int(subject))).get("parent_id")])
         except NotFound:
             found = None
-        if len(self._answers) >= REMEMBERED:
-            self._answers.clear()
-        self._answers[kind, subject] = (asked_s, found)
-        return found
+        before = (known.departments if known is not None else None) or []
+        answer = _Answer(asked_s, found, before)
+        _keep(self._answers, (kind, subject), answer)
+        return answer
 
 
 def kind_of(event: Event) -> str | None:
     """What an event is about, by the catalogue: ``user``, ``department``, ``process-instance`` …"""
     spec = catalogue.get(event.event_type)
     return spec.subject.kind if spec is not None and spec.subject is not None else None
+
+
+def _keep(kept: OrderedDict[_Key, _Value], key: _Key, value: _Value) -> None:
+    """Set ``key`` as the newest, and forget the oldest beyond ``REMEMBERED``."""
+    kept.pop(key, None)
+    kept[key] = value
+    while len(kept) > REMEMBERED:
+        kept.popitem(last=False)
 
 
 def _ids(values: Any) -> list[str]:

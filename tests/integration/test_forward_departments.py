@@ -60,6 +60,18 @@ async def test_a_system_gets_the_events_of_its_departments_people_alone(
             envelopes = [got.json() for got in system_a.taken]
             assert {e["subject"] for e in envelopes if e["id"].startswith("e1")} == wanted
             assert {int(e["subject"]) for e in envelopes if e["id"].startswith("e2")} == inside
+            # who moves away is told of, also if the first attempt fails
+            mover = sorted(wanted)[1]
+            outside = sorted(set(parents) - inside)[0]
+            [told, *_] = simulator.platform.act("move", {"userid": mover, "dept_ids": [outside]})
+            received = Received(8, "j1", told.time_ms, "default", "http", told.plaintext())
+            [record] = to_records(received)
+            system_a.answer = lambda got: 500
+            assert (await forward.deliver(record)).kind == "retry"
+            system_a.answer = lambda got: 200
+            assert (await forward.deliver(record)).kind == "done"
+            last = system_a.taken[-1].json()
+            assert (last["type"], last["subject"]) == ("com.dingtalk.user_modify_org", mover)
             # who leaves is in no department any more, and yet is told of
             [told] = simulator.platform.act("leave", {"userid": sorted(wanted)[0]})
             received = Received(9, "j1", told.time_ms, "default", "http", told.plaintext())

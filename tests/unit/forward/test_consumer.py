@@ -1,5 +1,6 @@
 """What an answer means for its event; the sender is replaced, all else is the consumer's own."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from consumers.runtime import MemoryRuntime, Outcome
 from consumers.runtime.outcomes import Reject, WorldDown
 from dingtalk.errors import BadRequest, QuotaSpent
 from tests.unit.forward.support import SECRET, event, system
+from tests.unit.forward.test_selection import Contacts as AddressBook
 
 TAKEN = Answer("taken", "it answered 200")
 FAILED = Answer("failed", "it answered 500")
@@ -104,6 +106,33 @@ async def test_what_is_filtered_is_done_without_a_request(start: Start) -> None:
         assert running.value("dingbridge_forward_deliveries_total", outcome="filtered") == 1
         assert (await running.deliver(2, **more, processCode="PROC-1")).kind == "done"
         assert len(running.sender.sent) == 1
+
+
+@pytest.mark.parametrize(
+    "answer", [FAILED, UNREACHABLE, Answer("busy", "it answered 503")], ids=["failed", "unreachable", "busy"]
+)
+async def test_a_move_out_of_the_departments_is_sent_again_after_a_failure(
+    start: Start, answer: Answer
+) -> None:
+    contacts = AddressBook()
+    async with start(dingtalk=contacts, departments=[3]) as running:
+        assert (await running.deliver(1)).kind == "done"
+        contacts.users["u1"] = [40]
+        moved_ms = int(time.time() * 1000) + 60_000  # by the ingress's clock, which may be ahead
+        assert (await running.deliver(2, answer, received_ms=moved_ms)).kind in ("retry", "world_down")
+        running.probing_allowed()
+        assert (await running.deliver(2, received_ms=moved_ms)).kind == "done"
+        assert len(running.sender.sent) == 3
+        assert running.value("dingbridge_forward_deliveries_total", outcome="filtered") == 0
+
+
+async def test_what_an_event_was_wanted_for_is_forgotten_at_its_end(start: Start) -> None:
+    async with start(dingtalk=AddressBook(), departments=[3]) as running:
+        assert (await running.deliver(1, FAILED)).kind == "retry"
+        assert (await running.deliver(1)).kind == "done"
+        assert (await running.deliver(2, Answer("refused", "it answered 422"))).kind == "reject"
+        assert (await running.deliver(3, UserId=["u2"])).kind == "done"
+        assert not running.forward._selection._learnt
 
 
 async def test_a_refused_event_is_given_up_at_once_and_later_ones_go_on(start: Start) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from consumers.forward import selection as module
 from consumers.forward.selection import ABOVE_S, Selection
 from dingtalk.errors import NotFound, RateLimited
 from schemas.event import Event
@@ -20,6 +21,7 @@ class Contacts:
         self.users: dict[str, list[int]] = {"u1": [30], "u2": [40], "u3": [40, 30]}
         self.asked: list[str] = []
         self.error: Exception | None = None
+        self.down = ""  # the department that cannot be asked about
 
     async def user(self, userid: str) -> dict[str, Any]:
         self.asked.append(userid)
@@ -31,6 +33,8 @@ class Contacts:
 
     async def department(self, dept_id: int) -> dict[str, Any]:
         self.asked.append(str(dept_id))
+        if str(dept_id) == self.down:
+            raise RateLimited("slowly", api="v2/department/get")
         if dept_id == 1:
             return {"dept_id": 1}  # nothing stands above the root
         if str(dept_id) not in ABOVE:
@@ -127,6 +131,61 @@ def test_whom_somebody_moves_away_from_hears_of_it(contacts: Contacts, clock: Cl
     clock.now += 10
     later_ms = int(clock.now * 1000)
     assert not wants(selection, user_event("u1", event_id="e3", received_ms=later_ms))
+
+
+def moved(selection: Selection, contacts: Contacts, clock: Clock) -> Event:
+    """The event of u1's move from department 30 to 40, after another event of u1 had been looked at."""
+    assert wants(selection, user_event("u1"))
+    contacts.users["u1"] = [40]
+    clock.now += ABOVE_S + 10
+    return user_event("u1", event_id="e2", received_ms=int(clock.now * 1000))
+
+
+@pytest.mark.parametrize("behind_s", [0, 3], ids=["same clock", "clock behind the ingress"])
+def test_a_move_is_told_of_at_each_attempt(contacts: Contacts, clock: Clock, behind_s: float) -> None:
+    selection = Selection(system(departments=[3]), lambda: contacts, clock)
+    move = moved(selection, contacts, clock)
+    clock.now -= behind_s
+    for _ in range(3):
+        assert wants(selection, move)
+        clock.now += 0.5
+    selection.forget(move)
+    clock.now += 10
+    assert not wants(selection, user_event("u1", event_id="e3", received_ms=int(clock.now * 1000)))
+
+
+@pytest.mark.parametrize("behind_s", [0, 3], ids=["same clock", "clock behind the ingress"])
+def test_a_move_whose_first_attempt_could_not_be_judged_is_told_of(
+    contacts: Contacts, clock: Clock, behind_s: float
+) -> None:
+    selection = Selection(system(departments=[3]), lambda: contacts, clock)
+    move = moved(selection, contacts, clock)
+    clock.now -= behind_s
+    contacts.down = "30"
+    with pytest.raises(RateLimited):
+        wants(selection, move)
+    contacts.down = ""
+    assert wants(selection, move)
+
+
+def test_of_events_from_before_one_answer_each_may_be_the_move(contacts: Contacts, clock: Clock) -> None:
+    selection = Selection(system(departments=[30]), lambda: contacts, clock)
+    assert wants(selection, user_event("u1"))
+    contacts.users["u1"] = [40]
+    clock.now += 10
+    before_ms = int(clock.now * 1000) - 5000
+    assert wants(selection, user_event("u1", event_id="e2", received_ms=before_ms))
+    assert wants(selection, user_event("u1", event_id="e3", received_ms=before_ms))
+
+
+def test_beyond_what_is_kept_those_asked_about_longest_ago_are_forgotten(
+    contacts: Contacts, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 2)
+    selection = Selection(system(departments=[30, 40]), lambda: contacts, clock)
+    for userid in ("u1", "u2", "u3", "u3", "u2", "u1"):
+        assert wants(selection, user_event(userid))
+    assert contacts.asked == ["u1", "u2", "u3", "u1"]
 
 
 def test_one_answer_serves_the_events_that_came_before_it(contacts: Contacts, clock: Clock) -> None:
