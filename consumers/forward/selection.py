@@ -25,11 +25,16 @@ ABOVE_S = 600
 """How long it is believed which department stands above another, in s."""
 
 REMEMBERED = 20_000
-"""Of how many subjects answers are kept, and how many unfinished events; of more, the oldest are forgotten."""
+"""So many subjects' answers, and so many unfinished events, are kept; of more, the oldest are forgotten."""
 
 ROOT = "1"
 
-_Key, _Value = TypeVar("_Key"), TypeVar("_Value")
+_Subject = tuple[str, str, str]
+"""An event's ``source``, which names company and app, the kind of its subject, and the subject: ids are
+unique within one company only, and each company is asked about its own."""
+
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 class Contacts(Protocol):
@@ -64,7 +69,7 @@ class Selection:
         self._process_codes = system.process_codes
         self._departments = {str(department) for department in system.departments}
         self._contacts, self._clock = contacts, clock
-        self._answers: OrderedDict[tuple[str, str], _Answer] = OrderedDict()
+        self._answers: OrderedDict[_Subject, _Answer] = OrderedDict()
         self._learnt: OrderedDict[tuple[str, str], tuple[str, ...]] = OrderedDict()
 
     async def wants(self, event: Event) -> bool:
@@ -73,7 +78,7 @@ class Selection:
         if self._process_codes and kind == "process-instance":
             return self._has_code(event)
         if self._departments and kind in ("user", "department") and event.subject:
-            return await self._concerns(kind, event.subject, event)
+            return await self._concerns((event.source, kind, event.subject), event)
         return True
 
     def forget(self, event: Event) -> None:
@@ -88,23 +93,24 @@ class Selection:
             return False
         return any(fnmatchcase(code, pattern) for pattern in self._process_codes)
 
-    async def _concerns(self, kind: str, subject: str, event: Event) -> bool:
+    async def _concerns(self, about: _Subject, event: Event) -> bool:
         """Whether the subject is in one of the departments, or was when we last asked before this answer:
         whom it moves away from must hear of it too."""
+        source, kind, subject = about
         if kind == "department" and subject in self._departments:
             return True
         # an answer from before the event knows nothing of it; one from after it serves many events at once
-        answer = await self._ask(kind, subject, since_s=event.received_time.timestamp())
+        answer = await self._ask(about, since_s=event.received_time.timestamp())
         if answer.departments is None:
             return True  # left, or deleted: in no department any more, and that is what the event is about
         # a clock that is behind the ingress's makes each attempt ask anew, and then the answer before is no
         # longer the one from before the event
-        earlier = self._learnt.get((event.source, event.id), ())
+        earlier = self._learnt.get((source, event.id), ())
         learnt = tuple(dict.fromkeys((*answer.departments, *answer.before, *earlier)))
-        _keep(self._learnt, (event.source, event.id), learnt)
-        return await self._leads_in(list(learnt))
+        _keep(self._learnt, (source, event.id), learnt)
+        return await self._leads_in(source, list(learnt))
 
-    async def _leads_in(self, waiting: list[str]) -> bool:
+    async def _leads_in(self, source: str, waiting: list[str]) -> bool:
         seen: set[str] = set()
         while waiting:
             department = waiting.pop()
@@ -112,15 +118,16 @@ class Selection:
                 return True
             if department not in seen and department != ROOT:
                 seen.add(department)
-                above = await self._ask("department", department, self._clock() - ABOVE_S)
+                above = await self._ask((source, "department", department), self._clock() - ABOVE_S)
                 waiting += above.departments or []
         return False
 
-    async def _ask(self, kind: str, subject: str, since_s: float) -> _Answer:
+    async def _ask(self, about: _Subject, since_s: float) -> _Answer:
         """A user's departments, or the department above one, as of ``since_s`` (epoch s) or later."""
-        known = self._answers.get((kind, subject))
+        known = self._answers.get(about)
         if known is not None and known.asked_s >= since_s:
             return known
+        _, kind, subject = about
         asked_s = self._clock()
         found: list[str] | None = None
         try:
@@ -132,7 +139,7 @@ class Selection:
             found = None
         before = (known.departments if known is not None else None) or []
         answer = _Answer(asked_s, found, before)
-        _keep(self._answers, (kind, subject), answer)
+        _keep(self._answers, about, answer)
         return answer
 
 

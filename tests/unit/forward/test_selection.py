@@ -19,6 +19,7 @@ class Contacts:
 
     def __init__(self) -> None:
         self.users: dict[str, list[int]] = {"u1": [30], "u2": [40], "u3": [40, 30]}
+        self.above = ABOVE
         self.asked: list[str] = []
         self.error: Exception | None = None
         self.down = ""  # the department that cannot be asked about
@@ -37,9 +38,9 @@ class Contacts:
             raise RateLimited("slowly", api="v2/department/get")
         if dept_id == 1:
             return {"dept_id": 1}  # nothing stands above the root
-        if str(dept_id) not in ABOVE:
+        if str(dept_id) not in self.above:
             raise NotFound("no such department", api="v2/department/get")
-        return {"dept_id": dept_id, "parent_id": int(ABOVE[str(dept_id)])}
+        return {"dept_id": dept_id, "parent_id": int(self.above[str(dept_id)])}
 
 
 class Clock:
@@ -193,6 +194,22 @@ def test_one_answer_serves_the_events_that_came_before_it(contacts: Contacts, cl
     for n in range(20):
         assert wants(selection, user_event("u1", event_id=f"e{n}"))
     assert contacts.asked == ["u1"]
+
+
+@pytest.mark.parametrize(
+    "other", [{"CorpId": "dingcorp2"}, {"app": "second"}], ids=["another company", "another app"]
+)
+def test_companies_share_ids_and_no_answer(contacts: Contacts, clock: Clock, other: dict[str, str]) -> None:
+    answering = [contacts]
+    selection = Selection(system(departments=[3]), lambda: answering[0], clock)
+    assert wants(selection, user_event("u1"))
+    elsewhere = answering[0] = Contacts()
+    elsewhere.users["u1"] = [50]
+    elsewhere.above = {"50": "30", "30": "4", "4": "1"}
+    assert not wants(selection, user_event("u1", **other))
+    assert elsewhere.asked == ["u1", "50", "30", "4"]
+    answering[0] = contacts
+    assert wants(selection, user_event("u1", event_id="e2"))
 
 
 def test_what_stands_above_is_believed_for_a_while(contacts: Contacts, clock: Clock) -> None:
