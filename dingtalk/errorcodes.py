@@ -2,7 +2,8 @@
 
 Source: server-api-error-codes-1 and call-frequency-limit on open.dingtalk.com; 853005, which is not there,
 from opendingtalk/eapp-isv-quick-start-java#7. A code that is not listed is ``BadRequest`` (90000–90099:
-``RateLimited``) and keeps DingTalk's own words. Knows nothing of HTTP.
+``RateLimited``) and keeps DingTalk's own words, unless the HTTP status says more (``replies.py``). Knows
+nothing of HTTP.
 """
 
 import re
@@ -135,8 +136,13 @@ NAMED: Final[dict[str, int]] = {
     "InvalidAuthentication": 40014,
     "invalidClientIdOrSecret": 40089,
     "isp.top-remote-connection-timeout": 15,
+    "invalidParameter": 400002,
+    "processInstanceIdError": 400002,
+    "processInstanceNotExist": 400002,
 }
 """The new API's names for the same faults."""
+
+_WRONG_PARAMETER: Final = frozenset({40035, 400002})
 
 _RATE_LIMITS = range(90000, 90100)
 _SUB_CODE_RE = re.compile(r"sub_?code\s*[=:]\s*\"?([\w.-]+)")
@@ -154,18 +160,40 @@ def meaning(errcode: int) -> Meaning:
     )
 
 
-def error_for(api: str, errcode: int, errmsg: str, sub_code: Any = None) -> ApiError:
-    """The exception for a reply with ``errcode`` (not 0). ``errmsg`` must be free of secrets already.
+def is_listed(errcode: int, errmsg: str, sub_code: Any = None) -> bool:
+    """Whether the codes of a reply say what happened. If not, only its HTTP status does."""
+    decisive, _ = _decisive(errcode, errmsg, sub_code)
+    return decisive in _RATE_LIMITS or (decisive in MEANINGS and decisive != AUTHENTICATION)
 
-    For errcode 88 the ``sub_code`` decides; older replies hold it in the text (``subcode=60011``).
+
+def says_not_there(error: ApiError) -> bool:
+    """Whether ``error`` says that what was asked for does not exist, where its id or name is all that the
+    call says: DingTalk then calls it a wrong parameter.
+
+    A code that is not listed does not say so. It may be trouble of the platform that passes, and who took it
+    for "not there" would never ask again.
+    """
+    return isinstance(error, NotFound) or error.errcode in _WRONG_PARAMETER
+
+
+def _decisive(errcode: int, errmsg: str, sub_code: Any) -> tuple[int, str | None]:
+    """The code that counts, and the ``sub_code`` if there is one.
+
+    For errcode 88 that decides, if it is known; older replies hold it in the text (``subcode=60011``).
     """
     sub = str(sub_code) if sub_code not in (None, "") else None
     if sub is None and errcode == AUTHENTICATION and (found := _SUB_CODE_RE.search(errmsg)):
         sub = found[1]
-    decisive = errcode
     if errcode == AUTHENTICATION and sub is not None:
         number = NAMED.get(sub, int(sub) if sub.isascii() and sub.isdigit() else errcode)
-        decisive = number if number in MEANINGS or number in _RATE_LIMITS else errcode
+        if number in MEANINGS or number in _RATE_LIMITS:
+            return number, sub
+    return errcode, sub
+
+
+def error_for(api: str, errcode: int, errmsg: str, sub_code: Any = None) -> ApiError:
+    """The exception for a reply with ``errcode`` (not 0). ``errmsg`` must be free of secrets already."""
+    decisive, sub = _decisive(errcode, errmsg, sub_code)
     error, words, next_step = meaning(decisive)
     said = " ".join(errmsg.split())[:_ERRMSG_MAX]
     code = f"errcode {errcode}" + (f", sub_code {sub}" if sub is not None else "")

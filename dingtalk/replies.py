@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any, Final
 
-from dingtalk.errorcodes import NAMED, error_for
+from dingtalk.errorcodes import NAMED, error_for, is_listed
 from dingtalk.errors import ApiError, BadRequest, RateLimited, Unavailable
 
 BAN_S: Final = 300.0
@@ -80,9 +80,9 @@ def read(api: str, status: int, content: bytes, *, secrets: tuple[str, ...] = ()
             words = _said(reply.get("errmsg"), secrets)
             if sub_message := _said(reply.get("sub_msg"), secrets):
                 words = f"{words}: {sub_message}"
-            raise error_for(api, errcode, words, reply.get("sub_code"))
+            raise _old_style(api, status, errcode, words, reply.get("sub_code"))
         if isinstance(code := reply.get("code"), str) and code:
-            raise _new_style(api, code, _said(reply.get("message"), secrets))
+            raise _new_style(api, status, code, _said(reply.get("message"), secrets))
     raise _unusable(api, status, content, reply)
 
 
@@ -94,10 +94,43 @@ def _said(value: object, secrets: tuple[str, ...]) -> str:
     return text
 
 
-def _new_style(api: str, code: str, message: str) -> ApiError:
+def _old_style(api: str, status: int, errcode: int, words: str, sub_code: Any) -> ApiError:
+    if not is_listed(errcode, words, sub_code):
+        trouble = _trouble(api, status, f"errcode {errcode}: {words}", errcode)
+        if trouble is not None:
+            return trouble
+    return error_for(api, errcode, words, sub_code)
+
+
+def _new_style(api: str, status: int, code: str, message: str) -> ApiError:
     if code in NAMED:
         return error_for(api, NAMED[code], f"{code}: {message}")
-    return BadRequest(f"DingTalk {api}: refused ({code[:80]}: {message[:200]}).", api=api, errmsg=message)
+    said = f"{code[:80]}: {message[:200]}"
+    return _trouble(api, status, said) or BadRequest(
+        f"DingTalk {api}: refused ({said}).", api=api, errmsg=message
+    )
+
+
+def _trouble(api: str, status: int, said: str = "", errcode: int | None = None) -> ApiError | None:
+    """The platform's own trouble, which passes, if ``status`` says so.
+
+    Where nobody knows the code it is what there is to go by: "the call is at fault" would be final.
+    """
+    words = f" ({' '.join(said.split())[:300]})" if said else ""
+    if status == 429:
+        return RateLimited(
+            f"DingTalk {api}: too many calls (HTTP 429){words}. Calls are slowed down.",
+            api=api,
+            errcode=errcode,
+            retry_after_s=1.0,
+        )
+    if status >= 500:
+        return Unavailable(
+            f"DingTalk {api}: HTTP {status}{words}. It passes by itself; try again later.",
+            api=api,
+            errcode=errcode,
+        )
+    return None
 
 
 def _unusable(api: str, status: int, content: bytes, reply: object) -> ApiError:
@@ -113,12 +146,8 @@ def _unusable(api: str, status: int, content: bytes, reply: object) -> ApiError:
             api=api,
             retry_after_s=wait_s,
         )
-    if status == 429:
-        return RateLimited(
-            f"DingTalk {api}: too many calls (HTTP 429). Calls are slowed down.", api=api, retry_after_s=1.0
-        )
-    if status >= 500:
-        return Unavailable(f"DingTalk {api}: HTTP {status}. It passes by itself; try again later.", api=api)
+    if (trouble := _trouble(api, status)) is not None:
+        return trouble
     what = f"HTTP {status}" if status != 200 else "an answer without an error code"
     return Unavailable(
         f"DingTalk {api}: {what}. Check that DINGTALK_API_BASE is https://oapi.dingtalk.com (or your "

@@ -3,7 +3,7 @@
 import pytest
 
 from dingtalk import errors
-from dingtalk.errorcodes import MEANINGS, error_for
+from dingtalk.errorcodes import MEANINGS, NAMED, error_for, says_not_there
 from dingtalk.errors import ApiError, PermissionDenied
 
 WORLD_DOWN = {"TokenInvalid", "RateLimited", "QuotaSpent", "Unavailable", "IpNotAllowed"}
@@ -83,6 +83,14 @@ def test_the_sub_code_of_88_decides(sub_code: str | int | None, errmsg: str, exp
     if sub_code:
         assert error.sub_code == str(sub_code)
         assert f"sub_code {sub_code}" in str(error)
+
+
+def test_only_codes_that_are_listed_say_that_something_is_not_there() -> None:
+    for errcode in (33012, 60003, 60121, 40035, 400002):
+        assert says_not_there(error_for("v2/user/get", errcode, ""))
+    for errcode in (-1, 88, 500, 50002, 60019, 90018, 123456):
+        assert not says_not_there(error_for("v2/user/get", errcode, ""))
+    assert says_not_there(error_for("v2/user/get", NAMED["processInstanceNotExist"], ""))
 
 
 def test_refused_addresses_are_a_matter_of_permission() -> None:

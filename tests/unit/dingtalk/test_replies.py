@@ -5,7 +5,15 @@ from typing import Any
 
 import pytest
 
-from dingtalk.errors import ApiError, BadRequest, NotFound, RateLimited, TokenInvalid, Unavailable
+from dingtalk.errors import (
+    ApiError,
+    BadRequest,
+    NotFound,
+    QuotaSpent,
+    RateLimited,
+    TokenInvalid,
+    Unavailable,
+)
 from dingtalk.replies import BAN_S, boolean, integer, read, typed
 
 API = "v2/user/get"
@@ -90,6 +98,19 @@ def test_the_ban_has_no_error_code(status: int, body: bytes, wait_s: float) -> N
         ),
         (400, content({"code": "invalidClientIdOrSecret", "message": "x"}), TokenInvalid, "app secret"),
         (400, content({"code": "invalidParameter", "message": "x"}), BadRequest, "invalidParameter: x"),
+        (400, content({"code": "nobodyKnows", "message": "x"}), BadRequest, "nobodyKnows: x"),
+        # a code that nobody knows says less than the status
+        (500, content({"code": "systemError", "message": "x"}), Unavailable, "HTTP 500 .systemError: x"),
+        (503, content({"code": "ServiceUnavailable", "message": "x"}), Unavailable, "HTTP 503"),
+        (504, content({"code": "timeout"}), Unavailable, "HTTP 504"),
+        (429, content({"code": "Throttling.User", "message": "x"}), RateLimited, "Throttling.User: x"),
+        (500, content({"errcode": 500, "errmsg": "x"}), Unavailable, "HTTP 500 .errcode 500: x"),
+        (429, content({"errcode": 123456, "errmsg": "x"}), RateLimited, "errcode 123456: x"),
+        (503, content({"errcode": 88, "errmsg": "x", "sub_code": "isp.unknown"}), Unavailable, "HTTP 503"),
+        # one that is known says more
+        (500, content({"errcode": 60121, "errmsg": "x"}), NotFound, "no such user"),
+        (500, content({"errcode": 88, "errmsg": "x", "sub_code": "40014"}), TokenInvalid, "not valid"),
+        (429, content({"code": "Forbidden.AccessDenied.ApiCountLimitForOrg"}), QuotaSpent, "used up"),
     ],
 )
 def test_answers_that_are_not_what_they_should_be(
