@@ -10,7 +10,8 @@ from typing import Protocol
 
 import structlog
 
-from dingtalk.errors import BadRequest, NotFound, PermissionDenied
+from dingtalk.errorcodes import says_not_there
+from dingtalk.errors import ApiError, PermissionDenied
 
 log = structlog.get_logger(__name__)
 
@@ -51,12 +52,18 @@ class ProcessCodes:
             return code
         try:
             code = await client.process_code(name)
-        except (NotFound, BadRequest) as error:
-            log.info("approval.template_unknown", errcode=error.errcode)
-        except PermissionDenied as error:
+        except ApiError as error:
             if error.world_down:
                 raise
-            log.warning("approval.template_not_permitted", errcode=error.errcode)
+            if isinstance(error, PermissionDenied):
+                log.warning("approval.template_not_permitted", errcode=error.errcode)
+            elif says_not_there(error):
+                log.info("approval.template_unknown", errcode=error.errcode)
+            else:
+                # it says nothing about the name, so the next event asks again; this one is no reason to hold
+                # an approval back, which a backfill gives its template as well
+                log.warning("approval.template_not_told", errcode=error.errcode)
+                return None
         if len(self._known) >= MOST:
             self._known.pop(next(iter(self._known)))
         self._known[name] = (code, self._clock() + UNKNOWN_FOR_S)

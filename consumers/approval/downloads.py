@@ -24,7 +24,8 @@ from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import approval_attachments
 from consumers.runtime import Database, WorldDown
-from dingtalk.errors import ApiError, BadRequest, NotFound
+from dingtalk.errorcodes import says_not_there
+from dingtalk.errors import ApiError
 
 log = structlog.get_logger(__name__)
 
@@ -173,7 +174,7 @@ class Downloads:
         except ApiError as error:
             if error.world_down:
                 raise
-            gone = isinstance(error, NotFound | BadRequest)
+            gone = says_not_there(error)
             words = "does not know the file" if gone else "does not give its address"
             raise _Failed(f"DingTalk {words} (errcode {error.errcode})", final=gone) from None
 

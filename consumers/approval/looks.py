@@ -19,7 +19,8 @@ from consumers.mirror.values import as_text
 from consumers.runtime import Database, Event, Reader, Transaction
 from dingtalk.api import DingTalkClient
 from dingtalk.budget import Priority
-from dingtalk.errors import BadRequest, NotFound
+from dingtalk.errorcodes import says_not_there
+from dingtalk.errors import ApiError
 
 log = structlog.get_logger(__name__)
 
@@ -55,12 +56,19 @@ class Looks:
         return replace(self, dingtalk=self.dingtalk.at(priority))
 
     async def fetch(self, look: Look, event: Event | None, db: Reader) -> Seen:
-        """Fetch the instance of ``look``, which ``event`` asks for if one does. Raises ``ApiError``."""
+        """Fetch the instance of ``look``, which ``event`` asks for if one does.
+
+        Raises ``ApiError``, also for a code that nobody knows: taken for "not there" it would close the
+        instance without its action, and nothing would ask again. An event is tried again instead, and at
+        last stands among the dead letters.
+        """
         instance_id = look.entity_id
         document: dict[str, Any] | None = None
         try:
             document = await self.dingtalk.approval(instance_id)
-        except (NotFound, BadRequest) as error:
+        except ApiError as error:
+            if not says_not_there(error):
+                raise
             log.warning("approval.not_at_api", instance_id=instance_id, errcode=error.errcode)
         if event is not None and document is not None and document.get("status") in UNFINISHED:
             log.warning("approval.api_lags", instance_id=instance_id, event_id=event.id)

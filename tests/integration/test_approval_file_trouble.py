@@ -111,8 +111,9 @@ async def test_what_can_never_be_kept_says_why(archive, shelf, folder, answer, r
 
 
 async def test_an_address_that_dingtalk_does_not_give(archive, shelf, folder):
-    await archived(archive, files("1", "2", "3"))
+    await archived(archive, files("1", "2", "3", "4"))
     api = "processinstance/file/url/get"
+    shelf.errors["4"] = BadRequest("what?", api=api, errcode=123456)
     shelf.errors["1"] = BadRequest("no such file", api=api, errcode=400002)
     shelf.errors["2"] = PermissionDenied("no right", api=api, errcode=60011)
     work = downloads(archive, shelf)
@@ -123,6 +124,7 @@ async def test_an_address_that_dingtalk_does_not_give(archive, shelf, folder):
         "file:1": ("refused", 1),
         "file:2": ("waiting", 1),
         "file:3": ("done", 1),
+        "file:4": ("waiting", 1),
     }
     assert "60011" in found["file:2"].reason
     shelf.errors["2"] = BudgetSpent("spent", api=api, retry_after_s=9)

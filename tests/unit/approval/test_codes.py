@@ -3,7 +3,7 @@
 import pytest
 
 from consumers.approval.codes import MOST, UNKNOWN_FOR_S, ProcessCodes, template_name
-from dingtalk.errors import IpNotAllowed, PermissionDenied, Unavailable
+from dingtalk.errors import BadRequest, IpNotAllowed, PermissionDenied, Unavailable
 from tests.unit.approval.office import Office
 
 
@@ -38,8 +38,8 @@ async def test_a_name_without_a_template_is_asked_for_again_after_a_while():
 
 @pytest.mark.parametrize(
     ("error", "raised"),
-    [(PermissionDenied, False), (IpNotAllowed, True), (Unavailable, True)],
-    ids=["no-right", "address", "down"],
+    [(PermissionDenied, False), (BadRequest, False), (IpNotAllowed, True), (Unavailable, True)],
+    ids=["no-right", "unknown-code", "address", "down"],
 )
 async def test_only_what_would_fail_for_every_event_holds_it_up(error, raised):
     class Client:
@@ -52,6 +52,18 @@ async def test_only_what_would_fail_for_every_event_holds_it_up(error, raised):
             await codes.of_title(Client(), "张三提交的请假")
     else:
         assert await codes.of_title(Client(), "张三提交的请假") is None
+
+
+async def test_a_code_that_nobody_knows_does_not_say_that_there_is_no_template():
+    office, codes = Office(), ProcessCodes()
+    office.templates_by_name["请假"] = "PROC-LEAVE"
+
+    class Client:
+        async def process_code(self, name):
+            raise BadRequest("what?", api="process/get_by_name", errcode=123456)
+
+    assert await codes.of_title(Client(), "张三提交的请假") is None
+    assert await codes.of_title(office, "李四提交的请假") == "PROC-LEAVE"
 
 
 async def test_invented_titles_do_not_fill_the_memory():

@@ -16,6 +16,7 @@ from consumers.approval.tables import (
 )
 from consumers.runtime import Again
 from dingtalk.errors import PermissionDenied, Unavailable
+from dingtalk.replies import read
 from tests.unit.approval.office import LATER, LEAVE, T, deliver, field, instance, only, task
 
 
@@ -155,6 +156,49 @@ async def test_a_missing_right_is_retried_and_a_dead_api_waits(archive, office, 
     assert (await archive.deliver(instance("finish"))).kind == "retry"
     monkeypatch.setattr(office, "approval", down)
     assert (await archive.deliver(instance("finish"))).kind == "world_down"
+
+
+@pytest.mark.parametrize(
+    ("status", "answer", "kind"),
+    [
+        (503, b'{"code":"ServiceUnavailable","message":"a temporary failure of the server"}', "world_down"),
+        (500, b'{"errcode":500,"errmsg":"system error"}', "world_down"),
+        (429, b'{"code":"Throttling.User","message":"slow down"}', "world_down"),
+        (200, b'{"errcode":123456,"errmsg":"nobody knows"}', "retry"),
+        (400, b'{"code":"nobodyKnows","message":"?"}', "retry"),
+    ],
+    ids=["503", "500", "429", "errcode", "name"],
+)
+async def test_only_an_answer_that_says_so_means_that_the_instance_is_not_there(
+    archive, office, monkeypatch, status, answer, kind
+):
+    async def trouble(instance_id):
+        return read("processinstance/get", status, answer)
+
+    office.finish()
+    with monkeypatch.context() as during:
+        during.setattr(office, "approval", trouble)
+        assert (await archive.deliver(instance("finish"))).kind == kind
+    assert await archive.rows(select(approval_instances)) == []
+    await deliver(archive, instance("finish"))
+    assert (await only(archive, approval_instances)).document_state == "full"
+    assert len(await archive.rows(select(leave_ledger))) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [(200, b'{"errcode":400002,"errmsg":"x"}'), (400, b'{"code":"processInstanceNotExist","message":"x"}')],
+    ids=["errcode", "name"],
+)
+async def test_an_instance_that_was_deleted_at_dingtalk_is_no_reason_to_wait(
+    archive, office, monkeypatch, status, answer
+):
+    async def gone(instance_id):
+        return read("processinstance/get", status, answer)
+
+    monkeypatch.setattr(office, "approval", gone)
+    await deliver(archive, instance("finish"))
+    assert (await only(archive, approval_instances)).document_state == "missing"
 
 
 async def test_an_event_without_instance_is_rejected_in_words(archive):
