@@ -124,18 +124,18 @@ def read(status: int, headers: Mapping[str, str]) -> Answer:
     Where Standard Webhooks has 410 end the subscription, it is ``unwelcome`` here: one event must not be able
     to do that.
     """
-    after_s = retry_after_s(headers.get("Retry-After"))
     words = f"it answered {status}"
     if 200 <= status < 300:
         return Answer("taken", words)
+    if 400 <= status < 500 and status not in BUSY | UNWELCOME | LATER:
+        return Answer("refused", words)
+    after_s = retry_after_s(headers.get("Retry-After"))
     if status in BUSY:
         return Answer("busy", words, after_s)
     if 300 <= status < 400:
         return Answer("failed", f"{words}: redirects are not followed; set url to where it leads", after_s)
     if status in UNWELCOME:
         return Answer("unwelcome", f"{words}: check url, secrets and headers_from on both sides", after_s)
-    if 400 <= status < 500 and status not in LATER:
-        return Answer("refused", words)
     return Answer("failed", words, after_s)
 
 
@@ -149,11 +149,12 @@ def retry_after_s(value: str | None) -> float | None:
         return float(min(int(text[:9]), ASKED_MAX_S))
     try:
         moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = (moment - datetime.now(UTC)).total_seconds()
+    except (TypeError, ValueError, OverflowError):  # the last: a year or a zone of very many digits
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - datetime.now(UTC)).total_seconds()), ASKED_MAX_S)
+    return min(max(0.0, seconds), ASKED_MAX_S)
 
 
 async def _drain(response: aiohttp.ClientResponse) -> None:

@@ -24,6 +24,7 @@ from tests.integration.forward_support import SECRET, closed_port, receiver
 from tests.integration.worker_support import event_record
 from tests.support import self_signed
 from tests.unit.forward.support import system
+from tests.unit.forward.test_delivery import FAR_OFF
 
 LOOPBACK = AddressGuard([ip_network("127.0.0.0/8"), ip_network("::1/128")])
 
@@ -112,6 +113,14 @@ async def test_no_redirect_is_followed(status: int) -> None:
         assert "redirects are not followed" in answer.words
         assert len(system_a.got) == 1
         assert elsewhere.got == []
+
+
+@pytest.mark.parametrize(("status", "kind"), [(200, "taken"), (503, "busy")])
+@pytest.mark.parametrize("value", FAR_OFF.values(), ids=FAR_OFF)
+async def test_a_date_that_is_none_changes_no_answer(status: int, kind: str, value: str) -> None:
+    async with receiver() as system_a:
+        system_a.answer = lambda got: web.Response(status=status, headers={"Retry-After": value})
+        assert (await post_to(system_a.url)).kind == kind
 
 
 async def test_no_proxy_of_the_environment_is_asked_and_no_cookie_is_kept(

@@ -27,6 +27,30 @@ def test_every_status_has_a_meaning(status: int) -> None:
     assert answer.after_s == (None if answer.kind in ("taken", "refused") else 7)
 
 
+FAR_OFF = {
+    "year": "Mon, 01 Jan 99999999999 00:00:00 GMT",
+    "zone": "Wed, 21 Oct 2015 07:28:00 +99999999999999999999",
+    "day": "Mon, 99999999999 Jan 2015 00:00:00 GMT",
+    "edge": "Fri, 31 Dec 9999 23:59:59 -2359",
+}
+"""Dates that are none, as one of a broken or hostile system may be."""
+
+
+@pytest.mark.parametrize("value", FAR_OFF.values(), ids=FAR_OFF)
+@pytest.mark.parametrize(
+    ("status", "kind"), [(200, "taken"), (422, "refused"), (429, "busy"), (503, "busy"), (500, "failed")]
+)
+def test_no_date_makes_another_answer_of_a_status(status: int, kind: str, value: str) -> None:
+    answer = read(status, {"Retry-After": value})
+    assert (answer.kind, answer.after_s) in [(kind, None), (kind, ASKED_MAX_S)]
+
+
+@given(*[st.integers(0, 10**30)] * 4, st.sampled_from("+-"))
+def test_no_numbers_in_a_date_are_an_error(day: int, year: int, hour: int, zone: int, sign: str) -> None:
+    found = retry_after_s(f"Mon, {day} Jan {year} {hour}:00:00 {sign}{zone}")
+    assert found is None or 0 <= found <= ASKED_MAX_S
+
+
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
