@@ -18,6 +18,7 @@ Here: the table and each change of it, for one transaction each. Not here: when 
 Letters with a blocking id that no row has (any more) are settled: they must not be replayed.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -55,7 +56,7 @@ table = Table(
     "dingbridge_blocked",
     metadata,
     Column("consumer", String(100), primary_key=True),
-    Column("key", LargeBinary, primary_key=True, comment="the records' key, as in Kafka"),
+    Column("key", LargeBinary, primary_key=True, comment="the records' key; a hash of a long one"),
     Column("blocking_id", String(32), nullable=False),
     Column("since", UtcDateTime, nullable=False),
     Column("topic", String, nullable=False, comment="place of the record that failed first"),
@@ -72,8 +73,9 @@ table = Table(
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """One blocked key. ``topic``, ``partition`` and ``offset`` are the place of the record that failed first,
-    ``reason`` the type and place of its error; offsets of letters are those of the dead-letter topic."""
+    """One blocked key. ``key`` is as it stands in the table (``storable``); ``topic``, ``partition`` and
+    ``offset`` are the place of the record that failed first, ``reason`` the type and place of its error;
+    offsets of letters are those of the dead-letter topic."""
 
     key: bytes
     blocking_id: str
@@ -101,8 +103,17 @@ def _blocked(row: Row[Any]) -> Blocked:
     return Blocked(*tuple(row))
 
 
+LONGEST_KEY = 1_024
+"""Bytes of a key that stands in a row as it is; PostgreSQL keeps a row of an index in a third of a page."""
+
+
+def storable(key: bytes) -> bytes:
+    """``key`` as it stands in the table; what stands there already is left as it is."""
+    return key if len(key) <= LONGEST_KEY else b"sha256:" + hashlib.sha256(key).digest()
+
+
 def _is(consumer: str, key: bytes) -> Any:
-    return and_(table.c.consumer == consumer, table.c.key == key)
+    return and_(table.c.consumer == consumer, table.c.key == storable(key))
 
 
 def _this(consumer: str, row: Blocked) -> Any:
@@ -132,7 +143,9 @@ async def block(
     tx: Transaction, consumer: str, key: bytes, place: tuple[str, int, int], reason: str, attempts: int
 ) -> Blocked | None:
     """Block ``key``: the record at ``place`` (topic, partition, offset) is given up. None: it was blocked."""
-    row = Blocked(key, uuid4().hex, datetime.now(UTC), *place, reason, attempts, 0, None, None, None)
+    row = Blocked(
+        storable(key), uuid4().hex, datetime.now(UTC), *place, reason, attempts, 0, None, None, None
+    )
     values = {column.name: getattr(row, column.name) for column in _ROW}
     statement = tx.insert(table).values(consumer=consumer, **values).on_conflict_do_nothing()
     return row if (await tx.execute(statement)).rowcount == 1 else None

@@ -4,6 +4,7 @@ The row is written in the handler's own transaction, so it exists exactly if the
 inbox *topic*, which is where replayed records arrive.
 """
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Column, Index, MetaData, String, Table, delete, select, tuple_
@@ -22,7 +23,7 @@ inbox = Table(
     "dingbridge_inbox",
     metadata,
     Column("consumer", String(100), primary_key=True),
-    Column("source", String, primary_key=True),
+    Column("source", String, primary_key=True, comment="a hash where it is long, as the next two"),
     Column("id", String, primary_key=True),
     Column("replay_id", String, primary_key=True, default="", comment="empty for ordinary records"),
     Column("at", UtcDateTime, nullable=False, comment="when the event was applied"),
@@ -42,13 +43,36 @@ PRUNE_ROWS = 5_000
 """Rows deleted in one transaction: pruning must not hold SQLite's only writer for long."""
 
 
+LONGEST_TEXT = 512
+"""Bytes of a text that stands in a row as it is. PostgreSQL keeps a row of an index in a third of a page, and
+four texts are in this one."""
+
+HASHED = "sha256:"
+"""What a text begins with that stands in a row as its hash."""
+
+
+def storable(text: str) -> str:
+    """``text`` as it stands in the table. One that PostgreSQL could not keep, or not in an index, stands as
+    its hash: ids are DingTalk's, and one that cannot be a row would stop its partition for ever."""
+    if len(text) <= LONGEST_TEXT and text.isascii() and "\0" not in text and not text.startswith(HASHED):
+        return text
+    raw = text.encode("utf-8", "surrogatepass")
+    if len(raw) > LONGEST_TEXT or b"\0" in raw or text.startswith(HASHED) or _has_surrogate(text):
+        return HASHED + hashlib.sha256(raw).hexdigest()
+    return text
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
 async def seen(db: Reader, consumer: str, event: EventId, replay_id: str) -> bool:
     """Whether ``event`` has been applied under ``replay_id`` (empty for an ordinary record)."""
     statement = select(inbox.c.at).where(
         inbox.c.consumer == consumer,
-        inbox.c.source == event[0],
-        inbox.c.id == event[1],
-        inbox.c.replay_id == replay_id,
+        inbox.c.source == storable(event[0]),
+        inbox.c.id == storable(event[1]),
+        inbox.c.replay_id == storable(replay_id),
     )
     return await db.scalar(statement) is not None
 
@@ -58,7 +82,7 @@ async def enter(tx: Transaction, consumer: str, event: EventId, replay_id: str) 
 
     In PostgreSQL this waits for another transaction that is writing the same row to end.
     """
-    row = (consumer, *event, replay_id, datetime.now(UTC))
+    row = (consumer, storable(event[0]), storable(event[1]), storable(replay_id), datetime.now(UTC))
     if tx.driver is not None:  # the one statement that every event costs: half of it would be SQLAlchemy's
         with translated():
             return bool(await tx.driver.execute(_ENTER, *row) == "INSERT 0 1")

@@ -1,0 +1,121 @@
+"""Ids and keys that a database cannot keep as they are, in a row or in an index: they stop nothing."""
+
+import asyncio
+import secrets
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from consumers.runtime import Event, MemoryRuntime, Reject, Transaction, blocked
+from consumers.runtime import backoff as backoff_module
+from consumers.runtime.blocked import Blocked
+from consumers.runtime.consumer import OnDeadLetter
+from consumers.runtime.inbox import enter, inbox, seen
+from consumers.runtime.lanes import Lanes
+from tests.unit.runtime.support import Recording, effects, record
+from tests.unit.runtime.test_blocking import replay
+from tests.unit.runtime.test_dispatch import P0, Harness, Scripted
+
+LONG = secrets.token_hex(3_000)  # what can be compressed would fit
+STRANGE = {"nul": "a\0b", "long": LONG, "nul-and-long": LONG + "\0", "wide": "张\U0001f600" * 300}
+
+
+class Odd(Scripted):
+    """Keeps nothing of the id in a table of its own; rejects what it is told to, once each."""
+
+    bad: frozenset[str] = frozenset()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed: set[str] = set()
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        user = str(event.subject)[:9]
+        await tx.execute(effects.insert().values(event_id=user, subject=None))
+        if user in self.bad and user not in self.failed:
+            self.failed.add(user)
+            raise Reject("as asked")
+
+
+class Unprepared(Odd):
+    prepare = Recording.prepare  # the transaction alone looks into the inbox
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff_module, "WORLD_FIRST_S", 0.001)
+    monkeypatch.setattr(backoff_module, "WORLD_MAX_S", 0.002)
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+@pytest.mark.parametrize("mode", ["go_on", "block"])
+@pytest.mark.parametrize("base", [Odd, Unprepared])
+async def test_an_event_of_any_id_is_applied_once_and_buried_when_it_fails(
+    database_url: str, base: type[Odd], mode: OnDeadLetter, strange: str
+) -> None:
+    consumer = type("One", (base,), {"on_dead_letter": mode, "bad": {"u1"}})()
+    event_id = STRANGE[strange]
+    async with MemoryRuntime(consumer, database_url=database_url) as runtime:
+        await runtime.database.create_tables(blocked.metadata)
+        harness = Harness(consumer, runtime, Lanes())
+        harness.dispatcher.start()
+        try:
+            async with asyncio.timeout(60):
+                for _ in range(2):  # the second time it is redelivered
+                    harness.add(P0, (event_id, "u0"), ("other", "u2"))
+                    await harness.idle()
+                assert sorted(await harness.effects()) == ["u0", "u2"]
+                harness.add(P0, (event_id, "u1"))
+                await harness.idle()
+                assert [letter.key for letter, _, _ in harness.letters.sent] == [record("x", "u1").key]
+                assert harness.dispatcher.down() == {}
+                if mode == "block":
+                    await replay(harness)
+                    assert sorted(await harness.effects()) == ["u0", "u1", "u2"]
+        finally:
+            await harness.dispatcher.close()
+
+
+async def test_a_key_of_any_length_is_blocked_and_freed(database_url: str) -> None:
+    user = "u1" + LONG
+    consumer = type("One", (Odd,), {"on_dead_letter": "block", "bad": {user[:9]}})()
+    async with MemoryRuntime(consumer, database_url=database_url) as runtime:
+        await runtime.database.create_tables(blocked.metadata)
+        harness = Harness(consumer, runtime, Lanes())
+        harness.dispatcher.start()
+        try:
+            async with asyncio.timeout(60):
+                harness.add(P0, ("e1", user), ("e2", user), ("e3", "u2"))
+                await harness.idle()
+                assert len(harness.letters.sent) == 2
+                (row,) = await _rows(harness)
+                assert len(row.key) < 100
+                await replay(harness)
+                assert await _rows(harness) == []
+                assert await harness.effects() == ["u2", user[:9], user[:9]]
+        finally:
+            await harness.dispatcher.close()
+
+
+async def _rows(harness: Harness) -> list[Blocked]:
+    return list(await blocked.blocked(harness.runtime.database.reader(), "recording"))
+
+
+async def test_ids_that_differ_stay_apart_and_ordinary_ones_stand_as_they_are(database_url: str) -> None:
+    ids = [*STRANGE.values(), LONG + "x", "\ud800", "\ud801", "\ufffd", "a", "张三/u1", "x" * 512]
+    async with MemoryRuntime(Recording(), database_url=database_url) as runtime:
+        known: list[tuple[str, str]] = [("s", an_id) for an_id in ids] + [(an_id, "i") for an_id in ids]
+        for event in known:
+            for replay_id in ("", "r\0", LONG):
+                async with runtime.database.transaction() as tx:
+                    assert await enter(tx, "recording", event, replay_id)
+                    assert not await enter(tx, "recording", event, replay_id)
+                assert await seen(runtime.database.reader(), "recording", event, replay_id)
+        rows = await runtime.rows(select(inbox.c.id).where(inbox.c.source == "s", inbox.c.replay_id == ""))
+        stored = {row.id for row in rows}
+        assert {"a", "张三/u1", "x" * 512, "\ufffd"} <= stored
+        assert len(stored) == len(ids)
+        # an id that looks like another's hash is another id
+        hashed = next(an_id for an_id in stored if an_id not in ids)
+        assert not await seen(runtime.database.reader(), "recording", ("s", hashed), "")
