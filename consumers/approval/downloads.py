@@ -7,17 +7,16 @@ must be https and lead to a public address. Not here: how a file is kept (``file
 """
 
 import asyncio
-import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from typing import Any, Protocol
 
 import aiohttp
 import structlog
 from sqlalchemy import Row, Table, and_, func, select, update
 
+from bridge.addresses import AddressGuard, guarded_connector, refusal
 from consumers.approval.attachments import DONE, OFF, REFUSED, SWITCHED_OFF, WAITING
 from consumers.approval.files import FileStore, TooLarge
 from consumers.approval.metrics import ApprovalMetrics
@@ -161,7 +160,7 @@ class Downloads:
         except TooLarge:
             raise _Failed(f"larger than ARCHIVE_MAX_BYTES ({self._most})", final=True) from None
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
-            if isinstance(error, aiohttp.ClientOSError) and isinstance(error.__cause__, _NotPublic):
+            if refusal(error) is not None:
                 raise _Failed("its address points inside", final=True) from None
             # not its text, which holds the address
             raise _Failed(f"no answer ({type(error).__name__})") from None
@@ -199,10 +198,6 @@ class Downloads:
             await tx.execute(update(_table).where(_is(row)).values(**values))
 
 
-class _NotPublic(OSError):
-    """An address that points inside."""
-
-
 class _Sessions:
     """Of ``public``, no connection leads to an address that is not."""
 
@@ -212,7 +207,7 @@ class _Sessions:
         self.public = aiohttp.ClientSession(
             timeout=timeout,
             auto_decompress=False,
-            connector=aiohttp.TCPConnector(socket_factory=_public_socket),
+            connector=guarded_connector(AddressGuard()),
         )
 
 
@@ -224,14 +219,6 @@ async def _sessions() -> AsyncIterator[_Sessions]:
     finally:
         await sessions.any.close()
         await sessions.public.close()
-
-
-def _public_socket(addr_info: Sequence[Any]) -> socket.socket:
-    family, kind, protocol, _, address = addr_info
-    ip = ip_address(address[0])
-    if not (getattr(ip, "ipv4_mapped", None) or ip).is_global:
-        raise _NotPublic("an address that points inside")
-    return socket.socket(family, kind, protocol)
 
 
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -16,8 +16,8 @@ from typing import Literal
 
 import aiohttp
 
+from bridge.addresses import AddressGuard, guarded_connector, refusal
 from consumers.forward import signature
-from consumers.forward.addresses import AddressGuard, AddressRefused, GuardedResolver
 from consumers.forward.settings import Credentials, System
 from consumers.runtime.backoff import ASKED_MAX_S
 
@@ -67,12 +67,7 @@ class Sender:
         system = self._system
         context = ssl.create_default_context(cafile=system.ca_file) if system.ca_file else True
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                resolver=GuardedResolver(self._guard),
-                socket_factory=self._guard.open_socket,
-                limit=system.concurrency,
-                ssl=context,
-            ),
+            connector=guarded_connector(self._guard, limit=system.concurrency, ssl=context),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "dingbridge", **system.headers, **self._credentials.headers},
             auto_decompress=False,
@@ -185,14 +180,13 @@ def _failure(error: Exception, timeout_s: float) -> Answer:
 
 
 def _no_connection(error: aiohttp.ClientConnectorError) -> str:
-    cause = error.os_error
-    if isinstance(cause, AddressRefused):
+    if (refused := refusal(error)) is not None:
         return (
-            f"its address {cause.address} points inside ({cause.kind}); if that is meant, allow its network "
-            "in FORWARD_ALLOW_NETWORKS"
+            f"its address {refused.address} points inside ({refused.kind}); if that is meant, allow its "
+            "network in FORWARD_ALLOW_NETWORKS"
         )
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "its name cannot be resolved"
     if isinstance(error, aiohttp.ClientSSLError):
         return "TLS failed; its certificate may not be trusted here (ca_file)"
-    return f"no connection to it ({cause.strerror or type(cause).__name__})"
+    return f"no connection to it ({error.os_error.strerror or type(error.os_error).__name__})"

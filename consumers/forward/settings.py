@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from bridge.addresses import AddressGuard, Network
 from bridge.errors import SettingsError
 from bridge.settings import DingTalkApiSettings, NetworkList
-from consumers.forward.addresses import AddressGuard, Network
 from consumers.forward.body import BodyForm
 from consumers.forward.signature import PREFIX, key_of
 from schemas.catalogue import catalogue, legal

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaError
 
+from bridge.addresses import AddressGuard
 from bridge.settings import ConsumerSettings
 from bridge.topics import dlq_topic
-from consumers.forward.addresses import AddressGuard
 from consumers.forward.consumer import Forward, consumer_of
 from consumers.forward.settings import ForwardSettings, load_systems
 from consumers.runtime.service import ConsumerService

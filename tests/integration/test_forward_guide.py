@@ -13,8 +13,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic_core import PydanticUndefined
 
+from bridge.addresses import AddressGuard
 from bridge.servers import GuardedProcess, free_port
-from consumers.forward.addresses import AddressGuard
 from consumers.forward.body import body_of
 from consumers.forward.delivery import Answer, Sender
 from consumers.forward.metrics import ForwardMetrics

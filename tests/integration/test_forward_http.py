@@ -13,8 +13,8 @@ import pytest
 from aiohttp import ThreadedResolver, web
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from consumers.forward import addresses, delivery
-from consumers.forward.addresses import AddressGuard
+from bridge import addresses
+from bridge.addresses import AddressGuard
 from consumers.forward.body import body_of
 from consumers.forward.delivery import Answer, Sender
 from consumers.forward.settings import Credentials
@@ -170,7 +170,7 @@ async def test_an_address_that_points_inside_is_not_connected_to(host: str) -> N
 async def test_a_name_that_is_bound_to_another_address_meanwhile_is_not_connected_to(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(delivery, "GuardedResolver", Rebound)
+    monkeypatch.setattr(addresses, "GuardedResolver", Rebound)
     async with receiver() as system_a:
         url = f"http://a.example.com:{system_a.port}/hook"
         answer = await post_to(url, guard=AddressGuard())

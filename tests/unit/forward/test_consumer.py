@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from bridge.addresses import AddressGuard
 from consumers.forward import consumer as module
-from consumers.forward.addresses import AddressGuard
 from consumers.forward.circuit import DOUBTS
 from consumers.forward.consumer import Forward, consumer_of
 from consumers.forward.delivery import Answer

@@ -1,8 +1,9 @@
-"""Which addresses a system may have: none that points inside, unless ``FORWARD_ALLOW_NETWORKS`` says so.
+"""Which addresses a request may go to whose URL others wrote: none that points inside, unless it is allowed.
 
-A name is judged after DNS (``GuardedResolver``), and every address once more in the moment of connecting
-(``AddressGuard.open_socket``): an answer of DNS that changes in between, and an address written out in a URL,
-come past neither. Where a redirect leads is never asked, since none is followed.
+On a connection of ``guarded_connector`` a name is judged after DNS (``GuardedResolver``), and every address
+once more in the moment of connecting (``AddressGuard.open_socket``): an answer of DNS that changes in
+between, and an address written out in a URL, come past neither. Not here: where a redirect leads; whoever
+calls follows none.
 
 Ranges: IANA's special-purpose registries for IPv4 and IPv6 (RFC 6890), and the metadata services of clouds.
 """
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from aiohttp import ThreadedResolver
+from aiohttp import ClientConnectorError, TCPConnector, ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 Network = IPv4Network | IPv6Network
@@ -116,6 +117,20 @@ class GuardedResolver(AbstractResolver):
 
     async def close(self) -> None:
         await self._resolver.close()
+
+
+def guarded_connector(guard: AddressGuard, **more: Any) -> TCPConnector:
+    """A connector for ``ClientSession`` that reaches nothing which ``guard`` refuses; ``more`` goes to it.
+
+    ``refusal`` tells its errors apart. The session must read no proxy from the environment (``trust_env``):
+    behind one nobody sees the address."""
+    return TCPConnector(resolver=GuardedResolver(guard), socket_factory=guard.open_socket, **more)
+
+
+def refusal(error: Exception) -> AddressRefused | None:
+    """Why a request ended in ``error``, if it was the guard."""
+    cause = error.os_error if isinstance(error, ClientConnectorError) else None
+    return cause if isinstance(cause, AddressRefused) else None
 
 
 def _carried(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

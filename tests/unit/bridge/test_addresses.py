@@ -9,7 +9,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.forward.addresses import AddressGuard, AddressRefused, GuardedResolver
+from bridge.addresses import AddressGuard, AddressRefused, GuardedResolver
 
 INSIDE = {
     "127.0.0.1": "loopback",
@@ -23,6 +23,7 @@ INSIDE = {
     "100.100.100.200": "carrier-grade NAT",
     "169.254.169.254": "link-local",
     "168.63.129.16": "metadata service",
+    "192.88.99.1": "6to4 relay",
     "198.18.0.1": "benchmarking",
     "203.0.113.9": "documentation",
     "224.0.0.1": "multicast",
@@ -36,6 +37,7 @@ INSIDE = {
     "ff02::1": "multicast",
     "2001:db8::1": "documentation",
     "2002:a00:1::": "6to4",
+    "2002:a9fe:a9fe::1": "6to4",
     "2001:0:a00:1::": "special purpose",
     "::10.0.0.1": "special purpose",
     "64:ff9b:1::1": "special purpose",
@@ -43,6 +45,7 @@ INSIDE = {
     "::ffff:169.254.169.254": "link-local",
     "::ffff:a00:1": "private",
     "64:ff9b::10.0.0.1": "private",
+    "64:ff9b::a9fe:a9fe": "link-local",
 }
 
 
