@@ -1,8 +1,8 @@
 """The publisher's own process: ``python -m ingress.publisher_main``, started by the ingress.
 
 Apart from the ingress so that normalising and publishing never delay an answer. It hears commands, a line
-each, on standard input (``wake``, ``retry``, ``discard <journal> <seq>``, ``stop``), and ends when that
-closes, so it never outlives its ingress; it tells its report as JSON lines on standard output.
+each, on standard input (``wake``, ``retry``, ``discard <journal> <seq>``), and finishes what is under way and
+ends when that closes, so it never outlives its ingress; it tells its report as JSON lines on standard output.
 """
 
 import asyncio
@@ -70,8 +70,6 @@ async def _listen(commands: asyncio.StreamReader, publisher: Publisher) -> None:
                 publisher.retry_parked()
             case [b"discard", journal, seq]:
                 await publisher.give_up(journal.decode(), int(seq))
-            case [b"stop"]:
-                break
     publisher.stop()
 
 

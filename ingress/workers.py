@@ -7,7 +7,6 @@ are, metrics as their sum. Journals that no worker writes any more are drained b
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -31,12 +30,12 @@ from ingress.metric_sum import merge
 from ingress.metrics import FolderMetrics, PublishingMetrics
 from ingress.owners import PATH as OWNERS_PATH
 from ingress.owners import joint
+from ingress.respawn import Respawned
 from ingress.status import joint_status
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
-_RESTART_S = (0.2, 5.0)
 _ASK_TIMEOUT = aiohttp.ClientTimeout(total=600, connect=2)
 
 
@@ -47,49 +46,36 @@ class _Worker:
         self.number = number
         self.admin_port: int | None = None
         self.ready = asyncio.Event()
-        self._stopping = False
-        self._process: asyncio.subprocess.Process | None = None
-        self._environment = {
+        environment = {
             **os.environ,
             "INGRESS_WORKERS": "1",
             "JOURNAL_DIR": str(worker_folder(settings.journal_path, number).absolute()),
             "ADMIN_HOST": "127.0.0.1",
             "ADMIN_PORT": "0",
         }
+        # Ctrl-C is for the supervisor, which stops them in order
+        self._process = Respawned(
+            "ingress.worker_main", environment, self._listens, self._gone, own_session=True
+        )
 
-    async def run(self) -> None:
-        delay = _RESTART_S[0]
-        while not self._stopping:
-            self._process = process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "ingress.worker_main",
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                env=self._environment,
-                start_new_session=True,  # Ctrl-C is for the supervisor, which stops them in order
-            )
-            assert process.stdout is not None  # noqa: S101 - asked for above
-            async for line in process.stdout:
-                self.admin_port = orjson.loads(line)["admin_port"]
-                self.ready.set()
-                delay = _RESTART_S[0]
-            code = await process.wait()
-            self.admin_port = None
-            if self._stopping:
-                return
-            log.error("worker.ended", worker=self.number, exit_code=code, again_in_s=delay)
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, _RESTART_S[1])
+    def start(self) -> None:
+        self._process.start()
 
-    def terminate(self) -> None:
-        self._stopping = True
-        if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
+    async def stop(self, timeout_s: float) -> None:
+        """Let it answer what it has accepted; after ``timeout_s`` it is killed."""
+        await self._process.stop(timeout_s)
+        self.admin_port = None
 
-    def kill(self) -> None:
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+    def _listens(self, said: dict[str, Any]) -> None:
+        self.admin_port = said["admin_port"]
+        self.ready.set()
+
+    def _gone(self, why: int | OSError, again_in_s: float) -> None:
+        self.admin_port = None
+        if isinstance(why, OSError):
+            log.error("worker.not_started", worker=self.number, words=why.strerror, again_in_s=again_in_s)
+        else:
+            log.error("worker.ended", worker=self.number, exit_code=why, again_in_s=again_in_s)
 
 
 class Supervisor:
@@ -116,7 +102,8 @@ class Supervisor:
         self._leftovers = leftovers = Leftovers(
             settings.journal_path, active, os.environ, PublishingMetrics(self._registry)
         )
-        tasks = [loop.create_task(worker.run()) for worker in workers]
+        for worker in workers:
+            worker.start()
         admin = AdminServer(
             settings.admin_host,
             settings.admin_port,
@@ -138,12 +125,7 @@ class Supervisor:
                 log.info("ingress.ready", workers=len(workers), port=settings.ingress_port)
                 await stop.wait()
             finally:
-                for worker in workers:
-                    worker.terminate()
-                _, late = await asyncio.wait(tasks, timeout=settings.shutdown_timeout_s + 1)
-                for worker in workers:
-                    worker.kill()
-                await asyncio.gather(*late, return_exceptions=True)
+                await asyncio.gather(*(worker.stop(settings.shutdown_timeout_s + 1) for worker in workers))
                 await leftovers.stop(1)
                 await admin.stop()
                 self._lock.release()

@@ -1,0 +1,136 @@
+"""Children of the ingress are started again, whatever ended them, and also when they could not be started."""
+
+import asyncio
+import errno
+import os
+import sys
+from types import SimpleNamespace
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ingress import respawn
+from ingress.metrics import PublisherMetrics
+from ingress.publisher_process import PublisherProcess
+from ingress.respawn import Respawned
+from ingress.workers import _Worker
+from tests.support.processes import eventually
+
+REPORT = (
+    '{"state": "up", "words": "", "since": 1, "parked": 0, "published": {}, "unclassified": {}, '
+    '"errors": {}, "lags": []}'
+)
+WAITS = "import sys; sys.stdin.read()"
+"""What a child does until its standard input closes."""
+
+
+@pytest.fixture
+def child(monkeypatch):
+    """``child(*sources)``: what is started runs these, one after the other and the last again and again; an
+    error among them is raised instead."""
+    real = asyncio.create_subprocess_exec
+    monkeypatch.setattr(respawn, "RESTART_S", (0.01, 0.05))
+
+    def runs(*sources):
+        left = list(sources)
+
+        async def start(*arguments, **how):
+            source = left.pop(0) if len(left) > 1 else left[0]
+            if isinstance(source, OSError):
+                raise source
+            return await real(sys.executable, "-c", source, **how)
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
+
+    return runs
+
+
+def no_process():
+    return BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+async def heard(condition, what):
+    async def holds():
+        return condition()
+
+    await eventually(holds, 30, what)
+
+
+async def test_a_publisher_that_could_not_be_started_is_tried_again(child):
+    child(no_process(), no_process(), f"print('{REPORT}', flush=True); {WAITS}")
+    publisher = PublisherProcess(PublisherMetrics(registry := CollectorRegistry()), os.environ)
+    publisher.start()
+    await heard(lambda: publisher.state["state"] == "up", "the third attempt is heard")
+    assert registry.get_sample_value("dingbridge_publisher_restarts_total") == 2
+    await publisher.stop(30)
+
+
+async def test_a_worker_that_could_not_be_started_is_tried_again(child, tmp_path):
+    child(no_process(), f"print('{{\"admin_port\": 7}}', flush=True); {WAITS}")
+    worker = _Worker(SimpleNamespace(journal_path=tmp_path), 1)
+    worker.start()
+    await heard(lambda: worker.admin_port == 7, "the second attempt is heard")
+    assert worker.ready.is_set()
+    await worker.stop(30)
+    assert worker.admin_port is None
+
+
+@pytest.mark.parametrize("line", ["no JSON", "[1]", "{}", "x" * 100_000])
+async def test_a_line_that_says_nothing_ends_nothing(child, line):
+    child(f"print('{line}'); print('{{\"number\": 1}}', flush=True); {WAITS}")
+    numbers = []
+    respawned = Respawned("module", os.environ, lambda said: numbers.append(said["number"]), lambda *_: None)
+    respawned.start()
+    await heard(lambda: numbers, "the line behind it is heard")
+    await respawned.stop(30)
+    assert numbers == [1]
+
+
+async def test_one_that_ends_says_how_and_waits_longer_each_time(child):
+    child("raise SystemExit(3)")
+    ends = []
+    respawned = Respawned("module", os.environ, print, lambda why, again_in_s: ends.append((why, again_in_s)))
+    respawned.start()
+    await heard(lambda: len(ends) >= 4, "it is started again and again")
+    await respawned.stop(30)
+    assert ends[:4] == [(3, 0.01), (3, 0.02), (3, 0.04), (3, 0.05)]
+
+
+async def test_stopping_waits_for_no_next_attempt(child, monkeypatch):
+    monkeypatch.setattr(respawn, "RESTART_S", (3600.0, 3600.0))
+    child(no_process())
+    ends = []
+    respawned = Respawned("module", os.environ, print, lambda *end: ends.append(end))
+    respawned.start()
+    await heard(lambda: ends, "it could not be started")
+    await respawned.stop(3600)
+
+
+async def test_one_that_does_not_stop_in_time_is_killed(child):
+    child("import time; print('{}', flush=True); time.sleep(3600)")
+    said = []
+    respawned = Respawned("module", os.environ, said.append, lambda *_: None)
+    respawned.start()
+    await heard(lambda: said, "it runs")
+    await respawned.stop(0.05)
+    assert not respawned.running
+
+
+async def test_one_that_was_being_started_when_all_stop_ends_as_well(child, monkeypatch):
+    child(WAITS)
+    start, begun, go_on = asyncio.create_subprocess_exec, asyncio.Event(), asyncio.Event()
+
+    async def slow(*arguments, **how):
+        begun.set()
+        await go_on.wait()
+        return await start(*arguments, **how)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", slow)
+    respawned = Respawned("module", os.environ, print, lambda *_: None)
+    respawned.start()
+    await begun.wait()
+    stopping = asyncio.ensure_future(respawned.stop(3600))
+    await asyncio.sleep(0)
+    go_on.set()
+    await stopping
+    assert not respawned.running
