@@ -70,6 +70,8 @@ class PublisherProcess:
             log.error("publisher.ended", exit_code=why, again_in_s=again_in_s)
         self.state = {"state": "down", "words": words}
         self._metrics.restarts.inc()
+        if self._connected is not None:
+            self._connected.set(0)
 
     def _take(self, report: dict[str, Any]) -> None:
         self.state = {key: report[key] for key in ("state", "words", "since", "parked")}

@@ -65,6 +65,20 @@ async def test_a_publisher_that_could_not_be_started_is_tried_again(child):
     await publisher.stop(30)
 
 
+async def test_while_the_publisher_is_gone_kafka_is_not_connected(child):
+    child(f"print('{REPORT}', flush=True)", no_process())
+    metrics = PublisherMetrics(registry := CollectorRegistry())
+    publisher = PublisherProcess(metrics, os.environ, metrics.connected)
+    seen = []
+    take = metrics.connected.set
+    metrics.connected.set = lambda value: (seen.append(value), take(value))
+    publisher.start()
+    await heard(lambda: registry.get_sample_value("dingbridge_publisher_restarts_total"), "it has ended")
+    assert seen[0] == 1, "its report came before"
+    assert registry.get_sample_value("dingbridge_kafka_connected") == 0
+    await publisher.stop(30)
+
+
 async def test_a_worker_that_could_not_be_started_is_tried_again(child, tmp_path):
     child(no_process(), f"print('{{\"admin_port\": 7}}', flush=True); {WAITS}")
     worker = _Worker(SimpleNamespace(journal_path=tmp_path), 1)
