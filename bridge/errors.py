@@ -12,6 +12,7 @@
     ├── CallsSpent               the month's budget of API calls has none left for this priority
     ├── schemas.NotAnEvent       a Kafka record that is no event of ours
     ├── ingress.JournalError     the journal cannot be opened or written
+    │   ├── JournalNewer         a newer version has written it
     │   ├── JournalLocked        another ingress holds the folder
     │   ├── JournalUnsafe        the folder is on a file system that cannot keep a promise
     │   └── JournalUnavailable   not kept: disk full, I/O error, queue full, or too slow

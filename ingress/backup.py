@@ -4,14 +4,13 @@ A file alone is no copy: its newest commits stand in the WAL beside it, and a cu
 journal is refused. So SQLite copies each file as of one moment, and the cursor goes first.
 """
 
-import os
 from pathlib import Path
 
 import apsw
 
 from ingress.cursor import CursorFile
 from ingress.errors import JournalError
-from ingress.folder import CURSOR_FILE, journal_files, journal_folders
+from ingress.folder import CURSOR_FILE, journal_files, journal_folders, sync
 from ingress.journal_file import JournalFile
 
 
@@ -33,7 +32,7 @@ def back_up(root: Path, target: Path) -> dict[str, int]:
             for source in (*cursor, *journal_files(folder)):
                 copied[str(source.relative_to(root))] = _copy(source, place / source.name)
             _check(place)
-            _sync(place)
+            sync(place)
     except (apsw.Error, OSError) as error:
         raise JournalError(
             f"the copy to {target} failed ({type(error).__name__}: {error}); it is not whole, remove it"
@@ -49,16 +48,8 @@ def _copy(source: Path, target: Path) -> int:
         db.execute("VACUUM INTO ?", (str(target),))
     finally:
         db.close(True)
-    _sync(target)
+    sync(target)
     return target.stat().st_size
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _check(folder: Path) -> None:

@@ -7,6 +7,10 @@ class JournalError(BridgeError):
     """The journal cannot be opened, or says something that must not be passed over."""
 
 
+class JournalNewer(JournalError):
+    """A newer version has written the journal."""
+
+
 class JournalLocked(JournalError):
     """Another process holds the journal's folder."""
 

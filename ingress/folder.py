@@ -121,6 +121,15 @@ def next_journal_file(folder: Path) -> Path:
     return folder / f"journal-{(int(match.group(1)) if match else 0) + 1:04d}.db"
 
 
+def sync(path: Path) -> None:
+    """Have the disk hold a file's content, or which files are in a folder."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def worker_folder(root: Path, number: int) -> Path:
     """The journal folder of worker ``number`` (from 1)."""
     return root / f"{WORKER_PREFIX}{number}"
@@ -128,5 +137,9 @@ def worker_folder(root: Path, number: int) -> Path:
 
 def journal_folders(root: Path) -> list[Path]:
     """All folders below ``root``, itself included, that hold journal files."""
-    candidates = [root, *sorted(p for p in root.glob(f"{WORKER_PREFIX}*") if p.is_dir())]
-    return [folder for folder in candidates if journal_files(folder)]
+    return [folder for folder in possible_folders(root) if journal_files(folder)]
+
+
+def possible_folders(root: Path) -> list[Path]:
+    """``root`` and the folders of workers below it."""
+    return [root, *sorted(p for p in root.glob(f"{WORKER_PREFIX}*") if p.is_dir())]

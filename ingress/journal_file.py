@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import apsw
 
-from ingress.errors import JournalError
+from ingress.errors import JournalError, JournalNewer
 from ingress.high_water import SUFFIX, HighWater
 from ingress.own_schema import check_schema
 
@@ -120,7 +120,9 @@ class JournalFile:
                     self._create()
             version = self._pragma("user_version")
             if version != FILE_VERSION or self._pragma("application_id") != _APPLICATION_ID:
-                raise JournalError(_unknown_version(path, version))
+                raise (JournalNewer if version > FILE_VERSION else JournalError)(
+                    _unknown_version(path, version)
+                )
             check_schema(self.db, _SCHEMA)
             self.id: str = self.db.execute("SELECT value FROM meta WHERE key = 'id'").get
             if mark is not None and mark[0] != self.id:
@@ -283,7 +285,7 @@ class JournalFile:
         )
         try:
             for row in cursor:
-                found.append(_row(*row))
+                found.append(row_of(*row))
                 size += len(found[-1].body)
                 if size >= max_bytes:
                     break
@@ -333,8 +335,8 @@ def missing_row(seq: int) -> Row:
     return Row(seq, 0, "", "", b"", intact=False)
 
 
-def _row(seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any) -> Row:
-    """A flipped bit may change a value's type as well."""
+def row_of(seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any) -> Row:
+    """What these columns are, which a flipped bit may have changed, in type as well."""
     typed = isinstance(received_ms, int) and isinstance(app, str) and isinstance(via, str)
     if not typed or not isinstance(body, bytes):
         return missing_row(seq)

@@ -72,10 +72,9 @@ def _quick_check(path: Path) -> str | None:
 
 def _damaged(path: Path, fault: str) -> str:
     return (
-        f"the journal file {path} cannot be used ({fault}). Nothing was changed. To go on with a new file at "
-        f"once, move {path.name}* and {CURSOR_FILE}* out of the folder. To save what it holds, restore it "
-        f"from a back-up, or let `sqlite3 {path.name} .recover | sqlite3 mended.db` make a file to put in "
-        "its place"
+        f"the journal file {path} cannot be used ({fault}). Nothing was changed. `dingbridge journal mend` "
+        "puts a sound file in its place, with every callback that can still be read, and keeps this one "
+        f"beside it. To go on without what it holds, move {path.name}* and {CURSOR_FILE}* out of the folder"
     )
 
 

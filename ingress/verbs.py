@@ -17,12 +17,13 @@ from prometheus_client import CollectorRegistry
 from bridge.admin import json_response
 from bridge.apps import load_apps
 from bridge.errors import BridgeError
-from bridge.settings import IngressSettings
+from bridge.settings import IngressSettings, JournalSettings
 from ingress.cursor import CursorFile
 from ingress.errors import JournalUnavailable
-from ingress.folder import FolderLock, journal_folders, prepare_folder
+from ingress.folder import FolderLock, journal_folders, possible_folders, prepare_folder
 from ingress.giving_up import callbacks_of, give_up, give_up_by
 from ingress.journal import Journal
+from ingress.mending import Mended, mend
 from ingress.metrics import JournalMetrics, RecoveryMetrics
 from ingress.parking import ParkingLot
 from ingress.publisher_process import PublisherProcess
@@ -104,16 +105,15 @@ def _handler(verb: Verb) -> Callable[[web.Request], Awaitable[web.Response]]:
 
 
 @contextmanager
-def held(settings: IngressSettings) -> Iterator[list[Path]]:
+def held(settings: JournalSettings) -> Iterator[list[Path]]:
     """All folders with journals, workers' too, locked. Raises ``JournalLocked`` when an ingress holds one."""
     root = settings.journal_path
     prepare_folder(root, allow_unsafe=True)
-    folders = journal_folders(root)
-    locks = [FolderLock(folder) for folder in dict.fromkeys([root, *folders])]
+    locks = [FolderLock(folder) for folder in possible_folders(root)]
     try:
         for lock in locks:
             lock.acquire()
-        yield folders
+        yield journal_folders(root)
     finally:
         for lock in locks:
             lock.release()
@@ -156,6 +156,15 @@ async def recover_alone(settings: IngressSettings, options: dict[str, Any]) -> d
                 return await recovery.verb(options)
             finally:
                 await recovery.stop(0)
+
+
+def mend_alone(settings: JournalSettings) -> list[Mended]:
+    """Put sound files in the place of damaged ones, in every folder; no ingress may hold one.
+
+    Raises what ``mend`` raises, and ``JournalLocked``.
+    """
+    with held(settings):
+        return [mended for folder in possible_folders(settings.journal_path) for mended in mend(folder)]
 
 
 async def retry_alone(settings: IngressSettings, options: dict[str, Any]) -> dict[str, Any]:

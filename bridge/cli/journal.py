@@ -124,6 +124,42 @@ def backup(
 
 
 @app.command()
+def mend() -> None:
+    """Put a sound file in the place of a damaged one, with all that can still be read of it.
+
+    The damaged one is kept. Stop the ingress first. Exit code 1: callbacks that waited for Kafka could not be
+    read.
+    """
+    import apsw
+
+    from bridge.errors import BridgeError
+    from ingress.verbs import mend_alone
+
+    settings = _settings()
+    if not settings.journal_path.is_dir():
+        raise BridgeError(
+            f"no journal in {settings.journal_path}; set JOURNAL_DIR (or DATA_DIR) as for the ingress"
+        )
+    try:
+        found = mend_alone(settings)
+    except (apsw.Error, OSError) as error:
+        raise BridgeError(
+            f"the journal could not be mended ({type(error).__name__}: {error}); free or mend the disk, and "
+            "call this again"
+        ) from error
+    for mended in found:
+        print(f"{mended.file}: {mended.fault}")
+        print(f"  {mended.callbacks} callback(s) saved, of which {mended.waiting} wait for Kafka")
+        if mended.lost:
+            print(f"  {mended.lost} that waited could not be read: they will be parked as `damaged`")
+        print(f"  the damaged file is now {mended.kept}")
+    if not found:
+        print("no journal file is damaged")
+    if any(mended.lost for mended in found):
+        raise typer.Exit(1)
+
+
+@app.command()
 def retry() -> None:
     """Try what is parked now, instead of within a minute."""
     from ingress.verbs import retry_alone

@@ -277,3 +277,27 @@ async def test_a_damaged_callback_is_parked_until_it_is_mended_or_given_up(
 
 def parked(ingress: IngressUnderTest, count: int) -> bool:
     return ingress.metric("dingbridge_parked", reason="damaged") == count
+
+
+async def test_a_damaged_journal_is_mended_and_nothing_readable_is_lost(
+    processes, kafka_env, kafka_settings, tmp_path, figure
+):
+    ingress = IngressUnderTest(processes, tmp_path, {**kafka_env, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    await asyncio.to_thread(ingress.start)
+    pusher = Pusher(ingress.url)
+    await pusher.push_all((n, event(n)) for n in range(200))
+    ingress.process.stop()
+    path = ingress.journal / FILE
+    content = path.read_bytes()
+    path.write_bytes(b"\0" * 100 + content[100:])  # the header
+    assert "dingbridge journal mend" in await refusal_of(processes, ingress)
+    mended = await asyncio.to_thread(processes.run, "journal", "mend", env=ingress.env)
+    assert mended.returncode == 0, mended.stderr
+    assert "200 wait for Kafka" in mended.stdout
+    ingress.env |= kafka_env
+    await asyncio.to_thread(ingress.start)
+    await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the backlog is published")
+    comparison = await compare(kafka_settings, pusher)
+    figure(f"header zeroed, then mended: {comparison}")
+    assert not comparison.lost
+    assert not comparison.unasked
