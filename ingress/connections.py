@@ -39,9 +39,6 @@ _SWEEP_EVERY_S = 1.0
 _BUFFER_BYTES = 64 * 1024
 """Of a body that has not been read yet, about twice this may lie in memory before its sender has to wait."""
 
-_PIPELINED_MAX = 32
-"""Requests that a peer may send before the first of them is answered; then it has to wait."""
-
 _LINGER_S = 1.0
 """For so long the rest of a refused body is read and dropped: a close at once could take the answer along."""
 
@@ -150,7 +147,7 @@ class Connection(BaseProtocol):
             _BUFFER_BYTES,
             payload_exception=RequestPayloadError,
             auto_decompress=False,  # a compressed body is no JSON, and refused before anything is inflated
-            max_msg_queue_size=_PIPELINED_MAX,
+            max_msg_queue_size=1,  # it stops at the end of each request, and goes on when that is answered
         )
         super().__init__(connections.loop, self._http)
         self._connections = connections
@@ -216,13 +213,13 @@ class Connection(BaseProtocol):
                 self._content.set_exception(RequestPayloadError(type(error).__name__))
                 messages = []  # whoever reads that body says so
         if messages:
+            if self.busy and not self._buffer_paused:
+                self._pause_reading_for_buffer()  # it does not wait for answers; the parser holds the rest
             self._stop_clock()
             self._requests.extend(messages)
             self._content = messages[-1][1]
             self._connections.active(self)
             self._wake()
-            if len(self._requests) >= _PIPELINED_MAX and not self._buffer_paused:
-                self._pause_reading_for_buffer()
         elif data and self._head_timer is None and not self.busy:
             self._head_timer = self._loop.call_later(HEAD_TIMEOUT_S, self.drop, "slow_head")
 
@@ -256,13 +253,15 @@ class Connection(BaseProtocol):
                     await self._waiter
                 self._working = True
                 message, content = self._requests.popleft()
-                self._http.message_consumed()
-                if self._buffer_paused and len(self._requests) <= _PIPELINED_MAX // 2:
-                    self.data_received(b"")  # what the parser holds back
-                    if len(self._requests) < _PIPELINED_MAX:
-                        self._resume_reading_for_buffer()
+                if self._buffer_paused and not content.is_eof():
+                    self._resume_reading_for_buffer()  # the parser holds nothing: more of it is to come
                 if not await self._answer(message, content):
                     return
+                self._http.message_consumed()
+                if not self._requests:
+                    self.data_received(b"")  # what the parser holds back
+                    if self._buffer_paused and not self._requests:
+                        self._resume_reading_for_buffer()
                 self._working = False
         finally:
             if self.transport is not None:
