@@ -3,8 +3,10 @@
 What is damaged in a file comes as rows that are not intact (``gaps.py``), which the publisher parks.
 """
 
+import math
 import time
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 
 import apsw
@@ -55,6 +57,7 @@ class JournalReader:
                 again_s = _NEWEST_AGAIN_S if path == files[-1] else _UNREADABLE_AGAIN_S
                 self._unreadable[path] = time.monotonic() + again_s
                 continue
+            self._unreadable.pop(path, None)
             try:  # what fails here is the cursor, for which no journal file is to blame
                 if path == files[-1] or highest > self._cursor.seq(file.id):
                     return file
@@ -88,14 +91,29 @@ class JournalReader:
         return []
 
     def finish(self, read_seq: int) -> bool:
-        """Leave the current file if it is read to its end and a newer one exists. Whether it did."""
+        """Leave the current file if it is read to its end and a newer one exists, or an older one is to be
+        tried again. Whether it did."""
         if self._file is None:
             return False
         files = journal_files(self._folder)
-        if not files or self._file.path == files[-1] or self._file.highest_seq() > read_seq:
+        if not files or self._file.path == files[-1]:
+            return self.look_again()
+        if self._file.highest_seq() > read_seq:
             return False
         log.info("publisher.drained", file=self._file.path.name)
         self._cursor.retire(self._file.id)
+        self.close()
+        return True
+
+    def look_again(self) -> bool:
+        """Leave the current file if an older one could not be read and its time has come: what is answered
+        there still waits. Whether it did."""
+        if self._file is None:
+            return False
+        current = self._file.path
+        older = takewhile(lambda path: path != current, journal_files(self._folder))
+        if all(self._unreadable.get(path, math.inf) > time.monotonic() for path in older):
+            return False
         self.close()
         return True
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from ingress import reading
 from ingress.cursor import CursorFile
 from ingress.folder import next_journal_file
 from ingress.journal_file import Entry, JournalFile
@@ -44,5 +45,58 @@ def test_an_older_file_that_cannot_be_read_keeps_no_newer_one_waiting(folder):
     file = reader.current()
     assert file is not None
     assert file.path.name == "journal-0002.db"
+    reader.close()
+    cursor.close()
+
+
+def test_an_older_file_that_could_not_be_read_for_a_moment_is_read_later(folder, monkeypatch):
+    """Its callbacks were answered: they must not wait until somebody starts the publisher again."""
+    really_opened, sick = reading._opened, True
+
+    def opened(path: Path) -> tuple[JournalFile, int]:
+        if sick and path.name == "journal-0001.db":
+            raise apsw.CantOpenError("too many open files")
+        return really_opened(path)
+
+    now = [1000.0]
+    monkeypatch.setattr(reading, "_opened", opened)
+    monkeypatch.setattr("ingress.reading.time.monotonic", lambda: now[0])
+    cursor = CursorFile(folder)
+    reader = JournalReader(folder, cursor)
+
+    def read_on() -> tuple[bool, str]:
+        """One idle moment with all of the current file published: whether it was left, and what is read."""
+        file = reader.current()
+        assert file is not None
+        cursor.move(file.id, file.highest_seq())
+        left, file = reader.finish(file.highest_seq()), reader.current()
+        assert file is not None
+        return left, file.path.name
+
+    assert read_on() == (False, "journal-0002.db"), "not at every idle moment"
+    now[0] += 60
+    assert read_on() == (True, "journal-0002.db"), "tried again, in vain"
+    assert read_on() == (False, "journal-0002.db")
+    now[0] += 60
+    sick = False
+    assert read_on() == (True, "journal-0001.db")
+    assert read_on() == (True, "journal-0002.db"), "drained; and then the newest again"
+    now[0] += 600
+    assert read_on() == (False, "journal-0002.db"), "there is nothing to try any more"
+    reader.close()
+    cursor.close()
+
+
+def test_an_unreadable_older_file_that_has_gone_is_not_looked_for(folder, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("ingress.reading.time.monotonic", lambda: now[0])
+    (folder / "journal-0001.db").write_bytes(b"no database" * 1000)
+    cursor = CursorFile(folder)
+    reader = JournalReader(folder, cursor)
+    file = reader.current()
+    assert file is not None
+    (folder / "journal-0001.db").unlink()
+    now[0] += 60
+    assert not reader.finish(file.highest_seq())
     reader.close()
     cursor.close()
