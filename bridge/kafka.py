@@ -7,6 +7,7 @@ aiokafka raises into a sentence for the operator. Topics are next door, in ``bri
 import asyncio
 import logging
 import ssl
+from itertools import chain
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -36,6 +37,9 @@ from bridge.settings import KafkaSettings
 PRODUCER_MAX_REQUEST_BYTES = 8 * 1024 * 1024
 """What our producers allow in one request, bytes: above the ``max.message.bytes`` of our topics, so that a
 record which is too large is refused by the broker for its topic, not by the client for all."""
+
+ABANDON_S = 1
+"""How long the sender of an abandoned producer may take to see that its connections are gone."""
 
 _CREDENTIAL_ERRORS = (AuthenticationFailedError, SaslAuthenticationFailed)
 _MECHANISM_ERRORS = (AuthenticationMethodNotSupported, UnsupportedSaslMechanismError)
@@ -117,13 +121,31 @@ async def start_producer(fresh: AIOKafkaProducer, settings: KafkaSettings) -> No
 
 
 async def discard_producer(dead: AIOKafkaProducer, within_s: float) -> None:
-    """Stop it, whatever it hangs in; for ``within_s`` it may still send what it holds."""
+    """Stop it, whatever it hangs in; for ``within_s`` it may still send what it holds. Leaves no task and no
+    connection, also when it is cancelled meanwhile."""
     stopping = asyncio.ensure_future(dead.stop())
-    _, late = await asyncio.wait([stopping], timeout=within_s)
-    if late:
-        stopping.cancel()
-        await dead.client.close()
-    await asyncio.gather(stopping, return_exceptions=True)
+    late: set[Any] = {stopping}
+    try:
+        _, late = await asyncio.wait([stopping], timeout=within_s)
+    finally:
+        if late:
+            stopping.cancel()
+            await _abandon(dead)
+        await asyncio.gather(stopping, return_exceptions=True)
+
+
+async def _abandon(dead: AIOKafkaProducer) -> None:
+    """End what a ``stop`` leaves behind that is cancelled while it flushes: aiokafka (0.14) has no way for
+    that, and its sender would go on and connect again."""
+    sender = dead._sender.sender_task
+    if sender is not None:
+        sender.cancel()
+    await dead.client.close()
+    if sender is not None:
+        await asyncio.wait([sender], timeout=ABANDON_S)
+    unsent = dead._message_accumulator
+    for batch in [*chain.from_iterable(unsent._batches.values()), *unsent._pending_batches]:
+        batch.future.cancel()  # the flush waits for these, and nobody else does
 
 
 class _LastRefusal(logging.Handler):

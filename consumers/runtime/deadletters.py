@@ -11,7 +11,8 @@ import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from bridge.kafka import explain, producer
+from bridge.errors import KafkaUnavailable
+from bridge.kafka import discard_producer, explain, hopeless_after_s, producer, start_producer
 from bridge.settings import KafkaSettings
 from bridge.topics import dlq_topic, inbox_topic
 from consumers.runtime.blocked import BLOCKING_ID_HEADER, LETTER_HEADER
@@ -47,13 +48,16 @@ class DeadLetters:
         used: AIOKafkaProducer | None = None
         try:
             used = await self._running()
-            sent = await used.send_and_wait(
-                self._topic,
-                value=record.value,
-                key=record.key,
-                headers=self._headers(record, error, attempts, blocking_id),
-            )
+            async with asyncio.timeout(hopeless_after_s(self._settings)):
+                sent = await used.send_and_wait(
+                    self._topic,
+                    value=record.value,
+                    key=record.key,
+                    headers=self._headers(record, error, attempts, blocking_id),
+                )
             return int(sent.offset)
+        except KafkaUnavailable as problem:
+            raise WorldDown(f"dead letter not taken: {problem}") from problem
         except (KafkaError, OSError, TimeoutError) as problem:
             self._discard(used)
             reason = explain(problem, self._settings)
@@ -87,11 +91,7 @@ class DeadLetters:
         async with self._starting:
             if self._producer is None:
                 fresh = producer(self._settings)
-                try:
-                    await fresh.start()
-                except BaseException:
-                    await fresh.stop()
-                    raise
+                await start_producer(fresh, self._settings)
                 self._producer = fresh
             return self._producer
 
@@ -100,23 +100,16 @@ class DeadLetters:
         if used is None or used is not self._producer:
             return
         self._producer = None
-        task = asyncio.create_task(_stop(used))
+        log.info("dead_letters.producer_dropped")
+        # stopping flushes first, which takes as long as a broker that is down is down
+        task = asyncio.create_task(discard_producer(used, STOP_TIMEOUT_S))
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
 
     async def close(self) -> None:
         """Stop the producer; nothing is pending, since ``send`` waits."""
         if self._producer is not None:
-            await _stop(self._producer)
+            await discard_producer(self._producer, STOP_TIMEOUT_S)
             self._producer = None
         if self._stopping:
-            await asyncio.wait(self._stopping, timeout=STOP_TIMEOUT_S)
-
-
-async def _stop(used: AIOKafkaProducer) -> None:
-    # stopping flushes first, which takes as long as a broker that is down is down
-    try:
-        async with asyncio.timeout(STOP_TIMEOUT_S):
-            await used.stop()
-    except (TimeoutError, KafkaError, OSError):
-        log.info("dead_letters.producer_dropped")
+            await asyncio.wait(self._stopping)
