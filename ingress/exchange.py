@@ -58,6 +58,14 @@ class Request:
         message = self._message
         return message is None or message.should_close or message.upgrade or message.version < (1, 1)
 
+    def go_on(self) -> None:
+        """Tell a sender who waits for that to send the body (RFC 9110, 10.1.1): it is going to be read."""
+        message = self._message
+        if message is None or message.version < (1, 1) or self.content.total_bytes or self.transport is None:
+            return
+        if message.headers.get("Expect", "").lower() == "100-continue" and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
 
 class Answer:
     """A JSON answer, which names no software. It may be given more than once, within a second."""

@@ -206,6 +206,7 @@ class CallbackServer:
             if request.content.is_eof():
                 body = request.content.read_nowait()  # the usual case: it came with the head
             else:
+                request.go_on()
                 async with asyncio.timeout(BODY_TIMEOUT_S):
                     body = await self._collect(request, limit)
         except TimeoutError:

@@ -138,10 +138,12 @@ async def test_a_sender_that_hangs_up_in_the_middle_is_no_fault_of_ours(door: Do
             raise RuntimeError("Connection closed.")
             yield b""
 
-    gone = SimpleNamespace(content_length=500, content=HungUp(), transport=None)
+    gone = SimpleNamespace(content_length=500, content=HungUp(), transport=None, go_on=lambda: None)
     with pytest.raises(Refused) as refused:
         await door.server._read(gone)
     assert refused.value.reason == "payload"
-    still_there = SimpleNamespace(content_length=500, content=HungUp(), transport=object())
+    still_there = SimpleNamespace(
+        content_length=500, content=HungUp(), transport=object(), go_on=lambda: None
+    )
     with pytest.raises(RuntimeError):
         await door.server._read(still_there)

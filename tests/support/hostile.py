@@ -61,10 +61,11 @@ async def exchange(port: int, request: bytes, silence_s: float) -> Reply:
 
 
 async def read_reply(reader: asyncio.StreamReader, silence_s: float) -> Reply:
-    """The next answer on a connection."""
+    """The next answer on a connection; that the body is wanted (100) is none."""
     try:
-        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), silence_s)
-        reply = parsed(head)
+        reply = Reply(100, {}, b"")
+        while reply.status == 100:
+            reply = parsed(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), silence_s))
         body = await asyncio.wait_for(reader.readexactly(int(reply.headers.get("content-length", 0))), 10)
     except (TimeoutError, asyncio.IncompleteReadError):
         return NOTHING
