@@ -174,8 +174,8 @@ class Ingress:
         return True, details
 
     async def _measure(self) -> None:
-        folders = [self._folder, *(f for f in self._leftovers.folders if f != self._folder)]
         while True:
+            folders = [self._folder, *self._leftovers.folders]
             try:
                 status = await asyncio.to_thread(joint_status, self._folder, folders)
             except (apsw.Error, BridgeError, OSError) as error:

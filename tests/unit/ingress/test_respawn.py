@@ -14,7 +14,7 @@ from ingress.metrics import PublisherMetrics
 from ingress.publisher_process import PublisherProcess
 from ingress.respawn import Respawned
 from ingress.workers import _Worker
-from tests.support.processes import eventually
+from tests.support.waiting import eventually
 
 REPORT = (
     '{"state": "up", "words": "", "since": 1, "parked": 0, "published": {}, "unclassified": {}, '
