@@ -13,7 +13,9 @@ Both run in the transaction that archives the instance, so what they write happe
 the archive's does. They must not call the network: an HTTP effect belongs into a consumer of its own.
 Raising ``Reject("why")`` says that this form can never be acted on: the archive stays, what the function
 wrote is undone, and the words stand in ``approval_actions``; a replay of the event tries again. Any other
-exception is a retry of the whole event, and after the last attempt a dead letter.
+exception is a retry of the whole event, and after the last attempt a dead letter. Where no event asked, as in
+a comparison or a backfill, the instance is archived without, and ``approval_actions`` says ``failed``, or
+``not_undone`` for an undo.
 
 Not here: when an action or its undo is called (``effects.py``).
 """

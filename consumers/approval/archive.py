@@ -68,11 +68,13 @@ class Archive:
         document: Mapping[str, Any] | None = None,
         process_code: str | None = None,
         forced: bool = False,
+        failed: Exception | None = None,
     ) -> bool:
         """Bring the archive up to what ``event`` and ``document`` (None: the API has none) add to it, and
         settle the instance's action. Returns whether anything changed.
 
-        ``process_code`` is the template as it is known from elsewhere; ``forced`` as ``Effects.settle``.
+        ``process_code`` is the template as it is known from elsewhere; ``forced`` and ``failed`` as
+        ``Effects.settle``.
         """
         known = await stored(tx, key)
         events = known.events
@@ -94,16 +96,18 @@ class Archive:
             tx, approval_instances, key, row, at=datetime.now(UTC), touch=touched
         )
         fresh = (known.row or {}).get("outcome") != row["outcome"]
-        await self._effects.settle(tx, key, row, events, document, forced=forced, fresh=fresh)
+        await self._effects.settle(tx, key, row, events, document, forced=forced, fresh=fresh, failed=failed)
         return changed
 
-    async def settle(self, tx: Transaction, key: Row, *, forced: bool = False) -> str | None:
+    async def settle(
+        self, tx: Transaction, key: Row, *, forced: bool = False, failed: Exception | None = None
+    ) -> str | None:
         """Settle the action of an instance of the archive as it stands; its state afterwards."""
         known = await stored(tx, key)
         if known.row is None:
             return None
         return await self._effects.settle(
-            tx, key, known.row, known.events, known.document, forced=forced, fresh=False
+            tx, key, known.row, known.events, known.document, forced=forced, fresh=False, failed=failed
         )
 
     async def decide(self, db: Reader, key: Row, *, forced: bool) -> tuple[Known, Decision]:

@@ -26,7 +26,9 @@ from consumers.approval.tables import (
     approval_instances,
     guard,
 )
-from consumers.runtime import Again, Retry
+from consumers.runtime import Again
+from consumers.runtime.patience import is_world_down
+from consumers.runtime.process import place
 from dingtalk.api.approvals import IDS_MOST, WINDOW_MS
 from dingtalk.errors import ApiError, RateLimited
 
@@ -266,17 +268,24 @@ class Backfill:
             try:
                 state = await self._archive(run, instance_id, code)
                 break
-            except (Again, Retry):
+            except Again:
                 continue  # an event of the instance was written meanwhile
             except RateLimited as error:
                 pause = error.retry_after_s or 1.0
                 if pause > LONGEST_PAUSE_S:
                     raise
                 await asyncio.sleep(pause)
-            except ApiError as error:
-                if error.world_down:
+            except Exception as error:
+                if is_world_down(error):
                     raise
-                log.warning("approval.not_backfilled", instance_id=instance_id, errcode=error.errcode)
+                # a fault of one instance is no reason to leave out the others
+                errcode = error.errcode if isinstance(error, ApiError) else None
+                log.warning(
+                    "approval.not_backfilled",
+                    instance_id=instance_id,
+                    errcode=errcode,
+                    error=place(error, "consumers"),
+                )
                 state = "failed"
                 break
         else:
@@ -300,9 +309,8 @@ class Backfill:
             seen = await self._looks.fetch(look, None, db)
             if seen.document is None:
                 return "missing"
-        async with self._database.transaction() as tx:
-            await self._looks.write(tx, replace(seen, process_code=code), forced=run.with_actions)
-        return "done"
+        whole_of_it = await self._looks.keep(replace(seen, process_code=code), forced=run.with_actions)
+        return "done" if whole_of_it else "failed"
 
     async def _end(self, run: Run) -> dict[str, int]:
         """Count; and close the run, unless something of it failed."""

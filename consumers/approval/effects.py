@@ -19,15 +19,19 @@ from consumers.approval.document import Events, Row
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.tables import approval_actions, approval_instances
 from consumers.mirror.values import as_list
-from consumers.runtime import Reader, Reject, Transaction
+from consumers.runtime import Again, Reader, Reject, Retry, Transaction
+from consumers.runtime.database_errors import TransactionRace
+from consumers.runtime.process import place
 
 log = structlog.get_logger(__name__)
 
-DONE, REJECTED, SKIPPED, REVOKED, NOT_UNDONE = "done", "rejected", "skipped", "revoked", "not_undone"
+DONE, REJECTED, FAILED, SKIPPED = "done", "rejected", "failed", "skipped"
+REVOKED, NOT_UNDONE = "revoked", "not_undone"
 """``state`` of ``approval_actions``."""
 _SAID = {
     DONE: "approval.action_done",
     REJECTED: "approval.action_rejected",
+    FAILED: "approval.action_failed",
     SKIPPED: "approval.action_skipped",
     REVOKED: "approval.action_revoked",
     NOT_UNDONE: "approval.action_not_undone",
@@ -187,11 +191,13 @@ class Effects:
         *,
         fresh: bool,
         forced: bool = False,
+        failed: Exception | None = None,
     ) -> str | None:
         """Do what ``decide`` says; the state in ``approval_actions`` afterwards, None where nothing stands.
 
         ``fresh``: whether the outcome was not known before, so that a template without an action is counted
-        once. Raises what the action raises, but for ``Reject``.
+        once. ``failed`` is what the function raised that would be called: it is written down and not called
+        again. Raises what the action raises, but for ``Reject``.
         """
         known, decision = await self.decide(tx, key, row, events, document, forced=forced)
         code, instance_id = row["process_code"] or known.process_code or "", key["instance_id"]
@@ -204,9 +210,14 @@ class Effects:
         times: dict[str, datetime | None] = {}
         if decision.call is not None:
             approval = approved(key, row, document or {}, self._zone, decision.revoked_by)
-            reason = await _call(tx, decision.call, approval)
+            if failed is None:
+                reason = await _call(tx, decision.call, approval)
+            else:
+                # its type and place, not its words: they may hold the form's values
+                name = name_of(decision.call)
+                reason = f"{name} failed: {place(failed, name.split('.')[0])}"
             if decision.revoked_by is None:
-                state = DONE if reason is None else REJECTED
+                state = DONE if reason is None else REJECTED if failed is None else FAILED
                 times = {"done_at": datetime.now(UTC), "undone_at": None} if reason is None else {}
             else:
                 state = REVOKED if reason is None else NOT_UNDONE
@@ -237,6 +248,11 @@ async def _call(tx: Transaction, function: Function, approval: Approved) -> str 
             await function(approval, tx)
     except Reject as error:
         return error.reason
+    except TransactionRace:
+        raise
+    except Again as error:
+        # a function has looked at nothing, so a new look tells it nothing: called at once it says the same
+        raise Retry("the function asked for another look").with_traceback(error.__traceback__) from None
     return None
 
 

@@ -16,7 +16,8 @@ from consumers.approval.codes import ProcessCodes
 from consumers.approval.tables import KIND, approval_instances, guard
 from consumers.mirror import Look
 from consumers.mirror.values import as_text
-from consumers.runtime import Database, Event, Reader, Transaction
+from consumers.runtime import Again, Database, Event, Reader, Transaction
+from consumers.runtime.patience import is_world_down
 from dingtalk.api import DingTalkClient
 from dingtalk.budget import Priority
 from dingtalk.errorcodes import says_not_there
@@ -75,11 +76,37 @@ class Looks:
         code = None if event is None else await self._process_code(event, look, document, db)
         return Seen(look, document, True, code, await _main_of(look, document, db))
 
+    async def keep(self, seen: Seen, *, forced: bool = False) -> bool:
+        """Archive what was seen where no event asked for it, in a transaction of its own; whether all of it
+        went well. Where the action or undo fails, the rest is archived, and the state in ``approval_actions``
+        is one that ``dingbridge approvals actions`` calls again: an event could be retried, but here one
+        fault in somebody's function would stop everything else, again at each start.
+
+        Raises as ``write``, and what is no fault of the function.
+        """
+        try:
+            async with self.database.transaction() as tx:
+                await self.write(tx, seen, forced=forced)
+            return True
+        except Exception as error:
+            if isinstance(error, Again) or is_world_down(error):
+                raise
+            failed = error
+        async with self.database.transaction() as tx:
+            await self.write(tx, seen, forced=forced, failed=failed)
+        return False
+
     async def write(
-        self, tx: Transaction, seen: Seen, event: Event | None = None, *, forced: bool = False
+        self,
+        tx: Transaction,
+        seen: Seen,
+        event: Event | None = None,
+        *,
+        forced: bool = False,
+        failed: Exception | None = None,
     ) -> bool:
-        """Archive what was seen; whether anything changed. ``forced`` as ``Effects.settle``. Raises ``Again``
-        when another look was written meanwhile."""
+        """Archive what was seen; whether anything changed. ``forced`` and ``failed`` as ``Effects.settle``.
+        Raises ``Again`` when another look was written meanwhile."""
         await guard.claim(tx, seen.look, fetched=seen.fetched)
         changed = await self.archive.write(
             tx,
@@ -88,11 +115,13 @@ class Looks:
             document=seen.document,
             process_code=seen.process_code,
             forced=forced,
+            failed=failed,
         )
         if seen.main is not None:
             # of two transactions that do not see each other, neither would find that the other revokes it
             await guard.claim(tx, seen.main, fetched=False)
-            await self.archive.settle(tx, {"corp_id": seen.main.corp_id, "instance_id": seen.main.entity_id})
+            main = {"corp_id": seen.main.corp_id, "instance_id": seen.main.entity_id}
+            await self.archive.settle(tx, main, failed=failed)  # what revokes another has no action itself
         return changed
 
     async def _process_code(

@@ -15,7 +15,7 @@ class ApprovalMetrics:
         )
         self._actions = Counter(
             "dingbridge_approval_actions",
-            "Actions by what became of them: done, rejected, skipped, revoked, not_undone",
+            "Actions by what became of them: done, rejected, failed, skipped, revoked, not_undone",
             ("outcome",),
             registry=registry,
         )

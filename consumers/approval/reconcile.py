@@ -155,7 +155,8 @@ class Reconciles:
         if counts["failed"]:
             log.warning("approval.reconcile_left", run=run.run_id, failed=counts["failed"])
             async with self._database.transaction() as tx:
-                # DingTalk refuses these by themselves; a later order asks again
+                # DingTalk refuses these by themselves, or their action fails, which stands in
+                # ``approval_actions``; a later order asks again
                 await tx.execute(
                     update(approval_backfills)
                     .where(_runs.run_id == run.run_id)

@@ -3,7 +3,7 @@
 from sqlalchemy import Select, func, select
 from sqlalchemy import Table as SqlTable
 
-from consumers.approval.effects import NOT_UNDONE, REJECTED
+from consumers.approval.effects import FAILED, NOT_UNDONE, REJECTED
 from consumers.approval.tables import (
     approval_actions,
     approval_attachments,
@@ -19,7 +19,7 @@ SHOWN = 10
 
 async def tables(db: Reader) -> list[Table]:
     """The approvals archived last, the leave ledger if the actions in use have one, actions that are
-    somebody's business (rejected, or not undone), and how the attachments stand."""
+    somebody's business (rejected, failed, or not undone), and how the attachments stand."""
     shown = [await _instances(db)]
     ledger = metadata.tables.get("leave_ledger")
     if ledger is not None:
@@ -56,7 +56,7 @@ async def _open_actions(db: Reader) -> Table:
             approval_instances,
             (instances.corp_id == actions.corp_id) & (instances.instance_id == actions.instance_id),
         )
-        .where(actions.state.in_((REJECTED, NOT_UNDONE)))
+        .where(actions.state.in_((REJECTED, FAILED, NOT_UNDONE)))
         .order_by(actions.updated_at.desc())
         .limit(SHOWN)
     )
@@ -65,7 +65,7 @@ async def _open_actions(db: Reader) -> Table:
     )
     counts = ", ".join(f"{count} {state}" for state, count in map(tuple, found))
     rows = [tuple(row) for row in await db.execute(latest)]
-    return f"actions ({counts or 'none'}); those rejected or not undone", columns, rows
+    return f"actions ({counts or 'none'}); those rejected, failed or not undone", columns, rows
 
 
 async def _attachments(db: Reader) -> Table:

@@ -14,6 +14,8 @@ from sqlalchemy import and_, func, select
 from consumers.approval.looks import UNFINISHED, Looks
 from consumers.approval.tables import KIND, approval_instances, guard
 from consumers.runtime import Again
+from consumers.runtime.patience import is_world_down
+from consumers.runtime.process import place
 from dingtalk.errors import ApiError
 
 log = structlog.get_logger(__name__)
@@ -73,15 +75,18 @@ class SecondLooks:
         look = await guard.look(db, corp_id, KIND, instance_id)
         try:
             seen = await self._looks.fetch(look, None, db)
-        except ApiError as error:
-            if error.world_down:
-                raise
-            log.warning("approval.second_look_failed", instance_id=instance_id, errcode=error.errcode)
-            async with database.transaction() as tx:
-                await guard.try_claim(tx, look)  # so that it is not asked for again at once
-            return
-        try:
-            async with database.transaction() as tx:
-                await self._looks.write(tx, seen)
+            await self._looks.keep(seen)
         except Again:
             return  # an event of the instance was faster
+        except Exception as error:
+            if is_world_down(error):
+                raise
+            errcode = error.errcode if isinstance(error, ApiError) else None
+            log.warning(
+                "approval.second_look_failed",
+                instance_id=instance_id,
+                errcode=errcode,
+                error=place(error, "consumers"),
+            )
+            async with database.transaction() as tx:
+                await guard.try_claim(tx, look)  # so that it is not asked for again at once

@@ -186,7 +186,7 @@ approval_actions = Table(
         "state",
         Text,
         nullable=False,
-        comment="done, rejected, skipped, revoked (undone, or never done), or not_undone",
+        comment="done, rejected, failed, skipped, revoked (undone, or never done), or not_undone",
     ),
     Column("reason", Text, comment="why it is not done or not undone"),
     Column("done_at", UtcDateTime, comment="when the action ran last; NULL: never"),

@@ -234,6 +234,41 @@ async def test_a_failing_action_is_said_and_does_not_stop_the_others(run, simula
     assert len(left.stdout.splitlines()) == 1
 
 
+async def test_a_failing_action_does_not_stop_a_backfill_with_actions(run, simulator, tmp_path, database_url):
+    whole = len(simulator.state()["approvals"])
+    approved = sorted(
+        a["process_instance_id"]
+        for a in simulator.state()["approvals"]
+        if a["process_code"] == "PROC-EXPENSE" and a["result"] == "agree"
+    )
+    module = tmp_path / "ours.py"
+    lines = (
+        "from consumers.approval.actions import action\n"
+        "@action('PROC-EXPENSE')\n"
+        "async def pay(approval, tx):\n"
+        "    if approval.instance_id == 'poison':\n"
+        "        raise KeyError('秘密')\n"
+    )
+    module.write_text(lines.replace("poison", approved[0]), encoding="utf-8")
+    command = ("resync", "approvals", "--from", "30d", "--with-actions")
+    env = {"APPROVAL_ACTIONS": str(module)}
+    first = await run(*command, **env)
+    assert first.returncode == 1
+    assert f"{whole - 1} archived" in first.stderr
+    assert "1 failed (the log says why)" in first.stderr
+    assert "KeyError at approval_actions_ours:5 in pay" in first.stderr
+    assert "Traceback" not in first.stderr
+    assert "秘密" not in first.stderr
+    assert await scalar(database_url, select(func.count()).select_from(approval_instances)) == whole
+
+    left = await run("approvals", "actions", "--dry-run", "--json", **env)
+    assert [json.loads(line)["instance_id"] for line in left.stdout.splitlines()] == approved[:1]
+    module.write_text(lines, encoding="utf-8")
+    again = await run(*command, **env)
+    assert again.returncode == 0, again.stderr
+    assert (await run("approvals", "actions", "--dry-run", "--json", **env)).stdout == ""
+
+
 async def test_mistakes_are_said_in_words(run, tmp_path):
     nowhere = {"DATABASE_URL": f"sqlite:///{tmp_path / 'none.db'}"}
     missing = await run("approvals", "export", "--process-code", "P", **nowhere)

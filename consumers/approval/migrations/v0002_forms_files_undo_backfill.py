@@ -117,7 +117,7 @@ def upgrade() -> None:
             "state",
             sa.Text,
             nullable=False,
-            comment="done, rejected, skipped, revoked (undone, or never done), or not_undone",
+            comment="done, rejected, failed, skipped, revoked (undone, or never done), or not_undone",
         ),
         sa.Column("reason", sa.Text, comment="why it is not done or not undone"),
         sa.Column("done_at", UtcDateTime, comment="when the action ran last; NULL: never"),

@@ -220,7 +220,7 @@ async def test_show_lists_the_archive_and_the_ledger(archive, office):
     assert dict(zip(columns, rows[0], strict=True))["process_code"] == "PROC-LEAVE"
     assert ledger_title == "leave ledger: 1; the latest 1"
     assert ledger[0][:2] == ("u001", "年假")
-    assert (actions, open_ones) == ("actions (1 done); those rejected or not undone", [])
+    assert (actions, open_ones) == ("actions (1 done); those rejected, failed or not undone", [])
     assert files == ("attachments", ["state", "reason", "files", "bytes"], [])
 
 
