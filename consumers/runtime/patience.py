@@ -1,16 +1,21 @@
-"""Runs a step of a consumer's life again and again while the world is down for it. Not for events: their
-waiting is ``dispatch.py``'s."""
+"""Runs a step of a consumer's life again and again: while the world is down for it, or for as long as the
+consumer runs. Not for events: their waiting is ``dispatch.py``'s."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import structlog
 
 from bridge.errors import BridgeError
 from consumers.runtime.backoff import world_delay
 from consumers.runtime.outcomes import WorldDown
+from consumers.runtime.process import place
 
 log = structlog.get_logger(__name__)
+
+BEGIN_AGAIN_S = 30.0
+"""After a chore ended by a fault of ours, in s."""
 
 
 def is_world_down(error: BaseException) -> bool:
@@ -39,3 +44,28 @@ async def patiently(step: Callable[[], Awaitable[None]], consumer: str, stopping
                     await stopping.wait()
             except TimeoutError:
                 continue
+
+
+async def chore(work: Callable[[], Coroutine[Any, Any, None]], consumer: str, name: str) -> None:
+    """Await ``work``, which has no end, until cancelled; ends it all the same, say so and begin it again.
+
+    For what a process does beside its events: nobody reads the result of such a task, so its end would show
+    in nothing but what is no longer done."""
+    while True:
+        error: BaseException | None = None
+        try:
+            await work()
+        except Exception as fault:
+            error = fault
+        except asyncio.CancelledError as fault:
+            if being_cancelled():
+                raise
+            error = fault  # by something within it
+        log.error("consumer.chore_ended", consumer=consumer, chore=name, error=place(error, "consumers"))
+        await asyncio.sleep(BEGIN_AGAIN_S)
+
+
+def being_cancelled() -> bool:
+    """Whether a ``CancelledError`` is meant for the task that runs, and does not come from within it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -28,8 +28,8 @@ from consumers.runtime.database import Database, open_database
 from consumers.runtime.database_errors import is_missing_table
 from consumers.runtime.metrics import WorkerMetrics
 from consumers.runtime.migrations import migrate
-from consumers.runtime.outcomes import WorldDown
-from consumers.runtime.patience import patiently
+from consumers.runtime.outcomes import Again, WorldDown
+from consumers.runtime.patience import being_cancelled, chore, patiently
 from consumers.runtime.process import CANCEL_GRACE_S, Processor, place
 from consumers.runtime.retention import Retention, longest_retention
 from consumers.runtime.watch import watch
@@ -40,7 +40,7 @@ log = structlog.get_logger(__name__)
 
 PRUNE_INTERVAL_S = 3600
 PRUNE_RETRY_S = 30
-"""When Kafka or the database did not answer, in s: the retention is to be known soon after the start."""
+"""When Kafka or the database did not do it, in s: the retention is to be known soon after the start."""
 
 
 class ConsumerFault(BridgeError):
@@ -104,13 +104,11 @@ class ConsumerService:
                 return
             stack.push_async_callback(consumer.stop)
             if self.database is not None:
-                pruning = asyncio.create_task(self._prune_regularly(self.database))
-                stack.callback(pruning.cancel)
+                prune = partial(self._prune_regularly, self.database)
+                stack.callback(asyncio.create_task(chore(prune, consumer.name, "pruning")).cancel)
             blocking_in = self.database if consumer.on_dead_letter == "block" else None
-            watching = asyncio.create_task(
-                watch(consumer.name, self._metrics, blocking_in=blocking_in, budget=budget)
-            )
-            stack.callback(watching.cancel)
+            look = partial(watch, consumer.name, self._metrics, blocking_in=blocking_in, budget=budget)
+            stack.callback(asyncio.create_task(chore(look, consumer.name, "watching")).cancel)
             log.info("consumer.started", consumer=consumer.name, topics=list(consumer.topics))
             _say_unknown(consumer.name, consumer.topics)
             background = asyncio.create_task(self._run_background())
@@ -135,7 +133,9 @@ class ConsumerService:
         except BridgeError:
             self.stop()
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and being_cancelled():
+                raise
             self.stop()
             raise ConsumerFault(
                 f"consumer {consumer.name}: its background work failed "
@@ -167,8 +167,10 @@ class ConsumerService:
                     oldest = datetime.now(UTC) - retention.longest - inbox.KEEP_BEYOND_RETENTION
                     rows = await inbox.prune(database, consumer.name, oldest)
                     log.info("consumer.inbox_pruned", consumer=consumer.name, rows=rows)
-            except (WorldDown, KafkaUnavailable) as error:
-                log.warning("consumer.inbox_not_pruned", consumer=consumer.name, reason=str(error))
+            except (WorldDown, Again, KafkaUnavailable, DBAPIError) as error:
+                # of another member that prunes at the same moment, PostgreSQL rolls one back
+                reason = place(error, "consumers") if isinstance(error, DBAPIError) else str(error)
+                log.warning("consumer.inbox_not_pruned", consumer=consumer.name, reason=reason)
                 wait_s = PRUNE_RETRY_S
             await asyncio.sleep(wait_s)
 
