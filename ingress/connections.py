@@ -196,7 +196,8 @@ class Connection(BaseProtocol):
         self._connections.left(self)
         super().connection_lost(exc)
         if self._content is not None and not self._content.is_eof():
-            self._content.set_exception(exc or ConnectionResetError("the connection was lost"))
+            # not ``exc``: the system has many words for it, and only some of them are a ``ConnectionError``
+            self._content.set_exception(ConnectionResetError("the connection was lost"))
         self._requests.clear()
         self.close()
 

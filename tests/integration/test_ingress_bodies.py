@@ -1,10 +1,14 @@
-"""Bodies that come later than their heads, over real HTTP: who is told to go on."""
+"""Bodies that come later than their heads, over real HTTP: who is told to go on, and what never comes."""
 
 import asyncio
+import errno
 from urllib.parse import urlencode
+
+import pytest
 
 from tests.integration.test_ingress_http import door, push
 from tests.support.waiting import eventually
+from tests.unit.ingress.test_connections import Wire
 
 __all__ = ["door"]
 
@@ -65,3 +69,16 @@ async def test_a_sender_of_http_1_0_is_not_told_to_go_on(door):
     writer.write(body)
     assert await first_line(reader) == b"HTTP/1.1 200 OK"
     writer.close()
+
+
+@pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.ETIMEDOUT, errno.ECONNRESET, None])
+async def test_however_a_connection_is_lost_it_is_no_fault_of_ours(door, number):
+    connection = door.server._server()
+    connection.connection_made(Wire())
+    connection.data_received(b"POST /callback HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+    await asyncio.sleep(0)
+    assert connection.busy
+    connection.connection_lost(number and OSError(number, "lost"))
+    await connection._task
+    assert door.counted("unavailable", "fault") == 0
+    assert door.counted("malformed", "payload") == 1

@@ -1,6 +1,7 @@
 """One connection, byte for byte: what its parser holds back is answered in turn; nothing waits for ever."""
 
 import asyncio
+import errno
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -166,3 +167,17 @@ async def test_a_head_that_began_earlier_is_answered_before_garbage_too(peer: Pe
     await peer.send(request[:20], request[20:] + request + GARBAGE)
     await until(lambda: peer.wire.closed)
     assert peer.wire.statuses == [200, 200, 400]
+
+
+async def test_a_connection_that_is_lost_behind_a_refused_body_ends_quietly(peer: Peer) -> None:
+    async def refuse(request: Request) -> Answer:
+        return Answer(b"{}", HTTPStatus.NOT_FOUND)
+
+    peer.connection._connections.handler = refuse
+    await peer.send(post(b"x" * 1000)[:-1])
+    assert peer.wire.statuses == [404]
+    task = peer.connection._task
+    assert task is not None
+    assert not task.done(), "the rest is read and dropped"
+    peer.connection.connection_lost(OSError(errno.EHOSTUNREACH, "No route to host"))
+    await task
