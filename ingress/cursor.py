@@ -188,14 +188,24 @@ class CursorFile:
             (before_ms,),
         )
 
-    def parked(self, topic: str | None = None, limit: int = -1) -> list[Parked]:
-        """What is parked, oldest first within a journal; of one ``topic`` if given. Raises ``JournalError``
-        where a checksum does not fit."""
-        where, values = ("WHERE topic = ?", (topic,)) if topic is not None else ("", ())
+    def parked(self, topic: str | None = None) -> list[Parked]:
+        """What is parked, oldest first within a journal; of one ``topic`` if given. Journals come in no
+        order of age: their ids are random. Raises ``JournalError`` where a checksum does not fit."""
+        where, values = ("topic = ?", (topic,)) if topic is not None else ("true", ())
+        return self._parked(f"{where} ORDER BY journal, seq, record", values)
+
+    def parked_behind(self, topic: str, journal: str, after: tuple[int, int], limit: int) -> list[Parked]:
+        """At most ``limit`` of what is parked of ``topic`` from ``journal``, oldest first, behind ``after``
+        (seq and record). Raises ``JournalError`` where a checksum does not fit."""
+        return self._parked(
+            "topic = ? AND journal = ? AND (seq, record) > (?, ?) ORDER BY seq, record LIMIT ?",
+            (topic, journal, *after, limit),
+        )
+
+    def _parked(self, where: str, values: tuple[str | int, ...]) -> list[Parked]:
         rows = self.db.execute(
-            f"SELECT journal, seq, record, topic, reason, since_ms, crc FROM parked {where} "  # noqa: S608
-            "ORDER BY journal, seq, record LIMIT ?",
-            (*values, limit),
+            f"SELECT journal, seq, record, topic, reason, since_ms, crc FROM parked WHERE {where}",  # noqa: S608
+            values,
         )
         found = []
         for *row, crc in rows:

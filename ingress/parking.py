@@ -25,6 +25,8 @@ from schemas import Received, Record, to_records
 
 log = structlog.get_logger(__name__)
 
+_PAGE = 500
+"""So many parked records are read at once."""
 
 NO_TOPIC = "-"
 """Stands for the topic of a callback of which not even that can be known."""
@@ -87,18 +89,26 @@ class ParkingLot:
         except TopicError as error:
             log.warning("publisher.still_parked", topic=topic, words=str(error))
             return
-        refused: set[Parked] = set()
-        while (left := [p for p in self._cursor.parked(topic, 500) if p not in refused]) and not (
-            await self._send_in_order(topic, left, refused)
-        ):
-            continue
+        await self._send_all(topic)
         rest = self._cursor.parked(topic)
         if topic in self.blocked and not any(p.reason in BLOCKING for p in rest):
             del self.blocked[topic]
             log.info("publisher.topic_unblocked", topic=topic, still_parked=len(rest))
 
-    async def _send_in_order(self, topic: str, left: list[Parked], refused: set[Parked]) -> bool:
-        """Send until one is refused. Returns whether to leave the topic alone for now."""
+    async def _send_all(self, topic: str) -> None:
+        """Try each record of ``topic``, unless one shows that the topic takes none."""
+        for journal in self._reader.journals():
+            left = self._cursor.parked_behind(topic, journal, (0, -1), _PAGE)
+            while left:
+                last = await self._send_in_order(topic, left)
+                if last is None:
+                    return
+                left = left[left.index(last) + 1 :] or self._cursor.parked_behind(
+                    topic, journal, (last.seq, last.record), _PAGE
+                )
+
+    async def _send_in_order(self, topic: str, left: list[Parked]) -> Parked | None:
+        """Send until one is refused. Returns the last that was tried, or ``None`` to leave the topic alone."""
         sender = await self._sender()
         done: list[Parked] = []
         try:
@@ -106,7 +116,8 @@ class ParkingLot:
                 row = self._reader.row(parked.journal, parked.seq)
                 if row is None or not row.intact:
                     log.error("publisher.parked_body_missing", topic=topic, seq=parked.seq)
-                    refused.add(parked if row is None else self._damaged(parked))
+                    if row is not None:
+                        self._damaged(parked)
                     continue
                 record = records_of(parked.journal, row)[parked.record]
                 try:
@@ -119,21 +130,19 @@ class ParkingLot:
                     if reason is None:
                         raise KafkaUnavailable(explain(error, self._settings)) from error
                     log.warning("publisher.still_parked", topic=topic, seq=parked.seq, reason=reason)
-                    refused.add(parked)
-                    return reason in BLOCKING
+                    return None if reason in BLOCKING else parked
                 self._report.published([record])
                 done.append(parked)
-            return False
+            return left[-1]
         finally:
             self._cursor.unpark(done)
             await discard_producer(sender, 1)
 
-    def _damaged(self, parked: Parked) -> Parked:
+    def _damaged(self, parked: Parked) -> None:
         """What the disk has changed since it was parked: no right and no larger limit will help it."""
         damaged = replace(parked, reason=DAMAGED)
         if damaged != parked:
             self._cursor.unpark([parked], [damaged])
-        return damaged
 
     async def _sender(self) -> AIOKafkaProducer:
         sender = producer(

@@ -5,7 +5,8 @@ What is damaged in a file comes as rows that are not intact (``gaps.py``), which
 
 import math
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from itertools import takewhile
 from pathlib import Path
 
@@ -122,17 +123,20 @@ class JournalReader:
         more, ``None`` if no file that can be opened is of this journal."""
         if self._file is not None and self._file.id == journal:
             return self._file.row(seq) or missing_row(seq)
-        for path in journal_files(self._folder):
-            try:
-                file = JournalFile(path, read_only=True)
-            except (apsw.Error, JournalError):
-                continue
-            try:
-                if file.id == journal:
-                    return file.row(seq) or missing_row(seq)
-            finally:
-                file.close()
+        for file in self._readable():
+            if file.id == journal:
+                return file.row(seq) or missing_row(seq)
         return None
+
+    def journals(self) -> list[str]:
+        """The ids of the folder's files that can be opened, the oldest file's first."""
+        return [file.id for file in self._readable()]
+
+    def _readable(self) -> Iterator[JournalFile]:
+        """Each that can be opened, in turn; it is closed before the next."""
+        for path in journal_files(self._folder):
+            with suppress(apsw.Error, JournalError), closing(JournalFile(path, read_only=True)) as file:
+                yield file
 
     def close(self) -> None:
         if self._file is not None:

@@ -1,0 +1,139 @@
+"""What is parked is tried again: all of it, in order, and without holding up what is well. Without Kafka."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka.errors import RecordTooLargeError
+
+from ingress import parking
+from ingress.cursor import CursorFile, Parked
+from ingress.folder import next_journal_file
+from ingress.journal_file import Entry, JournalFile
+from ingress.parking import ParkingLot
+from ingress.reading import JournalReader
+from ingress.report import Report
+from schemas import decode
+
+TOPIC = "dingtalk.check_in"
+SETTINGS: Any = SimpleNamespace(
+    kafka_request_timeout_s=20, kafka_bootstrap_servers="127.0.0.1:9092", kafka_security_protocol="PLAINTEXT"
+)
+
+
+class Kafka:
+    """Takes records, by topic and by the number in each; ``refuses`` says which it does not take, and why."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, int]] = []
+        self.refuses: dict[tuple[str, int], BaseException] = {}
+        self.absent: dict[str, BaseException] = {}
+
+    async def send_and_wait(self, topic: str, value: bytes, **_: Any) -> None:
+        what = topic, decode(value).data["number"]
+        if what in self.refuses:
+            raise self.refuses[what]
+        self.taken.append(what)
+
+    def numbers(self, topic: str = TOPIC) -> list[int]:
+        return [number for name, number in self.taken if name == topic]
+
+
+class Router:
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
+
+    def forget(self, topic: str) -> None: ...
+
+    async def ensure(self, topic: str) -> None:
+        if topic in self._kafka.absent:
+            raise self._kafka.absent[topic]
+
+    def topic(self, record: Any) -> str:
+        return f"dingtalk.{record.event_type}"
+
+
+@pytest.fixture
+def kafka(monkeypatch) -> Kafka:
+    kafka = Kafka()
+
+    async def sender(lot: ParkingLot) -> Kafka:
+        return kafka
+
+    async def discard(*_: Any) -> None: ...
+
+    monkeypatch.setattr(ParkingLot, "_sender", sender)
+    monkeypatch.setattr(parking, "discard_producer", discard)
+    return kafka
+
+
+class Journals:
+    """A folder's files, the oldest first; each callback is one record of ``check_in``, and is parked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.cursor = folder, CursorFile(folder)
+        self.files: list[JournalFile] = []
+        self._number = 0
+
+    def begin(self, journal: str) -> None:
+        """A newer file, with this id."""
+        file = JournalFile(next_journal_file(self.folder), create=True)
+        file.db.execute("UPDATE meta SET value = ? WHERE key = 'id'", (journal,))
+        file.close()
+        self.files.append(JournalFile(file.path))
+
+    def park(self, count: int, reason: str = "rights", topic: str = TOPIC) -> None:
+        """So many callbacks more in the newest file."""
+        file, before = self.files[-1], self._number
+        self._number += count
+        numbers = range(before, before + count)
+        file.keep([Entry(1, "default", "http", _body(n), b"key-%d" % n) for n in numbers])
+        highest = file.highest_seq()
+        seqs = range(highest - count + 1, highest + 1)
+        self.cursor.move(file.id, highest, [Parked(file.id, seq, 0, topic, reason, 1) for seq in seqs])
+
+    def lot(self, kafka: Kafka) -> ParkingLot:
+        reader = JournalReader(self.folder, self.cursor)
+        router: Any = Router(kafka)
+        return ParkingLot(SETTINGS, self.cursor, reader, router, Report())
+
+
+def _body(number: int) -> bytes:
+    event = {"EventType": "check_in", "CorpId": "c", "StaffId": "u", "TimeStamp": 1_731_000_000_000}
+    return json.dumps({**event, "number": number}).encode()
+
+
+@pytest.fixture
+def journals(tmp_path) -> Any:
+    journals = Journals(tmp_path)
+    yield journals
+    journals.cursor.close()
+    for file in journals.files:
+        file.close()
+
+
+@pytest.mark.parametrize("ids", [("aaaa", "bbbb"), ("bbbb", "aaaa")])
+async def test_of_several_journal_files_the_older_ones_records_go_first(journals, kafka, ids):
+    """Their ids are random, and say nothing of their age."""
+    for journal in ids:
+        journals.begin(journal)
+        journals.park(3)
+    await journals.lot(kafka).retry()
+    assert kafka.numbers() == list(range(6))
+
+
+async def test_however_many_are_refused_those_behind_them_are_tried(journals, kafka):
+    """More than are read at once."""
+    journals.begin("aaaa")
+    journals.park(530, "too_large")
+    refused = {n for n in range(530) if n < 510 or n == 520}
+    kafka.refuses = {(TOPIC, n): RecordTooLargeError() for n in refused}
+    lot = journals.lot(kafka)
+    await lot.retry()
+    assert kafka.numbers() == [n for n in range(530) if n not in refused]
+    assert [p.seq - 1 for p in journals.cursor.parked()] == sorted(refused)
+    kafka.refuses.clear()
+    await lot.retry()
+    assert journals.cursor.parked() == []
