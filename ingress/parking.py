@@ -108,7 +108,7 @@ class ParkingLot:
                 )
 
     async def _send_in_order(self, topic: str, left: list[Parked]) -> Parked | None:
-        """Send until one is refused. Returns the last that was tried, or ``None`` to leave the topic alone."""
+        """Send until one is refused. Returns the last that was tried; ``None``: leave the topic alone."""
         sender = await self._sender()
         done: list[Parked] = []
         try:
