@@ -24,7 +24,7 @@ _SCHEMA = """
 CREATE TABLE cursors (
   journal TEXT PRIMARY KEY,       -- the journal file's random id
   seq INTEGER NOT NULL,           -- all up to here are acknowledged or parked
-  retired_ms INTEGER,             -- since when the file is drained and no longer written
+  retired_ms INTEGER,             -- since when the file is drained and a newer one is read
   crc INTEGER NOT NULL            -- of journal and seq
 ) WITHOUT ROWID;
 -- when Kafka had acknowledged how much, a row a minute: retention counts from the acknowledgement
@@ -130,13 +130,14 @@ class CursorFile:
         return found
 
     def move(self, journal: str, seq: int, parked: Iterable[Parked] = ()) -> None:
-        """Set the cursor of ``journal`` to ``seq``, and write what was parked on the way, together."""
+        """Set the cursor of ``journal`` to ``seq``, and write what was parked on the way, together. A journal
+        that was retired and goes on all the same is not retired any more."""
         now = int(time.time() * 1000)
         with self.db:
             self._park(parked)
             self.db.execute(
                 "INSERT INTO cursors VALUES (?, ?, NULL, ?) ON CONFLICT (journal) DO UPDATE "
-                "SET seq = excluded.seq, crc = excluded.crc WHERE excluded.seq > seq",
+                "SET seq = excluded.seq, crc = excluded.crc, retired_ms = NULL WHERE excluded.seq > seq",
                 (journal, seq, _crc(journal, seq)),
             )
             # notes from a time to which the clock had jumped would hold up pruning until it comes again
@@ -165,10 +166,12 @@ class CursorFile:
             )
 
     def retire(self, journal: str) -> None:
-        """Note that the file of ``journal`` is drained and will not be written again."""
+        """Note that the file of ``journal`` is drained, and that there is a newer one; also of one in which
+        nothing was ever kept."""
         self.db.execute(
-            "UPDATE cursors SET retired_ms = ? WHERE journal = ? AND retired_ms IS NULL",
-            (int(time.time() * 1000), journal),
+            "INSERT INTO cursors VALUES (?, 0, ?, ?) ON CONFLICT (journal) DO UPDATE "
+            "SET retired_ms = excluded.retired_ms WHERE retired_ms IS NULL",
+            (journal, int(time.time() * 1000), _crc(journal, 0)),
         )
 
     def acked_before(self, journal: str, before_ms: int) -> int:

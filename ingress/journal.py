@@ -19,10 +19,11 @@ import apsw
 import structlog
 
 from ingress.errors import JournalError, JournalUnavailable
-from ingress.folder import journal_files, next_journal_file
+from ingress.folder import journal_files
 from ingress.journal_file import Entry, JournalFile
 from ingress.metrics import JournalMetrics
-from ingress.upkeep import Retention, discard, open_newest, prune_once
+from ingress.pruning import Retention, prune_once
+from ingress.upkeep import begin_file, open_newest
 
 log = structlog.get_logger(__name__)
 
@@ -235,27 +236,18 @@ class Journal:
         if time.monotonic() < self._reopen_at:
             return
         self._reopen_at = time.monotonic() + _REOPEN_EVERY_S
-        for target in (*journal_files(self._folder)[-1:], next_journal_file(self._folder)):
-            fresh = not target.exists()
+        for path in (*journal_files(self._folder)[-1:], None):
             try:
-                file = JournalFile(target, create=fresh)
-                try:
-                    file.checkpoint_truncate()
-                    file.probe(int(time.time() * 1000))
-                except BaseException:
-                    file.close()
-                    raise
+                file = _tried(path) if path is not None else begin_file(self._folder)
             except (apsw.Error, JournalError, OSError) as error:
                 self.fault = f"{type(error).__name__}: {error}"
-                if fresh:
-                    discard(target)
-                elif not isinstance(
+                if path is not None and not isinstance(
                     error, apsw.CorruptError | apsw.NotADBError | apsw.IOError | JournalError
                 ):
                     return  # a full or read-only disk would refuse a new file as well
                 continue
             self._file, self.fault = file, None
-            log.warning("journal.reopened", file=target.name, new_file=fresh)
+            log.warning("journal.reopened", file=file.path.name, new_file=path is None)
             return
 
     def _tidy(self) -> None:
@@ -272,6 +264,18 @@ class Journal:
             log.warning("journal.prune_failed", error=type(error).__name__, words=str(error))
             more = False
         self._prune_at = time.monotonic() + (0.02 if more else _PRUNE_EVERY_S)
+
+
+def _tried(path: Path) -> JournalFile:
+    """The file at ``path``, if it takes a commit again."""
+    file = JournalFile(path)
+    try:
+        file.checkpoint_truncate()
+        file.probe(int(time.time() * 1000))
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _probe(file: JournalFile) -> bool:

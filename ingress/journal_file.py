@@ -193,8 +193,7 @@ class JournalFile:
 
     def _next_seq(self) -> int:
         """As AUTOINCREMENT would have it. There is no other writer."""
-        highest = self.db.execute("SELECT max(seq) FROM callbacks").get or 0
-        return max(self.highest_seq(), highest) + 1
+        return self.last_seq() + 1
 
     def _keep_all(self, entries: Sequence[Entry], next_seq: int) -> bool:
         """The usual group, in which every callback has an identity of its own and is new, in a few statements
@@ -308,6 +307,10 @@ class JournalFile:
     def highest_seq(self) -> int:
         """The highest ``seq`` that was ever issued here, also if that row has been pruned; 0 if none."""
         return int(self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'callbacks'").get or 0)
+
+    def last_seq(self) -> int:
+        """The same, also where the note of it is damaged and says less than a row that stands here."""
+        return max(self.highest_seq(), self.db.execute("SELECT max(seq) FROM callbacks").get or 0)
 
     def lowest_seq(self) -> int | None:
         """The lowest ``seq`` that still stands here."""

@@ -1,11 +1,11 @@
-"""What is done to a journal folder beside keeping: the checks before it is used, and pruning.
+"""Which file of a journal folder is written: the checks before it is used, and how a new one is begun.
 
 A folder is refused, with the remedy, rather than used in a way that could leave a callback unpublished.
 """
 
-import shutil
+import os
 import time
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 import apsw
@@ -19,17 +19,8 @@ from ingress.journal_file import JournalFile
 
 log = structlog.get_logger(__name__)
 
-_PRUNE_CHUNK = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """For how long things stay. ``callbacks_s`` counts from Kafka's acknowledgement, ``seen_s`` from
-    receipt; below ``min_free_bytes`` of free disk, published callbacks go at once."""
-
-    callbacks_s: float
-    seen_s: float
-    min_free_bytes: int = 256 * 1024 * 1024
+_UNBORN = "-new"
+"""Behind the name of a file that has not yet shown that it can be written."""
 
 
 def open_newest(folder: Path) -> JournalFile:
@@ -56,6 +47,39 @@ def open_newest(folder: Path) -> JournalFile:
     except (apsw.Error, UnicodeDecodeError) as error:
         raise JournalError(_damaged(path, f"{type(error).__name__}: {error}")) from error
     return file
+
+
+def begin_file(folder: Path) -> JournalFile:
+    """A new newest file, under its name only when it has taken a commit: whoever sees it may go on to it for
+    good. The publisher does, and may then never look at the older one again.
+
+    Raises ``apsw.Error``, ``JournalError`` or ``OSError`` when the disk refuses.
+    """
+    path = next_journal_file(folder)
+    unborn = path.with_name(path.name + _UNBORN)
+    try:
+        _remove(unborn)  # of an attempt that was interrupted; nothing was ever kept in it
+        file = JournalFile(unborn, create=True)
+        try:
+            file.probe(int(time.time() * 1000))
+            file.checkpoint_truncate()  # all of it stands in the one file that gets the name
+        finally:
+            file.close()
+        unborn.rename(path)
+    finally:
+        with suppress(OSError):
+            _remove(unborn)
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    return JournalFile(path)
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _quick_check(path: Path) -> str | None:
@@ -136,62 +160,3 @@ def _cursors(folder: Path) -> dict[str, tuple[int, int | None]]:
             cursor.close()
     except apsw.Error as error:
         raise JournalError(_cursor_damaged(path, f"{type(error).__name__}: {error}")) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Licence:
-    """What may be deleted: callbacks up to a ``seq`` but those to ``keep``, and whole files by journal id."""
-
-    up_to_seq: int
-    keep: frozenset[int]
-    files: frozenset[str]
-
-
-def _licence(folder: Path, file: JournalFile, retention: Retention, now_ms: int) -> _Licence:
-    low_disk = shutil.disk_usage(folder).free < retention.min_free_bytes
-    age_ms = int(retention.callbacks_s * 1000)
-    cursor = CursorFile(folder, read_only=True)
-    try:
-        cursors = cursor.cursors()
-        up_to, _ = cursors.get(file.id, (0, None))
-        if not low_disk and age_ms > 0:
-            up_to = min(up_to, cursor.acked_before(file.id, now_ms - age_ms))
-        parked = {p.journal for p in cursor.parked()}
-        # either way: a clock that was set back must not keep a drained file for ever
-        retired = {j for j, (_, ms) in cursors.items() if ms and (low_disk or abs(now_ms - ms) >= age_ms)}
-        return _Licence(up_to, cursor.parked_seqs(file.id), frozenset(retired - parked))
-    finally:
-        cursor.close()
-
-
-def prune_once(folder: Path, file: JournalFile, retention: Retention) -> tuple[int, bool]:
-    """One small step of pruning. Returns how many callbacks it deleted, and whether there is more to do.
-
-    Raises ``apsw.Error`` when ``file`` fails, ``JournalError`` when what licenses it cannot be read.
-    """
-    now_ms = int(time.time() * 1000)
-    try:
-        licence = _licence(folder, file, retention, now_ms)
-    except (apsw.Error, OSError) as error:
-        raise JournalError(f"nothing is pruned while {CURSOR_FILE} cannot be read: {error}") from error
-    rows = file.prune_callbacks(licence.up_to_seq, licence.keep, _PRUNE_CHUNK) if licence.up_to_seq else 0
-    # by the time of the newest receipt: a clock that jumps ahead receives nothing, and must forget nothing
-    seen_until_ms = min(now_ms, file.last_received_ms())
-    keys = file.prune_seen(seen_until_ms - int(retention.seen_s * 1000), _PRUNE_CHUNK)
-    for path in journal_files(folder)[:-1]:
-        try:
-            older = JournalFile(path, read_only=True)
-        except (apsw.Error, JournalError):
-            continue  # told at the start, and by the publisher
-        gone = older.id in licence.files
-        older.close()
-        if gone:
-            discard(path)
-            log.info("journal.file_removed", file=path.name)
-    return rows, rows == _PRUNE_CHUNK or keys == _PRUNE_CHUNK
-
-
-def discard(path: Path) -> None:
-    """Remove a journal file with what SQLite keeps beside it."""
-    for suffix in ("", "-wal", "-shm", SUFFIX):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)

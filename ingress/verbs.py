@@ -26,13 +26,13 @@ from ingress.journal import Journal
 from ingress.mending import Mended, mend
 from ingress.metrics import JournalMetrics, RecoveryMetrics
 from ingress.parking import ParkingLot
+from ingress.pruning import Retention
 from ingress.publisher_process import PublisherProcess
 from ingress.reading import JournalReader
 from ingress.recovery.apps import Recovery
 from ingress.renormalise import renormalise
 from ingress.report import Report
 from ingress.topic_router import TopicRouter
-from ingress.upkeep import Retention
 
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 

@@ -14,7 +14,8 @@ from dingtalk.crypto import encrypt, sign
 from ingress.cursor import CursorFile, Parked
 from ingress.folder import journal_files, next_journal_file
 from ingress.journal_file import Entry, JournalFile
-from ingress.upkeep import Retention, open_newest, prune_once
+from ingress.pruning import Retention, prune_once
+from ingress.upkeep import open_newest
 from tests.support.comparison import compare
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import Load, event

@@ -22,7 +22,7 @@ from dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, en
 from ingress.http import CallbackServer, Rules
 from ingress.journal import Journal
 from ingress.metrics import HttpMetrics, JournalMetrics
-from ingress.upkeep import Retention
+from ingress.pruning import Retention
 
 TOKEN = "tokenOfTheTest01"
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"

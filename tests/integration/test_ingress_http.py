@@ -17,7 +17,7 @@ from ingress.http import CallbackServer, Rules
 from ingress.journal import Journal
 from ingress.journal_file import JournalFile
 from ingress.metrics import HttpMetrics, JournalMetrics
-from ingress.upkeep import Retention
+from ingress.pruning import Retention
 
 OURS = Credentials("tokenOfTheTest", "a" * 43, ("dingappkey", "dingcorp1"))
 EVENT = b'{"EventType":"user_add_org","TimeStamp":"1731000000123","UserId":["u1"],"CorpId":"dingcorp1"}'

@@ -13,7 +13,7 @@ from ingress.folder import journal_files
 from ingress.journal import Journal
 from ingress.journal_file import Entry, JournalFile
 from ingress.metrics import JournalMetrics
-from ingress.upkeep import Retention
+from ingress.pruning import Retention
 
 
 class SickDisk(apsw.VFS):

@@ -10,10 +10,11 @@ from ingress.cursor import CursorFile, Parked
 from ingress.journal import Journal
 from ingress.journal_file import Entry
 from ingress.metrics import FolderMetrics, JournalMetrics, PublisherMetrics
+from ingress.pruning import Retention
 from ingress.publisher_process import PublisherProcess
 from ingress.report import Report
 from ingress.status import joint_status
-from ingress.upkeep import Retention, open_newest
+from ingress.upkeep import open_newest
 from schemas import dedupe_key, read
 
 NOW = int(time.time() * 1000)

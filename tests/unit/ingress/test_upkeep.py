@@ -5,12 +5,16 @@ import time
 
 import apsw
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ingress.cursor import CursorFile, Parked
 from ingress.errors import JournalError, JournalLocked, JournalUnsafe
 from ingress.folder import FolderLock, journal_files, next_journal_file, prepare_folder
 from ingress.journal_file import Entry, JournalFile
-from ingress.upkeep import Retention, open_newest, prune_once
+from ingress.pruning import Holding, Retention, deletable, prune_once
+from ingress.reading import JournalReader
+from ingress.upkeep import begin_file, open_newest
 
 
 def fill(folder, count):
@@ -114,6 +118,103 @@ def test_a_drained_older_file_goes_when_its_time_is_over(tmp_path, monkeypatch):
     new.close()
     open_newest(tmp_path).close()
     cursor.close()
+
+
+def test_a_retired_file_that_was_written_again_stays_until_it_is_drained_again(tmp_path):
+    old = fill(tmp_path, 3)
+    cursor = CursorFile(tmp_path)
+    cursor.move(old.id, 3)
+    cursor.retire(old.id)
+    old.keep([Entry(1, "default", "http", b"late-%d" % n, b"late-%d" % n) for n in range(3)])
+    new = begin_file(tmp_path)
+    full = Retention(0, 86_400, min_free_bytes=1 << 62)
+    prune_once(tmp_path, new, full)
+    assert journal_files(tmp_path) == [old.path, new.path], "three callbacks wait"
+    cursor.move(old.id, 6)
+    prune_once(tmp_path, new, full)
+    assert journal_files(tmp_path) == [old.path, new.path], "the publisher may still read it"
+    cursor.retire(old.id)
+    old.close()
+    prune_once(tmp_path, new, full)
+    assert journal_files(tmp_path) == [new.path]
+    new.close()
+    cursor.close()
+
+
+def test_a_file_that_has_become_less_than_it_was_is_not_deleted(tmp_path):
+    old = fill(tmp_path, 3)
+    new = begin_file(tmp_path)
+    cursor = CursorFile(tmp_path)
+    cursor.move(old.id, 2)
+    cursor.retire(old.id)
+    old.close()
+    db = apsw.Connection(str(old.path))
+    db.execute("DELETE FROM callbacks WHERE seq = 3; UPDATE sqlite_sequence SET seq = 2")
+    db.close()
+    prune_once(tmp_path, new, Retention(0, 86_400))
+    assert journal_files(tmp_path) == [old.path, new.path], "its mark says 3"
+    new.close()
+    cursor.close()
+
+
+def test_an_older_file_in_which_nothing_was_kept_goes_as_well(tmp_path):
+    old = fill(tmp_path, 0)
+    old.close()
+    new = begin_file(tmp_path)
+    cursor = CursorFile(tmp_path)
+    reader = JournalReader(tmp_path, cursor)
+    assert reader.current().path == new.path
+    prune_once(tmp_path, new, Retention(0, 86_400))
+    assert journal_files(tmp_path) == [new.path]
+    reader.close()
+    cursor.close()
+    new.close()
+    open_newest(tmp_path).close()
+
+
+def test_a_new_file_is_seen_only_when_it_has_taken_a_commit(tmp_path, monkeypatch):
+    fill(tmp_path, 3).close()
+    before = {path.name for path in tmp_path.iterdir()}
+
+    def probe(file, at_ms):
+        assert [path.name for path in journal_files(tmp_path)] == ["journal-0001.db"]
+        raise apsw.IOError("disk I/O error")
+
+    monkeypatch.setattr(JournalFile, "probe", probe)
+    with pytest.raises(apsw.IOError):
+        begin_file(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == before, "nothing of it is left"
+    monkeypatch.undo()
+    (tmp_path / "journal-0002.db-new").write_bytes(b"interrupted")
+    file = begin_file(tmp_path)
+    assert file.path == journal_files(tmp_path)[-1]
+    assert file.path.stat().st_mode & 0o777 == 0o600
+    file.close()
+    assert not list(tmp_path.glob("*-new*"))
+
+
+@given(
+    holding=st.builds(
+        Holding,
+        written=st.booleans(),
+        highest_seq=st.integers(0, 5),
+        cursor_seq=st.integers(0, 5),
+        parked=st.booleans(),
+        retired_ms=st.none() | st.integers(0, 5),
+    ),
+    now_ms=st.integers(0, 5),
+    age_ms=st.integers(0, 5),
+    low_disk=st.booleans(),
+)
+def test_what_waits_is_never_deletable(holding, now_ms, age_ms, low_disk):
+    gone, why = deletable(holding, now_ms=now_ms, age_ms=age_ms, low_disk=low_disk)
+    assert why
+    if gone:
+        assert holding.cursor_seq >= holding.highest_seq
+        assert not holding.parked
+        assert not holding.written
+        assert holding.retired_ms is not None
+        assert low_disk or abs(now_ms - holding.retired_ms) >= age_ms
 
 
 def test_the_cursor_never_goes_back_and_parks_in_the_same_transaction(tmp_path):
