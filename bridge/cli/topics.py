@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -66,16 +68,12 @@ async def _list() -> None:
 
     settings = _settings()
     counts = await existing_topics(settings)
-    consumer = AIOKafkaConsumer(**connection(settings))
-    await _start(consumer, settings)
-    try:
-        rows = []
+    rows = []
+    async with _consuming(AIOKafkaConsumer(**connection(settings)), settings) as consumer:
         for topic, partitions in counts.items():
             parts = [TopicPartition(topic, p) for p in range(partitions)]
             begin, end = await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
             rows.append((topic, len(parts), sum(end[p] - begin[p] for p in parts)))
-    finally:
-        await consumer.stop()
     if not rows:
         print(f"no topic begins with {settings.topic_prefix} or {settings.control_prefix}", file=sys.stderr)
     if not sys.stdout.isatty():
@@ -118,11 +116,8 @@ async def _read(event_type: str, limit: int, follow: bool, with_key: bool) -> No
     if topic not in counts:
         raise TopicError(f"there is no topic {topic}; `dingbridge topics list` shows those that exist")
     parts = [TopicPartition(topic, p) for p in range(counts[topic])]
-    consumer = AIOKafkaConsumer(
-        **connection(settings), auto_offset_reset="earliest", enable_auto_commit=False
-    )
-    await _start(consumer, settings)
-    try:
+    made = AIOKafkaConsumer(**connection(settings), auto_offset_reset="earliest", enable_auto_commit=False)
+    async with _consuming(made, settings) as consumer:
         consumer.assign(parts)
         await consumer.seek_to_beginning(*parts)
         ends = await consumer.end_offsets(parts)
@@ -135,8 +130,6 @@ async def _read(event_type: str, limit: int, follow: bool, with_key: bool) -> No
                     if limit and shown >= limit:
                         return
             sys.stdout.flush()
-    finally:
-        await consumer.stop()
 
 
 def _print(record: Any, with_key: bool) -> None:
@@ -156,14 +149,21 @@ def _print(record: Any, with_key: bool) -> None:
     print(f'{orjson.dumps(head).decode()[:-1]},"value":{value}}}')
 
 
-async def _start(consumer: Any, settings: Any) -> None:
+@asynccontextmanager
+async def _consuming(consumer: Any, settings: Any) -> AsyncIterator[Any]:
+    """``consumer``, started. Raises ``KafkaUnavailable`` for whatever Kafka refuses while it is used."""
     from aiokafka.errors import KafkaError
 
     from bridge.errors import KafkaUnavailable
     from bridge.kafka import explain
 
     try:
-        await consumer.start()
-    except (KafkaError, OSError) as error:
-        await consumer.stop()
+        try:
+            await consumer.start()
+        except OSError as error:
+            raise KafkaUnavailable(explain(error, settings)) from error
+        yield consumer  # from here on an OSError may be of our output: its reader went away, a disk is full
+    except (KafkaError, TimeoutError) as error:
         raise KafkaUnavailable(explain(error, settings)) from error
+    finally:
+        await consumer.stop()

@@ -1,0 +1,101 @@
+"""``dingbridge topics`` at a Kafka that fails after it had answered; all else is shown by
+``tests/integration/test_commands.py``."""
+
+import asyncio
+import errno
+from collections import Counter
+from typing import Any
+
+import aiokafka
+import pytest
+from aiokafka.errors import KafkaTimeoutError, NotLeaderForPartitionError, TopicAuthorizationFailedError
+from typer.testing import CliRunner
+
+from bridge import topics
+from bridge.cli.topics import app
+from bridge.errors import KafkaUnavailable
+
+TOPIC = "dingtalk.check_in"
+COMMANDS = {"list": ["list"], "read": ["read", "check_in"]}
+
+
+class Consumer:
+    """Starts, and then raises ``error`` at its method ``at``."""
+
+    def __init__(self, at: str, error: BaseException) -> None:
+        self._at, self._error = at, error
+        self.called: Counter[str] = Counter()
+
+    def __call__(self, **_: Any) -> "Consumer":
+        return self
+
+    def _does(self, name: str) -> None:
+        self.called[name] += 1
+        if name == self._at:
+            raise self._error
+
+    async def start(self) -> None:
+        self._does("start")
+
+    async def stop(self) -> None:
+        self._does("stop")
+
+    def assign(self, partitions: list[Any]) -> None: ...
+
+    async def seek_to_beginning(self, *partitions: Any) -> None:
+        self._does("seek_to_beginning")
+
+    async def beginning_offsets(self, partitions: list[Any]) -> dict[Any, int]:
+        self._does("beginning_offsets")
+        return dict.fromkeys(partitions, 0)
+
+    async def end_offsets(self, partitions: list[Any]) -> dict[Any, int]:
+        self._does("end_offsets")
+        return dict.fromkeys(partitions, 1)
+
+    async def position(self, partition: Any) -> int:
+        return 0
+
+    async def getmany(self, *, timeout_ms: int) -> dict[Any, Any]:
+        self._does("getmany")
+        return {}
+
+
+def run(monkeypatch: pytest.MonkeyPatch, command: str, consumer: Consumer) -> BaseException | None:
+    async def existing_topics(settings: Any) -> dict[str, int]:
+        await asyncio.sleep(0)
+        return {TOPIC: 2}
+
+    monkeypatch.setattr(topics, "existing_topics", existing_topics)
+    monkeypatch.setattr(aiokafka, "AIOKafkaConsumer", consumer)
+    return CliRunner().invoke(app, COMMANDS[command]).exception
+
+
+@pytest.mark.parametrize(
+    ("command", "at", "error", "words"),
+    [
+        ("list", "start", OSError("no"), "does not answer"),
+        ("list", "beginning_offsets", KafkaTimeoutError(), "no answer in time"),
+        ("list", "end_offsets", NotLeaderForPartitionError(), "has no leader"),
+        ("read", "seek_to_beginning", KafkaTimeoutError(), "no answer in time"),
+        ("read", "end_offsets", KafkaTimeoutError(), "no answer in time"),
+        ("read", "getmany", TopicAuthorizationFailedError({TOPIC}), f"READ .* on topic {TOPIC}"),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " not in value else "",
+)
+def test_what_kafka_refuses_later_is_told_in_words(
+    monkeypatch: pytest.MonkeyPatch, command: str, at: str, error: Exception, words: str
+) -> None:
+    consumer = Consumer(at, error)
+    with pytest.raises(KafkaUnavailable, match=words):
+        raise run(monkeypatch, command, consumer) or AssertionError
+    assert consumer.called["stop"] == 1
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), OSError(errno.ENOSPC, "full")], ids=["pipe", "disk"])
+def test_an_output_that_takes_no_more_is_not_kafkas_fault(
+    monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    consumer = Consumer("getmany", error)  # as printing what it got does
+    assert isinstance(run(monkeypatch, "read", consumer), OSError | SystemExit)
+    assert consumer.called["stop"] == 1
