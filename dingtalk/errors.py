@@ -148,7 +148,8 @@ class TicketMissing(ApiError):
 
 
 class PermissionDenied(ApiError):
-    """The app may not call this, or may not see this user or department."""
+    """The app may not call this, or may not see this user or department. Which of the two, DingTalk does not
+    always say, so it is not ``world_down``; ``retry_after_s`` is long unless it is the latter for certain."""
 
 
 class IpNotAllowed(PermissionDenied):

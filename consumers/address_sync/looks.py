@@ -18,10 +18,8 @@ from consumers.address_sync.tables import departments, guard, roles
 from consumers.mirror import Look
 from consumers.runtime import Reader, Transaction
 from dingtalk.api import DingTalkClient
+from dingtalk.errorcodes import OUT_OF_SCOPE
 from dingtalk.errors import NotFound, PermissionDenied
-
-OUT_OF_SCOPE = frozenset({50002, 50004})
-"""The app works, but this user or department lies outside of what it may see (server-api-error-codes-1)."""
 
 ROLES = "*"
 """The one entity of kind ``roles``: the list of all roles is read as a whole."""

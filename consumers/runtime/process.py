@@ -256,8 +256,8 @@ def classify(error: Exception) -> Outcome:
         return Outcome("reject", error)
     if isinstance(error, Retry):
         return Outcome("retry", error, error.after)
-    if isinstance(error, ApiError) and error.world_down:
-        return Outcome("world_down", error, getattr(error, "retry_after_s", None))
+    if isinstance(error, ApiError):
+        return Outcome("world_down" if error.world_down else "retry", error, error.retry_after_s)
     if isinstance(error, WorldDown):
         return Outcome("world_down", error, error.after)
     # settings that are missing would send every event to the dead letters

@@ -3,7 +3,14 @@
 import pytest
 
 from dingtalk import errors
-from dingtalk.errorcodes import MEANINGS, NAMED, error_for, says_not_there
+from dingtalk.errorcodes import (
+    MEANINGS,
+    NAMED,
+    OUT_OF_SCOPE,
+    PERMISSION_AGAIN_S,
+    error_for,
+    says_not_there,
+)
 from dingtalk.errors import ApiError, PermissionDenied
 
 WORLD_DOWN = {"TokenInvalid", "RateLimited", "QuotaSpent", "Unavailable", "IpNotAllowed"}
@@ -57,7 +64,8 @@ def test_code(errcode: int, expected: str) -> None:
     assert (error.api, error.errcode, error.errmsg) == ("v2/user/get", errcode, "原因")
     assert error.world_down is (expected in WORLD_DOWN)
     assert f"errcode {errcode}: 原因" in str(error)
-    assert (error.retry_after_s is not None) is (expected == "RateLimited")
+    waits = {"RateLimited": 1.0, "PermissionDenied": None if errcode in OUT_OF_SCOPE else PERMISSION_AGAIN_S}
+    assert error.retry_after_s == waits.get(expected)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +88,7 @@ def test_the_sub_code_of_88_decides(sub_code: str | int | None, errmsg: str, exp
     error = error_for("v2/user/get", 88, errmsg, sub_code)
     assert type(error).__name__ == expected
     assert error.errcode == 88
+    assert (error.retry_after_s == PERMISSION_AGAIN_S) is (expected == "PermissionDenied")
     if sub_code:
         assert error.sub_code == str(sub_code)
         assert f"sub_code {sub_code}" in str(error)

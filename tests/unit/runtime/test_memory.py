@@ -23,6 +23,7 @@ from consumers.runtime import (
     inbox,
 )
 from consumers.runtime.process import MAX_AGAIN, place
+from dingtalk.errorcodes import PERMISSION_AGAIN_S, error_for
 from dingtalk.errors import NotFound, RateLimited
 from tests.unit.runtime.support import Recording, effects, record
 
@@ -78,6 +79,9 @@ async def test_a_repeated_event_is_not_even_prepared() -> None:
         (WorldDown("system A is down", after=9), "world_down", 9),
         (RateLimited("slow down", api="v2/user/get", retry_after_s=3), "world_down", 3),
         (NotFound("gone", api="v2/user/get"), "retry", None),
+        (error_for("v2/user/get", 60011, "no right"), "retry", 900),
+        (error_for("v2/user/get", 43007, "not authorised"), "retry", 900),
+        (error_for("v2/user/get", 50002, "out of scope"), "retry", None),
         (TimeoutError("of the handler's own"), "retry", None),
         (Again(), "retry", None),
         (asyncio.CancelledError(), "retry", None),
@@ -101,6 +105,11 @@ async def test_what_is_raised_names_the_outcome_and_leaves_no_trace(
         assert (outcome.kind, outcome.error, outcome.after) == (kind, error, after)
         assert await runtime.rows(select(effects)) == []
         assert await runtime.rows(select(inbox.inbox)) == []
+
+
+def test_a_permission_that_is_gone_for_an_hour_outlasts_no_event() -> None:
+    waits = Consumer.max_attempts - 1
+    assert waits * PERMISSION_AGAIN_S >= 1.75 * 3600
 
 
 @pytest.mark.parametrize(
