@@ -22,6 +22,7 @@ from bridge.errors import BridgeError
 from dingtalk.crypto import CallbackCrypto, Credentials, Opened, SignatureParameters
 from dingtalk.errors import CallbackError, OwnerMismatch
 from dingtalk.selfpush import nonce_of
+from ingress.bodies import GivenUp, Unfinished
 from ingress.checks import SeenChecks
 from ingress.connections import CONNECTIONS_MAX, Connections, connections_allowed
 from ingress.errors import JournalUnavailable
@@ -35,14 +36,6 @@ from ingress.proxies import client_address
 from schemas import URL_CHECKS, DoorView, dedupe_key, known, read
 
 log = structlog.get_logger(__name__)
-
-BODY_TIMEOUT_S = 5.0
-"""A body must be there within this; DingTalk's own deadline for the whole answer is 1.5 s."""
-
-LARGE_BODY_BYTES = 64 * 1024
-LARGE_BODIES_MAX_BYTES = 64 * 1024 * 1024
-"""All bodies on their way, each counted from ``LARGE_BODY_BYTES`` on, may take this together: whoever sends
-many large ones cannot fill the memory, and keeps no small one out."""
 
 FIELDS_MAX = 100
 """DingTalk's body is one field. JSON of millions of values would hold up the loop for seconds (measured)
@@ -91,7 +84,7 @@ class CallbackServer:
         self._successes: dict[tuple[Credentials, str], tuple[int, Answer]] = {}
         self.serve(apps, rules.app)
         self._limiter = LogLimiter()
-        self._large_bodies = 0
+        self._unfinished = Unfinished()
         self._server: Connections | None = None
         self._listener: asyncio.Server | None = None
 
@@ -207,8 +200,10 @@ class CallbackServer:
                 body = request.content.read_nowait()  # the usual case: it came with the head
             else:
                 request.go_on()
-                async with asyncio.timeout(BODY_TIMEOUT_S):
-                    body = await self._collect(request, limit)
+                body = await self._unfinished.read(request.content, limit)
+        except GivenUp:
+            words = "too many unfinished bodies at once; DingTalk's come whole, so look who sends these"
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "unfinished_bodies", words) from None
         except TimeoutError:
             raise Refused(HTTPStatus.REQUEST_TIMEOUT, "malformed", "slow_body") from None
         except (HttpProcessingError, RequestPayloadError, ConnectionError):
@@ -220,24 +215,6 @@ class CallbackServer:
         if len(body) > limit:
             raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "body")
         return body
-
-    async def _collect(self, request: Request, limit: int) -> bytes:
-        body = bytearray()
-        counted = 0
-        try:
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > limit:
-                    break
-                if len(body) > LARGE_BODY_BYTES + counted:
-                    self._large_bodies += len(body) - LARGE_BODY_BYTES - counted
-                    counted = len(body) - LARGE_BODY_BYTES
-                    if self._large_bodies > LARGE_BODIES_MAX_BYTES:
-                        words = "too many large bodies at once; DingTalk's are small, so look who sends them"
-                        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "large_bodies", words)
-        finally:
-            self._large_bodies -= counted
-        return bytes(body)
 
     def _open(
         self, app: str, crypto: CallbackCrypto, parameters: SignatureParameters, encrypted: str

@@ -76,6 +76,10 @@ def dropped(door: Door, reason: str) -> float:
     return door.registry.get_sample_value("dingbridge_connections_dropped_total", {"reason": reason}) or 0.0
 
 
+def held(door: Door) -> int:
+    return int(door.server._unfinished.held_bytes)
+
+
 async def test_idle_and_slow_connections_keep_nobody_out(processes: Processes, tmp_path: Path) -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if IDLE > 500:
@@ -193,16 +197,45 @@ async def test_a_peer_that_never_reads_is_dropped(door: Door) -> None:
 async def test_large_bodies_share_a_bound_and_keep_no_small_one_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingress.http.LARGE_BODIES_MAX_BYTES", 1 << 20)
+    monkeypatch.setattr("ingress.bodies.UNFINISHED_MAX_BYTES", 1 << 20)
     head = b"POST /callback HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
     async with Door(tmp_path, max_bytes=1 << 20) as door:
         async with connected(door.port, 2, head + b"x" * 700_000) as large:
             status = [(await read_reply(reader, 0.2)).status for reader, _ in large]
             assert sorted(status) == [0, 503]
-            assert door.counted("unavailable", "large_bodies") == 1
+            assert door.counted("unavailable", "unfinished_bodies") == 1
             assert (await door.push())[0] == 200
-        await eventually(lambda: door.server._large_bodies == 0, 10, "what was given up does not count")
+        await eventually(lambda: held(door) == 0, 10, "what was given up does not count")
         assert (await door.push(b'{"EventType":"x","a":"' + b"y" * 600_000 + b'"}'))[0] == 200
+
+
+async def test_many_small_bodies_that_do_not_end_share_the_bound_and_the_oldest_make_room(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingress.bodies.UNFINISHED_MAX_BYTES", 100_000)
+    monkeypatch.setattr("ingress.bodies.BODY_TIMEOUT_S", 60.0)
+    begun = b"POST /callback HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + b"x" * 8000
+    given_up = 30 - 100_000 // 8000
+    good = raw_line(door)
+
+    def counted() -> float:
+        return door.counted("unavailable", "unfinished_bodies")
+
+    async with connected(door.port, 30, begun) as old:
+        await eventually(lambda: counted() == given_up, 10, "the rest fits")
+        assert 90_000 < held(door) <= 100_000
+        assert [(await read_reply(reader, 10)).status for reader, _ in old[:given_up]] == [503] * given_up
+        assert not any([await closed(connection) for connection in old[given_up:]])
+        # a good one in two packets, between which others come
+        before = held(door)
+        async with connected(door.port, 1, good[:-1]) as [(reader, writer)]:
+            await eventually(lambda: held(door) > before, 10, "it has begun")
+            async with connected(door.port, 5, begun):
+                await eventually(lambda: counted() == given_up + 5, 10, "they have begun")
+                writer.write(good[-1:])
+                assert (await read_reply(reader, 10)).status == 200
+    await eventually(lambda: held(door) == 0, 10, "all are gone")
+    assert door.counted("unavailable", "fault") == 0
 
 
 async def test_a_body_in_many_packets_is_not_taken_for_a_slow_head(door: Door) -> None:

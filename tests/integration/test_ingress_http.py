@@ -289,7 +289,7 @@ async def test_a_compressed_or_lying_body_is_malformed(door):
 
 
 async def test_a_body_that_never_comes_is_given_up(door, monkeypatch):
-    monkeypatch.setattr("ingress.http.BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("ingress.bodies.BODY_TIMEOUT_S", 0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
     writer.write(b"POST /callback HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{")
     assert b" 408 " in await asyncio.wait_for(reader.readline(), 10)

@@ -1,0 +1,64 @@
+"""Bodies that are not whole yet: how long each may take, and how much all of them may hold together.
+
+What such bodies mean, and which answer they get, is decided in ``ingress/http.py``. A body that came whole
+with its head is none of this: there is no moment in which it waits.
+"""
+
+import asyncio
+
+from aiohttp import StreamReader
+
+BODY_TIMEOUT_S = 5.0
+"""A body must be there within this; DingTalk's own deadline for the whole answer is 1.5 s."""
+
+UNFINISHED_MAX_BYTES = 64 * 1024 * 1024
+"""All bodies that are not whole yet may hold this together, whether they are few large ones or thousands of
+small ones."""
+
+
+class GivenUp(Exception):
+    """The body had to make room for others."""
+
+
+class Unfinished:
+    """The bodies on their way, and their bytes. Where these are too many, the body that has been on its way
+    for the longest makes room, so that whoever only holds bodies back keeps nobody out: a callback's takes
+    milliseconds."""
+
+    def __init__(self) -> None:
+        self.held_bytes = 0
+        self._longest_first: dict[asyncio.Timeout, int] = {}  # by the clock of each
+
+    async def read(self, content: StreamReader, limit: int) -> bytes:
+        """The whole body, or of one beyond ``limit`` bytes a little more than these.
+
+        Raises ``TimeoutError`` when it takes too long, ``GivenUp``, and what ``content`` does.
+        """
+        clock = asyncio.timeout(BODY_TIMEOUT_S)
+        self._longest_first[clock] = 0
+        body = bytearray()
+        try:
+            async with clock:
+                async for chunk in content.iter_any():
+                    body += chunk
+                    if len(body) > limit:
+                        break
+                    self._grew(clock, len(chunk))
+        except TimeoutError:
+            if clock not in self._longest_first:
+                raise GivenUp from None
+            raise
+        finally:
+            self.held_bytes -= self._longest_first.pop(clock, 0)
+        return bytes(body)
+
+    def _grew(self, clock: asyncio.Timeout, count: int) -> None:
+        if clock not in self._longest_first:
+            return  # given up, and on its way out
+        self._longest_first[clock] += count
+        self.held_bytes += count
+        while self.held_bytes > UNFINISHED_MAX_BYTES:
+            oldest = next(iter(self._longest_first))
+            self.held_bytes -= self._longest_first.pop(oldest)
+            if not oldest.expired():
+                oldest.reschedule(0)  # its time is over
