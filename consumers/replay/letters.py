@@ -3,8 +3,12 @@
 A letter is *settled* when it was replayed or skipped. Of a letter without a block the dead-letter topic says
 so itself: a *note* stands in the same partition behind it, a record of ours with ``NOTE_HEADER``, which lives
 as long as the letter. Of a blocked key's letter the consumer's table of blocked keys does.
+
+A letter may be *doubled*, when a process of the consumer died before it knew that Kafka had taken it. What
+settles one of them settles the others: replayed twice, it would be applied twice.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -119,6 +123,17 @@ class Settled:
     def __init__(self, blocked: Mapping[str, Blocked] | None) -> None:
         self._blocked = blocked
         self._notes: dict[TopicPartition, dict[str, OffsetSet]] = {}
+        self._first: dict[bytes, tuple[int, int]] = {}
+        self._doubles: dict[bytes, list[tuple[int, int]]] = {}
+
+    def add_letter(self, letter: Letter) -> None:
+        """Take note of a letter's place, for its doubles."""
+        if (same := _same(letter)) is None:
+            return
+        here = (letter.record.partition, letter.record.offset)
+        first = self._first.setdefault(same, here)
+        if first != here:
+            self._doubles.setdefault(same, [first]).append(here)
 
     def add(self, record: ConsumerRecord) -> None:
         """Take a note in."""
@@ -134,25 +149,44 @@ class Settled:
 
     def by(self, letter: Letter) -> str | None:
         """The replay (or ``skipped``, or the block's id) that settled ``letter``, None while it waits."""
-        offset = letter.record.offset
+        record = letter.record
         if letter.blocking_id is not None:
             if self._blocked is None:
                 return None
             row = self._blocked.get(letter.blocking_id)
-            if row is None or (row.replayed_to is not None and offset <= row.replayed_to):
+            if row is None or (row.replayed_to is not None and record.offset <= row.replayed_to):
                 return letter.blocking_id
             return None
-        runs = self._notes.get(TopicPartition(letter.record.topic, letter.record.partition), {})
+        run = self._noted(record.topic, record.partition, record.offset)
+        if run is not None or not self._doubles:
+            return run
+        doubles = self._doubles.get(_same(letter) or b"", [])
+        return next((run for double in doubles if (run := self._noted(record.topic, *double))), None)
+
+    def _noted(self, topic: str, partition: int, offset: int) -> str | None:
+        runs = self._notes.get(TopicPartition(topic, partition), {})
         return next((run for run, offsets in runs.items() if offset in offsets), None)
 
 
 async def settled(reader: TopicReader, letters: Spans, blocked: Mapping[str, Blocked] | None) -> Settled:
-    """Read all notes. ``blocked`` are the blocked keys by blocking id. Raises ``KafkaUnavailable``."""
+    """Read all notes, and where letters are doubled. ``blocked`` are the blocked keys by blocking id. Raises
+    ``KafkaUnavailable``."""
     found = Settled(blocked)
     async for record in reader.read(letters):
         if is_note(record):
             found.add(record)
+        else:
+            found.add_letter(read_letter(record))
     return found
+
+
+def _same(letter: Letter) -> bytes | None:
+    """Equal for the letters that one burial of one record made, and for no others; None if it has no doubles.
+    A place alone would not do: a topic may have been made anew."""
+    if letter.blocking_id is not None or "-" in letter.first:
+        return None
+    parts = ("/".join(letter.first).encode(), (letter.replay_id or "").encode(), letter.record.value or b"")
+    return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -1,10 +1,12 @@
 """What becomes of a record that is given up: into the dead letters, and its key blocked if that is asked for.
 
-With ``on_dead_letter = "block"`` a process may die, freeze or lose the partition between any two of these
-steps, and each finds what was done before in the consumer's database. Of the record that failed: its inbox
-row and the key's row (one transaction), its letter, the letter's offset. Of one that follows: its letter,
-then its inbox row and the letter's offset (one transaction). So a letter may be doubled, which its replay
-sees; none is lost, and none is sent for an event that was applied. docs/decisions/0022 has the reasons.
+A process may die, freeze or lose the partition between any two of these steps, and each finds what was done
+before in the consumer's database. Of a record that blocks nothing: its inbox row and what is owed for it (one
+transaction), its letter, the debt paid. With ``on_dead_letter = "block"``, of the record that failed: its
+inbox row and the key's row (one transaction), its letter, the letter's offset. Of one that follows: its
+letter, then its inbox row and the letter's offset (one transaction). So a letter may be doubled, which its
+replay sees; none is lost, and no event is both applied and given up. Without a database there is the letter
+alone. docs/decisions/0022 has the reasons.
 
 Not here: how the letters come back (``process.py``), and the sending itself (``deadletters.py``).
 """
@@ -15,12 +17,13 @@ from typing import Literal, Protocol, TypeVar
 import structlog
 from aiokafka import ConsumerRecord
 
-from consumers.runtime import blocked, inbox
+from consumers.runtime import blocked, inbox, owed
 from consumers.runtime.blocked import Blocked
 from consumers.runtime.consumer import Consumer
 from consumers.runtime.database import Database, Transaction
 from consumers.runtime.delivery import Delivery, identity
 from consumers.runtime.outcomes import Again, WorldDown
+from consumers.runtime.owed import Owed
 from schemas.event import Event
 
 log = structlog.get_logger(__name__)
@@ -65,10 +68,12 @@ class Burials:
         database, key = self._database, delivery.key
         if database is not None and delivery.letter is not None and key is not None:
             return await self._letter_failed(database, key, delivery.replay_id, reason, attempts)
-        if database is None or key is None or not self._blocks:
+        if database is None:
             await self._sink.send(record, reason, attempts)
             return "dead"
         known_as = identity(record, event)
+        if key is None or not self._blocks:
+            return await self._alone(database, record, known_as, delivery, Owed(reason, attempts))
         if block is None:
             found = await self._begin(database, known_as, key, delivery, reason, attempts)
             if found is None:
@@ -77,6 +82,30 @@ class Burials:
         if block.place == delivery.place:
             return await self._first(database, record, block)
         return await self._follower(database, record, known_as, delivery, block)
+
+    async def _alone(
+        self,
+        database: Database,
+        record: ConsumerRecord,
+        known_as: inbox.EventId,
+        delivery: Delivery,
+        fresh: Owed,
+    ) -> Buried:
+        async def give_up(tx: Transaction) -> Owed | None:
+            if not await inbox.enter(tx, self._name, known_as, delivery.replay_id):
+                return await owed.find(tx, self._name, delivery.place)
+            await owed.owe(tx, self._name, delivery.place, fresh)
+            return fresh
+
+        async def pay(tx: Transaction) -> None:
+            await owed.paid(tx, self._name, delivery.place)
+
+        debt = await self._in_transaction(database, give_up)
+        if debt is None:
+            return "seen"
+        await self._sink.send(record, debt.reason, debt.attempts)
+        await self._in_transaction(database, pay)
+        return "dead"
 
     async def _begin(
         self,

@@ -220,6 +220,8 @@ class Dispatcher:
                 return
             if outcome.kind == "blocked":
                 item.burial, item.block = "its key is blocked", outcome.block
+            elif outcome.owed is not None:
+                item.burial, item.attempts = outcome.owed.reason, outcome.owed.attempts
             elif outcome.kind not in ("done", "seen"):
                 item.attempts += 1
                 if outcome.kind == "retry" and item.attempts < self._consumer.max_attempts:

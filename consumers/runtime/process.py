@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeGuard
 import structlog
 
 from bridge.errors import SettingsError
-from consumers.runtime import blocked, inbox
+from consumers.runtime import blocked, inbox, owed
 from consumers.runtime.arrival import arrived
 from consumers.runtime.blocked import Blocked
 from consumers.runtime.clients import event_app, event_company
@@ -22,6 +22,7 @@ from consumers.runtime.database import Database, Reader, Transaction
 from consumers.runtime.database_errors import DatabaseDown
 from consumers.runtime.delivery import Delivery, Letter
 from consumers.runtime.outcomes import Again, Reject, Retry, WorldDown
+from consumers.runtime.owed import Owed
 from consumers.runtime.without_database import NoReader, NoTransaction
 from dingtalk.errors import ApiError
 from schemas.event import Event
@@ -38,7 +39,7 @@ CANCEL_GRACE_S = 5
 """How long a handler may take to end once it is cancelled, in s. Past it, it is left alone without its
 transaction, and its key goes on."""
 
-OutcomeKind = Literal["done", "seen", "retry", "reject", "world_down", "not_an_event", "blocked"]
+OutcomeKind = Literal["done", "seen", "retry", "reject", "world_down", "not_an_event", "blocked", "owed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +48,15 @@ class Outcome:
 
     ``done``: the effect is committed. ``seen``: it was, by an earlier delivery. ``retry``: later, ``after`` s
     (None: as the worker likes). ``reject`` and ``not_an_event``: to the dead letters. ``blocked``: there too,
-    since its key is (``block``). ``world_down``: no event's fault. ``error`` is what was raised, if anything.
+    since its key is (``block``). ``owed``: it was given up, and its letter was perhaps not sent (``owed``).
+    ``world_down``: no event's fault. ``error`` is what was raised, if anything.
     """
 
     kind: OutcomeKind
     error: BaseException | None = None
     after: float | None = None
     block: Blocked | None = None
+    owed: Owed | None = None
 
 
 _DONE, _SEEN = Outcome("done"), Outcome("seen")
@@ -173,11 +176,15 @@ class Processor:
         return await blocked.find(db, self._consumer.name, delivery.key)
 
     async def _seen(self, delivery: Delivery) -> Outcome:
-        """It stands in the inbox: done with, unless it is what its key is blocked by and its letter is not
-        sent yet, since a process died between the two."""
+        """It stands in the inbox: done with, unless it was given up and its letter is not sent yet, since a
+        process died between the two."""
         row = await self._block(self._reader, delivery)
         if row is not None and row.last_letter is None and row.place == delivery.place:
             return Outcome("blocked", block=row)
+        if not self._blocks or delivery.key is None:
+            debt = await owed.find(self._reader, self._consumer.name, delivery.place)
+            if debt is not None:
+                return Outcome("owed", owed=debt)
         return _SEEN
 
     async def _prepare(self, event: Event) -> Any:

@@ -21,7 +21,7 @@ from bridge.api_calls import ApiCalls
 from bridge.errors import BridgeError, KafkaUnavailable, SettingsError
 from bridge.settings import ConsumerSettings
 from bridge.topics import event_topic, inbox_topic
-from consumers.runtime import blocked, inbox
+from consumers.runtime import blocked, inbox, owed
 from consumers.runtime.clients import open_clients
 from consumers.runtime.consumer import Consumer, Table
 from consumers.runtime.database import Database, open_database
@@ -166,6 +166,7 @@ class ConsumerService:
                 if retention.longest is not None:
                     oldest = datetime.now(UTC) - retention.longest - inbox.KEEP_BEYOND_RETENTION
                     rows = await inbox.prune(database, consumer.name, oldest)
+                    await owed.prune(database, consumer.name, oldest)
                     log.info("consumer.inbox_pruned", consumer=consumer.name, rows=rows)
             except (WorldDown, Again, KafkaUnavailable, DBAPIError) as error:
                 # of another member that prunes at the same moment, PostgreSQL rolls one back

@@ -77,22 +77,25 @@ class World:
         self, script: Script, mode: Mode, prepares: bool, deaths: list[int], *, mended: bool = False
     ) -> int:
         """Live and die as told, then to the end; how many lives ended by SIGKILL."""
-        killed = 0
-        for kill_at in [*deaths, None]:
-            status = self._mortal.live(
-                {
-                    "folder": str(self.files.folder),
-                    "database": self.url,
-                    "script": script,
-                    "on_dead_letter": mode,
-                    "prepares": prepares,
-                    "kill_at": kill_at,
-                    "mended": mended,
-                }
-            )
-            assert status == 0 or (status == -9 and kill_at is not None)
-            killed += status == -9
-        return killed
+        return sum(self.live(script, mode, prepares, at, mended=mended) for at in [*deaths, None])
+
+    def live(
+        self, script: Script, mode: Mode, prepares: bool, kill_at: int | None, *, mended: bool = False
+    ) -> bool:
+        """One life, until all is done or ``kill_at`` steps are; whether it ended by SIGKILL."""
+        status = self._mortal.live(
+            {
+                "folder": str(self.files.folder),
+                "database": self.url,
+                "script": script,
+                "on_dead_letter": mode,
+                "prepares": prepares,
+                "kill_at": kill_at,
+                "mended": mended,
+            }
+        )
+        assert status == 0 or (status == -9 and kill_at is not None)
+        return status == -9
 
     def tables(self) -> dict[str, Any]:
         """Effects by key, the inbox, and the blocked keys, but for what is random or a time."""
@@ -141,6 +144,10 @@ class World:
                     for letter in mine
                 ]
             )
+
+    def replay_loose(self) -> None:
+        """The same for the letters of no block, as they stand there, doubled ones too: in one run."""
+        self.files.copy([(letter, [(REPLAY_HEADER, b"r1")]) for letter in self.files.letters()])
 
     async def _begin_replay(self) -> list[blocked.Blocked]:
         database = open_database(self.url)
@@ -229,3 +236,27 @@ def test_every_step_of_one_life_is_a_point_of_death(mortal: Mortal) -> None:
         assert rough.letters() == letters, kill_at
         kill_at += 1
     assert kill_at > 30
+
+
+@pytest.mark.parametrize("prepares", [True, False])
+def test_what_was_given_up_is_applied_once_though_a_mended_handler_meets_it_again(
+    mortal: Mortal, prepares: bool
+) -> None:
+    script: Script = [("reject", "u2"), ("ok", "u2")]
+    everything = sorted(f"{kind}{offset}" for offset, (kind, _) in enumerate(script))
+    kill_at, killed, doubled = 1, True, 0
+    while killed:
+        world = mortal.world()
+        killed = world.live(script, "go_on", prepares, kill_at)
+        world.live(script, "go_on", prepares, None, mended=True)
+        applied = [name for names in world.tables()["effects"].values() for name in names]
+        given_up = [f"{script[at][0]}{at}" for offsets in world.letters().values() for at in offsets]
+        assert sorted(applied + given_up) == everything, kill_at
+        doubled += len(world.files.letters()) > len(given_up)
+        world.replay_loose()
+        world.live(script, "go_on", prepares, None, mended=True)
+        applied = [name for names in world.tables()["effects"].values() for name in names]
+        assert sorted(applied) == everything, kill_at
+        kill_at += 1
+    assert kill_at > 15
+    assert doubled, "a death between a letter and the note that it is sent"

@@ -29,6 +29,7 @@ from consumers.runtime import (
     blocked,
     inbox,
     open_database,
+    owed,
 )
 from consumers.runtime.burial import Burials
 from consumers.runtime.deadletters import DeadLetters
@@ -212,6 +213,8 @@ def _mark_steps(kill_at: int | None, consumer: Any, database: Database, files: F
         marked(inbox, name)
     for name in ("find", "block", "add_letter", "lock_replay", "applied", "replay_failed"):
         marked(blocked, name)
+    for name in ("find", "owe", "paid"):
+        marked(owed, name)
     for name in ("begin", "commit"):
         marked(Links, name)
     marked(AsyncTransaction, "commit")

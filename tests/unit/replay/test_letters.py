@@ -7,7 +7,7 @@ from aiokafka import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.replay.copying import copied_headers
+from consumers.replay.copying import copied_headers, further, run_of
 from consumers.replay.letters import NOTE_HEADER, LetterFilter, Settled, is_note, note, read_letter
 from consumers.runtime.blocked import Blocked
 
@@ -104,3 +104,35 @@ def test_a_copy_has_its_records_headers_and_one_replay_id(headers):
         ("dingbridge-replay-id", b"r2"),
         ("dingbridge-replay-from", b"t.a/3/9"),
     ]
+
+
+LOOSE = {name: text for name, text in HEADERS.items() if name != "dingbridge-dlq-blocking-id"}
+
+
+def test_what_settles_a_letter_settles_its_doubles_and_no_other():
+    first, double = record(17, **LOOSE), record(40, partition=2, **LOOSE)
+    others = [
+        record(41, **{**LOOSE, "dingbridge-dlq-offset": "42"}),
+        record(42, **LOOSE, **{"dingbridge-replay-id": "run0"}),  # it was replayed, and failed again
+        record(43, value=b"{1}", **LOOSE),  # the topic was made anew
+        record(44, **HEADERS),  # a blocked key's
+        record(45),
+        record(46),
+    ]
+    for noted in (first, double):
+        found = Settled({"b1": row(None)})
+        for letter in (first, double, *others):
+            found.add_letter(read_letter(letter))
+        assert {found.by(read_letter(letter)) for letter in (first, double, *others)} == {None}
+        value = note([noted.offset])
+        found.add(record(50, value=value, partition=noted.partition, **{NOTE_HEADER: "run1"}))
+        assert [found.by(read_letter(letter)) for letter in (first, double)] == ["run1", "run1"]
+        assert {found.by(read_letter(letter)) for letter in others} == {None}
+
+
+def test_a_letter_that_a_run_made_goes_under_another_id_than_its_copy_that_failed():
+    run = "20261125T093824Z-92522f6d"
+    assert further(run, None) == further(run, "20261125T093825Z-92522f6d") == run
+    assert further(run, run) == f"{run}.1"
+    assert further(run, f"{run}.1") == f"{run}.2"
+    assert run_of(f"{run}.2") == run_of(run) == run

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from consumers.runtime import Event, MemoryRuntime, Reject, Retry, Transaction, WorldDown, blocked
+from consumers.runtime import Event, MemoryRuntime, Reject, Retry, Transaction, WorldDown, blocked, owed
 from consumers.runtime import backoff as backoff_module
 from consumers.runtime.burial import Burials
 from consumers.runtime.dispatch import Dispatcher
@@ -313,3 +314,76 @@ async def test_a_replay_id_in_the_headers_applies_an_event_again() -> None:
         await harness.idle()
         assert len(await harness.effects()) == 2
         assert harness.count("events_total", topic="t", outcome="seen") == 2
+
+
+class Unprepared(Scripted):
+    """The transaction alone looks into the inbox."""
+
+    prepare = Recording.prepare
+
+
+async def redelivered(harness: Harness, *events: tuple[str, str]) -> None:
+    """A handover, after which the partition comes again from its committed offset, its first."""
+    await harness.dispatcher.revoke({P0}, 0.1)
+    harness.dispatcher.forget({P0})
+    harness.offsets[P0] = 0
+    harness.add(P0, *events)
+    await harness.idle()
+
+
+@pytest.mark.parametrize("base", [Scripted, Unprepared])
+async def test_a_record_that_was_given_up_is_applied_by_its_letter_alone(base: type[Scripted]) -> None:
+    consumer = base({"slow": [Retry(after=30)], "bad": [Reject("mended meanwhile")]})
+    async with running(consumer) as harness:
+        events = [("slow", "u0"), ("bad", "u1")]
+        harness.add(P0, *events)
+        await until(lambda: harness.lanes.in_flight == 1)
+        assert harness.lanes.committable() == {}, "an earlier record holds the watermark"
+        await redelivered(harness, *events)
+        assert await harness.effects() == ["slow"]
+        ((letter, _, _),) = harness.letters.sent
+        replayed = (*letter.headers, ("dingbridge-replay-id", b"r1"))
+        harness.dispatcher.add(
+            [kafka_record("inbox", 0, 0, key=letter.key, value=letter.value, headers=replayed)]
+        )
+        await harness.idle()
+        assert await harness.effects() == ["slow", "bad"]
+        assert len(harness.letters.sent) == 1
+
+
+@pytest.mark.parametrize("base", [Scripted, Unprepared])
+async def test_a_letter_that_is_owed_is_sent_when_the_record_comes_again(base: type[Scripted]) -> None:
+    consumer = base({"bad": [Reject("mended meanwhile")]})
+    async with running(consumer) as harness:
+        harness.letters.down = 10_000_000
+        harness.add(P0, ("bad", "u1"))
+        await until(lambda: P0 in harness.dispatcher.down())
+        harness.letters.down = 0
+        await redelivered(harness, ("bad", "u1"), ("next", "u1"))
+        ((letter, error, attempts),) = harness.letters.sent
+        assert (letter.offset, error.split(" ")[0], attempts) == (0, "consumers.runtime.outcomes.Reject", 1)
+        assert await harness.effects() == ["next"]
+        assert await harness.runtime.rows(select(owed.table)) == []
+
+
+async def test_what_is_no_event_has_one_letter_however_often_it_comes() -> None:
+    async with running(Scripted()) as harness:
+        for _ in range(2):
+            harness.dispatcher.add([kafka_record(*P0, 0, key=b"k", value=b"{}")])
+            await harness.idle()
+            await harness.dispatcher.revoke({P0}, 0.1)
+            harness.dispatcher.forget({P0})
+        assert len(harness.letters.sent) == 1
+
+
+async def test_what_is_owed_for_records_that_come_no_more_is_pruned() -> None:
+    async with running(Scripted()) as harness:
+        database = harness.runtime.database
+        for consumer in ("recording", "other"):
+            async with database.transaction() as tx:
+                await owed.owe(tx, consumer, ("t", 0, 1), owed.Owed("why", 3))
+        now = datetime.now(UTC)
+        await owed.prune(database, "recording", now - timedelta(hours=1))
+        assert await owed.find(database.reader(), "recording", ("t", 0, 1)) == owed.Owed("why", 3)
+        await owed.prune(database, "recording", now)
+        assert [row.consumer for row in await harness.runtime.rows(select(owed.table))] == ["other"]

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from bridge.errors import KafkaUnavailable
 from bridge.settings import ConsumerSettings
-from consumers.runtime import inbox, patience, service
+from consumers.runtime import inbox, owed, patience, service
 from consumers.runtime.database_errors import TransactionRace
 from consumers.runtime.retention import Retention
 from consumers.runtime.service import ConsumerFault, ConsumerService
@@ -44,6 +44,7 @@ async def test_a_kafka_that_cannot_tell_its_retention_at_the_start_is_asked_agai
     monkeypatch.setattr(service, "longest_retention", longest_retention)
     monkeypatch.setattr(service, "PRUNE_RETRY_S", 0.001)
     monkeypatch.setattr(inbox, "prune", prune)
+    monkeypatch.setattr(owed, "prune", prune)
     one = serving(tmp_path)
     assert one.database is not None
     with capture_logs() as logs:
@@ -84,6 +85,7 @@ async def test_pruning_that_the_database_does_not_do_is_tried_again(
     monkeypatch.setattr(service, "longest_retention", longest_retention)
     monkeypatch.setattr(service, "PRUNE_RETRY_S", 0.001)
     monkeypatch.setattr(inbox, "prune", prune)
+    monkeypatch.setattr(owed, "prune", prune)
     one = serving(tmp_path)
     assert one.database is not None
     with capture_logs() as logs:
