@@ -15,7 +15,7 @@ import apsw
 
 from ingress.errors import JournalError
 from ingress.folder import CURSOR_FILE
-from ingress.own_schema import check_schema
+from ingress.own_schema import believed, check_schema, number
 
 FILE_VERSION = 1
 _ACK_STEP_MS = 60_000
@@ -60,7 +60,8 @@ class Parked:
 
 
 class CursorFile:
-    """The cursor's file in a journal ``folder``. Every write is one transaction, fsynced."""
+    """The cursor's file in a journal ``folder``. Every write is one transaction, fsynced. Every method raises
+    ``apsw.Error`` when the disk fails, or has changed what stands here."""
 
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         """Raises ``JournalError`` when the file is no cursor of ours, ``apsw.Error`` when the disk fails."""
@@ -112,7 +113,7 @@ class CursorFile:
         try:
             self.cursors()
             self.parked()
-        except (JournalError, UnicodeDecodeError) as error:
+        except (JournalError, apsw.CorruptError) as error:
             return str(error)
         return None
 
@@ -120,13 +121,14 @@ class CursorFile:
         """The cursor of ``journal``: 0 before anything was published."""
         return self.cursors().get(journal, (0, None))[0]
 
+    @believed()
     def cursors(self) -> dict[str, tuple[int, int | None]]:
         """``{journal id: (seq, retired_ms)}``. Raises ``JournalError`` where a checksum does not fit."""
         found: dict[str, tuple[int, int | None]] = {}
         for journal, seq, retired_ms, crc in self.db.execute("SELECT * FROM cursors"):
             if crc != _crc(journal, seq):
                 raise JournalError(f"the cursor of journal {journal} does not fit its checksum")
-            found[journal] = seq, retired_ms
+            found[journal] = number(seq), number(retired_ms) if retired_ms is not None else None
         return found
 
     def move(self, journal: str, seq: int, parked: Iterable[Parked] = ()) -> None:
@@ -174,6 +176,7 @@ class CursorFile:
             (journal, int(time.time() * 1000), _crc(journal, 0)),
         )
 
+    @believed()
     def acked_before(self, journal: str, before_ms: int) -> int:
         """Up to which ``seq`` everything had been acknowledged or parked before ``before_ms``."""
         return int(
@@ -205,6 +208,7 @@ class CursorFile:
             (topic, journal, *after, limit),
         )
 
+    @believed()
     def _parked(self, where: str, values: tuple[str | int, ...]) -> list[Parked]:
         rows = self.db.execute(
             f"SELECT journal, seq, record, topic, reason, since_ms, crc FROM parked WHERE {where}",  # noqa: S608
@@ -221,6 +225,7 @@ class CursorFile:
         """The callbacks of ``journal`` that must not be pruned."""
         return frozenset(p.seq for p in self.parked() if p.journal == journal)
 
+    @believed()
     def parked_counts(self) -> dict[tuple[str, str], int]:
         """``{(topic, reason): how many}``."""
         rows = self.db.execute("SELECT topic, reason, count(*) FROM parked GROUP BY topic, reason")

@@ -187,26 +187,28 @@ class Journal:
                 ended = gathered is None
             except queue.Empty:
                 pass
-            if group:
-                new = self._commit(group)
-                self._loop.call_soon_threadsafe(self._settle, group, new)
-            elif self._file is None:
-                self._reopen()
-            self._tidy()
-        if self._file is not None:
-            self._file.close()
+            try:  # whatever happens: without this thread nothing is ever kept again
+                if group:
+                    new = self._commit(group)
+                    self._loop.call_soon_threadsafe(self._settle, group, new)
+                elif self._file is None:
+                    self._reopen()
+                self._tidy()
+            except Exception as error:
+                self._fail(error)
+        self._close()
 
     def _commit(self, group: list[_Pending]) -> list[bool] | JournalUnavailable:
-        if self._file is None:
-            self._reopen()
-        if self._file is None:
-            return JournalUnavailable("disk", self.fault or "the journal is closed")
         began = time.perf_counter()
         entries = [p.entry for p in group if p.entry is not None]
         try:
+            if self._file is None:
+                self._reopen()
+            if self._file is None:
+                return JournalUnavailable("disk", self.fault or "the journal is closed")
             kept = iter(self._file.keep(entries) if entries else ())
             outcomes = [next(kept) if p.work is None else p.work(self._file) for p in group]
-        except Exception as error:  # whatever it is: without this thread nothing is ever kept again
+        except Exception as error:
             self._fail(error)
             return JournalUnavailable("disk", self.fault or "the journal failed")
         self._metrics.commit_seconds.observe(time.perf_counter() - began)
@@ -222,13 +224,16 @@ class Journal:
             "journal.failed", error=type(error).__name__, extended=getattr(error, "extendedresult", None)
         )
         self._metrics.failures.labels(type(error).__name__).inc()
-        file, self._file = self._file, None
         self._reopen_at = time.monotonic() + _REOPEN_EVERY_S
+        self._close()
+
+    def _close(self) -> None:
+        file, self._file = self._file, None
         try:
             if file is not None:
                 file.close()
-        except apsw.Error as again:
-            log.warning("journal.close_failed", error=type(again).__name__)
+        except Exception as error:  # it is given up, whatever its disk says to that
+            log.warning("journal.close_failed", error=type(error).__name__)
 
     def _reopen(self) -> None:
         """Give ``success`` again only after the WAL was written back and a commit succeeded; if the old
@@ -256,13 +261,12 @@ class Journal:
             return
         try:
             _, more = prune_once(self._folder, self._file, self._retention)
-        except apsw.Error as error:
-            log.warning("journal.prune_failed", error=type(error).__name__)
-            self._fail(error)
-            more = False
-        except (JournalError, OSError) as error:
+        except Exception as error:
             log.warning("journal.prune_failed", error=type(error).__name__, words=str(error))
             more = False
+            # what is damaged there says nothing of the disk, nor of what is kept next
+            if isinstance(error, apsw.Error) and not isinstance(error, apsw.CorruptError):
+                self._fail(error)
         self._prune_at = time.monotonic() + (0.02 if more else _PRUNE_EVERY_S)
 
 

@@ -19,7 +19,7 @@ import apsw
 
 from ingress.errors import JournalError, JournalNewer
 from ingress.high_water import SUFFIX, HighWater
-from ingress.own_schema import check_schema
+from ingress.own_schema import believed, check_schema, number
 
 FILE_VERSION = 1
 """Stands in ``PRAGMA user_version``; a higher one is refused, never guessed at."""
@@ -96,7 +96,8 @@ def _insert_sql(into: str, columns: int, rows: int, conflict: str) -> str:
 
 
 class JournalFile:
-    """A connection to one journal file. Raises ``apsw.Error`` from every method when the disk fails."""
+    """A connection to one journal file. Every method raises ``apsw.Error`` when the disk fails, or has
+    changed what stands here; callbacks that it has changed come as not intact."""
 
     def __init__(self, path: Path, *, read_only: bool = False, create: bool = False) -> None:
         """Raises ``JournalError`` when the file is no journal of ours, of a newer version, or, to write,
@@ -125,6 +126,8 @@ class JournalFile:
                 )
             check_schema(self.db, _SCHEMA)
             self.id: str = self.db.execute("SELECT value FROM meta WHERE key = 'id'").get
+            if not isinstance(self.id, str):
+                raise apsw.CorruptError("it does not say which journal it is")
             if mark is not None and mark[0] != self.id:
                 raise JournalError(_replaced(path, mark[0], self.id))
             if mark is not None and mark[1] > (highest := self.highest_seq()):
@@ -300,14 +303,17 @@ class JournalFile:
             return missing_row(seq)
         return rows[0] if rows and rows[0].seq == seq else None
 
+    @believed()
     def pruned_seq(self) -> int:
         """The highest ``seq`` that was ever deleted as published: only up to it may numbers be missing."""
         return int(self.db.execute("SELECT value FROM meta WHERE key = 'pruned'").get or 0)
 
+    @believed()
     def highest_seq(self) -> int:
         """The highest ``seq`` that was ever issued here, also if that row has been pruned; 0 if none."""
-        return int(self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'callbacks'").get or 0)
+        return number(self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'callbacks'").get or 0)
 
+    @believed()
     def last_seq(self) -> int:
         """The same, also where the note of it is damaged and says less than a row that stands here."""
         return max(self.highest_seq(), self.db.execute("SELECT max(seq) FROM callbacks").get or 0)
@@ -316,17 +322,21 @@ class JournalFile:
         """The lowest ``seq`` that still stands here."""
         return self.db.execute("SELECT min(seq) FROM callbacks").get  # type: ignore[no-any-return]
 
+    @believed()
     def last_received_ms(self) -> int:
         """When the last callback was received whose dedupe key is still known, epoch ms; 0 if none is."""
-        return int(self.db.execute("SELECT max(received_ms) FROM seen").get or 0)
+        return number(self.db.execute("SELECT max(received_ms) FROM seen").get or 0)
 
+    @believed()
     def waiting(self, after_seq: int) -> tuple[int, int | None]:
         """``(how many callbacks wait behind after_seq, when the oldest of them was received in ms)``."""
         oldest = self.db.execute(
             "SELECT received_ms FROM callbacks WHERE seq > ? ORDER BY seq LIMIT 1", (after_seq,)
         ).get
         # seq has no gaps behind the cursor: only published rows are ever deleted
-        return (self.highest_seq() - after_seq if oldest is not None else 0), oldest
+        if oldest is None:
+            return 0, None
+        return self.highest_seq() - after_seq, number(oldest)
 
 
 UNREADABLE = (apsw.CorruptError, apsw.TooBigError, UnicodeDecodeError)

@@ -3,7 +3,6 @@
 A folder is refused, with the remedy, rather than used in a way that could leave a callback unpublished.
 """
 
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ import structlog
 
 from ingress.cursor import CursorFile
 from ingress.errors import JournalError
-from ingress.folder import CURSOR_FILE, journal_files, next_journal_file
+from ingress.folder import CURSOR_FILE, journal_files, next_journal_file, sync
 from ingress.high_water import SUFFIX
 from ingress.journal_file import JournalFile
 
@@ -69,11 +68,7 @@ def begin_file(folder: Path) -> JournalFile:
     finally:
         with suppress(OSError):
             _remove(unborn)
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync(folder)
     return JournalFile(path)
 
 
@@ -128,8 +123,10 @@ def check_cursor(folder: Path, newest: JournalFile) -> None:
     for path in journal_files(folder)[:-1]:
         try:
             older = JournalFile(path, read_only=True)
-            highest[older.id] = older.highest_seq()
-            older.close()
+            try:
+                highest[older.id] = older.highest_seq()
+            finally:
+                older.close()
         except (apsw.Error, JournalError) as error:
             unreadable = True
             log.error("journal.old_file_unreadable", file=path.name, words=_damaged(path, str(error)))

@@ -109,16 +109,23 @@ def test_an_emptied_journal_goes_on_with_the_next_number(tmp_path):
     assert not found.said & ALARMS
 
 
-@pytest.mark.parametrize("damage", ["garbage", "emptied", "newer"])
+@pytest.mark.parametrize("damage", ["garbage", "emptied", "newer", "id", "no id", "number"])
 def test_a_damaged_older_file_does_not_stop_newer_callbacks(tmp_path, damage):
     folder = journal(tmp_path / "journal", wal=False)
     newer = JournalFile(folder / "journal-0002.db", create=True)
     keep(newer, 500, 1)
     newer.close()
     older = folder / FILE
-    if damage == "newer":
+    statements = {
+        "newer": "PRAGMA user_version = 99",
+        "id": "UPDATE meta SET value = CAST(x'ff' || value AS TEXT) WHERE key = 'id'",
+        "no id": "UPDATE meta SET key = 'if' WHERE key = 'id'",
+        "number": "UPDATE sqlite_sequence SET seq = CAST(x'ff31' AS TEXT)",
+    }
+    if damage in statements:
         db = apsw.Connection(str(older))
-        db.execute("PRAGMA user_version = 99")
+        db.execute(statements[damage])
+        db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
         db.close()
     else:
         older.write_bytes(b"no database" * 1000 if damage == "garbage" else b"")

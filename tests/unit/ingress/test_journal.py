@@ -14,6 +14,7 @@ from ingress.journal import Journal
 from ingress.journal_file import Entry, JournalFile
 from ingress.metrics import JournalMetrics
 from ingress.pruning import Retention
+from tests.support.waiting import eventually
 
 
 class SickDisk(apsw.VFS):
@@ -170,3 +171,47 @@ async def test_a_full_queue_refuses(disk, journal, monkeypatch):
     disk.sick = None
     disk.thaw.set()
     await asyncio.gather(*waiting)
+
+
+async def test_what_pruning_meets_does_not_end_the_writer(journal, tmp_path, monkeypatch):
+    """An older file that is damaged, its folder that cannot be read, a fault of ours: callbacks are kept."""
+    await journal.append(entry(b"before"))
+    errors = [
+        apsw.CorruptError("damaged"),
+        PermissionError("folder"),
+        UnicodeDecodeError("utf-8", b"", 0, 1, ""),
+    ]
+    raised = []
+
+    def prune(*args):
+        raised.append(errors.pop())
+        raise raised[-1]
+
+    monkeypatch.setattr("ingress.journal.prune_once", prune)
+    for number in range(3):
+        journal._prune_at = 0.0
+        await journal.append(entry(b"%d" % number))
+        await eventually(lambda: len(raised) > number, 10, "pruned")
+        assert await journal.append(entry(b"after %d" % number))
+    assert journal.fault is None
+
+
+async def test_nothing_that_fails_ends_the_writer(journal, tmp_path, monkeypatch):
+    """Neither a file that cannot be closed, nor a fault of ours on the way back."""
+    monkeypatch.setattr(JournalFile, "close", raiser(OSError("close")))
+    monkeypatch.setattr("ingress.journal.journal_files", raiser(ValueError("a fault of ours")))
+    monkeypatch.setattr(JournalFile, "keep", raiser(apsw.IOError("disk I/O error")))
+    assert await refused(journal, b"during") == "disk"
+    assert await refused(journal, b"during 2") == "disk"
+    await asyncio.sleep(0.6)
+    assert await refused(journal, b"during 3") == "disk"
+    monkeypatch.undo()
+    await recovers(journal, b"after")
+    assert journal.fault is None
+
+
+def raiser(error):
+    def call(*args, **kwargs):
+        raise error
+
+    return call

@@ -268,3 +268,25 @@ def test_a_cursor_of_a_newer_version_is_refused(tmp_path):
     db.close()
     with pytest.raises(JournalError, match="version 9"):
         CursorFile(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE cursors SET journal = CAST(x'ff' AS TEXT)",
+        "UPDATE cursors SET retired_ms = CAST(x'ff' AS TEXT)",
+        "UPDATE parked SET reason = CAST(x'ff' AS TEXT)",
+        "UPDATE acked SET seq = CAST(x'ff' AS TEXT)",
+    ],
+)
+def test_a_cursors_file_with_a_damaged_value_raises_what_a_damaged_file_does(tmp_path, statement):
+    file = fill(tmp_path, 3)
+    cursor = CursorFile(tmp_path)
+    cursor.move(file.id, 3, [Parked(file.id, 2, 0, "topic", "rights", 1)])
+    cursor.db.execute("UPDATE acked SET at_ms = 1")
+    cursor.db.execute(statement)
+    with pytest.raises(JournalError, match="nothing is pruned"):
+        prune_once(tmp_path, file, Retention(1, 86_400, min_free_bytes=0))
+    assert len(file.read(0, max_rows=99, max_bytes=9999)) == 3
+    cursor.close()
+    file.close()
