@@ -191,7 +191,7 @@ async def test_what_pruning_meets_does_not_end_the_writer(journal, tmp_path, mon
     for number in range(3):
         journal._prune_at = 0.0
         await journal.append(entry(b"%d" % number))
-        await eventually(lambda: len(raised) > number, 10, "pruned")
+        await eventually(lambda n=number: len(raised) > n, 10, "pruned")
         assert await journal.append(entry(b"after %d" % number))
     assert journal.fault is None
 
