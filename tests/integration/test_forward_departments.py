@@ -50,7 +50,8 @@ async def test_a_system_gets_the_events_of_its_departments_people_alone(
         guard = AddressGuard([ip_network("127.0.0.0/8")])
         async with MemoryRuntime(consumer_of("a", declared, guard)(), dingtalk=client) as forward:
             for user in state["users"]:
-                outcome = await forward.deliver(event(event_id="e1", UserId=[user["userid"]]))
+                of_user = event(event_id="e1", UserId=[user["userid"]], CorpId=simulator.platform.corp_id)
+                outcome = await forward.deliver(of_user)
                 assert outcome.kind == "done", outcome
             for dept in state["departments"]:
                 outcome = await forward.deliver(event("org_dept_modify", "e2", DeptId=[dept["dept_id"]]))
