@@ -120,6 +120,8 @@ def test_the_clocks_difference_knows_that_the_header_is_cut_to_seconds():
     assert clock.skew("Wed, 25 Nov 2026 08:00:00 GMT", 1795593670.5) == 70
     assert clock.skew("", 1795593600.5) is None
     assert clock.skew("yesterday", 1795593600.5) is None
+    assert clock.skew("Mon, 01 Jan 99999999999 00:00:00 GMT", 1795593600.5) is None
+    assert clock.skew("Wed, 25 Nov 2026 08:00:00 +99999999999999999999", 1795593600.5) is None
     [finding] = clock.judge(9_000_000.0, base="", max_age_s=0)
     assert finding.code == "clock.skew", "CALLBACK_MAX_AGE_S=0 accepts any age"
 

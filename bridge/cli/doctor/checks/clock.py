@@ -31,7 +31,7 @@ def skew(date: str, now: float) -> float | None:
     """``now`` (epoch s) minus the header's time, which was cut to whole seconds."""
     try:
         theirs = parsedate_to_datetime(date)
-    except ValueError:
+    except (ValueError, OverflowError):  # the second: a year or a zone of very many digits
         return None
     if theirs.tzinfo is None:
         theirs = theirs.replace(tzinfo=UTC)
