@@ -22,6 +22,8 @@ from ingress.journal_file import JournalFile
 log = structlog.get_logger(__name__)
 
 _PRUNE_CHUNK = 500
+_DOOMED = "-gone"
+"""Behind the name of a journal file while it is being removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ def prune_once(folder: Path, file: JournalFile, retention: Retention) -> tuple[i
     # by the time of the newest receipt: a clock that jumps ahead receives nothing, and must forget nothing
     seen_until_ms = min(licence.now_ms, file.last_received_ms())
     keys = file.prune_seen(seen_until_ms - int(retention.seen_s * 1000), _PRUNE_CHUNK)
+    for doomed in folder.glob(f"journal-*.db{_DOOMED}"):
+        _end(doomed)
     for path in journal_files(folder)[:-1]:
         try:
             gone, why = licence.deletable(path, path == file.path)
@@ -130,6 +134,17 @@ def prune_once(folder: Path, file: JournalFile, retention: Retention) -> tuple[i
 
 
 def discard(path: Path) -> None:
-    """Remove a journal file with what SQLite keeps beside it."""
-    for suffix in ("", "-wal", "-shm", SUFFIX):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    """Remove a journal file with all that stands beside it. Where that is cut off, what is left is either a
+    journal file that is whole, or known to go. Raises ``OSError``."""
+    path.with_name(path.name + SUFFIX).unlink(missing_ok=True)  # first: alone it says that the file is missed
+    doomed = path.with_name(path.name + _DOOMED)
+    path.rename(doomed)
+    _end(doomed)
+
+
+def _end(doomed: Path) -> None:
+    path = doomed.with_name(doomed.name.removesuffix(_DOOMED))
+    if not path.exists():  # else somebody has put one back since, and they are its own
+        for beside in ("-wal", "-shm"):
+            path.with_name(path.name + beside).unlink(missing_ok=True)
+    doomed.unlink()

@@ -1,7 +1,10 @@
 """A folder is refused, with the remedy, rather than used so that a callback could stay unpublished."""
 
+import errno
 import shutil
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import apsw
 import pytest
@@ -290,3 +293,47 @@ def test_a_cursors_file_with_a_damaged_value_raises_what_a_damaged_file_does(tmp
     assert len(file.read(0, max_rows=99, max_bytes=9999)) == 3
     cursor.close()
     file.close()
+
+
+@pytest.mark.parametrize("nth", range(1, 7))
+@pytest.mark.parametrize("how", ["unlink", "rename"])
+def test_removing_a_file_may_be_cut_off_anywhere(tmp_path, monkeypatch, nth, how):
+    """The next start takes the folder, and the next pruning ends it."""
+    old = fill(tmp_path, 3)
+    new = begin_file(tmp_path)
+    cursor = CursorFile(tmp_path)
+    cursor.move(old.id, 3)
+    cursor.retire(old.id)
+    cursor.close()
+    real, calls = getattr(Path, how), []
+
+    def cut_off(path, *args, **kwargs):
+        calls.append(path)
+        if len(calls) == nth:
+            raise OSError(errno.EIO, "I/O error")
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, how, cut_off)
+    with suppress(OSError):
+        prune_once(tmp_path, new, Retention(0, 86_400))
+    monkeypatch.undo()
+    old.close()
+    new.close()
+    new = open_newest(tmp_path)
+    assert new.path.name == "journal-0002.db"
+    prune_once(tmp_path, new, Retention(0, 86_400))
+    assert not list(tmp_path.glob("journal-0001*"))
+    new.close()
+
+
+def test_a_file_that_was_put_back_while_it_was_being_removed_stays(tmp_path):
+    fill(tmp_path, 3).close()
+    (tmp_path / "journal-0001.db-gone").write_bytes(b"what it was")
+    new = begin_file(tmp_path)
+    old = JournalFile(tmp_path / "journal-0001.db", read_only=True)
+    prune_once(tmp_path, new, Retention(0, 86_400))
+    assert {path.name for path in tmp_path.glob("journal-0001*")} >= {old.path.name, f"{old.path.name}-wal"}
+    assert not list(tmp_path.glob("*-gone"))
+    assert old.last_seq() == 3
+    old.close()
+    new.close()
