@@ -56,7 +56,7 @@ class Ingress:
         self._folder_metrics = FolderMetrics(registry)
         publishing = PublisherMetrics(registry)
         self._publisher = PublisherProcess(publishing, os.environ, publishing.connected)
-        self._leftovers = Leftovers(self._folder, [self._folder], os.environ, publishing)
+        self._leftovers = Leftovers(self._folder, [self._folder], os.environ, retention(settings), publishing)
         self._journal = Journal(
             self._folder,
             retention(settings),
@@ -90,7 +90,9 @@ class Ingress:
             registry,
             ready=self.ready,
             routes=[
-                *routes(settings, self._journal, self._publishers, self._recovery.verb),
+                *routes(
+                    settings, self._journal, self._leftovers.prune, self._publishers, self._recovery.verb
+                ),
                 self._public.owners.route(),
                 *self._public.checks.routes(),
                 self._apps.route(),

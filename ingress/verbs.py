@@ -42,12 +42,13 @@ def retention(settings: IngressSettings) -> Retention:
     return Retention(callbacks_s=settings.journal_retention_hours * 3600, seen_s=settings.dedupe_window_s)
 
 
-async def prune(settings: IngressSettings, journal: Journal, options: dict[str, Any]) -> dict[str, Any]:
-    """``older_than_hours`` counts from Kafka's acknowledgement; 0 deletes all that is published."""
+def older_than_s(settings: IngressSettings, options: dict[str, Any]) -> float:
+    """What ``prune`` is asked for: ``older_than_hours`` counts from Kafka's acknowledgement; 0 deletes all
+    that is published. Raises ``BridgeError``."""
     hours = options.get("older_than_hours", settings.journal_retention_hours)
     if not isinstance(hours, int | float) or isinstance(hours, bool) or hours < 0:
         raise BridgeError("older_than_hours must be a number of hours, 0 or more")
-    return {"deleted": await journal.prune(hours * 3600)}
+    return hours * 3600
 
 
 async def put_back(settings: IngressSettings, journal: Journal, options: dict[str, Any]) -> dict[str, Any]:
@@ -58,6 +59,7 @@ async def put_back(settings: IngressSettings, journal: Journal, options: dict[st
 def routes(
     settings: IngressSettings,
     journal: Journal,
+    prune_leftovers: Callable[[float], Awaitable[int]],
     publishers: Callable[[], Mapping[Path, PublisherProcess]],
     recover: Verb,
 ) -> list[web.RouteDef]:
@@ -69,7 +71,8 @@ def routes(
         return {"status": "trying what is parked; see `dingbridge journal stats`"}
 
     async def ask_prune(options: dict[str, Any]) -> dict[str, Any]:
-        return await prune(settings, journal, options)
+        older = older_than_s(settings, options)
+        return {"deleted": await journal.prune(older) + await prune_leftovers(older)}
 
     async def ask_put_back(options: dict[str, Any]) -> dict[str, Any]:
         return await put_back(settings, journal, options)
@@ -131,11 +134,11 @@ async def _opened(settings: IngressSettings, folder: Path) -> AsyncIterator[Jour
 
 async def prune_alone(settings: IngressSettings, options: dict[str, Any]) -> dict[str, Any]:
     """``prune`` without an ingress, in every folder."""
-    deleted = 0
+    older, deleted = older_than_s(settings, options), 0
     with held(settings) as folders:
         for folder in folders:
             async with _opened(settings, folder) as journal:
-                deleted += (await prune(settings, journal, options))["deleted"]
+                deleted += await journal.prune(older)
     return {"deleted": deleted}
 
 

@@ -32,6 +32,7 @@ from ingress.owners import PATH as OWNERS_PATH
 from ingress.owners import joint
 from ingress.respawn import Respawned
 from ingress.status import joint_status
+from ingress.verbs import older_than_s, retention
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -100,7 +101,11 @@ class Supervisor:
         active = [worker_folder(settings.journal_path, w.number) for w in workers]
         self._registry = CollectorRegistry()
         self._leftovers = leftovers = Leftovers(
-            settings.journal_path, active, os.environ, PublishingMetrics(self._registry)
+            settings.journal_path,
+            active,
+            os.environ,
+            retention(settings),
+            PublishingMetrics(self._registry),
         )
         for worker in workers:
             worker.start()
@@ -229,14 +234,17 @@ class Supervisor:
             return json_response({"error": str(error)}, 409)
 
     async def _of_leftovers(self, path: str, body: bytes, total: dict[str, Any]) -> dict[str, Any]:
-        """What the publishers of leftovers do of it, beside the workers' ``total``."""
-        publishers = self._leftovers.publishers
+        """What is done of it with leftovers, beside the workers' ``total``."""
+        publishers, options = self._leftovers.publishers, orjson.loads(body or b"{}")
         if path.endswith("/retry"):
             for publisher in publishers.values():
                 publisher.retry_parked()
-        if not path.endswith("/discard"):
-            return {}
-        return {"discarded": total["discarded"] + await give_up_by(publishers, orjson.loads(body))}
+        if path.endswith("/discard"):
+            return {"discarded": total["discarded"] + await give_up_by(publishers, options)}
+        if path.endswith("/prune"):
+            deleted = await self._leftovers.prune(older_than_s(self._settings, options))
+            return {"deleted": total["deleted"] + deleted}
+        return {}
 
     async def _ask(
         self,

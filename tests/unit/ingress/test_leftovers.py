@@ -8,11 +8,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from ingress import leftovers
-from ingress.cursor import CursorFile
+from ingress.cursor import CursorFile, Parked
+from ingress.errors import JournalError
 from ingress.folder import FolderLock
 from ingress.journal_file import Entry, JournalFile
 from ingress.leftovers import Leftovers
 from ingress.metrics import PublishingMetrics
+from ingress.upkeep import Retention
 from tests.support.waiting import eventually
 
 NOW = int(time.time() * 1000)
@@ -37,11 +39,13 @@ async def start(tmp_path, monkeypatch):
     monkeypatch.setattr(leftovers, "PublisherProcess", Publisher)
     monkeypatch.setattr(leftovers, "EVERY_S", 0.01)
     monkeypatch.setattr(leftovers, "UNREADABLE_AGAIN_S", 0.02)
+    monkeypatch.setattr(leftovers, "TEND_EVERY_S", 0.02)
     begun = []
 
-    def begin():
+    def begin(callbacks_s=3600, seen_s=3600, min_free_bytes=0):
         metrics = PublishingMetrics(CollectorRegistry())
-        begun.append(found := Leftovers(tmp_path, [tmp_path], os.environ, metrics))
+        retention = Retention(callbacks_s, seen_s, min_free_bytes=min_free_bytes)
+        begun.append(found := Leftovers(tmp_path, [tmp_path], os.environ, retention, metrics))
         found.start()
         return found
 
@@ -61,6 +65,22 @@ def leave(folder, callbacks=2, published=0, received_ms=NOW):
     cursor.close()
     file.close()
     return folder
+
+
+def bodies(folder):
+    file = JournalFile(folder / "journal-0001.db", read_only=True)
+    found = [row.body for row in file.read(0, max_rows=100, max_bytes=1 << 20)]
+    file.close()
+    return found
+
+
+def publish(folder, up_to, parked=()):
+    """What the publisher does."""
+    file = JournalFile(folder / "journal-0001.db", read_only=True)
+    cursor = CursorFile(folder)
+    cursor.move(file.id, up_to, [Parked(file.id, seq, 0, "t", "rights", NOW) for seq in parked])
+    cursor.close()
+    file.close()
 
 
 async def holds(condition, what):
@@ -136,3 +156,75 @@ async def test_at_the_end_publishers_are_stopped_and_the_folders_free(start, tmp
     lock = FolderLock(folder)
     lock.acquire()
     lock.release()
+
+
+async def test_what_is_published_goes_when_its_time_is_over_and_at_last_the_files(start, tmp_path):
+    folder = leave(tmp_path / "worker-2", callbacks=3, received_ms=NOW - 7200_000)
+    found = start(callbacks_s=0, seen_s=3600)
+    await holds(lambda: found.publishers, "it is drained")
+    publisher = found.publishers[folder]
+    publish(folder, 2)
+    await holds(lambda: bodies(folder) == [b"2"], "what is in Kafka is pruned meanwhile")
+    publish(folder, 3)
+    await holds(lambda: not found.folders, "it is over")
+    await holds(lambda: sorted(p.name for p in folder.iterdir()) == ["ingress.lock"], "nothing of it is left")
+    assert not publisher.running
+    lock = FolderLock(folder)
+    lock.acquire()
+    lock.release()
+    leave(folder)  # and the folder can be used again
+    await holds(lambda: found.publishers, "it is drained anew")
+
+
+async def test_keys_stay_as_long_as_a_push_may_be_repeated(start, tmp_path):
+    folder = leave(tmp_path / "worker-2", callbacks=3, published=3)
+    found = start(callbacks_s=0, seen_s=3600)
+    await holds(lambda: not bodies(folder), "the bodies go")
+    for _ in range(5):
+        await asyncio.sleep(0.02)
+        assert found.folders == [folder]
+    file = JournalFile(folder / "journal-0001.db")
+    again = Entry(NOW, "default", "http", b"0", b"k0")
+    assert file.keep([again]) == [False]
+    file.close()
+
+
+async def test_what_is_not_published_and_what_is_parked_stays_whatever_its_age(start, tmp_path):
+    folder = leave(tmp_path / "worker-2", callbacks=4, received_ms=NOW - 7200_000)
+    publish(folder, 3, parked=[2])
+    found = start(callbacks_s=0, seen_s=0, min_free_bytes=1 << 62)
+    await holds(lambda: bodies(folder) == [b"1", b"3"], "the others go")
+    publish(folder, 4)
+    await holds(lambda: bodies(folder) == [b"1"], "the parked one stays")
+    assert found.folders == [folder]
+    assert found.publishers[folder].running
+
+
+async def test_on_a_nearly_full_disk_a_drained_one_goes_at_once(start, tmp_path):
+    folder = leave(tmp_path / "worker-2", callbacks=3, published=3)
+    start(callbacks_s=3600, seen_s=3600, min_free_bytes=1 << 62)
+    await holds(lambda: not (folder / "journal-0001.db").exists(), "it goes")
+
+
+async def test_before_its_time_nothing_goes_but_when_the_operator_asks(start, tmp_path):
+    folder = leave(tmp_path / "worker-2", callbacks=3, published=2)
+    found = start()
+    await holds(lambda: found.folders, "it is ours")
+    for _ in range(5):
+        await asyncio.sleep(0.02)
+        assert bodies(folder) == [b"0", b"1", b"2"]
+    assert await found.prune(0) == 2
+    assert bodies(folder) == [b"2"]
+    (folder / "cursor.db").write_bytes(b"no cursor of ours" * 1000)
+    with pytest.raises(JournalError):
+        await found.prune(0)
+
+
+async def test_a_removal_that_was_interrupted_is_finished(start, tmp_path):
+    folder = leave(tmp_path / "worker-2", callbacks=3, published=3, received_ms=NOW - 7200_000)
+    file = JournalFile(folder / "journal-0001.db")
+    file.prune_callbacks(3, frozenset(), 100)
+    file.close()
+    (folder / "cursor.db").unlink()
+    start(callbacks_s=0, seen_s=3600)
+    await holds(lambda: not (folder / "journal-0001.db").exists(), "it goes")
