@@ -106,7 +106,10 @@ def _float(text: str) -> float | Decimal:
         raise Unreadable("nan")  # 1e400 is grammatical, but no reader of doubles can hold it
     if len(text) <= 16 and "e" not in text and "E" not in text:
         return value  # up to 15 significant digits always survive a double
-    exact = Decimal(text)
+    try:
+        exact = Decimal(text)
+    except ArithmeticError:  # an exponent that not even a Decimal can hold
+        raise Unreadable("nan") from None
     return value if Decimal(repr(value)) == exact else exact
 
 

@@ -33,6 +33,8 @@ def fault_of(raw: bytes) -> str:
         (b"[NaN]", "nan"),
         (b"[-Infinity]", "nan"),
         (b"[1e400]", "nan"),
+        (b"[1e-99999999999999999999]", "nan"),
+        (b"[-0e99999999999999999999]", "nan"),
         (b'["\\ud800"]', "surrogates"),
         (b'{"\\uDFFF":1}', "surrogates"),
         (b'["\\ude00\\ud83d"]', "surrogates"),
@@ -80,6 +82,20 @@ def test_a_number_that_a_double_would_change_is_a_decimal() -> None:
 def test_a_big_integer_is_an_int() -> None:
     value = loads(b"[123456789012345678901234567890]")[0]
     assert (type(value), value) == (int, 123456789012345678901234567890)
+
+
+_mantissas = st.from_regex(r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,30})?", fullmatch=True)
+_exponents = st.integers(-400, 400) | st.integers(-(10**22), -(10**17))
+
+
+@given(_mantissas | st.builds("{}e{}".format, _mantissas, _exponents))
+def test_any_number_is_read_exactly_or_refused(text: str) -> None:
+    try:
+        value = loads(text.encode())
+    except Unreadable:
+        return
+    assert Decimal(str(value)) == Decimal(text)
+    assert loads(dumps(value)) == value
 
 
 @given(values, st.sampled_from([(",", ":"), (", ", ": ")]), st.booleans())
