@@ -19,9 +19,9 @@ from ingress.errors import JournalError, JournalLocked
 from ingress.folder import CURSOR_FILE, FolderLock, journal_files, journal_folders
 from ingress.journal_file import JournalFile
 from ingress.metrics import PublishingMetrics
+from ingress.pruning import Retention, discard, prune_once
 from ingress.publisher_process import PublisherProcess
 from ingress.status import FolderStatus, folder_status
-from ingress.upkeep import Retention, discard, prune_once
 
 log = structlog.get_logger(__name__)
 

@@ -14,7 +14,7 @@ from ingress.folder import FolderLock
 from ingress.journal_file import Entry, JournalFile
 from ingress.leftovers import Leftovers
 from ingress.metrics import PublishingMetrics
-from ingress.upkeep import Retention
+from ingress.pruning import Retention
 from tests.support.waiting import eventually
 
 NOW = int(time.time() * 1000)
