@@ -226,6 +226,11 @@ class CursorFile:
         return frozenset(p.seq for p in self.parked() if p.journal == journal)
 
     @believed()
+    def parked_journals(self) -> frozenset[str]:
+        """The journals of which something is parked."""
+        return frozenset(journal for (journal,) in self.db.execute("SELECT DISTINCT journal FROM parked"))
+
+    @believed()
     def parked_counts(self) -> dict[tuple[str, str], int]:
         """``{(topic, reason): how many}``."""
         rows = self.db.execute("SELECT topic, reason, count(*) FROM parked GROUP BY topic, reason")

@@ -1,7 +1,8 @@
-"""Giving up damaged callbacks for good, when an operator has looked at them: ``dingbridge journal discard``.
+"""Giving up lost callbacks for good, when an operator has looked at them: ``dingbridge journal discard``.
 
-Only what is parked as damaged can be given up: all else is still whole, and waits for Kafka. The cursor's
-file has one writer, so the publisher of the folder does it; here is how it is asked, and what it then does.
+Only what is parked as damaged or missing can be given up: all else is still whole, and waits for Kafka. The
+cursor's file has one writer, so the publisher of the folder does it; here is how it is asked, and what it
+then does.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from bridge.errors import BridgeError
 from ingress.cursor import CursorFile, Parked
 from ingress.errors import JournalError
 from ingress.publisher_process import PublisherProcess
-from ingress.refusals import DAMAGED
+from ingress.refusals import LOST
 
 log = structlog.get_logger(__name__)
 
@@ -28,9 +29,9 @@ _LOOK_EVERY_S = 0.05
 
 
 def give_up(cursor: CursorFile, wanted: Collection[Callback]) -> int:
-    """Forget those of ``wanted`` that are parked as damaged. Returns how many callbacks; for the one writer
+    """Forget those of ``wanted`` that are parked as lost. Returns how many callbacks; for the one writer
     of ``cursor``."""
-    doomed = _damaged(cursor, wanted)
+    doomed = _lost(cursor, wanted)
     cursor.unpark(doomed)
     for journal, seq in sorted(given_up := {(p.journal, p.seq) for p in doomed}):
         log.warning("publisher.given_up", journal=journal, seq=seq)
@@ -71,15 +72,15 @@ def _is_callback(pair: object) -> bool:
     return isinstance(pair, list | tuple) and [type(part) for part in pair] == [str, int]
 
 
-def _damaged(cursor: CursorFile, wanted: Collection[Callback]) -> list[Parked]:
-    return [p for p in cursor.parked() if p.reason == DAMAGED and (p.journal, p.seq) in wanted]
+def _lost(cursor: CursorFile, wanted: Collection[Callback]) -> list[Parked]:
+    return [p for p in cursor.parked() if p.reason in LOST and (p.journal, p.seq) in wanted]
 
 
 def _look(folder: Path, wanted: Collection[Callback]) -> list[Callback]:
     try:
         cursor = CursorFile(folder, read_only=True)
         try:
-            return sorted({(p.journal, p.seq) for p in _damaged(cursor, wanted)})
+            return sorted({(p.journal, p.seq) for p in _lost(cursor, wanted)})
         finally:
             cursor.close()
     except apsw.Error as error:

@@ -3,7 +3,7 @@
 Nothing here writes, or takes the folder's lock. How it is printed is decided in ``bridge/cli/journal.py``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ingress.folder import CURSOR_FILE, journal_files, journal_folders
 from ingress.gaps import rows_behind
 from ingress.high_water import HighWater
 from ingress.journal_file import JournalFile, Row, missing_row
+from ingress.refusals import LOST
 
 _BYTES = 1 << 22
 
@@ -33,6 +34,11 @@ class Seen:
     def reasons(self) -> list[str]:
         """Why its records are parked."""
         return sorted({p.reason for p in self.parked})
+
+    @property
+    def lost(self) -> bool:
+        """Whether it is parked as something that may be given up."""
+        return not LOST.isdisjoint(self.reasons)
 
 
 class View:
@@ -93,6 +99,28 @@ def views(root: Path) -> tuple[list[View], dict[Path, str]]:
             except (apsw.Error, JournalError, UnicodeDecodeError) as error:
                 unreadable[path] = f"{type(error).__name__}: {error}"
     return found, unreadable
+
+
+def without_file(root: Path, found: Collection[View]) -> list[Seen]:
+    """What is parked below ``root`` and stands in none of the files ``found``. Raises ``JournalError`` or
+    ``apsw.Error`` when a cursor cannot be read."""
+    here = {view.file.id for view in found}
+    seen: list[Seen] = []
+    for folder in journal_folders(root):
+        for journal in sorted(_parked_journals(folder) - here):
+            _, parked = _cursor(folder, journal)
+            seen += [Seen(journal, missing_row(seq), "parked", parked[seq]) for seq in sorted(parked)]
+    return seen
+
+
+def _parked_journals(folder: Path) -> frozenset[str]:
+    if not (folder / CURSOR_FILE).exists():
+        return frozenset()
+    cursor = CursorFile(folder, read_only=True)
+    try:
+        return cursor.parked_journals()
+    finally:
+        cursor.close()
 
 
 def _cursor(folder: Path, journal: str) -> tuple[int, dict[int, tuple[Parked, ...]]]:

@@ -2,10 +2,11 @@
 
 While a topic has parked records for a reason that holds for the topic as a whole (rights, say), its new
 records park behind them, so that nothing is reordered. A callback that the disk has damaged is parked as a
-whole, and is published once its journal file was mended.
+whole, and is published once its journal file was mended. What is lost holds up nothing.
 """
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import replace
 
 import structlog
@@ -18,7 +19,7 @@ from bridge.settings import IngressSettings
 from ingress.cursor import CursorFile, Parked
 from ingress.journal_file import Row
 from ingress.reading import JournalReader
-from ingress.refusals import BLOCKING, DAMAGED, refusal
+from ingress.refusals import ANEW, BLOCKING, DAMAGED, MISSING, refusal
 from ingress.report import Report
 from ingress.topic_router import TopicRouter
 from schemas import Received, Record, to_records
@@ -60,11 +61,15 @@ class ParkingLot:
 
         Raises ``KafkaUnavailable`` when Kafka as a whole does not take records.
         """
-        self._look_for_mended()
-        topics = sorted({topic for topic, _ in self._cursor.parked_counts()} - {NO_TOPIC})
-        for topic in topics:
-            await self._retry_topic(topic)
-        self._report.parked(self._cursor.parked_counts())
+        try:
+            self._look_for_mended()
+            self._look_for_lost()
+            reasons = self._cursor.parked_counts()
+            for topic in sorted({topic for topic, reason in reasons if reason != MISSING} - {NO_TOPIC}):
+                await self._retry_topic(topic)
+        finally:
+            self._unblock()
+            self._report.parked(self._cursor.parked_counts())
 
     def _look_for_mended(self) -> None:
         """Damaged callbacks that can be read again are parked as the records that they are, to be sent."""
@@ -74,29 +79,38 @@ class ParkingLot:
                 log.error("publisher.still_parked", topic=NO_TOPIC, seq=parked.seq, reason=DAMAGED)
                 continue
             records = [
-                Parked(
-                    parked.journal, parked.seq, number, self._router.topic(record), "mended", parked.since_ms
-                )
+                replace(parked, record=number, topic=self._router.topic(record), reason=ANEW)
                 for number, record in enumerate(records_of(parked.journal, row))
             ]
             self._cursor.unpark([parked], records)
             log.info("publisher.mended", seq=parked.seq, records=len(records))
 
+    def _look_for_lost(self) -> None:
+        """What stands in no file that can be opened waits for somebody to find it, and for nothing else."""
+        here = set(self._reader.journals())
+        for journal in self._cursor.parked_journals() - here:
+            lost = [p for p in self._cursor.parked() if p.journal == journal and p.topic != NO_TOPIC]
+            log.error("publisher.parked_body_missing", journal=journal, records=len(lost), reason=MISSING)
+            self._relabel(lost, MISSING)
+        if any(reason == MISSING for _, reason in self._cursor.parked_counts()):
+            missed = [p for p in self._cursor.parked() if p.reason == MISSING]
+            self._relabel([p for p in missed if p.journal in here], ANEW)
+
+    def _unblock(self) -> None:
+        counts = self._cursor.parked_counts()
+        for topic in self.blocked.keys() - {topic for topic, reason in counts if reason in BLOCKING}:
+            del self.blocked[topic]
+            left = sum(count for (of, _), count in counts.items() if of == topic)
+            log.info("publisher.topic_unblocked", topic=topic, still_parked=left)
+
     async def _retry_topic(self, topic: str) -> None:
+        """Try each record of ``topic``, unless one shows that it takes none."""
         try:
             self._router.forget(topic)
             await self._router.ensure(topic)
         except TopicError as error:
             log.warning("publisher.still_parked", topic=topic, words=str(error))
             return
-        await self._send_all(topic)
-        rest = self._cursor.parked(topic)
-        if topic in self.blocked and not any(p.reason in BLOCKING for p in rest):
-            del self.blocked[topic]
-            log.info("publisher.topic_unblocked", topic=topic, still_parked=len(rest))
-
-    async def _send_all(self, topic: str) -> None:
-        """Try each record of ``topic``, unless one shows that the topic takes none."""
         for journal in self._reader.journals():
             left = self._cursor.parked_behind(topic, journal, (0, -1), _PAGE)
             while left:
@@ -115,9 +129,9 @@ class ParkingLot:
             for parked in left:
                 row = self._reader.row(parked.journal, parked.seq)
                 if row is None or not row.intact:
-                    log.error("publisher.parked_body_missing", topic=topic, seq=parked.seq)
-                    if row is not None:
-                        self._damaged(parked)
+                    lost = MISSING if row is None else DAMAGED
+                    log.error("publisher.parked_body_missing", topic=topic, seq=parked.seq, reason=lost)
+                    self._relabel([parked], lost)
                     continue
                 record = records_of(parked.journal, row)[parked.record]
                 try:
@@ -130,7 +144,11 @@ class ParkingLot:
                     if reason is None:
                         raise KafkaUnavailable(explain(error, self._settings)) from error
                     log.warning("publisher.still_parked", topic=topic, seq=parked.seq, reason=reason)
-                    return None if reason in BLOCKING else parked
+                    self._relabel([parked], reason)
+                    if reason not in BLOCKING:
+                        return parked
+                    self.blocked[topic] = reason
+                    return None
                 self._report.published([record])
                 done.append(parked)
             return left[-1]
@@ -138,11 +156,10 @@ class ParkingLot:
             self._cursor.unpark(done)
             await discard_producer(sender, 1)
 
-    def _damaged(self, parked: Parked) -> None:
-        """What the disk has changed since it was parked: no right and no larger limit will help it."""
-        damaged = replace(parked, reason=DAMAGED)
-        if damaged != parked:
-            self._cursor.unpark([parked], [damaged])
+    def _relabel(self, parked: Iterable[Parked], reason: str) -> None:
+        """What it waits for has changed since it was parked."""
+        others = [p for p in parked if p.reason != reason]
+        self._cursor.unpark(others, [replace(p, reason=reason) for p in others])
 
     async def _sender(self) -> AIOKafkaProducer:
         sender = producer(

@@ -21,6 +21,15 @@ POLICY = "policy"
 DAMAGED = "damaged"
 """Not Kafka's: the callback cannot be read from the journal as it was kept, so it is not published."""
 
+MISSING = "missing"
+"""Nor this: the file of its journal is not in the folder, or cannot be opened."""
+
+ANEW = "anew"
+"""Nothing is known against it any more: it can be read again, and is sent at the next try."""
+
+LOST = frozenset({DAMAGED, MISSING})
+"""No try will ever help, unless somebody finds it again: only what is lost may be given up."""
+
 BLOCKING = frozenset({RIGHTS, INVALID_TOPIC, TOPIC_MISSING, NO_LEADER})
 """Reasons that hold for a topic as a whole: while they last, its later records park behind, in order."""
 

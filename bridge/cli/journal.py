@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ingress.inspection import View
+    from ingress.inspection import Seen, View
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -73,7 +73,8 @@ def list_callbacks(
     """
     from bridge.cli.journal_output import line
 
-    for view in _views():
+    shown = _views()
+    for view in shown:
         if parked:
             found = [seen for seq in sorted(view.parked) if (seen := view.one(seq))]
         else:
@@ -81,6 +82,8 @@ def list_callbacks(
             found = list(view.callbacks(max(newest, view.cursor if waiting else 0)))
         for seen in found:
             print(line(seen))
+    for seen in _without_file(shown) if parked else []:
+        print(line(seen))
 
 
 @app.command()
@@ -173,20 +176,22 @@ def discard(
     journal: Annotated[str | None, typer.Option(help="Whose, where several have the number.")] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Give up callbacks that are parked as `damaged`, for good. Others are whole, and wait for Kafka."""
+    """Give up callbacks that are parked as `damaged` or `missing`, for good. Others wait for Kafka, whole."""
+    from bridge.cli.journal_output import state
     from bridge.cli.terminal import confirmed, say
     from bridge.errors import BridgeError
     from ingress.verbs import discard_alone
 
-    wanted = [_damaged(seq, journal) for seq in dict.fromkeys(seqs)]
-    for name, seq in wanted:
-        say(f"seq {seq} of journal {name}: parked as damaged")
+    doomed = [_lost(seq, journal) for seq in dict.fromkeys(seqs)]
+    for seen in doomed:
+        say(f"seq {seen.row.seq} of journal {seen.journal}: {state(seen)}")
+    wanted = [(seen.journal, seen.row.seq) for seen in doomed]
     if not confirmed("Give up what DingTalk said there? Nobody sends it again.", yes):
         raise typer.Exit(1)
     result = do("discard", {"callbacks": wanted}, discard_alone)
     print_result(result)
     if result["discarded"] < len(wanted):
-        raise BridgeError("some were not parked as damaged any more; see `dingbridge journal list --parked`")
+        raise BridgeError("some were not parked as lost any more; see `dingbridge journal list --parked`")
 
 
 @app.command()
@@ -214,19 +219,25 @@ def renormalise() -> None:
     print_result(do("renormalise", {}, put_back_alone))
 
 
-def _damaged(seq: int, journal: str | None) -> tuple[str, int]:
-    """Journal and seq of the callback that is parked as damaged. Raises ``BridgeError`` where none is."""
+def _lost(seq: int, journal: str | None) -> "Seen":
+    """The callback that is parked as damaged or missing. Raises ``BridgeError`` where none is."""
     from bridge.cli.journal_output import state
     from bridge.errors import BridgeError
 
-    found = [seen for view in _views() if (seen := view.one(seq)) and journal in (None, seen.journal)]
-    damaged = [seen.journal for seen in found if "damaged" in seen.reasons]
-    if len(damaged) > 1:
-        raise BridgeError(f"{seq} is damaged in several journals: add --journal {' or '.join(damaged)}")
-    if not damaged:
+    shown = _views()
+    every = [seen for view in shown if (seen := view.one(seq))]
+    every += [seen for seen in _without_file(shown) if seen.row.seq == seq]
+    found = [seen for seen in every if journal in (None, seen.journal)]
+    lost = [seen for seen in found if seen.lost]
+    if len(lost) > 1:
+        names = " or ".join(seen.journal for seen in lost)
+        raise BridgeError(f"{seq} is damaged or missing in several journals: add --journal {names}")
+    if not lost:
         states = ", ".join(f"{state(seen)} in journal {seen.journal}" for seen in found) or "not here"
-        raise BridgeError(f"callback {seq} is not parked as damaged ({states}); nothing was given up")
-    return damaged[0], seq
+        raise BridgeError(
+            f"callback {seq} is not parked as damaged or missing ({states}); nothing was given up"
+        )
+    return lost[0]
 
 
 def do(verb: str, options: dict[str, Any], alone: Any) -> dict[str, Any]:
@@ -316,3 +327,17 @@ def _views() -> "list[View]":
     for words in told:
         say(f"dingbridge: {words}")
     return found
+
+
+def _without_file(shown: "list[View]") -> "list[Seen]":
+    """What is parked, and whose file is not among those ``shown``."""
+    import apsw
+
+    from bridge.errors import BridgeError
+    from ingress.inspection import without_file
+
+    folder = _folder()
+    try:
+        return without_file(folder, shown)
+    except apsw.Error as error:
+        raise BridgeError(f"a cursor in {folder} cannot be read ({type(error).__name__}: {error})") from error

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 def state(seen: "Seen") -> str:
     """``waiting``, ``published`` or ``parked: rights``; with ``, damaged`` where the disk has changed it."""
     words = f"{seen.state}: {', '.join(seen.reasons)}" if seen.parked else seen.state
-    return words if seen.row.intact or "damaged" in seen.reasons else f"{words}, damaged"
+    return words if seen.row.intact or seen.lost else f"{words}, damaged"
 
 
 def line(seen: "Seen") -> str:

@@ -168,7 +168,7 @@ def parked(folder: Path) -> list[tuple[int, str]]:
 def test_what_is_parked_as_damaged_is_given_up_for_good(run, journal):
     code, printed, said = run("discard", "4", "5")
     assert (code, printed) == (0, "discarded: 2\n"), said
-    assert f"seq 4 of journal {journal.id}: parked as damaged" in said
+    assert f"seq 4 of journal {journal.id}: parked: damaged" in said
     assert parked(journal.path.parent) == [(3, "rights")]
     assert states(run("list")[1])[4] == "published, damaged"
     assert run("prune", "--older-than-hours", "0")[:2] == (0, "deleted: 4\n"), (
@@ -184,6 +184,23 @@ def test_nothing_else_is(run, journal, seq):
     assert code == 1
     assert f"callback {seq} is not parked as damaged" in said
     assert len(parked(journal.path.parent)) == 3
+
+
+def test_what_is_parked_and_has_no_file_any_more_is_listed_and_given_up(run, journal):
+    cursor = CursorFile(journal.path.parent)
+    gone = [(4, "missing"), (20, "missing"), (21, "rights")]
+    cursor.move("gone", 21, [Parked("gone", seq, 0, "dingtalk.check_in", why, NOW) for seq, why in gone])
+    cursor.close()
+    printed = run("list", "--parked")[1]
+    assert "20\t-\t-\t-\t-\tparked: missing\tgone" in printed
+    assert states(printed)[21] == "parked: rights, damaged"
+    assert "gone" not in run("list")[1]
+    assert run("discard", "21")[0] == 1
+    code, _, said = run("discard", "4")
+    assert code == 1
+    assert "in several journals" in said
+    assert run("discard", "4", "20", "--journal", "gone")[:2] == (0, "discarded: 2\n")
+    assert parked(journal.path.parent) == [(3, "rights"), (4, "damaged"), (5, "damaged"), (21, "rights")]
 
 
 @pytest.mark.parametrize(("typed", "left"), [("n\n", 3), ("y\n", 2)])

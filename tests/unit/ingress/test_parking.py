@@ -6,11 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import RecordTooLargeError
+from aiokafka.errors import RecordTooLargeError, TopicAuthorizationFailedError
 
 from ingress import parking
 from ingress.cursor import CursorFile, Parked
 from ingress.folder import next_journal_file
+from ingress.giving_up import give_up
 from ingress.journal_file import Entry, JournalFile
 from ingress.parking import ParkingLot
 from ingress.reading import JournalReader
@@ -137,3 +138,69 @@ async def test_however_many_are_refused_those_behind_them_are_tried(journals, ka
     kafka.refuses.clear()
     await lot.retry()
     assert journals.cursor.parked() == []
+
+
+def reasons(journals: Any) -> dict[int, str]:
+    return {p.seq: p.reason for p in journals.cursor.parked()}
+
+
+@pytest.mark.parametrize("how", ["gone", "unreadable"])
+async def test_a_file_that_is_lost_blocks_no_topic_and_can_be_given_up(journals, kafka, how):
+    journals.begin("aaaa")
+    journals.park(2)
+    journals.begin("bbbb")
+    lost = journals.files.pop(0)
+    lost.checkpoint_truncate()
+    lost.close()
+    kept = lost.path.read_bytes()
+    lost.path.unlink() if how == "gone" else lost.path.write_bytes(b"no database" * 1000)
+    lot = journals.lot(kafka)
+    assert lot.blocked == {TOPIC: "rights"}
+    await lot.retry()
+    assert reasons(journals) == {1: "missing", 2: "missing"}
+    assert not lot.blocked, "nothing of it waits for Kafka"
+    assert not journals.lot(kafka).blocked, "after a restart neither"
+    assert give_up(journals.cursor, [("aaaa", 2)]) == 1
+    # the operator has found the file: it is as if it had never been away
+    lost.path.write_bytes(kept)
+    kafka.refuses = {(TOPIC, 0): TopicAuthorizationFailedError()}
+    await lot.retry()
+    assert reasons(journals) == {1: "rights"}
+    assert lot.blocked == {TOPIC: "rights"}
+    kafka.refuses.clear()
+    await lot.retry()
+    assert kafka.numbers() == [0]
+    assert reasons(journals) == {}
+
+
+async def test_of_a_lost_file_alone_no_topic_is_made(journals, kafka):
+    journals.begin("bbbb")
+    journals.cursor.move("aaaa", 1, [Parked("aaaa", 1, 0, TOPIC, "no_leader", 1)])
+    lot = journals.lot(kafka)
+    await lot.retry()
+    kafka.absent = {TOPIC: AssertionError("it was asked for")}
+    await lot.retry()
+    assert reasons(journals) == {1: "missing"}
+
+
+async def test_a_topic_that_takes_records_again_is_not_held_by_one_that_it_refuses_for_itself(
+    journals, kafka
+):
+    """What it was parked for is over; the reason is the one of the last try."""
+    journals.begin("aaaa")
+    journals.park(3)
+    kafka.refuses = {(TOPIC, 1): RecordTooLargeError()}
+    lot = journals.lot(kafka)
+    await lot.retry()
+    assert kafka.numbers() == [0, 2]
+    assert reasons(journals) == {2: "too_large"}
+    assert not lot.blocked
+
+
+async def test_a_topic_whose_last_parked_one_was_given_up_is_not_blocked(journals, kafka):
+    journals.begin("aaaa")
+    journals.park(1)
+    lot = journals.lot(kafka)
+    journals.cursor.unpark(journals.cursor.parked())
+    await lot.retry()
+    assert not lot.blocked
