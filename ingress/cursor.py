@@ -208,6 +208,10 @@ class CursorFile:
             (topic, journal, *after, limit),
         )
 
+    def parked_of(self, journal: str, seq: int) -> list[Parked]:
+        """What is parked of one callback. Raises ``JournalError`` where a checksum does not fit."""
+        return self._parked("journal = ? AND seq = ? ORDER BY record", (journal, seq))
+
     @believed()
     def _parked(self, where: str, values: tuple[str | int, ...]) -> list[Parked]:
         rows = self.db.execute(

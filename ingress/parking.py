@@ -26,7 +26,7 @@ from schemas import Received, Record, to_records
 
 log = structlog.get_logger(__name__)
 
-_PAGE = 500
+_PAGE = 100
 """So many parked records are read at once."""
 
 NO_TOPIC = "-"
@@ -78,11 +78,8 @@ class ParkingLot:
             if row is None or not row.intact:
                 log.error("publisher.still_parked", topic=NO_TOPIC, seq=parked.seq, reason=DAMAGED)
                 continue
-            records = [
-                replace(parked, record=number, topic=self._router.topic(record), reason=ANEW)
-                for number, record in enumerate(records_of(parked.journal, row))
-            ]
-            self._cursor.unpark([parked], records)
+            records = records_of(parked.journal, row)
+            self._cursor.unpark([parked], self._anew(parked, records))
             log.info("publisher.mended", seq=parked.seq, records=len(records))
 
     def _look_for_lost(self) -> None:
@@ -112,17 +109,15 @@ class ParkingLot:
             log.warning("publisher.still_parked", topic=topic, words=str(error))
             return
         for journal in self._reader.journals():
-            left = self._cursor.parked_behind(topic, journal, (0, -1), _PAGE)
-            while left:
+            after = (0, -1)
+            while left := self._cursor.parked_behind(topic, journal, after, _PAGE):
                 last = await self._send_in_order(topic, left)
                 if last is None:
                     return
-                left = left[left.index(last) + 1 :] or self._cursor.parked_behind(
-                    topic, journal, (last.seq, last.record), _PAGE
-                )
+                after = last
 
-    async def _send_in_order(self, topic: str, left: list[Parked]) -> Parked | None:
-        """Send until one is refused. Returns the last that was tried; ``None``: leave the topic alone."""
+    async def _send_in_order(self, topic: str, left: list[Parked]) -> tuple[int, int] | None:
+        """Send until one is refused. Returns behind which (seq and record) to go on; ``None``: not at all."""
         sender = await self._sender()
         done: list[Parked] = []
         try:
@@ -133,7 +128,11 @@ class ParkingLot:
                     log.error("publisher.parked_body_missing", topic=topic, seq=parked.seq, reason=lost)
                     self._relabel([parked], lost)
                     continue
-                record = records_of(parked.journal, row)[parked.record]
+                records = records_of(parked.journal, row)
+                if parked.record >= len(records):
+                    self._split_anew(parked, records)
+                    return parked.seq, -1
+                record = records[parked.record]
                 try:
                     async with asyncio.timeout(hopeless_after_s(self._settings)):
                         await sender.send_and_wait(
@@ -146,15 +145,31 @@ class ParkingLot:
                     log.warning("publisher.still_parked", topic=topic, seq=parked.seq, reason=reason)
                     self._relabel([parked], reason)
                     if reason not in BLOCKING:
-                        return parked
+                        return parked.seq, parked.record
                     self.blocked[topic] = reason
                     return None
                 self._report.published([record])
                 done.append(parked)
-            return left[-1]
+            return left[-1].seq, left[-1].record
         finally:
             self._cursor.unpark(done)
             await discard_producer(sender, 1)
+
+    def _split_anew(self, parked: Parked, records: list[Record]) -> None:
+        """This release makes fewer ``records`` of the callback than the one that parked it: which of them has
+        the content of those that are no more, nobody can tell, so all of them are sent. Readers drop what
+        they know by its id."""
+        of_callback = self._cursor.parked_of(parked.journal, parked.seq)
+        gone = [p for p in of_callback if p.record >= len(records)]
+        self._cursor.unpark(gone, self._anew(parked, records))
+        log.warning("publisher.split_anew", seq=parked.seq, records=len(records), gone=len(gone))
+
+    def _anew(self, parked: Parked, records: list[Record]) -> list[Parked]:
+        """All ``records`` of a callback, to be sent."""
+        return [
+            replace(parked, record=number, topic=self._router.topic(record), reason=ANEW)
+            for number, record in enumerate(records)
+        ]
 
     def _relabel(self, parked: Iterable[Parked], reason: str) -> None:
         """What it waits for has changed since it was parked."""

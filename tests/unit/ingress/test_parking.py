@@ -1,6 +1,7 @@
 """What is parked is tried again: all of it, in order, and without holding up what is well. Without Kafka."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -203,4 +204,18 @@ async def test_a_topic_whose_last_parked_one_was_given_up_is_not_blocked(journal
     lot = journals.lot(kafka)
     journals.cursor.unpark(journals.cursor.parked())
     await lot.retry()
+    assert not lot.blocked
+
+
+async def test_a_release_that_makes_fewer_records_of_a_callback_sends_what_it_makes(journals, kafka):
+    """The release that parked it had made four: the content of the fourth is in one of today's."""
+    journals.begin("aaaa")
+    journals.park(2)
+    first = journals.cursor.parked()[0]
+    gone = [replace(first, record=2), replace(first, record=3, topic="dingtalk.other")]
+    journals.cursor.unpark([first], gone)
+    lot = journals.lot(kafka)
+    await lot.retry()
+    assert kafka.numbers() == [0, 1]
+    assert journals.cursor.parked() == []
     assert not lot.blocked
