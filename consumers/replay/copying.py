@@ -59,24 +59,6 @@ def command_hash(command: str) -> str:
     return hashlib.sha256(command.encode()).hexdigest()[:8]
 
 
-def run_of(replay_id: str) -> str:
-    """The run that ``replay_id`` is of, see ``further``."""
-    return replay_id.partition(".")[0]
-
-
-def further(run: str, borne: str | None) -> str:
-    """The id under which ``run`` sends a letter that bears the id ``borne``.
-
-    That of the run; but a letter that this very run made, since its copy failed, goes under one more: under
-    the same id the consumer has given the event up, and would pass it over. After ``R`` comes ``R.1``, then
-    ``R.2``.
-    """
-    if borne is None or run_of(borne) != run:
-        return run
-    times = borne.partition(".")[2]
-    return f"{run}.{int(times) + 1 if times.isdecimal() else 1}"
-
-
 def place(record: ConsumerRecord) -> str:
     """``<topic>/<partition>/<offset>``; a topic's name holds no slash."""
     return f"{record.topic}/{record.partition}/{record.offset}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from aiokafka import ConsumerRecord, TopicPartition
 
 from bridge.topic_reader import Spans, TopicReader
-from consumers.replay.copying import FROM_HEADER, run_of
+from consumers.replay.copying import FROM_HEADER
 from consumers.replay.offsets import OffsetSet
 from consumers.runtime.delivery import REPLAY_HEADER
 
@@ -59,8 +59,8 @@ async def copies(reader: TopicReader, inbox: Spans, wanted: Callable[[str, Topic
         if not (partition.isdecimal() and offset.isdecimal()):
             continue
         at = TopicPartition(topic, int(partition))
-        if wanted(run_of(run), at):
-            found.add(run_of(run), at, int(offset))
+        if wanted(run, at):
+            found.add(run, at, int(offset))
     return found
 
 

@@ -21,7 +21,7 @@ from bridge.settings import ConsumerSettings
 from bridge.topic_reader import Span, TopicReader
 from bridge.topics import dlq_topic, existing_topics, inbox_topic
 from consumers.replay.blocks import POLL_S, Blocks
-from consumers.replay.copying import Copier, further, inbox_partitions, new_replay_id, run_of
+from consumers.replay.copying import Copier, inbox_partitions, new_replay_id
 from consumers.replay.history import Copied, Copies, copies
 from consumers.replay.letters import (
     NOTE_HEADER,
@@ -136,7 +136,6 @@ class LetterBox:
     ) -> ReplayPlan:
         """Count what ``replay`` would send: at most ``limit`` matching letters (0: all), settled ones only if
         ``again``. ``resume`` names the run that is to go on."""
-        resume = run_of(resume) if resume is not None else None
         await self._read_inbox(again, resume)
         plan = ReplayPlan(resume or new_replay_id(), resumed=resume is not None)
         async with aclosing(self._selected(wanted, limit, again, plan)) as selected:
@@ -283,7 +282,7 @@ class LetterBox:
             if letter.blocking_id is not None:
                 continue  # went with its key
             if letter.record not in self._copied:
-                await copier.add(letter.record, further(plan.replay_id, letter.replay_id))
+                await copier.add(letter.record, plan.replay_id)
                 copied += 1
             batch.append(letter)
             if copier.full or len(batch) >= 1_000:

@@ -94,6 +94,10 @@ class Burials:
         async def give_up(tx: Transaction) -> Owed | None:
             if not await inbox.enter(tx, self._name, known_as, delivery.replay_id):
                 return await owed.find(tx, self._name, delivery.place)
+            if delivery.replay_id:  # entered, so that nobody applies it meanwhile
+                await inbox.withdraw(tx, self._name, known_as, delivery.replay_id)
+                if not await inbox.enter(tx, self._name, known_as, delivery.given_up_as):
+                    return await owed.find(tx, self._name, delivery.place)
             await owed.owe(tx, self._name, delivery.place, fresh)
             return fresh
 

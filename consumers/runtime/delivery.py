@@ -36,6 +36,14 @@ class Delivery:
     letter: Letter | None = None
     arrived: int | None = None
 
+    @property
+    def given_up_as(self) -> str:
+        """The replay id under which the inbox table knows that this very record was given up. A run may send
+        an event again, from another place, so a copy is given up for its own place alone."""
+        if not self.replay_id:
+            return ""
+        return "/".join((self.replay_id, *map(str, self.place)))
+
     @classmethod
     def of(cls, record: ConsumerRecord, arrived: int | None = None) -> "Delivery":
         place = (record.topic, record.partition, record.offset)

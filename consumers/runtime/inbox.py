@@ -7,7 +7,7 @@ inbox *topic*, which is where replayed records arrive.
 import hashlib
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Column, Index, MetaData, String, Table, delete, select, tuple_
+from sqlalchemy import Column, ColumnElement, Index, MetaData, String, Table, delete, select, tuple_
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
@@ -66,15 +66,18 @@ def _has_surrogate(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
-async def seen(db: Reader, consumer: str, event: EventId, replay_id: str) -> bool:
-    """Whether ``event`` has been applied under ``replay_id`` (empty for an ordinary record)."""
-    statement = select(inbox.c.at).where(
+def _is(consumer: str, event: EventId, replay_id: str) -> tuple[ColumnElement[bool], ...]:
+    return (
         inbox.c.consumer == consumer,
         inbox.c.source == storable(event[0]),
         inbox.c.id == storable(event[1]),
         inbox.c.replay_id == storable(replay_id),
     )
-    return await db.scalar(statement) is not None
+
+
+async def seen(db: Reader | Transaction, consumer: str, event: EventId, replay_id: str) -> bool:
+    """Whether ``event`` has been applied under ``replay_id`` (empty for an ordinary record), or given up."""
+    return await db.scalar(select(inbox.c.at).where(*_is(consumer, event, replay_id))) is not None
 
 
 async def enter(tx: Transaction, consumer: str, event: EventId, replay_id: str) -> bool:
@@ -88,6 +91,11 @@ async def enter(tx: Transaction, consumer: str, event: EventId, replay_id: str) 
             return bool(await tx.driver.execute(_ENTER, *row) == "INSERT 0 1")
     values = dict(zip(_COLUMNS, row, strict=True))
     return (await tx.execute(tx.insert(inbox).values(values).on_conflict_do_nothing())).rowcount == 1
+
+
+async def withdraw(tx: Transaction, consumer: str, event: EventId, replay_id: str) -> None:
+    """Delete the row that this transaction has entered."""
+    await tx.execute(delete(inbox).where(*_is(consumer, event, replay_id)))
 
 
 async def prune(database: Database, consumer: str, older_than: datetime) -> int:

@@ -69,6 +69,10 @@ class _KeyBlocked(Exception):
         self.row = row
 
 
+class _GivenUp(Exception):
+    """This very record was, before it came again."""
+
+
 class Processor:
     """Runs the handler of ``consumer`` against ``database``, one attempt at a time; safe to call concurrently
     for different keys. ``database`` is None for a consumer that uses none."""
@@ -138,15 +142,22 @@ class Processor:
         if self._prepares:  # else looking first would save nothing: the transaction looks too
             if await inbox.seen(self._reader, name, known_as, delivery.replay_id):
                 return await self._seen(delivery)
+            if await self._given_up(self._reader, known_as, delivery):
+                return await self._seen(delivery)
             if (row := await self._block(self._reader, delivery)) is not None:
                 return Outcome("blocked", block=row)
             prepared = await self._prepare(event)
-        async with database.transaction() as tx:
-            fresh = await inbox.enter(tx, name, known_as, delivery.replay_id)
-            if fresh:
-                if (row := await self._block(tx, delivery)) is not None:
-                    raise _KeyBlocked(row)
-                await self._handle(event, tx, prepared)
+        try:
+            async with database.transaction() as tx:
+                fresh = await inbox.enter(tx, name, known_as, delivery.replay_id)
+                if fresh:
+                    if await self._given_up(tx, known_as, delivery):
+                        raise _GivenUp
+                    if (row := await self._block(tx, delivery)) is not None:
+                        raise _KeyBlocked(row)
+                    await self._handle(event, tx, prepared)
+        except _GivenUp:
+            fresh = False
         return _DONE if fresh else await self._seen(delivery)
 
     async def _letter(self, database: Database, event: Event, delivery: Delivery, letter: Letter) -> Outcome:
@@ -169,6 +180,12 @@ class Processor:
         if free:
             log.info("consumer.key_unblocked", consumer=name, key=key_hash(key), blocking_id=row.blocking_id)
         return _DONE
+
+    async def _given_up(self, db: Reader | Transaction, known_as: inbox.EventId, delivery: Delivery) -> bool:
+        """Whether this copy was given up; of an ordinary record its inbox row says so."""
+        if not delivery.replay_id:
+            return False
+        return await inbox.seen(db, self._consumer.name, known_as, delivery.given_up_as)
 
     async def _block(self, db: Reader | Transaction, delivery: Delivery) -> Blocked | None:
         if not self._blocks or delivery.key is None:

@@ -244,7 +244,7 @@ async def test_a_consumer_applies_what_is_sent_back_and_a_second_failure_names_t
         assert letter.first in first
         assert letter.replay_id is not None
 
-        # that run made this letter itself; going on with it, it is sent under another id than its copy had
+        # that run made this letter itself, and may be gone on with
         consumer.hopeless = "none"
         again = ("dlq", "replay", consumer.name, "--yes", "--resume", letter.replay_id)
         result = await asyncio.to_thread(processes.run, *again, env=env)

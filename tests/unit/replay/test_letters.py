@@ -7,7 +7,7 @@ from aiokafka import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.replay.copying import copied_headers, further, run_of
+from consumers.replay.copying import copied_headers
 from consumers.replay.letters import NOTE_HEADER, LetterFilter, Settled, is_note, note, read_letter
 from consumers.runtime.blocked import Blocked
 
@@ -128,11 +128,3 @@ def test_what_settles_a_letter_settles_its_doubles_and_no_other():
         found.add(record(50, value=value, partition=noted.partition, **{NOTE_HEADER: "run1"}))
         assert [found.by(read_letter(letter)) for letter in (first, double)] == ["run1", "run1"]
         assert {found.by(read_letter(letter)) for letter in others} == {None}
-
-
-def test_a_letter_that_a_run_made_goes_under_another_id_than_its_copy_that_failed():
-    run = "20261125T093824Z-92522f6d"
-    assert further(run, None) == further(run, "20261125T093825Z-92522f6d") == run
-    assert further(run, run) == f"{run}.1"
-    assert further(run, f"{run}.1") == f"{run}.2"
-    assert run_of(f"{run}.2") == run_of(run) == run

@@ -352,6 +352,35 @@ async def test_a_record_that_was_given_up_is_applied_by_its_letter_alone(base: t
 
 
 @pytest.mark.parametrize("base", [Scripted, Unprepared])
+async def test_a_copy_that_was_given_up_is_too_and_its_run_may_send_it_again(base: type[Scripted]) -> None:
+    consumer = base({"slow": [Retry(after=30)], "bad": [Reject("mended meanwhile")]})
+
+    def copies(*offsets: int) -> None:
+        for offset, name in zip(offsets, ("slow", "bad"), strict=False):
+            made = record(name, name)
+            headers = (*made.headers, ("dingbridge-replay-id", b"r1"))
+            harness.dispatcher.add(
+                [kafka_record("t", 0, offset, key=made.key, value=made.value, headers=headers)]
+            )
+
+    async with running(consumer) as harness:
+        copies(0, 1)
+        await until(lambda: harness.lanes.in_flight == 1)
+        await harness.dispatcher.revoke({P0}, 0.1)
+        harness.dispatcher.forget({P0})
+        copies(0, 1)
+        await harness.idle()
+        assert await harness.effects() == ["slow"]
+        assert len(harness.letters.sent) == 1
+        copies(2, 3)  # the run goes on, and sends the letter
+        await harness.idle()
+        assert await harness.effects() == ["slow", "bad"]
+        copies(4, 5)
+        await harness.idle()
+        assert await harness.effects() == ["slow", "bad"]
+
+
+@pytest.mark.parametrize("base", [Scripted, Unprepared])
 async def test_a_letter_that_is_owed_is_sent_when_the_record_comes_again(base: type[Scripted]) -> None:
     consumer = base({"bad": [Reject("mended meanwhile")]})
     async with running(consumer) as harness:
