@@ -115,10 +115,27 @@ def journal_files(folder: Path) -> list[Path]:
 
 
 def next_journal_file(folder: Path) -> Path:
-    """The path of the file that follows the newest."""
-    files = journal_files(folder)
-    match = _JOURNAL.fullmatch(files[-1].name) if files else None
-    return folder / f"journal-{(int(match.group(1)) if match else 0) + 1:04d}.db"
+    """The path of the file that follows the newest, also where that has gone."""
+    return folder / f"journal-{_highest(folder) + 1:04d}.db"
+
+
+def newest_journal_file(folder: Path) -> Path | None:
+    """The newest file; ``None`` where it has gone: an older one is drained, and not written again."""
+    path = folder / f"journal-{_highest(folder):04d}.db"
+    return path if path.exists() else None
+
+
+def _highest(folder: Path) -> int:
+    """The highest number that was ever given, as far as anything tells. What stood beside a file that has
+    gone belongs to no other one."""
+    names = (path.name.removesuffix("-mark").removesuffix("-wal") for path in folder.glob("journal-*.db*"))
+    return max((int(match.group(1)) for name in names if (match := _JOURNAL.fullmatch(name))), default=0)
+
+
+def missing_files(folder: Path) -> list[Path]:
+    """Journal files that have gone, while their marks say that they held something."""
+    marks = (path.with_name(path.name.removesuffix("-mark")) for path in folder.glob("journal-*.db-mark"))
+    return sorted(path for path in marks if not path.exists())
 
 
 def sync(path: Path) -> None:

@@ -19,8 +19,8 @@ import apsw
 import structlog
 
 from ingress.errors import JournalError, JournalUnavailable
-from ingress.folder import journal_files
-from ingress.journal_file import Entry, JournalFile
+from ingress.folder import missing_files, newest_journal_file
+from ingress.journal_file import Entry, JournalFile, missing_words
 from ingress.metrics import JournalMetrics
 from ingress.pruning import Retention, prune_once
 from ingress.upkeep import begin_file, open_newest
@@ -241,7 +241,8 @@ class Journal:
         if time.monotonic() < self._reopen_at:
             return
         self._reopen_at = time.monotonic() + _REOPEN_EVERY_S
-        for path in (*journal_files(self._folder)[-1:], None):
+        newest, missing = newest_journal_file(self._folder), missing_files(self._folder)
+        for path in (newest, None) if newest is not None else (None,):
             try:
                 file = _tried(path) if path is not None else begin_file(self._folder)
             except (apsw.Error, JournalError, OSError) as error:
@@ -253,6 +254,8 @@ class Journal:
                 continue
             self._file, self.fault = file, None
             log.warning("journal.reopened", file=file.path.name, new_file=path is None)
+            for gone in missing:
+                log.error("journal.old_file_unreadable", file=gone.name, words=missing_words(gone))
             return
 
     def _tidy(self) -> None:

@@ -359,9 +359,14 @@ def row_of(seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any) 
     return Row(seq, received_ms, app, via, body, intact)
 
 
+def missing_words(path: Path) -> str:
+    """Of a journal file that has gone, by its mark."""
+    return _behind(path, HighWater(path).read() or ("", 0), 0)
+
+
 def _behind(path: Path, mark: tuple[str, int], highest: int) -> str:
     if not path.exists():
-        what = f"{path} is not here, but it has held {mark[1]} callbacks"
+        what = f"{path} is not here, but it has held {mark[1] or ''} callbacks".replace("  ", " ")
     else:
         what = (
             f"{path} ends at callback {highest}, but it has held {mark[1]}: its {path.name}-wal was removed "

@@ -12,9 +12,8 @@ import structlog
 
 from ingress.cursor import CursorFile
 from ingress.errors import JournalError
-from ingress.folder import CURSOR_FILE, journal_files, next_journal_file, sync
-from ingress.high_water import SUFFIX
-from ingress.journal_file import JournalFile
+from ingress.folder import CURSOR_FILE, journal_files, missing_files, next_journal_file, sync
+from ingress.journal_file import JournalFile, missing_words
 
 log = structlog.get_logger(__name__)
 
@@ -29,9 +28,8 @@ def open_newest(folder: Path) -> JournalFile:
     behind its cursor. An older file that cannot be read is told, and left to the publisher.
     """
     files = journal_files(folder)
-    for mark in folder.glob(f"journal-*.db{SUFFIX}"):
-        if not (base := mark.with_name(mark.name.removesuffix(SUFFIX))).exists():
-            JournalFile(base, create=True)  # raises, in the words for a file that has gone
+    for path in missing_files(folder):
+        raise JournalError(missing_words(path))
     path = files[-1] if files else next_journal_file(folder)
     try:
         if files and (fault := _quick_check(path)):

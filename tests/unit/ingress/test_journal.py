@@ -7,13 +7,15 @@ import time
 import apsw
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
-from ingress.errors import JournalUnavailable
+from ingress.errors import JournalError, JournalUnavailable
 from ingress.folder import journal_files
 from ingress.journal import Journal
 from ingress.journal_file import Entry, JournalFile
 from ingress.metrics import JournalMetrics
 from ingress.pruning import Retention
+from ingress.upkeep import begin_file, open_newest
 from tests.support.waiting import eventually
 
 
@@ -162,6 +164,29 @@ async def test_a_damaged_file_is_left_and_a_new_one_begun(journal, tmp_path):
     newest.close()
 
 
+@pytest.mark.parametrize("older", [False, True])
+async def test_a_file_that_has_gone_is_told_and_what_stood_beside_it_is_kept(tmp_path, older):
+    if older:
+        open_newest(tmp_path).close()
+        begin_file(tmp_path).close()
+    journal = Journal(tmp_path, Retention(3600, 3600), JournalMetrics(CollectorRegistry()))
+    await journal.start()
+    await journal.append(entry(b"before"))
+    path = journal_files(tmp_path)[-1]
+    path.unlink()
+    beside = {p.name: p.read_bytes() for p in tmp_path.glob(f"{path.name}-[mw]*")}
+    assert len(beside) == 2
+    with capture_logs() as said:
+        journal._fail(apsw.IOError("as after a failed fsync"))
+        await recovers(journal, b"after")
+    await journal.stop()
+    assert on_disk(tmp_path) == [b"after"], "not in the older one, which may be drained"
+    assert {p.name: p.read_bytes() for p in tmp_path.glob(f"{path.name}-[mw]*")} == beside
+    assert [e["file"] for e in said if e["event"] == "journal.old_file_unreadable"] == [path.name]
+    with pytest.raises(JournalError, match="is not here, but it has held 1 callbacks"):
+        open_newest(tmp_path)
+
+
 async def test_a_full_queue_refuses(disk, journal, monkeypatch):
     monkeypatch.setattr("ingress.journal._MAX_QUEUED", 3)
     disk.sick = "stalled"
@@ -199,7 +224,7 @@ async def test_what_pruning_meets_does_not_end_the_writer(journal, tmp_path, mon
 async def test_nothing_that_fails_ends_the_writer(journal, tmp_path, monkeypatch):
     """Neither a file that cannot be closed, nor a fault of ours on the way back."""
     monkeypatch.setattr(JournalFile, "close", raiser(OSError("close")))
-    monkeypatch.setattr("ingress.journal.journal_files", raiser(ValueError("a fault of ours")))
+    monkeypatch.setattr("ingress.journal.newest_journal_file", raiser(ValueError("a fault of ours")))
     monkeypatch.setattr(JournalFile, "keep", raiser(apsw.IOError("disk I/O error")))
     assert await refused(journal, b"during") == "disk"
     assert await refused(journal, b"during 2") == "disk"
