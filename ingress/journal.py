@@ -102,7 +102,8 @@ class Journal:
     async def prune(self, older_than_s: float) -> int:
         """Delete what Kafka acknowledged longer than ``older_than_s`` ago, in small steps between commits.
 
-        Returns how many callbacks were deleted. Raises ``JournalUnavailable``.
+        Returns how many callbacks were deleted. Raises ``JournalUnavailable``, or ``JournalError`` when what
+        licenses it cannot be read.
         """
         deleted = 0
 
@@ -155,21 +156,18 @@ class Journal:
                         JournalUnavailable("too_slow", f"no commit within {COMMIT_TIMEOUT_S:g} s")
                     )
 
-    def _settle(self, group: list[_Pending], new: list[bool] | JournalUnavailable) -> None:
+    def _settle(self, group: list[_Pending], outcomes: list[bool | Exception]) -> None:
         while self._pending and self._pending[0].future.done():
             self._pending.popleft()
-        if isinstance(new, JournalUnavailable):
-            for pending in group:
-                if not pending.future.done():
-                    pending.future.set_exception(new)
-        else:
-            kept = False
-            for pending, is_new in zip(group, new, strict=True):
-                if not pending.future.done():
-                    pending.future.set_result(is_new)
-                kept = kept or (is_new and pending.entry is not None)
-            if kept:
-                self._on_commit()
+        for pending, outcome in zip(group, outcomes, strict=True):
+            if pending.future.done():
+                continue
+            if isinstance(outcome, Exception):
+                pending.future.set_exception(outcome)
+            else:
+                pending.future.set_result(outcome)
+        if any(outcome is True and pending.entry for pending, outcome in zip(group, outcomes, strict=True)):
+            self._on_commit()
 
     # -- in the writer thread
 
@@ -189,8 +187,8 @@ class Journal:
                 pass
             try:  # whatever happens: without this thread nothing is ever kept again
                 if group:
-                    new = self._commit(group)
-                    self._loop.call_soon_threadsafe(self._settle, group, new)
+                    outcomes = self._commit(group)
+                    self._loop.call_soon_threadsafe(self._settle, group, outcomes)
                 elif self._file is None:
                     self._reopen()
                 self._tidy()
@@ -198,24 +196,48 @@ class Journal:
                 self._fail(error)
         self._close()
 
-    def _commit(self, group: list[_Pending]) -> list[bool] | JournalUnavailable:
+    def _commit(self, group: list[_Pending]) -> list[bool | Exception]:
+        """What to answer each of them: the callbacks are one commit, each piece of work stands for itself."""
         began = time.perf_counter()
-        entries = [p.entry for p in group if p.entry is not None]
+        kept = iter(self._keep([p.entry for p in group if p.entry is not None]))
+        outcomes = [next(kept) if p.work is None else self._do(p.work) for p in group]
+        if self._file is not None:
+            self._metrics.commit_seconds.observe(time.perf_counter() - began)
+            self._metrics.group_size.observe(len(group))
+        return outcomes
+
+    def _keep(self, entries: list[Entry]) -> list[bool] | list[JournalUnavailable]:
+        if not entries:
+            return []
         try:
-            if self._file is None:
-                self._reopen()
-            if self._file is None:
-                return JournalUnavailable("disk", self.fault or "the journal is closed")
-            kept = iter(self._file.keep(entries) if entries else ())
-            outcomes = [next(kept) if p.work is None else p.work(self._file) for p in group]
-        except Exception as error:
-            self._fail(error)
-            return JournalUnavailable("disk", self.fault or "the journal failed")
-        self._metrics.commit_seconds.observe(time.perf_counter() - began)
-        self._metrics.group_size.observe(len(group))
+            new = self._opened().keep(entries)
+        except Exception as error:  # whatever it is, nothing of it is known to be on the disk
+            return [self._refusal(error)] * len(entries)
         if pushed := [entry.received_ms for entry in entries if entry.via == "http"]:
             self._metrics.last_callback.set(max(pushed) / 1000)
-        return outcomes
+        return new
+
+    def _do(self, work: Callable[[JournalFile], bool]) -> bool | Exception:
+        """What the work says. Only an error of SQLite's is the disk's; others are for whoever asked."""
+        try:
+            return work(self._opened())
+        except (apsw.Error, JournalUnavailable) as error:
+            return self._refusal(error)
+        except Exception as error:
+            return error
+
+    def _opened(self) -> JournalFile:
+        if self._file is None:
+            self._reopen()
+        if self._file is None:
+            raise JournalUnavailable("disk", self.fault or "the journal is closed")
+        return self._file
+
+    def _refusal(self, error: Exception) -> JournalUnavailable:
+        if isinstance(error, JournalUnavailable):
+            return error
+        self._fail(error)
+        return JournalUnavailable("disk", self.fault or "the journal failed")
 
     def _fail(self, error: Exception) -> None:
         """Close everything: after a failed fsync the page cache can lie, on every open handle."""
@@ -267,8 +289,7 @@ class Journal:
         except Exception as error:
             log.warning("journal.prune_failed", error=type(error).__name__, words=str(error))
             more = False
-            # what is damaged there says nothing of the disk, nor of what is kept next
-            if isinstance(error, apsw.Error) and not isinstance(error, apsw.CorruptError):
+            if isinstance(error, apsw.Error):
                 self._fail(error)
         self._prune_at = time.monotonic() + (0.02 if more else _PRUNE_EVERY_S)
 

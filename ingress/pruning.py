@@ -109,17 +109,23 @@ class _Licence:
 def prune_once(folder: Path, file: JournalFile, retention: Retention) -> tuple[int, bool]:
     """One small step of pruning. Returns how many callbacks it deleted, and whether there is more to do.
 
-    ``file`` is the one that is written. Raises ``apsw.Error`` when it fails, ``JournalError`` when what
-    licenses pruning cannot be read, ``OSError`` when an older file cannot be removed.
+    ``file`` is the one that is written. Raises ``apsw.Error`` when the disk fails under it,
+    ``JournalError`` when it is damaged or what licenses pruning cannot be read, ``OSError`` when an older
+    file cannot be removed.
     """
     try:
         licence = _Licence(folder, file, retention)
     except (apsw.Error, OSError) as error:
         raise JournalError(f"nothing is pruned while {CURSOR_FILE} cannot be read: {error}") from error
-    rows = file.prune_callbacks(licence.up_to_seq, licence.keep, _PRUNE_CHUNK) if licence.up_to_seq else 0
-    # by the time of the newest receipt: a clock that jumps ahead receives nothing, and must forget nothing
-    seen_until_ms = min(licence.now_ms, file.last_received_ms())
-    keys = file.prune_seen(seen_until_ms - int(retention.seen_s * 1000), _PRUNE_CHUNK)
+    up_to_seq, rows = licence.up_to_seq, 0
+    try:
+        if up_to_seq:
+            rows = file.prune_callbacks(up_to_seq, licence.keep, _PRUNE_CHUNK)
+        # by the newest receipt: a clock that jumps ahead receives nothing, and must forget nothing
+        seen_until_ms = min(licence.now_ms, file.last_received_ms())
+        keys = file.prune_seen(seen_until_ms - int(retention.seen_s * 1000), _PRUNE_CHUNK)
+    except apsw.CorruptError as error:  # says nothing of the disk, nor of what is kept next
+        raise JournalError(f"{file.path.name} is damaged: {error}") from error
     for doomed in folder.glob(f"journal-*.db{_DOOMED}"):
         _end(doomed)
     for path in journal_files(folder)[:-1]:

@@ -34,6 +34,9 @@ from ingress.renormalise import renormalise
 from ingress.report import Report
 from ingress.topic_router import TopicRouter
 
+_HOURS_MAX = 1_000_000
+"""A century: so that it can be reckoned with in milliseconds."""
+
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
@@ -46,8 +49,8 @@ def older_than_s(settings: IngressSettings, options: dict[str, Any]) -> float:
     """What ``prune`` is asked for: ``older_than_hours`` counts from Kafka's acknowledgement; 0 deletes all
     that is published. Raises ``BridgeError``."""
     hours = options.get("older_than_hours", settings.journal_retention_hours)
-    if not isinstance(hours, int | float) or isinstance(hours, bool) or hours < 0:
-        raise BridgeError("older_than_hours must be a number of hours, 0 or more")
+    if not isinstance(hours, int | float) or isinstance(hours, bool) or not 0 <= hours <= _HOURS_MAX:
+        raise BridgeError(f"older_than_hours must be a number of hours from 0 to {_HOURS_MAX}")
     return hours * 3600
 
 

@@ -9,6 +9,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
+from bridge.errors import BridgeError
+from bridge.settings import IngressSettings
+from ingress.cursor import CursorFile
 from ingress.errors import JournalError, JournalUnavailable
 from ingress.folder import journal_files
 from ingress.journal import Journal
@@ -16,6 +19,7 @@ from ingress.journal_file import Entry, JournalFile
 from ingress.metrics import JournalMetrics
 from ingress.pruning import Retention
 from ingress.upkeep import begin_file, open_newest
+from ingress.verbs import older_than_s
 from tests.support.waiting import eventually
 
 
@@ -202,7 +206,7 @@ async def test_what_pruning_meets_does_not_end_the_writer(journal, tmp_path, mon
     """An older file that is damaged, its folder that cannot be read, a fault of ours: callbacks are kept."""
     await journal.append(entry(b"before"))
     errors = [
-        apsw.CorruptError("damaged"),
+        JournalError("damaged"),
         PermissionError("folder"),
         UnicodeDecodeError("utf-8", b"", 0, 1, ""),
     ]
@@ -240,3 +244,40 @@ def raiser(error):
         raise error
 
     return call
+
+
+async def test_what_a_verb_raises_is_for_who_asked_alone(journal, tmp_path):
+    file = journal_files(tmp_path)[0]
+    cursor = CursorFile(tmp_path)
+    cursor.db.execute("INSERT INTO cursors VALUES ('x', 1, NULL, 7)")
+    outcomes = await asyncio.gather(
+        journal.prune(0), journal.append(entry(b"callback")), journal.probe(), return_exceptions=True
+    )
+    assert isinstance(outcomes[0], JournalError)
+    assert not isinstance(outcomes[0], JournalUnavailable)
+    assert outcomes[1:] == [True, None]
+    assert journal.fault is None
+    assert journal_files(tmp_path) == [file]
+    cursor.close()
+
+
+async def test_a_disk_that_fails_under_a_verb_refuses_no_callback_that_is_kept(
+    journal, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(JournalFile, "probe", raiser(apsw.IOError("disk I/O error")))
+    kept, probed = await asyncio.gather(
+        journal.append(entry(b"kept")), journal.probe(), return_exceptions=True
+    )
+    assert kept is True
+    assert isinstance(probed, JournalUnavailable)
+    assert journal.fault
+    assert on_disk(tmp_path) == [b"kept"]
+    monkeypatch.undo()
+    await recovers(journal, b"after")
+
+
+@pytest.mark.parametrize("hours", [-1, 1e300, float("nan"), float("inf"), 10**400, True, "1"])
+def test_hours_that_are_none_are_refused(hours):
+    with pytest.raises(BridgeError, match="older_than_hours must be"):
+        older_than_s(IngressSettings(), {"older_than_hours": hours})
+    assert older_than_s(IngressSettings(), {"older_than_hours": 2}) == 7200
