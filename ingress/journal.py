@@ -200,7 +200,7 @@ class Journal:
         """What to answer each of them: the callbacks are one commit, each piece of work stands for itself."""
         began = time.perf_counter()
         kept = iter(self._keep([p.entry for p in group if p.entry is not None]))
-        outcomes = [next(kept) if p.work is None else self._do(p.work) for p in group]
+        outcomes: list[bool | Exception] = [next(kept) if p.work is None else self._do(p.work) for p in group]
         if self._file is not None:
             self._metrics.commit_seconds.observe(time.perf_counter() - began)
             self._metrics.group_size.observe(len(group))
