@@ -51,7 +51,7 @@ def user_state(result: Mapping[str, Any]) -> UserState:
     row: Row = {name: as_text(result.get(name)) for name in _USER_TEXTS}
     row |= {name: as_bool(result.get(name)) for name in _USER_FLAGS}
     row["hired_at"] = from_epoch_ms(result.get("hired_date"))
-    row["left_at"] = None
+    row["left_at"] = row["left_told"] = None
     names = _roles(result)
     return UserState(row, _memberships(result), frozenset(names), names)
 

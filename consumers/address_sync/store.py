@@ -44,18 +44,23 @@ async def mark_left(
 ) -> Change | None:
     """Mark a user who does not exist any more; nothing for one who was never written.
 
-    ``told`` says that ``left_at`` comes from an event about leaving: a later one of those moves the mark
-    of somebody who left, came back and left again while nobody looked.
+    ``told`` says that ``left_at`` comes from an event about leaving. What such an event said stands, whatever
+    was noticed before or after, in any order; of two that were told the later, since somebody may leave, come
+    back and leave again while nobody looks.
     """
     key = {"corp_id": corp_id, "userid": userid}
     row = (
-        await tx.execute(select(users.c.left_at).where(users.c.corp_id == corp_id, users.c.userid == userid))
+        await tx.execute(
+            select(users.c.left_at, users.c.left_told).where(
+                users.c.corp_id == corp_id, users.c.userid == userid
+            )
+        )
     ).one_or_none()
     if row is None:
         return None
     values: dict[str, Any] = dict(LEAVER)
-    if row.left_at is None or (told and left_at > row.left_at):
-        values["left_at"] = left_at
+    if row.left_at is None or (told and (not row.left_told or left_at > row.left_at)):
+        values |= {"left_at": left_at, "left_told": told}
     touched = await replace_children(tx, user_roles, key, "role_id", {})
     touched |= await replace_children(tx, memberships, key, "dept_id", {})
     return "gone" if await write_if_changed(tx, users, key, values, at=at, touch=touched) else None

@@ -58,6 +58,7 @@ users = Table(
     Column("exclusive_account", Boolean),
     Column("extension", Text, comment="the enterprise's own fields, JSON as DingTalk sends it"),
     Column("left_at", UtcDateTime, comment="when the employee left, else NULL; the row stays"),
+    Column("left_told", Boolean, comment="left_at is what an event said, not when it was noticed"),
     Column("updated_at", UtcDateTime, nullable=False),
     Index("ix_users_userid", "userid"),
     Index("ix_users_unionid", "unionid"),

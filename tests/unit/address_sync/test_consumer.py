@@ -1,6 +1,7 @@
 """address-sync in memory: what each event makes of the tables."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import permutations
 
 import pytest
 from sqlalchemy import select
@@ -8,6 +9,7 @@ from sqlalchemy import select
 from consumers.address_sync.tables import departments, memberships, roles, user_roles, users
 from dingtalk.errors import Unavailable
 from tests.unit.address_sync.company import CORP, Company, event, events
+from tests.unit.address_sync.syncing import full
 
 T = 1731000000000
 
@@ -139,6 +141,38 @@ async def test_leaving_twice_unseen_in_between_ends_at_the_second_time(sync, com
         await deliver(sync, kind, "u1", at_ms=at_ms)
     first = datetime(2024, 11, 7, 17, 20, tzinfo=UTC)
     assert (await one(sync, users, userid="u1")).left_at == first + timedelta(seconds=2)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
+async def test_the_time_of_leaving_is_what_the_event_said_in_whatever_order_they_come(sync, company, order):
+    company.hire("u1")
+    await deliver(sync, "user_add_org", "u1")
+    del company.users["u1"]
+    told = [("user_leave_org", T + 1000), ("user_modify_org", T + 5000), ("user_leave_org", T - 9000)]
+    for number in order:
+        kind, at_ms = told[number]
+        await deliver(sync, kind, "u1", at_ms=at_ms)
+    row = await one(sync, users, userid="u1")
+    assert (row.left_at, row.left_told) == (datetime(2024, 11, 7, 17, 20, 1, tzinfo=UTC), True)
+
+
+async def test_the_event_of_leaving_corrects_what_a_full_sync_noticed(sync, company):
+    company.hire("u1")
+    await deliver(sync, "user_add_org", "u1")
+    back = company.users.pop("u1")
+    await full(sync, company, confirmed=1)
+    noticed = await one(sync, users, userid="u1")
+    assert noticed.left_at > datetime(2025, 1, 1, tzinfo=UTC)
+    assert noticed.left_told is False
+    await deliver(sync, "user_leave_org", "u1", at_ms=T)
+    told = await one(sync, users, userid="u1")
+    assert (told.left_at, told.left_told) == (datetime(2024, 11, 7, 17, 20, tzinfo=UTC), True)
+    await full(sync, company)
+    assert await one(sync, users, userid="u1") == told
+    company.users["u1"] = back
+    await deliver(sync, "user_add_org", "u1", at_ms=T + 1)
+    here = await one(sync, users, userid="u1")
+    assert (here.left_at, here.left_told) == (None, None)
 
 
 async def test_an_event_about_somebody_long_gone_is_done_without_a_row(sync):
