@@ -6,7 +6,7 @@ whole, and is published once its journal file was mended. What is lost holds up 
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import structlog
@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from bridge.errors import KafkaUnavailable, TopicError
-from bridge.kafka import discard_producer, explain, hopeless_after_s, producer, start_producer
+from bridge.kafka import discard_producer, explain, producer, start_producer
 from bridge.settings import IngressSettings
 from ingress.cursor import CursorFile, Parked
 from ingress.journal_file import Row
@@ -28,6 +28,14 @@ log = structlog.get_logger(__name__)
 
 _PAGE = 100
 """So many parked records are read at once."""
+
+# nothing else is published while what is parked is tried
+_TOPIC_WITHIN_S = 2.0
+_TOPICS_AT_ONCE = 16
+_ANSWER_S = 5.0
+"""Where Kafka is well, an acknowledgement takes milliseconds."""
+_SILENT_MAX = 2
+"""So many topics may let it pass in one try."""
 
 NO_TOPIC = "-"
 """Stands for the topic of a callback of which not even that can be known."""
@@ -54,6 +62,7 @@ class ParkingLot:
         self.blocked: dict[str, str] = {
             topic: reason for topic, reason in cursor.parked_counts() if reason in BLOCKING
         }
+        self._silent: set[str] = set()  # had not acknowledged at the last try
         report.parked(cursor.parked_counts())
 
     async def retry(self) -> None:
@@ -65,8 +74,13 @@ class ParkingLot:
             self._look_for_mended()
             self._look_for_lost()
             reasons = self._cursor.parked_counts()
-            for topic in sorted({topic for topic, reason in reasons if reason != MISSING} - {NO_TOPIC}):
+            topics = await self._there({topic for topic, reason in reasons if reason != MISSING} - {NO_TOPIC})
+            silent = 0
+            for topic in sorted(topics, key=lambda topic: (topic in self._silent, topic)):
                 await self._retry_topic(topic)
+                silent += topic in self._silent
+                if silent == _SILENT_MAX:
+                    break
         finally:
             self._unblock()
             self._report.parked(self._cursor.parked_counts())
@@ -100,14 +114,29 @@ class ParkingLot:
             left = sum(count for (of, _), count in counts.items() if of == topic)
             log.info("publisher.topic_unblocked", topic=topic, still_parked=left)
 
+    async def _there(self, topics: Collection[str]) -> list[str]:
+        """Those that take records, as far as Kafka's metadata says; made if they are missing."""
+        turns = asyncio.Semaphore(_TOPICS_AT_ONCE)
+
+        async def ensure(topic: str) -> str | None:
+            async with turns:
+                try:
+                    self._router.forget(topic)
+                    await self._router.ensure(topic, _TOPIC_WITHIN_S)
+                except TopicError as error:
+                    log.warning("publisher.still_parked", topic=topic, words=str(error))
+                    return None
+                return topic
+
+        found = await asyncio.gather(*map(ensure, topics), return_exceptions=True)
+        for outcome in found:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return [topic for topic in found if isinstance(topic, str)]
+
     async def _retry_topic(self, topic: str) -> None:
         """Try each record of ``topic``, unless one shows that it takes none."""
-        try:
-            self._router.forget(topic)
-            await self._router.ensure(topic)
-        except TopicError as error:
-            log.warning("publisher.still_parked", topic=topic, words=str(error))
-            return
+        self._silent.discard(topic)
         for journal in self._reader.journals():
             after = (0, -1)
             while left := self._cursor.parked_behind(topic, journal, after, _PAGE):
@@ -134,11 +163,15 @@ class ParkingLot:
                     return parked.seq, -1
                 record = records[parked.record]
                 try:
-                    async with asyncio.timeout(hopeless_after_s(self._settings)):
+                    async with asyncio.timeout(_ANSWER_S):
                         await sender.send_and_wait(
                             topic, record.value, key=record.key, headers=list(record.headers)
                         )
-                except (KafkaError, TimeoutError) as error:
+                except TimeoutError:
+                    log.warning("publisher.still_parked", topic=topic, seq=parked.seq, reason="no_answer")
+                    self._silent.add(topic)
+                    return None
+                except KafkaError as error:
                     reason = refusal(error)
                     if reason is None:
                         raise KafkaUnavailable(explain(error, self._settings)) from error

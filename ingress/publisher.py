@@ -7,6 +7,7 @@ memory is never the storage: whatever fails, it goes on from the cursor with a n
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Collection
@@ -191,13 +192,13 @@ class Publisher:
                 await self._idle()
                 continue
             futures, sent_at = await self._send(wave), time.monotonic()
-            # asked for, so not only in an idle moment: between two waves, no callback half on its way
+            # also under load: between two waves, no callback half on its way
             half = self._half_placed is not None and self._half_placed.placed > 0
-            pausing = self._retry_at == 0.0 and not half
+            pausing = time.monotonic() >= self._retry_at and not half
             following = await self._meanwhile(wave, futures, build=not pausing)
             await self._save_sometimes()
             if pausing:
-                await self._retry_now()
+                await self._each_minute()
             if following is None or not following.full:
                 await asyncio.sleep(max(0.0, sent_at + _WAVE_EVERY_S - time.monotonic()))
                 following = await self._build(following)
@@ -223,16 +224,25 @@ class Publisher:
             await self._pause(_CURSOR_EVERY_S)
             return
         if time.monotonic() >= self._retry_at:
-            await self._retry_now()
-            retention_ms = int(self._settings.journal_retention_hours * 3_600_000)
-            self._cursor.forget_acked(int(time.time() * 1000) - retention_ms)
+            await self._each_minute()
         self._report.up()  # connected, and nothing waits; else what is acknowledged says so
         if not self._reader.finish(self._read_seq):
             await self._pause(_IDLE_S)
 
-    async def _retry_now(self) -> None:
-        await self._parking.retry()
-        self._retry_at = time.monotonic() + _RETRY_PARKED_S
+    async def _each_minute(self) -> None:
+        await self._save()
+        retention_ms = int(self._settings.journal_retention_hours * 3_600_000)
+        self._cursor.forget_acked(int(time.time() * 1000) - retention_ms)
+        if self._reader.look_again():
+            self._backlog.clear()
+            self._half_placed = None
+            self._read_seq = self._position
+        self._retry_at = math.inf  # until it is over, however it ends: others have the minute behind it
+        try:
+            await self._parking.retry()
+        finally:
+            if self._retry_at == math.inf:  # not asked for meanwhile
+                self._retry_at = time.monotonic() + _RETRY_PARKED_S
 
     async def _build(self, wave: Wave | None = None) -> Wave | None:
         """The next wave, or more into this one; ``None`` when nothing waits."""

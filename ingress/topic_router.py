@@ -40,11 +40,12 @@ class TopicRouter:
             return topic
         return topic if self._unknown < self._unknown_max else unclassified_topic(self._settings)
 
-    async def ensure(self, topic: str) -> None:
-        """Create ``topic`` if it is missing. Raises ``KafkaUnavailable`` or ``TopicError``."""
+    async def ensure(self, topic: str, within_s: float = 30) -> None:
+        """Create ``topic`` if it is missing, and wait until it is there, ``within_s`` at most. Raises
+        ``KafkaUnavailable`` or ``TopicError``."""
         if topic in self._existing:
             return
-        await ensure_topics(self._settings, [topic])
+        await ensure_topics(self._settings, [topic], timeout_s=within_s)
         self._existing.add(topic)
         if topic != unclassified_topic(self._settings):
             self._unknown += not known(topic.removeprefix(self._settings.topic_prefix))

@@ -307,7 +307,7 @@ class _Router:
     def forget(self, topic: str) -> None:
         pass
 
-    ensure = staticmethod(lambda topic: _nothing())
+    ensure = staticmethod(lambda topic, within_s: _nothing())
 
 
 async def _nothing(*_: object) -> None:

@@ -1,5 +1,6 @@
 """What is parked is tried again: all of it, in order, and without holding up what is well. Without Kafka."""
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import RecordTooLargeError, TopicAuthorizationFailedError
 
+from bridge.errors import KafkaUnavailable, TopicLeaderless
 from ingress import parking
 from ingress.cursor import CursorFile, Parked
 from ingress.folder import next_journal_file
@@ -18,6 +20,7 @@ from ingress.parking import ParkingLot
 from ingress.reading import JournalReader
 from ingress.report import Report
 from schemas import decode
+from tests.support.waiting import eventually
 
 TOPIC = "dingtalk.check_in"
 SETTINGS: Any = SimpleNamespace(
@@ -32,9 +35,15 @@ class Kafka:
         self.taken: list[tuple[str, int]] = []
         self.refuses: dict[tuple[str, int], BaseException] = {}
         self.absent: dict[str, BaseException] = {}
+        self.absent_until, self.absences = asyncio.Event(), list[float]()
+        self.absent_until.set()
+        self.silent: set[str] = set()
 
     async def send_and_wait(self, topic: str, value: bytes, **_: Any) -> None:
         what = topic, decode(value).data["number"]
+        if topic in self.silent:
+            self.taken.append((topic, -1))
+            await asyncio.Event().wait()
         if what in self.refuses:
             raise self.refuses[what]
         self.taken.append(what)
@@ -49,8 +58,10 @@ class Router:
 
     def forget(self, topic: str) -> None: ...
 
-    async def ensure(self, topic: str) -> None:
+    async def ensure(self, topic: str, within_s: float) -> None:
         if topic in self._kafka.absent:
+            self._kafka.absences.append(within_s)
+            await self._kafka.absent_until.wait()
             raise self._kafka.absent[topic]
 
     def topic(self, record: Any) -> str:
@@ -217,5 +228,57 @@ async def test_a_release_that_makes_fewer_records_of_a_callback_sends_what_it_ma
     lot = journals.lot(kafka)
     await lot.retry()
     assert kafka.numbers() == [0, 1]
+    assert journals.cursor.parked() == []
+    assert not lot.blocked
+
+
+# -- without holding up what is well
+
+
+async def test_topics_without_a_leader_are_waited_for_at_once_and_shortly(journals, kafka):
+    """One after the other, each with the time that a new topic has, they would hold up all others."""
+    journals.begin("aaaa")
+    leaderless = [f"dingtalk.t{number}" for number in range(8)]
+    for topic in leaderless:
+        journals.park(1, "no_leader", topic)
+    journals.park(1)
+    kafka.absent = {topic: TopicLeaderless("no leader") for topic in leaderless}
+    kafka.absent_until.clear()
+    lot = journals.lot(kafka)
+    trying = asyncio.create_task(lot.retry())
+    await eventually(lambda: len(kafka.absences) == 8, 10, "all of them are asked for")
+    kafka.absent_until.set()
+    await trying
+    assert max(kafka.absences) <= 2
+    assert kafka.numbers() == [8]
+    assert lot.blocked == dict.fromkeys(leaderless, "no_leader")
+
+
+async def test_a_kafka_that_does_not_answer_ends_the_try(journals, kafka):
+    journals.begin("aaaa")
+    journals.park(1)
+    kafka.absent = {TOPIC: KafkaUnavailable("no broker")}
+    with pytest.raises(KafkaUnavailable):
+        await journals.lot(kafka).retry()
+
+
+async def test_topics_that_do_not_acknowledge_do_not_hold_up_the_others(journals, kafka, monkeypatch):
+    """Short of replicas, say: aiokafka sends again without end. Those that were silent are tried last."""
+    monkeypatch.setattr(parking, "_ANSWER_S", 0.01)
+    journals.begin("aaaa")
+    silent = [f"dingtalk.a{number}" for number in range(5)]
+    for topic in silent:
+        journals.park(2, "rights", topic)
+    journals.park(2)
+    kafka.silent = set(silent)
+    lot = journals.lot(kafka)
+    for times in range(1, 4):
+        await lot.retry()
+        tried = [topic for topic, number in kafka.taken if number < 0]
+        assert len(tried) == 2 * times, "no more of them in one try"
+    assert set(tried) == set(silent), "others each time"
+    assert kafka.numbers() == [10, 11]
+    kafka.silent.clear()
+    await lot.retry()
     assert journals.cursor.parked() == []
     assert not lot.blocked

@@ -1,14 +1,16 @@
 """How the publisher fills waves, without Kafka: nothing falls between two of them."""
 
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bridge.errors import KafkaUnavailable
 from bridge.settings import SAMPLE_CREDENTIALS, IngressSettings
-from ingress.journal_file import Entry
+from ingress.journal_file import Entry, JournalFile
 from ingress.publisher import Publisher
 from ingress.report import Report
 from ingress.upkeep import open_newest
@@ -67,8 +69,9 @@ async def test_a_refused_record_of_a_callback_that_needs_several_waves_is_parked
     assert publisher._position == 3
 
 
-async def test_what_is_parked_is_tried_when_asked_for_also_under_load(publisher, monkeypatch):
-    retried_at = []
+@pytest.fixture
+def load(publisher, monkeypatch) -> Publisher:
+    """It never has nothing to do: it stops where there is nothing to send any more."""
 
     async def send(wave):
         return {}
@@ -78,14 +81,79 @@ async def test_what_is_parked_is_tried_when_asked_for_also_under_load(publisher,
         if publisher._position == 3:
             publisher.stop()
 
-    async def retry():
-        half = publisher._half_placed
-        retried_at.append((publisher._position, half.placed if half else 0))
-
     monkeypatch.setattr(publisher, "_send", send)
     monkeypatch.setattr(publisher, "_settle", settle)
-    monkeypatch.setattr(publisher._parking, "retry", retry)
-    publisher.retry_parked()
-    await publisher._publish()
+    return publisher
+
+
+@pytest.mark.parametrize("why", ["asked for", "its time has come"])
+async def test_what_is_parked_is_tried_also_under_load(load, monkeypatch, why):
+    retried_at = []
+
+    async def retry():
+        half = load._half_placed
+        retried_at.append((load._position, half.placed if half else 0))
+
+    monkeypatch.setattr(load._parking, "retry", retry)
+    if why == "asked for":
+        load.retry_parked()
+    else:
+        load._retry_at = time.monotonic()
+    forgotten = []
+    monkeypatch.setattr(load._cursor, "forget_acked", forgotten.append)
+    await load._publish()
     assert retried_at == [(1, 0)], "behind the first callback, and no record of the next is on its way"
-    assert publisher._position == 3
+    assert load._position == 3
+    assert len(forgotten) == 1, "what else is due each minute"
+
+
+@pytest.mark.parametrize("asked_again", [False, True])
+async def test_a_try_that_takes_long_or_fails_is_followed_by_a_minute_for_the_others(
+    load, monkeypatch, asked_again
+):
+    now = [time.monotonic()]
+    monkeypatch.setattr("ingress.publisher.time.monotonic", lambda: now[0])
+
+    async def retry():
+        now[0] += 65
+        if asked_again:
+            load.retry_parked()
+        raise KafkaUnavailable("what is parked has too few replicas")
+
+    monkeypatch.setattr(load._parking, "retry", retry)
+    load.retry_parked()
+    with pytest.raises(KafkaUnavailable):
+        await load._publish()
+    assert load._retry_at == (0 if asked_again else now[0] + 60)
+
+
+async def test_under_load_too_an_older_file_is_tried_again(load, monkeypatch):
+    """Nothing of the file that is left for it is lost or sent twice."""
+    looked = []
+    monkeypatch.setattr(load._reader, "look_again", lambda: looked.append(load._cursor.seq(load._entered)))
+    load._retry_at = time.monotonic()
+    await load._publish()
+    assert looked == [1], "behind the first callback, and the cursor knows it"
+
+
+async def test_an_older_file_is_entered_between_two_waves(load, tmp_path, monkeypatch):
+    older = JournalFile(tmp_path / "journal-0000.db", create=True)
+    older.keep([Entry(1, "default", "http", json.dumps(EVENT).encode(), b"key")])
+    sent = []
+    really_pass = load._pass
+
+    def passed(wave, failed):
+        sent.extend((load._entered == older.id, seq) for seq in wave.done)
+        really_pass(wave, failed)
+
+    def look_again():
+        load._reader.close()
+        return True
+
+    monkeypatch.setattr(load, "_pass", passed)
+    monkeypatch.setattr(load._reader, "look_again", look_again)
+    monkeypatch.setattr("ingress.publisher._IDLE_S", 0.0)
+    load._retry_at = time.monotonic()
+    await load._publish()
+    assert sent == [(False, 1), (True, 1), (False, 2), (False, 3)]
+    older.close()
