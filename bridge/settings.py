@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from bridge.apps import AppsSettings
 from bridge.apps_model import SAMPLE_CREDENTIALS
+from bridge.database_url import parse_database_url
 from bridge.settings_base import UNREADABLE, CommaList, NetworkList, Settings
 from bridge.settings_dingtalk import CallbackSettings, DingTalkApiSettings
 
@@ -205,9 +206,15 @@ class ConsumerSettings(KafkaSettings, DingTalkApiSettings):
     def check(self) -> list[str]:
         problems = super().check()
         if self.database_url is not None:
-            url = self.database_url.get_secret_value()
-            if not url.startswith((UNREADABLE, "sqlite:///", "postgresql://", "postgres://")):
-                problems.append(
-                    "DATABASE_URL: must begin with sqlite:/// or postgresql://; the driver is ours"
-                )
+            problems += _of_database(self.database_url.get_secret_value())
         return problems
+
+
+def _of_database(url: str) -> list[str]:
+    if url.startswith(UNREADABLE):
+        return []  # said already
+    try:
+        parse_database_url(url)
+    except ValueError as error:
+        return [f"DATABASE_URL: {error}"]
+    return []

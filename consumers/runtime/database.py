@@ -13,14 +13,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, ColumnElement, Executable, MetaData, Table, event, make_url
+from sqlalchemy import URL, ColumnElement, Executable, MetaData, Table, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import CursorResult, Result
-from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import DateTime, String, TypeDecorator
 
+from bridge.database_url import parse_database_url
 from bridge.errors import SettingsError
 from consumers.runtime.database_errors import DatabaseDown, translated
 from consumers.runtime.postgres import Links
@@ -296,15 +296,12 @@ def open_database(url: str, *, create: bool = True, idle_limit_s: float | None =
     ``create`` is false and there is no such SQLite file.
     """
     try:
-        parsed = make_url(url)
-    except ArgumentError:
-        parsed = URL.create("unknown")
-    backend = parsed.get_backend_name() if parsed.drivername != "postgres" else "postgresql"
-    if backend == "postgresql":
+        parsed = parse_database_url(url)
+    except ValueError as error:
+        raise SettingsError([f"DATABASE_URL: {error}"]) from None
+    if parsed.drivername == "postgresql":
         return _open_postgres(parsed.set(drivername="postgresql+asyncpg"), idle_limit_s)
-    if backend == "sqlite":
-        return _open_sqlite(parsed.set(drivername="sqlite+aiosqlite"), create=create)
-    raise SettingsError(["DATABASE_URL: must begin with sqlite:/// or postgresql://; the driver is ours"])
+    return _open_sqlite(parsed.set(drivername="sqlite+aiosqlite"), create=create)
 
 
 def _open_postgres(url: URL, idle_limit_s: float | None) -> Database:

@@ -219,7 +219,9 @@ async def test_a_connection_that_is_cut_is_down_and_the_next_one_works(postgres_
     await killer.close()
 
 
-@pytest.mark.parametrize("url", ["mysql://u@h/d", "nonsense", ""])
+@pytest.mark.parametrize(
+    "url", ["mysql://u@h/d", "nonsense", "", "sqlite://u:p@h/d", "postgresql://u:p@s@h/d"]
+)
 def test_other_databases_are_refused_in_words(url: str) -> None:
     with pytest.raises(SettingsError, match="DATABASE_URL"):
         open_database(url)

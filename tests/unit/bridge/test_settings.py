@@ -141,5 +141,44 @@ def test_each_consumer_has_a_database_of_its_own_by_default(monkeypatch, tmp_pat
     assert "u:p" not in "".join(found)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://u:pa@s:s3cret@h/x",
+        "postgresql://u:pa@s3cret@h/x",
+        "postgresql://u:pa/s3cret@h:5432/x@y",
+        "postgresql://u/s3cret:p@h/x",
+        "postgresql://u:pa@a/s3cret@h/x",
+        "postgresql://u:pa@a?s3cret@h/x",
+        "postgresql://u:s3cret@[::1/x",
+        "postgresql://u:s3cret@[::1]junk/x",
+        "postgresql://u:s3cret@h:port/x",
+        "postgresql://u:s3cret@h:0/x",
+        "postgresql://u:s3cret@h:99999/x",
+        "postgres://u:s3cret@h1:5432,h2:5432/x",
+    ],
+)
+def test_of_a_database_address_that_cannot_be_read_nothing_is_printed(monkeypatch, address):
+    found = problems(monkeypatch, ConsumerSettings, DATABASE_URL=address)
+    assert [line.partition(":")[0] for line in found] == ["DATABASE_URL"]
+    assert "%40" in found[0]
+    assert "s3cret" not in found[0]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://u:p%40%3A%2Fw@h:5432/x",
+        "postgresql://u@server:pa/ss?word@[::1]:5432/x",
+        "postgres://h",
+        "postgresql://postgres:@/postgres?host=/var/run/postgresql",
+        "sqlite:////data/a@b.db",
+        "sqlite:///b.db",
+    ],
+)
+def test_a_database_address_that_can_be_read_is_taken(monkeypatch, address):
+    assert load(monkeypatch, ConsumerSettings, DATABASE_URL=address).database_url_for("a") == address
+
+
 def test_log_level_is_read_in_any_case(monkeypatch):
     assert load(monkeypatch, LogSettings, LOG_LEVEL="debug").log_level == "DEBUG"

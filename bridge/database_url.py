@@ -1,0 +1,44 @@
+"""The address of a consumer's database, as text and taken apart.
+
+A password may stand in it, so every mistake in it is told in fixed words: nothing of the address is ever
+repeated. Connecting is the consumers' (``consumers/runtime/database.py``).
+"""
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+_SQLITE: Final = re.compile(r"sqlite://(?:/[\s\S]*)?")
+_POSTGRES: Final = re.compile(
+    r"postgres(?:ql)?://"
+    r"(?:[^:/]*(?::[^@]*)?@)?"  # user and password, split as SQLAlchemy (2.0) does
+    r"(?:\[[^\[\]/?@]+\]|[^\[\]/:?@]*)(?::(?P<port>[0-9]{1,5}))?"
+    r"(?:/[^?@]*)?(?:\?[^@]*)?"
+)
+"""SQLAlchemy itself takes ``u:p@ss@host/x`` for a host ``ss@host``, which then stands in errors: an ``@``
+behind the user can only be a part of the password that should have been escaped."""
+
+_FOREIGN: Final = "must begin with sqlite:/// or postgresql://; the driver is ours"
+_UNREADABLE: Final = (
+    "cannot be read as postgresql://user:password@host:port/name; in user, password and name write @ as %40, "
+    ": as %3A, / as %2F and ? as %3F; a port is 1 to 65535"
+)
+
+
+def parse_database_url(text: str) -> "URL":
+    """The address ``postgresql://user:password@host:port/name``, ``sqlite:///path`` or ``sqlite://`` (in
+    memory). Raises ``ValueError`` for any other, in words that hold nothing of it."""
+    if not text.startswith(("sqlite://", "postgresql://", "postgres://")):
+        raise ValueError(_FOREIGN)
+    from sqlalchemy import make_url  # who has no database need not wait for its import
+
+    if text.startswith("sqlite"):
+        if not _SQLITE.fullmatch(text):
+            raise ValueError(_FOREIGN)
+        return make_url(text)
+    form = _POSTGRES.fullmatch(text)
+    if form is None or not 0 < int(form["port"] or 1) < 65536:
+        raise ValueError(_UNREADABLE)
+    return make_url(text).set(drivername="postgresql")
