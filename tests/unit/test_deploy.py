@@ -8,12 +8,25 @@ import pytest
 import yaml
 
 from bridge.settings import ConsumerSettings, IngressSettings
+from consumers.address_sync.settings import AddressSyncSettings
 from consumers.runtime.registry import load_consumer
+from tests.support.compose_files import TRIAL, example_env, rendered
 from tests.support.manifests import FOLDER, container, documents, kustomization, of_kind, pod, workloads
 
 ROOT = Path(__file__).parents[2]
 WORKLOADS = pytest.mark.parametrize("name", workloads())
 DATA_DIR = re.search(r"DATA_DIR=(\S+)", (ROOT / "Dockerfile").read_text()).group(1)
+FILLED_IN = example_env(
+    DINGTALK_APP_KEY="dingkey",
+    DINGTALK_APP_SECRET="secret of the app",
+    DINGTALK_TOKEN="secret token",
+    DINGTALK_AES_KEY="k" * 43,
+    DINGTALK_OWNER_KEY="dingkey",
+    DINGTALK_CORP_ID="dingcorp",
+    POSTGRES_PASSWORD="secretOfTheDatabase",
+)
+"""The .env of a real app."""
+APP = tuple(FILLED_IN["COMPOSE_FILE"].split(":"))
 SETTINGS = {"ingress": IngressSettings, "address-sync": ConsumerSettings, "approval": ConsumerSettings}
 
 
@@ -138,6 +151,30 @@ def test_the_months_api_calls_are_counted_on_volumes_that_outlive_their_processe
         [part] = [e["value"] for e in container(workload)["env"] if e["name"] == "API_MONTHLY_BUDGET"]
         parts += workload["spec"]["replicas"] * int(part)
     assert 0 < parts <= ConsumerSettings.model_fields["api_monthly_budget"].default
+
+
+def test_a_real_app_shares_neither_project_nor_volumes_with_the_trial():
+    """A volume of the trial holds an invented company, and a database with another password."""
+    assert set(TRIAL) < set(APP)
+    project = FILLED_IN["COMPOSE_PROJECT_NAME"]
+    assert re.fullmatch(r"[a-z0-9][a-z0-9_-]*", project)
+    assert project != "dingbridge", "the name of a clone's folder, so the trial's"
+    for file in APP:
+        parsed = yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))
+        assert "name" not in parsed
+        for volume in (parsed.get("volumes") or {}).values():
+            assert not volume, "a volume with a name of its own, or of nobody's project"
+
+
+@pytest.mark.parametrize("service", SETTINGS)
+def test_a_copied_and_filled_in_example_of_env_is_all_that_a_real_app_needs(service, monkeypatch):
+    """Also the company: without it address-sync reads nothing at its first start."""
+    for variable, value in rendered(APP, FILLED_IN)[service]["environment"].items():
+        monkeypatch.setenv(variable, value)
+    settings = SETTINGS[service].load()
+    assert settings.dingtalk_api_base == "https://oapi.dingtalk.com"
+    assert settings.api_credentials() == ("dingkey", "secret of the app")
+    assert AddressSyncSettings.load().dingtalk_corp_id == "dingcorp"
 
 
 def test_selectors_select_pods_that_exist():
