@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -44,6 +44,11 @@ class _Pending:
     future: "asyncio.Future[bool]"
     since: float  # monotonic, s
 
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.entry.body) if self.entry is not None else 0
+
 
 class Journal:
     """The one writer of a journal folder. Make it, ``start`` it, then ``append`` from the event loop."""
@@ -60,7 +65,7 @@ class Journal:
         self._queue: queue.SimpleQueue[list[_Pending] | None] = queue.SimpleQueue()
         self._gathered: list[_Pending] = []
         self._pending: deque[_Pending] = deque()
-        self._queued_bytes = 0
+        self._queued = self._queued_bytes = 0  # what the thread has not settled, also if it was refused since
         self._stopping = False
         self._file: JournalFile | None = None
         self._reopen_at = 0.0
@@ -86,14 +91,9 @@ class Journal:
         Raises ``JournalUnavailable`` when it was not kept, or not in time (then it may still be kept later:
         a retry finds it known). Never returns for what is not on the disk.
         """
-        size = len(entry.body)
-        if len(self._pending) >= _MAX_QUEUED or self._queued_bytes + size > _MAX_QUEUED_BYTES:
+        if self._queued >= _MAX_QUEUED or self._queued_bytes + len(entry.body) > _MAX_QUEUED_BYTES:
             raise JournalUnavailable("queue_full", "the journal's queue is full; the disk is too slow")
-        self._queued_bytes += size
-        try:
-            return await self._submit(entry)
-        finally:
-            self._queued_bytes -= size
+        return await self._submit(entry)
 
     async def probe(self) -> None:
         """Commit something that keeps nothing. Raises ``JournalUnavailable`` if that fails."""
@@ -124,6 +124,8 @@ class Journal:
             raise JournalUnavailable("stopping", "the ingress is stopping")
         pending = _Pending(entry, work, self._loop.create_future(), time.monotonic())
         self._pending.append(pending)
+        self._queued += 1
+        self._queued_bytes += pending.size
         if not self._gathered:
             self._loop.call_soon(self._hand_over)
         self._gathered.append(pending)
@@ -160,6 +162,8 @@ class Journal:
         while self._pending and self._pending[0].future.done():
             self._pending.popleft()
         for pending, outcome in zip(group, outcomes, strict=True):
+            self._queued -= 1
+            self._queued_bytes -= pending.size
             if pending.future.done():
                 continue
             if isinstance(outcome, Exception):
@@ -200,13 +204,13 @@ class Journal:
         """What to answer each of them: the callbacks are one commit, each piece of work stands for itself."""
         began = time.perf_counter()
         kept = iter(self._keep([p.entry for p in group if p.entry is not None]))
-        outcomes: list[bool | Exception] = [next(kept) if p.work is None else self._do(p.work) for p in group]
+        outcomes = [next(kept) if p.work is None else self._do(p.work) for p in group]
         if self._file is not None:
             self._metrics.commit_seconds.observe(time.perf_counter() - began)
             self._metrics.group_size.observe(len(group))
         return outcomes
 
-    def _keep(self, entries: list[Entry]) -> list[bool] | list[JournalUnavailable]:
+    def _keep(self, entries: list[Entry]) -> Sequence[bool | Exception]:
         if not entries:
             return []
         try:

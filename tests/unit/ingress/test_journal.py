@@ -213,15 +213,18 @@ async def test_what_pruning_meets_does_not_end_the_writer(journal, tmp_path, mon
     raised = []
 
     def prune(*args):
-        raised.append(errors.pop())
-        raise raised[-1]
+        if len(raised) < len(errors):
+            raised.append(errors[len(raised)])
+            raise raised[-1]
+        return 0, False
 
+    monkeypatch.setattr("ingress.journal._PRUNE_EVERY_S", 0.0)
     monkeypatch.setattr("ingress.journal.prune_once", prune)
-    for number in range(3):
-        journal._prune_at = 0.0
-        await journal.append(entry(b"%d" % number))
-        await eventually(lambda n=number: len(raised) > n, 10, "pruned")
-        assert await journal.append(entry(b"after %d" % number))
+    journal._prune_at = 0.0
+    for number in range(5):
+        assert await journal.append(entry(b"%d" % number))
+    await eventually(lambda: raised == errors, 10, "pruned")
+    assert await journal.append(entry(b"after"))
     assert journal.fault is None
 
 
@@ -274,6 +277,22 @@ async def test_a_disk_that_fails_under_a_verb_refuses_no_callback_that_is_kept(
     assert on_disk(tmp_path) == [b"kept"]
     monkeypatch.undo()
     await recovers(journal, b"after")
+
+
+@pytest.mark.parametrize(("limit", "most"), [("_MAX_QUEUED", 3), ("_MAX_QUEUED_BYTES", 3 * len(b"slow-0"))])
+async def test_what_a_stalled_disk_holds_up_is_bounded(disk, journal, monkeypatch, limit, most):
+    """What was refused for slowness is in memory until the disk has taken it."""
+    monkeypatch.setattr("ingress.journal.COMMIT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(f"ingress.journal.{limit}", most)
+    disk.sick = "stalled"
+    for number in range(3):
+        assert await refused(journal, b"slow-%d" % number) == "too_slow"
+    for _ in range(3):
+        assert await refused(journal, b"slow-3") == "queue_full"
+    disk.sick = None
+    disk.thaw.set()
+    await recovers(journal, b"slow-3")
+    assert (journal._queued, journal._queued_bytes) == (0, 0)
 
 
 @pytest.mark.parametrize("hours", [-1, 1e300, float("nan"), float("inf"), 10**400, True, "1"])
