@@ -33,6 +33,7 @@ from aiokafka.errors import (
 
 from bridge.errors import KafkaUnavailable
 from bridge.settings import KafkaSettings
+from bridge.tls import trusting
 
 PRODUCER_MAX_REQUEST_BYTES = 8 * 1024 * 1024
 """What our producers allow in one request, bytes: above the ``max.message.bytes`` of our topics, so that a
@@ -58,14 +59,18 @@ _OTHER_NAME = (62, 64)
 
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:
-    """Keyword arguments for any aiokafka client. Raises ``OSError`` if the CA file cannot be read."""
+    """Keyword arguments for any aiokafka client. Raises ``KafkaUnavailable`` for a CA file that has become
+    useless since the settings were checked, as one that is being replaced."""
     kwargs: dict[str, Any] = {
         "bootstrap_servers": [a.strip() for a in settings.kafka_bootstrap_servers.split(",") if a.strip()],
         "client_id": "dingbridge",
         "security_protocol": settings.kafka_security_protocol,
     }
     if settings.kafka_security_protocol.endswith("SSL"):
-        kwargs["ssl_context"] = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
+        try:
+            kwargs["ssl_context"] = trusting(settings.kafka_ssl_cafile)
+        except ValueError as error:
+            raise KafkaUnavailable(f"KAFKA_SSL_CAFILE: {error}; put the authority's there") from None
     if settings.kafka_security_protocol.startswith("SASL"):
         password = settings.kafka_sasl_password
         kwargs |= {
@@ -78,6 +83,7 @@ def connection(settings: KafkaSettings) -> dict[str, Any]:
 
 def producer(settings: KafkaSettings, **overrides: Any) -> AIOKafkaProducer:
     """A producer that loses nothing by itself: ``acks=all``, idempotent, murmur2 on the key as in Java.
+    Raises what ``connection`` raises.
 
     Once one of its sends has failed it is finished and must be replaced: aiokafka's sequence numbers have
     moved on, and every later send to that partition would be refused as out of order.
@@ -174,6 +180,8 @@ def explain(error: BaseException, settings: KafkaSettings) -> str:
 def explained(error: BaseException, settings: KafkaSettings) -> tuple[str, str]:
     """The same with its kind before it: ``credentials``, ``mechanism``, ``no_sasl``, ``tls``, ``rights``,
     ``protocol``, ``unreachable`` or ``failed``."""
+    if isinstance(error, KafkaUnavailable):  # explained where it was raised
+        return "failed", str(error)
     where = settings.kafka_bootstrap_servers
     cause = error
     if isinstance(error, KafkaConnectionError) and _last_refusal.error is not None:

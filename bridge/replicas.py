@@ -10,6 +10,7 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from bridge.errors import KafkaUnavailable
 from bridge.kafka import connection
 from bridge.settings import KafkaSettings
 
@@ -24,7 +25,10 @@ _NAMED = 3
 async def ailing(settings: KafkaSettings, partitions: Collection[Place]) -> str | None:
     """What Kafka's metadata says against ``partitions`` (topic and number each); ``None`` if nothing, or if
     no broker answers within some seconds."""
-    admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=_ANSWER_WITHIN_S * 1000)
+    try:
+        admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=_ANSWER_WITHIN_S * 1000)
+    except KafkaUnavailable:
+        return None
     try:
         async with asyncio.timeout(_ANSWER_WITHIN_S):
             await admin.start()

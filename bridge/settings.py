@@ -17,6 +17,7 @@ from bridge.apps_model import SAMPLE_CREDENTIALS
 from bridge.database_url import parse_database_url
 from bridge.settings_base import UNREADABLE, CommaList, NetworkList, Settings
 from bridge.settings_dingtalk import CallbackSettings, DingTalkApiSettings
+from bridge.tls import trusting
 
 __all__ = [
     "SAMPLE_CREDENTIALS",
@@ -93,8 +94,11 @@ class KafkaSettings(LogSettings):
                     "KAFKA_SASL_PASSWORD (or KAFKA_SASL_PASSWORD_FILE): needed, because "
                     "KAFKA_SECURITY_PROTOCOL begins with SASL"
                 )
-        if self.kafka_ssl_cafile is not None and not self.kafka_ssl_cafile.is_file():
-            problems.append(f"KAFKA_SSL_CAFILE: {self.kafka_ssl_cafile} is not a file")
+        if self.kafka_ssl_cafile is not None:
+            try:
+                trusting(self.kafka_ssl_cafile)
+            except ValueError as error:
+                problems.append(f"KAFKA_SSL_CAFILE: {error}")
         if self.control_prefix.startswith(self.topic_prefix):
             problems.append(
                 "CONTROL_PREFIX: must not begin with TOPIC_PREFIX, else a pattern or right on the events "

@@ -7,7 +7,6 @@ What a declaration means is not here.
 import difflib
 import os
 import re
-import ssl
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from bridge.addresses import AddressGuard, Network
 from bridge.errors import SettingsError
 from bridge.settings import DingTalkApiSettings, NetworkList
+from bridge.tls import trusting
 from consumers.forward.body import BodyForm
 from consumers.forward.signature import PREFIX, key_of
 from schemas.catalogue import catalogue, legal
@@ -130,11 +130,7 @@ class System(BaseModel):
     @classmethod
     def _file(cls, value: str | None) -> str | None:
         if value is not None:
-            try:
-                ssl.create_default_context(cafile=value)
-            except OSError as error:
-                reason = error.strerror if not isinstance(error, ssl.SSLError) else "no certificate in PEM"
-                raise ValueError(f"{value} cannot be used ({reason})") from None
+            trusting(value)
         return value
 
     @property

@@ -125,7 +125,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                     failures = 0
                 except Exception as error:  # aiokafka's own faults too: a new membership mends them
                     failures = 1 if self._trouble is None else failures + 1
-                    if not isinstance(error, KafkaError | OSError):
+                    if not isinstance(error, KafkaError | KafkaUnavailable | OSError):
                         log.error("consumer.fault", error=place(error, "consumers"))
                     await self._wait_out(explain(error, self._settings), failures)
         finally:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bridge.errors import SettingsError
+from bridge.errors import KafkaUnavailable, SettingsError
+from bridge.kafka import connection, explain
 from bridge.settings import (
     SAMPLE_CREDENTIALS,
     ConsumerSettings,
@@ -10,6 +11,7 @@ from bridge.settings import (
     KafkaSettings,
     LogSettings,
 )
+from tests.support import self_signed
 
 GOOD = {
     "DINGTALK_TOKEN": "aTokenOfOurOwn",
@@ -178,6 +180,43 @@ def test_of_a_database_address_that_cannot_be_read_nothing_is_printed(monkeypatc
 )
 def test_a_database_address_that_can_be_read_is_taken(monkeypatch, address):
     assert load(monkeypatch, ConsumerSettings, DATABASE_URL=address).database_url_for("a") == address
+
+
+NO_AUTHORITY = {
+    "text": (b"this is no certificate", "no certificate in PEM"),
+    "bytes": (bytes(range(256)), "no certificate in PEM"),
+    "empty": (b"", "no certificate in PEM"),
+    "cut off": (b"-----BEGIN CERTIFICATE-----\nMIIB\n", "no certificate in PEM"),
+    "folder": (None, "Is a directory"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_AUTHORITY)
+@pytest.mark.parametrize("cls", [KafkaSettings, ConsumerSettings])
+def test_a_file_without_an_authoritys_certificate_is_a_mistake(monkeypatch, tmp_path, cls, kind):
+    content, words = NO_AUTHORITY[kind]
+    file = tmp_path / "ca.pem"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    assert problems(monkeypatch, cls, KAFKA_SECURITY_PROTOCOL="SSL", KAFKA_SSL_CAFILE=str(file)) == [
+        f"KAFKA_SSL_CAFILE: {file} cannot be used ({words})"
+    ]
+    absent = str(tmp_path / "absent")
+    [line] = problems(monkeypatch, cls, KAFKA_SSL_CAFILE=absent)
+    assert line == f"KAFKA_SSL_CAFILE: {absent} cannot be used (No such file or directory)"
+
+
+def test_a_file_that_becomes_useless_later_is_said_like_a_kafka_that_is_down(monkeypatch, tmp_path):
+    _, authority = self_signed.write(tmp_path)
+    variables = {"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CAFILE": str(authority)}
+    settings = load(monkeypatch, KafkaSettings, **variables)
+    assert connection(settings)["ssl_context"].cert_store_stats()["x509_ca"] == 1
+    authority.write_text("half of what will be a certificate")
+    with pytest.raises(KafkaUnavailable, match=f"KAFKA_SSL_CAFILE: {authority} cannot be used") as caught:
+        connection(settings)
+    assert explain(caught.value, settings) == str(caught.value)
 
 
 def test_log_level_is_read_in_any_case(monkeypatch):

@@ -250,7 +250,22 @@ def test_only_the_calls_of_the_chosen_parts_are_tried():
     assert of("billing") == []
 
 
-# -- apps and consumers
+# -- settings, apps and consumers
+
+
+def test_a_file_that_is_no_certificate_is_a_mistake_of_the_settings_and_no_fault_of_ours(
+    monkeypatch, tmp_path
+):
+    file = tmp_path / "ca.pem"
+    file.write_text("this is no certificate")
+    given = {"DINGTALK_TOKEN": TOKEN, "DINGTALK_AES_KEY": AES_KEY, "DINGTALK_OWNER_KEY": "dingappkey1"}
+    given |= {"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CAFILE": str(file)}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    loaded, [finding] = own.load()
+    assert loaded is None
+    assert finding.code == "settings.invalid"
+    assert finding.values["problem"].startswith("KAFKA_SSL_CAFILE: ")
 
 
 def test_the_app_is_the_one_that_is_named_else_the_environments_else_the_only_one(tmp_path):
