@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bridge.settings import ConsumerSettings, IngressSettings
+import bridge.settings
+from bridge.settings import ConsumerSettings, IngressSettings, Settings
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.runtime.registry import load_consumer
 from tests.support.compose_files import TRIAL, example_env, rendered
@@ -177,6 +178,30 @@ def test_a_copied_and_filled_in_example_of_env_is_all_that_a_real_app_needs(serv
     assert AddressSyncSettings.load().dingtalk_corp_id == "dingcorp"
 
 
+def test_with_compose_a_container_of_a_real_app_has_no_secret_that_its_process_does_not_use():
+    """Kubernetes mounts them one by one; ``env_file`` gives all, so what is not used is set to nothing."""
+    every = [cls for cls in vars(bridge.settings).values() if isinstance(cls, type)]
+    secrets = {
+        field.upper()
+        for cls in every
+        if issubclass(cls, Settings)
+        for field, info in cls.model_fields.items()
+        if "SecretStr" in str(info.annotation)
+    }
+    assert {"DINGTALK_AES_KEY", "DINGTALK_APP_SECRET", "DATABASE_URL", "KAFKA_SASL_PASSWORD"} <= secrets
+    given = FILLED_IN | {name: "secret" for name in secrets - FILLED_IN.keys()}
+    services = rendered(APP, given)
+    for name, service in services.items():
+        held = {n for n in (*secrets, "POSTGRES_PASSWORD") if service.get("environment", {}).get(n)}
+        if name == "postgres":
+            assert held == {"POSTGRES_PASSWORD"}
+        elif "env_file" in service:
+            used = SETTINGS.get(name, ConsumerSettings).model_fields
+            assert held == {n for n in secrets if n.lower() in used}
+        elif "simulator" not in service.get("profiles", []):
+            assert not held, name
+
+
 def test_selectors_select_pods_that_exist():
     pods = [w["spec"]["template"]["metadata"]["labels"] for w in workloads().values()]
     selectors = [s["spec"]["selector"] for s in of_kind("Service")]
@@ -260,6 +285,7 @@ def test_the_guides_compose_file_runs_a_system_of_forward(tmp_path, monkeypatch)
     assert (verb, named) == ("consume", name)
     inside = {volume.split(":")[1] for volume in service["volumes"]}
     assert service["environment"]["FORWARD_FILE"] in inside
+    assert f"`{service['env_file']}`" in guide, "where the secret stands"
     given = stack[service["extends"]["service"]]["environment"] | service["environment"]
     given["SYSTEM_A_SECRET"] = "whsec_" + "YWJj" * 8
     given["FORWARD_ALLOW_NETWORKS"] = "10.20.0.0/16"  # as the guide says for its system b
