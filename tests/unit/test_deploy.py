@@ -202,6 +202,27 @@ def test_with_compose_a_container_of_a_real_app_has_no_secret_that_its_process_d
             assert not held, name
 
 
+def test_no_setting_in_env_moves_a_container_from_its_published_ports_and_its_volume(monkeypatch):
+    """What ``ports``, ``volumes`` and ``healthcheck`` count on: on the host there are others to change."""
+    elsewhere = {"INGRESS_HOST": "127.0.0.1", "INGRESS_PORT": "9000", "DATA_DIR": "/srv/data"}
+    elsewhere |= {"ADMIN_HOST": "127.0.0.1", "ADMIN_PORT": "9001"}
+    for name, service in rendered(APP, FILLED_IN | elsewhere).items():
+        if "env_file" not in service:
+            continue
+        with monkeypatch.context() as inside:
+            for variable, value in service["environment"].items():
+                inside.setenv(variable, value)
+            settings = SETTINGS.get(name, ConsumerSettings).load()
+        listens = {settings.admin_port}
+        assert settings.admin_host == "0.0.0.0"
+        if name == "ingress":
+            listens.add(settings.ingress_port)
+            assert settings.ingress_host == "0.0.0.0"
+        assert {int(port.rsplit(":", 1)[1]) for port in service.get("ports", [])} <= listens
+        assert f"http://127.0.0.1:{settings.admin_port}/readyz" in service["healthcheck"]["test"][-1]
+        assert str(settings.data_dir) in {volume.split(":")[1] for volume in service["volumes"]}
+
+
 def test_selectors_select_pods_that_exist():
     pods = [w["spec"]["template"]["metadata"]["labels"] for w in workloads().values()]
     selectors = [s["spec"]["selector"] for s in of_kind("Service")]
