@@ -19,7 +19,7 @@ from bridge.settings import IngressSettings
 from ingress.cursor import CursorFile, Parked
 from ingress.journal_file import Row
 from ingress.reading import JournalReader
-from ingress.refusals import ANEW, BLOCKING, DAMAGED, MISSING, refusal
+from ingress.refusals import ANEW, BLOCKING, DAMAGED, MISSING, UNEXPLAINED, refusal, unexplained
 from ingress.report import Report
 from ingress.topic_router import TopicRouter
 from schemas import Received, Record, to_records
@@ -172,7 +172,7 @@ class ParkingLot:
                     self._silent.add(topic)
                     return None
                 except KafkaError as error:
-                    reason = refusal(error)
+                    reason = refusal(error) or (UNEXPLAINED if unexplained(error) else None)
                     if reason is None:
                         raise KafkaUnavailable(explain(error, self._settings)) from error
                     log.warning("publisher.still_parked", topic=topic, seq=parked.seq, reason=reason)

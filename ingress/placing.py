@@ -5,6 +5,7 @@ which records are parked. Not responsible for sending, nor for the cursor.
 """
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import structlog
@@ -16,14 +17,23 @@ from bridge.kafka import PRODUCER_MAX_REQUEST_BYTES
 from ingress.cursor import Parked
 from ingress.parking import NO_TOPIC, ParkingLot
 from ingress.partitions import partition_of
-from ingress.refusals import BLOCKING, DAMAGED, TOO_LARGE, TOPIC_MISSING, refusal
+from ingress.refusals import (
+    BLOCKING,
+    DAMAGED,
+    TOO_LARGE,
+    TOPIC_MISSING,
+    UNEXPLAINED,
+    refusal,
+    unexplained,
+)
 from ingress.topic_router import TopicRouter
-from ingress.wave import BATCH_BYTES, Batch, Pending, Wave
+from ingress.wave import BATCH_BYTES, Batch, Pending, Place, Wave
 
 log = structlog.get_logger(__name__)
 
 _LARGEST_RECORD = PRODUCER_MAX_REQUEST_BYTES - 4096
-_SMALLEST_BATCH = 1024
+_UNEXPLAINED_S = 30.0
+"""For so long an error that says nothing is taken for the world's, and everything waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,8 @@ class Placer:
         self._producer: AIOKafkaProducer | None = None
         self._topics: dict[str, _Topic] = {}
         self._batch_bytes: dict[str, int] = {}
+        self._searched: set[str] = set()  # smaller only to find the record that is refused
+        self._unexplained: dict[Place, float] = {}  # since when
         self._refused: dict[tuple[int, int], str] = {}
 
     def use(self, producer: AIOKafkaProducer | None) -> None:
@@ -113,6 +125,11 @@ class Placer:
         reason, topic = refusal(error), batch.place[0]
         if isinstance(error, UnknownTopicOrPartitionError):
             self._router.forget(topic)
+        if reason is None and unexplained(error):
+            since = self._unexplained.setdefault(batch.place, time.monotonic())
+            if time.monotonic() - since >= _UNEXPLAINED_S:
+                reason = UNEXPLAINED
+                del self._unexplained[batch.place]
         if reason is None:
             return
         seq, number, _ = batch.records[0]
@@ -120,9 +137,21 @@ class Placer:
             self._block(topic, reason, seq)
         elif len(batch.records) > 1:
             # the topic's limit counts whole batches: halve them until they fit, or one record stands alone
-            self._batch_bytes[topic] = max(_SMALLEST_BATCH, batch.size // 2)
+            self._batch_bytes[topic] = batch.size // 2
+            if reason != TOO_LARGE:
+                self._searched.add(topic)
         else:
             self._refused[seq, number] = reason
+
+    def acknowledged(self, places: Collection[Place], *, clean: bool) -> None:
+        """Kafka has taken these batches of a wave, and, if it was ``clean``, all of it."""
+        for place in places:
+            self._unexplained.pop(place, None)
+        for topic in self._searched & {topic for topic, _ in places} if clean else ():
+            self._topics.pop(topic, None)
+            self._batch_bytes[topic] = min(2 * self._batch_bytes[topic], BATCH_BYTES)
+            if self._batch_bytes[topic] == BATCH_BYTES:
+                self._searched.discard(topic)
 
     def passed(self, parked: Parked) -> None:
         """It lies behind the cursor: no need to know of its refusal any more."""

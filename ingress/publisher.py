@@ -291,6 +291,7 @@ class Publisher:
             raise _Failed([KafkaUnavailable("stopped before Kafka had acknowledged")])
         failed = {key: error for key, future in futures.items() if (error := future.exception()) is not None}
         self._pass(wave, failed)
+        self._placer.acknowledged(wave.batches.keys() - failed.keys(), clean=not failed)
         if not failed:
             self._report.up()
             return

@@ -137,11 +137,13 @@ async def test_a_record_over_the_topics_limit_is_parked_and_the_others_go_on_in_
 
 
 async def _set_limit(admin, topic, size):
+    await _configure(admin, topic, {"max.message.bytes": str(size)})
+
+
+async def _configure(admin, topic, configs):
     from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-    await admin.alter_configs(
-        [ConfigResource(ConfigResourceType.TOPIC, topic, configs={"max.message.bytes": str(size)})]
-    )
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)])
 
 
 async def test_a_large_callback_passes_with_the_defaults(settings, tmp_path):
@@ -179,6 +181,32 @@ async def test_a_topic_that_cannot_be_made_holds_back_only_its_own_records_in_or
     records = await read_topic(settings, settings.topic_prefix + "bpms_instance_change")
     keyed = [decode(r.value) for r in records]
     assert [e.data["number"] for e in sorted(keyed, key=lambda e: e.sequence)] == [0, 1, 2, 3, 4]
+    file.close()
+
+
+async def test_a_topic_that_takes_nothing_of_this_hour_holds_back_only_its_own_records_in_order(
+    settings, tmp_path
+):
+    """As to Kafka a machine's wrong clock looks: it refuses the time of sending."""
+    topic, other = settings.topic_prefix + "bpms_instance_change", settings.topic_prefix + "check_in"
+    admin = AIOKafkaAdminClient(**connection(settings))
+    await admin.start()
+    limits = {"message.timestamp.before.max.ms": "0"}
+    await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=limits)])
+    file = open_newest(tmp_path)
+    checked_in = {"EventType": "check_in", "TimeStamp": 1_731_000_000_000, "CorpId": "c", "StaffId": "u"}
+    keep(file, [*(approval(n) for n in range(50)), checked_in, *(approval(n) for n in range(50, 60))])
+    async with Running(settings, tmp_path) as running:
+        await running.comes_to(file, 61)
+        assert len({r.key for r in await read_topic(settings, other)}) == 1
+        cursor = CursorFile(tmp_path, read_only=True)
+        assert {(p.topic, p.reason) for p in cursor.parked()} == {(topic, "timestamp")}
+        await _configure(admin, topic, {"message.timestamp.before.max.ms": str(2**63 - 1)})
+        running.publisher.retry_parked()
+        await eventually(lambda: not cursor.parked(), 60, "nothing parked")
+        cursor.close()
+    assert numbers(await read_topic(settings, topic)) == list(range(60))
+    await admin.close()
     file.close()
 
 
