@@ -16,7 +16,7 @@ from consumers.address_sync.looks import ROLES, hidden
 from consumers.address_sync.runs import Entry, Run, Runs
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.tables import guard
-from consumers.address_sync.verdict import current_users, missing_users, read_users
+from consumers.address_sync.verdict import OUT_OF_SIGHT, current_users, missing_users, read_users
 from consumers.mirror.values import as_json
 from consumers.runtime import Transaction
 from dingtalk.api import DingTalkClient
@@ -216,7 +216,7 @@ class Reading:
         """Raises ``error`` if it says that the app lost a permission, which is no answer about ``what``."""
         if not hidden(error):
             raise error
-        self._run.incomplete = f"{what} is out of the app's sight (errcode {error.errcode})"
+        self._run.incomplete = f"{what} {OUT_OF_SIGHT} (errcode {error.errcode})"
 
     async def _done(
         self,

@@ -20,7 +20,7 @@ from consumers.address_sync.reading import Meter, Progress, Reading
 from consumers.address_sync.runs import Part, Run, Runs
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.tables import departments, guard, roles
-from consumers.address_sync.verdict import current_users, judge
+from consumers.address_sync.verdict import confirmable, current_users, judge
 from consumers.runtime import DatabaseDown, Reader
 from dingtalk.api import DingTalkClient
 from dingtalk.api.contacts import PAGE_SIZE
@@ -116,9 +116,16 @@ def result(run: Run) -> list[str]:
         lines.append(f"roles: {changed:,} changed")
     lines.append(f"API calls of this run: {run.calls:,}")
     if run.incomplete and run.leavers:
+        if confirmable(run):
+            advice = f"If they did leave: dingbridge resync --confirm-leavers {run.leavers}"
+        else:
+            advice = (
+                "To confirm leavers does not help: who left cannot be told from who is hidden. Widen the "
+                "app's contact scope (通讯录权限范围) on open-dev.dingtalk.com, and resync again"
+            )
         lines.append(
             f"{run.leavers:,} people are in the tables and were not seen; nobody was marked as left, because "
-            f"{run.incomplete}. If they did leave: dingbridge resync --confirm-leavers {run.leavers}"
+            f"{run.incomplete}. {advice}"
         )
     if run.words:
         lines.append(run.words)

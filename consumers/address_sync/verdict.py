@@ -17,6 +17,10 @@ from consumers.runtime import Reader
 
 ROOT = 1
 
+OUT_OF_SIGHT = "is out of the app's sight"
+"""What ``Run.incomplete`` says of somebody or something that DingTalk does not show: confirming changes
+nothing there, since who has left cannot be told from who is hidden."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -26,6 +30,11 @@ class Verdict:
     missing: int
     incomplete: str | None
     stopped: str | None
+
+
+def confirmable(run: Run) -> bool:
+    """Whether ``run``, which is incomplete, would mark people if so many leavers were confirmed."""
+    return OUT_OF_SIGHT not in (run.incomplete or "")
 
 
 async def judge(runs: Runs, run: Run, settings: AddressSyncSettings, confirmed: int | None) -> Verdict:

@@ -3,6 +3,7 @@
 import pytest
 from sqlalchemy import select
 
+from consumers.address_sync.resync import result
 from consumers.address_sync.runs import Runs
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.tables import departments, users
@@ -132,6 +133,29 @@ async def test_a_department_out_of_sight_marks_nobody(sync, company):
     run = await full(sync, company)
     assert "department 4 is out of the app's sight" in run.incomplete
     assert await current(sync) == before
+    (said,) = [line for line in result(run) if "nobody was marked" in line]
+    assert "resync --confirm-leavers" not in said, "it would mark nobody either"
+    assert "contact scope" in said
+    confirmed = await full(sync, company, confirmed=run.leavers)
+    assert await current(sync) == before
+    assert result(confirmed)[-1] == said
+
+
+async def test_confirming_is_advised_where_it_marks_who_left(sync, company):
+    await full(sync, company)
+    company.users.pop("u001")
+    company.users.pop("u002")
+    counted, company.user_count = company.user_count, lambda only_active: counted_more(counted)
+    run = await full(sync, company)
+    assert "DingTalk counts" in run.incomplete
+    (said,) = [line for line in result(run) if "nobody was marked" in line]
+    assert said.endswith(f"dingbridge resync --confirm-leavers {run.leavers}")
+    await full(sync, company, confirmed=run.leavers)
+    assert await current(sync) == set(company.users)
+
+
+async def counted_more(counted):
+    return await counted(only_active=False) + 2
 
 
 async def test_who_is_missing_but_out_of_sight_is_not_marked_even_when_confirmed(sync, company):
