@@ -54,23 +54,24 @@ async def resync(
     applying = Applying(runs, run, progress, dry=dry_run)
     log.info("address_sync.resync", run=run.run_id, cause=run.cause, part=run.part, state=run.state)
     try:
-        if run.state == "reading":
-            await Reading(runs, run, client, settings, meter, progress).read()
-            verdict = await judge(runs, run, settings, confirmed)
-            run.leavers, run.incomplete = verdict.missing, verdict.incomplete
-            if verdict.stopped is not None and not dry_run:
-                await runs.end(run, "stopped", verdict.stopped)
-                log.error("address_sync.stopped", run=run.run_id, reason=verdict.stopped)
+        async with runs.holding(run):
+            if run.state == "reading":
+                await Reading(runs, run, client, settings, meter, progress).read()
+                verdict = await judge(runs, run, settings, confirmed)
+                run.leavers, run.incomplete = verdict.missing, verdict.incomplete
+                if verdict.stopped is not None and not dry_run:
+                    await runs.end(run, "stopped", verdict.stopped)
+                    log.error("address_sync.stopped", run=run.run_id, reason=verdict.stopped)
+                    return run
+                run.words = verdict.stopped
+                await applying.begin(mark=verdict.incomplete is None)
+            if run.state == "applying" or dry_run:
+                await applying.apply()
+            if dry_run:
+                await runs.end(run, "dry_run", run.words)
                 return run
-            run.words = verdict.stopped
-            await applying.begin(mark=verdict.incomplete is None)
-        if run.state == "applying" or dry_run:
-            await applying.apply()
-        if dry_run:
-            await runs.end(run, "dry_run", run.words)
-            return run
-        await applying.look(Looks(client), meter)
-        await runs.end(run, "done")
+            await applying.look(Looks(client), meter)
+            await runs.end(run, "done")
     except BaseException:
         with suppress(DatabaseDown):  # then the hold ends by itself
             await (runs.end(run, "superseded") if dry_run else runs.let_go(run))

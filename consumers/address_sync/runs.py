@@ -1,12 +1,15 @@
 """The runs of full syncs, durable: which there are, what is left to do, and who works on one.
 
-A run is *held* by one process for a while, which it prolongs with every step. That two processes do the same
-work only costs calls: every step may be done twice, and what is written is guarded. Not here: the steps.
+A run is *held* by one process for a while, which it prolongs with every step and while one lasts. That two
+processes do the same work only costs calls: every step may be done twice, and what is written is guarded. Not
+here: the steps.
 """
 
+import asyncio
 import json
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -15,7 +18,7 @@ from sqlalchemy import Row, delete, func, select, update
 
 from bridge.errors import BridgeError
 from consumers.address_sync.sync_tables import runs, staged, todo
-from consumers.runtime import Database, Reader, Transaction
+from consumers.runtime import Again, Database, DatabaseDown, Reader, Transaction
 from dingtalk.budget import Priority
 
 Part = Literal["all", "departments"]
@@ -25,7 +28,10 @@ State = Literal["waiting", "reading", "applying", "looking", "done", "stopped", 
 OPEN: tuple[State, ...] = ("reading", "applying", "looking")
 
 HELD_FOR = timedelta(seconds=90)
-"""How long a process may take for one step before another may go on with its run."""
+"""How long after a process was last heard of another may go on with its run."""
+
+PROLONG_EVERY_S = HELD_FOR.total_seconds() / 6
+"""A step may take longer than that: a department has many pages, and calls may be spaced far apart."""
 
 KEPT = timedelta(days=366)
 """How long it is remembered that a run was."""
@@ -38,7 +44,7 @@ START: Entry = ("scope", "*")
 
 
 class RunTaken(BridgeError):
-    """Another process goes on with the run, since this one was too slow; nothing of this step was written."""
+    """Another process goes on with the run, since this one fell silent; nothing of this step was written."""
 
 
 @dataclass(slots=True)
@@ -145,6 +151,26 @@ class Runs:
             await self.end(run, "superseded")
             return None
         return run
+
+    @asynccontextmanager
+    async def holding(self, run: Run) -> AsyncIterator[None]:
+        """Prolong the hold on ``run`` in the meantime, however long a step takes."""
+        prolonging = asyncio.create_task(self._prolong(run.run_id))
+        try:
+            yield
+        finally:
+            prolonging.cancel()
+            await asyncio.wait([prolonging])
+
+    async def _prolong(self, run_id: str) -> None:
+        held = (runs.c.run_id == run_id, runs.c.holder == self.holder)
+        while True:
+            await asyncio.sleep(PROLONG_EVERY_S)
+            with suppress(DatabaseDown, Again):  # the next time; or the step itself says so
+                async with self.database.transaction() as tx:
+                    values = {"held_until": _now() + HELD_FOR}
+                    if (await tx.execute(update(runs).where(*held).values(**values))).rowcount != 1:
+                        return  # taken, or ended: ``save`` says which
 
     async def let_go(self, run: Run) -> None:
         """Another process may go on with it."""

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import update
 
+from consumers.address_sync import runs as runs_module
 from consumers.address_sync.runs import Runs, RunTaken
 from consumers.address_sync.sync_tables import runs as runs_table
 from dingtalk.errors import BudgetSpent, PermissionDenied, Unavailable
@@ -177,3 +178,51 @@ async def test_an_event_without_ids_asks_for_the_smallest_part(sync, company):
     assert [run.part for run in await runs.waiting()] == ["all"]
     await full(sync, company)
     assert await runs.waiting() == []
+
+
+async def test_a_step_that_takes_long_is_not_taken_by_another_process(sync, company, monkeypatch):
+    monkeypatch.setattr(runs_module, "PROLONG_EVERY_S", 0.001, raising=False)
+    under_way, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(dept_id):
+        under_way.set()
+        await go_on.wait()
+        async for user in Company.department_users(company, dept_id):
+            yield user
+
+    company.department_users = slow
+    async with asyncio.timeout(60):
+        syncing = asyncio.create_task(full(sync, company))
+        await under_way.wait()
+        other = Runs(sync.database, CORP)
+        for _ in range(3):  # each time all of its hold has passed, and it is heard of again
+            past = update(runs_table).values(held_until=datetime.now(UTC) - timedelta(seconds=1))
+            async with sync.database.transaction() as tx:
+                await tx.execute(past)
+            while (await other.under_way()).held_until < datetime.now(UTC):  # noqa: ASYNC110 - no event says so
+                await asyncio.sleep(0.001)
+            assert await other.go_on() is None
+        go_on.set()
+        run = await syncing
+    assert run.state == "done"
+    assert await differences(sync, company) == []
+    assert company.calls["v2/user/list"] == 5
+
+
+async def test_who_ended_or_was_interrupted_holds_nothing(sync, company, monkeypatch):
+    monkeypatch.setattr(runs_module, "PROLONG_EVERY_S", 0.001)
+    company.before["v2/user/list"] = unavailable
+    with pytest.raises(Unavailable):
+        await full(sync, company)
+    company.before.clear()
+    await asyncio.sleep(0.01)
+    other = Runs(sync.database, CORP)
+    taken = await other.go_on()
+    assert taken is not None
+    mine = await other.under_way()
+    await asyncio.sleep(0.01)
+    assert (await other.under_way()).held_until == mine.held_until
+
+
+def unavailable():
+    raise Unavailable("no answer", api="v2/user/list")
