@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import apsw
 
@@ -57,6 +58,11 @@ class Parked:
     topic: str
     reason: str
     since_ms: int
+
+
+ParkedKey = tuple[str, int, int]
+"""Of a parked record: journal, seq, record."""
+BEFORE_ALL_PARKED: Final[ParkedKey] = ("", 0, 0)
 
 
 class CursorFile:
@@ -225,9 +231,29 @@ class CursorFile:
                 raise JournalError(f"a parked record of journal {p.journal} does not fit its checksum")
         return found
 
-    def parked_seqs(self, journal: str) -> frozenset[int]:
-        """The callbacks of ``journal`` that must not be pruned."""
-        return frozenset(p.seq for p in self.parked() if p.journal == journal)
+    @believed()
+    def check_parked(self, after: ParkedKey, limit: int) -> ParkedKey | None:
+        """Check ``limit`` parked rows behind ``after``; returns the last one's key, or ``None`` at the end.
+
+        Raises ``JournalError`` where a checksum does not fit: it is not known then what must stay."""
+        rows = self._parked(
+            "(journal, seq, record) > (?, ?, ?) ORDER BY journal, seq, record LIMIT ?", (*after, limit)
+        )
+        return (rows[-1].journal, rows[-1].seq, rows[-1].record) if len(rows) == limit else None
+
+    @believed()
+    def parked_seqs(self, journal: str, after_seq: int = 0, limit: int = -1) -> frozenset[int]:
+        """The first callbacks of ``journal`` behind ``after_seq`` that must not be pruned; without a look at
+        their checksums."""
+        rows = self.db.execute(
+            "SELECT DISTINCT seq FROM parked WHERE journal = ? AND seq > ? ORDER BY seq LIMIT ?",
+            (journal, after_seq, limit),
+        )
+        return frozenset(number(seq) for (seq,) in rows)
+
+    def has_parked(self, journal: str) -> bool:
+        """Whether anything of ``journal`` is parked."""
+        return bool(self.db.execute("SELECT EXISTS (SELECT 1 FROM parked WHERE journal = ?)", (journal,)).get)
 
     @believed()
     def parked_journals(self) -> frozenset[str]:

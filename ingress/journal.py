@@ -22,7 +22,7 @@ from ingress.errors import JournalError, JournalUnavailable
 from ingress.folder import missing_files, newest_journal_file
 from ingress.journal_file import Entry, JournalFile, missing_words
 from ingress.metrics import JournalMetrics
-from ingress.pruning import Retention, prune_once
+from ingress.pruning import Pruning, Retention
 from ingress.upkeep import begin_file, open_newest
 
 log = structlog.get_logger(__name__)
@@ -34,6 +34,7 @@ _MAX_QUEUED = 20_000
 _MAX_QUEUED_BYTES = 64 * 1024 * 1024
 _MAX_GROUP = 1_000
 _PRUNE_EVERY_S = 10.0
+_PRUNE_PAUSE_S = 0.02
 _REOPEN_EVERY_S = 0.5
 
 
@@ -70,6 +71,7 @@ class Journal:
         self._file: JournalFile | None = None
         self._reopen_at = 0.0
         self._prune_at = 0.0
+        self._pruning = Pruning(folder, retention)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self.fault: str | None = None
         """Why nothing can be kept just now, in words; ``None`` while all is well."""
@@ -107,9 +109,11 @@ class Journal:
         """
         deleted = 0
 
+        pruning = Pruning(self._folder, replace(self._retention, callbacks_s=older_than_s))
+
         def step(file: JournalFile) -> bool:
             nonlocal deleted
-            rows, more = prune_once(self._folder, file, replace(self._retention, callbacks_s=older_than_s))
+            rows, more = pruning.step(file)
             deleted += rows
             return more
 
@@ -180,7 +184,7 @@ class Journal:
         while not ended:
             group: list[_Pending] = []
             try:
-                gathered = self._queue.get(timeout=1.0)
+                gathered = self._queue.get(timeout=self._idle_s())
                 while gathered is not None:
                     group += gathered
                     if len(group) >= _MAX_GROUP:
@@ -199,6 +203,12 @@ class Journal:
             except Exception as error:
                 self._fail(error)
         self._close()
+
+    def _idle_s(self) -> float:
+        """For how long to wait for callbacks, before there is something else to do."""
+        if self._file is None:
+            return _REOPEN_EVERY_S
+        return min(max(self._prune_at - time.monotonic(), _PRUNE_PAUSE_S), 1.0)
 
     def _commit(self, group: list[_Pending]) -> list[bool | Exception]:
         """What to answer each of them: the callbacks are one commit, each piece of work stands for itself."""
@@ -289,13 +299,13 @@ class Journal:
         if self._file is None or time.monotonic() < self._prune_at:
             return
         try:
-            _, more = prune_once(self._folder, self._file, self._retention)
+            _, more = self._pruning.step(self._file)
         except Exception as error:
             log.warning("journal.prune_failed", error=type(error).__name__, words=str(error))
             more = False
             if isinstance(error, apsw.Error):
                 self._fail(error)
-        self._prune_at = time.monotonic() + (0.02 if more else _PRUNE_EVERY_S)
+        self._prune_at = time.monotonic() + (_PRUNE_PAUSE_S if more else _PRUNE_EVERY_S)
 
 
 def _tried(path: Path) -> JournalFile:

@@ -9,7 +9,7 @@ import secrets
 import sys
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -248,10 +248,14 @@ class JournalFile:
         """Write the WAL back and empty it; after a failed fsync this must succeed before any promise."""
         self.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
-    def prune_callbacks(self, up_to_seq: int, keep: frozenset[int], limit: int) -> int:
-        """Delete at most ``limit`` of the oldest callbacks up to ``up_to_seq``, but none of ``keep``."""
+    def prune_callbacks(
+        self, up_to_seq: int, keep: Collection[int], limit: int, *, after_seq: int = 0
+    ) -> int:
+        """Delete at most ``limit`` of the oldest callbacks behind ``after_seq`` up to ``up_to_seq``, but none
+        of ``keep``."""
         rows = self.db.execute(
-            "SELECT seq FROM callbacks WHERE seq <= ? ORDER BY seq LIMIT ?", (up_to_seq, limit + len(keep))
+            "SELECT seq FROM callbacks WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
+            (after_seq, up_to_seq, limit + len(keep)),
         )
         doomed = [(seq,) for (seq,) in rows if seq not in keep][:limit]
         if doomed:

@@ -19,7 +19,7 @@ from ingress.errors import JournalError, JournalLocked
 from ingress.folder import CURSOR_FILE, FolderLock, journal_files, journal_folders
 from ingress.journal_file import JournalFile
 from ingress.metrics import PublishingMetrics
-from ingress.pruning import Retention, discard, prune_once
+from ingress.pruning import Pruning, Retention, discard
 from ingress.publisher_process import PublisherProcess
 from ingress.status import FolderStatus, folder_status
 
@@ -185,15 +185,15 @@ class Leftovers:
             log.warning("journal.prune_failed", folder=held.path.name, error=kind, words=words)
 
     async def _prune(self, folder: Path, retention: Retention) -> int:
-        deleted, more = 0, True
+        pruning, deleted, more = Pruning(folder, retention), 0, True
         async with self._pruning:
             while more and not self._stopping.is_set():
-                rows, more = await asyncio.to_thread(_prune_some, folder, retention)
+                rows, more = await asyncio.to_thread(_prune_some, folder, pruning)
                 deleted += rows
         return deleted
 
 
-def _prune_some(folder: Path, retention: Retention) -> tuple[int, bool]:
+def _prune_some(folder: Path, pruning: Pruning) -> tuple[int, bool]:
     """Some steps of pruning. Returns how many callbacks they deleted, and whether there is more to do."""
     files, deleted, more = journal_files(folder), 0, True
     if not files or not (folder / CURSOR_FILE).exists():
@@ -201,7 +201,7 @@ def _prune_some(folder: Path, retention: Retention) -> tuple[int, bool]:
     file = JournalFile(files[-1])
     try:
         for _ in range(_PRUNE_STEPS):
-            rows, more = prune_once(folder, file, retention)
+            rows, more = pruning.step(file)
             deleted += rows
             if not more:
                 break

@@ -14,7 +14,7 @@ from dingtalk.crypto import encrypt, sign
 from ingress.cursor import CursorFile, Parked
 from ingress.folder import journal_files, next_journal_file
 from ingress.journal_file import Entry, JournalFile
-from ingress.pruning import Retention, prune_once
+from ingress.pruning import Pruning, Retention
 from ingress.upkeep import open_newest
 from tests.support.comparison import compare
 from tests.support.ingress import IngressUnderTest
@@ -142,7 +142,8 @@ def keep(file: JournalFile, *names: bytes) -> list[bool]:
 
 
 def prune(folder: Path, file: JournalFile) -> None:
-    while prune_once(folder, file, KEEP)[1]:
+    pruning = Pruning(folder, KEEP)
+    while pruning.step(file)[1]:
         continue
 
 

@@ -219,7 +219,7 @@ async def test_what_pruning_meets_does_not_end_the_writer(journal, tmp_path, mon
         return 0, False
 
     monkeypatch.setattr("ingress.journal._PRUNE_EVERY_S", 0.0)
-    monkeypatch.setattr("ingress.journal.prune_once", prune)
+    monkeypatch.setattr("ingress.journal.Pruning.step", prune)
     journal._prune_at = 0.0
     for number in range(5):
         assert await journal.append(entry(b"%d" % number))

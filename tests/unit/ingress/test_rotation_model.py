@@ -22,7 +22,7 @@ from ingress.folder import journal_files
 from ingress.journal import Journal
 from ingress.journal_file import Entry, JournalFile
 from ingress.metrics import JournalMetrics
-from ingress.pruning import Retention, prune_once
+from ingress.pruning import Retention
 from ingress.reading import JournalReader
 from ingress.upkeep import begin_file, open_newest
 
@@ -170,7 +170,7 @@ class Rotation(RuleBasedStateMachine):
     @precondition(lambda self: self.journal._file is not None)
     @rule()
     def prune(self):
-        prune_once(self.folder, self.journal._file, AT_ONCE)
+        self.journal._pruning.step(self.journal._file)
 
     @rule()
     def restart_publisher(self):
@@ -264,7 +264,7 @@ def test_a_file_that_comes_back_is_not_taken_for_drained(tmp_path, monkeypatch):
     journal._file.keep([entry(b"answered, and Kafka is away")])
     journal._file.close()
     journal._file = begin_file(tmp_path)
-    prune_once(tmp_path, journal._file, AT_ONCE)
+    journal._pruning.step(journal._file)
     assert journal_files(tmp_path) == [file.path, journal._file.path]
     publisher.drain()
     assert published == {b"1", b"2", b"answered, and Kafka is away"}

@@ -15,7 +15,7 @@ from ingress.cursor import CursorFile, Parked
 from ingress.errors import JournalError, JournalLocked, JournalUnsafe
 from ingress.folder import FolderLock, journal_files, next_journal_file, prepare_folder
 from ingress.journal_file import Entry, JournalFile
-from ingress.pruning import Holding, Retention, deletable, prune_once
+from ingress.pruning import Holding, Pruning, Retention, deletable
 from ingress.reading import JournalReader
 from ingress.upkeep import begin_file, open_newest
 
@@ -25,6 +25,10 @@ def fill(folder, count):
     now = int(time.time() * 1000)
     file.keep([Entry(now, "default", "http", b"%d" % n, b"key-%d" % n) for n in range(count)])
     return file
+
+
+def prune_once(folder, file, retention):
+    return Pruning(folder, retention).step(file)
 
 
 def test_an_older_copy_of_the_journal_is_refused(tmp_path):
@@ -337,3 +341,65 @@ def test_a_file_that_was_put_back_while_it_was_being_removed_stays(tmp_path):
     assert old.last_seq() == 3
     old.close()
     new.close()
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """How many steps SQLite's machine has made in the cursor's files and for the last pruning."""
+    made = []
+    real = CursorFile._open
+
+    def opened(cursor):
+        db = real(cursor)
+        db.trace_v2(
+            apsw.SQLITE_TRACE_PROFILE,
+            lambda told: made.append(told["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"]),
+        )
+        return db
+
+    monkeypatch.setattr(CursorFile, "_open", opened)
+    return made
+
+
+@pytest.mark.parametrize("front", [True, False])
+def test_a_step_of_pruning_reads_little_however_much_is_parked(tmp_path, steps, front):
+    """The thread that commits must not be held up."""
+    count, published = 6_000, 5_000
+    file = fill(tmp_path, count)
+    cursor = CursorFile(tmp_path)
+    parked = range(1, 4_001) if front else range(1, 5_001, 2)
+    cursor.move(file.id, published, [Parked(file.id, n, r, "t", "rights", 1) for n in parked for r in (0, 1)])
+    pruning = Pruning(tmp_path, Retention(0, 86_400))
+    more, most = True, 0
+    while more:
+        steps.clear()
+        before = file.db.total_changes()
+        _, more = pruning.step(file)
+        most = max(most, sum(steps))
+        assert file.db.total_changes() - before <= 600
+    assert most < 30_000, "all of the rows take more than ten times as many"
+    kept = [row.seq for row in file.read(0, max_rows=9_999, max_bytes=1 << 30)]
+    assert kept == sorted({*parked, *range(published + 1, count + 1)})
+    cursor.unpark(cursor.parked())
+    while pruning.step(file)[1]:
+        continue
+    assert file.lowest_seq() == published + 1, "also what was passed over before"
+    cursor.close()
+    file.close()
+
+
+def test_a_parked_number_that_the_disk_has_changed_lets_nothing_be_deleted(tmp_path):
+    """It would protect another callback; also when it stands behind many others."""
+    file = fill(tmp_path, 1_200)
+    cursor = CursorFile(tmp_path)
+    cursor.move(file.id, 1_200, [Parked(file.id, n, 0, "t", "rights", 1) for n in range(1, 1_102)])
+    cursor.db.execute("UPDATE parked SET seq = 1190 WHERE seq = 1101")
+    pruning = Pruning(tmp_path, Retention(0, 86_400))
+    for _ in range(2):
+        pruning.step(file)
+        pruning.step(file)
+        with pytest.raises(JournalError, match="does not fit its checksum"):
+            pruning.step(file)
+    assert file.db.execute("SELECT count(*) FROM callbacks").get == 1_200
+    cursor.close()
+    file.close()
