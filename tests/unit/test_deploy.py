@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import bridge.settings
+from bridge.api_calls import SHARES
 from bridge.settings import ConsumerSettings, IngressSettings, Settings
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.runtime.registry import load_consumer
@@ -134,24 +135,36 @@ def test_every_statefulset_has_the_service_that_names_its_pods():
         assert workload["spec"]["serviceName"] in headless
 
 
-def test_the_months_api_calls_are_counted_on_volumes_that_outlive_their_processes():
-    """In compose consumers share one count; on Kubernetes each pod has its own, and a part of the budget."""
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    consumers = {n: s for n, s in compose["services"].items() if s.get("command", [""])[0] == "consume"}
-    assert consumers
-    [volume] = {volume for service in consumers.values() for volume in service["volumes"]}
-    assert volume.split(":")[1] == DATA_DIR
-    assert volume.split(":")[0] in compose["volumes"]
-    parts = 0
-    for name, workload in workloads().items():
-        if name == "ingress":
+@pytest.mark.parametrize("env", [{}, FILLED_IN], ids=["trial", "real app"])
+def test_the_months_api_calls_are_counted_on_volumes_that_outlive_their_processes(env):
+    """Who shares a volume shares a count; every count gets a part of the one budget, the ingress's too, which
+    reads DingTalk's list. In compose the consumers share theirs, on Kubernetes each pod has its own."""
+    most = ConsumerSettings.model_fields["api_monthly_budget"].default
+    services = rendered(APP if env else TRIAL, env)
+    named = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["volumes"]
+    parts = {}
+    for service in services.values():
+        if service.get("command", [""])[0] not in ("ingress", "consume"):
             continue
+        [volume] = [v.split(":")[0] for v in service["volumes"] if v.split(":")[1] == DATA_DIR]
+        assert volume in named
+        part = int(service["environment"]["API_MONTHLY_BUDGET"])
+        assert parts.setdefault(volume, part) == part, "one count, one limit"
+    assert len(parts) == 2
+    assert 0 < sum(parts.values()) <= most
+    by_the_hour = 31 * 24 + 31 * 12  # a call each, and a token every two hours
+    assert parts["journal"] * SHARES["recovery"] > by_the_hour
+
+    pods = 0
+    for workload in workloads().values():
+        given = {e["name"]: e["value"] for e in container(workload)["env"]}
+        if "DINGTALK_APP_SECRET_FILE" not in given:
+            continue  # it calls nothing
         [claim] = workload["spec"]["volumeClaimTemplates"]
         mounts = {m["name"]: m["mountPath"] for m in container(workload)["volumeMounts"]}
         assert mounts[claim["metadata"]["name"]] == DATA_DIR
-        [part] = [e["value"] for e in container(workload)["env"] if e["name"] == "API_MONTHLY_BUDGET"]
-        parts += workload["spec"]["replicas"] * int(part)
-    assert 0 < parts <= ConsumerSettings.model_fields["api_monthly_budget"].default
+        pods += workload["spec"]["replicas"] * int(given["API_MONTHLY_BUDGET"])
+    assert 0 < pods <= most
 
 
 def test_a_real_app_shares_neither_project_nor_volumes_with_the_trial():
@@ -300,7 +313,7 @@ def test_the_guides_compose_file_runs_a_system_of_forward(tmp_path, monkeypatch)
     [block] = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
     [toml] = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
     [(name, service)] = yaml.safe_load(block)["services"].items()
-    stack = yaml.safe_load((ROOT / service["extends"]["file"]).read_text(encoding="utf-8"))["services"]
+    stack = rendered((service["extends"]["file"],))
     assert stack[service["extends"]["service"]]["command"][0] == "consume"
     verb, named = service["command"]
     assert (verb, named) == ("consume", name)
