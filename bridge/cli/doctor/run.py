@@ -13,6 +13,7 @@ from bridge.apps import App, bare_path_app, load_apps, with_failed_lists
 from bridge.cli.doctor.checks import clock, disk, ingress, kafka, kafka_judge, own, platform, quota
 from bridge.cli.doctor.checks import url as public
 from bridge.cli.doctor.findings import Finding, found
+from bridge.errors import SettingsError
 from bridge.settings import IngressSettings
 from bridge.telemetry import configure_logging
 from dingtalk.api import CallbackRegistration, DingTalkClient
@@ -65,7 +66,7 @@ async def examine(*, url: str | None, app_name: str | None, wanted: Sequence[str
     app = None
     if settings is not None:
         app, problems = own.app_of(settings, app_name)
-    consumers, unloadable = own.parts(wanted)
+    consumers, unloadable = own.parts(wanted, told=problems)
     for finding in [*problems, *unloadable]:
         tell(finding)
     if settings is None or app is None:
@@ -175,7 +176,10 @@ async def _platform(patient: Patient) -> list[Finding]:
         return [found("api.suite", app=patient.app.name) if patient.app.suite else found("api.skipped")]
     from consumers.approval.settings import ApprovalSettings
 
-    attachments = ApprovalSettings.load().archive_dir is not None
+    try:
+        attachments = ApprovalSettings.load().archive_dir is not None
+    except SettingsError:
+        attachments = True  # told by ``own``; a call too many shows more than one too few
     probes = platform.probes(patient.client, patient.consumers, attachments=attachments)
     return platform.judge(await platform.look(patient.client, probes))
 

@@ -8,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from bridge.apps import AppCredentials
-from bridge.cli.doctor import command
+from bridge.cli.doctor import command, run
 from bridge.cli.doctor.checks import clock, disk, ingress, kafka, own, platform, quota, url
 from bridge.cli.doctor.checks.kafka_wire import operations
 from bridge.cli.doctor.findings import Both, as_json, exit_code, found, language, plain, printed, summary
@@ -308,3 +308,71 @@ def test_a_consumer_that_is_left_out_need_not_load_and_one_that_is_unknown_is_sa
     assert own.parts(["ingress"], [lost]) == ([], [])
     _, [finding] = own.parts(["no-such"], [])
     assert (finding.code, finding.values["consumer"]) == ("settings.consumer", "no-such")
+
+
+OURS = [
+    EntryPoint("address-sync", "consumers.address_sync:AddressSync", "dingbridge.consumers"),
+    EntryPoint("approval", "consumers.approval:Approval", "dingbridge.consumers"),
+]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "concerned"),
+    [
+        ("DATABASE_URL", "mysql://u:s3cret@h/d", ["address-sync", "approval"]),
+        ("DATABASE_URL", "postgresql://u:pa@s3cret@h/d", ["address-sync", "approval"]),
+        ("MAX_LEAVERS", "abc", ["address-sync"]),
+        ("ARCHIVE_MAX_BYTES", "x", ["approval"]),
+        ("APPROVAL_ACTIONS", "no.such.module", ["approval"]),
+    ],
+)
+def test_settings_with_which_a_consumer_would_not_start_are_told(monkeypatch, variable, value, concerned):
+    monkeypatch.setenv(variable, value)
+    chosen, findings = own.parts([], OURS)
+    assert [part.name for part in chosen] == ["address-sync", "approval"], "the other checks go on"
+    assert [(f.code, f.values["consumer"]) for f in findings] == [("settings.consumer", n) for n in concerned]
+    for finding in findings:
+        assert finding.values["reason"].startswith(variable)
+        assert "s3cret" not in finding.values["reason"]
+    [only] = own.parts(concerned[:1], OURS)[1]
+    assert only.values["consumer"] == concerned[0]
+    assert own.parts(["ingress"], OURS) == ([], [])
+
+
+def test_a_system_whose_secret_is_not_set_is_told(monkeypatch, tmp_path):
+    file = tmp_path / "forward.toml"
+    system = 'url = "https://a.example.com/"\ntypes = ["check_in"]\nsecrets = ["SYSTEM_A_SECRET"]\n'
+    file.write_text(f"[systems.a]\n{system}")
+    monkeypatch.setenv("FORWARD_FILE", str(file))
+    forward = EntryPoint("forward", "consumers.forward:SYSTEMS", "dingbridge.consumers")
+    chosen, [finding] = own.parts([], [forward])
+    assert chosen == [own.Part("forward-a", ("check_in",))]
+    assert (finding.code, finding.values["consumer"]) == ("settings.consumer", "forward-a")
+    assert finding.values["reason"].startswith("SYSTEM_A_SECRET")
+
+
+def test_what_the_ingress_does_not_start_with_either_is_told_once(monkeypatch):
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "broker")
+    monkeypatch.setenv("DATABASE_URL", "mysql://u@h/d")
+    _, told = own.load()
+    _, findings = own.parts(["approval"], OURS, told)
+    assert any(f.values["problem"].startswith("KAFKA_BOOTSTRAP_SERVERS") for f in told)
+    assert [f.values["reason"].partition(":")[0] for f in findings] == ["DATABASE_URL"]
+    monkeypatch.delenv("DATABASE_URL")
+    assert own.parts(["approval"], OURS, told)[1] == []
+
+
+async def test_a_consumers_mistake_loses_no_other_check(monkeypatch):
+    monkeypatch.setenv("ARCHIVE_MAX_BYTES", "x")
+    tried = []
+
+    async def look(client, probes):
+        tried.extend(probes)
+        return []
+
+    monkeypatch.setattr(platform, "look", look)
+    client = DingTalkClient(app_key="k", app_secret="s", base="http://127.0.0.1:1")
+    chosen, _ = own.parts([], OURS)
+    patient = run.Patient(settings(), None, None, chosen, True, None, None, client, None)
+    await run._platform(patient)
+    assert len(tried) == 13

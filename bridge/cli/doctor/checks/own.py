@@ -1,6 +1,6 @@
 """Settings, the form of keys, and the parts that are looked at: the ingress and installed consumers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import EntryPoint, entry_points
@@ -9,7 +9,7 @@ from typing import Final
 from bridge.apps import App, environment_app, load_apps, pick
 from bridge.cli.doctor.findings import Both, Finding, found
 from bridge.errors import SettingsError
-from bridge.settings import IngressSettings
+from bridge.settings import ConsumerSettings, IngressSettings
 
 INGRESS: Final = "ingress"
 NO_KEYS: Final = frozenset({"key.aes", "key.token", "key.owner", "key.none"})
@@ -56,9 +56,12 @@ def judge_problems(problems: Sequence[str]) -> list[Finding]:
 
 
 def parts(
-    wanted: Sequence[str], found_points: Iterable[EntryPoint] | None = None
+    wanted: Sequence[str],
+    found_points: Iterable[EntryPoint] | None = None,
+    told: Sequence[Finding] = (),
 ) -> tuple[list[Part], list[Finding]]:
-    """The consumers that are looked at: those of ``wanted``, or all that are installed."""
+    """The consumers that are looked at, those of ``wanted`` or all that are installed; and which of them
+    would not start, but for what was ``told`` of the ingress already."""
     from consumers.runtime.registry import GROUP, Family, load_consumer
 
     points = entry_points(group=GROUP) if found_points is None else found_points
@@ -72,6 +75,7 @@ def parts(
                 if not wanted or name in wanted:
                     maker = loaded.make(name) if isinstance(loaded, Family) else loaded
                     chosen.append(Part(name, tuple(maker.topics)))
+                    findings += judge_start(name, mistakes(maker), told)
         except SettingsError as error:
             findings += judge_consumer(point.name, "; ".join(error.problems), wanted)
         except Exception as error:  # somebody else's module: anything may come out of it
@@ -84,6 +88,24 @@ def parts(
             except Exception as error:
                 findings.append(found("settings.consumer", consumer=name, reason=str(error)))
     return chosen, findings
+
+
+def mistakes(maker: Callable[[], object]) -> list[str]:
+    """Of the settings of a consumer, as ``dingbridge consume`` meets them: its own, and those of all."""
+    problems: list[str] = []
+    for load in (maker, ConsumerSettings.load):
+        try:
+            load()
+        except SettingsError as error:
+            problems += error.problems
+    return list(dict.fromkeys(problems))
+
+
+def judge_start(name: str, problems: Sequence[str], told: Sequence[Finding]) -> list[Finding]:
+    """A consumer that would not start for ``problems``."""
+    of_ingress = {finding.values.get("problem") for finding in told}
+    reasons = [problem for problem in problems if problem not in of_ingress]
+    return [found("settings.consumer", consumer=name, reason="; ".join(reasons))] if reasons else []
 
 
 def judge_consumer(name: str, reason: str, wanted: Sequence[str]) -> list[Finding]:

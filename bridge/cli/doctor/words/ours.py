@@ -35,11 +35,11 @@ SETTINGS: Final = {
     "settings.consumer": Words(
         _E,
         (
-            "The consumer {consumer} cannot be loaded: {reason}",
+            "The consumer {consumer} would not start: {reason}",
             "Mend it, or leave it out with --part.",
         ),
         (
-            "消费者 {consumer} 无法加载：{reason}",
+            "消费者 {consumer} 无法启动：{reason}",
             "请修复它，或用 --part 不检查它。",
         ),
     ),
