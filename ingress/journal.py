@@ -83,9 +83,13 @@ class Journal:
         """Open or create the newest file and start the writer. Raises ``JournalError``."""
         self._loop = asyncio.get_running_loop()
         self._file = await asyncio.to_thread(open_newest, self._folder)
-        self._metrics.last_callback.set(self._file.last_received_ms() / 1000)
+        self._show_received(self._file.last_received_ms())
         self._thread.start()
         self._watchdog = self._loop.create_task(self._watch())
+
+    def _show_received(self, at_ms: int) -> None:
+        self._last_received_ms = at_ms
+        self._metrics.last_callback.set(at_ms / 1000)
 
     async def append(self, entry: Entry) -> bool:
         """Keep ``entry``; returns when it is on the disk: whether it was new, else it is there already.
@@ -227,8 +231,10 @@ class Journal:
             new = self._opened().keep(entries)
         except Exception as error:  # whatever it is, nothing of it is known to be on the disk
             return [self._refusal(error)] * len(entries)
-        if pushed := [entry.received_ms for entry in entries if entry.via == "http"]:
-            self._metrics.last_callback.set(max(pushed) / 1000)
+        # not what was put back: that was received long ago
+        pushed = (entry.received_ms for entry in entries if entry.via == "http" and not entry.unconditional)
+        if (newest := max(pushed, default=0)) > self._last_received_ms:
+            self._show_received(newest)
         return new
 
     def _do(self, work: Callable[[JournalFile], bool]) -> bool | Exception:

@@ -300,3 +300,23 @@ def test_hours_that_are_none_are_refused(hours):
     with pytest.raises(BridgeError, match="older_than_hours must be"):
         older_than_s(IngressSettings(), {"older_than_hours": hours})
     assert older_than_s(IngressSettings(), {"older_than_hours": 2}) == 7200
+
+
+async def test_when_the_last_callback_came_never_goes_back(tmp_path):
+    """What is put back or recovered was received long ago: no silence of DingTalk."""
+    metrics = JournalMetrics(registry := CollectorRegistry())
+    journal = Journal(tmp_path, Retention(3600, 3600), metrics)
+    await journal.start()
+    at_ms = 1_764_000_000_000
+    await journal.append(Entry(at_ms, "default", "http", b"now", b"now"))
+    for entry in (
+        Entry(at_ms - 9_000_000, "default", "http", b"put back", b"", unconditional=True),
+        Entry(at_ms + 9_000_000, "default", "http", b"put back too", b"", unconditional=True),
+        Entry(at_ms - 1, "default", "http", b"an instant earlier", b"earlier"),
+        Entry(at_ms + 5, "default", "failed-list", b"recovered", b"recovered"),
+    ):
+        await journal.append(entry)
+        assert registry.get_sample_value("dingbridge_last_callback_timestamp_seconds") == at_ms / 1000
+    await journal.append(Entry(at_ms + 1000, "default", "http", b"next", b"next"))
+    assert registry.get_sample_value("dingbridge_last_callback_timestamp_seconds") == at_ms / 1000 + 1
+    await journal.stop()
