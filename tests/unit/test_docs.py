@@ -212,6 +212,17 @@ def in_the_order_of_the_simulator(body: bytes) -> bytes:
     return json.dumps({name: payload[name] for name in order}, separators=(",", ":")).encode()
 
 
+def test_the_java_example_reads_with_the_rights_that_a_team_is_given():
+    [(_, java)] = blocks(ROOT / "docs" / "guide" / "reading-topics.md", "java")
+    [group] = re.findall(r'"group\.id", "([^"]+)"', java)
+    [topics] = re.findall(r"subscribe\(List\.of\((.*?)\)\)", java)
+    security = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    [granted] = re.findall(r"<!-- acls: team -->\n```sh\n(.*?)```", security, re.DOTALL)
+    [prefix] = re.findall(r"--group (\S+) --resource-pattern-type prefixed", granted)
+    assert group.startswith(prefix)
+    assert set(re.findall(r'"([^"]+)"', topics)) <= set(re.findall(r"--topic (\S+)", granted))
+
+
 def test_keys_go_where_javas_producers_would_put_them():
     """``Utils.toPositive(Utils.murmur2(key)) % n``, as kafka-clients 4.4.0 computed it."""
     for key, of_six, of_many in (
