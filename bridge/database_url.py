@@ -42,3 +42,12 @@ def parse_database_url(text: str) -> "URL":
     if form is None or not 0 < int(form["port"] or 1) < 65536:
         raise ValueError(_UNREADABLE)
     return make_url(text).set(drivername="postgresql")
+
+
+def in_memory(address: "URL") -> bool:
+    """Whether it is SQLite without a file (https://sqlite.org/inmemorydb.html): gone with its process."""
+    if not address.drivername.startswith("sqlite"):
+        return False
+    path = address.database or ""
+    by_uri = path.startswith("file:") and (":memory:" in path or address.query.get("mode") == "memory")
+    return path in ("", ":memory:") or by_uri

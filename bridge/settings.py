@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from bridge.apps import AppsSettings
 from bridge.apps_model import SAMPLE_CREDENTIALS
-from bridge.database_url import parse_database_url
+from bridge.database_url import in_memory, parse_database_url
 from bridge.settings_base import UNREADABLE, CommaList, NetworkList, Settings
 from bridge.settings_dingtalk import CallbackSettings, DingTalkApiSettings
 from bridge.tls import trusting
@@ -218,7 +218,12 @@ def _of_database(url: str) -> list[str]:
     if url.startswith(UNREADABLE):
         return []  # said already
     try:
-        parse_database_url(url)
+        address = parse_database_url(url)
     except ValueError as error:
         return [f"DATABASE_URL: {error}"]
+    if in_memory(address):
+        return [
+            "DATABASE_URL: names no file, so it is a database in memory, and a restart would forget tables "
+            "and inbox; as sqlite:////data/approval.db"
+        ]
     return []

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import DateTime, String, TypeDecorator
 
-from bridge.database_url import parse_database_url
+from bridge.database_url import in_memory, parse_database_url
 from bridge.errors import SettingsError
 from consumers.runtime.database_errors import DatabaseDown, translated
 from consumers.runtime.postgres import Links
@@ -327,7 +327,7 @@ def _open_postgres(url: URL, idle_limit_s: float | None) -> Database:
 
 
 def _open_sqlite(url: URL, *, create: bool) -> Database:
-    if url.database in (None, "", ":memory:"):
+    if in_memory(url):
         engine = create_async_engine(url)
         _set_up_sqlite(engine, begin="BEGIN IMMEDIATE", wal=False, read_only=False)
         return Database(engine, engine)

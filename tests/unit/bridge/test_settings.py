@@ -182,6 +182,24 @@ def test_a_database_address_that_can_be_read_is_taken(monkeypatch, address):
     assert load(monkeypatch, ConsumerSettings, DATABASE_URL=address).database_url_for("a") == address
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "sqlite://",
+        "sqlite:///",
+        "sqlite:///?timeout=5",
+        "sqlite:///:memory:",
+        "sqlite:///%3Amemory%3A",
+        "sqlite:///file::memory:?cache=shared&uri=true",
+        "sqlite:///file:approval?mode=memory&uri=true",
+    ],
+)
+def test_a_database_in_memory_is_refused_since_a_restart_would_forget_it(monkeypatch, address):
+    [line] = problems(monkeypatch, ConsumerSettings, DATABASE_URL=address)
+    assert line.startswith("DATABASE_URL: ")
+    assert "in memory" in line
+
+
 NO_AUTHORITY = {
     "text": (b"this is no certificate", "no certificate in PEM"),
     "bytes": (bytes(range(256)), "no certificate in PEM"),
