@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import textwrap
+from collections import defaultdict
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from consumers.forward.settings import ForwardSettings
 from consumers.runtime.metrics import WorkerMetrics
 from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics, RecoveryMetrics
 from ingress.partitions import partition_of
-from schemas import Received, decode, to_dingtalk, to_records
+from schemas import Received, catalogue, decode, to_dingtalk, to_records
 from simulator.settings import SimulatorSettings
 
 ROOT = Path(__file__).parents[2]
@@ -210,6 +211,25 @@ def in_the_order_of_the_simulator(body: bytes) -> bytes:
     payload = json.loads(body)
     order = ("EventType", "TimeStamp", "UserId", "CorpId", "OptStaffId")
     return json.dumps({name: payload[name] for name in order}, separators=(",", ":")).encode()
+
+
+def test_the_guide_names_types_as_the_records_have_them():
+    """Numbers, ids, and the fields for which the catalogue knows no one type."""
+    guide = (ROOT / "docs" / "guide" / "reading-topics.md").read_text(encoding="utf-8")
+    of_numbers = guide[guide.index("**Numbers are exact**") : guide.index("**Unknown EventTypes flow.**")]
+    types, of_no_one_type = defaultdict(set), set()
+    for event_type in catalogue:
+        for spelling in catalogue.get(event_type).spellings.values():
+            for field in spelling.fields.values():
+                types[field.name].add((field.wire, field.mark))
+                if field.wire == "any":
+                    of_no_one_type.add((field.name, event_type))
+    assert set(re.findall(r"`(\w+)` of `(\w+)` is", of_numbers)) == of_no_one_type
+    assert ("int", "ms") in types[re.search(r"Times such as `(\w+)`", of_numbers)[1]]
+    assert types[re.search(r"fraction, as `(\w+)`", of_numbers)[1]] == {("float", "")}
+    an_id = re.search(r"An id is no number: `(\w+)` is text", of_numbers)[1]
+    assert {mark for _, mark in types[an_id]} == {"id"}
+    assert ("int", "id") in types[an_id], "also where DingTalk sends a number"
 
 
 def test_the_java_example_reads_with_the_rights_that_a_team_is_given():
