@@ -7,8 +7,7 @@ are, metrics as their sum. Journals that no worker writes any more are drained b
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import aiohttp
 import apsw
@@ -30,53 +29,11 @@ from ingress.metric_sum import merge
 from ingress.metrics import FolderMetrics, PublishingMetrics
 from ingress.owners import PATH as OWNERS_PATH
 from ingress.owners import joint
-from ingress.respawn import Respawned
 from ingress.status import joint_status
 from ingress.verbs import older_than_s, retention
+from ingress.worker import Worker
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
-
-_ASK_TIMEOUT = aiohttp.ClientTimeout(total=600, connect=2)
-
-
-class _Worker:
-    """One worker process, started again when it ends."""
-
-    def __init__(self, settings: IngressSettings, number: int) -> None:
-        self.number = number
-        self.admin_port: int | None = None
-        self.ready = asyncio.Event()
-        environment = {
-            **os.environ,
-            "INGRESS_WORKERS": "1",
-            "JOURNAL_DIR": str(worker_folder(settings.journal_path, number).absolute()),
-            "ADMIN_HOST": "127.0.0.1",
-            "ADMIN_PORT": "0",
-        }
-        # Ctrl-C is for the supervisor, which stops them in order
-        self._process = Respawned(
-            "ingress.worker_main", environment, self._listens, self._gone, own_session=True
-        )
-
-    def start(self) -> None:
-        self._process.start()
-
-    async def stop(self, timeout_s: float) -> None:
-        """Let it answer what it has accepted; after ``timeout_s`` it is killed."""
-        await self._process.stop(timeout_s)
-        self.admin_port = None
-
-    def _listens(self, said: dict[str, Any]) -> None:
-        self.admin_port = said["admin_port"]
-        self.ready.set()
-
-    def _gone(self, why: int | OSError, again_in_s: float) -> None:
-        self.admin_port = None
-        if isinstance(why, OSError):
-            log.error("worker.not_started", worker=self.number, words=why.strerror, again_in_s=again_in_s)
-        else:
-            log.error("worker.ended", worker=self.number, exit_code=why, again_in_s=again_in_s)
 
 
 class Supervisor:
@@ -96,7 +53,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         self._lock.acquire()
-        workers = [_Worker(settings, n + 1) for n in range(settings.ingress_workers)]
+        workers = [Worker(settings, n + 1) for n in range(settings.ingress_workers)]
         self._workers = workers
         active = [worker_folder(settings.journal_path, w.number) for w in workers]
         self._registry = CollectorRegistry()
@@ -107,8 +64,6 @@ class Supervisor:
             retention(settings),
             PublishingMetrics(self._registry),
         )
-        for worker in workers:
-            worker.start()
         admin = AdminServer(
             settings.admin_host,
             settings.admin_port,
@@ -122,8 +77,10 @@ class Supervisor:
                 web.get(APPS_PATH, self._apps),
             ],
         )
-        async with aiohttp.ClientSession(timeout=_ASK_TIMEOUT) as self._http:
+        async with aiohttp.ClientSession() as http:
             try:
+                for worker in workers:
+                    worker.start(http)
                 leftovers.start()
                 await admin.start()
                 await self._first_ready(workers, stop)
@@ -135,7 +92,7 @@ class Supervisor:
                 await admin.stop()
                 self._lock.release()
 
-    async def _first_ready(self, workers: list[_Worker], stop: asyncio.Event) -> None:
+    async def _first_ready(self, workers: list[Worker], stop: asyncio.Event) -> None:
         all_ready: asyncio.Future[Any] = asyncio.gather(*(worker.ready.wait() for worker in workers))
         stopping: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
         try:
@@ -148,14 +105,15 @@ class Supervisor:
         """Ready when every worker is; the details of each."""
         details: dict[str, Any] = {}
 
-        async def one(worker: _Worker) -> bool:
+        async def one(worker: Worker) -> bool:
             async def read(answer: aiohttp.ClientResponse) -> bool:
                 details[f"worker-{worker.number}"] = await answer.json()
                 return answer.status == 200
 
-            found = await self._ask(worker, "GET", "/readyz", None, read)
+            found = await worker.look("/readyz", read)
             if found is None:
-                details[f"worker-{worker.number}"] = {"status": "not running"}
+                status = "not running" if worker.admin_port is None else "does not answer"
+                details[f"worker-{worker.number}"] = {"status": status}
             return bool(found)
 
         ready = await asyncio.gather(*(one(worker) for worker in self._workers))
@@ -166,9 +124,7 @@ class Supervisor:
         async def text(answer: aiohttp.ClientResponse) -> str:
             return await answer.text()
 
-        pages = await asyncio.gather(
-            *(self._ask(worker, "GET", "/metrics", None, text) for worker in self._workers)
-        )
+        pages = await asyncio.gather(*(worker.look("/metrics", text) for worker in self._workers))
         found = [page for page in pages if page is not None]
         if leftovers := self._leftovers.folders:
             found.append(generate_latest(self._registry).decode())
@@ -194,9 +150,14 @@ class Supervisor:
         return json_response(found)
 
     async def _apps(self, request: web.Request) -> web.Response:
-        """What every worker accepts; a worker that is being started reads the file anew."""
-        answers = await self._answers(APPS_PATH)
-        return json_response(joint_apps([answer for answer in answers if answer is not None]))
+        return json_response(await self._accepted())
+
+    async def _accepted(self) -> dict[str, Any]:
+        """What every worker accepts. One that is being started reads the file anew; of one that does not
+        answer nobody knows."""
+        answers = zip(self._workers, await self._answers(APPS_PATH), strict=True)
+        unknown: dict[str, Any] = {"apps": {}, "rejected": []}
+        return joint_apps([a or unknown for worker, a in answers if a or worker.admin_port is not None])
 
     async def _answers(self, path: str) -> list[dict[str, Any] | None]:
         """What each worker answers; ``None`` for one that does not."""
@@ -205,7 +166,7 @@ class Supervisor:
             found: dict[str, Any] = await answer.json()
             return found
 
-        asked = (self._ask(worker, "GET", path, None, read) for worker in self._workers)
+        asked = (worker.look(path, read) for worker in self._workers)
         return list(await asyncio.gather(*asked))
 
     async def _forward(self, request: web.Request) -> web.Response:
@@ -218,7 +179,7 @@ class Supervisor:
 
         total: dict[str, Any] = {}
         for worker in self._workers:
-            found = await self._ask(worker, "POST", path, body, read)
+            found = await worker.ask(path, body, read)
             if found is None:
                 return json_response({"error": f"worker {worker.number} does not answer; try again"}, 503)
             status, answer = found
@@ -245,20 +206,3 @@ class Supervisor:
             deleted = await self._leftovers.prune(older_than_s(self._settings, options))
             return {"deleted": total["deleted"] + deleted}
         return {}
-
-    async def _ask(
-        self,
-        worker: _Worker,
-        method: str,
-        path: str,
-        body: bytes | None,
-        read: Callable[[aiohttp.ClientResponse], Awaitable[T]],
-    ) -> T | None:
-        if worker.admin_port is None:
-            return None
-        try:
-            url = f"http://127.0.0.1:{worker.admin_port}{path}"
-            async with self._http.request(method, url, data=body) as answer:
-                return await read(answer)
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            return None

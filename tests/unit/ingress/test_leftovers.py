@@ -135,7 +135,8 @@ async def test_one_that_cannot_be_read_at_the_start_is_drained_when_it_can(start
     assert found.folders == [folder]
 
 
-async def test_one_that_cannot_be_read_is_left_unlocked_and_stops_no_other(start, tmp_path):
+async def test_one_that_cannot_be_read_is_left_unlocked_and_stops_no_other(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(leftovers, "UNREADABLE_AGAIN_S", 3600)
     damaged = leave(tmp_path / "worker-2")
     (damaged / "journal-0001.db").write_bytes(b"no journal of ours" * 1000)
     other = leave(tmp_path / "worker-3")

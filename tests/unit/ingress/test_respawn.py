@@ -3,8 +3,6 @@
 import asyncio
 import errno
 import os
-import sys
-from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -13,7 +11,6 @@ from ingress import respawn
 from ingress.metrics import PublisherMetrics
 from ingress.publisher_process import PublisherProcess
 from ingress.respawn import Respawned
-from ingress.workers import _Worker
 from tests.support.waiting import eventually
 
 REPORT = (
@@ -22,27 +19,6 @@ REPORT = (
 )
 WAITS = "import sys; sys.stdin.read()"
 """What a child does until its standard input closes."""
-
-
-@pytest.fixture
-def child(monkeypatch):
-    """``child(*sources)``: what is started runs these, one after the other and the last again and again; an
-    error among them is raised instead."""
-    real = asyncio.create_subprocess_exec
-    monkeypatch.setattr(respawn, "RESTART_S", (0.01, 0.05))
-
-    def runs(*sources):
-        left = list(sources)
-
-        async def start(*arguments, **how):
-            source = left.pop(0) if len(left) > 1 else left[0]
-            if isinstance(source, OSError):
-                raise source
-            return await real(sys.executable, "-c", source, **how)
-
-        monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
-
-    return runs
 
 
 def no_process():
@@ -77,16 +53,6 @@ async def test_while_the_publisher_is_gone_kafka_is_not_connected(child):
     assert seen[0] == 1, "its report came before"
     assert registry.get_sample_value("dingbridge_kafka_connected") == 0
     await publisher.stop(30)
-
-
-async def test_a_worker_that_could_not_be_started_is_tried_again(child, tmp_path):
-    child(no_process(), f"print('{{\"admin_port\": 7}}', flush=True); {WAITS}")
-    worker = _Worker(SimpleNamespace(journal_path=tmp_path), 1)
-    worker.start()
-    await heard(lambda: worker.admin_port == 7, "the second attempt is heard")
-    assert worker.ready.is_set()
-    await worker.stop(30)
-    assert worker.admin_port is None
 
 
 @pytest.mark.parametrize("line", ["no JSON", "[1]", "{}", "x" * 100_000])
