@@ -298,6 +298,10 @@ def test_the_example_of_forward_on_kubernetes_starts_as_it_stands(tmp_path, monk
     verb, name = spec["args"]
     assert verb == "consume"
     assert forward(name, given, by_kind["ConfigMap"]["data"][file.name], monkeypatch, tmp_path).name == name
+    # the root is read-only, and what a consumer writes has a place all the same
+    for place in (DATA_DIR, "/tmp"):
+        assert mounts[place].keys() == {"name", "emptyDir"}
+        assert not any(m.get("readOnly") for m in spec["volumeMounts"] if m["mountPath"] == place)
     # as tight as the others, and let out
     for part in ("securityContext", "startupProbe", "readinessProbe", "livenessProbe", "ports"):
         assert spec[part] == container(workloads()["approval"])[part]
