@@ -20,7 +20,7 @@ help: ## List the targets
 install: ## Make .venv with everything pinned by hash, and .venv/bin/dingbridge
 	@scripts/install
 
-demo: install ## The whole bridge on this machine with a simulated company, half a minute (KEEP=1 leaves it up)
+demo: install ## The whole bridge on this machine with a simulated company, 1 minute (KEEP=1 leaves it up)
 	@KEEP="$(KEEP)" $(BIN)/dingbridge demo
 
 test: install servers ## All tests: unit, integration on real Kafka and PostgreSQL, faults

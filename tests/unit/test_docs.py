@@ -106,6 +106,12 @@ def test_every_make_target_that_is_named_exists(document):
     assert named <= targets
 
 
+def test_make_help_and_the_readme_say_the_same_of_how_long_the_demo_takes():
+    [in_readme] = re.findall(r"^\| `make demo` \|[^|]*\| ([^|]+) \|", prose(ENGLISH), re.MULTILINE)
+    [in_help] = re.findall(r"^demo:.*## (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert in_readme in in_help
+
+
 def test_every_command_that_is_named_exists(document):
     from bridge.cli import COMMANDS
 
