@@ -33,8 +33,12 @@ class DingTalkApiSettings(AppsSettings):
     @field_validator("dingtalk_api_base")
     @classmethod
     def _http(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # its text repeats a part of the address, in which a password may stand
+            usable = False
+        if not usable:
             raise ValueError("must be an http(s) address, as https://oapi.dingtalk.com")
         return value.rstrip("/")
 

@@ -134,7 +134,7 @@ async def _url(patient: Patient) -> list[Finding]:
             return [found("url.unknown")]
         url = registration.url
     if not public.usable(url):
-        return [found("url.invalid", url=url.partition("?")[0])]
+        return [found("url.invalid", url=public.shown(url))]
     seen = await public.look(patient.session, url, patient.credentials)
     return public.judge(seen, from_internet=patient.settings.speaks_to_dingtalk)
 

@@ -117,6 +117,23 @@ def test_dingtalks_own_hosts_are_recognised(monkeypatch, base):
     assert load(monkeypatch, IngressSettings, **GOOD, DINGTALK_API_BASE=base).speaks_to_dingtalk
 
 
+@pytest.mark.parametrize(
+    "base",
+    [
+        "http://u:pa/s3cret@h",
+        "http://u:s3cret/@h",
+        "http://u:s3cret@h:0x50",
+        "http://u:s3cret@[h",
+        "h",
+        "http://",
+    ],
+)
+def test_an_api_base_that_is_no_address_is_refused_without_its_password(monkeypatch, base):
+    assert problems(monkeypatch, ConsumerSettings, DINGTALK_API_BASE=base) == [
+        "DINGTALK_API_BASE: must be an http(s) address, as https://oapi.dingtalk.com"
+    ]
+
+
 def test_no_secret_in_the_error_or_the_repr(monkeypatch):
     secret = "averysecrettokenindeed"
     with pytest.raises(SettingsError) as caught:

@@ -139,6 +139,35 @@ def test_a_url_is_shown_without_what_may_be_secret():
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("user:s3cret@b.example.com/callback", "b.example.com/callback"),
+        ("user:s3cret@b.example.com/callback?key=s3cret", "b.example.com/callback"),
+        ("//user:s3cret@b.example.com", "b.example.com"),
+        ("https://user:pa/s3cret@b.example.com/c", "b.example.com/c"),
+        ("user:p?s3cret@b.example.com/c", "…"),
+        ("user:p#s3cret@b.example.com/c", "…"),
+        ("b.example.com/callback?key=s3cret", "b.example.com/callback"),
+        ("http://a:port/", "http://a:port/"),
+        ("http://[::1", "http://[::1"),
+        ("", ""),
+    ],
+)
+async def test_of_what_is_no_url_nothing_is_shown_that_may_be_secret_either(text, expected):
+    assert url.shown(text) == expected
+    patient = run.Patient(settings(), None, None, [], True, text, None, None, None)
+    [finding] = await run._url(patient)
+    assert (finding.code, finding.values) == ("url.invalid", {"url": expected})
+
+
+def test_the_api_bases_user_is_not_shown():
+    base = "http://user:s3cret@proxy.example.com:3128"
+    for seen, code in ((FINDINGS[2].values["reason"], "clock.unreachable"), (None, "clock.unknown")):
+        [finding] = clock.judge(seen, base=base, max_age_s=300)
+        assert (finding.code, finding.values["base"]) == (code, "http://proxy.example.com:3128")
+
+
 def test_a_private_address_is_an_error_only_where_dingtalk_itself_must_reach_it():
     seen = url.Seen("https://b.example.com/", ("127.0.0.1",), tls="expired")
     assert [f.code for f in url.judge(seen, from_internet=False)] == ["url.tls_expired"]

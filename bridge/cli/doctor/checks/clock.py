@@ -8,6 +8,7 @@ from typing import Final
 import aiohttp
 
 from bridge.cli.doctor.checks.network import TIMEOUT_S, reason_of
+from bridge.cli.doctor.checks.url import shown
 from bridge.cli.doctor.findings import Both, Finding, found
 
 LIMIT_S: Final = 10.0
@@ -41,9 +42,9 @@ def skew(date: str, now: float) -> float | None:
 def judge(seen: float | Both | None, *, base: str, max_age_s: float) -> list[Finding]:
     """``max_age_s`` is ``CALLBACK_MAX_AGE_S``; 0 accepts any."""
     if isinstance(seen, Both):
-        return [found("clock.unreachable", base=base, reason=seen)]
+        return [found("clock.unreachable", base=shown(base), reason=seen)]
     if seen is None:
-        return [found("clock.unknown", base=base)]
+        return [found("clock.unknown", base=shown(base))]
     seconds = round(abs(seen))
     side = Both("ahead of", "快") if seen > 0 else Both("behind", "慢")
     if max_age_s and abs(seen) > max_age_s:

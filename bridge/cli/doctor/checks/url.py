@@ -1,6 +1,7 @@
 """The public URL, as DingTalk meets it: name, address, certificate, no redirect, and who answers."""
 
 import asyncio
+import re
 import socket
 import ssl
 import time
@@ -54,7 +55,13 @@ def usable(url: str) -> bool:
 
 
 def shown(url: str) -> str:
-    """The URL without its query and user, which may hold secrets of a proxy's."""
+    """The URL without its query and user, which may hold secrets of a proxy's; of what is no URL, as one
+    without a scheme, what is surely neither."""
+    if not usable(url):
+        rest = re.split(r"[?#]", url, maxsplit=1)
+        if "@" in "".join(rest[1:]):
+            return "…"  # what stands before it may be the beginning of a password
+        return rest[0].rpartition("@")[2]
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
     return f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
