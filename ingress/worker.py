@@ -13,6 +13,7 @@ import structlog
 
 from bridge.settings import IngressSettings
 from ingress.folder import worker_folder
+from ingress.metric_sum import Pages
 from ingress.respawn import Respawned
 
 log = structlog.get_logger(__name__)
@@ -33,6 +34,7 @@ class Worker:
         self.number = number
         self.admin_port: int | None = None
         self.ready = asyncio.Event()
+        self._pages = Pages()
         self._watching: asyncio.Task[None] | None = None
         environment = {
             **os.environ,
@@ -68,6 +70,15 @@ class Worker:
     ) -> T | None:
         """The same of a POST, which may be long work."""
         return await self._request("POST", path, body, read, VERB_WITHIN_S)
+
+    async def metrics(self) -> list[str]:
+        """Pages of metrics that stand for it in the sum."""
+
+        async def text(answer: aiohttp.ClientResponse) -> str:
+            return await answer.text()
+
+        life = self._pages.life
+        return self._pages.read(life, await self.look("/metrics", text))
 
     async def _request(
         self,
@@ -106,6 +117,7 @@ class Worker:
 
     def _gone(self, why: int | OSError, again_in_s: float) -> None:
         self.admin_port = None
+        self._pages.ended()
         if isinstance(why, OSError):
             log.error("worker.not_started", worker=self.number, words=why.strerror, again_in_s=again_in_s)
         else:

@@ -121,13 +121,10 @@ class Supervisor:
         return all(ready), {"journal": {"waiting": waiting}, "workers": details}
 
     async def _metrics(self) -> str:
-        async def text(answer: aiohttp.ClientResponse) -> str:
-            return await answer.text()
-
-        pages = await asyncio.gather(*(worker.look("/metrics", text) for worker in self._workers))
-        found = [page for page in pages if page is not None]
+        of_workers = await asyncio.gather(*(worker.metrics() for worker in self._workers))
+        pages = [page for of_one in of_workers for page in of_one]
+        pages.append(generate_latest(self._registry).decode())
         if leftovers := self._leftovers.folders:
-            found.append(generate_latest(self._registry).decode())
             registry = CollectorRegistry()
             try:
                 root = self._settings.journal_path
@@ -135,8 +132,8 @@ class Supervisor:
             except (apsw.Error, BridgeError, OSError) as error:
                 log.warning("journal.status_failed", error=type(error).__name__)
             else:
-                found.append(generate_latest(registry).decode())
-        return merge(found)
+                pages.append(generate_latest(registry).decode())
+        return merge(pages)
 
     async def _owners(self, request: web.Request) -> web.Response:
         return json_response(
