@@ -191,6 +191,26 @@ def test_a_copied_and_filled_in_example_of_env_is_all_that_a_real_app_needs(serv
     assert AddressSyncSettings.load().dingtalk_corp_id == "dingcorp"
 
 
+@pytest.mark.parametrize("own", [set(), {"kafka"}, {"postgres"}, {"kafka", "postgres"}])
+def test_a_server_of_ones_own_takes_the_place_of_the_stacks(own):
+    """Without its name in COMPOSE_PROFILES it is not started, and nobody waits for it."""
+    profiles = set(FILLED_IN["COMPOSE_PROFILES"].split(",")) - own
+    given = {"KAFKA_BOOTSTRAP_SERVERS": "k.example.com:9093"} if "kafka" in own else {}
+    given |= {"DATABASE_URL": "postgresql://u:p@d.example.com/oa"} if "postgres" in own else {}
+    services = rendered(APP, FILLED_IN | given)
+    up = {n for n, s in services.items() if not s.get("profiles") or profiles & set(s["profiles"])}
+    assert up >= set(SETTINGS)
+    assert up & {"kafka", "postgres", "simulator", "register"} == {"kafka", "postgres"} - own
+    for name in up & set(SETTINGS):
+        environment = services[name]["environment"]
+        assert environment["KAFKA_BOOTSTRAP_SERVERS"] == given.get("KAFKA_BOOTSTRAP_SERVERS", "kafka:19092")
+        database = given.get("DATABASE_URL", "@postgres:5432/") if name != "ingress" else ""
+        assert database in environment["DATABASE_URL"]
+        for needed, condition in services[name].get("depends_on", {}).items():
+            assert needed in up or condition["required"] is False
+            assert condition["condition"] in ("service_healthy", "service_completed_successfully")
+
+
 def test_with_compose_a_container_of_a_real_app_has_no_secret_that_its_process_does_not_use():
     """Kubernetes mounts them one by one; ``env_file`` gives all, so what is not used is set to nothing."""
     every = [cls for cls in vars(bridge.settings).values() if isinstance(cls, type)]
