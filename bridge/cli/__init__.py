@@ -25,7 +25,7 @@ COMMANDS = {
     "recover": "Read DingTalk's list of failed pushes now, and publish what it holds.",
     "journal": "Look into the journal, and act on what is parked.",
     "simulator": "A stand-in for the DingTalk Open Platform, for trials and tests.",
-    "demo": "The whole bridge on this machine, with a simulated company, for half a minute.",
+    "demo": "The whole bridge on this machine, with a simulated company, for 1 minute.",
 }
 """Name and one-line help of each command; ``bridge/cli/<name>.py`` (_ for -) has its function ``command``, or
 for several commands an ``app`` (a ``typer.Typer``)."""

@@ -1,4 +1,4 @@
-"""``dingbridge demo``: the whole bridge on this machine, with a simulated company, for half a minute."""
+"""``dingbridge demo``: the whole bridge on this machine, with a simulated company, for 1 minute."""
 
 from enum import StrEnum
 from pathlib import Path

@@ -106,10 +106,13 @@ def test_every_make_target_that_is_named_exists(document):
     assert named <= targets
 
 
-def test_make_help_and_the_readme_say_the_same_of_how_long_the_demo_takes():
+def test_help_and_the_readme_say_the_same_of_how_long_the_demo_takes():
+    from bridge.cli import COMMANDS
+
     [in_readme] = re.findall(r"^\| `make demo` \|[^|]*\| ([^|]+) \|", prose(ENGLISH), re.MULTILINE)
     [in_help] = re.findall(r"^demo:.*## (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert in_readme in in_help
+    assert in_readme in COMMANDS["demo"]
 
 
 def test_every_command_that_is_named_exists(document):
