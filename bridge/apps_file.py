@@ -42,7 +42,7 @@ def files_of(path: Path) -> list[Path]:
     found = [path]
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return found
     pending: list[Any] = [document]
     while pending:
@@ -67,6 +67,8 @@ def read_apps(path: Path, *, live: bool = False) -> tuple[dict[str, App], list[s
         return {}, [f"{VARIABLE}: {path} is not UTF-8 text"]
     except tomllib.TOMLDecodeError as error:
         return {}, [f"{VARIABLE}: {path} is no TOML ({_place(error)})"]
+    except RecursionError:
+        return {}, [f"{VARIABLE}: {path} is no TOML (nested too deep)"]
     tables = document.get("apps")
     others = sorted(document.keys() - {"apps"})
     problems = [f"{VARIABLE}: {name}: is no setting; apps are [apps.<name>]" for name in others]
@@ -178,8 +180,9 @@ class _Reader:
                 return None
             try:
                 value = (self._folder / file).read_text(encoding="utf-8").rstrip("\r\n")
-            except (OSError, UnicodeDecodeError) as error:
-                reason = getattr(error, "strerror", None) or "not UTF-8 text"
+            except (OSError, ValueError) as error:
+                other = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "no name of a file"
+                reason = getattr(error, "strerror", None) or other
                 self._wrong(f"{place}{key}_file", f"names a file that cannot be read ({reason})")
                 return None
         if value is None or value == "":
@@ -217,6 +220,6 @@ def signature(paths: list[Path]) -> tuple[Any, ...]:
         try:
             status = path.stat()
             found.append((str(path), status.st_mtime_ns, status.st_size, status.st_ino))
-        except OSError:
+        except (OSError, ValueError):
             found.append((str(path), None))
     return tuple(found)

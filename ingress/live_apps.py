@@ -51,11 +51,16 @@ class LiveApps:
         """Until cancelled; with the environment's app alone there is nothing to watch."""
         while self._settings.dingtalk_apps_file is not None:
             await asyncio.sleep(EVERY_S)
-            seen = await asyncio.to_thread(self._look)
-            if seen != self._seen:
-                self._seen = seen
-                await self._read_again()
-            self._offer(datetime.now(UTC))
+            try:
+                try:
+                    await self._look_again()
+                finally:
+                    self._offer(datetime.now(UTC))
+            except Exception as error:  # a fault of ours must not end the watch: credentials have to run out
+                self._seen = None
+                words = [f"a fault of ours in reading it ({type(error).__name__}); please report it"]
+                if words != self._rejected:
+                    self._reject(words)
 
     def route(self) -> web.RouteDef:
         """Its route on the private listener: ``{"apps": {name: [fingerprint, …]}, "rejected": [words]}``."""
@@ -74,18 +79,25 @@ class LiveApps:
         path = self._settings.dingtalk_apps_file
         return None if path is None else signature(files_of(path))
 
-    async def _read_again(self) -> None:
+    async def _look_again(self) -> None:
+        seen = await asyncio.to_thread(self._look)
+        if seen == self._seen:
+            return
+        self._seen = seen
         try:
             apps = await asyncio.to_thread(load_apps, self._settings)
         except SettingsError as error:
-            self._rejected = error.problems
-            self._metrics.apps_file_rejected.set(1)
-            log.error("apps.rejected", words=error.problems, meaning="what was read before stays in force")
+            self._reject(error.problems)
             return
         self._rejected = []
         self._metrics.apps_file_rejected.set(0)
         self._apps = apps
         log.info("apps.read", apps=sorted(apps))
+
+    def _reject(self, problems: list[str]) -> None:
+        log.error("apps.rejected", words=problems, meaning="what was read before stays in force")
+        self._rejected = problems
+        self._metrics.apps_file_rejected.set(1)
 
     def _offer(self, now: datetime) -> None:
         accepted = {app.name: (app.accepted(now), app.owner_keys) for app in self._apps.values()}
@@ -95,11 +107,11 @@ class LiveApps:
         for name, (before, _) in self._accepted.items():
             for pair in set(before) - set(accepted[name][0] if name in accepted else ()):
                 log.info("apps.retired", app=name, credentials=pair.fingerprint)
-        self._accepted = accepted
         self._take(
             {name: _crypto(pairs, owners) for name, (pairs, owners) in accepted.items()},
             bare_path_app(self._apps, self._settings),
         )
+        self._accepted = accepted
 
 
 def _crypto(pairs: tuple[AppCredentials, ...], owners: tuple[str, ...]) -> CallbackCrypto:

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
+from bridge.apps_file import signature
 from bridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings
 from bridge.topics import event_topic
 from consumers.runtime import Consumer
@@ -188,6 +189,34 @@ async def test_a_broken_file_changes_nothing_and_is_taken_when_it_is_mended(door
         assert await push(http, url, event(1, "c"), HR_NEW) == "success"
         # without an app of the environment, nobody is at the bare path
         assert await push(http, door.url, event(1, "c"), HR_NEW) == 404
+    watching.cancel()
+
+
+async def test_whatever_fails_in_looking_at_the_file_credentials_run_out_in_time(door, live, monkeypatch):
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    text = table("hr", HR_NEW) + table(
+        "hr", HR, head="[[apps.{}.previous]]", more=f"until = {soon.isoformat()}\n"
+    )
+    _, apps = live(text)
+
+    failing = True
+
+    def look(paths):
+        if failing:
+            raise RuntimeError("a fault of ours")
+        return signature(paths)
+
+    monkeypatch.setattr("ingress.live_apps.signature", look)
+    watching = asyncio.ensure_future(apps.watch())
+    async with aiohttp.ClientSession() as http:
+
+        async def retired():
+            return await push(http, f"{door.url}/hr", event(2, "c"), HR) == 403
+
+        await eventually(retired, 30, "the old ones are refused")
+        assert apps.as_json()["rejected"], "it is told of"
+        failing = False
+        await eventually(lambda: _true(not apps.as_json()["rejected"]), 30, "and that it is over")
     watching.cancel()
 
 

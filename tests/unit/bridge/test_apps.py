@@ -242,3 +242,17 @@ def test_a_change_of_any_of_its_files_is_seen(file, tmp_path):
     second = signature(files_of(path))
     (tmp_path / "t").unlink()
     assert len({first, second, signature(files_of(path))}) == 3
+
+
+def test_names_that_no_file_can_have_and_tables_without_end_are_mistakes_like_any(file):
+    path = file(HR.replace('token = "tokenOfHr"', 'token_file = "a\\u0000b"'))
+    assert signature(files_of(path)), "looking at it does not fail"
+    with pytest.raises(SettingsError) as error:
+        IngressSettings.load()
+    assert any("apps.hr.token_file: names a file that cannot be read" in p for p in error.value.problems)
+
+    path = file(f"apps = {'[' * 100_000}{']' * 100_000}")
+    assert signature(files_of(path))
+    with pytest.raises(SettingsError) as error:
+        IngressSettings.load()
+    assert any("is no TOML (nested too deep)" in p for p in error.value.problems)
