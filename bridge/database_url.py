@@ -5,7 +5,10 @@ repeated. Connecting is the consumers' (``consumers/runtime/database.py``).
 """
 
 import re
+import ssl
 from typing import TYPE_CHECKING, Final
+
+from bridge.tls import trusting
 
 if TYPE_CHECKING:
     from sqlalchemy import URL
@@ -26,6 +29,12 @@ _UNREADABLE: Final = (
     ": as %3A, / as %2F and ? as %3F; a port is 1 to 65535"
 )
 
+_TLS_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_OPTIONS: Final = (
+    "may have the options sslmode, sslrootcert and host behind a ?, as ?sslmode=verify-full, and no others; "
+    f"sslmode is one of {', '.join(_TLS_MODES)}"
+)
+
 
 def parse_database_url(text: str) -> "URL":
     """The address ``postgresql://user:password@host:port/name``, ``sqlite:///path`` or ``sqlite://`` (in
@@ -41,7 +50,26 @@ def parse_database_url(text: str) -> "URL":
     form = _POSTGRES.fullmatch(text)
     if form is None or not 0 < int(form["port"] or 1) < 65536:
         raise ValueError(_UNREADABLE)
-    return make_url(text).set(drivername="postgresql")
+    address = make_url(text).set(drivername="postgresql")
+    mode = address.query.get("sslmode", "prefer")
+    if not address.query.keys() <= {"host", "sslmode", "sslrootcert"} or mode not in _TLS_MODES:
+        raise ValueError(_OPTIONS)
+    tls_of(address)
+    return address
+
+
+def tls_of(address: "URL") -> str | ssl.SSLContext:
+    """What asyncpg calls ``ssl``, for libpq's ``sslmode`` and ``sslrootcert`` in a PostgreSQL's address
+    (https://www.postgresql.org/docs/17/libpq-ssl.html). Without a file the system's authorities are trusted.
+
+    Raises ``ValueError`` where the file cannot be used.
+    """
+    mode, authorities = (str(address.query.get(name, "")) for name in ("sslmode", "sslrootcert"))
+    if not authorities and not mode.startswith("verify"):
+        return mode or "prefer"
+    context = trusting(authorities or None)
+    context.check_hostname = mode == "verify-full"
+    return context
 
 
 def in_memory(address: "URL") -> bool:

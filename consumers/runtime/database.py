@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import DateTime, String, TypeDecorator
 
-from bridge.database_url import in_memory, parse_database_url
+from bridge.database_url import in_memory, parse_database_url, tls_of
 from bridge.errors import SettingsError
 from consumers.runtime.database_errors import DatabaseDown, translated
 from consumers.runtime.postgres import Links
@@ -308,11 +308,13 @@ def _open_postgres(url: URL, idle_limit_s: float | None) -> Database:
     named = {"application_name": "dingbridge"}
     if idle_limit_s is not None:
         named["idle_in_transaction_session_timeout"] = str(round(idle_limit_s * 1000))
+    tls = tls_of(url)
+    url = url.difference_update_query(["sslmode", "sslrootcert"])
     writer = create_async_engine(
         url,
         poolclass=NullPool,
         isolation_level="AUTOCOMMIT",  # in word: ``postgres.py`` begins and commits
-        connect_args={"timeout": 10, "server_settings": named},
+        connect_args={"timeout": 10, "ssl": tls, "server_settings": named},
     )
     # reads commit by themselves, which spares BEGIN and ROLLBACK: two of three round trips
     read_only = {**named, "default_transaction_read_only": "on"}
@@ -321,7 +323,7 @@ def _open_postgres(url: URL, idle_limit_s: float | None) -> Database:
         pool_size=READ_POOL_SIZE,
         max_overflow=READ_POOL_SIZE,  # for ``answers``, asked while a handler's own connection hangs
         isolation_level="AUTOCOMMIT",
-        connect_args={"timeout": 10, "server_settings": read_only},
+        connect_args={"timeout": 10, "ssl": tls, "server_settings": read_only},
     )
     return Database(writer, reader)
 

@@ -200,6 +200,21 @@ async def test_a_server_that_is_not_there_or_refuses_is_down(postgres_url: str) 
         await database.close()
 
 
+async def test_sslmode_is_obeyed(postgres_url: str) -> None:
+    """The server of the tests speaks no TLS."""
+    for mode in ("disable", "prefer"):
+        database = open_database(f"{postgres_url}?sslmode={mode}")
+        async with database.transaction() as tx:
+            assert await tx.scalar(text("SELECT 1")) == 1
+        assert await database.reader().scalar(text("SELECT 1")) == 1
+        await database.close()
+    database = open_database(f"{postgres_url}?sslmode=require")
+    with pytest.raises(DatabaseDown):
+        async with database.transaction():
+            pass
+    await database.close()
+
+
 async def test_a_connection_that_is_cut_is_down_and_the_next_one_works(postgres_url: str) -> None:
     database, killer = open_database(postgres_url), open_database(postgres_url)
     await database.create_tables(metadata)

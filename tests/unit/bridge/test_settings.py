@@ -1,7 +1,10 @@
 """Settings: all mistakes at once, secrets from files, and values that contradict each other."""
 
+import ssl
+
 import pytest
 
+from bridge.database_url import parse_database_url, tls_of
 from bridge.errors import KafkaUnavailable, SettingsError
 from bridge.kafka import connection, explain
 from bridge.settings import (
@@ -256,3 +259,29 @@ def test_a_file_that_becomes_useless_later_is_said_like_a_kafka_that_is_down(mon
 
 def test_log_level_is_read_in_any_case(monkeypatch):
     assert load(monkeypatch, LogSettings, LOG_LEVEL="debug").log_level == "DEBUG"
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["sslmode=on", "ssl=require", "sslmode=require&secret=s3cret", "sslmode=require&sslmode=disable"],
+)
+def test_an_option_of_a_postgresql_that_would_not_be_obeyed_is_refused(monkeypatch, options):
+    [line] = problems(monkeypatch, ConsumerSettings, DATABASE_URL=f"postgresql://u:p@h/d?{options}")
+    assert line.startswith("DATABASE_URL: may have the options sslmode")
+    assert "s3cret" not in line
+
+
+@pytest.mark.parametrize("mode", ["verify-ca", "require"])
+def test_the_authority_of_a_postgresql_is_read_before_anything_is_started(monkeypatch, tmp_path, mode):
+    file = tmp_path / "root.crt"
+    address = f"postgresql://u:p@h/d?sslmode={mode}&sslrootcert={file}"
+    assert "cannot be used (No such file" in problems(monkeypatch, ConsumerSettings, DATABASE_URL=address)[0]
+    file.write_text("no certificate")
+    assert "no certificate in PEM" in problems(monkeypatch, ConsumerSettings, DATABASE_URL=address)[0]
+
+
+@pytest.mark.parametrize(("mode", "named"), [("verify-full", True), ("verify-ca", False)])
+def test_sslmode_verifies_what_libpq_verifies(mode, named):
+    tls = tls_of(parse_database_url(f"postgresql://u:p@h/d?sslmode={mode}"))
+    assert isinstance(tls, ssl.SSLContext)
+    assert (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, named)
