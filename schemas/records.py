@@ -117,7 +117,8 @@ def _classified(received: Received) -> list[Record]:
     normalised = normalise(payload, event_type, spec)
     subject = None if spec is None else spec.subject
     try:
-        parts = split(normalised.data, subject, view.corp_id, len(received.body))
+        beside = sum(map(len, normalised.verbatim))
+        parts = split(normalised.data, subject, view.corp_id, len(received.body), beside)
     except TooManyEntities:
         raise _Unclassifiable("too-many-entities", view) from None
     base = _callback_id(received, view)
