@@ -69,6 +69,7 @@ class Journal:
         self._queued = self._queued_bytes = 0  # what the thread has not settled, also if it was refused since
         self._stopping = False
         self._file: JournalFile | None = None
+        self._damaged: Path | None = None  # left for good: it may take a probe where it takes no callback
         self._reopen_at = 0.0
         self._prune_at = 0.0
         self._pruning = Pruning(folder, retention)
@@ -266,6 +267,8 @@ class Journal:
             "journal.failed", error=type(error).__name__, extended=getattr(error, "extendedresult", None)
         )
         self._metrics.failures.labels(type(error).__name__).inc()
+        if self._file is not None and isinstance(error, apsw.CorruptError | apsw.NotADBError):
+            self._damaged = self._file.path
         self._reopen_at = time.monotonic() + _REOPEN_EVERY_S
         self._close()
 
@@ -284,7 +287,7 @@ class Journal:
             return
         self._reopen_at = time.monotonic() + _REOPEN_EVERY_S
         newest, missing = newest_journal_file(self._folder), missing_files(self._folder)
-        for path in (newest, None) if newest is not None else (None,):
+        for path in (newest, None) if newest not in (None, self._damaged) else (None,):
             try:
                 file = _tried(path) if path is not None else begin_file(self._folder)
             except (apsw.Error, JournalError, OSError) as error:

@@ -168,6 +168,23 @@ async def test_a_damaged_file_is_left_and_a_new_one_begun(journal, tmp_path):
     newest.close()
 
 
+async def test_damage_that_only_a_callback_meets_is_left_as_well(journal, tmp_path, monkeypatch):
+    """The page of a probe is whole, and so the file would be opened again and again."""
+    keep = JournalFile.keep
+
+    def damaged(self, entries):
+        if self.path.name == "journal-0001.db":
+            raise apsw.CorruptError("database disk image is malformed")
+        return keep(self, entries)
+
+    monkeypatch.setattr(JournalFile, "keep", damaged)
+    with pytest.raises(JournalUnavailable):
+        await journal.append(entry(b"first"))
+    await recovers(journal, b"after")
+    assert [p.name for p in journal_files(tmp_path)] == ["journal-0001.db", "journal-0002.db"]
+    assert on_disk(tmp_path) == [b"after"]
+
+
 @pytest.mark.parametrize("older", [False, True])
 async def test_a_file_that_has_gone_is_told_and_what_stood_beside_it_is_kept(tmp_path, older):
     if older:
