@@ -16,7 +16,8 @@ The data file, one entry for each EventType::
 ``register_call_back``, and the bodies of today's event pages, which all begin with ``newEnvelope``.
 A type is what JSON holds on DingTalk's side; ``ms`` marks epoch milliseconds, ``id`` an identifier.
 ``fields`` of a subject are canonical (camelCase) names in order of preference; ``items`` names a list
-of objects that each are one event (attendance), ``itemKey`` the name of an item's own identity.
+of objects that each are one event (attendance), ``itemKey`` the name of an item's own identity;
+``itemList`` says that an item's own field is a list, of which each entry is one event.
 
 Sources: the event pages of open.dingtalk.com ("event-list"), and for the old form the historical
 pages "HTTP回调 / 事件列表" (slug ``test-callback-url-events``).
@@ -72,6 +73,7 @@ class Subject:
     is_list: bool
     items: str | None
     item_key: str | None
+    item_list: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,6 +168,7 @@ def _subject(entry: Mapping[str, Any] | None) -> Subject | None:
         entry.get("list", False),
         entry.get("items"),
         entry.get("itemKey"),
+        entry.get("itemList", False),
     )
 
 

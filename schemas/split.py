@@ -1,7 +1,8 @@
 """One callback, one record for each thing that it names.
 
 Responsible for: finding what a normalised payload is about and cutting its list of users,
-departments or attendance items so that each part is about one. Not responsible for ids or envelopes.
+departments or attendance items so that each part is about one; an attendance item that names
+several users is cut, too. Not responsible for ids or envelopes.
 
 The parts together hold everything: fields other than the list stand in each part, equal entries stay
 together in one part, and entries that name nothing (null, an object without an id) form a last part
@@ -54,7 +55,10 @@ def split(
     value = data[name] if name is not None else None
     groups: dict[tuple[str | None, str | None], list[Any]] = {}  # by company and suffix
     about: dict[tuple[str | None, str | None], set[str | None]] = {}
-    for entry in value if isinstance(value, list) else [value]:
+    entries, copied = value if isinstance(value, list) else [value], 0
+    if subject.item_list:
+        entries, copied = _cut_items(entries, subject.fields)
+    for entry in entries:
         corp, suffix, text = _describe(entry, subject)
         group = (corp or corp_id, suffix)
         groups.setdefault(group, []).append(entry)
@@ -62,7 +66,7 @@ def split(
     if name is None or not groups:
         return [Part(data, None, None, corp_id)]
     if len(groups) > 1:
-        _check_size(data, name, len(groups), size, _ENVELOPE_BYTES + beside)
+        _check_size(data, name, len(groups), size, _ENVELOPE_BYTES + beside, copied)
     return [
         Part(
             data if len(groups) == 1 else {**data, name: entries},
@@ -75,6 +79,32 @@ def split(
     ]
 
 
+def _cut_items(items: list[Any], fields: tuple[str, ...]) -> tuple[list[Any], int]:
+    """The items, each that names several users as one for each user; and the bytes that stand in more than
+    one of them. Raises ``TooManyEntities``."""
+    cut: list[Any] = []
+    copied = 0
+    for item in items:
+        name = _list_in(item, fields)
+        same: dict[str | None, list[Any]] = {}
+        for user in item[name] if name is not None else ():
+            same.setdefault(_text(user), []).append(user)
+        if name is None or len(same) < 2:
+            cut.append(item)
+            continue
+        copied += (len(same) - 1) * len(dumps({key: value for key, value in item.items() if key != name}))
+        if copied > MAX_FAN_OUT_BYTES:  # before as much is made
+            raise TooManyEntities
+        cut += [{**item, name: users} for users in same.values()]
+    return cut, copied
+
+
+def _list_in(item: Any, fields: tuple[str, ...]) -> str | None:
+    """The name under which an item names its users, if that is a list."""
+    name = next(_names(item, fields), None) if isinstance(item, dict) else None
+    return name if name is not None and isinstance(item[name], list) else None
+
+
 def _describe(entry: Any, subject: Subject) -> tuple[str | None, str | None, str | None]:
     """The company, suffix and subject of one entry of a list."""
     if subject.items is None:
@@ -82,7 +112,10 @@ def _describe(entry: Any, subject: Subject) -> tuple[str | None, str | None, str
         return None, text, text
     if not isinstance(entry, dict):
         return None, None, None
-    text = _subject(entry, subject.fields)
+    if subject.item_list and (name := _list_in(entry, subject.fields)) is not None:
+        text = _text(entry[name][0]) if entry[name] else None  # all name the same
+    else:
+        text = _subject(entry, subject.fields)
     return item_corp(entry), item_identity(entry, subject.item_key) or text, text
 
 
@@ -94,11 +127,11 @@ def _subject(data: dict[str, Any], fields: tuple[str, ...]) -> str | None:
     return next((text for text in texts if text is not None), None)
 
 
-def _check_size(data: dict[str, Any], name: str, parts: int, size: int, envelope: int) -> None:
+def _check_size(data: dict[str, Any], name: str, parts: int, size: int, envelope: int, in_items: int) -> None:
     if parts * (size + envelope) <= MAX_FAN_OUT_BYTES:
         return  # an upper bound that costs nothing and holds for nearly all
     copied = len(dumps({key: value for key, value in data.items() if key != name}))
-    if parts * (copied + envelope) > MAX_FAN_OUT_BYTES:
+    if parts * (copied + envelope) + in_items > MAX_FAN_OUT_BYTES:
         raise TooManyEntities
 
 

@@ -10,6 +10,7 @@ from schemas import Received, catalogue
 USUAL = st.sampled_from(
     [
         *("user_add_org", "org_dept_modify", "label_user_change", "attendance_check_record"),
+        "attendance_schedule_change",
         *("bpms_task_change", "chat_add_member", "edu_card_update", "agoal_objective_add", "brand_new_event"),
     ]
 ) | st.sampled_from(sorted(catalogue))
@@ -37,7 +38,9 @@ values = st.recursive(
 )
 _items = st.lists(
     st.dictionaries(
-        st.sampled_from(["bizId", "userId", "userid", "corpId", "checkTime"]), scalars, max_size=5
+        st.sampled_from(["bizId", "userId", "userid", "userIds", "USERIDS", "corpId", "checkTime"]),
+        scalars | st.lists(scalars | st.sampled_from(["u1", "u2"]), max_size=5),
+        max_size=5,
     ),
     max_size=4,
 )

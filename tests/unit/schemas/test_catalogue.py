@@ -64,6 +64,7 @@ def test_subjects_are_fields_of_their_type() -> None:
         ("bpms_instance_change", "process-instance", False),
         ("bpms_task_change", "process-instance", False),
         ("attendance_check_record", "user", True),
+        ("attendance_schedule_change", "user", True),
     ],
 )
 def test_subject(event_type: str, kind: str, is_list: bool) -> None:

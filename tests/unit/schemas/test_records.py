@@ -276,6 +276,32 @@ def test_attendance_items_of_several_companies_and_without_ids() -> None:
     ]
 
 
+def test_an_item_that_names_several_users_is_cut_too() -> None:
+    items = [
+        {"corpId": "c1", "userIds": ["u1", "u2", 5, "u1", None], "type": "modify"},
+        {"corpId": "c1", "userIds": ["u2"], "type": "delete"},
+        {"corpId": "c2", "userIds": [], "type": "delete"},
+    ]
+    found = [
+        (r.key.decode(), r.id.partition("/")[2], json.loads(r.value)["data"]["dataList"])
+        for r in records_of({"EventType": "attendance_schedule_change", "DataList": items})
+    ]
+    assert found == [
+        ("c1:u1", "u1", [{"corpId": "c1", "userIds": ["u1", "u1"], "type": "modify"}]),
+        (
+            "c1:u2",
+            "u2",
+            [
+                {"corpId": "c1", "userIds": ["u2"], "type": "modify"},
+                {"corpId": "c1", "userIds": ["u2"], "type": "delete"},
+            ],
+        ),
+        ("c1:5", "5", [{"corpId": "c1", "userIds": [5], "type": "modify"}]),
+        ("c1", "", [{"corpId": "c1", "userIds": [None], "type": "modify"}]),
+        ("c2", "", [{"corpId": "c2", "userIds": [], "type": "delete"}]),
+    ]
+
+
 def test_an_item_without_a_company_is_of_the_callbacks_company() -> None:
     items = [{"bizId": "b1"}, {"bizId": "b1", "corpId": "c1"}, {"bizId": "b1", "corpId": "c2"}]
     payload = {"EventType": "attendance_check_record", "CorpId": "c1", "DataList": items}
@@ -291,6 +317,11 @@ def test_a_callback_whose_records_would_fill_the_memory_is_kept_whole(
     many = {"EventType": "user_add_org", "userId": [f"u{n}" for n in range(4)], "remark": "x" * 5000}
     (record,) = records_of(many)
     assert (record.event_type, record.fault) == (None, "too-many-entities")
+    item = {"corpId": "c1", "type": "x" * 5000}
+    within = {"EventType": "attendance_schedule_change", "DataList": [item | {"userIds": ["u1", "u2"]}]}
+    assert len(records_of(within)) == 2
+    within["DataList"] = [item | {"userIds": [f"u{n}" for n in range(6)]}]
+    assert [r.fault for r in records_of(within)] == ["too-many-entities"]
     long = {"EventType": "user_add_org", "userId": [f"{n}" + "x" * 3000 for n in range(4)]}
     assert len(records_of(long)) == 4  # a long list alone is not copied
 
