@@ -153,6 +153,20 @@ class PublisherMetrics(PublishingMetrics):
         self.connected = Gauge("dingbridge_kafka_connected", "1 while Kafka takes records", registry=registry)
 
 
+class SupervisorMetrics:
+    """Of the processes that ``INGRESS_WORKERS`` asks for."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.missing = Gauge(
+            "dingbridge_workers_missing",
+            "Worker processes that are not listening; one process alone has none",
+            registry=registry,
+        )
+        self.restarts = Counter(
+            "dingbridge_worker_restarts", "Times a worker had to be started again", registry=registry
+        )
+
+
 class RecoveryMetrics:
     """Of the recovery of pushes that DingTalk gave up, of all apps together."""
 

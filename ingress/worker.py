@@ -14,6 +14,7 @@ import structlog
 from bridge.settings import IngressSettings
 from ingress.folder import worker_folder
 from ingress.metric_sum import Pages
+from ingress.metrics import SupervisorMetrics
 from ingress.respawn import Respawned
 
 log = structlog.get_logger(__name__)
@@ -30,11 +31,11 @@ SILENT_PROBES: Final = 6
 class Worker:
     """``admin_port`` is that of its private listener, once it is ready; ``None`` while there is none."""
 
-    def __init__(self, settings: IngressSettings, number: int) -> None:
+    def __init__(self, settings: IngressSettings, number: int, metrics: SupervisorMetrics) -> None:
         self.number = number
         self.admin_port: int | None = None
         self.ready = asyncio.Event()
-        self._pages = Pages()
+        self._pages, self._metrics = Pages(), metrics
         self._watching: asyncio.Task[None] | None = None
         environment = {
             **os.environ,
@@ -118,6 +119,7 @@ class Worker:
     def _gone(self, why: int | OSError, again_in_s: float) -> None:
         self.admin_port = None
         self._pages.ended()
+        self._metrics.restarts.inc()
         if isinstance(why, OSError):
             log.error("worker.not_started", worker=self.number, words=why.strerror, again_in_s=again_in_s)
         else:

@@ -26,7 +26,7 @@ from ingress.leftovers import Leftovers
 from ingress.live_apps import PATH as APPS_PATH
 from ingress.live_apps import joint as joint_apps
 from ingress.metric_sum import merge
-from ingress.metrics import FolderMetrics, PublishingMetrics
+from ingress.metrics import FolderMetrics, PublishingMetrics, SupervisorMetrics
 from ingress.owners import PATH as OWNERS_PATH
 from ingress.owners import joint
 from ingress.status import joint_status
@@ -53,10 +53,12 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         self._lock.acquire()
-        workers = [Worker(settings, n + 1) for n in range(settings.ingress_workers)]
-        self._workers = workers
-        active = [worker_folder(settings.journal_path, w.number) for w in workers]
         self._registry = CollectorRegistry()
+        metrics = SupervisorMetrics(self._registry)
+        workers = [Worker(settings, n + 1, metrics) for n in range(settings.ingress_workers)]
+        self._workers = workers
+        metrics.missing.set_function(lambda: sum(worker.admin_port is None for worker in workers))
+        active = [worker_folder(settings.journal_path, w.number) for w in workers]
         self._leftovers = leftovers = Leftovers(
             settings.journal_path,
             active,

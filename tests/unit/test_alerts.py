@@ -11,7 +11,14 @@ from prometheus_client.metrics import MetricWrapperBase
 from consumers.forward.metrics import ForwardMetrics
 from consumers.runtime.metrics import WorkerMetrics
 from dingtalk.errors import CALLBACK_FAULTS
-from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics, RecoveryMetrics
+from ingress.metrics import (
+    FolderMetrics,
+    HttpMetrics,
+    JournalMetrics,
+    PublisherMetrics,
+    RecoveryMetrics,
+    SupervisorMetrics,
+)
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -29,7 +36,7 @@ def metrics() -> dict[str, set[str]]:
     """Every sample that our processes can show, with its labels."""
     registry = CollectorRegistry()
     owners = [JournalMetrics(registry), FolderMetrics(registry), HttpMetrics(registry)]
-    owners += [PublisherMetrics(registry), RecoveryMetrics(registry)]
+    owners += [PublisherMetrics(registry), RecoveryMetrics(registry), SupervisorMetrics(registry)]
     owners += [WorkerMetrics("billing", registry), ForwardMetrics("a", registry)]
     found: dict[str, set[str]] = {"up": set()}
     for owner in owners:

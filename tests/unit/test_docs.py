@@ -22,7 +22,14 @@ from consumers.approval.settings import ApprovalSettings
 from consumers.forward.metrics import ForwardMetrics
 from consumers.forward.settings import ForwardSettings
 from consumers.runtime.metrics import WorkerMetrics
-from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics, RecoveryMetrics
+from ingress.metrics import (
+    FolderMetrics,
+    HttpMetrics,
+    JournalMetrics,
+    PublisherMetrics,
+    RecoveryMetrics,
+    SupervisorMetrics,
+)
 from ingress.partitions import partition_of
 from schemas import Received, catalogue, decode, to_dingtalk, to_records
 from simulator.settings import SimulatorSettings
@@ -290,6 +297,7 @@ def test_operations_lists_every_metric_and_no_other():
     FolderMetrics(registry)
     HttpMetrics(registry)
     PublisherMetrics(registry)
+    SupervisorMetrics(registry)
     RecoveryMetrics(registry)
     WorkerMetrics("billing", registry)
     ApprovalMetrics(registry)

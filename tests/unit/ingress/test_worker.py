@@ -8,9 +8,11 @@ from types import SimpleNamespace
 
 import aiohttp
 import pytest
+from prometheus_client import CollectorRegistry
 
 from bridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress import worker as module
+from ingress.metrics import SupervisorMetrics
 from ingress.worker import Worker
 from ingress.workers import Supervisor
 from tests.support.waiting import eventually
@@ -41,7 +43,8 @@ sys.stdin.read()
 
 @asynccontextmanager
 async def started(folder, count=1):
-    workers = [Worker(SimpleNamespace(journal_path=folder), number + 1) for number in range(count)]
+    metrics = SupervisorMetrics(CollectorRegistry())
+    workers = [Worker(SimpleNamespace(journal_path=folder), number + 1, metrics) for number in range(count)]
     async with aiohttp.ClientSession() as http:
         for worker in workers:
             worker.start(http)
@@ -84,6 +87,7 @@ async def test_one_that_stands_still_is_killed_and_started_again(child, tmp_path
         await worker.ready.wait()
         first = worker.admin_port
         await holds(lambda: worker.admin_port not in (first, None), "another is in its place")
+        assert worker._metrics.restarts._value.get() == 1
 
 
 async def test_one_that_answers_now_and_then_is_left_alone(child, tmp_path, monkeypatch):
