@@ -259,6 +259,30 @@ def test_the_java_example_reads_with_the_rights_that_a_team_is_given():
     assert set(re.findall(r'"([^"]+)"', topics)) <= set(re.findall(r"--topic (\S+)", granted))
 
 
+def test_the_guide_lists_the_types_that_nothing_identifies():
+    """Each type in a form of which all documented fields together have no id, no time, and no item of its own
+    identity: two ingress instances cannot give one push the same id."""
+
+    def pairs(body: str, received_ms: int) -> list[tuple[str, str]]:
+        received = Received(1, "j", received_ms, "default", "http", body.encode())
+        return [(event.source, event.id) for event in (decode(r.value) for r in to_records(received))]
+
+    without = set()
+    for event_type in catalogue:
+        spec = catalogue.get(event_type)
+        for spelling in spec.spellings.values():
+            payload = dict.fromkeys(spelling.fields, "1731000000123")
+            if spec.subject is not None and spec.subject.items is not None:
+                item = {key: "u1" for key in (*spec.subject.fields, spec.subject.item_key) if key is not None}
+                payload = {name: [item] for name in payload if name.lower() == spec.subject.items.lower()}
+            body = json.dumps({"EventType": event_type, **payload})
+            if pairs(body, 1731000000456) != pairs(body, 1731000099999):
+                without.add(event_type)
+    text = prose(ROOT / "docs/guide/reading-topics.md")
+    paragraph = re.search(r"^\*\*Some have no identity\.\*\*.*?\n\n", text, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", paragraph[0])) & set(catalogue) == without
+
+
 def test_keys_go_where_javas_producers_would_put_them():
     """``Utils.toPositive(Utils.murmur2(key)) % n``, as kafka-clients 4.4.0 computed it."""
     for key, of_six, of_many in (
