@@ -6,7 +6,7 @@ machine: every poller, of whatever instance or run by hand, begins by reading al
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -67,8 +67,11 @@ class LedgerTopic:
             await self._catch_up((await self._consumer.end_offsets([self._part]))[self._part] - 1)
 
     async def close(self) -> None:
+        """Leave it, within seconds whatever Kafka does."""
         if hasattr(self, "_consumer"):
-            await self._consumer.stop()
+            with suppress(TimeoutError):  # it only reads: nothing of it is missed
+                async with asyncio.timeout(_CLOSE_S):
+                    await self._consumer.stop()
         if hasattr(self, "_producer"):
             await discard_producer(self._producer, _CLOSE_S)
 

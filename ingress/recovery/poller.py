@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 VIA: Final = "failed-list"
 _BUSY_SHARE: Final = 0.75
 """Of the lease, for one call: the rest is for noting its page."""
+_FAREWELL_S: Final = 1.0
+"""For giving the lease back when we are stopped: whoever stops us waits for it."""
 
 
 class AnotherPolls(BridgeError):
@@ -98,11 +100,16 @@ class Poller:
                     "another poller is reading the failed list just now, of this or another instance; it "
                     f"holds it until {_moment(ledger.ledger.until_ms)} unless it goes on"
                 )
+            within_s = None
             try:
                 await self._steps(ledger, result)
+            except asyncio.CancelledError:
+                within_s = _FAREWELL_S
+                raise
             finally:
-                with suppress(KafkaUnavailable):  # then the lease ends by itself
-                    await self._note(ledger, "release")
+                with suppress(KafkaUnavailable, TimeoutError):  # then the lease ends by itself
+                    async with asyncio.timeout(within_s):
+                        await self._note(ledger, "release")
         oldest_ms = result.oldest_ms
         age_s = 0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1000)
         self._metrics.found(self._app, age_s)
