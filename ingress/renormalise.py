@@ -4,14 +4,17 @@ It reads the unclassified topic and keeps each record's callback again, past the
 first time of receipt, so that its id stays what it was. Records that would only come back are left alone.
 """
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from bridge.errors import KafkaUnavailable
-from bridge.kafka import connection, explain
+from bridge.errors import BridgeError, KafkaUnavailable
+from bridge.kafka import connection, explain, hopeless_after_s
+from bridge.replicas import ailing
 from bridge.settings import IngressSettings
 from bridge.topics import existing_topics, unclassified_topic
 from ingress.journal_file import Entry
@@ -27,6 +30,21 @@ class Renormalised:
     read: int = 0
     put_back: int = 0
     left: int = 0
+
+
+class Renormaliser:
+    """One run at a time: a second beside it would put everything back twice."""
+
+    def __init__(self, settings: IngressSettings, append: Callable[[Entry], Awaitable[bool]]) -> None:
+        self._settings, self._append = settings, append
+        self._running = asyncio.Lock()
+
+    async def run(self) -> Renormalised:
+        """As ``renormalise``. Raises ``BridgeError`` while another run is under way."""
+        if self._running.locked():
+            raise BridgeError("a run is under way, also if whoever asked for it has gone: wait for its end")
+        async with self._running:
+            return await renormalise(self._settings, self._append)
 
 
 async def renormalise(settings: IngressSettings, append: Callable[[Entry], Awaitable[bool]]) -> Renormalised:
@@ -46,17 +64,33 @@ async def renormalise(settings: IngressSettings, append: Callable[[Entry], Await
         )
         try:
             await consumer.start()
+            if not partitions and topic in await consumer.topics():
+                raise KafkaUnavailable(
+                    f"topic {topic} is there, and a partition of it has no leader; start the brokers that "
+                    "hold it, and call this again"
+                )
             parts = [TopicPartition(topic, number) for number in range(partitions)]
             consumer.assign(parts)
             ends = await consumer.end_offsets(parts)
             begins = await consumer.beginning_offsets(parts)
-            left = {part for part in parts if begins[part] < ends[part]}
+            for part in parts:
+                consumer.seek(part, begins[part])
+            left = {part: begins[part] for part in parts if begins[part] < ends[part]}
+            moved_at = time.monotonic()
             while left:
                 for part, records in (await consumer.getmany(*left, timeout_ms=500)).items():
                     for record in records:
                         if record.offset < ends[part]:
                             await _put_back(record.value or b"", topic, router, append, result)
-                left = {part for part in left if await consumer.position(part) < ends[part]}
+                before, left = left, {part: await consumer.position(part) for part in left}
+                if left != before:
+                    moved_at = time.monotonic()
+                elif time.monotonic() - moved_at > hopeless_after_s(settings):
+                    # a partition that has lost its leader gives nothing for ever, and no error
+                    places = [(topic, part.partition) for part in left]
+                    why = await ailing(settings, places) or f"no answer for partitions {places}"
+                    raise KafkaUnavailable(f"{why}; after {result.put_back} were put back; call this again")
+                left = {part: position for part, position in left.items() if position < ends[part]}
         finally:
             await consumer.stop()
     except (KafkaError, OSError) as error:

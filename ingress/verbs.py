@@ -30,7 +30,7 @@ from ingress.pruning import Retention
 from ingress.publisher_process import PublisherProcess
 from ingress.reading import JournalReader
 from ingress.recovery.apps import Recovery
-from ingress.renormalise import renormalise
+from ingress.renormalise import Renormaliser, renormalise
 from ingress.report import Report
 from ingress.topic_router import TopicRouter
 
@@ -54,11 +54,6 @@ def older_than_s(settings: IngressSettings, options: dict[str, Any]) -> float:
     return hours * 3600
 
 
-async def put_back(settings: IngressSettings, journal: Journal, options: dict[str, Any]) -> dict[str, Any]:
-    """Renormalise; how many were read, put back, and left."""
-    return asdict(await renormalise(settings, journal.append))
-
-
 def routes(
     settings: IngressSettings,
     journal: Journal,
@@ -67,6 +62,8 @@ def routes(
     recover: Verb,
 ) -> list[web.RouteDef]:
     """The routes of the private listener; ``publishers`` are those that run, by their folders."""
+
+    renormaliser = Renormaliser(settings, journal.append)
 
     async def ask_retry(options: dict[str, Any]) -> dict[str, Any]:
         for publisher in publishers().values():
@@ -78,7 +75,7 @@ def routes(
         return {"deleted": await journal.prune(older) + await prune_leftovers(older)}
 
     async def ask_put_back(options: dict[str, Any]) -> dict[str, Any]:
-        return await put_back(settings, journal, options)
+        return asdict(await renormaliser.run())
 
     async def ask_discard(options: dict[str, Any]) -> dict[str, Any]:
         return {"discarded": await give_up_by(publishers(), options)}
@@ -146,10 +143,10 @@ async def prune_alone(settings: IngressSettings, options: dict[str, Any]) -> dic
 
 
 async def put_back_alone(settings: IngressSettings, options: dict[str, Any]) -> dict[str, Any]:
-    """``put_back`` without an ingress; the next one publishes it, also from a folder that no worker has."""
+    """Renormalise without an ingress; the next one publishes it, also from a folder that no worker has."""
     with held(settings):
         async with _opened(settings, settings.journal_path) as journal:
-            return await put_back(settings, journal, options)
+            return asdict(await renormalise(settings, journal.append))
 
 
 async def recover_alone(settings: IngressSettings, options: dict[str, Any]) -> dict[str, Any]:
