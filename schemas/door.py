@@ -20,8 +20,9 @@ MAX_TIME_MS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1000
 
 class DoorView(NamedTuple):
     """The facts that the door needs. ``event_type`` is as it came and may be illegal or unknown;
-    ``event_id`` is a non-empty string or a non-zero integer; ``time_ms`` is the event's own time in
-    epoch milliseconds. ``has_identity`` is false where nothing tells a re-push from a recurrence: no
+    ``event_id`` is a non-empty string or a non-zero integer; ``time_ms`` is the best time in it, in
+    epoch milliseconds, and ``happened_ms`` is the event's own: the same, but for approvals that name
+    only when they were begun. ``has_identity`` is false where nothing tells a re-push from a recurrence: no
     id, no time, and no list item with an identity of its own."""
 
     event_type: str | None
@@ -29,9 +30,10 @@ class DoorView(NamedTuple):
     event_id: str | int | None
     time_ms: int | None
     has_identity: bool
+    happened_ms: int | None
 
 
-NOTHING = DoorView(None, None, None, None, False)
+NOTHING = DoorView(None, None, None, None, False, None)
 
 
 def read(plaintext: bytes) -> DoorView:
@@ -60,7 +62,11 @@ def facts(payload: dict[str, Any]) -> DoorView:
         corp_id = corp_id or next((c for c in map(item_corp, items) if c is not None), None)
         key = spec.subject.item_key
         has_identity = has_identity or any(item_identity(item, key) is not None for item in items)
-    return DoorView(event_type, corp_id, event_id, time_ms, has_identity)
+    happened_ms = time_ms
+    is_approval = spec is not None and spec.subject is not None and spec.subject.kind == "process-instance"
+    if is_approval and payload.get("type") not in _BEGUN:
+        happened_ms = _first(payload, shape.times_of_an_end, epoch_ms)
+    return DoorView(event_type, corp_id, event_id, time_ms, has_identity, happened_ms)
 
 
 def event_type_name(payload: dict[str, Any], event_type: str) -> str:
@@ -153,6 +159,7 @@ class _Shape(NamedTuple):
     event_id: Names
     corp_id: Names
     times: Names
+    times_of_an_end: Names
 
 
 def _shape(names: Names) -> _Shape:
@@ -160,11 +167,22 @@ def _shape(names: Names) -> _Shape:
     return _Shape(
         *(
             tuple(name for wanted in fact for name in ordered if name.lower() == wanted)
-            for fact in (("eventtype",), ("eventid",), ("corpid", "authcorpid"), _EVENT_TIMES)
+            for fact in (
+                ("eventtype",),
+                ("eventid",),
+                ("corpid", "authcorpid"),
+                _EVENT_TIMES,
+                _EVENT_TIMES[:-1],
+            )
         )
     )
 
 
 _EVENT_TIMES = ("eventtime", "timestamp", "finishtime", "finshtime", "createtime")
 # The last but one is what the pages of workflow_* print for finishTime.
+
+_BEGUN = (None, "start", "comment")
+"""``type`` of the approval events that happen at their ``createTime``, which is the instance's or the task's:
+one that ends without saying when (old-form ``delete``) does not end then."""
+
 _shapes: Remembered[tuple[Names], _Shape] = Remembered(_shape)

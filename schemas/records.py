@@ -174,7 +174,7 @@ def _envelope(
         "source": source(corp, received.app),
         "type": TYPE_PREFIX + event_type,
         "subject": subject,
-        "time": rfc3339(received.received_ms if view.time_ms is None else view.time_ms),
+        "time": rfc3339(received.received_ms if view.happened_ms is None else view.happened_ms),
         "datacontenttype": "application/json",
         "dataschema": f"urn:dingbridge:{event_type}:{SCHEMA_VERSION}",
         "partitionkey": key,

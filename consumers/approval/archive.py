@@ -29,7 +29,7 @@ from consumers.approval.tables import (
 )
 from consumers.approval.tasks import comment_row, task_id, task_rows
 from consumers.mirror import replace_children, write_if_changed
-from consumers.mirror.values import as_json, as_text, from_epoch_ms
+from consumers.mirror.values import as_json, as_text
 from consumers.runtime import Event, Reader, Transaction
 
 
@@ -172,10 +172,7 @@ class Archive:
 
 
 def _time_of(event: Event) -> str:
-    """When it happened. Old-style events that name no time but the start are as old as their receipt."""
-    begun = event.time == from_epoch_ms(event.data.get("createTime"))
-    time = (event.received_time if begun else event.time).astimezone(UTC)
-    return time.isoformat(timespec="milliseconds")
+    return event.time.astimezone(UTC).isoformat(timespec="milliseconds")
 
 
 def _where(table: Table, key: Row) -> list[Any]:

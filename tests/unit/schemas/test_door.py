@@ -16,7 +16,7 @@ def view(**payload: Any) -> DoorView:
 
 def test_the_facts_of_an_ordinary_callback() -> None:
     assert view(CorpId="c1", eventId="e1", EventTime=1731000000123) == DoorView(
-        "user_add_org", "c1", "e1", 1731000000123, True
+        "user_add_org", "c1", "e1", 1731000000123, True, 1731000000123
     )
 
 
@@ -71,7 +71,30 @@ def test_event_ids_that_are_none(value: Any) -> None:
 def test_the_events_own_time(payload: dict[str, Any], time_ms: int | None) -> None:
     found = view(**payload)
     assert found.time_ms == time_ms
+    assert found.happened_ms == time_ms
     assert found.has_identity is (time_ms is not None)
+
+
+@pytest.mark.parametrize(
+    ("payload", "happened_ms"),
+    [
+        ({"type": "start", "createTime": 8}, 8),
+        ({"type": "comment", "createTime": 8}, 8),
+        ({"createTime": 8}, 8),
+        ({"type": "delete", "createTime": 8}, None),
+        ({"type": "cancel", "createTime": 8, "finishTime": ""}, None),
+        ({"type": "finish", "createTime": 8, "finishTime": 9}, 9),
+        ({"type": "delete", "createTime": 8, "EventTime": 9}, 9),
+        ({"type": ["delete"], "createTime": 8}, None),
+    ],
+)
+@pytest.mark.parametrize("event_type", ["bpms_instance_change", "bpms_task_change"])
+def test_an_approval_did_not_end_when_it_was_begun(
+    event_type: str, payload: dict[str, Any], happened_ms: int | None
+) -> None:
+    found = read(encode({"EventType": event_type, **payload}))
+    assert found.happened_ms == happened_ms
+    assert (found.time_ms, found.has_identity) == (happened_ms or 8, True)  # enough to know a re-push by
 
 
 def test_in_attendance_the_items_say_company_and_identity() -> None:
@@ -95,7 +118,7 @@ def test_in_attendance_the_items_say_company_and_identity() -> None:
     "raw", [b"", b"[]", b'"x"', b"{", b'{"EventType":"a","EventType":"b","eventId":"e"}', b"[" * 5000]
 )
 def test_the_unreadable_has_no_facts(raw: bytes) -> None:
-    assert read(raw) == DoorView(None, None, None, None, False)
+    assert read(raw) == DoorView(None, None, None, None, False, None)
 
 
 @given(st.one_of(st.binary(), payloads().map(encode)))
@@ -137,7 +160,7 @@ def test_a_number_and_its_digits_are_two_ids() -> None:
 
 def test_where_the_company_ends_and_the_id_begins_is_told() -> None:
     one, two = (
-        DoorView("t", corp, event_id, None, True)
+        DoorView("t", corp, event_id, None, True, None)
         for corp, event_id in (("a\0text\0b", "c"), ("a", "b\0text\0c"))
     )
     assert dedupe_key(one, "default", b"") != dedupe_key(two, "default", b"")
@@ -149,7 +172,8 @@ IDENTITIES = st.tuples(st.sampled_from(["default", "hr"]), st.none() | texts, st
 @given(IDENTITIES, IDENTITIES)
 def test_ids_are_equal_only_if_app_company_and_id_are(a: Any, b: Any) -> None:
     keys = [
-        dedupe_key(DoorView("t", corp, event_id, None, True), app, b"same") for app, corp, event_id in (a, b)
+        dedupe_key(DoorView("t", corp, event_id, None, True, None), app, b"same")
+        for app, corp, event_id in (a, b)
     ]
     same = a == b and type(a[2]) is type(b[2])
     assert (keys[0] == keys[1]) is same
@@ -157,7 +181,7 @@ def test_ids_are_equal_only_if_app_company_and_id_are(a: Any, b: Any) -> None:
 
 @given(st.binary(), st.binary(), st.sampled_from(["default", "hr"]))
 def test_without_an_id_the_bytes_and_the_app_decide(one: bytes, two: bytes, app: str) -> None:
-    nothing = DoorView(None, None, None, None, False)
+    nothing = DoorView(None, None, None, None, False, None)
     equal = dedupe_key(nothing, "default", one) == dedupe_key(nothing, app, two)
     assert equal is (one == two and app == "default")
 
