@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from schemas.catalogue import catalogue
+from schemas.catalogue import EventSpec, catalogue
 from schemas.remembered import Names, Remembered
 from schemas.strictjson import loads
 
@@ -54,19 +54,26 @@ def facts(payload: dict[str, Any]) -> DoorView:
     event_type = _first(payload, shape.event_type, _string)
     event_id = _first(payload, shape.event_id, _id)
     corp_id = _first(payload, shape.corp_id, _text)
-    time_ms = _first(payload, shape.times, epoch_ms)
-    has_identity = event_id is not None or time_ms is not None
     spec = catalogue.get(event_type) if event_type is not None else None
+    time_ms = happened_ms = _first(payload, shape.times, epoch_ms)
+    if time_ms is None and shape.created:
+        time_ms = _first(payload, shape.created, epoch_ms)
+        happened_ms = None if _is_an_end(payload, spec) else time_ms
+    has_identity = event_id is not None or time_ms is not None
     if spec is not None and spec.subject is not None and spec.subject.items is not None:
         items = items_of(payload, spec.subject.items)
         corp_id = corp_id or next((c for c in map(item_corp, items) if c is not None), None)
         key = spec.subject.item_key
         has_identity = has_identity or any(item_identity(item, key) is not None for item in items)
-    happened_ms = time_ms
-    is_approval = spec is not None and spec.subject is not None and spec.subject.kind == "process-instance"
-    if is_approval and payload.get("type") not in _BEGUN:
-        happened_ms = _first(payload, shape.times_of_an_end, epoch_ms)
     return DoorView(event_type, corp_id, event_id, time_ms, has_identity, happened_ms)
+
+
+def _is_an_end(payload: dict[str, Any], spec: EventSpec | None) -> bool:
+    """Is it of an approval or its task, whose ``createTime`` it has, and not of their beginning? Comments are
+    events of their own, and have their own."""
+    subject = None if spec is None else spec.subject
+    is_approval = subject is not None and subject.kind == "process-instance"
+    return is_approval and payload.get("type") not in (None, "start", "comment")
 
 
 def event_type_name(payload: dict[str, Any], event_type: str) -> str:
@@ -159,30 +166,21 @@ class _Shape(NamedTuple):
     event_id: Names
     corp_id: Names
     times: Names
-    times_of_an_end: Names
+    created: Names
 
 
 def _shape(names: Names) -> _Shape:
     ordered = sorted(names)
     return _Shape(
-        *(
-            tuple(name for wanted in fact for name in ordered if name.lower() == wanted)
-            for fact in (
-                ("eventtype",),
-                ("eventid",),
-                ("corpid", "authcorpid"),
-                _EVENT_TIMES,
-                _EVENT_TIMES[:-1],
-            )
-        )
+        *(tuple(name for wanted in fact for name in ordered if name.lower() == wanted) for fact in _FACTS)
     )
 
 
-_EVENT_TIMES = ("eventtime", "timestamp", "finishtime", "finshtime", "createtime")
-# The last but one is what the pages of workflow_* print for finishTime.
-
-_BEGUN = (None, "start", "comment")
-"""``type`` of the approval events that happen at their ``createTime``, which is the instance's or the task's:
-one that ends without saying when (old-form ``delete``) does not end then."""
-
+_FACTS = (
+    ("eventtype",),
+    ("eventid",),
+    ("corpid", "authcorpid"),
+    ("eventtime", "timestamp", "finishtime", "finshtime"),  # as the pages of workflow_* print finishTime
+    ("createtime",),
+)
 _shapes: Remembered[tuple[Names], _Shape] = Remembered(_shape)
