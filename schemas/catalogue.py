@@ -144,17 +144,15 @@ def camel_case(spelled: str) -> str:
 def _spelling(names: Mapping[str, str]) -> Spelling:
     fields: dict[str, Field] = {}
     back: dict[str, str] = {}
-    folded: set[str] = set()  # names that readers who take no notice of case would confuse
     for spelled, declared in names.items():
         wire, _, mark = declared.partition(" ")
         name = camel_case(spelled)
         # A second spelling of one name (``EventTime``, ``event_time``) keeps its own, and so does
         # ``event_type`` beside the EventType that every body has.
-        if name.casefold() in folded or name == "eventType":
+        if name in back or name == "eventType":
             name = spelled
         elif name != spelled:
             back[name] = spelled
-            folded.add(name.casefold())
         fields[spelled] = Field(name, wire, mark, wire.startswith("list"))
     return Spelling(fields, back)
 

@@ -7,48 +7,30 @@ Forwards, a name changes only if it is exactly the catalogue's spelling for the 
 its camelCase name is free in this payload. Everything below the top level, every other spelling and
 every unknown type stay as they came. ``EventType`` leaves the data: the envelope's ``type`` says it.
 
-No two names of the data differ by case alone, since many readers (Spark, Hive, ksqlDB) take no notice
-of it. DingTalk does send such names: ``CorpId`` and ``corpId`` in one payload. One of them keeps its
-name, whatever the values are. Another of the same value is left out, one of another value is called
-``<name>_2``.
-
-Backwards, the catalogue's spelling is restored. What that could not know stands in
-``Normalised.verbatim``: ``name`` for one that the payload spelled so by itself, ``name=Spelled`` where
-``Spelled`` stood in the payload with the value that is now under ``name``.
+Backwards, the catalogue's spelling is restored. A name for which that would be wrong, because the
+payload used the camelCase name by itself, is remembered in ``Normalised.verbatim``.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote
 
 from schemas.catalogue import EventSpec, Field, Form, Spelling
 from schemas.door import event_type_name
 from schemas.remembered import Names, Remembered
-from schemas.strictjson import dumps
 
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,18}")  # as an integer would be written, so that the way back is exact
 _NO_SPELLING = Spelling({}, {})
 
 
 class Normalised(NamedTuple):
-    """``data`` is the payload with canonical names and types; ``verbatim`` is what the way back must know,
-    in entries without commas (see the module's docstring)."""
+    """``data`` is the payload with canonical names and types; ``verbatim`` names those of its keys
+    that must not be respelled on the way back."""
 
     form: Form
     data: dict[str, Any]
     verbatim: tuple[str, ...]
-
-
-class _Double(NamedTuple):
-    """A name that differs from ``winner`` by case alone, and is called ``name`` if their values differ, too.
-    ``same`` and ``other`` are what stands in ``verbatim`` in either case."""
-
-    name: str
-    winner: str
-    same: str
-    other: str
 
 
 class _Plan(NamedTuple):
@@ -61,7 +43,6 @@ class _Plan(NamedTuple):
     type_at: int | None
     conversions: tuple[tuple[str, Field, type | None], ...]
     verbatim: tuple[str, ...]
-    doubles: tuple[_Double, ...]
 
 
 def normalise(payload: dict[str, Any], event_type: str, spec: EventSpec | None) -> Normalised:
@@ -76,8 +57,6 @@ def normalise(payload: dict[str, Any], event_type: str, spec: EventSpec | None) 
         value = data[name]
         if type(value) is not settled:
             data[name] = convert(value, field)
-    if plan.doubles:
-        return Normalised(plan.form, data, plan.verbatim + tuple(_settle(data, plan.doubles)))
     return Normalised(plan.form, data, plan.verbatim)
 
 
@@ -86,79 +65,23 @@ def _make_plan(spec: EventSpec | None, type_name: str, names: Names) -> _Plan:
     spelling = spelling_of(spec, form)
     fields, back = spelling.fields, spelling.back
     taken = frozenset(names)
-    canonical: dict[str, str] = {}  # by the payload's name
+    canonical: list[str] = []
+    conversions: list[tuple[str, Field, type | None]] = []
     verbatim: list[str] = [] if type_name == "EventType" else [type_name]
     for name in names:
         if name == "EventType" == type_name:
             continue
         field = fields.get(name)
-        # Where its camelCase name is taken, it keeps its own.
-        canonical[name] = name if field is None or field.name in taken else field.name
-        if canonical[name] == name and name in back and back[name] not in taken:
+        if field is not None and field.name != name and field.name in taken:
+            canonical.append(name)  # its camelCase name is taken: it keeps its own, value and all
+            continue
+        canonical.append(name if field is None else field.name)
+        if field is not None and (field.mark or field.is_list):
+            conversions.append((field.name, field, _settled(field)))
+        if canonical[-1] == name and name in back and back[name] not in taken:
             verbatim.append(name)
-    doubles = _doubles(canonical, type_name, spelling)
-    for name, double in doubles.items():
-        canonical[name] = double.name
-    conversions: list[tuple[str, Field, type | None]] = []
-    for name, to in canonical.items():
-        field = fields.get(name)
-        # One that kept its own name beside its camelCase one keeps its value, too.
-        if field is not None and (field.name == to or name in doubles) and (field.mark or field.is_list):
-            conversions.append((to, field, _settled(field)))
     type_at = names.index("EventType") if type_name == "EventType" else None
-    return _Plan(
-        form,
-        tuple(canonical.values()),
-        type_at,
-        tuple(conversions),
-        tuple(verbatim),
-        tuple(doubles.values()),
-    )
-
-
-def _doubles(canonical: dict[str, str], type_name: str, spelling: Spelling) -> dict[str, _Double]:
-    """Those names of a payload that differ from another by case alone, once they are canonical: all but one
-    of each kind. That one is the EventType's, else the camelCase of an own spelling (as the envelope's
-    ``corpId``), else a documented name, else the first in code point order."""
-
-    def rank(name: str) -> tuple[bool, bool, bool, str]:
-        to = canonical[name]
-        field = spelling.fields.get(to)
-        return name != type_name, to not in spelling.back, field is None or field.name != to, to
-
-    kinds: dict[str, list[str]] = {}
-    for name, to in canonical.items():
-        kinds.setdefault(to.casefold(), []).append(name)
-    found: dict[str, _Double] = {}
-    taken = {name.casefold() for names in (kinds, spelling.fields, spelling.back) for name in names}
-    for kind in [names for names in kinds.values() if len(names) > 1]:
-        first, *others = sorted(kind, key=rank)
-        winner, number = canonical[first], 1
-        for name in others:
-            number += 1
-            while f"{winner}_{number}".casefold() in taken:
-                number += 1
-            free = f"{winner}_{number}"
-            same, other = (f"{_escape(stands)}={_escape(name)}" for stands in (winner, free))
-            found[name] = _Double(free, winner, same, other)
-    return found
-
-
-def _settle(data: dict[str, Any], doubles: Iterable[_Double]) -> Iterable[str]:
-    """Leave out each double of the same value; what ``verbatim`` says of each."""
-    for double in doubles:
-        one, another = data[double.winner], data[double.name]
-        # Compared as they would be written: 1, 1.0 and true are equal in Python, and not to a reader.
-        if one is another or (type(one) is type(another) and dumps(one) == dumps(another)):
-            del data[double.name]
-            yield double.same
-        else:
-            yield double.other
-
-
-def _escape(name: str) -> str:
-    """A name as it may stand in ``verbatim``, which is one text of entries between commas."""
-    return quote(name, safe="")
+    return _Plan(form, tuple(canonical), type_at, tuple(conversions), tuple(verbatim))
 
 
 _plans: Remembered[tuple[EventSpec | None, str, Names], _Plan] = Remembered(_make_plan)
@@ -176,41 +99,17 @@ def denormalise(
 ) -> dict[str, Any]:
     """The inverse: DingTalk's names exactly, ``EventType`` first, types as the catalogue gives them."""
     spelling = spelling_of(spec, form)
-    plain, doubles = _read_verbatim(verbatim)
-    doubled = {spelled for names in doubles.values() for spelled in names}
     payload: dict[str, Any] = {}
-    if not any(name.lower() == "eventtype" for name in plain):
+    if not any(name.lower() == "eventtype" for name in verbatim):
         payload["EventType"] = event_type
     for name, value in data.items():
-        others = doubles.get(name, ())
-        if not any(_is_other(name, spelled) for spelled in others):
-            spelled = spelling.back.get(name)
-            if spelled is None or spelled in data or spelled in doubled or name in plain:
-                spelled = name
-            field = spelling.fields.get(spelled)
-            payload[spelled] = value if field is None or field.name != name else restore(value, field)
-        for spelled in others:
-            field = spelling.fields.get(spelled)
-            payload[spelled] = value if field is None else restore(value, field)
+        spelled = spelling.back.get(name)
+        if spelled is not None and spelled not in data and name not in verbatim:
+            payload[spelled] = restore(value, spelling.fields[spelled])
+            continue
+        field = spelling.fields.get(name)
+        payload[name] = restore(value, field) if field is not None and field.name == name else value
     return payload
-
-
-def _read_verbatim(entries: Iterable[str]) -> tuple[set[str], dict[str, list[str]]]:
-    """The names that stand for themselves, and by name in the data those that stood for it, too."""
-    plain: set[str] = set()
-    doubles: dict[str, list[str]] = {}
-    for entry in entries:
-        name, is_double, spelled = entry.partition("=")
-        if is_double:
-            doubles.setdefault(unquote(name), []).append(unquote(spelled))
-        else:
-            plain.add(name)
-    return plain, doubles
-
-
-def _is_other(name: str, spelled: str) -> bool:
-    """Is ``name`` one that was made up for ``spelled`` (``corpId_2``), and stood in no payload?"""
-    return name.casefold() != spelled.casefold()
 
 
 def spelling_of(spec: EventSpec | None, form: Form) -> Spelling:

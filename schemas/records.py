@@ -117,8 +117,7 @@ def _classified(received: Received) -> list[Record]:
     normalised = normalise(payload, event_type, spec)
     subject = None if spec is None else spec.subject
     try:
-        beside = sum(map(len, normalised.verbatim)) if normalised.verbatim else 0
-        parts = split(normalised.data, subject, view.corp_id, len(received.body), beside)
+        parts = split(normalised.data, subject, view.corp_id, len(received.body))
     except TooManyEntities:
         raise _Unclassifiable("too-many-entities", view) from None
     base = _callback_id(received, view)

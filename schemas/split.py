@@ -38,12 +38,9 @@ class Part(NamedTuple):
     corp_id: str | None
 
 
-def split(
-    data: dict[str, Any], subject: Subject | None, corp_id: str | None, size: int, beside: int = 0
-) -> list[Part]:
+def split(data: dict[str, Any], subject: Subject | None, corp_id: str | None, size: int) -> list[Part]:
     """Cut normalised ``data`` by its type's subject rule. ``corp_id`` is the company of entries that
-    name none, ``size`` the callback's size in bytes, ``beside`` what each record holds besides data and
-    an ordinary envelope, in bytes.
+    name none, ``size`` the callback's size in bytes.
 
     Never returns an empty list. Raises ``TooManyEntities``.
     """
@@ -66,7 +63,7 @@ def split(
     if name is None or not groups:
         return [Part(data, None, None, corp_id)]
     if len(groups) > 1:
-        _check_size(data, name, len(groups), size, _ENVELOPE_BYTES + beside, copied)
+        _check_size(data, name, len(groups), size, copied)
     return [
         Part(
             data if len(groups) == 1 else {**data, name: entries},
@@ -127,11 +124,11 @@ def _subject(data: dict[str, Any], fields: tuple[str, ...]) -> str | None:
     return next((text for text in texts if text is not None), None)
 
 
-def _check_size(data: dict[str, Any], name: str, parts: int, size: int, envelope: int, in_items: int) -> None:
-    if parts * (size + envelope) <= MAX_FAN_OUT_BYTES:
+def _check_size(data: dict[str, Any], name: str, parts: int, size: int, in_items: int) -> None:
+    if parts * (size + _ENVELOPE_BYTES) <= MAX_FAN_OUT_BYTES:
         return  # an upper bound that costs nothing and holds for nearly all
     copied = len(dumps({key: value for key, value in data.items() if key != name}))
-    if parts * (copied + envelope) + in_items > MAX_FAN_OUT_BYTES:
+    if parts * (copied + _ENVELOPE_BYTES) + in_items > MAX_FAN_OUT_BYTES:
         raise TooManyEntities
 
 

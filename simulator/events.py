@@ -6,8 +6,7 @@ of today's documents) differ in spelling, in types and in which ids they carry:
 ========  =====================================================================================
 old       contact events PascalCase with ``TimeStamp`` (text, ms), ``OptStaffId``; approval events
           camelCase with ``corpId``; no event id at all
-new       ``EventTime`` (int, ms), ``CorpId``, ``BizId``, ``eventId``, then camelCase fields; approval
-          events have their ``corpId`` beside ``CorpId``
+new       ``EventTime`` (int, ms), ``CorpId``, ``BizId``, ``eventId``, then camelCase fields
 ========  =====================================================================================
 """
 
@@ -202,8 +201,9 @@ class EventShaper:
         return self._approval("bpms_task_change", fields, at_ms)
 
     def _approval(self, event_type: str, fields: dict[str, Any], at_ms: int) -> PlatformEvent:
-        head = {"EventType": event_type} if self._pick() == "old" else self._new(event_type, at_ms)
-        return self._event(head | fields | {"corpId": self.corp_id}, at_ms)
+        if self._pick() == "old":
+            return self._event({"EventType": event_type, **fields, "corpId": self.corp_id}, at_ms)
+        return self._event(self._new(event_type, at_ms) | fields, at_ms)
 
 
 def failed_item(event: PlatformEvent) -> dict[str, Any]:
