@@ -1,6 +1,7 @@
 """Fixtures of the fault tests, and the figures that they print at the end of the run."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header() -> str:
     return f"faults: {'as large as promised (DINGBRIDGE_LONG=1)' if LONG else 'the small sizes of make test'}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker process of pytest-xdist: hands its figures to the process that has the terminal."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["figures"] = session.config.stash[_figures]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    node.config.stash[_figures] += getattr(node, "workeroutput", {}).get("figures", [])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
