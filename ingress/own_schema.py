@@ -52,4 +52,5 @@ def _made_by(script: str) -> frozenset[str]:
 def _statements(db: apsw.Connection) -> frozenset[str]:
     """Without comments and line ends."""
     found = db.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
-    return frozenset(" ".join(re.sub("--.*", "", sql).split()) for (sql,) in found)
+    texts = (sql for (sql,) in found if isinstance(sql, str))  # a flipped bit may change the type as well
+    return frozenset(" ".join(re.sub("--.*", "", text).split()) for text in texts)

@@ -1,6 +1,9 @@
-"""How large the fault tests are: small in ``make test``, as large as promised in ``make test-long``."""
+"""How large the fault tests are: small in ``make test``, as large as promised in ``make test-long``; and whether
+they throw dice.
+"""
 
 import os
+import random
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -12,3 +15,8 @@ LONG = os.environ.get("DINGBRIDGE_LONG") == "1"
 def sized(small: T, long: T) -> T:
     """``small`` in ``make test``, ``long`` in ``make test-long``."""
     return long if LONG else small
+
+
+def new_seed() -> int:
+    """For a test's dice, to be printed with what they find. Where a change is judged it is always the same."""
+    return 1 if "CI" in os.environ and not LONG else random.randrange(1 << 32)

@@ -6,7 +6,6 @@ of them in the log, memory flat, and good pushes answered meanwhile.
 
 import asyncio
 import json
-import os
 import random
 import time
 from collections import Counter
@@ -19,11 +18,11 @@ from hypothesis import strategies as st
 
 from tests.faults.besieged import MAX_BYTES, SEED, Besieged
 from tests.faults.hostile_http import MARKER, check
+from tests.faults.sizes import LONG, new_seed
 from tests.support.hostile import CLASSES, Line, exchange, mutations, raw_push
 from tests.support.processes import Processes
 from tests.support.pusher import is_success, signed
 
-LONG = bool(os.environ.get("DINGBRIDGE_LONG"))
 MUTATED, GENERATED = (20_000 if LONG else 4_000), 1_000
 mutated_rounds = pytest.mark.parametrize("round_", range(4 if LONG else 1))
 generated_rounds = pytest.mark.parametrize("round_", range(20 if LONG else 1))
@@ -35,7 +34,7 @@ GROWTH_BYTES = 32 * 1024 * 1024
 
 @mutated_rounds
 async def test_mutated_pushes_over_real_sockets(processes: Processes, tmp_path: Path, round_: int) -> None:
-    seed = random.randrange(1 << 32)
+    seed = new_seed()
     print(f"seed {seed}")
     source = mutations(raw_push(SEED), random.Random(seed))
     outcomes: Counter[int] = Counter()

@@ -30,7 +30,7 @@ from tests.faults.damaged_journal import (
     publish,
     start,
 )
-from tests.faults.sizes import LONG
+from tests.faults.sizes import LONG, new_seed
 from tests.support.comparison import compare
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import event
@@ -103,7 +103,7 @@ def damaged_copies(source: Path, scratch: Path, name: str, dice: random.Random) 
 )
 def test_a_flipped_bit_anywhere_is_noticed_or_harmless(tmp_path, figure, name, wal):
     source = journal(tmp_path / "source", wal=wal)
-    seed = random.randrange(1 << 32)
+    seed = new_seed()
     outcomes: dict[str, int] = {}
     if name.endswith(SUFFIX):
         copies = (
@@ -133,8 +133,9 @@ def test_a_flipped_bit_in_a_callbacks_number_is_noticed_or_harmless(tmp_path, fi
     places = [(match.start(), bit) for match in NUMBER.finditer(whole) for bit in range(8)]
     assert len(places) >= 8 * COUNT
     lost = 0
-    for position, bit in places if LONG else random.sample(places, POSITIONS):
-        what = f"bit {bit} of byte {position}"
+    seed = new_seed()
+    for position, bit in places if LONG else random.Random(seed).sample(places, POSITIONS):
+        what = f"seed {seed}: bit {bit} of byte {position}"
         copy = _with(source, tmp_path / "copy", FILE, flipped(whole, position, bit))
         found = Found()
         publish(copy, found)
@@ -154,9 +155,10 @@ def test_a_flipped_bit_in_the_names_of_columns_is_refused_or_harmless(tmp_path, 
     whole = (source / FILE).read_bytes()
     places = [(at, bit) for at in range(whole.index(b"CREATE TABLE"), 4096) for bit in range(7)]
     outcomes: dict[str, int] = {}
-    for position, bit in random.sample(places, POSITIONS):
+    seed = new_seed()
+    for position, bit in random.Random(seed).sample(places, POSITIONS):
         copy = _with(source, tmp_path / "copy", FILE, flipped(whole, position, bit))
-        outcome = assert_honest(start(copy), f"bit {bit} of byte {position}")
+        outcome = assert_honest(start(copy), f"seed {seed}: bit {bit} of byte {position}")
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
         shutil.rmtree(copy)
     figure(f"one bit of the schema flipped, {sum(outcomes.values())} places: {outcomes}")

@@ -8,7 +8,7 @@ import time
 
 import psutil
 
-from tests.faults.sizes import sized
+from tests.faults.sizes import new_seed, sized
 from tests.support.comparison import assert_in_order, compare
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import Load, event
@@ -23,7 +23,7 @@ async def test_ingress_killed_at_random_moments_under_load(
 ):
     ingress = IngressUnderTest(processes, tmp_path, kafka_env)
     pusher = Pusher(ingress.url)
-    seed = random.randrange(1 << 32)
+    seed = new_seed()
     dice = random.Random(seed)
     await asyncio.to_thread(ingress.start)
     async with Load(pusher) as load:
