@@ -1,5 +1,5 @@
-"""How large the fault tests are: small in ``make test``, as large as promised in ``make test-long``; and whether
-they throw dice.
+"""How large the fault tests are: small in ``make test``, as large as promised in ``make test-long``; and their
+dice.
 """
 
 import os
@@ -18,5 +18,5 @@ def sized(small: T, long: T) -> T:
 
 
 def new_seed() -> int:
-    """For a test's dice, to be printed with what they find. Where a change is judged it is always the same."""
+    """For a test's dice, to be printed with what they find. Where a change is judged it is always one."""
     return 1 if "CI" in os.environ and not LONG else random.randrange(1 << 32)
