@@ -1,4 +1,4 @@
-"""How large the fault tests are: small in ``make test``, as large as promised in ``make test-long``; and their
+"""How large the fault tests are, small in ``make test`` and as large as promised in ``make test-long``; their
 dice.
 """
 
