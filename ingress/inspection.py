@@ -96,7 +96,7 @@ def views(root: Path) -> tuple[list[View], dict[Path, str]]:
         for path in journal_files(folder):
             try:
                 found.append(View(path))
-            except (apsw.Error, JournalError, UnicodeDecodeError) as error:
+            except (apsw.Error, JournalError) as error:
                 unreadable[path] = f"{type(error).__name__}: {error}"
     return found, unreadable
 

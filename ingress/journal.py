@@ -20,7 +20,8 @@ import structlog
 
 from ingress.errors import JournalError, JournalUnavailable
 from ingress.folder import missing_files, newest_journal_file
-from ingress.journal_file import Entry, JournalFile, missing_words
+from ingress.journal_file import Entry, JournalFile
+from ingress.journal_words import gone
 from ingress.metrics import JournalMetrics
 from ingress.pruning import Pruning, Retention
 from ingress.upkeep import begin_file, open_newest
@@ -299,8 +300,8 @@ class Journal:
                 continue
             self._file, self.fault = file, None
             log.warning("journal.reopened", file=file.path.name, new_file=path is None)
-            for gone in missing:
-                log.error("journal.old_file_unreadable", file=gone.name, words=missing_words(gone))
+            for path in missing:
+                log.error("journal.old_file_unreadable", file=path.name, words=gone(path))
             return
 
     def _tidy(self) -> None:

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import apsw
 
 from ingress.errors import JournalError, JournalNewer
-from ingress.high_water import SUFFIX, HighWater
+from ingress.high_water import HighWater
+from ingress.journal_words import cut, foreign, gone, newer, replaced
 from ingress.own_schema import believed, check_schema, number
 
 FILE_VERSION = 1
@@ -108,7 +109,7 @@ class JournalFile:
         fresh = create and not path.exists()
         if mark is not None and (fresh or path.stat().st_size == 0):
             # before SQLite sees it: it would delete the WAL of an empty file
-            raise JournalError(_behind(path, mark, 0))
+            raise JournalError(gone(path) if fresh else cut(path, mark[1], 0))
         if fresh:
             path.touch(mode=0o600)
         flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
@@ -121,23 +122,25 @@ class JournalFile:
                     self._create()
             version = self._pragma("user_version")
             if version != FILE_VERSION or self._pragma("application_id") != _APPLICATION_ID:
-                raise (JournalNewer if version > FILE_VERSION else JournalError)(
-                    _unknown_version(path, version)
-                )
+                if version > FILE_VERSION:
+                    raise JournalNewer(newer(path, version, FILE_VERSION))
+                raise JournalError(foreign(path))
             check_schema(self.db, _SCHEMA)
-            self.id: str = self.db.execute("SELECT value FROM meta WHERE key = 'id'").get
-            if not isinstance(self.id, str):
-                raise apsw.CorruptError("it does not say which journal it is")
+            self.id = self._own_id()
             if mark is not None and mark[0] != self.id:
-                raise JournalError(_replaced(path, mark[0], self.id))
+                raise JournalError(replaced(path, mark[0], self.id))
             if mark is not None and mark[1] > (highest := self.highest_seq()):
-                raise JournalError(_behind(path, mark, highest))
-        except UnicodeDecodeError as error:
-            self.db.close(True)
-            raise apsw.CorruptError("what it says about itself is no text") from error
+                raise JournalError(cut(path, mark[1], highest))
         except BaseException:
             self.db.close(True)
             raise
+
+    @believed()
+    def _own_id(self) -> str:
+        found = self.db.execute("SELECT value FROM meta WHERE key = 'id'").get
+        if not isinstance(found, str):
+            raise TypeError("it does not say which journal it is")
+        return found
 
     def _configure(self) -> None:
         self.db.execute("PRAGMA journal_mode = WAL")
@@ -361,41 +364,3 @@ def row_of(seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any) 
         crc == checksum(None, received_ms, app, via, body)  # kept by an earlier version
     )
     return Row(seq, received_ms, app, via, body, intact)
-
-
-def missing_words(path: Path) -> str:
-    """Of a journal file that has gone, by its mark."""
-    return _behind(path, HighWater(path).read() or ("", 0), 0)
-
-
-def _behind(path: Path, mark: tuple[str, int], highest: int) -> str:
-    if not path.exists():
-        what = f"{path} is not here, but it has held {mark[1] or ''} callbacks".replace("  ", " ")
-    else:
-        what = (
-            f"{path} ends at callback {highest}, but it has held {mark[1]}: its {path.name}-wal was removed "
-            "or not copied, the file was cut, or an older copy was restored"
-        )
-    return (
-        f"{what}. Nothing was changed. Put back what is missing; or, if those callbacks are given up, move "
-        f"{path.name}{SUFFIX} away"
-    )
-
-
-def _replaced(path: Path, expected: str, found: str) -> str:
-    return (
-        f"{path} is another journal ({found}) than the one that was written here ({expected}). Nothing was "
-        f"changed. Put that one back; or, if this one is meant, move {path.name}{SUFFIX} away"
-    )
-
-
-def _unknown_version(path: Path, version: int) -> str:
-    if version > FILE_VERSION:
-        return (
-            f"{path} was written by a newer dingbridge (version {version}, this one knows {FILE_VERSION}); "
-            "start the newer one, nothing was changed"
-        )
-    return (
-        f"{path} is not a journal of dingbridge; move it away if it does not belong there, or restore the "
-        "journal's folder as a whole from its back-up"
-    )

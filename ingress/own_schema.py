@@ -29,13 +29,10 @@ def number(value: object) -> int:
     return value
 
 
+@believed()
 def check_schema(db: apsw.Connection, script: str) -> None:
     """Raises ``apsw.CorruptError`` unless all that ``script`` makes is in ``db``, name by name."""
-    try:
-        whole = _made_by(script) <= _statements(db)
-    except UnicodeDecodeError:
-        whole = False
-    if not whole:
+    if not _made_by(script) <= _statements(db):
         raise apsw.CorruptError("its tables are not as they were made")
 
 

@@ -13,7 +13,8 @@ import structlog
 from ingress.cursor import CursorFile
 from ingress.errors import JournalError
 from ingress.folder import CURSOR_FILE, journal_files, missing_files, next_journal_file, sync
-from ingress.journal_file import JournalFile, missing_words
+from ingress.journal_file import JournalFile
+from ingress.journal_words import gone
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +30,7 @@ def open_newest(folder: Path) -> JournalFile:
     """
     files = journal_files(folder)
     for path in missing_files(folder):
-        raise JournalError(missing_words(path))
+        raise JournalError(gone(path))
     path = files[-1] if files else next_journal_file(folder)
     try:
         if files and (fault := _quick_check(path)):
