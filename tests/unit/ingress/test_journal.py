@@ -248,11 +248,17 @@ async def test_what_pruning_meets_does_not_end_the_writer(journal, tmp_path, mon
 async def test_nothing_that_fails_ends_the_writer(journal, tmp_path, monkeypatch):
     """Neither a file that cannot be closed, nor a fault of ours on the way back."""
     monkeypatch.setattr(JournalFile, "close", raiser(OSError("close")))
-    monkeypatch.setattr("ingress.journal.newest_journal_file", raiser(ValueError("a fault of ours")))
+    looks = []
+
+    def fault(folder):
+        looks.append(folder)
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr("ingress.journal.newest_journal_file", fault)
     monkeypatch.setattr(JournalFile, "keep", raiser(apsw.IOError("disk I/O error")))
     assert await refused(journal, b"during") == "disk"
     assert await refused(journal, b"during 2") == "disk"
-    await asyncio.sleep(0.6)
+    await eventually(lambda: len(looks) > 1, 10, "it has tried again")
     assert await refused(journal, b"during 3") == "disk"
     monkeypatch.undo()
     await recovers(journal, b"after")
