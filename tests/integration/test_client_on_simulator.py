@@ -25,6 +25,7 @@ from dingtalk.errors import (
 )
 from simulator.errors import ERRMSG
 from simulator.server import Simulator
+from tests.integration.api_support import Sleeps
 from tests.integration.simulator_support import settings
 
 KEY, SECRET = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]
@@ -40,21 +41,6 @@ FACTS = [
 async def simulator() -> AsyncIterator[Simulator]:
     async with Simulator(settings()) as simulator:
         yield simulator
-
-
-class Sleeps:
-    """No wait at all; the clock goes on by it."""
-
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-        self.now = 0.0
-
-    async def __call__(self, seconds: float) -> None:
-        self.seconds.append(seconds)
-        self.now += seconds
-
-    def clock(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from bridge.errors import KafkaUnavailable
 from bridge.settings import ConsumerSettings
-from consumers.runtime import inbox, owed, patience, service
+from consumers.runtime import Database, inbox, owed, patience, service
 from consumers.runtime.database_errors import TransactionRace
 from consumers.runtime.retention import Retention
 from consumers.runtime.service import ConsumerFault, ConsumerService
@@ -22,6 +22,19 @@ from tests.unit.runtime.support import Recording
 def serving(tmp_path: Path, consumer: type[Recording] = Recording) -> ConsumerService:
     settings = ConsumerSettings.load(data_dir=tmp_path, database_url=f"sqlite:///{tmp_path}/t.db")
     return ConsumerService(consumer(), settings)
+
+
+def pruned_by(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, longest_retention: Any, prune: Any
+) -> tuple[ConsumerService, Database]:
+    """A service that asks these two, and does not wait between."""
+    monkeypatch.setattr(service, "longest_retention", longest_retention)
+    monkeypatch.setattr(service, "PRUNE_RETRY_S", 0.001)
+    monkeypatch.setattr(inbox, "prune", prune)
+    monkeypatch.setattr(owed, "prune", prune)
+    one = serving(tmp_path)
+    assert one.database is not None
+    return one, one.database
 
 
 async def test_a_kafka_that_cannot_tell_its_retention_at_the_start_is_asked_again_soon(
@@ -41,19 +54,14 @@ async def test_a_kafka_that_cannot_tell_its_retention_at_the_start_is_asked_agai
         pruned.set()
         return 0
 
-    monkeypatch.setattr(service, "longest_retention", longest_retention)
-    monkeypatch.setattr(service, "PRUNE_RETRY_S", 0.001)
-    monkeypatch.setattr(inbox, "prune", prune)
-    monkeypatch.setattr(owed, "prune", prune)
-    one = serving(tmp_path)
-    assert one.database is not None
+    one, database = pruned_by(monkeypatch, tmp_path, longest_retention, prune)
     with capture_logs() as logs:
-        pruning = asyncio.create_task(one._prune_regularly(one.database))
+        pruning = asyncio.create_task(one._prune_regularly(database))
         async with asyncio.timeout(60):
             await pruned.wait()
         pruning.cancel()
         await asyncio.wait([pruning])
-    await one.database.close()
+    await database.close()
     said = [entry["event"].removeprefix("consumer.") for entry in logs]
     assert said[:3] == ["inbox_not_pruned", "inbox_not_pruned", "inbox_kept"]
 
@@ -82,19 +90,14 @@ async def test_pruning_that_the_database_does_not_do_is_tried_again(
         pruned.set()
         return 7
 
-    monkeypatch.setattr(service, "longest_retention", longest_retention)
-    monkeypatch.setattr(service, "PRUNE_RETRY_S", 0.001)
-    monkeypatch.setattr(inbox, "prune", prune)
-    monkeypatch.setattr(owed, "prune", prune)
-    one = serving(tmp_path)
-    assert one.database is not None
+    one, database = pruned_by(monkeypatch, tmp_path, longest_retention, prune)
     with capture_logs() as logs:
-        pruning = asyncio.create_task(one._prune_regularly(one.database))
+        pruning = asyncio.create_task(one._prune_regularly(database))
         await asyncio.wait([pruning, asyncio.create_task(pruned.wait())], return_when="FIRST_COMPLETED")
         assert not pruning.done()
         pruning.cancel()
         await asyncio.wait([pruning])
-    await one.database.close()
+    await database.close()
     said = [entry["event"].removeprefix("consumer.") for entry in logs]
     assert said == ["inbox_kept", "inbox_not_pruned", "inbox_not_pruned", "inbox_pruned"]
     assert "张三" not in str(logs)
