@@ -136,6 +136,11 @@ async def _ensure(
     missing = [name for name in wanted if name not in counts]
     if missing:
         brokers = len((await admin.describe_cluster())["brokers"])
+        if not brokers:  # all are fenced, as after a freeze: how many copies there can be is not known yet
+            raise KafkaUnavailable(
+                f"Kafka at {settings.kafka_bootstrap_servers} answers, but its brokers are not in touch with "
+                "their controller; if that stays so, see the controller's log"
+            )
         replication = settings.topic_replication or min(3, brokers)
         response = await admin.create_topics(
             [

@@ -86,7 +86,10 @@ async def _patiently(attempt: Callable[[], Awaitable[T]]) -> T:
         try:
             return await attempt()
         except KafkaError as error:
-            if not error.retriable or time.monotonic() > deadline:
+            # aiokafka says a plain KafkaError of a broker that knows of none, itself included: one that was
+            # frozen is fenced until its controller has heard of it again
+            passing = error.retriable or type(error) is KafkaError
+            if not passing or time.monotonic() > deadline:
                 raise
         await asyncio.sleep(0.1)
 

@@ -23,8 +23,8 @@ UNKNOWN_TOPIC = 3
 class Cluster:
     """Answers like an admin client of a cluster in which ``created`` becomes of a wish for a topic."""
 
-    def __init__(self, created: int | BaseException, leader: int = -1) -> None:
-        self._created, self._leader = created, leader
+    def __init__(self, created: int | BaseException, leader: int = -1, brokers: int = 3) -> None:
+        self._created, self._leader, self._brokers = created, leader, brokers
         self._exists = created == TopicAlreadyExistsError.errno
 
     def __call__(self, **_: Any) -> "Cluster":
@@ -35,7 +35,7 @@ class Cluster:
     async def close(self) -> None: ...
 
     async def describe_cluster(self) -> dict[str, Any]:
-        return {"brokers": [1, 2, 3]}
+        return {"brokers": list(range(self._brokers))}
 
     async def describe_topics(self, names: list[str]) -> list[dict[str, Any]]:
         await asyncio.sleep(0)
@@ -62,6 +62,11 @@ async def ensured(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> dict[str
 async def test_a_cluster_without_a_controller_is_away_and_no_topic_is_blamed(monkeypatch, created):
     with pytest.raises(KafkaUnavailable):
         await ensured(Cluster(created), monkeypatch)
+
+
+async def test_a_cluster_whose_brokers_are_all_fenced_is_away_and_no_topic_is_blamed(monkeypatch):
+    with pytest.raises(KafkaUnavailable, match="not in touch with their controller"):
+        await ensured(Cluster(InvalidReplicationFactorError.errno, brokers=0), monkeypatch)
 
 
 async def test_a_topic_that_cannot_be_made_as_wanted_is_refused_for_itself(monkeypatch):
