@@ -31,7 +31,7 @@ def main() -> None:
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     results = Results(large=options.large)
-    with start_kafka(FOLDER / "kafka", how="jars") as kafka:
+    with start_kafka(FOLDER / "kafka", how="jars", long_run=True) as kafka:
         results.note(f"Kafka: {kafka.how}, on the same machine, as is the load")
         if "throughput" in parts:
             throughput(kafka.bootstrap, results, options.rounds, options.seconds)

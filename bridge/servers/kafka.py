@@ -66,6 +66,7 @@ def start_kafka(
     port: int | None = None,
     extra_properties: Mapping[str, str] | None = None,
     scram_users: Mapping[str, str] | None = None,
+    long_run: bool = False,
     progress: Progress | None = None,
 ) -> KafkaServer:
     """Starts (or finds) a Kafka and returns when it answers to a client.
@@ -75,7 +76,7 @@ def start_kafka(
     their broker. Several
     ``brokers``, a given ``port`` (of the first broker) and ``scram_users`` (name to password; opens
     ``sasl_bootstrap``) come from the jars only; these, like ``extra_properties``, also pass over a cluster
-    of the environment.
+    of the environment. ``long_run``: brokers from jars are to be fast after minutes, not up at once.
 
     Raises ``ServerStartError`` (what is missing, with the remedy; or the broker's last log lines) and
     ``KafkaUnavailable`` for a cluster of the environment; never falls back from that one.
@@ -105,6 +106,7 @@ def start_kafka(
             extra_properties=extra,
             scram_users=users,
             because="" if how == "jars" else because,
+            long_run=long_run,
             progress=progress,
         )
     except ServerStartError as error:
