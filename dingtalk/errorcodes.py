@@ -184,7 +184,7 @@ def says_not_there(error: ApiError) -> bool:
     A code that is not listed does not say so. It may be trouble of the platform that passes, and who took it
     for "not there" would never ask again.
     """
-    return isinstance(error, NotFound) or error.errcode in _WRONG_PARAMETER
+    return isinstance(error, NotFound) or error.decisive in _WRONG_PARAMETER
 
 
 def _decisive(errcode: int, errmsg: str, sub_code: Any) -> tuple[int, str | None]:
@@ -214,6 +214,7 @@ def error_for(api: str, errcode: int, errmsg: str, sub_code: Any = None) -> ApiE
         errcode=errcode,
         errmsg=said,
         sub_code=sub,
+        decisive=decisive,
         retry_after_s=_wait_s(error, decisive),
     )
 

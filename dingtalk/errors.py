@@ -106,7 +106,8 @@ class ApiError(DingTalkError):
 
     ``api`` is the call's name (``v2/user/get``), ``errcode`` DingTalk's number (``None`` when the answer had
     none), ``errmsg`` DingTalk's own words without any secret of ours, ``sub_code`` the finer code of
-    errcode 88, ``retry_after_s`` how long to wait at least (seconds; ``None``: unknown).
+    errcode 88, ``decisive`` whichever of both numbers says what happened, ``retry_after_s`` how long to wait
+    at least (seconds; ``None``: unknown).
 
     ``world_down`` is true when the same call would fail for every event: wait, do not give the event up.
     """
@@ -121,12 +122,14 @@ class ApiError(DingTalkError):
         errcode: int | None = None,
         errmsg: str = "",
         sub_code: str | None = None,
+        decisive: int | None = None,
         retry_after_s: float | None = None,
     ) -> None:
         self.api = api
         self.errcode = errcode
         self.errmsg = errmsg
         self.sub_code = sub_code
+        self.decisive = errcode if decisive is None else decisive
         self.retry_after_s = retry_after_s
         super().__init__(message)
 

@@ -24,7 +24,7 @@ from ingress.journal_file import Entry, JournalFile
 from ingress.journal_words import gone
 from ingress.metrics import JournalMetrics
 from ingress.pruning import Pruning, Retention
-from ingress.upkeep import begin_file, open_newest
+from ingress.upkeep import begin_file, open_newest, reopen
 
 log = structlog.get_logger(__name__)
 
@@ -290,7 +290,7 @@ class Journal:
         newest, missing = newest_journal_file(self._folder), missing_files(self._folder)
         for path in (newest, None) if newest not in (None, self._damaged) else (None,):
             try:
-                file = _tried(path) if path is not None else begin_file(self._folder)
+                file = reopen(path) if path is not None else begin_file(self._folder)
             except (apsw.Error, JournalError, OSError) as error:
                 self.fault = f"{type(error).__name__}: {error}"
                 if path is not None and not isinstance(
@@ -316,18 +316,6 @@ class Journal:
             if isinstance(error, apsw.Error):
                 self._fail(error)
         self._prune_at = time.monotonic() + (_PRUNE_PAUSE_S if more else _PRUNE_EVERY_S)
-
-
-def _tried(path: Path) -> JournalFile:
-    """The file at ``path``, if it takes a commit again."""
-    file = JournalFile(path)
-    try:
-        file.checkpoint_truncate()
-        file.probe(int(time.time() * 1000))
-    except BaseException:
-        file.close()
-        raise
-    return file
 
 
 def _probe(file: JournalFile) -> bool:

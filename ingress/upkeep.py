@@ -4,7 +4,7 @@ A folder is refused, with the remedy, rather than used in a way that could leave
 """
 
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import apsw
@@ -137,11 +137,37 @@ def check_cursor(folder: Path, newest: JournalFile) -> None:
                 "published again"
             )
         if seq > highest.get(journal, seq):
-            raise JournalError(
-                f"{folder}: the cursor stands at {seq}, but the journal ({journal}) never came further than "
-                f"{highest[journal]}: an older copy was restored. Restore the newer one; or move cursor.db "
-                "away: all that stands here is then published again"
-            )
+            raise JournalError(_behind(folder, journal, seq, highest[journal]))
+
+
+def reopen(path: Path) -> JournalFile:
+    """The file at ``path``, which failed and takes a commit again.
+
+    Raises ``apsw.Error`` when it does not, and ``JournalError`` when it is less than it was: the publisher
+    would never look at a callback that gets a number behind its cursor.
+    """
+    file = JournalFile(path)
+    try:
+        file.checkpoint_truncate()
+        file.probe(int(time.time() * 1000))
+        cursor = 0
+        # of a cursor that cannot be read the publisher tells
+        with suppress(apsw.Error, JournalError), closing(CursorFile(path.parent, read_only=True)) as cursors:
+            cursor = cursors.seq(file.id)
+        if cursor > (highest := file.highest_seq()):
+            raise JournalError(_behind(path.parent, file.id, cursor, highest))
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _behind(folder: Path, journal: str, cursor: int, highest: int) -> str:
+    return (
+        f"{folder}: the cursor stands at {cursor}, but the journal ({journal}) never came further than "
+        f"{highest}: an older copy was restored. Restore the newer one; or move cursor.db away: all that "
+        "stands here is then published again"
+    )
 
 
 def _cursors(folder: Path) -> dict[str, tuple[int, int | None]]:

@@ -63,7 +63,7 @@ Seen = UserSeen | DepartmentSeen | RolesSeen
 
 def hidden(error: PermissionDenied) -> bool:
     """Whether only this user or department is out of our sight; else the app lacks a permission."""
-    return error.errcode in OUT_OF_SCOPE
+    return error.decisive in OUT_OF_SCOPE
 
 
 class Looks:

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import MetaData, select
+from sqlalchemy import MetaData, select, tuple_
 
+from bridge.errors import BridgeError
 from consumers.approval import report
 from consumers.approval.actions import Action, load_actions
 from consumers.approval.archive import Archive
@@ -31,6 +32,7 @@ from consumers.mirror import Look
 from consumers.runtime import Consumer, Event, Reader, Reject, Transaction
 from consumers.runtime.consumer import Table
 from consumers.runtime.patience import patiently
+from consumers.runtime.process import place
 from dingtalk.budget import Priority
 from schemas.control import RESYNC_REQUESTED
 
@@ -131,16 +133,27 @@ class Approval(Consumer):
         return await db.scalar(ended) is not None
 
     async def parse_again(self) -> None:
+        """Read the archived documents again that an older parser has read. One that this parser cannot read
+        stays as it is, until an event of its instance or the next start."""
         columns, db = approval_instances.c, self.database.reader()
-        outdated = select(columns.corp_id, columns.instance_id).where(columns.parsed_with != PARSER)
-        count = 0
-        while rows := (await db.execute(outdated.limit(100))).all():
+        key = columns.corp_id, columns.instance_id
+        outdated = select(*key).where(columns.parsed_with != PARSER).order_by(*key).limit(100)
+        count, behind = 0, ("", "")
+        while rows := (await db.execute(outdated.where(tuple_(*key) > behind))).all():
             for corp_id, instance_id in map(tuple, rows):
+                behind = corp_id, instance_id
                 look = await guard.look(db, corp_id, KIND, instance_id)
-                async with self.database.transaction() as tx:
-                    # an event of the instance that comes in between has it parsed anew, too
-                    if await guard.try_claim(tx, look, fetched=False):
-                        await self.archive.parse_again(tx, {"corp_id": corp_id, "instance_id": instance_id})
-                        count += 1
+                try:
+                    async with self.database.transaction() as tx:
+                        # an event of the instance that comes in between has it parsed anew, too
+                        if await guard.try_claim(tx, look, fetched=False):
+                            await self.archive.parse_again(
+                                tx, {"corp_id": corp_id, "instance_id": instance_id}
+                            )
+                            count += 1
+                except BridgeError:
+                    raise
+                except Exception as error:
+                    log.error("approval.not_parsed", instance_id=instance_id, error=place(error, "consumers"))
         if count:
             log.info("approval.parsed_again", instances=count)

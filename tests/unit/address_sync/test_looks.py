@@ -4,8 +4,10 @@ import pytest
 from sqlalchemy import select
 
 from consumers.address_sync import AddressSync
+from consumers.address_sync.looks import hidden
 from consumers.address_sync.tables import departments, roles, user_roles, users
 from consumers.runtime.arrival import ticket
+from dingtalk.errorcodes import error_for
 from tests.unit.address_sync.company import Company, event, events
 
 T = 1731000000000
@@ -114,6 +116,20 @@ async def test_events_about_somebody_out_of_sight_cost_one_call_too(sync, compan
         await deliver(sync, event("user_modify_org", "u1", at_ms=T + number), arrived=came)
     assert company.calls["v2/user/get"] == 1
     assert await sync.rows(select(users)) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "out_of_sight"),
+    [
+        (error_for("v2/user/get", 50002, "out of scope"), True),
+        (error_for("v2/user/get", 88, "auth", "50002"), True),
+        (error_for("v2/user/get", 88, "auth [subcode=50004]"), True),
+        (error_for("v2/user/get", 88, "auth", "60011"), False),
+        (error_for("v2/user/get", 60011, "no permission"), False),
+    ],
+)
+def test_out_of_sight_is_told_by_either_code(error, out_of_sight):
+    assert hidden(error) is out_of_sight
 
 
 async def test_departments_below_one_that_is_gone_are_looked_at_too(sync, company):

@@ -97,6 +97,7 @@ def test_the_sub_code_of_88_decides(sub_code: str | int | None, errmsg: str, exp
 def test_only_codes_that_are_listed_say_that_something_is_not_there() -> None:
     for errcode in (33012, 60003, 60121, 40035, 400002):
         assert says_not_there(error_for("v2/user/get", errcode, ""))
+    assert says_not_there(error_for("v2/user/get", 88, "auth", "400002"))
     for errcode in (-1, 88, 500, 50002, 60019, 90018, 123456):
         assert not says_not_there(error_for("v2/user/get", errcode, ""))
     assert says_not_there(error_for("v2/user/get", NAMED["processInstanceNotExist"], ""))

@@ -1,0 +1,18 @@
+"""Folders with a journal in them, and one step of pruning."""
+
+import time
+
+from ingress.journal_file import Entry
+from ingress.pruning import Pruning
+from ingress.upkeep import open_newest
+
+
+def fill(folder, count):
+    file = open_newest(folder)
+    now = int(time.time() * 1000)
+    file.keep([Entry(now, "default", "http", b"%d" % n, b"key-%d" % n) for n in range(count)])
+    return file
+
+
+def prune_once(folder, file, retention):
+    return Pruning(folder, retention).step(file)
