@@ -8,6 +8,8 @@ import asyncio
 
 from aiohttp import StreamReader
 
+from ingress.room import Room
+
 BODY_TIMEOUT_S = 5.0
 """A body must be there within this; DingTalk's own deadline for the whole answer is 1.5 s."""
 
@@ -21,13 +23,10 @@ class GivenUp(Exception):
 
 
 class Unfinished:
-    """The bodies on their way, and their bytes. Where these are too many, the body that has been on its way
-    for the longest makes room, so that whoever only holds bodies back keeps nobody out: a callback's takes
-    milliseconds."""
+    """The bodies on their way, and the room that they share."""
 
     def __init__(self) -> None:
-        self.held_bytes = 0
-        self._longest_first: dict[asyncio.Timeout, int] = {}  # by the clock of each
+        self.room = Room[asyncio.Timeout](UNFINISHED_MAX_BYTES)
 
     async def read(self, content: StreamReader, limit: int) -> bytes:
         """The whole body, or of one beyond ``limit`` bytes a little more than these.
@@ -35,7 +34,7 @@ class Unfinished:
         Raises ``TimeoutError`` when it takes too long, ``GivenUp``, and what ``content`` does.
         """
         clock = asyncio.timeout(BODY_TIMEOUT_S)
-        self._longest_first[clock] = 0
+        self.room.grew(clock, 0)
         body = bytearray()
         try:
             async with clock:
@@ -45,20 +44,16 @@ class Unfinished:
                         break
                     self._grew(clock, len(chunk))
         except TimeoutError:
-            if clock not in self._longest_first:
+            if clock not in self.room:
                 raise GivenUp from None
             raise
         finally:
-            self.held_bytes -= self._longest_first.pop(clock, 0)
+            self.room.left(clock)
         return bytes(body)
 
     def _grew(self, clock: asyncio.Timeout, count: int) -> None:
-        if clock not in self._longest_first:
+        if clock not in self.room:
             return  # given up, and on its way out
-        self._longest_first[clock] += count
-        self.held_bytes += count
-        while self.held_bytes > UNFINISHED_MAX_BYTES:
-            oldest = next(iter(self._longest_first))
-            self.held_bytes -= self._longest_first.pop(oldest)
+        for oldest in self.room.grew(clock, count):
             if not oldest.expired():
                 oldest.reschedule(0)  # its time is over

@@ -22,6 +22,7 @@ from aiohttp.http import HttpProcessingError, HttpRequestParser, RawRequestMessa
 from aiohttp.web import RequestPayloadError
 
 from ingress.exchange import Answer, Request, refusal
+from ingress.room import Room
 
 HEAD_TIMEOUT_S = 5.0
 """A request's head must be complete within this after its first byte. (Of one that begins in the same
@@ -33,6 +34,11 @@ KEEPALIVE_S = 75.0
 CONNECTIONS_MAX = 10_000
 FILES_RESERVED = 200
 """Of the files that the process may open, so many are not for connections: journal, publisher, metrics."""
+
+HEADS_MAX_BYTES = 64 * 1024 * 1024
+"""All heads that are not whole yet may hold this together; each, by aiohttp's limits, about 1 MB."""
+_SMALL_BYTES = 4096
+"""What came with the end of a request and is no more than this is most likely its own head."""
 
 _CANDIDATES = 100
 _SWEEP_EVERY_S = 1.0
@@ -66,7 +72,7 @@ class Connections:
     """Makes a ``Connection`` of each that is accepted, and keeps their number within ``limit``.
 
     At the limit, the one that has been idle for the longest makes room, so that whoever only holds
-    connections open keeps nobody out.
+    connections open keeps nobody out. ``heads`` is what is held of heads that are not whole yet.
     """
 
     def __init__(self, handler: Handler, observer: Observer, limit: int) -> None:
@@ -74,6 +80,7 @@ class Connections:
         self.handler, self.observer, self._limit = handler, observer, limit
         self.loop = asyncio.get_running_loop()
         self.draining = False
+        self.heads = Room[Connection](HEADS_MAX_BYTES)
         self._longest_idle_first: dict[Connection, float] = {}  # since when, on the loop's clock
         self._sweep = self.loop.call_later(_SWEEP_EVERY_S, self._close_idle)
 
@@ -204,6 +211,8 @@ class Connection(BaseProtocol):
     def data_received(self, data: bytes) -> None:
         if self._deaf:
             return
+        body = self._content  # whose rest may come first
+        had = body.total_bytes if body is not None else 0
         messages: Sequence[tuple[RawRequestMessage | HttpProcessingError, StreamReader]]
         try:
             messages, self._deaf, _ = self._http.feed_data(data)
@@ -221,8 +230,12 @@ class Connection(BaseProtocol):
             self._content = messages[-1][1]
             self._connections.active(self)
             self._wake()
-        elif data and self._head_timer is None and not self.busy:
-            self._head_timer = self._loop.call_later(HEAD_TIMEOUT_S, self.drop, "slow_head")
+            if (behind := len(data) - self._content.total_bytes) > _SMALL_BYTES:
+                self._hold(behind)
+        elif data:
+            if self._head_timer is None and not self.busy:
+                self._head_timer = self._loop.call_later(HEAD_TIMEOUT_S, self.drop, "slow_head")
+            self._hold(len(data) - (body.total_bytes - had if body is not None else 0))
 
     def pause_writing(self) -> None:
         """The peer sends requests and does not read the answers: hundreds of them wait here by now."""
@@ -233,7 +246,15 @@ class Connection(BaseProtocol):
         if self._reading_paused:  # aiohttp asks for it at the end of every body
             super().resume_reading(resume_parser)
 
+    def _hold(self, count: int) -> None:
+        """So many bytes more belong to a head that is not whole, unless a body is still to come before it."""
+        if self._content is not None and not self._content.is_eof():
+            return
+        for connection in self._connections.heads.grew(self, count):
+            connection.drop("crowded")
+
     def _stop_clock(self) -> None:
+        self._connections.heads.left(self)
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None

@@ -77,7 +77,7 @@ def dropped(door: Door, reason: str) -> float:
 
 
 def held(door: Door) -> int:
-    return int(door.server._unfinished.held_bytes)
+    return int(door.server._unfinished.room.held_bytes)
 
 
 async def test_idle_and_slow_connections_keep_nobody_out(processes: Processes, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ async def test_large_bodies_share_a_bound_and_keep_no_small_one_out(
 async def test_many_small_bodies_that_do_not_end_share_the_bound_and_the_oldest_make_room(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingress.bodies.UNFINISHED_MAX_BYTES", 100_000)
+    monkeypatch.setattr(door.server._unfinished.room, "limit", 100_000)
     monkeypatch.setattr("ingress.bodies.BODY_TIMEOUT_S", 60.0)
     begun = b"POST /callback HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n" + b"x" * 8000
     given_up = 30 - 100_000 // 8000

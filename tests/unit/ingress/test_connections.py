@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ingress.connections import Connection, Connections
+from ingress.connections import Connections
 from ingress.exchange import Answer, Request
 
 GARBAGE = b"GARBAGE\r\n\r\n"
@@ -77,9 +77,9 @@ class Ours:
 
 
 class Peer:
-    def __init__(self) -> None:
+    def __init__(self, connections: Connections | None = None) -> None:
         self.ours, self.wire = Ours(), Wire()
-        self.connection: Connection = Connections(self.ours.answer, self.ours, 10)()
+        self.connection = (connections or Connections(self.ours.answer, self.ours, 10))()
         self.connection.connection_made(self.wire)
 
     async def send(self, *packets: bytes) -> None:
@@ -181,3 +181,55 @@ async def test_a_connection_that_is_lost_behind_a_refused_body_ends_quietly(peer
     assert not task.done(), "the rest is read and dropped"
     peer.connection.connection_lost(OSError(errno.EHOSTUNREACH, "No route to host"))
     await task
+
+
+def begun(size: int) -> bytes:
+    """A head of so many bytes that does not end."""
+    lines = b"POST /callback HTTP/1.1\r\nHost: x\r\n"
+    while len(lines) < size:
+        lines += b"X-%d: " % len(lines) + b"y" * min(4000, size - len(lines)) + b"\r\n"
+    return lines[:size]
+
+
+def at_once(head: bytes) -> list[bytes]:
+    return [head]
+
+
+def behind_a_request(head: bytes) -> list[bytes]:
+    return [post() + head]
+
+
+def behind_the_rest_of_a_body(head: bytes) -> list[bytes]:
+    return [post()[:-1], post()[-1:] + head]
+
+
+def in_small_packets(head: bytes) -> list[bytes]:
+    return [head[at : at + 1000] for at in range(0, len(head), 1000)]
+
+
+@pytest.mark.parametrize("come", [at_once, behind_a_request, behind_the_rest_of_a_body, in_small_packets])
+async def test_heads_that_do_not_end_share_a_bound_and_the_oldest_makes_room(
+    come: Callable[[bytes], list[bytes]],
+) -> None:
+    ours = Ours()
+    connections = Connections(ours.answer, ours, 10_000)
+    connections.heads.limit = 450_000
+    peers = [Peer(connections) for _ in range(20)]
+    for peer in peers:
+        await peer.send(*come(begun(100_000)))
+    assert 390_000 < connections.heads.held_bytes <= 450_000
+    assert [peer.wire.closed for peer in peers] == [True] * (20 - 4) + [False] * 4
+    assert set(ours.told) == {"dropped crowded"}
+    good = Peer(connections)
+    await good.send(post(b"good"))
+    assert good.wire.statuses == [200]
+    for peer in peers:
+        peer.connection.connection_lost(None)
+    assert connections.heads.held_bytes == 0
+
+
+async def test_whole_requests_hold_nothing(peer: Peer) -> None:
+    for packets in ([post(b"x" * 200_000)], [post(b"x" * 200_000)[:-1], b"x"], [post()[:30], post()[30:]]):
+        await peer.send(*packets)
+        assert peer.connection._connections.heads.held_bytes == 0
+    assert peer.wire.statuses == [200] * 3
