@@ -88,10 +88,12 @@ def _cell(page: bytes, at: int, pages: _Pages) -> tuple[int, bytes]:
     local = local if local <= usable - 35 else least
     parts, left = [page[at : at + local]], size - local
     follow = _uint(page[at + local : at + local + 4])
+    been: set[int] = set()
     while left > 0:
         further = pages.get(follow)
-        if len(further) < usable:
-            raise ValueError("an overflow page is not there")
+        if len(further) < usable or follow in been:
+            raise ValueError("an overflow page is not there, or leads back to itself")
+        been.add(follow)
         follow = _uint(further[:4])
         parts.append(further[4 : 4 + min(left, usable - 4)])
         left -= usable - 4

@@ -211,3 +211,12 @@ def test_two_callbacks_of_one_number_are_both_kept(folder):
     mend(folder)
     found = [row.body for seq, row in rows_of(path).items() if seq > COUNT]
     assert sorted(found) == [b"torn", b"whole"]
+
+
+def test_further_pages_that_lead_back_to_themselves_end() -> None:
+    at, in_the_leaf = 20, 2048  # as the format has it for this size
+    cell = b"\xc0\x80\x80\x80\x80\x00\x01" + bytes(in_the_leaf) + (2).to_bytes(4, "big")  # 2 TiB, row 1
+    header = b"\x0d\x00\x00\x00\x01\x00\x00\x00" + at.to_bytes(2, "big")
+    leaf = header.ljust(at, b"\x00") + cell
+    further = (2).to_bytes(4, "big")
+    assert list(salvage(leaf.ljust(PAGE, b"\x00") + further.ljust(PAGE, b"\x00"))) == []
