@@ -99,8 +99,11 @@ class JournalReader:
         files = journal_files(self._folder)
         if not files or self._file.path == files[-1]:
             return self.look_again()
-        if self._file.highest_seq() > read_seq:
-            return False
+        if (highest := self._file.highest_seq()) > read_seq:
+            if self.read(self._file, read_seq):
+                return False
+            # all behind it was pruned as published, by a cursor that is not here any more, or was newer
+            self._cursor.move(self._file.id, highest)
         log.info("publisher.drained", file=self._file.path.name)
         self._cursor.retire(self._file.id)
         self.close()

@@ -100,3 +100,33 @@ def test_an_unreadable_older_file_that_has_gone_is_not_looked_for(folder, monkey
     assert not reader.finish(file.highest_seq())
     reader.close()
     cursor.close()
+
+
+@pytest.mark.parametrize("parked", [frozenset(), frozenset({2})])
+def test_without_its_cursor_a_file_of_which_all_was_pruned_keeps_no_newer_one_waiting(tmp_path, parked):
+    """Moving cursor.db away is the remedy for a damaged one. What was parked is published with the rest."""
+    for number in range(2):
+        file = JournalFile(next_journal_file(tmp_path), create=True)
+        file.keep([Entry(1, "default", "http", b"{}", b"%d-%d" % (number, n)) for n in range(3)])
+        if number == 0:
+            file.prune_callbacks(3, parked, 100)
+        file.close()
+    cursor = CursorFile(tmp_path)
+    reader = JournalReader(tmp_path, cursor)
+    published = []
+    for _ in range(4):
+        file = reader.current()
+        assert file is not None
+        read_seq = cursor.seq(file.id)
+        if rows := reader.read(file, read_seq):
+            published += [(file.path.name, row.seq) for row in rows]
+            cursor.move(file.id, read_seq := rows[-1].seq)
+        reader.finish(read_seq)
+    newer = [("journal-0002.db", seq) for seq in (1, 2, 3)]
+    assert published == [*(("journal-0001.db", seq) for seq in parked), *newer]
+    assert file is not None
+    assert file.path.name == "journal-0002.db"
+    cursors = sorted(cursor.cursors().values(), key=lambda of: of[1] is None)
+    assert [(seq, retired is not None) for seq, retired in cursors] == [(3, True), (3, False)]
+    reader.close()
+    cursor.close()
