@@ -38,6 +38,9 @@ _PRUNE_EVERY_S = 10.0
 _PRUNE_PAUSE_S = 0.02
 _REOPEN_EVERY_S = 0.5
 
+_OF_THE_FILE = (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.BusyError, JournalError)
+"""What keeps a file from being opened again, and a new one from nothing. Busy: somebody reads it for long."""
+
 
 @dataclass(slots=True)
 class _Pending:
@@ -293,9 +296,7 @@ class Journal:
                 file = reopen(path) if path is not None else begin_file(self._folder)
             except (apsw.Error, JournalError, OSError) as error:
                 self.fault = f"{type(error).__name__}: {error}"
-                if path is not None and not isinstance(
-                    error, apsw.CorruptError | apsw.NotADBError | apsw.IOError | JournalError
-                ):
+                if path is not None and not isinstance(error, _OF_THE_FILE):
                     return  # a full or read-only disk would refuse a new file as well
                 continue
             self._file, self.fault = file, None

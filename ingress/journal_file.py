@@ -49,6 +49,9 @@ CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), at_ms INTEGER NOT NUL
 _ROWS_MAX = 256
 """In one statement."""
 
+_BUSY_MS = 5000
+"""For so long another process is waited for that is at the file just now: one that reads, or an operator's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -115,7 +118,7 @@ class JournalFile:
         flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
         self.db = apsw.Connection(str(path), flags=flags)
         try:
-            self.db.set_busy_timeout(5000)
+            self.db.set_busy_timeout(_BUSY_MS)
             if not read_only:
                 self._configure()
                 if self._pragma("user_version") == 0 and self._is_empty():
@@ -248,7 +251,8 @@ class JournalFile:
             self.db.execute("INSERT OR REPLACE INTO probe VALUES (1, ?)", (at_ms,))
 
     def checkpoint_truncate(self) -> None:
-        """Write the WAL back and empty it; after a failed fsync this must succeed before any promise."""
+        """Write the WAL back and empty it; after a failed fsync this must succeed before any promise. Raises
+        ``apsw.BusyError`` while somebody else reads, as a back-up does."""
         self.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def prune_callbacks(

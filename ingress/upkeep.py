@@ -38,7 +38,8 @@ def open_newest(folder: Path) -> JournalFile:
         file = JournalFile(path, create=not files)
         try:
             check_cursor(folder, file)
-            file.checkpoint_truncate()
+            with suppress(apsw.BusyError):  # a back-up may take minutes, and the WAL is good as it is
+                file.checkpoint_truncate()
         except BaseException:
             file.close()
             raise

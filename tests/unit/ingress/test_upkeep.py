@@ -11,7 +11,7 @@ from ingress.cursor import CursorFile, Parked
 from ingress.errors import JournalError, JournalLocked, JournalUnsafe
 from ingress.folder import FolderLock, journal_files, prepare_folder
 from ingress.journal import Journal
-from ingress.journal_file import JournalFile
+from ingress.journal_file import Entry, JournalFile
 from ingress.metrics import JournalMetrics
 from ingress.pruning import Retention
 from ingress.upkeep import begin_file, open_newest, reopen
@@ -188,3 +188,31 @@ def test_the_writer_goes_on_in_a_new_file_then(tmp_path):
     assert journal._file is not None
     assert journal._file.path != path
     journal._file.close()
+
+
+@pytest.fixture
+def read_by_another(tmp_path, monkeypatch):
+    """A folder whose newest file is read, as by a back-up, from before its last commit on."""
+    monkeypatch.setattr("ingress.journal_file._BUSY_MS", 10)
+    file = fill(tmp_path, 3)
+    with closing(apsw.Connection(str(file.path), flags=apsw.SQLITE_OPEN_READONLY)) as other:
+        other.execute("BEGIN")
+        assert other.execute("SELECT count(*) FROM callbacks").get == 3
+        file.keep([Entry(1, "default", "http", b"4", b"4")])
+        file.close()
+        yield tmp_path
+
+
+def test_a_file_that_a_back_up_reads_can_be_opened(read_by_another):
+    with closing(open_newest(read_by_another)) as file:
+        assert file.keep([Entry(1, "default", "http", b"5", b"5")]) == [True]
+        assert file.highest_seq() == 5
+
+
+def test_a_file_that_failed_while_a_back_up_reads_it_holds_up_no_new_one(read_by_another):
+    """Its log cannot be emptied, so nothing more is promised in it; and the back-up may take minutes."""
+    journal = Journal(read_by_another, Retention(3600, 3600), JournalMetrics(CollectorRegistry()))
+    journal._reopen()
+    assert journal.fault is None
+    assert [path.name for path in journal_files(read_by_another)] == ["journal-0001.db", "journal-0002.db"]
+    journal._close()
