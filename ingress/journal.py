@@ -74,6 +74,7 @@ class Journal:
         self._stopping = False
         self._file: JournalFile | None = None
         self._damaged: Path | None = None  # left for good: it may take a probe where it takes no callback
+        self._unproven: Path | None = None  # opened again, and has taken no callback since
         self._reopen_at = 0.0
         self._prune_at = 0.0
         self._pruning = Pruning(folder, retention)
@@ -234,6 +235,7 @@ class Journal:
             return []
         try:
             new = self._opened().keep(entries)
+            self._unproven = None
         except Exception as error:  # whatever it is, nothing of it is known to be on the disk
             return [self._refusal(error)] * len(entries)
         # not what was put back: that was received long ago
@@ -271,7 +273,10 @@ class Journal:
             "journal.failed", error=type(error).__name__, extended=getattr(error, "extendedresult", None)
         )
         self._metrics.failures.labels(type(error).__name__).inc()
-        if self._file is not None and isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        if self._file is not None and (
+            isinstance(error, apsw.CorruptError | apsw.NotADBError)
+            or (isinstance(error, apsw.IOError) and self._file.path == self._unproven)
+        ):
             self._damaged = self._file.path
         self._reopen_at = time.monotonic() + _REOPEN_EVERY_S
         self._close()
@@ -299,7 +304,7 @@ class Journal:
                 if path is not None and not isinstance(error, _OF_THE_FILE):
                     return  # a full or read-only disk would refuse a new file as well
                 continue
-            self._file, self.fault = file, None
+            self._file, self.fault, self._unproven = file, None, path
             log.warning("journal.reopened", file=file.path.name, new_file=path is None)
             for path in missing:
                 log.error("journal.old_file_unreadable", file=path.name, words=gone(path))

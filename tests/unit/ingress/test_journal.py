@@ -168,13 +168,14 @@ async def test_a_damaged_file_is_left_and_a_new_one_begun(journal, tmp_path):
     newest.close()
 
 
-async def test_damage_that_only_a_callback_meets_is_left_as_well(journal, tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [apsw.CorruptError("malformed"), apsw.IOError("a bad sector")])
+async def test_damage_that_only_a_callback_meets_is_left_as_well(journal, tmp_path, monkeypatch, error):
     """The page of a probe is whole, and so the file would be opened again and again."""
     keep = JournalFile.keep
 
     def damaged(self, entries):
         if self.path.name == "journal-0001.db":
-            raise apsw.CorruptError("database disk image is malformed")
+            raise error
         return keep(self, entries)
 
     monkeypatch.setattr(JournalFile, "keep", damaged)
