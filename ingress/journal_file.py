@@ -50,7 +50,7 @@ _ROWS_MAX = 256
 """In one statement."""
 
 _BUSY_MS = 5000
-"""For so long another process is waited for that is at the file just now: one that reads, or an operator's."""
+"""For so long another process is waited for that is at the file just now, as one that makes a back-up."""
 
 
 @dataclass(frozen=True, slots=True)

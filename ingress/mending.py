@@ -5,11 +5,11 @@ cannot be read is told by the publisher, which parks it as damaged. The caller h
 """
 
 import contextlib
+import os
 import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import apsw
@@ -19,7 +19,7 @@ from ingress.errors import JournalError, JournalNewer
 from ingress.folder import CURSOR_FILE, journal_files, sync
 from ingress.high_water import HighWater
 from ingress.journal_file import JournalFile, Row, checksum
-from ingress.salvage import salvage
+from ingress.salvage import Bytes, salvage
 from schemas import dedupe_key, read
 
 _GROUP = 1_000
@@ -78,7 +78,8 @@ def _mend(path: Path, fault: str) -> Mended:
         file.db.execute("UPDATE meta SET value = ? WHERE key = 'id'", (journal,))
         with _bytes(path) as database, _bytes(path.with_name(f"{path.name}-wal")) as wal:
             twice = _fill(file, salvage(database, wal))
-        highest = max(known, file.highest_seq())
+        # a cursor does not stand behind what was never given; below it nothing new may be numbered
+        highest = max(known, file.highest_seq(), cursor)
         for number, row in enumerate(twice, highest + 1):
             _insert(file, [row._replace(seq=number)])
         highest += len(twice)
@@ -184,10 +185,28 @@ def _put_in_place(path: Path) -> str:
     return kept.name
 
 
+class _Disk:
+    """The bytes of a file, of which the disk may not give all: those that it does not give are zero. (Mapped
+    into memory, the first of them would end the process.)"""
+
+    def __init__(self, fd: int) -> None:
+        self._fd, self._size = fd, os.fstat(fd).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __getitem__(self, part: slice) -> bytes:
+        begin, end, _ = part.indices(self._size)
+        try:
+            return os.pread(self._fd, max(end - begin, 0), begin)
+        except OSError:
+            return bytes(max(end - begin, 0))
+
+
 @contextlib.contextmanager
-def _bytes(path: Path) -> Iterator[bytes | mmap]:
-    if not path.exists() or path.stat().st_size == 0:
+def _bytes(path: Path) -> Iterator[Bytes]:
+    if not path.exists():
         yield b""
         return
-    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
-        yield mapped
+    with path.open("rb") as file:
+        yield _Disk(file.fileno())

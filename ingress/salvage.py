@@ -7,8 +7,7 @@ Pure: bytes in, rows out.
 """
 
 from collections.abc import Iterator
-from mmap import mmap
-from typing import Any
+from typing import Any, Protocol
 
 from ingress.journal_file import Row, row_of
 
@@ -21,7 +20,15 @@ _TEXT_FROM, _BLOB_FROM = 13, 12
 _INTEGER_BYTES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
 
-def salvage(database: bytes | mmap, wal: bytes | mmap = b"") -> Iterator[Row]:
+class Bytes(Protocol):
+    """``bytes``, or what gives them piece by piece."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> bytes: ...
+
+
+def salvage(database: Bytes, wal: Bytes = b"") -> Iterator[Row]:
     """The callbacks that stand whole in ``database`` or in its write-ahead log, in no order; some twice."""
     pages = _Pages(database, wal)
     for page in pages.all():
@@ -31,7 +38,7 @@ def salvage(database: bytes | mmap, wal: bytes | mmap = b"") -> Iterator[Row]:
 class _Pages:
     """The pages of a file, the log's before the database's."""
 
-    def __init__(self, database: bytes | mmap, wal: bytes | mmap) -> None:
+    def __init__(self, database: Bytes, wal: Bytes) -> None:
         self.size = _page_size(database, wal)
         self._database, self._wal = database, wal
         self._frames: dict[int, int] = {}
@@ -54,7 +61,7 @@ class _Pages:
         return self._database[(number - 1) * self.size : number * self.size] if number else b""
 
 
-def _page_size(database: bytes | mmap, wal: bytes | mmap) -> int:
+def _page_size(database: Bytes, wal: Bytes) -> int:
     """As either header has it, if it can be."""
     for size in (_uint(database[16:18]) or 0, _uint(wal[8:12])):
         size = 65536 if size == 1 else size

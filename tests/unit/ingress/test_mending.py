@@ -1,5 +1,8 @@
 """A damaged journal file and the one that takes its place."""
 
+import contextlib
+import errno
+import os
 import random
 from pathlib import Path
 
@@ -124,6 +127,46 @@ def test_whichever_page_is_damaged_all_that_stands_on_others_is_saved(folder, tm
         assert set(range(CURSOR + 1, COUNT + 1)) <= found.keys(), "what is lost is told as damaged"
         assert {seq for seq, row in found.items() if row.intact and seq > CURSOR} == readable
         assert all(row.body == BODIES[seq - 1] for seq, row in found.items() if row.intact)
+
+
+def test_what_the_disk_does_not_give_is_lost_alone(folder, monkeypatch):
+    """A bad sector: reading it is an error, for SQLite and for us."""
+    spoil(folder / FILE, 1)
+    whole = (folder / FILE).read_bytes()
+    page = whole.index(BODIES[-1][:9]) // PAGE
+    spoilt = whole[: page * PAGE] + bytes(PAGE) + whole[(page + 1) * PAGE :]
+    readable = {row.seq for row in salvage(spoilt) if row.seq > CURSOR}
+    assert 0 < len(readable) < COUNT - CURSOR
+    pread = os.pread
+
+    def sick(fd: int, length: int, offset: int) -> bytes:
+        if offset < (page + 1) * PAGE and offset + length > page * PAGE:
+            raise OSError(errno.EIO, "Input/output error")
+        return pread(fd, length, offset)
+
+    monkeypatch.setattr(os, "pread", sick)
+    (mended,) = mend(folder)
+    assert (mended.waiting, mended.lost) == (len(readable), COUNT - CURSOR - len(readable))
+
+
+def test_with_nothing_left_of_it_no_number_is_given_twice(folder):
+    """All is published and pruned, there is no mark, as in a back-up that was restored, and the page that
+    tells the highest number is damaged: the cursor knows better."""
+    file = JournalFile(folder / FILE)
+    with contextlib.closing(CursorFile(folder)) as cursor:
+        cursor.move(file.id, COUNT)
+        cursor.unpark(cursor.parked())
+    file.prune_callbacks(COUNT, frozenset(), 1_000)
+    root = file.db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'sqlite_sequence'").get
+    file.db.execute("VACUUM")
+    file.close()
+    (folder / f"{FILE}{SUFFIX}").unlink()
+    spoil(folder / FILE, root)
+    (mended,) = mend(folder)
+    assert (mended.waiting, mended.lost) == (0, 0)
+    with contextlib.closing(open_newest(folder)) as file:
+        file.keep(entries([b"new"]))
+        assert file.highest_seq() == COUNT + 1
 
 
 def test_it_goes_on_with_the_next_number_and_knows_its_callbacks(folder):
