@@ -37,6 +37,10 @@ _ANSWER_S = 5.0
 _SILENT_MAX = 2
 """So many topics may let it pass in one try."""
 
+_REFUSED_MAX = 20
+"""So many records of one topic may be refused for themselves in one try, since each costs a producer; the
+next try goes on behind them."""
+
 NO_TOPIC = "-"
 """Stands for the topic of a callback of which not even that can be known."""
 
@@ -44,6 +48,11 @@ NO_TOPIC = "-"
 def records_of(journal: str, row: Row) -> list[Record]:
     """The records of one callback: the same ones every time, so that a number names one of them."""
     return to_records(Received(row.seq, journal, row.received_ms, row.app, row.via, row.body))
+
+
+_Place = tuple[str, tuple[int, int]]
+"""A journal, and behind which seq and record of it."""
+_BEFORE_ALL = (0, -1)
 
 
 class ParkingLot:
@@ -63,10 +72,12 @@ class ParkingLot:
             topic: reason for topic, reason in cursor.parked_counts() if reason in BLOCKING
         }
         self._silent: set[str] = set()  # had not acknowledged at the last try
+        self._left_at: dict[str, _Place] = {}  # by topic, where the last try ended before all was tried
         report.parked(cursor.parked_counts())
 
     async def retry(self) -> None:
-        """Try every parked record once, in order, by a producer of its own: a refusal ends that one only.
+        """Try what is parked, in order, by a producer of its own: a refusal ends that one only. Where very
+        many are refused for themselves, it takes several of these to try each.
 
         Raises ``KafkaUnavailable`` when Kafka as a whole does not take records.
         """
@@ -135,13 +146,20 @@ class ParkingLot:
         return [topic for topic in found if isinstance(topic, str)]
 
     async def _retry_topic(self, topic: str) -> None:
-        """Try each record of ``topic``, unless one shows that it takes none."""
+        """Try each record of ``topic``, unless one shows that it takes none, or too many are refused: then
+        the next try begins there."""
         self._silent.discard(topic)
-        for journal in self._reader.journals():
-            after = (0, -1)
+        begin, after = self._left_at.pop(topic, ("", _BEFORE_ALL))
+        journals, refused = self._reader.journals(), 0
+        if begin in journals:
+            journals = journals[journals.index(begin) :]
+        for journal in journals:
+            after = after if journal == begin else _BEFORE_ALL
             while left := self._cursor.parked_behind(topic, journal, after, _PAGE):
                 last = await self._send_in_order(topic, left)
-                if last is None:
+                refused += last is not None and last != (left[-1].seq, left[-1].record)
+                if last is None or refused == _REFUSED_MAX:
+                    self._left_at[topic] = journal, last or after
                     return
                 after = last
 

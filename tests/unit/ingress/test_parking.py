@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiokafka.errors import RecordTooLargeError, TopicAuthorizationFailedError
+from structlog.testing import capture_logs
 
 from bridge.errors import KafkaUnavailable, TopicLeaderless
 from ingress import parking
@@ -18,6 +19,7 @@ from ingress.giving_up import give_up
 from ingress.journal_file import Entry, JournalFile
 from ingress.parking import ParkingLot
 from ingress.reading import JournalReader
+from ingress.refusals import InvalidRecordError
 from ingress.report import Report
 from schemas import decode
 from tests.support.waiting import eventually
@@ -138,18 +140,64 @@ async def test_of_several_journal_files_the_older_ones_records_go_first(journals
 
 
 async def test_however_many_are_refused_those_behind_them_are_tried(journals, kafka):
-    """More than are read at once."""
+    """More than are read at once, and more than are tried at once."""
     journals.begin("aaaa")
     journals.park(530, "too_large")
     refused = {n for n in range(530) if n < 510 or n == 520}
     kafka.refuses = {(TOPIC, n): RecordTooLargeError() for n in refused}
     lot = journals.lot(kafka)
-    await lot.retry()
+    for _ in range(530 // parking._REFUSED_MAX + 1):
+        await lot.retry()
     assert kafka.numbers() == [n for n in range(530) if n not in refused]
     assert [p.seq - 1 for p in journals.cursor.parked()] == sorted(refused)
     kafka.refuses.clear()
-    await lot.retry()
+    for _ in range(2):  # the first goes on from where the last one ended
+        await lot.retry()
     assert journals.cursor.parked() == []
+
+
+async def test_a_try_ends_though_very_many_are_refused(journals, kafka, monkeypatch):
+    """Nothing else is published meanwhile, and each that is refused costs a producer."""
+    for journal in ("aaaa", "bbbb"):
+        journals.begin(journal)
+        journals.park(300, "invalid_record")
+    kafka.refuses = {(TOPIC, n): InvalidRecordError() for n in range(600)}
+    senders = 0
+
+    async def sender(lot: ParkingLot) -> Kafka:
+        nonlocal senders
+        senders += 1
+        return kafka
+
+    monkeypatch.setattr(ParkingLot, "_sender", sender)
+    lot, tried = journals.lot(kafka), set()
+    for _ in range(31):
+        senders = 0
+        with capture_logs() as logs:
+            await lot.retry()
+        assert senders <= parking._REFUSED_MAX + 6, "one for each page, too"
+        tried |= {log["seq"] for log in logs if log["event"] == "publisher.still_parked"}
+    assert tried == set(range(1, 301)), "of both files"
+    kafka.refuses = {}
+    for _ in range(2):
+        await lot.retry()
+    assert journals.cursor.parked() == []
+
+
+async def test_what_blocks_a_topic_is_tried_each_time_however_many_before_it_are_refused(journals, kafka):
+    journals.begin("aaaa")
+    journals.park(100, "too_large")
+    journals.park(3, "rights")
+    kafka.refuses = {(TOPIC, n): RecordTooLargeError() for n in range(100)}
+    kafka.refuses[TOPIC, 100] = TopicAuthorizationFailedError()
+    lot = journals.lot(kafka)
+    for _ in range(10):
+        await lot.retry()
+    assert lot.blocked == {TOPIC: "rights"}
+    del kafka.refuses[TOPIC, 100]
+    await lot.retry()
+    assert kafka.numbers() == [100, 101, 102]
+    assert lot.blocked == {}
 
 
 def reasons(journals: Any) -> dict[int, str]:
