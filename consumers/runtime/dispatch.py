@@ -43,6 +43,9 @@ TURN_S = 0.01
 CANCEL_TIMEOUT_S = 10
 """How long a cancelled handler may take to end before the handover goes on without it, in s."""
 
+CLOSE_TIMEOUT_S = 2
+"""How long the runners may take to end at the stop, in s; what they run was cancelled before."""
+
 
 @dataclass(slots=True, eq=False)
 class _Gate:
@@ -76,6 +79,7 @@ class Dispatcher:
         self._idle: deque[asyncio.Future[None]] = deque()
         self._runners: list[asyncio.Task[None]] = []
         self._running: dict[Item, asyncio.Task[None]] = {}
+        self._closed = False
         self._abandoned: set[Item] = set()
         self._closing: set[TopicPartition] = set()
         self._gates: dict[TopicPartition, _Gate] = {}
@@ -87,10 +91,12 @@ class Dispatcher:
             self._runners.append(asyncio.create_task(self._run()))
 
     async def close(self) -> None:
-        """End the runners; call ``revoke`` first."""
+        """End the runners; call ``revoke`` first. One whose handler does not heed that is left behind."""
+        self._closed = True
         for runner in self._runners:
             runner.cancel()
-        await asyncio.gather(*self._runners, return_exceptions=True)
+        if self._runners:
+            await asyncio.wait(self._runners, timeout=CLOSE_TIMEOUT_S)
         self._runners = []
 
     def add(self, records: Sequence[ConsumerRecord]) -> None:
@@ -166,7 +172,7 @@ class Dispatcher:
         task = cast("asyncio.Task[None]", asyncio.current_task())
         ready, loop = self._ready, asyncio.get_running_loop()
         began = time.monotonic()
-        while True:
+        while not self._closed:
             while not ready:
                 idle = loop.create_future()
                 self._idle.append(idle)
@@ -183,7 +189,7 @@ class Dispatcher:
             try:
                 await self._step(item)
             except asyncio.CancelledError:
-                if item not in self._abandoned:
+                if self._closed or item not in self._abandoned:
                     raise
             except Exception as error:  # a fault of ours must not end the runner, nor lose the record
                 log.error("consumer.fault", **self._describe(item), error=place(error, "consumers"))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,11 +14,13 @@ from structlog.testing import capture_logs
 
 from consumers.runtime import Event, MemoryRuntime, Reject, Retry, Transaction, WorldDown, blocked, owed
 from consumers.runtime import backoff as backoff_module
+from consumers.runtime import dispatch as dispatch_module
 from consumers.runtime.burial import Burials
+from consumers.runtime.delivery import Delivery
 from consumers.runtime.dispatch import Dispatcher
 from consumers.runtime.lanes import Lanes, Limits
 from consumers.runtime.metrics import WorkerMetrics
-from consumers.runtime.process import Processor, key_hash
+from consumers.runtime.process import Outcome, Processor, key_hash
 from tests.unit.runtime.support import Recording, effects, kafka_record, record
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
@@ -285,6 +287,42 @@ async def test_a_handover_cuts_off_what_does_not_finish_and_the_runner_lives_on(
         await harness.idle()
         assert await harness.effects() == ["a", "b"]
         assert harness.lanes.committable() == {P0: 2}
+
+
+@pytest.mark.parametrize("heeds_the_second", [True, False])
+async def test_the_stop_ends_though_a_handler_was_cut_off_and_has_not_ended(
+    heeds_the_second: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rollback that the server does not answer, or a handler that cleans up for long."""
+    monkeypatch.setattr(dispatch_module, "CANCEL_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(dispatch_module, "CLOSE_TIMEOUT_S", 0.01)
+    enough = asyncio.Event()
+
+    class Lasting(Processor):
+        async def attempt(self, event: Event, delivery: Delivery = Delivery()) -> Outcome:  # noqa: B008
+            try:
+                return await super().attempt(event, delivery)
+            except asyncio.CancelledError:
+                if heeds_the_second:
+                    await enough.wait()
+                while not enough.is_set():
+                    with suppress(asyncio.CancelledError):
+                        await enough.wait()
+                raise
+
+    consumer = Scripted()
+    consumer.hold["a"] = asyncio.Event()
+    async with asyncio.timeout(60):
+        async with running(consumer) as harness:
+            harness.dispatcher._processor = Lasting(consumer, harness.runtime.database)
+            harness.add(P0, ("a", "u1"))
+            await until(lambda: "a" in consumer.began)
+            runners = list(harness.dispatcher._runners)
+            await harness.dispatcher.revoke({P0}, grace_s=0.01)
+            await harness.dispatcher.close()
+            assert sum(not runner.done() for runner in runners) == (not heeds_the_second)
+            enough.set()
+            await asyncio.wait(runners)
 
 
 @pytest.mark.parametrize("waiting", [Retry(after=0.1), WorldDown("down", after=0.1)])
