@@ -1,6 +1,9 @@
 """``dingbridge consume``: run one consumer, or show what it has written."""
 
+import os
 import sys
+import threading
+from types import TracebackType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,6 +11,9 @@ import typer
 if TYPE_CHECKING:
     from bridge.settings import ConsumerSettings
     from consumers.runtime.consumer import Consumer, Table
+
+LEFT_BEHIND_S = 5
+"""How long handlers that do not end may hold the end of the process up, in s: they were cancelled before."""
 
 
 def command(
@@ -38,10 +44,16 @@ def command(
 
     configure_logging(settings)
 
-    async def run() -> None:
-        await ConsumerService(consumer, settings).run(handle_signals=True)
+    leaving = _Leaving(name)
 
-    uvloop.run(run())
+    async def run() -> None:
+        with leaving:
+            await ConsumerService(consumer, settings).run(handle_signals=True)
+
+    try:
+        uvloop.run(run())
+    finally:
+        leaving.done()
 
 
 def _load(name: str) -> "tuple[Consumer, ConsumerSettings]":
@@ -94,3 +106,46 @@ def _cell(value: object) -> str:
     """One line of text, in which nothing can command a terminal."""
     text = "" if value is None else str(value)
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+class _Leaving:
+    """Ends the process when its event loop does not end: it waits without a limit for every task, and for the
+    thread of every ``asyncio.to_thread``. The words and the exit code are the same as otherwise."""
+
+    def __init__(self, consumer: str) -> None:
+        self._consumer = consumer
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer = threading.Timer(LEFT_BEHIND_S, self._end, [error])
+        self._timer.daemon = True
+        self._timer.start()
+
+    def done(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _end(self, error: BaseException | None) -> None:
+        import structlog
+
+        from bridge.errors import BridgeError
+
+        code = 0
+        if error is not None:
+            code = error.exit_code if isinstance(error, BridgeError) else 1
+            words = str(error) if isinstance(error, BridgeError) else type(error).__qualname__
+            print(f"dingbridge: {words}", file=sys.stderr)
+        structlog.get_logger(__name__).error(
+            "consumer.left_behind",
+            consumer=self._consumer,
+            meaning="a handler does not heed being cancelled, or a thread of its does not end (a request "
+            "without a time-out?); the process ends without it",
+        )
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

@@ -1,3 +1,4 @@
+import subprocess
 import sys
 
 import pytest
@@ -29,3 +30,53 @@ def test_a_consumer_without_tables_says_so(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     _print([])
     assert "shows no tables" in capsys.readouterr().out
+
+
+ENDING = """
+import asyncio, sys, threading
+from bridge.cli import consume
+from bridge.errors import BridgeError
+from bridge.settings import ConsumerSettings
+from consumers.runtime import service
+
+consume.LEFT_BEHIND_S = 0.05
+consume._load = lambda name: (None, ConsumerSettings.load())
+_, left, words = sys.argv
+
+
+async def deaf():
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            continue
+
+
+class Service:
+    def __init__(self, *_):
+        pass
+
+    async def run(self, handle_signals):
+        if left == "task":
+            self.kept = asyncio.create_task(deaf())
+        elif left == "thread":
+            self.kept = asyncio.create_task(asyncio.to_thread(threading.Event().wait))
+        await asyncio.sleep(0.01)
+        if words:
+            raise BridgeError(words)
+
+
+service.ConsumerService = Service
+consume.command("billing", show=False)
+"""
+
+
+@pytest.mark.parametrize("words", ["", "the words of the error"])
+@pytest.mark.parametrize("left", ["task", "thread"])
+def test_the_process_ends_whatever_a_handler_has_left_behind(left: str, words: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDING, left, words], capture_output=True, text=True, timeout=120
+    )
+    assert ended.returncode == (1 if words else 0), ended.stderr
+    assert "consumer.left_behind" in ended.stderr
+    assert words in ended.stderr
