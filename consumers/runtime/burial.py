@@ -20,7 +20,8 @@ from aiokafka import ConsumerRecord
 from consumers.runtime import blocked, inbox, owed
 from consumers.runtime.blocked import Blocked
 from consumers.runtime.consumer import Consumer
-from consumers.runtime.database import Database, Transaction
+from consumers.runtime.database import ANSWER_TIMEOUT_S, Database, Transaction
+from consumers.runtime.database_errors import answered
 from consumers.runtime.delivery import Delivery, identity
 from consumers.runtime.outcomes import Again, WorldDown
 from consumers.runtime.owed import Owed
@@ -53,6 +54,8 @@ class Burials:
     def __init__(self, consumer: Consumer, database: Database | None, sink: Sink) -> None:
         self._name, self._database, self._sink = consumer.name, database, sink
         self._blocks = consumer.on_dead_letter == "block"
+        # another process may be at the same record; the server ends its transaction if it is frozen
+        self._step_within_s = consumer.handler_timeout_s + ANSWER_TIMEOUT_S
 
     async def bury(
         self,
@@ -137,7 +140,7 @@ class Burials:
             try:
                 return await self._in_transaction(database, step)
             except _Follows:
-                row = await blocked.find(database.reader(), self._name, key)
+                row = await blocked.find(database.reader(ANSWER_TIMEOUT_S), self._name, key)
                 if row is not None:
                     return row  # else it was freed between the two looks: it is ours to block
 
@@ -184,7 +187,7 @@ class Burials:
     async def _in_transaction(self, database: Database, step: Callable[[Transaction], Awaitable[T]]) -> T:
         for _ in range(RACES):
             try:
-                async with database.transaction() as tx:
+                async with database.transaction() as tx, answered(self._step_within_s):
                     return await step(tx)
             except Again:
                 continue

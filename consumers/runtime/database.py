@@ -32,7 +32,8 @@ CLOSE_TIMEOUT_S = 5
 """How long closing a pool of connections may take, in s."""
 
 ANSWER_TIMEOUT_S = 30
-"""How long the database may take to connect, begin or commit before it counts as down, in s."""
+"""How long the database may take to connect, begin, commit, or answer a short question of the runtime's own,
+before it counts as down, in s."""
 
 POOL_SIZE = 16
 READ_POOL_SIZE = 8
@@ -72,8 +73,8 @@ class Reader:
     """Short reads, each on a connection of its own that is given back at once: no transaction stays open
     while ``prepare`` waits for the network. A write through it is refused by the database."""
 
-    def __init__(self, database: "Database") -> None:
-        self._database = database
+    def __init__(self, database: "Database", within_s: float | None = None) -> None:
+        self._database, self._within_s = database, within_s
 
     async def execute(
         self, statement: Executable, parameters: Mapping[str, Any] | None = None
@@ -82,7 +83,7 @@ class Reader:
 
         Raises ``DatabaseDown``, or SQLAlchemy's error for a statement that is wrong.
         """
-        async with self._database.reading() as connection:
+        async with self._database.reading() as connection, asyncio.timeout(self._within_s):
             result = await connection.execute(statement, parameters)
             return result.freeze()()
 
@@ -178,8 +179,11 @@ class Database:
         """``sqlite`` or ``postgresql``."""
         return self._writer.dialect.name
 
-    def reader(self) -> Reader:
-        return Reader(self)
+    def reader(self, within_s: float | None = None) -> Reader:
+        """``within_s``: for questions that are short for certain; one that is not answered in that time, in
+        s, raises ``DatabaseDown``. Else nothing but the connection's end does, which a network that has lost
+        it may tell after a quarter of an hour."""
+        return Reader(self, within_s)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
@@ -276,9 +280,9 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections. One that does not end within ``CLOSE_TIMEOUT_S`` is left behind: aiosqlite
-        waits for ever to close what was cut off a moment ago."""
+        waits for ever to close what was cut off a moment ago, asyncpg for a server that does not answer."""
         if self._links is not None:
-            await self._links.close()
+            await self._links.close(CLOSE_TIMEOUT_S)
         for engine in (self._writer, self._reader):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_TIMEOUT_S):

@@ -6,8 +6,8 @@ and ``TransactionRace``, and lets every other error pass as it is.
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -97,3 +97,12 @@ def translated(*, quiet: bool = False, read_only: bool = False) -> Iterator[None
         if state in _POSTGRES_RACE:
             raise TransactionRace("the database rolled back because of another transaction") from error
         raise
+
+
+@asynccontextmanager
+async def answered(within_s: float) -> AsyncIterator[None]:
+    """Raises ``DatabaseDown`` when what is asked in it takes longer than ``within_s``: of a connection that
+    the network has lost, nothing else may tell for a quarter of an hour."""
+    with translated():
+        async with asyncio.timeout(within_s):
+            yield

@@ -6,6 +6,7 @@ its connections are taken out once, in its autocommit mode, in which it leaves t
 docs/decisions/0022 has the measurement. Not here: what an error means (``database_errors.py``).
 """
 
+import asyncio
 from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -58,10 +59,15 @@ class Links:
         with suppress(Exception):
             await link.connection.close()
 
-    async def close(self) -> None:
-        """Close what is idle."""
+    async def close(self, within_s: float) -> None:
+        """Close what is idle; what the server does not answer to ``within_s`` is dropped."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._idle:
+                    await self._idle[-1].connection.close()
+                    self._idle.pop()
         while self._idle:
-            await self._idle.pop().connection.close()
+            await self.drop(self._idle.pop())
 
     async def _take(self) -> Link:
         while self._idle:

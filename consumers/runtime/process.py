@@ -18,8 +18,8 @@ from consumers.runtime.arrival import arrived
 from consumers.runtime.blocked import Blocked
 from consumers.runtime.clients import event_app, event_company
 from consumers.runtime.consumer import Consumer
-from consumers.runtime.database import Database, Reader, Transaction
-from consumers.runtime.database_errors import DatabaseDown
+from consumers.runtime.database import ANSWER_TIMEOUT_S, Database, Reader, Transaction
+from consumers.runtime.database_errors import DatabaseDown, answered
 from consumers.runtime.delivery import Delivery, Letter
 from consumers.runtime.outcomes import Again, Reject, Retry, WorldDown
 from consumers.runtime.owed import Owed
@@ -80,6 +80,9 @@ class Processor:
     def __init__(self, consumer: Consumer, database: Database | None) -> None:
         self._consumer, self.database = consumer, database
         self._reader = NoReader() if database is None else database.reader()
+        self._own_reader = NoReader() if database is None else database.reader(ANSWER_TIMEOUT_S)
+        # another process that is at the same event may take its time, and if it is frozen, the server's
+        self._enter_within_s = consumer.handler_timeout_s + ANSWER_TIMEOUT_S
         self._prepares = type(consumer).prepare is not Consumer.prepare
         self._blocks = consumer.on_dead_letter == "block"
         self._no_transaction = NoTransaction()
@@ -140,21 +143,22 @@ class Processor:
         name, known_as = self._consumer.name, (event.source, event.id)
         prepared = None
         if self._prepares:  # else looking first would save nothing: the transaction looks too
-            if await inbox.seen(self._reader, name, known_as, delivery.replay_id):
+            if await inbox.seen(self._own_reader, name, known_as, delivery.replay_id):
                 return await self._seen(delivery)
-            if await self._given_up(self._reader, known_as, delivery):
+            if await self._given_up(self._own_reader, known_as, delivery):
                 return await self._seen(delivery)
-            if (row := await self._block(self._reader, delivery)) is not None:
+            if (row := await self._block(self._own_reader, delivery)) is not None:
                 return Outcome("blocked", block=row)
             prepared = await self._prepare(event)
         try:
             async with database.transaction() as tx:
-                fresh = await inbox.enter(tx, name, known_as, delivery.replay_id)
-                if fresh:
-                    if await self._given_up(tx, known_as, delivery):
+                async with answered(self._enter_within_s):
+                    fresh = await inbox.enter(tx, name, known_as, delivery.replay_id)
+                    if fresh and await self._given_up(tx, known_as, delivery):
                         raise _GivenUp
-                    if (row := await self._block(tx, delivery)) is not None:
+                    if fresh and (row := await self._block(tx, delivery)) is not None:
                         raise _KeyBlocked(row)
+                if fresh:
                     await self._handle(event, tx, prepared)
         except _GivenUp:
             fresh = False
@@ -163,20 +167,23 @@ class Processor:
     async def _letter(self, database: Database, event: Event, delivery: Delivery, letter: Letter) -> Outcome:
         """A blocked key's letter comes back. It passes if it is the next one of the replay under way."""
         name, key = self._consumer.name, delivery.key or b""
-        row = await blocked.find(self._reader, name, key)
+        row = await blocked.find(self._own_reader, name, key)
         if not _is_next(row, letter, delivery.replay_id):
             return _SEEN
         prepared = await self._prepare(event)
         async with database.transaction() as tx:
-            row = await blocked.lock_replay(tx, name, key, delivery.replay_id)
-            if not _is_next(row, letter, delivery.replay_id):
-                return _SEEN
-            # the ordinary record may come once more, if nobody could commit its offset
-            await inbox.enter(tx, name, (event.source, event.id), "")
-            once = f"{letter.blocking_id}/{letter.first_place}"
-            if await inbox.enter(tx, name, (event.source, event.id), once):
+            async with answered(self._enter_within_s):
+                row = await blocked.lock_replay(tx, name, key, delivery.replay_id)
+                if not _is_next(row, letter, delivery.replay_id):
+                    return _SEEN
+                # the ordinary record may come once more, if nobody could commit its offset
+                await inbox.enter(tx, name, (event.source, event.id), "")
+                once = f"{letter.blocking_id}/{letter.first_place}"
+                fresh = await inbox.enter(tx, name, (event.source, event.id), once)
+            if fresh:
                 await self._handle(event, tx, prepared)
-            free = await blocked.applied(tx, name, row, letter.offset)
+            async with answered(ANSWER_TIMEOUT_S):
+                free = await blocked.applied(tx, name, row, letter.offset)
         if free:
             log.info("consumer.key_unblocked", consumer=name, key=key_hash(key), blocking_id=row.blocking_id)
         return _DONE
@@ -195,11 +202,11 @@ class Processor:
     async def _seen(self, delivery: Delivery) -> Outcome:
         """It stands in the inbox: done with, unless it was given up and its letter is not sent yet, since a
         process died between the two."""
-        row = await self._block(self._reader, delivery)
+        row = await self._block(self._own_reader, delivery)
         if row is not None and row.last_letter is None and row.place == delivery.place:
             return Outcome("blocked", block=row)
         if not self._blocks or delivery.key is None:
-            debt = await owed.find(self._reader, self._consumer.name, delivery.place)
+            debt = await owed.find(self._own_reader, self._consumer.name, delivery.place)
             if debt is not None:
                 return Outcome("owed", owed=debt)
         return _SEEN

@@ -3,14 +3,36 @@
 import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
-from sqlalchemy import Column, Integer, MetaData, String, Table, select, text
+from sqlalchemy import Column, Integer, MetaData, String, Table, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
 from bridge.errors import SettingsError
-from consumers.runtime import Again, DatabaseDown, Retry, Transaction, UtcDateTime, open_database
+from consumers.runtime import (
+    Again,
+    DatabaseDown,
+    Event,
+    Reader,
+    Retry,
+    Transaction,
+    UtcDateTime,
+    blocked,
+    inbox,
+    open_database,
+)
+from consumers.runtime import burial as burial_module
+from consumers.runtime import database as database_module
+from consumers.runtime import process as process_module
+from consumers.runtime.burial import Burials
+from consumers.runtime.delivery import Delivery
+from consumers.runtime.process import Processor
+from schemas.event import decode
 from tests.support.processes import free_port
+from tests.support.proxy import RoundRobin
+from tests.unit.runtime.support import Recording, kafka_record, record
+from tests.unit.runtime.test_dispatch import Letters
 
 metadata = MetaData()
 people = Table(
@@ -232,6 +254,52 @@ async def test_a_connection_that_is_cut_is_down_and_the_next_one_works(postgres_
         await tx.execute(people.insert().values(userid="u1"))
     await database.close()
     await killer.close()
+
+
+class Looking(Recording):
+    handler_timeout_s = 0.1
+
+    async def prepare(self, event: Event, db: Reader) -> None:
+        return None
+
+
+@pytest.mark.parametrize("where", ["look", "enter", "give up"])
+async def test_a_connection_that_the_network_has_lost_is_down_and_closing_ends(
+    where: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, consumer, sent = make_url(postgres_url), Looking(), record()
+    arrived = kafka_record("t", 0, 0, key=sent.key, value=sent.value)
+    enter = inbox.enter
+    network = RoundRobin([url.port or 5432], url.host or "127.0.0.1")
+    async with asyncio.timeout(90), network:
+
+        async def enter_silence(*args: Any) -> bool:
+            network.silent = True
+            return await enter(*args)
+
+        reached = url.set(host="127.0.0.1", port=network.port).render_as_string(hide_password=False)
+        database = open_database(reached)
+        await database.create_tables(inbox.metadata, blocked.metadata, Looking.metadata)
+        async with database.transaction() as one, database.transaction() as other:
+            for tx in (one, other):
+                await tx.execute(select(inbox.inbox))
+        await database.reader().execute(select(inbox.inbox))
+        for module in (process_module, burial_module):
+            monkeypatch.setattr(module, "ANSWER_TIMEOUT_S", 0.1)
+        monkeypatch.setattr(database_module, "CLOSE_TIMEOUT_S", 0.1)
+        if where != "look":
+            monkeypatch.setattr(inbox, "enter", enter_silence)
+        network.silent = where == "look"
+        monkeypatch.setattr(database_module, "ANSWER_TIMEOUT_S", 2)  # of the rollback, in silence
+        if where == "give up":
+            burials = Burials(consumer, database, Letters())
+            with pytest.raises(DatabaseDown):
+                await burials.bury(arrived, None, Delivery.of(arrived), "ValueError", 1, None)
+        else:
+            outcome = await Processor(consumer, database).attempt(decode(sent.value))
+            assert (outcome.kind, type(outcome.error)) == ("world_down", DatabaseDown)
+        assert network.silent
+        await database.close()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""A load balancer in a few lines: one address, several backends, each connection to the next that answers."""
+"""A load balancer in a few lines: one address, several backends, each connection to the next that answers.
+
+And a network that loses everything, while it is ``silent``."""
 
 import asyncio
 import contextlib
@@ -11,9 +13,11 @@ from typing import Self
 class RoundRobin:
     """Listens on loopback as a context manager; ``port`` is known inside. It looks at no byte."""
 
-    def __init__(self, backends: Sequence[int]) -> None:
-        """``backends`` are ports on loopback."""
+    def __init__(self, backends: Sequence[int], host: str = "127.0.0.1") -> None:
+        """``backends`` are ports on ``host``."""
         self._backends, self._next = backends, cycle(backends)
+        self._host = host
+        self.silent = False
         self._connections: set[asyncio.Task[None]] = set()
         self.port = 0
 
@@ -38,12 +42,12 @@ class RoundRobin:
         try:
             for port in (next(self._next) for _ in self._backends):
                 with contextlib.suppress(OSError):
-                    backend_reader, backend_writer = await asyncio.open_connection("127.0.0.1", port)
+                    backend_reader, backend_writer = await asyncio.open_connection(self._host, port)
                     break
             else:
                 return
             try:
-                ways = [_copy(reader, backend_writer), _copy(backend_reader, writer)]
+                ways = [self._copy(reader, backend_writer), self._copy(backend_reader, writer)]
                 tasks = [asyncio.ensure_future(way) for way in ways]
                 # when one side has ended, the other is to hear of it
                 await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -54,9 +58,9 @@ class RoundRobin:
         finally:
             writer.close()
 
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                if not self.silent:
+                    writer.write(data)
+                    await writer.drain()
