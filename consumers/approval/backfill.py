@@ -264,7 +264,7 @@ class Backfill:
         return [(row.instance_id, row.process_code) for row in rows]
 
     async def _one(self, run: Run, instance_id: str, code: str) -> None:
-        for _ in range(MOST_AGAIN):
+        for left in reversed(range(MOST_AGAIN)):
             try:
                 state = await self._archive(run, instance_id, code)
                 break
@@ -272,8 +272,8 @@ class Backfill:
                 continue  # an event of the instance was written meanwhile
             except RateLimited as error:
                 pause = error.retry_after_s or 1.0
-                if pause > LONGEST_PAUSE_S:
-                    raise
+                if pause > LONGEST_PAUSE_S or not left:
+                    raise  # no fault of the instance, however long it lasts
                 await asyncio.sleep(pause)
             except Exception as error:
                 if is_world_down(error):

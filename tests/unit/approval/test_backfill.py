@@ -206,3 +206,19 @@ async def test_a_list_that_is_a_week_old_is_not_gone_on_with(archive, office):
     async with archive.database.transaction() as tx:
         await tx.execute(update(approval_backfills).values(created_at=ago(8)))
     assert not (await work.begin(asked)).resumed
+
+
+async def test_a_rate_limit_that_lasts_ends_the_run_and_fails_no_instance(archive, office):
+    whole = office.approval
+
+    async def too_fast(instance_id):
+        raise RateLimited("slow down", api="processinstance/get", retry_after_s=0.001)
+
+    office.approval = too_fast
+    with pytest.raises(RateLimited):
+        await run(archive, Asked(CORP, ago(100), None))
+    states = {row.state for row in await archive.rows(select(approval_backfill_items))}
+    assert states == {"waiting"}
+    office.approval = whole
+    _, counts = await run(archive, Asked(CORP, ago(100), None))
+    assert counts == {"done": 4, "missing": 0, "failed": 0}
