@@ -137,8 +137,9 @@ class Consumer:
     async def background(self) -> None:
         """Work of its own beside the events: runs from ``start`` to ``stop``, cancelled at the stop.
 
-        Returning ends it. While the world is down for it (``WorldDown``, DingTalk's API) it is called again
-        later; any other error ends the process, in words.
+        Returning ends it. While the world is down for it (``WorldDown``, DingTalk's API), or when PostgreSQL
+        rolled it back because of another transaction, it is called again later; any other error ends the
+        process, in words.
         """
 
     async def stop(self) -> None:

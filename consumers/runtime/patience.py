@@ -9,7 +9,7 @@ import structlog
 
 from bridge.errors import BridgeError
 from consumers.runtime.backoff import world_delay
-from consumers.runtime.outcomes import WorldDown
+from consumers.runtime.outcomes import Again, WorldDown
 from consumers.runtime.process import place
 
 log = structlog.get_logger(__name__)
@@ -25,14 +25,15 @@ def is_world_down(error: BaseException) -> bool:
 
 async def patiently(step: Callable[[], Awaitable[None]], consumer: str, stopping: asyncio.Event) -> None:
     """Await ``step`` until it returns, or ``stopping`` is set between two attempts. Raises what ``step``
-    raises, unless that says that the world is down: then it is called again later."""
+    raises, unless that says that the world is down, or that the database rolled it back because of another
+    transaction: then it is called again later."""
     failures = 0
     while not stopping.is_set():
         try:
             await step()
             return
         except BridgeError as error:
-            if not is_world_down(error):
+            if not (is_world_down(error) or isinstance(error, Again)):
                 raise
             failures += 1
             asked = error.after if isinstance(error, WorldDown) else getattr(error, "retry_after_s", None)

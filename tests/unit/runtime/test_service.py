@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from bridge.errors import KafkaUnavailable
 from bridge.settings import ConsumerSettings
-from consumers.runtime import Database, inbox, owed, patience, service
-from consumers.runtime.database_errors import TransactionRace
+from consumers.runtime import Database, backoff, inbox, owed, patience, service
+from consumers.runtime.database_errors import DatabaseDown, TransactionRace
 from consumers.runtime.retention import Retention
 from consumers.runtime.service import ConsumerFault, ConsumerService
 from tests.unit.runtime.support import Recording
@@ -153,6 +153,24 @@ async def test_background_work_that_is_cancelled_from_within_ends_the_process(tm
     with pytest.raises(ConsumerFault, match="CancelledError"):
         await one._run_background()
     assert one._stopping.is_set()
+
+
+async def test_background_work_that_the_database_rolled_back_is_called_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "WORLD_FIRST_S", 0.001)
+    raised = [TransactionRace("a deadlock"), DatabaseDown("it is away")]
+
+    class Racing(Recording):
+        async def background(self) -> None:
+            if raised:
+                raise raised.pop()
+
+    one = serving(tmp_path, Racing)
+    async with asyncio.timeout(60):
+        await one._run_background()
+    assert not raised
+    assert not one._stopping.is_set()
 
 
 async def test_what_runs_beside_the_events_begins_again_within_a_service(
