@@ -3,7 +3,7 @@ consumer runs. Not for events: their waiting is ``dispatch.py``'s."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -13,6 +13,7 @@ from consumers.runtime.outcomes import Again, WorldDown
 from consumers.runtime.process import place
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 BEGIN_AGAIN_S = 30.0
 """After a chore ended by a fault of ours, in s."""
@@ -45,6 +46,22 @@ async def patiently(step: Callable[[], Awaitable[None]], consumer: str, stopping
                     await stopping.wait()
             except TimeoutError:
                 continue
+
+
+async def unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """Await ``work``, but cancel it as soon as ``stopping`` is set; None then."""
+    task = asyncio.ensure_future(work)
+    stop = asyncio.create_task(stopping.wait())
+    try:
+        await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        return None
+    finally:
+        stop.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def chore(work: Callable[[], Coroutine[Any, Any, None]], consumer: str, name: str) -> None:

@@ -29,7 +29,7 @@ from consumers.runtime.database_errors import is_missing_table
 from consumers.runtime.metrics import WorkerMetrics
 from consumers.runtime.migrations import migrate
 from consumers.runtime.outcomes import Again, WorldDown
-from consumers.runtime.patience import being_cancelled, chore, patiently
+from consumers.runtime.patience import being_cancelled, chore, patiently, unless
 from consumers.runtime.process import CANCEL_GRACE_S, Processor, place
 from consumers.runtime.retention import Retention, longest_retention
 from consumers.runtime.watch import watch
@@ -98,8 +98,9 @@ class ConsumerService:
                 stack.push_async_callback(admin.stop)
                 log.info("consumer.admin_listening", host=admin.host, port=admin.port)
             if self.database is not None:
-                await patiently(partial(self._create_tables, self.database), consumer.name, self._stopping)
-            await patiently(consumer.start, consumer.name, self._stopping)
+                tables = partial(self._create_tables, self.database)
+                await unless(self._stopping, patiently(tables, consumer.name, self._stopping))
+            await unless(self._stopping, patiently(consumer.start, consumer.name, self._stopping))
             if self._stopping.is_set():
                 return
             stack.push_async_callback(consumer.stop)

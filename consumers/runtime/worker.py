@@ -27,6 +27,7 @@ from consumers.runtime.dispatch import Dispatcher
 from consumers.runtime.lanes import Lanes, Limits
 from consumers.runtime.measures import Measures
 from consumers.runtime.metrics import WorkerMetrics
+from consumers.runtime.patience import unless
 from consumers.runtime.process import Processor, place
 
 log = structlog.get_logger(__name__)
@@ -303,18 +304,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _unless_stopping(self, work: Coroutine[Any, Any, T]) -> T | None:
         """Await ``work``, but cancel it as soon as ``stop`` is called."""
-        task = asyncio.ensure_future(work)
-        stopping = asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait((task, stopping), return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            return None
-        finally:
-            stopping.cancel()
-            if not task.done():
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        return await unless(self._stopping, work)
 
 
 def _by_topic(partitions: Any) -> dict[str, list[int]]:

@@ -143,6 +143,23 @@ async def test_a_chore_that_ends_is_told_of_and_begins_again(
     assert "张三" not in str(logs)
 
 
+async def test_a_stop_does_not_wait_for_a_start_that_does_not_end(tmp_path: Path) -> None:
+    """As of tables that another member is changing at this moment."""
+    began = asyncio.Event()
+
+    class Waiting(Recording):
+        async def start(self) -> None:
+            began.set()
+            await asyncio.Event().wait()
+
+    one = serving(tmp_path, Waiting)
+    async with asyncio.timeout(60):
+        running = asyncio.create_task(one.run())
+        await began.wait()
+        one.stop()
+        await running
+
+
 class Restless(Recording):
     async def background(self) -> None:
         raise asyncio.CancelledError  # as of a library that was itself cancelled
