@@ -213,6 +213,7 @@ class Connection(BaseProtocol):
             return
         body = self._content  # whose rest may come first
         had = body.total_bytes if body is not None else 0
+        within = body is not None and not body.is_eof()
         messages: Sequence[tuple[RawRequestMessage | HttpProcessingError, StreamReader]]
         try:
             messages, self._deaf, _ = self._http.feed_data(data)
@@ -235,7 +236,10 @@ class Connection(BaseProtocol):
         elif data:
             if self._head_timer is None and not self.busy:
                 self._head_timer = self._loop.call_later(HEAD_TIMEOUT_S, self.drop, "slow_head")
-            self._hold(len(data) - (body.total_bytes - had if body is not None else 0))
+            of_body = body.total_bytes - had if body is not None else 0
+            # in the packet that ends a body: the framing of its last chunks, or little of the next head
+            if len(data) - of_body > (_SMALL_BYTES if within else 0):
+                self._hold(len(data) - of_body)
 
     def pause_writing(self) -> None:
         """The peer sends requests and does not read the answers: hundreds of them wait here by now."""

@@ -233,3 +233,23 @@ async def test_whole_requests_hold_nothing(peer: Peer) -> None:
         await peer.send(*packets)
         assert peer.connection._connections.heads.held_bytes == 0
     assert peer.wire.statuses == [200] * 3
+
+
+CHUNKED = b"POST /callback HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("request_", [post(), CHUNKED])
+async def test_whoever_sent_whole_requests_makes_no_room_for_heads_that_do_not_end(request_: bytes) -> None:
+    """A proxy's connection, say, which brings heads and bodies in packets of their own."""
+    ours = Ours()
+    connections = Connections(ours.answer, ours, 10_000)
+    connections.heads.limit = 450_000
+    good = Peer(connections)
+    head = request_.index(b"\r\n\r\n") + 4
+    await good.send(request_[:head], request_[head:-1], request_[-1:])
+    for _ in range(5):
+        await Peer(connections).send(begun(100_000))
+    assert ours.told == ["dropped crowded"]
+    assert not good.wire.closed
+    await good.send(post())
+    assert good.wire.statuses == [200] * 2
