@@ -268,7 +268,7 @@ class Journal:
 
     def _fail(self, error: Exception) -> None:
         """Close everything: after a failed fsync the page cache can lie, on every open handle."""
-        self.fault = f"{type(error).__name__}: {error}; free or mend the disk under {self._folder}"
+        self.fault = self._words(error)
         log.error(
             "journal.failed", error=type(error).__name__, extended=getattr(error, "extendedresult", None)
         )
@@ -280,6 +280,9 @@ class Journal:
             self._damaged = self._file.path
         self._reopen_at = time.monotonic() + _REOPEN_EVERY_S
         self._close()
+
+    def _words(self, error: Exception) -> str:
+        return f"{type(error).__name__}: {error}; free or mend the disk under {self._folder}"
 
     def _close(self) -> None:
         file, self._file = self._file, None
@@ -300,7 +303,7 @@ class Journal:
             try:
                 file = reopen(path) if path is not None else begin_file(self._folder)
             except (apsw.Error, JournalError, OSError) as error:
-                self.fault = f"{type(error).__name__}: {error}"
+                self.fault = self._words(error)
                 if path is not None and not isinstance(error, _OF_THE_FILE):
                     return  # a full or read-only disk would refuse a new file as well
                 continue

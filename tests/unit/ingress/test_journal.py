@@ -133,6 +133,17 @@ async def test_a_sick_disk_refuses_and_comes_back_by_itself(disk, journal, tmp_p
     assert len(kept) == len(set(kept))
 
 
+async def test_however_long_it_is_sick_the_words_say_what_to_do(disk, journal, tmp_path):
+    disk.sick = "full"
+    await refused(journal, b"first")
+    for _ in range(3):
+        journal._reopen_at = 0.0
+        await refused(journal, b"again")
+        assert journal._file is None
+        assert journal.fault is not None
+        assert journal.fault.endswith(f"free or mend the disk under {tmp_path}")
+
+
 async def test_a_stalled_disk_refuses_in_time_and_never_stalls_the_loop(disk, journal, tmp_path):
     disk.sick = "stalled"
     turns = 0
