@@ -6,6 +6,7 @@ whole, and is published once its journal file was mended. What is lost holds up 
 """
 
 import asyncio
+import time
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
@@ -30,6 +31,9 @@ _PAGE = 100
 """So many parked records are read at once."""
 
 # nothing else is published while what is parked is tried
+_TRY_S = 3.0
+"""What is not tried within this, and is well, is the rest: it is left for the next try."""
+_MENDED_S = 1.0
 _TOPIC_WITHIN_S = 2.0
 _TOPICS_AT_ONCE = 16
 _ANSWER_S = 5.0
@@ -73,21 +77,37 @@ class ParkingLot:
         }
         self._silent: set[str] = set()  # had not acknowledged at the last try
         self._left_at: dict[str, _Place] = {}  # by topic, where the last try ended before all was tried
+        self._rest: set[str] = set()  # topics for which its time was too short
+        self._tried: dict[str, int] = {}  # in which try last
+        self._tries = 0
+        self._until = 0.0
         report.parked(cursor.parked_counts())
 
-    async def retry(self) -> None:
+    async def retry(self, *, rest: bool = False, within_s: float = _TRY_S) -> bool:
         """Try what is parked, in order, by a producer of its own: a refusal ends that one only. Where very
         many are refused for themselves, it takes several of these to try each.
 
-        Raises ``KafkaUnavailable`` when Kafka as a whole does not take records.
+        Or only the ``rest``, for which the time of the try before was too short: ``within_s``, but for that
+        in which Kafka gave no answer. Returns whether there is still a rest. Raises ``KafkaUnavailable`` when
+        Kafka as a whole does not take records.
         """
+        self._tries += 1
+        left, self._rest = self._rest, set()
         try:
-            self._look_for_mended()
-            self._look_for_lost()
+            if not rest or NO_TOPIC in left:
+                await self._look_for_mended(min(within_s, _MENDED_S))
+            if not rest:
+                self._look_for_lost()
             reasons = self._cursor.parked_counts()
-            topics = await self._there({topic for topic, reason in reasons if reason != MISSING} - {NO_TOPIC})
-            silent = 0
-            for topic in sorted(topics, key=lambda topic: (topic in self._silent, topic)):
+            parked = {topic for topic, reason in reasons if reason != MISSING} - {NO_TOPIC}
+            topics = await self._there(parked & left if rest else parked)
+            self._tried = {topic: tried for topic, tried in self._tried.items() if topic in parked}
+            silent, self._until = 0, time.monotonic() + within_s
+            for topic in sorted(topics, key=lambda t: (t in self._silent, self._tried.get(t, 0), t)):
+                if time.monotonic() >= self._until:
+                    self._rest.add(topic)
+                    continue
+                self._tried[topic] = self._tries
                 await self._retry_topic(topic)
                 silent += topic in self._silent
                 if silent == _SILENT_MAX:
@@ -95,27 +115,51 @@ class ParkingLot:
         finally:
             self._unblock()
             self._report.parked(self._cursor.parked_counts())
+        return bool(self._rest)
 
-    def _look_for_mended(self) -> None:
+    async def _look_for_mended(self, within_s: float) -> None:
         """Damaged callbacks that can be read again are parked as the records that they are, to be sent."""
-        for parked in self._cursor.parked(NO_TOPIC):
-            row = self._reader.row(parked.journal, parked.seq)
-            if row is None or not row.intact:
-                log.error("publisher.still_parked", topic=NO_TOPIC, seq=parked.seq, reason=DAMAGED)
-                continue
-            records = records_of(parked.journal, row)
-            self._cursor.unpark([parked], self._anew(parked, records))
-            log.info("publisher.mended", seq=parked.seq, records=len(records))
+        until, still, first = time.monotonic() + within_s, 0, 0
+        for journal, after in self._from(NO_TOPIC):
+            while page := self._cursor.parked_behind(NO_TOPIC, journal, after, _PAGE):
+                if time.monotonic() >= until:
+                    self._left_at[NO_TOPIC] = journal, after
+                    self._rest.add(NO_TOPIC)
+                    break
+                for parked in page:
+                    row = self._reader.row(parked.journal, parked.seq)
+                    if row is None or not row.intact:
+                        still, first = still + 1, first or parked.seq
+                        continue
+                    records = records_of(parked.journal, row)
+                    self._cursor.unpark([parked], self._anew(parked, records))
+                    log.info("publisher.mended", seq=parked.seq, records=len(records))
+                after = _in_journal(page[-1])
+                await asyncio.sleep(0)
+            if NO_TOPIC in self._rest:
+                break
+        if still:
+            log.error("publisher.still_parked", topic=NO_TOPIC, callbacks=still, first=first, reason=DAMAGED)
+
+    def _from(self, topic: str) -> list[_Place]:
+        """Where to begin in each journal that can be read, the oldest file's first: behind where the last try
+        of ``topic`` ended."""
+        journals = self._reader.journals()
+        begin, after = self._left_at.pop(topic, ("", _BEFORE_ALL))
+        if begin not in journals:
+            return [(journal, _BEFORE_ALL) for journal in journals]
+        newer = journals[journals.index(begin) + 1 :]
+        return [(begin, after), *((journal, _BEFORE_ALL) for journal in newer)]
 
     def _look_for_lost(self) -> None:
         """What stands in no file that can be opened waits for somebody to find it, and for nothing else."""
         here = set(self._reader.journals())
         for journal in self._cursor.parked_journals() - here:
-            lost = [p for p in self._cursor.parked() if p.journal == journal and p.topic != NO_TOPIC]
+            lost = [p for p in self._cursor.parked(journal=journal) if p.topic != NO_TOPIC]
             log.error("publisher.parked_body_missing", journal=journal, records=len(lost), reason=MISSING)
             self._relabel(lost, MISSING)
         if any(reason == MISSING for _, reason in self._cursor.parked_counts()):
-            missed = [p for p in self._cursor.parked() if p.reason == MISSING]
+            missed = self._cursor.parked(reason=MISSING)
             self._relabel([p for p in missed if p.journal in here], ANEW)
 
     def _unblock(self) -> None:
@@ -146,25 +190,26 @@ class ParkingLot:
         return [topic for topic in found if isinstance(topic, str)]
 
     async def _retry_topic(self, topic: str) -> None:
-        """Try each record of ``topic``, unless one shows that it takes none, or too many are refused: then
-        the next try begins there."""
+        """Try each record of ``topic``, unless one shows that it takes none, too many are refused, or time is
+        over: then the next try begins there."""
         self._silent.discard(topic)
-        begin, after = self._left_at.pop(topic, ("", _BEFORE_ALL))
-        journals, refused = self._reader.journals(), 0
-        if begin in journals:
-            journals = journals[journals.index(begin) :]
-        for journal in journals:
-            after = after if journal == begin else _BEFORE_ALL
+        refused = 0
+        for journal, after in self._from(topic):
             while left := self._cursor.parked_behind(topic, journal, after, _PAGE):
+                if time.monotonic() >= self._until:
+                    self._left_at[topic] = journal, after
+                    self._rest.add(topic)
+                    return
                 last = await self._send_in_order(topic, left)
-                refused += last is not None and last != (left[-1].seq, left[-1].record)
+                refused += last is not None and last != _in_journal(left[-1])
                 if last is None or refused == _REFUSED_MAX:
                     self._left_at[topic] = journal, last or after
                     return
                 after = last
 
     async def _send_in_order(self, topic: str, left: list[Parked]) -> tuple[int, int] | None:
-        """Send until one is refused. Returns behind which (seq and record) to go on; ``None``: not at all."""
+        """Send until one is refused, or the time is over. Returns behind which (seq and record) to go on;
+        ``None``: not at all."""
         sender = await self._sender()
         done: list[Parked] = []
         try:
@@ -188,6 +233,7 @@ class ParkingLot:
                 except TimeoutError:
                     log.warning("publisher.still_parked", topic=topic, seq=parked.seq, reason="no_answer")
                     self._silent.add(topic)
+                    self._until += _ANSWER_S
                     return None
                 except KafkaError as error:
                     reason = refusal(error) or (UNEXPLAINED if unexplained(error) else None)
@@ -196,15 +242,19 @@ class ParkingLot:
                     log.warning("publisher.still_parked", topic=topic, seq=parked.seq, reason=reason)
                     self._relabel([parked], reason)
                     if reason not in BLOCKING:
-                        return parked.seq, parked.record
+                        return _in_journal(parked)
                     self.blocked[topic] = reason
                     return None
                 self._report.published([record])
                 done.append(parked)
-            return left[-1].seq, left[-1].record
+                if time.monotonic() >= self._until:
+                    return _in_journal(parked)
+            return _in_journal(left[-1])
         finally:
-            self._cursor.unpark(done)
-            await discard_producer(sender, 1)
+            try:
+                self._cursor.unpark(done)
+            finally:
+                await discard_producer(sender, 1)
 
     def _split_anew(self, parked: Parked, records: list[Record]) -> None:
         """This release makes fewer ``records`` of the callback than the one that parked it: which of them has
@@ -233,3 +283,8 @@ class ParkingLot:
         )
         await start_producer(sender, self._settings)
         return sender
+
+
+def _in_journal(parked: Parked) -> tuple[int, int]:
+    """Its seq and record."""
+    return parked.seq, parked.record

@@ -47,6 +47,8 @@ _IDLE_S = 0.5
 _WAVE_EVERY_S = 0.02
 """Waves that are not full begin no closer together: each costs as much as dozens of records."""
 _RETRY_PARKED_S = 60.0
+_RETRY_REST_S = 3.0
+"""As long as a try: in between, all others go on."""
 _BACKOFF_S = (0.2, 5.0)
 _TURN_ROWS = 32
 """After so many rows the event loop gets its turn: what was sent before must go out meanwhile."""
@@ -82,7 +84,8 @@ class Publisher:
         self._entered: str | None = None
         self._read_seq = self._position = self._saved = 0
         self._saved_at = 0.0
-        self._retry_at = time.monotonic() + _RETRY_PARKED_S
+        self._retry_at = self._retry_all_at = time.monotonic() + _RETRY_PARKED_S
+        self._rest = False  # of what is parked, for which the last try was too short
         self._awake = asyncio.Event()
         self._stopping = False
         self._writing = asyncio.Lock()  # the cursor's file: a thread may be at it
@@ -136,7 +139,10 @@ class Publisher:
                 self._report.down(explain(error, self._settings))
             except (apsw.Error, JournalError) as error:
                 self._report.error(type(error).__name__)
-                self._report.down(f"the journal or its cursor fails ({type(error).__name__}: {error})")
+                self._report.down(
+                    f"the journal or its cursor fails ({type(error).__name__}: {error}); free or mend the "
+                    "disk, or stop the ingress and run `dingbridge journal mend`"
+                )
                 self._reopen()
             await self._discard_producer()
             if self._position > before:
@@ -237,12 +243,19 @@ class Publisher:
             self._backlog.clear()
             self._half_placed = None
             self._read_seq = self._position
-        self._retry_at = math.inf  # until it is over, however it ends: others have the minute behind it
+        rest = self._rest and 0 < self._retry_at < self._retry_all_at
+        # until it is over, however it ends: others have the time behind it
+        self._retry_at, self._rest = math.inf, False
         try:
-            await self._parking.retry()
+            self._rest = await (self._parking.retry(rest=True) if rest else self._parking.retry())
         finally:
+            now = time.monotonic()
+            if not rest:
+                self._retry_all_at = now + _RETRY_PARKED_S
             if self._retry_at == math.inf:  # not asked for meanwhile
-                self._retry_at = time.monotonic() + _RETRY_PARKED_S
+                self._retry_at = self._retry_all_at
+                if self._rest:
+                    self._retry_at = min(self._retry_at, now + _RETRY_REST_S)
 
     async def _build(self, wave: Wave | None = None) -> Wave | None:
         """The next wave, or more into this one; ``None`` when nothing waits."""
@@ -329,8 +342,7 @@ class Publisher:
             await asyncio.to_thread(self._cursor.move, journal, position, parked)
         self._saved, self._saved_at = position, time.monotonic()
         del self._unsaved_parked[: len(parked)]
-        if parked:
-            self._report.parked(self._cursor.parked_counts())
+        self._report.parked_also(parked)  # counting them all takes the longer the more there are
 
     async def _pause(self, seconds: float) -> None:
         if self._stopping:

@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 
+from ingress.cursor import Parked
 from ingress.metrics import OTHER
 from schemas import Record
 
@@ -44,6 +45,11 @@ class Report:
         self._parked = {}
         for (_, reason), count in counts.items():
             self._parked[reason] = self._parked.get(reason, 0) + count
+
+    def parked_also(self, parked: Iterable[Parked]) -> None:
+        """These were parked since; those that were parked already count twice until all are counted again."""
+        for one in parked:
+            self._parked[one.reason] = self._parked.get(one.reason, 0) + 1
 
     def up(self) -> None:
         if self.state != "up":

@@ -5,6 +5,7 @@
 serves them as ``POST /journal/<verb>`` on its private listener.
 """
 
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict
@@ -180,7 +181,7 @@ async def retry_alone(settings: IngressSettings, options: dict[str, Any]) -> dic
             try:
                 router = TopicRouter(settings, settings.unknown_topics_max)
                 await router.load()
-                await ParkingLot(settings, cursor, reader, router, Report()).retry()
+                await ParkingLot(settings, cursor, reader, router, Report()).retry(within_s=math.inf)
                 still += sum(cursor.parked_counts().values())
             finally:
                 reader.close()

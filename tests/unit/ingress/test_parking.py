@@ -330,3 +330,91 @@ async def test_topics_that_do_not_acknowledge_do_not_hold_up_the_others(journals
     await lot.retry()
     assert journals.cursor.parked() == []
     assert not lot.blocked
+
+
+# -- however much is parked
+
+
+@pytest.fixture
+def clock(kafka, monkeypatch) -> list[float]:
+    """Half a second goes by with every record that is tried, and never else."""
+    now = [1000.0]
+    really_send = kafka.send_and_wait
+
+    async def send_and_wait(topic: str, value: bytes, **more: Any) -> None:
+        now[0] += 0.5
+        await really_send(topic, value, **more)
+
+    monkeypatch.setattr(kafka, "send_and_wait", send_and_wait)
+    monkeypatch.setattr(parking, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+async def test_a_try_takes_seconds_however_much_is_parked_and_the_next_goes_on_behind_it(
+    journals, kafka, clock
+):
+    """All others wait meanwhile. The topic stays blocked, so that nothing overtakes."""
+    for journal in ("bbbb", "aaaa"):
+        journals.begin(journal)
+        journals.park(130)
+    lot = journals.lot(kafka)
+    tries, rest = 0, False
+    while True:
+        began = clock[0]
+        rest = await lot.retry(rest=rest)
+        assert clock[0] - began <= 3
+        assert kafka.numbers() == list(range(len(kafka.taken))), "in order"
+        tries += 1
+        if not rest:
+            break
+        assert lot.blocked == {TOPIC: "rights"}
+    assert tries >= 260 / 6
+    assert len(kafka.taken) == 260
+    assert journals.cursor.parked() == []
+    assert not lot.blocked
+
+
+async def test_a_topic_with_much_to_try_keeps_no_other_from_its_turn(journals, kafka, clock):
+    journals.begin("aaaa")
+    journals.park(50, topic="dingtalk.a")
+    journals.park(1, topic="dingtalk.b")
+    lot = journals.lot(kafka)
+    assert await lot.retry()
+    assert await lot.retry()
+    assert kafka.numbers("dingtalk.b") == [50]
+    assert kafka.numbers("dingtalk.a") == list(range(6 + 5))
+
+
+async def test_what_kafka_does_not_answer_for_is_no_part_of_the_rest(journals, kafka, clock, monkeypatch):
+    """It would be tried again at once, and the others would wait for it all the time."""
+    monkeypatch.setattr(parking, "_ANSWER_S", 0.01)
+    journals.begin("aaaa")
+    journals.park(3, topic="dingtalk.a")
+    journals.park(3)
+    kafka.silent = {"dingtalk.a"}
+    assert not await journals.lot(kafka).retry()
+    assert kafka.numbers() == [3, 4, 5]
+
+
+async def test_damaged_callbacks_are_looked_at_for_a_moment_however_many_they_are(
+    journals, kafka, clock, monkeypatch
+):
+    journals.begin("aaaa")
+    journals.park(350, "damaged", "-")
+    looked: list[int] = []
+    really_row = JournalReader.row
+
+    def row(self: JournalReader, journal: str, seq: int) -> Any:
+        looked.append(seq)
+        clock[0] += 0.0125
+        return really_row(self, journal, seq) if seq > 345 else None
+
+    monkeypatch.setattr(JournalReader, "row", row)
+    lot = journals.lot(kafka)
+    for end in (100, 200, 300):
+        assert await lot.retry(rest=end > 100)
+        assert looked == list(range(1, end + 1))
+    assert not await lot.retry(rest=True)
+    assert looked == list(range(1, 351))
+    await lot.retry()
+    assert kafka.numbers("dingtalk.check_in") == list(range(345, 350))

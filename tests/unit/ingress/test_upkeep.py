@@ -216,3 +216,24 @@ def test_a_file_that_failed_while_a_back_up_reads_it_holds_up_no_new_one(read_by
     assert journal.fault is None
     assert [path.name for path in journal_files(read_by_another)] == ["journal-0001.db", "journal-0002.db"]
     journal._close()
+
+
+def test_damage_far_behind_in_what_is_parked_is_found(tmp_path, monkeypatch):
+    """It is read in pages: a million of them at once would take hundreds of megabytes."""
+    monkeypatch.setattr("ingress.cursor._CHECKED_AT_ONCE", 10)
+    monkeypatch.delattr(CursorFile, "parked")
+    with closing(CursorFile(tmp_path)) as cursor:
+        cursor.move("j", 25, [Parked("j", seq, 0, "topic", "rights", 1) for seq in range(1, 26)])
+        assert cursor.damage() is None
+        cursor.db.execute("UPDATE parked SET topic = 'topik' WHERE seq = 25")
+        assert "checksum" in str(cursor.damage())
+
+
+def test_a_cursor_of_an_earlier_version_gets_its_index(tmp_path):
+    with closing(CursorFile(tmp_path)) as cursor:
+        cursor.db.execute("DROP INDEX parked_by_topic")
+    with closing(CursorFile(tmp_path, read_only=True)) as cursor:
+        assert cursor.parked_counts() == {}
+    with closing(CursorFile(tmp_path)) as cursor:
+        plan = "EXPLAIN QUERY PLAN SELECT topic, reason, count(*) FROM parked GROUP BY topic, reason"
+        assert "parked_by_topic" in str(cursor.db.execute(plan).fetchall())

@@ -157,3 +157,33 @@ async def test_an_older_file_is_entered_between_two_waves(load, tmp_path, monkey
     await load._publish()
     assert sent == [(False, 1), (True, 1), (False, 2), (False, 3)]
     older.close()
+
+
+async def test_the_rest_of_what_is_parked_is_tried_after_a_moment_for_the_others(load, monkeypatch):
+    now = [time.monotonic()]
+    monkeypatch.setattr("ingress.publisher.time.monotonic", lambda: now[0])
+    tries = []
+
+    async def retry(rest=False):
+        tries.append((now[0] - began, rest))
+        return True
+
+    monkeypatch.setattr(load._parking, "retry", retry)
+    began = now[0]
+    load.retry_parked()
+    for after in (0, 1, 3, 6, 59, 62, 66):
+        now[0] = began + after
+        if now[0] >= load._retry_at:
+            await load._each_minute()
+    assert tries == [(0, False), (3, True), (6, True), (59, True), (62, False), (66, True)]
+
+
+async def test_what_is_parked_is_not_counted_at_every_wave(load, monkeypatch):
+    """With a million of them that takes a second, in which nothing is published."""
+    load._parking.blocked["dingtalk.user_add_org"] = "rights"
+    load._placer._topics.clear()
+    monkeypatch.setattr(load._cursor, "parked_counts", None)
+    await load._publish()
+    await load._save()
+    assert load._report.take()["parked"] == {"rights": 12}
+    assert len(load._cursor.parked()) == 12
