@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 Callback = tuple[str, int]
 """Journal and seq."""
 
+_HIGHEST = (1 << 63) - 1
+"""That SQLite can number."""
 _WITHIN_S = 10.0
 _LOOK_EVERY_S = 0.05
 
@@ -73,7 +75,9 @@ def _is_callback(pair: object) -> bool:
 
 
 def _lost(cursor: CursorFile, wanted: Collection[Callback]) -> list[Parked]:
-    return [p for p in cursor.parked() if p.reason in LOST and (p.journal, p.seq) in wanted]
+    # one by one: all that is parked may be a million
+    known = (callback for callback in set(wanted) if 0 < callback[1] <= _HIGHEST)
+    return [p for callback in known for p in cursor.parked_of(*callback) if p.reason in LOST]
 
 
 def _look(folder: Path, wanted: Collection[Callback]) -> list[Callback]:

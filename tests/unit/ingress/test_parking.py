@@ -418,3 +418,14 @@ async def test_damaged_callbacks_are_looked_at_for_a_moment_however_many_they_ar
     assert looked == list(range(1, 351))
     await lot.retry()
     assert kafka.numbers("dingtalk.check_in") == list(range(345, 350))
+
+
+async def test_what_is_given_up_is_looked_for_by_its_number(journals, monkeypatch):
+    """To read all that is parked takes longer than whoever asks is going to wait, if it is a million."""
+    monkeypatch.delattr(CursorFile, "parked")
+    journals.begin("aaaa")
+    journals.park(3, "damaged")
+    journals.park(1, "rights")
+    cursor = journals.cursor
+    assert give_up(cursor, [("aaaa", 2), ("aaaa", 2), ("aaaa", 4), ("bbbb", 1), ("aaaa", 1 << 80)]) == 1
+    assert [bool(cursor.parked_of("aaaa", seq)) for seq in (1, 2, 3, 4)] == [True, False, True, True]

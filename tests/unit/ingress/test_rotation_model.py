@@ -178,6 +178,14 @@ class Rotation(RuleBasedStateMachine):
         self.publisher = Publisher(self.folder, self.published)
 
     @rule()
+    def cursor_is_moved_away(self):
+        """By an operator, since it is damaged: all that still stands here is published again."""
+        self.publisher.close()
+        for path in self.folder.glob("cursor.db*"):
+            path.unlink()
+        self.publisher = Publisher(self.folder, self.published)
+
+    @rule()
     def restart_writer(self):
         if self.journal._file is not None:
             self.journal._file.close()
