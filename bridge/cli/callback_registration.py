@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
+from bridge.cli.terminal import ask
+
 if TYPE_CHECKING:
     from bridge.cli.callback_target import ApiTarget, Target
     from dingtalk.api import CallbackRegistration
@@ -130,8 +132,8 @@ async def register(to: "Target", *, url: str, tags: list[str], replace: bool, dr
                 current = await client.get_call_back()
                 for line in differences(current, to, url, tags):
                     typer.echo(line)
-                if not sys.stdin.isatty() or not typer.confirm(
-                    f"A callback is registered already: {current.url}. Update it?", err=True
+                if not sys.stdin.isatty() or not ask(
+                    f"A callback is registered already: {current.url}. Update it?"
                 ):
                     raise
         if current is not None:

@@ -1,6 +1,7 @@
 """What commands share that send many records: the question before, the bar on the way, times as arguments."""
 
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,9 +31,17 @@ def print_json(value: dict[str, Any]) -> None:
 
 def confirmed(question: str, yes: bool) -> bool:
     """Ask on a terminal, unless ``yes``; nobody is asked in a pipe."""
-    if yes or not sys.stdin.isatty():
-        return True
-    return typer.confirm(question, err=True)
+    return yes or not sys.stdin.isatty() or ask(question)
+
+
+def ask(question: str) -> bool:
+    """Ask on a terminal. Ctrl-C there ends the command, also while an event loop runs: that would only note
+    the first one, for when the question is answered."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return typer.confirm(question, err=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Progress:

@@ -1,5 +1,8 @@
-"""Times and lists as arguments, and the lines of progress in a pipe."""
+"""Times and lists as arguments, the lines of progress in a pipe, and Ctrl-C at a question."""
 
+import asyncio
+import signal
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,7 +10,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.cli.terminal import Progress, listed, moment, progress
+from bridge.cli.terminal import Progress, confirmed, listed, moment, progress
 from bridge.errors import BridgeError
 from consumers.replay.copying import begun_at, new_replay_id
 
@@ -82,3 +85,23 @@ def test_a_replay_id_says_when_its_run_began_and_which_command_it_was():
     assert new_replay_id() != new_replay_id()
     with pytest.raises(BridgeError, match="no id of a replay"):
         begun_at("first")
+
+
+def test_ctrl_c_at_the_question_ends_the_command_at_once(monkeypatch):
+    """The event loop would only take a note of the first one, and ``input`` go on waiting."""
+    went_on = []
+
+    def asked(question, err):
+        signal.raise_signal(signal.SIGINT)
+        went_on.append(question)
+        return True
+
+    async def command():
+        return confirmed("Send 401 record(s)?", yes=False)
+
+    monkeypatch.setattr(typer, "confirm", asked)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(command())
+    assert went_on == []
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
