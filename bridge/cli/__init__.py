@@ -3,6 +3,7 @@
 This is the only part of ``bridge`` that stands above the other packages.
 """
 
+import errno
 import importlib
 import os
 import sys
@@ -29,6 +30,8 @@ COMMANDS = {
 }
 """Name and one-line help of each command; ``bridge/cli/<name>.py`` (_ for -) has its function ``command``, or
 for several commands an ``app`` (a ``typer.Typer``)."""
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _build(called: str | None) -> typer.Typer:
@@ -57,11 +60,38 @@ def main() -> None:
     """Entry point. An error of ours is one plain text on standard error, without a traceback."""
     called = next((argument for argument in sys.argv[1:] if not argument.startswith("-")), None)
     try:
-        _build(called)()
+        _run(called)
     except BridgeError as error:
         print(f"dingbridge: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # the reader of our output went away, as in `dingbridge topics read … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        _drop_output()
+        print(
+            f"dingbridge: the output cannot be written ({error.strerror}); make room on the disk, or write "
+            "it elsewhere",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+
+
+def _run(called: str | None) -> None:
+    """Ends as typer ends it, by ``SystemExit``. Raises ``OSError`` for an output that takes no more."""
+    try:
+        _build(called)()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            raise ended.__context__ from None  # typer's exit code for it is the one of an error
+        if not ended.code:
+            sys.stdout.flush()  # not at the interpreter's end, where nobody could say why it failed
+        raise
+
+
+def _drop_output() -> None:
+    """What is still to be written to standard output goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
