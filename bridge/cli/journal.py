@@ -139,7 +139,7 @@ def mend() -> None:
     from ingress.verbs import mend_alone
 
     settings = _settings()
-    if not settings.journal_path.is_dir():
+    if not _is_folder(settings.journal_path):
         raise BridgeError(
             f"no journal in {settings.journal_path}; set JOURNAL_DIR (or DATA_DIR) as for the ingress"
         )
@@ -274,23 +274,39 @@ def _ask(verb: str, options: dict[str, Any]) -> dict[str, Any]:
     import json
     import urllib.error
     import urllib.request
+    from http.client import HTTPException
 
+    from bridge.cli.terminal import open_here
     from bridge.errors import BridgeError
 
     settings = _settings()
     url = f"http://{settings.admin_host}:{settings.admin_port}/journal/{verb}"
+    remedy = "set ADMIN_HOST and ADMIN_PORT to its private listener"
     request = urllib.request.Request(url, json.dumps(options).encode(), method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=600) as answer:  # noqa: S310 - http, made above
+        with open_here(request, timeout=600) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
     except urllib.error.HTTPError as error:
-        raise BridgeError(json.load(error).get("error", f"{url} answers {error.code}")) from None
+        refusal = _refusal(error) or f"no ingress answers at {url} ({error.code}); {remedy}"
+        raise BridgeError(refusal) from None
+    except (ValueError, HTTPException):
+        raise BridgeError(f"what answers at {url} is no ingress; {remedy}") from None
     except OSError as error:
         raise BridgeError(
             f"an ingress holds the journal but does not answer at {url} ({getattr(error, 'reason', error)}); "
-            "set ADMIN_HOST and ADMIN_PORT to its private listener"
+            f"{remedy}"
         ) from error
+
+
+def _refusal(answer: Any) -> str | None:
+    """Why the ingress refuses, in its own words; ``None`` if it was none that answered."""
+    import json
+
+    try:
+        return str(json.load(answer)["error"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def print_result(result: dict[str, Any]) -> None:
@@ -309,9 +325,26 @@ def _folder() -> Path:
     from ingress.folder import journal_folders
 
     folder: Path = _settings().journal_path
-    if not folder.is_dir() or not journal_folders(folder):
+    if not _is_folder(folder) or not journal_folders(folder):
         raise BridgeError(f"no journal in {folder}; set JOURNAL_DIR (or DATA_DIR) as for the ingress")
     return folder
+
+
+def _is_folder(path: Path) -> bool:
+    """Raises ``BridgeError`` where this user may not look into it: looking for files would only find none."""
+    import os
+
+    from bridge.errors import BridgeError
+
+    try:
+        os.scandir(path).close()
+    except PermissionError:
+        raise BridgeError(
+            f"user id {os.geteuid()} may not read the journal in {path}; run this as the user of the ingress"
+        ) from None
+    except OSError:
+        return False
+    return True
 
 
 def _views() -> "list[View]":

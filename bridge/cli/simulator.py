@@ -152,6 +152,7 @@ def act(
     import urllib.error
     import urllib.request
 
+    from bridge.cli.terminal import open_here
     from bridge.errors import BridgeError
 
     body = {"action": action}
@@ -168,7 +169,7 @@ def act(
         {"Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+        with open_here(request, timeout=30) as response:
             answer = json.load(response)
     except urllib.error.HTTPError as error:
         try:

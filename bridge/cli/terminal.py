@@ -29,6 +29,14 @@ def print_json(value: dict[str, Any]) -> None:
     print(orjson.dumps(value).decode())
 
 
+def open_here(request: Any, timeout: float) -> Any:
+    """``urlopen`` of one of our own processes: a proxy of the environment cannot reach this machine's own
+    addresses, and is not asked."""
+    from urllib.request import ProxyHandler, build_opener
+
+    return build_opener(ProxyHandler({})).open(request, timeout=timeout)
+
+
 def confirmed(question: str, yes: bool) -> bool:
     """Ask on a terminal, unless ``yes``; nobody is asked in a pipe."""
     return yes or not sys.stdin.isatty() or ask(question)
