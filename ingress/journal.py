@@ -75,6 +75,7 @@ class Journal:
         self._file: JournalFile | None = None
         self._damaged: Path | None = None  # left for good: it may take a probe where it takes no callback
         self._unproven: Path | None = None  # opened again, and has taken no callback since
+        self._unprunable: Path | None = None  # the last try to prune it was an I/O error
         self._reopen_at = 0.0
         self._prune_at = 0.0
         self._pruning = Pruning(folder, retention)
@@ -322,8 +323,14 @@ class Journal:
         except Exception as error:
             log.warning("journal.prune_failed", error=type(error).__name__, words=str(error))
             more = False
+            if isinstance(error, apsw.IOError):  # else it would fail at each pass, and grow without end
+                if self._unprunable == self._file.path:
+                    self._damaged = self._file.path
+                self._unprunable = self._file.path
             if isinstance(error, apsw.Error):
                 self._fail(error)
+        else:
+            self._unprunable = None
         self._prune_at = time.monotonic() + (_PRUNE_PAUSE_S if more else _PRUNE_EVERY_S)
 
 

@@ -137,7 +137,10 @@ class Pruning:
                     licence.up_to_seq, licence.keep, _CHUNK, after_seq=self._after_seq
                 )
         except apsw.CorruptError as error:  # says nothing of the disk, nor of what is kept next
-            raise JournalError(f"{file.path.name} is damaged: {error}") from error
+            raise JournalError(
+                f"{file.path.name} is damaged ({error}), and until it is mended nothing more of it is pruned: "
+                "stop the ingress, and run `dingbridge journal mend`"
+            ) from error
         if rows < _CHUNK:
             self._after_seq = licence.up_to_seq
             if not licence.more:

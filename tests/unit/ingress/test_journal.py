@@ -257,6 +257,33 @@ async def test_what_pruning_meets_does_not_end_the_writer(journal, tmp_path, mon
     assert journal.fault is None
 
 
+async def test_a_file_that_cannot_be_pruned_for_a_bad_sector_is_left_for_a_new_one(
+    journal, tmp_path, monkeypatch
+):
+    """Else each pass closes and opens it again, refusing callbacks, and it grows until the disk is full."""
+    prunes = []
+
+    def prune(self, file):
+        prunes.append(file.path.name)
+        if file.path.name == "journal-0001.db":
+            raise apsw.IOError("a bad sector among what was published")
+        return 0, False
+
+    monkeypatch.setattr("ingress.journal._PRUNE_EVERY_S", 0.0)
+    monkeypatch.setattr("ingress.journal.Pruning.step", prune)
+    journal._prune_at = 0.0
+
+    async def goes_on():
+        while "journal-0002.db" not in prunes:
+            journal._reopen_at = 0.0
+            await recovers(journal, b"%d" % time.monotonic_ns())
+
+    await asyncio.wait_for(goes_on(), 30)
+    assert prunes.count("journal-0001.db") == 2, "once may be an accident"
+    assert await journal.append(entry(b"after"))
+    assert journal.fault is None
+
+
 async def test_nothing_that_fails_ends_the_writer(journal, tmp_path, monkeypatch):
     """Neither a file that cannot be closed, nor a fault of ours on the way back."""
     monkeypatch.setattr(JournalFile, "close", raiser(OSError("close")))
