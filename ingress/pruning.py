@@ -138,7 +138,7 @@ class Pruning:
                 )
         except apsw.CorruptError as error:  # says nothing of the disk, nor of what is kept next
             raise JournalError(
-                f"{file.path.name} is damaged ({error}), and until it is mended nothing more of it is pruned: "
+                f"{file.path.name} is damaged ({error}), and until it is mended no more of it is pruned: "
                 "stop the ingress, and run `dingbridge journal mend`"
             ) from error
         if rows < _CHUNK:

@@ -53,10 +53,7 @@ class JournalReader:
             try:
                 file, highest = _opened(path)
             except (apsw.Error, JournalError) as error:
-                # an old file that cannot be read must not keep newer callbacks waiting
-                log.error("publisher.journal_unreadable", file=path.name, error=type(error).__name__)
-                again_s = _NEWEST_AGAIN_S if path == files[-1] else _UNREADABLE_AGAIN_S
-                self._unreadable[path] = time.monotonic() + again_s
+                self._set_aside(path, error, _NEWEST_AGAIN_S if path == files[-1] else _UNREADABLE_AGAIN_S)
                 continue
             self._unreadable.pop(path, None)
             try:  # what fails here is the cursor, for which no journal file is to blame
@@ -69,8 +66,24 @@ class JournalReader:
             file.close()
         return None
 
+    def _set_aside(self, path: Path, error: Exception, again_s: float) -> None:
+        """An old file that cannot be read must not keep newer callbacks waiting."""
+        log.error("publisher.journal_unreadable", file=path.name, error=type(error).__name__)
+        self._unreadable[path] = time.monotonic() + again_s
+
     def read(self, file: JournalFile, after_seq: int) -> list[Row]:
-        """The next callbacks of ``file`` behind ``after_seq``, without a gap; empty when there is none."""
+        """The next callbacks of ``file`` behind ``after_seq``, without a gap; empty when there is none.
+
+        Raises ``apsw.IOError`` for a sector that the disk does not give: then, close it, and an older file
+        than the newest is not chosen again for a while."""
+        try:
+            return self._read(file, after_seq)
+        except apsw.IOError as error:
+            if file.path in journal_files(self._folder)[:-1]:
+                self._set_aside(file.path, error, _UNREADABLE_AGAIN_S)
+            raise
+
+    def _read(self, file: JournalFile, after_seq: int) -> list[Row]:
         with suppress(*UNREADABLE):
             rows = file.read(after_seq, max_rows=MAX_ROWS, max_bytes=_MAX_BYTES)
             if rows and all(row.intact and row.seq == seq for seq, row in enumerate(rows, after_seq + 1)):

@@ -8,7 +8,7 @@ import pytest
 from ingress import reading
 from ingress.cursor import CursorFile
 from ingress.folder import next_journal_file
-from ingress.journal_file import Entry, JournalFile
+from ingress.journal_file import Entry, JournalFile, Row
 from ingress.reading import JournalReader
 
 
@@ -83,6 +83,50 @@ def test_an_older_file_that_could_not_be_read_for_a_moment_is_read_later(folder,
     assert read_on() == (True, "journal-0002.db"), "drained; and then the newest again"
     now[0] += 600
     assert read_on() == (False, "journal-0002.db"), "there is nothing to try any more"
+    reader.close()
+    cursor.close()
+
+
+def test_an_older_file_with_a_bad_sector_keeps_no_newer_one_waiting(folder, monkeypatch):
+    """It can be opened, and whoever reads it opens it anew after an error, since a disk may come back."""
+    really_read, sick = JournalFile.read, True
+
+    def read(self: JournalFile, *args: int, **more: int) -> list[Row]:
+        if sick and self.path.name == "journal-0001.db":
+            raise apsw.IOError("disk I/O error")
+        return really_read(self, *args, **more)
+
+    now = [1000.0]
+    monkeypatch.setattr(JournalFile, "read", read)
+    monkeypatch.setattr("ingress.reading.time.monotonic", lambda: now[0])
+    cursor = CursorFile(folder)
+    reader = JournalReader(folder, cursor)
+
+    def read_on() -> str:
+        file = reader.current()
+        assert file is not None
+        try:
+            rows = reader.read(file, cursor.seq(file.id))
+        except apsw.IOError:
+            reader.close()
+            return f"{file.path.name} fails"
+        if rows:
+            cursor.move(file.id, rows[-1].seq)
+        reader.finish(cursor.seq(file.id))
+        return f"{file.path.name} {len(rows)}"
+
+    assert [read_on() for _ in range(3)] == [
+        "journal-0001.db fails",
+        "journal-0002.db 1",
+        "journal-0002.db 0",
+    ]
+    now[0] += 60
+    assert read_on() == "journal-0002.db 0"
+    assert read_on() == "journal-0001.db fails", "tried again"
+    sick = False
+    assert read_on() == "journal-0002.db 0"
+    now[0] += 60
+    assert [read_on() for _ in range(3)] == ["journal-0002.db 0", "journal-0001.db 1", "journal-0002.db 0"]
     reader.close()
     cursor.close()
 
