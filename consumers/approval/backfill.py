@@ -116,6 +116,8 @@ class Backfill:
 
     def __init__(self, looks: Looks) -> None:
         self._looks, self._database, self._client = looks, looks.database, looks.dingtalk
+        self.not_fetched = 0
+        """How many of those that failed did so before anything of them was archived."""
 
     async def begin(self, asked: Asked) -> Run:
         """The run that answers ``asked``: the one that was cut off, or a new one. Looks the templates up
@@ -287,9 +289,11 @@ class Backfill:
                     error=place(error, "consumers"),
                 )
                 state = "failed"
+                self.not_fetched += 1
                 break
         else:
             state = "failed"
+            self.not_fetched += 1
         async with self._database.transaction() as tx:
             await tx.execute(
                 update(approval_backfill_items)

@@ -7,6 +7,7 @@ stands in ``approval_backfills`` until it is done, so a process that dies goes o
 
 import asyncio
 import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -28,7 +29,9 @@ ORDERED: Final = "ordered"
 """``spec`` and first ``state`` of an order among the backfills."""
 LOOK_EVERY_S: Final = 5.0
 RETRY_AFTER: Final = timedelta(hours=1)
-"""After a refusal that does not pass by itself, as a permission that is missing."""
+"""After a refusal that does not pass by itself, as a permission that is missing; and between two rounds."""
+ROUNDS: Final = 8
+"""How often an order asks for an instance that cannot be fetched: no event will, and the trouble may pass."""
 FAR_BACK: Final = timedelta(days=7)
 """How far an order goes that does not say since when."""
 
@@ -100,6 +103,9 @@ class Reconciles:
         self._looks, self._database = looks, looks.database
         self._look_every_s = look_every_s
         self._not_before = datetime.min.replace(tzinfo=UTC)
+        self.not_before: dict[str, datetime] = {}
+        """Of orders of which a round is over: when the next one begins."""
+        self._rounds: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Until cancelled. Raises ``ApiError`` or ``DatabaseDown`` when the world is down: call again."""
@@ -113,25 +119,24 @@ class Reconciles:
         done = 0
         while (run := await self._next()) is not None:
             try:
-                await self._do(run)
+                done += await self._do(run)
             except ApiError as error:
                 if error.world_down:
                     raise
                 self._not_before = datetime.now(UTC) + RETRY_AFTER
                 log.error("approval.reconcile_failed", run=run.run_id, errcode=error.errcode)
                 return done
-            done += 1
         return done
 
     async def _next(self) -> Run | None:
-        """The oldest order that is not done."""
+        """The oldest order that is not done, and whose next round may begin."""
         found = await self._database.reader().execute(
             select(approval_backfills)
             .where(_runs.spec == ORDERED, _runs.state != "done")
-            .order_by(_runs.created_at)
-            .limit(1)
+            .order_by(_runs.created_at, _runs.run_id)
         )
-        row = found.first()
+        now = datetime.now(UTC)
+        row = next((row for row in found if self.not_before.get(row.run_id, now) <= now), None)
         if row is None:
             return None
         return Run(
@@ -145,7 +150,8 @@ class Reconciles:
             resumed=row.state != ORDERED,
         )
 
-    async def _do(self, run: Run) -> None:
+    async def _do(self, run: Run) -> bool:
+        """A round of an order; whether it is done with that."""
         work = Backfill(self._looks)
         if not run.process_codes:
             run = await self._begin(run)
@@ -153,7 +159,12 @@ class Reconciles:
         await work.add_unfinished(run)
         counts: dict[str, Any] = await work.fetch(run)
         if counts["failed"]:
-            log.warning("approval.reconcile_left", run=run.run_id, failed=counts["failed"])
+            self._rounds[run.run_id] += 1
+            last = not work.not_fetched or self._rounds[run.run_id] >= ROUNDS
+            log.warning("approval.reconcile_left", run=run.run_id, failed=counts["failed"], last=last)
+            if not last:
+                self.not_before[run.run_id] = datetime.now(UTC) + RETRY_AFTER
+                return False
             async with self._database.transaction() as tx:
                 # DingTalk refuses these by themselves, or their action fails, which stands in
                 # ``approval_actions``; a later order asks again
@@ -162,7 +173,10 @@ class Reconciles:
                     .where(_runs.run_id == run.run_id)
                     .values(state="done", done_at=datetime.now(UTC))
                 )
+        self.not_before.pop(run.run_id, None)
+        self._rounds.pop(run.run_id, None)
         log.info("approval.reconciled", run=run.run_id, since=run.since.isoformat(), **counts)
+        return True
 
     async def _begin(self, run: Run) -> Run:
         """Look the templates up; from now on the order is not widened any more."""

@@ -7,13 +7,13 @@ import pytest
 import structlog
 from sqlalchemy import select
 
-from consumers.approval import Approval
+from consumers.approval import Approval, reconcile
 from consumers.approval.examples import leave_ledger
 from consumers.approval.reconcile import ORDERED, Reconciles
 from consumers.approval.tables import approval_backfills, approval_instances
 from consumers.runtime.memory import MemoryRuntime
 from dingtalk.budget import Priority
-from dingtalk.errors import BudgetSpent, PermissionDenied
+from dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied
 from schemas import decode
 from schemas.control import resync_requested
 from tests.unit.approval.office import CORP, Office, instance
@@ -139,6 +139,52 @@ async def test_a_refusal_that_stays_is_said_and_waits(archive, office, monkeypat
     assert "approval.reconcile_failed" in [log["event"] for log in logs]
     monkeypatch.undo()
     assert await Reconciles(archive.consumer.looks).once() == 1
+
+
+async def test_an_instance_that_could_not_be_fetched_is_asked_for_again_and_holds_up_no_other_order(
+    archive, office, monkeypatch
+):
+    """A code that nobody knows: the next hour may know better, and no event will ever come."""
+    whole, troubled = office.approval, True
+
+    async def approval(instance_id):
+        if troubled and instance_id == "pi-0":
+            office.calls["troubled"] += 1
+            raise BadRequest("no idea", api="processinstance/get", errcode=987654)
+        return await whole(instance_id)
+
+    monkeypatch.setattr(office, "approval", approval)
+    await archive.deliver(order("o-1"))
+    reconciles = Reconciles(archive.consumer.looks)
+    assert await reconciles.once() == 0
+    await archive.deliver(order("o-2", days=20))
+    office.started["PROC-LEAVE"].pop(0)  # so that the second order hears of the other leave alone
+    assert await reconciles.once() == 1
+    assert await archived(archive) == {"pi-1": "approved"}
+    assert office.calls["troubled"] == 1, "not again at once"
+
+    troubled = False
+    reconciles.not_before.clear()
+    assert await reconciles.once() == 1
+    assert await archived(archive) == {"pi-0": "approved", "pi-1": "approved"}
+    assert await Reconciles(archive.consumer.looks).once() == 0
+
+
+async def test_what_is_refused_for_hours_is_left_and_said(archive, office, monkeypatch):
+    monkeypatch.setattr(reconcile, "RETRY_AFTER", timedelta(0))
+
+    async def approval(instance_id):
+        office.calls["refused"] += 1
+        raise BadRequest("no idea", api="processinstance/get", errcode=987654)
+
+    monkeypatch.setattr(office, "approval", approval)
+    await archive.deliver(order())
+    with structlog.testing.capture_logs() as logs:
+        assert await Reconciles(archive.consumer.looks).once() == 1
+    assert office.calls["refused"] == reconcile.ROUNDS
+    left = [log["last"] for log in logs if log["event"] == "approval.reconcile_left"]
+    assert left == [False] * (reconcile.ROUNDS - 1) + [True]
+    assert await Reconciles(archive.consumer.looks).once() == 0
 
 
 async def test_an_order_of_no_company_is_for_the_only_one_of_the_archive(office, monkeypatch):
