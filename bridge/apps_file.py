@@ -24,11 +24,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from bridge.apps_model import NAME_RE, SAMPLE_CREDENTIALS, VARIABLE, App, AppCredentials
+from bridge.apps_model import (
+    FORM_OF_TOKENS,
+    NAME_RE,
+    OWNER_RE,
+    OWNER_WORDS,
+    SAMPLE_CREDENTIALS,
+    TOKEN_RE,
+    VARIABLE,
+    App,
+    AppCredentials,
+)
 
-_TOKEN_RE = re.compile(r"[!-~]{1,64}")
 _AES_KEY_RE = re.compile(r"[A-Za-z0-9]{43}")
-_ID_RE = re.compile(r"[A-Za-z0-9._$@:-]{1,128}")
 _SECRETS: Final = ("token", "aes_key", "app_secret")
 _APP_KEYS: Final = frozenset(
     {*_SECRETS, *(f"{name}_file" for name in _SECRETS)}
@@ -158,8 +166,8 @@ class _Reader:
     def _pair(self, place: str, table: Mapping[str, Any]) -> AppCredentials | None:
         token = self._secret(place, table, "token")
         aes_key = self._secret(place, table, "aes_key")
-        if token and not _TOKEN_RE.fullmatch(token):
-            self._wrong(f"{place}token", "must be 1 to 64 printable ASCII characters without spaces")
+        if token and not TOKEN_RE.fullmatch(token):
+            self._wrong(f"{place}token", FORM_OF_TOKENS)
         if aes_key and not _AES_KEY_RE.fullmatch(aes_key):
             self._wrong(
                 f"{place}aes_key",
@@ -199,15 +207,15 @@ class _Reader:
         if not owners:
             self._wrong("owner_keys", 'not set; as ["<Client ID>", "<corpId>"]')
         for owner in owners:
-            if not isinstance(owner, str) or not _ID_RE.fullmatch(owner):
-                self._wrong("owner_keys", f"{str(owner)[:80]!r} is not an appKey, corpId or suiteKey")
+            if not isinstance(owner, str) or not OWNER_RE.fullmatch(owner):
+                self._wrong("owner_keys", f"{str(owner)[:80]!r} {OWNER_WORDS}")
         return tuple(str(owner) for owner in owners)
 
     def _id(self, table: Mapping[str, Any], key: str) -> str | None:
         value = table.get(key)
         if value is None or value == "":
             return None
-        if not isinstance(value, str) or not _ID_RE.fullmatch(value):
+        if not isinstance(value, str) or not OWNER_RE.fullmatch(value):
             self._wrong(key, "is no id of DingTalk's")
             return None
         return value

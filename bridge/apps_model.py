@@ -13,6 +13,10 @@ from bridge.errors import SettingsError
 
 VARIABLE: Final = "DINGTALK_APPS_FILE"
 NAME_RE: Final = re.compile(r"[a-z0-9-]{1,64}")
+TOKEN_RE: Final = re.compile(r"[!-~]{1,64}")
+OWNER_RE: Final = re.compile(r"[A-Za-z0-9._$@:-]{1,128}")
+FORM_OF_TOKENS: Final = "must be 1 to 64 printable ASCII characters without spaces"
+OWNER_WORDS: Final = "is not an appKey, corpId or suiteKey"
 
 SAMPLE_CREDENTIALS = {
     "DINGTALK_TOKEN": "dingbridgeSampleToken1",

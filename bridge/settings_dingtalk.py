@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, SecretStr, field_validator
 
 from bridge.apps import AppsSettings, load_apps, problems_of
-from bridge.apps_model import SAMPLE_CREDENTIALS
+from bridge.apps_model import FORM_OF_TOKENS, OWNER_RE, OWNER_WORDS, SAMPLE_CREDENTIALS, TOKEN_RE
 from bridge.errors import SettingsError
 from bridge.settings_base import UNREADABLE, CommaList
 
@@ -152,4 +152,12 @@ class CallbackSettings(AppsSettings):
                 "DINGTALK_OWNER_KEY: not set; try the appKey (Client ID) first, then the corpId; "
                 "several may stand here, comma separated"
             )
+        # else only the ingress would meet these, after all others were mended
+        if token and not token.startswith(UNREADABLE) and not TOKEN_RE.fullmatch(token):
+            problems.append(f"DINGTALK_TOKEN: {FORM_OF_TOKENS}")
+        problems += [
+            f"DINGTALK_OWNER_KEY: {owner[:80]!r} {OWNER_WORDS}"
+            for owner in self.dingtalk_owner_key
+            if not OWNER_RE.fullmatch(owner)
+        ]
         return problems

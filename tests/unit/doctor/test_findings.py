@@ -297,6 +297,18 @@ def test_a_file_that_is_no_certificate_is_a_mistake_of_the_settings_and_no_fault
     assert finding.values["problem"].startswith("KAFKA_SSL_CAFILE: ")
 
 
+def test_keys_of_a_strange_form_are_told_in_the_doctors_own_words(monkeypatch):
+    monkeypatch.setenv("DINGTALK_TOKEN", "a token")
+    monkeypatch.setenv("DINGTALK_AES_KEY", "short")
+    monkeypatch.setenv("DINGTALK_OWNER_KEY", "“ding”")
+    settings, findings = own.load()
+    assert settings is None
+    assert {f.code for f in findings} == {"key.token", "key.aes", "key.owner"}
+    chinese = "".join(printed(finding, WORDS, "zh") for finding in findings)
+    assert "重新复制事件订阅的 Token" in chinese
+    assert "a token" not in chinese
+
+
 def test_the_app_is_the_one_that_is_named_else_the_environments_else_the_only_one(tmp_path):
     file = tmp_path / "apps.toml"
     pair = f'token = "{TOKEN}"\naes_key = "{AES_KEY}"\nowner_keys = ["dinghr"]\n'

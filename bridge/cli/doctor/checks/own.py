@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from bridge.apps import App, environment_app, load_apps, pick
+from bridge.apps_model import FORM_OF_TOKENS, OWNER_WORDS
 from bridge.cli.doctor.findings import Both, Finding, found
 from bridge.errors import SettingsError
 from bridge.settings import ConsumerSettings, IngressSettings
@@ -15,6 +16,7 @@ INGRESS: Final = "ingress"
 NO_KEYS: Final = frozenset({"key.aes", "key.token", "key.owner", "key.none"})
 """Findings of keys that nothing can be asked with."""
 _TOKEN_LENGTHS: Final = range(6, 64)
+_FORM_OF_TOKENS_ZH: Final = "应为 1 到 64 个不含空格的可打印 ASCII 字符"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,18 @@ def app_of(settings: IngressSettings, name: str | None) -> tuple[App | None, lis
 
 def judge_problems(problems: Sequence[str]) -> list[Finding]:
     """Mistakes that keep the ingress from starting."""
-    aes = "DINGTALK_AES_KEY: has "
-    return [
-        found("key.aes" if problem.startswith(aes) else "settings.invalid", problem=problem)
-        for problem in problems
-    ]
+    return [_of_setting(problem) for problem in problems]
+
+
+def _of_setting(problem: str) -> Finding:
+    variable, _, words = problem.partition(": ")
+    if problem.startswith("DINGTALK_AES_KEY: has "):
+        return found("key.aes", problem=problem)
+    if variable == "DINGTALK_TOKEN" and words == FORM_OF_TOKENS:
+        return found("key.token", problem=Both(words, _FORM_OF_TOKENS_ZH))
+    if variable == "DINGTALK_OWNER_KEY" and words.endswith(OWNER_WORDS):
+        return found("key.owner", problem=words)
+    return found("settings.invalid", problem=problem)
 
 
 def parts(
@@ -142,8 +151,7 @@ def judge_keys(app: App) -> list[Finding]:
 
 def _of_problem(problem: str) -> Finding:
     if problem.startswith("the token"):
-        zh = "应为 1 到 64 个不含空格的可打印 ASCII 字符"
-        return found("key.token", problem=Both(problem, zh))
+        return found("key.token", problem=Both(problem, _FORM_OF_TOKENS_ZH))
     if problem.startswith("the AES key"):
         return found("key.aes", problem=problem)
     return found("key.owner", problem=problem)
