@@ -5,7 +5,7 @@ auto-creation, or create it with the broker's own defaults. Publisher and worker
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -99,7 +99,7 @@ async def ensure_topics(
                 return await _ensure(admin, settings, wanted, partitions or {}, unled)
         except (KafkaError, OSError) as error:
             if limit.expired() and unled:
-                raise TopicLeaderless(in_words([(p, {"leader": -1}) for p in sorted(unled)])) from None
+                raise TopicLeaderless(unled_words(sorted(unled))) from None
             if limit.expired():
                 raise TopicError(
                     f"topics {', '.join(wanted)} did not appear within {timeout_s:g} s; see the "
@@ -111,18 +111,35 @@ async def ensure_topics(
         await admin.close()
 
 
-async def existing_topics(settings: KafkaSettings) -> dict[str, int]:
-    """The partition count of every topic under our two prefixes. Raises ``KafkaUnavailable``."""
+async def existing_topics(settings: KafkaSettings, wanted: Collection[str] = ()) -> dict[str, int]:
+    """The partition count of every topic under our two prefixes, but for those of which a partition has no
+    leader. Raises ``KafkaUnavailable``, and for a topic of ``wanted`` without leaders as well: who reads that
+    must not take it for one that is not there."""
+    counts, unled = await listed_topics(settings)
+    if places := [place for place in sorted(unled) if place[0] in wanted]:
+        raise KafkaUnavailable(f"Kafka at {settings.kafka_bootstrap_servers}: {unled_words(places)}")
+    return counts
+
+
+async def listed_topics(settings: KafkaSettings) -> tuple[dict[str, int], set[Place]]:
+    """The same counts, and the partitions without a leader of the other topics. Raises
+    ``KafkaUnavailable``."""
     admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=10_000)
+    unled: set[Place] = set()
     try:
         await admin.start()
         prefixes = (settings.topic_prefix, settings.control_prefix)
         names = [name for name in await admin.list_topics() if name.startswith(prefixes)]
-        return await _partition_counts(admin, sorted(names)) if names else {}
+        return (await _partition_counts(admin, sorted(names), unled=unled) if names else {}), unled
     except (KafkaError, OSError) as error:
         raise KafkaUnavailable(explain(error, settings)) from error
     finally:
         await admin.close()
+
+
+def unled_words(places: Iterable[Place]) -> str | None:
+    """What is to be done about partitions without a leader."""
+    return in_words([(place, {"leader": -1}) for place in places])
 
 
 async def _ensure(

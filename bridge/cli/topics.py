@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,7 +40,9 @@ def ensure(
 @app.command()
 def read(
     event_type: Annotated[str, typer.Argument(help="An EventType, `unclassified`, or a whole topic name.")],
-    limit: Annotated[int, typer.Option("--limit", "-n", help="Stop after so many records; 0: no limit.")] = 0,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=0, help="Stop after so many records; 0: no limit.")
+    ] = 0,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new records.")] = False,
     with_key: Annotated[
         bool, typer.Option("--with-key", help="Also partition, offset, key and headers, as one JSON object.")
@@ -63,19 +66,24 @@ async def _list() -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from bridge.cli.terminal import say
     from bridge.kafka import connection
-    from bridge.topics import existing_topics
+    from bridge.topics import listed_topics, unled_words
 
     settings = _settings()
-    counts = await existing_topics(settings)
+    counts, unled = await listed_topics(settings)
     rows = []
-    async with _consuming(AIOKafkaConsumer(**connection(settings)), settings) as consumer:
-        for topic, partitions in counts.items():
-            parts = [TopicPartition(topic, p) for p in range(partitions)]
-            begin, end = await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
-            rows.append((topic, len(parts), sum(end[p] - begin[p] for p in parts)))
-    if not rows:
-        print(f"no topic begins with {settings.topic_prefix} or {settings.control_prefix}", file=sys.stderr)
+    if counts:  # aiokafka (0.14) ends in an error of its own when it is stopped before it has done anything
+        async with _consuming(AIOKafkaConsumer(**connection(settings)), settings) as consumer:
+            for topic, partitions in counts.items():
+                parts = [TopicPartition(topic, p) for p in range(partitions)]
+                begin, end = await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
+                rows.append((topic, len(parts), sum(end[p] - begin[p] for p in parts)))
+    if unled:
+        topics = ", ".join(sorted({topic for topic, _ in unled}))
+        say(f"there are also {topics}, which cannot be read: {unled_words(sorted(unled))}")
+    elif not rows:
+        say(f"no topic begins with {settings.topic_prefix} or {settings.control_prefix}")
     if not sys.stdout.isatty():
         for row in rows:
             print(*row, sep="\t")
@@ -106,12 +114,13 @@ async def _ensure(event_types: list[str] | None) -> None:
 async def _read(event_type: str, limit: int, follow: bool, with_key: bool) -> None:
     from aiokafka import AIOKafkaConsumer, TopicPartition
 
-    from bridge.errors import TopicError
+    from bridge.errors import KafkaUnavailable, TopicError
     from bridge.kafka import connection
+    from bridge.topic_reader import SILENCE_S
     from bridge.topics import existing_topics
 
     settings = _settings()
-    counts = await existing_topics(settings)
+    counts = await existing_topics(settings, [event_type, settings.topic_prefix + event_type])
     topic = event_type if event_type in counts else settings.topic_prefix + event_type
     if topic not in counts:
         raise TopicError(f"there is no topic {topic}; `dingbridge topics list` shows those that exist")
@@ -121,9 +130,14 @@ async def _read(event_type: str, limit: int, follow: bool, with_key: bool) -> No
         consumer.assign(parts)
         await consumer.seek_to_beginning(*parts)
         ends = await consumer.end_offsets(parts)
-        shown = 0
+        shown, silent_since = 0, time.monotonic()
         while follow or [p for p in parts if await consumer.position(p) < ends[p]]:
-            for records in (await consumer.getmany(timeout_ms=200)).values():
+            batches = await consumer.getmany(timeout_ms=200)
+            if batches:
+                silent_since = time.monotonic()
+            elif not follow and time.monotonic() - silent_since > SILENCE_S:
+                raise KafkaUnavailable(f"Kafka gave nothing of {topic} for {SILENCE_S} s; check the broker")
+            for records in batches.values():
                 for record in records:
                     _print(record, with_key)
                     shown += 1

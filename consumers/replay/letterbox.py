@@ -86,7 +86,7 @@ class LetterBox:
         self._runs, self._copied = Copies(), Copied([])
 
     async def __aenter__(self) -> Self:
-        self._counts = await existing_topics(self._settings)
+        self._counts = await existing_topics(self._settings, [self._topic])
         if self._topic not in self._counts:
             raise TopicError(
                 f"consumer {self._consumer} has no dead letters: there is no topic {self._topic}. It is made "
@@ -200,6 +200,8 @@ class LetterBox:
     async def _read_inbox(self, again: bool, resume: str | None) -> None:
         """Find what earlier runs have copied and not noted."""
         found = Copies()
+        if self._inbox not in self._counts:  # only not to be read just now? Then what was copied is not known
+            self._counts = await existing_topics(self._settings, [self._topic, self._inbox])
         if self._inbox in self._counts and not (again and resume is None):
             spans = await self._reader.spans({self._inbox: self._counts[self._inbox]})
             found = await copies(

@@ -85,7 +85,7 @@ class RangeReplay:
     ) -> RangePlan:
         """Count. ``resume`` names the run to go on with; without it, it is the newest run of the same
         question, unless ``again``. ``skip_deleted`` takes what retention has left."""
-        counts = await existing_topics(self._settings)
+        counts = await existing_topics(self._settings, [*self._range.topics, self._inbox])
         plan = await self._begin(counts, resume, again)
         plan.missing = sorted(set(self._range.topics) - counts.keys())
         there = {name: counts[name] for name in self._range.topics if name in counts}

@@ -58,7 +58,7 @@ class KeptTickets:
         topic = event_topic(self._settings, EVENT_TYPE)
         latest: tuple[datetime, str] | None = None
         try:
-            partitions = (await existing_topics(self._settings)).get(topic)
+            partitions = (await existing_topics(self._settings, [topic])).get(topic)
             if partitions is None:
                 return None
             async with TopicReader(self._settings) as reader:

@@ -77,6 +77,8 @@ async def test_topics_are_made_listed_and_read_without_other_tools(processes, ka
 
     ingress = IngressUnderTest(processes, tmp_path, kafka_env)
     prefix = kafka_env["TOPIC_PREFIX"]
+    code, _, error = await topics("list")
+    assert (code, error) == (0, f"no topic begins with {prefix} or {kafka_env['CONTROL_PREFIX']}\n")
     code, made, error = await topics("ensure", "check_in", "chat_quit")
     assert code == 0, error
     assert made.splitlines() == [f"{prefix}{n}\t2" for n in ("chat_quit", "check_in", "unclassified")]

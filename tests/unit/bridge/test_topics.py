@@ -15,7 +15,7 @@ from aiokafka.errors import (
 from bridge import topics
 from bridge.errors import KafkaUnavailable, TopicError, TopicLeaderless
 from bridge.settings import KafkaSettings
-from bridge.topics import ensure_topics
+from bridge.topics import ensure_topics, existing_topics, listed_topics
 
 UNKNOWN_TOPIC = 3
 
@@ -33,6 +33,10 @@ class Cluster:
     async def start(self) -> None: ...
 
     async def close(self) -> None: ...
+
+    async def list_topics(self) -> list[str]:
+        await asyncio.sleep(0)
+        return ["dingtalk.user_add_org", "somebody.elses"]
 
     async def describe_cluster(self) -> dict[str, Any]:
         return {"brokers": list(range(self._brokers))}
@@ -87,3 +91,16 @@ async def test_a_topic_that_does_not_appear_is_refused_for_itself(monkeypatch):
 async def test_a_topic_that_exists_is_left_as_it_is(monkeypatch):
     found = await ensured(Cluster(TopicAlreadyExistsError.errno, leader=1), monkeypatch)
     assert found == {"dingtalk.user_add_org": 1}
+
+
+async def test_a_topic_without_leaders_is_not_taken_for_one_that_is_not_there(monkeypatch):
+    """Else a replay of a range leaves it out, since "nothing was published to it yet"."""
+    monkeypatch.setattr(topics, "AIOKafkaAdminClient", Cluster(TopicAlreadyExistsError.errno))
+    settings, name = KafkaSettings.load(), "dingtalk.user_add_org"
+    assert await existing_topics(settings) == {}, "which can be written to and read"
+    assert await existing_topics(settings, ["dingtalk.chat_quit"]) == {}
+    with pytest.raises(KafkaUnavailable, match=r"user_add_org/0 has no leader: .* start one of them"):
+        await existing_topics(settings, ["dingtalk.chat_quit", name])
+    assert await listed_topics(settings) == ({}, {(name, 0)})
+    monkeypatch.setattr(topics, "AIOKafkaAdminClient", Cluster(TopicAlreadyExistsError.errno, leader=1))
+    assert await existing_topics(settings, [name]) == {name: 1}

@@ -11,7 +11,7 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError, NotLeaderForPartitionError, TopicAuthorizationFailedError
 from typer.testing import CliRunner
 
-from bridge import topics
+from bridge import topic_reader, topics
 from bridge.cli.topics import app
 from bridge.errors import KafkaUnavailable
 
@@ -62,11 +62,11 @@ class Consumer:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, command: str, consumer: Consumer) -> BaseException | None:
-    async def existing_topics(settings: Any) -> dict[str, int]:
+    async def listed_topics(settings: Any) -> tuple[dict[str, int], set[topics.Place]]:
         await asyncio.sleep(0)
-        return {TOPIC: 2}
+        return {TOPIC: 2}, set()
 
-    monkeypatch.setattr(topics, "existing_topics", existing_topics)
+    monkeypatch.setattr(topics, "listed_topics", listed_topics)
     monkeypatch.setattr(aiokafka, "AIOKafkaConsumer", consumer)
     return CliRunner().invoke(app, COMMANDS[command]).exception
 
@@ -98,4 +98,13 @@ def test_an_output_that_takes_no_more_is_not_kafkas_fault(
 ) -> None:
     consumer = Consumer("getmany", error)  # as printing what it got does
     assert isinstance(run(monkeypatch, "read", consumer), OSError | SystemExit)
+    assert consumer.called["stop"] == 1
+
+
+def test_a_partition_that_gives_nothing_ends_the_reading_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its leader has gone meanwhile: aiokafka waits for a new one without end, and says nothing."""
+    monkeypatch.setattr(topic_reader, "SILENCE_S", 0)
+    consumer = Consumer("nothing", AssertionError())
+    with pytest.raises(KafkaUnavailable, match=rf"nothing of {TOPIC} for 0 s; check the broker"):
+        raise run(monkeypatch, "read", consumer) or AssertionError
     assert consumer.called["stop"] == 1

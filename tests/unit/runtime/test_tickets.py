@@ -1,6 +1,6 @@
 """Which suite ticket counts, when the topic is read, and what is said without one."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -35,7 +35,7 @@ class Topic:
         )
         self.values += [record.value for record in to_records(received)]
 
-    async def existing(self, settings: ConsumerSettings) -> dict[str, int]:
+    async def existing(self, settings: ConsumerSettings, wanted: Collection[str]) -> dict[str, int]:
         self.reads += 1
         if self.down:
             raise KafkaUnavailable("Kafka does not answer")
