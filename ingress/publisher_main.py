@@ -30,14 +30,15 @@ _REPORT_EVERY_S = 0.5
 async def main(settings: IngressSettings) -> None:
     """Publish until told to stop, or until the ingress is gone."""
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, lambda: None)  # Ctrl-C is for the ingress, which tells us
+    # Ctrl-C, and what systemd sends to all processes of a service, are for the ingress, which tells us
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, lambda: None)
     lock = FolderLock(settings.journal_path, "publisher.lock")
     commands = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     await _acquire(lock)
     report = Report()
     publisher = Publisher(settings, settings.journal_path, report)
-    loop.add_signal_handler(signal.SIGTERM, publisher.stop)
     listening = loop.create_task(_listen(commands, publisher))
     telling = loop.create_task(_tell(report))
     try:
