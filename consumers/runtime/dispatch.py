@@ -197,7 +197,7 @@ class Dispatcher:
             finally:
                 del self._running[item]
                 self._ended.set()
-                if item in self._abandoned or item.partition in self._closing:
+                if self._goes(item):
                     self._gone(item, task)
 
     def _gone(self, item: Item, task: asyncio.Task[None]) -> None:
@@ -269,8 +269,12 @@ class Dispatcher:
             log.debug("consumer.handled", outcome=outcome.kind, **self._describe(item))
         return outcome
 
+    def _goes(self, item: Item) -> bool:
+        """Whether its partition is being handed over, or has been while it was worked on."""
+        return item.partition in self._closing or item in self._abandoned
+
     def _later(self, item: Item, outcome: Outcome) -> None:
-        if item.partition in self._closing:
+        if self._goes(item):
             return
         consumer = self._consumer
         wait = outcome.after
@@ -304,7 +308,7 @@ class Dispatcher:
         return buried
 
     def _world_down(self, item: Item, outcome: Outcome) -> None:
-        if item.partition in self._closing:
+        if self._goes(item):
             return
         reason = place(outcome.error, self._package)
         if isinstance(outcome.error, WorldDown):

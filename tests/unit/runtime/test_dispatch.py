@@ -325,6 +325,38 @@ async def test_the_stop_ends_though_a_handler_was_cut_off_and_has_not_ended(
             await asyncio.wait(runners)
 
 
+async def test_what_ends_after_its_partition_has_gone_pauses_it_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatch_module, "CANCEL_TIMEOUT_S", 0.01)
+    enough = asyncio.Event()
+
+    class Lasting(Processor):
+        async def attempt(self, event: Event, delivery: Delivery = Delivery()) -> Outcome:  # noqa: B008
+            try:
+                return await super().attempt(event, delivery)
+            except asyncio.CancelledError:
+                await enough.wait()
+                return Outcome("world_down", WorldDown("as seen then"))
+
+    consumer = Scripted()
+    consumer.hold["a"] = asyncio.Event()
+    async with running(consumer) as harness:
+        harness.dispatcher._processor = Lasting(consumer, harness.runtime.database)
+        harness.add(P0, ("a", "u1"), ("b", "u2"))
+        await until(lambda: "a" in consumer.began)
+        await harness.dispatcher.revoke({P0}, grace_s=0.01)
+        harness.dispatcher.forget({P0})
+        enough.set()
+        await until(lambda: not harness.dispatcher._running)
+        assert harness.dispatcher.down() == {}
+        consumer.hold.clear()
+        harness.offsets.clear()
+        harness.add(P0, ("a", "u1"), ("b", "u2"))  # the partition comes back
+        await harness.idle()
+        assert set(await harness.effects()) == {"a", "b"}
+
+
 @pytest.mark.parametrize("waiting", [Retry(after=0.1), WorldDown("down", after=0.1)])
 async def test_what_waits_when_its_partition_goes_does_not_come_back_with_a_timer(waiting: Exception) -> None:
     consumer = Scripted({"a": [waiting]})
