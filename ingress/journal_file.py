@@ -347,7 +347,7 @@ class JournalFile:
         # seq has no gaps behind the cursor: only published rows are ever deleted
         if oldest is None:
             return 0, None
-        return self.highest_seq() - after_seq, number(oldest)
+        return max(self.highest_seq() - after_seq, 1), number(oldest)
 
 
 UNREADABLE = (apsw.CorruptError, apsw.TooBigError, UnicodeDecodeError)

@@ -57,7 +57,8 @@ class JournalReader:
                 continue
             self._unreadable.pop(path, None)
             try:  # what fails here is the cursor, for which no journal file is to blame
-                if path == files[-1] or highest > self._cursor.seq(file.id):
+                seq = self._cursor.seq(file.id)
+                if path == files[-1] or highest > seq or self._waits(file, seq):
                     return file
                 self._cursor.retire(file.id)
             except BaseException:
@@ -70,6 +71,13 @@ class JournalReader:
         """An old file that cannot be read must not keep newer callbacks waiting."""
         log.error("publisher.journal_unreadable", file=path.name, error=type(error).__name__)
         self._unreadable[path] = time.monotonic() + again_s
+
+    def _waits(self, file: JournalFile, after_seq: int) -> bool:
+        """Whether a callback stands behind ``after_seq`` whatever the file says of its highest number."""
+        with suppress(apsw.Error, *UNREADABLE):
+            rows = file.read(after_seq, max_rows=MAX_ROWS, max_bytes=_MAX_BYTES)
+            return any(row.intact for row in rows)
+        return False
 
     def read(self, file: JournalFile, after_seq: int) -> list[Row]:
         """The next callbacks of ``file`` behind ``after_seq``, without a gap; empty when there is none.
@@ -84,11 +92,13 @@ class JournalReader:
             raise
 
     def _read(self, file: JournalFile, after_seq: int) -> list[Row]:
+        rows: list[Row] = []
         with suppress(*UNREADABLE):
             rows = file.read(after_seq, max_rows=MAX_ROWS, max_bytes=_MAX_BYTES)
             if rows and all(row.intact and row.seq == seq for seq, row in enumerate(rows, after_seq + 1)):
                 return rows
-        highest = file.highest_seq()
+        # the number of an intact row is believed, that of the file may have been damaged
+        highest = max([file.highest_seq(), *(row.seq for row in rows if row.intact)])
         while after_seq < highest:
             rows, end = rows_behind(file, after_seq, highest, max_bytes=_MAX_BYTES)
             if damaged := [row.seq for row in rows if not row.intact]:
@@ -112,9 +122,10 @@ class JournalReader:
         files = journal_files(self._folder)
         if not files or self._file.path == files[-1]:
             return self.look_again()
-        if (highest := self._file.highest_seq()) > read_seq:
-            if self.read(self._file, read_seq):
-                return False
+        highest = self._file.highest_seq()
+        if self.read(self._file, read_seq):
+            return False
+        if highest > read_seq:
             # all behind it was pruned as published, by a cursor that is not here any more, or was newer
             self._cursor.move(self._file.id, highest)
         log.info("publisher.drained", file=self._file.path.name)

@@ -174,3 +174,35 @@ def test_without_its_cursor_a_file_of_which_all_was_pruned_keeps_no_newer_one_wa
     assert [(seq, retired is not None) for seq, retired in cursors] == [(3, True), (3, False)]
     reader.close()
     cursor.close()
+
+
+@pytest.mark.parametrize("damaged", [None, 4])
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_older_file_whose_highest_number_was_damaged_is_read_to_its_end(tmp_path, begun, damaged):
+    """One flipped bit makes it less; the rows themselves have checksums, in which their numbers are."""
+    for number in range(2):
+        file = JournalFile(next_journal_file(tmp_path), create=True)
+        file.keep([Entry(1, "default", "http", b"{}", b"%d-%d" % (number, n)) for n in range(6)])
+        if number == 0:
+            older = file.id
+            file.db.execute("UPDATE sqlite_sequence SET seq = 1")
+            file.db.execute("UPDATE callbacks SET body = x'7b7c' WHERE seq = ?", (damaged,))
+        file.close()
+    cursor = CursorFile(tmp_path)
+    if begun:
+        cursor.move(older, 2)
+    reader = JournalReader(tmp_path, cursor)
+    published = []
+    for _ in range(5):
+        file = reader.current()
+        assert file is not None
+        read_seq = cursor.seq(file.id)
+        if rows := reader.read(file, read_seq):
+            published += [row.seq for row in rows if file.id == older]
+            cursor.move(file.id, read_seq := rows[-1].seq)
+        reader.finish(read_seq)
+    assert published == list(range(3 if begun else 1, 7))
+    assert file is not None
+    assert file.path.name == "journal-0002.db"
+    reader.close()
+    cursor.close()
