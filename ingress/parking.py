@@ -33,7 +33,6 @@ _PAGE = 100
 # nothing else is published while what is parked is tried
 _TRY_S = 3.0
 """What is not tried within this, and is well, is the rest: it is left for the next try."""
-_MENDED_S = 1.0
 _TOPIC_WITHIN_S = 2.0
 _TOPICS_AT_ONCE = 16
 _ANSWER_S = 5.0
@@ -95,7 +94,7 @@ class ParkingLot:
         left, self._rest = self._rest, set()
         try:
             if not rest or NO_TOPIC in left:
-                await self._look_for_mended(min(within_s, _MENDED_S))
+                await self._look_for_mended(within_s / 3)
             if not rest:
                 self._look_for_lost()
             reasons = self._cursor.parked_counts()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -418,6 +419,23 @@ async def test_damaged_callbacks_are_looked_at_for_a_moment_however_many_they_ar
     assert looked == list(range(1, 351))
     await lot.retry()
     assert kafka.numbers("dingtalk.check_in") == list(range(345, 350))
+
+
+async def test_who_has_no_others_to_hold_up_tries_all_at_once(journals, kafka, clock, monkeypatch):
+    """``dingbridge journal retry`` without an ingress."""
+    journals.begin("aaaa")
+    journals.park(150, "damaged", "-")
+    journals.park(150)
+    really_row = JournalReader.row
+
+    def row(self: JournalReader, journal: str, seq: int) -> Any:
+        clock[0] += 1
+        return really_row(self, journal, seq)
+
+    monkeypatch.setattr(JournalReader, "row", row)
+    assert not await journals.lot(kafka).retry(within_s=math.inf)
+    assert sorted(kafka.numbers()) == list(range(300))
+    assert journals.cursor.parked() == []
 
 
 async def test_what_is_given_up_is_looked_for_by_its_number(journals, monkeypatch):
