@@ -275,6 +275,7 @@ async def test_a_connection_that_the_network_has_lost_is_down_and_closing_ends(
 
         async def enter_silence(*args: Any) -> bool:
             network.silent = True
+            monkeypatch.setattr(database_module, "ANSWER_TIMEOUT_S", 0.5)  # of the rollback
             return await enter(*args)
 
         reached = url.set(host="127.0.0.1", port=network.port).render_as_string(hide_password=False)
@@ -290,7 +291,6 @@ async def test_a_connection_that_the_network_has_lost_is_down_and_closing_ends(
         if where != "look":
             monkeypatch.setattr(inbox, "enter", enter_silence)
         network.silent = where == "look"
-        monkeypatch.setattr(database_module, "ANSWER_TIMEOUT_S", 2)  # of the rollback, in silence
         if where == "give up":
             burials = Burials(consumer, database, Letters())
             with pytest.raises(DatabaseDown):
