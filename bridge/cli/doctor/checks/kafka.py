@@ -56,7 +56,7 @@ class Topic:
 class Seen:
     """``failure`` is ``(kind, words)`` of ``bridge.kafka.explained``; ``groups`` holds our rights on each
     group (``None``: not told); ``pushes`` of the month that count, ``None`` when it was not told, and whether
-    these are ``all_pushes`` or the older ones are gone from Kafka."""
+    these are ``all_pushes``, or older ones are gone from Kafka, or some have no leader."""
 
     failure: tuple[str, str] | None = None
     brokers: int = 0
@@ -186,18 +186,21 @@ async def _groups(
 
 
 async def _pushes(settings: KafkaSettings, admin: AIOKafkaAdminClient) -> tuple[int, bool]:
-    """Records of this month in the topics whose pushes count, by offsets alone; no record is read."""
+    """Records of this month in the topics whose pushes count, and whether these are all; by offsets alone, no
+    record is read."""
     today = datetime.fromtimestamp(time.time(), _SHANGHAI)
     first = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     answer = (await admin._send_request(Metadata(None))).to_object()
-    places = [
-        TopicPartition(entry["topic"], partition["partition"])
+    every = [
+        (TopicPartition(entry["topic"], partition["partition"]), partition["leader"] >= 0)
         for entry in answer["topics"]
         if entry["error_code"] == 0 and counts(settings, entry["topic"])
         for partition in entry["partitions"]
     ]
+    # one without a leader would be waited for in vain: it is told of as such, and its pushes are not counted
+    places = [place for place, led in every if led]
     if not places:
-        return 0, True
+        return 0, not every
     consumer = AIOKafkaConsumer(**connection(settings), request_timeout_ms=_REQUEST_MS)
     await consumer.start()
     try:
@@ -205,7 +208,7 @@ async def _pushes(settings: KafkaSettings, admin: AIOKafkaAdminClient) -> tuple[
         since = await consumer.offsets_for_times(dict.fromkeys(places, int(first.timestamp() * 1000)))
     finally:
         await consumer.stop()
-    count, complete = 0, True
+    count, complete = 0, len(places) == len(every)
     for place in places:
         found = since[place]
         offset = ends[place] if found is None else found.offset
