@@ -21,7 +21,7 @@ DATA_DIR = re.search(r"DATA_DIR=(\S+)", (ROOT / "Dockerfile").read_text()).group
 FILLED_IN = example_env(
     DINGTALK_APP_KEY="dingkey",
     DINGTALK_APP_SECRET="secret of the app",
-    DINGTALK_TOKEN="secret token",
+    DINGTALK_TOKEN="secretToken",
     DINGTALK_AES_KEY="k" * 43,
     DINGTALK_OWNER_KEY="dingkey",
     DINGTALK_CORP_ID="dingcorp",
