@@ -7,7 +7,7 @@ whole, and is published once its journal file was mended. What is lost holds up 
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 import structlog
@@ -118,27 +118,34 @@ class ParkingLot:
 
     async def _look_for_mended(self, within_s: float) -> None:
         """Damaged callbacks that can be read again are parked as the records that they are, to be sent."""
-        until, still, first = time.monotonic() + within_s, 0, 0
+        still, first = 0, 0
+        for page in self._damaged(time.monotonic() + within_s):
+            for parked in page:
+                row = self._reader.row(parked.journal, parked.seq)
+                if row is None or not row.intact:
+                    still, first = still + 1, first or parked.seq
+                    continue
+                records = records_of(parked.journal, row)
+                self._cursor.unpark([parked], self._anew(parked, records))
+                log.info("publisher.mended", seq=parked.seq, records=len(records))
+            await asyncio.sleep(0)
+        if still:
+            log.error("publisher.still_parked", topic=NO_TOPIC, callbacks=still, first=first, reason=DAMAGED)
+
+    def _damaged(self, until: float) -> Iterator[list[Parked]]:
+        """What is parked as damaged, page by page, unless time is over."""
         for journal, after in self._from(NO_TOPIC):
             while page := self._cursor.parked_behind(NO_TOPIC, journal, after, _PAGE):
                 if time.monotonic() >= until:
-                    self._left_at[NO_TOPIC] = journal, after
-                    self._rest.add(NO_TOPIC)
-                    break
-                for parked in page:
-                    row = self._reader.row(parked.journal, parked.seq)
-                    if row is None or not row.intact:
-                        still, first = still + 1, first or parked.seq
-                        continue
-                    records = records_of(parked.journal, row)
-                    self._cursor.unpark([parked], self._anew(parked, records))
-                    log.info("publisher.mended", seq=parked.seq, records=len(records))
+                    self._leave_rest(NO_TOPIC, journal, after)
+                    return
+                yield page
                 after = _in_journal(page[-1])
-                await asyncio.sleep(0)
-            if NO_TOPIC in self._rest:
-                break
-        if still:
-            log.error("publisher.still_parked", topic=NO_TOPIC, callbacks=still, first=first, reason=DAMAGED)
+
+    def _leave_rest(self, topic: str, journal: str, after: tuple[int, int]) -> None:
+        """Time is over: the next try of ``topic`` begins there."""
+        self._left_at[topic] = journal, after
+        self._rest.add(topic)
 
     def _from(self, topic: str) -> list[_Place]:
         """Where to begin in each journal that can be read, the oldest file's first: behind where the last try
@@ -196,8 +203,7 @@ class ParkingLot:
         for journal, after in self._from(topic):
             while left := self._cursor.parked_behind(topic, journal, after, _PAGE):
                 if time.monotonic() >= self._until:
-                    self._left_at[topic] = journal, after
-                    self._rest.add(topic)
+                    self._leave_rest(topic, journal, after)
                     return
                 last = await self._send_in_order(topic, left)
                 refused += last is not None and last != _in_journal(left[-1])

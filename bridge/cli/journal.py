@@ -276,7 +276,7 @@ def _ask(verb: str, options: dict[str, Any]) -> dict[str, Any]:
     import urllib.request
     from http.client import HTTPException
 
-    from bridge.cli.terminal import open_here
+    from bridge.cli.terminal import open_here, refusal_of
     from bridge.errors import BridgeError
 
     settings = _settings()
@@ -288,7 +288,7 @@ def _ask(verb: str, options: dict[str, Any]) -> dict[str, Any]:
             found: dict[str, Any] = json.load(answer)
             return found
     except urllib.error.HTTPError as error:
-        refusal = _refusal(error) or f"no ingress answers at {url} ({error.code}); {remedy}"
+        refusal = refusal_of(error) or f"no ingress answers at {url} ({error.code}); {remedy}"
         raise BridgeError(refusal) from None
     except (ValueError, HTTPException):
         raise BridgeError(f"what answers at {url} is no ingress; {remedy}") from None
@@ -297,16 +297,6 @@ def _ask(verb: str, options: dict[str, Any]) -> dict[str, Any]:
             f"an ingress holds the journal but does not answer at {url} ({getattr(error, 'reason', error)}); "
             f"{remedy}"
         ) from error
-
-
-def _refusal(answer: Any) -> str | None:
-    """Why the ingress refuses, in its own words; ``None`` if it was none that answered."""
-    import json
-
-    try:
-        return str(json.load(answer)["error"])
-    except (ValueError, KeyError, TypeError):
-        return None
 
 
 def print_result(result: dict[str, Any]) -> None:

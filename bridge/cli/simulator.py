@@ -152,7 +152,7 @@ def act(
     import urllib.error
     import urllib.request
 
-    from bridge.cli.terminal import open_here
+    from bridge.cli.terminal import open_here, refusal_of
     from bridge.errors import BridgeError
 
     body = {"action": action}
@@ -172,11 +172,8 @@ def act(
         with open_here(request, timeout=30) as response:
             answer = json.load(response)
     except urllib.error.HTTPError as error:
-        try:
-            reason = json.load(error)["error"]
-        except (ValueError, KeyError, TypeError):
-            reason = f"{url} answers HTTP {error.code}; is that a simulator?"
-        raise BridgeError(reason) from None
+        words = f"{url} answers HTTP {error.code}; is that a simulator?"
+        raise BridgeError(refusal_of(error) or words) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         raise BridgeError(

@@ -37,6 +37,16 @@ def open_here(request: Any, timeout: float) -> Any:
     return build_opener(ProxyHandler({})).open(request, timeout=timeout)
 
 
+def refusal_of(answer: Any) -> str | None:
+    """Why one of our own processes refuses, in its words; ``None`` if it was none that answered."""
+    import json
+
+    try:
+        return str(json.load(answer)["error"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def confirmed(question: str, yes: bool) -> bool:
     """Ask on a terminal, unless ``yes``; nobody is asked in a pipe."""
     return yes or not sys.stdin.isatty() or ask(question)

@@ -139,7 +139,7 @@ class JarsKafka(KafkaServer):
         for n in chosen:
             if not n.running:
                 n.process = GuardedProcess(
-                    [*self._jvm(optimising=self._long_run), "kafka.Kafka", str(n.properties)],
+                    [*self._jvm(), "kafka.Kafka", str(n.properties)],
                     log=n.log,
                     env=_environment(),
                     cwd=n.folder,
@@ -164,11 +164,11 @@ class JarsKafka(KafkaServer):
     def _chosen(self, node: int | None) -> list[_Node]:
         return self._nodes if node is None else [self._nodes[node]]
 
-    def _jvm(self, *, optimising: bool = False) -> list[str]:
+    def _jvm(self) -> list[str]:
         # in a life of minutes the second compiler costs more than it saves: 40 % of a start's CPU (measured)
         return [
             self._java,
-            *([] if optimising else ["-XX:TieredStopAtLevel=1"]),
+            *([] if self._long_run else ["-XX:TieredStopAtLevel=1"]),
             "-Xms128m",
             "-Xmx512m",
             "-XX:+UseSerialGC",

@@ -6,9 +6,9 @@ What happens to a record between fetch and commit is ``dispatch.py``'s; the life
 
 import asyncio
 import time
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -31,7 +31,6 @@ from consumers.runtime.patience import unless
 from consumers.runtime.process import Processor, place
 
 log = structlog.get_logger(__name__)
-T = TypeVar("T")
 
 NO_PARTITION = TopicPartition("", 0)
 """Asks aiokafka for nothing: with no partition named it would give records of all. It must be asked all the
@@ -118,7 +117,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         """Take part in the group until ``stop``; survives Kafka being absent, at start and later."""
         self._dispatcher.start()
         try:
-            await self._unless_stopping(self._ensure_topics())
+            await unless(self._stopping, self._ensure_topics())
             failures = 0
             while not self._stopping.is_set():
                 try:
@@ -163,7 +162,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         log.warning(
             "kafka.unavailable", consumer=self._consumer.name, reason=reason, retry_in_s=round(wait, 1)
         )
-        await self._unless_stopping(asyncio.sleep(wait))
+        await unless(self._stopping, asyncio.sleep(wait))
 
     async def _take_part(self) -> None:
         """One membership, from joining to leaving. Raises ``KafkaError`` when it cannot go on."""
@@ -183,12 +182,12 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         )
         kafka.subscribe([*self._topics, self._inbox], listener=self)
         try:
-            await self._unless_stopping(kafka.start())
+            await unless(self._stopping, kafka.start())
             if self._stopping.is_set():
                 return
             self._kafka = kafka
             self._trouble = None
-            await self._unless_stopping(self._fetch_and_commit(kafka))
+            await unless(self._stopping, self._fetch_and_commit(kafka))
         finally:
             await self._hand_over(set(self._assigned), self._settings.shutdown_timeout_s)
             self._kafka = None
@@ -301,10 +300,6 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         held, down = self._dispatcher.paused(), self._dispatcher.down()
         self._metrics.paused(world=len(down), full=len(held) - len(down))
         self._flow_changed.set()
-
-    async def _unless_stopping(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """Await ``work``, but cancel it as soon as ``stop`` is called."""
-        return await unless(self._stopping, work)
 
 
 def _by_topic(partitions: Any) -> dict[str, list[int]]:
