@@ -146,6 +146,21 @@ def test_an_unreadable_older_file_that_has_gone_is_not_looked_for(folder, monkey
     cursor.close()
 
 
+def looked(reader, cursor, times):
+    """What a publisher would have published after so many looks, by file and number; and where it is."""
+    published = []
+    for _ in range(times):
+        file = reader.current()
+        assert file is not None
+        read_seq = cursor.seq(file.id)
+        if rows := reader.read(file, read_seq):
+            published += [(file.path.name, row.seq) for row in rows]
+            cursor.move(file.id, read_seq := rows[-1].seq)
+        reader.finish(read_seq)
+    assert file is not None
+    return published, file
+
+
 @pytest.mark.parametrize("parked", [frozenset(), frozenset({2})])
 def test_without_its_cursor_a_file_of_which_all_was_pruned_keeps_no_newer_one_waiting(tmp_path, parked):
     """Moving cursor.db away is the remedy for a damaged one. What was parked is published with the rest."""
@@ -157,18 +172,9 @@ def test_without_its_cursor_a_file_of_which_all_was_pruned_keeps_no_newer_one_wa
         file.close()
     cursor = CursorFile(tmp_path)
     reader = JournalReader(tmp_path, cursor)
-    published = []
-    for _ in range(4):
-        file = reader.current()
-        assert file is not None
-        read_seq = cursor.seq(file.id)
-        if rows := reader.read(file, read_seq):
-            published += [(file.path.name, row.seq) for row in rows]
-            cursor.move(file.id, read_seq := rows[-1].seq)
-        reader.finish(read_seq)
+    published, file = looked(reader, cursor, 4)
     newer = [("journal-0002.db", seq) for seq in (1, 2, 3)]
     assert published == [*(("journal-0001.db", seq) for seq in parked), *newer]
-    assert file is not None
     assert file.path.name == "journal-0002.db"
     cursors = sorted(cursor.cursors().values(), key=lambda of: of[1] is None)
     assert [(seq, retired is not None) for seq, retired in cursors] == [(3, True), (3, False)]
@@ -192,17 +198,9 @@ def test_an_older_file_whose_highest_number_was_damaged_is_read_to_its_end(tmp_p
     if begun:
         cursor.move(older, 2)
     reader = JournalReader(tmp_path, cursor)
-    published = []
-    for _ in range(5):
-        file = reader.current()
-        assert file is not None
-        read_seq = cursor.seq(file.id)
-        if rows := reader.read(file, read_seq):
-            published += [row.seq for row in rows if file.id == older]
-            cursor.move(file.id, read_seq := rows[-1].seq)
-        reader.finish(read_seq)
-    assert published == list(range(3 if begun else 1, 7))
-    assert file is not None
+    published, file = looked(reader, cursor, 5)
+    of_older = [seq for name, seq in published if name == "journal-0001.db"]
+    assert of_older == list(range(3 if begun else 1, 7))
     assert file.path.name == "journal-0002.db"
     reader.close()
     cursor.close()

@@ -1,7 +1,7 @@
 """Retries, dead letters, pauses and handovers, without Kafka: records in, finished ones out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -289,6 +289,23 @@ async def test_a_handover_cuts_off_what_does_not_finish_and_the_runner_lives_on(
         assert harness.lanes.committable() == {P0: 2}
 
 
+class Lasting(Processor):
+    """What is cut off here does not end before ``then`` has."""
+
+    then: Callable[[], Awaitable[Outcome]]
+
+    async def attempt(self, event: Event, delivery: Delivery = Delivery()) -> Outcome:  # noqa: B008
+        try:
+            return await super().attempt(event, delivery)
+        except asyncio.CancelledError:
+            return await self.then()
+
+
+def last(harness: Harness, consumer: Scripted, then: Callable[[], Awaitable[Outcome]]) -> None:
+    processor = harness.dispatcher._processor = Lasting(consumer, harness.runtime.database)
+    processor.then = then
+
+
 @pytest.mark.parametrize("heeds_the_second", [True, False])
 async def test_the_stop_ends_though_a_handler_was_cut_off_and_has_not_ended(
     heeds_the_second: bool, monkeypatch: pytest.MonkeyPatch
@@ -298,23 +315,19 @@ async def test_the_stop_ends_though_a_handler_was_cut_off_and_has_not_ended(
     monkeypatch.setattr(dispatch_module, "CLOSE_TIMEOUT_S", 60 if heeds_the_second else 0.01)
     enough = asyncio.Event()
 
-    class Lasting(Processor):
-        async def attempt(self, event: Event, delivery: Delivery = Delivery()) -> Outcome:  # noqa: B008
-            try:
-                return await super().attempt(event, delivery)
-            except asyncio.CancelledError:
-                if heeds_the_second:
-                    await enough.wait()
-                while not enough.is_set():
-                    with suppress(asyncio.CancelledError):
-                        await enough.wait()
-                raise
+    async def then() -> Outcome:
+        if heeds_the_second:
+            await enough.wait()
+        while not enough.is_set():
+            with suppress(asyncio.CancelledError):
+                await enough.wait()
+        raise asyncio.CancelledError
 
     consumer = Scripted()
     consumer.hold["a"] = asyncio.Event()
     async with asyncio.timeout(60):
         async with running(consumer) as harness:
-            harness.dispatcher._processor = Lasting(consumer, harness.runtime.database)
+            last(harness, consumer, then)
             harness.add(P0, ("a", "u1"))
             await until(lambda: "a" in consumer.began)
             runners = list(harness.dispatcher._runners)
@@ -332,18 +345,14 @@ async def test_what_ends_after_its_partition_has_gone_pauses_it_no_more(
     monkeypatch.setattr(dispatch_module, "CANCEL_TIMEOUT_S", 0.01)
     enough = asyncio.Event()
 
-    class Lasting(Processor):
-        async def attempt(self, event: Event, delivery: Delivery = Delivery()) -> Outcome:  # noqa: B008
-            try:
-                return await super().attempt(event, delivery)
-            except asyncio.CancelledError:
-                await enough.wait()
-                return Outcome("world_down", WorldDown("as seen then"))
+    async def then() -> Outcome:
+        await enough.wait()
+        return Outcome("world_down", WorldDown("as seen then"))
 
     consumer = Scripted()
     consumer.hold["a"] = asyncio.Event()
     async with running(consumer) as harness:
-        harness.dispatcher._processor = Lasting(consumer, harness.runtime.database)
+        last(harness, consumer, then)
         harness.add(P0, ("a", "u1"), ("b", "u2"))
         await until(lambda: "a" in consumer.began)
         await harness.dispatcher.revoke({P0}, grace_s=0.01)
