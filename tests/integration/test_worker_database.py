@@ -31,8 +31,8 @@ from consumers.runtime.process import Processor
 from schemas.event import decode
 from tests.support.processes import free_port
 from tests.support.proxy import RoundRobin
+from tests.unit.runtime.harness import Letters
 from tests.unit.runtime.support import Recording, kafka_record, record
-from tests.unit.runtime.test_dispatch import Letters
 
 metadata = MetaData()
 people = Table(

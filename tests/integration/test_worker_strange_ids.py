@@ -13,9 +13,9 @@ from consumers.runtime.blocked import Blocked
 from consumers.runtime.consumer import OnDeadLetter
 from consumers.runtime.inbox import enter, inbox, seen
 from consumers.runtime.lanes import Lanes
+from tests.unit.runtime.harness import P0, Harness, Scripted
 from tests.unit.runtime.support import Recording, effects, record
 from tests.unit.runtime.test_blocking import replay
-from tests.unit.runtime.test_dispatch import P0, Harness, Scripted
 
 LONG = secrets.token_hex(3_000)  # what can be compressed would fit
 STRANGE = {"nul": "a\0b", "long": LONG, "nul-and-long": LONG + "\0", "wide": "张\U0001f600" * 300}

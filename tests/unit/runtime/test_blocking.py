@@ -7,8 +7,8 @@ import pytest
 from consumers.runtime import Reject, blocked
 from consumers.runtime.blocked import BLOCKING_ID_HEADER, LETTER_HEADER, Blocked
 from consumers.runtime.delivery import REPLAY_HEADER
+from tests.unit.runtime.harness import P0, P1, Harness, Scripted, running, until
 from tests.unit.runtime.support import kafka_record, record
-from tests.unit.runtime.test_dispatch import P0, P1, Harness, Scripted, running, until
 
 
 class Blocking(Scripted):
