@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 import uvloop
 
 from bridge.settings import SAMPLE_CREDENTIALS
-from dingtalk.crypto import Credentials, encrypt, sign
+from dingbridge.dingtalk.crypto import Credentials, encrypt, sign
 
 CREDENTIALS = Credentials(
     SAMPLE_CREDENTIALS["DINGTALK_TOKEN"],

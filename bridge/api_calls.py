@@ -2,7 +2,7 @@
 
 DingTalk's free plan has 5,000 calls a month, and the last one spent stops everything at once. So our own
 budget ends earlier, and for what can wait before what cannot. Counts stand in one small SQLite file; what a
-call is, and what a priority means, is ``dingtalk``'s business (``dingtalk.budget``).
+call is, and what a priority means, is ``dingtalk``'s business (``dingbridge.dingtalk.budget``).
 """
 
 import asyncio
@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 FILE: Final = "api-calls.db"
 SHARES: Final = {"event": 1.0, "recovery": 0.9, "resync": 0.8, "reconcile": 0.6}
 """How much of the budget may be spent already for a call of this priority to be made still: by
-``dingtalk.budget.Priority``'s names, in its order."""
+``dingbridge.dingtalk.budget.Priority``'s names, in its order."""
 PRIORITIES: Final = tuple(SHARES)
 KEPT_MONTHS: Final = 13
 _SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991

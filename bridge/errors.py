@@ -16,7 +16,7 @@
     │   ├── JournalLocked        another ingress holds the folder
     │   ├── JournalUnsafe        the folder is on a file system that cannot keep a promise
     │   └── JournalUnavailable   not kept: disk full, I/O error, queue full, or too slow
-    └── dingtalk.DingTalkError   see ``dingtalk/errors.py`` for its branches
+    └── dingtalk.DingTalkError   see ``dingbridge/dingtalk/errors.py`` for its branches
 
 The message of a ``BridgeError`` is written for the operator: it says what is wrong and what to do
 next, and never holds a secret, a payload or a personal value. The command line prints it as it is.
@@ -62,7 +62,7 @@ class ServerStartError(BridgeError):
 
 class CallsSpent(BridgeError):
     """The month's budget of Open API calls has none left for this priority. ``retry_after_s`` is the time
-    until the next month begins at DingTalk. The API client makes a ``dingtalk.errors.BudgetSpent`` of it."""
+    until the next month begins at DingTalk. The API client makes a ``dingbridge.dingtalk.errors.BudgetSpent`` of it."""
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         self.retry_after_s = retry_after_s

@@ -2,7 +2,7 @@
 
 It serves the callback paths and nothing else. What DingTalk did not sign gets a 4xx that names only a class;
 the reason is for log and metrics. What it did sign is never refused for its content. Thin on purpose:
-the crypto is in ``dingtalk/crypto.py``, the keeping in ``ingress/journal.py``.
+the crypto is in ``dingbridge/dingtalk/crypto.py``, the keeping in ``ingress/journal.py``.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from aiohttp.http import HttpProcessingError
 from aiohttp.web import RequestPayloadError
 
 from bridge.errors import BridgeError
-from dingtalk.crypto import CallbackCrypto, Credentials, Opened, SignatureParameters
-from dingtalk.errors import CallbackError, OwnerMismatch
-from dingtalk.selfpush import nonce_of
+from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, Opened, SignatureParameters
+from dingbridge.dingtalk.errors import CallbackError, OwnerMismatch
+from dingbridge.dingtalk.self_push import nonce_of
 from ingress.bodies import GivenUp, Unfinished
 from ingress.checks import SeenChecks
 from ingress.connections import CONNECTIONS_MAX, Connections, connections_allowed

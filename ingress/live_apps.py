@@ -17,7 +17,7 @@ from bridge.apps import App, AppCredentials, bare_path_app, load_apps
 from bridge.apps_file import files_of, signature
 from bridge.errors import SettingsError
 from bridge.settings import IngressSettings
-from dingtalk.crypto import CallbackCrypto, Credentials
+from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials
 from ingress.metrics import HttpMetrics
 
 log = structlog.get_logger(__name__)

@@ -21,8 +21,8 @@ import aiohttp
 import orjson
 import structlog
 
-from dingtalk.crypto import decode_key, decrypt, encrypt, sign
-from dingtalk.errors import CallbackError
+from dingbridge.dingtalk.crypto import decode_key, decrypt, encrypt, sign
+from dingbridge.dingtalk.errors import CallbackError
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ _decode_key = lru_cache(maxsize=64)(decode_key)
 
 
 class Keys(Protocol):
-    """What a push is signed and encrypted with: a ``Target``, or a ``dingtalk.crypto.Credentials``."""
+    """What a push is signed and encrypted with: a ``Target``, or a ``dingbridge.dingtalk.crypto.Credentials``."""
 
     @property
     def token(self) -> str: ...

@@ -17,8 +17,8 @@ from aiokafka.errors import KafkaError
 from bridge.kafka import producer
 from bridge.settings import IngressSettings
 from bridge.topics import ensure_topics, event_topic, unclassified_topic
-from dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters
-from dingtalk.errors import CallbackError
+from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters
+from dingbridge.dingtalk.errors import CallbackError
 from schemas import Received, to_records
 
 

@@ -87,8 +87,8 @@ async def _make_tables(database: "Database") -> None:
 @asynccontextmanager
 async def _client(settings: "ConsumerSettings") -> AsyncIterator[Any]:
     from bridge.api_calls import ApiCalls
-    from dingtalk.api import DingTalkClient
-    from dingtalk.budget import Priority
+    from dingbridge.dingtalk.api import DingTalkClient
+    from dingbridge.dingtalk.budget import Priority
 
     key, secret = settings.api_credentials()
     budget = ApiCalls.of(settings, key)

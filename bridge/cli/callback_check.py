@@ -1,6 +1,6 @@
 """Does the public URL lead to this ingress? A push of our own goes there, and the private listener is asked.
 
-The push is ``dingtalk/selfpush.py``'s; an answer that DingTalk would take shows that an ingress with our
+The push is ``dingbridge/dingtalk/self_push.py``'s; an answer that DingTalk would take shows that an ingress with our
 credentials stands there, and the nonce, known at ADMIN_HOST:ADMIN_PORT, that it is this one. No text here
 holds a query or a secret, and no exception of the HTTP library leaves this module.
 """
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     import aiohttp
 
-    from dingtalk.crypto import Credentials
+    from dingbridge.dingtalk.crypto import Credentials
 
 DEADLINE_S: Final = 1.5
 """DingTalk's (http-callback-overview)."""
@@ -128,7 +128,7 @@ async def _push(
     import aiohttp
     from yarl import URL
 
-    from dingtalk.selfpush import judge, self_push
+    from dingbridge.dingtalk.self_push import judge, self_push
 
     push = self_push(credentials)
     began = time.monotonic()

@@ -16,7 +16,7 @@ from bridge.cli.terminal import ask
 
 if TYPE_CHECKING:
     from bridge.cli.callback_target import ApiTarget, Target
-    from dingtalk.api import CallbackRegistration
+    from dingbridge.dingtalk.api import CallbackRegistration
 
 CONSUMERS: Final = "dingbridge.consumers"
 """Entry point group of the consumer classes."""
@@ -108,7 +108,7 @@ async def current(to: "ApiTarget") -> "CallbackRegistration":
 
 async def register(to: "Target", *, url: str, tags: list[str], replace: bool, dry_run: bool) -> None:
     """Register, or update what is registered where that is wished. Says what was done."""
-    from dingtalk.errors import CallbackExists, CallbackMissing
+    from dingbridge.dingtalk.errors import CallbackExists, CallbackMissing
 
     async with to.client() as client:
         current: CallbackRegistration | None = None

@@ -28,7 +28,7 @@ from bridge.errors import BridgeError
 if TYPE_CHECKING:
     from bridge.apps import App, AppCredentials
     from bridge.cli.callback_target import Target
-    from dingtalk.api import CallbackRegistration, DingTalkClient
+    from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 
 TAKEN_WITHIN_S: Final = 30.0
 """The ingress looks at the file each second."""
@@ -88,7 +88,7 @@ class Rotation:
         if following is None:
             following = self._write_next()
         await self._taken({current.fingerprint, following.fingerprint})
-        from dingtalk.crypto import Credentials
+        from dingbridge.dingtalk.crypto import Credentials
 
         pair = Credentials(following.token, following.aes_key, self.to.credentials.owner_keys)
         found = await round_trip(registered.url, pair, admin=self.to.admin)

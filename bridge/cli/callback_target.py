@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bridge.apps import App
     from bridge.cli.callback_credentials import Generated
-    from dingtalk.api import DingTalkClient
-    from dingtalk.crypto import Credentials
+    from dingbridge.dingtalk.api import DingTalkClient
+    from dingbridge.dingtalk.crypto import Credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class ApiTarget:
 
     def client(self) -> "DingTalkClient":
         """Its client, to be entered."""
-        from dingtalk.api import DingTalkClient
+        from dingbridge.dingtalk.api import DingTalkClient
 
         return DingTalkClient(app_key=self.app_key, app_secret=self.app_secret, base=self.base)
 
@@ -49,7 +49,7 @@ def target(app: str, generated: "Generated | None" = None, *, api: bool = True) 
     from bridge.errors import SettingsError
     from bridge.settings import CallbackSettings, DingTalkApiSettings, JournalSettings
     from bridge.telemetry import configure_logging
-    from dingtalk.crypto import Credentials
+    from dingbridge.dingtalk.crypto import Credentials
 
     class TargetSettings(CallbackSettings, DingTalkApiSettings, JournalSettings):
         """The callback's credentials, the app's, and where the private listener is."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from consumers.address_sync.reading import Progress
     from consumers.address_sync.runs import Run, Runs
     from consumers.address_sync.settings import AddressSyncSettings
-    from dingtalk.api import DingTalkClient
+    from dingbridge.dingtalk.api import DingTalkClient
 
 STOPPED = 3
 """Exit code when the brake stopped it (or would, in a dry run)."""
@@ -107,8 +107,8 @@ async def _resync(wanted: _Wanted) -> int:
     from consumers.address_sync.settings import AddressSyncSettings
     from consumers.runtime import WorldDown, open_database
     from consumers.runtime.migrations import migrate
-    from dingtalk.api import DingTalkClient
-    from dingtalk.errors import ApiError, BudgetSpent, QuotaSpent
+    from dingbridge.dingtalk.api import DingTalkClient
+    from dingbridge.dingtalk.errors import ApiError, BudgetSpent, QuotaSpent
 
     settings, own = ConsumerSettings.load(), AddressSyncSettings.load()
     key, secret = settings.api_credentials()
@@ -203,7 +203,7 @@ async def _begun(runs: "Runs", client: "DingTalkClient", wanted: _Wanted) -> "Ru
     from bridge.errors import BridgeError
     from consumers.address_sync.resync import cost
     from consumers.address_sync.verdict import current_users
-    from dingtalk.budget import Priority
+    from dingbridge.dingtalk.budget import Priority
 
     employees = None
     if not wanted.departments and not await current_users(runs.reader, runs.corp_id):

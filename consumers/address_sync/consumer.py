@@ -24,7 +24,7 @@ from consumers.mirror import Recent
 from consumers.runtime import Consumer, Event, Reader, Reject, Transaction, WorldDown
 from consumers.runtime.arrival import arrived, ticket
 from consumers.runtime.consumer import Table
-from dingtalk.errors import BudgetSpent, PermissionDenied, QuotaSpent
+from dingbridge.dingtalk.errors import BudgetSpent, PermissionDenied, QuotaSpent
 from schemas.control import RESYNC_REQUESTED
 from schemas.records import NOBODY
 

@@ -17,9 +17,9 @@ from consumers.address_sync.store import Change
 from consumers.address_sync.tables import departments, guard, roles
 from consumers.mirror import Look
 from consumers.runtime import Reader, Transaction
-from dingtalk.api import DingTalkClient
-from dingtalk.errorcodes import OUT_OF_SCOPE
-from dingtalk.errors import NotFound, PermissionDenied
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.error_codes import OUT_OF_SCOPE
+from dingbridge.dingtalk.errors import NotFound, PermissionDenied
 
 ROLES = "*"
 """The one entity of kind ``roles``: the list of all roles is read as a whole."""

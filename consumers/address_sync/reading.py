@@ -19,9 +19,9 @@ from consumers.address_sync.tables import guard
 from consumers.address_sync.verdict import OUT_OF_SIGHT, current_users, missing_users, read_users
 from consumers.mirror.values import as_json
 from consumers.runtime import Transaction
-from dingtalk.api import DingTalkClient
-from dingtalk.api.contacts import PAGE_SIZE
-from dingtalk.errors import BadRequest, NotFound, PermissionDenied
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.contacts import PAGE_SIZE
+from dingbridge.dingtalk.errors import BadRequest, NotFound, PermissionDenied
 
 log = structlog.get_logger(__name__)
 

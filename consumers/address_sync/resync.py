@@ -22,8 +22,8 @@ from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.tables import departments, guard, roles
 from consumers.address_sync.verdict import confirmable, current_users, judge
 from consumers.runtime import DatabaseDown, Reader
-from dingtalk.api import DingTalkClient
-from dingtalk.api.contacts import PAGE_SIZE
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.contacts import PAGE_SIZE
 
 log = structlog.get_logger(__name__)
 

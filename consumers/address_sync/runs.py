@@ -19,7 +19,7 @@ from sqlalchemy import Row, delete, func, select, update
 from bridge.errors import BridgeError
 from consumers.address_sync.sync_tables import runs, staged, todo
 from consumers.runtime import Again, Database, DatabaseDown, Reader, Transaction
-from dingtalk.budget import Priority
+from dingbridge.dingtalk.budget import Priority
 
 Part = Literal["all", "departments"]
 Cause = Literal["first", "event", "reconcile", "command", "dry_run"]

@@ -13,8 +13,8 @@ from consumers.address_sync.resync import company, cost, resync
 from consumers.address_sync.runs import Run, Runs, RunTaken
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.runtime import Database
-from dingtalk.api import DingTalkClient
-from dingtalk.errors import ApiError, BudgetSpent, QuotaSpent
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.errors import ApiError, BudgetSpent, QuotaSpent
 
 log = structlog.get_logger(__name__)
 

@@ -29,8 +29,8 @@ from consumers.approval.tables import (
 from consumers.runtime import Again
 from consumers.runtime.patience import is_world_down
 from consumers.runtime.process import place
-from dingtalk.api.approvals import IDS_MOST, WINDOW_MS
-from dingtalk.errors import ApiError, RateLimited
+from dingbridge.dingtalk.api.approvals import IDS_MOST, WINDOW_MS
+from dingbridge.dingtalk.errors import ApiError, RateLimited
 
 log = structlog.get_logger(__name__)
 

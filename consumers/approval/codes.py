@@ -10,8 +10,8 @@ from typing import Protocol
 
 import structlog
 
-from dingtalk.errorcodes import says_not_there
-from dingtalk.errors import ApiError, PermissionDenied
+from dingbridge.dingtalk.error_codes import says_not_there
+from dingbridge.dingtalk.errors import ApiError, PermissionDenied
 
 log = structlog.get_logger(__name__)
 

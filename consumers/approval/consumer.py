@@ -33,7 +33,7 @@ from consumers.runtime import Consumer, Event, Reader, Reject, Transaction
 from consumers.runtime.consumer import Table
 from consumers.runtime.patience import patiently
 from consumers.runtime.process import place
-from dingtalk.budget import Priority
+from dingbridge.dingtalk.budget import Priority
 from schemas.control import RESYNC_REQUESTED
 
 log = structlog.get_logger(__name__)

@@ -23,8 +23,8 @@ from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import approval_attachments
 from consumers.runtime import Database, WorldDown
-from dingtalk.errorcodes import says_not_there
-from dingtalk.errors import ApiError
+from dingbridge.dingtalk.error_codes import says_not_there
+from dingbridge.dingtalk.errors import ApiError
 
 log = structlog.get_logger(__name__)
 

@@ -18,10 +18,10 @@ from consumers.mirror import Look
 from consumers.mirror.values import as_text
 from consumers.runtime import Again, Database, Event, Reader, Transaction
 from consumers.runtime.patience import is_world_down
-from dingtalk.api import DingTalkClient
-from dingtalk.budget import Priority
-from dingtalk.errorcodes import says_not_there
-from dingtalk.errors import ApiError
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.budget import Priority
+from dingbridge.dingtalk.error_codes import says_not_there
+from dingbridge.dingtalk.errors import ApiError
 
 log = structlog.get_logger(__name__)
 

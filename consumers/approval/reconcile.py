@@ -20,7 +20,7 @@ from consumers.approval.looks import Looks
 from consumers.approval.tables import approval_backfills, approval_instances
 from consumers.mirror.values import from_epoch_ms
 from consumers.runtime import Event, Reader, Transaction
-from dingtalk.errors import ApiError
+from dingbridge.dingtalk.errors import ApiError
 from schemas.records import NOBODY
 
 log = structlog.get_logger(__name__)

@@ -16,7 +16,7 @@ from consumers.approval.tables import KIND, approval_instances, guard
 from consumers.runtime import Again
 from consumers.runtime.patience import is_world_down
 from consumers.runtime.process import place
-from dingtalk.errors import ApiError
+from dingbridge.dingtalk.errors import ApiError
 
 log = structlog.get_logger(__name__)
 

@@ -24,7 +24,7 @@ from consumers.forward.settings import ForwardSettings, System, credentials_of, 
 from consumers.forward.signature import webhook_id
 from consumers.runtime import Consumer, Event, HandlerOutcome, Reader, Reject, Retry, Transaction, WorldDown
 from consumers.runtime.registry import Family, UnknownConsumer
-from dingtalk.errors import ApiError
+from dingbridge.dingtalk.errors import ApiError
 from schemas.event import NotAnEvent
 
 log = structlog.get_logger(__name__)

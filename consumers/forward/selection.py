@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import structlog
 
 from consumers.forward.settings import System
-from dingtalk.errors import NotFound
+from dingbridge.dingtalk.errors import NotFound
 from schemas.catalogue import catalogue
 from schemas.event import Event
 

@@ -17,8 +17,8 @@ from bridge.errors import SettingsError
 from bridge.settings import ConsumerSettings
 from consumers.runtime.outcomes import Reject
 from consumers.runtime.tickets import KeptTickets
-from dingtalk.api import DingTalkClient
-from dingtalk.budget import Priority
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.budget import Priority
 from schemas.records import NOBODY
 
 event_app: ContextVar[str | None] = ContextVar("event_app", default=None)

@@ -16,7 +16,7 @@ from bridge.errors import SettingsError
 from bridge.settings import ConsumerSettings
 from consumers.runtime.database import Database, Reader, Transaction
 from consumers.runtime.outcomes import Again, HandlerOutcome, Reject, Retry, WorldDown
-from dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api import DingTalkClient
 from schemas.catalogue import EVENT_TYPE_RE
 from schemas.event import Event
 

@@ -28,7 +28,7 @@ from consumers.runtime.lanes import Item, Lanes
 from consumers.runtime.metrics import WorkerMetrics
 from consumers.runtime.outcomes import WorldDown
 from consumers.runtime.process import Outcome, Processor, key_hash, place
-from dingtalk.errors import TicketMissing
+from dingbridge.dingtalk.errors import TicketMissing
 from schemas.event import NotAnEvent, decode
 
 log = structlog.get_logger(__name__)

@@ -24,7 +24,7 @@ from consumers.runtime.delivery import Delivery, Letter
 from consumers.runtime.outcomes import Again, Reject, Retry, WorldDown
 from consumers.runtime.owed import Owed
 from consumers.runtime.without_database import NoReader, NoTransaction
-from dingtalk.errors import ApiError
+from dingbridge.dingtalk.errors import ApiError
 from schemas.event import Event
 
 log = structlog.get_logger(__name__)

@@ -14,8 +14,8 @@ from bridge.errors import KafkaUnavailable
 from bridge.settings import KafkaSettings
 from bridge.topic_reader import TopicReader
 from bridge.topics import event_topic, existing_topics
-from dingtalk.errors import TicketMissing, Unavailable
-from dingtalk.suite import API
+from dingbridge.dingtalk.errors import TicketMissing, Unavailable
+from dingbridge.dingtalk.suite import API
 from schemas import NotAnEvent, decode
 
 EVENT_TYPE: Final = "suite_ticket"
@@ -24,7 +24,7 @@ REMEMBERED_S: Final = 60.0
 
 
 class KeptTickets:
-    """The tickets of ``app`` (its name), as ``dingtalk.suite.Tickets``. ``clock`` is s, monotonic."""
+    """The tickets of ``app`` (its name), as ``dingbridge.dingtalk.suite.Tickets``. ``clock`` is s, monotonic."""
 
     def __init__(
         self, settings: KafkaSettings, app: str, *, clock: Callable[[], float] = time.monotonic

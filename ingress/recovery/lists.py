@@ -8,10 +8,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol
 
-from dingtalk.api import DingTalkClient
-from dingtalk.api.callbacks import FailedPage
-from dingtalk.errorcodes import SYSTEM_BUSY
-from dingtalk.errors import ApiError, Unavailable
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.callbacks import FailedPage
+from dingbridge.dingtalk.error_codes import SYSTEM_BUSY
+from dingbridge.dingtalk.errors import ApiError, Unavailable
 from ingress.recovery.items import Turned, turn_item, turn_record
 
 DESTROYING_CALL: Final = "get_call_back_failed_result"

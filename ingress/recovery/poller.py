@@ -16,7 +16,7 @@ from typing import Any, Final
 import structlog
 
 from bridge.errors import BridgeError, KafkaUnavailable
-from dingtalk.errors import ApiError
+from dingbridge.dingtalk.errors import ApiError
 from ingress.journal_file import Entry
 from ingress.metrics import OTHER, RecoveryMetrics
 from ingress.recovery.items import Turned

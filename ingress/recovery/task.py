@@ -16,8 +16,8 @@ from bridge.api_calls import ApiCalls
 from bridge.apps import App
 from bridge.errors import BridgeError
 from bridge.settings import IngressSettings
-from dingtalk.api import DingTalkClient
-from dingtalk.budget import Priority
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.budget import Priority
 from ingress.journal_file import Entry
 from ingress.metrics import RecoveryMetrics
 from ingress.recovery.ledger_topic import opened

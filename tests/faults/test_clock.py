@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from dingtalk.crypto import encrypt, sign
+from dingbridge.dingtalk.crypto import encrypt, sign
 from ingress.cursor import CursorFile, Parked
 from ingress.folder import journal_files, next_journal_file
 from ingress.journal_file import Entry, JournalFile

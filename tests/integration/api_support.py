@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api import DingTalkClient
 
 APP_KEY, APP_SECRET = "dingappkeyexample01", "appSecretForTests01"
 TOKEN, AES_KEY = "tokenForTests01", "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFA"

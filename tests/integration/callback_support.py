@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from bridge.admin import AdminServer
 from bridge.cli.callback import app
 from bridge.errors import BridgeError
-from dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, encrypt, sign
+from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, encrypt, sign
 from ingress.http import CallbackServer, Rules
 from ingress.journal import Journal
 from ingress.metrics import HttpMetrics, JournalMetrics

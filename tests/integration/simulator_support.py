@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters
+from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters
 from simulator.settings import SimulatorSettings
 
 TOKEN = "sampletoken"

@@ -12,7 +12,7 @@ from consumers.address_sync.mapping import department_row, user_state
 from consumers.address_sync.tables import departments, memberships, users
 from consumers.runtime import Again
 from consumers.runtime.memory import MemoryRuntime
-from dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api import DingTalkClient
 from schemas.records import Received, to_records
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings

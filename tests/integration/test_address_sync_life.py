@@ -13,7 +13,7 @@ from consumers.address_sync.sync_tables import runs
 from consumers.address_sync.tables import users
 from consumers.runtime import MemoryRuntime, open_database
 from consumers.runtime.inbox import inbox
-from dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api import DingTalkClient
 from schemas.records import Received, to_records
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings

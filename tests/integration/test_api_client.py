@@ -6,8 +6,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from dingtalk.api import DingTalkClient
-from dingtalk.errors import CallbackExists, CallbackMissing, NotFound, TokenInvalid, Unavailable
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.errors import CallbackExists, CallbackMissing, NotFound, TokenInvalid, Unavailable
 from tests.integration.api_support import (
     AES_KEY,
     APP_KEY,

@@ -8,9 +8,9 @@ from aiohttp import web
 from aiohttp.test_utils import unused_port
 from structlog.testing import capture_logs
 
-from dingtalk.api import DingTalkClient
-from dingtalk.errors import ApiError, QuotaSpent, RateLimited, Unavailable
-from dingtalk.pace import PER_S
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.errors import ApiError, QuotaSpent, RateLimited, Unavailable
+from dingbridge.dingtalk.pace import PER_S
 from tests.integration.api_support import (
     AES_KEY,
     APP_KEY,

@@ -16,7 +16,7 @@ from consumers.approval.downloads import CLAIMED_FOR
 from consumers.approval.files import INCOMING
 from consumers.approval.tables import approval_instances
 from consumers.runtime.memory import MemoryRuntime
-from dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api import DingTalkClient
 from schemas.records import Received, to_records
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings

@@ -15,9 +15,9 @@ from bridge.topics import event_topic
 from consumers.runtime import Consumer
 from consumers.runtime.clients import open_clients
 from consumers.runtime.process import Processor
-from dingtalk.budget import Priority
-from dingtalk.crypto import Credentials
-from dingtalk.errors import TokenInvalid
+from dingbridge.dingtalk.budget import Priority
+from dingbridge.dingtalk.crypto import Credentials
+from dingbridge.dingtalk.errors import TokenInvalid
 from ingress.live_apps import LiveApps, joint
 from ingress.metrics import HttpMetrics
 from schemas import Received, decode, to_records

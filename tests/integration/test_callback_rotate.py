@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from bridge.cli.callback_check import RoundTrip
 from bridge.cli.callback_rotate import alone
 from bridge.settings import SAMPLE_CREDENTIALS, IngressSettings
-from dingtalk.api import DingTalkClient
-from dingtalk.crypto import Credentials
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.crypto import Credentials
 from ingress.live_apps import LiveApps
 from ingress.metrics import HttpMetrics
 from simulator.server import Simulator

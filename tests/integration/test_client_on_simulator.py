@@ -9,10 +9,10 @@ import pytest
 
 from bridge.api_calls import ApiCalls
 from bridge.settings import SAMPLE_CREDENTIALS
-from dingtalk.api import DingTalkClient
-from dingtalk.budget import Priority
-from dingtalk.errorcodes import MEANINGS, meaning
-from dingtalk.errors import (
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.budget import Priority
+from dingbridge.dingtalk.error_codes import MEANINGS, meaning
+from dingbridge.dingtalk.errors import (
     ApiError,
     BadRequest,
     BudgetSpent,

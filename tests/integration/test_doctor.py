@@ -18,8 +18,8 @@ from bridge.cli.doctor.checks import clock, kafka, kafka_judge, own, platform, u
 from bridge.cli.doctor.findings import Finding
 from bridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from bridge.topics import ensure_topics, existing_topics
-from dingtalk.api import DingTalkClient
-from dingtalk.crypto import CallbackCrypto, SignatureParameters
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.crypto import CallbackCrypto, SignatureParameters
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.support import self_signed

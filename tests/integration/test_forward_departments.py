@@ -8,7 +8,7 @@ from bridge.addresses import AddressGuard
 from bridge.settings import SAMPLE_CREDENTIALS
 from consumers.forward.consumer import consumer_of
 from consumers.runtime import MemoryRuntime
-from dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api import DingTalkClient
 from schemas.records import Received, to_records
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings

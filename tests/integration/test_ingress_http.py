@@ -10,7 +10,7 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
-from dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, decrypt, encrypt, sign
+from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, decrypt, encrypt, sign
 from ingress.errors import JournalUnavailable
 from ingress.folder import journal_files
 from ingress.http import CallbackServer, Rules

@@ -4,9 +4,9 @@ import pytest
 
 from bridge.api_calls import ApiCalls
 from bridge.settings import SAMPLE_CREDENTIALS
-from dingtalk.api import DingTalkClient
-from dingtalk.budget import Priority
-from dingtalk.errors import BudgetSpent, QuotaSpent, Unavailable
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.budget import Priority
+from dingbridge.dingtalk.errors import BudgetSpent, QuotaSpent, Unavailable
 from ingress.recovery.lists import AppList, IsvList
 from simulator.server import Simulator
 from tests.integration.simulator_support import settings

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from bridge.settings import SAMPLE_CREDENTIALS
 from bridge.topics import event_topic
 from consumers.runtime import Consumer, backoff, tickets
-from dingtalk.suite import signature
+from dingbridge.dingtalk.suite import signature
 from simulator.server import Simulator
 from tests.integration.simulator_support import AES_KEY, OWNER, TOKEN, Api, settings
 from tests.integration.worker_support import consumer_settings, named, serving

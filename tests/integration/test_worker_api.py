@@ -9,7 +9,7 @@ import pytest
 from bridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from bridge.topics import dlq_topic, event_topic
 from consumers.runtime import Event, Reader, backoff, watch
-from dingtalk import transport
+from dingbridge.dingtalk import transport
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.worker_support import (

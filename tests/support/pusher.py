@@ -1,6 +1,6 @@
 """An independent pusher: sends signed callbacks to an ingress and logs every answer, by its own code.
 
-It knows DingTalk's rules from ``dingtalk/crypto.py`` alone: an answer counts as ``success`` only if its
+It knows DingTalk's rules from ``dingbridge/dingtalk/crypto.py`` alone: an answer counts as ``success`` only if its
 signature fits and it decrypts to that word.
 """
 
@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 import aiohttp
 
 from bridge.settings import SAMPLE_CREDENTIALS
-from dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, encrypt, sign
-from dingtalk.errors import CallbackError
+from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, encrypt, sign
+from dingbridge.dingtalk.errors import CallbackError
 
 CREDENTIALS = Credentials(
     SAMPLE_CREDENTIALS["DINGTALK_TOKEN"],

@@ -10,7 +10,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from consumers.forward.metrics import ForwardMetrics
 from consumers.runtime.metrics import WorkerMetrics
-from dingtalk.errors import CALLBACK_FAULTS
+from dingbridge.dingtalk.errors import CALLBACK_FAULTS
 from ingress.metrics import (
     FolderMetrics,
     HttpMetrics,

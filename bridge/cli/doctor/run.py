@@ -16,9 +16,9 @@ from bridge.cli.doctor.findings import Finding, found
 from bridge.errors import SettingsError
 from bridge.settings import IngressSettings
 from bridge.telemetry import configure_logging
-from dingtalk.api import CallbackRegistration, DingTalkClient
-from dingtalk.crypto import Credentials
-from dingtalk.errors import ApiError, CallbackMissing
+from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
+from dingbridge.dingtalk.crypto import Credentials
+from dingbridge.dingtalk.errors import ApiError, CallbackMissing
 
 Tell = Callable[[Finding], None]
 

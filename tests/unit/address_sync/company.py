@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from dingtalk.budget import Priority
-from dingtalk.errors import BadRequest, NotFound, PermissionDenied
+from dingbridge.dingtalk.budget import Priority
+from dingbridge.dingtalk.errors import BadRequest, NotFound, PermissionDenied
 from schemas.event import Event, decode
 from schemas.records import Received, to_records
 

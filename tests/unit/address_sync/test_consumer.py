@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from consumers.address_sync.tables import departments, memberships, roles, user_roles, users
-from dingtalk.errors import Unavailable
+from dingbridge.dingtalk.errors import Unavailable
 from tests.unit.address_sync.company import CORP, Company, event, events
 from tests.unit.address_sync.syncing import full
 

@@ -5,7 +5,7 @@ from sqlalchemy import select
 
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.tables import roles, user_roles
-from dingtalk.budget import Priority
+from dingbridge.dingtalk.budget import Priority
 from tests.unit.address_sync.syncing import (
     FAST,
     change_everything,

@@ -10,7 +10,7 @@ from sqlalchemy import update
 from consumers.address_sync import runs as runs_module
 from consumers.address_sync.runs import Runs, RunTaken
 from consumers.address_sync.sync_tables import runs as runs_table
-from dingtalk.errors import BudgetSpent, PermissionDenied, Unavailable
+from dingbridge.dingtalk.errors import BudgetSpent, PermissionDenied, Unavailable
 from tests.unit.address_sync.company import CORP, Company, event, events
 from tests.unit.address_sync.syncing import contents, differences, full, left_over
 

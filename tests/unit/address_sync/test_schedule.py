@@ -12,8 +12,8 @@ from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync_tables import runs as runs_table
 from consumers.address_sync.tables import users
 from consumers.runtime import WorldDown
-from dingtalk.budget import Priority
-from dingtalk.errors import BudgetSpent, Unavailable
+from dingbridge.dingtalk.budget import Priority
+from dingbridge.dingtalk.errors import BudgetSpent, Unavailable
 from schemas.control import resync_requested
 from tests.unit.address_sync.company import CORP, event, events
 from tests.unit.address_sync.syncing import differences, sample

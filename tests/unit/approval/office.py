@@ -9,7 +9,7 @@ import orjson
 from sqlalchemy import Table, select
 
 from consumers.runtime.memory import MemoryRuntime
-from dingtalk.errors import BadRequest, NotFound
+from dingbridge.dingtalk.errors import BadRequest, NotFound
 from schemas.event import Event, decode
 from schemas.records import Received, to_records
 

@@ -17,7 +17,7 @@ from consumers.approval.tables import (
     approval_backfills,
     approval_instances,
 )
-from dingtalk.errors import BudgetSpent, PermissionDenied, RateLimited
+from dingbridge.dingtalk.errors import BudgetSpent, PermissionDenied, RateLimited
 from tests.unit.approval.office import CORP, Office, instance
 
 NOW = datetime.now(UTC)

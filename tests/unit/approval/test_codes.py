@@ -3,7 +3,7 @@
 import pytest
 
 from consumers.approval.codes import MOST, UNKNOWN_FOR_S, ProcessCodes, template_name
-from dingtalk.errors import BadRequest, IpNotAllowed, PermissionDenied, Unavailable
+from dingbridge.dingtalk.errors import BadRequest, IpNotAllowed, PermissionDenied, Unavailable
 from tests.unit.approval.office import Office
 
 

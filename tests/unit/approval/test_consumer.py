@@ -15,8 +15,8 @@ from consumers.approval.tables import (
     approval_tasks,
 )
 from consumers.runtime import Again
-from dingtalk.errors import PermissionDenied, Unavailable
-from dingtalk.replies import read
+from dingbridge.dingtalk.errors import PermissionDenied, Unavailable
+from dingbridge.dingtalk.replies import read
 from tests.unit.approval.office import LATER, LEAVE, T, deliver, field, instance, only, task
 
 

@@ -12,8 +12,8 @@ from consumers.approval.examples import leave_ledger
 from consumers.approval.reconcile import ORDERED, Reconciles
 from consumers.approval.tables import approval_backfills, approval_instances
 from consumers.runtime.memory import MemoryRuntime
-from dingtalk.budget import Priority
-from dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied
+from dingbridge.dingtalk.budget import Priority
+from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied
 from schemas import decode
 from schemas.control import resync_requested
 from tests.unit.approval.office import CORP, Office, instance

@@ -12,7 +12,7 @@ from consumers.approval import Approval
 from consumers.approval.second_looks import FIRST, SecondLooks, due
 from consumers.approval.tables import approval_instances, approval_operations
 from consumers.runtime.memory import MemoryRuntime
-from dingtalk.errors import BudgetSpent, PermissionDenied
+from dingbridge.dingtalk.errors import BudgetSpent, PermissionDenied
 from tests.unit.approval.office import Office, instance
 
 NOW = datetime.now(UTC)

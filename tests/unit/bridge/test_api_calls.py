@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from bridge import api_calls
 from bridge.api_calls import PRIORITIES, ApiCalls
 from bridge.errors import CallsSpent
-from dingtalk.budget import Priority
+from dingbridge.dingtalk.budget import Priority
 
 NOV_25 = 1_795_500_000.0  # 2026-11-25 00:00 UTC, 08:00 in Shanghai
 

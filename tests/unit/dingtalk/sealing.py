@@ -4,7 +4,7 @@ import base64
 
 from Crypto.Cipher import AES
 
-from dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, decode_key, sign
+from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, decode_key, sign
 
 TOKEN = "tokenForTests01"
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFA"

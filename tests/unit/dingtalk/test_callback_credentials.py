@@ -8,7 +8,7 @@ import pytest
 
 from bridge.cli.callback_credentials import generate, places, write
 from bridge.errors import BridgeError, SettingsError
-from dingtalk.crypto import Credentials
+from dingbridge.dingtalk.crypto import Credentials
 
 
 def test_they_are_of_the_length_and_alphabet_that_console_and_api_take():

@@ -10,7 +10,7 @@ from Crypto.Cipher import AES
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dingtalk.crypto import (
+from dingbridge.dingtalk.crypto import (
     CallbackCrypto,
     Credentials,
     SignatureParameters,
@@ -19,7 +19,7 @@ from dingtalk.crypto import (
     encrypt,
     sign,
 )
-from dingtalk.errors import CALLBACK_FAULTS, CallbackError, CiphertextError, SignatureMismatch
+from dingbridge.dingtalk.errors import CALLBACK_FAULTS, CallbackError, CiphertextError, SignatureMismatch
 from tests.unit.dingtalk.sealing import CREDENTIALS, CRYPTO, KEY, NONCE, OWNER, TIMESTAMP, raw_encrypt, signed
 
 VECTORS: list[dict[str, Any]] = json.loads(

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multidict import MultiDict
 
-from dingtalk import crypto
-from dingtalk.crypto import (
+from dingbridge.dingtalk import crypto
+from dingbridge.dingtalk.crypto import (
     DEFAULT_SUITE_OWNER,
     CallbackCrypto,
     Credentials,
@@ -17,7 +17,7 @@ from dingtalk.crypto import (
     decrypt,
     encrypt,
 )
-from dingtalk.errors import (
+from dingbridge.dingtalk.errors import (
     CiphertextError,
     CredentialsError,
     OwnerMismatch,

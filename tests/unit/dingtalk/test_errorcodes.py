@@ -2,8 +2,8 @@
 
 import pytest
 
-from dingtalk import errors
-from dingtalk.errorcodes import (
+from dingbridge.dingtalk import errors
+from dingbridge.dingtalk.error_codes import (
     MEANINGS,
     NAMED,
     OUT_OF_SCOPE,
@@ -11,7 +11,7 @@ from dingtalk.errorcodes import (
     error_for,
     says_not_there,
 )
-from dingtalk.errors import ApiError, PermissionDenied
+from dingbridge.dingtalk.errors import ApiError, PermissionDenied
 
 WORLD_DOWN = {"TokenInvalid", "RateLimited", "QuotaSpent", "Unavailable", "IpNotAllowed"}
 

@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dingtalk.pace import PACED_S, PER_S, Pace
+from dingbridge.dingtalk.pace import PACED_S, PER_S, Pace
 
 
 class Time:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dingtalk.errors import (
+from dingbridge.dingtalk.errors import (
     ApiError,
     BadRequest,
     NotFound,
@@ -14,7 +14,7 @@ from dingtalk.errors import (
     TokenInvalid,
     Unavailable,
 )
-from dingtalk.replies import BAN_S, boolean, integer, read, typed
+from dingbridge.dingtalk.replies import BAN_S, boolean, integer, read, typed
 
 API = "v2/user/get"
 

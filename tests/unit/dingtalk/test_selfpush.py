@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters
-from dingtalk.selfpush import VERDICTS, SelfPush, judge, nonce_of, self_push
+from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters
+from dingbridge.dingtalk.self_push import VERDICTS, SelfPush, judge, nonce_of, self_push
 
 OURS = Credentials("tokenOfTheTest", "a" * 43, ("dingappkey", "dingcorp1"))
 OTHER_TOKEN = Credentials("anotherToken", "a" * 43, ("dingappkey",))

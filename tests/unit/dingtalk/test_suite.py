@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from dingtalk.errors import ApiError, BadRequest, RateLimited, TokenInvalid
-from dingtalk.suite import CorpToken, signature
-from dingtalk.transport import Transport
+from dingbridge.dingtalk.errors import ApiError, BadRequest, RateLimited, TokenInvalid
+from dingbridge.dingtalk.suite import CorpToken, signature
+from dingbridge.dingtalk.transport import Transport
 
 
 class Kept:

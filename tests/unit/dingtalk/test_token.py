@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from dingtalk.errors import TokenInvalid, Unavailable
-from dingtalk.token import AccessToken
+from dingbridge.dingtalk.errors import TokenInvalid, Unavailable
+from dingbridge.dingtalk.token import AccessToken
 
 
 class Platform:

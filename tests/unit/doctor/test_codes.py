@@ -18,9 +18,9 @@ from bridge.cli.doctor.checks.network import Push
 from bridge.cli.doctor.findings import Both, Finding, Level, printed
 from bridge.cli.doctor.words import WORDS
 from bridge.settings import IngressSettings, KafkaSettings
-from dingtalk.api import CallbackRegistration
-from dingtalk.errorcodes import error_for
-from dingtalk.errors import ApiError, BudgetSpent, Unavailable
+from dingbridge.dingtalk.api import CallbackRegistration
+from dingbridge.dingtalk.error_codes import error_for
+from dingbridge.dingtalk.errors import ApiError, BudgetSpent, Unavailable
 
 TOKEN, AES_KEY, OWNER = "tokenOfTheTest", "a" * 43, "dingappkey1"
 GONE = Both("the connection is refused", "连接被拒绝")
@@ -269,7 +269,7 @@ def looked_at(check: Any, **values: Any) -> list[Finding]:
     """What a check says of a stack without app key, which nothing is asked of."""
     import asyncio
 
-    from dingtalk.crypto import Credentials
+    from dingbridge.dingtalk.crypto import Credentials
 
     credentials = Credentials(TOKEN, AES_KEY, (OWNER,))
     patient: Any = run.Patient(settings(), app(), credentials, CONSUMERS, True, None, None, None, None)

@@ -16,7 +16,7 @@ from bridge.cli.doctor.words import WORDS
 from bridge.settings import KafkaSettings
 from consumers.runtime import Consumer
 from consumers.runtime.registry import Family
-from dingtalk.api import CallbackRegistration, DingTalkClient
+from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from tests.unit.doctor.test_codes import AES_KEY, TOKEN, settings
 
 HERE = "tests.unit.doctor.test_findings"

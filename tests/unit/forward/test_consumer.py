@@ -14,7 +14,7 @@ from consumers.forward.consumer import Forward, consumer_of
 from consumers.forward.delivery import Answer
 from consumers.runtime import MemoryRuntime, Outcome
 from consumers.runtime.outcomes import Reject, WorldDown
-from dingtalk.errors import BadRequest, QuotaSpent
+from dingbridge.dingtalk.errors import BadRequest, QuotaSpent
 from tests.unit.forward.support import SECRET, event, system
 from tests.unit.forward.test_selection import Contacts as AddressBook
 

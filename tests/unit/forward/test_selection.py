@@ -7,7 +7,7 @@ import pytest
 
 from consumers.forward import selection as module
 from consumers.forward.selection import ABOVE_S, Selection
-from dingtalk.errors import NotFound, RateLimited
+from dingbridge.dingtalk.errors import NotFound, RateLimited
 from schemas.event import Event
 from tests.unit.forward.support import event, system
 

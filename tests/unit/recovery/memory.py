@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from prometheus_client import CollectorRegistry
 
 from bridge.settings import KafkaSettings
-from dingtalk.api.callbacks import FailedPage
+from dingbridge.dingtalk.api.callbacks import FailedPage
 from ingress.journal_file import Entry
 from ingress.metrics import RecoveryMetrics
 from ingress.recovery.items import turn_item

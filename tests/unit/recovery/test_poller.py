@@ -7,7 +7,7 @@ import time
 import pytest
 
 from bridge.errors import BridgeError, KafkaUnavailable
-from dingtalk.errors import BudgetSpent, QuotaSpent, TokenInvalid, Unavailable
+from dingbridge.dingtalk.errors import BudgetSpent, QuotaSpent, TokenInvalid, Unavailable
 from ingress.errors import JournalUnavailable
 from ingress.recovery.poller import AnotherPolls
 from schemas.control import RESYNC_REQUESTED

@@ -23,8 +23,8 @@ from consumers.runtime import (
     inbox,
 )
 from consumers.runtime.process import MAX_AGAIN, place
-from dingtalk.errorcodes import PERMISSION_AGAIN_S, error_for
-from dingtalk.errors import NotFound, RateLimited
+from dingbridge.dingtalk.error_codes import PERMISSION_AGAIN_S, error_for
+from dingbridge.dingtalk.errors import NotFound, RateLimited
 from tests.unit.runtime.support import Recording, effects, record
 
 

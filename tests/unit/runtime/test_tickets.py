@@ -15,8 +15,8 @@ from consumers.runtime import Reject, tickets
 from consumers.runtime.clients import SuiteClients
 from consumers.runtime.process import classify
 from consumers.runtime.tickets import KeptTickets
-from dingtalk.api import DingTalkClient
-from dingtalk.errors import TicketMissing, Unavailable
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.errors import TicketMissing, Unavailable
 from schemas import Received, to_records
 
 

@@ -12,8 +12,8 @@ from bridge.cli.doctor.checks.network import TIMEOUT_S, Push, get_json, push
 from bridge.cli.doctor.checks.url import of_push
 from bridge.cli.doctor.findings import Both, Finding, found
 from bridge.settings import IngressSettings
-from dingtalk.crypto import Credentials
-from dingtalk.errors import CALLBACK_FAULTS
+from dingbridge.dingtalk.crypto import Credentials
+from dingbridge.dingtalk.errors import CALLBACK_FAULTS
 
 OWNERS_PATH: Final = "/owners"
 _UNSIGNED: Final = frozenset({"signature", "parameters"})

@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 import aiohttp
 
 from bridge.cli.doctor.findings import Both
-from dingtalk.crypto import Credentials
-from dingtalk.selfpush import judge, self_push
+from dingbridge.dingtalk.crypto import Credentials
+from dingbridge.dingtalk.self_push import judge, self_push
 
 TIMEOUT_S: Final = 10.0
 

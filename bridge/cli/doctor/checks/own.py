@@ -133,8 +133,8 @@ def judge(app: App, consumers: Sequence[Part], *, ingress: bool) -> list[Finding
 
 def judge_keys(app: App) -> list[Finding]:
     """The form of Token, AES key and owner keys, of each pair that is accepted now."""
-    from dingtalk.crypto import Credentials
-    from dingtalk.errors import CredentialsError
+    from dingbridge.dingtalk.crypto import Credentials
+    from dingbridge.dingtalk.errors import CredentialsError
 
     pairs = app.accepted(datetime.now(UTC))
     if not pairs:

@@ -12,9 +12,9 @@ from typing import Any, Final
 from bridge.apps import AppCredentials
 from bridge.cli.doctor.checks.own import Part
 from bridge.cli.doctor.findings import Finding, found
-from dingtalk.api import CallbackRegistration, DingTalkClient
-from dingtalk.errorcodes import SYSTEM_BUSY
-from dingtalk.errors import (
+from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
+from dingbridge.dingtalk.error_codes import SYSTEM_BUSY
+from dingbridge.dingtalk.errors import (
     ApiError,
     BadRequest,
     BudgetSpent,

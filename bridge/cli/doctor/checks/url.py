@@ -14,7 +14,7 @@ import aiohttp
 
 from bridge.cli.doctor.checks.network import TIMEOUT_S, Push, push, reason_of
 from bridge.cli.doctor.findings import Both, Finding, found
-from dingtalk.crypto import Credentials
+from dingbridge.dingtalk.crypto import Credentials
 
 DEADLINE_S: Final = 1.5
 """DingTalk's (http-callback-overview)."""

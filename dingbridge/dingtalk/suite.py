@@ -10,8 +10,8 @@ from base64 import b64encode
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
-from dingtalk.errors import BadRequest, PermissionDenied, TokenInvalid
-from dingtalk.transport import Transport
+from dingbridge.dingtalk.errors import BadRequest, PermissionDenied, TokenInvalid
+from dingbridge.dingtalk.transport import Transport
 
 API: Final = "service/get_corp_token"
 

@@ -12,8 +12,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
-from dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, encrypt, sign
-from dingtalk.errors import CallbackError, OwnerMismatch, SignatureMismatch
+from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, encrypt, sign
+from dingbridge.dingtalk.errors import CallbackError, OwnerMismatch, SignatureMismatch
 
 NONCE_FIELD: Final = "dingbridgeNonce"
 """Its name in the message; DingTalk's own ``check_url`` holds the EventType alone."""

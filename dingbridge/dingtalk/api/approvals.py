@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import structlog
 
-from dingtalk.api.calls import Calls, a_list, an_object, either, no_sense, objects
-from dingtalk.replies import integer
+from dingbridge.dingtalk.api.calls import Calls, a_list, an_object, either, no_sense, objects
+from dingbridge.dingtalk.replies import integer
 
 log = structlog.get_logger(__name__)
 

@@ -3,8 +3,8 @@
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from dingtalk.api.calls import Calls, a_list, an_object, no_sense, objects
-from dingtalk.replies import integer, typed
+from dingbridge.dingtalk.api.calls import Calls, a_list, an_object, no_sense, objects
+from dingbridge.dingtalk.replies import integer, typed
 
 PAGE_SIZE: Final = 100
 ROLE_GROUPS_PAGE: Final = 200

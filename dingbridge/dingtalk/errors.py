@@ -26,7 +26,7 @@
             └── BadRequest          anything else: the call itself is at fault
 
 No message holds plaintext, a token, a key or a secret. The texts of ``ApiError`` are made from the table
-in ``dingtalk/errorcodes.py``.
+in ``dingbridge/dingtalk/error_codes.py``.
 """
 
 from typing import ClassVar, Literal, get_args

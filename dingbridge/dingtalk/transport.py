@@ -15,11 +15,11 @@ import structlog
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
 from bridge.errors import CallsSpent
-from dingtalk import replies
-from dingtalk.budget import Budget, Priority
-from dingtalk.errorcodes import SYSTEM_BUSY
-from dingtalk.errors import BudgetSpent, RateLimited, Unavailable
-from dingtalk.pace import Pace
+from dingbridge.dingtalk import replies
+from dingbridge.dingtalk.budget import Budget, Priority
+from dingbridge.dingtalk.error_codes import SYSTEM_BUSY
+from dingbridge.dingtalk.errors import BudgetSpent, RateLimited, Unavailable
+from dingbridge.dingtalk.pace import Pace
 
 log = structlog.get_logger(__name__)
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dingtalk.api.calls import Calls, a_list, an_object, either, no_sense
-from dingtalk.replies import boolean, integer
+from dingbridge.dingtalk.api.calls import Calls, a_list, an_object, either, no_sense
+from dingbridge.dingtalk.replies import boolean, integer
 
 REGISTER_TIMEOUT_S: Final = 30.0
 """register and update wait for DingTalk's own check of the URL."""

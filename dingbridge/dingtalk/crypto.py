@@ -27,7 +27,7 @@ from Crypto.Cipher import AES
 from Crypto.Cipher._mode_ecb import EcbMode
 from Crypto.Util.strxor import strxor
 
-from dingtalk.errors import (
+from dingbridge.dingtalk.errors import (
     CallbackError,
     CiphertextError,
     CredentialsError,

@@ -9,13 +9,13 @@ from typing import Any, Final, Self
 
 import aiohttp
 
-from dingtalk.budget import Budget, Priority
-from dingtalk.errors import TokenInvalid, Unavailable
-from dingtalk.replies import boolean, integer, typed
-from dingtalk.suite import API as CORP_TOKEN
-from dingtalk.suite import CorpToken, Tickets
-from dingtalk.token import AccessToken
-from dingtalk.transport import Transport
+from dingbridge.dingtalk.budget import Budget, Priority
+from dingbridge.dingtalk.errors import TokenInvalid, Unavailable
+from dingbridge.dingtalk.replies import boolean, integer, typed
+from dingbridge.dingtalk.suite import API as CORP_TOKEN
+from dingbridge.dingtalk.suite import CorpToken, Tickets
+from dingbridge.dingtalk.token import AccessToken
+from dingbridge.dingtalk.transport import Transport
 
 TIMEOUT_S: Final = 10.0
 _TOKEN_LIFE_S: Final = 7200

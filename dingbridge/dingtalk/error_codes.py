@@ -9,7 +9,7 @@ nothing of HTTP.
 import re
 from typing import Any, Final, NamedTuple
 
-from dingtalk.errors import (
+from dingbridge.dingtalk.errors import (
     ApiError,
     BadRequest,
     CallbackExists,

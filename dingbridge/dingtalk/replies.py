@@ -8,8 +8,8 @@ import json
 import re
 from typing import Any, Final
 
-from dingtalk.errorcodes import NAMED, error_for, is_listed
-from dingtalk.errors import ApiError, BadRequest, RateLimited, Unavailable
+from dingbridge.dingtalk.error_codes import NAMED, error_for, is_listed
+from dingbridge.dingtalk.errors import ApiError, BadRequest, RateLimited, Unavailable
 
 BAN_S: Final = 300.0
 """How long DingTalk's firewall shuts an address out after 10,000 calls in 20 s (call-frequency-limit)."""

@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from dingtalk.errors import ApiError
+from dingbridge.dingtalk.errors import ApiError
 
 log = structlog.get_logger(__name__)
 
