@@ -16,7 +16,7 @@ from bridge.kafka import producer
 from bridge.settings import KafkaSettings
 from bridge.topics import ensure_topics, event_topic
 from ingress.journal_file import Entry, JournalFile
-from schemas import Received, dedupe_key, read, to_records
+from dingbridge.events import Received, dedupe_key, read, to_records
 
 MILLION = 1_000_000
 

@@ -24,7 +24,7 @@ from bridge.servers.postgres import start_postgres
 from bridge.settings import KafkaSettings
 from bridge.topics import ensure_topics, event_topic
 from consumers.runtime import inbox, open_database
-from schemas.records import Received, to_records
+from dingbridge.events.envelope import Received, to_records
 
 SHORT = 10_000
 ROUND = 100_000

@@ -33,7 +33,7 @@ from ingress.limiter import LogLimiter
 from ingress.metrics import OTHER, HttpMetrics
 from ingress.owners import Owners
 from ingress.proxies import client_address
-from schemas import URL_CHECKS, DoorView, dedupe_key, known, read
+from dingbridge.events import URL_CHECKS, DoorView, dedupe_key, known, read
 
 log = structlog.get_logger(__name__)
 

@@ -20,7 +20,7 @@ from ingress.folder import CURSOR_FILE, journal_files, sync
 from ingress.high_water import HighWater
 from ingress.journal_file import JournalFile, Row, checksum
 from ingress.salvage import Bytes, salvage
-from schemas import dedupe_key, read
+from dingbridge.events import dedupe_key, read
 
 _GROUP = 1_000
 _MENDED, _DAMAGED = ".mended", ".damaged-"

@@ -23,7 +23,7 @@ from ingress.reading import JournalReader
 from ingress.refusals import ANEW, BLOCKING, DAMAGED, MISSING, UNEXPLAINED, refusal, unexplained
 from ingress.report import Report
 from ingress.topic_router import TopicRouter
-from schemas import Received, Record, to_records
+from dingbridge.events import Received, Record, to_records
 
 log = structlog.get_logger(__name__)
 

@@ -19,8 +19,8 @@ from bridge.settings import IngressSettings
 from bridge.topics import existing_topics, unclassified_topic
 from ingress.journal_file import Entry
 from ingress.topic_router import TopicRouter
-from schemas import Event, NotAnEvent, Received, decode, to_dingtalk, to_records
-from schemas.strictjson import dumps
+from dingbridge.events import Event, NotAnEvent, Received, decode, to_dingtalk, to_records
+from dingbridge.events.strict_json import dumps
 
 
 @dataclass(slots=True)

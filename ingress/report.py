@@ -8,7 +8,7 @@ import structlog
 
 from ingress.cursor import Parked
 from ingress.metrics import OTHER
-from schemas import Record
+from dingbridge.events import Record
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,7 @@ from outside must not mint topics without bounds; beyond it they go to the uncla
 
 from bridge.settings import KafkaSettings
 from bridge.topics import ensure_topics, event_topic, existing_topics, unclassified_topic
-from schemas import Record, known
+from dingbridge.events import Record, known
 
 
 class TopicRouter:

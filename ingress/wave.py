@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from ingress.cursor import Parked
-from schemas import Record
+from dingbridge.events import Record
 
 MAX_RECORDS = 1_000
 MAX_BYTES = 8 * 1024 * 1024

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from schemas.catalogue import known
+from dingbridge.events.catalogue import known
 from simulator.errors import PlatformError
 from simulator.push import Attempt, Pusher, Target
 

@@ -19,7 +19,7 @@ from bridge.settings import IngressSettings
 from bridge.topics import ensure_topics, event_topic, unclassified_topic
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters
 from dingbridge.dingtalk.errors import CallbackError
-from schemas import Received, to_records
+from dingbridge.events import Received, to_records
 
 
 class Naive:

@@ -15,7 +15,7 @@ def state(seen: "Seen") -> str:
 
 def line(seen: "Seen") -> str:
     """seq, receipt, app, source, EventType, state, journal; of a damaged one only what can be believed."""
-    from schemas import read as read_door
+    from dingbridge.events import read as read_door
 
     row = seen.row
     told = ["-"] * 4

@@ -25,8 +25,8 @@ from consumers.runtime import Consumer, Event, Reader, Reject, Transaction, Worl
 from consumers.runtime.arrival import arrived, ticket
 from consumers.runtime.consumer import Table
 from dingbridge.dingtalk.errors import BudgetSpent, PermissionDenied, QuotaSpent
-from schemas.control import RESYNC_REQUESTED
-from schemas.records import NOBODY
+from dingbridge.events.control import RESYNC_REQUESTED
+from dingbridge.events.envelope import NOBODY
 
 log = structlog.get_logger(__name__)
 

@@ -34,7 +34,7 @@ from consumers.runtime.consumer import Table
 from consumers.runtime.patience import patiently
 from consumers.runtime.process import place
 from dingbridge.dingtalk.budget import Priority
-from schemas.control import RESYNC_REQUESTED
+from dingbridge.events.control import RESYNC_REQUESTED
 
 log = structlog.get_logger(__name__)
 

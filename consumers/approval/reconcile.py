@@ -21,7 +21,7 @@ from consumers.approval.tables import approval_backfills, approval_instances
 from consumers.mirror.values import from_epoch_ms
 from consumers.runtime import Event, Reader, Transaction
 from dingbridge.dingtalk.errors import ApiError
-from schemas.records import NOBODY
+from dingbridge.events.envelope import NOBODY
 
 log = structlog.get_logger(__name__)
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Literal, get_args
 
-from schemas.event import Event, to_dingtalk
-from schemas.strictjson import dumps
+from dingbridge.events.event import Event, to_dingtalk
+from dingbridge.events.strict_json import dumps
 
 BodyForm = Literal["cloudevents", "dingtalk", "dingtalk-string"]
 BODY_FORMS: tuple[str, ...] = get_args(BodyForm)

@@ -25,7 +25,7 @@ from consumers.forward.signature import webhook_id
 from consumers.runtime import Consumer, Event, HandlerOutcome, Reader, Reject, Retry, Transaction, WorldDown
 from consumers.runtime.registry import Family, UnknownConsumer
 from dingbridge.dingtalk.errors import ApiError
-from schemas.event import NotAnEvent
+from dingbridge.events.event import NotAnEvent
 
 log = structlog.get_logger(__name__)
 

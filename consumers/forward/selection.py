@@ -16,8 +16,8 @@ import structlog
 
 from consumers.forward.settings import System
 from dingbridge.dingtalk.errors import NotFound
-from schemas.catalogue import catalogue
-from schemas.event import Event
+from dingbridge.events.catalogue import catalogue
+from dingbridge.events.event import Event
 
 log = structlog.get_logger(__name__)
 

@@ -24,7 +24,7 @@ from bridge.settings import DingTalkApiSettings, NetworkList
 from bridge.tls import trusting
 from consumers.forward.body import BodyForm
 from consumers.forward.signature import PREFIX, key_of
-from schemas.catalogue import catalogue, legal
+from dingbridge.events.catalogue import catalogue, legal
 
 NAME_RE = re.compile(r"[a-z0-9-]{1,60}")
 VARIABLE_RE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

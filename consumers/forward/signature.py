@@ -9,7 +9,7 @@ import hashlib
 import hmac
 from collections.abc import Sequence
 
-from schemas.event import Event
+from dingbridge.events.event import Event
 
 PREFIX = "whsec_"
 KEY_BYTES = range(24, 65)

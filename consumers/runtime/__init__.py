@@ -16,7 +16,7 @@ from consumers.runtime.database_errors import DatabaseDown
 from consumers.runtime.memory import MemoryRuntime
 from consumers.runtime.outcomes import Again, HandlerOutcome, Reject, Retry, WorldDown
 from consumers.runtime.process import Outcome
-from schemas.event import Event
+from dingbridge.events.event import Event
 
 __all__ = [
     "Again",

@@ -25,7 +25,7 @@ from consumers.runtime.database_errors import answered
 from consumers.runtime.delivery import Delivery, identity
 from consumers.runtime.outcomes import Again, WorldDown
 from consumers.runtime.owed import Owed
-from schemas.event import Event
+from dingbridge.events.event import Event
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")

@@ -19,7 +19,7 @@ from consumers.runtime.outcomes import Reject
 from consumers.runtime.tickets import KeptTickets
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
-from schemas.records import NOBODY
+from dingbridge.events.envelope import NOBODY
 
 event_app: ContextVar[str | None] = ContextVar("event_app", default=None)
 event_company: ContextVar[str | None] = ContextVar("event_company", default=None)

@@ -17,8 +17,8 @@ from bridge.settings import ConsumerSettings
 from consumers.runtime.database import Database, Reader, Transaction
 from consumers.runtime.outcomes import Again, HandlerOutcome, Reject, Retry, WorldDown
 from dingbridge.dingtalk.api import DingTalkClient
-from schemas.catalogue import EVENT_TYPE_RE
-from schemas.event import Event
+from dingbridge.events.catalogue import EVENT_TYPE_RE
+from dingbridge.events.event import Event
 
 NAME_RE = re.compile(r"[a-z0-9-]{1,100}")
 """A consumer's name is its group.id and part of two topic names, of at most 249 characters in Kafka."""

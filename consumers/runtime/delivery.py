@@ -8,7 +8,7 @@ from aiokafka import ConsumerRecord
 from consumers.runtime.blocked import BLOCKING_ID_HEADER, LETTER_HEADER
 from consumers.runtime.deadletters import FIRST_PLACE
 from consumers.runtime.inbox import EventId
-from schemas.event import Event
+from dingbridge.events.event import Event
 
 REPLAY_HEADER = "dingbridge-replay-id"
 """Set on records that are copied into a consumer's inbox topic: applied again, once per value."""

@@ -29,7 +29,7 @@ from consumers.runtime.metrics import WorkerMetrics
 from consumers.runtime.outcomes import WorldDown
 from consumers.runtime.process import Outcome, Processor, key_hash, place
 from dingbridge.dingtalk.errors import TicketMissing
-from schemas.event import NotAnEvent, decode
+from dingbridge.events.event import NotAnEvent, decode
 
 log = structlog.get_logger(__name__)
 _stdlib_log = logging.getLogger(__name__)

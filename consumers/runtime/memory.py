@@ -20,8 +20,8 @@ from consumers.runtime.consumer import Consumer
 from consumers.runtime.database import Database, open_database
 from consumers.runtime.delivery import Delivery
 from consumers.runtime.process import Outcome, Processor
-from schemas.event import Event, NotAnEvent, decode
-from schemas.records import Record
+from dingbridge.events.event import Event, NotAnEvent, decode
+from dingbridge.events.envelope import Record
 
 
 class MemoryRuntime:

@@ -25,7 +25,7 @@ from consumers.runtime.outcomes import Again, Reject, Retry, WorldDown
 from consumers.runtime.owed import Owed
 from consumers.runtime.without_database import NoReader, NoTransaction
 from dingbridge.dingtalk.errors import ApiError
-from schemas.event import Event
+from dingbridge.events.event import Event
 
 log = structlog.get_logger(__name__)
 

@@ -34,7 +34,7 @@ from consumers.runtime.process import CANCEL_GRACE_S, Processor, place
 from consumers.runtime.retention import Retention, longest_retention
 from consumers.runtime.watch import watch
 from consumers.runtime.worker import Worker, WorkerOptions
-from schemas.catalogue import UNCLASSIFIED, catalogue
+from dingbridge.events.catalogue import UNCLASSIFIED, catalogue
 
 log = structlog.get_logger(__name__)
 

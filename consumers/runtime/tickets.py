@@ -16,7 +16,7 @@ from bridge.topic_reader import TopicReader
 from bridge.topics import event_topic, existing_topics
 from dingbridge.dingtalk.errors import TicketMissing, Unavailable
 from dingbridge.dingtalk.suite import API
-from schemas import NotAnEvent, decode
+from dingbridge.events import NotAnEvent, decode
 
 EVENT_TYPE: Final = "suite_ticket"
 REMEMBERED_S: Final = 60.0

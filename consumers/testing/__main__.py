@@ -18,7 +18,7 @@ from bridge.settings import KafkaSettings
 from bridge.telemetry import configure_logging
 from bridge.topics import ensure_topics, event_topic
 from consumers.testing.recordings import recorded
-from schemas.records import Record
+from dingbridge.events.envelope import Record
 
 
 async def publish(settings: KafkaSettings, records: list[Record]) -> Counter[str]:

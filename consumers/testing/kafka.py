@@ -33,8 +33,8 @@ from consumers.runtime.metrics import WorkerMetrics
 from consumers.runtime.process import Outcome, Processor
 from consumers.runtime.service import ConsumerService
 from consumers.runtime.worker import Worker, WorkerOptions
-from schemas.event import Event, NotAnEvent, decode
-from schemas.records import Record
+from dingbridge.events.event import Event, NotAnEvent, decode
+from dingbridge.events.envelope import Record
 
 OPTIONS = WorkerOptions(commit_interval_s=0.1, session_timeout_ms=6_000, heartbeat_interval_ms=500)
 POLL_S = 0.05

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import orjson
 
-from schemas.records import Received, Record, to_records
+from dingbridge.events.envelope import Received, Record, to_records
 
 RECEIVED_MS = 1_800_000_000_000
 """When recorded callbacks count as received, epoch ms: the same in every run."""

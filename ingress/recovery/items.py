@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from schemas.catalogue import EventSpec, catalogue
-from schemas.control import Part
-from schemas.door import epoch_ms, read
+from dingbridge.events.catalogue import EventSpec, catalogue
+from dingbridge.events.control import Part
+from dingbridge.events.facts import epoch_ms, read
 
 _NESTED: Final = ("bpmscallbackdata", "rolelabelchange", "callbackdata")
 """Under one of these names, by family, stands what the event says

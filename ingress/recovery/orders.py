@@ -8,7 +8,7 @@ import structlog
 from bridge.settings import KafkaSettings
 from bridge.topics import inbox_topic
 from ingress.recovery.ledger_topic import Log
-from schemas.control import Part, resync_requested
+from dingbridge.events.control import Part, resync_requested
 
 log = structlog.get_logger(__name__)
 

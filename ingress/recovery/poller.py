@@ -25,8 +25,8 @@ from ingress.recovery.ledger_topic import Log
 from ingress.recovery.lists import FailedPushes, page_may_be_gone
 from ingress.recovery.orders import Orders
 from ingress.recovery.steps import Call, End, Enter, Lost, Order, next_step
-from schemas import known
-from schemas.door import content_hash, dedupe_key, read
+from dingbridge.events import known
+from dingbridge.events.facts import content_hash, dedupe_key, read
 
 log = structlog.get_logger(__name__)
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from schemas import Event, NotAnEvent, Received, decode, to_records
-from schemas.catalogue import UNCLASSIFIED, catalogue
+from dingbridge.events import Event, NotAnEvent, Received, decode, to_records
+from dingbridge.events.catalogue import UNCLASSIFIED, catalogue
 
 APP: Final = "default"
 APPROVAL: Final = "process-instance"

@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from bridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
-from schemas.event import decode
+from dingbridge.events.event import decode
 from tests.compose.stack import Stack, run_docker
 from tests.support.kafka_reader import read_topic, topics
 from tests.support.waiting import eventually

@@ -13,8 +13,8 @@ from ingress.folder import prepare_folder
 from ingress.journal_file import JournalFile
 from ingress.recovery.poller import AnotherPolls
 from ingress.upkeep import open_newest
-from schemas import decode
-from schemas.control import RESYNC_REQUESTED
+from dingbridge.events import decode
+from dingbridge.events.control import RESYNC_REQUESTED
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.faults.sizes import sized

@@ -18,7 +18,7 @@ from ingress.publisher import Publisher
 from ingress.renormalise import renormalise
 from ingress.report import Report
 from ingress.upkeep import open_newest
-from schemas import decode
+from dingbridge.events import decode
 from tests.faults.rights import APPROVAL, CONTACT, consume, documented
 from tests.integration.test_publisher import keep
 from tests.support.ingress import IngressUnderTest

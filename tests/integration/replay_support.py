@@ -12,7 +12,7 @@ from bridge.kafka import producer
 from bridge.settings import KafkaSettings
 from bridge.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
 from consumers.runtime.deadletters import HEADER
-from schemas.records import Record
+from dingbridge.events.envelope import Record
 from tests.integration.worker_support import event_record
 from tests.support.kafka_reader import Record as KafkaRecord
 from tests.support.kafka_reader import read_topic

@@ -13,7 +13,7 @@ from consumers.address_sync.tables import departments, memberships, users
 from consumers.runtime import Again
 from consumers.runtime.memory import MemoryRuntime
 from dingbridge.dingtalk.api import DingTalkClient
-from schemas.records import Received, to_records
+from dingbridge.events.envelope import Received, to_records
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.unit.address_sync.company import Company, event

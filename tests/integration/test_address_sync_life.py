@@ -14,7 +14,7 @@ from consumers.address_sync.tables import users
 from consumers.runtime import MemoryRuntime, open_database
 from consumers.runtime.inbox import inbox
 from dingbridge.dingtalk.api import DingTalkClient
-from schemas.records import Received, to_records
+from dingbridge.events.envelope import Received, to_records
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.sync_support import differences, ended

@@ -22,7 +22,7 @@ from consumers.approval.tables import (
 from consumers.runtime import Again, Reject
 from consumers.runtime.memory import MemoryRuntime
 from dingbridge.dingtalk.api import DingTalkClient
-from schemas.records import Received, to_records
+from dingbridge.events.envelope import Received, to_records
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.unit.approval.office import LEAVE, Office, T, field, instance

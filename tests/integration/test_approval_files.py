@@ -17,7 +17,7 @@ from consumers.approval.files import INCOMING
 from consumers.approval.tables import approval_instances
 from consumers.runtime.memory import MemoryRuntime
 from dingbridge.dingtalk.api import DingTalkClient
-from schemas.records import Received, to_records
+from dingbridge.events.envelope import Received, to_records
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.approval_files_support import (

@@ -21,7 +21,7 @@ from consumers.approval.tables import (
 )
 from consumers.runtime.memory import MemoryRuntime
 from dingbridge.dingtalk.api import DingTalkClient
-from schemas.records import Received, to_records
+from dingbridge.events.envelope import Received, to_records
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 

@@ -20,7 +20,7 @@ from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.dingtalk.errors import TokenInvalid
 from ingress.live_apps import LiveApps, joint
 from ingress.metrics import HttpMetrics
-from schemas import Received, decode, to_records
+from dingbridge.events import Received, decode, to_records
 from simulator.server import Simulator
 from tests.integration.callback_support import Door, push
 from tests.integration.simulator_support import settings

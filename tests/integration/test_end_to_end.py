@@ -15,7 +15,7 @@ from consumers.address_sync.tables import departments, memberships, users
 from consumers.approval.examples import leave_ledger
 from consumers.approval.tables import approval_instances
 from consumers.runtime.database import open_database
-from schemas import decode
+from dingbridge.events import decode
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.support.ingress import IngressUnderTest

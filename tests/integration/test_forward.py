@@ -19,8 +19,8 @@ from bridge.topics import dlq_topic
 from consumers.forward.consumer import Forward, consumer_of
 from consumers.forward.settings import ForwardSettings, load_systems
 from consumers.runtime.service import ConsumerService
-from schemas.event import decode
-from schemas.records import Record
+from dingbridge.events.event import decode
+from dingbridge.events.envelope import Record
 from tests.integration.forward_support import Got, Receiver, forward_file, receiver
 from tests.integration.worker_support import committed, consumer_settings, event_record, publish, serving
 from tests.support.kafka_reader import read_topic

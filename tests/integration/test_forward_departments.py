@@ -9,7 +9,7 @@ from bridge.settings import SAMPLE_CREDENTIALS
 from consumers.forward.consumer import consumer_of
 from consumers.runtime import MemoryRuntime
 from dingbridge.dingtalk.api import DingTalkClient
-from schemas.records import Received, to_records
+from dingbridge.events.envelope import Received, to_records
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.forward_support import SECRET, receiver

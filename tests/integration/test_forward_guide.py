@@ -20,7 +20,7 @@ from consumers.forward.delivery import Answer, Sender
 from consumers.forward.metrics import ForwardMetrics
 from consumers.forward.settings import Credentials, System
 from consumers.forward.signature import key_of, webhook_id
-from schemas.event import Event
+from dingbridge.events.event import Event
 from tests.integration.forward_support import SECRET
 from tests.support.processes import environment
 from tests.support.waiting import eventually

@@ -19,7 +19,7 @@ from consumers.forward.body import body_of
 from consumers.forward.delivery import Answer, Sender
 from consumers.forward.settings import Credentials
 from consumers.forward.signature import key_of, webhook_id
-from schemas.event import Event, decode
+from dingbridge.events.event import Event, decode
 from tests.integration.forward_support import SECRET, closed_port, receiver
 from tests.integration.worker_support import event_record
 from tests.support import self_signed

@@ -8,7 +8,7 @@ import pytest
 
 from ingress.folder import journal_files
 from ingress.journal_file import JournalFile
-from schemas import decode
+from dingbridge.events import decode
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_topic
 from tests.support.processes import eventually

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from schemas import decode
+from dingbridge.events import decode
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_all
 from tests.support.processes import eventually

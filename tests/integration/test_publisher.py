@@ -16,7 +16,7 @@ from ingress.journal_file import Entry, JournalFile
 from ingress.publisher import Publisher
 from ingress.report import Report
 from ingress.upkeep import open_newest
-from schemas import decode
+from dingbridge.events import decode
 from tests.support.kafka_reader import read_all, read_topic, topics
 from tests.support.waiting import eventually
 

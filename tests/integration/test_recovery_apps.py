@@ -6,7 +6,7 @@ import pytest
 
 from bridge.settings import SAMPLE_CREDENTIALS
 from bridge.topics import event_topic
-from schemas import decode
+from dingbridge.events import decode
 from simulator.server import Simulator
 from tests.integration.simulator_support import settings
 from tests.support.ingress import IngressUnderTest

@@ -28,7 +28,7 @@ from consumers.runtime import process as process_module
 from consumers.runtime.burial import Burials
 from consumers.runtime.delivery import Delivery
 from consumers.runtime.process import Processor
-from schemas.event import decode
+from dingbridge.events.event import decode
 from tests.support.processes import free_port
 from tests.support.proxy import RoundRobin
 from tests.unit.runtime.harness import Letters

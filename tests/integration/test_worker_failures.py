@@ -11,7 +11,7 @@ from bridge.settings import KafkaSettings
 from bridge.topics import dlq_topic, event_topic, inbox_topic
 from consumers.runtime import Consumer, Event, Reader, Reject, Transaction, WorldDown, blocked, watch
 from consumers.runtime.service import show
-from schemas.records import Record
+from dingbridge.events.envelope import Record
 from tests.integration.worker_support import (
     TYPE,
     EffectConsumer,
@@ -87,7 +87,7 @@ async def test_dead_letters_are_the_records_as_they_came_with_their_place_and_re
     assert reasons == {
         b"dingcorp1:bad": ("ValueError", 4),
         b"dingcorp1:good": ("consumers.runtime.outcomes.Reject", 1),
-        b"\xff\x00key": ("schemas.event.NotAnEvent", 1),
+        b"\xff\x00key": ("dingbridge.events.event.NotAnEvent", 1),
     }
 
 

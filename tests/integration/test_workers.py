@@ -10,7 +10,7 @@ from collections import Counter
 import psutil
 
 from bridge.cli.callback_check import round_trip
-from schemas import decode
+from dingbridge.events import decode
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_all
 from tests.support.processes import eventually

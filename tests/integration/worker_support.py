@@ -20,7 +20,7 @@ from bridge.topics import dlq_topic, ensure_topics, event_topic
 from consumers.runtime import Consumer, Event, Reader, Reject, Transaction, open_database
 from consumers.runtime.service import ConsumerService
 from consumers.runtime.worker import WorkerOptions
-from schemas.records import Received, Record, to_records
+from dingbridge.events.envelope import Received, Record, to_records
 from tests.support.kafka_reader import read_topic
 
 TYPE = "user_modify_org"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from bridge.settings import KafkaSettings
-from schemas import Event, decode
+from dingbridge.events import Event, decode
 from tests.support.kafka_reader import read_all
 from tests.support.pusher import Pusher
 

@@ -31,7 +31,7 @@ from ingress.metrics import (
     SupervisorMetrics,
 )
 from ingress.partitions import partition_of
-from schemas import Received, catalogue, decode, to_dingtalk, to_records
+from dingbridge.events import Received, catalogue, decode, to_dingtalk, to_records
 from simulator.settings import SimulatorSettings
 
 ROOT = Path(__file__).parents[2]

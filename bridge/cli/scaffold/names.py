@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from bridge.errors import BridgeError
-from schemas import URL_CHECKS, catalogue
+from dingbridge.events import URL_CHECKS, catalogue
 
 NAME_RE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST_NAME = 30

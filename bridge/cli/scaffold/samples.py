@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from schemas import EventSpec, Field, catalogue
+from dingbridge.events import EventSpec, Field, catalogue
 from simulator.events import PlatformEvent
 from simulator.platform import Platform
 

@@ -14,7 +14,7 @@ from consumers.address_sync.tables import users
 from consumers.runtime import WorldDown
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BudgetSpent, Unavailable
-from schemas.control import resync_requested
+from dingbridge.events.control import resync_requested
 from tests.unit.address_sync.company import CORP, event, events
 from tests.unit.address_sync.syncing import differences, sample
 

@@ -10,8 +10,8 @@ from sqlalchemy import Table, select
 
 from consumers.runtime.memory import MemoryRuntime
 from dingbridge.dingtalk.errors import BadRequest, NotFound
-from schemas.event import Event, decode
-from schemas.records import Received, to_records
+from dingbridge.events.event import Event, decode
+from dingbridge.events.envelope import Received, to_records
 
 CORP = "dingcorp01"
 T = 1731000000000

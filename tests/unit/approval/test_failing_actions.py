@@ -15,7 +15,7 @@ from consumers.approval.second_looks import SecondLooks
 from consumers.approval.tables import approval_actions, approval_backfills, approval_instances
 from consumers.runtime import Again, Retry, WorldDown
 from consumers.runtime.memory import MemoryRuntime
-from schemas.control import resync_requested
+from dingbridge.events.control import resync_requested
 from tests.unit.approval.office import CORP, Office, T, deliver, instance, only
 
 NOW = datetime.now(UTC)

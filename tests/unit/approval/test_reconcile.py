@@ -14,8 +14,8 @@ from consumers.approval.tables import approval_backfills, approval_instances
 from consumers.runtime.memory import MemoryRuntime
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied
-from schemas import decode
-from schemas.control import resync_requested
+from dingbridge.events import decode
+from dingbridge.events.control import resync_requested
 from tests.unit.approval.office import CORP, Office, instance
 
 NOW = datetime.now(UTC)

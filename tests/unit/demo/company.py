@@ -4,7 +4,7 @@ import copy
 from dataclasses import replace
 from typing import Any
 
-from schemas import Received, Record, to_records
+from dingbridge.events import Received, Record, to_records
 from simulator.demo.tally import Tables, Tally
 from simulator.platform import Platform
 

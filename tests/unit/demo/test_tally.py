@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from schemas import Record, decode
+from dingbridge.events import Record, decode
 from simulator.demo.tally import APPROVAL, Tally, expected, lost_for_certain, table_differences
 from tests.unit.demo.company import Life, changed, published, put, tables_of, without
 

@@ -240,7 +240,7 @@ async def test_of_a_wrong_secret_few_events_pay(start: Start) -> None:
 
 
 async def test_an_unclassified_event_in_dingtalks_form_is_given_up(start: Start) -> None:
-    from schemas.records import Received, to_records
+    from dingbridge.events.envelope import Received, to_records
 
     async with start(body="dingtalk") as running:
         record = to_records(Received(1, "j", 1700000000500, "default", "http", b"no json"))[0]

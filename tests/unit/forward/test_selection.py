@@ -8,7 +8,7 @@ import pytest
 from consumers.forward import selection as module
 from consumers.forward.selection import ABOVE_S, Selection
 from dingbridge.dingtalk.errors import NotFound, RateLimited
-from schemas.event import Event
+from dingbridge.events.event import Event
 from tests.unit.forward.support import event, system
 
 ABOVE = {"30": "3", "3": "1", "40": "4", "4": "1"}

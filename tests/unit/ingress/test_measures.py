@@ -15,7 +15,7 @@ from ingress.publisher_process import PublisherProcess
 from ingress.report import Report
 from ingress.status import joint_status
 from ingress.upkeep import open_newest
-from schemas import dedupe_key, read
+from dingbridge.events import dedupe_key, read
 
 NOW = int(time.time() * 1000)
 

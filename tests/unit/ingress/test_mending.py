@@ -20,7 +20,7 @@ from ingress.journal_file import Entry, JournalFile, Row
 from ingress.mending import fault_of, mend
 from ingress.salvage import salvage
 from ingress.upkeep import open_newest
-from schemas import dedupe_key, read
+from dingbridge.events import dedupe_key, read
 
 PAGE = 4096
 CURSOR, COUNT = 40, 100

@@ -22,7 +22,7 @@ from ingress.parking import ParkingLot
 from ingress.reading import JournalReader
 from ingress.refusals import InvalidRecordError
 from ingress.report import Report
-from schemas import decode
+from dingbridge.events import decode
 from tests.support.waiting import eventually
 
 TOPIC = "dingtalk.check_in"

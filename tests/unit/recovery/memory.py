@@ -15,7 +15,7 @@ from ingress.recovery.ledger import Ledger, Note, decode
 from ingress.recovery.ledger_topic import parts
 from ingress.recovery.orders import Orders
 from ingress.recovery.poller import Poller
-from schemas import decode as decode_event
+from dingbridge.events import decode as decode_event
 from simulator.failed import FailedList
 
 LEASE_S = 60.0

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingress.recovery.items import turn_item, turn_record
-from schemas import Received, decode, to_records
+from dingbridge.events import Received, decode, to_records
 from simulator.errors import ActionError
 from simulator.events import failed_item
 from simulator.platform import ARGUMENTS, Platform

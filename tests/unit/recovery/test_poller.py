@@ -10,7 +10,7 @@ from bridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.dingtalk.errors import BudgetSpent, QuotaSpent, TokenInvalid, Unavailable
 from ingress.errors import JournalUnavailable
 from ingress.recovery.poller import AnotherPolls
-from schemas.control import RESYNC_REQUESTED
+from dingbridge.events.control import RESYNC_REQUESTED
 from simulator.failed import FailedList
 from tests.unit.recovery.memory import CORP, LEASE_S, Broker, Died, Process, item, listed
 

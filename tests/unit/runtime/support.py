@@ -7,7 +7,7 @@ from aiokafka import ConsumerRecord
 from sqlalchemy import Column, Integer, MetaData, String, Table
 
 from consumers.runtime import Consumer, Event, Transaction
-from schemas.records import Received, Record, to_records
+from dingbridge.events.envelope import Received, Record, to_records
 
 _metadata = MetaData()
 effects = Table(

@@ -129,7 +129,7 @@ async def test_what_is_no_event_blocks_its_key_as_well() -> None:
         await harness.idle()
         assert await harness.effects() == []
         (row,) = await rows(harness)
-        assert (row.letters, row.reason.split(" ")[0]) == (2, "schemas.event.NotAnEvent")
+        assert (row.letters, row.reason.split(" ")[0]) == (2, "dingbridge.events.event.NotAnEvent")
 
 
 async def test_records_without_a_key_cannot_block_and_go_on() -> None:

@@ -17,7 +17,7 @@ from consumers.runtime.process import classify
 from consumers.runtime.tickets import KeptTickets
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import TicketMissing, Unavailable
-from schemas import Received, to_records
+from dingbridge.events import Received, to_records
 
 
 class Topic:

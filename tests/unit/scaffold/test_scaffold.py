@@ -14,7 +14,7 @@ from bridge.cli.scaffold.project import WIDTH, in_clone, own_repository
 from bridge.cli.scaffold.samples import samples
 from bridge.cli.scaffold.writing import write
 from consumers.testing import recorded
-from schemas import URL_CHECKS, catalogue, decode
+from dingbridge.events import URL_CHECKS, catalogue, decode
 
 ROOT = Path(__file__).parents[3]
 TYPES = tuple(event_type for event_type in catalogue if event_type not in URL_CHECKS)

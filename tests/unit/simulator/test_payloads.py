@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from schemas.catalogue import catalogue
+from dingbridge.events.catalogue import catalogue
 from simulator.company import ROOT
 from simulator.events import failed_item
 from tests.unit.simulator.living import CORP, ids, make

@@ -74,7 +74,7 @@ def envelope(event_type):
 
 def recorded_one(callback):
     from consumers.testing.recordings import RECEIVED_MS
-    from schemas import Received, to_records
+    from dingbridge.events import Received, to_records
 
     return to_records(Received(1, "recorded", RECEIVED_MS, "default", "http", orjson.dumps(callback)))
 

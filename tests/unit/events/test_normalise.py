@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas import catalogue, read
-from schemas.catalogue import Form
-from schemas.normalise import Normalised, denormalise, normalise
-from schemas.strictjson import loads
-from tests.unit.schemas.strategies import encode, payloads
+from dingbridge.events import catalogue, read
+from dingbridge.events.catalogue import Form
+from dingbridge.events.normalise import Normalised, denormalise, normalise
+from dingbridge.events.strict_json import loads
+from tests.unit.events.strategies import encode, payloads
 
 
 def run(payload: dict[str, Any]) -> Normalised:

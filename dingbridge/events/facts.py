@@ -10,9 +10,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from schemas.catalogue import EventSpec, catalogue
-from schemas.remembered import Names, Remembered
-from schemas.strictjson import loads
+from dingbridge.events.catalogue import EventSpec, catalogue
+from dingbridge.events.bounded_cache import Names, Remembered
+from dingbridge.events.strict_json import loads
 
 MAX_TIME_MS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1000
 """Later times are no times: RFC 3339 has four digits for the year."""

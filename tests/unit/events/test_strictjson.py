@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.strictjson import MAX_DEPTH, Unreadable, dumps, loads
-from tests.unit.schemas.strategies import encode, values
+from dingbridge.events.strict_json import MAX_DEPTH, Unreadable, dumps, loads
+from tests.unit.events.strategies import encode, values
 
 
 def fault_of(raw: bytes) -> str:

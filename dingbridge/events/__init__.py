@@ -6,7 +6,7 @@ Pure functions on bytes and values, no I/O. This is the public surface; the modu
 ``strictjson``, ``normalise`` and ``split``.
 """
 
-from schemas.catalogue import (
+from dingbridge.events.catalogue import (
     EVENT_TYPE_RE,
     UNCLASSIFIED,
     URL_CHECKS,
@@ -18,9 +18,9 @@ from schemas.catalogue import (
     known,
     legal,
 )
-from schemas.door import DoorView, content_hash, dedupe_key, read
-from schemas.event import Event, NotAnEvent, decode, to_dingtalk
-from schemas.records import SCHEMA_VERSION, Received, Record, to_records
+from dingbridge.events.facts import DoorView, content_hash, dedupe_key, read
+from dingbridge.events.event import Event, NotAnEvent, decode, to_dingtalk
+from dingbridge.events.envelope import SCHEMA_VERSION, Received, Record, to_records
 
 __all__ = [
     "EVENT_TYPE_RE",

@@ -6,8 +6,8 @@ saying what changed. Its name is no legal EventType, so no event of DingTalk's c
 
 from typing import Any, Final, Literal, NamedTuple
 
-from schemas.records import CONTENT_TYPE, NOBODY, rfc3339, source
-from schemas.strictjson import dumps
+from dingbridge.events.envelope import CONTENT_TYPE, NOBODY, rfc3339, source
+from dingbridge.events.strict_json import dumps
 
 RESYNC_REQUESTED: Final = "com.dingbridge.resync_requested"
 """``type`` of the event, and its ``event_type`` once it is decoded. Its data: ``part`` (``all`` or

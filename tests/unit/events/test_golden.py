@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.unit.schemas.golden import Golden, load_all
+from tests.unit.events.golden import Golden, load_all
 
 GOLDENS = load_all()
 

@@ -11,11 +11,11 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 from bridge.errors import BridgeError
-from schemas.catalogue import FORMS, UNCLASSIFIED, Form, catalogue, legal
-from schemas.control import RESYNC_REQUESTED
-from schemas.normalise import denormalise
-from schemas.records import TYPE_PREFIX
-from schemas.strictjson import Unreadable, loads
+from dingbridge.events.catalogue import FORMS, UNCLASSIFIED, Form, catalogue, legal
+from dingbridge.events.control import RESYNC_REQUESTED
+from dingbridge.events.normalise import denormalise
+from dingbridge.events.envelope import TYPE_PREFIX
+from dingbridge.events.strict_json import Unreadable, loads
 
 _TEXTS = ("id", "source", "type", "partitionkey", "sequence", "journal", "via", "form")
 

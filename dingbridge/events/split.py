@@ -12,9 +12,9 @@ that is about nothing in particular.
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from schemas.catalogue import Subject
-from schemas.door import item_corp, item_identity
-from schemas.strictjson import dumps
+from dingbridge.events.catalogue import Subject
+from dingbridge.events.facts import item_corp, item_identity
+from dingbridge.events.strict_json import dumps
 
 MAX_FAN_OUT_BYTES = 64 * 1024 * 1024
 """What the records of one callback may weigh together. Ten thousand users are a few MB; a long list

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from schemas import Received, catalogue
+from dingbridge.events import Received, catalogue
 
 USUAL = st.sampled_from(
     [

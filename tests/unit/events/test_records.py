@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from schemas import Record, decode, known, legal, records, split, to_dingtalk, to_records
-from schemas.strictjson import loads
-from tests.unit.schemas.golden import load_all
-from tests.unit.schemas.strategies import encode, payloads, received
+from dingbridge.events import Record, decode, known, legal, records, split, to_dingtalk, to_records
+from dingbridge.events.strict_json import loads
+from tests.unit.events.golden import load_all
+from tests.unit.events.strategies import encode, payloads, received
 
 
 def records_of(payload: Any, **changes: Any) -> list[Record]:

@@ -4,7 +4,7 @@
 where it is none. ``after`` is one entry for each record; a record's ``value`` is the JSON in Kafka.
 ``back`` is what ``to_dingtalk`` gives for each record.
 
-``python -m tests.unit.schemas.golden`` writes ``after`` and ``back`` anew, for whoever changes the
+``python -m tests.unit.events.golden`` writes ``after`` and ``back`` anew, for whoever changes the
 contract on purpose: read the difference, since readers of the topics will.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schemas import Received, decode, to_dingtalk, to_records
+from dingbridge.events import Received, decode, to_dingtalk, to_records
 
 FOLDER = Path(__file__).parent / "golden"
 

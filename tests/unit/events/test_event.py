@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import Event, NotAnEvent, decode, to_dingtalk, to_records
-from tests.unit.schemas.strategies import encode, payloads, received, values
+from dingbridge.events import Event, NotAnEvent, decode, to_dingtalk, to_records
+from tests.unit.events.strategies import encode, payloads, received, values
 
 CALLBACK = {"EventType": "user_add_org", "TimeStamp": "1731000000123", "UserId": ["u1"], "CorpId": "c1"}
 

@@ -17,11 +17,11 @@ from urllib.parse import quote
 
 import structlog
 
-from schemas.catalogue import UNCLASSIFIED, EventSpec, catalogue, legal
-from schemas.door import MAX_TIME_MS, NOTHING, DoorView, content_hash, facts, read
-from schemas.normalise import Normalised, normalise
-from schemas.split import Part, TooManyEntities, split
-from schemas.strictjson import Unreadable, dumps, loads
+from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, catalogue, legal
+from dingbridge.events.facts import MAX_TIME_MS, NOTHING, DoorView, content_hash, facts, read
+from dingbridge.events.normalise import Normalised, normalise
+from dingbridge.events.split import Part, TooManyEntities, split
+from dingbridge.events.strict_json import Unreadable, dumps, loads
 
 SCHEMA_VERSION = 1
 """Rises when the meaning of a record's ``data`` changes; stands at the end of ``dataschema``."""

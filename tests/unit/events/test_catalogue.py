@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-import schemas
-from schemas import catalogue, known, legal
-from schemas.catalogue import camel_case
+import dingbridge.events as schemas
+from dingbridge.events import catalogue, known, legal
+from dingbridge.events.catalogue import camel_case
 
 
 def test_every_entry_is_well_formed() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import DoorView, content_hash, dedupe_key, read
-from tests.unit.schemas.strategies import encode, payloads, texts
+from dingbridge.events import DoorView, content_hash, dedupe_key, read
+from tests.unit.events.strategies import encode, payloads, texts
 
 
 def view(**payload: Any) -> DoorView:
