@@ -12,9 +12,9 @@ from pathlib import Path
 from benchmarks.load import plaintext
 from benchmarks.results import Results
 from benchmarks.stack import Ingress, load
-from bridge.kafka import producer
-from bridge.settings import KafkaSettings
-from bridge.topics import ensure_topics, event_topic
+from dingbridge.kafka.client import producer
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import ensure_topics, event_topic
 from ingress.journal_file import Entry, JournalFile
 from dingbridge.events import Received, dedupe_key, read, to_records
 

@@ -12,9 +12,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.results import Results
 from benchmarks.stack import Ingress, load
-from bridge.kafka import connection
-from bridge.settings import KafkaSettings
-from bridge.topics import ensure_topics, event_topic
+from dingbridge.kafka.client import connection
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import ensure_topics, event_topic
 
 RATE = 300
 SECONDS = 20

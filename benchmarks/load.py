@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 
 import uvloop
 
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.dingtalk.crypto import Credentials, encrypt, sign
 
 CREDENTIALS = Credentials(

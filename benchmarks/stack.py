@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from bridge.servers import free_port
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.settings import SAMPLE_CREDENTIALS
 
 PYTHON = [sys.executable]
 

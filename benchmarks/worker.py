@@ -19,10 +19,10 @@ from benchmarks.load import plaintext
 from benchmarks.results import Results, target
 from benchmarks.stack import PYTHON
 from benchmarks.worker_process import EVENT_TYPE, POISON
-from bridge.kafka import producer
+from dingbridge.kafka.client import producer
 from bridge.servers.postgres import start_postgres
-from bridge.settings import KafkaSettings
-from bridge.topics import ensure_topics, event_topic
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import ensure_topics, event_topic
 from consumers.runtime import inbox, open_database
 from dingbridge.events.envelope import Received, to_records
 

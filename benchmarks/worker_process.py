@@ -17,10 +17,10 @@ import psutil
 import uvloop
 from aiokafka import AIOKafkaConsumer
 
-from bridge.kafka import connection
-from bridge.settings import ConsumerSettings
-from bridge.telemetry import configure_logging
-from bridge.topics import event_topic
+from dingbridge.kafka.client import connection
+from dingbridge.settings import ConsumerSettings
+from dingbridge.logging import configure_logging
+from dingbridge.kafka.topics import event_topic
 from consumers.runtime import Consumer, Event, Transaction
 from consumers.runtime.database import POOL_SIZE
 from consumers.runtime.service import ConsumerService

@@ -5,10 +5,10 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
-from bridge.errors import KafkaUnavailable
-from bridge.kafka import hopeless_after_s
-from bridge.replicas import ailing
-from bridge.settings import IngressSettings
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.kafka.client import hopeless_after_s
+from dingbridge.kafka.health import ailing
+from dingbridge.settings import IngressSettings
 from ingress.report import Report
 from ingress.wave import Place
 

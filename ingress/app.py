@@ -16,9 +16,9 @@ import apsw
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from bridge.admin import AdminServer
-from bridge.errors import BridgeError
-from bridge.settings import IngressSettings
+from dingbridge.health_server import AdminServer
+from dingbridge.errors import BridgeError
+from dingbridge.settings import IngressSettings
 from ingress.errors import JournalUnavailable
 from ingress.folder import FolderLock, prepare_folder
 from ingress.http import CallbackServer, Rules

@@ -10,7 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
-from bridge.admin import json_response
+from dingbridge.health_server import json_response
 
 KEPT: Final = 64
 PATH: Final = "/checks/{nonce}"

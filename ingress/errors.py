@@ -1,6 +1,6 @@
-"""What can go wrong with the journal. Drawn with the rest of the tree in ``bridge/errors.py``."""
+"""What can go wrong with the journal. Drawn with the rest of the tree in ``dingbridge/errors.py``."""
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 
 
 class JournalError(BridgeError):

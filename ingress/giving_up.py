@@ -13,7 +13,7 @@ from pathlib import Path
 import apsw
 import structlog
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 from ingress.cursor import CursorFile, Parked
 from ingress.errors import JournalError
 from ingress.publisher_process import PublisherProcess

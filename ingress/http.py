@@ -18,7 +18,7 @@ import structlog
 from aiohttp.http import HttpProcessingError
 from aiohttp.web import RequestPayloadError
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, Opened, SignatureParameters
 from dingbridge.dingtalk.errors import CallbackError, OwnerMismatch
 from dingbridge.dingtalk.self_push import nonce_of

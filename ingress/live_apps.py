@@ -1,7 +1,7 @@
 """The apps that the ingress answers for: read at the start, and again when their file changes.
 
 A file that changed is read and checked whole before any of it is taken; a broken one changes nothing and says
-so. Credentials whose time has run out go by themselves. What stands in it: ``bridge/apps_file.py``.
+so. Credentials whose time has run out go by themselves. What stands in it: ``dingbridge/apps/file.py``.
 """
 
 import asyncio
@@ -12,11 +12,11 @@ from typing import Any, Final
 import structlog
 from aiohttp import web
 
-from bridge.admin import json_response
-from bridge.apps import App, AppCredentials, bare_path_app, load_apps
-from bridge.apps_file import files_of, signature
-from bridge.errors import SettingsError
-from bridge.settings import IngressSettings
+from dingbridge.health_server import json_response
+from dingbridge.settings.apps import App, AppCredentials, bare_path_app, load_apps
+from dingbridge.apps.file import files_of, signature
+from dingbridge.errors import SettingsError
+from dingbridge.settings import IngressSettings
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials
 from ingress.metrics import HttpMetrics
 

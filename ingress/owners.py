@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from bridge.admin import json_response
+from dingbridge.health_server import json_response
 
 PATH: Final = "/owners"
 KEPT: Final = 50

@@ -14,9 +14,9 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from bridge.errors import KafkaUnavailable, TopicError
-from bridge.kafka import discard_producer, explain, producer, start_producer
-from bridge.settings import IngressSettings
+from dingbridge.errors import KafkaUnavailable, TopicError
+from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
+from dingbridge.settings import IngressSettings
 from ingress.cursor import CursorFile, Parked
 from ingress.journal_file import Row
 from ingress.reading import JournalReader

@@ -12,8 +12,8 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from bridge.errors import TopicError
-from bridge.kafka import PRODUCER_MAX_REQUEST_BYTES
+from dingbridge.errors import TopicError
+from dingbridge.kafka.client import PRODUCER_MAX_REQUEST_BYTES
 from ingress.cursor import Parked
 from ingress.parking import NO_TOPIC, ParkingLot
 from ingress.partitions import partition_of

@@ -18,15 +18,15 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from bridge.errors import KafkaUnavailable
-from bridge.kafka import (
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.kafka.client import (
     PRODUCER_MAX_REQUEST_BYTES,
     discard_producer,
     explain,
     producer,
     start_producer,
 )
-from bridge.settings import IngressSettings
+from dingbridge.settings import IngressSettings
 from ingress.acknowledging import acknowledged
 from ingress.cursor import CursorFile, Parked
 from ingress.errors import JournalError

@@ -15,8 +15,8 @@ import orjson
 import structlog
 import uvloop
 
-from bridge.settings import IngressSettings, PublisherSettings
-from bridge.telemetry import configure_logging
+from dingbridge.settings import IngressSettings, PublisherSettings
+from dingbridge.logging import configure_logging
 from ingress.errors import JournalLocked
 from ingress.folder import FolderLock
 from ingress.publisher import Publisher

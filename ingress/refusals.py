@@ -19,7 +19,7 @@ from aiokafka.errors import (
     kafka_errors,
 )
 
-from bridge.errors import TopicError, TopicForbidden, TopicLeaderless
+from dingbridge.errors import TopicError, TopicForbidden, TopicLeaderless
 
 TOO_LARGE = "too_large"
 RIGHTS = "rights"

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from bridge.errors import BridgeError, KafkaUnavailable
-from bridge.kafka import connection, explain, hopeless_after_s
-from bridge.replicas import ailing
-from bridge.settings import IngressSettings
-from bridge.topics import existing_topics, unclassified_topic
+from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.kafka.client import connection, explain, hopeless_after_s
+from dingbridge.kafka.health import ailing
+from dingbridge.settings import IngressSettings
+from dingbridge.kafka.topics import existing_topics, unclassified_topic
 from ingress.journal_file import Entry
 from ingress.topic_router import TopicRouter
 from dingbridge.events import Event, NotAnEvent, Received, decode, to_dingtalk, to_records

@@ -15,10 +15,10 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from bridge.admin import json_response
-from bridge.apps import load_apps
-from bridge.errors import BridgeError
-from bridge.settings import IngressSettings, JournalSettings
+from dingbridge.health_server import json_response
+from dingbridge.settings.apps import load_apps
+from dingbridge.errors import BridgeError
+from dingbridge.settings import IngressSettings, JournalSettings
 from ingress.cursor import CursorFile
 from ingress.errors import JournalUnavailable
 from ingress.folder import FolderLock, journal_folders, possible_folders, prepare_folder

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import aiohttp
 import structlog
 
-from bridge.settings import IngressSettings
+from dingbridge.settings import IngressSettings
 from ingress.folder import worker_folder
 from ingress.metric_sum import Pages
 from ingress.metrics import SupervisorMetrics

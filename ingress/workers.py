@@ -16,9 +16,9 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
-from bridge.admin import AdminServer, json_response
-from bridge.errors import BridgeError
-from bridge.settings import IngressSettings
+from dingbridge.health_server import AdminServer, json_response
+from dingbridge.errors import BridgeError
+from dingbridge.settings import IngressSettings
 from ingress.checks import PATH as CHECKS_PATH
 from ingress.folder import FolderLock, prepare_folder, worker_folder
 from ingress.giving_up import give_up_by

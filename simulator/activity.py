@@ -29,7 +29,7 @@ from typing import Any, Final
 
 import structlog
 
-from bridge.errors import SettingsError
+from dingbridge.errors import SettingsError
 from simulator.errors import ActionError
 from simulator.platform import ARGUMENTS
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 
 
 class ActionError(BridgeError):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from bridge.errors import SettingsError
+from dingbridge.errors import SettingsError
 
 VERSION: Final = 1
 MOST_STEPS: Final = 500_000

@@ -7,7 +7,7 @@ from typing import Any, Self
 import structlog
 from aiohttp import web
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 from simulator.api import json_answer
 from simulator.control import Control, guard
 from simulator.recording import Replay

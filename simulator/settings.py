@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
-from bridge.settings import SAMPLE_CREDENTIALS, LogSettings
+from dingbridge.settings import SAMPLE_CREDENTIALS, LogSettings
 
 
 class SimulatorSettings(LogSettings):

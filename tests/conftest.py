@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from bridge.servers import KafkaServer, PostgresServer, start_kafka, start_postgres
 from bridge.servers.kafka import EnvironmentKafka
 from bridge.servers.postgres import EnvironmentPostgres
-from bridge.settings import KafkaSettings
+from dingbridge.settings import KafkaSettings
 from tests.support.processes import Processes
 from tests.support.servers import PLAINTEXT, RunServers, credentials_of_environment
 

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 
 COMMANDS = {
     "ingress": "Receive DingTalk's callbacks, keep them, publish them to Kafka.",

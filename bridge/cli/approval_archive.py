@@ -14,7 +14,7 @@ import typer
 from bridge.cli.terminal import LINE_EVERY, moment, say
 
 if TYPE_CHECKING:
-    from bridge.settings import ConsumerSettings
+    from dingbridge.settings import ConsumerSettings
     from consumers.approval.consumer import Approval
     from consumers.runtime import Database
 
@@ -31,9 +31,9 @@ async def archive(
     runs. With ``migrate`` its tables are made, or brought up to date, else they must be there."""
     from sqlalchemy.exc import DBAPIError
 
-    from bridge.errors import BridgeError
-    from bridge.settings import ConsumerSettings
-    from bridge.telemetry import configure_logging
+    from dingbridge.errors import BridgeError
+    from dingbridge.settings import ConsumerSettings
+    from dingbridge.logging import configure_logging
     from consumers.approval.consumer import Approval
     from consumers.runtime import WorldDown, open_database
     from consumers.runtime.database_errors import is_missing_table
@@ -86,7 +86,7 @@ async def _make_tables(database: "Database") -> None:
 
 @asynccontextmanager
 async def _client(settings: "ConsumerSettings") -> AsyncIterator[Any]:
-    from bridge.api_calls import ApiCalls
+    from dingbridge.api_budget import ApiCalls
     from dingbridge.dingtalk.api import DingTalkClient
     from dingbridge.dingtalk.budget import Priority
 
@@ -105,7 +105,7 @@ async def corp_id_of(consumer: "Approval") -> str:
     """The company's id, which DingTalk's API does not tell: as set, else the only one of the archive."""
     from sqlalchemy import select
 
-    from bridge.errors import SettingsError
+    from dingbridge.errors import SettingsError
     from consumers.approval.settings import ApprovalSettings
     from consumers.approval.tables import approval_instances
 
@@ -137,7 +137,7 @@ def day_or_moment(text: str | None, option: str, settings: "ConsumerSettings") -
 
 def calls_left(settings: "ConsumerSettings") -> str:
     """How many calls this month's budget has for it, as the end of a sentence."""
-    from bridge.api_calls import ApiCalls
+    from dingbridge.api_budget import ApiCalls
 
     budget = ApiCalls.of(settings, settings.api_credentials()[0] if settings.calls_api else None)
     try:
@@ -155,7 +155,7 @@ def new_file(path: Path) -> Iterator[TextIO]:
 
     Raises ``BridgeError`` when it cannot be made.
     """
-    from bridge.errors import BridgeError
+    from dingbridge.errors import BridgeError
 
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

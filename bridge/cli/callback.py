@@ -267,7 +267,7 @@ def _try(url: str, to: "Target", wait: float) -> "RoundTrip":
 
 def _reached(url: str, to: "Target", wait: float, *, dry_run: bool, hint: str = "") -> bool:
     """Whether the URL leads to this ingress, in words. Raises ``BridgeError`` if not, except in a dry run."""
-    from bridge.errors import BridgeError
+    from dingbridge.errors import BridgeError
 
     found = _try(url, to, wait)
     if found.reached == "here":

@@ -43,7 +43,7 @@ def generate() -> Generated:
 
 def places(environment: Mapping[str, str]) -> tuple[Path, Path]:
     """Where token and AES key are to be written. Raises ``SettingsError`` with every reason against it."""
-    from bridge.errors import SettingsError
+    from dingbridge.errors import SettingsError
 
     problems = []
     for variable in (TOKEN_FILE, AES_KEY_FILE):
@@ -71,7 +71,7 @@ def places(environment: Mapping[str, str]) -> tuple[Path, Path]:
 
 def write(generated: Generated, token_file: Path, aes_key_file: Path) -> None:
     """Both files, or neither. Raises ``BridgeError`` with the reason."""
-    from bridge.errors import BridgeError
+    from dingbridge.errors import BridgeError
 
     written: list[Path] = []
     failed: tuple[Path, str] | None = None

@@ -23,10 +23,10 @@ import typer
 
 from bridge.cli.callback_check import round_trip
 from bridge.cli.callback_credentials import generate, write_secret
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 
 if TYPE_CHECKING:
-    from bridge.apps import App, AppCredentials
+    from dingbridge.settings.apps import App, AppCredentials
     from bridge.cli.callback_target import Target
     from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 
@@ -115,8 +115,8 @@ class Rotation:
 
     def _app(self) -> "App":
         """As the file has it now. Raises ``SettingsError``."""
-        from bridge.apps_file import read_apps
-        from bridge.errors import SettingsError
+        from dingbridge.apps.file import read_apps
+        from dingbridge.errors import SettingsError
 
         apps, problems = read_apps(self.file)
         if problems:
@@ -124,13 +124,13 @@ class Rotation:
         return apps[self.to.app.name]
 
     def _following(self) -> "AppCredentials | None":
-        from bridge.apps_edit import next_of
+        from dingbridge.apps.edit import next_of
 
         return None if next_of(self._text(), self.to.app.name) is None else self._app().credentials[1]
 
     def _write_next(self) -> "AppCredentials":
         """New secrets, in new files where the old ones are in files; then the table that names them."""
-        from bridge.apps_edit import begun, entry_of, put_in_place
+        from dingbridge.apps.edit import begun, entry_of, put_in_place
 
         now = datetime.now(UTC)
         name, text = self.to.app.name, self._text()
@@ -156,7 +156,7 @@ class Rotation:
         return following
 
     def _finish(self, until: datetime) -> None:
-        from bridge.apps_edit import finished, put_in_place
+        from dingbridge.apps.edit import finished, put_in_place
 
         put_in_place(self.file, finished(self._text(), self.to.app.name, until))
 
@@ -241,7 +241,7 @@ def command(
     code 0: done; 1: DingTalk refused, or the ingress does not take them; 2: settings or usage.
     """
     from bridge.cli.callback_target import target
-    from bridge.errors import SettingsError
+    from dingbridge.errors import SettingsError
 
     kept = length(grace)
     to = target(app_name)

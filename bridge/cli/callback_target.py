@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bridge.apps import App
+    from dingbridge.settings.apps import App
     from bridge.cli.callback_credentials import Generated
     from dingbridge.dingtalk.api import DingTalkClient
     from dingbridge.dingtalk.crypto import Credentials
@@ -45,10 +45,10 @@ def target(app: str, generated: "Generated | None" = None, *, api: bool = True) 
     """
     from pydantic import SecretStr
 
-    from bridge.apps import load_apps, pick
-    from bridge.errors import SettingsError
-    from bridge.settings import CallbackSettings, DingTalkApiSettings, JournalSettings
-    from bridge.telemetry import configure_logging
+    from dingbridge.settings.apps import load_apps, pick
+    from dingbridge.errors import SettingsError
+    from dingbridge.settings import CallbackSettings, DingTalkApiSettings, JournalSettings
+    from dingbridge.logging import configure_logging
     from dingbridge.dingtalk.crypto import Credentials
 
     class TargetSettings(CallbackSettings, DingTalkApiSettings, JournalSettings):
@@ -86,8 +86,8 @@ def target(app: str, generated: "Generated | None" = None, *, api: bool = True) 
 
 def api_target(app: str) -> ApiTarget:
     """The app of this name by the settings, for calls without callback credentials; ``SettingsError``."""
-    from bridge.settings import DingTalkApiSettings, LogSettings
-    from bridge.telemetry import configure_logging
+    from dingbridge.settings import DingTalkApiSettings, LogSettings
+    from dingbridge.logging import configure_logging
 
     class ApiSettings(DingTalkApiSettings, LogSettings):
         """The app's credentials."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from bridge.settings import ConsumerSettings
+    from dingbridge.settings import ConsumerSettings
     from consumers.runtime.consumer import Consumer, Table
 
 LEFT_BEHIND_S = 5
@@ -27,7 +27,7 @@ def command(
     All settings come from the environment: see README.md. Exit code 2: settings, or no such consumer; 1: the
     consumer could not start.
     """
-    from bridge.telemetry import configure_logging
+    from dingbridge.logging import configure_logging
 
     consumer, settings = _load(name)
     if show:
@@ -58,8 +58,8 @@ def command(
 
 def _load(name: str) -> "tuple[Consumer, ConsumerSettings]":
     """The consumer and its settings. Raises ``SettingsError`` with the mistakes of both."""
-    from bridge.errors import SettingsError
-    from bridge.settings import ConsumerSettings
+    from dingbridge.errors import SettingsError
+    from dingbridge.settings import ConsumerSettings
     from consumers.runtime.registry import load_consumer
 
     problems: list[str] = []
@@ -133,7 +133,7 @@ class _Leaving:
     def _end(self, error: BaseException | None) -> None:
         import structlog
 
-        from bridge.errors import BridgeError
+        from dingbridge.errors import BridgeError
 
         code = 0
         if error is not None:

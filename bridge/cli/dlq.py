@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from bridge.settings import ConsumerSettings
+    from dingbridge.settings import ConsumerSettings
     from consumers.replay.letterbox import Freed, ReplayPlan
     from consumers.replay.letters import LetterFilter
 
@@ -143,8 +143,8 @@ def skip(
 
 
 def _settings() -> "ConsumerSettings":
-    from bridge.settings import ConsumerSettings
-    from bridge.telemetry import configure_logging
+    from dingbridge.settings import ConsumerSettings
+    from dingbridge.logging import configure_logging
 
     settings = ConsumerSettings.load()
     configure_logging(settings)  # to standard error: standard output is for the answer

@@ -97,7 +97,7 @@ def shown_header(name: str, data: bytes, reveal: bool) -> str:
 
 
 def _masked(value: bytes, found: Any) -> Any:
-    from bridge.masking import mask
+    from dingbridge.masking import mask
     from dingbridge.events import NotAnEvent, decode
 
     masked = mask(found)

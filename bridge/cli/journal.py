@@ -22,7 +22,7 @@ def stats(as_json: AsJson = False) -> None:
     import apsw
     import orjson
 
-    from bridge.errors import BridgeError
+    from dingbridge.errors import BridgeError
     from ingress.status import total_status
 
     folder = _folder()
@@ -135,7 +135,7 @@ def mend() -> None:
     """
     import apsw
 
-    from bridge.errors import BridgeError
+    from dingbridge.errors import BridgeError
     from ingress.verbs import mend_alone
 
     settings = _settings()
@@ -179,7 +179,7 @@ def discard(
     """Give up callbacks that are parked as `damaged` or `missing`, for good. Others wait for Kafka, whole."""
     from bridge.cli.journal_output import state
     from bridge.cli.terminal import confirmed, say
-    from bridge.errors import BridgeError
+    from dingbridge.errors import BridgeError
     from ingress.verbs import discard_alone
 
     doomed = [_lost(seq, journal) for seq in dict.fromkeys(seqs)]
@@ -222,7 +222,7 @@ def renormalise() -> None:
 def _lost(seq: int, journal: str | None) -> "Seen":
     """The callback that is parked as damaged or missing. Raises ``BridgeError`` where none is."""
     from bridge.cli.journal_output import state
-    from bridge.errors import BridgeError
+    from dingbridge.errors import BridgeError
 
     shown = _views()
     every = [seen for view in shown if (seen := view.one(seq))]
@@ -244,9 +244,9 @@ def do(verb: str, options: dict[str, Any], alone: Any) -> dict[str, Any]:
     """Do it here if no ingress holds the journal, else ask the one that does."""
     import asyncio
 
-    from bridge.errors import SettingsError
-    from bridge.settings import PublisherSettings
-    from bridge.telemetry import configure_logging
+    from dingbridge.errors import SettingsError
+    from dingbridge.settings import PublisherSettings
+    from dingbridge.logging import configure_logging
     from ingress.errors import JournalLocked
     from ingress.folder import FolderLock
 
@@ -277,7 +277,7 @@ def _ask(verb: str, options: dict[str, Any]) -> dict[str, Any]:
     from http.client import HTTPException
 
     from bridge.cli.terminal import open_here, refusal_of
-    from bridge.errors import BridgeError
+    from dingbridge.errors import BridgeError
 
     settings = _settings()
     url = f"http://{settings.admin_host}:{settings.admin_port}/journal/{verb}"
@@ -305,13 +305,13 @@ def print_result(result: dict[str, Any]) -> None:
 
 
 def _settings() -> Any:
-    from bridge.settings import JournalSettings
+    from dingbridge.settings import JournalSettings
 
     return JournalSettings.load()
 
 
 def _folder() -> Path:
-    from bridge.errors import BridgeError
+    from dingbridge.errors import BridgeError
     from ingress.folder import journal_folders
 
     folder: Path = _settings().journal_path
@@ -324,7 +324,7 @@ def _is_folder(path: Path) -> bool:
     """Raises ``BridgeError`` where this user may not look into it: looking for files would only find none."""
     import os
 
-    from bridge.errors import BridgeError
+    from dingbridge.errors import BridgeError
 
     try:
         os.scandir(path).close()
@@ -340,7 +340,7 @@ def _is_folder(path: Path) -> bool:
 def _views() -> "list[View]":
     """Every journal file with its cursor; what cannot be read is said."""
     from bridge.cli.terminal import say
-    from bridge.errors import BridgeError
+    from dingbridge.errors import BridgeError
     from ingress.inspection import views
 
     found, unreadable = views(_folder())
@@ -356,7 +356,7 @@ def _without_file(shown: "list[View]") -> "list[Seen]":
     """What is parked, and whose file is not among those ``shown``."""
     import apsw
 
-    from bridge.errors import BridgeError
+    from dingbridge.errors import BridgeError
     from ingress.inspection import without_file
 
     folder = _folder()

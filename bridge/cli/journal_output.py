@@ -57,7 +57,7 @@ def text(body: bytes, reveal: bool) -> str:
     """The body as JSON, with private values masked unless ``reveal``; what is no JSON only then."""
     import json
 
-    from bridge.masking import mask
+    from dingbridge.masking import mask
 
     try:
         value = json.loads(body)

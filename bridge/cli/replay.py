@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from bridge.settings import KafkaSettings
+    from dingbridge.settings import KafkaSettings
     from consumers.replay.span import Range, RangePlan
 
 
@@ -52,9 +52,9 @@ def command(
     from datetime import UTC, datetime
 
     from bridge.cli.terminal import listed, moment
-    from bridge.settings import KafkaSettings
-    from bridge.telemetry import configure_logging
-    from bridge.topics import event_topic
+    from dingbridge.settings import KafkaSettings
+    from dingbridge.logging import configure_logging
+    from dingbridge.kafka.topics import event_topic
     from consumers.replay.copying import begun_at
     from consumers.replay.span import Range
     from consumers.runtime.registry import load_consumer
@@ -99,7 +99,7 @@ async def _run(
     as_json: bool,
 ) -> None:
     from bridge.cli.terminal import confirmed, print_json, progress, say
-    from bridge.topic_reader import TopicReader
+    from dingbridge.kafka.reader import TopicReader
     from consumers.replay.span import RangeReplay, moment_text
 
     async with TopicReader(settings) as reader:

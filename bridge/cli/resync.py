@@ -18,7 +18,7 @@ from bridge.cli.terminal import confirmed as agreed
 from bridge.cli.terminal import say
 
 if TYPE_CHECKING:
-    from bridge.api_calls import ApiCalls
+    from dingbridge.api_budget import ApiCalls
     from consumers.address_sync.reading import Progress
     from consumers.address_sync.runs import Run, Runs
     from consumers.address_sync.settings import AddressSyncSettings
@@ -99,10 +99,10 @@ def contacts(
 
 
 async def _resync(wanted: _Wanted) -> int:
-    from bridge.api_calls import ApiCalls
-    from bridge.errors import BridgeError
-    from bridge.settings import ConsumerSettings
-    from bridge.telemetry import configure_logging
+    from dingbridge.api_budget import ApiCalls
+    from dingbridge.errors import BridgeError
+    from dingbridge.settings import ConsumerSettings
+    from dingbridge.logging import configure_logging
     from consumers.address_sync import AddressSync
     from consumers.address_sync.settings import AddressSyncSettings
     from consumers.runtime import WorldDown, open_database
@@ -136,7 +136,7 @@ async def _resync(wanted: _Wanted) -> int:
 
 async def _runs(database: Any, own: "AddressSyncSettings") -> "Runs":
     """The runs of the company. Raises ``SettingsError`` when nothing says which one it is."""
-    from bridge.errors import SettingsError
+    from dingbridge.errors import SettingsError
     from consumers.address_sync.resync import company
     from consumers.address_sync.runs import Runs
 
@@ -173,7 +173,7 @@ async def _with(
 
 async def _to_go_on_with(runs: "Runs", wanted: _Wanted) -> "Run | None":
     """The run that was interrupted, or that waits to be confirmed; None when there is none."""
-    from bridge.errors import BridgeError
+    from dingbridge.errors import BridgeError
 
     if await runs.under_way() is not None:
         run = await runs.go_on()
@@ -200,7 +200,7 @@ async def _to_go_on_with(runs: "Runs", wanted: _Wanted) -> "Run | None":
 
 async def _begun(runs: "Runs", client: "DingTalkClient", wanted: _Wanted) -> "Run | None":
     """A new run, after its cost was said; None when the operator does not want it."""
-    from bridge.errors import BridgeError
+    from dingbridge.errors import BridgeError
     from consumers.address_sync.resync import cost
     from consumers.address_sync.verdict import current_users
     from dingbridge.dingtalk.budget import Priority

@@ -9,7 +9,7 @@ from bridge.cli.approval_archive import Codes, archive, calls_left, corp_id_of, 
 from bridge.cli.terminal import confirmed, listed, say
 
 if TYPE_CHECKING:
-    from bridge.settings import ConsumerSettings
+    from dingbridge.settings import ConsumerSettings
     from consumers.approval.backfill import Backfill, Run
 
 
@@ -39,7 +39,7 @@ def resync_approvals(
 async def _resync(
     from_: str, to: str | None, process_code: list[str] | None, with_actions: bool, dry_run: bool, yes: bool
 ) -> None:
-    from bridge.errors import BridgeError
+    from dingbridge.errors import BridgeError
     from consumers.approval.backfill import Asked, Backfill
     from consumers.runtime.patience import is_world_down
 

@@ -95,7 +95,7 @@ def run(
 def _serve(options: dict[str, Any], replay: "Replay | None" = None) -> None:
     import uvloop
 
-    from bridge.telemetry import configure_logging
+    from dingbridge.logging import configure_logging
     from simulator.server import serve
     from simulator.settings import SimulatorSettings
 
@@ -153,7 +153,7 @@ def act(
     import urllib.request
 
     from bridge.cli.terminal import open_here, refusal_of
-    from bridge.errors import BridgeError
+    from dingbridge.errors import BridgeError
 
     body = {"action": action}
     for argument in arguments or []:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from bridge.settings import KafkaSettings
+    from dingbridge.settings import KafkaSettings
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -53,8 +53,8 @@ def read(
 
 
 def _settings() -> "KafkaSettings":
-    from bridge.settings import KafkaSettings
-    from bridge.telemetry import configure_logging
+    from dingbridge.settings import KafkaSettings
+    from dingbridge.logging import configure_logging
 
     settings = KafkaSettings.load()
     configure_logging(settings)  # to standard error: standard output is for the answer
@@ -67,8 +67,8 @@ async def _list() -> None:
     from rich.table import Table
 
     from bridge.cli.terminal import say
-    from bridge.kafka import connection
-    from bridge.topics import listed_topics, unled_words
+    from dingbridge.kafka.client import connection
+    from dingbridge.kafka.topics import listed_topics, unled_words
 
     settings = _settings()
     counts, unled = await listed_topics(settings)
@@ -95,7 +95,7 @@ async def _list() -> None:
 
 
 async def _ensure(event_types: list[str] | None) -> None:
-    from bridge.topics import ensure_topics, event_topic, unclassified_topic
+    from dingbridge.kafka.topics import ensure_topics, event_topic, unclassified_topic
 
     settings = _settings()
     if not event_types:
@@ -114,10 +114,10 @@ async def _ensure(event_types: list[str] | None) -> None:
 async def _read(event_type: str, limit: int, follow: bool, with_key: bool) -> None:
     from aiokafka import AIOKafkaConsumer, TopicPartition
 
-    from bridge.errors import KafkaUnavailable, TopicError
-    from bridge.kafka import connection
-    from bridge.topic_reader import SILENCE_S
-    from bridge.topics import existing_topics
+    from dingbridge.errors import KafkaUnavailable, TopicError
+    from dingbridge.kafka.client import connection
+    from dingbridge.kafka.reader import SILENCE_S
+    from dingbridge.kafka.topics import existing_topics
 
     settings = _settings()
     counts = await existing_topics(settings, [event_type, settings.topic_prefix + event_type])
@@ -168,8 +168,8 @@ async def _consuming(consumer: Any, settings: Any) -> AsyncIterator[Any]:
     """``consumer``, started. Raises ``KafkaUnavailable`` for whatever Kafka refuses while it is used."""
     from aiokafka.errors import KafkaError
 
-    from bridge.errors import KafkaUnavailable
-    from bridge.kafka import explain
+    from dingbridge.errors import KafkaUnavailable
+    from dingbridge.kafka.client import explain
 
     try:
         try:

@@ -6,7 +6,7 @@ Exit code 1 with one line for each thing that is missing, and its remedy.
 import os
 import sys
 
-from bridge.errors import ServerStartError
+from dingbridge.errors import ServerStartError
 from bridge.servers.engine import Engine
 from bridge.servers.jars import KAFKA_VERSION, fetch_jars
 from bridge.servers.kafka import nothing_works

@@ -13,7 +13,7 @@ import threading
 from typing import Any
 from urllib.parse import urlsplit
 
-from bridge.errors import ServerStartError
+from dingbridge.errors import ServerStartError
 from bridge.servers.ports import free_port
 from bridge.servers.processes import GUARD
 from bridge.servers.progress import Progress, megabytes

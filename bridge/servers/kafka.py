@@ -12,14 +12,14 @@ from typing import Literal
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from bridge.errors import KafkaUnavailable, ServerStartError
-from bridge.kafka import connection, explain
+from dingbridge.errors import KafkaUnavailable, ServerStartError
+from dingbridge.kafka.client import connection, explain
 from bridge.servers.jars import KAFKA_VERSION
 from bridge.servers.kafka_base import KafkaServer, in_own_loop
 from bridge.servers.kafka_docker import DockerKafka
 from bridge.servers.kafka_jars import JarsKafka
 from bridge.servers.progress import Progress
-from bridge.settings import KafkaSettings
+from dingbridge.settings import KafkaSettings
 
 KafkaHow = Literal["auto", "environment", "local", "docker", "jars"]
 

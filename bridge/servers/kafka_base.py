@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from bridge.errors import ServerStartError
+from dingbridge.errors import ServerStartError
 from bridge.servers.ports import answers
 
 START_WITHIN_S = 90.0

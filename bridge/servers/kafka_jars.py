@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bridge.errors import ServerStartError
+from dingbridge.errors import ServerStartError
 from bridge.servers.jars import KAFKA_VERSION, fetch_jars, java
 from bridge.servers.kafka_base import START_WITHIN_S, KafkaServer, wait_until_kafka_answers
 from bridge.servers.ports import free_port

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from bridge.errors import ServerStartError
+from dingbridge.errors import ServerStartError
 from bridge.servers.engine import Container, Engine
 from bridge.servers.postgres_base import START_WITHIN_S, PostgresServer, wait_until_postgres_answers
 from bridge.servers.postgres_wheel import WheelPostgres

@@ -13,7 +13,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from bridge.errors import ServerStartError
+from dingbridge.errors import ServerStartError
 from bridge.servers.ports import free_port
 from bridge.servers.postgres_base import START_WITHIN_S, PostgresServer, wait_until_postgres_answers
 from bridge.servers.processes import GuardedProcess

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Row, delete, func, select, update
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 from consumers.address_sync.sync_tables import runs, staged, todo
 from consumers.runtime import Again, Database, DatabaseDown, Reader, Transaction
 from dingbridge.dingtalk.budget import Priority

@@ -4,7 +4,7 @@ import re
 
 from pydantic import Field, field_validator
 
-from bridge.settings import Settings
+from dingbridge.settings import Settings
 
 LEAST_LEAVERS = 10
 """Of people whom a share of the company allows to be marked, at least."""

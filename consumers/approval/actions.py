@@ -32,7 +32,7 @@ from types import ModuleType
 from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
-from bridge.errors import SettingsError
+from dingbridge.errors import SettingsError
 from consumers.approval.components import Value, kind_of, parse
 from consumers.approval.document import table_rows
 from consumers.approval.times import local_time

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import MetaData, select, tuple_
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 from consumers.approval import report
 from consumers.approval.actions import Action, load_actions
 from consumers.approval.archive import Archive

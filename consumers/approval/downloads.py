@@ -16,7 +16,7 @@ import aiohttp
 import structlog
 from sqlalchemy import Row, Table, and_, func, select, update
 
-from bridge.addresses import AddressGuard, guarded_connector, refusal
+from dingbridge.ssrf import AddressGuard, guarded_connector, refusal
 from consumers.approval.attachments import DONE, OFF, REFUSED, SWITCHED_OFF, WAITING
 from consumers.approval.files import FileStore, TooLarge
 from consumers.approval.metrics import ApprovalMetrics

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from bridge.settings import Settings
+from dingbridge.settings import Settings
 
 
 class ApprovalSettings(Settings):

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, NoReturn
 
 import structlog
 
-from bridge.addresses import AddressGuard
-from bridge.errors import SettingsError
+from dingbridge.ssrf import AddressGuard
+from dingbridge.errors import SettingsError
 from consumers.forward.body import body_of
 from consumers.forward.circuit import Blame, Circuit, CircuitOpen, CircuitState, Key, Pace
 from consumers.forward.delivery import Answer, Sender

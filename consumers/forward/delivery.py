@@ -16,7 +16,7 @@ from typing import Literal
 
 import aiohttp
 
-from bridge.addresses import AddressGuard, guarded_connector, refusal
+from dingbridge.ssrf import AddressGuard, guarded_connector, refusal
 from consumers.forward import signature
 from consumers.forward.settings import Credentials, System
 from consumers.runtime.backoff import ASKED_MAX_S

@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from bridge.addresses import AddressGuard, Network
-from bridge.errors import SettingsError
-from bridge.settings import DingTalkApiSettings, NetworkList
-from bridge.tls import trusting
+from dingbridge.ssrf import AddressGuard, Network
+from dingbridge.errors import SettingsError
+from dingbridge.settings import DingTalkApiSettings, NetworkList
+from dingbridge.settings.tls import trusting
 from consumers.forward.body import BodyForm
 from consumers.forward.signature import PREFIX, key_of
 from dingbridge.events.catalogue import catalogue, legal

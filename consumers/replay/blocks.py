@@ -11,8 +11,8 @@ from typing import Self
 
 from sqlalchemy.exc import DBAPIError
 
-from bridge.errors import BridgeError
-from bridge.settings import ConsumerSettings
+from dingbridge.errors import BridgeError
+from dingbridge.settings import ConsumerSettings
 from consumers.runtime import blocked
 from consumers.runtime.blocked import Blocked
 from consumers.runtime.database import Database, open_database

@@ -17,10 +17,10 @@ from typing import Any, Self
 from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from bridge.errors import BridgeError, KafkaUnavailable, TopicError
-from bridge.kafka import discard_producer, explain, producer, start_producer
-from bridge.settings import KafkaSettings
-from bridge.topics import ensure_topics, existing_topics, inbox_topic
+from dingbridge.errors import BridgeError, KafkaUnavailable, TopicError
+from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import ensure_topics, existing_topics, inbox_topic
 from consumers.runtime.delivery import REPLAY_HEADER
 
 FROM_HEADER = "dingbridge-replay-from"

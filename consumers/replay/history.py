@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import ConsumerRecord, TopicPartition
 
-from bridge.topic_reader import Spans, TopicReader
+from dingbridge.kafka.reader import Spans, TopicReader
 from consumers.replay.copying import FROM_HEADER
 from consumers.replay.offsets import OffsetSet
 from consumers.runtime.delivery import REPLAY_HEADER

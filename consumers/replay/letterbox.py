@@ -16,10 +16,10 @@ from typing import Self
 
 from aiokafka import TopicPartition
 
-from bridge.errors import BridgeError, TopicError
-from bridge.settings import ConsumerSettings
-from bridge.topic_reader import Span, TopicReader
-from bridge.topics import dlq_topic, existing_topics, inbox_topic
+from dingbridge.errors import BridgeError, TopicError
+from dingbridge.settings import ConsumerSettings
+from dingbridge.kafka.reader import Span, TopicReader
+from dingbridge.kafka.topics import dlq_topic, existing_topics, inbox_topic
 from consumers.replay.blocks import POLL_S, Blocks
 from consumers.replay.copying import Copier, inbox_partitions, new_replay_id
 from consumers.replay.history import Copied, Copies, copies

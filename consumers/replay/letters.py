@@ -16,7 +16,7 @@ from datetime import datetime
 import orjson
 from aiokafka import ConsumerRecord, TopicPartition
 
-from bridge.topic_reader import Spans, TopicReader
+from dingbridge.kafka.reader import Spans, TopicReader
 from consumers.replay.history import header
 from consumers.replay.offsets import OffsetSet
 from consumers.runtime.blocked import BLOCKING_ID_HEADER, Blocked

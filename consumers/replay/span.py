@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
-from bridge.errors import BridgeError
-from bridge.settings import KafkaSettings
-from bridge.topic_reader import Span, TopicReader
-from bridge.topics import existing_topics, inbox_topic, retention_days
+from dingbridge.errors import BridgeError
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.reader import Span, TopicReader
+from dingbridge.kafka.topics import existing_topics, inbox_topic, retention_days
 from consumers.replay.copying import Copier, begun_at, command_hash, inbox_partitions, new_replay_id
 from consumers.replay.history import Copied, copies
 from consumers.runtime.process import key_hash

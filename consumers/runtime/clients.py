@@ -11,10 +11,10 @@ from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from typing import Any, cast
 
-from bridge.api_calls import ApiCalls
-from bridge.apps import VARIABLE, App, load_apps
-from bridge.errors import SettingsError
-from bridge.settings import ConsumerSettings
+from dingbridge.api_budget import ApiCalls
+from dingbridge.settings.apps import VARIABLE, App, load_apps
+from dingbridge.errors import SettingsError
+from dingbridge.settings import ConsumerSettings
 from consumers.runtime.outcomes import Reject
 from consumers.runtime.tickets import KeptTickets
 from dingbridge.dingtalk.api import DingTalkClient

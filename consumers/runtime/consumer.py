@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Literal, get_args
 from prometheus_client import CollectorRegistry
 from sqlalchemy import MetaData
 
-from bridge.errors import SettingsError
-from bridge.settings import ConsumerSettings
+from dingbridge.errors import SettingsError
+from dingbridge.settings import ConsumerSettings
 from consumers.runtime.database import Database, Reader, Transaction
 from consumers.runtime.outcomes import Again, HandlerOutcome, Reject, Retry, WorldDown
 from dingbridge.dingtalk.api import DingTalkClient

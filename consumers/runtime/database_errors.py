@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 from consumers.runtime.outcomes import Again, WorldDown
 
 _SQLITE_DOWN = frozenset(

@@ -11,10 +11,10 @@ import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from bridge.errors import KafkaUnavailable
-from bridge.kafka import discard_producer, explain, hopeless_after_s, producer, start_producer
-from bridge.settings import KafkaSettings
-from bridge.topics import dlq_topic, inbox_topic
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.kafka.client import discard_producer, explain, hopeless_after_s, producer, start_producer
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import dlq_topic, inbox_topic
 from consumers.runtime.blocked import BLOCKING_ID_HEADER, LETTER_HEADER
 from consumers.runtime.outcomes import WorldDown
 

@@ -13,7 +13,7 @@ import orjson
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Executable, Row
 
-from bridge.settings import ConsumerSettings
+from dingbridge.settings import ConsumerSettings
 from consumers.runtime import inbox
 from consumers.runtime.arrival import ticket
 from consumers.runtime.consumer import Consumer

@@ -28,7 +28,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine, inspect
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 from consumers.runtime.consumer import Consumer
 from consumers.runtime.database import Database
 from consumers.runtime.database_errors import translated

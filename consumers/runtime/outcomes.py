@@ -13,7 +13,7 @@
 
 import math
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 
 
 class HandlerOutcome(BridgeError):

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import structlog
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 from consumers.runtime.backoff import world_delay
 from consumers.runtime.outcomes import Again, WorldDown
 from consumers.runtime.process import place

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeGuard
 
 import structlog
 
-from bridge.errors import SettingsError
+from dingbridge.errors import SettingsError
 from consumers.runtime import blocked, inbox, owed
 from consumers.runtime.arrival import arrived
 from consumers.runtime.blocked import Blocked

@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import structlog
 
-from bridge.errors import BridgeError, SettingsError
+from dingbridge.errors import BridgeError, SettingsError
 from consumers.runtime.consumer import Consumer
 
 log = structlog.get_logger(__name__)

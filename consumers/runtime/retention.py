@@ -8,10 +8,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
-from bridge.errors import KafkaUnavailable
-from bridge.kafka import connection, explain
-from bridge.settings import KafkaSettings
-from bridge.topics import retention_days
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.kafka.client import connection, explain
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import retention_days
 
 RETENTION_MS, SEGMENT_MS, CLEANUP_POLICY = "retention.ms", "segment.ms", "cleanup.policy"
 

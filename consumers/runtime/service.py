@@ -16,11 +16,11 @@ import structlog
 from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import DBAPIError
 
-from bridge.admin import AdminServer
-from bridge.api_calls import ApiCalls
-from bridge.errors import BridgeError, KafkaUnavailable, SettingsError
-from bridge.settings import ConsumerSettings
-from bridge.topics import event_topic, inbox_topic
+from dingbridge.health_server import AdminServer
+from dingbridge.api_budget import ApiCalls
+from dingbridge.errors import BridgeError, KafkaUnavailable, SettingsError
+from dingbridge.settings import ConsumerSettings
+from dingbridge.kafka.topics import event_topic, inbox_topic
 from consumers.runtime import blocked, inbox, owed
 from consumers.runtime.clients import open_clients
 from consumers.runtime.consumer import Consumer, Table

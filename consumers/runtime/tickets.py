@@ -10,10 +10,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from bridge.errors import KafkaUnavailable
-from bridge.settings import KafkaSettings
-from bridge.topic_reader import TopicReader
-from bridge.topics import event_topic, existing_topics
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.reader import TopicReader
+from dingbridge.kafka.topics import event_topic, existing_topics
 from dingbridge.dingtalk.errors import TicketMissing, Unavailable
 from dingbridge.dingtalk.suite import API
 from dingbridge.events import NotAnEvent, decode

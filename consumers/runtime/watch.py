@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from bridge.api_calls import ApiCalls
+from dingbridge.api_budget import ApiCalls
 from consumers.runtime import blocked
 from consumers.runtime.database import Database
 from consumers.runtime.metrics import WorkerMetrics

@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 from sqlalchemy import Executable, Table
 from sqlalchemy.engine import CursorResult, Result
 
-from bridge.errors import SettingsError
+from dingbridge.errors import SettingsError
 from consumers.runtime.database import Reader, Transaction
 
 

@@ -15,10 +15,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
-from bridge.errors import KafkaUnavailable, TopicError
-from bridge.kafka import connection, explain
-from bridge.settings import ConsumerSettings
-from bridge.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
+from dingbridge.errors import KafkaUnavailable, TopicError
+from dingbridge.kafka.client import connection, explain
+from dingbridge.settings import ConsumerSettings
+from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
 from consumers.runtime.backoff import world_delay
 from consumers.runtime.burial import Burials
 from consumers.runtime.consumer import Consumer

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from aiokafka.errors import KafkaError
 
-from bridge.errors import BridgeError, KafkaUnavailable, SettingsError
-from bridge.kafka import discard_producer, explain, producer, start_producer
-from bridge.settings import KafkaSettings
-from bridge.telemetry import configure_logging
-from bridge.topics import ensure_topics, event_topic
+from dingbridge.errors import BridgeError, KafkaUnavailable, SettingsError
+from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
+from dingbridge.settings import KafkaSettings
+from dingbridge.logging import configure_logging
+from dingbridge.kafka.topics import ensure_topics, event_topic
 from consumers.testing.recordings import recorded
 from dingbridge.events.envelope import Record
 

@@ -19,11 +19,11 @@ from aiokafka.errors import KafkaError
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Executable, Row
 
-from bridge.errors import BridgeError, KafkaUnavailable
-from bridge.kafka import connection, discard_producer, explain, producer, start_producer
-from bridge.settings import ConsumerSettings
-from bridge.topic_reader import TopicReader
-from bridge.topics import dlq_topic, event_topic, existing_topics, inbox_topic
+from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.kafka.client import connection, discard_producer, explain, producer, start_producer
+from dingbridge.settings import ConsumerSettings
+from dingbridge.kafka.reader import TopicReader
+from dingbridge.kafka.topics import dlq_topic, event_topic, existing_topics, inbox_topic
 from consumers.replay.history import header
 from consumers.runtime.consumer import Consumer
 from consumers.runtime.database import Database

@@ -7,7 +7,7 @@ import pytest
 
 from bridge.servers import KafkaServer, start_kafka
 from bridge.servers.kafka import EnvironmentKafka
-from bridge.settings import ConsumerSettings
+from dingbridge.settings import ConsumerSettings
 from consumers.runtime import Consumer, MemoryRuntime
 from consumers.testing.kafka import KafkaRuntime
 

@@ -6,5 +6,5 @@
   ``budget`` (what a call is for, and who may stop it)
 - ``errors``: the tree of errors
 
-Imports nothing of this project but ``bridge.errors``.
+Imports nothing of this project but ``dingbridge.errors``.
 """

@@ -1,6 +1,6 @@
 """What a call of the Open API is for, and who may stop it before it is made.
 
-The counting itself is not here: a ``Budget`` is given to the client (``bridge.api_calls`` has the durable
+The counting itself is not here: a ``Budget`` is given to the client (``dingbridge.api_budget`` has the durable
 one).
 """
 
@@ -27,7 +27,7 @@ class Budget(Protocol):
     async def spend(self, api: str, priority: Priority) -> None:
         """Count one request of ``api`` (such as ``v2/user/get``).
 
-        Raises ``bridge.errors.CallsSpent`` when ``priority`` has none left; the client makes a
+        Raises ``dingbridge.errors.CallsSpent`` when ``priority`` has none left; the client makes a
         ``BudgetSpent`` of it.
         """
         ...

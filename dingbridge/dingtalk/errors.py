@@ -31,7 +31,7 @@ in ``dingbridge/dingtalk/error_codes.py``.
 
 from typing import ClassVar, Literal, get_args
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 
 CallbackFault = Literal["parameters", "signature", "base64", "block", "padding", "length", "owner"]
 """Why a callback is refused, for logs and as a metric label (a closed set)."""

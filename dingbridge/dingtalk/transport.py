@@ -14,7 +14,7 @@ import aiohttp
 import structlog
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
-from bridge.errors import CallsSpent
+from dingbridge.errors import CallsSpent
 from dingbridge.dingtalk import replies
 from dingbridge.dingtalk.budget import Budget, Priority
 from dingbridge.dingtalk.error_codes import SYSTEM_BUSY

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 from urllib.parse import unquote
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 from dingbridge.events.catalogue import FORMS, UNCLASSIFIED, Form, catalogue, legal
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.normalise import denormalise

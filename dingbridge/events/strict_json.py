@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 
 MAX_DEPTH = 100
 """Levels of nesting that are passed on. Readers stop at different depths (protobuf's JSON at 100,

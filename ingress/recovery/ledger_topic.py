@@ -12,10 +12,10 @@ from typing import Any, Final, Protocol
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from bridge.errors import KafkaUnavailable
-from bridge.kafka import connection, discard_producer, explain, hopeless_after_s, producer, start_producer
-from bridge.settings import KafkaSettings
-from bridge.topics import ensure_topics, recovery_topic
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.kafka.client import connection, discard_producer, explain, hopeless_after_s, producer, start_producer
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import ensure_topics, recovery_topic
 from ingress.recovery.ledger import Ledger, Note, decode
 
 NOTE_BYTES: Final = 512 * 1024

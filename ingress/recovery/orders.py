@@ -5,8 +5,8 @@ from typing import Final
 
 import structlog
 
-from bridge.settings import KafkaSettings
-from bridge.topics import inbox_topic
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import inbox_topic
 from ingress.recovery.ledger_topic import Log
 from dingbridge.events.control import Part, resync_requested
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import structlog
 
-from bridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.dingtalk.errors import ApiError
 from ingress.journal_file import Entry
 from ingress.metrics import OTHER, RecoveryMetrics

@@ -12,10 +12,10 @@ from typing import Final
 
 import structlog
 
-from bridge.api_calls import ApiCalls
-from bridge.apps import App
-from bridge.errors import BridgeError
-from bridge.settings import IngressSettings
+from dingbridge.api_budget import ApiCalls
+from dingbridge.settings.apps import App
+from dingbridge.errors import BridgeError
+from dingbridge.settings import IngressSettings
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from ingress.journal_file import Entry

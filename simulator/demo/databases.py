@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 from simulator.demo.tally import Tables
 
 _OVER = "SELECT * FROM approval_instances WHERE outcome IS NOT NULL"

@@ -14,9 +14,9 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final, Literal
 
-from bridge.errors import BridgeError, ServerStartError
+from dingbridge.errors import BridgeError, ServerStartError
 from bridge.servers import GuardedProcess, KafkaServer, free_port, start_kafka
-from bridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings, KafkaSettings
+from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings, KafkaSettings
 
 CONSUMERS: Final = ("address-sync", "approval")
 SERVICES: Final = ("simulator", "ingress", *CONSUMERS)

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Literal
 
-from bridge.errors import BridgeError
-from bridge.settings import LogSettings
-from bridge.telemetry import configure_logging
+from dingbridge.errors import BridgeError
+from dingbridge.settings import LogSettings
+from dingbridge.logging import configure_logging
 from simulator.demo.accounts import Accounts, compare, show_employees, show_record, shown, summarise
 from simulator.demo.stack import CONSUMERS, Stack
 from simulator.demo.table import Screen

@@ -11,10 +11,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from bridge.errors import KafkaUnavailable
-from bridge.kafka import connection, explain
-from bridge.settings import KafkaSettings
-from bridge.topics import existing_topics, unclassified_topic
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.kafka.client import connection, explain
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import existing_topics, unclassified_topic
 
 Record: TypeAlias = ConsumerRecord[bytes, bytes]
 

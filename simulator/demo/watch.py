@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import aiohttp
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 from simulator.demo.databases import Counts, OaDatabases
 from simulator.demo.stack import CONSUMERS, Stack
 from simulator.demo.tally import Tally, lost_for_certain, table_differences

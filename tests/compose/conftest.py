@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.settings import KafkaSettings
+from dingbridge.settings import KafkaSettings
 from tests.compose.stack import ROOT, Stack, docker, run_docker
 
 

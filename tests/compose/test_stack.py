@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from bridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
+from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.events.event import decode
 from tests.compose.stack import Stack, run_docker
 from tests.support.kafka_reader import read_topic, topics

@@ -6,13 +6,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from bridge.kafka import producer
+from dingbridge.kafka.client import producer
 from bridge.servers import start_kafka, start_postgres
 from bridge.servers.kafka_base import brokers_seen
 from bridge.servers.kafka_docker import DockerKafka
 from bridge.servers.postgres import DockerPostgres
-from bridge.settings import KafkaSettings
-from bridge.topics import ensure_topics, event_topic
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import ensure_topics, event_topic
 from tests.compose.stack import docker
 from tests.support.kafka_reader import read_topic
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer
 
-from bridge.kafka import connection, producer
-from bridge.settings import KafkaSettings
+from dingbridge.kafka.client import connection, producer
+from dingbridge.settings import KafkaSettings
 from tests.support.secure_kafka import Right
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "security.md"

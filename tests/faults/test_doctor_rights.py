@@ -2,8 +2,8 @@
 
 from bridge.cli.doctor.checks import kafka, kafka_judge, own
 from bridge.cli.doctor.findings import Finding
-from bridge.settings import KafkaSettings
-from bridge.topics import ensure_topics, existing_topics
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import ensure_topics, existing_topics
 from tests.faults.rights import documented
 from tests.support.processes import free_port
 from tests.support.secure_kafka import Right, SecureKafka, on_prefix, on_topic, secure_kafka

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from tests.integration.worker_support import installed
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_topic

@@ -8,9 +8,9 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 
-from bridge.kafka import connection
+from dingbridge.kafka.client import connection
 from bridge.servers import KafkaServer, start_kafka
-from bridge.settings import KafkaSettings
+from dingbridge.settings import KafkaSettings
 from tests.faults.sizes import LONG
 from tests.support.comparison import assert_in_order, compare
 from tests.support.ingress import IngressUnderTest

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.errors import BridgeError
-from bridge.settings import SAMPLE_CREDENTIALS, IngressSettings
+from dingbridge.errors import BridgeError
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress import verbs
 from ingress.folder import prepare_folder
 from ingress.journal_file import JournalFile

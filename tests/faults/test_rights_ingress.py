@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaError
 
-from bridge.errors import KafkaUnavailable
-from bridge.settings import SAMPLE_CREDENTIALS, IngressSettings, KafkaSettings
-from bridge.topics import ensure_topics, event_topic, existing_topics, unclassified_topic
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings, KafkaSettings
+from dingbridge.kafka.topics import ensure_topics, event_topic, existing_topics, unclassified_topic
 from ingress.cursor import CursorFile
 from ingress.journal_file import Entry
 from ingress.publisher import Publisher

@@ -6,7 +6,7 @@ import json
 import aiohttp
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from bridge.kafka import connection
+from dingbridge.kafka.client import connection
 from tests.faults.sizes import sized
 from tests.support.comparison import assert_in_order, compare
 from tests.support.ingress import IngressUnderTest

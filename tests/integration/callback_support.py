@@ -15,9 +15,9 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
-from bridge.admin import AdminServer
+from dingbridge.health_server import AdminServer
 from bridge.cli.callback import app
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, encrypt, sign
 from ingress.http import CallbackServer, Rules
 from ingress.journal import Journal
@@ -135,7 +135,7 @@ async def dingbridge_callback(folder: Path, env: Mapping[str, str], *arguments: 
 
 def _invoke(folder: Path, env: Mapping[str, str], arguments: tuple[str, ...]) -> Said:
     nothing = dict.fromkeys(name for name in os.environ if name.startswith(("DINGTALK_", "ADMIN_")))
-    with mock.patch("bridge.telemetry.configure_logging"):  # it is the test's own process
+    with mock.patch("dingbridge.logging.configure_logging"):  # it is the test's own process
         result = CliRunner().invoke(app, arguments, env={**nothing, "DATA_DIR": str(folder), **env})
     err = result.stderr
     code = result.exit_code

@@ -8,9 +8,9 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bridge.kafka import producer
-from bridge.settings import KafkaSettings
-from bridge.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
+from dingbridge.kafka.client import producer
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
 from consumers.runtime.deadletters import HEADER
 from dingbridge.events.envelope import Record
 from tests.integration.worker_support import event_record

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 from sqlalchemy import func, select
 
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.address_sync import AddressSync
 from consumers.address_sync.mapping import department_row, user_state
 from consumers.address_sync.tables import departments, memberships, users

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from sqlalchemy import select
 
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.address_sync import AddressSync
 from consumers.address_sync.sync_tables import runs
 from consumers.address_sync.tables import users

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.address_sync.sync_tables import runs, staged, todo
 from consumers.address_sync.tables import users
 from consumers.runtime import open_database

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 from sqlalchemy import func, insert, select
 
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.approval import Approval
 from consumers.approval.actions import Action
 from consumers.approval.examples import leave_ledger

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from sqlalchemy import func, select
 
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.approval.examples import leave_ledger
 from consumers.approval.tables import approval_instances
 from consumers.runtime import open_database

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 from sqlalchemy import select
 
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.approval import Approval
 from consumers.approval.downloads import CLAIMED_FOR
 from consumers.approval.files import INCOMING

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 from sqlalchemy import select
 
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.approval import Approval
 from consumers.approval.examples import leave_ledger
 from consumers.approval.tables import (

@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
-from bridge.apps_file import signature
-from bridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings
-from bridge.topics import event_topic
+from dingbridge.apps.file import signature
+from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings
+from dingbridge.kafka.topics import event_topic
 from consumers.runtime import Consumer
 from consumers.runtime.clients import open_clients
 from consumers.runtime.process import Processor

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from bridge.cli import journal, simulator
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\n404: Not Found"
 PAGE = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from bridge.cli.callback_check import TRIES, round_trip
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.dingtalk.crypto import Credentials
 from simulator.server import Simulator
 from tests.integration.callback_support import AES_KEY, OURS, OWNER, TOKEN, Door, Stub, dingbridge_callback

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from bridge.cli.callback_check import RoundTrip
 from bridge.cli.callback_rotate import alone
-from bridge.settings import SAMPLE_CREDENTIALS, IngressSettings
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.crypto import Credentials
 from ingress.live_apps import LiveApps
@@ -156,7 +156,7 @@ async def test_ended_anywhere_both_are_accepted_and_the_same_command_goes_on(
 
     with monkeypatch.context() as patched:
         if where == "before the file":
-            patched.setattr("bridge.apps_edit.put_in_place", ends_writing)
+            patched.setattr("dingbridge.apps.edit.put_in_place", ends_writing)
         else:
             patched.setattr(DingTalkClient, "update_call_back", ends)
         if where == "DingTalk refuses":

@@ -7,8 +7,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bridge.api_calls import ApiCalls
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.api_budget import ApiCalls
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.error_codes import MEANINGS, meaning

@@ -6,8 +6,8 @@ import secrets
 
 import pytest
 
-from bridge.errors import TopicError
-from bridge.settings import ConsumerSettings
+from dingbridge.errors import TopicError
+from dingbridge.settings import ConsumerSettings
 from consumers.replay.letterbox import LetterBox
 from consumers.replay.letters import LetterFilter
 from consumers.runtime.process import key_hash

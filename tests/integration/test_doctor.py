@@ -16,8 +16,8 @@ from aiohttp import web
 
 from bridge.cli.doctor.checks import clock, kafka, kafka_judge, own, platform, url
 from bridge.cli.doctor.findings import Finding
-from bridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
-from bridge.topics import ensure_topics, existing_topics
+from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
+from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.crypto import CallbackCrypto, SignatureParameters
 from simulator.server import Simulator

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 from sqlalchemy import select
 
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.address_sync.tables import departments, memberships, users
 from consumers.approval.examples import leave_ledger
 from consumers.approval.tables import approval_instances

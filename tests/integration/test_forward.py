@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaError
 
-from bridge.addresses import AddressGuard
-from bridge.settings import ConsumerSettings
-from bridge.topics import dlq_topic
+from dingbridge.ssrf import AddressGuard
+from dingbridge.settings import ConsumerSettings
+from dingbridge.kafka.topics import dlq_topic
 from consumers.forward.consumer import Forward, consumer_of
 from consumers.forward.settings import ForwardSettings, load_systems
 from consumers.runtime.service import ConsumerService
@@ -288,7 +288,7 @@ async def test_killed_at_any_time_each_event_still_arrives_under_one_id(
 async def test_what_is_replayed_to_one_system_comes_under_the_id_that_it_had(
     a: str, start: Start, settings: ConsumerSettings, system_a: Receiver
 ) -> None:
-    from bridge.topics import inbox_topic
+    from dingbridge.kafka.topics import inbox_topic
 
     [record] = records(1)
     async with start(a, url=system_a.url):

@@ -4,8 +4,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from bridge.addresses import AddressGuard
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.ssrf import AddressGuard
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.forward.consumer import consumer_of
 from consumers.runtime import MemoryRuntime
 from dingbridge.dingtalk.api import DingTalkClient

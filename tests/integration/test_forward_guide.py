@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic_core import PydanticUndefined
 
-from bridge.addresses import AddressGuard
+from dingbridge.ssrf import AddressGuard
 from bridge.servers import GuardedProcess, free_port
 from consumers.forward.body import body_of
 from consumers.forward.delivery import Answer, Sender

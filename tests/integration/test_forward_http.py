@@ -14,7 +14,7 @@ from aiohttp import ThreadedResolver, web
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from bridge import addresses
-from bridge.addresses import AddressGuard
+from dingbridge.ssrf import AddressGuard
 from consumers.forward.body import body_of
 from consumers.forward.delivery import Answer, Sender
 from consumers.forward.settings import Credentials

@@ -68,8 +68,8 @@ def stop(ingress):
 @pytest.mark.parametrize("held", [True, False], ids=["asked of the ingress", "alone"])
 async def test_prune_and_renormalise(ingress, kafka_settings, held, tmp_path):
     # a release that knew less: an ordinary callback that landed among the unclassified
-    from bridge.kafka import producer
-    from bridge.topics import unclassified_topic
+    from dingbridge.kafka.client import producer
+    from dingbridge.kafka.topics import unclassified_topic
 
     topic = unclassified_topic(kafka_settings)
     [before] = await read_topic(kafka_settings, topic)

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from bridge.kafka import connection
-from bridge.settings import SAMPLE_CREDENTIALS, IngressSettings
+from dingbridge.kafka.client import connection
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress.cursor import CursorFile
 from ingress.folder import next_journal_file
 from ingress.journal_file import Entry, JournalFile
@@ -211,7 +211,7 @@ async def test_a_topic_that_takes_nothing_of_this_hour_holds_back_only_its_own_r
 
 
 async def _make_topic(settings, name):
-    from bridge.topics import ensure_topics
+    from dingbridge.kafka.topics import ensure_topics
 
     await ensure_topics(settings, [name])
 

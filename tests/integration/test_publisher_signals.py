@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from tests.support.processes import environment
 
 

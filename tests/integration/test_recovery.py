@@ -6,7 +6,7 @@ import json
 import pytest
 from sqlalchemy import select
 
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.approval.tables import approval_instances
 from consumers.runtime.database import open_database
 from simulator.server import Simulator

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from bridge.settings import SAMPLE_CREDENTIALS
-from bridge.topics import event_topic
+from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.kafka.topics import event_topic
 from dingbridge.events import decode
 from simulator.server import Simulator
 from tests.integration.simulator_support import settings

@@ -2,8 +2,8 @@
 
 import pytest
 
-from bridge.api_calls import ApiCalls
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.api_budget import ApiCalls
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BudgetSpent, QuotaSpent, Unavailable

@@ -12,8 +12,8 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
-from bridge.kafka import connection
-from bridge.topics import event_topic
+from dingbridge.kafka.client import connection
+from dingbridge.kafka.topics import event_topic
 from consumers.runtime.process import key_hash
 from tests.integration.replay_support import headers_of, inbox, killed, number, numbered, publish_at
 from tests.integration.worker_support import (

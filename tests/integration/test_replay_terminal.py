@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from bridge.settings import ConsumerSettings
+from dingbridge.settings import ConsumerSettings
 from tests.integration.replay_support import bury, inbox, letter_headers, numbered
 from tests.integration.worker_support import consumer_settings
 from tests.support.terminal import QUESTION, on_terminal

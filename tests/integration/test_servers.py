@@ -10,15 +10,15 @@ import asyncpg
 import pytest
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from bridge.errors import KafkaUnavailable, ServerStartError
-from bridge.kafka import producer
+from dingbridge.errors import KafkaUnavailable, ServerStartError
+from dingbridge.kafka.client import producer
 from bridge.servers import KafkaServer, PostgresServer, free_port, start_kafka, start_postgres
 from bridge.servers.engine import Engine, EngineUnavailable
 from bridge.servers.jars import check_jars, java
 from bridge.servers.kafka_base import brokers_seen
 from bridge.servers.ports import answers
-from bridge.settings import KafkaSettings
-from bridge.topics import ensure_topics, event_topic
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import ensure_topics, event_topic
 from tests.support.kafka_reader import read_all, read_topic, topics
 from tests.support.waiting import wait_until
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import aiohttp
 from structlog.testing import capture_logs
 
-from bridge.settings import SAMPLE_CREDENTIALS
-from bridge.topics import event_topic
+from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.kafka.topics import event_topic
 from consumers.runtime import Consumer, backoff, tickets
 from dingbridge.dingtalk.suite import signature
 from simulator.server import Simulator

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 from bridge.servers import free_port
-from bridge.settings import KafkaSettings
-from bridge.topics import event_topic, existing_topics
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import event_topic, existing_topics
 from tests.integration.worker_support import (
     EffectConsumer,
     consumer_settings,

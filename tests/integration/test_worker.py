@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.settings import KafkaSettings
-from bridge.topics import ensure_topics, event_topic
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import ensure_topics, event_topic
 from consumers.runtime import Event, Reader, Transaction, worker
 from consumers.runtime.lanes import Limits
 from consumers.runtime.process import key_hash

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
-from bridge.topics import dlq_topic, event_topic
+from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
+from dingbridge.kafka.topics import dlq_topic, event_topic
 from consumers.runtime import Event, Reader, backoff, watch
 from dingbridge.dingtalk import transport
 from simulator.server import Simulator

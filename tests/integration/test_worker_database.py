@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
-from bridge.errors import SettingsError
+from dingbridge.errors import SettingsError
 from consumers.runtime import (
     Again,
     DatabaseDown,

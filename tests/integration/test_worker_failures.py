@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from bridge.errors import BridgeError
-from bridge.settings import KafkaSettings
-from bridge.topics import dlq_topic, event_topic, inbox_topic
+from dingbridge.errors import BridgeError
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import dlq_topic, event_topic, inbox_topic
 from consumers.runtime import Consumer, Event, Reader, Reject, Transaction, WorldDown, blocked, watch
 from consumers.runtime.service import show
 from dingbridge.events.envelope import Record

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 
 from bridge.servers import KafkaServer, PostgresServer, start_postgres
 from bridge.servers.postgres import EnvironmentPostgres
-from bridge.settings import KafkaSettings
-from bridge.topics import dlq_topic, event_topic
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import dlq_topic, event_topic
 from consumers.runtime import Event, Reader, Reject
 from tests.integration.worker_support import (
     TYPE,

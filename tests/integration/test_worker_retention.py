@@ -7,9 +7,9 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from bridge.kafka import connection
-from bridge.settings import KafkaSettings
-from bridge.topics import dlq_topic, ensure_topics, event_topic
+from dingbridge.kafka.client import connection
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic
 from consumers.runtime import inbox, open_database
 from consumers.runtime.retention import Retention, longest_retention
 from tests.integration.worker_support import TYPE, EffectConsumer, consumer_settings, named, serving

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Column, Integer, MetaData, String, Table
 from sqlalchemy.ext.asyncio import AsyncTransaction
 
-from bridge.settings import KafkaSettings
+from dingbridge.settings import KafkaSettings
 from consumers.runtime import (
     Consumer,
     Database,

@@ -14,9 +14,9 @@ import orjson
 from aiokafka.admin import AIOKafkaAdminClient
 from sqlalchemy import Column, Integer, MetaData, String, Table, select
 
-from bridge.kafka import connection, producer
-from bridge.settings import ConsumerSettings, KafkaSettings
-from bridge.topics import dlq_topic, ensure_topics, event_topic
+from dingbridge.kafka.client import connection, producer
+from dingbridge.settings import ConsumerSettings, KafkaSettings
+from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic
 from consumers.runtime import Consumer, Event, Reader, Reject, Transaction, open_database
 from consumers.runtime.service import ConsumerService
 from consumers.runtime.worker import WorkerOptions

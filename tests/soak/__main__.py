@@ -17,7 +17,7 @@ from collections import Counter
 from pathlib import Path
 
 from bridge.servers import start_kafka
-from bridge.settings import KafkaSettings
+from dingbridge.settings import KafkaSettings
 from tests.faults.conftest import NOT_EXERCISED
 from tests.faults.sabotage import Disk
 from tests.soak.faults import KAFKA, LANES, OURS, Fault, Scene

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from bridge.settings import KafkaSettings
+from dingbridge.settings import KafkaSettings
 from dingbridge.events import Event, decode
 from tests.support.kafka_reader import read_all
 from tests.support.pusher import Pusher

@@ -10,7 +10,7 @@ from typing import Any
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from tests.support.processes import Process, Processes, free_port, wait_until
 
 

@@ -10,8 +10,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.structs import ConsumerRecord
 
-from bridge.kafka import connection
-from bridge.settings import KafkaSettings
+from dingbridge.kafka.client import connection
+from dingbridge.settings import KafkaSettings
 
 T = TypeVar("T")
 Record: TypeAlias = ConsumerRecord[bytes, bytes]

@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 
 from bridge.servers import KafkaServer, free_port, start_kafka
-from bridge.settings import KafkaSettings
+from dingbridge.settings import KafkaSettings
 from tests.support.certificates import PASSWORD, Authority
 
 PASSWORD_OF = "password-of-{}".format

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 from bridge.servers import KafkaServer, PostgresServer, start_kafka, start_postgres
 from bridge.servers.kafka import EnvironmentKafka
 from bridge.servers.kafka_base import in_own_loop
-from bridge.settings import KafkaSettings
+from dingbridge.settings import KafkaSettings
 from tests.support.kafka_reader import delete_topics
 
 

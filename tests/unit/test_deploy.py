@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-import bridge.settings
-from bridge.api_calls import SHARES
-from bridge.settings import ConsumerSettings, IngressSettings, Settings
+import dingbridge.settings
+from dingbridge.api_budget import SHARES
+from dingbridge.settings import ConsumerSettings, IngressSettings, Settings
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.runtime.registry import load_consumer
 from tests.support.compose_files import TRIAL, example_env, rendered
@@ -216,7 +216,7 @@ def test_a_server_of_ones_own_takes_the_place_of_the_stacks(own):
 
 def test_with_compose_a_container_of_a_real_app_has_no_secret_that_its_process_does_not_use():
     """Kubernetes mounts them one by one; ``env_file`` gives all, so what is not used is set to nothing."""
-    every = [cls for cls in vars(bridge.settings).values() if isinstance(cls, type)]
+    every = [cls for cls in vars(dingbridge.settings).values() if isinstance(cls, type)]
     secrets = {
         field.upper()
         for cls in every

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
-import bridge.settings
+import dingbridge.settings
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
@@ -179,9 +179,9 @@ def test_the_readmes_name_the_same_things():
 
 def settings_with_defaults() -> dict[str, object]:
     found: dict[str, object] = {}
-    classes = [c for c in vars(bridge.settings).values() if isinstance(c, type)]
+    classes = [c for c in vars(dingbridge.settings).values() if isinstance(c, type)]
     for cls in [AddressSyncSettings, ApprovalSettings, ForwardSettings, SimulatorSettings, *classes]:
-        if issubclass(cls, bridge.settings.Settings):
+        if issubclass(cls, dingbridge.settings.Settings):
             for name, field in cls.model_fields.items():
                 found[name.upper()] = None if field.default is PydanticUndefined else field.default
     return found

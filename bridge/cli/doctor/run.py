@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 
 import aiohttp
 
-from bridge.api_calls import ApiCalls
-from bridge.apps import App, bare_path_app, load_apps, with_failed_lists
+from dingbridge.api_budget import ApiCalls
+from dingbridge.settings.apps import App, bare_path_app, load_apps, with_failed_lists
 from bridge.cli.doctor.checks import clock, disk, ingress, kafka, kafka_judge, own, platform, quota
 from bridge.cli.doctor.checks import url as public
 from bridge.cli.doctor.findings import Finding, found
-from bridge.errors import SettingsError
-from bridge.settings import IngressSettings
-from bridge.telemetry import configure_logging
+from dingbridge.errors import SettingsError
+from dingbridge.settings import IngressSettings
+from dingbridge.logging import configure_logging
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.dingtalk.errors import ApiError, CallbackMissing

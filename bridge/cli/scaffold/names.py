@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 from dingbridge.events import URL_CHECKS, catalogue
 
 NAME_RE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")

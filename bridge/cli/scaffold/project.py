@@ -123,7 +123,7 @@ def _add_package(plan: Plan, folder: Path, names: Names, package: str) -> None:
     )
     plan.new[folder / "__init__.py"] = templates.INIT.substitute(values)
     plan.new[folder / "consumer.py"] = templates.CONSUMER.substitute(values, imports=imports)
-    own = ["from pydantic import Field", "from bridge.settings import Settings"]
+    own = ["from pydantic import Field", "from dingbridge.settings import Settings"]
     plan.new[folder / "settings.py"] = templates.SETTINGS.substitute(
         values, imports=_imports(package, [], own)
     )

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from bridge.errors import SettingsError
+from dingbridge.errors import SettingsError
 from consumers.approval import examples
 from consumers.approval.actions import Action, Form, action, load_actions
 from consumers.runtime import Reject

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge.errors import BridgeError
-from bridge.settings import ConsumerSettings
+from dingbridge.errors import BridgeError
+from dingbridge.settings import ConsumerSettings
 from simulator.demo.stack import Stack
 from simulator.demo.story import new_folder
 

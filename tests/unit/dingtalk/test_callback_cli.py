@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from bridge.cli.callback import app
 from bridge.cli.callback_registration import consumed_events, mask
 from bridge.cli.callback_rotate import length, renamed
-from bridge.errors import SettingsError
+from dingbridge.errors import SettingsError
 from consumers.runtime import Consumer
 from consumers.runtime.registry import Family
 

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bridge.cli.callback_credentials import generate, places, write
-from bridge.errors import BridgeError, SettingsError
+from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.dingtalk.crypto import Credentials
 
 

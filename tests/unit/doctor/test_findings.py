@@ -7,13 +7,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from bridge.apps import AppCredentials
+from dingbridge.settings.apps import AppCredentials
 from bridge.cli.doctor import command, run
 from bridge.cli.doctor.checks import clock, disk, ingress, kafka, own, platform, quota, url
 from bridge.cli.doctor.checks.kafka_wire import operations
 from bridge.cli.doctor.findings import Both, as_json, exit_code, found, language, plain, printed, summary
 from bridge.cli.doctor.words import WORDS
-from bridge.settings import KafkaSettings
+from dingbridge.settings import KafkaSettings
 from consumers.runtime import Consumer
 from consumers.runtime.registry import Family
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient

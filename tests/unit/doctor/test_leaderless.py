@@ -8,7 +8,7 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError
 
 from bridge.cli.doctor.checks import kafka
-from bridge.settings import KafkaSettings
+from dingbridge.settings import KafkaSettings
 
 TOPIC = "dingtalk.check_in"
 

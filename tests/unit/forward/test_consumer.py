@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bridge.addresses import AddressGuard
+from dingbridge.ssrf import AddressGuard
 from consumers.forward import consumer as module
 from consumers.forward.circuit import DOUBTS
 from consumers.forward.consumer import Forward, consumer_of

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bridge.errors import SettingsError
-from bridge.settings import ConsumerSettings
+from dingbridge.errors import SettingsError
+from dingbridge.settings import ConsumerSettings
 from consumers.forward.consumer import SYSTEMS
 from consumers.forward.settings import ForwardSettings, credentials_of, load_systems
 from consumers.runtime.registry import UnknownConsumer, known_consumers, load_consumer

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from bridge.cli.journal import app
-from bridge.errors import BridgeError
-from bridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.errors import BridgeError
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from ingress.cursor import CursorFile, Parked
 from ingress.folder import FolderLock
 from ingress.giving_up import give_up, give_up_by

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from bridge.errors import BridgeError
-from bridge.settings import IngressSettings
+from dingbridge.errors import BridgeError
+from dingbridge.settings import IngressSettings
 from ingress.cursor import CursorFile
 from ingress.errors import JournalError, JournalUnavailable
 from ingress.folder import journal_files

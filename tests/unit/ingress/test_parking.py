@@ -12,7 +12,7 @@ import pytest
 from aiokafka.errors import RecordTooLargeError, TopicAuthorizationFailedError
 from structlog.testing import capture_logs
 
-from bridge.errors import KafkaUnavailable, TopicLeaderless
+from dingbridge.errors import KafkaUnavailable, TopicLeaderless
 from ingress import parking
 from ingress.cursor import CursorFile, Parked
 from ingress.folder import next_journal_file

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bridge.errors import BridgeError, KafkaUnavailable
-from bridge.settings import SAMPLE_CREDENTIALS, IngressSettings
+from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress import renormalise as module
 from ingress.renormalise import Renormaliser, renormalise
 

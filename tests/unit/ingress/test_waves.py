@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bridge.errors import KafkaUnavailable
-from bridge.settings import SAMPLE_CREDENTIALS, IngressSettings
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress.journal_file import Entry, JournalFile
 from ingress.publisher import Publisher
 from ingress.report import Report

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
-from bridge.settings import SAMPLE_CREDENTIALS, IngressSettings
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress import worker as module
 from ingress.metrics import SupervisorMetrics
 from ingress.worker import Worker

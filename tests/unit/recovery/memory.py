@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
 
-from bridge.settings import KafkaSettings
+from dingbridge.settings import KafkaSettings
 from dingbridge.dingtalk.api.callbacks import FailedPage
 from ingress.journal_file import Entry
 from ingress.metrics import RecoveryMetrics

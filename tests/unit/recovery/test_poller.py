@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from bridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.dingtalk.errors import BudgetSpent, QuotaSpent, TokenInvalid, Unavailable
 from ingress.errors import JournalUnavailable
 from ingress.recovery.poller import AnotherPolls

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bridge.settings import KafkaSettings
+from dingbridge.settings import KafkaSettings
 from ingress.recovery import ledger_topic, poller
 from ingress.recovery.ledger_topic import LedgerTopic
 from tests.unit.recovery.memory import Broker, MemoryLog, Process, listed

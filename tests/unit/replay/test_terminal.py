@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge.cli.terminal import Progress, confirmed, listed, moment, progress
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 from consumers.replay.copying import begun_at, new_replay_id
 
 NOW = datetime(2026, 11, 25, 4, tzinfo=UTC)

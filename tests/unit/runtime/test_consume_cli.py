@@ -35,8 +35,8 @@ def test_a_consumer_without_tables_says_so(
 ENDING = """
 import asyncio, sys, threading
 from bridge.cli import consume
-from bridge.errors import BridgeError
-from bridge.settings import ConsumerSettings
+from dingbridge.errors import BridgeError
+from dingbridge.settings import ConsumerSettings
 from consumers.runtime import service
 
 consume.LEFT_BEHIND_S = 0.05

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bridge.errors import SettingsError
+from dingbridge.errors import SettingsError
 from consumers.runtime import Consumer, Retry, WorldDown, registry
 from consumers.runtime.registry import Family, UnknownConsumer, known_consumers, load_consumer
 

@@ -9,10 +9,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
-from bridge.settings import KafkaSettings
+from dingbridge.settings import KafkaSettings
 from consumers.runtime import WorldDown, deadletters
 from consumers.runtime.deadletters import DeadLetters
-from tests.unit.bridge.test_producers import Connection, rest, stuck
+from tests.unit.library.test_producers import Connection, rest, stuck
 from tests.unit.runtime.support import kafka_record
 
 RECORD = kafka_record("dingtalk.user_add_org", 0, 7, key=b"k", value=b"v")
@@ -78,7 +78,7 @@ async def test_a_producer_that_hangs_is_given_up(
     made = await stuck()
     made.client._conns["b", 0] = connection
     monkeypatch.setattr(deadletters, "producer", lambda _: Hanging(made, where))
-    for module in ("bridge.kafka", "consumers.runtime.deadletters"):
+    for module in ("dingbridge.kafka.client", "consumers.runtime.deadletters"):
         monkeypatch.setattr(f"{module}.hopeless_after_s", lambda _: 0.05)
     async with asyncio.timeout(60):
         with pytest.raises(WorldDown, match="dead letter not taken: Kafka at"):

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
-from bridge.errors import KafkaUnavailable
-from bridge.settings import ConsumerSettings
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.settings import ConsumerSettings
 from consumers.runtime import Database, backoff, inbox, owed, patience, service
 from consumers.runtime.database_errors import DatabaseDown, TransactionRace
 from consumers.runtime.retention import Retention

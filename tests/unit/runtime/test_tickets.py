@@ -8,9 +8,9 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.apps import App
-from bridge.errors import KafkaUnavailable, SettingsError
-from bridge.settings import ConsumerSettings
+from dingbridge.settings.apps import App
+from dingbridge.errors import KafkaUnavailable, SettingsError
+from dingbridge.settings import ConsumerSettings
 from consumers.runtime import Reject, tickets
 from consumers.runtime.clients import SuiteClients
 from consumers.runtime.process import classify

@@ -8,7 +8,7 @@ import pytest
 from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
-from bridge.settings import ConsumerSettings
+from dingbridge.settings import ConsumerSettings
 from consumers.runtime import Consumer
 from consumers.runtime.lanes import Item
 from consumers.runtime.metrics import WorkerMetrics

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge.errors import SettingsError
+from dingbridge.errors import SettingsError
 from simulator.api import ApprovalCalls
 from simulator.api.calls import Call
 from simulator.attachments import attachments_of

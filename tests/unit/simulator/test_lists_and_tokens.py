@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge.errors import SettingsError
+from dingbridge.errors import SettingsError
 from simulator.activity import load_script
 from simulator.errors import PlatformError
 from simulator.failed import FailedList

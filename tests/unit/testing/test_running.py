@@ -4,7 +4,7 @@ import orjson
 import pytest
 from sqlalchemy import Column, MetaData, String, Table, select
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 from consumers.runtime import Consumer, Reject, Retry
 from consumers.testing import MemoryRuntime, recorded
 

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bridge.cli.doctor.checks.network import TIMEOUT_S, Push, get_json, push
 from bridge.cli.doctor.checks.url import of_push
 from bridge.cli.doctor.findings import Both, Finding, found
-from bridge.settings import IngressSettings
+from dingbridge.settings import IngressSettings
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.dingtalk.errors import CALLBACK_FAULTS
 

@@ -17,9 +17,9 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTo
 
 from bridge.cli.doctor.checks.kafka_wire import DescribeGroups, Metadata, operations
 from bridge.cli.doctor.checks.own import Part
-from bridge.kafka import connection, explained
-from bridge.settings import KafkaSettings
-from bridge.topics import (
+from dingbridge.kafka.client import connection, explained
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import (
     dlq_topic,
     event_topic,
     inbox_topic,
@@ -54,7 +54,7 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """``failure`` is ``(kind, words)`` of ``bridge.kafka.explained``; ``groups`` holds our rights on each
+    """``failure`` is ``(kind, words)`` of ``dingbridge.kafka.client.explained``; ``groups`` holds our rights on each
     group (``None``: not told); ``pushes`` of the month that count, ``None`` when it was not told, and whether
     these are ``all_pushes``, or older ones are gone from Kafka, or some have no leader."""
 

@@ -5,9 +5,9 @@ from typing import Final
 
 from bridge.cli.doctor.checks.kafka import Seen, Topic
 from bridge.cli.doctor.findings import Both, Finding, found
-from bridge.kafka import principal
-from bridge.settings import KafkaSettings
-from bridge.topics import retention_days
+from dingbridge.kafka.client import principal
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import retention_days
 
 _DAY_MS: Final = 86_400_000
 _KINDS: Final = frozenset({"unreachable", "credentials", "mechanism", "no_sasl", "tls", "protocol", "failed"})

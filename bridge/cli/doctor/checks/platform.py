@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bridge.apps import AppCredentials
+from dingbridge.settings.apps import AppCredentials
 from bridge.cli.doctor.checks.own import Part
 from bridge.cli.doctor.findings import Finding, found
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient

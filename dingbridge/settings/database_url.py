@@ -8,7 +8,7 @@ import re
 import ssl
 from typing import TYPE_CHECKING, Final
 
-from bridge.tls import trusting
+from dingbridge.settings.tls import trusting
 
 if TYPE_CHECKING:
     from sqlalchemy import URL

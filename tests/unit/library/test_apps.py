@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bridge.apps import bare_path_app, load_apps
-from bridge.apps_file import files_of, signature
-from bridge.errors import SettingsError
-from bridge.settings import (
+from dingbridge.settings.apps import bare_path_app, load_apps
+from dingbridge.apps.file import files_of, signature
+from dingbridge.errors import SettingsError
+from dingbridge.settings import (
     SAMPLE_CREDENTIALS,
     CallbackSettings,
     ConsumerSettings,

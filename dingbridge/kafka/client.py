@@ -1,7 +1,7 @@
 """How every part of the project connects to Kafka, and what a failed connection means in words.
 
 Producers, consumers and the admin client take their arguments from ``connection``; ``explain`` turns what
-aiokafka raises into a sentence for the operator. Topics are next door, in ``bridge/topics.py``.
+aiokafka raises into a sentence for the operator. Topics are next door, in ``dingbridge/kafka/topics.py``.
 """
 
 import asyncio
@@ -31,9 +31,9 @@ from aiokafka.errors import (
     UnsupportedSaslMechanismError,
 )
 
-from bridge.errors import KafkaUnavailable
-from bridge.settings import KafkaSettings
-from bridge.tls import trusting
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.settings import KafkaSettings
+from dingbridge.settings.tls import trusting
 
 PRODUCER_MAX_REQUEST_BYTES = 8 * 1024 * 1024
 """What our producers allow in one request, bytes: above the ``max.message.bytes`` of our topics, so that a

@@ -11,7 +11,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 
 Ready = Callable[[], Awaitable[tuple[bool, dict[str, Any]]]]
 

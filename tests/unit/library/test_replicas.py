@@ -14,10 +14,10 @@ from aiokafka.errors import (
 )
 
 from bridge import replicas
-from bridge.errors import KafkaUnavailable
-from bridge.kafka import explain, start_producer
-from bridge.replicas import ailing, in_words
-from bridge.settings import KafkaSettings
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.kafka.client import explain, start_producer
+from dingbridge.kafka.health import ailing, in_words
+from dingbridge.settings import KafkaSettings
 
 TOPIC = "dingtalk.user_add_org"
 

@@ -10,9 +10,9 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from bridge.errors import KafkaUnavailable
-from bridge.kafka import connection
-from bridge.settings import KafkaSettings
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.kafka.client import connection
+from dingbridge.settings import KafkaSettings
 
 _ANSWER_WITHIN_S = 3
 Place = tuple[str, int]

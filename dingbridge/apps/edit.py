@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 
 Entry = Mapping[str, Any]
 """A pair of credentials as it stands in the file: ``token`` or ``token_file``, ``aes_key`` or its file."""

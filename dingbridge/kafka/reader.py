@@ -14,9 +14,9 @@ from typing import Self
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from bridge.errors import KafkaUnavailable
-from bridge.kafka import connection, explain
-from bridge.settings import KafkaSettings
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.kafka.client import connection, explain
+from dingbridge.settings import KafkaSettings
 
 FETCH_RECORDS = 500
 """Records of one partition that wait in memory, beside what the client fetched ahead."""

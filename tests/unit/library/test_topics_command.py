@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from bridge import topic_reader, topics
 from bridge.cli.topics import app
-from bridge.errors import KafkaUnavailable
+from dingbridge.errors import KafkaUnavailable
 
 TOPIC = "dingtalk.check_in"
 COMMANDS = {"list": ["list"], "read": ["read", "check_in"]}

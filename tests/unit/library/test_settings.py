@@ -4,10 +4,10 @@ import ssl
 
 import pytest
 
-from bridge.database_url import parse_database_url, tls_of
-from bridge.errors import KafkaUnavailable, SettingsError
-from bridge.kafka import connection, explain
-from bridge.settings import (
+from dingbridge.settings.database_url import parse_database_url, tls_of
+from dingbridge.errors import KafkaUnavailable, SettingsError
+from dingbridge.kafka.client import connection, explain
+from dingbridge.settings import (
     SAMPLE_CREDENTIALS,
     ConsumerSettings,
     IngressSettings,

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from bridge.errors import SettingsError
+from dingbridge.errors import SettingsError
 
 UNREADABLE = "\0"
 """Begins the value of a secret whose file could not be read: ``check`` reports it with all the others."""

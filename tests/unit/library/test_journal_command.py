@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bridge.cli.journal import app
-from bridge.errors import BridgeError
+from dingbridge.errors import BridgeError
 
 COMMANDS = [["stats"], ["list"], ["show", "1"], ["export"], ["retry"], ["mend"], ["backup", "copy"]]
 

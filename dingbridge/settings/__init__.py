@@ -2,8 +2,8 @@
 
 Every setting is an environment variable (the upper-case name of a field); a secret may stand in a file
 instead, named by ``<NAME>_FILE``. Each process loads the one class that names what it needs, and imports it
-from here. ``load`` reports *all* mistakes at once (``bridge/settings_base.py``). This module knows what a
-setting means, not what is done with it; DingTalk's own settings are in ``bridge/settings_dingtalk.py``.
+from here. ``load`` reports *all* mistakes at once (``dingbridge/settings/base.py``). This module knows what a
+setting means, not what is done with it; DingTalk's own settings are in ``dingbridge/settings/dingtalk.py``.
 """
 
 import re
@@ -12,12 +12,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from bridge.apps import AppsSettings
-from bridge.apps_model import SAMPLE_CREDENTIALS
-from bridge.database_url import in_memory, parse_database_url
-from bridge.settings_base import UNREADABLE, CommaList, NetworkList, Settings
-from bridge.settings_dingtalk import CallbackSettings, DingTalkApiSettings
-from bridge.tls import trusting
+from dingbridge.settings.apps import AppsSettings
+from dingbridge.apps.model import SAMPLE_CREDENTIALS
+from dingbridge.settings.database_url import in_memory, parse_database_url
+from dingbridge.settings.base import UNREADABLE, CommaList, NetworkList, Settings
+from dingbridge.settings.dingtalk import CallbackSettings, DingTalkApiSettings
+from dingbridge.settings.tls import trusting
 
 __all__ = [
     "SAMPLE_CREDENTIALS",

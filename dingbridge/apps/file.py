@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from bridge.apps_model import (
+from dingbridge.apps.model import (
     FORM_OF_TOKENS,
     NAME_RE,
     OWNER_RE,

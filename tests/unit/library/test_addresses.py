@@ -9,7 +9,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.addresses import AddressGuard, AddressRefused, GuardedResolver
+from dingbridge.ssrf import AddressGuard, AddressRefused, GuardedResolver
 
 INSIDE = {
     "127.0.0.1": "loopback",

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 import apsw
 import structlog
 
-from bridge.errors import CallsSpent
+from dingbridge.errors import CallsSpent
 
 log = structlog.get_logger(__name__)
 

@@ -13,9 +13,9 @@ from aiokafka.errors import (
 )
 
 from bridge import topics
-from bridge.errors import KafkaUnavailable, TopicError, TopicLeaderless
-from bridge.settings import KafkaSettings
-from bridge.topics import ensure_topics, existing_topics, listed_topics
+from dingbridge.errors import KafkaUnavailable, TopicError, TopicLeaderless
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import ensure_topics, existing_topics, listed_topics
 
 UNKNOWN_TOPIC = 3
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bridge.apps_edit import begun, entry_of, finished, next_of, previous_of, put_in_place
-from bridge.errors import BridgeError
+from dingbridge.apps.edit import begun, entry_of, finished, next_of, previous_of, put_in_place
+from dingbridge.errors import BridgeError
 
 NOW = datetime(2026, 11, 25, 8, tzinfo=UTC)
 NEW = {"token": "newToken", "aes_key": "n" * 43}

@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from bridge import api_calls
-from bridge.api_calls import PRIORITIES, ApiCalls
-from bridge.errors import CallsSpent
+from dingbridge.api_budget import PRIORITIES, ApiCalls
+from dingbridge.errors import CallsSpent
 from dingbridge.dingtalk.budget import Priority
 
 NOV_25 = 1_795_500_000.0  # 2026-11-25 00:00 UTC, 08:00 in Shanghai

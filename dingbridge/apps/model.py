@@ -1,6 +1,6 @@
 """What an app of DingTalk's is to us: a name, credentials for its callbacks, a key and secret for the API.
 
-Values only; where they are read is ``bridge/apps.py``'s, and the file of several ``bridge/apps_file.py``'s.
+Values only; where they are read is ``dingbridge/settings/apps.py``'s, and the file of several ``dingbridge/apps/file.py``'s.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from bridge.errors import SettingsError
+from dingbridge.errors import SettingsError
 
 VARIABLE: Final = "DINGTALK_APPS_FILE"
 NAME_RE: Final = re.compile(r"[a-z0-9-]{1,64}")

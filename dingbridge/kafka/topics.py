@@ -11,10 +11,10 @@ import structlog
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
-from bridge.errors import KafkaUnavailable, TopicError, TopicForbidden, TopicLeaderless
-from bridge.kafka import connection, explain, principal
-from bridge.replicas import Place, in_words
-from bridge.settings import KafkaSettings
+from dingbridge.errors import KafkaUnavailable, TopicError, TopicForbidden, TopicLeaderless
+from dingbridge.kafka.client import connection, explain, principal
+from dingbridge.kafka.health import Place, in_words
+from dingbridge.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
 

@@ -2,7 +2,7 @@
 
 Responsible for reading both, whole or not at all, with every mistake at once. Who answers callbacks with
 the credentials (``ingress``) and who calls the Open API with them is not known here. What an app is stands in
-``bridge/apps_model.py``; who uses apps imports both from here.
+``dingbridge/apps/model.py``; who uses apps imports both from here.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from pydantic import SecretStr, field_validator
 
-from bridge.apps_file import read_apps
-from bridge.apps_model import NAME_RE, VARIABLE, App, AppCredentials
-from bridge.errors import SettingsError
-from bridge.settings_base import UNREADABLE, Settings
+from dingbridge.apps.file import read_apps
+from dingbridge.apps.model import NAME_RE, VARIABLE, App, AppCredentials
+from dingbridge.errors import SettingsError
+from dingbridge.settings.base import UNREADABLE, Settings
 
 __all__ = [
     "VARIABLE",

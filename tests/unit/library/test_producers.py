@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from bridge.kafka import discard_producer, producer
-from bridge.settings import KafkaSettings
+from dingbridge.kafka.client import discard_producer, producer
+from dingbridge.settings import KafkaSettings
 
 
 async def stuck() -> AIOKafkaProducer:

@@ -1,7 +1,7 @@
 """The settings of DingTalk's two sides: the Open API that we call, and the callbacks that it sends us.
 
 Both look into the apps file for credentials that do not stand in the environment; reading it is
-``bridge/apps.py``'s.
+``dingbridge/settings/apps.py``'s.
 """
 
 import re
@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator
 
-from bridge.apps import AppsSettings, load_apps, problems_of
-from bridge.apps_model import FORM_OF_TOKENS, OWNER_RE, OWNER_WORDS, SAMPLE_CREDENTIALS, TOKEN_RE
-from bridge.errors import SettingsError
-from bridge.settings_base import UNREADABLE, CommaList
+from dingbridge.settings.apps import AppsSettings, load_apps, problems_of
+from dingbridge.apps.model import FORM_OF_TOKENS, OWNER_RE, OWNER_WORDS, SAMPLE_CREDENTIALS, TOKEN_RE
+from dingbridge.errors import SettingsError
+from dingbridge.settings.base import UNREADABLE, CommaList
 
 DINGTALK_API_BASE = "https://oapi.dingtalk.com"
 
