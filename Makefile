@@ -54,7 +54,7 @@ bench-large: install servers ## The same with 10,000,000 callbacks waiting (abou
 	$(BIN)/python -m benchmarks --large $(ARGS)
 
 servers: install ## Check, and fetch once, what starts a real Kafka and PostgreSQL here
-	@$(BIN)/python -m bridge.servers
+	@$(BIN)/python -m dev.servers
 
 lint: install ## ruff (rules and format), mypy --strict, and which way imports run
 	$(BIN)/ruff check .

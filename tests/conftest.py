@@ -11,9 +11,9 @@ import pytest
 import structlog
 from hypothesis import settings as hypothesis_settings
 
-from bridge.servers import KafkaServer, PostgresServer, start_kafka, start_postgres
-from bridge.servers.kafka import EnvironmentKafka
-from bridge.servers.postgres import EnvironmentPostgres
+from dev.servers import KafkaServer, PostgresServer, start_kafka, start_postgres
+from dev.servers.kafka import EnvironmentKafka
+from dev.servers.postgres import EnvironmentPostgres
 from dingbridge.settings import KafkaSettings
 from tests.support.processes import Processes
 from tests.support.servers import PLAINTEXT, RunServers, credentials_of_environment

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from bridge.servers import KafkaServer, start_kafka
-from bridge.servers.kafka import EnvironmentKafka
+from dev.servers import KafkaServer, start_kafka
+from dev.servers.kafka import EnvironmentKafka
 from dingbridge.settings import ConsumerSettings
 from consumers.runtime import Consumer, MemoryRuntime
 from consumers.testing.kafka import KafkaRuntime

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bridge.servers import free_port
+from dev.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 UP_WITHIN_S = 900

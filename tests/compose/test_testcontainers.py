@@ -7,10 +7,10 @@ import asyncpg
 import pytest
 
 from dingbridge.kafka.client import producer
-from bridge.servers import start_kafka, start_postgres
-from bridge.servers.kafka_base import brokers_seen
-from bridge.servers.kafka_docker import DockerKafka
-from bridge.servers.postgres import DockerPostgres
+from dev.servers import start_kafka, start_postgres
+from dev.servers.kafka_base import brokers_seen
+from dev.servers.kafka_docker import DockerKafka
+from dev.servers.postgres import DockerPostgres
 from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import ensure_topics, event_topic
 from tests.compose.stack import docker

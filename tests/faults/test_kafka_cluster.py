@@ -9,7 +9,7 @@ from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 
 from dingbridge.kafka.client import connection
-from bridge.servers import KafkaServer, start_kafka
+from dev.servers import KafkaServer, start_kafka
 from dingbridge.settings import KafkaSettings
 from tests.faults.sizes import LONG
 from tests.support.comparison import assert_in_order, compare

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bridge.servers.ports import answers
+from dev.servers.ports import answers
 from tests.support.processes import command, environment, wait_until
 
 

@@ -305,7 +305,7 @@ async def test_the_metrics_of_a_system_are_served(
 ) -> None:
     import aiohttp
 
-    from bridge.servers import free_port
+    from dev.servers import free_port
 
     port = free_port()
     env = {**kafka_env, **forward_file(tmp_path, {a: {"url": system_a.url}}), "ADMIN_PORT": str(port)}

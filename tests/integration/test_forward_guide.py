@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from pydantic_core import PydanticUndefined
 
 from dingbridge.ssrf import AddressGuard
-from bridge.servers import GuardedProcess, free_port
+from dev.servers import GuardedProcess, free_port
 from consumers.forward.body import body_of
 from consumers.forward.delivery import Answer, Sender
 from consumers.forward.metrics import ForwardMetrics

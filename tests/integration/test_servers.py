@@ -12,11 +12,11 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from dingbridge.errors import KafkaUnavailable, ServerStartError
 from dingbridge.kafka.client import producer
-from bridge.servers import KafkaServer, PostgresServer, free_port, start_kafka, start_postgres
-from bridge.servers.engine import Engine, EngineUnavailable
-from bridge.servers.jars import check_jars, java
-from bridge.servers.kafka_base import brokers_seen
-from bridge.servers.ports import answers
+from dev.servers import KafkaServer, PostgresServer, free_port, start_kafka, start_postgres
+from dev.servers.engine import Engine, EngineUnavailable
+from dev.servers.jars import check_jars, java
+from dev.servers.kafka_base import brokers_seen
+from dev.servers.ports import answers
 from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import ensure_topics, event_topic
 from tests.support.kafka_reader import read_all, read_topic, topics
@@ -153,7 +153,7 @@ def test_what_is_missing_is_said_with_its_remedy(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("DINGBRIDGE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setattr("bridge.servers.jars._BREW", ())
+    monkeypatch.setattr("dev.servers.jars._BREW", ())
     with pytest.raises(EngineUnavailable, match="no Docker engine answers"):
         Engine()
     with pytest.raises(ServerStartError) as failure:
@@ -170,7 +170,7 @@ def test_a_java_that_is_too_old_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     monkeypatch.setattr("shutil.which", lambda name: str(old))
     monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setattr("bridge.servers.jars._BREW", ())
+    monkeypatch.setattr("dev.servers.jars._BREW", ())
     with pytest.raises(ServerStartError, match="Java 11 is too old, Kafka needs 17"):
         java()
 
@@ -206,7 +206,7 @@ async def test_the_wheels_postgres_wants_its_password(
 STARTER = """
 import sys
 from pathlib import Path
-from bridge.servers import start_kafka, start_postgres
+from dev.servers import start_kafka, start_postgres
 kafka, postgres = start_kafka(Path(sys.argv[1])), start_postgres(Path(sys.argv[1]))
 print(kafka.how, postgres.how, kafka.bootstrap, postgres.url.rsplit("@")[1], *kafka.pids, sep="|", flush=True)
 sys.stdin.read()

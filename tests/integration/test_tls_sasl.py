@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dingbridge.errors import BridgeError
-from bridge.servers import free_port
+from dev.servers import free_port
 from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import event_topic, existing_topics
 from tests.integration.worker_support import (

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from bridge.servers import KafkaServer, PostgresServer, start_postgres
-from bridge.servers.postgres import EnvironmentPostgres
+from dev.servers import KafkaServer, PostgresServer, start_postgres
+from dev.servers.postgres import EnvironmentPostgres
 from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import dlq_topic, event_topic
 from consumers.runtime import Event, Reader, Reject

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from bridge.servers import start_kafka
+from dev.servers import start_kafka
 from dingbridge.settings import KafkaSettings
 from tests.faults.conftest import NOT_EXERCISED
 from tests.faults.sabotage import Disk

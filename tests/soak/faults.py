@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import aiohttp
 import psutil
 
-from bridge.servers import KafkaServer
+from dev.servers import KafkaServer
 from tests.faults.sabotage import Disk
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import event

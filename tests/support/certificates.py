@@ -7,7 +7,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-from bridge.servers.jars import java
+from dev.servers.jars import java
 
 PASSWORD = "for-tests-only"
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from bridge.servers import GuardedProcess, free_port
+from dev.servers import GuardedProcess, free_port
 from tests.support.waiting import PATIENCE_S, eventually, wait_until
 from tests.support.warm import fits, warm
 

@@ -13,7 +13,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest, DeleteAclsRequest
 
-from bridge.servers import KafkaServer, free_port, start_kafka
+from dev.servers import KafkaServer, free_port, start_kafka
 from dingbridge.settings import KafkaSettings
 from tests.support.certificates import PASSWORD, Authority
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from dingbridge.errors import BridgeError
-from bridge.servers import KafkaServer, PostgresServer, start_kafka, start_postgres
-from bridge.servers.kafka import EnvironmentKafka
-from bridge.servers.kafka_base import in_own_loop
+from dev.servers import KafkaServer, PostgresServer, start_kafka, start_postgres
+from dev.servers.kafka import EnvironmentKafka
+from dev.servers.kafka_base import in_own_loop
 from dingbridge.settings import KafkaSettings
 from tests.support.kafka_reader import delete_topics
 

@@ -1,0 +1,73 @@
+"""``make bench``: everything side by side in one run; ``make bench-large`` with ``--large``.
+
+Rounds are interleaved, figures are medians of rounds, so that a noisy machine disturbs all alike. Ratios of
+one run mean something; absolute figures are this machine's at that hour.
+"""
+
+import argparse
+import shutil
+import time
+from pathlib import Path
+
+from dev.benchmarks import backlog, latency, worker, workers
+from dev.benchmarks.results import Results
+from dev.benchmarks.stack import Ingress, Server, bare, environment, interleaved, naive
+from dev.servers import start_kafka
+
+FOLDER = Path("data").absolute() / "bench"
+PARTS = ["throughput", "workers", "latency", "backlog", "worker"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--large", action="store_true", help="10,000,000 callbacks in the journal, 1,000,000 records in Kafka"
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=4, help="of one round")
+    parser.add_argument("--only", choices=PARTS, action="append")
+    options = parser.parse_args()
+    parts = options.only or (["backlog", "worker"] if options.large else PARTS)
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    results = Results(large=options.large)
+    with start_kafka(FOLDER / "kafka", how="jars", long_run=True) as kafka:
+        results.note(f"Kafka: {kafka.how}, on the same machine, as is the load")
+        if "throughput" in parts:
+            throughput(kafka.bootstrap, results, options.rounds, options.seconds)
+        if "workers" in parts:
+            env = environment(kafka.bootstrap, "many.")
+            workers.measure(FOLDER / "workers", env, results, options.rounds, options.seconds)
+        if "latency" in parts:
+            latency.measure(FOLDER / "latency", environment(kafka.bootstrap, "lat."), results)
+        if "backlog" in parts:
+            backlog.measure(FOLDER / "backlog", environment(kafka.bootstrap, "back."), results, options.large)
+        if "worker" in parts:
+            worker.measure(
+                FOLDER / "worker", environment(kafka.bootstrap, "work."), results, large=options.large
+            )
+    results.write(Path("benchmarks") / ("RESULTS-large.md" if options.large else "RESULTS.md"))
+    shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+def throughput(bootstrap: str, results: Results, rounds: int, seconds: float) -> None:
+    """All servers at 32 and at 256 connections."""
+    env = environment(bootstrap, "bench.")
+    servers: list[Server] = [
+        bare(FOLDER),
+        naive(FOLDER, env),
+        Ingress(FOLDER / "ours", env),
+        Ingress(FOLDER / "down", {**env, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}, "ingress, Kafka down"),
+    ]
+    try:
+        for connections in (32, 256):
+            results.throughput(connections, interleaved(servers, connections, rounds, seconds))
+    finally:
+        for server in servers:
+            server.stop()
+
+
+if __name__ == "__main__":
+    began = time.monotonic()
+    main()
+    print(f"took {time.monotonic() - began:.0f} s")

@@ -1,0 +1,126 @@
+"""A journal full of callbacks: how fast it drains, what it costs to keep accepting, memory and disk.
+
+The backlog is written into the journal's file directly; the ingress is started upon it.
+"""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from dev.benchmarks.load import plaintext
+from dev.benchmarks.results import Results
+from dev.benchmarks.stack import Ingress, load
+from dingbridge.kafka.client import producer
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import ensure_topics, event_topic
+from ingress.journal_file import Entry, JournalFile
+from dingbridge.events import Received, dedupe_key, read, to_records
+
+MILLION = 1_000_000
+
+
+def measure(folder: Path, env: Mapping[str, str], results: Results, large: bool) -> None:
+    count = 10 * MILLION if large else MILLION
+    settings = KafkaSettings.load(**{name.lower(): value for name, value in env.items()})
+    asyncio.run(ensure_topics(settings, [event_topic(settings, "bpms_instance_change")]))
+    _accepting(folder, env, results, count)
+    if not large:
+        _draining(folder, env, settings, results, count)
+
+
+def fill(folder: Path, count: int) -> tuple[int, int]:
+    """Write ``count`` callbacks; ``(bytes of the journal's file, bytes of the plaintexts)``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = JournalFile(folder / "journal-0001.db", create=True)
+    file.db.execute("PRAGMA synchronous = OFF")
+    plain = 0
+    try:
+        for begin in range(0, count, 10_000):
+            group = list(_entries(begin, min(begin + 10_000, count)))
+            plain += sum(len(entry.body) for entry in group)
+            file.keep(group)
+        file.checkpoint_truncate()
+    finally:
+        file.close()
+    return (folder / "journal-0001.db").stat().st_size, plain
+
+
+def _entries(begin: int, end: int) -> Iterator[Entry]:
+    now = int(time.time() * 1000)
+    for number in range(begin, end):
+        body = plaintext(number)
+        view = read(body)
+        yield Entry(now, "default", "http", body, dedupe_key(view, "default", body))
+
+
+def _accepting(folder: Path, env: Mapping[str, str], results: Results, count: int) -> None:
+    """The rate of accepting with ``count`` waiting against an empty journal, Kafka away for both."""
+    away = {**env, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    size, plain = fill(folder / "full" / "journal", count)
+    results.journal_bytes(count, size / count, plain / count)
+    empty, full = Ingress(folder / "empty", away, "empty"), Ingress(folder / "full", away, "full")
+    try:
+        rates: dict[str, list[float]] = {"empty": [], "full": []}
+        memory = {server.name: server.rss_mb() for server in (empty, full)}
+        first = 100 * MILLION
+        for _ in range(5):
+            for server in (empty, full):
+                rates[server.name].append(load(server.url, 32, 4, 0, first)["per_s"])
+                first += MILLION
+        memory_after = {server.name: server.rss_mb() for server in (empty, full)}
+    finally:
+        empty.stop()
+        full.stop()
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    results.accepting(count, medians["empty"], medians["full"])
+    results.memory(
+        count,
+        memory["full"] - memory["empty"],
+        memory_after["full"] - memory_after["empty"],
+        memory_after["empty"],
+    )
+
+
+def _draining(
+    folder: Path, env: Mapping[str, str], settings: KafkaSettings, results: Results, count: int
+) -> None:
+    """Three times each in turn: raw aiokafka with the records made beforehand, and the publisher."""
+    ours: list[float] = []
+    raw: list[float] = []
+    for number in range(3):
+        raw.append(count / 4 / asyncio.run(_raw(settings, count // 4)))
+        place = folder / f"drain-{number}"
+        fill(place / "journal", count // 4)
+        began = time.monotonic()
+        ingress = Ingress(place, env)
+        started = time.monotonic()
+        ingress.drained(600)
+        ours.append(count / 4 / (time.monotonic() - started))
+        print(f"drained {count // 4} at {ours[-1]:.0f}/s, raw {raw[-1]:.0f}/s, start {started - began:.1f} s")
+        ingress.stop()
+    results.draining(count // 4, statistics.median(raw), statistics.median(ours))
+
+
+async def _raw(settings: KafkaSettings, count: int) -> float:
+    """Seconds that aiokafka's ``send`` and gather take for the same records, keys and settings."""
+    records = []
+    for number in range(count):
+        records += to_records(
+            Received(number + 1, "raw", 1_764_000_000_000, "default", "http", plaintext(number))
+        )
+    topic = event_topic(settings, "bpms_instance_change")
+    sender = producer(settings, max_batch_size=1024 * 1024, linger_ms=2)
+    await sender.start()
+    try:
+        began = time.monotonic()
+        for begin in range(0, len(records), 5_000):
+            futures = [
+                await sender.send(topic, r.value, key=r.key, headers=list(r.headers))
+                for r in records[begin : begin + 5_000]
+            ]
+            await asyncio.gather(*futures)
+        return time.monotonic() - began
+    finally:
+        await sender.stop()

@@ -1,0 +1,173 @@
+"""The worker beside bare loops over the same records: without a database and with one, with a key that always
+fails, and its memory with a short and a long backlog.
+
+The records are written once, quicker than an ingress could, and read anew in each round by a new group.
+"""
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import DefaultPartitioner
+
+from dev.benchmarks.load import plaintext
+from dev.benchmarks.results import Results, target
+from dev.benchmarks.stack import PYTHON
+from dev.benchmarks.worker_process import EVENT_TYPE, POISON
+from dingbridge.kafka.client import producer
+from dev.servers.postgres import start_postgres
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import ensure_topics, event_topic
+from consumers.runtime import inbox, open_database
+from dingbridge.events.envelope import Received, to_records
+
+SHORT = 10_000
+ROUND = 100_000
+ROUNDS = 5
+LONG = 1_000_000
+DATABASE_ROUND = 6_000
+KEYS = 500
+POISONED_SHARE = 100
+"""Of partition 0's records, one in so many is of the key that always fails."""
+
+
+def measure(folder: Path, env: Mapping[str, str], results: Results, *, large: bool) -> None:
+    """All rates, and memory with ``ROUND`` records waiting; or, if ``large``, memory with ``LONG`` alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    healthy = {**env, "LOG_LEVEL": "ERROR", "DATA_DIR": str(folder)}
+    fill(healthy, LONG if large else ROUND)
+    if large:
+        results.add(_memory(healthy, LONG))
+        return
+    poisoned = {**healthy, "TOPIC_PREFIX": f"bad.{env['TOPIC_PREFIX']}"}
+    fill(poisoned, 2 * DATABASE_ROUND, poisoned=True)
+    with start_postgres(folder, how="wheel") as postgres:
+        for settings in (healthy, poisoned):
+            settings["DATABASE_URL"] = postgres.create_database("bench" if settings is healthy else "bad")
+            asyncio.run(_make_inbox(settings["DATABASE_URL"]))
+        results.add(_rates(healthy, poisoned))
+    results.add(_memory(healthy, ROUND))
+
+
+def _rates(healthy: Mapping[str, str], poisoned: Mapping[str, str]) -> str:
+    """Interleaved rounds of all loops, as text. Ratios are of neighbours within a round: the machine's mood
+    changes between rounds."""
+    loops = {
+        "aiokafka's getmany and orjson": ("getmany", ROUND, healthy),
+        "worker, no database": ("worker", ROUND, healthy),
+        "asyncpg alone": ("driver", DATABASE_ROUND, healthy),
+        "worker, a transaction each": ("worker-database", DATABASE_ROUND, healthy),
+        "the same, a key always fails": ("worker-database", DATABASE_ROUND, poisoned),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in loops}
+    for number in range(ROUNDS):
+        for name, (kind, count, env) in loops.items():
+            rates[name].append(count / run(kind, count, env)["seconds"])
+            print(f"round {number}, {name}: {rates[name][-1]:,.0f}/s", flush=True)
+    bare, ours, driver, database, failing = rates.values()
+    table = [f"| {name} | {statistics.median(rows):,.0f} |" for name, rows in rates.items()]
+    return "\n".join(
+        [
+            "## Consuming, a handler that does nothing",
+            "",
+            "| loop | records/s |",
+            "|---|---|",
+            *table,
+            "",
+            target("worker without a database : getmany and orjson", _ratio(ours, bare), 0.25),
+            target("worker with a transaction each : that transaction alone", _ratio(database, driver), 0.7),
+            target("other keys while one always fails : while none does", _ratio(failing, database), 0.9),
+        ]
+    )
+
+
+def _ratio(some: list[float], others: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(some, others, strict=True))
+
+
+def _memory(env: Mapping[str, str], long: int) -> str:
+    peaks = {count: run("worker", count, env)["peak_mb"] for count in (SHORT, long)}
+    measured = f"{peaks[long]:.0f} : {peaks[SHORT]:.0f} MB"
+    words = f"worker's peak memory, {long:,} : {SHORT:,} records waiting ({measured})"
+    return f"## A backlog in Kafka\n\n{target(words, peaks[long] / peaks[SHORT], 1.2, most=True)}"
+
+
+def run(kind: str, count: int, env: Mapping[str, str]) -> dict[str, float]:
+    """One loop in a process of its own."""
+    done = subprocess.run(
+        [*PYTHON, "-m", "dev.benchmarks.worker_process", kind, str(count)],
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{kind} failed:\n{done.stderr}")
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+async def _make_inbox(url: str) -> None:
+    database = open_database(url)
+    await database.create_tables(inbox.metadata)
+    await database.close()
+
+
+def fill(env: Mapping[str, str], count: int, *, poisoned: bool = False) -> None:
+    """Write ``count`` records of ``KEYS`` keys, each an event of its own; with ``poisoned``, some of
+    ``POISON`` beside them."""
+    settings = KafkaSettings.load(**{name.lower(): value for name, value in env.items()})
+    asyncio.run(_fill(settings, count, poisoned))
+
+
+async def _fill(settings: KafkaSettings, count: int, poisoned: bool) -> None:
+    topic = event_topic(settings, EVENT_TYPE)
+    await ensure_topics(settings, [topic])
+    (made,) = to_records(Received(1, "bench", 1_764_000_000_000, "default", "http", plaintext(0)))
+    headers = list(made.headers)
+    sender = producer(settings, max_batch_size=1024 * 1024)
+    await sender.start()
+    try:
+        partitions = sorted(await sender.partitions_for(topic))
+        batches = {partition: sender.create_batch() for partition in partitions}
+        for partition, key, value in _records(made.value, partitions, count, poisoned):
+            if batches[partition].append(key=key, value=value, timestamp=None, headers=headers) is None:
+                await _send(sender, batches, topic, partition)
+                batches[partition].append(key=key, value=value, timestamp=None, headers=headers)
+        for partition in partitions:
+            await _send(sender, batches, topic, partition)
+        await sender.flush()
+    finally:
+        await sender.stop()
+
+
+async def _send(sender: AIOKafkaProducer, batches: dict[int, object], topic: str, partition: int) -> None:
+    full, batches[partition] = batches[partition], sender.create_batch()
+    await sender.send_batch(full, topic, partition=partition)
+
+
+def _records(
+    template: bytes, partitions: list[int], count: int, poisoned: bool
+) -> Iterator[tuple[int, bytes, bytes]]:
+    """``(partition, key, value)``: ``template`` with ids of its own, where the partitioner puts the key."""
+    envelope = json.loads(template)
+    event_id, subject = envelope["id"].encode(), envelope["subject"].encode()
+    corp = envelope["partitionkey"].encode().removesuffix(subject)
+    homes = {}
+    for number in range(KEYS):
+        name = subject.replace(b"0" * 8, b"%08d" % number)
+        homes[number] = name, DefaultPartitioner()(corp + name, partitions, partitions)
+    for number in range(count):
+        name, partition = homes[number % KEYS]
+        yield partition, corp + name, _event(template, event_id, subject, number, name)
+        if poisoned and number % POISONED_SHARE == 0:
+            yield 0, POISON.encode(), _event(template, event_id, subject, count + number, POISON.encode())
+
+
+def _event(template: bytes, event_id: bytes, subject: bytes, number: int, name: bytes) -> bytes:
+    return template.replace(event_id, b"%064d" % number).replace(subject, name)

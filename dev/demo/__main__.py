@@ -1,0 +1,43 @@
+"""``dingbridge demo``: the whole bridge on this machine, with a simulated company, for 1 minute."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class How(StrEnum):
+    """Where Kafka comes from."""
+
+    auto = "auto"
+    docker = "docker"
+    jars = "jars"
+
+
+def command(
+    seconds: Annotated[float, typer.Option(min=4, max=86_400, help="How long the company lives.")] = 30,
+    rate: Annotated[float, typer.Option(min=1, max=500, help="Events per second.")] = 20,
+    keep: Annotated[
+        bool, typer.Option("--keep", envvar="KEEP", help="Leave everything running until Ctrl-C.")
+    ] = False,
+    how: Annotated[
+        How, typer.Option(help="Kafka in Docker, from its jars (Java 17), or whichever works.")
+    ] = How.auto,
+    data_dir: Annotated[
+        Path, typer.Option(envvar="DATA_DIR", help="The demo writes into demo/<time> in it, and leaves it.")
+    ] = Path("data"),
+) -> None:
+    """The whole bridge on this machine: a real Kafka, a simulated DingTalk, the ingress, two consumers.
+
+    The ingress is killed in the middle; at the end what DingTalk saw answered is compared with Kafka and with
+    the OA tables. No other settings of the environment are used. Exit code 1: something was lost or differs,
+    or did not start.
+    """
+    from ingress.folder import UNSAFE_FILE_SYSTEMS, file_system
+    from dev.demo.scenario import Options, new_folder, run
+
+    folder = new_folder(data_dir)
+    kind = file_system(folder) or ""
+    unsafe = f"{kind}, which {UNSAFE_FILE_SYSTEMS[kind]}" if kind in UNSAFE_FILE_SYSTEMS else None
+    raise typer.Exit(run(Options(folder, seconds, rate, keep, how.value, unsafe)))

@@ -1,0 +1,226 @@
+"""The demo's processes: a Kafka, the simulator, the ingress and two consumers, on free ports of this machine.
+
+Starts, kills and stops them, and knows their addresses and the environment that they share. Everything ends
+with ``stop``, or with this process however that ends (``dev.servers.guard``). What is done with them is
+``story``'s business.
+"""
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Final, Literal
+
+from dingbridge.errors import BridgeError, ServerStartError
+from dev.servers import GuardedProcess, KafkaServer, free_port, start_kafka
+from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings, KafkaSettings
+
+CONSUMERS: Final = ("address-sync", "approval")
+SERVICES: Final = ("simulator", "ingress", *CONSUMERS)
+READY_WITHIN_S: Final = 60.0
+STOP_WITHIN_S: Final = 15.0
+
+_INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
+"""What the processes get of this one's environment. Nothing else: the settings of a real bridge that stand
+in the caller's shell must neither break the demo nor be touched by it."""
+
+_HEALTH: Final = {"simulator": "/_sim/health"}
+
+
+class DemoError(BridgeError):
+    """A part of the demo did not start, or ended by itself; the message holds the last lines of its log."""
+
+
+class Stack:
+    """One demo's processes. ``folder`` receives everything that is written, and stays."""
+
+    def __init__(self, folder: Path, *, retry_scale: float, allow_unsafe: bool) -> None:
+        """``retry_scale`` multiplies DingTalk's retry delays; ``allow_unsafe`` lets the journal stand on a
+        file system that does not outlive the machine or container."""
+        self.folder = folder
+        self.logs = folder / "logs"
+        self._ports = {name: free_port() for name in (*SERVICES, "callback")}
+        self._processes: dict[str, GuardedProcess] = {}
+        self._killed: set[str] = set()
+        self._kafka: KafkaServer | None = None
+        self._env = {
+            **SAMPLE_CREDENTIALS,
+            "DINGTALK_API_BASE": self.url("simulator"),
+            "SIMULATOR_URL": self.url("simulator"),
+            "DATA_DIR": str(folder),
+            "TOPIC_PARTITIONS": "1",
+        }
+        self._own = {
+            "simulator": {
+                "SIMULATOR_PORT": str(self._ports["simulator"]),
+                "SIMULATOR_RETRY_SCALE": str(retry_scale),
+            },
+            "ingress": {
+                "INGRESS_HOST": "127.0.0.1",
+                "INGRESS_PORT": str(self._ports["callback"]),
+                "JOURNAL_ALLOW_UNSAFE": str(int(allow_unsafe)),
+            },
+        }
+
+    # -- where everything is
+
+    def url(self, name: str) -> str:
+        """Base address of the simulator, or of the private listener of ``ingress`` or a consumer."""
+        return f"http://127.0.0.1:{self._ports[name]}"
+
+    @property
+    def callback_url(self) -> str:
+        return f"http://127.0.0.1:{self._ports['callback']}/callback"
+
+    @property
+    def bootstrap(self) -> str:
+        return self._env["KAFKA_BOOTSTRAP_SERVERS"]
+
+    @property
+    def kafka_settings(self) -> KafkaSettings:
+        """For a client of our own; the environment of the caller has no say in it."""
+        return KafkaSettings.model_construct(kafka_bootstrap_servers=self.bootstrap)
+
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
+
+    # -- starting and stopping
+
+    def start_kafka(self, how: Literal["auto", "docker", "jars"]) -> str:
+        """Returns how it runs, in a phrase. Raises ``ServerStartError``: what is missing, with the remedy."""
+        # "local": a cluster named in the environment is somebody's real one
+        try:
+            self._kafka = start_kafka(self.folder / "kafka", how="local" if how == "auto" else how)
+        except ServerStartError as error:
+            if how != "docker":
+                raise
+            raise ServerStartError(f"{error}; start Docker, or use --how jars (Java 17 and Maven)") from error
+        self._env["KAFKA_BOOTSTRAP_SERVERS"] = self._kafka.bootstrap
+        return self._kafka.how
+
+    def start(self, name: str) -> None:
+        """Starts one of ``SERVICES``; its log is ``logs/<name>.log``."""
+        arguments = ["consume", name] if name in CONSUMERS else [name]
+        own = {"ADMIN_HOST": "127.0.0.1", "ADMIN_PORT": str(self._ports[name]), **self._own.get(name, {})}
+        self._killed.discard(name)
+        self._processes[name] = self._spawn(name, arguments, own)
+
+    def wait_until_ready(self, name: str) -> None:
+        """Raises ``DemoError`` when it ends instead, or takes more than ``READY_WITHIN_S``."""
+        path = _HEALTH.get(name, "/readyz")
+        self._wait(name, lambda: _answers(self._ports[name], path))
+
+    def register(self) -> None:
+        """``dingbridge callback register``, as an operator would. Raises ``DemoError``."""
+        admin = {"ADMIN_PORT": str(self._ports["ingress"])}  # it asks there whether the URL leads to it
+        process = self._spawn("callback", ["callback", "register", "--url", self.callback_url], admin)
+        try:
+            code = process.wait(READY_WITHIN_S)
+        except TimeoutError:
+            code = process.stop(0)
+        if code:
+            raise DemoError(f"the callback could not be registered:\n{_indented(process.log_tail())}")
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, and waits until it is gone."""
+        self._killed.add(name)
+        self._processes[name].kill()
+
+    def ended(self) -> list[str]:
+        """One text for each process that ended without our doing."""
+        return [
+            f"{name} ended by itself (exit code {process.poll()}); its last words:\n"
+            f"{_indented(process.log_tail(8))}"
+            for name, process in self._processes.items()
+            if name not in self._killed and not process.running
+        ]
+
+    def stop(self) -> list[str]:
+        """Stops all, Kafka last. Fine to call twice.
+
+        Returns a text for each that did not end cleanly when it was asked to.
+        """
+        running = {name: p for name, p in self._processes.items() if p.running}
+        for process in running.values():
+            process.terminate()
+        faults = []
+        for name, process in running.items():
+            try:
+                code = process.wait(STOP_WITHIN_S)
+            except TimeoutError:
+                code = process.stop(0)
+            if code:
+                faults.append(f"{name} ended with code {code} when it was asked to stop; see its log")
+        if self._kafka is not None:
+            self._kafka.stop()
+        return faults
+
+    # -- for people who look further
+
+    def write_environment(self) -> Path:
+        """Writes ``env``, to be sourced by a shell: from then on ``dingbridge`` speaks to this stack."""
+        path = self.folder / "env"
+        ours = {
+            **self._env,
+            "JOURNAL_ALLOW_UNSAFE": self._own["ingress"]["JOURNAL_ALLOW_UNSAFE"],
+        }
+        foreign = {
+            name
+            for settings in (IngressSettings, ConsumerSettings)
+            for field in settings.model_fields
+            for name in (field.upper(), f"{field.upper()}_FILE")
+        } - ours.keys()
+        lines = [
+            "# The settings of this demo. As: . env",
+            f"unset {' '.join(sorted(foreign))}",
+            *(f"export {name}={shlex.quote(value)}" for name, value in ours.items()),
+            f'export PATH={shlex.quote(str(_command().parent))}:"$PATH"',
+        ]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+    # -- within
+
+    def _spawn(self, name: str, arguments: list[str], own: Mapping[str, str]) -> GuardedProcess:
+        env = {key: os.environ[key] for key in _INHERITED if key in os.environ}
+        env |= {"PYTHONUNBUFFERED": "1", "LOG_FORMAT": "json", **self._env, **own}
+        command = [str(_command()), *arguments]
+        try:
+            return GuardedProcess(command, log=self.logs / f"{name}.log", env=env, cwd=self.folder)
+        except OSError as error:
+            raise DemoError(f"{command[0]} cannot be started ({error}); run make install") from error
+
+    def _wait(self, name: str, ready: Callable[[], bool]) -> None:
+        process, deadline = self._processes[name], time.monotonic() + READY_WITHIN_S
+        while not ready():
+            if not process.running:
+                raise DemoError("\n".join(self.ended()))
+            if time.monotonic() > deadline:
+                raise DemoError(
+                    f"{name} is not ready after {READY_WITHIN_S:g} s; its last words:\n"
+                    f"{_indented(process.log_tail(8))}"
+                )
+            time.sleep(0.05)
+
+
+def _command() -> Path:
+    """``dingbridge`` beside the Python that runs this."""
+    return Path(sys.executable).with_name("dingbridge")
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line[:300]}" for line in text.splitlines()) or "  (nothing)"

@@ -1,0 +1,315 @@
+"""The course of the demo: set up, a company that lives, a kill in the middle, rest, the accounts, the end.
+
+Says what happens as it happens. How processes, figures and comparisons work is next door.
+"""
+
+import asyncio
+import contextlib
+import io
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import Final, Literal
+
+from dingbridge.errors import BridgeError
+from dingbridge.settings import LogSettings
+from dingbridge.logging import configure_logging
+from dev.demo.summary import Accounts, compare, show_employees, show_record, shown, summarise
+from dev.demo.processes import CONSUMERS, Stack
+from dev.demo.table import Screen
+from dev.demo.poller import Figures, Watch
+from simulator.push import RETRY_DELAYS_S
+
+RETRY_SCALE: Final = 0.3
+LOOK_EVERY_S: Final = 0.5
+DOWN_FOR_S: Final = 1.0
+"""How long the killed ingress is left dead, so that failed attempts can be seen."""
+
+REST_WITHIN_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """``rate`` is events per second; ``unsafe_journal`` says why ``folder`` is no place for a real journal,
+    None if it is one."""
+
+    folder: Path
+    seconds: float
+    rate: float
+    keep: bool
+    how: Literal["auto", "docker", "jars"]
+    unsafe_journal: str | None
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = signal.Signals(number)
+
+
+def new_folder(data_dir: Path) -> Path:
+    """A new folder for one demo. Raises ``BridgeError`` when it cannot be made."""
+    wanted = data_dir.resolve() / "demo" / datetime.now().strftime("%Y%m%d-%H%M%S")
+    for folder in (wanted, *(wanted.with_name(f"{wanted.name}-{n}") for n in range(2, 100))):
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise BridgeError(
+                f"{folder} cannot be created ({error.strerror}); set DATA_DIR to where you may write"
+            ) from error
+        return folder
+    raise BridgeError(f"{wanted} and its successors exist already; wait a second")
+
+
+def run(options: Options) -> int:
+    """The whole demo; returns the exit code. Raises ``BridgeError`` when a part of it cannot start."""
+    configure_logging(LogSettings.model_construct(log_level="ERROR"))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without Chinese must not end the demo
+    screen = Screen()
+    stack = Stack(options.folder, retry_scale=RETRY_SCALE, allow_unsafe=options.unsafe_journal is not None)
+    came_to_the_end = False
+    try:
+        _listen_to_signals()
+        _announce(options, screen)
+        began = time.monotonic()
+        _set_up(stack, options, screen)
+        accounts = asyncio.run(_live_and_compare(stack, options, screen))
+        _listen_to_signals()  # the event loop has put its own in their place, and taken them away
+        if options.keep:
+            summarise(accounts, stack, screen, began)
+            came_to_the_end = True
+            _keep(stack, options, screen)
+        with _uninterrupted(), _step(screen, "everything is stopped, nothing is left running"):
+            accounts.faults.extend(stack.stop())
+        summarise(accounts, stack, screen, began)
+        screen.line("To look around while everything runs: make demo KEEP=1, or dingbridge demo --keep")
+        return 1 if accounts.faults else 0
+    except Interrupted as interrupted:
+        with _uninterrupted():
+            screen.line()
+            with _step(screen, f"{interrupted.number.name}: everything is stopped, nothing is left running"):
+                stack.stop()
+        if came_to_the_end:
+            return 1 if accounts.faults else 0
+        screen.line(f"The demo did not come to its end; what it wrote stays in {shown(options.folder)}")
+        return 128 + interrupted.number
+    finally:
+        with _uninterrupted():
+            stack.stop()
+
+
+# -- setting up
+
+
+def _announce(options: Options, screen: Screen) -> None:
+    kept = "Then it stays up until Ctrl-C." if options.keep else "Then all is stopped again."
+    screen.line(
+        f"About {options.seconds + 30:.0f} s: a simulated DingTalk, the ingress, a real Kafka and two "
+        f"consumers are set up, and a company lives for {options.seconds:g} s.",
+        "bold",
+    )
+    screen.line(f"In the middle the ingress is killed; at the end everything is counted. {kept}", "bold")
+    first, second = RETRY_DELAYS_S
+    screen.line(
+        f"DingTalk's retries after {first:g} s and {second:g} s are scaled to {first * RETRY_SCALE:g} s and "
+        f"{second * RETRY_SCALE:g} s, so that they happen within the demo."
+    )
+    screen.line(f"Everything is written to {shown(options.folder)}, logs/ in it too; it stays afterwards.")
+    if options.unsafe_journal is not None:
+        screen.line(
+            f"That folder is on {options.unsafe_journal}. For a demo that will do, so JOURNAL_ALLOW_UNSAFE=1 "
+            "is set; without it the ingress would refuse the folder."
+        )
+
+
+def _set_up(stack: Stack, options: Options, screen: Screen) -> None:
+    screen.heading("Setting up")
+    stack.start("simulator")
+    screen.line("         Kafka is starting …")
+    with _step(screen, "Kafka") as done:
+        done(f"Kafka: {stack.start_kafka(options.how)}, at {stack.bootstrap}")
+    with _step(screen, f"simulated DingTalk: {stack.url('simulator')}"):
+        stack.wait_until_ready("simulator")
+    for name in ("ingress", *CONSUMERS):
+        stack.start(name)
+    with _step(screen, f"ingress: {stack.callback_url}, private listener {stack.url('ingress')}"):
+        stack.wait_until_ready("ingress")
+    with _step(screen, f"consumers: {', '.join(CONSUMERS)}, each a process of its own"):
+        for name in CONSUMERS:
+            stack.wait_until_ready(name)
+    with _step(screen, "dingbridge callback register: DingTalk has checked the URL and will push"):
+        stack.register()
+    stack.write_environment()
+
+
+# -- living
+
+
+async def _live_and_compare(stack: Stack, options: Options, screen: Screen) -> Accounts:
+    with _cancelled_by_signals():
+        async with Watch(stack) as watch:
+            with screen.moving():
+                figures, faults = await _live(stack, watch, options, screen)
+            accounts = await compare(watch, figures, faults)
+            show_record(watch, stack, screen)
+            show_employees(watch, screen)
+            return accounts
+
+
+async def _live(stack: Stack, watch: Watch, options: Options, screen: Screen) -> tuple[Figures, list[str]]:
+    """The company's life until everything has come to rest. Returns the last look, and what did not rest."""
+    clock = asyncio.get_running_loop().time
+
+    async def look_until(condition: Callable[[Figures], bool], within_s: float) -> Figures | None:
+        """Look and show until ``condition`` holds; None when it does not in time."""
+        deadline = clock() + within_s
+        while True:
+            figures = await watch.look()
+            screen.figures(figures)
+            if ended := stack.ended():
+                raise BridgeError("\n".join(ended))
+            if condition(figures):
+                return figures
+            if clock() >= deadline:
+                return None
+            await asyncio.sleep(max(0.0, min(LOOK_EVERY_S, deadline - clock())))
+
+    def never(figures: Figures) -> bool:
+        return False
+
+    screen.heading("The company lives")
+    end = clock() + options.seconds
+    await watch.set_rate(options.rate)
+    await look_until(never, options.seconds / 2)
+
+    stack.kill("ingress")
+    killed = clock()
+    screen.line(f"         SIGKILL to the ingress, pid {stack.pid('ingress')}: DingTalk's pushes fail now")
+    await look_until(never, DOWN_FOR_S)
+    stack.start("ingress")
+    back = await look_until(lambda f: f.ingress_up, REST_WITHIN_S)
+    if back is None:
+        raise BridgeError(f"the ingress is not ready after {REST_WITHIN_S:g} s; see {stack.logs}/ingress.log")
+    screen.line(
+        f"         the ingress is back after {clock() - killed:.1f} s, with its journal; retries follow"
+    )
+    await look_until(never, max(0.0, end - clock()))
+
+    screen.line("         the company rests; what is under way comes to its end")
+    faults = []
+    drained = asyncio.create_task(watch.drain(REST_WITHIN_S))
+    try:
+        await look_until(lambda f: drained.done(), REST_WITHIN_S + 10)
+        if not drained.done() or not drained.result():
+            faults.append(f"DingTalk still has pushes to deliver after {REST_WITHIN_S:g} s")
+    finally:
+        drained.cancel()
+    if await look_until(lambda f: f.waiting == 0, REST_WITHIN_S) is None:
+        faults.append(f"the journal still holds callbacks that are not in Kafka after {REST_WITHIN_S:g} s")
+    deadline = clock() + REST_WITHIN_S
+    while lag := await watch.lag():
+        if clock() > deadline:
+            faults.append(f"the consumers are {lag} records behind after {REST_WITHIN_S:g} s")
+            break
+        await look_until(never, 0.2)
+    figures = await watch.look()
+    screen.figures(figures, always=True)
+    return figures, faults
+
+
+# -- staying up
+
+
+def _keep(stack: Stack, options: Options, screen: Screen) -> None:
+    folder = shlex.quote(shown(options.folder))
+    screen.heading("Everything is up until Ctrl-C")
+    screen.line(f"Kafka                {stack.bootstrap}")
+    screen.line(f"callbacks            {stack.callback_url}")
+    for name in ("ingress", *CONSUMERS):
+        screen.line(f"{name:<20} {stack.url(name)}/readyz and /metrics")
+    screen.line(f"simulated DingTalk   {stack.url('simulator')}/_sim/ (in a browser)")
+    screen.line("In another terminal, here:")
+    for command in (
+        f". {folder}/env",
+        "dingbridge topics list",
+        "dingbridge topics read user_add_org --limit 3",
+        "dingbridge consume address-sync --show",
+        "dingbridge consume approval --show",
+        "dingbridge journal stats",
+        "dingbridge simulator act hire name=韩梅梅     # makes something happen",
+        f"kcat -C -b {stack.bootstrap} -t dingtalk.bpms_instance_change -o beginning -e",
+        f"sqlite3 {folder}/approval.db 'SELECT title, outcome FROM approval_instances'",  # noqa: S608
+    ):
+        screen.line(f"  {command}")
+    known: set[str] = set()
+    while True:
+        time.sleep(1)
+        for text in stack.ended():
+            if (name := text.split(maxsplit=1)[0]) not in known:
+                known.add(name)
+                screen.line(text, "red")
+
+
+# -- signals and steps
+
+
+@contextlib.contextmanager
+def _step(screen: Screen, words: str) -> Iterator[Callable[[str], None]]:
+    """One step, with its duration; call what is yielded for better words. Says nothing if it fails."""
+    began = time.monotonic()
+    said = [words]
+    yield lambda better: said.__setitem__(0, better)
+    screen.line(f"{time.monotonic() - began:5.1f} s  {said[0]}")
+
+
+def _listen_to_signals() -> None:
+    """Ctrl-C and SIGTERM raise ``Interrupted`` in plain code."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Stopping takes seconds, and nobody gains from stopping that."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _cancelled_by_signals() -> Iterator[None]:
+    """The same in a coroutine: its task is cancelled, so that connections are closed in order."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    got: list[int] = []
+
+    def interrupt(number: int) -> None:
+        got.append(number)
+        if task is not None:
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, interrupt, number)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if got:
+            raise Interrupted(got[0]) from None
+        raise

@@ -1,0 +1,63 @@
+"""The demo's environment and folder; its processes are the integration test's."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from dingbridge.errors import BridgeError
+from dingbridge.settings import ConsumerSettings
+from dev.demo.processes import Stack
+from dev.demo.scenario import new_folder
+
+
+def test_sourcing_the_environment_leaves_nothing_of_a_real_bridge(tmp_path: Path) -> None:
+    folder = tmp_path / "it's here"
+    folder.mkdir()
+    stack = Stack(folder, retry_scale=0.3, allow_unsafe=True)
+    stack._env["KAFKA_BOOTSTRAP_SERVERS"] = "127.0.0.1:1"
+    path = stack.write_environment()
+    real = {
+        "PATH": "/usr/bin:/bin",
+        "DATABASE_URL": "postgresql://real",
+        "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "DINGTALK_APP_SECRET_FILE": "/run/secrets/real",
+        "DINGTALK_APP_KEY": "real",
+        "TOPIC_PREFIX": "real.",
+    }
+    done = subprocess.run(
+        ["sh", "-c", '. "$0" && env', str(path)], env=real, capture_output=True, text=True, check=True
+    )
+    env = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    assert "real" not in " ".join(env.values())
+    assert env["DATA_DIR"] == str(folder)
+    assert env["DINGTALK_API_BASE"] == stack.url("simulator")
+    assert env["JOURNAL_ALLOW_UNSAFE"] == "1"
+
+
+def test_the_demo_s_own_client_does_not_read_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("TOPIC_PREFIX", "real.")
+    stack = Stack(tmp_path, retry_scale=0.3, allow_unsafe=False)
+    stack._env["KAFKA_BOOTSTRAP_SERVERS"] = "127.0.0.1:1"
+    settings = stack.kafka_settings
+    assert (settings.kafka_security_protocol, settings.topic_prefix) == ("PLAINTEXT", "dingtalk.")
+    assert settings.kafka_bootstrap_servers == "127.0.0.1:1"
+    monkeypatch.setenv("DATA_DIR", stack._env["DATA_DIR"])
+    for name in ("KAFKA_SECURITY_PROTOCOL", "TOPIC_PREFIX"):
+        monkeypatch.delenv(name)
+    assert ConsumerSettings.load().database_url_for("approval") == f"sqlite:///{tmp_path}/approval.db"
+
+
+def test_each_demo_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    folders = [new_folder(tmp_path / "data") for _ in range(3)]
+    assert len(set(folders)) == 3
+    assert all(folder.is_dir() and folder.parent == tmp_path / "data" / "demo" for folder in folders)
+
+
+def test_a_folder_that_cannot_be_made_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BridgeError, match="DATA_DIR"):
+        new_folder(tmp_path / "file")
