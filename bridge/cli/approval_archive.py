@@ -16,7 +16,7 @@ from bridge.cli.terminal import LINE_EVERY, moment, say
 if TYPE_CHECKING:
     from dingbridge.settings import ConsumerSettings
     from consumers.approval.consumer import Approval
-    from consumers.runtime import Database
+    from dingbridge.worker import Database
 
 Codes = Annotated[
     list[str] | None, typer.Option("--process-code", help="Templates, with commas.", show_default="all")
@@ -35,8 +35,8 @@ async def archive(
     from dingbridge.settings import ConsumerSettings
     from dingbridge.logging import configure_logging
     from consumers.approval.consumer import Approval
-    from consumers.runtime import WorldDown, open_database
-    from consumers.runtime.database_errors import is_missing_table
+    from dingbridge.worker import WorldDown, open_database
+    from dingbridge.worker.store.errors import is_missing_table
 
     settings = ConsumerSettings.load()
     # what each instance does is for a consumer's log; a command has its own words, and a log when it is asked
@@ -79,7 +79,7 @@ def _is_missing_column(error: BaseException) -> bool:
 
 async def _make_tables(database: "Database") -> None:
     from consumers.approval.consumer import Approval
-    from consumers.runtime.migrations import migrate
+    from dingbridge.worker.store.migrations import migrate
 
     await migrate(database, Approval)
 

@@ -210,8 +210,8 @@ async def _call_pending(consumer: "Approval", wanted: "Filter") -> int:
     from collections import Counter
 
     from consumers.approval.pending import call, pending
-    from consumers.runtime.patience import is_world_down
-    from consumers.runtime.process import place
+    from dingbridge.worker.supervise import is_world_down
+    from dingbridge.worker.executor import place
 
     ended: Counter[str] = Counter()
     async for one in pending(consumer, wanted):

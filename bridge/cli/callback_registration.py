@@ -53,7 +53,7 @@ def consumed_events(consumers: Iterable[EntryPoint]) -> list[str]:
     Raises ``SettingsError`` naming each consumer that cannot be loaded, or when there is none at all.
     """
     from dingbridge.errors import SettingsError
-    from consumers.runtime.registry import Family
+    from dingbridge.worker.registry import Family
 
     events: set[str] = set()
     problems = []

@@ -10,7 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from dingbridge.settings import ConsumerSettings
-    from consumers.runtime.consumer import Consumer, Table
+    from dingbridge.worker.consumer import Consumer, Table
 
 LEFT_BEHIND_S = 5
 """How long handlers that do not end may hold the end of the process up, in s: they were cancelled before."""
@@ -33,14 +33,14 @@ def command(
     if show:
         import asyncio
 
-        from consumers.runtime.service import show as read_tables
+        from dingbridge.worker.service import show as read_tables
 
         _print(asyncio.run(read_tables(consumer, settings)))
         return
 
     import uvloop
 
-    from consumers.runtime.service import ConsumerService
+    from dingbridge.worker.service import ConsumerService
 
     configure_logging(settings)
 
@@ -60,7 +60,7 @@ def _load(name: str) -> "tuple[Consumer, ConsumerSettings]":
     """The consumer and its settings. Raises ``SettingsError`` with the mistakes of both."""
     from dingbridge.errors import SettingsError
     from dingbridge.settings import ConsumerSettings
-    from consumers.runtime.registry import load_consumer
+    from dingbridge.worker.registry import load_consumer
 
     problems: list[str] = []
     try:

@@ -7,8 +7,8 @@ import typer
 
 if TYPE_CHECKING:
     from dingbridge.settings import ConsumerSettings
-    from consumers.replay.letterbox import Freed, ReplayPlan
-    from consumers.replay.letters import LetterFilter
+    from dingbridge.replay.dead_letter_queue import Freed, ReplayPlan
+    from dingbridge.replay.dead_letters import LetterFilter
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -43,8 +43,8 @@ def _filter(
     resume: str | None = None,
 ) -> "LetterFilter":
     from bridge.cli.terminal import listed, moment
-    from consumers.replay.copying import begun_at
-    from consumers.replay.letters import LetterFilter
+    from dingbridge.replay.copying import begun_at
+    from dingbridge.replay.dead_letters import LetterFilter
 
     now = begun_at(resume) if resume is not None else None  # "2h" means what it meant when the run began
     after = moment(since, "--since", now) if since is not None else None
@@ -171,7 +171,7 @@ async def _list(
 
     from bridge.cli.dlq_output import COLUMNS, as_object, cells, draw
     from bridge.cli.terminal import print_json, say
-    from consumers.replay.letterbox import LetterBox
+    from dingbridge.replay.dead_letter_queue import LetterBox
 
     shown, settled = 0, 0
     rows = []
@@ -207,7 +207,7 @@ async def _show(
     settings: "ConsumerSettings", consumer: str, place: tuple[int, int], reveal: bool, as_json: bool
 ) -> None:
     from bridge.cli.dlq_output import print_whole
-    from consumers.replay.letterbox import LetterBox
+    from dingbridge.replay.dead_letter_queue import LetterBox
 
     async with LetterBox(settings, consumer) as box:
         letter = await box.find(*place)
@@ -227,7 +227,7 @@ async def _replay(
     as_json: bool,
 ) -> None:
     from bridge.cli.terminal import confirmed, print_json, progress, say
-    from consumers.replay.letterbox import Freed, LetterBox
+    from dingbridge.replay.dead_letter_queue import Freed, LetterBox
 
     async with LetterBox(settings, consumer) as box:
         plan = await box.plan(wanted, limit=limit, again=again, resume=resume)
@@ -289,7 +289,7 @@ def _print_plan(plan: "ReplayPlan") -> None:
 
 def _say_freed(freed: "Freed", consumer: str, as_json: bool) -> None:
     from bridge.cli.terminal import say
-    from consumers.runtime.process import key_hash
+    from dingbridge.worker.executor import key_hash
 
     if freed.freed and not as_json:
         print(f"freed      {freed.freed} key(s) go on")
@@ -309,7 +309,7 @@ def _say_freed(freed: "Freed", consumer: str, as_json: bool) -> None:
 
 async def _skip(settings: "ConsumerSettings", consumer: str, place: tuple[int, int], yes: bool) -> None:
     from bridge.cli.terminal import confirmed, say
-    from consumers.replay.letterbox import LetterBox
+    from dingbridge.replay.dead_letter_queue import LetterBox
 
     async with LetterBox(settings, consumer) as box:
         letter = await box.find(*place)

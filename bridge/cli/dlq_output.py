@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from consumers.replay.letters import Letter
+    from dingbridge.replay.dead_letters import Letter
 
 COLUMNS = ("place", "type", "key", "error", "attempts", "at", "blocking id", "settled by")
 

@@ -30,7 +30,7 @@ def command(
     from bridge.cli.scaffold.samples import samples
     from bridge.cli.scaffold.writing import write
     from bridge.cli.terminal import listed
-    from consumers.runtime.registry import GROUP
+    from dingbridge.worker.registry import GROUP
 
     names = check(name, listed(events), entry_points(group=GROUP).names)
     found = samples(names.events)

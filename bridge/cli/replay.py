@@ -6,7 +6,7 @@ import typer
 
 if TYPE_CHECKING:
     from dingbridge.settings import KafkaSettings
-    from consumers.replay.span import Range, RangePlan
+    from dingbridge.replay.time_range import Range, RangePlan
 
 
 def command(
@@ -55,9 +55,9 @@ def command(
     from dingbridge.settings import KafkaSettings
     from dingbridge.logging import configure_logging
     from dingbridge.kafka.topics import event_topic
-    from consumers.replay.copying import begun_at
-    from consumers.replay.span import Range
-    from consumers.runtime.registry import load_consumer
+    from dingbridge.replay.copying import begun_at
+    from dingbridge.replay.time_range import Range
+    from dingbridge.worker.registry import load_consumer
 
     reads = list(load_consumer(consumer).topics)
     wanted = listed(types) or tuple(reads)
@@ -100,7 +100,7 @@ async def _run(
 ) -> None:
     from bridge.cli.terminal import confirmed, print_json, progress, say
     from dingbridge.kafka.reader import TopicReader
-    from consumers.replay.span import RangeReplay, moment_text
+    from dingbridge.replay.time_range import RangeReplay, moment_text
 
     async with TopicReader(settings) as reader:
         run = RangeReplay(settings, reader, asked)
@@ -137,7 +137,7 @@ async def _run(
 
 
 def _print_plan(plan: "RangePlan") -> None:
-    from consumers.replay.span import moment_text
+    from dingbridge.replay.time_range import moment_text
 
     print(f"range      {moment_text(plan.from_ms)} to {moment_text(plan.to_ms)} (UTC, when published)")
     for topic, records in sorted(plan.by_topic.items()):
@@ -149,7 +149,7 @@ def _print_plan(plan: "RangePlan") -> None:
 
 
 def _as_object(plan: "RangePlan", sent: int) -> dict[str, Any]:
-    from consumers.replay.span import moment_text
+    from dingbridge.replay.time_range import moment_text
 
     return {
         "replay_id": plan.replay_id,

@@ -105,8 +105,8 @@ async def _resync(wanted: _Wanted) -> int:
     from dingbridge.logging import configure_logging
     from consumers.address_sync import AddressSync
     from consumers.address_sync.settings import AddressSyncSettings
-    from consumers.runtime import WorldDown, open_database
-    from consumers.runtime.migrations import migrate
+    from dingbridge.worker import WorldDown, open_database
+    from dingbridge.worker.store.migrations import migrate
     from dingbridge.dingtalk.api import DingTalkClient
     from dingbridge.dingtalk.errors import ApiError, BudgetSpent, QuotaSpent
 

@@ -41,7 +41,7 @@ async def _resync(
 ) -> None:
     from dingbridge.errors import BridgeError
     from consumers.approval.backfill import Asked, Backfill
-    from consumers.runtime.patience import is_world_down
+    from dingbridge.worker.supervise import is_world_down
 
     async with archive(api=True, migrate=True) as (consumer, settings):
         since, until = day_or_moment(from_, "--from", settings), day_or_moment(to, "--to", settings)

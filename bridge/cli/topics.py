@@ -99,7 +99,7 @@ async def _ensure(event_types: list[str] | None) -> None:
 
     settings = _settings()
     if not event_types:
-        from consumers.runtime.registry import known_consumers
+        from dingbridge.worker.registry import known_consumers
 
         event_types = sorted({t for consumer in known_consumers().values() for t in consumer.topics})
     names = [event_topic(settings, event_type) for event_type in event_types]

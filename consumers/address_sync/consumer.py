@@ -20,10 +20,10 @@ from consumers.address_sync.runs import Part, request
 from consumers.address_sync.schedule import Schedule
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.tables import guard
-from consumers.mirror import Recent
-from consumers.runtime import Consumer, Event, Reader, Reject, Transaction, WorldDown
-from consumers.runtime.arrival import arrived, ticket
-from consumers.runtime.consumer import Table
+from dingbridge.snapshots import Recent
+from dingbridge.worker import Consumer, Event, Reader, Reject, Transaction, WorldDown
+from dingbridge.worker.fetch_sequence import arrived, ticket
+from dingbridge.worker.consumer import Table
 from dingbridge.dingtalk.errors import BudgetSpent, PermissionDenied, QuotaSpent
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import NOBODY

@@ -15,8 +15,8 @@ from consumers.address_sync import store
 from consumers.address_sync.mapping import Row, UserState, department_row, roles_state, user_state
 from consumers.address_sync.store import Change
 from consumers.address_sync.tables import departments, guard, roles
-from consumers.mirror import Look
-from consumers.runtime import Reader, Transaction
+from dingbridge.snapshots import Look
+from dingbridge.worker import Reader, Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import OUT_OF_SCOPE
 from dingbridge.dingtalk.errors import NotFound, PermissionDenied

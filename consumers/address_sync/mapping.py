@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from consumers.mirror.values import as_bool, as_int, as_json, as_list, as_text, from_epoch_ms
+from dingbridge.snapshots.coerce import as_bool, as_int, as_json, as_list, as_text, from_epoch_ms
 
 Row = dict[str, Any]
 

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import and_, func, select
 
 from consumers.address_sync.tables import departments, memberships, users
-from consumers.runtime import Reader
-from consumers.runtime.consumer import Table
+from dingbridge.worker import Reader
+from dingbridge.worker.consumer import Table
 
 SHOWN = 10
 """Rows of each table that are shown; the counts are of all."""

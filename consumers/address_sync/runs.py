@@ -18,7 +18,7 @@ from sqlalchemy import Row, delete, func, select, update
 
 from dingbridge.errors import BridgeError
 from consumers.address_sync.sync_tables import runs, staged, todo
-from consumers.runtime import Again, Database, DatabaseDown, Reader, Transaction
+from dingbridge.worker import Again, Database, DatabaseDown, Reader, Transaction
 from dingbridge.dingtalk.budget import Priority
 
 Part = Literal["all", "departments"]

@@ -36,8 +36,8 @@ from dingbridge.errors import SettingsError
 from consumers.approval.components import Value, kind_of, parse
 from consumers.approval.document import table_rows
 from consumers.approval.times import local_time
-from consumers.mirror.values import as_list, as_text
-from consumers.runtime import Reject, Transaction
+from dingbridge.snapshots.coerce import as_list, as_text
+from dingbridge.worker import Reject, Transaction
 
 
 class Form:

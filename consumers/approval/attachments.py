@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from consumers.approval.components import Value, kind_of, parse
 from consumers.approval.document import Row, first, objects, table_rows
-from consumers.mirror.values import as_int, as_list, as_text
+from dingbridge.snapshots.coerce import as_int, as_list, as_text
 
 WAITING, DONE, REFUSED, OFF = "waiting", "done", "refused", "off"
 """States of ``approval_attachments``: to be downloaded; downloaded; never, for the ``reason`` beside it; not

@@ -26,9 +26,9 @@ from consumers.approval.tables import (
     approval_instances,
     guard,
 )
-from consumers.runtime import Again
-from consumers.runtime.patience import is_world_down
-from consumers.runtime.process import place
+from dingbridge.worker import Again
+from dingbridge.worker.supervise import is_world_down
+from dingbridge.worker.executor import place
 from dingbridge.dingtalk.api.approvals import IDS_MOST, WINDOW_MS
 from dingbridge.dingtalk.errors import ApiError, RateLimited
 

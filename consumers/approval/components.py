@@ -16,7 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from consumers.approval.times import local_time
-from consumers.mirror.values import as_int, as_json, as_list, as_text, parse_json
+from dingbridge.snapshots.coerce import as_int, as_json, as_list, as_text, parse_json
 
 PARSER = 1
 """Raised when this module or ``document.py`` reads more from a document: archived ones are read again."""

@@ -28,11 +28,11 @@ from consumers.approval.reconcile import Order, Reconciles, keep
 from consumers.approval.second_looks import SecondLooks
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import KIND, approval_instances, guard, metadata
-from consumers.mirror import Look
-from consumers.runtime import Consumer, Event, Reader, Reject, Transaction
-from consumers.runtime.consumer import Table
-from consumers.runtime.patience import patiently
-from consumers.runtime.process import place
+from dingbridge.snapshots import Look
+from dingbridge.worker import Consumer, Event, Reader, Reject, Transaction
+from dingbridge.worker.consumer import Table
+from dingbridge.worker.supervise import patiently
+from dingbridge.worker.executor import place
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.events.control import RESYNC_REQUESTED
 

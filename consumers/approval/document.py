@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from consumers.approval.components import kind_of, parse
 from consumers.approval.times import local_time
-from consumers.mirror.values import as_json, as_list, as_text, from_epoch_ms
+from dingbridge.snapshots.coerce import as_json, as_list, as_text, from_epoch_ms
 
 Row = dict[str, Any]
 Events = dict[str, dict[str, Any]]

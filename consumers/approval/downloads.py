@@ -22,7 +22,7 @@ from consumers.approval.files import FileStore, TooLarge
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import approval_attachments
-from consumers.runtime import Database, WorldDown
+from dingbridge.worker import Database, WorldDown
 from dingbridge.dingtalk.error_codes import says_not_there
 from dingbridge.dingtalk.errors import ApiError
 

@@ -18,10 +18,10 @@ from consumers.approval.actions import Action, Approved, Form, Function, Revoked
 from consumers.approval.document import Events, Row
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.tables import approval_actions, approval_instances
-from consumers.mirror.values import as_list
-from consumers.runtime import Again, Reader, Reject, Retry, Transaction
-from consumers.runtime.database_errors import TransactionRace
-from consumers.runtime.process import place
+from dingbridge.snapshots.coerce import as_list
+from dingbridge.worker import Again, Reader, Reject, Retry, Transaction
+from dingbridge.worker.store.errors import TransactionRace
+from dingbridge.worker.executor import place
 
 log = structlog.get_logger(__name__)
 

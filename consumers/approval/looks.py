@@ -14,10 +14,10 @@ from sqlalchemy import select
 from consumers.approval.archive import Archive
 from consumers.approval.codes import ProcessCodes
 from consumers.approval.tables import KIND, approval_instances, guard
-from consumers.mirror import Look
-from consumers.mirror.values import as_text
-from consumers.runtime import Again, Database, Event, Reader, Transaction
-from consumers.runtime.patience import is_world_down
+from dingbridge.snapshots import Look
+from dingbridge.snapshots.coerce import as_text
+from dingbridge.worker import Again, Database, Event, Reader, Transaction
+from dingbridge.worker.supervise import is_world_down
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.error_codes import says_not_there

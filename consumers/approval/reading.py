@@ -15,7 +15,7 @@ from consumers.approval.tables import (
     approval_table_cells,
     approval_tasks,
 )
-from consumers.runtime import Reader
+from dingbridge.worker import Reader
 
 PAGE = 200
 """Approvals read at once."""

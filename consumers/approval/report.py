@@ -10,8 +10,8 @@ from consumers.approval.tables import (
     approval_instances,
     metadata,
 )
-from consumers.runtime import Reader
-from consumers.runtime.consumer import Table
+from dingbridge.worker import Reader
+from dingbridge.worker.consumer import Table
 
 SHOWN = 10
 """Rows of each table that are shown; the counts are of all."""

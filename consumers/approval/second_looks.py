@@ -13,9 +13,9 @@ from sqlalchemy import and_, func, select
 
 from consumers.approval.looks import UNFINISHED, Looks
 from consumers.approval.tables import KIND, approval_instances, guard
-from consumers.runtime import Again
-from consumers.runtime.patience import is_world_down
-from consumers.runtime.process import place
+from dingbridge.worker import Again
+from dingbridge.worker.supervise import is_world_down
+from dingbridge.worker.executor import place
 from dingbridge.dingtalk.errors import ApiError
 
 log = structlog.get_logger(__name__)

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from consumers.approval.document import Events, Row, Told, first, objects
 from consumers.approval.times import local_time
-from consumers.mirror.values import as_json, as_text, from_epoch_ms
+from dingbridge.snapshots.coerce import as_json, as_text, from_epoch_ms
 
 OPEN = frozenset({"NEW", "RUNNING", "PAUSED"})
 """``task_status`` of a task that waits for its approver."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from consumers.runtime.backoff import ASKED_MAX_S, delay
+from dingbridge.worker.retry import ASKED_MAX_S, delay
 
 CircuitState = Literal["closed", "half-open", "open"]
 

@@ -22,8 +22,8 @@ from consumers.forward.metrics import ForwardMetrics
 from consumers.forward.selection import Selection
 from consumers.forward.settings import ForwardSettings, System, credentials_of, load_systems
 from consumers.forward.signature import webhook_id
-from consumers.runtime import Consumer, Event, HandlerOutcome, Reader, Reject, Retry, Transaction, WorldDown
-from consumers.runtime.registry import Family, UnknownConsumer
+from dingbridge.worker import Consumer, Event, HandlerOutcome, Reader, Reject, Retry, Transaction, WorldDown
+from dingbridge.worker.registry import Family, UnknownConsumer
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.events.event import NotAnEvent
 

@@ -19,7 +19,7 @@ import aiohttp
 from dingbridge.ssrf import AddressGuard, guarded_connector, refusal
 from consumers.forward import signature
 from consumers.forward.settings import Credentials, System
-from consumers.runtime.backoff import ASKED_MAX_S
+from dingbridge.worker.retry import ASKED_MAX_S
 
 AnswerKind = Literal["taken", "refused", "unwelcome", "failed", "busy", "unreachable"]
 

@@ -23,7 +23,7 @@ from dingbridge.kafka.client import producer
 from dev.servers.postgres import start_postgres
 from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import ensure_topics, event_topic
-from consumers.runtime import inbox, open_database
+from dingbridge.worker import inbox, open_database
 from dingbridge.events.envelope import Received, to_records
 
 SHORT = 10_000

@@ -21,9 +21,9 @@ from dingbridge.kafka.client import connection
 from dingbridge.settings import ConsumerSettings
 from dingbridge.logging import configure_logging
 from dingbridge.kafka.topics import event_topic
-from consumers.runtime import Consumer, Event, Transaction
-from consumers.runtime.database import POOL_SIZE
-from consumers.runtime.service import ConsumerService
+from dingbridge.worker import Consumer, Event, Transaction
+from dingbridge.worker.store.database import POOL_SIZE
+from dingbridge.worker.service import ConsumerService
 
 EVENT_TYPE = "bpms_instance_change"
 POISON = "poison"

@@ -1,7 +1,7 @@
 """The address of a consumer's database, as text and taken apart.
 
 A password may stand in it, so every mistake in it is told in fixed words: nothing of the address is ever
-repeated. Connecting is the consumers' (``consumers/runtime/database.py``).
+repeated. Connecting is the consumers' (``dingbridge/worker/store/database.py``).
 """
 
 import re

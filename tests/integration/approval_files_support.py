@@ -15,7 +15,7 @@ from consumers.approval.downloads import Downloads
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import approval_attachments
-from consumers.runtime.memory import MemoryRuntime
+from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import LEAVE, Office, field, instance
 
 CONTENT = os.urandom(700_000)

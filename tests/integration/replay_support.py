@@ -11,7 +11,7 @@ from typing import Any
 from dingbridge.kafka.client import producer
 from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
-from consumers.runtime.deadletters import HEADER
+from dingbridge.worker.dead_letter_writer import HEADER
 from dingbridge.events.envelope import Record
 from tests.integration.worker_support import event_record
 from tests.support.kafka_reader import Record as KafkaRecord
@@ -23,7 +23,7 @@ Headers = list[tuple[str, bytes]]
 MORTAL = """
 import os, signal, sys
 from bridge.cli import main
-from consumers.replay import copying
+from dingbridge.replay import copying
 
 left = int(sys.argv.pop(1))
 acknowledged = copying.Copier.flush

@@ -6,8 +6,8 @@ from sqlalchemy.exc import DBAPIError
 from consumers.address_sync.mapping import department_row, roles_state, user_state
 from consumers.address_sync.sync_tables import runs
 from consumers.address_sync.tables import departments, memberships, roles, user_roles, users
-from consumers.runtime import Database
-from consumers.runtime.database_errors import is_missing_table
+from dingbridge.worker import Database
+from dingbridge.worker.store.errors import is_missing_table
 from simulator.server import Simulator
 
 

@@ -10,8 +10,8 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.address_sync import AddressSync
 from consumers.address_sync.mapping import department_row, user_state
 from consumers.address_sync.tables import departments, memberships, users
-from consumers.runtime import Again
-from consumers.runtime.memory import MemoryRuntime
+from dingbridge.worker import Again
+from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from simulator.server import Simulator

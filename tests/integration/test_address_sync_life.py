@@ -11,8 +11,8 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.address_sync import AddressSync
 from consumers.address_sync.sync_tables import runs
 from consumers.address_sync.tables import users
-from consumers.runtime import MemoryRuntime, open_database
-from consumers.runtime.inbox import inbox
+from dingbridge.worker import MemoryRuntime, open_database
+from dingbridge.worker.store.inbox import inbox
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from simulator.server import Simulator

@@ -10,7 +10,7 @@ from sqlalchemy import func, select, update
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.address_sync.sync_tables import runs, staged, todo
 from consumers.address_sync.tables import users
-from consumers.runtime import open_database
+from dingbridge.worker import open_database
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.sync_support import differences

@@ -9,9 +9,9 @@ from sqlalchemy import bindparam, insert, select, text
 
 from consumers.address_sync import AddressSync
 from consumers.address_sync.tables import roles, user_roles, users
-from consumers.runtime import UtcDateTime, open_database
-from consumers.runtime.memory import MemoryRuntime
-from consumers.runtime.migrations import _run, _scripts, migrate, version_table
+from dingbridge.worker import UtcDateTime, open_database
+from dingbridge.testing.memory import MemoryRuntime
+from dingbridge.worker.store.migrations import _run, _scripts, migrate, version_table
 from tests.unit.address_sync.syncing import full, sample
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "tables.md"

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.approval.examples import leave_ledger
 from consumers.approval.tables import approval_instances
-from consumers.runtime import open_database
+from dingbridge.worker import open_database
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.support.waiting import eventually

@@ -15,7 +15,7 @@ from consumers.approval import Approval
 from consumers.approval.downloads import CLAIMED_FOR
 from consumers.approval.files import INCOMING
 from consumers.approval.tables import approval_instances
-from consumers.runtime.memory import MemoryRuntime
+from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from simulator.server import Simulator

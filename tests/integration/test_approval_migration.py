@@ -15,9 +15,9 @@ from consumers.approval.tables import (
     approval_table_cells,
     approval_tasks,
 )
-from consumers.runtime import open_database
-from consumers.runtime.memory import MemoryRuntime
-from consumers.runtime.migrations import _run, _scripts, migrate
+from dingbridge.worker import open_database
+from dingbridge.testing.memory import MemoryRuntime
+from dingbridge.worker.store.migrations import _run, _scripts, migrate
 from tests.unit.approval.office import CORP, LEAVE, Office, T, field, instance
 
 TABLE = '[{"rowValue":[{"label":"金额","value":"12.50","key":"k","componentType":"MoneyField"}]}]'

@@ -19,7 +19,7 @@ from consumers.approval.tables import (
     approval_table_cells,
     approval_tasks,
 )
-from consumers.runtime.memory import MemoryRuntime
+from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from simulator.server import Simulator

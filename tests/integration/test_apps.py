@@ -12,9 +12,9 @@ from prometheus_client import CollectorRegistry
 from dingbridge.apps.file import signature
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings
 from dingbridge.kafka.topics import event_topic
-from consumers.runtime import Consumer
-from consumers.runtime.clients import open_clients
-from consumers.runtime.process import Processor
+from dingbridge.worker import Consumer
+from dingbridge.worker.clients import open_clients
+from dingbridge.worker.executor import Processor
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.dingtalk.errors import TokenInvalid

@@ -8,9 +8,9 @@ import pytest
 
 from dingbridge.errors import TopicError
 from dingbridge.settings import ConsumerSettings
-from consumers.replay.letterbox import LetterBox
-from consumers.replay.letters import LetterFilter
-from consumers.runtime.process import key_hash
+from dingbridge.replay.dead_letter_queue import LetterBox
+from dingbridge.replay.dead_letters import LetterFilter
+from dingbridge.worker.executor import key_hash
 from tests.integration.replay_support import (
     bury,
     headers_of,

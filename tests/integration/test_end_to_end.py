@@ -14,7 +14,7 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.address_sync.tables import departments, memberships, users
 from consumers.approval.examples import leave_ledger
 from consumers.approval.tables import approval_instances
-from consumers.runtime.database import open_database
+from dingbridge.worker.store.database import open_database
 from dingbridge.events import decode
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings

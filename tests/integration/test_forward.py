@@ -18,7 +18,7 @@ from dingbridge.settings import ConsumerSettings
 from dingbridge.kafka.topics import dlq_topic
 from consumers.forward.consumer import Forward, consumer_of
 from consumers.forward.settings import ForwardSettings, load_systems
-from consumers.runtime.service import ConsumerService
+from dingbridge.worker.service import ConsumerService
 from dingbridge.events.event import decode
 from dingbridge.events.envelope import Record
 from tests.integration.forward_support import Got, Receiver, forward_file, receiver

@@ -7,7 +7,7 @@ import pytest
 from dingbridge.ssrf import AddressGuard
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.forward.consumer import consumer_of
-from consumers.runtime import MemoryRuntime
+from dingbridge.worker import MemoryRuntime
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from simulator.server import Simulator

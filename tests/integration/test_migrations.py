@@ -5,15 +5,15 @@ import sys
 
 import pytest
 
-from consumers.runtime import open_database
-from consumers.runtime.registry import known_consumers
+from dingbridge.worker import open_database
+from dingbridge.worker.registry import known_consumers
 from tests.support.migrations import differences, revision
 
 START = """
 import asyncio, sys
-from consumers.runtime import open_database
-from consumers.runtime.migrations import migrate
-from consumers.runtime.registry import load_consumer
+from dingbridge.worker import open_database
+from dingbridge.worker.store.migrations import migrate
+from dingbridge.worker.registry import load_consumer
 
 async def main():
     database = open_database(sys.argv[1])

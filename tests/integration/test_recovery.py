@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.approval.tables import approval_instances
-from consumers.runtime.database import open_database
+from dingbridge.worker.store.database import open_database
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.sync_support import differences, ended

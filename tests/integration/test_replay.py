@@ -14,7 +14,7 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from dingbridge.kafka.client import connection
 from dingbridge.kafka.topics import event_topic
-from consumers.runtime.process import key_hash
+from dingbridge.worker.executor import key_hash
 from tests.integration.replay_support import headers_of, inbox, killed, number, numbered, publish_at
 from tests.integration.worker_support import (
     EffectConsumer,

@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.kafka.topics import event_topic
-from consumers.runtime import Consumer, backoff, tickets
+from dingbridge.worker import Consumer, backoff, tickets
 from dingbridge.dingtalk.suite import signature
 from simulator.server import Simulator
 from tests.integration.simulator_support import AES_KEY, OWNER, TOKEN, Api, settings

@@ -11,10 +11,10 @@ from structlog.testing import capture_logs
 
 from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import ensure_topics, event_topic
-from consumers.runtime import Event, Reader, Transaction, worker
-from consumers.runtime.lanes import Limits
-from consumers.runtime.process import key_hash
-from consumers.runtime.worker import WorkerOptions
+from dingbridge.worker import Event, Reader, Transaction, worker
+from dingbridge.worker.key_queue import Limits
+from dingbridge.worker.executor import key_hash
+from dingbridge.worker.worker import WorkerOptions
 from tests.integration.worker_support import (
     TYPE,
     EffectConsumer,

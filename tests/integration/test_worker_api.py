@@ -8,7 +8,7 @@ import pytest
 
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.kafka.topics import dlq_topic, event_topic
-from consumers.runtime import Event, Reader, backoff, watch
+from dingbridge.worker import Event, Reader, backoff, watch
 from dingbridge.dingtalk import transport
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings

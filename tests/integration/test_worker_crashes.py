@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from consumers.runtime import blocked, inbox, open_database
-from consumers.runtime.blocked import BLOCKING_ID_HEADER, LETTER_HEADER
-from consumers.runtime.delivery import REPLAY_HEADER
+from dingbridge.worker import blocked, inbox, open_database
+from dingbridge.worker.blocked import BLOCKING_ID_HEADER, LETTER_HEADER
+from dingbridge.worker.delivery import REPLAY_HEADER
 from tests.integration.worker_crash import Files, effects, events, metadata
 
 Script = list[tuple[str, str]]

@@ -10,7 +10,7 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, make_url, selec
 from sqlalchemy.exc import DBAPIError
 
 from dingbridge.errors import SettingsError
-from consumers.runtime import (
+from dingbridge.worker import (
     Again,
     DatabaseDown,
     Event,
@@ -22,17 +22,17 @@ from consumers.runtime import (
     inbox,
     open_database,
 )
-from consumers.runtime import burial as burial_module
-from consumers.runtime import database as database_module
-from consumers.runtime import process as process_module
-from consumers.runtime.burial import Burials
-from consumers.runtime.delivery import Delivery
-from consumers.runtime.process import Processor
+from dingbridge.worker import burial as burial_module
+from dingbridge.worker import database as database_module
+from dingbridge.worker import process as process_module
+from dingbridge.worker.dead_letters import Burials
+from dingbridge.worker.delivery import Delivery
+from dingbridge.worker.executor import Processor
 from dingbridge.events.event import decode
 from tests.support.processes import free_port
 from tests.support.proxy import RoundRobin
-from tests.unit.runtime.harness import Letters
-from tests.unit.runtime.support import Recording, kafka_record, record
+from tests.unit.worker.harness import Letters
+from tests.unit.worker.support import Recording, kafka_record, record
 
 metadata = MetaData()
 people = Table(

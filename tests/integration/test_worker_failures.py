@@ -9,8 +9,8 @@ import pytest
 from dingbridge.errors import BridgeError
 from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import dlq_topic, event_topic, inbox_topic
-from consumers.runtime import Consumer, Event, Reader, Reject, Transaction, WorldDown, blocked, watch
-from consumers.runtime.service import show
+from dingbridge.worker import Consumer, Event, Reader, Reject, Transaction, WorldDown, blocked, watch
+from dingbridge.worker.service import show
 from dingbridge.events.envelope import Record
 from tests.integration.worker_support import (
     TYPE,
@@ -86,7 +86,7 @@ async def test_dead_letters_are_the_records_as_they_came_with_their_place_and_re
         reasons[letter.key] = (error.split(" ")[0], int(headers["dingbridge-dlq-attempts"]))
     assert reasons == {
         b"dingcorp1:bad": ("ValueError", 4),
-        b"dingcorp1:good": ("consumers.runtime.outcomes.Reject", 1),
+        b"dingcorp1:good": ("dingbridge.worker.outcomes.Reject", 1),
         b"\xff\x00key": ("dingbridge.events.event.NotAnEvent", 1),
     }
 

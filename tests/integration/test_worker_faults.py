@@ -13,7 +13,7 @@ from dev.servers import KafkaServer, PostgresServer, start_postgres
 from dev.servers.postgres import EnvironmentPostgres
 from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import dlq_topic, event_topic
-from consumers.runtime import Event, Reader, Reject
+from dingbridge.worker import Event, Reader, Reject
 from tests.integration.worker_support import (
     TYPE,
     EffectConsumer,

@@ -10,8 +10,8 @@ from structlog.testing import capture_logs
 from dingbridge.kafka.client import connection
 from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic
-from consumers.runtime import inbox, open_database
-from consumers.runtime.retention import Retention, longest_retention
+from dingbridge.worker import inbox, open_database
+from dingbridge.worker.store.retention import Retention, longest_retention
 from tests.integration.worker_support import TYPE, EffectConsumer, consumer_settings, named, serving
 from tests.support.waiting import eventually
 

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from consumers.runtime import Event, MemoryRuntime, Reject, Transaction, blocked
-from consumers.runtime import backoff as backoff_module
-from consumers.runtime.blocked import Blocked
-from consumers.runtime.consumer import OnDeadLetter
-from consumers.runtime.inbox import enter, inbox, seen
-from consumers.runtime.lanes import Lanes
-from tests.unit.runtime.harness import P0, Harness, Scripted
-from tests.unit.runtime.support import Recording, effects, record
-from tests.unit.runtime.test_blocking import replay
+from dingbridge.worker import Event, MemoryRuntime, Reject, Transaction, blocked
+from dingbridge.worker import backoff as backoff_module
+from dingbridge.worker.blocked import Blocked
+from dingbridge.worker.consumer import OnDeadLetter
+from dingbridge.worker.store.inbox import enter, inbox, seen
+from dingbridge.worker.key_queue import Lanes
+from tests.unit.worker.harness import P0, Harness, Scripted
+from tests.unit.worker.support import Recording, effects, record
+from tests.unit.worker.test_blocking import replay
 
 LONG = secrets.token_hex(3_000)  # what can be compressed would fit
 STRANGE = {"nul": "a\0b", "long": LONG, "nul-and-long": LONG + "\0", "wide": "张\U0001f600" * 300}

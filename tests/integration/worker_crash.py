@@ -19,7 +19,7 @@ from sqlalchemy import Column, Integer, MetaData, String, Table
 from sqlalchemy.ext.asyncio import AsyncTransaction
 
 from dingbridge.settings import KafkaSettings
-from consumers.runtime import (
+from dingbridge.worker import (
     Consumer,
     Database,
     Event,
@@ -31,14 +31,14 @@ from consumers.runtime import (
     open_database,
     owed,
 )
-from consumers.runtime.burial import Burials
-from consumers.runtime.deadletters import DeadLetters
-from consumers.runtime.dispatch import Dispatcher
-from consumers.runtime.lanes import Lanes
-from consumers.runtime.metrics import WorkerMetrics
-from consumers.runtime.postgres import Links
-from consumers.runtime.process import Processor
-from tests.unit.runtime.support import kafka_record, record
+from dingbridge.worker.dead_letters import Burials
+from dingbridge.worker.dead_letter_writer import DeadLetters
+from dingbridge.worker.scheduler import Dispatcher
+from dingbridge.worker.key_queue import Lanes
+from dingbridge.worker.metrics import WorkerMetrics
+from dingbridge.worker.store.postgres import Links
+from dingbridge.worker.executor import Processor
+from tests.unit.worker.support import kafka_record, record
 
 TOPIC = "t"
 INBOX = "ctl-dingtalk.inbox.crashing"

@@ -17,9 +17,9 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, select
 from dingbridge.kafka.client import connection, producer
 from dingbridge.settings import ConsumerSettings, KafkaSettings
 from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic
-from consumers.runtime import Consumer, Event, Reader, Reject, Transaction, open_database
-from consumers.runtime.service import ConsumerService
-from consumers.runtime.worker import WorkerOptions
+from dingbridge.worker import Consumer, Event, Reader, Reject, Transaction, open_database
+from dingbridge.worker.service import ConsumerService
+from dingbridge.worker.worker import WorkerOptions
 from dingbridge.events.envelope import Received, Record, to_records
 from tests.support.kafka_reader import read_topic
 

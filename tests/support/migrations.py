@@ -6,8 +6,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, text
 
-from consumers.runtime import Consumer, Database
-from consumers.runtime.migrations import upgrade, version_table
+from dingbridge.worker import Consumer, Database
+from dingbridge.worker.store.migrations import upgrade, version_table
 
 
 async def differences(database: Database, consumer: type[Consumer], metadata: MetaData) -> list[Any]:

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from consumers.forward.metrics import ForwardMetrics
-from consumers.runtime.metrics import WorkerMetrics
+from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.dingtalk.errors import CALLBACK_FAULTS
 from ingress.metrics import (
     FolderMetrics,

@@ -21,7 +21,7 @@ from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.forward.metrics import ForwardMetrics
 from consumers.forward.settings import ForwardSettings
-from consumers.runtime.metrics import WorkerMetrics
+from dingbridge.worker.metrics import WorkerMetrics
 from ingress.metrics import (
     FolderMetrics,
     HttpMetrics,

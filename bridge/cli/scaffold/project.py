@@ -117,8 +117,8 @@ def _add_package(plan: Plan, folder: Path, names: Names, package: str) -> None:
         [
             "from sqlalchemy import Column, MetaData, Table, Text, select",
             f"from {package}.settings import {values['settings_class']}",
-            "from consumers.runtime import Consumer, Event, Reader, Transaction, UtcDateTime",
-            "from consumers.runtime import Table as Shown",
+            "from dingbridge.worker import Consumer, Event, Reader, Transaction, UtcDateTime",
+            "from dingbridge.worker import Table as Shown",
         ],
     )
     plan.new[folder / "__init__.py"] = templates.INIT.substitute(values)
@@ -136,7 +136,7 @@ def _add_test(plan: Plan, folder: Path, names: Names, package: str, samples: dic
         ["from pathlib import Path"],
         [
             "from sqlalchemy import select",
-            "from consumers.testing import recorded",
+            "from dingbridge.testing import recorded",
             f"from {package} import {names.class_name}",
             f"from {package}.consumer import events",
         ],

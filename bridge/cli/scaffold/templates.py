@@ -40,7 +40,7 @@ class $class_name(Consumer):
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
         """Database only, shortly: returning commits. `raise Retry(after=...)`, `Reject("why")` or `Again()`
-        of `consumers.runtime` say otherwise."""
+        of `dingbridge.worker` say otherwise."""
         row = {
             "event_id": event.id,
             "event_type": event.event_type,
@@ -126,7 +126,7 @@ line-length = 110
 testpaths = ["tests"]
 asyncio_mode = "auto"
 asyncio_default_fixture_loop_scope = "function"
-addopts = "-p consumers.testing.plugin"
+addopts = "-p dingbridge.testing.plugin"
 """)
 
 OWN_README = Template("""# $name

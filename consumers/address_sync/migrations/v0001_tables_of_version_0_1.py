@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from consumers.runtime import UtcDateTime
+from dingbridge.worker import UtcDateTime
 
 revision = "0001"
 down_revision = None

@@ -6,7 +6,7 @@ Without the leave ledger: only those have it who use the example actions.
 import sqlalchemy as sa
 from alembic import op
 
-from consumers.runtime import UtcDateTime
+from dingbridge.worker import UtcDateTime
 
 revision = "0001"
 down_revision = None

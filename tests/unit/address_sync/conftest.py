@@ -3,7 +3,7 @@
 import pytest
 
 from consumers.address_sync import AddressSync
-from consumers.runtime.memory import MemoryRuntime
+from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.address_sync.syncing import full, sample
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from consumers.approval import Approval
-from consumers.runtime.memory import MemoryRuntime
+from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import Office
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Table, select
 
-from consumers.runtime.memory import MemoryRuntime
+from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.dingtalk.errors import BadRequest, NotFound
 from dingbridge.events.event import Event, decode
 from dingbridge.events.envelope import Received, to_records

@@ -8,7 +8,7 @@ import pytest
 from dingbridge.errors import SettingsError
 from consumers.approval import examples
 from consumers.approval.actions import Action, Form, action, load_actions
-from consumers.runtime import Reject
+from dingbridge.worker import Reject
 from tests.unit.approval.office import field
 
 ZONE = ZoneInfo("Asia/Shanghai")

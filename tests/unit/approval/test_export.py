@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from consumers.approval import Approval
 from consumers.approval.export import BOM, escaped, file_name, write_csv, write_json
 from consumers.approval.reading import Wanted, count, table_columns
-from consumers.runtime.memory import MemoryRuntime
+from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import Office, T, field, instance
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -124,7 +124,7 @@ async def test_json_has_every_value_parsed_and_loses_nothing(archive):
 
 
 async def test_an_export_is_of_one_template_and_of_what_ended_in_the_time(archive):
-    from consumers.mirror.values import from_epoch_ms
+    from dingbridge.snapshots.coerce import from_epoch_ms
 
     db, end = archive.database.reader(), from_epoch_ms(T + 100_000)
     assert await count(db, Wanted("PROC-X")) == 2

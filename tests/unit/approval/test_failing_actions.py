@@ -13,8 +13,8 @@ from consumers.approval.pending import Filter, call, pending
 from consumers.approval.reconcile import Reconciles
 from consumers.approval.second_looks import SecondLooks
 from consumers.approval.tables import approval_actions, approval_backfills, approval_instances
-from consumers.runtime import Again, Retry, WorldDown
-from consumers.runtime.memory import MemoryRuntime
+from dingbridge.worker import Again, Retry, WorldDown
+from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.events.control import resync_requested
 from tests.unit.approval.office import CORP, Office, T, deliver, instance, only
 

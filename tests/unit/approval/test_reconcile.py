@@ -11,7 +11,7 @@ from consumers.approval import Approval, reconcile
 from consumers.approval.examples import leave_ledger
 from consumers.approval.reconcile import ORDERED, Reconciles
 from consumers.approval.tables import approval_backfills, approval_instances
-from consumers.runtime.memory import MemoryRuntime
+from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied
 from dingbridge.events import decode

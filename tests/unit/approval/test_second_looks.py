@@ -11,7 +11,7 @@ from sqlalchemy import select
 from consumers.approval import Approval
 from consumers.approval.second_looks import FIRST, SecondLooks, due
 from consumers.approval.tables import approval_instances, approval_operations
-from consumers.runtime.memory import MemoryRuntime
+from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.dingtalk.errors import BudgetSpent, PermissionDenied
 from tests.unit.approval.office import Office, instance
 

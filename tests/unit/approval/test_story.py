@@ -17,7 +17,7 @@ from consumers.approval.tables import (
     approval_operations,
     approval_tasks,
 )
-from consumers.runtime.memory import MemoryRuntime
+from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import LATER, Office, T, instance, task
 
 STORY = [

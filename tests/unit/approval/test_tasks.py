@@ -7,7 +7,7 @@ import pytest
 
 from consumers.approval.document import with_event
 from consumers.approval.tasks import comment_row, task_id, task_rows
-from consumers.mirror.values import from_epoch_ms
+from dingbridge.snapshots.coerce import from_epoch_ms
 from tests.unit.approval.office import T
 
 ZONE = ZoneInfo("Asia/Shanghai")

@@ -11,8 +11,8 @@ from bridge.cli.callback import app
 from bridge.cli.callback_registration import consumed_events, mask
 from bridge.cli.callback_rotate import length, renamed
 from dingbridge.errors import SettingsError
-from consumers.runtime import Consumer
-from consumers.runtime.registry import Family
+from dingbridge.worker import Consumer
+from dingbridge.worker.registry import Family
 
 HERE = "tests.unit.dingtalk.test_callback_cli"
 

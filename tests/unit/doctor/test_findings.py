@@ -14,8 +14,8 @@ from bridge.cli.doctor.checks.kafka_wire import operations
 from bridge.cli.doctor.findings import Both, as_json, exit_code, found, language, plain, printed, summary
 from bridge.cli.doctor.words import WORDS
 from dingbridge.settings import KafkaSettings
-from consumers.runtime import Consumer
-from consumers.runtime.registry import Family
+from dingbridge.worker import Consumer
+from dingbridge.worker.registry import Family
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from tests.unit.doctor.test_codes import AES_KEY, TOKEN, settings
 

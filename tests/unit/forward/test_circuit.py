@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from consumers.forward import circuit as module
 from consumers.forward.circuit import DOUBTS, PROBE_MAX_S, Blame, Circuit, CircuitOpen, Pace
-from consumers.runtime.backoff import ASKED_MAX_S
+from dingbridge.worker.retry import ASKED_MAX_S
 
 
 class Clock:

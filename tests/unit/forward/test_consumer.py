@@ -12,8 +12,8 @@ from consumers.forward import consumer as module
 from consumers.forward.circuit import DOUBTS
 from consumers.forward.consumer import Forward, consumer_of
 from consumers.forward.delivery import Answer
-from consumers.runtime import MemoryRuntime, Outcome
-from consumers.runtime.outcomes import Reject, WorldDown
+from dingbridge.worker import MemoryRuntime, Outcome
+from dingbridge.worker.outcomes import Reject, WorldDown
 from dingbridge.dingtalk.errors import BadRequest, QuotaSpent
 from tests.unit.forward.support import SECRET, event, system
 from tests.unit.forward.test_selection import Contacts as AddressBook

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.forward.delivery import read, retry_after_s
-from consumers.runtime.backoff import ASKED_MAX_S
+from dingbridge.worker.retry import ASKED_MAX_S
 
 
 @given(st.integers(100, 599))

@@ -7,9 +7,9 @@ from aiokafka import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.replay.copying import copied_headers
-from consumers.replay.letters import NOTE_HEADER, LetterFilter, Settled, is_note, note, read_letter
-from consumers.runtime.blocked import Blocked
+from dingbridge.replay.copying import copied_headers
+from dingbridge.replay.dead_letters import NOTE_HEADER, LetterFilter, Settled, is_note, note, read_letter
+from dingbridge.worker.blocked import Blocked
 
 AT = datetime(2026, 11, 25, 4, tzinfo=UTC)
 HEADERS = {

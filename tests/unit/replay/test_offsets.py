@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.replay.offsets import OffsetSet
+from dingbridge.replay.offset_set import OffsetSet
 
 offsets = st.lists(st.integers(0, 2**40) | st.integers(0, 40_000))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bridge.cli.terminal import Progress, confirmed, listed, moment, progress
 from dingbridge.errors import BridgeError
-from consumers.replay.copying import begun_at, new_replay_id
+from dingbridge.replay.copying import begun_at, new_replay_id
 
 NOW = datetime(2026, 11, 25, 4, tzinfo=UTC)
 

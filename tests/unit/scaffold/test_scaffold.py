@@ -13,7 +13,7 @@ from bridge.cli.scaffold.names import LONGEST_NAME, ScaffoldError, check
 from bridge.cli.scaffold.project import WIDTH, in_clone, own_repository
 from bridge.cli.scaffold.samples import samples
 from bridge.cli.scaffold.writing import write
-from consumers.testing import recorded
+from dingbridge.testing import recorded
 from dingbridge.events import URL_CHECKS, catalogue, decode
 
 ROOT = Path(__file__).parents[3]

@@ -1,4 +1,4 @@
-"""``python -m consumers.testing`` publishes invented events to nobody else's topics."""
+"""``python -m dingbridge.testing`` publishes invented events to nobody else's topics."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def test_mistakes_are_said_and_nothing_is_published(tmp_path, arguments, prefix,
     )
     env = environment({"PYTHONPATH": str(ROOT), "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
     result = subprocess.run(
-        [sys.executable, "-m", "consumers.testing", *arguments],
+        [sys.executable, "-m", "dingbridge.testing", *arguments],
         env=env | ({"TOPIC_PREFIX": prefix, "CONTROL_PREFIX": "ctl-x."} if prefix else {}),
         cwd=tmp_path,
         capture_output=True,

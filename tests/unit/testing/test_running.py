@@ -5,8 +5,8 @@ import pytest
 from sqlalchemy import Column, MetaData, String, Table, select
 
 from dingbridge.errors import BridgeError
-from consumers.runtime import Consumer, Reject, Retry
-from consumers.testing import MemoryRuntime, recorded
+from dingbridge.worker import Consumer, Reject, Retry
+from dingbridge.testing import MemoryRuntime, recorded
 
 tables = MetaData()
 seen = Table("seen", tables, Column("id", String, primary_key=True), Column("greeting", String))
@@ -73,7 +73,7 @@ def envelope(event_type):
 
 
 def recorded_one(callback):
-    from consumers.testing.recordings import RECEIVED_MS
+    from dingbridge.testing.recordings import RECEIVED_MS
     from dingbridge.events import Received, to_records
 
     return to_records(Received(1, "recorded", RECEIVED_MS, "default", "http", orjson.dumps(callback)))

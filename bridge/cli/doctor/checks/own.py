@@ -71,7 +71,7 @@ def parts(
 ) -> tuple[list[Part], list[Finding]]:
     """The consumers that are looked at, those of ``wanted`` or all that are installed; and which of them
     would not start, but for what was ``told`` of the ingress already."""
-    from consumers.runtime.registry import GROUP, Family, load_consumer
+    from dingbridge.worker.registry import GROUP, Family, load_consumer
 
     points = entry_points(group=GROUP) if found_points is None else found_points
     chosen: list[Part] = []

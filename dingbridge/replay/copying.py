@@ -1,0 +1,153 @@
+"""Copies records into a consumer's inbox topic: key, value and headers as they are, and where from, and a
+replay id.
+
+Acknowledged by all in-sync replicas before it counts. The inbox chooses the partition by the key, as
+everywhere; a record without one keeps its partition's number. The copy's timestamp is the time of copying:
+by the old one retention might delete it before it is read.
+"""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from aiokafka import ConsumerRecord
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+
+from dingbridge.errors import BridgeError, KafkaUnavailable, TopicError
+from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import ensure_topics, existing_topics, inbox_topic
+from dingbridge.worker.delivery import REPLAY_HEADER
+
+FROM_HEADER = "dingbridge-replay-from"
+"""On a copy: ``<topic>/<partition>/<offset>`` of the record that it is a copy of."""
+
+BATCH_RECORDS = 500
+BATCH_BYTES = 4 * 1024 * 1024
+"""What is under way at the same time: a batch is acknowledged as a whole before the next one begins."""
+
+STOP_S = 5
+_STAMP = "%Y%m%dT%H%M%SZ"
+
+Headers = list[tuple[str, bytes]]
+
+
+def new_replay_id(command: str = "", begun: datetime | None = None) -> str:
+    """``<UTC time>-<8 hex digits>``: of ``begun``, or now. The digits are the hash of ``command`` if it is
+    given, so that a run of the same command can be found; else random."""
+    stamp = (begun or datetime.now(UTC)).strftime(_STAMP)
+    return f"{stamp}-{command_hash(command) if command else secrets.token_hex(4)}"
+
+
+def begun_at(replay_id: str) -> datetime:
+    """When a run began, by its id, to the second. Raises ``BridgeError`` if it is none of ours."""
+    try:
+        return datetime.strptime(replay_id.split("-")[0], _STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        raise BridgeError(
+            f"{replay_id!r} is no id of a replay; it is as 20261125T045500Z-1a2b3c4d, and was printed when "
+            "the replay began"
+        ) from None
+
+
+def command_hash(command: str) -> str:
+    """8 hex digits."""
+    return hashlib.sha256(command.encode()).hexdigest()[:8]
+
+
+def place(record: ConsumerRecord) -> str:
+    """``<topic>/<partition>/<offset>``; a topic's name holds no slash."""
+    return f"{record.topic}/{record.partition}/{record.offset}"
+
+
+async def inbox_partitions(settings: KafkaSettings, consumer: str, topics: Sequence[str]) -> int:
+    """The partition count of the inbox of ``consumer``; made, if it is missing, with as many as the largest
+    of ``topics`` has, as the worker would. Raises ``KafkaUnavailable`` or ``TopicError``."""
+    counts = await existing_topics(settings)
+    name = inbox_topic(settings, consumer)
+    if name in counts:
+        return counts[name]
+    most = max((counts[topic] for topic in topics if topic in counts), default=settings.topic_partitions)
+    return (await ensure_topics(settings, [name], partitions={name: most}))[name]
+
+
+class Copier:
+    """``async with Copier(settings, topic, partitions) as copier``; ``add`` and then ``flush``.
+
+    Both raise ``KafkaUnavailable`` when Kafka does not take a copy, or ``TopicError`` when it will not: the
+    run ends then, and what was acknowledged before is in the topic.
+    """
+
+    def __init__(self, settings: KafkaSettings, topic: str, partitions: int) -> None:
+        self._settings, self._topic, self._partitions = settings, topic, partitions
+        self._producer = producer(settings, linger_ms=5)
+        self._under_way: list[asyncio.Future[Any]] = []
+        self._bytes = 0
+
+    async def __aenter__(self) -> Self:
+        await start_producer(self._producer, self._settings)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for future in self._under_way:
+            future.cancel()
+        await discard_producer(self._producer, STOP_S)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to ``flush``."""
+        return len(self._under_way) >= BATCH_RECORDS or self._bytes >= BATCH_BYTES
+
+    async def add(self, record: ConsumerRecord, replay_id: str, *more: tuple[str, bytes]) -> None:
+        """Begin to send a copy of ``record``, with the headers ``more`` on top."""
+        headers = copied_headers(record, replay_id, more)
+        number = None if record.key is not None else record.partition % self._partitions
+        await self._send(self._topic, record.key, record.value, headers, number)
+
+    async def write(self, topic: str, partition: int, value: bytes, headers: Headers) -> None:
+        """Begin to send a record of our own, without a key."""
+        await self._send(topic, None, value, headers, partition)
+
+    async def _send(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, partition: int | None
+    ) -> None:
+        try:
+            self._under_way.append(
+                await self._producer.send(topic, key=key, value=value, headers=headers, partition=partition)
+            )
+        except (KafkaError, OSError) as error:
+            raise self._words(error) from error
+        self._bytes += len(key or b"") + len(value or b"")
+
+    async def flush(self) -> None:
+        """Returns when all that was added is acknowledged."""
+        under_way, self._under_way, self._bytes = self._under_way, [], 0
+        results = await asyncio.gather(*under_way, return_exceptions=True)
+        for result in results:
+            if isinstance(result, KafkaError | OSError):
+                raise self._words(result) from result
+            if isinstance(result, BaseException):
+                raise result
+
+    def _words(self, error: Exception) -> KafkaUnavailable | TopicError:
+        if isinstance(error, MessageSizeTooLargeError):
+            return TopicError(
+                f"a record with its headers is larger than {self._topic} allows; raise the topic's "
+                "max.message.bytes, and run the command again: it goes on where it stopped"
+            )
+        return KafkaUnavailable(explain(error, self._settings))
+
+
+def copied_headers(
+    record: ConsumerRecord, replay_id: str, more: Sequence[tuple[str, bytes]] = ()
+) -> list[tuple[str, bytes]]:
+    """The headers of ``record``, with an earlier replay's in them replaced by this one's."""
+    ours = [(REPLAY_HEADER, replay_id.encode()), (FROM_HEADER, place(record).encode()), *more]
+    names = {name for name, _ in ours}
+    return [(name, value) for name, value in record.headers if name not in names] + ours

@@ -1,0 +1,68 @@
+"""Which of this process's looks may serve an event that has not been handled yet: fifty events about one
+entity within a moment need one look, not fifty.
+
+A look serves every event that had come to this process before the look's fetch began: what the event tells
+of had happened by then. That is decided by tickets (``dingbridge/worker/fetch_sequence.py``), not by clocks, which
+differ among hosts. And what the look saw must stand in the database: its transaction may have been rolled
+back, so the generation and the time that it wrote with are compared with those that are there.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime
+
+from dingbridge.snapshots.version_guard import Look
+
+_Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wrote:
+    ticket: int
+    generation: int
+    fetched_at: datetime | None
+    exists: bool
+
+
+class Recent:
+    """The latest looks of one process, at most ``size`` of them; forgetting one costs a fetch."""
+
+    def __init__(self, size: int = 10_000) -> None:
+        self._size = size
+        self._wrote: OrderedDict[_Key, _Wrote] = OrderedDict()
+        self._hidden: OrderedDict[_Key, int] = OrderedDict()
+
+    def wrote(self, look: Look, ticket: int, *, exists: bool, fetched: bool = True) -> None:
+        """``look``, whose fetch began after ``ticket`` was drawn, has claimed and is about to commit."""
+        fetched_at = look.began_at if fetched else look.last_fetch_at
+        self._keep(self._wrote, _key(look), _Wrote(ticket, look.generation + 1, fetched_at, exists))
+
+    def hidden(self, look: Look, ticket: int) -> None:
+        """The entity is not shown to us, so that there is nothing to write."""
+        self._keep(self._hidden, _key(look), ticket)
+
+    def serves(self, look: Look, arrived: int | None) -> tuple[int, bool] | None:
+        """The ticket of a look that serves an event that came with the ticket ``arrived``, and whether the
+        entity existed; None when there is none. ``look`` is one that has just begun."""
+        found = self._wrote.get(_key(look))
+        if found is None or arrived is None or found.ticket <= arrived:
+            return None
+        if (look.generation, look.last_fetch_at) != (found.generation, found.fetched_at):
+            return None
+        return found.ticket, found.exists
+
+    def serves_hidden(self, look: Look, arrived: int | None) -> bool:
+        """Whether the entity was found not to be shown to us, after the event had come."""
+        return arrived is not None and self._hidden.get(_key(look), 0) > arrived
+
+    def _keep(
+        self, kept: OrderedDict[_Key, _Wrote] | OrderedDict[_Key, int], key: _Key, value: object
+    ) -> None:
+        kept[key] = value  # type: ignore[assignment]
+        kept.move_to_end(key)
+        while len(kept) > self._size:
+            kept.popitem(last=False)
+
+
+def _key(look: Look) -> _Key:
+    return look.corp_id, look.kind, look.entity_id

@@ -1,0 +1,63 @@
+"""``python -m dingbridge.testing PATH``: publishes recorded events to topics of your own, so that a consumer
+that you are writing has something to do.
+
+PATH is a file or folder as for ``recorded``. The events are invented and go to no topic that others
+read, so TOPIC_PREFIX must be set to another than the default.
+"""
+
+import asyncio
+import sys
+from collections import Counter
+from pathlib import Path
+
+from aiokafka.errors import KafkaError
+
+from dingbridge.errors import BridgeError, KafkaUnavailable, SettingsError
+from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
+from dingbridge.settings import KafkaSettings
+from dingbridge.logging import configure_logging
+from dingbridge.kafka.topics import ensure_topics, event_topic
+from dingbridge.testing.recordings import recorded
+from dingbridge.events.envelope import Record
+
+
+async def publish(settings: KafkaSettings, records: list[Record]) -> Counter[str]:
+    """Publish ``records`` in order; returns how many by topic. Raises ``SettingsError`` for the default
+    prefix, ``KafkaUnavailable``, ``TopicError``."""
+    if settings.topic_prefix == KafkaSettings.model_fields["topic_prefix"].default:
+        raise SettingsError(
+            ["TOPIC_PREFIX is not set: recorded events are invented, and others read the default; as try."]
+        )
+    topics = [event_topic(settings, str(record.event_type)) for record in records]
+    await ensure_topics(settings, set(topics))
+    sender = producer(settings)
+    await start_producer(sender, settings)
+    try:
+        for topic, record in zip(topics, records, strict=True):
+            headers = list(record.headers)
+            await sender.send_and_wait(topic, key=record.key, value=record.value, headers=headers)
+    except (KafkaError, OSError) as error:
+        raise KafkaUnavailable(explain(error, settings)) from error
+    finally:
+        await discard_producer(sender, 5)
+    return Counter(topics)
+
+
+def main() -> int:
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        print("usage: python -m dingbridge.testing PATH    (recorded events: a JSON file, or a folder)")
+        return 2
+    try:
+        records = recorded(Path(sys.argv[1]))
+        settings = KafkaSettings.load()
+        configure_logging(settings)  # to standard error
+        for topic, count in sorted(asyncio.run(publish(settings, records)).items()):
+            print(f"published  {count}\t{topic}")
+    except (BridgeError, ValueError, OSError) as error:
+        print(f"dingbridge.testing: {error}", file=sys.stderr)
+        return error.exit_code if isinstance(error, BridgeError) else 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Runs a consumer's handler in memory, without Kafka: for the unit tests of a consumer.
+
+The processing is the worker's own (``process.py``): inbox, ``prepare``, transaction, named outcomes. What
+only Kafka brings, order, retries over time and dead letters, is not here: ``deliver`` makes one attempt and
+says how it ended.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+from prometheus_client import CollectorRegistry
+from sqlalchemy import Executable, Row
+
+from dingbridge.settings import ConsumerSettings
+from dingbridge.worker import inbox
+from dingbridge.worker.fetch_sequence import ticket
+from dingbridge.worker.consumer import Consumer
+from dingbridge.worker.store.database import Database, open_database
+from dingbridge.worker.delivery import Delivery
+from dingbridge.worker.executor import Outcome, Processor
+from dingbridge.events.event import Event, NotAnEvent, decode
+from dingbridge.events.envelope import Record
+
+
+class MemoryRuntime:
+    """``async with MemoryRuntime(BillingConsumer()) as runtime: outcome = await runtime.deliver(event)``.
+
+    ``database_url`` is any that the worker takes; the default lives in memory and is gone at the end.
+    ``dingtalk`` stands in for the Open API client.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        *,
+        database_url: str = "sqlite://",
+        dingtalk: Any = None,
+        settings: ConsumerSettings | None = None,
+    ) -> None:
+        self.consumer = consumer
+        self.database: Database = open_database(database_url)
+        self._processor = Processor(consumer, self.database if consumer.uses_database else None)
+        consumer.settings = settings or ConsumerSettings.load()
+        consumer.registry = CollectorRegistry()
+        if consumer.uses_database:
+            consumer.database = self.database
+        if dingtalk is not None:
+            consumer.dingtalk = dingtalk
+
+    async def __aenter__(self) -> Self:
+        metadatas = [inbox.metadata]
+        if self.consumer.metadata is not None:
+            metadatas.append(self.consumer.metadata)
+        await self.database.create_tables(*metadatas)
+        await self.consumer.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self.consumer.stop()
+        finally:
+            await self.database.close()
+
+    async def deliver(
+        self,
+        event: Event | Record | bytes | Mapping[str, Any],
+        *,
+        replay_id: str = "",
+        arrived: int | None = None,
+    ) -> Outcome:
+        """Make one attempt with ``event`` (a decoded event, a record of ``schemas.to_records``, a record's
+        value, or an envelope) and return how it ended. ``arrived`` is the ticket of its arrival, if it was
+        not now (``arrival.py``)."""
+        if isinstance(event, Record):
+            event = event.value
+        elif isinstance(event, Mapping):
+            event = orjson.dumps(event)
+        if isinstance(event, bytes):
+            try:
+                event = decode(event)
+            except NotAnEvent as error:
+                return Outcome("not_an_event", error)
+        return await self._processor.attempt(
+            event, Delivery(replay_id=replay_id, arrived=arrived or ticket())
+        )
+
+    async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
+        """What ``statement`` reads from the consumer's database."""
+        return (await self.database.reader().execute(statement)).all()

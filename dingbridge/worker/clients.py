@@ -1,0 +1,117 @@
+"""The Open API for events of several apps: each event is asked about at the app that it came from.
+
+With one app, a consumer's client is that app's and nothing here is used. With ``DINGTALK_APPS_FILE``,
+``Consumer.dingtalk`` is an ``AppClients``: within ``prepare`` and ``handle`` it is the client of the event's
+app, elsewhere (full syncs, backfills, downloads) that of ``CONSUMER_APP``. A third-party suite is asked in
+the name of the event's company, elsewhere of its ``corp_id``.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from contextvars import ContextVar
+from typing import Any, cast
+
+from dingbridge.api_budget import ApiCalls
+from dingbridge.settings.apps import VARIABLE, App, load_apps
+from dingbridge.errors import SettingsError
+from dingbridge.settings import ConsumerSettings
+from dingbridge.worker.outcomes import Reject
+from dingbridge.worker.suite_tickets import KeptTickets
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.budget import Priority
+from dingbridge.events.envelope import NOBODY
+
+event_app: ContextVar[str | None] = ContextVar("event_app", default=None)
+event_company: ContextVar[str | None] = ContextVar("event_company", default=None)
+"""The app, and the company's corpId, of the event that is being worked on; set by ``Processor.attempt``."""
+
+ForCompany = Callable[[str | None], DingTalkClient]
+"""An app's client for the events of a company; ``None`` where no event is being worked on."""
+
+
+class AppClients:
+    """Stands where a ``DingTalkClient`` does. Raises ``Reject`` for the events of an app whose credentials
+    this process does not have: at another company's app, DingTalk would say of everybody that they left."""
+
+    def __init__(
+        self, clients: Mapping[str, ForCompany], default: str, priority: Priority | None = None
+    ) -> None:
+        """``default`` is the app's name where no event is being worked on."""
+        self._clients, self._default, self._priority = clients, default, priority
+
+    def at(self, priority: Priority) -> DingTalkClient:
+        """The same apps at another priority."""
+        return cast(DingTalkClient, AppClients(self._clients, self._default, priority))
+
+    def __getattr__(self, name: str) -> Any:
+        app = event_app.get()
+        for_company = self._clients.get(self._default if app is None else app)
+        if for_company is None:
+            raise Reject(
+                f"the event is of the app {app}, whose app_key and app_secret this consumer lacks; add "
+                "them to its DINGTALK_APPS_FILE and replay its dead letters"
+            )
+        client = for_company(event_company.get())
+        return getattr(client if self._priority is None else client.at(self._priority), name)
+
+
+class SuiteClients:
+    """The clients of a third-party suite, one for each company that it is asked about. ``client`` has the
+    suite's key and secret."""
+
+    def __init__(self, client: DingTalkClient, app: App, settings: ConsumerSettings) -> None:
+        self._client, self._app = client, app
+        self._tickets = KeptTickets(settings, app.name)
+        self._companies: dict[str, DingTalkClient] = {}
+
+    def __call__(self, company: str | None) -> DingTalkClient:
+        corp_id = self._app.corp_id if company in (None, NOBODY) else company
+        if corp_id is None and company is None:
+            raise SettingsError(
+                [
+                    f"{VARIABLE}: apps.{self._app.name}: has no corp_id; a suite is asked in the name of a "
+                    "company, and here no event names one"
+                ]
+            )
+        if corp_id is None:
+            raise Reject(
+                f"the event names no company, so the suite {self._app.name} can ask in nobody's name"
+            )
+        if corp_id not in self._companies:
+            self._companies[corp_id] = self._client.for_company(corp_id, self._tickets)
+        return self._companies[corp_id]
+
+
+async def open_clients(
+    settings: ConsumerSettings, stack: AsyncExitStack
+) -> tuple[DingTalkClient, ApiCalls] | None:
+    """The client for a consumer, and the budget of ``CONSUMER_APP``; ``None`` without credentials. Closed
+    with ``stack``. Raises ``SettingsError`` for a file that cannot be read whole."""
+    several = load_apps(settings) if settings.dingtalk_apps_file is not None else {}
+    if not settings.calls_api:
+        return None
+    key, secret = settings.api_credentials()
+
+    async def client(app_key: str, app_secret: str) -> tuple[DingTalkClient, ApiCalls]:
+        budget = ApiCalls.of(settings, app_key)
+        stack.callback(budget.close)
+        made = DingTalkClient(
+            app_key=app_key, app_secret=app_secret, base=settings.dingtalk_api_base, budget=budget
+        )
+        return await stack.enter_async_context(made), budget
+
+    own = await client(key, secret)
+    if not several:
+        return own
+    made = {
+        app: own[0] if app.api_credentials() == (key, secret) else (await client(*app.api_credentials()))[0]
+        for app in several.values()
+        if app.app_key and app.app_secret
+    }
+    default = next(app.name for app, client in made.items() if client is own[0])
+    clients = {app.name: _for_company(client, app, settings) for app, client in made.items()}
+    return cast(DingTalkClient, AppClients(clients, default)), own[1]
+
+
+def _for_company(client: DingTalkClient, app: App, settings: ConsumerSettings) -> ForCompany:
+    return SuiteClients(client, app, settings) if app.suite else lambda _: client

@@ -1,0 +1,180 @@
+"""What the author of a consumer writes against: the ``Consumer`` class.
+
+The named outcomes of a handler are next door, in ``outcomes.py``. Not here: how a record reaches the handler
+(``worker.py``), what happens around it (``process.py``), and what stands behind ``Reader`` and
+``Transaction`` (``database.py``).
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, get_args
+
+from prometheus_client import CollectorRegistry
+from sqlalchemy import MetaData
+
+from dingbridge.errors import SettingsError
+from dingbridge.settings import ConsumerSettings
+from dingbridge.worker.store.database import Database, Reader, Transaction
+from dingbridge.worker.outcomes import Again, HandlerOutcome, Reject, Retry, WorldDown
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.events.catalogue import EVENT_TYPE_RE
+from dingbridge.events.event import Event
+
+NAME_RE = re.compile(r"[a-z0-9-]{1,100}")
+"""A consumer's name is its group.id and part of two topic names, of at most 249 characters in Kafka."""
+
+OnDeadLetter = Literal["go_on", "block"]
+
+Table = tuple[str, list[str], list[tuple[Any, ...]]]
+"""What ``show`` returns for each table: title, column names, rows."""
+
+
+class Consumer:
+    """Base class of a consumer: one internal system's view of the events, with a group of its own.
+
+    Subclasses set ``name`` and ``topics`` and write ``handle``. One instance lives in one worker process;
+    its handlers run concurrently for different keys, in order for one key.
+    """
+
+    name: ClassVar[str]
+    """Consumer group; dead letters and inbox are named after it. ``[a-z0-9-]+``, checked when the class is
+    made."""
+
+    topics: ClassVar[Sequence[str]]
+    """EventTypes, as ``["user_add_org"]``; the worker adds the topic prefix, and the consumer's inbox."""
+
+    metadata: ClassVar[MetaData | None] = None
+    """Tables that are created at start when they are missing."""
+
+    migrations: ClassVar[str | None] = None
+    """Package with the Alembic revisions of these tables, as ``"billing.migrations"``; they run at start.
+    Without it a table that exists is left as it is, whatever its columns."""
+
+    max_attempts: ClassVar[int] = 8
+    """How often an event is tried before its record goes to the dead letters."""
+
+    on_dead_letter: ClassVar[OnDeadLetter] = "go_on"
+    """What becomes of a key's later events when one of its records went to the dead letters. ``go_on``: they
+    are handled. ``block``: they follow it, in order, until ``dingbridge dlq replay`` has sent them back."""
+
+    uses_database: ClassVar[bool] = True
+    """False: no database, so no inbox either. An event may then be handled more than once, and ``db`` and
+    ``tx`` refuse whatever they are asked."""
+
+    handler_timeout_s: ClassVar[float] = 60
+    """Time limit for ``prepare``, and again for ``handle``, in s; past it, it is a ``Retry``."""
+
+    concurrency: ClassVar[int] = 32
+    """How many keys one worker handles at the same time."""
+
+    retry_first_s: ClassVar[float] = 0.5
+    """Delay before the second attempt, in s; it doubles with each further one, with some jitter."""
+
+    retry_max_s: ClassVar[float] = 60
+    """The longest delay between two attempts, in s."""
+
+    settings: ConsumerSettings
+    """Set before ``start``."""
+
+    database: Database
+    """The consumer's database, set before ``start`` if it uses one, for what it does beside events;
+    ``prepare`` and ``handle`` use what they are given."""
+
+    registry: CollectorRegistry
+    """Where metrics of its own are registered: ``/metrics`` shows them too. Set before ``start``."""
+
+    _dingtalk: DingTalkClient | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        name = cls.__dict__.get("name")
+        if name is not None and not NAME_RE.fullmatch(name):
+            raise ValueError(
+                f"{cls.__qualname__}.name is {name!r}; a consumer's name is 1 to 100 of a-z, 0-9 and -"
+            )
+        topics = cls.__dict__.get("topics")
+        if isinstance(topics, str):
+            raise ValueError(f"{cls.__qualname__}.topics is one text; it is a list, as [{topics!r}]")
+        for topic in topics if isinstance(topics, Sequence) else ():
+            if not EVENT_TYPE_RE.fullmatch(topic):
+                raise ValueError(
+                    f"{cls.__qualname__}.topics holds {topic!r}, which is no EventType: they have no prefix, "
+                    'as "user_add_org"'
+                )
+        if cls.on_dead_letter not in get_args(OnDeadLetter):
+            raise ValueError(
+                f'{cls.__qualname__}.on_dead_letter is {cls.on_dead_letter!r}; it is "go_on" or "block"'
+            )
+        if not cls.uses_database and (cls.on_dead_letter == "block" or cls.metadata is not None):
+            raise ValueError(
+                f"{cls.__qualname__} says `uses_database = False`, and needs one: which keys are blocked "
+                "(`on_dead_letter`) and tables of its own (`metadata`) are kept there; drop one or the other"
+            )
+
+    @property
+    def dingtalk(self) -> DingTalkClient:
+        """DingTalk's Open API, set before ``start`` when the app's credentials are.
+
+        Raises ``SettingsError`` without them: touch it in ``start`` if every event needs it, so that the
+        process ends in words rather than at its first event.
+        """
+        if self._dingtalk is None:
+            raise SettingsError(
+                [
+                    f"consumer {self.name} calls DingTalk's Open API: DINGTALK_APP_KEY and "
+                    "DINGTALK_APP_SECRET (or DINGTALK_APP_SECRET_FILE) must be set"
+                ]
+            )
+        return self._dingtalk
+
+    @dingtalk.setter
+    def dingtalk(self, client: DingTalkClient) -> None:
+        self._dingtalk = client
+
+    async def start(self) -> None:
+        """Called once before the first event, after the tables exist. An error here ends the process."""
+
+    async def background(self) -> None:
+        """Work of its own beside the events: runs from ``start`` to ``stop``, cancelled at the stop.
+
+        Returning ends it. While the world is down for it (``WorldDown``, DingTalk's API), or when PostgreSQL
+        rolled it back because of another transaction, it is called again later; any other error ends the
+        process, in words.
+        """
+
+    async def stop(self) -> None:
+        """Called once after the last event."""
+
+    async def prepare(self, event: Event, db: Reader) -> Any:
+        """Network I/O and short reads, with no transaction open. What it returns is given to ``handle``.
+
+        Runs again with every attempt. An effect by HTTP from here is at least once: send the event's
+        ``source`` and ``id`` along.
+        """
+        return None
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        """Write what the event means, shortly, in ``tx``, which holds the inbox row already.
+
+        Returning commits: the effect then happened once, however often Kafka delivers the record. Raising
+        rolls back. No network I/O here: it would hold a transaction open.
+        """
+        raise NotImplementedError(f"{type(self).__qualname__}.handle is not written")
+
+    async def show(self, db: Reader) -> list[Table]:
+        """The consumer's tables for ``dingbridge consume <name> --show``, each ``(title, columns, rows)``."""
+        return []
+
+
+__all__ = [
+    "Again",
+    "Consumer",
+    "Event",
+    "HandlerOutcome",
+    "Reader",
+    "Reject",
+    "Retry",
+    "Table",
+    "Transaction",
+    "WorldDown",
+]

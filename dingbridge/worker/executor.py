@@ -1,0 +1,327 @@
+"""One attempt to handle one event: inbox, ``prepare``, transaction, ``handle``, and the outcome's name.
+
+The worker and the in-memory runner both call ``Processor.attempt``; it knows nothing of Kafka's topics, of
+lanes, or of how often an event has been tried. What becomes of an event that is given up is ``burial.py``'s.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Literal, TypeGuard
+
+import structlog
+
+from dingbridge.errors import SettingsError
+from dingbridge.worker import blocked, inbox, owed
+from dingbridge.worker.fetch_sequence import arrived
+from dingbridge.worker.blocked import Blocked
+from dingbridge.worker.clients import event_app, event_company
+from dingbridge.worker.consumer import Consumer
+from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database, Reader, Transaction
+from dingbridge.worker.store.errors import DatabaseDown, answered
+from dingbridge.worker.delivery import Delivery, Letter
+from dingbridge.worker.outcomes import Again, Reject, Retry, WorldDown
+from dingbridge.worker.store.outbox import Owed
+from dingbridge.worker.store.without_database import NoReader, NoTransaction
+from dingbridge.dingtalk.errors import ApiError
+from dingbridge.events.event import Event
+
+log = structlog.get_logger(__name__)
+
+MAX_AGAIN = 10
+"""``Again`` in a row before it counts as a ``Retry``: by then the world moves faster than the handler."""
+
+PING_TIMEOUT_S = 5
+"""How long the database may take to answer a ``SELECT 1`` after a handler ran out of time, in s."""
+
+CANCEL_GRACE_S = 5
+"""How long a handler may take to end once it is cancelled, in s. Past it, it is left alone without its
+transaction, and its key goes on."""
+
+OutcomeKind = Literal["done", "seen", "retry", "reject", "world_down", "not_an_event", "blocked", "owed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended.
+
+    ``done``: the effect is committed. ``seen``: it was, by an earlier delivery. ``retry``: later, ``after`` s
+    (None: as the worker likes). ``reject`` and ``not_an_event``: to the dead letters. ``blocked``: there too,
+    since its key is (``block``). ``owed``: it was given up, and its letter was perhaps not sent (``owed``).
+    ``world_down``: no event's fault. ``error`` is what was raised, if anything.
+    """
+
+    kind: OutcomeKind
+    error: BaseException | None = None
+    after: float | None = None
+    block: Blocked | None = None
+    owed: Owed | None = None
+
+
+_DONE, _SEEN = Outcome("done"), Outcome("seen")
+_ORDINARY = Delivery()
+_PATIENCE: tuple[OutcomeKind, ...] = ("world_down", "retry", "reject")
+
+
+class _KeyBlocked(Exception):
+    def __init__(self, row: Blocked) -> None:
+        self.row = row
+
+
+class _GivenUp(Exception):
+    """This very record was, before it came again."""
+
+
+class Processor:
+    """Runs the handler of ``consumer`` against ``database``, one attempt at a time; safe to call concurrently
+    for different keys. ``database`` is None for a consumer that uses none."""
+
+    def __init__(self, consumer: Consumer, database: Database | None) -> None:
+        self._consumer, self.database = consumer, database
+        self._reader = NoReader() if database is None else database.reader()
+        self._own_reader = NoReader() if database is None else database.reader(ANSWER_TIMEOUT_S)
+        # another process that is at the same event may take its time, and if it is frozen, the server's
+        self._enter_within_s = consumer.handler_timeout_s + ANSWER_TIMEOUT_S
+        self._prepares = type(consumer).prepare is not Consumer.prepare
+        self._blocks = consumer.on_dead_letter == "block"
+        self._no_transaction = NoTransaction()
+
+    async def attempt(self, event: Event, delivery: Delivery = _ORDINARY) -> Outcome:
+        """Try ``event`` once (``Again`` repeats it at once). Raises nothing but ``CancelledError``; a
+        cancelled attempt has no effect, or the whole effect."""
+        again: Again | None = None
+        arrived.set(delivery.arrived)  # ``prepare`` runs in a task with a copy of this context
+        event_app.set(event.app)
+        event_company.set(event.corp_id)
+        try:
+            for _ in range(MAX_AGAIN + 1):
+                try:
+                    if self.database is None:
+                        return await self._without_database(event)
+                    if delivery.letter is not None:
+                        return await self._letter(self.database, event, delivery, delivery.letter)
+                    return await self._ordinary(self.database, event, delivery)
+                except Again as error:
+                    again = error
+            return Outcome("retry", again)
+        except _KeyBlocked as stop:
+            return Outcome("blocked", block=stop.row)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return Outcome("retry", error)  # nobody cancelled us: a task that the handler awaited was
+        except Exception as error:
+            return classify(error)
+
+    async def _without_database(self, event: Event) -> Outcome:
+        """In this very task: there is no transaction that a handler which does not end would hold, and a
+        task for each half would be half of the work."""
+        consumer, prepared = self._consumer, None
+        if self._prepares:
+            prepared = await self._in_time("prepare", consumer.prepare(event, self._reader))
+        await self._in_time("handle", consumer.handle(event, self._no_transaction, prepared))
+        return _DONE
+
+    async def _in_time(self, half: str, work: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            async with asyncio.timeout(self._consumer.handler_timeout_s) as limit:
+                outcome = await work
+        except TimeoutError:
+            if not limit.expired():
+                raise
+        else:
+            if not limit.expired():  # else it swallowed being cancelled
+                return outcome
+        raise self._too_long(half)
+
+    def _too_long(self, half: str) -> Retry:
+        return Retry(f"{half} took longer than handler_timeout_s ({self._consumer.handler_timeout_s:g} s)")
+
+    async def _ordinary(self, database: Database, event: Event, delivery: Delivery) -> Outcome:
+        name, known_as = self._consumer.name, (event.source, event.id)
+        prepared = None
+        if self._prepares:  # else looking first would save nothing: the transaction looks too
+            if await inbox.seen(self._own_reader, name, known_as, delivery.replay_id):
+                return await self._seen(delivery)
+            if await self._given_up(self._own_reader, known_as, delivery):
+                return await self._seen(delivery)
+            if (row := await self._block(self._own_reader, delivery)) is not None:
+                return Outcome("blocked", block=row)
+            prepared = await self._prepare(event)
+        try:
+            async with database.transaction() as tx:
+                async with answered(self._enter_within_s):
+                    fresh = await inbox.enter(tx, name, known_as, delivery.replay_id)
+                    if fresh and await self._given_up(tx, known_as, delivery):
+                        raise _GivenUp
+                    if fresh and (row := await self._block(tx, delivery)) is not None:
+                        raise _KeyBlocked(row)
+                if fresh:
+                    await self._handle(event, tx, prepared)
+        except _GivenUp:
+            fresh = False
+        return _DONE if fresh else await self._seen(delivery)
+
+    async def _letter(self, database: Database, event: Event, delivery: Delivery, letter: Letter) -> Outcome:
+        """A blocked key's letter comes back. It passes if it is the next one of the replay under way."""
+        name, key = self._consumer.name, delivery.key or b""
+        row = await blocked.find(self._own_reader, name, key)
+        if not _is_next(row, letter, delivery.replay_id):
+            return _SEEN
+        prepared = await self._prepare(event)
+        async with database.transaction() as tx:
+            async with answered(self._enter_within_s):
+                row = await blocked.lock_replay(tx, name, key, delivery.replay_id)
+                if not _is_next(row, letter, delivery.replay_id):
+                    return _SEEN
+                # the ordinary record may come once more, if nobody could commit its offset
+                await inbox.enter(tx, name, (event.source, event.id), "")
+                once = f"{letter.blocking_id}/{letter.first_place}"
+                fresh = await inbox.enter(tx, name, (event.source, event.id), once)
+            if fresh:
+                await self._handle(event, tx, prepared)
+            async with answered(ANSWER_TIMEOUT_S):
+                free = await blocked.applied(tx, name, row, letter.offset)
+        if free:
+            log.info("consumer.key_unblocked", consumer=name, key=key_hash(key), blocking_id=row.blocking_id)
+        return _DONE
+
+    async def _given_up(self, db: Reader | Transaction, known_as: inbox.EventId, delivery: Delivery) -> bool:
+        """Whether this copy was given up; of an ordinary record its inbox row says so."""
+        if not delivery.replay_id:
+            return False
+        return await inbox.seen(db, self._consumer.name, known_as, delivery.given_up_as)
+
+    async def _block(self, db: Reader | Transaction, delivery: Delivery) -> Blocked | None:
+        if not self._blocks or delivery.key is None:
+            return None
+        return await blocked.find(db, self._consumer.name, delivery.key)
+
+    async def _seen(self, delivery: Delivery) -> Outcome:
+        """It stands in the inbox: done with, unless it was given up and its letter is not sent yet, since a
+        process died between the two."""
+        row = await self._block(self._own_reader, delivery)
+        if row is not None and row.last_letter is None and row.place == delivery.place:
+            return Outcome("blocked", block=row)
+        if not self._blocks or delivery.key is None:
+            debt = await owed.find(self._own_reader, self._consumer.name, delivery.place)
+            if debt is not None:
+                return Outcome("owed", owed=debt)
+        return _SEEN
+
+    async def _prepare(self, event: Event) -> Any:
+        if not self._prepares:
+            return None
+        return await self._limited("prepare", self._consumer.prepare(event, self._reader))
+
+    async def _handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        await self._limited("handle", self._consumer.handle(event, tx, prepared), tx)
+
+    async def _limited(self, half: str, work: Coroutine[Any, Any, Any], tx: Transaction | None = None) -> Any:
+        """Await ``work`` within the consumer's time limit, as a task of its own: it may not heed being
+        cancelled, and is then left behind without its transaction ``tx``."""
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work)
+        ended = loop.create_future()
+
+        def end(_: object = None) -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        task.add_done_callback(end)
+        timer = loop.call_later(self._consumer.handler_timeout_s, end)
+        try:
+            await ended
+            if task.done():
+                return task.result()
+        finally:
+            timer.cancel()
+            if not task.done():
+                await self._cut_off(task, half, tx)
+        # a database that hangs makes every handler hang; that is not the event's fault
+        if self.database is not None and not await self.database.answers(PING_TIMEOUT_S):
+            raise DatabaseDown("the database does not answer")
+        raise self._too_long(half)
+
+    async def _cut_off(self, task: asyncio.Task[Any], half: str, tx: Transaction | None) -> None:
+        task.cancel()
+        task.add_done_callback(_never_mind)
+        try:
+            await asyncio.wait({task}, timeout=CANCEL_GRACE_S)
+        finally:
+            if not task.done():
+                if tx is not None:
+                    tx.abandon()
+                log.error(
+                    "consumer.handler_stuck",
+                    consumer=self._consumer.name,
+                    half=half,
+                    meaning="cancelled, it does not end; its key goes on without it",
+                )
+
+
+def _never_mind(task: asyncio.Task[Any]) -> None:
+    """What a task that was cut off ends with is nobody's business; asking spares asyncio's complaint."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _is_next(row: Blocked | None, letter: Letter, replay_id: str) -> TypeGuard[Blocked]:
+    return (
+        row is not None
+        and row.blocking_id == letter.blocking_id
+        and row.replay_id == replay_id
+        and letter.offset > (-1 if row.replayed_to is None else row.replayed_to)
+    )
+
+
+def classify(error: Exception) -> Outcome:
+    """The outcome that ``error``, raised by a handler or by what it called, stands for. Of a group of errors
+    it is the outcome of the one that asks for most patience."""
+    if isinstance(error, ExceptionGroup):
+        outcomes = [classify(member) for member in error.exceptions]
+        return min(outcomes, key=lambda outcome: _PATIENCE.index(outcome.kind))
+    if isinstance(error, Reject):
+        return Outcome("reject", error)
+    if isinstance(error, Retry):
+        return Outcome("retry", error, error.after)
+    if isinstance(error, ApiError):
+        return Outcome("world_down" if error.world_down else "retry", error, error.retry_after_s)
+    if isinstance(error, WorldDown):
+        return Outcome("world_down", error, error.after)
+    # settings that are missing would send every event to the dead letters
+    if isinstance(error, SettingsError):
+        return Outcome("world_down", error)
+    return Outcome("retry", error)
+
+
+def place(error: BaseException | None, package: str) -> str:
+    """Type of ``error`` and where it was raised, without its text, which may hold personal values.
+
+    The place is the deepest frame within ``package`` (the consumer's own code) if there is one.
+    """
+    if error is None:
+        return "none"
+    name = type(error).__qualname__
+    module = type(error).__module__
+    found: tuple[Any, int] | None = None
+    deepest: tuple[Any, int] | None = None
+    trace = error.__traceback__
+    while trace is not None:
+        deepest = (trace.tb_frame, trace.tb_lineno)
+        if str(trace.tb_frame.f_globals.get("__name__", "")).split(".")[0] == package:
+            found = deepest
+        trace = trace.tb_next
+    kind = name if module == "builtins" else f"{module}.{name}"
+    where = found or deepest
+    if where is None:
+        return kind
+    frame, line = where
+    return f"{kind} at {frame.f_globals.get('__name__', '?')}:{line} in {frame.f_code.co_name}"
+
+
+def key_hash(key: bytes | None) -> str:
+    """Names a key in logs: the same for the same key, and the user id in it cannot be read off."""
+    return hashlib.sha256(key or b"").hexdigest()[:12]

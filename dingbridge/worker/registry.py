@@ -1,0 +1,97 @@
+"""Finds consumers by name: they announce themselves by the entry point group ``dingbridge.consumers``, in
+this project or in any other that is installed beside it.
+
+An entry point is one consumer, or a ``Family`` of them: then ``forward`` stands for ``forward-a`` and so on.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+
+import structlog
+
+from dingbridge.errors import BridgeError, SettingsError
+from dingbridge.worker.consumer import Consumer
+
+log = structlog.get_logger(__name__)
+
+GROUP = "dingbridge.consumers"
+
+
+class UnknownConsumer(BridgeError):
+    """No installed consumer has this name, or it cannot be loaded."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Consumers that settings declare. Their names begin with the entry point's and a ``-``.
+
+    ``names`` lists them, none if nothing is declared; ``make`` gives the class of one, and raises
+    ``UnknownConsumer``. Both raise ``SettingsError`` for settings that cannot work.
+    """
+
+    names: Callable[[], Sequence[str]]
+    make: Callable[[str], type[Consumer]]
+
+
+def known_consumers() -> dict[str, type[Consumer]]:
+    """The installed consumers by name. One that cannot be loaded is left out, and said in the log."""
+    consumers = {}
+    for point in sorted(_found().values(), key=lambda point: point.name):
+        try:
+            loaded = _load(point)
+            names = loaded.names() if isinstance(loaded, Family) else [point.name]
+            for name in names:
+                consumers[name] = _class(name, point, loaded)
+        except (UnknownConsumer, SettingsError) as error:
+            log.warning("consumer.not_loaded", consumer=point.name, reason=str(error))
+    return consumers
+
+
+def load_consumer(name: str) -> type[Consumer]:
+    """The class of consumer ``name``. Raises ``UnknownConsumer``, naming those that are known, and of a
+    family ``SettingsError``."""
+    found = _found()
+    if name in found:
+        return _class(name, found[name], _load(found[name]))
+    for point in found.values():
+        if name.startswith(f"{point.name}-"):
+            family = _load(point)
+            if isinstance(family, Family):
+                return _class(name, point, family)
+    names = ", ".join(sorted(found)) or "none"
+    raise UnknownConsumer(
+        f"there is no consumer {name!r}; known: {names}. One of your own is found by an entry point in "
+        f'the group "{GROUP}" of an installed package'
+    )
+
+
+def _load(point: EntryPoint) -> object:
+    try:
+        return point.load()
+    except Exception as error:
+        raise UnknownConsumer(
+            f"consumer {point.name!r} ({point.value}) cannot be imported ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _class(name: str, point: EntryPoint, loaded: object) -> type[Consumer]:
+    if isinstance(loaded, Family):
+        if name == point.name:
+            members = ", ".join(loaded.names()) or "none, nothing declares one"
+            raise UnknownConsumer(f"{name!r} stands for several consumers; name one of them: {members}")
+        loaded = loaded.make(name)
+    if not (isinstance(loaded, type) and issubclass(loaded, Consumer)):
+        raise UnknownConsumer(f"consumer {name!r} ({point.value}) is not a subclass of Consumer")
+    if getattr(loaded, "name", None) != name:
+        raise UnknownConsumer(
+            f"consumer {name!r} ({point.value}) calls itself {getattr(loaded, 'name', None)!r}; entry point "
+            "and name must be the same"
+        )
+    return loaded
+
+
+def _found() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}

@@ -1,0 +1,378 @@
+"""A consumer's database: SQLite by default, PostgreSQL by ``DATABASE_URL``, through SQLAlchemy 2 (async).
+
+Responsible for connections, for the transaction that a handler writes in, and for short reads outside of it.
+What an error means is told in ``database_errors.py``, what is written is the consumer's business, and the
+inbox row is ``inbox.py``'s.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, ColumnElement, Executable, MetaData, Table, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import CursorResult, Result
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+from sqlalchemy.types import DateTime, String, TypeDecorator
+
+from dingbridge.settings.database_url import in_memory, parse_database_url, tls_of
+from dingbridge.errors import SettingsError
+from dingbridge.worker.store.errors import DatabaseDown, translated
+from dingbridge.worker.store.postgres import Links
+
+BUSY_TIMEOUT_MS = 10_000
+"""How long SQLite waits for another process's write before it says "locked", in ms."""
+
+CLOSE_TIMEOUT_S = 5
+"""How long closing a pool of connections may take, in s."""
+
+ANSWER_TIMEOUT_S = 30
+"""How long the database may take to connect, begin, commit, or answer a short question of the runtime's own,
+before it counts as down, in s."""
+
+POOL_SIZE = 16
+READ_POOL_SIZE = 8
+"""Connections to PostgreSQL that one worker keeps open at most, for transactions and for short reads."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A point in time: aware ``datetime`` in, aware UTC out. ``timestamptz`` in PostgreSQL, and in SQLite
+    ISO 8601 text that sorts and that a person can read (``2026-01-31T08:00:00.123456Z``)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Any) -> Any:
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(String(32))
+        return dialect.type_descriptor(DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> Any:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone; attach the zone that it is meant in")
+        value = value.astimezone(UTC)
+        if dialect.name == "sqlite":
+            return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return value
+
+    def process_result_value(self, value: Any, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        parsed = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return parsed.astimezone(UTC)
+
+
+class Reader:
+    """Short reads, each on a connection of its own that is given back at once: no transaction stays open
+    while ``prepare`` waits for the network. A write through it is refused by the database."""
+
+    def __init__(self, database: "Database", within_s: float | None = None) -> None:
+        self._database, self._within_s = database, within_s
+
+    async def execute(
+        self, statement: Executable, parameters: Mapping[str, Any] | None = None
+    ) -> Result[Any]:
+        """Run one reading statement; all rows are in memory when it returns.
+
+        Raises ``DatabaseDown``, or SQLAlchemy's error for a statement that is wrong.
+        """
+        async with self._database.reading() as connection, asyncio.timeout(self._within_s):
+            result = await connection.execute(statement, parameters)
+            return result.freeze()()
+
+    async def scalar(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
+        """First column of the first row, None if there is no row."""
+        return (await self.execute(statement, parameters)).scalar()
+
+
+class Transaction:
+    """One write transaction; leaving ``Database.transaction()`` normally commits it, an exception rolls it
+    back. ``connection`` is SQLAlchemy's own, for what this wrapper does not offer."""
+
+    def __init__(self, connection: AsyncConnection, driver: Any = None) -> None:
+        """``driver`` is PostgreSQL's own connection (asyncpg), for the runtime."""
+        self.connection = connection
+        self.driver = driver
+        self.abandoned = False
+
+    def abandon(self) -> None:
+        """Leave it to a handler that does not end: it is rolled back, its connection not used again."""
+        self.abandoned = True
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self.connection.dialect.name
+
+    async def execute(
+        self,
+        statement: Executable,
+        parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    ) -> CursorResult[Any]:
+        """Run one statement. Raises ``DatabaseDown``, ``TransactionRace``, or SQLAlchemy's own error."""
+        with translated():
+            return await self.connection.execute(statement, parameters)
+
+    async def scalar(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
+        """First column of the first row, None if there is no row."""
+        return (await self.execute(statement, parameters)).scalar()
+
+    def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
+        """``INSERT`` of this database's dialect, with its ``on_conflict_…`` methods."""
+        return sqlite.insert(table) if self.dialect == "sqlite" else postgresql.insert(table)
+
+    async def lock_schema(self) -> None:
+        """Let no other process of ours change tables until this transaction ends: two members that start
+        together would both find a table missing. SQLite has only one writer anyhow."""
+        if self.dialect == "postgresql":
+            # an advisory lock's number is free to choose; this one is the text "ding" as an integer
+            with translated():
+                await self.connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1684631143)")
+
+    async def upsert(
+        self,
+        table: Table,
+        values: Mapping[str, Any],
+        key_columns: Sequence[str],
+        *,
+        where: ColumnElement[bool] | None = None,
+    ) -> int:
+        """Insert ``values`` (column name → value), or update the row with the same ``key_columns``.
+
+        ``key_columns`` name the primary key or a unique constraint. ``where`` is a condition on the row that
+        stands in the table, as ``table.c.generation == 3``: unless it holds, that row stays as it is. A row
+        whose every column is a key is inserted or left alone. Returns the number of rows written, 0 or 1.
+        """
+        statement = self.insert(table).values(dict(values))
+        changed = {name: statement.excluded[name] for name in values if name not in key_columns}
+        if changed:
+            statement = statement.on_conflict_do_update(
+                index_elements=list(key_columns), set_=changed, where=where
+            )
+        else:
+            statement = statement.on_conflict_do_nothing(index_elements=list(key_columns))
+        return int((await self.execute(statement)).rowcount)
+
+
+class Database:
+    """One consumer's database. Made by ``open_database``; connects when it is first used."""
+
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine) -> None:
+        self._writer, self._reader = writer, reader
+        # SQLite has one writer; waiting here is fair and costs nothing, waiting in its busy handler polls
+        self._one_writer = asyncio.Lock() if writer.dialect.name == "sqlite" else None
+        self._one_connection = writer is reader and self._one_writer is not None
+        self._links = Links(writer) if self._one_writer is None else None
+        # waiting for a connection says nothing about the database, so it is not the pool that waits
+        self._connections = asyncio.Semaphore(POOL_SIZE)
+        self._reads = asyncio.Semaphore(READ_POOL_SIZE)
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self._writer.dialect.name
+
+    def reader(self, within_s: float | None = None) -> Reader:
+        """``within_s``: for questions that are short for certain; one that is not answered in that time, in
+        s, raises ``DatabaseDown``. Else nothing but the connection's end does, which a network that has lost
+        it may tell after a quarter of an hour."""
+        return Reader(self, within_s)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A write transaction (SQLite: ``BEGIN IMMEDIATE``, PostgreSQL: ``READ COMMITTED``).
+
+        Raises ``DatabaseDown`` or ``TransactionRace`` where the database itself is the reason.
+        """
+        if self._links is not None:
+            async with self._connections, self._linked(self._links) as transaction:
+                yield transaction
+        elif self._one_writer is not None:
+            async with self._one_writer, self._begin() as transaction:
+                yield transaction
+
+    @asynccontextmanager
+    async def _linked(self, links: Links) -> AsyncIterator[Transaction]:
+        with translated():
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                link = await links.begin()
+        transaction = Transaction(link.connection, link.driver)
+        try:
+            yield transaction
+        except BaseException:
+            # a connection that is gone cannot roll back, and has done so by going
+            with translated(quiet=True):
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    await (links.drop(link) if transaction.abandoned else links.rollback(link))
+            raise
+        with translated():
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await links.commit(link)
+
+    @asynccontextmanager
+    async def _begin(self) -> AsyncIterator[Transaction]:
+        with translated():
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                connection = await self._writer.connect()
+        try:
+            with translated():
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    began = await connection.begin()
+            transaction = Transaction(connection)
+            try:
+                yield transaction
+            except BaseException:
+                # a connection that is gone cannot roll back, and has done so by going
+                with translated(quiet=True):
+                    await (connection.invalidate() if transaction.abandoned else began.rollback())
+                raise
+            with translated():
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    await began.commit()
+        finally:
+            with translated(quiet=True):
+                await connection.close()
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for one short read. ``Reader`` is what handlers get."""
+        if self._one_connection and self._one_writer is not None:
+            async with self._one_writer, self._connected() as connection:
+                yield connection
+        elif self._one_writer is None:
+            async with self._reads, self._connected() as connection:
+                yield connection
+        else:
+            async with self._connected() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[AsyncConnection]:
+        with translated(read_only=True):
+            async with self._reader.connect() as connection:
+                yield connection
+
+    async def answers(self, timeout_s: float) -> bool:
+        """Whether the database answers a new question within ``timeout_s``."""
+        if self._one_connection:
+            return True  # it lives in this process
+        try:
+            async with asyncio.timeout(timeout_s), self._reader.connect() as connection:
+                await connection.exec_driver_sql("SELECT 1")
+        except Exception:
+            return False
+        return True
+
+    async def create_tables(self, *metadatas: MetaData) -> None:
+        """Create what is missing of each ``metadata``; what exists is left as it is."""
+        async with self.transaction() as tx:
+            await tx.lock_schema()
+            for metadata in metadatas:
+                with translated():
+                    await tx.connection.run_sync(metadata.create_all)
+
+    async def close(self) -> None:
+        """Close all connections. One that does not end within ``CLOSE_TIMEOUT_S`` is left behind: aiosqlite
+        waits for ever to close what was cut off a moment ago, asyncpg for a server that does not answer."""
+        if self._links is not None:
+            await self._links.close(CLOSE_TIMEOUT_S)
+        for engine in (self._writer, self._reader):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                    await engine.dispose()
+
+
+def open_database(url: str, *, create: bool = True, idle_limit_s: float | None = None) -> Database:
+    """The database at ``sqlite:///path`` (its folder is created), ``sqlite://`` (in memory) or
+    ``postgresql://user:password@host:port/name``; the driver is ours.
+
+    ``idle_limit_s``: a transaction in which nothing was said for so long is ended by PostgreSQL, since its
+    process is frozen or cut off, and others wait for its rows.
+
+    Nothing is connected yet. Raises ``SettingsError`` for any other address, and ``DatabaseDown`` when
+    ``create`` is false and there is no such SQLite file.
+    """
+    try:
+        parsed = parse_database_url(url)
+    except ValueError as error:
+        raise SettingsError([f"DATABASE_URL: {error}"]) from None
+    if parsed.drivername == "postgresql":
+        return _open_postgres(parsed.set(drivername="postgresql+asyncpg"), idle_limit_s)
+    return _open_sqlite(parsed.set(drivername="sqlite+aiosqlite"), create=create)
+
+
+def _open_postgres(url: URL, idle_limit_s: float | None) -> Database:
+    named = {"application_name": "dingbridge"}
+    if idle_limit_s is not None:
+        named["idle_in_transaction_session_timeout"] = str(round(idle_limit_s * 1000))
+    tls = tls_of(url)
+    url = url.difference_update_query(["sslmode", "sslrootcert"])
+    writer = create_async_engine(
+        url,
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",  # in word: ``postgres.py`` begins and commits
+        connect_args={"timeout": 10, "ssl": tls, "server_settings": named},
+    )
+    # reads commit by themselves, which spares BEGIN and ROLLBACK: two of three round trips
+    read_only = {**named, "default_transaction_read_only": "on"}
+    reader = create_async_engine(
+        url,
+        pool_size=READ_POOL_SIZE,
+        max_overflow=READ_POOL_SIZE,  # for ``answers``, asked while a handler's own connection hangs
+        isolation_level="AUTOCOMMIT",
+        connect_args={"timeout": 10, "ssl": tls, "server_settings": read_only},
+    )
+    return Database(writer, reader)
+
+
+def _open_sqlite(url: URL, *, create: bool) -> Database:
+    if in_memory(url):
+        engine = create_async_engine(url)
+        _set_up_sqlite(engine, begin="BEGIN IMMEDIATE", wal=False, read_only=False)
+        return Database(engine, engine)
+    if not create and not Path(str(url.database)).is_file():
+        raise DatabaseDown(f"there is no database at {url.database}")
+    try:
+        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        if create:
+            Path(str(url.database)).touch(mode=0o600)  # it will hold people's phone numbers
+    except OSError as error:
+        raise SettingsError(
+            [f"DATABASE_URL or DATA_DIR: {url.database} cannot be created ({error.strerror})"]
+        ) from error
+    writer = create_async_engine(url, pool_size=1, max_overflow=0)
+    _set_up_sqlite(writer, begin="BEGIN IMMEDIATE", wal=True, read_only=False)
+    reader = create_async_engine(url, pool_size=4, max_overflow=POOL_SIZE)
+    _set_up_sqlite(reader, begin="BEGIN", wal=False, read_only=True)
+    return Database(writer, reader)
+
+
+def _set_up_sqlite(engine: AsyncEngine, *, begin: str, wal: bool, read_only: bool) -> None:
+    """Take transaction control away from the driver, which would begin late and deferred: two transactions
+    that read first and then write could then not both go on. SQLAlchemy's documentation, "Enabling
+    Non-Legacy SQLite Transactional Modes"."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connected(connection: Any, record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        if wal:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            # the offset is committed after the effect: an effect lost by a power cut would be lost for good
+            cursor.execute("PRAGMA synchronous=FULL")
+        if read_only:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql(begin)

@@ -1,0 +1,309 @@
+"""The Kafka side of a consumer: its group, what is fetched, the handover of partitions, committed offsets.
+
+What happens to a record between fetch and commit is ``dispatch.py``'s; the life of the process around it
+(settings, database, signals) is ``service.py``'s.
+"""
+
+import asyncio
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from dingbridge.errors import KafkaUnavailable, TopicError
+from dingbridge.kafka.client import connection, explain
+from dingbridge.settings import ConsumerSettings
+from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
+from dingbridge.worker.retry import world_delay
+from dingbridge.worker.dead_letters import Burials
+from dingbridge.worker.consumer import Consumer
+from dingbridge.worker.dead_letter_writer import DeadLetters
+from dingbridge.worker.scheduler import Dispatcher
+from dingbridge.worker.key_queue import Lanes, Limits
+from dingbridge.worker.measures import Measures
+from dingbridge.worker.metrics import WorkerMetrics
+from dingbridge.worker.supervise import unless
+from dingbridge.worker.executor import Processor, place
+
+log = structlog.get_logger(__name__)
+
+NO_PARTITION = TopicPartition("", 0)
+"""Asks aiokafka for nothing: with no partition named it would give records of all. It must be asked all the
+same, even if every partition is held back for hours, else it leaves the group as idle."""
+
+FETCH_WAIT_MS = 200
+"""How long the broker may wait for records before it answers, in ms. A partition that was just read joins the
+next request only, so this is also the longest delay of a single record."""
+
+POLL_MS = 1_000
+"""How long one fetch waits for records, in ms; a stop interrupts it."""
+
+WINDOW_WITHOUT_INBOX = 10_000
+"""``Limits.window`` where no inbox would know what comes again: these would be repeated after a crash."""
+
+COMMIT_TIMEOUT_S = 5
+LEAVE_TIMEOUT_S = 5
+"""How long the last commit, and leaving the group, may take when Kafka does not answer, in s."""
+
+
+BLOCKED_S = 3
+"""When the event loop stands still so long, in s, it is said: after ``session_timeout_ms`` the group gives
+the partitions to another member, which repeats what was under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What operators have no reason to set; tests do."""
+
+    commit_interval_s: float = 1
+    session_timeout_ms: int = 10_000
+    heartbeat_interval_ms: int = 3_000
+    poll_records: int = 500
+    limits: Limits = field(default_factory=Limits)
+
+
+class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
+    """One member of the consumer's group. ``run`` returns after ``stop`` was called."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        settings: ConsumerSettings,
+        processor: Processor,
+        metrics: WorkerMetrics,
+        options: WorkerOptions | None = None,
+    ) -> None:
+        self._consumer, self._settings, self._metrics = consumer, settings, metrics
+        self._options = options or WorkerOptions()
+        self._dead_letters = DeadLetters(settings, consumer.name)
+        burials = Burials(consumer, processor.database, self._dead_letters)
+        limits = self._options.limits
+        if processor.database is None:
+            limits = replace(limits, window=min(limits.window, WINDOW_WITHOUT_INBOX))
+        lanes = Lanes(limits)
+        self._dispatcher = Dispatcher(consumer, processor, burials, lanes, metrics, self._flow)
+        self._topics = [event_topic(settings, t) for t in consumer.topics]
+        self._inbox = inbox_topic(settings, consumer.name)
+        self._measures = Measures(consumer.name, [*self._topics, self._inbox], lanes, limits.window, metrics)
+        self._kafka: AIOKafkaConsumer | None = None
+        self._stopping = asyncio.Event()
+        self._flow_changed = asyncio.Event()
+        self._assigned: set[TopicPartition] = set()
+        self._joined = False
+        self._trouble: str | None = "starting"
+        metrics.joined.set_function(lambda: float(self._joined))
+        metrics.paused_seconds.set_function(self._dispatcher.down_for_s)
+
+    def stop(self) -> None:
+        """Ask ``run`` to finish what is being worked on, commit, leave the group and return."""
+        self._stopping.set()
+
+    def state(self) -> tuple[bool, dict[str, Any]]:
+        """Whether this member takes part, and what an operator wants to know."""
+        down = {f"{p.topic}-{p.partition}": reason for p, reason in sorted(self._dispatcher.down().items())}
+        ready = self._joined and not down and self._trouble is None
+        return ready, {
+            "kafka": self._trouble or ("joined" if self._joined else "joining the group"),
+            "partitions": len(self._assigned),
+            "world_down": down,
+        }
+
+    async def run(self) -> None:
+        """Take part in the group until ``stop``; survives Kafka being absent, at start and later."""
+        self._dispatcher.start()
+        try:
+            await unless(self._stopping, self._ensure_topics())
+            failures = 0
+            while not self._stopping.is_set():
+                try:
+                    await self._take_part()
+                    failures = 0
+                except Exception as error:  # aiokafka's own faults too: a new membership mends them
+                    failures = 1 if self._trouble is None else failures + 1
+                    if not isinstance(error, KafkaError | KafkaUnavailable | OSError):
+                        log.error("consumer.fault", error=place(error, "consumers"))
+                    await self._wait_out(explain(error, self._settings), failures)
+        finally:
+            await self._dispatcher.close()
+            await self._dead_letters.close()
+
+    async def _ensure_topics(self) -> None:
+        """Create event topics, inbox and dead letters where missing, and compare partition counts."""
+        failures = 0
+        while True:
+            try:
+                counts = await ensure_topics(self._settings, self._topics)
+                inbox_partitions = {self._inbox: max(counts.values())}
+                counts |= await ensure_topics(self._settings, [self._inbox], partitions=inbox_partitions)
+                await ensure_topics(self._settings, [dlq_topic(self._settings, self._consumer.name)])
+                break
+            except (KafkaUnavailable, TopicError) as error:
+                failures += 1
+                await self._wait_out(str(error), failures)
+        self._trouble = None
+        aligned = len(set(counts.values())) == 1
+        self._metrics.lanes_aligned.set(aligned)
+        if not aligned:
+            log.warning(
+                "consumer.lanes_not_aligned",
+                consumer=self._consumer.name,
+                partitions=counts,
+                meaning="order per key holds within each topic, not across these topics",
+            )
+
+    async def _wait_out(self, reason: str, failures: int) -> None:
+        wait = world_delay(failures, None)
+        self._trouble = reason
+        log.warning(
+            "kafka.unavailable", consumer=self._consumer.name, reason=reason, retry_in_s=round(wait, 1)
+        )
+        await unless(self._stopping, asyncio.sleep(wait))
+
+    async def _take_part(self) -> None:
+        """One membership, from joining to leaving. Raises ``KafkaError`` when it cannot go on."""
+        limit_ms = int(self._consumer.handler_timeout_s * 1000)
+        kafka = AIOKafkaConsumer(
+            **connection(self._settings),
+            group_id=self._consumer.name,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            metadata_max_age_ms=30_000,
+            fetch_max_wait_ms=FETCH_WAIT_MS,
+            session_timeout_ms=self._options.session_timeout_ms,
+            heartbeat_interval_ms=self._options.heartbeat_interval_ms,
+            rebalance_timeout_ms=limit_ms + 30_000,
+            max_poll_interval_ms=limit_ms + 300_000,
+        )
+        kafka.subscribe([*self._topics, self._inbox], listener=self)
+        try:
+            await unless(self._stopping, kafka.start())
+            if self._stopping.is_set():
+                return
+            self._kafka = kafka
+            self._trouble = None
+            await unless(self._stopping, self._fetch_and_commit(kafka))
+        finally:
+            await self._hand_over(set(self._assigned), self._settings.shutdown_timeout_s)
+            self._kafka = None
+            self._joined = False
+            try:
+                async with asyncio.timeout(LEAVE_TIMEOUT_S):
+                    await kafka.stop()
+            except (TimeoutError, KafkaError, OSError):
+                log.info("consumer.left_without_goodbye", consumer=self._consumer.name)
+
+    async def _fetch_and_commit(self, kafka: AIOKafkaConsumer) -> None:
+        work = [asyncio.create_task(self._fetch(kafka)), asyncio.create_task(self._commit_regularly())]
+        try:
+            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in work:
+                task.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
+
+    async def _fetch(self, kafka: AIOKafkaConsumer) -> None:
+        while True:
+            self._flow_changed.clear()
+            held = self._dispatcher.paused().keys()
+            if not held:
+                await self._fetch_once(kafka, ())
+                continue
+            # What is held back stays in aiokafka's buffer, which it does not fill up further. Its own pause()
+            # would throw the buffer away, and wait for a long poll of the other partitions to resume.
+            fetching = asyncio.create_task(self._fetch_once(kafka, (self._assigned - held) or {NO_PARTITION}))
+            changed = asyncio.create_task(self._flow_changed.wait())
+            try:
+                await asyncio.wait((fetching, changed), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changed.cancel()
+                fetching.cancel()
+                await asyncio.wait((fetching, changed))
+            if not fetching.cancelled():
+                fetching.result()
+
+    async def _fetch_once(self, kafka: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
+        # Nothing is awaited between the moment aiokafka moves its position and the records' entry into the
+        # lanes: neither a handover nor a cancellation can come between.
+        batches = await kafka.getmany(*partitions, timeout_ms=POLL_MS, max_records=self._options.poll_records)
+        for records in batches.values():
+            self._dispatcher.add(records)
+        if batches:
+            await asyncio.sleep(0)  # getmany does not yield while it has records
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """aiokafka calls this when the group has settled."""
+        self._assigned = set(assigned)
+        self._joined = True
+        self._dispatcher.lanes.assign(assigned)
+        self._flow()
+        log.info("consumer.assigned", consumer=self._consumer.name, partitions=_by_topic(assigned))
+
+    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """aiokafka calls this before it rejoins, and fetches nothing until it has."""
+        self._joined = False
+        await self._hand_over(set(revoked), self._consumer.handler_timeout_s)
+
+    async def _hand_over(self, partitions: set[TopicPartition], grace_s: float) -> None:
+        if not partitions:
+            return
+        await self._dispatcher.revoke(partitions, grace_s)
+        await self._commit(partitions)
+        self._dispatcher.forget(partitions)
+        self._assigned -= partitions
+
+    async def _commit_regularly(self) -> None:
+        interval_s = self._options.commit_interval_s
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(interval_s)
+            if (late_s := time.monotonic() - began - interval_s) > BLOCKED_S:
+                log.warning(
+                    "consumer.loop_blocked",
+                    consumer=self._consumer.name,
+                    for_s=round(late_s, 1),
+                    meaning="nothing ran for so long: a handler calls something that blocks instead of "
+                    "awaiting it (asyncio.to_thread helps), or the process was frozen",
+                )
+            if self._joined:
+                await self._commit(set(self._assigned))
+            self._measures.take(self._kafka, self._assigned)
+
+    async def _commit(self, partitions: set[TopicPartition]) -> None:
+        """Commit the watermarks of ``partitions``. A failure costs a redelivery, which the inbox skips."""
+        offsets = self._dispatcher.lanes.committable(partitions)
+        if not offsets or self._kafka is None:
+            return
+        try:
+            async with asyncio.timeout(COMMIT_TIMEOUT_S):
+                await self._kafka.commit(offsets)
+        except (CommitFailedError, IllegalStateError):
+            log.info("consumer.commit_too_late", consumer=self._consumer.name, partitions=_by_topic(offsets))
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning(
+                "consumer.commit_failed",
+                consumer=self._consumer.name,
+                reason=explain(error, self._settings),
+            )
+        else:
+            self._dispatcher.lanes.committed(offsets)
+
+    def _flow(self) -> None:
+        """The dispatcher holds other partitions back than before."""
+        held, down = self._dispatcher.paused(), self._dispatcher.down()
+        self._metrics.paused(world=len(down), full=len(held) - len(down))
+        self._flow_changed.set()
+
+
+def _by_topic(partitions: Any) -> dict[str, list[int]]:
+    grouped: dict[str, list[int]] = {}
+    for topic, partition in sorted(partitions):
+        grouped.setdefault(topic, []).append(partition)
+    return grouped

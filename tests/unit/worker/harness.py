@@ -1,0 +1,123 @@
+"""A dispatcher with everything around it but Kafka: records in, finished ones out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import ConsumerRecord, TopicPartition
+from prometheus_client import CollectorRegistry
+from sqlalchemy import select
+
+from dingbridge.worker import Event, MemoryRuntime, Transaction, WorldDown, blocked
+from dingbridge.worker.dead_letters import Burials
+from dingbridge.worker.scheduler import Dispatcher
+from dingbridge.worker.key_queue import Lanes, Limits
+from dingbridge.worker.metrics import WorkerMetrics
+from dingbridge.worker.executor import Processor
+from tests.unit.worker.support import Recording, effects, kafka_record, record
+
+P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
+
+
+class Letters:
+    """A sink that remembers, and that can be down."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[ConsumerRecord[Any, Any], str, int]] = []
+        self.blocking_ids: list[str] = []
+        self.down = 0
+
+    async def send(
+        self, record: ConsumerRecord[Any, Any], error: str, attempts: int, blocking_id: str = ""
+    ) -> int:
+        if self.down:
+            self.down -= 1
+            raise WorldDown("Kafka is down")
+        self.sent.append((record, error, attempts))
+        self.blocking_ids.append(blocking_id)
+        return len(self.sent) - 1
+
+
+class Scripted(Recording):
+    """Does for each event id what ``script`` says: the exceptions to raise first, one an attempt."""
+
+    def __init__(self, script: dict[str, list[Exception]] | None = None) -> None:
+        self.script = script or {}
+        self.seen: list[str] = []
+        self.hold: dict[str, asyncio.Event] = {}
+        self.began: dict[str, asyncio.Event] = {}
+
+    async def prepare(self, event: Event, db: Any) -> None:
+        name = event.id.split("/")[0]
+        self.seen.append(name)
+        if name in self.hold:
+            self.began.setdefault(name, asyncio.Event()).set()
+            await self.hold[name].wait()
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        await super().handle(event, tx, prepared)
+        errors = self.script.get(event.id.split("/")[0])
+        if errors:
+            raise errors.pop(0)
+
+
+class Harness:
+    def __init__(self, consumer: Scripted, runtime: MemoryRuntime, lanes: Lanes) -> None:
+        self.consumer, self.letters, self.lanes = consumer, Letters(), lanes
+        self.registry = CollectorRegistry()
+        self.flows = 0
+        self.runtime = runtime
+        self.dispatcher = Dispatcher(
+            consumer,
+            Processor(consumer, runtime.database),
+            Burials(consumer, runtime.database, self.letters),
+            lanes,
+            WorkerMetrics(consumer.name, self.registry),
+            self._flow,
+        )
+        self.offsets: dict[TopicPartition, int] = {}
+
+    def _flow(self) -> None:
+        self.flows += 1
+
+    def add(self, partition: TopicPartition, *events: tuple[str, str]) -> None:
+        """Add records of ``(event id, user)``."""
+        records = []
+        for event_id, user in events:
+            made = record(event_id, user)
+            offset = self.offsets.get(partition, 0)
+            self.offsets[partition] = offset + 1
+            records.append(
+                kafka_record(*partition, offset, key=made.key, value=made.value, headers=made.headers)
+            )
+        self.dispatcher.add(records)
+
+    async def idle(self) -> None:
+        await until(lambda: self.lanes.in_flight == 0)
+
+    async def effects(self) -> list[str]:
+        rows = await self.runtime.rows(select(effects.c.event_id).order_by(effects.c.n))
+        return [row.event_id.split("/")[0] for row in rows]
+
+    def count(self, name: str, **labels: str) -> float:
+        labels = {"consumer": "recording", **labels}
+        return self.registry.get_sample_value(f"dingbridge_consumer_{name}", labels) or 0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - the condition is nobody's event
+            await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def running(consumer: Scripted, limits: Limits | None = None) -> AsyncIterator[Harness]:
+    async with MemoryRuntime(consumer) as runtime:
+        await runtime.database.create_tables(blocked.metadata)
+        harness = Harness(consumer, runtime, Lanes(limits))
+        harness.dispatcher.start()
+        try:
+            yield harness
+        finally:
+            await harness.dispatcher.close()

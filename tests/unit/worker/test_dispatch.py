@@ -1,0 +1,388 @@
+"""Retries, dead letters, pauses and handovers, without Kafka: records in, finished ones out."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+from structlog.testing import capture_logs
+
+from dingbridge.worker import Event, Reject, Retry, WorldDown, owed
+from dingbridge.worker import backoff as backoff_module
+from dingbridge.worker import dispatch as dispatch_module
+from dingbridge.worker.delivery import Delivery
+from dingbridge.worker.key_queue import Limits
+from dingbridge.worker.executor import Outcome, Processor, key_hash
+from tests.unit.worker.harness import P0, P1, Harness, Scripted, running, until
+from tests.unit.worker.support import Recording, kafka_record, record
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backoff_module, "WORLD_FIRST_S", 0.001)
+    monkeypatch.setattr(backoff_module, "WORLD_MAX_S", 0.002)
+
+
+async def test_a_failing_key_waits_alone_and_its_events_stay_in_order() -> None:
+    again: list[Exception] = [Retry(after=0.001), ValueError()] * 10_000
+    consumer = Scripted({"bad1": again})
+    consumer.max_attempts = 100_000  # type: ignore[misc]
+    async with running(consumer) as harness:
+        harness.add(P0, ("bad1", "u1"), ("bad2", "u1"), ("a", "u2"), ("b", "u3"), ("c", "u2"))
+        await until(lambda: harness.lanes.in_flight == 2)
+        assert set(await harness.effects()) == {"a", "b", "c"}
+        again.clear()
+        await harness.idle()
+        assert (await harness.effects())[3:] == ["bad1", "bad2"]
+        assert harness.lanes.committable() == {P0: 5}
+        assert harness.letters.sent == []
+
+
+async def test_the_watermark_waits_for_the_failing_record() -> None:
+    consumer = Scripted()
+    consumer.hold["slow"] = asyncio.Event()
+    async with running(consumer) as harness:
+        harness.add(P0, ("a", "u1"), ("slow", "u2"), ("b", "u3"))
+        await until(lambda: harness.lanes.in_flight == 1)
+        assert harness.lanes.committable() == {P0: 1}
+        consumer.hold["slow"].set()
+        await harness.idle()
+        assert harness.lanes.committable() == {P0: 3}
+
+
+async def test_after_the_last_attempt_the_record_is_buried_and_the_key_goes_on() -> None:
+    consumer = Scripted({"bad": [ValueError("private"), KeyError(), ValueError("private")]})
+    async with running(consumer) as harness:
+        harness.add(P0, ("bad", "u1"), ("next", "u1"))
+        await harness.idle()
+        ((letter, error, attempts),) = harness.letters.sent
+        assert (letter.offset, attempts) == (0, 3)
+        assert error.startswith("ValueError at tests.unit.worker.harness:")
+        assert "private" not in error
+        assert await harness.effects() == ["next"]
+        assert harness.lanes.committable() == {P0: 2}
+        assert harness.count("dead_letters_total", topic="t") == 1
+        assert harness.count("events_total", topic="t", outcome="dead") == 1
+        assert harness.count("events_total", topic="t", outcome="done") == 1
+
+
+async def test_the_log_names_event_type_attempt_and_the_keys_hash_alone() -> None:
+    consumer = Scripted({"bad": [ValueError("private"), KeyError("private"), ValueError("private")]})
+    with capture_logs() as logs:
+        async with running(consumer) as harness:
+            harness.add(P0, ("bad", "u1"))
+            await harness.idle()
+    about = [log for log in logs if log["event"] in ("consumer.retry", "consumer.dead_letter")]
+    assert [log["event"].split(".")[1] for log in about] == ["retry", "retry", "dead_letter"]
+    key = record("bad").key
+    for attempt, log in enumerate(about, 1):
+        named = (log["consumer"], log["event_id"], log["event_type"], log["key"], log["attempt"])
+        assert named == ("recording", "bad/u1", "user_modify_org", key_hash(key), attempt)
+        assert (log["topic"], log["partition"], log["offset"]) == ("t", 0, 0)
+        assert key.decode() not in str(log)
+        assert "private" not in str(log)
+
+
+async def test_reject_is_buried_at_once() -> None:
+    async with running(Scripted({"bad": [Reject("unknown template")]})) as harness:
+        harness.add(P0, ("bad", "u1"))
+        await harness.idle()
+        assert [attempts for _, _, attempts in harness.letters.sent] == [1]
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{}", b"\xff\x00"])
+async def test_what_is_no_event_is_buried_with_its_bytes(value: bytes | None) -> None:
+    async with running(Scripted()) as harness:
+        harness.dispatcher.add([kafka_record("t", 0, 0, key=None, value=value, headers=(("h", b"\xfe"),))])
+        await harness.idle()
+        ((letter, error, _),) = harness.letters.sent
+        assert (letter.key, letter.value, letter.headers) == (None, value, (("h", b"\xfe"),))
+        assert error.startswith("dingbridge.events.event.NotAnEvent")
+
+
+async def test_a_record_counts_as_done_only_when_its_dead_letter_is_taken() -> None:
+    async with running(Scripted({"bad": [Reject("no")]})) as harness:
+        harness.letters.down = 3
+        harness.add(P0, ("bad", "u1"))
+        await harness.idle()
+        assert len(harness.letters.sent) == 1
+        assert harness.letters.sent[0][2] == 1
+        assert harness.consumer.seen == ["bad"], "the handler is not called again for it"
+
+
+async def test_when_the_world_is_down_the_partition_pauses_and_nothing_is_counted() -> None:
+    outage = [WorldDown("system A is down") for _ in range(20)]
+    consumer = Scripted({"probe": outage})
+    consumer.concurrency = 1  # type: ignore[misc]
+    async with running(consumer) as harness:
+        harness.add(P0, ("probe", "u1"), ("x", "u2"), ("y", "u3"))
+        harness.add(P1, ("other", "u4"))
+        await until(lambda: P0 in harness.dispatcher.paused())
+        assert harness.dispatcher.paused() == {P0: "system A is down"}
+        await until(lambda: "other" in consumer.seen)
+        assert "x" not in consumer.seen, "only the probe is tried while the world is down"
+        await harness.idle()
+        assert consumer.seen.count("probe") == 21
+        assert sorted(await harness.effects()) == ["other", "probe", "x", "y"]
+        assert harness.letters.sent == []
+        assert harness.dispatcher.paused() == {}
+        assert harness.flows >= 2
+
+
+async def test_a_full_partition_pauses_and_resumes() -> None:
+    consumer = Scripted()
+    consumer.hold["e0"] = asyncio.Event()
+    async with running(consumer, Limits(records=4, records_floor=1)) as harness:
+        harness.add(P0, *((f"e{n}", "u1") for n in range(4)))
+        assert harness.dispatcher.paused() == {P0: "full"}
+        assert harness.flows == 1
+        consumer.hold["e0"].set()
+        await harness.idle()
+        assert harness.dispatcher.paused() == {}
+        assert harness.flows == 2
+
+
+async def test_a_handover_lets_running_work_finish_and_starts_nothing_new() -> None:
+    consumer = Scripted()
+    consumer.hold["a"] = asyncio.Event()
+    async with running(consumer) as harness:
+        harness.add(P0, ("a", "u1"), ("b", "u1"))
+        harness.add(P1, ("c", "u1"))
+        await until(lambda: "a" in consumer.began)
+        handover = asyncio.create_task(harness.dispatcher.revoke({P0}, grace_s=10))
+        await asyncio.sleep(0)
+        consumer.hold["a"].set()
+        await handover
+        assert harness.lanes.committable({P0}) == {P0: 1}
+        harness.dispatcher.forget({P0})
+        await harness.idle()
+        assert consumer.seen == ["a", "c"]
+
+
+async def test_a_handover_cuts_off_what_does_not_finish_and_the_runner_lives_on() -> None:
+    consumer = Scripted()
+    consumer.hold["a"] = asyncio.Event()
+    consumer.concurrency = 1  # type: ignore[misc]
+    async with running(consumer) as harness:
+        harness.add(P0, ("a", "u1"), ("b", "u2"))
+        await until(lambda: "a" in consumer.began)
+        await harness.dispatcher.revoke({P0}, grace_s=0.01)
+        assert harness.lanes.committable({P0}) == {}
+        harness.dispatcher.forget({P0})
+        consumer.hold.clear()
+        harness.offsets.clear()
+        harness.add(P0, ("a", "u1"), ("b", "u2"))  # the partition comes back, from its committed offset
+        await harness.idle()
+        assert await harness.effects() == ["a", "b"]
+        assert harness.lanes.committable() == {P0: 2}
+
+
+class Lasting(Processor):
+    """What is cut off here does not end before ``then`` has."""
+
+    then: Callable[[], Awaitable[Outcome]]
+
+    async def attempt(self, event: Event, delivery: Delivery = Delivery()) -> Outcome:  # noqa: B008
+        try:
+            return await super().attempt(event, delivery)
+        except asyncio.CancelledError:
+            return await self.then()
+
+
+def last(harness: Harness, consumer: Scripted, then: Callable[[], Awaitable[Outcome]]) -> None:
+    processor = harness.dispatcher._processor = Lasting(consumer, harness.runtime.database)
+    processor.then = then
+
+
+@pytest.mark.parametrize("heeds_the_second", [True, False])
+async def test_the_stop_ends_though_a_handler_was_cut_off_and_has_not_ended(
+    heeds_the_second: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rollback that the server does not answer, or a handler that cleans up for long."""
+    monkeypatch.setattr(dispatch_module, "CANCEL_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(dispatch_module, "CLOSE_TIMEOUT_S", 60 if heeds_the_second else 0.01)
+    enough = asyncio.Event()
+
+    async def then() -> Outcome:
+        if heeds_the_second:
+            await enough.wait()
+        while not enough.is_set():
+            with suppress(asyncio.CancelledError):
+                await enough.wait()
+        raise asyncio.CancelledError
+
+    consumer = Scripted()
+    consumer.hold["a"] = asyncio.Event()
+    async with asyncio.timeout(60):
+        async with running(consumer) as harness:
+            last(harness, consumer, then)
+            harness.add(P0, ("a", "u1"))
+            await until(lambda: "a" in consumer.began)
+            runners = list(harness.dispatcher._runners)
+            await harness.dispatcher.revoke({P0}, grace_s=0.01)
+            await harness.dispatcher.close()
+            left = 0 if heeds_the_second else 1
+            await until(lambda: sum(not runner.done() for runner in runners) == left)
+            enough.set()
+            await asyncio.wait(runners)
+
+
+async def test_what_ends_after_its_partition_has_gone_pauses_it_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatch_module, "CANCEL_TIMEOUT_S", 0.01)
+    enough = asyncio.Event()
+
+    async def then() -> Outcome:
+        await enough.wait()
+        return Outcome("world_down", WorldDown("as seen then"))
+
+    consumer = Scripted()
+    consumer.hold["a"] = asyncio.Event()
+    async with running(consumer) as harness:
+        last(harness, consumer, then)
+        harness.add(P0, ("a", "u1"), ("b", "u2"))
+        await until(lambda: "a" in consumer.began)
+        await harness.dispatcher.revoke({P0}, grace_s=0.01)
+        harness.dispatcher.forget({P0})
+        enough.set()
+        await until(lambda: not harness.dispatcher._running)
+        assert harness.dispatcher.down() == {}
+        consumer.hold.clear()
+        harness.offsets.clear()
+        harness.add(P0, ("a", "u1"), ("b", "u2"))  # the partition comes back
+        await harness.idle()
+        assert set(await harness.effects()) == {"a", "b"}
+
+
+@pytest.mark.parametrize("waiting", [Retry(after=0.1), WorldDown("down", after=0.1)])
+async def test_what_waits_when_its_partition_goes_does_not_come_back_with_a_timer(waiting: Exception) -> None:
+    consumer = Scripted({"a": [waiting]})
+    async with running(consumer) as harness:
+        harness.add(P0, ("a", "u1"), ("b", "u1"))
+        await until(lambda: harness.consumer.seen == ["a"] and not harness.consumer.script["a"])
+        await harness.dispatcher.revoke({P0}, grace_s=1)
+        harness.dispatcher.forget({P0})
+        assert harness.lanes.in_flight == 0
+        harness.offsets.clear()
+        harness.add(P0, ("a", "u1"), ("b", "u1"))
+        await harness.idle()
+        await asyncio.sleep(0.11)  # past the first life's timer
+        assert await harness.effects() == ["a", "b"]
+        assert consumer.seen == ["a", "a", "b"]
+
+
+async def test_a_replay_id_in_the_headers_applies_an_event_again() -> None:
+    async with running(Scripted()) as harness:
+        made = record("e1")
+        for offset, headers in enumerate([(), (("dingbridge-replay-id", b"r1"),)] * 2):
+            harness.dispatcher.add(
+                [kafka_record("t", 0, offset, key=b"k", value=made.value, headers=headers)]
+            )
+        await harness.idle()
+        assert len(await harness.effects()) == 2
+        assert harness.count("events_total", topic="t", outcome="seen") == 2
+
+
+class Unprepared(Scripted):
+    """The transaction alone looks into the inbox."""
+
+    prepare = Recording.prepare
+
+
+async def redelivered(harness: Harness, *events: tuple[str, str]) -> None:
+    """A handover, after which the partition comes again from its committed offset, its first."""
+    await harness.dispatcher.revoke({P0}, 0.1)
+    harness.dispatcher.forget({P0})
+    harness.offsets[P0] = 0
+    harness.add(P0, *events)
+    await harness.idle()
+
+
+@pytest.mark.parametrize("base", [Scripted, Unprepared])
+async def test_a_record_that_was_given_up_is_applied_by_its_letter_alone(base: type[Scripted]) -> None:
+    consumer = base({"slow": [Retry(after=30)], "bad": [Reject("mended meanwhile")]})
+    async with running(consumer) as harness:
+        events = [("slow", "u0"), ("bad", "u1")]
+        harness.add(P0, *events)
+        await until(lambda: harness.lanes.in_flight == 1)
+        assert harness.lanes.committable() == {}, "an earlier record holds the watermark"
+        await redelivered(harness, *events)
+        assert await harness.effects() == ["slow"]
+        ((letter, _, _),) = harness.letters.sent
+        replayed = (*letter.headers, ("dingbridge-replay-id", b"r1"))
+        harness.dispatcher.add(
+            [kafka_record("inbox", 0, 0, key=letter.key, value=letter.value, headers=replayed)]
+        )
+        await harness.idle()
+        assert await harness.effects() == ["slow", "bad"]
+        assert len(harness.letters.sent) == 1
+
+
+@pytest.mark.parametrize("base", [Scripted, Unprepared])
+async def test_a_copy_that_was_given_up_is_too_and_its_run_may_send_it_again(base: type[Scripted]) -> None:
+    consumer = base({"slow": [Retry(after=30)], "bad": [Reject("mended meanwhile")]})
+
+    def copies(*offsets: int) -> None:
+        for offset, name in zip(offsets, ("slow", "bad"), strict=False):
+            made = record(name, name)
+            headers = (*made.headers, ("dingbridge-replay-id", b"r1"))
+            harness.dispatcher.add(
+                [kafka_record("t", 0, offset, key=made.key, value=made.value, headers=headers)]
+            )
+
+    async with running(consumer) as harness:
+        copies(0, 1)
+        await until(lambda: harness.lanes.in_flight == 1)
+        await harness.dispatcher.revoke({P0}, 0.1)
+        harness.dispatcher.forget({P0})
+        copies(0, 1)
+        await harness.idle()
+        assert await harness.effects() == ["slow"]
+        assert len(harness.letters.sent) == 1
+        copies(2, 3)  # the run goes on, and sends the letter
+        await harness.idle()
+        assert await harness.effects() == ["slow", "bad"]
+        copies(4, 5)
+        await harness.idle()
+        assert await harness.effects() == ["slow", "bad"]
+
+
+@pytest.mark.parametrize("base", [Scripted, Unprepared])
+async def test_a_letter_that_is_owed_is_sent_when_the_record_comes_again(base: type[Scripted]) -> None:
+    consumer = base({"bad": [Reject("mended meanwhile")]})
+    async with running(consumer) as harness:
+        harness.letters.down = 10_000_000
+        harness.add(P0, ("bad", "u1"))
+        await until(lambda: P0 in harness.dispatcher.down())
+        harness.letters.down = 0
+        await redelivered(harness, ("bad", "u1"), ("next", "u1"))
+        ((letter, error, attempts),) = harness.letters.sent
+        assert (letter.offset, error.split(" ")[0], attempts) == (0, "dingbridge.worker.outcomes.Reject", 1)
+        assert await harness.effects() == ["next"]
+        assert await harness.runtime.rows(select(owed.table)) == []
+
+
+async def test_what_is_no_event_has_one_letter_however_often_it_comes() -> None:
+    async with running(Scripted()) as harness:
+        for _ in range(2):
+            harness.dispatcher.add([kafka_record(*P0, 0, key=b"k", value=b"{}")])
+            await harness.idle()
+            await harness.dispatcher.revoke({P0}, 0.1)
+            harness.dispatcher.forget({P0})
+        assert len(harness.letters.sent) == 1
+
+
+async def test_what_is_owed_for_records_that_come_no_more_is_pruned() -> None:
+    async with running(Scripted()) as harness:
+        database = harness.runtime.database
+        for consumer in ("recording", "other"):
+            async with database.transaction() as tx:
+                await owed.owe(tx, consumer, ("t", 0, 1), owed.Owed("why", 3))
+        now = datetime.now(UTC)
+        await owed.prune(database, "recording", now - timedelta(hours=1))
+        assert await owed.find(database.reader(), "recording", ("t", 0, 1)) == owed.Owed("why", 3)
+        await owed.prune(database, "recording", now)
+        assert [row.consumer for row in await harness.runtime.rows(select(owed.table))] == ["other"]

@@ -1,0 +1,285 @@
+"""Every named outcome, through the in-memory runner, on SQLite."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from sqlalchemy import select
+
+from dingbridge.worker import (
+    Again,
+    Consumer,
+    DatabaseDown,
+    Event,
+    MemoryRuntime,
+    Reader,
+    Reject,
+    Retry,
+    Transaction,
+    WorldDown,
+    inbox,
+)
+from dingbridge.worker.executor import MAX_AGAIN, place
+from dingbridge.dingtalk.error_codes import PERMISSION_AGAIN_S, error_for
+from dingbridge.dingtalk.errors import NotFound, RateLimited
+from tests.unit.worker.support import Recording, effects, record
+
+
+@pytest.fixture(params=["memory", "file"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return "sqlite://" if request.param == "memory" else f"sqlite:///{tmp_path}/deep/er/test.db"
+
+
+async def test_done_writes_the_effect_and_the_inbox_row(database_url: str) -> None:
+    async with MemoryRuntime(Recording(), database_url=database_url) as runtime:
+        before = datetime.now(UTC)
+        assert (await runtime.deliver(record("e1"))).kind == "done"
+        assert [r.event_id for r in await runtime.rows(select(effects))] == ["e1/u1"]
+        (row,) = await runtime.rows(select(inbox.inbox))
+        assert (row.consumer, row.source, row.id, row.replay_id) == (
+            "recording",
+            "/dingtalk/dingcorp1/default",
+            "e1/u1",
+            "",
+        )
+        assert before <= row.at <= datetime.now(UTC)
+
+
+async def test_a_repeated_event_is_seen_and_a_replay_is_applied_once_more(database_url: str) -> None:
+    async with MemoryRuntime(Recording(), database_url=database_url) as runtime:
+        kinds = [(await runtime.deliver(record("e1"), replay_id=r)).kind for r in ("", "", "r1", "r1")]
+        assert kinds == ["done", "seen", "done", "seen"]
+        assert len(await runtime.rows(select(effects))) == 2
+
+
+async def test_a_repeated_event_is_not_even_prepared() -> None:
+    class Counting(Recording):
+        prepared = 0
+
+        async def prepare(self, event: Event, db: Reader) -> None:
+            Counting.prepared += 1
+
+    async with MemoryRuntime(Counting()) as runtime:
+        await runtime.deliver(record("e1"))
+        await runtime.deliver(record("e1"))
+    assert Counting.prepared == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "after"),
+    [
+        (Retry(after=7), "retry", 7),
+        (Retry(), "retry", None),
+        (ValueError("secret"), "retry", None),
+        (Reject("no such template"), "reject", None),
+        (WorldDown("system A is down"), "world_down", None),
+        (WorldDown("system A is down", after=9), "world_down", 9),
+        (RateLimited("slow down", api="v2/user/get", retry_after_s=3), "world_down", 3),
+        (NotFound("gone", api="v2/user/get"), "retry", None),
+        (error_for("v2/user/get", 60011, "no right"), "retry", 900),
+        (error_for("v2/user/get", 43007, "not authorised"), "retry", 900),
+        (error_for("v2/user/get", 50002, "out of scope"), "retry", None),
+        (TimeoutError("of the handler's own"), "retry", None),
+        (Again(), "retry", None),
+        (asyncio.CancelledError(), "retry", None),
+    ],
+)
+@pytest.mark.parametrize("half", ["prepare", "handle"])
+async def test_what_is_raised_names_the_outcome_and_leaves_no_trace(
+    error: BaseException, kind: str, after: float | None, half: str, database_url: str
+) -> None:
+    class Failing(Recording):
+        async def prepare(self, event: Event, db: Reader) -> None:
+            if half == "prepare":
+                raise error
+
+        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            await super().handle(event, tx, prepared)
+            raise error
+
+    async with MemoryRuntime(Failing(), database_url=database_url) as runtime:
+        outcome = await runtime.deliver(record())
+        assert (outcome.kind, outcome.error, outcome.after) == (kind, error, after)
+        assert await runtime.rows(select(effects)) == []
+        assert await runtime.rows(select(inbox.inbox)) == []
+
+
+def test_a_permission_that_is_gone_for_an_hour_outlasts_no_event() -> None:
+    waits = Consumer.max_attempts - 1
+    assert waits * PERMISSION_AGAIN_S >= 1.75 * 3600
+
+
+@pytest.mark.parametrize(
+    ("errors", "kind"),
+    [
+        ([ValueError(), RateLimited("slow down", api="v2/user/get"), Reject("no")], "world_down"),
+        ([Reject("no"), ValueError()], "retry"),
+        ([Reject("no")], "reject"),
+    ],
+)
+async def test_of_a_group_the_most_patient_outcome_counts(errors: list[Exception], kind: str) -> None:
+    class Parallel(Recording):
+        async def prepare(self, event: Event, db: Reader) -> None:
+            raise ExceptionGroup("several", errors)
+
+    async with MemoryRuntime(Parallel()) as runtime:
+        assert (await runtime.deliver(record())).kind == kind
+
+
+async def test_a_consumer_may_use_its_database_beside_events() -> None:
+    class Seeding(Recording):
+        async def start(self) -> None:
+            async with self.database.transaction() as tx:
+                await tx.upsert(effects, {"n": 1, "event_id": "seed"}, ["n"])
+
+    async with MemoryRuntime(Seeding()) as runtime:
+        assert [row.event_id for row in await runtime.rows(select(effects))] == ["seed"]
+
+
+async def test_settings_that_are_missing_pause_rather_than_bury() -> None:
+    class Calling(Recording):
+        async def prepare(self, event: Event, db: Reader) -> Any:
+            return await self.dingtalk.user("u1")
+
+    async with MemoryRuntime(Calling()) as runtime:
+        assert (await runtime.deliver(record())).kind == "world_down"
+
+
+@pytest.mark.parametrize(("times", "kind"), [(MAX_AGAIN, "done"), (MAX_AGAIN + 1, "retry")])
+async def test_again_begins_with_prepare_and_gives_up_after_ten(times: int, kind: str) -> None:
+    class Moving(Recording):
+        prepared = 0
+
+        async def prepare(self, event: Event, db: Reader) -> int:
+            Moving.prepared += 1
+            return Moving.prepared
+
+        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            await super().handle(event, tx, prepared)
+            if prepared <= times:
+                raise Again
+
+    async with MemoryRuntime(Moving()) as runtime:
+        assert (await runtime.deliver(record())).kind == kind
+        assert Moving.prepared == MAX_AGAIN + 1
+        assert len(await runtime.rows(select(effects))) == (kind == "done")
+
+
+@pytest.mark.parametrize("half", ["prepare", "handle"])
+async def test_a_handler_that_hangs_is_cut_off(half: str, tmp_path: Path) -> None:
+    class Hanging(Recording):
+        handler_timeout_s = 0.01
+
+        async def prepare(self, event: Event, db: Reader) -> None:
+            if half == "prepare":
+                await asyncio.Event().wait()
+
+        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            await super().handle(event, tx, prepared)
+            await asyncio.Event().wait()
+
+    # in a file: a statement that is cut off costs its connection, and a database in memory lives in it
+    async with MemoryRuntime(Hanging(), database_url=f"sqlite:///{tmp_path}/t.db") as runtime:
+        outcome = await runtime.deliver(record())
+        assert outcome.kind == "retry"
+        assert "handler_timeout_s" in str(outcome.error)
+        assert await runtime.rows(select(effects)) == []
+
+
+async def test_the_database_is_down_when_the_disk_refuses(tmp_path: Path) -> None:
+    async with MemoryRuntime(Recording(), database_url=f"sqlite:///{tmp_path}/test.db") as runtime:
+        await runtime.database.close()  # no connection is open any more
+        (tmp_path / "test.db").unlink()
+        (tmp_path / "test.db").mkdir()
+        outcome = await runtime.deliver(record())
+        assert outcome.kind == "world_down"
+        assert isinstance(outcome.error, DatabaseDown)
+        assert not await runtime.database.answers(5)
+        (tmp_path / "test.db").rmdir()
+        assert await runtime.database.answers(5)
+
+
+async def test_prepare_cannot_write(tmp_path: Path) -> None:
+    class Writing(Recording):
+        async def prepare(self, event: Event, db: Reader) -> None:
+            await db.execute(effects.insert().values(event_id="by prepare"))
+
+    async with MemoryRuntime(Writing(), database_url=f"sqlite:///{tmp_path}/test.db") as runtime:
+        outcome = await runtime.deliver(record())
+        assert outcome.kind == "retry"
+        assert await runtime.rows(select(effects)) == []
+
+
+async def test_concurrent_deliveries_of_one_event_have_one_effect(database_url: str) -> None:
+    async with MemoryRuntime(Recording(), database_url=database_url) as runtime:
+        outcomes = await asyncio.gather(*(runtime.deliver(record("e1")) for _ in range(8)))
+        assert sorted(o.kind for o in outcomes) == ["done"] + ["seen"] * 7
+        assert len(await runtime.rows(select(effects))) == 1
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"{", b"[]", b"{}", b'"text"', b"\xff", b'{"specversion":"1.0"}', b"null", b"[" * 5000]
+)
+async def test_bytes_that_are_no_event_say_so(value: bytes) -> None:
+    async with MemoryRuntime(Recording()) as runtime:
+        assert (await runtime.deliver(value)).kind == "not_an_event"
+
+
+async def test_an_event_may_come_decoded_or_as_an_envelope() -> None:
+    async with MemoryRuntime(Recording()) as runtime:
+        assert (await runtime.deliver(Event.decode(record("e1").value))).kind == "done"
+        assert (await runtime.deliver(orjson.loads(record("e2").value))).kind == "done"
+
+
+async def test_hooks_run_around_the_events() -> None:
+    calls: list[str] = []
+
+    class Hooked(Recording):
+        async def start(self) -> None:
+            calls.append("start")
+
+        async def stop(self) -> None:
+            calls.append("stop")
+
+        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            calls.append("handle")
+
+    async with MemoryRuntime(Hooked()) as runtime:
+        await runtime.deliver(record())
+    assert calls == ["start", "handle", "stop"]
+
+
+async def test_a_consumer_without_handle_is_told(database_url: str) -> None:
+    class Empty(Consumer):
+        name = "empty"
+        topics = ("user_add_org",)
+
+    async with MemoryRuntime(Empty(), database_url=database_url) as runtime:
+        outcome = await runtime.deliver(record())
+        assert outcome.kind == "retry"
+        assert "Empty.handle is not written" in str(outcome.error)
+
+
+async def test_inbox_rows_are_pruned_by_age(monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
+    monkeypatch.setattr(inbox, "PRUNE_ROWS", 2)
+    async with MemoryRuntime(Recording(), database_url=database_url) as runtime:
+        for n in range(5):
+            await runtime.deliver(record(f"e{n}"))
+        now = datetime.now(UTC)
+        assert await inbox.prune(runtime.database, "recording", now - timedelta(hours=1)) == 0
+        assert await inbox.prune(runtime.database, "other", now) == 0
+        assert await inbox.prune(runtime.database, "recording", now) == 5
+        assert await runtime.rows(select(inbox.inbox)) == []
+
+
+def test_place_names_type_and_line_of_the_consumers_code_without_the_text() -> None:
+    try:
+        orjson.loads("private words")
+    except ValueError as error:
+        text = place(error, "tests")
+    assert text.startswith("orjson.JSONDecodeError at tests.unit.worker.test_memory:")
+    assert text.endswith("without_the_text")
+    assert "private" not in text

@@ -1,0 +1,153 @@
+"""Migrations: models and revisions agree, databases of version 0.1 are recognised, newer ones refused."""
+
+import sys
+from itertools import count
+
+import pytest
+from sqlalchemy import Column, MetaData, Table, Text, insert, inspect, select, text
+
+from consumers.address_sync import AddressSync
+from dingbridge.worker import Consumer, open_database
+from dingbridge.worker.store.migrations import MigrationError, migrate, version_table
+from dingbridge.worker.registry import known_consumers
+from tests.support.migrations import differences, revision
+
+FIRST = """
+import sqlalchemy as sa
+from alembic import op
+revision = "0001"
+down_revision = None
+def upgrade():
+    op.create_table("bills", sa.Column("id", sa.Text, primary_key=True), sa.Column("amount", sa.Text))
+"""
+SECOND = """
+import sqlalchemy as sa
+from alembic import op
+revision = "0002"
+down_revision = "0001"
+def upgrade():
+    op.add_column("bills", sa.Column("currency", sa.Text, server_default="CNY"))
+    {more}
+"""
+
+numbers = count()
+"""No two tests have a package of the same name: what was read of one is remembered."""
+
+
+@pytest.fixture
+async def database(tmp_path):
+    opened = open_database(f"sqlite:///{tmp_path / 'test.db'}")
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def billing(tmp_path, monkeypatch):
+    """A consumer class whose migrations a test writes: ``billing({"v0001": …})``."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def made(**files):
+        package = f"revisions_{next(numbers)}"
+        folder = tmp_path / package
+        folder.mkdir()
+        for name, code in {"__init__": "", **files}.items():
+            (folder / f"{name}.py").write_text(code)
+        metadata = MetaData()
+        Table("bills", metadata, Column("id", Text, primary_key=True), Column("amount", Text))
+
+        class Billing(Consumer):
+            name, topics = "billing", ["bpms_instance_change"]
+
+        Billing.metadata, Billing.migrations = metadata, package
+        return Billing
+
+    yield made
+    for name in [name for name in sys.modules if name.startswith("revisions_")]:
+        del sys.modules[name]
+
+
+def with_migrations():
+    return [c for c in known_consumers().values() if c.migrations is not None]
+
+
+@pytest.mark.parametrize("consumer", with_migrations(), ids=lambda c: c.name)
+async def test_models_and_migrations_agree(database, consumer):
+    assert await differences(database, consumer, consumer.metadata) == []
+
+
+async def test_a_column_that_no_migration_makes_is_noticed(database):
+    changed = MetaData()
+    for table in AddressSync.metadata.sorted_tables:
+        table.to_metadata(changed)
+    changed.tables["users"].append_column(Column("shoe_size", Text))
+    [(what, _, table, column)] = await differences(database, AddressSync, changed)
+    assert (what, table, column.name) == ("add_column", "users", "shoe_size")
+
+
+async def test_a_database_of_version_0_1_is_recognised_and_keeps_its_rows(database, billing):
+    first = billing(v0001=FIRST)
+    await database.create_tables(first.metadata)  # as version 0.1 did
+    async with database.transaction() as tx:
+        await tx.execute(insert(first.metadata.tables["bills"]).values(id="1", amount="8.50"))
+    await migrate(database, billing(v0001=FIRST, v0002=SECOND.format(more="")))
+    found = await database.reader().execute(text("SELECT id, amount, currency FROM bills"))
+    assert [tuple(row) for row in found] == [("1", "8.50", "CNY")]
+    assert await revision(database, first) == "0002"
+
+
+async def test_a_second_start_changes_nothing(database, billing):
+    consumer = billing(v0001=FIRST, v0002=SECOND.format(more=""))
+    await migrate(database, consumer)
+    await migrate(database, consumer)
+    assert await revision(database, consumer) == "0002"
+
+
+async def test_a_database_that_a_newer_version_migrated_is_refused_in_words(database, billing):
+    await migrate(database, billing(v0001=FIRST, v0002=SECOND.format(more="")))
+    with pytest.raises(MigrationError, match="at revision 0002, which this version does not know"):
+        await migrate(database, billing(v0001=FIRST))
+
+
+async def test_tables_of_somebody_else_are_refused_in_words(database, billing):
+    async with database.transaction() as tx:
+        await tx.execute(text("CREATE TABLE bills (id TEXT, total INTEGER)"))
+    with pytest.raises(MigrationError, match=r"has not made \(not as expected: bills\)"):
+        await migrate(database, billing(v0001=FIRST))
+
+
+async def test_a_migration_that_fails_leaves_everything_as_it_was(database, billing):
+    await migrate(database, billing(v0001=FIRST))
+    with pytest.raises(ZeroDivisionError):
+        await migrate(database, billing(v0001=FIRST, v0002=SECOND.format(more="1 / 0")))
+    async with database.reading() as connection:
+        columns = await connection.run_sync(lambda c: [i["name"] for i in inspect(c).get_columns("bills")])
+    assert columns == ["id", "amount"]
+    assert await revision(database, billing(v0001=FIRST)) == "0001"
+
+
+async def test_consumers_in_one_database_have_versions_of_their_own(database, billing):
+    consumer = billing(v0001=FIRST)
+    await migrate(database, AddressSync)
+    await migrate(database, consumer)
+    assert await revision(database, consumer) == "0001"
+    assert version_table("address-sync") == "dingbridge_version_address_sync"
+
+
+async def test_tables_that_others_added_to_the_metadata_are_created(database, billing):
+    consumer = billing(v0001=FIRST)
+    ledger = Table("ledger", consumer.metadata, Column("id", Text, primary_key=True))
+    await migrate(database, consumer)
+    assert (await database.reader().execute(select(ledger))).all() == []
+
+
+async def test_a_consumer_without_migrations_has_its_missing_tables_created(database, billing):
+    consumer = billing(v0001=FIRST)
+    consumer.migrations = None
+    await migrate(database, consumer)
+    assert (await database.reader().execute(text("SELECT * FROM bills"))).all() == []
+
+
+def test_version_tables_fit_into_postgresqls_identifiers():
+    names = {version_table("a" * 99 + end) for end in "bc"}
+    assert len(names) == 2
+    assert max(map(len, names)) <= 63

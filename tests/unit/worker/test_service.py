@@ -1,0 +1,216 @@
+"""What a consumer's process does beside its events."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
+
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.settings import ConsumerSettings
+from dingbridge.worker import Database, backoff, inbox, owed, patience, service
+from dingbridge.worker.store.errors import DatabaseDown, TransactionRace
+from dingbridge.worker.store.retention import Retention
+from dingbridge.worker.service import ConsumerFault, ConsumerService
+from tests.unit.worker.support import Recording
+
+
+def serving(tmp_path: Path, consumer: type[Recording] = Recording) -> ConsumerService:
+    settings = ConsumerSettings.load(data_dir=tmp_path, database_url=f"sqlite:///{tmp_path}/t.db")
+    return ConsumerService(consumer(), settings)
+
+
+def pruned_by(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, longest_retention: Any, prune: Any
+) -> tuple[ConsumerService, Database]:
+    """A service that asks these two, and does not wait between."""
+    monkeypatch.setattr(service, "longest_retention", longest_retention)
+    monkeypatch.setattr(service, "PRUNE_RETRY_S", 0.001)
+    monkeypatch.setattr(inbox, "prune", prune)
+    monkeypatch.setattr(owed, "prune", prune)
+    one = serving(tmp_path)
+    assert one.database is not None
+    return one, one.database
+
+
+async def test_a_kafka_that_cannot_tell_its_retention_at_the_start_is_asked_again_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    down, told = KafkaUnavailable("does not answer"), Retention(timedelta(days=14), ())
+    answers: list[Any] = [down, down, told]
+    pruned = asyncio.Event()
+
+    async def longest_retention(settings: Any, topics: Any) -> Retention:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return told
+
+    async def prune(*_: Any) -> int:
+        pruned.set()
+        return 0
+
+    one, database = pruned_by(monkeypatch, tmp_path, longest_retention, prune)
+    with capture_logs() as logs:
+        pruning = asyncio.create_task(one._prune_regularly(database))
+        async with asyncio.timeout(60):
+            await pruned.wait()
+        pruning.cancel()
+        await asyncio.wait([pruning])
+    await database.close()
+    said = [entry["event"].removeprefix("consumer.") for entry in logs]
+    assert said[:3] == ["inbox_not_pruned", "inbox_not_pruned", "inbox_kept"]
+
+
+ERRORS = [
+    TransactionRace("the database rolled back because of another transaction"),
+    OperationalError("DELETE FROM t WHERE id IN ('张三')", {}, Exception("text of the driver")),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=["race", "driver"])
+async def test_pruning_that_the_database_does_not_do_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    calls = 0
+    pruned = asyncio.Event()
+
+    async def longest_retention(settings: Any, topics: Any) -> Retention:
+        return Retention(timedelta(days=14), ())
+
+    async def prune(*_: Any) -> int:
+        nonlocal calls
+        calls += 1
+        if calls < 3:
+            raise error
+        pruned.set()
+        return 7
+
+    one, database = pruned_by(monkeypatch, tmp_path, longest_retention, prune)
+    with capture_logs() as logs:
+        pruning = asyncio.create_task(one._prune_regularly(database))
+        await asyncio.wait([pruning, asyncio.create_task(pruned.wait())], return_when="FIRST_COMPLETED")
+        assert not pruning.done()
+        pruning.cancel()
+        await asyncio.wait([pruning])
+    await database.close()
+    said = [entry["event"].removeprefix("consumer.") for entry in logs]
+    assert said == ["inbox_kept", "inbox_not_pruned", "inbox_not_pruned", "inbox_pruned"]
+    assert "张三" not in str(logs)
+    assert "driver" not in str(logs)
+
+
+async def _fails() -> None:
+    raise KeyError("张三")
+
+
+async def _ends() -> None: ...
+
+
+async def _is_cancelled_from_within() -> None:
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("ending", [_fails, _ends, _is_cancelled_from_within])
+async def test_a_chore_that_ends_is_told_of_and_begins_again(
+    monkeypatch: pytest.MonkeyPatch, ending: Callable[[], Coroutine[Any, Any, None]]
+) -> None:
+    monkeypatch.setattr(patience, "BEGIN_AGAIN_S", 0.001)
+    begun = 0
+    again = asyncio.Event()
+
+    async def work() -> None:
+        nonlocal begun
+        begun += 1
+        if begun < 3:
+            await ending()
+            return
+        again.set()
+        await asyncio.Event().wait()
+
+    with capture_logs() as logs:
+        task = asyncio.create_task(patience.chore(work, "billing", "pruning"))
+        await asyncio.wait([task, asyncio.create_task(again.wait())], return_when="FIRST_COMPLETED")
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait([task])
+    assert task.cancelled()
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("consumer.chore_ended", "error")] * 2
+    assert "张三" not in str(logs)
+
+
+async def test_a_stop_does_not_wait_for_a_start_that_does_not_end(tmp_path: Path) -> None:
+    """As of tables that another member is changing at this moment."""
+    began = asyncio.Event()
+
+    class Waiting(Recording):
+        async def start(self) -> None:
+            began.set()
+            await asyncio.Event().wait()
+
+    one = serving(tmp_path, Waiting)
+    async with asyncio.timeout(60):
+        running = asyncio.create_task(one.run())
+        await began.wait()
+        one.stop()
+        await running
+
+
+class Restless(Recording):
+    async def background(self) -> None:
+        raise asyncio.CancelledError  # as of a library that was itself cancelled
+
+
+async def test_background_work_that_is_cancelled_from_within_ends_the_process(tmp_path: Path) -> None:
+    one = serving(tmp_path, Restless)
+    with pytest.raises(ConsumerFault, match="CancelledError"):
+        await one._run_background()
+    assert one._stopping.is_set()
+
+
+async def test_background_work_that_the_database_rolled_back_is_called_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backoff, "WORLD_FIRST_S", 0.001)
+    raised = [TransactionRace("a deadlock"), DatabaseDown("it is away")]
+
+    class Racing(Recording):
+        async def background(self) -> None:
+            if raised:
+                raise raised.pop()
+
+    one = serving(tmp_path, Racing)
+    async with asyncio.timeout(60):
+        await one._run_background()
+    assert not raised
+    assert not one._stopping.is_set()
+
+
+async def test_what_runs_beside_the_events_begins_again_within_a_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "BEGIN_AGAIN_S", 0.001)
+    begun = {"pruning": 0, "watching": 0}
+    one = serving(tmp_path)
+
+    def failing(name: str) -> Callable[..., Coroutine[Any, Any, None]]:
+        async def work(*_: Any, **__: Any) -> None:
+            begun[name] += 1
+            if min(begun.values()) >= 2:
+                one.stop()
+            raise KeyError(name)
+
+        return work
+
+    monkeypatch.setattr(one, "_prune_regularly", failing("pruning"))
+    monkeypatch.setattr(service, "watch", failing("watching"))
+    monkeypatch.setattr(one.worker, "run", one._stopping.wait)
+    with capture_logs() as logs:
+        async with asyncio.timeout(60):
+            await one.run()
+    told = {entry["chore"] for entry in logs if entry["event"] == "consumer.chore_ended"}
+    assert told == {"pruning", "watching"}

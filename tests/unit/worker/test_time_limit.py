@@ -1,0 +1,128 @@
+"""Handlers that do not end in time, with a database and without; some do not heed being cancelled."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+from structlog.testing import capture_logs
+
+from dingbridge.worker import Consumer, Event, MemoryRuntime, Reader, Transaction, inbox
+from dingbridge.worker import process as process_module
+from tests.unit.worker.support import Recording, effects, record
+
+
+class Deaf(Recording):
+    """Goes on after it was cancelled, until ``enough``."""
+
+    handler_timeout_s = 0.01
+    half = "handle"
+
+    def __init__(self) -> None:
+        self.enough = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    async def prepare(self, event: Event, db: Reader) -> None:
+        if self.half == "prepare":
+            await self._hang()
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        if self.half == "handle":
+            await self._hang()
+        await super().handle(event, tx, prepared)
+
+    async def _hang(self) -> None:
+        try:
+            while not self.enough.is_set():
+                try:
+                    await self.enough.wait()
+                except asyncio.CancelledError:
+                    continue
+        finally:
+            self.ended.set()
+
+
+@pytest.mark.parametrize("half", ["prepare", "handle"])
+async def test_one_that_does_not_heed_its_cancellation_is_left_behind_without_its_transaction(
+    half: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setattr(process_module, "CANCEL_GRACE_S", 0.01)
+    consumer = Deaf()
+    consumer.half = half
+    async with MemoryRuntime(consumer, database_url=f"sqlite:///{tmp_path}/t.db") as runtime:
+        with capture_logs() as logs:
+            outcome = await runtime.deliver(record("e1"))
+        assert outcome.kind == "retry"
+        assert [entry["event"] for entry in logs] == ["consumer.handler_stuck"]
+        # SQLite has one writer: it would be the stuck one's for ever
+        consumer.half = ""
+        consumer.handler_timeout_s = 60  # type: ignore[misc]
+        assert (await runtime.deliver(record("e2"))).kind == "done"
+        consumer.enough.set()
+        await consumer.ended.wait()
+        assert [row.event_id for row in await runtime.rows(select(effects))] == ["e2/u1"]
+        assert [row.id for row in await runtime.rows(select(inbox.inbox))] == ["e2/u1"]
+
+
+class Plain(Consumer):
+    name = "plain"
+    topics = ("user_modify_org",)
+    uses_database = False
+    handler_timeout_s = 0.01
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        return None
+
+
+@pytest.mark.parametrize("half", ["prepare", "handle"])
+@pytest.mark.parametrize("heeds", [True, False])
+async def test_without_a_database_one_that_hangs_is_cut_off(half: str, heeds: bool) -> None:
+    async def hang() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if heeds:
+                raise
+
+    class Hanging(Plain):
+        async def prepare(self, event: Event, db: Reader) -> None:
+            if half == "prepare":
+                await hang()
+
+        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            if half == "handle":
+                await hang()
+
+    async with MemoryRuntime(Hanging()) as runtime:
+        outcome = await runtime.deliver(record())
+        assert (outcome.kind, str(outcome.error)) == (
+            "retry",
+            f"{half} took longer than handler_timeout_s (0.01 s)",
+        )
+        task = asyncio.current_task()
+        assert task is not None
+        assert not task.cancelling(), "the runner's task is as it was"
+
+
+async def test_a_time_limit_of_the_handlers_own_is_an_error_like_any_other() -> None:
+    class Impatient(Plain):
+        handler_timeout_s = 60
+
+        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+
+    async with MemoryRuntime(Impatient()) as runtime:
+        outcome = await runtime.deliver(record())
+        assert (outcome.kind, type(outcome.error)) == ("retry", TimeoutError)
+
+
+async def test_without_a_database_asking_for_it_is_answered_in_words() -> None:
+    class Asking(Plain):
+        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            await tx.execute(select(effects))
+
+    async with MemoryRuntime(Asking()) as runtime:
+        outcome = await runtime.deliver(record())
+    assert outcome.kind == "world_down", "nothing of it is the event's fault"
+    assert "uses_database = False" in str(outcome.error)
