@@ -1,6 +1,6 @@
 """A journal folder as an operator looks at it: each callback with what has become of it, damaged ones too.
 
-Nothing here writes, or takes the folder's lock. How it is printed is decided in ``bridge/cli/journal.py``.
+Nothing here writes, or takes the folder's lock. How it is printed is decided in ``ingress/admin/cli.py``.
 """
 
 from collections.abc import Collection, Iterator

@@ -4,7 +4,7 @@ DingTalk lists what was *started* in a span of at most 120 days, nothing older t
 10,000 ids of one span (operation-to-retrieve-a-list-of); a span that holds more is halved. What is listed and
 what is fetched stands in ``approval_backfills`` and ``approval_backfill_items``, so that a run which is cut
 off goes on where it was. An instance that the archive has whole costs no call. Not here: the command
-(``bridge/cli/approvals.py``).
+(``consumers/approval/cli.py``).
 """
 
 import asyncio

@@ -5,7 +5,7 @@ for each component of the form by its name. A text that a spreadsheet would run 
 apostrophe before it (OWASP, CSV Injection); numbers stay numbers. A table of the form is one cell of JSON
 and, where there are files to write, a file of its own with a row for each of its rows. Times are local
 (``DINGTALK_TIMEZONE``). JSON: a list of objects, one a line, with every value parsed as the archive has it;
-times are UTC. Not here: where it is written (``bridge/cli/approvals.py``).
+times are UTC. Not here: where it is written (``consumers/approval/cli.py``).
 """
 
 import csv

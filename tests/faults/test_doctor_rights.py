@@ -1,7 +1,7 @@
 """The doctor before a Kafka with rights: what each part lacks is named, and nothing is made on the way."""
 
-from bridge.cli.doctor.checks import kafka, kafka_judge, own
-from bridge.cli.doctor.findings import Finding
+from dingbridge.doctor.checks import kafka, kafka_judge, own
+from dingbridge.doctor.findings import Finding
 from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from tests.faults.rights import documented

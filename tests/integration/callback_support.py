@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
 from dingbridge.health_server import AdminServer
-from bridge.cli.callback import app
+from dingbridge.cli.callback.command import app
 from dingbridge.errors import BridgeError
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, encrypt, sign
 from ingress.http import CallbackServer, Rules
@@ -139,7 +139,7 @@ def _invoke(folder: Path, env: Mapping[str, str], arguments: tuple[str, ...]) ->
         result = CliRunner().invoke(app, arguments, env={**nothing, "DATA_DIR": str(folder), **env})
     err = result.stderr
     code = result.exit_code
-    if isinstance(result.exception, BridgeError):  # as ``bridge.cli.main`` does
+    if isinstance(result.exception, BridgeError):  # as ``dingbridge.cli.main.main`` does
         code, err = result.exception.exit_code, f"{err}dingbridge: {result.exception}\n"
     elif result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception

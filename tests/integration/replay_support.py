@@ -22,7 +22,7 @@ Headers = list[tuple[str, bytes]]
 
 MORTAL = """
 import os, signal, sys
-from bridge.cli import main
+from dingbridge.cli.main import main
 from dingbridge.replay import copying
 
 left = int(sys.argv.pop(1))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from bridge.cli import journal, simulator
+from dingbridge.cli.main import journal, simulator
 from dingbridge.errors import BridgeError
 
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\n404: Not Found"

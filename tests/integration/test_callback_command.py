@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from bridge.cli.callback_check import TRIES, round_trip
+from dingbridge.cli.callback.check import TRIES, round_trip
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.dingtalk.crypto import Credentials
 from simulator.server import Simulator

@@ -38,7 +38,7 @@ class TestCommand:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-c",
-            "from bridge.cli import main; main()",
+            "from dingbridge.cli.main import main; main()",
             "callback",
             *arguments,
             env={**inherited, **settings, **environment},

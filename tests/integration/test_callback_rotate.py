@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
-from bridge.cli.callback_check import RoundTrip
-from bridge.cli.callback_rotate import alone
+from dingbridge.cli.callback.check import RoundTrip
+from dingbridge.cli.callback.rotate import alone
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.crypto import Credentials
@@ -186,7 +186,7 @@ async def test_dingtalk_is_told_nothing_before_the_ingress_accepts_them(
 ):
     _, file, env = live
     old, _, _ = pairs(file)
-    monkeypatch.setattr("bridge.cli.callback_rotate.TAKEN_WITHIN_S", 0.1)
+    monkeypatch.setattr("dingbridge.cli.callback.rotate.TAKEN_WITHIN_S", 0.1)
     said = await dingbridge_callback(
         tmp_path, {**env, "ADMIN_PORT": str(free_port())}, "rotate", "--app", "hr"
     )
@@ -195,9 +195,9 @@ async def test_dingtalk_is_told_nothing_before_the_ingress_accepts_them(
     async def fails(*_, **__):
         return RoundTrip("not", "a proxy refuses it")
 
-    monkeypatch.setattr("bridge.cli.callback_rotate.TAKEN_WITHIN_S", 30)
+    monkeypatch.setattr("dingbridge.cli.callback.rotate.TAKEN_WITHIN_S", 30)
     with monkeypatch.context() as patched:
-        patched.setattr("bridge.cli.callback_rotate.round_trip", fails)
+        patched.setattr("dingbridge.cli.callback.rotate.round_trip", fails)
         said = await dingbridge_callback(tmp_path, env, "rotate", "--app", "hr")
     assert (said.code, "a proxy refuses it" in said.err) == (1, True)
     assert simulator.callbacks.current.target.token == old.token

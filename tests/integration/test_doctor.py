@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from bridge.cli.doctor.checks import clock, kafka, kafka_judge, own, platform, url
-from bridge.cli.doctor.findings import Finding
+from dingbridge.doctor.checks import clock, kafka, kafka_judge, own, platform, url
+from dingbridge.doctor.findings import Finding
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.dingtalk.api import DingTalkClient

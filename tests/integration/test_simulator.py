@@ -267,7 +267,7 @@ async def test_build_push_is_accepted_by_a_receiver(receiver: Receiver) -> None:
 
 async def test_the_command_runs_acts_and_ends_at_sigterm(tmp_path: Path) -> None:
     environment = {**os.environ, "LOG_FORMAT": "json", "SIMULATOR_PORT": "0"}
-    command = [sys.executable, "-c", "from bridge.cli import main; main()", "simulator"]
+    command = [sys.executable, "-c", "from dingbridge.cli.main import main; main()", "simulator"]
     process = await asyncio.create_subprocess_exec(
         *command, env=environment, cwd=tmp_path, stderr=asyncio.subprocess.PIPE
     )

@@ -46,7 +46,7 @@ async def test_a_recorded_life_is_pushed_again_word_for_word(tmp_path: Path) -> 
     assert recording["before"] == 1
 
     second = Receiver()
-    command = [sys.executable, "-c", "from bridge.cli import main; main()", "simulator", "replay"]
+    command = [sys.executable, "-c", "from dingbridge.cli.main import main; main()", "simulator", "replay"]
     process = await asyncio.create_subprocess_exec(
         *command, str(file), "--speed", "0", "--port", "0",
         env={**os.environ, "LOG_FORMAT": "json", "SIMULATOR_RATE": "50"}, cwd=tmp_path,

@@ -9,7 +9,7 @@ from collections import Counter
 
 import psutil
 
-from bridge.cli.callback_check import round_trip
+from dingbridge.cli.callback.check import round_trip
 from dingbridge.events import decode
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_all

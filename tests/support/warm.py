@@ -27,14 +27,14 @@ _MODULES = (
     "aiosqlite",
     "alembic.command",
     "asyncpg",
-    "bridge.cli.approvals",
-    "bridge.cli.callback",
-    "bridge.cli.consume",
-    "bridge.cli.dlq",
-    "bridge.cli.journal",
-    "bridge.cli.replay",
-    "bridge.cli.resync",
-    "bridge.cli.topics",
+    "consumers.approval.cli",
+    "dingbridge.cli.callback.command",
+    "dingbridge.cli.consume",
+    "dingbridge.cli.dlq",
+    "ingress.admin.cli",
+    "dingbridge.cli.replay",
+    "consumers.address_sync.cli",
+    "dingbridge.cli.topics",
     "dingbridge.logging",
     "dingbridge.kafka.topics",
     "consumers.address_sync",
@@ -155,7 +155,7 @@ def main() -> None:
     sys.path[1:1] = _paths(env)
     importlib.invalidate_caches()
     sys.argv = ["dingbridge", *request["arguments"]]  # type: ignore[misc]
-    from bridge.cli import main as dingbridge
+    from dingbridge.cli.main import main as dingbridge
 
     dingbridge()
 

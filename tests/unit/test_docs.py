@@ -114,7 +114,7 @@ def test_every_make_target_that_is_named_exists(document):
 
 
 def test_help_and_the_readme_say_the_same_of_how_long_the_demo_takes():
-    from bridge.cli import COMMANDS
+    from dingbridge.cli.main import COMMANDS
 
     [in_readme] = re.findall(r"^\| `make demo` \|[^|]*\| ([^|]+) \|", prose(ENGLISH), re.MULTILINE)
     [in_help] = re.findall(r"^demo:.*## (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -123,7 +123,7 @@ def test_help_and_the_readme_say_the_same_of_how_long_the_demo_takes():
 
 
 def test_every_command_that_is_named_exists(document):
-    from bridge.cli import COMMANDS
+    from dingbridge.cli.main import COMMANDS
 
     text = document.read_text(encoding="utf-8")
     named = set(re.findall(r"(?:`|^|bin/)dingbridge ([a-z][a-z-]+)", text, re.MULTILINE))

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import pytest
 from typer.testing import CliRunner
 
-from bridge.cli.callback import app
-from bridge.cli.callback_registration import consumed_events, mask
-from bridge.cli.callback_rotate import length, renamed
+from dingbridge.cli.callback.command import app
+from dingbridge.cli.callback.registration import consumed_events, mask
+from dingbridge.cli.callback.rotate import length, renamed
 from dingbridge.errors import SettingsError
 from dingbridge.worker import Consumer
 from dingbridge.worker.registry import Family

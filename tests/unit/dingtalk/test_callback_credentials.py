@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from bridge.cli.callback_credentials import generate, places, write
+from dingbridge.cli.callback.credentials import generate, places, write
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.dingtalk.crypto import Credentials
 

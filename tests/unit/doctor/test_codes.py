@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from dingbridge.settings.apps import App, AppCredentials
-from bridge.cli.doctor import run
-from bridge.cli.doctor.checks import clock, disk, ingress, kafka, kafka_judge, own, platform, quota, url
-from bridge.cli.doctor.checks.kafka import Topic
-from bridge.cli.doctor.checks.network import Push
-from bridge.cli.doctor.findings import Both, Finding, Level, printed
-from bridge.cli.doctor.words import WORDS
+from dingbridge.doctor import run
+from dingbridge.doctor.checks import clock, disk, ingress, kafka, kafka_judge, own, platform, quota, url
+from dingbridge.doctor.checks.kafka import Topic
+from dingbridge.doctor.checks.network import Push
+from dingbridge.doctor.findings import Both, Finding, Level, printed
+from dingbridge.doctor.words import WORDS
 from dingbridge.settings import IngressSettings, KafkaSettings
 from dingbridge.dingtalk.api import CallbackRegistration
 from dingbridge.dingtalk.error_codes import error_for

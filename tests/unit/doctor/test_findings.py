@@ -8,11 +8,11 @@ import typer
 from typer.testing import CliRunner
 
 from dingbridge.settings.apps import AppCredentials
-from bridge.cli.doctor import command, run
-from bridge.cli.doctor.checks import clock, disk, ingress, kafka, own, platform, quota, url
-from bridge.cli.doctor.checks.kafka_wire import operations
-from bridge.cli.doctor.findings import Both, as_json, exit_code, found, language, plain, printed, summary
-from bridge.cli.doctor.words import WORDS
+from dingbridge.doctor import command, run
+from dingbridge.doctor.checks import clock, disk, ingress, kafka, own, platform, quota, url
+from dingbridge.doctor.checks.kafka_wire import operations
+from dingbridge.doctor.findings import Both, as_json, exit_code, found, language, plain, printed, summary
+from dingbridge.doctor.words import WORDS
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker import Consumer
 from dingbridge.worker.registry import Family
@@ -91,7 +91,7 @@ def invoke(monkeypatch, *arguments):
         for finding in FINDINGS:
             tell(finding)
 
-    monkeypatch.setattr("bridge.cli.doctor.run.examine", examine)
+    monkeypatch.setattr("dingbridge.doctor.run.examine", examine)
     app = typer.Typer()
     app.command()(command)
     return CliRunner().invoke(app, arguments, env={"LC_ALL": "C"})

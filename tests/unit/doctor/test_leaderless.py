@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 
-from bridge.cli.doctor.checks import kafka
+from dingbridge.doctor.checks import kafka
 from dingbridge.settings import KafkaSettings
 
 TOPIC = "dingtalk.check_in"

@@ -258,7 +258,7 @@ class TestCredentials:
 def test_the_command_tells_the_mistakes_of_system_and_process_together(
     load: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bridge.cli.consume import _load
+    from dingbridge.cli.consume import _load
 
     for name, value in ALL.items():
         monkeypatch.setenv(name.upper(), value)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bridge.cli.journal import app
+from ingress.admin.cli import app
 from dingbridge.errors import BridgeError
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from ingress.cursor import CursorFile, Parked
@@ -206,7 +206,7 @@ def test_what_is_parked_and_has_no_file_any_more_is_listed_and_given_up(run, jou
 @pytest.mark.parametrize(("typed", "left"), [("n\n", 3), ("y\n", 2)])
 def test_a_person_is_asked(run, journal, monkeypatch, typed, left):
     monkeypatch.setattr(
-        "bridge.cli.terminal.sys", type("Terminal", (), {"stdin": _Terminal(), "stderr": sys.stderr})
+        "dingbridge.cli.terminal.sys", type("Terminal", (), {"stdin": _Terminal(), "stderr": sys.stderr})
     )
     code, _, said = run("discard", "4", typed=typed)
     assert "Nobody sends it again" in said

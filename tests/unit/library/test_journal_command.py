@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bridge.cli.journal import app
+from ingress.admin.cli import app
 from dingbridge.errors import BridgeError
 
 COMMANDS = [["stats"], ["list"], ["show", "1"], ["export"], ["retry"], ["mend"], ["backup", "copy"]]

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaTimeoutError, NotLeaderForPartitionError, Topic
 from typer.testing import CliRunner
 
 from bridge import topic_reader, topics
-from bridge.cli.topics import app
+from dingbridge.cli.topics import app
 from dingbridge.errors import KafkaUnavailable
 
 TOPIC = "dingtalk.check_in"

@@ -10,7 +10,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.cli.terminal import Progress, confirmed, listed, moment, progress
+from dingbridge.cli.terminal import Progress, confirmed, listed, moment, progress
 from dingbridge.errors import BridgeError
 from dingbridge.replay.copying import begun_at, new_replay_id
 

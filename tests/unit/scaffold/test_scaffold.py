@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.cli.scaffold.names import LONGEST_NAME, ScaffoldError, check
-from bridge.cli.scaffold.project import WIDTH, in_clone, own_repository
-from bridge.cli.scaffold.samples import samples
-from bridge.cli.scaffold.writing import write
+from dingbridge.cli.new_consumer.names import LONGEST_NAME, ScaffoldError, check
+from dingbridge.cli.new_consumer.project import WIDTH, in_clone, own_repository
+from dingbridge.cli.new_consumer.samples import samples
+from dingbridge.cli.new_consumer.writing import write
 from dingbridge.testing import recorded
 from dingbridge.events import URL_CHECKS, catalogue, decode
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from bridge.cli.consume import _print
+from dingbridge.cli.consume import _print
 
 TABLES = [("employees", ["userid", "name"], [("u1", "王[b]小明\x1b[31m\n"), ("u2", None)])]
 
@@ -34,7 +34,7 @@ def test_a_consumer_without_tables_says_so(
 
 ENDING = """
 import asyncio, sys, threading
-from bridge.cli import consume
+from dingbridge.cli.main import consume
 from dingbridge.errors import BridgeError
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker import service

@@ -1,0 +1,164 @@
+"""``dingbridge replay``: a range of time, once more to one consumer."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dingbridge.settings import KafkaSettings
+    from dingbridge.replay.time_range import Range, RangePlan
+
+
+def command(
+    consumer: Annotated[str, typer.Argument(help="The consumer, as address-sync or approval.")],
+    from_: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            help="Published since: 2026-11-25T08:00:00+08:00, or 2h (ago).",
+        ),
+    ],
+    to: Annotated[
+        str | None, typer.Option("--to", help="Published before.", show_default="the run's begin")
+    ] = None,
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--types", help="EventTypes, with commas.", show_default="all that it reads"),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="Only this key, as corpid:userid, or the #… of the lists.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Under a new replay id, though this was replayed before.")
+    ] = False,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", metavar="REPLAY-ID", help="Go on with this run, which was interrupted."),
+    ] = None,
+    skip_deleted: Annotated[
+        bool, typer.Option("--skip-deleted", help="Copy what is left of a range that retention has reached.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON, for machines.")] = False,
+) -> None:
+    """Copy the records of a range of time into the consumer's inbox: it applies them again, nobody else does.
+
+    Counts, says so, asks on a terminal, then sends. The same command again goes on with a run that was
+    interrupted, without doubling; with a time as 2h it needs --resume for that. Exit code 2: arguments; 1:
+    the range is not there, or Kafka is not.
+    """
+    import asyncio
+    from datetime import UTC, datetime
+
+    from dingbridge.cli.terminal import listed, moment
+    from dingbridge.settings import KafkaSettings
+    from dingbridge.logging import configure_logging
+    from dingbridge.kafka.topics import event_topic
+    from dingbridge.replay.copying import begun_at
+    from dingbridge.replay.time_range import Range
+    from dingbridge.worker.registry import load_consumer
+
+    reads = list(load_consumer(consumer).topics)
+    wanted = listed(types) or tuple(reads)
+    if strangers := [event_type for event_type in wanted if event_type not in reads]:
+        raise typer.BadParameter(
+            f"{consumer} does not read {', '.join(strangers)}; it reads {', '.join(reads)}",
+            param_hint="--types",
+        )
+    # "2h" means the same when the run is resumed, and a run's id knows whole seconds
+    now = begun_at(resume) if resume is not None else datetime.now(UTC).replace(microsecond=0)
+    since = moment(from_, "--from", now)
+    until = moment(to, "--to", now) if to is not None else None
+    if until is not None and until <= since:
+        raise typer.BadParameter("--to must be later than --from", param_hint="--to")
+    settings = KafkaSettings.load()
+    configure_logging(settings)
+    asked = Range(
+        consumer,
+        tuple(event_topic(settings, event_type) for event_type in wanted),
+        from_ms=int(since.timestamp() * 1000),
+        to_ms=None if until is None else int(until.timestamp() * 1000),
+        key=key,
+        begun=now,
+    )
+    try:
+        asyncio.run(_run(settings, asked, dry_run, yes, again, resume, skip_deleted, as_json))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+async def _run(
+    settings: "KafkaSettings",
+    asked: "Range",
+    dry_run: bool,
+    yes: bool,
+    again: bool,
+    resume: str | None,
+    skip_deleted: bool,
+    as_json: bool,
+) -> None:
+    from dingbridge.cli.terminal import confirmed, print_json, progress, say
+    from dingbridge.kafka.reader import TopicReader
+    from dingbridge.replay.time_range import RangeReplay, moment_text
+
+    async with TopicReader(settings) as reader:
+        run = RangeReplay(settings, reader, asked)
+        say("counting …")
+        plan = await run.plan(resume=resume, again=again, skip_deleted=skip_deleted)
+        for topic in plan.missing:
+            say(f"there is no topic {topic}: nothing was published to it yet")
+        if not as_json:
+            _print_plan(plan)
+        if plan.resumed and not plan.to_send:
+            say(
+                "this run is complete. --again sends all once more under a new id; what was published after "
+                f"it: --from {moment_text(plan.to_ms)}"
+            )
+        sent = 0
+        if plan.to_send and not dry_run:
+            if not confirmed(f"Send {plan.to_send} record(s) to {asked.consumer} once more?", yes):
+                say("nothing was sent")
+                raise typer.Exit(1)
+            with progress(plan.to_send) as bar:
+                try:
+                    sent = await run.send(plan, bar.sent)
+                except BaseException:
+                    say(
+                        f"interrupted after {bar.done} of {plan.to_send}; to go on: the same command with "
+                        f"--resume {plan.replay_id}"
+                    )
+                    raise
+            if not as_json:
+                print(f"sent       {sent}")
+            say(f"`dingbridge consume {asked.consumer}` applies them, beside what is new")
+        if as_json:
+            print_json(_as_object(plan, sent))
+
+
+def _print_plan(plan: "RangePlan") -> None:
+    from dingbridge.replay.time_range import moment_text
+
+    print(f"range      {moment_text(plan.from_ms)} to {moment_text(plan.to_ms)} (UTC, when published)")
+    for topic, records in sorted(plan.by_topic.items()):
+        print(f"records    {records}\t{topic}")
+    print(f"replay id  {plan.replay_id}{' (goes on)' if plan.resumed else ''}")
+    if plan.done:
+        print(f"copied     {plan.done} before, by this run")
+    print(f"to send    {plan.to_send}", flush=True)
+
+
+def _as_object(plan: "RangePlan", sent: int) -> dict[str, Any]:
+    from dingbridge.replay.time_range import moment_text
+
+    return {
+        "replay_id": plan.replay_id,
+        "resumed": plan.resumed,
+        "from": moment_text(plan.from_ms),
+        "to": moment_text(plan.to_ms),
+        "records": dict(sorted(plan.by_topic.items())),
+        "missing_topics": plan.missing,
+        "copied_before": plan.done,
+        "to_send": plan.to_send,
+        "sent": sent,
+    }

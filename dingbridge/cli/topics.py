@@ -1,0 +1,183 @@
+"""``dingbridge topics``: list, create and read topics, for people without other Kafka tools."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from dingbridge.settings import KafkaSettings
+
+app = typer.Typer(
+    no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
+)
+
+
+@app.command("list")
+def list_topics() -> None:
+    """Our topics with their partitions and the number of records they hold."""
+    asyncio.run(_list())
+
+
+@app.command()
+def ensure(
+    event_types: Annotated[
+        list[str] | None, typer.Argument(help="EventTypes; without any, those of the installed consumers.")
+    ] = None,
+) -> None:
+    """Create the topics of EventTypes that are missing, with our policy; existing ones stay as they are.
+
+    Partitions are never raised in place: that would move keys to other partitions, and break the order of
+    their events.
+    """
+    asyncio.run(_ensure(event_types))
+
+
+@app.command()
+def read(
+    event_type: Annotated[str, typer.Argument(help="An EventType, `unclassified`, or a whole topic name.")],
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=0, help="Stop after so many records; 0: no limit.")
+    ] = 0,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for new records.")] = False,
+    with_key: Annotated[
+        bool, typer.Option("--with-key", help="Also partition, offset, key and headers, as one JSON object.")
+    ] = False,
+) -> None:
+    """Print the records of a topic, one JSON a line, from the beginning. Commits nothing, joins no group."""
+    asyncio.run(_read(event_type, limit, follow, with_key))
+
+
+def _settings() -> "KafkaSettings":
+    from dingbridge.settings import KafkaSettings
+    from dingbridge.logging import configure_logging
+
+    settings = KafkaSettings.load()
+    configure_logging(settings)  # to standard error: standard output is for the answer
+    return settings
+
+
+async def _list() -> None:
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+    from rich.console import Console
+    from rich.table import Table
+
+    from dingbridge.cli.terminal import say
+    from dingbridge.kafka.client import connection
+    from dingbridge.kafka.topics import listed_topics, unled_words
+
+    settings = _settings()
+    counts, unled = await listed_topics(settings)
+    rows = []
+    if counts:  # aiokafka (0.14) ends in an error of its own when it is stopped before it has done anything
+        async with _consuming(AIOKafkaConsumer(**connection(settings)), settings) as consumer:
+            for topic, partitions in counts.items():
+                parts = [TopicPartition(topic, p) for p in range(partitions)]
+                begin, end = await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
+                rows.append((topic, len(parts), sum(end[p] - begin[p] for p in parts)))
+    if unled:
+        topics = ", ".join(sorted({topic for topic, _ in unled}))
+        say(f"there are also {topics}, which cannot be read: {unled_words(sorted(unled))}")
+    elif not rows:
+        say(f"no topic begins with {settings.topic_prefix} or {settings.control_prefix}")
+    if not sys.stdout.isatty():
+        for row in rows:
+            print(*row, sep="\t")
+        return
+    table = Table("topic", "partitions", "records")
+    for topic, partitions, records in rows:
+        table.add_row(topic, str(partitions), str(records))
+    Console().print(table)
+
+
+async def _ensure(event_types: list[str] | None) -> None:
+    from dingbridge.kafka.topics import ensure_topics, event_topic, unclassified_topic
+
+    settings = _settings()
+    if not event_types:
+        from dingbridge.worker.registry import known_consumers
+
+        event_types = sorted({t for consumer in known_consumers().values() for t in consumer.topics})
+    names = [event_topic(settings, event_type) for event_type in event_types]
+    counts = await ensure_topics(settings, [*names, unclassified_topic(settings)])
+    for topic, partitions in counts.items():
+        note = ""
+        if partitions != settings.topic_partitions:
+            note = f"  (TOPIC_PARTITIONS is {settings.topic_partitions}; not changed: it would move keys)"
+        print(f"{topic}\t{partitions}{note}")
+
+
+async def _read(event_type: str, limit: int, follow: bool, with_key: bool) -> None:
+    from aiokafka import AIOKafkaConsumer, TopicPartition
+
+    from dingbridge.errors import KafkaUnavailable, TopicError
+    from dingbridge.kafka.client import connection
+    from dingbridge.kafka.reader import SILENCE_S
+    from dingbridge.kafka.topics import existing_topics
+
+    settings = _settings()
+    counts = await existing_topics(settings, [event_type, settings.topic_prefix + event_type])
+    topic = event_type if event_type in counts else settings.topic_prefix + event_type
+    if topic not in counts:
+        raise TopicError(f"there is no topic {topic}; `dingbridge topics list` shows those that exist")
+    parts = [TopicPartition(topic, p) for p in range(counts[topic])]
+    made = AIOKafkaConsumer(**connection(settings), auto_offset_reset="earliest", enable_auto_commit=False)
+    async with _consuming(made, settings) as consumer:
+        consumer.assign(parts)
+        await consumer.seek_to_beginning(*parts)
+        ends = await consumer.end_offsets(parts)
+        shown, silent_since = 0, time.monotonic()
+        while follow or [p for p in parts if await consumer.position(p) < ends[p]]:
+            batches = await consumer.getmany(timeout_ms=200)
+            if batches:
+                silent_since = time.monotonic()
+            elif not follow and time.monotonic() - silent_since > SILENCE_S:
+                raise KafkaUnavailable(f"Kafka gave nothing of {topic} for {SILENCE_S} s; check the broker")
+            for records in batches.values():
+                for record in records:
+                    _print(record, with_key)
+                    shown += 1
+                    if limit and shown >= limit:
+                        return
+            sys.stdout.flush()
+
+
+def _print(record: Any, with_key: bool) -> None:
+    value = record.value.decode("utf-8", "replace") if record.value is not None else "null"
+    if not with_key:
+        print(value)
+        return
+    import orjson
+
+    head = {
+        "partition": record.partition,
+        "offset": record.offset,
+        "key": record.key.decode("utf-8", "replace") if record.key is not None else None,
+        "headers": {name: data.decode("utf-8", "replace") for name, data in record.headers},
+    }
+    # the value is put in as it stands: reading and writing it again could change a number
+    print(f'{orjson.dumps(head).decode()[:-1]},"value":{value}}}')
+
+
+@asynccontextmanager
+async def _consuming(consumer: Any, settings: Any) -> AsyncIterator[Any]:
+    """``consumer``, started. Raises ``KafkaUnavailable`` for whatever Kafka refuses while it is used."""
+    from aiokafka.errors import KafkaError
+
+    from dingbridge.errors import KafkaUnavailable
+    from dingbridge.kafka.client import explain
+
+    try:
+        try:
+            await consumer.start()
+        except OSError as error:
+            raise KafkaUnavailable(explain(error, settings)) from error
+        yield consumer  # from here on an OSError may be of our output: its reader went away, a disk is full
+    except (KafkaError, TimeoutError) as error:
+        raise KafkaUnavailable(explain(error, settings)) from error
+    finally:
+        await consumer.stop()

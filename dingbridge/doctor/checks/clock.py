@@ -1,0 +1,54 @@
+"""This machine's clock against DingTalk's, by the ``Date`` of its answer."""
+
+import time
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import aiohttp
+
+from dingbridge.doctor.checks.network import TIMEOUT_S, reason_of
+from dingbridge.doctor.checks.url import shown
+from dingbridge.doctor.findings import Both, Finding, found
+
+LIMIT_S: Final = 10.0
+"""From here on it is told. ``Date`` has whole seconds, and the answer takes its time."""
+
+
+async def look(session: aiohttp.ClientSession, base: str) -> float | Both | None:
+    """Our clock minus DingTalk's, in s; why there is no answer; ``None`` when it has no ``Date``."""
+    began = time.time()
+    try:
+        async with session.get(
+            f"{base}/", allow_redirects=False, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)
+        ) as response:
+            date = response.headers.get("Date", "")
+    except (aiohttp.ClientError, OSError) as error:
+        return reason_of(error)
+    return skew(date, (began + time.time()) / 2)
+
+
+def skew(date: str, now: float) -> float | None:
+    """``now`` (epoch s) minus the header's time, which was cut to whole seconds."""
+    try:
+        theirs = parsedate_to_datetime(date)
+    except (ValueError, OverflowError):  # the second: a year or a zone of very many digits
+        return None
+    if theirs.tzinfo is None:
+        theirs = theirs.replace(tzinfo=UTC)
+    return now - (theirs.timestamp() + 0.5)
+
+
+def judge(seen: float | Both | None, *, base: str, max_age_s: float) -> list[Finding]:
+    """``max_age_s`` is ``CALLBACK_MAX_AGE_S``; 0 accepts any."""
+    if isinstance(seen, Both):
+        return [found("clock.unreachable", base=shown(base), reason=seen)]
+    if seen is None:
+        return [found("clock.unknown", base=shown(base))]
+    seconds = round(abs(seen))
+    side = Both("ahead of", "快") if seen > 0 else Both("behind", "慢")
+    if max_age_s and abs(seen) > max_age_s:
+        return [found("clock.wrong", seconds=seconds, side=side, limit_s=round(max_age_s))]
+    if abs(seen) > LIMIT_S:
+        return [found("clock.skew", seconds=seconds, side=side)]
+    return [found("clock.ok", limit_s=round(LIMIT_S))]

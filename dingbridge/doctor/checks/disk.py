@@ -1,0 +1,85 @@
+"""The journal's disk: kind of file system, free space, and what a write with fsync takes."""
+
+import os
+import shutil
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dingbridge.doctor.findings import Finding, found
+
+_WRITES: Final = 5
+_FULL_BYTES: Final = 256 * 1024 * 1024  # below it the journal deletes early (``ingress/pruning.py``)
+_LOW_BYTES: Final = 1024 * 1024 * 1024
+_SLOW_S: Final = 0.1
+_STALLED_S: Final = 1.2  # a commit that takes longer is a 503 (``ingress/journal.py``)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """``unsafe``: success answered from there may be gone. ``fsyncs``: s, each of one small write."""
+
+    folder: str
+    absent: bool = False
+    unusable: str = ""
+    kind: str = "?"
+    unsafe: bool = False
+    free_bytes: int = 0
+    fsyncs: tuple[float, ...] = ()
+
+
+def look(folder: Path) -> Seen:
+    """Writes a small file into ``folder`` a few times, with fsync, and removes it again."""
+    from ingress.folder import UNSAFE_FILE_SYSTEMS, file_system
+
+    name, kind = str(folder.absolute()), "?"
+    try:
+        folder.stat()
+        kind = file_system(folder) or kind
+        fsyncs = _fsyncs(folder)
+        free = shutil.disk_usage(folder).free
+    except FileNotFoundError:
+        return Seen(name, absent=True)
+    except OSError as error:
+        return Seen(name, unusable=error.strerror or type(error).__name__, kind=kind)
+    return Seen(name, kind=kind, unsafe=kind in UNSAFE_FILE_SYSTEMS, free_bytes=free, fsyncs=fsyncs)
+
+
+def _fsyncs(folder: Path) -> tuple[float, ...]:
+    took = []
+    with tempfile.NamedTemporaryFile(dir=folder, prefix="doctor-") as file:
+        for _ in range(_WRITES):
+            began = time.perf_counter()
+            file.write(b"\0" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+            took.append(time.perf_counter() - began)
+    return tuple(took)
+
+
+def judge(seen: Seen, *, allow_unsafe: bool) -> list[Finding]:
+    """``allow_unsafe`` is ``JOURNAL_ALLOW_UNSAFE``."""
+    folder = seen.folder
+    if seen.absent:
+        return [found("disk.absent", folder=folder)]
+    if seen.unusable:
+        return [found("disk.unusable", folder=folder, reason=seen.unusable)]
+    findings = []
+    if seen.unsafe:
+        code = "disk.unsafe_allowed" if allow_unsafe else "disk.unsafe"
+        findings.append(found(code, folder=folder, kind=seen.kind))
+    if seen.free_bytes < _LOW_BYTES:
+        code = "disk.full" if seen.free_bytes < _FULL_BYTES else "disk.low"
+        findings.append(found(code, folder=folder, free_mb=seen.free_bytes // 1024**2))
+    usual, longest = statistics.median(seen.fsyncs), max(seen.fsyncs)
+    if longest >= _STALLED_S:
+        findings.append(found("disk.stalled", folder=folder, ms=round(longest * 1000)))
+    elif usual >= _SLOW_S:
+        findings.append(found("disk.slow", folder=folder, ms=round(usual * 1000)))
+    if not findings:
+        free_gb, ms = round(seen.free_bytes / 1024**3), round(usual * 1000, 1)
+        findings.append(found("disk.ok", folder=folder, kind=seen.kind, free_gb=free_gb, ms=ms))
+    return findings

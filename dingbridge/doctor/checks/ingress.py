@@ -1,0 +1,186 @@
+"""The running ingress: ready, answering a push of our own; which owner keys it met; what it refused."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from dingbridge.doctor.checks.network import TIMEOUT_S, Push, get_json, push
+from dingbridge.doctor.checks.url import of_push
+from dingbridge.doctor.findings import Both, Finding, found
+from dingbridge.settings import IngressSettings
+from dingbridge.dingtalk.crypto import Credentials
+from dingbridge.dingtalk.errors import CALLBACK_FAULTS
+
+OWNERS_PATH: Final = "/owners"
+_UNSIGNED: Final = frozenset({"signature", "parameters"})
+"""Reasons of a refusal that do not show that the sender was DingTalk."""
+_SIGNED_FAULTS: Final = frozenset(CALLBACK_FAULTS) - _UNSIGNED
+_STALE_S: Final = 6 * 3600  # as the alert has it (deploy/prometheus)
+_ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """How far the ingress is with DingTalk's failed list. ``last``: when it was read to its end, or else the
+    start of the ingress, epoch s; 0 where it is not read by itself."""
+
+    last: float = 0.0
+    items: int = 0
+    pages_missing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """``absent`` is why the private listener does not answer; ``refused`` counts refusals by outcome and
+    reason since the ingress started."""
+
+    url: str
+    admin: str
+    absent: Both | None = None
+    ready: bool = False
+    details: Mapping[str, Any] = field(default_factory=dict)
+    push: Push | None = None
+    owners: Sequence[Mapping[str, Any]] = ()
+    refused: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    recovery: Recovery = field(default_factory=lambda: Recovery())
+
+
+def addresses(settings: IngressSettings, app: str | None = None) -> tuple[str, str]:
+    """``(callback URL, private listener's address)`` as this machine reaches them. ``app``: by its path."""
+    host, admin = (_ANY.get(h, h) for h in (settings.ingress_host, settings.admin_host))
+    host, admin = (f"[{h}]" if ":" in h else h for h in (host, admin))
+    path = settings.callback_path if app is None else f"{settings.callback_path}/{app}"
+    callback = f"http://{host}:{settings.ingress_port}{path}"
+    return callback, f"http://{admin}:{settings.admin_port}"
+
+
+async def look(
+    session: aiohttp.ClientSession,
+    settings: IngressSettings,
+    credentials: Credentials,
+    *,
+    app: str,
+    bare: bool,
+) -> Seen:
+    """Asks the private listener, then pushes to the public one. ``bare``: the callback path itself is the
+    app's."""
+    url, admin = addresses(settings, None if bare else app)
+    answer = await get_json(session, f"{admin}/readyz")
+    if isinstance(answer, Both):
+        return Seen(url, admin, absent=answer)
+    pushed = await push(session, url, credentials)
+    owners = await get_json(session, admin + OWNERS_PATH)
+    status, details = answer
+    page = await _metrics(session, admin)
+    told = [] if isinstance(owners, Both) else owners[1].get("owners", [])
+    return Seen(
+        url,
+        admin,
+        ready=status == 200,
+        details=details,
+        push=pushed,
+        owners=[entry for entry in told if entry.get("app") == app],
+        refused=refused_of(page),
+        recovery=recovery_of(page),
+    )
+
+
+async def _metrics(session: aiohttp.ClientSession, admin: str) -> str:
+    try:
+        timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+        async with session.get(f"{admin}/metrics", timeout=timeout) as response:
+            return await response.text()
+    except (aiohttp.ClientError, OSError):
+        return ""
+
+
+def refused_of(page: str) -> dict[tuple[str, str], int]:
+    """What was refused, from the ingress's metrics."""
+    counts: dict[tuple[str, str], int] = {}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            if sample.name == "dingbridge_callbacks_total" and sample.labels.get("reason"):
+                key = sample.labels["outcome"], sample.labels["reason"]
+                counts[key] = counts.get(key, 0) + int(sample.value)
+    return counts
+
+
+def recovery_of(page: str) -> Recovery:
+    """What it has done of recovery, from the ingress's metrics."""
+    sums: dict[str, float] = {}
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
+    return Recovery(
+        last=sums.get("dingbridge_recovery_last_success_timestamp_seconds", 0.0),
+        items=int(sums.get("dingbridge_recovery_items_total", 0)),
+        pages_missing=int(sums.get("dingbridge_recovery_pages_missing_total", 0)),
+    )
+
+
+def judge(seen: Seen) -> list[Finding]:
+    """Ready, and answering."""
+    if seen.absent is not None:
+        return [found("ingress.absent", address=seen.admin, reason=seen.absent)]
+    findings = []
+    if not seen.ready:
+        words = (seen.details.get("journal") or {}).get("words") or seen.details.get("status") or "?"
+        findings.append(found("ingress.not_ready", reason=str(words)))
+    kafka = seen.details.get("kafka") or {}
+    if kafka.get("state") in ("down", "stalled"):
+        findings.append(found("ingress.kafka", reason=str(kafka.get("words") or "")))
+    if seen.push is not None and (seen.ready or seen.push.outcome != "status"):
+        findings.append(of_push("ingress", seen.url, seen.push))
+    return findings
+
+
+def judge_owner(seen: Seen, configured: Sequence[str], now: float | None = None) -> list[Finding]:
+    """Which owner key DingTalk uses, by what the ingress met since its start. ``now`` is epoch s."""
+    if seen.absent is not None:
+        return [found("owner.unknown")]
+    findings = []
+    if count := seen.refused.get(("forbidden", "signature"), 0):
+        findings.append(found("owner.signature", count=count))
+    refused = [entry for entry in seen.owners if entry["refused"]]
+    for entry in refused:
+        owner = str(entry["owner"])
+        if owner in configured:
+            findings.append(found("owner.restart", owner=owner, refused=entry["refused"]))
+            continue
+        ago_s = max(0, round((time.time() if now is None else now) - entry["last"]))
+        wanted = ",".join((*configured, owner))
+        values = {"owner": owner, "refused": entry["refused"], "ago_s": ago_s, "wanted": wanted}
+        findings.append(found("owner.refused", **values))
+    accepted = [entry for entry in seen.owners if entry["accepted"]]
+    for entry in accepted:
+        findings.append(found("owner.ok", owner=str(entry["owner"]), accepted=entry["accepted"]))
+    if not refused and not accepted:
+        findings.append(found("owner.unseen"))
+    return findings
+
+
+def judge_failed(seen: Seen, configured: Sequence[str], now: float | None = None) -> list[Finding]:
+    """What DingTalk's failed list may hold, without reading it. What was refused for an owner key that is
+    ``configured`` here was a push of ours to an ingress with other settings, in an earlier run. ``now`` is
+    epoch s."""
+    if seen.absent is not None:
+        return [found("failed.unasked")]
+    findings = []
+    if seen.recovery.pages_missing:
+        findings.append(found("failed.pages", count=seen.recovery.pages_missing))
+    if seen.recovery.last:
+        ago_s = max(0.0, (time.time() if now is None else now) - seen.recovery.last)
+        if ago_s > _STALE_S:
+            return [*findings, found("failed.stale", hours=round(ago_s / 3600))]
+        return [*findings, found("failed.read", minutes=round(ago_s / 60), items=seen.recovery.items)]
+    count = sum(
+        number
+        for (outcome, reason), number in seen.refused.items()
+        if outcome == "unavailable" or (outcome == "forbidden" and reason in _SIGNED_FAULTS | {"age"})
+    )
+    count -= sum(entry["refused"] for entry in seen.owners if entry["owner"] in configured)
+    return [*findings, found("failed.likely", count=count) if count > 0 else found("failed.unknown")]

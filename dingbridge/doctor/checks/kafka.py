@@ -1,0 +1,224 @@
+"""Asks Kafka what ingress and consumers need of it: topics, rights, copies, retention. Creates nothing.
+
+What it means is judged in ``kafka_judge.py``. Rights are what Kafka itself says that we may do; whether a
+topic could be created is asked with ``validate_only``.
+"""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError, for_code
+
+from dingbridge.doctor.checks.kafka_wire import DescribeGroups, Metadata, operations
+from dingbridge.doctor.checks.own import Part
+from dingbridge.kafka.client import connection, explained
+from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.topics import (
+    dlq_topic,
+    event_topic,
+    inbox_topic,
+    recovery_topic,
+    topic_configs,
+    unclassified_topic,
+)
+
+_SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
+_REQUEST_MS: Final = 10_000
+_GROUP_DENIED: Final = 30  # GROUP_AUTHORIZATION_FAILED
+ORDERED: Final = ("address-sync", "approval")
+"""Consumers that recovery may ask to look anew."""
+FREE_PUSHES: Final = ("user_", "org_dept_", "org_change", "org_remove", "label_", "org_admin_")
+"""Pushes that do not count (appendix-a-list-of-events-not-included-in-webhook): EventTypes that begin so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic as Kafka shows it to us: ``denied`` is that it does not, ``missing`` that it is not there."""
+
+    denied: bool = False
+    missing: bool = False
+    leaderless: bool = False
+    copies: int = 0
+    in_step: bool = True
+    may: frozenset[str] | None = None
+    retention_ms: int | None = None
+    create: str = ""
+    """Of a missing one: empty if it may be made, ``denied``, or why Kafka would refuse it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """``failure`` is ``(kind, words)`` of ``dingbridge.kafka.client.explained``; ``groups`` holds our rights on each
+    group (``None``: not told); ``pushes`` of the month that count, ``None`` when it was not told, and whether
+    these are ``all_pushes``, or older ones are gone from Kafka, or some have no leader."""
+
+    failure: tuple[str, str] | None = None
+    brokers: int = 0
+    topics: Mapping[str, Topic] = field(default_factory=dict)
+    groups: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    pushes: int | None = None
+    all_pushes: bool = True
+
+
+def needs(
+    settings: KafkaSettings, consumers: Iterable[Part], *, ingress: bool, recovery: bool = False
+) -> dict[str, list[tuple[str, str]]]:
+    """``{topic: [(part, operation)]}`` as docs/security.md lists them. ``recovery``: the ingress reads the
+    failed list."""
+    wanted: dict[str, list[tuple[str, str]]] = {}
+
+    def add(topic: str, part: str, operation: str) -> None:
+        wanted.setdefault(topic, []).append((part, operation))
+
+    if ingress:
+        add(unclassified_topic(settings), "ingress", "WRITE")
+    if recovery:
+        add(recovery_topic(settings), "ingress", "READ")
+        add(recovery_topic(settings), "ingress", "WRITE")
+        for name in ORDERED:
+            add(inbox_topic(settings, name), "ingress", "WRITE")
+    for part in consumers:
+        for event_type in part.topics:
+            topic = event_topic(settings, event_type)
+            add(topic, part.name, "READ")
+            if ingress and (("ingress", "WRITE") not in wanted[topic]):
+                add(topic, "ingress", "WRITE")
+        add(inbox_topic(settings, part.name), part.name, "READ")
+        add(dlq_topic(settings, part.name), part.name, "WRITE")
+    return wanted
+
+
+async def look(settings: KafkaSettings, topics: Sequence[str], groups: Sequence[str]) -> Seen:
+    """Never raises for Kafka's sake."""
+    admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=_REQUEST_MS)
+    try:
+        await admin.start()
+        answer = (await admin._send_request(Metadata(list(topics)))).to_object()
+        shown = {entry["topic"]: _topic(entry) for entry in answer["topics"]}
+        shown = await _with_retention(admin, shown)
+        shown = await _with_creation(admin, settings, shown, len(answer["brokers"]))
+        rights = await _groups(admin, groups, [broker["node_id"] for broker in answer["brokers"]])
+        pushes, complete = await _pushes(settings, admin)
+    except NotImplementedError:  # of aiokafka, when the broker has no such version of a request
+        where = settings.kafka_bootstrap_servers
+        return Seen(failure=("failed", f"Kafka at {where} is older than 2.3, and tells no client its rights"))
+    except (KafkaError, OSError) as error:
+        return Seen(failure=explained(error, settings))
+    finally:
+        await admin.close()
+    return Seen(None, len(answer["brokers"]), shown, rights, pushes, complete)
+
+
+def _topic(entry: Mapping[str, Any]) -> Topic:
+    code = entry["error_code"]
+    if code == TopicAuthorizationFailedError.errno:
+        return Topic(denied=True)
+    if code == UnknownTopicOrPartitionError.errno:
+        return Topic(missing=True)
+    partitions = entry["partitions"]
+    return Topic(
+        leaderless=not partitions or any(p["leader"] < 0 for p in partitions),
+        copies=min((len(p["replicas"]) for p in partitions), default=0),
+        in_step=all(set(p["isr"]) >= set(p["replicas"]) for p in partitions),
+        may=operations(entry["authorized_operations"]),
+    )
+
+
+async def _with_retention(admin: AIOKafkaAdminClient, shown: Mapping[str, Topic]) -> dict[str, Topic]:
+    there = [name for name, topic in shown.items() if not topic.missing and not topic.denied]
+    if not there:
+        return dict(shown)
+    wanted = {"retention.ms": ""}
+    answers = await admin.describe_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, name, configs=wanted) for name in there]
+    )
+    told = dict(shown)
+    for answer in answers:
+        for code, _, _, name, entries in answer.resources:
+            values = {entry[0]: entry[1] for entry in entries}
+            if code == 0 and "retention.ms" in values:
+                told[name] = replace(told[name], retention_ms=int(values["retention.ms"]))
+    return told
+
+
+async def _with_creation(
+    admin: AIOKafkaAdminClient, settings: KafkaSettings, shown: Mapping[str, Topic], brokers: int
+) -> dict[str, Topic]:
+    missing = [name for name, topic in shown.items() if topic.missing]
+    if not missing:
+        return dict(shown)
+    copies = settings.topic_replication or min(3, brokers)
+    fresh = [
+        NewTopic(name, settings.topic_partitions, copies, topic_configs=topic_configs(settings, name))
+        for name in missing
+    ]
+    judged = dict(shown)
+    answer = await admin.create_topics(fresh, validate_only=True)
+    for name, code, *rest in answer.topic_errors:
+        if code == TopicAuthorizationFailedError.errno:
+            judged[name] = replace(judged[name], create="denied")
+        elif code:
+            words = f"{for_code(code).__name__}{f', {rest[0]}' if rest and rest[0] else ''}"
+            judged[name] = replace(judged[name], create=words)
+    return judged
+
+
+async def _groups(
+    admin: AIOKafkaAdminClient, groups: Sequence[str], brokers: Sequence[int]
+) -> dict[str, frozenset[str] | None]:
+    """Our rights on each group. Each broker is asked, since looking for a group's own makes Kafka create the
+    topic of offsets where there is none."""
+    rights: dict[str, frozenset[str] | None] = {}
+    for node in brokers if groups else ():
+        answer = (await admin._send_request_to_node(node, DescribeGroups(list(groups)))).to_object()
+        for entry in answer["groups"]:
+            if entry["error_code"] == 0:
+                rights[entry["group"]] = operations(entry["authorized_operations"])
+            elif entry["error_code"] == _GROUP_DENIED:
+                rights.setdefault(entry["group"], frozenset())
+    return rights
+
+
+async def _pushes(settings: KafkaSettings, admin: AIOKafkaAdminClient) -> tuple[int, bool]:
+    """Records of this month in the topics whose pushes count, and whether these are all; by offsets alone, no
+    record is read."""
+    today = datetime.fromtimestamp(time.time(), _SHANGHAI)
+    first = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    answer = (await admin._send_request(Metadata(None))).to_object()
+    every = [
+        (TopicPartition(entry["topic"], partition["partition"]), partition["leader"] >= 0)
+        for entry in answer["topics"]
+        if entry["error_code"] == 0 and counts(settings, entry["topic"])
+        for partition in entry["partitions"]
+    ]
+    # one without a leader would be waited for in vain: it is told of as such, and its pushes are not counted
+    places = [place for place, led in every if led]
+    if not places:
+        return 0, not every
+    consumer = AIOKafkaConsumer(**connection(settings), request_timeout_ms=_REQUEST_MS)
+    await consumer.start()
+    try:
+        begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
+        since = await consumer.offsets_for_times(dict.fromkeys(places, int(first.timestamp() * 1000)))
+    finally:
+        await consumer.stop()
+    count, complete = 0, len(places) == len(every)
+    for place in places:
+        found = since[place]
+        offset = ends[place] if found is None else found.offset
+        count += ends[place] - offset
+        # else the first that stands there is of this month, and those before it may have been, too
+        complete &= begins[place] == 0 or offset > begins[place]
+    return count, complete
+
+
+def counts(settings: KafkaSettings, topic: str) -> bool:
+    """Whether the events of a topic count against the plan's pushes."""
+    event_type = topic.removeprefix(settings.topic_prefix)
+    return topic.startswith(settings.topic_prefix) and not event_type.startswith(FREE_PUSHES)

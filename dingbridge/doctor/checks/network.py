@@ -1,0 +1,90 @@
+"""What the checks of clock, public URL and ingress share: why a connection failed, and a push of our own."""
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import aiohttp
+
+from dingbridge.doctor.findings import Both
+from dingbridge.dingtalk.crypto import Credentials
+from dingbridge.dingtalk.self_push import judge, self_push
+
+TIMEOUT_S: Final = 10.0
+
+Outcome = Literal["success", "redirect", "status", "answer", "unreachable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """What became of a push of our own: ``status`` is HTTP's, ``seconds`` until the whole answer was there,
+    ``reason`` why there was none."""
+
+    outcome: Outcome
+    status: int = 0
+    seconds: float = 0.0
+    reason: Both | None = None
+
+    @property
+    def ms(self) -> int:
+        return max(1, round(self.seconds * 1000))
+
+
+def reason_of(error: BaseException) -> Both:
+    """Why a connection failed, in words."""
+    cause = getattr(error, "os_error", error)
+    if isinstance(error, aiohttp.ClientConnectorDNSError) or isinstance(cause, socket.gaierror):
+        return Both("its name cannot be resolved", "域名无法解析")
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return Both("the TLS connection failed", "TLS 连接失败")
+    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+        return Both(f"no answer within {TIMEOUT_S:g} s", f"{TIMEOUT_S:g} 秒内没有应答")
+    if isinstance(cause, ConnectionRefusedError):
+        return Both("the connection is refused", "连接被拒绝")
+    if isinstance(cause, OSError) and cause.strerror:
+        return Both(cause.strerror, cause.strerror)
+    return Both(f"the connection broke ({type(error).__name__})", f"连接中断（{type(error).__name__}）")
+
+
+async def push(
+    session: aiohttp.ClientSession, url: str, credentials: Credentials, tls: ssl.SSLContext | None = None
+) -> Push:
+    """Send a ``check_url`` of our own making to ``url``, as DingTalk does. The ingress keeps none."""
+    ours = self_push(credentials)
+    began = time.monotonic()
+    try:
+        async with session.post(
+            url,
+            params=ours.query,
+            data=ours.body,
+            headers={"Content-Type": "application/json"},
+            allow_redirects=False,
+            ssl=tls or True,
+            timeout=aiohttp.ClientTimeout(total=TIMEOUT_S),
+        ) as response:
+            status, content = response.status, await response.content.read(1 << 16)
+    except (aiohttp.ClientError, OSError) as error:
+        return Push("unreachable", reason=reason_of(error))
+    seconds = time.monotonic() - began
+    if 300 <= status < 400:
+        return Push("redirect", status, seconds)
+    verdict = judge(ours, credentials, status, content)
+    if verdict == "http":
+        return Push("status", status, seconds)
+    return Push("success" if verdict == "success" else "answer", status, seconds)
+
+
+async def get_json(session: aiohttp.ClientSession, url: str) -> tuple[int, Mapping[str, Any]] | Both:
+    """Status and object of an answer of a private listener; or why there is none."""
+    try:
+        async with session.get(url, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as response:
+            found = await response.json(content_type=None)
+            return response.status, found if isinstance(found, dict) else {}
+    except (aiohttp.ClientError, OSError) as error:
+        return reason_of(error)
+    except ValueError:
+        return Both("what answers there is no ingress", "应答的不是 ingress")

@@ -1,0 +1,157 @@
+"""Settings, the form of keys, and the parts that are looked at: the ingress and installed consumers."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import EntryPoint, entry_points
+from typing import Final
+
+from dingbridge.settings.apps import App, environment_app, load_apps, pick
+from dingbridge.apps.model import FORM_OF_TOKENS, OWNER_WORDS
+from dingbridge.doctor.findings import Both, Finding, found
+from dingbridge.errors import SettingsError
+from dingbridge.settings import ConsumerSettings, IngressSettings
+
+INGRESS: Final = "ingress"
+NO_KEYS: Final = frozenset({"key.aes", "key.token", "key.owner", "key.none"})
+"""Findings of keys that nothing can be asked with."""
+_TOKEN_LENGTHS: Final = range(6, 64)
+_FORM_OF_TOKENS_ZH: Final = "应为 1 到 64 个不含空格的可打印 ASCII 字符"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A consumer that is looked at, and the EventTypes that it reads."""
+
+    name: str
+    topics: tuple[str, ...]
+
+
+def load() -> tuple[IngressSettings | None, list[Finding]]:
+    """The settings, and what is wrong with them."""
+    try:
+        settings = IngressSettings.load()
+    except SettingsError as error:
+        return None, judge_problems(error.problems)
+    return settings, []
+
+
+def app_of(settings: IngressSettings, name: str | None) -> tuple[App | None, list[Finding]]:
+    """The app of this name; unless given, the environment's, else the file's only one."""
+    try:
+        apps = load_apps(settings)
+        if name is not None:
+            return pick(apps, settings, name), []
+    except SettingsError as error:
+        return None, judge_problems(error.problems)
+    app = environment_app(settings) or (next(iter(apps.values())) if len(apps) == 1 else None)
+    return app, [] if app is not None else [found("settings.app", apps=sorted(apps))]
+
+
+def judge_problems(problems: Sequence[str]) -> list[Finding]:
+    """Mistakes that keep the ingress from starting."""
+    return [_of_setting(problem) for problem in problems]
+
+
+def _of_setting(problem: str) -> Finding:
+    variable, _, words = problem.partition(": ")
+    if problem.startswith("DINGTALK_AES_KEY: has "):
+        return found("key.aes", problem=problem)
+    if variable == "DINGTALK_TOKEN" and words == FORM_OF_TOKENS:
+        return found("key.token", problem=Both(words, _FORM_OF_TOKENS_ZH))
+    if variable == "DINGTALK_OWNER_KEY" and words.endswith(OWNER_WORDS):
+        return found("key.owner", problem=words)
+    return found("settings.invalid", problem=problem)
+
+
+def parts(
+    wanted: Sequence[str],
+    found_points: Iterable[EntryPoint] | None = None,
+    told: Sequence[Finding] = (),
+) -> tuple[list[Part], list[Finding]]:
+    """The consumers that are looked at, those of ``wanted`` or all that are installed; and which of them
+    would not start, but for what was ``told`` of the ingress already."""
+    from dingbridge.worker.registry import GROUP, Family, load_consumer
+
+    points = entry_points(group=GROUP) if found_points is None else found_points
+    chosen: list[Part] = []
+    findings: list[Finding] = []
+    for point in sorted(points, key=lambda point: point.name):
+        try:
+            loaded = point.load()
+            names = list(loaded.names()) if isinstance(loaded, Family) else [point.name]
+            for name in names:
+                if not wanted or name in wanted:
+                    maker = loaded.make(name) if isinstance(loaded, Family) else loaded
+                    chosen.append(Part(name, tuple(maker.topics)))
+                    findings += judge_start(name, mistakes(maker), told)
+        except SettingsError as error:
+            findings += judge_consumer(point.name, "; ".join(error.problems), wanted)
+        except Exception as error:  # somebody else's module: anything may come out of it
+            findings += judge_consumer(point.name, type(error).__name__, wanted)
+    known = {part.name for part in chosen} | {INGRESS} | {str(f.values["consumer"]) for f in findings}
+    for name in wanted:
+        if name not in known:
+            try:
+                load_consumer(name)
+            except Exception as error:
+                findings.append(found("settings.consumer", consumer=name, reason=str(error)))
+    return chosen, findings
+
+
+def mistakes(maker: Callable[[], object]) -> list[str]:
+    """Of the settings of a consumer, as ``dingbridge consume`` meets them: its own, and those of all."""
+    problems: list[str] = []
+    for load in (maker, ConsumerSettings.load):
+        try:
+            load()
+        except SettingsError as error:
+            problems += error.problems
+    return list(dict.fromkeys(problems))
+
+
+def judge_start(name: str, problems: Sequence[str], told: Sequence[Finding]) -> list[Finding]:
+    """A consumer that would not start for ``problems``."""
+    of_ingress = {finding.values.get("problem") for finding in told}
+    reasons = [problem for problem in problems if problem not in of_ingress]
+    return [found("settings.consumer", consumer=name, reason="; ".join(reasons))] if reasons else []
+
+
+def judge_consumer(name: str, reason: str, wanted: Sequence[str]) -> list[Finding]:
+    """A consumer that cannot be loaded, unless it was left out."""
+    asked_for = not wanted or any(one == name or one.startswith(f"{name}-") for one in wanted)
+    return [found("settings.consumer", consumer=name, reason=reason)] if asked_for else []
+
+
+def judge(app: App, consumers: Sequence[Part], *, ingress: bool) -> list[Finding]:
+    """Of settings that load."""
+    names = [*([INGRESS] if ingress else []), *(part.name for part in consumers)]
+    if not app.calls_api and not app.suite:
+        return [found("settings.no_app", app=app.name)]
+    return [found("settings.ok", app=app.name, parts=names)]
+
+
+def judge_keys(app: App) -> list[Finding]:
+    """The form of Token, AES key and owner keys, of each pair that is accepted now."""
+    from dingbridge.dingtalk.crypto import Credentials
+    from dingbridge.dingtalk.errors import CredentialsError
+
+    pairs = app.accepted(datetime.now(UTC))
+    if not pairs:
+        return [found("key.none", app=app.name)]
+    for pair in pairs:
+        try:
+            Credentials(pair.token, pair.aes_key, app.owner_keys)
+        except CredentialsError as error:
+            return [_of_problem(problem) for problem in error.problems]
+        if len(pair.token) not in _TOKEN_LENGTHS:
+            return [found("key.token_length", length=len(pair.token))]
+    return [found("key.ok")]
+
+
+def _of_problem(problem: str) -> Finding:
+    if problem.startswith("the token"):
+        return found("key.token", problem=Both(problem, _FORM_OF_TOKENS_ZH))
+    if problem.startswith("the AES key"):
+        return found("key.aes", problem=problem)
+    return found("key.owner", problem=problem)
