@@ -20,16 +20,16 @@ from dingbridge.health_server import AdminServer
 from dingbridge.errors import BridgeError
 from dingbridge.settings import IngressSettings
 from ingress.errors import JournalUnavailable
-from ingress.folder import FolderLock, prepare_folder
-from ingress.http import CallbackServer, Rules
-from ingress.journal import Journal
-from ingress.leftovers import Leftovers
-from ingress.live_apps import LiveApps
+from ingress.journal.directory import FolderLock, prepare_folder
+from ingress.callback import CallbackServer, Rules
+from ingress.journal.writer import Journal
+from ingress.relay.drain import Leftovers
+from ingress.credentials import LiveApps
 from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics, RecoveryMetrics
-from ingress.publisher_process import PublisherProcess
+from ingress.relay.process import PublisherProcess
 from ingress.recovery.apps import Recovery
 from ingress.status import folder_status, joint_status
-from ingress.verbs import retention, routes
+from ingress.admin.verbs import retention, routes
 
 log = structlog.get_logger(__name__)
 

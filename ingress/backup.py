@@ -8,10 +8,10 @@ from pathlib import Path
 
 import apsw
 
-from ingress.cursor import CursorFile
+from ingress.journal.checkpoint import CursorFile
 from ingress.errors import JournalError
-from ingress.folder import CURSOR_FILE, journal_files, journal_folders, sync
-from ingress.journal_file import JournalFile
+from ingress.journal.directory import CURSOR_FILE, journal_files, journal_folders, sync
+from ingress.journal.store import JournalFile
 
 
 def back_up(root: Path, target: Path) -> dict[str, int]:

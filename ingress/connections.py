@@ -3,7 +3,7 @@
 aiohttp's parser reads HTTP, and its stream holds a body. Its server is not used: its objects and its task for
 each request cost as much as all of our own work. What must not stay open is closed here: a head that does not
 end, a peer that does not read its answers, connections that bring nothing, or are too many. What a request is
-worth is decided in ``ingress/http.py``.
+worth is decided in ``ingress/callback.py``.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""One request and its answer, as they stand on the wire; what they mean is decided in ``ingress/http.py``."""
+"""One request and its answer, as they stand on the wire; what they mean is decided in ``ingress/callback.py``."""
 
 from collections.abc import Mapping
 from email.utils import formatdate

@@ -7,7 +7,7 @@ comes as a row that is not intact, like one that cannot be read.
 
 from collections.abc import Collection, Sequence
 
-from ingress.journal_file import UNREADABLE, JournalFile, Row, missing_row
+from ingress.journal.store import UNREADABLE, JournalFile, Row, missing_row
 
 MAX_ROWS = 256
 """How many callbacks are read at once."""

@@ -14,10 +14,10 @@ import apsw
 import structlog
 
 from dingbridge.errors import BridgeError
-from ingress.cursor import CursorFile, Parked
+from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.errors import JournalError
-from ingress.publisher_process import PublisherProcess
-from ingress.refusals import LOST
+from ingress.relay.process import PublisherProcess
+from ingress.relay.refusals import LOST
 
 log = structlog.get_logger(__name__)
 

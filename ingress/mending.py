@@ -14,11 +14,11 @@ from pathlib import Path
 
 import apsw
 
-from ingress.cursor import CursorFile
+from ingress.journal.checkpoint import CursorFile
 from ingress.errors import JournalError, JournalNewer
-from ingress.folder import CURSOR_FILE, journal_files, sync
+from ingress.journal.directory import CURSOR_FILE, journal_files, sync
 from ingress.high_water import HighWater
-from ingress.journal_file import JournalFile, Row, checksum
+from ingress.journal.store import JournalFile, Row, checksum
 from ingress.salvage import Bytes, salvage
 from dingbridge.events import dedupe_key, read
 

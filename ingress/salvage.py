@@ -9,7 +9,7 @@ Pure: bytes in, rows out.
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from ingress.journal_file import Row, row_of
+from ingress.journal.store import Row, row_of
 
 _LEAF = 0x0D
 _COLUMNS = 6

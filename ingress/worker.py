@@ -12,10 +12,10 @@ import aiohttp
 import structlog
 
 from dingbridge.settings import IngressSettings
-from ingress.folder import worker_folder
+from ingress.journal.directory import worker_folder
 from ingress.metric_sum import Pages
 from ingress.metrics import SupervisorMetrics
-from ingress.respawn import Respawned
+from ingress.relay.supervised_process import Respawned
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")

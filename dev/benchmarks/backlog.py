@@ -15,7 +15,7 @@ from dev.benchmarks.stack import Ingress, load
 from dingbridge.kafka.client import producer
 from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import ensure_topics, event_topic
-from ingress.journal_file import Entry, JournalFile
+from ingress.journal.store import Entry, JournalFile
 from dingbridge.events import Received, dedupe_key, read, to_records
 
 MILLION = 1_000_000

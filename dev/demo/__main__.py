@@ -34,7 +34,7 @@ def command(
     the OA tables. No other settings of the environment are used. Exit code 1: something was lost or differs,
     or did not start.
     """
-    from ingress.folder import UNSAFE_FILE_SYSTEMS, file_system
+    from ingress.journal.directory import UNSAFE_FILE_SYSTEMS, file_system
     from dev.demo.scenario import Options, new_folder, run
 
     folder = new_folder(data_dir)

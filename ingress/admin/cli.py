@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ingress.inspection import Seen, View
+    from ingress.journal.inspect import Seen, View
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -136,7 +136,7 @@ def mend() -> None:
     import apsw
 
     from dingbridge.errors import BridgeError
-    from ingress.verbs import mend_alone
+    from ingress.admin.verbs import mend_alone
 
     settings = _settings()
     if not _is_folder(settings.journal_path):
@@ -165,7 +165,7 @@ def mend() -> None:
 @app.command()
 def retry() -> None:
     """Try what is parked now, instead of within a minute."""
-    from ingress.verbs import retry_alone
+    from ingress.admin.verbs import retry_alone
 
     print_result(do("retry", {}, retry_alone))
 
@@ -180,7 +180,7 @@ def discard(
     from ingress.admin.output import state
     from dingbridge.cli.terminal import confirmed, say
     from dingbridge.errors import BridgeError
-    from ingress.verbs import discard_alone
+    from ingress.admin.verbs import discard_alone
 
     doomed = [_lost(seq, journal) for seq in dict.fromkeys(seqs)]
     for seen in doomed:
@@ -202,7 +202,7 @@ def prune(
     ] = None,
 ) -> None:
     """Delete callbacks that are in Kafka. Those that wait or are parked always stay."""
-    from ingress.verbs import prune_alone
+    from ingress.admin.verbs import prune_alone
 
     options = {} if older_than_hours is None else {"older_than_hours": older_than_hours}
     print_result(do("prune", options, prune_alone))
@@ -214,7 +214,7 @@ def renormalise() -> None:
 
     They are published again by their first ids; run twice, consumers drop the second by (source, id).
     """
-    from ingress.verbs import put_back_alone
+    from ingress.admin.verbs import put_back_alone
 
     print_result(do("renormalise", {}, put_back_alone))
 
@@ -248,7 +248,7 @@ def do(verb: str, options: dict[str, Any], alone: Any) -> dict[str, Any]:
     from dingbridge.settings import PublisherSettings
     from dingbridge.logging import configure_logging
     from ingress.errors import JournalLocked
-    from ingress.folder import FolderLock
+    from ingress.journal.directory import FolderLock
 
     lock = FolderLock(_folder())
     try:
@@ -312,7 +312,7 @@ def _settings() -> Any:
 
 def _folder() -> Path:
     from dingbridge.errors import BridgeError
-    from ingress.folder import journal_folders
+    from ingress.journal.directory import journal_folders
 
     folder: Path = _settings().journal_path
     if not _is_folder(folder) or not journal_folders(folder):
@@ -341,7 +341,7 @@ def _views() -> "list[View]":
     """Every journal file with its cursor; what cannot be read is said."""
     from dingbridge.cli.terminal import say
     from dingbridge.errors import BridgeError
-    from ingress.inspection import views
+    from ingress.journal.inspect import views
 
     found, unreadable = views(_folder())
     told = [f"{path} or its cursor cannot be read ({words})" for path, words in unreadable.items()]
@@ -357,7 +357,7 @@ def _without_file(shown: "list[View]") -> "list[Seen]":
     import apsw
 
     from dingbridge.errors import BridgeError
-    from ingress.inspection import without_file
+    from ingress.journal.inspect import without_file
 
     folder = _folder()
     try:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ingress.inspection import Seen
+    from ingress.journal.inspect import Seen
 
 
 def state(seen: "Seen") -> str:

@@ -15,10 +15,10 @@ import structlog
 from dingbridge.settings.apps import App, pick, with_failed_lists
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.settings import IngressSettings
-from ingress.journal_file import Entry
+from ingress.journal.store import Entry
 from ingress.metrics import RecoveryMetrics
 from ingress.recovery.poller import Result
-from ingress.recovery.task import AppRecovery
+from ingress.recovery.scheduler import AppRecovery
 
 log = structlog.get_logger(__name__)
 

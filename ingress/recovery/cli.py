@@ -18,7 +18,7 @@ def command(
     of several apps; 2: settings.
     """
     from ingress.admin.cli import do, print_result
-    from ingress.verbs import recover_alone
+    from ingress.admin.verbs import recover_alone
 
     result = do("recover", {} if app is None else {"app": app}, recover_alone)
     types, failed, unread = (result.pop(name, {}) for name in ("types", "failed", "unread"))

@@ -17,12 +17,12 @@ import structlog
 
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.dingtalk.errors import ApiError
-from ingress.journal_file import Entry
+from ingress.journal.store import Entry
 from ingress.metrics import OTHER, RecoveryMetrics
-from ingress.recovery.items import Turned
+from ingress.recovery.convert import Turned
 from ingress.recovery.ledger import Intent, Note, Page
 from ingress.recovery.ledger_topic import Log
-from ingress.recovery.lists import FailedPushes, page_may_be_gone
+from ingress.recovery.source import FailedPushes, page_may_be_gone
 from ingress.recovery.orders import Orders
 from ingress.recovery.steps import Call, End, Enter, Lost, Order, next_step
 from dingbridge.events import known

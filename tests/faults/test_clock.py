@@ -11,11 +11,11 @@ import aiohttp
 import pytest
 
 from dingbridge.dingtalk.crypto import encrypt, sign
-from ingress.cursor import CursorFile, Parked
-from ingress.folder import journal_files, next_journal_file
-from ingress.journal_file import Entry, JournalFile
-from ingress.pruning import Pruning, Retention
-from ingress.upkeep import open_newest
+from ingress.journal.checkpoint import CursorFile, Parked
+from ingress.journal.directory import journal_files, next_journal_file
+from ingress.journal.store import Entry, JournalFile
+from ingress.journal.retention import Pruning, Retention
+from ingress.journal.startup import open_newest
 from tests.support.comparison import compare
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import Load, event

@@ -10,11 +10,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from ingress.errors import JournalError, JournalUnavailable
-from ingress.folder import journal_files
-from ingress.journal import Journal
-from ingress.journal_file import Entry, JournalFile
+from ingress.journal.directory import journal_files
+from ingress.journal.writer import Journal
+from ingress.journal.store import Entry, JournalFile
 from ingress.metrics import JournalMetrics
-from ingress.pruning import Retention
+from ingress.journal.retention import Retention
 from tests.support.disk import MortalDisk, mortal_disk
 
 GROUPS = 6
@@ -62,7 +62,7 @@ def kept(folder: Path) -> list[bytes]:
 
 @pytest.mark.parametrize("reader_open", [False, True], ids=["alone", "beside a reader"])
 async def test_each_fsync_fails_once_and_its_data_never_arrives(tmp_path, monkeypatch, figure, reader_open):
-    monkeypatch.setattr("ingress.journal._REOPEN_EVERY_S", 0.0)
+    monkeypatch.setattr("ingress.journal.writer._REOPEN_EVERY_S", 0.0)
     with mortal_disk() as disk:
         (tmp_path / "all-well").mkdir()
         await live(tmp_path / "all-well", disk, reader_open)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from ingress.http import Refused
+from ingress.callback import Refused
 from tests.faults.hostile_http import MARKER, POST, check, raw_line, request
 from tests.integration.test_ingress_http import Door, door
 from tests.support.hostile import exchange

@@ -11,9 +11,9 @@ from tests.support.load import Load
 from tests.support.processes import eventually
 from tests.support.pusher import Pusher
 
-KEEP = "ingress.journal_file:JournalFile.keep"
-MOVE = "ingress.cursor:CursorFile.move"
-INSERT = "ingress.journal_file:JournalFile._insert"
+KEEP = "ingress.journal.store:JournalFile.keep"
+MOVE = "ingress.journal.checkpoint:CursorFile.move"
+INSERT = "ingress.journal.store:JournalFile._insert"
 
 
 @pytest.mark.parametrize(

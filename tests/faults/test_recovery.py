@@ -9,10 +9,10 @@ import pytest
 from dingbridge.errors import BridgeError
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress import verbs
-from ingress.folder import prepare_folder
-from ingress.journal_file import JournalFile
+from ingress.journal.directory import prepare_folder
+from ingress.journal.store import JournalFile
 from ingress.recovery.poller import AnotherPolls
-from ingress.upkeep import open_newest
+from ingress.journal.startup import open_newest
 from dingbridge.events import decode
 from dingbridge.events.control import RESYNC_REQUESTED
 from simulator.server import Simulator

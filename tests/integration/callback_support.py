@@ -19,10 +19,10 @@ from dingbridge.health_server import AdminServer
 from dingbridge.cli.callback.command import app
 from dingbridge.errors import BridgeError
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, encrypt, sign
-from ingress.http import CallbackServer, Rules
-from ingress.journal import Journal
+from ingress.callback import CallbackServer, Rules
+from ingress.journal.writer import Journal
 from ingress.metrics import HttpMetrics, JournalMetrics
-from ingress.pruning import Retention
+from ingress.journal.retention import Retention
 
 TOKEN = "tokenOfTheTest01"
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"

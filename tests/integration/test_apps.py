@@ -18,7 +18,7 @@ from dingbridge.worker.executor import Processor
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.dingtalk.errors import TokenInvalid
-from ingress.live_apps import LiveApps, joint
+from ingress.credentials import LiveApps, joint
 from ingress.metrics import HttpMetrics
 from dingbridge.events import Received, decode, to_records
 from simulator.server import Simulator
@@ -138,7 +138,7 @@ async def door(tmp_path):
 def live(door, tmp_path, monkeypatch):
     file = tmp_path / "apps.toml"
     monkeypatch.setenv("DINGTALK_APPS_FILE", str(file))
-    monkeypatch.setattr("ingress.live_apps.EVERY_S", 0.02)
+    monkeypatch.setattr("ingress.credentials.EVERY_S", 0.02)
 
     def start(text):
         file.write_text(text)
@@ -206,7 +206,7 @@ async def test_whatever_fails_in_looking_at_the_file_credentials_run_out_in_time
             raise RuntimeError("a fault of ours")
         return signature(paths)
 
-    monkeypatch.setattr("ingress.live_apps.signature", look)
+    monkeypatch.setattr("ingress.credentials.signature", look)
     watching = asyncio.ensure_future(apps.watch())
     async with aiohttp.ClientSession() as http:
 

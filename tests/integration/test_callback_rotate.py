@@ -14,7 +14,7 @@ from dingbridge.cli.callback.rotate import alone
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.crypto import Credentials
-from ingress.live_apps import LiveApps
+from ingress.credentials import LiveApps
 from ingress.metrics import HttpMetrics
 from simulator.server import Simulator
 from tests.integration.callback_support import Door, dingbridge_callback, push
@@ -75,7 +75,7 @@ async def live(tmp_path, simulator, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("ingress.live_apps.EVERY_S", 0.02)
+    monkeypatch.setattr("ingress.credentials.EVERY_S", 0.02)
     door = Door(tmp_path / "journal")
     apps = LiveApps(IngressSettings.load(), door.public.serve, HttpMetrics(CollectorRegistry()))
     door.private = door.with_routes([apps.route()])

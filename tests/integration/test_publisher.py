@@ -10,12 +10,12 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from dingbridge.kafka.client import connection
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
-from ingress.cursor import CursorFile
-from ingress.folder import next_journal_file
-from ingress.journal_file import Entry, JournalFile
-from ingress.publisher import Publisher
-from ingress.report import Report
-from ingress.upkeep import open_newest
+from ingress.journal.checkpoint import CursorFile
+from ingress.journal.directory import next_journal_file
+from ingress.journal.store import Entry, JournalFile
+from ingress.relay.publisher import Publisher
+from ingress.relay.stats import Report
+from ingress.journal.startup import open_newest
 from dingbridge.events import decode
 from tests.support.kafka_reader import read_all, read_topic, topics
 from tests.support.waiting import eventually

@@ -19,7 +19,7 @@ def test_a_stop_is_for_the_ingress_which_tells_the_publisher(number, tmp_path):
     folder = tmp_path / "journal"
     folder.mkdir()
     process = subprocess.Popen(
-        [sys.executable, "-m", "ingress.publisher_main"],
+        [sys.executable, "-m", "ingress.relay"],
         env=environment(SAMPLE_CREDENTIALS, ours, {"JOURNAL_DIR": str(folder)}),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -7,7 +7,7 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BudgetSpent, QuotaSpent, Unavailable
-from ingress.recovery.lists import AppList, IsvList
+from ingress.recovery.source import AppList, IsvList
 from simulator.server import Simulator
 from tests.integration.simulator_support import settings
 from tests.unit.recovery.memory import Broker, Process, item

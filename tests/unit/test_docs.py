@@ -30,7 +30,7 @@ from ingress.metrics import (
     RecoveryMetrics,
     SupervisorMetrics,
 )
-from ingress.partitions import partition_of
+from ingress.relay.partitions import partition_of
 from dingbridge.events import Received, catalogue, decode, to_dingtalk, to_records
 from simulator.settings import SimulatorSettings
 

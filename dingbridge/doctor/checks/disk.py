@@ -12,10 +12,10 @@ from typing import Final
 from dingbridge.doctor.findings import Finding, found
 
 _WRITES: Final = 5
-_FULL_BYTES: Final = 256 * 1024 * 1024  # below it the journal deletes early (``ingress/pruning.py``)
+_FULL_BYTES: Final = 256 * 1024 * 1024  # below it the journal deletes early (``ingress/journal/retention.py``)
 _LOW_BYTES: Final = 1024 * 1024 * 1024
 _SLOW_S: Final = 0.1
-_STALLED_S: Final = 1.2  # a commit that takes longer is a 503 (``ingress/journal.py``)
+_STALLED_S: Final = 1.2  # a commit that takes longer is a 503 (``ingress/journal/writer.py``)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Seen:
 
 def look(folder: Path) -> Seen:
     """Writes a small file into ``folder`` a few times, with fsync, and removes it again."""
-    from ingress.folder import UNSAFE_FILE_SYSTEMS, file_system
+    from ingress.journal.directory import UNSAFE_FILE_SYSTEMS, file_system
 
     name, kind = str(folder.absolute()), "?"
     try:

@@ -11,15 +11,15 @@ from typer.testing import CliRunner
 from ingress.admin.cli import app
 from dingbridge.errors import BridgeError
 from dingbridge.settings import SAMPLE_CREDENTIALS
-from ingress.cursor import CursorFile, Parked
-from ingress.folder import FolderLock
+from ingress.journal.checkpoint import CursorFile, Parked
+from ingress.journal.directory import FolderLock
 from ingress.giving_up import give_up, give_up_by
-from ingress.inspection import View, views
-from ingress.journal_file import Entry, JournalFile
-from ingress.parking import ParkingLot
-from ingress.reading import JournalReader
-from ingress.report import Report
-from ingress.upkeep import open_newest
+from ingress.journal.inspect import View, views
+from ingress.journal.store import Entry, JournalFile
+from ingress.relay.parked import ParkingLot
+from ingress.relay.reading import JournalReader
+from ingress.relay.stats import Report
+from ingress.journal.startup import open_newest
 
 NOW = 1_764_000_000_000
 PUBLISHED = 6
@@ -293,7 +293,7 @@ async def test_what_is_damaged_while_it_is_parked_for_something_else_is_told_so(
     lot = ParkingLot(None, cursor, JournalReader(tmp_path / "journal", cursor), _Router(), Report())
     assert lot.blocked == {"dingtalk.user_add_org": "rights"}
     monkeypatch.setattr(lot, "_sender", _nothing)
-    monkeypatch.setattr("ingress.parking.discard_producer", _nothing)
+    monkeypatch.setattr("ingress.relay.parked.discard_producer", _nothing)
     await lot.retry()
     assert parked(tmp_path / "journal") == [(3, "damaged"), (4, "damaged"), (5, "damaged")]
     assert not lot.blocked, "it held back the topic's later records"

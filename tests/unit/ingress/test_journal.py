@@ -11,15 +11,15 @@ from structlog.testing import capture_logs
 
 from dingbridge.errors import BridgeError
 from dingbridge.settings import IngressSettings
-from ingress.cursor import CursorFile
+from ingress.journal.checkpoint import CursorFile
 from ingress.errors import JournalError, JournalUnavailable
-from ingress.folder import journal_files
-from ingress.journal import Journal
-from ingress.journal_file import Entry, JournalFile
+from ingress.journal.directory import journal_files
+from ingress.journal.writer import Journal
+from ingress.journal.store import Entry, JournalFile
 from ingress.metrics import JournalMetrics
-from ingress.pruning import Retention
-from ingress.upkeep import begin_file, open_newest
-from ingress.verbs import older_than_s
+from ingress.journal.retention import Retention
+from ingress.journal.startup import begin_file, open_newest
+from ingress.admin.verbs import older_than_s
 from tests.support.waiting import eventually
 
 
@@ -221,7 +221,7 @@ async def test_a_file_that_has_gone_is_told_and_what_stood_beside_it_is_kept(tmp
 
 
 async def test_a_full_queue_refuses(disk, journal, monkeypatch):
-    monkeypatch.setattr("ingress.journal._MAX_QUEUED", 3)
+    monkeypatch.setattr("ingress.journal.writer._MAX_QUEUED", 3)
     disk.sick = "stalled"
     waiting = [asyncio.ensure_future(journal.append(entry(b"%d" % n))) for n in range(3)]
     await asyncio.sleep(0)
@@ -247,8 +247,8 @@ async def test_what_pruning_meets_does_not_end_the_writer(journal, tmp_path, mon
             raise raised[-1]
         return 0, False
 
-    monkeypatch.setattr("ingress.journal._PRUNE_EVERY_S", 0.0)
-    monkeypatch.setattr("ingress.journal.Pruning.step", prune)
+    monkeypatch.setattr("ingress.journal.writer._PRUNE_EVERY_S", 0.0)
+    monkeypatch.setattr("ingress.journal.writer.Pruning.step", prune)
     journal._prune_at = 0.0
     for number in range(5):
         assert await journal.append(entry(b"%d" % number))
@@ -269,8 +269,8 @@ async def test_a_file_that_cannot_be_pruned_for_a_bad_sector_is_left_for_a_new_o
             raise apsw.IOError("a bad sector among what was published")
         return 0, False
 
-    monkeypatch.setattr("ingress.journal._PRUNE_EVERY_S", 0.0)
-    monkeypatch.setattr("ingress.journal.Pruning.step", prune)
+    monkeypatch.setattr("ingress.journal.writer._PRUNE_EVERY_S", 0.0)
+    monkeypatch.setattr("ingress.journal.writer.Pruning.step", prune)
     journal._prune_at = 0.0
 
     async def goes_on():
@@ -293,7 +293,7 @@ async def test_nothing_that_fails_ends_the_writer(journal, tmp_path, monkeypatch
         looks.append(folder)
         raise ValueError("a fault of ours")
 
-    monkeypatch.setattr("ingress.journal.newest_journal_file", fault)
+    monkeypatch.setattr("ingress.journal.writer.newest_journal_file", fault)
     monkeypatch.setattr(JournalFile, "keep", raiser(apsw.IOError("disk I/O error")))
     assert await refused(journal, b"during") == "disk"
     assert await refused(journal, b"during 2") == "disk"
@@ -344,8 +344,8 @@ async def test_a_disk_that_fails_under_a_verb_refuses_no_callback_that_is_kept(
 @pytest.mark.parametrize(("limit", "most"), [("_MAX_QUEUED", 3), ("_MAX_QUEUED_BYTES", 3 * len(b"slow-0"))])
 async def test_what_a_stalled_disk_holds_up_is_bounded(disk, journal, monkeypatch, limit, most):
     """What was refused for slowness is in memory until the disk has taken it."""
-    monkeypatch.setattr("ingress.journal.COMMIT_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(f"ingress.journal.{limit}", most)
+    monkeypatch.setattr("ingress.journal.writer.COMMIT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(f"ingress.journal.writer.{limit}", most)
     disk.sick = "stalled"
     for number in range(3):
         assert await refused(journal, b"slow-%d" % number) == "too_slow"

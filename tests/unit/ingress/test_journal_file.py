@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingress.errors import JournalError
-from ingress.journal_file import ANONYMOUS_WINDOW_MS, Entry, JournalFile
+from ingress.journal.store import ANONYMOUS_WINDOW_MS, Entry, JournalFile
 
 NOW = 1_764_000_000_000
 

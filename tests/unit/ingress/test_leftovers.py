@@ -8,13 +8,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from ingress import leftovers
-from ingress.cursor import CursorFile, Parked
+from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.errors import JournalError
-from ingress.folder import FolderLock
-from ingress.journal_file import Entry, JournalFile
-from ingress.leftovers import Leftovers
+from ingress.journal.directory import FolderLock
+from ingress.journal.store import Entry, JournalFile
+from ingress.relay.drain import Leftovers
 from ingress.metrics import PublishingMetrics
-from ingress.pruning import Retention
+from ingress.journal.retention import Retention
 from tests.support.waiting import eventually
 
 NOW = int(time.time() * 1000)

@@ -6,15 +6,15 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingress.cursor import CursorFile, Parked
-from ingress.journal import Journal
-from ingress.journal_file import Entry
+from ingress.journal.checkpoint import CursorFile, Parked
+from ingress.journal.writer import Journal
+from ingress.journal.store import Entry
 from ingress.metrics import FolderMetrics, JournalMetrics, PublisherMetrics
-from ingress.pruning import Retention
-from ingress.publisher_process import PublisherProcess
-from ingress.report import Report
+from ingress.journal.retention import Retention
+from ingress.relay.process import PublisherProcess
+from ingress.relay.stats import Report
 from ingress.status import joint_status
-from ingress.upkeep import open_newest
+from ingress.journal.startup import open_newest
 from dingbridge.events import dedupe_key, read
 
 NOW = int(time.time() * 1000)

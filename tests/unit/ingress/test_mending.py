@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingress.cursor import CursorFile, Parked
+from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.errors import JournalError, JournalNewer
-from ingress.folder import CURSOR_FILE
+from ingress.journal.directory import CURSOR_FILE
 from ingress.high_water import SUFFIX
-from ingress.inspection import View
-from ingress.journal_file import Entry, JournalFile, Row
+from ingress.journal.inspect import View
+from ingress.journal.store import Entry, JournalFile, Row
 from ingress.mending import fault_of, mend
 from ingress.salvage import salvage
-from ingress.upkeep import open_newest
+from ingress.journal.startup import open_newest
 from dingbridge.events import dedupe_key, read
 
 PAGE = 4096

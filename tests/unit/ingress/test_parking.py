@@ -14,14 +14,14 @@ from structlog.testing import capture_logs
 
 from dingbridge.errors import KafkaUnavailable, TopicLeaderless
 from ingress import parking
-from ingress.cursor import CursorFile, Parked
-from ingress.folder import next_journal_file
+from ingress.journal.checkpoint import CursorFile, Parked
+from ingress.journal.directory import next_journal_file
 from ingress.giving_up import give_up
-from ingress.journal_file import Entry, JournalFile
-from ingress.parking import ParkingLot
-from ingress.reading import JournalReader
-from ingress.refusals import InvalidRecordError
-from ingress.report import Report
+from ingress.journal.store import Entry, JournalFile
+from ingress.relay.parked import ParkingLot
+from ingress.relay.reading import JournalReader
+from ingress.relay.refusals import InvalidRecordError
+from ingress.relay.stats import Report
 from dingbridge.events import decode
 from tests.support.waiting import eventually
 

@@ -6,10 +6,10 @@ import apsw
 import pytest
 
 from ingress import reading
-from ingress.cursor import CursorFile
-from ingress.folder import next_journal_file
-from ingress.journal_file import Entry, JournalFile, Row
-from ingress.reading import JournalReader
+from ingress.journal.checkpoint import CursorFile
+from ingress.journal.directory import next_journal_file
+from ingress.journal.store import Entry, JournalFile, Row
+from ingress.relay.reading import JournalReader
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_an_older_file_that_could_not_be_read_for_a_moment_is_read_later(folder,
 
     now = [1000.0]
     monkeypatch.setattr(reading, "_opened", opened)
-    monkeypatch.setattr("ingress.reading.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ingress.relay.reading.time.monotonic", lambda: now[0])
     cursor = CursorFile(folder)
     reader = JournalReader(folder, cursor)
 
@@ -98,7 +98,7 @@ def test_an_older_file_with_a_bad_sector_keeps_no_newer_one_waiting(folder, monk
 
     now = [1000.0]
     monkeypatch.setattr(JournalFile, "read", read)
-    monkeypatch.setattr("ingress.reading.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ingress.relay.reading.time.monotonic", lambda: now[0])
     cursor = CursorFile(folder)
     reader = JournalReader(folder, cursor)
 
@@ -133,7 +133,7 @@ def test_an_older_file_with_a_bad_sector_keeps_no_newer_one_waiting(folder, monk
 
 def test_an_unreadable_older_file_that_has_gone_is_not_looked_for(folder, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("ingress.reading.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ingress.relay.reading.time.monotonic", lambda: now[0])
     (folder / "journal-0001.db").write_bytes(b"no database" * 1000)
     cursor = CursorFile(folder)
     reader = JournalReader(folder, cursor)

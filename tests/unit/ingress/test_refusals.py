@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from aiokafka import errors as kafka
 
-from ingress.placing import Placer
-from ingress.refusals import BLOCKING, refusal, unexplained
-from ingress.wave import BATCH_BYTES, Batch
+from ingress.relay.placing import Placer
+from ingress.relay.refusals import BLOCKING, refusal, unexplained
+from ingress.relay.batches import BATCH_BYTES, Batch
 
 # what a broker may answer for a partition of a produce request, by Kafka's list of error codes
 RECORD = {10: "too_large", 18: "too_large", 44: "policy", 87: "invalid_record"}
@@ -67,7 +67,7 @@ def batch(count: int, size: int, place: tuple[str, int] = PLACE) -> Batch:
 
 def test_one_topic_that_is_refused_without_a_reason_stops_the_others_for_a_while_only(placer, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("ingress.placing.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ingress.relay.placing.time.monotonic", lambda: now[0])
     error = kafka.for_code(-1)()
 
     def refused_for(seconds: int) -> dict[str, str]:

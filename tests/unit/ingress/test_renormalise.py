@@ -9,7 +9,7 @@ import pytest
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress import renormalise as module
-from ingress.renormalise import Renormaliser, renormalise
+from ingress.admin.renormalise import Renormaliser, renormalise
 
 TOPIC = "dingtalk.unclassified"
 
@@ -64,7 +64,7 @@ def settings(monkeypatch) -> IngressSettings:
 
     monkeypatch.setattr(module, "AIOKafkaConsumer", Consumer)
     monkeypatch.setattr(module, "existing_topics", existing)
-    monkeypatch.setattr("ingress.topic_router.existing_topics", existing)
+    monkeypatch.setattr("ingress.relay.topics.existing_topics", existing)
     monkeypatch.setattr(module, "ailing", ailing)
     monkeypatch.setattr(module, "hopeless_after_s", lambda settings: 0.2)
     values = {**SAMPLE_CREDENTIALS, "DINGTALK_API_BASE": "http://127.0.0.1:1"}

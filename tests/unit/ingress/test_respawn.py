@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from ingress import respawn
 from ingress.metrics import PublisherMetrics
-from ingress.publisher_process import PublisherProcess
-from ingress.respawn import Respawned
+from ingress.relay.process import PublisherProcess
+from ingress.relay.supervised_process import Respawned
 from tests.support.waiting import eventually
 
 REPORT = (

@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from prometheus_client import CollectorRegistry
 
-from ingress.cursor import CursorFile, Parked
-from ingress.folder import journal_files
-from ingress.journal import Journal
-from ingress.journal_file import Entry, JournalFile
+from ingress.journal.checkpoint import CursorFile, Parked
+from ingress.journal.directory import journal_files
+from ingress.journal.writer import Journal
+from ingress.journal.store import Entry, JournalFile
 from ingress.metrics import JournalMetrics
-from ingress.pruning import Retention
-from ingress.reading import JournalReader
-from ingress.upkeep import begin_file, open_newest
+from ingress.journal.retention import Retention
+from ingress.relay.reading import JournalReader
+from ingress.journal.startup import begin_file, open_newest
 
 LONG = os.environ.get("DINGBRIDGE_LONG") == "1"
 AT_ONCE = Retention(callbacks_s=0, seen_s=86_400)

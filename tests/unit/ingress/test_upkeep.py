@@ -7,14 +7,14 @@ import apsw
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingress.cursor import CursorFile, Parked
+from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.errors import JournalError, JournalLocked, JournalUnsafe
-from ingress.folder import FolderLock, journal_files, prepare_folder
-from ingress.journal import Journal
-from ingress.journal_file import Entry, JournalFile
+from ingress.journal.directory import FolderLock, journal_files, prepare_folder
+from ingress.journal.writer import Journal
+from ingress.journal.store import Entry, JournalFile
 from ingress.metrics import JournalMetrics
-from ingress.pruning import Retention
-from ingress.upkeep import begin_file, open_newest, reopen
+from ingress.journal.retention import Retention
+from ingress.journal.startup import begin_file, open_newest, reopen
 from tests.unit.ingress.filled import fill, prune_once
 
 
@@ -115,11 +115,11 @@ def test_one_process_holds_the_folder(tmp_path):
 
 
 def test_memory_and_network_file_systems_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("ingress.folder.file_system", lambda folder: "tmpfs")
+    monkeypatch.setattr("ingress.journal.directory.file_system", lambda folder: "tmpfs")
     with pytest.raises(JournalUnsafe, match="JOURNAL_ALLOW_UNSAFE"):
         prepare_folder(tmp_path / "j", allow_unsafe=False)
     assert "memory" in (prepare_folder(tmp_path / "j", allow_unsafe=True) or "")
-    monkeypatch.setattr("ingress.folder.file_system", lambda folder: "ext4")
+    monkeypatch.setattr("ingress.journal.directory.file_system", lambda folder: "ext4")
     assert prepare_folder(tmp_path / "k", allow_unsafe=False) is None
     assert (tmp_path / "k").stat().st_mode & 0o777 == 0o700
 
@@ -193,7 +193,7 @@ def test_the_writer_goes_on_in_a_new_file_then(tmp_path):
 @pytest.fixture
 def read_by_another(tmp_path, monkeypatch):
     """A folder whose newest file is read, as by a back-up, from before its last commit on."""
-    monkeypatch.setattr("ingress.journal_file._BUSY_MS", 10)
+    monkeypatch.setattr("ingress.journal.store._BUSY_MS", 10)
     file = fill(tmp_path, 3)
     with closing(apsw.Connection(str(file.path), flags=apsw.SQLITE_OPEN_READONLY)) as other:
         other.execute("BEGIN")
@@ -220,7 +220,7 @@ def test_a_file_that_failed_while_a_back_up_reads_it_holds_up_no_new_one(read_by
 
 def test_damage_far_behind_in_what_is_parked_is_found(tmp_path, monkeypatch):
     """It is read in pages: a million of them at once would take hundreds of megabytes."""
-    monkeypatch.setattr("ingress.cursor._CHECKED_AT_ONCE", 10)
+    monkeypatch.setattr("ingress.journal.checkpoint._CHECKED_AT_ONCE", 10)
     monkeypatch.delattr(CursorFile, "parked")
     with closing(CursorFile(tmp_path)) as cursor:
         cursor.move("j", 25, [Parked("j", seq, 0, "topic", "rights", 1) for seq in range(1, 26)])

@@ -10,10 +10,10 @@ import pytest
 
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
-from ingress.journal_file import Entry, JournalFile
-from ingress.publisher import Publisher
-from ingress.report import Report
-from ingress.upkeep import open_newest
+from ingress.journal.store import Entry, JournalFile
+from ingress.relay.publisher import Publisher
+from ingress.relay.stats import Report
+from ingress.journal.startup import open_newest
 
 EVENT = {
     "EventType": "user_add_org",
@@ -112,7 +112,7 @@ async def test_a_try_that_takes_long_or_fails_is_followed_by_a_minute_for_the_ot
     load, monkeypatch, asked_again
 ):
     now = [time.monotonic()]
-    monkeypatch.setattr("ingress.publisher.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ingress.relay.publisher.time.monotonic", lambda: now[0])
 
     async def retry():
         now[0] += 65
@@ -152,7 +152,7 @@ async def test_an_older_file_is_entered_between_two_waves(load, tmp_path, monkey
 
     monkeypatch.setattr(load, "_pass", passed)
     monkeypatch.setattr(load._reader, "look_again", look_again)
-    monkeypatch.setattr("ingress.publisher._IDLE_S", 0.0)
+    monkeypatch.setattr("ingress.relay.publisher._IDLE_S", 0.0)
     load._retry_at = time.monotonic()
     await load._publish()
     assert sent == [(False, 1), (True, 1), (False, 2), (False, 3)]
@@ -161,7 +161,7 @@ async def test_an_older_file_is_entered_between_two_waves(load, tmp_path, monkey
 
 async def test_the_rest_of_what_is_parked_is_tried_after_a_moment_for_the_others(load, monkeypatch):
     now = [time.monotonic()]
-    monkeypatch.setattr("ingress.publisher.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("ingress.relay.publisher.time.monotonic", lambda: now[0])
     tries = []
 
     async def retry(rest=False):

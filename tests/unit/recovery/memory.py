@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry
 
 from dingbridge.settings import KafkaSettings
 from dingbridge.dingtalk.api.callbacks import FailedPage
-from ingress.journal_file import Entry
+from ingress.journal.store import Entry
 from ingress.metrics import RecoveryMetrics
-from ingress.recovery.items import turn_item
+from ingress.recovery.convert import turn_item
 from ingress.recovery.ledger import Ledger, Note, decode
 from ingress.recovery.ledger_topic import parts
 from ingress.recovery.orders import Orders

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.recovery.items import turn_item, turn_record
+from ingress.recovery.convert import turn_item, turn_record
 from dingbridge.events import Received, decode, to_records
 from simulator.errors import ActionError
 from simulator.events import failed_item

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from ingress.cursor import Parked
+from ingress.journal.checkpoint import Parked
 from ingress.metrics import OTHER
 from dingbridge.events import Record
 

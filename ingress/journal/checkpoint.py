@@ -16,7 +16,7 @@ from typing import Final
 import apsw
 
 from ingress.errors import JournalError
-from ingress.folder import CURSOR_FILE
+from ingress.journal.directory import CURSOR_FILE
 from ingress.own_schema import believed, check_schema, number
 
 FILE_VERSION = 1

@@ -2,7 +2,7 @@
 
 It serves the callback paths and nothing else. What DingTalk did not sign gets a 4xx that names only a class;
 the reason is for log and metrics. What it did sign is never refused for its content. Thin on purpose:
-the crypto is in ``dingbridge/dingtalk/crypto.py``, the keeping in ``ingress/journal.py``.
+the crypto is in ``dingbridge/dingtalk/crypto.py``, the keeping in ``ingress/journal/writer.py``.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from ingress.checks import SeenChecks
 from ingress.connections import CONNECTIONS_MAX, Connections, connections_allowed
 from ingress.errors import JournalUnavailable
 from ingress.exchange import Answer, Request, refusal
-from ingress.journal import Journal
-from ingress.journal_file import Entry
+from ingress.journal.writer import Journal
+from ingress.journal.store import Entry
 from ingress.limiter import LogLimiter
 from ingress.metrics import OTHER, HttpMetrics
 from ingress.owners import Owners

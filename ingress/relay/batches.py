@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from ingress.cursor import Parked
+from ingress.journal.checkpoint import Parked
 from dingbridge.events import Record
 
 MAX_RECORDS = 1_000

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import apsw
 
-from ingress.cursor import CursorFile, Parked
+from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.errors import JournalError
-from ingress.folder import CURSOR_FILE, journal_files, journal_folders
+from ingress.journal.directory import CURSOR_FILE, journal_files, journal_folders
 from ingress.gaps import rows_behind
 from ingress.high_water import HighWater
-from ingress.journal_file import JournalFile, Row, missing_row
-from ingress.refusals import LOST
+from ingress.journal.store import JournalFile, Row, missing_row
+from ingress.relay.refusals import LOST
 
 _BYTES = 1 << 22
 

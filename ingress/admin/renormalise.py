@@ -17,8 +17,8 @@ from dingbridge.kafka.client import connection, explain, hopeless_after_s
 from dingbridge.kafka.health import ailing
 from dingbridge.settings import IngressSettings
 from dingbridge.kafka.topics import existing_topics, unclassified_topic
-from ingress.journal_file import Entry
-from ingress.topic_router import TopicRouter
+from ingress.journal.store import Entry
+from ingress.relay.topics import TopicRouter
 from dingbridge.events import Event, NotAnEvent, Received, decode, to_dingtalk, to_records
 from dingbridge.events.strict_json import dumps
 

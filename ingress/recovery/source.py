@@ -12,7 +12,7 @@ from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.callbacks import FailedPage
 from dingbridge.dingtalk.error_codes import SYSTEM_BUSY
 from dingbridge.dingtalk.errors import ApiError, Unavailable
-from ingress.recovery.items import Turned, turn_item, turn_record
+from ingress.recovery.convert import Turned, turn_item, turn_record
 
 DESTROYING_CALL: Final = "get_call_back_failed_result"
 ISV_KEPT_S: Final = 7 * 86_400

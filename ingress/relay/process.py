@@ -8,7 +8,7 @@ import structlog
 from prometheus_client import Gauge
 
 from ingress.metrics import PublishingMetrics
-from ingress.respawn import Respawned
+from ingress.relay.supervised_process import Respawned
 
 log = structlog.get_logger(__name__)
 
@@ -24,7 +24,7 @@ class PublisherProcess:
     ) -> None:
         """Several may count in the same ``metrics``; ``connected`` is set by one of them."""
         self._metrics, self._connected = metrics, connected
-        self._process = Respawned("ingress.publisher_main", environment, self._take, self._gone)
+        self._process = Respawned("ingress.relay", environment, self._take, self._gone)
         self._resting: asyncio.TimerHandle | None = None
         self._kept_meanwhile = False
         self.state: dict[str, Any] = {"state": "starting", "words": "the publisher is starting"}

@@ -13,11 +13,11 @@ from pathlib import Path
 import apsw
 import structlog
 
-from ingress.cursor import CursorFile
+from ingress.journal.checkpoint import CursorFile
 from ingress.errors import JournalError
-from ingress.folder import journal_files
+from ingress.journal.directory import journal_files
 from ingress.gaps import MAX_ROWS, rows_behind
-from ingress.journal_file import UNREADABLE, JournalFile, Row, missing_row
+from ingress.journal.store import UNREADABLE, JournalFile, Row, missing_row
 
 log = structlog.get_logger(__name__)
 

@@ -1,4 +1,4 @@
-"""The publisher's own process: ``python -m ingress.publisher_main``, started by the ingress.
+"""The publisher's own process: ``python -m ingress.relay``, started by the ingress.
 
 Apart from the ingress so that normalising and publishing never delay an answer. It hears commands, a line
 each, on standard input (``wake``, ``retry``, ``discard <journal> <seq>``), and finishes what is under way and
@@ -18,9 +18,9 @@ import uvloop
 from dingbridge.settings import IngressSettings, PublisherSettings
 from dingbridge.logging import configure_logging
 from ingress.errors import JournalLocked
-from ingress.folder import FolderLock
-from ingress.publisher import Publisher
-from ingress.report import Report
+from ingress.journal.directory import FolderLock
+from ingress.relay.publisher import Publisher
+from ingress.relay.stats import Report
 
 log = structlog.get_logger(__name__)
 

@@ -19,12 +19,12 @@ import apsw
 import structlog
 
 from ingress.errors import JournalError, JournalUnavailable
-from ingress.folder import missing_files, newest_journal_file
-from ingress.journal_file import Entry, JournalFile
-from ingress.journal_words import gone
+from ingress.journal.directory import missing_files, newest_journal_file
+from ingress.journal.store import Entry, JournalFile
+from ingress.journal.words import gone
 from ingress.metrics import JournalMetrics
-from ingress.pruning import Pruning, Retention
-from ingress.upkeep import begin_file, open_newest, reopen
+from ingress.journal.retention import Pruning, Retention
+from ingress.journal.startup import begin_file, open_newest, reopen
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ import apsw
 
 from ingress.errors import JournalError, JournalNewer
 from ingress.high_water import HighWater
-from ingress.journal_words import cut, foreign, gone, newer, replaced
+from ingress.journal.words import cut, foreign, gone, newer, replaced
 from ingress.own_schema import believed, check_schema, number
 
 FILE_VERSION = 1

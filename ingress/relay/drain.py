@@ -16,11 +16,11 @@ import apsw
 import structlog
 
 from ingress.errors import JournalError, JournalLocked
-from ingress.folder import CURSOR_FILE, FolderLock, journal_files, journal_folders
-from ingress.journal_file import JournalFile
+from ingress.journal.directory import CURSOR_FILE, FolderLock, journal_files, journal_folders
+from ingress.journal.store import JournalFile
 from ingress.metrics import PublishingMetrics
-from ingress.pruning import Pruning, Retention, discard
-from ingress.publisher_process import PublisherProcess
+from ingress.journal.retention import Pruning, Retention, discard
+from ingress.relay.process import PublisherProcess
 from ingress.status import FolderStatus, folder_status
 
 log = structlog.get_logger(__name__)

@@ -19,21 +19,21 @@ from dingbridge.health_server import json_response
 from dingbridge.settings.apps import load_apps
 from dingbridge.errors import BridgeError
 from dingbridge.settings import IngressSettings, JournalSettings
-from ingress.cursor import CursorFile
+from ingress.journal.checkpoint import CursorFile
 from ingress.errors import JournalUnavailable
-from ingress.folder import FolderLock, journal_folders, possible_folders, prepare_folder
+from ingress.journal.directory import FolderLock, journal_folders, possible_folders, prepare_folder
 from ingress.giving_up import callbacks_of, give_up, give_up_by
-from ingress.journal import Journal
+from ingress.journal.writer import Journal
 from ingress.mending import Mended, mend
 from ingress.metrics import JournalMetrics, RecoveryMetrics
-from ingress.parking import ParkingLot
-from ingress.pruning import Retention
-from ingress.publisher_process import PublisherProcess
-from ingress.reading import JournalReader
+from ingress.relay.parked import ParkingLot
+from ingress.journal.retention import Retention
+from ingress.relay.process import PublisherProcess
+from ingress.relay.reading import JournalReader
 from ingress.recovery.apps import Recovery
-from ingress.renormalise import Renormaliser, renormalise
-from ingress.report import Report
-from ingress.topic_router import TopicRouter
+from ingress.admin.renormalise import Renormaliser, renormalise
+from ingress.relay.stats import Report
+from ingress.relay.topics import TopicRouter
 
 _HOURS_MAX = 1_000_000
 """A century: so that it can be reckoned with in milliseconds."""

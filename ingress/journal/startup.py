@@ -10,11 +10,11 @@ from pathlib import Path
 import apsw
 import structlog
 
-from ingress.cursor import CursorFile
+from ingress.journal.checkpoint import CursorFile
 from ingress.errors import JournalError
-from ingress.folder import CURSOR_FILE, journal_files, missing_files, next_journal_file, sync
-from ingress.journal_file import JournalFile
-from ingress.journal_words import gone
+from ingress.journal.directory import CURSOR_FILE, journal_files, missing_files, next_journal_file, sync
+from ingress.journal.store import JournalFile
+from ingress.journal.words import gone
 
 log = structlog.get_logger(__name__)
 

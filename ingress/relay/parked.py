@@ -17,12 +17,12 @@ from aiokafka.errors import KafkaError
 from dingbridge.errors import KafkaUnavailable, TopicError
 from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
 from dingbridge.settings import IngressSettings
-from ingress.cursor import CursorFile, Parked
-from ingress.journal_file import Row
-from ingress.reading import JournalReader
-from ingress.refusals import ANEW, BLOCKING, DAMAGED, MISSING, UNEXPLAINED, refusal, unexplained
-from ingress.report import Report
-from ingress.topic_router import TopicRouter
+from ingress.journal.checkpoint import CursorFile, Parked
+from ingress.journal.store import Row
+from ingress.relay.reading import JournalReader
+from ingress.relay.refusals import ANEW, BLOCKING, DAMAGED, MISSING, UNEXPLAINED, refusal, unexplained
+from ingress.relay.stats import Report
+from ingress.relay.topics import TopicRouter
 from dingbridge.events import Received, Record, to_records
 
 log = structlog.get_logger(__name__)

@@ -14,10 +14,10 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 
 from dingbridge.errors import TopicError
 from dingbridge.kafka.client import PRODUCER_MAX_REQUEST_BYTES
-from ingress.cursor import Parked
-from ingress.parking import NO_TOPIC, ParkingLot
-from ingress.partitions import partition_of
-from ingress.refusals import (
+from ingress.journal.checkpoint import Parked
+from ingress.relay.parked import NO_TOPIC, ParkingLot
+from ingress.relay.partitions import partition_of
+from ingress.relay.refusals import (
     BLOCKING,
     DAMAGED,
     TOO_LARGE,
@@ -26,8 +26,8 @@ from ingress.refusals import (
     refusal,
     unexplained,
 )
-from ingress.topic_router import TopicRouter
-from ingress.wave import BATCH_BYTES, Batch, Pending, Place, Wave
+from ingress.relay.topics import TopicRouter
+from ingress.relay.batches import BATCH_BYTES, Batch, Pending, Place, Wave
 
 log = structlog.get_logger(__name__)
 

@@ -18,10 +18,10 @@ from dingbridge.errors import BridgeError
 from dingbridge.settings import IngressSettings
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
-from ingress.journal_file import Entry
+from ingress.journal.store import Entry
 from ingress.metrics import RecoveryMetrics
 from ingress.recovery.ledger_topic import opened
-from ingress.recovery.lists import AppList, IsvList
+from ingress.recovery.source import AppList, IsvList
 from ingress.recovery.orders import Orders
 from ingress.recovery.poller import AnotherPolls, Poller, Result
 
