@@ -5,7 +5,7 @@ from there. A script is a TOML or JSON file::
 
     [[steps]]
     at = 0.5              # seconds after the start
-    action = "hire"       # an action of simulator.platform.ARGUMENTS, with its arguments beside it
+    action = "hire"       # an action of simulator.company.platform.ARGUMENTS, with its arguments beside it
     count = 3
 
     [[steps]]
@@ -31,7 +31,7 @@ import structlog
 
 from dingbridge.errors import SettingsError
 from simulator.errors import ActionError
-from simulator.platform import ARGUMENTS
+from simulator.company.platform import ARGUMENTS
 
 log = structlog.get_logger(__name__)
 

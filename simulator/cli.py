@@ -120,7 +120,7 @@ def replay(
     """Run it, and let a recorded life happen again word for word, once a callback is registered."""
     from pathlib import Path
 
-    from simulator.platform import now_ms
+    from simulator.company.platform import now_ms
     from simulator.recording import Replay, load_recording
 
     again = Replay(load_recording(Path(file)), now_ms, speed=speed)

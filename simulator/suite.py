@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from simulator.errors import PlatformError
-from simulator.events import PlatformEvent
+from simulator.company.events import PlatformEvent
 from simulator.tokens import AccessTokens
 
 PATH: Final = "/service/get_corp_token"

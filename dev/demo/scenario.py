@@ -24,7 +24,7 @@ from dev.demo.summary import Accounts, compare, show_employees, show_record, sho
 from dev.demo.processes import CONSUMERS, Stack
 from dev.demo.table import Screen
 from dev.demo.poller import Figures, Watch
-from simulator.push import RETRY_DELAYS_S
+from simulator.pushes.push import RETRY_DELAYS_S
 
 RETRY_SCALE: Final = 0.3
 LOOK_EVERY_S: Final = 0.5

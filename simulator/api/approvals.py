@@ -14,10 +14,10 @@ from typing import Any, Final
 from aiohttp import web
 
 from simulator.api.calls import Answer, Call, Routes
-from simulator.approvals import Approval, Approvals
-from simulator.attachments import Attachment, attachments_of
+from simulator.company.approvals import Approval, Approvals
+from simulator.company.attachments import Attachment, attachments_of
 from simulator.errors import PlatformError
-from simulator.templates import TEMPLATES
+from simulator.company.templates import TEMPLATES
 
 DOWNLOAD_PATH: Final = "/approval-files/{ticket}"
 _IDS_PAGE: Final = 20

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from simulator.api.calls import Answer, Call, Routes
 from simulator.errors import PlatformError
-from simulator.failed import FailedList, FailedRecords
-from simulator.registration import Callbacks
+from simulator.pushes.failed import FailedList, FailedRecords
+from simulator.pushes.registration import Callbacks
 
 _RECORDS_PAGE: Final = 100
 

@@ -7,10 +7,10 @@ shifts the others, as at DingTalk.
 from typing import Any, Final
 
 from simulator.api.calls import Answer, Call, Routes
-from simulator.company import ROOT, Company
+from simulator.company.company import ROOT, Company
 from simulator.errors import ActionError, PlatformError
-from simulator.people import Department
-from simulator.scope import VisibleScope
+from simulator.company.people import Department
+from simulator.company.scope import VisibleScope
 
 _PAGE_MOST: Final = 100
 _ROLES_MOST: Final = 200

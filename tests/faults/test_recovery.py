@@ -68,7 +68,7 @@ def kept(place):
 async def test_two_started_at_once_and_one_reads_5000_items(simulator, places, monkeypatch, figure):
     count = sized(5_000, 50_000)
     for number in range(count):
-        simulator.failed.add(item(number, "brand_new_type" if number % 10 == 0 else "user_modify_org"))
+        simulator.pushes.failed.add(item(number, "brand_new_type" if number % 10 == 0 else "user_modify_org"))
     settings = [loaded(place, monkeypatch) for place in places]
     began = time.perf_counter()
     results = await asyncio.gather(
@@ -93,7 +93,7 @@ async def test_one_that_dies_or_freezes_in_its_call_is_a_page_that_may_be_gone(
     simulator, places, processes, kafka_settings, how
 ):
     for number in range(250):
-        simulator.failed.add(item(number))
+        simulator.pushes.failed.add(item(number))
     for place in places:
         folder = Path(place["JOURNAL_DIR"])
         prepare_folder(folder, allow_unsafe=True)

@@ -204,14 +204,14 @@ async def test_a_company_lives_over_http_and_the_tables_follow(database_url):
     ):
         told = []
         for number in range(25):
-            told += simulator.platform.act(
+            told += simulator.company.platform.act(
                 rng.choice(
                     ["hire", "hire", "move", "rename", "leave", "create_department", "rename_department"]
                 )
             )
             if number == 20:
-                dept_id = max(simulator.platform.company.departments)
-                told += simulator.platform.act("remove_department", {"dept_id": dept_id})
+                dept_id = max(simulator.company.platform.company.departments)
+                told += simulator.company.platform.act("remove_department", {"dept_id": dept_id})
         records = []
         for seq, one in enumerate(told, start=1):
             if one.event_type in AddressSync.topics:

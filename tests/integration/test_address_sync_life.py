@@ -91,7 +91,7 @@ async def test_a_company_lives_and_the_tables_are_exactly_it(
     # what happens while nobody is told is found by a reconcile
     await asyncio.to_thread(processes.run, "callback", "delete", "--yes", env=env)
     for action in ("hire", "rename", "leave", "come_back", "rename_department", "give_role", "rename_role"):
-        simulator.platform.act(action)
+        simulator.company.platform.act(action)
     assert await differences(database, simulator) != []
     repaired = await asyncio.to_thread(processes.run, "resync", "--reconcile", env=env)
     assert repaired.returncode == 0, repaired.stderr
@@ -112,7 +112,7 @@ async def test_an_event_without_ids_makes_the_running_consumer_resync(
             return Counter(await ended(database)) >= Counter(wanted)
 
         await eventually(lambda: done(("first", "done")), 120, "the first sync")
-        simulator.platform.act("rename_department")
+        simulator.company.platform.act("rename_department")
         nameless = Received(
             seq=1,
             journal="j1",
@@ -196,7 +196,7 @@ async def test_a_job_that_writes_the_oas_changes_back_starts_no_loop(simulator, 
             cursor = max([row.updated_at for row in moved], default=cursor)
             for row in moved:
                 if row.name != own[row.userid]:
-                    events += simulator.platform.act(
+                    events += simulator.company.platform.act(
                         "rename", {"userid": row.userid, "name": own[row.userid]}
                     )
                     written += 1

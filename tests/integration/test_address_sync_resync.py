@@ -183,16 +183,16 @@ async def test_a_page_that_fails_halfway_marks_nobody(resync, database, simulato
 
 async def test_a_smaller_contact_scope_marks_nobody(resync, database, simulator):
     await resync()
-    company = simulator.platform.company
+    company = simulator.company.platform.company
     department = next(
         d for d in company.departments.values() if d.parent is not None and company.members(d.dept_id)
     )
-    simulator.scope.set([department.dept_id], [])
-    simulator.act("leave", {"userid": next(u for u in company.users if not simulator.scope.sees_user(u))})
+    simulator.company.scope.set([department.dept_id], [])
+    simulator.act("leave", {"userid": next(u for u in company.users if not simulator.company.scope.sees_user(u))})
     less = await resync()
     assert "contact scope has lost 1 department" in less.stdout
     assert await leavers(database) == 0
-    simulator.scope.set([1], [])
+    simulator.company.scope.set([1], [])
     await resync()
     assert await differences(database, simulator) == []
 

@@ -156,9 +156,9 @@ async def test_approvals_over_http_are_archived_in_any_order(database_url):
         for code in ["PROC-LEAVE", "PROC-EXPENSE", "PROC-PURCHASE"] * 2:
             for end in ["approve", "refuse", "revoke"]:
                 known = {a["process_instance_id"] for a in simulator.state()["approvals"]}
-                told += simulator.platform.act("start_approval", {"process_code": code})
+                told += simulator.company.platform.act("start_approval", {"process_code": code})
                 (started,) = {a["process_instance_id"] for a in simulator.state()["approvals"]} - known
-                told += simulator.platform.act(end, {"process_instance_id": started})
+                told += simulator.company.platform.act(end, {"process_instance_id": started})
         records = []
         for seq, one in enumerate(told, start=1):
             received = Received(

@@ -30,9 +30,9 @@ async def simulator():
         for code in CODES:
             for end in ("approve", "approve", "refuse", "revoke"):
                 known = {a["process_instance_id"] for a in simulator.state()["approvals"]}
-                simulator.platform.act("start_approval", {"process_code": code})
+                simulator.company.platform.act("start_approval", {"process_code": code})
                 (started,) = {a["process_instance_id"] for a in simulator.state()["approvals"]} - known
-                simulator.platform.act(end, {"process_instance_id": started})
+                simulator.company.platform.act(end, {"process_instance_id": started})
         yield simulator
 
 

@@ -143,9 +143,9 @@ async def test_attachments_of_approvals_over_http(database_url, folder, monkeypa
         told = []
         for _ in range(3):
             known = {a["process_instance_id"] for a in simulator.state()["approvals"]}
-            told += simulator.platform.act("start_approval", {"process_code": "PROC-EXPENSE"})
+            told += simulator.company.platform.act("start_approval", {"process_code": "PROC-EXPENSE"})
             (started,) = {a["process_instance_id"] for a in simulator.state()["approvals"]} - known
-            told += simulator.platform.act("approve", {"process_instance_id": started})
+            told += simulator.company.platform.act("approve", {"process_instance_id": started})
         for seq, one in enumerate(told, start=1):
             received = Received(
                 seq=seq,

@@ -250,7 +250,7 @@ async def test_a_consumer_asks_at_the_app_that_the_event_came_from(tmp_path, mon
         opened = await open_clients(ConsumerSettings.load(), stack)
         assert opened is not None
         asked.dingtalk, _ = opened
-        user = next(iter(simulator.platform.company.users))
+        user = next(iter(simulator.company.platform.company.users))
 
         assert (await asked.dingtalk.user(user))["userid"] == user  # where there is no event: CONSUMER_APP
         processor = Processor(asked, None)

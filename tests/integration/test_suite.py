@@ -94,7 +94,7 @@ async def test_a_consumer_calls_with_the_kept_ticket_and_goes_on_when_a_new_one_
                 await eventually(lambda: len(consumer.seen) == 2, 60)
                 # the old ticket, remembered, is refused; the new one is looked up
                 assert simulator.api.calls[TICKET_CALLS] == 3
-        assert set(consumer.seen) <= simulator.platform.company.users.keys()
+        assert set(consumer.seen) <= simulator.company.platform.company.users.keys()
         for one in pushed:
             assert one not in repr(logs)
             assert one not in ingress.process.log_text()
@@ -103,7 +103,7 @@ async def test_a_consumer_calls_with_the_kept_ticket_and_goes_on_when_a_new_one_
 async def test_the_simulators_tokens_for_a_company_take_the_latest_ticket_and_a_right_signature():
     async with Simulator(settings()) as simulator, aiohttp.ClientSession() as http:
         api = Api(simulator.base_url, http)
-        secret, corp = SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"], simulator.platform.corp_id
+        secret, corp = SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"], simulator.company.platform.corp_id
 
         async def ask(ticket, *, key=OWNER, secret=secret, corp=corp):
             signed = signature(secret, "1597199507217", ticket)

@@ -72,7 +72,7 @@ async def test_while_dingtalk_refuses_every_call_partitions_pause_and_nothing_is
         dingtalk_app_secret=SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"],
         data_dir=tmp_path,
     )
-    people = list(simulator.platform.company.users)
+    people = list(simulator.company.platform.company.users)
     await publish(settings, [event_record(f"e{n}", userid) for n, userid in enumerate(people)])
     simulator.faults.add({"api": "v2/user/get", "times": None, **fault})
     async with serving(consumer, settings) as service:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dingbridge.events import EventSpec, Field, catalogue
-from simulator.events import PlatformEvent
-from simulator.platform import Platform
+from simulator.company.events import PlatformEvent
+from simulator.company.platform import Platform
 
 BEGIN_MS = 1_764_057_600_000
 """2025-11-25T08:00:00Z."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from dingbridge.events import Received, Record, to_records
 from dev.demo.verification import Tables, Tally
-from simulator.platform import Platform
+from simulator.company.platform import Platform
 
 
 class Life:

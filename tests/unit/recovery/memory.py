@@ -16,7 +16,7 @@ from ingress.recovery.ledger_topic import parts
 from ingress.recovery.orders import Orders
 from ingress.recovery.poller import Poller
 from dingbridge.events import decode as decode_event
-from simulator.failed import FailedList
+from simulator.pushes.failed import FailedList
 
 LEASE_S = 60.0
 CORP = "dingcorp01"

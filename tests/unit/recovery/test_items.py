@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ingress.recovery.convert import turn_item, turn_record
 from dingbridge.events import Received, decode, to_records
 from simulator.errors import ActionError
-from simulator.events import failed_item
-from simulator.platform import ARGUMENTS, Platform
+from simulator.company.events import failed_item
+from simulator.company.platform import ARGUMENTS, Platform
 
 AT = 1_731_000_000_000
 

@@ -11,7 +11,7 @@ from dingbridge.dingtalk.errors import BudgetSpent, QuotaSpent, TokenInvalid, Un
 from ingress.errors import JournalUnavailable
 from ingress.recovery.poller import AnotherPolls
 from dingbridge.events.control import RESYNC_REQUESTED
-from simulator.failed import FailedList
+from simulator.pushes.failed import FailedList
 from tests.unit.recovery.memory import CORP, LEASE_S, Broker, Died, Process, item, listed
 
 API = "get_call_back_failed_result"
@@ -20,7 +20,7 @@ PAGE, COUNT = 4, 9
 
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch):
-    monkeypatch.setattr("simulator.failed.PAGE", PAGE)
+    monkeypatch.setattr("simulator.pushes.failed.PAGE", PAGE)
 
 
 async def run(process):
@@ -183,7 +183,7 @@ async def test_poor_items_are_asked_for_once_a_page_and_the_others_are_events():
 
 
 async def test_5000_items_are_read_page_by_page(monkeypatch):
-    monkeypatch.setattr("simulator.failed.PAGE", 200)
+    monkeypatch.setattr("simulator.pushes.failed.PAGE", 200)
     process = Process(Broker(), listed(5000), {})
     began = time.perf_counter()
     result = await run(process)

@@ -3,8 +3,8 @@
 import copy
 from typing import Any
 
-from simulator.events import PlatformEvent
-from simulator.platform import Platform
+from simulator.company.events import PlatformEvent
+from simulator.company.platform import Platform
 
 NOW = 1_731_000_000_000
 CORP = "dingcorpsample01"

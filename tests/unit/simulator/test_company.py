@@ -4,7 +4,7 @@ from random import Random
 import pytest
 
 from simulator import names
-from simulator.company import ROOT, Company
+from simulator.company.company import ROOT, Company
 from simulator.errors import ActionError
 
 

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from dingbridge.errors import SettingsError
 from simulator.api import ApprovalCalls
 from simulator.api.calls import Call
-from simulator.attachments import attachments_of
-from simulator.delivery import Delivery
+from simulator.company.attachments import attachments_of
+from simulator.pushes.delivery import Delivery
 from simulator.errors import ActionError
 from simulator.limits import Limits
-from simulator.platform import Platform
-from simulator.push import Push, Pusher, Target
+from simulator.company.platform import Platform
+from simulator.pushes.push import Push, Pusher, Target
 from simulator.recording import MOST_STEPS, Recording, Replay, load_recording
-from simulator.registration import Callbacks, Registration
+from simulator.pushes.registration import Callbacks, Registration
 from tests.support.waiting import eventually
 
 

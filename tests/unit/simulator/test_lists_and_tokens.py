@@ -7,7 +7,7 @@ import pytest
 from dingbridge.errors import SettingsError
 from simulator.activity import load_script
 from simulator.errors import PlatformError
-from simulator.failed import FailedList
+from simulator.pushes.failed import FailedList
 from simulator.settings import SimulatorSettings
 from simulator.tokens import AccessTokens
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from dingbridge.events.catalogue import catalogue
-from simulator.company import ROOT
-from simulator.events import failed_item
+from simulator.company.company import ROOT
+from simulator.company.events import failed_item
 from tests.unit.simulator.living import CORP, ids, make
 
 

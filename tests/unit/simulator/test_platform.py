@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from simulator.company import ROOT, Company
+from simulator.company.company import ROOT, Company
 from simulator.errors import ActionError
-from simulator.platform import ARGUMENTS
+from simulator.company.platform import ARGUMENTS
 from tests.unit.simulator.living import Mirror, ids, make
 
 

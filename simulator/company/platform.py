@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Final, Literal
 
-from simulator.actions.approvals import ApprovalActions
-from simulator.actions.contacts import ContactActions
-from simulator.actions.roles import RoleActions
-from simulator.approvals import Approvals
-from simulator.company import Company
+from simulator.company.actions.approvals import ApprovalActions
+from simulator.company.actions.contacts import ContactActions
+from simulator.company.actions.roles import RoleActions
+from simulator.company.approvals import Approvals
+from simulator.company.company import Company
 from simulator.errors import ActionError
-from simulator.events import EventShaper, PlatformEvent
+from simulator.company.events import EventShaper, PlatformEvent
 
 ARGUMENTS: Final[Mapping[str, Mapping[str, type]]] = {
     "hire": {"count": int, "name": str, "dept_ids": list, "follow_up": bool},

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from dingbridge.events.catalogue import known
 from simulator.errors import PlatformError
-from simulator.push import Attempt, Pusher, Target
+from simulator.pushes.push import Attempt, Pusher, Target
 
 CHECK_URL: Final = b'{"EventType":"check_url"}'
 

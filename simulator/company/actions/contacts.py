@@ -2,10 +2,10 @@
 
 from typing import Final
 
-from simulator.actions.base import Actions
-from simulator.company import ROOT
+from simulator.company.actions.base import Actions
+from simulator.company.company import ROOT
 from simulator.errors import ActionError
-from simulator.events import PlatformEvent
+from simulator.company.events import PlatformEvent
 
 _MOST_HIRED: Final = 1000
 

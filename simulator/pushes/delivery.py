@@ -10,11 +10,11 @@ from random import Random
 from typing import Any, Final
 
 from simulator.errors import ActionError
-from simulator.events import PlatformEvent, failed_item
-from simulator.failed import FailedList, FailedRecords
+from simulator.company.events import PlatformEvent, failed_item
+from simulator.pushes.failed import FailedList, FailedRecords
 from simulator.limits import Limits
-from simulator.push import Push, Pusher
-from simulator.registration import Callbacks
+from simulator.pushes.push import Push, Pusher
+from simulator.pushes.registration import Callbacks
 
 HELD_S: Final = 0.5
 """How long a push that another should overtake waits for one, before ``retry_scale``."""

@@ -15,8 +15,8 @@ from aiohttp import web
 from simulator.api import json_answer
 from simulator.errors import ActionError
 from simulator.limits import LIMITS
-from simulator.platform import ARGUMENTS
-from simulator.push import Push
+from simulator.company.platform import ARGUMENTS
+from simulator.pushes.push import Push
 from simulator.world import World
 
 _MOST_BURST = 20_000

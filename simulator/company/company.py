@@ -12,8 +12,8 @@ from typing import Final
 
 from simulator import names
 from simulator.errors import ActionError
-from simulator.people import Department, Results, User
-from simulator.roles import Roles
+from simulator.company.people import Department, Results, User
+from simulator.company.roles import Roles
 
 ROOT: Final = 1
 """DingTalk's id of the department that is the company itself (query-department-details0-v2)."""

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Final
 
-from simulator.approvals import Approvals
-from simulator.company import Company
-from simulator.events import EventShaper, PlatformEvent
+from simulator.company.approvals import Approvals
+from simulator.company.company import Company
+from simulator.company.events import EventShaper, PlatformEvent
 
 _MOST_IDS: Final = 20
 """Ids in one contact event at most; more become several events."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from simulator.roles import Roles
+from simulator.company.roles import Roles
 
 _ORDER: Final = 176_000_000
 _ALWAYS_OF_A_USER: Final = {"real_authed": True, "senior": False, "boss": False, "exclusive_account": False}

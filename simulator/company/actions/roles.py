@@ -6,10 +6,10 @@ event: a receiver has to know who has it.
 
 import json
 
-from simulator.actions.base import Actions
+from simulator.company.actions.base import Actions
 from simulator.errors import ActionError
-from simulator.events import PlatformEvent
-from simulator.roles import Role
+from simulator.company.events import PlatformEvent
+from simulator.company.roles import Role
 
 
 class RoleActions(Actions):

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final, Literal
 
-from simulator.company import Company
+from simulator.company.company import Company
 from simulator.errors import ActionError
-from simulator.people import User
-from simulator.templates import TEMPLATES, FormValue
+from simulator.company.people import User
+from simulator.company.templates import TEMPLATES, FormValue
 
 SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 FINISHED_KEPT: Final = 20_000

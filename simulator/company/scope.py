@@ -6,7 +6,7 @@ DingTalk calls it 通讯录接口权限范围; what lies outside answers 50002 o
 from collections.abc import Iterable
 from typing import Any
 
-from simulator.company import ROOT, Company
+from simulator.company.company import ROOT, Company
 from simulator.errors import PlatformError
 
 
