@@ -14,9 +14,8 @@ COPY requirements-dev.txt ./
 RUN awk '/^[^ ]/ { wanted = /^setuptools==/ } wanted' requirements-dev.txt >build.txt \
  && python -m pip install --quiet --require-hashes -r build.txt
 COPY pyproject.toml README.md LICENSE ./
-COPY bridge bridge
 COPY consumers consumers
-COPY dingtalk dingtalk
+COPY dingbridge dingbridge
 COPY ingress ingress
 COPY schemas schemas
 COPY simulator simulator

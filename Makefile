@@ -21,7 +21,7 @@ install: ## Make .venv with everything pinned by hash, and .venv/bin/dingbridge
 	@scripts/install
 
 demo: install ## The whole bridge on this machine with a simulated company, 1 minute (KEEP=1 leaves it up)
-	@KEEP="$(KEEP)" $(BIN)/dingbridge demo
+	@KEEP="$(KEEP)" $(BIN)/python -m dev.demo
 
 test: install servers ## All tests: unit, integration on real Kafka and PostgreSQL, faults
 	@scripts/test $(ARGS)
@@ -47,11 +47,11 @@ test-compose: install ## The image and docker-compose.yml, on the Docker engine 
 test-deploy: install ## deploy/: Kubernetes manifests against its schemas, alerts by promtool (fetches both, 42 MB once)
 	@PROMTOOL="$$(scripts/deploy-tools)" && export PROMTOOL && $(PYTEST) tests/deploy $(ARGS)
 
-bench: install servers ## Figures side by side in one run, to benchmarks/RESULTS.md (about 12 minutes; a quiet machine)
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: install servers ## Figures side by side in one run, to dev/benchmarks/RESULTS.md (about 12 minutes; a quiet machine)
+	$(BIN)/python -m dev.benchmarks $(ARGS)
 
 bench-large: install servers ## The same with 10,000,000 callbacks waiting (about 7 minutes; 10 GB of disk)
-	$(BIN)/python -m benchmarks --large $(ARGS)
+	$(BIN)/python -m dev.benchmarks --large $(ARGS)
 
 servers: install ## Check, and fetch once, what starts a real Kafka and PostgreSQL here
 	@$(BIN)/python -m dev.servers

@@ -62,7 +62,8 @@ class ServerStartError(BridgeError):
 
 class CallsSpent(BridgeError):
     """The month's budget of Open API calls has none left for this priority. ``retry_after_s`` is the time
-    until the next month begins at DingTalk. The API client makes a ``dingbridge.dingtalk.errors.BudgetSpent`` of it."""
+    until the next month begins at DingTalk. The API client makes a ``dingbridge.dingtalk.errors.BudgetSpent``
+    of it."""
 
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         self.retry_after_s = retry_after_s

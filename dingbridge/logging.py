@@ -1,7 +1,7 @@
 """Logs of a process: structured event names with key/values, readable on a terminal, JSON in a pipe.
 
-Metrics are plain ``prometheus_client`` objects that each part keeps beside what it measures; they are
-served by ``dingbridge/health_server.py``. No log holds a body, a name, a form value, a query string or a secret.
+Metrics are plain ``prometheus_client`` objects that each part keeps beside what it measures; they are served
+by ``dingbridge/health_server.py``. No log holds a body, a name, a form value, a query string or a secret.
 """
 
 import logging

@@ -16,20 +16,20 @@ import apsw
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
-from dingbridge.health_server import AdminServer
 from dingbridge.errors import BridgeError
+from dingbridge.health_server import AdminServer
 from dingbridge.settings import IngressSettings
+from ingress.admin.verbs import retention, routes
+from ingress.callback import CallbackServer, Rules
+from ingress.credentials import LiveApps
 from ingress.errors import JournalUnavailable
 from ingress.journal.directory import FolderLock, prepare_folder
-from ingress.callback import CallbackServer, Rules
 from ingress.journal.writer import Journal
-from ingress.relay.drain import Leftovers
-from ingress.credentials import LiveApps
 from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics, RecoveryMetrics
-from ingress.relay.process import PublisherProcess
 from ingress.recovery.apps import Recovery
+from ingress.relay.drain import Leftovers
+from ingress.relay.process import PublisherProcess
 from ingress.status import folder_status, joint_status
-from ingress.admin.verbs import retention, routes
 
 log = structlog.get_logger(__name__)
 

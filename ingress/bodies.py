@@ -1,7 +1,7 @@
 """Bodies that are not whole yet: how long each may take, and how much all of them may hold together.
 
-What such bodies mean, and which answer they get, is decided in ``ingress/callback.py``. A body that came whole
-with its head is none of this: there is no moment in which it waits.
+What such bodies mean, and which answer they get, is decided in ``ingress/callback.py``. A body that came
+whole with its head is none of this: there is no moment in which it waits.
 """
 
 import asyncio

@@ -18,22 +18,22 @@ import structlog
 from aiohttp.http import HttpProcessingError
 from aiohttp.web import RequestPayloadError
 
-from dingbridge.errors import BridgeError
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, Opened, SignatureParameters
 from dingbridge.dingtalk.errors import CallbackError, OwnerMismatch
 from dingbridge.dingtalk.self_push import nonce_of
+from dingbridge.errors import BridgeError
+from dingbridge.events import URL_CHECKS, DoorView, dedupe_key, known, read
 from ingress.bodies import GivenUp, Unfinished
 from ingress.checks import SeenChecks
 from ingress.connections import CONNECTIONS_MAX, Connections, connections_allowed
 from ingress.errors import JournalUnavailable
 from ingress.exchange import Answer, Request, refusal
-from ingress.journal.writer import Journal
 from ingress.journal.store import Entry
+from ingress.journal.writer import Journal
 from ingress.limiter import LogLimiter
 from ingress.metrics import OTHER, HttpMetrics
 from ingress.owners import Owners
 from ingress.proxies import client_address
-from dingbridge.events import URL_CHECKS, DoorView, dedupe_key, known, read
 
 log = structlog.get_logger(__name__)
 

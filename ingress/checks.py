@@ -1,8 +1,8 @@
 """Which checks of the callback URL came here: remembered in memory, told on the private listener.
 
 ``dingbridge callback`` and ``dingbridge doctor`` push a check with a nonce to the public URL
-(``dingbridge/dingtalk/self_push.py``) and ask here whether it arrived. The public listener says nothing of it: its answer
-to such a check is the one that DingTalk's own gets.
+(``dingbridge/dingtalk/self_push.py``) and ask here whether it arrived. The public listener says nothing of
+it: its answer to such a check is the one that DingTalk's own gets.
 """
 
 from collections import OrderedDict

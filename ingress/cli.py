@@ -9,8 +9,8 @@ def command() -> None:
     """
     import uvloop
 
-    from dingbridge.settings import IngressSettings
     from dingbridge.logging import configure_logging
+    from dingbridge.settings import IngressSettings
     from ingress.app import Ingress
     from ingress.workers import Supervisor
 

@@ -12,12 +12,12 @@ from typing import Any, Final
 import structlog
 from aiohttp import web
 
-from dingbridge.health_server import json_response
-from dingbridge.settings.apps import App, AppCredentials, bare_path_app, load_apps
 from dingbridge.apps.file import files_of, signature
-from dingbridge.errors import SettingsError
-from dingbridge.settings import IngressSettings
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials
+from dingbridge.errors import SettingsError
+from dingbridge.health_server import json_response
+from dingbridge.settings import IngressSettings
+from dingbridge.settings.apps import App, AppCredentials, bare_path_app, load_apps
 from ingress.metrics import HttpMetrics
 
 log = structlog.get_logger(__name__)

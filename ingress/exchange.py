@@ -1,4 +1,5 @@
-"""One request and its answer, as they stand on the wire; what they mean is decided in ``ingress/callback.py``."""
+"""One request and its answer, as they stand on the wire; what they mean is decided in
+``ingress/callback.py``."""
 
 from collections.abc import Mapping
 from email.utils import formatdate

@@ -14,8 +14,8 @@ import apsw
 import structlog
 
 from dingbridge.errors import BridgeError
-from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.errors import JournalError
+from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.relay.process import PublisherProcess
 from ingress.relay.refusals import LOST
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import apsw
 
-from ingress.journal.checkpoint import CursorFile
+from dingbridge.events import dedupe_key, read
 from ingress.errors import JournalError, JournalNewer
-from ingress.journal.directory import CURSOR_FILE, journal_files, sync
 from ingress.high_water import HighWater
+from ingress.journal.checkpoint import CursorFile
+from ingress.journal.directory import CURSOR_FILE, journal_files, sync
 from ingress.journal.store import JournalFile, Row, checksum
 from ingress.salvage import Bytes, salvage
-from dingbridge.events import dedupe_key, read
 
 _GROUP = 1_000
 _MENDED, _DAMAGED = ".mended", ".damaged-"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import apsw
 
-from ingress.journal.checkpoint import CursorFile
 from ingress.errors import JournalError
+from ingress.journal.checkpoint import CursorFile
 from ingress.journal.directory import CURSOR_FILE, journal_files, journal_folders
 from ingress.journal.store import JournalFile
 

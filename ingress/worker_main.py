@@ -12,8 +12,8 @@ import sys
 import orjson
 import uvloop
 
-from dingbridge.settings import IngressSettings
 from dingbridge.logging import configure_logging
+from dingbridge.settings import IngressSettings
 from ingress.app import Ingress
 
 

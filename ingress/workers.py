@@ -16,21 +16,21 @@ import structlog
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
-from dingbridge.health_server import AdminServer, json_response
 from dingbridge.errors import BridgeError
+from dingbridge.health_server import AdminServer, json_response
 from dingbridge.settings import IngressSettings
+from ingress.admin.verbs import older_than_s, retention
 from ingress.checks import PATH as CHECKS_PATH
-from ingress.journal.directory import FolderLock, prepare_folder, worker_folder
-from ingress.giving_up import give_up_by
-from ingress.relay.drain import Leftovers
 from ingress.credentials import PATH as APPS_PATH
 from ingress.credentials import joint as joint_apps
+from ingress.giving_up import give_up_by
+from ingress.journal.directory import FolderLock, prepare_folder, worker_folder
 from ingress.metric_sum import merge
 from ingress.metrics import FolderMetrics, PublishingMetrics, SupervisorMetrics
 from ingress.owners import PATH as OWNERS_PATH
 from ingress.owners import joint
+from ingress.relay.drain import Leftovers
 from ingress.status import joint_status
-from ingress.admin.verbs import older_than_s, retention
 from ingress.worker import Worker
 
 log = structlog.get_logger(__name__)

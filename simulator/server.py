@@ -9,10 +9,10 @@ from aiohttp import web
 
 from dingbridge.errors import BridgeError
 from simulator.api import json_answer
+from simulator.control.page import page_routes
 from simulator.control.routes import Control, guard
 from simulator.recording import Replay
 from simulator.settings import SimulatorSettings
-from simulator.control.page import page_routes
 from simulator.world import World
 
 log = structlog.get_logger(__name__)
@@ -79,11 +79,11 @@ async def serve(settings: SimulatorSettings, replay: Replay | None = None) -> No
         log.info(
             "simulator.listening",
             url=simulator.base_url,
-            corp_id=simulator.company.platform.corp_id,
+            corp_id=simulator.platform.corp_id,
             app_key=settings.dingtalk_app_key,
             owner_key=settings.owner_key,
-            users=len(simulator.company.platform.company.users),
-            departments=len(simulator.company.platform.company.departments),
+            users=len(simulator.platform.company.users),
+            departments=len(simulator.platform.company.departments),
             rate=settings.simulator_rate,
         )
         await stop.wait()

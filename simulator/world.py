@@ -11,17 +11,17 @@ import structlog
 
 from simulator.activity import Activity, load_script
 from simulator.api import ApprovalCalls, CallbackCalls, ContactCalls, OpenApi
-from simulator.pushes.delivery import Delivery
-from simulator.errors import ActionError
 from simulator.company.events import PlatformEvent
-from simulator.pushes.failed import FailedList
+from simulator.company.platform import Platform, now_ms
+from simulator.company.scope import VisibleScope
+from simulator.errors import ActionError
 from simulator.faults import Faults
 from simulator.limits import Limits
-from simulator.company.platform import Platform, now_ms
+from simulator.pushes.delivery import Delivery
+from simulator.pushes.failed import FailedList
 from simulator.pushes.push import Push, Pusher
-from simulator.recording import RecordedStep, Recording, Replay
 from simulator.pushes.registration import Callbacks
-from simulator.company.scope import VisibleScope
+from simulator.recording import RecordedStep, Recording, Replay
 from simulator.settings import SimulatorSettings
 from simulator.suite import Suite
 from simulator.tokens import AccessTokens

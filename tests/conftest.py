@@ -113,6 +113,16 @@ def breakable_kafka(kafka: KafkaServer, tmp_path: Path) -> Iterator[KafkaServer]
 
 
 @pytest.fixture(scope="session")
+def consumer_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The broker of ``--kafka``: here also from its jars, where no Docker engine answers."""
+    with start_kafka(tmp_path_factory.mktemp("kafka")) as server:
+        if isinstance(server, EnvironmentKafka):
+            yield {}
+        else:
+            yield {"kafka_bootstrap_servers": server.bootstrap, "kafka_security_protocol": "PLAINTEXT"}
+
+
+@pytest.fixture(scope="session")
 def postgres(pytestconfig: pytest.Config) -> PostgresServer:
     """The run's PostgreSQL server. A test gets a database of its own from ``database_url``."""
     return pytestconfig.stash[_servers].postgres

@@ -26,7 +26,7 @@ from consumers.address_sync.runs import Entry, Run, Runs
 from consumers.address_sync.sync_tables import staged
 from consumers.address_sync.tables import guard, users
 from consumers.address_sync.verdict import missing_departments, missing_users
-from dingbridge.worker import Again, Transaction
+from dingbridge import Again, Transaction
 from dingbridge.dingtalk.errors import PermissionDenied
 
 log = structlog.get_logger(__name__)

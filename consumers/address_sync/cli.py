@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consumers.approval.cli_backfill import resync_approvals
 from dingbridge.cli.terminal import confirmed as agreed
 from dingbridge.cli.terminal import say
 
 if TYPE_CHECKING:
-    from dingbridge.api_budget import ApiCalls
     from consumers.address_sync.reading import Progress
     from consumers.address_sync.runs import Run, Runs
     from consumers.address_sync.settings import AddressSyncSettings
+    from dingbridge.api_budget import ApiCalls
     from dingbridge.dingtalk.api import DingTalkClient
 
 STOPPED = 3
@@ -31,7 +30,6 @@ SPENT = 4
 """Exit code when the month's API calls are spent."""
 
 app = typer.Typer(invoke_without_command=True)
-app.command("approvals")(resync_approvals)
 
 _DOING = {"reading": "reading the company", "applying": "comparing", "looking": "asking one by one"}
 _KEPT = (
@@ -99,16 +97,16 @@ def contacts(
 
 
 async def _resync(wanted: _Wanted) -> int:
-    from dingbridge.api_budget import ApiCalls
-    from dingbridge.errors import BridgeError
-    from dingbridge.settings import ConsumerSettings
-    from dingbridge.logging import configure_logging
     from consumers.address_sync import AddressSync
     from consumers.address_sync.settings import AddressSyncSettings
-    from dingbridge.worker import WorldDown, open_database
-    from dingbridge.worker.store.migrations import migrate
+    from dingbridge import WorldDown, open_database
+    from dingbridge.api_budget import ApiCalls
     from dingbridge.dingtalk.api import DingTalkClient
     from dingbridge.dingtalk.errors import ApiError, BudgetSpent, QuotaSpent
+    from dingbridge.errors import BridgeError
+    from dingbridge.logging import configure_logging
+    from dingbridge.settings import ConsumerSettings
+    from dingbridge.worker.store.migrations import migrate
 
     settings, own = ConsumerSettings.load(), AddressSyncSettings.load()
     key, secret = settings.api_credentials()
@@ -136,9 +134,9 @@ async def _resync(wanted: _Wanted) -> int:
 
 async def _runs(database: Any, own: "AddressSyncSettings") -> "Runs":
     """The runs of the company. Raises ``SettingsError`` when nothing says which one it is."""
-    from dingbridge.errors import SettingsError
     from consumers.address_sync.resync import company
     from consumers.address_sync.runs import Runs
+    from dingbridge.errors import SettingsError
 
     found = await company(database.reader(), own)
     if len(found) != 1:
@@ -200,10 +198,10 @@ async def _to_go_on_with(runs: "Runs", wanted: _Wanted) -> "Run | None":
 
 async def _begun(runs: "Runs", client: "DingTalkClient", wanted: _Wanted) -> "Run | None":
     """A new run, after its cost was said; None when the operator does not want it."""
-    from dingbridge.errors import BridgeError
     from consumers.address_sync.resync import cost
     from consumers.address_sync.verdict import current_users
     from dingbridge.dingtalk.budget import Priority
+    from dingbridge.errors import BridgeError
 
     employees = None
     if not wanted.departments and not await current_users(runs.reader, runs.corp_id):

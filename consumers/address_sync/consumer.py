@@ -20,13 +20,13 @@ from consumers.address_sync.runs import Part, request
 from consumers.address_sync.schedule import Schedule
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.tables import guard
-from dingbridge.snapshots import Recent
-from dingbridge.worker import Consumer, Event, Reader, Reject, Transaction, WorldDown
-from dingbridge.worker.fetch_sequence import arrived, ticket
-from dingbridge.worker.consumer import Table
+from dingbridge import Consumer, Event, Reader, Reject, Transaction, WorldDown
 from dingbridge.dingtalk.errors import BudgetSpent, PermissionDenied, QuotaSpent
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import NOBODY
+from dingbridge.snapshots import Recent
+from dingbridge.worker.consumer import Table
+from dingbridge.worker.fetch_sequence import arrived, ticket
 
 log = structlog.get_logger(__name__)
 

@@ -1,8 +1,8 @@
 """Looks at users, departments and roles through the Open API, and what each saw made rows.
 
-``Looks`` fetches (no transaction is open), ``write`` writes under the guard of ``consumers/mirror``. Used for
-events and, at another priority, by a full sync. Not here: which event asks for which look (``consumer.py``),
-and the rows themselves (``mapping.py``, ``store.py``).
+``Looks`` fetches (no transaction is open), ``write`` writes under the guard of ``dingbridge/snapshots``. Used
+for events and, at another priority, by a full sync. Not here: which event asks for which look
+(``consumer.py``), and the rows themselves (``mapping.py``, ``store.py``).
 """
 
 from collections.abc import Iterable
@@ -15,11 +15,11 @@ from consumers.address_sync import store
 from consumers.address_sync.mapping import Row, UserState, department_row, roles_state, user_state
 from consumers.address_sync.store import Change
 from consumers.address_sync.tables import departments, guard, roles
-from dingbridge.snapshots import Look
-from dingbridge.worker import Reader, Transaction
+from dingbridge import Reader, Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import OUT_OF_SCOPE
 from dingbridge.dingtalk.errors import NotFound, PermissionDenied
+from dingbridge.snapshots import Look
 
 ROLES = "*"
 """The one entity of kind ``roles``: the list of all roles is read as a whole."""

@@ -17,11 +17,11 @@ from consumers.address_sync.runs import Entry, Run, Runs
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.tables import guard
 from consumers.address_sync.verdict import OUT_OF_SIGHT, current_users, missing_users, read_users
-from dingbridge.snapshots.coerce import as_json
-from dingbridge.worker import Transaction
+from dingbridge import Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.contacts import PAGE_SIZE
 from dingbridge.dingtalk.errors import BadRequest, NotFound, PermissionDenied
+from dingbridge.snapshots.coerce import as_json
 
 log = structlog.get_logger(__name__)
 

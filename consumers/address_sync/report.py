@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import and_, func, select
 
 from consumers.address_sync.tables import departments, memberships, users
-from dingbridge.worker import Reader
+from dingbridge import Reader
 from dingbridge.worker.consumer import Table
 
 SHOWN = 10

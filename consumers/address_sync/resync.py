@@ -21,7 +21,7 @@ from consumers.address_sync.runs import Part, Run, Runs
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.tables import departments, guard, roles
 from consumers.address_sync.verdict import confirmable, current_users, judge
-from dingbridge.worker import DatabaseDown, Reader
+from dingbridge import DatabaseDown, Reader
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.contacts import PAGE_SIZE
 

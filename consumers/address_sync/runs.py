@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 from sqlalchemy import Row, delete, func, select, update
 
-from dingbridge.errors import BridgeError
 from consumers.address_sync.sync_tables import runs, staged, todo
-from dingbridge.worker import Again, Database, DatabaseDown, Reader, Transaction
+from dingbridge import Again, Database, DatabaseDown, Reader, Transaction
 from dingbridge.dingtalk.budget import Priority
+from dingbridge.errors import BridgeError
 
 Part = Literal["all", "departments"]
 Cause = Literal["first", "event", "reconcile", "command", "dry_run"]

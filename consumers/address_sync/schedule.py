@@ -12,7 +12,7 @@ import structlog
 from consumers.address_sync.resync import company, cost, resync
 from consumers.address_sync.runs import Run, Runs, RunTaken
 from consumers.address_sync.settings import AddressSyncSettings
-from dingbridge.worker import Database
+from dingbridge import Database
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import ApiError, BudgetSpent, QuotaSpent
 

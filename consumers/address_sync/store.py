@@ -8,8 +8,8 @@ from sqlalchemy import delete, select, update
 
 from consumers.address_sync.mapping import LEAVER, Row, UserState
 from consumers.address_sync.tables import departments, guard, memberships, roles, user_roles, users
+from dingbridge import Transaction
 from dingbridge.snapshots import replace_children, write_if_changed
-from dingbridge.worker import Transaction
 
 Change = Literal["new", "back", "changed", "gone"]
 """What became of an entity: first seen, here again, other than before, left or deleted."""

@@ -7,7 +7,7 @@ while a run is under way (or waits to be confirmed): ``address_sync_staged`` hol
 from sqlalchemy import BigInteger, Boolean, Column, Index, Table, Text
 
 from consumers.address_sync.tables import metadata
-from dingbridge.worker import UtcDateTime
+from dingbridge import UtcDateTime
 
 runs = Table(
     "address_sync_runs",

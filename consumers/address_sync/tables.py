@@ -11,8 +11,8 @@ and roles those with ``deleted_at IS NULL``. What a full sync remembers: ``sync_
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, MetaData, Table, Text
 
+from dingbridge import UtcDateTime
 from dingbridge.snapshots import Guard
-from dingbridge.worker import UtcDateTime
 
 metadata = MetaData()
 

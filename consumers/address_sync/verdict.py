@@ -13,7 +13,7 @@ from consumers.address_sync.runs import Run, Runs
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync_tables import staged
 from consumers.address_sync.tables import departments, users
-from dingbridge.worker import Reader
+from dingbridge import Reader
 
 ROOT = 1
 

@@ -32,12 +32,12 @@ from types import ModuleType
 from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
-from dingbridge.errors import SettingsError
 from consumers.approval.components import Value, kind_of, parse
 from consumers.approval.document import table_rows
 from consumers.approval.times import local_time
+from dingbridge import Reject, Transaction
+from dingbridge.errors import SettingsError
 from dingbridge.snapshots.coerce import as_list, as_text
-from dingbridge.worker import Reject, Transaction
 
 
 class Form:

@@ -28,9 +28,9 @@ from consumers.approval.tables import (
     approval_tasks,
 )
 from consumers.approval.tasks import comment_row, task_id, task_rows
+from dingbridge import Event, Reader, Transaction
 from dingbridge.snapshots import replace_children, write_if_changed
 from dingbridge.snapshots.coerce import as_json, as_text
-from dingbridge.worker import Event, Reader, Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,11 +26,11 @@ from consumers.approval.tables import (
     approval_instances,
     guard,
 )
-from dingbridge.worker import Again
-from dingbridge.worker.supervise import is_world_down
-from dingbridge.worker.executor import place
+from dingbridge import Again
 from dingbridge.dingtalk.api.approvals import IDS_MOST, WINDOW_MS
 from dingbridge.dingtalk.errors import ApiError, RateLimited
+from dingbridge.worker.executor import place
+from dingbridge.worker.supervise import is_world_down
 
 log = structlog.get_logger(__name__)
 

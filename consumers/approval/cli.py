@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from consumers.approval.cli_archive import Codes, archive, day_or_moment, new_file
+from consumers.approval.cli_backfill import resync_approvals
 from dingbridge.cli.terminal import confirmed, listed, print_json, say
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
 )
+app.command("resync")(resync_approvals)
 
 Since = Annotated[
     str | None,
@@ -210,8 +212,8 @@ async def _call_pending(consumer: "Approval", wanted: "Filter") -> int:
     from collections import Counter
 
     from consumers.approval.pending import call, pending
-    from dingbridge.worker.supervise import is_world_down
     from dingbridge.worker.executor import place
+    from dingbridge.worker.supervise import is_world_down
 
     ended: Counter[str] = Counter()
     async for one in pending(consumer, wanted):

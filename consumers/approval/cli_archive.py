@@ -14,9 +14,9 @@ import typer
 from dingbridge.cli.terminal import LINE_EVERY, moment, say
 
 if TYPE_CHECKING:
-    from dingbridge.settings import ConsumerSettings
     from consumers.approval.consumer import Approval
-    from dingbridge.worker import Database
+    from dingbridge import Database
+    from dingbridge.settings import ConsumerSettings
 
 Codes = Annotated[
     list[str] | None, typer.Option("--process-code", help="Templates, with commas.", show_default="all")
@@ -31,11 +31,11 @@ async def archive(
     runs. With ``migrate`` its tables are made, or brought up to date, else they must be there."""
     from sqlalchemy.exc import DBAPIError
 
-    from dingbridge.errors import BridgeError
-    from dingbridge.settings import ConsumerSettings
-    from dingbridge.logging import configure_logging
     from consumers.approval.consumer import Approval
-    from dingbridge.worker import WorldDown, open_database
+    from dingbridge import WorldDown, open_database
+    from dingbridge.errors import BridgeError
+    from dingbridge.logging import configure_logging
+    from dingbridge.settings import ConsumerSettings
     from dingbridge.worker.store.errors import is_missing_table
 
     settings = ConsumerSettings.load()
@@ -105,9 +105,9 @@ async def corp_id_of(consumer: "Approval") -> str:
     """The company's id, which DingTalk's API does not tell: as set, else the only one of the archive."""
     from sqlalchemy import select
 
-    from dingbridge.errors import SettingsError
     from consumers.approval.settings import ApprovalSettings
     from consumers.approval.tables import approval_instances
+    from dingbridge.errors import SettingsError
 
     configured = ApprovalSettings.load().dingtalk_corp_id
     if configured:

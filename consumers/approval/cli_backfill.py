@@ -1,4 +1,4 @@
-"""``dingbridge resync approvals``: archives the approvals from before the start."""
+"""``dingbridge approvals resync``: archives the approvals from before the start."""
 
 import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,8 +9,8 @@ from consumers.approval.cli_archive import Codes, archive, calls_left, corp_id_o
 from dingbridge.cli.terminal import confirmed, listed, say
 
 if TYPE_CHECKING:
-    from dingbridge.settings import ConsumerSettings
     from consumers.approval.backfill import Backfill, Run
+    from dingbridge.settings import ConsumerSettings
 
 
 def resync_approvals(
@@ -39,8 +39,8 @@ def resync_approvals(
 async def _resync(
     from_: str, to: str | None, process_code: list[str] | None, with_actions: bool, dry_run: bool, yes: bool
 ) -> None:
-    from dingbridge.errors import BridgeError
     from consumers.approval.backfill import Asked, Backfill
+    from dingbridge.errors import BridgeError
     from dingbridge.worker.supervise import is_world_down
 
     async with archive(api=True, migrate=True) as (consumer, settings):

@@ -1,8 +1,8 @@
 """approval: archives approvals with their form, tasks and files, and runs the action of their template.
 
-An event says *look at this instance*; ``prepare`` fetches it (under the guard of ``consumers/mirror``), and
-``handle`` archives what event and API say together. Not here: how an instance is fetched (``looks.py``), what
-becomes of the two (``document.py``), how it is written (``archive.py``), when an action is called
+An event says *look at this instance*; ``prepare`` fetches it (under the guard of ``dingbridge/snapshots``),
+and ``handle`` archives what event and API say together. Not here: how an instance is fetched (``looks.py``),
+what becomes of the two (``document.py``), how it is written (``archive.py``), when an action is called
 (``effects.py``), and how files are fetched (``downloads.py``).
 """
 
@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 import structlog
 from sqlalchemy import MetaData, select, tuple_
 
-from dingbridge.errors import BridgeError
 from consumers.approval import report
 from consumers.approval.actions import Action, load_actions
 from consumers.approval.archive import Archive
@@ -28,13 +27,14 @@ from consumers.approval.reconcile import Order, Reconciles, keep
 from consumers.approval.second_looks import SecondLooks
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import KIND, approval_instances, guard, metadata
-from dingbridge.snapshots import Look
-from dingbridge.worker import Consumer, Event, Reader, Reject, Transaction
-from dingbridge.worker.consumer import Table
-from dingbridge.worker.supervise import patiently
-from dingbridge.worker.executor import place
+from dingbridge import Consumer, Event, Reader, Reject, Transaction
 from dingbridge.dingtalk.budget import Priority
+from dingbridge.errors import BridgeError
 from dingbridge.events.control import RESYNC_REQUESTED
+from dingbridge.snapshots import Look
+from dingbridge.worker.consumer import Table
+from dingbridge.worker.executor import place
+from dingbridge.worker.supervise import patiently
 
 log = structlog.get_logger(__name__)
 

@@ -16,15 +16,15 @@ import aiohttp
 import structlog
 from sqlalchemy import Row, Table, and_, func, select, update
 
-from dingbridge.ssrf import AddressGuard, guarded_connector, refusal
 from consumers.approval.attachments import DONE, OFF, REFUSED, SWITCHED_OFF, WAITING
 from consumers.approval.files import FileStore, TooLarge
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import approval_attachments
-from dingbridge.worker import Database, WorldDown
+from dingbridge import Database, WorldDown
 from dingbridge.dingtalk.error_codes import says_not_there
 from dingbridge.dingtalk.errors import ApiError
+from dingbridge.ssrf import AddressGuard, guarded_connector, refusal
 
 log = structlog.get_logger(__name__)
 

@@ -18,10 +18,10 @@ from consumers.approval.actions import Action, Approved, Form, Function, Revoked
 from consumers.approval.document import Events, Row
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.tables import approval_actions, approval_instances
+from dingbridge import Again, Reader, Reject, Retry, Transaction
 from dingbridge.snapshots.coerce import as_list
-from dingbridge.worker import Again, Reader, Reject, Retry, Transaction
-from dingbridge.worker.store.errors import TransactionRace
 from dingbridge.worker.executor import place
+from dingbridge.worker.store.errors import TransactionRace
 
 log = structlog.get_logger(__name__)
 

@@ -11,7 +11,7 @@ from sqlalchemy import Column, Float, Index, Table, Text, delete, insert
 
 from consumers.approval.actions import Approved, action
 from consumers.approval.tables import metadata
-from dingbridge.worker import Reject, Transaction, UtcDateTime
+from dingbridge import Reject, Transaction, UtcDateTime
 
 leave_ledger = Table(
     "leave_ledger",

@@ -18,8 +18,8 @@ from zoneinfo import ZoneInfo
 
 from consumers.approval.document import objects, table_rows
 from consumers.approval.reading import Approval, Wanted, approvals, columns, label, table_columns
+from dingbridge import Reader
 from dingbridge.snapshots.coerce import as_list
-from dingbridge.worker import Reader
 
 BOM = "\ufeff"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")

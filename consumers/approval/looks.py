@@ -14,14 +14,14 @@ from sqlalchemy import select
 from consumers.approval.archive import Archive
 from consumers.approval.codes import ProcessCodes
 from consumers.approval.tables import KIND, approval_instances, guard
-from dingbridge.snapshots import Look
-from dingbridge.snapshots.coerce import as_text
-from dingbridge.worker import Again, Database, Event, Reader, Transaction
-from dingbridge.worker.supervise import is_world_down
+from dingbridge import Again, Database, Event, Reader, Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.error_codes import says_not_there
 from dingbridge.dingtalk.errors import ApiError
+from dingbridge.snapshots import Look
+from dingbridge.snapshots.coerce import as_text
+from dingbridge.worker.supervise import is_world_down
 
 log = structlog.get_logger(__name__)
 

@@ -15,7 +15,7 @@ from consumers.approval.actions import name_of
 from consumers.approval.consumer import Approval
 from consumers.approval.effects import REVOKED
 from consumers.approval.tables import KIND, approval_actions, approval_instances, guard
-from dingbridge.worker import Again
+from dingbridge import Again
 
 PAGE = 200
 MOST_AGAIN = 10

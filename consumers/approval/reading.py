@@ -15,7 +15,7 @@ from consumers.approval.tables import (
     approval_table_cells,
     approval_tasks,
 )
-from dingbridge.worker import Reader
+from dingbridge import Reader
 
 PAGE = 200
 """Approvals read at once."""

@@ -18,10 +18,10 @@ from sqlalchemy import select, update
 from consumers.approval.backfill import Backfill, Run
 from consumers.approval.looks import Looks
 from consumers.approval.tables import approval_backfills, approval_instances
-from dingbridge.snapshots.coerce import from_epoch_ms
-from dingbridge.worker import Event, Reader, Transaction
+from dingbridge import Event, Reader, Transaction
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.events.envelope import NOBODY
+from dingbridge.snapshots.coerce import from_epoch_ms
 
 log = structlog.get_logger(__name__)
 

@@ -10,7 +10,7 @@ from consumers.approval.tables import (
     approval_instances,
     metadata,
 )
-from dingbridge.worker import Reader
+from dingbridge import Reader
 from dingbridge.worker.consumer import Table
 
 SHOWN = 10

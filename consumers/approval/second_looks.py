@@ -13,10 +13,10 @@ from sqlalchemy import and_, func, select
 
 from consumers.approval.looks import UNFINISHED, Looks
 from consumers.approval.tables import KIND, approval_instances, guard
-from dingbridge.worker import Again
-from dingbridge.worker.supervise import is_world_down
-from dingbridge.worker.executor import place
+from dingbridge import Again
 from dingbridge.dingtalk.errors import ApiError
+from dingbridge.worker.executor import place
+from dingbridge.worker.supervise import is_world_down
 
 log = structlog.get_logger(__name__)
 

@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, Numeric, Table, Text
 from sqlalchemy.types import TypeDecorator
 
+from dingbridge import UtcDateTime
 from dingbridge.snapshots import Guard
-from dingbridge.worker import UtcDateTime
 
 metadata = MetaData()
 """An actions module may add tables of its own to it: they are created at start with these."""

@@ -9,7 +9,7 @@ from sqlalchemy import case, func, select
 from consumers.approval.actions import Action, name_of
 from consumers.approval.codes import template_name
 from consumers.approval.tables import approval_actions, approval_instances
-from dingbridge.worker import Reader
+from dingbridge import Reader
 
 
 @dataclass(slots=True)

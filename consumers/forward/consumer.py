@@ -13,8 +13,6 @@ from typing import Any, ClassVar, NoReturn
 
 import structlog
 
-from dingbridge.ssrf import AddressGuard
-from dingbridge.errors import SettingsError
 from consumers.forward.body import body_of
 from consumers.forward.circuit import Blame, Circuit, CircuitOpen, CircuitState, Key, Pace
 from consumers.forward.delivery import Answer, Sender
@@ -22,10 +20,12 @@ from consumers.forward.metrics import ForwardMetrics
 from consumers.forward.selection import Selection
 from consumers.forward.settings import ForwardSettings, System, credentials_of, load_systems
 from consumers.forward.signature import webhook_id
-from dingbridge.worker import Consumer, Event, HandlerOutcome, Reader, Reject, Retry, Transaction, WorldDown
-from dingbridge.worker.registry import Family, UnknownConsumer
+from dingbridge import Consumer, Event, HandlerOutcome, Reader, Reject, Retry, Transaction, WorldDown
 from dingbridge.dingtalk.errors import ApiError
+from dingbridge.errors import SettingsError
 from dingbridge.events.event import NotAnEvent
+from dingbridge.ssrf import AddressGuard
+from dingbridge.worker.registry import Family, UnknownConsumer
 
 log = structlog.get_logger(__name__)
 

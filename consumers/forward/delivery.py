@@ -16,9 +16,9 @@ from typing import Literal
 
 import aiohttp
 
-from dingbridge.ssrf import AddressGuard, guarded_connector, refusal
 from consumers.forward import signature
 from consumers.forward.settings import Credentials, System
+from dingbridge.ssrf import AddressGuard, guarded_connector, refusal
 from dingbridge.worker.retry import ASKED_MAX_S
 
 AnswerKind = Literal["taken", "refused", "unwelcome", "failed", "busy", "unreachable"]

@@ -18,13 +18,13 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from dingbridge.ssrf import AddressGuard, Network
-from dingbridge.errors import SettingsError
-from dingbridge.settings import DingTalkApiSettings, NetworkList
-from dingbridge.settings.tls import trusting
 from consumers.forward.body import BodyForm
 from consumers.forward.signature import PREFIX, key_of
+from dingbridge.errors import SettingsError
 from dingbridge.events.catalogue import catalogue, legal
+from dingbridge.settings import DingTalkApiSettings, NetworkList
+from dingbridge.settings.tls import trusting
+from dingbridge.ssrf import AddressGuard, Network
 
 NAME_RE = re.compile(r"[a-z0-9-]{1,60}")
 VARIABLE_RE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

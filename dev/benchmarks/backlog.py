@@ -12,11 +12,11 @@ from pathlib import Path
 from dev.benchmarks.load import plaintext
 from dev.benchmarks.results import Results
 from dev.benchmarks.stack import Ingress, load
-from dingbridge.kafka.client import producer
-from dingbridge.settings import KafkaSettings
-from dingbridge.kafka.topics import ensure_topics, event_topic
-from ingress.journal.store import Entry, JournalFile
 from dingbridge.events import Received, dedupe_key, read, to_records
+from dingbridge.kafka.client import producer
+from dingbridge.kafka.topics import ensure_topics, event_topic
+from dingbridge.settings import KafkaSettings
+from ingress.journal.store import Entry, JournalFile
 
 MILLION = 1_000_000
 

@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from dev.benchmarks.results import Results
 from dev.benchmarks.stack import Ingress, load
 from dingbridge.kafka.client import connection
-from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import ensure_topics, event_topic
+from dingbridge.settings import KafkaSettings
 
 RATE = 300
 SECONDS = 20

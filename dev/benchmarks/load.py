@@ -1,9 +1,9 @@
 """The load: signed callbacks over kept-alive connections, as fast as they are answered or at a steady rate.
 
 Lean on purpose, since it shares two cores with what it measures: requests are made beforehand, answers are
-parsed only as far as their length. ``python -m dev.benchmarks.load URL CONNECTIONS SECONDS RATE FIRST`` prints
-one JSON object; RATE 0 means as fast as possible. Latency is in ms; at a steady rate it counts from the
-moment a request was due, so that a stall is not hidden by waiting for it (coordinated omission).
+parsed only as far as their length. ``python -m dev.benchmarks.load URL CONNECTIONS SECONDS RATE FIRST``
+prints one JSON object; RATE 0 means as fast as possible. Latency is in ms; at a steady rate it counts from
+the moment a request was due, so that a stall is not hidden by waiting for it (coordinated omission).
 """
 
 import asyncio
@@ -16,8 +16,8 @@ from urllib.parse import urlencode, urlsplit
 
 import uvloop
 
-from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.dingtalk.crypto import Credentials, encrypt, sign
+from dingbridge.settings import SAMPLE_CREDENTIALS
 
 CREDENTIALS = Credentials(
     SAMPLE_CREDENTIALS["DINGTALK_TOKEN"],

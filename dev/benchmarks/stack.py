@@ -114,7 +114,11 @@ class Ingress(Server):
 def bare(folder: Path) -> Server:
     port = free_port()
     return Server(
-        "bare aiohttp", [*PYTHON, "-m", "dev.benchmarks.servers.bare", str(port)], {}, port, folder / "bare.log"
+        "bare aiohttp",
+        [*PYTHON, "-m", "dev.benchmarks.servers.bare", str(port)],
+        {},
+        port,
+        folder / "bare.log",
     )
 
 

@@ -19,12 +19,13 @@ from dev.benchmarks.load import plaintext
 from dev.benchmarks.results import Results, target
 from dev.benchmarks.stack import PYTHON
 from dev.benchmarks.worker_process import EVENT_TYPE, POISON
-from dingbridge.kafka.client import producer
 from dev.servers.postgres import start_postgres
-from dingbridge.settings import KafkaSettings
-from dingbridge.kafka.topics import ensure_topics, event_topic
-from dingbridge.worker import inbox, open_database
+from dingbridge import open_database
 from dingbridge.events.envelope import Received, to_records
+from dingbridge.kafka.client import producer
+from dingbridge.kafka.topics import ensure_topics, event_topic
+from dingbridge.settings import KafkaSettings
+from dingbridge.worker.store import inbox
 
 SHORT = 10_000
 ROUND = 100_000

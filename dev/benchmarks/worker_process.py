@@ -1,7 +1,7 @@
 """One measured loop over the records of a topic, in a process of its own.
 
-``python -m dev.benchmarks.worker_process KIND COUNT`` prints one JSON object: ``seconds`` from the first record
-to the ``COUNT``-th, and ``peak_mb`` of resident memory as seen every 50 ms.
+``python -m dev.benchmarks.worker_process KIND COUNT`` prints one JSON object: ``seconds`` from the first
+record to the ``COUNT``-th, and ``peak_mb`` of resident memory as seen every 50 ms.
 """
 
 import asyncio
@@ -17,13 +17,13 @@ import psutil
 import uvloop
 from aiokafka import AIOKafkaConsumer
 
+from dingbridge import Consumer, Event, Transaction
 from dingbridge.kafka.client import connection
-from dingbridge.settings import ConsumerSettings
-from dingbridge.logging import configure_logging
 from dingbridge.kafka.topics import event_topic
-from dingbridge.worker import Consumer, Event, Transaction
-from dingbridge.worker.store.database import POOL_SIZE
+from dingbridge.logging import configure_logging
+from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.service import ConsumerService
+from dingbridge.worker.store.database import POOL_SIZE
 
 EVENT_TYPE = "bpms_instance_change"
 POISON = "poison"

@@ -1,10 +1,14 @@
-"""``dingbridge demo``: the whole bridge on this machine, with a simulated company, for 1 minute."""
+"""``python -m dev.demo`` (``make demo``): the whole bridge on this machine, with a simulated company, for 1
+minute."""
 
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from dev.demo.scenario import Options, new_folder, run
+from ingress.journal.directory import UNSAFE_FILE_SYSTEMS, file_system
 
 
 class How(StrEnum):
@@ -34,10 +38,11 @@ def command(
     the OA tables. No other settings of the environment are used. Exit code 1: something was lost or differs,
     or did not start.
     """
-    from ingress.journal.directory import UNSAFE_FILE_SYSTEMS, file_system
-    from dev.demo.scenario import Options, new_folder, run
-
     folder = new_folder(data_dir)
     kind = file_system(folder) or ""
     unsafe = f"{kind}, which {UNSAFE_FILE_SYSTEMS[kind]}" if kind in UNSAFE_FILE_SYSTEMS else None
     raise typer.Exit(run(Options(folder, seconds, rate, keep, how.value, unsafe)))
+
+
+if __name__ == "__main__":
+    typer.run(command)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dingbridge.errors import BridgeError
 from dev.demo.verification import Tables
+from dingbridge.errors import BridgeError
 
 _OVER = "SELECT * FROM approval_instances WHERE outcome IS NOT NULL"
 """What is not over yet is archived too, as far as its events tell."""

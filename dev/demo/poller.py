@@ -10,11 +10,11 @@ from typing import Any, Self
 
 import aiohttp
 
-from dingbridge.errors import BridgeError
 from dev.demo.databases import Counts, OaDatabases
 from dev.demo.processes import CONSUMERS, Stack
-from dev.demo.verification import Tally, lost_for_certain, table_differences
 from dev.demo.topics import Record, TopicReader
+from dev.demo.verification import Tally, lost_for_certain, table_differences
+from dingbridge.errors import BridgeError
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 

@@ -14,8 +14,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final, Literal
 
-from dingbridge.errors import BridgeError, ServerStartError
 from dev.servers import GuardedProcess, KafkaServer, free_port, start_kafka
+from dingbridge.errors import BridgeError, ServerStartError
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings, KafkaSettings
 
 CONSUMERS: Final = ("address-sync", "approval")

@@ -17,13 +17,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Literal
 
-from dingbridge.errors import BridgeError
-from dingbridge.settings import LogSettings
-from dingbridge.logging import configure_logging
-from dev.demo.summary import Accounts, compare, show_employees, show_record, shown, summarise
-from dev.demo.processes import CONSUMERS, Stack
-from dev.demo.table import Screen
 from dev.demo.poller import Figures, Watch
+from dev.demo.processes import CONSUMERS, Stack
+from dev.demo.summary import Accounts, compare, show_employees, show_record, shown, summarise
+from dev.demo.table import Screen
+from dingbridge.errors import BridgeError
+from dingbridge.logging import configure_logging
+from dingbridge.settings import LogSettings
 from simulator.pushes.push import RETRY_DELAYS_S
 
 RETRY_SCALE: Final = 0.3
@@ -93,7 +93,7 @@ def run(options: Options) -> int:
         with _uninterrupted(), _step(screen, "everything is stopped, nothing is left running"):
             accounts.faults.extend(stack.stop())
         summarise(accounts, stack, screen, began)
-        screen.line("To look around while everything runs: make demo KEEP=1, or dingbridge demo --keep")
+        screen.line("To look around while everything runs: make demo KEEP=1, or python -m dev.demo --keep")
         return 1 if accounts.faults else 0
     except Interrupted as interrupted:
         with _uninterrupted():

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dev.demo.poller import Figures, Watch
 from dev.demo.processes import Stack
 from dev.demo.table import Screen, milliseconds, topics_line
-from dev.demo.verification import Tally
 from dev.demo.topics import Record
-from dev.demo.poller import Figures, Watch
+from dev.demo.verification import Tally
 
 EMPLOYEES_SHOWN: Final = 5
 DIFFERENCES_SHOWN: Final = 20

@@ -6,7 +6,6 @@ Exit code 1 with one line for each thing that is missing, and its remedy.
 import os
 import sys
 
-from dingbridge.errors import ServerStartError
 from dev.servers.engine import Engine
 from dev.servers.jars import KAFKA_VERSION, fetch_jars
 from dev.servers.kafka import nothing_works
@@ -15,6 +14,7 @@ from dev.servers.postgres import IMAGE as POSTGRES_IMAGE
 from dev.servers.postgres import named_in_environment
 from dev.servers.postgres_wheel import programs
 from dev.servers.progress import Progress
+from dingbridge.errors import ServerStartError
 
 
 def main() -> int:

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from dingbridge.errors import ServerStartError
 from dev.servers.processes import tail
 from dev.servers.progress import Progress, megabytes
+from dingbridge.errors import ServerStartError
 
 KAFKA_VERSION = "4.4.0"
 DOWNLOAD_BYTES = 65_000_000

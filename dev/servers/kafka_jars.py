@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dingbridge.errors import ServerStartError
 from dev.servers.jars import KAFKA_VERSION, fetch_jars, java
 from dev.servers.kafka_base import START_WITHIN_S, KafkaServer, wait_until_kafka_answers
 from dev.servers.ports import free_port
 from dev.servers.processes import GuardedProcess, tail
 from dev.servers.progress import Progress
+from dingbridge.errors import ServerStartError
 
 LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 ATTEMPTS = 3

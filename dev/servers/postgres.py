@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from dingbridge.errors import ServerStartError
 from dev.servers.engine import Container, Engine
 from dev.servers.postgres_base import START_WITHIN_S, PostgresServer, wait_until_postgres_answers
 from dev.servers.postgres_wheel import WheelPostgres
 from dev.servers.progress import Progress
+from dingbridge.errors import ServerStartError
 
 IMAGE = "postgres:17"
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
-from dingbridge.errors import ServerStartError
 from dev.servers.kafka_base import in_own_loop
+from dingbridge.errors import ServerStartError
 
 START_WITHIN_S = 60.0
 

@@ -2,7 +2,8 @@
 
 Text in, text out, and one function that puts it in the file's place. Every change is parsed and compared with
 what it should mean before it is given back: a file that is written in a way these edits do not understand is
-refused, never spoilt. What a rotation is, and in which order it goes, is ``dingbridge/cli/callback/rotate.py``'s.
+refused, never spoilt. What a rotation is, and in which order it goes, is
+``dingbridge/cli/callback/rotate.py``'s.
 """
 
 import copy

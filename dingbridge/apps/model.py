@@ -1,6 +1,7 @@
 """What an app of DingTalk's is to us: a name, credentials for its callbacks, a key and secret for the API.
 
-Values only; where they are read is ``dingbridge/settings/apps.py``'s, and the file of several ``dingbridge/apps/file.py``'s.
+Values only; where they are read is ``dingbridge/settings/apps.py``'s, and the file of several
+``dingbridge/apps/file.py``'s.
 """
 
 import hashlib

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from dingbridge.settings import ConsumerSettings
     from dingbridge.replay.dead_letter_queue import Freed, ReplayPlan
     from dingbridge.replay.dead_letters import LetterFilter
+    from dingbridge.settings import ConsumerSettings
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -143,8 +143,8 @@ def skip(
 
 
 def _settings() -> "ConsumerSettings":
-    from dingbridge.settings import ConsumerSettings
     from dingbridge.logging import configure_logging
+    from dingbridge.settings import ConsumerSettings
 
     settings = ConsumerSettings.load()
     configure_logging(settings)  # to standard error: standard output is for the answer

@@ -97,8 +97,8 @@ def shown_header(name: str, data: bytes, reveal: bool) -> str:
 
 
 def _masked(value: bytes, found: Any) -> Any:
-    from dingbridge.masking import mask
     from dingbridge.events import NotAnEvent, decode
+    from dingbridge.masking import mask
 
     masked = mask(found)
     try:

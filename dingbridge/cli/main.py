@@ -1,12 +1,9 @@
-"""The ``dingbridge`` command: one module for each group of commands, imported only when it is used.
-
-This is the only part of ``bridge`` that stands above the other packages.
-"""
+"""The ``dingbridge`` command: finds the commands by their entry points, and loads the one that is called."""
 
 import errno
-import importlib
 import os
 import sys
+from importlib.metadata import EntryPoint, entry_points
 
 import typer
 
@@ -14,22 +11,23 @@ from dingbridge.errors import BridgeError
 
 COMMANDS = {
     "ingress": "Receive DingTalk's callbacks, keep them, publish them to Kafka.",
+    "journal": "Look into the journal, and act on what is parked.",
+    "recover": "Read DingTalk's list of failed pushes now, and publish what it holds.",
     "consume": "Run one consumer, or show what it has written.",
     "resync": "Read the whole company now, and make address-sync's tables equal to it.",
     "approvals": "Export archived approvals, list templates, call what their actions lack.",
-    "callback": "Register this bridge's callback URL at DingTalk, or show what is registered.",
-    "doctor": "Find out why callbacks do not arrive; says in plain words what to do.",
-    "topics": "List, create and read the topics.",
     "dlq": "List a consumer's dead letters, show one, send them back, give one up.",
     "replay": "Send a range of time once more to one consumer.",
+    "topics": "List, create and read the topics.",
+    "callback": "Register this bridge's callback URL at DingTalk, or show what is registered.",
+    "doctor": "Find out why callbacks do not arrive; says in plain words what to do.",
     "new-consumer": "Write a consumer of your own: handler, test, settings, service.",
-    "recover": "Read DingTalk's list of failed pushes now, and publish what it holds.",
-    "journal": "Look into the journal, and act on what is parked.",
     "simulator": "A stand-in for the DingTalk Open Platform, for trials and tests.",
-    "demo": "The whole bridge on this machine, with a simulated company, for 1 minute.",
 }
-"""Name and one-line help of each command; ``bridge/cli/<name>.py`` (_ for -) has its function ``command``, or
-for several commands an ``app`` (a ``typer.Typer``)."""
+"""One line of help for each command of ours. Which commands there are, the entry points of ``GROUP`` say: a
+function, or a ``typer.Typer`` with several commands. Another package's command shows where it comes from."""
+
+GROUP = "dingbridge.commands"
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -43,17 +41,24 @@ def _build(called: str | None) -> typer.Typer:
         pretty_exceptions_enable=False,  # they print local variables, and with them secrets and payloads
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    for name, text in COMMANDS.items():
+    found = {entry.name: entry for entry in entry_points(group=GROUP)}
+    ours = [name for name in COMMANDS if name in found]
+    for name in (*ours, *sorted(found.keys() - COMMANDS.keys())):
+        entry = found[name]
         if name != called:
             # enough for the list in --help: the module itself is imported only when it is called
-            app.command(name, help=text)(lambda: None)
+            app.command(name, help=COMMANDS.get(name) or _origin(entry))(lambda: None)
             continue
-        module = importlib.import_module(f"dingbridge.cli.main.{name.replace('-', '_')}")
-        if hasattr(module, "command"):
-            app.command(name)(module.command)
+        command = entry.load()
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
         else:
-            app.add_typer(module.app, name=name)
+            app.command(name)(command)
     return app
+
+
+def _origin(entry: EntryPoint) -> str:
+    return f"From {entry.dist.name if entry.dist else entry.value}."
 
 
 def main() -> None:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from dingbridge.settings import KafkaSettings
     from dingbridge.replay.time_range import Range, RangePlan
+    from dingbridge.settings import KafkaSettings
 
 
 def command(
@@ -52,11 +52,11 @@ def command(
     from datetime import UTC, datetime
 
     from dingbridge.cli.terminal import listed, moment
-    from dingbridge.settings import KafkaSettings
-    from dingbridge.logging import configure_logging
     from dingbridge.kafka.topics import event_topic
+    from dingbridge.logging import configure_logging
     from dingbridge.replay.copying import begun_at
     from dingbridge.replay.time_range import Range
+    from dingbridge.settings import KafkaSettings
     from dingbridge.worker.registry import load_consumer
 
     reads = list(load_consumer(consumer).topics)

@@ -53,8 +53,8 @@ def read(
 
 
 def _settings() -> "KafkaSettings":
-    from dingbridge.settings import KafkaSettings
     from dingbridge.logging import configure_logging
+    from dingbridge.settings import KafkaSettings
 
     settings = KafkaSettings.load()
     configure_logging(settings)  # to standard error: standard output is for the answer

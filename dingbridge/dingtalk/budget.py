@@ -1,7 +1,7 @@
 """What a call of the Open API is for, and who may stop it before it is made.
 
-The counting itself is not here: a ``Budget`` is given to the client (``dingbridge.api_budget`` has the durable
-one).
+The counting itself is not here: a ``Budget`` is given to the client (``dingbridge.api_budget`` has the
+durable one).
 """
 
 import enum

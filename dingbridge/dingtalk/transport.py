@@ -14,12 +14,12 @@ import aiohttp
 import structlog
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 
-from dingbridge.errors import CallsSpent
 from dingbridge.dingtalk import replies
 from dingbridge.dingtalk.budget import Budget, Priority
 from dingbridge.dingtalk.error_codes import SYSTEM_BUSY
 from dingbridge.dingtalk.errors import BudgetSpent, RateLimited, Unavailable
 from dingbridge.dingtalk.pace import Pace
+from dingbridge.errors import CallsSpent
 
 log = structlog.get_logger(__name__)
 

@@ -45,9 +45,9 @@ def command(
     Changes nothing, and does not read DingTalk's failed list. Exit code 0: no error; 1: errors;
     2: settings with which the ingress would not start, or it is not said which app.
     """
+    from dingbridge.cli.terminal import listed, print_json
     from dingbridge.doctor.run import examine
     from dingbridge.doctor.words import WORDS
-    from dingbridge.cli.terminal import listed, print_json
 
     if lang is not None and lang not in ("en", "zh"):
         raise typer.BadParameter("must be en or zh", param_hint="--lang")

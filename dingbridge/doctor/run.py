@@ -9,16 +9,16 @@ from datetime import UTC, datetime
 import aiohttp
 
 from dingbridge.api_budget import ApiCalls
-from dingbridge.settings.apps import App, bare_path_app, load_apps, with_failed_lists
+from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
+from dingbridge.dingtalk.crypto import Credentials
+from dingbridge.dingtalk.errors import ApiError, CallbackMissing
 from dingbridge.doctor.checks import clock, disk, ingress, kafka, kafka_judge, own, platform, quota
 from dingbridge.doctor.checks import url as public
 from dingbridge.doctor.findings import Finding, found
 from dingbridge.errors import SettingsError
-from dingbridge.settings import IngressSettings
 from dingbridge.logging import configure_logging
-from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
-from dingbridge.dingtalk.crypto import Credentials
-from dingbridge.dingtalk.errors import ApiError, CallbackMissing
+from dingbridge.settings import IngressSettings
+from dingbridge.settings.apps import App, bare_path_app, load_apps, with_failed_lists
 
 Tell = Callable[[Finding], None]
 

@@ -18,9 +18,9 @@ from dingbridge.events.catalogue import (
     known,
     legal,
 )
-from dingbridge.events.facts import DoorView, content_hash, dedupe_key, read
-from dingbridge.events.event import Event, NotAnEvent, decode, to_dingtalk
 from dingbridge.events.envelope import SCHEMA_VERSION, Received, Record, to_records
+from dingbridge.events.event import Event, NotAnEvent, decode, to_dingtalk
+from dingbridge.events.facts import DoorView, content_hash, dedupe_key, read
 
 __all__ = [
     "EVENT_TYPE_RE",

@@ -170,7 +170,7 @@ def _subject(entry: Mapping[str, Any] | None) -> Subject | None:
     )
 
 
-catalogue = Catalogue(json.loads(files(__package__).joinpath("catalogue.json").read_bytes()))
+catalogue = Catalogue(json.loads(files("dingbridge").joinpath("schemas/catalogue.json").read_bytes()))
 
 
 def known(event_type: str | None) -> bool:

@@ -219,7 +219,7 @@ def _report(error: Exception, received: Received) -> None:
         trace = trace.tb_next
     place = f"{PurePath(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else None
     _log.error(
-        "schemas.fault",
+        "events.fault",
         exception=type(error).__name__,
         at=place,
         journal=received.journal,

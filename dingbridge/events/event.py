@@ -13,8 +13,8 @@ from urllib.parse import unquote
 from dingbridge.errors import BridgeError
 from dingbridge.events.catalogue import FORMS, UNCLASSIFIED, Form, catalogue, legal
 from dingbridge.events.control import RESYNC_REQUESTED
-from dingbridge.events.normalise import denormalise
 from dingbridge.events.envelope import TYPE_PREFIX
+from dingbridge.events.normalise import denormalise
 from dingbridge.events.strict_json import Unreadable, loads
 
 _TEXTS = ("id", "source", "type", "partitionkey", "sequence", "journal", "via", "form")

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from dingbridge.events.catalogue import EventSpec, catalogue
 from dingbridge.events.bounded_cache import Names, Remembered
+from dingbridge.events.catalogue import EventSpec, catalogue
 from dingbridge.events.strict_json import loads
 
 MAX_TIME_MS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1000

@@ -16,9 +16,9 @@ from collections.abc import Collection
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from dingbridge.events.bounded_cache import Names, Remembered
 from dingbridge.events.catalogue import EventSpec, Field, Form, Spelling
 from dingbridge.events.facts import event_type_name
-from dingbridge.events.bounded_cache import Names, Remembered
 
 _DIGITS = re.compile(r"0|[1-9][0-9]{0,18}")  # as an integer would be written, so that the way back is exact
 _NO_SPELLING = Spelling({}, {})

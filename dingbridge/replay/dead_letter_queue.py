@@ -17,12 +17,10 @@ from typing import Self
 from aiokafka import TopicPartition
 
 from dingbridge.errors import BridgeError, TopicError
-from dingbridge.settings import ConsumerSettings
 from dingbridge.kafka.reader import Span, TopicReader
 from dingbridge.kafka.topics import dlq_topic, existing_topics, inbox_topic
 from dingbridge.replay.blocks import POLL_S, Blocks
 from dingbridge.replay.copying import Copier, inbox_partitions, new_replay_id
-from dingbridge.replay.history import Copied, Copies, copies
 from dingbridge.replay.dead_letters import (
     NOTE_HEADER,
     SKIPPED,
@@ -34,6 +32,8 @@ from dingbridge.replay.dead_letters import (
     read_letter,
     settled,
 )
+from dingbridge.replay.history import Copied, Copies, copies
+from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.blocked import LETTER_HEADER, Blocked
 
 

@@ -13,11 +13,11 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
 from dingbridge.errors import BridgeError
-from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.reader import Span, TopicReader
 from dingbridge.kafka.topics import existing_topics, inbox_topic, retention_days
 from dingbridge.replay.copying import Copier, begun_at, command_hash, inbox_partitions, new_replay_id
 from dingbridge.replay.history import Copied, copies
+from dingbridge.settings import KafkaSettings
 from dingbridge.worker.executor import key_hash
 
 DISORDER_MS = 600_000

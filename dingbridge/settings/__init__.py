@@ -12,10 +12,10 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from dingbridge.settings.apps import AppsSettings
 from dingbridge.apps.model import SAMPLE_CREDENTIALS
-from dingbridge.settings.database_url import in_memory, parse_database_url
+from dingbridge.settings.apps import AppsSettings
 from dingbridge.settings.base import UNREADABLE, CommaList, NetworkList, Settings
+from dingbridge.settings.database_url import in_memory, parse_database_url
 from dingbridge.settings.dingtalk import CallbackSettings, DingTalkApiSettings
 from dingbridge.settings.tls import trusting
 

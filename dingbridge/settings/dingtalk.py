@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator
 
-from dingbridge.settings.apps import AppsSettings, load_apps, problems_of
 from dingbridge.apps.model import FORM_OF_TOKENS, OWNER_RE, OWNER_WORDS, SAMPLE_CREDENTIALS, TOKEN_RE
 from dingbridge.errors import SettingsError
+from dingbridge.settings.apps import AppsSettings, load_apps, problems_of
 from dingbridge.settings.base import UNREADABLE, CommaList
 
 DINGTALK_API_BASE = "https://oapi.dingtalk.com"

@@ -5,8 +5,8 @@ another serves, ``rows`` writes only what differs, ``values`` turns the API's JS
 databases can store.
 """
 
-from dingbridge.snapshots.version_guard import Guard, Look
 from dingbridge.snapshots.fetch_cache import Recent
 from dingbridge.snapshots.upsert import replace_children, write_if_changed
+from dingbridge.snapshots.version_guard import Guard, Look
 
 __all__ = ["Guard", "Look", "Recent", "replace_children", "write_if_changed"]

@@ -1,10 +1,10 @@
 """Which of this process's looks may serve an event that has not been handled yet: fifty events about one
 entity within a moment need one look, not fifty.
 
-A look serves every event that had come to this process before the look's fetch began: what the event tells
-of had happened by then. That is decided by tickets (``dingbridge/worker/fetch_sequence.py``), not by clocks, which
-differ among hosts. And what the look saw must stand in the database: its transaction may have been rolled
-back, so the generation and the time that it wrote with are compared with those that are there.
+A look serves every event that had come to this process before the look's fetch began: what the event tells of
+had happened by then. That is decided by tickets (``dingbridge/worker/fetch_sequence.py``), not by clocks,
+which differ among hosts. And what the look saw must stand in the database: its transaction may have been
+rolled back, so the generation and the time that it wrote with are compared with those that are there.
 """
 
 from collections import OrderedDict

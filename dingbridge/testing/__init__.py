@@ -13,8 +13,8 @@ Without a flag ``runtime`` is a ``MemoryRuntime``; with ``pytest --kafka`` it is
 test, the same answers, through topics and a worker.
 """
 
-from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.testing.kafka import KafkaRuntime
+from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.testing.recordings import recorded
 
 __all__ = ["KafkaRuntime", "MemoryRuntime", "recorded"]

@@ -13,12 +13,12 @@ from pathlib import Path
 from aiokafka.errors import KafkaError
 
 from dingbridge.errors import BridgeError, KafkaUnavailable, SettingsError
-from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
-from dingbridge.settings import KafkaSettings
-from dingbridge.logging import configure_logging
-from dingbridge.kafka.topics import ensure_topics, event_topic
-from dingbridge.testing.recordings import recorded
 from dingbridge.events.envelope import Record
+from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
+from dingbridge.kafka.topics import ensure_topics, event_topic
+from dingbridge.logging import configure_logging
+from dingbridge.settings import KafkaSettings
+from dingbridge.testing.recordings import recorded
 
 
 async def publish(settings: KafkaSettings, records: list[Record]) -> Counter[str]:

@@ -20,21 +20,21 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Executable, Row
 
 from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.events.envelope import Record
+from dingbridge.events.event import Event, NotAnEvent, decode
 from dingbridge.kafka.client import connection, discard_producer, explain, producer, start_producer
-from dingbridge.settings import ConsumerSettings
 from dingbridge.kafka.reader import TopicReader
 from dingbridge.kafka.topics import dlq_topic, event_topic, existing_topics, inbox_topic
 from dingbridge.replay.history import header
+from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.store.database import Database
 from dingbridge.worker.dead_letter_writer import FIRST_PLACE
 from dingbridge.worker.delivery import REPLAY_HEADER, Delivery
-from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.executor import Outcome, Processor
+from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.service import ConsumerService
+from dingbridge.worker.store.database import Database
 from dingbridge.worker.worker import Worker, WorkerOptions
-from dingbridge.events.event import Event, NotAnEvent, decode
-from dingbridge.events.envelope import Record
 
 OPTIONS = WorkerOptions(commit_interval_s=0.1, session_timeout_ms=6_000, heartbeat_interval_ms=500)
 POLL_S = 0.05

@@ -13,15 +13,15 @@ import orjson
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Executable, Row
 
+from dingbridge.events.envelope import Record
+from dingbridge.events.event import Event, NotAnEvent, decode
 from dingbridge.settings import ConsumerSettings
-from dingbridge.worker import inbox
-from dingbridge.worker.fetch_sequence import ticket
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.store.database import Database, open_database
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.executor import Outcome, Processor
-from dingbridge.events.event import Event, NotAnEvent, decode
-from dingbridge.events.envelope import Record
+from dingbridge.worker.fetch_sequence import ticket
+from dingbridge.worker.store import inbox
+from dingbridge.worker.store.database import Database, open_database
 
 
 class MemoryRuntime:
@@ -72,9 +72,9 @@ class MemoryRuntime:
         replay_id: str = "",
         arrived: int | None = None,
     ) -> Outcome:
-        """Make one attempt with ``event`` (a decoded event, a record of ``schemas.to_records``, a record's
-        value, or an envelope) and return how it ended. ``arrived`` is the ticket of its arrival, if it was
-        not now (``arrival.py``)."""
+        """Make one attempt with ``event`` (a decoded event, a record of ``dingbridge.events.to_records``, a
+        record's value, or an envelope) and return how it ended. ``arrived`` is the ticket of its arrival, if
+        it was not now (``arrival.py``)."""
         if isinstance(event, Record):
             event = event.value
         elif isinstance(event, Mapping):

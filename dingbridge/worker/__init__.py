@@ -4,7 +4,10 @@ What a consumer's author needs is re-exported here. A record's way through it: `
 ``dispatch.py`` keeps order (``lanes.py``), retries and buries, ``process.py`` makes one attempt.
 """
 
+from dingbridge.events.event import Event
 from dingbridge.worker.consumer import Consumer, Table
+from dingbridge.worker.executor import Outcome
+from dingbridge.worker.outcomes import Again, HandlerOutcome, Reject, Retry, WorldDown
 from dingbridge.worker.store.database import (
     Database,
     Reader,
@@ -13,10 +16,6 @@ from dingbridge.worker.store.database import (
     open_database,
 )
 from dingbridge.worker.store.errors import DatabaseDown
-from dingbridge.testing.memory import MemoryRuntime
-from dingbridge.worker.outcomes import Again, HandlerOutcome, Reject, Retry, WorldDown
-from dingbridge.worker.executor import Outcome
-from dingbridge.events.event import Event
 
 __all__ = [
     "Again",
@@ -25,7 +24,6 @@ __all__ = [
     "DatabaseDown",
     "Event",
     "HandlerOutcome",
-    "MemoryRuntime",
     "Outcome",
     "Reader",
     "Reject",

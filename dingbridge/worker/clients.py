@@ -12,14 +12,14 @@ from contextvars import ContextVar
 from typing import Any, cast
 
 from dingbridge.api_budget import ApiCalls
-from dingbridge.settings.apps import VARIABLE, App, load_apps
-from dingbridge.errors import SettingsError
-from dingbridge.settings import ConsumerSettings
-from dingbridge.worker.outcomes import Reject
-from dingbridge.worker.suite_tickets import KeptTickets
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
+from dingbridge.errors import SettingsError
 from dingbridge.events.envelope import NOBODY
+from dingbridge.settings import ConsumerSettings
+from dingbridge.settings.apps import VARIABLE, App, load_apps
+from dingbridge.worker.outcomes import Reject
+from dingbridge.worker.suite_tickets import KeptTickets
 
 event_app: ContextVar[str | None] = ContextVar("event_app", default=None)
 event_company: ContextVar[str | None] = ContextVar("event_company", default=None)

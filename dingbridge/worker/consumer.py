@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Literal, get_args
 from prometheus_client import CollectorRegistry
 from sqlalchemy import MetaData
 
-from dingbridge.errors import SettingsError
-from dingbridge.settings import ConsumerSettings
-from dingbridge.worker.store.database import Database, Reader, Transaction
-from dingbridge.worker.outcomes import Again, HandlerOutcome, Reject, Retry, WorldDown
 from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.errors import SettingsError
 from dingbridge.events.catalogue import EVENT_TYPE_RE
 from dingbridge.events.event import Event
+from dingbridge.settings import ConsumerSettings
+from dingbridge.worker.outcomes import Again, HandlerOutcome, Reject, Retry, WorldDown
+from dingbridge.worker.store.database import Database, Reader, Transaction
 
 NAME_RE = re.compile(r"[a-z0-9-]{1,100}")
 """A consumer's name is its group.id and part of two topic names, of at most 249 characters in Kafka."""

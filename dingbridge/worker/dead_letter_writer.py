@@ -13,8 +13,8 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka.client import discard_producer, explain, hopeless_after_s, producer, start_producer
-from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import dlq_topic, inbox_topic
+from dingbridge.settings import KafkaSettings
 from dingbridge.worker.blocked import BLOCKING_ID_HEADER, LETTER_HEADER
 from dingbridge.worker.outcomes import WorldDown
 

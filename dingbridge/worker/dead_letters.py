@@ -17,15 +17,17 @@ from typing import Literal, Protocol, TypeVar
 import structlog
 from aiokafka import ConsumerRecord
 
-from dingbridge.worker import blocked, inbox, owed
+from dingbridge.events.event import Event
+from dingbridge.worker import blocked
 from dingbridge.worker.blocked import Blocked
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database, Transaction
-from dingbridge.worker.store.errors import answered
 from dingbridge.worker.delivery import Delivery, identity
 from dingbridge.worker.outcomes import Again, WorldDown
+from dingbridge.worker.store import inbox
+from dingbridge.worker.store import outbox as owed
+from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database, Transaction
+from dingbridge.worker.store.errors import answered
 from dingbridge.worker.store.outbox import Owed
-from dingbridge.events.event import Event
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from aiokafka import ConsumerRecord
 
+from dingbridge.events.event import Event
 from dingbridge.worker.blocked import BLOCKING_ID_HEADER, LETTER_HEADER
 from dingbridge.worker.dead_letter_writer import FIRST_PLACE
 from dingbridge.worker.store.inbox import EventId
-from dingbridge.events.event import Event
 
 REPLAY_HEADER = "dingbridge-replay-id"
 """Set on records that are copied into a consumer's inbox topic: applied again, once per value."""

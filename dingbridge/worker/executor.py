@@ -12,20 +12,22 @@ from typing import Any, Literal, TypeGuard
 
 import structlog
 
+from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import SettingsError
-from dingbridge.worker import blocked, inbox, owed
-from dingbridge.worker.fetch_sequence import arrived
+from dingbridge.events.event import Event
+from dingbridge.worker import blocked
 from dingbridge.worker.blocked import Blocked
 from dingbridge.worker.clients import event_app, event_company
 from dingbridge.worker.consumer import Consumer
+from dingbridge.worker.delivery import Delivery, Letter
+from dingbridge.worker.fetch_sequence import arrived
+from dingbridge.worker.outcomes import Again, Reject, Retry, WorldDown
+from dingbridge.worker.store import inbox
+from dingbridge.worker.store import outbox as owed
 from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database, Reader, Transaction
 from dingbridge.worker.store.errors import DatabaseDown, answered
-from dingbridge.worker.delivery import Delivery, Letter
-from dingbridge.worker.outcomes import Again, Reject, Retry, WorldDown
 from dingbridge.worker.store.outbox import Owed
 from dingbridge.worker.store.without_database import NoReader, NoTransaction
-from dingbridge.dingtalk.errors import ApiError
-from dingbridge.events.event import Event
 
 log = structlog.get_logger(__name__)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from dingbridge.worker.executor import key_hash
 from dingbridge.worker.key_queue import Item, Lanes
 from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.executor import key_hash
 
 log = structlog.get_logger(__name__)
 

@@ -18,18 +18,18 @@ from typing import cast
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
-from dingbridge.worker.fetch_sequence import ticket
-from dingbridge.worker.retry import delay, world_delay
-from dingbridge.worker.dead_letters import Burials, Buried
+from dingbridge.dingtalk.errors import TicketMissing
+from dingbridge.events.event import NotAnEvent, decode
 from dingbridge.worker.consumer import Consumer
+from dingbridge.worker.dead_letters import Burials, Buried
 from dingbridge.worker.delivery import REPLAY_HEADER as REPLAY_HEADER
 from dingbridge.worker.delivery import Delivery
+from dingbridge.worker.executor import Outcome, Processor, key_hash, place
+from dingbridge.worker.fetch_sequence import ticket
 from dingbridge.worker.key_queue import Item, Lanes
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.outcomes import WorldDown
-from dingbridge.worker.executor import Outcome, Processor, key_hash, place
-from dingbridge.dingtalk.errors import TicketMissing
-from dingbridge.events.event import NotAnEvent, decode
+from dingbridge.worker.retry import delay, world_delay
 
 log = structlog.get_logger(__name__)
 _stdlib_log = logging.getLogger(__name__)

@@ -16,25 +16,27 @@ import structlog
 from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import DBAPIError
 
-from dingbridge.health_server import AdminServer
 from dingbridge.api_budget import ApiCalls
 from dingbridge.errors import BridgeError, KafkaUnavailable, SettingsError
-from dingbridge.settings import ConsumerSettings
+from dingbridge.events.catalogue import UNCLASSIFIED, catalogue
+from dingbridge.health_server import AdminServer
 from dingbridge.kafka.topics import event_topic, inbox_topic
-from dingbridge.worker import blocked, inbox, owed
+from dingbridge.settings import ConsumerSettings
+from dingbridge.worker import blocked
 from dingbridge.worker.clients import open_clients
 from dingbridge.worker.consumer import Consumer, Table
+from dingbridge.worker.executor import CANCEL_GRACE_S, Processor, place
+from dingbridge.worker.metrics import WorkerMetrics
+from dingbridge.worker.outcomes import Again, WorldDown
+from dingbridge.worker.store import inbox
+from dingbridge.worker.store import outbox as owed
 from dingbridge.worker.store.database import Database, open_database
 from dingbridge.worker.store.errors import is_missing_table
-from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.store.migrations import migrate
-from dingbridge.worker.outcomes import Again, WorldDown
-from dingbridge.worker.supervise import being_cancelled, chore, patiently, unless
-from dingbridge.worker.executor import CANCEL_GRACE_S, Processor, place
 from dingbridge.worker.store.retention import Retention, longest_retention
+from dingbridge.worker.supervise import being_cancelled, chore, patiently, unless
 from dingbridge.worker.watch import watch
 from dingbridge.worker.worker import Worker, WorkerOptions
-from dingbridge.events.catalogue import UNCLASSIFIED, catalogue
 
 log = structlog.get_logger(__name__)
 

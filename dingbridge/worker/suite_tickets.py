@@ -10,13 +10,13 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from dingbridge.errors import KafkaUnavailable
-from dingbridge.settings import KafkaSettings
-from dingbridge.kafka.reader import TopicReader
-from dingbridge.kafka.topics import event_topic, existing_topics
 from dingbridge.dingtalk.errors import TicketMissing, Unavailable
 from dingbridge.dingtalk.suite import API
+from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import NotAnEvent, decode
+from dingbridge.kafka.reader import TopicReader
+from dingbridge.kafka.topics import event_topic, existing_topics
+from dingbridge.settings import KafkaSettings
 
 EVENT_TYPE: Final = "suite_ticket"
 REMEMBERED_S: Final = 60.0
@@ -24,7 +24,8 @@ REMEMBERED_S: Final = 60.0
 
 
 class KeptTickets:
-    """The tickets of ``app`` (its name), as ``dingbridge.dingtalk.suite.Tickets``. ``clock`` is s, monotonic."""
+    """The tickets of ``app`` (its name), as ``dingbridge.dingtalk.suite.Tickets``. ``clock`` is s,
+    monotonic."""
 
     def __init__(
         self, settings: KafkaSettings, app: str, *, clock: Callable[[], float] = time.monotonic

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import structlog
 
 from dingbridge.errors import BridgeError
-from dingbridge.worker.retry import world_delay
-from dingbridge.worker.outcomes import Again, WorldDown
 from dingbridge.worker.executor import place
+from dingbridge.worker.outcomes import Again, WorldDown
+from dingbridge.worker.retry import world_delay
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")

@@ -12,9 +12,9 @@ from sqlalchemy.exc import DBAPIError
 
 from dingbridge.api_budget import ApiCalls
 from dingbridge.worker import blocked
-from dingbridge.worker.store.database import Database
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.outcomes import WorldDown
+from dingbridge.worker.store.database import Database
 
 log = structlog.get_logger(__name__)
 

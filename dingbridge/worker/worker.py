@@ -17,18 +17,18 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from dingbridge.errors import KafkaUnavailable, TopicError
 from dingbridge.kafka.client import connection, explain
-from dingbridge.settings import ConsumerSettings
 from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
-from dingbridge.worker.retry import world_delay
-from dingbridge.worker.dead_letters import Burials
+from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letter_writer import DeadLetters
-from dingbridge.worker.scheduler import Dispatcher
+from dingbridge.worker.dead_letters import Burials
+from dingbridge.worker.executor import Processor, place
 from dingbridge.worker.key_queue import Lanes, Limits
 from dingbridge.worker.measures import Measures
 from dingbridge.worker.metrics import WorkerMetrics
+from dingbridge.worker.retry import world_delay
+from dingbridge.worker.scheduler import Dispatcher
 from dingbridge.worker.supervise import unless
-from dingbridge.worker.executor import Processor, place
 
 log = structlog.get_logger(__name__)
 

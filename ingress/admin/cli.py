@@ -107,8 +107,8 @@ def export(
     waiting: Annotated[bool, typer.Option("--waiting", help="Only those not yet in Kafka.")] = False,
 ) -> None:
     """All callbacks, one JSON object a line, their bytes in base64: private values included, keep it safe."""
-    from ingress.admin.output import exported
     from dingbridge.cli.terminal import print_json
+    from ingress.admin.output import exported
 
     for view in _views():
         for seen in view.callbacks(view.cursor if waiting else 0):
@@ -177,9 +177,9 @@ def discard(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Give up callbacks that are parked as `damaged` or `missing`, for good. Others wait for Kafka, whole."""
-    from ingress.admin.output import state
     from dingbridge.cli.terminal import confirmed, say
     from dingbridge.errors import BridgeError
+    from ingress.admin.output import state
     from ingress.admin.verbs import discard_alone
 
     doomed = [_lost(seq, journal) for seq in dict.fromkeys(seqs)]
@@ -221,8 +221,8 @@ def renormalise() -> None:
 
 def _lost(seq: int, journal: str | None) -> "Seen":
     """The callback that is parked as damaged or missing. Raises ``BridgeError`` where none is."""
-    from ingress.admin.output import state
     from dingbridge.errors import BridgeError
+    from ingress.admin.output import state
 
     shown = _views()
     every = [seen for view in shown if (seen := view.one(seq))]
@@ -245,8 +245,8 @@ def do(verb: str, options: dict[str, Any], alone: Any) -> dict[str, Any]:
     import asyncio
 
     from dingbridge.errors import SettingsError
-    from dingbridge.settings import PublisherSettings
     from dingbridge.logging import configure_logging
+    from dingbridge.settings import PublisherSettings
     from ingress.errors import JournalLocked
     from ingress.journal.directory import FolderLock
 

@@ -13,14 +13,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from dingbridge.errors import BridgeError, KafkaUnavailable
-from dingbridge.kafka.client import connection, explain, hopeless_after_s
-from dingbridge.kafka.health import ailing
-from dingbridge.settings import IngressSettings
-from dingbridge.kafka.topics import existing_topics, unclassified_topic
-from ingress.journal.store import Entry
-from ingress.relay.topics import TopicRouter
 from dingbridge.events import Event, NotAnEvent, Received, decode, to_dingtalk, to_records
 from dingbridge.events.strict_json import dumps
+from dingbridge.kafka.client import connection, explain, hopeless_after_s
+from dingbridge.kafka.health import ailing
+from dingbridge.kafka.topics import existing_topics, unclassified_topic
+from dingbridge.settings import IngressSettings
+from ingress.journal.store import Entry
+from ingress.relay.topics import TopicRouter
 
 
 @dataclass(slots=True)

@@ -15,23 +15,23 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from dingbridge.health_server import json_response
-from dingbridge.settings.apps import load_apps
 from dingbridge.errors import BridgeError
+from dingbridge.health_server import json_response
 from dingbridge.settings import IngressSettings, JournalSettings
-from ingress.journal.checkpoint import CursorFile
+from dingbridge.settings.apps import load_apps
+from ingress.admin.renormalise import Renormaliser, renormalise
 from ingress.errors import JournalUnavailable
-from ingress.journal.directory import FolderLock, journal_folders, possible_folders, prepare_folder
 from ingress.giving_up import callbacks_of, give_up, give_up_by
+from ingress.journal.checkpoint import CursorFile
+from ingress.journal.directory import FolderLock, journal_folders, possible_folders, prepare_folder
+from ingress.journal.retention import Retention
 from ingress.journal.writer import Journal
 from ingress.mending import Mended, mend
 from ingress.metrics import JournalMetrics, RecoveryMetrics
+from ingress.recovery.apps import Recovery
 from ingress.relay.parked import ParkingLot
-from ingress.journal.retention import Retention
 from ingress.relay.process import PublisherProcess
 from ingress.relay.reading import JournalReader
-from ingress.recovery.apps import Recovery
-from ingress.admin.renormalise import Renormaliser, renormalise
 from ingress.relay.stats import Report
 from ingress.relay.topics import TopicRouter
 

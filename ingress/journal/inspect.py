@@ -9,11 +9,11 @@ from pathlib import Path
 
 import apsw
 
-from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.errors import JournalError
-from ingress.journal.directory import CURSOR_FILE, journal_files, journal_folders
 from ingress.gaps import rows_behind
 from ingress.high_water import HighWater
+from ingress.journal.checkpoint import CursorFile, Parked
+from ingress.journal.directory import CURSOR_FILE, journal_files, journal_folders
 from ingress.journal.store import JournalFile, Row, missing_row
 from ingress.relay.refusals import LOST
 

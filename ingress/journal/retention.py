@@ -14,10 +14,10 @@ from typing import NamedTuple
 import apsw
 import structlog
 
-from ingress.journal.checkpoint import BEFORE_ALL_PARKED, CursorFile, ParkedKey
 from ingress.errors import JournalError
-from ingress.journal.directory import CURSOR_FILE, journal_files
 from ingress.high_water import SUFFIX, HighWater
+from ingress.journal.checkpoint import BEFORE_ALL_PARKED, CursorFile, ParkedKey
+from ingress.journal.directory import CURSOR_FILE, journal_files
 from ingress.journal.store import JournalFile
 
 log = structlog.get_logger(__name__)

@@ -10,8 +10,8 @@ from pathlib import Path
 import apsw
 import structlog
 
-from ingress.journal.checkpoint import CursorFile
 from ingress.errors import JournalError
+from ingress.journal.checkpoint import CursorFile
 from ingress.journal.directory import CURSOR_FILE, journal_files, missing_files, next_journal_file, sync
 from ingress.journal.store import JournalFile
 from ingress.journal.words import gone

@@ -20,11 +20,11 @@ import structlog
 
 from ingress.errors import JournalError, JournalUnavailable
 from ingress.journal.directory import missing_files, newest_journal_file
+from ingress.journal.retention import Pruning, Retention
+from ingress.journal.startup import begin_file, open_newest, reopen
 from ingress.journal.store import Entry, JournalFile
 from ingress.journal.words import gone
 from ingress.metrics import JournalMetrics
-from ingress.journal.retention import Pruning, Retention
-from ingress.journal.startup import begin_file, open_newest, reopen
 
 log = structlog.get_logger(__name__)
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import structlog
 
-from dingbridge.settings.apps import App, pick, with_failed_lists
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.settings import IngressSettings
+from dingbridge.settings.apps import App, pick, with_failed_lists
 from ingress.journal.store import Entry
 from ingress.metrics import RecoveryMetrics
 from ingress.recovery.poller import Result

@@ -13,9 +13,16 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from dingbridge.errors import KafkaUnavailable
-from dingbridge.kafka.client import connection, discard_producer, explain, hopeless_after_s, producer, start_producer
-from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.client import (
+    connection,
+    discard_producer,
+    explain,
+    hopeless_after_s,
+    producer,
+    start_producer,
+)
 from dingbridge.kafka.topics import ensure_topics, recovery_topic
+from dingbridge.settings import KafkaSettings
 from ingress.recovery.ledger import Ledger, Note, decode
 
 NOTE_BYTES: Final = 512 * 1024

@@ -5,10 +5,10 @@ from typing import Final
 
 import structlog
 
-from dingbridge.settings import KafkaSettings
-from dingbridge.kafka.topics import inbox_topic
-from ingress.recovery.ledger_topic import Log
 from dingbridge.events.control import Part, resync_requested
+from dingbridge.kafka.topics import inbox_topic
+from dingbridge.settings import KafkaSettings
+from ingress.recovery.ledger_topic import Log
 
 log = structlog.get_logger(__name__)
 

@@ -15,18 +15,18 @@ from typing import Any, Final
 
 import structlog
 
-from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.dingtalk.errors import ApiError
+from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.events import known
+from dingbridge.events.facts import content_hash, dedupe_key, read
 from ingress.journal.store import Entry
 from ingress.metrics import OTHER, RecoveryMetrics
 from ingress.recovery.convert import Turned
 from ingress.recovery.ledger import Intent, Note, Page
 from ingress.recovery.ledger_topic import Log
-from ingress.recovery.source import FailedPushes, page_may_be_gone
 from ingress.recovery.orders import Orders
+from ingress.recovery.source import FailedPushes, page_may_be_gone
 from ingress.recovery.steps import Call, End, Enter, Lost, Order, next_step
-from dingbridge.events import known
-from dingbridge.events.facts import content_hash, dedupe_key, read
 
 log = structlog.get_logger(__name__)
 

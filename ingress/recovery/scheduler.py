@@ -13,17 +13,17 @@ from typing import Final
 import structlog
 
 from dingbridge.api_budget import ApiCalls
-from dingbridge.settings.apps import App
-from dingbridge.errors import BridgeError
-from dingbridge.settings import IngressSettings
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
+from dingbridge.errors import BridgeError
+from dingbridge.settings import IngressSettings
+from dingbridge.settings.apps import App
 from ingress.journal.store import Entry
 from ingress.metrics import RecoveryMetrics
 from ingress.recovery.ledger_topic import opened
-from ingress.recovery.source import AppList, IsvList
 from ingress.recovery.orders import Orders
 from ingress.recovery.poller import AnotherPolls, Poller, Result
+from ingress.recovery.source import AppList, IsvList
 
 log = structlog.get_logger(__name__)
 

@@ -15,8 +15,8 @@ import orjson
 import structlog
 import uvloop
 
-from dingbridge.settings import IngressSettings, PublisherSettings
 from dingbridge.logging import configure_logging
+from dingbridge.settings import IngressSettings, PublisherSettings
 from ingress.errors import JournalLocked
 from ingress.journal.directory import FolderLock
 from ingress.relay.publisher import Publisher

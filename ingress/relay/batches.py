@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from ingress.journal.checkpoint import Parked
 from dingbridge.events import Record
+from ingress.journal.checkpoint import Parked
 
 MAX_RECORDS = 1_000
 MAX_BYTES = 8 * 1024 * 1024

@@ -9,8 +9,8 @@ from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka.client import hopeless_after_s
 from dingbridge.kafka.health import ailing
 from dingbridge.settings import IngressSettings
-from ingress.relay.stats import Report
 from ingress.relay.batches import Place
+from ingress.relay.stats import Report
 
 _STALLED_S = 5.0
 _LOOK_UP_EVERY_S = 0.2

@@ -17,9 +17,9 @@ import structlog
 
 from ingress.errors import JournalError, JournalLocked
 from ingress.journal.directory import CURSOR_FILE, FolderLock, journal_files, journal_folders
+from ingress.journal.retention import Pruning, Retention, discard
 from ingress.journal.store import JournalFile
 from ingress.metrics import PublishingMetrics
-from ingress.journal.retention import Pruning, Retention, discard
 from ingress.relay.process import PublisherProcess
 from ingress.status import FolderStatus, folder_status
 

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from dingbridge.errors import KafkaUnavailable, TopicError
+from dingbridge.events import Received, Record, to_records
 from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
 from dingbridge.settings import IngressSettings
 from ingress.journal.checkpoint import CursorFile, Parked
@@ -23,7 +24,6 @@ from ingress.relay.reading import JournalReader
 from ingress.relay.refusals import ANEW, BLOCKING, DAMAGED, MISSING, UNEXPLAINED, refusal, unexplained
 from ingress.relay.stats import Report
 from ingress.relay.topics import TopicRouter
-from dingbridge.events import Received, Record, to_records
 
 log = structlog.get_logger(__name__)
 

@@ -15,6 +15,7 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from dingbridge.errors import TopicError
 from dingbridge.kafka.client import PRODUCER_MAX_REQUEST_BYTES
 from ingress.journal.checkpoint import Parked
+from ingress.relay.batches import BATCH_BYTES, Batch, Pending, Place, Wave
 from ingress.relay.parked import NO_TOPIC, ParkingLot
 from ingress.relay.partitions import partition_of
 from ingress.relay.refusals import (
@@ -27,7 +28,6 @@ from ingress.relay.refusals import (
     unexplained,
 )
 from ingress.relay.topics import TopicRouter
-from ingress.relay.batches import BATCH_BYTES, Batch, Pending, Place, Wave
 
 log = structlog.get_logger(__name__)
 

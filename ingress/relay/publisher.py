@@ -27,18 +27,18 @@ from dingbridge.kafka.client import (
     start_producer,
 )
 from dingbridge.settings import IngressSettings
-from ingress.relay.delivery import acknowledged
-from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.errors import JournalError
 from ingress.giving_up import give_up
+from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.store import JournalFile, Row
+from ingress.relay.batches import Pending, Place, Wave
+from ingress.relay.delivery import acknowledged
 from ingress.relay.parked import ParkingLot, records_of
 from ingress.relay.placing import Placer
 from ingress.relay.reading import JournalReader
 from ingress.relay.refusals import refusal
 from ingress.relay.stats import Report
 from ingress.relay.topics import TopicRouter
-from ingress.relay.batches import Pending, Place, Wave
 
 log = structlog.get_logger(__name__)
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import apsw
 import structlog
 
-from ingress.journal.checkpoint import CursorFile
 from ingress.errors import JournalError
-from ingress.journal.directory import journal_files
 from ingress.gaps import MAX_ROWS, rows_behind
+from ingress.journal.checkpoint import CursorFile
+from ingress.journal.directory import journal_files
 from ingress.journal.store import UNREADABLE, JournalFile, Row, missing_row
 
 log = structlog.get_logger(__name__)

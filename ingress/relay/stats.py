@@ -6,9 +6,9 @@ from typing import Any
 
 import structlog
 
+from dingbridge.events import Record
 from ingress.journal.checkpoint import Parked
 from ingress.metrics import OTHER
-from dingbridge.events import Record
 
 log = structlog.get_logger(__name__)
 

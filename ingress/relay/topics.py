@@ -4,9 +4,9 @@ EventTypes that nobody knew when this was released flow to topics of their own, 
 from outside must not mint topics without bounds; beyond it they go to the unclassified topic as they are.
 """
 
-from dingbridge.settings import KafkaSettings
-from dingbridge.kafka.topics import ensure_topics, event_topic, existing_topics, unclassified_topic
 from dingbridge.events import Record, known
+from dingbridge.kafka.topics import ensure_topics, event_topic, existing_topics, unclassified_topic
+from dingbridge.settings import KafkaSettings
 
 
 class TopicRouter:

@@ -16,8 +16,8 @@ from aiohttp import web
 from simulator.api.calls import Answer, Call, Routes
 from simulator.company.approvals import Approval, Approvals
 from simulator.company.attachments import Attachment, attachments_of
-from simulator.errors import PlatformError
 from simulator.company.templates import TEMPLATES
+from simulator.errors import PlatformError
 
 DOWNLOAD_PATH: Final = "/approval-files/{ticket}"
 _IDS_PAGE: Final = 20

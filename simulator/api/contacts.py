@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from simulator.api.calls import Answer, Call, Routes
 from simulator.company.company import ROOT, Company
-from simulator.errors import ActionError, PlatformError
 from simulator.company.people import Department
 from simulator.company.scope import VisibleScope
+from simulator.errors import ActionError, PlatformError
 
 _PAGE_MOST: Final = 100
 _ROLES_MOST: Final = 200

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Final, Literal
 
 from simulator.company.company import Company
-from simulator.errors import ActionError
 from simulator.company.people import User
 from simulator.company.templates import TEMPLATES, FormValue
+from simulator.errors import ActionError
 
 SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 FINISHED_KEPT: Final = 20_000

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from random import Random
 from typing import Final
 
-from simulator import names
-from simulator.errors import ActionError
+from simulator.company import names
 from simulator.company.people import Department, Results, User
 from simulator.company.roles import Roles
+from simulator.errors import ActionError
 
 ROOT: Final = 1
 """DingTalk's id of the department that is the company itself (query-department-details0-v2)."""

@@ -14,8 +14,8 @@ from simulator.company.actions.contacts import ContactActions
 from simulator.company.actions.roles import RoleActions
 from simulator.company.approvals import Approvals
 from simulator.company.company import Company
-from simulator.errors import ActionError
 from simulator.company.events import EventShaper, PlatformEvent
+from simulator.errors import ActionError
 
 ARGUMENTS: Final[Mapping[str, Mapping[str, type]]] = {
     "hire": {"count": int, "name": str, "dept_ids": list, "follow_up": bool},

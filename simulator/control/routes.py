@@ -13,9 +13,9 @@ import orjson
 from aiohttp import web
 
 from simulator.api import json_answer
+from simulator.company.platform import ARGUMENTS
 from simulator.errors import ActionError
 from simulator.limits import LIMITS
-from simulator.company.platform import ARGUMENTS
 from simulator.pushes.push import Push
 from simulator.world import World
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any, Final
 
-from simulator.errors import ActionError
 from simulator.company.events import PlatformEvent, failed_item
-from simulator.pushes.failed import FailedList, FailedRecords
+from simulator.errors import ActionError
 from simulator.limits import Limits
+from simulator.pushes.failed import FailedList, FailedRecords
 from simulator.pushes.push import Push, Pusher
 from simulator.pushes.registration import Callbacks
 

@@ -38,7 +38,8 @@ _decode_key = lru_cache(maxsize=64)(decode_key)
 
 
 class Keys(Protocol):
-    """What a push is signed and encrypted with: a ``Target``, or a ``dingbridge.dingtalk.crypto.Credentials``."""
+    """What a push is signed and encrypted with: a ``Target``, or a
+    ``dingbridge.dingtalk.crypto.Credentials``."""
 
     @property
     def token(self) -> str: ...

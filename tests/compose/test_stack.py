@@ -6,8 +6,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.events.event import decode
+from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from tests.compose.stack import Stack, run_docker
 from tests.support.kafka_reader import read_topic, topics
 from tests.support.waiting import eventually

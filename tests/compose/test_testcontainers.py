@@ -6,13 +6,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from dingbridge.kafka.client import producer
 from dev.servers import start_kafka, start_postgres
 from dev.servers.kafka_base import brokers_seen
 from dev.servers.kafka_docker import DockerKafka
 from dev.servers.postgres import DockerPostgres
-from dingbridge.settings import KafkaSettings
+from dingbridge.kafka.client import producer
 from dingbridge.kafka.topics import ensure_topics, event_topic
+from dingbridge.settings import KafkaSettings
 from tests.compose.stack import docker
 from tests.support.kafka_reader import read_topic
 

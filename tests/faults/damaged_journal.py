@@ -9,11 +9,11 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.errors import JournalError
+from ingress.journal.checkpoint import CursorFile, Parked
+from ingress.journal.startup import open_newest
 from ingress.journal.store import Entry, JournalFile
 from ingress.relay.reading import JournalReader
-from ingress.journal.startup import open_newest
 
 NOW = 1_764_000_000_000
 COUNT, CURSOR, PARKED = 120, 50, 7

@@ -13,9 +13,9 @@ import pytest
 from dingbridge.dingtalk.crypto import encrypt, sign
 from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.directory import journal_files, next_journal_file
-from ingress.journal.store import Entry, JournalFile
 from ingress.journal.retention import Pruning, Retention
 from ingress.journal.startup import open_newest
+from ingress.journal.store import Entry, JournalFile
 from tests.support.comparison import compare
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import Load, event

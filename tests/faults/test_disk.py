@@ -103,7 +103,7 @@ async def test_a_sick_disk_means_503_and_heals_by_itself(
     comparison.assert_holds()
     assert ingress.process.running
     # a disk that comes back whole goes on with its file
-    assert len(journal_files(ingress.journal.writer)) == 1 or sickness == "fsync"
+    assert len(journal_files(ingress.journal)) == 1 or sickness == "fsync"
 
 
 async def test_a_file_that_stays_sick_is_left_for_a_new_one_and_drained(
@@ -120,7 +120,7 @@ async def test_a_file_that_stays_sick_is_left_for_a_new_one_and_drained(
         async with always_healthy(ingress):
             await eventually(lambda: pusher.outcomes["503"], 30, "the failure is felt")
             await load.more(40)
-    assert len(journal_files(ingress.journal.writer)) == 2
+    assert len(journal_files(ingress.journal)) == 2
     _, details = await asyncio.to_thread(ingress.readyz)
     assert details["journal"]["waiting"] >= len(pusher.succeeded)
     disk.recovers()

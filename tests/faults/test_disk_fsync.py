@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from ingress.errors import JournalError, JournalUnavailable
 from ingress.journal.directory import journal_files
-from ingress.journal.writer import Journal
-from ingress.journal.store import Entry, JournalFile
-from ingress.metrics import JournalMetrics
 from ingress.journal.retention import Retention
+from ingress.journal.store import Entry, JournalFile
+from ingress.journal.writer import Journal
+from ingress.metrics import JournalMetrics
 from tests.support.disk import MortalDisk, mortal_disk
 
 GROUPS = 6

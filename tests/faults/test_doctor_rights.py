@@ -2,8 +2,8 @@
 
 from dingbridge.doctor.checks import kafka, kafka_judge, own
 from dingbridge.doctor.findings import Finding
-from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import ensure_topics, existing_topics
+from dingbridge.settings import KafkaSettings
 from tests.faults.rights import documented
 from tests.support.processes import free_port
 from tests.support.secure_kafka import Right, SecureKafka, on_prefix, on_topic, secure_kafka

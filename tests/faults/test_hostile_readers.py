@@ -88,8 +88,8 @@ async def test_files_logs_and_process_lists_give_nothing_away(
     for process in family:
         assert not [s for s in secrets if s in " ".join(process.cmdline())]
 
-    files = [path for folder in (ingress.journal.writer, data) for path in folder.rglob("*") if path.is_file()]
+    files = [path for folder in (ingress.journal, data) for path in folder.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} >= {".db"}
     for path in files:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
-    assert stat.S_IMODE(ingress.journal.writer.stat().st_mode) == 0o700
+    assert stat.S_IMODE(ingress.journal.stat().st_mode) == 0o700

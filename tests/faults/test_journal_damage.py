@@ -14,8 +14,8 @@ import apsw
 import pytest
 
 from ingress.errors import JournalError
-from ingress.journal.directory import CURSOR_FILE, next_journal_file
 from ingress.high_water import SUFFIX
+from ingress.journal.directory import CURSOR_FILE, next_journal_file
 from ingress.journal.inspect import Seen, views
 from ingress.journal.store import JournalFile
 from tests.faults.damaged_journal import (
@@ -212,7 +212,7 @@ async def test_a_real_ingress_refuses_with_exit_code_1_and_words(processes, tmp_
     }
     for case, words in cases.items():
         ingress = IngressUnderTest(processes, tmp_path / case, away)
-        folder = journal(ingress.journal.writer, wal=case == "wal")
+        folder = journal(ingress.journal, wal=case == "wal")
         if case == "wal":
             (folder / f"{FILE}-wal").unlink()
         elif case == "newer":
@@ -235,7 +235,7 @@ async def test_a_damaged_callback_is_parked_until_it_is_mended_or_given_up(
     assert len(pusher.succeeded) == 40
     ingress.process.stop()
 
-    path = ingress.journal.writer / FILE
+    path = ingress.journal / FILE
     db = apsw.Connection(str(path))
     db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)  # whoever closed last, all is in the file
     db.close()
@@ -289,7 +289,7 @@ async def test_a_damaged_journal_is_mended_and_nothing_readable_is_lost(
     pusher = Pusher(ingress.url)
     await pusher.push_all((n, event(n)) for n in range(200))
     ingress.process.stop()
-    path = ingress.journal.writer / FILE
+    path = ingress.journal / FILE
     content = path.read_bytes()
     path.write_bytes(b"\0" * 100 + content[100:])  # the header
     assert "dingbridge journal mend" in await refusal_of(processes, ingress)

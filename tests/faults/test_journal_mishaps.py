@@ -7,12 +7,12 @@ import shutil
 import apsw
 import pytest
 
+from ingress.high_water import SUFFIX
 from ingress.journal.checkpoint import CursorFile
 from ingress.journal.directory import CURSOR_FILE
-from ingress.high_water import SUFFIX
+from ingress.journal.startup import open_newest
 from ingress.journal.store import JournalFile
 from ingress.status import folder_status
-from ingress.journal.startup import open_newest
 from tests.faults.damaged_journal import ALARMS, COUNT, CURSOR, FILE, PARKED, body, journal, keep, start
 
 

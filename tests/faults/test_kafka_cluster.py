@@ -8,8 +8,8 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 
-from dingbridge.kafka.client import connection
 from dev.servers import KafkaServer, start_kafka
+from dingbridge.kafka.client import connection
 from dingbridge.settings import KafkaSettings
 from tests.faults.sizes import LONG
 from tests.support.comparison import assert_in_order, compare

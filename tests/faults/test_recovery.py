@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from dingbridge.errors import BridgeError
-from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
-from ingress import verbs
-from ingress.journal.directory import prepare_folder
-from ingress.journal.store import JournalFile
-from ingress.recovery.poller import AnotherPolls
-from ingress.journal.startup import open_newest
 from dingbridge.events import decode
 from dingbridge.events.control import RESYNC_REQUESTED
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
+from ingress.admin import verbs
+from ingress.journal.directory import prepare_folder
+from ingress.journal.startup import open_newest
+from ingress.journal.store import JournalFile
+from ingress.recovery.poller import AnotherPolls
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.faults.sizes import sized
@@ -68,7 +68,7 @@ def kept(place):
 async def test_two_started_at_once_and_one_reads_5000_items(simulator, places, monkeypatch, figure):
     count = sized(5_000, 50_000)
     for number in range(count):
-        simulator.pushes.failed.add(item(number, "brand_new_type" if number % 10 == 0 else "user_modify_org"))
+        simulator.failed.add(item(number, "brand_new_type" if number % 10 == 0 else "user_modify_org"))
     settings = [loaded(place, monkeypatch) for place in places]
     began = time.perf_counter()
     results = await asyncio.gather(
@@ -93,7 +93,7 @@ async def test_one_that_dies_or_freezes_in_its_call_is_a_page_that_may_be_gone(
     simulator, places, processes, kafka_settings, how
 ):
     for number in range(250):
-        simulator.pushes.failed.add(item(number))
+        simulator.failed.add(item(number))
     for place in places:
         folder = Path(place["JOURNAL_DIR"])
         prepare_folder(folder, allow_unsafe=True)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 
+from consumers.approval.consumer import Approval
 from dingbridge.errors import BridgeError
 from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic, existing_topics, inbox_topic
-from consumers.approval.consumer import Approval
 from ingress.recovery.ledger import Note
 from ingress.recovery.ledger_topic import opened
 from tests.faults.rights import APPROVAL, CONTACT, TASK, consume, documented, forge, settings_of

@@ -10,15 +10,15 @@ import pytest
 from aiokafka.errors import KafkaError
 
 from dingbridge.errors import KafkaUnavailable
-from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings, KafkaSettings
+from dingbridge.events import decode
 from dingbridge.kafka.topics import ensure_topics, event_topic, existing_topics, unclassified_topic
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings, KafkaSettings
+from ingress.admin.renormalise import renormalise
 from ingress.journal.checkpoint import CursorFile
+from ingress.journal.startup import open_newest
 from ingress.journal.store import Entry
 from ingress.relay.publisher import Publisher
-from ingress.admin.renormalise import renormalise
 from ingress.relay.stats import Report
-from ingress.journal.startup import open_newest
-from dingbridge.events import decode
 from tests.faults.rights import APPROVAL, CONTACT, consume, documented
 from tests.integration.test_publisher import keep
 from tests.support.ingress import IngressUnderTest

@@ -15,14 +15,14 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from typer.testing import CliRunner
 
-from dingbridge.health_server import AdminServer
 from dingbridge.cli.callback.command import app
-from dingbridge.errors import BridgeError
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, encrypt, sign
+from dingbridge.errors import BridgeError
+from dingbridge.health_server import AdminServer
 from ingress.callback import CallbackServer, Rules
+from ingress.journal.retention import Retention
 from ingress.journal.writer import Journal
 from ingress.metrics import HttpMetrics, JournalMetrics
-from ingress.journal.retention import Retention
 
 TOKEN = "tokenOfTheTest01"
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"

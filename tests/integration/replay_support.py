@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from dingbridge.kafka.client import producer
-from dingbridge.settings import KafkaSettings
-from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
-from dingbridge.worker.dead_letter_writer import HEADER
 from dingbridge.events.envelope import Record
+from dingbridge.kafka.client import producer
+from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
+from dingbridge.settings import KafkaSettings
+from dingbridge.worker.dead_letter_writer import HEADER
 from tests.integration.worker_support import event_record
 from tests.support.kafka_reader import Record as KafkaRecord
 from tests.support.kafka_reader import read_topic

@@ -6,7 +6,7 @@ from sqlalchemy.exc import DBAPIError
 from consumers.address_sync.mapping import department_row, roles_state, user_state
 from consumers.address_sync.sync_tables import runs
 from consumers.address_sync.tables import departments, memberships, roles, user_roles, users
-from dingbridge.worker import Database
+from dingbridge import Database
 from dingbridge.worker.store.errors import is_missing_table
 from simulator.server import Simulator
 
@@ -25,7 +25,7 @@ async def ended(database: Database) -> list[tuple[str, str]]:
 
 async def differences(database: Database, simulator: Simulator) -> list[str]:
     """Where the tables are not exactly what the platform's API would say; empty when they are."""
-    company, reader = simulator.company.platform.company, database.reader()
+    company, reader = simulator.platform.company, database.reader()
     found: list[str] = []
     wanted = {userid: user_state(company.user_result(user)) for userid, user in company.users.items()}
     current = await reader.execute(select(users).where(users.c.left_at.is_(None)))

@@ -6,14 +6,14 @@ from random import Random
 import pytest
 from sqlalchemy import func, select
 
-from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.address_sync import AddressSync
 from consumers.address_sync.mapping import department_row, user_state
 from consumers.address_sync.tables import departments, memberships, users
-from dingbridge.worker import Again
-from dingbridge.testing.memory import MemoryRuntime
+from dingbridge import Again
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
+from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.testing.memory import MemoryRuntime
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.unit.address_sync.company import Company, event
@@ -204,14 +204,14 @@ async def test_a_company_lives_over_http_and_the_tables_follow(database_url):
     ):
         told = []
         for number in range(25):
-            told += simulator.company.platform.act(
+            told += simulator.platform.act(
                 rng.choice(
                     ["hire", "hire", "move", "rename", "leave", "create_department", "rename_department"]
                 )
             )
             if number == 20:
-                dept_id = max(simulator.company.platform.company.departments)
-                told += simulator.company.platform.act("remove_department", {"dept_id": dept_id})
+                dept_id = max(simulator.platform.company.departments)
+                told += simulator.platform.act("remove_department", {"dept_id": dept_id})
         records = []
         for seq, one in enumerate(told, start=1):
             if one.event_type in AddressSync.topics:

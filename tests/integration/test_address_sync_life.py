@@ -7,14 +7,15 @@ from collections import Counter
 import pytest
 from sqlalchemy import select
 
-from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.address_sync import AddressSync
 from consumers.address_sync.sync_tables import runs
 from consumers.address_sync.tables import users
-from dingbridge.worker import MemoryRuntime, open_database
-from dingbridge.worker.store.inbox import inbox
+from dingbridge import open_database
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
+from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.testing import MemoryRuntime
+from dingbridge.worker.store.inbox import inbox
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.sync_support import differences, ended
@@ -91,7 +92,7 @@ async def test_a_company_lives_and_the_tables_are_exactly_it(
     # what happens while nobody is told is found by a reconcile
     await asyncio.to_thread(processes.run, "callback", "delete", "--yes", env=env)
     for action in ("hire", "rename", "leave", "come_back", "rename_department", "give_role", "rename_role"):
-        simulator.company.platform.act(action)
+        simulator.platform.act(action)
     assert await differences(database, simulator) != []
     repaired = await asyncio.to_thread(processes.run, "resync", "--reconcile", env=env)
     assert repaired.returncode == 0, repaired.stderr
@@ -112,7 +113,7 @@ async def test_an_event_without_ids_makes_the_running_consumer_resync(
             return Counter(await ended(database)) >= Counter(wanted)
 
         await eventually(lambda: done(("first", "done")), 120, "the first sync")
-        simulator.company.platform.act("rename_department")
+        simulator.platform.act("rename_department")
         nameless = Received(
             seq=1,
             journal="j1",
@@ -196,7 +197,7 @@ async def test_a_job_that_writes_the_oas_changes_back_starts_no_loop(simulator, 
             cursor = max([row.updated_at for row in moved], default=cursor)
             for row in moved:
                 if row.name != own[row.userid]:
-                    events += simulator.company.platform.act(
+                    events += simulator.platform.act(
                         "rename", {"userid": row.userid, "name": own[row.userid]}
                     )
                     written += 1

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import func, select, update
 
-from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.address_sync.sync_tables import runs, staged, todo
 from consumers.address_sync.tables import users
-from dingbridge.worker import open_database
+from dingbridge import open_database
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.sync_support import differences
@@ -183,16 +183,16 @@ async def test_a_page_that_fails_halfway_marks_nobody(resync, database, simulato
 
 async def test_a_smaller_contact_scope_marks_nobody(resync, database, simulator):
     await resync()
-    company = simulator.company.platform.company
+    company = simulator.platform.company
     department = next(
         d for d in company.departments.values() if d.parent is not None and company.members(d.dept_id)
     )
-    simulator.company.scope.set([department.dept_id], [])
-    simulator.act("leave", {"userid": next(u for u in company.users if not simulator.company.scope.sees_user(u))})
+    simulator.scope.set([department.dept_id], [])
+    simulator.act("leave", {"userid": next(u for u in company.users if not simulator.scope.sees_user(u))})
     less = await resync()
     assert "contact scope has lost 1 department" in less.stdout
     assert await leavers(database) == 0
-    simulator.company.scope.set([1], [])
+    simulator.scope.set([1], [])
     await resync()
     assert await differences(database, simulator) == []
 

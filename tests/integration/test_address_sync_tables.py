@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, insert, select, text
 
 from consumers.address_sync import AddressSync
 from consumers.address_sync.tables import roles, user_roles, users
-from dingbridge.worker import UtcDateTime, open_database
+from dingbridge import UtcDateTime, open_database
 from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.worker.store.migrations import _run, _scripts, migrate, version_table
 from tests.unit.address_sync.syncing import full, sample

@@ -7,7 +7,6 @@ from random import Random
 import pytest
 from sqlalchemy import func, insert, select
 
-from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.approval import Approval
 from consumers.approval.actions import Action
 from consumers.approval.examples import leave_ledger
@@ -19,10 +18,11 @@ from consumers.approval.tables import (
     approval_table_cells,
     approval_tasks,
 )
-from dingbridge.worker import Again, Reject
-from dingbridge.testing.memory import MemoryRuntime
+from dingbridge import Again, Reject
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
+from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.testing.memory import MemoryRuntime
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.unit.approval.office import LEAVE, Office, T, field, instance
@@ -156,9 +156,9 @@ async def test_approvals_over_http_are_archived_in_any_order(database_url):
         for code in ["PROC-LEAVE", "PROC-EXPENSE", "PROC-PURCHASE"] * 2:
             for end in ["approve", "refuse", "revoke"]:
                 known = {a["process_instance_id"] for a in simulator.state()["approvals"]}
-                told += simulator.company.platform.act("start_approval", {"process_code": code})
+                told += simulator.platform.act("start_approval", {"process_code": code})
                 (started,) = {a["process_instance_id"] for a in simulator.state()["approvals"]} - known
-                told += simulator.company.platform.act(end, {"process_instance_id": started})
+                told += simulator.platform.act(end, {"process_instance_id": started})
         records = []
         for seq, one in enumerate(told, start=1):
             received = Received(

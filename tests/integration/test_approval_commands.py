@@ -1,4 +1,4 @@
-"""``dingbridge approvals`` and ``dingbridge resync approvals`` as a person meets them, on both databases."""
+"""``dingbridge approvals`` and ``dingbridge approvals resync`` as a person meets them, on both databases."""
 
 import asyncio
 import csv
@@ -11,10 +11,10 @@ import aiohttp
 import pytest
 from sqlalchemy import func, select
 
-from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.approval.examples import leave_ledger
 from consumers.approval.tables import approval_instances
-from dingbridge.worker import open_database
+from dingbridge import open_database
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.support.waiting import eventually
@@ -30,9 +30,9 @@ async def simulator():
         for code in CODES:
             for end in ("approve", "approve", "refuse", "revoke"):
                 known = {a["process_instance_id"] for a in simulator.state()["approvals"]}
-                simulator.company.platform.act("start_approval", {"process_code": code})
+                simulator.platform.act("start_approval", {"process_code": code})
                 (started,) = {a["process_instance_id"] for a in simulator.state()["approvals"]} - known
-                simulator.company.platform.act(end, {"process_instance_id": started})
+                simulator.platform.act(end, {"process_instance_id": started})
         yield simulator
 
 
@@ -73,14 +73,14 @@ async def test_approvals_from_before_the_start_are_archived_at_the_cost_that_was
     run, simulator, database_url
 ):
     whole = len(simulator.state()["approvals"])
-    looked = await run("resync", "approvals", "--from", "30d", "--dry-run")
+    looked = await run("approvals", "resync", "--from", "30d", "--dry-run")
     assert looked.returncode == 0, looked.stderr
     assert f"{whole} approval(s) found; {whole} to fetch" in looked.stderr
     assert "nothing was archived" in looked.stderr
     assert calls(simulator, "processinstance/get") == 0
     listings = calls(simulator, "processinstance/listids")
 
-    done = await run("resync", "approvals", "--from", "30d")
+    done = await run("approvals", "resync", "--from", "30d")
     assert done.returncode == 0, done.stderr
     assert "going on with an earlier run" in done.stderr
     assert "(100 %)" in done.stderr
@@ -91,20 +91,20 @@ async def test_approvals_from_before_the_start_are_archived_at_the_cost_that_was
     assert await scalar(database_url, select(func.count()).select_from(leave_ledger)) == 0
 
     running = sum(a["status"] == "RUNNING" for a in simulator.state()["approvals"])
-    again = await run("resync", "approvals", "--from", "30d", "--process-code", ",".join(CODES))
+    again = await run("approvals", "resync", "--from", "30d", "--process-code", ",".join(CODES))
     assert f"{whole} approval(s) found; {running} to fetch" in again.stderr
 
 
 async def test_a_run_that_the_budget_cut_off_goes_on_where_it_was(run, simulator, database_url):
     whole = len(simulator.state()["approvals"])
     # 80 % of it are for a resync: enough for the lists and a few approvals
-    cut = await run("resync", "approvals", "--from", "30d", API_MONTHLY_BUDGET="12")
+    cut = await run("approvals", "resync", "--from", "30d", API_MONTHLY_BUDGET="12")
     assert cut.returncode == 1
     assert "API_MONTHLY_BUDGET" in cut.stderr
     assert "The same command goes on from here" in cut.stderr
     first = calls(simulator, "processinstance/get")
     assert 0 < first < whole
-    done = await run("resync", "approvals", "--from", "30d")
+    done = await run("approvals", "resync", "--from", "30d")
     assert done.returncode == 0, done.stderr
     assert calls(simulator, "processinstance/get") == whole
     assert await scalar(database_url, select(func.count()).select_from(approval_instances)) == whole
@@ -115,11 +115,11 @@ async def test_a_failing_api_leaves_the_rest_for_the_next_run(run, simulator, da
     async with aiohttp.ClientSession(simulator.base_url) as session:
         fault = {"api": "processinstance/get", "kind": "errcode", "errcode": 60011, "after": 3, "times": None}
         assert (await session.post("/_sim/faults", json=fault)).status == 200
-        cut = await run("resync", "approvals", "--from", "30d")
+        cut = await run("approvals", "resync", "--from", "30d")
         assert cut.returncode == 1
         assert f"{whole - 3} failed" in cut.stderr
         assert (await session.delete("/_sim/faults")).status == 200
-    done = await run("resync", "approvals", "--from", "30d")
+    done = await run("approvals", "resync", "--from", "30d")
     assert done.returncode == 0, done.stderr
     assert f"{whole} approval(s) found; {whole - 3} to fetch" in done.stderr
     assert await scalar(database_url, select(func.count()).select_from(approval_instances)) == whole
@@ -130,13 +130,13 @@ async def test_a_run_that_is_killed_goes_on_where_it_was(run, processes, env, si
     async with aiohttp.ClientSession(simulator.base_url) as session:
         fault = {"api": "processinstance/get", "kind": "hang", "after": 5, "times": None}
         assert (await session.post("/_sim/faults", json=fault)).status == 200
-        process = processes.start("resync", "approvals", "--from", "30d", env=env)
+        process = processes.start("approvals", "resync", "--from", "30d", env=env)
         await eventually(lambda: calls(simulator, "processinstance/get") > 5)
         process.kill()
         await asyncio.to_thread(process.wait, 90)
         assert (await session.delete("/_sim/faults")).status == 200
     listings = calls(simulator, "processinstance/listids")
-    done = await run("resync", "approvals", "--from", "30d")
+    done = await run("approvals", "resync", "--from", "30d")
     assert done.returncode == 0, done.stderr
     assert "going on with an earlier run" in done.stderr
     assert calls(simulator, "processinstance/listids") == listings
@@ -144,7 +144,7 @@ async def test_a_run_that_is_killed_goes_on_where_it_was(run, processes, env, si
 
 
 async def test_templates_actions_and_exports_of_an_archive(run, simulator, database_url, tmp_path):
-    assert (await run("resync", "approvals", "--from", "30d")).returncode == 0
+    assert (await run("approvals", "resync", "--from", "30d")).returncode == 0
     approvals = {a["process_instance_id"]: a for a in simulator.state()["approvals"]}
 
     listed = await run("approvals", "templates", "--json")
@@ -208,7 +208,7 @@ async def test_templates_actions_and_exports_of_an_archive(run, simulator, datab
 
 
 async def test_a_failing_action_is_said_and_does_not_stop_the_others(run, simulator, tmp_path, database_url):
-    assert (await run("resync", "approvals", "--from", "30d")).returncode == 0
+    assert (await run("approvals", "resync", "--from", "30d")).returncode == 0
     module = tmp_path / "ours.py"
     module.write_text(
         "from consumers.approval.actions import action\n"
@@ -250,7 +250,7 @@ async def test_a_failing_action_does_not_stop_a_backfill_with_actions(run, simul
         "        raise KeyError('秘密')\n"
     )
     module.write_text(lines.replace("poison", approved[0]), encoding="utf-8")
-    command = ("resync", "approvals", "--from", "30d", "--with-actions")
+    command = ("approvals", "resync", "--from", "30d", "--with-actions")
     env = {"APPROVAL_ACTIONS": str(module)}
     first = await run(*command, **env)
     assert first.returncode == 1
@@ -274,10 +274,10 @@ async def test_mistakes_are_said_in_words(run, tmp_path):
     missing = await run("approvals", "export", "--process-code", "P", **nowhere)
     assert missing.returncode == 1
     assert "dingbridge consume approval" in missing.stderr
-    unknown = await run("resync", "approvals", "--from", "30d", DINGTALK_CORP_ID="", **nowhere)
+    unknown = await run("approvals", "resync", "--from", "30d", DINGTALK_CORP_ID="", **nowhere)
     assert unknown.returncode == 2
     assert "DINGTALK_CORP_ID" in unknown.stderr
-    backwards = await run("resync", "approvals", "--from", "3d", "--to", "9d", **nowhere)
+    backwards = await run("approvals", "resync", "--from", "3d", "--to", "9d", **nowhere)
     assert backwards.returncode == 2
     unwritable = await run(
         "approvals", "export", "--process-code", "P", "--out", str(tmp_path / "no" / "x.csv")

@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from consumers.approval.downloads import FIRST_DELAY_S, MOST_ATTEMPTS
 from consumers.approval.tables import approval_attachments
-from dingbridge.worker import WorldDown
+from dingbridge import WorldDown
 from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied
 from tests.integration.approval_files_support import (
     ALLOWED,

@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 from aiohttp import web
 from sqlalchemy import select
 
-from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.approval import Approval
 from consumers.approval.downloads import CLAIMED_FOR
 from consumers.approval.files import INCOMING
 from consumers.approval.tables import approval_instances
-from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
+from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.testing.memory import MemoryRuntime
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.approval_files_support import (
@@ -143,9 +143,9 @@ async def test_attachments_of_approvals_over_http(database_url, folder, monkeypa
         told = []
         for _ in range(3):
             known = {a["process_instance_id"] for a in simulator.state()["approvals"]}
-            told += simulator.company.platform.act("start_approval", {"process_code": "PROC-EXPENSE"})
+            told += simulator.platform.act("start_approval", {"process_code": "PROC-EXPENSE"})
             (started,) = {a["process_instance_id"] for a in simulator.state()["approvals"]} - known
-            told += simulator.company.platform.act("approve", {"process_instance_id": started})
+            told += simulator.platform.act("approve", {"process_instance_id": started})
         for seq, one in enumerate(told, start=1):
             received = Received(
                 seq=seq,

@@ -15,7 +15,7 @@ from consumers.approval.tables import (
     approval_table_cells,
     approval_tasks,
 )
-from dingbridge.worker import open_database
+from dingbridge import open_database
 from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.worker.store.migrations import _run, _scripts, migrate
 from tests.unit.approval.office import CORP, LEAVE, Office, T, field, instance

@@ -6,7 +6,6 @@ from random import Random
 import pytest
 from sqlalchemy import select
 
-from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.approval import Approval
 from consumers.approval.examples import leave_ledger
 from consumers.approval.tables import (
@@ -19,9 +18,10 @@ from consumers.approval.tables import (
     approval_table_cells,
     approval_tasks,
 )
-from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
+from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.testing.memory import MemoryRuntime
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 
@@ -46,12 +46,12 @@ def lived(simulator):
     for code in CODES * ROUNDS:
         for end in ("approve", "refuse", "revoke", None):
             known = {a["process_instance_id"] for a in simulator.state()["approvals"]}
-            told += simulator.company.platform.act("start_approval", {"process_code": code})
+            told += simulator.platform.act("start_approval", {"process_code": code})
             (started,) = {a["process_instance_id"] for a in simulator.state()["approvals"]} - known
-            told += simulator.company.platform.act("comment", {"process_instance_id": started})
-            told += simulator.company.platform.act("redirect", {"process_instance_id": started})
+            told += simulator.platform.act("comment", {"process_instance_id": started})
+            told += simulator.platform.act("redirect", {"process_instance_id": started})
             if end is not None:
-                told += simulator.company.platform.act(end, {"process_instance_id": started})
+                told += simulator.platform.act(end, {"process_instance_id": started})
     return told
 
 
@@ -129,7 +129,7 @@ async def test_everything_in_any_order_and_twice_becomes_what_the_platform_says(
         events = [
             e
             for id_ in deleted
-            for e in simulator.company.platform.act("delete_approval", {"process_instance_id": id_})
+            for e in simulator.platform.act("delete_approval", {"process_instance_id": id_})
         ]
         for record in records_of(events, len(told) + 1):
             assert (await archive.deliver(record)).kind in ("done", "seen")

@@ -9,18 +9,18 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
+from dingbridge import Consumer
 from dingbridge.apps.file import signature
-from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings
-from dingbridge.kafka.topics import event_topic
-from dingbridge.worker import Consumer
-from dingbridge.worker.clients import open_clients
-from dingbridge.worker.executor import Processor
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.dingtalk.errors import TokenInvalid
+from dingbridge.events import Received, decode, to_records
+from dingbridge.kafka.topics import event_topic
+from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings
+from dingbridge.worker.clients import open_clients
+from dingbridge.worker.executor import Processor
 from ingress.credentials import LiveApps, joint
 from ingress.metrics import HttpMetrics
-from dingbridge.events import Received, decode, to_records
 from simulator.server import Simulator
 from tests.integration.callback_support import Door, push
 from tests.integration.simulator_support import settings
@@ -250,7 +250,7 @@ async def test_a_consumer_asks_at_the_app_that_the_event_came_from(tmp_path, mon
         opened = await open_clients(ConsumerSettings.load(), stack)
         assert opened is not None
         asked.dingtalk, _ = opened
-        user = next(iter(simulator.company.platform.company.users))
+        user = next(iter(simulator.platform.company.users))
 
         assert (await asked.dingtalk.user(user))["userid"] == user  # where there is no event: CONSUMER_APP
         processor = Processor(asked, None)

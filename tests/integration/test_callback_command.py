@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 
 from dingbridge.cli.callback.check import TRIES, round_trip
-from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.dingtalk.crypto import Credentials
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.server import Simulator
 from tests.integration.callback_support import AES_KEY, OURS, OWNER, TOKEN, Door, Stub, dingbridge_callback
 from tests.integration.simulator_support import settings

@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry
 
 from dingbridge.cli.callback.check import RoundTrip
 from dingbridge.cli.callback.rotate import alone
-from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.crypto import Credentials
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress.credentials import LiveApps
 from ingress.metrics import HttpMetrics
 from simulator.server import Simulator

@@ -8,7 +8,6 @@ import aiohttp
 import pytest
 
 from dingbridge.api_budget import ApiCalls
-from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.error_codes import MEANINGS, meaning
@@ -23,6 +22,7 @@ from dingbridge.dingtalk.errors import (
     TokenInvalid,
     Unavailable,
 )
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.errors import ERRMSG
 from simulator.server import Simulator
 from tests.integration.api_support import Sleeps
@@ -61,7 +61,7 @@ async def client(simulator: Simulator, sleeps: Sleeps) -> AsyncIterator[DingTalk
 
 async def test_the_company_as_the_client_reads_it(simulator: Simulator, client: DingTalkClient) -> None:
     state = simulator.state()
-    company = simulator.company.platform.company
+    company = simulator.platform.company
     departments = [await client.department(d["dept_id"]) for d in state["departments"]]
     assert departments == state["departments"]
     assert [await client.user(u["userid"]) for u in state["users"]] == state["users"]
@@ -83,18 +83,18 @@ async def test_the_company_as_the_client_reads_it(simulator: Simulator, client: 
 async def test_more_members_than_a_page(simulator: Simulator, client: DingTalkClient) -> None:
     simulator.act("hire", {"count": 230, "dept_ids": [1]})
     members = [u["userid"] async for u in client.department_users(1)]
-    assert members == simulator.company.platform.company.members(1)
+    assert members == simulator.platform.company.members(1)
     assert client.calls["v2/user/list"] == 3
 
 
 async def test_approvals_as_the_client_reads_them(simulator: Simulator, client: DingTalkClient) -> None:
     for _ in range(45):
         simulator.act("start_approval", {"process_code": "PROC-EXPENSE"})
-    there = [a for a in simulator.company.platform.approvals if a.process_code == "PROC-EXPENSE"]
+    there = [a for a in simulator.platform.approvals if a.process_code == "PROC-EXPENSE"]
     since = int(time.time() * 1000) - 86_400_000
     found = [i async for i in client.approval_ids("PROC-EXPENSE", start_ms=since)]
     assert found == [a.instance_id for a in there]
-    assert await client.approval(found[0]) == simulator.company.platform.approvals.result(there[0])
+    assert await client.approval(found[0]) == simulator.platform.approvals.result(there[0])
     templates = await client.templates()
     assert [await client.process_code(t["name"]) for t in templates] == [t["process_code"] for t in templates]
     with pytest.raises(BadRequest):
@@ -112,16 +112,16 @@ async def test_a_year_of_approvals_is_asked_for_in_spans_that_dingtalk_allows(
     simulator.act("start_approval", {"process_code": "PROC-LEAVE"})
     since = int(time.time() * 1000) - 364 * 86_400_000
     found = [i async for i in client.approval_ids("PROC-LEAVE", start_ms=since)]
-    there = [a.instance_id for a in simulator.company.platform.approvals if a.process_code == "PROC-LEAVE"]
+    there = [a.instance_id for a in simulator.platform.approvals if a.process_code == "PROC-LEAVE"]
     assert found == there
     assert client.calls["processinstance/listids"] >= 4
 
 
 async def test_both_failed_lists(simulator: Simulator, client: DingTalkClient) -> None:
     for n in range(230):
-        (event,) = simulator.company.platform.act("hire", {"count": 1, "follow_up": False})
-        simulator.pushes.delivery.failed.add({"n": n})
-        simulator.pushes.delivery.records.add(event.event_type, event.plaintext(), event.time_ms, "ding1")
+        (event,) = simulator.platform.act("hire", {"count": 1, "follow_up": False})
+        simulator.delivery.failed.add({"n": n})
+        simulator.delivery.records.add(event.event_type, event.plaintext(), event.time_ms, "ding1")
     pages = [await client.failed_callbacks() for _ in range(3)]
     assert [(len(page.items), page.has_more) for page in pages] == [(200, True), (30, False), (0, False)]
     span = {"tags": ["user_add_org"], "begin_s": int(time.time()) - 3600, "end_s": int(time.time()) + 3600}
@@ -141,7 +141,7 @@ async def test_a_page_whose_answer_is_lost_is_not_asked_for_again(
     simulator: Simulator, client: DingTalkClient
 ) -> None:
     for n in range(250):
-        simulator.pushes.delivery.failed.add({"n": n})
+        simulator.delivery.failed.add({"n": n})
     simulator.faults.add({"api": "get_call_back_failed_result", "kind": "cut", "times": 1})
     with pytest.raises(Unavailable):
         await client.failed_callbacks()
@@ -169,7 +169,7 @@ async def test_every_code_is_its_error_with_words_and_a_next_step(
 @pytest.mark.parametrize("errcode", [*range(90001, 90018)])
 async def test_the_family_of_rate_limits(simulator: Simulator, client: DingTalkClient, errcode: int) -> None:
     simulator.faults.add({"api": "v2/user/get", "kind": "errcode", "errcode": errcode, "times": 2})
-    userid = next(iter(simulator.company.platform.company.users))
+    userid = next(iter(simulator.platform.company.users))
     assert (await client.user(userid))["userid"] == userid
     assert client.calls["v2/user/get"] == 3
 
@@ -216,7 +216,7 @@ async def test_a_token_that_expires_in_the_middle(simulator: Simulator, client: 
         seen.append(user["userid"])
         if len(seen) == 100:
             simulator.tokens.expire()
-    assert seen == simulator.company.platform.company.members(1)
+    assert seen == simulator.platform.company.members(1)
     assert client.calls["gettoken"] == 2
 
 
@@ -226,7 +226,7 @@ async def test_the_plan_s_rate_is_kept_to_once_it_was_met(
     simulator.limits._clock = sleeps.clock
     sleeps.now = 1_760_000_000.0
     simulator.limits.qps = 20
-    userid = next(iter(simulator.company.platform.company.users))
+    userid = next(iter(simulator.platform.company.users))
     for _ in range(100):
         await client.user(userid)
     # one refusal taught it; nothing was refused after it

@@ -7,9 +7,9 @@ import secrets
 import pytest
 
 from dingbridge.errors import TopicError
-from dingbridge.settings import ConsumerSettings
 from dingbridge.replay.dead_letter_queue import LetterBox
 from dingbridge.replay.dead_letters import LetterFilter
+from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.executor import key_hash
 from tests.integration.replay_support import (
     bury,

@@ -14,12 +14,12 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from dingbridge.doctor.checks import clock, kafka, kafka_judge, own, platform, url
-from dingbridge.doctor.findings import Finding
-from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
-from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.crypto import CallbackCrypto, SignatureParameters
+from dingbridge.doctor.checks import clock, kafka, kafka_judge, own, platform, url
+from dingbridge.doctor.findings import Finding
+from dingbridge.kafka.topics import ensure_topics, existing_topics
+from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.support import self_signed

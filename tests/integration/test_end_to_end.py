@@ -10,12 +10,12 @@ from collections import Counter
 import pytest
 from sqlalchemy import select
 
-from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.address_sync.tables import departments, memberships, users
 from consumers.approval.examples import leave_ledger
 from consumers.approval.tables import approval_instances
-from dingbridge.worker.store.database import open_database
 from dingbridge.events import decode
+from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.worker.store.database import open_database
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.support.ingress import IngressUnderTest

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from aiokafka.errors import KafkaError
 
-from dingbridge.ssrf import AddressGuard
-from dingbridge.settings import ConsumerSettings
-from dingbridge.kafka.topics import dlq_topic
 from consumers.forward.consumer import Forward, consumer_of
 from consumers.forward.settings import ForwardSettings, load_systems
-from dingbridge.worker.service import ConsumerService
-from dingbridge.events.event import decode
 from dingbridge.events.envelope import Record
+from dingbridge.events.event import decode
+from dingbridge.kafka.topics import dlq_topic
+from dingbridge.settings import ConsumerSettings
+from dingbridge.ssrf import AddressGuard
+from dingbridge.worker.service import ConsumerService
 from tests.integration.forward_support import Got, Receiver, forward_file, receiver
 from tests.integration.worker_support import committed, consumer_settings, event_record, publish, serving
 from tests.support.kafka_reader import read_topic

@@ -4,12 +4,12 @@ from ipaddress import ip_network
 
 import pytest
 
-from dingbridge.ssrf import AddressGuard
-from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.forward.consumer import consumer_of
-from dingbridge.worker import MemoryRuntime
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
+from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.ssrf import AddressGuard
+from dingbridge.testing import MemoryRuntime
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.forward_support import SECRET, receiver
@@ -50,7 +50,7 @@ async def test_a_system_gets_the_events_of_its_departments_people_alone(
         guard = AddressGuard([ip_network("127.0.0.0/8")])
         async with MemoryRuntime(consumer_of("a", declared, guard)(), dingtalk=client) as forward:
             for user in state["users"]:
-                of_user = event(event_id="e1", UserId=[user["userid"]], CorpId=simulator.company.platform.corp_id)
+                of_user = event(event_id="e1", UserId=[user["userid"]], CorpId=simulator.platform.corp_id)
                 outcome = await forward.deliver(of_user)
                 assert outcome.kind == "done", outcome
             for dept in state["departments"]:
@@ -64,7 +64,7 @@ async def test_a_system_gets_the_events_of_its_departments_people_alone(
             # who moves away is told of, also if the first attempt fails
             mover = sorted(wanted)[1]
             outside = sorted(set(parents) - inside)[0]
-            [told, *_] = simulator.company.platform.act("move", {"userid": mover, "dept_ids": [outside]})
+            [told, *_] = simulator.platform.act("move", {"userid": mover, "dept_ids": [outside]})
             received = Received(8, "j1", told.time_ms, "default", "http", told.plaintext())
             [record] = to_records(received)
             system_a.answer = lambda got: 500
@@ -74,7 +74,7 @@ async def test_a_system_gets_the_events_of_its_departments_people_alone(
             last = system_a.taken[-1].json()
             assert (last["type"], last["subject"]) == ("com.dingtalk.user_modify_org", mover)
             # who leaves is in no department any more, and yet is told of
-            [told] = simulator.company.platform.act("leave", {"userid": sorted(wanted)[0]})
+            [told] = simulator.platform.act("leave", {"userid": sorted(wanted)[0]})
             received = Received(9, "j1", told.time_ms, "default", "http", told.plaintext())
             [record] = to_records(received)
             assert (await forward.deliver(record)).kind == "done"

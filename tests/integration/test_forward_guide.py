@@ -13,14 +13,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 from pydantic_core import PydanticUndefined
 
-from dingbridge.ssrf import AddressGuard
-from dev.servers import GuardedProcess, free_port
 from consumers.forward.body import body_of
 from consumers.forward.delivery import Answer, Sender
 from consumers.forward.metrics import ForwardMetrics
 from consumers.forward.settings import Credentials, System
 from consumers.forward.signature import key_of, webhook_id
+from dev.servers import GuardedProcess, free_port
 from dingbridge.events.event import Event
+from dingbridge.ssrf import AddressGuard
 from tests.integration.forward_support import SECRET
 from tests.support.processes import environment
 from tests.support.waiting import eventually

@@ -13,13 +13,13 @@ import pytest
 from aiohttp import ThreadedResolver, web
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from bridge import addresses
-from dingbridge.ssrf import AddressGuard
 from consumers.forward.body import body_of
 from consumers.forward.delivery import Answer, Sender
 from consumers.forward.settings import Credentials
 from consumers.forward.signature import key_of, webhook_id
+from dingbridge import ssrf as addresses
 from dingbridge.events.event import Event, decode
+from dingbridge.ssrf import AddressGuard
 from tests.integration.forward_support import SECRET, closed_port, receiver
 from tests.integration.worker_support import event_record
 from tests.support import self_signed

@@ -10,14 +10,21 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
-from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, decrypt, encrypt, sign
+from dingbridge.dingtalk.crypto import (
+    CallbackCrypto,
+    Credentials,
+    SignatureParameters,
+    decrypt,
+    encrypt,
+    sign,
+)
+from ingress.callback import CallbackServer, Rules
 from ingress.errors import JournalUnavailable
 from ingress.journal.directory import journal_files
-from ingress.callback import CallbackServer, Rules
-from ingress.journal.writer import Journal
-from ingress.journal.store import JournalFile
-from ingress.metrics import HttpMetrics, JournalMetrics
 from ingress.journal.retention import Retention
+from ingress.journal.store import JournalFile
+from ingress.journal.writer import Journal
+from ingress.metrics import HttpMetrics, JournalMetrics
 
 OURS = Credentials("tokenOfTheTest", "a" * 43, ("dingappkey", "dingcorp1"))
 EVENT = b'{"EventType":"user_add_org","TimeStamp":"1731000000123","UserId":["u1"],"CorpId":"dingcorp1"}'

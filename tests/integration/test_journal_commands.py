@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from dingbridge.events import decode
 from ingress.journal.directory import journal_files
 from ingress.journal.store import JournalFile
-from dingbridge.events import decode
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_topic
 from tests.support.processes import eventually
@@ -100,7 +100,7 @@ async def test_prune_and_renormalise(ingress, kafka_settings, held, tmp_path):
     assert code == 1
     assert "hours" in error
     assert (await run(ingress, "retry"))[0] == 0
-    for path in journal_files(ingress.journal.writer):
+    for path in journal_files(ingress.journal):
         file = JournalFile(path, read_only=True)
         assert file.highest_seq() == 3
         file.close()

@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from dingbridge.worker import open_database
+from dingbridge import open_database
 from dingbridge.worker.registry import known_consumers
 from tests.support.migrations import differences, revision
 
 START = """
 import asyncio, sys
-from dingbridge.worker import open_database
+from dingbridge import open_database
 from dingbridge.worker.store.migrations import migrate
 from dingbridge.worker.registry import load_consumer
 

@@ -73,8 +73,8 @@ async def test_a_backup_made_under_load_takes_the_place_of_a_disk_that_is_lost(
     # the machine is gone, and its disk; the copy is put in its place on another one
     ingress.process.kill()
     await asyncio.to_thread(ingress.process.wait, 20)
-    shutil.rmtree(ingress.journal.writer)
-    shutil.copytree(copy, ingress.journal.writer)
+    shutil.rmtree(ingress.journal)
+    shutil.copytree(copy, ingress.journal)
     breakable_kafka.resume()
     await asyncio.to_thread(ingress.start)
     await drained(ingress)

@@ -162,7 +162,7 @@ async def test_what_was_never_delivered(simulator: Simulator, sdk: Sdk, receiver
     )  # fmt: skip
     receiver.answers = False
     simulator.act("hire", {"count": 1, "follow_up": False})
-    await eventually(lambda: len(simulator.pushes.failed) == 1)
+    await eventually(lambda: len(simulator.failed) == 1)
     listed = await sdk.call("callback.get_call_back_failed_result")
     assert [item["call_back_tag"] for item in listed["failed_list"]] == ["user_add_org"]
     assert listed["has_more"] is False
@@ -198,7 +198,7 @@ async def test_people_departments_and_scope(simulator: Simulator, sdk: Sdk) -> N
     assert await topapi(sdk, "user/count", only_active=False) == {"count": len(users)}
     scopes = await sdk.call("user.auth_scopes")
     assert scopes["auth_org_scopes"] == {"authed_dept": [1], "authed_user": []}
-    simulator.company.scope.set([], [next(iter(users))])
+    simulator.scope.set([], [next(iter(users))])
     assert (await sdk.call("user.auth_scopes"))["auth_org_scopes"]["authed_user"] == [next(iter(users))]
     refused = {"uri": "/topapi/v2/department/get", "data": {"dept_id": 1}}
     assert await sdk.errcode("post", **refused) == 50004
@@ -259,7 +259,7 @@ async def test_an_attachment(simulator: Simulator, sdk: Sdk) -> None:
 
 
 async def test_the_sdk_renews_a_token_that_has_expired(simulator: Simulator, sdk: Sdk) -> None:
-    userid = next(iter(simulator.company.platform.company.users))
+    userid = next(iter(simulator.platform.company.users))
     await topapi(sdk, "v2/user/get", userid=userid)
     tokens = simulator.api.calls["/gettoken"]
     simulator.tokens.expire()

@@ -8,15 +8,15 @@ from collections import Counter
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from dingbridge.events import decode
 from dingbridge.kafka.client import connection
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress.journal.checkpoint import CursorFile
 from ingress.journal.directory import next_journal_file
+from ingress.journal.startup import open_newest
 from ingress.journal.store import Entry, JournalFile
 from ingress.relay.publisher import Publisher
 from ingress.relay.stats import Report
-from ingress.journal.startup import open_newest
-from dingbridge.events import decode
 from tests.support.kafka_reader import read_all, read_topic, topics
 from tests.support.waiting import eventually
 

@@ -6,8 +6,8 @@ import json
 import pytest
 from sqlalchemy import select
 
-from dingbridge.settings import SAMPLE_CREDENTIALS
 from consumers.approval.tables import approval_instances
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.worker.store.database import open_database
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
@@ -104,10 +104,10 @@ async def test_after_an_hour_without_the_bridge_tables_and_archive_are_the_platf
         for _ in range(400):
             simulator.act_at_random()
         await simulator.pusher.drain()
-        await eventually(lambda: simulator.pushes.delivery.unlisted == 0, 30, "all are listed as failed")
+        await eventually(lambda: simulator.delivery.unlisted == 0, 30, "all are listed as failed")
         for _ in range(3):
-            simulator.pushes.failed.add(POOR)
-        listed = len(simulator.pushes.failed)
+            simulator.failed.add(POOR)
+        listed = len(simulator.failed)
         assert listed > 200
         simulator.faults.add({"api": "get_call_back_failed_result", "kind": "cut", "times": 1})
         before = sum(simulator.stats()["api_calls"].values())
@@ -129,6 +129,6 @@ async def test_after_an_hour_without_the_bridge_tables_and_archive_are_the_platf
         asked = await asyncio.to_thread(processes.run, "recover", env=ingress.env)
         assert asked.returncode == 0, asked.stderr
         assert {"pages: 1", "items: 0", "pages missing: 0"} <= set(asked.stdout.splitlines())
-        assert len(simulator.pushes.failed) == 0
+        assert len(simulator.failed) == 0
     finally:
         await database.close()

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from dingbridge.settings import SAMPLE_CREDENTIALS
-from dingbridge.kafka.topics import event_topic
 from dingbridge.events import decode
+from dingbridge.kafka.topics import event_topic
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.server import Simulator
 from tests.integration.simulator_support import settings
 from tests.support.ingress import IngressUnderTest
@@ -48,7 +48,7 @@ async def test_each_app_has_its_list_read_and_one_that_is_refused_holds_up_no_ot
             "RECOVERY_AFTER_OUTAGE_S": "1",
         },
     )
-    simulator.pushes.failed.add(item(1))
+    simulator.failed.add(item(1))
     await asyncio.to_thread(ingress.start)
 
     async def recovered(count):
@@ -59,7 +59,7 @@ async def test_each_app_has_its_list_read_and_one_that_is_refused_holds_up_no_ot
     said = [line for line in ingress.process.log_text().splitlines() if "recovery.failed" in line]
     assert all("sales" in line for line in said)
 
-    simulator.pushes.failed.add(item(2))
+    simulator.failed.add(item(2))
     both = await asyncio.to_thread(processes.run, "recover", env=ingress.env)
     assert both.returncode == 1, both.stderr
     assert "items: 1" in both.stdout.splitlines()
@@ -70,7 +70,7 @@ async def test_each_app_has_its_list_read_and_one_that_is_refused_holds_up_no_ot
 
     # the list goes to another app of the file, while the ingress runs
     file.write_text(table("sales", KEY, SECRET))
-    simulator.pushes.failed.add(item(3))
+    simulator.failed.add(item(3))
     await eventually(lambda: recovered(3), 60, "the list of sales was read")
 
     await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "all is in Kafka")

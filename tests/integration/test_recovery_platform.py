@@ -3,10 +3,10 @@
 import pytest
 
 from dingbridge.api_budget import ApiCalls
-from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BudgetSpent, QuotaSpent, Unavailable
+from dingbridge.settings import SAMPLE_CREDENTIALS
 from ingress.recovery.source import AppList, IsvList
 from simulator.server import Simulator
 from tests.integration.simulator_support import settings
@@ -20,7 +20,7 @@ KEY, SECRET = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], SAMPLE_CREDENTIALS["DINGTA
 async def simulator():
     async with Simulator(settings()) as simulator:
         for number in range(450):
-            simulator.pushes.failed.add(item(number))
+            simulator.failed.add(item(number))
         yield simulator
 
 
@@ -97,10 +97,10 @@ async def test_an_answer_that_is_cut_off_is_a_page_that_may_be_gone(simulator, c
 
 
 async def test_isv_records_enter_as_they_were_pushed_and_are_confirmed(simulator, client):
-    platform = simulator.company.platform
+    platform = simulator.platform
     events = [event for _ in range(140) for event in platform.act("hire")]
     for event in events:
-        simulator.pushes.delivery.records.add(event.event_type, event.plaintext(), event.time_ms, event.corp_id)
+        simulator.delivery.records.add(event.event_type, event.plaintext(), event.time_ms, event.corp_id)
     simulator.faults.add({"api": "callback/failrecord/list", "kind": "cut", "after": 2, "times": 1})
     one = process(client, source=IsvList)
     with pytest.raises(Unavailable):  # the second page's answer is lost: it is still there

@@ -10,15 +10,15 @@ import asyncpg
 import pytest
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from dingbridge.errors import KafkaUnavailable, ServerStartError
-from dingbridge.kafka.client import producer
 from dev.servers import KafkaServer, PostgresServer, free_port, start_kafka, start_postgres
 from dev.servers.engine import Engine, EngineUnavailable
 from dev.servers.jars import check_jars, java
 from dev.servers.kafka_base import brokers_seen
 from dev.servers.ports import answers
-from dingbridge.settings import KafkaSettings
+from dingbridge.errors import KafkaUnavailable, ServerStartError
+from dingbridge.kafka.client import producer
 from dingbridge.kafka.topics import ensure_topics, event_topic
+from dingbridge.settings import KafkaSettings
 from tests.support.kafka_reader import read_all, read_topic, topics
 from tests.support.waiting import wait_until
 

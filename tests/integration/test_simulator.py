@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from simulator import push as push_module
 from simulator.company.platform import Platform
+from simulator.pushes import push as push_module
 from simulator.server import Simulator
 from tests.integration.simulator_support import (
     CREDENTIALS,
@@ -98,7 +98,7 @@ async def test_a_push_that_is_not_answered_is_repeated(
     assert push.state == "answered"
     assert receiver.plaintexts[1] == receiver.plaintexts[2] == push.plaintext
     assert receiver.queries[1] != receiver.queries[2]
-    assert len(simulator.pushes.failed) == 0
+    assert len(simulator.failed) == 0
 
 
 async def test_retries_come_after_10_and_30_scaled_seconds(
@@ -133,7 +133,7 @@ async def test_what_stays_unanswered_goes_to_the_failed_list(
     assert (drained["pushed"], drained["failed"], drained["answered"]) == (3, 3, 0)
     assert [len(p.attempts) for p in simulator.pusher.pushes()] == [3, 3, 3]
     # not at once: some minutes after the last retry, scaled like the retries
-    await eventually(lambda: len(simulator.pushes.failed) == 3)
+    await eventually(lambda: len(simulator.failed) == 3)
     listed = await api.fetch("/call_back/get_call_back_failed_result")
     assert (listed["errcode"], listed["has_more"]) == (0, False)
     by_tag = {item["call_back_tag"]: item for item in listed["failed_list"]}
@@ -181,7 +181,7 @@ async def test_after_an_outage_the_push_goes_where_the_callback_is_now(
     simulator.pusher._retry(push)
     await simulator.pusher.drain()
     assert push.state == "dropped"
-    assert len(simulator.pushes.failed) == 0
+    assert len(simulator.failed) == 0
 
 
 async def test_pushes_at_once_are_bounded_and_none_is_lost(

@@ -145,7 +145,7 @@ async def test_a_registration_is_validated(
 
 
 async def test_users_of_a_department_page_by_page(api: Api, simulator: Simulator) -> None:
-    company = simulator.company.platform.company
+    company = simulator.platform.company
     dept = company.pick_department().dept_id
     simulator.act("hire", {"count": 5, "dept_ids": [dept]})
     members = company.members(dept)
@@ -169,7 +169,7 @@ async def test_users_of_a_department_page_by_page(api: Api, simulator: Simulator
 
 async def test_the_open_api_shows_the_company(api: Api, simulator: Simulator) -> None:
     state = await api.get("/_sim/state")
-    company = simulator.company.platform.company
+    company = simulator.platform.company
     assert len(state["users"]) == len(company.users)
     for user in state["users"][:5]:
         answer = await api.call("/topapi/v2/user/get", {"userid": user["userid"], "language": "zh_CN"})

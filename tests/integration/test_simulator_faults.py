@@ -255,9 +255,9 @@ async def test_an_attachment_is_downloaded_without_a_token(api: Api, simulator: 
 async def test_isv_records_are_whole_until_they_are_confirmed(api: Api, simulator: Simulator) -> None:
     plaintexts = []
     for n in range(5):
-        (event,) = simulator.company.platform.act("hire", {"count": 1, "follow_up": False})
+        (event,) = simulator.platform.act("hire", {"count": 1, "follow_up": False})
         plaintexts.append(event.plaintext())
-        simulator.pushes.delivery.records.add(event.event_type, event.plaintext(), event.time_ms + n, "ding1")
+        simulator.delivery.records.add(event.event_type, event.plaintext(), event.time_ms + n, "ding1")
     now = int(time.time())
     req = {"tags": ["user_add_org"], "cursor": 0, "status": 1, "page_size": 3, "confirm": False}
     req |= {"begin_time": now - 3600, "end_time": now + 3600}

@@ -5,10 +5,12 @@ from types import SimpleNamespace
 import aiohttp
 from structlog.testing import capture_logs
 
-from dingbridge.settings import SAMPLE_CREDENTIALS
-from dingbridge.kafka.topics import event_topic
-from dingbridge.worker import Consumer, backoff, tickets
+from dingbridge import Consumer
 from dingbridge.dingtalk.suite import signature
+from dingbridge.kafka.topics import event_topic
+from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.worker import retry as backoff
+from dingbridge.worker import suite_tickets as tickets
 from simulator.server import Simulator
 from tests.integration.simulator_support import AES_KEY, OWNER, TOKEN, Api, settings
 from tests.integration.worker_support import consumer_settings, named, serving
@@ -94,7 +96,7 @@ async def test_a_consumer_calls_with_the_kept_ticket_and_goes_on_when_a_new_one_
                 await eventually(lambda: len(consumer.seen) == 2, 60)
                 # the old ticket, remembered, is refused; the new one is looked up
                 assert simulator.api.calls[TICKET_CALLS] == 3
-        assert set(consumer.seen) <= simulator.company.platform.company.users.keys()
+        assert set(consumer.seen) <= simulator.platform.company.users.keys()
         for one in pushed:
             assert one not in repr(logs)
             assert one not in ingress.process.log_text()
@@ -103,7 +105,7 @@ async def test_a_consumer_calls_with_the_kept_ticket_and_goes_on_when_a_new_one_
 async def test_the_simulators_tokens_for_a_company_take_the_latest_ticket_and_a_right_signature():
     async with Simulator(settings()) as simulator, aiohttp.ClientSession() as http:
         api = Api(simulator.base_url, http)
-        secret, corp = SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"], simulator.company.platform.corp_id
+        secret, corp = SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"], simulator.platform.corp_id
 
         async def ask(ticket, *, key=OWNER, secret=secret, corp=corp):
             signed = signature(secret, "1597199507217", ticket)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dingbridge.errors import BridgeError
 from dev.servers import free_port
-from dingbridge.settings import KafkaSettings
+from dingbridge.errors import BridgeError
 from dingbridge.kafka.topics import event_topic, existing_topics
+from dingbridge.settings import KafkaSettings
 from tests.integration.worker_support import (
     EffectConsumer,
     consumer_settings,

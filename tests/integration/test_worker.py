@@ -9,11 +9,12 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from dingbridge.settings import KafkaSettings
+from dingbridge import Event, Reader, Transaction
 from dingbridge.kafka.topics import ensure_topics, event_topic
-from dingbridge.worker import Event, Reader, Transaction, worker
-from dingbridge.worker.key_queue import Limits
+from dingbridge.settings import KafkaSettings
+from dingbridge.worker import worker
 from dingbridge.worker.executor import key_hash
+from dingbridge.worker.key_queue import Limits
 from dingbridge.worker.worker import WorkerOptions
 from tests.integration.worker_support import (
     TYPE,

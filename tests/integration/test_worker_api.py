@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
-from dingbridge.kafka.topics import dlq_topic, event_topic
-from dingbridge.worker import Event, Reader, backoff, watch
+from dingbridge import Event, Reader
 from dingbridge.dingtalk import transport
+from dingbridge.kafka.topics import dlq_topic, event_topic
+from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
+from dingbridge.worker import retry as backoff
+from dingbridge.worker import watch
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.worker_support import (
@@ -72,7 +74,7 @@ async def test_while_dingtalk_refuses_every_call_partitions_pause_and_nothing_is
         dingtalk_app_secret=SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"],
         data_dir=tmp_path,
     )
-    people = list(simulator.company.platform.company.users)
+    people = list(simulator.platform.company.users)
     await publish(settings, [event_record(f"e{n}", userid) for n, userid in enumerate(people)])
     simulator.faults.add({"api": "v2/user/get", "times": None, **fault})
     async with serving(consumer, settings) as service:

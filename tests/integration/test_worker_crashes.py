@@ -18,9 +18,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from dingbridge.worker import blocked, inbox, open_database
+from dingbridge import open_database
+from dingbridge.worker import blocked
 from dingbridge.worker.blocked import BLOCKING_ID_HEADER, LETTER_HEADER
 from dingbridge.worker.delivery import REPLAY_HEADER
+from dingbridge.worker.store import inbox
 from tests.integration.worker_crash import Files, effects, events, metadata
 
 Script = list[tuple[str, str]]

@@ -9,26 +9,17 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
+from dingbridge import Again, DatabaseDown, Event, Reader, Retry, Transaction, UtcDateTime, open_database
 from dingbridge.errors import SettingsError
-from dingbridge.worker import (
-    Again,
-    DatabaseDown,
-    Event,
-    Reader,
-    Retry,
-    Transaction,
-    UtcDateTime,
-    blocked,
-    inbox,
-    open_database,
-)
-from dingbridge.worker import burial as burial_module
-from dingbridge.worker import database as database_module
-from dingbridge.worker import process as process_module
+from dingbridge.events.event import decode
+from dingbridge.worker import blocked
+from dingbridge.worker import dead_letters as burial_module
+from dingbridge.worker import executor as process_module
 from dingbridge.worker.dead_letters import Burials
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.executor import Processor
-from dingbridge.events.event import decode
+from dingbridge.worker.store import database as database_module
+from dingbridge.worker.store import inbox
 from tests.support.processes import free_port
 from tests.support.proxy import RoundRobin
 from tests.unit.worker.harness import Letters

@@ -6,12 +6,13 @@ from typing import Any, ClassVar
 
 import pytest
 
+from dingbridge import Consumer, Event, Reader, Reject, Transaction, WorldDown
 from dingbridge.errors import BridgeError
-from dingbridge.settings import KafkaSettings
-from dingbridge.kafka.topics import dlq_topic, event_topic, inbox_topic
-from dingbridge.worker import Consumer, Event, Reader, Reject, Transaction, WorldDown, blocked, watch
-from dingbridge.worker.service import show
 from dingbridge.events.envelope import Record
+from dingbridge.kafka.topics import dlq_topic, event_topic, inbox_topic
+from dingbridge.settings import KafkaSettings
+from dingbridge.worker import blocked, watch
+from dingbridge.worker.service import show
 from tests.integration.worker_support import (
     TYPE,
     EffectConsumer,

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 
 from dev.servers import KafkaServer, PostgresServer, start_postgres
 from dev.servers.postgres import EnvironmentPostgres
-from dingbridge.settings import KafkaSettings
+from dingbridge import Event, Reader, Reject
 from dingbridge.kafka.topics import dlq_topic, event_topic
-from dingbridge.worker import Event, Reader, Reject
+from dingbridge.settings import KafkaSettings
 from tests.integration.worker_support import (
     TYPE,
     EffectConsumer,

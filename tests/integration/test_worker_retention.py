@@ -7,10 +7,11 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
+from dingbridge import open_database
 from dingbridge.kafka.client import connection
-from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic
-from dingbridge.worker import inbox, open_database
+from dingbridge.settings import KafkaSettings
+from dingbridge.worker.store import inbox
 from dingbridge.worker.store.retention import Retention, longest_retention
 from tests.integration.worker_support import TYPE, EffectConsumer, consumer_settings, named, serving
 from tests.support.waiting import eventually

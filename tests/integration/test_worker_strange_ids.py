@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from dingbridge.worker import Event, MemoryRuntime, Reject, Transaction, blocked
-from dingbridge.worker import backoff as backoff_module
+from dingbridge import Event, Reject, Transaction
+from dingbridge.testing import MemoryRuntime
+from dingbridge.worker import blocked
+from dingbridge.worker import retry as backoff_module
 from dingbridge.worker.blocked import Blocked
 from dingbridge.worker.consumer import OnDeadLetter
-from dingbridge.worker.store.inbox import enter, inbox, seen
 from dingbridge.worker.key_queue import Lanes
+from dingbridge.worker.store.inbox import enter, inbox, seen
 from tests.unit.worker.harness import P0, Harness, Scripted
 from tests.unit.worker.support import Recording, effects, record
 from tests.unit.worker.test_blocking import replay

@@ -76,7 +76,7 @@ async def test_two_workers_share_the_work_and_what_is_left_of_them_is_drained(
     kept = 'dingbridge_callbacks_total{event_type="bpms_instance_change",outcome="kept",reason=""}'
     assert f"{kept} 300" in page
     assert await asyncio.to_thread(accepted, ingress) == [300], "of both, as one"
-    assert sorted(p.name for p in ingress.journal.writer.glob("worker-*")) == ["worker-1", "worker-2"]
+    assert sorted(p.name for p in ingress.journal.glob("worker-*")) == ["worker-1", "worker-2"]
 
     # whichever of them a check comes to, their one private listener knows of it
     found = await round_trip(ingress.url, CREDENTIALS, admin=f"127.0.0.1:{ingress.admin_port}")

@@ -18,26 +18,18 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Column, Integer, MetaData, String, Table
 from sqlalchemy.ext.asyncio import AsyncTransaction
 
+from dingbridge import Consumer, Database, Event, Reader, Reject, Transaction, open_database
 from dingbridge.settings import KafkaSettings
-from dingbridge.worker import (
-    Consumer,
-    Database,
-    Event,
-    Reader,
-    Reject,
-    Transaction,
-    blocked,
-    inbox,
-    open_database,
-    owed,
-)
-from dingbridge.worker.dead_letters import Burials
+from dingbridge.worker import blocked
 from dingbridge.worker.dead_letter_writer import DeadLetters
-from dingbridge.worker.scheduler import Dispatcher
+from dingbridge.worker.dead_letters import Burials
+from dingbridge.worker.executor import Processor
 from dingbridge.worker.key_queue import Lanes
 from dingbridge.worker.metrics import WorkerMetrics
+from dingbridge.worker.scheduler import Dispatcher
+from dingbridge.worker.store import inbox
+from dingbridge.worker.store import outbox as owed
 from dingbridge.worker.store.postgres import Links
-from dingbridge.worker.executor import Processor
 from tests.unit.worker.support import kafka_record, record
 
 TOPIC = "t"

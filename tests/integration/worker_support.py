@@ -14,13 +14,13 @@ import orjson
 from aiokafka.admin import AIOKafkaAdminClient
 from sqlalchemy import Column, Integer, MetaData, String, Table, select
 
+from dingbridge import Consumer, Event, Reader, Reject, Transaction, open_database
+from dingbridge.events.envelope import Received, Record, to_records
 from dingbridge.kafka.client import connection, producer
-from dingbridge.settings import ConsumerSettings, KafkaSettings
 from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic
-from dingbridge.worker import Consumer, Event, Reader, Reject, Transaction, open_database
+from dingbridge.settings import ConsumerSettings, KafkaSettings
 from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.worker import WorkerOptions
-from dingbridge.events.envelope import Received, Record, to_records
 from tests.support.kafka_reader import read_topic
 
 TYPE = "user_modify_org"

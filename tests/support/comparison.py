@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from dingbridge.settings import KafkaSettings
 from dingbridge.events import Event, decode
+from dingbridge.settings import KafkaSettings
 from tests.support.kafka_reader import read_all
 from tests.support.pusher import Pusher
 

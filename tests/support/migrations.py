@@ -6,7 +6,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, text
 
-from dingbridge.worker import Consumer, Database
+from dingbridge import Consumer, Database
 from dingbridge.worker.store.migrations import upgrade, version_table
 
 

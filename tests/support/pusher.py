@@ -1,7 +1,7 @@
 """An independent pusher: sends signed callbacks to an ingress and logs every answer, by its own code.
 
-It knows DingTalk's rules from ``dingbridge/dingtalk/crypto.py`` alone: an answer counts as ``success`` only if its
-signature fits and it decrypts to that word.
+It knows DingTalk's rules from ``dingbridge/dingtalk/crypto.py`` alone: an answer counts as ``success`` only
+if its signature fits and it decrypts to that word.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, encrypt, sign
 from dingbridge.dingtalk.errors import CallbackError
+from dingbridge.settings import SAMPLE_CREDENTIALS
 
 CREDENTIALS = Credentials(
     SAMPLE_CREDENTIALS["DINGTALK_TOKEN"],

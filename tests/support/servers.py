@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from dingbridge.errors import BridgeError
 from dev.servers import KafkaServer, PostgresServer, start_kafka, start_postgres
 from dev.servers.kafka import EnvironmentKafka
 from dev.servers.kafka_base import in_own_loop
+from dingbridge.errors import BridgeError
 from dingbridge.settings import KafkaSettings
 from tests.support.kafka_reader import delete_topics
 

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from consumers.forward.metrics import ForwardMetrics
-from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.dingtalk.errors import CALLBACK_FAULTS
+from dingbridge.worker.metrics import WorkerMetrics
 from ingress.metrics import (
     FolderMetrics,
     HttpMetrics,

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 import dingbridge.settings
+from consumers.address_sync.settings import AddressSyncSettings
 from dingbridge.api_budget import SHARES
 from dingbridge.settings import ConsumerSettings, IngressSettings, Settings
-from consumers.address_sync.settings import AddressSyncSettings
 from dingbridge.worker.registry import load_consumer
 from tests.support.compose_files import TRIAL, example_env, rendered
 from tests.support.manifests import FOLDER, container, documents, kustomization, of_kind, pod, workloads

@@ -21,6 +21,7 @@ from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.forward.metrics import ForwardMetrics
 from consumers.forward.settings import ForwardSettings
+from dingbridge.events import Received, catalogue, decode, to_dingtalk, to_records
 from dingbridge.worker.metrics import WorkerMetrics
 from ingress.metrics import (
     FolderMetrics,
@@ -31,7 +32,6 @@ from ingress.metrics import (
     SupervisorMetrics,
 )
 from ingress.relay.partitions import partition_of
-from dingbridge.events import Received, catalogue, decode, to_dingtalk, to_records
 from simulator.settings import SimulatorSettings
 
 ROOT = Path(__file__).parents[2]
@@ -332,7 +332,7 @@ def test_operations_lists_every_metric_and_no_other():
 
 
 def test_operations_lists_only_log_events_and_park_reasons_that_exist():
-    from ingress import refusals
+    from ingress.relay import refusals
 
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     source = "\n".join(

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from dingbridge.ssrf import AddressGuard
 from consumers.approval import downloads
 from consumers.approval.downloads import Downloads
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.forward.delivery import Sender
 from consumers.forward.settings import Credentials
-from tests.unit.library.test_addresses import INSIDE
+from dingbridge.ssrf import AddressGuard
 from tests.unit.forward.support import system
+from tests.unit.library.test_addresses import INSIDE
 
 HOSTS = [f"[{address}]" if ":" in address else address for address in INSIDE if "%" not in address]
 

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from dingbridge.worker import UtcDateTime
+from dingbridge import UtcDateTime
 
 revision = "0002"
 down_revision = "0001"

@@ -1,1 +1,2 @@
-"""The revisions of approval's tables, as Alembic has them; ``consumers/runtime/migrations`` runs them."""
+"""The revisions of approval's tables, as Alembic has them; ``dingbridge/worker/store/migrations`` runs
+them."""

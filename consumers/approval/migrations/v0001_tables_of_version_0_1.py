@@ -6,7 +6,7 @@ Without the leave ledger: only those have it who use the example actions.
 import sqlalchemy as sa
 from alembic import op
 
-from dingbridge.worker import UtcDateTime
+from dingbridge import UtcDateTime
 
 revision = "0001"
 down_revision = None

@@ -1,4 +1,5 @@
-"""The ceiling: aiohttp reads the body and answers a constant. ``python -m dev.benchmarks.servers.bare PORT``."""
+"""The ceiling: aiohttp reads the body and answers a constant. ``python -m dev.benchmarks.servers.bare
+PORT``."""
 
 import asyncio
 import sys

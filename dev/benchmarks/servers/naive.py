@@ -14,12 +14,12 @@ import uvloop
 from aiohttp import web
 from aiokafka.errors import KafkaError
 
-from dingbridge.kafka.client import producer
-from dingbridge.settings import IngressSettings
-from dingbridge.kafka.topics import ensure_topics, event_topic, unclassified_topic
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters
 from dingbridge.dingtalk.errors import CallbackError
 from dingbridge.events import Received, to_records
+from dingbridge.kafka.client import producer
+from dingbridge.kafka.topics import ensure_topics, event_topic, unclassified_topic
+from dingbridge.settings import IngressSettings
 
 
 class Naive:

@@ -1,8 +1,8 @@
 """Does the public URL lead to this ingress? A push of our own goes there, and the private listener is asked.
 
-The push is ``dingbridge/dingtalk/self_push.py``'s; an answer that DingTalk would take shows that an ingress with our
-credentials stands there, and the nonce, known at ADMIN_HOST:ADMIN_PORT, that it is this one. No text here
-holds a query or a secret, and no exception of the HTTP library leaves this module.
+The push is ``dingbridge/dingtalk/self_push.py``'s; an answer that DingTalk would take shows that an ingress
+with our credentials stands there, and the nonce, known at ADMIN_HOST:ADMIN_PORT, that it is this one. No text
+here holds a query or a secret, and no exception of the HTTP library leaves this module.
 """
 
 import asyncio

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import typer
 
-from dingbridge.cli.main import callback_registration as registration
-from dingbridge.cli.main import callback_rotate
+from dingbridge.cli.callback import registration
+from dingbridge.cli.callback import rotate as callback_rotate
 from dingbridge.cli.callback.registration import NOTE, asked_for, wanted
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def register(
     is registered already, it asks on a terminal whether to update it, and says the command in a pipe. Exit
     code 0: done; 1: DingTalk refused, or the URL does not lead to the ingress; 2: settings or usage.
     """
-    from dingbridge.cli.main import callback_credentials as files
+    from dingbridge.cli.callback import credentials as files
     from dingbridge.cli.callback.target import target
 
     tags = asked_for(events)

@@ -26,9 +26,9 @@ from dingbridge.cli.callback.credentials import generate, write_secret
 from dingbridge.errors import BridgeError
 
 if TYPE_CHECKING:
-    from dingbridge.settings.apps import App, AppCredentials
     from dingbridge.cli.callback.target import Target
     from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
+    from dingbridge.settings.apps import App, AppCredentials
 
 TAKEN_WITHIN_S: Final = 30.0
 """The ingress looks at the file each second."""

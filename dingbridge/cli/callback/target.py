@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dingbridge.settings.apps import App
     from dingbridge.cli.callback.credentials import Generated
     from dingbridge.dingtalk.api import DingTalkClient
     from dingbridge.dingtalk.crypto import Credentials
+    from dingbridge.settings.apps import App
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ def target(app: str, generated: "Generated | None" = None, *, api: bool = True) 
     """
     from pydantic import SecretStr
 
-    from dingbridge.settings.apps import load_apps, pick
-    from dingbridge.errors import SettingsError
-    from dingbridge.settings import CallbackSettings, DingTalkApiSettings, JournalSettings
-    from dingbridge.logging import configure_logging
     from dingbridge.dingtalk.crypto import Credentials
+    from dingbridge.errors import SettingsError
+    from dingbridge.logging import configure_logging
+    from dingbridge.settings import CallbackSettings, DingTalkApiSettings, JournalSettings
+    from dingbridge.settings.apps import load_apps, pick
 
     class TargetSettings(CallbackSettings, DingTalkApiSettings, JournalSettings):
         """The callback's credentials, the app's, and where the private listener is."""
@@ -86,8 +86,8 @@ def target(app: str, generated: "Generated | None" = None, *, api: bool = True) 
 
 def api_target(app: str) -> ApiTarget:
     """The app of this name by the settings, for calls without callback credentials; ``SettingsError``."""
-    from dingbridge.settings import DingTalkApiSettings, LogSettings
     from dingbridge.logging import configure_logging
+    from dingbridge.settings import DingTalkApiSettings, LogSettings
 
     class ApiSettings(DingTalkApiSettings, LogSettings):
         """The app's credentials."""

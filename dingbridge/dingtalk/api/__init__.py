@@ -1,8 +1,8 @@
 """The Open API, as far as the bridge and its consumers need it: callback, contacts, approvals.
 
 Each method is one API (the page's slug on open.dingtalk.com stands with it) and raises ``ApiError``, whose
-subclasses say what to do. Token, repeats and counting happen underneath (``dingbridge.dingtalk.token``, ``.transport``).
-Results are DingTalk's own objects: what DingTalk leaves out is absent here too.
+subclasses say what to do. Token, repeats and counting happen underneath (``dingbridge.dingtalk.token``,
+``.transport``). Results are DingTalk's own objects: what DingTalk leaves out is absent here too.
 
 The families of calls have a module each: ``callbacks``, ``contacts``, ``approvals``; ``calls`` is below them.
 """

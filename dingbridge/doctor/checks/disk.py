@@ -12,7 +12,9 @@ from typing import Final
 from dingbridge.doctor.findings import Finding, found
 
 _WRITES: Final = 5
-_FULL_BYTES: Final = 256 * 1024 * 1024  # below it the journal deletes early (``ingress/journal/retention.py``)
+_FULL_BYTES: Final = (
+    256 * 1024 * 1024
+)  # below it the journal deletes early (``ingress/journal/retention.py``)
 _LOW_BYTES: Final = 1024 * 1024 * 1024
 _SLOW_S: Final = 0.1
 _STALLED_S: Final = 1.2  # a commit that takes longer is a 503 (``ingress/journal/writer.py``)

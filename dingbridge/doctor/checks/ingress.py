@@ -8,12 +8,12 @@ from typing import Any, Final
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from dingbridge.dingtalk.crypto import Credentials
+from dingbridge.dingtalk.errors import CALLBACK_FAULTS
 from dingbridge.doctor.checks.network import TIMEOUT_S, Push, get_json, push
 from dingbridge.doctor.checks.url import of_push
 from dingbridge.doctor.findings import Both, Finding, found
 from dingbridge.settings import IngressSettings
-from dingbridge.dingtalk.crypto import Credentials
-from dingbridge.dingtalk.errors import CALLBACK_FAULTS
 
 OWNERS_PATH: Final = "/owners"
 _UNSIGNED: Final = frozenset({"signature", "parameters"})

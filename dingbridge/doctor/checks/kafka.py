@@ -18,7 +18,6 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTo
 from dingbridge.doctor.checks.kafka_wire import DescribeGroups, Metadata, operations
 from dingbridge.doctor.checks.own import Part
 from dingbridge.kafka.client import connection, explained
-from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import (
     dlq_topic,
     event_topic,
@@ -27,6 +26,7 @@ from dingbridge.kafka.topics import (
     topic_configs,
     unclassified_topic,
 )
+from dingbridge.settings import KafkaSettings
 
 _SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 _REQUEST_MS: Final = 10_000
@@ -54,9 +54,9 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """``failure`` is ``(kind, words)`` of ``dingbridge.kafka.client.explained``; ``groups`` holds our rights on each
-    group (``None``: not told); ``pushes`` of the month that count, ``None`` when it was not told, and whether
-    these are ``all_pushes``, or older ones are gone from Kafka, or some have no leader."""
+    """``failure`` is ``(kind, words)`` of ``dingbridge.kafka.client.explained``; ``groups`` holds our rights
+    on each group (``None``: not told); ``pushes`` of the month that count, ``None`` when it was not told, and
+    whether these are ``all_pushes``, or older ones are gone from Kafka, or some have no leader."""
 
     failure: tuple[str, str] | None = None
     brokers: int = 0

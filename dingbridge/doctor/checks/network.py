@@ -10,9 +10,9 @@ from typing import Any, Final, Literal
 
 import aiohttp
 
-from dingbridge.doctor.findings import Both
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.dingtalk.self_push import judge, self_push
+from dingbridge.doctor.findings import Both
 
 TIMEOUT_S: Final = 10.0
 

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
-from dingbridge.settings.apps import App, environment_app, load_apps, pick
 from dingbridge.apps.model import FORM_OF_TOKENS, OWNER_WORDS
 from dingbridge.doctor.findings import Both, Finding, found
 from dingbridge.errors import SettingsError
 from dingbridge.settings import ConsumerSettings, IngressSettings
+from dingbridge.settings.apps import App, environment_app, load_apps, pick
 
 INGRESS: Final = "ingress"
 NO_KEYS: Final = frozenset({"key.aes", "key.token", "key.owner", "key.none"})

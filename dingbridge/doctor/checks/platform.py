@@ -9,9 +9,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dingbridge.settings.apps import AppCredentials
-from dingbridge.doctor.checks.own import Part
-from dingbridge.doctor.findings import Finding, found
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from dingbridge.dingtalk.error_codes import SYSTEM_BUSY
 from dingbridge.dingtalk.errors import (
@@ -26,6 +23,9 @@ from dingbridge.dingtalk.errors import (
     TokenInvalid,
     Unavailable,
 )
+from dingbridge.doctor.checks.own import Part
+from dingbridge.doctor.findings import Finding, found
+from dingbridge.settings.apps import AppCredentials
 
 NOBODY: Final = "dingbridge-doctor"
 """An id that there is not."""

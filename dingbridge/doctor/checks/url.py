@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.doctor.checks.network import TIMEOUT_S, Push, push, reason_of
 from dingbridge.doctor.findings import Both, Finding, found
-from dingbridge.dingtalk.crypto import Credentials
 
 DEADLINE_S: Final = 1.5
 """DingTalk's (http-callback-overview)."""

@@ -355,11 +355,11 @@ QUOTA: Final = {
         (
             "{pushes} pushes in {month}, by what stands in Kafka: the free plan's 3,000 are spent, and "
             "DingTalk sends no more of those that count.",
-            "A larger plan, or wait for the first of the month; then `dingbridge resync approvals`.",
+            "A larger plan, or wait for the first of the month; then `dingbridge approvals resync`.",
         ),
         (
             "{month} 的推送按 Kafka 里的记录已有 {pushes} 次：免费版的 3,000 次已用完，计费类型不再推送。",
-            "升级套餐，或等到下月一日；之后运行 `dingbridge resync approvals`。",
+            "升级套餐，或等到下月一日；之后运行 `dingbridge approvals resync`。",
         ),
     ),
     "quota.pushes_unknown": Words(

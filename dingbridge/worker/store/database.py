@@ -20,8 +20,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 from sqlalchemy.types import DateTime, String, TypeDecorator
 
-from dingbridge.settings.database_url import in_memory, parse_database_url, tls_of
 from dingbridge.errors import SettingsError
+from dingbridge.settings.database_url import in_memory, parse_database_url, tls_of
 from dingbridge.worker.store.errors import DatabaseDown, translated
 from dingbridge.worker.store.postgres import Links
 

@@ -10,8 +10,8 @@ from aiokafka.errors import KafkaError
 
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.kafka.client import connection, explain
-from dingbridge.settings import KafkaSettings
 from dingbridge.kafka.topics import retention_days
+from dingbridge.settings import KafkaSettings
 
 RETENTION_MS, SEGMENT_MS, CLEANUP_POLICY = "retention.ms", "segment.ms", "cleanup.policy"
 

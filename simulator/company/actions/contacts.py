@@ -4,8 +4,8 @@ from typing import Final
 
 from simulator.company.actions.base import Actions
 from simulator.company.company import ROOT
-from simulator.errors import ActionError
 from simulator.company.events import PlatformEvent
+from simulator.errors import ActionError
 
 _MOST_HIRED: Final = 1000
 

@@ -7,9 +7,9 @@ event: a receiver has to know who has it.
 import json
 
 from simulator.company.actions.base import Actions
-from simulator.errors import ActionError
 from simulator.company.events import PlatformEvent
 from simulator.company.roles import Role
+from simulator.errors import ActionError
 
 
 class RoleActions(Actions):

@@ -10,8 +10,8 @@ import orjson
 
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BadRequest, NotFound, PermissionDenied
-from dingbridge.events.event import Event, decode
 from dingbridge.events.envelope import Received, to_records
+from dingbridge.events.event import Event, decode
 
 CORP = "dingcorp01"
 _seq = itertools.count(1)

@@ -11,7 +11,7 @@ from consumers.address_sync.runs import Cause, Part, Run, Runs
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync_tables import staged, todo
 from consumers.address_sync.tables import departments, memberships, roles, user_roles, users
-from dingbridge.worker import MemoryRuntime
+from dingbridge.testing import MemoryRuntime
 from tests.unit.address_sync.company import CORP, Company
 
 FAST = AddressSyncSettings(resync_calls_per_s=10_000)

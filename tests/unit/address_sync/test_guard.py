@@ -10,7 +10,7 @@ from sqlalchemy import select
 from consumers.address_sync import AddressSync
 from consumers.address_sync.mapping import department_row, user_state
 from consumers.address_sync.tables import departments, memberships, users
-from dingbridge.worker import Again
+from dingbridge import Again
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.address_sync.company import Company, event
 

@@ -6,8 +6,8 @@ from sqlalchemy import select
 from consumers.address_sync import AddressSync
 from consumers.address_sync.looks import hidden
 from consumers.address_sync.tables import departments, roles, user_roles, users
-from dingbridge.worker.fetch_sequence import ticket
 from dingbridge.dingtalk.error_codes import error_for
+from dingbridge.worker.fetch_sequence import ticket
 from tests.unit.address_sync.company import Company, event, events
 
 T = 1731000000000

@@ -11,7 +11,7 @@ from consumers.address_sync.schedule import Schedule
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync_tables import runs as runs_table
 from consumers.address_sync.tables import users
-from dingbridge.worker import WorldDown
+from dingbridge import WorldDown
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BudgetSpent, Unavailable
 from dingbridge.events.control import resync_requested

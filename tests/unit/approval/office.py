@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 from sqlalchemy import Table, select
 
-from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.dingtalk.errors import BadRequest, NotFound
-from dingbridge.events.event import Event, decode
 from dingbridge.events.envelope import Received, to_records
+from dingbridge.events.event import Event, decode
+from dingbridge.testing.memory import MemoryRuntime
 
 CORP = "dingcorp01"
 T = 1731000000000

@@ -5,10 +5,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from dingbridge.errors import SettingsError
 from consumers.approval import examples
 from consumers.approval.actions import Action, Form, action, load_actions
-from dingbridge.worker import Reject
+from dingbridge import Reject
+from dingbridge.errors import SettingsError
 from tests.unit.approval.office import field
 
 ZONE = ZoneInfo("Asia/Shanghai")

@@ -14,7 +14,7 @@ from consumers.approval.tables import (
     approval_table_cells,
     approval_tasks,
 )
-from dingbridge.worker import Again
+from dingbridge import Again
 from dingbridge.dingtalk.errors import PermissionDenied, Unavailable
 from dingbridge.dingtalk.replies import read
 from tests.unit.approval.office import LATER, LEAVE, T, deliver, field, instance, only, task

@@ -10,7 +10,7 @@ from consumers.approval import Approval
 from consumers.approval.actions import Action
 from consumers.approval.examples import forget_leave, leave_ledger, record_leave
 from consumers.approval.tables import approval_actions, approval_instances
-from dingbridge.worker import Reject, Retry
+from dingbridge import Reject, Retry
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import LATER, LEAVE, T, deliver, field, instance, only, task
 

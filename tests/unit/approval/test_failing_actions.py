@@ -13,9 +13,9 @@ from consumers.approval.pending import Filter, call, pending
 from consumers.approval.reconcile import Reconciles
 from consumers.approval.second_looks import SecondLooks
 from consumers.approval.tables import approval_actions, approval_backfills, approval_instances
-from dingbridge.worker import Again, Retry, WorldDown
-from dingbridge.testing.memory import MemoryRuntime
+from dingbridge import Again, Retry, WorldDown
 from dingbridge.events.control import resync_requested
+from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import CORP, Office, T, deliver, instance, only
 
 NOW = datetime.now(UTC)

@@ -9,7 +9,7 @@ from consumers.approval.examples import forget_leave, leave_ledger, record_leave
 from consumers.approval.pending import Filter, call, pending
 from consumers.approval.tables import approval_actions
 from consumers.approval.templates import listed
-from dingbridge.worker import Reject
+from dingbridge import Reject
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import Office, T, field, instance
 

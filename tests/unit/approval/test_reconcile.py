@@ -11,11 +11,11 @@ from consumers.approval import Approval, reconcile
 from consumers.approval.examples import leave_ledger
 from consumers.approval.reconcile import ORDERED, Reconciles
 from consumers.approval.tables import approval_backfills, approval_instances
-from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied
 from dingbridge.events import decode
 from dingbridge.events.control import resync_requested
+from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import CORP, Office, instance
 
 NOW = datetime.now(UTC)

@@ -11,8 +11,8 @@ from sqlalchemy import select
 from consumers.approval import Approval
 from consumers.approval.second_looks import FIRST, SecondLooks, due
 from consumers.approval.tables import approval_instances, approval_operations
-from dingbridge.testing.memory import MemoryRuntime
 from dingbridge.dingtalk.errors import BudgetSpent, PermissionDenied
+from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import Office, instance
 
 NOW = datetime.now(UTC)

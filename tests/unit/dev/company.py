@@ -4,8 +4,8 @@ import copy
 from dataclasses import replace
 from typing import Any
 
-from dingbridge.events import Received, Record, to_records
 from dev.demo.verification import Tables, Tally
+from dingbridge.events import Received, Record, to_records
 from simulator.company.platform import Platform
 
 

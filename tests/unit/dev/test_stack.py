@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from dingbridge.errors import BridgeError
-from dingbridge.settings import ConsumerSettings
 from dev.demo.processes import Stack
 from dev.demo.scenario import new_folder
+from dingbridge.errors import BridgeError
+from dingbridge.settings import ConsumerSettings
 
 
 def test_sourcing_the_environment_leaves_nothing_of_a_real_bridge(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from typing import Any, cast
 
 from rich.console import Console
 
-from dev.demo.summary import as_kcat
 from dev.demo.databases import Counts
-from dev.demo.table import Screen, live_table, milliseconds, plain_line, topics_line
 from dev.demo.poller import Figures
+from dev.demo.summary import as_kcat
+from dev.demo.table import Screen, live_table, milliseconds, plain_line, topics_line
 
 FIGURES = Figures(
     elapsed_s=12.3,

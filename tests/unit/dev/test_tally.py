@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from dingbridge.events import Record, decode
 from dev.demo.verification import APPROVAL, Tally, expected, lost_for_certain, table_differences
+from dingbridge.events import Record, decode
 from tests.unit.dev.company import Life, changed, published, put, tables_of, without
 
 

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import pytest
 from typer.testing import CliRunner
 
+from dingbridge import Consumer
 from dingbridge.cli.callback.command import app
 from dingbridge.cli.callback.registration import consumed_events, mask
 from dingbridge.cli.callback.rotate import length, renamed
 from dingbridge.errors import SettingsError
-from dingbridge.worker import Consumer
 from dingbridge.worker.registry import Family
 
 HERE = "tests.unit.dingtalk.test_callback_cli"

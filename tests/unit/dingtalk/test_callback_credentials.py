@@ -7,8 +7,8 @@ import re
 import pytest
 
 from dingbridge.cli.callback.credentials import generate, places, write
-from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.dingtalk.crypto import Credentials
+from dingbridge.errors import BridgeError, SettingsError
 
 
 def test_they_are_of_the_length_and_alphabet_that_console_and_api_take():

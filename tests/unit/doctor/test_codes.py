@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from dingbridge.settings.apps import App, AppCredentials
+from dingbridge.dingtalk.api import CallbackRegistration
+from dingbridge.dingtalk.error_codes import error_for
+from dingbridge.dingtalk.errors import ApiError, BudgetSpent, Unavailable
 from dingbridge.doctor import run
 from dingbridge.doctor.checks import clock, disk, ingress, kafka, kafka_judge, own, platform, quota, url
 from dingbridge.doctor.checks.kafka import Topic
@@ -18,9 +20,7 @@ from dingbridge.doctor.checks.network import Push
 from dingbridge.doctor.findings import Both, Finding, Level, printed
 from dingbridge.doctor.words import WORDS
 from dingbridge.settings import IngressSettings, KafkaSettings
-from dingbridge.dingtalk.api import CallbackRegistration
-from dingbridge.dingtalk.error_codes import error_for
-from dingbridge.dingtalk.errors import ApiError, BudgetSpent, Unavailable
+from dingbridge.settings.apps import App, AppCredentials
 
 TOKEN, AES_KEY, OWNER = "tokenOfTheTest", "a" * 43, "dingappkey1"
 GONE = Both("the connection is refused", "连接被拒绝")

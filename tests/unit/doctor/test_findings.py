@@ -7,16 +7,16 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from dingbridge.settings.apps import AppCredentials
+from dingbridge import Consumer
+from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from dingbridge.doctor import command, run
 from dingbridge.doctor.checks import clock, disk, ingress, kafka, own, platform, quota, url
 from dingbridge.doctor.checks.kafka_wire import operations
 from dingbridge.doctor.findings import Both, as_json, exit_code, found, language, plain, printed, summary
 from dingbridge.doctor.words import WORDS
 from dingbridge.settings import KafkaSettings
-from dingbridge.worker import Consumer
+from dingbridge.settings.apps import AppCredentials
 from dingbridge.worker.registry import Family
-from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from tests.unit.doctor.test_codes import AES_KEY, TOKEN, settings
 
 HERE = "tests.unit.doctor.test_findings"

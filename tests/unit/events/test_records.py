@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from dingbridge.events import Record, decode, known, legal, records, split, to_dingtalk, to_records
+from dingbridge.events import Record, decode, known, legal, split, to_dingtalk, to_records
+from dingbridge.events import envelope as records
 from dingbridge.events.strict_json import loads
 from tests.unit.events.golden import load_all
 from tests.unit.events.strategies import encode, payloads, received
@@ -338,7 +339,7 @@ def test_a_fault_of_ours_costs_no_callback_and_shows(monkeypatch: pytest.MonkeyP
     assert (record.event_type, record.fault, record.id) == (None, "fault:LookupError", "e1")
     assert b64decode(json.loads(record.value)["data_base64"]) == body
     (entry,) = logs
-    assert (entry["event"], entry["exception"]) == ("schemas.fault", "LookupError")
+    assert (entry["event"], entry["exception"]) == ("events.fault", "LookupError")
     assert entry["at"].startswith("test_records.py:")
     assert "13800000000" not in repr(logs)
 

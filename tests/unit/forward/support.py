@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 
 from consumers.forward.settings import System
-from dingbridge.events.event import Event, decode
 from dingbridge.events.envelope import Received, to_records
+from dingbridge.events.event import Event, decode
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 

@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from dingbridge.ssrf import AddressGuard
 from consumers.forward import consumer as module
 from consumers.forward.circuit import DOUBTS
 from consumers.forward.consumer import Forward, consumer_of
 from consumers.forward.delivery import Answer
-from dingbridge.worker import MemoryRuntime, Outcome
-from dingbridge.worker.outcomes import Reject, WorldDown
+from dingbridge import Outcome
 from dingbridge.dingtalk.errors import BadRequest, QuotaSpent
+from dingbridge.ssrf import AddressGuard
+from dingbridge.testing import MemoryRuntime
+from dingbridge.worker.outcomes import Reject, WorldDown
 from tests.unit.forward.support import SECRET, event, system
 from tests.unit.forward.test_selection import Contacts as AddressBook
 

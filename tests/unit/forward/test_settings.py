@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from dingbridge.errors import SettingsError
-from dingbridge.settings import ConsumerSettings
 from consumers.forward.consumer import SYSTEMS
 from consumers.forward.settings import ForwardSettings, credentials_of, load_systems
+from dingbridge.errors import SettingsError
+from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.registry import UnknownConsumer, known_consumers, load_consumer
 from tests.unit.forward.support import SECRET, system
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ingress import respawn
+from ingress.relay import supervised_process as respawn
 
 
 @pytest.fixture

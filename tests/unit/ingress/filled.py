@@ -2,9 +2,9 @@
 
 import time
 
-from ingress.journal.store import Entry
 from ingress.journal.retention import Pruning
 from ingress.journal.startup import open_newest
+from ingress.journal.store import Entry
 
 
 def fill(folder, count):

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ingress.admin.cli import app
 from dingbridge.errors import BridgeError
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from ingress.admin.cli import app
+from ingress.giving_up import give_up, give_up_by
 from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.directory import FolderLock
-from ingress.giving_up import give_up, give_up_by
 from ingress.journal.inspect import View, views
+from ingress.journal.startup import open_newest
 from ingress.journal.store import Entry, JournalFile
 from ingress.relay.parked import ParkingLot
 from ingress.relay.reading import JournalReader
 from ingress.relay.stats import Report
-from ingress.journal.startup import open_newest
 
 NOW = 1_764_000_000_000
 PUBLISHED = 6

@@ -11,15 +11,15 @@ from structlog.testing import capture_logs
 
 from dingbridge.errors import BridgeError
 from dingbridge.settings import IngressSettings
-from ingress.journal.checkpoint import CursorFile
+from ingress.admin.verbs import older_than_s
 from ingress.errors import JournalError, JournalUnavailable
+from ingress.journal.checkpoint import CursorFile
 from ingress.journal.directory import journal_files
-from ingress.journal.writer import Journal
-from ingress.journal.store import Entry, JournalFile
-from ingress.metrics import JournalMetrics
 from ingress.journal.retention import Retention
 from ingress.journal.startup import begin_file, open_newest
-from ingress.admin.verbs import older_than_s
+from ingress.journal.store import Entry, JournalFile
+from ingress.journal.writer import Journal
+from ingress.metrics import JournalMetrics
 from tests.support.waiting import eventually
 
 

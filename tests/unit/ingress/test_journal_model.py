@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ingress.journal.checkpoint import CursorFile, Parked
-from ingress.journal.store import Entry, JournalFile
 from ingress.journal.startup import open_newest
+from ingress.journal.store import Entry, JournalFile
 from tests.support.disk import MortalDisk, Survives, mortal_disk
 
 LONG = os.environ.get("DINGBRIDGE_LONG") == "1"

@@ -7,14 +7,14 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingress import leftovers
-from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.errors import JournalError
+from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.directory import FolderLock
-from ingress.journal.store import Entry, JournalFile
-from ingress.relay.drain import Leftovers
-from ingress.metrics import PublishingMetrics
 from ingress.journal.retention import Retention
+from ingress.journal.store import Entry, JournalFile
+from ingress.metrics import PublishingMetrics
+from ingress.relay import drain as leftovers
+from ingress.relay.drain import Leftovers
 from tests.support.waiting import eventually
 
 NOW = int(time.time() * 1000)

@@ -6,16 +6,16 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
+from dingbridge.events import dedupe_key, read
 from ingress.journal.checkpoint import CursorFile, Parked
-from ingress.journal.writer import Journal
-from ingress.journal.store import Entry
-from ingress.metrics import FolderMetrics, JournalMetrics, PublisherMetrics
 from ingress.journal.retention import Retention
+from ingress.journal.startup import open_newest
+from ingress.journal.store import Entry
+from ingress.journal.writer import Journal
+from ingress.metrics import FolderMetrics, JournalMetrics, PublisherMetrics
 from ingress.relay.process import PublisherProcess
 from ingress.relay.stats import Report
 from ingress.status import joint_status
-from ingress.journal.startup import open_newest
-from dingbridge.events import dedupe_key, read
 
 NOW = int(time.time() * 1000)
 

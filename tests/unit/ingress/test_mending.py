@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingress.journal.checkpoint import CursorFile, Parked
+from dingbridge.events import dedupe_key, read
 from ingress.errors import JournalError, JournalNewer
-from ingress.journal.directory import CURSOR_FILE
 from ingress.high_water import SUFFIX
+from ingress.journal.checkpoint import CursorFile, Parked
+from ingress.journal.directory import CURSOR_FILE
 from ingress.journal.inspect import View
+from ingress.journal.startup import open_newest
 from ingress.journal.store import Entry, JournalFile, Row
 from ingress.mending import fault_of, mend
 from ingress.salvage import salvage
-from ingress.journal.startup import open_newest
-from dingbridge.events import dedupe_key, read
 
 PAGE = 4096
 CURSOR, COUNT = 40, 100

@@ -13,16 +13,16 @@ from aiokafka.errors import RecordTooLargeError, TopicAuthorizationFailedError
 from structlog.testing import capture_logs
 
 from dingbridge.errors import KafkaUnavailable, TopicLeaderless
-from ingress import parking
+from dingbridge.events import decode
+from ingress.giving_up import give_up
 from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.directory import next_journal_file
-from ingress.giving_up import give_up
 from ingress.journal.store import Entry, JournalFile
+from ingress.relay import parked as parking
 from ingress.relay.parked import ParkingLot
 from ingress.relay.reading import JournalReader
 from ingress.relay.refusals import InvalidRecordError
 from ingress.relay.stats import Report
-from dingbridge.events import decode
 from tests.support.waiting import eventually
 
 TOPIC = "dingtalk.check_in"

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.errors import JournalError
+from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.directory import journal_files, next_journal_file
-from ingress.journal.store import Entry, JournalFile
 from ingress.journal.retention import Holding, Pruning, Retention, deletable
-from ingress.relay.reading import JournalReader
 from ingress.journal.startup import begin_file, open_newest
+from ingress.journal.store import Entry, JournalFile
+from ingress.relay.reading import JournalReader
 from tests.unit.ingress.filled import fill, prune_once
 
 

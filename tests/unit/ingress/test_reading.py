@@ -5,10 +5,10 @@ from pathlib import Path
 import apsw
 import pytest
 
-from ingress import reading
 from ingress.journal.checkpoint import CursorFile
 from ingress.journal.directory import next_journal_file
 from ingress.journal.store import Entry, JournalFile, Row
+from ingress.relay import reading
 from ingress.relay.reading import JournalReader
 
 

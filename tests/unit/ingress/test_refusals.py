@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from aiokafka import errors as kafka
 
+from ingress.relay.batches import BATCH_BYTES, Batch
 from ingress.relay.placing import Placer
 from ingress.relay.refusals import BLOCKING, refusal, unexplained
-from ingress.relay.batches import BATCH_BYTES, Batch
 
 # what a broker may answer for a partition of a produce request, by Kafka's list of error codes
 RECORD = {10: "too_large", 18: "too_large", 44: "policy", 87: "invalid_record"}

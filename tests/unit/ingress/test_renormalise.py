@@ -8,7 +8,7 @@ import pytest
 
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
-from ingress import renormalise as module
+from ingress.admin import renormalise as module
 from ingress.admin.renormalise import Renormaliser, renormalise
 
 TOPIC = "dingtalk.unclassified"

@@ -7,8 +7,8 @@ import os
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingress import respawn
 from ingress.metrics import PublisherMetrics
+from ingress.relay import supervised_process as respawn
 from ingress.relay.process import PublisherProcess
 from ingress.relay.supervised_process import Respawned
 from tests.support.waiting import eventually

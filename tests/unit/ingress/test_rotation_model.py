@@ -19,12 +19,12 @@ from prometheus_client import CollectorRegistry
 
 from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.directory import journal_files
-from ingress.journal.writer import Journal
-from ingress.journal.store import Entry, JournalFile
-from ingress.metrics import JournalMetrics
 from ingress.journal.retention import Retention
-from ingress.relay.reading import JournalReader
 from ingress.journal.startup import begin_file, open_newest
+from ingress.journal.store import Entry, JournalFile
+from ingress.journal.writer import Journal
+from ingress.metrics import JournalMetrics
+from ingress.relay.reading import JournalReader
 
 LONG = os.environ.get("DINGBRIDGE_LONG") == "1"
 AT_ONCE = Retention(callbacks_s=0, seen_s=86_400)

@@ -7,14 +7,14 @@ import apsw
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.errors import JournalError, JournalLocked, JournalUnsafe
+from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.directory import FolderLock, journal_files, prepare_folder
-from ingress.journal.writer import Journal
-from ingress.journal.store import Entry, JournalFile
-from ingress.metrics import JournalMetrics
 from ingress.journal.retention import Retention
 from ingress.journal.startup import begin_file, open_newest, reopen
+from ingress.journal.store import Entry, JournalFile
+from ingress.journal.writer import Journal
+from ingress.metrics import JournalMetrics
 from tests.unit.ingress.filled import fill, prune_once
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
+from ingress.journal.startup import open_newest
 from ingress.journal.store import Entry, JournalFile
 from ingress.relay.publisher import Publisher
 from ingress.relay.stats import Report
-from ingress.journal.startup import open_newest
 
 EVENT = {
     "EventType": "user_add_org",

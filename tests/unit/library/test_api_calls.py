@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from bridge import api_calls
+from dingbridge import api_budget as api_calls
 from dingbridge.api_budget import PRIORITIES, ApiCalls
-from dingbridge.errors import CallsSpent
 from dingbridge.dingtalk.budget import Priority
+from dingbridge.errors import CallsSpent
 
 NOV_25 = 1_795_500_000.0  # 2026-11-25 00:00 UTC, 08:00 in Shanghai
 

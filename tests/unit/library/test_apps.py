@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dingbridge.settings.apps import bare_path_app, load_apps
 from dingbridge.apps.file import files_of, signature
 from dingbridge.errors import SettingsError
 from dingbridge.settings import (
@@ -15,6 +14,7 @@ from dingbridge.settings import (
     IngressSettings,
     PublisherSettings,
 )
+from dingbridge.settings.apps import bare_path_app, load_apps
 
 KEY = "k" * 43
 HR = f"""

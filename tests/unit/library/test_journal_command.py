@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from ingress.admin.cli import app
 from dingbridge.errors import BridgeError
+from ingress.admin.cli import app
 
 COMMANDS = [["stats"], ["list"], ["show", "1"], ["export"], ["retry"], ["mend"], ["backup", "copy"]]
 

@@ -9,7 +9,7 @@ import pytest
 PROGRAM = """
 import resource, sys
 import typer
-from bridge import cli
+from dingbridge.cli import main as cli
 
 lines, largest = map(int, sys.argv[1:])
 if largest >= 0:

@@ -13,8 +13,8 @@ from aiokafka.errors import (
     RequestTimedOutError,
 )
 
-from bridge import replicas
 from dingbridge.errors import KafkaUnavailable
+from dingbridge.kafka import health as replicas
 from dingbridge.kafka.client import explain, start_producer
 from dingbridge.kafka.health import ailing, in_words
 from dingbridge.settings import KafkaSettings

@@ -4,7 +4,6 @@ import ssl
 
 import pytest
 
-from dingbridge.settings.database_url import parse_database_url, tls_of
 from dingbridge.errors import KafkaUnavailable, SettingsError
 from dingbridge.kafka.client import connection, explain
 from dingbridge.settings import (
@@ -14,6 +13,7 @@ from dingbridge.settings import (
     KafkaSettings,
     LogSettings,
 )
+from dingbridge.settings.database_url import parse_database_url, tls_of
 from tests.support import self_signed
 
 GOOD = {

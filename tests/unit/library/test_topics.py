@@ -12,10 +12,10 @@ from aiokafka.errors import (
     TopicAlreadyExistsError,
 )
 
-from bridge import topics
 from dingbridge.errors import KafkaUnavailable, TopicError, TopicLeaderless
-from dingbridge.settings import KafkaSettings
+from dingbridge.kafka import topics
 from dingbridge.kafka.topics import ensure_topics, existing_topics, listed_topics
+from dingbridge.settings import KafkaSettings
 
 UNKNOWN_TOPIC = 3
 

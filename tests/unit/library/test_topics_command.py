@@ -11,9 +11,10 @@ import pytest
 from aiokafka.errors import KafkaTimeoutError, NotLeaderForPartitionError, TopicAuthorizationFailedError
 from typer.testing import CliRunner
 
-from bridge import topic_reader, topics
 from dingbridge.cli.topics import app
 from dingbridge.errors import KafkaUnavailable
+from dingbridge.kafka import reader as topic_reader
+from dingbridge.kafka import topics
 
 TOPIC = "dingtalk.check_in"
 COMMANDS = {"list": ["list"], "read": ["read", "check_in"]}

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry
 
-from dingbridge.settings import KafkaSettings
 from dingbridge.dingtalk.api.callbacks import FailedPage
+from dingbridge.events import decode as decode_event
+from dingbridge.settings import KafkaSettings
 from ingress.journal.store import Entry
 from ingress.metrics import RecoveryMetrics
 from ingress.recovery.convert import turn_item
@@ -15,7 +16,6 @@ from ingress.recovery.ledger import Ledger, Note, decode
 from ingress.recovery.ledger_topic import parts
 from ingress.recovery.orders import Orders
 from ingress.recovery.poller import Poller
-from dingbridge.events import decode as decode_event
 from simulator.pushes.failed import FailedList
 
 LEASE_S = 60.0

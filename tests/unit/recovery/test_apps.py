@@ -7,9 +7,9 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
-from dingbridge.settings.apps import App, with_failed_lists
 from dingbridge.errors import BridgeError, KafkaUnavailable, SettingsError
 from dingbridge.settings import IngressSettings
+from dingbridge.settings.apps import App, with_failed_lists
 from ingress.metrics import RecoveryMetrics
 from ingress.recovery import apps as module
 from ingress.recovery.apps import Recovery

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.recovery.convert import turn_item, turn_record
 from dingbridge.events import Received, decode, to_records
-from simulator.errors import ActionError
+from ingress.recovery.convert import turn_item, turn_record
 from simulator.company.events import failed_item
 from simulator.company.platform import ARGUMENTS, Platform
+from simulator.errors import ActionError
 
 AT = 1_731_000_000_000
 

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.dingtalk.errors import BudgetSpent, QuotaSpent, TokenInvalid, Unavailable
+from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.events.control import RESYNC_REQUESTED
 from ingress.errors import JournalUnavailable
 from ingress.recovery.poller import AnotherPolls
-from dingbridge.events.control import RESYNC_REQUESTED
 from simulator.pushes.failed import FailedList
 from tests.unit.recovery.memory import CORP, LEASE_S, Broker, Died, Process, item, listed
 

@@ -13,8 +13,8 @@ from dingbridge.cli.new_consumer.names import LONGEST_NAME, ScaffoldError, check
 from dingbridge.cli.new_consumer.project import WIDTH, in_clone, own_repository
 from dingbridge.cli.new_consumer.samples import samples
 from dingbridge.cli.new_consumer.writing import write
-from dingbridge.testing import recorded
 from dingbridge.events import URL_CHECKS, catalogue, decode
+from dingbridge.testing import recorded
 
 ROOT = Path(__file__).parents[3]
 TYPES = tuple(event_type for event_type in catalogue if event_type not in URL_CHECKS)

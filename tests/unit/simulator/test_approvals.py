@@ -3,9 +3,9 @@
 import pytest
 
 from simulator.company.approvals import FINISHED_KEPT
-from simulator.errors import ActionError
 from simulator.company.events import PlatformEvent
 from simulator.company.platform import Platform
+from simulator.errors import ActionError
 from tests.unit.simulator.living import CORP, make
 
 

@@ -3,7 +3,7 @@ from random import Random
 
 import pytest
 
-from simulator import names
+from simulator.company import names
 from simulator.company.company import ROOT, Company
 from simulator.errors import ActionError
 

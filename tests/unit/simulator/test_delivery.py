@@ -13,13 +13,13 @@ from dingbridge.errors import SettingsError
 from simulator.api import ApprovalCalls
 from simulator.api.calls import Call
 from simulator.company.attachments import attachments_of
-from simulator.pushes.delivery import Delivery
+from simulator.company.platform import Platform
 from simulator.errors import ActionError
 from simulator.limits import Limits
-from simulator.company.platform import Platform
+from simulator.pushes.delivery import Delivery
 from simulator.pushes.push import Push, Pusher, Target
-from simulator.recording import MOST_STEPS, Recording, Replay, load_recording
 from simulator.pushes.registration import Callbacks, Registration
+from simulator.recording import MOST_STEPS, Recording, Replay, load_recording
 from tests.support.waiting import eventually
 
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.company.company import ROOT, Company
+from simulator.company.scope import VisibleScope
 from simulator.errors import ActionError, PlatformError, denied
 from simulator.faults import KEPT, Faults
 from simulator.limits import Limits
-from simulator.company.scope import VisibleScope
 
 
 def make(*wanted: dict[str, Any]) -> Faults:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from simulator.company.company import ROOT, Company
-from simulator.errors import ActionError
 from simulator.company.platform import ARGUMENTS
+from simulator.errors import ActionError
 from tests.unit.simulator.living import Mirror, ids, make
 
 

@@ -4,8 +4,8 @@ import orjson
 import pytest
 from sqlalchemy import Column, MetaData, String, Table, select
 
+from dingbridge import Consumer, Reject, Retry
 from dingbridge.errors import BridgeError
-from dingbridge.worker import Consumer, Reject, Retry
 from dingbridge.testing import MemoryRuntime, recorded
 
 tables = MetaData()
@@ -73,8 +73,8 @@ def envelope(event_type):
 
 
 def recorded_one(callback):
-    from dingbridge.testing.recordings import RECEIVED_MS
     from dingbridge.events import Received, to_records
+    from dingbridge.testing.recordings import RECEIVED_MS
 
     return to_records(Received(1, "recorded", RECEIVED_MS, "default", "http", orjson.dumps(callback)))
 

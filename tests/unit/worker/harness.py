@@ -9,12 +9,14 @@ from aiokafka import ConsumerRecord, TopicPartition
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
-from dingbridge.worker import Event, MemoryRuntime, Transaction, WorldDown, blocked
+from dingbridge import Event, Transaction, WorldDown
+from dingbridge.testing import MemoryRuntime
+from dingbridge.worker import blocked
 from dingbridge.worker.dead_letters import Burials
-from dingbridge.worker.scheduler import Dispatcher
+from dingbridge.worker.executor import Processor
 from dingbridge.worker.key_queue import Lanes, Limits
 from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.executor import Processor
+from dingbridge.worker.scheduler import Dispatcher
 from tests.unit.worker.support import Recording, effects, kafka_record, record
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)

@@ -6,7 +6,7 @@ import orjson
 from aiokafka import ConsumerRecord
 from sqlalchemy import Column, Integer, MetaData, String, Table
 
-from dingbridge.worker import Consumer, Event, Transaction
+from dingbridge import Consumer, Event, Transaction
 from dingbridge.events.envelope import Received, Record, to_records
 
 _metadata = MetaData()

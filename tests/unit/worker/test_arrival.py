@@ -1,6 +1,7 @@
 """Tickets: ``prepare`` learns when its record came, and a fetch knows which records had come before it."""
 
-from dingbridge.worker import Consumer, MemoryRuntime
+from dingbridge import Consumer
+from dingbridge.testing import MemoryRuntime
 from dingbridge.worker.fetch_sequence import arrived, ticket
 from tests.unit.address_sync.company import event
 

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from dingbridge.worker import Reject, blocked
+from dingbridge import Reject
+from dingbridge.worker import blocked
 from dingbridge.worker.blocked import BLOCKING_ID_HEADER, LETTER_HEADER, Blocked
 from dingbridge.worker.delivery import REPLAY_HEADER
 from tests.unit.worker.harness import P0, P1, Harness, Scripted, running, until

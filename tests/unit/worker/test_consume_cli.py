@@ -34,7 +34,7 @@ def test_a_consumer_without_tables_says_so(
 
 ENDING = """
 import asyncio, sys, threading
-from dingbridge.cli.main import consume
+from dingbridge.cli import consume
 from dingbridge.errors import BridgeError
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker import service

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from dingbridge import Consumer, Retry, WorldDown
 from dingbridge.errors import SettingsError
-from dingbridge.worker import Consumer, Retry, WorldDown, registry
+from dingbridge.worker import registry
 from dingbridge.worker.registry import Family, UnknownConsumer, known_consumers, load_consumer
 
 

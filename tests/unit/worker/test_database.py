@@ -6,7 +6,7 @@ import threading
 import pytest
 from sqlalchemy import text
 
-from dingbridge.worker import database as module
+from dingbridge.worker.store import database as module
 from dingbridge.worker.store.database import open_database
 
 

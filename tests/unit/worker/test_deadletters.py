@@ -9,8 +9,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
+from dingbridge import WorldDown
 from dingbridge.settings import KafkaSettings
-from dingbridge.worker import WorldDown, deadletters
+from dingbridge.worker import dead_letter_writer as deadletters
 from dingbridge.worker.dead_letter_writer import DeadLetters
 from tests.unit.library.test_producers import Connection, rest, stuck
 from tests.unit.worker.support import kafka_record

@@ -9,12 +9,13 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from dingbridge.worker import Event, Reject, Retry, WorldDown, owed
-from dingbridge.worker import backoff as backoff_module
-from dingbridge.worker import dispatch as dispatch_module
+from dingbridge import Event, Reject, Retry, WorldDown
+from dingbridge.worker import retry as backoff_module
+from dingbridge.worker import scheduler as dispatch_module
 from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.key_queue import Limits
 from dingbridge.worker.executor import Outcome, Processor, key_hash
+from dingbridge.worker.key_queue import Limits
+from dingbridge.worker.store import outbox as owed
 from tests.unit.worker.harness import P0, P1, Harness, Scripted, running, until
 from tests.unit.worker.support import Recording, kafka_record, record
 

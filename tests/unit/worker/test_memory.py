@@ -9,22 +9,12 @@ import orjson
 import pytest
 from sqlalchemy import select
 
-from dingbridge.worker import (
-    Again,
-    Consumer,
-    DatabaseDown,
-    Event,
-    MemoryRuntime,
-    Reader,
-    Reject,
-    Retry,
-    Transaction,
-    WorldDown,
-    inbox,
-)
-from dingbridge.worker.executor import MAX_AGAIN, place
+from dingbridge import Again, Consumer, DatabaseDown, Event, Reader, Reject, Retry, Transaction, WorldDown
 from dingbridge.dingtalk.error_codes import PERMISSION_AGAIN_S, error_for
 from dingbridge.dingtalk.errors import NotFound, RateLimited
+from dingbridge.testing import MemoryRuntime
+from dingbridge.worker.executor import MAX_AGAIN, place
+from dingbridge.worker.store import inbox
 from tests.unit.worker.support import Recording, effects, record
 
 

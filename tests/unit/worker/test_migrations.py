@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import Column, MetaData, Table, Text, insert, inspect, select, text
 
 from consumers.address_sync import AddressSync
-from dingbridge.worker import Consumer, open_database
-from dingbridge.worker.store.migrations import MigrationError, migrate, version_table
+from dingbridge import Consumer, open_database
 from dingbridge.worker.registry import known_consumers
+from dingbridge.worker.store.migrations import MigrationError, migrate, version_table
 from tests.support.migrations import differences, revision
 
 FIRST = """

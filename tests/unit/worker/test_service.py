@@ -10,12 +10,17 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
+from dingbridge import Database
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.settings import ConsumerSettings
-from dingbridge.worker import Database, backoff, inbox, owed, patience, service
+from dingbridge.worker import retry as backoff
+from dingbridge.worker import service
+from dingbridge.worker import supervise as patience
+from dingbridge.worker.service import ConsumerFault, ConsumerService
+from dingbridge.worker.store import inbox
+from dingbridge.worker.store import outbox as owed
 from dingbridge.worker.store.errors import DatabaseDown, TransactionRace
 from dingbridge.worker.store.retention import Retention
-from dingbridge.worker.service import ConsumerFault, ConsumerService
 from tests.unit.worker.support import Recording
 
 

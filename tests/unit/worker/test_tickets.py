@@ -8,16 +8,17 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from dingbridge.settings.apps import App
+from dingbridge import Reject
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.errors import TicketMissing, Unavailable
 from dingbridge.errors import KafkaUnavailable, SettingsError
+from dingbridge.events import Received, to_records
 from dingbridge.settings import ConsumerSettings
-from dingbridge.worker import Reject, tickets
+from dingbridge.settings.apps import App
+from dingbridge.worker import suite_tickets as tickets
 from dingbridge.worker.clients import SuiteClients
 from dingbridge.worker.executor import classify
 from dingbridge.worker.suite_tickets import KeptTickets
-from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.errors import TicketMissing, Unavailable
-from dingbridge.events import Received, to_records
 
 
 class Topic:

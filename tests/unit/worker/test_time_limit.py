@@ -7,8 +7,10 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from dingbridge.worker import Consumer, Event, MemoryRuntime, Reader, Transaction, inbox
-from dingbridge.worker import process as process_module
+from dingbridge import Consumer, Event, Reader, Transaction
+from dingbridge.testing import MemoryRuntime
+from dingbridge.worker import executor as process_module
+from dingbridge.worker.store import inbox
 from tests.unit.worker.support import Recording, effects, record
 
 

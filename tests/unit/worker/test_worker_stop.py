@@ -8,11 +8,11 @@ import pytest
 from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
+from dingbridge import Consumer
 from dingbridge.settings import ConsumerSettings
-from dingbridge.worker import Consumer
+from dingbridge.worker.executor import Processor
 from dingbridge.worker.key_queue import Item
 from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.executor import Processor
 from dingbridge.worker.worker import Worker, WorkerOptions
 
 P0 = TopicPartition("t", 0)

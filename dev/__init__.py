@@ -1,0 +1,1 @@
+"""For developing the bridge, in no wheel: servers for demo and tests, the demo, the benchmarks."""

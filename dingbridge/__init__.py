@@ -1,0 +1,67 @@
+"""The bridge as a library: all that the author of a consumer imports stands here.
+
+``from dingbridge import Consumer, Event, Retry, Reject``. Names are loaded when they are first used, so that
+a process which needs a part of the library does not load all of it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dingbridge.events.event import Event
+    from dingbridge.settings import ConsumerSettings, Settings
+    from dingbridge.worker.consumer import Consumer, Table
+    from dingbridge.worker.executor import Outcome
+    from dingbridge.worker.outcomes import Again, HandlerOutcome, Reject, Retry, WorldDown
+    from dingbridge.worker.store.database import Database, Reader, Transaction, UtcDateTime, open_database
+    from dingbridge.worker.store.errors import DatabaseDown
+
+_HOME = {
+    "Event": "events.event",
+    "ConsumerSettings": "settings",
+    "Settings": "settings",
+    "Consumer": "worker.consumer",
+    "Table": "worker.consumer",
+    "Outcome": "worker.executor",
+    "Again": "worker.outcomes",
+    "HandlerOutcome": "worker.outcomes",
+    "Reject": "worker.outcomes",
+    "Retry": "worker.outcomes",
+    "WorldDown": "worker.outcomes",
+    "Database": "worker.store.database",
+    "Reader": "worker.store.database",
+    "Transaction": "worker.store.database",
+    "UtcDateTime": "worker.store.database",
+    "open_database": "worker.store.database",
+    "DatabaseDown": "worker.store.errors",
+}
+
+__all__ = [
+    "Again",
+    "Consumer",
+    "ConsumerSettings",
+    "Database",
+    "DatabaseDown",
+    "Event",
+    "HandlerOutcome",
+    "Outcome",
+    "Reader",
+    "Reject",
+    "Retry",
+    "Settings",
+    "Table",
+    "Transaction",
+    "UtcDateTime",
+    "WorldDown",
+    "open_database",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,1 @@
+"""The command line: ``main`` assembles the commands, each of which lives beside what it commands."""

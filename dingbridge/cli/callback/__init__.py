@@ -1,0 +1,1 @@
+"""``dingbridge callback``: the callback URL at DingTalk."""

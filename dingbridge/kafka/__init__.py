@@ -1,0 +1,1 @@
+"""Kafka: connections, topics, what a failure means in words, reading topics once."""

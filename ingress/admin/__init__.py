@@ -1,0 +1,1 @@
+"""What an operator may do to a journal, with a running ingress or without one."""

@@ -1,0 +1,1 @@
+"""The write-ahead journal: what DingTalk sent, durable before it is answered."""

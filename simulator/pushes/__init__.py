@@ -1,0 +1,1 @@
+"""Pushing events to the registered callback, and the lists of what could not be delivered."""
