@@ -242,7 +242,7 @@ async def _replay(
             raise typer.Exit(1)
         with progress(plan.to_send) as bar:
             try:
-                freed = await box.replay(plan, wanted, bar.sent, limit=limit, again=again, wait_s=wait_s)
+                freed = await box.replay(plan, wanted, bar.advance, limit=limit, again=again, wait_s=wait_s)
             except BaseException:
                 say(
                     f"interrupted after {bar.done} of {plan.to_send}; to go on: the same command with "

@@ -122,7 +122,7 @@ async def _run(
                 raise typer.Exit(1)
             with progress(plan.to_send) as bar:
                 try:
-                    sent = await run.send(plan, bar.sent)
+                    sent = await run.send(plan, bar.advance)
                 except BaseException:
                     say(
                         f"interrupted after {bar.done} of {plan.to_send}; to go on: the same command with "

@@ -1,9 +1,9 @@
-"""What commands share that send many records: the question before, the bar on the way, times as arguments."""
+"""What all commands share: tables and JSON, the question before, the bar on the way, times as arguments."""
 
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -22,11 +22,11 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def print_json(value: dict[str, Any]) -> None:
+def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object in one line to standard output."""
     import orjson
 
-    print(orjson.dumps(value).decode())
+    print(orjson.dumps(value, default=str).decode())
 
 
 def open_here(request: Any, timeout: float) -> Any:
@@ -63,43 +63,92 @@ def ask(question: str) -> bool:
 
 
 class Progress:
-    """``sent(n)`` moves it on; ``write`` takes a line of text for each tenth."""
+    """How far a long command has come; in a pipe a line for each tenth, through ``write``."""
 
-    def __init__(self, total: int, write: Callable[[str], None] = say) -> None:
-        self.total, self.done = total, 0
-        self._write, self._said = write, 0
+    def __init__(self, total: int = 0, what: str = "sent", write: Callable[[str], None] = say) -> None:
+        self.done, self.total, self.what, self.note = 0, total, what, ""
+        self._write = write
+        self._said = (what, 0)
 
-    def sent(self, count: int) -> None:
-        self.done += count
-        # a blocked key's letters may be joined by more on the way
-        self.total = max(self.total, self.done)
-        percent = self.done * 100 // self.total if self.total else 100
-        if percent // LINE_EVERY > self._said // LINE_EVERY:
-            self._said = percent
-            self._write(f"sent {self.done:,} of {self.total:,} ({percent} %)")
+    def advance(self, count: int) -> None:
+        """So many more are done."""
+        self.update(self.done + count, max(self.total, self.done + count))
+
+    def update(self, done: int, total: int, *, what: str | None = None, note: str = "") -> None:
+        """What is done of ``total`` by now. ``what`` names another step from here on; ``note`` follows the
+        figures."""
+        self.done, self.total, self.what, self.note = done, total, what or self.what, note
+        self._show()
+
+    def _show(self) -> None:
+        percent = min(100, self.done * 100 // self.total) if self.total else 100
+        said = (self.what, percent // LINE_EVERY)
+        if said != self._said:
+            self._said = said
+            note = f", {self.note}" if self.note else ""
+            self._write(f"{self.what}: {self.done:,} of {self.total:,} ({percent} %){note}")
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Progress]:
-    """A bar on a terminal, on standard error; in a pipe a line for each tenth."""
+def progress(total: int = 0, what: str = "sent") -> Iterator[Progress]:
+    """A bar on a terminal, in a pipe lines; both on standard error."""
     if not sys.stderr.isatty():
-        yield Progress(total)
+        yield Progress(total, what)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Bar(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=total)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bar(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total or None, note="")
 
         class Drawn(Progress):
-            def sent(self, count: int) -> None:
-                self.done += count
-                self.total = max(self.total, self.done)
-                bar.update(task, completed=self.done, total=self.total)
+            def _show(self) -> None:
+                bar.update(task, description=self.what, completed=self.done, total=self.total, note=self.note)
 
-        yield Drawn(total)
+        yield Drawn(total, what)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
+    """A drawn table on a terminal; in a pipe lines of fields between tabs under one with the columns' names
+    (and a ``# title``)."""
+    if not sys.stdout.isatty():
+        if title:
+            print(f"# {title}")
+        print(*columns, sep="\t")
+        for row in rows:
+            print(*map(_cell, row), sep="\t")
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title or None, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        # not as a plain str, in which rich would read a value's [brackets] as its own markup
+        table.add_row(*(Text(_cell(value)) for value in row))
+    Console().print(table)
+
+
+def print_list(
+    columns: Sequence[str], entries: Iterable[Mapping[str, Any]], *, as_json: bool, title: str = ""
+) -> None:
+    """What a command lists: with ``as_json`` each entry as one JSON object a line, else its ``columns`` as
+    a table."""
+    if as_json:
+        for entry in entries:
+            print_json(entry)
+        return
+    print_table(columns, ([entry[name] for name in columns] for entry in entries), title=title)
+
+
+def _cell(value: object) -> str:
+    """One line of text, in which nothing can command a terminal."""
+    text = "-" if value is None else str(value)
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def moment(text: str, option: str, now: datetime | None = None) -> datetime:

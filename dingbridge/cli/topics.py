@@ -17,10 +17,13 @@ app = typer.Typer(
 )
 
 
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
 @app.command("list")
-def list_topics() -> None:
+def list_topics(as_json: AsJson = False) -> None:
     """Our topics with their partitions and the number of records they hold."""
-    asyncio.run(_list())
+    asyncio.run(_list(as_json))
 
 
 @app.command()
@@ -28,13 +31,14 @@ def ensure(
     event_types: Annotated[
         list[str] | None, typer.Argument(help="EventTypes; without any, those of the installed consumers.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Create the topics of EventTypes that are missing, with our policy; existing ones stay as they are.
 
     Partitions are never raised in place: that would move keys to other partitions, and break the order of
     their events.
     """
-    asyncio.run(_ensure(event_types))
+    asyncio.run(_ensure(event_types, as_json))
 
 
 @app.command()
@@ -61,12 +65,10 @@ def _settings() -> "KafkaSettings":
     return settings
 
 
-async def _list() -> None:
+async def _list(as_json: bool) -> None:
     from aiokafka import AIOKafkaConsumer, TopicPartition
-    from rich.console import Console
-    from rich.table import Table
 
-    from dingbridge.cli.terminal import say
+    from dingbridge.cli.terminal import print_list, say
     from dingbridge.kafka.client import connection
     from dingbridge.kafka.topics import listed_topics, unled_words
 
@@ -75,26 +77,21 @@ async def _list() -> None:
     rows = []
     if counts:  # aiokafka (0.14) ends in an error of its own when it is stopped before it has done anything
         async with _consuming(AIOKafkaConsumer(**connection(settings)), settings) as consumer:
-            for topic, partitions in counts.items():
+            for topic, partitions in sorted(counts.items()):
                 parts = [TopicPartition(topic, p) for p in range(partitions)]
                 begin, end = await consumer.beginning_offsets(parts), await consumer.end_offsets(parts)
-                rows.append((topic, len(parts), sum(end[p] - begin[p] for p in parts)))
+                records = sum(end[p] - begin[p] for p in parts)
+                rows.append({"topic": topic, "partitions": partitions, "records": records})
     if unled:
         topics = ", ".join(sorted({topic for topic, _ in unled}))
         say(f"there are also {topics}, which cannot be read: {unled_words(sorted(unled))}")
     elif not rows:
         say(f"no topic begins with {settings.topic_prefix} or {settings.control_prefix}")
-    if not sys.stdout.isatty():
-        for row in rows:
-            print(*row, sep="\t")
-        return
-    table = Table("topic", "partitions", "records")
-    for topic, partitions, records in rows:
-        table.add_row(topic, str(partitions), str(records))
-    Console().print(table)
+    print_list(("topic", "partitions", "records"), rows, as_json=as_json)
 
 
-async def _ensure(event_types: list[str] | None) -> None:
+async def _ensure(event_types: list[str] | None, as_json: bool) -> None:
+    from dingbridge.cli.terminal import print_list, say
     from dingbridge.kafka.topics import ensure_topics, event_topic, unclassified_topic
 
     settings = _settings()
@@ -104,11 +101,13 @@ async def _ensure(event_types: list[str] | None) -> None:
         event_types = sorted({t for consumer in known_consumers().values() for t in consumer.topics})
     names = [event_topic(settings, event_type) for event_type in event_types]
     counts = await ensure_topics(settings, [*names, unclassified_topic(settings)])
-    for topic, partitions in counts.items():
-        note = ""
-        if partitions != settings.topic_partitions:
-            note = f"  (TOPIC_PARTITIONS is {settings.topic_partitions}; not changed: it would move keys)"
-        print(f"{topic}\t{partitions}{note}")
+    rows = [{"topic": topic, "partitions": partitions} for topic, partitions in sorted(counts.items())]
+    print_list(("topic", "partitions"), rows, as_json=as_json)
+    if other := [topic for topic, partitions in counts.items() if partitions != settings.topic_partitions]:
+        say(
+            f"TOPIC_PARTITIONS is {settings.topic_partitions}, but of {', '.join(sorted(other))} it was not "
+            "changed: that would move keys to other partitions, and break the order of their events"
+        )
 
 
 async def _read(event_type: str, limit: int, follow: bool, with_key: bool) -> None:

@@ -33,7 +33,9 @@ class AppsSettings(Settings):
     """The app of the environment, and the file of others."""
 
     dingtalk_app_name: str = "default"
+    """the app's name in `source` and in the path `/callback/<name>`; a-z, 0-9, -"""
     dingtalk_apps_file: Path | None = None
+    """a TOML file of further apps and companies, read again while the ingress runs"""
 
     @field_validator("dingtalk_app_name")
     @classmethod

@@ -66,7 +66,9 @@ class SecretFiles(PydanticBaseSettingsSource):
 class Settings(BaseSettings):
     """Base of all settings classes: how they load, and how mistakes are collected."""
 
-    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        extra="ignore", env_ignore_empty=True, populate_by_name=True, use_attribute_docstrings=True
+    )
 
     @classmethod
     def settings_customise_sources(

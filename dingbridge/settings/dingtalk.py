@@ -24,11 +24,18 @@ class DingTalkApiSettings(AppsSettings):
     (``default``) or of the apps file."""
 
     consumer_app: str = "default"
+    """of several apps, the one of full syncs, backfills and commands; `default`: the environment's"""
     dingtalk_app_key: str | None = None
+    """Client ID"""
     dingtalk_app_secret: SecretStr | None = None
+    """secret; Client Secret"""
     dingtalk_api_base: str = DINGTALK_API_BASE
+    """the simulator's address instead, for trials"""
     dingtalk_timezone: str = "Asia/Shanghai"
+    """of times that the API writes without a zone"""
     api_monthly_budget: int = Field(4000, ge=0, le=1_000_000_000)
+    """API calls in a month at most, of the 5,000 of the free plan, by all processes with one `DATA_DIR`;
+    0 for no limit"""
 
     @field_validator("dingtalk_api_base")
     @classmethod
@@ -119,8 +126,11 @@ class CallbackSettings(AppsSettings):
     """
 
     dingtalk_token: SecretStr = SecretStr("")
+    """secret; the Token of the event subscription"""
     dingtalk_aes_key: SecretStr = SecretStr("")
+    """secret; its EncodingAESKey, 43 characters"""
     dingtalk_owner_key: CommaList = Field(default_factory=list)
+    """one or several, with commas: Client ID, corpId, suiteKey"""
 
     reads_apps_file: ClassVar[bool] = True
     """False where the file's mistakes are somebody else's business."""

@@ -81,10 +81,14 @@ async def test_topics_are_made_listed_and_read_without_other_tools(processes, ka
     assert (code, error) == (0, f"no topic begins with {prefix} or {kafka_env['CONTROL_PREFIX']}\n")
     code, made, error = await topics("ensure", "check_in", "chat_quit")
     assert code == 0, error
-    assert made.splitlines() == [f"{prefix}{n}\t2" for n in ("chat_quit", "check_in", "unclassified")]
-    assert f"{prefix}check_in\t2\t0" in (await topics("list"))[1].splitlines()
+    names = [f"{prefix}{n}" for n in ("chat_quit", "check_in", "unclassified")]
+    assert made.splitlines() == ["topic\tpartitions", *(f"{name}\t2" for name in names)]
+    shown = (await topics("list"))[1].splitlines()
+    assert shown == ["topic\tpartitions\trecords", *(f"{name}\t2\t0" for name in names)]
+    objects = [json.loads(line) for line in (await topics("list", "--json"))[1].splitlines()]
+    assert objects == [{"topic": name, "partitions": 2, "records": 0} for name in names]
     ingress.env["TOPIC_PARTITIONS"] = "4"
-    assert "not changed" in (await topics("ensure", "check_in"))[1]
+    assert "not changed" in (await topics("ensure", "check_in"))[2]
 
     await asyncio.to_thread(ingress.start)
     event = {"EventType": "check_in", "TimeStamp": 1_731_000_000_000, "CorpId": "c", "StaffId": "u9"}

@@ -59,9 +59,9 @@ def test_a_list_may_be_repeated_and_hold_commas():
 @given(st.lists(st.integers(0, 50), max_size=60), st.integers(0, 500))
 def test_progress_never_passes_its_total_and_says_little(counts, total):
     said = []
-    bar = Progress(total, said.append)
+    bar = Progress(total, write=said.append)
     for count in counts:
-        bar.sent(count)
+        bar.advance(count)
     assert bar.done == sum(counts) <= bar.total
     assert len(said) <= 10
     assert len(set(said)) == len(said)
@@ -70,10 +70,10 @@ def test_progress_never_passes_its_total_and_says_little(counts, total):
 def test_in_a_pipe_progress_is_lines_on_standard_error(capsys):
     with progress(40) as bar:
         for _ in range(4):
-            bar.sent(10)
+            bar.advance(10)
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.splitlines()[-1] == "sent 40 of 40 (100 %)"
+    assert err.splitlines()[-1] == "sent: 40 of 40 (100 %)"
 
 
 def test_a_replay_id_says_when_its_run_began_and_which_command_it_was():

@@ -1,0 +1,57 @@
+"""The settings of a worker and its consumer."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+
+from dingbridge.settings.base import UNREADABLE
+from dingbridge.settings.database_url import in_memory, parse_database_url
+from dingbridge.settings.dingtalk import DingTalkApiSettings
+from dingbridge.settings.kafka import KafkaSettings
+
+
+class ConsumerSettings(KafkaSettings, DingTalkApiSettings):
+    """Everything ``dingbridge consume <name>`` needs."""
+
+    data_dir: Path = Path("data")
+    """folder of everything that is kept"""
+    database_url: SecretStr | None = None
+    """secret; `postgresql://…[?sslmode=…]` or `sqlite:///<file>`; unset: `<consumer>.db` in DATA_DIR"""
+    admin_host: str = "127.0.0.1"
+    """where the private listener binds"""
+    admin_port: int | None = Field(None, ge=0, le=65535)
+    """ingress: 8081; a consumer has none unless this is set"""
+    shutdown_timeout_s: float = Field(8, gt=0, le=300)
+    """s to stop in; the ingress: below 10"""
+
+    def concerns_another_app(self, app: str) -> bool:
+        """Whether ``app`` is another one of several than that of what a consumer does beside events."""
+        own = self.dingtalk_app_name if self.consumer_app == "default" else self.consumer_app
+        return self.dingtalk_apps_file is not None and app != own
+
+    def database_url_for(self, consumer: str) -> str:
+        """The database of ``consumer``: plain ``sqlite:///path`` or ``postgresql://…`` (holds a password)."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir / (consumer + '.db')}"
+
+    def check(self) -> list[str]:
+        problems = super().check()
+        if self.database_url is not None:
+            problems += _of_database(self.database_url.get_secret_value())
+        return problems
+
+
+def _of_database(url: str) -> list[str]:
+    if url.startswith(UNREADABLE):
+        return []  # said already
+    try:
+        address = parse_database_url(url)
+    except ValueError as error:
+        return [f"DATABASE_URL: {error}"]
+    if in_memory(address):
+        return [
+            "DATABASE_URL: names no file, so it is a database in memory, and a restart would forget tables "
+            "and inbox; as sqlite:////data/approval.db"
+        ]
+    return []
