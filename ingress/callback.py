@@ -28,7 +28,7 @@ from ingress.checks import SeenChecks
 from ingress.connections import CONNECTIONS_MAX, Connections, connections_allowed
 from ingress.errors import JournalUnavailable
 from ingress.exchange import Answer, Request, refusal
-from ingress.journal.store import Entry
+from ingress.journal.store import NewCallback
 from ingress.journal.writer import Journal
 from ingress.limiter import LogLimiter
 from ingress.metrics import OTHER, HttpMetrics
@@ -311,12 +311,12 @@ def _parameters(query: Mapping[str, str], envelope: Mapping[str, Any]) -> Signat
         raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "parameters", words) from None
 
 
-def _entry(app: str, plaintext: bytes, view: DoorView, parameters: SignatureParameters) -> Entry:
+def _entry(app: str, plaintext: bytes, view: DoorView, parameters: SignatureParameters) -> NewCallback:
     signature_key = None
     if not view.has_identity:
         # 8 zero bytes where other keys have the event's time; "s" keeps it apart from a content hash
         signature_key = bytes(8) + b"s" + parameters.signature.encode()
-    return Entry(
+    return NewCallback(
         received_ms=int(time.time() * 1000),
         app=app,
         via="http",

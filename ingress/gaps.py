@@ -7,7 +7,7 @@ comes as a row that is not intact, like one that cannot be read.
 
 from collections.abc import Collection, Sequence
 
-from ingress.journal.store import UNREADABLE, JournalFile, Row, missing_row
+from ingress.journal.store import UNREADABLE, JournalFile, StoredCallback, missing_row
 
 MAX_ROWS = 256
 """How many callbacks are read at once."""
@@ -17,7 +17,7 @@ MAX_MISSING = 1_000
 
 def rows_behind(
     file: JournalFile, after_seq: int, highest_seq: int, *, max_bytes: int, kept: Collection[int] = ()
-) -> tuple[list[Row], int]:
+) -> tuple[list[StoredCallback], int]:
     """Some callbacks behind ``after_seq`` in the order of their numbers, and up to which number, at most
     ``highest_seq``, that is all.
 
@@ -26,7 +26,7 @@ def rows_behind(
     """
     found, end = _found(file, after_seq, highest_seq, max_bytes)
     pruned = file.pruned_seq()  # after the rows: what was pruned meanwhile is not missing
-    rows: list[Row] = []
+    rows: list[StoredCallback] = []
     seq = after_seq
     for row in found:
         # a damaged page may hide that a row was pruned
@@ -44,7 +44,9 @@ def missing(after_seq: int, before_seq: int, pruned_seq: int, kept: Collection[i
     return sorted({*range(first, before_seq), *(seq for seq in kept if after_seq < seq < before_seq)})
 
 
-def _found(file: JournalFile, after_seq: int, highest_seq: int, max_bytes: int) -> tuple[list[Row], int]:
+def _found(
+    file: JournalFile, after_seq: int, highest_seq: int, max_bytes: int
+) -> tuple[list[StoredCallback], int]:
     """What is found behind ``after_seq``, its numbers rising, and up to which number that is all."""
     try:
         rows = file.read(after_seq, max_rows=MAX_ROWS, max_bytes=max_bytes)
@@ -59,17 +61,17 @@ def _found(file: JournalFile, after_seq: int, highest_seq: int, max_bytes: int) 
     return rows, end
 
 
-def _rising(rows: Sequence[Row], after_seq: int, highest_seq: int) -> list[Row]:
+def _rising(rows: Sequence[StoredCallback], after_seq: int, highest_seq: int) -> list[StoredCallback]:
     """Without those whose number cannot be. The number of a row that is not intact is believed only if no
     intact one behind it contradicts it, since it must not hide the callbacks in between."""
-    kept: list[Row] = []
+    kept: list[StoredCallback] = []
     before = highest_seq + 1
     for row in reversed(rows):
         if after_seq < row.seq < before:
             kept.append(row)
             if row.intact:
                 before = row.seq
-    rising: list[Row] = []
+    rising: list[StoredCallback] = []
     for row in reversed(kept):
         if row.seq > after_seq:
             rising.append(row)

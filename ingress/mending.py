@@ -19,7 +19,7 @@ from ingress.errors import JournalError, JournalNewer
 from ingress.high_water import HighWater
 from ingress.journal.checkpoint import CursorFile
 from ingress.journal.directory import CURSOR_FILE, journal_files, sync
-from ingress.journal.store import JournalFile, Row, checksum
+from ingress.journal.store import JournalFile, StoredCallback, checksum
 from ingress.salvage import Bytes, salvage
 
 _GROUP = 1_000
@@ -136,10 +136,10 @@ def _cursor_of(folder: Path, journal: str) -> int:
     )
 
 
-def _fill(file: JournalFile, rows: Iterator[Row]) -> list[Row]:
+def _fill(file: JournalFile, rows: Iterator[StoredCallback]) -> list[StoredCallback]:
     """Insert ``rows``; returns those whose number another one has, as after a commit that was torn."""
-    twice: list[Row] = []
-    group: list[Row] = []
+    twice: list[StoredCallback] = []
+    group: list[StoredCallback] = []
     for row in rows:
         group.append(row)
         if len(group) == _GROUP:
@@ -148,7 +148,7 @@ def _fill(file: JournalFile, rows: Iterator[Row]) -> list[Row]:
     return twice + _insert(file, group)
 
 
-def _insert(file: JournalFile, rows: list[Row]) -> list[Row]:
+def _insert(file: JournalFile, rows: list[StoredCallback]) -> list[StoredCallback]:
     twice = []
     with file.db:
         for seq, received_ms, app, via, body, _ in rows:
@@ -159,7 +159,7 @@ def _insert(file: JournalFile, rows: list[Row]) -> list[Row]:
             if not file.db.changes():
                 there = file.row(seq)
                 if there is not None and there[1:5] != (received_ms, app, via, body):
-                    twice.append(Row(seq, received_ms, app, via, body))
+                    twice.append(StoredCallback(seq, received_ms, app, via, body))
                 continue
             key = dedupe_key(read(body), app, body)  # so that a repeated push is still recognised
             file.db.execute("INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING", (key, received_ms))

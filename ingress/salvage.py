@@ -9,7 +9,7 @@ Pure: bytes in, rows out.
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from ingress.journal.store import Row, row_of
+from ingress.journal.store import StoredCallback, row_of
 
 _LEAF = 0x0D
 _COLUMNS = 6
@@ -28,7 +28,7 @@ class Bytes(Protocol):
     def __getitem__(self, part: slice, /) -> bytes: ...
 
 
-def salvage(database: Bytes, wal: Bytes = b"") -> Iterator[Row]:
+def salvage(database: Bytes, wal: Bytes = b"") -> Iterator[StoredCallback]:
     """The callbacks that stand whole in ``database`` or in its write-ahead log, in no order; some twice."""
     pages = _Pages(database, wal)
     for page in pages.all():
@@ -70,7 +70,7 @@ def _page_size(database: Bytes, wal: Bytes) -> int:
     return _DEFAULT_PAGE_SIZE
 
 
-def _rows(page: bytes, pages: _Pages) -> Iterator[Row]:
+def _rows(page: bytes, pages: _Pages) -> Iterator[StoredCallback]:
     if not page or page[0] != _LEAF:
         return
     for pointer in range(8, 8 + 2 * _uint(page[3:5]), 2):

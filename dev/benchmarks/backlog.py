@@ -16,7 +16,7 @@ from dingbridge.events import Received, dedupe_key, read, to_records
 from dingbridge.kafka.client import producer
 from dingbridge.kafka.topics import ensure_topics, event_topic
 from dingbridge.settings import KafkaSettings
-from ingress.journal.store import Entry, JournalFile
+from ingress.journal.store import JournalFile, NewCallback
 
 MILLION = 1_000_000
 
@@ -47,12 +47,12 @@ def fill(folder: Path, count: int) -> tuple[int, int]:
     return (folder / "journal-0001.db").stat().st_size, plain
 
 
-def _entries(begin: int, end: int) -> Iterator[Entry]:
+def _entries(begin: int, end: int) -> Iterator[NewCallback]:
     now = int(time.time() * 1000)
     for number in range(begin, end):
         body = plaintext(number)
         view = read(body)
-        yield Entry(now, "default", "http", body, dedupe_key(view, "default", body))
+        yield NewCallback(now, "default", "http", body, dedupe_key(view, "default", body))
 
 
 def _accepting(folder: Path, env: Mapping[str, str], results: Results, count: int) -> None:

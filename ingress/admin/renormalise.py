@@ -19,7 +19,7 @@ from dingbridge.kafka.client import connection, explain, hopeless_after_s
 from dingbridge.kafka.health import ailing
 from dingbridge.kafka.topics import existing_topics, unclassified_topic
 from dingbridge.settings import IngressSettings
-from ingress.journal.store import Entry
+from ingress.journal.store import NewCallback
 from ingress.relay.topics import TopicRouter
 
 
@@ -35,7 +35,7 @@ class Renormalised:
 class Renormaliser:
     """One run at a time: a second beside it would put everything back twice."""
 
-    def __init__(self, settings: IngressSettings, append: Callable[[Entry], Awaitable[bool]]) -> None:
+    def __init__(self, settings: IngressSettings, append: Callable[[NewCallback], Awaitable[bool]]) -> None:
         self._settings, self._append = settings, append
         self._running = asyncio.Lock()
 
@@ -47,7 +47,9 @@ class Renormaliser:
             return await renormalise(self._settings, self._append)
 
 
-async def renormalise(settings: IngressSettings, append: Callable[[Entry], Awaitable[bool]]) -> Renormalised:
+async def renormalise(
+    settings: IngressSettings, append: Callable[[NewCallback], Awaitable[bool]]
+) -> Renormalised:
     """Go through the unclassified topic once, from its beginning to its end as it stands now.
 
     Run twice, it puts back twice: consumers drop the second by (source, id). Raises ``KafkaUnavailable``,
@@ -102,7 +104,7 @@ async def _put_back(
     value: bytes,
     topic: str,
     router: TopicRouter,
-    append: Callable[[Entry], Awaitable[bool]],
+    append: Callable[[NewCallback], Awaitable[bool]],
     result: Renormalised,
 ) -> None:
     result.read += 1
@@ -120,9 +122,9 @@ async def _put_back(
     result.put_back += 1
 
 
-def _entry(event: Event) -> Entry:
+def _entry(event: Event) -> NewCallback:
     body = event.data_bytes if event.data_bytes is not None else dumps(to_dingtalk(event))
-    return Entry(
+    return NewCallback(
         received_ms=round(event.received_time.timestamp() * 1000),
         app=event.app,
         via=event.via,

@@ -14,7 +14,7 @@ from ingress.gaps import rows_behind
 from ingress.high_water import HighWater
 from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.directory import CURSOR_FILE, journal_files, journal_folders
-from ingress.journal.store import JournalFile, Row, missing_row
+from ingress.journal.store import JournalFile, StoredCallback, missing_row
 from ingress.relay.refusals import LOST
 
 _BYTES = 1 << 22
@@ -26,7 +26,7 @@ class Seen:
     records that are). If its ``row`` is not intact, nothing there but ``seq`` may be believed."""
 
     journal: str
-    row: Row
+    row: StoredCallback
     state: str
     parked: tuple[Parked, ...] = ()
 
@@ -82,7 +82,7 @@ class View:
             yield from map(self._seen, rows)
             after = end
 
-    def _seen(self, row: Row) -> Seen:
+    def _seen(self, row: StoredCallback) -> Seen:
         parked = self.parked.get(row.seq, ())
         state = "parked" if parked else "published" if row.seq <= self.cursor else "waiting"
         return Seen(self.file.id, row, state, parked)

@@ -9,13 +9,14 @@ import secrets
 import sys
 import time
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import apsw
+import orjson
 
 from ingress.errors import JournalError, JournalNewer
 from ingress.high_water import HighWater
@@ -42,6 +43,8 @@ CREATE TABLE callbacks (
 );
 CREATE TABLE seen (key BLOB PRIMARY KEY, received_ms INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX seen_by_receipt ON seen (received_ms);
+-- what recovery must remember, written in the same commit as the callbacks that it is about
+CREATE TABLE notes (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), at_ms INTEGER NOT NULL);
 """
 
@@ -54,7 +57,7 @@ _BUSY_MS = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class NewCallback:
     """A callback to keep. ``key`` is its dedupe key; ``signature_key`` only where the payload has no
     identity of its own (then ``key`` holds for ten minutes, the request's signature for the window)."""
 
@@ -67,9 +70,56 @@ class Entry:
     unconditional: bool = False  # past the door's dedupe: renormalised records
 
 
-class Row(NamedTuple):
-    """A callback as it stands in the file. ``body`` is what DingTalk said, decrypted, byte for byte, unless
-    the row is not ``intact``: then nothing here but ``seq`` may be believed."""
+CONTROL = "control"
+"""``via`` of a row that is no callback of DingTalk's but an order of our own, see ``ResyncRequest``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResyncRequest:
+    """An order to look anew, which the relay carries to the inboxes of consumers, in its place among the
+    callbacks. It is never deduplicated here: the same ``id`` is one order to who obeys.
+
+    ``app`` None: one for each app that is configured. ``consumers`` None: those of ``RESYNC_CONSUMERS``.
+    ``since_ms``: what happened before (epoch ms) is known; None: nothing is known of that.
+    """
+
+    id: str
+    reason: str
+    app: str | None = None
+    corp_id: str | None = None
+    since_ms: int | None = None
+    consumers: tuple[str, ...] | None = None
+
+    def callback(self, now_ms: int) -> NewCallback:
+        """The row of the journal that holds it."""
+        body = {
+            "id": self.id,
+            "reason": self.reason,
+            "corp_id": self.corp_id,
+            "since_ms": self.since_ms,
+            "consumers": self.consumers,
+        }
+        return NewCallback(now_ms, self.app or "", CONTROL, orjson.dumps(body), b"", unconditional=True)
+
+    @classmethod
+    def of(cls, row: "StoredCallback") -> Self:
+        """What an intact row with ``via`` ``CONTROL`` asks for."""
+        found = orjson.loads(row.body)
+        consumers = found["consumers"]
+        return cls(
+            id=found["id"],
+            reason=found["reason"],
+            app=row.app or None,
+            corp_id=found["corp_id"],
+            since_ms=found["since_ms"],
+            consumers=None if consumers is None else tuple(consumers),
+        )
+
+
+class StoredCallback(NamedTuple):
+    """A callback as it stands in the file, or an order of our own (``via`` is ``CONTROL`` then). ``body`` is
+    what DingTalk said, decrypted, byte for byte, unless the row is not ``intact``: then nothing here but
+    ``seq`` may be believed."""
 
     seq: int
     received_ms: int
@@ -88,7 +138,7 @@ def checksum(seq: int | None, received_ms: int, app: str, via: str, body: bytes)
     return zlib.crc32(body, zlib.crc32(f"{number}{received_ms}\0{app}\0{via}\0".encode()))
 
 
-def _columns(seq: int, entry: Entry) -> tuple[int, int, str, str, bytes, int]:
+def _columns(seq: int, entry: NewCallback) -> tuple[int, int, str, str, bytes, int]:
     at, app, via, body = entry.received_ms, entry.app, entry.via, entry.body
     return seq, at, app, via, body, checksum(seq, at, app, via, body)
 
@@ -173,7 +223,7 @@ class JournalFile:
 
     # -- writing: the ingress's one writing connection
 
-    def keep(self, entries: Sequence[Entry]) -> list[bool]:
+    def keep(self, entries: Sequence[NewCallback]) -> list[bool]:
         """Commit ``entries`` as one group. Returns for each whether it was new (else already known).
 
         When this returns, all of them are on the disk. When it raises, none of them counts as kept.
@@ -200,11 +250,34 @@ class JournalFile:
             self._mark.note(self.id, self.db.last_insert_rowid())
         return new
 
+    def commit(
+        self, rows: Sequence[NewCallback | ResyncRequest], notes: Mapping[str, str | None], now_ms: int
+    ) -> list[bool]:
+        """Keep ``rows`` and set ``notes`` (None: remove it) in one commit, all or nothing. Returns for each
+        of ``rows`` whether it was new."""
+        with self.db:
+            next_seq, new = self._next_seq(), []
+            for row in rows:
+                callback = row.callback(now_ms) if isinstance(row, ResyncRequest) else row
+                new.append(self._keep_one(callback, next_seq))
+                next_seq += new[-1]
+            for key, value in notes.items():
+                if value is None:
+                    self.db.execute("DELETE FROM notes WHERE key = ?", (key,))
+                else:
+                    self.db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, value))
+        return new
+
+    def notes(self, prefix: str) -> dict[str, str]:
+        """The notes whose keys begin with ``prefix``, in the order of their keys."""
+        rows = self.db.execute("SELECT key, value FROM notes ORDER BY key")
+        return {key: value for key, value in rows if key.startswith(prefix)}
+
     def _next_seq(self) -> int:
         """As AUTOINCREMENT would have it. There is no other writer."""
         return self.last_seq() + 1
 
-    def _keep_all(self, entries: Sequence[Entry], next_seq: int) -> bool:
+    def _keep_all(self, entries: Sequence[NewCallback], next_seq: int) -> bool:
         """The usual group, in which every callback has an identity of its own and is new, in a few statements
         of many rows each. False, with the transaction to be rolled back, where it is another."""
         if any(entry.signature_key is not None or entry.unconditional for entry in entries):
@@ -227,7 +300,7 @@ class JournalFile:
             begin += size
         return inserted
 
-    def _keep_one(self, entry: Entry, seq: int) -> bool:
+    def _keep_one(self, entry: NewCallback, seq: int) -> bool:
         db = self.db
         if entry.signature_key is not None:
             if not self._note(entry.signature_key, entry.received_ms):
@@ -286,11 +359,11 @@ class JournalFile:
 
     # -- reading: any number of connections; every statement is finished before the method returns
 
-    def read(self, after_seq: int, *, max_rows: int, max_bytes: int) -> list[Row]:
+    def read(self, after_seq: int, *, max_rows: int, max_bytes: int) -> list[StoredCallback]:
         """The callbacks behind ``after_seq`` in order: at most ``max_rows``, and about ``max_bytes``.
 
         Raises one of ``UNREADABLE`` where the file is damaged so that not even a row is found."""
-        found: list[Row] = []
+        found: list[StoredCallback] = []
         size = 0
         cursor = self.db.execute(
             "SELECT seq, received_ms, app, via, body, crc FROM callbacks WHERE seq > ? ORDER BY seq LIMIT ?",
@@ -306,7 +379,7 @@ class JournalFile:
             cursor.close()
         return found
 
-    def row(self, seq: int) -> Row | None:
+    def row(self, seq: int) -> StoredCallback | None:
         """The callback with this ``seq``, if it still stands here; not ``intact`` if it cannot be read."""
         try:
             rows = self.read(seq - 1, max_rows=1, max_bytes=1)
@@ -354,12 +427,12 @@ UNREADABLE = (apsw.CorruptError, apsw.TooBigError, UnicodeDecodeError)
 """What reading a damaged row may raise; any other ``apsw.Error`` is the disk's, and passes or not."""
 
 
-def missing_row(seq: int) -> Row:
+def missing_row(seq: int) -> StoredCallback:
     """Stands for a callback that was kept and cannot be read any more."""
-    return Row(seq, 0, "", "", b"", intact=False)
+    return StoredCallback(seq, 0, "", "", b"", intact=False)
 
 
-def row_of(seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any) -> Row:
+def row_of(seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any) -> StoredCallback:
     """What these columns are, which a flipped bit may have changed, in type as well."""
     typed = isinstance(received_ms, int) and isinstance(app, str) and isinstance(via, str)
     if not typed or not isinstance(body, bytes):
@@ -367,4 +440,4 @@ def row_of(seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any) 
     intact = crc == checksum(seq, received_ms, app, via, body) or (
         crc == checksum(None, received_ms, app, via, body)  # kept by an earlier version
     )
-    return Row(seq, received_ms, app, via, body, intact)
+    return StoredCallback(seq, received_ms, app, via, body, intact)

@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from ingress.errors import JournalError, JournalUnavailable
 from ingress.journal.directory import missing_files, newest_journal_file
 from ingress.journal.retention import Pruning, Retention
 from ingress.journal.startup import begin_file, open_newest, reopen
-from ingress.journal.store import Entry, JournalFile
+from ingress.journal.store import JournalFile, NewCallback, ResyncRequest
 from ingress.journal.words import gone
 from ingress.metrics import JournalMetrics
 
@@ -44,7 +44,7 @@ _OF_THE_FILE = (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.BusyErro
 
 @dataclass(slots=True)
 class _Pending:
-    entry: Entry | None
+    entry: NewCallback | None
     work: Callable[[JournalFile], bool] | None  # exactly one of entry and work
     future: "asyncio.Future[bool]"
     since: float  # monotonic, s
@@ -98,7 +98,7 @@ class Journal:
         self._last_received_ms = at_ms
         self._metrics.last_callback.set(at_ms / 1000)
 
-    async def append(self, entry: Entry) -> bool:
+    async def append(self, entry: NewCallback) -> bool:
         """Keep ``entry``; returns when it is on the disk: whether it was new, else it is there already.
 
         Raises ``JournalUnavailable`` when it was not kept, or not in time (then it may still be kept later:
@@ -107,6 +107,36 @@ class Journal:
         if self._queued >= _MAX_QUEUED or self._queued_bytes + len(entry.body) > _MAX_QUEUED_BYTES:
             raise JournalUnavailable("queue_full", "the journal's queue is full; the disk is too slow")
         return await self._submit(entry)
+
+    async def commit(
+        self, rows: Sequence[NewCallback | ResyncRequest], notes: Mapping[str, str | None] | None = None
+    ) -> list[bool]:
+        """Keep ``rows`` in this order and set ``notes`` (None removes one) in one commit, all or nothing;
+        returns for each of ``rows`` whether it was new. For a page of the failed list and its ledger.
+
+        Raises ``JournalUnavailable`` as ``append`` does: then nothing of it is known to be kept.
+        """
+        kept: list[bool] = []
+
+        def work(file: JournalFile) -> bool:
+            kept[:] = file.commit(rows, notes or {}, int(time.time() * 1000))
+            return True
+
+        await self._submit(None, work)
+        if any(kept):
+            self._on_commit()
+        return kept
+
+    async def notes(self, prefix: str) -> dict[str, str]:
+        """The notes whose keys begin with ``prefix``. Raises ``JournalUnavailable``."""
+        found: dict[str, str] = {}
+
+        def work(file: JournalFile) -> bool:
+            found.update(file.notes(prefix))
+            return True
+
+        await self._submit(None, work)
+        return found
 
     async def probe(self) -> None:
         """Commit something that keeps nothing. Raises ``JournalUnavailable`` if that fails."""
@@ -133,7 +163,7 @@ class Journal:
         return deleted
 
     def _submit(
-        self, entry: Entry | None, work: Callable[[JournalFile], bool] | None = None
+        self, entry: NewCallback | None, work: Callable[[JournalFile], bool] | None = None
     ) -> "asyncio.Future[bool]":
         if self._stopping:
             raise JournalUnavailable("stopping", "the ingress is stopping")
@@ -231,7 +261,7 @@ class Journal:
             self._metrics.group_size.observe(len(group))
         return outcomes
 
-    def _keep(self, entries: list[Entry]) -> Sequence[bool | Exception]:
+    def _keep(self, entries: list[NewCallback]) -> Sequence[bool | Exception]:
         if not entries:
             return []
         try:

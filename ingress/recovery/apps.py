@@ -15,7 +15,7 @@ import structlog
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, pick, with_failed_lists
-from ingress.journal.store import Entry
+from ingress.journal.store import NewCallback
 from ingress.metrics import RecoveryMetrics
 from ingress.recovery.poller import Result
 from ingress.recovery.scheduler import AppRecovery
@@ -36,7 +36,7 @@ class Recovery:
         self,
         settings: IngressSettings,
         apps: Callable[[], Mapping[str, App]],
-        append: Callable[[Entry], Awaitable[bool]],
+        append: Callable[[NewCallback], Awaitable[bool]],
         metrics: RecoveryMetrics,
         well: Callable[[], bool] = lambda: True,
     ) -> None:

@@ -19,7 +19,7 @@ from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.events import known
 from dingbridge.events.facts import content_hash, dedupe_key, read
-from ingress.journal.store import Entry
+from ingress.journal.store import NewCallback
 from ingress.metrics import OTHER, RecoveryMetrics
 from ingress.recovery.convert import Turned
 from ingress.recovery.ledger import Intent, Note, Page
@@ -64,7 +64,7 @@ class Poller:
         app: str,
         source: FailedPushes,
         opened: Callable[[], AbstractAsyncContextManager[Log]],
-        append: Callable[[Entry], Awaitable[bool]],
+        append: Callable[[NewCallback], Awaitable[bool]],
         orders: Orders,
         metrics: RecoveryMetrics,
         lease_s: float,
@@ -239,13 +239,13 @@ class Poller:
         await ledger.write(Note(kind, self._me, round(self._lease_s * 1000), **values))
 
 
-def _entry(app: str, body: bytes, page: str, number: int) -> Entry:
+def _entry(app: str, body: bytes, page: str, number: int) -> NewCallback:
     view = read(body)
     signature_key = None
     if not view.has_identity:
         # as for a push without one: its place in the page stands for the request's signature
         signature_key = bytes(8) + b"f" + content_hash(f"{page} {number}".encode())
-    return Entry(
+    return NewCallback(
         received_ms=int(time.time() * 1000),
         app=app,
         via=VIA,

@@ -18,7 +18,7 @@ from dingbridge.dingtalk.budget import Priority
 from dingbridge.errors import BridgeError
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App
-from ingress.journal.store import Entry
+from ingress.journal.store import NewCallback
 from ingress.metrics import RecoveryMetrics
 from ingress.recovery.ledger_topic import opened
 from ingress.recovery.orders import Orders
@@ -69,7 +69,7 @@ class AppRecovery:
         self,
         app: App,
         settings: IngressSettings,
-        append: Callable[[Entry], Awaitable[bool]],
+        append: Callable[[NewCallback], Awaitable[bool]],
         metrics: RecoveryMetrics,
         well: Callable[[], bool],
     ) -> None:

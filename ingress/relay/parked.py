@@ -19,7 +19,7 @@ from dingbridge.events import Received, Record, to_records
 from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
 from dingbridge.settings import IngressSettings
 from ingress.journal.checkpoint import CursorFile, Parked
-from ingress.journal.store import Row
+from ingress.journal.store import StoredCallback
 from ingress.relay.reading import JournalReader
 from ingress.relay.refusals import ANEW, BLOCKING, DAMAGED, MISSING, UNEXPLAINED, refusal, unexplained
 from ingress.relay.stats import Report
@@ -48,7 +48,7 @@ NO_TOPIC = "-"
 """Stands for the topic of a callback of which not even that can be known."""
 
 
-def records_of(journal: str, row: Row) -> list[Record]:
+def records_of(journal: str, row: StoredCallback) -> list[Record]:
     """The records of one callback: the same ones every time, so that a number names one of them."""
     return to_records(Received(row.seq, journal, row.received_ms, row.app, row.via, row.body))
 

@@ -30,7 +30,7 @@ from dingbridge.settings import IngressSettings
 from ingress.errors import JournalError
 from ingress.giving_up import give_up
 from ingress.journal.checkpoint import CursorFile, Parked
-from ingress.journal.store import JournalFile, Row
+from ingress.journal.store import JournalFile, StoredCallback
 from ingress.relay.batches import Pending, Place, Wave
 from ingress.relay.delivery import acknowledged
 from ingress.relay.parked import ParkingLot, records_of
@@ -78,7 +78,7 @@ class Publisher:
         self._parking = ParkingLot(settings, self._cursor, self._reader, self._router, report)
         self._placer = Placer(self._router, self._parking)
         self._producer: AIOKafkaProducer | None = None
-        self._backlog: deque[Row] = deque()
+        self._backlog: deque[StoredCallback] = deque()
         self._half_placed: Pending | None = None
         self._unsaved_parked: list[Parked] = []
         self._entered: str | None = None
@@ -357,7 +357,7 @@ async def _nothing() -> None:
     pass
 
 
-def _pending(journal: str, row: Row) -> Pending:
+def _pending(journal: str, row: StoredCallback) -> Pending:
     """What the disk has changed is not published as if DingTalk had said it."""
     if not row.intact:
         return Pending(row.seq, row.received_ms or int(time.time() * 1000), [], damaged=True)

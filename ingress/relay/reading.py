@@ -17,7 +17,7 @@ from ingress.errors import JournalError
 from ingress.gaps import MAX_ROWS, rows_behind
 from ingress.journal.checkpoint import CursorFile
 from ingress.journal.directory import journal_files
-from ingress.journal.store import UNREADABLE, JournalFile, Row, missing_row
+from ingress.journal.store import UNREADABLE, JournalFile, StoredCallback, missing_row
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +79,7 @@ class JournalReader:
             return any(row.intact for row in rows)
         return False
 
-    def read(self, file: JournalFile, after_seq: int) -> list[Row]:
+    def read(self, file: JournalFile, after_seq: int) -> list[StoredCallback]:
         """The next callbacks of ``file`` behind ``after_seq``, without a gap; empty when there is none.
 
         Raises ``apsw.IOError`` for a sector that the disk does not give: then, close it, and an older file
@@ -91,8 +91,8 @@ class JournalReader:
                 self._set_aside(file.path, error, _UNREADABLE_AGAIN_S)
             raise
 
-    def _read(self, file: JournalFile, after_seq: int) -> list[Row]:
-        rows: list[Row] = []
+    def _read(self, file: JournalFile, after_seq: int) -> list[StoredCallback]:
+        rows: list[StoredCallback] = []
         with suppress(*UNREADABLE):
             rows = file.read(after_seq, max_rows=MAX_ROWS, max_bytes=_MAX_BYTES)
             if rows and all(row.intact and row.seq == seq for seq, row in enumerate(rows, after_seq + 1)):
@@ -145,7 +145,7 @@ class JournalReader:
         self.close()
         return True
 
-    def row(self, journal: str, seq: int) -> Row | None:
+    def row(self, journal: str, seq: int) -> StoredCallback | None:
         """One callback of any file in the folder, for what was parked: not intact if it is not there any
         more, ``None`` if no file that can be opened is of this journal."""
         if self._file is not None and self._file.id == journal:

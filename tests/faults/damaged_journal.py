@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from ingress.errors import JournalError
 from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.startup import open_newest
-from ingress.journal.store import Entry, JournalFile
+from ingress.journal.store import JournalFile, NewCallback
 from ingress.relay.reading import JournalReader
 
 NOW = 1_764_000_000_000
@@ -27,7 +27,7 @@ def body(number: int) -> bytes:
 
 def keep(file: JournalFile, first: int, count: int) -> None:
     numbers = range(first, first + count)
-    file.keep([Entry(NOW + n, "default", "http", body(n), b"key-%d" % n) for n in numbers])
+    file.keep([NewCallback(NOW + n, "default", "http", body(n), b"key-%d" % n) for n in numbers])
 
 
 def journal(folder: Path, *, wal: bool) -> Path:

@@ -15,7 +15,7 @@ from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.directory import journal_files, next_journal_file
 from ingress.journal.retention import Pruning, Retention
 from ingress.journal.startup import open_newest
-from ingress.journal.store import Entry, JournalFile
+from ingress.journal.store import JournalFile, NewCallback
 from tests.support.comparison import compare
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import Load, event
@@ -138,7 +138,7 @@ def jump(monkeypatch):
 
 def keep(file: JournalFile, *names: bytes) -> list[bool]:
     now = int(time.time() * 1000)
-    return file.keep([Entry(now, "default", "http", name, b"key-" + name) for name in names])
+    return file.keep([NewCallback(now, "default", "http", name, b"key-" + name) for name in names])
 
 
 def prune(folder: Path, file: JournalFile) -> None:

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from ingress.errors import JournalError, JournalUnavailable
 from ingress.journal.directory import journal_files
 from ingress.journal.retention import Retention
-from ingress.journal.store import Entry, JournalFile
+from ingress.journal.store import JournalFile, NewCallback
 from ingress.journal.writer import Journal
 from ingress.metrics import JournalMetrics
 from tests.support.disk import MortalDisk, mortal_disk
@@ -30,7 +30,7 @@ async def live(folder: Path, disk: MortalDisk, reader_open: bool) -> tuple[set[b
     refused: set[bytes] = set()
     for group in range(GROUPS):
         names = [b"%d-%d" % (group, n) for n in range(4)]
-        entries = [Entry(1, "default", "http", name * 300, b"key" + name) for name in names]
+        entries = [NewCallback(1, "default", "http", name * 300, b"key" + name) for name in names]
         for name, answer in zip(
             names, await asyncio.gather(*map(journal.append, entries), return_exceptions=True), strict=True
         ):

@@ -16,7 +16,7 @@ from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings, KafkaSettin
 from ingress.admin.renormalise import renormalise
 from ingress.journal.checkpoint import CursorFile
 from ingress.journal.startup import open_newest
-from ingress.journal.store import Entry
+from ingress.journal.store import NewCallback
 from ingress.relay.publisher import Publisher
 from ingress.relay.stats import Report
 from tests.faults.rights import APPROVAL, CONTACT, consume, documented
@@ -191,7 +191,7 @@ async def test_the_listed_rights_are_all_that_the_ingress_needs(
     with pytest.raises(KafkaError):
         await consume(settings, event_topic(settings, APPROVAL), "ingress")
 
-    async def keep_none(entry: Entry) -> bool:
+    async def keep_none(entry: NewCallback) -> bool:
         return True
 
     with pytest.raises(KafkaUnavailable, match="has no right READ"):

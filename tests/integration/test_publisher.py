@@ -14,7 +14,7 @@ from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress.journal.checkpoint import CursorFile
 from ingress.journal.directory import next_journal_file
 from ingress.journal.startup import open_newest
-from ingress.journal.store import Entry, JournalFile
+from ingress.journal.store import JournalFile, NewCallback
 from ingress.relay.publisher import Publisher
 from ingress.relay.stats import Report
 from tests.support.kafka_reader import read_all, read_topic, topics
@@ -38,7 +38,7 @@ def keep(file, events):
     rows = [json.dumps(event, ensure_ascii=False).encode() for event in events]
     file.keep(
         [
-            Entry(now, "default", "http", row, b"k%d-%d" % (file.highest_seq(), i))
+            NewCallback(now, "default", "http", row, b"k%d-%d" % (file.highest_seq(), i))
             for i, row in enumerate(rows)
         ]
     )

@@ -4,13 +4,13 @@ import time
 
 from ingress.journal.retention import Pruning
 from ingress.journal.startup import open_newest
-from ingress.journal.store import Entry
+from ingress.journal.store import NewCallback
 
 
 def fill(folder, count):
     file = open_newest(folder)
     now = int(time.time() * 1000)
-    file.keep([Entry(now, "default", "http", b"%d" % n, b"key-%d" % n) for n in range(count)])
+    file.keep([NewCallback(now, "default", "http", b"%d" % n, b"key-%d" % n) for n in range(count)])
     return file
 
 

@@ -16,7 +16,7 @@ from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.directory import FolderLock
 from ingress.journal.inspect import View, views
 from ingress.journal.startup import open_newest
-from ingress.journal.store import Entry, JournalFile
+from ingress.journal.store import JournalFile, NewCallback
 from ingress.relay.parked import ParkingLot
 from ingress.relay.reading import JournalReader
 from ingress.relay.stats import Report
@@ -34,7 +34,7 @@ def fill(folder: Path) -> JournalFile:
     """Ten callbacks, four of which wait; number 8 is damaged, too, and nobody has noticed."""
     folder.mkdir(exist_ok=True)
     file = open_newest(folder)
-    file.keep([Entry(NOW + n, "default", "http", body(n), b"key-%d" % n) for n in range(1, 11)])
+    file.keep([NewCallback(NOW + n, "default", "http", body(n), b"key-%d" % n) for n in range(1, 11)])
     parked = [(3, "dingtalk.user_add_org", "rights"), (4, "-", "damaged"), (5, "-", "damaged")]
     cursor = CursorFile(folder)
     cursor.move(file.id, PUBLISHED, [Parked(file.id, seq, 0, topic, why, NOW) for seq, topic, why in parked])
@@ -129,7 +129,7 @@ def test_a_page_that_cannot_be_read_hides_none_of_its_neighbours(tmp_path):
     file = open_newest(tmp_path)
     # each spills over into two pages of its own
     large = [bytes([96 + n]) * 9_000 for n in range(1, 21)]
-    file.keep([Entry(NOW, "default", "http", text, b"key-%d" % n) for n, text in enumerate(large)])
+    file.keep([NewCallback(NOW, "default", "http", text, b"key-%d" % n) for n, text in enumerate(large)])
     file.checkpoint_truncate()
     file.close()
     content = bytearray(file.path.read_bytes())

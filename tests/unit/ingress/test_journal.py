@@ -17,7 +17,7 @@ from ingress.journal.checkpoint import CursorFile
 from ingress.journal.directory import journal_files
 from ingress.journal.retention import Retention
 from ingress.journal.startup import begin_file, open_newest
-from ingress.journal.store import Entry, JournalFile
+from ingress.journal.store import JournalFile, NewCallback
 from ingress.journal.writer import Journal
 from ingress.metrics import JournalMetrics
 from tests.support.waiting import eventually
@@ -71,7 +71,7 @@ async def journal(tmp_path):
 
 
 def entry(name):
-    return Entry(int(time.time() * 1000), "default", "http", name, b"key-" + name)
+    return NewCallback(int(time.time() * 1000), "default", "http", name, b"key-" + name)
 
 
 def on_disk(folder):
@@ -370,15 +370,15 @@ async def test_when_the_last_callback_came_never_goes_back(tmp_path):
     journal = Journal(tmp_path, Retention(3600, 3600), metrics)
     await journal.start()
     at_ms = 1_764_000_000_000
-    await journal.append(Entry(at_ms, "default", "http", b"now", b"now"))
+    await journal.append(NewCallback(at_ms, "default", "http", b"now", b"now"))
     for entry in (
-        Entry(at_ms - 9_000_000, "default", "http", b"put back", b"", unconditional=True),
-        Entry(at_ms + 9_000_000, "default", "http", b"put back too", b"", unconditional=True),
-        Entry(at_ms - 1, "default", "http", b"an instant earlier", b"earlier"),
-        Entry(at_ms + 5, "default", "failed-list", b"recovered", b"recovered"),
+        NewCallback(at_ms - 9_000_000, "default", "http", b"put back", b"", unconditional=True),
+        NewCallback(at_ms + 9_000_000, "default", "http", b"put back too", b"", unconditional=True),
+        NewCallback(at_ms - 1, "default", "http", b"an instant earlier", b"earlier"),
+        NewCallback(at_ms + 5, "default", "failed-list", b"recovered", b"recovered"),
     ):
         await journal.append(entry)
         assert registry.get_sample_value("dingbridge_last_callback_timestamp_seconds") == at_ms / 1000
-    await journal.append(Entry(at_ms + 1000, "default", "http", b"next", b"next"))
+    await journal.append(NewCallback(at_ms + 1000, "default", "http", b"next", b"next"))
     assert registry.get_sample_value("dingbridge_last_callback_timestamp_seconds") == at_ms / 1000 + 1
     await journal.stop()

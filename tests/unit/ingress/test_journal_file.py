@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingress.errors import JournalError
-from ingress.journal.store import ANONYMOUS_WINDOW_MS, Entry, JournalFile
+from ingress.journal.store import ANONYMOUS_WINDOW_MS, JournalFile, NewCallback
 
 NOW = 1_764_000_000_000
 
 
 def entry(body=b"{}", key=None, at=NOW, signature=None):
-    return Entry(at, "default", "http", body, key if key is not None else b"k" + body, signature)
+    return NewCallback(at, "default", "http", body, key if key is not None else b"k" + body, signature)
 
 
 @pytest.fixture

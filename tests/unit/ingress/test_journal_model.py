@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.startup import open_newest
-from ingress.journal.store import Entry, JournalFile
+from ingress.journal.store import JournalFile, NewCallback
 from tests.support.disk import MortalDisk, Survives, mortal_disk
 
 LONG = os.environ.get("DINGBRIDGE_LONG") == "1"
@@ -34,8 +34,8 @@ def body(key: int) -> bytes:
     return b"%d " % key + bytes([key % 256]) * (key * 131 % 3000)
 
 
-def entry(key: int) -> Entry:
-    return Entry(NOW + key, "default", "http", body(key), b"key-%d" % key)
+def entry(key: int) -> NewCallback:
+    return NewCallback(NOW + key, "default", "http", body(key), b"key-%d" % key)
 
 
 @dataclass

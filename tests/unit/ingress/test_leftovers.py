@@ -11,7 +11,7 @@ from ingress.errors import JournalError
 from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.directory import FolderLock
 from ingress.journal.retention import Retention
-from ingress.journal.store import Entry, JournalFile
+from ingress.journal.store import JournalFile, NewCallback
 from ingress.metrics import PublishingMetrics
 from ingress.relay import drain as leftovers
 from ingress.relay.drain import Leftovers
@@ -58,7 +58,7 @@ def leave(folder, callbacks=2, published=0, received_ms=NOW):
     """What a worker has left behind in ``folder``."""
     folder.mkdir(exist_ok=True)
     file = JournalFile(folder / "journal-0001.db", create=True)
-    file.keep([Entry(received_ms, "default", "http", b"%d" % n, b"k%d" % n) for n in range(callbacks)])
+    file.keep([NewCallback(received_ms, "default", "http", b"%d" % n, b"k%d" % n) for n in range(callbacks)])
     cursor = CursorFile(folder)
     if published:
         cursor.move(file.id, published)
@@ -112,7 +112,7 @@ async def test_what_an_orphan_keeps_until_its_end_is_drained_as_well(start, tmp_
     orphan.acquire()
     found = start()
     file = JournalFile(folder / "journal-0001.db")
-    file.keep([Entry(NOW, "default", "http", b"answered late", b"late")])
+    file.keep([NewCallback(NOW, "default", "http", b"answered late", b"late")])
     file.close()
     orphan.release()
     await holds(lambda: found.publishers, "it is drained")
@@ -185,7 +185,7 @@ async def test_keys_stay_as_long_as_a_push_may_be_repeated(start, tmp_path):
         await asyncio.sleep(0.02)
         assert found.folders == [folder]
     file = JournalFile(folder / "journal-0001.db")
-    again = Entry(NOW, "default", "http", b"0", b"k0")
+    again = NewCallback(NOW, "default", "http", b"0", b"k0")
     assert file.keep([again]) == [False]
     file.close()
 

@@ -10,7 +10,7 @@ from dingbridge.events import dedupe_key, read
 from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.retention import Retention
 from ingress.journal.startup import open_newest
-from ingress.journal.store import Entry
+from ingress.journal.store import NewCallback
 from ingress.journal.writer import Journal
 from ingress.metrics import FolderMetrics, JournalMetrics, PublisherMetrics
 from ingress.relay.process import PublisherProcess
@@ -21,7 +21,7 @@ NOW = int(time.time() * 1000)
 
 
 def entry(number, received_ms, via="http"):
-    return Entry(received_ms, "default", via, b"%d" % number, b"key-%d" % number)
+    return NewCallback(received_ms, "default", via, b"%d" % number, b"key-%d" % number)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_a_callback_takes_no_more_disk_than_operations_says(tmp_path, kind, most
     file = open_newest(tmp_path)
     for begin in range(0, 10_000, 500):
         bodies = [payload(number) for number in range(begin, begin + 500)]
-        file.keep([Entry(NOW, "default", "http", b, dedupe_key(read(b), "default", b)) for b in bodies])
+        file.keep([NewCallback(NOW, "default", "http", b, dedupe_key(read(b), "default", b)) for b in bodies])
     file.checkpoint_truncate()
     assert file.path.stat().st_size / 10_000 <= most
     file.close()

@@ -18,7 +18,7 @@ from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.directory import CURSOR_FILE
 from ingress.journal.inspect import View
 from ingress.journal.startup import open_newest
-from ingress.journal.store import Entry, JournalFile, Row
+from ingress.journal.store import JournalFile, NewCallback, StoredCallback
 from ingress.mending import fault_of, mend
 from ingress.salvage import salvage
 
@@ -28,9 +28,9 @@ FILE = "journal-0001.db"
 MIDDLE = slice(PAGE // 4, PAGE // 2)
 
 
-def entries(bodies: list[bytes]) -> list[Entry]:
+def entries(bodies: list[bytes]) -> list[NewCallback]:
     return [
-        Entry(1_764_000_000_000 + n, "default", "http", body, dedupe_key(read(body), "default", body))
+        NewCallback(1_764_000_000_000 + n, "default", "http", body, dedupe_key(read(body), "default", body))
         for n, body in enumerate(bodies)
     ]
 
@@ -59,7 +59,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def rows_of(path: Path) -> dict[int, Row]:
+def rows_of(path: Path) -> dict[int, StoredCallback]:
     view = View(path)
     try:
         return {seen.row.seq: seen.row for seen in view.callbacks(0)}

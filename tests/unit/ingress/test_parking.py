@@ -17,7 +17,7 @@ from dingbridge.events import decode
 from ingress.giving_up import give_up
 from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.directory import next_journal_file
-from ingress.journal.store import Entry, JournalFile
+from ingress.journal.store import JournalFile, NewCallback
 from ingress.relay import parked as parking
 from ingress.relay.parked import ParkingLot
 from ingress.relay.reading import JournalReader
@@ -105,7 +105,7 @@ class Journals:
         file, before = self.files[-1], self._number
         self._number += count
         numbers = range(before, before + count)
-        file.keep([Entry(1, "default", "http", _body(n), b"key-%d" % n) for n in numbers])
+        file.keep([NewCallback(1, "default", "http", _body(n), b"key-%d" % n) for n in numbers])
         highest = file.highest_seq()
         seqs = range(highest - count + 1, highest + 1)
         self.cursor.move(file.id, highest, [Parked(file.id, seq, 0, topic, reason, 1) for seq in seqs])

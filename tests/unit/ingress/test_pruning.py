@@ -15,7 +15,7 @@ from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.directory import journal_files, next_journal_file
 from ingress.journal.retention import Holding, Pruning, Retention, deletable
 from ingress.journal.startup import begin_file, open_newest
-from ingress.journal.store import Entry, JournalFile
+from ingress.journal.store import JournalFile, NewCallback
 from ingress.relay.reading import JournalReader
 from tests.unit.ingress.filled import fill, prune_once
 
@@ -67,7 +67,7 @@ def test_a_retired_file_that_was_written_again_stays_until_it_is_drained_again(t
     cursor = CursorFile(tmp_path)
     cursor.move(old.id, 3)
     cursor.retire(old.id)
-    old.keep([Entry(1, "default", "http", b"late-%d" % n, b"late-%d" % n) for n in range(3)])
+    old.keep([NewCallback(1, "default", "http", b"late-%d" % n, b"late-%d" % n) for n in range(3)])
     new = begin_file(tmp_path)
     full = Retention(0, 86_400, min_free_bytes=1 << 62)
     prune_once(tmp_path, new, full)

@@ -7,7 +7,7 @@ import pytest
 
 from ingress.journal.checkpoint import CursorFile
 from ingress.journal.directory import next_journal_file
-from ingress.journal.store import Entry, JournalFile, Row
+from ingress.journal.store import JournalFile, NewCallback, StoredCallback
 from ingress.relay import reading
 from ingress.relay.reading import JournalReader
 
@@ -17,7 +17,7 @@ def folder(tmp_path: Path) -> Path:
     """Two files, both with a callback that waits."""
     for number in range(2):
         file = JournalFile(next_journal_file(tmp_path), create=True)
-        file.keep([Entry(1, "default", "http", b"{}", b"key-%d" % number)])
+        file.keep([NewCallback(1, "default", "http", b"{}", b"key-%d" % number)])
         file.close()
     return tmp_path
 
@@ -91,7 +91,7 @@ def test_an_older_file_with_a_bad_sector_keeps_no_newer_one_waiting(folder, monk
     """It can be opened, and whoever reads it opens it anew after an error, since a disk may come back."""
     really_read, sick = JournalFile.read, True
 
-    def read(self: JournalFile, *args: int, **more: int) -> list[Row]:
+    def read(self: JournalFile, *args: int, **more: int) -> list[StoredCallback]:
         if sick and self.path.name == "journal-0001.db":
             raise apsw.IOError("disk I/O error")
         return really_read(self, *args, **more)
@@ -166,7 +166,7 @@ def test_without_its_cursor_a_file_of_which_all_was_pruned_keeps_no_newer_one_wa
     """Moving cursor.db away is the remedy for a damaged one. What was parked is published with the rest."""
     for number in range(2):
         file = JournalFile(next_journal_file(tmp_path), create=True)
-        file.keep([Entry(1, "default", "http", b"{}", b"%d-%d" % (number, n)) for n in range(3)])
+        file.keep([NewCallback(1, "default", "http", b"{}", b"%d-%d" % (number, n)) for n in range(3)])
         if number == 0:
             file.prune_callbacks(3, parked, 100)
         file.close()
@@ -188,7 +188,7 @@ def test_an_older_file_whose_highest_number_was_damaged_is_read_to_its_end(tmp_p
     """One flipped bit makes it less; the rows themselves have checksums, in which their numbers are."""
     for number in range(2):
         file = JournalFile(next_journal_file(tmp_path), create=True)
-        file.keep([Entry(1, "default", "http", b"{}", b"%d-%d" % (number, n)) for n in range(6)])
+        file.keep([NewCallback(1, "default", "http", b"{}", b"%d-%d" % (number, n)) for n in range(6)])
         if number == 0:
             older = file.id
             file.db.execute("UPDATE sqlite_sequence SET seq = 1")

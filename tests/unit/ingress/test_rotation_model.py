@@ -21,7 +21,7 @@ from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.directory import journal_files
 from ingress.journal.retention import Retention
 from ingress.journal.startup import begin_file, open_newest
-from ingress.journal.store import Entry, JournalFile
+from ingress.journal.store import JournalFile, NewCallback
 from ingress.journal.writer import Journal
 from ingress.metrics import JournalMetrics
 from ingress.relay.reading import JournalReader
@@ -121,7 +121,7 @@ class Rotation(RuleBasedStateMachine):
         bodies = [b"%d" % (self.appended + n) for n in range(count)]
         self.appended += count
         try:
-            self.journal._file.keep([Entry(now, "default", "http", b, b"key-" + b) for b in bodies])
+            self.journal._file.keep([NewCallback(now, "default", "http", b, b"key-" + b) for b in bodies])
         except apsw.Error as error:
             self.journal._fail(error)
         else:
@@ -280,5 +280,5 @@ def test_a_file_that_comes_back_is_not_taken_for_drained(tmp_path, monkeypatch):
     journal._file.close()
 
 
-def entry(body: bytes) -> Entry:
-    return Entry(1, "default", "http", body, b"key-" + body)
+def entry(body: bytes) -> NewCallback:
+    return NewCallback(1, "default", "http", body, b"key-" + body)

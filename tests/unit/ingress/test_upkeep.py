@@ -12,7 +12,7 @@ from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.directory import FolderLock, journal_files, prepare_folder
 from ingress.journal.retention import Retention
 from ingress.journal.startup import begin_file, open_newest, reopen
-from ingress.journal.store import Entry, JournalFile
+from ingress.journal.store import JournalFile, NewCallback
 from ingress.journal.writer import Journal
 from ingress.metrics import JournalMetrics
 from tests.unit.ingress.filled import fill, prune_once
@@ -198,14 +198,14 @@ def read_by_another(tmp_path, monkeypatch):
     with closing(apsw.Connection(str(file.path), flags=apsw.SQLITE_OPEN_READONLY)) as other:
         other.execute("BEGIN")
         assert other.execute("SELECT count(*) FROM callbacks").get == 3
-        file.keep([Entry(1, "default", "http", b"4", b"4")])
+        file.keep([NewCallback(1, "default", "http", b"4", b"4")])
         file.close()
         yield tmp_path
 
 
 def test_a_file_that_a_back_up_reads_can_be_opened(read_by_another):
     with closing(open_newest(read_by_another)) as file:
-        assert file.keep([Entry(1, "default", "http", b"5", b"5")]) == [True]
+        assert file.keep([NewCallback(1, "default", "http", b"5", b"5")]) == [True]
         assert file.highest_seq() == 5
 
 

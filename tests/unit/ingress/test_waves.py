@@ -11,7 +11,7 @@ import pytest
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress.journal.startup import open_newest
-from ingress.journal.store import Entry, JournalFile
+from ingress.journal.store import JournalFile, NewCallback
 from ingress.relay.publisher import Publisher
 from ingress.relay.stats import Report
 
@@ -45,7 +45,7 @@ def publisher(tmp_path: Path) -> Publisher:
     """Three callbacks of four records each wait, and each record needs a wave of its own."""
     file = open_newest(tmp_path)
     body = json.dumps(EVENT).encode()
-    file.keep([Entry(1, "default", "http", body, b"key-%d" % n) for n in range(3)])
+    file.keep([NewCallback(1, "default", "http", body, b"key-%d" % n) for n in range(3)])
     file.close()
     values = {**SAMPLE_CREDENTIALS, "DINGTALK_API_BASE": "http://127.0.0.1:1"}
     settings = IngressSettings.load(**{name.lower(): value for name, value in values.items()})
@@ -138,7 +138,7 @@ async def test_under_load_too_an_older_file_is_tried_again(load, monkeypatch):
 
 async def test_an_older_file_is_entered_between_two_waves(load, tmp_path, monkeypatch):
     older = JournalFile(tmp_path / "journal-0000.db", create=True)
-    older.keep([Entry(1, "default", "http", json.dumps(EVENT).encode(), b"key")])
+    older.keep([NewCallback(1, "default", "http", json.dumps(EVENT).encode(), b"key")])
     sent = []
     really_pass = load._pass
 

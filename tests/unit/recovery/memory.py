@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from dingbridge.dingtalk.api.callbacks import FailedPage
 from dingbridge.events import decode as decode_event
 from dingbridge.settings import KafkaSettings
-from ingress.journal.store import Entry
+from ingress.journal.store import NewCallback
 from ingress.metrics import RecoveryMetrics
 from ingress.recovery.convert import turn_item
 from ingress.recovery.ledger import Ledger, Note, decode
@@ -134,7 +134,7 @@ class Process:
     async def _opened(self) -> AsyncIterator[MemoryLog]:
         yield MemoryLog(self.broker, self)
 
-    async def _append(self, entry: Entry) -> bool:
+    async def _append(self, entry: NewCallback) -> bool:
         self.reach("before store")
         new = entry.key not in self.journal
         self.journal.setdefault(entry.key, entry)
