@@ -59,14 +59,17 @@ def retention_days(settings: KafkaSettings, topic: str) -> int:
     return settings.topic_retention_days
 
 
-def topic_configs(settings: KafkaSettings, topic: str) -> dict[str, str]:
-    """Kafka's topic configuration for ``topic`` by our policy."""
+def topic_configs(settings: KafkaSettings, topic: str, replication: int) -> dict[str, str]:
+    """Kafka's topic configuration for ``topic`` in so many copies, by our policy."""
     configs = {
         "retention.ms": str(retention_days(settings, topic) * _DAY_MS),
         "segment.ms": str(_DAY_MS),
         "max.message.bytes": str(MAX_MESSAGE_BYTES),
         "cleanup.policy": "delete",
     }
+    if replication >= 3:
+        # an acknowledged record then stands on two brokers at least, and one of the three may still be away
+        configs["min.insync.replicas"] = "2"
     if topic == recovery_topic(settings):
         configs["message.timestamp.type"] = "LogAppendTime"  # leases are timed by one clock, the broker's
     return configs
@@ -165,7 +168,7 @@ async def _ensure(
                     name=name,
                     num_partitions=partitions.get(name, settings.topic_partitions),
                     replication_factor=replication,
-                    topic_configs=topic_configs(settings, name),
+                    topic_configs=topic_configs(settings, name, replication),
                 )
                 for name in missing
             ]

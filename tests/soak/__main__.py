@@ -52,8 +52,7 @@ def main() -> int:
 
 
 def _run(seconds: float, seed: int, folder: Path, processes: Processes) -> bool:
-    properties = {"min.insync.replicas": "2"}
-    with start_kafka(folder, how="jars", brokers=3, extra_properties=properties, long_run=True) as kafka:
+    with start_kafka(folder, how="jars", brokers=3, long_run=True) as kafka:
         print(kafka.how, flush=True)
         disk = Disk(folder / "disk")
         env = {

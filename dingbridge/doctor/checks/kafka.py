@@ -155,7 +155,7 @@ async def _with_creation(
         return dict(shown)
     copies = settings.topic_replication or min(3, brokers)
     fresh = [
-        NewTopic(name, settings.topic_partitions, copies, topic_configs=topic_configs(settings, name))
+        NewTopic(name, settings.topic_partitions, copies, topic_configs=topic_configs(settings, name, copies))
         for name in missing
     ]
     judged = dict(shown)

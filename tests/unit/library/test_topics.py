@@ -50,6 +50,7 @@ class Cluster:
     async def create_topics(self, wanted: list[Any]) -> Any:
         if isinstance(self._created, BaseException):
             raise self._created
+        self.wanted = wanted
         return SimpleNamespace(topic_errors=[(topic.name, self._created, None) for topic in wanted])
 
 
@@ -104,3 +105,10 @@ async def test_a_topic_without_leaders_is_not_taken_for_one_that_is_not_there(mo
     assert await listed_topics(settings) == ({}, {(name, 0)})
     monkeypatch.setattr(topics, "AIOKafkaAdminClient", Cluster(TopicAlreadyExistsError.errno, leader=1))
     assert await existing_topics(settings, [name]) == {name: 1}
+
+
+@pytest.mark.parametrize(("brokers", "least"), [(1, None), (2, None), (3, "2"), (5, "2")])
+async def test_where_there_are_three_copies_two_must_have_a_record(monkeypatch, brokers, least):
+    with pytest.raises(TopicError):
+        await ensured(cluster := Cluster(0, brokers=brokers), monkeypatch)
+    assert cluster.wanted[0].topic_configs.get("min.insync.replicas") == least
