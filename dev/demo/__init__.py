@@ -1,4 +1,4 @@
-"""``make demo``: the whole bridge on one machine, alive for half a minute, and then the accounts.
+"""``make demo``: the whole bridge on one machine, alive for half a minute, and then the summary.
 
 ``scenario`` is the course of events; ``processes`` the processes; ``poller`` collects the figures, from Kafka
 by ``topics`` and from the OA databases by ``databases``; ``verification`` compares what must be with what is;

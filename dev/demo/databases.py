@@ -1,6 +1,6 @@
 """The OA databases as somebody sees them who only knows SQL: two SQLite files, opened for reading.
 
-Not here: what their rows ought to be (``tally``).
+Not here: what their rows ought to be (``verification``).
 """
 
 import sqlite3

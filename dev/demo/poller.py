@@ -11,9 +11,9 @@ from typing import Any, Self
 import aiohttp
 
 from dev.demo.databases import Counts, OaDatabases
-from dev.demo.processes import CONSUMERS, Stack
+from dev.demo.processes import CONSUMERS, Processes
 from dev.demo.topics import Record, TopicReader
-from dev.demo.verification import Tally, lost_for_certain, table_differences
+from dev.demo.verification import Verification, lost_for_certain, table_differences
 from dingbridge.errors import BridgeError
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
@@ -50,21 +50,21 @@ class Figures:
         return self.waiting is not None
 
 
-class Watch:
+class Poller:
     """``async with``; ``look`` as often as wanted. Raises ``BridgeError`` when a part cannot be asked, the
     ingress excepted."""
 
-    def __init__(self, stack: Stack) -> None:
-        self._stack = stack
-        self._simulator = stack.url("simulator")
-        self._prefix = stack.kafka_settings.topic_prefix
+    def __init__(self, processes: Processes) -> None:
+        self._stack = processes
+        self._simulator = processes.url("simulator")
+        self._prefix = processes.kafka_settings.topic_prefix
         self._settled_id = 0
         self._settled_later: set[int] = set()
         self._lost = 0
         self._began = time.monotonic()
-        self.tally = Tally()
-        self.databases = OaDatabases(stack.folder)
-        self.reader = TopicReader(stack.kafka_settings, self._record)
+        self.checked = Verification()
+        self.databases = OaDatabases(processes.folder)
+        self.reader = TopicReader(processes.kafka_settings, self._record)
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(timeout=_TIMEOUT)
@@ -79,13 +79,13 @@ class Watch:
         await self.reader.__aexit__(*exc)
         await self._session.close()
 
-    async def look(self) -> Figures:
+    async def poll(self) -> Figures:
         """All figures as they are now."""
         # answers, then journal, then Kafka: whatever is answered and gone from the journal must then be seen
         await self._take_pushes()
         waiting = await self._waiting()
         await self.reader.catch_up()
-        missing = len(self.tally.missing())
+        missing = len(self.checked.missing())
         self._lost = lost_for_certain(missing, waiting, self._lost)
         stats = await self._ask("GET", "/_sim/stats")
         return Figures(
@@ -123,13 +123,13 @@ class Watch:
         """Where the OA tables differ from the company. Meaningful once everything has come to rest."""
         state = await self._ask("GET", "/_sim/state")
         tables = await asyncio.to_thread(self.databases.tables)
-        return table_differences(state, tables, self.tally)
+        return table_differences(state, tables, self.checked)
 
     def _record(self, record: Record) -> None:
-        self.tally.record(record.topic.removeprefix(self._prefix), record.key, record.value)
+        self.checked.record(record.topic.removeprefix(self._prefix), record.key, record.value)
 
     async def _take_pushes(self) -> None:
-        """Hands every push to the tally, once, when it has come to its end."""
+        """Hands every push to the verification, once, when it has come to its end."""
         answer = await self._ask("GET", f"/_sim/pushes?since={self._settled_id}")
         unbroken = True
         for push in answer["pushes"]:
@@ -138,7 +138,7 @@ class Watch:
                 unbroken = False
                 continue
             if id_ not in self._settled_later:
-                self.tally.push(push["plaintext"].encode(), answered=push["answered_success"])
+                self.checked.push(push["plaintext"].encode(), answered=push["answered_success"])
                 self._settled_later.add(id_)
             if unbroken:
                 self._settled_id = id_

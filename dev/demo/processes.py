@@ -34,7 +34,7 @@ class DemoError(BridgeError):
     """A part of the demo did not start, or ended by itself; the message holds the last lines of its log."""
 
 
-class Stack:
+class Processes:
     """One demo's processes. ``folder`` receives everything that is written, and stays."""
 
     def __init__(self, folder: Path, *, retry_scale: float, allow_unsafe: bool) -> None:
@@ -161,7 +161,7 @@ class Stack:
     # -- for people who look further
 
     def write_environment(self) -> Path:
-        """Writes ``env``, to be sourced by a shell: from then on ``dingbridge`` speaks to this stack."""
+        """Writes ``env``, to be sourced by a shell: from then on ``dingbridge`` speaks to this processes."""
         path = self.folder / "env"
         ours = {
             **self._env,

@@ -1,4 +1,4 @@
-"""The course of the demo: set up, a company that lives, a kill in the middle, rest, the accounts, the end.
+"""The course of the demo: set up, a company that lives, a kill in the middle, rest, the summary, the end.
 
 Says what happens as it happens. How processes, figures and comparisons work is next door.
 """
@@ -17,9 +17,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Literal
 
-from dev.demo.poller import Figures, Watch
-from dev.demo.processes import CONSUMERS, Stack
-from dev.demo.summary import Accounts, compare, show_employees, show_record, shown, summarise
+from dev.demo.poller import Figures, Poller
+from dev.demo.processes import CONSUMERS, Processes
+from dev.demo.summary import Summary, compare, show_employees, show_record, shown, summarise
 from dev.demo.table import Screen
 from dingbridge.errors import BridgeError
 from dingbridge.logging import configure_logging
@@ -77,36 +77,38 @@ def run(options: Options) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without Chinese must not end the demo
     screen = Screen()
-    stack = Stack(options.folder, retry_scale=RETRY_SCALE, allow_unsafe=options.unsafe_journal is not None)
+    processes = Processes(
+        options.folder, retry_scale=RETRY_SCALE, allow_unsafe=options.unsafe_journal is not None
+    )
     came_to_the_end = False
     try:
         _listen_to_signals()
         _announce(options, screen)
         began = time.monotonic()
-        _set_up(stack, options, screen)
-        accounts = asyncio.run(_live_and_compare(stack, options, screen))
+        _set_up(processes, options, screen)
+        summary = asyncio.run(_live_and_compare(processes, options, screen))
         _listen_to_signals()  # the event loop has put its own in their place, and taken them away
         if options.keep:
-            summarise(accounts, stack, screen, began)
+            summarise(summary, processes, screen, began)
             came_to_the_end = True
-            _keep(stack, options, screen)
+            _keep(processes, options, screen)
         with _uninterrupted(), _step(screen, "everything is stopped, nothing is left running"):
-            accounts.faults.extend(stack.stop())
-        summarise(accounts, stack, screen, began)
+            summary.faults.extend(processes.stop())
+        summarise(summary, processes, screen, began)
         screen.line("To look around while everything runs: make demo KEEP=1, or python -m dev.demo --keep")
-        return 1 if accounts.faults else 0
+        return 1 if summary.faults else 0
     except Interrupted as interrupted:
         with _uninterrupted():
             screen.line()
             with _step(screen, f"{interrupted.number.name}: everything is stopped, nothing is left running"):
-                stack.stop()
+                processes.stop()
         if came_to_the_end:
-            return 1 if accounts.faults else 0
+            return 1 if summary.faults else 0
         screen.line(f"The demo did not come to its end; what it wrote stays in {shown(options.folder)}")
         return 128 + interrupted.number
     finally:
         with _uninterrupted():
-            stack.stop()
+            processes.stop()
 
 
 # -- setting up
@@ -133,51 +135,53 @@ def _announce(options: Options, screen: Screen) -> None:
         )
 
 
-def _set_up(stack: Stack, options: Options, screen: Screen) -> None:
+def _set_up(processes: Processes, options: Options, screen: Screen) -> None:
     screen.heading("Setting up")
-    stack.start("simulator")
+    processes.start("simulator")
     screen.line("         Kafka is starting …")
     with _step(screen, "Kafka") as done:
-        done(f"Kafka: {stack.start_kafka(options.how)}, at {stack.bootstrap}")
-    with _step(screen, f"simulated DingTalk: {stack.url('simulator')}"):
-        stack.wait_until_ready("simulator")
+        done(f"Kafka: {processes.start_kafka(options.how)}, at {processes.bootstrap}")
+    with _step(screen, f"simulated DingTalk: {processes.url('simulator')}"):
+        processes.wait_until_ready("simulator")
     for name in ("ingress", *CONSUMERS):
-        stack.start(name)
-    with _step(screen, f"ingress: {stack.callback_url}, private listener {stack.url('ingress')}"):
-        stack.wait_until_ready("ingress")
+        processes.start(name)
+    with _step(screen, f"ingress: {processes.callback_url}, private listener {processes.url('ingress')}"):
+        processes.wait_until_ready("ingress")
     with _step(screen, f"consumers: {', '.join(CONSUMERS)}, each a process of its own"):
         for name in CONSUMERS:
-            stack.wait_until_ready(name)
+            processes.wait_until_ready(name)
     with _step(screen, "dingbridge callback register: DingTalk has checked the URL and will push"):
-        stack.register()
-    stack.write_environment()
+        processes.register()
+    processes.write_environment()
 
 
 # -- living
 
 
-async def _live_and_compare(stack: Stack, options: Options, screen: Screen) -> Accounts:
+async def _live_and_compare(processes: Processes, options: Options, screen: Screen) -> Summary:
     with _cancelled_by_signals():
-        async with Watch(stack) as watch:
+        async with Poller(processes) as poller:
             with screen.moving():
-                figures, faults = await _live(stack, watch, options, screen)
-            accounts = await compare(watch, figures, faults)
-            show_record(watch, stack, screen)
-            show_employees(watch, screen)
-            return accounts
+                figures, faults = await _live(processes, poller, options, screen)
+            summary = await compare(poller, figures, faults)
+            show_record(poller, processes, screen)
+            show_employees(poller, screen)
+            return summary
 
 
-async def _live(stack: Stack, watch: Watch, options: Options, screen: Screen) -> tuple[Figures, list[str]]:
+async def _live(
+    processes: Processes, poller: Poller, options: Options, screen: Screen
+) -> tuple[Figures, list[str]]:
     """The company's life until everything has come to rest. Returns the last look, and what did not rest."""
     clock = asyncio.get_running_loop().time
 
-    async def look_until(condition: Callable[[Figures], bool], within_s: float) -> Figures | None:
+    async def poll_until(condition: Callable[[Figures], bool], within_s: float) -> Figures | None:
         """Look and show until ``condition`` holds; None when it does not in time."""
         deadline = clock() + within_s
         while True:
-            figures = await watch.look()
+            figures = await poller.poll()
             screen.figures(figures)
-            if ended := stack.ended():
+            if ended := processes.ended():
                 raise BridgeError("\n".join(ended))
             if condition(figures):
                 return figures
@@ -190,40 +194,44 @@ async def _live(stack: Stack, watch: Watch, options: Options, screen: Screen) ->
 
     screen.heading("The company lives")
     end = clock() + options.seconds
-    await watch.set_rate(options.rate)
-    await look_until(never, options.seconds / 2)
+    await poller.set_rate(options.rate)
+    await poll_until(never, options.seconds / 2)
 
-    stack.kill("ingress")
+    processes.kill("ingress")
     killed = clock()
-    screen.line(f"         SIGKILL to the ingress, pid {stack.pid('ingress')}: DingTalk's pushes fail now")
-    await look_until(never, DOWN_FOR_S)
-    stack.start("ingress")
-    back = await look_until(lambda f: f.ingress_up, REST_WITHIN_S)
+    screen.line(
+        f"         SIGKILL to the ingress, pid {processes.pid('ingress')}: DingTalk's pushes fail now"
+    )
+    await poll_until(never, DOWN_FOR_S)
+    processes.start("ingress")
+    back = await poll_until(lambda f: f.ingress_up, REST_WITHIN_S)
     if back is None:
-        raise BridgeError(f"the ingress is not ready after {REST_WITHIN_S:g} s; see {stack.logs}/ingress.log")
+        raise BridgeError(
+            f"the ingress is not ready after {REST_WITHIN_S:g} s; see {processes.logs}/ingress.log"
+        )
     screen.line(
         f"         the ingress is back after {clock() - killed:.1f} s, with its journal; retries follow"
     )
-    await look_until(never, max(0.0, end - clock()))
+    await poll_until(never, max(0.0, end - clock()))
 
     screen.line("         the company rests; what is under way comes to its end")
     faults = []
-    drained = asyncio.create_task(watch.drain(REST_WITHIN_S))
+    drained = asyncio.create_task(poller.drain(REST_WITHIN_S))
     try:
-        await look_until(lambda f: drained.done(), REST_WITHIN_S + 10)
+        await poll_until(lambda f: drained.done(), REST_WITHIN_S + 10)
         if not drained.done() or not drained.result():
             faults.append(f"DingTalk still has pushes to deliver after {REST_WITHIN_S:g} s")
     finally:
         drained.cancel()
-    if await look_until(lambda f: f.waiting == 0, REST_WITHIN_S) is None:
+    if await poll_until(lambda f: f.waiting == 0, REST_WITHIN_S) is None:
         faults.append(f"the journal still holds callbacks that are not in Kafka after {REST_WITHIN_S:g} s")
     deadline = clock() + REST_WITHIN_S
-    while lag := await watch.lag():
+    while lag := await poller.lag():
         if clock() > deadline:
             faults.append(f"the consumers are {lag} records behind after {REST_WITHIN_S:g} s")
             break
-        await look_until(never, 0.2)
-    figures = await watch.look()
+        await poll_until(never, 0.2)
+    figures = await poller.poll()
     screen.figures(figures, always=True)
     return figures, faults
 
@@ -231,14 +239,14 @@ async def _live(stack: Stack, watch: Watch, options: Options, screen: Screen) ->
 # -- staying up
 
 
-def _keep(stack: Stack, options: Options, screen: Screen) -> None:
+def _keep(processes: Processes, options: Options, screen: Screen) -> None:
     folder = shlex.quote(shown(options.folder))
     screen.heading("Everything is up until Ctrl-C")
-    screen.line(f"Kafka                {stack.bootstrap}")
-    screen.line(f"callbacks            {stack.callback_url}")
+    screen.line(f"Kafka                {processes.bootstrap}")
+    screen.line(f"callbacks            {processes.callback_url}")
     for name in ("ingress", *CONSUMERS):
-        screen.line(f"{name:<20} {stack.url(name)}/readyz and /metrics")
-    screen.line(f"simulated DingTalk   {stack.url('simulator')}/_sim/ (in a browser)")
+        screen.line(f"{name:<20} {processes.url(name)}/readyz and /metrics")
+    screen.line(f"simulated DingTalk   {processes.url('simulator')}/_sim/ (in a browser)")
     screen.line("In another terminal, here:")
     for command in (
         f". {folder}/env",
@@ -248,14 +256,14 @@ def _keep(stack: Stack, options: Options, screen: Screen) -> None:
         "dingbridge consume approval --show",
         "dingbridge journal stats",
         "dingbridge simulator act hire name=韩梅梅     # makes something happen",
-        f"kcat -C -b {stack.bootstrap} -t dingtalk.bpms_instance_change -o beginning -e",
+        f"kcat -C -b {processes.bootstrap} -t dingtalk.bpms_instance_change -o beginning -e",
         f"sqlite3 {folder}/approval.db 'SELECT title, outcome FROM approval_instances'",  # noqa: S608
     ):
         screen.line(f"  {command}")
     known: set[str] = set()
     while True:
         time.sleep(1)
-        for text in stack.ended():
+        for text in processes.ended():
             if (name := text.split(maxsplit=1)[0]) not in known:
                 known.add(name)
                 screen.line(text, "red")

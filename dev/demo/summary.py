@@ -1,6 +1,6 @@
-"""The accounts at the end: what was answered, kept and written, put into words, with a few samples.
+"""The summary at the end: what was answered, kept and written, put into words, with a few samples.
 
-Compares nothing itself (``tally`` does), and starts or stops nothing.
+Compares nothing itself (``verification`` does), and starts or stops nothing.
 """
 
 import contextlib
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dev.demo.poller import Figures, Watch
-from dev.demo.processes import Stack
+from dev.demo.poller import Figures, Poller
+from dev.demo.processes import Processes
 from dev.demo.table import Screen, milliseconds, topics_line
 from dev.demo.topics import Record
-from dev.demo.verification import Tally
+from dev.demo.verification import Verification
 
 EMPLOYEES_SHOWN: Final = 5
 DIFFERENCES_SHOWN: Final = 20
@@ -23,22 +23,22 @@ SHOWN_TYPES: Final = ("user_add_org", "user_modify_org", "bpms_instance_change")
 
 
 @dataclass(frozen=True, slots=True)
-class Accounts:
+class Summary:
     """What the comparison at the end found. ``faults`` holds one text for each thing that is wrong."""
 
     faults: list[str]
     summary: list[str]
 
 
-async def compare(watch: Watch, figures: Figures, faults: list[str]) -> Accounts:
-    tally = watch.tally
-    lost = tally.missing()
-    differences = await watch.table_differences()
+async def compare(poller: Poller, figures: Figures, faults: list[str]) -> Summary:
+    checked = poller.checked
+    lost = checked.missing()
+    differences = await poller.table_differences()
     faults = [*faults, *(f"lost: {text}" for text in lost), *differences]
     if figures.dead_letters:
         faults.append(f"the consumers put {figures.dead_letters} records into their dead letters")
-    if tally.unreadable:
-        faults.append(f"{tally.unreadable} records in the topics are no events of ours")
+    if checked.unreadable:
+        faults.append(f"{checked.unreadable} records in the topics are no events of ours")
     if not figures.answered:
         faults.append("DingTalk saw no push answered at all, so that nothing was shown")
     rows = figures.rows
@@ -46,12 +46,13 @@ async def compare(watch: Watch, figures: Figures, faults: list[str]) -> Accounts
         f"pushed       {figures.pushed} by DingTalk, {figures.answered} of them answered success, p50 "
         f"{milliseconds(figures.p50_ms)} ms, p99 {milliseconds(figures.p99_ms)} ms; "
         f"{figures.failed_attempts} attempts failed, {figures.given_up} pushes were given up",
-        f"in Kafka     {tally.records} records of {tally.events} callbacks; one that names several people "
-        "becomes a record for each",
-        *_repeats(tally),
+        f"in Kafka     {checked.records} records of {checked.events} callbacks; one that names several "
+        "people becomes a record for each",
+        *_repeats(checked),
     ]
+    users, departments = len(checked.sure("user")), len(checked.sure("department"))
     compared = (
-        f"{len(tally.sure('user'))} users and {len(tally.sure('department'))} departments that had an event, "
+        f"{users} users and {departments} departments that had an event, "
         f"{rows.approvals} archived approvals, {rows.leave_ledger} leaves"
     )
     equal = "equal to DingTalk's state" if not differences else f"{len(differences)} DIFFER from DingTalk's"
@@ -60,38 +61,38 @@ async def compare(watch: Watch, figures: Figures, faults: list[str]) -> Accounts
         topics_line(figures),
         f"lost = {len(lost)}",
     ]
-    return Accounts(faults, summary)
+    return Summary(faults, summary)
 
 
-def _repeats(tally: Tally) -> list[str]:
+def _repeats(checked: Verification) -> list[str]:
     lines = [
-        f"repeats      {tally.repeated_pushes} pushes repeated an answered one word for word, as DingTalk's "
-        "do; the ingress kept each once",
+        f"repeats      {checked.repeated_pushes} pushes repeated an answered one word for word, as "
+        "DingTalk's do; the ingress kept each once",
     ]
-    if tally.repeated_records:
+    if checked.repeated_records:
         lines.append(
-            f"             {tally.repeated_records} records stand in Kafka twice: at the kill they had "
+            f"             {checked.repeated_records} records stand in Kafka twice: at the kill they had "
             "arrived and that was not noted yet; readers drop them by source + id"
         )
     else:
         lines.append("             no record stands in Kafka twice, though the kill could have led to some")
-    if tally.unanswered_records:
+    if checked.unanswered_records:
         lines.append(
-            f"             {tally.unanswered_records} records are of callbacks that were kept, and whose "
+            f"             {checked.unanswered_records} records are of callbacks that were kept, and whose "
             "answer did not reach DingTalk"
         )
     return lines
 
 
-def show_record(watch: Watch, stack: Stack, screen: Screen) -> None:
-    prefix = stack.kafka_settings.topic_prefix
-    latest = watch.reader.latest
+def show_record(poller: Poller, processes: Processes, screen: Screen) -> None:
+    prefix = processes.kafka_settings.topic_prefix
+    latest = poller.reader.latest
     record = next((latest[prefix + t] for t in SHOWN_TYPES if prefix + t in latest), None)
     if record is None:
         return
     screen.heading("One whole record, as kcat shows it")
     screen.line(
-        f"$ kcat -C -b {stack.bootstrap} -t {record.topic} -p {record.partition} -o {record.offset} -c 1 "
+        f"$ kcat -C -b {processes.bootstrap} -t {record.topic} -p {record.partition} -o {record.offset} -c 1 "
         r"-f 'Key: %k\nHeaders: %h\nValue: %s\n'",
         "dim",
     )
@@ -105,23 +106,23 @@ def as_kcat(record: Record) -> str:
     return f"Key: {key}\nHeaders: {headers}\nValue: {value}"
 
 
-def show_employees(watch: Watch, screen: Screen) -> None:
+def show_employees(poller: Poller, screen: Screen) -> None:
     screen.heading("Five employees, from the OA database")
-    screen.rows(*watch.databases.some_employees(EMPLOYEES_SHOWN))
+    screen.rows(*poller.databases.some_employees(EMPLOYEES_SHOWN))
 
 
-def summarise(accounts: Accounts, stack: Stack, screen: Screen, began: float) -> None:
+def summarise(summary: Summary, processes: Processes, screen: Screen, began: float) -> None:
     screen.heading(f"Summary, after {time.monotonic() - began:.0f} s")
-    for line in accounts.summary:
+    for line in summary.summary:
         good = line == "lost = 0"
         screen.line(line, "bold green" if good else "bold red" if line.startswith("lost =") else None)
-    if accounts.faults:
-        screen.heading(f"Wrong: {len(accounts.faults)}")
-        for fault in accounts.faults[:DIFFERENCES_SHOWN]:
+    if summary.faults:
+        screen.heading(f"Wrong: {len(summary.faults)}")
+        for fault in summary.faults[:DIFFERENCES_SHOWN]:
             screen.line(f"- {fault}", "red")
-        if (more := len(accounts.faults) - DIFFERENCES_SHOWN) > 0:
+        if (more := len(summary.faults) - DIFFERENCES_SHOWN) > 0:
             screen.line(f"- and {more} more", "red")
-    folder = shlex.quote(shown(stack.folder))
+    folder = shlex.quote(shown(processes.folder))
     screen.heading("What stays")
     screen.line(f"{folder}/address-sync.db, approval.db, journal/*.db: SQLite files; logs/; env")
     screen.line(f"  . {folder}/env && dingbridge consume address-sync --show   # or approval; journal list")

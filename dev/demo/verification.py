@@ -1,6 +1,6 @@
 """What must be in Kafka and in the tables, compared with what is. Pure: no I/O, no clock.
 
-``Tally`` takes the pushes that DingTalk saw answered ``success``, and the records as read from Kafka.
+``Verification`` takes the pushes that DingTalk saw answered ``success``, and the records as read from Kafka.
 ``table_differences`` takes the company as DingTalk has it, and the rows of the OA databases. Texts name ids
 and fields, never values.
 """
@@ -69,7 +69,7 @@ def expected(plaintext: bytes) -> Expected:
     )
 
 
-class Tally:
+class Verification:
     """Answered pushes against records. Give it what is new, in any order; ask ``missing`` at any time."""
 
     def __init__(self) -> None:
@@ -200,7 +200,7 @@ _OUTCOMES: Final = {
 }
 
 
-def table_differences(state: Mapping[str, Any], tables: Tables, tally: Tally) -> list[str]:
+def table_differences(state: Mapping[str, Any], tables: Tables, checked: Verification) -> list[str]:
     """Where the tables differ from ``state`` (the simulator's ``/_sim/state``), one text for each thing.
 
     Compared are users and departments that an answered push was about, and every approval that is over.
@@ -208,12 +208,12 @@ def table_differences(state: Mapping[str, Any], tables: Tables, tally: Tally) ->
     users = {user["userid"]: user for user in state["users"]}
     departments = {str(dept["dept_id"]): dept for dept in state["departments"]}
     faults = []
-    for userid in sorted(tally.sure("user")):
+    for userid in sorted(checked.sure("user")):
         faults += _named(f"user {userid}", _user_faults(users.get(userid), userid, tables))
-    for dept_id in sorted(tally.sure("department")):
+    for dept_id in sorted(checked.sure("department")):
         row = tables.departments.get(dept_id)
         faults += _named(f"department {dept_id}", _department_faults(departments.get(dept_id), row))
-    return faults + _approval_differences(state["approvals"], tables, tally)
+    return faults + _approval_differences(state["approvals"], tables, checked)
 
 
 def _user_faults(user: Mapping[str, Any] | None, userid: str, tables: Tables) -> list[str]:
@@ -245,8 +245,10 @@ def _department_faults(dept: Mapping[str, Any] | None, row: Mapping[str, Any] | 
     return faults
 
 
-def _approval_differences(approvals: list[Mapping[str, Any]], tables: Tables, tally: Tally) -> list[str]:
-    unsure = tally.unsure(APPROVAL)
+def _approval_differences(
+    approvals: list[Mapping[str, Any]], tables: Tables, checked: Verification
+) -> list[str]:
+    unsure = checked.unsure(APPROVAL)
     over = {
         approval["process_instance_id"]: approval
         for approval in approvals

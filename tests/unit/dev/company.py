@@ -1,10 +1,10 @@
-"""A simulated company's life, and what a bridge without faults makes of it: the tally must be content."""
+"""A simulated company's life, and what a bridge without faults makes of it."""
 
 import copy
 from dataclasses import replace
 from typing import Any
 
-from dev.demo.verification import Tables, Tally
+from dev.demo.verification import Tables, Verification
 from dingbridge.events import Received, Record, to_records
 from simulator.company.platform import Platform
 
@@ -37,14 +37,14 @@ class Life:
             }
         )
 
-    def tally(self) -> Tally:
+    def checked(self) -> Verification:
         """Everything answered, everything in Kafka."""
-        tally = Tally()
+        checked = Verification()
         for text in self.plaintexts:
-            tally.push(text, answered=True)
+            checked.push(text, answered=True)
         for record in self.records:
-            put(tally, record)
-        return tally
+            put(checked, record)
+        return checked
 
 
 def published(seq: int, plaintext: bytes) -> list[Record]:
@@ -52,8 +52,8 @@ def published(seq: int, plaintext: bytes) -> list[Record]:
     return to_records(Received(seq + 1, "0123456789abcdef", 1_795_574_000_000, "default", "http", plaintext))
 
 
-def put(tally: Tally, record: Record) -> None:
-    tally.record(record.event_type or "unclassified", record.key, record.value)
+def put(checked: Verification, record: Record) -> None:
+    checked.record(record.event_type or "unclassified", record.key, record.value)
 
 
 def tables_of(state: dict[str, Any]) -> Tables:

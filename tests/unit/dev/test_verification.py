@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from dev.demo.verification import APPROVAL, Tally, expected, lost_for_certain, table_differences
+from dev.demo.verification import APPROVAL, Verification, expected, lost_for_certain, table_differences
 from dingbridge.events import Record, decode
 from tests.unit.dev.company import Life, changed, published, put, tables_of, without
 
@@ -20,44 +20,48 @@ def life() -> Life:
 
 
 def test_a_whole_life_is_complete(life: Life) -> None:
-    tally = life.tally()
-    assert tally.missing() == []
-    assert tally.events == len(set(life.plaintexts)) == len(life.plaintexts) > 150
-    assert tally.records == len(life.records) > tally.events
-    assert (tally.repeated_records, tally.repeated_pushes, tally.unanswered_records) == (0, 0, 0)
+    checked = life.checked()
+    assert checked.missing() == []
+    assert checked.events == len(set(life.plaintexts)) == len(life.plaintexts) > 150
+    assert checked.records == len(life.records) > checked.events
+    assert (checked.repeated_records, checked.repeated_pushes, checked.unanswered_records) == (
+        0,
+        0,
+        0,
+    )
 
 
 def test_every_single_record_is_missed(life: Life) -> None:
     """Whichever record is absent, its callback is lost; and no other one."""
     for absent in range(0, len(life.records), 11):
-        tally = Tally()
+        checked = Verification()
         for text in life.plaintexts:
-            tally.push(text, answered=True)
+            checked.push(text, answered=True)
         for number, record in enumerate(life.records):
             if number != absent:
-                put(tally, record)
-        (fault,) = tally.missing()
+                put(checked, record)
+        (fault,) = checked.missing()
         assert life.records[absent].id in fault
-        put(tally, life.records[absent])
-        assert tally.missing() == []
+        put(checked, life.records[absent])
+        assert checked.missing() == []
 
 
 def test_nothing_in_kafka_means_all_are_missing(life: Life) -> None:
-    tally = Tally()
+    checked = Verification()
     for text in life.plaintexts:
-        tally.push(text, answered=True)
-    assert len(tally.missing()) == len(life.plaintexts)
+        checked.push(text, answered=True)
+    assert len(checked.missing()) == len(life.plaintexts)
 
 
 def test_one_of_several_people_missing_loses_the_callback() -> None:
     text = b'{"EventType":"user_add_org","TimeStamp":"1731000000000","UserId":["01","02"],"CorpId":"ding1"}'
     first, second = published(0, text)
-    tally = Tally()
-    tally.push(text, answered=True)
-    put(tally, first)
-    assert len(tally.missing()) == 1
-    put(tally, second)
-    assert tally.missing() == []
+    checked = Verification()
+    checked.push(text, answered=True)
+    put(checked, first)
+    assert len(checked.missing()) == 1
+    put(checked, second)
+    assert checked.missing() == []
 
 
 @pytest.mark.parametrize("what", ["topic", "key", "value"])
@@ -76,65 +80,65 @@ def test_a_record_in_the_wrong_place_or_poorer_is_noticed(what: str) -> None:
         envelope = json.loads(value)
         del envelope["data"]["title"]
         value = json.dumps(envelope).encode()
-    tally = Tally()
-    tally.push(text, answered=True)
-    tally.record(topic, key, value)
-    assert len(tally.missing()) == 1
-    assert "some leave" not in tally.missing()[0]
+    checked = Verification()
+    checked.push(text, answered=True)
+    checked.record(topic, key, value)
+    assert len(checked.missing()) == 1
+    assert "some leave" not in checked.missing()[0]
     if what == "value":
-        put(tally, record)
-        assert tally.missing(), "the poorer copy is still there"
+        put(checked, record)
+        assert checked.missing(), "the poorer copy is still there"
 
 
 def test_repeats_are_counted_and_are_no_loss(life: Life) -> None:
-    tally = life.tally()
+    checked = life.checked()
     for record in life.records[:5]:
-        put(tally, record)
+        put(checked, record)
     for text in life.plaintexts[:3]:
-        tally.push(text, answered=True)
-    assert tally.missing() == []
-    assert (tally.repeated_records, tally.repeated_pushes) == (5, 3)
-    assert tally.events == len(life.plaintexts)
+        checked.push(text, answered=True)
+    assert checked.missing() == []
+    assert (checked.repeated_records, checked.repeated_pushes) == (5, 3)
+    assert checked.events == len(life.plaintexts)
 
 
 def test_the_order_does_not_matter(life: Life) -> None:
-    tally = Tally()
-    steps = [lambda t=t: tally.push(t, answered=True) for t in life.plaintexts]
-    steps += [lambda r=r: put(tally, r) for r in life.records]
+    checked = Verification()
+    steps = [lambda t=t: checked.push(t, answered=True) for t in life.plaintexts]
+    steps += [lambda r=r: put(checked, r) for r in life.records]
     Random(3).shuffle(steps)
     for step in steps:
         step()
-    assert tally.missing() == []
+    assert checked.missing() == []
 
 
 def test_a_push_given_up_is_owed_nothing_and_makes_its_subjects_unsure() -> None:
     text = b'{"EventType":"user_leave_org","TimeStamp":"1731000000000","UserId":["01"],"CorpId":"ding1"}'
-    tally = Tally()
-    tally.push(text.replace(b"leave", b"modify"), answered=True)
+    checked = Verification()
+    checked.push(text.replace(b"leave", b"modify"), answered=True)
     for record in published(0, text.replace(b"leave", b"modify")):
-        put(tally, record)
-    assert tally.sure("user") == {"01"}
-    tally.push(text, answered=False)
-    assert tally.missing() == []
-    assert (tally.sure("user"), tally.unsure("user")) == (set(), {"01"})
-    put(tally, published(1, text)[0])  # kept, and the answer did not arrive in time
-    assert tally.unanswered_records == 1
+        put(checked, record)
+    assert checked.sure("user") == {"01"}
+    checked.push(text, answered=False)
+    assert checked.missing() == []
+    assert (checked.sure("user"), checked.unsure("user")) == (set(), {"01"})
+    put(checked, published(1, text)[0])  # kept, and the answer did not arrive in time
+    assert checked.unanswered_records == 1
 
 
 def test_a_callback_that_cannot_be_normalised_is_known_by_its_bytes() -> None:
-    tally = Tally()
-    tally.push(b"no JSON", answered=True)
-    assert len(tally.missing()) == 1
+    checked = Verification()
+    checked.push(b"no JSON", answered=True)
+    assert len(checked.missing()) == 1
     (record,) = published(0, b"no JSON")
-    put(tally, record)
-    assert len(tally.missing()) == 1, "it has no identity, so that its id is the bridge's own"
+    put(checked, record)
+    assert len(checked.missing()) == 1, "it has no identity, so that its id is the bridge's own"
 
 
 def test_records_that_are_no_events_are_counted() -> None:
-    tally = Tally()
-    tally.record("user_add_org", b"k", b"{}")
-    tally.record("user_add_org", None, None)
-    assert (tally.unreadable, tally.records) == (2, 0)
+    checked = Verification()
+    checked.record("user_add_org", b"k", b"{}")
+    checked.record("user_add_org", None, None)
+    assert (checked.unreadable, checked.records) == (2, 0)
 
 
 def test_subjects_are_those_of_the_records() -> None:
@@ -155,10 +159,10 @@ def test_lost_for_certain(missing: int, waiting: int | None, before: int, lost: 
 
 def test_right_tables_do_not_differ(life: Life) -> None:
     state = life.state()
-    assert table_differences(state, tables_of(state), life.tally()) == []
-    assert len(life.tally().sure("user")) > 20
-    assert life.tally().sure("department")
-    assert life.tally().sure(APPROVAL)
+    assert table_differences(state, tables_of(state), life.checked()) == []
+    assert len(life.checked().sure("user")) > 20
+    assert life.checked().sure("department")
+    assert life.checked().sure(APPROVAL)
 
 
 @pytest.mark.parametrize(
@@ -166,34 +170,34 @@ def test_right_tables_do_not_differ(life: Life) -> None:
     [("name", "李四"), ("mobile", None), ("manager_userid", "0"), ("title", ""), ("left_at", "2026-01-01")],
 )
 def test_each_field_of_an_employee_counts(life: Life, field: str, value: object) -> None:
-    state, tally = life.state(), life.tally()
-    userid = min(tally.sure("user") & {u["userid"] for u in state["users"]})
+    state, checked = life.state(), life.checked()
+    userid = min(checked.sure("user") & {u["userid"] for u in state["users"]})
     tables = changed(tables_of(state), "users", userid, **{field: value})
-    assert table_differences(state, tables, tally) == [f"user {userid}: {field}"]
+    assert table_differences(state, tables, checked) == [f"user {userid}: {field}"]
 
 
 def test_memberships_count_and_so_does_who_leads(life: Life) -> None:
-    state, tally = life.state(), life.tally()
-    userid = min(tally.sure("user") & {u["userid"] for u in state["users"]})
+    state, checked = life.state(), life.checked()
+    userid = min(checked.sure("user") & {u["userid"] for u in state["users"]})
     tables = tables_of(state)
     (dept, leads), *_ = tables.memberships[userid].items()
     for wrong in ({dept: not leads}, {dept: leads, 1: False}, {}):
         other = replace(tables, memberships={**tables.memberships, userid: wrong})
         if wrong != tables.memberships[userid]:
-            assert table_differences(state, other, tally) == [f"user {userid}: memberships"]
+            assert table_differences(state, other, checked) == [f"user {userid}: memberships"]
 
 
 def test_leavers_and_removed_departments(life: Life) -> None:
-    state, tally = life.state(), life.tally()
+    state, checked = life.state(), life.checked()
     tables = tables_of(state)
-    userid = min(tally.sure("user") - {u["userid"] for u in state["users"]})
-    dept_id = min(tally.sure("department") - {str(d["dept_id"]) for d in state["departments"]})
+    userid = min(checked.sure("user") - {u["userid"] for u in state["users"]})
+    dept_id = min(checked.sure("department") - {str(d["dept_id"]) for d in state["departments"]})
     stale = replace(
         tables,
         users={**tables.users, userid: {"left_at": None}},
         departments={**tables.departments, dept_id: {"deleted_at": None}},
     )
-    assert [text.partition(":")[0] for text in table_differences(state, stale, tally)] == [
+    assert [text.partition(":")[0] for text in table_differences(state, stale, checked)] == [
         f"user {userid}",
         f"department {dept_id}",
     ]
@@ -202,18 +206,18 @@ def test_leavers_and_removed_departments(life: Life) -> None:
         users={**tables.users, userid: {"left_at": "2026-01-01"}},
         departments={**tables.departments, dept_id: {"deleted_at": "2026-01-01"}},
     )
-    assert table_differences(state, marked, tally) == []
+    assert table_differences(state, marked, checked) == []
 
 
 @pytest.mark.parametrize(
     ("table", "kind"), [("users", "user"), ("departments", "department"), ("approvals", "approval")]
 )
 def test_a_row_that_is_absent_is_noticed(life: Life, table: str, kind: str) -> None:
-    state, tally = life.state(), life.tally()
+    state, checked = life.state(), life.checked()
     tables = tables_of(state)
-    sure = tally.sure(APPROVAL if kind == "approval" else kind)
+    sure = checked.sure(APPROVAL if kind == "approval" else kind)
     key = min(sure & getattr(tables, table).keys())
-    (fault,) = table_differences(state, without(tables, table, key), tally)
+    (fault,) = table_differences(state, without(tables, table, key), checked)
     assert fault.startswith(f"{kind} {key}: ")
 
 
@@ -222,15 +226,15 @@ def test_a_row_that_is_absent_is_noticed(life: Life, table: str, kind: str) -> N
     [("outcome", "revoked"), ("title", ""), ("process_code", None), ("document_state", "missing")],
 )
 def test_each_field_of_an_approval_counts(life: Life, field: str, value: object) -> None:
-    state, tally = life.state(), life.tally()
+    state, checked = life.state(), life.checked()
     tables = tables_of(state)
     id_ = min(tables.approvals)
     wrong = changed(tables, "approvals", id_, **{field: value})
-    assert table_differences(state, wrong, tally) == [f"approval {id_}: {field}"]
+    assert table_differences(state, wrong, checked) == [f"approval {id_}: {field}"]
 
 
 def test_form_and_ledger_count(life: Life) -> None:
-    state, tally = life.state(), life.tally()
+    state, checked = life.state(), life.checked()
     tables = tables_of(state)
     id_, leave = min(tables.approvals), min(tables.leave_ledger)
     running = min(a["process_instance_id"] for a in state["approvals"] if a["status"] == "RUNNING")
@@ -240,21 +244,21 @@ def test_form_and_ledger_count(life: Life) -> None:
         replace(tables, leave_ledger={**tables.leave_ledger, running: {}}),
         replace(tables, approvals={**tables.approvals, running: {}}),
     ):
-        assert len(table_differences(state, wrong, tally)) == 1
+        assert len(table_differences(state, wrong, checked)) == 1
 
 
 def test_what_a_given_up_push_was_about_is_not_compared(life: Life) -> None:
-    state, tally = life.state(), life.tally()
-    userid = min(tally.sure("user") & {u["userid"] for u in state["users"]})
+    state, checked = life.state(), life.checked()
+    userid = min(checked.sure("user") & {u["userid"] for u in state["users"]})
     push = {
         "EventType": "user_modify_org",
         "TimeStamp": "1",
         "UserId": [userid],
         "CorpId": "dingcorpsample01",
     }
-    tally.push(json.dumps(push).encode(), answered=False)
+    checked.push(json.dumps(push).encode(), answered=False)
     tables = changed(tables_of(state), "users", userid, name="before")
-    assert table_differences(state, tables, tally) == []
+    assert table_differences(state, tables, checked) == []
 
 
 def test_records_used_here_are_what_the_publisher_makes(life: Life) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.demo.processes import Stack
+from dev.demo.processes import Processes
 from dev.demo.scenario import new_folder
 from dingbridge.errors import BridgeError
 from dingbridge.settings import ConsumerSettings
@@ -14,9 +14,9 @@ from dingbridge.settings import ConsumerSettings
 def test_sourcing_the_environment_leaves_nothing_of_a_real_bridge(tmp_path: Path) -> None:
     folder = tmp_path / "it's here"
     folder.mkdir()
-    stack = Stack(folder, retry_scale=0.3, allow_unsafe=True)
-    stack._env["KAFKA_BOOTSTRAP_SERVERS"] = "127.0.0.1:1"
-    path = stack.write_environment()
+    processes = Processes(folder, retry_scale=0.3, allow_unsafe=True)
+    processes._env["KAFKA_BOOTSTRAP_SERVERS"] = "127.0.0.1:1"
+    path = processes.write_environment()
     real = {
         "PATH": "/usr/bin:/bin",
         "DATABASE_URL": "postgresql://real",
@@ -31,7 +31,7 @@ def test_sourcing_the_environment_leaves_nothing_of_a_real_bridge(tmp_path: Path
     env = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     assert "real" not in " ".join(env.values())
     assert env["DATA_DIR"] == str(folder)
-    assert env["DINGTALK_API_BASE"] == stack.url("simulator")
+    assert env["DINGTALK_API_BASE"] == processes.url("simulator")
     assert env["JOURNAL_ALLOW_UNSAFE"] == "1"
 
 
@@ -40,12 +40,12 @@ def test_the_demo_s_own_client_does_not_read_the_environment(
 ) -> None:
     monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
     monkeypatch.setenv("TOPIC_PREFIX", "real.")
-    stack = Stack(tmp_path, retry_scale=0.3, allow_unsafe=False)
-    stack._env["KAFKA_BOOTSTRAP_SERVERS"] = "127.0.0.1:1"
-    settings = stack.kafka_settings
+    processes = Processes(tmp_path, retry_scale=0.3, allow_unsafe=False)
+    processes._env["KAFKA_BOOTSTRAP_SERVERS"] = "127.0.0.1:1"
+    settings = processes.kafka_settings
     assert (settings.kafka_security_protocol, settings.topic_prefix) == ("PLAINTEXT", "dingtalk.")
     assert settings.kafka_bootstrap_servers == "127.0.0.1:1"
-    monkeypatch.setenv("DATA_DIR", stack._env["DATA_DIR"])
+    monkeypatch.setenv("DATA_DIR", processes._env["DATA_DIR"])
     for name in ("KAFKA_SECURITY_PROTOCOL", "TOPIC_PREFIX"):
         monkeypatch.delenv(name)
     assert ConsumerSettings.load().database_url_for("approval") == f"sqlite:///{tmp_path}/approval.db"
