@@ -1,8 +1,9 @@
-"""The month's budget of Open API calls: counted durably, shared by every process of the host.
+"""The month's budget of the Open API calls that DingTalk counts, durable, shared by all processes of a host.
 
 DingTalk's free plan has 5,000 calls a month, and the last one spent stops everything at once. So our own
-budget ends earlier, and for what can wait before what cannot. Counts stand in one small SQLite file; what a
-call is, and what a priority means, is ``dingtalk``'s business (``dingbridge.dingtalk.budget``).
+budget ends earlier, and for what can wait before what cannot. Calls about contacts, roles and tokens are
+exempt, at DingTalk and here. Counts stand in one small SQLite file; which calls count, and what a priority
+means, is ``dingtalk``'s business (``dingbridge.dingtalk.budget``).
 """
 
 import asyncio

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dingbridge.snapshots.coerce import as_bool, as_int, as_json, as_list, as_text, from_epoch_ms
+from dingbridge.snapshots.coerce import as_bool, as_int, as_json, as_list, as_text, china_date
 
 Row = dict[str, Any]
 
@@ -50,7 +50,7 @@ def user_state(result: Mapping[str, Any]) -> UserState:
     """The rows of one ``v2/user/get`` result."""
     row: Row = {name: as_text(result.get(name)) for name in _USER_TEXTS}
     row |= {name: as_bool(result.get(name)) for name in _USER_FLAGS}
-    row["hired_at"] = from_epoch_ms(result.get("hired_date"))
+    row["hired_at"] = china_date(result.get("hired_date"))
     row["left_at"] = row["left_told"] = None
     names = _roles(result)
     return UserState(row, _memberships(result), frozenset(names), names)

@@ -2,14 +2,15 @@
 
 Join on ``users.userid`` (DingTalk's id within the enterprise), ``unionid`` (the same person across apps) or
 ``job_number`` (the enterprise's own). Every row carries ``corp_id``, so that several enterprises may share a
-database. Times are UTC. A column is NULL where DingTalk says nothing: empty, or not permitted to the app.
+database. Times are UTC, dates are those of China. A column is NULL where DingTalk says nothing: empty, or not
+permitted to the app.
 
 ``updated_at`` moves when something of the entity really changed, for an employee also when a membership or
 role did, so an OA job may poll it. Current employees are those with ``left_at IS NULL``, current departments
 and roles those with ``deleted_at IS NULL``. What a full sync remembers: ``sync_tables.py``.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Date, Index, MetaData, Table, Text
 
 from dingbridge import UtcDateTime
 from dingbridge.snapshots import Guard
@@ -50,7 +51,7 @@ users = Table(
     Column("work_place", Text),
     Column("remark", Text),
     Column("manager_userid", Text),
-    Column("hired_at", UtcDateTime),
+    Column("hired_at", Date, comment="the date in China"),
     Column("active", Boolean, comment="has activated the account; false for leavers"),
     Column("admin", Boolean, comment="administrator; false for leavers, like boss and senior"),
     Column("boss", Boolean),

@@ -22,7 +22,8 @@ class Priority(enum.IntEnum):
 
 
 class Budget(Protocol):
-    """Asked before each request that is sent, repeats included: DingTalk counts those too."""
+    """Asked before each request that DingTalk's monthly quota counts, repeats included. Calls about contacts,
+    roles and tokens are exempt, and not asked for."""
 
     async def spend(self, api: str, priority: Priority) -> None:
         """Count one request of ``api`` (such as ``v2/user/get``).

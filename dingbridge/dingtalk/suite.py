@@ -74,4 +74,4 @@ class CorpToken:
             "signature": signature(self._secret, timestamp, ticket),
         }
         body = {"auth_corpid": self._corp_id}
-        return await self._transport.call(API, "POST", f"/{API}", query=query, body=body)
+        return await self._transport.call(API, "POST", f"/{API}", query=query, body=body, counts=False)

@@ -30,7 +30,7 @@ BUSY_DELAYS_S: Final = (1.0, 2.0)
 
 
 class Transport:
-    """Speaks to one base address. ``calls`` counts requests sent, by API name: each is one of the quota."""
+    """Speaks to one base address. ``calls`` counts requests sent, by API name."""
 
     def __init__(
         self,
@@ -68,17 +68,20 @@ class Transport:
         timeout_s: float | None = None,
         priority: Priority = Priority.EVENT,
         once: bool = False,
+        counts: bool = True,
     ) -> dict[str, Any]:
         """The reply's JSON object. ``query`` holds secrets; its values never show up anywhere.
 
         Repeats by itself after a rate limit (1, 2, 4 s, which hold back other calls too) and, unless
         ``once``, after "busy" (three tries in all). Raises ``ApiError``; ``retry_after_s`` of a
-        ``RateLimited`` then goes on where the repeats ended. Raises ``BudgetSpent`` before anything is sent.
+        ``RateLimited`` then goes on where the repeats ended. ``counts``: DingTalk's monthly quota counts the
+        call, so the budget is asked, and ``BudgetSpent`` raised before anything is sent.
         """
         rate_delays, busy_delays = iter(RATE_DELAYS_S), iter(() if once else BUSY_DELAYS_S)
         while True:
             await self._pace.turn()
-            await self._spend(api, priority)
+            if counts:
+                await self._spend(api, priority)
             try:
                 return await self._send(api, method, path, query, body, timeout_s or self._timeout_s, once)
             except RateLimited as error:

@@ -6,10 +6,11 @@ and answers None for what is absent or makes no sense as what the column holds.
 """
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CHINA = timezone(timedelta(hours=8))  # no summer time since 1991
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -49,6 +50,15 @@ def as_list(value: Any) -> list[Any] | None:
     if isinstance(value, str):
         value = parse_json(value)
     return value if isinstance(value, list) else None
+
+
+def china_date(value: Any) -> date | None:
+    """The date in China of a time in epoch milliseconds: DingTalk gives a date as its midnight there."""
+    moment = from_epoch_ms(value)
+    try:
+        return None if moment is None else moment.astimezone(_CHINA).date()
+    except OverflowError:
+        return None
 
 
 def from_epoch_ms(value: Any) -> datetime | None:

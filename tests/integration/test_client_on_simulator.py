@@ -246,12 +246,35 @@ async def test_the_budget_ends_before_the_plan_does(
 ) -> None:
     budget = ApiCalls(tmp_path / "api-calls.db", app=KEY, limit=10)
     async with connect(simulator, sleeps, budget=budget) as client:
-        for _ in range(7):
-            await client.user_count(False)
-        before = simulator.limits.as_json()["spent"]["calls"]
-        assert before == budget.spent()["calls"] == 8
+        for _ in range(8):
+            await client.templates()
+        assert budget.spent()["calls"] == 8
         with pytest.raises(BudgetSpent, match="resync calls end at 8"):
-            await client.at(Priority.RESYNC).user_count(False)
-        assert simulator.limits.as_json()["spent"]["calls"] == before
-        await client.at(Priority.RECOVERY).user_count(False)
+            await client.at(Priority.RESYNC).templates()
+        assert client.calls["process/listbyuserid"] == 8
+        await client.at(Priority.RECOVERY).templates()
+    budget.close()
+
+
+async def test_contact_calls_are_no_part_of_the_budget(
+    simulator: Simulator, sleeps: Sleeps, tmp_path: Any
+) -> None:
+    budget = ApiCalls(tmp_path / "api-calls.db", app=KEY, limit=1)
+    userid = next(iter(simulator.platform.company.users))
+    async with connect(simulator, sleeps, budget=budget) as client:
+        await client.visible_scope()
+        await client.user_count(False)
+        await client.user(userid)
+        await client.department(1)
+        await client.sub_departments(1)
+        dept_id = simulator.platform.company.users[userid].dept_ids[0]
+        assert [user async for user in client.department_users(dept_id)]
+        groups = await client.role_groups()
+        assert [user async for user in client.role_users(groups[0]["roles"][0]["id"])]
+        await client.admins()
+        assert sum(client.calls.values()) > 8
+        assert budget.spent()["calls"] == 0
+        await client.templates()
+        with pytest.raises(BudgetSpent):
+            await client.templates()
     budget.close()

@@ -45,7 +45,7 @@ def upgrade() -> None:
         sa.Column("work_place", sa.Text),
         sa.Column("remark", sa.Text),
         sa.Column("manager_userid", sa.Text),
-        sa.Column("hired_at", UtcDateTime),
+        sa.Column("hired_at", sa.Date, comment="the date in China"),
         sa.Column("active", sa.Boolean, comment="has activated the account; false for leavers"),
         sa.Column("admin", sa.Boolean, comment="administrator; false for leavers, like boss and senior"),
         sa.Column("boss", sa.Boolean),

@@ -85,8 +85,8 @@ class Calls:
         """A valid access token (obtain-orgapp-token)."""
         return await self._token.get()
 
-    async def _result(self, api: str, body: Mapping[str, Any]) -> Any:
-        return (await self._call(api, "POST", f"/topapi/{api}", body)).get("result")
+    async def _result(self, api: str, body: Mapping[str, Any], *, counts: bool = True) -> Any:
+        return (await self._call(api, "POST", f"/topapi/{api}", body, counts=counts)).get("result")
 
     async def _call(
         self,
@@ -97,47 +97,41 @@ class Calls:
         *,
         timeout_s: float | None = None,
         once: bool = False,
+        counts: bool = True,
     ) -> dict[str, Any]:
         """One call with the token; with a new one, once, if the platform refuses it.
 
         ``once``: the call is never sent again after anything but a refusal, because sending it does
-        something.
+        something. ``counts``: whether DingTalk's monthly quota counts it, as it does all but contacts, roles
+        and tokens (basic-interfaces-such-as-log-off-and-address-book).
         """
+
+        async def send(token: str) -> dict[str, Any]:
+            return await self._transport.call(
+                api,
+                method,
+                path,
+                query={"access_token": token},
+                body=body,
+                timeout_s=timeout_s,
+                priority=self._priority,
+                once=once,
+                counts=counts,
+            )
+
         token = await self._token.get()
         try:
-            return await self._send(api, method, path, token, body, timeout_s, once)
+            return await send(token)
         except TokenInvalid:
             self._token.discard(token)
-        return await self._send(api, method, path, await self._token.get(), body, timeout_s, once)
-
-    async def _send(
-        self,
-        api: str,
-        method: str,
-        path: str,
-        token: str,
-        body: Mapping[str, Any] | None,
-        timeout_s: float | None,
-        once: bool,
-    ) -> dict[str, Any]:
-        return await self._transport.call(
-            api,
-            method,
-            path,
-            query={"access_token": token},
-            body=body,
-            timeout_s=timeout_s,
-            priority=self._priority,
-            once=once,
-        )
+        return await send(await self._token.get())
 
     async def _fetch_token(self) -> tuple[str, float]:
-        # at the highest priority: whoever asks first, everybody uses it
-        reply = await self._transport.call("gettoken", "GET", "/gettoken", query=self._app)
+        reply = await self._transport.call("gettoken", "GET", "/gettoken", query=self._app, counts=False)
         return _token_in("gettoken", reply)
 
     async def _pages(
-        self, api: str, body: Mapping[str, Any], *, size: int, start: str
+        self, api: str, body: Mapping[str, Any], *, size: int, start: str, counts: bool = True
     ) -> AsyncIterator[dict[str, Any]]:
         """Every page of a listing, whose place is called ``start`` (``cursor`` or ``offset``).
 
@@ -146,7 +140,9 @@ class Calls:
         """
         place: int | None = 0
         while place is not None:
-            page = an_object(api, await self._result(api, {**body, start: place, "size": size}))
+            page = an_object(
+                api, await self._result(api, {**body, start: place, "size": size}, counts=counts)
+            )
             yield page
             more = boolean(either(page, "has_more", "hasMore"))
             following = integer(either(page, "next_cursor", "nextCursor"))

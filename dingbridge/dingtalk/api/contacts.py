@@ -11,21 +11,26 @@ ROLE_GROUPS_PAGE: Final = 200
 
 
 class ContactCalls(Calls):
-    """Contacts, read only."""
+    """Contacts, read only. DingTalk's monthly quota does not count these calls
+    (basic-interfaces-such-as-log-off-and-address-book)."""
 
     async def user(self, userid: str) -> dict[str, Any]:
         """A user's details (query-user-details). Raises ``NotFound``."""
-        result = await self._result("v2/user/get", {"userid": userid, "language": "zh_CN"})
+        result = await self._result("v2/user/get", {"userid": userid, "language": "zh_CN"}, counts=False)
         return an_object("v2/user/get", typed(result))
 
     async def department(self, dept_id: int) -> dict[str, Any]:
         """A department's details; the root's id is 1 (query-department-details0-v2). Raises ``NotFound``."""
-        result = await self._result("v2/department/get", {"dept_id": dept_id, "language": "zh_CN"})
+        result = await self._result(
+            "v2/department/get", {"dept_id": dept_id, "language": "zh_CN"}, counts=False
+        )
         return an_object("v2/department/get", typed(result))
 
     async def sub_departments(self, dept_id: int) -> list[dict[str, Any]]:
         """The departments one level below (user-management-acquires-the-list-departments)."""
-        result = await self._result("v2/department/listsub", {"dept_id": dept_id, "language": "zh_CN"})
+        result = await self._result(
+            "v2/department/listsub", {"dept_id": dept_id, "language": "zh_CN"}, counts=False
+        )
         return objects("v2/department/listsub", result)
 
     async def department_users(self, dept_id: int) -> AsyncIterator[dict[str, Any]]:
@@ -35,7 +40,9 @@ class ContactCalls(Calls):
         others past a page's edge.
         """
         api = "v2/user/list"
-        async for page in self._pages(api, {"dept_id": dept_id}, size=PAGE_SIZE, start="cursor"):
+        async for page in self._pages(
+            api, {"dept_id": dept_id}, size=PAGE_SIZE, start="cursor", counts=False
+        ):
             for user in objects(api, page.get("list")):
                 yield user
 
@@ -43,7 +50,9 @@ class ContactCalls(Calls):
         """How many employees there are, or only those who have activated DingTalk
         (obtain-the-number-of-employees-v2)."""
         api = "user/count"
-        count = integer(an_object(api, await self._result(api, {"only_active": only_active})).get("count"))
+        count = integer(
+            an_object(api, await self._result(api, {"only_active": only_active}, counts=False)).get("count")
+        )
         if count is None:
             raise no_sense(api, "succeeds without the number it should hold")
         return count
@@ -53,27 +62,29 @@ class ContactCalls(Calls):
         (obtains-a-list-of-enterprise-roles)."""
         api = "role/list"
         groups = []
-        async for page in self._pages(api, {}, size=ROLE_GROUPS_PAGE, start="offset"):
+        async for page in self._pages(api, {}, size=ROLE_GROUPS_PAGE, start="offset", counts=False):
             groups += objects(api, page.get("list"))
         return groups
 
     async def role_users(self, role_id: int) -> AsyncIterator[dict[str, Any]]:
         """Everybody who has the role, as ``userid`` and ``name`` (obtain-the-list-of-employees-of-a-role)."""
         api = "role/simplelist"
-        async for page in self._pages(api, {"role_id": role_id}, size=PAGE_SIZE, start="offset"):
+        async for page in self._pages(
+            api, {"role_id": role_id}, size=PAGE_SIZE, start="offset", counts=False
+        ):
             for user in objects(api, page.get("list")):
                 yield user
 
     async def admins(self) -> list[dict[str, Any]]:
         """The administrators: ``userid`` and ``sys_level``, 1 the main one, 2 others
         (query-the-administrator-list)."""
-        return objects("user/listadmin", await self._result("user/listadmin", {}))
+        return objects("user/listadmin", await self._result("user/listadmin", {}, counts=False))
 
     async def visible_scope(self) -> dict[str, Any]:
         """What the app may see of the company: ``authed_dept`` (department ids, whole subtrees; 1 is the
         company) and ``authed_user`` (userids), both lists (GET /auth/scopes)."""
         api = "auth/scopes"
-        reply = await self._call(api, "GET", "/auth/scopes")
+        reply = await self._call(api, "GET", "/auth/scopes", counts=False)
         scopes = an_object(api, reply.get("auth_org_scopes"))
         departments = a_list(api, scopes.get("authed_dept"))
         users = a_list(api, scopes.get("authed_user"))

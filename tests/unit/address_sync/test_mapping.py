@@ -1,6 +1,6 @@
 """What DingTalk answers, as rows: absent is not empty, and either spelling of a value will do."""
 
-from datetime import UTC, datetime
+from datetime import date, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -14,12 +14,18 @@ def test_every_field_of_a_user_has_its_column():
     state = user_state(Company().hire("u1", role_list=[{"id": 7, "name": "财务", "group_name": "职务"}]))
     assert state.row["unionid"] == "union-u1"
     assert state.row["job_number"] == "E00001"
-    assert state.row["hired_at"] == datetime(2020, 8, 16, 10, 26, 56, 828000, tzinfo=UTC)
+    assert state.row["hired_at"] == date(2020, 8, 16)
     assert state.row["active"] is True
     assert state.row["admin"] is False
     assert state.memberships == {1: {"leader": False, "sort_order": 176362815343598512}}
     assert state.roles == {7}
     assert state.role_names == {7: {"name": "财务", "group_name": "职务", "deleted_at": None}}
+
+
+def test_a_date_is_the_day_that_it_is_in_china():
+    """DingTalk sends midnight in China, which is still the day before in UTC."""
+    midnight = datetime(2024, 3, 1, tzinfo=timezone(timedelta(hours=8)))
+    assert user_state({"hired_date": int(midnight.timestamp()) * 1000}).row["hired_at"] == date(2024, 3, 1)
 
 
 def test_what_is_absent_is_null_and_what_is_empty_is_empty():
@@ -50,7 +56,7 @@ def test_values_spelled_as_text_are_understood():
         1: {"leader": None, "sort_order": None},
         2: {"leader": True, "sort_order": None},
     }
-    assert state.row["hired_at"] == datetime(2020, 8, 16, 10, 26, 56, 828000, tzinfo=UTC)
+    assert state.row["hired_at"] == date(2020, 8, 16)
     assert state.row["active"] is True
     assert state.row["job_number"] == "17"
 
