@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from dingbridge.events.event import Event
     from dingbridge.settings import ConsumerSettings, Settings
     from dingbridge.worker.consumer import Consumer, Table
+    from dingbridge.worker.context import Context, Position, Reader
     from dingbridge.worker.executor import Outcome
-    from dingbridge.worker.outcomes import Again, HandlerOutcome, Reject, Retry, WorldDown
-    from dingbridge.worker.store.database import Database, Reader, Transaction, UtcDateTime, open_database
+    from dingbridge.worker.outcomes import Conflict, DependencyUnavailable, HandlerOutcome, Reject, Retry
+    from dingbridge.worker.store.database import Database, open_database
     from dingbridge.worker.store.errors import DatabaseDown
+    from dingbridge.worker.store.transaction import Transaction
+    from dingbridge.worker.store.utc import UtcDateTime
 
 _HOME = {
     "Event": "events.event",
@@ -22,29 +25,34 @@ _HOME = {
     "Settings": "settings",
     "Consumer": "worker.consumer",
     "Table": "worker.consumer",
+    "Context": "worker.context",
+    "Position": "worker.context",
     "Outcome": "worker.executor",
-    "Again": "worker.outcomes",
+    "Conflict": "worker.outcomes",
     "HandlerOutcome": "worker.outcomes",
     "Reject": "worker.outcomes",
     "Retry": "worker.outcomes",
-    "WorldDown": "worker.outcomes",
+    "DependencyUnavailable": "worker.outcomes",
     "Database": "worker.store.database",
-    "Reader": "worker.store.database",
-    "Transaction": "worker.store.database",
-    "UtcDateTime": "worker.store.database",
+    "Reader": "worker.context",
+    "Transaction": "worker.store.transaction",
+    "UtcDateTime": "worker.store.utc",
     "open_database": "worker.store.database",
     "DatabaseDown": "worker.store.errors",
 }
 
 __all__ = [
-    "Again",
+    "Conflict",
     "Consumer",
     "ConsumerSettings",
+    "Context",
     "Database",
     "DatabaseDown",
+    "DependencyUnavailable",
     "Event",
     "HandlerOutcome",
     "Outcome",
+    "Position",
     "Reader",
     "Reject",
     "Retry",
@@ -52,7 +60,6 @@ __all__ = [
     "Table",
     "Transaction",
     "UtcDateTime",
-    "WorldDown",
     "open_database",
 ]
 

@@ -26,7 +26,7 @@ from consumers.address_sync.runs import Entry, Run, Runs
 from consumers.address_sync.sync_tables import staged
 from consumers.address_sync.tables import guard, users
 from consumers.address_sync.verdict import missing_departments, missing_users
-from dingbridge import Again, Transaction
+from dingbridge import Conflict, Transaction
 from dingbridge.dingtalk.errors import PermissionDenied
 
 log = structlog.get_logger(__name__)
@@ -94,7 +94,7 @@ class Applying:
                     await self._write(tx, kind, ids, holders)
                     await self._runs.save(tx, self._run)
                 break
-            except Again:  # PostgreSQL rolled back because of another transaction
+            except Conflict:  # PostgreSQL rolled back because of another transaction
                 self._run.changed = changed
         self._applied += len(ids)
         left = 0 if self._dry else await self._left()
@@ -235,7 +235,7 @@ class Applying:
                     await self._runs.done_todo(tx, run, entry)
                     await self._runs.save(tx, run)
                 return
-            except Again:
+            except Conflict:
                 run.changed = changed
 
     async def _see(self, entry: Entry, looks: Looks) -> Seen:

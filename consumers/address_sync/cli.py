@@ -99,7 +99,7 @@ def contacts(
 async def _resync(wanted: _Wanted) -> int:
     from consumers.address_sync import AddressSync
     from consumers.address_sync.settings import AddressSyncSettings
-    from dingbridge import WorldDown, open_database
+    from dingbridge import DependencyUnavailable, open_database
     from dingbridge.api_budget import ApiCalls
     from dingbridge.dingtalk.api import DingTalkClient
     from dingbridge.dingtalk.errors import ApiError, BudgetSpent, QuotaSpent
@@ -128,7 +128,7 @@ async def _resync(wanted: _Wanted) -> int:
             return SPENT
         except ApiError as error:
             raise BridgeError(f"{error} {_KEPT}") from error
-        except WorldDown as error:
+        except DependencyUnavailable as error:
             raise BridgeError(f"{error.reason}; check DATABASE_URL or DATA_DIR. {_KEPT}") from error
 
 

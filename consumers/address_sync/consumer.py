@@ -20,13 +20,13 @@ from consumers.address_sync.runs import Part, request
 from consumers.address_sync.schedule import Schedule
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.tables import guard
-from dingbridge import Consumer, Event, Reader, Reject, Transaction, WorldDown
+from dingbridge import Consumer, Context, DependencyUnavailable, Event, Reader, Reject, Transaction
 from dingbridge.dingtalk.errors import BudgetSpent, PermissionDenied, QuotaSpent
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import NOBODY
 from dingbridge.snapshots import Recent
 from dingbridge.worker.consumer import Table
-from dingbridge.worker.fetch_sequence import arrived, ticket
+from dingbridge.worker.fetch_sequence import next_number
 
 log = structlog.get_logger(__name__)
 
@@ -57,10 +57,10 @@ class _Ordered:
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """A look for an event; ``ticket`` was drawn before its fetch."""
+    """A look for an event; ``sequence`` was drawn before its fetch."""
 
     seen: Seen
-    ticket: int
+    sequence: int
 
 
 class AddressSync(Consumer):
@@ -75,16 +75,17 @@ class AddressSync(Consumer):
         self.sync_settings = AddressSyncSettings.load()
 
     async def start(self) -> None:
-        self._looks = Looks(self.dingtalk)  # every event needs it: end in words now rather than at the first
+        _ = self.dingtalk  # every event needs it: end in words now rather than at the first
         self._recent = Recent()
         self._schedule = Schedule(self.database, self.dingtalk, self.sync_settings)
 
     async def background(self) -> None:
         await self._schedule.run()
 
-    async def prepare(self, event: Event, db: Reader) -> _Looked | _Ordered | Part | None:
+    async def prepare(self, event: Event, ctx: Context) -> _Looked | _Ordered | Part | None:
         """Look at what ``event`` names. A part of the company when it names nothing that could be looked at;
         None when nothing is to be done: an earlier look serves, or it is outside of the app's scope."""
+        db = ctx.db
         if event.type == RESYNC_REQUESTED:
             part: Part = "departments" if event.data.get("part") == "departments" else "all"
             return _Ordered(await self._ordered_for(event, db), part)
@@ -92,24 +93,25 @@ class AddressSync(Consumer):
         if not entity_id:
             return "all" if kind == "user" else "departments"
         look = await guard.look(db, event.corp_id, kind, entity_id)
-        if self._recent.serves_hidden(look, arrived.get()):
+        if self._recent.serves_hidden(look, ctx.fetch_sequence):
             return None
-        served = self._recent.serves(look, arrived.get())
+        served = self._recent.serves(look, ctx.fetch_sequence)
         if served is not None:
             drawn, exists = served
             if exists or event.event_type != "user_leave_org":
                 return None
             return _Looked(UserSeen(look, None, fetched=False), drawn)  # only the time of leaving is news
-        drawn = ticket()
+        drawn = next_number()
+        looks = Looks(ctx.dingtalk)
         try:
             if kind == "user":
-                return _Looked(await self._looks.user(db, event.corp_id, entity_id, look), drawn)
+                return _Looked(await looks.user(db, event.corp_id, entity_id, look), drawn)
             if kind == "department":
-                return _Looked(await self._looks.department(db, event.corp_id, int(entity_id), look), drawn)
-            return _Looked(await self._looks.roles(db, event.corp_id, look), drawn)
+                return _Looked(await looks.department(db, event.corp_id, int(entity_id), look), drawn)
+            return _Looked(await looks.roles(db, event.corp_id, look), drawn)
         except (BudgetSpent, QuotaSpent) as error:
             # the same as the error, with its words in the log: they say until when
-            raise WorldDown(str(error), after=error.retry_after_s) from error
+            raise DependencyUnavailable(str(error), after=error.retry_after_s) from error
         except PermissionDenied as error:
             if not hidden(error):
                 raise
@@ -141,7 +143,7 @@ class AddressSync(Consumer):
             or (isinstance(seen, DepartmentSeen) and seen.row is None)
         )
         fetched = not isinstance(seen, UserSeen) or seen.fetched
-        self._recent.wrote(seen.look, prepared.ticket, exists=exists, fetched=fetched)
+        self._recent.wrote(seen.look, prepared.sequence, exists=exists, fetched=fetched)
         log.debug(f"{seen.look.kind}.written", event_id=event.id, exists=exists, changed=changed)
 
     async def show(self, db: Reader) -> list[Table]:

@@ -167,7 +167,7 @@ class Looks:
 async def write(
     tx: Transaction, corp_id: str, seen: Seen, *, gone_at: datetime | None = None, told: bool = False
 ) -> Change | None:
-    """Write what was seen under its guard. Raises ``Again`` when somebody else has looked since.
+    """Write what was seen under its guard. Raises ``Conflict`` when somebody else has looked since.
 
     ``gone_at`` is when a user or department that does not exist is said to have gone (now, unless given), and
     ``told`` that an event about leaving says so.

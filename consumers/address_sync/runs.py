@@ -17,7 +17,7 @@ from typing import Any, Literal
 from sqlalchemy import Row, delete, func, select, update
 
 from consumers.address_sync.sync_tables import runs, staged, todo
-from dingbridge import Again, Database, DatabaseDown, Reader, Transaction
+from dingbridge import Conflict, Database, DatabaseDown, Reader, Transaction
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.errors import BridgeError
 
@@ -166,7 +166,7 @@ class Runs:
         held = (runs.c.run_id == run_id, runs.c.holder == self.holder)
         while True:
             await asyncio.sleep(PROLONG_EVERY_S)
-            with suppress(DatabaseDown, Again):  # the next time; or the step itself says so
+            with suppress(DatabaseDown, Conflict):  # the next time; or the step itself says so
                 async with self.database.transaction() as tx:
                     values = {"held_until": _now() + HELD_FOR}
                     if (await tx.execute(update(runs).where(*held).values(**values))).rowcount != 1:

@@ -26,7 +26,7 @@ from consumers.approval.tables import (
     approval_instances,
     guard,
 )
-from dingbridge import Again
+from dingbridge import Conflict
 from dingbridge.dingtalk.api.approvals import IDS_MOST, WINDOW_MS
 from dingbridge.dingtalk.errors import ApiError, RateLimited
 from dingbridge.worker.executor import place
@@ -270,7 +270,7 @@ class Backfill:
             try:
                 state = await self._archive(run, instance_id, code)
                 break
-            except Again:
+            except Conflict:
                 continue  # an event of the instance was written meanwhile
             except RateLimited as error:
                 pause = error.retry_after_s or 1.0

@@ -32,7 +32,7 @@ async def archive(
     from sqlalchemy.exc import DBAPIError
 
     from consumers.approval.consumer import Approval
-    from dingbridge import WorldDown, open_database
+    from dingbridge import DependencyUnavailable, open_database
     from dingbridge.errors import BridgeError
     from dingbridge.logging import configure_logging
     from dingbridge.settings import ConsumerSettings
@@ -47,7 +47,7 @@ async def archive(
     hint = "start the consumer first: dingbridge consume approval"
     try:
         database = open_database(settings.database_url_for(consumer.name), create=migrate)
-    except WorldDown as error:
+    except DependencyUnavailable as error:
         raise BridgeError(f"{error.reason}; check DATABASE_URL or DATA_DIR, or {hint}") from error
     consumer.database = database
     try:
@@ -59,7 +59,7 @@ async def archive(
             return
         async with _client(settings) as consumer.dingtalk:
             yield consumer, settings
-    except WorldDown as error:
+    except DependencyUnavailable as error:
         if api:
             raise
         raise BridgeError(f"{error.reason}; check DATABASE_URL or DATA_DIR") from error

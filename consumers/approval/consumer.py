@@ -27,7 +27,7 @@ from consumers.approval.reconcile import Order, Reconciles, keep
 from consumers.approval.second_looks import SecondLooks
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import KIND, approval_instances, guard, metadata
-from dingbridge import Consumer, Event, Reader, Reject, Transaction
+from dingbridge import Consumer, Context, Event, Reader, Reject, Transaction
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.errors import BridgeError
 from dingbridge.events.control import RESYNC_REQUESTED
@@ -90,8 +90,9 @@ class Approval(Consumer):
             patiently(Reconciles(self.looks.at(Priority.RESYNC)).run, self.name, never),
         )
 
-    async def prepare(self, event: Event, db: Reader) -> Seen | Order:
+    async def prepare(self, event: Event, ctx: Context) -> Seen | Order:
         """Look at the instance that ``event`` names, and ask the API for it if it is at its end."""
+        db = ctx.db
         if event.type == RESYNC_REQUESTED:
             other_app = self.settings.concerns_another_app(event.app)
             return await Order.of(event, db, self._own.dingtalk_corp_id, other_app=other_app)
@@ -103,7 +104,10 @@ class Approval(Consumer):
             asks = event.data.get("type") not in ("start", "delete")
         else:
             asks = await self._may_be_stale(event, look, db)
-        return await self.looks.fetch(look, event, db) if asks else Seen(look)
+        if not asks:
+            return Seen(look)
+        looks = Looks(self.database, ctx.dingtalk, self.archive, self._codes)
+        return await looks.fetch(look, event, db)
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
         if isinstance(prepared, Order):

@@ -21,7 +21,7 @@ from consumers.approval.files import FileStore, TooLarge
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import approval_attachments
-from dingbridge import Database, WorldDown
+from dingbridge import Database, DependencyUnavailable
 from dingbridge.dingtalk.error_codes import says_not_there
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.ssrf import AddressGuard, guarded_connector, refusal
@@ -66,7 +66,8 @@ class Downloads:
         self._store = None if settings.archive_dir is None else FileStore(settings.archive_dir)
 
     async def run(self) -> None:
-        """Download until cancelled. Raises ``WorldDown`` or ``ApiError`` when nothing can be got now."""
+        """Download until cancelled. Raises ``DependencyUnavailable`` or ``ApiError`` when nothing can be
+        got now."""
         await self.switch()
         while self._store is not None:
             if await self.once() == 0:
@@ -78,7 +79,7 @@ class Downloads:
             try:
                 await asyncio.to_thread(self._store.open)
             except OSError as error:
-                raise WorldDown(f"ARCHIVE_DIR cannot be written ({error.strerror})") from error
+                raise DependencyUnavailable(f"ARCHIVE_DIR cannot be written ({error.strerror})") from error
         before, after, reason = (WAITING, OFF, SWITCHED_OFF) if self._store is None else (OFF, WAITING, None)
         async with self._database.transaction() as tx:
             changed = await tx.execute(
@@ -142,7 +143,7 @@ class Downloads:
         return claimed.rowcount == 1
 
     async def _download(self, row: Row[Any], sessions: "_Sessions") -> tuple[str, int]:
-        """Hash and size. Raises ``_Failed``, ``WorldDown``, ``ApiError``."""
+        """Hash and size. Raises ``_Failed``, ``DependencyUnavailable``, ``ApiError``."""
         if row.kind == "photo":
             url, session = row.url, sessions.public
             if not url.startswith("https://"):
@@ -165,7 +166,9 @@ class Downloads:
             # not its text, which holds the address
             raise _Failed(f"no answer ({type(error).__name__})") from None
         except OSError as error:
-            raise WorldDown(f"attachments cannot be written to ARCHIVE_DIR ({error.strerror})") from error
+            raise DependencyUnavailable(
+                f"attachments cannot be written to ARCHIVE_DIR ({error.strerror})"
+            ) from error
 
     async def _url(self, row: Row[Any]) -> str:
         try:

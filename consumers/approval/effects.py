@@ -18,7 +18,7 @@ from consumers.approval.actions import Action, Approved, Form, Function, Revoked
 from consumers.approval.document import Events, Row
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.tables import approval_actions, approval_instances
-from dingbridge import Again, Reader, Reject, Retry, Transaction
+from dingbridge import Conflict, Reader, Reject, Retry, Transaction
 from dingbridge.snapshots.coerce import as_list
 from dingbridge.worker.executor import place
 from dingbridge.worker.store.errors import TransactionRace
@@ -250,7 +250,7 @@ async def _call(tx: Transaction, function: Function, approval: Approved) -> str 
         return error.reason
     except TransactionRace:
         raise
-    except Again as error:
+    except Conflict as error:
         # a function has looked at nothing, so a new look tells it nothing: called at once it says the same
         raise Retry("the function asked for another look").with_traceback(error.__traceback__) from None
     return None

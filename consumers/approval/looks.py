@@ -14,7 +14,7 @@ from sqlalchemy import select
 from consumers.approval.archive import Archive
 from consumers.approval.codes import ProcessCodes
 from consumers.approval.tables import KIND, approval_instances, guard
-from dingbridge import Again, Database, Event, Reader, Transaction
+from dingbridge import Conflict, Database, Event, Reader, Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.error_codes import says_not_there
@@ -89,7 +89,7 @@ class Looks:
                 await self.write(tx, seen, forced=forced)
             return True
         except Exception as error:
-            if isinstance(error, Again) or is_world_down(error):
+            if isinstance(error, Conflict) or is_world_down(error):
                 raise
             failed = error
         async with self.database.transaction() as tx:
@@ -106,7 +106,7 @@ class Looks:
         failed: Exception | None = None,
     ) -> bool:
         """Archive what was seen; whether anything changed. ``forced`` and ``failed`` as ``Effects.settle``.
-        Raises ``Again`` when another look was written meanwhile."""
+        Raises ``Conflict`` when another look was written meanwhile."""
         await guard.claim(tx, seen.look, fetched=seen.fetched)
         changed = await self.archive.write(
             tx,

@@ -15,7 +15,7 @@ from consumers.approval.actions import name_of
 from consumers.approval.consumer import Approval
 from consumers.approval.effects import REVOKED
 from consumers.approval.tables import KIND, approval_actions, approval_instances, guard
-from dingbridge import Again
+from dingbridge import Conflict
 
 PAGE = 200
 MOST_AGAIN = 10
@@ -116,7 +116,7 @@ async def call(consumer: Approval, one: Pending) -> str | None:
     for _ in range(MOST_AGAIN - 1):
         try:
             return await _once(consumer, key)
-        except Again:
+        except Conflict:
             continue  # an event of the instance was written meanwhile
     return await _once(consumer, key)
 

@@ -13,7 +13,7 @@ from sqlalchemy import and_, func, select
 
 from consumers.approval.looks import UNFINISHED, Looks
 from consumers.approval.tables import KIND, approval_instances, guard
-from dingbridge import Again
+from dingbridge import Conflict
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.worker.executor import place
 from dingbridge.worker.supervise import is_world_down
@@ -76,7 +76,7 @@ class SecondLooks:
         try:
             seen = await self._looks.fetch(look, None, db)
             await self._looks.keep(seen)
-        except Again:
+        except Conflict:
             return  # an event of the instance was faster
         except Exception as error:
             if is_world_down(error):

@@ -20,7 +20,16 @@ from consumers.forward.metrics import ForwardMetrics
 from consumers.forward.selection import Selection
 from consumers.forward.settings import ForwardSettings, System, credentials_of, load_systems
 from consumers.forward.signature import webhook_id
-from dingbridge import Consumer, Event, HandlerOutcome, Reader, Reject, Retry, Transaction, WorldDown
+from dingbridge import (
+    Consumer,
+    Context,
+    DependencyUnavailable,
+    Event,
+    HandlerOutcome,
+    Reject,
+    Retry,
+    Transaction,
+)
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import SettingsError
 from dingbridge.events.event import NotAnEvent
@@ -73,8 +82,9 @@ class Forward(Consumer):
     async def stop(self) -> None:
         await self._sender.close()
 
-    async def prepare(self, event: Event, db: Reader) -> None:
-        """Hand ``event`` over. Raises ``Reject``, ``Retry`` or ``WorldDown``, or DingTalk's ``ApiError``."""
+    async def prepare(self, event: Event, ctx: Context) -> None:
+        """Hand ``event`` over. Raises ``Reject``, ``Retry`` or ``DependencyUnavailable``, or DingTalk's
+        ``ApiError``."""
         key = (event.source, event.id)
         try:
             if await self._selection.wants(event):
@@ -110,7 +120,7 @@ class Forward(Consumer):
                 await asyncio.sleep(wait)
             probe = self._circuit.enter()
         except CircuitOpen as closed:
-            raise WorldDown(self._words(self._circuit.reason), after=closed.wait_s) from None
+            raise DependencyUnavailable(self._words(self._circuit.reason), after=closed.wait_s) from None
         answer = None
         began = time.monotonic()
         try:
@@ -128,7 +138,8 @@ class Forward(Consumer):
 
     def _not_taken(self, event: Event, key: Key, probe: bool, answer: Answer) -> NoReturn:
         """Says what becomes of ``event``. A failed answer may be this event's alone, so it waits by itself
-        (``Retry``), and the next probe is another event; without any answer all wait (``WorldDown``)."""
+        (``Retry``), and the next probe is another event; without any answer all wait
+        (``DependencyUnavailable``)."""
         circuit, words, after_s = self._circuit, answer.words, answer.after_s
         log.warning(
             "forward.not_taken",
@@ -140,7 +151,7 @@ class Forward(Consumer):
             probe=probe,
         )
         if answer.kind == "unreachable":
-            raise WorldDown(self._words(words), after=circuit.down(probe, words, after_s))
+            raise DependencyUnavailable(self._words(words), after=circuit.down(probe, words, after_s))
         if answer.kind == "refused":
             circuit.works()
             raise Reject(self._words(words))

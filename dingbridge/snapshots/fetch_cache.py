@@ -2,9 +2,10 @@
 entity within a moment need one look, not fifty.
 
 A look serves every event that had come to this process before the look's fetch began: what the event tells of
-had happened by then. That is decided by tickets (``dingbridge/worker/fetch_sequence.py``), not by clocks,
-which differ among hosts. And what the look saw must stand in the database: its transaction may have been
-rolled back, so the generation and the time that it wrote with are compared with those that are there.
+had happened by then. That is decided by numbers drawn from one sequence
+(``dingbridge/worker/fetch_sequence.py``), not by clocks, which differ among hosts. And what the look saw must
+stand in the database: its transaction may have been rolled back, so the generation and the time that it wrote
+with are compared with those that are there.
 """
 
 from collections import OrderedDict
@@ -18,7 +19,7 @@ _Key = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Wrote:
-    ticket: int
+    sequence: int
     generation: int
     fetched_at: datetime | None
     exists: bool
@@ -32,28 +33,28 @@ class Recent:
         self._wrote: OrderedDict[_Key, _Wrote] = OrderedDict()
         self._hidden: OrderedDict[_Key, int] = OrderedDict()
 
-    def wrote(self, look: Look, ticket: int, *, exists: bool, fetched: bool = True) -> None:
-        """``look``, whose fetch began after ``ticket`` was drawn, has claimed and is about to commit."""
+    def wrote(self, look: Look, sequence: int, *, exists: bool, fetched: bool = True) -> None:
+        """``look``, whose fetch began after ``sequence`` was drawn, has claimed and is about to commit."""
         fetched_at = look.began_at if fetched else look.last_fetch_at
-        self._keep(self._wrote, _key(look), _Wrote(ticket, look.generation + 1, fetched_at, exists))
+        self._keep(self._wrote, _key(look), _Wrote(sequence, look.generation + 1, fetched_at, exists))
 
-    def hidden(self, look: Look, ticket: int) -> None:
+    def hidden(self, look: Look, sequence: int) -> None:
         """The entity is not shown to us, so that there is nothing to write."""
-        self._keep(self._hidden, _key(look), ticket)
+        self._keep(self._hidden, _key(look), sequence)
 
-    def serves(self, look: Look, arrived: int | None) -> tuple[int, bool] | None:
-        """The ticket of a look that serves an event that came with the ticket ``arrived``, and whether the
+    def serves(self, look: Look, came: int | None) -> tuple[int, bool] | None:
+        """The number of a look that serves an event that came at the number ``came``, and whether the
         entity existed; None when there is none. ``look`` is one that has just begun."""
         found = self._wrote.get(_key(look))
-        if found is None or arrived is None or found.ticket <= arrived:
+        if found is None or came is None or found.sequence <= came:
             return None
         if (look.generation, look.last_fetch_at) != (found.generation, found.fetched_at):
             return None
-        return found.ticket, found.exists
+        return found.sequence, found.exists
 
-    def serves_hidden(self, look: Look, arrived: int | None) -> bool:
+    def serves_hidden(self, look: Look, came: int | None) -> bool:
         """Whether the entity was found not to be shown to us, after the event had come."""
-        return arrived is not None and self._hidden.get(_key(look), 0) > arrived
+        return came is not None and self._hidden.get(_key(look), 0) > came
 
     def _keep(
         self, kept: OrderedDict[_Key, _Wrote] | OrderedDict[_Key, int], key: _Key, value: object

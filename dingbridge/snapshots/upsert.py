@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Table, and_, delete, insert, select, update
 
-from dingbridge.worker import Transaction
+from dingbridge.worker.store.transaction import Transaction
 
 Values = Mapping[str, Any]
 

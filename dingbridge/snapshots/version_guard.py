@@ -21,7 +21,10 @@ from datetime import UTC, datetime
 from sqlalchemy import BigInteger, Column, MetaData, Table, Text, select, update
 from sqlalchemy.sql import ColumnElement
 
-from dingbridge.worker import Again, Reader, Transaction, UtcDateTime
+from dingbridge.worker.context import Reader
+from dingbridge.worker.outcomes import Conflict
+from dingbridge.worker.store.transaction import Transaction
+from dingbridge.worker.store.utc import UtcDateTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +77,14 @@ class Guard:
     async def claim(self, tx: Transaction, look: Look, *, fetched: bool = True) -> None:
         """Raise the generation, and hold it to the end of ``tx``; call it before the first write.
 
-        ``fetched=False`` says that nothing was fetched in this look. Raises ``Again`` when another look
+        ``fetched=False`` says that nothing was fetched in this look. Raises ``Conflict`` when another look
         has committed since this one began, or ``DatabaseDown``.
         """
         if not await self.try_claim(tx, look, fetched=fetched):
-            raise Again(f"another look at this {look.kind} was written meanwhile")
+            raise Conflict(f"another look at this {look.kind} was written meanwhile")
 
     async def try_claim(self, tx: Transaction, look: Look, *, fetched: bool = True) -> bool:
-        """``claim``, but False where that would raise ``Again``."""
+        """``claim``, but False where that would raise ``Conflict``."""
         key = {"corp_id": look.corp_id, "kind": look.kind, "entity_id": look.entity_id}
         fetched_at = look.began_at if fetched else look.last_fetch_at
         if look.generation == 0:

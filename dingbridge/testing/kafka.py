@@ -204,10 +204,15 @@ class _Listener(Processor):
         self._outcomes: dict[Place, Outcome] = {}
         self._came = asyncio.Condition()
 
-    async def attempt(self, event: Event, delivery: Delivery = Delivery()) -> Outcome:  # noqa: B008 - frozen
-        outcome = await super().attempt(event, delivery)
+    async def attempt(
+        self,
+        event: Event,
+        delivery: Delivery = Delivery(),  # noqa: B008 - frozen
+        number: int = 1,
+    ) -> Outcome:
+        outcome = await super().attempt(event, delivery, number)
         async with self._came:
-            self._outcomes.setdefault(delivery.place, outcome)
+            self._outcomes.setdefault(delivery.position, outcome)
             self._came.notify_all()
         return outcome
 

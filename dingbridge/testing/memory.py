@@ -17,9 +17,10 @@ from dingbridge.events.envelope import Record
 from dingbridge.events.event import Event, NotAnEvent, decode
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.consumer import Consumer
+from dingbridge.worker.context import Context
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.executor import Outcome, Processor
-from dingbridge.worker.fetch_sequence import ticket
+from dingbridge.worker.fetch_sequence import next_number
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store.database import Database, open_database
 
@@ -70,11 +71,11 @@ class MemoryRuntime:
         event: Event | Record | bytes | Mapping[str, Any],
         *,
         replay_id: str = "",
-        arrived: int | None = None,
+        fetch_sequence: int | None = None,
     ) -> Outcome:
         """Make one attempt with ``event`` (a decoded event, a record of ``dingbridge.events.to_records``, a
-        record's value, or an envelope) and return how it ended. ``arrived`` is the ticket of its arrival, if
-        it was not now (``arrival.py``)."""
+        record's value, or an envelope) and return how it ended. ``fetch_sequence`` is the
+        number of the moment when it came, if that was not now (``dingbridge.worker.fetch_sequence``)."""
         if isinstance(event, Record):
             event = event.value
         elif isinstance(event, Mapping):
@@ -85,8 +86,12 @@ class MemoryRuntime:
             except NotAnEvent as error:
                 return Outcome("not_an_event", error)
         return await self._processor.attempt(
-            event, Delivery(replay_id=replay_id, arrived=arrived or ticket())
+            event, Delivery(replay_id=replay_id, fetch_sequence=fetch_sequence or next_number())
         )
+
+    def context(self, event: Event) -> Context:
+        """What ``deliver`` gives the handler, for a test that calls ``prepare`` or ``handle`` itself."""
+        return self._processor.context(event)
 
     async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
         """What ``statement`` reads from the consumer's database."""

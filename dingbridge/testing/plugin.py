@@ -9,7 +9,7 @@ import pytest
 from dingbridge.settings import ConsumerSettings
 from dingbridge.testing.kafka import KafkaRuntime
 from dingbridge.testing.memory import MemoryRuntime
-from dingbridge.worker import Consumer
+from dingbridge.worker.consumer import Consumer
 
 Runtime = MemoryRuntime | KafkaRuntime
 

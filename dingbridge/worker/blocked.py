@@ -42,7 +42,9 @@ from sqlalchemy import (
     update,
 )
 
-from dingbridge.worker.store.database import Reader, Transaction, UtcDateTime
+from dingbridge.worker.context import Reader
+from dingbridge.worker.store.transaction import Transaction
+from dingbridge.worker.store.utc import UtcDateTime
 
 BLOCKING_ID_HEADER = "dingbridge-dlq-blocking-id"
 """On every dead letter of a blocked key: the id of the block, the same for all of them."""

@@ -1,19 +1,16 @@
 """The Open API for events of several apps: each event is asked about at the app that it came from.
 
-With one app, a consumer's client is that app's and nothing here is used. With ``DINGTALK_APPS_FILE``,
-``Consumer.dingtalk`` is an ``AppClients``: within ``prepare`` and ``handle`` it is the client of the event's
-app, elsewhere (full syncs, backfills, downloads) that of ``CONSUMER_APP``. A third-party suite is asked in
-the name of the event's company, elsewhere of its ``corp_id``.
+With one app, a consumer's client is that app's. With ``DINGTALK_APPS_FILE``, ``ctx.dingtalk`` is the client
+of the event's app, and ``Consumer.dingtalk``, for what is done beside events (full syncs, backfills), that of
+``CONSUMER_APP``. A third-party suite is asked in the name of the event's company, beside events of its
+``corp_id``.
 """
 
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from contextvars import ContextVar
-from typing import Any, cast
 
 from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.budget import Priority
 from dingbridge.errors import SettingsError
 from dingbridge.events.envelope import NOBODY
 from dingbridge.settings import ConsumerSettings
@@ -21,38 +18,29 @@ from dingbridge.settings.apps import VARIABLE, App, load_apps
 from dingbridge.worker.outcomes import Reject
 from dingbridge.worker.suite_tickets import KeptTickets
 
-event_app: ContextVar[str | None] = ContextVar("event_app", default=None)
-event_company: ContextVar[str | None] = ContextVar("event_company", default=None)
-"""The app, and the company's corpId, of the event that is being worked on; set by ``Processor.attempt``."""
+ClientOf = Callable[[str | None, str | None], DingTalkClient]
+"""The client for the events of an app (its name) and a company (its corpId); both None beside events."""
 
 ForCompany = Callable[[str | None], DingTalkClient]
-"""An app's client for the events of a company; ``None`` where no event is being worked on."""
+"""One app's client for the events of a company; None beside events."""
 
 
 class AppClients:
-    """Stands where a ``DingTalkClient`` does. Raises ``Reject`` for the events of an app whose credentials
-    this process does not have: at another company's app, DingTalk would say of everybody that they left."""
+    """A ``ClientOf`` for several apps. Raises ``Reject`` for the events of an app whose credentials this
+    process does not have: at another company's app, DingTalk would say of everybody that they left."""
 
-    def __init__(
-        self, clients: Mapping[str, ForCompany], default: str, priority: Priority | None = None
-    ) -> None:
-        """``default`` is the app's name where no event is being worked on."""
-        self._clients, self._default, self._priority = clients, default, priority
+    def __init__(self, clients: Mapping[str, ForCompany], default: str) -> None:
+        """``default`` is the app's name beside events."""
+        self._clients, self._default = clients, default
 
-    def at(self, priority: Priority) -> DingTalkClient:
-        """The same apps at another priority."""
-        return cast(DingTalkClient, AppClients(self._clients, self._default, priority))
-
-    def __getattr__(self, name: str) -> Any:
-        app = event_app.get()
+    def __call__(self, app: str | None, corp_id: str | None) -> DingTalkClient:
         for_company = self._clients.get(self._default if app is None else app)
         if for_company is None:
             raise Reject(
                 f"the event is of the app {app}, whose app_key and app_secret this consumer lacks; add "
                 "them to its DINGTALK_APPS_FILE and replay its dead letters"
             )
-        client = for_company(event_company.get())
-        return getattr(client if self._priority is None else client.at(self._priority), name)
+        return for_company(corp_id)
 
 
 class SuiteClients:
@@ -82,10 +70,8 @@ class SuiteClients:
         return self._companies[corp_id]
 
 
-async def open_clients(
-    settings: ConsumerSettings, stack: AsyncExitStack
-) -> tuple[DingTalkClient, ApiCalls] | None:
-    """The client for a consumer, and the budget of ``CONSUMER_APP``; ``None`` without credentials. Closed
+async def open_clients(settings: ConsumerSettings, stack: AsyncExitStack) -> tuple[ClientOf, ApiCalls] | None:
+    """The clients for a consumer, and the budget of ``CONSUMER_APP``; ``None`` without credentials. Closed
     with ``stack``. Raises ``SettingsError`` for a file that cannot be read whole."""
     several = load_apps(settings) if settings.dingtalk_apps_file is not None else {}
     if not settings.calls_api:
@@ -100,17 +86,16 @@ async def open_clients(
         )
         return await stack.enter_async_context(made), budget
 
-    own = await client(key, secret)
+    own, budget = await client(key, secret)
     if not several:
-        return own
+        return (lambda app, corp_id: own), budget
     made = {
-        app: own[0] if app.api_credentials() == (key, secret) else (await client(*app.api_credentials()))[0]
+        app: own if app.api_credentials() == (key, secret) else (await client(*app.api_credentials()))[0]
         for app in several.values()
         if app.app_key and app.app_secret
     }
-    default = next(app.name for app, client in made.items() if client is own[0])
-    clients = {app.name: _for_company(client, app, settings) for app, client in made.items()}
-    return cast(DingTalkClient, AppClients(clients, default)), own[1]
+    default = next(app.name for app, client in made.items() if client is own)
+    return AppClients({app.name: _for_company(made[app], app, settings) for app in made}, default), budget
 
 
 def _for_company(client: DingTalkClient, app: App, settings: ConsumerSettings) -> ForCompany:

@@ -17,8 +17,11 @@ from dingbridge.errors import SettingsError
 from dingbridge.events.catalogue import EVENT_TYPE_RE
 from dingbridge.events.event import Event
 from dingbridge.settings import ConsumerSettings
-from dingbridge.worker.outcomes import Again, HandlerOutcome, Reject, Retry, WorldDown
-from dingbridge.worker.store.database import Database, Reader, Transaction
+from dingbridge.worker.clients import ClientOf
+from dingbridge.worker.context import Context, Reader
+from dingbridge.worker.outcomes import Conflict, DependencyUnavailable, HandlerOutcome, Reject, Retry
+from dingbridge.worker.store.database import Database
+from dingbridge.worker.store.transaction import Transaction
 
 NAME_RE = re.compile(r"[a-z0-9-]{1,100}")
 """A consumer's name is its group.id and part of two topic names, of at most 249 characters in Kafka."""
@@ -83,7 +86,8 @@ class Consumer:
     registry: CollectorRegistry
     """Where metrics of its own are registered: ``/metrics`` shows them too. Set before ``start``."""
 
-    _dingtalk: DingTalkClient | None = None
+    clients: ClientOf | None = None
+    """The Open API client for an app and a company, set before ``start`` when there are credentials."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -113,23 +117,32 @@ class Consumer:
 
     @property
     def dingtalk(self) -> DingTalkClient:
-        """DingTalk's Open API, set before ``start`` when the app's credentials are.
+        """DingTalk's Open API at the app ``CONSUMER_APP``, for what is done beside events; a handler takes
+        ``ctx.dingtalk``.
 
-        Raises ``SettingsError`` without them: touch it in ``start`` if every event needs it, so that the
-        process ends in words rather than at its first event.
+        Raises ``SettingsError`` without credentials: touch it in ``start`` if every event needs it, so that
+        the process ends in words rather than at its first event.
         """
-        if self._dingtalk is None:
+        return self.dingtalk_of(None, None)
+
+    @dingtalk.setter
+    def dingtalk(self, client: DingTalkClient) -> None:
+        self.clients = lambda app, corp_id: client
+
+    def dingtalk_of(self, app: str | None, corp_id: str | None) -> DingTalkClient:
+        """The client for what belongs to ``app`` (its name) and the company ``corp_id``.
+
+        Raises ``SettingsError`` without credentials, ``Reject`` for an app whose credentials this process
+        does not have.
+        """
+        if self.clients is None:
             raise SettingsError(
                 [
                     f"consumer {self.name} calls DingTalk's Open API: DINGTALK_APP_KEY and "
                     "DINGTALK_APP_SECRET (or DINGTALK_APP_SECRET_FILE) must be set"
                 ]
             )
-        return self._dingtalk
-
-    @dingtalk.setter
-    def dingtalk(self, client: DingTalkClient) -> None:
-        self._dingtalk = client
+        return self.clients(app, corp_id)
 
     async def start(self) -> None:
         """Called once before the first event, after the tables exist. An error here ends the process."""
@@ -137,16 +150,17 @@ class Consumer:
     async def background(self) -> None:
         """Work of its own beside the events: runs from ``start`` to ``stop``, cancelled at the stop.
 
-        Returning ends it. While the world is down for it (``WorldDown``, DingTalk's API), or when PostgreSQL
-        rolled it back because of another transaction, it is called again later; any other error ends the
-        process, in words.
+        Returning ends it. While the world is down for it (``DependencyUnavailable``, DingTalk's API), or when
+        PostgreSQL rolled it back because of another transaction, it is called again later; any other error
+        ends the process, in words.
         """
 
     async def stop(self) -> None:
         """Called once after the last event."""
 
-    async def prepare(self, event: Event, db: Reader) -> Any:
-        """Network I/O and short reads, with no transaction open. What it returns is given to ``handle``.
+    async def prepare(self, event: Event, ctx: Context) -> Any:
+        """Network I/O (``ctx.dingtalk``) and short reads (``ctx.db``), with no transaction open. What it
+        returns is given to ``handle``.
 
         Runs again with every attempt. An effect by HTTP from here is at least once: send the event's
         ``source`` and ``id`` along.
@@ -156,8 +170,9 @@ class Consumer:
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
         """Write what the event means, shortly, in ``tx``, which holds the inbox row already.
 
-        Returning commits: the effect then happened once, however often Kafka delivers the record. Raising
-        rolls back. No network I/O here: it would hold a transaction open.
+        ``tx.ctx`` is the context that ``prepare`` had. Returning commits: the effect then happened once,
+        however often Kafka delivers the record. Raising rolls back. No network I/O here: it would hold a
+        transaction open.
         """
         raise NotImplementedError(f"{type(self).__qualname__}.handle is not written")
 
@@ -167,8 +182,10 @@ class Consumer:
 
 
 __all__ = [
-    "Again",
+    "Conflict",
     "Consumer",
+    "Context",
+    "DependencyUnavailable",
     "Event",
     "HandlerOutcome",
     "Reader",
@@ -176,5 +193,4 @@ __all__ = [
     "Retry",
     "Table",
     "Transaction",
-    "WorldDown",
 ]

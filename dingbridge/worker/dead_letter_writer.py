@@ -16,7 +16,7 @@ from dingbridge.kafka.client import discard_producer, explain, hopeless_after_s,
 from dingbridge.kafka.topics import dlq_topic, inbox_topic
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.blocked import BLOCKING_ID_HEADER, LETTER_HEADER
-from dingbridge.worker.outcomes import WorldDown
+from dingbridge.worker.outcomes import DependencyUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -42,8 +42,8 @@ class DeadLetters:
         """Send ``record`` and return its letter's offset; all in-sync replicas have it then.
 
         ``error`` is an exception's type and place, ``blocking_id`` the block of its key, if any. Raises
-        ``WorldDown`` when Kafka does not take it: send it again later. A second copy is then possible, a
-        loss is not.
+        ``DependencyUnavailable`` when Kafka does not take it: send it again later. A second copy is then
+        possible, a loss is not.
         """
         used: AIOKafkaProducer | None = None
         try:
@@ -57,13 +57,13 @@ class DeadLetters:
                 )
             return int(sent.offset)
         except KafkaUnavailable as problem:
-            raise WorldDown(f"dead letter not taken: {problem}") from problem
+            raise DependencyUnavailable(f"dead letter not taken: {problem}") from problem
         except (KafkaError, OSError, TimeoutError) as problem:
             self._discard(used)
             reason = explain(problem, self._settings)
             if isinstance(problem, MessageSizeTooLargeError):
                 reason = f"the record is larger than {self._topic} allows; raise its max.message.bytes"
-            raise WorldDown(f"dead letter not taken: {reason}") from problem
+            raise DependencyUnavailable(f"dead letter not taken: {reason}") from problem
 
     def _headers(self, record: ConsumerRecord, error: str, attempts: int, blocking_id: str) -> Headers:
         headers = list(record.headers or ())

@@ -22,12 +22,13 @@ from dingbridge.worker import blocked
 from dingbridge.worker.blocked import Blocked
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.delivery import Delivery, identity
-from dingbridge.worker.outcomes import Again, WorldDown
+from dingbridge.worker.outcomes import Conflict, DependencyUnavailable
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store import outbox as owed
-from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database, Transaction
+from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database
 from dingbridge.worker.store.errors import answered
 from dingbridge.worker.store.outbox import Owed
+from dingbridge.worker.store.transaction import Transaction
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -42,8 +43,8 @@ RACES = 10
 
 
 class Sink(Protocol):
-    """Where dead letters go. ``send`` returns the letter's offset; it raises ``WorldDown`` when they are not
-    taken."""
+    """Where dead letters go. ``send`` returns the letter's offset; it raises ``DependencyUnavailable`` when
+    they are not taken."""
 
     def send(
         self, record: ConsumerRecord, error: str, attempts: int, blocking_id: str = ""
@@ -69,7 +70,8 @@ class Burials:
         block: Blocked | None,
     ) -> Buried:
         """Give ``record`` up for ``reason`` (type and place of an error), or because its key is blocked by
-        ``block``. Raises ``WorldDown`` when Kafka or the database does not take it: call it again."""
+        ``block``. Raises ``DependencyUnavailable`` when Kafka or the database does not take it: call it
+        again."""
         database, key = self._database, delivery.key
         if database is not None and delivery.letter is not None and key is not None:
             return await self._letter_failed(database, key, delivery.replay_id, reason, attempts)
@@ -84,7 +86,7 @@ class Burials:
             if found is None:
                 return "seen"
             block = found
-        if block.place == delivery.place:
+        if block.place == delivery.position:
             return await self._first(database, record, block)
         return await self._follower(database, record, known_as, delivery, block)
 
@@ -98,16 +100,16 @@ class Burials:
     ) -> Buried:
         async def give_up(tx: Transaction) -> Owed | None:
             if not await inbox.enter(tx, self._name, known_as, delivery.replay_id):
-                return await owed.find(tx, self._name, delivery.place)
+                return await owed.find(tx, self._name, delivery.position)
             if delivery.replay_id:  # entered, so that nobody applies it meanwhile
                 await inbox.withdraw(tx, self._name, known_as, delivery.replay_id)
                 if not await inbox.enter(tx, self._name, known_as, delivery.given_up_as):
-                    return await owed.find(tx, self._name, delivery.place)
-            await owed.owe(tx, self._name, delivery.place, fresh)
+                    return await owed.find(tx, self._name, delivery.position)
+            await owed.owe(tx, self._name, delivery.position, fresh)
             return fresh
 
         async def pay(tx: Transaction) -> None:
-            await owed.paid(tx, self._name, delivery.place)
+            await owed.paid(tx, self._name, delivery.position)
 
         debt = await self._in_transaction(database, give_up)
         if debt is None:
@@ -130,9 +132,9 @@ class Burials:
         async def step(tx: Transaction) -> Blocked | None:
             if not await inbox.enter(tx, self._name, known_as, delivery.replay_id):
                 row = await blocked.find(tx, self._name, key)
-                mine = row is not None and row.place == delivery.place and row.last_letter is None
+                mine = row is not None and row.place == delivery.position and row.last_letter is None
                 return row if mine else None
-            row = await blocked.block(tx, self._name, key, delivery.place, reason, attempts)
+            row = await blocked.block(tx, self._name, key, delivery.position, reason, attempts)
             if row is None:
                 raise _Follows
             log.error("consumer.key_blocked", consumer=self._name, blocking_id=row.blocking_id, error=reason)
@@ -191,9 +193,9 @@ class Burials:
             try:
                 async with database.transaction() as tx, answered(self._step_within_s):
                     return await step(tx)
-            except Again:
+            except Conflict:
                 continue
-        raise WorldDown("the database rolls back again and again because of other transactions")
+        raise DependencyUnavailable("the database rolls back again and again because of other transactions")
 
 
 class _Follows(Exception):

@@ -7,6 +7,7 @@ from aiokafka import ConsumerRecord
 
 from dingbridge.events.event import Event
 from dingbridge.worker.blocked import BLOCKING_ID_HEADER, LETTER_HEADER
+from dingbridge.worker.context import NOWHERE, Position
 from dingbridge.worker.dead_letter_writer import FIRST_PLACE
 from dingbridge.worker.store.inbox import EventId
 
@@ -26,15 +27,14 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How an event came. ``place`` is topic, partition and offset; ``replay_id`` is empty for an ordinary
-    record; ``letter`` is set for a letter of a blocked key; ``arrived`` is the ticket of its arrival, if
-    one was drawn."""
+    """How an event came. ``replay_id`` is empty for an ordinary record; ``letter`` is set for a letter of a
+    blocked key; ``fetch_sequence`` is the number of the moment when it came, if one was drawn."""
 
     key: bytes | None = None
-    place: tuple[str, int, int] = ("", -1, -1)
+    position: Position = NOWHERE
     replay_id: str = ""
     letter: Letter | None = None
-    arrived: int | None = None
+    fetch_sequence: int | None = None
 
     @property
     def given_up_as(self) -> str:
@@ -42,15 +42,15 @@ class Delivery:
         an event again, from another place, so a copy is given up for its own place alone."""
         if not self.replay_id:
             return ""
-        return "/".join((self.replay_id, *map(str, self.place)))
+        return "/".join((self.replay_id, *map(str, self.position)))
 
     @classmethod
-    def of(cls, record: ConsumerRecord, arrived: int | None = None) -> "Delivery":
-        place = (record.topic, record.partition, record.offset)
+    def of(cls, record: ConsumerRecord, fetch_sequence: int | None = None) -> "Delivery":
+        position = Position(record.topic, record.partition, record.offset)
         for name, value in record.headers:
             if name == REPLAY_HEADER and value:
-                return cls(record.key, place, _text(value), _letter(record), arrived)
-        return cls(record.key, place, arrived=arrived)
+                return cls(record.key, position, _text(value), _letter(record), fetch_sequence)
+        return cls(record.key, position, fetch_sequence=fetch_sequence)
 
 
 def identity(record: ConsumerRecord, event: Event | None) -> EventId:

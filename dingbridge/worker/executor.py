@@ -17,22 +17,22 @@ from dingbridge.errors import SettingsError
 from dingbridge.events.event import Event
 from dingbridge.worker import blocked
 from dingbridge.worker.blocked import Blocked
-from dingbridge.worker.clients import event_app, event_company
 from dingbridge.worker.consumer import Consumer
+from dingbridge.worker.context import Context, Reader
 from dingbridge.worker.delivery import Delivery, Letter
-from dingbridge.worker.fetch_sequence import arrived
-from dingbridge.worker.outcomes import Again, Reject, Retry, WorldDown
+from dingbridge.worker.outcomes import Conflict, DependencyUnavailable, Reject, Retry
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store import outbox as owed
-from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database, Reader, Transaction
+from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database
 from dingbridge.worker.store.errors import DatabaseDown, answered
 from dingbridge.worker.store.outbox import Owed
+from dingbridge.worker.store.transaction import Transaction
 from dingbridge.worker.store.without_database import NoReader, NoTransaction
 
 log = structlog.get_logger(__name__)
 
-MAX_AGAIN = 10
-"""``Again`` in a row before it counts as a ``Retry``: by then the world moves faster than the handler."""
+MAX_CONFLICTS = 10
+"""``Conflict`` in a row before it counts as a ``Retry``: by then the world moves faster than the handler."""
 
 PING_TIMEOUT_S = 5
 """How long the database may take to answer a ``SELECT 1`` after a handler ran out of time, in s."""
@@ -87,26 +87,34 @@ class Processor:
         self._enter_within_s = consumer.handler_timeout_s + ANSWER_TIMEOUT_S
         self._prepares = type(consumer).prepare is not Consumer.prepare
         self._blocks = consumer.on_dead_letter == "block"
-        self._no_transaction = NoTransaction()
 
-    async def attempt(self, event: Event, delivery: Delivery = _ORDINARY) -> Outcome:
-        """Try ``event`` once (``Again`` repeats it at once). Raises nothing but ``CancelledError``; a
-        cancelled attempt has no effect, or the whole effect."""
-        again: Again | None = None
-        arrived.set(delivery.arrived)  # ``prepare`` runs in a task with a copy of this context
-        event_app.set(event.app)
-        event_company.set(event.corp_id)
+    def context(self, event: Event, delivery: Delivery = _ORDINARY, attempt: int = 1) -> Context:
+        """What the handler is given with ``event``."""
+        consumer = self._consumer
+        return Context(
+            self._reader,
+            lambda: consumer.dingtalk_of(event.app, event.corp_id),
+            attempt,
+            delivery.position,
+            delivery.fetch_sequence,
+        )
+
+    async def attempt(self, event: Event, delivery: Delivery = _ORDINARY, number: int = 1) -> Outcome:
+        """Try ``event``, for the ``number``-th time (``Conflict`` repeats it at once). Raises nothing but
+        ``CancelledError``; a cancelled attempt has no effect, or the whole effect."""
+        conflict: Conflict | None = None
+        ctx = self.context(event, delivery, number)
         try:
-            for _ in range(MAX_AGAIN + 1):
+            for _ in range(MAX_CONFLICTS + 1):
                 try:
                     if self.database is None:
-                        return await self._without_database(event)
+                        return await self._without_database(event, ctx)
                     if delivery.letter is not None:
-                        return await self._letter(self.database, event, delivery, delivery.letter)
-                    return await self._ordinary(self.database, event, delivery)
-                except Again as error:
-                    again = error
-            return Outcome("retry", again)
+                        return await self._letter(self.database, event, ctx, delivery, delivery.letter)
+                    return await self._ordinary(self.database, event, ctx, delivery)
+                except Conflict as error:
+                    conflict = error
+            return Outcome("retry", conflict)
         except _KeyBlocked as stop:
             return Outcome("blocked", block=stop.row)
         except asyncio.CancelledError as error:
@@ -117,13 +125,13 @@ class Processor:
         except Exception as error:
             return classify(error)
 
-    async def _without_database(self, event: Event) -> Outcome:
+    async def _without_database(self, event: Event, ctx: Context) -> Outcome:
         """In this very task: there is no transaction that a handler which does not end would hold, and a
         task for each half would be half of the work."""
         consumer, prepared = self._consumer, None
         if self._prepares:
-            prepared = await self._in_time("prepare", consumer.prepare(event, self._reader))
-        await self._in_time("handle", consumer.handle(event, self._no_transaction, prepared))
+            prepared = await self._in_time("prepare", consumer.prepare(event, ctx))
+        await self._in_time("handle", consumer.handle(event, NoTransaction(ctx), prepared))
         return _DONE
 
     async def _in_time(self, half: str, work: Coroutine[Any, Any, Any]) -> Any:
@@ -141,7 +149,7 @@ class Processor:
     def _too_long(self, half: str) -> Retry:
         return Retry(f"{half} took longer than handler_timeout_s ({self._consumer.handler_timeout_s:g} s)")
 
-    async def _ordinary(self, database: Database, event: Event, delivery: Delivery) -> Outcome:
+    async def _ordinary(self, database: Database, event: Event, ctx: Context, delivery: Delivery) -> Outcome:
         name, known_as = self._consumer.name, (event.source, event.id)
         prepared = None
         if self._prepares:  # else looking first would save nothing: the transaction looks too
@@ -151,9 +159,9 @@ class Processor:
                 return await self._seen(delivery)
             if (row := await self._block(self._own_reader, delivery)) is not None:
                 return Outcome("blocked", block=row)
-            prepared = await self._prepare(event)
+            prepared = await self._prepare(event, ctx)
         try:
-            async with database.transaction() as tx:
+            async with database.transaction(ctx) as tx:
                 async with answered(self._enter_within_s):
                     fresh = await inbox.enter(tx, name, known_as, delivery.replay_id)
                     if fresh and await self._given_up(tx, known_as, delivery):
@@ -166,14 +174,16 @@ class Processor:
             fresh = False
         return _DONE if fresh else await self._seen(delivery)
 
-    async def _letter(self, database: Database, event: Event, delivery: Delivery, letter: Letter) -> Outcome:
+    async def _letter(
+        self, database: Database, event: Event, ctx: Context, delivery: Delivery, letter: Letter
+    ) -> Outcome:
         """A blocked key's letter comes back. It passes if it is the next one of the replay under way."""
         name, key = self._consumer.name, delivery.key or b""
         row = await blocked.find(self._own_reader, name, key)
         if not _is_next(row, letter, delivery.replay_id):
             return _SEEN
-        prepared = await self._prepare(event)
-        async with database.transaction() as tx:
+        prepared = await self._prepare(event, ctx)
+        async with database.transaction(ctx) as tx:
             async with answered(self._enter_within_s):
                 row = await blocked.lock_replay(tx, name, key, delivery.replay_id)
                 if not _is_next(row, letter, delivery.replay_id):
@@ -205,18 +215,18 @@ class Processor:
         """It stands in the inbox: done with, unless it was given up and its letter is not sent yet, since a
         process died between the two."""
         row = await self._block(self._own_reader, delivery)
-        if row is not None and row.last_letter is None and row.place == delivery.place:
+        if row is not None and row.last_letter is None and row.place == delivery.position:
             return Outcome("blocked", block=row)
         if not self._blocks or delivery.key is None:
-            debt = await owed.find(self._own_reader, self._consumer.name, delivery.place)
+            debt = await owed.find(self._own_reader, self._consumer.name, delivery.position)
             if debt is not None:
                 return Outcome("owed", owed=debt)
         return _SEEN
 
-    async def _prepare(self, event: Event) -> Any:
+    async def _prepare(self, event: Event, ctx: Context) -> Any:
         if not self._prepares:
             return None
-        return await self._limited("prepare", self._consumer.prepare(event, self._reader))
+        return await self._limited("prepare", self._consumer.prepare(event, ctx))
 
     async def _handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
         await self._limited("handle", self._consumer.handle(event, tx, prepared), tx)
@@ -291,7 +301,7 @@ def classify(error: Exception) -> Outcome:
         return Outcome("retry", error, error.after)
     if isinstance(error, ApiError):
         return Outcome("world_down" if error.world_down else "retry", error, error.retry_after_s)
-    if isinstance(error, WorldDown):
+    if isinstance(error, DependencyUnavailable):
         return Outcome("world_down", error, error.after)
     # settings that are missing would send every event to the dead letters
     if isinstance(error, SettingsError):

@@ -1,18 +1,15 @@
 """When a record came to this process, so that a fetch that began later can serve all that had come by then.
 
-No clock: tickets, drawn in the order in which things happen within the process. The worker draws one for each
-record as it is fetched, and ``prepare`` finds it in ``arrived``; whoever fetches draws one before.
+No clock: numbers, drawn in the order in which things happen within the process. The worker draws one for each
+batch of records as it is fetched, and a handler finds it in ``ctx.fetch_sequence``; whoever fetches from
+elsewhere draws one before.
 """
 
 import itertools
-from contextvars import ContextVar
 
-_tickets = itertools.count(1)
-
-arrived: ContextVar[int | None] = ContextVar("arrived", default=None)
-"""The ticket of the record that is being handled; None where nobody drew one."""
+_numbers = itertools.count(1)
 
 
-def ticket() -> int:
-    """The next ticket: higher than every one before."""
-    return next(_tickets)
+def next_number() -> int:
+    """The next number of this process: higher than every one before."""
+    return next(_numbers)

@@ -49,8 +49,8 @@ class Item:
     finished: bool = False
     dropped: bool = False
     attempts: int = 0
-    arrived: int | None = None
-    """The ticket of its arrival (``arrival.py``)."""
+    fetch_sequence: int | None = None
+    """The number of the moment when it came (``fetch_sequence.py``)."""
     delivery: Any = None
     event: Any = None
     burial: str | None = None

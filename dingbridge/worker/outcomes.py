@@ -5,9 +5,9 @@
     HandlerOutcome
     ├── Retry          later; counts as an attempt
     ├── Reject         never: to the dead letters at once
-    ├── Again          at once, from ``prepare``; no attempt
+    ├── Conflict          at once, from ``prepare``; no attempt
     │   └── TransactionRace   the database rolled back because of another transaction
-    └── WorldDown      nobody's fault: pause, and the same record again; no attempt
+    └── DependencyUnavailable      nobody's fault: pause, and the same record again; no attempt
         └── DatabaseDown      the database does not answer, refuses us, or cannot write
 """
 
@@ -41,7 +41,7 @@ class Reject(HandlerOutcome):
         self.reason = reason
 
 
-class Again(HandlerOutcome):
+class Conflict(HandlerOutcome):
     """The world moved since ``prepare``: roll back and begin with ``prepare`` at once.
 
     No attempt is counted; after ten in a row it becomes a ``Retry``.
@@ -51,7 +51,7 @@ class Again(HandlerOutcome):
         super().__init__(reason)
 
 
-class WorldDown(HandlerOutcome):
+class DependencyUnavailable(HandlerOutcome):
     """Something that no event is guilty of does not work: a database, DingTalk, another system.
 
     The worker pauses the partition and tries the same record again until it works; nothing is counted as an

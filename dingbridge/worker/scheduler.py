@@ -25,10 +25,10 @@ from dingbridge.worker.dead_letters import Burials, Buried
 from dingbridge.worker.delivery import REPLAY_HEADER as REPLAY_HEADER
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.executor import Outcome, Processor, key_hash, place
-from dingbridge.worker.fetch_sequence import ticket
+from dingbridge.worker.fetch_sequence import next_number
 from dingbridge.worker.key_queue import Item, Lanes
 from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.outcomes import WorldDown
+from dingbridge.worker.outcomes import DependencyUnavailable
 from dingbridge.worker.retry import delay, world_delay
 
 log = structlog.get_logger(__name__)
@@ -101,14 +101,14 @@ class Dispatcher:
 
     def add(self, records: Sequence[ConsumerRecord]) -> None:
         """Queue records of one partition, as fetched."""
-        arrived = ticket()
+        sequence = next_number()
         for record in records:
             partition = TopicPartition(record.topic, record.partition)
             size = RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
             for name, value in record.headers:
                 size += len(name) + len(value or b"")
             key = partition if record.key is None else record.key
-            head = self.lanes.add(Item(partition, record.offset, key, size, record, arrived=arrived))
+            head = self.lanes.add(Item(partition, record.offset, key, size, record, fetch_sequence=sequence))
             if head is not None:
                 self._put(head)
         self._flow_flips()
@@ -254,7 +254,7 @@ class Dispatcher:
     async def _try(self, item: Item) -> Outcome:
         record: ConsumerRecord = item.record
         if item.delivery is None:
-            item.delivery = Delivery.of(record, item.arrived)
+            item.delivery = Delivery.of(record, item.fetch_sequence)
         if item.event is None:
             try:
                 if record.value is None:
@@ -263,7 +263,7 @@ class Dispatcher:
             except Exception as error:  # whatever it is that makes it unreadable
                 return Outcome("not_an_event", error)
         began = time.monotonic()
-        outcome = await self._processor.attempt(item.event, item.delivery)
+        outcome = await self._processor.attempt(item.event, item.delivery, item.attempts + 1)
         self._metrics.attempted(outcome.kind, time.monotonic() - began)
         if outcome.kind in ("done", "seen") and _stdlib_log.isEnabledFor(logging.DEBUG):
             log.debug("consumer.handled", outcome=outcome.kind, **self._describe(item))
@@ -294,7 +294,7 @@ class Dispatcher:
             buried = await self._burials.bury(
                 item.record, item.event, item.delivery, reason, item.attempts, item.block
             )
-        except WorldDown as error:
+        except DependencyUnavailable as error:
             self._world_down(item, Outcome("world_down", error, error.after))
             return None
         if buried in ("dead", "blocked"):
@@ -311,7 +311,7 @@ class Dispatcher:
         if self._goes(item):
             return
         reason = place(outcome.error, self._package)
-        if isinstance(outcome.error, WorldDown):
+        if isinstance(outcome.error, DependencyUnavailable):
             reason = outcome.error.reason
         elif isinstance(outcome.error, TicketMissing):  # its words are ours, and nobody's name is in them
             reason = str(outcome.error)

@@ -27,7 +27,7 @@ from dingbridge.worker.clients import open_clients
 from dingbridge.worker.consumer import Consumer, Table
 from dingbridge.worker.executor import CANCEL_GRACE_S, Processor, place
 from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.outcomes import Again, WorldDown
+from dingbridge.worker.outcomes import Conflict, DependencyUnavailable
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store import outbox as owed
 from dingbridge.worker.store.database import Database, open_database
@@ -91,7 +91,7 @@ class ConsumerService:
                 consumer.database = self.database
             budget: ApiCalls | None = None
             if (opened := await open_clients(settings, stack)) is not None:
-                consumer.dingtalk, budget = opened
+                consumer.clients, budget = opened
             if settings.admin_port is not None:
                 admin = AdminServer(
                     settings.admin_host, settings.admin_port, self.registry, ready=self._ready
@@ -171,7 +171,7 @@ class ConsumerService:
                     rows = await inbox.prune(database, consumer.name, oldest)
                     await owed.prune(database, consumer.name, oldest)
                     log.info("consumer.inbox_pruned", consumer=consumer.name, rows=rows)
-            except (WorldDown, Again, KafkaUnavailable, DBAPIError) as error:
+            except (DependencyUnavailable, Conflict, KafkaUnavailable, DBAPIError) as error:
                 # of another member that prunes at the same moment, PostgreSQL rolls one back
                 reason = place(error, "consumers") if isinstance(error, DBAPIError) else str(error)
                 log.warning("consumer.inbox_not_pruned", consumer=consumer.name, reason=reason)
@@ -231,7 +231,7 @@ async def show(consumer: Consumer, settings: ConsumerSettings) -> list[Table]:
             return await consumer.show(database.reader())
         finally:
             await database.close()
-    except WorldDown as error:
+    except DependencyUnavailable as error:
         raise BridgeError(f"{error.reason}; check DATABASE_URL or DATA_DIR, or {hint}") from error
     except DBAPIError as error:
         if is_missing_table(error):

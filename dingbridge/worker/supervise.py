@@ -9,7 +9,7 @@ import structlog
 
 from dingbridge.errors import BridgeError
 from dingbridge.worker.executor import place
-from dingbridge.worker.outcomes import Again, WorldDown
+from dingbridge.worker.outcomes import Conflict, DependencyUnavailable
 from dingbridge.worker.retry import world_delay
 
 log = structlog.get_logger(__name__)
@@ -21,7 +21,7 @@ BEGIN_AGAIN_S = 30.0
 
 def is_world_down(error: BaseException) -> bool:
     """Whether ``error`` says that the world is down: the runtime's own, or one of DingTalk's by its flag."""
-    return isinstance(error, WorldDown) or bool(getattr(error, "world_down", False))
+    return isinstance(error, DependencyUnavailable) or bool(getattr(error, "world_down", False))
 
 
 async def patiently(step: Callable[[], Awaitable[None]], consumer: str, stopping: asyncio.Event) -> None:
@@ -34,12 +34,16 @@ async def patiently(step: Callable[[], Awaitable[None]], consumer: str, stopping
             await step()
             return
         except BridgeError as error:
-            if not (is_world_down(error) or isinstance(error, Again)):
+            if not (is_world_down(error) or isinstance(error, Conflict)):
                 raise
             failures += 1
-            asked = error.after if isinstance(error, WorldDown) else getattr(error, "retry_after_s", None)
+            asked = (
+                error.after
+                if isinstance(error, DependencyUnavailable)
+                else getattr(error, "retry_after_s", None)
+            )
             wait = world_delay(failures, asked)
-            reason = error.reason if isinstance(error, WorldDown) else type(error).__name__
+            reason = error.reason if isinstance(error, DependencyUnavailable) else type(error).__name__
             log.warning("consumer.waiting", consumer=consumer, reason=reason, retry_in_s=round(wait, 1))
             try:
                 async with asyncio.timeout(wait):

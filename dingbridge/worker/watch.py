@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from dingbridge.api_budget import ApiCalls
 from dingbridge.worker import blocked
 from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.outcomes import WorldDown
+from dingbridge.worker.outcomes import DependencyUnavailable
 from dingbridge.worker.store.database import Database
 
 log = structlog.get_logger(__name__)
@@ -31,7 +31,7 @@ async def watch(
             try:
                 number, since = await blocked.count(blocking_in.reader(), consumer)
                 metrics.blocked(number, (datetime.now(UTC) - since).total_seconds() if since else 0)
-            except (WorldDown, DBAPIError) as error:
+            except (DependencyUnavailable, DBAPIError) as error:
                 log.warning("consumer.blocked_not_counted", consumer=consumer, error=type(error).__name__)
         if budget is not None:
             spent = await asyncio.to_thread(budget.spent)

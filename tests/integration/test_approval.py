@@ -18,7 +18,7 @@ from consumers.approval.tables import (
     approval_table_cells,
     approval_tasks,
 )
-from dingbridge import Again, Reject
+from dingbridge import Conflict, Context, Reject
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.settings import SAMPLE_CREDENTIALS
@@ -100,14 +100,15 @@ async def test_an_approval_and_its_revocation_at_the_same_moment_end_without_the
     order = [events[first], events[1 - first]]
     async with MemoryRuntime(Approval(), database_url=database_url, dingtalk=office) as archive:
         consumer, reader = archive.consumer, archive.database.reader()
-        prepared = [await consumer.prepare(event, reader) for event in order]
+        ctx = Context(reader, lambda: consumer.dingtalk)
+        prepared = [await consumer.prepare(event, ctx) for event in order]
 
         async def handled(event, seen):
             async with archive.database.transaction() as tx:
                 await consumer.handle(event, tx, seen)
 
         ended = await asyncio.gather(*map(handled, order, prepared), return_exceptions=True)
-        assert [type(problem) for problem in ended if problem is not None] == [Again], ended
+        assert [type(problem) for problem in ended if problem is not None] == [Conflict], ended
         for event in events:
             await deliver(archive, event)
         assert await archive.rows(select(leave_ledger)) == []

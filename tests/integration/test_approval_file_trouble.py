@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from consumers.approval.downloads import FIRST_DELAY_S, MOST_ATTEMPTS
 from consumers.approval.tables import approval_attachments
-from dingbridge import WorldDown
+from dingbridge import DependencyUnavailable
 from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied
 from tests.integration.approval_files_support import (
     ALLOWED,
@@ -173,7 +173,7 @@ async def test_a_photo_whose_address_leads_inside_is_not_fetched(archive, shelf,
 async def test_a_folder_that_cannot_be_written_waits_in_words(archive, shelf, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ARCHIVE_DIR", str(tmp_path / "file" / "archive"))
-    with pytest.raises(WorldDown, match="ARCHIVE_DIR"):
+    with pytest.raises(DependencyUnavailable, match="ARCHIVE_DIR"):
         await downloads(archive, shelf).switch()
 
 
@@ -182,7 +182,7 @@ async def test_a_disk_that_fails_on_the_way_is_nobodys_attempt(archive, shelf, f
     work = downloads(archive, shelf)
     await work.switch()
     (folder / SHA256[:2]).write_text("in the way")
-    with pytest.raises(WorldDown, match="ARCHIVE_DIR"):
+    with pytest.raises(DependencyUnavailable, match="ARCHIVE_DIR"):
         await work.once()
     row = (await rows(archive))["file:1"]
     assert (row.state, row.attempts) == ("waiting", 0)

@@ -249,7 +249,7 @@ async def test_a_consumer_asks_at_the_app_that_the_event_came_from(tmp_path, mon
         asked = Asking()
         opened = await open_clients(ConsumerSettings.load(), stack)
         assert opened is not None
-        asked.dingtalk, _ = opened
+        asked.clients, _ = opened
         user = next(iter(simulator.platform.company.users))
 
         assert (await asked.dingtalk.user(user))["userid"] == user  # where there is no event: CONSUMER_APP
@@ -272,8 +272,8 @@ class Asking(Consumer):
     def __init__(self):
         self.seen = []
 
-    async def prepare(self, event, db):
-        return (await self.dingtalk.at(Priority.RESYNC).user(event.subject))["userid"]
+    async def prepare(self, event, ctx):
+        return (await ctx.dingtalk.at(Priority.RESYNC).user(event.subject))["userid"]
 
     async def handle(self, event, tx, prepared):
         self.seen.append(prepared)

@@ -28,8 +28,8 @@ class Asking(Consumer):
     def __init__(self):
         self.seen = []
 
-    async def prepare(self, event, db):
-        return (await self.dingtalk.user(event.subject))["userid"]
+    async def prepare(self, event, ctx):
+        return (await ctx.dingtalk.user(event.subject))["userid"]
 
     async def handle(self, event, tx, prepared):
         self.seen.append(prepared)

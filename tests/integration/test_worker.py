@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from dingbridge import Event, Reader, Transaction
+from dingbridge import Context, Event, Transaction
 from dingbridge.kafka.topics import ensure_topics, event_topic
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker import worker
@@ -59,7 +59,7 @@ async def test_members_that_come_and_go_lose_and_repeat_no_effect(
     class Slow(EffectConsumer):
         concurrency = 4
 
-        async def prepare(self, event: Event, db: Reader) -> None:
+        async def prepare(self, event: Event, ctx: Context) -> None:
             await asyncio.sleep(0.002)
 
     base = named(Slow, topics=(TYPE, "user_add_org"))
@@ -99,7 +99,7 @@ async def test_a_backlog_beyond_the_limits_pauses_resumes_and_comes_through_whol
     class Counting(EffectConsumer):
         most = 0
 
-        async def prepare(self, event: Event, db: Reader) -> None:
+        async def prepare(self, event: Event, ctx: Context) -> None:
             Counting.most = max(Counting.most, service.worker._dispatcher.lanes.in_flight)
 
     consumer = named(Counting)()

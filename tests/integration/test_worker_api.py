@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dingbridge import Event, Reader
+from dingbridge import Context, Event
 from dingbridge.dingtalk import transport
 from dingbridge.kafka.topics import dlq_topic, event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
@@ -31,8 +31,8 @@ from tests.support.waiting import eventually
 class Asking(EffectConsumer):
     max_attempts = 1
 
-    async def prepare(self, event: Event, db: Reader) -> None:
-        await self.dingtalk.user(str(event.subject))
+    async def prepare(self, event: Event, ctx: Context) -> None:
+        await ctx.dingtalk.user(str(event.subject))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
-from dingbridge import Again, DatabaseDown, Event, Reader, Retry, Transaction, UtcDateTime, open_database
+from dingbridge import Conflict, Context, DatabaseDown, Event, Retry, Transaction, UtcDateTime, open_database
 from dingbridge.errors import SettingsError
 from dingbridge.events.event import decode
 from dingbridge.worker import blocked
@@ -195,7 +195,7 @@ async def test_a_deadlock_means_again(postgres_url: str) -> None:
 
     results = await asyncio.gather(cross("u1", "u2"), cross("u2", "u1"), return_exceptions=True)
     assert sorted(type(r).__name__ for r in results) == ["NoneType", "TransactionRace"]
-    assert any(isinstance(r, Again) for r in results)
+    assert any(isinstance(r, Conflict) for r in results)
     await database.close()
 
 
@@ -250,7 +250,7 @@ async def test_a_connection_that_is_cut_is_down_and_the_next_one_works(postgres_
 class Looking(Recording):
     handler_timeout_s = 0.1
 
-    async def prepare(self, event: Event, db: Reader) -> None:
+    async def prepare(self, event: Event, ctx: Context) -> None:
         return None
 
 

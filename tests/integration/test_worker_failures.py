@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from dingbridge import Consumer, Event, Reader, Reject, Transaction, WorldDown
+from dingbridge import Consumer, Context, DependencyUnavailable, Event, Reject, Transaction
 from dingbridge.errors import BridgeError
 from dingbridge.events.envelope import Record
 from dingbridge.kafka.topics import dlq_topic, event_topic, inbox_topic
@@ -130,9 +130,9 @@ async def test_when_the_world_is_down_nothing_is_buried_and_work_goes_on_when_it
         down = True
         max_attempts = 1
 
-        async def prepare(self, event: Event, db: Reader) -> None:
+        async def prepare(self, event: Event, ctx: Context) -> None:
             if self.down:
-                raise WorldDown("system A does not answer")
+                raise DependencyUnavailable("system A does not answer")
 
     consumer = named(Dependent)()
     settings = consumer_settings(kafka_env, database_url)

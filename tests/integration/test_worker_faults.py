@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from dev.servers import KafkaServer, PostgresServer, start_postgres
 from dev.servers.postgres import EnvironmentPostgres
-from dingbridge import Event, Reader, Reject
+from dingbridge import Context, Event, Reject
 from dingbridge.kafka.topics import dlq_topic, event_topic
 from dingbridge.settings import KafkaSettings
 from tests.integration.worker_support import (
@@ -169,7 +169,7 @@ async def test_a_handler_that_hangs_is_abandoned_at_the_stop_and_its_record_is_n
     class Hanging(EffectConsumer):
         began = False
 
-        async def prepare(self, event: Event, db: Reader) -> None:
+        async def prepare(self, event: Event, ctx: Context) -> None:
             if event.id.startswith("hang"):
                 Hanging.began = True
                 await asyncio.Event().wait()
@@ -237,7 +237,7 @@ async def test_it_starts_before_kafka_does_and_survives_its_restart(
         began = False
         go = asyncio.Event()
 
-        async def prepare(self, event: Event, db: Reader) -> None:
+        async def prepare(self, event: Event, ctx: Context) -> None:
             if event.id.startswith("reject"):
                 Burying.began = True
                 await Burying.go.wait()

@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Column, Integer, MetaData, String, Table
 from sqlalchemy.ext.asyncio import AsyncTransaction
 
-from dingbridge import Consumer, Database, Event, Reader, Reject, Transaction, open_database
+from dingbridge import Consumer, Context, Database, Event, Reject, Transaction, open_database
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker import blocked
 from dingbridge.worker.dead_letter_writer import DeadLetters
@@ -68,7 +68,7 @@ class Crashing(Consumer):
 class Looking(Crashing):
     """One with ``prepare``, which takes another way."""
 
-    async def prepare(self, event: Event, db: Reader) -> None:
+    async def prepare(self, event: Event, ctx: Context) -> None:
         return None
 
 

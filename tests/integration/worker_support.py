@@ -14,7 +14,7 @@ import orjson
 from aiokafka.admin import AIOKafkaAdminClient
 from sqlalchemy import Column, Integer, MetaData, String, Table, select
 
-from dingbridge import Consumer, Event, Reader, Reject, Transaction, open_database
+from dingbridge import Consumer, Context, Event, Reader, Reject, Transaction, open_database
 from dingbridge.events.envelope import Received, Record, to_records
 from dingbridge.kafka.client import connection, producer
 from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic
@@ -89,7 +89,7 @@ class Failing(EffectConsumer):
 
     mended = False
 
-    async def prepare(self, event: Event, db: Reader) -> None:
+    async def prepare(self, event: Event, ctx: Context) -> None:
         if event.id.startswith("reject"):
             raise Reject("as asked")
         if event.subject == "bad" and not self.mended:
@@ -184,7 +184,7 @@ class Mortal(EffectConsumer):
     name = os.environ.get("TEST_CONSUMER", "mortal")
     handler_timeout_s = 1 if "FREEZE_AT" in os.environ else 60
 
-    async def prepare(self, event: Event, db: Reader) -> None:
+    async def prepare(self, event: Event, ctx: Context) -> None:
         self._die(event, "prepare")
         if event.id.startswith("reject"):
             raise Reject("as asked")

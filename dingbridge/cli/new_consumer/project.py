@@ -117,8 +117,8 @@ def _add_package(plan: Plan, folder: Path, names: Names, package: str) -> None:
         [
             "from sqlalchemy import Column, MetaData, Table, Text, select",
             f"from {package}.settings import {values['settings_class']}",
-            "from dingbridge.worker import Consumer, Event, Reader, Transaction, UtcDateTime",
-            "from dingbridge.worker import Table as Shown",
+            "from dingbridge import Consumer, Context, Event, Reader, Transaction, UtcDateTime",
+            "from dingbridge import Table as Shown",
         ],
     )
     plan.new[folder / "__init__.py"] = templates.INIT.substitute(values)

@@ -33,14 +33,14 @@ class $class_name(Consumer):
     topics = $topics
     metadata = tables  # created at start when missing
 
-    async def prepare(self, event: Event, db: Reader) -> Any:
-        """Network I/O and short reads, such as `await self.dingtalk.user(event.subject)`. What this returns
+    async def prepare(self, event: Event, ctx: Context) -> Any:
+        """Network I/O and short reads, such as `await ctx.dingtalk.user(event.subject)`. What this returns
         is given to `handle`."""
         return None
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
-        """Database only, shortly: returning commits. `raise Retry(after=...)`, `Reject("why")` or `Again()`
-        of `dingbridge.worker` say otherwise."""
+        """Database only, shortly: returning commits. `raise Retry(after=...)`, `Reject("why")` or
+        `Conflict()` of `dingbridge` say otherwise."""
         row = {
             "event_id": event.id,
             "event_type": event.event_type,

@@ -7,23 +7,21 @@ inbox row is ``inbox.py``'s.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, ColumnElement, Executable, MetaData, Table, event
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import CursorResult, Result
+from sqlalchemy import URL, MetaData, event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
-from sqlalchemy.types import DateTime, String, TypeDecorator
 
 from dingbridge.errors import SettingsError
 from dingbridge.settings.database_url import in_memory, parse_database_url, tls_of
+from dingbridge.worker.context import Context, Reader
 from dingbridge.worker.store.errors import DatabaseDown, translated
 from dingbridge.worker.store.postgres import Links
+from dingbridge.worker.store.transaction import Transaction
 
 BUSY_TIMEOUT_MS = 10_000
 """How long SQLite waits for another process's write before it says "locked", in ms."""
@@ -38,127 +36,6 @@ before it counts as down, in s."""
 POOL_SIZE = 16
 READ_POOL_SIZE = 8
 """Connections to PostgreSQL that one worker keeps open at most, for transactions and for short reads."""
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A point in time: aware ``datetime`` in, aware UTC out. ``timestamptz`` in PostgreSQL, and in SQLite
-    ISO 8601 text that sorts and that a person can read (``2026-01-31T08:00:00.123456Z``)."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Any) -> Any:
-        if dialect.name == "sqlite":
-            return dialect.type_descriptor(String(32))
-        return dialect.type_descriptor(DateTime(timezone=True))
-
-    def process_bind_param(self, value: datetime | None, dialect: Any) -> Any:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a time without a zone; attach the zone that it is meant in")
-        value = value.astimezone(UTC)
-        if dialect.name == "sqlite":
-            return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        return value
-
-    def process_result_value(self, value: Any, dialect: Any) -> datetime | None:
-        if value is None:
-            return None
-        parsed = datetime.fromisoformat(value) if isinstance(value, str) else value
-        return parsed.astimezone(UTC)
-
-
-class Reader:
-    """Short reads, each on a connection of its own that is given back at once: no transaction stays open
-    while ``prepare`` waits for the network. A write through it is refused by the database."""
-
-    def __init__(self, database: "Database", within_s: float | None = None) -> None:
-        self._database, self._within_s = database, within_s
-
-    async def execute(
-        self, statement: Executable, parameters: Mapping[str, Any] | None = None
-    ) -> Result[Any]:
-        """Run one reading statement; all rows are in memory when it returns.
-
-        Raises ``DatabaseDown``, or SQLAlchemy's error for a statement that is wrong.
-        """
-        async with self._database.reading() as connection, asyncio.timeout(self._within_s):
-            result = await connection.execute(statement, parameters)
-            return result.freeze()()
-
-    async def scalar(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
-        """First column of the first row, None if there is no row."""
-        return (await self.execute(statement, parameters)).scalar()
-
-
-class Transaction:
-    """One write transaction; leaving ``Database.transaction()`` normally commits it, an exception rolls it
-    back. ``connection`` is SQLAlchemy's own, for what this wrapper does not offer."""
-
-    def __init__(self, connection: AsyncConnection, driver: Any = None) -> None:
-        """``driver`` is PostgreSQL's own connection (asyncpg), for the runtime."""
-        self.connection = connection
-        self.driver = driver
-        self.abandoned = False
-
-    def abandon(self) -> None:
-        """Leave it to a handler that does not end: it is rolled back, its connection not used again."""
-        self.abandoned = True
-
-    @property
-    def dialect(self) -> str:
-        """``sqlite`` or ``postgresql``."""
-        return self.connection.dialect.name
-
-    async def execute(
-        self,
-        statement: Executable,
-        parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
-    ) -> CursorResult[Any]:
-        """Run one statement. Raises ``DatabaseDown``, ``TransactionRace``, or SQLAlchemy's own error."""
-        with translated():
-            return await self.connection.execute(statement, parameters)
-
-    async def scalar(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
-        """First column of the first row, None if there is no row."""
-        return (await self.execute(statement, parameters)).scalar()
-
-    def insert(self, table: Table) -> sqlite.Insert | postgresql.Insert:
-        """``INSERT`` of this database's dialect, with its ``on_conflict_…`` methods."""
-        return sqlite.insert(table) if self.dialect == "sqlite" else postgresql.insert(table)
-
-    async def lock_schema(self) -> None:
-        """Let no other process of ours change tables until this transaction ends: two members that start
-        together would both find a table missing. SQLite has only one writer anyhow."""
-        if self.dialect == "postgresql":
-            # an advisory lock's number is free to choose; this one is the text "ding" as an integer
-            with translated():
-                await self.connection.exec_driver_sql("SELECT pg_advisory_xact_lock(1684631143)")
-
-    async def upsert(
-        self,
-        table: Table,
-        values: Mapping[str, Any],
-        key_columns: Sequence[str],
-        *,
-        where: ColumnElement[bool] | None = None,
-    ) -> int:
-        """Insert ``values`` (column name → value), or update the row with the same ``key_columns``.
-
-        ``key_columns`` name the primary key or a unique constraint. ``where`` is a condition on the row that
-        stands in the table, as ``table.c.generation == 3``: unless it holds, that row stays as it is. A row
-        whose every column is a key is inserted or left alone. Returns the number of rows written, 0 or 1.
-        """
-        statement = self.insert(table).values(dict(values))
-        changed = {name: statement.excluded[name] for name in values if name not in key_columns}
-        if changed:
-            statement = statement.on_conflict_do_update(
-                index_elements=list(key_columns), set_=changed, where=where
-            )
-        else:
-            statement = statement.on_conflict_do_nothing(index_elements=list(key_columns))
-        return int((await self.execute(statement)).rowcount)
 
 
 class Database:
@@ -183,27 +60,28 @@ class Database:
         """``within_s``: for questions that are short for certain; one that is not answered in that time, in
         s, raises ``DatabaseDown``. Else nothing but the connection's end does, which a network that has lost
         it may tell after a quarter of an hour."""
-        return Reader(self, within_s)
+        return Reader(self.reading, within_s)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Transaction]:
-        """A write transaction (SQLite: ``BEGIN IMMEDIATE``, PostgreSQL: ``READ COMMITTED``).
+    async def transaction(self, ctx: Context | None = None) -> AsyncIterator[Transaction]:
+        """A write transaction (SQLite: ``BEGIN IMMEDIATE``, PostgreSQL: ``READ COMMITTED``); ``ctx`` becomes
+        its ``ctx``.
 
         Raises ``DatabaseDown`` or ``TransactionRace`` where the database itself is the reason.
         """
         if self._links is not None:
-            async with self._connections, self._linked(self._links) as transaction:
+            async with self._connections, self._linked(self._links, ctx) as transaction:
                 yield transaction
         elif self._one_writer is not None:
-            async with self._one_writer, self._begin() as transaction:
+            async with self._one_writer, self._begin(ctx) as transaction:
                 yield transaction
 
     @asynccontextmanager
-    async def _linked(self, links: Links) -> AsyncIterator[Transaction]:
+    async def _linked(self, links: Links, ctx: Context | None) -> AsyncIterator[Transaction]:
         with translated():
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 link = await links.begin()
-        transaction = Transaction(link.connection, link.driver)
+        transaction = Transaction(link.connection, link.driver, ctx)
         try:
             yield transaction
         except BaseException:
@@ -217,7 +95,7 @@ class Database:
                 await links.commit(link)
 
     @asynccontextmanager
-    async def _begin(self) -> AsyncIterator[Transaction]:
+    async def _begin(self, ctx: Context | None) -> AsyncIterator[Transaction]:
         with translated():
             async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 connection = await self._writer.connect()
@@ -225,7 +103,7 @@ class Database:
             with translated():
                 async with asyncio.timeout(ANSWER_TIMEOUT_S):
                     began = await connection.begin()
-            transaction = Transaction(connection)
+            transaction = Transaction(connection, ctx=ctx)
             try:
                 yield transaction
             except BaseException:

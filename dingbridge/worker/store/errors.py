@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from dingbridge.errors import BridgeError
-from dingbridge.worker.outcomes import Again, WorldDown
+from dingbridge.worker.outcomes import Conflict, DependencyUnavailable
 
 _SQLITE_DOWN = frozenset(
     {
@@ -41,11 +41,11 @@ _POSTGRES_RACE = ("40001", "40P01")
 """Serialization failure and deadlock: the transaction is right and wants to run again."""
 
 
-class DatabaseDown(WorldDown):
+class DatabaseDown(DependencyUnavailable):
     """The database does not answer, refuses us, or cannot write."""
 
 
-class TransactionRace(Again):
+class TransactionRace(Conflict):
     """PostgreSQL rolled the transaction back because of another one; run it again from its beginning."""
 
 

@@ -11,8 +11,11 @@ from sqlalchemy import Column, ColumnElement, Index, MetaData, String, Table, de
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
-from dingbridge.worker.store.database import Database, Reader, Transaction, UtcDateTime
+from dingbridge.worker.context import Reader
+from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.errors import translated
+from dingbridge.worker.store.transaction import Transaction
+from dingbridge.worker.store.utc import UtcDateTime
 
 EventId = tuple[str, str]
 """``(source, id)``: what tells one event from every other."""

@@ -12,8 +12,11 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Column, Integer, String, Table, and_, delete, select
 
-from dingbridge.worker.store.database import Database, Reader, Transaction, UtcDateTime
+from dingbridge.worker.context import Reader
+from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.inbox import metadata
+from dingbridge.worker.store.transaction import Transaction
+from dingbridge.worker.store.utc import UtcDateTime
 
 Place = tuple[str, int, int]
 

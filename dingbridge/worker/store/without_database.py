@@ -7,7 +7,8 @@ from sqlalchemy import Executable, Table
 from sqlalchemy.engine import CursorResult, Result
 
 from dingbridge.errors import SettingsError
-from dingbridge.worker.store.database import Reader, Transaction
+from dingbridge.worker.context import Context, Reader
+from dingbridge.worker.store.transaction import Transaction
 
 
 def _refuse() -> NoReturn:
@@ -31,9 +32,10 @@ class NoReader(Reader):
 class NoTransaction(Transaction):
     """Refuses every statement."""
 
-    def __init__(self) -> None:
+    def __init__(self, ctx: Context) -> None:
         self.driver = None
         self.abandoned = False
+        self._ctx = ctx
 
     @property
     def dialect(self) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from consumers.address_sync import AddressSync
 from consumers.address_sync.mapping import department_row, user_state
 from consumers.address_sync.tables import departments, memberships, users
-from dingbridge import Again
+from dingbridge import Conflict
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.address_sync.company import Company, event
 
@@ -22,7 +22,7 @@ class Hands:
         self.runtime, self.consumer = runtime, runtime.consumer
 
     async def look(self, an_event):
-        return await self.consumer.prepare(an_event, self.runtime.database.reader())
+        return await self.consumer.prepare(an_event, self.runtime.context(an_event))
 
     async def write(self, an_event, seen):
         async with self.runtime.database.transaction() as tx:
@@ -51,7 +51,7 @@ async def test_fetch_a_fetch_b_write_b_write_a(hands, company):
     company.hire("u1", name="新")
     b = await hands.look(modified)
     await hands.write(modified, b)
-    with pytest.raises(Again):
+    with pytest.raises(Conflict):
         await hands.write(modified, a)
     assert await hands.name("u1") == "新"
 
@@ -68,7 +68,7 @@ async def test_a_look_that_changed_nothing_still_outdates_an_older_one(hands, co
     company.users["u1"]["mobile"] = before.mobile
     await hands.write(modified, await hands.look(modified))
     assert await hands.runtime.rows(select(users)) == [before]
-    with pytest.raises(Again):
+    with pytest.raises(Conflict):
         await hands.write(modified, a)
     assert await hands.name("u1") == "甲"
 
@@ -79,7 +79,7 @@ async def test_a_look_from_before_the_leaving_cannot_bring_anybody_back(hands, c
     a = await hands.look(modified)
     del company.users["u1"]
     await hands.write(left, await hands.look(left))
-    with pytest.raises(Again):
+    with pytest.raises(Conflict):
         await hands.write(modified, a)
     assert await hands.runtime.rows(select(users)) == []
 
@@ -136,7 +136,7 @@ async def live(steps):
             an_event, seen = looks.pop(number % len(looks))
             try:
                 await hands.write(an_event, seen)
-            except Again:
+            except Conflict:
                 pending.append(an_event)
 
         for kind, which, variant in steps:

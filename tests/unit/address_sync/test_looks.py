@@ -6,8 +6,9 @@ from sqlalchemy import select
 from consumers.address_sync import AddressSync
 from consumers.address_sync.looks import hidden
 from consumers.address_sync.tables import departments, roles, user_roles, users
+from dingbridge import Context
 from dingbridge.dingtalk.error_codes import error_for
-from dingbridge.worker.fetch_sequence import ticket
+from dingbridge.worker.fetch_sequence import next_number
 from tests.unit.address_sync.company import Company, event, events
 
 T = 1731000000000
@@ -25,21 +26,21 @@ async def deliver(sync, an_event, **kwargs):
 
 async def test_fifty_events_that_came_within_a_moment_cost_one_call(sync, company):
     company.hire("u1")
-    came = [(event("user_modify_org", "u1", at_ms=T + number), ticket()) for number in range(50)]
+    came = [(event("user_modify_org", "u1", at_ms=T + number), next_number()) for number in range(50)]
     for an_event, arrived in came:
-        await deliver(sync, an_event, arrived=arrived)
+        await deliver(sync, an_event, fetch_sequence=arrived)
     assert company.calls["v2/user/get"] == 1
 
 
 async def test_what_came_after_the_fetch_began_is_looked_at(sync, company):
     company.hire("u1", name="旧")
-    before = ticket()
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T), arrived=before)
+    before = next_number()
+    await deliver(sync, event("user_modify_org", "u1", at_ms=T), fetch_sequence=before)
     company.hire("u1", name="新")
-    after = ticket()
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 1), arrived=before)
+    after = next_number()
+    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 1), fetch_sequence=before)
     assert company.calls["v2/user/get"] == 1
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 2), arrived=after)
+    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 2), fetch_sequence=after)
     assert company.calls["v2/user/get"] == 2
     assert (await sync.rows(select(users.c.name)))[0].name == "新"
 
@@ -50,22 +51,22 @@ async def test_an_event_that_comes_during_the_fetch_is_not_served_by_it(sync, co
 
     def happens():
         if not during:
-            during.append(ticket())
+            during.append(next_number())
 
     company.before["v2/user/get"] = happens
     await deliver(sync, event("user_modify_org", "u1", at_ms=T))
     company.users["u1"]["name"] = "新"
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 1), arrived=during[0])
+    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 1), fetch_sequence=during[0])
     assert company.calls["v2/user/get"] == 2
     assert (await sync.rows(select(users.c.name)))[0].name == "新"
 
 
 async def test_a_fetch_whose_write_was_rolled_back_serves_nobody(sync, company):
     company.hire("u1", name="甲")
-    came = ticket()
+    came = next_number()
     consumer, reader = sync.consumer, sync.database.reader()
     modified = event("user_modify_org", "u1", at_ms=T)
-    prepared = await consumer.prepare(modified, reader)
+    prepared = await consumer.prepare(modified, Context(reader, lambda: consumer.dingtalk))
 
     async def write_and_fail():
         async with sync.database.transaction() as tx:
@@ -74,23 +75,23 @@ async def test_a_fetch_whose_write_was_rolled_back_serves_nobody(sync, company):
 
     with pytest.raises(ZeroDivisionError):
         await write_and_fail()
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 1), arrived=came)
+    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 1), fetch_sequence=came)
     assert company.calls["v2/user/get"] == 2
     assert (await sync.rows(select(users.c.name)))[0].name == "甲"
 
 
 async def test_a_look_of_another_process_in_between_is_not_taken_for_ours(sync, company):
     company.hire("u1", name="甲")
-    came = ticket()
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T), arrived=came)
+    came = next_number()
+    await deliver(sync, event("user_modify_org", "u1", at_ms=T), fetch_sequence=came)
     other = AddressSync()
     other.database, other.dingtalk, other.settings = sync.database, company, sync.consumer.settings
     await other.start()
     modified = event("user_modify_org", "u1", at_ms=T + 1)
-    seen = await other.prepare(modified, sync.database.reader())
+    seen = await other.prepare(modified, Context(sync.database.reader(), lambda: company))
     async with sync.database.transaction() as tx:
         await other.handle(modified, tx, seen)
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 2), arrived=came)
+    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 2), fetch_sequence=came)
     assert company.calls["v2/user/get"] == 3
 
 
@@ -98,22 +99,22 @@ async def test_leaving_told_late_still_gives_its_time_without_a_call(sync, compa
     company.hire("u1")
     await deliver(sync, event("user_add_org", "u1"))
     del company.users["u1"]
-    came = ticket()
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T), arrived=came)
+    came = next_number()
+    await deliver(sync, event("user_modify_org", "u1", at_ms=T), fetch_sequence=came)
     (row,) = await sync.rows(select(users.c.left_at))
-    await deliver(sync, event("user_leave_org", "u1", at_ms=T + 9000), arrived=came)
+    await deliver(sync, event("user_leave_org", "u1", at_ms=T + 9000), fetch_sequence=came)
     (later,) = await sync.rows(select(users.c.left_at))
     assert (later.left_at - row.left_at).total_seconds() == 9
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 9001), arrived=came)
+    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 9001), fetch_sequence=came)
     assert company.calls["v2/user/get"] == 2
 
 
 async def test_events_about_somebody_out_of_sight_cost_one_call_too(sync, company):
     company.hire("u1")
     company.hidden.add("u1")
-    came = ticket()
+    came = next_number()
     for number in range(20):
-        await deliver(sync, event("user_modify_org", "u1", at_ms=T + number), arrived=came)
+        await deliver(sync, event("user_modify_org", "u1", at_ms=T + number), fetch_sequence=came)
     assert company.calls["v2/user/get"] == 1
     assert await sync.rows(select(users)) == []
 
@@ -183,7 +184,7 @@ async def test_a_look_that_saw_a_deleted_role_does_not_bring_it_back(sync, compa
     consumer, reader = sync.consumer, sync.database.reader()
     await deliver(sync, event("label_conf_add", 7))
     added = event("user_add_org", "u1")
-    seen = await consumer.prepare(added, reader)
+    seen = await consumer.prepare(added, Context(reader, lambda: consumer.dingtalk))
     del company.roles[7]
     company.grant("u1")
     await deliver(sync, event("label_conf_del", 7, at_ms=T))

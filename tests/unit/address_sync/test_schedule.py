@@ -11,7 +11,7 @@ from consumers.address_sync.schedule import Schedule
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync_tables import runs as runs_table
 from consumers.address_sync.tables import users
-from dingbridge import WorldDown
+from dingbridge import DependencyUnavailable
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BudgetSpent, Unavailable
 from dingbridge.events.control import resync_requested
@@ -155,7 +155,7 @@ async def test_a_spent_budget_is_told_once_and_the_consumer_waits(sync, company)
     company.before["v2/user/get"] = spent
     outcome = await sync.deliver(event("user_modify_org", "u001"))
     assert (outcome.kind, outcome.after) == ("world_down", 99)
-    assert isinstance(outcome.error, WorldDown)
+    assert isinstance(outcome.error, DependencyUnavailable)
     assert "until then" in outcome.error.reason
     company.before.clear()
     await do(one)

@@ -14,7 +14,7 @@ from consumers.approval.tables import (
     approval_table_cells,
     approval_tasks,
 )
-from dingbridge import Again
+from dingbridge import Conflict, Context
 from dingbridge.dingtalk.errors import PermissionDenied, Unavailable
 from dingbridge.dingtalk.replies import read
 from tests.unit.approval.office import LATER, LEAVE, T, deliver, field, instance, only, task
@@ -134,12 +134,12 @@ async def test_an_older_document_never_overwrites_a_newer_one(archive, office):
     consumer, reader = archive.consumer, archive.database.reader()
     first, second = instance("finish"), task("comment", received_ms=LATER)
     office.finish(operation_records=[])
-    a = await consumer.prepare(first, reader)
+    a = await consumer.prepare(first, Context(reader, lambda: consumer.dingtalk))
     office.finish()
-    b = await consumer.prepare(first, reader)
+    b = await consumer.prepare(first, Context(reader, lambda: consumer.dingtalk))
     async with archive.database.transaction() as tx:
         await consumer.handle(first, tx, b)
-    with pytest.raises(Again):
+    with pytest.raises(Conflict):
         async with archive.database.transaction() as tx:
             await consumer.handle(second, tx, a)
     assert len(await archive.rows(select(approval_operations))) == 2

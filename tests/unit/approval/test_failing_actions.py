@@ -13,7 +13,7 @@ from consumers.approval.pending import Filter, call, pending
 from consumers.approval.reconcile import Reconciles
 from consumers.approval.second_looks import SecondLooks
 from consumers.approval.tables import approval_actions, approval_backfills, approval_instances
-from dingbridge import Again, Retry, WorldDown
+from dingbridge import Conflict, DependencyUnavailable, Retry
 from dingbridge.events.control import resync_requested
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import CORP, Office, T, deliver, instance, only
@@ -49,7 +49,7 @@ def office():
     return office
 
 
-@pytest.fixture(params=[KeyError("秘密"), Retry("later"), Again()], ids=["bug", "retry", "again"])
+@pytest.fixture(params=[KeyError("秘密"), Retry("later"), Conflict()], ids=["bug", "retry", "again"])
 def poison(request):
     return Poison(request.param)
 
@@ -179,10 +179,10 @@ async def test_what_cannot_be_archived_at_all_is_claimed_and_waits_like_the_othe
     assert reconciles.not_before.keys() == {"o-1"}
 
 
-@pytest.mark.parametrize("poison", [Poison(WorldDown("the ledger is away"))], ids=["world"])
+@pytest.mark.parametrize("poison", [Poison(DependencyUnavailable("the ledger is away"))], ids=["world"])
 async def test_a_world_that_is_down_is_no_failure_of_the_action(archive, poison):
     await archive.deliver(order())
-    with pytest.raises(WorldDown):
+    with pytest.raises(DependencyUnavailable):
         await Reconciles(archive.consumer.looks).once()
     assert "failed" not in (await states(archive)).values()
     poison.error = None

@@ -15,7 +15,7 @@ from dingbridge import Outcome
 from dingbridge.dingtalk.errors import BadRequest, QuotaSpent
 from dingbridge.ssrf import AddressGuard
 from dingbridge.testing import MemoryRuntime
-from dingbridge.worker.outcomes import Reject, WorldDown
+from dingbridge.worker.outcomes import DependencyUnavailable, Reject
 from tests.unit.forward.support import SECRET, event, system
 from tests.unit.forward.test_selection import Contacts as AddressBook
 
@@ -151,7 +151,7 @@ async def test_a_system_that_cannot_be_reached_pauses_all_and_gives_nothing_up(s
     async with start() as running:
         outcome = await running.deliver(1, UNREACHABLE)
         assert outcome.kind == "world_down"
-        assert isinstance(outcome.error, WorldDown)
+        assert isinstance(outcome.error, DependencyUnavailable)
         assert outcome.error.reason == "system a: no connection to it"
         assert running.value("dingbridge_forward_circuit") == 2
         sent = len(running.sender.sent)

@@ -20,8 +20,8 @@ class Greeter(Consumer):
     topics = ("user_add_org", "user_leave_org")
     metadata = tables
 
-    async def prepare(self, event, db):
-        return await self.dingtalk.greeting(event.subject)
+    async def prepare(self, event, ctx):
+        return await ctx.dingtalk.greeting(event.subject)
 
     async def handle(self, event, tx, prepared):
         if event.event_type == "user_leave_org":

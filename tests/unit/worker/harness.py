@@ -9,7 +9,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
-from dingbridge import Event, Transaction, WorldDown
+from dingbridge import Context, DependencyUnavailable, Event, Transaction
 from dingbridge.testing import MemoryRuntime
 from dingbridge.worker import blocked
 from dingbridge.worker.dead_letters import Burials
@@ -35,7 +35,7 @@ class Letters:
     ) -> int:
         if self.down:
             self.down -= 1
-            raise WorldDown("Kafka is down")
+            raise DependencyUnavailable("Kafka is down")
         self.sent.append((record, error, attempts))
         self.blocking_ids.append(blocking_id)
         return len(self.sent) - 1
@@ -50,7 +50,7 @@ class Scripted(Recording):
         self.hold: dict[str, asyncio.Event] = {}
         self.began: dict[str, asyncio.Event] = {}
 
-    async def prepare(self, event: Event, db: Any) -> None:
+    async def prepare(self, event: Event, ctx: Context) -> None:
         name = event.id.split("/")[0]
         self.seen.append(name)
         if name in self.hold:

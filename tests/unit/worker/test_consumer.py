@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dingbridge import Consumer, Retry, WorldDown
+from dingbridge import Consumer, DependencyUnavailable, Retry
 from dingbridge.errors import SettingsError
 from dingbridge.worker import registry
 from dingbridge.worker.registry import Family, UnknownConsumer, known_consumers, load_consumer
@@ -30,7 +30,7 @@ def test_a_topic_that_is_no_event_type_is_refused_when_the_class_is_made(topic: 
 
 
 @pytest.mark.parametrize("after", [timedelta(minutes=5), "30", math.nan, math.inf, -1])
-@pytest.mark.parametrize("outcome", [Retry, WorldDown])
+@pytest.mark.parametrize("outcome", [Retry, DependencyUnavailable])
 def test_a_wait_that_cannot_be_waited_is_its_authors_error(outcome: Any, after: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="after is a number of seconds"):
         outcome("later", after=after)

@@ -9,7 +9,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError
 
-from dingbridge import WorldDown
+from dingbridge import DependencyUnavailable
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker import dead_letter_writer as deadletters
 from dingbridge.worker.dead_letter_writer import DeadLetters
@@ -44,7 +44,7 @@ async def test_after_a_failed_send_the_producer_is_left_whole_and_replaced(
         raise KafkaConnectionError("gone")
 
     monkeypatch.setattr(used, "send_and_wait", send_and_wait)
-    with pytest.raises(WorldDown, match="dead letter not taken"):
+    with pytest.raises(DependencyUnavailable, match="dead letter not taken"):
         await letters.send(RECORD, "KeyError", 1)
     assert letters._producer is None
     await letters.close()
@@ -82,7 +82,7 @@ async def test_a_producer_that_hangs_is_given_up(
     for module in ("dingbridge.kafka.client", "dingbridge.worker.dead_letter_writer"):
         monkeypatch.setattr(f"{module}.hopeless_after_s", lambda _: 0.05)
     async with asyncio.timeout(60):
-        with pytest.raises(WorldDown, match="dead letter not taken: Kafka at"):
+        with pytest.raises(DependencyUnavailable, match="dead letter not taken: Kafka at"):
             await letters.send(RECORD, "KeyError", 1)
         await letters.close()
     assert connection.closed.done()

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from dingbridge import Event, Reject, Retry, WorldDown
+from dingbridge import DependencyUnavailable, Event, Reject, Retry
 from dingbridge.worker import retry as backoff_module
 from dingbridge.worker import scheduler as dispatch_module
 from dingbridge.worker.delivery import Delivery
@@ -114,7 +114,7 @@ async def test_a_record_counts_as_done_only_when_its_dead_letter_is_taken() -> N
 
 
 async def test_when_the_world_is_down_the_partition_pauses_and_nothing_is_counted() -> None:
-    outage = [WorldDown("system A is down") for _ in range(20)]
+    outage = [DependencyUnavailable("system A is down") for _ in range(20)]
     consumer = Scripted({"probe": outage})
     consumer.concurrency = 1  # type: ignore[misc]
     async with running(consumer) as harness:
@@ -185,9 +185,9 @@ class Lasting(Processor):
 
     then: Callable[[], Awaitable[Outcome]]
 
-    async def attempt(self, event: Event, delivery: Delivery = Delivery()) -> Outcome:  # noqa: B008
+    async def attempt(self, event: Event, delivery: Delivery = Delivery(), number: int = 1) -> Outcome:  # noqa: B008
         try:
-            return await super().attempt(event, delivery)
+            return await super().attempt(event, delivery, number)
         except asyncio.CancelledError:
             return await self.then()
 
@@ -238,7 +238,7 @@ async def test_what_ends_after_its_partition_has_gone_pauses_it_no_more(
 
     async def then() -> Outcome:
         await enough.wait()
-        return Outcome("world_down", WorldDown("as seen then"))
+        return Outcome("world_down", DependencyUnavailable("as seen then"))
 
     consumer = Scripted()
     consumer.hold["a"] = asyncio.Event()
@@ -258,7 +258,7 @@ async def test_what_ends_after_its_partition_has_gone_pauses_it_no_more(
         assert set(await harness.effects()) == {"a", "b"}
 
 
-@pytest.mark.parametrize("waiting", [Retry(after=0.1), WorldDown("down", after=0.1)])
+@pytest.mark.parametrize("waiting", [Retry(after=0.1), DependencyUnavailable("down", after=0.1)])
 async def test_what_waits_when_its_partition_goes_does_not_come_back_with_a_timer(waiting: Exception) -> None:
     consumer = Scripted({"a": [waiting]})
     async with running(consumer) as harness:

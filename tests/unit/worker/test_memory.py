@@ -9,11 +9,21 @@ import orjson
 import pytest
 from sqlalchemy import select
 
-from dingbridge import Again, Consumer, DatabaseDown, Event, Reader, Reject, Retry, Transaction, WorldDown
+from dingbridge import (
+    Conflict,
+    Consumer,
+    Context,
+    DatabaseDown,
+    DependencyUnavailable,
+    Event,
+    Reject,
+    Retry,
+    Transaction,
+)
 from dingbridge.dingtalk.error_codes import PERMISSION_AGAIN_S, error_for
 from dingbridge.dingtalk.errors import NotFound, RateLimited
 from dingbridge.testing import MemoryRuntime
-from dingbridge.worker.executor import MAX_AGAIN, place
+from dingbridge.worker.executor import MAX_CONFLICTS, place
 from dingbridge.worker.store import inbox
 from tests.unit.worker.support import Recording, effects, record
 
@@ -49,7 +59,7 @@ async def test_a_repeated_event_is_not_even_prepared() -> None:
     class Counting(Recording):
         prepared = 0
 
-        async def prepare(self, event: Event, db: Reader) -> None:
+        async def prepare(self, event: Event, ctx: Context) -> None:
             Counting.prepared += 1
 
     async with MemoryRuntime(Counting()) as runtime:
@@ -65,15 +75,15 @@ async def test_a_repeated_event_is_not_even_prepared() -> None:
         (Retry(), "retry", None),
         (ValueError("secret"), "retry", None),
         (Reject("no such template"), "reject", None),
-        (WorldDown("system A is down"), "world_down", None),
-        (WorldDown("system A is down", after=9), "world_down", 9),
+        (DependencyUnavailable("system A is down"), "world_down", None),
+        (DependencyUnavailable("system A is down", after=9), "world_down", 9),
         (RateLimited("slow down", api="v2/user/get", retry_after_s=3), "world_down", 3),
         (NotFound("gone", api="v2/user/get"), "retry", None),
         (error_for("v2/user/get", 60011, "no right"), "retry", 900),
         (error_for("v2/user/get", 43007, "not authorised"), "retry", 900),
         (error_for("v2/user/get", 50002, "out of scope"), "retry", None),
         (TimeoutError("of the handler's own"), "retry", None),
-        (Again(), "retry", None),
+        (Conflict(), "retry", None),
         (asyncio.CancelledError(), "retry", None),
     ],
 )
@@ -82,7 +92,7 @@ async def test_what_is_raised_names_the_outcome_and_leaves_no_trace(
     error: BaseException, kind: str, after: float | None, half: str, database_url: str
 ) -> None:
     class Failing(Recording):
-        async def prepare(self, event: Event, db: Reader) -> None:
+        async def prepare(self, event: Event, ctx: Context) -> None:
             if half == "prepare":
                 raise error
 
@@ -112,7 +122,7 @@ def test_a_permission_that_is_gone_for_an_hour_outlasts_no_event() -> None:
 )
 async def test_of_a_group_the_most_patient_outcome_counts(errors: list[Exception], kind: str) -> None:
     class Parallel(Recording):
-        async def prepare(self, event: Event, db: Reader) -> None:
+        async def prepare(self, event: Event, ctx: Context) -> None:
             raise ExceptionGroup("several", errors)
 
     async with MemoryRuntime(Parallel()) as runtime:
@@ -131,30 +141,30 @@ async def test_a_consumer_may_use_its_database_beside_events() -> None:
 
 async def test_settings_that_are_missing_pause_rather_than_bury() -> None:
     class Calling(Recording):
-        async def prepare(self, event: Event, db: Reader) -> Any:
-            return await self.dingtalk.user("u1")
+        async def prepare(self, event: Event, ctx: Context) -> Any:
+            return await ctx.dingtalk.user("u1")
 
     async with MemoryRuntime(Calling()) as runtime:
         assert (await runtime.deliver(record())).kind == "world_down"
 
 
-@pytest.mark.parametrize(("times", "kind"), [(MAX_AGAIN, "done"), (MAX_AGAIN + 1, "retry")])
+@pytest.mark.parametrize(("times", "kind"), [(MAX_CONFLICTS, "done"), (MAX_CONFLICTS + 1, "retry")])
 async def test_again_begins_with_prepare_and_gives_up_after_ten(times: int, kind: str) -> None:
     class Moving(Recording):
         prepared = 0
 
-        async def prepare(self, event: Event, db: Reader) -> int:
+        async def prepare(self, event: Event, ctx: Context) -> int:
             Moving.prepared += 1
             return Moving.prepared
 
         async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
             await super().handle(event, tx, prepared)
             if prepared <= times:
-                raise Again
+                raise Conflict
 
     async with MemoryRuntime(Moving()) as runtime:
         assert (await runtime.deliver(record())).kind == kind
-        assert Moving.prepared == MAX_AGAIN + 1
+        assert Moving.prepared == MAX_CONFLICTS + 1
         assert len(await runtime.rows(select(effects))) == (kind == "done")
 
 
@@ -163,7 +173,7 @@ async def test_a_handler_that_hangs_is_cut_off(half: str, tmp_path: Path) -> Non
     class Hanging(Recording):
         handler_timeout_s = 0.01
 
-        async def prepare(self, event: Event, db: Reader) -> None:
+        async def prepare(self, event: Event, ctx: Context) -> None:
             if half == "prepare":
                 await asyncio.Event().wait()
 
@@ -194,8 +204,8 @@ async def test_the_database_is_down_when_the_disk_refuses(tmp_path: Path) -> Non
 
 async def test_prepare_cannot_write(tmp_path: Path) -> None:
     class Writing(Recording):
-        async def prepare(self, event: Event, db: Reader) -> None:
-            await db.execute(effects.insert().values(event_id="by prepare"))
+        async def prepare(self, event: Event, ctx: Context) -> None:
+            await ctx.db.execute(effects.insert().values(event_id="by prepare"))
 
     async with MemoryRuntime(Writing(), database_url=f"sqlite:///{tmp_path}/test.db") as runtime:
         outcome = await runtime.deliver(record())

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from dingbridge import Consumer, Event, Reader, Transaction
+from dingbridge import Consumer, Context, Event, Transaction
 from dingbridge.testing import MemoryRuntime
 from dingbridge.worker import executor as process_module
 from dingbridge.worker.store import inbox
@@ -24,7 +24,7 @@ class Deaf(Recording):
         self.enough = asyncio.Event()
         self.ended = asyncio.Event()
 
-    async def prepare(self, event: Event, db: Reader) -> None:
+    async def prepare(self, event: Event, ctx: Context) -> None:
         if self.half == "prepare":
             await self._hang()
 
@@ -87,7 +87,7 @@ async def test_without_a_database_one_that_hangs_is_cut_off(half: str, heeds: bo
                 raise
 
     class Hanging(Plain):
-        async def prepare(self, event: Event, db: Reader) -> None:
+        async def prepare(self, event: Event, ctx: Context) -> None:
             if half == "prepare":
                 await hang()
 
