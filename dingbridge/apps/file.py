@@ -19,10 +19,22 @@ to this one::
 
 import re
 import tomllib
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, NamedTuple, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
 
 from dingbridge.apps.model import (
     FORM_OF_TOKENS,
@@ -38,11 +50,137 @@ from dingbridge.apps.model import (
 
 _AES_KEY_RE = re.compile(r"[A-Za-z0-9]{43}")
 _SECRETS: Final = ("token", "aes_key", "app_secret")
-_APP_KEYS: Final = frozenset(
-    {*_SECRETS, *(f"{name}_file" for name in _SECRETS)}
-    | {"owner_keys", "app_key", "corp_id", "suite", "previous", "next"}
-)
-_PAIR_KEYS: Final = frozenset({"token", "token_file", "aes_key", "aes_key_file"})
+_WORDS: Final = {
+    "missing": "not set",
+    "too_short": "not set",
+    "extra_forbidden": "is no setting of an app; docs/guide/real-app.md has an example",
+    "string_type": "is no text",
+    "bool_type": "is true or false",
+    "list_type": "begins with [[apps.<name>.previous]]",
+    "model_type": "is no table; it begins with [apps.<name>]",
+    "datetime_type": "is a time with its zone, as 2026-11-26T08:00:00Z",
+    "timezone_aware": "is a time with its zone, as 2026-11-26T08:00:00Z",
+}
+"""Our words for pydantic's types of errors, which repeat no value: it may be a secret."""
+
+
+class _Context(NamedTuple):
+    """Where files of secrets are looked for, and whether the public sample values are mistakes."""
+
+    folder: Path
+    live: bool
+
+
+class _Unreadable(str):
+    """Stands in the place of a secret whose file cannot be read, and says why."""
+
+
+def _context(info: ValidationInfo) -> _Context:
+    context = info.context
+    assert isinstance(context, _Context)  # noqa: S101 - read_apps gives it
+    return context
+
+
+def _sample(value: object, info: ValidationInfo) -> object:
+    if isinstance(value, _Unreadable):
+        raise ValueError(str(value))
+    if _context(info).live and value in SAMPLE_CREDENTIALS.values():
+        raise ValueError("is the public sample value of the local stack")
+    return value
+
+
+def _token(value: str) -> str:
+    if not TOKEN_RE.fullmatch(value):
+        raise ValueError(FORM_OF_TOKENS)
+    return value
+
+
+def _aes_key(value: str) -> str:
+    if not _AES_KEY_RE.fullmatch(value):
+        raise ValueError(
+            f"has {len(value)} characters or others than A-Z a-z 0-9; an EncodingAESKey is exactly 43"
+        )
+    return value
+
+
+def _owner(value: str) -> str:
+    if not OWNER_RE.fullmatch(value):
+        raise ValueError(f"{value[:80]!r} {OWNER_WORDS}")
+    return value
+
+
+def _name(value: str) -> str:
+    if not NAME_RE.fullmatch(value):
+        raise ValueError("an app's name is 1 to 64 of a-z, 0-9 and -")
+    return value
+
+
+def _one_or_several(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+_Secret = Annotated[str, Field(min_length=1), BeforeValidator(_sample)]
+_Owner = Annotated[str, AfterValidator(_owner)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Pair(_Strict):
+    """A token and an AES key, or the files that hold them."""
+
+    token: Annotated[_Secret, AfterValidator(_token)]
+    aes_key: Annotated[_Secret, AfterValidator(_aes_key)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_files(cls, table: Any, info: ValidationInfo) -> Any:
+        if not isinstance(table, dict):
+            return table
+        found = dict(table)
+        for name in _SECRETS:
+            if (file := found.pop(f"{name}_file", None)) is None:
+                continue
+            twice = f"stands twice, as {name} and as {name}_file"
+            found[name] = _Unreadable(twice) if name in found else _content(_context(info).folder, file)
+        return found
+
+    def credentials(self) -> AppCredentials:
+        return AppCredentials(self.token, self.aes_key)
+
+
+class _Previous(_Pair):
+    until: AwareDatetime
+
+    def credentials(self) -> AppCredentials:
+        return AppCredentials(self.token, self.aes_key, self.until.astimezone(UTC))
+
+
+class _App(_Pair):
+    owner_keys: Annotated[list[_Owner], Field(min_length=1), BeforeValidator(_one_or_several)]
+    app_key: _Owner | None = None
+    app_secret: _Secret | None = None
+    corp_id: _Owner | None = None
+    suite: bool = False
+    next: _Pair | None = None
+    previous: list[_Previous] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _key_with_secret(self) -> Self:
+        if (self.app_key is None) != (self.app_secret is None):
+            raise ValueError("app_key and app_secret belong together; one of them is missing")
+        return self
+
+    def app(self, name: str) -> App:
+        others = [*([self.next] if self.next else []), *self.previous]
+        pairs = (self.credentials(), *(pair.credentials() for pair in others))
+        owners = tuple(self.owner_keys)
+        return App(name, pairs, owners, self.app_key, self.app_secret, self.corp_id, self.suite)
+
+
+class _File(_Strict):
+    apps: Annotated[dict[Annotated[str, AfterValidator(_name)], _App], Field(min_length=1)]
 
 
 def files_of(path: Path) -> list[Path]:
@@ -65,10 +203,11 @@ def files_of(path: Path) -> list[Path]:
 
 
 def read_apps(path: Path, *, live: bool = False) -> tuple[dict[str, App], list[str]]:
-    """The apps of the file, and every mistake in it. ``live``: the API is DingTalk's own, so that the public
-    sample values are mistakes too."""
+    """The apps of the file; or none, and every mistake in it. ``live``: the API is DingTalk's own, so that
+    the public sample values are mistakes too."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
+        found = _File.model_validate(document, context=_Context(path.parent, live))
     except OSError as error:
         return {}, [f"{VARIABLE}: {path} cannot be read ({error.strerror or type(error).__name__})"]
     except UnicodeDecodeError:
@@ -77,148 +216,38 @@ def read_apps(path: Path, *, live: bool = False) -> tuple[dict[str, App], list[s
         return {}, [f"{VARIABLE}: {path} is no TOML ({_place(error)})"]
     except RecursionError:
         return {}, [f"{VARIABLE}: {path} is no TOML (nested too deep)"]
-    tables = document.get("apps")
-    others = sorted(document.keys() - {"apps"})
-    problems = [f"{VARIABLE}: {name}: is no setting; apps are [apps.<name>]" for name in others]
-    if not isinstance(tables, dict) or not tables:
-        return {}, [*problems, f"{VARIABLE}: {path} names no app; one begins with [apps.<name>]"]
-    apps = {}
-    for name, table in tables.items():
-        reader = _Reader(name, path.parent, live)
-        app = reader.app(table)
-        problems += reader.problems
-        if app is not None:
-            apps[name] = app
-    return apps, problems
+    except ValidationError as error:
+        mistakes = error.errors(include_url=False, include_input=False)
+        return {}, [f"{VARIABLE}: {_words(mistake, path)}" for mistake in mistakes]
+    return {name: app.app(name) for name, app in found.apps.items()}, []
+
+
+def _words(mistake: ErrorDetails, path: Path) -> str:
+    place = [str(part) for part in mistake["loc"] if part != "[key]"]
+    words = _WORDS.get(mistake["type"], mistake["msg"].removeprefix("Value error, "))
+    if place == ["apps"]:
+        return f"{path} names no app; one begins with [apps.<name>]"
+    if len(place) == 1:
+        words = "is no setting; apps are [apps.<name>]"
+    if mistake["type"] == "missing" and place[-1] in _SECRETS:
+        words = f"not set (or {place[-1]}_file)"
+    return f"{'.'.join(place)}: {words}"
+
+
+def _content(folder: Path, file: object) -> str:
+    """What the file holds, without the newline at its end; why it cannot be read, as an ``_Unreadable``."""
+    try:
+        return (folder / str(file)).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        other = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "no name of a file"
+        reason = getattr(error, "strerror", None) or other
+        return _Unreadable(f"its file cannot be read ({reason})")
 
 
 def _place(error: tomllib.TOMLDecodeError) -> str:
     """Where it stops being TOML, without the text there, which may be a secret."""
     found = re.search(r"line \d+, column \d+|end of document", str(error))
     return found[0] if found else "somewhere"
-
-
-class _Reader:
-    """Reads one app's table and gathers its mistakes."""
-
-    def __init__(self, name: str, folder: Path, live: bool) -> None:
-        self.name = name
-        self.problems: list[str] = []
-        self._folder, self._live = folder, live
-
-    def app(self, table: Any) -> App | None:
-        if not NAME_RE.fullmatch(self.name):
-            self._wrong("", "an app's name is 1 to 64 of a-z, 0-9 and -")
-        if not isinstance(table, dict):
-            self._wrong("", "is no table; it begins with [apps.<name>]")
-            return None
-        self._unknown("", table, _APP_KEYS)
-        current = self._pair("", table)
-        following = self._others("next", table)
-        previous = self._others("previous", table)
-        owners = self._owners(table.get("owner_keys"))
-        app_secret = self._secret("", table, "app_secret", needed=False)
-        app_key, corp_id = self._id(table, "app_key"), self._id(table, "corp_id")
-        suite = table.get("suite", False)
-        if not isinstance(suite, bool):
-            self._wrong("suite", "is true or false")
-        if bool(app_key) != bool(app_secret) and not self.problems:
-            self._wrong("", "app_key and app_secret belong together; one of them is missing")
-        if self._live:
-            for key, value in (("app_key", app_key), ("app_secret", app_secret)):
-                if value and value in SAMPLE_CREDENTIALS.values():
-                    self._wrong(key, "is the public sample value of the local stack")
-        if self.problems or current is None:
-            return None
-        pairs = (current, *following, *previous)
-        return App(self.name, pairs, owners, app_key, app_secret, corp_id, bool(suite))
-
-    def _wrong(self, key: str, words: str) -> None:
-        place = f"apps.{self.name}" + (f".{key}" if key else "")
-        self.problems.append(f"{VARIABLE}: {place}: {words}")
-
-    def _unknown(self, place: str, table: Mapping[str, Any], known: frozenset[str]) -> None:
-        for key in sorted(table.keys() - known):
-            self._wrong(f"{place}{key}", f"is no setting; there are {', '.join(sorted(known))}")
-
-    def _others(self, kind: str, table: Mapping[str, Any]) -> list[AppCredentials]:
-        """``next`` is a table, ``previous`` a list of tables with ``until``."""
-        found = table.get(kind, [])
-        tables = [found] if kind == "next" and isinstance(found, dict) else found
-        if not isinstance(tables, list) or not all(isinstance(entry, dict) for entry in tables):
-            bracket = "[apps.<name>.next]" if kind == "next" else "[[apps.<name>.previous]]"
-            self._wrong(kind, f"begins with {bracket}")
-            return []
-        pairs = []
-        for entry in tables:
-            place = f"{kind}."
-            self._unknown(place, entry, _PAIR_KEYS | ({"until"} if kind == "previous" else set()))
-            until = entry.get("until")
-            if kind == "previous" and not (isinstance(until, datetime) and until.tzinfo is not None):
-                self._wrong(f"{place}until", "needed: a time with its zone, as 2026-11-26T08:00:00Z")
-                continue
-            pair = self._pair(place, entry)
-            if pair is not None:
-                at = until.astimezone(UTC) if isinstance(until, datetime) else None
-                pairs.append(AppCredentials(pair.token, pair.aes_key, at))
-        return pairs
-
-    def _pair(self, place: str, table: Mapping[str, Any]) -> AppCredentials | None:
-        token = self._secret(place, table, "token")
-        aes_key = self._secret(place, table, "aes_key")
-        if token and not TOKEN_RE.fullmatch(token):
-            self._wrong(f"{place}token", FORM_OF_TOKENS)
-        if aes_key and not _AES_KEY_RE.fullmatch(aes_key):
-            self._wrong(
-                f"{place}aes_key",
-                f"has {len(aes_key)} characters or others than A-Z a-z 0-9; an EncodingAESKey is exactly 43",
-            )
-        if self._live and {token, aes_key} & set(SAMPLE_CREDENTIALS.values()):
-            self._wrong(f"{place}token", "or aes_key is the public sample value of the local stack")
-        return AppCredentials(token, aes_key) if token and aes_key else None
-
-    def _secret(self, place: str, table: Mapping[str, Any], key: str, *, needed: bool = True) -> str | None:
-        value, file = table.get(key), table.get(f"{key}_file")
-        if value is not None and file is not None:
-            self._wrong(f"{place}{key}", f"stands twice, as {key} and as {key}_file")
-            return None
-        if file is not None:
-            if not isinstance(file, str) or not file:
-                self._wrong(f"{place}{key}_file", "is no text; it names a file")
-                return None
-            try:
-                value = (self._folder / file).read_text(encoding="utf-8").rstrip("\r\n")
-            except (OSError, ValueError) as error:
-                other = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else "no name of a file"
-                reason = getattr(error, "strerror", None) or other
-                self._wrong(f"{place}{key}_file", f"names a file that cannot be read ({reason})")
-                return None
-        if value is None or value == "":
-            if needed:
-                self._wrong(f"{place}{key}", f"not set (or {key}_file)")
-            return None
-        if not isinstance(value, str):
-            self._wrong(f"{place}{key}", "is no text")
-            return None
-        return value
-
-    def _owners(self, value: Any) -> tuple[str, ...]:
-        owners = value if isinstance(value, list) else [] if value is None else [value]
-        if not owners:
-            self._wrong("owner_keys", 'not set; as ["<Client ID>", "<corpId>"]')
-        for owner in owners:
-            if not isinstance(owner, str) or not OWNER_RE.fullmatch(owner):
-                self._wrong("owner_keys", f"{str(owner)[:80]!r} {OWNER_WORDS}")
-        return tuple(str(owner) for owner in owners)
-
-    def _id(self, table: Mapping[str, Any], key: str) -> str | None:
-        value = table.get(key)
-        if value is None or value == "":
-            return None
-        if not isinstance(value, str) or not OWNER_RE.fullmatch(value):
-            self._wrong(key, "is no id of DingTalk's")
-            return None
-        return value
 
 
 def signature(paths: list[Path]) -> tuple[Any, ...]:

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from dingbridge.errors import BridgeError, SettingsError
+from dingbridge.files import new_file
+
 TOKEN_CHARACTERS: Final = 32
 """DingTalk's console takes 3 to 32 letters and digits, register_call_back 6 to 63 characters."""
 AES_KEY_CHARACTERS: Final = 43
@@ -43,8 +46,6 @@ def generate() -> Generated:
 
 def places(environment: Mapping[str, str]) -> tuple[Path, Path]:
     """Where token and AES key are to be written. Raises ``SettingsError`` with every reason against it."""
-    from dingbridge.errors import SettingsError
-
     problems = []
     for variable in (TOKEN_FILE, AES_KEY_FILE):
         name = variable.removesuffix("_FILE")
@@ -71,8 +72,6 @@ def places(environment: Mapping[str, str]) -> tuple[Path, Path]:
 
 def write(generated: Generated, token_file: Path, aes_key_file: Path) -> None:
     """Both files, or neither. Raises ``BridgeError`` with the reason."""
-    from dingbridge.errors import BridgeError
-
     written: list[Path] = []
     failed: tuple[Path, str] | None = None
     for path, secret in ((token_file, generated.token), (aes_key_file, generated.aes_key)):
@@ -90,15 +89,5 @@ def write(generated: Generated, token_file: Path, aes_key_file: Path) -> None:
 
 
 def write_secret(path: Path, secret: str) -> None:
-    """A new file, mode 0600, durable. Raises ``OSError``, also when there is one already."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    try:
-        os.fchmod(handle, 0o600)  # whatever the umask took away or a default ACL added
-        os.write(handle, secret.encode() + b"\n")
-        os.fsync(handle)
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(handle)
+    """A new file, mode 0600. Raises ``OSError``, also when there is one already."""
+    new_file(path, secret.encode() + b"\n")

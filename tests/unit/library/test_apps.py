@@ -160,15 +160,15 @@ def test_every_mistake_is_reported_at_once_with_the_others_of_the_settings(file,
         "apps.HR: an app's name",
         "apps.HR.aes_key: not set",
         "apps.hr.token: must be 1 to 64 printable",
-        "apps.hr.aes_key_file: names a file that cannot be read (No such file",
+        "apps.hr.aes_key: its file cannot be read (No such file",
         "apps.hr.tokken: is no setting",
-        "apps.hr.owner_keys: 'has space'",
-        "apps.hr.app_key: is no id",
+        "apps.hr.owner_keys.0: 'has space'",
+        "apps.hr.app_key: is no text",
         "apps.hr.suite: is true or false",
         "apps.sales.token: stands twice",
         "apps.sales.aes_key: has 5 characters",
         "apps.sales.owner_keys: not set",
-        "apps.sales.previous.until: needed",
+        "apps.sales.previous.0.until: is a time with its zone",
     ):
         assert said.count(words) == 1, words
     assert "a secret with spaces" not in said
@@ -249,7 +249,7 @@ def test_names_that_no_file_can_have_and_tables_without_end_are_mistakes_like_an
     assert signature(files_of(path)), "looking at it does not fail"
     with pytest.raises(SettingsError) as error:
         IngressSettings.load()
-    assert any("apps.hr.token_file: names a file that cannot be read" in p for p in error.value.problems)
+    assert any("apps.hr.token: its file cannot be read" in p for p in error.value.problems)
 
     path = file(f"apps = {'[' * 100_000}{']' * 100_000}")
     assert signature(files_of(path))
