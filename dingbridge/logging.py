@@ -6,6 +6,9 @@ by ``dingbridge/health_server.py``. No log holds a body, a name, a form value, a
 
 import logging
 import sys
+import time
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -63,6 +66,57 @@ def configure_logging(settings: LogSettings) -> None:
     for name in ("aiokafka", "aiosqlite"):
         logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    # aiohttp's server log would print request lines, and with them query strings, of malformed requests
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
+    server = logging.getLogger("aiohttp.server")
+    server.filters = [_ServerLog()]
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+class LogLimiter:
+    """Keeps a flood from becoming a flood of log lines: allows ``burst`` lines for each key in each period
+    of ``period_s``, and counts the rest."""
+
+    def __init__(
+        self, burst: int = 5, period_s: float = 10.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._burst, self._period, self._clock = burst, period_s, clock
+        self._state: dict[str, tuple[float, int, int]] = {}
+
+    def allow(self, key: str) -> int | None:
+        """``None`` when this line is to be left out; else how many were left out before it.
+
+        ``key`` comes from a fixed set (reasons of refusal), so the state is bounded.
+        """
+        now = self._clock()
+        began, used, suppressed = self._state.get(key, (now, 0, 0))
+        if now - began >= self._period:
+            began, used = now, 0
+        if used >= self._burst:
+            self._state[key] = (began, used, suppressed + 1)
+            return None
+        self._state[key] = (began, used + 1, 0)
+        return suppressed
+
+
+def place_of(error: BaseException) -> str:
+    """Where ``error`` was raised, as ``file.py:line``; of use where its text may hold what was sent."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "?"
+
+
+class _ServerLog(logging.Filter):
+    """What aiohttp's server says of a request that it could not parse quotes the bytes that were sent, and
+    of a fault in a handler the exception's text. Instead, this logs the type and the place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._limiter = LogLimiter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None or record.levelno < logging.ERROR:
+            return False
+        name = type(error).__name__
+        if (suppressed := self._limiter.allow(name)) is not None:
+            log = structlog.get_logger("dingbridge.http")
+            log.warning("http.request_failed", error=name, place=place_of(error), suppressed=suppressed)
+        return False

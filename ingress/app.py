@@ -8,7 +8,6 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer
 from dingbridge.settings import IngressSettings
 from ingress.admin.verbs import retention, routes
-from ingress.callback import CallbackServer, Rules
-from ingress.credentials import LiveApps
+from ingress.callback import CallbackReceiver
+from ingress.credentials import CredentialsWatcher
+from ingress.diagnostics import Diagnostics
 from ingress.errors import JournalUnavailable
 from ingress.journal.directory import FolderLock, prepare_folder
 from ingress.journal.writer import Journal
@@ -29,6 +29,7 @@ from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, Publishe
 from ingress.recovery.apps import Recovery
 from ingress.relay.drain import Leftovers
 from ingress.relay.process import PublisherProcess
+from ingress.server import PublicServer
 from ingress.status import folder_status, joint_status
 
 log = structlog.get_logger(__name__)
@@ -39,10 +40,9 @@ _STATUS_EVERY_S = 2.0
 class Ingress:
     """One ingress with its journal, its publisher and its two listeners."""
 
-    def __init__(self, settings: IngressSettings, *, reuse_port: bool = False) -> None:
-        """``reuse_port``: other workers listen on the same port. Raises ``JournalError`` when the journal's
-        folder cannot be used, ``SettingsError`` for the apps file."""
-        self._reuse_port = reuse_port
+    def __init__(self, settings: IngressSettings) -> None:
+        """Raises ``JournalError`` when the journal's folder cannot be used, ``SettingsError`` for the apps
+        file."""
         self._settings = settings
         self._folder = settings.journal_path
         warning = prepare_folder(self._folder, allow_unsafe=settings.journal_allow_unsafe)
@@ -50,36 +50,35 @@ class Ingress:
             log.warning("journal.unsafe", words=warning)
         self._lock = FolderLock(self._folder)
         registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        GCCollector(registry=registry)
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
         self._folder_metrics = FolderMetrics(registry)
         publishing = PublisherMetrics(registry)
+        http = HttpMetrics(registry)
         self._publisher = PublisherProcess(publishing, os.environ, publishing.connected)
         self._leftovers = Leftovers(self._folder, [self._folder], os.environ, retention(settings), publishing)
         self._journal = Journal(
-            self._folder,
-            retention(settings),
-            JournalMetrics(registry),
-            on_commit=self._publisher.wake,
+            self._folder, retention(settings), JournalMetrics(registry), on_commit=self._publisher.wake
         )
-        self._public = CallbackServer(
-            Rules(
-                path=settings.callback_path,
-                app=settings.dingtalk_app_name,
-                max_bytes=settings.callback_max_bytes,
+        diagnostics = Diagnostics()
+        self._public = PublicServer(
+            CallbackReceiver(
+                self._journal,
+                http,
+                diagnostics,
                 max_age_s=settings.max_age_s,
                 suite_check_reply=settings.suite_check_reply,
-                trusted_proxies=tuple(settings.trusted_proxies),
             ),
-            {},
-            self._journal,
-            http_metrics := HttpMetrics(registry),
+            http,
+            path=settings.callback_path,
+            max_bytes=settings.callback_max_bytes,
+            trusted_proxies=settings.trusted_proxies,
+            stop_within_s=settings.shutdown_timeout_s / 2,
         )
-        self._apps = LiveApps(settings, self._public.serve, http_metrics)
+        self._credentials = CredentialsWatcher(settings, self._public.serve, http)
         self._recovery = Recovery(
             settings,
-            lambda: self._apps.apps,
+            lambda: self._credentials.apps,
             self._journal.append,
             RecoveryMetrics(registry),
             lambda: self._journal.fault is None,
@@ -93,19 +92,15 @@ class Ingress:
                 *routes(
                     settings, self._journal, self._leftovers.prune, self._publishers, self._recovery.verb
                 ),
-                self._public.owners.route(),
-                *self._public.checks.routes(),
-                self._apps.route(),
+                *diagnostics.routes(),
+                self._credentials.route(),
             ],
         )
-        self._watching: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
 
-    async def run(self, on_ready: Callable[[int], None] = lambda admin_port: None) -> None:
-        """Serve until SIGTERM or SIGINT; ``on_ready`` hears the private port once both listeners stand.
-
-        Raises ``BridgeError`` when it cannot begin.
-        """
-        stop = asyncio.Event()
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises ``BridgeError`` when it cannot begin."""
+        settings, stop = self._settings, asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
@@ -116,19 +111,18 @@ class Ingress:
                 self._publisher.start()
                 await self._admin.start()
                 port = await self._public.start(
-                    self._settings.ingress_host, self._settings.ingress_port, reuse_port=self._reuse_port
+                    settings.ingress_host, settings.ingress_port, reuse_port=settings.ingress_reuse_port
                 )
                 self._leftovers.start()
                 self._recovery.start()
-                self._watching = [loop.create_task(self._measure()), loop.create_task(self._apps.watch())]
+                self._tasks = [loop.create_task(self._measure()), loop.create_task(self._credentials.watch())]
                 log.info(
                     "ingress.ready",
-                    callback=f"http://{self._settings.ingress_host}:{port}{self._settings.callback_path}",
+                    callback=f"http://{settings.ingress_host}:{port}{settings.callback_path}",
                     admin=f"http://{self._admin.host}:{self._admin.port}",
                     journal=str(self._folder),
-                    kafka=self._settings.kafka_bootstrap_servers,
+                    kafka=settings.kafka_bootstrap_servers,
                 )
-                on_ready(self._admin.port)
                 await stop.wait()
             finally:
                 await self._stop()
@@ -143,12 +137,12 @@ class Ingress:
         began = time.monotonic()
         budget = self._settings.shutdown_timeout_s
         log.info("ingress.stopping", within_s=budget)
-        await self._public.stop(budget * 0.5)
+        await self._public.stop()
         await self._recovery.stop(1)
         await self._journal.stop()
         await self._publisher.stop(max(0.5, budget - (time.monotonic() - began) - 0.5))
         await self._leftovers.stop(0.5)
-        for task in self._watching:
+        for task in self._tasks:
             task.cancel()
         await self._admin.stop()
         log.info("ingress.stopped", after_s=round(time.monotonic() - began, 2))
@@ -163,17 +157,8 @@ class Ingress:
         try:
             status = await asyncio.to_thread(folder_status, self._folder)
         except (apsw.Error, BridgeError, OSError) as error:
-            details["journal"] = {"takes_writes": True, "words": type(error).__name__}
-        else:
-            details["journal"] = {
-                "takes_writes": True,
-                "waiting": status.waiting,
-                "oldest_age_s": round(status.oldest_age_s, 1),
-                "bytes": status.bytes,
-                "free_bytes": status.free_bytes,
-                **({"unreadable": status.unreadable} if status.unreadable else {}),
-            }
-        return True, details
+            return True, {**details, "journal": {"takes_writes": True, "words": type(error).__name__}}
+        return True, {**details, "journal": {"takes_writes": True, **status.as_json()}}
 
     async def _measure(self) -> None:
         while True:

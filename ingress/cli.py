@@ -12,11 +12,7 @@ def command() -> None:
     from dingbridge.logging import configure_logging
     from dingbridge.settings import IngressSettings
     from ingress.app import Ingress
-    from ingress.workers import Supervisor
 
     settings = IngressSettings.load()
     configure_logging(settings)
-    if settings.ingress_workers > 1:
-        uvloop.run(Supervisor(settings).run())
-    else:
-        uvloop.run(Ingress(settings).run())
+    uvloop.run(Ingress(settings).run())

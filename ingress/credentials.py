@@ -24,12 +24,11 @@ log = structlog.get_logger(__name__)
 
 EVERY_S: Final = 1.0
 """How often the file is looked at."""
-PATH: Final = "/apps"
 
 Take = Callable[[Mapping[str, CallbackCrypto], str | None], None]
 
 
-class LiveApps:
+class CredentialsWatcher:
     """``take`` gets the apps with their credentials, and whose the bare path is, whenever these change."""
 
     def __init__(self, settings: IngressSettings, take: Take, metrics: HttpMetrics) -> None:
@@ -68,7 +67,7 @@ class LiveApps:
         async def show(request: web.Request) -> web.Response:
             return json_response(self.as_json())
 
-        return web.get(PATH, show)
+        return web.get("/apps", show)
 
     def as_json(self) -> dict[str, Any]:
         """What is accepted now, by fingerprints; and what is wrong with the file, if it was not taken."""
@@ -116,13 +115,3 @@ class LiveApps:
 
 def _crypto(pairs: tuple[AppCredentials, ...], owners: tuple[str, ...]) -> CallbackCrypto:
     return CallbackCrypto([Credentials(pair.token, pair.aes_key, owners) for pair in pairs])
-
-
-def joint(answers: list[dict[str, Any]]) -> dict[str, Any]:
-    """What several workers answered, as one: accepted is what all accept."""
-    apps: dict[str, list[str]] = {}
-    for name in {name for answer in answers for name in answer["apps"]}:
-        sets = [set(answer["apps"].get(name, ())) for answer in answers]
-        apps[name] = sorted(set.intersection(*sets))
-    rejected = [words for answer in answers for words in answer["rejected"]]
-    return {"apps": apps, "rejected": list(dict.fromkeys(rejected))}

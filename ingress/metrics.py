@@ -92,15 +92,6 @@ class HttpMetrics:
             buckets=_ANSWER_BUCKETS,
             registry=registry,
         )
-        self.connections = Gauge(
-            "dingbridge_connections", "Open connections to the public listener", registry=registry
-        )
-        self.connections_dropped = Counter(
-            "dingbridge_connections_dropped",
-            "Connections that we closed, by reason (slow_head, unread, crowded)",
-            ["reason"],
-            registry=registry,
-        )
         self.clock_skew_seconds = Gauge(
             "dingbridge_clock_skew_seconds",
             "Our clock minus the timestamp of the last signed push",
@@ -151,20 +142,6 @@ class PublisherMetrics(PublishingMetrics):
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__(registry)
         self.connected = Gauge("dingbridge_kafka_connected", "1 while Kafka takes records", registry=registry)
-
-
-class SupervisorMetrics:
-    """Of the processes that ``INGRESS_WORKERS`` asks for."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.missing = Gauge(
-            "dingbridge_workers_missing",
-            "Worker processes that are not listening; one process alone has none",
-            registry=registry,
-        )
-        self.restarts = Counter(
-            "dingbridge_worker_restarts", "Times a worker had to be started again", registry=registry
-        )
 
 
 class RecoveryMetrics:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -26,6 +27,16 @@ class FolderStatus:
     parked: dict[tuple[str, str], int]
     files: dict[str, str]  # file name to journal id
     unreadable: tuple[str, ...] = ()  # names of older files that are damaged
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``/readyz`` tells of it."""
+        return {
+            "waiting": self.waiting,
+            "oldest_age_s": round(self.oldest_age_s, 1),
+            "bytes": self.bytes,
+            "free_bytes": self.free_bytes,
+            **({"unreadable": self.unreadable} if self.unreadable else {}),
+        }
 
 
 def folder_status(folder: Path) -> FolderStatus:

@@ -9,13 +9,13 @@ import shutil
 import time
 from pathlib import Path
 
-from dev.benchmarks import backlog, latency, worker, workers
+from dev.benchmarks import backlog, latency, worker
 from dev.benchmarks.results import Results
 from dev.benchmarks.stack import Ingress, Server, bare, environment, interleaved, naive
 from dev.servers import start_kafka
 
 FOLDER = Path("data").absolute() / "bench"
-PARTS = ["throughput", "workers", "latency", "backlog", "worker"]
+PARTS = ["throughput", "latency", "backlog", "worker"]
 
 
 def main() -> None:
@@ -35,9 +35,6 @@ def main() -> None:
         results.note(f"Kafka: {kafka.how}, on the same machine, as is the load")
         if "throughput" in parts:
             throughput(kafka.bootstrap, results, options.rounds, options.seconds)
-        if "workers" in parts:
-            env = environment(kafka.bootstrap, "many.")
-            workers.measure(FOLDER / "workers", env, results, options.rounds, options.seconds)
         if "latency" in parts:
             latency.measure(FOLDER / "latency", environment(kafka.bootstrap, "lat."), results)
         if "backlog" in parts:

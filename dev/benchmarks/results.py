@@ -40,10 +40,6 @@ class Results:
         ]
         self.add("\n".join(lines))
 
-    def workers(self, connections: int, rows: dict[str, dict[str, float]]) -> None:
-        title = f"## Workers on one port, as fast as possible, {connections} connections"
-        self.add("\n".join([title, "", *_table("ingress", rows)]))
-
     def latency(
         self, rate: int, p50: float, p99: float, readable_p50: float, readable_p99: float, count: int
     ) -> None:

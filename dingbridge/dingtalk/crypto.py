@@ -1,4 +1,4 @@
-"""DingTalk's callback crypto as functions on bytes and values: sign, encrypt, decrypt, open, seal.
+"""DingTalk's callback crypto as functions on bytes and values: sign, encrypt, decrypt.
 
 Responsible for every rule of the callback's signature and cipher. Does no I/O, knows no JSON beyond the one
 look that the suite rule needs, and does not judge a timestamp's age: that is the receiver's business.
@@ -18,14 +18,11 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import sha1
 from hmac import compare_digest
 from typing import Final, Self
 
 from Crypto.Cipher import AES
-from Crypto.Cipher._mode_ecb import EcbMode
-from Crypto.Util.strxor import strxor
 
 from dingbridge.dingtalk.errors import (
     CallbackError,
@@ -80,7 +77,7 @@ class Credentials:
     """What one event subscription signs and encrypts with. Raises ``CredentialsError`` listing all mistakes.
 
     ``owner_keys``: every appKey, corpId or suiteKey that a message may be for; the first one is used for
-    sealing when no other is named.
+    a reply when no other is named.
     """
 
     token: str = field(repr=False)
@@ -149,7 +146,7 @@ class SignatureParameters:
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class DecryptedCallback:
     """An accepted message: its bytes as they came, the owner it is for, and the credentials that fitted."""
 
     plaintext: bytes = field(repr=False)
@@ -196,10 +193,7 @@ def decrypt(aes_key: bytes, encrypted: str) -> tuple[bytes, str]:
             "block",
             f"the ciphertext has {size} bytes, no multiple of {_AES_BLOCK}; it was cut or altered",
         )
-    # CBC is the bare cipher on each block, xored with the block of ciphertext before it. Written out: the
-    # object of the bare cipher can be used again, while making one for CBC costs more than the decrypting
-    before = aes_key[:_AES_BLOCK] + ciphertext[:-_AES_BLOCK]
-    plain = strxor(_blocks(aes_key).decrypt(ciphertext), before)
+    plain = AES.new(aes_key, AES.MODE_CBC, aes_key[:_AES_BLOCK]).decrypt(ciphertext)
     pad = plain[-1]
     if not 1 <= pad <= _PAD_BLOCK or not plain.endswith(_PADDING[pad]):
         raise CiphertextError(
@@ -216,11 +210,6 @@ def decrypt(aes_key: bytes, encrypted: str) -> tuple[bytes, str]:
     return content[_HEADER:end], content[end:].decode("utf-8", "backslashreplace")
 
 
-@lru_cache(maxsize=32)
-def _blocks(aes_key: bytes) -> EcbMode:
-    return AES.new(aes_key, AES.MODE_ECB)
-
-
 def _from_base64(text: str) -> bytes:
     if "\n" in text or "\r" in text:
         text = text.replace("\r", "").replace("\n", "")
@@ -228,7 +217,7 @@ def _from_base64(text: str) -> bytes:
 
 
 class CallbackCrypto:
-    """Opens what DingTalk sends and seals what we answer, with one or several credentials valid at once."""
+    """Decrypts what DingTalk sends, encrypts what we answer; several credentials may be valid at once."""
 
     def __init__(self, credentials: Sequence[Credentials]) -> None:
         """Raises ``CredentialsError`` when there are none."""
@@ -236,7 +225,7 @@ class CallbackCrypto:
             raise CredentialsError(["none given; at least one token, AES key and owner key is needed"])
         self.credentials: tuple[Credentials, ...] = tuple(credentials)
 
-    def open(self, parameters: SignatureParameters, encrypt: str) -> Opened:
+    def decrypt_callback(self, parameters: SignatureParameters, encrypt: str) -> DecryptedCallback:
         """Verify, then decrypt. Nothing is decrypted before a signature fits.
 
         Raises ``SignatureMismatch``, ``CiphertextError`` or ``OwnerMismatch``, all ``CallbackError``. Where
@@ -262,14 +251,14 @@ class CallbackCrypto:
             if owner in credentials.owner_keys or (
                 owner == DEFAULT_SUITE_OWNER and _is_suite_creation_check(plaintext)
             ):
-                return Opened(plaintext, owner, credentials)
+                return DecryptedCallback(plaintext, owner, credentials)
             failures.append(OwnerMismatch(_printable(owner), credentials.owner_keys))
         raise next((f for f in failures if isinstance(f, OwnerMismatch)), failures[0])
 
-    def seal(
+    def encrypt_reply(
         self,
         message: bytes,
-        sealed_for: Opened | Credentials,
+        reply_to: DecryptedCallback | Credentials,
         owner_key: str | None = None,
         *,
         timestamp: str,
@@ -277,14 +266,14 @@ class CallbackCrypto:
     ) -> dict[str, str]:
         """``message`` signed and encrypted, as the JSON object that DingTalk wants for an answer.
 
-        ``sealed_for`` an ``Opened`` callback answers it with its own credentials and owner; ``owner_key``
-        overrides the owner. ``timestamp`` is epoch ms as text. (http-callback-overview: all four values are
+        ``reply_to`` a callback answers it with its own credentials and owner; ``owner_key`` overrides the
+        owner. ``timestamp`` is epoch ms as text. (http-callback-overview: all four values are
         strings, and ``timeStamp`` has a capital S.)
         """
-        if isinstance(sealed_for, Opened):
-            credentials, owner = sealed_for.credentials, sealed_for.owner_key
+        if isinstance(reply_to, DecryptedCallback):
+            credentials, owner = reply_to.credentials, reply_to.owner_key
         else:
-            credentials, owner = sealed_for, sealed_for.owner_keys[0]
+            credentials, owner = reply_to, reply_to.owner_keys[0]
         encrypted = encrypt(credentials.key, message, owner if owner_key is None else owner_key)
         return {
             "msg_signature": sign(credentials.token, timestamp, nonce, encrypted),

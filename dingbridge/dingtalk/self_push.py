@@ -2,7 +2,7 @@
 
 Pure: makes query and body, and judges an answer. It is a ``check_url`` with a nonce inside the encrypted
 message, so no ingress publishes it, and only one with the same credentials can read the nonce. That ingress
-remembers it for whoever asks at its private listener (``ingress/checks.py``). Sending is the caller's.
+remembers it for whoever asks at its private listener (``ingress/diagnostics.py``). Sending is the caller's.
 """
 
 import json
@@ -90,7 +90,9 @@ def judge(push: SelfPush, credentials: Credentials, status: int, body: bytes) ->
         return "fields"
     texts = {name: reply[name] for name in _FIELDS}
     try:
-        opened = CallbackCrypto([credentials]).open(SignatureParameters.from_query(texts), texts["encrypt"])
+        opened = CallbackCrypto([credentials]).decrypt_callback(
+            SignatureParameters.from_query(texts), texts["encrypt"]
+        )
     except SignatureMismatch:
         return "signature"
     except OwnerMismatch:

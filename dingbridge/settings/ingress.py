@@ -63,7 +63,7 @@ class IngressSettings(
     callback_max_age_s: float | None = Field(None, ge=0)
     """s a signed timestamp may differ from our clock; unset: half of DEDUPE_WINDOW_DAYS, its most; 0:
     any"""
-    callback_max_bytes: int = Field(4 * 1024 * 1024, ge=1024, le=64 * 1024 * 1024)
+    callback_max_bytes: int = Field(1024 * 1024, ge=1024, le=64 * 1024 * 1024)
     """bytes of a request's body"""
     suite_check_reply: Literal["success", "random"] = "success"
     """what answers the suite's URL checks: `success` or `random`"""
@@ -71,8 +71,8 @@ class IngressSettings(
     """topics for EventTypes that this version does not know; more go to `unclassified`"""
     trusted_proxies: NetworkList = Field(default_factory=list)
     """addresses or networks, with commas, whose `X-Forwarded-For` the log believes"""
-    ingress_workers: int = Field(1, ge=1, le=64)
-    """processes that share the port, 1 to 64, each with a journal of its own"""
+    ingress_reuse_port: bool = False
+    """several ingresses share `INGRESS_PORT` (`SO_REUSEPORT`), each with its own `DATA_DIR` and `ADMIN_PORT`"""
     shutdown_timeout_s: float = Field(8, gt=0, lt=10)
     """s to stop in; the ingress: below 10"""
 
@@ -100,8 +100,8 @@ class IngressSettings(
                 f"CALLBACK_MAX_AGE_S: {self.max_age_s:g} is more than half of DEDUPE_WINDOW_DAYS "
                 f"({self.dedupe_window_s / 2:g} s); a replayed request would be accepted twice"
             )
-        if self.ingress_workers > 1 and self.ingress_port == 0:
-            problems.append("INGRESS_PORT: must be a fixed one, since INGRESS_WORKERS share it")
+        if self.ingress_reuse_port and self.ingress_port == 0:
+            problems.append("INGRESS_PORT: must be a fixed one, since INGRESS_REUSE_PORT shares it")
         same_port = self.ingress_port == self.admin_port != 0
         if same_port and (self.ingress_host == self.admin_host or self.ingress_host in ("0.0.0.0", "::")):  # noqa: S104
             problems.append("ADMIN_PORT: is the same as INGRESS_PORT; the private listener needs its own")

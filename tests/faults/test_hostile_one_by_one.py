@@ -3,7 +3,6 @@
 import asyncio
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -11,72 +10,70 @@ from structlog.testing import capture_logs
 from ingress.callback import Refused
 from tests.faults.hostile_http import MARKER, POST, check, raw_line, request
 from tests.integration.test_ingress_http import Door, door
-from tests.support.hostile import exchange
+from tests.support.hostile import CLASSES, exchange
+from tests.support.waiting import eventually
 
 __all__ = ["door"]
 
 
 @pytest.mark.parametrize(
-    ("sent", "status"),
+    "sent",
     {
-        "TLS hello": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
-        "HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
-        "HTTP/1.0": (b"POST /callback HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}", 400),
-        "HTTP/9.9": (request("POST /callback HTTP/9.9"), 400),
-        "bare line feeds": (b"POST /callback HTTP/1.1\nHost: x\nContent-Length: 2\n\n{}", 400),
-        "no host": (b"POST /callback HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", 400),
-        "long URL": (request("POST /callback?a=" + "a" * 20_000 + " HTTP/1.1"), 400),
-        "long header": (request(POST, "X: " + "y" * 20_000), 400),
-        "many headers": (request(POST, *(f"X{n}: y" for n in range(1000))), 400),
-        "NUL in the path": (request("POST /call\0back HTTP/1.1"), 400),
-        "NUL in a header": (request(POST, "X: a\0b"), 400),
-        "negative length": (request(POST, "Content-Length: -1"), 400),
-        "absurd length": (request(POST, "Content-Length: " + "9" * 30), 400),
-        "two lengths": (
-            request(POST, "Content-Length: 2", "Content-Length: 3", body=b"{}1"),
-            400,
+        "TLS hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "HTTP/9.9": request("POST /callback HTTP/9.9"),
+        "bare line feeds": b"POST /callback HTTP/1.1\nHost: x\nContent-Length: 2\n\n{}",
+        "no host": b"POST /callback HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
+        "long URL": request("POST /callback?a=" + "a" * 20_000 + " HTTP/1.1"),
+        "long header": request(POST, "X: " + "y" * 20_000),
+        "many headers": request(POST, *(f"X{n}: y" for n in range(1000))),
+        "NUL in the path": request("POST /call\0back HTTP/1.1"),
+        "NUL in a header": request(POST, "X: a\0b"),
+        "negative length": request(POST, "Content-Length: -1"),
+        "absurd length": request(POST, "Content-Length: " + "9" * 30),
+        "two lengths": request(POST, "Content-Length: 2", "Content-Length: 3", body=b"{}1"),
+        "length and chunks": request(
+            POST, "Content-Length: 2", "Transfer-Encoding: chunked", body=b"0\r\n\r\n"
         ),
-        "length and chunks": (
-            request(
-                POST,
-                "Content-Length: 2",
-                "Transfer-Encoding: chunked",
-                body=b"0\r\n\r\n",
+        "bad chunk size": request(POST, "Transfer-Encoding: chunked", body=b"zz\r\n{}\r\n0\r\n\r\n"),
+        "folded header": request(POST, "X: a", " b: c"),
+        "raw bytes in the query": request("POST /callback?nonce=\xff\xfe HTTP/1.1"),
+        "bad authority": request("POST http://[::1/callback HTTP/1.1"),
+    }.items(),
+    ids=lambda item: item[0],
+)
+async def test_what_is_no_http_is_refused_and_stored_nowhere(door: Door, sent: tuple[str, bytes]) -> None:
+    assert (await exchange(door.port, sent[1], silence_s=10)).status == 400
+    assert door.kept() == []
+    assert door.counted("unavailable", "fault") == 0
+    assert (await door.push())[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        pytest.param(sent, status, id=name)
+        for name, sent, status in (
+            ("HTTP/1.0", b"POST /callback HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}", 400),
+            ("declared too large", request(POST, "Content-Length: 70000"), 413),
+            ("GET", request("GET /callback HTTP/1.1"), 405),
+            ("other path", request("POST /metrics HTTP/1.1", "Content-Length: 0"), 404),
+            (
+                "upgrade",
+                request(POST, "Connection: upgrade", "Upgrade: websocket", "Content-Length: 2", body=b"{}"),
+                400,
             ),
-            400,
-        ),
-        "bad chunk size": (
-            request(POST, "Transfer-Encoding: chunked", body=b"zz\r\n{}\r\n0\r\n\r\n"),
-            400,
-        ),
-        "declared too large": (request(POST, "Content-Length: 70000"), 413),
-        "folded header": (request(POST, "X: a", " b: c"), 400),
-        "two content types": (request("POST / HTTP/1.1", "Content-Type: a/b", "Content-Type: a/b"), 400),
-        "raw bytes in the query": (request("POST /callback?nonce=\xff\xfe HTTP/1.1"), 400),
-        "bad authority": (request("POST http://[::1/callback HTTP/1.1"), 400),
-        "CONNECT": (request("CONNECT a:1 HTTP/1.1"), 404),
-        "upgrade": (
-            request(
-                POST,
-                "Connection: upgrade",
-                "Upgrade: websocket",
-                "Content-Length: 2",
-                body=b"{}",
+            (
+                "a bomb of values",
+                request(POST, "Content-Length: 60003", body=b"[" + b"[]," * 20_000 + b"[]"),
+                400,
             ),
-            400,
-        ),
-        "GET": (request("GET /callback HTTP/1.1"), 405),
-        "other path": (request("POST /metrics HTTP/1.1", "Content-Length: 0"), 404),
-        "a bomb of values": (
-            request(POST, "Content-Length: 60003", body=b"[" + b"[]," * 20_000 + b"[]"),
-            400,
-        ),
-    }.values(),
-    ids=lambda value: None if isinstance(value, int) else value[:30].decode("latin-1").split("\r")[0],
+        )
+    ],
 )
 async def test_each_is_refused_by_class_and_names_no_software(door: Door, sent: bytes, status: int) -> None:
     reply = await exchange(door.port, sent, silence_s=10)
-    assert reply.status == status
+    assert (reply.status, reply.body) == (status, CLASSES[status])
     check(reply, sent)
     assert door.kept() == []
     assert door.counted("unavailable", "fault") == 0
@@ -128,22 +125,19 @@ async def test_a_chunked_body_that_came_with_its_head_is_held_to_the_limit(tmp_p
 
 
 async def test_a_sender_that_hangs_up_in_the_middle_is_no_fault_of_ours(door: Door) -> None:
-    class HungUp:
+    _, writer = await asyncio.open_connection("127.0.0.1", door.port)
+    writer.write(request(POST, "Content-Length: 500", body=b"{"))
+    await writer.drain()
+    writer.transport.abort()
+    await eventually(lambda: door.counted("malformed", "payload") == 1, 10, "it is counted")
+
+    async def hung_up() -> bytes:
         """What aiohttp's stream does when the connection was lost before the request's task had begun."""
+        raise RuntimeError("Connection closed.")
 
-        def is_eof(self) -> bool:
-            return False
-
-        async def iter_any(self) -> Any:
-            raise RuntimeError("Connection closed.")
-            yield b""
-
-    gone = SimpleNamespace(content_length=500, content=HungUp(), transport=None, go_on=lambda: None)
     with pytest.raises(Refused) as refused:
-        await door.server._read(gone)
+        await door.server._body(SimpleNamespace(content_length=500, read=hung_up, transport=None))
     assert refused.value.reason == "payload"
-    still_there = SimpleNamespace(
-        content_length=500, content=HungUp(), transport=object(), go_on=lambda: None
-    )
     with pytest.raises(RuntimeError):
-        await door.server._read(still_there)
+        await door.server._body(SimpleNamespace(content_length=500, read=hung_up, transport=object()))
+    assert door.counted("unavailable", "fault") == 0

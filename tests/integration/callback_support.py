@@ -19,10 +19,12 @@ from dingbridge.cli.callback.command import app
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters, encrypt, sign
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer
-from ingress.callback import CallbackServer, Rules
+from ingress.callback import CallbackReceiver
+from ingress.diagnostics import Diagnostics
 from ingress.journal.retention import Retention
 from ingress.journal.writer import Journal
 from ingress.metrics import HttpMetrics, JournalMetrics
+from ingress.server import PublicServer
 
 TOKEN = "tokenOfTheTest01"
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
@@ -37,15 +39,16 @@ class Door:
         registry = self._registry = CollectorRegistry()
         self._folder = folder
         self.journal = Journal(folder, Retention(3600, 3600), JournalMetrics(registry))
-        self.public = CallbackServer(
-            Rules(**rules), {"default": CallbackCrypto([credentials])}, self.journal, HttpMetrics(registry)
-        )
+        self.diagnostics, metrics = Diagnostics(), HttpMetrics(registry)
+        callbacks = CallbackReceiver(self.journal, metrics, self.diagnostics, **rules)
+        self.public = PublicServer(callbacks, metrics, stop_within_s=1)
+        self.public.serve({"default": CallbackCrypto([credentials])}, "default")
         self.private = self.with_routes([])
         self.port = 0
 
     def with_routes(self, routes: list[web.RouteDef]) -> AdminServer:
         """A private listener with ``routes`` beside the usual one, to take the place of ``private``."""
-        routes = [*self.public.checks.routes(), *routes]
+        routes = [*self.diagnostics.routes(), *routes]
         return AdminServer("127.0.0.1", 0, self._registry, ready=self._ready, routes=routes)
 
     async def _ready(self) -> tuple[bool, dict[str, Any]]:
@@ -59,7 +62,7 @@ class Door:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.public.stop(1)
+        await self.public.stop()
         await self.private.stop()
         await self.journal.stop()
 
@@ -86,7 +89,9 @@ async def push(
         if answer.status != 200:
             return answer.status
         reply = await answer.json(content_type=None)
-    opened = CallbackCrypto([credentials]).open(SignatureParameters.from_query(reply), reply["encrypt"])
+    opened = CallbackCrypto([credentials]).decrypt_callback(
+        SignatureParameters.from_query(reply), reply["encrypt"]
+    )
     return opened.plaintext.decode()
 
 

@@ -40,13 +40,13 @@ class Receiver:
 
     def right(self, opened: Any, message: bytes = b"success") -> web.Response:
         return web.json_response(
-            self.crypto.seal(message, opened, timestamp="1731000000000", nonce="abcdefgh")
+            self.crypto.encrypt_reply(message, opened, timestamp="1731000000000", nonce="abcdefgh")
         )
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.queries.append(dict(request.query))
         body = await request.json()
-        opened = self.crypto.open(SignatureParameters.from_query(request.query), body["encrypt"])
+        opened = self.crypto.decrypt_callback(SignatureParameters.from_query(request.query), body["encrypt"])
         self.plaintexts.append(opened.plaintext)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -73,7 +73,7 @@ def other_text(receiver: Receiver, request: web.Request, opened: Any) -> web.Res
 
 
 def wrong_signature(receiver: Receiver, request: web.Request, opened: Any) -> web.Response:
-    sealed = receiver.crypto.seal(b"success", opened, timestamp="1", nonce="n")
+    sealed = receiver.crypto.encrypt_reply(b"success", opened, timestamp="1", nonce="n")
     return web.json_response(sealed | {"timeStamp": "2"})
 
 

@@ -19,7 +19,7 @@ from dingbridge.kafka.topics import event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings
 from dingbridge.worker.clients import open_clients
 from dingbridge.worker.executor import Processor
-from ingress.credentials import LiveApps, joint
+from ingress.credentials import CredentialsWatcher
 from ingress.metrics import HttpMetrics
 from simulator.server import Simulator
 from tests.integration.callback_support import Door, push
@@ -61,9 +61,7 @@ async def test_each_app_has_its_path_and_its_source_and_the_file_is_read_while_i
     file = tmp_path / "apps.toml"
     apps = table("hr", HR) + table("suite", SUITE, more="suite = true")
     file.write_text(apps)
-    ingress = IngressUnderTest(
-        processes, tmp_path, kafka_env, {"DINGTALK_APPS_FILE": str(file), "INGRESS_WORKERS": "2"}
-    )
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env, {"DINGTALK_APPS_FILE": str(file)})
     await asyncio.to_thread(ingress.start)
 
     async def accepted():
@@ -84,7 +82,7 @@ async def test_each_app_has_its_path_and_its_source_and_the_file_is_read_while_i
             assert await push(http, f"{ingress.url}/suite", plaintext, SUITE) == "success"
 
         file.write_text(apps + table("sales", SALES))
-        await eventually(lambda: _has(accepted, "sales"), 30, "every worker has taken the new app")
+        await eventually(lambda: _has(accepted, "sales"), 30, "it has taken the new app")
         assert await push(http, f"{ingress.url}/sales", event(6, "dingcorp3"), SALES) == "success"
 
         file.write_text("[apps.hr")
@@ -142,7 +140,9 @@ def live(door, tmp_path, monkeypatch):
 
     def start(text):
         file.write_text(text)
-        return file, LiveApps(IngressSettings.load(), door.public.serve, HttpMetrics(CollectorRegistry()))
+        return file, CredentialsWatcher(
+            IngressSettings.load(), door.public.serve, HttpMetrics(CollectorRegistry())
+        )
 
     return start
 
@@ -222,12 +222,6 @@ async def test_whatever_fails_in_looking_at_the_file_credentials_run_out_in_time
 
 async def _true(value):
     return bool(value)
-
-
-def test_accepted_is_what_every_worker_accepts():
-    one = {"apps": {"hr": ["a", "b"], "sales": ["c"]}, "rejected": []}
-    other = {"apps": {"hr": ["b"]}, "rejected": ["words"]}
-    assert joint([one, other]) == {"apps": {"hr": ["b"], "sales": []}, "rejected": ["words"]}
 
 
 async def test_a_consumer_asks_at_the_app_that_the_event_came_from(tmp_path, monkeypatch):

@@ -278,7 +278,7 @@ async def test_the_public_listener_tells_nothing_of_a_nonce(door):
 
 async def test_of_many_checks_the_last_are_remembered(door):
     for number in range(70):
-        door.public.checks.saw(f"{number:032x}", "default")
+        door.diagnostics.check_seen(f"{number:032x}", "default")
     async with aiohttp.ClientSession() as http:
         found = {}
         for number in (0, 69):

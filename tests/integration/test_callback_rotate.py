@@ -14,7 +14,7 @@ from dingbridge.cli.callback.rotate import alone
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
-from ingress.credentials import LiveApps
+from ingress.credentials import CredentialsWatcher
 from ingress.metrics import HttpMetrics
 from simulator.server import Simulator
 from tests.integration.callback_support import Door, dingbridge_callback, push
@@ -77,7 +77,7 @@ async def live(tmp_path, simulator, monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("ingress.credentials.EVERY_S", 0.02)
     door = Door(tmp_path / "journal")
-    apps = LiveApps(IngressSettings.load(), door.public.serve, HttpMetrics(CollectorRegistry()))
+    apps = CredentialsWatcher(IngressSettings.load(), door.public.serve, HttpMetrics(CollectorRegistry()))
     door.private = door.with_routes([apps.route()])
     async with door:
         watching = asyncio.ensure_future(apps.watch())
@@ -225,12 +225,12 @@ async def test_what_cannot_be_rotated_is_said(simulator, live, tmp_path):
 
 
 async def test_under_load_no_push_is_refused(processes, simulator, tmp_path):
-    """Two workers as processes, a company that lives, and a rotation while it does."""
+    """A company that lives, and a rotation while it does."""
     file = write(tmp_path)
     ingress = IngressUnderTest(
         processes,
         tmp_path,
-        {"DINGTALK_APPS_FILE": str(file), "DINGTALK_API_BASE": simulator.base_url, "INGRESS_WORKERS": "2"},
+        {"DINGTALK_APPS_FILE": str(file), "DINGTALK_API_BASE": simulator.base_url},
         {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}", **dict.fromkeys(SAMPLE_CREDENTIALS, "")},
     )
     await asyncio.to_thread(ingress.start)

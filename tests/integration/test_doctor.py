@@ -205,8 +205,12 @@ async def test_one_of_several_apps_is_looked_at_by_its_own_path_and_credentials(
 async def sealed(request: web.Request) -> web.Response:
     """An ingress with our credentials, as far as the public sees one."""
     crypto = CallbackCrypto([CREDENTIALS])
-    opened = crypto.open(SignatureParameters.from_query(request.query), (await request.json())["encrypt"])
-    return web.json_response(crypto.seal(b"success", opened, timestamp="1731000000000", nonce="abcdefgh"))
+    opened = crypto.decrypt_callback(
+        SignatureParameters.from_query(request.query), (await request.json())["encrypt"]
+    )
+    return web.json_response(
+        crypto.encrypt_reply(b"success", opened, timestamp="1731000000000", nonce="abcdefgh")
+    )
 
 
 async def unwell(request: web.Request) -> web.Response:

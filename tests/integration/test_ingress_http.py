@@ -18,13 +18,15 @@ from dingbridge.dingtalk.crypto import (
     encrypt,
     sign,
 )
-from ingress.callback import CallbackServer, Rules
+from ingress.callback import CallbackReceiver
+from ingress.diagnostics import Diagnostics
 from ingress.errors import JournalUnavailable
 from ingress.journal.directory import journal_files
 from ingress.journal.retention import Retention
 from ingress.journal.store import JournalFile
 from ingress.journal.writer import Journal
 from ingress.metrics import HttpMetrics, JournalMetrics
+from ingress.server import PublicServer
 
 OURS = Credentials("tokenOfTheTest", "a" * 43, ("dingappkey", "dingcorp1"))
 EVENT = b'{"EventType":"user_add_org","TimeStamp":"1731000000123","UserId":["u1"],"CorpId":"dingcorp1"}'
@@ -33,16 +35,14 @@ EVENT = b'{"EventType":"user_add_org","TimeStamp":"1731000000123","UserId":["u1"
 class Door:
     """A listener on a free port with everything a test wants to look at."""
 
-    def __init__(self, folder, **rules):
+    def __init__(self, folder, *, max_bytes=64 * 1024, **rules):
         self.folder = folder
         self.registry = CollectorRegistry()
         self.journal = Journal(folder, Retention(3600, 3600), JournalMetrics(self.registry))
-        self.server = CallbackServer(
-            Rules(**{"max_bytes": 64 * 1024, **rules}),
-            {"default": CallbackCrypto([OURS]), "hr": CallbackCrypto([OURS])},
-            self.journal,
-            HttpMetrics(self.registry),
-        )
+        self.diagnostics, metrics = Diagnostics(), HttpMetrics(self.registry)
+        callbacks = CallbackReceiver(self.journal, metrics, self.diagnostics, **rules)
+        self.server = PublicServer(callbacks, metrics, max_bytes=max_bytes, stop_within_s=2)
+        self.server.serve({"default": CallbackCrypto([OURS]), "hr": CallbackCrypto([OURS])}, "default")
 
     async def __aenter__(self):
         await self.journal.start()
@@ -52,7 +52,7 @@ class Door:
 
     async def __aexit__(self, *_):
         await self.http.close()
-        await self.server.stop(2)
+        await self.server.stop()
         await self.journal.stop()
 
     async def post(self, query, body, path="/callback", **kwargs):
@@ -92,7 +92,7 @@ def push(plaintext=EVENT, *, owner="dingappkey", credentials=OURS, at_ms=None, n
 
 
 def opened(answer):
-    return CallbackCrypto([OURS]).open(SignatureParameters.from_query(answer), answer["encrypt"])
+    return CallbackCrypto([OURS]).decrypt_callback(SignatureParameters.from_query(answer), answer["encrypt"])
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ async def test_owner_keys_that_callbacks_were_for_are_remembered(door):
     await door.push(owner="dingcorpOther")
     await door.push(owner="dingcorp1")
     await door.push(b'{"EventType":"check_url"}', owner="dingappkey")  # of no company
-    seen = [(e["owner"], e["accepted"], e["refused"]) for e in door.server.owners.as_json()["owners"]]
+    seen = [(e["owner"], e["accepted"], e["refused"]) for e in door.diagnostics.owners()]
     assert seen == [("dingcorpOther", 0, 1), ("dingcorp1", 1, 0)]
 
 
@@ -296,7 +296,7 @@ async def test_a_compressed_or_lying_body_is_malformed(door):
 
 
 async def test_a_body_that_never_comes_is_given_up(door, monkeypatch):
-    monkeypatch.setattr("ingress.bodies.BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("ingress.server.BODY_TIMEOUT_S", 0.1)
     reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
     writer.write(b"POST /callback HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{")
     assert b" 408 " in await asyncio.wait_for(reader.readline(), 10)
@@ -338,7 +338,7 @@ async def test_stopping_answers_what_was_accepted(tmp_path):
         door.journal.append = slowly
         answer = asyncio.ensure_future(door.push())
         await arrived.wait()
-        stopping = asyncio.ensure_future(door.server.stop(5))
+        stopping = asyncio.ensure_future(door.server.stop())
         await asyncio.sleep(0)
         release.set()
         assert (await answer)[0] == 200

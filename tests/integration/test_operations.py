@@ -5,8 +5,6 @@ import json
 import shutil
 from collections import Counter
 
-import pytest
-
 from dingbridge.events import decode
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_all
@@ -46,11 +44,10 @@ async def drained(ingress):
     await eventually(lambda: asyncio.to_thread(ingress.drained), 90, "all of it is in Kafka")
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_backup_made_under_load_takes_the_place_of_a_disk_that_is_lost(
-    processes, kafka_env, kafka_settings, breakable_kafka, tmp_path, workers
+    processes, kafka_env, kafka_settings, breakable_kafka, tmp_path
 ):
-    ingress = IngressUnderTest(processes, tmp_path, kafka_env, {"INGRESS_WORKERS": workers})
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env)
     pusher = Pusher(ingress.url)
     await asyncio.to_thread(ingress.start)
     await pusher.push_all(events(0, 100))

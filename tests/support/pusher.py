@@ -44,7 +44,7 @@ def is_success(body: bytes) -> bool:
     """Whether an answer is a rightly signed and encrypted ``success``."""
     try:
         answer = json.loads(body)
-        opened = _CRYPTO.open(SignatureParameters.from_query(answer), answer["encrypt"])
+        opened = _CRYPTO.decrypt_callback(SignatureParameters.from_query(answer), answer["encrypt"])
     except (ValueError, KeyError, AttributeError, TypeError, CallbackError):
         return False
     return opened.plaintext == b"success"

@@ -40,7 +40,9 @@ class Naive:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             envelope = orjson.loads(await request.read())
-            opened = self.crypto.open(SignatureParameters.from_query(request.query), envelope["encrypt"])
+            opened = self.crypto.decrypt_callback(
+                SignatureParameters.from_query(request.query), envelope["encrypt"]
+            )
         except (CallbackError, orjson.JSONDecodeError, KeyError, TypeError):
             return web.Response(status=403)
         now_ms = int(time.time() * 1000)
@@ -57,7 +59,7 @@ class Naive:
                 )
         except KafkaError:
             return web.Response(status=503)
-        answer = self.crypto.seal(b"success", opened, timestamp=str(now_ms), nonce="12345678")
+        answer = self.crypto.encrypt_reply(b"success", opened, timestamp=str(now_ms), nonce="12345678")
         return web.Response(body=orjson.dumps(answer), content_type="application/json")
 
 

@@ -59,7 +59,7 @@ class TestSignedVectors:
     def test_open(self, vector: dict[str, Any]) -> None:
         credentials = Credentials(vector["token"], vector["aes_key"], (vector["owner_key"],))
         parameters = SignatureParameters(vector["signature"], vector["timestamp"], vector["nonce"])
-        opened = CallbackCrypto([credentials]).open(parameters, vector["encrypt"])
+        opened = CallbackCrypto([credentials]).decrypt_callback(parameters, vector["encrypt"])
         assert opened.plaintext == vector["plaintext"].encode()
         assert opened.owner_key == vector["owner_key"]
         assert opened.credentials is credentials
@@ -156,31 +156,31 @@ def test_what_one_side_encrypts_the_other_decrypts(message: bytes, owner: str, k
 
 @given(message=messages, timestamp=nonces, nonce=nonces)
 def test_what_one_side_seals_the_other_opens(message: bytes, timestamp: str, nonce: str) -> None:
-    sealed = CRYPTO.seal(message, CREDENTIALS, timestamp=timestamp, nonce=nonce)
+    sealed = CRYPTO.encrypt_reply(message, CREDENTIALS, timestamp=timestamp, nonce=nonce)
     parameters = SignatureParameters(sealed["msg_signature"], sealed["timeStamp"], sealed["nonce"])
-    assert CRYPTO.open(parameters, sealed["encrypt"]).plaintext == message
+    assert CRYPTO.decrypt_callback(parameters, sealed["encrypt"]).plaintext == message
 
 
 @given(data=st.data(), message=messages)
 def test_any_altered_character_is_refused(data: st.DataObject, message: bytes) -> None:
-    sealed = CRYPTO.seal(message, CREDENTIALS, timestamp=TIMESTAMP, nonce=NONCE)
+    sealed = CRYPTO.encrypt_reply(message, CREDENTIALS, timestamp=TIMESTAMP, nonce=NONCE)
     field = data.draw(st.sampled_from(sorted(sealed)))
     at = data.draw(st.integers(0, len(sealed[field]) - 1))
     bit = data.draw(st.integers(0, 7))
     sealed[field] = sealed[field][:at] + chr(ord(sealed[field][at]) ^ (1 << bit)) + sealed[field][at + 1 :]
     parameters = SignatureParameters(sealed["msg_signature"], sealed["timeStamp"], sealed["nonce"])
     with pytest.raises(SignatureMismatch):
-        CRYPTO.open(parameters, sealed["encrypt"])
+        CRYPTO.decrypt_callback(parameters, sealed["encrypt"])
 
 
 @given(text=st.text(max_size=100))
 def test_whatever_is_sent_signed_it_is_opened_or_refused_in_words(text: str) -> None:
     with pytest.raises(CallbackError):
-        CRYPTO.open(signed(text), text)
+        CRYPTO.decrypt_callback(signed(text), text)
 
 
 @given(blocks=st.integers(1, 6), data=st.data())
 def test_any_signed_ciphertext_is_opened_or_refused_in_words(blocks: int, data: st.DataObject) -> None:
     encrypted = base64.b64encode(data.draw(st.binary(min_size=16 * blocks, max_size=16 * blocks))).decode()
     with pytest.raises(CallbackError):
-        CRYPTO.open(signed(encrypted), encrypted)
+        CRYPTO.decrypt_callback(signed(encrypted), encrypted)

@@ -40,10 +40,10 @@ from tests.unit.dingtalk.sealing import (
 
 class TestOpen:
     def test_reply_opens_with_the_same_rules(self) -> None:
-        reply = CRYPTO.seal(b"success", CREDENTIALS, timestamp=TIMESTAMP, nonce=NONCE)
+        reply = CRYPTO.encrypt_reply(b"success", CREDENTIALS, timestamp=TIMESTAMP, nonce=NONCE)
         assert list(reply) == ["msg_signature", "timeStamp", "nonce", "encrypt"]
         assert all(isinstance(value, str) for value in reply.values())
-        opened = CRYPTO.open(SignatureParameters.from_query(reply), reply["encrypt"])
+        opened = CRYPTO.decrypt_callback(SignatureParameters.from_query(reply), reply["encrypt"])
         assert (opened.plaintext, opened.owner_key) == (b"success", OWNER)
 
     def test_several_owners_and_the_reply_is_for_the_one_seen(self) -> None:
@@ -51,24 +51,28 @@ class TestOpen:
         both = CallbackCrypto([credentials])
         for owner in credentials.owner_keys:
             encrypted = encrypt(KEY, b"{}", owner)
-            opened = both.open(signed(encrypted), encrypted)
+            opened = both.decrypt_callback(signed(encrypted), encrypted)
             assert opened.owner_key == owner
-            reply = both.seal(b"success", opened, timestamp=TIMESTAMP, nonce=NONCE)
+            reply = both.encrypt_reply(b"success", opened, timestamp=TIMESTAMP, nonce=NONCE)
             assert decrypt(KEY, reply["encrypt"]) == (b"success", owner)
 
     def test_owner_of_a_reply_may_be_chosen(self) -> None:
-        reply = CRYPTO.seal(b"success", CREDENTIALS, "another", timestamp=TIMESTAMP, nonce=NONCE)
+        reply = CRYPTO.encrypt_reply(b"success", CREDENTIALS, "another", timestamp=TIMESTAMP, nonce=NONCE)
         assert decrypt(KEY, reply["encrypt"]) == (b"success", "another")
 
     def test_old_and_new_credentials_are_valid_at_once(self) -> None:
         new = Credentials("newToken", "B" * 43, ("newowner",))
         both = CallbackCrypto([CREDENTIALS, new])
         for credentials in (CREDENTIALS, new):
-            pushed = CallbackCrypto([credentials]).seal(b"{}", credentials, timestamp=TIMESTAMP, nonce=NONCE)
-            opened = both.open(SignatureParameters.from_query(pushed), pushed["encrypt"])
+            pushed = CallbackCrypto([credentials]).encrypt_reply(
+                b"{}", credentials, timestamp=TIMESTAMP, nonce=NONCE
+            )
+            opened = both.decrypt_callback(SignatureParameters.from_query(pushed), pushed["encrypt"])
             assert opened.credentials is credentials
-            reply = both.seal(b"success", opened, timestamp=TIMESTAMP, nonce=NONCE)
-            CallbackCrypto([credentials]).open(SignatureParameters.from_query(reply), reply["encrypt"])
+            reply = both.encrypt_reply(b"success", opened, timestamp=TIMESTAMP, nonce=NONCE)
+            CallbackCrypto([credentials]).decrypt_callback(
+                SignatureParameters.from_query(reply), reply["encrypt"]
+            )
 
     @pytest.mark.parametrize("new_first", [True, False])
     def test_only_the_aes_key_or_the_owner_differs(self, new_first: bool) -> None:
@@ -78,7 +82,7 @@ class TestOpen:
             both = CallbackCrypto([other, CREDENTIALS] if new_first else [CREDENTIALS, other])
             for credentials in (other, CREDENTIALS):
                 encrypted = encrypt(credentials.key, b"{}", credentials.owner_keys[0])
-                assert both.open(signed(encrypted), encrypted).credentials is credentials
+                assert both.decrypt_callback(signed(encrypted), encrypted).credentials is credentials
 
     @pytest.mark.parametrize("wrong_key_first", [True, False])
     def test_the_failure_that_got_furthest_is_named(self, wrong_key_first: bool) -> None:
@@ -86,12 +90,12 @@ class TestOpen:
         order = [wrong_key, CREDENTIALS] if wrong_key_first else [CREDENTIALS, wrong_key]
         encrypted = encrypt(KEY, b"{}", "dingsomebodyelse", random16=b"r" * 16)
         with pytest.raises(OwnerMismatch):
-            CallbackCrypto(order).open(signed(encrypted), encrypted)
+            CallbackCrypto(order).decrypt_callback(signed(encrypted), encrypted)
 
     def test_wrong_owner_is_named_with_the_one_seen_and_the_remedy(self) -> None:
         encrypted = encrypt(KEY, b'{"EventType":"check_url","secret":"plaintext"}', "dingcorp99")
         with pytest.raises(OwnerMismatch, match=r"dingcorp99.*DINGTALK_OWNER_KEY") as caught:
-            CRYPTO.open(signed(encrypted), encrypted)
+            CRYPTO.decrypt_callback(signed(encrypted), encrypted)
         assert caught.value.owner_seen == "dingcorp99"
         assert caught.value.reason == "owner"
         assert "plaintext" not in str(caught.value)
@@ -104,7 +108,7 @@ class TestOpen:
         pad = 32 - len(plain) % 32
         encrypted = raw_encrypt(plain + bytes([pad]) * pad)
         with pytest.raises(OwnerMismatch, match="no id") as caught:
-            CRYPTO.open(signed(encrypted), encrypted)
+            CRYPTO.decrypt_callback(signed(encrypted), encrypted)
         assert "138" not in str(caught.value)
         assert "王" not in str(caught.value)
 
@@ -115,35 +119,35 @@ class TestOpen:
         encrypted = encrypt(KEY, b"{}", OWNER)
         monkeypatch.setattr(crypto, "decrypt", never)
         with pytest.raises(SignatureMismatch, match="DINGTALK_TOKEN") as caught:
-            CRYPTO.open(signed(encrypted, token="another"), encrypted)
+            CRYPTO.decrypt_callback(signed(encrypted, token="another"), encrypted)
         assert caught.value.reason == "signature"
 
     @pytest.mark.parametrize("signature", ["", "签名", "\ud800", "A" * 40, "0" * 39])
     def test_signatures_of_any_form_are_only_mismatches(self, signature: str) -> None:
         encrypted = encrypt(KEY, b"{}", OWNER)
         with pytest.raises(SignatureMismatch):
-            CRYPTO.open(SignatureParameters(signature, TIMESTAMP, NONCE), encrypted)
+            CRYPTO.decrypt_callback(SignatureParameters(signature, TIMESTAMP, NONCE), encrypted)
 
     def test_upper_case_signature_is_refused(self) -> None:
         encrypted = encrypt(KEY, b"{}", OWNER, random16=b"r" * 16)
         good = signed(encrypted)
         with pytest.raises(SignatureMismatch):
-            CRYPTO.open(SignatureParameters(good.signature.upper(), TIMESTAMP, NONCE), encrypted)
+            CRYPTO.decrypt_callback(SignatureParameters(good.signature.upper(), TIMESTAMP, NONCE), encrypted)
 
     def test_signed_but_no_base64_says_so(self) -> None:
         with pytest.raises(CiphertextError, match="not base64"):
-            CRYPTO.open(signed("no base64!"), "no base64!")
+            CRYPTO.decrypt_callback(signed("no base64!"), "no base64!")
 
     @pytest.mark.parametrize(
         "plaintext", [b"\xff\xfe", b"", b"{", b"[1]", b"[" * 100_000, b"NaN", b'{"a":1,"a":2}']
     )
     def test_content_is_none_of_its_business(self, plaintext: bytes) -> None:
         encrypted = encrypt(KEY, plaintext, OWNER)
-        assert CRYPTO.open(signed(encrypted), encrypted).plaintext == plaintext
+        assert CRYPTO.decrypt_callback(signed(encrypted), encrypted).plaintext == plaintext
 
     def test_nothing_secret_in_a_repr(self) -> None:
         encrypted = encrypt(KEY, b"plaintext", OWNER)
-        shown = repr(CRYPTO.open(signed(encrypted), encrypted))
+        shown = repr(CRYPTO.decrypt_callback(signed(encrypted), encrypted))
         assert OWNER in shown
         for secret in (TOKEN, AES_KEY, repr(KEY), "plaintext"):
             assert secret not in shown
@@ -154,7 +158,7 @@ class TestSuiteCreation:
 
     def open(self, plaintext: bytes) -> bytes:
         encrypted = encrypt(KEY, plaintext, DEFAULT_SUITE_OWNER)
-        opened = CRYPTO.open(signed(encrypted), encrypted)
+        opened = CRYPTO.decrypt_callback(signed(encrypted), encrypted)
         assert opened.owner_key == DEFAULT_SUITE_OWNER
         return opened.plaintext
 

@@ -17,11 +17,15 @@ STRANGER = Credentials(OURS.token, OURS.aes_key, ("dingstranger",))
 
 def opened(push: SelfPush, credentials: Credentials = OURS):
     encrypted = json.loads(push.body)["encrypt"]
-    return CallbackCrypto([credentials]).open(SignatureParameters.from_query(push.query), encrypted)
+    return CallbackCrypto([credentials]).decrypt_callback(
+        SignatureParameters.from_query(push.query), encrypted
+    )
 
 
 def answer(push: SelfPush, message: bytes = b"success", by: Credentials = OURS, owner: str | None = None):
-    sealed = CallbackCrypto([by]).seal(message, by, owner or push.owner_key, timestamp="1", nonce="n")
+    sealed = CallbackCrypto([by]).encrypt_reply(
+        message, by, owner or push.owner_key, timestamp="1", nonce="n"
+    )
     return json.dumps(sealed).encode()
 
 

@@ -1,13 +1,10 @@
-"""Small pure parts of the ingress: whose address it was, how many lines a flood may write, which owners."""
-
-from types import SimpleNamespace
+"""Small pure parts: whose address it was, how many lines a flood may write, which owners were seen."""
 
 import pytest
-from multidict import CIMultiDict
 
-from ingress.limiter import LogLimiter
-from ingress.owners import KEPT, Owners, joint
-from ingress.proxies import client_address
+from dingbridge.logging import LogLimiter
+from ingress.diagnostics import OWNERS_KEPT, Diagnostics
+from ingress.server import client_address
 
 
 @pytest.mark.parametrize(
@@ -24,8 +21,7 @@ from ingress.proxies import client_address
     ],
 )
 def test_only_trusted_proxies_are_believed(trusted, peer, forwarded, expected):
-    headers = CIMultiDict([("X-Forwarded-For", value) for value in forwarded])
-    assert client_address(SimpleNamespace(remote=peer, headers=headers), trusted) == expected
+    assert client_address(peer, forwarded, trusted) == expected
 
 
 def test_a_flood_of_one_reason_is_cut_and_counted_and_others_still_get_through():
@@ -40,26 +36,16 @@ def test_a_flood_of_one_reason_is_cut_and_counted_and_others_still_get_through()
 
 def test_owner_keys_are_remembered_by_app_the_latest_last_and_not_without_end():
     now = [100.0]
-    owners = Owners(clock=lambda: now[0])
-    owners.refused("default", "dingcorp1")
-    owners.accepted("hr", "dingcorp1")
+    seen = Diagnostics(clock=lambda: now[0])
+    seen.owner_refused("default", "dingcorp1")
+    seen.owner_accepted("hr", "dingcorp1")
     now[0] = 200.0
-    owners.accepted("hr", "dingcorp1")
-    assert owners.as_json() == {
-        "owners": [
-            {"app": "default", "owner": "dingcorp1", "accepted": 0, "refused": 1, "last": 100.0},
-            {"app": "hr", "owner": "dingcorp1", "accepted": 2, "refused": 0, "last": 200.0},
-        ]
-    }
-    for number in range(KEPT - 1):
-        owners.refused("default", f"owner{number}")
-    assert len(owners.as_json()["owners"]) == KEPT
-    assert owners.as_json()["owners"][0]["app"] == "hr", "the one that was seen the longest ago is gone"
-
-
-def test_what_several_workers_have_seen_of_owners_adds_up():
-    first = {"app": "default", "owner": "dingcorp1", "accepted": 1, "refused": 2, "last": 10.0}
-    second = {"app": "default", "owner": "dingcorp1", "accepted": 3, "refused": 0, "last": 5.0}
-    other = {"app": "hr", "owner": "dingcorp1", "accepted": 1, "refused": 0, "last": 7.0}
-    total = {"app": "default", "owner": "dingcorp1", "accepted": 4, "refused": 2, "last": 10.0}
-    assert joint([{"owners": [first]}, {"owners": [second, other]}]) == {"owners": [total, other]}
+    seen.owner_accepted("hr", "dingcorp1")
+    assert seen.owners() == [
+        {"app": "default", "owner": "dingcorp1", "accepted": 0, "refused": 1, "last": 100.0},
+        {"app": "hr", "owner": "dingcorp1", "accepted": 2, "refused": 0, "last": 200.0},
+    ]
+    for number in range(OWNERS_KEPT - 1):
+        seen.owner_refused("default", f"owner{number}")
+    assert len(seen.owners()) == OWNERS_KEPT
+    assert seen.owners()[0]["app"] == "hr", "the one that was seen the longest ago is gone"

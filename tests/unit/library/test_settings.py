@@ -82,7 +82,7 @@ def test_every_mistake_is_reported_at_once(monkeypatch):
 def test_the_form_of_token_and_owner_keys_is_a_mistake_among_the_others(monkeypatch):
     """As quotes or blanks that came along when they were copied."""
     strange = {"DINGTALK_TOKEN": "a token", "DINGTALK_OWNER_KEY": "dingkey,“ding2”,a b"}
-    found = problems(monkeypatch, IngressSettings, **{**GOOD, **strange}, INGRESS_WORKERS="0")
+    found = problems(monkeypatch, IngressSettings, **{**GOOD, **strange}, INGRESS_PORT="-1")
     assert "DINGTALK_TOKEN: must be 1 to 64 printable ASCII characters without spaces" in found
     assert sum(line.startswith("DINGTALK_OWNER_KEY: ") for line in found) == 2
     assert len(found) == 4

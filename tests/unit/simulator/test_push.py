@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, Opened, SignatureParameters
+from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, DecryptedCallback, SignatureParameters
 from simulator.pushes.push import RETRY_DELAYS_S, Target, build_push, check_reply
 
 AES_KEY = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
@@ -13,10 +13,12 @@ CREDENTIALS = Credentials("sampletoken", AES_KEY, (OWNER,))
 TARGET = Target("http://127.0.0.1/callback", "sampletoken", AES_KEY, OWNER)
 
 
-def opened(query: dict[str, str], body: bytes) -> Opened:
+def opened(query: dict[str, str], body: bytes) -> DecryptedCallback:
     encrypted = json.loads(body)
     assert list(encrypted) == ["encrypt"]
-    return CallbackCrypto([CREDENTIALS]).open(SignatureParameters.from_query(query), encrypted["encrypt"])
+    return CallbackCrypto([CREDENTIALS]).decrypt_callback(
+        SignatureParameters.from_query(query), encrypted["encrypt"]
+    )
 
 
 @pytest.mark.parametrize("keys", [CREDENTIALS, TARGET])
@@ -39,7 +41,7 @@ def test_retries_are_dingtalks() -> None:
 def reply(
     message: bytes = b"success", owner: str = OWNER, credentials: Credentials = CREDENTIALS
 ) -> dict[str, str]:
-    return CallbackCrypto([credentials]).seal(message, credentials, owner, timestamp="1", nonce="n")
+    return CallbackCrypto([credentials]).encrypt_reply(message, credentials, owner, timestamp="1", nonce="n")
 
 
 def test_the_right_answer() -> None:

@@ -1,0 +1,193 @@
+"""The public listener: which paths there are, how large and how slow a request may be, start and stop.
+
+It is ``aiohttp.web`` as documented, and serves the callback paths and nothing else. What a callback is worth
+is decided in ``ingress/callback.py``. TLS, slow heads, the number of connections and peers that do not read
+are the edge proxy's business: ``deploy/edge``.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from ipaddress import ip_address, ip_network
+
+import orjson
+import structlog
+from aiohttp import web
+
+from dingbridge.dingtalk.crypto import CallbackCrypto
+from dingbridge.errors import BridgeError
+from dingbridge.logging import LogLimiter, place_of
+from ingress.callback import CallbackReceiver, Refused
+from ingress.metrics import HttpMetrics
+
+log = structlog.get_logger(__name__)
+
+BODY_TIMEOUT_S = 5.0
+"""A body must be there within this; DingTalk's own deadline for the whole answer is 1.5 s."""
+
+KEEPALIVE_S = 75.0
+"""An idle connection is closed after this: later than a proxy in front of us would."""
+
+_LINGER_S = 1.0
+"""For so long the rest of a refused body is read and dropped: a close at once could take the answer along."""
+
+_HEADERS = {
+    HTTPStatus.METHOD_NOT_ALLOWED: {"Allow": "POST"},
+    # DingTalk's first retry comes after 10 s (obtain-the-event-list-of-failed-push-messages)
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "10"},
+}
+
+
+class PublicServer:
+    """Answers requests to ``path`` and ``path``/<app>, for the apps that ``serve`` names."""
+
+    def __init__(
+        self,
+        callbacks: CallbackReceiver,
+        metrics: HttpMetrics,
+        *,
+        path: str = "/callback",
+        max_bytes: int = 1024 * 1024,
+        trusted_proxies: Sequence[str] = (),
+        stop_within_s: float = 4.0,
+    ) -> None:
+        """``max_bytes`` bounds a body; ``trusted_proxies`` are addresses or networks."""
+        self._callbacks, self._metrics = callbacks, metrics
+        self._path, self._max_bytes, self._trusted_proxies = path, max_bytes, trusted_proxies
+        self._apps: dict[str, tuple[str, CallbackCrypto]] = {}
+        self._limiter = LogLimiter()
+        application = web.Application(client_max_size=max_bytes)
+        application.router.add_route("*", "/{path:.*}", self._handle)
+        application.on_response_prepare.append(_name_no_software)
+        self._runner = web.AppRunner(
+            application,
+            access_log=None,
+            auto_decompress=False,  # DingTalk compresses nothing, and so no small body can become a large one
+            keepalive_timeout=KEEPALIVE_S,
+            lingering_time=_LINGER_S,
+            shutdown_timeout=stop_within_s,
+        )
+
+    def serve(self, apps: Mapping[str, CallbackCrypto], default: str | None) -> None:
+        """Answer for ``apps`` from the next request on; ``default`` has the bare path too, if it is one."""
+        paths = {f"{self._path}/{name}": (name, crypto) for name, crypto in apps.items()}
+        if default is not None and default in apps:
+            paths[self._path] = paths[f"{self._path}/default"] = (default, apps[default])
+        self._apps = paths
+
+    async def start(self, host: str, port: int, *, reuse_port: bool = False) -> int:
+        """Listen; returns the port (0 picks a free one). ``reuse_port`` lets several processes share it.
+
+        Raises ``BridgeError`` if it cannot be bound.
+        """
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner, host, port, backlog=1024, reuse_address=True, reuse_port=reuse_port or None
+        )
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise BridgeError(
+                f"the public listener cannot bind {host}:{port} ({error.strerror}); set INGRESS_HOST or "
+                "INGRESS_PORT to a free one, or INGRESS_REUSE_PORT=true on all that share it"
+            ) from error
+        return int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Accept nothing new, answer what was accepted, close; within ``stop_within_s``."""
+        await self._runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.Response:
+        """Every way out is an answer that names a class; only a fault of ours is a 500."""
+        began = time.perf_counter()
+        try:
+            body = await self._answer(request)
+        except Refused as refused:
+            return self._refuse(request, refused)
+        except Exception as error:
+            self._metrics.callbacks.labels("unavailable", "fault", "").inc()
+            if (suppressed := self._limiter.allow("fault")) is not None:
+                # never its text: that may hold what was sent
+                log.error(
+                    "callback.fault", error=type(error).__name__, place=place_of(error), suppressed=suppressed
+                )
+            return _error("unavailable", HTTPStatus.INTERNAL_SERVER_ERROR)
+        self._metrics.answer_seconds.observe(time.perf_counter() - began)
+        return web.Response(body=body, content_type="application/json")
+
+    async def _answer(self, request: web.Request) -> bytes:
+        app = self._apps.get(request.path)
+        if app is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "not_found", "path")
+        if request.method != "POST":
+            raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "malformed", "method")
+        return await self._callbacks.receive(*app, request.query, await self._body(request))
+
+    async def _body(self, request: web.Request) -> bytes:
+        too_large = Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", "body")
+        if (request.content_length or 0) > self._max_bytes:
+            raise too_large
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                return await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            raise too_large from None
+        except TimeoutError:
+            raise Refused(HTTPStatus.REQUEST_TIMEOUT, "malformed", "slow_body") from None
+        except (web.RequestPayloadError, OSError):  # not framed as it says, or the connection was lost
+            raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "payload") from None
+        except RuntimeError:  # so aiohttp's stream says that the sender had hung up before we began to read
+            if request.transport is not None:
+                raise
+            raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "payload") from None
+
+    def _refuse(self, request: web.Request, refused: Refused) -> web.Response:
+        self._metrics.callbacks.labels(refused.outcome, refused.reason, "").inc()
+        if (suppressed := self._limiter.allow(refused.reason)) is not None:
+            log.warning(
+                "callback.refused",
+                status=int(refused.status),
+                outcome=refused.outcome,
+                reason=refused.reason,
+                words=refused.words or None,
+                remote=client_address(
+                    request.remote, request.headers.getall("X-Forwarded-For", []), self._trusted_proxies
+                ),
+                suppressed=suppressed,
+                **refused.details,
+            )
+        return _error(refused.outcome, refused.status)
+
+
+async def _name_no_software(request: web.Request, response: web.StreamResponse) -> None:
+    del response.headers["Server"]
+
+
+def _error(outcome: str, status: HTTPStatus) -> web.Response:
+    """An answer that names the class of what is wrong, and nothing else."""
+    return web.Response(
+        body=orjson.dumps({"error": outcome}),
+        status=status,
+        content_type="application/json",
+        headers=_HEADERS.get(status),
+    )
+
+
+def client_address(peer: str | None, forwarded_for: Sequence[str], trusted: Sequence[str]) -> str | None:
+    """For logs only: the ``peer``; behind ``trusted`` proxies (addresses or networks), the last address in
+    ``X-Forwarded-For`` that is not one of them (MDN, X-Forwarded-For: "selecting an IP address")."""
+    if not trusted or peer is None:
+        return peer
+    networks = [ip_network(item) for item in trusted]
+    chain = [part.strip() for part in ",".join(forwarded_for).split(",")]
+    for address in [peer, *reversed(chain)]:
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            break
+        peer = address
+        if not any(parsed in network for network in networks):
+            break
+    return peer
