@@ -72,7 +72,7 @@ class IngressSettings(
     trusted_proxies: NetworkList = Field(default_factory=list)
     """addresses or networks, with commas, whose `X-Forwarded-For` the log believes"""
     ingress_reuse_port: bool = False
-    """several ingresses share `INGRESS_PORT` (`SO_REUSEPORT`), each with its own `DATA_DIR` and `ADMIN_PORT`"""
+    """whether several ingresses share INGRESS_PORT, each with its own DATA_DIR and ADMIN_PORT"""
     shutdown_timeout_s: float = Field(8, gt=0, lt=10)
     """s to stop in; the ingress: below 10"""
 
