@@ -17,7 +17,6 @@ from ingress.metrics import (
     JournalMetrics,
     PublisherMetrics,
     RecoveryMetrics,
-    SupervisorMetrics,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +35,7 @@ def metrics() -> dict[str, set[str]]:
     """Every sample that our processes can show, with its labels."""
     registry = CollectorRegistry()
     owners = [JournalMetrics(registry), FolderMetrics(registry), HttpMetrics(registry)]
-    owners += [PublisherMetrics(registry), RecoveryMetrics(registry), SupervisorMetrics(registry)]
+    owners += [PublisherMetrics(registry), RecoveryMetrics(registry)]
     owners += [WorkerMetrics("billing", registry), ForwardMetrics("a", registry)]
     found: dict[str, set[str]] = {"up": set()}
     for owner in owners:

@@ -26,7 +26,6 @@ from ingress.metrics import (
     JournalMetrics,
     PublisherMetrics,
     RecoveryMetrics,
-    SupervisorMetrics,
 )
 from ingress.relay.partitions import partition_of
 
@@ -330,7 +329,6 @@ def test_operations_lists_every_metric_and_no_other():
     FolderMetrics(registry)
     HttpMetrics(registry)
     PublisherMetrics(registry)
-    SupervisorMetrics(registry)
     RecoveryMetrics(registry)
     WorkerMetrics("billing", registry)
     ApprovalMetrics(registry)
