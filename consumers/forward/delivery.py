@@ -1,5 +1,4 @@
-"""One request to a system, and what its answer means. No exception of the HTTP library leaves this module:
-their texts hold URLs.
+"""One request to a system. No exception of the HTTP library leaves this module: their texts hold URLs.
 
 Redirects are not followed, environment variables about proxies are not read, cookies are not kept, and of an
 answer's body only a little is read and nothing is used.
@@ -8,20 +7,13 @@ answer's body only a little is read and nothing is used.
 import asyncio
 import ssl
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Literal
 
 import aiohttp
 
 from consumers.forward import signature
+from consumers.forward.policy import Answer, read
 from consumers.forward.settings import Credentials, System
 from dingbridge.ssrf import AddressGuard, guarded_connector, refusal
-from dingbridge.worker.retry import ASKED_MAX_S
-
-AnswerKind = Literal["taken", "refused", "unwelcome", "failed", "busy", "unreachable"]
 
 CONNECT_TIMEOUT_S = 10
 """How long a connection may take, at most; a system's own ``timeout_s`` if that is less."""
@@ -29,30 +21,6 @@ CONNECT_TIMEOUT_S = 10
 READ_BYTES = 4096
 READ_TIMEOUT_S = 1
 """So much of an answer's body is read, for so long, to use its connection again; else that is closed."""
-
-BUSY = frozenset({429, 503})
-"""Says of itself that it takes nothing now."""
-
-LATER = frozenset({408, 425})
-"""The 4xx that mean the moment, not the event."""
-
-UNWELCOME = frozenset({401, 403, 404, 405, 407, 410, 421})
-"""The 4xx that may mean us or the address as well as this event."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """``taken``: any 2xx. ``refused``: this event is not wanted. ``unwelcome``: this event, or all of ours.
-    ``failed``: not taken, and who is at fault does not show. ``busy``: 429 or 503. ``unreachable``: nothing
-    connects, so nothing was sent.
-
-    ``words`` are for the log, with neither URL nor content; ``after_s`` is what ``Retry-After`` asks for, in
-    s, at most ``ASKED_MAX_S``.
-    """
-
-    kind: AnswerKind
-    words: str
-    after_s: float | None = None
 
 
 class Sender:
@@ -113,45 +81,6 @@ class Sender:
         return found
 
 
-def read(status: int, headers: Mapping[str, str]) -> Answer:
-    """What a status means: Standard Webhooks' "Delivery success and failure", and RFC 9110.
-
-    Where Standard Webhooks has 410 end the subscription, it is ``unwelcome`` here: one event must not be able
-    to do that.
-    """
-    words = f"it answered {status}"
-    if 200 <= status < 300:
-        return Answer("taken", words)
-    if 400 <= status < 500 and status not in BUSY | UNWELCOME | LATER:
-        return Answer("refused", words)
-    after_s = retry_after_s(headers.get("Retry-After"))
-    if status in BUSY:
-        return Answer("busy", words, after_s)
-    if 300 <= status < 400:
-        return Answer("failed", f"{words}: redirects are not followed; set url to where it leads", after_s)
-    if status in UNWELCOME:
-        return Answer("unwelcome", f"{words}: check url, secrets and headers_from on both sides", after_s)
-    return Answer("failed", words, after_s)
-
-
-def retry_after_s(value: str | None) -> float | None:
-    """``Retry-After`` as s from now, from seconds or an HTTP date (RFC 9110, 10.2.3), 0 to ``ASKED_MAX_S``;
-    None when it is absent or neither."""
-    if value is None:
-        return None
-    text = value.strip()
-    if text.isascii() and text.isdigit():
-        return float(min(int(text[:9]), ASKED_MAX_S))
-    try:
-        moment = parsedate_to_datetime(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        seconds = (moment - datetime.now(UTC)).total_seconds()
-    except (TypeError, ValueError, OverflowError):  # the last: a year or a zone of very many digits
-        return None
-    return min(max(0.0, seconds), ASKED_MAX_S)
-
-
 async def _drain(response: aiohttp.ClientResponse) -> None:
     """Read a short rest; the answer's status is known, so nothing here can make it a failure."""
     left = READ_BYTES
@@ -166,14 +95,14 @@ async def _drain(response: aiohttp.ClientResponse) -> None:
 
 
 def _failure(error: Exception, timeout_s: float) -> Answer:
-    """An exception of the library as an answer. Before the request was sent the system is at fault;
-    afterwards nobody knows."""
+    """An exception of the library as an answer. Without a connection the system is at fault; once the request
+    was sent, it may be this event that breaks it."""
     if isinstance(error, aiohttp.ClientConnectorError):  # its DNS and TLS errors too
-        return Answer("unreachable", _no_connection(error))
+        return Answer("unavailable", _no_connection(error))
     if isinstance(error, aiohttp.ConnectionTimeoutError):
-        return Answer("unreachable", "no connection in time")
+        return Answer("unavailable", "no connection in time")
     if isinstance(error, aiohttp.InvalidURL):
-        return Answer("unreachable", "its url cannot be used")
+        return Answer("unavailable", "its url cannot be used")
     if isinstance(error, TimeoutError):
         return Answer("failed", f"no answer within {timeout_s:g} s")
     return Answer("failed", f"the connection broke ({type(error).__name__})")

@@ -2,10 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from consumers.forward.circuit import CircuitState
-from consumers.forward.delivery import AnswerKind
-
-STATES: dict[CircuitState, int] = {"closed": 0, "half-open": 1, "open": 2}
+from consumers.forward.policy import AnswerKind
 
 
 class ForwardMetrics:
@@ -26,9 +23,9 @@ class ForwardMetrics:
             registry=registry,
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60),
         ).labels(system)
-        self._circuit = Gauge(
-            "dingbridge_forward_circuit",
-            "0 closed, 1 half-open (a probe is under way), 2 open: only a probe now and then",
+        self.paused = Gauge(
+            "dingbridge_forward_paused",
+            "1 while a system takes no event at all: it cannot be reached, asks to wait, or refuses us",
             ("system",),
             registry=registry,
         ).labels(system)
@@ -39,6 +36,3 @@ class ForwardMetrics:
 
     def filtered(self) -> None:
         self._deliveries.labels(self._system, "filtered").inc()
-
-    def circuit(self, state: CircuitState) -> None:
-        self._circuit.set(STATES[state])

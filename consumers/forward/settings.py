@@ -22,7 +22,7 @@ from consumers.forward.body import BodyForm
 from consumers.forward.signature import PREFIX, key_of
 from dingbridge.errors import SettingsError
 from dingbridge.events.catalogue import catalogue, legal
-from dingbridge.settings import DingTalkApiSettings, NetworkList
+from dingbridge.settings import NetworkList, Settings
 from dingbridge.settings.tls import trusting
 from dingbridge.ssrf import AddressGuard, Network
 
@@ -40,7 +40,7 @@ OURS = frozenset(
 SECRET_HEADERS = re.compile(r"authorization|cookie|token|secret|password|api-?key", re.IGNORECASE)
 
 
-class ForwardSettings(DingTalkApiSettings):
+class ForwardSettings(Settings):
     """Where the systems are declared, and which networks inside they may stand in."""
 
     forward_file: Path | None = None
@@ -59,7 +59,6 @@ class System(BaseModel):
     url: str
     types: list[str] = Field(min_length=1)
     process_codes: list[str] = []
-    departments: list[int | str] = []
     body: BodyForm = "cloudevents"
     secrets: list[str] = []
     unsigned: bool = False
@@ -68,7 +67,7 @@ class System(BaseModel):
     concurrency: int = Field(8, ge=1, le=256)
     rate: float = Field(50, ge=0.01, le=10_000)
     timeout_s: float = Field(15, ge=0.1, le=300)
-    attempts: int = Field(8, ge=1, le=100)
+    attempts: int = Field(20, ge=1, le=1000)
     ca_file: str | None = None
 
     @field_validator("url")
@@ -256,11 +255,6 @@ def _contradictions(system: System, settings: ForwardSettings) -> list[str]:
         problems.append(
             f"url: {host} points inside ({inside}); if that is meant, allow its network in "
             f"FORWARD_ALLOW_NETWORKS, as {ip_network(ip_address(host))}"
-        )
-    if system.departments and not settings.calls_api:
-        problems.append(
-            "departments: whose department somebody is in is asked at DingTalk, so DINGTALK_APP_KEY and "
-            "DINGTALK_APP_SECRET (or DINGTALK_APP_SECRET_FILE) must be set"
         )
     return problems
 

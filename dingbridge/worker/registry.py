@@ -28,8 +28,8 @@ class UnknownConsumer(BridgeError):
 class Family:
     """Consumers that settings declare. Their names begin with the entry point's and a ``-``.
 
-    ``names`` lists them, none if nothing is declared; ``make`` gives the class of one, and raises
-    ``UnknownConsumer``. Both raise ``SettingsError`` for settings that cannot work.
+    ``names`` lists them, none if nothing is declared; ``make`` gives the class of one. For any other name, the
+    entry point's own too, it raises ``UnknownConsumer`` with the names that there are. Both raise ``SettingsError`` for settings that cannot work.
     """
 
     names: Callable[[], Sequence[str]]
@@ -79,9 +79,6 @@ def _load(point: EntryPoint) -> object:
 
 def _class(name: str, point: EntryPoint, loaded: object) -> type[Consumer]:
     if isinstance(loaded, Family):
-        if name == point.name:
-            members = ", ".join(loaded.names()) or "none, nothing declares one"
-            raise UnknownConsumer(f"{name!r} stands for several consumers; name one of them: {members}")
         loaded = loaded.make(name)
     if not (isinstance(loaded, type) and issubclass(loaded, Consumer)):
         raise UnknownConsumer(f"consumer {name!r} ({point.value}) is not a subclass of Consumer")

@@ -14,7 +14,8 @@ from aiohttp import ThreadedResolver, web
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from consumers.forward.body import body_of
-from consumers.forward.delivery import Answer, Sender
+from consumers.forward.delivery import Sender
+from consumers.forward.policy import Answer
 from consumers.forward.settings import Credentials
 from consumers.forward.signature import key_of, webhook_id
 from dingbridge import ssrf as addresses
@@ -24,7 +25,7 @@ from tests.integration.forward_support import SECRET, closed_port, receiver
 from tests.integration.worker_support import event_record
 from tests.support import self_signed
 from tests.unit.forward.support import system
-from tests.unit.forward.test_delivery import FAR_OFF
+from tests.unit.forward.test_policy import FAR_OFF
 
 LOOPBACK = AddressGuard([ip_network("127.0.0.0/8"), ip_network("::1/128")])
 
@@ -115,7 +116,7 @@ async def test_no_redirect_is_followed(status: int) -> None:
         assert elsewhere.got == []
 
 
-@pytest.mark.parametrize(("status", "kind"), [(200, "taken"), (503, "busy")])
+@pytest.mark.parametrize(("status", "kind"), [(200, "taken"), (503, "unavailable")])
 @pytest.mark.parametrize("value", FAR_OFF.values(), ids=FAR_OFF)
 async def test_a_date_that_is_none_changes_no_answer(status: int, kind: str, value: str) -> None:
     async with receiver() as system_a:
@@ -159,7 +160,7 @@ async def test_an_address_that_points_inside_is_not_connected_to(host: str) -> N
     async with server:
         port = server.sockets[0].getsockname()[1]
         answer = await post_to(f"http://{host}:{port}/hook", guard=AddressGuard())
-        assert answer.kind == "unreachable"
+        assert answer.kind == "unavailable"
         # the last two are spellings that only some libraries take for an address
         said = ("points inside (loopback)", "cannot be resolved", "url cannot be used")
         assert any(words in answer.words for words in said)
@@ -174,7 +175,7 @@ async def test_a_name_that_is_bound_to_another_address_meanwhile_is_not_connecte
     async with receiver() as system_a:
         url = f"http://a.example.com:{system_a.port}/hook"
         answer = await post_to(url, guard=AddressGuard())
-        assert answer.kind == "unreachable"
+        assert answer.kind == "unavailable"
         assert "its address 127.0.0.1 points inside (loopback)" in answer.words
         assert system_a.got == []
         # the same way does lead there where it is allowed
@@ -214,11 +215,11 @@ async def test_how_a_request_ends_without_an_answer(monkeypatch: pytest.MonkeyPa
     kinds = {name: answer.kind for name, answer in answers.items()}
     assert kinds == {
         "breaks": "failed",
-        "breaks, TLS": "unreachable",
+        "breaks, TLS": "unavailable",
         "babbles": "failed",
-        "babbles, TLS": "unreachable",
-        "closed": "unreachable",
-        "no name": "unreachable",
+        "babbles, TLS": "unavailable",
+        "closed": "unavailable",
+        "no name": "unavailable",
         "hangs": "failed",
     }
     assert answers["hangs"].words == "no answer within 0.3 s"
@@ -232,12 +233,12 @@ async def test_a_private_certificate_is_trusted_when_it_is_named_and_only_then(t
     context.load_cert_chain(both)
     async with receiver(context) as system_a:
         answer = await post_to(system_a.url)
-        assert answer.kind == "unreachable"
+        assert answer.kind == "unavailable"
         assert "TLS failed; its certificate may not be trusted here (ca_file)" in answer.words
         assert (await post_to(system_a.url, ca_file=str(certificate))).kind == "taken"
         # it is for 127.0.0.1, not for whoever answers there
         by_name = system_a.url.replace("127.0.0.1", "localhost")
-        assert (await post_to(by_name, ca_file=str(certificate))).kind == "unreachable"
+        assert (await post_to(by_name, ca_file=str(certificate))).kind == "unavailable"
         assert len(system_a.got) == 1
 
 
@@ -266,7 +267,7 @@ async def test_a_system_that_was_dead_is_reached_by_the_same_sender() -> None:
     async with receiver() as system_a, sending(system_a.url) as sender:
         assert (await post(sender)).kind == "taken"
         await system_a.stop()
-        assert (await post(sender)).kind in ("failed", "unreachable")  # the connection that it had, first
-        assert (await post(sender)).kind == "unreachable"
+        assert (await post(sender)).kind in ("failed", "unavailable")  # the connection that it had, first
+        assert (await post(sender)).kind == "unavailable"
         await system_a.start()
         assert (await post(sender)).kind == "taken"

@@ -7,22 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.forward.delivery import read, retry_after_s
+from consumers.forward.policy import AnswerKind, FailureCounter, read, retry_after_s
 from dingbridge.worker.retry import ASKED_MAX_S
+
+POLICY: dict[AnswerKind, set[int]] = {
+    "taken": set(range(200, 300)),
+    "unavailable": {429, 503},
+    "unauthorized": {401, 403},
+    "not_found": {404, *range(300, 400)},
+    "failed": {408, 425, *range(100, 200), *range(500, 600)} - {503},
+}
+"""The guide's table; every other 4xx is refused."""
 
 
 @given(st.integers(100, 599))
-def test_every_status_has_a_meaning(status: int) -> None:
+def test_every_status_has_the_meaning_that_the_guide_says(status: int) -> None:
     answer = read(status, {"Retry-After": "7"})
-    kinds = {
-        "taken": 200 <= status < 300,
-        "busy": status in (429, 503),
-        "unwelcome": status in (401, 403, 404, 405, 407, 410, 421),
-    }
-    kinds["refused"] = (
-        400 <= status < 500 and status not in (408, 425) and not (kinds["busy"] or kinds["unwelcome"])
-    )
-    assert answer.kind == next((kind for kind, is_it in kinds.items() if is_it), "failed")
+    assert answer.kind == next((kind for kind, statuses in POLICY.items() if status in statuses), "refused")
     assert str(status) in answer.words
     assert answer.after_s == (None if answer.kind in ("taken", "refused") else 7)
 
@@ -38,7 +39,7 @@ FAR_OFF = {
 
 @pytest.mark.parametrize("value", FAR_OFF.values(), ids=FAR_OFF)
 @pytest.mark.parametrize(
-    ("status", "kind"), [(200, "taken"), (422, "refused"), (429, "busy"), (503, "busy"), (500, "failed")]
+    ("status", "kind"), [(200, "taken"), (422, "refused"), (503, "unavailable"), (500, "failed")]
 )
 def test_no_date_makes_another_answer_of_a_status(status: int, kind: str, value: str) -> None:
     answer = read(status, {"Retry-After": value})
@@ -79,3 +80,10 @@ def test_retry_after_as_a_date_counts_from_now() -> None:
 def test_whatever_stands_there_is_no_error(value: str) -> None:
     found = retry_after_s(value)
     assert found is None or 0 <= found <= ASKED_MAX_S
+
+
+def test_only_different_keys_in_a_row_are_counted() -> None:
+    counter = FailureCounter(3)
+    assert [counter.failed(key) for key in ("a", "a", "b", "a")] == [False] * 4
+    counter.worked()
+    assert [counter.failed(key) for key in ("a", "b", "c", "c")] == [False, False, True, True]

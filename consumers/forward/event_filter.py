@@ -1,0 +1,33 @@
+"""Which events a system gets, beyond the EventTypes it subscribes to: approvals by their template."""
+
+from fnmatch import fnmatchcase
+
+import structlog
+
+from consumers.forward.settings import System
+from dingbridge import Event
+from dingbridge.events.catalogue import catalogue
+
+log = structlog.get_logger(__name__)
+
+
+class EventFilter:
+    """The filter of one system: ``process_codes`` looks at approvals and lets all other events pass."""
+
+    def __init__(self, system: System) -> None:
+        self._process_codes = system.process_codes
+
+    def wants(self, event: Event) -> bool:
+        if not self._process_codes or not _is_approval(event):
+            return True
+        code = event.data.get("processCode")
+        if not isinstance(code, str) or not code:
+            # a form may be secret to this system, so what cannot be told apart is withheld
+            log.warning("forward.no_process_code", event_id=event.id, event_type=event.event_type)
+            return False
+        return any(fnmatchcase(code, pattern) for pattern in self._process_codes)
+
+
+def _is_approval(event: Event) -> bool:
+    spec = catalogue.get(event.event_type)
+    return spec is not None and spec.subject is not None and spec.subject.kind == "process-instance"
