@@ -28,8 +28,8 @@ class UnknownConsumer(BridgeError):
 class Family:
     """Consumers that settings declare. Their names begin with the entry point's and a ``-``.
 
-    ``names`` lists them, none if nothing is declared. ``make`` gives the class of one, and for any other name,
-    the entry point's own too, raises ``UnknownConsumer`` with the names that there are. Both raise
+    ``names`` lists them, none if nothing is declared. ``make`` gives the class of one, and for any other
+    name, the entry point's own too, raises ``UnknownConsumer`` with the names that there are. Both raise
     ``SettingsError`` for settings that cannot work.
     """
 

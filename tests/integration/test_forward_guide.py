@@ -84,7 +84,7 @@ async def test_the_receiver_in_the_guide_does_what_the_guide_says(url: str, tmp_
     for found in (first, first, second, first):
         assert (await send(found)).kind == "taken"
     refused = await send(event(event_id="e3"), OTHER_SECRET)
-    assert (refused.kind, "401" in refused.words) == ("unwelcome", True)
+    assert (refused.kind, "401" in refused.words) == ("unauthorized", True)
     kind = "com.dingtalk.user_modify_org"
     assert changes(tmp_path) == [("张三", kind), ("u2", kind)]
 

@@ -110,7 +110,7 @@ async def test_no_redirect_is_followed(status: int) -> None:
         headers = {"Location": elsewhere.url}
         system_a.answer = lambda got: web.Response(status=status, headers=headers)
         answer = await post_to(system_a.url)
-        assert answer.kind == "failed"
+        assert answer.kind == "not_found"
         assert "redirects are not followed" in answer.words
         assert len(system_a.got) == 1
         assert elsewhere.got == []

@@ -91,8 +91,8 @@ class TestFamily:
         assert load_consumer("many-b-c").topics == ("b-c",)
         assert set(known_consumers()) == {"many-a", "many-b-c", "one"}
 
-    def test_the_family_itself_is_none_and_says_who_is(self) -> None:
-        with pytest.raises(UnknownConsumer, match="name one of them: many-a, many-b-c"):
+    def test_the_family_itself_is_no_member(self) -> None:
+        with pytest.raises(UnknownConsumer, match="no member many"):
             load_consumer("many")
 
     def test_a_member_that_is_not_declared_is_said(self) -> None:
