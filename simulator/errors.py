@@ -13,7 +13,7 @@ class ActionError(BridgeError):
 class PlatformError(Exception):
     """A refusal of the Open API, raised wherever a call finds its reason to refuse.
 
-    ``errcode`` and ``errmsg`` as DingTalk gives them (server-api-error-codes-1); ``more`` stands beside them
+    ``errcode`` and ``errmsg`` as DingTalk gives them (server-api-error-codes-1); ``more`` is beside them
     in the answer. Becomes an HTTP answer, and is therefore none of ``BridgeError``'s tree.
     """
 

@@ -1,4 +1,4 @@
-"""Collecting the demo's figures: what DingTalk saw, what the ingress says, what stands in Kafka and tables.
+"""Collecting the demo's figures: what DingTalk saw, what the ingress says, what is in Kafka and tables.
 
 Shows nothing and decides nothing. The order in which one look asks around is what makes ``lost`` right.
 """

@@ -71,11 +71,11 @@ def _repeats(checked: Verification) -> list[str]:
     ]
     if checked.repeated_records:
         lines.append(
-            f"             {checked.repeated_records} records stand in Kafka twice: at the kill they had "
+            f"             {checked.repeated_records} records are in Kafka twice: at the kill they had "
             "arrived and that was not noted yet; readers drop them by source + id"
         )
     else:
-        lines.append("             no record stands in Kafka twice, though the kill could have led to some")
+        lines.append("             no record is in Kafka twice, though the kill could have led to some")
     if checked.unanswered_records:
         lines.append(
             f"             {checked.unanswered_records} records are of callbacks that were kept, and whose "

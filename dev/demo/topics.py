@@ -50,13 +50,15 @@ class TopicReader:
         await self._consumer.stop()
 
     async def catch_up(self) -> None:
-        """Read whatever stands in the topics when this is called."""
+        """Read what is in the topics when this is called."""
         settings = self._settings
         existing = await existing_topics(settings)
         events = {t: n for t, n in existing.items() if t.startswith(settings.topic_prefix)}
-        buried = [t for t in existing if t.startswith(f"{settings.control_prefix}dlq.")]
+        dead_letter_topics = [t for t in existing if t.startswith(f"{settings.control_prefix}dlq.")]
         partitions = [TopicPartition(t, p) for t, count in events.items() for p in range(count)]
-        graves = [TopicPartition(t, p) for t in buried for p in range(existing[t])]
+        dead_letter_partitions = [
+            TopicPartition(t, p) for t in dead_letter_topics for p in range(existing[t])
+        ]
         if not partitions:
             return
         try:
@@ -66,8 +68,8 @@ class TopicReader:
                 self._consumer.assign(partitions)
                 for partition, offset in self._next.items():
                     self._consumer.seek(partition, offset)
-            ends = await self._consumer.end_offsets([*partitions, *graves])
-            self.dead_letters = sum(ends[p] for p in graves)
+            ends = await self._consumer.end_offsets([*partitions, *dead_letter_partitions])
+            self.dead_letters = sum(ends[p] for p in dead_letter_partitions)
             self.counts |= {topic: self.counts.get(topic, 0) for topic in events}
             while behind := [p for p in partitions if self._next[p] < ends[p]]:
                 for partition, records in (await self._consumer.getmany(*behind, timeout_ms=500)).items():

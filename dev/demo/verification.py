@@ -100,7 +100,7 @@ class Verification:
         self._missing[plaintext] = wanted
 
     def record(self, topic: str, key: bytes | None, value: bytes | None) -> None:
-        """A record that stands in Kafka; ``topic`` without its prefix."""
+        """A record that is in Kafka; ``topic`` without its prefix."""
         try:
             event = decode(value or b"")
         except NotAnEvent:
@@ -141,7 +141,7 @@ class Verification:
 
     @property
     def repeated_records(self) -> int:
-        """Records that stand in Kafka once more than they had to."""
+        """Records that are in Kafka once more than they had to."""
         return self._times.total() - len(self._times)
 
     @property
@@ -159,7 +159,7 @@ class Verification:
 
 
 def lost_for_certain(missing: int, waiting: int | None, before: int) -> int:
-    """How many are lost at least: of ``missing`` from Kafka, ``waiting`` may still stand in the journal.
+    """How many are lost at least: of ``missing`` from Kafka, ``waiting`` may still be in the journal.
 
     Right if the three were taken in the order answers, journal, Kafka. ``waiting`` is None while nobody can
     tell; then what was known ``before`` holds.

@@ -1,6 +1,6 @@
 """Apache Kafka from its own jars: finding Java, and fetching the jars once with Maven.
 
-The jars stand in ``.cache/kafka/<version>`` of the clone (``DINGBRIDGE_CACHE`` moves the cache); Maven also
+The jars are in ``.cache/kafka/<version>`` of the clone (``DINGBRIDGE_CACHE`` moves the cache); Maven also
 keeps what it downloads in its own local repository, as its settings say. Starting the broker is
 ``kafka_jars.py``.
 """

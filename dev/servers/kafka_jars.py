@@ -1,6 +1,6 @@
 """Apache Kafka as child processes: one KRaft node, or several that form a real cluster.
 
-The ports are chosen before the start, the data stands in the caller's folder, one JVM a node. Fetching the
+The ports are chosen before the start, the data is in the caller's folder, one JVM a node. Fetching the
 jars is ``jars.py``.
 """
 

@@ -1,4 +1,4 @@
-"""What every call has: how its parameters are read, how its answer is written, where it stands.
+"""What every call has: how its parameters are read, how its answer is written, where it is.
 
 Parameters are read leniently (JSON or form, numbers also as text), as DingTalk's own SDKs differ.
 """
@@ -50,7 +50,7 @@ class Call:
         return first, size
 
     def inner(self, name: str) -> "Call":
-        """The call whose parameters stand in the object ``name``, given as an object or as its JSON."""
+        """The call whose parameters are in the object ``name``, given as an object or as its JSON."""
         value = self.body.get(name)
         if isinstance(value, str):
             try:

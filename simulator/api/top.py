@@ -2,7 +2,7 @@
 reach what ``/topapi/…`` offers now.
 
 ``method`` names the call (``dingtalk.oapi.role.list``), ``session`` is the access token, parameters are
-texts in the query or a form, objects as their JSON. The answer stands in ``{"<method>_response": …}``.
+texts in the query or a form, objects as their JSON. The answer is in ``{"<method>_response": …}``.
 """
 
 from collections.abc import Collection, Mapping

@@ -209,7 +209,7 @@ class EventShaper:
 def failed_item(event: PlatformEvent) -> dict[str, Any]:
     """The event as ``get_call_back_failed_result`` lists it: not the pushed shape, and poorer.
 
-    Approval events stand whole under ``bpmsCallBackData``, as captured items have them (the documents leave
+    Approval events are whole under ``bpmsCallBackData``, as captured items have them (the documents leave
     its content open), in the old form and without any event id. Users stand as ``userid``, changes of roles
     under ``roleLabelChange``; everything else under ``callbackData``.
     """

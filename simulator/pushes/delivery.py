@@ -19,7 +19,7 @@ from simulator.pushes.registration import Callbacks
 HELD_S: Final = 0.5
 """How long a push that another should overtake waits for one, before ``retry_scale``."""
 LISTED_AFTER_S: Final = 240.0
-"""From the last retry until the event stands in the failed list: 3 to 5 minutes
+"""From the last retry until the event is in the failed list: 3 to 5 minutes
 (obtain-the-event-list-of-failed-push-messages), before ``retry_scale``."""
 _SHARES: Final = ("duplicates", "reorder")
 _MOST: Final = {"duplicates": 1.0, "reorder": 1.0, "retry_scale": 1000.0, "deadline_ms": 60_000.0}
@@ -50,7 +50,7 @@ class Delivery:
 
     @property
     def unlisted(self) -> int:
-        """Events that were given up and do not stand in the failed list yet."""
+        """Events that were given up and are not in the failed list yet."""
         return len(self._timers)
 
     def send(self, events: Iterable[PlatformEvent]) -> list[Push]:
