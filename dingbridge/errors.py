@@ -22,11 +22,19 @@ The message of a ``BridgeError`` is written for the operator: it says what is wr
 next, and never holds a secret, a payload or a personal value. The command line prints it as it is.
 """
 
+from typing import ClassVar
+
 
 class BridgeError(Exception):
-    """Root of the tree. ``exit_code`` is what ``dingbridge`` exits with when it ends a command."""
+    """Root of the tree. ``exit_code`` is what ``dingbridge`` exits with when it ends a command.
+
+    ``unavailable`` is true when the same would fail whatever is asked (a database, DingTalk, Kafka is down):
+    wait, give nothing up. ``retry_after_s`` is then the least time to wait, in s, where it is known.
+    """
 
     exit_code = 1
+    unavailable: ClassVar[bool] = False
+    retry_after_s: float | None = None
 
 
 class SettingsError(BridgeError):

@@ -24,9 +24,9 @@ from dingbridge import Consumer, Context, DependencyUnavailable, Event, Reader, 
 from dingbridge.dingtalk.errors import BudgetSpent, PermissionDenied, QuotaSpent
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import NOBODY
-from dingbridge.snapshots import Recent
+from dingbridge.snapshots import FetchCache
 from dingbridge.worker.consumer import Table
-from dingbridge.worker.fetch_sequence import next_number
+from dingbridge.worker.context import next_fetch_sequence
 
 log = structlog.get_logger(__name__)
 
@@ -76,15 +76,15 @@ class AddressSync(Consumer):
 
     async def start(self) -> None:
         _ = self.dingtalk  # every event needs it: end in words now rather than at the first
-        self._recent = Recent()
+        self._recent = FetchCache()
         self._schedule = Schedule(self.database, self.dingtalk, self.sync_settings)
 
     async def background(self) -> None:
         await self._schedule.run()
 
     async def prepare(self, event: Event, ctx: Context) -> _Looked | _Ordered | Part | None:
-        """Look at what ``event`` names. A part of the company when it names nothing that could be looked at;
-        None when nothing is to be done: an earlier look serves, or it is outside of the app's scope."""
+        """Look at what ``event`` names. A part of the company when it names nothing that could be looked
+        at; None when nothing is to be done: an earlier look serves, or it is outside of the app's scope."""
         db = ctx.db
         if event.type == RESYNC_REQUESTED:
             part: Part = "departments" if event.data.get("part") == "departments" else "all"
@@ -92,7 +92,7 @@ class AddressSync(Consumer):
         kind, entity_id = _entity(event)
         if not entity_id:
             return "all" if kind == "user" else "departments"
-        look = await guard.look(db, event.corp_id, kind, entity_id)
+        look = await guard.snapshot(db, event.corp_id, kind, entity_id)
         if self._recent.serves_hidden(look, ctx.fetch_sequence):
             return None
         served = self._recent.serves(look, ctx.fetch_sequence)
@@ -101,7 +101,7 @@ class AddressSync(Consumer):
             if exists or event.event_type != "user_leave_org":
                 return None
             return _Looked(UserSeen(look, None, fetched=False), drawn)  # only the time of leaving is news
-        drawn = next_number()
+        drawn = next_fetch_sequence()
         looks = Looks(ctx.dingtalk)
         try:
             if kind == "user":

@@ -19,7 +19,7 @@ from dingbridge import Reader, Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import OUT_OF_SCOPE
 from dingbridge.dingtalk.errors import NotFound, PermissionDenied
-from dingbridge.snapshots import Look
+from dingbridge.snapshots import Snapshot
 
 ROLES = "*"
 """The one entity of kind ``roles``: the list of all roles is read as a whole."""
@@ -30,7 +30,7 @@ class DepartmentSeen:
     """A look at a department; ``row`` is None when it does not exist, or is not ``shown`` to us. ``below``:
     those that stand below one that is gone in our tables."""
 
-    look: Look
+    look: Snapshot
     dept_id: int
     row: Row | None
     shown: bool = True
@@ -41,7 +41,7 @@ class DepartmentSeen:
 class RolesSeen:
     """A look at the list of roles, by role_id."""
 
-    look: Look
+    look: Snapshot
     rows: dict[int, Row]
 
 
@@ -51,7 +51,7 @@ class UserSeen:
     user is in and that we had never looked at, with their ancestors; ``roles`` was looked at because the
     user has one that we did not know. ``fetched`` is False when an earlier look told."""
 
-    look: Look
+    look: Snapshot
     state: UserState | None
     departments: list[DepartmentSeen] = field(default_factory=list)
     roles: RolesSeen | None = None
@@ -72,9 +72,9 @@ class Looks:
     def __init__(self, client: DingTalkClient) -> None:
         self._client = client
 
-    async def user(self, db: Reader, corp_id: str, userid: str, look: Look | None = None) -> UserSeen:
+    async def user(self, db: Reader, corp_id: str, userid: str, look: Snapshot | None = None) -> UserSeen:
         """Raises ``PermissionDenied`` for one who is ``hidden``."""
-        look = look or await guard.look(db, corp_id, "user", userid)
+        look = look or await guard.snapshot(db, corp_id, "user", userid)
         try:
             state = user_state(await self._client.user(userid))
         except NotFound:
@@ -83,17 +83,17 @@ class Looks:
         return UserSeen(look, state, unknown, await self._unknown_roles(corp_id, state, db))
 
     async def department(
-        self, db: Reader, corp_id: str, dept_id: int, look: Look | None = None
+        self, db: Reader, corp_id: str, dept_id: int, look: Snapshot | None = None
     ) -> DepartmentSeen:
         """Raises ``PermissionDenied`` for one that is ``hidden``."""
-        look = look or await guard.look(db, corp_id, "department", str(dept_id))
+        look = look or await guard.snapshot(db, corp_id, "department", str(dept_id))
         try:
             return DepartmentSeen(look, dept_id, department_row(await self._client.department(dept_id)))
         except NotFound:
             return DepartmentSeen(look, dept_id, None, below=await self._below(db, corp_id, dept_id))
 
-    async def roles(self, db: Reader, corp_id: str, look: Look | None = None) -> RolesSeen:
-        look = look or await guard.look(db, corp_id, "roles", ROLES)
+    async def roles(self, db: Reader, corp_id: str, look: Snapshot | None = None) -> RolesSeen:
+        look = look or await guard.snapshot(db, corp_id, "roles", ROLES)
         return RolesSeen(look, roles_state(await self._client.role_groups()))
 
     async def _below(self, db: Reader, corp_id: str, dept_id: int) -> list[DepartmentSeen]:
@@ -126,7 +126,7 @@ class Looks:
             if dept_id in visited:
                 continue
             visited.add(dept_id)
-            look = await guard.look(db, corp_id, "department", str(dept_id))
+            look = await guard.snapshot(db, corp_id, "department", str(dept_id))
             if look.generation:
                 continue
             seen = found[dept_id] = await self._one_department(db, corp_id, dept_id, look)
@@ -135,9 +135,9 @@ class Looks:
         return _ordered(found)
 
     async def _one_department(
-        self, db: Reader, corp_id: str, dept_id: int, look: Look | None = None
+        self, db: Reader, corp_id: str, dept_id: int, look: Snapshot | None = None
     ) -> DepartmentSeen:
-        look = look or await guard.look(db, corp_id, "department", str(dept_id))
+        look = look or await guard.snapshot(db, corp_id, "department", str(dept_id))
         try:
             return DepartmentSeen(look, dept_id, department_row(await self._client.department(dept_id)))
         except NotFound:
@@ -157,7 +157,7 @@ class Looks:
         )
         if state.roles <= {row.role_id for row in known}:
             return None
-        look = await guard.look(db, corp_id, "roles", ROLES)
+        look = await guard.snapshot(db, corp_id, "roles", ROLES)
         try:
             return await self.roles(db, corp_id, look)
         except PermissionDenied:  # the names that the user's own answer has must do; nobody else lists them

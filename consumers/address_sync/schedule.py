@@ -94,7 +94,7 @@ class Schedule:
             self._say("address_sync.budget_spent", str(error))
             raise
         except ApiError as error:
-            if error.world_down:
+            if error.unavailable:
                 raise
             self._not_before = datetime.now(UTC) + RETRY_AFTER
             log.error(

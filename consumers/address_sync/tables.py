@@ -13,7 +13,7 @@ and roles those with ``deleted_at IS NULL``. What a full sync remembers: ``sync_
 from sqlalchemy import BigInteger, Boolean, Column, Date, Index, MetaData, Table, Text
 
 from dingbridge import UtcDateTime
-from dingbridge.snapshots import Guard
+from dingbridge.snapshots import VersionGuard
 
 metadata = MetaData()
 
@@ -99,5 +99,5 @@ roles = Table(
     Index("ix_roles_updated_at", "updated_at"),
 )
 
-guard = Guard(metadata, "address_sync_generations")
+guard = VersionGuard(metadata, "address_sync_generations")
 """Kinds ``user``, ``department``, and ``roles`` with one entity ``*``; its rows are the tombstones too."""

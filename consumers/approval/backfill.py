@@ -29,8 +29,8 @@ from consumers.approval.tables import (
 from dingbridge import Conflict
 from dingbridge.dingtalk.api.approvals import IDS_MOST, WINDOW_MS
 from dingbridge.dingtalk.errors import ApiError, RateLimited
-from dingbridge.worker.executor import place
-from dingbridge.worker.supervise import is_world_down
+from dingbridge.error_location import error_location
+from dingbridge.worker.supervise import is_unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -278,7 +278,7 @@ class Backfill:
                     raise  # no fault of the instance, however long it lasts
                 await asyncio.sleep(pause)
             except Exception as error:
-                if is_world_down(error):
+                if is_unavailable(error):
                     raise
                 # a fault of one instance is no reason to leave out the others
                 errcode = error.errcode if isinstance(error, ApiError) else None
@@ -286,7 +286,7 @@ class Backfill:
                     "approval.not_backfilled",
                     instance_id=instance_id,
                     errcode=errcode,
-                    error=place(error, "consumers"),
+                    error=error_location(error, "consumers"),
                 )
                 state = "failed"
                 self.not_fetched += 1
@@ -303,7 +303,7 @@ class Backfill:
 
     async def _archive(self, run: Run, instance_id: str, code: str) -> str:
         db, columns = self._database.reader(), approval_instances.c
-        look = await guard.look(db, run.corp_id, KIND, instance_id)
+        look = await guard.snapshot(db, run.corp_id, KIND, instance_id)
         whole = select(columns.instance_id).where(
             columns.corp_id == run.corp_id, columns.instance_id == instance_id, *_whole()
         )

@@ -212,19 +212,19 @@ async def _call_pending(consumer: "Approval", wanted: "Filter") -> int:
     from collections import Counter
 
     from consumers.approval.pending import call, pending
-    from dingbridge.worker.executor import place
-    from dingbridge.worker.supervise import is_world_down
+    from dingbridge.error_location import error_location
+    from dingbridge.worker.supervise import is_unavailable
 
     ended: Counter[str] = Counter()
     async for one in pending(consumer, wanted):
         try:
             ended[str(await call(consumer, one))] += 1
         except Exception as error:
-            if is_world_down(error):
+            if is_unavailable(error):
                 raise
             # a fault of one action is no reason to leave out the others
             ended["failed"] += 1
-            say(f"{one.instance_id}: {one.calls} failed: {place(error, one.calls.split('.')[0])}")
+            say(f"{one.instance_id}: {one.calls} failed: {error_location(error, one.calls.split('.')[0])}")
     say(", ".join(f"{count} {state}" for state, count in sorted(ended.items())) or "nothing was called")
     return ended["failed"]
 

@@ -41,7 +41,7 @@ async def _resync(
 ) -> None:
     from consumers.approval.backfill import Asked, Backfill
     from dingbridge.errors import BridgeError
-    from dingbridge.worker.supervise import is_world_down
+    from dingbridge.worker.supervise import is_unavailable
 
     async with archive(api=True, migrate=True) as (consumer, settings):
         since, until = day_or_moment(from_, "--from", settings), day_or_moment(to, "--to", settings)
@@ -58,7 +58,7 @@ async def _resync(
         try:
             await _backfill(Backfill(consumer.looks), asked, settings, dry_run, yes)
         except BridgeError as error:
-            if not is_world_down(error):
+            if not is_unavailable(error):
                 raise
             say(f"stopped: {str(error).rstrip('.')}. The same command goes on from here")
             raise typer.Exit(1) from error

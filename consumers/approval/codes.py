@@ -53,7 +53,7 @@ class ProcessCodes:
         try:
             code = await client.process_code(name)
         except ApiError as error:
-            if error.world_down:
+            if error.unavailable:
                 raise
             if isinstance(error, PermissionDenied):
                 log.warning("approval.template_not_permitted", errcode=error.errcode)

@@ -29,12 +29,12 @@ from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import KIND, approval_instances, guard, metadata
 from dingbridge import Consumer, Context, Event, Reader, Reject, Transaction
 from dingbridge.dingtalk.budget import Priority
+from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError
 from dingbridge.events.control import RESYNC_REQUESTED
-from dingbridge.snapshots import Look
+from dingbridge.snapshots import Snapshot
 from dingbridge.worker.consumer import Table
-from dingbridge.worker.executor import place
-from dingbridge.worker.supervise import patiently
+from dingbridge.worker.supervise import retry_until_available
 
 log = structlog.get_logger(__name__)
 
@@ -85,9 +85,9 @@ class Approval(Consumer):
         files = Downloads(self.database, self.dingtalk.at(Priority.RESYNC), self._own, self.metrics)
         never = asyncio.Event()
         await asyncio.gather(
-            patiently(files.run, self.name, never),
-            patiently(SecondLooks(self.looks).run, self.name, never),
-            patiently(Reconciles(self.looks.at(Priority.RESYNC)).run, self.name, never),
+            retry_until_available(files.run, self.name, never),
+            retry_until_available(SecondLooks(self.looks).run, self.name, never),
+            retry_until_available(Reconciles(self.looks.at(Priority.RESYNC)).run, self.name, never),
         )
 
     async def prepare(self, event: Event, ctx: Context) -> Seen | Order:
@@ -99,7 +99,7 @@ class Approval(Consumer):
         instance_id = event.subject
         if not instance_id:
             raise Reject(f"{event.event_type} names no approval instance")
-        look = await guard.look(db, event.corp_id, KIND, instance_id)
+        look = await guard.snapshot(db, event.corp_id, KIND, instance_id)
         if event.event_type == "bpms_instance_change":
             asks = event.data.get("type") not in ("start", "delete")
         else:
@@ -118,7 +118,7 @@ class Approval(Consumer):
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)
 
-    async def _may_be_stale(self, event: Event, look: Look, db: Reader) -> bool:
+    async def _may_be_stale(self, event: Event, look: Snapshot, db: Reader) -> bool:
         """Whether a task event can tell the archive something that only the document has.
 
         A running instance's document is not archived. Once it is at its end, a task's last record or a
@@ -146,7 +146,7 @@ class Approval(Consumer):
         while rows := (await db.execute(outdated.where(tuple_(*key) > behind))).all():
             for corp_id, instance_id in map(tuple, rows):
                 behind = corp_id, instance_id
-                look = await guard.look(db, corp_id, KIND, instance_id)
+                look = await guard.snapshot(db, corp_id, KIND, instance_id)
                 try:
                     async with self.database.transaction() as tx:
                         # an event of the instance that comes in between has it parsed anew, too
@@ -158,6 +158,10 @@ class Approval(Consumer):
                 except BridgeError:
                     raise
                 except Exception as error:
-                    log.error("approval.not_parsed", instance_id=instance_id, error=place(error, "consumers"))
+                    log.error(
+                        "approval.not_parsed",
+                        instance_id=instance_id,
+                        error=error_location(error, "consumers"),
+                    )
         if count:
             log.info("approval.parsed_again", instances=count)

@@ -174,7 +174,7 @@ class Downloads:
         try:
             return await self._client.attachment_url(row.instance_id, row.attachment_id.removeprefix("file:"))
         except ApiError as error:
-            if error.world_down:
+            if error.unavailable:
                 raise
             gone = says_not_there(error)
             words = "does not know the file" if gone else "does not give its address"

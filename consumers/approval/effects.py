@@ -19,8 +19,8 @@ from consumers.approval.document import Events, Row
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.tables import approval_actions, approval_instances
 from dingbridge import Conflict, Reader, Reject, Retry, Transaction
+from dingbridge.error_location import error_location
 from dingbridge.snapshots.coerce import as_list
-from dingbridge.worker.executor import place
 from dingbridge.worker.store.errors import TransactionRace
 
 log = structlog.get_logger(__name__)
@@ -215,7 +215,7 @@ class Effects:
             else:
                 # its type and place, not its words: they may hold the form's values
                 name = name_of(decision.call)
-                reason = f"{name} failed: {place(failed, name.split('.')[0])}"
+                reason = f"{name} failed: {error_location(failed, name.split('.')[0])}"
             if decision.revoked_by is None:
                 state = DONE if reason is None else REJECTED if failed is None else FAILED
                 times = {"done_at": datetime.now(UTC), "undone_at": None} if reason is None else {}

@@ -19,9 +19,9 @@ from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.error_codes import says_not_there
 from dingbridge.dingtalk.errors import ApiError
-from dingbridge.snapshots import Look
+from dingbridge.snapshots import Snapshot
 from dingbridge.snapshots.coerce import as_text
-from dingbridge.worker.supervise import is_world_down
+from dingbridge.worker.supervise import is_unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -36,11 +36,11 @@ class Seen:
     ``main`` is a look at the instance that this one takes back, if it does: its action may be undone.
     """
 
-    look: Look
+    look: Snapshot
     document: dict[str, Any] | None = None
     fetched: bool = False
     process_code: str | None = None
-    main: Look | None = None
+    main: Snapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Looks:
         """The same, with calls of this priority."""
         return replace(self, dingtalk=self.dingtalk.at(priority))
 
-    async def fetch(self, look: Look, event: Event | None, db: Reader) -> Seen:
+    async def fetch(self, look: Snapshot, event: Event | None, db: Reader) -> Seen:
         """Fetch the instance of ``look``, which ``event`` asks for if one does.
 
         Raises ``ApiError``, also for a code that nobody knows: taken for "not there" it would close the
@@ -89,7 +89,7 @@ class Looks:
                 await self.write(tx, seen, forced=forced)
             return True
         except Exception as error:
-            if isinstance(error, Conflict) or is_world_down(error):
+            if isinstance(error, Conflict) or is_unavailable(error):
                 raise
             failed = error
         async with self.database.transaction() as tx:
@@ -125,7 +125,7 @@ class Looks:
         return changed
 
     async def _process_code(
-        self, event: Event, look: Look, document: Mapping[str, Any] | None, db: Reader
+        self, event: Event, look: Snapshot, document: Mapping[str, Any] | None, db: Reader
     ) -> str | None:
         """The template's code where neither this event nor the archive has it."""
         if event.data.get("processCode"):
@@ -140,11 +140,11 @@ class Looks:
         return await self.codes.of_title(self.dingtalk, title)
 
 
-async def _main_of(look: Look, document: Mapping[str, Any] | None, db: Reader) -> Look | None:
+async def _main_of(look: Snapshot, document: Mapping[str, Any] | None, db: Reader) -> Snapshot | None:
     """A look at the instance that the instance of ``look`` takes back; None when it takes none back."""
     main = as_text((document or {}).get("main_process_instance_id"))
     if not main or main == look.entity_id:
         return None
     if str((document or {}).get("biz_action")).upper() != "REVOKE":
         return None
-    return await guard.look(db, look.corp_id, KIND, main)
+    return await guard.snapshot(db, look.corp_id, KIND, main)

@@ -122,7 +122,7 @@ async def call(consumer: Approval, one: Pending) -> str | None:
 
 
 async def _once(consumer: Approval, key: dict[str, str]) -> str | None:
-    look = await guard.look(consumer.database.reader(), key["corp_id"], KIND, key["instance_id"])
+    look = await guard.snapshot(consumer.database.reader(), key["corp_id"], KIND, key["instance_id"])
     async with consumer.database.transaction() as tx:
         await guard.claim(tx, look, fetched=False)
         return await consumer.archive.settle(tx, key, forced=True)

@@ -121,7 +121,7 @@ class Reconciles:
             try:
                 done += await self._do(run)
             except ApiError as error:
-                if error.world_down:
+                if error.unavailable:
                     raise
                 self._not_before = datetime.now(UTC) + RETRY_AFTER
                 log.error("approval.reconcile_failed", run=run.run_id, errcode=error.errcode)
@@ -179,7 +179,7 @@ class Reconciles:
         return True
 
     async def _begin(self, run: Run) -> Run:
-        """Look the templates up; from now on the order is not widened any more."""
+        """Snapshot the templates up; from now on the order is not widened any more."""
         templates = await self._looks.dingtalk.templates()
         codes = tuple(str(t["process_code"]) for t in templates if t.get("process_code"))
         until = datetime.now(UTC)

@@ -15,8 +15,8 @@ from consumers.approval.looks import UNFINISHED, Looks
 from consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge import Conflict
 from dingbridge.dingtalk.errors import ApiError
-from dingbridge.worker.executor import place
-from dingbridge.worker.supervise import is_world_down
+from dingbridge.error_location import error_location
+from dingbridge.worker.supervise import is_unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -37,7 +37,7 @@ class SecondLooks:
         self._looks = looks
 
     async def run(self) -> None:
-        """Look until cancelled. Raises ``ApiError`` or ``DatabaseDown`` when the world is down."""
+        """Snapshot until cancelled. Raises ``ApiError`` or ``DatabaseDown`` when the world is down."""
         while True:
             await self.once(datetime.now(UTC))
             await asyncio.sleep(LOOK_EVERY_S)
@@ -72,21 +72,21 @@ class SecondLooks:
     async def _look(self, corp_id: str, instance_id: str) -> None:
         database = self._looks.database
         db = database.reader()
-        look = await guard.look(db, corp_id, KIND, instance_id)
+        look = await guard.snapshot(db, corp_id, KIND, instance_id)
         try:
             seen = await self._looks.fetch(look, None, db)
             await self._looks.keep(seen)
         except Conflict:
             return  # an event of the instance was faster
         except Exception as error:
-            if is_world_down(error):
+            if is_unavailable(error):
                 raise
             errcode = error.errcode if isinstance(error, ApiError) else None
             log.warning(
                 "approval.second_look_failed",
                 instance_id=instance_id,
                 errcode=errcode,
-                error=place(error, "consumers"),
+                error=error_location(error, "consumers"),
             )
             async with database.transaction() as tx:
                 await guard.try_claim(tx, look)  # so that it is not asked for again at once

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaD
 from sqlalchemy.types import TypeDecorator
 
 from dingbridge import UtcDateTime
-from dingbridge.snapshots import Guard
+from dingbridge.snapshots import VersionGuard
 
 metadata = MetaData()
 """An actions module may add tables of its own to it: they are created at start with these."""
@@ -247,6 +247,6 @@ approval_backfill_items = Table(
     Index("ix_approval_backfill_items_state", "run_id", "state"),
 )
 
-guard = Guard(metadata, "approval_generations")
+guard = VersionGuard(metadata, "approval_generations")
 KIND = "approval"
 """What the guard calls an instance."""

@@ -289,18 +289,18 @@ def _print_plan(plan: "ReplayPlan") -> None:
 
 def _say_freed(freed: "Freed", consumer: str, as_json: bool) -> None:
     from dingbridge.cli.terminal import say
-    from dingbridge.worker.executor import key_hash
+    from dingbridge.worker.delivery import hash_key
 
     if freed.freed and not as_json:
         print(f"freed      {freed.freed} key(s) go on")
     for row in freed.waiting:
         say(
-            f"key #{key_hash(row.key)} is still blocked: its letters are in the inbox, and free it when "
+            f"key #{hash_key(row.key)} is still blocked: its letters are in the inbox, and free it when "
             f"`dingbridge consume {consumer}` has applied them"
         )
     for row in freed.failed:
         say(
-            f"key #{key_hash(row.key)} stays blocked: a letter failed again ({row.reason}); mend it and "
+            f"key #{hash_key(row.key)} stays blocked: a letter failed again ({row.reason}); mend it and "
             f"replay once more, or give the letter up with `dingbridge dlq skip {consumer}`"
         )
     if freed.failed:

@@ -12,14 +12,14 @@
         │   └── OwnerMismatch       for another app, company or suite; ``owner_seen`` says which
         └── ApiError                the Open API did not do as asked
             ├── NotFound            no such user, department or object (any more)
-            ├── TokenInvalid        access token, app key or app secret refused                 world_down
-            ├── TicketMissing       a suite's ticket has not come yet                           world_down
+            ├── TokenInvalid        access token, app key or app secret refused                 unavailable
+            ├── TicketMissing       a suite's ticket has not come yet                           unavailable
             ├── PermissionDenied    the app may not do or see this
-            │   └── IpNotAllowed    calls from this address are refused altogether              world_down
-            ├── RateLimited         too many calls just now; ``retry_after_s``                  world_down
-            ├── QuotaSpent          the month's calls are used up, says DingTalk                world_down
-            ├── BudgetSpent         the month's calls are used up, by our own count             world_down
-            ├── Unavailable         no usable answer: network, 5xx, busy, ban of our address    world_down
+            │   └── IpNotAllowed    calls from this address are refused altogether              unavailable
+            ├── RateLimited         too many calls just now; ``retry_after_s``                  unavailable
+            ├── QuotaSpent          the month's calls are used up, says DingTalk                unavailable
+            ├── BudgetSpent         the month's calls are used up, by our own count             unavailable
+            ├── Unavailable         no usable answer: network, 5xx, busy, ban of our address    unavailable
             ├── CallbackExists      register_call_back, but one is registered
             ├── CallbackMissing     no callback is registered
             ├── CallbackRefused     DingTalk's check of the callback URL failed
@@ -29,7 +29,7 @@ No message holds plaintext, a token, a key or a secret. The texts of ``ApiError`
 in ``dingbridge/dingtalk/error_codes.py``.
 """
 
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 from dingbridge.errors import BridgeError
 
@@ -109,10 +109,8 @@ class ApiError(DingTalkError):
     errcode 88, ``decisive`` whichever of both numbers says what happened, ``retry_after_s`` how long to wait
     at least (seconds; ``None``: unknown).
 
-    ``world_down`` is true when the same call would fail for every event: wait, do not give the event up.
+    ``unavailable`` is true when the same call would fail for every event: wait, do not give the event up.
     """
-
-    world_down: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -141,50 +139,51 @@ class NotFound(ApiError):
 class TokenInvalid(ApiError):
     """The access token, the app key or the app secret is refused."""
 
-    world_down = True
+    unavailable = True
 
 
 class TicketMissing(ApiError):
     """A third-party suite's ticket has not come yet, or may not be read. Nothing was sent."""
 
-    world_down = True
+    unavailable = True
 
 
 class PermissionDenied(ApiError):
     """The app may not call this, or may not see this user or department. Which of the two, DingTalk does not
-    always say, so it is not ``world_down``; ``retry_after_s`` is long unless it is the latter for certain."""
+    always say, so it is not ``unavailable``; ``retry_after_s`` is long unless it is the latter for
+    certain."""
 
 
 class IpNotAllowed(PermissionDenied):
     """Every call from this machine's address is refused."""
 
-    world_down = True
+    unavailable = True
 
 
 class RateLimited(ApiError):
     """Too many calls just now; ``retry_after_s`` says when to try again."""
 
-    world_down = True
+    unavailable = True
 
 
 class QuotaSpent(ApiError):
     """The month's calls are used up."""
 
-    world_down = True
+    unavailable = True
 
 
 class BudgetSpent(ApiError):
     """Our own budget of the month's calls (``API_MONTHLY_BUDGET``) has none left for what the call serves;
     ``retry_after_s`` is the time until DingTalk's next month. Nothing was sent."""
 
-    world_down = True
+    unavailable = True
 
 
 class Unavailable(ApiError):
     """No usable answer: network, 5xx, system busy, or a ban of our address. ``unsent``: there was no
     connection, so the call has certainly done nothing."""
 
-    world_down = True
+    unavailable = True
     unsent = False
 
 

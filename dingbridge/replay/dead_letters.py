@@ -21,8 +21,7 @@ from dingbridge.replay.history import header
 from dingbridge.replay.offset_set import OffsetSet
 from dingbridge.worker.blocked import BLOCKING_ID_HEADER, Blocked
 from dingbridge.worker.dead_letter_writer import FIRST_PLACE, HEADER
-from dingbridge.worker.delivery import REPLAY_HEADER
-from dingbridge.worker.executor import key_hash
+from dingbridge.worker.delivery import REPLAY_HEADER, hash_key
 
 NOTE_HEADER = "dingbridge-dlq-settled"
 """On a note, with the replay's id (``skipped`` for letters that were given up); its value is a JSON list of
@@ -59,7 +58,7 @@ class Letter:
     @property
     def masked_key(self) -> str:
         """The key as the worker's log has it: it can be compared, and nobody's id can be read off."""
-        return f"#{key_hash(self.record.key)}" if self.record.key is not None else "-"
+        return f"#{hash_key(self.record.key)}" if self.record.key is not None else "-"
 
 
 def read_letter(record: ConsumerRecord) -> Letter:

@@ -18,7 +18,7 @@ from dingbridge.kafka.topics import existing_topics, inbox_topic, retention_days
 from dingbridge.replay.copying import Copier, begun_at, command_hash, inbox_partitions, new_replay_id
 from dingbridge.replay.history import Copied, copies
 from dingbridge.settings import KafkaSettings
-from dingbridge.worker.executor import key_hash
+from dingbridge.worker.delivery import hash_key
 
 DISORDER_MS = 600_000
 """How far timestamps within a partition may be out of order, in ms: clocks of several publishers differ."""
@@ -207,7 +207,7 @@ class RangeReplay:
 def _is_key(record: ConsumerRecord, key: str) -> bool:
     if record.key is None:
         return False
-    return bool(record.key == key.encode()) or f"#{key_hash(record.key)}" == key
+    return bool(record.key == key.encode()) or f"#{hash_key(record.key)}" == key
 
 
 def moment_text(epoch_ms: int) -> str:

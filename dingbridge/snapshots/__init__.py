@@ -1,12 +1,12 @@
 """What consumers share that keep tables equal to what DingTalk's API says.
 
-``guard`` stops an older look at an entity from overwriting a newer one, ``recent`` spares the looks that
-another serves, ``rows`` writes only what differs, ``values`` turns the API's JSON into values that both
-databases can store.
+``VersionGuard`` stops an older fetch of an entity from overwriting a newer one, ``FetchCache`` spares the
+fetches that another serves, ``upsert`` writes only what differs, ``coerce`` turns the API's JSON into values
+that both databases can store.
 """
 
-from dingbridge.snapshots.fetch_cache import Recent
+from dingbridge.snapshots.fetch_cache import FetchCache
 from dingbridge.snapshots.upsert import replace_children, write_if_changed
-from dingbridge.snapshots.version_guard import Guard, Look
+from dingbridge.snapshots.version_guard import Snapshot, VersionGuard
 
-__all__ = ["Guard", "Look", "Recent", "replace_children", "write_if_changed"]
+__all__ = ["FetchCache", "Snapshot", "VersionGuard", "replace_children", "write_if_changed"]

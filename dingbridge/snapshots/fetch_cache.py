@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime
 
-from dingbridge.snapshots.version_guard import Look
+from dingbridge.snapshots.version_guard import Snapshot
 
 _Key = tuple[str, str, str]
 
@@ -25,7 +25,7 @@ class _Wrote:
     exists: bool
 
 
-class Recent:
+class FetchCache:
     """The latest looks of one process, at most ``size`` of them; forgetting one costs a fetch."""
 
     def __init__(self, size: int = 10_000) -> None:
@@ -33,16 +33,16 @@ class Recent:
         self._wrote: OrderedDict[_Key, _Wrote] = OrderedDict()
         self._hidden: OrderedDict[_Key, int] = OrderedDict()
 
-    def wrote(self, look: Look, sequence: int, *, exists: bool, fetched: bool = True) -> None:
+    def wrote(self, look: Snapshot, sequence: int, *, exists: bool, fetched: bool = True) -> None:
         """``look``, whose fetch began after ``sequence`` was drawn, has claimed and is about to commit."""
         fetched_at = look.began_at if fetched else look.last_fetch_at
         self._keep(self._wrote, _key(look), _Wrote(sequence, look.generation + 1, fetched_at, exists))
 
-    def hidden(self, look: Look, sequence: int) -> None:
+    def hidden(self, look: Snapshot, sequence: int) -> None:
         """The entity is not shown to us, so that there is nothing to write."""
         self._keep(self._hidden, _key(look), sequence)
 
-    def serves(self, look: Look, came: int | None) -> tuple[int, bool] | None:
+    def serves(self, look: Snapshot, came: int | None) -> tuple[int, bool] | None:
         """The number of a look that serves an event that came at the number ``came``, and whether the
         entity existed; None when there is none. ``look`` is one that has just begun."""
         found = self._wrote.get(_key(look))
@@ -52,7 +52,7 @@ class Recent:
             return None
         return found.sequence, found.exists
 
-    def serves_hidden(self, look: Look, came: int | None) -> bool:
+    def serves_hidden(self, look: Snapshot, came: int | None) -> bool:
         """Whether the entity was found not to be shown to us, after the event had come."""
         return came is not None and self._hidden.get(_key(look), 0) > came
 
@@ -65,5 +65,5 @@ class Recent:
             kept.popitem(last=False)
 
 
-def _key(look: Look) -> _Key:
+def _key(look: Snapshot) -> _Key:
     return look.corp_id, look.kind, look.entity_id

@@ -28,7 +28,7 @@ from dingbridge.worker.store.utc import UtcDateTime
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Snapshot:
     """One look at one entity. ``generation`` is 0 for an entity that was never looked at.
 
     ``began_at`` was taken before the fetch: whatever happened to the entity earlier, the fetch has seen.
@@ -43,7 +43,7 @@ class Look:
     last_fetch_at: datetime | None
 
 
-class Guard:
+class VersionGuard:
     """The generations of one consumer's entities, in one table of its ``metadata``."""
 
     def __init__(self, metadata: MetaData, table_name: str) -> None:
@@ -57,7 +57,7 @@ class Guard:
             Column("fetched_at", UtcDateTime, comment="when the last fetch began that was written"),
         )
 
-    async def look(self, db: Reader, corp_id: str, kind: str, entity_id: str) -> Look:
+    async def snapshot(self, db: Reader, corp_id: str, kind: str, entity_id: str) -> Snapshot:
         """Begin a look; call it before the fetch. Raises ``DatabaseDown``."""
         columns = self.table.c
         row = (
@@ -65,7 +65,7 @@ class Guard:
                 select(columns.generation, columns.fetched_at).where(*self._key(corp_id, kind, entity_id))
             )
         ).one_or_none()
-        return Look(
+        return Snapshot(
             corp_id,
             kind,
             entity_id,
@@ -74,7 +74,7 @@ class Guard:
             last_fetch_at=row.fetched_at if row else None,
         )
 
-    async def claim(self, tx: Transaction, look: Look, *, fetched: bool = True) -> None:
+    async def claim(self, tx: Transaction, look: Snapshot, *, fetched: bool = True) -> None:
         """Raise the generation, and hold it to the end of ``tx``; call it before the first write.
 
         ``fetched=False`` says that nothing was fetched in this look. Raises ``Conflict`` when another look
@@ -83,7 +83,7 @@ class Guard:
         if not await self.try_claim(tx, look, fetched=fetched):
             raise Conflict(f"another look at this {look.kind} was written meanwhile")
 
-    async def try_claim(self, tx: Transaction, look: Look, *, fetched: bool = True) -> bool:
+    async def try_claim(self, tx: Transaction, look: Snapshot, *, fetched: bool = True) -> bool:
         """``claim``, but False where that would raise ``Conflict``."""
         key = {"corp_id": look.corp_id, "kind": look.kind, "entity_id": look.entity_id}
         fetched_at = look.began_at if fetched else look.last_fetch_at
@@ -131,7 +131,7 @@ class Guard:
             )
         for entity_id in sorted(looks.keys() - found.keys()):
             if looks[entity_id] == 0:
-                look = Look(corp_id, kind, entity_id, 0, began_at, None)
+                look = Snapshot(corp_id, kind, entity_id, 0, began_at, None)
                 if await self.try_claim(tx, look):
                     claimed.add(entity_id)
         return claimed

@@ -17,10 +17,9 @@ from dingbridge.events.envelope import Record
 from dingbridge.events.event import Event, NotAnEvent, decode
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.context import Context
+from dingbridge.worker.context import Context, next_fetch_sequence
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.executor import Outcome, Processor
-from dingbridge.worker.fetch_sequence import next_number
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store.database import Database, open_database
 
@@ -86,7 +85,7 @@ class MemoryRuntime:
             except NotAnEvent as error:
                 return Outcome("not_an_event", error)
         return await self._processor.attempt(
-            event, Delivery(replay_id=replay_id, fetch_sequence=fetch_sequence or next_number())
+            event, Delivery(replay_id=replay_id, fetch_sequence=fetch_sequence or next_fetch_sequence())
         )
 
     def context(self, event: Event) -> Context:

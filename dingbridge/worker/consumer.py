@@ -17,7 +17,7 @@ from dingbridge.errors import SettingsError
 from dingbridge.events.catalogue import EVENT_TYPE_RE
 from dingbridge.events.event import Event
 from dingbridge.settings import ConsumerSettings
-from dingbridge.worker.clients import ClientOf
+from dingbridge.worker.api.clients import ClientOf
 from dingbridge.worker.context import Context, Reader
 from dingbridge.worker.outcomes import Conflict, DependencyUnavailable, HandlerOutcome, Reject, Retry
 from dingbridge.worker.store.database import Database

@@ -1,6 +1,7 @@
 """What a handler may need beside its event: the context that ``prepare`` is given, and ``tx.ctx`` is."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -11,6 +12,15 @@ from sqlalchemy.engine import Result
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dingbridge.dingtalk.api import DingTalkClient
+
+_fetches = itertools.count(1)
+
+
+def next_fetch_sequence() -> int:
+    """The next number of this process, higher than every one before. No clock: it says in which order things
+    happened. The worker draws one for each batch of records that it fetches, ``ctx.fetch_sequence``; who
+    fetches from elsewhere draws one before, and what it then gets serves every record with a lower number."""
+    return next(_fetches)
 
 
 class Reader:
@@ -70,8 +80,8 @@ class Context:
     """Topic, partition and offset of the record."""
 
     fetch_sequence: int | None = None
-    """Number, within this process, of the moment when the record came (``fetch_sequence.py``): what was
-    fetched from elsewhere after it has seen what the event tells of. None where no such number was drawn."""
+    """Number of the moment when the record came to this process (``next_fetch_sequence``): what was fetched
+    from elsewhere after it has seen what the event tells of. None where no such number was drawn."""
 
     @property
     def dingtalk(self) -> DingTalkClient:

@@ -72,3 +72,8 @@ def _letter(record: ConsumerRecord) -> Letter | None:
 
 def _text(value: bytes) -> str:
     return bytes(value).decode(errors="replace")
+
+
+def hash_key(key: bytes | None) -> str:
+    """Names a key in logs: the same for the same key, and the user id in it cannot be read off."""
+    return hashlib.sha256(key or b"").hexdigest()[:12]

@@ -5,7 +5,6 @@ lanes, or of how often an event has been tried. What becomes of an event that is
 """
 
 import asyncio
-import hashlib
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
@@ -13,14 +12,14 @@ from typing import Any, Literal, TypeGuard
 import structlog
 
 from dingbridge.dingtalk.errors import ApiError
-from dingbridge.errors import SettingsError
+from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.event import Event
 from dingbridge.worker import blocked
 from dingbridge.worker.blocked import Blocked
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Context, Reader
-from dingbridge.worker.delivery import Delivery, Letter
-from dingbridge.worker.outcomes import Conflict, DependencyUnavailable, Reject, Retry
+from dingbridge.worker.delivery import Delivery, Letter, hash_key
+from dingbridge.worker.outcomes import Conflict, Reject, Retry
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store import outbox as owed
 from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database
@@ -41,7 +40,7 @@ CANCEL_GRACE_S = 5
 """How long a handler may take to end once it is cancelled, in s. Past it, it is left alone without its
 transaction, and its key goes on."""
 
-OutcomeKind = Literal["done", "seen", "retry", "reject", "world_down", "not_an_event", "blocked", "owed"]
+OutcomeKind = Literal["done", "seen", "retry", "reject", "unavailable", "not_an_event", "blocked", "owed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ class Outcome:
     ``done``: the effect is committed. ``seen``: it was, by an earlier delivery. ``retry``: later, ``after`` s
     (None: as the worker likes). ``reject`` and ``not_an_event``: to the dead letters. ``blocked``: there too,
     since its key is (``block``). ``owed``: it was given up, and its letter was perhaps not sent (``owed``).
-    ``world_down``: no event's fault. ``error`` is what was raised, if anything.
+    ``unavailable``: no event's fault. ``error`` is what was raised, if anything.
     """
 
     kind: OutcomeKind
@@ -63,7 +62,7 @@ class Outcome:
 
 _DONE, _SEEN = Outcome("done"), Outcome("seen")
 _ORDINARY = Delivery()
-_PATIENCE: tuple[OutcomeKind, ...] = ("world_down", "retry", "reject")
+_PATIENCE: tuple[OutcomeKind, ...] = ("unavailable", "retry", "reject")
 
 
 class _KeyBlocked(Exception):
@@ -197,7 +196,7 @@ class Processor:
             async with answered(ANSWER_TIMEOUT_S):
                 free = await blocked.applied(tx, name, row, letter.offset)
         if free:
-            log.info("consumer.key_unblocked", consumer=name, key=key_hash(key), blocking_id=row.blocking_id)
+            log.info("consumer.key_unblocked", consumer=name, key=hash_key(key), blocking_id=row.blocking_id)
         return _DONE
 
     async def _given_up(self, db: Reader | Transaction, known_as: inbox.EventId, delivery: Delivery) -> bool:
@@ -298,42 +297,12 @@ def classify(error: Exception) -> Outcome:
     if isinstance(error, Reject):
         return Outcome("reject", error)
     if isinstance(error, Retry):
-        return Outcome("retry", error, error.after)
+        return Outcome("retry", error, error.retry_after_s)
+    if isinstance(error, BridgeError) and error.unavailable:
+        return Outcome("unavailable", error, error.retry_after_s)
     if isinstance(error, ApiError):
-        return Outcome("world_down" if error.world_down else "retry", error, error.retry_after_s)
-    if isinstance(error, DependencyUnavailable):
-        return Outcome("world_down", error, error.after)
+        return Outcome("retry", error, error.retry_after_s)
     # settings that are missing would send every event to the dead letters
     if isinstance(error, SettingsError):
-        return Outcome("world_down", error)
+        return Outcome("unavailable", error)
     return Outcome("retry", error)
-
-
-def place(error: BaseException | None, package: str) -> str:
-    """Type of ``error`` and where it was raised, without its text, which may hold personal values.
-
-    The place is the deepest frame within ``package`` (the consumer's own code) if there is one.
-    """
-    if error is None:
-        return "none"
-    name = type(error).__qualname__
-    module = type(error).__module__
-    found: tuple[Any, int] | None = None
-    deepest: tuple[Any, int] | None = None
-    trace = error.__traceback__
-    while trace is not None:
-        deepest = (trace.tb_frame, trace.tb_lineno)
-        if str(trace.tb_frame.f_globals.get("__name__", "")).split(".")[0] == package:
-            found = deepest
-        trace = trace.tb_next
-    kind = name if module == "builtins" else f"{module}.{name}"
-    where = found or deepest
-    if where is None:
-        return kind
-    frame, line = where
-    return f"{kind} at {frame.f_globals.get('__name__', '?')}:{line} in {frame.f_code.co_name}"
-
-
-def key_hash(key: bytes | None) -> str:
-    """Names a key in logs: the same for the same key, and the user id in it cannot be read off."""
-    return hashlib.sha256(key or b"").hexdigest()[:12]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from dingbridge.worker.executor import key_hash
+from dingbridge.worker.delivery import hash_key
 from dingbridge.worker.key_queue import Item, Lanes
 from dingbridge.worker.metrics import WorkerMetrics
 
@@ -58,7 +58,7 @@ class Measures:
         named = []
         for partition, item, waiting in holders:
             since, said = before.get((partition, item.offset), (now, False))
-            key = key_hash(item.key if isinstance(item.key, bytes) else None)
+            key = hash_key(item.key if isinstance(item.key, bytes) else None)
             if partition in full or now - since > HOLDER_NAMED_S:
                 named.append((partition.topic, partition.partition, key, now - since))
             if waiting >= self._window and not said:

@@ -100,8 +100,8 @@ class WorkerMetrics:
             ("priority",),
             registry=registry,
         )
-        self.lanes_aligned = gauge(
-            "lanes_aligned",
+        self.key_queues_aligned = gauge(
+            "key_queues_aligned",
             "1: the consumer's topics have equal partition counts, so order holds across them",
         ).labels(consumer)
         self.joined = gauge("joined", "1 while it takes part in its group").labels(consumer)
@@ -118,7 +118,7 @@ class WorkerMetrics:
         self._dead_letters.labels(self._name, topic).inc()
 
     def paused(self, *, world: int, full: int) -> None:
-        self._paused.labels(self._name, "world_down").set(world)
+        self._paused.labels(self._name, "unavailable").set(world)
         self._paused.labels(self._name, "full").set(full)
 
     def lag(self, topic: str, records: int, oldest_s: float) -> None:

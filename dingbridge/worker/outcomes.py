@@ -30,7 +30,7 @@ class Retry(HandlerOutcome):
 
     def __init__(self, reason: str = "the handler asked for a retry", *, after: float | None = None) -> None:
         super().__init__(reason)
-        self.after = _seconds(after)
+        self.retry_after_s = _seconds(after)
 
 
 class Reject(HandlerOutcome):
@@ -59,10 +59,12 @@ class DependencyUnavailable(HandlerOutcome):
     time until the next look, in s; None leaves it to the worker.
     """
 
+    unavailable = True
+
     def __init__(self, reason: str, *, after: float | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.after = _seconds(after)
+        self.retry_after_s = _seconds(after)
 
 
 def _seconds(after: float | None) -> float | None:

@@ -19,17 +19,18 @@ import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
 from dingbridge.dingtalk.errors import TicketMissing
+from dingbridge.error_location import error_location
 from dingbridge.events.event import NotAnEvent, decode
+from dingbridge.retry import delay
 from dingbridge.worker.consumer import Consumer
+from dingbridge.worker.context import next_fetch_sequence
 from dingbridge.worker.dead_letters import Burials, Buried
 from dingbridge.worker.delivery import REPLAY_HEADER as REPLAY_HEADER
-from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.executor import Outcome, Processor, key_hash, place
-from dingbridge.worker.fetch_sequence import next_number
+from dingbridge.worker.delivery import Delivery, hash_key
+from dingbridge.worker.executor import Outcome, Processor
 from dingbridge.worker.key_queue import Item, Lanes
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.outcomes import DependencyUnavailable
-from dingbridge.worker.retry import delay, world_delay
 
 log = structlog.get_logger(__name__)
 _stdlib_log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ class Dispatcher:
 
     def add(self, records: Sequence[ConsumerRecord]) -> None:
         """Queue records of one partition, as fetched."""
-        sequence = next_number()
+        sequence = next_fetch_sequence()
         for record in records:
             partition = TopicPartition(record.topic, record.partition)
             size = RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
@@ -192,8 +193,8 @@ class Dispatcher:
                 if self._closed or item not in self._abandoned:
                     raise
             except Exception as error:  # a fault of ours must not end the runner, nor lose the record
-                log.error("consumer.fault", **self._describe(item), error=place(error, "consumers"))
-                self._world_down(item, Outcome("world_down", error))
+                log.error("consumer.fault", **self._describe(item), error=error_location(error, "consumers"))
+                self._pause(item, Outcome("unavailable", error))
             finally:
                 del self._running[item]
                 self._ended.set()
@@ -221,8 +222,8 @@ class Dispatcher:
         ended = "dead"
         if item.burial is None:
             outcome = await self._try(item)
-            if outcome.kind == "world_down":
-                self._world_down(item, outcome)
+            if outcome.kind == "unavailable":
+                self._pause(item, outcome)
                 return
             if outcome.kind == "blocked":
                 item.burial, item.block = "its key is blocked", outcome.block
@@ -231,10 +232,10 @@ class Dispatcher:
             elif outcome.kind not in ("done", "seen"):
                 item.attempts += 1
                 if outcome.kind == "retry" and item.attempts < self._consumer.max_attempts:
-                    self._world_up(item)
+                    self._resume(item)
                     self._later(item, outcome)
                     return
-                item.burial = place(outcome.error, self._package)
+                item.burial = error_location(outcome.error, self._package)
             ended = outcome.kind
         if item.burial is not None:  # decided, perhaps before: Kafka or the database did not take it then
             buried = await self._bury(item, item.burial)
@@ -242,11 +243,11 @@ class Dispatcher:
                 return
             if buried == "again":
                 item.burial = item.block = None
-                self._world_up(item)
+                self._resume(item)
                 self._put(item)
                 return
             ended = buried
-        self._world_up(item)
+        self._resume(item)
         self._metrics.finished(item.partition.topic, ended)
         self._advance(self.lanes.finish(item))
         self._flow_flips()
@@ -283,7 +284,7 @@ class Dispatcher:
         log.warning(
             "consumer.retry",
             **self._describe(item),
-            error=place(outcome.error, self._package),
+            error=error_location(outcome.error, self._package),
             retry_in_s=round(wait, 2),
         )
         self._put_after(wait, item)
@@ -295,7 +296,7 @@ class Dispatcher:
                 item.record, item.event, item.delivery, reason, item.attempts, item.block
             )
         except DependencyUnavailable as error:
-            self._world_down(item, Outcome("world_down", error, error.after))
+            self._pause(item, Outcome("unavailable", error, error.retry_after_s))
             return None
         if buried in ("dead", "blocked"):
             self._metrics.buried(item.partition.topic)
@@ -307,10 +308,10 @@ class Dispatcher:
             log.warning("consumer.followed_its_key", **self._describe(item), error=reason)
         return buried
 
-    def _world_down(self, item: Item, outcome: Outcome) -> None:
+    def _pause(self, item: Item, outcome: Outcome) -> None:
         if self._goes(item):
             return
-        reason = place(outcome.error, self._package)
+        reason = error_location(outcome.error, self._package)
         if isinstance(outcome.error, DependencyUnavailable):
             reason = outcome.error.reason
         elif isinstance(outcome.error, TicketMissing):  # its words are ours, and nobody's name is in them
@@ -324,17 +325,17 @@ class Dispatcher:
             return
         gate.failures += 1
         gate.reason = reason
-        wait = world_delay(gate.failures, outcome.after)
-        log.warning("consumer.world_down", **self._describe(item), reason=reason, retry_in_s=round(wait, 2))
+        wait = delay(gate.failures, asked_s=outcome.after)
+        log.warning("consumer.paused", **self._describe(item), reason=reason, retry_in_s=round(wait, 2))
         self._put_after(wait, item)
 
-    def _world_up(self, item: Item) -> None:
+    def _resume(self, item: Item) -> None:
         gate = self._gates.get(item.partition)
         if gate is None or gate.probe is not item:
             return
         del self._gates[item.partition]
         log.info(
-            "consumer.world_up",
+            "consumer.resumed",
             topic=item.partition.topic,
             partition=item.partition.partition,
             after_s=round(time.monotonic() - gate.since, 1),
@@ -362,7 +363,7 @@ class Dispatcher:
             "consumer": self._consumer.name,
             "event_id": event.id if event else None,
             "event_type": event.event_type if event else None,
-            "key": key_hash(item.key if isinstance(item.key, bytes) else None),
+            "key": hash_key(item.key if isinstance(item.key, bytes) else None),
             "topic": item.partition.topic,
             "partition": item.partition.partition,
             "offset": item.offset,

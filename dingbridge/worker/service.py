@@ -17,15 +17,16 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import DBAPIError
 
 from dingbridge.api_budget import ApiCalls
+from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError, KafkaUnavailable, SettingsError
 from dingbridge.events.catalogue import UNCLASSIFIED, catalogue
 from dingbridge.health_server import AdminServer
 from dingbridge.kafka.topics import event_topic, inbox_topic
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker import blocked
-from dingbridge.worker.clients import open_clients
+from dingbridge.worker.api.clients import open_clients
 from dingbridge.worker.consumer import Consumer, Table
-from dingbridge.worker.executor import CANCEL_GRACE_S, Processor, place
+from dingbridge.worker.executor import CANCEL_GRACE_S, Processor
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.outcomes import Conflict, DependencyUnavailable
 from dingbridge.worker.store import inbox
@@ -34,7 +35,7 @@ from dingbridge.worker.store.database import Database, open_database
 from dingbridge.worker.store.errors import is_missing_table
 from dingbridge.worker.store.migrations import migrate
 from dingbridge.worker.store.retention import Retention, longest_retention
-from dingbridge.worker.supervise import being_cancelled, chore, patiently, unless
+from dingbridge.worker.supervise import being_cancelled, cancel_on, retry_until_available, run_forever
 from dingbridge.worker.watch import watch
 from dingbridge.worker.worker import Worker, WorkerOptions
 
@@ -101,17 +102,19 @@ class ConsumerService:
                 log.info("consumer.admin_listening", host=admin.host, port=admin.port)
             if self.database is not None:
                 tables = partial(self._create_tables, self.database)
-                await unless(self._stopping, patiently(tables, consumer.name, self._stopping))
-            await unless(self._stopping, patiently(consumer.start, consumer.name, self._stopping))
+                await cancel_on(self._stopping, retry_until_available(tables, consumer.name, self._stopping))
+            await cancel_on(
+                self._stopping, retry_until_available(consumer.start, consumer.name, self._stopping)
+            )
             if self._stopping.is_set():
                 return
             stack.push_async_callback(consumer.stop)
             if self.database is not None:
                 prune = partial(self._prune_regularly, self.database)
-                stack.callback(asyncio.create_task(chore(prune, consumer.name, "pruning")).cancel)
+                stack.callback(asyncio.create_task(run_forever(prune, consumer.name, "pruning")).cancel)
             blocking_in = self.database if consumer.on_dead_letter == "block" else None
             look = partial(watch, consumer.name, self._metrics, blocking_in=blocking_in, budget=budget)
-            stack.callback(asyncio.create_task(chore(look, consumer.name, "watching")).cancel)
+            stack.callback(asyncio.create_task(run_forever(look, consumer.name, "watching")).cancel)
             log.info("consumer.started", consumer=consumer.name, topics=list(consumer.topics))
             _say_unknown(consumer.name, consumer.topics)
             background = asyncio.create_task(self._run_background())
@@ -132,7 +135,7 @@ class ConsumerService:
         """``Consumer.background``; an error in it ends the process, since half of a consumer is none."""
         consumer = self._consumer
         try:
-            await patiently(consumer.background, consumer.name, self._stopping)
+            await retry_until_available(consumer.background, consumer.name, self._stopping)
         except BridgeError:
             self.stop()
             raise
@@ -140,10 +143,10 @@ class ConsumerService:
             if isinstance(error, asyncio.CancelledError) and being_cancelled():
                 raise
             self.stop()
+            where = error_location(error, type(consumer).__module__.split(".")[0])
             raise ConsumerFault(
-                f"consumer {consumer.name}: its background work failed "
-                f"({place(error, type(consumer).__module__.split('.')[0])}), and it does not run without; "
-                "mend that and start it again, nothing is lost meanwhile"
+                f"consumer {consumer.name}: its background work failed ({where}), and it does not run "
+                "without; mend that and start it again, nothing is lost meanwhile"
             ) from error
 
     async def _ready(self) -> tuple[bool, dict[str, Any]]:
@@ -173,7 +176,7 @@ class ConsumerService:
                     log.info("consumer.inbox_pruned", consumer=consumer.name, rows=rows)
             except (DependencyUnavailable, Conflict, KafkaUnavailable, DBAPIError) as error:
                 # of another member that prunes at the same moment, PostgreSQL rolls one back
-                reason = place(error, "consumers") if isinstance(error, DBAPIError) else str(error)
+                reason = error_location(error, "consumers") if isinstance(error, DBAPIError) else str(error)
                 log.warning("consumer.inbox_not_pruned", consumer=consumer.name, reason=reason)
                 wait_s = PRUNE_RETRY_S
             await asyncio.sleep(wait_s)

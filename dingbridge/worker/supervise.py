@@ -1,5 +1,5 @@
-"""Runs a step of a consumer's life again and again: while the world is down for it, or for as long as the
-consumer runs. Not for events: their waiting is ``dispatch.py``'s."""
+"""Runs a step of a consumer's life again and again: until what it needs is available, or for as long as the
+consumer runs. Not for events: their waiting is ``scheduler.py``'s."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -7,43 +7,40 @@ from typing import Any, TypeVar
 
 import structlog
 
+from dingbridge.error_location import error_location, error_type
 from dingbridge.errors import BridgeError
-from dingbridge.worker.executor import place
+from dingbridge.retry import delay
 from dingbridge.worker.outcomes import Conflict, DependencyUnavailable
-from dingbridge.worker.retry import world_delay
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 BEGIN_AGAIN_S = 30.0
-"""After a chore ended by a fault of ours, in s."""
+"""After endless work ended by a fault of ours, in s."""
 
 
-def is_world_down(error: BaseException) -> bool:
-    """Whether ``error`` says that the world is down: the runtime's own, or one of DingTalk's by its flag."""
-    return isinstance(error, DependencyUnavailable) or bool(getattr(error, "world_down", False))
+def is_unavailable(error: BaseException) -> bool:
+    """Whether ``error`` is no event's fault: a database, DingTalk or another system does not work now."""
+    return isinstance(error, BridgeError) and error.unavailable
 
 
-async def patiently(step: Callable[[], Awaitable[None]], consumer: str, stopping: asyncio.Event) -> None:
+async def retry_until_available(
+    step: Callable[[], Awaitable[None]], consumer: str, stopping: asyncio.Event
+) -> None:
     """Await ``step`` until it returns, or ``stopping`` is set between two attempts. Raises what ``step``
-    raises, unless that says that the world is down, or that the database rolled it back because of another
-    transaction: then it is called again later."""
+    raises, unless ``is_unavailable``, or the database rolled it back because of another transaction: then it
+    is called again later."""
     failures = 0
     while not stopping.is_set():
         try:
             await step()
             return
         except BridgeError as error:
-            if not (is_world_down(error) or isinstance(error, Conflict)):
+            if not (error.unavailable or isinstance(error, Conflict)):
                 raise
             failures += 1
-            asked = (
-                error.after
-                if isinstance(error, DependencyUnavailable)
-                else getattr(error, "retry_after_s", None)
-            )
-            wait = world_delay(failures, asked)
-            reason = error.reason if isinstance(error, DependencyUnavailable) else type(error).__name__
+            wait = delay(failures, asked_s=error.retry_after_s)
+            reason = error.reason if isinstance(error, DependencyUnavailable) else error_type(error)
             log.warning("consumer.waiting", consumer=consumer, reason=reason, retry_in_s=round(wait, 1))
             try:
                 async with asyncio.timeout(wait):
@@ -52,7 +49,7 @@ async def patiently(step: Callable[[], Awaitable[None]], consumer: str, stopping
                 continue
 
 
-async def unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+async def cancel_on(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
     """Await ``work``, but cancel it as soon as ``stopping`` is set; None then."""
     task = asyncio.ensure_future(work)
     stop = asyncio.create_task(stopping.wait())
@@ -68,7 +65,7 @@ async def unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | N
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def chore(work: Callable[[], Coroutine[Any, Any, None]], consumer: str, name: str) -> None:
+async def run_forever(work: Callable[[], Coroutine[Any, Any, None]], consumer: str, name: str) -> None:
     """Await ``work``, which has no end, until cancelled; ends it all the same, say so and begin it again.
 
     For what a process does beside its events: nobody reads the result of such a task, so its end would show
@@ -83,7 +80,9 @@ async def chore(work: Callable[[], Coroutine[Any, Any, None]], consumer: str, na
             if being_cancelled():
                 raise
             error = fault  # by something within it
-        log.error("consumer.chore_ended", consumer=consumer, chore=name, error=place(error, "consumers"))
+        log.error(
+            "consumer.task_ended", consumer=consumer, task=name, error=error_location(error, "consumers")
+        )
         await asyncio.sleep(BEGIN_AGAIN_S)
 
 

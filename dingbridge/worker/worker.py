@@ -15,20 +15,21 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
+from dingbridge.error_location import error_location
 from dingbridge.errors import KafkaUnavailable, TopicError
 from dingbridge.kafka.client import connection, explain
 from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
+from dingbridge.retry import delay
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letter_writer import DeadLetters
 from dingbridge.worker.dead_letters import Burials
-from dingbridge.worker.executor import Processor, place
+from dingbridge.worker.executor import Processor
 from dingbridge.worker.key_queue import Lanes, Limits
 from dingbridge.worker.measures import Measures
 from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.retry import world_delay
 from dingbridge.worker.scheduler import Dispatcher
-from dingbridge.worker.supervise import unless
+from dingbridge.worker.supervise import cancel_on
 
 log = structlog.get_logger(__name__)
 
@@ -110,14 +111,14 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         return ready, {
             "kafka": self._trouble or ("joined" if self._joined else "joining the group"),
             "partitions": len(self._assigned),
-            "world_down": down,
+            "unavailable": down,
         }
 
     async def run(self) -> None:
         """Take part in the group until ``stop``; survives Kafka being absent, at start and later."""
         self._dispatcher.start()
         try:
-            await unless(self._stopping, self._ensure_topics())
+            await cancel_on(self._stopping, self._ensure_topics())
             failures = 0
             while not self._stopping.is_set():
                 try:
@@ -126,7 +127,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 except Exception as error:  # aiokafka's own faults too: a new membership mends them
                     failures = 1 if self._trouble is None else failures + 1
                     if not isinstance(error, KafkaError | KafkaUnavailable | OSError):
-                        log.error("consumer.fault", error=place(error, "consumers"))
+                        log.error("consumer.fault", error=error_location(error, "consumers"))
                     await self._wait_out(explain(error, self._settings), failures)
         finally:
             await self._dispatcher.close()
@@ -147,22 +148,22 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._wait_out(str(error), failures)
         self._trouble = None
         aligned = len(set(counts.values())) == 1
-        self._metrics.lanes_aligned.set(aligned)
+        self._metrics.key_queues_aligned.set(aligned)
         if not aligned:
             log.warning(
-                "consumer.lanes_not_aligned",
+                "consumer.key_queues_not_aligned",
                 consumer=self._consumer.name,
                 partitions=counts,
                 meaning="order per key holds within each topic, not across these topics",
             )
 
     async def _wait_out(self, reason: str, failures: int) -> None:
-        wait = world_delay(failures, None)
+        wait = delay(failures)
         self._trouble = reason
         log.warning(
             "kafka.unavailable", consumer=self._consumer.name, reason=reason, retry_in_s=round(wait, 1)
         )
-        await unless(self._stopping, asyncio.sleep(wait))
+        await cancel_on(self._stopping, asyncio.sleep(wait))
 
     async def _take_part(self) -> None:
         """One membership, from joining to leaving. Raises ``KafkaError`` when it cannot go on."""
@@ -182,12 +183,12 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         )
         kafka.subscribe([*self._topics, self._inbox], listener=self)
         try:
-            await unless(self._stopping, kafka.start())
+            await cancel_on(self._stopping, kafka.start())
             if self._stopping.is_set():
                 return
             self._kafka = kafka
             self._trouble = None
-            await unless(self._stopping, self._fetch_and_commit(kafka))
+            await cancel_on(self._stopping, self._fetch_and_commit(kafka))
         finally:
             await self._hand_over(set(self._assigned), self._settings.shutdown_timeout_s)
             self._kafka = None

@@ -40,7 +40,7 @@ class TestCalls:
         with pytest.raises(NotFound) as caught:
             await client.user("u999")
         assert (caught.value.api, caught.value.errcode) == ("v2/user/get", 60121)
-        assert not caught.value.world_down
+        assert not caught.value.unavailable
 
     async def test_users_of_a_department_page_by_page(
         self, client: DingTalkClient, platform: Platform
@@ -147,7 +147,7 @@ class TestToken:
         platform.script("/topapi/v2/user/get", refusal, refusal, refusal)
         with pytest.raises(TokenInvalid) as caught:
             await client.user("u001")
-        assert caught.value.world_down
+        assert caught.value.unavailable
         assert client.calls == {"gettoken": 2, "v2/user/get": 2}
 
     async def test_a_wrong_app_secret_says_so(self, base: str) -> None:

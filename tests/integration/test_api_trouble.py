@@ -50,7 +50,7 @@ class TestPatience:
         platform.script("/topapi/v2/user/get", *[QPS] * 4)
         with pytest.raises(RateLimited) as caught:
             await client.user("u001")
-        assert (sleeps.seconds, caught.value.retry_after_s, caught.value.world_down) == ([1, 2, 4], 8, True)
+        assert (sleeps.seconds, caught.value.retry_after_s, caught.value.unavailable) == ([1, 2, 4], 8, True)
 
     async def test_the_token_call_is_as_patient(
         self, client: DingTalkClient, platform: Platform, sleeps: Sleeps
@@ -78,7 +78,7 @@ class TestPatience:
         platform.script("/topapi/processinstance/get", {"errcode": 90020, "errmsg": "API调用量已用完"})
         with pytest.raises(QuotaSpent) as caught:
             await client.approval("pi-1")
-        assert caught.value.world_down
+        assert caught.value.unavailable
         assert sleeps.seconds == []
 
     @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from dingbridge.dingtalk.errors import TokenInvalid
 from dingbridge.events import Received, decode, to_records
 from dingbridge.kafka.topics import event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings
-from dingbridge.worker.clients import open_clients
+from dingbridge.worker.api.clients import open_clients
 from dingbridge.worker.executor import Processor
 from ingress.credentials import CredentialsWatcher
 from ingress.metrics import HttpMetrics
@@ -251,7 +251,7 @@ async def test_a_consumer_asks_at_the_app_that_the_event_came_from(tmp_path, mon
         assert (await processor.attempt(one_event("hr", user))).kind == "done"
         assert asked.seen == [user]
         outcome = await processor.attempt(one_event("sales", user))
-        assert (outcome.kind, type(outcome.error)) == ("world_down", TokenInvalid)
+        assert (outcome.kind, type(outcome.error)) == ("unavailable", TokenInvalid)
         outcome = await processor.attempt(one_event("mute", user))
         assert outcome.kind == "reject"
         assert "of the app mute" in str(outcome.error)

@@ -197,7 +197,7 @@ async def test_bad_days(
     with pytest.raises(error) as caught:
         await client.role_groups()
     assert type(caught.value) is error
-    assert caught.value.world_down is (error is not PermissionDenied)
+    assert caught.value.unavailable is (error is not PermissionDenied)
     simulator.faults.clear()
     assert await client.role_groups()
 
@@ -238,7 +238,7 @@ async def test_the_month_s_calls_are_spent_at_dingtalk(simulator: Simulator, cli
     simulator.limits.calls = simulator.limits.as_json()["spent"]["calls"]
     with pytest.raises(QuotaSpent) as caught:
         await client.user_count(False)
-    assert caught.value.world_down
+    assert caught.value.unavailable
 
 
 async def test_the_budget_ends_before_the_plan_does(

@@ -10,7 +10,7 @@ from dingbridge.errors import TopicError
 from dingbridge.replay.dead_letter_queue import LetterBox
 from dingbridge.replay.dead_letters import LetterFilter
 from dingbridge.settings import ConsumerSettings
-from dingbridge.worker.executor import key_hash
+from dingbridge.worker.executor import hash_key
 from tests.integration.replay_support import (
     bury,
     headers_of,
@@ -75,7 +75,7 @@ async def test_letters_are_listed_by_filter_and_shown_masked(settings, name, dlq
     assert listed[0]["error"] == "ValueError at billing:1 in handle"
     assert listed[0]["attempts"] == 4
     assert listed[0]["at"] == "2026-11-25T04:00:00.000Z"
-    assert listed[0]["key"] == f"#{key_hash(b'dingcorp1:u0')}"
+    assert listed[0]["key"] == f"#{hash_key(b'dingcorp1:u0')}"
 
     async def offsets(*filters):
         lines = (await dlq("list", "--json", *filters)).stdout.splitlines()

@@ -241,7 +241,7 @@ async def test_a_system_that_takes_nothing_is_paused_until_it_does(
 
         async def says_why() -> bool:
             ready, details = await service._ready()
-            return not ready and f"system {a}: " in str(details["world_down"])
+            return not ready and f"system {a}: " in str(details["unavailable"])
 
         await eventually(says_why)
         while_down = len(system_a.got)

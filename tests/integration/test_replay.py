@@ -14,7 +14,7 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from dingbridge.kafka.client import connection
 from dingbridge.kafka.topics import event_topic
-from dingbridge.worker.executor import key_hash
+from dingbridge.worker.executor import hash_key
 from tests.integration.replay_support import headers_of, inbox, killed, number, numbered, publish_at
 from tests.integration.worker_support import (
     EffectConsumer,
@@ -113,7 +113,7 @@ async def test_the_records_of_the_range_are_copied_as_they_were_and_counted_befo
 async def test_only_the_key_and_the_types_that_are_named(kafka_settings, name, replay, base):
     records = [*numbered(6, users=3), *numbered(2, users=2, event_type="user_add_org")]
     await publish_at(kafka_settings, [(r, base + n) for n, r in enumerate(records)])
-    for key in ("dingcorp1:u1", f"#{key_hash(b'dingcorp1:u1')}"):
+    for key in ("dingcorp1:u1", f"#{hash_key(b'dingcorp1:u1')}"):
         sent = await replay("--from", "2h", "--key", key, "--types", TOPIC, "--json")
         assert sent["records"] == {event_topic(kafka_settings, TOPIC): 2}
     assert [number(copy) for copy in await inbox(kafka_settings, name)] == [1, 4, 1, 4]

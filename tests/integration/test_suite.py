@@ -6,11 +6,11 @@ import aiohttp
 from structlog.testing import capture_logs
 
 from dingbridge import Consumer
+from dingbridge import retry as backoff
 from dingbridge.dingtalk.suite import signature
 from dingbridge.kafka.topics import event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS
-from dingbridge.worker import retry as backoff
-from dingbridge.worker import suite_tickets as tickets
+from dingbridge.worker.api import suite_tickets as tickets
 from simulator.server import Simulator
 from tests.integration.simulator_support import AES_KEY, OWNER, TOKEN, Api, settings
 from tests.integration.worker_support import consumer_settings, named, serving
@@ -38,8 +38,8 @@ class Asking(Consumer):
 async def test_a_consumer_calls_with_the_kept_ticket_and_goes_on_when_a_new_one_ends_it(
     processes, kafka_env, kafka_settings, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(backoff, "WORLD_FIRST_S", 0.05)
-    monkeypatch.setattr(backoff, "WORLD_MAX_S", 0.1)
+    monkeypatch.setattr(backoff, "UNAVAILABLE_FIRST_S", 0.05)
+    monkeypatch.setattr(backoff, "UNAVAILABLE_MAX_S", 0.1)
     monkeypatch.setattr(tickets, "REMEMBERED_S", 3600.0)
     secret = SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]
     file = tmp_path / "apps.toml"
@@ -82,7 +82,7 @@ async def test_a_consumer_calls_with_the_kept_ticket_and_goes_on_when_a_new_one_
         with capture_logs() as logs:
             async with serving(consumer, of_consumer) as service:
                 await api.post("/_sim/act", {"action": "hire", "count": 1})
-                await eventually(lambda: service.worker.state()[1]["world_down"], 60)
+                await eventually(lambda: service.worker.state()[1]["unavailable"], 60)
                 assert "no suite_ticket has come yet" in repr(logs)
                 assert simulator.api.calls[TICKET_CALLS] == 0
 

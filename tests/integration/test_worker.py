@@ -13,7 +13,7 @@ from dingbridge import Context, Event, Transaction
 from dingbridge.kafka.topics import ensure_topics, event_topic
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker import worker
-from dingbridge.worker.executor import key_hash
+from dingbridge.worker.executor import hash_key
 from dingbridge.worker.key_queue import Limits
 from dingbridge.worker.worker import WorkerOptions
 from tests.integration.worker_support import (
@@ -131,7 +131,7 @@ async def test_a_key_that_holds_its_partition_up_is_bounded_and_named(
     small = WorkerOptions(commit_interval_s=0.05, poll_records=10, limits=limits)
     topic = event_topic(settings, TYPE)
     labels = {"consumer": consumer.name, "topic": topic}
-    holder = {**labels, "partition": "0", "key": key_hash(bad.key)}
+    holder = {**labels, "partition": "0", "key": hash_key(bad.key)}
     with capture_logs() as logs:
         async with serving(consumer, settings, small) as service:
 
@@ -155,7 +155,7 @@ async def test_a_key_that_holds_its_partition_up_is_bounded_and_named(
             await eventually(lambda: sample("holder_seconds", holder) is None)
             await eventually(lambda: sample("oldest_seconds", labels) == 0)
     (said,) = [entry for entry in logs if entry["event"] == "consumer.held_up"]
-    assert (said["topic"], said["partition"], said["offset"], said["key"]) == (topic, 0, 0, key_hash(bad.key))
+    assert (said["topic"], said["partition"], said["offset"], said["key"]) == (topic, 0, 0, hash_key(bad.key))
     assert await committed(settings, consumer.name) == {topic: total + 1}
 
 
@@ -172,10 +172,10 @@ async def test_uneven_partition_counts_are_said_and_work_goes_on(
         async with serving(consumer, settings) as service:
             await eventually(lambda: has_rows(url, 2))
             aligned = service.registry.get_sample_value(
-                "dingbridge_consumer_lanes_aligned", {"consumer": consumer.name}
+                "dingbridge_consumer_key_queues_aligned", {"consumer": consumer.name}
             )
     assert aligned == 0
-    assert "consumer.lanes_not_aligned" in {entry["event"] for entry in logs}
+    assert "consumer.key_queues_not_aligned" in {entry["event"] for entry in logs}
 
 
 async def test_a_handler_that_blocks_and_a_misspelt_event_type_are_said(
@@ -221,5 +221,5 @@ async def test_the_private_listener_says_how_the_consumer_is(
                 return text if counted in text else ""
 
             metrics = await eventually(counting)  # the row is there before its record is counted
-    for name in ("attempts_total", "handler_seconds_count", "lanes_aligned", "in_flight", "lag"):
+    for name in ("attempts_total", "handler_seconds_count", "key_queues_aligned", "in_flight", "lag"):
         assert f"dingbridge_consumer_{name}" in metrics

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from dingbridge import Context, Event
+from dingbridge import retry as backoff
 from dingbridge.dingtalk import transport
 from dingbridge.kafka.topics import dlq_topic, event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
-from dingbridge.worker import retry as backoff
 from dingbridge.worker import watch
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
@@ -61,8 +61,8 @@ async def test_while_dingtalk_refuses_every_call_partitions_pause_and_nothing_is
 ) -> None:
     # DingTalk asks for seconds, and at the quota's end for the rest of the month
     monkeypatch.setattr(backoff, "ASKED_MAX_S", 0.05)
-    monkeypatch.setattr(backoff, "WORLD_FIRST_S", 0.05)
-    monkeypatch.setattr(backoff, "WORLD_MAX_S", 0.1)
+    monkeypatch.setattr(backoff, "UNAVAILABLE_FIRST_S", 0.05)
+    monkeypatch.setattr(backoff, "UNAVAILABLE_MAX_S", 0.1)
     monkeypatch.setattr(transport, "RATE_DELAYS_S", (0.01,))
     monkeypatch.setattr(watch, "INTERVAL_S", 0.05)
     consumer = named(Asking)()
@@ -80,7 +80,7 @@ async def test_while_dingtalk_refuses_every_call_partitions_pause_and_nothing_is
     async with serving(consumer, settings) as service:
         # more than one refusal for each: with one attempt each would be given up at its first
         await eventually(lambda: simulator.api.calls["/topapi/v2/user/get"] > 3 * len(people))
-        assert service.worker.state()[1]["world_down"]
+        assert service.worker.state()[1]["unavailable"]
         assert await rows(database_url) == []
         simulator.faults.clear()
 

@@ -288,7 +288,7 @@ async def test_a_connection_that_the_network_has_lost_is_down_and_closing_ends(
                 await burials.bury(arrived, None, Delivery.of(arrived), "ValueError", 1, None)
         else:
             outcome = await Processor(consumer, database).attempt(decode(sent.value))
-            assert (outcome.kind, type(outcome.error)) == ("world_down", DatabaseDown)
+            assert (outcome.kind, type(outcome.error)) == ("unavailable", DatabaseDown)
         assert network.silent
         await database.close()
 

@@ -138,11 +138,11 @@ async def test_when_the_world_is_down_nothing_is_buried_and_work_goes_on_when_it
     settings = consumer_settings(kafka_env, database_url)
     await publish(settings, [event_record(f"e{n}", f"u{n}") for n in range(20)])
     async with serving(consumer, settings) as service:
-        await eventually(lambda: service.worker.state()[1]["world_down"])
+        await eventually(lambda: service.worker.state()[1]["unavailable"])
         ready, details = service.worker.state()
         assert not ready
-        assert set(details["world_down"].values()) == {"system A does not answer"}
-        paused = {"consumer": consumer.name, "reason": "world_down"}
+        assert set(details["unavailable"].values()) == {"system A does not answer"}
+        paused = {"consumer": consumer.name, "reason": "unavailable"}
         assert service.registry.get_sample_value("dingbridge_consumer_paused_partitions", paused)
         mine = {"consumer": consumer.name}
         assert service.registry.get_sample_value("dingbridge_consumer_paused_seconds", mine) > 0
@@ -150,7 +150,7 @@ async def test_when_the_world_is_down_nothing_is_buried_and_work_goes_on_when_it
         consumer.down = False
         await eventually(lambda: has_rows(database_url, 20))
         # the last row is committed before the worker hears of it
-        await eventually(lambda: service.worker.state()[1]["world_down"] == {})
+        await eventually(lambda: service.worker.state()[1]["unavailable"] == {})
         assert service.registry.get_sample_value("dingbridge_consumer_paused_seconds", mine) == 0
     assert await read_topic(settings, dlq_topic(settings, consumer.name)) == []
     assert await committed(settings, consumer.name) == {event_topic(settings, TYPE): 20}

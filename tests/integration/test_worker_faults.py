@@ -205,7 +205,7 @@ async def test_postgres_goes_away_and_comes_back(
         await asyncio.to_thread(postgres.stop_server)
         try:
             await publish(settings, [event_record(f"f{n}", f"u{n}") for n in range(5)])
-            down = await eventually(lambda: service.worker.state()[1]["world_down"])
+            down = await eventually(lambda: service.worker.state()[1]["unavailable"])
             assert all("database" in reason for reason in down.values())
         finally:
             await asyncio.to_thread(postgres.start_server)

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import select
 
 from dingbridge import Event, Reject, Transaction
+from dingbridge import retry as backoff_module
 from dingbridge.testing import MemoryRuntime
 from dingbridge.worker import blocked
-from dingbridge.worker import retry as backoff_module
 from dingbridge.worker.blocked import Blocked
 from dingbridge.worker.consumer import OnDeadLetter
 from dingbridge.worker.key_queue import Lanes
@@ -46,8 +46,8 @@ class Unprepared(Odd):
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backoff_module, "WORLD_FIRST_S", 0.001)
-    monkeypatch.setattr(backoff_module, "WORLD_MAX_S", 0.002)
+    monkeypatch.setattr(backoff_module, "UNAVAILABLE_FIRST_S", 0.001)
+    monkeypatch.setattr(backoff_module, "UNAVAILABLE_MAX_S", 0.002)
 
 
 @pytest.mark.parametrize("strange", STRANGE)

@@ -98,7 +98,7 @@ async def look(client: DingTalkClient, wanted: Sequence[Probe]) -> list[Called]:
     for probe in [Probe("gettoken", (), client.access_token), *wanted]:
         error = await _error_of(probe)
         called.append(Called(probe.api, probe.parts, error))
-        if error is not None and error.world_down and not isinstance(error, RateLimited):
+        if error is not None and error.unavailable and not isinstance(error, RateLimited):
             break
     return called
 

@@ -236,7 +236,7 @@ async def test_an_api_that_is_down_is_nobodys_fault(sync, company, monkeypatch):
         raise Unavailable("no answer", api="v2/user/get")
 
     monkeypatch.setattr(company, "user", down)
-    assert (await sync.deliver(event("user_add_org", "u1"))).kind == "world_down"
+    assert (await sync.deliver(event("user_add_org", "u1"))).kind == "unavailable"
 
 
 async def test_enterprises_in_one_database_do_not_mix(sync, company):

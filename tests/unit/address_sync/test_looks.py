@@ -8,7 +8,7 @@ from consumers.address_sync.looks import hidden
 from consumers.address_sync.tables import departments, roles, user_roles, users
 from dingbridge import Context
 from dingbridge.dingtalk.error_codes import error_for
-from dingbridge.worker.fetch_sequence import next_number
+from dingbridge.worker.context import next_fetch_sequence
 from tests.unit.address_sync.company import Company, event, events
 
 T = 1731000000000
@@ -26,7 +26,7 @@ async def deliver(sync, an_event, **kwargs):
 
 async def test_fifty_events_that_came_within_a_moment_cost_one_call(sync, company):
     company.hire("u1")
-    came = [(event("user_modify_org", "u1", at_ms=T + number), next_number()) for number in range(50)]
+    came = [(event("user_modify_org", "u1", at_ms=T + number), next_fetch_sequence()) for number in range(50)]
     for an_event, arrived in came:
         await deliver(sync, an_event, fetch_sequence=arrived)
     assert company.calls["v2/user/get"] == 1
@@ -34,10 +34,10 @@ async def test_fifty_events_that_came_within_a_moment_cost_one_call(sync, compan
 
 async def test_what_came_after_the_fetch_began_is_looked_at(sync, company):
     company.hire("u1", name="旧")
-    before = next_number()
+    before = next_fetch_sequence()
     await deliver(sync, event("user_modify_org", "u1", at_ms=T), fetch_sequence=before)
     company.hire("u1", name="新")
-    after = next_number()
+    after = next_fetch_sequence()
     await deliver(sync, event("user_modify_org", "u1", at_ms=T + 1), fetch_sequence=before)
     assert company.calls["v2/user/get"] == 1
     await deliver(sync, event("user_modify_org", "u1", at_ms=T + 2), fetch_sequence=after)
@@ -51,7 +51,7 @@ async def test_an_event_that_comes_during_the_fetch_is_not_served_by_it(sync, co
 
     def happens():
         if not during:
-            during.append(next_number())
+            during.append(next_fetch_sequence())
 
     company.before["v2/user/get"] = happens
     await deliver(sync, event("user_modify_org", "u1", at_ms=T))
@@ -63,7 +63,7 @@ async def test_an_event_that_comes_during_the_fetch_is_not_served_by_it(sync, co
 
 async def test_a_fetch_whose_write_was_rolled_back_serves_nobody(sync, company):
     company.hire("u1", name="甲")
-    came = next_number()
+    came = next_fetch_sequence()
     consumer, reader = sync.consumer, sync.database.reader()
     modified = event("user_modify_org", "u1", at_ms=T)
     prepared = await consumer.prepare(modified, Context(reader, lambda: consumer.dingtalk))
@@ -82,7 +82,7 @@ async def test_a_fetch_whose_write_was_rolled_back_serves_nobody(sync, company):
 
 async def test_a_look_of_another_process_in_between_is_not_taken_for_ours(sync, company):
     company.hire("u1", name="甲")
-    came = next_number()
+    came = next_fetch_sequence()
     await deliver(sync, event("user_modify_org", "u1", at_ms=T), fetch_sequence=came)
     other = AddressSync()
     other.database, other.dingtalk, other.settings = sync.database, company, sync.consumer.settings
@@ -99,7 +99,7 @@ async def test_leaving_told_late_still_gives_its_time_without_a_call(sync, compa
     company.hire("u1")
     await deliver(sync, event("user_add_org", "u1"))
     del company.users["u1"]
-    came = next_number()
+    came = next_fetch_sequence()
     await deliver(sync, event("user_modify_org", "u1", at_ms=T), fetch_sequence=came)
     (row,) = await sync.rows(select(users.c.left_at))
     await deliver(sync, event("user_leave_org", "u1", at_ms=T + 9000), fetch_sequence=came)
@@ -112,7 +112,7 @@ async def test_leaving_told_late_still_gives_its_time_without_a_call(sync, compa
 async def test_events_about_somebody_out_of_sight_cost_one_call_too(sync, company):
     company.hire("u1")
     company.hidden.add("u1")
-    came = next_number()
+    came = next_fetch_sequence()
     for number in range(20):
         await deliver(sync, event("user_modify_org", "u1", at_ms=T + number), fetch_sequence=came)
     assert company.calls["v2/user/get"] == 1

@@ -154,7 +154,7 @@ async def test_a_spent_budget_is_told_once_and_the_consumer_waits(sync, company)
     assert "until then" in said["reason"]
     company.before["v2/user/get"] = spent
     outcome = await sync.deliver(event("user_modify_org", "u001"))
-    assert (outcome.kind, outcome.after) == ("world_down", 99)
+    assert (outcome.kind, outcome.after) == ("unavailable", 99)
     assert isinstance(outcome.error, DependencyUnavailable)
     assert "until then" in outcome.error.reason
     company.before.clear()

@@ -155,15 +155,15 @@ async def test_a_missing_right_is_retried_and_a_dead_api_waits(archive, office, 
     monkeypatch.setattr(office, "approval", refuse)
     assert (await archive.deliver(instance("finish"))).kind == "retry"
     monkeypatch.setattr(office, "approval", down)
-    assert (await archive.deliver(instance("finish"))).kind == "world_down"
+    assert (await archive.deliver(instance("finish"))).kind == "unavailable"
 
 
 @pytest.mark.parametrize(
     ("status", "answer", "kind"),
     [
-        (503, b'{"code":"ServiceUnavailable","message":"a temporary failure of the server"}', "world_down"),
-        (500, b'{"errcode":500,"errmsg":"system error"}', "world_down"),
-        (429, b'{"code":"Throttling.User","message":"slow down"}', "world_down"),
+        (503, b'{"code":"ServiceUnavailable","message":"a temporary failure of the server"}', "unavailable"),
+        (500, b'{"errcode":500,"errmsg":"system error"}', "unavailable"),
+        (429, b'{"code":"Throttling.User","message":"slow down"}', "unavailable"),
         (200, b'{"errcode":123456,"errmsg":"nobody knows"}', "retry"),
         (400, b'{"code":"nobodyKnows","message":"?"}', "retry"),
     ],

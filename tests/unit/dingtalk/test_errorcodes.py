@@ -13,7 +13,7 @@ from dingbridge.dingtalk.error_codes import (
 )
 from dingbridge.dingtalk.errors import ApiError, PermissionDenied
 
-WORLD_DOWN = {"TokenInvalid", "RateLimited", "QuotaSpent", "Unavailable", "IpNotAllowed"}
+UNAVAILABLE = {"TokenInvalid", "RateLimited", "QuotaSpent", "Unavailable", "IpNotAllowed"}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_code(errcode: int, expected: str) -> None:
     error = error_for("v2/user/get", errcode, "原因")
     assert type(error).__name__ == expected
     assert (error.api, error.errcode, error.errmsg) == ("v2/user/get", errcode, "原因")
-    assert error.world_down is (expected in WORLD_DOWN)
+    assert error.unavailable is (expected in UNAVAILABLE)
     assert f"errcode {errcode}: 原因" in str(error)
     waits = {"RateLimited": 1.0, "PermissionDenied": None if errcode in OUT_OF_SCOPE else PERMISSION_AGAIN_S}
     assert error.retry_after_s == waits.get(expected)

@@ -106,8 +106,8 @@ async def test_what_is_filtered_is_done_without_a_request(start: Start) -> None:
         ("refused", "reject"),
         ("failed", "retry"),
         ("not_found", "retry"),
-        ("unauthorized", "world_down"),
-        ("unavailable", "world_down"),
+        ("unauthorized", "unavailable"),
+        ("unavailable", "unavailable"),
     ],
 )
 async def test_what_becomes_of_an_event(start: Start, kind: Any, outcome: str) -> None:
@@ -115,9 +115,9 @@ async def test_what_becomes_of_an_event(start: Start, kind: Any, outcome: str) -
     async with start() as running:
         found = await running.deliver(1, Answer(kind, "it answered so", 33))
         assert found.kind == outcome
-        assert found.after == (33 if outcome in ("retry", "world_down") else None)
+        assert found.after == (33 if outcome in ("retry", "unavailable") else None)
         assert running.value("dingbridge_forward_deliveries_total", outcome=kind) == 1
-        assert running.value("dingbridge_forward_paused") == (outcome == "world_down")
+        assert running.value("dingbridge_forward_paused") == (outcome == "unavailable")
         if isinstance(found.error, Reject | DependencyUnavailable):
             assert found.error.reason == "system a: it answered so"
         assert (await running.deliver(2)).kind == "done"  # nothing but the answer decides
@@ -129,8 +129,8 @@ async def test_404_for_five_keys_in_a_row_pauses_the_system(start: Start) -> Non
         for n in range(NOT_FOUND_KEYS - 1):
             for _ in range(3):  # of one key, however often
                 assert (await running.deliver(n, NOT_FOUND)).kind == "retry"
-        assert (await running.deliver(99, NOT_FOUND)).kind == "world_down"
-        assert (await running.deliver(0, NOT_FOUND)).kind == "world_down"
+        assert (await running.deliver(99, NOT_FOUND)).kind == "unavailable"
+        assert (await running.deliver(0, NOT_FOUND)).kind == "unavailable"
         assert running.value("dingbridge_forward_paused") == 1
         assert (await running.deliver(0)).kind == "done"
         assert (await running.deliver(99, NOT_FOUND)).kind == "retry"
@@ -142,7 +142,7 @@ async def test_what_ends_a_row_of_404(start: Start, answer: Answer, ends: bool) 
         for n in range(NOT_FOUND_KEYS - 1):
             await running.deliver(n, NOT_FOUND)
         await running.deliver(50, answer)
-        assert (await running.deliver(99, NOT_FOUND)).kind == ("retry" if ends else "world_down")
+        assert (await running.deliver(99, NOT_FOUND)).kind == ("retry" if ends else "unavailable")
 
 
 async def test_an_unclassified_event_in_dingtalks_form_is_given_up(start: Start) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.forward.policy import AnswerKind, FailureCounter, read, retry_after_s
-from dingbridge.worker.retry import ASKED_MAX_S
+from dingbridge.retry import ASKED_MAX_S
 
 POLICY: dict[AnswerKind, set[int]] = {
     "taken": set(range(200, 300)),

@@ -34,7 +34,7 @@ def test_a_topic_that_is_no_event_type_is_refused_when_the_class_is_made(topic: 
 def test_a_wait_that_cannot_be_waited_is_its_authors_error(outcome: Any, after: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="after is a number of seconds"):
         outcome("later", after=after)
-    assert outcome("later", after=0).after == 0
+    assert outcome("later", after=0).retry_after_s == 0
 
 
 def test_dingtalk_without_credentials_says_which_settings() -> None:

@@ -2,9 +2,9 @@
 
 from dingbridge import Consumer, Context, Event, Position, Transaction
 from dingbridge.testing import MemoryRuntime
+from dingbridge.worker.context import next_fetch_sequence
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.executor import Processor
-from dingbridge.worker.fetch_sequence import next_number
 from tests.unit.address_sync.company import event
 
 
@@ -16,7 +16,7 @@ class Curious(Consumer):
         self.given: list[tuple[Context, Context]] = []
 
     async def prepare(self, event: Event, ctx: Context) -> Context:
-        self.seen.append((ctx.fetch_sequence, next_number()))
+        self.seen.append((ctx.fetch_sequence, next_fetch_sequence()))
         return ctx
 
     async def handle(self, event: Event, tx: Transaction, prepared: Context) -> None:
@@ -25,7 +25,7 @@ class Curious(Consumer):
 
 async def test_a_handler_learns_which_fetches_began_after_its_record_came() -> None:
     consumer = Curious()
-    early = next_number()
+    early = next_fetch_sequence()
     async with MemoryRuntime(consumer) as runtime:
         await runtime.deliver(event("user_add_org", "u1"), fetch_sequence=early)
         await runtime.deliver(event("user_add_org", "u2"))

@@ -10,10 +10,10 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from dingbridge import DependencyUnavailable, Event, Reject, Retry
-from dingbridge.worker import retry as backoff_module
+from dingbridge import retry as backoff_module
 from dingbridge.worker import scheduler as dispatch_module
 from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.executor import Outcome, Processor, key_hash
+from dingbridge.worker.executor import Outcome, Processor, hash_key
 from dingbridge.worker.key_queue import Limits
 from dingbridge.worker.store import outbox as owed
 from tests.unit.worker.harness import P0, P1, Harness, Scripted, running, until
@@ -22,8 +22,8 @@ from tests.unit.worker.support import Recording, kafka_record, record
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backoff_module, "WORLD_FIRST_S", 0.001)
-    monkeypatch.setattr(backoff_module, "WORLD_MAX_S", 0.002)
+    monkeypatch.setattr(backoff_module, "UNAVAILABLE_FIRST_S", 0.001)
+    monkeypatch.setattr(backoff_module, "UNAVAILABLE_MAX_S", 0.002)
 
 
 async def test_a_failing_key_waits_alone_and_its_events_stay_in_order() -> None:
@@ -80,7 +80,7 @@ async def test_the_log_names_event_type_attempt_and_the_keys_hash_alone() -> Non
     key = record("bad").key
     for attempt, log in enumerate(about, 1):
         named = (log["consumer"], log["event_id"], log["event_type"], log["key"], log["attempt"])
-        assert named == ("recording", "bad/u1", "user_modify_org", key_hash(key), attempt)
+        assert named == ("recording", "bad/u1", "user_modify_org", hash_key(key), attempt)
         assert (log["topic"], log["partition"], log["offset"]) == ("t", 0, 0)
         assert key.decode() not in str(log)
         assert "private" not in str(log)
@@ -238,7 +238,7 @@ async def test_what_ends_after_its_partition_has_gone_pauses_it_no_more(
 
     async def then() -> Outcome:
         await enough.wait()
-        return Outcome("world_down", DependencyUnavailable("as seen then"))
+        return Outcome("unavailable", DependencyUnavailable("as seen then"))
 
     consumer = Scripted()
     consumer.hold["a"] = asyncio.Event()

@@ -23,7 +23,7 @@ from dingbridge import (
 from dingbridge.dingtalk.error_codes import PERMISSION_AGAIN_S, error_for
 from dingbridge.dingtalk.errors import NotFound, RateLimited
 from dingbridge.testing import MemoryRuntime
-from dingbridge.worker.executor import MAX_CONFLICTS, place
+from dingbridge.worker.executor import MAX_CONFLICTS
 from dingbridge.worker.store import inbox
 from tests.unit.worker.support import Recording, effects, record
 
@@ -75,9 +75,9 @@ async def test_a_repeated_event_is_not_even_prepared() -> None:
         (Retry(), "retry", None),
         (ValueError("secret"), "retry", None),
         (Reject("no such template"), "reject", None),
-        (DependencyUnavailable("system A is down"), "world_down", None),
-        (DependencyUnavailable("system A is down", after=9), "world_down", 9),
-        (RateLimited("slow down", api="v2/user/get", retry_after_s=3), "world_down", 3),
+        (DependencyUnavailable("system A is down"), "unavailable", None),
+        (DependencyUnavailable("system A is down", after=9), "unavailable", 9),
+        (RateLimited("slow down", api="v2/user/get", retry_after_s=3), "unavailable", 3),
         (NotFound("gone", api="v2/user/get"), "retry", None),
         (error_for("v2/user/get", 60011, "no right"), "retry", 900),
         (error_for("v2/user/get", 43007, "not authorised"), "retry", 900),
@@ -115,7 +115,7 @@ def test_a_permission_that_is_gone_for_an_hour_outlasts_no_event() -> None:
 @pytest.mark.parametrize(
     ("errors", "kind"),
     [
-        ([ValueError(), RateLimited("slow down", api="v2/user/get"), Reject("no")], "world_down"),
+        ([ValueError(), RateLimited("slow down", api="v2/user/get"), Reject("no")], "unavailable"),
         ([Reject("no"), ValueError()], "retry"),
         ([Reject("no")], "reject"),
     ],
@@ -145,7 +145,7 @@ async def test_settings_that_are_missing_pause_rather_than_bury() -> None:
             return await ctx.dingtalk.user("u1")
 
     async with MemoryRuntime(Calling()) as runtime:
-        assert (await runtime.deliver(record())).kind == "world_down"
+        assert (await runtime.deliver(record())).kind == "unavailable"
 
 
 @pytest.mark.parametrize(("times", "kind"), [(MAX_CONFLICTS, "done"), (MAX_CONFLICTS + 1, "retry")])
@@ -195,7 +195,7 @@ async def test_the_database_is_down_when_the_disk_refuses(tmp_path: Path) -> Non
         (tmp_path / "test.db").unlink()
         (tmp_path / "test.db").mkdir()
         outcome = await runtime.deliver(record())
-        assert outcome.kind == "world_down"
+        assert outcome.kind == "unavailable"
         assert isinstance(outcome.error, DatabaseDown)
         assert not await runtime.database.answers(5)
         (tmp_path / "test.db").rmdir()
@@ -273,13 +273,3 @@ async def test_inbox_rows_are_pruned_by_age(monkeypatch: pytest.MonkeyPatch, dat
         assert await inbox.prune(runtime.database, "other", now) == 0
         assert await inbox.prune(runtime.database, "recording", now) == 5
         assert await runtime.rows(select(inbox.inbox)) == []
-
-
-def test_place_names_type_and_line_of_the_consumers_code_without_the_text() -> None:
-    try:
-        orjson.loads("private words")
-    except ValueError as error:
-        text = place(error, "tests")
-    assert text.startswith("orjson.JSONDecodeError at tests.unit.worker.test_memory:")
-    assert text.endswith("without_the_text")
-    assert "private" not in text

@@ -11,11 +11,10 @@ from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from dingbridge import Database
+from dingbridge import retry as backoff
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.settings import ConsumerSettings
-from dingbridge.worker import retry as backoff
-from dingbridge.worker import service
-from dingbridge.worker import supervise as patience
+from dingbridge.worker import service, supervise
 from dingbridge.worker.service import ConsumerFault, ConsumerService
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store import outbox as owed
@@ -124,7 +123,7 @@ async def _is_cancelled_from_within() -> None:
 async def test_a_chore_that_ends_is_told_of_and_begins_again(
     monkeypatch: pytest.MonkeyPatch, ending: Callable[[], Coroutine[Any, Any, None]]
 ) -> None:
-    monkeypatch.setattr(patience, "BEGIN_AGAIN_S", 0.001)
+    monkeypatch.setattr(supervise, "BEGIN_AGAIN_S", 0.001)
     begun = 0
     again = asyncio.Event()
 
@@ -138,13 +137,13 @@ async def test_a_chore_that_ends_is_told_of_and_begins_again(
         await asyncio.Event().wait()
 
     with capture_logs() as logs:
-        task = asyncio.create_task(patience.chore(work, "billing", "pruning"))
+        task = asyncio.create_task(supervise.run_forever(work, "billing", "pruning"))
         await asyncio.wait([task, asyncio.create_task(again.wait())], return_when="FIRST_COMPLETED")
         assert not task.done()
         task.cancel()
         await asyncio.wait([task])
     assert task.cancelled()
-    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("consumer.chore_ended", "error")] * 2
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("consumer.task_ended", "error")] * 2
     assert "张三" not in str(logs)
 
 
@@ -180,7 +179,7 @@ async def test_background_work_that_is_cancelled_from_within_ends_the_process(tm
 async def test_background_work_that_the_database_rolled_back_is_called_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backoff, "WORLD_FIRST_S", 0.001)
+    monkeypatch.setattr(backoff, "UNAVAILABLE_FIRST_S", 0.001)
     raised = [TransactionRace("a deadlock"), DatabaseDown("it is away")]
 
     class Racing(Recording):
@@ -198,7 +197,7 @@ async def test_background_work_that_the_database_rolled_back_is_called_again(
 async def test_what_runs_beside_the_events_begins_again_within_a_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(patience, "BEGIN_AGAIN_S", 0.001)
+    monkeypatch.setattr(supervise, "BEGIN_AGAIN_S", 0.001)
     begun = {"pruning": 0, "watching": 0}
     one = serving(tmp_path)
 
@@ -217,5 +216,5 @@ async def test_what_runs_beside_the_events_begins_again_within_a_service(
     with capture_logs() as logs:
         async with asyncio.timeout(60):
             await one.run()
-    told = {entry["chore"] for entry in logs if entry["event"] == "consumer.chore_ended"}
+    told = {entry["task"] for entry in logs if entry["event"] == "consumer.task_ended"}
     assert told == {"pruning", "watching"}

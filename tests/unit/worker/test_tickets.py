@@ -15,10 +15,10 @@ from dingbridge.errors import KafkaUnavailable, SettingsError
 from dingbridge.events import Received, to_records
 from dingbridge.settings import ConsumerSettings
 from dingbridge.settings.apps import App
-from dingbridge.worker import suite_tickets as tickets
-from dingbridge.worker.clients import SuiteClients
+from dingbridge.worker.api import suite_tickets as tickets
+from dingbridge.worker.api.clients import SuiteClients
+from dingbridge.worker.api.suite_tickets import SuiteTickets
 from dingbridge.worker.executor import classify
-from dingbridge.worker.suite_tickets import KeptTickets
 
 
 class Topic:
@@ -72,13 +72,13 @@ async def test_the_latest_by_its_events_time_wins_and_other_apps_do_not_count(to
     topic.add("second", 1_731_000_050_000)  # its push was repeated
     topic.add("another", 1_731_000_099_000, app="other")
     topic.values.append(b"no event")
-    kept = KeptTickets(ConsumerSettings.load(), "suite")
+    kept = SuiteTickets(ConsumerSettings.load(), "suite")
     assert await kept.latest() == "third"
 
 
 async def test_it_is_remembered_for_a_minute_unless_refused(topic: Topic) -> None:
     now = 0.0
-    kept = KeptTickets(ConsumerSettings.load(), "suite", clock=lambda: now)
+    kept = SuiteTickets(ConsumerSettings.load(), "suite", clock=lambda: now)
     topic.add("one", 1)
     assert [await kept.latest() for _ in range(3)] == ["one"] * 3
     topic.add("two", 2)
@@ -93,13 +93,13 @@ async def test_it_is_remembered_for_a_minute_unless_refused(topic: Topic) -> Non
 async def test_without_one_the_world_is_down_and_the_words_say_why_and_it_is_looked_for_again(
     topic: Topic,
 ) -> None:
-    kept = KeptTickets(ConsumerSettings.load(), "suite")
+    kept = SuiteTickets(ConsumerSettings.load(), "suite")
     for topic.exists in (False, True):
         with pytest.raises(TicketMissing) as caught:
             await kept.latest()
         for words in ("no suite_ticket has come yet for the app suite", "every 5 h", "dingtalk.suite_ticket"):
             assert words in str(caught.value)
-        assert classify(caught.value).kind == "world_down"
+        assert classify(caught.value).kind == "unavailable"
     topic.down = True
     with pytest.raises(Unavailable, match="Kafka does not answer"):
         await kept.latest()
@@ -110,7 +110,7 @@ async def test_without_one_the_world_is_down_and_the_words_say_why_and_it_is_loo
 
 async def test_no_ticket_stands_in_a_log(topic: Topic) -> None:
     topic.add("secretTicket", 1)
-    kept = KeptTickets(ConsumerSettings.load(), "suite")
+    kept = SuiteTickets(ConsumerSettings.load(), "suite")
     with capture_logs() as logs:
         assert await kept.latest() == "secretTicket"
     assert "secretTicket" not in repr(logs)

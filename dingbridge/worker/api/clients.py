@@ -15,8 +15,8 @@ from dingbridge.errors import SettingsError
 from dingbridge.events.envelope import NOBODY
 from dingbridge.settings import ConsumerSettings
 from dingbridge.settings.apps import VARIABLE, App, load_apps
+from dingbridge.worker.api.suite_tickets import SuiteTickets
 from dingbridge.worker.outcomes import Reject
-from dingbridge.worker.suite_tickets import KeptTickets
 
 ClientOf = Callable[[str | None, str | None], DingTalkClient]
 """The client for the events of an app (its name) and a company (its corpId); both None beside events."""
@@ -49,7 +49,7 @@ class SuiteClients:
 
     def __init__(self, client: DingTalkClient, app: App, settings: ConsumerSettings) -> None:
         self._client, self._app = client, app
-        self._tickets = KeptTickets(settings, app.name)
+        self._tickets = SuiteTickets(settings, app.name)
         self._companies: dict[str, DingTalkClient] = {}
 
     def __call__(self, company: str | None) -> DingTalkClient:

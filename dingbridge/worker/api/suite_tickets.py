@@ -23,7 +23,7 @@ REMEMBERED_S: Final = 60.0
 """How long the topic is not read again, in s: many companies' tokens are asked for at a start."""
 
 
-class KeptTickets:
+class SuiteTickets:
     """The tickets of ``app`` (its name), as ``dingbridge.dingtalk.suite.Tickets``. ``clock`` is s,
     monotonic."""
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dingbridge.worker.retry import ASKED_MAX_S, WORLD_MAX_S, delay, world_delay
+from dingbridge.retry import ASKED_MAX_S, UNAVAILABLE_MAX_S, delay
 
 
 @given(st.integers(1, 10_000))
@@ -12,6 +12,6 @@ def test_delays_grow_to_a_bound_and_are_spread(attempt: int) -> None:
 
 
 def test_the_world_is_asked_no_sooner_than_it_said() -> None:
-    assert world_delay(1, 120) == 120
-    assert world_delay(1, 10**9) == ASKED_MAX_S
-    assert world_delay(500, None) <= WORLD_MAX_S * 1.2
+    assert delay(1, asked_s=120) == 120
+    assert delay(1, asked_s=10**9) == ASKED_MAX_S
+    assert delay(500) <= UNAVAILABLE_MAX_S * 1.2

@@ -1,0 +1,29 @@
+"""Which error it was and where it was raised, in words that hold none of its values.
+
+The text of an exception may quote a name or a form's value, so for logs and headers only its type and its
+frames are used.
+"""
+
+from traceback import walk_tb
+
+
+def error_type(error: BaseException) -> str:
+    """Name of the class of ``error``, with its module unless that is ``builtins``."""
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def error_location(error: BaseException | None, package: str) -> str:
+    """Type of ``error`` and the deepest frame within ``package`` (the code that is to be blamed), else the
+    deepest frame of all: ``ValueError at billing.consumer:41 in handle``; ``none`` without an error."""
+    if error is None:
+        return "none"
+    where = [
+        (str(frame.f_globals.get("__name__", "?")), line, frame.f_code.co_name)
+        for frame, line in walk_tb(error.__traceback__)
+    ]
+    if not where:
+        return error_type(error)
+    own = [place for place in where if place[0].split(".")[0] == package]
+    module, line, function = (own or where)[-1]
+    return f"{error_type(error)} at {module}:{line} in {function}"
