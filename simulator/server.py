@@ -8,9 +8,10 @@ import structlog
 from aiohttp import web
 
 from dingbridge.errors import BridgeError
+from dingbridge.health_server import only_own_pages
 from simulator.api import json_answer
 from simulator.control.page import page_routes
-from simulator.control.routes import Control, guard
+from simulator.control.routes import Control
 from simulator.recording import Replay
 from simulator.settings import SimulatorSettings
 from simulator.world import World
@@ -26,7 +27,7 @@ class Simulator(World):
 
     def __init__(self, settings: SimulatorSettings | None = None, *, replay: Replay | None = None) -> None:
         super().__init__(settings, replay=replay)
-        app = web.Application(middlewares=[_unknown_path, guard])
+        app = web.Application(middlewares=[_unknown_path, only_own_pages(below="/_sim/")])
         app.add_routes([*self.api.routes(), *Control(self).routes(), *page_routes()])
         # an end must be prompt: nobody's data depends on an answer that is still open
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)

@@ -282,7 +282,9 @@ def _ask(verb: str, options: dict[str, Any]) -> dict[str, Any]:
     settings = _settings()
     url = f"http://{settings.admin_host}:{settings.admin_port}/journal/{verb}"
     remedy = "set ADMIN_HOST and ADMIN_PORT to its private listener"
-    request = urllib.request.Request(url, json.dumps(options).encode(), method="POST")
+    request = urllib.request.Request(
+        url, json.dumps(options).encode(), {"Content-Type": "application/json"}, method="POST"
+    )
     try:
         with open_here(request, timeout=600) as answer:
             found: dict[str, Any] = json.load(answer)

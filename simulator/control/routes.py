@@ -5,7 +5,6 @@ Not part of DingTalk. JSON in and out; a refusal is HTTP 400 with ``{"error": "â
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from ipaddress import ip_address
 from itertools import islice
 from typing import Any
 
@@ -20,36 +19,6 @@ from simulator.pushes.push import Push
 from simulator.world import World
 
 _MOST_BURST = 20_000
-_PREFIX = "/_sim/"
-
-
-@web.middleware
-async def guard(request: web.Request, handler: Any) -> web.StreamResponse:
-    """Keeps a page of somebody else's, open in the same browser, from making things happen here.
-
-    A form or a simple request of another origin cannot have the content type JSON without asking first, and a
-    browser names the page's origin in whatever changes something. A domain may have been pointed here for
-    the purpose (DNS rebinding): pages under one are refused, an address or a local name is none.
-    """
-    if request.path.startswith(_PREFIX) and request.method not in ("GET", "HEAD"):
-        origin = request.headers.get("Origin")
-        if origin is not None and not _own(request, origin):
-            return json_answer({"error": "this page is not the simulator's; open /_sim/ by its address"}, 403)
-        if request.body_exists and request.content_type != "application/json":
-            return json_answer({"error": "send JSON, with Content-Type: application/json"}, 415)
-    response: web.StreamResponse = await handler(request)
-    return response
-
-
-def _own(request: web.Request, origin: str) -> bool:
-    if origin != f"{request.scheme}://{request.host}":
-        return False
-    name = request.url.host or ""
-    try:
-        ip_address(name)
-    except ValueError:
-        return "." not in name
-    return True
 
 
 class Control:
