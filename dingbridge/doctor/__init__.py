@@ -1,7 +1,8 @@
 """``dingbridge doctor``: looks at everything a callback passes, and says in plain words what is wrong.
 
-``run`` holds the order, ``checks`` the looking and judging, ``words`` what each code means. It reads, and
-changes nothing: it counts its own API calls, and writes and removes a small file beside the journal.
+``run`` holds the order, ``checks`` the looking and judging, ``words.toml`` what each code means; checks that
+look into one part live in that part, and are found by ``parts``. It reads, and changes nothing: it counts its
+own API calls, and writes and removes a small file beside the journal.
 """
 
 import asyncio
@@ -9,7 +10,10 @@ from typing import Annotated
 
 import typer
 
-from dingbridge.doctor.findings import Finding, as_json, exit_code, language, printed, summary
+from dingbridge.cli.terminal import listed, print_json
+from dingbridge.doctor import run
+from dingbridge.doctor.findings import Finding, as_json, exit_code, language, printed, read_words, summary
+from dingbridge.doctor.parts import load_checks
 
 __all__ = ["command"]
 
@@ -45,23 +49,25 @@ def command(
     Changes nothing, and does not read DingTalk's failed list. Exit code 0: no error; 1: errors;
     2: settings with which the ingress would not start, or it is not said which app.
     """
-    from dingbridge.cli.terminal import listed, print_json
-    from dingbridge.doctor.run import examine
-    from dingbridge.doctor.words import WORDS
-
     if lang is not None and lang not in ("en", "zh"):
         raise typer.BadParameter("must be en or zh", param_hint="--lang")
     spoken = language(lang)
+    checks, unloadable = load_checks()
+    words = read_words("dingbridge.doctor")
+    for check in checks.values():
+        words |= check.words
     findings: list[Finding] = []
 
     def tell(finding: Finding) -> None:
         findings.append(finding)
         if not as_json_:
-            typer.echo(printed(finding, WORDS, spoken))
+            typer.echo(printed(finding, words, spoken))
 
-    asyncio.run(examine(url=url, app_name=app, wanted=listed(part), tell=tell))
+    for finding in unloadable:
+        tell(finding)
+    asyncio.run(run.examine(url=url, app_name=app, wanted=listed(part), tell=tell, checks=checks))
     if as_json_:
-        print_json(as_json(findings, WORDS, spoken))
+        print_json(as_json(findings, words, spoken))
     else:
-        typer.echo(summary(findings, WORDS, spoken))
-    raise typer.Exit(exit_code(findings, WORDS))
+        typer.echo(summary(findings, words, spoken))
+    raise typer.Exit(exit_code(findings, words))

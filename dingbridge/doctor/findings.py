@@ -1,13 +1,15 @@
 """A finding: what a check has to say, by a code; and how findings are printed in English or Chinese.
 
-What each code means stands in ``words``. Pure.
+What each code means is data: ``words.toml`` beside the checks, read by ``read_words``.
 """
 
 import enum
 import os
 import textwrap
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.resources import files
 from typing import Any, Final, Literal, NamedTuple
 
 Lang = Literal["en", "zh"]
@@ -75,6 +77,20 @@ class Finding:
         values = {name: plain(value, lang) for name, value in self.values.items()}
         cause, remedy = (*texts, "")[:2]
         return cause.format(**values), remedy.format(**values)
+
+
+def read_words(package: str, name: str = "words.toml") -> dict[str, Words]:
+    """``{code: words}`` of a file of ``package``: a table ``[<check>.<what>]`` for each code with ``level``,
+    ``en`` and ``zh``, and unless all is well ``en_remedy`` and ``zh_remedy``."""
+    tables = tomllib.loads(files(package).joinpath(name).read_text(encoding="utf-8"))
+    return {
+        f"{check}.{what}": Words(
+            Level(entry["level"]),
+            *(tuple(entry[key] for key in (lang, f"{lang}_remedy") if key in entry) for lang in ("en", "zh")),
+        )
+        for check, codes in tables.items()
+        for what, entry in codes.items()
+    }
 
 
 def found(code: str, **values: Any) -> Finding:

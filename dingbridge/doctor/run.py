@@ -1,92 +1,64 @@
 """The checks in their order: what each one needs of those before it, and what is done when one breaks."""
 
-import asyncio
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Final
 
 import aiohttp
 
 from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from dingbridge.dingtalk.crypto import Credentials
-from dingbridge.dingtalk.errors import ApiError, CallbackMissing
-from dingbridge.doctor.checks import clock, disk, ingress, kafka, kafka_judge, own, platform, quota
+from dingbridge.doctor.checks import clock, ingress, kafka, kafka_judge, platform, quota
+from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.checks import url as public
+from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Finding, found
-from dingbridge.errors import SettingsError
+from dingbridge.doctor.parts import Check
 from dingbridge.logging import configure_logging
-from dingbridge.settings import IngressSettings
-from dingbridge.settings.apps import App, bare_path_app, load_apps, with_failed_lists
+from dingbridge.settings.apps import App, bare_path_app, load_apps
 
 Tell = Callable[[Finding], None]
+Looks = Callable[[Context], Awaitable[list[Finding]]]
 
 
-@dataclass
-class Patient:
-    """One stack: its settings, and what was seen of it so far."""
-
-    settings: IngressSettings
-    app: App
-    credentials: Credentials
-    consumers: Sequence[own.Part]
-    with_ingress: bool
-    url: str | None
-    session: aiohttp.ClientSession
-    client: DingTalkClient | None
-    calls: ApiCalls
-    of_kafka: kafka.Seen = field(default_factory=kafka.Seen)
-    of_ingress: ingress.Seen | None = None
-    _registration: CallbackRegistration | ApiError | None = None
-    _asked: bool = False
-
-    @property
-    def recovers(self) -> bool:
-        """Whether the ingress reads the failed list of this app by itself."""
-        read, _ = with_failed_lists(load_apps(self.settings))
-        return self.with_ingress and self.settings.recovery_every_minutes > 0 and self.app.name in read
-
-    async def registration(self) -> CallbackRegistration | ApiError | None:
-        """What is registered by API, asked for once; ``None`` for nothing, an error when it is not known."""
-        if self.client is not None and not self._asked:
-            self._asked = True
-            try:
-                self._registration = await self.client.get_call_back()
-            except CallbackMissing:
-                pass
-            except ApiError as error:
-                self._registration = error
-        return self._registration
-
-
-async def examine(*, url: str | None, app_name: str | None, wanted: Sequence[str], tell: Tell) -> None:
-    """Run all checks; ``tell`` hears each finding as it is made. ``wanted`` names the parts, none for all."""
-    settings, problems = own.load()
+async def examine(
+    *,
+    url: str | None,
+    app_name: str | None,
+    wanted: Sequence[str],
+    tell: Tell,
+    checks: Mapping[str, Check],
+) -> None:
+    """Run all checks; ``tell`` hears each finding as it is made. ``wanted`` names the parts, none for all;
+    ``checks`` are those that parts bring along, by the part's name."""
+    settings, problems = settings_check.load()
     app = None
     if settings is not None:
-        app, problems = own.app_of(settings, app_name)
-    consumers, unloadable = own.parts(wanted, told=problems)
+        app, problems = settings_check.app_of(settings, app_name)
+    consumers, unloadable = settings_check.parts(wanted, told=problems)
     for finding in [*problems, *unloadable]:
         tell(finding)
     if settings is None or app is None:
         tell(found("settings.stopped"))
         return
-    with_ingress = not wanted or own.INGRESS in wanted
+    with_ingress = not wanted or settings_check.INGRESS in wanted
     if not unloadable:
-        for finding in own.judge(app, consumers, ingress=with_ingress):
+        for finding in settings_check.judge(app, consumers, ingress=with_ingress):
             tell(finding)
-    keys = own.judge_keys(app)
+    keys = settings_check.judge_keys(app)
     for finding in keys:
         tell(finding)
-    if any(finding.code in own.NO_KEYS for finding in keys):
+    if any(finding.code in settings_check.NO_KEYS for finding in keys):
         tell(found("settings.stopped"))
         return
     configure_logging(settings)
     calls = ApiCalls.of(settings, app.app_key)
     pair = app.accepted(datetime.now(UTC))[0]
     async with aiohttp.ClientSession(headers={"User-Agent": "dingbridge"}) as session:
-        patient = Patient(
+        context = Context(
             settings,
             app,
             Credentials(pair.token, pair.aes_key, app.owner_keys),
@@ -97,17 +69,35 @@ async def examine(*, url: str | None, app_name: str | None, wanted: Sequence[str
             _client(app, settings.dingtalk_api_base, session, calls),
             calls,
         )
-        for check in CHECKS:
-            try:
-                findings = await check(patient)
-            except Exception as error:  # a fault of ours must not hide what the other checks find
-                frames = traceback.extract_tb(error.__traceback__)
-                place = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}"
-                name = check.__name__.strip("_")
-                findings = [found("doctor.fault", check=name, error=type(error).__name__, place=place)]
-            for finding in findings:
+        of_parts = {
+            name: check
+            for name, check in checks.items()
+            if (with_ingress if name == settings_check.INGRESS else name in {p.name for p in consumers})
+        }
+        for check in _in_order(of_parts):
+            for finding in await _findings(check, context):
                 tell(finding)
     calls.close()
+
+
+def _in_order(of_parts: Mapping[str, Check]) -> list[Looks]:
+    """The doctor's own checks, and in their place those of the parts."""
+
+    async def platform(context: Context) -> list[Finding]:
+        return await _platform(context, of_parts)
+
+    looks = [check.look for check in of_parts.values() if check.look is not None]
+    return [*BEFORE, *looks, platform, *AFTER]
+
+
+async def _findings(check: Looks, context: Context) -> list[Finding]:
+    try:
+        return await check(context)
+    except Exception as error:  # a fault of ours must not hide what the other checks find
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}"
+        name = getattr(check, "__name__", "?").strip("_")
+        return [found("doctor.fault", check=name, error=type(error).__name__, place=place)]
 
 
 def _client(app: App, base: str, session: aiohttp.ClientSession, calls: ApiCalls) -> DingTalkClient | None:
@@ -118,106 +108,83 @@ def _client(app: App, base: str, session: aiohttp.ClientSession, calls: ApiCalls
     return DingTalkClient(app_key=app_key, app_secret=app_secret, base=base, session=session, budget=calls)
 
 
-async def _clock(patient: Patient) -> list[Finding]:
-    base = patient.settings.dingtalk_api_base
-    seen = await clock.look(patient.session, base)
-    return clock.judge(seen, base=base, max_age_s=patient.settings.max_age_s)
+async def _clock(context: Context) -> list[Finding]:
+    base = context.settings.dingtalk_api_base
+    seen = await clock.look(context.session, base)
+    return clock.judge(seen, base=base, max_age_s=context.settings.max_age_s)
 
 
-async def _url(patient: Patient) -> list[Finding]:
-    url = patient.url
+async def _url(context: Context) -> list[Finding]:
+    url = context.url
     if url is None:
-        if not patient.with_ingress:
+        if not context.with_ingress:
             return []
-        registration = await patient.registration()
+        registration = await context.registration()
         if not isinstance(registration, CallbackRegistration):
             return [found("url.unknown")]
         url = registration.url
     if not public.usable(url):
         return [found("url.invalid", url=public.shown(url))]
-    seen = await public.look(patient.session, url, patient.credentials)
-    return public.judge(seen, from_internet=patient.settings.speaks_to_dingtalk)
+    seen = await public.look(context.session, url, context.credentials)
+    return public.judge(seen, from_internet=context.settings.speaks_to_dingtalk)
 
 
-async def _ingress(patient: Patient) -> list[Finding]:
-    if not patient.with_ingress:
+async def _ingress(context: Context) -> list[Finding]:
+    if not context.with_ingress:
         return []
-    settings, name = patient.settings, patient.app.name
+    settings, name = context.settings, context.app.name
     bare = bare_path_app(load_apps(settings), settings) == name
-    patient.of_ingress = await ingress.look(
-        patient.session, settings, patient.credentials, app=name, bare=bare
+    context.of_ingress = await ingress.look(
+        context.session, settings, context.credentials, app=name, bare=bare
     )
-    return ingress.judge(patient.of_ingress)
+    return ingress.judge(context.of_ingress)
 
 
-async def _owner(patient: Patient) -> list[Finding]:
-    if patient.of_ingress is None:
+async def _owner(context: Context) -> list[Finding]:
+    if context.of_ingress is None:
         return []
-    return ingress.judge_owner(patient.of_ingress, patient.app.owner_keys)
+    return ingress.judge_owner(context.of_ingress, context.app.owner_keys)
 
 
-async def _kafka(patient: Patient) -> list[Finding]:
-    ingress, recovery = patient.with_ingress, patient.recovers
-    needs = kafka.needs(patient.settings, patient.consumers, ingress=ingress, recovery=recovery)
-    groups = [part.name for part in patient.consumers]
-    patient.of_kafka = await kafka.look(patient.settings, sorted(needs), groups)
-    return kafka_judge.judge(patient.of_kafka, patient.settings, needs)
+async def _kafka(context: Context) -> list[Finding]:
+    ingress, recovery = context.with_ingress, context.recovers
+    needs = kafka.needs(context.settings, context.consumers, ingress=ingress, recovery=recovery)
+    groups = [part.name for part in context.consumers]
+    context.of_kafka = await kafka.look(context.settings, sorted(needs), groups)
+    return kafka_judge.judge(context.of_kafka, context.settings, needs)
 
 
-async def _disk(patient: Patient) -> list[Finding]:
-    if not patient.with_ingress:
-        return []
-    seen = await asyncio.to_thread(disk.look, patient.settings.journal_path)
-    return disk.judge(seen, allow_unsafe=patient.settings.journal_allow_unsafe)
+async def _platform(context: Context, of_parts: Mapping[str, Check]) -> list[Finding]:
+    if context.client is None:
+        return [found("api.suite", app=context.app.name) if context.app.suite else found("api.skipped")]
+    calls = {name: check.calls(context.client) for name, check in of_parts.items() if check.calls is not None}
+    return platform.judge(await platform.look(context.client, platform.probes(calls)))
 
 
-async def _platform(patient: Patient) -> list[Finding]:
-    if patient.client is None:
-        return [found("api.suite", app=patient.app.name) if patient.app.suite else found("api.skipped")]
-    from consumers.approval.settings import ApprovalSettings
-
-    try:
-        attachments = ApprovalSettings.load().archive_dir is not None
-    except SettingsError:
-        attachments = True  # told by ``own``; a call too many shows more than one too few
-    probes = platform.probes(patient.client, patient.consumers, attachments=attachments)
-    return platform.judge(await platform.look(patient.client, probes))
-
-
-async def _tags(patient: Patient) -> list[Finding]:
-    if patient.client is None:
+async def _tags(context: Context) -> list[Finding]:
+    if context.client is None:
         return [found("tags.unknown")]
     return platform.judge_tags(
-        await patient.registration(),
-        patient.consumers,
-        accepted=patient.app.accepted(datetime.now(UTC)),
-        url=patient.url,
+        await context.registration(),
+        context.consumers,
+        accepted=context.app.accepted(datetime.now(UTC)),
+        url=context.url,
     )
 
 
-async def _failed(patient: Patient) -> list[Finding]:
-    if patient.of_ingress is None:
+async def _failed(context: Context) -> list[Finding]:
+    if context.of_ingress is None:
         return []
-    seen = patient.of_ingress
-    if not patient.recovers:
+    seen = context.of_ingress
+    if not context.recovers:
         seen = replace(seen, recovery=ingress.Recovery())  # it tells of other apps' lists
-    return ingress.judge_failed(seen, patient.app.owner_keys)
+    return ingress.judge_failed(seen, context.app.owner_keys)
 
 
-async def _quota(patient: Patient) -> list[Finding]:
-    seen = patient.of_kafka
-    return quota.judge(patient.calls.spent(), seen.pushes, all_pushes=seen.all_pushes)
+async def _quota(context: Context) -> list[Finding]:
+    seen = context.of_kafka
+    return quota.judge(context.calls.spent(), seen.pushes, all_pushes=seen.all_pushes)
 
 
-CHECKS: tuple[Callable[[Patient], Awaitable[list[Finding]]], ...] = (
-    _clock,
-    _url,
-    _ingress,
-    _owner,
-    _kafka,
-    _disk,
-    _platform,
-    _tags,
-    _failed,
-    _quota,
-)
+BEFORE: Final[tuple[Looks, ...]] = (_clock, _url, _ingress, _owner, _kafka)
+AFTER: Final[tuple[Looks, ...]] = (_tags, _failed, _quota)

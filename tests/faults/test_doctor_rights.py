@@ -1,6 +1,7 @@
 """The doctor before a Kafka with rights: what each part lacks is named, and nothing is made on the way."""
 
-from dingbridge.doctor.checks import kafka, kafka_judge, own
+from dingbridge.doctor.checks import kafka, kafka_judge
+from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.findings import Finding
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.settings import KafkaSettings
@@ -11,7 +12,7 @@ from tests.support.waiting import eventually
 
 __all__ = ["secure_kafka"]
 
-PARTS = [own.Part("approval", ("bpms_instance_change",))]
+PARTS = [settings_check.Part("approval", ("bpms_instance_change",))]
 SMALL = {"kafka.one_broker", "kafka.retention_unknown"}
 
 

@@ -16,8 +16,10 @@ from aiohttp import web
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.crypto import CallbackCrypto, SignatureParameters
-from dingbridge.doctor.checks import clock, kafka, kafka_judge, own, platform, url
+from dingbridge.doctor.checks import clock, kafka, kafka_judge, platform, url
+from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.findings import Finding
+from dingbridge.doctor.parts import load_checks
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from simulator.server import Simulator
@@ -29,7 +31,7 @@ from tests.support.pusher import CREDENTIALS
 from tests.support.waiting import eventually
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "doctor.md"
-PARTS = [own.Part("approval", ("bpms_instance_change",))]
+PARTS = [settings_check.Part("approval", ("bpms_instance_change",))]
 OTHER_OWNER = "dingcorpsample01"
 OF_A_BUSY_MACHINE = ("url.slow", "ingress.slow", "ingress.not_ready", "disk.stalled")
 """Findings that are true of the machine that the tests run on, not of what is shown."""
@@ -311,8 +313,8 @@ async def test_a_call_for_each_permission(fault: dict[str, Any] | None, expected
             simulator.faults.add(fault)
         app_key, secret = (SAMPLE_CREDENTIALS[f"DINGTALK_{n}"] for n in ("APP_KEY", "APP_SECRET"))
         async with DingTalkClient(app_key=app_key, app_secret=secret, base=simulator.base_url) as client:
-            parts = [*PARTS, own.Part("address-sync", ())]
-            called = await platform.look(client, platform.probes(client, parts, attachments=True))
+            calls = {name: check.calls(client) for name, check in load_checks()[0].items() if check.calls}
+            called = await platform.look(client, platform.probes(calls))
         assert codes(platform.judge(called)) == expected
 
 

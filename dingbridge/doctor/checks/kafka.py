@@ -16,7 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError, for_code
 
 from dingbridge.doctor.checks.kafka_wire import DescribeGroups, Metadata, operations
-from dingbridge.doctor.checks.own import Part
+from dingbridge.doctor.checks.settings import Part
 from dingbridge.kafka.client import connection, explained
 from dingbridge.kafka.topics import (
     dlq_topic,

@@ -4,10 +4,9 @@ Each call reads one thing, and counts against the month's quota like any other. 
 we do not have, it asks for one that there is not: "not found" shows that the call is allowed.
 """
 
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from dingbridge.dingtalk.error_codes import SYSTEM_BUSY
@@ -23,20 +22,27 @@ from dingbridge.dingtalk.errors import (
     TokenInvalid,
     Unavailable,
 )
-from dingbridge.doctor.checks.own import Part
+from dingbridge.doctor.checks.settings import Part
+from dingbridge.doctor.checks.url import shown
 from dingbridge.doctor.findings import Finding, found
 from dingbridge.settings.apps import AppCredentials
 
 NOBODY: Final = "dingbridge-doctor"
-"""An id that there is not."""
+"""An id that there is not: for calls that need one of something."""
 _SCOPE: Final = frozenset({"50002", "50004"})
 _TIMED_OUT: Final = 15
-_DAY_MS: Final = 86_400_000
+
+
+class Call(NamedTuple):
+    """One call of the Open API that a part makes, by its API's name; ``call`` tries it."""
+
+    api: str
+    call: Callable[[], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One call, by its API's name, and the parts that make it."""
+    """One call that is tried, and the parts that make it."""
 
     api: str
     parts: tuple[str, ...]
@@ -52,44 +58,14 @@ class Called:
     error: ApiError | None = None
 
 
-def probes(client: DingTalkClient, consumers: Sequence[Part], *, attachments: bool) -> list[Probe]:
-    """One for each API that the chosen consumers of ours call. ``attachments``: approval downloads them."""
-    names = {part.name for part in consumers}
-    found_user = [NOBODY]
-
-    async def members() -> None:
-        async for user in client.department_users(1):
-            found_user[0] = str(user.get("userid") or NOBODY)
-            return
-
-    async def ids() -> None:
-        start_ms = int(time.time() * 1000) - _DAY_MS
-        async for _ in client.approval_ids(NOBODY, start_ms=start_ms):
-            return
-
-    async def role_members() -> None:
-        async for _ in client.role_users(1):
-            return
-
-    sync, archive = ("address-sync",), ("approval",)
-    wanted = [
-        Probe("auth/scopes", sync, client.visible_scope),
-        Probe("v2/department/get", sync, lambda: client.department(1)),
-        Probe("v2/department/listsub", sync, lambda: client.sub_departments(1)),
-        Probe("v2/user/list", sync, members),
-        Probe("v2/user/get", sync, lambda: client.user(found_user[0])),
-        Probe("user/count", sync, lambda: client.user_count(only_active=False)),
-        Probe("role/list", sync, client.role_groups),
-        Probe("role/simplelist", sync, role_members),
-        Probe("processinstance/get", archive, lambda: client.approval(NOBODY)),
-        Probe("process/get_by_name", archive, lambda: client.process_code(NOBODY)),
-        Probe("process/listbyuserid", archive, client.templates),
-        Probe("processinstance/listids", archive, ids),
-    ]
-    if attachments:
-        api = "processinstance/file/url/get"
-        wanted.append(Probe(api, archive, lambda: client.attachment_url(NOBODY, NOBODY)))
-    return [probe for probe in wanted if names.intersection(probe.parts)]
+def probes(calls: Mapping[str, Sequence[Call]]) -> list[Probe]:
+    """Each call once, of ``{part: calls}``."""
+    of_api: dict[str, Probe] = {}
+    for part, made in calls.items():
+        for api, call in made:
+            parts = (*(of_api[api].parts if api in of_api else ()), part)
+            of_api[api] = Probe(api, parts, call)
+    return list(of_api.values())
 
 
 async def look(client: DingTalkClient, wanted: Sequence[Probe]) -> list[Called]:
@@ -121,7 +97,7 @@ def judge(called: Sequence[Called]) -> list[Finding]:
     if findings:
         return findings
     apis = [one.api for one in called if one.api != "gettoken"]
-    return [found("api.ok", count=len(apis), apis=apis)]
+    return [found("api.ok", count=len(apis), apis=apis)] if apis else [found("api.token")]
 
 
 def of_error(error: ApiError, api: str, parts: Sequence[str] = ()) -> Finding:
@@ -160,8 +136,6 @@ def judge_tags(
     """What is registered against what is read. ``registration``: an error that is not "none", or ``None``
     for "none"; ``accepted`` are the app's pairs of Token and AES key, ``url`` is
     what was given by hand."""
-    from dingbridge.doctor.checks.url import shown
-
     if isinstance(registration, ApiError):
         return [found("tags.unknown")]
     if registration is None:

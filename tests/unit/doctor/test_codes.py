@@ -14,18 +14,25 @@ from dingbridge.dingtalk.api import CallbackRegistration
 from dingbridge.dingtalk.error_codes import error_for
 from dingbridge.dingtalk.errors import ApiError, BudgetSpent, Unavailable
 from dingbridge.doctor import run
-from dingbridge.doctor.checks import clock, disk, ingress, kafka, kafka_judge, own, platform, quota, url
+from dingbridge.doctor.checks import clock, ingress, kafka, kafka_judge, platform, quota, url
+from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.checks.kafka import Topic
 from dingbridge.doctor.checks.network import Push
-from dingbridge.doctor.findings import Both, Finding, Level, printed
-from dingbridge.doctor.words import WORDS
+from dingbridge.doctor.context import Context
+from dingbridge.doctor.findings import Both, Finding, Level, printed, read_words
+from dingbridge.doctor.parts import load_checks
 from dingbridge.settings import IngressSettings, KafkaSettings
 from dingbridge.settings.apps import App, AppCredentials
+from ingress.journal import check as disk
 
+WORDS = read_words("dingbridge.doctor") | disk.CHECK.words
 TOKEN, AES_KEY, OWNER = "tokenOfTheTest", "a" * 43, "dingappkey1"
 GONE = Both("the connection is refused", "连接被拒绝")
 HTTPS = "https://bridge.example.com/callback"
-CONSUMERS = [own.Part("address-sync", ("user_add_org",)), own.Part("approval", ("bpms_instance_change",))]
+CONSUMERS = [
+    settings_check.Part("address-sync", ("user_add_org",)),
+    settings_check.Part("approval", ("bpms_instance_change",)),
+]
 KAFKA = KafkaSettings(kafka_bootstrap_servers="broker:9092")
 EVENTS, INBOX = "dingtalk.bpms_instance_change", "ctl-dingtalk.inbox.approval"
 DAY_MS = 86_400_000
@@ -47,7 +54,7 @@ def app(token: str = TOKEN, aes_key: str = AES_KEY, owner: str = OWNER, **values
 
 
 def keys(**values: Any) -> list[Finding]:
-    return own.judge_keys(app(**values))
+    return settings_check.judge_keys(app(**values))
 
 
 def of_several(tmp_path: Path) -> list[Finding]:
@@ -55,7 +62,7 @@ def of_several(tmp_path: Path) -> list[Finding]:
     text = f'token = "{TOKEN}"\naes_key = "{AES_KEY}"\nowner_keys = ["{OWNER}"]\n'
     file.write_text(f"[apps.hr]\n{text}[apps.crm]\n{text}")
     none = {f"dingtalk_{name}": "" for name in ("token", "aes_key", "app_key", "app_secret")}
-    return own.app_of(settings(**none, dingtalk_owner_key=[], dingtalk_apps_file=file), None)[1]
+    return settings_check.app_of(settings(**none, dingtalk_owner_key=[], dingtalk_apps_file=file), None)[1]
 
 
 def clocks(seen: float | Both | None) -> list[Finding]:
@@ -142,7 +149,19 @@ def unavailable(**values: Any) -> Unavailable:
 
 def broken_consumer() -> list[Finding]:
     point = EntryPoint("lost", "tests.unit.doctor.test_codes:NOWHERE", "dingbridge.consumers")
-    return own.parts([], [point])[1]
+    return settings_check.parts([], [point])[1]
+
+
+def broken_check() -> list[Finding]:
+    checks, findings = load_checks(
+        [EntryPoint("lost", "tests.unit.doctor.nowhere:CHECK", "dingbridge.checks")]
+    )
+    assert checks == {}
+    return findings
+
+
+async def platform_check(context: Context) -> list[Finding]:
+    return await run._platform(context, {})
 
 
 def in_a_folder(case: Callable[[Path], list[Finding]]) -> list[Finding]:
@@ -151,15 +170,16 @@ def in_a_folder(case: Callable[[Path], list[Finding]]) -> list[Finding]:
 
 
 CASES: dict[str, Callable[[], list[Finding]]] = {
-    "settings.ok": lambda: own.judge(app(), CONSUMERS, ingress=True),
-    "settings.invalid": lambda: own.judge_problems(["DINGTALK_TOKEN: not set"]),
+    "settings.ok": lambda: settings_check.judge(app(), CONSUMERS, ingress=True),
+    "settings.invalid": lambda: settings_check.judge_problems(["DINGTALK_TOKEN: not set"]),
     "settings.app": lambda: in_a_folder(of_several),
     "settings.consumer": broken_consumer,
-    "settings.no_app": lambda: own.judge(app(app_secret=None), CONSUMERS, ingress=True),
+    "settings.no_app": lambda: settings_check.judge(app(app_secret=None), CONSUMERS, ingress=True),
     "settings.stopped": lambda: examined(monkeypatched_settings=None),
+    "doctor.check": broken_check,
     "doctor.fault": lambda: examined(monkeypatched_settings=settings(), broken=True),
     "key.ok": keys,
-    "key.aes": lambda: own.judge_problems(["DINGTALK_AES_KEY: has 5 characters or others than A-Z a-z 0-9"]),
+    "key.aes": lambda: settings_check.judge_problems(["DINGTALK_AES_KEY: has 5 characters"]),
     "key.token": lambda: keys(token="with blank"),
     "key.owner": lambda: keys(owner="no owner"),
     "key.none": lambda: keys(credentials=()),
@@ -231,8 +251,9 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "disk.slow": lambda: disks(fsyncs=(0.2, 0.3, 0.2)),
     "disk.stalled": lambda: disks(fsyncs=(0.01, 1.4, 0.01)),
     "api.ok": lambda: api(None),
-    "api.skipped": lambda: looked_at(run._platform),
-    "api.suite": lambda: looked_at(run._platform, app=app(suite=True)),
+    "api.token": lambda: platform.judge([platform.Called("gettoken", ())]),
+    "api.skipped": lambda: looked_at(platform_check),
+    "api.suite": lambda: looked_at(platform_check, app=app(suite=True)),
     "api.credentials": lambda: api(api_error(40089)),
     "api.ip": lambda: api(api_error(60020)),
     "api.unreachable": lambda: api(unavailable()),
@@ -272,25 +293,25 @@ def looked_at(check: Any, **values: Any) -> list[Finding]:
     from dingbridge.dingtalk.crypto import Credentials
 
     credentials = Credentials(TOKEN, AES_KEY, (OWNER,))
-    patient: Any = run.Patient(settings(), app(), credentials, CONSUMERS, True, None, None, None, None)
+    context: Any = Context(settings(), app(), credentials, CONSUMERS, True, None, None, None, None)
     for name, value in values.items():
-        setattr(patient, name, value)
-    return asyncio.run(check(patient))
+        setattr(context, name, value)
+    return asyncio.run(check(context))
 
 
 def examined(*, monkeypatched_settings: IngressSettings | None, broken: bool = False) -> list[Finding]:
     """A whole run with these settings (``None``: they do not load), and one check that breaks."""
     import asyncio
 
-    async def breaks(patient: run.Patient) -> list[Finding]:
+    async def breaks(context: Context) -> list[Finding]:
         raise ZeroDivisionError(TOKEN)
 
     told: list[Finding] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(own, "load", lambda: (monkeypatched_settings, []))
-        patch.setattr(run, "CHECKS", (breaks,) if broken else ())
+        patch.setattr(settings_check, "load", lambda: (monkeypatched_settings, []))
+        patch.setattr(run, "_in_order", lambda of_parts: [breaks] if broken else [])
         patch.setattr(run, "configure_logging", lambda settings: None)
-        asyncio.run(run.examine(url=None, app_name=None, wanted=[], tell=told.append))
+        asyncio.run(run.examine(url=None, app_name=None, wanted=[], tell=told.append, checks={}))
     return told
 
 
@@ -341,7 +362,7 @@ def test_of_every_app_whose_failed_list_is_read_it_is_said_and_of_no_other(
     suite = App("isv", app().credentials, ("suitekey",), "suitekey", "the-secret", suite=True)
     bare = App("bare", app().credentials, ("dingbare",))
     apps = {of.name: of for of in (app(), hr, suite, bare)}
-    monkeypatch.setattr(run, "load_apps", lambda settings: apps)
+    monkeypatch.setattr("dingbridge.doctor.context.load_apps", lambda settings: apps)
     seen = memory(recovery=ingress.Recovery(last=9e9, items=3))
     for name, expected in (("default", "read"), ("hr", "read"), ("isv", "unknown"), ("bare", "unknown")):
         [finding] = looked_at(run._failed, app=apps[name], of_ingress=seen)
@@ -349,5 +370,5 @@ def test_of_every_app_whose_failed_list_is_read_it_is_said_and_of_no_other(
 
 
 def test_without_the_ingress_nothing_is_said_of_it() -> None:
-    for check in (run._url, run._ingress, run._owner, run._disk, run._failed):
+    for check in (run._url, run._ingress, run._owner, run._failed):
         assert looked_at(check, with_ingress=False) == []

@@ -10,14 +10,17 @@ from typer.testing import CliRunner
 from dingbridge import Consumer
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from dingbridge.doctor import command, run
-from dingbridge.doctor.checks import clock, disk, ingress, kafka, own, platform, quota, url
+from dingbridge.doctor.checks import clock, ingress, kafka, platform, quota, url
+from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.checks.kafka_wire import operations
+from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Both, as_json, exit_code, found, language, plain, printed, summary
-from dingbridge.doctor.words import WORDS
+from dingbridge.doctor.parts import GROUP, load_checks
 from dingbridge.settings import KafkaSettings
 from dingbridge.settings.apps import AppCredentials
 from dingbridge.worker.registry import Family
-from tests.unit.doctor.test_codes import AES_KEY, TOKEN, settings
+from ingress.journal import check as disk
+from tests.unit.doctor.test_codes import AES_KEY, TOKEN, WORDS, settings
 
 HERE = "tests.unit.doctor.test_findings"
 FINDINGS = [
@@ -87,7 +90,7 @@ def test_values_are_said_in_the_language():
 
 
 def invoke(monkeypatch, *arguments):
-    async def examine(*, url, app_name, wanted, tell):
+    async def examine(*, url, app_name, wanted, tell, checks):
         for finding in FINDINGS:
             tell(finding)
 
@@ -156,8 +159,8 @@ def test_a_url_is_shown_without_what_may_be_secret():
 )
 async def test_of_what_is_no_url_nothing_is_shown_that_may_be_secret_either(text, expected):
     assert url.shown(text) == expected
-    patient = run.Patient(settings(), None, None, [], True, text, None, None, None)
-    [finding] = await run._url(patient)
+    context = Context(settings(), None, None, [], True, text, None, None, None)
+    [finding] = await run._url(context)
     assert (finding.code, finding.values) == ("url.invalid", {"url": expected})
 
 
@@ -229,7 +232,9 @@ def test_rights_are_told_by_bits():
 
 
 def test_each_part_needs_the_rights_that_the_document_lists():
-    needs = kafka.needs(KafkaSettings(), [own.Part("approval", ("bpms_instance_change",))], ingress=True)
+    needs = kafka.needs(
+        KafkaSettings(), [settings_check.Part("approval", ("bpms_instance_change",))], ingress=True
+    )
     assert needs == {
         "dingtalk.unclassified": [("ingress", "WRITE")],
         "dingtalk.bpms_instance_change": [("approval", "READ"), ("ingress", "WRITE")],
@@ -267,16 +272,51 @@ def test_both_quotas_may_be_spent_at_once():
     ]
 
 
-def test_only_the_calls_of_the_chosen_parts_are_tried():
+async def tried(monkeypatch, *names):
+    """The probes of these parts."""
     client = DingTalkClient(app_key="k", app_secret="s", base="http://127.0.0.1:1")
+    probes = []
 
-    def of(*names, attachments=True):
-        parts = [own.Part(name, ()) for name in names]
-        return platform.probes(client, parts, attachments=attachments)
+    async def look(client, wanted):
+        probes.extend(wanted)
+        return []
 
-    assert len(of("address-sync", "approval")) == 13
-    assert {probe.parts for probe in of("approval", attachments=False)} == {("approval",)}
-    assert of("billing") == []
+    monkeypatch.setattr(platform, "look", look)
+    context = Context(settings(), None, None, [], True, None, None, client, None)
+    checks, _ = load_checks()
+    await run._platform(context, {name: check for name, check in checks.items() if name in names})
+    return probes
+
+
+async def test_only_the_calls_of_the_chosen_parts_are_tried(monkeypatch, tmp_path):
+    monkeypatch.delenv("ARCHIVE_DIR", raising=False)
+    assert {probe.parts for probe in await tried(monkeypatch, "approval")} == {("approval",)}
+    assert await tried(monkeypatch, "ingress", "billing") == []
+    monkeypatch.setenv("ARCHIVE_DIR", str(tmp_path))
+    assert len(await tried(monkeypatch, "address-sync", "approval")) == 13
+
+
+async def test_a_consumers_mistake_loses_no_other_check(monkeypatch):
+    monkeypatch.setenv("ARCHIVE_MAX_BYTES", "x")
+    assert len(await tried(monkeypatch, "address-sync", "approval")) == 13
+
+
+def test_a_call_of_two_parts_is_tried_once():
+    call = platform.Call("v2/user/get", None)
+    [probe] = platform.probes({"address-sync": [call], "billing": [call]})
+    assert probe.parts == ("address-sync", "billing")
+
+
+def test_a_check_that_does_not_load_is_named_and_the_others_work():
+    points = [
+        EntryPoint("lost", "tests.unit.doctor.nowhere:CHECK", GROUP),
+        EntryPoint("odd", "tests.unit.doctor.test_findings:HERE", GROUP),
+        EntryPoint("ingress", "ingress.journal.check:CHECK", GROUP),
+    ]
+    checks, findings = load_checks(points)
+    assert checks == {"ingress": disk.CHECK}
+    named = [(f.code, f.values["part"], f.values["error"]) for f in findings]
+    assert named == [("doctor.check", "lost", "ModuleNotFoundError"), ("doctor.check", "odd", "TypeError")]
 
 
 # -- settings, apps and consumers
@@ -291,7 +331,7 @@ def test_a_file_that_is_no_certificate_is_a_mistake_of_the_settings_and_no_fault
     given |= {"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CAFILE": str(file)}
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    loaded, [finding] = own.load()
+    loaded, [finding] = settings_check.load()
     assert loaded is None
     assert finding.code == "settings.invalid"
     assert finding.values["problem"].startswith("KAFKA_SSL_CAFILE: ")
@@ -301,7 +341,7 @@ def test_keys_of_a_strange_form_are_told_in_the_doctors_own_words(monkeypatch):
     monkeypatch.setenv("DINGTALK_TOKEN", "a token")
     monkeypatch.setenv("DINGTALK_AES_KEY", "short")
     monkeypatch.setenv("DINGTALK_OWNER_KEY", "“ding”")
-    settings, findings = own.load()
+    settings, findings = settings_check.load()
     assert settings is None
     assert {f.code for f in findings} == {"key.token", "key.aes", "key.owner"}
     chinese = "".join(printed(finding, WORDS, "zh") for finding in findings)
@@ -314,12 +354,12 @@ def test_the_app_is_the_one_that_is_named_else_the_environments_else_the_only_on
     pair = f'token = "{TOKEN}"\naes_key = "{AES_KEY}"\nowner_keys = ["dinghr"]\n'
     file.write_text(f"[apps.hr]\n{pair}")
     both = settings(dingtalk_apps_file=file)
-    assert own.app_of(both, None)[0].name == "default"
-    assert own.app_of(both, "hr")[0].owner_keys == ("dinghr",)
-    assert [f.code for f in own.app_of(both, "crm")[1]] == ["settings.invalid"]
+    assert settings_check.app_of(both, None)[0].name == "default"
+    assert settings_check.app_of(both, "hr")[0].owner_keys == ("dinghr",)
+    assert [f.code for f in settings_check.app_of(both, "crm")[1]] == ["settings.invalid"]
     nothing = {f"dingtalk_{name}": "" for name in ("token", "aes_key", "app_key", "app_secret")}
     alone = settings(**nothing, dingtalk_owner_key=[], dingtalk_apps_file=file)
-    assert own.app_of(alone, None)[0].name == "hr"
+    assert settings_check.app_of(alone, None)[0].name == "hr"
 
 
 def test_while_a_pair_is_replaced_both_are_right():
@@ -340,14 +380,14 @@ MANY = Family(names=lambda: [Second.name], make=lambda name: Second)
 
 def test_of_a_family_each_member_is_a_part():
     point = EntryPoint("many", f"{HERE}:MANY", "dingbridge.consumers")
-    assert own.parts([], [point]) == ([own.Part("many-second", ("check_in",))], [])
-    assert own.parts(["ingress"], [point]) == ([], [])
+    assert settings_check.parts([], [point]) == ([settings_check.Part("many-second", ("check_in",))], [])
+    assert settings_check.parts(["ingress"], [point]) == ([], [])
 
 
 def test_a_consumer_that_is_left_out_need_not_load_and_one_that_is_unknown_is_said():
     lost = EntryPoint("lost", f"{HERE}:NOWHERE", "dingbridge.consumers")
-    assert own.parts(["ingress"], [lost]) == ([], [])
-    _, [finding] = own.parts(["no-such"], [])
+    assert settings_check.parts(["ingress"], [lost]) == ([], [])
+    _, [finding] = settings_check.parts(["no-such"], [])
     assert (finding.code, finding.values["consumer"]) == ("settings.consumer", "no-such")
 
 
@@ -369,15 +409,15 @@ OURS = [
 )
 def test_settings_with_which_a_consumer_would_not_start_are_told(monkeypatch, variable, value, concerned):
     monkeypatch.setenv(variable, value)
-    chosen, findings = own.parts([], OURS)
+    chosen, findings = settings_check.parts([], OURS)
     assert [part.name for part in chosen] == ["address-sync", "approval"], "the other checks go on"
     assert [(f.code, f.values["consumer"]) for f in findings] == [("settings.consumer", n) for n in concerned]
     for finding in findings:
         assert finding.values["reason"].startswith(variable)
         assert "s3cret" not in finding.values["reason"]
-    [only] = own.parts(concerned[:1], OURS)[1]
+    [only] = settings_check.parts(concerned[:1], OURS)[1]
     assert only.values["consumer"] == concerned[0]
-    assert own.parts(["ingress"], OURS) == ([], [])
+    assert settings_check.parts(["ingress"], OURS) == ([], [])
 
 
 def test_a_system_whose_secret_is_not_set_is_told(monkeypatch, tmp_path):
@@ -386,8 +426,8 @@ def test_a_system_whose_secret_is_not_set_is_told(monkeypatch, tmp_path):
     file.write_text(f"[systems.a]\n{system}")
     monkeypatch.setenv("FORWARD_FILE", str(file))
     forward = EntryPoint("forward", "consumers.forward:SYSTEMS", "dingbridge.consumers")
-    chosen, [finding] = own.parts([], [forward])
-    assert chosen == [own.Part("forward-a", ("check_in",))]
+    chosen, [finding] = settings_check.parts([], [forward])
+    assert chosen == [settings_check.Part("forward-a", ("check_in",))]
     assert (finding.code, finding.values["consumer"]) == ("settings.consumer", "forward-a")
     assert finding.values["reason"].startswith("SYSTEM_A_SECRET")
 
@@ -395,25 +435,9 @@ def test_a_system_whose_secret_is_not_set_is_told(monkeypatch, tmp_path):
 def test_what_the_ingress_does_not_start_with_either_is_told_once(monkeypatch):
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "broker")
     monkeypatch.setenv("DATABASE_URL", "mysql://u@h/d")
-    _, told = own.load()
-    _, findings = own.parts(["approval"], OURS, told)
+    _, told = settings_check.load()
+    _, findings = settings_check.parts(["approval"], OURS, told)
     assert any(f.values["problem"].startswith("KAFKA_BOOTSTRAP_SERVERS") for f in told)
     assert [f.values["reason"].partition(":")[0] for f in findings] == ["DATABASE_URL"]
     monkeypatch.delenv("DATABASE_URL")
-    assert own.parts(["approval"], OURS, told)[1] == []
-
-
-async def test_a_consumers_mistake_loses_no_other_check(monkeypatch):
-    monkeypatch.setenv("ARCHIVE_MAX_BYTES", "x")
-    tried = []
-
-    async def look(client, probes):
-        tried.extend(probes)
-        return []
-
-    monkeypatch.setattr(platform, "look", look)
-    client = DingTalkClient(app_key="k", app_secret="s", base="http://127.0.0.1:1")
-    chosen, _ = own.parts([], OURS)
-    patient = run.Patient(settings(), None, None, chosen, True, None, None, client, None)
-    await run._platform(patient)
-    assert len(tried) == 13
+    assert settings_check.parts(["approval"], OURS, told)[1] == []

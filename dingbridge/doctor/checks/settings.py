@@ -7,10 +7,13 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from dingbridge.apps.model import FORM_OF_TOKENS, OWNER_WORDS
+from dingbridge.dingtalk.crypto import Credentials
+from dingbridge.dingtalk.errors import CredentialsError
 from dingbridge.doctor.findings import Both, Finding, found
 from dingbridge.errors import SettingsError
 from dingbridge.settings import ConsumerSettings, IngressSettings
 from dingbridge.settings.apps import App, environment_app, load_apps, pick
+from dingbridge.worker.registry import GROUP, Family, load_consumer
 
 INGRESS: Final = "ingress"
 NO_KEYS: Final = frozenset({"key.aes", "key.token", "key.owner", "key.none"})
@@ -71,8 +74,6 @@ def parts(
 ) -> tuple[list[Part], list[Finding]]:
     """The consumers that are looked at, those of ``wanted`` or all that are installed; and which of them
     would not start, but for what was ``told`` of the ingress already."""
-    from dingbridge.worker.registry import GROUP, Family, load_consumer
-
     points = entry_points(group=GROUP) if found_points is None else found_points
     chosen: list[Part] = []
     findings: list[Finding] = []
@@ -133,9 +134,6 @@ def judge(app: App, consumers: Sequence[Part], *, ingress: bool) -> list[Finding
 
 def judge_keys(app: App) -> list[Finding]:
     """The form of Token, AES key and owner keys, of each pair that is accepted now."""
-    from dingbridge.dingtalk.crypto import Credentials
-    from dingbridge.dingtalk.errors import CredentialsError
-
     pairs = app.accepted(datetime.now(UTC))
     if not pairs:
         return [found("key.none", app=app.name)]

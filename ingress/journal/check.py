@@ -1,5 +1,9 @@
-"""The journal's disk: kind of file system, free space, and what a write with fsync takes."""
+"""What the doctor looks at of the journal's disk: file system, free space, how long a write with fsync takes.
 
+Found by the entry point ``ingress`` of ``dingbridge.checks``; its words are in ``check.toml``.
+"""
+
+import asyncio
 import os
 import shutil
 import statistics
@@ -9,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dingbridge.doctor.findings import Finding, found
+from dingbridge.doctor.context import Context
+from dingbridge.doctor.findings import Finding, found, read_words
+from dingbridge.doctor.parts import Check
+from ingress.journal.directory import UNSAFE_FILE_SYSTEMS, file_system
 
 _WRITES: Final = 5
-_FULL_BYTES: Final = (
-    256 * 1024 * 1024
-)  # below it the journal deletes early (``ingress/journal/retention.py``)
+_FULL_BYTES: Final = 256 * 1024 * 1024  # below it the journal deletes early (``retention.py``)
 _LOW_BYTES: Final = 1024 * 1024 * 1024
 _SLOW_S: Final = 0.1
 _STALLED_S: Final = 1.2  # a commit that takes longer is a 503 (``ingress/journal/writer.py``)
@@ -35,8 +40,6 @@ class Seen:
 
 def look(folder: Path) -> Seen:
     """Writes a small file into ``folder`` a few times, with fsync, and removes it again."""
-    from ingress.journal.directory import UNSAFE_FILE_SYSTEMS, file_system
-
     name, kind = str(folder.absolute()), "?"
     try:
         folder.stat()
@@ -85,3 +88,11 @@ def judge(seen: Seen, *, allow_unsafe: bool) -> list[Finding]:
         free_gb, ms = round(seen.free_bytes / 1024**3), round(usual * 1000, 1)
         findings.append(found("disk.ok", folder=folder, kind=seen.kind, free_gb=free_gb, ms=ms))
     return findings
+
+
+async def _disk(context: Context) -> list[Finding]:
+    seen = await asyncio.to_thread(look, context.settings.journal_path)
+    return judge(seen, allow_unsafe=context.settings.journal_allow_unsafe)
+
+
+CHECK = Check(words=read_words("ingress.journal", "check.toml"), look=_disk)
