@@ -1,9 +1,9 @@
 """approval: archives approvals with their form, tasks and files, and runs the action of their template.
 
 An event says *look at this instance*; ``prepare`` fetches it (under the guard of ``dingbridge/snapshots``),
-and ``handle`` archives what event and API say together. Not here: how an instance is fetched (``looks.py``),
-what becomes of the two (``document.py``), how it is written (``archive.py``), when an action is called
-(``effects.py``), and how files are fetched (``downloads.py``).
+and ``handle`` archives what event and API say together. Not here: how an instance is fetched and written
+(``fetcher.py``), what becomes of event and document (``archive/``), when an action is called (``actions/``),
+how files are fetched (``files/``), and what is compared without an event (``reconcile/``).
 """
 
 import asyncio
@@ -12,29 +12,26 @@ from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import MetaData, select, tuple_
+from sqlalchemy import MetaData, select
 
 from consumers.approval import report
-from consumers.approval.actions import Action, load_actions
-from consumers.approval.archive import Archive
-from consumers.approval.codes import ProcessCodes
-from consumers.approval.components import PARSER
-from consumers.approval.downloads import Downloads
-from consumers.approval.effects import Effects
-from consumers.approval.looks import Looks, Seen
+from consumers.approval.actions.declaration import Action, load_actions
+from consumers.approval.actions.runner import ActionRunner
+from consumers.approval.archive.writer import Archive
+from consumers.approval.fetcher import Fetched, Fetcher
+from consumers.approval.files.downloads import Downloads
 from consumers.approval.metrics import ApprovalMetrics
-from consumers.approval.reconcile import Order, Reconciles, keep
-from consumers.approval.second_looks import SecondLooks
+from consumers.approval.process_codes import ProcessCodes
+from consumers.approval.reconcile.refetch import Refetch
+from consumers.approval.reconcile.requests import RequestedResyncs, ResyncRequest, save
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import KIND, approval_instances, guard, metadata
-from dingbridge import Consumer, Context, Event, Reader, Reject, Transaction
+from dingbridge import Consumer, Context, Event, Reader, Reject, Table, Transaction
+from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
-from dingbridge.error_location import error_location
-from dingbridge.errors import BridgeError
 from dingbridge.events.control import RESYNC_REQUESTED
-from dingbridge.snapshots import Snapshot
-from dingbridge.worker.consumer import Table
-from dingbridge.worker.supervise import retry_until_available
+from dingbridge.snapshots import Look
+from dingbridge.worker.supervise import patiently
 
 log = structlog.get_logger(__name__)
 
@@ -47,14 +44,13 @@ class Approval(Consumer):
     metadata: ClassVar[MetaData | None] = metadata
     migrations: ClassVar[str | None] = "consumers.approval.migrations"
 
-    archive: Archive
+    fetcher: Fetcher
     """Set by ``start``."""
 
     def __init__(self, actions: Mapping[str, Action] | None = None) -> None:
         # before the tables are created: the actions' module may add its own to our metadata
         self._own = ApprovalSettings.load()
         self.actions = load_actions(self._own.approval_actions) if actions is None else actions
-        self._codes = ProcessCodes()
         self.metrics = ApprovalMetrics()
 
     async def start(self) -> None:
@@ -66,59 +62,54 @@ class Approval(Consumer):
         )
 
     def open_archive(self) -> None:
-        """Make ``archive``, without what the consumer does beside events: for commands that write to it."""
+        """Make ``fetcher``, without what the consumer does beside events: for commands that write to it."""
         zone = ZoneInfo(self.settings.dingtalk_timezone)
-        self.archive = Archive(
-            Effects(self.actions, zone, self.metrics), zone, files=self._own.archive_dir is not None
-        )
+        archive = Archive(zone, files=self._own.archive_dir is not None)
+        runner = ActionRunner(self.actions, zone, self.metrics)
+        self.fetcher = Fetcher(self.database, archive, runner, ProcessCodes())
 
-    @property
-    def looks(self) -> Looks:
-        """What looks at instances; ``database``, ``dingtalk`` and ``archive`` are set."""
-        return Looks(self.database, self.dingtalk, self.archive, self._codes)
+    def client_of(self, app: str, corp_id: str) -> DingTalkClient:
+        """The client for work beside the events: an event's own call comes first when the month's calls are
+        short."""
+        return self.dingtalk_of(app, corp_id).at(Priority.RESYNC)
 
     async def background(self) -> None:
-        """Read archived documents again that an older parser has read; then download attachments, ask again
-        for documents that lag, and compare what was ordered; of these none waits for another."""
-        await self.parse_again()
-        # an event's own call comes first when the month's calls are short
-        files = Downloads(self.database, self.dingtalk.at(Priority.RESYNC), self._own, self.metrics)
+        """Download attachments, ask again for documents that lag, and compare what was requested; of these
+        none waits for another."""
+        files = Downloads(self.database, self.client_of, self._own, self.metrics)
         never = asyncio.Event()
         await asyncio.gather(
-            retry_until_available(files.run, self.name, never),
-            retry_until_available(SecondLooks(self.looks).run, self.name, never),
-            retry_until_available(Reconciles(self.looks.at(Priority.RESYNC)).run, self.name, never),
+            patiently(files.run, self.name, never),
+            patiently(Refetch(self.fetcher, self.client_of).run, self.name, never),
+            patiently(RequestedResyncs(self.fetcher, self.client_of).run, self.name, never),
         )
 
-    async def prepare(self, event: Event, ctx: Context) -> Seen | Order:
+    async def prepare(self, event: Event, ctx: Context) -> Fetched | ResyncRequest:
         """Look at the instance that ``event`` names, and ask the API for it if it is at its end."""
-        db = ctx.db
         if event.type == RESYNC_REQUESTED:
-            other_app = self.settings.concerns_another_app(event.app)
-            return await Order.of(event, db, self._own.dingtalk_corp_id, other_app=other_app)
+            return await ResyncRequest.of(event, ctx.db, self._own.company_of(self.settings, event.app))
         instance_id = event.subject
         if not instance_id:
             raise Reject(f"{event.event_type} names no approval instance")
-        look = await guard.snapshot(db, event.corp_id, KIND, instance_id)
+        look = await guard.look(ctx.db, event.corp_id, KIND, instance_id)
         if event.event_type == "bpms_instance_change":
             asks = event.data.get("type") not in ("start", "delete")
         else:
-            asks = await self._may_be_stale(event, look, db)
+            asks = await self._may_be_stale(event, look, ctx.db)
         if not asks:
-            return Seen(look)
-        looks = Looks(self.database, ctx.dingtalk, self.archive, self._codes)
-        return await looks.fetch(look, event, db)
+            return Fetched(look, event.app)
+        return await self.fetcher.fetch(ctx.dingtalk, event.app, look, ctx.db, event)
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
-        if isinstance(prepared, Order):
-            await keep(tx, prepared, event)
+        if isinstance(prepared, ResyncRequest):
+            await save(tx, prepared, event)
             return
-        await self.looks.write(tx, prepared, event)
+        await self.fetcher.write(tx, prepared, event)
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)
 
-    async def _may_be_stale(self, event: Event, look: Snapshot, db: Reader) -> bool:
+    async def _may_be_stale(self, event: Event, look: Look, db: Reader) -> bool:
         """Whether a task event can tell the archive something that only the document has.
 
         A running instance's document is not archived. Once it is at its end, a task's last record or a
@@ -135,33 +126,3 @@ class Approval(Consumer):
             columns.outcome.is_not(None),
         )
         return await db.scalar(ended) is not None
-
-    async def parse_again(self) -> None:
-        """Read the archived documents again that an older parser has read. One that this parser cannot read
-        stays as it is, until an event of its instance or the next start."""
-        columns, db = approval_instances.c, self.database.reader()
-        key = columns.corp_id, columns.instance_id
-        outdated = select(*key).where(columns.parsed_with != PARSER).order_by(*key).limit(100)
-        count, behind = 0, ("", "")
-        while rows := (await db.execute(outdated.where(tuple_(*key) > behind))).all():
-            for corp_id, instance_id in map(tuple, rows):
-                behind = corp_id, instance_id
-                look = await guard.snapshot(db, corp_id, KIND, instance_id)
-                try:
-                    async with self.database.transaction() as tx:
-                        # an event of the instance that comes in between has it parsed anew, too
-                        if await guard.try_claim(tx, look, fetched=False):
-                            await self.archive.parse_again(
-                                tx, {"corp_id": corp_id, "instance_id": instance_id}
-                            )
-                            count += 1
-                except BridgeError:
-                    raise
-                except Exception as error:
-                    log.error(
-                        "approval.not_parsed",
-                        instance_id=instance_id,
-                        error=error_location(error, "consumers"),
-                    )
-        if count:
-            log.info("approval.parsed_again", instances=count)

@@ -7,10 +7,10 @@ in the address of its edit page in DingTalk's approval console.
 
 from datetime import UTC, datetime
 
-from sqlalchemy import Column, Float, Index, Table, Text, delete, insert
+from sqlalchemy import Column, Date, Index, Table, Text, delete, insert
 
 from consumers.approval.actions import Approved, action
-from consumers.approval.tables import metadata
+from consumers.approval.tables import Amount, metadata
 from dingbridge import Reject, Transaction, UtcDateTime
 
 leave_ledger = Table(
@@ -20,14 +20,14 @@ leave_ledger = Table(
     Column("instance_id", Text, primary_key=True),
     Column("userid", Text, nullable=False),
     Column("leave_type", Text, nullable=False),
-    Column("starts_at", UtcDateTime, nullable=False),
-    Column("starts_at_raw", Text, nullable=False),
-    Column("ends_at", UtcDateTime, nullable=False, comment="the first moment after the leave"),
-    Column("ends_at_raw", Text, nullable=False),
-    Column("days", Float, nullable=False),
+    Column("starts_on", Date, nullable=False, comment="the first day of the leave"),
+    Column("starts_raw", Text, nullable=False, comment="as the form has it, with a time or half of the day"),
+    Column("ends_on", Date, nullable=False, comment="the last day of the leave"),
+    Column("ends_raw", Text, nullable=False),
+    Column("days", Amount, nullable=False),
     Column("reason", Text),
     Column("recorded_at", UtcDateTime, nullable=False),
-    Index("ix_leave_ledger_userid", "corp_id", "userid", "starts_at"),
+    Index("ix_leave_ledger_userid", "corp_id", "userid", "starts_on"),
 )
 
 
@@ -45,9 +45,8 @@ async def forget_leave(approval: Approved, tx: Transaction) -> None:
 async def record_leave(approval: Approved, tx: Transaction) -> None:
     """Write the leave to the ledger. Rejects a form from which no leave can be read."""
     form = approval.form
-    starts_at, ends_at = form.time("开始时间"), form.time("结束时间", end=True)
-    days = form.number("时长(天)")
-    if ends_at <= starts_at or days <= 0:
+    starts_on, ends_on, days = form.day("开始时间"), form.day("结束时间"), form.number("时长(天)")
+    if ends_on < starts_on or days <= 0:
         raise Reject("the leave ends before it starts, or lasts no time")
     if not approval.originator_userid:
         raise Reject("the approval names nobody who asked for it")
@@ -57,10 +56,10 @@ async def record_leave(approval: Approved, tx: Transaction) -> None:
             instance_id=approval.instance_id,
             userid=approval.originator_userid,
             leave_type=form["请假类型"],
-            starts_at=starts_at,
-            starts_at_raw=form["开始时间"],
-            ends_at=ends_at,
-            ends_at_raw=form["结束时间"],
+            starts_on=starts_on,
+            starts_raw=form["开始时间"],
+            ends_on=ends_on,
+            ends_raw=form["结束时间"],
             days=days,
             reason=form.get("请假事由"),
             recorded_at=datetime.now(UTC),

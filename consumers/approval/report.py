@@ -3,7 +3,7 @@
 from sqlalchemy import Select, func, select
 from sqlalchemy import Table as SqlTable
 
-from consumers.approval.effects import FAILED, NOT_UNDONE, REJECTED
+from consumers.approval.actions.action_state import FAILED, NOT_UNDONE, REJECTED
 from consumers.approval.tables import (
     approval_actions,
     approval_attachments,
@@ -23,7 +23,7 @@ async def tables(db: Reader) -> list[Table]:
     shown = [await _instances(db)]
     ledger = metadata.tables.get("leave_ledger")
     if ledger is not None:
-        columns = ["userid", "leave_type", "starts_at", "ends_at", "days", "reason", "instance_id"]
+        columns = ["userid", "leave_type", "starts_on", "ends_on", "days", "reason", "instance_id"]
         latest = select(*(ledger.c[name] for name in columns)).order_by(ledger.c.recorded_at.desc())
         shown.append(await _table(db, "leave ledger", ledger, columns, latest))
     shown.append(await _open_actions(db))

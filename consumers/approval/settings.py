@@ -4,7 +4,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from dingbridge.settings import Settings
+from dingbridge.settings import ConsumerSettings, Settings
+from dingbridge.settings.apps import load_apps
 
 
 class ApprovalSettings(Settings):
@@ -18,3 +19,13 @@ class ApprovalSettings(Settings):
     archive_dir: Path | None = None
     dingtalk_corp_id: str | None = None
     archive_max_bytes: int = Field(512 * 1024 * 1024, ge=1)
+
+    def company_of(self, settings: ConsumerSettings, app: str) -> str | None:
+        """The corpId of the company of this app, where the settings have it. Raises ``SettingsError`` for an
+        apps file that cannot be read."""
+        if settings.dingtalk_apps_file is None:
+            return self.dingtalk_corp_id
+        found = load_apps(settings).get(app)
+        if found is not None and found.corp_id:
+            return found.corp_id
+        return self.dingtalk_corp_id if app == settings.dingtalk_app_name else None

@@ -8,7 +8,7 @@ A change here needs a revision in ``migrations``.
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, MetaData, Numeric, Table, Text
+from sqlalchemy import BigInteger, Column, Date, Float, Index, Integer, MetaData, Numeric, Table, Text
 from sqlalchemy.types import TypeDecorator
 
 from dingbridge import UtcDateTime
@@ -19,7 +19,8 @@ metadata = MetaData()
 
 
 class Amount(TypeDecorator[Decimal]):
-    """A ``Decimal``: exact in PostgreSQL (``numeric``), a ``REAL`` in SQLite, which has nothing better."""
+    """A ``Decimal``: exact in PostgreSQL (``numeric``), a ``REAL`` in SQLite, which has nothing better. All
+    digits stand in ``value``, as they came."""
 
     impl = Numeric(38, 10)
     cache_ok = True
@@ -40,6 +41,9 @@ approval_instances = Table(
     Column("corp_id", Text, primary_key=True),
     Column("instance_id", Text, primary_key=True),
     Column("process_code", Text, comment="the template, from an event, the list of ids, or its name"),
+    Column(
+        "app", Text, nullable=False, comment="the DingTalk app that told of it last, and is asked about it"
+    ),
     Column("business_id", Text, comment="the number that people see on the form"),
     Column("title", Text),
     Column("url", Text, comment="only events have it"),
@@ -73,13 +77,6 @@ approval_instances = Table(
     ),
     Column("raw_events", Text, nullable=False, comment="JSON: the latest event of each type, as it came"),
     Column("raw_document", Text, comment="JSON: the API's answer, whole"),
-    Column(
-        "parsed_with",
-        Integer,
-        nullable=False,
-        server_default="0",
-        comment="version of the parser that made the form's rows from raw_document",
-    ),
     Column("updated_at", UtcDateTime, nullable=False),
     Index("ix_approval_instances_process_code", "process_code"),
     Index("ix_approval_instances_business_id", "business_id"),
@@ -101,8 +98,10 @@ def _value_columns() -> list[Column[Any]]:
         Column("ext_value", Text),
         Column("value_json", Text, comment="lists and objects as JSON, in one shape for each kind"),
         Column("number", Amount, comment="of numbers and money; of leave, how long"),
-        Column("starts_at", UtcDateTime, comment="of dates and ranges: the first moment"),
-        Column("ends_at", UtcDateTime, comment="of dates and ranges: the first moment after"),
+        Column("starts_on", Date, comment="of dates and ranges: the first day, as the form has it"),
+        Column("ends_on", Date, comment="of dates and ranges: the last day, as the form has it"),
+        Column("starts_at", UtcDateTime, comment="the same with its time; NULL where the form has only days"),
+        Column("ends_at", UtcDateTime, comment="the same with its time; NULL where the form has only days"),
     ]
 
 
@@ -220,31 +219,15 @@ approval_attachments = Table(
     Index("ix_approval_attachments_sha256", "sha256"),
 )
 
-approval_backfills = Table(
-    "approval_backfills",
+approval_resyncs = Table(
+    "approval_resyncs",
     metadata,
-    Column("run_id", Text, primary_key=True),
-    Column("corp_id", Text, nullable=False),
-    Column("spec", Text, nullable=False, comment="JSON: from, to, process codes, as asked for"),
-    Column("since", UtcDateTime, nullable=False),
-    Column("until", UtcDateTime, nullable=False),
-    Column("process_codes", Text, comment="JSON list; NULL: not looked up yet"),
-    Column("listed", Text, nullable=False, server_default="[]", comment="JSON: windows that are listed"),
-    Column("with_actions", Boolean, nullable=False),
-    Column("state", Text, nullable=False, comment="running, or done"),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("done_at", UtcDateTime),
-    Index("ix_approval_backfills_state", "state"),
-)
-
-approval_backfill_items = Table(
-    "approval_backfill_items",
-    metadata,
-    Column("run_id", Text, primary_key=True),
-    Column("instance_id", Text, primary_key=True),
-    Column("process_code", Text, comment="of the list in which it stood; NULL: known from events"),
-    Column("state", Text, nullable=False, comment="waiting, done, missing, or failed"),
-    Index("ix_approval_backfill_items_state", "run_id", "state"),
+    Column("corp_id", Text, primary_key=True),
+    Column("app", Text, primary_key=True, comment="the DingTalk app that is asked"),
+    Column("since", UtcDateTime, nullable=False, comment="what was started since then is compared"),
+    Column("requested_at", UtcDateTime, nullable=False),
+    Column("rounds", Integer, nullable=False, comment="that ended with instances which could not be fetched"),
+    Column("next_round_at", UtcDateTime, nullable=False, comment="while a round is under way, it moves on"),
 )
 
 guard = VersionGuard(metadata, "approval_generations")

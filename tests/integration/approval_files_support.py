@@ -11,7 +11,7 @@ from aiohttp import web
 from sqlalchemy import select, update
 
 from consumers.approval import Approval
-from consumers.approval.downloads import Downloads
+from consumers.approval.files.downloads import Downloads
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import approval_attachments
@@ -75,15 +75,15 @@ def files(*ids, name="../../发票.pdf"):
     return field("发票", json.dumps(listed), "DDAttachment")
 
 
-async def archived(archive, *fields, instance_id="pi-1"):
+async def archived(archive, *fields, instance_id="pi-1", **event):
     """An approval with these fields is archived."""
     archive.consumer.dingtalk.finish(instance_id, form=[*(field(*item) for item in LEAVE.items()), *fields])
-    outcome = await archive.deliver(instance("finish", processInstanceId=instance_id))
+    outcome = await archive.deliver(instance("finish", processInstanceId=instance_id, **event))
     assert outcome.kind == "done", outcome
 
 
 def downloads(archive, shelf):
-    return Downloads(archive.database, shelf, ApprovalSettings.load(), ApprovalMetrics())
+    return Downloads(archive.database, lambda app, corp_id: shelf, ApprovalSettings.load(), ApprovalMetrics())
 
 
 async def rows(archive):

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+from datetime import date
 from random import Random
 
 import pytest
 from sqlalchemy import func, insert, select
 
 from consumers.approval import Approval
-from consumers.approval.actions import Action
+from consumers.approval.actions.declaration import Action
 from consumers.approval.examples import leave_ledger
 from consumers.approval.tables import (
     approval_actions,
@@ -54,7 +55,7 @@ async def test_an_approved_leave_is_archived_and_in_the_ledger_once(office, data
     assert row.deleted_at.isoformat() == "2024-11-07T17:23:20+00:00"
     assert row.finished_at.isoformat() == "2024-11-07T17:21:40+00:00"
     assert json.loads(row.raw_document)["business_id"] == "202411080120000001"
-    assert (leave.userid, leave.days, leave.ends_at.isoformat()) == ("u001", 2, "2024-11-12T16:00:00+00:00")
+    assert (leave.userid, leave.days, leave.ends_on) == ("u001", 2, date(2024, 11, 12))
     assert shown == []
 
 
@@ -63,8 +64,12 @@ async def break_then_reject(approval, tx):
 
 
 async def write_then_reject(approval, tx):
-    values = {"userid": "u", "leave_type": "x", "starts_at_raw": "", "ends_at_raw": "", "days": 1}
-    times = dict.fromkeys(["starts_at", "ends_at", "recorded_at"], approval.finished_at)
+    values = {"userid": "u", "leave_type": "x", "starts_raw": "", "ends_raw": "", "days": 1}
+    times = {
+        "starts_on": date(2024, 11, 11),
+        "ends_on": date(2024, 11, 12),
+        "recorded_at": approval.finished_at,
+    }
     await tx.execute(insert(leave_ledger).values(corp_id="c", instance_id="pi", **values, **times))
     raise Reject("why not")
 

@@ -6,7 +6,9 @@ import pytest
 from aiohttp import web
 from sqlalchemy import update
 
-from consumers.approval.downloads import FIRST_DELAY_S, MOST_ATTEMPTS
+from consumers.approval.files.downloads import FIRST_DELAY_S, MOST_ATTEMPTS, Downloads
+from consumers.approval.metrics import ApprovalMetrics
+from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import approval_attachments
 from dingbridge import DependencyUnavailable
 from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied
@@ -24,7 +26,7 @@ from tests.integration.approval_files_support import (
     rows,
     shelf,
 )
-from tests.unit.approval.office import field
+from tests.unit.approval.office import CORP, field
 
 __all__ = ["archive", "folder", "shelf"]
 
@@ -130,9 +132,30 @@ async def test_an_address_that_dingtalk_does_not_give(archive, shelf, folder):
     shelf.errors["2"] = BudgetSpent("spent", api=api, retry_after_s=9)
     await due_now(archive)
     before = (await rows(archive))["file:2"]
-    with pytest.raises(BudgetSpent):
-        await work.once()
-    assert (await rows(archive))["file:2"] == before, "when the world is down it is nobody's attempt"
+    assert await work.once() == 2
+    assert (await rows(archive))["file:2"] == before, "when the API is down it is nobody's attempt"
+    assert await work.once() == 0, "and it is left alone for a while"
+
+
+async def test_files_are_asked_for_at_the_app_of_their_approval_and_wait_for_no_other_company(
+    archive, shelf, folder
+):
+    await archived(archive, files("1"), instance_id="pi-1")
+    await archived(archive, files("2"), instance_id="pi-2", app="theirs", corpId="dingtheirs")
+    shelf.errors["1"] = BudgetSpent("spent", api="processinstance/file/url/get")
+    asked = []
+
+    def client_of(app, corp_id):
+        asked.append((app, corp_id))
+        return shelf
+
+    work = Downloads(archive.database, client_of, ApprovalSettings.load(), ApprovalMetrics())
+    await work.switch()
+    while await work.once():
+        pass
+    assert sorted(asked) == [("default", CORP), ("theirs", "dingtheirs")]
+    found = {id_: row.state for id_, row in (await rows(archive)).items()}
+    assert found == {"file:1": "waiting", "file:2": "done"}
 
 
 async def test_it_gives_up_in_the_end_and_the_archive_says_so(archive, shelf, folder):

@@ -11,8 +11,8 @@ from aiohttp import web
 from sqlalchemy import select
 
 from consumers.approval import Approval
-from consumers.approval.downloads import CLAIMED_FOR
-from consumers.approval.files import INCOMING
+from consumers.approval.files.downloads import CLAIMED_FOR
+from consumers.approval.files.store import INCOMING
 from consumers.approval.tables import approval_instances
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
@@ -51,7 +51,7 @@ async def test_files_are_kept_under_their_hash_readable_for_their_owner_only(arc
     path = folder / SHA256[:2] / SHA256
     assert path.read_bytes() == CONTENT
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert {stat.S_IMODE(p.stat().st_mode) for p in (folder / INCOMING, path.parent)} == {0o700}
+    assert {stat.S_IMODE(p.stat().st_mode) for p in (folder, folder / INCOMING, path.parent)} == {0o700}
 
 
 async def test_two_processes_do_not_download_the_same_file(archive, shelf, folder):

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from consumers.approval import downloads
-from consumers.approval.downloads import Downloads
+from consumers.approval.files import downloads
+from consumers.approval.files.downloads import Downloads
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.forward.delivery import Sender

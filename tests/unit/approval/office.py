@@ -3,12 +3,14 @@
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 from sqlalchemy import Table, select
 
 from dingbridge.dingtalk.errors import BadRequest, NotFound
+from dingbridge.events.control import resync_requested
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.events.event import Event, decode
 from dingbridge.testing.memory import MemoryRuntime
@@ -116,7 +118,9 @@ class Office:
         return self.approvals[instance_id]
 
 
-def instance(kind: str, at_ms: int = T + 100_000, received_ms: int | None = None, **more: Any) -> Event:
+def instance(
+    kind: str, at_ms: int = T + 100_000, received_ms: int | None = None, app: str = "default", **more: Any
+) -> Event:
     """A ``bpms_instance_change`` event of the instance pi-1; a value of ``...`` leaves a field out."""
     payload = {
         "EventType": "bpms_instance_change",
@@ -134,7 +138,7 @@ def instance(kind: str, at_ms: int = T + 100_000, received_ms: int | None = None
         payload["finishTime"] = at_ms
     if kind == "finish":
         payload["result"] = "agree"
-    return _event(payload | more, at_ms if received_ms is None else received_ms)
+    return _event(payload | more, at_ms if received_ms is None else received_ms, app)
 
 
 def task(kind: str, at_ms: int = T + 50_000, received_ms: int | None = None, **more: Any) -> Event:
@@ -152,18 +156,29 @@ def task(kind: str, at_ms: int = T + 50_000, received_ms: int | None = None, **m
     return _event(payload | more, at_ms if received_ms is None else received_ms)
 
 
-def _event(payload: dict[str, Any], received_ms: int) -> Event:
+def _event(payload: dict[str, Any], received_ms: int, app: str = "default") -> Event:
     payload = {name: value for name, value in payload.items() if value is not ...}
     received = Received(
         seq=next(_seq),
         journal="j1",
         received_ms=received_ms,
-        app="default",
+        app=app,
         via="http",
         body=orjson.dumps(payload),
     )
     (record,) = to_records(received)
     return decode(record.value)
+
+
+def resync_request(
+    id: str = "r-1", *, since: datetime, app: str = "default", corp_id: str | None = None
+) -> Event:
+    """What the bridge asks for when events may be lost."""
+    now_ms, since_ms = (int(moment.timestamp() * 1000) for moment in (datetime.now(UTC), since))
+    wish = resync_requested(
+        id=id, app=app, corp_id=corp_id, now_ms=now_ms, since_ms=since_ms, part="all", reason="a page is gone"
+    )
+    return decode(wish.value)
 
 
 async def deliver(archive: MemoryRuntime, event: Event) -> None:

@@ -1,12 +1,13 @@
 """Actions: how they are registered and found, and what a form gives them."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from consumers.approval import examples
-from consumers.approval.actions import Action, Form, action, load_actions
+from consumers.approval.actions.declaration import Action, Form, action, load_actions
 from dingbridge import Reject
 from dingbridge.errors import SettingsError
 from tests.unit.approval.office import field
@@ -80,6 +81,8 @@ def test_a_form_is_read_by_the_names_that_people_see():
             field("请假类型", "事假"),
             field('["开始日期","结束日期"]', '["2024-11-11","2024-11-12"]', "DDDateRangeField"),
             field("明细", '[{"rowValue":[{"label":"名称","value":"笔"}]}]', "TableField"),
+            field("时刻", "2024-11-11 09:00"),
+            field("金额", "12345678901234567.89"),
             field("备注", ""),
             "no field",
         ],
@@ -87,7 +90,9 @@ def test_a_form_is_read_by_the_names_that_people_see():
     )
     assert form["请假类型"] == "年假"
     assert form["结束日期"] == "2024-11-12"
-    assert form.time("结束日期", end=True) == datetime(2024, 11, 12, 16, tzinfo=UTC)
+    assert form.day("结束日期") == date(2024, 11, 12)
+    assert form.time("时刻") == datetime(2024, 11, 11, 1, tzinfo=UTC)
+    assert form.number("金额") == Decimal("12345678901234567.89")
     assert form.table("明细") == [{"名称": "笔"}]
     assert form.table("没有") == []
     assert (form.get("备注"), form.get("没有"), form.get("没有", "x")) == ("", None, "x")
@@ -101,13 +106,15 @@ def test_a_form_is_read_by_the_names_that_people_see():
     [
         lambda form: form["没有"],
         lambda form: form["空"],
-        lambda form: form.time("字"),
+        lambda form: form.day("字"),
+        lambda form: form.time("日"),
         lambda form: form.number("字"),
         lambda form: form.number("无穷"),
     ],
 )
 def test_what_a_form_does_not_give_rejects_it_without_its_values(read):
-    form = Form([field("空", " "), field("字", "秘密"), field("无穷", "inf")], ZONE)
+    values = {"空": " ", "字": "秘密", "日": "2024-11-08", "无穷": "inf"}
+    form = Form([field(*value) for value in values.items()], ZONE)
     with pytest.raises(Reject) as caught:
         read(form)
     assert "秘密" not in caught.value.reason

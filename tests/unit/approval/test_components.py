@@ -1,7 +1,7 @@
 """A form's values by the type of their component."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.approval.attachments import attachment_rows
-from consumers.approval.components import KINDS, kind_of, number_of, parse
-from consumers.approval.document import cell_rows, form_rows
+from consumers.approval.archive.attachments import attachment_rows
+from consumers.approval.archive.components import KINDS, kind_of, number_of, parse
+from consumers.approval.archive.document import cell_rows, form_rows
 from tests.unit.approval.office import field
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -40,19 +40,18 @@ def test_numbers_are_numbers_where_the_component_says_so(component, text, number
     assert (parsed.number, parsed.text) == (number, text)
 
 
-def test_a_day_and_a_range_have_a_first_moment_and_the_one_after():
+def test_a_day_is_a_day_and_only_a_time_is_a_point_in_time():
     day = value("DDDateField", "2024-11-08")
-    assert day.starts_at == datetime(2024, 11, 7, 16, tzinfo=UTC)
-    assert day.ends_at == datetime(2024, 11, 8, 16, tzinfo=UTC)
-    span = value("DDDateRangeField", '["2024-11-08 09:00","2024-11-09 18:00","1.5","天"]')
-    assert span.starts_at == datetime(2024, 11, 8, 1, tzinfo=UTC)
+    assert (day.starts_on, day.ends_on) == (date(2024, 11, 8), date(2024, 11, 8))
+    assert (day.starts_at, day.ends_at) == (None, None)
+    span = value("DDDateRangeField", '["2024-11-08 00:30","2024-11-09 18:00","1.5","天"]')
+    assert (span.starts_on, span.ends_on) == (date(2024, 11, 8), date(2024, 11, 9))
+    assert span.starts_at == datetime(2024, 11, 7, 16, 30, tzinfo=UTC)
     assert span.ends_at == datetime(2024, 11, 9, 10, tzinfo=UTC)
     assert span.number == Decimal("1.5")
     leave = value("DDHolidayField", '["2024-11-08 上午","2024-11-08 下午","1","day","年假","请假类型"]')
-    assert (leave.starts_at, leave.ends_at) == (
-        datetime(2024, 11, 7, 16, tzinfo=UTC),
-        datetime(2024, 11, 8, 16, tzinfo=UTC),
-    )
+    assert (leave.starts_on, leave.ends_on) == (date(2024, 11, 8), date(2024, 11, 8))
+    assert (leave.starts_at, leave.ends_at) == (None, None)
     assert leave.json["leave_type"] == "年假"
 
 
@@ -117,7 +116,7 @@ def test_a_component_without_a_type_is_known_by_its_id():
 def test_what_was_not_filled_in_is_empty(component, text):
     parsed = value(component, text)
     assert parsed.empty
-    assert (parsed.number, parsed.starts_at, parsed.json) == (None, None, None)
+    assert (parsed.number, parsed.starts_on, parsed.json) == (None, None, None)
 
 
 def test_cells_of_a_table_are_parsed_by_their_type_too():

@@ -1,11 +1,13 @@
 """The approval consumer in memory: what each event makes of the archive."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import select
 
+from consumers.approval import Approval
 from consumers.approval.examples import leave_ledger
+from consumers.approval.reconcile.refetch import Refetch
 from consumers.approval.tables import (
     approval_attachments,
     approval_form_values,
@@ -17,7 +19,8 @@ from consumers.approval.tables import (
 from dingbridge import Conflict, Context
 from dingbridge.dingtalk.errors import PermissionDenied, Unavailable
 from dingbridge.dingtalk.replies import read
-from tests.unit.approval.office import LATER, LEAVE, T, deliver, field, instance, only, task
+from dingbridge.testing.memory import MemoryRuntime
+from tests.unit.approval.office import LATER, LEAVE, Office, T, deliver, field, instance, only, task
 
 
 async def test_an_approved_instance_is_archived_whole(archive, office):
@@ -253,3 +256,29 @@ async def test_without_a_folder_attachments_are_visibly_switched_off(archive, of
     row = await only(archive, approval_attachments)
     assert (row.state, row.file_name, row.field_name) == ("off", "../发票.pdf", "发票")
     assert "ARCHIVE_DIR" in row.reason
+
+
+async def test_of_two_companies_each_is_asked_about_its_own_by_its_own_app(monkeypatch):
+    """Two companies with a template of one name: the code, and so the action, is that of the event's one."""
+    offices = {"ours": Office(), "theirs": Office()}
+    for app, office in offices.items():
+        office.templates_by_name["请假"] = "PROC-LEAVE" if app == "ours" else "PROC-OTHER"
+        office.finish(f"pi-{app}", status="RUNNING", result="")
+    consumer = Approval()
+    consumer.clients = lambda app, corp_id: offices[app or "ours"]
+    async with MemoryRuntime(consumer) as archive:
+        for app in offices:
+            more = {"processInstanceId": f"pi-{app}", "corpId": f"ding{app}", "processCode": ...}
+            await deliver(archive, instance("finish", app=app, **more))
+        rows = await archive.rows(select(approval_instances))
+        assert {row.app: row.process_code for row in rows} == {"ours": "PROC-LEAVE", "theirs": "PROC-OTHER"}
+        for app, office in offices.items():
+            office.finish(f"pi-{app}")
+        later = datetime.now(UTC) + timedelta(days=4000)
+        assert await Refetch(consumer.fetcher, consumer.client_of).once(later) == 2
+        assert {row.status for row in await archive.rows(select(approval_instances))} == {"COMPLETED"}
+        assert [row.corp_id for row in await archive.rows(select(leave_ledger))] == ["dingours"]
+    assert {app: office.calls["processinstance/get"] for app, office in offices.items()} == {
+        "ours": 2,
+        "theirs": 2,
+    }

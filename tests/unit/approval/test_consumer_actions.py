@@ -1,13 +1,13 @@
 """The approval consumer in memory: when an action is called or undone, what becomes of one that fails."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy import insert, select
 from structlog.testing import capture_logs
 
 from consumers.approval import Approval
-from consumers.approval.actions import Action
+from consumers.approval.actions.declaration import Action
 from consumers.approval.examples import forget_leave, leave_ledger, record_leave
 from consumers.approval.tables import approval_actions, approval_instances
 from dingbridge import Reject, Retry
@@ -23,9 +23,8 @@ async def test_an_approved_leave_is_in_the_ledger_once(archive, office):
     await deliver(archive, instance("finish", T + 100_002))
     row = await only(archive, leave_ledger)
     assert (row.userid, row.leave_type, row.days, row.reason) == ("u001", "年假", 2, "回老家")
-    assert row.starts_at == datetime(2024, 11, 10, 16, tzinfo=UTC)
-    assert row.ends_at == datetime(2024, 11, 12, 16, tzinfo=UTC)
-    assert (row.starts_at_raw, row.instance_id) == ("2024-11-11", "pi-1")
+    assert (row.starts_on, row.ends_on) == (date(2024, 11, 11), date(2024, 11, 12))
+    assert (row.starts_raw, row.instance_id) == ("2024-11-11", "pi-1")
     done = await only(archive, approval_actions)
     assert (done.state, done.action) == ("done", "consumers.approval.examples.record_leave")
 

@@ -1,6 +1,6 @@
 """Events and the API's document as rows: joined, in any order, with anything absent."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import permutations
 from zoneinfo import ZoneInfo
 
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.approval.attachments import attachment_rows
-from consumers.approval.document import (
+from consumers.approval.archive.attachments import attachment_rows
+from consumers.approval.archive.document import (
     cell_rows,
     form_rows,
     instance_row,
@@ -17,8 +17,8 @@ from consumers.approval.document import (
     outcome,
     with_event,
 )
-from consumers.approval.tasks import task_rows
-from consumers.approval.times import local_time
+from consumers.approval.archive.tasks import task_rows
+from consumers.approval.archive.times import local_day, local_time
 from tests.unit.approval.office import Office, field
 
 ZONE = ZoneInfo("Asia/Shanghai")
@@ -128,28 +128,24 @@ def test_records_and_tasks_have_utc_times_beside_the_raw_ones():
 
 
 @pytest.mark.parametrize(
-    ("text", "end", "expected"),
+    ("text", "day", "moment"),
     [
-        ("2024-11-08 10:00:30", False, datetime(2024, 11, 8, 2, 0, 30, tzinfo=UTC)),
-        ("2024-11-08 10:00", True, datetime(2024, 11, 8, 2, tzinfo=UTC)),
-        ("2024-11-08T10:00Z", False, datetime(2024, 11, 8, 10, tzinfo=UTC)),
-        ("2024-11-08T10:00:00.000+0900", False, datetime(2024, 11, 8, 1, tzinfo=UTC)),
-        ("2024-11-08", False, datetime(2024, 11, 7, 16, tzinfo=UTC)),
-        ("2024-11-08", True, datetime(2024, 11, 8, 16, tzinfo=UTC)),
-        ("2024-11-08 上午", False, datetime(2024, 11, 7, 16, tzinfo=UTC)),
-        ("2024-11-08 上午", True, datetime(2024, 11, 8, 4, tzinfo=UTC)),
-        ("2024-11-08 下午", False, datetime(2024, 11, 8, 4, tzinfo=UTC)),
-        ("2024-11-08 下午", True, datetime(2024, 11, 8, 16, tzinfo=UTC)),
-        ("2024-02-30", False, None),
-        ("9999-12-31", True, None),
-        ("0001-01-01", False, None),
-        ("明天", False, None),
-        (None, False, None),
-        (1731000000000, False, None),
+        ("2024-11-08 10:00:30", date(2024, 11, 8), datetime(2024, 11, 8, 2, 0, 30, tzinfo=UTC)),
+        ("2024-11-08 07:00", date(2024, 11, 8), datetime(2024, 11, 7, 23, tzinfo=UTC)),
+        ("2024-11-08T20:00Z", date(2024, 11, 9), datetime(2024, 11, 8, 20, tzinfo=UTC)),
+        ("2024-11-08T10:00:00.000+0900", date(2024, 11, 8), datetime(2024, 11, 8, 1, tzinfo=UTC)),
+        ("2024/1/8", date(2024, 1, 8), None),
+        ("2024-11-08 下午", date(2024, 11, 8), None),
+        ("9999-12-31", date(9999, 12, 31), None),
+        ("0001-01-01 00:00", None, None),
+        ("2024-02-30", None, None),
+        ("明天", None, None),
+        (None, None, None),
+        (1731000000000, None, None),
     ],
 )
-def test_local_time(text, end, expected):
-    assert local_time(text, ZONE, end=end) == expected
+def test_local_days_and_times(text, day, moment):
+    assert (local_day(text, ZONE), local_time(text, ZONE)) == (day, moment)
 
 
 anything = st.recursive(

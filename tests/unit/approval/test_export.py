@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.approval import Approval
-from consumers.approval.export import BOM, escaped, file_name, write_csv, write_json
-from consumers.approval.reading import Wanted, count, table_columns
+from consumers.approval.archive.export import BOM, escaped, file_name, write_csv, write_json
+from consumers.approval.archive.query import Wanted, count, table_columns
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import Office, T, field, instance
 
@@ -26,7 +27,7 @@ TABLE = json.dumps(
 FORM = [
     field("事由", EVIL),
     field('["开始日期","结束日期"]', '["2024-11-11","2024-11-12"]', "DDDateRangeField"),
-    field("金额", "-12.50", "MoneyField"),
+    field("金额", "-12345678901234567.50", "MoneyField"),
     field("颜色", '["红","蓝"]', "DDMultiSelectField"),
     field("收货人", "张三", "InnerContactField", ext_value='[{"emplId":"u1","name":"张三"}]'),
     field("明细", TABLE, "TableField"),
@@ -68,7 +69,7 @@ async def test_a_row_for_each_approval_and_a_column_for_each_component(archive):
     assert (first["instance_id"], second["instance_id"]) == ("pi-1", "pi-2")
     assert first["started_at"] == "2024-11-08 01:20:00"
     assert first["开始日期 ~ 结束日期"] == "2024-11-11 ~ 2024-11-12"
-    assert (first["金额"], first["颜色"], first["收货人"]) == ("-12.50", "红; 蓝", "张三")
+    assert (first["金额"], first["颜色"], first["收货人"]) == ("-12345678901234567.50", "红; 蓝", "张三")
     assert (first["发票"], first["空"], first["备注"]) == ("a.pdf; b.pdf", "", 'a "b",\n第二行')
     assert json.loads(first["明细"]) == [{"名称": "笔", "价格": "-1.5"}, {"名称": "@SUM(A1)", "价格": "2"}]
     assert (first["新字段"], second["新字段"], second["金额"]) == ("", "x", "")
@@ -83,14 +84,21 @@ async def test_no_cell_can_be_run_as_a_formula(archive):
     assert (sum_["instance_id"], sum_["名称"]) == ("pi-1", "'@SUM(A1)")
 
 
-@given(st.text())
-def test_an_escaped_text_begins_no_formula_and_holds_the_whole_text(text):
+INVISIBLE = st.text("\u200b\ufeff\u00a0\u3000 \t\r\n\x00\x1f", max_size=3)
+
+
+@given(INVISIBLE, st.sampled_from("=+-@＝＋－＠﹦﹢﹣﹫−"), st.text())
+def test_no_text_begins_a_formula_whatever_stands_before_it_or_how_wide_it_is(before, sign, after):
+    text = before + sign + after
     out = escaped(text)
+    if out == text:
+        float(text.rstrip("%").replace(",", ""))
     assert out in (text, "'" + text)
-    if out[:1] in ("=", "@", "\t", "\r", "＝", "＠"):
-        raise AssertionError(out)
-    if out[:1] in ("+", "-"):
-        float(out.rstrip("%").replace(",", ""))
+
+
+@pytest.mark.parametrize("text", ["", "事由", "a=b", " x", "'=1"])
+def test_other_text_stays_as_it_is(text):
+    assert escaped(text) == text
 
 
 @pytest.mark.parametrize("number", ["-1", "+8613800000000", "-1,234.50", "12%", "-3%"])
@@ -107,13 +115,14 @@ def test_a_tables_name_leads_nowhere_as_part_of_a_files(name):
 
 async def test_json_has_every_value_parsed_and_loses_nothing(archive):
     sink = io.StringIO()
-    assert await write_json(archive.database.reader(), Wanted("PROC-X"), sink) == 2
-    first, _ = json.loads(sink.getvalue())
+    assert await write_json(archive.database.reader(), Wanted("PROC-X"), sink, ZONE) == 2
+    first, _ = json.loads(sink.getvalue(), parse_float=Decimal)
     form = {value["name"]: value for value in first["form"]}
     assert form["事由"]["value"] == EVIL
-    assert form["金额"]["number"] == -12.5
+    assert str(form["金额"]["number"]) == "-12345678901234567.50"
     assert form["颜色"]["parsed"] == ["红", "蓝"]
-    assert form['["开始日期","结束日期"]']["starts_at"] == "2024-11-10T16:00:00+00:00"
+    assert form['["开始日期","结束日期"]']["starts_on"] == "2024-11-11"
+    assert "starts_at" not in form['["开始日期","结束日期"]']
     assert [[cell["value"] for cell in row] for row in form["明细"]["rows"]] == [
         ["笔", "-1.5"],
         ["@SUM(A1)", "2"],
@@ -136,6 +145,6 @@ async def test_an_export_is_of_one_template_and_of_what_ended_in_the_time(archiv
 
 
 async def test_more_approvals_than_a_page_are_all_exported_once(archive, monkeypatch):
-    monkeypatch.setattr("consumers.approval.reading.PAGE", 1)
+    monkeypatch.setattr("consumers.approval.archive.query.PAGE", 1)
     rows = rows_of(await as_csv(archive, Wanted("PROC-X")))
     assert [row["instance_id"] for row in rows] == ["pi-1", "pi-2"]

@@ -1,46 +1,43 @@
-"""An order to compare: what it archives, what it asks for, and how it goes on."""
+"""Comparing the archive with DingTalk: what it archives, what it costs, how it goes on, who asks for it."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 import structlog
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import select
 
-from consumers.approval import Approval, reconcile
+from consumers.approval import Approval
 from consumers.approval.examples import leave_ledger
-from consumers.approval.reconcile import ORDERED, Reconciles
-from consumers.approval.tables import approval_backfills, approval_instances
+from consumers.approval.reconcile import reconciler, requests
+from consumers.approval.reconcile.reconciler import Reconciler, Scope, reachable, template_codes, windows
+from consumers.approval.reconcile.requests import RequestedResyncs
+from consumers.approval.tables import approval_actions, approval_instances, approval_resyncs
 from dingbridge.dingtalk.budget import Priority
-from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied
-from dingbridge.events import decode
-from dingbridge.events.control import resync_requested
+from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied, RateLimited
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.approval.office import CORP, Office, instance
+from tests.unit.approval.office import CORP, Office, deliver, instance, resync_request
 
 NOW = datetime.now(UTC)
+DAY_MS = 86_400_000
+ALL = {f"pi-{number}" for number in range(4)}
 
 
-def order(id="o-1", *, days=1.0, corp_id=None, app="default"):
-    return resync_requested(
-        id=id,
-        app=app,
-        corp_id=corp_id,
-        now_ms=int(NOW.timestamp() * 1000),
-        since_ms=int((NOW - timedelta(days=days)).timestamp() * 1000),
-        part="all",
-        reason="a page of the failed list may be gone",
-    ).value
+def ago(days: float) -> datetime:
+    return NOW - timedelta(days=days)
 
 
 @pytest.fixture
 def office():
-    """A leave of half a day ago and one of ten days ago, neither of which anybody has heard of."""
+    """Three leaves and an expense, started half a day to 30 days ago, of which nobody has heard."""
     office = Office()
-    for number, days in enumerate((0.5, 10)):
+    for number, days in enumerate((0.5, 10, 20, 30)):
         office.finish(f"pi-{number}")
-        started = int((NOW - timedelta(days=days)).timestamp() * 1000)
-        office.started.setdefault("PROC-LEAVE", []).append((started, f"pi-{number}"))
+        code = "PROC-EXPENSE" if number == 3 else "PROC-LEAVE"
+        office.started.setdefault(code, []).append((int(ago(days).timestamp() * 1000), f"pi-{number}"))
     return office
 
 
@@ -51,174 +48,284 @@ async def archive(office, monkeypatch):
         yield runtime
 
 
+async def run(archive, office, since=100.0, until=0.0, codes=(), with_actions=False):
+    """A whole run: how many it found, its calls, and how they ended."""
+    codes = codes or await template_codes(office)
+    scope = Scope(CORP, "default", ago(since), ago(until), codes, with_actions)
+    work = Reconciler(archive.consumer.fetcher, office, scope)
+    ids = await work.list_ids()
+    calls = await work.count_calls(list(ids))
+    counts = await work.archive(ids)
+    return len(ids), calls, (counts.archived, counts.missing, counts.failed)
+
+
+def resyncs(archive):
+    return RequestedResyncs(archive.consumer.fetcher, archive.consumer.client_of)
+
+
 async def archived(archive):
-    return {
-        row.instance_id: row.outcome
-        for row in await archive.rows(select(approval_instances.c.instance_id, approval_instances.c.outcome))
-    }
+    return {row.instance_id: row.outcome for row in await archive.rows(select(approval_instances))}
 
 
-async def test_what_began_since_is_archived_and_acted_on_as_if_its_events_had_come(archive, office):
-    assert (await archive.deliver(order())).kind == "done"
-    assert await Reconciles(archive.consumer.looks).once() == 1
-    assert await archived(archive) == {"pi-0": "approved"}
-    assert [row.instance_id for row in await archive.rows(select(leave_ledger))] == ["pi-0"]
-    assert await Reconciles(archive.consumer.looks).once() == 0
-    assert (await archive.deliver(order())).kind == "seen"
+async def booked(archive):
+    return {row.instance_id for row in await archive.rows(select(leave_ledger))}
 
 
-async def test_what_began_earlier_and_has_not_ended_in_the_archive_is_asked_for(archive, office):
-    await archive.deliver(instance("start", processInstanceId="pi-1"))
-    assert await archived(archive) == {"pi-1": None}
-    await archive.deliver(order())
-    await Reconciles(archive.consumer.looks).once()
-    assert await archived(archive) == {"pi-0": "approved", "pi-1": "approved"}
+@given(st.integers(0, 400 * DAY_MS), st.integers(0, 400 * DAY_MS))
+def test_the_spans_cover_the_time_without_gap_and_are_as_short_as_dingtalk_lists(start, length):
+    spans = list(windows(start, start + length))
+    assert (spans[0][0], spans[-1][1]) == (start, start + length)
+    assert all(last - first < 120 * DAY_MS for first, last in spans)
+    assert all(left[1] + 1 == right[0] for left, right in pairwise(spans))
+
+
+async def test_what_was_started_in_the_time_is_archived_with_its_template(archive, office):
+    assert await run(archive, office, since=25) == (3, 3, (3, 0, 0))
+    rows = await archive.rows(select(approval_instances))
+    assert {row.instance_id: row.process_code for row in rows} == dict.fromkeys(
+        ["pi-0", "pi-1", "pi-2"], "PROC-LEAVE"
+    )
+    assert {(row.outcome, row.document_state) for row in rows} == {("approved", "full")}
+
+
+async def test_only_the_templates_that_are_asked_for_are_listed(archive, office):
+    await run(archive, office, until=5, codes=("PROC-EXPENSE",))
+    assert await archived(archive) == {"pi-3": "approved"}
 
 
 async def test_what_the_archive_has_whole_costs_no_call(archive, office):
-    await archive.deliver(instance("finish", processInstanceId="pi-0", result="agree"))
-    before = office.calls["processinstance/get"]
-    await archive.deliver(order())
-    await Reconciles(archive.consumer.looks).once()
-    assert office.calls["processinstance/get"] == before
+    await deliver(archive, instance("finish"))
+    office.calls.clear()
+    assert await run(archive, office) == (4, 3, (4, 0, 0))
+    assert office.calls["processinstance/get"] == 3
 
 
-async def test_several_orders_are_one_until_it_is_begun(archive, office):
-    await archive.deliver(order("o-1"))
-    await archive.deliver(order("o-2", days=20))
-    [row] = await archive.rows(select(approval_backfills))
-    assert (row.state, row.since < NOW - timedelta(days=19)) == (ORDERED, True)
-    assert await Reconciles(archive.consumer.looks).once() == 1
-    assert await archived(archive) == {"pi-0": "approved", "pi-1": "approved"}
-    assert (await archive.deliver(order("o-3"))).kind == "done"
-    assert await Reconciles(archive.consumer.looks).once() == 1
+async def test_what_began_earlier_and_has_not_ended_in_the_archive_is_asked_for(archive, office):
+    await deliver(archive, instance("start", processInstanceId="pi-2"))
+    assert await run(archive, office, since=1) == (2, 2, (2, 0, 0))
+    assert await archived(archive) == {"pi-0": "approved", "pi-2": "approved"}
 
 
-async def test_an_order_of_another_company_of_several_is_not_for_this_one(
-    archive, office, monkeypatch, tmp_path
+async def test_actions_are_not_called_for_what_is_old_unless_asked_for(archive, office):
+    await run(archive, office)
+    assert await booked(archive) == set()
+    states = {row.instance_id: row.state for row in await archive.rows(select(approval_actions))}
+    assert states == dict.fromkeys(["pi-0", "pi-1", "pi-2"], "skipped")
+    # its finish event was on its way
+    await deliver(archive, instance("finish"))
+    assert await booked(archive) == {"pi-1"}
+    office.calls.clear()
+    await run(archive, office, with_actions=True)
+    assert await booked(archive) == {"pi-0", "pi-1", "pi-2"}
+    assert office.calls["processinstance/get"] == 0
+
+
+async def test_a_run_that_is_cut_off_goes_on_where_it_was(archive, office, monkeypatch):
+    monkeypatch.setattr(reconciler, "AT_ONCE", 1)
+    whole, left = office.approval, [2]
+
+    async def until_spent(instance_id):
+        if not left[0]:
+            raise BudgetSpent("spent", api="processinstance/get")
+        left[0] -= 1
+        return await whole(instance_id)
+
+    monkeypatch.setattr(office, "approval", until_spent)
+    with pytest.raises(BudgetSpent):
+        await run(archive, office)
+    assert len(await archived(archive)) == 2
+    left[0] = 100
+    assert await run(archive, office) == (4, 2, (4, 0, 0))
+
+
+async def test_a_span_with_more_ids_than_dingtalk_lists_is_halved(archive, office, monkeypatch):
+    monkeypatch.setattr(reconciler, "IDS_MOST", 2)
+    office.most_listed = 2
+    assert (await run(archive, office))[0] == 4
+    assert set(await archived(archive)) == ALL
+
+
+async def test_one_that_fails_leaves_out_no_other_and_is_tried_again(archive, office, monkeypatch):
+    whole = office.approval
+
+    async def not_that_one(instance_id):
+        if instance_id == "pi-2":
+            raise PermissionDenied("no right", api="processinstance/get", errcode=60011)
+        return await whole(instance_id)
+
+    monkeypatch.setattr(office, "approval", not_that_one)
+    assert (await run(archive, office))[2] == (3, 0, 1)
+    monkeypatch.undo()
+    assert await run(archive, office) == (4, 1, (4, 0, 0))
+
+
+async def test_a_rate_limit_that_passes_is_waited_for_and_one_that_lasts_ends_the_run(
+    archive, office, monkeypatch
 ):
-    await archive.deliver(instance("start", processInstanceId="pi-1"))
-    monkeypatch.setattr(archive.consumer.settings, "dingtalk_apps_file", tmp_path / "apps.toml")
-    for own in (CORP, None):
-        monkeypatch.setattr(archive.consumer._own, "dingtalk_corp_id", own)
-        await archive.deliver(order(f"o-{own}", app="hr", corp_id="dingother"))
-        assert await Reconciles(archive.consumer.looks).once() == 0
-        await archive.deliver(order(f"s-{own}", app="hr", corp_id=CORP))  # another app of the same company
-        assert await Reconciles(archive.consumer.looks).once() == 1
+    whole, refused, passes = office.approval, [], False
+
+    async def too_fast(instance_id):
+        if not passes or instance_id not in refused:
+            refused.append(instance_id)
+            raise RateLimited("slow down", api="processinstance/get", retry_after_s=0.001)
+        return await whole(instance_id)
+
+    monkeypatch.setattr(office, "approval", too_fast)
+    with pytest.raises(RateLimited):
+        await run(archive, office)
+    refused.clear()
+    passes = True
+    assert (await run(archive, office))[2] == (4, 0, 0)
 
 
-async def test_one_that_is_cut_off_is_gone_on_with(archive, office, monkeypatch):
-    await archive.deliver(order(days=20))
-    calls, fetch = 0, office.approval
+async def test_what_dingtalk_no_longer_has_is_counted(archive, office):
+    del office.approvals["pi-1"]
+    assert (await run(archive, office))[2] == (3, 1, 0)
+    assert set(await archived(archive)) == ALL - {"pi-1"}
+
+
+def test_dingtalk_is_asked_for_no_more_than_a_year():
+    assert ago(365) < reachable(ago(900)) < ago(364)
+    assert reachable(ago(3)) == ago(3)
+
+
+async def test_a_request_is_acted_on_as_if_the_events_had_come(archive):
+    await deliver(archive, resync_request(since=ago(1)))
+    assert await resyncs(archive).once() == 1
+    assert await archived(archive) == {"pi-0": "approved"}
+    assert await booked(archive) == {"pi-0"}
+    assert await resyncs(archive).once() == 0
+    assert (await archive.deliver(resync_request(since=ago(1)))).kind == "seen"
+
+
+async def test_one_that_waits_is_widened_and_one_that_comes_meanwhile_is_done_after(
+    archive, office, monkeypatch
+):
+    await deliver(archive, resync_request("r-1", since=ago(1)))
+    await deliver(archive, resync_request("r-2", since=ago(15)))
+    await deliver(archive, resync_request("r-3", since=ago(2)))
+    [row] = await archive.rows(select(approval_resyncs))
+    assert abs(row.since - ago(15)) < timedelta(seconds=1)
+    templates = office.templates
+
+    async def meanwhile():
+        monkeypatch.undo()
+        await deliver(archive, resync_request("r-4", since=ago(25)))
+        return await templates()
+
+    monkeypatch.setattr(office, "templates", meanwhile)
+    assert await resyncs(archive).once() == 2
+    assert set(await archived(archive)) == {"pi-0", "pi-1", "pi-2"}
+    assert await archive.rows(select(approval_resyncs)) == []
+
+
+async def test_a_request_that_is_cut_off_is_gone_on_with_by_any_process_and_by_one_at_a_time(
+    archive, office, monkeypatch
+):
+    await deliver(archive, resync_request(since=ago(40)))
+    whole, calls = office.approval, 0
 
     async def spent(instance_id):
         nonlocal calls
         calls += 1
-        if calls == 2:
+        number = calls
+        assert await resyncs(archive).once() == 0, "another process leaves it alone"
+        if number == 2:
             raise BudgetSpent("spent", api="processinstance/get", retry_after_s=5.0)
-        return await fetch(instance_id)
+        return await whole(instance_id)
 
     monkeypatch.setattr(office, "approval", spent)
     with pytest.raises(BudgetSpent):
-        await Reconciles(archive.consumer.looks).once()
-    listings = office.calls["processinstance/listids"]
-    assert await Reconciles(archive.consumer.looks).once() == 1
-    assert office.calls["processinstance/listids"] == listings
-    assert len(await archived(archive)) == 2
+        await resyncs(archive).once()
+    monkeypatch.undo()
+    assert await resyncs(archive).once() == 1
+    assert set(await archived(archive)) == ALL
 
 
-async def test_a_refusal_that_stays_is_said_and_waits(archive, office, monkeypatch):
-    await archive.deliver(order())
+async def test_a_refusal_that_stays_is_said_and_asked_again_for_as_long_as_it_lasts(
+    archive, office, monkeypatch
+):
+    monkeypatch.setattr(requests, "NEXT_ROUND_AFTER", timedelta(0))
+    await deliver(archive, resync_request(since=ago(1)))
+    left = requests.ROUNDS * 2
 
-    async def denied(userid=None):
+    async def denied():
+        nonlocal left
+        left -= 1
+        if left == 0:
+            monkeypatch.undo()
         raise PermissionDenied("no", api="process/listbyuserid", errcode=60011)
 
     monkeypatch.setattr(office, "templates", denied)
     with structlog.testing.capture_logs() as logs:
-        assert await Reconciles(archive.consumer.looks).once() == 0
-    assert "approval.reconcile_failed" in [log["event"] for log in logs]
-    monkeypatch.undo()
-    assert await Reconciles(archive.consumer.looks).once() == 1
+        assert await resyncs(archive).once() == 0
+        while left:
+            await resyncs(archive).once()
+    assert {log["event"] for log in logs} == {"approval.resync_refused"}
+    async with archive.database.transaction() as tx:
+        await tx.execute(approval_resyncs.update().values(next_round_at=NOW))
+    assert await resyncs(archive).once() == 1
 
 
-async def test_an_instance_that_could_not_be_fetched_is_asked_for_again_and_holds_up_no_other_order(
-    archive, office, monkeypatch
-):
+async def test_what_cannot_be_fetched_is_asked_for_again_and_left_in_the_end(archive, office, monkeypatch):
     """A code that nobody knows: the next hour may know better, and no event will ever come."""
-    whole, troubled = office.approval, True
+    whole = office.approval
 
-    async def approval(instance_id):
-        if troubled and instance_id == "pi-0":
-            office.calls["troubled"] += 1
+    async def refused(instance_id):
+        if instance_id == "pi-0":
+            office.calls["refused"] += 1
             raise BadRequest("no idea", api="processinstance/get", errcode=987654)
         return await whole(instance_id)
 
-    monkeypatch.setattr(office, "approval", approval)
-    await archive.deliver(order("o-1"))
-    reconciles = Reconciles(archive.consumer.looks)
-    assert await reconciles.once() == 0
-    await archive.deliver(order("o-2", days=20))
-    office.started["PROC-LEAVE"].pop(0)  # so that the second order hears of the other leave alone
-    assert await reconciles.once() == 1
-    assert await archived(archive) == {"pi-1": "approved"}
-    assert office.calls["troubled"] == 1, "not again at once"
-
-    troubled = False
-    reconciles.not_before.clear()
-    assert await reconciles.once() == 1
-    assert await archived(archive) == {"pi-0": "approved", "pi-1": "approved"}
-    assert await Reconciles(archive.consumer.looks).once() == 0
-
-
-async def test_what_is_refused_for_hours_is_left_and_said(archive, office, monkeypatch):
-    monkeypatch.setattr(reconcile, "RETRY_AFTER", timedelta(0))
-
-    async def approval(instance_id):
-        office.calls["refused"] += 1
-        raise BadRequest("no idea", api="processinstance/get", errcode=987654)
-
-    monkeypatch.setattr(office, "approval", approval)
-    await archive.deliver(order())
+    monkeypatch.setattr(office, "approval", refused)
+    await deliver(archive, resync_request("r-1", since=ago(40)))
     with structlog.testing.capture_logs() as logs:
-        assert await Reconciles(archive.consumer.looks).once() == 1
-    assert office.calls["refused"] == reconcile.ROUNDS
-    left = [log["last"] for log in logs if log["event"] == "approval.reconcile_left"]
-    assert left == [False] * (reconcile.ROUNDS - 1) + [True]
-    assert await Reconciles(archive.consumer.looks).once() == 0
+        assert await resyncs(archive).once() == 0
+        assert office.calls["refused"] == 1, "not again at once"
+        monkeypatch.setattr(requests, "NEXT_ROUND_AFTER", timedelta(0))
+        async with archive.database.transaction() as tx:
+            await tx.execute(approval_resyncs.update().values(next_round_at=NOW))
+        assert await resyncs(archive).once() == 1
+    assert set(await archived(archive)) == ALL - {"pi-0"}
+    assert office.calls["refused"] == requests.ROUNDS
+    assert [log["last"] for log in logs if log["event"] == "approval.resync_left"][-1]
+    monkeypatch.undo()
+    await deliver(archive, resync_request("r-2", since=ago(40)))
+    assert await resyncs(archive).once() == 1
+    assert set(await archived(archive)) == ALL
 
 
-async def test_an_order_of_no_company_is_for_the_only_one_of_the_archive(office, monkeypatch):
+async def test_a_request_of_no_company_is_for_the_only_one_that_the_app_has_in_the_archive(
+    office, monkeypatch
+):
     monkeypatch.delenv("DINGTALK_CORP_ID", raising=False)
     async with MemoryRuntime(Approval(), dingtalk=office) as archive:
         with structlog.testing.capture_logs() as logs:
-            assert (await archive.deliver(order("o-1"))).kind == "done"
-        assert "approval.order_for_nobody" in [log["event"] for log in logs]
-        assert await Reconciles(archive.consumer.looks).once() == 0
-        await archive.deliver(instance("finish", processInstanceId="pi-1", result="agree"))
-        await archive.deliver(order("o-2"))
-        assert await Reconciles(archive.consumer.looks).once() == 1
+            await deliver(archive, resync_request("r-1", since=ago(1)))
+        assert "approval.resync_for_nobody" in [log["event"] for log in logs]
+        assert await resyncs(archive).once() == 0
+        await deliver(archive, instance("finish", processInstanceId="pi-1", result="agree"))
+        await deliver(archive, resync_request("r-2", since=ago(1), app="other"))
+        assert await resyncs(archive).once() == 0
+        await deliver(archive, resync_request("r-3", since=ago(1)))
+        assert await resyncs(archive).once() == 1
         assert set(await archived(archive)) == {"pi-0", "pi-1"}
 
 
-def test_the_order_is_an_event_that_dingtalk_could_not_have_sent():
-    event = decode(order(corp_id=CORP))
-    assert (event.type, event.event_type) == ("com.dingbridge.resync_requested",) * 2
-    assert (event.corp_id, event.subject, event.app) == (CORP, None, "default")
-
-
-async def test_comparing_and_downloading_spend_the_months_calls_behind_events(archive, office, monkeypatch):
+async def test_work_beside_the_events_spends_the_months_calls_behind_them(archive, office, monkeypatch):
     compared, priorities = asyncio.Event(), []
 
     async def once(self):
+        self._client_of("default", CORP)
         compared.set()
         return 0
 
     monkeypatch.setattr(office, "at", lambda priority: priorities.append(priority) or office)
-    monkeypatch.setattr(Reconciles, "once", once)
+    monkeypatch.setattr(RequestedResyncs, "once", once)
     background = asyncio.create_task(archive.consumer.background())
     try:
         await asyncio.wait_for(compared.wait(), 30)
     finally:
         background.cancel()
         await asyncio.gather(background, return_exceptions=True)
-    assert priorities == [Priority.RESYNC] * 2
+    assert set(priorities) == {Priority.RESYNC}

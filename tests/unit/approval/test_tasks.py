@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from consumers.approval.document import with_event
-from consumers.approval.tasks import comment_row, task_id, task_rows
+from consumers.approval.archive.document import with_event
+from consumers.approval.archive.tasks import comment_row, task_id, task_rows
 from dingbridge.snapshots.coerce import from_epoch_ms
 from tests.unit.approval.office import T
 

@@ -9,17 +9,14 @@ here keeps its text. Pure; never raises.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from consumers.approval.times import local_time
+from consumers.approval.archive.times import local_day, local_time
 from dingbridge.snapshots.coerce import as_int, as_json, as_list, as_text, parse_json
-
-PARSER = 1
-"""Raised when this module or ``document.py`` reads more from a document: archived ones are read again."""
 
 KINDS = {
     "TextField": "text",
@@ -58,13 +55,18 @@ class Value:
     ``multi_select`` texts; ``contact`` ``{"userid", "name"}``; ``department`` ``{"dept_id", "name"}``;
     ``relation`` ``{"instance_id", "title"}``; ``photo`` addresses; ``attachment`` ``{"file_id", "file_name",
     "file_type", "file_size", "space_id"}``; ``date_range`` texts; ``leave`` ``{"from", "to", "duration",
-    "unit", "leave_type"}``; others as they came. ``ends_at`` is the first moment after a day or range.
+    "unit", "leave_type"}``; others as they came.
+
+    ``starts_on`` and ``ends_on`` are the first and the last day of a date or range, as the form writes them;
+    ``starts_at`` and ``ends_at`` its points in time, only where the form has a time of day.
     """
 
     kind: str
     text: str | None = None
     json: Any = None
     number: Decimal | None = None
+    starts_on: date | None = None
+    ends_on: date | None = None
     starts_at: datetime | None = None
     ends_at: datetime | None = None
 
@@ -80,6 +82,8 @@ class Value:
             "value": self.text,
             "value_json": None if self.json is None else as_json(self.json),
             "number": self.number,
+            "starts_on": self.starts_on,
+            "ends_on": self.ends_on,
             "starts_at": self.starts_at,
             "ends_at": self.ends_at,
         }
@@ -117,18 +121,16 @@ def _number(value: Value, ext: Any, zone: ZoneInfo) -> Value:
 
 
 def _date(value: Value, ext: Any, zone: ZoneInfo) -> Value:
-    starts, ends = local_time(value.text, zone), local_time(value.text, zone, end=True)
-    return Value(value.kind, value.text, value.json, starts_at=starts, ends_at=ends)
+    return _span(value, value.text, value.text, zone)
 
 
 def _date_range(value: Value, ext: Any, zone: ZoneInfo) -> Value:
     parts = [as_text(part) for part in as_list(value.json) or []]
     if len(parts) < 2:
         return value
-    starts, ends = local_time(parts[0], zone), local_time(parts[1], zone, end=True)
     # a range with "duration" on has it third, and then its unit
     number = number_of(parts[2]) if len(parts) > 2 else None
-    return Value(value.kind, value.text, value.json, number, starts, ends)
+    return replace(_span(value, parts[0], parts[1], zone), number=number)
 
 
 def _leave(value: Value, ext: Any, zone: ZoneInfo) -> Value:
@@ -138,8 +140,18 @@ def _leave(value: Value, ext: Any, zone: ZoneInfo) -> Value:
         return value
     names = ("from", "to", "duration", "unit", "leave_type")
     shape = dict(zip(names, [*parts, None, None, None], strict=False))
-    starts, ends = local_time(parts[0], zone), local_time(parts[1], zone, end=True)
-    return Value(value.kind, value.text, shape, number_of(shape["duration"]), starts, ends)
+    span = _span(value, parts[0], parts[1], zone)
+    return replace(span, json=shape, number=number_of(shape["duration"]))
+
+
+def _span(value: Value, first: str | None, last: str | None, zone: ZoneInfo) -> Value:
+    return replace(
+        value,
+        starts_on=local_day(first, zone),
+        ends_on=local_day(last, zone),
+        starts_at=local_time(first, zone),
+        ends_at=local_time(last, zone),
+    )
 
 
 def _multi_select(value: Value, ext: Any, zone: ZoneInfo) -> Value:

@@ -11,11 +11,12 @@ from typing import Any, Literal
 
 from sqlalchemy import or_, select, tuple_
 
-from consumers.approval.actions import name_of
-from consumers.approval.consumer import Approval
-from consumers.approval.effects import REVOKED
+from consumers.approval.actions.action_state import REVOKED
+from consumers.approval.actions.declaration import name_of
+from consumers.approval.actions.runner import ActionRunner
+from consumers.approval.archive.writer import stored
 from consumers.approval.tables import KIND, approval_actions, approval_instances, guard
-from dingbridge import Conflict
+from dingbridge import Conflict, Database
 
 PAGE = 200
 MOST_AGAIN = 10
@@ -61,13 +62,13 @@ class Pending:
     reason: str | None
 
 
-async def pending(consumer: Approval, wanted: Filter) -> AsyncIterator[Pending]:
+async def pending(database: Database, runner: ActionRunner, wanted: Filter) -> AsyncIterator[Pending]:
     """What is to be called, instance by instance; those of which all is as it should be are left out."""
-    db = consumer.database.reader()
+    db = database.reader()
     order = (_columns.corp_id, _columns.instance_id)
     after: tuple[str, str] | None = None
     relevant = or_(
-        _columns.process_code.in_(list(consumer.actions)),
+        _columns.process_code.in_(list(runner.actions)),
         select(approval_actions.c.instance_id)
         .where(
             approval_actions.c.corp_id == _columns.corp_id,
@@ -84,9 +85,8 @@ async def pending(consumer: Approval, wanted: Filter) -> AsyncIterator[Pending]:
             return
         for row in rows:
             after = (row.corp_id, row.instance_id)
-            known, decision = await consumer.archive.decide(
-                db, {"corp_id": row.corp_id, "instance_id": row.instance_id}, forced=True
-            )
+            key = {"corp_id": row.corp_id, "instance_id": row.instance_id}
+            known, decision = await runner.decide(db, key, await stored(db, key), forced=True)
             kind: Literal["action", "undo", "nothing"] = "nothing"
             if decision.call is not None:
                 kind = "action" if decision.revoked_by is None else "undo"
@@ -107,22 +107,20 @@ async def pending(consumer: Approval, wanted: Filter) -> AsyncIterator[Pending]:
             )
 
 
-async def call(consumer: Approval, one: Pending) -> str | None:
+async def call(database: Database, runner: ActionRunner, one: Pending) -> str | None:
     """Do it, in a transaction of its own; the state in ``approval_actions`` afterwards.
 
-    Raises what the function raises, but for ``Reject``: its words are the reason in the table.
+    Raises what the function raises, but for ``Reject``: its words are the reason in the table. Raises
+    ``Conflict`` when events of the instance were written meanwhile, again and again.
     """
     key = {"corp_id": one.corp_id, "instance_id": one.instance_id}
-    for _ in range(MOST_AGAIN - 1):
+    for left in reversed(range(MOST_AGAIN)):
+        look = await guard.look(database.reader(), one.corp_id, KIND, one.instance_id)
         try:
-            return await _once(consumer, key)
+            async with database.transaction() as tx:
+                await guard.claim(tx, look, fetched=False)
+                return await runner.settle_stored(tx, key, forced=True)
         except Conflict:
-            continue  # an event of the instance was written meanwhile
-    return await _once(consumer, key)
-
-
-async def _once(consumer: Approval, key: dict[str, str]) -> str | None:
-    look = await guard.snapshot(consumer.database.reader(), key["corp_id"], KIND, key["instance_id"])
-    async with consumer.database.transaction() as tx:
-        await guard.claim(tx, look, fetched=False)
-        return await consumer.archive.settle(tx, key, forced=True)
+            if not left:
+                raise
+    raise AssertionError("unreachable")

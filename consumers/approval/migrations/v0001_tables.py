@@ -1,8 +1,4 @@
-"""Forms by kind of component, tasks by their id, files, comments, undone actions, backfills.
-
-What the API's document says is made anew from ``raw_document`` by the consumer itself, which finds
-``parsed_with`` at 0.
-"""
+"""The archive's tables. Without the leave ledger: only those have it who use the example actions."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,34 +6,71 @@ from alembic import op
 from consumers.approval.tables import Amount
 from dingbridge import UtcDateTime
 
-revision = "0002"
-down_revision = "0001"
-
-COMMENTS = {
-    "process_code": "the template, from an event, the list of ids, or its name",
-    "outcome": "approved, refused, terminated, finished where nobody says how; NULL: not at its end",
-    "document_state": "full; missing: the API does not know it; pending: not asked, as it is not at its end",
-}
+revision = "0001"
+down_revision = None
 
 
 def upgrade() -> None:
-    for table in ("approval_form_values", "approval_table_cells", "approval_tasks"):
-        op.drop_table(table)
-    op.add_column(
+    op.create_table(
         "approval_instances",
+        sa.Column("corp_id", sa.Text, primary_key=True),
+        sa.Column("instance_id", sa.Text, primary_key=True),
         sa.Column(
-            "parsed_with",
-            sa.Integer,
-            nullable=False,
-            server_default="0",
-            comment="version of the parser that made the form's rows from raw_document",
+            "process_code", sa.Text, comment="the template, from an event, the list of ids, or its name"
         ),
+        sa.Column(
+            "app",
+            sa.Text,
+            nullable=False,
+            comment="the DingTalk app that told of it last, and is asked about it",
+        ),
+        sa.Column("business_id", sa.Text, comment="the number that people see on the form"),
+        sa.Column("title", sa.Text),
+        sa.Column("url", sa.Text, comment="only events have it"),
+        sa.Column("originator_userid", sa.Text),
+        sa.Column("originator_dept_id", sa.Text),
+        sa.Column("originator_dept_name", sa.Text),
+        sa.Column(
+            "outcome",
+            sa.Text,
+            comment="approved, refused, terminated, finished where nobody says how; NULL: not at its end",
+        ),
+        sa.Column("status", sa.Text, comment="as the API has it: RUNNING, COMPLETED, TERMINATED, ..."),
+        sa.Column("result", sa.Text, comment="agree or refuse"),
+        sa.Column("biz_category_id", sa.Text),
+        sa.Column("business_type", sa.Text),
+        sa.Column("biz_action", sa.Text, comment="NONE, or MODIFY or REVOKE of main_instance_id"),
+        sa.Column("main_instance_id", sa.Text),
+        sa.Column("approver_userids", sa.Text, comment="JSON list"),
+        sa.Column("cc_userids", sa.Text, comment="JSON list"),
+        sa.Column("attached_instance_ids", sa.Text, comment="JSON list"),
+        sa.Column("started_at", UtcDateTime),
+        sa.Column("started_at_raw", sa.Text),
+        sa.Column("finished_at", UtcDateTime),
+        sa.Column("finished_at_raw", sa.Text),
+        sa.Column(
+            "deleted_at", UtcDateTime, comment="when somebody deleted it in DingTalk; the archive keeps it"
+        ),
+        sa.Column(
+            "document_state",
+            sa.Text,
+            nullable=False,
+            comment="full; missing: the API does not know it; pending: not asked, as it is not at its end",
+        ),
+        sa.Column(
+            "raw_events", sa.Text, nullable=False, comment="JSON: the latest event of each type, as it came"
+        ),
+        sa.Column("raw_document", sa.Text, comment="JSON: the API's answer, whole"),
+        sa.Column("updated_at", UtcDateTime, nullable=False),
     )
+    op.create_index("ix_approval_instances_business_id", "approval_instances", ["business_id"])
+    op.create_index("ix_approval_instances_finished_at", "approval_instances", ["finished_at"])
     op.create_index("ix_approval_instances_main", "approval_instances", ["corp_id", "main_instance_id"])
+    op.create_index(
+        "ix_approval_instances_originator", "approval_instances", ["corp_id", "originator_userid"]
+    )
+    op.create_index("ix_approval_instances_process_code", "approval_instances", ["process_code"])
     op.create_index("ix_approval_instances_status", "approval_instances", ["status"])
-    if op.get_bind().dialect.name == "postgresql":  # SQLite has no comments
-        for column, comment in COMMENTS.items():
-            op.alter_column("approval_instances", column, comment=comment)
     op.create_table(
         "approval_form_values",
         sa.Column("corp_id", sa.Text, primary_key=True),
@@ -51,8 +84,14 @@ def upgrade() -> None:
         sa.Column("ext_value", sa.Text),
         sa.Column("value_json", sa.Text, comment="lists and objects as JSON, in one shape for each kind"),
         sa.Column("number", Amount, comment="of numbers and money; of leave, how long"),
-        sa.Column("starts_at", UtcDateTime, comment="of dates and ranges: the first moment"),
-        sa.Column("ends_at", UtcDateTime, comment="of dates and ranges: the first moment after"),
+        sa.Column("starts_on", sa.Date, comment="of dates and ranges: the first day, as the form has it"),
+        sa.Column("ends_on", sa.Date, comment="of dates and ranges: the last day, as the form has it"),
+        sa.Column(
+            "starts_at", UtcDateTime, comment="the same with its time; NULL where the form has only days"
+        ),
+        sa.Column(
+            "ends_at", UtcDateTime, comment="the same with its time; NULL where the form has only days"
+        ),
     )
     op.create_index("ix_approval_form_values_name", "approval_form_values", ["name"])
     op.create_table(
@@ -70,10 +109,29 @@ def upgrade() -> None:
         sa.Column("ext_value", sa.Text),
         sa.Column("value_json", sa.Text, comment="lists and objects as JSON, in one shape for each kind"),
         sa.Column("number", Amount, comment="of numbers and money; of leave, how long"),
-        sa.Column("starts_at", UtcDateTime, comment="of dates and ranges: the first moment"),
-        sa.Column("ends_at", UtcDateTime, comment="of dates and ranges: the first moment after"),
+        sa.Column("starts_on", sa.Date, comment="of dates and ranges: the first day, as the form has it"),
+        sa.Column("ends_on", sa.Date, comment="of dates and ranges: the last day, as the form has it"),
+        sa.Column(
+            "starts_at", UtcDateTime, comment="the same with its time; NULL where the form has only days"
+        ),
+        sa.Column(
+            "ends_at", UtcDateTime, comment="the same with its time; NULL where the form has only days"
+        ),
     )
     op.create_index("ix_approval_table_cells_name", "approval_table_cells", ["name"])
+    op.create_table(
+        "approval_operations",
+        sa.Column("corp_id", sa.Text, primary_key=True),
+        sa.Column("instance_id", sa.Text, primary_key=True),
+        sa.Column("position", sa.Integer, primary_key=True, comment="in the order of the records, from 0"),
+        sa.Column("userid", sa.Text),
+        sa.Column("operation_type", sa.Text),
+        sa.Column("operation_result", sa.Text),
+        sa.Column("remark", sa.Text),
+        sa.Column("attachments", sa.Text, comment="JSON list"),
+        sa.Column("operated_at", UtcDateTime),
+        sa.Column("operated_at_raw", sa.Text),
+    )
     op.create_table(
         "approval_tasks",
         sa.Column("corp_id", sa.Text, primary_key=True),
@@ -156,62 +214,26 @@ def upgrade() -> None:
     op.create_index("ix_approval_attachments_due", "approval_attachments", ["state", "next_attempt_at"])
     op.create_index("ix_approval_attachments_sha256", "approval_attachments", ["sha256"])
     op.create_table(
-        "approval_backfills",
-        sa.Column("run_id", sa.Text, primary_key=True),
-        sa.Column("corp_id", sa.Text, nullable=False),
-        sa.Column("spec", sa.Text, nullable=False, comment="JSON: from, to, process codes, as asked for"),
-        sa.Column("since", UtcDateTime, nullable=False),
-        sa.Column("until", UtcDateTime, nullable=False),
-        sa.Column("process_codes", sa.Text, comment="JSON list; NULL: not looked up yet"),
-        sa.Column(
-            "listed", sa.Text, nullable=False, server_default="[]", comment="JSON: windows that are listed"
-        ),
-        sa.Column("with_actions", sa.Boolean, nullable=False),
-        sa.Column("state", sa.Text, nullable=False, comment="running, or done"),
-        sa.Column("created_at", UtcDateTime, nullable=False),
-        sa.Column("done_at", UtcDateTime),
-    )
-    op.create_index("ix_approval_backfills_state", "approval_backfills", ["state"])
-    op.create_table(
-        "approval_backfill_items",
-        sa.Column("run_id", sa.Text, primary_key=True),
-        sa.Column("instance_id", sa.Text, primary_key=True),
-        sa.Column("process_code", sa.Text, comment="of the list in which it stood; NULL: known from events"),
-        sa.Column("state", sa.Text, nullable=False, comment="waiting, done, missing, or failed"),
-    )
-    op.create_index("ix_approval_backfill_items_state", "approval_backfill_items", ["run_id", "state"])
-    for state, at, reason, table in (
-        ("done", "done_at", "NULL", "approval_actions_done"),
-        ("rejected", "rejected_at", "reason", "approval_actions_rejected"),
-    ):
-        op.execute(
-            "INSERT INTO approval_actions "  # noqa: S608 - of the constants above
-            "(corp_id, instance_id, process_code, action, state, reason, done_at, updated_at) "
-            f"SELECT corp_id, instance_id, process_code, action, '{state}', {reason}, "
-            f"{at if state == 'done' else 'NULL'}, {at} FROM {table} "
-            "WHERE NOT EXISTS (SELECT 1 FROM approval_actions a "
-            f"WHERE a.corp_id = {table}.corp_id AND a.instance_id = {table}.instance_id)"
-        )
-        op.drop_table(table)
-    _leave_ledger()
-
-
-def _leave_ledger() -> None:
-    """Made here unless version 0.1 did, since it is the example actions' and not everybody uses these."""
-    if sa.inspect(op.get_bind()).has_table("leave_ledger"):
-        return
-    op.create_table(
-        "leave_ledger",
+        "approval_resyncs",
         sa.Column("corp_id", sa.Text, primary_key=True),
-        sa.Column("instance_id", sa.Text, primary_key=True),
-        sa.Column("userid", sa.Text, nullable=False),
-        sa.Column("leave_type", sa.Text, nullable=False),
-        sa.Column("starts_at", UtcDateTime, nullable=False),
-        sa.Column("starts_at_raw", sa.Text, nullable=False),
-        sa.Column("ends_at", UtcDateTime, nullable=False, comment="the first moment after the leave"),
-        sa.Column("ends_at_raw", sa.Text, nullable=False),
-        sa.Column("days", sa.Float, nullable=False),
-        sa.Column("reason", sa.Text),
-        sa.Column("recorded_at", UtcDateTime, nullable=False),
+        sa.Column("app", sa.Text, primary_key=True, comment="the DingTalk app that is asked"),
+        sa.Column("since", UtcDateTime, nullable=False, comment="what was started since then is compared"),
+        sa.Column("requested_at", UtcDateTime, nullable=False),
+        sa.Column(
+            "rounds",
+            sa.Integer,
+            nullable=False,
+            comment="that ended with instances which could not be fetched",
+        ),
+        sa.Column(
+            "next_round_at", UtcDateTime, nullable=False, comment="while a round is under way, it moves on"
+        ),
     )
-    op.create_index("ix_leave_ledger_userid", "leave_ledger", ["corp_id", "userid", "starts_at"])
+    op.create_table(
+        "approval_generations",
+        sa.Column("corp_id", sa.Text, primary_key=True),
+        sa.Column("kind", sa.Text, primary_key=True),
+        sa.Column("entity_id", sa.Text, primary_key=True),
+        sa.Column("generation", sa.BigInteger, nullable=False),
+        sa.Column("fetched_at", UtcDateTime, comment="when the last fetch began that was written"),
+    )

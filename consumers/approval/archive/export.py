@@ -4,25 +4,29 @@ CSV: UTF-8 with a byte order mark, by which spreadsheets know the encoding; a ro
 for each component of the form by its name. A text that a spreadsheet would run as a formula gets an
 apostrophe before it (OWASP, CSV Injection); numbers stay numbers. A table of the form is one cell of JSON
 and, where there are files to write, a file of its own with a row for each of its rows. Times are local
-(``DINGTALK_TIMEZONE``). JSON: a list of objects, one a line, with every value parsed as the archive has it;
-times are UTC. Not here: where it is written (``consumers/approval/cli.py``).
+(``DINGTALK_TIMEZONE``). JSON: a list of objects, one a line, with every value parsed as the archive has it,
+numbers with all their digits; times are UTC, days are as the form has them. Not here: where it is written
+(``consumers/approval/cli.py``).
 """
 
 import csv
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
-from consumers.approval.document import objects, table_rows
-from consumers.approval.reading import Approval, Wanted, approvals, columns, label, table_columns
+from consumers.approval.archive.components import parse
+from consumers.approval.archive.document import objects, table_rows
+from consumers.approval.archive.query import Approval, Wanted, approvals, columns, label, table_columns
 from dingbridge import Reader
+from dingbridge.events.strict_json import dumps
 from dingbridge.snapshots.coerce import as_list
 
 BOM = "\ufeff"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+_FORMULA = frozenset("=+-@−")
 _NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?%?", re.ASCII)
 HEAD = (
     "instance_id",
@@ -35,6 +39,11 @@ HEAD = (
     "finished_at",
 )
 """Columns of ``approval_instances`` before those of the form."""
+TAIL = ("url", "status", "result", "document_state", "deleted_at")
+OPERATION = ("userid", "operated_at", "operation_type", "operation_result", "remark")
+TASK = ("task_id", "userid", "status", "result", "started_at", "finished_at")
+ATTACHMENT = ("file_name", "field_name", "state", "reason", "sha256", "size")
+"""What JSON has beside them."""
 
 
 class Sink(Protocol):
@@ -75,50 +84,32 @@ async def write_csv(
     return number
 
 
-async def write_json(db: Reader, wanted: Wanted, sink: Sink) -> int:
+async def write_json(db: Reader, wanted: Wanted, sink: Sink, zone: ZoneInfo) -> int:
     """Write the approvals to ``sink`` as one JSON list; their number."""
     number = 0
     sink.write("[")
     async for approval in approvals(db, wanted):
         sink.write("\n" if number == 0 else ",\n")
-        sink.write(json.dumps(as_object(approval), ensure_ascii=False, default=_json_value))
+        sink.write(dumps(as_object(approval, zone)).decode())
         number += 1
     sink.write("\n]\n")
     return number
 
 
-def as_object(approval: Approval) -> dict[str, Any]:
-    """An approval as one JSON object."""
-    row = approval.row
+def as_object(approval: Approval, zone: ZoneInfo) -> dict[str, Any]:
+    """An approval as one JSON object; numbers may be ``Decimal``."""
     tables = _cells_by_place(approval.cells)
-    return {
-        **{name: row[name] for name in ("corp_id", "process_code", *HEAD)},
-        "url": row["url"],
-        "status": row["status"],
-        "result": row["result"],
-        "document_state": row["document_state"],
-        "deleted_at": row["deleted_at"],
-        "form": [
-            _value_object(value)
-            | (
-                {"rows": [[_value_object(cell) for cell in cells] for cells in tables[value["position"]]]}
-                if value["position"] in tables
-                else {}
-            )
-            for value in approval.fields
-        ],
-        "operations": [
-            {n: record[n] for n in ("userid", "operated_at", "operation_type", "operation_result", "remark")}
-            for record in approval.operations
-        ],
-        "tasks": [
-            {n: task[n] for n in ("task_id", "userid", "status", "result", "started_at", "finished_at")}
-            for task in approval.tasks
-        ],
-        "attachments": [
-            {n: file[n] for n in ("file_name", "field_name", "state", "reason", "sha256", "size")}
-            for file in approval.attachments
-        ],
+    form = []
+    for field in approval.fields:
+        shown = _value_object(field, zone)
+        if (rows := tables.get(field["position"])) is not None:
+            shown["rows"] = [[_value_object(cell, zone) for cell in cells] for cells in rows]
+        form.append(shown)
+    return _picked(approval.row, ("corp_id", "process_code", *HEAD, *TAIL)) | {
+        "form": form,
+        "operations": [_picked(record, OPERATION) for record in approval.operations],
+        "tasks": [_picked(task, TASK) for task in approval.tasks],
+        "attachments": [_picked(file, ATTACHMENT) for file in approval.attachments],
     }
 
 
@@ -152,10 +143,11 @@ def cell_text(value: Mapping[str, Any]) -> str:
 
 
 def escaped(text: str) -> str:
-    """``text`` so that no spreadsheet takes it for a formula."""
-    if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text):
-        return "'" + text
-    return text
+    """``text`` so that no spreadsheet takes it for a formula, also not behind blanks or invisible characters,
+    which some drop, or in another width, which some fold."""
+    seen = next((c for c in text if unicodedata.category(c)[0] not in "CZ"), "")
+    risky = unicodedata.normalize("NFKC", seen)[:1] in _FORMULA or text[:1] in ("\t", "\r", "\n")
+    return "'" + text if risky and seen and not _NUMBER.fullmatch(text) else text
 
 
 def file_name(table: str) -> str:
@@ -187,28 +179,26 @@ def _cells_by_place(cells: Sequence[Mapping[str, Any]]) -> dict[int, list[list[M
     return {position: list(rows.values()) for position, rows in found.items()}
 
 
-def _value_object(value: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {n: value[n] for n in ("name", "component_type", "kind", "value")}
+def _value_object(value: Mapping[str, Any], zone: ZoneInfo) -> dict[str, Any]:
     more = {
         "parsed": None if value["value_json"] is None else json.loads(value["value_json"]),
-        "number": value["number"],
-        "starts_at": value["starts_at"],
-        "ends_at": value["ends_at"],
+        # from the text, which has all its digits: SQLite's column has those of a float
+        "number": parse(value["kind"], value["value"], value["ext_value"], zone).number,
+        **_picked(value, ("starts_on", "ends_on", "starts_at", "ends_at")),
     }
-    return shown | {name: thing for name, thing in more.items() if thing is not None}
+    filled = {name: thing for name, thing in more.items() if thing is not None}
+    return _picked(value, ("name", "component_type", "kind", "value")) | filled
+
+
+def _picked(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """These columns, with times and days as ISO 8601."""
+    return {n: row[n].isoformat() if isinstance(row[n], date) else row[n] for n in names}
 
 
 def _plain(value: Any, zone: ZoneInfo) -> str:
     if isinstance(value, datetime):
         return value.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
     return "" if value is None else str(value)
-
-
-def _json_value(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    number = float(value)  # a Decimal
-    return int(number) if number == int(number) else number
 
 
 def _snake(cell: Mapping[str, Any]) -> dict[str, Any]:

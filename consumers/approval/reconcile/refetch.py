@@ -7,22 +7,23 @@ again, so that one that DingTalk has wrong for a year costs some twenty calls.
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
-from sqlalchemy import and_, func, select
+from sqlalchemy import Row, and_, func, select
 
-from consumers.approval.looks import UNFINISHED, Looks
+from consumers.approval.fetcher import UNFINISHED, ClientOf, Fetcher
 from consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge import Conflict
 from dingbridge.dingtalk.errors import ApiError
-from dingbridge.error_location import error_location
-from dingbridge.worker.supervise import is_unavailable
+from dingbridge.worker.executor import place
+from dingbridge.worker.supervise import is_world_down
 
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 30.0
 FIRST = timedelta(minutes=1)
-"""The least time between a look and the next one."""
+"""The least time between a fetch and the next one."""
 
 
 def due(now: datetime, ended: datetime, fetched: datetime | None) -> bool:
@@ -30,25 +31,26 @@ def due(now: datetime, ended: datetime, fetched: datetime | None) -> bool:
     return fetched is None or now - fetched >= max(FIRST, fetched - ended)
 
 
-class SecondLooks:
-    """The second looks of one consumer process."""
+class Refetch:
+    """The repeated fetches of one consumer process."""
 
-    def __init__(self, looks: Looks) -> None:
-        self._looks = looks
+    def __init__(self, fetcher: Fetcher, client_of: ClientOf) -> None:
+        self._fetcher, self._client_of = fetcher, client_of
 
     async def run(self) -> None:
-        """Snapshot until cancelled. Raises ``ApiError`` or ``DatabaseDown`` when the world is down."""
+        """Look for what is due until cancelled. Raises ``DatabaseDown``."""
         while True:
             await self.once(datetime.now(UTC))
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def once(self, now: datetime) -> int:
-        """Look at those that are due; how many were. Raises as ``run``."""
+        """Fetch those that are due; how many were. Raises as ``run``."""
         columns, guarded = approval_instances.c, guard.table.c
         lagging = (
             select(
                 columns.corp_id,
                 columns.instance_id,
+                columns.app,
                 func.coalesce(columns.finished_at, columns.updated_at).label("ended"),
                 guarded.fetched_at,
             )
@@ -63,30 +65,38 @@ class SecondLooks:
             )
             .where(columns.status.in_(UNFINISHED), columns.outcome.is_not(None))
         )
-        rows = (await self._looks.database.reader().execute(lagging)).all()
-        asked = [(row.corp_id, row.instance_id) for row in rows if due(now, row.ended, row.fetched_at)]
-        for corp_id, instance_id in asked:
-            await self._look(corp_id, instance_id)
+        rows = (await self._fetcher.database.reader().execute(lagging)).all()
+        asked = [row for row in rows if due(now, row.ended, row.fetched_at)]
+        down: set[str] = set()
+        for row in asked:
+            # an app whose API is down is asked again the next time; another company's may answer
+            if row.app not in down and not await self._fetch(row):
+                down.add(row.app)
         return len(asked)
 
-    async def _look(self, corp_id: str, instance_id: str) -> None:
-        database = self._looks.database
+    async def _fetch(self, row: Row[Any]) -> bool:
+        """Fetch and write one; False when the API is down for its app."""
+        database = self._fetcher.database
         db = database.reader()
-        look = await guard.snapshot(db, corp_id, KIND, instance_id)
+        look = await guard.look(db, row.corp_id, KIND, row.instance_id)
         try:
-            seen = await self._looks.fetch(look, None, db)
-            await self._looks.keep(seen)
+            client = self._client_of(row.app, row.corp_id)
+            await self._fetcher.write_alone(await self._fetcher.fetch(client, row.app, look, db))
         except Conflict:
-            return  # an event of the instance was faster
+            return True  # an event of the instance was faster
         except Exception as error:
-            if is_unavailable(error):
-                raise
             errcode = error.errcode if isinstance(error, ApiError) else None
+            if isinstance(error, ApiError) and error.world_down:
+                log.warning("approval.refetch_waits", app=row.app, errcode=errcode)
+                return False
+            if is_world_down(error):
+                raise
             log.warning(
-                "approval.second_look_failed",
-                instance_id=instance_id,
+                "approval.refetch_failed",
+                instance_id=row.instance_id,
                 errcode=errcode,
-                error=error_location(error, "consumers"),
+                error=place(error, "consumers"),
             )
             async with database.transaction() as tx:
                 await guard.try_claim(tx, look)  # so that it is not asked for again at once
+        return True

@@ -34,8 +34,9 @@ class FileStore:
 
     def open(self) -> None:
         """Create the folders, and remove what a process that died has left."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         incoming = self._folder / INCOMING
-        incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
+        incoming.mkdir(mode=0o700, exist_ok=True)
         for path in incoming.iterdir():
             try:
                 if time.time() - path.stat().st_mtime > ABANDONED_S:

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import case, func, select
 
-from consumers.approval.actions import Action, name_of
-from consumers.approval.codes import template_name
+from consumers.approval.actions.declaration import Action, name_of
+from consumers.approval.process_codes import template_name
 from consumers.approval.tables import approval_actions, approval_instances
 from dingbridge import Reader
 
@@ -26,18 +26,6 @@ class Template:
     undo: str | None = None
     states: dict[str, int] = field(default_factory=dict)
 
-    def as_row(self) -> tuple[Any, ...]:
-        states = ", ".join(f"{count} {state}" for state, count in self.states.items())
-        counts = (self.approvals, self.running, self.approved)
-        return (
-            self.process_code or "?",
-            self.name,
-            *counts,
-            self.action or "none",
-            self.undo or "none",
-            states,
-        )
-
     def as_object(self) -> dict[str, Any]:
         return {
             "process_code": self.process_code or None,
@@ -47,7 +35,7 @@ class Template:
             "approved": self.approved,
             "action": self.action,
             "undo": self.undo,
-            "actions_by_state": self.states,
+            "actions": ", ".join(f"{count} {state}" for state, count in self.states.items()),
         }
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from consumers.approval.components import kind_of, parse
-from consumers.approval.times import local_time
+from consumers.approval.archive.components import kind_of, parse
+from consumers.approval.archive.times import local_time
 from dingbridge.snapshots.coerce import as_json, as_list, as_text, from_epoch_ms
 
 Row = dict[str, Any]

@@ -2,28 +2,31 @@
 
 ``approval_attachments`` is the list of what is to be done, so a process that dies goes on where it was. What
 fails is tried again with growing delays; what can never come says why. An address of an attachment comes from
-DingTalk's API (one call each); that of a photo from the form, which anybody in the company fills in, so it
-must be https and lead to a public address. Not here: how a file is kept (``files.py``).
+DingTalk's API (one call each), asked of the app that told of the approval; that of a photo from the form,
+which anybody in the company fills in, so it must be https and lead to a public address. Not here: how a file
+is kept (``store.py``).
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 import structlog
 from sqlalchemy import Row, Table, and_, func, select, update
 
-from consumers.approval.attachments import DONE, OFF, REFUSED, SWITCHED_OFF, WAITING
-from consumers.approval.files import FileStore, TooLarge
+from consumers.approval.archive.attachments import DONE, OFF, REFUSED, SWITCHED_OFF, WAITING
+from consumers.approval.fetcher import ClientOf
+from consumers.approval.files.store import FileStore, TooLarge
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
-from consumers.approval.tables import approval_attachments
-from dingbridge import Database, DependencyUnavailable
+from consumers.approval.tables import approval_attachments, approval_instances
+from dingbridge import Database, DependencyUnavailable, Reject
 from dingbridge.dingtalk.error_codes import says_not_there
 from dingbridge.dingtalk.errors import ApiError
+from dingbridge.errors import SettingsError
 from dingbridge.ssrf import AddressGuard, guarded_connector, refusal
 
 log = structlog.get_logger(__name__)
@@ -35,16 +38,13 @@ CLAIMED_FOR = timedelta(minutes=15)
 """For so long no other process takes up a download: longer than one can take."""
 DOWNLOAD_TIMEOUT_S = 600.0
 CHUNK_BYTES = 256 * 1024
+API_PAUSE_S = 60.0
 FIRST_DELAY_S, LONGEST_DELAY_S = 30.0, 6 * 3600.0
 MOST_ATTEMPTS = 30
 """About five days at these delays."""
 GONE = frozenset({404, 410})
 
 _table: Table = approval_attachments
-
-
-class _Client(Protocol):
-    async def attachment_url(self, process_instance_id: str, file_id: str) -> str: ...
 
 
 class _Failed(Exception):
@@ -59,15 +59,16 @@ class Downloads:
     """The downloads of one consumer process. Without ``ARCHIVE_DIR`` it says so in the rows, and ends."""
 
     def __init__(
-        self, database: Database, client: _Client, settings: ApprovalSettings, metrics: ApprovalMetrics
+        self, database: Database, client_of: ClientOf, settings: ApprovalSettings, metrics: ApprovalMetrics
     ) -> None:
-        self._database, self._client, self._metrics = database, client, metrics
+        self._database, self._client_of, self._metrics = database, client_of, metrics
+        self._paused: dict[str, datetime] = {}
+        """Apps whose API does not answer now, and until when they are not asked: another company's does."""
         self._most = settings.archive_max_bytes
         self._store = None if settings.archive_dir is None else FileStore(settings.archive_dir)
 
     async def run(self) -> None:
-        """Download until cancelled. Raises ``DependencyUnavailable`` or ``ApiError`` when nothing can be
-        got now."""
+        """Download until cancelled. Raises ``DependencyUnavailable`` when nothing can be got now."""
         await self.switch()
         while self._store is not None:
             if await self.once() == 0:
@@ -93,11 +94,24 @@ class Downloads:
     async def once(self) -> int:
         """Try those that are due, a few at a time; how many were tried. Raises as ``run``."""
         now = datetime.now(UTC)
-        due = (_table.c.state == WAITING, _table.c.next_attempt_at <= now)
-        rows = (
-            await self._database.reader().execute(
-                select(_table).where(*due).order_by(_table.c.next_attempt_at).limit(AT_ONCE)
+        app = approval_instances.c.app
+        due = (
+            select(_table, app)
+            .join(
+                approval_instances,
+                and_(
+                    approval_instances.c.corp_id == _table.c.corp_id,
+                    approval_instances.c.instance_id == _table.c.instance_id,
+                ),
             )
+            .where(
+                _table.c.state == WAITING,
+                _table.c.next_attempt_at <= now,
+                app.not_in([name for name, until in self._paused.items() if until > now]),
+            )
+        )
+        rows = (
+            await self._database.reader().execute(due.order_by(_table.c.next_attempt_at).limit(AT_ONCE))
         ).all()
         waiting = await self._database.reader().scalar(
             select(func.count()).select_from(_table).where(_table.c.state == WAITING)
@@ -121,6 +135,12 @@ class Downloads:
         except _Failed as error:
             await self._write_failure(row, error)
             return
+        except ApiError as error:
+            pause = max(error.retry_after_s or 0.0, API_PAUSE_S)
+            self._paused[row.app] = datetime.now(UTC) + timedelta(seconds=pause)
+            log.warning("approval.attachments_wait", app=row.app, errcode=error.errcode, retry_in_s=pause)
+            await self._update(row, next_attempt_at=row.next_attempt_at)  # nobody's attempt
+            return
         except BaseException:
             # the world is down, or we are to stop: nobody's attempt
             await self._update(row, next_attempt_at=row.next_attempt_at)
@@ -143,7 +163,8 @@ class Downloads:
         return claimed.rowcount == 1
 
     async def _download(self, row: Row[Any], sessions: "_Sessions") -> tuple[str, int]:
-        """Hash and size. Raises ``_Failed``, ``DependencyUnavailable``, ``ApiError``."""
+        """Hash and size. Raises ``_Failed``, ``DependencyUnavailable``, or ``ApiError`` when the app's API is
+        down."""
         if row.kind == "photo":
             url, session = row.url, sessions.public
             if not url.startswith("https://"):
@@ -172,7 +193,10 @@ class Downloads:
 
     async def _url(self, row: Row[Any]) -> str:
         try:
-            return await self._client.attachment_url(row.instance_id, row.attachment_id.removeprefix("file:"))
+            client = self._client_of(row.app, row.corp_id)
+            return await client.attachment_url(row.instance_id, row.attachment_id.removeprefix("file:"))
+        except (Reject, SettingsError) as error:
+            raise _Failed(f"app {row.app}: {error}") from None
         except ApiError as error:
             if error.unavailable:
                 raise

@@ -14,10 +14,10 @@ the archive's does. They must not call the network: an HTTP effect belongs into 
 Raising ``Reject("why")`` says that this form can never be acted on: the archive stays, what the function
 wrote is undone, and the words stand in ``approval_actions``; a replay of the event tries again. Any other
 exception is a retry of the whole event, and after the last attempt a dead letter. Where no event asked, as in
-a comparison or a backfill, the instance is archived without, and ``approval_actions`` says ``failed``, or
-``not_undone`` for an undo.
+a resync, the instance is archived without, and ``approval_actions`` says ``failed``, or ``not_undone`` for an
+undo.
 
-Not here: when an action or its undo is called (``effects.py``).
+Not here: when an action or its undo is called (``action_state.py``).
 """
 
 import importlib
@@ -26,15 +26,16 @@ import inspect
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
-from consumers.approval.components import Value, kind_of, parse
-from consumers.approval.document import table_rows
-from consumers.approval.times import local_time
+from consumers.approval.archive.components import Value, kind_of, number_of, parse
+from consumers.approval.archive.document import table_rows
+from consumers.approval.archive.times import local_day, local_time
 from dingbridge import Reject, Transaction
 from dingbridge.errors import SettingsError
 from dingbridge.snapshots.coerce import as_list, as_text
@@ -75,20 +76,24 @@ class Form:
         value = self._values.get(name)
         return default if value is None else value
 
-    def time(self, name: str, *, end: bool = False) -> datetime:
-        """A date or time field as UTC; with ``end`` a day means its end. Raises ``Reject`` if it is none."""
-        moment = local_time(self[name], self._zone, end=end)
+    def day(self, name: str) -> date:
+        """The day in a date or time field, as the form has it. Raises ``Reject`` if there is none."""
+        day = local_day(self[name], self._zone)
+        if day is None:
+            raise Reject(f"{name!r} holds no day")
+        return day
+
+    def time(self, name: str) -> datetime:
+        """A field with a day and a time, as UTC. Raises ``Reject`` if it is none, also for a day alone."""
+        moment = local_time(self[name], self._zone)
         if moment is None:
-            raise Reject(f"{name!r} holds no date or time")
+            raise Reject(f"{name!r} holds no time of a day")
         return moment
 
-    def number(self, name: str) -> float:
-        """A number field. Raises ``Reject`` when it is none."""
-        try:
-            number = float(self[name])
-        except ValueError:
-            raise Reject(f"{name!r} holds no number") from None
-        if number != number or number in (float("inf"), float("-inf")):
+    def number(self, name: str) -> Decimal:
+        """A number field, with all its digits. Raises ``Reject`` when it is none."""
+        number = number_of(self[name])
+        if number is None:
             raise Reject(f"{name!r} holds no number")
         return number
 

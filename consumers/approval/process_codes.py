@@ -1,7 +1,8 @@
 """The process code of an approval whose events do not name it, by the name of its template.
 
 DingTalk titles an approval ``<who>提交的<template>``; its API tells the code of a template by that name
-(obtain-the-template-code). Names are asked for once, and again after a while if there was no such template.
+(obtain-the-template-code). Two companies may have templates of one name, so the company is part of the
+question. A name is asked for once, and again after a while if there was no such template.
 """
 
 import time
@@ -37,17 +38,18 @@ class ProcessCodes:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._known: dict[str, tuple[str | None, float]] = {}
+        self._known: dict[tuple[str, str], tuple[str | None, float]] = {}
 
-    async def of_title(self, client: _Client, title: str | None) -> str | None:
-        """The code of the template that ``title`` names; None when it names none that there is.
+    async def of_title(self, client: _Client, corp_id: str, title: str | None) -> str | None:
+        """The code of the template that ``title`` names at the company ``corp_id``, whose app ``client`` is;
+        None when it names none that there is.
 
         Raises ``ApiError`` only for what would fail for every event.
         """
         name = template_name(title)
         if name is None:
             return None
-        code, until = self._known.get(name, (None, 0.0))
+        code, until = self._known.get((corp_id, name), (None, 0.0))
         if code is not None or self._clock() < until:
             return code
         try:
@@ -61,10 +63,10 @@ class ProcessCodes:
                 log.info("approval.template_unknown", errcode=error.errcode)
             else:
                 # it says nothing about the name, so the next event asks again; this one is no reason to hold
-                # an approval back, which a backfill gives its template as well
+                # an approval back, which a resync gives its template as well
                 log.warning("approval.template_not_told", errcode=error.errcode)
                 return None
         if len(self._known) >= MOST:
             self._known.pop(next(iter(self._known)))
-        self._known[name] = (code, self._clock() + UNKNOWN_FOR_S)
+        self._known[corp_id, name] = (code, self._clock() + UNKNOWN_FOR_S)
         return code

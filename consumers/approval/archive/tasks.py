@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from consumers.approval.document import Events, Row, Told, first, objects
-from consumers.approval.times import local_time
+from consumers.approval.archive.document import Events, Row, Told, first, objects
+from consumers.approval.archive.times import local_time
 from dingbridge.snapshots.coerce import as_json, as_text, from_epoch_ms
 
 OPEN = frozenset({"NEW", "RUNNING", "PAUSED"})

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from consumers.approval.components import Value, kind_of, parse
-from consumers.approval.document import Row, first, objects, table_rows
+from consumers.approval.archive.components import Value, kind_of, parse
+from consumers.approval.archive.document import Row, first, objects, table_rows
 from dingbridge.snapshots.coerce import as_int, as_list, as_text
 
 WAITING, DONE, REFUSED, OFF = "waiting", "done", "refused", "off"

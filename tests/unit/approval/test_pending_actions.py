@@ -4,11 +4,11 @@ import pytest
 from sqlalchemy import select
 
 from consumers.approval import Approval
-from consumers.approval.actions import Action
+from consumers.approval.actions.declaration import Action
+from consumers.approval.actions.pending_actions import Filter, call, pending
+from consumers.approval.actions.templates import listed
 from consumers.approval.examples import forget_leave, leave_ledger, record_leave
-from consumers.approval.pending import Filter, call, pending
 from consumers.approval.tables import approval_actions
-from consumers.approval.templates import listed
 from dingbridge import Reject
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import Office, T, field, instance
@@ -39,12 +39,19 @@ def use(archive, actions):
     archive.consumer.open_archive()
 
 
+def found(archive, wanted):
+    return pending(archive.database, archive.consumer.fetcher.actions, wanted)
+
+
 async def shown(archive, wanted=EVERYTHING):
-    return [(one.instance_id, one.kind, one.calls) async for one in pending(archive.consumer, wanted)]
+    return [(one.instance_id, one.kind, one.calls) async for one in found(archive, wanted)]
 
 
 async def call_all(archive):
-    return [await call(archive.consumer, one) async for one in pending(archive.consumer, EVERYTHING)]
+    return [
+        await call(archive.database, archive.consumer.fetcher.actions, one)
+        async for one in found(archive, EVERYTHING)
+    ]
 
 
 async def test_an_action_that_was_declared_later_is_shown_and_called_once(archive):
@@ -78,7 +85,7 @@ async def test_a_filter_leaves_out_the_others(archive):
 
 
 async def test_more_than_a_page_is_shown_whole(archive, monkeypatch):
-    monkeypatch.setattr("consumers.approval.pending.PAGE", 1)
+    monkeypatch.setattr("consumers.approval.actions.pending_actions.PAGE", 1)
     use(archive, {"PROC-LEAVE": LEAVE, "PROC-EXPENSE": LEAVE})
     assert len(await shown(archive)) == 2
 

@@ -1,7 +1,7 @@
 """Writing an approval to the archive: instance, form, records, tasks, comments, files.
 
 The caller holds its guard. Not here: what becomes of events and document (``document.py``, ``tasks.py``,
-``attachments.py``), and the action of the template (``effects.py``), which this calls.
+``attachments.py``), and the action of the template (``consumers/approval/actions``).
 """
 
 import json
@@ -13,11 +13,10 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Table, delete, insert, select
 
-from consumers.approval import document as rows_of
-from consumers.approval.attachments import OFF, SWITCHED_OFF, WAITING, attachment_rows
-from consumers.approval.components import PARSER
-from consumers.approval.document import Events, Row
-from consumers.approval.effects import Decision, Effects, Known
+from consumers.approval.archive import document as rows_of
+from consumers.approval.archive.attachments import OFF, SWITCHED_OFF, WAITING, attachment_rows
+from consumers.approval.archive.document import Events, Row
+from consumers.approval.archive.tasks import comment_row, task_id, task_rows
 from consumers.approval.tables import (
     approval_attachments,
     approval_comments,
@@ -27,7 +26,6 @@ from consumers.approval.tables import (
     approval_table_cells,
     approval_tasks,
 )
-from consumers.approval.tasks import comment_row, task_id, task_rows
 from dingbridge import Event, Reader, Transaction
 from dingbridge.snapshots import replace_children, write_if_changed
 from dingbridge.snapshots.coerce import as_json, as_text
@@ -39,7 +37,15 @@ class Stored:
 
     row: Mapping[str, Any] | None
     events: Events
-    document: dict[str, Any] | None
+    document: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An instance as the archive has it now. ``new_outcome``: the outcome was not known before."""
+
+    stored: Stored
+    new_outcome: bool
 
 
 async def stored(db: Reader | Transaction, key: Row) -> Stored:
@@ -56,79 +62,41 @@ async def stored(db: Reader | Transaction, key: Row) -> Stored:
 class Archive:
     """The archive of one consumer process. ``files``: attachments are downloaded; else their rows say so."""
 
-    def __init__(self, effects: Effects, zone: ZoneInfo, *, files: bool) -> None:
-        self._effects, self._zone, self._files = effects, zone, files
+    def __init__(self, zone: ZoneInfo, *, files: bool) -> None:
+        self._zone, self._files = zone, files
 
     async def write(
         self,
         tx: Transaction,
         key: Row,
         *,
+        app: str,
         event: Event | None = None,
         document: Mapping[str, Any] | None = None,
         process_code: str | None = None,
-        forced: bool = False,
-        failed: Exception | None = None,
-    ) -> bool:
-        """Bring the archive up to what ``event`` and ``document`` (None: the API has none) add to it, and
-        settle the instance's action. Returns whether anything changed.
+    ) -> Written:
+        """Bring the archive up to what ``event`` and ``document`` (None: the API has none) add to it.
 
-        ``process_code`` is the template as it is known from elsewhere; ``forced`` and ``failed`` as
-        ``Effects.settle``.
+        ``app`` is the DingTalk app that was asked, ``process_code`` the template as it is known from
+        elsewhere.
         """
         known = await stored(tx, key)
+        before = known.row or {}
         events = known.events
         if event is not None and event.event_type == "bpms_instance_change":
             kind = str(event.data.get("type") or "")
             events = rows_of.with_event(events, kind, _time_of(event), event.data)
         if document is None:
             document = known.document  # deleted meanwhile, perhaps: the archive keeps what it has
-        code = process_code or (known.row or {}).get("process_code")
+        code = process_code or before.get("process_code")
         if event is not None:
             code = code or as_text(event.data.get("processCode")) or None
-        row = rows_of.instance_row(events, document, self._zone, code)
-        row["parsed_with"] = PARSER
-        touched = await self._write_tasks(tx, key, event, document)
-        reparse = (known.row or {}).get("parsed_with") != PARSER
-        if document is not None and (reparse or as_json(known.document) != row["raw_document"]):
+        row = rows_of.instance_row(events, document, self._zone, code) | {"app": before.get("app") or app}
+        tasks_changed = await self._write_tasks(tx, key, event, document)
+        if document is not None and as_json(known.document) != row["raw_document"]:
             await self._write_parts(tx, key, document)
-        changed = await write_if_changed(
-            tx, approval_instances, key, row, at=datetime.now(UTC), touch=touched
-        )
-        fresh = (known.row or {}).get("outcome") != row["outcome"]
-        await self._effects.settle(tx, key, row, events, document, forced=forced, fresh=fresh, failed=failed)
-        return changed
-
-    async def settle(
-        self, tx: Transaction, key: Row, *, forced: bool = False, failed: Exception | None = None
-    ) -> str | None:
-        """Settle the action of an instance of the archive as it stands; its state afterwards."""
-        known = await stored(tx, key)
-        if known.row is None:
-            return None
-        return await self._effects.settle(
-            tx, key, known.row, known.events, known.document, forced=forced, fresh=False, failed=failed
-        )
-
-    async def decide(self, db: Reader, key: Row, *, forced: bool) -> tuple[Known, Decision]:
-        """What ``settle`` would do."""
-        known = await stored(db, key)
-        if known.row is None:
-            return Known(), Decision()
-        return await self._effects.decide(db, key, known.row, known.events, known.document, forced=forced)
-
-    async def parse_again(self, tx: Transaction, key: Row) -> None:
-        """Make the form's rows anew from the document that the archive has."""
-        known = await stored(tx, key)
-        if known.row is None:
-            return
-        await self._write_tasks(tx, key, None, known.document)
-        if known.document is not None:
-            await self._write_parts(tx, key, known.document)
-        row = rows_of.instance_row(known.events, known.document, self._zone, known.row["process_code"]) | {
-            "parsed_with": PARSER
-        }
-        await write_if_changed(tx, approval_instances, key, row, at=datetime.now(UTC))
+        await write_if_changed(tx, approval_instances, key, row, at=datetime.now(UTC), touch=tasks_changed)
+        return Written(Stored(row, events, document), before.get("outcome") != row["outcome"])
 
     async def _write_tasks(
         self, tx: Transaction, key: Row, event: Event | None, document: Mapping[str, Any] | None

@@ -1,0 +1,165 @@
+"""Calls the action of a template or its undo, and writes down what became of it. The caller holds the guard.
+
+Not here: what an action is (``declaration.py``), and whether one is to be called (``action_state.py``).
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import structlog
+from sqlalchemy import select
+
+from consumers.approval.actions.action_state import (
+    BACKFILLED,
+    DONE,
+    FAILED,
+    NOT_UNDONE,
+    REJECTED,
+    REVOKED,
+    SKIPPED,
+    Decision,
+    Known,
+    decide,
+    is_revoked,
+)
+from consumers.approval.actions.declaration import Action, Approved, Form, Function, RevokedBy, name_of
+from consumers.approval.archive.document import Row
+from consumers.approval.archive.writer import Stored, stored
+from consumers.approval.metrics import ApprovalMetrics
+from consumers.approval.tables import approval_actions
+from dingbridge import Conflict, Reader, Reject, Retry, Transaction
+from dingbridge.snapshots.coerce import as_list
+from dingbridge.worker.executor import place
+from dingbridge.worker.store.errors import TransactionRace
+
+log = structlog.get_logger(__name__)
+
+_SAID = {
+    DONE: "approval.action_done",
+    REJECTED: "approval.action_rejected",
+    FAILED: "approval.action_failed",
+    SKIPPED: "approval.action_skipped",
+    REVOKED: "approval.action_revoked",
+    NOT_UNDONE: "approval.action_not_undone",
+}
+
+
+class ActionRunner:
+    """The actions of one consumer process. ``actions`` by process code; ``zone`` of the API's local times."""
+
+    def __init__(self, actions: Mapping[str, Action], zone: ZoneInfo, metrics: ApprovalMetrics) -> None:
+        self.actions = actions
+        self._zone, self._metrics = zone, metrics
+
+    async def decide(
+        self, db: Reader | Transaction, key: Row, instance: Stored, *, forced: bool
+    ) -> tuple[Known, Decision]:
+        """What stands in ``approval_actions``, and what is to be done."""
+        columns = approval_actions.c
+        found = select(columns.state, columns.reason, columns.process_code, columns.action).where(
+            *(columns[name] == value for name, value in key.items())
+        )
+        entry = (await db.execute(found)).one_or_none()
+        known = Known() if entry is None else Known(*entry)
+        code = (instance.row or {}).get("process_code") or known.process_code or ""
+        revoked = await is_revoked(db, key)
+        return known, decide(instance, known, self.actions.get(code), revoked=revoked, forced=forced)
+
+    async def settle_stored(
+        self, tx: Transaction, key: Row, *, forced: bool = False, failed: Exception | None = None
+    ) -> str | None:
+        """``settle`` for an instance as it stands in the archive."""
+        return await self.settle(tx, key, await stored(tx, key), forced=forced, failed=failed)
+
+    async def settle(
+        self,
+        tx: Transaction,
+        key: Row,
+        instance: Stored,
+        *,
+        new_outcome: bool = False,
+        forced: bool = False,
+        failed: Exception | None = None,
+    ) -> str | None:
+        """Do what ``decide`` says; the state in ``approval_actions`` afterwards, None where nothing stands.
+
+        ``new_outcome``: the outcome was not known before, so that a template without an action is counted
+        once. ``failed`` is what the function raised that would be called: it is written down and not called
+        again. Raises what the action raises, but for ``Reject``.
+        """
+        row = instance.row
+        if row is None:
+            return None
+        known, decision = await self.decide(tx, key, instance, forced=forced)
+        code, instance_id = row["process_code"] or known.process_code or "", key["instance_id"]
+        if decision.without_action:
+            if new_outcome:
+                self._metrics.without_action.inc()
+                log.info("approval.without_action", process_code=code or None, instance_id=instance_id)
+            return None
+        state, reason = decision.state, decision.reason
+        times: dict[str, datetime | None] = {}
+        if decision.call is not None:
+            if failed is None:
+                reason = await _call(tx, decision.call, self._approved(key, instance, decision.revoked_by))
+            else:
+                # its type and place, not its words: they may hold the form's values
+                name = name_of(decision.call)
+                reason = f"{name} failed: {place(failed, name.split('.')[0])}"
+            if decision.revoked_by is None:
+                state = DONE if reason is None else REJECTED if failed is None else FAILED
+                times = {"done_at": datetime.now(UTC), "undone_at": None} if reason is None else {}
+            else:
+                state = REVOKED if reason is None else NOT_UNDONE
+                times = {"undone_at": datetime.now(UTC)} if reason is None else {}
+        if state is None or ((state, reason) == (known.state, known.reason) and not times):
+            return known.state
+        declared = self.actions.get(code)
+        values = {
+            **key,
+            "process_code": code,
+            "action": known.action if declared is None else name_of(declared.run),
+            "state": state,
+            "reason": reason,
+            **times,
+            "updated_at": datetime.now(UTC),
+        }
+        await tx.upsert(approval_actions, values, list(key))
+        self._metrics.action(state)
+        say = log.info if reason in (None, BACKFILLED) else log.warning
+        say(_SAID[state], process_code=code, instance_id=instance_id, reason=reason)
+        return state
+
+    def _approved(self, key: Row, instance: Stored, revoked_by: RevokedBy | None) -> Approved:
+        """The instance as its action sees it."""
+        row, document = instance.row or {}, instance.document or {}
+        return Approved(
+            corp_id=key["corp_id"],
+            instance_id=key["instance_id"],
+            process_code=row["process_code"],
+            business_id=row["business_id"],
+            title=row["title"],
+            originator_userid=row["originator_userid"],
+            originator_dept_id=row["originator_dept_id"],
+            started_at=row["started_at"],
+            finished_at=row["finished_at"],
+            form=Form(as_list(document.get("form_component_values")) or [], self._zone),
+            document=document,
+            revoked_by=revoked_by,
+        )
+
+
+async def _call(tx: Transaction, function: Function, approval: Approved) -> str | None:
+    """Call it in a savepoint; why it rejected the form, None when it did not."""
+    try:
+        async with tx.connection.begin_nested():
+            await function(approval, tx)
+    except Reject as error:
+        return error.reason
+    except TransactionRace:
+        raise
+    except Conflict as error:
+        # a function has looked at nothing, so a new look tells it nothing: called at once it says the same
+        raise Retry("the function asked for another look").with_traceback(error.__traceback__) from None
+    return None

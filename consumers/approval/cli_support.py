@@ -1,0 +1,142 @@
+"""What the commands about approvals share: the archive without its consumer, its company, options, files."""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, TextIO
+from zoneinfo import ZoneInfo
+
+import typer
+from sqlalchemy.exc import DBAPIError
+
+from consumers.approval.consumer import Approval
+from consumers.approval.reconcile.requests import only_company
+from consumers.approval.settings import ApprovalSettings
+from dingbridge import DependencyUnavailable, open_database
+from dingbridge.api_budget import ApiCalls
+from dingbridge.cli.terminal import moment
+from dingbridge.errors import BridgeError, SettingsError
+from dingbridge.logging import configure_logging
+from dingbridge.settings import ConsumerSettings
+from dingbridge.worker.clients import open_clients
+from dingbridge.worker.store.errors import is_missing_table
+from dingbridge.worker.store.migrations import migrate as make_tables
+
+Codes = Annotated[
+    list[str] | None, typer.Option("--process-code", help="Templates, with commas.", show_default="all")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
+EndedSince = Annotated[
+    str | None,
+    typer.Option("--since", help="Ended since: 2026-01-31 (DINGTALK_TIMEZONE), an ISO time, or 30d (ago)."),
+]
+EndedUntil = Annotated[str | None, typer.Option("--until", help="Ended before.")]
+
+
+@asynccontextmanager
+async def open_archive(*, api: bool = False, migrate: bool = False) -> AsyncIterator[Approval]:
+    """The consumer with its database and, with ``api``, its clients; nothing of it runs.
+
+    With ``migrate`` its tables are made, or brought up to date, else they must be there.
+    """
+    settings = ConsumerSettings.load()
+    # what each instance does is for a consumer's log; a command has its own words, and a log when it is asked
+    quiet = {} if "log_level" in settings.model_fields_set else {"log_level": "WARNING"}
+    configure_logging(settings.model_copy(update=quiet))
+    consumer = Approval()
+    consumer.settings = settings
+    hint = "start the consumer first: dingbridge consume approval"
+    try:
+        database = open_database(settings.database_url_for(consumer.name), create=migrate)
+    except DependencyUnavailable as error:
+        raise BridgeError(f"{error.reason}; check DATABASE_URL or DATA_DIR, or {hint}") from error
+    consumer.database = database
+    stack = AsyncExitStack()
+    stack.push_async_callback(database.close)
+    try:
+        if migrate:
+            await make_tables(database, Approval)
+        consumer.open_archive()
+        if api:
+            opened = await open_clients(settings, stack)
+            if opened is None:
+                settings.api_credentials()  # raises, in words
+            else:
+                consumer.clients = opened[0]
+        yield consumer
+    except DependencyUnavailable as error:
+        if api:
+            raise
+        raise BridgeError(f"{error.reason}; check DATABASE_URL or DATA_DIR") from error
+    except DBAPIError as error:
+        if is_missing_table(error):
+            raise BridgeError(f"the archive has no tables yet; {hint}") from error
+        raise
+    finally:
+        await stack.aclose()
+
+
+def app_of(settings: ConsumerSettings) -> str:
+    """The name of the DingTalk app that the commands ask."""
+    return settings.dingtalk_app_name if settings.consumer_app == "default" else settings.consumer_app
+
+
+async def company_of(consumer: Approval) -> str:
+    """The company's id, which DingTalk's API does not tell: as set, else the only one of the archive."""
+    app = app_of(consumer.settings)
+    known = ApprovalSettings.load().company_of(consumer.settings, app)
+    known = known or await only_company(consumer.database.reader(), app)
+    if known is None:
+        raise SettingsError(
+            [
+                "DINGTALK_CORP_ID: not set, and the archive is empty or has several companies; it is the "
+                "CorpId on open-dev.dingtalk.com"
+            ]
+        )
+    return known
+
+
+def day_or_moment(text: str | None, option: str, settings: ConsumerSettings) -> datetime | None:
+    """A day or a time without a zone is meant in ``DINGTALK_TIMEZONE``, as forms and the API are."""
+    if text is None:
+        return None
+    try:
+        local = datetime.combine(date.fromisoformat(text), datetime.min.time())
+        return local.replace(tzinfo=ZoneInfo(settings.dingtalk_timezone))
+    except ValueError:
+        return moment(text, option)
+
+
+def calls_left(settings: ConsumerSettings) -> str:
+    """How many calls this month's budget has for it, as the end of a sentence."""
+    budget = ApiCalls.of(settings, settings.api_credentials()[0])
+    try:
+        spent = budget.spent()
+    finally:
+        budget.close()
+    if spent["left"] is None:
+        return ""
+    return f" ({spent['left']['resync']:,} left for it in {spent['month']})"
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[TextIO]:
+    """A text file that takes the place of ``path`` when it is whole; only its owner may read it.
+
+    Raises ``BridgeError`` when it cannot be made.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise BridgeError(f"{path} cannot be written ({error.strerror}); choose another --out") from error
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            yield file
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,164 @@
+"""Fetches approval instances through the Open API, and writes what was fetched, with the action it asks for.
+
+Used for events and, at another priority, for what asks by itself: refetches and resyncs. Not here: which
+event asks for a fetch (``consumer.py``), what becomes of what was fetched (``archive/``), and when an action
+is called (``actions/``).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from sqlalchemy import select
+
+from consumers.approval.actions.runner import ActionRunner
+from consumers.approval.archive.writer import Archive
+from consumers.approval.process_codes import ProcessCodes
+from consumers.approval.tables import KIND, approval_instances, guard
+from dingbridge import Conflict, Database, Event, Reader, Transaction
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.error_codes import says_not_there
+from dingbridge.dingtalk.errors import ApiError
+from dingbridge.snapshots import Look
+from dingbridge.snapshots.coerce import as_text
+from dingbridge.worker.supervise import is_world_down
+
+log = structlog.get_logger(__name__)
+
+ClientOf = Callable[[str, str], DingTalkClient]
+"""The Open API's client for an app's name and a company's corpId, at the priority of a resync."""
+
+UNFINISHED = frozenset({"NEW", "RUNNING"})
+"""``status`` of an instance that is not at its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What was found out about an instance. ``document`` is None when the API does not know it, or was not
+    asked (``asked``).
+
+    ``app`` is the DingTalk app whose event it was, or that was asked. ``main`` is the instance that this one
+    takes back, if it does: its action may be undone.
+    """
+
+    look: Look
+    app: str
+    document: dict[str, Any] | None = None
+    asked: bool = False
+    process_code: str | None = None
+    main: Look | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fetcher:
+    """What fetching and writing need of one consumer process."""
+
+    database: Database
+    archive: Archive
+    actions: ActionRunner
+    codes: ProcessCodes
+
+    async def fetch(
+        self, client: DingTalkClient, app: str, look: Look, db: Reader, event: Event | None = None
+    ) -> Fetched:
+        """Ask ``client``, which is the app ``app``, for the instance of ``look``.
+
+        Raises ``ApiError``, also for a code that nobody knows: taken for "not there" it would close the
+        instance without its action, and nothing would ask again. An event is tried again instead, and at
+        last stands among the dead letters.
+        """
+        instance_id = look.entity_id
+        document: dict[str, Any] | None = None
+        try:
+            document = await client.approval(instance_id)
+        except ApiError as error:
+            if not says_not_there(error):
+                raise
+            log.warning("approval.not_at_api", instance_id=instance_id, errcode=error.errcode)
+        code = None
+        if event is not None:
+            if document is not None and document.get("status") in UNFINISHED:
+                log.warning("approval.api_lags", instance_id=instance_id, event_id=event.id)
+            code = await self._process_code(client, event, look, document, db)
+        return Fetched(look, app, document, True, code, await _main_of(look, document, db))
+
+    async def write(
+        self,
+        tx: Transaction,
+        fetched: Fetched,
+        event: Event | None = None,
+        *,
+        forced: bool = False,
+        failed: Exception | None = None,
+    ) -> None:
+        """Archive what was fetched and settle its action; ``forced`` and ``failed`` as
+        ``ActionRunner.settle``. Raises ``Conflict`` when another fetch was written meanwhile."""
+        look, main = fetched.look, fetched.main
+        key = {"corp_id": look.corp_id, "instance_id": look.entity_id}
+        await guard.claim(tx, look, fetched=fetched.asked)
+        written = await self.archive.write(
+            tx,
+            key,
+            app=fetched.app,
+            event=event,
+            document=fetched.document,
+            process_code=fetched.process_code,
+        )
+        await self.actions.settle(
+            tx, key, written.stored, new_outcome=written.new_outcome, forced=forced, failed=failed
+        )
+        if main is not None:
+            # of two transactions that do not see each other, neither would find that the other revokes it
+            await guard.claim(tx, main, fetched=False)
+            revoked = {"corp_id": main.corp_id, "instance_id": main.entity_id}
+            await self.actions.settle_stored(tx, revoked, failed=failed)
+
+    async def write_alone(self, fetched: Fetched, *, forced: bool = False) -> bool:
+        """Write what no event asked for, in a transaction of its own; whether all of it went well.
+
+        Where the action or undo fails, the rest is archived, and ``approval_actions`` says so: an event could
+        be retried, but here one fault in somebody's function would stop everything else. Raises as ``write``,
+        and what is no fault of the function.
+        """
+        try:
+            async with self.database.transaction() as tx:
+                await self.write(tx, fetched, forced=forced)
+            return True
+        except Exception as error:
+            if isinstance(error, Conflict) or is_world_down(error):
+                raise
+            failed = error
+        async with self.database.transaction() as tx:
+            await self.write(tx, fetched, forced=forced, failed=failed)
+        return False
+
+    async def _process_code(
+        self,
+        client: DingTalkClient,
+        event: Event,
+        look: Look,
+        document: Mapping[str, Any] | None,
+        db: Reader,
+    ) -> str | None:
+        """The template's code where neither this event nor the archive has it."""
+        if event.data.get("processCode"):
+            return None
+        columns = approval_instances.c
+        known = select(columns.process_code).where(
+            columns.corp_id == look.corp_id, columns.instance_id == look.entity_id
+        )
+        if await db.scalar(known):
+            return None
+        title = as_text((document or {}).get("title") or event.data.get("title"))
+        return await self.codes.of_title(client, look.corp_id, title)
+
+
+async def _main_of(look: Look, document: Mapping[str, Any] | None, db: Reader) -> Look | None:
+    """The instance that the instance of ``look`` takes back; None when it takes none back."""
+    main = as_text((document or {}).get("main_process_instance_id"))
+    if not main or main == look.entity_id:
+        return None
+    if str((document or {}).get("biz_action")).upper() != "REVOKE":
+        return None
+    return await guard.look(db, look.corp_id, KIND, main)
