@@ -27,8 +27,8 @@ from consumers.approval.cli_support import (
 )
 from consumers.approval.consumer import Approval
 from dingbridge.cli.terminal import confirmed, listed, print_list, say
-from dingbridge.worker.executor import place
-from dingbridge.worker.supervise import is_world_down
+from dingbridge.error_location import error_location
+from dingbridge.worker.supervise import is_unavailable
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -190,10 +190,10 @@ async def _call(consumer: Approval, due: list[Pending]) -> int:
         try:
             ended[str(await call(consumer.database, consumer.fetcher.actions, one))] += 1
         except Exception as error:
-            if is_world_down(error):
+            if is_unavailable(error):
                 raise
             # a fault of one action is no reason to leave out the others
             ended["failed"] += 1
-            say(f"{one.instance_id}: {one.calls} failed: {place(error, one.calls.split('.')[0])}")
+            say(f"{one.instance_id}: {one.calls} failed: {error_location(error, one.calls.split('.')[0])}")
     say(", ".join(f"{number} {state}" for state, number in sorted(ended.items())))
     return ended["failed"]

@@ -19,7 +19,7 @@ from consumers.approval.consumer import Approval
 from consumers.approval.reconcile.reconciler import OnProgress, Reconciler, Scope, reachable, template_codes
 from dingbridge.cli.terminal import Progress, confirmed, listed, progress, say
 from dingbridge.errors import BridgeError
-from dingbridge.worker.supervise import is_world_down
+from dingbridge.worker.supervise import is_unavailable
 
 
 def resync(
@@ -63,7 +63,7 @@ async def _resync(
         try:
             await _run(consumer, scope, dry_run, yes)
         except BridgeError as error:
-            if not is_world_down(error):
+            if not is_unavailable(error):
                 raise
             say(f"stopped: {str(error).rstrip('.')}. The same command goes on from here")
             raise typer.Exit(1) from error

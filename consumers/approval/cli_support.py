@@ -21,7 +21,7 @@ from dingbridge.cli.terminal import moment
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.logging import configure_logging
 from dingbridge.settings import ConsumerSettings
-from dingbridge.worker.clients import open_clients
+from dingbridge.worker.api.clients import open_clients
 from dingbridge.worker.store.errors import is_missing_table
 from dingbridge.worker.store.migrations import migrate as make_tables
 

@@ -30,8 +30,8 @@ from dingbridge import Consumer, Context, Event, Reader, Reject, Table, Transact
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.events.control import RESYNC_REQUESTED
-from dingbridge.snapshots import Look
-from dingbridge.worker.supervise import patiently
+from dingbridge.snapshots import Snapshot
+from dingbridge.worker.supervise import retry_until_available
 
 log = structlog.get_logger(__name__)
 
@@ -79,26 +79,26 @@ class Approval(Consumer):
         files = Downloads(self.database, self.client_of, self._own, self.metrics)
         never = asyncio.Event()
         await asyncio.gather(
-            patiently(files.run, self.name, never),
-            patiently(Refetch(self.fetcher, self.client_of).run, self.name, never),
-            patiently(RequestedResyncs(self.fetcher, self.client_of).run, self.name, never),
+            retry_until_available(files.run, self.name, never),
+            retry_until_available(Refetch(self.fetcher, self.client_of).run, self.name, never),
+            retry_until_available(RequestedResyncs(self.fetcher, self.client_of).run, self.name, never),
         )
 
     async def prepare(self, event: Event, ctx: Context) -> Fetched | ResyncRequest:
-        """Look at the instance that ``event`` names, and ask the API for it if it is at its end."""
+        """Snapshot at the instance that ``event`` names, and ask the API for it if it is at its end."""
         if event.type == RESYNC_REQUESTED:
             return await ResyncRequest.of(event, ctx.db, self._own.company_of(self.settings, event.app))
         instance_id = event.subject
         if not instance_id:
             raise Reject(f"{event.event_type} names no approval instance")
-        look = await guard.look(ctx.db, event.corp_id, KIND, instance_id)
+        snapshot = await guard.snapshot(ctx.db, event.corp_id, KIND, instance_id)
         if event.event_type == "bpms_instance_change":
             asks = event.data.get("type") not in ("start", "delete")
         else:
-            asks = await self._may_be_stale(event, look, ctx.db)
+            asks = await self._may_be_stale(event, snapshot, ctx.db)
         if not asks:
-            return Fetched(look, event.app)
-        return await self.fetcher.fetch(ctx.dingtalk, event.app, look, ctx.db, event)
+            return Fetched(snapshot, event.app)
+        return await self.fetcher.fetch(ctx.dingtalk, event.app, snapshot, ctx.db, event)
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
         if isinstance(prepared, ResyncRequest):
@@ -109,20 +109,20 @@ class Approval(Consumer):
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)
 
-    async def _may_be_stale(self, event: Event, look: Look, db: Reader) -> bool:
+    async def _may_be_stale(self, event: Event, snapshot: Snapshot, db: Reader) -> bool:
         """Whether a task event can tell the archive something that only the document has.
 
         A running instance's document is not archived. Once it is at its end, a task's last record or a
         comment may follow, unless the event had reached the bridge before our last fetch began: then that
-        fetch has seen it. Both times are clocks of ours, and each look that is spared is one API call of the
+        fetch has seen it. Both times are clocks of ours, and each fetch that is spared is one API call of the
         month's.
         """
-        if look.last_fetch_at is not None and event.received_time < look.last_fetch_at:
+        if snapshot.last_fetch_at is not None and event.received_time < snapshot.last_fetch_at:
             return False
         columns = approval_instances.c
         ended = select(columns.instance_id).where(
             columns.corp_id == event.corp_id,
-            columns.instance_id == look.entity_id,
+            columns.instance_id == snapshot.entity_id,
             columns.outcome.is_not(None),
         )
         return await db.scalar(ended) is not None

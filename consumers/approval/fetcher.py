@@ -20,9 +20,9 @@ from dingbridge import Conflict, Database, Event, Reader, Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import says_not_there
 from dingbridge.dingtalk.errors import ApiError
-from dingbridge.snapshots import Look
+from dingbridge.snapshots import Snapshot
 from dingbridge.snapshots.coerce import as_text
-from dingbridge.worker.supervise import is_world_down
+from dingbridge.worker.supervise import is_unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -42,12 +42,12 @@ class Fetched:
     takes back, if it does: its action may be undone.
     """
 
-    look: Look
+    snapshot: Snapshot
     app: str
     document: dict[str, Any] | None = None
     asked: bool = False
     process_code: str | None = None
-    main: Look | None = None
+    main: Snapshot | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +60,15 @@ class Fetcher:
     codes: ProcessCodes
 
     async def fetch(
-        self, client: DingTalkClient, app: str, look: Look, db: Reader, event: Event | None = None
+        self, client: DingTalkClient, app: str, snapshot: Snapshot, db: Reader, event: Event | None = None
     ) -> Fetched:
-        """Ask ``client``, which is the app ``app``, for the instance of ``look``.
+        """Ask ``client``, which is the app ``app``, for the instance of ``snapshot``.
 
         Raises ``ApiError``, also for a code that nobody knows: taken for "not there" it would close the
         instance without its action, and nothing would ask again. An event is tried again instead, and at
         last stands among the dead letters.
         """
-        instance_id = look.entity_id
+        instance_id = snapshot.entity_id
         document: dict[str, Any] | None = None
         try:
             document = await client.approval(instance_id)
@@ -80,8 +80,8 @@ class Fetcher:
         if event is not None:
             if document is not None and document.get("status") in UNFINISHED:
                 log.warning("approval.api_lags", instance_id=instance_id, event_id=event.id)
-            code = await self._process_code(client, event, look, document, db)
-        return Fetched(look, app, document, True, code, await _main_of(look, document, db))
+            code = await self._process_code(client, event, snapshot, document, db)
+        return Fetched(snapshot, app, document, True, code, await _main_of(snapshot, document, db))
 
     async def write(
         self,
@@ -94,9 +94,9 @@ class Fetcher:
     ) -> None:
         """Archive what was fetched and settle its action; ``forced`` and ``failed`` as
         ``ActionRunner.settle``. Raises ``Conflict`` when another fetch was written meanwhile."""
-        look, main = fetched.look, fetched.main
-        key = {"corp_id": look.corp_id, "instance_id": look.entity_id}
-        await guard.claim(tx, look, fetched=fetched.asked)
+        snapshot, main = fetched.snapshot, fetched.main
+        key = {"corp_id": snapshot.corp_id, "instance_id": snapshot.entity_id}
+        await guard.claim(tx, snapshot, fetched=fetched.asked)
         written = await self.archive.write(
             tx,
             key,
@@ -126,7 +126,7 @@ class Fetcher:
                 await self.write(tx, fetched, forced=forced)
             return True
         except Exception as error:
-            if isinstance(error, Conflict) or is_world_down(error):
+            if isinstance(error, Conflict) or is_unavailable(error):
                 raise
             failed = error
         async with self.database.transaction() as tx:
@@ -137,7 +137,7 @@ class Fetcher:
         self,
         client: DingTalkClient,
         event: Event,
-        look: Look,
+        snapshot: Snapshot,
         document: Mapping[str, Any] | None,
         db: Reader,
     ) -> str | None:
@@ -146,19 +146,19 @@ class Fetcher:
             return None
         columns = approval_instances.c
         known = select(columns.process_code).where(
-            columns.corp_id == look.corp_id, columns.instance_id == look.entity_id
+            columns.corp_id == snapshot.corp_id, columns.instance_id == snapshot.entity_id
         )
         if await db.scalar(known):
             return None
         title = as_text((document or {}).get("title") or event.data.get("title"))
-        return await self.codes.of_title(client, look.corp_id, title)
+        return await self.codes.of_title(client, snapshot.corp_id, title)
 
 
-async def _main_of(look: Look, document: Mapping[str, Any] | None, db: Reader) -> Look | None:
-    """The instance that the instance of ``look`` takes back; None when it takes none back."""
+async def _main_of(snapshot: Snapshot, document: Mapping[str, Any] | None, db: Reader) -> Snapshot | None:
+    """The instance that the instance of ``snapshot`` takes back; None when it takes none back."""
     main = as_text((document or {}).get("main_process_instance_id"))
-    if not main or main == look.entity_id:
+    if not main or main == snapshot.entity_id:
         return None
     if str((document or {}).get("biz_action")).upper() != "REVOKE":
         return None
-    return await guard.look(db, look.corp_id, KIND, main)
+    return await guard.snapshot(db, snapshot.corp_id, KIND, main)

@@ -115,10 +115,10 @@ async def call(database: Database, runner: ActionRunner, one: Pending) -> str | 
     """
     key = {"corp_id": one.corp_id, "instance_id": one.instance_id}
     for left in reversed(range(MOST_AGAIN)):
-        look = await guard.look(database.reader(), one.corp_id, KIND, one.instance_id)
+        snapshot = await guard.snapshot(database.reader(), one.corp_id, KIND, one.instance_id)
         try:
             async with database.transaction() as tx:
-                await guard.claim(tx, look, fetched=False)
+                await guard.claim(tx, snapshot, fetched=False)
                 return await runner.settle_stored(tx, key, forced=True)
         except Conflict:
             if not left:

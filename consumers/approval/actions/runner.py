@@ -29,8 +29,8 @@ from consumers.approval.archive.writer import Stored, stored
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.tables import approval_actions
 from dingbridge import Conflict, Reader, Reject, Retry, Transaction
+from dingbridge.error_location import error_location
 from dingbridge.snapshots.coerce import as_list
-from dingbridge.worker.executor import place
 from dingbridge.worker.store.errors import TransactionRace
 
 log = structlog.get_logger(__name__)
@@ -106,7 +106,7 @@ class ActionRunner:
             else:
                 # its type and place, not its words: they may hold the form's values
                 name = name_of(decision.call)
-                reason = f"{name} failed: {place(failed, name.split('.')[0])}"
+                reason = f"{name} failed: {error_location(failed, name.split('.')[0])}"
             if decision.revoked_by is None:
                 state = DONE if reason is None else REJECTED if failed is None else FAILED
                 times = {"done_at": datetime.now(UTC), "undone_at": None} if reason is None else {}
@@ -161,5 +161,5 @@ async def _call(tx: Transaction, function: Function, approval: Approved) -> str 
         raise
     except Conflict as error:
         # a function has looked at nothing, so a new look tells it nothing: called at once it says the same
-        raise Retry("the function asked for another look").with_traceback(error.__traceback__) from None
+        raise Retry("the function asked for another fetch").with_traceback(error.__traceback__) from None
     return None

@@ -22,8 +22,8 @@ from dingbridge import Conflict
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import IDS_MOST, WINDOW_MS
 from dingbridge.dingtalk.errors import ApiError, RateLimited
-from dingbridge.worker.executor import place
-from dingbridge.worker.supervise import is_world_down
+from dingbridge.error_location import error_location
+from dingbridge.worker.supervise import is_unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -155,14 +155,14 @@ class Reconciler:
                     raise  # no fault of the instance, however long it lasts
                 await asyncio.sleep(pause)
             except Exception as error:
-                if is_world_down(error):
+                if is_unavailable(error):
                     raise
                 # a fault of one instance is no reason to leave out the others
                 log.warning(
                     "approval.not_reconciled",
                     instance_id=instance_id,
                     errcode=error.errcode if isinstance(error, ApiError) else None,
-                    error=place(error, "consumers"),
+                    error=error_location(error, "consumers"),
                 )
                 break
         counts.failed += 1
@@ -170,11 +170,11 @@ class Reconciler:
 
     async def _archive(self, instance_id: str, code: str | None, counts: Counts) -> None:
         scope, db = self._scope, self._database.reader()
-        look = await guard.look(db, scope.corp_id, KIND, instance_id)
+        snapshot = await guard.snapshot(db, scope.corp_id, KIND, instance_id)
         if await self._whole([instance_id]):
-            fetched = Fetched(look, scope.app)
+            fetched = Fetched(snapshot, scope.app)
         else:
-            fetched = await self._fetcher.fetch(self._client, scope.app, look, db)
+            fetched = await self._fetcher.fetch(self._client, scope.app, snapshot, db)
             if fetched.document is None:
                 counts.missing += 1
                 return

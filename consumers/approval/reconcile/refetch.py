@@ -16,8 +16,8 @@ from consumers.approval.fetcher import UNFINISHED, ClientOf, Fetcher
 from consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge import Conflict
 from dingbridge.dingtalk.errors import ApiError
-from dingbridge.worker.executor import place
-from dingbridge.worker.supervise import is_world_down
+from dingbridge.error_location import error_location
+from dingbridge.worker.supervise import is_unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ class Refetch:
         self._fetcher, self._client_of = fetcher, client_of
 
     async def run(self) -> None:
-        """Look for what is due until cancelled. Raises ``DatabaseDown``."""
+        """Snapshot for what is due until cancelled. Raises ``DatabaseDown``."""
         while True:
             await self.once(datetime.now(UTC))
             await asyncio.sleep(LOOK_EVERY_S)
@@ -78,25 +78,25 @@ class Refetch:
         """Fetch and write one; False when the API is down for its app."""
         database = self._fetcher.database
         db = database.reader()
-        look = await guard.look(db, row.corp_id, KIND, row.instance_id)
+        snapshot = await guard.snapshot(db, row.corp_id, KIND, row.instance_id)
         try:
             client = self._client_of(row.app, row.corp_id)
-            await self._fetcher.write_alone(await self._fetcher.fetch(client, row.app, look, db))
+            await self._fetcher.write_alone(await self._fetcher.fetch(client, row.app, snapshot, db))
         except Conflict:
             return True  # an event of the instance was faster
         except Exception as error:
             errcode = error.errcode if isinstance(error, ApiError) else None
-            if isinstance(error, ApiError) and error.world_down:
+            if isinstance(error, ApiError) and error.unavailable:
                 log.warning("approval.refetch_waits", app=row.app, errcode=errcode)
                 return False
-            if is_world_down(error):
+            if is_unavailable(error):
                 raise
             log.warning(
                 "approval.refetch_failed",
                 instance_id=row.instance_id,
                 errcode=errcode,
-                error=place(error, "consumers"),
+                error=error_location(error, "consumers"),
             )
             async with database.transaction() as tx:
-                await guard.try_claim(tx, look)  # so that it is not asked for again at once
+                await guard.try_claim(tx, snapshot)  # so that it is not asked for again at once
         return True

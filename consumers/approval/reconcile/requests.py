@@ -21,7 +21,7 @@ from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import BridgeError
 from dingbridge.events.envelope import NOBODY
 from dingbridge.snapshots.coerce import from_epoch_ms
-from dingbridge.worker.supervise import is_world_down
+from dingbridge.worker.supervise import is_unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +104,7 @@ class RequestedResyncs:
             try:
                 done += await self._do(row)
             except BaseException as error:
-                refused = isinstance(error, BridgeError) and not is_world_down(error)
+                refused = isinstance(error, BridgeError) and not is_unavailable(error)
                 pause = NEXT_ROUND_AFTER if refused else timedelta(0)
                 with suppress(BridgeError):  # a claim that cannot be given back runs out by itself
                     await self._update(row, next_round_at=datetime.now(UTC) + pause)
