@@ -18,7 +18,7 @@ import structlog
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, DecryptedCallback, SignatureParameters
 from dingbridge.dingtalk.errors import CallbackError, OwnerMismatch
 from dingbridge.dingtalk.self_push import nonce_of
-from dingbridge.events import URL_CHECKS, DoorView, dedupe_key, known, read
+from dingbridge.events import URL_CHECKS, CallbackFacts, dedupe_key, extract_facts, known
 from ingress.diagnostics import Diagnostics
 from ingress.errors import JournalUnavailable
 from ingress.journal.store import NewCallback
@@ -67,7 +67,7 @@ class CallbackReceiver:
         parameters = _parameters(query, envelope)
         callback = self._decrypt(app, crypto, parameters, encrypted)
         self._check_age(parameters)
-        view = read(callback.plaintext)
+        view = extract_facts(callback.plaintext)
         event_type = view.event_type if view.event_type is not None and known(view.event_type) else OTHER
         if view.event_type in URL_CHECKS:
             self._metrics.callbacks.labels("check", "", event_type).inc()
@@ -158,7 +158,7 @@ def _parameters(query: Mapping[str, str], envelope: Mapping[str, Any]) -> Signat
         raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "parameters", words) from None
 
 
-def _entry(app: str, plaintext: bytes, view: DoorView, parameters: SignatureParameters) -> NewCallback:
+def _entry(app: str, plaintext: bytes, view: CallbackFacts, parameters: SignatureParameters) -> NewCallback:
     signature_key = None
     if not view.has_identity:
         # 8 zero bytes where other keys have the event's time; "s" keeps it apart from a content hash

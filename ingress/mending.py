@@ -14,7 +14,7 @@ from pathlib import Path
 
 import apsw
 
-from dingbridge.events import dedupe_key, read
+from dingbridge.events import dedupe_key, extract_facts
 from ingress.errors import JournalError, JournalNewer
 from ingress.high_water import HighWater
 from ingress.journal.checkpoint import CursorFile
@@ -161,7 +161,7 @@ def _insert(file: JournalFile, rows: list[StoredCallback]) -> list[StoredCallbac
                 if there is not None and there[1:5] != (received_ms, app, via, body):
                     twice.append(StoredCallback(seq, received_ms, app, via, body))
                 continue
-            key = dedupe_key(read(body), app, body)  # so that a repeated push is still recognised
+            key = dedupe_key(extract_facts(body), app, body)  # so that a repeated push is still recognised
             file.db.execute("INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING", (key, received_ms))
     return twice
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from dev.benchmarks.load import plaintext
 from dev.benchmarks.results import Results
 from dev.benchmarks.stack import Ingress, load
-from dingbridge.events import Received, dedupe_key, read, to_records
+from dingbridge.events import Received, dedupe_key, extract_facts, to_records
 from dingbridge.kafka.client import producer
 from dingbridge.kafka.topics import ensure_topics, event_topic
 from dingbridge.settings import KafkaSettings
@@ -51,7 +51,7 @@ def _entries(begin: int, end: int) -> Iterator[NewCallback]:
     now = int(time.time() * 1000)
     for number in range(begin, end):
         body = plaintext(number)
-        view = read(body)
+        view = extract_facts(body)
         yield NewCallback(now, "default", "http", body, dedupe_key(view, "default", body))
 
 

@@ -20,15 +20,15 @@ from dingbridge.events.catalogue import (
 )
 from dingbridge.events.envelope import SCHEMA_VERSION, Received, Record, to_records
 from dingbridge.events.event import Event, NotAnEvent, decode, to_dingtalk
-from dingbridge.events.facts import DoorView, content_hash, dedupe_key, read
+from dingbridge.events.facts import CallbackFacts, content_hash, dedupe_key, extract_facts
 
 __all__ = [
     "EVENT_TYPE_RE",
     "SCHEMA_VERSION",
     "UNCLASSIFIED",
     "URL_CHECKS",
+    "CallbackFacts",
     "Catalogue",
-    "DoorView",
     "Event",
     "EventSpec",
     "Field",
@@ -40,9 +40,9 @@ __all__ = [
     "content_hash",
     "decode",
     "dedupe_key",
+    "extract_facts",
     "known",
     "legal",
-    "read",
     "to_dingtalk",
     "to_records",
 ]

@@ -14,7 +14,7 @@ _CHARACTERS = 2_000
 """Longer names together than this are worked out each time."""
 
 
-class Remembered(dict[Key, Value], Generic[Key, Value]):
+class BoundedCache(dict[Key, Value], Generic[Key, Value]):
     """``remembered[…, names]`` is ``make(…, names)``, made once; ``names`` are the key's last part."""
 
     def __init__(self, make: Callable[..., Value]) -> None:

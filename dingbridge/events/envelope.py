@@ -18,7 +18,15 @@ from urllib.parse import quote
 import structlog
 
 from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, catalogue, legal
-from dingbridge.events.facts import MAX_TIME_MS, NOTHING, DoorView, content_hash, facts, read
+from dingbridge.events.facts import (
+    MAX_TIME_MS,
+    NO_FACTS,
+    CallbackFacts,
+    content_hash,
+    extract_facts,
+    facts_of,
+    named_identity,
+)
 from dingbridge.events.normalise import Normalised, normalise
 from dingbridge.events.split import Part, TooManyEntities, split
 from dingbridge.events.strict_json import Unreadable, dumps, loads
@@ -75,12 +83,12 @@ def to_records(received: Received) -> list[Record]:
     try:
         return _classified(received)
     except Unreadable as error:
-        return [_unclassified(received, NOTHING, error.fault)]
+        return [_unclassified(received, NO_FACTS, error.fault)]
     except _Unclassifiable as error:
-        return [_unclassified(received, error.view, error.fault)]
+        return [_unclassified(received, error.facts, error.fault)]
     except Exception as error:
         _report(error, received)
-        return [_unclassified(received, read(received.body), f"fault:{type(error).__name__}")]
+        return [_unclassified(received, extract_facts(received.body), f"fault:{type(error).__name__}")]
 
 
 def rfc3339(epoch_ms: int) -> str:
@@ -97,36 +105,36 @@ def _to_the_second(epoch_s: int) -> str:
 
 
 class _Unclassifiable(Exception):
-    def __init__(self, fault: str, view: DoorView) -> None:
+    def __init__(self, fault: str, facts: CallbackFacts) -> None:
         super().__init__(fault)
         self.fault = fault
-        self.view = view
+        self.facts = facts
 
 
 def _classified(received: Received) -> list[Record]:
     payload = loads(received.body)
     if not isinstance(payload, dict):
-        raise _Unclassifiable("not-an-object", NOTHING)
-    view = facts(payload)
-    event_type = view.event_type
+        raise _Unclassifiable("not-an-object", NO_FACTS)
+    facts = facts_of(payload)
+    event_type = facts.event_type
     if event_type is None:
-        raise _Unclassifiable("no-event-type", view)
+        raise _Unclassifiable("no-event-type", facts)
     spec = catalogue.get(event_type)
     if spec is None and not legal(event_type):
-        raise _Unclassifiable("illegal-event-type", view)
+        raise _Unclassifiable("illegal-event-type", facts)
     normalised = normalise(payload, event_type, spec)
     subject = None if spec is None else spec.subject
     try:
-        parts = split(normalised.data, subject, view.corp_id, len(received.body))
+        parts = split(normalised.data, subject, facts.corp_id, len(received.body))
     except TooManyEntities:
-        raise _Unclassifiable("too-many-entities", view) from None
-    base = _callback_id(received, view)
-    return [_record(received, view, event_type, spec, normalised, part, base) for part in parts]
+        raise _Unclassifiable("too-many-entities", facts) from None
+    base = _callback_id(received, facts)
+    return [_record(received, facts, event_type, spec, normalised, part, base) for part in parts]
 
 
 def _record(
     received: Received,
-    view: DoorView,
+    facts: CallbackFacts,
     event_type: str,
     spec: EventSpec | None,
     normalised: Normalised,
@@ -136,7 +144,7 @@ def _record(
     corp = NOBODY if part.corp_id is None else part.corp_id
     id_ = base if part.suffix is None else f"{base}/{part.suffix}"
     key = corp if part.subject is None else f"{corp}:{part.subject}"
-    envelope = _envelope(received, view, id_, corp, event_type, part.subject, key, normalised.form)
+    envelope = _envelope(received, facts, id_, corp, event_type, part.subject, key, normalised.form)
     if normalised.verbatim:
         envelope["verbatim"] = ",".join(normalised.verbatim)
     envelope["data"] = part.data
@@ -144,10 +152,10 @@ def _record(
     return Record(event_type, spec is not None, key.encode(), dumps(envelope), headers, id_)
 
 
-def _unclassified(received: Received, view: DoorView, fault: str) -> Record:
-    corp = NOBODY if view.corp_id is None else view.corp_id
-    id_ = _callback_id(received, view)
-    envelope = _envelope(received, view, id_, corp, UNCLASSIFIED, None, corp, "unknown")
+def _unclassified(received: Received, facts: CallbackFacts, fault: str) -> Record:
+    corp = NOBODY if facts.corp_id is None else facts.corp_id
+    id_ = _callback_id(received, facts)
+    envelope = _envelope(received, facts, id_, corp, UNCLASSIFIED, None, corp, "unknown")
     envelope["datacontenttype"] = "application/octet-stream"
     del envelope["dataschema"]
     envelope["fault"] = fault
@@ -158,7 +166,7 @@ def _unclassified(received: Received, view: DoorView, fault: str) -> Record:
 
 def _envelope(
     received: Received,
-    view: DoorView,
+    facts: CallbackFacts,
     id_: str,
     corp: str,
     event_type: str,
@@ -173,7 +181,7 @@ def _envelope(
         "source": source(corp, received.app),
         "type": TYPE_PREFIX + event_type,
         "subject": subject,
-        "time": rfc3339(received.received_ms if view.happened_ms is None else view.happened_ms),
+        "time": rfc3339(received.received_ms if facts.happened_ms is None else facts.happened_ms),
         "datacontenttype": "application/json",
         "dataschema": f"urn:dingbridge:{event_type}:{SCHEMA_VERSION}",
         "partitionkey": key,
@@ -199,13 +207,13 @@ def _headers(event_type: str, corp: str, id_: str) -> tuple[tuple[str, bytes], .
     )
 
 
-def _callback_id(received: Received, view: DoorView) -> str:
-    """DingTalk's eventId, else the content's hash; a callback that may truly recur in the same words
+def _callback_id(received: Received, facts: CallbackFacts) -> str:
+    """``<EventType>:<eventId>``, else the content's hash; a callback that may truly recur in the same words
     is told apart by when it came."""
-    if view.event_id is not None:
-        return str(view.event_id)
+    if (identity := named_identity(facts)) is not None:
+        return identity
     digest = content_hash(received.body).hex()
-    return digest if view.has_identity else f"{digest}-{received.received_ms}"
+    return digest if facts.has_identity else f"{digest}-{received.received_ms}"
 
 
 def source(corp: str, app: str) -> str:

@@ -1,8 +1,8 @@
 """What must be known of a callback before it is kept: its type, company, id, time and identity.
 
-Responsible for: reading those few facts from a plaintext, and the key by which a re-push is
-recognised. Every function here is total: whatever DingTalk signed, none of them raises. Not
-responsible for what the callback means (``records``).
+Responsible for: reading those few facts from a plaintext, what identifies an event, and the key by which a
+re-push is recognised. Every function here is total: whatever DingTalk signed, none of them raises. Not
+responsible for what the callback means (``envelope``).
 """
 
 import hashlib
@@ -10,20 +10,23 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from dingbridge.events.bounded_cache import Names, Remembered
-from dingbridge.events.catalogue import EventSpec, catalogue
+from dingbridge.events.bounded_cache import BoundedCache, Names
+from dingbridge.events.catalogue import EventSpec, catalogue, legal
 from dingbridge.events.strict_json import loads
 
 MAX_TIME_MS = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp()) * 1000
 """Later times are no times: RFC 3339 has four digits for the year."""
 
 
-class DoorView(NamedTuple):
-    """The facts that the door needs. ``event_type`` is as it came and may be illegal or unknown;
-    ``event_id`` is a non-empty string or a non-zero integer; ``time_ms`` is the best time in it, in
-    epoch milliseconds, and ``happened_ms`` is the event's own: the same, but for approvals that name
-    only when they were begun. ``has_identity`` is false where nothing tells a re-push from a recurrence: no
-    id, no time, and no list item with an identity of its own."""
+class CallbackFacts(NamedTuple):
+    """What must be known of a callback before it is kept.
+
+    ``event_type`` is as it came and may be illegal or unknown. ``event_id`` is a non-empty string or a
+    non-zero integer. ``time_ms`` is the best time in it, in epoch milliseconds; ``happened_ms`` is the
+    event's own: the same, except for approvals that name only when they were begun. ``has_identity`` is
+    false where nothing tells a re-push from a second event in the same words: no id, no time, and no list
+    item with an id of its own.
+    """
 
     event_type: str | None
     corp_id: str | None
@@ -33,20 +36,20 @@ class DoorView(NamedTuple):
     happened_ms: int | None
 
 
-NOTHING = DoorView(None, None, None, None, False, None)
+NO_FACTS = CallbackFacts(None, None, None, None, False, None)
 
 
-def read(plaintext: bytes) -> DoorView:
-    """The facts of a callback's plaintext; ``NOTHING`` where it is no JSON object that all readers
-    would read alike (see ``strictjson``)."""
+def extract_facts(plaintext: bytes) -> CallbackFacts:
+    """The facts of a callback's plaintext; ``NO_FACTS`` where it is no JSON object that all readers
+    would read alike (see ``strict_json``)."""
     try:
         payload = loads(plaintext)
-        return facts(payload) if isinstance(payload, dict) else NOTHING
-    except Exception:  # total by contract: what fails here is kept, and named by ``records``
-        return NOTHING
+        return facts_of(payload) if isinstance(payload, dict) else NO_FACTS
+    except Exception:  # total by contract: what fails here is kept, and named by ``envelope``
+        return NO_FACTS
 
 
-def facts(payload: dict[str, Any]) -> DoorView:
+def facts_of(payload: dict[str, Any]) -> CallbackFacts:
     """The same of a payload that is already read. Names are matched whatever their case (DingTalk
     writes ``CorpId``, ``corpId`` and ``corpid``); of several that match, the first usable one in
     code point order counts, so the order of the payload's names changes nothing."""
@@ -65,7 +68,7 @@ def facts(payload: dict[str, Any]) -> DoorView:
         corp_id = corp_id or next((c for c in map(item_corp, items) if c is not None), None)
         key = spec.subject.item_key
         has_identity = has_identity or any(item_identity(item, key) is not None for item in items)
-    return DoorView(event_type, corp_id, event_id, time_ms, has_identity, happened_ms)
+    return CallbackFacts(event_type, corp_id, event_id, time_ms, has_identity, happened_ms)
 
 
 def _is_an_end(payload: dict[str, Any], spec: EventSpec | None) -> bool:
@@ -77,7 +80,7 @@ def _is_an_end(payload: dict[str, Any], spec: EventSpec | None) -> bool:
 
 
 def event_type_name(payload: dict[str, Any], event_type: str) -> str:
-    """The name under which ``facts`` found this EventType in the payload."""
+    """The name under which ``facts_of`` found this EventType in the payload."""
     if payload.get("EventType") == event_type:
         return "EventType"
     names = sorted(n for n in payload if n.lower() == "eventtype" and isinstance(payload[n], str))
@@ -117,25 +120,35 @@ def content_hash(plaintext: bytes) -> bytes:
     return hashlib.sha256(plaintext).digest()
 
 
-def dedupe_key(view: DoorView, app: str, plaintext: bytes) -> bytes:
-    """24 bytes that are equal for a callback and its re-push: the event's own time in milliseconds
-    (8 bytes, big-endian, 0 where there is none; an index of such keys grows at its end), then 16 of a
-    digest over app, company and event id, or over app and content where there is no id.
+def named_identity(facts: CallbackFacts) -> str | None:
+    """``<EventType>:<eventId>`` where the callback names itself, else None: then its bytes identify it.
 
     DingTalk asks for idempotence by ``eventId`` (slug
-    ``appendix-b-proposals-for-rational-use-of-resources``). A repeat that escapes is harmless, a
-    false repeat would be a loss: hence every part counts, each with its length or type.
+    ``appendix-b-proposals-for-rational-use-of-resources``), but does not say that two types never share
+    one. A legal type holds no colon, so the two parts cannot run into each other.
     """
-    if view.event_id is None:
-        named = f"content\0{app}\0"
-        content = content_hash(plaintext)
+    if facts.event_id is None or facts.event_type is None or not legal(facts.event_type):
+        return None
+    return f"{facts.event_type}:{facts.event_id}"
+
+
+def dedupe_key(facts: CallbackFacts, app: str, plaintext: bytes) -> bytes:
+    """24 bytes that are equal for a callback and its re-push.
+
+    8 bytes are the event's own time in milliseconds (big-endian, 0 where there is none), so that an index
+    of such keys grows at its end. 16 are of a digest over app, company, EventType and event id, or over app
+    and content where the callback does not name itself.
+
+    A repeat that escapes is harmless, a false repeat would be a loss: hence every part counts.
+    """
+    identity = named_identity(facts)
+    if identity is None:
+        named, content = f"content\0{app}\0", content_hash(plaintext)
     else:
-        kind = "text" if isinstance(view.event_id, str) else "number"
-        corp = "-" if view.corp_id is None else f"{len(view.corp_id)}:{view.corp_id}"
-        named = f"id\0{app}\0{corp}\0{kind}\0{view.event_id}"
-        content = b""
+        corp = "-" if facts.corp_id is None else f"{len(facts.corp_id)}:{facts.corp_id}"
+        named, content = f"id\0{app}\0{corp}\0{identity}", b""
     digest = hashlib.sha256(named.encode(errors="surrogatepass") + content).digest()
-    return (view.time_ms or 0).to_bytes(8, "big") + digest[:16]
+    return (facts.time_ms or 0).to_bytes(8, "big") + digest[:16]
 
 
 def _text(value: Any) -> str | None:
@@ -183,4 +196,4 @@ _FACTS = (
     ("eventtime", "timestamp", "finishtime", "finshtime"),  # as the pages of workflow_* print finishTime
     ("createtime",),
 )
-_shapes: Remembered[tuple[Names], _Shape] = Remembered(_shape)
+_shapes: BoundedCache[tuple[Names], _Shape] = BoundedCache(_shape)

@@ -16,7 +16,7 @@ from collections.abc import Collection
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from dingbridge.events.bounded_cache import Names, Remembered
+from dingbridge.events.bounded_cache import BoundedCache, Names
 from dingbridge.events.catalogue import EventSpec, Field, Form, Spelling
 from dingbridge.events.facts import event_type_name
 
@@ -84,7 +84,7 @@ def _make_plan(spec: EventSpec | None, type_name: str, names: Names) -> _Plan:
     return _Plan(form, tuple(canonical), type_at, tuple(conversions), tuple(verbatim))
 
 
-_plans: Remembered[tuple[EventSpec | None, str, Names], _Plan] = Remembered(_make_plan)
+_plans: BoundedCache[tuple[EventSpec | None, str, Names], _Plan] = BoundedCache(_make_plan)
 
 
 def _settled(field: Field) -> type | None:

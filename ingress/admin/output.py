@@ -15,12 +15,12 @@ def state(seen: "Seen") -> str:
 
 def line(seen: "Seen") -> str:
     """seq, receipt, app, source, EventType, state, journal; of a damaged one only what can be believed."""
-    from dingbridge.events import read as read_door
+    from dingbridge.events import extract_facts
 
     row = seen.row
     told = ["-"] * 4
     if row.intact:
-        told = [iso(row.received_ms), row.app, row.via, read_door(row.body).event_type or "-"]
+        told = [iso(row.received_ms), row.app, row.via, extract_facts(row.body).event_type or "-"]
     return "\t".join([str(row.seq), *told, state(seen), seen.journal])
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from dingbridge.events.catalogue import EventSpec, catalogue
 from dingbridge.events.control import Part
-from dingbridge.events.facts import epoch_ms, read
+from dingbridge.events.facts import epoch_ms, extract_facts
 
 _NESTED: Final = ("bpmscallbackdata", "rolelabelchange", "callbackdata")
 """Under one of these names, by family, stands what the event says
@@ -50,7 +50,7 @@ def turn_record(record: Mapping[str, Any]) -> Turned:
         tag = _text(record.get("call_back_tag"))
         return _too_poor(tag, corp_id, time_ms, record)
     body = data.encode(errors="surrogatepass")
-    view = read(body)
+    view = extract_facts(body)
     return Turned(view.event_type, view.corp_id or corp_id, view.time_ms or time_ms, body)
 
 

@@ -18,7 +18,7 @@ import structlog
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.events import known
-from dingbridge.events.facts import content_hash, dedupe_key, read
+from dingbridge.events.facts import content_hash, dedupe_key, extract_facts
 from ingress.journal.store import NewCallback
 from ingress.metrics import OTHER, RecoveryMetrics
 from ingress.recovery.convert import Turned
@@ -240,7 +240,7 @@ class Poller:
 
 
 def _entry(app: str, body: bytes, page: str, number: int) -> NewCallback:
-    view = read(body)
+    view = extract_facts(body)
     signature_key = None
     if not view.has_identity:
         # as for a push without one: its place in the page stands for the request's signature

@@ -36,7 +36,7 @@ class Got:
     @property
     def event_id(self) -> str:
         """The id of the callback that the CloudEvent in ``body`` is of."""
-        return str(self.json()["id"]).split("/")[0]
+        return str(self.json()["id"]).split("/")[0].rpartition(":")[2]
 
 
 Answering = Callable[[Got], Any]

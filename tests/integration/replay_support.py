@@ -121,4 +121,4 @@ def numbered(count: int, users: int = 5, **more: Any) -> list[Record]:
 
 def number(record: KafkaRecord) -> int:
     """Which of ``numbered`` it is."""
-    return int(dict(record.headers)["dingbridge-id"].decode().split("/")[0].removeprefix("e"))
+    return int(dict(record.headers)["dingbridge-id"].decode().split("/")[0].rpartition(":e")[2])

@@ -266,7 +266,7 @@ class Blocking(EffectConsumer):
 
     async def handle(self, event, tx, prepared):
         await super().handle(event, tx, prepared)
-        if event.id.split("/")[0] in self.bad:
+        if event.id.split("/")[0].rpartition(":")[2] in self.bad:
             raise ValueError("as asked")
 
 

@@ -177,7 +177,7 @@ async def test_without_a_database_events_come_at_least_once_and_bad_ones_are_dea
         (letter,) = await eventually(lambda: dead_letters(settings, consumer.name, 1))
         await eventually(lambda: has_committed(settings, consumer.name, 3))
         assert (await service._ready())[0]
-    assert Telling.told == ["e1/u1", "e2/u1"]
+    assert Telling.told == ["user_modify_org:e1/u1", "user_modify_org:e2/u1"]
     assert letter.key == b"dingcorp1:bad"
     assert not (tmp_path / "none.db").exists()
     with pytest.raises(BridgeError, match="uses no database"):

@@ -55,7 +55,7 @@ class Crashing(Consumer):
     mended = False
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
-        name = event.id.split("/")[0]
+        name = event.id.split("/")[0].rpartition(":")[2]
         await tx.execute(effects.insert().values(event_id=name, subject=event.subject))
         if self.mended:
             return

@@ -127,7 +127,7 @@ async def rows(database_url: str) -> list[tuple[str, str]]:
         found = await database.reader().execute(
             select(effects.c.event_id, effects.c.subject).order_by(effects.c.n)
         )
-        return [(row.event_id.split("/")[0], row.subject) for row in found]
+        return [(row.event_id.split("/")[0].rpartition(":")[2], row.subject) for row in found]
     except Exception as error:
         if "effects" in str(error):
             return []

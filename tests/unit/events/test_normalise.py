@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dingbridge.events import catalogue, read
+from dingbridge.events import catalogue, extract_facts
 from dingbridge.events.catalogue import Form
 from dingbridge.events.normalise import Normalised, denormalise, normalise
 from dingbridge.events.strict_json import loads
@@ -14,13 +14,13 @@ from tests.unit.events.strategies import encode, payloads
 
 
 def run(payload: dict[str, Any]) -> Normalised:
-    view = read(encode(payload))
+    view = extract_facts(encode(payload))
     assert view.event_type is not None
     return normalise(loads(encode(payload)), view.event_type, catalogue.get(view.event_type))
 
 
 def back(payload: dict[str, Any]) -> dict[str, Any]:
-    view = read(encode(payload))
+    view = extract_facts(encode(payload))
     assert view.event_type is not None
     n = run(payload)
     return denormalise(n.data, view.event_type, catalogue.get(view.event_type), n.form, n.verbatim)

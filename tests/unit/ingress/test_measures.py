@@ -6,7 +6,7 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry
 
-from dingbridge.events import dedupe_key, read
+from dingbridge.events import dedupe_key, extract_facts
 from ingress.journal.checkpoint import CursorFile, Parked
 from ingress.journal.retention import Retention
 from ingress.journal.startup import open_newest
@@ -115,7 +115,12 @@ def test_a_callback_takes_no_more_disk_than_operations_says(tmp_path, kind, most
     file = open_newest(tmp_path)
     for begin in range(0, 10_000, 500):
         bodies = [payload(number) for number in range(begin, begin + 500)]
-        file.keep([NewCallback(NOW, "default", "http", b, dedupe_key(read(b), "default", b)) for b in bodies])
+        file.keep(
+            [
+                NewCallback(NOW, "default", "http", b, dedupe_key(extract_facts(b), "default", b))
+                for b in bodies
+            ]
+        )
     file.checkpoint_truncate()
     assert file.path.stat().st_size / 10_000 <= most
     file.close()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dingbridge.events import dedupe_key, read
+from dingbridge.events import dedupe_key, extract_facts
 from ingress.errors import JournalError, JournalNewer
 from ingress.high_water import SUFFIX
 from ingress.journal.checkpoint import CursorFile, Parked
@@ -30,7 +30,9 @@ MIDDLE = slice(PAGE // 4, PAGE // 2)
 
 def entries(bodies: list[bytes]) -> list[NewCallback]:
     return [
-        NewCallback(1_764_000_000_000 + n, "default", "http", body, dedupe_key(read(body), "default", body))
+        NewCallback(
+            1_764_000_000_000 + n, "default", "http", body, dedupe_key(extract_facts(body), "default", body)
+        )
         for n, body in enumerate(bodies)
     ]
 

@@ -51,7 +51,7 @@ class Scripted(Recording):
         self.began: dict[str, asyncio.Event] = {}
 
     async def prepare(self, event: Event, ctx: Context) -> None:
-        name = event.id.split("/")[0]
+        name = event.id.split("/")[0].rpartition(":")[2]
         self.seen.append(name)
         if name in self.hold:
             self.began.setdefault(name, asyncio.Event()).set()
@@ -59,7 +59,7 @@ class Scripted(Recording):
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
         await super().handle(event, tx, prepared)
-        errors = self.script.get(event.id.split("/")[0])
+        errors = self.script.get(event.id.split("/")[0].rpartition(":")[2])
         if errors:
             raise errors.pop(0)
 
@@ -100,7 +100,7 @@ class Harness:
 
     async def effects(self) -> list[str]:
         rows = await self.runtime.rows(select(effects.c.event_id).order_by(effects.c.n))
-        return [row.event_id.split("/")[0] for row in rows]
+        return [row.event_id.split("/")[0].rpartition(":")[2] for row in rows]
 
     def count(self, name: str, **labels: str) -> float:
         labels = {"consumer": "recording", **labels}

@@ -80,7 +80,7 @@ async def test_the_log_names_event_type_attempt_and_the_keys_hash_alone() -> Non
     key = record("bad").key
     for attempt, log in enumerate(about, 1):
         named = (log["consumer"], log["event_id"], log["event_type"], log["key"], log["attempt"])
-        assert named == ("recording", "bad/u1", "user_modify_org", hash_key(key), attempt)
+        assert named == ("recording", "user_modify_org:bad/u1", "user_modify_org", hash_key(key), attempt)
         assert (log["topic"], log["partition"], log["offset"]) == ("t", 0, 0)
         assert key.decode() not in str(log)
         assert "private" not in str(log)

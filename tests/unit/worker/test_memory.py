@@ -37,12 +37,12 @@ async def test_done_writes_the_effect_and_the_inbox_row(database_url: str) -> No
     async with MemoryRuntime(Recording(), database_url=database_url) as runtime:
         before = datetime.now(UTC)
         assert (await runtime.deliver(record("e1"))).kind == "done"
-        assert [r.event_id for r in await runtime.rows(select(effects))] == ["e1/u1"]
+        assert [r.event_id for r in await runtime.rows(select(effects))] == ["user_modify_org:e1/u1"]
         (row,) = await runtime.rows(select(inbox.inbox))
         assert (row.consumer, row.source, row.id, row.replay_id) == (
             "recording",
             "/dingtalk/dingcorp1/default",
-            "e1/u1",
+            "user_modify_org:e1/u1",
             "",
         )
         assert before <= row.at <= datetime.now(UTC)

@@ -62,8 +62,8 @@ async def test_one_that_does_not_heed_its_cancellation_is_left_behind_without_it
         assert (await runtime.deliver(record("e2"))).kind == "done"
         consumer.enough.set()
         await consumer.ended.wait()
-        assert [row.event_id for row in await runtime.rows(select(effects))] == ["e2/u1"]
-        assert [row.id for row in await runtime.rows(select(inbox.inbox))] == ["e2/u1"]
+        assert [row.event_id for row in await runtime.rows(select(effects))] == ["user_modify_org:e2/u1"]
+        assert [row.id for row in await runtime.rows(select(inbox.inbox))] == ["user_modify_org:e2/u1"]
 
 
 class Plain(Consumer):

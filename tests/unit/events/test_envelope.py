@@ -112,18 +112,23 @@ def test_the_same_callback_has_the_same_ids_whenever_it_comes(payload: dict[str,
 
 
 def test_id_is_the_event_id_else_the_hash_else_the_hash_and_the_time_of_receipt() -> None:
-    assert envelope_of({"EventType": "org_change", "eventId": "e1"})["id"] == "e1"
-    assert envelope_of({"EventType": "org_change", "eventId": 51})["id"] == "51"
+    assert envelope_of({"EventType": "org_change", "eventId": "e1"})["id"] == "org_change:e1"
+    assert envelope_of({"EventType": "org_change", "eventId": 51})["id"] == "org_change:51"
     assert re.fullmatch(r"[0-9a-f]{64}", envelope_of({"EventType": "org_change", "TimeStamp": 5})["id"])
     assert re.fullmatch(r"[0-9a-f]{64}-1731000000456", envelope_of({"EventType": "org_change"})["id"])
 
 
-def test_a_list_valued_subject_is_part_of_the_id_even_of_one() -> None:
-    assert envelope_of({"EventType": "user_add_org", "eventId": "e1", "userId": ["u1"]})["id"] == "e1/u1"
-    assert envelope_of({"EventType": "user_add_org", "eventId": "e1", "userId": "u1"})["id"] == "e1/u1"
-    assert envelope_of({"EventType": "user_add_org", "eventId": "e1", "userId": []})["id"] == "e1"
-    chat = {"EventType": "chat_disband", "eventId": "e1", "chatId": "c1"}
-    assert envelope_of(chat)["id"] == "e1"
+@pytest.mark.parametrize(
+    ("payload", "id_"),
+    [
+        ({"EventType": "user_add_org", "userId": ["u1"]}, "user_add_org:e1/u1"),
+        ({"EventType": "user_add_org", "userId": "u1"}, "user_add_org:e1/u1"),
+        ({"EventType": "user_add_org", "userId": []}, "user_add_org:e1"),
+        ({"EventType": "chat_disband", "chatId": "c1"}, "chat_disband:e1"),
+    ],
+)
+def test_a_list_valued_subject_is_part_of_the_id_even_of_one(payload: dict[str, Any], id_: str) -> None:
+    assert envelope_of({**payload, "eventId": "e1"})["id"] == id_
 
 
 def test_attendance_items_are_known_by_their_own_id() -> None:
@@ -246,9 +251,9 @@ def test_equal_entries_stay_together_and_what_names_nothing_comes_apart() -> Non
         )
     ]
     assert found == [
-        ("-:u1", "e/u1", ["u1", "u1"]),
-        ("-", "e", [None, {}]),
-        ("-:5", "e/5", ["5", "5"]),
+        ("-:u1", "user_add_org:e/u1", ["u1", "u1"]),
+        ("-", "user_add_org:e", [None, {}]),
+        ("-:5", "user_add_org:e/5", ["5", "5"]),
     ]
 
 
@@ -327,7 +332,7 @@ def test_a_callback_whose_records_would_fill_the_memory_is_kept_whole(
     assert len(records_of(long)) == 4  # a long list alone is not copied
 
 
-@pytest.mark.parametrize("place", ["normalise", "split", "facts", "_record"])
+@pytest.mark.parametrize("place", ["normalise", "split", "facts_of", "_record"])
 def test_a_fault_of_ours_costs_no_callback_and_shows(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     def broken(*_: Any) -> Any:
         raise LookupError("13800000000")
@@ -336,11 +341,11 @@ def test_a_fault_of_ours_costs_no_callback_and_shows(monkeypatch: pytest.MonkeyP
     body = encode({"EventType": "user_add_org", "CorpId": "c1", "eventId": "e1", "userId": ["u1"]})
     with capture_logs() as logs:
         (record,) = to_records(received(body))
-    assert (record.event_type, record.fault, record.id) == (None, "fault:LookupError", "e1")
+    assert (record.event_type, record.fault, record.id) == (None, "fault:LookupError", "user_add_org:e1")
     assert b64decode(json.loads(record.value)["data_base64"]) == body
     (entry,) = logs
     assert (entry["event"], entry["exception"]) == ("events.fault", "LookupError")
-    assert entry["at"].startswith("test_records.py:")
+    assert entry["at"].startswith("test_envelope.py:")
     assert "13800000000" not in repr(logs)
 
 
