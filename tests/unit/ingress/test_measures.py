@@ -115,12 +115,8 @@ def test_a_callback_takes_no_more_disk_than_operations_says(tmp_path, kind, most
     file = open_newest(tmp_path)
     for begin in range(0, 10_000, 500):
         bodies = [payload(number) for number in range(begin, begin + 500)]
-        file.keep(
-            [
-                NewCallback(NOW, "default", "http", b, dedupe_key(extract_facts(b), "default", b))
-                for b in bodies
-            ]
-        )
+        facts = [(b, extract_facts(b)) for b in bodies]
+        file.keep([NewCallback(NOW, "default", "http", b, dedupe_key(f, "default", b)) for b, f in facts])
     file.checkpoint_truncate()
     assert file.path.stat().st_size / 10_000 <= most
     file.close()
