@@ -1,29 +1,51 @@
 """address-sync: keeps an OA database's employees, departments and roles equal to DingTalk's.
 
-A contact event carries ids only and comes in any order, once or twice; it is taken as *look again at this
-user*, whatever it says happened. ``prepare`` looks (``looks.py``), unless an earlier look began after the
-event had come, and ``handle`` writes what differs. What no event told is found by a full sync, which
-``background`` runs (``schedule.py``).
+A contact event carries ids only and comes in any order, once or twice; it is taken as *fetch this user
+again*, whatever it says happened. ``prepare`` fetches (``fetcher.py``), unless an earlier fetch began after
+the event had come, and ``handle`` writes what differs. What no event told is found by a full sync (``sync``),
+for which there is an order in the inbox: of the schedule, of an event that names nobody, or of the ingress.
 """
 
+import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import structlog
 from sqlalchemy import MetaData
 
-from consumers.address_sync import report, sync_tables
-from consumers.address_sync.looks import ROLES, DepartmentSeen, Looks, Seen, UserSeen, hidden, write
-from consumers.address_sync.resync import company
-from consumers.address_sync.runs import Part, request
-from consumers.address_sync.schedule import Schedule
+from consumers.address_sync import report
+from consumers.address_sync.fetcher import (
+    ROLES,
+    Fetched,
+    FetchedDepartment,
+    FetchedUser,
+    Fetcher,
+    is_hidden,
+    write,
+)
+from consumers.address_sync.schedule import Schedule, company
 from consumers.address_sync.settings import AddressSyncSettings
+from consumers.address_sync.sync.full_sync import FullSync
+from consumers.address_sync.sync.runs import Runs
+from consumers.address_sync.sync.tables import runs
 from consumers.address_sync.tables import guard
-from dingbridge import Consumer, Context, DependencyUnavailable, Event, Reader, Reject, Transaction
-from dingbridge.dingtalk.errors import BudgetSpent, PermissionDenied, QuotaSpent
-from dingbridge.events.control import RESYNC_REQUESTED
+from dingbridge import (
+    Consumer,
+    Context,
+    DependencyUnavailable,
+    Event,
+    Reader,
+    Reject,
+    Retry,
+    Transaction,
+)
+from dingbridge.dingtalk.errors import ApiError, PermissionDenied
+from dingbridge.errors import KafkaUnavailable, TopicError
+from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
 from dingbridge.events.envelope import NOBODY
+from dingbridge.kafka.inbox import write_to_inbox
 from dingbridge.snapshots import FetchCache
 from dingbridge.worker.consumer import Table
 from dingbridge.worker.context import next_fetch_sequence
@@ -46,20 +68,18 @@ COMPANY_TOPIC = "org_change"
 
 ROOT = 1
 
+SLICE_S = 20.0
+"""How long a full sync works before it lets the worker look whether it must hand over or stop, in s."""
 
-@dataclass(frozen=True, slots=True)
-class _Ordered:
-    """A full sync that the bridge asks for. ``corp_id`` None: nobody knows of which company."""
-
-    corp_id: str | None
-    part: Part
+PERMISSION_AGAIN_S = 900.0
+"""When a full sync that DingTalk refuses is tried again, in s."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
-    """A look for an event; ``sequence`` was drawn before its fetch."""
+class _Prepared:
+    """What was fetched for an event; ``sequence`` was drawn before its fetch."""
 
-    seen: Seen
+    fetched: Fetched
     sequence: int
 
 
@@ -68,100 +88,134 @@ class AddressSync(Consumer):
 
     name: ClassVar[str] = "address-sync"
     topics: ClassVar[Sequence[str]] = (*USER_TOPICS, *DEPARTMENT_TOPICS, *ROLE_TOPICS, COMPANY_TOPIC)
-    metadata: ClassVar[MetaData | None] = sync_tables.runs.metadata
+    metadata: ClassVar[MetaData | None] = runs.metadata
     migrations: ClassVar[str | None] = "consumers.address_sync.migrations"
+    handler_timeout_s: ClassVar[float] = 300  # a slice, and a step of it: all members of a large department
 
     def __init__(self) -> None:
         self.sync_settings = AddressSyncSettings.load()
 
     async def start(self) -> None:
-        _ = self.dingtalk  # every event needs it: end in words now rather than at the first
-        self._recent = FetchCache()
-        self._schedule = Schedule(self.database, self.dingtalk, self.sync_settings)
+        self.dingtalk  # noqa: B018 - every event needs it: end in words now rather than at the first
+        self._cache = FetchCache()
 
     async def background(self) -> None:
-        await self._schedule.run()
+        await Schedule(self.database, self.sync_settings, self._order_sync).run()
 
-    async def prepare(self, event: Event, ctx: Context) -> _Looked | _Ordered | Part | None:
-        """Look at what ``event`` names. A part of the company when it names nothing that could be looked
-        at; None when nothing is to be done: an earlier look serves, or it is outside of the app's scope."""
-        db = ctx.db
+    async def prepare(self, event: Event, ctx: Context) -> _Prepared | None:
+        """Fetch what ``event`` names. None when nothing is to be written: an earlier fetch serves, it is
+        outside of the app's scope, or it asked for a full sync, which writes by itself."""
         if event.type == RESYNC_REQUESTED:
-            part: Part = "departments" if event.data.get("part") == "departments" else "all"
-            return _Ordered(await self._ordered_for(event, db), part)
+            await self._sync(event, ctx)
+            return None
         kind, entity_id = _entity(event)
         if not entity_id:
-            return "all" if kind == "user" else "departments"
-        look = await guard.snapshot(db, event.corp_id, kind, entity_id)
-        if self._recent.serves_hidden(look, ctx.fetch_sequence):
+            log.warning("address_sync.event_without_ids", event_type=event.event_type, event_id=event.id)
+            await self._order_sync(event.id, event.corp_id, f"{event.event_type} names nobody", app=event.app)
             return None
-        served = self._recent.serves(look, ctx.fetch_sequence)
+        db, corp_id = ctx.db, event.corp_id
+        snapshot = await guard.snapshot(db, corp_id, kind, entity_id)
+        if self._cache.serves_hidden(snapshot, ctx.fetch_sequence):
+            return None
+        served = self._cache.serves(snapshot, ctx.fetch_sequence)
         if served is not None:
-            drawn, exists = served
+            sequence, exists = served
             if exists or event.event_type != "user_leave_org":
                 return None
-            return _Looked(UserSeen(look, None, fetched=False), drawn)  # only the time of leaving is news
-        drawn = next_fetch_sequence()
-        looks = Looks(ctx.dingtalk)
+            # only the time of leaving is news
+            return _Prepared(FetchedUser(snapshot, None, fetched=False), sequence)
+        sequence, fetcher = next_fetch_sequence(), Fetcher(ctx.dingtalk)
         try:
             if kind == "user":
-                return _Looked(await looks.user(db, event.corp_id, entity_id, look), drawn)
+                return _Prepared(await fetcher.user(db, corp_id, entity_id, snapshot), sequence)
             if kind == "department":
-                return _Looked(await looks.department(db, event.corp_id, int(entity_id), look), drawn)
-            return _Looked(await looks.roles(db, event.corp_id, look), drawn)
-        except (BudgetSpent, QuotaSpent) as error:
-            # the same as the error, with its words in the log: they say until when
-            raise DependencyUnavailable(str(error), after=error.retry_after_s) from error
+                return _Prepared(await fetcher.department(db, corp_id, int(entity_id), snapshot), sequence)
+            return _Prepared(await fetcher.roles(db, corp_id, snapshot), sequence)
         except PermissionDenied as error:
-            if not hidden(error):
+            if not is_hidden(error):
                 raise
-            self._recent.hidden(look, drawn)
+            self._cache.hidden(snapshot, sequence)
             log.warning(
                 "entity.not_visible", event_type=event.event_type, event_id=event.id, errcode=error.errcode
             )
             return None
 
-    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
-        if isinstance(prepared, str):
-            await request(tx, event.corp_id, "departments" if prepared == "departments" else "all")
-            log.warning("address_sync.event_without_ids", event_type=event.event_type, resync=prepared)
-        if isinstance(prepared, _Ordered):
-            reason = event.data.get("reason")
-            if prepared.corp_id is None:
-                # another app's company; or no table has anything yet, and the first full sync is to come
-                log.warning("address_sync.order_for_nobody", event_id=event.id, reason=reason)
-                return
-            await request(tx, prepared.corp_id, prepared.part)
-            log.warning("address_sync.ordered", resync=prepared.part, event_id=event.id, reason=reason)
-        if not isinstance(prepared, _Looked):
+    async def handle(self, event: Event, tx: Transaction, prepared: _Prepared | None) -> None:
+        if prepared is None:
             return
-        seen = prepared.seen
+        fetched = prepared.fetched
         told = event.event_type == "user_leave_org"
-        changed = await write(tx, event.corp_id, seen, gone_at=event.time, told=told)
+        changed = await write(tx, event.corp_id, fetched, gone_at=event.time, told=told)
         exists = not (
-            (isinstance(seen, UserSeen) and seen.state is None)
-            or (isinstance(seen, DepartmentSeen) and seen.row is None)
+            (isinstance(fetched, FetchedUser) and fetched.state is None)
+            or (isinstance(fetched, FetchedDepartment) and fetched.row is None)
         )
-        fetched = not isinstance(seen, UserSeen) or seen.fetched
-        self._recent.wrote(seen.look, prepared.sequence, exists=exists, fetched=fetched)
-        log.debug(f"{seen.look.kind}.written", event_id=event.id, exists=exists, changed=changed)
+        asked = not isinstance(fetched, FetchedUser) or fetched.fetched
+        self._cache.wrote(fetched.snapshot, prepared.sequence, exists=exists, fetched=asked)
+        log.debug(f"{fetched.snapshot.kind}.written", event_id=event.id, exists=exists, changed=changed)
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)
 
+    # Full syncs
+
+    async def _order_sync(self, id: str, corp_id: str, reason: str, *, app: str | None = None) -> None:
+        """Ask this consumer's group for a full sync; the same ``id`` is one order, however often it comes."""
+        now_ms = int(time.time() * 1000)
+        record = resync_requested(
+            id=id,
+            app=app or self.settings.consumer_app,
+            corp_id=corp_id,
+            now_ms=now_ms,
+            since_ms=now_ms,
+            part="all",
+            reason=reason,
+        )
+        try:
+            await write_to_inbox(self.settings, self.name, record)
+        except (KafkaUnavailable, TopicError) as error:
+            raise DependencyUnavailable(str(error)) from error
+
+    async def _sync(self, event: Event, ctx: Context) -> None:
+        """Carry out an order, a slice of it at a time. Orders of a company have one key, so one member of the
+        group works on one at a time; who comes after a crash goes on with the same run."""
+        reason = str(event.data.get("reason"))
+        corp_id = await self._ordered_for(event, ctx.db)
+        if corp_id is None or event.data.get("part") == "approvals":
+            log.info("address_sync.order_for_nobody", event_id=event.id, reason=reason)
+            return
+        company_runs = Runs(self.database, corp_id)
+        if await company_runs.covers(event.time):
+            return  # a full sync has begun since, and read what this order is about
+        run_id = hashlib.sha256(f"{event.source}\n{event.id}".encode()).hexdigest()[:32]
+        run = await company_runs.begin("order", run_id)
+        if not run.is_open:
+            return
+        if not run.calls:
+            log.info("address_sync.resync", run=run.run_id, event_id=event.id, reason=reason)
+        sync = FullSync(company_runs, run, self.dingtalk, self.sync_settings)
+        try:
+            done = await sync.work(SLICE_S)
+        except ApiError as error:
+            if error.unavailable:
+                raise
+            log.error("address_sync.failed", run=run.run_id, reason=str(error))
+            raise DependencyUnavailable(f"full sync: {error}", after=PERMISSION_AGAIN_S) from error
+        if not done:
+            raise Retry("the full sync goes on", after=0, counts=False)
+
     async def _ordered_for(self, event: Event, db: Reader) -> str | None:
-        """The company that this consumer syncs; an order may not know it. None also for an order of another
-        app that names another company."""
+        """The company that this consumer syncs, by ``CONSUMER_APP``; an order may not know it. None when
+        nothing says which, and for an order of another app's company."""
         found = await company(db, self.sync_settings)
         named = event.corp_id if event.corp_id != NOBODY else None
-        if len(found) != 1:
-            return named
-        elsewhere = named not in (None, found[0]) and self.settings.concerns_another_app(event.app)
-        return None if elsewhere else found[0]
+        if named not in (None, *found[:1]) and self.settings.concerns_another_app(event.app):
+            return None
+        return found[0] if len(found) == 1 else named
 
 
 def _entity(event: Event) -> tuple[str, str | None]:
-    """Kind and id of what ``event`` asks to be looked at. Raises ``Reject``."""
+    """Kind and id of what ``event`` asks to be fetched. Raises ``Reject``."""
     if event.event_type in ROLE_TOPICS:
         return "roles", ROLES
     if event.event_type == COMPANY_TOPIC:

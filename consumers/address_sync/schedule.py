@@ -1,112 +1,91 @@
-"""When a full sync runs by itself: at the first start, when an event asks for one, and every so many days.
+"""When a full sync is due by itself, at the first start and every so many days, and the order for it.
 
-Of several processes of the consumer one does it (``runs.py``); the others look now and then whether it is
-still being done. One that was interrupted is gone on with before any other begins.
+Every process of the consumer looks, and writes the order into the consumer's inbox. Its id names the period,
+so however many write it, it is one order, and one member of the group carries it out (``consumer.py``).
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import structlog
+from sqlalchemy import select
 
-from consumers.address_sync.resync import company, cost, resync
-from consumers.address_sync.runs import Run, Runs, RunTaken
 from consumers.address_sync.settings import AddressSyncSettings
-from dingbridge import Database
-from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.errors import ApiError, BudgetSpent, QuotaSpent
+from consumers.address_sync.sync.runs import Runs
+from consumers.address_sync.tables import guard
+from dingbridge import Database, Reader
 
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 5.0
-RETRY_AFTER = timedelta(hours=1)
-"""After a refusal that does not pass by itself, as a permission that is missing."""
+
+Order = Callable[[str, str, str], Awaitable[None]]
+"""Writes an order into the inbox: its id, the corpId, and the reason."""
 
 
 class Schedule:
-    """The full syncs of one process. ``run`` never returns."""
+    """The full syncs of one company that are due by the calendar. ``run`` never returns."""
 
     def __init__(
         self,
         database: Database,
-        client: DingTalkClient,
         settings: AddressSyncSettings,
+        order: Order,
         *,
         look_every_s: float = LOOK_EVERY_S,
     ) -> None:
-        self._database, self._client, self._settings = database, client, settings
+        self._database, self._settings, self._order = database, settings, order
         self._look_every_s = look_every_s
-        self._runs: Runs | None = None
-        self._not_before = datetime.min.replace(tzinfo=UTC)
+        self._ordered: str | None = None
         self._said: str | None = None
 
     async def run(self) -> None:
-        """Raises ``ApiError`` when DingTalk cannot be asked just now, or the budget is spent: call again."""
+        """Raises ``DependencyUnavailable`` when the database or Kafka is: call again."""
         while True:
-            if (run := await self.due()) is not None:
-                await self._do(run)
+            await self.look()
             await asyncio.sleep(self._look_every_s)
 
-    async def due(self) -> Run | None:
-        """The run that this process is to do now, and holds; None when there is none."""
-        runs = await self._of_company()
-        if runs is None or datetime.now(UTC) < self._not_before:
-            return None
-        if await runs.under_way() is not None:
-            return await runs.go_on()
-        if waiting := await runs.waiting():
-            part = max(waiting, key=lambda run: run.part == "all").part
-            return await runs.begin("event", part)
-        before = await runs.ended("done", "stopped", part="all")
-        if not before:
-            return await runs.begin("first", "all")
-        days = self._settings.reconcile_every_days
-        last = max(run.ended_at or run.began_at for run in before)
-        if days and last + timedelta(days=days) <= datetime.now(UTC):
-            return await runs.begin("reconcile", "all")
-        return None
-
-    async def _of_company(self) -> Runs | None:
-        if self._runs is not None:
-            return self._runs
+    async def look(self) -> None:
+        """Order what is due, once for each period."""
         found = await company(self._database.reader(), self._settings)
-        if len(found) == 1:
-            self._runs = Runs(self._database, found[0])
-            return self._runs
+        if len(found) != 1:
+            self._say_which(found)
+            return
+        [corp_id] = found
+        period = await self._due(corp_id)
+        if period is None or period == self._ordered:
+            return
+        await self._order(period, corp_id, "scheduled")
+        self._ordered = period
+
+    async def _due(self, corp_id: str) -> str | None:
+        """The id of the period for which a sync is due; of one that was given up, anew the next day."""
+        today = f"{datetime.now(UTC):%Y-%m-%d}"
+        before = await Runs(self._database, corp_id).ended("done", "stopped")
+        if not before:
+            return f"{corp_id}/first/{today}"
+        last = max(before, key=lambda run: run.ended_at or run.began_at)
+        days = self._settings.reconcile_every_days
+        if not days or (last.ended_at or last.began_at) + timedelta(days=days) > datetime.now(UTC):
+            return None
+        return f"{corp_id}/after-{last.run_id}/{today}"
+
+    def _say_which(self, found: list[str]) -> None:
+        """Once for as long as the words are the same: it is looked at every few seconds."""
         words = (
             "DINGTALK_CORP_ID is not set and no event has named the company yet: the full sync waits for it"
             if not found
             else "the tables hold several companies: set DINGTALK_CORP_ID to the one that this app belongs to"
         )
-        self._say("address_sync.which_company", words)
-        return None
-
-    async def _do(self, run: Run) -> None:
-        assert self._runs is not None  # noqa: S101 - for mypy: a run is of one
-        if run.state == "reading" and not run.calls and run.cause != "first":  # an empty table tells nothing
-            words = await cost(self._runs.reader, run.corp_id, run.part, employees=None, details=run.details)
-            log.info("address_sync.cost", run=run.run_id, cause=run.cause, cost=words)
-        try:
-            await resync(self._runs, run, self._client, self._settings)
-        except RunTaken as error:
-            log.info("address_sync.taken", run=run.run_id, reason=str(error))
-        except (BudgetSpent, QuotaSpent) as error:
-            self._say("address_sync.budget_spent", str(error))
-            raise
-        except ApiError as error:
-            if error.unavailable:
-                raise
-            self._not_before = datetime.now(UTC) + RETRY_AFTER
-            log.error(
-                "address_sync.failed",
-                run=run.run_id,
-                reason=str(error),
-                meaning="nothing was marked; what was read is kept, and it goes on from there",
-                retry_in_s=round(RETRY_AFTER.total_seconds()),
-            )
-
-    def _say(self, event: str, words: str) -> None:
-        """Once for as long as the words are the same: it is looked at every few seconds."""
         if words != self._said:
             self._said = words
-            log.warning(event, reason=words)
+            log.warning("address_sync.which_company", reason=words)
+
+
+async def company(reader: Reader, settings: AddressSyncSettings) -> list[str]:
+    """The corpId as the settings say, else those that the tables hold, from events."""
+    if settings.dingtalk_corp_id is not None:
+        return [settings.dingtalk_corp_id]
+    rows = await reader.execute(select(guard.table.c.corp_id).distinct())
+    return sorted(row.corp_id for row in rows if row.corp_id != "-")

@@ -1,6 +1,5 @@
 """A company for address-sync's tests: the methods of the DingTalk client it calls, and events to deliver."""
 
-import copy
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -8,7 +7,6 @@ from typing import Any
 
 import orjson
 
-from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BadRequest, NotFound, PermissionDenied
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.events.event import Event, decode
@@ -33,17 +31,9 @@ class Company:
         self.scope: list[int] = [1]
         self.before: dict[str, Callable[[], None]] = {}
         self.calls: Counter[str] = Counter()
-        self.priorities: Counter[Priority] = Counter()
-        self._priority = Priority.EVENT
-
-    def at(self, priority: Priority) -> "Company":
-        client = copy.copy(self)
-        client._priority = priority
-        return client
 
     def _called(self, api: str) -> None:
         self.calls[api] += 1
-        self.priorities[self._priority] += 1
         if api in self.before:
             self.before[api]()
         if api in self.refused:

@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import select
 
 from consumers.address_sync.mapping import department_row, user_state
-from consumers.address_sync.resync import resync
-from consumers.address_sync.runs import Cause, Part, Run, Runs
 from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync_tables import staged, todo
+from consumers.address_sync.sync.full_sync import FullSync
+from consumers.address_sync.sync.runs import Cause, Run, Runs
+from consumers.address_sync.sync.tables import staged, todo
 from consumers.address_sync.tables import departments, memberships, roles, user_roles, users
 from dingbridge.testing import MemoryRuntime
 from tests.unit.address_sync.company import CORP, Company
@@ -22,18 +22,15 @@ async def full(
     company: Any,
     *,
     cause: Cause = "command",
-    part: Part = "all",
     settings: AddressSyncSettings = FAST,
-    details: bool = False,
     corp_id: str = CORP,
     **how: Any,
 ) -> Run:
-    """A run, or what is left of the one under way."""
+    """A run, or what is left of the one that was interrupted."""
     runs = Runs(sync.database, corp_id)
-    run = await runs.under_way() or await runs.begin(cause, part, details=details)
-    assert run is not None
-    assert await runs.take(run)
-    return await resync(runs, run, company, settings, **how)
+    run = await runs.unfinished(cause) or await runs.begin(cause)
+    assert await FullSync(runs, run, company, settings, **how).work()
+    return run
 
 
 async def contents(sync: MemoryRuntime) -> dict[str, list[tuple[Any, ...]]]:
@@ -44,12 +41,12 @@ async def contents(sync: MemoryRuntime) -> dict[str, list[tuple[Any, ...]]]:
     }
 
 
-async def differences(sync: MemoryRuntime, company: Company, *, details: bool = True) -> list[str]:
+async def differences(sync: MemoryRuntime, company: Company) -> list[str]:
     """Where the tables are not exactly the company."""
-    return [found async for found in _differences(sync, company, details)]
+    return [found async for found in _differences(sync, company)]
 
 
-async def _differences(sync: MemoryRuntime, company: Company, details: bool) -> Any:
+async def _differences(sync: MemoryRuntime, company: Company) -> Any:
     people = await sync.rows(select(users).where(users.c.left_at.is_(None)))
     found = {row.userid: row._mapping for row in people}
     for userid in found.keys() ^ company.users.keys():
@@ -60,7 +57,7 @@ async def _differences(sync: MemoryRuntime, company: Company, details: bool) -> 
     wanted_members, wanted_roles = set(), set()
     for userid, result in company.users.items():
         state = user_state(result)
-        for name in state.row if details else state.row.keys() - {"manager_userid", "senior"}:
+        for name in state.row:
             if userid in found and found[userid][name] != state.row[name]:
                 yield f"user {userid}: {name}"
         wanted_members |= {(userid, dept_id) for dept_id in state.memberships or ()}

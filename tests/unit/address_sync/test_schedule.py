@@ -1,22 +1,23 @@
-"""When a full sync runs by itself, and what becomes of it when it cannot."""
+"""When a full sync is ordered, and how the consumer carries an order out."""
 
+import time
 from datetime import timedelta
 
 import pytest
 import structlog
 from sqlalchemy import select, update
 
-from consumers.address_sync.runs import Runs
+from consumers.address_sync import consumer as consumer_module
 from consumers.address_sync.schedule import Schedule
 from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync_tables import runs as runs_table
+from consumers.address_sync.sync.runs import Runs
+from consumers.address_sync.sync.tables import runs as runs_table
 from consumers.address_sync.tables import users
-from dingbridge import DependencyUnavailable
-from dingbridge.dingtalk.budget import Priority
-from dingbridge.dingtalk.errors import BudgetSpent, Unavailable
+from dingbridge.dingtalk.errors import Unavailable
+from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.control import resync_requested
 from tests.unit.address_sync.company import CORP, event, events
-from tests.unit.address_sync.syncing import differences, sample
+from tests.unit.address_sync.syncing import differences, full, sample
 
 
 @pytest.fixture
@@ -24,141 +25,194 @@ def company():
     return sample(5)
 
 
-def schedule(sync, company, **settings):
-    own = AddressSyncSettings(resync_calls_per_s=10_000, **settings)
-    return Schedule(sync.database, company, own, look_every_s=0.01)
+@pytest.fixture
+def inbox(monkeypatch):
+    """What was written into the consumer's inbox."""
+    written = []
+
+    async def write_to_inbox(settings, consumer, record):
+        assert consumer == "address-sync"
+        written.append(record)
+
+    monkeypatch.setattr(consumer_module, "write_to_inbox", write_to_inbox)
+    return written
 
 
-async def do(one):
-    run = await one.due()
-    assert run is not None
-    await one._do(run)
-    return run
+def schedule(sync, **settings):
+    return Schedule(sync.database, AddressSyncSettings(**settings), sync.consumer._order_sync)
 
 
-async def test_the_first_start_on_an_empty_database_syncs_everything_once(sync, company):
-    one = schedule(sync, company, dingtalk_corp_id=CORP)
-    assert (await do(one)).cause == "first"
+async def ended_ago(sync, days):
+    """As if all runs had ended so many days ago."""
+    for run in await Runs(sync.database, CORP).ended("done", "stopped"):
+        values = {
+            "ended_at": run.ended_at - timedelta(days=days),
+            "began_at": run.began_at - timedelta(days=days),
+        }
+        async with sync.database.transaction() as tx:
+            await tx.execute(update(runs_table).where(runs_table.c.run_id == run.run_id).values(**values))
+
+
+async def carry_out(sync, record):
+    """Deliver an order until it is done; returns how often that took."""
+    for attempt in range(1, 200):
+        outcome = await sync.deliver(record.value)
+        if outcome.kind != "retry":
+            assert outcome.kind == "done"
+            return attempt
+        assert (outcome.after, outcome.counts) == (0, False)
+    raise AssertionError("it does not end")
+
+
+# -- the schedule
+async def test_the_first_start_orders_one_full_sync_whoever_looks(sync, company, inbox):
+    one, other = schedule(sync, dingtalk_corp_id=CORP), schedule(sync, dingtalk_corp_id=CORP)
+    for member in (one, other, one):
+        await member.look()
+    assert len(inbox) == 2  # one for each member; the same id, so it is done once
+    assert len({dict(record.headers)["dingbridge-id"] for record in inbox}) == 1
+    assert len({record.key for record in inbox}) == 1
+    await carry_out(sync, inbox[0])
+    assert (await sync.deliver(inbox[1].value)).kind == "seen"
     assert await differences(sync, company) == []
-    assert await one.due() is None
-    assert await schedule(sync, company, dingtalk_corp_id=CORP).due() is None
+    await schedule(sync, dingtalk_corp_id=CORP).look()
+    assert len(inbox) == 2
 
 
-async def test_without_a_corp_id_the_first_event_names_the_company(sync, company):
-    one = schedule(sync, company)
+async def test_without_a_corp_id_the_first_event_names_the_company(sync, company, inbox):
+    one = schedule(sync)
     with structlog.testing.capture_logs() as logs:
-        assert await one.due() is None
-        assert await one.due() is None
+        await one.look()
+        await one.look()
     (said,) = [log for log in logs if log["event"] == "address_sync.which_company"]
     assert "DINGTALK_CORP_ID" in said["reason"]
     await sync.deliver(event("user_modify_org", "u001"))
-    assert (await do(one)).corp_id == CORP
+    await one.look()
+    await carry_out(sync, inbox[0])
     assert await differences(sync, company) == []
 
 
-async def test_tables_of_several_companies_ask_for_the_setting(sync, company):
+async def test_tables_of_several_companies_ask_for_the_setting(sync, company, inbox):
     await sync.deliver(event("user_modify_org", "u001"))
     await sync.deliver(event("user_modify_org", "u001", CorpId="dingcorp02"))
     with structlog.testing.capture_logs() as logs:
-        assert await schedule(sync, company).due() is None
+        await schedule(sync).look()
     assert any("several companies" in log.get("reason", "") for log in logs)
-    assert await schedule(sync, company, dingtalk_corp_id=CORP).due() is not None
+    assert not inbox
+    await schedule(sync, dingtalk_corp_id=CORP).look()
+    assert len(inbox) == 1
 
 
-@pytest.mark.parametrize(("days", "ago", "cause"), [(7, 8, "reconcile"), (7, 6, None), (0, 400, None)])
-async def test_a_reconcile_is_due_after_so_many_days(sync, company, days, ago, cause):
-    one = schedule(sync, company, dingtalk_corp_id=CORP, reconcile_every_days=days)
-    first = await do(one)
-    async with sync.database.transaction() as tx:
-        await tx.execute(update(runs_table).values(ended_at=first.ended_at - timedelta(days=ago)))
+@pytest.mark.parametrize(("days", "ago", "due"), [(7, 8, True), (7, 6, False), (0, 400, False)])
+async def test_a_reconcile_is_due_after_so_many_days(sync, company, inbox, days, ago, due):
+    await full(sync, company)
+    await ended_ago(sync, ago)
     company.users["u001"]["name"] = "改名"
-    if cause is None:
-        assert await one.due() is None
-        return
-    with structlog.testing.capture_logs() as logs:
-        assert (await do(one)).cause == cause
-    about = [log for log in logs if log["event"] in ("address_sync.cost", "address_sync.resynced")]
-    assert [log["event"] for log in about] == ["address_sync.cost", "address_sync.resynced"], "cost first"
-    assert about[0]["cost"].startswith("about ")
-    assert about[1]["people_changed"] == 1
-    assert company.priorities[Priority.RECONCILE] > 0
-    assert await differences(sync, company) == []
-    assert await one.due() is None
+    one = schedule(sync, dingtalk_corp_id=CORP, reconcile_every_days=days)
+    await one.look()
+    assert len(inbox) == due
+    if due:
+        await carry_out(sync, inbox[0])
+        assert await differences(sync, company) == []
+        await one.look()
+        assert len(inbox) == 1
 
 
-async def test_what_was_interrupted_goes_on_before_anything_else_begins(sync, company):
-    runs = Runs(sync.database, CORP)
-    run = await runs.begin("command", "all")
-    other = schedule(sync, company, dingtalk_corp_id=CORP)
-    assert await other.due() is None  # another process holds it
-    await runs.let_go(run)
-    assert (await do(other)).run_id == run.run_id
-    assert await differences(sync, company) == []
-
-
-async def test_a_dry_run_whose_process_died_is_never_applied(sync, company):
-    runs = Runs(sync.database, CORP)
-    run = await runs.begin("dry_run", "all")
-    await runs.let_go(run)
-    one = schedule(sync, company, dingtalk_corp_id=CORP)
-    assert await one.due() is None
-    assert [row.state for row in await sync.rows(select(runs_table.c.state))] == ["superseded"]
-    assert await sync.rows(select(users)) == []
-
-
-async def test_an_event_without_ids_is_next(sync, company):
-    one = schedule(sync, company, dingtalk_corp_id=CORP)
-    await do(one)
-    (nameless,) = events("org_dept_modify")
-    await sync.deliver(nameless)
-    run = await do(one)
-    assert (run.cause, run.part) == ("event", "departments")
-    assert await one.due() is None
-
-
-async def test_a_stopped_run_is_not_tried_again_at_once(sync, company):
-    one = schedule(sync, company, dingtalk_corp_id=CORP, max_leavers="1", reconcile_every_days=1)
-    first = await do(one)
-    async with sync.database.transaction() as tx:
-        await tx.execute(update(runs_table).values(ended_at=first.ended_at - timedelta(days=2)))
+async def test_a_stopped_run_is_not_ordered_again_at_once(sync, company, inbox):
+    sync.consumer.sync_settings = AddressSyncSettings(max_leavers="1", resync_calls_per_s=10_000)
+    await full(sync, company)
+    await ended_ago(sync, 2)
     del company.users["u001"], company.users["u002"]
-    stopped = await do(one)
-    assert stopped.state == "stopped"
-    assert await one.due() is None
+    one = schedule(sync, dingtalk_corp_id=CORP, reconcile_every_days=1)
+    await one.look()
+    await carry_out(sync, inbox[0])
+    assert [run.state for run in await Runs(sync.database, CORP).ended("stopped")] == ["stopped"]
+    await one.look()
+    assert len(inbox) == 1
     assert len(await sync.rows(select(users.c.userid).where(users.c.left_at.is_(None)))) == 5
 
 
-async def test_a_missing_permission_is_told_and_tried_again_later(sync, company):
-    one = schedule(sync, company, dingtalk_corp_id=CORP)
+# -- orders
+def order(id, corp_id=None, app="default", part="all"):
+    now_ms = int(time.time() * 1000)
+    return resync_requested(
+        id=id, app=app, corp_id=corp_id, now_ms=now_ms, since_ms=0, part=part, reason="a page may be gone"
+    )
+
+
+async def test_an_order_of_the_bridge_is_a_full_sync_in_slices(sync, company, monkeypatch):
+    await full(sync, company)
+    company.hire("u-unheard-of")
+    monkeypatch.setattr(consumer_module, "SLICE_S", 0)
+    assert await carry_out(sync, order("o-1", CORP)) > 20
+    assert await differences(sync, company) == []
+
+
+async def test_an_order_that_a_later_full_sync_has_covered_costs_nothing(sync, company):
+    waiting = [order("o-1", CORP), order("o-2", CORP)]
+    await full(sync, company)
+    asked = company.calls.total()
+    for record in waiting:
+        assert await carry_out(sync, record) == 1
+    assert company.calls.total() == asked
+
+
+async def test_an_event_without_ids_orders_a_full_sync(sync, company, inbox):
+    await full(sync, company)
+    for name in ("org_dept_modify", "user_modify_org"):
+        (nameless,) = events(name)
+        assert (await sync.deliver(nameless)).kind == "done"
+    company.departments[3]["name"] = "改名"
+    for record in inbox:
+        await carry_out(sync, record)
+    assert len(inbox) == 2
+    assert await differences(sync, company) == []
+    assert (
+        len(await Runs(sync.database, CORP).ended("done")) == 2
+    )  # the second order was covered by the first
+
+
+async def test_without_kafka_an_event_without_ids_waits(sync, monkeypatch):
+    async def away(*_):
+        raise KafkaUnavailable("Kafka does not answer")
+
+    monkeypatch.setattr(consumer_module, "write_to_inbox", away)
+    (nameless,) = events("user_modify_org")
+    outcome = await sync.deliver(nameless)
+    assert outcome.kind == "unavailable"
+
+
+async def test_an_order_of_another_company_of_several_is_not_for_this_one(
+    sync, company, monkeypatch, tmp_path
+):
+    await full(sync, company)
+    await sync.deliver(events("user_modify_org", *company.users)[0])
+    monkeypatch.setattr(sync.consumer.settings, "dingtalk_apps_file", tmp_path / "apps.toml")
+    asked = company.calls.total()
+    with structlog.testing.capture_logs() as logs:
+        assert await carry_out(sync, order("o-1", app="hr", corp_id="dingother")) == 1
+        assert await carry_out(sync, order("o-2", part="approvals")) == 1
+    assert [log["event"] for log in logs].count("address_sync.order_for_nobody") == 2
+    assert company.calls.total() == asked
+    await carry_out(sync, order("o-3", app="hr", corp_id=CORP))  # another app of the same company
+    assert company.calls.total() > asked
+
+
+async def test_an_order_before_anybody_knows_the_company_is_left_to_the_first_sync(sync, company):
+    with structlog.testing.capture_logs() as logs:
+        assert await carry_out(sync, order("o-1")) == 1
+    assert "address_sync.order_for_nobody" in [log["event"] for log in logs]
+    await carry_out(sync, order("o-2", corp_id=CORP))
+    assert await differences(sync, company) == []
+
+
+async def test_a_missing_permission_pauses_the_order_and_says_which(sync, company):
     company.refused.add("v2/department/get")
-    with structlog.testing.capture_logs() as logs:
-        await do(one)
-    (failed,) = [log for log in logs if log["event"] == "address_sync.failed"]
-    assert failed["retry_in_s"] == 3600
-    assert await one.due() is None
+    outcome = await sync.deliver(order("o-1", CORP).value)
+    assert (outcome.kind, outcome.after) == ("unavailable", consumer_module.PERMISSION_AGAIN_S)
+    assert outcome.error.reason == "full sync: no permission"
     company.refused.clear()
-    assert await schedule(sync, company, dingtalk_corp_id=CORP).due() is not None
-
-
-async def test_a_spent_budget_is_told_once_and_the_consumer_waits(sync, company):
-    def spent():
-        raise BudgetSpent("20 of 20 are spent until then", api="any", retry_after_s=99)
-
-    company.before["v2/user/list"] = spent
-    one = schedule(sync, company, dingtalk_corp_id=CORP)
-    with structlog.testing.capture_logs() as logs:
-        for _ in range(2):
-            with pytest.raises(BudgetSpent):
-                await do(one)
-    (said,) = [log for log in logs if log["event"] == "address_sync.budget_spent"]
-    assert "until then" in said["reason"]
-    company.before["v2/user/get"] = spent
-    outcome = await sync.deliver(event("user_modify_org", "u001"))
-    assert (outcome.kind, outcome.after) == ("unavailable", 99)
-    assert isinstance(outcome.error, DependencyUnavailable)
-    assert "until then" in outcome.error.reason
-    company.before.clear()
-    await do(one)
+    await carry_out(sync, order("o-1", CORP))
     assert await differences(sync, company) == []
 
 
@@ -167,50 +221,4 @@ async def test_dingtalk_that_is_away_is_waited_for(sync, company):
         raise Unavailable("no answer", api="any")
 
     company.before["auth/scopes"] = away
-    with pytest.raises(Unavailable):
-        await schedule(sync, company, dingtalk_corp_id=CORP).run()
-
-
-def order(id, part="all", corp_id=None, app="default"):
-    return resync_requested(
-        id=id, app=app, corp_id=corp_id, now_ms=1, since_ms=0, part=part, reason="a page may be gone"
-    ).value
-
-
-async def test_an_order_of_the_bridge_is_a_full_sync(sync, company):
-    one = schedule(sync, company, dingtalk_corp_id=CORP)
-    await do(one)
-    await sync.deliver(events("user_modify_org", *company.users)[0])
-    company.hire("u-unheard-of")
-    assert (await sync.deliver(order("o-1"))).kind == "done"
-    assert (await sync.deliver(order("o-1"))).kind == "seen"
-    assert (await sync.deliver(order("o-2"))).kind == "done"  # while one waits, one is enough
-    run = await do(one)
-    assert (run.cause, run.part, run.priority) == ("event", "all", Priority.RESYNC)
-    assert await differences(sync, company) == []
-    assert await one.due() is None
-    await sync.deliver(order("o-3", "departments"))
-    assert (await do(one)).part == "departments"
-
-
-async def test_an_order_of_another_company_of_several_is_not_for_this_one(
-    sync, company, monkeypatch, tmp_path
-):
-    one = schedule(sync, company, dingtalk_corp_id=CORP)
-    await do(one)
-    await sync.deliver(events("user_modify_org", *company.users)[0])
-    monkeypatch.setattr(sync.consumer.settings, "dingtalk_apps_file", tmp_path / "apps.toml")
-    with structlog.testing.capture_logs() as logs:
-        assert (await sync.deliver(order("o-1", app="hr", corp_id="dingother"))).kind == "done"
-    assert "address_sync.order_for_nobody" in [log["event"] for log in logs]
-    assert await one.due() is None
-    await sync.deliver(order("o-2", app="hr", corp_id=CORP))  # another app of the same company
-    assert (await do(one)).cause == "event"
-
-
-async def test_an_order_before_anybody_knows_the_company_is_left_to_the_first_sync(sync, company):
-    with structlog.testing.capture_logs() as logs:
-        assert (await sync.deliver(order("o-1"))).kind == "done"
-    assert "address_sync.order_for_nobody" in [log["event"] for log in logs]
-    assert (await sync.deliver(order("o-2", corp_id=CORP))).kind == "done"
-    assert (await do(schedule(sync, company, dingtalk_corp_id=CORP))).part == "all"
+    assert (await sync.deliver(order("o-1", CORP).value)).kind == "unavailable"

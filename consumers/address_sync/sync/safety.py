@@ -2,16 +2,16 @@
 
 A person who is in the tables and was not read may have left, or may be out of our sight. So nobody is marked
 by a run that did not see all, and no more than ``MAX_LEAVERS`` by one that was not confirmed. (And who is
-marked, DingTalk has been asked for by name: ``applying.py``.)
+marked, DingTalk has been asked for by name: ``refetch.py``.)
 """
 
 from dataclasses import dataclass
 
 from sqlalchemy import Select, func, select
 
-from consumers.address_sync.runs import Run, Runs
 from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync_tables import staged
+from consumers.address_sync.sync.runs import Run, Runs
+from consumers.address_sync.sync.tables import staged
 from consumers.address_sync.tables import departments, users
 from dingbridge import Reader
 
@@ -23,7 +23,7 @@ nothing there, since who has left cannot be told from who is hidden."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RemovalCheck:
     """``missing``: people in the tables who were not read. ``incomplete``: why nobody may be marked (None:
     all was read). ``stopped``: why nothing at all may be written."""
 
@@ -37,20 +37,20 @@ def confirmable(run: Run) -> bool:
     return OUT_OF_SIGHT not in (run.incomplete or "")
 
 
-async def judge(runs: Runs, run: Run, settings: AddressSyncSettings, confirmed: int | None) -> Verdict:
+async def check_removals(
+    runs: Runs, run: Run, settings: AddressSyncSettings, confirmed: int | None
+) -> RemovalCheck:
     """What ``run``, which has read all it could, may do. ``confirmed``: so many leavers are known as such."""
     reader = runs.reader
     missing = await reader.scalar(select(func.count()).select_from(missing_users(run).subquery()))
-    if run.part != "all":
-        missing = 0
     incomplete = run.incomplete or await _incomplete(runs, run)
     if confirmed is not None and missing <= confirmed:
-        return Verdict(missing, run.incomplete, None)
+        return RemovalCheck(missing, run.incomplete, None)
     employees = await current_users(reader, run.corp_id)
     allowed = settings.leavers_allowed(employees)
     if incomplete is not None or missing <= max(allowed, confirmed or 0):
-        return Verdict(missing, incomplete, None)
-    return Verdict(
+        return RemovalCheck(missing, incomplete, None)
+    return RemovalCheck(
         missing,
         None,
         f"{missing} of {employees} people in the tables were not found at DingTalk, and MAX_LEAVERS="
@@ -62,7 +62,7 @@ async def judge(runs: Runs, run: Run, settings: AddressSyncSettings, confirmed: 
 
 async def _incomplete(runs: Runs, run: Run) -> str | None:
     """Whether the app sees less of the company than at the last run that saw all it could."""
-    last = next((r for r in reversed(await runs.ended("done", part="all")) if r.incomplete is None), None)
+    last = next((r for r in reversed(await runs.ended("done")) if r.incomplete is None), None)
     if last is not None and last.scope is not None:
         if run.scope is None:
             return "DingTalk did not tell what the app may see, and once did"

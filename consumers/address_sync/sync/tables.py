@@ -1,10 +1,10 @@
-"""What a full sync remembers on its way, so that a crash or a spent budget goes on where it was.
+"""What a full sync remembers on its way, so that it goes on after a crash where it was.
 
 Nobody joins against these: ``address_sync_runs`` says what was done when, the two others are empty except
 while a run is under way (or waits to be confirmed): ``address_sync_staged`` holds people's data meanwhile.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Table, Text
 
 from consumers.address_sync.tables import metadata
 from dingbridge import UtcDateTime
@@ -14,18 +14,13 @@ runs = Table(
     metadata,
     Column("run_id", Text, primary_key=True),
     Column("corp_id", Text, nullable=False),
-    Column("cause", Text, nullable=False, comment="first, event, reconcile, command or dry_run"),
-    Column("part", Text, nullable=False, comment="all or departments"),
-    Column("details", Boolean, nullable=False, comment="everybody is looked at, not only who differs"),
+    Column("cause", Text, nullable=False, comment="order (from the inbox), command or dry_run"),
     Column(
         "state",
         Text,
         nullable=False,
-        comment="waiting, reading, applying, looking; done, stopped, dry_run, superseded",
+        comment="reading, applying, refetching; done, stopped, dry_run, superseded",
     ),
-    Column("open_for", Text, unique=True, comment="the corp_id while it is under way: one at a time"),
-    Column("holder", Text, comment="the process that works on it"),
-    Column("held_until", UtcDateTime),
     Column("began_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
     Column("scope", Text, comment="what the app could see, JSON"),

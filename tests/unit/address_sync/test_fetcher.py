@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import select
 
 from consumers.address_sync import AddressSync
-from consumers.address_sync.looks import hidden
+from consumers.address_sync.fetcher import is_hidden
 from consumers.address_sync.tables import departments, roles, user_roles, users
 from dingbridge import Context
 from dingbridge.dingtalk.error_codes import error_for
@@ -130,7 +130,7 @@ async def test_events_about_somebody_out_of_sight_cost_one_call_too(sync, compan
     ],
 )
 def test_out_of_sight_is_told_by_either_code(error, out_of_sight):
-    assert hidden(error) is out_of_sight
+    assert is_hidden(error) is out_of_sight
 
 
 async def test_departments_below_one_that_is_gone_are_looked_at_too(sync, company):

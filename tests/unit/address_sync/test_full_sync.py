@@ -5,7 +5,6 @@ from sqlalchemy import select
 
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.tables import roles, user_roles
-from dingbridge.dingtalk.budget import Priority
 from tests.unit.address_sync.syncing import (
     FAST,
     change_everything,
@@ -19,7 +18,7 @@ from tests.unit.address_sync.syncing import (
 
 
 async def test_an_empty_database_becomes_the_company(sync, company):
-    run = await full(sync, company, cause="first")
+    run = await full(sync, company)
     assert run.state == "done"
     assert await differences(sync, company) == []
     assert (run.found, run.employees, run.incomplete) == (12, 12, None)
@@ -34,38 +33,25 @@ async def test_it_pages_through_departments_and_counts_its_calls(sync, company):
     assert calls["role/simplelist"] == 2
     assert calls["v2/user/get"] == 12  # each once, for what the listing does not tell
     assert run.calls == calls.total()
-    assert set(company.priorities) == {Priority.RESYNC}
 
 
 async def test_equal_state_writes_nothing_and_asks_for_nobody(sync, company):
     await full(sync, company)
     before = await contents(sync)
     asked = company.calls["v2/user/get"]
-    run = await full(sync, company, cause="reconcile")
+    run = await full(sync, company)
     assert run.changed == {}
     assert await contents(sync) == before
     assert company.calls["v2/user/get"] == asked
-    assert company.priorities[Priority.RECONCILE] == run.calls
 
 
-async def test_a_reconcile_finds_and_repairs_what_no_event_told(sync, company):
+async def test_it_finds_and_repairs_what_no_event_told(sync, company):
     await full(sync, company)
     await change_everything(company)
-    run = await full(sync, company, cause="reconcile")
+    run = await full(sync, company)
     assert await differences(sync, company) == []
     assert run.changed["people_gone"] == run.changed["people_new"] == 1
     assert run.changed["departments_gone"] == run.changed["departments_new"] == 1
-
-
-async def test_details_looks_at_everybody_for_what_no_listing_tells(sync, company):
-    await full(sync, company)
-    company.users["u003"]["manager_userid"] = "u001"
-    run = await full(sync, company)
-    assert await differences(sync, company) == ["user u003: manager_userid"]
-    run = await full(sync, company, details=True)
-    assert await differences(sync, company) == []
-    assert company.calls["v2/user/get"] == 24
-    assert run.state == "done"
 
 
 async def test_who_reported_to_somebody_who_left_is_asked_for(sync, company):

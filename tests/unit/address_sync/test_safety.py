@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy import select
 
-from consumers.address_sync.resync import result
-from consumers.address_sync.runs import Runs
 from consumers.address_sync.settings import AddressSyncSettings
+from consumers.address_sync.sync.full_sync import result
+from consumers.address_sync.sync.runs import Runs
 from consumers.address_sync.tables import departments, users
 from tests.unit.address_sync.company import CORP, Company
 from tests.unit.address_sync.syncing import contents, current, differences, full, leave, left_over
@@ -45,8 +45,7 @@ async def test_a_stopped_run_that_is_confirmed_is_applied_without_reading_again(
     assert run.state == "stopped"
     runs = Runs(sync.database, CORP)
     listed = company.calls["v2/user/list"]
-    assert await runs.reopen(run, state="reading")
-    await runs.let_go(run)
+    await runs.reopen(run)
     run = await full(sync, company, confirmed=30)
     assert run.state == "done"
     assert run.changed["people_gone"] == 30

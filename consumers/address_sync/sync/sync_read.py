@@ -2,31 +2,27 @@
 
 Departments from the root (or from whatever the app may see) down, then each department and its members, the
 roles and who has them. Every step is one entry in the list of what is to do, done in one transaction: a crash
-or a spent budget costs the step that was under way. The tables themselves are not touched (``applying.py``).
+costs the step that was under way. The tables themselves are not touched (``sync_apply.py``).
 """
 
-import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import structlog
 
-from consumers.address_sync.looks import ROLES, hidden
-from consumers.address_sync.runs import Entry, Run, Runs
+from consumers.address_sync.fetcher import ROLES, is_hidden
 from consumers.address_sync.settings import AddressSyncSettings
+from consumers.address_sync.sync.runs import Entry, Run, Runs
+from consumers.address_sync.sync.safety import OUT_OF_SIGHT, current_users, missing_users, read_users
 from consumers.address_sync.tables import guard
-from consumers.address_sync.verdict import OUT_OF_SIGHT, current_users, missing_users, read_users
 from dingbridge import Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.contacts import PAGE_SIZE
 from dingbridge.dingtalk.errors import BadRequest, NotFound, PermissionDenied
 from dingbridge.snapshots.coerce import as_json
+from dingbridge.throttle import Throttle
 
 log = structlog.get_logger(__name__)
-
-STEPS: Final = ("scope", "tree", "department", "members", "person", "roles", "role", "count")
-"""In this order: once the tree is known, so is nearly all that is left."""
 
 ROOT: Final = 1
 
@@ -36,25 +32,20 @@ Progress = Callable[[int, int], None]
 """Called with the steps that are done and those that are known."""
 
 
-class Meter:
-    """Counts the calls of ``run`` and spaces them out, ``per_s`` a second at most."""
+class CallMeter:
+    """Counts the calls of ``run``, and spaces them out."""
 
-    def __init__(self, run: Run, per_s: float) -> None:
-        self._run, self._gap_s = run, 1 / per_s
-        self._next = 0.0
+    def __init__(self, run: Run, throttle: Throttle) -> None:
+        self._run, self._throttle = run, throttle
 
     async def call(self, count: int = 1) -> None:
         """Await this before a call (or after ``count`` calls that could not be foreseen)."""
         self._run.calls += count
-        now = time.monotonic()
-        wait = self._next - now
-        self._next = max(now, self._next) + count * self._gap_s
-        if wait > 0:
-            await asyncio.sleep(wait)
+        await self._throttle.turn(count)
 
 
-class Reading:
-    """Reads for one run. ``read`` may be called again after whatever it raised."""
+class CompanyReader:
+    """Reads for one run. ``read`` may be called again after whatever it raised, and goes on."""
 
     def __init__(
         self,
@@ -62,25 +53,40 @@ class Reading:
         run: Run,
         client: DingTalkClient,
         settings: AddressSyncSettings,
-        meter: Meter,
+        meter: CallMeter,
         progress: Progress,
     ) -> None:
         self._runs, self._run, self._client, self._meter = runs, run, client, meter
         self._settings, self._progress = settings, progress
         self._generations: dict[str, dict[str, int]] = {}
         self._missing_roles: set[str] = set()
+        # in this order: once the tree is known, so is nearly all that is left
+        self._steps: dict[str, Callable[[Entry], Awaitable[None]]] = {
+            "scope": self._scope,
+            "tree": self._tree,
+            "department": self._department,
+            "members": self._members,
+            "person": self._person,
+            "roles": self._roles,
+            "role": self._role,
+            "count": self._count,
+        }
 
-    async def read(self) -> None:
-        """Do all that is to do. Raises ``ApiError``, with what was read until then kept."""
+    async def read(self, in_time: Callable[[], bool]) -> bool:
+        """Do what is to do while ``in_time()``; returns whether all is done. Raises ``ApiError``, with what
+        was read until then kept."""
         reader, corp_id = self._runs.reader, self._run.corp_id
         # what is fetched from here on is a look that began with these generations
         for kind in ("user", "department", "roles"):
             self._generations[kind] = await guard.generations(reader, corp_id, kind)
         done = 0
-        while (entry := await self._runs.next_todo(self._run, STEPS)) is not None:
-            await getattr(self, f"_{entry[0]}")(entry)
+        while (entry := await self._runs.next_todo(self._run, self._steps)) is not None:
+            await self._steps[entry[0]](entry)
             done += 1
-            self._progress(done, done + sum((await self._runs.left(self._run)).values()))
+            self._progress(done, done + await self._runs.left(self._run))
+            if not in_time():
+                return False
+        return True
 
     async def _scope(self, entry: Entry) -> None:
         run = self._run
@@ -91,12 +97,11 @@ class Reading:
         except PermissionDenied as error:
             log.warning("address_sync.scope_not_told", errcode=error.errcode)
         roots = [ROOT] if scope is None or ROOT in scope["authed_dept"] else scope["authed_dept"]
+        await self._meter.call()
+        run.employees = await self._client.user_count(only_active=False)
         entries = [("tree", str(dept_id)) for dept_id in roots]
-        if run.part == "all":
-            await self._meter.call()
-            run.employees = await self._client.user_count(only_active=False)
-            entries += [("roles", ROLES), ("count", "*")]
-            entries += [("person", userid) for userid in (scope or {}).get("authed_user", [])]
+        entries += [("roles", ROLES), ("count", "*")]
+        entries += [("person", userid) for userid in (scope or {}).get("authed_user", [])]
         run.scope = scope
         await self._done(entry, entries)
 
@@ -113,9 +118,7 @@ class Reading:
             await self._done(entry)
             return
         entries = [("tree", str(child["dept_id"])) for child in below if "dept_id" in child]
-        entries.append(("department", entry[1]))
-        if self._run.part == "all":
-            entries.append(("members", entry[1]))
+        entries += [("department", entry[1]), ("members", entry[1])]
         await self._done(entry, entries)
 
     async def _department(self, entry: Entry) -> None:
@@ -214,7 +217,7 @@ class Reading:
 
     def _out_of_sight(self, error: PermissionDenied, what: str) -> None:
         """Raises ``error`` if it says that the app lost a permission, which is no answer about ``what``."""
-        if not hidden(error):
+        if not is_hidden(error):
             raise error
         self._run.incomplete = f"{what} {OUT_OF_SIGHT} (errcode {error.errcode})"
 

@@ -1,4 +1,4 @@
-"""The tables as version 0.1 made them with ``create_all``, column for column: never change this file."""
+"""The tables of version 0.1, column for column: once that is released, never change this file."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -53,6 +53,7 @@ def upgrade() -> None:
         sa.Column("exclusive_account", sa.Boolean),
         sa.Column("extension", sa.Text, comment="the enterprise's own fields, JSON as DingTalk sends it"),
         sa.Column("left_at", UtcDateTime, comment="when the employee left, else NULL; the row stays"),
+        sa.Column("left_told", sa.Boolean, comment="left_at is what an event said, not when it was noticed"),
         sa.Column("updated_at", UtcDateTime, nullable=False),
     )
     op.create_index("ix_users_userid", "users", ["userid"])
@@ -73,10 +74,18 @@ def upgrade() -> None:
         sa.Column("corp_id", sa.Text, primary_key=True),
         sa.Column("userid", sa.Text, primary_key=True),
         sa.Column("role_id", sa.BigInteger, primary_key=True, autoincrement=False),
-        sa.Column("name", sa.Text),
-        sa.Column("group_name", sa.Text),
     )
     op.create_index("ix_user_roles_role_id", "user_roles", ["corp_id", "role_id"])
+    op.create_table(
+        "roles",
+        sa.Column("corp_id", sa.Text, primary_key=True),
+        sa.Column("role_id", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("name", sa.Text),
+        sa.Column("group_name", sa.Text),
+        sa.Column("deleted_at", UtcDateTime, comment="when it was found deleted, else NULL; the row stays"),
+        sa.Column("updated_at", UtcDateTime, nullable=False),
+    )
+    op.create_index("ix_roles_updated_at", "roles", ["updated_at"])
     op.create_table(
         "address_sync_generations",
         sa.Column("corp_id", sa.Text, primary_key=True),
@@ -84,4 +93,44 @@ def upgrade() -> None:
         sa.Column("entity_id", sa.Text, primary_key=True),
         sa.Column("generation", sa.BigInteger, nullable=False),
         sa.Column("fetched_at", UtcDateTime, comment="when the last fetch began that was written"),
+    )
+    op.create_table(
+        "address_sync_runs",
+        sa.Column("run_id", sa.Text, primary_key=True),
+        sa.Column("corp_id", sa.Text, nullable=False),
+        sa.Column("cause", sa.Text, nullable=False, comment="order (from the inbox), command or dry_run"),
+        sa.Column(
+            "state",
+            sa.Text,
+            nullable=False,
+            comment="reading, applying, refetching; done, stopped, dry_run, superseded",
+        ),
+        sa.Column("began_at", UtcDateTime, nullable=False),
+        sa.Column("ended_at", UtcDateTime),
+        sa.Column("scope", sa.Text, comment="what the app could see, JSON"),
+        sa.Column("employees", sa.BigInteger, comment="how many people DingTalk said there are"),
+        sa.Column("found", sa.BigInteger, comment="how many people were read"),
+        sa.Column("leavers", sa.BigInteger, comment="people in the tables who were not read"),
+        sa.Column("incomplete", sa.Text, comment="why not all was read, so that nobody was marked as left"),
+        sa.Column("calls", sa.BigInteger, nullable=False, comment="API calls so far"),
+        sa.Column("changed", sa.Text, comment="what it changed, JSON: counts by kind"),
+        sa.Column("words", sa.Text, comment="why it stopped, for the operator"),
+    )
+    op.create_index("ix_address_sync_runs_began_at", "address_sync_runs", ["corp_id", "began_at"])
+    op.create_table(
+        "address_sync_todo",
+        sa.Column("run_id", sa.Text, primary_key=True),
+        sa.Column("step", sa.Text, primary_key=True),
+        sa.Column("entity_id", sa.Text, primary_key=True),
+    )
+    op.create_table(
+        "address_sync_staged",
+        sa.Column("run_id", sa.Text, primary_key=True),
+        sa.Column("kind", sa.Text, primary_key=True, comment="user, department, roles or role_users"),
+        sa.Column("entity_id", sa.Text, primary_key=True),
+        sa.Column(
+            "dept_id", sa.BigInteger, primary_key=True, autoincrement=False, comment="where a user was listed"
+        ),
+        sa.Column("generation", sa.BigInteger, nullable=False, comment="the entity's before it was read"),
+        sa.Column("document", sa.Text, nullable=False, comment="as DingTalk answered, JSON"),
     )

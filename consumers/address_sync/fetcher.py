@@ -1,0 +1,225 @@
+"""Fetches users, departments and roles through the Open API, and writes what was found.
+
+``Fetcher`` fetches (no transaction is open), ``write`` writes under the version guard of
+``dingbridge/snapshots``. Used for events and by a full sync. Not here: which event asks for what
+(``consumer.py``), and the rows themselves (``mapping.py``, ``store.py``).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from sqlalchemy import select
+
+from consumers.address_sync import store
+from consumers.address_sync.mapping import Row, UserState, department_row, roles_state, user_state
+from consumers.address_sync.store import Change
+from consumers.address_sync.tables import departments, guard, roles
+from dingbridge import Reader, Transaction
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.error_codes import OUT_OF_SCOPE
+from dingbridge.dingtalk.errors import NotFound, PermissionDenied
+from dingbridge.snapshots import Snapshot
+
+ROLES = "*"
+"""The one entity of kind ``roles``: the list of all roles is read as a whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedDepartment:
+    """A department as fetched; ``row`` is None when it does not exist, or is not ``shown`` to us. ``below``:
+    those that stand below one that is gone in our tables."""
+
+    snapshot: Snapshot
+    dept_id: int
+    row: Row | None
+    shown: bool = True
+    below: list["FetchedDepartment"] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedRoles:
+    """The list of roles as fetched, by role_id."""
+
+    snapshot: Snapshot
+    rows: dict[int, Row]
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedUser:
+    """A user as fetched; ``state`` is None when the user does not exist. ``departments`` are those that the
+    user is in and that were never fetched before, with their ancestors; ``roles`` was fetched because the
+    user has one that we did not know. ``fetched`` is False when an earlier fetch told."""
+
+    snapshot: Snapshot
+    state: UserState | None
+    departments: list[FetchedDepartment] = field(default_factory=list)
+    roles: FetchedRoles | None = None
+    fetched: bool = True
+
+
+Fetched = FetchedUser | FetchedDepartment | FetchedRoles
+
+
+def is_hidden(error: PermissionDenied) -> bool:
+    """Whether only this user or department is out of our sight; else the app lacks a permission."""
+    return error.decisive in OUT_OF_SCOPE
+
+
+class Fetcher:
+    """Each method raises ``ApiError``."""
+
+    def __init__(self, client: DingTalkClient) -> None:
+        self._client = client
+
+    async def user(
+        self, db: Reader, corp_id: str, userid: str, snapshot: Snapshot | None = None
+    ) -> FetchedUser:
+        """Raises ``PermissionDenied`` for one who is ``hidden``."""
+        snapshot = snapshot or await guard.snapshot(db, corp_id, "user", userid)
+        try:
+            state = user_state(await self._client.user(userid))
+        except NotFound:
+            return FetchedUser(snapshot, None)
+        unknown = await self._unknown_departments(corp_id, state.memberships or (), db)
+        return FetchedUser(snapshot, state, unknown, await self._unknown_roles(corp_id, state, db))
+
+    async def department(
+        self, db: Reader, corp_id: str, dept_id: int, snapshot: Snapshot | None = None
+    ) -> FetchedDepartment:
+        """Raises ``PermissionDenied`` for one that is ``hidden``."""
+        snapshot = snapshot or await guard.snapshot(db, corp_id, "department", str(dept_id))
+        try:
+            return FetchedDepartment(
+                snapshot, dept_id, department_row(await self._client.department(dept_id))
+            )
+        except NotFound:
+            return FetchedDepartment(snapshot, dept_id, None, below=await self._below(db, corp_id, dept_id))
+
+    async def roles(self, db: Reader, corp_id: str, snapshot: Snapshot | None = None) -> FetchedRoles:
+        snapshot = snapshot or await guard.snapshot(db, corp_id, "roles", ROLES)
+        return FetchedRoles(snapshot, roles_state(await self._client.role_groups()))
+
+    async def _below(self, db: Reader, corp_id: str, dept_id: int) -> list[FetchedDepartment]:
+        """Fetches each department that stands below ``dept_id`` in our tables: it may have gone along."""
+        seen: dict[int, FetchedDepartment] = {}
+        parents = [dept_id]
+        while parents:
+            children = await db.execute(
+                select(departments.c.dept_id).where(
+                    departments.c.corp_id == corp_id,
+                    departments.c.parent_id.in_(parents),
+                    departments.c.deleted_at.is_(None),
+                )
+            )
+            parents = [row.dept_id for row in children if row.dept_id not in seen]
+            for child in parents:
+                seen[child] = await self._one_department(db, corp_id, child)
+        return _ordered(seen)
+
+    async def _unknown_departments(
+        self, corp_id: str, dept_ids: Iterable[int], db: Reader
+    ) -> list[FetchedDepartment]:
+        """Those of ``dept_ids``, and of their ancestors, that were never fetched. Each costs one call once,
+        whether it exists and is shown to us or not."""
+        found: dict[int, FetchedDepartment] = {}
+        wanted = list(dept_ids)
+        visited: set[int] = set()
+        while wanted:
+            dept_id = wanted.pop()
+            if dept_id in visited:
+                continue
+            visited.add(dept_id)
+            snapshot = await guard.snapshot(db, corp_id, "department", str(dept_id))
+            if snapshot.generation:
+                continue
+            seen = found[dept_id] = await self._one_department(db, corp_id, dept_id, snapshot)
+            if seen.row is not None and seen.row["parent_id"] is not None:
+                wanted.append(seen.row["parent_id"])
+        return _ordered(found)
+
+    async def _one_department(
+        self, db: Reader, corp_id: str, dept_id: int, snapshot: Snapshot | None = None
+    ) -> FetchedDepartment:
+        snapshot = snapshot or await guard.snapshot(db, corp_id, "department", str(dept_id))
+        try:
+            return FetchedDepartment(
+                snapshot, dept_id, department_row(await self._client.department(dept_id))
+            )
+        except NotFound:
+            return FetchedDepartment(snapshot, dept_id, None)
+        except PermissionDenied as error:
+            if not is_hidden(error):
+                raise
+            return FetchedDepartment(snapshot, dept_id, None, shown=False)
+
+    async def _unknown_roles(self, corp_id: str, state: UserState, db: Reader) -> FetchedRoles | None:
+        if not state.roles:
+            return None
+        known = await db.execute(
+            select(roles.c.role_id).where(
+                roles.c.corp_id == corp_id, roles.c.role_id.in_(state.roles), roles.c.deleted_at.is_(None)
+            )
+        )
+        if state.roles <= {row.role_id for row in known}:
+            return None
+        snapshot = await guard.snapshot(db, corp_id, "roles", ROLES)
+        try:
+            return await self.roles(db, corp_id, snapshot)
+        except PermissionDenied:  # the names that the user's own answer has must do; nobody else lists them
+            return None
+
+
+async def write(
+    tx: Transaction, corp_id: str, found: Fetched, *, gone_at: datetime | None = None, told: bool = False
+) -> Change | None:
+    """Write what was fetched, under its guard. Raises ``Conflict`` when it was fetched again since.
+
+    ``gone_at`` is when a user or department that does not exist is said to have gone (now, unless given), and
+    ``told`` that an event about leaving says so.
+    """
+    now = datetime.now(UTC)
+    gone_at = gone_at or now
+    if isinstance(found, FetchedRoles):
+        await guard.claim(tx, found.snapshot)
+        return "changed" if await store.write_roles(tx, corp_id, found.rows, at=now) else None
+    if isinstance(found, FetchedDepartment):
+        await guard.claim(tx, found.snapshot)
+        for child in found.below:
+            await _bring(tx, corp_id, child, gone_at, now)
+        return await _department(tx, corp_id, found, gone_at, now)
+    await guard.claim(tx, found.snapshot, fetched=found.fetched)
+    for department in found.departments:
+        await _bring(tx, corp_id, department, gone_at, now)
+    # somebody else's list of the roles is as good as ours
+    if found.roles is not None and await guard.try_claim(tx, found.roles.snapshot):
+        await store.write_roles(tx, corp_id, found.roles.rows, at=now)
+    userid = found.snapshot.entity_id
+    if found.state is None:
+        return await store.mark_left(tx, corp_id, userid, left_at=gone_at, told=told, at=now)
+    if found.roles is None and found.state.role_names:
+        await store.name_roles(tx, corp_id, found.state.role_names, at=now)
+    return await store.write_user(tx, corp_id, userid, found.state, at=now)
+
+
+async def _bring(
+    tx: Transaction, corp_id: str, found: FetchedDepartment, gone_at: datetime, now: datetime
+) -> None:
+    """Write a department that was fetched along the way: if it changed since, its own event says so."""
+    if await guard.try_claim(tx, found.snapshot):
+        await _department(tx, corp_id, found, gone_at, now)
+
+
+async def _department(
+    tx: Transaction, corp_id: str, found: FetchedDepartment, gone_at: datetime, now: datetime
+) -> Change | None:
+    if found.row is not None:
+        return await store.write_department(tx, corp_id, found.dept_id, found.row, at=now)
+    if not found.shown:
+        return None
+    return await store.mark_deleted(tx, corp_id, found.dept_id, deleted_at=gone_at, at=now)
+
+
+def _ordered(found: dict[int, FetchedDepartment]) -> list[FetchedDepartment]:
+    """In one order everywhere, else two transactions that claim the same departments could deadlock."""
+    return [found[dept_id] for dept_id in sorted(found)]

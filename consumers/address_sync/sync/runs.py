@@ -1,0 +1,245 @@
+"""The runs of full syncs, durable: which there are, what is left to do, and what was read.
+
+Who works on a run is not decided here: an order from the inbox is one member's, by its key; a command works
+on a run of its own. Should two processes work on one run all the same (a member that was frozen and thaws),
+each step is done twice at worst, what is written is guarded, and who is behind is told (``RunMoved``).
+"""
+
+import json
+import uuid
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import Row, and_, delete, func, or_, select, update
+
+from consumers.address_sync.sync.tables import runs, staged, todo
+from dingbridge import Database, Reader, Transaction
+from dingbridge.errors import BridgeError
+
+Cause = Literal["order", "command", "dry_run"]
+State = Literal["reading", "applying", "refetching", "done", "stopped", "dry_run", "superseded"]
+
+OPEN: tuple[State, ...] = ("reading", "applying", "refetching")
+
+OPEN_FOR = timedelta(days=1)
+"""A run that began earlier and never ended is given up when another begins."""
+
+KEPT = timedelta(days=366)
+"""How long it is remembered that a run was."""
+
+Entry = tuple[str, str]
+"""Something to do: the step and what it is for."""
+
+START: Entry = ("scope", "*")
+"""What every run begins with."""
+
+
+class RunMoved(BridgeError):
+    """Another process took this run further, or gave it up; nothing of this step was written."""
+
+
+@dataclass(slots=True)
+class Run:
+    """One run. ``scope`` is what the app could see (None: not told), ``changed`` counts by kind of change."""
+
+    run_id: str
+    corp_id: str
+    cause: Cause
+    state: State
+    began_at: datetime
+    ended_at: datetime | None = None
+    scope: dict[str, list[Any]] | None = None
+    employees: int | None = None
+    found: int | None = None
+    leavers: int | None = None
+    incomplete: str | None = None
+    calls: int = 0
+    changed: dict[str, int] = field(default_factory=dict)
+    words: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in OPEN
+
+
+class Runs:
+    """The runs of one company in ``database``."""
+
+    def __init__(self, database: Database, corp_id: str) -> None:
+        self.database, self.corp_id = database, corp_id
+
+    @property
+    def reader(self) -> Reader:
+        return self.database.reader()
+
+    async def unfinished(self, cause: Cause) -> Run | None:
+        """The latest run of ``cause`` that has not ended."""
+        found = await self._all(runs.c.state.in_(OPEN), runs.c.cause == cause)
+        return found[-1] if found else None
+
+    async def ended(self, *states: State) -> list[Run]:
+        """The runs that ended in one of ``states``, the oldest first."""
+        return await self._all(runs.c.state.in_(states))
+
+    async def covers(self, moment: datetime) -> bool:
+        """Whether a run that began after ``moment`` has read the company."""
+        return bool(await self._all(runs.c.state.in_(("done", "stopped")), runs.c.began_at > moment))
+
+    async def begin(self, cause: Cause, run_id: str | None = None) -> Run:
+        """Open a run; one that is there already under this ``run_id`` is returned as it is.
+
+        Other runs of the same cause, and whatever was stopped or has been open for a day, are superseded.
+        """
+        run_id = run_id or uuid.uuid4().hex
+        async with self.database.transaction() as tx:
+            values = {"run_id": run_id, "corp_id": self.corp_id, "cause": cause, "state": "reading"}
+            opened = await tx.execute(
+                tx.insert(runs).values(**values, began_at=_now(), calls=0).on_conflict_do_nothing()
+            )
+            if opened.rowcount == 1:
+                await self._supersede_others(tx, run_id, cause)
+                await tx.execute(todo.insert().values(run_id=run_id, step=START[0], entity_id=START[1]))
+        [run] = await self._all(runs.c.run_id == run_id)
+        return run
+
+    async def _supersede_others(self, tx: Transaction, run_id: str, cause: Cause) -> None:
+        given_up = or_(
+            runs.c.state == "stopped",
+            and_(
+                runs.c.state.in_(OPEN),
+                or_(runs.c.cause == cause, runs.c.began_at < _now() - OPEN_FOR),
+            ),
+        )
+        others = (runs.c.corp_id == self.corp_id, runs.c.run_id != run_id, given_up)
+        for row in await tx.execute(select(runs.c.run_id).where(*others)):
+            await self._empty(tx, row.run_id)
+        await tx.execute(update(runs).where(*others).values(state="superseded", ended_at=_now()))
+        await tx.execute(delete(runs).where(runs.c.corp_id == self.corp_id, runs.c.ended_at < _now() - KEPT))
+
+    async def reopen(self, run: Run) -> Run:
+        """Open a stopped run again, to be confirmed by a command. Raises ``RunMoved``."""
+        async with self.database.transaction() as tx:
+            values = {"state": "reading", "cause": "command", "words": None, "ended_at": None}
+            await self._update(tx, run, values)
+        [run] = await self._all(runs.c.run_id == run.run_id)
+        return run
+
+    async def save(self, tx: Transaction, run: Run) -> None:
+        """Write what is known of ``run``. Raises ``RunMoved``."""
+        values = {
+            "scope": None if run.scope is None else json.dumps(run.scope, sort_keys=True),
+            "employees": run.employees,
+            "found": run.found,
+            "leavers": run.leavers,
+            "incomplete": run.incomplete,
+            "calls": run.calls,
+            "changed": json.dumps(run.changed, sort_keys=True),
+            "words": run.words,
+            "ended_at": run.ended_at,
+        }
+        await self._update(tx, run, values)
+
+    async def advance(self, run: Run, state: State, entries: Collection[Entry] = ()) -> None:
+        """Take ``run`` to its next ``state``, with ``entries`` to do there. Raises ``RunMoved``.
+
+        What it read is dropped with its end, unless it may still be confirmed (``stopped``).
+        """
+        if state not in OPEN:
+            run.ended_at = _now()
+        async with self.database.transaction() as tx:
+            await self.save(tx, run)
+            await self._update(tx, run, {"state": state})
+            await self.add_todo(tx, run, entries)
+            if state not in (*OPEN, "stopped"):
+                await self._empty(tx, run.run_id)
+        run.state = state
+
+    async def _update(self, tx: Transaction, run: Run, values: Mapping[str, Any]) -> None:
+        """``run.state`` is what this process last knew: if it moved, another process is further."""
+        known = (runs.c.run_id == run.run_id, runs.c.state == run.state)
+        if (await tx.execute(update(runs).where(*known).values(**values))).rowcount != 1:
+            raise RunMoved(
+                "another process took this full sync further, or began a later one; nothing is lost: "
+                "`dingbridge resync` starts another"
+            )
+
+    # What is left to do
+
+    async def next_todo(self, run: Run, steps: Iterable[str]) -> Entry | None:
+        """Something to do of the first of ``steps`` that has any."""
+        for step in steps:
+            found = await self.reader.scalar(
+                select(todo.c.entity_id)
+                .where(todo.c.run_id == run.run_id, todo.c.step == step)
+                .order_by(todo.c.entity_id)
+                .limit(1)
+            )
+            if found is not None:
+                return step, str(found)
+        return None
+
+    async def left(self, run: Run) -> int:
+        """How many entries are to do."""
+        count = select(func.count()).select_from(todo).where(todo.c.run_id == run.run_id)
+        return int(await self.reader.scalar(count))
+
+    async def add_todo(self, tx: Transaction, run: Run, entries: Collection[Entry]) -> None:
+        if entries:
+            rows = [{"run_id": run.run_id, "step": step, "entity_id": an_id} for step, an_id in entries]
+            await tx.execute(tx.insert(todo).on_conflict_do_nothing(), rows)
+
+    async def done_todo(self, tx: Transaction, run: Run, entry: Entry) -> None:
+        await tx.execute(
+            delete(todo).where(
+                todo.c.run_id == run.run_id, todo.c.step == entry[0], todo.c.entity_id == entry[1]
+            )
+        )
+
+    async def stage(
+        self, tx: Transaction, run: Run, kind: str, documents: Mapping[str, tuple[int, str]], dept_id: int = 0
+    ) -> None:
+        """Keep what was read: generation and document by the entity's id. Once more replaces."""
+        if not documents:
+            return
+        statement = tx.insert(staged)
+        statement = statement.on_conflict_do_update(
+            index_elements=["run_id", "kind", "entity_id", "dept_id"],
+            set_={"generation": statement.excluded.generation, "document": statement.excluded.document},
+        )
+        fixed = {"run_id": run.run_id, "kind": kind, "dept_id": dept_id}
+        rows = [
+            {**fixed, "entity_id": an_id, "generation": generation, "document": document}
+            for an_id, (generation, document) in documents.items()
+        ]
+        await tx.execute(statement, rows)
+
+    async def _empty(self, tx: Transaction, run_id: str) -> None:
+        await tx.execute(delete(todo).where(todo.c.run_id == run_id))
+        await tx.execute(delete(staged).where(staged.c.run_id == run_id))
+
+    async def _all(self, *where: Any) -> list[Run]:
+        rows = await self.reader.execute(
+            select(runs)
+            .where(runs.c.corp_id == self.corp_id, *where)
+            .order_by(runs.c.began_at, runs.c.run_id)
+        )
+        return [_read(row) for row in rows]
+
+
+def count_change(run: Run, name: str, count: int) -> None:
+    """Add ``count`` to the changes of ``run`` that are called ``name``."""
+    if count:
+        run.changed[name] = run.changed.get(name, 0) + count
+
+
+def _read(row: Row[Any]) -> Run:
+    values = dict(row._mapping)
+    values["scope"] = None if row.scope is None else json.loads(row.scope)
+    values["changed"] = json.loads(row.changed) if row.changed else {}
+    return Run(**values)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,28 @@
+"""Writes one record into a consumer's inbox, to which that consumer alone subscribes."""
+
+from aiokafka.errors import KafkaError
+
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.events.control import ControlRecord
+from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
+from dingbridge.kafka.topics import ensure_topics, inbox_topic
+from dingbridge.settings import KafkaSettings
+
+STOP_S = 5
+
+
+async def write_to_inbox(settings: KafkaSettings, consumer: str, record: ControlRecord) -> None:
+    """Send ``record`` and wait until Kafka has it. Raises ``KafkaUnavailable`` or ``TopicError``.
+
+    For a record now and then: each call has a producer of its own.
+    """
+    topic = inbox_topic(settings, consumer)
+    await ensure_topics(settings, [topic])
+    sender = producer(settings)
+    await start_producer(sender, settings)
+    try:
+        await sender.send_and_wait(topic, key=record.key, value=record.value, headers=list(record.headers))
+    except (KafkaError, OSError) as error:
+        raise KafkaUnavailable(explain(error, settings)) from error
+    finally:
+        await discard_producer(sender, STOP_S)
