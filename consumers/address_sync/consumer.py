@@ -111,7 +111,8 @@ class AddressSync(Consumer):
         kind, entity_id = _entity(event)
         if not entity_id:
             log.warning("address_sync.event_without_ids", event_type=event.event_type, event_id=event.id)
-            await self._order_sync(event.id, event.corp_id, f"{event.event_type} names nobody", app=event.app)
+            reason = f"{event.event_type} names nobody"
+            await self._order_sync(f"resync/{event.id}", event.corp_id, reason, app=event.app)
             return None
         db, corp_id = ctx.db, event.corp_id
         snapshot = await guard.snapshot(db, corp_id, kind, entity_id)

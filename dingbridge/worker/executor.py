@@ -50,12 +50,14 @@ class Outcome:
     ``done``: the effect is committed. ``seen``: it was, by an earlier delivery. ``retry``: later, ``after`` s
     (None: as the worker likes). ``reject`` and ``not_an_event``: to the dead letters. ``blocked``: there too,
     since its key is (``block``). ``owed``: it was given up, and its letter was perhaps not sent (``owed``).
-    ``unavailable``: no event's fault. ``error`` is what was raised, if anything.
+    ``unavailable``: no event's fault. ``error`` is what was raised, if anything. ``counts``: of a retry,
+    whether it is one of the attempts.
     """
 
     kind: OutcomeKind
     error: BaseException | None = None
     after: float | None = None
+    counts: bool = True
     block: Blocked | None = None
     owed: Owed | None = None
 
@@ -297,7 +299,7 @@ def classify(error: Exception) -> Outcome:
     if isinstance(error, Reject):
         return Outcome("reject", error)
     if isinstance(error, Retry):
-        return Outcome("retry", error, error.retry_after_s)
+        return Outcome("retry", error, error.retry_after_s, error.counts)
     if isinstance(error, BridgeError) and error.unavailable:
         return Outcome("unavailable", error, error.retry_after_s)
     if isinstance(error, ApiError):

@@ -3,7 +3,7 @@
 ::
 
     HandlerOutcome
-    ├── Retry          later; counts as an attempt
+    ├── Retry          later; counts as an attempt, unless it says that it got on
     ├── Reject         never: to the dead letters at once
     ├── Conflict          at once, from ``prepare``; no attempt
     │   └── TransactionRace   the database rolled back because of another transaction
@@ -25,12 +25,20 @@ class Retry(HandlerOutcome):
     """Try this event again later; later events of the same key wait, other keys go on.
 
     ``after`` is the delay in s; None leaves it to the worker (growing, jittered). It counts as an attempt;
-    after ``Consumer.max_attempts`` the record goes to the dead letters.
+    after ``Consumer.max_attempts`` the record goes to the dead letters. ``counts=False`` is for long work in
+    slices, each a ``prepare`` that got on: no attempt, and between two the worker may hand over.
     """
 
-    def __init__(self, reason: str = "the handler asked for a retry", *, after: float | None = None) -> None:
+    def __init__(
+        self,
+        reason: str = "the handler asked for a retry",
+        *,
+        after: float | None = None,
+        counts: bool = True,
+    ) -> None:
         super().__init__(reason)
         self.retry_after_s = _seconds(after)
+        self.counts = counts
 
 
 class Reject(HandlerOutcome):

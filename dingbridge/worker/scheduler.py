@@ -230,8 +230,10 @@ class Dispatcher:
             elif outcome.owed is not None:
                 item.burial, item.attempts = outcome.owed.reason, outcome.owed.attempts
             elif outcome.kind not in ("done", "seen"):
-                item.attempts += 1
-                if outcome.kind == "retry" and item.attempts < self._consumer.max_attempts:
+                item.attempts += outcome.counts
+                if outcome.kind == "retry" and (
+                    not outcome.counts or item.attempts < self._consumer.max_attempts
+                ):
                     self._resume(item)
                     self._later(item, outcome)
                     return
@@ -281,12 +283,13 @@ class Dispatcher:
         wait = outcome.after
         if wait is None:
             wait = delay(item.attempts, consumer.retry_first_s, consumer.retry_max_s)
-        log.warning(
-            "consumer.retry",
-            **self._describe(item),
-            error=error_location(outcome.error, self._package),
-            retry_in_s=round(wait, 2),
-        )
+        if outcome.counts:
+            log.warning(
+                "consumer.retry",
+                **self._describe(item),
+                error=error_location(outcome.error, self._package),
+                retry_in_s=round(wait, 2),
+            )
         self._put_after(wait, item)
 
     async def _bury(self, item: Item, reason: str) -> Buried | None:

@@ -4,7 +4,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from consumers.address_sync.mapping import department_row, roles_state, user_state
-from consumers.address_sync.sync_tables import runs
+from consumers.address_sync.sync.tables import runs
 from consumers.address_sync.tables import departments, memberships, roles, user_roles, users
 from dingbridge import Database
 from dingbridge.worker.store.errors import is_missing_table

@@ -2,13 +2,11 @@
 an OA system that writes back."""
 
 import asyncio
-from collections import Counter
 
 import pytest
 from sqlalchemy import select
 
 from consumers.address_sync import AddressSync
-from consumers.address_sync.sync_tables import runs
 from consumers.address_sync.tables import users
 from dingbridge import open_database
 from dingbridge.dingtalk.api import DingTalkClient
@@ -64,7 +62,7 @@ def env(simulator, kafka_env, database_url, tmp_path):
 async def test_a_company_lives_and_the_tables_are_exactly_it(
     simulator, processes, kafka_env, env, database, tmp_path
 ):
-    """First start on an empty database, a life told by events, one that nobody told, and the reconcile."""
+    """First start on an empty database, a life told by events, one that nobody told, and a full sync."""
     ingress = IngressUnderTest(processes, tmp_path, kafka_env, {"DINGTALK_API_BASE": simulator.base_url})
     await asyncio.to_thread(ingress.start)
     asking = {**env, "ADMIN_PORT": str(ingress.admin_port)}
@@ -74,7 +72,7 @@ async def test_a_company_lives_and_the_tables_are_exactly_it(
 
     async def first_is_done():
         assert consumer.running, consumer.log_tail(40)
-        return "address_sync.resynced" in consumer.log_text() and await ended(database) == [("first", "done")]
+        return "address_sync.resynced" in consumer.log_text() and await ended(database) == [("order", "done")]
 
     await eventually(first_is_done, 180, "the first sync")
     assert await differences(database, simulator) == []
@@ -89,15 +87,15 @@ async def test_a_company_lives_and_the_tables_are_exactly_it(
 
     await eventually(equal, 180, "the tables equal the company, by events alone")
 
-    # what happens while nobody is told is found by a reconcile
+    # what happens while nobody is told is found by a full sync
     await asyncio.to_thread(processes.run, "callback", "delete", "--yes", env=env)
     for action in ("hire", "rename", "leave", "come_back", "rename_department", "give_role", "rename_role"):
         simulator.platform.act(action)
     assert await differences(database, simulator) != []
-    repaired = await asyncio.to_thread(processes.run, "resync", "--reconcile", env=env)
+    repaired = await asyncio.to_thread(processes.run, "resync", env=env)
     assert repaired.returncode == 0, repaired.stderr
     assert await differences(database, simulator) == []
-    assert await ended(database) == [("first", "done"), ("reconcile", "done")]
+    assert await ended(database) == [("order", "done"), ("command", "done")]
 
 
 async def test_an_event_without_ids_makes_the_running_consumer_resync(
@@ -109,10 +107,10 @@ async def test_an_event_without_ids_makes_the_running_consumer_resync(
     consumer = named(AddressSync)()
     async with serving(consumer, settings):
 
-        async def done(*wanted):
-            return Counter(await ended(database)) >= Counter(wanted)
+        async def done(count):
+            return await ended(database) == [("order", "done")] * count
 
-        await eventually(lambda: done(("first", "done")), 120, "the first sync")
+        await eventually(lambda: done(1), 120, "the first sync")
         simulator.platform.act("rename_department")
         nameless = Received(
             seq=1,
@@ -123,12 +121,28 @@ async def test_an_event_without_ids_makes_the_running_consumer_resync(
             body=b'{"EventType":"org_dept_modify","TimeStamp":"1731000000000","CorpId":"%s"}' % CORP.encode(),
         )
         await publish(settings, to_records(nameless))
-        await eventually(
-            lambda: done(("first", "done"), ("event", "done")), 120, "the resync that was asked for"
-        )
+        await eventually(lambda: done(2), 120, "the resync that was asked for")
     assert await differences(database, simulator) == []
-    (asked,) = (await database.reader().execute(select(runs.c.part).where(runs.c.cause == "event"))).all()
-    assert asked.part == "departments"
+
+
+async def test_of_two_members_one_does_the_full_sync_and_the_other_goes_on_with_it(
+    simulator, processes, env, database
+):
+    calls = simulator.api.calls
+    simulator.faults.add({"api": "v2/user/list", "kind": "hang", "after": 3})
+    first = processes.start("consume", "address-sync", env=env)
+    await eventually(lambda: calls["/topapi/v2/user/list"] >= 4, 120, "it hangs at a department")
+    before = calls.copy()
+    processes.start("consume", "address-sync", env=env)
+    first.kill()
+    simulator.faults.clear()
+
+    async def done():
+        return await ended(database) == [("order", "done")]
+
+    await eventually(done, 120, "the other goes on")
+    assert await differences(database, simulator) == []
+    assert (calls - before)["/topapi/v2/department/listsub"] == 0, "the tree was read already"
 
 
 async def test_many_events_for_one_user_in_kafka_cost_few_calls(
@@ -221,7 +235,7 @@ async def test_a_job_that_writes_the_oas_changes_back_starts_no_loop(simulator, 
         assert written == len(own)
         assert told == 2 * written
         before = await sync.rows(select(users).order_by(users.c.userid))
-        run = await full(sync, client, corp_id=CORP, cause="reconcile")
+        run = await full(sync, client, corp_id=CORP)
         assert run.changed == {}
         assert await sync.rows(select(users).order_by(users.c.userid)) == before
         assert await differences(sync.database, simulator) == []

@@ -1,20 +1,17 @@
 """``dingbridge resync`` as a process, against the simulator over HTTP, on both databases."""
 
 import asyncio
-import re
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 
-from consumers.address_sync.sync_tables import runs, staged, todo
+from consumers.address_sync.sync.tables import runs, staged, todo
 from consumers.address_sync.tables import users
 from dingbridge import open_database
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.sync_support import differences
-from tests.support.terminal import QUESTION, on_terminal
 from tests.support.waiting import eventually
 
 CORP = "dingcorpsample01"
@@ -64,22 +61,13 @@ async def leavers(database):
     return await database.reader().scalar(select(func.count(users.c.left_at)).select_from(users))
 
 
-async def test_it_says_the_cost_first_and_what_changed_after(resync, database, simulator):
+async def test_it_says_what_it_changed(resync, database, simulator):
     first = await resync()
     assert await differences(database, simulator) == []
-    said = first.stderr.splitlines()
-    assert said[0].startswith("API calls in ")
-    assert "are left for resync until" in said[0]
-    assert said[1].startswith("this will cost about ")
-    assert "40 people" in said[1]
-    assert "reading the company: " in said[2]
+    assert "reading the company: " in first.stderr
     assert first.stdout.splitlines()[0] == "people: 40 new"
-    again = await resync("--reconcile")
-    assert "left for reconcile until" in again.stderr
-    assert again.stdout.splitlines()[:2] == [
-        "people: no person differs",
-        "departments: no department differs",
-    ]
+    again = await resync()
+    assert again.stdout.splitlines() == ["people: no person differs", "departments: no department differs"]
     simulator.act("rename", {})
     simulator.act("leave", {})
     dry = await resync("--dry-run")
@@ -90,23 +78,12 @@ async def test_it_says_the_cost_first_and_what_changed_after(resync, database, s
     assert await differences(database, simulator) == []
     assert await leavers(database) == 1
     state = await database.reader().execute(select(runs.c.cause).order_by(runs.c.began_at))
-    assert [row.cause for row in state] == ["command", "reconcile", "dry_run", "command"]
+    assert [row.cause for row in state] == ["command", "command", "dry_run", "command"]
 
 
-async def test_on_a_terminal_it_asks_first_and_draws_a_bar(env, database, simulator, tmp_path):
-    async def on(answer):
-        return await asyncio.to_thread(on_terminal, env, tmp_path, "resync", answer=answer)
-
-    code, shown = await on("n")
-    assert code == 0
-    assert "40 people" in shown[: shown.index(QUESTION)], "the cost first"
-    assert simulator.api.calls["/topapi/v2/user/list"] == 0
-    assert await database.reader().scalar(select(func.count()).select_from(runs)) == 0
-    code, shown = await on("y")
-    assert code == 0
-    assert "reading the company" in shown
-    assert re.search(r"asking one by one .*40/40.* API calls", shown), "the bar"
-    assert "people: 40 new" in shown
+async def test_a_large_company_meets_no_limit_of_ours(resync, database, simulator):
+    """Calls about contacts are exempt from DingTalk's quota, and so from our budget."""
+    await resync(API_MONTHLY_BUDGET="1")
     assert await differences(database, simulator) == []
 
 
@@ -119,9 +96,6 @@ async def test_killed_on_its_way_it_goes_on_where_it_was(processes, env, resync,
     simulator.faults.clear()
     before = calls.copy()
     assert await differences(database, simulator) != []
-    busy = await resync(code=1)
-    assert "another process" in busy.stderr
-    await hold_ends(database)
     went_on = await resync()
     assert "goes on with the full sync" in went_on.stderr
     assert await differences(database, simulator) == []
@@ -130,11 +104,6 @@ async def test_killed_on_its_way_it_goes_on_where_it_was(processes, env, resync,
     assert made["/topapi/v2/user/list"] == 5
     for table in (todo, staged):
         assert await database.reader().scalar(select(func.count()).select_from(table)) == 0
-
-
-async def hold_ends(database):
-    async with database.transaction() as tx:
-        await tx.execute(update(runs).values(held_until=datetime.now(UTC) - timedelta(seconds=1)))
 
 
 async def test_the_brake_stops_with_its_own_code_and_is_confirmed(resync, database, simulator):
@@ -197,34 +166,6 @@ async def test_a_smaller_contact_scope_marks_nobody(resync, database, simulator)
     assert await differences(database, simulator) == []
 
 
-async def test_a_spent_budget_says_until_when_and_what_was_read_is_kept(resync, database, simulator):
-    spent = await resync(code=4, API_MONTHLY_BUDGET="20")
-    assert "16 of API_MONTHLY_BUDGET=20 calls are spent" in spent.stderr
-    assert "Shanghai time" in spent.stderr
-    assert "What was read is kept" in spent.stderr
-    trees = simulator.api.calls["/topapi/v2/department/listsub"]
-    went_on = await resync()
-    assert "16 of 4,000" not in went_on.stdout
-    assert simulator.api.calls["/topapi/v2/department/listsub"] - trees <= 1
-    assert await differences(database, simulator) == []
-
-
 async def test_without_a_company_it_says_which_setting_is_missing(resync):
     missing = await resync(code=2, DINGTALK_CORP_ID="")
     assert "DINGTALK_CORP_ID" in missing.stderr
-
-
-async def test_only_the_departments_cost_far_less(resync, database, simulator):
-    await resync()
-    before = simulator.api.calls.copy()
-    simulator.act("rename_department", {})
-    simulator.act("create_department", {})
-    result = await resync("--departments")
-    assert result.stdout.splitlines()[1] == "departments: 1 new, 1 changed"
-    assert set(simulator.api.calls - before) == {
-        "/gettoken",
-        "/auth/scopes",
-        "/topapi/v2/department/listsub",
-        "/topapi/v2/department/get",
-    }
-    assert await differences(database, simulator) == []

@@ -1,43 +1,20 @@
-"""The tables as an OA system finds them: migrated with what was in them; the guide's joins as they stand."""
+"""The tables as an OA system finds them: the guide's joins as they stand."""
 
 import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import bindparam, insert, select, text
+from sqlalchemy import bindparam, text
 
 from consumers.address_sync import AddressSync
-from consumers.address_sync.tables import roles, user_roles, users
-from dingbridge import UtcDateTime, open_database
+from consumers.address_sync.tables import users
+from dingbridge import UtcDateTime
 from dingbridge.testing.memory import MemoryRuntime
-from dingbridge.worker.store.migrations import _run, _scripts, migrate, version_table
 from tests.unit.address_sync.syncing import full, sample
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "tables.md"
 AT = datetime(2026, 1, 31, 8, tzinfo=UTC)
-
-
-async def test_roles_that_version_0_1_kept_beside_each_user_come_along(database_url):
-    database = open_database(database_url)
-    try:
-        async with database.transaction() as tx:
-            scripts = _scripts(AddressSync.migrations)
-            await tx.connection.run_sync(_run, scripts, version_table(AddressSync.name), to="0001")
-            for userid in ("u1", "u2"):
-                await tx.execute(insert(users).values(corp_id="c", userid=userid, updated_at=AT))
-                await tx.execute(
-                    text("INSERT INTO user_roles VALUES ('c', :userid, 7, '财务', '职务')"),
-                    {"userid": userid},
-                )
-        await migrate(database, AddressSync)
-        (row,) = (await database.reader().execute(select(roles))).all()
-        assert (row.role_id, row.name, row.group_name, row.deleted_at) == (7, "财务", "职务", None)
-        assert row.updated_at == AT
-        found = await database.reader().execute(select(user_roles).order_by(user_roles.c.userid))
-        assert [tuple(one) for one in found] == [("c", "u1", 7), ("c", "u2", 7)]
-    finally:
-        await database.close()
 
 
 @pytest.fixture

@@ -45,10 +45,7 @@ def schedule(sync, **settings):
 async def ended_ago(sync, days):
     """As if all runs had ended so many days ago."""
     for run in await Runs(sync.database, CORP).ended("done", "stopped"):
-        values = {
-            "ended_at": run.ended_at - timedelta(days=days),
-            "began_at": run.began_at - timedelta(days=days),
-        }
+        values = {at: getattr(run, at) - timedelta(days=days) for at in ("began_at", "ended_at")}
         async with sync.database.transaction() as tx:
             await tx.execute(update(runs_table).where(runs_table.c.run_id == run.run_id).values(**values))
 
@@ -167,9 +164,8 @@ async def test_an_event_without_ids_orders_a_full_sync(sync, company, inbox):
         await carry_out(sync, record)
     assert len(inbox) == 2
     assert await differences(sync, company) == []
-    assert (
-        len(await Runs(sync.database, CORP).ended("done")) == 2
-    )  # the second order was covered by the first
+    # the second order was covered by the run of the first
+    assert len(await Runs(sync.database, CORP).ended("done")) == 2
 
 
 async def test_without_kafka_an_event_without_ids_waits(sync, monkeypatch):

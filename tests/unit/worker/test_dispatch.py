@@ -69,6 +69,19 @@ async def test_after_the_last_attempt_the_record_is_buried_and_the_key_goes_on()
         assert harness.count("events_total", topic="t", outcome="done") == 1
 
 
+async def test_work_in_slices_is_no_attempt_and_holds_its_key_back_alone() -> None:
+    slices = [Retry("it goes on", after=0, counts=False) for _ in range(20)]
+    consumer = Scripted({"long": [*slices]})
+    async with running(consumer) as harness:
+        harness.add(P0, ("long", "u1"), ("next", "u1"), ("other", "u2"))
+        await harness.idle()
+        assert harness.letters.sent == []
+        assert sorted(await harness.effects()) == ["long", "next", "other"]
+        assert (
+            consumer.seen.index("other") < consumer.seen.index("next") == 22
+        )  # after each slice, and the last
+
+
 async def test_the_log_names_event_type_attempt_and_the_keys_hash_alone() -> None:
     consumer = Scripted({"bad": [ValueError("private"), KeyError("private"), ValueError("private")]})
     with capture_logs() as logs:
