@@ -64,9 +64,8 @@ class Approval(Consumer):
     def open_archive(self) -> None:
         """Make ``fetcher``, without what the consumer does beside events: for commands that write to it."""
         zone = ZoneInfo(self.settings.dingtalk_timezone)
-        archive = Archive(zone, files=self._own.archive_dir is not None)
         runner = ActionRunner(self.actions, zone, self.metrics)
-        self.fetcher = Fetcher(self.database, archive, runner, ProcessCodes())
+        self.fetcher = Fetcher(self.database, Archive(zone), runner, ProcessCodes())
 
     def client_of(self, app: str, corp_id: str) -> DingTalkClient:
         """The client for work beside the events: an event's own call comes first when the month's calls are

@@ -16,13 +16,12 @@ from consumers.approval.actions.runner import ActionRunner
 from consumers.approval.archive.writer import Archive
 from consumers.approval.process_codes import ProcessCodes
 from consumers.approval.tables import KIND, approval_instances, guard
-from dingbridge import Conflict, Database, Event, Reader, Transaction
+from dingbridge import Database, Event, Reader, Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import says_not_there
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.snapshots import Snapshot
 from dingbridge.snapshots.coerce import as_text
-from dingbridge.worker.supervise import is_unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -90,10 +89,10 @@ class Fetcher:
         event: Event | None = None,
         *,
         forced: bool = False,
-        failed: Exception | None = None,
-    ) -> None:
-        """Archive what was fetched and settle its action; ``forced`` and ``failed`` as
-        ``ActionRunner.settle``. Raises ``Conflict`` when another fetch was written meanwhile."""
+        tolerant: bool = False,
+    ) -> bool:
+        """Archive what was fetched and settle its action; whether that went well. ``forced`` and ``tolerant``
+        as ``ActionRunner.settle``. Raises ``Conflict`` when another fetch was written meanwhile."""
         snapshot, main = fetched.snapshot, fetched.main
         key = {"corp_id": snapshot.corp_id, "instance_id": snapshot.entity_id}
         await guard.claim(tx, snapshot, fetched=fetched.asked)
@@ -105,33 +104,23 @@ class Fetcher:
             document=fetched.document,
             process_code=fetched.process_code,
         )
-        await self.actions.settle(
-            tx, key, written.stored, new_outcome=written.new_outcome, forced=forced, failed=failed
+        settled = await self.actions.settle(
+            tx, key, written.stored, new_outcome=written.new_outcome, forced=forced, tolerant=tolerant
         )
-        if main is not None:
-            # of two transactions that do not see each other, neither would find that the other revokes it
-            await guard.claim(tx, main, fetched=False)
-            revoked = {"corp_id": main.corp_id, "instance_id": main.entity_id}
-            await self.actions.settle_stored(tx, revoked, failed=failed)
+        if main is None:
+            return not settled.failed
+        # of two transactions that do not see each other, neither would find that the other revokes it
+        await guard.claim(tx, main, fetched=False)
+        revoked = {"corp_id": main.corp_id, "instance_id": main.entity_id}
+        undone = await self.actions.settle_stored(tx, revoked, tolerant=tolerant)
+        return not (settled.failed or undone.failed)
 
     async def write_alone(self, fetched: Fetched, *, forced: bool = False) -> bool:
-        """Write what no event asked for, in a transaction of its own; whether all of it went well.
-
-        Where the action or undo fails, the rest is archived, and ``approval_actions`` says so: an event could
-        be retried, but here one fault in somebody's function would stop everything else. Raises as ``write``,
-        and what is no fault of the function.
-        """
-        try:
-            async with self.database.transaction() as tx:
-                await self.write(tx, fetched, forced=forced)
-            return True
-        except Exception as error:
-            if isinstance(error, Conflict) or is_unavailable(error):
-                raise
-            failed = error
+        """Write what no event asked for, in a transaction of its own; whether its action went well. An event
+        could be retried; here a function that fails must not stop everything else, and the approval is
+        archived without it. Raises as ``write``."""
         async with self.database.transaction() as tx:
-            await self.write(tx, fetched, forced=forced, failed=failed)
-        return False
+            return await self.write(tx, fetched, forced=forced, tolerant=True)
 
     async def _process_code(
         self,

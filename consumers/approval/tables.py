@@ -208,7 +208,7 @@ approval_attachments = Table(
     Column("file_type", Text),
     Column("file_size", BigInteger, comment="bytes, as the form says"),
     Column("url", Text, comment="of a photo; a file's address is asked for when it is downloaded"),
-    Column("state", Text, nullable=False, comment="waiting, done, refused, or off: with the reason"),
+    Column("state", Text, nullable=False, comment="waiting, done, or refused: with the reason"),
     Column("reason", Text),
     Column("sha256", Text, comment="hex; the file is <ARCHIVE_DIR>/<its first two>/<sha256>"),
     Column("size", BigInteger, comment="bytes, as downloaded"),

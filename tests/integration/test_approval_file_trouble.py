@@ -57,7 +57,7 @@ async def test_what_fails_is_tried_again_later_and_then_kept_whole(archive, shel
     await archived(archive, files("1"))
     shelf.answers["1"] = answer
     work = downloads(archive, shelf)
-    await work.switch()
+    await work.open_folder()
     for attempt in (1, 2):
         before = datetime.now(UTC)
         assert await work.once() == 1
@@ -103,7 +103,7 @@ async def test_what_can_never_be_kept_says_why(archive, shelf, folder, answer, r
     await archived(archive, files("1"))
     shelf.answers["1"] = answer
     work = downloads(archive, shelf)
-    await work.switch()
+    await work.open_folder()
     await work.once()
     row = (await rows(archive))["file:1"]
     assert (row.state, row.reason) == ("refused", reason)
@@ -119,7 +119,7 @@ async def test_an_address_that_dingtalk_does_not_give(archive, shelf, folder):
     shelf.errors["1"] = BadRequest("no such file", api=api, errcode=400002)
     shelf.errors["2"] = PermissionDenied("no right", api=api, errcode=60011)
     work = downloads(archive, shelf)
-    await work.switch()
+    await work.open_folder()
     await work.once()
     found = await rows(archive)
     assert {id_: (row.state, row.attempts) for id_, row in found.items()} == {
@@ -150,7 +150,7 @@ async def test_files_are_asked_for_at_the_app_of_their_approval_and_wait_for_no_
         return shelf
 
     work = Downloads(archive.database, client_of, ApprovalSettings.load(), ApprovalMetrics())
-    await work.switch()
+    await work.open_folder()
     while await work.once():
         pass
     assert sorted(asked) == [("default", CORP), ("theirs", "dingtheirs")]
@@ -164,7 +164,7 @@ async def test_it_gives_up_in_the_end_and_the_archive_says_so(archive, shelf, fo
     async with archive.database.transaction() as tx:
         await tx.execute(update(approval_attachments).values(attempts=MOST_ATTEMPTS - 1))
     work = downloads(archive, shelf)
-    await work.switch()
+    await work.open_folder()
     await work.once()
     row = (await rows(archive))["file:1"]
     assert (row.state, row.reason) == ("refused", f"given up after {MOST_ATTEMPTS} attempts: HTTP 503")
@@ -186,7 +186,7 @@ async def test_a_photo_whose_address_leads_inside_is_not_fetched(archive, shelf,
         archive, field("照片", f'["{url.format(port=shelf.base.rpartition(":")[2])}"]', "DDPhotoField")
     )
     work = downloads(archive, shelf)
-    await work.switch()
+    await work.open_folder()
     await work.once()
     (row,) = (await rows(archive)).values()
     assert (row.kind, row.state, row.reason) == ("photo", "refused", reason)
@@ -197,13 +197,13 @@ async def test_a_folder_that_cannot_be_written_waits_in_words(archive, shelf, tm
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ARCHIVE_DIR", str(tmp_path / "file" / "archive"))
     with pytest.raises(DependencyUnavailable, match="ARCHIVE_DIR"):
-        await downloads(archive, shelf).switch()
+        await downloads(archive, shelf).open_folder()
 
 
 async def test_a_disk_that_fails_on_the_way_is_nobodys_attempt(archive, shelf, folder):
     await archived(archive, files("1"))
     work = downloads(archive, shelf)
-    await work.switch()
+    await work.open_folder()
     (folder / SHA256[:2]).write_text("in the way")
     with pytest.raises(DependencyUnavailable, match="ARCHIVE_DIR"):
         await work.once()

@@ -40,7 +40,7 @@ __all__ = ["archive", "folder", "shelf"]
 async def test_files_are_kept_under_their_hash_readable_for_their_owner_only(archive, shelf, folder):
     await archived(archive, files("1", "2"))
     work = downloads(archive, shelf)
-    await work.switch()
+    await work.open_folder()
     assert await work.once() == 2
     assert await work.once() == 0
     for row in (await rows(archive)).values():
@@ -57,7 +57,7 @@ async def test_files_are_kept_under_their_hash_readable_for_their_owner_only(arc
 async def test_two_processes_do_not_download_the_same_file(archive, shelf, folder):
     await archived(archive, files("1", "2", "3"))
     ours, theirs = downloads(archive, shelf), downloads(archive, shelf)
-    await ours.switch()
+    await ours.open_folder()
     await asyncio.gather(ours.once(), theirs.once())
     assert {row.state for row in (await rows(archive)).values()} == {"done"}
     assert shelf.got == {"1": 1, "2": 1, "3": 1}
@@ -77,7 +77,7 @@ async def test_a_download_under_way_is_left_alone_and_a_stopped_one_is_due_again
 
     shelf.answers["1"] = slow
     ours, theirs = downloads(archive, shelf), downloads(archive, shelf)
-    await ours.switch()
+    await ours.open_folder()
     running = asyncio.create_task(ours.once())
     await asyncio.wait_for(begun.wait(), 30)
     assert await theirs.once() == 0
@@ -93,15 +93,14 @@ async def test_a_download_under_way_is_left_alone_and_a_stopped_one_is_due_again
     assert (row.state, row.attempts) == ("done", 1)
 
 
-async def test_without_a_folder_rows_say_so_and_with_one_they_are_downloaded(
+async def test_without_a_folder_files_wait_and_with_one_they_are_downloaded(
     archive, shelf, folder, monkeypatch
 ):
     await archived(archive, files("1"))
     monkeypatch.delenv("ARCHIVE_DIR")
     await asyncio.wait_for(downloads(archive, shelf).run(), 60)
     row = (await rows(archive))["file:1"]
-    assert row.state == "off"
-    assert "ARCHIVE_DIR" in row.reason
+    assert row.state == "waiting"
     assert not folder.exists()
     monkeypatch.setenv("ARCHIVE_DIR", str(folder))
     running = asyncio.create_task(downloads(archive, shelf).run())
@@ -119,12 +118,12 @@ async def test_without_a_folder_rows_say_so_and_with_one_they_are_downloaded(
 
 async def test_what_a_process_that_died_has_left_goes_after_a_day(archive, shelf, folder):
     work = downloads(archive, shelf)
-    await work.switch()
+    await work.open_folder()
     old, new = folder / INCOMING / "old", folder / INCOMING / "new"
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 90_000,) * 2)
-    await work.switch()
+    await work.open_folder()
     assert kept(folder) == [f"{INCOMING}/new"]
 
 

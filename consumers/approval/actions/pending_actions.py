@@ -119,7 +119,7 @@ async def call(database: Database, runner: ActionRunner, one: Pending) -> str | 
         try:
             async with database.transaction() as tx:
                 await guard.claim(tx, snapshot, fetched=False)
-                return await runner.settle_stored(tx, key, forced=True)
+                return (await runner.settle_stored(tx, key, forced=True)).state
         except Conflict:
             if not left:
                 raise

@@ -5,6 +5,7 @@ Not here: what an action is (``declaration.py``), and whether one is to be calle
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -32,6 +33,7 @@ from dingbridge import Conflict, Reader, Reject, Retry, Transaction
 from dingbridge.error_location import error_location
 from dingbridge.snapshots.coerce import as_list
 from dingbridge.worker.store.errors import TransactionRace
+from dingbridge.worker.supervise import is_unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +45,13 @@ _SAID = {
     REVOKED: "approval.action_revoked",
     NOT_UNDONE: "approval.action_not_undone",
 }
+
+
+class Settled(NamedTuple):
+    """What stands in ``approval_actions`` afterwards (None: nothing), and whether the function failed."""
+
+    state: str | None
+    failed: bool = False
 
 
 class ActionRunner:
@@ -67,10 +76,10 @@ class ActionRunner:
         return known, decide(instance, known, self.actions.get(code), revoked=revoked, forced=forced)
 
     async def settle_stored(
-        self, tx: Transaction, key: Row, *, forced: bool = False, failed: Exception | None = None
-    ) -> str | None:
+        self, tx: Transaction, key: Row, *, forced: bool = False, tolerant: bool = False
+    ) -> Settled:
         """``settle`` for an instance as it stands in the archive."""
-        return await self.settle(tx, key, await stored(tx, key), forced=forced, failed=failed)
+        return await self.settle(tx, key, await stored(tx, key), forced=forced, tolerant=tolerant)
 
     async def settle(
         self,
@@ -80,41 +89,38 @@ class ActionRunner:
         *,
         new_outcome: bool = False,
         forced: bool = False,
-        failed: Exception | None = None,
-    ) -> str | None:
-        """Do what ``decide`` says; the state in ``approval_actions`` afterwards, None where nothing stands.
+        tolerant: bool = False,
+    ) -> Settled:
+        """Do what ``decide`` says, and write down what became of it.
 
         ``new_outcome``: the outcome was not known before, so that a template without an action is counted
-        once. ``failed`` is what the function raised that would be called: it is written down and not called
-        again. Raises what the action raises, but for ``Reject``.
+        once. ``tolerant``: a function that fails is written down as that, and what it wrote is undone; else
+        what it raises is raised here, but for ``Reject``.
         """
         row = instance.row
         if row is None:
-            return None
+            return Settled(None)
         known, decision = await self.decide(tx, key, instance, forced=forced)
         code, instance_id = row["process_code"] or known.process_code or "", key["instance_id"]
         if decision.without_action:
             if new_outcome:
                 self._metrics.without_action.inc()
                 log.info("approval.without_action", process_code=code or None, instance_id=instance_id)
-            return None
+            return Settled(None)
         state, reason = decision.state, decision.reason
         times: dict[str, datetime | None] = {}
+        failed = False
         if decision.call is not None:
-            if failed is None:
-                reason = await _call(tx, decision.call, self._approved(key, instance, decision.revoked_by))
-            else:
-                # its type and place, not its words: they may hold the form's values
-                name = name_of(decision.call)
-                reason = f"{name} failed: {error_location(failed, name.split('.')[0])}"
+            approval = self._approved(key, instance, decision.revoked_by)
+            reason, failed = await _call(tx, decision.call, approval, tolerant)
             if decision.revoked_by is None:
-                state = DONE if reason is None else REJECTED if failed is None else FAILED
+                state = DONE if reason is None else FAILED if failed else REJECTED
                 times = {"done_at": datetime.now(UTC), "undone_at": None} if reason is None else {}
             else:
                 state = REVOKED if reason is None else NOT_UNDONE
                 times = {"undone_at": datetime.now(UTC)} if reason is None else {}
         if state is None or ((state, reason) == (known.state, known.reason) and not times):
-            return known.state
+            return Settled(known.state, failed)
         declared = self.actions.get(code)
         values = {
             **key,
@@ -129,7 +135,7 @@ class ActionRunner:
         self._metrics.action(state)
         say = log.info if reason in (None, BACKFILLED) else log.warning
         say(_SAID[state], process_code=code, instance_id=instance_id, reason=reason)
-        return state
+        return Settled(state, failed)
 
     def _approved(self, key: Row, instance: Stored, revoked_by: RevokedBy | None) -> Approved:
         """The instance as its action sees it."""
@@ -150,16 +156,25 @@ class ActionRunner:
         )
 
 
-async def _call(tx: Transaction, function: Function, approval: Approved) -> str | None:
-    """Call it in a savepoint; why it rejected the form, None when it did not."""
+async def _call(
+    tx: Transaction, function: Function, approval: Approved, tolerant: bool
+) -> tuple[str | None, bool]:
+    """Call it in a savepoint; why it rejected the form or, if that is tolerated, failed (True), else None."""
     try:
         async with tx.connection.begin_nested():
             await function(approval, tx)
     except Reject as error:
-        return error.reason
+        return error.reason, False
     except TransactionRace:
         raise
-    except Conflict as error:
-        # a function has looked at nothing, so a new look tells it nothing: called at once it says the same
-        raise Retry("the function asked for another fetch").with_traceback(error.__traceback__) from None
-    return None
+    except Exception as error:
+        failure: Exception = error
+        if isinstance(error, Conflict):
+            # a function has fetched nothing, so called again at once it would say the same
+            failure = Retry("the function asked for another fetch").with_traceback(error.__traceback__)
+        if not tolerant or is_unavailable(failure):
+            raise failure from None
+        # type and place, not its words: they may hold the form's values
+        name = name_of(function)
+        return f"{name} failed: {error_location(failure, name.split('.')[0])}", True
+    return None, False

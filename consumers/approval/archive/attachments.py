@@ -12,11 +12,9 @@ from consumers.approval.archive.components import Value, kind_of, parse
 from consumers.approval.archive.document import Row, first, objects, table_rows
 from dingbridge.snapshots.coerce import as_int, as_list, as_text
 
-WAITING, DONE, REFUSED, OFF = "waiting", "done", "refused", "off"
-"""States of ``approval_attachments``: to be downloaded; downloaded; never, for the ``reason`` beside it; not
-while ``ARCHIVE_DIR`` is not set."""
-
-SWITCHED_OFF = "ARCHIVE_DIR is not set; attachments are downloaded once it is"
+WAITING, DONE, REFUSED = "waiting", "done", "refused"
+"""States of ``approval_attachments``: to be downloaded, once ``ARCHIVE_DIR`` is set; downloaded; never, for
+the ``reason`` beside it."""
 
 NOT_OFFERED = "DingTalk offers no download of files in comments and records"
 """obtain-the-download-url-of-an-approval-attachment: file ids of the form's own controls only."""

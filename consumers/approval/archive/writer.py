@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Table, delete, insert, select
 
 from consumers.approval.archive import document as rows_of
-from consumers.approval.archive.attachments import OFF, SWITCHED_OFF, WAITING, attachment_rows
+from consumers.approval.archive.attachments import attachment_rows
 from consumers.approval.archive.document import Events, Row
 from consumers.approval.archive.tasks import comment_row, task_id, task_rows
 from consumers.approval.tables import (
@@ -60,10 +60,10 @@ async def stored(db: Reader | Transaction, key: Row) -> Stored:
 
 
 class Archive:
-    """The archive of one consumer process. ``files``: attachments are downloaded; else their rows say so."""
+    """The archive of one consumer process. ``zone`` is that of the API's local times."""
 
-    def __init__(self, zone: ZoneInfo, *, files: bool) -> None:
-        self._zone, self._files = zone, files
+    def __init__(self, zone: ZoneInfo) -> None:
+        self._zone = zone
 
     async def write(
         self,
@@ -132,8 +132,6 @@ class Archive:
                 await tx.execute(insert(table), [{**key, **row} for row in rows])
         now = datetime.now(UTC)
         for id_, row in attachment_rows(document, self._zone).items():
-            if row["state"] == WAITING and not self._files:
-                row = {**row, "state": OFF, "reason": SWITCHED_OFF}
             values = {**key, "attachment_id": id_, **row, "next_attempt_at": now}
             # a file that left the form stays in the archive, and what is downloaded stays so
             await tx.execute(tx.insert(approval_attachments).values(values).on_conflict_do_nothing())

@@ -17,7 +17,7 @@ import aiohttp
 import structlog
 from sqlalchemy import Row, Table, and_, func, select, update
 
-from consumers.approval.archive.attachments import DONE, OFF, REFUSED, SWITCHED_OFF, WAITING
+from consumers.approval.archive.attachments import DONE, REFUSED, WAITING
 from consumers.approval.fetcher import ClientOf
 from consumers.approval.files.store import FileStore, TooLarge
 from consumers.approval.metrics import ApprovalMetrics
@@ -56,7 +56,7 @@ class _Failed(Exception):
 
 
 class Downloads:
-    """The downloads of one consumer process. Without ``ARCHIVE_DIR`` it says so in the rows, and ends."""
+    """The downloads of one consumer process. Without ``ARCHIVE_DIR`` there are none."""
 
     def __init__(
         self, database: Database, client_of: ClientOf, settings: ApprovalSettings, metrics: ApprovalMetrics
@@ -69,27 +69,20 @@ class Downloads:
 
     async def run(self) -> None:
         """Download until cancelled. Raises ``DependencyUnavailable`` when nothing can be got now."""
-        await self.switch()
-        while self._store is not None:
+        if self._store is None:
+            return
+        await self.open_folder()
+        while True:
             if await self.once() == 0:
                 await asyncio.sleep(LOOK_EVERY_S)
 
-    async def switch(self) -> None:
-        """Open the folder, if there is one, and make the rows say whether there is."""
-        if self._store is not None:
-            try:
-                await asyncio.to_thread(self._store.open)
-            except OSError as error:
-                raise DependencyUnavailable(f"ARCHIVE_DIR cannot be written ({error.strerror})") from error
-        before, after, reason = (WAITING, OFF, SWITCHED_OFF) if self._store is None else (OFF, WAITING, None)
-        async with self._database.transaction() as tx:
-            changed = await tx.execute(
-                update(_table)
-                .where(_table.c.state == before)
-                .values(state=after, reason=reason, next_attempt_at=datetime.now(UTC))
-            )
-        if changed.rowcount:
-            log.info("approval.attachments_switched", state=after, attachments=changed.rowcount)
+    async def open_folder(self) -> None:
+        """Make the folder ready. Raises ``DependencyUnavailable`` when it cannot be written."""
+        assert self._store is not None  # noqa: S101 - ``run`` ends without one
+        try:
+            await asyncio.to_thread(self._store.open)
+        except OSError as error:
+            raise DependencyUnavailable(f"ARCHIVE_DIR cannot be written ({error.strerror})") from error
 
     async def once(self) -> int:
         """Try those that are due, a few at a time; how many were tried. Raises as ``run``."""

@@ -201,9 +201,7 @@ def upgrade() -> None:
         sa.Column("file_type", sa.Text),
         sa.Column("file_size", sa.BigInteger, comment="bytes, as the form says"),
         sa.Column("url", sa.Text, comment="of a photo; a file's address is asked for when it is downloaded"),
-        sa.Column(
-            "state", sa.Text, nullable=False, comment="waiting, done, refused, or off: with the reason"
-        ),
+        sa.Column("state", sa.Text, nullable=False, comment="waiting, done, or refused: with the reason"),
         sa.Column("reason", sa.Text),
         sa.Column("sha256", sa.Text, comment="hex; the file is <ARCHIVE_DIR>/<its first two>/<sha256>"),
         sa.Column("size", sa.BigInteger, comment="bytes, as downloaded"),

@@ -9,7 +9,6 @@ from consumers.approval import Approval
 from consumers.approval.examples import leave_ledger
 from consumers.approval.reconcile.refetch import Refetch
 from consumers.approval.tables import (
-    approval_attachments,
     approval_form_values,
     approval_instances,
     approval_operations,
@@ -245,17 +244,6 @@ async def test_a_title_that_names_no_template_leaves_it_unknown(archive, office,
         await deliver(archive, instance("finish", processInstanceId=f"pi-{number}", processCode=""))
     assert {row.process_code for row in await archive.rows(select(approval_instances))} == {None}
     assert office.calls["process/get_by_name"] == title.count("提交的")
-
-
-FILES = '[{"spaceId":"1","fileId":"9","fileName":"../发票.pdf","fileSize":"3","fileType":"pdf"}]'
-
-
-async def test_without_a_folder_attachments_are_visibly_switched_off(archive, office):
-    office.finish(form=[*(field(*item) for item in LEAVE.items()), field("发票", FILES, "DDAttachment")])
-    await deliver(archive, instance("finish"))
-    row = await only(archive, approval_attachments)
-    assert (row.state, row.file_name, row.field_name) == ("off", "../发票.pdf", "发票")
-    assert "ARCHIVE_DIR" in row.reason
 
 
 async def test_of_two_companies_each_is_asked_about_its_own_by_its_own_app(monkeypatch):
