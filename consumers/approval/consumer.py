@@ -83,9 +83,11 @@ class Approval(Consumer):
             retry_until_available(RequestedResyncs(self.fetcher, self.client_of).run, self.name, never),
         )
 
-    async def prepare(self, event: Event, ctx: Context) -> Fetched | ResyncRequest:
+    async def prepare(self, event: Event, ctx: Context) -> Fetched | ResyncRequest | None:
         """Snapshot at the instance that ``event`` names, and ask the API for it if it is at its end."""
         if event.type == RESYNC_REQUESTED:
+            if event.data.get("part") == "contacts":
+                return None
             return await ResyncRequest.of(event, ctx.db, self._own.company_of(self.settings, event.app))
         instance_id = event.subject
         if not instance_id:
@@ -102,8 +104,8 @@ class Approval(Consumer):
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
         if isinstance(prepared, ResyncRequest):
             await save(tx, prepared, event)
-            return
-        await self.fetcher.write(tx, prepared, event)
+        elif prepared is not None:
+            await self.fetcher.write(tx, prepared, event)
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)

@@ -9,16 +9,16 @@ from dingbridge.settings.apps import load_apps
 
 
 class ApprovalSettings(Settings):
-    """``APPROVAL_ACTIONS``: the module with the actions, by dotted name, or the path of a ``.py`` file.
-    ``ARCHIVE_DIR``: where attachments are kept; without it none is downloaded. ``ARCHIVE_MAX_BYTES``: the
-    largest attachment, in bytes. ``DINGTALK_CORP_ID``: the company's id, which the Open API does not tell; a
-    backfill needs it where the archive is empty.
-    """
+    """What approval needs beside the settings of every consumer."""
 
     approval_actions: str = "consumers.approval.examples"
+    """the module of actions: dotted name, or path of a `.py` file"""
     archive_dir: Path | None = None
+    """where attachments are kept; unset: none is downloaded, and their rows wait"""
     dingtalk_corp_id: str | None = None
+    """the company's corpId, which the Open API does not tell: for a resync where the archive is empty"""
     archive_max_bytes: int = Field(512 * 1024 * 1024, ge=1)
+    """the largest attachment that is downloaded, in bytes"""
 
     def company_of(self, settings: ConsumerSettings, app: str) -> str | None:
         """The corpId of the company of this app, where the settings have it. Raises ``SettingsError`` for an

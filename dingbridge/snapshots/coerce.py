@@ -7,7 +7,7 @@ and answers None for what is absent or makes no sense as what the column holds.
 
 import json
 from datetime import UTC, date, datetime, timedelta, timezone
-from typing import Any
+from typing import Any, NoReturn
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CHINA = timezone(timedelta(hours=8))  # no summer time since 1991
@@ -82,9 +82,14 @@ def parse_json(text: str) -> Any:
     if not text.lstrip().startswith(("[", "{")):
         return None
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_json)
     except (ValueError, RecursionError):
         return None
+
+
+def _no_json(word: str) -> NoReturn:
+    """NaN and Infinity, which Python alone would take."""
+    raise ValueError(f"{word} is no JSON")
 
 
 def storable(text: str) -> str:

@@ -27,7 +27,7 @@ would, for a revoked leave, count the leave twice."""
 
 NO_FORM = "DingTalk's API does not know the instance, so there is no form to act on"
 REVISION = "it changes or takes back another instance, and is no new one"
-BACKFILLED = "archived by a backfill, without its finish event; `dingbridge approvals actions` acts on it"
+RESYNCED = "archived by a resync, without its finish event; `dingbridge approvals actions` acts on it"
 
 
 def agreed(events: Events, document: Mapping[str, Any] | None) -> bool:
@@ -54,7 +54,7 @@ def refusal(row: Mapping[str, Any], events: Events, has_document: bool, forced: 
         return NO_FORM
     if str(row["biz_action"]).upper() in REVISIONS:
         return REVISION
-    return None if forced or "finish" in events else BACKFILLED
+    return None if forced or "finish" in events else RESYNCED
 
 
 async def is_revoked(db: Reader | Transaction, key: Mapping[str, Any]) -> bool:

@@ -12,11 +12,11 @@ import structlog
 from sqlalchemy import select
 
 from consumers.approval.actions.action_state import (
-    BACKFILLED,
     DONE,
     FAILED,
     NOT_UNDONE,
     REJECTED,
+    RESYNCED,
     REVOKED,
     SKIPPED,
     Decision,
@@ -133,7 +133,7 @@ class ActionRunner:
         }
         await tx.upsert(approval_actions, values, list(key))
         self._metrics.action(state)
-        say = log.info if reason in (None, BACKFILLED) else log.warning
+        say = log.info if reason in (None, RESYNCED) else log.warning
         say(_SAID[state], process_code=code, instance_id=instance_id, reason=reason)
         return Settled(state, failed)
 

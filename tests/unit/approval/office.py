@@ -170,13 +170,11 @@ def _event(payload: dict[str, Any], received_ms: int, app: str = "default") -> E
     return decode(record.value)
 
 
-def resync_request(
-    id: str = "r-1", *, since: datetime, app: str = "default", corp_id: str | None = None
-) -> Event:
+def resync_request(id: str = "r-1", *, since: datetime, app: str = "default", part: Any = "all") -> Event:
     """What the bridge asks for when events may be lost."""
     now_ms, since_ms = (int(moment.timestamp() * 1000) for moment in (datetime.now(UTC), since))
     wish = resync_requested(
-        id=id, app=app, corp_id=corp_id, now_ms=now_ms, since_ms=since_ms, part="all", reason="a page is gone"
+        id=id, app=app, corp_id=None, now_ms=now_ms, since_ms=since_ms, part=part, reason="a page is gone"
     )
     return decode(wish.value)
 

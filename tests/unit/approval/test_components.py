@@ -103,6 +103,7 @@ def test_a_component_that_is_not_known_keeps_its_text_and_its_json():
     assert (nested.kind, nested.text, nested.json) == ("unknown", '{"a": "[1]"}', {"a": "[1]"})
     (row,) = form_rows({"form_component_values": [field("新", '{"a": 1}', "SomethingNew")]}, ZONE)
     assert (row["component_type"], row["value_json"]) == ("SomethingNew", '{"a":1}')
+    assert value("SomethingNew", '{"a": NaN}').json is None
 
 
 def test_a_component_without_a_type_is_known_by_its_id():

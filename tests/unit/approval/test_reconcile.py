@@ -196,6 +196,8 @@ async def test_a_request_is_acted_on_as_if_the_events_had_come(archive):
     assert await booked(archive) == {"pi-0"}
     assert await resyncs(archive).once() == 0
     assert (await archive.deliver(resync_request(since=ago(1)))).kind == "seen"
+    await deliver(archive, resync_request("r-2", since=ago(1), part="contacts"))
+    assert await resyncs(archive).once() == 0
 
 
 async def test_one_that_waits_is_widened_and_one_that_comes_meanwhile_is_done_after(
