@@ -8,7 +8,6 @@ import asyncio
 import os
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import apsw
@@ -18,23 +17,24 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer
 from dingbridge.settings import IngressSettings
-from ingress.admin.verbs import retention, routes
+from ingress.admin.routes import retention, routes
 from ingress.callback import CallbackReceiver
 from ingress.credentials import CredentialsWatcher
 from ingress.diagnostics import Diagnostics
 from ingress.errors import JournalUnavailable
-from ingress.journal.directory import FolderLock, prepare_folder
+from ingress.journal.directory import ingress_lock, prepare_folder
+from ingress.journal.inspect import journal_status
+from ingress.journal.retention import remove_drained
 from ingress.journal.writer import Journal
 from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics, RecoveryMetrics
 from ingress.recovery.apps import Recovery
-from ingress.relay.drain import Leftovers
-from ingress.relay.process import PublisherProcess
+from ingress.relay.drain import Relays
 from ingress.server import PublicServer
-from ingress.status import folder_status, joint_status
 
 log = structlog.get_logger(__name__)
 
 _STATUS_EVERY_S = 2.0
+_REMOVE_EVERY_S = 60.0
 
 
 class Ingress:
@@ -48,17 +48,26 @@ class Ingress:
         warning = prepare_folder(self._folder, allow_unsafe=settings.journal_allow_unsafe)
         if warning is not None:
             log.warning("journal.unsafe", words=warning)
-        self._lock = FolderLock(self._folder)
+        self._lock = ingress_lock(self._folder)
         registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=registry)
         self._folder_metrics = FolderMetrics(registry)
         publishing = PublisherMetrics(registry)
         http = HttpMetrics(registry)
-        self._publisher = PublisherProcess(publishing, os.environ, publishing.connected)
-        self._leftovers = Leftovers(self._folder, [self._folder], os.environ, retention(settings), publishing)
+        self._relays = Relays(
+            self._folder,
+            os.environ,
+            publishing,
+            publishing.connected,
+            on_damaged=lambda words: self._journal.report_damage(words),
+        )
         self._journal = Journal(
-            self._folder, retention(settings), JournalMetrics(registry), on_commit=self._publisher.wake
+            self._folder,
+            retention(settings),
+            JournalMetrics(registry),
+            on_commit=self._relays.current.wake,
+            relay=self._relays,
         )
         diagnostics = Diagnostics()
         self._public = PublicServer(
@@ -90,7 +99,11 @@ class Ingress:
             ready=self.ready,
             routes=[
                 *routes(
-                    settings, self._journal, self._leftovers.prune, self._publishers, self._recovery.verb
+                    settings,
+                    self._journal,
+                    self._relays.current,
+                    self._relays.of_damaged,
+                    self._recovery.verb,
                 ),
                 *diagnostics.routes(),
                 self._credentials.route(),
@@ -108,14 +121,16 @@ class Ingress:
         try:
             await self._journal.start()
             try:
-                self._publisher.start()
+                self._relays.start()
                 await self._admin.start()
                 port = await self._public.start(
                     settings.ingress_host, settings.ingress_port, reuse_port=settings.ingress_reuse_port
                 )
-                self._leftovers.start()
                 self._recovery.start()
-                self._tasks = [loop.create_task(self._measure()), loop.create_task(self._credentials.watch())]
+                self._tasks = [
+                    loop.create_task(work)
+                    for work in (self._measure(), self._remove_drained(), self._credentials.watch())
+                ]
                 log.info(
                     "ingress.ready",
                     callback=f"http://{settings.ingress_host}:{port}{settings.callback_path}",
@@ -129,10 +144,6 @@ class Ingress:
         finally:
             self._lock.release()
 
-    def _publishers(self) -> dict[Path, PublisherProcess]:
-        """All that run, by their folders."""
-        return {self._folder: self._publisher, **self._leftovers.publishers}
-
     async def _stop(self) -> None:
         began = time.monotonic()
         budget = self._settings.shutdown_timeout_s
@@ -140,8 +151,7 @@ class Ingress:
         await self._public.stop()
         await self._recovery.stop(1)
         await self._journal.stop()
-        await self._publisher.stop(max(0.5, budget - (time.monotonic() - began) - 0.5))
-        await self._leftovers.stop(0.5)
+        await self._relays.stop(max(0.5, budget - (time.monotonic() - began) - 0.5))
         for task in self._tasks:
             task.cancel()
         await self._admin.stop()
@@ -149,24 +159,32 @@ class Ingress:
 
     async def ready(self) -> tuple[bool, dict[str, Any]]:
         """Ready means: the journal takes a write. Kafka's state is told, and does not count."""
-        details: dict[str, Any] = {"kafka": self._publisher.state}
+        details: dict[str, Any] = {"kafka": self._relays.current.state}
         try:
             await self._journal.probe()
         except JournalUnavailable as error:
             return False, {**details, "journal": {"takes_writes": False, "words": str(error)}}
         try:
-            status = await asyncio.to_thread(folder_status, self._folder)
+            status = await asyncio.to_thread(journal_status, self._folder)
         except (apsw.Error, BridgeError, OSError) as error:
             return True, {**details, "journal": {"takes_writes": True, "words": type(error).__name__}}
         return True, {**details, "journal": {"takes_writes": True, **status.as_json()}}
 
     async def _measure(self) -> None:
         while True:
-            folders = [self._folder, *self._leftovers.folders]
             try:
-                status = await asyncio.to_thread(joint_status, self._folder, folders)
+                status = await asyncio.to_thread(journal_status, self._folder)
             except (apsw.Error, BridgeError, OSError) as error:
                 log.warning("journal.status_failed", error=type(error).__name__)
             else:
                 self._folder_metrics.show(status)
             await asyncio.sleep(_STATUS_EVERY_S)
+
+    async def _remove_drained(self) -> None:
+        older_than_s = retention(self._settings).callbacks_s
+        while True:
+            try:
+                await asyncio.to_thread(remove_drained, self._folder, older_than_s)
+            except (BridgeError, OSError) as error:
+                log.warning("journal.folder_kept", error=type(error).__name__, words=str(error))
+            await asyncio.sleep(_REMOVE_EVERY_S)

@@ -7,6 +7,10 @@ class JournalError(BridgeError):
     """The journal cannot be opened, or says something that must not be passed over."""
 
 
+class JournalDamaged(JournalError):
+    """SQLite cannot read the journal, or the disk does not give what stands in it."""
+
+
 class JournalNewer(JournalError):
     """A newer version has written the journal."""
 

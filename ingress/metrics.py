@@ -5,7 +5,7 @@ Labels only ever hold names from a fixed set: an EventType that the catalogue do
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from ingress.status import FolderStatus
+from ingress.journal.inspect import JournalStatus
 
 OTHER = "other"
 
@@ -64,12 +64,25 @@ class FolderMetrics:
             "dingbridge_parked", "Records put aside, by reason", ["reason"], registry=registry
         )
 
-    def show(self, status: FolderStatus) -> None:
+        self.damaged = Gauge(
+            "dingbridge_journal_damaged_folders",
+            "Journals that were put aside because they are damaged, and not yet deleted: an alarm",
+            registry=registry,
+        )
+        self.unread = Gauge(
+            "dingbridge_journal_unread",
+            "Callbacks in damaged journals that could not be read any more",
+            registry=registry,
+        )
+
+    def show(self, status: JournalStatus) -> None:
         """Set all of them."""
         self.waiting.set(status.waiting)
         self.oldest_seconds.set(status.oldest_age_s)
         self.bytes.set(status.bytes)
         self.free_bytes.set(status.free_bytes)
+        self.damaged.set(len(status.damaged))
+        self.unread.set(sum(folder.unread for folder in status.folders))
         self.parked.clear()
         for (_, reason), records in status.parked.items():
             self.parked.labels(reason).inc(records)

@@ -1,4 +1,4 @@
-"""Why partitions take no records, in words: no leader, or replicas that are not in sync.
+"""Whether Kafka answers, and why partitions take no records, in words: no leader, or replicas out of sync.
 
 A producer does not tell: it sends again without end, and all that is seen is that nothing is acknowledged.
 """
@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from dingbridge.errors import KafkaUnavailable
-from dingbridge.kafka.client import connection
+from dingbridge.kafka.client import connection, explain
 from dingbridge.settings import KafkaSettings
 
 _ANSWER_WITHIN_S = 3
@@ -20,6 +20,19 @@ Place = tuple[str, int]
 
 _NAMED = 3
 """So many partitions are named; of more only how many."""
+
+
+async def ensure_answers(settings: KafkaSettings) -> None:
+    """Raises ``KafkaUnavailable`` unless Kafka answers within some seconds."""
+    admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=_ANSWER_WITHIN_S * 1000)
+    try:
+        async with asyncio.timeout(2 * _ANSWER_WITHIN_S):
+            await admin.start()
+            await admin.describe_cluster()
+    except (KafkaError, OSError) as error:
+        raise KafkaUnavailable(explain(error, settings)) from error
+    finally:
+        await admin.close()
 
 
 async def ailing(settings: KafkaSettings, partitions: Collection[Place]) -> str | None:

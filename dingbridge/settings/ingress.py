@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from dingbridge.settings.base import NetworkList, Settings
+from dingbridge.settings.base import CommaList, NetworkList, Settings
 from dingbridge.settings.dingtalk import CallbackSettings, DingTalkApiSettings
 from dingbridge.settings.kafka import KafkaSettings
 from dingbridge.settings.log import LogSettings
@@ -69,6 +69,8 @@ class IngressSettings(
     """what answers the suite's URL checks: `success` or `random`"""
     unknown_topics_max: int = Field(100, ge=0, le=10_000)
     """topics for EventTypes that this version does not know; more go to `unclassified`"""
+    resync_consumers: CommaList = Field(default_factory=lambda: ["address-sync", "approval"])
+    """consumers, with commas, that are asked to look anew when events may be lost; empty: none"""
     trusted_proxies: NetworkList = Field(default_factory=list)
     """addresses or networks, with commas, whose `X-Forwarded-For` the log believes"""
     ingress_reuse_port: bool = False

@@ -1,49 +1,56 @@
-"""How ``dingbridge journal`` prints a callback: a line of the list, the whole of it, a line of the export."""
+"""How ``dingbridge journal`` prints a callback: an entry of the list, all of it, a line of the export."""
 
+import base64
+import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ingress.journal.inspect import Seen
+from dingbridge.events import extract_facts
+from dingbridge.masking import mask
+from ingress.journal.inspect import InspectedCallback
+
+COLUMNS = ("seq", "received", "app", "via", "type", "state", "folder")
 
 
-def state(seen: "Seen") -> str:
+def state(found: InspectedCallback) -> str:
     """``waiting``, ``published`` or ``parked: rights``; with ``, damaged`` where the disk has changed it."""
-    words = f"{seen.state}: {', '.join(seen.reasons)}" if seen.parked else seen.state
-    return words if seen.row.intact or seen.lost else f"{words}, damaged"
+    words = f"{found.state}: {', '.join(found.reasons)}" if found.parked else found.state
+    return words if found.row.intact or "damaged" in words else f"{words}, damaged"
 
 
-def line(seen: "Seen") -> str:
-    """seq, receipt, app, source, EventType, state, journal; of a damaged one only what can be believed."""
-    from dingbridge.events import extract_facts
+def entry(found: InspectedCallback) -> dict[str, Any]:
+    """For the list; of a damaged one only what can be believed."""
+    row = found.row
+    return {
+        "seq": row.seq,
+        "received": iso(row.received_ms) if row.intact else None,
+        "app": row.app if row.intact else None,
+        "via": row.via if row.intact else None,
+        "type": extract_facts(row.body).event_type if row.intact else None,
+        "state": state(found),
+        "folder": found.folder,
+        "journal": found.journal,
+    }
 
-    row = seen.row
-    told = ["-"] * 4
-    if row.intact:
-        told = [iso(row.received_ms), row.app, row.via, extract_facts(row.body).event_type or "-"]
-    return "\t".join([str(row.seq), *told, state(seen), seen.journal])
 
-
-def whole(seen: "Seen", reveal: bool) -> str:
+def whole(found: InspectedCallback, reveal: bool) -> str:
     """A line about the callback, and the callback; masked unless ``reveal``."""
-    row = seen.row
-    lines = [f"# seq {row.seq} of journal {seen.journal}, {state(seen)}"]
+    row = found.row
+    lines = [f"# seq {row.seq} of journal {found.journal} ({found.folder}), {state(found)}"]
     if row.intact:
-        lines.append(f"# received {iso(row.received_ms)}, app {row.app}, via {row.via}")
+        lines.append(f"# received {iso(row.received_ms)}, app {row.app or '-'}, via {row.via}")
     elif row.body:
         lines.append("# it does not fit its checksum: DingTalk said something else than this")
     else:
         lines.append("# nothing of it can be read")
-    return "\n".join([*lines, text(row.body, reveal)] if row.body else lines)
+    return "\n".join([*lines, _text(row.body, reveal)] if row.body else lines)
 
 
-def exported(seen: "Seen") -> dict[str, Any]:
+def exported(found: InspectedCallback) -> dict[str, Any]:
     """For a line of the export; ``damaged`` only where it is."""
-    import base64
-
-    row = seen.row
+    row = found.row
     return {
-        "journal": seen.journal,
+        "journal": found.journal,
         "seq": row.seq,
         "received_ms": row.received_ms,
         "app": row.app,
@@ -53,12 +60,8 @@ def exported(seen: "Seen") -> dict[str, Any]:
     }
 
 
-def text(body: bytes, reveal: bool) -> str:
+def _text(body: bytes, reveal: bool) -> str:
     """The body as JSON, with private values masked unless ``reveal``; what is no JSON only then."""
-    import json
-
-    from dingbridge.masking import mask
-
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -68,4 +71,4 @@ def text(body: bytes, reveal: bool) -> str:
 
 def iso(ms: int) -> str:
     """``ms`` of the epoch as UTC."""
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

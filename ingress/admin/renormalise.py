@@ -1,60 +1,78 @@
-"""Puts what could not be normalised back through the journal, after a release that knows better.
+"""Puts what could not be normalised back through a journal, after a release that knows better.
 
-It reads the unclassified topic and keeps each record's callback again, past the door's dedupe, with its
-first time of receipt, so that its id stays what it was. Records that would only come back are left alone.
+It reads the unclassified topic and keeps each record's callback again, past the door's dedupe, with its first
+time of receipt, so that its id stays what it was. Records that would only come back are left alone. The
+callbacks stand in a folder of their own, which is filled and then published to its end; so it needs no
+ingress, and disturbs none. What is cut off is begun again: the topic still holds all of it.
 """
 
-import asyncio
+import shutil
 import time
-from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import Event, NotAnEvent, Received, decode, to_dingtalk, to_records
 from dingbridge.events.strict_json import dumps
 from dingbridge.kafka.client import connection, explain, hopeless_after_s
 from dingbridge.kafka.health import ailing
 from dingbridge.kafka.topics import existing_topics, unclassified_topic
 from dingbridge.settings import IngressSettings
-from ingress.journal.store import NewCallback
+from ingress.journal.checkpoint import Checkpoint
+from ingress.journal.directory import JournalFolder, ProcessLock, exclusive_locks, prepare_folder
+from ingress.journal.store import JournalFile, NewCallback
+from ingress.relay.drain import drain
 from ingress.relay.topics import TopicRouter
+
+_FOLDER = "renormalise"
 
 
 @dataclass(slots=True)
 class Renormalised:
-    """How many records the topic held, how many callbacks were put back, how many still cannot be read."""
+    """How many records the topic held, how many callbacks were put back, how many still cannot be normalised;
+    and how many records Kafka refused when they were published again."""
 
     read: int = 0
     put_back: int = 0
     left: int = 0
+    parked: int = 0
 
 
-class Renormaliser:
-    """One run at a time: a second beside it would put everything back twice."""
+async def renormalise(settings: IngressSettings) -> Renormalised:
+    """Go through the unclassified topic once, from its beginning to its end as it stands now, and publish
+    what can be normalised.
 
-    def __init__(self, settings: IngressSettings, append: Callable[[NewCallback], Awaitable[bool]]) -> None:
-        self._settings, self._append = settings, append
-        self._running = asyncio.Lock()
-
-    async def run(self) -> Renormalised:
-        """As ``renormalise``. Raises ``BridgeError`` while another run is under way."""
-        if self._running.locked():
-            raise BridgeError("a run is under way, also if whoever asked for it has gone: wait for its end")
-        async with self._running:
-            return await renormalise(self._settings, self._append)
-
-
-async def renormalise(
-    settings: IngressSettings, append: Callable[[NewCallback], Awaitable[bool]]
-) -> Renormalised:
-    """Go through the unclassified topic once, from its beginning to its end as it stands now.
-
-    Run twice, it puts back twice: consumers drop the second by (source, id). Raises ``KafkaUnavailable``,
-    and what ``append`` raises.
+    Run twice, it publishes twice: consumers drop the second by (source, id). Raises ``KafkaUnavailable``, and
+    ``JournalLocked`` while another run is under way.
     """
+    root = settings.journal_path
+    prepare_folder(root, allow_unsafe=True)
+    words = f"process {{holder}} renormalises in {root} just now; wait for its end"
+    with exclusive_locks(ProcessLock(root / f"{_FOLDER}.lock", words)):
+        folder = JournalFolder(root / _FOLDER)
+        shutil.rmtree(folder.path, ignore_errors=True)  # of a run that was cut off
+        folder.path.mkdir(mode=0o700)
+        try:
+            with closing(JournalFile(folder.journal, create=True)) as file:
+                result = await _fill(settings, file)
+            if result.put_back:
+                await drain(settings, folder.path)
+                result.parked = _parked(folder.path)
+        finally:
+            shutil.rmtree(folder.path)
+    return result
+
+
+def _parked(folder: Path) -> int:
+    with closing(Checkpoint(folder, read_only=True)) as checkpoint:
+        return sum(checkpoint.parked_counts().values())
+
+
+async def _fill(settings: IngressSettings, file: JournalFile) -> Renormalised:
     result = Renormalised()
     router = TopicRouter(settings, settings.unknown_topics_max)
     topic = unclassified_topic(settings)
@@ -81,9 +99,8 @@ async def renormalise(
             moved_at = time.monotonic()
             while left:
                 for part, records in (await consumer.getmany(*left, timeout_ms=500)).items():
-                    for record in records:
-                        if record.offset < ends[part]:
-                            await _put_back(record.value or b"", topic, router, append, result)
+                    wanted = [record for record in records if record.offset < ends[part]]
+                    _put_back(wanted, topic, router, file, result)
                 before, left = left, {part: await consumer.position(part) for part in left}
                 if left != before:
                     moved_at = time.monotonic()
@@ -91,7 +108,7 @@ async def renormalise(
                     # a partition that has lost its leader gives nothing for ever, and no error
                     places = [(topic, part.partition) for part in left]
                     why = await ailing(settings, places) or f"no answer for partitions {places}"
-                    raise KafkaUnavailable(f"{why}; after {result.put_back} were put back; call this again")
+                    raise KafkaUnavailable(f"{why}; nothing was put back; call this again")
                 left = {part: position for part, position in left.items() if position < ends[part]}
         finally:
             await consumer.stop()
@@ -100,29 +117,28 @@ async def renormalise(
     return result
 
 
-async def _put_back(
-    value: bytes,
-    topic: str,
-    router: TopicRouter,
-    append: Callable[[NewCallback], Awaitable[bool]],
-    result: Renormalised,
+def _put_back(
+    records: list[ConsumerRecord], topic: str, router: TopicRouter, file: JournalFile, result: Renormalised
 ) -> None:
-    result.read += 1
-    try:
-        event = decode(value)
-    except NotAnEvent:  # not ours: somebody else writes to this topic
-        result.left += 1
-        return
-    entry = _entry(event)
-    again = to_records(Received(0, event.journal, entry.received_ms, entry.app, entry.via, entry.body))
-    if all(router.topic(record) == topic for record in again):
-        result.left += 1
-        return
-    await append(entry)
-    result.put_back += 1
+    callbacks = []
+    for record in records:
+        try:
+            event = decode(record.value or b"")
+        except NotAnEvent:  # not ours: somebody else writes to this topic
+            continue
+        callback = _callback(event)
+        again = to_records(
+            Received(0, event.journal, callback.received_ms, callback.app, callback.via, callback.body)
+        )
+        if any(router.topic(one) != topic for one in again):
+            callbacks.append(callback)
+    file.keep(callbacks)
+    result.read += len(records)
+    result.put_back += len(callbacks)
+    result.left += len(records) - len(callbacks)
 
 
-def _entry(event: Event) -> NewCallback:
+def _callback(event: Event) -> NewCallback:
     body = event.data_bytes if event.data_bytes is not None else dumps(to_dingtalk(event))
     return NewCallback(
         received_ms=round(event.received_time.timestamp() * 1000),

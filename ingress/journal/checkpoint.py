@@ -1,87 +1,114 @@
-"""How far the publisher has come in each journal file, and what it had to put aside.
+"""How far the relay has come in a journal, and what it had to park.
 
-A second small SQLite file beside the journal, written by the publisher's one connection: the cursor never
+A second small SQLite file beside the journal, written by the relay's one connection: the checkpoint never
 moves past a callback whose records are neither acknowledged by Kafka nor durably parked here. Its rows carry
-checksums, since one flipped bit of a number here would leave callbacks unpublished. Synchronous.
+checksums, since one flipped bit of a number here would leave callbacks unpublished.
 """
 
+import asyncio
 import time
 import zlib
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import apsw
 
 from ingress.errors import JournalError
-from ingress.journal.directory import CURSOR_FILE
-from ingress.own_schema import believed, check_schema, number
+from ingress.journal.directory import CHECKPOINT_FILE, sync
 
 FILE_VERSION = 1
 _ACK_STEP_MS = 60_000
 
 _SCHEMA = """
-CREATE TABLE cursors (
-  journal TEXT PRIMARY KEY,       -- the journal file's random id
-  seq INTEGER NOT NULL,           -- all up to here are acknowledged or parked
-  retired_ms INTEGER,             -- since when the file is drained and a newer one is read
-  crc INTEGER NOT NULL            -- of journal and seq
-) WITHOUT ROWID;
+CREATE TABLE checkpoint (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  journal TEXT NOT NULL,          -- the journal's random id
+  seq INTEGER NOT NULL,           -- all up to here is acknowledged or parked
+  unread INTEGER NOT NULL,        -- how many callbacks up to there a damaged journal did not give
+  drained_ms INTEGER,             -- since when all of a journal that nobody writes any more is published
+  crc INTEGER NOT NULL            -- of journal, seq and unread
+);
 -- when Kafka had acknowledged how much, a row a minute: retention counts from the acknowledgement
-CREATE TABLE acked (
-  journal TEXT NOT NULL,
-  at_ms INTEGER NOT NULL,
-  seq INTEGER NOT NULL,
-  PRIMARY KEY (journal, at_ms)
-) WITHOUT ROWID;
+CREATE TABLE acked (at_ms INTEGER PRIMARY KEY, seq INTEGER NOT NULL);
 CREATE TABLE parked (
-  journal TEXT NOT NULL,
   seq INTEGER NOT NULL,
-  record INTEGER NOT NULL,        -- which of the callback's records, from 0
+  record INTEGER NOT NULL,        -- which of the callback's records, from 0; -1: the callback as a whole
   topic TEXT NOT NULL,
   reason TEXT NOT NULL,
   since_ms INTEGER NOT NULL,
-  crc INTEGER NOT NULL,           -- of journal, seq, record and topic
-  PRIMARY KEY (journal, seq, record)
+  crc INTEGER NOT NULL,           -- of seq, record and topic
+  PRIMARY KEY (seq, record)
 ) WITHOUT ROWID;
+-- a million of parked records is counted, and read page by page, in a moment
+CREATE INDEX parked_by_reason ON parked (topic, reason);
+CREATE INDEX parked_by_topic ON parked (topic, seq, record);
 """
 
-_INDEX = "CREATE INDEX IF NOT EXISTS parked_by_topic ON parked (topic, reason)"
-"""So that a million of parked records is counted in a moment. Not in every file: earlier ones had none."""
-
 _CHECKED_AT_ONCE = 1_000
+
+DAMAGED: Final = "damaged"
+"""Reason of a callback that cannot be read as it was kept: it is never published, and no retry will help."""
+WHOLE_CALLBACK: Final = -1
+"""Stands for the number of the record, and ``NO_TOPIC`` for the topic, where a callback cannot be read."""
+NO_TOPIC: Final = "-"
 
 
 @dataclass(frozen=True, slots=True)
 class Parked:
     """A record that Kafka refused for itself, and that waits for the operator or for a later try."""
 
-    journal: str
     seq: int
     record: int
     topic: str
     reason: str
     since_ms: int
 
+    @property
+    def key(self) -> "ParkedKey":
+        return self.seq, self.record
 
-ParkedKey = tuple[str, int, int]
-"""Of a parked record: journal, seq, record."""
-BEFORE_ALL_PARKED: Final[ParkedKey] = ("", 0, 0)
+
+ParkedKey = tuple[int, int]
+"""Names a parked record: its ``seq`` and the number of the record."""
+BEFORE_ALL_PARKED: Final[ParkedKey] = (0, 0)
 
 
-class CursorFile:
-    """The cursor's file in a journal ``folder``. Every write is one transaction, fsynced. Every method raises
-    ``apsw.Error`` when the disk fails, or has changed what stands here."""
+class Checkpoint:
+    """The checkpoint's file in a journal's ``folder``. Every write is one transaction, fsynced.
 
-    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
-        """Raises ``JournalError`` when the file is no cursor of ours, ``apsw.Error`` when the disk fails."""
-        self.path = folder / CURSOR_FILE
-        self._read_only = read_only
-        if not read_only and not self.path.exists():
-            self.path.touch(mode=0o600)
+    Every method raises ``apsw.Error`` when the disk fails, and ``JournalError`` where the disk has changed
+    what stands here.
+    """
+
+    def __init__(self, folder: Path, journal: str | None = None, *, read_only: bool = False) -> None:
+        """``journal`` is the id that it must belong to; the file is made for it if there is none.
+
+        Raises ``JournalError`` when it belongs to another journal, or is no checkpoint of ours."""
+        self.path = folder / CHECKPOINT_FILE
+        self._wanted, self._read_only = journal, read_only
+        if not read_only and journal is not None and not self.path.exists():
+            self._create(journal)
         self.db = self._open()
+
+    def _create(self, journal: str) -> None:
+        """Under its name only when it is whole: a kill in between would leave one that is refused."""
+        unborn = self.path.with_name(self.path.name + "-new")
+        unborn.unlink(missing_ok=True)
+        unborn.touch(mode=0o600)
+        db = apsw.Connection(str(unborn), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            db.execute("PRAGMA synchronous = FULL")
+            with db:
+                db.execute(_SCHEMA)
+                db.execute(f"PRAGMA user_version = {FILE_VERSION}")
+                values = (journal, 0, 0, None, _crc(journal, 0, 0))
+                db.execute("INSERT INTO checkpoint VALUES (1, ?, ?, ?, ?, ?)", values)
+        finally:
+            db.close(True)
+        unborn.rename(self.path)
+        sync(self.path.parent)
 
     def _open(self) -> apsw.Connection:
         flags = apsw.SQLITE_OPEN_READONLY if self._read_only else apsw.SQLITE_OPEN_READWRITE
@@ -91,20 +118,19 @@ class CursorFile:
             if not self._read_only:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
-                if db.execute("SELECT count(*) = 0 FROM sqlite_schema").get:
-                    with db:
-                        db.execute(_SCHEMA)
-                        db.execute(f"PRAGMA user_version = {FILE_VERSION}")
             version = int(db.pragma("user_version"))
             if version != FILE_VERSION:
                 raise JournalError(
                     f"{self.path} has version {version}, this dingbridge knows {FILE_VERSION}; start the "
                     "version that wrote it, nothing was changed"
                 )
-            check_schema(db, _SCHEMA)
-            if not self._read_only:
-                with suppress(apsw.FullError, apsw.BusyError):  # it only saves time
-                    db.execute(_INDEX)
+            self.journal = self._position(db)[0]
+            if self._wanted not in (None, self.journal):
+                raise JournalError(
+                    f"{self.path} belongs to another journal ({self.journal}, this one is {self._wanted}); "
+                    f"put its own back, or move {CHECKPOINT_FILE}* away: all that stands in the journal is "
+                    "then published again"
+                )
         except BaseException:
             db.close(True)
             raise
@@ -126,7 +152,7 @@ class CursorFile:
         if found != ["ok"]:
             return "; ".join(found)
         try:
-            self.cursors()
+            self.seq()
             after: ParkedKey | None = BEFORE_ALL_PARKED
             while after is not None:
                 after = self.check_parked(after, _CHECKED_AT_ONCE)
@@ -134,161 +160,156 @@ class CursorFile:
             return str(error)
         return None
 
-    def seq(self, journal: str) -> int:
-        """The cursor of ``journal``: 0 before anything was published."""
-        return self.cursors().get(journal, (0, None))[0]
+    # -- how far it has come
 
-    @believed()
-    def cursors(self) -> dict[str, tuple[int, int | None]]:
-        """``{journal id: (seq, retired_ms)}``. Raises ``JournalError`` where a checksum does not fit."""
-        found: dict[str, tuple[int, int | None]] = {}
-        for journal, seq, retired_ms, crc in self.db.execute("SELECT * FROM cursors"):
-            if crc != _crc(journal, seq):
-                raise JournalError(f"the cursor of journal {journal} does not fit its checksum")
-            found[journal] = number(seq), number(retired_ms) if retired_ms is not None else None
-        return found
+    def seq(self) -> int:
+        """All up to here is acknowledged or parked; 0 before anything was published."""
+        return self._position(self.db)[1]
 
-    def move(self, journal: str, seq: int, parked: Iterable[Parked] = ()) -> None:
-        """Set the cursor of ``journal`` to ``seq``, and write what was parked on the way, together. A journal
-        that was retired and goes on all the same is not retired any more."""
+    def unread(self) -> int:
+        """How many callbacks the journal, which was damaged, did not give."""
+        return self._position(self.db)[2]
+
+    def drained_ms(self) -> int | None:
+        """Since when all of a journal that nobody writes any more is published, epoch ms; ``None``: no."""
+        found = self._select(self.db, "SELECT drained_ms FROM checkpoint")
+        return found[0][0] if found else None
+
+    def note_drained(self) -> None:
+        """All that could be read of the journal, which nobody writes any more, is published or parked."""
         now = int(time.time() * 1000)
+        self.db.execute("UPDATE checkpoint SET drained_ms = coalesce(drained_ms, ?)", (now,))
+
+    def _position(self, db: apsw.Connection) -> tuple[str, int, int]:
+        rows = self._select(db, "SELECT journal, seq, unread, crc FROM checkpoint")
+        if len(rows) != 1 or rows[0][3] != _crc(*rows[0][:3]):
+            raise JournalError(f"{self.path} does not fit its checksum")
+        journal, seq, unread, _ = rows[0]
+        return journal, seq, unread
+
+    def commit(self, seq: int, parked: Iterable[Parked] = (), unread: int = 0) -> None:
+        """Move to ``seq``, and write what was parked on the way, and how many more were ``unread``, in one
+        transaction."""
+        now = int(time.time() * 1000)
+        unread += self.unread()
         with self.db:
-            self._park(parked)
+            self.db.executemany(
+                "INSERT OR IGNORE INTO parked VALUES (?, ?, ?, ?, ?, ?)",
+                [(p.seq, p.record, p.topic, p.reason, p.since_ms, _crc(*p.key, p.topic)) for p in parked],
+            )
             self.db.execute(
-                "INSERT INTO cursors VALUES (?, ?, NULL, ?) ON CONFLICT (journal) DO UPDATE "
-                "SET seq = excluded.seq, crc = excluded.crc, retired_ms = NULL WHERE excluded.seq > seq",
-                (journal, seq, _crc(journal, seq)),
+                "UPDATE checkpoint SET seq = ?, unread = ?, crc = ?",
+                (seq, unread, _crc(self.journal, seq, unread)),
             )
             # notes from a time to which the clock had jumped would hold up pruning until it comes again
-            self.db.execute(
-                "DELETE FROM acked WHERE journal = ? AND at_ms > ?", (journal, now + _ACK_STEP_MS)
-            )
+            self.db.execute("DELETE FROM acked WHERE at_ms > ?", (now + _ACK_STEP_MS,))
             # overwritten until its minute is over, so it never names a moment too early
             self.db.execute(
-                "INSERT OR REPLACE INTO acked VALUES (?, ?, ?)",
-                (journal, now - now % _ACK_STEP_MS + _ACK_STEP_MS, seq),
+                "INSERT OR REPLACE INTO acked VALUES (?, ?)", (now - now % _ACK_STEP_MS + _ACK_STEP_MS, seq)
             )
 
-    def _park(self, parked: Iterable[Parked]) -> None:
-        for p in parked:
-            self.db.execute(
-                "INSERT OR IGNORE INTO parked VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    p.journal,
-                    p.seq,
-                    p.record,
-                    p.topic,
-                    p.reason,
-                    p.since_ms,
-                    _crc(p.journal, p.seq, p.record, p.topic),
-                ),
-            )
-
-    def retire(self, journal: str) -> None:
-        """Note that the file of ``journal`` is drained, and that there is a newer one; also of one in which
-        nothing was ever kept."""
-        self.db.execute(
-            "INSERT INTO cursors VALUES (?, 0, ?, ?) ON CONFLICT (journal) DO UPDATE "
-            "SET retired_ms = excluded.retired_ms WHERE retired_ms IS NULL",
-            (journal, int(time.time() * 1000), _crc(journal, 0)),
-        )
-
-    @believed()
-    def acked_before(self, journal: str, before_ms: int) -> int:
+    def acked_before(self, before_ms: int) -> int:
         """Up to which ``seq`` everything had been acknowledged or parked before ``before_ms``."""
-        return int(
-            self.db.execute(
-                "SELECT max(seq) FROM acked WHERE journal = ? AND at_ms <= ?", (journal, before_ms)
-            ).get
-            or 0
-        )
+        found = self._select(self.db, "SELECT max(seq) FROM acked WHERE at_ms <= ?", (before_ms,))
+        return found[0][0] or 0
 
     def forget_acked(self, before_ms: int) -> None:
-        """Drop the notes that retention no longer needs; the newest of each journal stays."""
+        """Drop the notes that retention no longer needs; the newest before then stays."""
         self.db.execute(
-            "DELETE FROM acked WHERE at_ms < ?1 AND at_ms < (SELECT max(at_ms) FROM acked AS a "
-            "WHERE a.journal = acked.journal AND a.at_ms <= ?1)",
-            (before_ms,),
+            "DELETE FROM acked WHERE at_ms < (SELECT max(at_ms) FROM acked WHERE at_ms <= ?)", (before_ms,)
         )
 
-    def parked(self, *, journal: str | None = None, reason: str | None = None) -> list[Parked]:
-        """What is parked, oldest first within a journal; of one ``journal`` or for one ``reason`` if given.
-        Journals come in no order of age: their ids are random. Raises ``JournalError`` where a checksum does
-        not fit."""
-        wanted = {"journal": journal, "reason": reason}
-        given = {name: value for name, value in wanted.items() if value is not None}
-        where = " AND ".join(f"{name} = ?" for name in given) or "true"
-        return self._parked(f"{where} ORDER BY journal, seq, record", tuple(given.values()))
+    # -- what is parked
 
-    def parked_behind(self, topic: str, journal: str, after: tuple[int, int], limit: int) -> list[Parked]:
-        """At most ``limit`` of what is parked of ``topic`` from ``journal``, oldest first, behind ``after``
-        (seq and record). Raises ``JournalError`` where a checksum does not fit."""
-        return self._parked(
-            "topic = ? AND journal = ? AND (seq, record) > (?, ?) ORDER BY seq, record LIMIT ?",
-            (topic, journal, *after, limit),
-        )
+    def parked(self, after: ParkedKey = BEFORE_ALL_PARKED, limit: int = -1) -> list[Parked]:
+        """What is parked behind ``after``, in the journal's order."""
+        return self._parked("(seq, record) > (?, ?) ORDER BY seq, record LIMIT ?", (*after, limit))
 
-    def parked_of(self, journal: str, seq: int) -> list[Parked]:
-        """What is parked of one callback. Raises ``JournalError`` where a checksum does not fit."""
-        return self._parked("journal = ? AND seq = ? ORDER BY record", (journal, seq))
+    def parked_of_topic(self, topic: str, after: ParkedKey, limit: int) -> list[Parked]:
+        """The same of one ``topic``."""
+        where = "topic = ? AND (seq, record) > (?, ?) ORDER BY seq, record LIMIT ?"
+        return self._parked(where, (topic, *after, limit))
 
-    @believed()
+    def parked_for(self, topic: str, reasons: Iterable[str], limit: int) -> list[Parked]:
+        """The first of one ``topic`` that are parked for one of ``reasons``."""
+        names = tuple(reasons)
+        where = f"topic = ? AND reason IN ({','.join('?' * len(names))}) ORDER BY seq, record LIMIT ?"
+        return self._parked(where, (topic, *names, limit))
+
+    def parked_of(self, seq: int) -> list[Parked]:
+        """What is parked of one callback."""
+        return self._parked("seq = ? ORDER BY record", (seq,))
+
     def _parked(self, where: str, values: tuple[str | int, ...]) -> list[Parked]:
-        rows = self.db.execute(
-            f"SELECT journal, seq, record, topic, reason, since_ms, crc FROM parked WHERE {where}",  # noqa: S608
-            values,
-        )
-        found = []
-        for *row, crc in rows:
-            found.append(p := Parked(*row))
-            if crc != _crc(p.journal, p.seq, p.record, p.topic):
-                raise JournalError(f"a parked record of journal {p.journal} does not fit its checksum")
+        columns = "seq, record, topic, reason, since_ms, crc"
+        rows = self._select(self.db, f"SELECT {columns} FROM parked WHERE {where}", values)  # noqa: S608
+        found = [Parked(*row[:5]) for row in rows]
+        if any(crc != _crc(*p.key, p.topic) for p, (*_, crc) in zip(found, rows, strict=True)):
+            raise JournalError(f"{self.path}: a parked record does not fit its checksum")
         return found
 
-    @believed()
     def check_parked(self, after: ParkedKey, limit: int) -> ParkedKey | None:
         """Check ``limit`` parked rows behind ``after``; returns the last one's key, or ``None`` at the end.
 
         Raises ``JournalError`` where a checksum does not fit: it is not known then what must stay."""
-        rows = self._parked(
-            "(journal, seq, record) > (?, ?, ?) ORDER BY journal, seq, record LIMIT ?", (*after, limit)
-        )
-        return (rows[-1].journal, rows[-1].seq, rows[-1].record) if len(rows) == limit else None
+        rows = self.parked(after, limit)
+        return rows[-1].key if len(rows) == limit else None
 
-    @believed()
-    def parked_seqs(self, journal: str, after_seq: int = 0, limit: int = -1) -> frozenset[int]:
-        """The first callbacks of ``journal`` behind ``after_seq`` that must not be pruned; without a look at
-        their checksums."""
-        rows = self.db.execute(
-            "SELECT DISTINCT seq FROM parked WHERE journal = ? AND seq > ? ORDER BY seq LIMIT ?",
-            (journal, after_seq, limit),
-        )
-        return frozenset(number(seq) for (seq,) in rows)
+    def parked_seqs(self, after_seq: int = 0, limit: int = -1) -> frozenset[int]:
+        """The first callbacks behind ``after_seq`` that must not be pruned; without a look at their
+        checksums."""
+        sql = "SELECT DISTINCT seq FROM parked WHERE seq > ? ORDER BY seq LIMIT ?"
+        return frozenset(seq for (seq,) in self._select(self.db, sql, (after_seq, limit)))
 
-    def has_parked(self, journal: str) -> bool:
-        """Whether anything of ``journal`` is parked."""
-        return bool(self.db.execute("SELECT EXISTS (SELECT 1 FROM parked WHERE journal = ?)", (journal,)).get)
-
-    @believed()
-    def parked_journals(self) -> frozenset[str]:
-        """The journals of which something is parked."""
-        return frozenset(journal for (journal,) in self.db.execute("SELECT DISTINCT journal FROM parked"))
-
-    @believed()
     def parked_counts(self) -> dict[tuple[str, str], int]:
         """``{(topic, reason): how many}``."""
-        rows = self.db.execute("SELECT topic, reason, count(*) FROM parked GROUP BY topic, reason")
+        rows = self._select(self.db, "SELECT topic, reason, count(*) FROM parked GROUP BY topic, reason")
         return {(topic, reason): count for topic, reason, count in rows}
 
-    def unpark(self, done: Iterable[Parked], instead: Iterable[Parked] = ()) -> None:
-        """Forget parked records that Kafka has acknowledged since, or park others ``instead``."""
+    def unpark(self, done: Iterable[Parked]) -> None:
+        """Forget parked records that Kafka has acknowledged since."""
         with self.db:
-            self.db.executemany(
-                "DELETE FROM parked WHERE journal = ? AND seq = ? AND record = ?",
-                [(p.journal, p.seq, p.record) for p in done],
-            )
-            self._park(instead)
+            self.db.executemany("DELETE FROM parked WHERE seq = ? AND record = ?", [p.key for p in done])
+
+    def relabel(self, parked: Parked, reason: str) -> None:
+        """Another ``reason`` keeps it here than when it was parked."""
+        self.db.execute("UPDATE parked SET reason = ? WHERE seq = ? AND record = ?", (reason, *parked.key))
+
+    def forget_damaged(self) -> int:
+        """Give up what is parked as damaged; how many rows that were."""
+        self.db.execute("DELETE FROM parked WHERE reason = ?", (DAMAGED,))
+        return int(self.db.changes())
+
+    def _select(self, db: apsw.Connection, sql: str, values: tuple[str | int, ...] = ()) -> list[Any]:
+        try:
+            return db.execute(sql, values).fetchall()
+        except (UnicodeDecodeError, apsw.SQLError) as error:  # a flipped bit in a text, or in a column's name
+            raise JournalError(f"{self.path} is damaged ({type(error).__name__}: {error})") from error
+
+
+T = TypeVar("T")
+
+
+class SharedCheckpoint:
+    """A checkpoint as the tasks of one relay use it: one at a time, and in a thread, since it may wait for
+    the disk."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._lock = asyncio.Lock()
+
+    async def call(self, work: Callable[[Checkpoint], T]) -> T:
+        """What ``work`` makes of it. Raises what that raises; if cancelled, waits for its end."""
+        async with self._lock:
+            working = asyncio.ensure_future(asyncio.to_thread(work, self._checkpoint))
+            try:
+                return await asyncio.shield(working)
+            finally:
+                await asyncio.wait([working])
+
+    def close(self) -> None:
+        self._checkpoint.close()
 
 
 def _crc(*parts: str | int) -> int:
-    return zlib.crc32("\0".join(map(str, parts)).encode())
+    return zlib.crc32(repr(parts).encode())

@@ -1,21 +1,32 @@
-"""The journal's folder: who may use it, whether it can keep a promise, and which files stand in it.
+"""Where the journal stands: the folders below ``JOURNAL_DIR``, their locks, and whether the disk can keep a
+promise.
 
-One process at a time holds the folder, by a lock that the kernel releases with the process. Journal files
-are numbered ``journal-0001.db``, ``journal-0002.db`` …: the highest is written, lower ones are drained.
+``JOURNAL_DIR/current`` holds the journal that is written, with its checkpoint. What was put aside because it
+is damaged stands beside it, in ``damaged-<UTC time>``. One ingress at a time holds ``JOURNAL_DIR``, and one
+relay each folder, by locks that the kernel releases with the process.
 """
 
 import fcntl
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from ingress.errors import JournalError, JournalLocked, JournalUnsafe
 
-CURSOR_FILE = "cursor.db"
-WORKER_PREFIX = "worker-"
-_LOCK_FILE = "ingress.lock"
-_JOURNAL = re.compile(r"journal-(\d{4,})\.db")
+JOURNAL_FILE: Final = "journal.db"
+CHECKPOINT_FILE: Final = "checkpoint.db"
+RELAY_LOCK: Final = "relay.lock"
+INGRESS_LOCK: Final = "ingress.lock"
+CURRENT: Final = "current"
+DAMAGED_PREFIX: Final = "damaged-"
+
+BLOCK_BYTES_MIN: Final = 4096
 
 UNSAFE_FILE_SYSTEMS = {
     "tmpfs": "is memory: gone with the machine or the container",
@@ -32,11 +43,58 @@ UNSAFE_FILE_SYSTEMS = {
 """By Linux's names. SQLite's WAL needs shared memory between processes (sqlite.org/wal.html)."""
 
 
-class FolderLock:
-    """An exclusive lock on a journal folder, held until ``release`` or the end of the process."""
+@dataclass(frozen=True, slots=True, order=True)
+class JournalFolder:
+    """One folder with a journal and its checkpoint."""
 
-    def __init__(self, folder: Path, name: str = _LOCK_FILE) -> None:
-        self._path = folder / name
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def journal(self) -> Path:
+        """The journal's file."""
+        return self.path / JOURNAL_FILE
+
+    @property
+    def checkpoint(self) -> Path:
+        """The checkpoint's file."""
+        return self.path / CHECKPOINT_FILE
+
+
+def current(root: Path) -> JournalFolder:
+    """The folder below ``root`` (``JOURNAL_DIR``) that is written, whether it is there or not."""
+    return JournalFolder(root / CURRENT)
+
+
+def damaged(root: Path) -> list[JournalFolder]:
+    """What was put aside below ``root``, the oldest first."""
+    return sorted(JournalFolder(path) for path in root.glob(f"{DAMAGED_PREFIX}*") if path.is_dir())
+
+
+def folders(root: Path) -> list[JournalFolder]:
+    """Every folder below ``root`` that has a journal, damaged ones first."""
+    return [folder for folder in (*damaged(root), current(root)) if folder.journal.exists()]
+
+
+def damaged_name(root: Path, now: datetime) -> Path:
+    """The path to which ``current`` is renamed when it is put aside at ``now``."""
+    path = root / f"{DAMAGED_PREFIX}{now.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+    number = 2
+    while path.exists():  # two in one second
+        path = path.with_name(f"{path.name.partition('Z')[0]}Z-{number}")
+        number += 1
+    return path
+
+
+class ProcessLock:
+    """An exclusive lock on a file, held until ``release`` or the end of the process."""
+
+    def __init__(self, path: Path, refusal: str) -> None:
+        """``refusal``: what is said when another process, ``{holder}``, has it."""
+        self._path, self._refusal = path, refusal
         self._fd: int | None = None
 
     def acquire(self) -> None:
@@ -47,10 +105,7 @@ class FolderLock:
         except OSError:
             holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(fd)
-            raise JournalLocked(
-                f"another ingress (process {holder}) holds the journal in {self._path.parent}; stop it, "
-                "or give this one a JOURNAL_DIR of its own"
-            ) from None
+            raise JournalLocked(self._refusal.format(holder=holder)) from None
         os.ftruncate(fd, 0)
         os.pwrite(fd, str(os.getpid()).encode(), 0)
         self._fd = fd
@@ -59,6 +114,31 @@ class FolderLock:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+
+def ingress_lock(root: Path) -> ProcessLock:
+    """Whoever holds it is the one ingress of ``root``."""
+    words = (
+        f"another ingress (process {{holder}}) holds the journal in {root}; stop it, or give this one a "
+        "JOURNAL_DIR of its own"
+    )
+    return ProcessLock(root / INGRESS_LOCK, words)
+
+
+def relay_lock(folder: Path) -> ProcessLock:
+    """Whoever holds it is the one that publishes ``folder`` and writes its checkpoint."""
+    words = f"process {{holder}} publishes {folder} just now; wait for its end, or stop its ingress"
+    return ProcessLock(folder / RELAY_LOCK, words)
+
+
+@contextmanager
+def exclusive_locks(*locks: ProcessLock) -> Iterator[None]:
+    """All of ``locks``, or none. Raises ``JournalLocked``."""
+    with ExitStack() as held:
+        for lock in locks:
+            lock.acquire()
+            held.callback(lock.release)
+        yield
 
 
 def prepare_folder(folder: Path, *, allow_unsafe: bool) -> str | None:
@@ -80,16 +160,30 @@ def prepare_folder(folder: Path, *, allow_unsafe: bool) -> str | None:
         raise JournalError(
             f"the journal's folder {folder} is not writable for user id {os.geteuid()}; chown it"
         )
-    kind = file_system(folder)
-    fault = UNSAFE_FILE_SYSTEMS.get(kind or "")
+    fault = unsafe(folder)
     if fault is None:
         return None
     if not allow_unsafe:
         raise JournalUnsafe(
-            f"the journal's folder {folder} is on {kind}, which {fault}; set JOURNAL_DIR to a local disk or "
-            "a volume, or JOURNAL_ALLOW_UNSAFE=1 for a trial"
+            f"the journal's folder {folder} is on {fault}; set JOURNAL_DIR to a local disk or a volume, or "
+            "JOURNAL_ALLOW_UNSAFE=1 for a trial"
         )
-    return f"the journal is on {kind}, which {fault}"
+    return f"the journal is on {fault}"
+
+
+def unsafe(folder: Path) -> str | None:
+    """Why the file system under ``folder`` cannot keep a promise, in words; ``None`` if it can."""
+    kind = file_system(folder)
+    if (fault := UNSAFE_FILE_SYSTEMS.get(kind or "")) is not None:
+        return f"{kind}, which {fault}"
+    block_bytes = os.statvfs(folder).f_frsize
+    if block_bytes < BLOCK_BYTES_MIN:
+        # SQLite maps its -shm file by pages of 4 KiB: a disk that is full in the midst of one is SIGBUS
+        return (
+            f"{kind or 'a file system'} with blocks of {block_bytes} bytes: when it is full, the process is "
+            f"killed (SIGBUS); it needs blocks of {BLOCK_BYTES_MIN} (mkfs.ext4 -b {BLOCK_BYTES_MIN})"
+        )
+    return None
 
 
 def file_system(folder: Path) -> str | None:
@@ -108,36 +202,6 @@ def file_system(folder: Path) -> str | None:
     return kind
 
 
-def journal_files(folder: Path) -> list[Path]:
-    """The journal files in ``folder``, oldest first; the last is the one being written."""
-    found = [(int(m.group(1)), p) for p in folder.glob("journal-*.db") if (m := _JOURNAL.fullmatch(p.name))]
-    return [path for _, path in sorted(found)]
-
-
-def next_journal_file(folder: Path) -> Path:
-    """The path of the file that follows the newest, also where that has gone."""
-    return folder / f"journal-{_highest(folder) + 1:04d}.db"
-
-
-def newest_journal_file(folder: Path) -> Path | None:
-    """The newest file; ``None`` where it has gone: an older one is drained, and not written again."""
-    path = folder / f"journal-{_highest(folder):04d}.db"
-    return path if path.exists() else None
-
-
-def _highest(folder: Path) -> int:
-    """The highest number that was ever given, as far as anything tells. What stood beside a file that has
-    gone belongs to no other one."""
-    names = (path.name.removesuffix("-mark").removesuffix("-wal") for path in folder.glob("journal-*.db*"))
-    return max((int(match.group(1)) for name in names if (match := _JOURNAL.fullmatch(name))), default=0)
-
-
-def missing_files(folder: Path) -> list[Path]:
-    """Journal files that have gone, while their marks say that they held something."""
-    marks = (path.with_name(path.name.removesuffix("-mark")) for path in folder.glob("journal-*.db-mark"))
-    return sorted(path for path in marks if not path.exists())
-
-
 def sync(path: Path) -> None:
     """Have the disk hold a file's content, or which files are in a folder."""
     fd = os.open(path, os.O_RDONLY)
@@ -145,18 +209,3 @@ def sync(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def worker_folder(root: Path, number: int) -> Path:
-    """The journal folder of worker ``number`` (from 1)."""
-    return root / f"{WORKER_PREFIX}{number}"
-
-
-def journal_folders(root: Path) -> list[Path]:
-    """All folders below ``root``, itself included, that hold journal files."""
-    return [folder for folder in possible_folders(root) if journal_files(folder)]
-
-
-def possible_folders(root: Path) -> list[Path]:
-    """``root`` and the folders of workers below it."""
-    return [root, *sorted(p for p in root.glob(f"{WORKER_PREFIX}*") if p.is_dir())]

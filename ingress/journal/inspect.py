@@ -1,30 +1,141 @@
-"""A journal folder as an operator looks at it: each callback with what has become of it, damaged ones too.
+"""The journal as an operator looks at it: how much waits and is parked, and each callback with its state.
 
-Nothing here writes, or takes the folder's lock. How it is printed is decided in ``ingress/admin/cli.py``.
+Nothing here writes, or takes a lock. How it is printed is decided in ``ingress/admin/``.
 """
 
-from collections.abc import Collection, Iterator
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import apsw
 
 from ingress.errors import JournalError
-from ingress.gaps import rows_behind
-from ingress.high_water import HighWater
-from ingress.journal.checkpoint import CursorFile, Parked
-from ingress.journal.directory import CURSOR_FILE, journal_files, journal_folders
-from ingress.journal.store import JournalFile, StoredCallback, missing_row
-from ingress.relay.refusals import LOST
+from ingress.journal.checkpoint import Checkpoint, Parked
+from ingress.journal.directory import CURRENT, JournalFolder, folders
+from ingress.journal.store import UNREADABLE, JournalFile, StoredCallback, damaged_row
 
-_BYTES = 1 << 22
+_MAX_ROWS = 256
+_MAX_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FolderStatus:
+    """What waits in one folder: ``waiting`` callbacks are not yet in Kafka, the oldest of them since
+    ``oldest_age_s``; ``parked`` is ``{(topic, reason): records}``; ``unread`` could not be read any more.
+    ``journal`` is the journal's id, None where it cannot be opened: then what waits is not known."""
+
+    name: str
+    journal: str | None
+    waiting: int = 0
+    oldest_age_s: float = 0.0
+    unread: int = 0
+    parked: tuple[tuple[tuple[str, str], int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JournalStatus:
+    """All folders below a ``JOURNAL_DIR`` together, the current one last; sizes in bytes."""
+
+    folders: tuple[FolderStatus, ...]
+    bytes: int
+    free_bytes: int
+
+    @property
+    def waiting(self) -> int:
+        return sum(folder.waiting for folder in self.folders)
+
+    @property
+    def oldest_age_s(self) -> float:
+        return max((folder.oldest_age_s for folder in self.folders), default=0.0)
+
+    @property
+    def parked(self) -> dict[tuple[str, str], int]:
+        """``{(topic, reason): records}``."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for folder in self.folders:
+            counts.update(dict(folder.parked))
+        return dict(counts)
+
+    @property
+    def damaged(self) -> list[FolderStatus]:
+        """The folders that were put aside."""
+        return [folder for folder in self.folders if folder.name != CURRENT]
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``/readyz`` and ``dingbridge journal stats --json``."""
+        return {
+            "waiting": self.waiting,
+            "oldest_age_s": round(self.oldest_age_s, 1),
+            "bytes": self.bytes,
+            "free_bytes": self.free_bytes,
+            "folders": [
+                {
+                    "name": folder.name,
+                    "journal": folder.journal,
+                    "waiting": folder.waiting,
+                    "unread": folder.unread,
+                    "parked": sum(count for _, count in folder.parked),
+                }
+                for folder in self.folders
+            ],
+            "parked": [
+                {"topic": topic, "reason": reason, "records": count}
+                for (topic, reason), count in sorted(self.parked.items())
+            ],
+        }
+
+
+def journal_status(root: Path) -> JournalStatus:
+    """Raises ``apsw.Error`` or ``JournalError`` when the current journal or its checkpoint cannot be read."""
+    found = []
+    for folder in folders(root):
+        try:
+            found.append(folder_status(folder))
+        except (apsw.Error, JournalError):
+            if folder.name == CURRENT:
+                raise
+            found.append(FolderStatus(folder.name, journal=None))
+    return JournalStatus(
+        folders=tuple(found),
+        bytes=sum(path.stat().st_size for path in root.rglob("*") if path.is_file()),
+        free_bytes=shutil.disk_usage(root).free,
+    )
+
+
+def folder_status(folder: JournalFolder) -> FolderStatus:
+    """Raises ``apsw.Error`` or ``JournalError`` when its journal or its checkpoint cannot be read."""
+    with closing(JournalFile(folder.journal, read_only=True)) as file:
+        seq, unread, parked = 0, 0, dict[tuple[str, str], int]()
+        if _has_checkpoint(folder):
+            with closing(Checkpoint(folder.path, read_only=True)) as checkpoint:
+                seq, unread, parked = checkpoint.seq(), checkpoint.unread(), checkpoint.parked_counts()
+        waiting, since_ms = file.waiting(seq)
+        return FolderStatus(
+            name=folder.name,
+            journal=file.id,
+            waiting=waiting,
+            oldest_age_s=max(0.0, time.time() - since_ms / 1000) if since_ms is not None else 0.0,
+            unread=unread,
+            parked=tuple(sorted(parked.items())),
+        )
+
+
+def _has_checkpoint(folder: JournalFolder) -> bool:
+    """The relay makes it when it begins."""
+    return folder.checkpoint.exists() and folder.checkpoint.stat().st_size > 0
+
+
+@dataclass(frozen=True, slots=True)
+class InspectedCallback:
     """A callback of one ``journal``, and its ``state``: ``waiting``, ``published`` or ``parked`` (then the
     records that are). If its ``row`` is not intact, nothing there but ``seq`` may be believed."""
 
+    folder: str
     journal: str
     row: StoredCallback
     state: str
@@ -33,105 +144,71 @@ class Seen:
     @property
     def reasons(self) -> list[str]:
         """Why its records are parked."""
-        return sorted({p.reason for p in self.parked})
-
-    @property
-    def lost(self) -> bool:
-        """Whether it is parked as something that may be given up."""
-        return not LOST.isdisjoint(self.reasons)
+        return sorted({parked.reason for parked in self.parked})
 
 
-class View:
-    """One journal file with the cursor beside it, both read-only, as of now."""
+class JournalView:
+    """One folder's journal with its checkpoint, both read-only, as of now."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, folder: JournalFolder) -> None:
         """Raises ``JournalError`` or ``apsw.Error`` when one of the two cannot be read."""
-        self.file = JournalFile(path, read_only=True)
+        self.folder = folder
+        self._file = JournalFile(folder.journal, read_only=True)
+        self.checkpoint_seq, self.parked = 0, dict[int, tuple[Parked, ...]]()
         try:
-            self.cursor, self.parked = _cursor(path.parent, self.file.id)
+            self.highest_seq = self._file.highest_seq()
+            if _has_checkpoint(folder):
+                with closing(Checkpoint(folder.path, read_only=True)) as checkpoint:
+                    self.checkpoint_seq = checkpoint.seq()
+                    for parked in checkpoint.parked():
+                        self.parked[parked.seq] = (*self.parked.get(parked.seq, ()), parked)
         except BaseException:
-            self.file.close()
+            self._file.close()
             raise
 
-    def one(self, seq: int) -> Seen | None:
-        """The callback with this number; ``None`` where it has been pruned, or was never kept."""
-        row = self.file.row(seq)
-        if row is None and seq <= self.highest() and (seq in self.parked or seq > self.file.pruned_seq()):
-            row = missing_row(seq)
-        return self._seen(row) if row is not None else None
+    def one(self, seq: int) -> InspectedCallback | None:
+        """The callback with this number; ``None`` where it has been deleted, or was never kept."""
+        row = self._file.row(seq)
+        if row is None and seq in self.parked:
+            row = damaged_row(seq)
+        return self._inspected(row) if row is not None else None
 
-    def callbacks(self, after: int) -> Iterator[Seen]:
-        """Those behind ``after``, in order; one that ought to be here and is not comes as damaged. Raises
-        ``JournalError`` where the file cannot even be searched."""
+    def callbacks(self, after_seq: int) -> Iterator[InspectedCallback]:
+        """Those behind ``after_seq``, in order, as far as they can be read. Raises ``JournalError`` when the
+        disk fails."""
         try:
-            yield from self._callbacks(after)
-        except (apsw.Error, JournalError) as error:
+            while after_seq < self.highest_seq:
+                rows, after_seq = self._rows(after_seq)
+                yield from map(self._inspected, rows)
+        except apsw.Error as error:
             raise JournalError(
-                f"{self.file.path} cannot be read to its end ({type(error).__name__}: {error})"
+                f"{self.folder.journal} cannot be read to its end ({type(error).__name__}: {error}); "
+                "mend the disk, or copy the folder to another one"
             ) from error
 
-    def highest(self) -> int:
-        """The highest number that was ever given here, also if the file has been cut since."""
-        mark = HighWater(self.file.path).read()  # before the file: it is written behind it
-        return max(self.file.highest_seq(), mark[1] if mark and mark[0] == self.file.id else 0)
+    def _rows(self, after_seq: int) -> tuple[list[StoredCallback], int]:
+        """Some rows behind ``after_seq``, and up to which number that is all."""
+        try:
+            rows = self._file.read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES)
+        except UNREADABLE:  # one by one
+            end = min(after_seq + _MAX_ROWS, self.highest_seq)
+            numbers = range(after_seq + 1, end + 1)
+            return [row for seq in numbers if (row := self._file.row(seq)) is not None], end
+        return rows, rows[-1].seq if rows else self.highest_seq
 
-    def _callbacks(self, after: int) -> Iterator[Seen]:
-        highest = self.highest()
-        while after < highest:
-            rows, end = rows_behind(self.file, after, highest, max_bytes=_BYTES, kept=self.parked)
-            yield from map(self._seen, rows)
-            after = end
-
-    def _seen(self, row: StoredCallback) -> Seen:
+    def _inspected(self, row: StoredCallback) -> InspectedCallback:
         parked = self.parked.get(row.seq, ())
-        state = "parked" if parked else "published" if row.seq <= self.cursor else "waiting"
-        return Seen(self.file.id, row, state, parked)
+        state = "parked" if parked else "published" if row.seq <= self.checkpoint_seq else "waiting"
+        return InspectedCallback(self.folder.name, self._file.id, row, state, parked)
 
 
-def views(root: Path) -> tuple[list[View], dict[Path, str]]:
-    """Every journal file below ``root``, workers' too, and why the others cannot be read, in words."""
-    found: list[View] = []
+def views(root: Path) -> tuple[list[JournalView], dict[Path, str]]:
+    """A view of every folder below ``root``, and why the others cannot be read, in words."""
+    found: list[JournalView] = []
     unreadable: dict[Path, str] = {}
-    for folder in journal_folders(root):
-        for path in journal_files(folder):
-            try:
-                found.append(View(path))
-            except (apsw.Error, JournalError) as error:
-                unreadable[path] = f"{type(error).__name__}: {error}"
+    for folder in folders(root):
+        try:
+            found.append(JournalView(folder))
+        except (apsw.Error, JournalError) as error:
+            unreadable[folder.path] = f"{type(error).__name__}: {error}"
     return found, unreadable
-
-
-def without_file(root: Path, found: Collection[View]) -> list[Seen]:
-    """What is parked below ``root`` and stands in none of the files ``found``. Raises ``JournalError`` or
-    ``apsw.Error`` when a cursor cannot be read."""
-    here = {view.file.id for view in found}
-    seen: list[Seen] = []
-    for folder in journal_folders(root):
-        for journal in sorted(_parked_journals(folder) - here):
-            _, parked = _cursor(folder, journal)
-            seen += [Seen(journal, missing_row(seq), "parked", parked[seq]) for seq in sorted(parked)]
-    return seen
-
-
-def _parked_journals(folder: Path) -> frozenset[str]:
-    if not (folder / CURSOR_FILE).exists():
-        return frozenset()
-    cursor = CursorFile(folder, read_only=True)
-    try:
-        return cursor.parked_journals()
-    finally:
-        cursor.close()
-
-
-def _cursor(folder: Path, journal: str) -> tuple[int, dict[int, tuple[Parked, ...]]]:
-    if not (folder / CURSOR_FILE).exists():  # the publisher has not begun
-        return 0, {}
-    cursor = CursorFile(folder, read_only=True)
-    try:
-        parked: dict[int, tuple[Parked, ...]] = {}
-        for p in cursor.parked():
-            if p.journal == journal:
-                parked[p.seq] = (*parked.get(p.seq, ()), p)
-        return cursor.seq(journal), parked
-    finally:
-        cursor.close()

@@ -1,7 +1,6 @@
-"""What is deleted of a journal folder, and when: published callbacks, dedupe keys, drained older files.
+"""What is deleted below ``JOURNAL_DIR``, and when: published callbacks, dedupe keys, drained damaged folders.
 
-The cursor alone licenses it. A step that is interrupted anywhere, or a file that was believed to be drained
-and is not, costs nothing but disk.
+The checkpoint alone licenses it. A step that is interrupted anywhere costs nothing but disk.
 """
 
 import shutil
@@ -14,17 +13,14 @@ from typing import NamedTuple
 import apsw
 import structlog
 
-from ingress.errors import JournalError
-from ingress.high_water import SUFFIX, HighWater
-from ingress.journal.checkpoint import BEFORE_ALL_PARKED, CursorFile, ParkedKey
-from ingress.journal.directory import CURSOR_FILE, journal_files
+from ingress.errors import JournalError, JournalLocked
+from ingress.journal.checkpoint import BEFORE_ALL_PARKED, Checkpoint, ParkedKey
+from ingress.journal.directory import JournalFolder, damaged, exclusive_locks, relay_lock
 from ingress.journal.store import JournalFile
 
 log = structlog.get_logger(__name__)
 
 _CHUNK = 500
-_DOOMED = "-gone"
-"""Behind the name of a journal file while it is being removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,174 +33,126 @@ class Retention:
     min_free_bytes: int = 256 * 1024 * 1024
 
 
-class Holding(NamedTuple):
-    """What a journal file has held, and what has become of it."""
-
-    written: bool
-    """It is the newest, or the one that callbacks are kept in just now."""
-    highest_seq: int
-    """That it ever issued, by whatever says the most."""
-    cursor_seq: int
-    """Up to here all is in Kafka, or parked."""
-    parked: bool
-    """Something of it is parked."""
-    retired_ms: int | None
-    """Since when the publisher has been through with it, epoch ms."""
-
-
-def deletable(holding: Holding, *, now_ms: int, age_ms: int, low_disk: bool) -> tuple[bool, str]:
-    """Whether a journal file may be deleted as a whole, and why, or why not.
-
-    That it is retired says that the publisher went on to a newer one, not that nothing came since: the newer
-    one may have gone again. So the numbers count, and ``retired_ms`` only for how long it stays.
-    """
-    if holding.written:
-        return False, "it is written"
-    if holding.highest_seq > holding.cursor_seq:
-        return False, f"{holding.highest_seq - holding.cursor_seq} callbacks wait"
-    if holding.parked:
-        return False, "something of it is parked"
-    if holding.retired_ms is None:
-        return False, "the publisher is not through with it"
-    # either way: a clock that was set back must not keep a drained file for ever
-    if not low_disk and abs(now_ms - holding.retired_ms) < age_ms:
-        return False, "its time is not over"
-    return True, "all is published, and the disk is nearly full" if low_disk else "its time is over"
-
-
 class _Licence(NamedTuple):
-    """What the cursor says, as of one moment: up to where, and if there may be ``more`` behind that."""
+    """What the checkpoint allows: all ``up_to_seq`` but what is parked; ``more`` may be allowed behind
+    that."""
 
-    cursors: dict[str, tuple[int, int | None]]
-    parked: frozenset[str]
     up_to_seq: int
-    keep: frozenset[int]
+    parked: frozenset[int]
     more: bool
 
 
-class Pruning:
-    """Prunes one folder, pass after pass, in steps that are short enough for the thread that commits, however
-    much is published or parked.
+class RetentionJob:
+    """Deletes in one folder, pass after pass, in steps that are short enough for the thread that commits,
+    however much is published or parked.
 
     A pass first reads through all that is parked: a number that the disk has changed there protects the wrong
     callback.
     """
 
-    def __init__(self, folder: Path, retention: Retention) -> None:
+    def __init__(self, folder: JournalFolder, retention: Retention) -> None:
         self._folder, self._retention = folder, retention
-        self._begin("")
+        self._begin()
 
-    def _begin(self, journal: str) -> None:
-        self._journal = journal
+    def _begin(self) -> None:
         self._unchecked: ParkedKey | None = BEFORE_ALL_PARKED
         self._after_seq = 0
-        self._now_ms = int(time.time() * 1000)
-        self._low_disk = False
 
     def step(self, file: JournalFile) -> tuple[int, bool]:
-        """Returns how many callbacks it deleted, and whether there is more to do.
+        """Returns how many callbacks it deleted from ``file``, the folder's journal, and whether there is
+        more to do in this pass.
 
-        ``file`` is the one that is written. Raises ``apsw.Error`` when the disk fails under it,
-        ``JournalError`` when it is damaged or what licenses pruning cannot be read, ``OSError`` when an older
-        file cannot be removed.
+        Raises ``apsw.Error`` when the disk fails under it, ``JournalError`` when what licenses it cannot be
+        read.
         """
-        if file.id != self._journal:
-            self._begin(file.id)
         try:
             rows, more = self._step(file)
         except BaseException:
-            self._begin("")
+            self._begin()
             raise
         if not more:
-            self._begin("")
+            self._begin()
         return rows, more
 
     def _step(self, file: JournalFile) -> tuple[int, bool]:
-        self._now_ms = int(time.time() * 1000)
+        now_ms = int(time.time() * 1000)
+        # by the newest receipt: a clock that jumps ahead receives nothing, and must forget nothing
+        seen_until_ms = min(now_ms, file.last_received_ms()) - int(self._retention.seen_s * 1000)
+        keys = file.prune_seen(seen_until_ms, _CHUNK)
         try:
-            licence = self._ask_cursor(file.id)
+            licence = self._ask_checkpoint(file.id, now_ms)
         except (apsw.Error, OSError) as error:
-            raise JournalError(f"nothing is pruned while {CURSOR_FILE} cannot be read: {error}") from error
-        rows = 0
-        try:
-            # by the newest receipt: a clock that jumps ahead receives nothing, and must forget nothing
-            seen_until_ms = min(self._now_ms, file.last_received_ms())
-            keys = file.prune_seen(seen_until_ms - int(self._retention.seen_s * 1000), _CHUNK)
-            if licence is None:
-                return 0, True
-            if licence.up_to_seq > self._after_seq:
-                rows = file.prune_callbacks(
-                    licence.up_to_seq, licence.keep, _CHUNK, after_seq=self._after_seq
-                )
-        except apsw.CorruptError as error:  # says nothing of the disk, nor of what is kept next
             raise JournalError(
-                f"{file.path.name} is damaged ({error}), and until it is mended no more of it is pruned: "
-                "stop the ingress, and run `dingbridge journal mend`"
+                f"nothing is deleted while {self._folder.checkpoint} cannot be read: {error}"
             ) from error
+        if licence is None:
+            return 0, True
+        rows = file.prune_callbacks(licence.up_to_seq, licence.parked, _CHUNK, after_seq=self._after_seq)
         if rows < _CHUNK:
             self._after_seq = licence.up_to_seq
-            if not licence.more:
-                self._remove_files(file, licence)
         return rows, rows == _CHUNK or licence.more or keys == _CHUNK
 
-    def _ask_cursor(self, journal: str) -> _Licence | None:
+    def _ask_checkpoint(self, journal: str, now_ms: int) -> _Licence | None:
         """``None`` while what is parked is still being read through."""
-        self._low_disk = shutil.disk_usage(self._folder).free < self._retention.min_free_bytes
-        with closing(CursorFile(self._folder, read_only=True)) as cursor:
-            cursors = cursor.cursors()
+        if not self._folder.checkpoint.exists():  # the relay has not begun
+            return _Licence(0, frozenset(), more=False)
+        low_disk = shutil.disk_usage(self._folder.path).free < self._retention.min_free_bytes
+        age_ms = int(self._retention.callbacks_s * 1000)
+        with closing(Checkpoint(self._folder.path, read_only=True)) as checkpoint:
             if self._unchecked is not None:
-                self._unchecked = cursor.check_parked(self._unchecked, _CHUNK)
+                self._unchecked = checkpoint.check_parked(self._unchecked, _CHUNK)
                 if self._unchecked is not None:
                     return None
-            up_to_seq, _ = cursors.get(journal, (0, None))
-            if not self._low_disk and self._age_ms > 0:
-                up_to_seq = min(up_to_seq, cursor.acked_before(journal, self._now_ms - self._age_ms))
-            keep = cursor.parked_seqs(journal, self._after_seq, _CHUNK)
-            end = min(up_to_seq, max(keep)) if len(keep) == _CHUNK else up_to_seq
-            parked = frozenset(filter(cursor.has_parked, cursors))
-            return _Licence(cursors, parked, end, keep, end < up_to_seq)
-
-    @property
-    def _age_ms(self) -> int:
-        return int(self._retention.callbacks_s * 1000)
-
-    def _remove_files(self, file: JournalFile, licence: _Licence) -> None:
-        for doomed in self._folder.glob(f"journal-*.db{_DOOMED}"):
-            _end(doomed)
-        for path in journal_files(self._folder)[:-1]:
-            try:
-                gone, why = self._deletable(path, path == file.path, licence)
-            except (apsw.Error, JournalError):
-                continue  # told at the start, and by the publisher
-            if gone:
-                discard(path)
-                log.info("journal.file_removed", file=path.name, why=why)
-
-    def _deletable(self, path: Path, written: bool, licence: _Licence) -> tuple[bool, str]:
-        """Raises ``apsw.Error`` or ``JournalError`` when it cannot be read."""
-        with closing(JournalFile(path, read_only=True)) as file:
-            highest_seq = file.last_seq()
-        if (mark := HighWater(path).read()) is not None:
-            if mark[0] != file.id:
-                return False, f"it is another journal than the one that was written here ({mark[0]})"
-            highest_seq = max(highest_seq, mark[1])
-        cursor_seq, retired_ms = licence.cursors.get(file.id, (0, None))
-        holding = Holding(written, highest_seq, cursor_seq, file.id in licence.parked, retired_ms)
-        return deletable(holding, now_ms=self._now_ms, age_ms=self._age_ms, low_disk=self._low_disk)
+            if checkpoint.journal != journal:
+                return _Licence(0, frozenset(), more=False)
+            up_to_seq = checkpoint.seq()
+            if not low_disk and age_ms > 0:
+                up_to_seq = min(up_to_seq, checkpoint.acked_before(now_ms - age_ms))
+            parked = checkpoint.parked_seqs(self._after_seq, _CHUNK)
+        end = min(up_to_seq, max(parked)) if len(parked) == _CHUNK else up_to_seq
+        return _Licence(end, parked, more=end < up_to_seq)
 
 
-def discard(path: Path) -> None:
-    """Remove a journal file with all that stands beside it. Where that is cut off, what is left is either a
-    journal file that is whole, or known to go. Raises ``OSError``."""
-    path.with_name(path.name + SUFFIX).unlink(missing_ok=True)  # first: alone it says that the file is missed
-    doomed = path.with_name(path.name + _DOOMED)
-    path.rename(doomed)
-    _end(doomed)
+def remove_drained(root: Path, older_than_s: float, *, forget: bool = False) -> list[str]:
+    """Delete the damaged folders below ``root`` that were drained longer than ``older_than_s`` ago and of
+    which nothing is unread or parked; ``forget``: also those. Returns their names.
+
+    What is being published just now, or was not published to its end, always stays. Raises ``JournalError``
+    or ``OSError`` when the disk refuses.
+    """
+    removed = []
+    for folder in damaged(root):
+        try:
+            with exclusive_locks(relay_lock(folder.path)):
+                if folder.journal.exists() and not _is_over(folder, older_than_s, forget):
+                    continue
+                folder.journal.unlink(missing_ok=True)  # first: a folder without it is known to go
+                shutil.rmtree(folder.path)
+        except JournalLocked:
+            continue
+        except apsw.Error as error:
+            log.warning("journal.folder_kept", folder=folder.name, words=f"{type(error).__name__}: {error}")
+            continue
+        removed.append(folder.name)
+        log.info("journal.folder_removed", folder=folder.name)
+    return removed
 
 
-def _end(doomed: Path) -> None:
-    path = doomed.with_name(doomed.name.removesuffix(_DOOMED))
-    if not path.exists():  # else somebody has put one back since, and they are its own
-        for beside in ("-wal", "-shm"):
-            path.with_name(path.name + beside).unlink(missing_ok=True)
-    doomed.unlink()
+def _is_over(folder: JournalFolder, older_than_s: float, forget: bool) -> bool:
+    try:
+        with closing(JournalFile(folder.journal, read_only=True)) as file:
+            highest_seq = file.highest_seq()
+    except (apsw.Error, JournalError):
+        return forget  # nothing of it can be read
+    if not folder.checkpoint.exists():
+        return highest_seq == 0
+    until_ms = int((time.time() - older_than_s) * 1000)
+    with closing(Checkpoint(folder.path, read_only=True)) as checkpoint:
+        seq = checkpoint.seq()
+        if seq < highest_seq:
+            return False
+        return forget or (
+            checkpoint.acked_before(until_ms) >= seq
+            and not checkpoint.unread()
+            and not checkpoint.parked_counts()
+        )

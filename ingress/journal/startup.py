@@ -1,185 +1,233 @@
-"""Which file of a journal folder is written: the checks before it is used, and how a new one is begun.
+"""What is checked before a journal is used, and how a new one takes the place of one that is damaged.
 
 A folder is refused, with the remedy, rather than used in a way that could leave a callback unpublished.
 """
 
+import shutil
 import time
+from collections.abc import Callable
 from contextlib import closing, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import apsw
 import structlog
 
-from ingress.errors import JournalError
-from ingress.journal.checkpoint import CursorFile
-from ingress.journal.directory import CURSOR_FILE, journal_files, missing_files, next_journal_file, sync
-from ingress.journal.store import JournalFile
-from ingress.journal.words import gone
+from ingress.errors import JournalError, JournalLocked
+from ingress.journal.checkpoint import Checkpoint
+from ingress.journal.directory import (
+    CHECKPOINT_FILE,
+    JOURNAL_FILE,
+    RELAY_LOCK,
+    JournalFolder,
+    current,
+    damaged,
+    damaged_name,
+    relay_lock,
+    sync,
+)
+from ingress.journal.store import DAMAGE, JournalFile, ResyncRequest
 
 log = structlog.get_logger(__name__)
 
-_UNBORN = "-new"
-"""Behind the name of a file that has not yet shown that it can be written."""
+_NEW = "new"
+"""The folder below ``JOURNAL_DIR`` in which a journal is made before it becomes ``current``."""
+_QUICK_CHECK_MAX_BYTES = 1 << 28
+"""Of a larger file a check takes minutes; its pages are checked as they are read."""
+_RELAY_ENDS_WITHIN_S = 10.0
 
 
-def open_newest(folder: Path) -> JournalFile:
-    """The newest journal file of ``folder``, created if there is none, checked against the cursor.
+class Damaged(Exception):
+    """The current journal cannot be used any more, and a new one should take its place."""
 
-    Raises ``JournalError`` with the remedy when a file is damaged, of another version, less than it was, or
-    behind its cursor. An older file that cannot be read is told, and left to the publisher.
+
+def open_current(root: Path) -> JournalFile:
+    """The journal of ``root/current``, made if there is none, and put aside first if it is damaged.
+
+    Raises ``JournalError`` with the remedy when the disk fails, when a file is of another version, or when
+    the checkpoint knows more than the journal.
     """
-    files = journal_files(folder)
-    for path in missing_files(folder):
-        raise JournalError(gone(path))
-    path = files[-1] if files else next_journal_file(folder)
+    folder = current(root)
     try:
-        if files and (fault := _quick_check(path)):
-            raise JournalError(_damaged(path, fault))
-        file = JournalFile(path, create=not files)
+        if not folder.journal.exists() and not folder.checkpoint.exists():
+            return _begin(root)
         try:
-            check_cursor(folder, file)
+            return _open_twice(folder)
+        except Damaged as error:
+            return put_aside(root, str(error), lambda: _wait_for_relay(folder))
+    except (apsw.Error, OSError) as error:
+        raise JournalError(refused_by_disk(root, error)) from error
+
+
+def _open_twice(folder: JournalFolder) -> JournalFile:
+    """An I/O error may pass; one that outlives a second try is taken for damage. Raises ``Damaged``."""
+    try:
+        return _open_checked(folder)
+    except apsw.IOError as error:
+        log.warning("journal.io_error_at_start", error=str(error))
+    try:
+        return _open_checked(folder)
+    except apsw.IOError as error:
+        raise Damaged(f"{type(error).__name__}: {error}") from error
+
+
+def _open_checked(folder: JournalFolder) -> JournalFile:
+    if not folder.journal.exists():
+        raise JournalError(
+            f"{folder.checkpoint} is here, but its {JOURNAL_FILE} is not. Nothing was changed. Put it back; "
+            f"or, if its callbacks are given up, move {folder.path} away"
+        )
+    try:
+        if fault := _quick_check(folder.journal):
+            raise Damaged(fault)
+        file = JournalFile(folder.journal)
+        try:
+            check_checkpoint(folder, file)
             with suppress(apsw.BusyError):  # a back-up may take minutes, and the WAL is good as it is
                 file.checkpoint_truncate()
         except BaseException:
             file.close()
             raise
-    except (apsw.Error, UnicodeDecodeError) as error:
-        raise JournalError(_damaged(path, f"{type(error).__name__}: {error}")) from error
+    except DAMAGE as error:
+        raise Damaged(f"{type(error).__name__}: {error}") from error
     return file
-
-
-def begin_file(folder: Path) -> JournalFile:
-    """A new newest file, under its name only when it has taken a commit: whoever sees it may go on to it for
-    good. The publisher does, and may then never look at the older one again.
-
-    Raises ``apsw.Error``, ``JournalError`` or ``OSError`` when the disk refuses.
-    """
-    path = next_journal_file(folder)
-    unborn = path.with_name(path.name + _UNBORN)
-    try:
-        _remove(unborn)  # of an attempt that was interrupted; nothing was ever kept in it
-        file = JournalFile(unborn, create=True)
-        try:
-            file.probe(int(time.time() * 1000))
-            file.checkpoint_truncate()  # all of it stands in the one file that gets the name
-        finally:
-            file.close()
-        unborn.rename(path)
-    finally:
-        with suppress(OSError):
-            _remove(unborn)
-    sync(folder)
-    return JournalFile(path)
-
-
-def _remove(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _quick_check(path: Path) -> str | None:
     """What SQLite finds wrong with the structure of the file, at most its first lines."""
-    if path.stat().st_size > 1 << 28:
-        return None  # minutes; pages are checked as they are read
-    db = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    try:
+    if path.stat().st_size > _QUICK_CHECK_MAX_BYTES:
+        return None
+    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as db:
         found = [str(line) for (line,) in db.execute("PRAGMA quick_check(3)")]
-        return None if found == ["ok"] else "; ".join(found)
-    finally:
-        db.close(True)
+    return None if found == ["ok"] else "; ".join(found)
 
 
-def _damaged(path: Path, fault: str) -> str:
-    return (
-        f"the journal file {path} cannot be used ({fault}). Nothing was changed. `dingbridge journal mend` "
-        "puts a sound file in its place, with every callback that can still be read, and keeps this one "
-        f"beside it. To go on without what it holds, move {path.name}* and {CURSOR_FILE}* out of the folder"
-    )
-
-
-def _cursor_damaged(path: Path, fault: str) -> str:
-    return (
-        f"the cursor's file {path} cannot be used ({fault}). Nothing was changed. Move {path.name}* out of "
-        "the folder: all that stands in the journal is then published again, and nothing is lost"
-    )
-
-
-def check_cursor(folder: Path, newest: JournalFile) -> None:
-    """Refuse a folder whose cursor knows more than its journals: a back-up restored in part, say.
+def check_checkpoint(folder: JournalFolder, file: JournalFile) -> None:
+    """Refuse a checkpoint that knows more than its journal: a back-up restored in part, a WAL that was
+    removed.
 
     Going on would leave callbacks unpublished for ever. Raises ``JournalError``.
     """
-    path = folder / CURSOR_FILE
-    if newest.highest_seq() and not (path.exists() and path.stat().st_size):
-        log.warning(
-            "journal.cursor_missing",
-            words=f"{CURSOR_FILE} is not here: all that stands in {newest.path.name} is published again",
-            pruned_up_to=newest.pruned_seq(),
-            highest=newest.highest_seq(),
-        )
-    cursors = _cursors(folder)
-    highest: dict[str, int] = {newest.id: newest.highest_seq()}
-    unreadable = False
-    for path in journal_files(folder)[:-1]:
-        try:
-            older = JournalFile(path, read_only=True)
-            try:
-                highest[older.id] = older.highest_seq()
-            finally:
-                older.close()
-        except (apsw.Error, JournalError) as error:
-            unreadable = True
-            log.error("journal.old_file_unreadable", file=path.name, words=_damaged(path, str(error)))
-    for journal, (seq, retired_ms) in cursors.items():
-        if journal not in highest and retired_ms is None and not unreadable:
-            raise JournalError(
-                f"{folder}: the cursor belongs to a journal ({journal}) that is not here. Put its file "
-                "back; or, if its callbacks are given up, move cursor.db away: all that stands here is then "
-                "published again"
+    remedy = (
+        f"move {folder.path}/{CHECKPOINT_FILE}* away: all that stands in the journal is then published again"
+    )
+    if not folder.checkpoint.exists():
+        if highest := file.highest_seq():
+            log.warning(
+                "journal.checkpoint_missing", words="all that stands here is published again", highest=highest
             )
-        if seq > highest.get(journal, seq):
-            raise JournalError(_behind(folder, journal, seq, highest[journal]))
-
-
-def reopen(path: Path) -> JournalFile:
-    """The file at ``path``, which failed and takes a commit again.
-
-    Raises ``apsw.Error`` when it does not, and ``JournalError`` when it is less than it was: the publisher
-    would never look at a callback that gets a number behind its cursor.
-    """
-    file = JournalFile(path)
+        return
     try:
-        file.checkpoint_truncate()
-        file.probe(int(time.time() * 1000))
-        cursor = 0
-        # of a cursor that cannot be read the publisher tells
-        with suppress(apsw.Error, JournalError), closing(CursorFile(path.parent, read_only=True)) as cursors:
-            cursor = cursors.seq(file.id)
-        if cursor > (highest := file.highest_seq()):
-            raise JournalError(_behind(path.parent, file.id, cursor, highest))
-    except BaseException:
-        file.close()
-        raise
+        # for writing, since what a crash has left of it may have to be rolled back first
+        with closing(Checkpoint(folder.path, file.id)) as checkpoint:
+            fault, seq = checkpoint.damage(), checkpoint.seq()
+    except (apsw.Error, JournalError) as error:
+        fault, seq = f"{type(error).__name__}: {error}", 0
+    if fault:
+        raise JournalError(
+            f"the checkpoint {folder.checkpoint} cannot be used ({fault}). Nothing was changed, and nothing "
+            f"is lost: {remedy}"
+        )
+    if seq > (highest := file.highest_seq()):
+        raise JournalError(
+            f"{folder.path}: the checkpoint stands at {seq}, but the journal never came further than "
+            f"{highest}: its {JOURNAL_FILE}-wal was removed, or an older copy was restored. Put back what is "
+            f"missing; or {remedy}"
+        )
+
+
+def reopen(root: Path) -> JournalFile:
+    """The current journal, which failed and takes a commit again.
+
+    Raises ``Damaged`` when SQLite calls it damaged, or the I/O error is still there; ``apsw.Error`` when the
+    disk refuses it otherwise; ``JournalError`` when the checkpoint knows more than it.
+    """
+    folder = current(root)
+    try:
+        file = JournalFile(folder.journal)
+        try:
+            file.checkpoint_truncate()
+            file.probe(int(time.time() * 1000))
+            check_checkpoint(folder, file)
+        except BaseException:
+            file.close()
+            raise
+    except (*DAMAGE, apsw.IOError) as error:
+        raise Damaged(f"{type(error).__name__}: {error}") from error
     return file
 
 
-def _behind(folder: Path, journal: str, cursor: int, highest: int) -> str:
-    return (
-        f"{folder}: the cursor stands at {cursor}, but the journal ({journal}) never came further than "
-        f"{highest}: an older copy was restored. Restore the newer one; or move cursor.db away: all that "
-        "stands here is then published again"
-    )
+def put_aside(root: Path, why: str, stop_relay: Callable[[], None]) -> JournalFile:
+    """Rename the current folder, whose journal must be closed, and begin a new one whose first row asks
+    consumers to look anew. Returns the new journal, open.
+
+    The new one is made first: on a disk that takes none, which is full or read-only, nothing is renamed.
+    Raises ``apsw.Error`` or ``OSError`` when the disk refuses either, and what ``stop_relay`` raises.
+    """
+    _build(root, resync=why)
+    stop_relay()
+    folder = current(root).path
+    if folder.exists():  # else the last attempt came no further than this
+        target = damaged_name(root, datetime.now(UTC))
+        folder.rename(target)
+        log.error("journal.put_aside", folder=target.name, reason=why)
+    return _move_in(root)
 
 
-def _cursors(folder: Path) -> dict[str, tuple[int, int | None]]:
-    path = folder / CURSOR_FILE
+def _begin(root: Path) -> JournalFile:
+    """The first journal of ``root``; or the next, where putting the last one aside was cut off."""
+    _build(root, resync="a damaged journal was put aside" if damaged(root) else None)
+    return _move_in(root)
+
+
+def _build(root: Path, *, resync: str | None) -> None:
+    """A journal that has taken a commit, all of it in one file, under ``new``."""
+    folder = root / _NEW
+    shutil.rmtree(
+        folder, ignore_errors=True
+    )  # of an attempt that was interrupted; nothing was ever kept in it
+    folder.mkdir(mode=0o700)
     try:
-        cursor = CursorFile(folder)
+        with closing(JournalFile(folder / JOURNAL_FILE, create=True)) as file:
+            now_ms = int(time.time() * 1000)
+            if resync is not None:
+                file.commit(
+                    [ResyncRequest(f"journal-{file.id}", f"the journal was damaged ({resync})")], {}, now_ms
+                )
+            file.probe(now_ms)
+            file.checkpoint_truncate()
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    sync(folder)
+
+
+def _move_in(root: Path) -> JournalFile:
+    folder = current(root)
+    (folder.path / RELAY_LOCK).unlink(
+        missing_ok=True
+    )  # of a folder without a journal; an empty one is replaced
+    (root / _NEW).rename(folder.path)
+    sync(root)
+    return JournalFile(folder.journal)
+
+
+def _wait_for_relay(folder: JournalFolder) -> None:
+    """The relay of an ingress that was killed ends by itself within moments. Raises ``JournalLocked``."""
+    deadline = time.monotonic() + _RELAY_ENDS_WITHIN_S
+    lock = relay_lock(folder.path)
+    while True:
         try:
-            if fault := cursor.damage():
-                raise JournalError(_cursor_damaged(path, fault))
-            return cursor.cursors()
-        finally:
-            cursor.close()
-    except apsw.Error as error:
-        raise JournalError(_cursor_damaged(path, f"{type(error).__name__}: {error}")) from error
+            lock.acquire()
+            return lock.release()
+        except JournalLocked:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
+def refused_by_disk(root: Path, error: Exception) -> str:
+    """What is said when the disk fails, with what to do."""
+    if isinstance(error, apsw.BusyError):
+        return f"{root}: another process reads the journal ({error}); end it, as a back-up that hangs"
+    return f"{type(error).__name__}: {error}; free or mend the disk under {root}"

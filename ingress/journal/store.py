@@ -1,4 +1,4 @@
-"""One journal file: its schema, and the few statements that are run on it. Synchronous; no threads here.
+"""The journal's file: its schema, and the few statements that are run on it. Synchronous; no threads here.
 
 SQLite in WAL mode with ``synchronous=FULL``: a commit returns only after the WAL was fsynced. Torn pages and
 recovery are SQLite's business, and ``sqlite3`` opens the file for an operator. SQLite checks the structure of
@@ -19,9 +19,6 @@ import apsw
 import orjson
 
 from ingress.errors import JournalError, JournalNewer
-from ingress.high_water import HighWater
-from ingress.journal.words import cut, foreign, gone, newer, replaced
-from ingress.own_schema import believed, check_schema, number
 
 FILE_VERSION = 1
 """Stands in ``PRAGMA user_version``; a higher one is refused, never guessed at."""
@@ -32,7 +29,7 @@ ANONYMOUS_WINDOW_MS = 600_000
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
--- AUTOINCREMENT: else a table emptied by pruning begins again at 1, below the publisher's cursor
+-- AUTOINCREMENT: else a table emptied by pruning begins again at 1, below the relay's checkpoint
 CREATE TABLE callbacks (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
   received_ms INTEGER NOT NULL,
@@ -54,6 +51,13 @@ _ROWS_MAX = 256
 
 _BUSY_MS = 5000
 """For so long another process is waited for that is at the file just now, as one that makes a back-up."""
+
+DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)
+"""SQLite calls the file damaged. ``SQLError``: our own statements no longer fit the tables, as after a
+flipped bit in the name of a column."""
+
+UNREADABLE = (*DAMAGE, apsw.TooBigError, UnicodeDecodeError)
+"""What reading a damaged row may raise; any other ``apsw.Error`` is the disk's, and passes or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +133,9 @@ class StoredCallback(NamedTuple):
     intact: bool = True
 
 
-def checksum(seq: int | None, received_ms: int, app: str, via: str, body: bytes) -> int:
-    """CRC-32 of a callback, for the column ``crc``; against accidents of the disk, not against anyone.
-
-    ``seq`` is part of it, since the publisher believes no other number. None: as it was before.
-    """
-    number = "" if seq is None else f"{seq}\0"
-    return zlib.crc32(body, zlib.crc32(f"{number}{received_ms}\0{app}\0{via}\0".encode()))
+def checksum(seq: int, received_ms: int, app: str, via: str, body: bytes) -> int:
+    """CRC-32 of a callback, for the column ``crc``; against accidents of the disk, not against anyone."""
+    return zlib.crc32(body, zlib.crc32(f"{seq}\0{received_ms}\0{app}\0{via}\0".encode()))
 
 
 def _columns(seq: int, entry: NewCallback) -> tuple[int, int, str, str, bytes, int]:
@@ -150,20 +150,13 @@ def _insert_sql(into: str, columns: int, rows: int, conflict: str) -> str:
 
 
 class JournalFile:
-    """A connection to one journal file. Every method raises ``apsw.Error`` when the disk fails, or has
-    changed what stands here; callbacks that it has changed come as not intact."""
+    """A connection to a journal's file. Every method raises ``apsw.Error`` when the disk fails, one of
+    ``DAMAGE`` when SQLite finds the file damaged; callbacks that the disk has changed come as not intact."""
 
     def __init__(self, path: Path, *, read_only: bool = False, create: bool = False) -> None:
-        """Raises ``JournalError`` when the file is no journal of ours, of a newer version, or, to write,
-        when it is less than it was."""
+        """Raises ``JournalError`` when the file is no journal of ours, or of a newer version."""
         self.path = path
-        self._mark = HighWater(path)
-        mark = self._mark.read() if not read_only else None
-        fresh = create and not path.exists()
-        if mark is not None and (fresh or path.stat().st_size == 0):
-            # before SQLite sees it: it would delete the WAL of an empty file
-            raise JournalError(gone(path) if fresh else cut(path, mark[1], 0))
-        if fresh:
+        if create and not path.exists():
             path.touch(mode=0o600)
         flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE
         self.db = apsw.Connection(str(path), flags=flags)
@@ -171,29 +164,15 @@ class JournalFile:
             self.db.set_busy_timeout(_BUSY_MS)
             if not read_only:
                 self._configure()
-                if self._pragma("user_version") == 0 and self._is_empty():
+                if create and self._is_empty():
                     self._create()
-            version = self._pragma("user_version")
-            if version != FILE_VERSION or self._pragma("application_id") != _APPLICATION_ID:
-                if version > FILE_VERSION:
-                    raise JournalNewer(newer(path, version, FILE_VERSION))
-                raise JournalError(foreign(path))
-            check_schema(self.db, _SCHEMA)
+            self._check_version()
             self.id = self._own_id()
-            if mark is not None and mark[0] != self.id:
-                raise JournalError(replaced(path, mark[0], self.id))
-            if mark is not None and mark[1] > (highest := self.highest_seq()):
-                raise JournalError(cut(path, mark[1], highest))
+            # the one who writes need not ask again: there is no other. To read, the last page may be damaged
+            self._issued = 0 if read_only else self.highest_seq()
         except BaseException:
             self.db.close(True)
             raise
-
-    @believed()
-    def _own_id(self) -> str:
-        found = self.db.execute("SELECT value FROM meta WHERE key = 'id'").get
-        if not isinstance(found, str):
-            raise TypeError("it does not say which journal it is")
-        return found
 
     def _configure(self) -> None:
         self.db.execute("PRAGMA journal_mode = WAL")
@@ -202,9 +181,6 @@ class JournalFile:
             # fsync(2) on macOS does not reach the disk's platter
             self.db.execute("PRAGMA fullfsync = 1; PRAGMA checkpoint_fullfsync = 1")
         self.db.execute("PRAGMA wal_autocheckpoint = 4000")
-
-    def _pragma(self, name: str) -> int:
-        return int(self.db.pragma(name))
 
     def _is_empty(self) -> bool:
         return bool(self.db.execute("SELECT count(*) = 0 FROM sqlite_schema").get)
@@ -217,37 +193,54 @@ class JournalFile:
             self.db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             self.db.execute(f"PRAGMA user_version = {FILE_VERSION}")
 
+    def _check_version(self) -> None:
+        version = int(self.db.pragma("user_version"))
+        if version == FILE_VERSION and self.db.pragma("application_id") == _APPLICATION_ID:
+            return
+        if version > FILE_VERSION:
+            raise JournalNewer(
+                f"{self.path} was written by a newer dingbridge (version {version}, this one knows "
+                f"{FILE_VERSION}); start the newer one, nothing was changed"
+            )
+        raise JournalError(
+            f"{self.path} is not a journal of dingbridge; move it away if it does not belong there, or "
+            "restore the folder as a whole from its back-up"
+        )
+
+    def _own_id(self) -> str:
+        try:
+            found = self.db.execute("SELECT value FROM meta WHERE key = 'id'").get
+        except UnicodeDecodeError:
+            found = None
+        if not isinstance(found, str):
+            raise apsw.CorruptError("it does not say which journal it is")
+        return found
+
     def close(self) -> None:
-        self._mark.close()
         self.db.close(True)
 
     # -- writing: the ingress's one writing connection
 
-    def keep(self, entries: Sequence[NewCallback]) -> list[bool]:
-        """Commit ``entries`` as one group. Returns for each whether it was new (else already known).
+    def keep(self, callbacks: Sequence[NewCallback]) -> list[bool]:
+        """Commit ``callbacks`` as one group. Returns for each whether it was new (else already known).
 
         When this returns, all of them are on the disk. When it raises, none of them counts as kept.
         """
         execute = self.db.execute
         execute("BEGIN IMMEDIATE")
         try:
-            next_seq = self._next_seq()
-            if self._keep_all(entries, next_seq):
-                new = [True] * len(entries)
+            if self._keep_all(callbacks):
+                new = [True] * len(callbacks)
             else:
                 execute("ROLLBACK")
                 execute("BEGIN IMMEDIATE")
-                new = []
-                for entry in entries:
-                    new.append(self._keep_one(entry, next_seq))
-                    next_seq += new[-1]
+                new = self._keep_each(callbacks)
             execute("COMMIT")
         except BaseException:
             if not self.db.get_autocommit():
                 execute("ROLLBACK")
             raise
-        if any(new):
-            self._mark.note(self.id, self.db.last_insert_rowid())
+        self._issued += sum(new)
         return new
 
     def commit(
@@ -256,16 +249,15 @@ class JournalFile:
         """Keep ``rows`` and set ``notes`` (None: remove it) in one commit, all or nothing. Returns for each
         of ``rows`` whether it was new."""
         with self.db:
-            next_seq, new = self._next_seq(), []
-            for row in rows:
-                callback = row.callback(now_ms) if isinstance(row, ResyncRequest) else row
-                new.append(self._keep_one(callback, next_seq))
-                next_seq += new[-1]
+            new = self._keep_each(
+                [row.callback(now_ms) if isinstance(row, ResyncRequest) else row for row in rows]
+            )
             for key, value in notes.items():
                 if value is None:
                     self.db.execute("DELETE FROM notes WHERE key = ?", (key,))
                 else:
                     self.db.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, value))
+        self._issued += sum(new)
         return new
 
     def notes(self, prefix: str) -> dict[str, str]:
@@ -273,19 +265,16 @@ class JournalFile:
         rows = self.db.execute("SELECT key, value FROM notes ORDER BY key")
         return {key: value for key, value in rows if key.startswith(prefix)}
 
-    def _next_seq(self) -> int:
-        """As AUTOINCREMENT would have it. There is no other writer."""
-        return self.last_seq() + 1
-
-    def _keep_all(self, entries: Sequence[NewCallback], next_seq: int) -> bool:
+    def _keep_all(self, callbacks: Sequence[NewCallback]) -> bool:
         """The usual group, in which every callback has an identity of its own and is new, in a few statements
         of many rows each. False, with the transaction to be rolled back, where it is another."""
-        if any(entry.signature_key is not None or entry.unconditional for entry in entries):
+        if any(callback.signature_key is not None or callback.unconditional for callback in callbacks):
             return False
-        insert = [(entry.key, entry.received_ms) for entry in entries]
-        if self._insert("seen", insert, " ON CONFLICT DO NOTHING") < len(entries):
+        seen = [(callback.key, callback.received_ms) for callback in callbacks]
+        if self._insert("seen", seen, " ON CONFLICT DO NOTHING") < len(callbacks):
             return False
-        self._insert("callbacks", [_columns(seq, entry) for seq, entry in enumerate(entries, next_seq)])
+        rows = [_columns(seq, callback) for seq, callback in enumerate(callbacks, self._issued + 1)]
+        self._insert("callbacks", rows)
         return True
 
     def _insert(self, into: str, rows: Sequence[tuple[Any, ...]], conflict: str = "") -> int:
@@ -300,21 +289,31 @@ class JournalFile:
             begin += size
         return inserted
 
-    def _keep_one(self, entry: NewCallback, seq: int) -> bool:
-        db = self.db
-        if entry.signature_key is not None:
-            if not self._note(entry.signature_key, entry.received_ms):
-                return False
-            known = db.execute("SELECT received_ms FROM seen WHERE key = ?", (entry.key,)).get
-            if known is not None and abs(entry.received_ms - known) < ANONYMOUS_WINDOW_MS:
-                return False
-            db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (entry.key, entry.received_ms))
-        elif not entry.unconditional and not self._note(entry.key, entry.received_ms):
+    def _keep_each(self, callbacks: Sequence[NewCallback]) -> list[bool]:
+        seq, new = self._issued + 1, []
+        for callback in callbacks:
+            is_new = self._is_new(callback)
+            if is_new:
+                self._insert("callbacks", [_columns(seq, callback)])
+                seq += 1
+            new.append(is_new)
+        return new
+
+    def _is_new(self, callback: NewCallback) -> bool:
+        """Note the callback's dedupe keys; whether it was not known before."""
+        if callback.unconditional:
+            return True
+        if callback.signature_key is None:
+            return self._note_seen(callback.key, callback.received_ms)
+        if not self._note_seen(callback.signature_key, callback.received_ms):
             return False
-        self._insert("callbacks", [_columns(seq, entry)])
+        known = self.db.execute("SELECT received_ms FROM seen WHERE key = ?", (callback.key,)).get
+        if known is not None and abs(callback.received_ms - known) < ANONYMOUS_WINDOW_MS:
+            return False
+        self.db.execute("INSERT OR REPLACE INTO seen VALUES (?, ?)", (callback.key, callback.received_ms))
         return True
 
-    def _note(self, key: bytes, received_ms: int) -> bool:
+    def _note_seen(self, key: bytes, received_ms: int) -> bool:
         self.db.execute("INSERT INTO seen VALUES (?, ?) ON CONFLICT DO NOTHING", (key, received_ms))
         return self.db.changes() == 1
 
@@ -328,11 +327,9 @@ class JournalFile:
         ``apsw.BusyError`` while somebody else reads, as a back-up does."""
         self.db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
-    def prune_callbacks(
-        self, up_to_seq: int, keep: Collection[int], limit: int, *, after_seq: int = 0
-    ) -> int:
+    def prune_callbacks(self, up_to_seq: int, keep: Collection[int], limit: int, *, after_seq: int) -> int:
         """Delete at most ``limit`` of the oldest callbacks behind ``after_seq`` up to ``up_to_seq``, but none
-        of ``keep``."""
+        of ``keep``. Returns how many."""
         rows = self.db.execute(
             "SELECT seq FROM callbacks WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
             (after_seq, up_to_seq, limit + len(keep)),
@@ -341,15 +338,11 @@ class JournalFile:
         if doomed:
             with self.db:
                 self.db.executemany("DELETE FROM callbacks WHERE seq = ?", doomed)
-                self.db.execute(
-                    "INSERT INTO meta VALUES ('pruned', ?1) ON CONFLICT (key) DO UPDATE "
-                    "SET value = max(CAST(value AS INTEGER), CAST(?1 AS INTEGER))",
-                    (str(doomed[-1][0]),),
-                )
         return len(doomed)
 
     def prune_seen(self, before_ms: int, limit: int) -> int:
-        """Forget at most ``limit`` dedupe keys of callbacks received before ``before_ms``."""
+        """Forget at most ``limit`` dedupe keys of callbacks received before ``before_ms``. Returns how
+        many."""
         with self.db:
             self.db.execute(
                 "DELETE FROM seen WHERE key IN (SELECT key FROM seen WHERE received_ms < ? LIMIT ?)",
@@ -370,9 +363,14 @@ class JournalFile:
             (after_seq, max_rows),
         )
         try:
-            for row in cursor:
-                found.append(row_of(*row))
-                size += len(found[-1].body)
+            for columns in cursor:
+                row = row_of(*columns)
+                if not row.intact:
+                    # its number may be what the disk has changed; behind the checkpoint none is left out
+                    row = row._replace(seq=after_seq + 1)
+                found.append(row)
+                after_seq = row.seq
+                size += len(row.body)
                 if size >= max_bytes:
                     break
         finally:
@@ -382,52 +380,43 @@ class JournalFile:
     def row(self, seq: int) -> StoredCallback | None:
         """The callback with this ``seq``, if it still stands here; not ``intact`` if it cannot be read."""
         try:
-            rows = self.read(seq - 1, max_rows=1, max_bytes=1)
+            columns = self.db.execute(
+                "SELECT seq, received_ms, app, via, body, crc FROM callbacks WHERE seq = ?", (seq,)
+            ).fetchone()
         except UNREADABLE:
-            return missing_row(seq)
-        return rows[0] if rows and rows[0].seq == seq else None
+            return damaged_row(seq)
+        return row_of(*columns) if columns is not None else None
 
-    @believed()
-    def pruned_seq(self) -> int:
-        """The highest ``seq`` that was ever deleted as published: only up to it may numbers be missing."""
-        return int(self.db.execute("SELECT value FROM meta WHERE key = 'pruned'").get or 0)
-
-    @believed()
     def highest_seq(self) -> int:
         """The highest ``seq`` that was ever issued here, also if that row has been pruned; 0 if none."""
-        return number(self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'callbacks'").get or 0)
+        issued = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'callbacks'").get
+        return max(_number(issued), _number(self.db.execute("SELECT max(seq) FROM callbacks").get))
 
-    @believed()
-    def last_seq(self) -> int:
-        """The same, also where the note of it is damaged and says less than a row that stands here."""
-        return max(self.highest_seq(), self.db.execute("SELECT max(seq) FROM callbacks").get or 0)
-
-    def lowest_seq(self) -> int | None:
-        """The lowest ``seq`` that still stands here."""
-        return self.db.execute("SELECT min(seq) FROM callbacks").get  # type: ignore[no-any-return]
-
-    @believed()
     def last_received_ms(self) -> int:
         """When the last callback was received whose dedupe key is still known, epoch ms; 0 if none is."""
-        return number(self.db.execute("SELECT max(received_ms) FROM seen").get or 0)
+        return _number(self.db.execute("SELECT max(received_ms) FROM seen").get)
 
-    @believed()
     def waiting(self, after_seq: int) -> tuple[int, int | None]:
         """``(how many callbacks wait behind after_seq, when the oldest of them was received in ms)``."""
         oldest = self.db.execute(
             "SELECT received_ms FROM callbacks WHERE seq > ? ORDER BY seq LIMIT 1", (after_seq,)
         ).get
-        # seq has no gaps behind the cursor: only published rows are ever deleted
+        # seq has no gaps behind the checkpoint: only published rows are ever deleted
         if oldest is None:
             return 0, None
-        return max(self.highest_seq() - after_seq, 1), number(oldest)
+        return max(self.highest_seq() - after_seq, 1), _number(oldest)
 
 
-UNREADABLE = (apsw.CorruptError, apsw.TooBigError, UnicodeDecodeError)
-"""What reading a damaged row may raise; any other ``apsw.Error`` is the disk's, and passes or not."""
+def _number(value: object) -> int:
+    """``value``, which was written as an integer, or 0 for NULL; a flipped bit may have changed its type."""
+    if value is None:
+        return 0
+    if not isinstance(value, int):
+        raise apsw.CorruptError(f"{type(value).__name__} instead of a number")
+    return value
 
 
-def missing_row(seq: int) -> StoredCallback:
+def damaged_row(seq: int) -> StoredCallback:
     """Stands for a callback that was kept and cannot be read any more."""
     return StoredCallback(seq, 0, "", "", b"", intact=False)
 
@@ -436,8 +425,6 @@ def row_of(seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any) 
     """What these columns are, which a flipped bit may have changed, in type as well."""
     typed = isinstance(received_ms, int) and isinstance(app, str) and isinstance(via, str)
     if not typed or not isinstance(body, bytes):
-        return missing_row(seq)
-    intact = crc == checksum(seq, received_ms, app, via, body) or (
-        crc == checksum(None, received_ms, app, via, body)  # kept by an earlier version
-    )
+        return damaged_row(seq)
+    intact = crc == checksum(seq, received_ms, app, via, body)
     return StoredCallback(seq, received_ms, app, via, body, intact)

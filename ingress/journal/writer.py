@@ -1,29 +1,30 @@
-"""The journal: keeps callbacks durably, many with one fsync, before anyone is told ``success``.
+"""The journal's writer: keeps callbacks durably, many with one fsync, before anyone is told ``success``.
 
-The event loop gathers what one turn of it brings and hands that over a queue to one writer thread, which
-commits whatever has queued up as one group. So a stalled disk never stalls the loop, an answer waits for one
-fsync at most twice, and thread and loop meet once for a group. The thread also prunes. What a callback
-*means* is decided behind the journal, by the publisher.
+The event loop gathers what one turn of it brings and hands that over a queue to one thread, which commits
+whatever has queued up as one group. So a stalled disk never stalls the loop, an answer waits for one fsync at
+most twice, and thread and loop meet once for a group. The thread also deletes what is old, and puts a damaged
+journal aside. What a callback *means* is decided behind the journal, by the relay.
 """
 
 import asyncio
+import enum
 import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import apsw
 import structlog
 
 from ingress.errors import JournalError, JournalUnavailable
-from ingress.journal.directory import missing_files, newest_journal_file
-from ingress.journal.retention import Pruning, Retention
-from ingress.journal.startup import begin_file, open_newest, reopen
-from ingress.journal.store import JournalFile, NewCallback, ResyncRequest
-from ingress.journal.words import gone
+from ingress.journal.directory import current
+from ingress.journal.retention import Retention, RetentionJob
+from ingress.journal.startup import Damaged, open_current, put_aside, refused_by_disk, reopen
+from ingress.journal.store import DAMAGE, JournalFile, NewCallback, ResyncRequest
 from ingress.metrics import JournalMetrics
 
 log = structlog.get_logger(__name__)
@@ -34,51 +35,82 @@ COMMIT_TIMEOUT_S = 1.2
 _MAX_QUEUED = 20_000
 _MAX_QUEUED_BYTES = 64 * 1024 * 1024
 _MAX_GROUP = 1_000
-_PRUNE_EVERY_S = 10.0
-_PRUNE_PAUSE_S = 0.02
+_RETENTION_EVERY_S = 10.0
+_RETENTION_PAUSE_S = 0.02
 _REOPEN_EVERY_S = 0.5
+_PUT_ASIDE_EVERY_S = 60.0
+"""A disk that damages each journal within moments must not fill with them: until then it is 503."""
+_RELAY_STOPS_WITHIN_S = 15.0
 
-_OF_THE_FILE = (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.BusyError, JournalError)
-"""What keeps a file from being opened again, and a new one from nothing. Busy: somebody reads it for long."""
+
+class Health(enum.Enum):
+    """What is known of the current journal."""
+
+    SOUND = "sound"
+    SUSPECT = "suspect"  # opened again after an I/O error; it is damaged if another one comes
+    DAMAGED = "damaged"  # to be put aside
+
+
+class Relay(Protocol):
+    """What publishes the current journal; it must let go of the folder while that is renamed."""
+
+    async def stop_relay(self) -> None: ...
+
+    async def start_relay(self) -> None: ...
+
+
+class NoRelay:
+    """For a journal that nobody publishes while it is written."""
+
+    async def stop_relay(self) -> None:
+        pass
+
+    async def start_relay(self) -> None:
+        pass
 
 
 @dataclass(slots=True)
-class _Pending:
-    entry: NewCallback | None
-    work: Callable[[JournalFile], bool] | None  # exactly one of entry and work
-    future: "asyncio.Future[bool]"
+class WriteRequest:
+    """One callback to keep, or else some other work on the journal, and who waits for it."""
+
+    callback: NewCallback | None
+    work: Callable[[JournalFile], Any] | None
+    future: "asyncio.Future[Any]"
     since: float  # monotonic, s
 
     @property
     def size(self) -> int:
         """In bytes."""
-        return len(self.entry.body) if self.entry is not None else 0
+        return len(self.callback.body) if self.callback is not None else 0
 
 
 class Journal:
-    """The one writer of a journal folder. Make it, ``start`` it, then ``append`` from the event loop."""
+    """The one writer below a ``JOURNAL_DIR``. Make it, ``start`` it, then ``append`` from the event loop."""
 
     def __init__(
         self,
-        folder: Path,
+        root: Path,
         retention: Retention,
         metrics: JournalMetrics,
         on_commit: Callable[[], None] = lambda: None,
+        relay: Relay | None = None,
     ) -> None:
-        """``on_commit`` is called on the event loop after each group that kept something new."""
-        self._folder, self._retention, self._metrics, self._on_commit = folder, retention, metrics, on_commit
-        self._queue: queue.SimpleQueue[list[_Pending] | None] = queue.SimpleQueue()
-        self._gathered: list[_Pending] = []
-        self._pending: deque[_Pending] = deque()
+        """``on_commit`` is called on the event loop after each group that kept something new; ``relay``
+        there, too, around the renaming of a damaged folder."""
+        self._root, self._retention, self._metrics, self._on_commit = root, retention, metrics, on_commit
+        self._relay: Relay = relay or NoRelay()
+        self._queue: queue.SimpleQueue[list[WriteRequest] | None] = queue.SimpleQueue()
+        self._gathered: list[WriteRequest] = []
+        self._pending: deque[WriteRequest] = deque()
         self._queued = self._queued_bytes = 0  # what the thread has not settled, also if it was refused since
         self._stopping = False
         self._file: JournalFile | None = None
-        self._damaged: Path | None = None  # left for good: it may take a probe where it takes no callback
-        self._unproven: Path | None = None  # opened again, and has taken no callback since
-        self._unprunable: Path | None = None  # the last try to prune it was an I/O error
+        self._health = Health.SOUND
+        self._damage = ""
+        self._put_aside_at = -_PUT_ASIDE_EVERY_S
         self._reopen_at = 0.0
-        self._prune_at = 0.0
-        self._pruning = Pruning(folder, retention)
+        self._retention_at = 0.0
+        self._retention_job = RetentionJob(current(root), retention)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self.fault: str | None = None
         """Why nothing can be kept just now, in words; ``None`` while all is well."""
@@ -87,9 +119,9 @@ class Journal:
     # -- on the event loop
 
     async def start(self) -> None:
-        """Open or create the newest file and start the writer. Raises ``JournalError``."""
+        """Open or create the journal and start the writer. Raises ``JournalError``."""
         self._loop = asyncio.get_running_loop()
-        self._file = await asyncio.to_thread(open_newest, self._folder)
+        self._file = await asyncio.to_thread(open_current, self._root)
         self._show_received(self._file.last_received_ms())
         self._thread.start()
         self._watchdog = self._loop.create_task(self._watch())
@@ -98,15 +130,15 @@ class Journal:
         self._last_received_ms = at_ms
         self._metrics.last_callback.set(at_ms / 1000)
 
-    async def append(self, entry: NewCallback) -> bool:
-        """Keep ``entry``; returns when it is on the disk: whether it was new, else it is there already.
+    async def append(self, callback: NewCallback) -> bool:
+        """Keep ``callback``; returns when it is on the disk: whether it was new, else it is there already.
 
         Raises ``JournalUnavailable`` when it was not kept, or not in time (then it may still be kept later:
         a retry finds it known). Never returns for what is not on the disk.
         """
-        if self._queued >= _MAX_QUEUED or self._queued_bytes + len(entry.body) > _MAX_QUEUED_BYTES:
+        if self._queued >= _MAX_QUEUED or self._queued_bytes + len(callback.body) > _MAX_QUEUED_BYTES:
             raise JournalUnavailable("queue_full", "the journal's queue is full; the disk is too slow")
-        return await self._submit(entry)
+        return bool(await self._submit(callback, None))
 
     async def commit(
         self, rows: Sequence[NewCallback | ResyncRequest], notes: Mapping[str, str | None] | None = None
@@ -116,31 +148,21 @@ class Journal:
 
         Raises ``JournalUnavailable`` as ``append`` does: then nothing of it is known to be kept.
         """
-        kept: list[bool] = []
-
-        def work(file: JournalFile) -> bool:
-            kept[:] = file.commit(rows, notes or {}, int(time.time() * 1000))
-            return True
-
-        await self._submit(None, work)
-        if any(kept):
+        new: list[bool] = await self._submit(
+            None, lambda file: file.commit(rows, notes or {}, int(time.time() * 1000))
+        )
+        if any(new):
             self._on_commit()
-        return kept
+        return new
 
     async def notes(self, prefix: str) -> dict[str, str]:
         """The notes whose keys begin with ``prefix``. Raises ``JournalUnavailable``."""
-        found: dict[str, str] = {}
-
-        def work(file: JournalFile) -> bool:
-            found.update(file.notes(prefix))
-            return True
-
-        await self._submit(None, work)
+        found: dict[str, str] = await self._submit(None, lambda file: file.notes(prefix))
         return found
 
     async def probe(self) -> None:
         """Commit something that keeps nothing. Raises ``JournalUnavailable`` if that fails."""
-        await self._submit(None, _probe)
+        await self._submit(None, lambda file: file.probe(int(time.time() * 1000)))
 
     async def prune(self, older_than_s: float) -> int:
         """Delete what Kafka acknowledged longer than ``older_than_s`` ago, in small steps between commits.
@@ -148,33 +170,38 @@ class Journal:
         Returns how many callbacks were deleted. Raises ``JournalUnavailable``, or ``JournalError`` when what
         licenses it cannot be read.
         """
-        deleted = 0
-
-        pruning = Pruning(self._folder, replace(self._retention, callbacks_s=older_than_s))
-
-        def step(file: JournalFile) -> bool:
-            nonlocal deleted
-            rows, more = pruning.step(file)
+        job = RetentionJob(current(self._root), replace(self._retention, callbacks_s=older_than_s))
+        deleted, more = 0, True
+        while more:
+            rows, more = await self._submit(None, job.step)
             deleted += rows
-            return more
-
-        while await self._submit(None, step):
-            continue
         return deleted
 
+    def report_damage(self, words: str) -> None:
+        """Somebody who reads the current journal, as the relay, has found it damaged: it is put aside."""
+        reported = self._file
+        if self._stopping or reported is None:
+            return
+
+        def work(file: JournalFile) -> None:
+            if file is reported:  # else it has been put aside, or opened again, since
+                raise apsw.CorruptError(words)
+
+        self._submit(None, work).add_done_callback(asyncio.Future.exception)
+
     def _submit(
-        self, entry: NewCallback | None, work: Callable[[JournalFile], bool] | None = None
-    ) -> "asyncio.Future[bool]":
+        self, callback: NewCallback | None, work: Callable[[JournalFile], Any] | None
+    ) -> "asyncio.Future[Any]":
         if self._stopping:
             raise JournalUnavailable("stopping", "the ingress is stopping")
-        pending = _Pending(entry, work, self._loop.create_future(), time.monotonic())
-        self._pending.append(pending)
+        request = WriteRequest(callback, work, self._loop.create_future(), time.monotonic())
+        self._pending.append(request)
         self._queued += 1
-        self._queued_bytes += pending.size
+        self._queued_bytes += request.size
         if not self._gathered:
             self._loop.call_soon(self._hand_over)
-        self._gathered.append(pending)
-        return pending.future
+        self._gathered.append(request)
+        return request.future
 
     def _hand_over(self) -> None:
         gathered, self._gathered = self._gathered, []
@@ -197,25 +224,27 @@ class Journal:
             await asyncio.sleep(0.1)
             limit = time.monotonic() - COMMIT_TIMEOUT_S
             while self._pending and (self._pending[0].future.done() or self._pending[0].since < limit):
-                pending = self._pending.popleft()
-                if not pending.future.done():
-                    pending.future.set_exception(
+                request = self._pending.popleft()
+                if not request.future.done():
+                    request.future.set_exception(
                         JournalUnavailable("too_slow", f"no commit within {COMMIT_TIMEOUT_S:g} s")
                     )
 
-    def _settle(self, group: list[_Pending], outcomes: list[bool | Exception]) -> None:
+    def _settle(self, group: list[WriteRequest], outcomes: list[Any]) -> None:
         while self._pending and self._pending[0].future.done():
             self._pending.popleft()
-        for pending, outcome in zip(group, outcomes, strict=True):
+        kept = False
+        for request, outcome in zip(group, outcomes, strict=True):
             self._queued -= 1
-            self._queued_bytes -= pending.size
-            if pending.future.done():
+            self._queued_bytes -= request.size
+            kept = kept or (outcome is True and request.callback is not None)
+            if request.future.done():
                 continue
             if isinstance(outcome, Exception):
-                pending.future.set_exception(outcome)
+                request.future.set_exception(outcome)
             else:
-                pending.future.set_result(outcome)
-        if any(outcome is True and pending.entry for pending, outcome in zip(group, outcomes, strict=True)):
+                request.future.set_result(outcome)
+        if kept:
             self._on_commit()
 
     # -- in the writer thread
@@ -223,7 +252,7 @@ class Journal:
     def _run(self) -> None:
         ended = False
         while not ended:
-            group: list[_Pending] = []
+            group: list[WriteRequest] = []
             try:
                 gathered = self._queue.get(timeout=self._idle_s())
                 while gathered is not None:
@@ -238,9 +267,9 @@ class Journal:
                 if group:
                     outcomes = self._commit(group)
                     self._loop.call_soon_threadsafe(self._settle, group, outcomes)
-                elif self._file is None:
+                elif self._file is None and not ended:
                     self._reopen()
-                self._tidy()
+                self._delete_what_is_old()
             except Exception as error:
                 self._fail(error)
         self._close()
@@ -249,33 +278,32 @@ class Journal:
         """For how long to wait for callbacks, before there is something else to do."""
         if self._file is None:
             return _REOPEN_EVERY_S
-        return min(max(self._prune_at - time.monotonic(), _PRUNE_PAUSE_S), 1.0)
+        return min(max(self._retention_at - time.monotonic(), _RETENTION_PAUSE_S), 1.0)
 
-    def _commit(self, group: list[_Pending]) -> list[bool | Exception]:
+    def _commit(self, group: list[WriteRequest]) -> list[Any]:
         """What to answer each of them: the callbacks are one commit, each piece of work stands for itself."""
         began = time.perf_counter()
-        kept = iter(self._keep([p.entry for p in group if p.entry is not None]))
-        outcomes = [next(kept) if p.work is None else self._do(p.work) for p in group]
+        kept = iter(self._keep([r.callback for r in group if r.callback is not None]))
+        outcomes = [next(kept) if r.work is None else self._do(r.work) for r in group]
         if self._file is not None:
             self._metrics.commit_seconds.observe(time.perf_counter() - began)
             self._metrics.group_size.observe(len(group))
         return outcomes
 
-    def _keep(self, entries: list[NewCallback]) -> Sequence[bool | Exception]:
-        if not entries:
+    def _keep(self, callbacks: list[NewCallback]) -> Sequence[bool | Exception]:
+        if not callbacks:
             return []
         try:
-            new = self._opened().keep(entries)
-            self._unproven = None
+            new = self._opened().keep(callbacks)
         except Exception as error:  # whatever it is, nothing of it is known to be on the disk
-            return [self._refusal(error)] * len(entries)
+            return [self._refusal(error)] * len(callbacks)
         # not what was put back: that was received long ago
-        pushed = (entry.received_ms for entry in entries if entry.via == "http" and not entry.unconditional)
+        pushed = (one.received_ms for one in callbacks if one.via == "http" and not one.unconditional)
         if (newest := max(pushed, default=0)) > self._last_received_ms:
             self._show_received(newest)
         return new
 
-    def _do(self, work: Callable[[JournalFile], bool]) -> bool | Exception:
+    def _do(self, work: Callable[[JournalFile], Any]) -> Any:
         """What the work says. Only an error of SQLite's is the disk's; others are for whoever asked."""
         try:
             return work(self._opened())
@@ -299,21 +327,17 @@ class Journal:
 
     def _fail(self, error: Exception) -> None:
         """Close everything: after a failed fsync the page cache can lie, on every open handle."""
-        self.fault = self._words(error)
+        self.fault = refused_by_disk(self._root, error)
         log.error(
             "journal.failed", error=type(error).__name__, extended=getattr(error, "extendedresult", None)
         )
         self._metrics.failures.labels(type(error).__name__).inc()
-        if self._file is not None and (
-            isinstance(error, apsw.CorruptError | apsw.NotADBError)
-            or (isinstance(error, apsw.IOError) and self._file.path == self._unproven)
-        ):
-            self._damaged = self._file.path
+        if isinstance(error, DAMAGE) or (isinstance(error, apsw.IOError) and self._health is Health.SUSPECT):
+            self._health, self._damage = Health.DAMAGED, f"{type(error).__name__}: {error}"
+        elif isinstance(error, apsw.IOError) and self._health is Health.SOUND:
+            self._health = Health.SUSPECT
         self._reopen_at = time.monotonic() + _REOPEN_EVERY_S
         self._close()
-
-    def _words(self, error: Exception) -> str:
-        return f"{type(error).__name__}: {error}; free or mend the disk under {self._folder}"
 
     def _close(self) -> None:
         file, self._file = self._file, None
@@ -324,46 +348,63 @@ class Journal:
             log.warning("journal.close_failed", error=type(error).__name__)
 
     def _reopen(self) -> None:
-        """Give ``success`` again only after the WAL was written back and a commit succeeded; if the old
-        file can do neither, but a new one can, go on in a new one (the publisher drains the old)."""
+        """Give ``success`` again only after the WAL was written back and a commit succeeded, in the journal
+        that failed, or else in a new one."""
         if time.monotonic() < self._reopen_at:
             return
         self._reopen_at = time.monotonic() + _REOPEN_EVERY_S
-        newest, missing = newest_journal_file(self._folder), missing_files(self._folder)
-        for path in (newest, None) if newest not in (None, self._damaged) else (None,):
-            try:
-                file = reopen(path) if path is not None else begin_file(self._folder)
-            except (apsw.Error, JournalError, OSError) as error:
-                self.fault = self._words(error)
-                if path is not None and not isinstance(error, _OF_THE_FILE):
-                    return  # a full or read-only disk would refuse a new file as well
-                continue
-            self._file, self.fault, self._unproven = file, None, path
-            log.warning("journal.reopened", file=file.path.name, new_file=path is None)
-            for path in missing:
-                log.error("journal.old_file_unreadable", file=path.name, words=gone(path))
-            return
-
-    def _tidy(self) -> None:
-        """Prune in small steps: what is published and old enough, and dedupe keys past their window."""
-        if self._file is None or time.monotonic() < self._prune_at:
-            return
         try:
-            _, more = self._pruning.step(self._file)
+            if self._health is not Health.DAMAGED:
+                try:
+                    self._file = reopen(self._root)
+                except Damaged as error:
+                    self._health, self._damage = Health.DAMAGED, str(error)
+            if self._health is Health.DAMAGED:
+                self._file = self._put_aside()
+        except (apsw.Error, JournalError, OSError) as error:
+            self.fault = refused_by_disk(self._root, error)
+            return
+        if self._file is not None:
+            log.warning("journal.reopened", health=self._health.value)
+            self.fault = None
+            self._retention_at = 0.0  # it touches what a commit does not: only then the file counts as sound
+
+    def _put_aside(self) -> JournalFile | None:
+        if time.monotonic() < self._put_aside_at + _PUT_ASIDE_EVERY_S:
+            self.fault = (
+                f"the journal is damaged again ({self._damage}), within {_PUT_ASIDE_EVERY_S:g} s; "
+                f"replace the disk under {self._root}"
+            )
+            return None
+        try:
+            file = put_aside(self._root, self._damage, lambda: self._on_loop(self._relay.stop_relay))
+        finally:  # also where it failed: what is there is published as far as it reads
+            self._on_loop(self._relay.start_relay)
+        self._put_aside_at, self._health = time.monotonic(), Health.SOUND
+        self._show_received(0)
+        return file
+
+    def _on_loop(self, call: Callable[[], Awaitable[None]]) -> None:
+        """Have the event loop do it, and wait."""
+
+        async def run() -> None:
+            await call()
+
+        if not self._loop.is_closed():
+            asyncio.run_coroutine_threadsafe(run(), self._loop).result(_RELAY_STOPS_WITHIN_S)
+
+    def _delete_what_is_old(self) -> None:
+        """In small steps: callbacks that are published and old enough, and dedupe keys past their window."""
+        if self._file is None or time.monotonic() < self._retention_at:
+            return
+        more = False
+        try:
+            _, more = self._retention_job.step(self._file)
+        except apsw.Error as error:
+            self._fail(error)
         except Exception as error:
-            log.warning("journal.prune_failed", error=type(error).__name__, words=str(error))
-            more = False
-            if isinstance(error, apsw.IOError):  # else it would fail at each pass, and grow without end
-                if self._unprunable == self._file.path:
-                    self._damaged = self._file.path
-                self._unprunable = self._file.path
-            if isinstance(error, apsw.Error):
-                self._fail(error)
+            log.warning("journal.retention_failed", error=type(error).__name__, words=str(error))
         else:
-            self._unprunable = None
-        self._prune_at = time.monotonic() + (_PRUNE_PAUSE_S if more else _PRUNE_EVERY_S)
-
-
-def _probe(file: JournalFile) -> bool:
-    file.probe(int(time.time() * 1000))
-    return False
+            if not more and self._health is Health.SUSPECT:
+                self._health = Health.SOUND
+        self._retention_at = time.monotonic() + (_RETENTION_PAUSE_S if more else _RETENTION_EVERY_S)

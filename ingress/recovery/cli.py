@@ -1,8 +1,17 @@
 """``dingbridge recover``: read DingTalk's lists of failed pushes now."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from prometheus_client import CollectorRegistry
+
+from dingbridge.settings import IngressSettings
+from dingbridge.settings.apps import load_apps
+from ingress.admin.cli import print_result
+from ingress.admin.client import do
+from ingress.admin.offline import opened
+from ingress.metrics import RecoveryMetrics
+from ingress.recovery.apps import Recovery
 
 
 def command(
@@ -17,10 +26,7 @@ def command(
     another instance reads. Exit code 1: DingTalk or Kafka does not work, or another one reads, be it for one
     of several apps; 2: settings.
     """
-    from ingress.admin.cli import do, print_result
-    from ingress.admin.verbs import recover_alone
-
-    result = do("recover", {} if app is None else {"app": app}, recover_alone)
+    result = do("recover", {} if app is None else {"app": app}, _recover)
     types, failed, unread = (result.pop(name, {}) for name in ("types", "failed", "unread"))
     print_result(result)
     for name, count in types.items():
@@ -29,3 +35,14 @@ def command(
         typer.echo(f"not read: {name}: {reason}", err=True)
     if failed:
         raise typer.Exit(1)
+
+
+async def _recover(settings: IngressSettings, options: dict[str, Any]) -> dict[str, Any]:
+    """Without an ingress; what the lists hold is published when one starts."""
+    apps = load_apps(settings)
+    async with opened(settings) as journal:
+        recovery = Recovery(settings, lambda: apps, journal.append, RecoveryMetrics(CollectorRegistry()))
+        try:
+            return await recovery.verb(options)
+        finally:
+            await recovery.stop(0)

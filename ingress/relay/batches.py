@@ -1,59 +1,75 @@
-"""A wave: what is sent to Kafka at once, at most one batch for each partition.
+"""Batch sets: what is sent to Kafka at once, at most one batch for each partition.
 
 One batch in a partition is atomic and has nothing behind it, so no failure can let newer records of a
 partition overtake older ones. (With several batches under way they do: one that expires in the client, or
 is refused as the first of its producer, is overtaken by its successor; seen with aiokafka 0.14.)
 """
 
-from bisect import bisect_left
+import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import lru_cache
 
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import UnknownTopicOrPartitionError
+from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from dingbridge.errors import TopicError
 from dingbridge.events import Record
+from dingbridge.kafka.client import PRODUCER_MAX_REQUEST_BYTES
 from ingress.journal.checkpoint import Parked
+from ingress.relay.delivery import Refusal, TopicPartition, refusal, unexplained
+from ingress.relay.messages import Message
+from ingress.relay.topics import InboxMissing, TopicRouter
+
+log = structlog.get_logger(__name__)
 
 MAX_RECORDS = 1_000
 MAX_BYTES = 8 * 1024 * 1024
 BATCH_BYTES = 1024 * 1024
 """A batch is closed at about this size, or less where its topic wants it; a larger record goes alone."""
 
-Place = tuple[str, int]
-"""Topic and partition."""
+_LARGEST_RECORD = PRODUCER_MAX_REQUEST_BYTES - 4096
+_UNEXPLAINED_S = 30.0
+"""For so long an error that says nothing is taken for the world's, and everything waits."""
+_KEY_BYTES = 256
 
 
 @dataclass(slots=True)
 class Batch:
-    """The records of one wave for one partition, in the journal's order: ``(seq, number in the callback,
+    """The records of one set for one partition, in the journal's order: ``(seq, number in the callback,
     record)`` each."""
 
-    place: Place
+    partition: TopicPartition
     builder: BatchBuilder
     size: int = 0
     records: list[tuple[int, int, Record]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class Pending:
-    """A callback that is not yet wholly placed in a wave."""
+class PartialCallback:
+    """A callback of which ``added`` messages are in a set, or parked; the rest waits for the next one."""
 
     seq: int
     received_ms: int
-    records: list[Record]
-    placed: int = 0
-    damaged: bool = False
-    parked: list[Parked] = field(default_factory=list)  # also of earlier waves: saved when all of it passes
+    messages: list[Message]
+    added: int = 0
+    parked: list[Parked] = field(default_factory=list)  # also of earlier sets: saved when all of it passes
+    unread: bool = False  # a damaged journal does not give it
 
 
 @dataclass(slots=True)
-class Wave:
-    """Batches by partition, and behind which callback the cursor may stand when all are acknowledged:
-    ``done`` are the callbacks that are wholly placed, in order."""
+class BatchSet:
+    """Batches by partition, and behind which callback the checkpoint may stand when all are acknowledged:
+    ``done`` are the callbacks of which all is in it, in order."""
 
-    batches: dict[Place, Batch] = field(default_factory=dict)
+    batches: dict[TopicPartition, Batch] = field(default_factory=dict)
     parked: list[Parked] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
+    unread: list[int] = field(default_factory=list)  # those of ``done`` that a damaged journal does not give
     since_ms: int | None = None  # receipt of its first callback
     records: int = 0
     bytes: int = 0
@@ -63,8 +79,8 @@ class Wave:
     def full(self) -> bool:
         return self.closed or self.records >= MAX_RECORDS or self.bytes >= MAX_BYTES
 
-    def add(self, batch: Batch, seq: int, number: int, record: Record, limit: int) -> bool:
-        """Append a record to its batch; ``False`` when it must wait for the next wave."""
+    def append(self, batch: Batch, seq: int, number: int, record: Record, limit: int) -> bool:
+        """Append a record to its batch; ``False`` when it must wait for the next set."""
         size = len(record.value) + len(record.key) + 200  # headers and framing
         headers = list(record.headers)
         if (batch.records and batch.size + size > limit) or (
@@ -78,16 +94,165 @@ class Wave:
         self.bytes += size
         return True
 
-    def finish(self, pending: Pending) -> None:
-        """The callback is wholly placed, here and perhaps in waves before."""
+    def finish(self, callback: PartialCallback) -> None:
+        """All of the callback is in this set, or in those before."""
         if self.since_ms is None:
-            self.since_ms = pending.received_ms
-        self.parked += pending.parked
-        self.done.append(pending.seq)
+            self.since_ms = callback.received_ms
+        self.parked += callback.parked
+        self.done.append(callback.seq)
+        if callback.unread:
+            self.unread.append(callback.seq)
 
-    def passable(self, failed: Collection[Place]) -> int | None:
-        """The last callback of the unbroken run from the wave's start that no ``failed`` batch touches."""
+    def passable(self, failed: Collection[TopicPartition]) -> int | None:
+        """The last callback of the unbroken run from the set's start that no ``failed`` batch touches."""
         end = len(self.done)
-        for place in failed:
-            end = min(end, bisect_left(self.done, self.batches[place].records[0][0]))
+        for partition in failed:
+            end = min(end, bisect_left(self.done, self.batches[partition].records[0][0]))
         return self.done[end - 1] if end else None
+
+    def unread_up_to(self, seq: int) -> int:
+        """How many of its callbacks up to ``seq`` could not be read."""
+        return bisect_right(self.unread, seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One that exists and takes records: how many partitions, and how large a batch may be, bytes."""
+
+    partitions: int
+    batch_bytes: int
+
+
+class RecordAccumulator:
+    """Fills batch sets for one producer at a time.
+
+    Responsible for: that a topic exists before the first record for it, the limits that refusals have taught,
+    and which records are parked. Not responsible for sending, nor for the checkpoint.
+    """
+
+    def __init__(self, router: TopicRouter, blocked: dict[str, Refusal]) -> None:
+        """``blocked``: topics of which all that is new is parked, and why; it adds what it finds."""
+        self._router, self._blocked = router, blocked
+        self._producer: AIOKafkaProducer | None = None
+        self._topics: dict[str, Topic] = {}
+        self._batch_bytes: dict[str, int] = {}
+        # batches are smaller only to find the record that is refused, until the checkpoint is behind this seq
+        self._searched: dict[str, int] = {}
+        self._unexplained: dict[TopicPartition, float] = {}  # since when
+        self._refused: dict[tuple[int, int], Refusal] = {}
+
+    def use(self, producer: AIOKafkaProducer) -> None:
+        """Fill batches for this one from now on; what the one before knew of topics is asked anew."""
+        self._producer = producer
+        self._topics.clear()
+
+    async def add(self, batches: BatchSet, callback: PartialCallback) -> bool:
+        """Put a callback's records into their batches; ``False`` when the set has no more room for them."""
+        seq = callback.seq
+        for number in range(callback.added, len(callback.messages)):
+            record, inbox = callback.messages[number]
+            name = inbox or self._router.topic(record)
+            too_large = len(record.value) + len(record.key) > _LARGEST_RECORD
+            found: Topic | Refusal | None = self._topics.get(name)
+            if found is None or too_large or self._refused:
+                found = self._known_refusal(name, seq, number, too_large) or found
+                found = found or await self._look_up(name)
+            if isinstance(found, Refusal):
+                callback.parked.append(self._park(seq, number, name, found))
+            elif found is not None:
+                batch = self._batch(batches, (name, partition_of(record.key, found.partitions)))
+                if not batches.append(batch, seq, number, record, found.batch_bytes):
+                    return False
+            callback.added = number + 1
+        return True
+
+    def _known_refusal(self, topic: str, seq: int, number: int, too_large: bool) -> Refusal | None:
+        return (
+            self._blocked.get(topic)
+            or self._refused.get((seq, number))
+            or (Refusal.TOO_LARGE if too_large else None)
+        )
+
+    async def _look_up(self, name: str) -> Topic | Refusal | None:
+        """The topic, which is made if it is missing; or why that is refused; ``None``: an inbox that nobody
+        has, for which nothing is kept."""
+        assert self._producer is not None  # noqa: S101 - connected before
+        try:
+            await self._router.ensure(name)
+        except InboxMissing as error:
+            log.error("relay.inbox_missing", topic=name, words=str(error))
+            return None
+        except TopicError as error:
+            log.warning("publisher.topic_refused", topic=name, words=str(error))
+            return refusal(error) or Refusal.TOPIC_MISSING
+        partitions = len(await self._producer.partitions_for(name))
+        topic = self._topics[name] = Topic(partitions, self._batch_bytes.get(name, BATCH_BYTES))
+        return topic
+
+    def _batch(self, batches: BatchSet, partition: TopicPartition) -> Batch:
+        batch = batches.batches.get(partition)
+        if batch is None:
+            assert self._producer is not None  # noqa: S101 - connected before
+            batch = batches.batches[partition] = Batch(partition, self._producer.create_batch())
+        return batch
+
+    def _park(self, seq: int, number: int, topic: str, reason: Refusal) -> Parked:
+        if reason.blocks_topic:
+            self._block(topic, reason, seq)
+        else:
+            log.error("publisher.parked", topic=topic, reason=reason, seq=seq)
+        return Parked(seq, number, topic, reason, int(time.time() * 1000))
+
+    def _block(self, topic: str, reason: Refusal, seq: int) -> None:
+        self._topics.pop(topic, None)
+        if topic not in self._blocked:
+            self._blocked[topic] = reason
+            log.error("publisher.topic_blocked", topic=topic, reason=reason, seq=seq)
+
+    def learn(self, batch: Batch, error: BaseException) -> None:
+        """What the refusal of a batch says about what may be sent next time."""
+        reason, topic = refusal(error), batch.partition[0]
+        if isinstance(error, UnknownTopicOrPartitionError):
+            self._router.forget(topic)
+        if reason is None and unexplained(error):
+            since = self._unexplained.setdefault(batch.partition, time.monotonic())
+            if time.monotonic() - since >= _UNEXPLAINED_S:
+                reason = Refusal.UNEXPLAINED
+                del self._unexplained[batch.partition]
+        if reason is None:
+            return
+        seq, number, _ = batch.records[0]
+        if reason.blocks_topic:
+            self._block(topic, reason, seq)
+        elif len(batch.records) > 1:
+            # the topic's limit counts whole batches: halve them until they fit, or one record stands alone
+            self._batch_bytes[topic] = batch.size // 2
+            if reason is not Refusal.TOO_LARGE:
+                self._searched.setdefault(topic, batch.records[-1][0])
+        else:
+            self._refused[seq, number] = reason
+
+    def acknowledged(self, partitions: Collection[TopicPartition], *, position: int) -> None:
+        """Kafka has taken these batches of a set, and all up to the callback ``position`` is there."""
+        for partition in partitions:
+            self._unexplained.pop(partition, None)
+        for topic in {topic for topic, _ in partitions if self._searched.get(topic, position) < position}:
+            self._topics.pop(topic, None)
+            self._batch_bytes[topic] = min(2 * self._batch_bytes[topic], BATCH_BYTES)
+            if self._batch_bytes[topic] == BATCH_BYTES:
+                del self._searched[topic]
+
+    def passed(self, parked: Parked) -> None:
+        """It lies behind the checkpoint: no need to know of its refusal any more."""
+        self._refused.pop(parked.key, None)
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition of ``key`` in a topic of so many, numbered from 0: murmur2, as Java's producers do."""
+    hashed = _remembered(key) if len(key) <= _KEY_BYTES else murmur2(key)
+    return (hashed & 0x7FFFFFFF) % partitions
+
+
+@lru_cache(maxsize=10_000)  # 8 µs each in pure Python, and events of one approval or user come together
+def _remembered(key: bytes) -> int:
+    return int(murmur2(key))

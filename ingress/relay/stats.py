@@ -1,4 +1,4 @@
-"""What the publisher tells the ingress of itself: counts since it last told, and Kafka's state in words."""
+"""What the relay tells the ingress of itself: counts since it last told, and Kafka's state in words."""
 
 import time
 from collections.abc import Iterable
@@ -13,13 +13,15 @@ from ingress.metrics import OTHER
 log = structlog.get_logger(__name__)
 
 
-class Report:
+class PublisherStats:
     """Collects, logs changes of state once, and hands out the difference since the last ``take``."""
 
     def __init__(self) -> None:
         self._counts: dict[str, dict[str, int]] = {"published": {}, "unclassified": {}, "errors": {}}
         self._lags: list[float] = []
         self._parked: dict[str, int] = {}
+        self._damaged: str | None = None
+        self._forgotten: int | None = None
         self.state = "starting"
         self.words = "connecting to Kafka"
         self._since = time.time()
@@ -34,7 +36,7 @@ class Report:
                 self._count("unclassified", record.fault)
 
     def lagged(self, seconds: float) -> None:
-        """A wave was acknowledged ``seconds`` after its oldest callback had been received."""
+        """A batch set was acknowledged ``seconds`` after its oldest callback had been received."""
         self._lags.append(round(seconds, 4))
 
     def error(self, kind: str) -> None:
@@ -51,7 +53,16 @@ class Report:
         for one in parked:
             self._parked[one.reason] = self._parked.get(one.reason, 0) + 1
 
+    def damaged(self, words: str) -> None:
+        """The journal cannot be read any more: the ingress is to put its folder aside."""
+        self._damaged = words
+
+    def forgotten(self, count: int) -> None:
+        """So many damaged rows were given up, as was asked for."""
+        self._forgotten = count
+
     def up(self) -> None:
+        """Kafka has answered just now."""
         if self.state != "up":
             log.info("kafka.up", after_s=round(time.time() - self._since, 1))
         self._turn("up", "Kafka takes records")
@@ -76,16 +87,20 @@ class Report:
         counts[label] = counts.get(label, 0) + 1
 
     def take(self) -> dict[str, Any]:
-        """``{"state", "words", "since", "parked", "published", "unclassified", "errors", "lags"}``: counts
-        and lags (s) are those since the last call, ``since`` is epoch s."""
+        """``{"state", "words", "since", "parked", "published", "unclassified", "errors", "lags", "damaged",
+        "forgotten"}``: counts and lags (s) are those since the last call, ``since`` is epoch s; ``damaged``
+        and ``forgotten`` are None but in the first after they were told."""
         taken: dict[str, Any] = {
             "state": self.state,
             "words": self.words,
             "since": self._since,
             "parked": self._parked,
             "lags": self._lags,
+            "damaged": self._damaged,
+            "forgotten": self._forgotten,
             **self._counts,
         }
         self._lags = []
+        self._damaged = self._forgotten = None
         self._counts = {kind: {} for kind in self._counts}
         return taken

@@ -2,11 +2,17 @@
 
 EventTypes that nobody knew when this was released flow to topics of their own, up to a limit, since names
 from outside must not mint topics without bounds; beyond it they go to the unclassified topic as they are.
+Inboxes of consumers are made by those who read them, never here.
 """
 
+from dingbridge.errors import TopicError
 from dingbridge.events import Record, known
 from dingbridge.kafka.topics import ensure_topics, event_topic, existing_topics, unclassified_topic
 from dingbridge.settings import KafkaSettings
+
+
+class InboxMissing(TopicError):
+    """No consumer of that name has ever run here."""
 
 
 class TopicRouter:
@@ -15,17 +21,14 @@ class TopicRouter:
     def __init__(self, settings: KafkaSettings, unknown_topics_max: int) -> None:
         self._settings, self._unknown_max = settings, unknown_topics_max
         self._existing: set[str] = set()
-        self._unknown = 0
+        self._unknown: set[str] = set()
         self._settled: dict[str | None, str] = {}  # EventTypes whose topic is sure
 
     async def load(self) -> None:
         """Ask Kafka which topics there are. Raises ``KafkaUnavailable``."""
-        prefix = self._settings.topic_prefix
-        names = await existing_topics(self._settings)
-        self._existing = {name for name in names if name.startswith(prefix)}
+        self._existing = set(await existing_topics(self._settings))
+        self._unknown = set(filter(self._counts_as_unknown, self._existing))
         self._settled.clear()
-        self._unknown = sum(not known(name.removeprefix(prefix)) for name in self._existing)
-        self._unknown -= unclassified_topic(self._settings) in self._existing
 
     def topic(self, record: Record) -> str:
         """The topic of ``record``."""
@@ -38,19 +41,37 @@ class TopicRouter:
         if record.known or topic in self._existing:
             self._settled[record.event_type] = topic
             return topic
-        return topic if self._unknown < self._unknown_max else unclassified_topic(self._settings)
+        return topic if len(self._unknown) < self._unknown_max else unclassified_topic(self._settings)
 
-    async def ensure(self, topic: str, within_s: float = 30) -> None:
-        """Create ``topic`` if it is missing, and wait until it is there, ``within_s`` at most. Raises
-        ``KafkaUnavailable`` or ``TopicError``."""
-        if topic in self._existing:
+    async def ensure(self, topic: str, within_s: float = 30, *, again: bool = False) -> None:
+        """Create ``topic`` if it is missing, and wait until it is there, ``within_s`` at most. ``again``: ask
+        Kafka also if it is known. Raises ``KafkaUnavailable`` or ``TopicError``; ``InboxMissing`` for an
+        inbox that is not there."""
+        if topic in self._existing and not again:
             return
-        await ensure_topics(self._settings, [topic], timeout_s=within_s)
+        if topic.startswith(self._settings.control_prefix):
+            if topic not in await existing_topics(self._settings, [topic]):
+                raise InboxMissing(
+                    f"topic {topic} is not there: start its consumer once, or take its name out of "
+                    "RESYNC_CONSUMERS"
+                )
+        else:
+            await ensure_topics(self._settings, [topic], timeout_s=within_s)
         self._existing.add(topic)
-        if topic != unclassified_topic(self._settings):
-            self._unknown += not known(topic.removeprefix(self._settings.topic_prefix))
+        if self._counts_as_unknown(topic):
+            self._unknown.add(topic)
 
     def forget(self, topic: str) -> None:
         """``topic`` has been found missing: look again before the next send."""
         self._existing.discard(topic)
+        self._unknown.discard(topic)
         self._settled.clear()
+
+    def _counts_as_unknown(self, topic: str) -> bool:
+        prefix = self._settings.topic_prefix
+        return (
+            topic.startswith(prefix)
+            and topic != unclassified_topic(self._settings)
+            and not topic.startswith(self._settings.control_prefix)
+            and not known(topic.removeprefix(prefix))
+        )

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ingress.journal.directory import journal_files
+from ingress.journal.directory import folders
 from ingress.journal.store import JournalFile
 from tests.faults.hostile_http import MARKER
 from tests.support.hostile import memory_bytes
@@ -88,8 +88,8 @@ class Besieged:
 
     def kept(self) -> list[Any]:
         rows = []
-        for path in journal_files(self.ingress.journal):
-            file = JournalFile(path, read_only=True)
+        for folder in folders(self.ingress.journal):
+            file = JournalFile(folder.journal, read_only=True)
             after = 0
             while found := file.read(after, max_rows=5000, max_bytes=1 << 26):
                 rows += found

@@ -11,10 +11,10 @@ import aiohttp
 import pytest
 
 from dingbridge.dingtalk.crypto import encrypt, sign
-from ingress.journal.checkpoint import CursorFile, Parked
-from ingress.journal.directory import journal_files, next_journal_file
-from ingress.journal.retention import Pruning, Retention
-from ingress.journal.startup import open_newest
+from ingress.journal.checkpoint import Checkpoint, Parked
+from ingress.journal.directory import current
+from ingress.journal.retention import Retention, RetentionJob
+from ingress.journal.startup import open_current
 from ingress.journal.store import JournalFile, NewCallback
 from tests.support.comparison import compare
 from tests.support.ingress import IngressUnderTest
@@ -142,8 +142,8 @@ def keep(file: JournalFile, *names: bytes) -> list[bool]:
 
 
 def prune(folder: Path, file: JournalFile) -> None:
-    pruning = Pruning(folder, KEEP)
-    while pruning.step(file)[1]:
+    job = RetentionJob(current(folder), KEEP)
+    while job.step(file)[1]:
         continue
 
 
@@ -153,59 +153,43 @@ def bodies(file: JournalFile) -> list[bytes]:
 
 @pytest.mark.parametrize("days", [30, -30, 2, -2, 30_000])
 def test_no_jump_prunes_what_waits_or_is_parked_or_forgets_a_key(tmp_path, jump, days):
-    file = open_newest(tmp_path)
-    cursor = CursorFile(tmp_path)
+    file = open_current(tmp_path)
+    checkpoint = Checkpoint(current(tmp_path).path, file.id)
     keep(file, b"published", b"parked", b"waits")
-    cursor.move(file.id, 2, [Parked(file.id, 2, 0, "topic", "rights", 1)])
+    checkpoint.commit(2, [Parked(2, 0, "topic", "rights", 1)])
     jump(days * DAY)
     prune(tmp_path, file)
     assert bodies(file)[-2:] == [b"parked", b"waits"]
     jump(0)
     assert keep(file, b"published", b"parked", b"waits") == [False] * 3, "a re-push after the clock is back"
-    cursor.close()
+    checkpoint.close()
     file.close()
 
 
 @pytest.mark.parametrize("days", [30, 30_000, -30])
 def test_after_a_jump_and_back_retention_goes_on_as_before(tmp_path, jump, days):
-    file = open_newest(tmp_path)
-    cursor = CursorFile(tmp_path)
+    file = open_current(tmp_path)
+    checkpoint = Checkpoint(current(tmp_path).path, file.id)
     jump(days * DAY)
     keep(file, b"during")
-    cursor.move(file.id, 1)
+    checkpoint.commit(1)
     jump(0)
     keep(file, b"after")
-    cursor.move(file.id, 2)
+    checkpoint.commit(2)
     jump(2 * DAY)
     prune(tmp_path, file)
     assert bodies(file) == []
-    cursor.close()
+    checkpoint.close()
     file.close()
 
 
-def test_a_file_that_was_drained_while_the_clock_was_ahead_goes(tmp_path, jump):
-    old = open_newest(tmp_path)
-    keep(old, b"drained")
-    new = JournalFile(next_journal_file(tmp_path), create=True)
-    cursor = CursorFile(tmp_path)
-    cursor.move(old.id, 1)
-    jump(30_000 * DAY)
-    cursor.retire(old.id)
-    jump(0)
-    old.close()
-    prune(tmp_path, new)
-    assert journal_files(tmp_path) == [new.path]
-    cursor.close()
-    new.close()
-
-
 def test_keys_go_by_the_time_of_receipts(tmp_path, jump):
-    file = open_newest(tmp_path)
-    cursor = CursorFile(tmp_path)
+    file = open_current(tmp_path)
+    checkpoint = Checkpoint(current(tmp_path).path, file.id)
     keep(file, b"old")
     jump(8 * DAY)
     keep(file, b"new")
     prune(tmp_path, file)
     assert keep(file, b"old", b"new") == [True, False]
-    cursor.close()
+    checkpoint.close()
     file.close()

@@ -12,7 +12,7 @@ from tests.support.processes import eventually
 from tests.support.pusher import Pusher
 
 KEEP = "ingress.journal.store:JournalFile.keep"
-MOVE = "ingress.journal.checkpoint:CursorFile.move"
+COMMIT = "ingress.journal.checkpoint:Checkpoint.commit"
 INSERT = "ingress.journal.store:JournalFile._insert"
 
 
@@ -44,10 +44,10 @@ async def test_ingress_killed_around_its_commit(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_publisher_killed_around_the_move_of_its_cursor(
+async def test_relay_killed_around_the_commit_of_its_checkpoint(
     processes, kafka_env, kafka_settings, tmp_path, figure, when
 ):
-    sabotage = Sabotage(tmp_path / "sabotage", MOVE, when, 3)
+    sabotage = Sabotage(tmp_path / "sabotage", COMMIT, when, 3)
     ingress = IngressUnderTest(processes, tmp_path, kafka_env, sabotage.env)
     pusher = Pusher(ingress.url)
     await asyncio.to_thread(ingress.start)
@@ -60,5 +60,5 @@ async def test_publisher_killed_around_the_move_of_its_cursor(
     figure(found)
     found.assert_holds()
     assert_in_order(found.seen, by_number=True)
-    # acknowledged before, and the cursor knew nothing of it: it must be repeated, and nothing else may be
+    # acknowledged before, and the checkpoint knew nothing of it: it must be repeated, and nothing else may be
     assert bool(found.published_again) == (when == "before")

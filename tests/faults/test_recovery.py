@@ -10,10 +10,10 @@ from dingbridge.errors import BridgeError
 from dingbridge.events import decode
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
-from ingress.admin import verbs
-from ingress.journal.directory import prepare_folder
-from ingress.journal.startup import open_newest
+from ingress.journal.directory import current, prepare_folder
+from ingress.journal.startup import open_current
 from ingress.journal.store import JournalFile
+from ingress.recovery.cli import _recover as recover_alone
 from ingress.recovery.poller import AnotherPolls
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
@@ -57,7 +57,7 @@ def loaded(place, monkeypatch):
 
 def kept(place):
     """The bodies in a journal, and how each came."""
-    file = JournalFile(Path(place["JOURNAL_DIR"]) / "journal-0001.db", read_only=True)
+    file = JournalFile(current(Path(place["JOURNAL_DIR"])).journal, read_only=True)
     try:
         rows = file.read(0, max_rows=100_000, max_bytes=1 << 30)
         return [(row.via, row.body) for row in rows]
@@ -71,9 +71,7 @@ async def test_two_started_at_once_and_one_reads_5000_items(simulator, places, m
         simulator.failed.add(item(number, "brand_new_type" if number % 10 == 0 else "user_modify_org"))
     settings = [loaded(place, monkeypatch) for place in places]
     began = time.perf_counter()
-    results = await asyncio.gather(
-        *(verbs.recover_alone(one, {}) for one in settings), return_exceptions=True
-    )
+    results = await asyncio.gather(*(recover_alone(one, {}) for one in settings), return_exceptions=True)
     took = time.perf_counter() - began
     [refused] = [r for r in results if isinstance(r, BridgeError)]
     [done] = [r for r in results if isinstance(r, dict)]
@@ -97,7 +95,7 @@ async def test_one_that_dies_or_freezes_in_its_call_is_a_page_that_may_be_gone(
     for place in places:
         folder = Path(place["JOURNAL_DIR"])
         prepare_folder(folder, allow_unsafe=True)
-        open_newest(folder).close()
+        open_current(folder).close()
     simulator.faults.add({"api": API, "kind": "hang"})
     first = processes.start("recover", env={**places[0], "RECOVERY_LEASE_S": "8"}, name="first")
     await eventually(

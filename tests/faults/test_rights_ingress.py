@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,10 @@ from dingbridge.events import decode
 from dingbridge.kafka.topics import ensure_topics, event_topic, existing_topics, unclassified_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings, KafkaSettings
 from ingress.admin.renormalise import renormalise
-from ingress.journal.checkpoint import CursorFile
-from ingress.journal.startup import open_newest
-from ingress.journal.store import NewCallback
+from ingress.journal.checkpoint import Checkpoint
+from ingress.journal.store import JournalFile
 from ingress.relay.publisher import Publisher
-from ingress.relay.stats import Report
+from ingress.relay.stats import PublisherStats
 from tests.faults.rights import APPROVAL, CONTACT, consume, documented
 from tests.integration.test_publisher import keep
 from tests.support.ingress import IngressUnderTest
@@ -134,20 +134,17 @@ async def first_seen(settings: KafkaSettings, event_type: str) -> dict[str, list
     return found
 
 
-async def published(settings: IngressSettings, folder: Path) -> Report:
-    """Runs a publisher until three callbacks are behind the cursor, or Kafka is said to be down."""
-    file = open_newest(folder)
+async def published(settings: IngressSettings, folder: Path) -> PublisherStats:
+    """Runs a publisher until three callbacks are behind the checkpoint, or Kafka is said to be down."""
+    file = JournalFile(folder / "journal.db", create=True)
     keep(file, [approval(0), contact(0), {"EventType": "no/legal name"}])
-    report = Report()
+    report = PublisherStats()
     publisher = Publisher(settings, folder, report)
     running = asyncio.ensure_future(publisher.run())
 
     def settled() -> bool:
-        cursor = CursorFile(folder, read_only=True)
-        try:
-            return cursor.seq(file.id) >= 3 or report.state == "down"
-        finally:
-            cursor.close()
+        with closing(Checkpoint(folder, read_only=True)) as checkpoint:
+            return checkpoint.seq() >= 3 or report.state == "down"
 
     await eventually(settled, 60, report.words)
     publisher.stop()
@@ -191,16 +188,14 @@ async def test_the_listed_rights_are_all_that_the_ingress_needs(
     with pytest.raises(KafkaError):
         await consume(settings, event_topic(settings, APPROVAL), "ingress")
 
-    async def keep_none(entry: NewCallback) -> bool:
-        return True
-
+    settings = settings.model_copy(update={"journal_dir": tmp_path / "journal"})
     with pytest.raises(KafkaUnavailable, match="has no right READ"):
-        await renormalise(settings, keep_none)
+        await renormalise(settings)
     await secure_kafka.grant(user, on_topic(unclassified_topic(settings), "READ"))
 
     async def renormalised() -> bool:
         try:
-            return (await renormalise(settings, keep_none)).read > 0
+            return (await renormalise(settings)).read > 0
         except KafkaUnavailable:
             return False
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from dingbridge.errors import BridgeError
-from ingress.admin import cli as journal
+from ingress.admin import client
 from simulator import cli as simulator
 
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\n404: Not Found"
@@ -46,7 +46,7 @@ def test_what_is_no_ingress_is_named_with_the_remedy(answer: bytes, monkeypatch:
     with answering(answer) as port:
         monkeypatch.setenv("ADMIN_PORT", str(port))
         with pytest.raises(BridgeError, match=rf"127\.0\.0\.1:{port}.*set ADMIN_HOST and ADMIN_PORT"):
-            journal._ask("retry", {})
+            client.ask("retry", {})
 
 
 def test_no_proxy_of_the_environment_stands_between_commands_and_processes_here(
@@ -62,7 +62,7 @@ def test_no_proxy_of_the_environment_stands_between_commands_and_processes_here(
     monkeypatch.setattr(urllib.request, "_opener", None)  # one that was made before knows no proxy
     with answering(done({"deleted": 3})) as port:
         monkeypatch.setenv("ADMIN_PORT", str(port))
-        assert journal._ask("prune", {}) == {"deleted": 3}
+        assert client.ask("prune", {}) == {"deleted": 3}
     with answering(done({"events": [{"payload": {"EventType": "user_add_org"}}]})) as port:
         simulator.act("hire", [], f"http://127.0.0.1:{port}")
     assert json.loads(capsys.readouterr().out) == {"EventType": "user_add_org"}

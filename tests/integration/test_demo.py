@@ -92,7 +92,12 @@ def test_the_demo_counts_nothing_lost_and_leaves_nothing_running(demo: Callable[
     assert "make demo KEEP=1" in text
     (folder,) = (running.folder / "data" / "demo").iterdir()
     kept = {str(path.relative_to(folder)) for path in folder.rglob("*.db")}
-    assert {"address-sync.db", "approval.db", "journal/journal-0001.db", "journal/cursor.db"} <= kept
+    assert {
+        "address-sync.db",
+        "approval.db",
+        "journal/current/journal.db",
+        "journal/current/checkpoint.db",
+    } <= kept
 
 
 def test_a_kept_demo_answers_until_ctrl_c(demo: Callable[..., Demo]) -> None:

@@ -21,7 +21,7 @@ from dingbridge.dingtalk.crypto import (
 from ingress.callback import CallbackReceiver
 from ingress.diagnostics import Diagnostics
 from ingress.errors import JournalUnavailable
-from ingress.journal.directory import journal_files
+from ingress.journal.directory import folders
 from ingress.journal.retention import Retention
 from ingress.journal.store import JournalFile
 from ingress.journal.writer import Journal
@@ -64,8 +64,8 @@ class Door:
 
     def kept(self):
         found = []
-        for path in journal_files(self.folder):
-            file = JournalFile(path, read_only=True)
+        for folder in folders(self.folder):
+            file = JournalFile(folder.journal, read_only=True)
             found += [(row.app, row.body) for row in file.read(0, max_rows=9999, max_bytes=1 << 30)]
             file.close()
         return found

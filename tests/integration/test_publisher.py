@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections import Counter
+from contextlib import closing
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -11,13 +12,11 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from dingbridge.events import decode
 from dingbridge.kafka.client import connection
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
-from ingress.journal.checkpoint import CursorFile
-from ingress.journal.directory import next_journal_file
-from ingress.journal.startup import open_newest
+from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.store import JournalFile, NewCallback
 from ingress.relay.publisher import Publisher
-from ingress.relay.stats import Report
-from tests.support.kafka_reader import read_all, read_topic, topics
+from ingress.relay.stats import PublisherStats
+from tests.support.kafka_reader import read_topic, topics
 from tests.support.waiting import eventually
 
 
@@ -45,6 +44,13 @@ def keep(file, events):
 
 
 @pytest.fixture
+def file(tmp_path):
+    file = JournalFile(tmp_path / "journal.db", create=True)
+    yield file
+    file.close()
+
+
+@pytest.fixture
 def settings(kafka_env):
     values = {
         **SAMPLE_CREDENTIALS,
@@ -60,7 +66,7 @@ class Running:
     """A publisher that runs in a task until the end of the block."""
 
     def __init__(self, settings, folder):
-        self.report = Report()
+        self.report = PublisherStats()
         self.publisher = Publisher(settings, folder, self.report)
         self.folder = folder
 
@@ -75,21 +81,17 @@ class Running:
     async def comes_to(self, file, seq):
         def there():
             assert not self.task.done() or self.task.result() is None
-            cursor = CursorFile(self.folder, read_only=True)
-            try:
-                return cursor.seq(file.id) >= seq
-            finally:
-                cursor.close()
+            with closing(Checkpoint(self.folder, read_only=True)) as checkpoint:
+                return checkpoint.seq() >= seq
 
-        await eventually(there, 60, f"the cursor at {seq}: {self.report.words}")
+        await eventually(there, 60, f"the checkpoint at {seq}: {self.report.words}")
 
 
 def numbers(records):
     return [decode(record.value).data["number"] for record in records]
 
 
-async def test_all_of_it_in_order_by_key_and_nothing_twice_across_a_clean_restart(settings, tmp_path):
-    file = open_newest(tmp_path)
+async def test_all_of_it_in_order_by_key_and_nothing_twice_across_a_clean_restart(settings, tmp_path, file):
     keep(file, [approval(n) for n in range(3000)])
     async with Running(settings, tmp_path) as running:
         await eventually(lambda: running.publisher._position > 500, 60, "the first records")
@@ -104,23 +106,23 @@ async def test_all_of_it_in_order_by_key_and_nothing_twice_across_a_clean_restar
         mine = numbers([r for r in records if r.partition == partition])
         assert mine == sorted(mine)
     assert len({r.partition for r in records if r.key == records[0].key}) == 1
-    file.close()
 
 
-async def test_a_record_over_the_topics_limit_is_parked_and_the_others_go_on_in_order(settings, tmp_path):
+async def test_a_record_over_the_topics_limit_is_parked_and_the_others_go_on_in_order(
+    settings, tmp_path, file
+):
     topic = settings.topic_prefix + "bpms_instance_change"
     admin = AIOKafkaAdminClient(**connection(settings))
     await admin.start()
     await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "20000"})])
-    file = open_newest(tmp_path)
     large = {40, 41, 90}
     keep(file, [approval(n, title="大" * 20_000 if n in large else "") for n in range(120)])
     async with Running(settings, tmp_path) as running:
         await running.comes_to(file, 120)
         records = await read_topic(settings, topic)
         assert sorted(set(numbers(records))) == [n for n in range(120) if n not in large]
-        cursor = CursorFile(tmp_path, read_only=True)
-        parked = cursor.parked()
+        checkpoint = Checkpoint(tmp_path, read_only=True)
+        parked = checkpoint.parked()
         assert [(p.seq - 1, p.reason) for p in parked] == [(n, "too_large") for n in sorted(large)]
         # what was sent again is a run that repeats, never a swap of two
         order = [n for i, n in enumerate(numbers(records)) if n not in numbers(records)[:i]]
@@ -128,12 +130,11 @@ async def test_a_record_over_the_topics_limit_is_parked_and_the_others_go_on_in_
         assert running.report.state == "up"
 
         await _set_limit(admin, topic, 6 << 20)
-        running.publisher.retry_parked()
-        await eventually(lambda: not cursor.parked(), 60, "nothing parked")
-        cursor.close()
+        running.publisher.parked.ask()
+        await eventually(lambda: not checkpoint.parked(), 60, "nothing parked")
+        checkpoint.close()
     assert large <= set(numbers(await read_topic(settings, topic)))
     await admin.close()
-    file.close()
 
 
 async def _set_limit(admin, topic, size):
@@ -146,19 +147,16 @@ async def _configure(admin, topic, configs):
     await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=configs)])
 
 
-async def test_a_large_callback_passes_with_the_defaults(settings, tmp_path):
-    file = open_newest(tmp_path)
+async def test_a_large_callback_passes_with_the_defaults(settings, tmp_path, file):
     keep(file, [approval(1, title="长" * 400_000), approval(2)])
     async with Running(settings, tmp_path) as running:
         await running.comes_to(file, 2)
     records = await read_topic(settings, settings.topic_prefix + "bpms_instance_change")
     assert sorted(numbers(records)) == [1, 2]
     assert max(len(r.value) for r in records) > 1_200_000
-    file.close()
 
 
-async def test_a_topic_that_cannot_be_made_holds_back_only_its_own_records_in_order(settings, tmp_path):
-    file = open_newest(tmp_path)
+async def test_a_topic_that_cannot_be_made_holds_back_only_its_own_records_in_order(settings, tmp_path, file):
     asked_too_much = settings.model_copy(update={"topic_replication": 3})
     other = {"EventType": "check_in", "TimeStamp": 1_731_000_000_000, "CorpId": "c", "StaffId": "u"}
     await _make_topic(settings, settings.topic_prefix + "check_in")
@@ -166,26 +164,25 @@ async def test_a_topic_that_cannot_be_made_holds_back_only_its_own_records_in_or
     async with Running(asked_too_much, tmp_path) as running:
         await running.comes_to(file, 4)
         assert len(await read_topic(settings, settings.topic_prefix + "check_in")) == 1
-        cursor = CursorFile(tmp_path, read_only=True)
-        assert [(p.seq, p.reason) for p in cursor.parked()] == [(n, "topic_missing") for n in (1, 2, 4)]
+        checkpoint = Checkpoint(tmp_path, read_only=True)
+        assert [(p.seq, p.reason) for p in checkpoint.parked()] == [(n, "topic_missing") for n in (1, 2, 4)]
     keep(file, [approval(3)])
     async with Running(settings, tmp_path) as running:
         await running.comes_to(file, 5)
-        assert [p.seq for p in cursor.parked()] == [1, 2, 4, 5], "newer ones wait behind the parked"
-        running.publisher.retry_parked()
-        await eventually(lambda: not cursor.parked(), 60, "nothing parked")
+        assert [p.seq for p in checkpoint.parked()] == [1, 2, 4, 5], "newer ones wait behind the parked"
+        running.publisher.parked.ask()
+        await eventually(lambda: not checkpoint.parked(), 60, "nothing parked")
         keep(file, [approval(4)])
         running.publisher.wake()
         await running.comes_to(file, 6)
-    cursor.close()
+    checkpoint.close()
     records = await read_topic(settings, settings.topic_prefix + "bpms_instance_change")
     keyed = [decode(r.value) for r in records]
     assert [e.data["number"] for e in sorted(keyed, key=lambda e: e.sequence)] == [0, 1, 2, 3, 4]
-    file.close()
 
 
 async def test_a_topic_that_takes_nothing_of_this_hour_holds_back_only_its_own_records_in_order(
-    settings, tmp_path
+    settings, tmp_path, file
 ):
     """As to Kafka a machine's wrong clock looks: it refuses the time of sending."""
     topic, other = settings.topic_prefix + "bpms_instance_change", settings.topic_prefix + "check_in"
@@ -193,21 +190,19 @@ async def test_a_topic_that_takes_nothing_of_this_hour_holds_back_only_its_own_r
     await admin.start()
     limits = {"message.timestamp.before.max.ms": "0"}
     await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=limits)])
-    file = open_newest(tmp_path)
     checked_in = {"EventType": "check_in", "TimeStamp": 1_731_000_000_000, "CorpId": "c", "StaffId": "u"}
     keep(file, [*(approval(n) for n in range(50)), checked_in, *(approval(n) for n in range(50, 60))])
     async with Running(settings, tmp_path) as running:
         await running.comes_to(file, 61)
         assert len({r.key for r in await read_topic(settings, other)}) == 1
-        cursor = CursorFile(tmp_path, read_only=True)
-        assert {(p.topic, p.reason) for p in cursor.parked()} == {(topic, "timestamp")}
+        checkpoint = Checkpoint(tmp_path, read_only=True)
+        assert {(p.topic, p.reason) for p in checkpoint.parked()} == {(topic, "timestamp")}
         await _configure(admin, topic, {"message.timestamp.before.max.ms": str(2**63 - 1)})
-        running.publisher.retry_parked()
-        await eventually(lambda: not cursor.parked(), 60, "nothing parked")
-        cursor.close()
+        running.publisher.parked.ask()
+        await eventually(lambda: not checkpoint.parked(), 60, "nothing parked")
+        checkpoint.close()
     assert numbers(await read_topic(settings, topic)) == list(range(60))
     await admin.close()
-    file.close()
 
 
 async def _make_topic(settings, name):
@@ -216,9 +211,8 @@ async def _make_topic(settings, name):
     await ensure_topics(settings, [name])
 
 
-async def test_unknown_event_types_flow_but_do_not_mint_topics_without_bounds(settings, tmp_path):
+async def test_unknown_event_types_flow_but_do_not_mint_topics_without_bounds(settings, tmp_path, file):
     bounded = settings.model_copy(update={"unknown_topics_max": 3})
-    file = open_newest(tmp_path)
     keep(file, [{"EventType": f"brand_new_{n}", "CorpId": "c", "eventId": f"e{n}"} for n in range(10)])
     async with Running(bounded, tmp_path) as running:
         await running.comes_to(file, 10)
@@ -235,35 +229,13 @@ async def test_unknown_event_types_flow_but_do_not_mint_topics_without_bounds(se
             lambda: _count(settings, prefix + "unclassified", 8), 60, "the newest among the unclassified"
         )
     assert prefix + "brand_new_99" not in await topics(settings)
-    file.close()
 
 
 async def _count(settings, topic, count):
     return len(await read_topic(settings, topic)) == count
 
 
-async def test_an_older_journal_file_is_drained_before_the_newer(settings, tmp_path):
-    old = open_newest(tmp_path)
-    keep(old, [approval(n) for n in range(5)])
-    new = JournalFile(next_journal_file(tmp_path), create=True)
-    keep(new, [approval(n) for n in range(5, 8)])
-    async with Running(settings, tmp_path) as running:
-        await running.comes_to(new, 3)
-        cursor = CursorFile(tmp_path, read_only=True)
-        cursors = cursor.cursors()
-        cursor.close()
-        assert cursors[old.id][0] == 5
-        assert cursors[old.id][1] is not None, "retired"
-        assert cursors[new.id] == (3, None)
-    assert Counter(
-        numbers((await read_all(settings))[settings.topic_prefix + "bpms_instance_change"])
-    ) == Counter(range(8))
-    old.close()
-    new.close()
-
-
-async def test_a_frozen_broker_holds_everything_and_loses_nothing(settings, tmp_path, breakable_kafka):
-    file = open_newest(tmp_path)
+async def test_a_frozen_broker_holds_everything_and_loses_nothing(settings, tmp_path, file, breakable_kafka):
     keep(file, [approval(n) for n in range(50)])
     async with Running(settings, tmp_path) as running:
         await running.comes_to(file, 50)
@@ -276,4 +248,3 @@ async def test_a_frozen_broker_holds_everything_and_loses_nothing(settings, tmp_
         await eventually(lambda: running.report.state == "up", 60, "up again")
     records = await read_topic(settings, settings.topic_prefix + "bpms_instance_change")
     assert set(numbers(records)) == set(range(300))
-    file.close()

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from dingbridge.settings import SAMPLE_CREDENTIALS
+from ingress.journal.store import JournalFile
 from tests.support.processes import environment
 
 
@@ -18,9 +19,10 @@ def test_a_stop_is_for_the_ingress_which_tells_the_publisher(number, tmp_path):
     ours = {"DINGTALK_API_BASE": "http://127.0.0.1:1", "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     folder = tmp_path / "journal"
     folder.mkdir()
+    JournalFile(folder / "journal.db", create=True).close()
     process = subprocess.Popen(
-        [sys.executable, "-m", "ingress.relay"],
-        env=environment(SAMPLE_CREDENTIALS, ours, {"JOURNAL_DIR": str(folder)}),
+        [sys.executable, "-m", "ingress.relay", str(folder)],
+        env=environment(SAMPLE_CREDENTIALS, ours),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -5,7 +5,7 @@ sick, in any process of ours. Both are SQLite VFSes; no hook for them stands in 
 import contextlib
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -157,6 +157,7 @@ def mortal_disk() -> Iterator[MortalDisk]:
 
 
 _SICK = """
+import os
 import time
 from pathlib import Path
 
@@ -166,9 +167,9 @@ CONTROL = Path({control!r})
 WRITING = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
 
 
-def sickness(path):
-    kind, _, where = CONTROL.read_text().partition(" ")
-    return kind if where in (path or "") else ""
+def sickness(path, inode=None):
+    kind, *inodes = CONTROL.read_text().split() or [""]
+    return kind if not inodes or str(inode) in inodes else ""
 
 
 class Disk(apsw.VFS):
@@ -186,9 +187,10 @@ class File(apsw.VFSFile):
     def __init__(self, path, name, flags):
         self.path = path
         super().__init__("unix", name, flags)
+        self.inode = os.stat(path).st_ino if path else None
 
     def xWrite(self, data, offset):
-        kind = sickness(self.path)
+        kind = sickness(self.path, self.inode)
         if kind == "full":
             raise apsw.FullError("no space left on device")
         if kind == "read-only":
@@ -202,7 +204,7 @@ class File(apsw.VFSFile):
             raise apsw.BusyError("opened to read") from None
 
     def xSync(self, flags):
-        kind = sickness(self.path)
+        kind = sickness(self.path, self.inode)
         if kind == "fsync":
             raise apsw.IOError("fsync failed")
         if kind == "slow":
@@ -226,10 +228,10 @@ class SickDisk:
         (folder / "sitecustomize.py").write_text(_SICK.format(control=str(self._control)))
         self.recovers()
 
-    def falls(self, sickness: Sickness, where: str = "") -> None:
+    def falls(self, sickness: Sickness, files: Sequence[Path] = ()) -> None:
         """``full``: no byte can be written; ``read-only``: nor can a file be opened to write; ``fsync``:
-        every fsync fails; ``slow``: it takes 3 s. All files, or those whose path holds ``where``."""
-        self._set(f"{sickness} {where}")
+        every fsync fails; ``slow``: it takes 3 s. All files, or these, whatever they are called later."""
+        self._set(" ".join([sickness, *(str(file.stat().st_ino) for file in files)]))
 
     def recovers(self) -> None:
         self._set("")

@@ -27,7 +27,7 @@ from ingress.metrics import (
     PublisherMetrics,
     RecoveryMetrics,
 )
-from ingress.relay.partitions import partition_of
+from ingress.relay.batches import partition_of
 
 ROOT = Path(__file__).parents[2]
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"

@@ -1,18 +1,21 @@
-"""Folders with a journal in them, and one step of pruning."""
+"""Folders with a journal in them, and one pass of retention."""
 
 import time
+from pathlib import Path
 
-from ingress.journal.retention import Pruning
-from ingress.journal.startup import open_newest
-from ingress.journal.store import NewCallback
+from ingress.journal.directory import current
+from ingress.journal.retention import Retention, RetentionJob
+from ingress.journal.startup import open_current
+from ingress.journal.store import JournalFile, NewCallback
 
 
-def fill(folder, count):
-    file = open_newest(folder)
+def fill(root: Path, count: int) -> JournalFile:
+    """A journal below ``root`` with ``count`` callbacks, open."""
+    file = open_current(root)
     now = int(time.time() * 1000)
     file.keep([NewCallback(now, "default", "http", b"%d" % n, b"key-%d" % n) for n in range(count)])
     return file
 
 
-def prune_once(folder, file, retention):
-    return Pruning(folder, retention).step(file)
+def prune_once(root: Path, file: JournalFile, retention: Retention) -> tuple[int, bool]:
+    return RetentionJob(current(root), retention).step(file)

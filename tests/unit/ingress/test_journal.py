@@ -3,22 +3,22 @@
 import asyncio
 import threading
 import time
+from contextlib import closing
+from pathlib import Path
 
 import apsw
 import pytest
 from prometheus_client import CollectorRegistry
-from structlog.testing import capture_logs
 
 from dingbridge.errors import BridgeError
 from dingbridge.settings import IngressSettings
-from ingress.admin.verbs import older_than_s
+from ingress.admin.routes import older_than_s
 from ingress.errors import JournalError, JournalUnavailable
-from ingress.journal.checkpoint import CursorFile
-from ingress.journal.directory import journal_files
+from ingress.journal.checkpoint import Checkpoint
+from ingress.journal.directory import current, damaged, folders
 from ingress.journal.retention import Retention
-from ingress.journal.startup import begin_file, open_newest
-from ingress.journal.store import JournalFile, NewCallback
-from ingress.journal.writer import Journal
+from ingress.journal.store import JournalFile, NewCallback, ResyncRequest
+from ingress.journal.writer import Health, Journal
 from ingress.metrics import JournalMetrics
 from tests.support.waiting import eventually
 
@@ -76,10 +76,9 @@ def entry(name):
 
 def on_disk(folder):
     found = []
-    for path in journal_files(folder):
-        file = JournalFile(path, read_only=True)
-        found += [row.body for row in file.read(0, max_rows=100_000, max_bytes=1 << 30)]
-        file.close()
+    for where in folders(folder):
+        with closing(JournalFile(where.journal, read_only=True)) as file:
+            found += [row.body for row in file.read(0, max_rows=100_000, max_bytes=1 << 30)]
     return found
 
 
@@ -165,59 +164,138 @@ async def test_a_stalled_disk_refuses_in_time_and_never_stalls_the_loop(disk, jo
     assert await journal.append(entry(b"slow")) is False
 
 
-async def test_a_damaged_file_is_left_and_a_new_one_begun(journal, tmp_path):
+class Relay:
+    """Notes which folders there were when it had to let go, and when it might begin."""
+
+    def __init__(self, root):
+        self._root = root
+        self.calls = []
+
+    async def stop_relay(self):
+        self.calls.append(("stop", len(damaged(self._root))))
+
+    async def start_relay(self):
+        self.calls.append(("start", len(damaged(self._root))))
+
+
+def kept_anew(root):
+    """What stands in the current journal behind its order to look anew."""
+    with closing(JournalFile(current(root).journal, read_only=True)) as file:
+        first, *rows = file.read(0, max_rows=999, max_bytes=1 << 30)
+    order = ResyncRequest.of(first)
+    assert (order.app, order.consumers) == (None, None), "everybody, for every app"
+    return [row.body for row in rows]
+
+
+async def test_a_damaged_journal_is_put_aside_whole_and_a_new_one_begun(tmp_path):
+    relay = Relay(tmp_path)
+    journal = Journal(tmp_path, Retention(3600, 3600), JournalMetrics(CollectorRegistry()), relay=relay)
+    await journal.start()
     await journal.append(entry(b"before"))
-    first = journal_files(tmp_path)[0]
+    Checkpoint(current(tmp_path).path, journal._file.id).close()
     journal._fail(apsw.IOError("as after a failed fsync"))  # closes the file, as any failed commit does
-    first.write_bytes(b"no database" * 1000)
-    for beside in tmp_path.glob(first.name + "-*"):
-        beside.unlink()
+    path = current(tmp_path).journal
+    path.write_bytes(b"no database" * 1000)
     await recovers(journal, b"after")
-    assert [p.name for p in journal_files(tmp_path)] == ["journal-0001.db", "journal-0002.db"]
-    newest = JournalFile(journal_files(tmp_path)[-1], read_only=True)
-    assert [row.body for row in newest.read(0, max_rows=9, max_bytes=999)] == [b"after"]
-    newest.close()
+    (aside,) = damaged(tmp_path)
+    assert {p.name for p in aside.path.iterdir()} >= {"journal.db", "checkpoint.db"}
+    assert kept_anew(tmp_path) == [b"after"]
+    assert relay.calls == [("stop", 0), ("start", 1)]
+    await journal.stop()
 
 
 @pytest.mark.parametrize("error", [apsw.CorruptError("malformed"), apsw.IOError("a bad sector")])
-async def test_damage_that_only_a_callback_meets_is_left_as_well(journal, tmp_path, monkeypatch, error):
+async def test_damage_that_only_a_callback_meets_is_put_aside_as_well(journal, tmp_path, monkeypatch, error):
     """The page of a probe is whole, and so the file would be opened again and again."""
+    await journal.append(entry(b"before"))
     keep = JournalFile.keep
 
-    def damaged(self, entries):
-        if self.path.name == "journal-0001.db":
+    def sick(self, callbacks):
+        if not damaged(tmp_path):
             raise error
-        return keep(self, entries)
+        return keep(self, callbacks)
 
-    monkeypatch.setattr(JournalFile, "keep", damaged)
+    monkeypatch.setattr(JournalFile, "keep", sick)
     with pytest.raises(JournalUnavailable):
         await journal.append(entry(b"first"))
     await recovers(journal, b"after")
-    assert [p.name for p in journal_files(tmp_path)] == ["journal-0001.db", "journal-0002.db"]
-    assert on_disk(tmp_path) == [b"after"]
+    assert len(damaged(tmp_path)) == 1
+    assert kept_anew(tmp_path) == [b"after"]
 
 
-@pytest.mark.parametrize("older", [False, True])
-async def test_a_file_that_has_gone_is_told_and_what_stood_beside_it_is_kept(tmp_path, older):
-    if older:
-        open_newest(tmp_path).close()
-        begin_file(tmp_path).close()
-    journal = Journal(tmp_path, Retention(3600, 3600), JournalMetrics(CollectorRegistry()))
-    await journal.start()
+async def test_an_io_error_that_does_not_outlive_one_reopening_leaves_the_journal_where_it_is(
+    journal, tmp_path, monkeypatch
+):
+    for number in range(3):
+        with monkeypatch.context() as sick:
+            sick.setattr(JournalFile, "keep", raiser(apsw.IOError("disk I/O error")))
+            assert await refused(journal, b"during") == "disk"
+        await recovers(journal, b"after-%d" % number)
+        await eventually(lambda: journal._health is Health.SOUND, 10, "it has been tried as a whole")
+    assert not damaged(tmp_path)
+    assert on_disk(tmp_path) == [b"after-0", b"after-1", b"after-2"]
+
+
+@pytest.mark.parametrize("sickness", ["full", "fsync"])
+async def test_where_no_new_journal_can_be_made_nothing_is_renamed(disk, journal, tmp_path, sickness):
     await journal.append(entry(b"before"))
-    path = journal_files(tmp_path)[-1]
-    path.unlink()
-    beside = {p.name: p.read_bytes() for p in tmp_path.glob(f"{path.name}-[mw]*")}
-    assert len(beside) == 2
-    with capture_logs() as said:
-        journal._fail(apsw.IOError("as after a failed fsync"))
-        await recovers(journal, b"after")
+    disk.sick = sickness
+    journal.report_damage("SQLite says so")
+    await eventually(lambda: journal._health is Health.DAMAGED, 10, "to be put aside")
+    for number in range(3):
+        journal._reopen_at = 0.0
+        assert await refused(journal, b"%d" % number) == "disk"
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["current"]
+    assert "free or mend the disk" in journal.fault
+    disk.sick = None
+    await recovers(journal, b"after")
+    assert len(damaged(tmp_path)) == 1
+
+
+async def test_a_folder_that_cannot_be_renamed_means_503_and_words(journal, tmp_path, monkeypatch):
+    await journal.append(entry(b"before"))
+    monkeypatch.setattr(Path, "rename", raiser(PermissionError(13, "Permission denied")))
+    journal.report_damage("SQLite says so")
+    await eventually(lambda: journal.fault and "Permission denied" in journal.fault, 10, "it is said")
+    assert await refused(journal, b"during") == "disk"
+    monkeypatch.undo()
+    await recovers(journal, b"after")
+    assert kept_anew(tmp_path) == [b"after"]
+
+
+async def test_a_disk_that_damages_each_journal_does_not_fill_with_them(journal, tmp_path):
+    journal.report_damage("SQLite says so")
+    await eventually(lambda: damaged(tmp_path), 10, "put aside")
+    await recovers(journal, b"after")
+    journal.report_damage("SQLite says so again")
+    await eventually(lambda: "replace the disk" in (journal.fault or ""), 10, "it is said")
+    assert await refused(journal, b"during") == "disk"
+    assert len(damaged(tmp_path)) == 1
+
+
+async def test_damage_that_is_reported_twice_is_put_aside_once(journal, tmp_path):
+    await journal.append(entry(b"before"))
+    for _ in range(3):
+        journal.report_damage("the relay says so")
+    await eventually(lambda: damaged(tmp_path), 10, "put aside")
+    await recovers(journal, b"after")
+    assert journal.fault is None
+    assert len(damaged(tmp_path)) == 1
+
+
+async def test_a_page_is_kept_whole_and_wakes_the_relay(tmp_path):
+    woken = []
+    journal = Journal(
+        tmp_path, Retention(3600, 3600), JournalMetrics(CollectorRegistry()), lambda: woken.append(1)
+    )
+    await journal.start()
+    order = ResyncRequest("page-1", "it may be gone")
+    assert await journal.commit([entry(b"a"), entry(b"a"), order], {"recovery/x": "1"}) == [True, False, True]
+    assert await journal.notes("recovery/") == {"recovery/x": "1"}
+    await journal.commit([], {"recovery/x": None})
+    assert await journal.notes("recovery/") == {}
+    assert len(woken) == 1
     await journal.stop()
-    assert on_disk(tmp_path) == [b"after"], "not in the older one, which may be drained"
-    assert {p.name: p.read_bytes() for p in tmp_path.glob(f"{path.name}-[mw]*")} == beside
-    assert [e["file"] for e in said if e["event"] == "journal.old_file_unreadable"] == [path.name]
-    with pytest.raises(JournalError, match="is not here, but it has held 1 callbacks"):
-        open_newest(tmp_path)
 
 
 async def test_a_full_queue_refuses(disk, journal, monkeypatch):
@@ -231,8 +309,8 @@ async def test_a_full_queue_refuses(disk, journal, monkeypatch):
     await asyncio.gather(*waiting)
 
 
-async def test_what_pruning_meets_does_not_end_the_writer(journal, tmp_path, monkeypatch):
-    """An older file that is damaged, its folder that cannot be read, a fault of ours: callbacks are kept."""
+async def test_what_retention_meets_does_not_end_the_writer(journal, tmp_path, monkeypatch):
+    """A checkpoint that is damaged, a folder that cannot be read, a fault of ours: callbacks are kept."""
     await journal.append(entry(b"before"))
     errors = [
         JournalError("damaged"),
@@ -247,9 +325,9 @@ async def test_what_pruning_meets_does_not_end_the_writer(journal, tmp_path, mon
             raise raised[-1]
         return 0, False
 
-    monkeypatch.setattr("ingress.journal.writer._PRUNE_EVERY_S", 0.0)
-    monkeypatch.setattr("ingress.journal.writer.Pruning.step", prune)
-    journal._prune_at = 0.0
+    monkeypatch.setattr("ingress.journal.writer._RETENTION_EVERY_S", 0.0)
+    monkeypatch.setattr("ingress.journal.writer.RetentionJob.step", prune)
+    journal._retention_at = 0.0
     for number in range(5):
         assert await journal.append(entry(b"%d" % number))
     await eventually(lambda: raised == errors, 10, "pruned")
@@ -257,30 +335,24 @@ async def test_what_pruning_meets_does_not_end_the_writer(journal, tmp_path, mon
     assert journal.fault is None
 
 
-async def test_a_file_that_cannot_be_pruned_for_a_bad_sector_is_left_for_a_new_one(
-    journal, tmp_path, monkeypatch
-):
+async def test_a_bad_sector_that_only_retention_meets_is_put_aside(journal, tmp_path, monkeypatch):
     """Else each pass closes and opens it again, refusing callbacks, and it grows until the disk is full."""
-    prunes = []
 
     def prune(self, file):
-        prunes.append(file.path.name)
-        if file.path.name == "journal-0001.db":
+        if not damaged(tmp_path):
             raise apsw.IOError("a bad sector among what was published")
         return 0, False
 
-    monkeypatch.setattr("ingress.journal.writer._PRUNE_EVERY_S", 0.0)
-    monkeypatch.setattr("ingress.journal.writer.Pruning.step", prune)
-    journal._prune_at = 0.0
+    monkeypatch.setattr("ingress.journal.writer.RetentionJob.step", prune)
+    journal._retention_at = 0.0
 
     async def goes_on():
-        while "journal-0002.db" not in prunes:
+        while not damaged(tmp_path):
             journal._reopen_at = 0.0
             await recovers(journal, b"%d" % time.monotonic_ns())
 
     await asyncio.wait_for(goes_on(), 30)
-    assert prunes.count("journal-0001.db") == 2, "once may be an accident"
-    assert await journal.append(entry(b"after"))
+    await recovers(journal, b"after")
     assert journal.fault is None
 
 
@@ -289,11 +361,11 @@ async def test_nothing_that_fails_ends_the_writer(journal, tmp_path, monkeypatch
     monkeypatch.setattr(JournalFile, "close", raiser(OSError("close")))
     looks = []
 
-    def fault(folder):
-        looks.append(folder)
+    def fault(root):
+        looks.append(root)
         raise ValueError("a fault of ours")
 
-    monkeypatch.setattr("ingress.journal.writer.newest_journal_file", fault)
+    monkeypatch.setattr("ingress.journal.writer.reopen", fault)
     monkeypatch.setattr(JournalFile, "keep", raiser(apsw.IOError("disk I/O error")))
     assert await refused(journal, b"during") == "disk"
     assert await refused(journal, b"during 2") == "disk"
@@ -312,9 +384,8 @@ def raiser(error):
 
 
 async def test_what_a_verb_raises_is_for_who_asked_alone(journal, tmp_path):
-    file = journal_files(tmp_path)[0]
-    cursor = CursorFile(tmp_path)
-    cursor.db.execute("INSERT INTO cursors VALUES ('x', 1, NULL, 7)")
+    checkpoint = Checkpoint(current(tmp_path).path, journal._file.id)
+    checkpoint.db.execute("UPDATE checkpoint SET seq = 7")
     outcomes = await asyncio.gather(
         journal.prune(0), journal.append(entry(b"callback")), journal.probe(), return_exceptions=True
     )
@@ -322,8 +393,8 @@ async def test_what_a_verb_raises_is_for_who_asked_alone(journal, tmp_path):
     assert not isinstance(outcomes[0], JournalUnavailable)
     assert outcomes[1:] == [True, None]
     assert journal.fault is None
-    assert journal_files(tmp_path) == [file]
-    cursor.close()
+    assert not damaged(tmp_path)
+    checkpoint.close()
 
 
 async def test_a_disk_that_fails_under_a_verb_refuses_no_callback_that_is_kept(

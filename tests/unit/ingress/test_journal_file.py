@@ -19,7 +19,7 @@ def entry(body=b"{}", key=None, at=NOW, signature=None):
 
 @pytest.fixture
 def file(tmp_path):
-    journal = JournalFile(tmp_path / "journal-0001.db", create=True)
+    journal = JournalFile(tmp_path / "journal.db", create=True)
     yield journal
     journal.close()
 
@@ -31,7 +31,7 @@ def bodies(journal, after=0):
 def test_what_is_kept_is_there_byte_for_byte(file, tmp_path):
     body = bytes(range(256)) + b"\xff\xfe\x00"
     assert file.keep([entry(body)]) == [True]
-    other = JournalFile(tmp_path / "journal-0001.db", read_only=True)
+    other = JournalFile(tmp_path / "journal.db", read_only=True)
     assert bodies(other) == [body]
     other.close()
 
@@ -57,15 +57,14 @@ def test_a_group_of_any_size_is_kept_in_order_whether_all_of_it_is_new_or_not(fi
     assert all(row.intact for row in rows)
 
 
-def test_seq_never_starts_again_below_the_cursor(tmp_path):
-    path = tmp_path / "journal-0001.db"
+def test_seq_never_starts_again_below_the_checkpoint(tmp_path):
+    path = tmp_path / "journal.db"
     journal = JournalFile(path, create=True)
     journal.keep([entry(bytes([n])) for n in range(5)])
-    assert journal.prune_callbacks(5, frozenset(), 100) == 5
+    assert journal.prune_callbacks(5, frozenset(), 100, after_seq=0) == 5
     journal.close()
     journal = JournalFile(path)
     assert journal.highest_seq() == 5
-    assert journal.lowest_seq() is None
     journal.keep([entry(b"later")])
     assert [row.seq for row in journal.read(5, max_rows=9, max_bytes=9999)] == [6]
     journal.close()
@@ -83,14 +82,14 @@ def test_an_anonymous_payload_may_recur_after_ten_minutes_but_not_its_request(fi
 
 def test_pruning_spares_what_is_parked_and_what_is_not_published(file):
     file.keep([entry(bytes([n])) for n in range(10)])
-    assert file.prune_callbacks(8, frozenset({2, 5}), 100) == 6
+    assert file.prune_callbacks(8, frozenset({2, 5}), 100, after_seq=0) == 6
     assert [r.seq for r in file.read(0, max_rows=99, max_bytes=9999)] == [2, 5, 9, 10]
 
 
 def test_pruning_goes_on_behind_many_parked_rows(file):
     file.keep([entry(bytes([n])) for n in range(20)])
     parked = frozenset(range(1, 15))
-    while file.prune_callbacks(20, parked, 2):
+    while file.prune_callbacks(20, parked, 2, after_seq=0):
         pass
     assert [r.seq for r in file.read(0, max_rows=99, max_bytes=9999)] == sorted(parked)
 
@@ -102,7 +101,7 @@ def test_dedupe_keys_are_forgotten_by_time_of_receipt(file):
 
 
 def test_a_newer_version_is_refused_and_left_alone(tmp_path):
-    path = tmp_path / "journal-0001.db"
+    path = tmp_path / "journal.db"
     JournalFile(path, create=True).close()
     db = apsw.Connection(str(path))
     db.execute("PRAGMA user_version = 99")
@@ -112,7 +111,7 @@ def test_a_newer_version_is_refused_and_left_alone(tmp_path):
 
 
 def test_a_foreign_database_is_refused(tmp_path):
-    path = tmp_path / "journal-0001.db"
+    path = tmp_path / "journal.db"
     db = apsw.Connection(str(path))
     db.execute("CREATE TABLE t (a)")
     db.close()
@@ -120,7 +119,7 @@ def test_a_foreign_database_is_refused(tmp_path):
         JournalFile(path)
 
 
-def test_waiting_counts_what_is_behind_the_cursor(file):
+def test_waiting_counts_what_is_behind_the_checkpoint(file):
     assert file.waiting(0) == (0, None)
     file.keep([entry(bytes([n]), at=NOW + n) for n in range(4)])
     assert file.waiting(1) == (3, NOW + 1)
@@ -139,7 +138,7 @@ def test_waiting_counts_what_is_behind_the_cursor(file):
     )
 )
 def test_it_behaves_as_a_list_with_a_set_of_keys(tmp_path_factory, steps):
-    path = tmp_path_factory.mktemp("journal") / "journal-0001.db"
+    path = tmp_path_factory.mktemp("journal") / "journal.db"
     journal = JournalFile(path, create=True)
     rows: list[tuple[int, bytes]] = []
     seen: set[int] = set()
@@ -156,7 +155,7 @@ def test_it_behaves_as_a_list_with_a_set_of_keys(tmp_path_factory, steps):
                         rows.append((issued, bytes([key])))
                 assert journal.keep([entry(bytes([key])) for key in argument]) == expected
             elif verb == "prune":
-                journal.prune_callbacks(argument, frozenset(), 1000)
+                journal.prune_callbacks(argument, frozenset(), 1000, after_seq=0)
                 rows = [row for row in rows if row[0] > argument]
             else:
                 journal.close()
@@ -165,3 +164,25 @@ def test_it_behaves_as_a_list_with_a_set_of_keys(tmp_path_factory, steps):
             assert journal.highest_seq() == issued
     finally:
         journal.close()
+
+
+def test_a_changed_callback_is_told_and_those_around_it_are_whole(file):
+    file.keep([entry(bytes([n])) for n in range(5)])
+    file.db.execute("UPDATE callbacks SET body = x'ff' WHERE seq = 2")
+    file.db.execute("UPDATE callbacks SET via = 7, received_ms = 'x' WHERE seq = 4")
+    rows = file.read(0, max_rows=99, max_bytes=9999)
+    assert [(row.seq, row.intact) for row in rows] == [
+        (1, True),
+        (2, False),
+        (3, True),
+        (4, False),
+        (5, True),
+    ]
+
+
+def test_a_number_that_the_disk_has_changed_is_not_believed(file):
+    """Else the checkpoint would go there, and what is kept next would stay behind it."""
+    file.keep([entry(bytes([n])) for n in range(3)])
+    file.db.execute("UPDATE callbacks SET seq = 1000000 WHERE seq = 3")
+    rows = file.read(0, max_rows=99, max_bytes=9999)
+    assert [(row.seq, row.intact) for row in rows] == [(1, True), (2, True), (3, False)]

@@ -1,7 +1,7 @@
-"""The journal, its file and its cursor, against a plain list: with crashes at every call that writes.
+"""The journal, its file and its checkpoint, against a plain list: with crashes at every call that writes.
 
 What ``keep`` returned for is there after any crash; nothing is there twice; a ``seq`` is never given again;
-the cursor never stands beyond the journal; parked callbacks stay. A crash is the end of the process, or a
+the checkpoint never stands beyond the journal; parked callbacks stay. A crash is the end of the process, or a
 loss of power that leaves of the unsynced writes nothing, or any of their sectors.
 """
 
@@ -20,8 +20,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ingress.journal.checkpoint import CursorFile, Parked
-from ingress.journal.startup import open_newest
+from ingress.journal.checkpoint import Checkpoint, Parked
+from ingress.journal.directory import current
+from ingress.journal.startup import open_current
 from ingress.journal.store import JournalFile, NewCallback
 from tests.support.disk import MortalDisk, Survives, mortal_disk
 
@@ -45,12 +46,12 @@ class State:
     rows: dict[int, bytes] = field(default_factory=dict)
     known: set[int] = field(default_factory=set)
     issued: int = 0
-    cursor: int = 0
+    passed: int = 0
     parked: frozenset[int] = frozenset()
 
     def kept(self, keys: list[int]) -> tuple["State", list[bool]]:
         """The state behind ``keep(keys)``, and what it must return."""
-        after = State(dict(self.rows), set(self.known), self.issued, self.cursor, self.parked)
+        after = State(dict(self.rows), set(self.known), self.issued, self.passed, self.parked)
         new = []
         for key in keys:
             new.append(key not in after.known)
@@ -61,18 +62,18 @@ class State:
         return after, new
 
     def pruned(self, limit: int) -> "State":
-        doomed = [seq for seq in sorted(self.rows) if seq <= self.cursor and seq not in self.parked][:limit]
+        doomed = [seq for seq in sorted(self.rows) if seq <= self.passed and seq not in self.parked][:limit]
         rows = {seq: content for seq, content in self.rows.items() if seq not in doomed}
-        return State(rows, self.known, self.issued, self.cursor, self.parked)
+        return State(rows, self.known, self.issued, self.passed, self.parked)
 
     def forgotten(self) -> "State":
-        return State(self.rows, set(), self.issued, self.cursor, self.parked)
+        return State(self.rows, set(), self.issued, self.passed, self.parked)
 
     def moved(self, seq: int, parked: frozenset[int]) -> "State":
         return State(self.rows, self.known, self.issued, seq, self.parked | parked)
 
     def unparked(self, seqs: frozenset[int]) -> "State":
-        return State(self.rows, self.known, self.issued, self.cursor, self.parked - seqs)
+        return State(self.rows, self.known, self.issued, self.passed, self.parked - seqs)
 
 
 class Journal:
@@ -85,19 +86,19 @@ class Journal:
         self.state = State()
         self.attempted: State | None = None
         self.file: JournalFile | None = None
-        self.cursor: CursorFile | None = None
+        self.checkpoint: Checkpoint | None = None
         self.crashes = 0
 
     def open(self) -> None:
-        self.file = open_newest(self.folder)
-        self.cursor = CursorFile(self.folder)
+        self.file = open_current(self.folder)
+        self.checkpoint = Checkpoint(current(self.folder).path, self.file.id)
 
     def close(self) -> None:
-        for handle in (self.cursor, self.file):
+        for handle in (self.checkpoint, self.file):
             if handle is not None:
                 with contextlib.suppress(apsw.Error):
                     handle.close()
-        self.file = self.cursor = None
+        self.file = self.checkpoint = None
 
     def remove(self) -> None:
         self.close()
@@ -126,20 +127,20 @@ class Journal:
     def move(self, seq: int, parked: frozenset[int]) -> None:
         with self.attempt(self.state.moved(seq, parked)):
             assert self.file is not None
-            assert self.cursor is not None
-            self.cursor.move(self.file.id, seq, [self.parked(s) for s in parked])
+            assert self.checkpoint is not None
+            self.checkpoint.commit(seq, [self.parked(s) for s in parked])
 
     def unpark(self, seqs: frozenset[int]) -> None:
         with self.attempt(self.state.unparked(seqs)):
-            assert self.cursor is not None
-            self.cursor.unpark(self.parked(s) for s in seqs)
+            assert self.checkpoint is not None
+            self.checkpoint.unpark(self.parked(s) for s in seqs)
 
     def prune(self, limit: int) -> None:
         with self.attempt(self.state.pruned(limit)):
             assert self.file is not None
-            assert self.cursor is not None
+            assert self.checkpoint is not None
             self.file.prune_callbacks(
-                self.cursor.seq(self.file.id), self.cursor.parked_seqs(self.file.id), limit
+                self.checkpoint.seq(), self.checkpoint.parked_seqs(), limit, after_seq=0
             )
 
     def forget(self) -> None:
@@ -147,7 +148,7 @@ class Journal:
             assert self.file is not None
             self.file.prune_seen(NOW + 1_000_000, 1_000_000)
 
-    def checkpoint(self) -> None:
+    def empty_wal(self) -> None:
         with self.attempt(self.state):
             assert self.file is not None
             self.file.checkpoint_truncate()
@@ -159,7 +160,7 @@ class Journal:
 
     def parked(self, seq: int) -> Parked:
         assert self.file is not None
-        return Parked(self.file.id, seq, 0, "topic", "rights", 1)
+        return Parked(seq, 0, "topic", "rights", 1)
 
     def restart(self, survives: Survives, dice: random.Random) -> None:
         """After a crash: what survived, opened as the ingress does at its start."""
@@ -175,7 +176,7 @@ class Journal:
 
     def found(self) -> tuple[object, ...]:
         assert self.file is not None
-        assert self.cursor is not None
+        assert self.checkpoint is not None
         rows = self.file.read(0, max_rows=100_000, max_bytes=1 << 30)
         assert all(row.intact for row in rows)
         seqs = [row.seq for row in rows]
@@ -184,18 +185,18 @@ class Journal:
             {row.seq: row.body for row in rows},
             {int(key[4:]) for (key,) in self.file.db.execute("SELECT key FROM seen")},
             self.file.highest_seq(),
-            self.cursor.seq(self.file.id),
-            self.cursor.parked_seqs(self.file.id),
+            self.checkpoint.seq(),
+            self.checkpoint.parked_seqs(),
         )
 
     @staticmethod
     def facts(state: State) -> tuple[object, ...]:
-        return state.rows, state.known, state.issued, state.cursor, state.parked
+        return state.rows, state.known, state.issued, state.passed, state.parked
 
     def check(self) -> None:
         found = self.found()
         assert found == self.facts(self.state)
-        assert self.state.cursor <= self.state.issued
+        assert self.state.passed <= self.state.issued
         assert self.state.parked <= self.state.rows.keys()
 
 
@@ -227,8 +228,8 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(share=st.floats(0, 1), parked=st.sets(st.integers(0, 5)))
     def publish(self, share, parked):
         state = self.journal.state
-        seq = state.cursor + round(share * (state.issued - state.cursor))
-        self.journal.move(seq, frozenset(s for n in parked if (s := seq - n) > state.cursor))
+        seq = state.passed + round(share * (state.issued - state.passed))
+        self.journal.move(seq, frozenset(s for n in parked if (s := seq - n) > state.passed))
 
     @precondition(lambda self: self.alive)
     @rule(which=st.sets(st.integers(0, 5)))
@@ -248,8 +249,8 @@ class JournalMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.alive)
     @rule()
-    def checkpoint(self):
-        self.journal.checkpoint()
+    def empty_wal(self):
+        self.journal.empty_wal()
 
     @precondition(lambda self: self.alive)
     @rule()
@@ -293,7 +294,7 @@ def story(journal: Journal) -> None:
         lambda: journal.keep([1, 2, 3]),
         lambda: journal.keep([3, 4]),
         lambda: journal.move(3, frozenset({2})),
-        journal.checkpoint,
+        journal.empty_wal,
         lambda: journal.keep([5, 6, 7, 8]),
         lambda: journal.prune(10),
         lambda: journal.move(8, frozenset()),

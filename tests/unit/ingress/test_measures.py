@@ -1,21 +1,23 @@
 """What the ingress measures of itself, where a number is more than a counter."""
 
 import json
+import shutil
 import time
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from dingbridge.events import dedupe_key, extract_facts
-from ingress.journal.checkpoint import CursorFile, Parked
+from ingress.journal.checkpoint import Checkpoint, Parked
+from ingress.journal.directory import current
+from ingress.journal.inspect import journal_status
 from ingress.journal.retention import Retention
-from ingress.journal.startup import open_newest
+from ingress.journal.startup import open_current
 from ingress.journal.store import NewCallback
 from ingress.journal.writer import Journal
 from ingress.metrics import FolderMetrics, JournalMetrics, PublisherMetrics
 from ingress.relay.process import PublisherProcess
-from ingress.relay.stats import Report
-from ingress.status import joint_status
+from ingress.relay.stats import PublisherStats
 
 NOW = int(time.time() * 1000)
 
@@ -51,30 +53,35 @@ async def test_the_last_callback_is_the_last_that_dingtalk_pushed_also_after_a_r
     await second.stop()
 
 
-def test_folders_of_workers_that_are_no_more_count_as_waiting_and_parked(tmp_path, registry):
-    for name, count in (("worker-1", 3), ("worker-2", 2)):
-        folder = tmp_path / name
-        folder.mkdir()
-        file = open_newest(folder)
-        file.keep([entry(n, NOW - 60_000 * count) for n in range(count)])
-        cursor = CursorFile(folder)
-        cursor.move(file.id, 1, [Parked(file.id, 1, 0, f"topic-{name}", "rights", 1)])
-        cursor.close()
-        file.close()
+def test_damaged_folders_count_as_waiting_and_parked(tmp_path, registry):
     metrics = FolderMetrics(registry)
-    metrics.show(joint_status(tmp_path, [tmp_path / "worker-1", tmp_path / "worker-2"]))
-    assert registry.get_sample_value("dingbridge_journal_waiting") == 3
+    for name, count in (("damaged-20260101T000000Z", 3), ("current", 2)):
+        file = open_current(tmp_path)
+        file.keep([entry(n, NOW - 60_000 * count) for n in range(count)])
+        checkpoint = Checkpoint(current(tmp_path).path, file.id)
+        checkpoint.commit(1, [Parked(1, 0, f"topic-{name}", "rights", 1)])
+        checkpoint.close()
+        file.close()
+        if name != "current":
+            current(tmp_path).path.rename(tmp_path / name)
+    metrics.show(journal_status(tmp_path))
+    # the order to look anew, first in the new one, is published
+    assert registry.get_sample_value("dingbridge_journal_waiting") == 2 + 2
     assert registry.get_sample_value("dingbridge_journal_oldest_waiting_seconds") == pytest.approx(
         time.time() - NOW / 1000 + 180, abs=30
     )
     assert registry.get_sample_value("dingbridge_parked", {"reason": "rights"}) == 2
-    metrics.show(joint_status(tmp_path, []))
+    assert registry.get_sample_value("dingbridge_journal_damaged_folders") == 1
+    shutil.rmtree(tmp_path / "current")
+    shutil.rmtree(tmp_path / "damaged-20260101T000000Z")
+    metrics.show(journal_status(tmp_path))
     assert registry.get_sample_value("dingbridge_parked", {"reason": "rights"}) is None
+    assert registry.get_sample_value("dingbridge_journal_damaged_folders") == 0
 
 
-def test_a_report_tells_each_lag_and_each_count_once(registry):
-    report = Report()
-    publisher = PublisherProcess(PublisherMetrics(registry), {})
+def test_stats_tell_each_lag_and_each_count_once(registry, tmp_path):
+    report = PublisherStats()
+    publisher = PublisherProcess(PublisherMetrics(registry), {}, tmp_path)
     report.lagged(0.02)
     report.lagged(7.0)
     report.error("RequestTimedOutError")
@@ -112,7 +119,7 @@ def test_a_callback_takes_no_more_disk_than_operations_says(tmp_path, kind, most
         }
         return json.dumps({"contact": contact, "approval": approval}[kind], ensure_ascii=False).encode()
 
-    file = open_newest(tmp_path)
+    file = open_current(tmp_path)
     for begin in range(0, 10_000, 500):
         bodies = [payload(number) for number in range(begin, begin + 500)]
         facts = [(b, extract_facts(b)) for b in bodies]

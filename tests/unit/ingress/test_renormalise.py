@@ -9,7 +9,7 @@ import pytest
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress.admin import renormalise as module
-from ingress.admin.renormalise import Renormaliser, renormalise
+from ingress.admin.renormalise import Renormalised, renormalise
 
 TOPIC = "dingtalk.unclassified"
 
@@ -55,7 +55,7 @@ class Consumer:
 
 
 @pytest.fixture
-def settings(monkeypatch) -> IngressSettings:
+def settings(monkeypatch, tmp_path) -> IngressSettings:
     async def existing(settings: Any) -> dict[str, int]:
         return {TOPIC: 2}
 
@@ -67,23 +67,19 @@ def settings(monkeypatch) -> IngressSettings:
     monkeypatch.setattr("ingress.relay.topics.existing_topics", existing)
     monkeypatch.setattr(module, "ailing", ailing)
     monkeypatch.setattr(module, "hopeless_after_s", lambda settings: 0.2)
-    values = {**SAMPLE_CREDENTIALS, "DINGTALK_API_BASE": "http://127.0.0.1:1"}
+    values = {**SAMPLE_CREDENTIALS, "DINGTALK_API_BASE": "http://127.0.0.1:1", "JOURNAL_DIR": str(tmp_path)}
     return IngressSettings.load(**{name.lower(): value for name, value in values.items()})
 
 
-async def keep_none(entry: Any) -> bool:
-    raise AssertionError("nothing here is an event")
-
-
 async def test_it_reads_all_partitions_to_their_ends(settings):
-    assert (await renormalise(settings, keep_none)).read == 5
+    assert (await renormalise(settings)).read == 5
 
 
 async def test_a_partition_that_gives_nothing_ends_it_in_words(settings, monkeypatch):
     monkeypatch.setattr(Consumer, "silent", (1,))
     with pytest.raises(KafkaUnavailable, match=r"dingtalk.unclassified', 1.* have no leader"):
         async with asyncio.timeout(30):
-            await renormalise(settings, keep_none)
+            await renormalise(settings)
 
 
 async def test_a_topic_that_is_not_ready_is_not_taken_for_an_empty_one(settings, monkeypatch):
@@ -92,7 +88,7 @@ async def test_a_topic_that_is_not_ready_is_not_taken_for_an_empty_one(settings,
 
     monkeypatch.setattr(module, "existing_topics", none)
     with pytest.raises(KafkaUnavailable, match="no leader"):
-        await renormalise(settings, keep_none)
+        await renormalise(settings)
 
 
 async def test_without_the_topic_there_is_nothing_to_do(settings, monkeypatch):
@@ -101,24 +97,29 @@ async def test_without_the_topic_there_is_nothing_to_do(settings, monkeypatch):
 
     monkeypatch.setattr(module, "existing_topics", none)
     monkeypatch.setattr(Consumer, "topics", none)
-    assert (await renormalise(settings, keep_none)).read == 0
+    assert (await renormalise(settings)).read == 0
 
 
 async def test_a_second_run_is_refused_while_the_first_goes_on(settings, monkeypatch):
-    """Whoever asked by HTTP may have gone meanwhile; the run goes on."""
     begun, may_end = asyncio.Event(), asyncio.Event()
 
-    async def slow(settings: Any, append: Any) -> str:
+    async def slow(settings: Any, file: Any) -> Renormalised:
         begun.set()
         await may_end.wait()
-        return "done"
+        return Renormalised(read=7)
 
-    monkeypatch.setattr(module, "renormalise", slow)
-    renormaliser: Any = Renormaliser(settings, keep_none)
-    first = asyncio.create_task(renormaliser.run())
+    monkeypatch.setattr(module, "_fill", slow)
+    first = asyncio.create_task(renormalise(settings))
     await begun.wait()
-    with pytest.raises(BridgeError, match="under way"):
-        await renormaliser.run()
+    with pytest.raises(BridgeError, match="renormalises"):
+        await renormalise(settings)
     may_end.set()
-    assert await first == "done"
-    assert await renormaliser.run() == "done"
+    assert (await first).read == 7
+    assert (await renormalise(settings)).read == 7
+
+
+async def test_its_folder_goes_however_it_ends(settings, monkeypatch):
+    monkeypatch.setattr(Consumer, "silent", (1,))
+    with pytest.raises(KafkaUnavailable):
+        await renormalise(settings)
+    assert [path.name for path in settings.journal_path.iterdir()] == ["renormalise.lock"]

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from dingbridge.errors import BridgeError
 from ingress.admin.cli import app
 
-COMMANDS = [["stats"], ["list"], ["show", "1"], ["export"], ["retry"], ["mend"], ["backup", "copy"]]
+COMMANDS = [["stats"], ["list"], ["show", "1"], ["export"], ["retry"], ["prune"]]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])

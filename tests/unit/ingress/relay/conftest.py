@@ -1,11 +1,13 @@
-"""What the tests of the ingress's processes share: children that are small programs of the test's own."""
+"""What the relay's unit tests share: a Kafka that is none, a folder to publish, and children that are small
+programs of the test's own."""
 
 import asyncio
 import sys
 
 import pytest
 
-from ingress.relay import supervised_process as respawn
+from ingress.relay import process
+from tests.unit.ingress.relay.fakes import FakeKafka, Folder
 
 
 @pytest.fixture
@@ -13,7 +15,7 @@ def child(monkeypatch):
     """``child(*sources)``: what is started runs these, one after the other and the last again and again; an
     error among them is raised instead."""
     real = asyncio.create_subprocess_exec
-    monkeypatch.setattr(respawn, "RESTART_S", (0.01, 0.05))
+    monkeypatch.setattr(process, "RESTART_S", (0.01, 0.05))
 
     def runs(*sources):
         left = list(sources)
@@ -27,3 +29,17 @@ def child(monkeypatch):
         monkeypatch.setattr(asyncio, "create_subprocess_exec", start)
 
     return runs
+
+
+@pytest.fixture
+def kafka(monkeypatch):
+    fake = FakeKafka()
+    fake.install(monkeypatch)
+    return fake
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = Folder(tmp_path / "current")
+    yield made
+    made.close()

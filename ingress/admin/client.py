@@ -1,0 +1,92 @@
+"""Does what a command asks for: here if no ingress holds the journal, else by asking the one that does."""
+
+import asyncio
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from dingbridge.cli.terminal import open_here, refusal_of
+from dingbridge.errors import BridgeError, SettingsError
+from dingbridge.logging import configure_logging
+from dingbridge.settings import IngressSettings, JournalSettings, PublisherSettings
+from ingress.errors import JournalLocked
+from ingress.journal.directory import folders, ingress_lock
+
+Offline = Callable[[IngressSettings, dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+def do(verb: str, options: dict[str, Any], offline: Offline) -> dict[str, Any]:
+    """The answer of the ingress that holds the journal, or of ``offline``. Raises ``BridgeError``."""
+    lock = ingress_lock(journal_dir())
+    try:
+        lock.acquire()
+    except JournalLocked:
+        return ask(verb, options)
+    lock.release()
+    settings = publisher_settings()
+    try:
+
+        async def run() -> dict[str, Any]:
+            return await offline(settings, options)
+
+        return asyncio.run(run())
+    except JournalLocked:  # an ingress was started meanwhile
+        return ask(verb, options)
+
+
+def publisher_settings() -> IngressSettings:
+    """The settings of whoever publishes, with logs to standard error: standard output is for the answer."""
+    try:
+        settings = PublisherSettings.load()
+    except SettingsError as error:
+        raise SettingsError(
+            [*error.problems, "(no ingress runs, so this command needs the settings of one)"]
+        ) from None
+    configure_logging(settings)
+    return settings
+
+
+def ask(verb: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What the running ingress answers to ``POST /journal/<verb>``. Raises ``BridgeError``."""
+    settings = JournalSettings.load()
+    url = f"http://{settings.admin_host}:{settings.admin_port}/journal/{verb}"
+    remedy = "set ADMIN_HOST and ADMIN_PORT to its private listener"
+    request = urllib.request.Request(
+        url, json.dumps(options).encode(), {"Content-Type": "application/json"}, method="POST"
+    )
+    try:
+        with open_here(request, timeout=600) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except urllib.error.HTTPError as error:
+        refusal = refusal_of(error) or f"no ingress answers at {url} ({error.code}); {remedy}"
+        raise BridgeError(refusal) from None
+    except (ValueError, HTTPException):
+        raise BridgeError(f"what answers at {url} is no ingress; {remedy}") from None
+    except OSError as error:
+        raise BridgeError(
+            f"an ingress holds the journal but does not answer at {url} ({getattr(error, 'reason', error)}); "
+            f"{remedy}"
+        ) from error
+
+
+def journal_dir() -> Path:
+    """The ``JOURNAL_DIR``, which has a journal. Raises ``BridgeError`` where there is none, or where this
+    user may not look into it: looking for files would only find none."""
+    root = JournalSettings.load().journal_path
+    try:
+        os.scandir(root).close()
+    except PermissionError:
+        raise BridgeError(
+            f"user id {os.geteuid()} may not read the journal in {root}; run this as the user of the ingress"
+        ) from None
+    except OSError:
+        pass
+    if not folders(root):
+        raise BridgeError(f"no journal in {root}; set JOURNAL_DIR (or DATA_DIR) as for the ingress")
+    return root

@@ -1,0 +1,78 @@
+"""What a row of the journal becomes: the records of a callback, or requests to consumers to look anew.
+
+A callback that the disk has damaged is not published as if DingTalk had said it; the consumers that keep a
+copy of the company are asked to look anew instead.
+"""
+
+import time
+from typing import NamedTuple
+
+import structlog
+
+from dingbridge.errors import SettingsError
+from dingbridge.events import Received, Record, to_records
+from dingbridge.events.control import resync_requested
+from dingbridge.kafka.topics import inbox_topic
+from dingbridge.settings import IngressSettings
+from dingbridge.settings.apps import load_apps
+from ingress.journal.store import CONTROL, ResyncRequest, StoredCallback
+
+log = structlog.get_logger(__name__)
+
+_UNKNOWN_MS = 7 * 86_400_000
+"""How far back consumers look where nobody knows since when something may be missing."""
+
+
+class Message(NamedTuple):
+    """A record, and the topic of the ``inbox`` that it is for, if it is for one consumer alone."""
+
+    record: Record
+    inbox: str | None = None
+
+
+class MessageBuilder:
+    """For the rows of one ``journal``. The same row gives the same messages every time, so that a number
+    names one of them, as long as the settings stay the same."""
+
+    def __init__(self, settings: IngressSettings, journal: str) -> None:
+        self._settings, self._journal = settings, journal
+
+    def messages(self, row: StoredCallback) -> list[Message]:
+        """What is to be sent for ``row``, in order. Never raises."""
+        if not row.intact:
+            id, reason = f"damaged/{self._journal}/{row.seq}", "a callback was damaged on the disk"
+            return self._resync(ResyncRequest(id, reason), row.received_ms or int(time.time() * 1000))
+        if row.via == CONTROL:
+            return self._resync(ResyncRequest.of(row), row.received_ms)
+        received = Received(row.seq, self._journal, row.received_ms, row.app, row.via, row.body)
+        return [Message(record) for record in to_records(received)]
+
+    def _resync(self, request: ResyncRequest, now_ms: int) -> list[Message]:
+        """One for each app and consumer."""
+        since_ms = now_ms - _UNKNOWN_MS if request.since_ms is None else request.since_ms
+        corps = self._corps()
+        apps = sorted(corps) if request.app is None else [request.app]
+        messages = []
+        for app in apps:
+            key, value, headers = resync_requested(
+                id=request.id,
+                app=app,
+                corp_id=request.corp_id or corps.get(app),
+                now_ms=now_ms,
+                since_ms=since_ms,
+                part="all",
+                reason=request.reason,
+            )
+            record = Record(None, False, key, value, headers, request.id)
+            for consumer in request.consumers or self._settings.resync_consumers:
+                messages.append(Message(record, inbox_topic(self._settings, consumer)))
+        return messages
+
+    def _corps(self) -> dict[str, str | None]:
+        """The company of each app that is configured, where it is known."""
+        try:
+            apps = load_apps(self._settings)
+        except SettingsError as error:  # the ingress tells of it, too
+            log.warning("relay.apps_unreadable", words=str(error))
+            apps = {}
+        return {name: app.corp_id for name, app in apps.items()} or {self._settings.dingtalk_app_name: None}

@@ -1,0 +1,178 @@
+"""What is parked is tried again: all of it, in order, and without holding up what is well. Without Kafka."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka.errors import KafkaConnectionError, RecordTooLargeError, TopicAuthorizationFailedError
+from hypothesis import given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
+
+from dingbridge.errors import KafkaUnavailable, TopicLeaderless
+from dingbridge.events import decode
+from ingress.journal.checkpoint import DAMAGED
+from ingress.relay import parked as parking
+from ingress.relay import publisher as publishing
+from tests.support.waiting import eventually
+from tests.unit.ingress.relay.fakes import APPROVAL, CHECK_IN, FakeKafka, Folder, body
+
+
+def number(value):
+    return decode(value).data["number"]
+
+
+@asynccontextmanager
+async def opened(folder, **more):
+    publisher = folder.publisher(**more)
+    await publisher.parked.load()
+    yield publisher
+    publisher._journal.close()
+    publisher._checkpoint.close()
+
+
+async def test_however_many_are_refused_for_themselves_those_behind_them_are_sent(folder, kafka):
+    folder.park(230, "too_large")
+    kafka.refuses = lambda topic, value: RecordTooLargeError() if number(value) <= 220 else None
+    async with opened(folder) as publisher:
+        assert await publisher.parked.retry() == 220
+        assert kafka.numbers() == list(range(221, 231))
+        kafka.refuses = lambda topic, value: None
+        assert await publisher.parked.retry() == 0
+    assert sorted(kafka.numbers()) == list(range(1, 231))
+    assert folder.parked() == []
+
+
+@pytest.mark.parametrize("how", ["silent", "leaderless", "refuses"])
+async def test_a_topic_that_takes_nothing_holds_up_no_other(folder, kafka, monkeypatch, how):
+    monkeypatch.setattr(parking, "_ANSWER_S", 0.05)
+    folder.park(3, "no_leader", CHECK_IN)
+    folder.park(3, "rights", APPROVAL)
+    if how == "silent":
+        kafka.silent.add(APPROVAL)
+    elif how == "leaderless":
+        kafka.cannot_make[APPROVAL] = TopicLeaderless("no leader")
+    else:
+        kafka.refuses = lambda topic, _: TopicAuthorizationFailedError() if topic == APPROVAL else None
+    async with opened(folder) as publisher:
+        assert await publisher.parked.retry() == 3
+    assert kafka.numbers(CHECK_IN) == [1, 2, 3]
+    assert {(p.topic, p.reason) for p in folder.parked()} == {(APPROVAL, "rights")}
+
+
+async def test_of_topics_that_have_very_many_each_has_its_turn(folder, kafka):
+    folder.park(450, "rights", APPROVAL)
+    folder.park(3, "rights", CHECK_IN)
+    order = []
+    kafka.refuses = lambda topic, _: order.append(topic)
+    async with opened(folder) as publisher:
+        await publisher.parked.retry()
+    assert order.index(CHECK_IN) == 100, "after a page of the other"
+
+
+async def test_while_kafka_is_away_nothing_changes(folder, kafka):
+    folder.park(3, "rights")
+    async with opened(folder) as publisher:
+        kafka.away = KafkaConnectionError()
+        with pytest.raises(KafkaUnavailable):
+            await publisher.parked.retry()
+    assert [p.seq for p in folder.parked()] == [1, 2, 3]
+
+
+async def test_what_is_damaged_is_not_published_and_not_tried_again(folder, kafka):
+    folder.park(3, "rights")
+    folder.damage(2)
+    async with opened(folder) as publisher:
+        assert await publisher.parked.retry() == 0
+    assert kafka.numbers() == [1, 3]
+    assert [(p.seq, p.reason) for p in folder.parked()] == [(2, DAMAGED)]
+
+
+async def test_of_a_callback_that_makes_fewer_records_than_when_it_was_parked_all_are_sent(folder, kafka):
+    folder.park(1, "rights")
+    checkpoint = folder.checkpoint()
+    checkpoint.db.execute("DELETE FROM parked")
+    checkpoint.commit(1, [parking.Parked(1, 7, CHECK_IN, "rights", 1)])
+    checkpoint.close()
+    async with opened(folder) as publisher:
+        assert await publisher.parked.retry() == 0
+    assert kafka.numbers() == [1]
+
+
+async def test_the_task_unblocks_nothing_the_loop_does(folder, kafka):
+    folder.park(3, "rights")
+    async with opened(folder) as publisher:
+        assert set(publisher.parked.blocked) == {CHECK_IN}
+        await publisher.parked.retry()
+        assert set(publisher.parked.blocked) == {CHECK_IN}, "something may stand in a set that is not saved"
+        folder.park(1, "rights")
+        kafka.refuses = lambda topic, value: TopicAuthorizationFailedError()
+        await publisher.parked.hand_over(CHECK_IN)
+        assert set(publisher.parked.blocked) == {CHECK_IN}
+        kafka.refuses = lambda topic, value: None
+        await publisher.parked.hand_over(CHECK_IN)
+        assert not publisher.parked.blocked
+    assert kafka.numbers() == [1, 2, 3, 4]
+
+
+@given(
+    seed=st.integers(0, 1 << 30),
+    steps=st.lists(st.sampled_from(["push", "deny", "grant", "retry"]), max_size=30),
+)
+@hypothesis(max_examples=25, deadline=None)
+def test_order_holds_and_nothing_is_lost_however_rights_come_and_go(tmp_path_factory, seed, steps):
+    path = tmp_path_factory.mktemp("journal") / "current"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        asyncio.run(_comes_and_goes(path, monkeypatch, seed, steps))
+
+
+async def _comes_and_goes(path, monkeypatch, seed, steps):
+    kafka, folder = FakeKafka(), Folder(path)
+    kafka.install(monkeypatch)
+    for name in ("_SET_EVERY_S", "_IDLE_S", "_CHECKPOINT_EVERY_S"):
+        monkeypatch.setattr(publishing, name, 0.001)
+    monkeypatch.setattr(publishing, "_BACKOFF_S", (0.001, 0.001))
+    monkeypatch.setattr("ingress.relay.batches.MAX_RECORDS", 3)
+    kafka.random.seed(seed)
+    denied = False
+
+    def refuses(topic, value):
+        return TopicAuthorizationFailedError() if denied and topic == CHECK_IN else None
+
+    kafka.refuses = refuses
+    publisher = folder.publisher()
+    running = asyncio.create_task(publisher.run())
+    kept = 0
+
+    async def push():
+        nonlocal kept
+        bodies = [body(kept + n, "check_in" if n % 3 else "bpms_instance_change") for n in range(5)]
+        kept += len(bodies)
+        folder.keep(*bodies)
+        publisher.wake()
+
+    for step in [*steps, "push", "grant", "push"]:
+        if step == "push":
+            await push()
+        elif step == "retry":
+            publisher.parked.ask()
+        else:
+            denied = step == "deny"
+        for _ in range(kafka.random.randrange(20)):
+            await asyncio.sleep(0.0005)
+
+    async def all_there():
+        publisher.parked.ask()
+        return (
+            len({*kafka.numbers(CHECK_IN), *kafka.numbers(APPROVAL)}) == kept and not publisher.parked.blocked
+        )
+
+    await eventually(all_there, 30, "all is published, and no topic is blocked")
+    publisher.stop()
+    await running
+    assert folder.parked() == []
+    for topic in (CHECK_IN, APPROVAL):
+        numbers = kafka.numbers(topic)
+        first = list(dict.fromkeys(numbers))
+        assert first == sorted(first), "in order where each is first read; what is sent again is a run"
+    folder.close()

@@ -1,0 +1,202 @@
+"""The publisher, without Kafka: nothing falls between two batch sets, one record stops no other."""
+
+import asyncio
+import json
+import time
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+from aiokafka.errors import (
+    KafkaConnectionError,
+    MessageSizeTooLargeError,
+    PolicyViolationError,
+    TopicAuthorizationFailedError,
+)
+
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.events import decode
+from dingbridge.events.control import RESYNC_REQUESTED
+from ingress.errors import JournalDamaged
+from ingress.journal.checkpoint import DAMAGED, Checkpoint
+from ingress.journal.store import ResyncRequest
+from ingress.relay import publisher as publishing
+from tests.support.waiting import eventually
+from tests.unit.ingress.relay.fakes import body
+
+INBOXES = ["ctl-dingtalk.inbox.address-sync", "ctl-dingtalk.inbox.approval"]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    for name in ("_SET_EVERY_S", "_IDLE_S", "_CHECKPOINT_EVERY_S"):
+        monkeypatch.setattr(publishing, name, 0.001)
+    monkeypatch.setattr(publishing, "_BACKOFF_S", (0.001, 0.001))
+
+
+@asynccontextmanager
+async def running(publisher):
+    task = asyncio.create_task(publisher.run())
+    try:
+        yield publisher
+    finally:
+        publisher.stop()
+        await task
+
+
+async def comes_to(folder, seq):
+    def there():
+        checkpoint = folder.checkpoint()
+        try:
+            return checkpoint.seq() >= seq
+        finally:
+            checkpoint.close()
+
+    await eventually(there, 30, f"the checkpoint at {seq}")
+
+
+@pytest.mark.parametrize("refused", range(4))
+async def test_a_refused_record_of_a_callback_that_needs_several_sets_is_parked(
+    folder, kafka, monkeypatch, refused
+):
+    monkeypatch.setattr("ingress.relay.batches.MAX_RECORDS", 1)
+    users = [f"u{n}" for n in range(4)]
+    event = {"EventType": "user_add_org", "CorpId": "c", "TimeStamp": "1731000000123", "UserId": users}
+    folder.keep(*(json.dumps({**event, "TimeStamp": str(n)}).encode() for n in range(3)))
+
+    def refuses(topic, value):
+        found = decode(value)
+        is_it = (found.sequence, found.subject) == (f"{2:020}", users[refused])
+        return PolicyViolationError() if is_it else None
+
+    kafka.refuses = refuses
+    async with running(folder.publisher()):
+        await comes_to(folder, 3)
+    sent = [(int(e.sequence), e.subject) for e in kafka.events("dingtalk.user_add_org")]
+    whole = [(seq, user) for seq in (1, 2, 3) for user in users]
+    assert list(dict.fromkeys(sent)) == [what for what in whole if what != (2, users[refused])]
+    assert [(p.seq, p.record, p.reason) for p in folder.parked()] == [(2, refused, "policy")]
+
+
+async def test_which_of_a_batch_is_too_large_is_found_and_the_others_go_on_in_order(folder, kafka):
+    folder.keep(*(body(n) for n in range(100)))
+    large = {40, 41, 90}
+
+    def refuses(topic, value):
+        return MessageSizeTooLargeError() if decode(value).data["number"] in large else None
+
+    kafka.refuses = refuses
+    async with running(folder.publisher()):
+        await comes_to(folder, 100)
+    numbers = list(dict.fromkeys(kafka.numbers()))
+    assert numbers == [n for n in range(100) if n not in large]
+    assert [(p.seq - 1, p.reason) for p in folder.parked()] == [(n, "too_large") for n in sorted(large)]
+
+
+async def test_what_is_parked_is_not_counted_at_every_set(folder, kafka, monkeypatch):
+    """With a million of them that takes a second, in which nothing is published."""
+    monkeypatch.setattr("ingress.relay.batches.MAX_RECORDS", 1)
+    folder.keep(*(body(n) for n in range(20)))
+    kafka.refuses = lambda topic, value: TopicAuthorizationFailedError()
+    counted = []
+    real = Checkpoint.parked_counts
+    monkeypatch.setattr(Checkpoint, "parked_counts", lambda self: counted.append(self) or real(self))
+    publisher = folder.publisher()
+    async with running(publisher):
+        await comes_to(folder, 20)
+        await eventually(lambda: publisher._stats._parked == {"rights": 20}, 30, "it tells of all of them")
+        assert len(counted) <= 2, "when it connects"
+
+
+async def test_up_means_that_kafka_answered_lately_also_on_an_idle_bridge(folder, kafka, monkeypatch):
+    monkeypatch.setattr(publishing, "_ANSWERED_WITHIN_S", 0.01)
+    publisher = folder.publisher()
+    async with running(publisher):
+        await eventually(lambda: publisher._stats.state == "up", 30, "up")
+        kafka.away = KafkaUnavailable("Kafka does not answer")
+        await eventually(lambda: publisher._stats.state == "down", 30, "down, with nothing to publish")
+        assert publisher._stats.words == "Kafka does not answer"
+        kafka.away = None
+        await eventually(lambda: publisher._stats.state == "up", 30, "up again")
+
+
+async def test_while_kafka_is_away_nothing_is_parked_and_then_all_is_published(folder, kafka):
+    folder.keep(*(body(n) for n in range(10)))
+    kafka.away = KafkaConnectionError()
+    publisher = folder.publisher()
+    async with running(publisher):
+        await eventually(lambda: publisher._stats.state == "down", 30, "down")
+        kafka.away = None
+        await comes_to(folder, 10)
+    assert kafka.numbers() == list(range(10))
+    assert not folder.parked()
+
+
+async def test_for_a_damaged_callback_the_consumers_are_asked_to_look_anew_before_the_checkpoint_passes(
+    folder, kafka
+):
+    folder.keep(*(body(n) for n in range(3)))
+    folder.damage(2)
+    async with running(folder.publisher()):
+        await comes_to(folder, 3)
+    assert kafka.numbers() == [0, 2], "it is not published as if DingTalk had said it"
+    assert [(p.seq, p.reason) for p in folder.parked()] == [(2, DAMAGED)]
+    for inbox in INBOXES:
+        (event,) = kafka.events(inbox)
+        assert (event.type, event.app) == (RESYNC_REQUESTED, "default")
+        assert event.id == f"damaged/{folder.file.id}/2", "the same however often it is sent"
+
+
+async def test_a_request_to_look_anew_is_carried_in_its_place_to_each_consumer_and_app(
+    folder, kafka, tmp_path
+):
+    apps = tmp_path / "apps.toml"
+    keys = (
+        'token = "other"\naes_key = "%s"\nowner_keys = ["dingother"]\napp_key = "dingother"\napp_secret = "s"'
+    )
+    apps.write_text(f"[apps.second]\n{keys % ('k' * 43)}\n")
+    everybody = ResyncRequest("r1", "the journal was damaged")
+    one = ResyncRequest("r2", "a page may be gone", app="second", since_ms=1_731_000_000_000)
+    folder.keep(body(0))
+    folder.file.commit([everybody, one], {}, int(time.time() * 1000))
+    folder.keep(body(3))
+    async with running(folder.publisher(dingtalk_apps_file=apps)):
+        await comes_to(folder, 4)
+    for inbox in INBOXES:
+        assert [(e.id, e.app) for e in kafka.events(inbox)] == [
+            ("r1", "default"),
+            ("r1", "second"),
+            ("r2", "second"),
+        ]
+        assert kafka.events(inbox)[-1].data["since"] == 1_731_000_000_000
+    assert kafka.numbers() == [0, 3]
+    assert not folder.parked()
+
+
+async def test_a_consumer_that_nobody_runs_has_no_inbox_and_holds_up_nothing(folder, kafka):
+    kafka.topics.discard(INBOXES[1])
+    folder.file.commit([ResyncRequest("r1", "why")], {}, 1)
+    folder.keep(body(2))
+    async with running(folder.publisher()):
+        await comes_to(folder, 2)
+    assert len(kafka.events(INBOXES[0])) == 1
+    assert INBOXES[1] not in kafka.topics, "an inbox is made by its consumer, with the right partitions"
+    assert not folder.parked()
+    assert kafka.numbers() == [2]
+
+
+async def test_a_damaged_journal_is_told_and_nothing_behind_the_damage_is_passed(folder, kafka, monkeypatch):
+    folder.keep(*(body(n) for n in range(5)))
+    real = publishing.JournalReader.read
+
+    def read(self, after_seq):
+        if after_seq:
+            raise JournalDamaged("malformed")
+        return replace(chunk := real(self, 0), rows=chunk.rows[:2], end=2)
+
+    monkeypatch.setattr(publishing.JournalReader, "read", read)
+    publisher = folder.publisher()
+    async with running(publisher):
+        await eventually(lambda: publisher._stats._damaged, 30, "it is told")
+        await comes_to(folder, 2)
+    assert kafka.numbers() == [0, 1]

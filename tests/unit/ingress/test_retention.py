@@ -1,0 +1,208 @@
+"""What may be deleted, and when: only what Kafka has, however it is interrupted."""
+
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+import apsw
+import pytest
+
+from ingress.errors import JournalError
+from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked
+from ingress.journal.directory import JournalFolder, current, damaged, relay_lock
+from ingress.journal.retention import Retention, RetentionJob, remove_drained
+from ingress.journal.startup import open_current
+from tests.unit.ingress.filled import fill, prune_once
+
+DAY = 86_400
+
+
+def checkpoint_of(root, file):
+    return Checkpoint(current(root).path, file.id)
+
+
+def seqs(file):
+    return [row.seq for row in file.read(0, max_rows=9_999, max_bytes=1 << 30)]
+
+
+def test_retention_counts_from_the_acknowledgement_and_spares_the_parked(tmp_path):
+    with closing(fill(tmp_path, 6)) as file, closing(checkpoint_of(tmp_path, file)) as checkpoint:
+        checkpoint.commit(5, [Parked(2, 0, "t", "rights", 1)])
+        day = Retention(callbacks_s=DAY, seen_s=DAY, min_free_bytes=0)
+        assert prune_once(tmp_path, file, day) == (0, False)
+        assert seqs(file) == [1, 2, 3, 4, 5, 6]
+        checkpoint.db.execute("UPDATE acked SET at_ms = at_ms - 90000000")
+        prune_once(tmp_path, file, day)
+        assert seqs(file) == [2, 6]
+
+
+def test_a_nearly_full_disk_deletes_what_is_published_at_once(tmp_path):
+    with closing(fill(tmp_path, 6)) as file, closing(checkpoint_of(tmp_path, file)) as checkpoint:
+        checkpoint.commit(4)
+        prune_once(tmp_path, file, Retention(DAY, DAY, min_free_bytes=1 << 62))
+        assert seqs(file) == [5, 6]
+
+
+def test_before_anything_is_published_nothing_is_deleted(tmp_path):
+    with closing(fill(tmp_path, 3)) as file:
+        assert prune_once(tmp_path, file, Retention(0, DAY, min_free_bytes=1 << 62)) == (0, False)
+        assert seqs(file) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE checkpoint SET seq = 3",
+        "UPDATE checkpoint SET journal = CAST(x'ff' AS TEXT)",
+        "UPDATE parked SET topic = CAST(x'ff' AS TEXT)",
+    ],
+)
+def test_a_damaged_checkpoint_lets_nothing_be_deleted(tmp_path, statement):
+    with closing(fill(tmp_path, 3)) as file:
+        with closing(checkpoint_of(tmp_path, file)) as checkpoint:
+            checkpoint.commit(2, [Parked(2, 0, "topic", "rights", 1)])
+            checkpoint.db.execute(statement)
+        with pytest.raises(JournalError):
+            prune_once(tmp_path, file, Retention(0, DAY, min_free_bytes=0))
+        assert seqs(file) == [1, 2, 3]
+
+
+def test_notes_of_acknowledgements_are_dropped_but_retention_learns_the_same(tmp_path):
+    with closing(fill(tmp_path, 1)) as file, closing(checkpoint_of(tmp_path, file)) as checkpoint:
+        for minute in range(1, 9):
+            checkpoint.db.execute("INSERT INTO acked VALUES (?, ?)", (minute * 60_000, minute * 10))
+        limits = [minute * 60_000 + 1 for minute in range(5, 10)]
+        before = [checkpoint.acked_before(limit) for limit in limits]
+        checkpoint.forget_acked(limits[0])
+        assert [checkpoint.acked_before(limit) for limit in limits] == before == [50, 60, 70, 80, 80]
+        assert checkpoint.db.execute("SELECT count(*) FROM acked").get == 4
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """How many steps SQLite's machine has made in checkpoints since it was cleared."""
+    made = []
+    real = Checkpoint._open
+
+    def opened(checkpoint):
+        db = real(checkpoint)
+        db.trace_v2(
+            apsw.SQLITE_TRACE_PROFILE,
+            lambda told: made.append(told["stmt_status"]["SQLITE_STMTSTATUS_VM_STEP"]),
+        )
+        return db
+
+    monkeypatch.setattr(Checkpoint, "_open", opened)
+    return made
+
+
+@pytest.mark.parametrize("front", [True, False])
+def test_a_step_reads_little_however_much_is_parked(tmp_path, steps, front):
+    """The thread that commits must not be held up."""
+    count, published = 6_000, 5_000
+    parked = range(1, 4_001) if front else range(1, 5_001, 2)
+    with closing(fill(tmp_path, count)) as file, closing(checkpoint_of(tmp_path, file)) as checkpoint:
+        checkpoint.commit(published, [Parked(n, r, "t", "rights", 1) for n in parked for r in (0, 1)])
+        job = RetentionJob(current(tmp_path), Retention(0, DAY))
+        more, most = True, 0
+        while more:
+            steps.clear()
+            before = file.db.total_changes()
+            _, more = job.step(file)
+            most = max(most, sum(steps))
+            assert file.db.total_changes() - before <= 600
+        assert most < 30_000, "all of the rows take more than ten times as many"
+        assert seqs(file) == sorted({*parked, *range(published + 1, count + 1)})
+        checkpoint.unpark(checkpoint.parked())
+        while job.step(file)[1]:
+            continue
+        assert seqs(file)[0] == published + 1, "also what was passed over before"
+
+
+def test_a_parked_number_that_the_disk_has_changed_lets_nothing_be_deleted(tmp_path):
+    """It would protect another callback; also when it stands behind many others."""
+    with closing(fill(tmp_path, 1_200)) as file, closing(checkpoint_of(tmp_path, file)) as checkpoint:
+        checkpoint.commit(1_200, [Parked(n, 0, "t", "rights", 1) for n in range(1, 1_102)])
+        checkpoint.db.execute("UPDATE parked SET seq = 1190 WHERE seq = 1101")
+        job = RetentionJob(current(tmp_path), Retention(0, DAY))
+        for _ in range(2):
+            job.step(file)
+            job.step(file)
+            with pytest.raises(JournalError, match="does not fit its checksum"):
+                job.step(file)
+        assert len(seqs(file)) == 1_200
+
+
+# -- damaged folders
+
+
+def put_aside(root: Path, count: int) -> JournalFolder:
+    """A damaged folder whose journal can be read, and has ``count`` callbacks."""
+    fill(root, count).close()
+    aside = root / "damaged-20260101T000000Z"
+    current(root).path.rename(aside)
+    return JournalFolder(aside)
+
+
+def drained(folder: JournalFolder, seq: int, *, days_ago: float, unread: int = 0, parked: str = "") -> None:
+    from ingress.journal.store import JournalFile
+
+    with closing(JournalFile(folder.journal, read_only=True)) as file:
+        journal = file.id
+    with closing(Checkpoint(folder.path, journal)) as checkpoint:
+        where = (WHOLE_CALLBACK, NO_TOPIC) if parked == DAMAGED else (0, "t")
+        checkpoint.commit(seq, [Parked(1, *where, parked, 1)] if parked else [], unread)
+        checkpoint.db.execute("UPDATE acked SET at_ms = at_ms - ?", (int(days_ago * DAY * 1000),))
+
+
+def test_a_drained_folder_goes_when_its_time_is_over(tmp_path):
+    folder = put_aside(tmp_path, 3)
+    drained(folder, 3, days_ago=2)
+    assert remove_drained(tmp_path, 3 * DAY) == []
+    assert remove_drained(tmp_path, 1 * DAY) == [folder.name]
+    assert not folder.path.exists()
+
+
+@pytest.mark.parametrize("left", [{"unread": 1}, {"parked": DAMAGED}, {"parked": "rights"}])
+def test_what_is_unread_or_parked_stays_until_it_is_given_up(tmp_path, left):
+    folder = put_aside(tmp_path, 3)
+    drained(folder, 3, days_ago=100, **left)
+    assert remove_drained(tmp_path, 0) == []
+    assert remove_drained(tmp_path, 100 * DAY, forget=True) == [folder.name]
+
+
+@pytest.mark.parametrize("forget", [False, True])
+def test_what_waits_is_never_deleted(tmp_path, forget):
+    folder = put_aside(tmp_path, 3)
+    assert remove_drained(tmp_path, 0, forget=forget) == [], "nobody has begun with it"
+    drained(folder, 2, days_ago=100)
+    assert remove_drained(tmp_path, 0, forget=forget) == []
+    lock = relay_lock(folder.path)
+    drained(folder, 3, days_ago=100)
+    lock.acquire()
+    assert remove_drained(tmp_path, 0, forget=forget) == [], "it is being published"
+    lock.release()
+
+
+def test_a_folder_of_which_nothing_can_be_read_stays_until_it_is_given_up(tmp_path):
+    folder = put_aside(tmp_path, 3)
+    folder.journal.write_bytes(b"no database" * 1000)
+    assert remove_drained(tmp_path, 0) == []
+    assert remove_drained(tmp_path, 0, forget=True) == [folder.name]
+
+
+def test_removing_a_folder_may_be_cut_off(tmp_path, monkeypatch):
+    folder = put_aside(tmp_path, 3)
+    drained(folder, 3, days_ago=2)
+
+    def cut_off(path):
+        raise OSError(5, "I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ingress.journal.retention.shutil.rmtree", cut_off)
+        with suppress(OSError):
+            remove_drained(tmp_path, DAY)
+    assert damaged(tmp_path) == [folder]
+    assert remove_drained(tmp_path, DAY) == [folder.name]
+    with closing(open_current(tmp_path)) as file:
+        assert file.last_received_ms() <= time.time() * 1000

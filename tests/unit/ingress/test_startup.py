@@ -1,0 +1,234 @@
+"""A folder is refused with the remedy, or put aside, before a callback could stay unpublished."""
+
+import os
+import shutil
+from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
+
+import apsw
+import pytest
+
+from ingress.errors import JournalError, JournalLocked, JournalUnsafe
+from ingress.journal.checkpoint import Checkpoint
+from ingress.journal.directory import current, damaged, ingress_lock, prepare_folder, relay_lock
+from ingress.journal.startup import open_current, reopen
+from ingress.journal.store import CONTROL, JournalFile, NewCallback
+from tests.unit.ingress.filled import fill
+
+
+def published(root: Path, file: JournalFile, seq: int) -> None:
+    with closing(Checkpoint(current(root).path, file.id)) as checkpoint:
+        checkpoint.commit(seq)
+
+
+def bodies(file: JournalFile) -> list[bytes]:
+    return [row.body for row in file.read(0, max_rows=9_999, max_bytes=1 << 30) if row.via != CONTROL]
+
+
+def test_an_older_copy_of_the_journal_is_refused(tmp_path):
+    fill(tmp_path, 3).close()
+    path = current(tmp_path).journal
+    shutil.copy(path, tmp_path / "backup")
+    with closing(fill(tmp_path, 9)) as file:
+        published(tmp_path, file, 9)
+    shutil.move(tmp_path / "backup", path)
+    with pytest.raises(JournalError, match=r"older copy was restored.*move .*checkpoint\.db"):
+        open_current(tmp_path)
+
+
+def test_a_wal_that_was_removed_is_refused(tmp_path):
+    file = fill(tmp_path, 3)
+    file.checkpoint_truncate()
+    file.keep([NewCallback(1, "default", "http", b"in the WAL", b"in the WAL")])
+    published(tmp_path, file, 4)
+    copy = tmp_path / "copy"
+    shutil.copytree(tmp_path / "current", copy / "current", ignore=shutil.ignore_patterns("*journal.db-*"))
+    file.close()
+    with pytest.raises(JournalError, match=r"stands at 4.*never came further than 3: its journal.db-wal"):
+        open_current(copy)
+
+
+def test_a_checkpoint_without_its_journal_is_refused(tmp_path):
+    with closing(fill(tmp_path, 3)) as file:
+        published(tmp_path, file, 2)
+    current(tmp_path).journal.unlink()
+    with pytest.raises(JournalError, match=r"its journal.db is not\. .*Put it back; or"):
+        open_current(tmp_path)
+
+
+def test_a_checkpoint_of_another_journal_is_refused(tmp_path):
+    with closing(fill(tmp_path, 3)) as file:
+        published(tmp_path, file, 2)
+    other = tmp_path / "other"
+    other.mkdir()
+    fill(other, 3).close()
+    shutil.copy(current(other).journal, current(tmp_path).journal)
+    with pytest.raises(JournalError, match="another journal"):
+        open_current(tmp_path)
+
+
+def test_without_its_checkpoint_a_journal_goes_on_and_is_published_again(tmp_path):
+    with closing(fill(tmp_path, 3)) as file:
+        published(tmp_path, file, 2)
+    checkpoint = current(tmp_path).checkpoint
+    checkpoint.unlink()
+    with closing(open_current(tmp_path)) as file, closing(Checkpoint(checkpoint.parent, file.id)) as anew:
+        assert anew.seq() == 0
+        assert len(bodies(file)) == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database at all" * 1000])
+def test_a_damaged_checkpoint_is_refused_with_a_remedy_that_works(tmp_path, content):
+    with closing(fill(tmp_path, 3)) as file:
+        published(tmp_path, file, 2)
+    checkpoint = current(tmp_path).checkpoint
+    checkpoint.write_bytes(content)
+    with pytest.raises(JournalError, match=r"nothing is lost: move .*/current/checkpoint\.db\* away"):
+        open_current(tmp_path)
+    for path in checkpoint.parent.glob("checkpoint.db*"):
+        path.rename(tmp_path / path.name)
+    open_current(tmp_path).close()
+
+
+def test_an_emptied_journal_with_its_checkpoint_is_fine(tmp_path):
+    with closing(fill(tmp_path, 4)) as file:
+        published(tmp_path, file, 4)
+        file.prune_callbacks(4, frozenset(), 100, after_seq=0)
+    with closing(open_current(tmp_path)) as file:
+        assert file.highest_seq() == 4
+
+
+@pytest.mark.parametrize("damage", ["zeroed", "cut", "garbage"])
+def test_a_damaged_journal_is_put_aside_with_its_checkpoint_as_it_is(tmp_path, damage):
+    with closing(fill(tmp_path, 500)) as file:
+        published(tmp_path, file, 100)
+    path = current(tmp_path).journal
+    whole = path.read_bytes()
+    hurt = {
+        "zeroed": whole[:4096] + bytes(8192) + whole[12288:],
+        "cut": whole[: len(whole) // 2],
+        "garbage": b"not a database at all" * 1000,
+    }[damage]
+    path.write_bytes(hurt)
+    with closing(open_current(tmp_path)) as file:
+        (aside,) = damaged(tmp_path)
+        assert aside.journal.read_bytes() == hurt
+        with closing(Checkpoint(aside.path, read_only=True)) as checkpoint:
+            assert (checkpoint.journal == file.id, checkpoint.seq()) == (False, 100)
+        assert [row.via for row in file.read(0, max_rows=9, max_bytes=999)] == [CONTROL]
+        assert bodies(file) == []
+    open_current(tmp_path).close()
+    assert damaged(tmp_path) == [aside], "once"
+
+
+def test_nothing_is_put_aside_while_a_relay_reads_it(tmp_path, monkeypatch):
+    """That of an ingress that was killed; it ends by itself."""
+    monkeypatch.setattr("ingress.journal.startup._RELAY_ENDS_WITHIN_S", 0.1)
+    fill(tmp_path, 3).close()
+    current(tmp_path).journal.write_bytes(b"no database" * 1000)
+    lock = relay_lock(current(tmp_path).path)
+    lock.acquire()
+    with pytest.raises(JournalLocked, match=f"process {os.getpid()} publishes"):
+        open_current(tmp_path)
+    assert not damaged(tmp_path)
+    lock.release()
+    open_current(tmp_path).close()
+    assert len(damaged(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("nth", range(1, 3))
+def test_putting_aside_may_be_cut_off_at_either_rename(tmp_path, monkeypatch, nth):
+    fill(tmp_path, 3).close()
+    current(tmp_path).journal.write_bytes(b"no database" * 1000)
+    real, calls = Path.rename, []
+
+    def cut_off(path, target):
+        calls.append(path)
+        if len(calls) == nth:
+            raise OSError(5, "I/O error")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", cut_off)
+    with pytest.raises(JournalError, match="free or mend the disk"):
+        open_current(tmp_path)
+    monkeypatch.undo()
+    with closing(open_current(tmp_path)) as file:
+        assert [row.via for row in file.read(0, max_rows=9, max_bytes=999)] == [CONTROL]
+    assert len(damaged(tmp_path)) == 1
+
+
+def test_a_version_that_is_not_ours_is_refused_not_put_aside(tmp_path):
+    fill(tmp_path, 3).close()
+    with closing(apsw.Connection(str(current(tmp_path).journal))) as db:
+        db.execute("PRAGMA user_version = 99")
+    with pytest.raises(JournalError, match="newer dingbridge"):
+        open_current(tmp_path)
+    assert not damaged(tmp_path)
+
+
+def test_a_journal_that_failed_and_lost_what_kafka_has_is_not_written_again(tmp_path):
+    """What it would keep next would have a number that the relay has behind it."""
+    with closing(fill(tmp_path, 5)) as file:
+        published(tmp_path, file, 5)
+    reopen(tmp_path).close()
+    with closing(apsw.Connection(str(current(tmp_path).journal))) as db:
+        db.execute("DELETE FROM callbacks WHERE seq > 2; UPDATE sqlite_sequence SET seq = 2")
+    with pytest.raises(JournalError, match="stands at 5"):
+        reopen(tmp_path)
+
+
+@pytest.fixture
+def read_by_another(tmp_path, monkeypatch):
+    """A folder whose journal is read, as by a back-up, from before its last commit on."""
+    monkeypatch.setattr("ingress.journal.store._BUSY_MS", 10)
+    file = fill(tmp_path, 3)
+    with closing(apsw.Connection(str(file.path), flags=apsw.SQLITE_OPEN_READONLY)) as other:
+        other.execute("BEGIN")
+        assert other.execute("SELECT count(*) FROM callbacks").get == 3
+        file.keep([NewCallback(1, "default", "http", b"4", b"4")])
+        file.close()
+        yield tmp_path
+
+
+def test_a_journal_that_a_back_up_reads_can_be_opened(read_by_another):
+    with closing(open_current(read_by_another)) as file:
+        assert file.keep([NewCallback(1, "default", "http", b"5", b"5")]) == [True]
+        assert file.highest_seq() == 5
+
+
+def test_a_journal_that_failed_takes_nothing_until_its_log_could_be_emptied(read_by_another):
+    with pytest.raises(apsw.BusyError):
+        reopen(read_by_another)
+
+
+def test_one_process_holds_the_folder(tmp_path):
+    first, second = ingress_lock(tmp_path), ingress_lock(tmp_path)
+    first.acquire()
+    with pytest.raises(JournalLocked, match="another ingress"):
+        second.acquire()
+    first.release()
+    second.acquire()
+    second.release()
+
+
+def test_memory_and_network_file_systems_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("ingress.journal.directory.file_system", lambda folder: "tmpfs")
+    with pytest.raises(JournalUnsafe, match="JOURNAL_ALLOW_UNSAFE"):
+        prepare_folder(tmp_path / "j", allow_unsafe=False)
+    assert "memory" in (prepare_folder(tmp_path / "j", allow_unsafe=True) or "")
+    monkeypatch.setattr("ingress.journal.directory.file_system", lambda folder: "ext4")
+    assert prepare_folder(tmp_path / "k", allow_unsafe=False) is None
+    assert (tmp_path / "k").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(("block_bytes", "safe"), [(1024, False), (2048, False), (4096, True), (65536, True)])
+def test_a_file_system_on_which_a_full_disk_kills_is_refused(tmp_path, monkeypatch, block_bytes, safe):
+    monkeypatch.setattr("ingress.journal.directory.file_system", lambda folder: "ext4")
+    monkeypatch.setattr(os, "statvfs", lambda folder: SimpleNamespace(f_frsize=block_bytes))
+    if safe:
+        assert prepare_folder(tmp_path, allow_unsafe=False) is None
+        return
+    with pytest.raises(JournalUnsafe, match=f"blocks of {block_bytes} bytes.*SIGBUS"):
+        prepare_folder(tmp_path, allow_unsafe=False)
+    assert "SIGBUS" in (prepare_folder(tmp_path, allow_unsafe=True) or "")
