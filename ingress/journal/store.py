@@ -46,6 +46,9 @@ CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 1), at_ms INTEGER NOT NUL
 """
 
 
+_SELECT = "SELECT * FROM callbacks"
+"""Callbacks are read without the columns' names, in which a bit may have flipped."""
+
 _ROWS_MAX = 256
 """In one statement."""
 
@@ -209,7 +212,7 @@ class JournalFile:
 
     def _own_id(self) -> str:
         try:
-            found = self.db.execute("SELECT value FROM meta WHERE key = 'id'").get
+            found = dict(self.db.execute("SELECT * FROM meta")).get("id")
         except UnicodeDecodeError:
             found = None
         if not isinstance(found, str):
@@ -358,39 +361,40 @@ class JournalFile:
         Raises one of ``UNREADABLE`` where the file is damaged so that not even a row is found."""
         found: list[StoredCallback] = []
         size = 0
-        cursor = self.db.execute(
-            "SELECT seq, received_ms, app, via, body, crc FROM callbacks WHERE seq > ? ORDER BY seq LIMIT ?",
-            (after_seq, max_rows),
-        )
+        cursor = self.db.execute(f"{_SELECT} WHERE rowid > ? ORDER BY rowid", (after_seq,))
         try:
             for columns in cursor:
                 row = row_of(*columns)
                 if not row.intact:
                     # its number may be what the disk has changed; behind the checkpoint none is left out
                     row = row._replace(seq=after_seq + 1)
+                elif row.seq <= after_seq:
+                    continue  # such a number also misleads SQLite about where to begin
                 found.append(row)
                 after_seq = row.seq
                 size += len(row.body)
-                if size >= max_bytes:
+                if size >= max_bytes or len(found) == max_rows:
                     break
         finally:
             cursor.close()
         return found
 
+    def lookup(self, seq: int) -> StoredCallback | None:
+        """The callback with this ``seq``, if it still stands here. Raises as ``read`` does."""
+        columns = self.db.execute(f"{_SELECT} WHERE rowid = ?", (seq,)).fetchone()
+        return row_of(*columns) if columns is not None else None
+
     def row(self, seq: int) -> StoredCallback | None:
-        """The callback with this ``seq``, if it still stands here; not ``intact`` if it cannot be read."""
+        """The same; not ``intact`` if it cannot be read."""
         try:
-            columns = self.db.execute(
-                "SELECT seq, received_ms, app, via, body, crc FROM callbacks WHERE seq = ?", (seq,)
-            ).fetchone()
+            return self.lookup(seq)
         except UNREADABLE:
             return damaged_row(seq)
-        return row_of(*columns) if columns is not None else None
 
     def highest_seq(self) -> int:
         """The highest ``seq`` that was ever issued here, also if that row has been pruned; 0 if none."""
         issued = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'callbacks'").get
-        return max(_number(issued), _number(self.db.execute("SELECT max(seq) FROM callbacks").get))
+        return max(_number(issued), _number(self.db.execute("SELECT max(rowid) FROM callbacks").get))
 
     def last_received_ms(self) -> int:
         """When the last callback was received whose dedupe key is still known, epoch ms; 0 if none is."""

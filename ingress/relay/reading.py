@@ -74,7 +74,7 @@ class JournalReader:
         rows: list[StoredCallback | Unread] = []
         for seq in range(after_seq + 1, end + 1):
             try:
-                found = self._file.read(seq - 1, max_rows=1, max_bytes=1)
+                found = self._file.lookup(seq)
             except (*DAMAGE, apsw.IOError) as error:
                 if self._past_damage:
                     rows.append(Unread(seq))
@@ -85,8 +85,8 @@ class JournalReader:
             except UNREADABLE:  # the file is sound, and what stands in the row is not
                 rows.append(damaged_row(seq))
             else:
-                if found and found[0].seq == seq:
-                    rows.append(found[0])
+                if found is not None:
+                    rows.append(found)
                 elif after_seq:  # without a checkpoint it may also have been published, and pruned
                     rows.append(Unread(seq) if self._past_damage else damaged_row(seq))
         return Chunk(rows, end)

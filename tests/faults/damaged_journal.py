@@ -15,7 +15,7 @@ from ingress.errors import JournalDamaged, JournalError
 from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.directory import JournalFolder, current, damaged
 from ingress.journal.startup import open_current, put_aside
-from ingress.journal.store import CONTROL, JournalFile, NewCallback
+from ingress.journal.store import CONTROL, DAMAGE, JournalFile, NewCallback
 from ingress.relay.reading import JournalReader, Unread
 
 NOW = 1_764_000_000_000
@@ -78,12 +78,12 @@ def start(root: Path) -> Found:
         except JournalError as error:
             found.refused = str(error)
             return found
-        keep(file, 1_000, 1)
-        file.close()
         try:
+            with closing(file):
+                keep(file, 1_000, 1)
             if not damaged(root):
                 _publish(current(root), found, past_damage=False)
-        except JournalDamaged as error:
+        except (JournalDamaged, *DAMAGE) as error:
             found.published.clear()
             found.parked.clear()
             with closing(put_aside(root, str(error), lambda: None)) as anew:
