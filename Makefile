@@ -12,7 +12,7 @@ SEED ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-integration test-faults test-long soak test-compose test-deploy bench bench-large lint format lock clean servers
+.PHONY: help install demo test test-unit test-integration test-faults test-long soak test-compose test-deploy bench bench-large lint format lock clean dist servers
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -53,10 +53,13 @@ bench: install servers ## Figures side by side in one run, to dev/benchmarks/RES
 bench-large: install servers ## The same with 10,000,000 callbacks waiting (about 7 minutes; 10 GB of disk)
 	$(BIN)/python -m dev.benchmarks --large $(ARGS)
 
+dist: install ## The wheel (dist/), and where a Docker engine answers the image dingbridge:<version>
+	@scripts/dist
+
 servers: install ## Check, and fetch once, what starts a real Kafka and PostgreSQL here
 	@$(BIN)/python -m dev.servers
 
-lint: install ## ruff (rules and format), mypy --strict, and which way imports run
+lint: install ## ruff (rules and format), mypy --strict, which way imports run
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -11,7 +11,16 @@ from dingbridge.cli.callback.check import TRIES, round_trip
 from dingbridge.dingtalk.crypto import Credentials
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.server import Simulator
-from tests.integration.callback_support import AES_KEY, OURS, OWNER, TOKEN, Door, Stub, dingbridge_callback
+from tests.integration.callback_support import (
+    AES_KEY,
+    OURS,
+    OWNER,
+    TOKEN,
+    Door,
+    Stub,
+    dingbridge_callback,
+    signed,
+)
 from tests.integration.simulator_support import settings
 from tests.support.processes import free_port
 from tests.support.terminal import on_terminal
@@ -285,3 +294,22 @@ async def test_of_many_checks_the_last_are_remembered(door):
             async with http.get(f"http://127.0.0.1:{door.private.port}/checks/{number:032x}") as answer:
                 found[number] = json.loads(await answer.read())
     assert found == {0: {"seen": False}, 69: {"seen": True, "app": "default"}}
+
+
+async def test_verify_fails_while_dingtalks_own_pushes_are_refused_for_their_owner_key(
+    simulator, door, env, tmp_path
+):
+    async def push(owner):
+        query, body = signed(b'{"EventType": "check_in"}', Credentials(TOKEN, AES_KEY, (owner,)))
+        async with aiohttp.ClientSession() as http, http.post(door.url, params=query, data=body) as answer:
+            return answer.status
+
+    env = beside(env, door)
+    await dingbridge_callback(tmp_path, env, "register", "--url", door.url, "--events", EVENTS)
+    assert await push(OWNER) == 200
+    assert (await dingbridge_callback(tmp_path, env, "verify", "--events", EVENTS)).code == 0
+    assert await push("dingcorp9") == 403
+    said = await dingbridge_callback(tmp_path, env, "verify", "--events", EVENTS)
+    assert said.code == 1
+    assert "NOT accepted: DingTalk encrypts for dingcorp9, refused 1 times" in said.out
+    assert f"DINGTALK_OWNER_KEY={OWNER},dingcorp9" in said.out

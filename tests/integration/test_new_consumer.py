@@ -1,12 +1,18 @@
 """``dingbridge new-consumer``: what it writes is tested and runs at once, in a clone and on its own."""
 
 import re
+import shutil
+import sysconfig
 
 import pytest
 import yaml
 
-from tests.support.clone import Clone, contents
+from tests.support.clone import ROOT, Clone, contents
 
+LINT_IMPORTS = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+CONTRACTS = ("--contract", "downhill", "--contract", "samples")
+PACKAGES = 'for site in .venv/lib/python*/site-packages; do echo "$1" >"$site/packages.pth"; done\n'
+"""Lets the environment in this folder see the packages in ``$1``."""
 EVENTS = ("bpms_instance_change", "user_add_org", "attendance_check_record")
 
 
@@ -55,35 +61,46 @@ def test_in_a_clone_it_is_tested_and_runs_at_once(clone, kafka_env, tmp_path):
     assert "1 passed" in pytest_in(clone, "tests/unit/leave_ledger")
     assert "1 passed" in pytest_in(clone, "tests/unit/leave_ledger", "--kafka", env=kafka_env)
     consumed(clone, "leave-ledger", {"DATA_DIR": str(tmp_path)})
-    # what the project's own checks say of it
-    ours = [path for path in sorted(new) if path.endswith(".py")]
-    ruff = str(clone.venv / "bin" / "python"), "-m", "ruff"
-    clone.run(*ruff, "check", "--no-cache", *ours)
-    clone.run(*ruff, "format", "--no-cache", "--check", *ours)
-    guards = ("test_deploy", "runtime/test_consumer")
-    pytest_in(clone, *(f"tests/unit/{guard}.py" for guard in guards))
+    # what `make lint` says of it
+    python = str(clone.venv / "bin" / "python"), "-m"
+    clone.run(*python, "ruff", "check", "--no-cache", ".")
+    clone.run(*python, "ruff", "format", "--no-cache", "--check", ".")
+    if (ROOT / ".mypy_cache").is_dir():  # what it knows already of all other modules
+        shutil.copytree(ROOT / ".mypy_cache", clone.path / ".mypy_cache")
+    clone.run(*python, "mypy", "--package", "consumers.leave_ledger")
+    clone.run(str(clone.venv / "bin" / "python"), "-c", LINT_IMPORTS, "--no-cache", *CONTRACTS)
+    pytest_in(clone, "tests/unit/test_deploy.py")
 
 
 def test_in_a_repository_of_its_own_it_is_tested_and_found_by_its_entry_point(clone, kafka_env, tmp_path):
     folder = tmp_path / "their" / "rent"
     before = contents(clone.path)
     arguments = ("--events", ",".join(EVENTS), "--own-repository", str(folder))
-    clone.dingbridge("new-consumer", "rent", *arguments)
+    said = clone.dingbridge("new-consumer", "rent", *arguments).stdout
     assert contents(clone.path) == before
     assert contents(folder).keys() == {
         *(f"rent_consumer/{file}.py" for file in ("__init__", "consumer", "settings")),
         "tests/test_rent.py",
         *(f"tests/events/{event}.json" for event in EVENTS),
-        *("pyproject.toml", "README.md", ".gitignore"),
+        *("pyproject.toml", "README.md", "Dockerfile", "docker-compose.yml", ".gitignore", ".dockerignore"),
     }
     assert "rent" in (folder / "README.md").read_text(encoding="utf-8")
+    service = yaml.safe_load((folder / "docker-compose.yml").read_text(encoding="utf-8"))["services"]["rent"]
+    assert service["command"] == ["consume", "rent"]
+
+    # the words that it prints, in a fresh environment; what they would download is there
+    [words] = re.findall(r"^next +(.*)$", said, re.MULTILINE)
+    there = "&& .venv/bin/pip install"
+    assert there in words
+    begin, rest = words.split(there, 1)
+    (tmp_path / "see_packages.sh").write_text(PACKAGES)
+    ready = f"{begin} && sh {tmp_path}/see_packages.sh {sysconfig.get_path('purelib')} {there} {rest}"
+    offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
+    assert "1 passed" in clone.sh(ready, env=offline).stdout
+    python = str(folder / ".venv" / "bin" / "python")
+    result = clone.run("env", "-C", str(folder), python, "-m", "pytest", "-q", "--kafka", env=kafka_env)
+    assert "1 passed" in result.stdout
     clone.install(str(folder))
-    for flags, env in (((), {}), (("--kafka",), kafka_env)):
-        result = clone.run(
-            *("env", "-C", str(folder), str(clone.venv / "bin" / "python"), "-m", "pytest", "-q", *flags),
-            env=env,
-        )
-        assert "1 passed" in result.stdout
     consumed(clone, "rent", {"DATA_DIR": str(tmp_path / "data")})
     # once more: nothing is overwritten
     kept = contents(folder)
@@ -101,7 +118,7 @@ def test_in_a_repository_of_its_own_it_is_tested_and_found_by_its_entry_point(cl
         ("class", "user_add_org", "cannot be a consumer's name"),
         ("x" * 31, "user_add_org", "at most 30"),
         ("approval", "user_add_org", "there is a consumer 'approval' already"),
-        ("runtime", "user_add_org", "exists already, and nothing is overwritten"),
+        ("worker", "user_add_org", "exists already, and nothing is overwritten"),
         ("billing", "bpms_instance_chang", "near it are bpms_instance_change"),
         ("billing", "User_Add_Org", "near it are user_add_org"),
         ("billing", "user_add_org,check_url", "no EventType 'check_url'"),

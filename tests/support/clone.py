@@ -30,7 +30,7 @@ class Clone:
     def __init__(self, folder: Path, env: Mapping[str, str] | None = None) -> None:
         self.path = folder / "dingbridge"
         self.env = environment({"PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}, env or {})
-        shutil.copytree(ROOT, self.path, ignore=LEFT_OUT)
+        shutil.copytree(ROOT, self.path, ignore=LEFT_OUT, symlinks=True)
         self.venv = virtual_environment(self.path / ".venv")
         self.install(".")
         # what scripts/install writes down when all packages are there
@@ -85,6 +85,11 @@ def virtual_environment(path: Path) -> Path:
     """A new environment that also has the packages of ours, but not dingbridge: what an editable install has
     put on our path is not followed."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(path)], check=True, timeout=120)
+    return with_packages_of_the_tests(path)
+
+
+def with_packages_of_the_tests(path: Path) -> Path:
+    """The environment at ``path``, which from now on also has the packages of ours."""
     [site] = path.glob("lib/python*/site-packages")
     (site / "packages-of-the-tests.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
     return path

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    import aiohttp
+import aiohttp
+from yarl import URL
 
+from dingbridge.dingtalk.self_push import judge, self_push
+
+if TYPE_CHECKING:
     from dingbridge.dingtalk.crypto import Credentials
 
 DEADLINE_S: Final = 1.5
@@ -72,8 +75,6 @@ async def round_trip(url: str, credentials: "Credentials", *, admin: str) -> Rou
 
     Raises nothing: whatever fails is in the result.
     """
-    import aiohttp
-
     # a new connection each time, so that a load balancer may choose anew
     connector = aiohttp.TCPConnector(force_close=True)
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
@@ -125,11 +126,6 @@ async def _push(
     http: "aiohttp.ClientSession", url: str, credentials: "Credentials"
 ) -> tuple[str | None, str, float]:
     """What is wrong, the nonce, the seconds it took."""
-    import aiohttp
-    from yarl import URL
-
-    from dingbridge.dingtalk.self_push import judge, self_push
-
     push = self_push(credentials)
     began = time.monotonic()
     try:
@@ -161,8 +157,6 @@ async def _push(
 
 def _redirect(status: int, url: str, location: str) -> str:
     """Where it leads, without query or user name: those may be somebody's secrets."""
-    from yarl import URL
-
     try:
         leads_to = URL(url).join(URL(location)).with_user(None).with_query(None).with_fragment(None)
         to = f" to {leads_to}"
@@ -175,8 +169,6 @@ def _redirect(status: int, url: str, location: str) -> str:
 
 
 def _no_answer(error: Exception) -> str:
-    import aiohttp
-
     if isinstance(error, TimeoutError):
         return f"no answer within {_TIMEOUT_S:g} s: a firewall may stand before it, or the address is wrong"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
@@ -194,14 +186,36 @@ def _no_answer(error: Exception) -> str:
 
 async def _seen(http: "aiohttp.ClientSession", admin: str, nonce: str) -> bool | None:
     """Whether the ingress at ``admin`` saw it; ``None`` when it does not tell."""
-    import aiohttp
-
     try:
         async with http.get(f"http://{admin}/checks/{nonce}") as answer:
             found = await answer.json()
     except (aiohttp.ClientError, OSError, ValueError):
         return None
     return found.get("seen") if isinstance(found, dict) and isinstance(found.get("seen"), bool) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Owners:
+    """Which owner keys DingTalk's own pushes to an app used since the ingress started: how often each was
+    ``refused``, and how many pushes were ``accepted``."""
+
+    refused: dict[str, int]
+    accepted: int
+
+
+async def owners(admin: str, app: str) -> Owners | None:
+    """What the ingress at ``admin`` (``host:port``) met; ``None`` when it does not tell."""
+    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as http,
+            http.get(f"http://{admin}/owners") as answer,
+        ):
+            met = [entry for entry in (await answer.json())["owners"] if entry["app"] == app]
+            refused = {str(entry["owner"]): int(entry["refused"]) for entry in met if entry["refused"]}
+            return Owners(refused, sum(int(entry["accepted"]) for entry in met))
+    except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def warnings(url: str) -> list[str]:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from dingbridge.cli.callback import registration
+from dingbridge.cli.callback import check, registration
 from dingbridge.cli.callback import rotate as callback_rotate
 from dingbridge.cli.callback.registration import NOTE, asked_for, wanted
 
@@ -223,7 +223,8 @@ def verify(
     app_name: AppName = "default",
     wait: Wait = 0,
 ) -> None:
-    """Compare what is registered with the settings and the consumers, and try whether the URL leads here.
+    """Compare what is registered with the settings and the consumers, try whether the URL leads here, and ask
+    the ingress whether it took DingTalk's own pushes.
 
     Exit code 0: all is as it should be; 1: something is not, or DingTalk refused; 2: settings or usage.
     """
@@ -246,8 +247,30 @@ def verify(
     good = reached.answers and reached.reached != "elsewhere"
     took = f" ({reached.took_ms:g} ms)" if reached.took_ms is not None else ""
     typer.echo(f"{'reached' if good else 'NOT reached'}  {reached.words}{took}")
+    if not _owner_accepted(to):
+        wrong = True
     if wrong or not good:
         raise typer.Exit(1)
+
+
+def _owner_accepted(to: "Target") -> bool:
+    """Whether the ingress takes the owner key that DingTalk encrypts for, in words. A push of ours shows
+    nothing of it: it is encrypted for our own."""
+    met = asyncio.run(check.owners(to.admin, to.app.name))
+    if met is None:
+        typer.echo(
+            f"{NOTE}which owner key DingTalk uses is not known: the ingress of {to.admin} does not tell"
+        )
+        return True
+    if not met.refused and not met.accepted:
+        typer.echo(f"{NOTE}no push of DingTalk's own has come since the ingress started")
+    for owner, count in met.refused.items():
+        if owner in to.app.owner_keys:
+            remedy = "it is set here, but the ingress was started without it: start it again"
+        else:
+            remedy = f"if it is yours, add it: DINGTALK_OWNER_KEY={','.join((*to.app.owner_keys, owner))}"
+        typer.echo(f"owner    NOT accepted: DingTalk encrypts for {owner}, refused {count} times; {remedy}")
+    return not met.refused
 
 
 def _warn(url: str) -> None:

@@ -1,18 +1,24 @@
 """Where the texts of a new consumer go: into a clone of dingbridge, or into a repository of its own."""
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.resources import files
 from pathlib import Path
+from string import Template
+from typing import Any
 
 import orjson
 
-from dingbridge.cli.new_consumer import templates
 from dingbridge.cli.new_consumer.names import Names, ScaffoldError
-from dingbridge.cli.new_consumer.samples import Samples
 
 SECTION = '[project.entry-points."dingbridge.consumers"]'
 WIDTH = 110
 """Characters in a line of Python, as this project's ruff has it."""
+
+Examples = Mapping[str, Sequence[Mapping[str, Any]]]
+"""Recorded callbacks by EventType."""
 
 _BEFORE_VOLUMES = re.compile(r"\n(?=\nvolumes:\n)")
 _BEFORE_SIMULATOR = re.compile(r"\n(?=\n  simulator:\n)")
@@ -32,8 +38,7 @@ class Plan:
 def clone_at(folder: Path) -> Path:
     """The clone of dingbridge that ``folder`` is in. Raises ``ScaffoldError`` if it is in none."""
     for root in (folder, *folder.parents):
-        project = root / "pyproject.toml"
-        if (root / "consumers" / "runtime").is_dir() and project.is_file():
+        if (root / "consumers").is_dir() and (root / "dingbridge" / "worker").is_dir():
             return root
     raise ScaffoldError(
         f"{folder} is in no clone of dingbridge: go there first, or say --own-repository DIR for a consumer "
@@ -41,40 +46,48 @@ def clone_at(folder: Path) -> Path:
     )
 
 
-def in_clone(root: Path, names: Names, samples: dict[str, Samples]) -> Plan:
+def in_clone(root: Path, names: Names, examples: Examples) -> Plan:
     """Raises ``ScaffoldError`` for a project file without a place for the entry point."""
     plan = Plan(root)
     package = f"consumers.{names.module}"
     code, tests = root / "consumers" / names.module, root / "tests" / "unit" / names.module
     _add_package(plan, code, names, package)
     plan.new[tests / "__init__.py"] = ""
-    _add_test(plan, tests, names, package, samples)
+    _add_test(plan, tests, names, package, examples)
     _announce(plan, root / "pyproject.toml", f'{names.name} = "{package}:{names.class_name}"')
-    service = templates.SERVICE.substitute(name=names.name)
+    service = _text("clone/service.yml", {"name": names.name})
     _add_service(plan, root / "docker-compose.yml", _BEFORE_VOLUMES, service)
-    service = templates.APP_SERVICE.substitute(name=names.name)
+    service = _text("clone/app-service.yml", {"name": names.name})
     _add_service(plan, root / "docker-compose.app.yml", _BEFORE_SIMULATOR, service)
     return plan
 
 
-def own_repository(root: Path, names: Names, samples: dict[str, Samples]) -> Plan:
+def own_repository(root: Path, names: Names, examples: Examples) -> Plan:
     """Raises ``ScaffoldError`` if ``root`` is no new or empty folder (``git init`` may have been there)."""
     if root.exists() and not (root.is_dir() and not any(p for p in root.iterdir() if p.name != ".git")):
         raise ScaffoldError(f"{root} is not empty, and nothing is overwritten; name a new folder")
     plan = Plan(root)
     package = f"{names.module}_consumer"
     _add_package(plan, root / package, names, package)
-    _add_test(plan, root / "tests", names, package, samples)
+    _add_test(plan, root / "tests", names, package, examples)
     values = _values(names, package)
-    plan.new[root / "pyproject.toml"] = templates.OWN_PYPROJECT.substitute(values)
-    plan.new[root / "README.md"] = templates.OWN_README.substitute(values)
-    plan.new[root / ".gitignore"] = templates.OWN_GITIGNORE
+    for name in ("pyproject.toml", "README.md", "Dockerfile", "docker-compose.yml"):
+        plan.new[root / name] = _text(f"own/{name}", values)
+    for name in ("gitignore", "dockerignore"):
+        plan.new[root / f".{name}"] = _text(f"own/{name}", values)
     return plan
+
+
+def _text(name: str, values: Mapping[str, str]) -> str:
+    """One of the files under ``templates``, with its ``$names`` filled in."""
+    template = files("dingbridge.cli.new_consumer").joinpath(f"templates/{name}.tmpl")
+    return Template(template.read_text(encoding="utf-8")).substitute(values)
 
 
 def _values(names: Names, package: str) -> dict[str, str]:
     return {
         "name": names.name,
+        "version": version("dingbridge"),
         "module": names.module,
         "class_name": names.class_name,
         "settings_class": f"{names.class_name}Settings",
@@ -96,7 +109,7 @@ def _tuple(events: tuple[str, ...]) -> str:
 
 def _imports(package: str, standard: list[str], others: list[str]) -> str:
     """Import lines in ruff's order. In a repository of its own, dingbridge is somebody else's package."""
-    ours = ("consumers", "bridge") if package.startswith("consumers.") else (package,)
+    ours = ("consumers", "dingbridge") if package.startswith("consumers.") else (package,)
 
     def first_party(line: str) -> bool:
         return line.split()[1].split(".")[0] in ours
@@ -121,15 +134,15 @@ def _add_package(plan: Plan, folder: Path, names: Names, package: str) -> None:
             "from dingbridge import Table as Shown",
         ],
     )
-    plan.new[folder / "__init__.py"] = templates.INIT.substitute(values)
-    plan.new[folder / "consumer.py"] = templates.CONSUMER.substitute(values, imports=imports)
-    own = ["from pydantic import Field", "from dingbridge.settings import Settings"]
-    plan.new[folder / "settings.py"] = templates.SETTINGS.substitute(
-        values, imports=_imports(package, [], own)
+    plan.new[folder / "__init__.py"] = _text("package/__init__.py", values)
+    plan.new[folder / "consumer.py"] = _text("package/consumer.py", {**values, "imports": imports})
+    own = ["from pydantic import Field", "from dingbridge import Settings"]
+    plan.new[folder / "settings.py"] = _text(
+        "package/settings.py", {**values, "imports": _imports(package, [], own)}
     )
 
 
-def _add_test(plan: Plan, folder: Path, names: Names, package: str, samples: dict[str, Samples]) -> None:
+def _add_test(plan: Plan, folder: Path, names: Names, package: str, examples: Examples) -> None:
     values = _values(names, package)
     imports = _imports(
         package,
@@ -141,9 +154,9 @@ def _add_test(plan: Plan, folder: Path, names: Names, package: str, samples: dic
             f"from {package}.consumer import events",
         ],
     )
-    plan.new[folder / f"test_{names.module}.py"] = templates.TEST.substitute(values, imports=imports)
-    for event_type, found in samples.items():
-        text = orjson.dumps(found.callbacks, option=orjson.OPT_INDENT_2).decode()
+    plan.new[folder / f"test_{names.module}.py"] = _text("package/test.py", {**values, "imports": imports})
+    for event_type, callbacks in examples.items():
+        text = orjson.dumps(callbacks, option=orjson.OPT_INDENT_2).decode()
         plan.new[folder / "events" / f"{event_type}.json"] = text + "\n"
 
 

@@ -1,41 +1,47 @@
-"""The parts of ``dingbridge new-consumer``: samples of each type, texts of each name, all or nothing."""
+"""The parts of ``dingbridge new-consumer``: examples of each type, texts of each name, all or nothing."""
 
 import ast
 import tomllib
 from pathlib import Path
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dev.examples import texts
 from dingbridge.cli.new_consumer.names import LONGEST_NAME, ScaffoldError, check
 from dingbridge.cli.new_consumer.project import WIDTH, in_clone, own_repository
-from dingbridge.cli.new_consumer.samples import samples
 from dingbridge.cli.new_consumer.writing import write
 from dingbridge.events import URL_CHECKS, catalogue, decode
+from dingbridge.events.examples import example_callbacks
 from dingbridge.testing import recorded
 
 ROOT = Path(__file__).parents[3]
+EXAMPLES = ROOT / "schemas" / "examples"
 TYPES = tuple(event_type for event_type in catalogue if event_type not in URL_CHECKS)
 
 parts = st.text("abcz019", min_size=1, max_size=5)
 names = st.lists(parts, max_size=4).map(lambda found: "-".join(["a", *found])) | st.just("z" * LONGEST_NAME)
 
 
-def test_of_every_known_type_there_are_samples_that_are_events_of_it(tmp_path):
-    for event_type, found in samples(TYPES).items():
-        assert 1 <= len(found.callbacks) <= 3
-        path = tmp_path / f"{event_type}.json"
-        path.write_bytes(orjson.dumps(found.callbacks))
-        for record in recorded(path):
+def test_of_every_known_type_there_are_examples_that_are_events_of_it():
+    for event_type in TYPES:
+        assert 1 <= len(example_callbacks(event_type)) <= 3
+        for record in recorded(EXAMPLES / f"{event_type}.json"):
             assert (record.event_type, record.fault) == (event_type, None)
             decode(record.value)
-    assert samples(TYPES[:40]) == samples(TYPES[:40]), "the same every time"
+    for name in ("no_such_type", "../catalogue", "check_url"):
+        with pytest.raises(KeyError):
+            example_callbacks(name)
+
+
+def test_the_examples_are_those_that_the_simulator_sends_now():
+    """After a change of it or of the catalogue: python -m dev.examples"""
+    assert {path.name: path.read_text("utf-8") for path in EXAMPLES.iterdir()} == texts()
 
 
 def test_an_approval_is_started_agreed_to_and_refused():
-    callbacks = samples(("bpms_instance_change",))["bpms_instance_change"].callbacks
+    callbacks = example_callbacks("bpms_instance_change")
     assert [(callback["type"], callback.get("result")) for callback in callbacks] == [
         ("start", None),
         ("finish", "agree"),
@@ -72,7 +78,9 @@ def test_whatever_it_is_called_what_is_written_is_python_and_toml(name, events, 
 def plan(tmp_path):
     (tmp_path / "pyproject.toml").write_text('[project.entry-points."dingbridge.consumers"]\na = "b:C"\n')
     (tmp_path / "docker-compose.yml").write_text("services:\n  mine: {}\n")
-    return in_clone(tmp_path, check("billing", ["user_add_org"], []), samples(("user_add_org",)))
+    return in_clone(
+        tmp_path, check("billing", ["user_add_org"], []), {"user_add_org": example_callbacks("user_add_org")}
+    )
 
 
 def test_a_compose_file_that_is_not_ours_is_left_alone_and_the_service_is_said(plan, tmp_path):

@@ -1,18 +1,22 @@
-"""Callbacks of one EventType as DingTalk sends them, for the test of a new consumer.
+"""Writes ``schemas/examples/<EventType>.json``: callbacks of each EventType as DingTalk sends them.
 
-From the simulator, which lives a company's life until it has announced some, for the types that it knows;
-of any other type one that is filled in by the catalogue, which has DingTalk's documented fields.
+They are for the tests of consumers, in any language: ``dingbridge new-consumer`` and the test kit read them.
+From the simulator, which lives a company's life until it has announced some, for the types that it knows; of
+any other type one that is filled in by the catalogue, which has DingTalk's documented fields. The same every
+time; run ``python -m dev.examples`` after a change of the catalogue or of the simulator.
 """
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from dingbridge.events import EventSpec, Field, catalogue
+from dingbridge.events import URL_CHECKS, EventSpec, Field, catalogue
 from simulator.company.events import PlatformEvent
 from simulator.company.platform import Platform
 
+FOLDER = Path(__file__).parents[1] / "schemas" / "examples"
 BEGIN_MS = 1_764_057_600_000
 """2025-11-25T08:00:00Z."""
 
@@ -26,30 +30,40 @@ _TEXTS = {"ms": str(BEGIN_MS), "id": "{name}-0001", "": "示例"}
 _VALUES: dict[str, Any] = {"int": 1, "bool": True, "float": 1.5, "object": {}}
 
 
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """``callbacks`` in the order in which they came; ``origin`` in words."""
-
-    callbacks: list[dict[str, Any]]
-    origin: str
+Callbacks = list[dict[str, Any]]
 
 
-def samples(event_types: tuple[str, ...]) -> dict[str, Samples]:
-    """At least one callback of each of ``event_types``, which the catalogue has; the same every time."""
+def examples(event_types: Sequence[str]) -> dict[str, Callbacks]:
+    """At least one callback of each of ``event_types``, which the catalogue has; in the order in which they
+    came."""
     lived = _lived(event_types)
-    found = {}
-    for event_type in event_types:
-        if lived[event_type]:
-            found[event_type] = Samples(lived[event_type], "as the simulator sends it")
-        else:
-            found[event_type] = Samples([_filled_in(event_type)], "by DingTalk's documented fields")
-    return found
+    return {name: lived[name] or [_filled_in(name)] for name in event_types}
 
 
-def _lived(event_types: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
+def texts() -> dict[str, str]:
+    """``{file name: text}`` of all examples."""
+    wanted = [event_type for event_type in catalogue if event_type not in URL_CHECKS]
+    return {
+        f"{event_type}.json": json.dumps(callbacks, ensure_ascii=False, indent=2) + "\n"
+        for event_type, callbacks in examples(wanted).items()
+    }
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    wanted = texts()
+    for path in FOLDER.glob("*.json"):
+        if path.name not in wanted:
+            path.unlink()
+    for name, text in wanted.items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+    print(f"{FOLDER}: {len(wanted)} files")
+
+
+def _lived(event_types: Sequence[str]) -> dict[str, Callbacks]:
     clock = itertools.count(BEGIN_MS, 1_000)
     company = Platform(seed=5, users=12, departments=4, clock=lambda: next(clock))
-    found: dict[str, list[dict[str, Any]]] = {event_type: [] for event_type in event_types}
+    found: dict[str, Callbacks] = {event_type: [] for event_type in event_types}
     kinds: dict[str, set[object]] = {event_type: set() for event_type in event_types}
     for happened in _life(company):
         for event in happened:
@@ -103,3 +117,7 @@ def _single(wire: str, field: Field) -> Any:
     if wire in _VALUES:
         return _VALUES[wire]
     return _TEXTS[field.mark].format(name=field.name)
+
+
+if __name__ == "__main__":
+    main()
