@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 import typer
 
 from consumers.approval.actions import templates as known_templates
-from consumers.approval.actions.pending_actions import Filter, Pending, call, pending
+from consumers.approval.actions.pending_actions import Pending, call, pending
 from consumers.approval.archive.export import file_name, write_csv, write_json
-from consumers.approval.archive.query import Wanted, count, table_columns
+from consumers.approval.archive.query import Filter, count, table_columns
 from consumers.approval.cli_resync import resync
 from consumers.approval.cli_support import (
     AsJson,
@@ -94,40 +94,41 @@ async def _export(
 ) -> None:
     async with open_archive() as consumer:
         settings = consumer.settings
-        wanted = Wanted(
-            process_code,
+        chosen = Filter(
+            (process_code,),
+            (),
             day_or_moment(since, "--since", settings),
             day_or_moment(until, "--until", settings),
         )
-        if not await count(consumer.database.reader(), wanted):
+        if not await count(consumer.database.reader(), chosen):
             say(f"the archive has no such approval of {process_code}; `dingbridge approvals templates` lists")
-        files = await _write(consumer, wanted, format_, out)
+        files = await _write(consumer, chosen, format_, out)
     for path, what in files:
         say(f"{path}: {what}")
 
 
 async def _write(
-    consumer: Approval, wanted: Wanted, format_: str, out: Path | None
+    consumer: Approval, chosen: Filter, format_: str, out: Path | None
 ) -> list[tuple[Path, str]]:
     """Write the export; the files and what is in each. None of them is seen half written."""
     db, zone = consumer.database.reader(), ZoneInfo(consumer.settings.dingtalk_timezone)
     if out is None:
         sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]
         write = write_json if format_ == "json" else write_csv
-        await write(db, wanted, sys.stdout, zone)
+        await write(db, chosen, sys.stdout, zone)
         return []
     with ExitStack() as stack:
         sink = stack.enter_context(new_file(out))
         if format_ == "json":
-            return [(out, f"{await write_json(db, wanted, sink, zone)} approval(s)")]
+            return [(out, f"{await write_json(db, chosen, sink, zone)} approval(s)")]
         paths: dict[str, Path] = {}
-        for table in await table_columns(db, wanted):
+        for table in await table_columns(db, chosen):
             path = out.with_name(f"{out.stem}.{file_name(table)}{out.suffix}")
             while path in paths.values():
                 path = path.with_name(f"{path.stem}_{out.suffix}")
             paths[table] = path
         sheets = {table: stack.enter_context(new_file(path)) for table, path in paths.items()}
-        number = await write_csv(db, wanted, sink, zone, sheets)
+        number = await write_csv(db, chosen, sink, zone, sheets)
     return [
         (out, f"{number} approval(s)"),
         *((path, f"the rows of {table}") for table, path in paths.items()),
@@ -162,13 +163,13 @@ async def _actions(
 ) -> None:
     async with open_archive(migrate=not dry_run) as consumer:
         settings = consumer.settings
-        wanted = Filter(
+        chosen = Filter(
             process_codes,
             instances,
             day_or_moment(since, "--since", settings),
             day_or_moment(until, "--until", settings),
         )
-        found = [one async for one in pending(consumer.database, consumer.fetcher.actions, wanted)]
+        found = [one async for one in pending(consumer.database, consumer.fetcher.actions, chosen)]
         columns = ["instance_id", "business_id", "process_code", "kind", "calls", "state", "reason"]
         print_list(columns, map(asdict, found), as_json=as_json)
         due = [one for one in found if one.kind != "nothing"]

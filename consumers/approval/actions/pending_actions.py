@@ -4,45 +4,22 @@ Actions follow events by themselves. This is for what no event will bring: an ac
 its approvals were archived, one whose form it rejected and which was mended since, an undo that was missing.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
-from sqlalchemy import or_, select, tuple_
+from sqlalchemy import or_, select
 
 from consumers.approval.actions.action_state import REVOKED
 from consumers.approval.actions.declaration import name_of
 from consumers.approval.actions.runner import ActionRunner
+from consumers.approval.archive.query import Filter, pages
 from consumers.approval.archive.writer import stored
 from consumers.approval.tables import KIND, approval_actions, approval_instances, guard
 from dingbridge import Conflict, Database
 
-PAGE = 200
 MOST_AGAIN = 10
 _columns = approval_instances.c
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which instances are looked at; times are those of their end."""
-
-    process_codes: Sequence[str] = ()
-    instance_ids: Sequence[str] = ()
-    since: datetime | None = None
-    until: datetime | None = None
-
-    def where(self) -> list[Any]:
-        conditions: list[Any] = [_columns.outcome.is_not(None)]
-        if self.process_codes:
-            conditions.append(_columns.process_code.in_(self.process_codes))
-        if self.instance_ids:
-            conditions.append(_columns.instance_id.in_(self.instance_ids))
-        if self.since is not None:
-            conditions.append(_columns.finished_at >= self.since)
-        if self.until is not None:
-            conditions.append(_columns.finished_at < self.until)
-        return conditions
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +39,9 @@ class Pending:
     reason: str | None
 
 
-async def pending(database: Database, runner: ActionRunner, wanted: Filter) -> AsyncIterator[Pending]:
+async def pending(database: Database, runner: ActionRunner, chosen: Filter) -> AsyncIterator[Pending]:
     """What is to be called, instance by instance; those of which all is as it should be are left out."""
     db = database.reader()
-    order = (_columns.corp_id, _columns.instance_id)
-    after: tuple[str, str] | None = None
     relevant = or_(
         _columns.process_code.in_(list(runner.actions)),
         select(approval_actions.c.instance_id)
@@ -76,16 +51,9 @@ async def pending(database: Database, runner: ActionRunner, wanted: Filter) -> A
         )
         .exists(),
     )
-    while True:
-        page = select(*order, _columns.business_id, _columns.process_code).where(*wanted.where(), relevant)
-        if after is not None:
-            page = page.where(tuple_(*order) > after)
-        rows = (await db.execute(page.order_by(*order).limit(PAGE))).all()
-        if not rows:
-            return
+    async for rows in pages(db, chosen, relevant):
         for row in rows:
-            after = (row.corp_id, row.instance_id)
-            key = {"corp_id": row.corp_id, "instance_id": row.instance_id}
+            key = {"corp_id": row["corp_id"], "instance_id": row["instance_id"]}
             known, decision = await runner.decide(db, key, await stored(db, key), forced=True)
             kind: Literal["action", "undo", "nothing"] = "nothing"
             if decision.call is not None:
@@ -96,10 +64,9 @@ async def pending(database: Database, runner: ActionRunner, wanted: Filter) -> A
             ):
                 continue  # taken back before it was acted on; or nothing new
             yield Pending(
-                corp_id=row.corp_id,
-                instance_id=row.instance_id,
-                business_id=row.business_id,
-                process_code=row.process_code or known.process_code or "",
+                **key,
+                business_id=row["business_id"],
+                process_code=row["process_code"] or known.process_code or "",
                 kind=kind,
                 calls="" if decision.call is None else name_of(decision.call),
                 state=known.state,

@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 
 from consumers.approval.archive.components import parse
 from consumers.approval.archive.document import objects, table_rows
-from consumers.approval.archive.query import Approval, Wanted, approvals, columns, label, table_columns
+from consumers.approval.archive.query import Approval, Filter, approvals, columns, label, table_columns
 from dingbridge import Reader
 from dingbridge.events.strict_json import dumps
 from dingbridge.snapshots.coerce import as_list
@@ -53,23 +53,23 @@ class Sink(Protocol):
 
 
 async def write_csv(
-    db: Reader, wanted: Wanted, sink: Sink, zone: ZoneInfo, tables: Mapping[str, Sink] | None = None
+    db: Reader, chosen: Filter, sink: Sink, zone: ZoneInfo, tables: Mapping[str, Sink] | None = None
 ) -> int:
     """Write the approvals to ``sink``, and the rows of the form's tables to ``tables`` by their names.
 
     Returns the number of approvals. The same name twice in a form: its values stand in one cell, a line each.
     """
-    names = await columns(db, wanted)
+    names = await columns(db, chosen)
     sheet = _sheet(sink, [*HEAD, *map(_heading, names)])
     tables = tables or {}
-    of_tables = await table_columns(db, wanted) if tables else {}
+    of_tables = await table_columns(db, chosen) if tables else {}
     sheets = {
         name: _sheet(tables[name], [*HEAD[:2], "row", *of_tables[name]])
         for name in of_tables
         if name in tables
     }
     number = 0
-    async for approval in approvals(db, wanted):
+    async for approval in approvals(db, chosen):
         cells: dict[str, list[str]] = {}
         for value in approval.fields:
             cells.setdefault(label(value), []).append(cell_text(value))
@@ -84,11 +84,11 @@ async def write_csv(
     return number
 
 
-async def write_json(db: Reader, wanted: Wanted, sink: Sink, zone: ZoneInfo) -> int:
+async def write_json(db: Reader, chosen: Filter, sink: Sink, zone: ZoneInfo) -> int:
     """Write the approvals to ``sink`` as one JSON list; their number."""
     number = 0
     sink.write("[")
-    async for approval in approvals(db, wanted):
+    async for approval in approvals(db, chosen):
         sink.write("\n" if number == 0 else ",\n")
         sink.write(dumps(as_object(approval, zone)).decode())
         number += 1

@@ -1,11 +1,11 @@
-"""Reads the approvals of one template from the archive, for an export: a page at a time, with all parts."""
+"""Reads approvals from the archive, a page at a time: their rows, or with all parts, for an export."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, func, select, tuple_
+from sqlalchemy import ColumnElement, RowMapping, Table, func, select, tuple_
 
 from consumers.approval.tables import (
     approval_attachments,
@@ -23,20 +23,42 @@ _instances = approval_instances.c
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which approvals: of one template, ended from ``since`` until before ``until``."""
+class Filter:
+    """Which approvals, of those that ended: of these templates and ids (none: all), from ``since`` to before
+    ``until``."""
 
-    process_code: str
+    process_codes: Sequence[str] = ()
+    instance_ids: Sequence[str] = ()
     since: datetime | None = None
     until: datetime | None = None
 
     def where(self) -> list[Any]:
-        conditions = [_instances.process_code == self.process_code, _instances.outcome.is_not(None)]
+        conditions: list[Any] = [_instances.outcome.is_not(None)]
+        if self.process_codes:
+            conditions.append(_instances.process_code.in_(self.process_codes))
+        if self.instance_ids:
+            conditions.append(_instances.instance_id.in_(self.instance_ids))
         if self.since is not None:
             conditions.append(_instances.finished_at >= self.since)
         if self.until is not None:
             conditions.append(_instances.finished_at < self.until)
         return conditions
+
+
+async def pages(
+    db: Reader, chosen: Filter, *more: ColumnElement[bool]
+) -> AsyncIterator[Sequence[RowMapping]]:
+    """The rows of ``approval_instances`` by corp and instance id, a page at a time; ``more`` are further
+    conditions. Raises ``DatabaseDown``."""
+    order = (_instances.corp_id, _instances.instance_id)
+    after = ("", "")
+    while True:
+        page = select(approval_instances).where(*chosen.where(), *more, tuple_(*order) > after)
+        rows = (await db.execute(page.order_by(*order).limit(PAGE))).mappings().all()
+        if not rows:
+            return
+        yield rows
+        after = (rows[-1]["corp_id"], rows[-1]["instance_id"])
 
 
 @dataclass(slots=True)
@@ -51,25 +73,15 @@ class Approval:
     attachments: list[Mapping[str, Any]] = field(default_factory=list)
 
 
-async def count(db: Reader, wanted: Wanted) -> int:
+async def count(db: Reader, chosen: Filter) -> int:
     """How many approvals there are."""
-    return int(await db.scalar(select(func.count()).select_from(approval_instances).where(*wanted.where())))
+    return int(await db.scalar(select(func.count()).select_from(approval_instances).where(*chosen.where())))
 
 
-async def approvals(db: Reader, wanted: Wanted) -> AsyncIterator[Approval]:
-    """The approvals, by corp and instance id, a page at a time. Raises ``DatabaseDown``."""
-    order = (_instances.corp_id, _instances.instance_id)
-    after: tuple[str, str] | None = None
-    while True:
-        page = select(approval_instances).where(*wanted.where()).order_by(*order).limit(PAGE)
-        if after is not None:
-            page = page.where(tuple_(*order) > after)
-        found = {
-            (row["corp_id"], row["instance_id"]): Approval({**row})
-            for row in (await db.execute(page)).mappings().all()
-        }
-        if not found:
-            return
+async def approvals(db: Reader, chosen: Filter) -> AsyncIterator[Approval]:
+    """The approvals with all their parts, by corp and instance id. Raises ``DatabaseDown``."""
+    async for rows in pages(db, chosen):
+        found = {(row["corp_id"], row["instance_id"]): Approval({**row}) for row in rows}
         parts: tuple[tuple[Table, str, tuple[str, ...]], ...] = (
             (approval_form_values, "fields", ("position",)),
             (approval_table_cells, "cells", ("position", "row", "cell")),
@@ -87,7 +99,6 @@ async def approvals(db: Reader, wanted: Wanted) -> AsyncIterator[Approval]:
                 getattr(found[part["corp_id"], part["instance_id"]], name).append(part)
         for approval in found.values():
             yield approval
-        after = list(found)[-1]
 
 
 def label(value: Mapping[str, Any]) -> str:
@@ -99,7 +110,7 @@ def _label(table: Table) -> Any:
     return func.coalesce(func.nullif(table.c.name, ""), table.c.field_id, "")
 
 
-async def columns(db: Reader, wanted: Wanted) -> list[str]:
+async def columns(db: Reader, chosen: Filter) -> list[str]:
     """The labels of the form's components, in the order of the form; of one that was renamed, both."""
     values, name = approval_form_values.c, _label(approval_form_values)
     found = (
@@ -108,14 +119,14 @@ async def columns(db: Reader, wanted: Wanted) -> list[str]:
             approval_instances,
             (_instances.corp_id == values.corp_id) & (_instances.instance_id == values.instance_id),
         )
-        .where(*wanted.where())
+        .where(*chosen.where())
         .group_by(name)
         .order_by(func.min(values.position), name)
     )
     return [str(row[0]) for row in await db.execute(found)]
 
 
-async def table_columns(db: Reader, wanted: Wanted) -> dict[str, list[str]]:
+async def table_columns(db: Reader, chosen: Filter) -> dict[str, list[str]]:
     """The form's tables by label, each with the labels of its columns."""
     values, cells = approval_form_values.c, approval_table_cells.c
     table_label, label_ = _label(approval_form_values), _label(approval_table_cells)
@@ -132,7 +143,7 @@ async def table_columns(db: Reader, wanted: Wanted) -> dict[str, list[str]]:
             approval_instances,
             (_instances.corp_id == cells.corp_id) & (_instances.instance_id == cells.instance_id),
         )
-        .where(*wanted.where())
+        .where(*chosen.where())
         .group_by(table_label, label_)
         .order_by(func.min(cells.cell), label_)
     )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from consumers.approval import Approval
 from consumers.approval.archive.export import BOM, escaped, file_name, write_csv, write_json
-from consumers.approval.archive.query import Wanted, count, table_columns
+from consumers.approval.archive.query import Filter, count, table_columns
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import Office, T, field, instance
 
@@ -64,7 +64,7 @@ def rows_of(text):
 
 
 async def test_a_row_for_each_approval_and_a_column_for_each_component(archive):
-    first, second = rows_of(await as_csv(archive, Wanted("PROC-X")))
+    first, second = rows_of(await as_csv(archive, Filter(["PROC-X"])))
     assert list(first)[:3] == ["instance_id", "business_id", "title"]
     assert (first["instance_id"], second["instance_id"]) == ("pi-1", "pi-2")
     assert first["started_at"] == "2024-11-08 01:20:00"
@@ -77,7 +77,7 @@ async def test_a_row_for_each_approval_and_a_column_for_each_component(archive):
 
 async def test_no_cell_can_be_run_as_a_formula(archive):
     tables = {"明细": io.StringIO(newline="")}
-    first, _ = rows_of(await as_csv(archive, Wanted("PROC-X"), tables))
+    first, _ = rows_of(await as_csv(archive, Filter(["PROC-X"]), tables))
     assert first["事由"] == "'" + EVIL
     pen, sum_ = rows_of(tables["明细"].getvalue())
     assert (pen["row"], pen["名称"], pen["价格"]) == ("1", "笔", "-1.5")
@@ -115,7 +115,7 @@ def test_a_tables_name_leads_nowhere_as_part_of_a_files(name):
 
 async def test_json_has_every_value_parsed_and_loses_nothing(archive):
     sink = io.StringIO()
-    assert await write_json(archive.database.reader(), Wanted("PROC-X"), sink, ZONE) == 2
+    assert await write_json(archive.database.reader(), Filter(["PROC-X"]), sink, ZONE) == 2
     first, _ = json.loads(sink.getvalue(), parse_float=Decimal)
     form = {value["name"]: value for value in first["form"]}
     assert form["事由"]["value"] == EVIL
@@ -136,15 +136,15 @@ async def test_an_export_is_of_one_template_and_of_what_ended_in_the_time(archiv
     from dingbridge.snapshots.coerce import from_epoch_ms
 
     db, end = archive.database.reader(), from_epoch_ms(T + 100_000)
-    assert await count(db, Wanted("PROC-X")) == 2
-    assert await count(db, Wanted("PROC-Y")) == 1
-    assert await count(db, Wanted("PROC-X", since=end)) == 2
-    assert await count(db, Wanted("PROC-X", until=end)) == 0
-    assert await table_columns(db, Wanted("PROC-X")) == {"明细": ["名称", "价格"]}
-    assert rows_of(await as_csv(archive, Wanted("PROC-Z"))) == []
+    assert await count(db, Filter(["PROC-X"])) == 2
+    assert await count(db, Filter(["PROC-Y"])) == 1
+    assert await count(db, Filter(["PROC-X"], since=end)) == 2
+    assert await count(db, Filter(["PROC-X"], until=end)) == 0
+    assert await table_columns(db, Filter(["PROC-X"])) == {"明细": ["名称", "价格"]}
+    assert rows_of(await as_csv(archive, Filter(["PROC-Z"]))) == []
 
 
 async def test_more_approvals_than_a_page_are_all_exported_once(archive, monkeypatch):
     monkeypatch.setattr("consumers.approval.archive.query.PAGE", 1)
-    rows = rows_of(await as_csv(archive, Wanted("PROC-X")))
+    rows = rows_of(await as_csv(archive, Filter(["PROC-X"])))
     assert [row["instance_id"] for row in rows] == ["pi-1", "pi-2"]

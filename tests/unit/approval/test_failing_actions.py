@@ -7,7 +7,8 @@ from sqlalchemy import select
 
 from consumers.approval import Approval
 from consumers.approval.actions.declaration import Action
-from consumers.approval.actions.pending_actions import Filter, call, pending
+from consumers.approval.actions.pending_actions import call, pending
+from consumers.approval.archive.query import Filter
 from consumers.approval.examples import forget_leave, leave_ledger, record_leave
 from consumers.approval.reconcile.reconciler import Reconciler, Scope
 from consumers.approval.reconcile.refetch import Refetch

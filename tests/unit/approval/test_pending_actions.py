@@ -5,8 +5,9 @@ from sqlalchemy import select
 
 from consumers.approval import Approval
 from consumers.approval.actions.declaration import Action
-from consumers.approval.actions.pending_actions import Filter, call, pending
+from consumers.approval.actions.pending_actions import call, pending
 from consumers.approval.actions.templates import listed
+from consumers.approval.archive.query import Filter
 from consumers.approval.examples import forget_leave, leave_ledger, record_leave
 from consumers.approval.tables import approval_actions
 from dingbridge import Reject
@@ -85,7 +86,7 @@ async def test_a_filter_leaves_out_the_others(archive):
 
 
 async def test_more_than_a_page_is_shown_whole(archive, monkeypatch):
-    monkeypatch.setattr("consumers.approval.actions.pending_actions.PAGE", 1)
+    monkeypatch.setattr("consumers.approval.archive.query.PAGE", 1)
     use(archive, {"PROC-LEAVE": LEAVE, "PROC-EXPENSE": LEAVE})
     assert len(await shown(archive)) == 2
 
