@@ -138,7 +138,7 @@ class PublishingMetrics:
         )
         self.lag_seconds = Histogram(
             "dingbridge_publish_lag_seconds",
-            "Time from receipt to Kafka's acknowledgement, of the oldest callback in each wave",
+            "Time from receipt to Kafka's acknowledgement, of the oldest callback in each batch set",
             buckets=_LAG_BUCKETS,
             registry=registry,
         )

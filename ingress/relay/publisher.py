@@ -36,13 +36,12 @@ from ingress.journal.checkpoint import (
     Parked,
     SharedCheckpoint,
 )
-from ingress.journal.directory import CHECKPOINT_FILE
-from ingress.journal.store import DAMAGE, StoredCallback
+from ingress.journal.store import StoredCallback
 from ingress.relay.batches import BatchSet, PartialCallback, RecordAccumulator
 from ingress.relay.delivery import SendFailed, TopicPartition, acknowledged
 from ingress.relay.messages import MessageBuilder
 from ingress.relay.parked import ParkedRecords
-from ingress.relay.reading import JournalReader, Unread
+from ingress.relay.reading import JournalReader, Unread, open_checkpoint
 from ingress.relay.stats import PublisherStats
 from ingress.relay.topics import TopicRouter
 
@@ -72,7 +71,7 @@ class Publisher:
         self._settings, self._stats, self._drain = settings, stats, drain
         self._journal = JournalReader(folder, past_damage=drain)
         try:
-            checkpoint = (_open_or_begin_anew if drain else _open)(folder, self._journal)
+            checkpoint = open_checkpoint(folder, self._journal, believed=not drain)
         except BaseException:
             self._journal.close()
             raise
@@ -376,32 +375,3 @@ class Publisher:
 
 async def _nothing() -> None:
     pass
-
-
-def _open(folder: Path, journal: JournalReader) -> Checkpoint:
-    return Checkpoint(folder, journal.id)
-
-
-def _open_or_begin_anew(folder: Path, journal: JournalReader) -> Checkpoint:
-    """Of a folder that was put aside: one that cannot be believed begins anew at 0, so that all that can be
-    read is published."""
-    fault = None
-    try:
-        checkpoint = Checkpoint(folder, journal.id)
-        try:
-            fault = checkpoint.damage()
-            if fault is None and checkpoint.seq() > journal.highest_seq():
-                fault = "it knows more than its journal"
-        finally:
-            if fault is not None:
-                checkpoint.close()
-    except (JournalError, *DAMAGE) as error:
-        fault = f"{type(error).__name__}: {error}"
-    if fault is None:
-        return checkpoint
-    log.error(
-        "publisher.checkpoint_anew", words=f"{folder / CHECKPOINT_FILE}: {fault}; all is published again"
-    )
-    for suffix in ("", "-wal", "-shm"):
-        (folder / (CHECKPOINT_FILE + suffix)).unlink(missing_ok=True)
-    return Checkpoint(folder, journal.id)

@@ -1,4 +1,5 @@
-"""The relay's read-only view of its journal: callbacks in order, and what to make of a damaged one.
+"""The relay's read-only view of its journal: callbacks in order, what to make of a damaged one, and which
+checkpoint goes with it.
 
 In a journal that is written, damage of the file is an error: the ingress puts the folder aside. In a folder
 that was put aside, all that SQLite still gives is read, and what it does not give is counted.
@@ -9,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
+import structlog
 
 from ingress.errors import JournalDamaged, JournalError
-from ingress.journal.directory import JOURNAL_FILE
+from ingress.journal.checkpoint import Checkpoint
+from ingress.journal.directory import CHECKPOINT_FILE, JOURNAL_FILE
 from ingress.journal.store import DAMAGE, UNREADABLE, JournalFile, StoredCallback, damaged_row
+
+log = structlog.get_logger(__name__)
 
 _MAX_ROWS = 256
 _MAX_BYTES = 1 << 20
@@ -117,3 +122,27 @@ class JournalReader:
 
     def _damaged(self, error: Exception) -> JournalDamaged:
         return JournalDamaged(f"{self._path} is damaged ({type(error).__name__}: {error})")
+
+
+def open_checkpoint(folder: Path, journal: JournalReader, *, believed: bool) -> Checkpoint:
+    """The checkpoint of ``journal``. One of a folder that was put aside is not ``believed`` whatever it says:
+    if it is damaged it begins anew at 0, so that all that can be read is published.
+
+    Raises ``JournalError`` or ``apsw.Error`` when it cannot be used."""
+    if believed:
+        return Checkpoint(folder, journal.id)
+    try:
+        checkpoint = Checkpoint(folder, journal.id)
+        fault = checkpoint.damage()
+        if fault is None and checkpoint.seq() > journal.highest_seq():
+            fault = "it knows more than its journal"
+        if fault is None:
+            return checkpoint
+        checkpoint.close()
+    except (JournalError, *DAMAGE) as error:
+        fault = f"{type(error).__name__}: {error}"
+    words = f"{folder / CHECKPOINT_FILE} cannot be used ({fault}); all that can be read is published again"
+    log.error("publisher.checkpoint_anew", words=words)
+    for suffix in ("", "-wal", "-shm"):
+        (folder / (CHECKPOINT_FILE + suffix)).unlink(missing_ok=True)
+    return Checkpoint(folder, journal.id)

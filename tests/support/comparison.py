@@ -57,7 +57,7 @@ class Comparison:
 
     @property
     def published_again(self) -> int:
-        """Repeated records of one journal row: the cursor had not yet moved past an acknowledged record."""
+        """Repeated records of one journal row: the checkpoint was not yet past an acknowledged one."""
         rows = {(r.number, r.journal, r.sequence, r.id) for r in self.seen}
         return len(self.seen) - len(rows)
 
@@ -93,8 +93,8 @@ class Comparison:
             f"answers: {outcomes or 'none'}; in Kafka {len(self.numbers)}; lost {len(self.lost)}, "
             f"false success {self.pusher.outcomes['false success']}, kept but unanswered "
             f"{len(self.unanswered)}; duplicates {len(self.seen) - len(self.numbers)} "
-            f"({self.published_again} published again behind an unsaved cursor, {len(self.kept_again)} past "
-            f"the door, {len(self.in_two_journals)} in two journals)"
+            f"({self.published_again} published again behind an unsaved checkpoint, "
+            f"{len(self.kept_again)} past the door, {len(self.in_two_journals)} in two journals)"
         )
 
 
