@@ -42,7 +42,7 @@ from dingbridge import (
     Transaction,
 )
 from dingbridge.dingtalk.errors import ApiError, PermissionDenied
-from dingbridge.errors import KafkaUnavailable, TopicError
+from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
 from dingbridge.events.envelope import NOBODY
 from dingbridge.kafka.inbox import write_to_inbox
@@ -174,7 +174,7 @@ class AddressSync(Consumer):
         )
         try:
             await write_to_inbox(self.settings, self.name, record)
-        except (KafkaUnavailable, TopicError) as error:
+        except KafkaUnavailable as error:
             raise DependencyUnavailable(str(error)) from error
 
     async def _sync(self, event: Event, ctx: Context) -> None:

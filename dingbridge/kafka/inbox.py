@@ -5,19 +5,19 @@ from aiokafka.errors import KafkaError
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.control import ControlRecord
 from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
-from dingbridge.kafka.topics import ensure_topics, inbox_topic
+from dingbridge.kafka.topics import inbox_topic
 from dingbridge.settings import KafkaSettings
 
 STOP_S = 5
 
 
 async def write_to_inbox(settings: KafkaSettings, consumer: str, record: ControlRecord) -> None:
-    """Send ``record`` and wait until Kafka has it. Raises ``KafkaUnavailable`` or ``TopicError``.
+    """Send ``record`` and wait until Kafka has it. Raises ``KafkaUnavailable``.
 
-    For a record now and then: each call has a producer of its own.
+    For a record now and then: each call has a producer of its own. The topic is the consumer's to make, with
+    as many partitions as its others.
     """
     topic = inbox_topic(settings, consumer)
-    await ensure_topics(settings, [topic])
     sender = producer(settings)
     await start_producer(sender, settings)
     try:
