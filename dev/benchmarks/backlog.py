@@ -16,6 +16,7 @@ from dingbridge.events import Received, dedupe_key, extract_facts, to_records
 from dingbridge.kafka.client import producer
 from dingbridge.kafka.topics import ensure_topics, event_topic
 from dingbridge.settings import KafkaSettings
+from ingress.journal.directory import current
 from ingress.journal.store import JournalFile, NewCallback
 
 MILLION = 1_000_000
@@ -31,9 +32,10 @@ def measure(folder: Path, env: Mapping[str, str], results: Results, large: bool)
 
 
 def fill(folder: Path, count: int) -> tuple[int, int]:
-    """Write ``count`` callbacks; ``(bytes of the journal's file, bytes of the plaintexts)``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = JournalFile(folder / "journal-0001.db", create=True)
+    """Write ``count`` callbacks into a ``JOURNAL_DIR``; ``(bytes of its journal, bytes of the plaintexts)``."""
+    path = current(folder).journal
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = JournalFile(path, create=True)
     file.db.execute("PRAGMA synchronous = OFF")
     plain = 0
     try:
@@ -44,7 +46,7 @@ def fill(folder: Path, count: int) -> tuple[int, int]:
         file.checkpoint_truncate()
     finally:
         file.close()
-    return (folder / "journal-0001.db").stat().st_size, plain
+    return path.stat().st_size, plain
 
 
 def _entries(begin: int, end: int) -> Iterator[NewCallback]:
