@@ -32,7 +32,7 @@ def measure(folder: Path, env: Mapping[str, str], results: Results, large: bool)
 
 
 def fill(folder: Path, count: int) -> tuple[int, int]:
-    """Write ``count`` callbacks into a ``JOURNAL_DIR``; ``(bytes of its journal, bytes of the plaintexts)``."""
+    """Write ``count`` callbacks into a ``JOURNAL_DIR``; ``(bytes of its file, bytes of their texts)``."""
     path = current(folder).journal
     path.parent.mkdir(parents=True, exist_ok=True)
     file = JournalFile(path, create=True)
