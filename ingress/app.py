@@ -88,7 +88,7 @@ class Ingress:
         self._recovery = Recovery(
             settings,
             lambda: self._credentials.apps,
-            self._journal.append,
+            self._journal,
             RecoveryMetrics(registry),
             lambda: self._journal.fault is None,
         )

@@ -10,10 +10,10 @@ from dingbridge.events.envelope import CONTENT_TYPE, NOBODY, rfc3339, source
 from dingbridge.events.strict_json import dumps
 
 RESYNC_REQUESTED: Final = "com.dingbridge.resync_requested"
-"""``type`` of the event, and its ``event_type`` once it is decoded. Its data: ``part`` (``all`` or
-``departments``, for address-sync), ``since`` (epoch ms: what happened earlier is known) and ``reason``."""
+"""``type`` of the event, and its ``event_type`` once it is decoded. Its data: ``part`` (which events may be
+missing), ``since`` (epoch ms: what happened earlier is known) and ``reason``."""
 
-Part = Literal["all", "departments"]
+Part = Literal["all", "contacts", "approvals"]
 
 
 class ControlRecord(NamedTuple):

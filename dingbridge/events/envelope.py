@@ -36,6 +36,12 @@ SCHEMA_VERSION = 1
 
 CONTENT_TYPE = b"application/cloudevents+json"
 TYPE_PREFIX = "com.dingtalk."
+FAILED_LIST = "failed-list"
+"""``via`` of what was put together from an item of ``get_call_back_failed_result``. Such an item says less
+than the push did, so the event's id may differ from that of the push: its record has ``rebuilt``."""
+FAILED_RECORD = "failed-record"
+"""``via`` of a push from the ISV list, where it stands word for word."""
+
 NOBODY = "-"  # stands where a company would, in source, key and header alike
 
 _EPOCH = datetime(1970, 1, 1)  # without a zone: only ever printed, with the Z of UTC
@@ -45,7 +51,7 @@ _log = structlog.get_logger(__name__)
 class Received(NamedTuple):
     """One journal row: a callback as it came. ``journal`` is the journal's id and ``seq`` the row's
     place in it, ``received_ms`` epoch milliseconds, ``via`` one of ``http``, ``failed-list``,
-    ``stream``; ``body`` is the decrypted plaintext."""
+    ``failed-record``, ``stream``; ``body`` is the decrypted plaintext."""
 
     seq: int
     journal: str
@@ -193,6 +199,8 @@ def _envelope(
     }
     if subject is None:
         del envelope["subject"]
+    if received.via == FAILED_LIST:
+        envelope["rebuilt"] = "true"
     if received.traceparent is not None:
         envelope["traceparent"] = received.traceparent
     return envelope

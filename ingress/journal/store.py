@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Self
 import apsw
 import orjson
 
+from dingbridge.events.control import Part
 from ingress.errors import JournalError, JournalNewer
 
 FILE_VERSION = 1
@@ -86,8 +87,9 @@ class ResyncRequest:
     """An order to look anew, which the relay carries to the inboxes of consumers, in its place among the
     callbacks. It is never deduplicated here: the same ``id`` is one order to who obeys.
 
-    ``app`` None: one for each app that is configured. ``consumers`` None: those of ``RESYNC_CONSUMERS``.
-    ``since_ms``: what happened before (epoch ms) is known; None: nothing is known of that.
+    It goes to the consumers in ``RESYNC_CONSUMERS``. ``app`` None: one for each app that is configured.
+    ``since_ms``: what happened before (epoch ms) is known; None: nothing is known of that. ``part``: which
+    events may be missing.
     """
 
     id: str
@@ -95,7 +97,7 @@ class ResyncRequest:
     app: str | None = None
     corp_id: str | None = None
     since_ms: int | None = None
-    consumers: tuple[str, ...] | None = None
+    part: Part = "all"
 
     def callback(self, now_ms: int) -> NewCallback:
         """The row of the journal that holds it."""
@@ -104,7 +106,7 @@ class ResyncRequest:
             "reason": self.reason,
             "corp_id": self.corp_id,
             "since_ms": self.since_ms,
-            "consumers": self.consumers,
+            "part": self.part,
         }
         return NewCallback(now_ms, self.app or "", CONTROL, orjson.dumps(body), b"", unconditional=True)
 
@@ -112,14 +114,13 @@ class ResyncRequest:
     def of(cls, row: "StoredCallback") -> Self:
         """What an intact row with ``via`` ``CONTROL`` asks for."""
         found = orjson.loads(row.body)
-        consumers = found["consumers"]
         return cls(
             id=found["id"],
             reason=found["reason"],
             app=row.app or None,
             corp_id=found["corp_id"],
             since_ms=found["since_ms"],
-            consumers=None if consumers is None else tuple(consumers),
+            part=found["part"],
         )
 
 

@@ -1,12 +1,12 @@
-"""Recovery of every app that has an app key and a secret: each its own poller, lease, client and times.
+"""Recovery of every app that has an app key and a secret: each its own poller, client and times.
 
 Apps come and go with ``DINGTALK_APPS_FILE`` while the ingress runs. What fails with one holds up no other.
-Also here: the run that an operator asks for.
+Also here: the run that an operator asks for, and what an earlier process left behind.
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -15,54 +15,59 @@ import structlog
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, pick, with_failed_lists
-from ingress.journal.store import NewCallback
+from ingress.errors import JournalUnavailable
 from ingress.metrics import RecoveryMetrics
-from ingress.recovery.poller import Result
+from ingress.recovery.poller import Result, settle
 from ingress.recovery.scheduler import AppRecovery
+from ingress.recovery.state import Journal, RecoveryState
 
 log = structlog.get_logger(__name__)
 
 EVERY_S: Final = 1.0
 """How often the apps are looked at."""
+_SETTLE_EVERY_S: Final = 10.0
 _LEAVE_S: Final = 60.0
 """For a page that is on its way when its app goes."""
 
 
 class Recovery:
     """Recovery in one ingress process. ``apps`` are those of now, another object once they have changed;
-    ``append`` keeps an entry in the journal, ``well`` says whether that takes writes."""
+    ``well`` says whether the journal takes writes."""
 
     def __init__(
         self,
         settings: IngressSettings,
         apps: Callable[[], Mapping[str, App]],
-        append: Callable[[NewCallback], Awaitable[bool]],
+        journal: Journal,
         metrics: RecoveryMetrics,
         well: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._settings, self._apps, self._append = settings, apps, append
+        self._settings, self._apps, self._state = settings, apps, RecoveryState(journal)
         self._metrics, self._well = metrics, well
         self._seen: Mapping[str, App] | None = None
         self._each: dict[str, AppRecovery] = {}
         self._unread: dict[str, str] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._by_itself = False
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to look at the clock; if switched off, only say so."""
+        """Settle what an earlier process left behind, and begin to look at the clock, unless that is switched
+        off."""
+        loop = asyncio.get_running_loop()
+        self._tasks.append(loop.create_task(self._settle()))
         if not self._settings.recovery_every_minutes:
-            log.info("recovery.off", reason="switched off")
+            log.info("recovery.off", reason="RECOVERY_EVERY_MINUTES is 0")
             return
         self._by_itself = True
         self._follow()
-        self._task = asyncio.get_running_loop().create_task(self._watch())
+        self._tasks.append(loop.create_task(self._watch()))
 
     async def stop(self, within_s: float) -> None:
         """End; pages that are on their way are waited for, ``within_s`` at most."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(one.stop(within_s) for one in self._each.values()))
         if self._leaving:
             _, late = await asyncio.wait(self._leaving, timeout=within_s)
@@ -112,6 +117,15 @@ class Recovery:
             raise SettingsError(reasons or ["DINGTALK_APP_KEY and DINGTALK_APP_SECRET: not set"])
         return list(self._each.values())
 
+    async def _settle(self) -> None:
+        while True:
+            try:
+                await settle(self._state, self._metrics)
+                return
+            except JournalUnavailable as error:
+                log.warning("recovery.journal_away", reason=str(error))
+                await asyncio.sleep(_SETTLE_EVERY_S)
+
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(EVERY_S)
@@ -132,7 +146,7 @@ class Recovery:
                 task.add_done_callback(self._leaving.discard)
         for name, app in read.items():
             if name not in self._each:
-                one = AppRecovery(app, self._settings, self._append, self._metrics, self._well)
+                one = AppRecovery(app, self._settings, self._state, self._metrics, self._well)
                 self._each[name] = one
                 if self._by_itself:
                     one.start()
@@ -158,7 +172,7 @@ def as_answer(results: list[Result]) -> dict[str, Any]:
     for result in results:
         found = asdict(result)
         types.update(result.types)
-        for name in ("skipped", "oldest_ms", "types"):
+        for name in ("oldest_ms", "types"):
             del found[name]
         for name, value in found.items():
             total[name] += value

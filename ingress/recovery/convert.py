@@ -1,9 +1,9 @@
-"""What one item of a failed list becomes: the callback that was not delivered, or a wish to look anew. Pure.
+"""What one item of a failed list becomes: the callback that did not arrive, or a request to look anew. Pure.
 
 An item of ``get_call_back_failed_result`` is not the pushed body, and poorer. It is put back into the form of
 2017-2023, in which the order of the fields is known from captures: where nothing else had been pushed, the
 bytes are those of the push, and so is the event's id. An item without the ids that its EventType lives by is
-no event: then whoever keeps that part of the company has to look anew. Nothing is dropped for its content.
+no event: then whoever mirrors that part of the company has to look anew. Nothing is dropped for its content.
 """
 
 import json
@@ -15,6 +15,7 @@ from typing import Any, Final
 from dingbridge.events.catalogue import EventSpec, catalogue
 from dingbridge.events.control import Part
 from dingbridge.events.facts import epoch_ms, extract_facts
+from dingbridge.events.strict_json import loads
 
 _NESTED: Final = ("bpmscallbackdata", "rolelabelchange", "callbackdata")
 """Under one of these names, by family, stands what the event says
@@ -22,25 +23,24 @@ _NESTED: Final = ("bpmscallbackdata", "rolelabelchange", "callbackdata")
 _SUBJECTS: Final = {"userid": "user", "userids": "user", "deptid": "department", "deptids": "department"}
 """Their own names for ids, whatever the event's field is called."""
 _CORP: Final = re.compile(r"corpid\"?\s*[=:]\s*\"?([A-Za-z0-9]{1,64})", re.IGNORECASE)
-_APPROVAL: Final = "bpms_"
+_CONTACTS: Final = ("user_", "org_dept_", "org_admin_", "label_", "org_change")
 _WRAPPED: Final = {"item"}
 """What our client puts around an item that is no JSON object."""
 
 
 @dataclass(frozen=True, slots=True)
-class Turned:
-    """``body`` is the callback, None for an item that is too poor to be one. ``contacts`` (``all`` or
-    ``departments``) and ``approvals``: what is to be looked at anew instead. ``time_ms`` is the event's."""
+class ConvertedItem:
+    """``body`` is the callback, None for an item that is too poor to be one. ``resync``: what is to be looked
+    at anew instead. ``time_ms`` is the event's, epoch ms."""
 
     event_type: str | None
     corp_id: str | None
     time_ms: int | None
     body: bytes | None
-    contacts: Part | None = None
-    approvals: bool = False
+    resync: Part | None = None
 
 
-def turn_record(record: Mapping[str, Any]) -> Turned:
+def convert_record(record: Mapping[str, Any]) -> ConvertedItem:
     """An item of ``callback/failrecord/list``, in which the pushed JSON stands word for word."""
     data = record.get("call_back_data")
     corp_id, time_ms = _text(record.get("corpid")), epoch_ms(record.get("event_time"))
@@ -50,11 +50,12 @@ def turn_record(record: Mapping[str, Any]) -> Turned:
         tag = _text(record.get("call_back_tag"))
         return _too_poor(tag, corp_id, time_ms, record)
     body = data.encode(errors="surrogatepass")
-    view = extract_facts(body)
-    return Turned(view.event_type, view.corp_id or corp_id, view.time_ms or time_ms, body)
+    facts = extract_facts(body)
+    body = _dated(body, time_ms)
+    return ConvertedItem(facts.event_type, facts.corp_id or corp_id, facts.time_ms or time_ms, body)
 
 
-def turn_item(item: Mapping[str, Any]) -> Turned:
+def convert_item(item: Mapping[str, Any]) -> ConvertedItem:
     """An item of ``get_call_back_failed_result``."""
     tag, time_ms = _tag(item), epoch_ms(item.get("event_time"))
     content = item.get(tag) if tag is not None else None
@@ -70,29 +71,40 @@ def turn_item(item: Mapping[str, Any]) -> Turned:
     if _lacks_its_subject(tag, spec, fields):
         return _too_poor(tag, corp_id, time_ms, item)
     body = _compact(_payload(tag, spec, fields, corp_id, time_ms))
-    return Turned(tag, corp_id, time_ms, body.encode(errors="surrogatepass"))
+    return ConvertedItem(tag, corp_id, time_ms, _dated(body.encode(errors="surrogatepass"), time_ms))
 
 
-def _too_poor(tag: str | None, corp_id: str | None, time_ms: int | None, item: Mapping[str, Any]) -> Turned:
-    approval = tag is not None and tag.startswith(_APPROVAL)
+def _dated(body: bytes, time_ms: int | None) -> bytes:
+    """``body``, and with it the list's own time where nothing else tells one event from the next in the same
+    words: all items of a page are received at one time."""
+    facts = extract_facts(body)
+    if facts.has_identity or facts.event_type is None or time_ms is None:
+        return body
+    taken = loads(body).keys()
+    name = next((name for name in ("TimeStamp", "EventTime") if name not in taken), None)
+    return body if name is None else body.rstrip()[:-1] + f',"{name}":{time_ms}}}'.encode()
+
+
+def _too_poor(
+    tag: str | None, corp_id: str | None, time_ms: int | None, item: Mapping[str, Any]
+) -> ConvertedItem:
     part = None if tag is None else _part(tag)
-    if not approval and part is None:
+    if part is None:
         # nobody knows whom it concerns: kept as it is, where an operator sees it, and everybody looks
         body = _compact(item).encode(errors="surrogatepass")
-        return Turned(tag, corp_id, time_ms, body, "all", approvals=True)
-    return Turned(tag, corp_id, time_ms, None, part, approval)
+        return ConvertedItem(tag, corp_id, time_ms, body, "all")
+    return ConvertedItem(tag, corp_id, time_ms, None, part)
 
 
 def _part(tag: str) -> Part | None:
-    """Which part of the contacts is looked at anew for an event of this type that names nothing."""
-    if tag.startswith("org_dept_"):
-        return "departments"
-    return "all" if tag.startswith(("user_", "org_admin_", "label_", "org_change")) else None
+    """What is looked at anew for an event of this type that names nothing."""
+    if tag.startswith("bpms_"):
+        return "approvals"
+    return "contacts" if tag.startswith(_CONTACTS) else None
 
 
 def _lacks_its_subject(tag: str, spec: EventSpec | None, fields: Mapping[str, Any]) -> bool:
-    looked_at = tag.startswith(_APPROVAL) or _part(tag) is not None
-    if not looked_at or spec is None or spec.subject is None:
+    if _part(tag) is None or spec is None or spec.subject is None:
         return False
     names = set(spec.subject.fields)
     for form in spec.spellings.values():

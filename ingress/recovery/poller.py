@@ -1,7 +1,7 @@
-"""Reads a failed list to its end, one step at a time: intent, call, page, journal.
+"""Reads a failed list to its end, page by page: note the intent, call, keep the page in the journal.
 
-What is next is decided in ``steps``; here it is done. Every step leaves the ledger so that whoever comes
-next, after a crash in any place, finds what is owed.
+A crash in any place leaves the page at DingTalk, or in the journal, or an intent: then the page may be
+gone, and the consumers are asked to look anew.
 """
 
 import asyncio
@@ -9,36 +9,25 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 
 from dingbridge.dingtalk.errors import ApiError
-from dingbridge.errors import BridgeError, KafkaUnavailable
-from dingbridge.events import known
-from dingbridge.events.facts import content_hash, dedupe_key, extract_facts
-from ingress.journal.store import NewCallback
+from dingbridge.events import content_hash, dedupe_key, extract_facts, known
+from dingbridge.events.control import Part
+from ingress.journal.store import NewCallback, ResyncRequest
 from ingress.metrics import OTHER, RecoveryMetrics
-from ingress.recovery.convert import Turned
-from ingress.recovery.ledger import Intent, Note, Page
-from ingress.recovery.ledger_topic import Log
-from ingress.recovery.orders import Orders
-from ingress.recovery.source import FailedPushes, page_may_be_gone
-from ingress.recovery.steps import Call, End, Enter, Lost, Order, next_step
+from ingress.recovery.convert import ConvertedItem
+from ingress.recovery.source import FailedPushes, answer_may_be_lost
+from ingress.recovery.state import MARGIN_MS, Intent, RecoveryState, Row, now_ms
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
-VIA: Final = "failed-list"
-_BUSY_SHARE: Final = 0.75
-"""Of the lease, for one call: the rest is for noting its page."""
-_FAREWELL_S: Final = 1.0
-"""For giving the lease back when we are stopped: whoever stops us waits for it."""
-
-
-class AnotherPolls(BridgeError):
-    """Another poller holds the lease."""
+_CALL_S: Final = 60.0
+"""For one call, our client's own retries included."""
 
 
 @dataclass(slots=True)
@@ -51,68 +40,48 @@ class Result:
     resync_requests: int = 0
     pages_missing: int = 0
     oldest_ms: int | None = None
-    skipped: bool = False
     types: Counter[str] = field(default_factory=Counter)
 
 
 class Poller:
-    """The poller of one app in one process. ``append`` keeps an entry in the journal."""
+    """The poller of one app in one process. One run at a time."""
 
     def __init__(
-        self,
-        *,
-        app: str,
-        source: FailedPushes,
-        opened: Callable[[], AbstractAsyncContextManager[Log]],
-        append: Callable[[NewCallback], Awaitable[bool]],
-        orders: Orders,
-        metrics: RecoveryMetrics,
-        lease_s: float,
-        clock: Callable[[], float] = time.monotonic,
+        self, *, app: str, source: FailedPushes, state: RecoveryState, metrics: RecoveryMetrics
     ) -> None:
-        self._app, self._source, self._opened, self._append = app, source, opened, append
-        self._orders, self._metrics, self._lease_s = orders, metrics, lease_s
-        self._clock = clock
-        self._me = ""
+        self._app, self._source, self._state, self._metrics = app, source, state, metrics
+        self._unkept: tuple[Sequence[Any], Intent] | None = None
         self._stopping = False
 
     def stop(self) -> None:
-        """End the run under way where nothing is owed by it."""
+        """End the run under way after the page that it is at."""
         self._stopping = True
 
-    async def run(self, *, unless_since_ms: int | None = None) -> Result:
-        """Read the list to its end; not if somebody has done so after ``unless_since_ms``.
+    def close(self) -> None:
+        """There will be no further run. A page that the journal would not take counts as gone."""
+        if self._unkept is not None:
+            self._state.abandon(self._unkept[1])
 
-        Raises ``AnotherPolls``; ``ApiError`` when DingTalk does not give the list, ``KafkaUnavailable`` and
-        ``JournalUnavailable`` with nothing lost: call it again.
+    async def run(self) -> Result:
+        """Read the list to its end.
+
+        Raises ``ApiError`` or ``TimeoutError`` when DingTalk does not give the list, ``JournalUnavailable``
+        with nothing lost: call it again.
         """
-        self._me = uuid.uuid4().hex
         result = Result()
-        async with self._opened() as ledger:
-            ended_ms = ledger.ledger.ended_ms
-            if unless_since_ms is not None and ended_ms is not None and ended_ms > unless_since_ms:
-                self._metrics.read(self._app, ended_ms / 1000)
-                result.skipped = True
-                return result
-            await self._note(ledger, "claim")
-            if ledger.ledger.holder != self._me:
-                raise AnotherPolls(
-                    "another poller is reading the failed list just now, of this or another instance; it "
-                    f"holds it until {_moment(ledger.ledger.until_ms)} unless it goes on"
-                )
-            within_s = None
-            try:
-                await self._steps(ledger, result)
-            except asyncio.CancelledError:
-                within_s = _FAREWELL_S
-                raise
-            finally:
-                with suppress(KafkaUnavailable, TimeoutError):  # then the lease ends by itself
-                    async with asyncio.timeout(within_s):
-                        await self._note(ledger, "release")
+        if self._unkept is not None:  # of an earlier run: the journal took no writes
+            await self._keep(*self._unkept, result)
+        await self._settle(result)
+        more, began_ms = True, now_ms()
+        while more and not self._stopping:
+            began_ms = now_ms()
+            more = await self._page(result)
+            result.pages += 1
+        if not more:
+            await self._state.end(self._app, began_ms)
+            self._metrics.read(self._app, time.time())
         oldest_ms = result.oldest_ms
-        age_s = 0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1000)
-        self._metrics.found(self._app, age_s)
+        self._metrics.found(self._app, 0 if oldest_ms is None else max(0.0, time.time() - oldest_ms / 1000))
         log.info(
             "recovery.done",
             app=self._app,
@@ -124,136 +93,122 @@ class Poller:
         )
         return result
 
-    async def _steps(self, ledger: Log, result: Result) -> None:
-        more = True
-        while True:
-            match next_step(ledger.ledger, self._me, more=more):
-                case Lost():
-                    log.warning("recovery.lease_lost", app=self._app)
-                    raise AnotherPolls("this poller was too slow, and another one has gone on in its place")
-                case Order(intent):
-                    await self._missing(ledger, intent, result)
-                case Enter(page):
-                    await self._enter(ledger, page, result)
-                case Call():
-                    if self._stopping:
-                        return
-                    more = await self._call(ledger, result)
-                    result.pages += 1
-                case End():
-                    await self._note(ledger, "end")
-                    self._metrics.read(self._app, time.time())
-                    return
+    async def _settle(self, result: Result) -> None:
+        missing = await settle(self._state, self._metrics)
+        result.pages_missing += missing
+        result.resync_requests += missing
 
-    async def _call(self, ledger: Log, result: Result) -> bool:
-        """Intent, call, page; whether there is more. Raises ``ApiError``, ``TimeoutError``."""
-        intent, began = uuid.uuid4().hex, self._clock()
-        await self._note(ledger, "intent", intent=intent)
-        # a process that was frozen finds here that its time is over; the call itself nobody can fence
-        if not ledger.ledger.allows(self._me, intent) or self._late(began):
-            raise AnotherPolls("this poller was too slow, and another one may have gone on in its place")
-        try:
-            async with asyncio.timeout(self._lease_s * _BUSY_SHARE):
-                page = await self._source.page()
-        except (ApiError, TimeoutError) as error:
-            if isinstance(error, ApiError) and not (self._source.destroys and page_may_be_gone(error)):
-                await self._note(ledger, "refused", intent=intent)
-            else:
-                await self._missing(ledger, ledger.ledger.open[intent], result)
-            raise
-        try:
-            await self._note(ledger, "page", intent=intent, items=page.items, more=page.has_more)
-        except KafkaUnavailable:
-            # it will count as a page that may be gone; but what is in our hands need not be
+    async def _page(self, result: Result) -> bool:
+        """Read one page and keep it; whether there is more."""
+        if self._source.reading_deletes:
+            page, intent = await self._call_that_deletes(self._source.page, result)
             await self._keep(page.items, intent, result)
-            raise
+            return page.has_more
+        page = await self._in_time(self._source.page())
+        await self._keep(page.items, None, result)
+        if page.items:
+            beside, intent = await self._call_that_deletes(lambda: self._source.confirm(page.items), result)
+            await self._keep(beside, intent, result)
         return page.has_more
 
-    def _late(self, began: float) -> bool:
-        return self._clock() - began > self._lease_s * (1 - _BUSY_SHARE)
+    async def _call_that_deletes(self, call: Callable[[], Awaitable[T]], result: Result) -> tuple[T, Intent]:
+        """What it returned, and its intent, which is still open. Raises ``ApiError``, ``TimeoutError``."""
+        intent = await self._state.begin(self._app)
+        try:
+            return await self._in_time(call()), intent
+        except (ApiError, TimeoutError) as error:
+            if isinstance(error, ApiError) and not answer_may_be_lost(error):
+                await self._state.keep([], intent)
+            else:
+                self._state.abandon(intent)
+                await self._settle(result)
+            raise
+        except BaseException:  # we are being stopped in the middle of the call
+            self._state.abandon(intent)
+            raise
 
-    async def _missing(self, ledger: Log, intent: Intent, result: Result) -> None:
-        """An intent without a page: another poller's that died or froze, or ours of an earlier run."""
-        if self._source.destroys:
-            reason = "a page of the failed list may be gone"
-            log.error("recovery.page_missing", app=self._app, intent=intent.id, at=_moment(intent.at_ms))
-            await self._orders.contacts(ledger, f"page-{intent.id}", corp_id=None, part="all", reason=reason)
-            await self._orders.approvals(
-                ledger, f"page-{intent.id}", corp_id=None, since_ms=intent.since_ms, reason=reason
-            )
-            self._metrics.pages_missing.inc()
-            self._metrics.resync_requests.inc(2)
-            result.pages_missing += 1
-            result.resync_requests += 2
-        await self._note(ledger, "ordered", intent=intent.id)
+    async def _in_time(self, call: Awaitable[T]) -> T:
+        async with asyncio.timeout(_CALL_S):
+            return await call
 
-    async def _enter(self, ledger: Log, page: Page, result: Result) -> None:
-        """A kept page into the journal, and what is too poor for it to whoever has to look."""
-        turned = await self._keep(page.items, page.intent, result)
-        beside = await self._source.kept(page.items)
-        turned += await self._keep(beside, f"{page.intent}-beside", result)
-        await self._ask(ledger, turned, page.intent, result)
-        await self._note(ledger, "entered", intent=page.intent)
-        for one in turned:
+    async def _keep(self, items: Sequence[Any], intent: Intent | None, result: Result) -> None:
+        """Commit a page: its callbacks, the requests to look anew in place of items that say too little, and
+        that its call is settled."""
+        self._unkept = None if intent is None else (items, intent)
+        page_id = uuid.uuid4().hex if intent is None else intent.id
+        converted = [self._source.convert(i if isinstance(i, dict) else {"item": i}) for i in items]
+        callbacks: list[Row] = [
+            _callback(self._app, self._source.via, one.body, page_id, number)
+            for number, one in enumerate(converted)
+            if one.body is not None
+        ]
+        requests = _requests(self._app, converted, page_id)
+        new = await self._state.keep([*callbacks, *requests], intent)
+        self._unkept = None
+        self._count(converted, result)
+        result.known_already += new[: len(callbacks)].count(False)
+        result.resync_requests += len(requests)
+        self._metrics.resync_requests.inc(len(requests))
+
+    def _count(self, converted: Sequence[ConvertedItem], result: Result) -> None:
+        for one in converted:
             name = one.event_type if known(one.event_type) and one.event_type else OTHER
             self._metrics.items.labels(name).inc()
             result.types[one.event_type or "-"] += 1
             if one.time_ms is not None:
                 result.oldest_ms = min(one.time_ms, result.oldest_ms or one.time_ms)
-        result.items += len(turned)
-
-    async def _keep(self, items: Sequence[Any], page: str, result: Result) -> list[Turned]:
-        turned = [self._source.turn(item if isinstance(item, dict) else {"item": item}) for item in items]
-        entries = [
-            _entry(self._app, one.body, page, number)
-            for number, one in enumerate(turned)
-            if one.body is not None
-        ]
-        new = await asyncio.gather(*(self._append(entry) for entry in entries))
-        result.known_already += new.count(False)
-        return turned
-
-    async def _ask(self, ledger: Log, turned: list[Turned], page: str, result: Result) -> None:
-        reason = "an item of the failed list does not say what changed"
-        for corp_id in dict.fromkeys(one.corp_id for one in turned):
-            of_corp = [one for one in turned if one.corp_id == corp_id]
-            id = f"poor-{page}-{corp_id or ''}"
-            asked = {one.contacts for one in of_corp} - {None}
-            if asked:
-                await self._orders.contacts(
-                    ledger,
-                    id,
-                    corp_id=corp_id,
-                    part="departments" if asked == {"departments"} else "all",
-                    reason=reason,
-                )
-            times = [one.time_ms for one in of_corp if one.approvals]
-            if times:
-                since_ms = None if None in times else min(t for t in times if t is not None)
-                await self._orders.approvals(ledger, id, corp_id=corp_id, since_ms=since_ms, reason=reason)
-            asks = bool(asked) + bool(times)
-            result.resync_requests += asks
-            self._metrics.resync_requests.inc(asks)
-
-    async def _note(self, ledger: Log, kind: Any, **values: Any) -> None:
-        await ledger.write(Note(kind, self._me, round(self._lease_s * 1000), **values))
+        result.items += len(converted)
 
 
-def _entry(app: str, body: bytes, page: str, number: int) -> NewCallback:
-    view = extract_facts(body)
-    signature_key = None
-    if not view.has_identity:
-        # as for a push without one: its place in the page stands for the request's signature
-        signature_key = bytes(8) + b"f" + content_hash(f"{page} {number}".encode())
-    return NewCallback(
-        received_ms=int(time.time() * 1000),
-        app=app,
-        via=VIA,
-        body=body,
-        key=dedupe_key(view, app, body),
-        signature_key=signature_key,
-    )
+async def settle(state: RecoveryState, metrics: RecoveryMetrics) -> int:
+    """Ask the consumers to look anew for each page that may be gone; how many those were. Safe to do twice.
+    Raises ``JournalUnavailable``."""
+    async with state.settling:
+        intents = await state.left_behind()
+        for intent in intents:
+            log.error("recovery.page_missing", app=intent.app, intent=intent.id, at=_utc(intent.at_ms))
+            reason = "a page of the failed list may be gone"
+            request = ResyncRequest(f"page-{intent.id}", reason, app=intent.app, since_ms=intent.since_ms)
+            await state.keep([request], intent)
+            metrics.pages_missing.inc()
+            metrics.resync_requests.inc()
+    return len(intents)
 
 
-def _moment(epoch_ms: int) -> str:
+def _requests(app: str, converted: Sequence[ConvertedItem], page_id: str) -> list[ResyncRequest]:
+    """One for each company of which items say too little."""
+    poor = [one for one in converted if one.resync is not None]
+    requests = []
+    for corp_id in dict.fromkeys(one.corp_id for one in poor):
+        of_corp = [one for one in poor if one.corp_id == corp_id]
+        times = [one.time_ms for one in of_corp]
+        parts: set[Part | None] = {one.resync for one in of_corp}
+        requests.append(
+            ResyncRequest(
+                f"poor-{page_id}-{corp_id or ''}",
+                "an item of the failed list does not say what changed",
+                app=app,
+                corp_id=corp_id,
+                since_ms=None if None in times else min(t for t in times if t is not None) - MARGIN_MS,
+                part=parts.pop() or "all" if len(parts) == 1 else "all",
+            )
+        )
+    return requests
+
+
+def _callback(app: str, via: str, body: bytes, page_id: str, number: int) -> NewCallback:
+    """The row of the item with this ``number`` on its page.
+
+    One that nothing identifies is known by its place, and has a time of receipt of its own, which becomes
+    part of its id: an item in the same words beside it is another event.
+    """
+    facts, received_ms = extract_facts(body), now_ms()
+    key = dedupe_key(facts, app, body)
+    if not facts.has_identity:
+        received_ms += number
+        key = bytes(8) + content_hash(f"{page_id} {number}".encode())[:16]
+    return NewCallback(received_ms=received_ms, app=app, via=via, body=body, key=key)
+
+
+def _utc(epoch_ms: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch_ms / 1000))

@@ -6,7 +6,7 @@ journal takes writes again, there is something to read.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -18,12 +18,10 @@ from dingbridge.dingtalk.budget import Priority
 from dingbridge.errors import BridgeError
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App
-from ingress.journal.store import NewCallback
 from ingress.metrics import RecoveryMetrics
-from ingress.recovery.ledger_topic import opened
-from ingress.recovery.orders import Orders
-from ingress.recovery.poller import AnotherPolls, Poller, Result
+from ingress.recovery.poller import Poller, Result
 from ingress.recovery.source import AppList, IsvList
+from ingress.recovery.state import RecoveryState
 
 log = structlog.get_logger(__name__)
 
@@ -31,50 +29,46 @@ _LOOK_EVERY_S: Final = 1.0
 
 
 class Timer:
-    """When the next run is due, in the seconds of one clock. Pure. ``after_outage``: the next run follows an
-    outage of our own, as a start is one."""
+    """When the next run is due, in the seconds of one clock. Pure."""
 
     def __init__(self, every_s: float, after_outage_s: float, now: float) -> None:
         self._every_s, self._after_outage_s = every_s, after_outage_s
         self._due = now + after_outage_s
         self._was_well = True
         self._failures = 0
-        self.after_outage = True
 
     def due(self, now: float, *, well: bool) -> bool:
         """Whether a run is due. ``well``: the journal takes writes; without it none is, and when it comes
         back one is due as after a start."""
         if well and not self._was_well:
-            self._due, self.after_outage = now + self._after_outage_s, True
+            self._due = now + self._after_outage_s
         self._was_well = well
         return well and now >= self._due
 
-    def ran(self, now: float) -> None:
-        """A run has begun."""
-        self._due, self.after_outage = now + self._every_s, False
-
     def ended(self, now: float, *, well: bool) -> None:
-        """It has ended. One that failed comes again as after an outage, the later the more often it fails."""
+        """A run has ended. One that failed comes again as after an outage, the later the more often it
+        fails."""
         self._failures = 0 if well else self._failures + 1
+        delay_s = self._every_s
         if self._failures:
-            delay_s = max(1.0, self._after_outage_s) * 2 ** min(self._failures - 1, 20)
-            self._due, self.after_outage = now + min(self._every_s, delay_s), True
+            backoff_s = max(1.0, self._after_outage_s) * 2 ** min(self._failures - 1, 20)
+            delay_s = min(self._every_s, backoff_s)
+        self._due = now + delay_s
 
 
 class AppRecovery:
-    """Recovery of one app in one ingress process. ``append`` keeps an entry in its journal, ``well`` says
-    whether that takes writes."""
+    """Recovery of one app in one ingress process. ``well`` says whether its journal takes writes."""
 
     def __init__(
         self,
         app: App,
         settings: IngressSettings,
-        append: Callable[[NewCallback], Awaitable[bool]],
+        state: RecoveryState,
         metrics: RecoveryMetrics,
         well: Callable[[], bool],
     ) -> None:
         self.app = app
-        self._settings, self._append, self._metrics, self._well = settings, append, metrics, well
+        self._settings, self._state, self._metrics, self._well = settings, state, metrics, well
         self._poller: Poller | None = None
         self._client: DingTalkClient | None = None
         self._calls: ApiCalls | None = None
@@ -97,17 +91,19 @@ class AppRecovery:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._poller is not None:
+            self._poller.close()
         if self._client is not None:
             await self._client.close()
         if self._calls is not None:
             self._calls.close()
 
-    async def run(self, unless_since_ms: int | None = None) -> Result:
+    async def run(self) -> Result:
         """A run at once. Raises ``BridgeError``, as ``Poller.run`` does."""
         poller = self._poller = self._poller or self._make()
         async with self._running:
             try:
-                return await poller.run(unless_since_ms=unless_since_ms)
+                return await poller.run()
             except TimeoutError as error:
                 raise BridgeError("DingTalk did not give the failed list in time; try again") from error
 
@@ -119,15 +115,8 @@ class AppRecovery:
             app_key=key, app_secret=secret, base=settings.dingtalk_api_base, budget=self._calls
         )
         client = self._client.at(Priority.RECOVERY)
-        return Poller(
-            app=name,
-            source=IsvList(client) if settings.recovery_list == "isv" else AppList(client),
-            opened=lambda: opened(settings, name),
-            append=self._append,
-            orders=Orders(settings, name, self.app.corp_id),
-            metrics=self._metrics,
-            lease_s=settings.recovery_lease_s,
-        )
+        source = IsvList(client) if settings.recovery_list == "isv" else AppList(client)
+        return Poller(app=name, source=source, state=self._state, metrics=self._metrics)
 
     async def _regularly(self) -> None:
         every_s = self._settings.recovery_every_minutes * 60
@@ -136,16 +125,9 @@ class AppRecovery:
             await asyncio.sleep(_LOOK_EVERY_S)
             if not timer.due(time.monotonic(), well=self._well()):
                 continue
-            # of several instances one is enough; not so after our own outage, which others may not have seen
-            recent_ms = round((time.time() - every_s * 0.9) * 1000)
-            since_ms = None if timer.after_outage else recent_ms
-            timer.ran(time.monotonic())
             well = False
             try:
-                await self.run(since_ms)
-                well = True
-            except AnotherPolls as error:
-                log.info("recovery.another_polls", app=self.app.name, reason=str(error))
+                await self.run()
                 well = True
             except BridgeError as error:
                 log.warning(

@@ -1,7 +1,7 @@
 """DingTalk's two lists of failed pushes, as one thing that a poller can read page by page.
 
-``AppList`` (``get_call_back_failed_result``) is for any app; reading it destroys. ``IsvList``
-(``callback/failrecord``) is for ISV apps; it keeps each push whole for 7 days until it is confirmed.
+``AppList`` (``get_call_back_failed_result``) is for any app; reading it deletes. ``IsvList``
+(``callback/failrecord``) is for ISV apps; it keeps each push whole for 7 days, until it is confirmed.
 """
 
 import time
@@ -12,27 +12,30 @@ from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.callbacks import FailedPage
 from dingbridge.dingtalk.error_codes import SYSTEM_BUSY
 from dingbridge.dingtalk.errors import ApiError, Unavailable
-from ingress.recovery.convert import Turned, turn_item, turn_record
+from dingbridge.events.envelope import FAILED_LIST, FAILED_RECORD
+from ingress.recovery.convert import ConvertedItem, convert_item, convert_record
 
-DESTROYING_CALL: Final = "get_call_back_failed_result"
+LIST_CALL: Final = "get_call_back_failed_result"
+CONFIRM_CALL: Final = "callback/failrecord/list"
 ISV_KEPT_S: Final = 7 * 86_400
 
 
 class FailedPushes(Protocol):
-    """One of the two lists. ``destroys``: a page that was not kept is gone with the next call."""
+    """One of the two lists. ``reading_deletes``: ``page`` makes DingTalk forget what it returned before."""
 
-    destroys: ClassVar[bool]
+    via: ClassVar[str]
+    reading_deletes: ClassVar[bool]
 
     async def page(self) -> FailedPage:
         """The next page. Raises ``ApiError``."""
         ...
 
-    async def kept(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """They are in the journal; DingTalk may forget them. Returns what it now forgets beside them, which
-        is to be kept, too. Raises ``ApiError``."""
+    async def confirm(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """These are in the journal, DingTalk may forget them. Returns what it has forgotten beside them,
+        which must be kept, too. Called only where reading does not delete. Raises ``ApiError``."""
         ...
 
-    def turn(self, item: Mapping[str, Any]) -> Turned:
+    def convert(self, item: Mapping[str, Any]) -> ConvertedItem:
         """What an item becomes."""
         ...
 
@@ -40,7 +43,8 @@ class FailedPushes(Protocol):
 class AppList:
     """See the module."""
 
-    destroys: ClassVar[bool] = True
+    via: ClassVar[str] = FAILED_LIST
+    reading_deletes: ClassVar[bool] = True
 
     def __init__(self, client: DingTalkClient) -> None:
         self._client = client
@@ -48,17 +52,18 @@ class AppList:
     async def page(self) -> FailedPage:
         return await self._client.failed_callbacks()
 
-    async def kept(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        return []  # the next call does it
+    async def confirm(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        return []
 
-    def turn(self, item: Mapping[str, Any]) -> Turned:
-        return turn_item(item)
+    def convert(self, item: Mapping[str, Any]) -> ConvertedItem:
+        return convert_item(item)
 
 
 class IsvList:
     """See the module."""
 
-    destroys: ClassVar[bool] = False
+    via: ClassVar[str] = FAILED_RECORD
+    reading_deletes: ClassVar[bool] = False
 
     def __init__(self, client: DingTalkClient) -> None:
         self._client = client
@@ -69,22 +74,20 @@ class IsvList:
         self._span = now - ISV_KEPT_S, now + 60
         return await self._client.failed_records(tags=(), begin_s=self._span[0], end_s=self._span[1])
 
-    async def kept(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        if not items or self._span == (0, 0):
-            return []  # of a run that died: this one lists them once more, and confirms them then
+    async def confirm(self, items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         known = {item.get("id") for item in items}
         confirmed = await self._client.confirm_failed_records(
             tags=(), begin_s=self._span[0], end_s=self._span[1], size=len(items)
         )
         return [item for item in confirmed.items if item.get("id") not in known]
 
-    def turn(self, item: Mapping[str, Any]) -> Turned:
-        return turn_record(item)
+    def convert(self, item: Mapping[str, Any]) -> ConvertedItem:
+        return convert_record(item)
 
 
-def page_may_be_gone(error: ApiError) -> bool:
-    """Whether DingTalk may have answered the call with a page that never arrived. A refusal that names its
-    reason is none; nor is the firewall's, which stands before the platform."""
-    if not isinstance(error, Unavailable) or error.unsent or error.api != DESTROYING_CALL:
+def answer_may_be_lost(error: ApiError) -> bool:
+    """Whether DingTalk may have carried out a call that deletes, while its answer never arrived. A refusal
+    that names its reason deleted nothing; nor did the firewall's, which stands before the platform."""
+    if not isinstance(error, Unavailable) or error.unsent or error.api not in (LIST_CALL, CONFIRM_CALL):
         return False
     return error.errcode in (None, SYSTEM_BUSY) and error.retry_after_s is None

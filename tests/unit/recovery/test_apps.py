@@ -14,7 +14,9 @@ from ingress.metrics import RecoveryMetrics
 from ingress.recovery import apps as module
 from ingress.recovery.apps import Recovery
 from ingress.recovery.poller import Result
+from simulator.pushes.failed import FailedList
 from tests.support.waiting import eventually
+from tests.unit.recovery.memory import Process
 
 
 def app(name, key=None, secret="a-secret", **values):
@@ -52,7 +54,9 @@ class Stack:
 
         monkeypatch.setattr(module, "AppRecovery", One)
         monkeypatch.setattr(module, "EVERY_S", 0.01)
-        self.recovery = Recovery(IngressSettings.model_construct(), lambda: self.apps, None, self.metrics)
+        self.recovery = Recovery(
+            IngressSettings.model_construct(), lambda: self.apps, Process(FailedList()), self.metrics
+        )
 
 
 def test_a_list_is_read_once_and_of_the_others_it_is_said_why_not():
