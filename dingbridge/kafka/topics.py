@@ -45,16 +45,11 @@ def inbox_topic(settings: KafkaSettings, consumer: str) -> str:
     return f"{settings.control_prefix}inbox.{consumer}"
 
 
-def recovery_topic(settings: KafkaSettings) -> str:
-    """The ledger of the calls for DingTalk's failed list: one partition, since its order is the lease."""
-    return f"{settings.control_prefix}recovery"
-
-
 def retention_days(settings: KafkaSettings, topic: str) -> int:
     """How long ``topic`` keeps its records by our policy, in days."""
     if topic == unclassified_topic(settings) or topic.startswith(f"{settings.control_prefix}dlq."):
         return settings.dlq_retention_days
-    if topic.startswith(f"{settings.control_prefix}inbox.") or topic == recovery_topic(settings):
+    if topic.startswith(f"{settings.control_prefix}inbox."):
         return settings.inbox_retention_days
     return settings.topic_retention_days
 
@@ -70,8 +65,6 @@ def topic_configs(settings: KafkaSettings, topic: str, replication: int) -> dict
     if replication >= 3:
         # an acknowledged record then stands on two brokers at least, and one of the three may still be away
         configs["min.insync.replicas"] = "2"
-    if topic == recovery_topic(settings):
-        configs["message.timestamp.type"] = "LogAppendTime"  # leases are timed by one clock, the broker's
     return configs
 
 

@@ -22,9 +22,8 @@ def command(
     """Read the pushes that DingTalk gave up, and publish them as the events they are.
 
     The ingress does this by itself, hourly and after an outage; by hand it is sooner. If an ingress holds the
-    journal, it is asked to; else it is done here, and published when an ingress starts. Nothing is read while
-    another instance reads. Exit code 1: DingTalk or Kafka does not work, or another one reads, be it for one
-    of several apps; 2: settings.
+    journal, it is asked to; else it is done here, and published when an ingress starts. Exit code 1: DingTalk
+    or the journal does not work, be it for one of several apps; 2: settings.
     """
     result = do("recover", {} if app is None else {"app": app}, _recover)
     types, failed, unread = (result.pop(name, {}) for name in ("types", "failed", "unread"))
@@ -41,7 +40,7 @@ async def _recover(settings: IngressSettings, options: dict[str, Any]) -> dict[s
     """Without an ingress; what the lists hold is published when one starts."""
     apps = load_apps(settings)
     async with opened(settings) as journal:
-        recovery = Recovery(settings, lambda: apps, journal.append, RecoveryMetrics(CollectorRegistry()))
+        recovery = Recovery(settings, lambda: apps, journal, RecoveryMetrics(CollectorRegistry()))
         try:
             return await recovery.verb(options)
         finally:

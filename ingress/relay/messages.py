@@ -60,11 +60,11 @@ class MessageBuilder:
                 corp_id=request.corp_id or corps.get(app),
                 now_ms=now_ms,
                 since_ms=since_ms,
-                part="all",
+                part=request.part,
                 reason=request.reason,
             )
             record = Record(None, False, key, value, headers, request.id)
-            for consumer in request.consumers or self._settings.resync_consumers:
+            for consumer in self._settings.resync_consumers:
                 messages.append(Message(record, inbox_topic(self._settings, consumer)))
         return messages
 

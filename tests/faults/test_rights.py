@@ -1,4 +1,4 @@
-"""Rights in Kafka: what docs/security.md lists for a consumer, an operator, a team and recovery is enough,
+"""Rights in Kafka: what docs/security.md lists for a consumer, an operator and a team is enough,
 each of it is needed, and what is missing is said.
 """
 
@@ -10,10 +10,7 @@ import pytest
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 
 from consumers.approval.consumer import Approval
-from dingbridge.errors import BridgeError
 from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic, existing_topics, inbox_topic
-from ingress.recovery.ledger import Note
-from ingress.recovery.ledger_topic import opened
 from tests.faults.rights import APPROVAL, CONTACT, TASK, consume, documented, forge, settings_of
 from tests.integration.replay_support import bury, letter_headers
 from tests.integration.worker_support import (
@@ -188,44 +185,3 @@ async def test_a_team_reads_its_topics_and_nobodys_dead_letters(secure_kafka: Se
     with pytest.raises(KafkaError):
         await forge(settings, topic)
     assert len(await read_topic(administrator, topic)) == 1
-
-
-# -- recovery
-async def test_the_listed_rights_are_all_that_recovery_needs_and_each_is(secure_kafka: SecureKafka) -> None:
-    user = secure_kafka.new_user()
-    env = secure_kafka.environment(user)
-    rights = documented("recovery", env)
-    settings = settings_of(env)
-
-    async def recovers() -> str | None:
-        """What a poller does in Kafka; in words what stops it."""
-        try:
-            async with opened(settings, "default") as ledger:
-                await ledger.write(Note("claim", "a", 1000))
-                for consumer in ("address-sync", "approval"):
-                    await ledger.send(inbox_topic(settings, consumer), b"corp", b"{}", [])
-                await ledger.write(Note("release", "a"))
-        except BridgeError as error:
-            return str(error)
-        return None
-
-    async def follows(wanted: bool) -> bool:  # the authorizer does within moments
-        return (await recovers() is None) == wanted
-
-    await secure_kafka.grant(user, rights)
-    await eventually(lambda: follows(True), 60, "the listed rights are enough")
-    for right in rights:
-        if right.operation == "CREATE":
-            continue  # the topics exist by now; that it is needed before is the next user's matter
-        await secure_kafka.revoke(user, [right])
-        await eventually(lambda: follows(False), 60, f"without {right}")
-        words = await recovers()
-        assert words is not None
-        assert right.name in words, words
-        assert right.operation in words, words
-        await secure_kafka.grant(user, [right])
-    other = secure_kafka.new_user()
-    await secure_kafka.grant(other, [right for right in rights if right.operation != "CREATE"])
-    fresh = {**secure_kafka.environment(other)}
-    settings = settings_of(fresh | {"CONTROL_PREFIX": fresh["CONTROL_PREFIX"] + "new."})
-    assert "CREATE" in (await recovers() or "")

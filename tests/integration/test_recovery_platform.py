@@ -8,9 +8,10 @@ from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BudgetSpent, QuotaSpent, Unavailable
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from ingress.recovery.source import AppList, IsvList
+from simulator.pushes.failed import FailedList
 from simulator.server import Simulator
 from tests.integration.simulator_support import settings
-from tests.unit.recovery.memory import Broker, Process, item
+from tests.unit.recovery.memory import Process, item
 
 API = "get_call_back_failed_result"
 KEY, SECRET = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]
@@ -30,16 +31,14 @@ async def client(simulator):
         yield client.at(Priority.RECOVERY)
 
 
-def process(client, broker=None, source=AppList):
-    one = Process(broker or Broker(), None, {})
-    one.source = one.poller._source = source(client)
-    return one
+def process(client, source=AppList):
+    return Process(FailedList(), source=source(client))
 
 
 async def test_the_list_is_read_with_a_call_a_page(simulator, client):
     one = process(client)
     result = await one.poller.run()
-    assert (result.items, len(one.journal)) == (450, 450)
+    assert (result.items, len(one.disk.callbacks)) == (450, 450)
     assert simulator.stats()["api_calls"] == {"/gettoken": 1, f"/call_back/{API}": 3}
 
 
@@ -47,8 +46,8 @@ async def test_a_token_that_expires_in_the_middle_costs_no_page(simulator, clien
     simulator.faults.add({"api": API, "kind": "errcode", "errcode": 42001, "after": 1, "times": 1})
     one = process(client)
     await one.poller.run()
-    assert len(one.journal) == 450
-    assert one.metrics.pages_missing._value.get() == 0
+    assert len(one.disk.callbacks) == 450
+    assert one.missing == 0
 
 
 @pytest.mark.parametrize(
@@ -64,15 +63,15 @@ async def test_a_refusal_in_the_middle_loses_nothing_and_is_gone_on_from(simulat
     one = process(client)
     with pytest.raises(error):
         await one.poller.run()
-    assert len(one.journal) == 200
+    assert len(one.disk.callbacks) == 200
     await one.poller.run()
-    assert len(one.journal) == 450
-    assert one.metrics.pages_missing._value.get() == 0
-    assert not one.broker.sent
+    assert len(one.disk.callbacks) == 450
+    assert one.missing == 0
+    assert not one.disk.requests
 
 
 async def test_above_its_share_of_our_budget_nothing_is_called(simulator, tmp_path):
-    budget = ApiCalls(tmp_path / "calls.db", app="app", limit=3)  # 2 of them are for recovery
+    budget = ApiCalls(tmp_path / "calls.db", app="app", limit=2)  # recovery may make one
     async with DingTalkClient(
         app_key=KEY, app_secret=SECRET, base=simulator.base_url, budget=budget
     ) as client:
@@ -81,8 +80,8 @@ async def test_above_its_share_of_our_budget_nothing_is_called(simulator, tmp_pa
             await one.poller.run()
     budget.close()
     assert simulator.stats()["api_calls"] == {"/gettoken": 1, f"/call_back/{API}": 1}
-    assert len(one.journal) == 200
-    assert not one.broker.sent
+    assert len(one.disk.callbacks) == 200
+    assert not one.disk.requests
 
 
 async def test_an_answer_that_is_cut_off_is_a_page_that_may_be_gone(simulator, client):
@@ -90,10 +89,10 @@ async def test_an_answer_that_is_cut_off_is_a_page_that_may_be_gone(simulator, c
     one = process(client)
     with pytest.raises(Unavailable):
         await one.poller.run()
-    assert one.metrics.pages_missing._value.get() == 1
-    assert len(one.broker.orders()) == 2
+    assert one.missing == 1
+    assert len(one.disk.requests) == 1
     await one.poller.run()
-    assert len(one.journal) == 250
+    assert len(one.disk.callbacks) == 250
 
 
 async def test_isv_records_enter_as_they_were_pushed_and_are_confirmed(simulator, client):
@@ -105,9 +104,9 @@ async def test_isv_records_enter_as_they_were_pushed_and_are_confirmed(simulator
     one = process(client, source=IsvList)
     with pytest.raises(Unavailable):  # the second page's answer is lost: it is still there
         await one.poller.run()
-    assert not one.broker.sent
+    assert not one.disk.requests
     result = await one.poller.run()
-    assert sorted(entry.body for entry in one.journal.values()) == sorted(e.plaintext() for e in events)
-    assert result.pages_missing == one.metrics.pages_missing._value.get() == 0
+    assert one.disk.bodies() == sorted(event.plaintext() for event in events)
+    assert result.pages_missing == one.missing == 0
     again = await one.poller.run()
     assert again.items == 0

@@ -22,7 +22,6 @@ from dingbridge.kafka.topics import (
     dlq_topic,
     event_topic,
     inbox_topic,
-    recovery_topic,
     topic_configs,
     unclassified_topic,
 )
@@ -79,8 +78,6 @@ def needs(
     if ingress:
         add(unclassified_topic(settings), "ingress", "WRITE")
     if recovery:
-        add(recovery_topic(settings), "ingress", "READ")
-        add(recovery_topic(settings), "ingress", "WRITE")
         for name in ORDERED:
             add(inbox_topic(settings, name), "ingress", "WRITE")
     for part in consumers:

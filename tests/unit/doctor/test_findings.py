@@ -245,7 +245,6 @@ def test_each_part_needs_the_rights_that_the_document_lists():
     assert alone == {"dingtalk.unclassified": [("ingress", "WRITE")]}
     recovering = kafka.needs(KafkaSettings(), [], ingress=True, recovery=True)
     assert recovering == alone | {
-        "ctl-dingtalk.recovery": [("ingress", "READ"), ("ingress", "WRITE")],
         "ctl-dingtalk.inbox.address-sync": [("ingress", "WRITE")],
         "ctl-dingtalk.inbox.approval": [("ingress", "WRITE")],
     }

@@ -30,12 +30,12 @@ class Disk:
 class Process:
     """One instance with its journal on ``disk``. ``on_reach`` is called with each place that it comes to."""
 
-    def __init__(self, failed, disk=None):
+    def __init__(self, failed, disk=None, source=None):
         self.disk, self.failed = Disk() if disk is None else disk, failed
         self.on_reach, self.reached, self.dead, self.raises = lambda place: None, [], False, None
         self.metrics = RecoveryMetrics(CollectorRegistry())
         self.state = RecoveryState(self)
-        self.poller = Poller(app="default", source=self, state=self.state, metrics=self.metrics)
+        self.poller = Poller(app="default", source=source or self, state=self.state, metrics=self.metrics)
 
     def reach(self, place):
         if self.dead:
