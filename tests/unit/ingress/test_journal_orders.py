@@ -7,9 +7,7 @@ from ingress.journal.store import CONTROL, NewCallback, ResyncRequest
 from tests.unit.ingress.filled import fill
 
 NOW = 1_800_000_000_000
-ORDER = ResyncRequest(
-    "page-1", "a page may be gone", app="oa", corp_id="c", since_ms=5, consumers=("approval",)
-)
+ORDER = ResyncRequest("page-1", "a page may be gone", app="oa", corp_id="c", since_ms=5, part="contacts")
 
 
 def callback(name: bytes) -> NewCallback:
