@@ -16,6 +16,7 @@ from consumers.approval.reconcile import reconciler, requests
 from consumers.approval.reconcile.reconciler import Reconciler, Scope, reachable, template_codes, windows
 from consumers.approval.reconcile.requests import RequestedResyncs
 from consumers.approval.tables import approval_actions, approval_instances, approval_resyncs
+from dingbridge import Reject
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied, RateLimited
 from dingbridge.testing.memory import MemoryRuntime
@@ -312,6 +313,18 @@ async def test_a_request_of_no_company_is_for_the_only_one_that_the_app_has_in_t
         await deliver(archive, resync_request("r-3", since=ago(1)))
         assert await resyncs(archive).once() == 1
         assert set(await archived(archive)) == {"pi-0", "pi-1"}
+
+
+async def test_a_request_of_an_app_without_credentials_is_said_and_waits(archive):
+    def client_of(app, corp_id):
+        raise Reject("the app other has no app_key here")
+
+    await deliver(archive, resync_request(since=ago(1)))
+    with structlog.testing.capture_logs() as logs:
+        assert await RequestedResyncs(archive.consumer.fetcher, client_of).once() == 0
+    assert [log["event"] for log in logs] == ["approval.resync_refused"]
+    [row] = await archive.rows(select(approval_resyncs))
+    assert row.next_round_at > NOW + timedelta(minutes=50)
 
 
 async def test_work_beside_the_events_spends_the_months_calls_behind_them(archive, office, monkeypatch):
