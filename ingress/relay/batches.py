@@ -201,7 +201,7 @@ class RecordAccumulator:
             self._block(topic, reason, seq)
         else:
             log.error("publisher.parked", topic=topic, reason=reason, seq=seq)
-        return Parked(seq, number, topic, reason, int(time.time() * 1000))
+        return Parked(seq, number, topic, reason.value, int(time.time() * 1000))
 
     def _block(self, topic: str, reason: Refusal, seq: int) -> None:
         self._topics.pop(topic, None)

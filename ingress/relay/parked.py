@@ -36,6 +36,8 @@ log = structlog.get_logger(__name__)
 RETRY_EVERY_S = 60.0
 _PAGE = 100
 """So many records of one topic are tried before it is another topic's turn."""
+_HAND_OVER_PAGES = 10
+"""So much may have been parked of a topic since the task was through with it; the loop waits meanwhile."""
 _TOPIC_WITHIN_S = 2.0
 _ANSWER_S = 5.0
 """Where Kafka is well, an acknowledgement takes milliseconds."""
@@ -58,15 +60,19 @@ class ParkedRecords:
         self._messages, self._router, self._stats = messages, router, stats
         self.blocked: dict[str, Refusal] = {}
         self.nearly_done: set[str] = set()
+        self._loaded = False
         self._asked = asyncio.Event()
         self._sending = asyncio.Lock()  # one page at a time, by the task or by the loop
         self._producer: AIOKafkaProducer | None = None
 
     async def load(self) -> None:
-        """Learn from the checkpoint which topics are blocked."""
+        """Learn from the checkpoint which topics are blocked, once."""
+        if self._loaded:
+            return
         for topic, reason in await self._count():
             if reason in BLOCKING:
                 self.blocked[topic] = Refusal(reason)
+        self._loaded = True
 
     def ask(self) -> None:
         """Retry now, not when the timer says."""
@@ -148,13 +154,16 @@ class ParkedRecords:
         relay's loop, which meanwhile parks nothing, and holds no parked record that is not saved.
 
         Raises what ``retry`` raises."""
+        self.nearly_done.discard(topic)
         async with self._sending:
-            self.nearly_done.discard(topic)
-            rest = await self._checkpoint.call(lambda c: c.parked_for(topic, BLOCKING, _PAGE))
-            if rest and (len(rest) == _PAGE or await self._send(topic, rest) != rest[-1].key):
+            for _ in range(_HAND_OVER_PAGES):
+                rest = await self._checkpoint.call(lambda c: c.parked_for(topic, BLOCKING, _PAGE))
+                if not rest:
+                    break
+                if await self._send(topic, rest) != rest[-1].key:
+                    return
+            else:
                 return
-        if await self._checkpoint.call(lambda c: c.parked_for(topic, BLOCKING, 1)):
-            return
         if self.blocked.pop(topic, None):
             log.info("publisher.topic_unblocked", topic=topic)
         await self._count()
@@ -183,7 +192,7 @@ class ParkedRecords:
                     if reason is None:
                         raise KafkaUnavailable(explain(error, self._settings)) from error
                     log.warning("publisher.still_parked", topic=topic, seq=parked.seq, reason=reason)
-                    await self._relabel(parked, reason)
+                    await self._relabel(parked, reason.value)
                     return None if reason.blocks_topic else parked.key
                 done.append(parked)
             return page[-1].key

@@ -66,6 +66,27 @@ async def test_broker_frozen_for_longer_than_every_time_out(
     assert_in_order(found.seen, by_number=True)
 
 
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+async def test_an_idle_bridge_says_that_kafka_is_gone_and_that_it_is_back(
+    processes, kafka_env, breakable_kafka, tmp_path, how
+):
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env, SHORT)
+    await asyncio.to_thread(ingress.start)
+
+    async def connected(value):
+        def seen():
+            metric = ingress.metric("dingbridge_kafka_connected")
+            return metric == value and (ingress.kafka_state() == "up") == bool(value)
+
+        await eventually(lambda: asyncio.to_thread(seen), 60, f"connected: {value}")
+
+    await connected(1)
+    breakable_kafka.kill() if how == "killed" else breakable_kafka.pause()
+    await connected(0)
+    await asyncio.to_thread(breakable_kafka.start if how == "killed" else breakable_kafka.resume)
+    await connected(1)
+
+
 def _published(ingress: IngressUnderTest) -> bool:
     return ingress.metric("dingbridge_published_total") > 0
 

@@ -94,20 +94,20 @@ def _parked(ingress: IngressUnderTest, count: int) -> bool:
     return ingress.metric("dingbridge_parked") == count
 
 
-async def test_a_callback_of_1200_kilobytes_passes_with_the_defaults(
+async def test_a_callback_of_700_kilobytes_passes_with_the_defaults(
     processes, kafka_env, kafka_settings, tmp_path, figure
 ):
     ingress = IngressUnderTest(processes, tmp_path, kafka_env)
     pusher = Pusher(ingress.url)
     await asyncio.to_thread(ingress.start)
-    bodies = [event(0), event(1, title="长" * 400_000), event(2)]
+    bodies = [event(0), event(1, title="长" * 235_000), event(2)]
     await pusher.push_all(enumerate(bodies), concurrency=1)
     await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "all is published")
     assert [pusher.answers[n] for n in range(3)] == ["success"] * 3
     found = await compare(kafka_settings, pusher)
     figure(f"{len(bodies[1])} bytes; {found}")
     found.assert_holds()
-    assert len(bodies[1]) > 1_200_000
+    assert len(bodies[1]) > 700_000
 
 
 async def test_a_flood_of_unknown_event_types_is_bounded_in_topics_and_in_metric_series(

@@ -6,6 +6,7 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+import orjson
 import pytest
 from aiokafka.errors import (
     KafkaConnectionError,
@@ -106,6 +107,7 @@ async def test_what_is_parked_is_not_counted_at_every_set(folder, kafka, monkeyp
         await comes_to(folder, 20)
         await eventually(lambda: publisher._stats._parked == {"rights": 20}, 30, "it tells of all of them")
         assert len(counted) <= 2, "when it connects"
+        assert orjson.loads(orjson.dumps(publisher._stats.take()))["parked"] == {"rights": 20}, "on the wire"
 
 
 async def test_up_means_that_kafka_answered_lately_also_on_an_idle_bridge(folder, kafka, monkeypatch):
