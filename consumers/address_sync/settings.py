@@ -11,15 +11,16 @@ LEAST_LEAVERS = 10
 
 
 class AddressSyncSettings(Settings):
-    """``DINGTALK_CORP_ID``: the company's id, which the Open API does not tell; without it, the first event
-    or the tables do. ``RECONCILE_EVERY_DAYS``: days between two comparisons, 0 for none. ``MAX_LEAVERS``: how
-    many people one of them may mark as left, ``5%`` of the employees (and at least 10) or a plain number.
-    ``RESYNC_CALLS_PER_S``: API calls a second while the company is read; DingTalk allows an app 20."""
+    """What address-sync needs beside the settings of every consumer."""
 
     dingtalk_corp_id: str | None = None
+    """the company's corpId, which the Open API does not tell; unset: the first event tells"""
     reconcile_every_days: float = Field(7, ge=0, le=365)
+    """days between two full syncs; 0: none but the first"""
     max_leavers: str = "5%"
+    """how many people a full sync may mark as left: a share of the employees (at least 10), or a number"""
     resync_calls_per_s: float = Field(10, gt=0, le=10_000)
+    """API calls a second of a full sync; DingTalk allows an app 20"""
 
     @field_validator("dingtalk_corp_id")
     @classmethod

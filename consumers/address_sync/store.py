@@ -46,7 +46,7 @@ async def mark_left(
 
     ``told`` says that ``left_at`` comes from an event about leaving. What such an event said stands, whatever
     was noticed before or after, in any order; of two that were told the later, since somebody may leave, come
-    back and leave again while nobody looks.
+    back and leave again unnoticed.
     """
     key = {"corp_id": corp_id, "userid": userid}
     row = (
@@ -81,7 +81,7 @@ async def mark_deleted(
 ) -> Change | None:
     """Mark a department that does not exist any more; nothing for one that was never written.
 
-    Its memberships go with the users' own events: only a look at the user says where the user is now.
+    Its memberships go with the users' own events: only a fetch of the user says where the user is now.
     """
     before = await _deleted_at(tx, corp_id, dept_id)
     if before is None or before[0] is not None:
@@ -99,7 +99,7 @@ async def write_role(tx: Transaction, corp_id: str, role_id: int, row: Row, *, a
 async def write_roles(tx: Transaction, corp_id: str, wanted: Mapping[int, Row], *, at: datetime) -> int:
     """Make the roles be ``wanted``, by role_id, and nobody have another; returns how many were not so.
 
-    Who loses a role by that is outdated: a look that still saw the role begins again.
+    Who loses a role by that is outdated: a fetch that still saw the role begins again.
     """
     found = await tx.execute(
         select(roles.c.role_id).where(roles.c.corp_id == corp_id, roles.c.deleted_at.is_(None))

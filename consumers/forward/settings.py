@@ -44,7 +44,9 @@ class ForwardSettings(Settings):
     """Where the systems are declared, and which networks inside they may stand in."""
 
     forward_file: Path | None = None
+    """the TOML file that declares the systems"""
     forward_allow_networks: NetworkList = Field(default_factory=list)
+    """networks inside that systems may stand in, comma separated"""
 
     @property
     def allowed(self) -> list[Network]:

@@ -76,7 +76,7 @@ class CompanyReader:
         """Do what is to do while ``in_time()``; returns whether all is done. Raises ``ApiError``, with what
         was read until then kept."""
         reader, corp_id = self._runs.reader, self._run.corp_id
-        # what is fetched from here on is a look that began with these generations
+        # what is fetched from here on began with these generations
         for kind in ("user", "department", "roles"):
             self._generations[kind] = await guard.generations(reader, corp_id, kind)
         done = 0
