@@ -7,22 +7,25 @@ be running meanwhile, since every write is guarded.
 import asyncio
 import logging
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from consumers.address_sync.consumer import AddressSync
+from consumers.address_sync.schedule import company
+from consumers.address_sync.settings import AddressSyncSettings
+from consumers.address_sync.sync.full_sync import FullSync, result
+from consumers.address_sync.sync.runs import Run, Runs
+from dingbridge import ConsumerSettings, Database, DependencyUnavailable, open_database
 from dingbridge.cli.terminal import progress, say
-
-if TYPE_CHECKING:
-    from consumers.address_sync.settings import AddressSyncSettings
-    from consumers.address_sync.sync.runs import Run, Runs
-    from dingbridge import Database
-    from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.errors import ApiError
+from dingbridge.errors import BridgeError, SettingsError
+from dingbridge.logging import configure_logging
+from dingbridge.worker.store.migrations import migrate
 
 STOPPED = 3
 """Exit code when the brake stopped it (or would, in a dry run)."""
-
-app = typer.Typer(invoke_without_command=True)
 
 _DOING = {"reading": "reading the company", "applying": "comparing", "refetching": "asking one by one"}
 _KEPT = (
@@ -31,8 +34,7 @@ _KEPT = (
 )
 
 
-@app.callback()
-def contacts(
+def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read, say what would change, and change nothing.")
     ] = False,
@@ -55,15 +57,6 @@ def contacts(
 
 
 async def _resync(dry_run: bool, confirmed: int | None) -> int:
-    from consumers.address_sync import AddressSync
-    from consumers.address_sync.settings import AddressSyncSettings
-    from dingbridge import ConsumerSettings, DependencyUnavailable, open_database
-    from dingbridge.dingtalk.api import DingTalkClient
-    from dingbridge.dingtalk.errors import ApiError
-    from dingbridge.errors import BridgeError
-    from dingbridge.logging import configure_logging
-    from dingbridge.worker.store.migrations import migrate
-
     settings, own = ConsumerSettings.load(), AddressSyncSettings.load()
     key, secret = settings.api_credentials()
     configure_logging(settings)
@@ -83,11 +76,8 @@ async def _resync(dry_run: bool, confirmed: int | None) -> int:
             raise BridgeError(f"{error.reason}; check DATABASE_URL or DATA_DIR. {_KEPT}") from error
 
 
-async def _runs(database: "Database", own: "AddressSyncSettings") -> "Runs":
+async def _runs(database: Database, own: AddressSyncSettings) -> Runs:
     """The runs of the company. Raises ``SettingsError`` when nothing says which one it is."""
-    from consumers.address_sync.schedule import company
-    from consumers.address_sync.sync.runs import Runs
-    from dingbridge.errors import SettingsError
 
     found = await company(database.reader(), own)
     if len(found) != 1:
@@ -101,14 +91,12 @@ async def _runs(database: "Database", own: "AddressSyncSettings") -> "Runs":
 
 
 async def _sync(
-    runs: "Runs",
-    client: "DingTalkClient",
-    own: "AddressSyncSettings",
+    runs: Runs,
+    client: DingTalkClient,
+    own: AddressSyncSettings,
     dry_run: bool,
     confirmed: int | None,
 ) -> int:
-    from consumers.address_sync.sync.full_sync import FullSync, result
-
     run = await _run(runs, dry_run, confirmed)
     with progress(0, _DOING["reading"]) as bar:
 
@@ -123,7 +111,7 @@ async def _sync(
     return STOPPED if run.words else 0
 
 
-async def _run(runs: "Runs", dry_run: bool, confirmed: int | None) -> "Run":
+async def _run(runs: Runs, dry_run: bool, confirmed: int | None) -> Run:
     """The command's run that was interrupted, the stopped one that is confirmed, or a new one."""
     if dry_run:
         return await runs.begin("dry_run")
