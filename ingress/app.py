@@ -24,9 +24,10 @@ from ingress.diagnostics import Diagnostics
 from ingress.errors import JournalUnavailable
 from ingress.journal.directory import ingress_lock, prepare_folder
 from ingress.journal.inspect import journal_status
+from ingress.journal.metrics import FolderMetrics, JournalMetrics
 from ingress.journal.retention import remove_drained
 from ingress.journal.writer import Journal
-from ingress.metrics import FolderMetrics, HttpMetrics, JournalMetrics, PublisherMetrics, RecoveryMetrics
+from ingress.metrics import HttpMetrics, PublisherMetrics, RecoveryMetrics
 from ingress.recovery.apps import Recovery
 from ingress.relay.drain import Relays
 from ingress.server import PublicServer

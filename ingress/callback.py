@@ -21,7 +21,7 @@ from dingbridge.dingtalk.self_push import nonce_of
 from dingbridge.events import URL_CHECKS, CallbackFacts, dedupe_key, extract_facts, known
 from ingress.diagnostics import Diagnostics
 from ingress.errors import JournalUnavailable
-from ingress.journal.store import NewCallback
+from ingress.journal.rows import NewCallback
 from ingress.journal.writer import Journal
 from ingress.metrics import OTHER, HttpMetrics
 

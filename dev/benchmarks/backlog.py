@@ -17,7 +17,8 @@ from dingbridge.kafka.client import producer
 from dingbridge.kafka.topics import ensure_topics, event_topic
 from dingbridge.settings import KafkaSettings
 from ingress.journal.directory import current
-from ingress.journal.store import JournalFile, NewCallback
+from ingress.journal.rows import NewCallback
+from ingress.journal.store import JournalFile
 
 MILLION = 1_000_000
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from dev.demo.scenario import Options, new_folder, run
-from ingress.journal.directory import UNSAFE_FILE_SYSTEMS, file_system
+from ingress.journal.directory import why_unsafe
 
 
 class How(StrEnum):
@@ -39,9 +39,7 @@ def command(
     or did not start.
     """
     folder = new_folder(data_dir)
-    kind = file_system(folder) or ""
-    unsafe = f"{kind}, which {UNSAFE_FILE_SYSTEMS[kind]}" if kind in UNSAFE_FILE_SYSTEMS else None
-    raise typer.Exit(run(Options(folder, seconds, rate, keep, how.value, unsafe)))
+    raise typer.Exit(run(Options(folder, seconds, rate, keep, how.value, why_unsafe(folder))))
 
 
 if __name__ == "__main__":

@@ -23,10 +23,10 @@ from ingress.journal.directory import (
     prepare_folder,
     relay_lock,
 )
+from ingress.journal.metrics import JournalMetrics
 from ingress.journal.retention import RetentionJob, remove_drained
 from ingress.journal.store import JournalFile
 from ingress.journal.writer import Journal
-from ingress.metrics import JournalMetrics
 from ingress.relay.drain import drain, retry_parked
 
 

@@ -24,7 +24,8 @@ from dingbridge.kafka.topics import existing_topics, unclassified_topic
 from dingbridge.settings import IngressSettings
 from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.directory import JournalFolder, ProcessLock, exclusive_locks, prepare_folder
-from ingress.journal.store import JournalFile, NewCallback
+from ingress.journal.rows import NewCallback
+from ingress.journal.store import JournalFile
 from ingress.relay.drain import drain
 from ingress.relay.topics import TopicRouter
 

@@ -16,7 +16,7 @@ from typing import Final
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Finding, found, read_words
 from dingbridge.doctor.parts import Check
-from ingress.journal.directory import UNSAFE_FILE_SYSTEMS, file_system
+from ingress.journal.directory import file_system, why_unsafe
 
 _WRITES: Final = 5
 _FULL_BYTES: Final = 256 * 1024 * 1024  # below it the journal deletes early (``retention.py``)
@@ -44,13 +44,14 @@ def look(folder: Path) -> Seen:
     try:
         folder.stat()
         kind = file_system(folder) or kind
+        unsafe = why_unsafe(folder) is not None
         fsyncs = _fsyncs(folder)
         free = shutil.disk_usage(folder).free
     except FileNotFoundError:
         return Seen(name, absent=True)
     except OSError as error:
         return Seen(name, unusable=error.strerror or type(error).__name__, kind=kind)
-    return Seen(name, kind=kind, unsafe=kind in UNSAFE_FILE_SYSTEMS, free_bytes=free, fsyncs=fsyncs)
+    return Seen(name, kind=kind, unsafe=unsafe, free_bytes=free, fsyncs=fsyncs)
 
 
 def _fsyncs(folder: Path) -> tuple[float, ...]:

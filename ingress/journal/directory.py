@@ -160,7 +160,7 @@ def prepare_folder(folder: Path, *, allow_unsafe: bool) -> str | None:
         raise JournalError(
             f"the journal's folder {folder} is not writable for user id {os.geteuid()}; chown it"
         )
-    fault = unsafe(folder)
+    fault = why_unsafe(folder)
     if fault is None:
         return None
     if not allow_unsafe:
@@ -171,7 +171,7 @@ def prepare_folder(folder: Path, *, allow_unsafe: bool) -> str | None:
     return f"the journal is on {fault}"
 
 
-def unsafe(folder: Path) -> str | None:
+def why_unsafe(folder: Path) -> str | None:
     """Why the file system under ``folder`` cannot keep a promise, in words; ``None`` if it can."""
     kind = file_system(folder)
     if (fault := UNSAFE_FILE_SYSTEMS.get(kind or "")) is not None:

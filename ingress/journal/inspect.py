@@ -17,7 +17,8 @@ import apsw
 from ingress.errors import JournalError
 from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.directory import CURRENT, JournalFolder, folders
-from ingress.journal.store import UNREADABLE, JournalFile, StoredCallback, damaged_row
+from ingress.journal.rows import StoredCallback, damaged_row
+from ingress.journal.store import UNREADABLE, JournalFile
 
 _MAX_ROWS = 256
 _MAX_BYTES = 1 << 22

@@ -26,7 +26,8 @@ from ingress.journal.directory import (
     relay_lock,
     sync,
 )
-from ingress.journal.store import DAMAGE, JournalFile, ResyncRequest
+from ingress.journal.rows import ResyncRequest
+from ingress.journal.store import DAMAGE, JournalFile
 
 log = structlog.get_logger(__name__)
 

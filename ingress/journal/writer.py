@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,21 +22,20 @@ import structlog
 
 from ingress.errors import JournalError, JournalUnavailable
 from ingress.journal.directory import current
+from ingress.journal.metrics import JournalMetrics
 from ingress.journal.retention import Retention, RetentionJob
+from ingress.journal.rows import NewCallback, ResyncRequest
 from ingress.journal.startup import Damaged, open_current, put_aside, refused_by_disk, reopen
-from ingress.journal.store import DAMAGE, JournalFile, NewCallback, ResyncRequest
-from ingress.metrics import JournalMetrics
+from ingress.journal.store import DAMAGE, JournalFile
 
 log = structlog.get_logger(__name__)
 
 COMMIT_TIMEOUT_S = 1.2
 """Without a commit for this long the answer is 503: DingTalk's deadline is 1500 ms."""
 
-_MAX_QUEUED = 20_000
-_MAX_QUEUED_BYTES = 64 * 1024 * 1024
+_MAX_QUEUED, _MAX_QUEUED_BYTES = 20_000, 64 * 1024 * 1024
 _MAX_GROUP = 1_000
-_RETENTION_EVERY_S = 10.0
-_RETENTION_PAUSE_S = 0.02
+_RETENTION_EVERY_S, _RETENTION_PAUSE_S = 10.0, 0.02
 _REOPEN_EVERY_S = 0.5
 _PUT_ASIDE_EVERY_S = 60.0
 """A disk that damages each journal within moments must not fill with them: until then it is 503."""
@@ -52,21 +51,11 @@ class Health(enum.Enum):
 
 
 class Relay(Protocol):
-    """What publishes the current journal; it must let go of the folder while that is renamed."""
+    """What publishes the current journal; on the event loop it is told to let go of it for a renaming."""
 
     async def stop_relay(self) -> None: ...
 
     async def start_relay(self) -> None: ...
-
-
-class NoRelay:
-    """For a journal that nobody publishes while it is written."""
-
-    async def stop_relay(self) -> None:
-        pass
-
-    async def start_relay(self) -> None:
-        pass
 
 
 @dataclass(slots=True)
@@ -80,7 +69,6 @@ class WriteRequest:
 
     @property
     def size(self) -> int:
-        """In bytes."""
         return len(self.callback.body) if self.callback is not None else 0
 
 
@@ -95,10 +83,9 @@ class Journal:
         on_commit: Callable[[], None] = lambda: None,
         relay: Relay | None = None,
     ) -> None:
-        """``on_commit`` is called on the event loop after each group that kept something new; ``relay``
-        there, too, around the renaming of a damaged folder."""
+        """``on_commit`` is called on the event loop after each group that kept something new."""
         self._root, self._retention, self._metrics, self._on_commit = root, retention, metrics, on_commit
-        self._relay: Relay = relay or NoRelay()
+        self._relay, self._relay_stopped = relay, False
         self._queue: queue.SimpleQueue[list[WriteRequest] | None] = queue.SimpleQueue()
         self._gathered: list[WriteRequest] = []
         self._pending: deque[WriteRequest] = deque()
@@ -108,8 +95,7 @@ class Journal:
         self._health = Health.SOUND
         self._damage = ""
         self._put_aside_at = -_PUT_ASIDE_EVERY_S
-        self._reopen_at = 0.0
-        self._retention_at = 0.0
+        self._reopen_at = self._retention_at = 0.0
         self._retention_job = RetentionJob(current(root), retention)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self.fault: str | None = None
@@ -377,21 +363,24 @@ class Journal:
             )
             return None
         try:
-            file = put_aside(self._root, self._damage, lambda: self._on_loop(self._relay.stop_relay))
+            file = put_aside(self._root, self._damage, self._stop_relay)
         finally:  # also where it failed: what is there is published as far as it reads
-            self._on_loop(self._relay.start_relay)
+            self._start_relay()
         self._put_aside_at, self._health = time.monotonic(), Health.SOUND
-        self._show_received(0)
         return file
 
-    def _on_loop(self, call: Callable[[], Awaitable[None]]) -> None:
-        """Have the event loop do it, and wait."""
+    def _stop_relay(self) -> None:
+        if self._relay is not None:
+            self._relay_stopped = True
+            self._wait_for(self._relay.stop_relay())
 
-        async def run() -> None:
-            await call()
+    def _start_relay(self) -> None:
+        if self._relay is not None and self._relay_stopped:
+            self._wait_for(self._relay.start_relay())
+            self._relay_stopped = False
 
-        if not self._loop.is_closed():
-            asyncio.run_coroutine_threadsafe(run(), self._loop).result(_RELAY_STOPS_WITHIN_S)
+    def _wait_for(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(_RELAY_STOPS_WITHIN_S)
 
     def _delete_what_is_old(self) -> None:
         """In small steps: callbacks that are published and old enough, and dedupe keys past their window."""

@@ -17,7 +17,7 @@ import structlog
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.events import content_hash, dedupe_key, extract_facts, known
 from dingbridge.events.control import Part
-from ingress.journal.store import NewCallback, ResyncRequest
+from ingress.journal.rows import NewCallback, ResyncRequest
 from ingress.metrics import OTHER, RecoveryMetrics
 from ingress.recovery.convert import ConvertedItem
 from ingress.recovery.source import FailedPushes, answer_may_be_lost

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from ingress.journal.store import NewCallback, ResyncRequest
+from ingress.journal.rows import NewCallback, ResyncRequest
 
 MARGIN_MS: Final = 15 * 60_000
 """An event is listed some 5 minutes after it happened (slug obtain-the-event-list-of-failed-push-messages): a

@@ -15,7 +15,7 @@ from dingbridge.events.control import resync_requested
 from dingbridge.kafka.topics import inbox_topic
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import load_apps
-from ingress.journal.store import CONTROL, ResyncRequest, StoredCallback
+from ingress.journal.rows import CONTROL, ResyncRequest, StoredCallback
 
 log = structlog.get_logger(__name__)
 

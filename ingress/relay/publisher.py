@@ -36,7 +36,7 @@ from ingress.journal.checkpoint import (
     Parked,
     SharedCheckpoint,
 )
-from ingress.journal.store import StoredCallback
+from ingress.journal.rows import StoredCallback
 from ingress.relay.batches import BatchSet, PartialCallback, RecordAccumulator
 from ingress.relay.delivery import SendFailed, TopicPartition, acknowledged
 from ingress.relay.messages import MessageBuilder

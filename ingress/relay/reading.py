@@ -15,7 +15,8 @@ import structlog
 from ingress.errors import JournalDamaged, JournalError
 from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.directory import CHECKPOINT_FILE, JOURNAL_FILE
-from ingress.journal.store import DAMAGE, UNREADABLE, JournalFile, StoredCallback, damaged_row
+from ingress.journal.rows import StoredCallback, damaged_row
+from ingress.journal.store import DAMAGE, UNREADABLE, JournalFile
 
 log = structlog.get_logger(__name__)
 

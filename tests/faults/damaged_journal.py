@@ -14,8 +14,9 @@ from structlog.testing import capture_logs
 from ingress.errors import JournalDamaged, JournalError
 from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.directory import JournalFolder, current, damaged
+from ingress.journal.rows import CONTROL, NewCallback
 from ingress.journal.startup import open_current, put_aside
-from ingress.journal.store import CONTROL, DAMAGE, JournalFile, NewCallback
+from ingress.journal.store import DAMAGE, JournalFile
 from ingress.relay.reading import JournalReader, Unread
 
 NOW = 1_764_000_000_000

@@ -14,8 +14,9 @@ from dingbridge.dingtalk.crypto import encrypt, sign
 from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.directory import current
 from ingress.journal.retention import Retention, RetentionJob
+from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
-from ingress.journal.store import JournalFile, NewCallback
+from ingress.journal.store import JournalFile
 from tests.support.comparison import compare
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import Load, event

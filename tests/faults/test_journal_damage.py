@@ -16,7 +16,7 @@ import pytest
 
 from ingress.journal.directory import current, damaged
 from ingress.journal.inspect import views
-from ingress.journal.store import CONTROL
+from ingress.journal.rows import CONTROL
 from tests.faults.damaged_journal import COUNT, PARKED, PASSED, Found, body, journal, start
 from tests.faults.sizes import LONG, new_seed
 from tests.support.comparison import compare

@@ -8,8 +8,9 @@ import pytest
 
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from ingress.journal.directory import current, prepare_folder
+from ingress.journal.rows import CONTROL, ResyncRequest
 from ingress.journal.startup import open_current
-from ingress.journal.store import CONTROL, JournalFile, ResyncRequest
+from ingress.journal.store import JournalFile
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.faults.sizes import sized

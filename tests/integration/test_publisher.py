@@ -13,7 +13,8 @@ from dingbridge.events import decode
 from dingbridge.kafka.client import connection
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress.journal.checkpoint import Checkpoint
-from ingress.journal.store import JournalFile, NewCallback
+from ingress.journal.rows import NewCallback
+from ingress.journal.store import JournalFile
 from ingress.relay.publisher import Publisher
 from ingress.relay.stats import PublisherStats
 from tests.support.kafka_reader import read_topic, topics

@@ -11,13 +11,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from consumers.forward.metrics import ForwardMetrics
 from dingbridge.dingtalk.errors import CALLBACK_FAULTS
 from dingbridge.worker.metrics import WorkerMetrics
-from ingress.metrics import (
-    FolderMetrics,
-    HttpMetrics,
-    JournalMetrics,
-    PublisherMetrics,
-    RecoveryMetrics,
-)
+from ingress.journal.metrics import FolderMetrics, JournalMetrics
+from ingress.metrics import HttpMetrics, PublisherMetrics, RecoveryMetrics
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"

@@ -20,13 +20,8 @@ from consumers.forward.metrics import ForwardMetrics
 from dingbridge.cli.main import GROUP
 from dingbridge.events import Received, catalogue, decode, to_dingtalk, to_records
 from dingbridge.worker.metrics import WorkerMetrics
-from ingress.metrics import (
-    FolderMetrics,
-    HttpMetrics,
-    JournalMetrics,
-    PublisherMetrics,
-    RecoveryMetrics,
-)
+from ingress.journal.metrics import FolderMetrics, JournalMetrics
+from ingress.metrics import HttpMetrics, PublisherMetrics, RecoveryMetrics
 from ingress.relay.batches import partition_of
 
 ROOT = Path(__file__).parents[2]

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from ingress.journal.directory import current
 from ingress.journal.retention import Retention, RetentionJob
+from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
-from ingress.journal.store import JournalFile, NewCallback
+from ingress.journal.store import JournalFile
 
 
 def fill(root: Path, count: int) -> JournalFile:

@@ -15,8 +15,9 @@ from ingress.admin.cli import app
 from ingress.journal.checkpoint import DAMAGED, NO_TOPIC, WHOLE_CALLBACK, Checkpoint, Parked
 from ingress.journal.directory import current, ingress_lock
 from ingress.journal.inspect import views
+from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
-from ingress.journal.store import JournalFile, NewCallback
+from ingress.journal.store import JournalFile
 
 NOW = 1_764_000_000_000
 PUBLISHED = 6

@@ -16,10 +16,11 @@ from ingress.admin.routes import older_than_s
 from ingress.errors import JournalError, JournalUnavailable
 from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.directory import current, damaged, folders
+from ingress.journal.metrics import JournalMetrics
 from ingress.journal.retention import Retention
-from ingress.journal.store import JournalFile, NewCallback, ResyncRequest
+from ingress.journal.rows import NewCallback, ResyncRequest
+from ingress.journal.store import JournalFile
 from ingress.journal.writer import Health, Journal
-from ingress.metrics import JournalMetrics
 from tests.support.waiting import eventually
 
 
@@ -237,7 +238,10 @@ async def test_an_io_error_that_does_not_outlive_one_reopening_leaves_the_journa
 
 
 @pytest.mark.parametrize("sickness", ["full", "fsync"])
-async def test_where_no_new_journal_can_be_made_nothing_is_renamed(disk, journal, tmp_path, sickness):
+async def test_where_no_new_journal_can_be_made_nothing_is_renamed(disk, tmp_path, sickness):
+    relay = Relay(tmp_path)
+    journal = Journal(tmp_path, Retention(3600, 3600), JournalMetrics(CollectorRegistry()), relay=relay)
+    await journal.start()
     await journal.append(entry(b"before"))
     disk.sick = sickness
     journal.report_damage("SQLite says so")
@@ -246,17 +250,20 @@ async def test_where_no_new_journal_can_be_made_nothing_is_renamed(disk, journal
         journal._reopen_at = 0.0
         assert await refused(journal, b"%d" % number) == "disk"
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["current"]
-    assert "free or mend the disk" in journal.fault
+    assert "free or mend the disk" in (journal.fault or "")
+    assert relay.calls == [], "it goes on with what reads"
     disk.sick = None
     await recovers(journal, b"after")
     assert len(damaged(tmp_path)) == 1
+    assert relay.calls == [("stop", 0), ("start", 1)]
+    await journal.stop()
 
 
 async def test_a_folder_that_cannot_be_renamed_means_503_and_words(journal, tmp_path, monkeypatch):
     await journal.append(entry(b"before"))
     monkeypatch.setattr(Path, "rename", raiser(PermissionError(13, "Permission denied")))
     journal.report_damage("SQLite says so")
-    await eventually(lambda: journal.fault and "Permission denied" in journal.fault, 10, "it is said")
+    await eventually(lambda: "Permission denied" in (journal.fault or ""), 10, "it is said")
     assert await refused(journal, b"during") == "disk"
     monkeypatch.undo()
     await recovers(journal, b"after")

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingress.errors import JournalError
-from ingress.journal.store import ANONYMOUS_WINDOW_MS, JournalFile, NewCallback
+from ingress.journal.rows import NewCallback
+from ingress.journal.store import ANONYMOUS_WINDOW_MS, JournalFile
 
 NOW = 1_764_000_000_000
 

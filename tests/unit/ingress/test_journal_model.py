@@ -22,8 +22,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.directory import current
+from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
-from ingress.journal.store import JournalFile, NewCallback
+from ingress.journal.store import JournalFile
 from tests.support.disk import MortalDisk, Survives, mortal_disk
 
 LONG = os.environ.get("DINGBRIDGE_LONG") == "1"

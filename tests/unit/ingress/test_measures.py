@@ -11,11 +11,12 @@ from dingbridge.events import dedupe_key, extract_facts
 from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.directory import current
 from ingress.journal.inspect import journal_status
+from ingress.journal.metrics import FolderMetrics, JournalMetrics
 from ingress.journal.retention import Retention
+from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
-from ingress.journal.store import NewCallback
 from ingress.journal.writer import Journal
-from ingress.metrics import FolderMetrics, JournalMetrics, PublisherMetrics
+from ingress.metrics import PublisherMetrics
 from ingress.relay.process import PublisherProcess
 from ingress.relay.stats import PublisherStats
 

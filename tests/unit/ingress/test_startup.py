@@ -12,8 +12,9 @@ import pytest
 from ingress.errors import JournalError, JournalLocked, JournalUnsafe
 from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.directory import current, damaged, ingress_lock, prepare_folder, relay_lock
+from ingress.journal.rows import CONTROL, NewCallback
 from ingress.journal.startup import open_current, reopen
-from ingress.journal.store import CONTROL, JournalFile, NewCallback
+from ingress.journal.store import JournalFile
 from tests.unit.ingress.filled import fill
 
 

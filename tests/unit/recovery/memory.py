@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry
 
 from dingbridge.dingtalk.api.callbacks import FailedPage
-from ingress.journal.store import NewCallback, ResyncRequest
+from ingress.journal.rows import NewCallback, ResyncRequest
 from ingress.metrics import RecoveryMetrics
 from ingress.recovery.convert import convert_item
 from ingress.recovery.poller import Poller

@@ -20,7 +20,7 @@ from dingbridge.events import decode
 from dingbridge.events.control import RESYNC_REQUESTED
 from ingress.errors import JournalDamaged
 from ingress.journal.checkpoint import DAMAGED, Checkpoint
-from ingress.journal.store import ResyncRequest
+from ingress.journal.rows import ResyncRequest
 from ingress.relay import publisher as publishing
 from tests.support.waiting import eventually
 from tests.unit.ingress.relay.fakes import body

@@ -1,0 +1,104 @@
+"""What the journal holds: callbacks as they are kept and as they come back, and orders of our own among them.
+
+SQLite checks the structure of pages, not their content: each row therefore carries a checksum of its own.
+"""
+
+import zlib
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import orjson
+
+from dingbridge.events.control import Part
+
+
+@dataclass(frozen=True, slots=True)
+class NewCallback:
+    """A callback to keep. ``key`` is its dedupe key; ``signature_key`` only where the payload has no
+    identity of its own (then ``key`` holds for ten minutes, the request's signature for the window)."""
+
+    received_ms: int
+    app: str
+    via: str
+    body: bytes
+    key: bytes
+    signature_key: bytes | None = None
+    unconditional: bool = False  # past the door's dedupe: renormalised records
+
+
+CONTROL = "control"
+"""``via`` of a row that is no callback of DingTalk's but an order of our own, see ``ResyncRequest``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResyncRequest:
+    """An order to look anew, which the relay carries to the inboxes of consumers, in its place among the
+    callbacks. It is never deduplicated here: the same ``id`` is one order to who obeys.
+
+    It goes to the consumers in ``RESYNC_CONSUMERS``. ``app`` None: one for each app that is configured.
+    ``since_ms``: what happened before (epoch ms) is known; None: nothing is known of that. ``part``: which
+    events may be missing.
+    """
+
+    id: str
+    reason: str
+    app: str | None = None
+    corp_id: str | None = None
+    since_ms: int | None = None
+    part: Part = "all"
+
+    def callback(self, now_ms: int) -> NewCallback:
+        """The row of the journal that holds it."""
+        body = {
+            "id": self.id,
+            "reason": self.reason,
+            "corp_id": self.corp_id,
+            "since_ms": self.since_ms,
+            "part": self.part,
+        }
+        return NewCallback(now_ms, self.app or "", CONTROL, orjson.dumps(body), b"", unconditional=True)
+
+    @classmethod
+    def of(cls, row: "StoredCallback") -> Self:
+        """What an intact row with ``via`` ``CONTROL`` asks for."""
+        found = orjson.loads(row.body)
+        return cls(
+            id=found["id"],
+            reason=found["reason"],
+            app=row.app or None,
+            corp_id=found["corp_id"],
+            since_ms=found["since_ms"],
+            part=found["part"],
+        )
+
+
+class StoredCallback(NamedTuple):
+    """A callback as it stands in the file, or an order of our own (``via`` is ``CONTROL`` then). ``body`` is
+    what DingTalk said, decrypted, byte for byte, unless the row is not ``intact``: then nothing here but
+    ``seq`` may be believed."""
+
+    seq: int
+    received_ms: int
+    app: str
+    via: str
+    body: bytes
+    intact: bool = True
+
+
+def checksum(seq: int, received_ms: int, app: str, via: str, body: bytes) -> int:
+    """CRC-32 of a callback, for the column ``crc``; against accidents of the disk, not against anyone."""
+    return zlib.crc32(body, zlib.crc32(f"{seq}\0{received_ms}\0{app}\0{via}\0".encode()))
+
+
+def damaged_row(seq: int) -> StoredCallback:
+    """Stands for a callback that was kept and cannot be read any more."""
+    return StoredCallback(seq, 0, "", "", b"", intact=False)
+
+
+def row_of(seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any) -> StoredCallback:
+    """What these columns are, which a flipped bit may have changed, in type as well."""
+    typed = isinstance(received_ms, int) and isinstance(app, str) and isinstance(via, str)
+    if not typed or not isinstance(body, bytes):
+        return damaged_row(seq)
+    intact = crc == checksum(seq, received_ms, app, via, body)
+    return StoredCallback(seq, received_ms, app, via, body, intact)
