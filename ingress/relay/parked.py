@@ -89,6 +89,8 @@ class ParkedRecords:
                 await self.retry()
             except (BridgeError, apsw.Error) as error:
                 log.warning("parked.retry_failed", error=type(error).__name__, words=str(error))
+            except Exception as error:  # a fault of ours must not end the task for good
+                log.error("parked.retry_fault", error=type(error).__name__)
 
     async def retry(self) -> int:
         """Try what is parked, in each topic's order; topics take turns, a page each. Returns how many are
