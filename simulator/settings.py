@@ -18,17 +18,29 @@ class SimulatorSettings(LogSettings):
     """
 
     simulator_host: str = "127.0.0.1"
+    """where it listens"""
     simulator_port: int = Field(8090, ge=0, le=65535)
+    """port of everything: Open API, pushes, page"""
     simulator_seed: int = 1
+    """the same seed, the same company"""
     simulator_users: int = Field(60, ge=0, le=100_000)
+    """employees at the start"""
     simulator_departments: int = Field(12, ge=0, le=5_000)
+    """departments at the start"""
     simulator_rate: float = Field(0, ge=0, le=100_000)
+    """events a second by itself; 0: none"""
     simulator_script: Path | None = None
+    """TOML file of what happens, in order"""
     simulator_generation: Literal["old", "new", "mixed"] = "mixed"
+    """DingTalk's payloads: `old`, `new` or `mixed`"""
     simulator_retry_scale: float = Field(1, ge=0, le=1000)
+    """multiplies DingTalk's delays of 10 s and 30 s"""
     simulator_duplicates: float = Field(0.02, ge=0, le=1)
+    """share of pushes that are pushed a second time, 0 to 1"""
     simulator_owner_key: str | None = None
+    """what pushes are encrypted for; unset: the app key, as for a subscription made in the console"""
     simulator_corp_id: str = Field("dingcorpsample01", min_length=1, max_length=64)
+    """the CorpId of the company"""
     dingtalk_app_key: str = Field(SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], min_length=1)
     dingtalk_app_secret: SecretStr = SecretStr(SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"])
 

@@ -4,30 +4,35 @@ import errno
 import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import version as distribution_version
+from typing import Annotated, Any
 
 import typer
 
 from dingbridge.errors import BridgeError
 
 COMMANDS = {
-    "ingress": "Receive DingTalk's callbacks, keep them, publish them to Kafka.",
+    "ingress": "Receive DingTalk's callbacks, and publish them to Kafka.",
     "journal": "Look into the journal, and act on what is parked.",
-    "recover": "Read DingTalk's list of failed pushes now, and publish what it holds.",
+    "recover": "Read DingTalk's list of failed pushes now.",
+    "consumers": "List the installed consumers.",
     "consume": "Run one consumer, or show what it has written.",
-    "resync": "Read the whole company now, and make address-sync's tables equal to it.",
-    "approvals": "Export archived approvals, list templates, call what their actions lack.",
-    "dlq": "List a consumer's dead letters, show one, send them back, give one up.",
+    "resync": "Make address-sync's tables equal to the company now.",
+    "approvals": "Export archived approvals, list templates, resync.",
+    "dlq": "List a consumer's dead letters, and send them back.",
     "replay": "Send a range of time once more to one consumer.",
     "topics": "List, create and read the topics.",
-    "callback": "Register this bridge's callback URL at DingTalk, or show what is registered.",
-    "doctor": "Find out why callbacks do not arrive; says in plain words what to do.",
-    "new-consumer": "Write a consumer of your own: handler, test, settings, service.",
-    "simulator": "A stand-in for the DingTalk Open Platform, for trials and tests.",
+    "callback": "Register this bridge's callback URL at DingTalk.",
+    "doctor": "Find out why callbacks do not arrive.",
+    "new-consumer": "Write a consumer of your own.",
+    "simulator": "A stand-in for the DingTalk Open Platform, for trials.",
 }
 """One line of help for each command of ours. Which commands there are, the entry points of ``GROUP`` say: a
 function, or a ``typer.Typer`` with several commands. Another package's command shows where it comes from."""
 
 GROUP = "dingbridge.commands"
+OURS = "dingbridge"
+"""The distribution whose commands nobody else's takes the place of."""
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -37,19 +42,22 @@ def _build(called: str | None) -> typer.Typer:
         name="dingbridge",
         help="DingTalk (钉钉) event callbacks: made durable, answered at once, published to Kafka topics.",
         no_args_is_help=True,
+        invoke_without_command=True,
         add_completion=False,
         pretty_exceptions_enable=False,  # they print local variables, and with them secrets and payloads
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    ours = [name for name in COMMANDS if name in found]
-    for name in (*ours, *sorted(found.keys() - COMMANDS.keys())):
+    app.callback()(_options)
+    found = _found()
+    first = [name for name in COMMANDS if name in found]
+    for name in (*first, *sorted(found.keys() - COMMANDS.keys())):
         entry = found[name]
         if name != called:
             # enough for the list in --help: the module itself is imported only when it is called
-            app.command(name, help=COMMANDS.get(name) or _origin(entry))(lambda: None)
+            line = COMMANDS[name] if _is_ours(entry) and name in COMMANDS else f"From {_package(entry)}."
+            app.command(name, help=line)(lambda: None)
             continue
-        command = entry.load()
+        command = _load(entry)
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:
@@ -57,8 +65,41 @@ def _build(called: str | None) -> typer.Typer:
     return app
 
 
-def _origin(entry: EntryPoint) -> str:
-    return f"From {entry.dist.name if entry.dist else entry.value}."
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        print(f"dingbridge {distribution_version(OURS)}")
+        raise typer.Exit
+
+
+def _found() -> dict[str, EntryPoint]:
+    """The commands by name; of two with one name ours, else that of the first package in the alphabet."""
+    points = sorted(entry_points(group=GROUP), key=lambda entry: (not _is_ours(entry), _package(entry)))
+    return {entry.name: entry for entry in reversed(points)}
+
+
+def _load(entry: EntryPoint) -> Any:
+    """The command itself. Raises ``BridgeError`` for a module of somebody else's that cannot be loaded."""
+    try:
+        return entry.load()
+    except BridgeError:
+        raise
+    except Exception as error:
+        if _is_ours(entry):
+            raise
+        raise BridgeError(
+            f"the command {entry.name} ({entry.value}) of {_package(entry)} cannot be loaded "
+            f"({type(error).__name__}); repair or remove that package. All other commands work"
+        ) from error
+
+
+def _is_ours(entry: EntryPoint) -> bool:
+    return entry.dist is not None and entry.dist.name == OURS
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist is not None else entry.value
 
 
 def main() -> None:

@@ -16,7 +16,8 @@ class ConsumerSettings(KafkaSettings, DingTalkApiSettings):
     data_dir: Path = Path("data")
     """folder of everything that is kept"""
     database_url: SecretStr | None = None
-    """secret; `postgresql://…[?sslmode=…]` or `sqlite:///<file>`; unset: `<consumer>.db` in DATA_DIR"""
+    """secret; `postgresql://…?sslmode=verify-full` or `sqlite:///<file>`; unset: `<consumer>.db` in DATA_DIR.
+    Without `sslmode` it is `prefer`: TLS if the server offers it, its certificate unchecked"""
     admin_host: str = "127.0.0.1"
     """where the private listener binds"""
     admin_port: int | None = Field(None, ge=0, le=65535)

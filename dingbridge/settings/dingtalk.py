@@ -47,6 +47,10 @@ class DingTalkApiSettings(AppsSettings):
             usable = False
         if not usable:
             raise ValueError("must be an http(s) address, as https://oapi.dingtalk.com")
+        if parts.scheme == "http" and _of_dingtalk(parts.hostname or ""):
+            raise ValueError(
+                "must begin with https:// for DingTalk's own hosts: http would send the app's secret in clear"
+            )
         return value.rstrip("/")
 
     @field_validator("dingtalk_timezone")
@@ -61,8 +65,7 @@ class DingTalkApiSettings(AppsSettings):
     @property
     def speaks_to_dingtalk(self) -> bool:
         """Whether the API base is DingTalk's own, so that no sample credential may be used."""
-        host = (urlsplit(self.dingtalk_api_base).hostname or "").rstrip(".").lower()
-        return host == "dingtalk.com" or host.endswith(".dingtalk.com")
+        return _of_dingtalk(urlsplit(self.dingtalk_api_base).hostname or "")
 
     @property
     def live(self) -> bool:
@@ -116,6 +119,11 @@ class DingTalkApiSettings(AppsSettings):
         if problems or not self.dingtalk_app_key or not self.dingtalk_app_secret:
             raise SettingsError(problems)
         return self.dingtalk_app_key, self.dingtalk_app_secret.get_secret_value()
+
+
+def _of_dingtalk(host: str) -> bool:
+    name = host.rstrip(".").lower()
+    return name == "dingtalk.com" or name.endswith(".dingtalk.com")
 
 
 class CallbackSettings(AppsSettings):

@@ -11,7 +11,12 @@ from tests.support.clone import ROOT, Clone, contents
 
 LINT_IMPORTS = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 CONTRACTS = ("--contract", "downhill", "--contract", "samples")
-PACKAGES = 'for site in .venv/lib/python*/site-packages; do echo "$1" >"$site/packages.pth"; done\n'
+PACKAGES = """
+for site in .venv/lib/python*/site-packages; do
+    rm -rf "$site"/setuptools*  # older than what builds dingbridge, which pip would download
+    echo "$1" >"$site/packages.pth"
+done
+"""
 """Lets the environment in this folder see the packages in ``$1``."""
 EVENTS = ("bpms_instance_change", "user_add_org", "attendance_check_record")
 

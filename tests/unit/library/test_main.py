@@ -1,10 +1,15 @@
-"""The command line where its output takes no more: a reader that went away, a disk that is full."""
+"""The command line: commands of other packages, help, and an output that takes no more."""
 
 import subprocess
 import sys
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from dingbridge.cli import main as cli
+from tests.support.processes import command
 
 PROGRAM = """
 import resource, sys
@@ -57,3 +62,69 @@ def test_a_disk_that_takes_no_more_is_said_in_words(lines: int, tmp_path: Path) 
     assert said.startswith("dingbridge: the output cannot be written (File too large)")
     assert "Traceback" not in said
     assert "Exception ignored" not in said
+
+
+def of(package: str, name: str, value: str) -> EntryPoint:
+    point = EntryPoint(name, value, cli.GROUP)
+    vars(point).update(dist=SimpleNamespace(name=package))
+    return point
+
+
+def told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str]:
+    """Exit code and output of ``dingbridge <arguments>`` with a few commands of other packages."""
+    points = [
+        of("theirs", "bills", "tests.unit.library.nowhere:app"),
+        of("theirs", "topics", "tests.unit.library.nowhere:app"),
+        of("dingbridge", "topics", "dingbridge.cli.topics:app"),
+    ]
+    monkeypatch.setattr(cli, "entry_points", lambda group: points)
+    monkeypatch.setattr(sys, "argv", ["dingbridge", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out + err
+
+
+def test_another_packages_command_is_listed_with_it_and_takes_no_place_of_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = told(monkeypatch, capsys, "--help")
+    assert (code, "From theirs." in said, cli.COMMANDS["topics"] in said) == (0, True, True)
+    code, said = told(monkeypatch, capsys, "topics", "--help")
+    assert (code, "ensure" in said) == (0, True)
+
+
+def test_a_command_that_does_not_load_is_named_with_its_package(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = told(monkeypatch, capsys, "bills")
+    assert code == 1
+    assert "the command bills (tests.unit.library.nowhere:app) of theirs cannot be loaded" in said
+
+
+def test_help_lists_each_command_in_one_line_of_80_columns_and_imports_none() -> None:
+    done = subprocess.run(
+        command("--help"), env={"COLUMNS": "80", "TERM": "dumb"}, capture_output=True, text=True, check=True
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("│ ")]
+    commands = [line.split()[1] for line in lines if not line.split()[1].startswith("-")]
+    assert set(commands) <= set(cli.COMMANDS)
+    imported = subprocess.run(
+        [sys.executable, "-X", "importtime", *command("--help")], capture_output=True, text=True, check=True
+    )
+    modules = {line.rpartition("|")[2].strip() for line in imported.stderr.splitlines()}
+    assert not modules & {
+        "dingbridge.settings",
+        "aiokafka",
+        "sqlalchemy",
+        "ingress",
+        "simulator",
+        "consumers",
+    }
+
+
+def test_the_version_is_the_packages() -> None:
+    done = subprocess.run(command("--version"), capture_output=True, text=True, check=True)
+    assert done.stdout == f"dingbridge {version('dingbridge')}\n"

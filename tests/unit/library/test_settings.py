@@ -147,6 +147,14 @@ def test_an_api_base_that_is_no_address_is_refused_without_its_password(monkeypa
     ]
 
 
+@pytest.mark.parametrize("host", ["oapi.dingtalk.com", "OAPI.DingTalk.com.", "api.dingtalk.com:80"])
+def test_the_apps_secret_is_not_sent_to_dingtalk_in_clear(monkeypatch, host):
+    [problem] = problems(monkeypatch, ConsumerSettings, DINGTALK_API_BASE=f"http://{host}")
+    assert problem.startswith("DINGTALK_API_BASE: must begin with https://")
+    for base in (f"https://{host}", "http://simulator:8090"):
+        assert load(monkeypatch, ConsumerSettings, DINGTALK_API_BASE=base).dingtalk_api_base == base
+
+
 def test_no_secret_in_the_error_or_the_repr(monkeypatch):
     secret = "averysecrettokenindeed"
     with pytest.raises(SettingsError) as caught:

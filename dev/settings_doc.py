@@ -1,0 +1,90 @@
+"""Writes ``docs/settings.md``: every setting with its default and what it means, from the code.
+
+What a setting means stands beneath its field, as its description; the Chinese column is
+``dev/settings_zh.toml``. Run ``python -m dev.settings_doc`` after a change of either.
+"""
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from consumers.address_sync.settings import AddressSyncSettings
+from consumers.approval.settings import ApprovalSettings
+from consumers.forward.settings import ForwardSettings
+from dingbridge.settings import (
+    CallbackSettings,
+    ConsumerSettings,
+    DingTalkApiSettings,
+    IngressSettings,
+    KafkaSettings,
+    LogSettings,
+    Settings,
+)
+from simulator.settings import SimulatorSettings
+
+PAGE: Final = Path(__file__).parents[1] / "docs" / "settings.md"
+CHINESE: Final = Path(__file__).with_name("settings_zh.toml")
+
+SECTIONS: Final[tuple[tuple[str, type[Settings]], ...]] = (
+    ("DingTalk: callbacks", CallbackSettings),
+    ("DingTalk: the Open API", DingTalkApiSettings),
+    ("Logs", LogSettings),
+    ("Kafka, and the topics that we create", KafkaSettings),
+    ("The ingress", IngressSettings),
+    ("Every consumer", ConsumerSettings),
+    ("address-sync", AddressSyncSettings),
+    ("approval", ApprovalSettings),
+    ("forward", ForwardSettings),
+    ("The simulator", SimulatorSettings),
+)
+"""Each setting stands in the first section whose class has it."""
+
+HEAD: Final = """# Settings
+
+Made from the code by `python -m dev.settings_doc`; do not edit. 本页由代码生成，请勿修改。
+
+Settings come from the environment; an empty variable counts as not set. A secret may stand in a file instead, which
+`<NAME>_FILE` names. All mistakes are reported at once, with exit code 2, before anything listens.
+
+设置来自环境变量；空值等于未设置。密钥可以放在文件里，由 `<NAME>_FILE` 指定。所有错误一次报告，退出码为 2。
+"""
+
+
+def fields() -> Iterator[tuple[str, str, FieldInfo]]:
+    """``(section, variable, field)`` of every setting, once."""
+    seen: set[str] = set()
+    for section, cls in SECTIONS:
+        for name, field in cls.model_fields.items():
+            if name not in seen:
+                seen.add(name)
+                yield section, name.upper(), field
+
+
+def page() -> str:
+    """The text of ``docs/settings.md``."""
+    chinese = tomllib.loads(CHINESE.read_text(encoding="utf-8"))
+    parts, last = [HEAD], ""
+    for section, variable, field in fields():
+        if section != last:
+            parts.append(f"\n## {section}\n\n| setting | default | meaning | 含义 |\n|---|---|---|---|\n")
+            last = section
+        meaning = " ".join((field.description or "").split())
+        cells = (f"`{variable}`", _default(field), meaning, chinese.get(variable, ""))
+        parts.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
+    return "".join(parts)
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if value is None or value == [] or isinstance(value, SecretStr):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    print(PAGE)
