@@ -47,8 +47,8 @@ HEAD: Final = """# Settings
 
 Made from the code by `python -m dev.settings_doc`; do not edit. 本页由代码生成，请勿修改。
 
-Settings come from the environment; an empty variable counts as not set. A secret may stand in a file instead, which
-`<NAME>_FILE` names. All mistakes are reported at once, with exit code 2, before anything listens.
+Settings come from the environment; an empty variable counts as not set. A secret may stand in a file instead:
+`<NAME>_FILE` names it. All mistakes are reported at once, with exit code 2, before anything listens.
 
 设置来自环境变量；空值等于未设置。密钥可以放在文件里，由 `<NAME>_FILE` 指定。所有错误一次报告，退出码为 2。
 """

@@ -80,17 +80,19 @@ def _found() -> dict[str, EntryPoint]:
 
 
 def _load(entry: EntryPoint) -> Any:
-    """The command itself. Raises ``BridgeError`` for a module of somebody else's that cannot be loaded."""
+    """The command itself. Raises ``BridgeError`` for a module of somebody else's that cannot be loaded, and for
+    one of ours that something of the same name hides: a package ``consumers`` before ours on the path."""
     try:
         return entry.load()
     except BridgeError:
         raise
     except Exception as error:
-        if _is_ours(entry):
+        if _is_ours(entry) and not isinstance(error, ModuleNotFoundError):
             raise
+        remedy = "another package of that name hides it" if _is_ours(entry) else "repair or remove that package"
         raise BridgeError(
             f"the command {entry.name} ({entry.value}) of {_package(entry)} cannot be loaded "
-            f"({type(error).__name__}); repair or remove that package. All other commands work"
+            f"({type(error).__name__}); {remedy}. All other commands work"
         ) from error
 
 
