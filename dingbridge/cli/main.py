@@ -80,8 +80,8 @@ def _found() -> dict[str, EntryPoint]:
 
 
 def _load(entry: EntryPoint) -> Any:
-    """The command itself. Raises ``BridgeError`` for a module of somebody else's that cannot be loaded, and for
-    one of ours that something of the same name hides: a package ``consumers`` before ours on the path."""
+    """The command itself. Raises ``BridgeError`` for a module of somebody else's that cannot be loaded, and
+    for one of ours that something of the same name hides: a package ``consumers`` before ours on the path."""
     try:
         return entry.load()
     except BridgeError:
@@ -89,7 +89,9 @@ def _load(entry: EntryPoint) -> Any:
     except Exception as error:
         if _is_ours(entry) and not isinstance(error, ModuleNotFoundError):
             raise
-        remedy = "another package of that name hides it" if _is_ours(entry) else "repair or remove that package"
+        remedy = (
+            "another package of that name hides it" if _is_ours(entry) else "repair or remove that package"
+        )
         raise BridgeError(
             f"the command {entry.name} ({entry.value}) of {_package(entry)} cannot be loaded "
             f"({type(error).__name__}); {remedy}. All other commands work"
