@@ -65,7 +65,7 @@ def test_every_metric_and_label_of_a_rule_exists(alert):
 
 @EACH
 def test_values_of_labels_are_those_that_the_code_sets(alert):
-    source = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "ingress").glob("*.py"))
+    source = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "ingress").rglob("*.py"))
     for label, values in re.findall(r'(outcome|reason)\s*(?:=~|!=|=)\s*"([^"]+)"', RULES[alert]["expr"]):
         for value in values.split("|"):
             assert f'"{value}"' in source or value in CALLBACK_FAULTS, (label, value)
