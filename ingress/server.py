@@ -130,6 +130,8 @@ class PublicServer:
         if (request.content_length or 0) > self._max_bytes:
             raise too_large
         try:
+            if request.content.is_eof():  # the usual case: it came with the head
+                return await request.read()
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 return await request.read()
         except web.HTTPRequestEntityTooLarge:

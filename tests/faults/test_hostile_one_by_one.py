@@ -135,9 +135,13 @@ async def test_a_sender_that_hangs_up_in_the_middle_is_no_fault_of_ours(door: Do
         """What aiohttp's stream does when the connection was lost before the request's task had begun."""
         raise RuntimeError("Connection closed.")
 
+    def request_of(transport: object) -> SimpleNamespace:
+        body = SimpleNamespace(is_eof=lambda: False)
+        return SimpleNamespace(content=body, content_length=500, read=hung_up, transport=transport)
+
     with pytest.raises(Refused) as refused:
-        await door.server._body(SimpleNamespace(content_length=500, read=hung_up, transport=None))
+        await door.server._body(request_of(transport=None))
     assert refused.value.reason == "payload"
     with pytest.raises(RuntimeError):
-        await door.server._body(SimpleNamespace(content_length=500, read=hung_up, transport=object()))
+        await door.server._body(request_of(transport=object()))
     assert door.counted("unavailable", "fault") == 0

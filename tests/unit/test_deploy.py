@@ -29,7 +29,12 @@ FILLED_IN = example_env(
 )
 """The .env of a real app."""
 APP = tuple(FILLED_IN["COMPOSE_FILE"].split(":"))
-SETTINGS = {"ingress": IngressSettings, "address-sync": ConsumerSettings, "approval": ConsumerSettings}
+SETTINGS = {
+    "ingress": IngressSettings,
+    "ingress-2": IngressSettings,
+    "address-sync": ConsumerSettings,
+    "approval": ConsumerSettings,
+}
 
 
 def test_every_manifest_is_applied_but_the_examples():
@@ -151,6 +156,8 @@ def test_the_months_api_calls_are_counted_on_volumes_that_outlive_their_processe
             continue
         [volume] = [v.split(":")[0] for v in service["volumes"] if v.split(":")[1] == DATA_DIR]
         assert volume in named
+        if service["environment"].get("RECOVERY_EVERY_MINUTES") == "0":
+            continue  # an ingress that does not read the list calls nothing
         part = int(service["environment"]["API_MONTHLY_BUDGET"])
         assert parts.setdefault(volume, part) == part, "one count, one limit"
     assert len(parts) == 2
