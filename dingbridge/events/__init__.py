@@ -1,9 +1,9 @@
 """The contract between DingTalk and whoever reads our topics: catalogue, normalisation, records, events.
 
 Pure functions on bytes and values, no I/O. This is the public surface; the modules are:
-``door`` (what is read before a callback is kept), ``records`` (journal row to Kafka records),
-``event`` (Kafka record to event), ``catalogue`` (the known EventTypes), and beneath them
-``strictjson``, ``normalise`` and ``split``.
+``facts`` (what is read before a callback is kept), ``envelope`` (journal row to Kafka records),
+``event`` (Kafka record to event), ``catalogue`` (the known EventTypes), ``control`` (events of the bridge's
+own), and beneath them ``strict_json``, ``normalise``, ``split`` and ``bounded_cache``.
 """
 
 from dingbridge.events.catalogue import (

@@ -1,5 +1,5 @@
-"""What was worked out for one set of names need not be worked out again: payloads of a type mostly hold the
-same names in the same order. Bounded, since names come from outside. Pure.
+"""A cache of what follows from the names in a payload: payloads of one type mostly hold the same names in the
+same order. It is bounded, since the names come from outside. Pure.
 """
 
 from collections.abc import Callable

@@ -7,7 +7,7 @@ back to receivers that were written for its callbacks. Not responsible for writi
 from base64 import b64decode
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote
 
 from dingbridge.errors import BridgeError
@@ -59,11 +59,6 @@ class Event:
     def decode(cls, value: bytes) -> "Event":
         """See the function ``decode``."""
         return decode(value)
-
-
-_Open = type("_Open", (), {"__slots__": Event.__slots__})
-"""An event that is being made. Setting an attribute of a frozen class costs ten times as much, and a worker
-decodes every record of its topics."""
 
 
 def decode(value: bytes) -> Event:
@@ -121,27 +116,26 @@ def _event(envelope: dict[str, Any]) -> Event:
         data = envelope["data"]
         if not isinstance(data, dict) or not (legal(event_type) or type_ == RESYNC_REQUESTED):
             raise NotAnEvent("the record is no event of ours: its data is no object, or its type no name")
-    event: Any = _Open()
-    event.id = envelope["id"]
-    event.source = source
-    event.type = type_
-    event.event_type = event_type
-    event.subject = envelope.get("subject")
-    event.time = _moment(envelope["time"])
-    event.data = data
-    event.data_bytes = data_bytes
-    event.corp_id = unquote(corp_id) if "%" in corp_id else corp_id
-    event.app = app
-    event.partitionkey = envelope["partitionkey"]
-    event.sequence = envelope["sequence"]
-    event.journal = envelope["journal"]
-    event.received_time = _moment(envelope["receivedtime"])
-    event.via = envelope["via"]
-    event.form = envelope["form"]
-    event.traceparent = envelope.get("traceparent")
-    event.envelope = envelope
-    event.__class__ = Event
-    return cast(Event, event)
+    return Event(
+        id=envelope["id"],
+        source=source,
+        type=type_,
+        event_type=event_type,
+        subject=envelope.get("subject"),
+        time=_moment(envelope["time"]),
+        data=data,
+        data_bytes=data_bytes,
+        corp_id=unquote(corp_id) if "%" in corp_id else corp_id,
+        app=app,
+        partitionkey=envelope["partitionkey"],
+        sequence=envelope["sequence"],
+        journal=envelope["journal"],
+        received_time=_moment(envelope["receivedtime"]),
+        via=envelope["via"],
+        form=envelope["form"],
+        traceparent=envelope.get("traceparent"),
+        envelope=envelope,
+    )
 
 
 def _moment(text: str) -> datetime:

@@ -46,7 +46,7 @@ class _Plan(NamedTuple):
 
 
 def normalise(payload: dict[str, Any], event_type: str, spec: EventSpec | None) -> Normalised:
-    """``payload`` as DingTalk sent it (an object that was read by ``strictjson``)."""
+    """``payload`` as DingTalk sent it (an object that was read by ``strict_json``)."""
     type_name = event_type_name(payload, event_type)
     plan = _plans[spec, type_name, tuple(payload)]
     values = list(payload.values())
