@@ -4,6 +4,7 @@ The text of an exception may quote a name or a form's value, so for logs and hea
 frames are used.
 """
 
+from pathlib import Path
 from traceback import walk_tb
 
 
@@ -27,3 +28,18 @@ def error_location(error: BaseException | None, package: str) -> str:
     own = [place for place in where if place[0].split(".")[0] == package]
     module, line, function = (own or where)[-1]
     return f"{error_type(error)} at {module}:{line} in {function}"
+
+
+MOST_FRAMES = 20
+"""The deepest ones are kept."""
+
+
+def error_frames(error: BaseException | None) -> list[str]:
+    """The traceback without its values: ``billing/consumer.py:41 in handle``, the deepest frame last."""
+    if error is None:
+        return []
+    frames = [
+        f"{'/'.join(Path(frame.f_code.co_filename).parts[-2:])}:{line} in {frame.f_code.co_name}"
+        for frame, line in walk_tb(error.__traceback__)
+    ]
+    return frames[-MOST_FRAMES:]

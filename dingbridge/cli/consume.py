@@ -21,11 +21,14 @@ def command(
     show: Annotated[
         bool, typer.Option("--show", help="Print the consumer's tables and end; it may be running meanwhile.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --show: an object for each row, for machines.")
+    ] = False,
 ) -> None:
     """Run one consumer in this process, until SIGTERM or Ctrl-C: what is being worked on is finished first.
 
-    All settings come from the environment: see README.md. Exit code 2: settings, or no such consumer; 1: the
-    consumer could not start.
+    All settings come from the environment: see docs/settings.md. Exit code 2: settings, or no such consumer;
+    1: the consumer could not start.
     """
     from dingbridge.logging import configure_logging
 
@@ -35,7 +38,7 @@ def command(
 
         from dingbridge.worker.service import show as read_tables
 
-        _print(asyncio.run(read_tables(consumer, settings)))
+        _print(asyncio.run(read_tables(consumer, settings)), as_json)
         return
 
     import uvloop
@@ -76,36 +79,17 @@ def _load(name: str) -> "tuple[Consumer, ConsumerSettings]":
     return consumer, settings
 
 
-def _print(tables: "list[Table]") -> None:
-    """Drawn tables on a terminal; in a pipe, tab-separated lines under a ``# title``."""
-    if not sys.stdout.isatty():
-        for title, columns, rows in tables:
-            print(f"# {title}")
-            print("\t".join(columns))
-            for row in rows:
-                print("\t".join(_cell(value) for value in row))
-        return
-    from rich.console import Console
-    from rich.table import Table as Drawn
-    from rich.text import Text
+def _print(tables: "list[Table]", as_json: bool) -> None:
+    from dingbridge.cli.terminal import print_json, print_table, say
 
-    console = Console()
     for title, columns, rows in tables:
-        drawn = Drawn(title=title, title_justify="left")
-        for column in columns:
-            drawn.add_column(column, overflow="fold")
-        for row in rows:
-            # not as a plain str, in which rich would read a value's [brackets] as its own markup
-            drawn.add_row(*(Text(_cell(value)) for value in row))
-        console.print(drawn)
+        if as_json:
+            for row in rows:
+                print_json({"table": title, **dict(zip(columns, row, strict=True))})
+        else:
+            print_table(columns, rows, title=title)
     if not tables:
-        console.print("This consumer shows no tables.")
-
-
-def _cell(value: object) -> str:
-    """One line of text, in which nothing can command a terminal."""
-    text = "" if value is None else str(value)
-    return "".join(c if c.isprintable() else " " for c in text)
+        say("This consumer shows no tables.")
 
 
 class _Leaving:

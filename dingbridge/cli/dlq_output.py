@@ -1,123 +1,79 @@
-"""How ``dingbridge dlq`` prints dead letters: as a table, as lines, as JSON; private values masked."""
+"""How ``dingbridge dlq`` prints dead letters: ids and types as in logs, other values masked."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dingbridge.replay.dead_letters import Letter
+    from dingbridge.replay.dead_letters import DeadLetter
 
-COLUMNS = ("place", "type", "key", "error", "attempts", "at", "blocking id", "settled by")
-
-SAFE_HEADERS = frozenset(
-    {"content-type", "dingbridge-type", "dingbridge-corp", "dingbridge-replay-id", "dingbridge-replay-from"}
-)
-"""Headers without private values: an event's id may hold the user's, and what others put in is not known."""
+COLUMNS = ("place", "type", "key", "error", "reason", "attempts", "at", "settled_by")
 
 
-SAFE_ATTRIBUTES = frozenset(
-    {"specversion", "source", "type", "time", "datacontenttype", "dataschema", "sequence", "journal"}
-    | {"receivedtime", "via", "form", "traceparent"}
-)
-"""What an envelope holds that is nobody's."""
-
-
-def cells(letter: "Letter", by: str | None, reveal: bool) -> list[str]:
-    """One letter as a row under ``COLUMNS``."""
-    texts = (
-        letter.place,
-        letter.event_type,
-        letter.key if reveal else letter.masked_key,
-        letter.error,
-        letter.attempts,
-        letter.at.isoformat(timespec="seconds").replace("+00:00", "Z") if letter.at else "-",
-        letter.blocking_id or "-",
-        by or "-",
-    )
-    # nothing in it can command a terminal
-    return ["".join(c if c.isprintable() else " " for c in text) for text in texts]
-
-
-def draw(rows: list[list[str]]) -> None:
-    """A table for a terminal."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table()
-    for column in COLUMNS:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
-
-
-def as_object(letter: "Letter", by: str | None, reveal: bool) -> dict[str, Any]:
-    """What ``--json`` prints of one letter in a list."""
-    topic, partition, offset = letter.first
+def as_object(found: "DeadLetter", by: str | None) -> dict[str, Any]:
+    """One dead letter of a list; ``by`` is what settled it."""
+    topic, partition, offset = found.first
     return {
-        "place": letter.place,
-        "type": letter.event_type,
-        "key": letter.key if reveal else letter.masked_key,
-        "error": letter.error,
-        "attempts": int(letter.attempts) if letter.attempts.isdecimal() else None,
-        "at": letter.at.isoformat(timespec="milliseconds").replace("+00:00", "Z") if letter.at else None,
-        "blocking_id": letter.blocking_id,
-        "replay_id": letter.replay_id,
+        "place": found.place,
+        "type": found.event_type,
+        "key": found.key,
+        "error": found.error,
+        "reason": found.reason or None,
+        "attempts": int(found.attempts) if found.attempts.isdecimal() else None,
+        "at": found.at.isoformat(timespec="seconds").replace("+00:00", "Z") if found.at else None,
         "settled_by": by,
+        "key_hash": found.hashed_key,
+        "replay_id": found.replay_id,
         "first": {"topic": topic, "partition": partition, "offset": offset},
     }
 
 
-def print_whole(letter: "Letter", by: str | None, reveal: bool, as_json: bool) -> None:
-    """One letter with its other headers and its value."""
+def print_whole(found: "DeadLetter", by: str | None, reveal: bool, as_json: bool) -> None:
+    """One dead letter with its frames, its other headers and its value."""
     from dingbridge.cli.terminal import print_json
 
-    head = as_object(letter, by, reveal)
-    headers = [[name, shown_header(name, data, reveal)] for name, data in _other_headers(letter)]
-    value, pretty = _value(letter.record.value, reveal)
+    head = as_object(found, by)
+    headers = [[name, _header(name, data, reveal)] for name, data in _other_headers(found)]
+    value, pretty = _value(found.record.value, reveal)
     if as_json:
-        print_json({**head, "headers": headers, "value": value})
+        print_json({**head, "frames": found.frames, "headers": headers, "value": value})
         return
-    for name, found in head.items():
-        if isinstance(found, dict):
-            found = "/".join(map(str, found.values()))
-        print(f"{name:<12}{'-' if found is None else found}")
+    for name, entry in head.items():
+        text = "/".join(map(str, entry.values())) if isinstance(entry, dict) else entry
+        print(f"{name:<12}{'-' if text is None else text}")
+    for frame in found.frames:
+        print(f"{'frame':<12}{frame}")
     for name, text in headers:
         print(f"{'header':<12}{name} = {text}")
     print(pretty)
 
 
-def _other_headers(letter: "Letter") -> list[tuple[str, bytes]]:
-    return [(n, data or b"") for n, data in letter.record.headers if not n.startswith("dingbridge-dlq-")]
+def _other_headers(found: "DeadLetter") -> list[tuple[str, bytes]]:
+    return [(n, data or b"") for n, data in found.record.headers if not n.startswith("dingbridge-dlq-")]
 
 
-def shown_header(name: str, data: bytes, reveal: bool) -> str:
-    """The text of a header, masked unless it is known to hold nothing private, or ``reveal``."""
+def _header(name: str, data: bytes, reveal: bool) -> str:
+    """Ours hold ids and types; what others put in is not known."""
     text = data.decode(errors="replace")
-    return text if reveal or name in SAFE_HEADERS else f"***({len(text)})"
-
-
-def _masked(value: bytes, found: Any) -> Any:
-    from dingbridge.events import NotAnEvent, decode
-    from dingbridge.masking import mask
-
-    masked = mask(found)
-    try:
-        decode(value)
-    except NotAnEvent:
-        return masked  # somebody else's: what its names mean is not known
-    return {name: found[name] if name in SAFE_ATTRIBUTES else value for name, value in masked.items()}
+    return text if reveal or name == "content-type" or name.startswith("dingbridge-") else f"***({len(text)})"
 
 
 def _value(value: bytes | None, reveal: bool) -> tuple[Any, str]:
     """The value for JSON, and as text."""
     import orjson
 
+    from dingbridge.events import NotAnEvent, decode
+    from dingbridge.masking import mask, mask_event
+
     if value is None:
         return None, "the record has no value"
     try:
-        found = orjson.loads(value)
+        shown = orjson.loads(value)
     except ValueError:
         text = value.decode(errors="replace")
         return (text, text) if reveal else (None, f"no JSON, {len(value)} bytes; --reveal shows it")
-    shown = found if reveal else _masked(value, found)
+    if not reveal:
+        try:
+            decode(value)
+            shown = mask_event(shown)
+        except NotAnEvent:
+            shown = mask(shown)  # somebody else's: what its names mean is not known
     return shown, orjson.dumps(shown, option=orjson.OPT_INDENT_2).decode()

@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 def command(
     consumer: Annotated[str, typer.Argument(help="The consumer, as address-sync or approval.")],
-    from_: Annotated[
+    since: Annotated[
         str,
         typer.Option(
-            "--from",
+            "--since",
             help="Published since: 2026-11-25T08:00:00+08:00, or 2h (ago).",
         ),
     ],
-    to: Annotated[
-        str | None, typer.Option("--to", help="Published before.", show_default="the run's begin")
+    until: Annotated[
+        str | None, typer.Option("--until", help="Published before.", show_default="the run's begin")
     ] = None,
-    types: Annotated[
+    events: Annotated[
         list[str] | None,
-        typer.Option("--types", help="EventTypes, with commas.", show_default="all that it reads"),
+        typer.Option("--events", help="EventTypes, with commas.", show_default="all that it reads"),
     ] = None,
     key: Annotated[
         str | None, typer.Option("--key", help="Only this key, as corpid:userid, or the #… of the lists.")
@@ -60,25 +60,25 @@ def command(
     from dingbridge.worker.registry import load_consumer
 
     reads = list(load_consumer(consumer).topics)
-    wanted = listed(types) or tuple(reads)
+    wanted = listed(events) or tuple(reads)
     if strangers := [event_type for event_type in wanted if event_type not in reads]:
         raise typer.BadParameter(
             f"{consumer} does not read {', '.join(strangers)}; it reads {', '.join(reads)}",
-            param_hint="--types",
+            param_hint="--events",
         )
     # "2h" means the same when the run is resumed, and a run's id knows whole seconds
     now = begun_at(resume) if resume is not None else datetime.now(UTC).replace(microsecond=0)
-    since = moment(from_, "--from", now)
-    until = moment(to, "--to", now) if to is not None else None
-    if until is not None and until <= since:
-        raise typer.BadParameter("--to must be later than --from", param_hint="--to")
+    begin = moment(since, "--since", now)
+    end = moment(until, "--until", now) if until is not None else None
+    if end is not None and end <= begin:
+        raise typer.BadParameter("--until must be later than --since", param_hint="--until")
     settings = KafkaSettings.load()
     configure_logging(settings)
     asked = Range(
         consumer,
         tuple(event_topic(settings, event_type) for event_type in wanted),
-        from_ms=int(since.timestamp() * 1000),
-        to_ms=None if until is None else int(until.timestamp() * 1000),
+        from_ms=int(begin.timestamp() * 1000),
+        to_ms=None if end is None else int(end.timestamp() * 1000),
         key=key,
         begun=now,
     )
@@ -113,7 +113,7 @@ async def _run(
         if plan.resumed and not plan.to_send:
             say(
                 "this run is complete. --again sends all once more under a new id; what was published after "
-                f"it: --from {moment_text(plan.to_ms)}"
+                f"it: --since {moment_text(plan.to_ms)}"
             )
         sent = 0
         if plan.to_send and not dry_run:
@@ -154,8 +154,8 @@ def _as_object(plan: "RangePlan", sent: int) -> dict[str, Any]:
     return {
         "replay_id": plan.replay_id,
         "resumed": plan.resumed,
-        "from": moment_text(plan.from_ms),
-        "to": moment_text(plan.to_ms),
+        "since": moment_text(plan.from_ms),
+        "until": moment_text(plan.to_ms),
         "records": dict(sorted(plan.by_topic.items())),
         "missing_topics": plan.missing,
         "copied_before": plan.done,

@@ -10,6 +10,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from dingbridge.throttle import Throttle
+
 PER_S: Final = 18.0
 """A little below the 20 requests a second that the free plan allows an app
 (appendix-a-list-of-events-not-included-in-webhook): they do not arrive as evenly as they are sent."""
@@ -27,23 +29,15 @@ class Pace:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._gap_s = 1 / per_s
-        self._sleep = sleep
+        self._throttle = Throttle(per_s, sleep=sleep, clock=clock)
         self._clock = clock
-        self._open_at = float("-inf")
         self._paced_until = float("-inf")
 
     async def turn(self) -> None:
         """Wait until the next request may be sent. First come, first served."""
-        now = self._clock()
-        at = max(now, self._open_at)
-        if at < self._paced_until:
-            self._open_at = at + self._gap_s
-        if at > now:
-            await self._sleep(at - now)
+        await self._throttle.turn(1 if self._throttle.next_at < self._paced_until else 0)
 
     def limited(self, wait_s: float) -> None:
         """DingTalk refused a request for its rate: nothing is sent for ``wait_s``, then at the pace."""
-        open_at = self._clock() + wait_s
-        self._open_at = max(self._open_at, open_at)
-        self._paced_until = open_at + PACED_S
+        self._throttle.hold(wait_s)
+        self._paced_until = self._clock() + wait_s + PACED_S

@@ -104,9 +104,9 @@ class Copier:
         """Whether it is time to ``flush``."""
         return len(self._under_way) >= BATCH_RECORDS or self._bytes >= BATCH_BYTES
 
-    async def add(self, record: ConsumerRecord, replay_id: str, *more: tuple[str, bytes]) -> None:
-        """Begin to send a copy of ``record``, with the headers ``more`` on top."""
-        headers = copied_headers(record, replay_id, more)
+    async def add(self, record: ConsumerRecord, replay_id: str) -> None:
+        """Begin to send a copy of ``record``."""
+        headers = copied_headers(record, replay_id)
         number = None if record.key is not None else record.partition % self._partitions
         await self._send(self._topic, record.key, record.value, headers, number)
 
@@ -144,10 +144,8 @@ class Copier:
         return KafkaUnavailable(explain(error, self._settings))
 
 
-def copied_headers(
-    record: ConsumerRecord, replay_id: str, more: Sequence[tuple[str, bytes]] = ()
-) -> list[tuple[str, bytes]]:
+def copied_headers(record: ConsumerRecord, replay_id: str) -> Headers:
     """The headers of ``record``, with an earlier replay's in them replaced by this one's."""
-    ours = [(REPLAY_HEADER, replay_id.encode()), (FROM_HEADER, place(record).encode()), *more]
+    ours = [(REPLAY_HEADER, replay_id.encode()), (FROM_HEADER, place(record).encode())]
     names = {name for name, _ in ours}
     return [(name, value) for name, value in record.headers if name not in names] + ours

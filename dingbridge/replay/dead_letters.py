@@ -1,15 +1,13 @@
 """Dead letters as an operator sees them: what is in one, which of them match, which are settled.
 
-A letter is *settled* when it was replayed or skipped. Of a letter without a block the dead-letter topic says
-so itself: a *note* stands in the same partition behind it, a record of ours with ``NOTE_HEADER``, which lives
-as long as the letter. Of a blocked key's letter the consumer's table of blocked keys does.
+A dead letter is *settled* when it was replayed or skipped. The dead-letter topic says so itself: a *note*
+stands in the same partition behind it, a record of ours with ``NOTE_HEADER``, which lives as long as it.
 
-A letter may be *doubled*, when a process of the consumer died before it knew that Kafka had taken it. What
-settles one of them settles the others: replayed twice, it would be applied twice.
+One may be *doubled*, when a process of the consumer died before it knew that Kafka had taken it. What settles
+one of them settles the others: replayed twice, it would be applied twice.
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,35 +17,36 @@ from aiokafka import ConsumerRecord, TopicPartition
 from dingbridge.kafka.reader import Spans, TopicReader
 from dingbridge.replay.history import header
 from dingbridge.replay.offset_set import OffsetSet
-from dingbridge.worker.blocked import BLOCKING_ID_HEADER, Blocked
-from dingbridge.worker.dead_letter_writer import FIRST_PLACE, HEADER
+from dingbridge.worker.dead_letters import FIRST_PLACE, HEADER
 from dingbridge.worker.delivery import REPLAY_HEADER, hash_key
 
 NOTE_HEADER = "dingbridge-dlq-settled"
-"""On a note, with the replay's id (``skipped`` for letters that were given up); its value is a JSON list of
-offsets of the same partition."""
+"""On a note, with the replay's id (``skipped`` for what was given up); its value is a JSON list of offsets of
+the same partition."""
 
 TYPE_HEADER = "dingbridge-type"
 SKIPPED = "skipped"
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """One dead letter. ``partition`` and ``offset`` are its own place, ``first`` names where the record first
-    stood (topic, partition, offset as texts); ``at`` is when it was buried."""
+class DeadLetter:
+    """One dead letter. ``error`` is the exception's type and place, ``reason`` what the handler itself said,
+    ``frames`` file, line and function of the traceback; ``first`` names where the record first stood (topic,
+    partition, offset as texts); ``at`` is when it was given up."""
 
     record: ConsumerRecord
     event_type: str
     error: str
+    reason: str
+    frames: tuple[str, ...]
     attempts: str
     at: datetime | None
-    blocking_id: str | None
     replay_id: str | None
     first: tuple[str, str, str]
 
     @property
     def place(self) -> str:
-        """``<partition>/<offset>`` in the dead letters."""
+        """``<partition>/<offset>`` in the dead-letter topic."""
         return f"{self.record.partition}/{self.record.offset}"
 
     @property
@@ -56,21 +55,22 @@ class Letter:
         return self.record.key.decode(errors="replace") if self.record.key is not None else "-"
 
     @property
-    def masked_key(self) -> str:
-        """The key as the worker's log has it: it can be compared, and nobody's id can be read off."""
+    def hashed_key(self) -> str:
+        """The key as the worker's log has it."""
         return f"#{hash_key(self.record.key)}" if self.record.key is not None else "-"
 
 
-def read_letter(record: ConsumerRecord) -> Letter:
+def read_dead_letter(record: ConsumerRecord) -> DeadLetter:
     """``record`` of the dead-letter topic; headers that are missing or broken become ``-`` or None."""
     first = tuple(header(record, name) or "-" for name in FIRST_PLACE)
-    return Letter(
+    return DeadLetter(
         record,
         event_type=header(record, TYPE_HEADER) or "-",
         error=header(record, HEADER + "error") or "-",
+        reason=header(record, HEADER + "reason") or "",
+        frames=tuple((header(record, HEADER + "frames") or "").splitlines()),
         attempts=header(record, HEADER + "attempts") or "-",
         at=_moment(header(record, HEADER + "at")),
-        blocking_id=header(record, BLOCKING_ID_HEADER),
         replay_id=header(record, REPLAY_HEADER),
         first=(first[0], first[1], first[2]),
     )
@@ -86,50 +86,44 @@ def note(offsets: list[int]) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class LetterFilter:
-    """Which letters are meant; what is empty or None admits all.
+class DeadLetterFilter:
+    """Which dead letters are meant; what is empty or None admits all.
 
-    ``types`` are EventTypes, ``keys`` whole keys or the ``#…`` that stands for one; ``errors`` are parts of
-    the error's text, any of which is enough, ``blocks`` are blocking ids. ``since`` is included, ``until`` is
-    not.
+    ``events`` are EventTypes, ``keys`` whole keys or the ``#…`` that stands for one in the log; ``errors``
+    are parts of the error or the reason, any of which is enough. ``since`` is included, ``until`` is not.
     """
 
-    types: tuple[str, ...] = ()
+    events: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
-    blocks: tuple[str, ...] = ()
 
-    def admits(self, letter: Letter) -> bool:
-        if self.types and letter.event_type not in self.types:
+    def admits(self, found: DeadLetter) -> bool:
+        if self.events and found.event_type not in self.events:
             return False
-        if self.keys and letter.key not in self.keys and letter.masked_key not in self.keys:
+        if self.keys and found.key not in self.keys and found.hashed_key not in self.keys:
             return False
-        if self.errors and not any(part in letter.error for part in self.errors):
+        if self.errors and not any(part in found.error or part in found.reason for part in self.errors):
             return False
-        if self.blocks and letter.blocking_id not in self.blocks:
+        if self.since is not None and (found.at is None or found.at < self.since):
             return False
-        if self.since is not None and (letter.at is None or letter.at < self.since):
-            return False
-        return self.until is None or (letter.at is not None and letter.at < self.until)
+        return self.until is None or (found.at is not None and found.at < self.until)
 
 
 class Settled:
-    """Which letters of one topic are settled, and by which replay. ``blocked`` None: it is not known which
-    keys are blocked, and their letters count as waiting."""
+    """Which dead letters of one topic are settled, and by which replay."""
 
-    def __init__(self, blocked: Mapping[str, Blocked] | None) -> None:
-        self._blocked = blocked
+    def __init__(self) -> None:
         self._notes: dict[TopicPartition, dict[str, OffsetSet]] = {}
         self._first: dict[bytes, tuple[int, int]] = {}
         self._doubles: dict[bytes, list[tuple[int, int]]] = {}
 
-    def add_letter(self, letter: Letter) -> None:
-        """Take note of a letter's place, for its doubles."""
-        if (same := _same(letter)) is None:
+    def add_dead_letter(self, found: DeadLetter) -> None:
+        """Take note of where it stands, for its doubles."""
+        if (same := _same(found)) is None:
             return
-        here = (letter.record.partition, letter.record.offset)
+        here = (found.record.partition, found.record.offset)
         first = self._first.setdefault(same, here)
         if first != here:
             self._doubles.setdefault(same, [first]).append(here)
@@ -146,20 +140,13 @@ class Settled:
         for offset in offsets:
             noted.add(offset)
 
-    def by(self, letter: Letter) -> str | None:
-        """The replay (or ``skipped``, or the block's id) that settled ``letter``, None while it waits."""
-        record = letter.record
-        if letter.blocking_id is not None:
-            if self._blocked is None:
-                return None
-            row = self._blocked.get(letter.blocking_id)
-            if row is None or (row.replayed_to is not None and record.offset <= row.replayed_to):
-                return letter.blocking_id
-            return None
+    def by(self, found: DeadLetter) -> str | None:
+        """The replay (or ``skipped``) that settled it, None while it waits."""
+        record = found.record
         run = self._noted(record.topic, record.partition, record.offset)
         if run is not None or not self._doubles:
             return run
-        doubles = self._doubles.get(_same(letter) or b"", [])
+        doubles = self._doubles.get(_same(found) or b"", [])
         return next((run for double in doubles if (run := self._noted(record.topic, *double))), None)
 
     def _noted(self, topic: str, partition: int, offset: int) -> str | None:
@@ -167,24 +154,23 @@ class Settled:
         return next((run for run, offsets in runs.items() if offset in offsets), None)
 
 
-async def settled(reader: TopicReader, letters: Spans, blocked: Mapping[str, Blocked] | None) -> Settled:
-    """Read all notes, and where letters are doubled. ``blocked`` are the blocked keys by blocking id. Raises
-    ``KafkaUnavailable``."""
-    found = Settled(blocked)
-    async for record in reader.read(letters):
+async def settled(reader: TopicReader, spans: Spans) -> Settled:
+    """Read all notes, and where dead letters are doubled. Raises ``KafkaUnavailable``."""
+    found = Settled()
+    async for record in reader.read(spans):
         if is_note(record):
             found.add(record)
         else:
-            found.add_letter(read_letter(record))
+            found.add_dead_letter(read_dead_letter(record))
     return found
 
 
-def _same(letter: Letter) -> bytes | None:
-    """Equal for the letters that one burial of one record made, and for no others; None if it has no doubles.
-    A place alone would not do: a topic may have been made anew."""
-    if letter.blocking_id is not None or "-" in letter.first:
+def _same(found: DeadLetter) -> bytes | None:
+    """Equal for the copies that giving one record up once has made, and for no others; None if there can be
+    none. A place alone would not do: a topic may have been made anew."""
+    if "-" in found.first:
         return None
-    parts = ("/".join(letter.first).encode(), (letter.replay_id or "").encode(), letter.record.value or b"")
+    parts = ("/".join(found.first).encode(), (found.replay_id or "").encode(), found.record.value or b"")
     return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
 
 

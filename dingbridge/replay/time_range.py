@@ -192,7 +192,7 @@ class RangeReplay:
             )
             raise Deleted(
                 f"retention has deleted records of this range, or may have. They are there of {listed}. Say "
-                f"--from {latest}, or --skip-deleted to copy what is left"
+                f"--since {latest}, or --skip-deleted to copy what is left"
             )
 
     async def _records(self, plan: RangePlan) -> AsyncGenerator[ConsumerRecord, None]:

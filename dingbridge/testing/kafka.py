@@ -28,9 +28,9 @@ from dingbridge.kafka.topics import dlq_topic, event_topic, existing_topics, inb
 from dingbridge.replay.history import header
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.dead_letter_writer import FIRST_PLACE
+from dingbridge.worker.dead_letters import FIRST_PLACE
 from dingbridge.worker.delivery import REPLAY_HEADER, Delivery
-from dingbridge.worker.executor import Outcome, Processor
+from dingbridge.worker.executor import Executor, Outcome
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.store.database import Database
@@ -196,8 +196,8 @@ class KafkaRuntime:
             await admin.close()
 
 
-class _Listener(Processor):
-    """A processor that remembers how the first attempt at each record ended."""
+class _Listener(Executor):
+    """An executor that remembers how the first attempt at each record ended."""
 
     def __init__(self, consumer: Consumer, database: Database | None) -> None:
         super().__init__(consumer, database)

@@ -1,6 +1,6 @@
 """Runs a consumer's handler in memory, without Kafka: for the unit tests of a consumer.
 
-The processing is the worker's own (``process.py``): inbox, ``prepare``, transaction, named outcomes. What
+The processing is the worker's own (``executor.py``): inbox, ``prepare``, transaction, named outcomes. What
 only Kafka brings, order, retries over time and dead letters, is not here: ``deliver`` makes one attempt and
 says how it ended.
 """
@@ -19,7 +19,7 @@ from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Context, next_fetch_sequence
 from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.executor import Outcome, Processor
+from dingbridge.worker.executor import Executor, Outcome
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store.database import Database, open_database
 
@@ -41,7 +41,7 @@ class MemoryRuntime:
     ) -> None:
         self.consumer = consumer
         self.database: Database = open_database(database_url)
-        self._processor = Processor(consumer, self.database if consumer.uses_database else None)
+        self._executor = Executor(consumer, self.database if consumer.uses_database else None)
         consumer.settings = settings or ConsumerSettings.load()
         consumer.registry = CollectorRegistry()
         if consumer.uses_database:
@@ -84,13 +84,13 @@ class MemoryRuntime:
                 event = decode(event)
             except NotAnEvent as error:
                 return Outcome("not_an_event", error)
-        return await self._processor.attempt(
+        return await self._executor.attempt(
             event, Delivery(replay_id=replay_id, fetch_sequence=fetch_sequence or next_fetch_sequence())
         )
 
     def context(self, event: Event) -> Context:
         """What ``deliver`` gives the handler, for a test that calls ``prepare`` or ``handle`` itself."""
-        return self._processor.context(event)
+        return self._executor.context(event)
 
     async def rows(self, statement: Executable) -> Sequence[Row[Any]]:
         """What ``statement`` reads from the consumer's database."""

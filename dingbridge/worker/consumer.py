@@ -1,13 +1,13 @@
 """What the author of a consumer writes against: the ``Consumer`` class.
 
 The named outcomes of a handler are next door, in ``outcomes.py``. Not here: how a record reaches the handler
-(``worker.py``), what happens around it (``process.py``), and what stands behind ``Reader`` and
+(``worker.py``), what happens around it (``executor.py``), and what stands behind ``Reader`` and
 ``Transaction`` (``database.py``).
 """
 
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 from prometheus_client import CollectorRegistry
 from sqlalchemy import MetaData
@@ -19,14 +19,11 @@ from dingbridge.events.event import Event
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.api.clients import ClientOf
 from dingbridge.worker.context import Context, Reader
-from dingbridge.worker.outcomes import Conflict, DependencyUnavailable, HandlerOutcome, Reject, Retry
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.transaction import Transaction
 
 NAME_RE = re.compile(r"[a-z0-9-]{1,100}")
 """A consumer's name is its group.id and part of two topic names, of at most 249 characters in Kafka."""
-
-OnDeadLetter = Literal["go_on", "block"]
 
 Table = tuple[str, list[str], list[tuple[Any, ...]]]
 """What ``show`` returns for each table: title, column names, rows."""
@@ -53,12 +50,9 @@ class Consumer:
     """Package with the Alembic revisions of these tables, as ``"billing.migrations"``; they run at start.
     Without it a table that exists is left as it is, whatever its columns."""
 
-    max_attempts: ClassVar[int] = 8
-    """How often an event is tried before its record goes to the dead letters."""
-
-    on_dead_letter: ClassVar[OnDeadLetter] = "go_on"
-    """What becomes of a key's later events when one of its records went to the dead letters. ``go_on``: they
-    are handled. ``block``: they follow it, in order, until ``dingbridge dlq replay`` has sent them back."""
+    max_attempts: ClassVar[int | None] = 8
+    """How often an event is tried before its record goes to the dead letters. None: until it works; its key
+    waits so long, other keys go on, and a ``Reject`` still goes to the dead letters."""
 
     uses_database: ClassVar[bool] = True
     """False: no database, so no inbox either. An event may then be handled more than once, and ``db`` and
@@ -105,14 +99,14 @@ class Consumer:
                     f"{cls.__qualname__}.topics holds {topic!r}, which is no EventType: they have no prefix, "
                     'as "user_add_org"'
                 )
-        if cls.on_dead_letter not in get_args(OnDeadLetter):
+        if not cls.uses_database and cls.metadata is not None:
             raise ValueError(
-                f'{cls.__qualname__}.on_dead_letter is {cls.on_dead_letter!r}; it is "go_on" or "block"'
+                f"{cls.__qualname__} says `uses_database = False`, and has tables of its own (`metadata`); "
+                "drop one or the other"
             )
-        if not cls.uses_database and (cls.on_dead_letter == "block" or cls.metadata is not None):
+        if cls.max_attempts is not None and cls.max_attempts < 1:
             raise ValueError(
-                f"{cls.__qualname__} says `uses_database = False`, and needs one: which keys are blocked "
-                "(`on_dead_letter`) and tables of its own (`metadata`) are kept there; drop one or the other"
+                f"{cls.__qualname__}.max_attempts is {cls.max_attempts}; it is 1 or more, or None for no end"
             )
 
     @property
@@ -179,18 +173,3 @@ class Consumer:
     async def show(self, db: Reader) -> list[Table]:
         """The consumer's tables for ``dingbridge consume <name> --show``, each ``(title, columns, rows)``."""
         return []
-
-
-__all__ = [
-    "Conflict",
-    "Consumer",
-    "Context",
-    "DependencyUnavailable",
-    "Event",
-    "HandlerOutcome",
-    "Reader",
-    "Reject",
-    "Retry",
-    "Table",
-    "Transaction",
-]

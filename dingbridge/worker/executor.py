@@ -1,30 +1,26 @@
 """One attempt to handle one event: inbox, ``prepare``, transaction, ``handle``, and the outcome's name.
 
-The worker and the in-memory runner both call ``Processor.attempt``; it knows nothing of Kafka's topics, of
-lanes, or of how often an event has been tried. What becomes of an event that is given up is ``burial.py``'s.
+The worker and the in-memory runtime both call ``Executor.attempt``; it knows nothing of Kafka's topics, of
+queues, or of when an event is tried again. What becomes of one that is given up is ``dead_letters.py``'s.
 """
 
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal
 
 import structlog
 
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.event import Event
-from dingbridge.worker import blocked
-from dingbridge.worker.blocked import Blocked
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Context, Reader
-from dingbridge.worker.delivery import Delivery, Letter, hash_key
-from dingbridge.worker.outcomes import Conflict, Reject, Retry
-from dingbridge.worker.store import inbox
-from dingbridge.worker.store import outbox as owed
+from dingbridge.worker.delivery import Delivery
+from dingbridge.worker.outcomes import Conflict, Failure, Reject, Retry
+from dingbridge.worker.store import inbox, outbox
 from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database
 from dingbridge.worker.store.errors import DatabaseDown, answered
-from dingbridge.worker.store.outbox import Owed
 from dingbridge.worker.store.transaction import Transaction
 from dingbridge.worker.store.without_database import NoReader, NoTransaction
 
@@ -40,7 +36,7 @@ CANCEL_GRACE_S = 5
 """How long a handler may take to end once it is cancelled, in s. Past it, it is left alone without its
 transaction, and its key goes on."""
 
-OutcomeKind = Literal["done", "seen", "retry", "reject", "unavailable", "not_an_event", "blocked", "owed"]
+OutcomeKind = Literal["done", "seen", "retry", "reject", "unavailable", "not_an_event", "given_up"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,35 +44,28 @@ class Outcome:
     """How an attempt ended.
 
     ``done``: the effect is committed. ``seen``: it was, by an earlier delivery. ``retry``: later, ``after`` s
-    (None: as the worker likes). ``reject`` and ``not_an_event``: to the dead letters. ``blocked``: there too,
-    since its key is (``block``). ``owed``: it was given up, and its letter was perhaps not sent (``owed``).
-    ``unavailable``: no event's fault. ``error`` is what was raised, if anything. ``counts``: of a retry,
-    whether it is one of the attempts.
+    (None: as the worker likes). ``reject`` and ``not_an_event``: to the dead letters. ``given_up``: it was,
+    for ``failure``, and its dead letter was perhaps not sent. ``unavailable``: no event's fault. ``error`` is
+    what was raised, if anything. ``counts``: of a retry, whether it is one of the attempts.
     """
 
     kind: OutcomeKind
     error: BaseException | None = None
     after: float | None = None
     counts: bool = True
-    block: Blocked | None = None
-    owed: Owed | None = None
+    failure: Failure | None = None
 
 
 _DONE, _SEEN = Outcome("done"), Outcome("seen")
 _ORDINARY = Delivery()
-_PATIENCE: tuple[OutcomeKind, ...] = ("unavailable", "retry", "reject")
-
-
-class _KeyBlocked(Exception):
-    def __init__(self, row: Blocked) -> None:
-        self.row = row
+_MOST_PATIENT_FIRST: tuple[OutcomeKind, ...] = ("unavailable", "retry", "reject")
 
 
 class _GivenUp(Exception):
     """This very record was, before it came again."""
 
 
-class Processor:
+class Executor:
     """Runs the handler of ``consumer`` against ``database``, one attempt at a time; safe to call concurrently
     for different keys. ``database`` is None for a consumer that uses none."""
 
@@ -87,7 +76,6 @@ class Processor:
         # another process that is at the same event may take its time, and if it is frozen, the server's
         self._enter_within_s = consumer.handler_timeout_s + ANSWER_TIMEOUT_S
         self._prepares = type(consumer).prepare is not Consumer.prepare
-        self._blocks = consumer.on_dead_letter == "block"
 
     def context(self, event: Event, delivery: Delivery = _ORDINARY, attempt: int = 1) -> Context:
         """What the handler is given with ``event``."""
@@ -110,14 +98,10 @@ class Processor:
                 try:
                     if self.database is None:
                         return await self._without_database(event, ctx)
-                    if delivery.letter is not None:
-                        return await self._letter(self.database, event, ctx, delivery, delivery.letter)
-                    return await self._ordinary(self.database, event, ctx, delivery)
+                    return await self._with_database(self.database, event, ctx, delivery)
                 except Conflict as error:
                     conflict = error
             return Outcome("retry", conflict)
-        except _KeyBlocked as stop:
-            return Outcome("blocked", block=stop.row)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is None or task.cancelling():
@@ -150,56 +134,28 @@ class Processor:
     def _too_long(self, half: str) -> Retry:
         return Retry(f"{half} took longer than handler_timeout_s ({self._consumer.handler_timeout_s:g} s)")
 
-    async def _ordinary(self, database: Database, event: Event, ctx: Context, delivery: Delivery) -> Outcome:
+    async def _with_database(
+        self, database: Database, event: Event, ctx: Context, delivery: Delivery
+    ) -> Outcome:
         name, known_as = self._consumer.name, (event.source, event.id)
         prepared = None
         if self._prepares:  # else looking first would save nothing: the transaction looks too
-            if await inbox.seen(self._own_reader, name, known_as, delivery.replay_id):
+            if await inbox.seen(self._own_reader, name, known_as, delivery.replay_id) or await self._given_up(
+                self._own_reader, known_as, delivery
+            ):
                 return await self._seen(delivery)
-            if await self._given_up(self._own_reader, known_as, delivery):
-                return await self._seen(delivery)
-            if (row := await self._block(self._own_reader, delivery)) is not None:
-                return Outcome("blocked", block=row)
-            prepared = await self._prepare(event, ctx)
+            prepared = await self._limited("prepare", self._consumer.prepare(event, ctx))
         try:
             async with database.transaction(ctx) as tx:
                 async with answered(self._enter_within_s):
                     fresh = await inbox.enter(tx, name, known_as, delivery.replay_id)
                     if fresh and await self._given_up(tx, known_as, delivery):
                         raise _GivenUp
-                    if fresh and (row := await self._block(tx, delivery)) is not None:
-                        raise _KeyBlocked(row)
                 if fresh:
-                    await self._handle(event, tx, prepared)
+                    await self._limited("handle", self._consumer.handle(event, tx, prepared), tx)
         except _GivenUp:
             fresh = False
         return _DONE if fresh else await self._seen(delivery)
-
-    async def _letter(
-        self, database: Database, event: Event, ctx: Context, delivery: Delivery, letter: Letter
-    ) -> Outcome:
-        """A blocked key's letter comes back. It passes if it is the next one of the replay under way."""
-        name, key = self._consumer.name, delivery.key or b""
-        row = await blocked.find(self._own_reader, name, key)
-        if not _is_next(row, letter, delivery.replay_id):
-            return _SEEN
-        prepared = await self._prepare(event, ctx)
-        async with database.transaction(ctx) as tx:
-            async with answered(self._enter_within_s):
-                row = await blocked.lock_replay(tx, name, key, delivery.replay_id)
-                if not _is_next(row, letter, delivery.replay_id):
-                    return _SEEN
-                # the ordinary record may come once more, if nobody could commit its offset
-                await inbox.enter(tx, name, (event.source, event.id), "")
-                once = f"{letter.blocking_id}/{letter.first_place}"
-                fresh = await inbox.enter(tx, name, (event.source, event.id), once)
-            if fresh:
-                await self._handle(event, tx, prepared)
-            async with answered(ANSWER_TIMEOUT_S):
-                free = await blocked.applied(tx, name, row, letter.offset)
-        if free:
-            log.info("consumer.key_unblocked", consumer=name, key=hash_key(key), blocking_id=row.blocking_id)
-        return _DONE
 
     async def _given_up(self, db: Reader | Transaction, known_as: inbox.EventId, delivery: Delivery) -> bool:
         """Whether this copy was given up; of an ordinary record its inbox row says so."""
@@ -207,30 +163,11 @@ class Processor:
             return False
         return await inbox.seen(db, self._consumer.name, known_as, delivery.given_up_as)
 
-    async def _block(self, db: Reader | Transaction, delivery: Delivery) -> Blocked | None:
-        if not self._blocks or delivery.key is None:
-            return None
-        return await blocked.find(db, self._consumer.name, delivery.key)
-
     async def _seen(self, delivery: Delivery) -> Outcome:
-        """It stands in the inbox: done with, unless it was given up and its letter is not sent yet, since a
-        process died between the two."""
-        row = await self._block(self._own_reader, delivery)
-        if row is not None and row.last_letter is None and row.place == delivery.position:
-            return Outcome("blocked", block=row)
-        if not self._blocks or delivery.key is None:
-            debt = await owed.find(self._own_reader, self._consumer.name, delivery.position)
-            if debt is not None:
-                return Outcome("owed", owed=debt)
-        return _SEEN
-
-    async def _prepare(self, event: Event, ctx: Context) -> Any:
-        if not self._prepares:
-            return None
-        return await self._limited("prepare", self._consumer.prepare(event, ctx))
-
-    async def _handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
-        await self._limited("handle", self._consumer.handle(event, tx, prepared), tx)
+        """It stands in the inbox: done with, unless it was given up and its dead letter is not sent yet,
+        since a process died between the two."""
+        failure = await outbox.find(self._own_reader, self._consumer.name, delivery.position)
+        return _SEEN if failure is None else Outcome("given_up", failure=failure)
 
     async def _limited(self, half: str, work: Coroutine[Any, Any, Any], tx: Transaction | None = None) -> Any:
         """Await ``work`` within the consumer's time limit, as a task of its own: it may not heed being
@@ -281,21 +218,12 @@ def _never_mind(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def _is_next(row: Blocked | None, letter: Letter, replay_id: str) -> TypeGuard[Blocked]:
-    return (
-        row is not None
-        and row.blocking_id == letter.blocking_id
-        and row.replay_id == replay_id
-        and letter.offset > (-1 if row.replayed_to is None else row.replayed_to)
-    )
-
-
 def classify(error: Exception) -> Outcome:
     """The outcome that ``error``, raised by a handler or by what it called, stands for. Of a group of errors
     it is the outcome of the one that asks for most patience."""
     if isinstance(error, ExceptionGroup):
         outcomes = [classify(member) for member in error.exceptions]
-        return min(outcomes, key=lambda outcome: _PATIENCE.index(outcome.kind))
+        return min(outcomes, key=lambda outcome: _MOST_PATIENT_FIRST.index(outcome.kind))
     if isinstance(error, Reject):
         return Outcome("reject", error)
     if isinstance(error, Retry):

@@ -5,13 +5,21 @@ What is counted with every event stands in ``Tally``: plain numbers that are put
 asks. Its own counters take a lock each time, which costs more than the worker's book-keeping.
 """
 
+import time
 from bisect import bisect_left
 from collections import Counter as Counts
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+import structlog
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from dingbridge.worker.delivery import hash_key
+from dingbridge.worker.offset_tracker import OffsetTracker, QueuedRecord
+
+log = structlog.get_logger(__name__)
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 PREFIX = "dingbridge_consumer_"
@@ -77,7 +85,7 @@ class WorkerMetrics:
         self._dead_letters = counter("dead_letters", "Records sent to the dead letters", "topic")
         self._paused = gauge("paused_partitions", "Partitions not fetched now, by reason", "reason")
         self._held = gauge("held_offsets", "Offsets finished but held back by an earlier one", "topic")
-        self._lag = gauge("lag", "Records in Kafka above the watermark", "topic")
+        self._lag = gauge("lag", "Records in Kafka above the committable offset", "topic")
         self._oldest = gauge("oldest_seconds", "Age, in Kafka, of the oldest record that waits", "topic")
         self._holder = gauge(
             "holder_seconds",
@@ -86,8 +94,6 @@ class WorkerMetrics:
             "partition",
             "key",
         )
-        self._blocked = gauge("blocked_keys", "Keys whose events follow a dead letter until it is replayed")
-        self._blocked_seconds = gauge("blocked_seconds", "For how long the first of them has been blocked")
         self._calls = Gauge(
             "dingbridge_api_calls",
             "Open API calls of this month, by all processes of this host",
@@ -106,7 +112,7 @@ class WorkerMetrics:
         ).labels(consumer)
         self.joined = gauge("joined", "1 while it takes part in its group").labels(consumer)
         self.paused_seconds = gauge(
-            "paused_seconds", "For how long the world has been down for the partition paused longest"
+            "paused_seconds", "For how long the partition paused longest has waited for something to work"
         ).labels(consumer)
         self.in_flight = gauge("in_flight", "Records fetched and not finished").labels(consumer)
         self.in_flight_bytes = gauge("in_flight_bytes", "Bytes of these records").labels(consumer)
@@ -114,11 +120,11 @@ class WorkerMetrics:
     def finished(self, topic: str, outcome: str) -> None:
         self._tally.events[topic, outcome] += 1
 
-    def buried(self, topic: str) -> None:
+    def dead_letter(self, topic: str) -> None:
         self._dead_letters.labels(self._name, topic).inc()
 
-    def paused(self, *, world: int, full: int) -> None:
-        self._paused.labels(self._name, "unavailable").set(world)
+    def paused(self, *, unavailable: int, full: int) -> None:
+        self._paused.labels(self._name, "unavailable").set(unavailable)
         self._paused.labels(self._name, "full").set(full)
 
     def lag(self, topic: str, records: int, oldest_s: float) -> None:
@@ -131,10 +137,6 @@ class WorkerMetrics:
         for topic, partition, key, seconds in found:
             self._holder.labels(self._name, topic, str(partition), key).set(seconds)
 
-    def blocked(self, keys: int, oldest_s: float) -> None:
-        self._blocked.labels(self._name).set(keys)
-        self._blocked_seconds.labels(self._name).set(oldest_s)
-
     def api_calls(self, made: Mapping[str, int], left: Mapping[str, int] | None) -> None:
         """By priority; ``left`` is None where there is no budget."""
         for priority, calls in made.items():
@@ -144,3 +146,76 @@ class WorkerMetrics:
 
     def held(self, topic: str, offsets: int) -> None:
         self._held.labels(self._name, topic).set(offsets)
+
+
+HOLDER_NAMED_S = 10
+"""From when on a record that keeps finished ones from being committed is named in the metrics, in s."""
+
+
+class Measures:
+    """What one worker shows of its book-keeping, taken now and then: lag, ages, what holds a partition up.
+    ``topics`` are all that it reads; ``window`` is the bound of ``Limits``."""
+
+    def __init__(
+        self,
+        consumer: str,
+        topics: Sequence[str],
+        offsets: OffsetTracker,
+        window: int,
+        metrics: WorkerMetrics,
+    ) -> None:
+        self._consumer, self._topics = consumer, topics
+        self._offsets, self._window, self._metrics = offsets, window, metrics
+        self._holders: dict[tuple[TopicPartition, int], tuple[float, bool]] = {}
+
+    def take(self, kafka: AIOKafkaConsumer | None, assigned: Iterable[TopicPartition]) -> None:
+        """Bring the metrics up to date. ``kafka`` is the member of the group, if it is one now."""
+        offsets, metrics = self._offsets, self._metrics
+        metrics.in_flight.set(offsets.in_flight)
+        metrics.in_flight_bytes.set(offsets.in_flight_bytes)
+        lag = dict.fromkeys(self._topics, 0)
+        held = dict.fromkeys(self._topics, 0)
+        oldest = dict.fromkeys(self._topics, 0.0)
+        for queued in offsets.oldest():
+            if queued.record is not None:  # else its partition is being handed over
+                age = time.time() - queued.record.timestamp / 1000
+                oldest[queued.partition.topic] = max(oldest[queued.partition.topic], age)
+        for partition in assigned:
+            end = kafka.highwater(partition) if kafka is not None else None
+            committable = offsets.committable_offset(partition)
+            if end is not None and committable is not None:
+                lag[partition.topic] += max(0, end - committable)
+        holders = list(offsets.holders())
+        for partition, _, waiting in holders:
+            held[partition.topic] += waiting
+        for topic in self._topics:
+            metrics.lag(topic, lag[topic], oldest[topic])
+            metrics.held(topic, held[topic])
+        metrics.holders(self._named(holders))
+
+    def _named(
+        self, holders: list[tuple[TopicPartition, QueuedRecord, int]]
+    ) -> list[tuple[str, int, str, float]]:
+        """Those that hold their partition for long, or have it paused. A quick one is not worth a series."""
+        now, full = time.monotonic(), self._offsets.full()
+        before, self._holders = self._holders, {}
+        named = []
+        for partition, queued, waiting in holders:
+            since, said = before.get((partition, queued.offset), (now, False))
+            key = hash_key(queued.key if isinstance(queued.key, bytes) else None)
+            if partition in full or now - since > HOLDER_NAMED_S:
+                named.append((partition.topic, partition.partition, key, now - since))
+            if waiting >= self._window and not said:
+                said = True
+                log.warning(
+                    "consumer.held_up",
+                    consumer=self._consumer,
+                    topic=partition.topic,
+                    partition=partition.partition,
+                    offset=queued.offset,
+                    key=key,
+                    waiting=waiting,
+                    meaning="the partition pauses until this record is finished or given up",
+                )
+            self._holders[partition, queued.offset] = since, said
+        return named

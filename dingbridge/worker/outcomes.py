@@ -12,7 +12,9 @@
 """
 
 import math
+from dataclasses import dataclass
 
+from dingbridge.error_location import error_frames, error_location
 from dingbridge.errors import BridgeError
 
 
@@ -42,7 +44,8 @@ class Retry(HandlerOutcome):
 
 
 class Reject(HandlerOutcome):
-    """This event can never be handled: to the dead letters at once. ``reason`` is for the log: no values."""
+    """This event can never be handled: to the dead letters at once. ``reason`` stands in the log and with the
+    dead letter: no names, no values."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -84,3 +87,30 @@ def _seconds(after: float | None) -> float | None:
     if not (math.isfinite(after) and after >= 0):
         raise ValueError(f"after is a number of seconds from 0 on, and not {after}")
     return after
+
+
+LONGEST_REASON = 1_000
+"""Characters of a handler's own words that are kept with a dead letter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a record is given up, in words that hold none of its values.
+
+    ``error`` is the exception's type and place. ``reason`` is what the handler itself said (``Reject`` or
+    ``Retry``), empty for any other exception, whose text may hold values; of such a one ``frames`` are file,
+    line and function of its traceback, the deepest last, one a line.
+    """
+
+    error: str
+    attempts: int
+    reason: str = ""
+    frames: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException | None, package: str, attempts: int) -> "Failure":
+        """``package`` holds the consumer's own code; ``attempts`` is how often the record was tried."""
+        if isinstance(error, HandlerOutcome):
+            words = "".join(c if c.isprintable() else " " for c in str(error))
+            return cls(error_location(error, package), attempts, reason=words[:LONGEST_REASON])
+        return cls(error_location(error, package), attempts, frames="\n".join(error_frames(error)))

@@ -37,33 +37,65 @@ class Family:
     make: Callable[[str], type[Consumer]]
 
 
-def known_consumers() -> dict[str, type[Consumer]]:
-    """The installed consumers by name. One that cannot be loaded is left out, and said in the log."""
-    consumers = {}
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A consumer that is installed: its class, or in words why it cannot be loaded; ``package`` is the
+    distribution that it comes from."""
+
+    name: str
+    package: str
+    consumer: type[Consumer] | None = None
+    problem: str | None = None
+
+
+def installed_consumers() -> list[Installed]:
+    """All of them by name, also those that cannot be loaded. A family of which none is declared is absent."""
+    found = []
     for point in sorted(_found().values(), key=lambda point: point.name):
+        package = point.dist.name if point.dist is not None else point.value
         try:
             loaded = _load(point)
             names = loaded.names() if isinstance(loaded, Family) else [point.name]
-            for name in names:
-                consumers[name] = _class(name, point, loaded)
+            found += [Installed(name, package, _class(name, point, loaded)) for name in names]
         except (UnknownConsumer, SettingsError) as error:
-            log.warning("consumer.not_loaded", consumer=point.name, reason=str(error))
+            found.append(Installed(point.name, package, problem=str(error)))
+    return found
+
+
+def known_consumers() -> dict[str, type[Consumer]]:
+    """The installed consumers by name. One that cannot be loaded is left out, and said in the log."""
+    consumers = {}
+    for one in installed_consumers():
+        if one.consumer is not None:
+            consumers[one.name] = one.consumer
+        else:
+            log.warning("consumer.not_loaded", consumer=one.name, reason=one.problem)
     return consumers
 
 
 def load_consumer(name: str) -> type[Consumer]:
     """The class of consumer ``name``. Raises ``UnknownConsumer``, naming those that are known, and of a
     family ``SettingsError``."""
+    point = check_installed(name)
+    loaded = _load(point)
+    if name != point.name and not isinstance(loaded, Family):
+        raise _unknown(name)
+    return _class(name, point, loaded)
+
+
+def check_installed(name: str) -> EntryPoint:
+    """The entry point of consumer ``name``, which is not loaded. Raises ``UnknownConsumer``, naming those
+    that are known."""
     found = _found()
-    if name in found:
-        return _class(name, found[name], _load(found[name]))
-    for point in found.values():
-        if name.startswith(f"{point.name}-"):
-            family = _load(point)
-            if isinstance(family, Family):
-                return _class(name, point, family)
-    names = ", ".join(sorted(found)) or "none"
-    raise UnknownConsumer(
+    family = next((point for point in found.values() if name.startswith(f"{point.name}-")), None)
+    if (point := found.get(name, family)) is None:
+        raise _unknown(name)
+    return point
+
+
+def _unknown(name: str) -> UnknownConsumer:
+    names = ", ".join(sorted(_found())) or "none"
+    return UnknownConsumer(
         f"there is no consumer {name!r}; known: {names}. One of your own is found by an entry point in "
         f'the group "{GROUP}" of an installed package'
     )

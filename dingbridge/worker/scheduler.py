@@ -1,10 +1,11 @@
-"""Turns fetched records into finished ones: runs the heads of lanes, retries, buries, waits for the world.
+"""Turns fetched records into finished ones: runs the heads of key queues, retries, gives up, waits.
 
 Knows records and partitions but does not fetch or commit: ``worker.py`` does, and asks here which partitions
-to pause (``paused``) and how far to commit (``lanes``). What one attempt is stands in ``process.py``.
+to pause (``paused``) and how far to commit (``offsets``). What one attempt is stands in ``executor.py``.
 
-A failing key waits by a timer while its lane stands still, so waiting costs no runner. When the world is down
-for a partition, one of its records, the *probe*, is tried until it works; the others wait for it.
+A failing key waits by a timer while its queue stands still, so waiting costs no runner. When something that
+no event is guilty of does not work, the partition pauses: one of its records, the *probe*, is tried until it
+works; the others wait for it.
 """
 
 import asyncio
@@ -24,13 +25,13 @@ from dingbridge.events.event import NotAnEvent, decode
 from dingbridge.retry import delay
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import next_fetch_sequence
-from dingbridge.worker.dead_letters import Burials, Buried
-from dingbridge.worker.delivery import REPLAY_HEADER as REPLAY_HEADER
+from dingbridge.worker.dead_letters import DeadLetters
 from dingbridge.worker.delivery import Delivery, hash_key
-from dingbridge.worker.executor import Outcome, Processor
-from dingbridge.worker.key_queue import Item, Lanes
+from dingbridge.worker.executor import Executor, Outcome
+from dingbridge.worker.key_queue import KeyQueues
 from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.outcomes import DependencyUnavailable
+from dingbridge.worker.offset_tracker import OffsetTracker, QueuedRecord, State
+from dingbridge.worker.outcomes import DependencyUnavailable, Failure, HandlerOutcome
 
 log = structlog.get_logger(__name__)
 _stdlib_log = logging.getLogger(__name__)
@@ -49,43 +50,44 @@ CLOSE_TIMEOUT_S = 2
 
 
 @dataclass(slots=True, eq=False)
-class _Gate:
-    """A partition whose world is down: ``probe`` is tried, ``parked`` heads of lanes wait."""
+class _Pause:
+    """A partition that waits for something to work: ``probe`` is tried, ``waiting`` are other keys' heads."""
 
-    probe: Item
+    probe: QueuedRecord
     reason: str
     since: float
     failures: int = 0
-    parked: list[Item] = field(default_factory=list)
+    waiting: list[QueuedRecord] = field(default_factory=list)
 
 
-class Dispatcher:
+class Scheduler:
     """Works on up to ``consumer.concurrency`` keys at the same time. ``on_flow`` is called when ``paused()``
     may have changed."""
 
     def __init__(
         self,
         consumer: Consumer,
-        processor: Processor,
-        burials: Burials,
-        lanes: Lanes,
+        executor: Executor,
+        dead_letters: DeadLetters,
+        offsets: OffsetTracker,
         metrics: WorkerMetrics,
         on_flow: Callable[[], None] = lambda: None,
     ) -> None:
-        self.lanes = lanes
-        self._consumer, self._processor, self._burials = consumer, processor, burials
+        self.offsets = offsets
+        self._queues = KeyQueues()
+        self._consumer, self._executor, self._dead_letters = consumer, executor, dead_letters
         self._metrics, self._on_flow = metrics, on_flow
         self._package = type(consumer).__module__.split(".")[0]
-        self._ready: deque[Item] = deque()
+        self._ready: deque[QueuedRecord] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
         self._runners: list[asyncio.Task[None]] = []
-        self._running: dict[Item, asyncio.Task[None]] = {}
+        self._running: dict[QueuedRecord, asyncio.Task[None]] = {}
         self._closed = False
-        self._abandoned: set[Item] = set()
+        self._abandoned: set[QueuedRecord] = set()
         self._closing: set[TopicPartition] = set()
-        self._gates: dict[TopicPartition, _Gate] = {}
+        self._pauses: dict[TopicPartition, _Pause] = {}
         self._ended = asyncio.Event()
-        self._flips = lanes.flips
+        self._flips = offsets.flips
 
     def start(self) -> None:
         for _ in range(max(1, self._consumer.concurrency)):
@@ -109,14 +111,16 @@ class Dispatcher:
             for name, value in record.headers:
                 size += len(name) + len(value or b"")
             key = partition if record.key is None else record.key
-            head = self.lanes.add(Item(partition, record.offset, key, size, record, fetch_sequence=sequence))
+            queued = QueuedRecord(partition, record.offset, key, size, record, fetch_sequence=sequence)
+            self.offsets.add(queued)
+            head = self._queues.add(queued)
             if head is not None:
                 self._put(head)
         self._flow_flips()
 
-    def _put(self, item: Item) -> None:
-        """``item`` may be worked on now."""
-        self._ready.append(item)
+    def _put(self, queued: QueuedRecord) -> None:
+        """``queued`` may be worked on now."""
+        self._ready.append(queued)
         while self._idle:
             idle = self._idle.popleft()
             if not idle.done():
@@ -125,45 +129,48 @@ class Dispatcher:
 
     def paused(self) -> dict[TopicPartition, str]:
         """Partitions that must not be fetched now, and why."""
-        reasons = dict.fromkeys(self.lanes.full(), "full")
-        reasons |= {partition: gate.reason for partition, gate in self._gates.items()}
+        reasons = dict.fromkeys(self.offsets.full(), "full")
+        reasons |= {partition: pause.reason for partition, pause in self._pauses.items()}
         return reasons
 
     def down(self) -> dict[TopicPartition, str]:
         """Partitions whose world is down, and the reason."""
-        return {partition: gate.reason for partition, gate in self._gates.items()}
+        return {partition: pause.reason for partition, pause in self._pauses.items()}
 
     def down_for_s(self) -> float:
         """Since when, in s, the world has been down for the partition that waits longest; 0 if for none."""
-        return max((time.monotonic() - gate.since for gate in self._gates.values()), default=0.0)
+        return max((time.monotonic() - pause.since for pause in self._pauses.values()), default=0.0)
 
     async def revoke(self, partitions: set[TopicPartition], grace_s: float) -> None:
         """Start nothing more for ``partitions``; let what runs finish within ``grace_s``, cancel the rest.
 
-        Afterwards their watermarks stand still: commit them, then call ``forget``.
+        Afterwards their committable offsets stand still: commit them, then call ``forget``.
         """
         self._closing |= partitions
         for partition in partitions:
-            self._gates.pop(partition, None)
-        for head in self.lanes.revoke(partitions, lambda item: item in self._running):
+            self._pauses.pop(partition, None)
+        dropped, heads = self._queues.revoke(partitions, lambda queued: queued in self._running)
+        for queued in dropped:
+            self.offsets.drop(queued)
+        for head in heads:
             self._put(head)
         await self._wait_ended(partitions, grace_s)
-        left = [item for item in self._running if item.partition in partitions]
-        for item in left:
-            log.warning("consumer.abandoned", **self._describe(item), after_s=grace_s)
-            self._abandoned.add(item)
-            self._running[item].cancel()
+        left = [queued for queued in self._running if queued.partition in partitions]
+        for queued in left:
+            log.warning("consumer.abandoned", **self._describe(queued), after_s=grace_s)
+            self._abandoned.add(queued)
+            self._running[queued].cancel()
         await self._wait_ended(partitions, CANCEL_TIMEOUT_S)
 
     def forget(self, partitions: set[TopicPartition]) -> None:
         """``partitions`` are no longer ours; they may come back at any time."""
-        self.lanes.forget(partitions)
+        self.offsets.forget(partitions)
         self._closing -= partitions
 
     async def _wait_ended(self, partitions: set[TopicPartition], timeout_s: float) -> None:
         try:
             async with asyncio.timeout(timeout_s):
-                while any(item.partition in partitions for item in self._running):
+                while any(queued.partition in partitions for queued in self._running):
                     self._ended.clear()
                     await self._ended.wait()
         except TimeoutError:
@@ -183,192 +190,192 @@ class Dispatcher:
                 await asyncio.sleep(0)  # handlers that never wait would let nothing else have a turn
                 began = time.monotonic()
                 continue
-            item = ready.popleft()
-            if item.dropped or self._parked(item):
+            queued = ready.popleft()
+            if queued.state is State.DROPPED or self._waits(queued):
                 continue
-            self._running[item] = task
+            self._running[queued] = task
             try:
-                await self._step(item)
+                await self._step(queued)
             except asyncio.CancelledError:
-                if self._closed or item not in self._abandoned:
+                if self._closed or queued not in self._abandoned:
                     raise
             except Exception as error:  # a fault of ours must not end the runner, nor lose the record
-                log.error("consumer.fault", **self._describe(item), error=error_location(error, "consumers"))
-                self._pause(item, Outcome("unavailable", error))
+                log.error(
+                    "consumer.fault", **self._describe(queued), error=error_location(error, "consumers")
+                )
+                self._pause(queued, Outcome("unavailable", error))
             finally:
-                del self._running[item]
+                del self._running[queued]
                 self._ended.set()
-                if self._goes(item):
-                    self._gone(item, task)
+                if self._goes(queued):
+                    self._gone(queued, task)
 
-    def _gone(self, item: Item, task: asyncio.Task[None]) -> None:
-        """``item``'s partition is being handed over, and no one works on it any more."""
-        if item in self._abandoned:
-            self._abandoned.discard(item)
+    def _gone(self, queued: QueuedRecord, task: asyncio.Task[None]) -> None:
+        """``queued``'s partition is being handed over, and no one works on it any more."""
+        if queued in self._abandoned:
+            self._abandoned.discard(queued)
             while task.cancelling():
                 task.uncancel()
-        if not item.finished:
-            self._advance(self.lanes.abandon(item))
+        if queued.state is State.WAITING:
+            self.offsets.drop(queued)
+            self._advance(self._queues.remove_head(queued))
 
-    def _parked(self, item: Item) -> bool:
-        gate = self._gates.get(item.partition)
-        if gate is None or gate.probe is item:
+    def _waits(self, queued: QueuedRecord) -> bool:
+        pause = self._pauses.get(queued.partition)
+        if pause is None or pause.probe is queued:
             return False
-        gate.parked.append(item)
+        pause.waiting.append(queued)
         return True
 
-    async def _step(self, item: Item) -> None:
-        """Try ``item`` once, and do what its outcome asks for."""
-        ended = "dead"
-        if item.burial is None:
-            outcome = await self._try(item)
-            if outcome.kind == "unavailable":
-                self._pause(item, outcome)
-                return
-            if outcome.kind == "blocked":
-                item.burial, item.block = "its key is blocked", outcome.block
-            elif outcome.owed is not None:
-                item.burial, item.attempts = outcome.owed.reason, outcome.owed.attempts
-            elif outcome.kind not in ("done", "seen"):
-                item.attempts += outcome.counts
-                if outcome.kind == "retry" and (
-                    not outcome.counts or item.attempts < self._consumer.max_attempts
-                ):
-                    self._resume(item)
-                    self._later(item, outcome)
-                    return
-                item.burial = error_location(outcome.error, self._package)
+    async def _step(self, queued: QueuedRecord) -> None:
+        """Try ``queued`` once, and do what its outcome asks for."""
+        ended: str = "seen"
+        if queued.failure is None:
+            outcome = await self._try(queued)
             ended = outcome.kind
-        if item.burial is not None:  # decided, perhaps before: Kafka or the database did not take it then
-            buried = await self._bury(item, item.burial)
-            if buried is None:
+            if outcome.kind == "unavailable":
+                self._pause(queued, outcome)
                 return
-            if buried == "again":
-                item.burial = item.block = None
-                self._resume(item)
-                self._put(item)
+            if outcome.kind == "given_up":
+                queued.failure = outcome.failure
+            elif outcome.kind not in ("done", "seen"):
+                queued.attempts += outcome.counts
+                if outcome.kind == "retry" and not (outcome.counts and self._was_last(queued)):
+                    self._resume(queued)
+                    self._later(queued, outcome)
+                    return
+                queued.failure = Failure.of(outcome.error, self._package, queued.attempts)
+        if queued.failure is not None:  # perhaps from before: Kafka or the database did not take it then
+            given_up = await self._give_up(queued, queued.failure)
+            if given_up is None:
                 return
-            ended = buried
-        self._resume(item)
-        self._metrics.finished(item.partition.topic, ended)
-        self._advance(self.lanes.finish(item))
+            ended = given_up
+        self._resume(queued)
+        self._metrics.finished(queued.partition.topic, ended)
+        self.offsets.finish(queued)
+        self._advance(self._queues.remove_head(queued))
         self._flow_flips()
 
-    async def _try(self, item: Item) -> Outcome:
-        record: ConsumerRecord = item.record
-        if item.delivery is None:
-            item.delivery = Delivery.of(record, item.fetch_sequence)
-        if item.event is None:
+    async def _try(self, queued: QueuedRecord) -> Outcome:
+        record = cast(ConsumerRecord, queued.record)
+        if queued.delivery is None:
+            queued.delivery = Delivery.of(record, queued.fetch_sequence)
+        if queued.event is None:
             try:
                 if record.value is None:
                     raise NotAnEvent("the record has no value")
-                item.event = decode(record.value)
+                queued.event = decode(record.value)
             except Exception as error:  # whatever it is that makes it unreadable
                 return Outcome("not_an_event", error)
         began = time.monotonic()
-        outcome = await self._processor.attempt(item.event, item.delivery, item.attempts + 1)
+        outcome = await self._executor.attempt(queued.event, queued.delivery, queued.attempts + 1)
         self._metrics.attempted(outcome.kind, time.monotonic() - began)
         if outcome.kind in ("done", "seen") and _stdlib_log.isEnabledFor(logging.DEBUG):
-            log.debug("consumer.handled", outcome=outcome.kind, **self._describe(item))
+            log.debug("consumer.handled", outcome=outcome.kind, **self._describe(queued))
         return outcome
 
-    def _goes(self, item: Item) -> bool:
+    def _goes(self, queued: QueuedRecord) -> bool:
         """Whether its partition is being handed over, or has been while it was worked on."""
-        return item.partition in self._closing or item in self._abandoned
+        return queued.partition in self._closing or queued in self._abandoned
 
-    def _later(self, item: Item, outcome: Outcome) -> None:
-        if self._goes(item):
+    def _was_last(self, queued: QueuedRecord) -> bool:
+        most = self._consumer.max_attempts
+        return most is not None and queued.attempts >= most
+
+    def _later(self, queued: QueuedRecord, outcome: Outcome) -> None:
+        if self._goes(queued):
             return
         consumer = self._consumer
         wait = outcome.after
         if wait is None:
-            wait = delay(item.attempts, consumer.retry_first_s, consumer.retry_max_s)
+            wait = delay(queued.attempts, consumer.retry_first_s, consumer.retry_max_s)
         if outcome.counts:
             log.warning(
                 "consumer.retry",
-                **self._describe(item),
+                **self._describe(queued),
                 error=error_location(outcome.error, self._package),
+                reason=str(outcome.error) if isinstance(outcome.error, HandlerOutcome) else None,
                 retry_in_s=round(wait, 2),
             )
-        self._put_after(wait, item)
+        self._put_after(wait, queued)
 
-    async def _bury(self, item: Item, reason: str) -> Buried | None:
-        """What became of it; None when the world is down for it."""
+    async def _give_up(self, queued: QueuedRecord, failure: Failure) -> str | None:
+        """How it ended; None when Kafka or the database does not take it now."""
+        record, delivery = cast(ConsumerRecord, queued.record), cast(Delivery, queued.delivery)
         try:
-            buried = await self._burials.bury(
-                item.record, item.event, item.delivery, reason, item.attempts, item.block
-            )
+            ended = await self._dead_letters.give_up(record, queued.event, delivery, failure)
         except DependencyUnavailable as error:
-            self._pause(item, Outcome("unavailable", error, error.retry_after_s))
+            self._pause(queued, Outcome("unavailable", error, error.retry_after_s))
             return None
-        if buried in ("dead", "blocked"):
-            self._metrics.buried(item.partition.topic)
-        if buried == "dead":
-            log.error("consumer.dead_letter", **self._describe(item), error=reason)
-        elif buried == "replay_failed":
-            log.error("consumer.replay_failed", **self._describe(item), error=reason)
-        elif buried == "blocked":
-            log.warning("consumer.followed_its_key", **self._describe(item), error=reason)
-        return buried
+        if ended == "dead":
+            self._metrics.dead_letter(queued.partition.topic)
+            log.error(
+                "consumer.dead_letter",
+                **self._describe(queued),
+                error=failure.error,
+                reason=failure.reason or None,
+                frames=failure.frames.splitlines() or None,
+            )
+        return ended
 
-    def _pause(self, item: Item, outcome: Outcome) -> None:
-        if self._goes(item):
+    def _pause(self, queued: QueuedRecord, outcome: Outcome) -> None:
+        if self._goes(queued):
             return
         reason = error_location(outcome.error, self._package)
         if isinstance(outcome.error, DependencyUnavailable):
             reason = outcome.error.reason
         elif isinstance(outcome.error, TicketMissing):  # its words are ours, and nobody's name is in them
             reason = str(outcome.error)
-        gate = self._gates.get(item.partition)
-        if gate is None:
-            gate = self._gates[item.partition] = _Gate(item, reason, time.monotonic())
+        pause = self._pauses.get(queued.partition)
+        if pause is None:
+            pause = self._pauses[queued.partition] = _Pause(queued, reason, time.monotonic())
             self._on_flow()
-        elif gate.probe is not item:
-            gate.parked.append(item)  # it was running when the probe failed
+        elif pause.probe is not queued:
+            pause.waiting.append(queued)  # it was running when the probe failed
             return
-        gate.failures += 1
-        gate.reason = reason
-        wait = delay(gate.failures, asked_s=outcome.after)
-        log.warning("consumer.paused", **self._describe(item), reason=reason, retry_in_s=round(wait, 2))
-        self._put_after(wait, item)
+        pause.failures += 1
+        pause.reason = reason
+        wait = delay(pause.failures, asked_s=outcome.after)
+        log.warning("consumer.paused", **self._describe(queued), reason=reason, retry_in_s=round(wait, 2))
+        self._put_after(wait, queued)
 
-    def _resume(self, item: Item) -> None:
-        gate = self._gates.get(item.partition)
-        if gate is None or gate.probe is not item:
+    def _resume(self, queued: QueuedRecord) -> None:
+        pause = self._pauses.get(queued.partition)
+        if pause is None or pause.probe is not queued:
             return
-        del self._gates[item.partition]
+        del self._pauses[queued.partition]
         log.info(
             "consumer.resumed",
-            topic=item.partition.topic,
-            partition=item.partition.partition,
-            after_s=round(time.monotonic() - gate.since, 1),
+            topic=queued.partition.topic,
+            partition=queued.partition.partition,
+            after_s=round(time.monotonic() - pause.since, 1),
         )
-        for parked in gate.parked:
-            self._put(parked)
+        for waiting in pause.waiting:
+            self._put(waiting)
         self._on_flow()
 
     def _flow_flips(self) -> None:
-        if self.lanes.flips != self._flips:
-            self._flips = self.lanes.flips
+        if self.offsets.flips != self._flips:
+            self._flips = self.offsets.flips
             self._on_flow()
 
-    def _advance(self, head: Item | None) -> None:
+    def _advance(self, head: QueuedRecord | None) -> None:
         if head is not None:
             self._put(head)
 
-    def _put_after(self, wait_s: float, item: Item) -> None:
-        asyncio.get_running_loop().call_later(wait_s, self._put, item)
+    def _put_after(self, wait_s: float, queued: QueuedRecord) -> None:
+        asyncio.get_running_loop().call_later(wait_s, self._put, queued)
 
-    def _describe(self, item: Item) -> dict[str, str | int | None]:
+    def _describe(self, queued: QueuedRecord) -> dict[str, str | int | None]:
         """What may stand in a log about a record: ids and types, no values."""
-        event = item.event
+        event = queued.event
         return {
             "consumer": self._consumer.name,
             "event_id": event.id if event else None,
             "event_type": event.event_type if event else None,
-            "key": hash_key(item.key if isinstance(item.key, bytes) else None),
-            "topic": item.partition.topic,
-            "partition": item.partition.partition,
-            "offset": item.offset,
-            "attempt": item.attempts,
+            "key": hash_key(queued.key if isinstance(queued.key, bytes) else None),
+            "topic": queued.partition.topic,
+            "partition": queued.partition.partition,
+            "offset": queued.offset,
+            "attempt": queued.attempts,
         }

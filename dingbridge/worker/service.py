@@ -23,25 +23,23 @@ from dingbridge.events.catalogue import UNCLASSIFIED, catalogue
 from dingbridge.health_server import AdminServer
 from dingbridge.kafka.topics import event_topic, inbox_topic
 from dingbridge.settings import ConsumerSettings
-from dingbridge.worker import blocked
 from dingbridge.worker.api.clients import open_clients
 from dingbridge.worker.consumer import Consumer, Table
-from dingbridge.worker.executor import CANCEL_GRACE_S, Processor
+from dingbridge.worker.executor import CANCEL_GRACE_S, Executor
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.outcomes import Conflict, DependencyUnavailable
-from dingbridge.worker.store import inbox
-from dingbridge.worker.store import outbox as owed
+from dingbridge.worker.store import inbox, outbox
 from dingbridge.worker.store.database import Database, open_database
 from dingbridge.worker.store.errors import is_missing_table
-from dingbridge.worker.store.migrations import migrate
+from dingbridge.worker.store.migrations import WorkerTables, migrate
 from dingbridge.worker.store.retention import Retention, longest_retention
 from dingbridge.worker.supervise import being_cancelled, cancel_on, retry_until_available, run_forever
-from dingbridge.worker.watch import watch
 from dingbridge.worker.worker import Worker, WorkerOptions
 
 log = structlog.get_logger(__name__)
 
 PRUNE_INTERVAL_S = 3600
+API_CALLS_EVERY_S = 10
 PRUNE_RETRY_S = 30
 """When Kafka or the database did not do it, in s: the retention is to be known soon after the start."""
 
@@ -71,7 +69,7 @@ class ConsumerService:
         self._stopping = asyncio.Event()
         if not consumer.topics:
             raise SettingsError([f"consumer {consumer.name} names no topics; set the class's `topics`"])
-        self.worker = Worker(consumer, settings, Processor(consumer, self.database), self._metrics, options)
+        self.worker = Worker(consumer, settings, Executor(consumer, self.database), self._metrics, options)
 
     def stop(self) -> None:
         """Ask ``run`` to return: what is being worked on is finished, within ``SHUTDOWN_TIMEOUT_S``."""
@@ -112,9 +110,9 @@ class ConsumerService:
             if self.database is not None:
                 prune = partial(self._prune_regularly, self.database)
                 stack.callback(asyncio.create_task(run_forever(prune, consumer.name, "pruning")).cancel)
-            blocking_in = self.database if consumer.on_dead_letter == "block" else None
-            look = partial(watch, consumer.name, self._metrics, blocking_in=blocking_in, budget=budget)
-            stack.callback(asyncio.create_task(run_forever(look, consumer.name, "watching")).cancel)
+            if budget is not None:
+                count = partial(self._show_api_calls, budget)
+                stack.callback(asyncio.create_task(run_forever(count, consumer.name, "api calls")).cancel)
             log.info("consumer.started", consumer=consumer.name, topics=list(consumer.topics))
             _say_unknown(consumer.name, consumer.topics)
             background = asyncio.create_task(self._run_background())
@@ -128,7 +126,7 @@ class ConsumerService:
         log.info("consumer.stopped", consumer=consumer.name)
 
     async def _create_tables(self, database: Database) -> None:
-        await database.create_tables(inbox.metadata, blocked.metadata)
+        await migrate(database, WorkerTables)
         await migrate(database, type(self._consumer))
 
     async def _run_background(self) -> None:
@@ -156,6 +154,13 @@ class ConsumerService:
         database = await self.database.answers(2)
         return ready and database, {**details, "database": "answers" if database else "does not answer"}
 
+    async def _show_api_calls(self, budget: ApiCalls) -> None:
+        """Keep the metrics of this month's API calls up to date, so that a scrape waits for no disk."""
+        while True:
+            spent = await asyncio.to_thread(budget.spent)
+            self._metrics.api_calls(spent["by_priority"], spent["left"])
+            await asyncio.sleep(API_CALLS_EVERY_S)
+
     async def _prune_regularly(self, database: Database) -> None:
         """Delete inbox rows that no record can ask for any more, by what Kafka says of the topics' retention:
         at the start and every hour."""
@@ -172,7 +177,7 @@ class ConsumerService:
                 if retention.longest is not None:
                     oldest = datetime.now(UTC) - retention.longest - inbox.KEEP_BEYOND_RETENTION
                     rows = await inbox.prune(database, consumer.name, oldest)
-                    await owed.prune(database, consumer.name, oldest)
+                    await outbox.prune(database, consumer.name, oldest)
                     log.info("consumer.inbox_pruned", consumer=consumer.name, rows=rows)
             except (DependencyUnavailable, Conflict, KafkaUnavailable, DBAPIError) as error:
                 # of another member that prunes at the same moment, PostgreSQL rolls one back

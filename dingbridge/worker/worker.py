@@ -1,6 +1,6 @@
 """The Kafka side of a consumer: its group, what is fetched, the handover of partitions, committed offsets.
 
-What happens to a record between fetch and commit is ``dispatch.py``'s; the life of the process around it
+What happens to a record between fetch and commit is ``scheduler.py``'s; the life of the process around it
 (settings, database, signals) is ``service.py``'s.
 """
 
@@ -22,13 +22,11 @@ from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic, inbox
 from dingbridge.retry import delay
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.dead_letter_writer import DeadLetters
-from dingbridge.worker.dead_letters import Burials
-from dingbridge.worker.executor import Processor
-from dingbridge.worker.key_queue import Lanes, Limits
-from dingbridge.worker.measures import Measures
-from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.scheduler import Dispatcher
+from dingbridge.worker.dead_letters import DeadLetters, DeadLetterWriter
+from dingbridge.worker.executor import Executor
+from dingbridge.worker.metrics import Measures, WorkerMetrics
+from dingbridge.worker.offset_tracker import Limits, OffsetTracker
+from dingbridge.worker.scheduler import Scheduler
 from dingbridge.worker.supervise import cancel_on
 
 log = structlog.get_logger(__name__)
@@ -75,22 +73,23 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self,
         consumer: Consumer,
         settings: ConsumerSettings,
-        processor: Processor,
+        executor: Executor,
         metrics: WorkerMetrics,
         options: WorkerOptions | None = None,
     ) -> None:
         self._consumer, self._settings, self._metrics = consumer, settings, metrics
         self._options = options or WorkerOptions()
-        self._dead_letters = DeadLetters(settings, consumer.name)
-        burials = Burials(consumer, processor.database, self._dead_letters)
+        self._writer = DeadLetterWriter(settings, consumer.name)
+        dead_letters = DeadLetters(consumer, executor.database, self._writer)
         limits = self._options.limits
-        if processor.database is None:
+        if executor.database is None:
             limits = replace(limits, window=min(limits.window, WINDOW_WITHOUT_INBOX))
-        lanes = Lanes(limits)
-        self._dispatcher = Dispatcher(consumer, processor, burials, lanes, metrics, self._flow)
+        offsets = OffsetTracker(limits)
+        self._scheduler = Scheduler(consumer, executor, dead_letters, offsets, metrics, self._flow)
         self._topics = [event_topic(settings, t) for t in consumer.topics]
         self._inbox = inbox_topic(settings, consumer.name)
-        self._measures = Measures(consumer.name, [*self._topics, self._inbox], lanes, limits.window, metrics)
+        topics = [*self._topics, self._inbox]
+        self._measures = Measures(consumer.name, topics, offsets, limits.window, metrics)
         self._kafka: AIOKafkaConsumer | None = None
         self._stopping = asyncio.Event()
         self._flow_changed = asyncio.Event()
@@ -98,7 +97,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         self._joined = False
         self._trouble: str | None = "starting"
         metrics.joined.set_function(lambda: float(self._joined))
-        metrics.paused_seconds.set_function(self._dispatcher.down_for_s)
+        metrics.paused_seconds.set_function(self._scheduler.down_for_s)
 
     def stop(self) -> None:
         """Ask ``run`` to finish what is being worked on, commit, leave the group and return."""
@@ -106,7 +105,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def state(self) -> tuple[bool, dict[str, Any]]:
         """Whether this member takes part, and what an operator wants to know."""
-        down = {f"{p.topic}-{p.partition}": reason for p, reason in sorted(self._dispatcher.down().items())}
+        down = {f"{p.topic}-{p.partition}": reason for p, reason in sorted(self._scheduler.down().items())}
         ready = self._joined and not down and self._trouble is None
         return ready, {
             "kafka": self._trouble or ("joined" if self._joined else "joining the group"),
@@ -116,7 +115,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def run(self) -> None:
         """Take part in the group until ``stop``; survives Kafka being absent, at start and later."""
-        self._dispatcher.start()
+        self._scheduler.start()
         try:
             await cancel_on(self._stopping, self._ensure_topics())
             failures = 0
@@ -130,8 +129,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                         log.error("consumer.fault", error=error_location(error, "consumers"))
                     await self._wait_out(explain(error, self._settings), failures)
         finally:
-            await self._dispatcher.close()
-            await self._dead_letters.close()
+            await self._scheduler.close()
+            await self._writer.close()
 
     async def _ensure_topics(self) -> None:
         """Create event topics, inbox and dead letters where missing, and compare partition counts."""
@@ -213,7 +212,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _fetch(self, kafka: AIOKafkaConsumer) -> None:
         while True:
             self._flow_changed.clear()
-            held = self._dispatcher.paused().keys()
+            held = self._scheduler.paused().keys()
             if not held:
                 await self._fetch_once(kafka, ())
                 continue
@@ -232,10 +231,10 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _fetch_once(self, kafka: AIOKafkaConsumer, partitions: Collection[TopicPartition]) -> None:
         # Nothing is awaited between the moment aiokafka moves its position and the records' entry into the
-        # lanes: neither a handover nor a cancellation can come between.
+        # key queues: neither a handover nor a cancellation can come between.
         batches = await kafka.getmany(*partitions, timeout_ms=POLL_MS, max_records=self._options.poll_records)
         for records in batches.values():
-            self._dispatcher.add(records)
+            self._scheduler.add(records)
         if batches:
             await asyncio.sleep(0)  # getmany does not yield while it has records
 
@@ -243,7 +242,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         """aiokafka calls this when the group has settled."""
         self._assigned = set(assigned)
         self._joined = True
-        self._dispatcher.lanes.assign(assigned)
+        self._scheduler.offsets.assign(assigned)
         self._flow()
         log.info("consumer.assigned", consumer=self._consumer.name, partitions=_by_topic(assigned))
 
@@ -255,9 +254,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _hand_over(self, partitions: set[TopicPartition], grace_s: float) -> None:
         if not partitions:
             return
-        await self._dispatcher.revoke(partitions, grace_s)
+        await self._scheduler.revoke(partitions, grace_s)
         await self._commit(partitions)
-        self._dispatcher.forget(partitions)
+        self._scheduler.forget(partitions)
         self._assigned -= partitions
 
     async def _commit_regularly(self) -> None:
@@ -278,8 +277,8 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             self._measures.take(self._kafka, self._assigned)
 
     async def _commit(self, partitions: set[TopicPartition]) -> None:
-        """Commit the watermarks of ``partitions``. A failure costs a redelivery, which the inbox skips."""
-        offsets = self._dispatcher.lanes.committable(partitions)
+        """A failure costs a redelivery, which the inbox skips."""
+        offsets = self._scheduler.offsets.to_commit(partitions)
         if not offsets or self._kafka is None:
             return
         try:
@@ -294,12 +293,12 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 reason=explain(error, self._settings),
             )
         else:
-            self._dispatcher.lanes.committed(offsets)
+            self._scheduler.offsets.committed(offsets)
 
     def _flow(self) -> None:
-        """The dispatcher holds other partitions back than before."""
-        held, down = self._dispatcher.paused(), self._dispatcher.down()
-        self._metrics.paused(world=len(down), full=len(held) - len(down))
+        """The scheduler holds other partitions back than before."""
+        held, down = self._scheduler.paused(), self._scheduler.down()
+        self._metrics.paused(unavailable=len(down), full=len(held) - len(down))
         self._flow_changed.set()
 
 

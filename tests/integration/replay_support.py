@@ -12,7 +12,7 @@ from dingbridge.events.envelope import Record
 from dingbridge.kafka.client import producer
 from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
 from dingbridge.settings import KafkaSettings
-from dingbridge.worker.dead_letter_writer import HEADER
+from dingbridge.worker.dead_letters import HEADER
 from tests.integration.worker_support import event_record
 from tests.support.kafka_reader import Record as KafkaRecord
 from tests.support.kafka_reader import read_topic

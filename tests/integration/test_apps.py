@@ -18,7 +18,7 @@ from dingbridge.events import Received, decode, to_records
 from dingbridge.kafka.topics import event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings
 from dingbridge.worker.api.clients import open_clients
-from dingbridge.worker.executor import Processor
+from dingbridge.worker.executor import Executor
 from ingress.credentials import CredentialsWatcher
 from ingress.metrics import HttpMetrics
 from simulator.server import Simulator
@@ -247,12 +247,12 @@ async def test_a_consumer_asks_at_the_app_that_the_event_came_from(tmp_path, mon
         user = next(iter(simulator.platform.company.users))
 
         assert (await asked.dingtalk.user(user))["userid"] == user  # where there is no event: CONSUMER_APP
-        processor = Processor(asked, None)
-        assert (await processor.attempt(one_event("hr", user))).kind == "done"
+        executor = Executor(asked, None)
+        assert (await executor.attempt(one_event("hr", user))).kind == "done"
         assert asked.seen == [user]
-        outcome = await processor.attempt(one_event("sales", user))
+        outcome = await executor.attempt(one_event("sales", user))
         assert (outcome.kind, type(outcome.error)) == ("unavailable", TokenInvalid)
-        outcome = await processor.attempt(one_event("mute", user))
+        outcome = await executor.attempt(one_event("mute", user))
         assert outcome.kind == "reject"
         assert "of the app mute" in str(outcome.error)
         assert asked.seen == [user]

@@ -14,7 +14,7 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from dingbridge.kafka.client import connection
 from dingbridge.kafka.topics import event_topic
-from dingbridge.worker.executor import hash_key
+from dingbridge.worker.delivery import hash_key
 from tests.integration.replay_support import headers_of, inbox, killed, number, numbered, publish_at
 from tests.integration.worker_support import (
     EffectConsumer,
@@ -77,7 +77,7 @@ async def test_the_records_of_the_range_are_copied_as_they_were_and_counted_befo
     records = numbered(10, users=3)
     await publish_at(kafka_settings, [(r, base + n * MINUTE) for n, r in enumerate(records)])
     before = await read_topic(kafka_settings, event_topic(kafka_settings, TOPIC))
-    span = ("--from", iso(base + 2 * MINUTE), "--to", iso(base + 7 * MINUTE))
+    span = ("--since", iso(base + 2 * MINUTE), "--until", iso(base + 7 * MINUTE))
 
     counted = await replay(*span, "--dry-run")
     assert "to send    5" in counted.stdout
@@ -114,10 +114,10 @@ async def test_only_the_key_and_the_types_that_are_named(kafka_settings, name, r
     records = [*numbered(6, users=3), *numbered(2, users=2, event_type="user_add_org")]
     await publish_at(kafka_settings, [(r, base + n) for n, r in enumerate(records)])
     for key in ("dingcorp1:u1", f"#{hash_key(b'dingcorp1:u1')}"):
-        sent = await replay("--from", "2h", "--key", key, "--types", TOPIC, "--json")
+        sent = await replay("--since", "2h", "--key", key, "--events", TOPIC, "--json")
         assert sent["records"] == {event_topic(kafka_settings, TOPIC): 2}
     assert [number(copy) for copy in await inbox(kafka_settings, name)] == [1, 4, 1, 4]
-    stranger = await replay("--from", "2h", "--types", "user_add_org", code=2)
+    stranger = await replay("--since", "2h", "--events", "user_add_org", code=2)
     assert f"it reads {TOPIC}" in in_one_line(stranger.stderr)
 
 
@@ -127,7 +127,7 @@ async def test_a_run_that_is_killed_goes_on_under_its_id_without_doubling(
 ):
     total = 220
     await publish_at(kafka_settings, [(r, base + n) for n, r in enumerate(numbered(total))])
-    command = ["--from", iso(base) if begin == "absolute" else "2h", "--yes"]
+    command = ["--since", iso(base) if begin == "absolute" else "2h", "--yes"]
     await killed(processes, env, 2, "replay", name, *command)
     half = await inbox(kafka_settings, name)
     assert 0 < len(half) < total
@@ -161,8 +161,8 @@ async def test_the_consumer_applies_them_once_more_and_no_other_does(
         await publish(kafka_settings, records)
         for url in urls:
             await eventually(lambda url=url: _is(counts(url), {1: 150}), 120, "all are applied")
-        await killed(processes, env, 2, "replay", name, "--from", since, "--yes")
-        sent = await replay("--from", since, "--json")
+        await killed(processes, env, 2, "replay", name, "--since", since, "--yes")
+        sent = await replay("--since", since, "--json")
         assert (sent["copied_before"], sent["sent"]) == (100, 50)
         await eventually(lambda: _is(counts(urls[0]), {2: 150}), 120, "all are applied twice, none thrice")
         # what was published after the copies is handled after them: nothing else is under way
@@ -187,23 +187,23 @@ async def test_a_range_that_retention_has_reached_is_refused_unless_what_is_left
         await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before_offset=3)})
     finally:
         await admin.close()
-    refused = await replay("--from", iso(base), code=1)
+    refused = await replay("--since", iso(base), code=1)
     there = iso(base + 3 * MINUTE).replace("+00:00", "Z")
-    assert f"--from {there}" in refused.stderr
+    assert f"--since {there}" in refused.stderr
     assert "--skip-deleted" in refused.stderr
-    assert (await replay("--from", iso(base), "--skip-deleted", "--dry-run", "--json"))["to_send"] == 3
-    assert (await replay("--from", there, "--json"))["sent"] == 3
+    assert (await replay("--since", iso(base), "--skip-deleted", "--dry-run", "--json"))["to_send"] == 3
+    assert (await replay("--since", there, "--json"))["sent"] == 3
     assert [number(copy) for copy in await inbox(kafka_settings, name)] == [3, 4, 5]
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["--from", "2026-11-25T08:00"], 2, "has no time zone"),
-        (["--from", "yesterday"], 2, "is no time"),
-        (["--from", "1h", "--to", "2h"], 2, "--to must be later than --from"),
-        (["--from", "1h", "--resume", "first"], 1, "is no id of a replay"),
-        (["--from", "1h"], 0, "nothing was published to it yet"),
+        (["--since", "2026-11-25T08:00"], 2, "has no time zone"),
+        (["--since", "yesterday"], 2, "is no time"),
+        (["--since", "1h", "--until", "2h"], 2, "--until must be later than --since"),
+        (["--since", "1h", "--resume", "first"], 1, "is no id of a replay"),
+        (["--since", "1h"], 0, "nothing was published to it yet"),
     ],
     ids=["no-zone", "no-time", "order", "resume", "no-topic"],
 )
@@ -212,6 +212,6 @@ async def test_mistakes_are_said_in_words(replay, arguments, code, words):
 
 
 async def test_a_consumer_that_is_not_installed_is_named(processes, env):
-    result = await asyncio.to_thread(processes.run, "replay", "nobody", "--from", "1h", env=env)
+    result = await asyncio.to_thread(processes.run, "replay", "nobody", "--since", "1h", env=env)
     assert result.returncode == 2
     assert "there is no consumer 'nobody'" in result.stderr

@@ -13,8 +13,8 @@ from dingbridge import Context, Event, Transaction
 from dingbridge.kafka.topics import ensure_topics, event_topic
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker import worker
-from dingbridge.worker.executor import hash_key
-from dingbridge.worker.key_queue import Limits
+from dingbridge.worker.delivery import hash_key
+from dingbridge.worker.offset_tracker import Limits
 from dingbridge.worker.worker import WorkerOptions
 from tests.integration.worker_support import (
     TYPE,

@@ -11,7 +11,7 @@ from dingbridge import retry as backoff
 from dingbridge.dingtalk import transport
 from dingbridge.kafka.topics import dlq_topic, event_topic
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
-from dingbridge.worker import watch
+from dingbridge.worker import service as service_module
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.worker_support import (
@@ -64,7 +64,7 @@ async def test_while_dingtalk_refuses_every_call_partitions_pause_and_nothing_is
     monkeypatch.setattr(backoff, "UNAVAILABLE_FIRST_S", 0.05)
     monkeypatch.setattr(backoff, "UNAVAILABLE_MAX_S", 0.1)
     monkeypatch.setattr(transport, "RATE_DELAYS_S", (0.01,))
-    monkeypatch.setattr(watch, "INTERVAL_S", 0.05)
+    monkeypatch.setattr(service_module, "API_CALLS_EVERY_S", 0.05)
     consumer = named(Asking)()
     settings = consumer_settings(
         kafka_env,

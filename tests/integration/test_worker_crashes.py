@@ -11,7 +11,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -19,8 +19,6 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from dingbridge import open_database
-from dingbridge.worker import blocked
-from dingbridge.worker.blocked import BLOCKING_ID_HEADER, LETTER_HEADER
 from dingbridge.worker.delivery import REPLAY_HEADER
 from dingbridge.worker.store import inbox
 from tests.integration.worker_crash import Files, effects, events, metadata
@@ -33,7 +31,6 @@ scripts = st.lists(
     max_size=6,
 )
 deaths = st.lists(st.integers(1, 70), max_size=5)
-Mode = Literal["go_on", "block"]
 
 
 class Mortal:
@@ -75,22 +72,17 @@ class World:
         self._mortal, self.url = mortal, url
         self.files = Files(folder)
 
-    def run(
-        self, script: Script, mode: Mode, prepares: bool, deaths: list[int], *, mended: bool = False
-    ) -> int:
+    def run(self, script: Script, prepares: bool, deaths: list[int], *, mended: bool = False) -> int:
         """Live and die as told, then to the end; how many lives ended by SIGKILL."""
-        return sum(self.live(script, mode, prepares, at, mended=mended) for at in [*deaths, None])
+        return sum(self.live(script, prepares, at, mended=mended) for at in [*deaths, None])
 
-    def live(
-        self, script: Script, mode: Mode, prepares: bool, kill_at: int | None, *, mended: bool = False
-    ) -> bool:
+    def live(self, script: Script, prepares: bool, kill_at: int | None, *, mended: bool = False) -> bool:
         """One life, until all is done or ``kill_at`` steps are; whether it ended by SIGKILL."""
         status = self._mortal.live(
             {
                 "folder": str(self.files.folder),
                 "database": self.url,
                 "script": script,
-                "on_dead_letter": mode,
                 "prepares": prepares,
                 "kill_at": kill_at,
                 "mended": mended,
@@ -100,7 +92,7 @@ class World:
         return status == -9
 
     def tables(self) -> dict[str, Any]:
-        """Effects by key, the inbox, and the blocked keys, but for what is random or a time."""
+        """Effects by key, and the inbox, but for what is random or a time."""
         return asyncio.run(self._tables())
 
     async def _tables(self) -> dict[str, Any]:
@@ -112,11 +104,9 @@ class World:
                 by_key[row.subject].append(row.event_id)
             known = inbox.inbox.c
             rows = await reader.execute(select(known.source, known.id, known.replay_id))
-            waiting = await blocked.blocked(reader, "crashing")
             return {
                 "effects": dict(by_key),
                 "inbox": {tuple(row) for row in rows if "/" not in row.replay_id},
-                "blocked": {(b.key, b.place, b.attempts, b.letters) for b in waiting},
             }
         finally:
             await database.close()
@@ -130,44 +120,16 @@ class World:
                 found[letter.key].append(offset)
         return dict(found)
 
-    def begin_replay(self) -> None:
-        """What ``dingbridge dlq replay`` does: each blocked key's letters into the inbox, in order."""
-        for row in asyncio.run(self._begin_replay()):
-            low = -1 if row.replayed_to is None else row.replayed_to
-            mine = [
-                letter
-                for letter in self.files.letters()
-                if dict(letter.headers).get(BLOCKING_ID_HEADER) == row.blocking_id.encode()
-                and letter.offset > low
-            ]
-            self.files.copy(
-                [
-                    (letter, [(REPLAY_HEADER, b"r1"), (LETTER_HEADER, str(letter.offset).encode())])
-                    for letter in mine
-                ]
-            )
-
-    def replay_loose(self) -> None:
-        """The same for the letters of no block, as they stand there, doubled ones too: in one run."""
+    def replay(self) -> None:
+        """The dead letters into the inbox, as they stand there, doubled ones too: in one run."""
         self.files.copy([(letter, [(REPLAY_HEADER, b"r1")]) for letter in self.files.letters()])
-
-    async def _begin_replay(self) -> list[blocked.Blocked]:
-        database = open_database(self.url)
-        try:
-            rows = await blocked.blocked(database.reader(), "crashing")
-            for row in rows:
-                async with database.transaction() as tx:
-                    await blocked.begin_replay(tx, "crashing", row.key, "r1")
-            return list(rows)
-        finally:
-            await database.close()
 
 
 async def _empty(url: str) -> None:
     database = open_database(url)
     try:
         async with database.transaction() as tx:
-            for made in (metadata, inbox.metadata, blocked.metadata):
+            for made in (metadata, inbox.metadata):
                 await tx.connection.run_sync(made.drop_all)
     finally:
         await database.close()
@@ -189,55 +151,36 @@ often = settings(
 )
 
 
-@pytest.mark.parametrize("mode", ["go_on", "block"])
 @often
 @given(script=scripts, deaths=deaths, prepares=st.booleans())
 def test_any_sequence_of_crashes_ends_in_the_tables_of_a_run_without(
-    mortal: Mortal, mode: Mode, script: Script, deaths: list[int], prepares: bool
+    mortal: Mortal, script: Script, deaths: list[int], prepares: bool
 ) -> None:
     calm = mortal.world()
-    calm.run(script, mode, prepares, [])
+    calm.run(script, prepares, [])
     expected = calm.tables()
     rough = mortal.world()
-    rough.run(script, mode, prepares, deaths)
+    rough.run(script, prepares, deaths)
     assert rough.tables() == expected
     assert rough.letters() == calm.letters()
     assert rough.files.offsets() == {"t": len(script)}
-
-
-@often
-@given(script=scripts, deaths=deaths, later=deaths, prepares=st.booleans())
-def test_blocked_keys_come_back_whole_and_in_order_whatever_the_crashes(
-    mortal: Mortal, script: Script, deaths: list[int], later: list[int], prepares: bool
-) -> None:
-    script = [(kind, user) for kind, user in script if kind != "garbage"]
-    world = mortal.world()
-    world.run(script, "block", prepares, deaths)
-    world.begin_replay()
-    world.run(script, "block", prepares, later, mended=True)
-    found = world.tables()
-    expected = defaultdict(list)
-    for offset, (kind, user) in enumerate(script):
-        expected[user].append(f"{kind}{offset}")
-    assert found["effects"] == dict(expected)
-    assert found["blocked"] == set()
 
 
 def test_every_step_of_one_life_is_a_point_of_death(mortal: Mortal) -> None:
     """The others try points by chance; here is each, so that none of them is one that never comes."""
     script: Script = [("reject", "u2"), ("ok", "u2"), ("ok", "u1")]
     calm = mortal.world()
-    calm.run(script, "block", True, [])
+    calm.run(script, True, [])
     expected, letters = calm.tables(), calm.letters()
-    assert letters == {events(script)[0].key: [0, 1]}
+    assert letters == {events(script)[0].key: [0]}
     kill_at = killed = 1
     while killed:
         rough = mortal.world()
-        killed = rough.run(script, "block", True, [kill_at])
+        killed = rough.run(script, True, [kill_at])
         assert rough.tables() == expected, kill_at
         assert rough.letters() == letters, kill_at
         kill_at += 1
-    assert kill_at > 30
+    assert kill_at > 20
 
 
 @pytest.mark.parametrize("prepares", [True, False])
@@ -249,14 +192,14 @@ def test_what_was_given_up_is_applied_once_though_a_mended_handler_meets_it_agai
     kill_at, killed, doubled = 1, True, 0
     while killed:
         world = mortal.world()
-        killed = world.live(script, "go_on", prepares, kill_at)
-        world.live(script, "go_on", prepares, None, mended=True)
+        killed = world.live(script, prepares, kill_at)
+        world.live(script, prepares, None, mended=True)
         applied = [name for names in world.tables()["effects"].values() for name in names]
         given_up = [f"{script[at][0]}{at}" for offsets in world.letters().values() for at in offsets]
         assert sorted(applied + given_up) == everything, kill_at
         doubled += len(world.files.letters()) > len(given_up)
-        world.replay_loose()
-        world.live(script, "go_on", prepares, None, mended=True)
+        world.replay()
+        world.live(script, prepares, None, mended=True)
         applied = [name for names in world.tables()["effects"].values() for name in names]
         assert sorted(applied) == everything, kill_at
         kill_at += 1

@@ -12,12 +12,12 @@ from sqlalchemy.exc import DBAPIError
 from dingbridge import Conflict, Context, DatabaseDown, Event, Retry, Transaction, UtcDateTime, open_database
 from dingbridge.errors import SettingsError
 from dingbridge.events.event import decode
-from dingbridge.worker import blocked
-from dingbridge.worker import dead_letters as burial_module
-from dingbridge.worker import executor as process_module
-from dingbridge.worker.dead_letters import Burials
+from dingbridge.worker import dead_letters as dead_letters_module
+from dingbridge.worker import executor as executor_module
+from dingbridge.worker.dead_letters import DeadLetters
 from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.executor import Processor
+from dingbridge.worker.executor import Executor
+from dingbridge.worker.outcomes import Failure
 from dingbridge.worker.store import database as database_module
 from dingbridge.worker.store import inbox
 from tests.support.processes import free_port
@@ -271,23 +271,23 @@ async def test_a_connection_that_the_network_has_lost_is_down_and_closing_ends(
 
         reached = url.set(host="127.0.0.1", port=network.port).render_as_string(hide_password=False)
         database = open_database(reached)
-        await database.create_tables(inbox.metadata, blocked.metadata, Looking.metadata)
+        await database.create_tables(inbox.metadata, Looking.metadata)
         async with database.transaction() as one, database.transaction() as other:
             for tx in (one, other):
                 await tx.execute(select(inbox.inbox))
         await database.reader().execute(select(inbox.inbox))
-        for module in (process_module, burial_module):
+        for module in (executor_module, dead_letters_module):
             monkeypatch.setattr(module, "ANSWER_TIMEOUT_S", 0.1)
         monkeypatch.setattr(database_module, "CLOSE_TIMEOUT_S", 0.1)
         if where != "look":
             monkeypatch.setattr(inbox, "enter", enter_silence)
         network.silent = where == "look"
         if where == "give up":
-            burials = Burials(consumer, database, Letters())
+            dead_letters = DeadLetters(consumer, database, Letters())
             with pytest.raises(DatabaseDown):
-                await burials.bury(arrived, None, Delivery.of(arrived), "ValueError", 1, None)
+                await dead_letters.give_up(arrived, None, Delivery.of(arrived), Failure("ValueError", 1))
         else:
-            outcome = await Processor(consumer, database).attempt(decode(sent.value))
+            outcome = await Executor(consumer, database).attempt(decode(sent.value))
             assert (outcome.kind, type(outcome.error)) == ("unavailable", DatabaseDown)
         assert network.silent
         await database.close()

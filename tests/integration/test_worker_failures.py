@@ -11,7 +11,6 @@ from dingbridge.errors import BridgeError
 from dingbridge.events.envelope import Record
 from dingbridge.kafka.topics import dlq_topic, event_topic, inbox_topic
 from dingbridge.settings import KafkaSettings
-from dingbridge.worker import blocked, watch
 from dingbridge.worker.service import show
 from tests.integration.worker_support import (
     TYPE,
@@ -23,7 +22,6 @@ from tests.integration.worker_support import (
     event_record,
     has_committed,
     has_rows,
-    has_rows_at_least,
     named,
     publish,
     rows,
@@ -182,34 +180,3 @@ async def test_without_a_database_events_come_at_least_once_and_bad_ones_are_dea
     assert not (tmp_path / "none.db").exists()
     with pytest.raises(BridgeError, match="uses no database"):
         await show(consumer, settings)
-
-
-async def test_blocked_keys_are_counted_until_they_are_free(
-    kafka_env: dict[str, str],
-    kafka_settings: KafkaSettings,
-    database_url: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(watch, "INTERVAL_S", 0.05)
-    consumer = named(Failing, on_dead_letter="block")()
-    settings = consumer_settings(kafka_env, database_url)
-    await publish(settings, [event_record("e1", "bad"), event_record("e2", "bad"), event_record("e3", "u1")])
-    mine = {"consumer": consumer.name}
-    async with serving(consumer, settings) as service:
-
-        def keys() -> float | None:
-            return service.registry.get_sample_value("dingbridge_consumer_blocked_keys", mine)
-
-        letters = await eventually(lambda: dead_letters(settings, consumer.name, 2))
-        await eventually(lambda: keys() == 1)
-        assert service.registry.get_sample_value("dingbridge_consumer_blocked_seconds", mine) > 0
-        ids = {dict(letter.headers)[blocked.BLOCKING_ID_HEADER] for letter in letters}
-        assert len(ids) == 1
-        await eventually(lambda: has_rows_at_least(database_url, 1))
-        assert [event_id for event_id, _ in await rows(database_url)] == ["e3"]
-        async with service.database.transaction() as tx:
-            assert await blocked.unblock(tx, consumer.name, letters[0].key)
-        await eventually(lambda: keys() == 0)
-        consumer.mended = True
-        await publish(settings, [event_record("e4", "bad")])
-        await eventually(lambda: has_rows(database_url, 2))

@@ -10,14 +10,10 @@ from sqlalchemy import select
 from dingbridge import Event, Reject, Transaction
 from dingbridge import retry as backoff_module
 from dingbridge.testing import MemoryRuntime
-from dingbridge.worker import blocked
-from dingbridge.worker.blocked import Blocked
-from dingbridge.worker.consumer import OnDeadLetter
-from dingbridge.worker.key_queue import Lanes
+from dingbridge.worker.offset_tracker import OffsetTracker
 from dingbridge.worker.store.inbox import enter, inbox, seen
 from tests.unit.worker.harness import P0, Harness, Scripted
 from tests.unit.worker.support import Recording, effects, record
-from tests.unit.worker.test_blocking import replay
 
 LONG = secrets.token_hex(3_000)  # what can be compressed would fit
 STRANGE = {"nul": "a\0b", "long": LONG, "nul-and-long": LONG + "\0", "wide": "张\U0001f600" * 300}
@@ -51,17 +47,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("strange", STRANGE)
-@pytest.mark.parametrize("mode", ["go_on", "block"])
 @pytest.mark.parametrize("base", [Odd, Unprepared])
-async def test_an_event_of_any_id_is_applied_once_and_buried_when_it_fails(
-    database_url: str, base: type[Odd], mode: OnDeadLetter, strange: str
+async def test_an_event_of_any_id_is_applied_once_and_given_up_when_it_fails(
+    database_url: str, base: type[Odd], strange: str
 ) -> None:
-    consumer = type("One", (base,), {"on_dead_letter": mode, "bad": {"u1"}})()
+    consumer = type("One", (base,), {"bad": {"u1"}})()
     event_id = STRANGE[strange]
     async with MemoryRuntime(consumer, database_url=database_url) as runtime:
-        await runtime.database.create_tables(blocked.metadata)
-        harness = Harness(consumer, runtime, Lanes())
-        harness.dispatcher.start()
+        harness = Harness(consumer, runtime, OffsetTracker())
+        harness.scheduler.start()
         try:
             async with asyncio.timeout(60):
                 for _ in range(2):  # the second time it is redelivered
@@ -71,37 +65,9 @@ async def test_an_event_of_any_id_is_applied_once_and_buried_when_it_fails(
                 harness.add(P0, (event_id, "u1"))
                 await harness.idle()
                 assert [letter.key for letter, _, _ in harness.letters.sent] == [record("x", "u1").key]
-                assert harness.dispatcher.down() == {}
-                if mode == "block":
-                    await replay(harness)
-                    assert sorted(await harness.effects()) == ["u0", "u1", "u2"]
+                assert harness.scheduler.down() == {}
         finally:
-            await harness.dispatcher.close()
-
-
-async def test_a_key_of_any_length_is_blocked_and_freed(database_url: str) -> None:
-    user = "u1" + LONG
-    consumer = type("One", (Odd,), {"on_dead_letter": "block", "bad": {user[:9]}})()
-    async with MemoryRuntime(consumer, database_url=database_url) as runtime:
-        await runtime.database.create_tables(blocked.metadata)
-        harness = Harness(consumer, runtime, Lanes())
-        harness.dispatcher.start()
-        try:
-            async with asyncio.timeout(60):
-                harness.add(P0, ("e1", user), ("e2", user), ("e3", "u2"))
-                await harness.idle()
-                assert len(harness.letters.sent) == 2
-                (row,) = await _rows(harness)
-                assert len(row.key) < 100
-                await replay(harness)
-                assert await _rows(harness) == []
-                assert await harness.effects() == ["u2", user[:9], user[:9]]
-        finally:
-            await harness.dispatcher.close()
-
-
-async def _rows(harness: Harness) -> list[Blocked]:
-    return list(await blocked.blocked(harness.runtime.database.reader(), "recording"))
+            await harness.scheduler.close()
 
 
 async def test_ids_that_differ_stay_apart_and_ordinary_ones_stand_as_they_are(database_url: str) -> None:

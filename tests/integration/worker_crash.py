@@ -1,6 +1,6 @@
 """A worker without Kafka that dies by SIGKILL at any step: run as a program, it forks one life for each line.
 
-The database, the dispatcher, the burials and the death are real; the topics, the committed offsets and the
+The database, the scheduler, giving up and the death are real; the topics, the committed offsets and the
 dead letters are files in ``folder``, so that a life takes milliseconds and hundreds of them can be tried.
 """
 
@@ -19,16 +19,13 @@ from sqlalchemy import Column, Integer, MetaData, String, Table
 from sqlalchemy.ext.asyncio import AsyncTransaction
 
 from dingbridge import Consumer, Context, Database, Event, Reject, Transaction, open_database
-from dingbridge.settings import KafkaSettings
-from dingbridge.worker import blocked
-from dingbridge.worker.dead_letter_writer import DeadLetters
-from dingbridge.worker.dead_letters import Burials
-from dingbridge.worker.executor import Processor
-from dingbridge.worker.key_queue import Lanes
+from dingbridge.worker.dead_letters import DeadLetters, dead_letter_headers
+from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.scheduler import Dispatcher
-from dingbridge.worker.store import inbox
-from dingbridge.worker.store import outbox as owed
+from dingbridge.worker.offset_tracker import OffsetTracker
+from dingbridge.worker.outcomes import Failure
+from dingbridge.worker.scheduler import Scheduler
+from dingbridge.worker.store import inbox, outbox
 from dingbridge.worker.store.postgres import Links
 from tests.unit.worker.support import kafka_record, record
 
@@ -77,11 +74,10 @@ class Files:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._headers = DeadLetters(KafkaSettings.load(), "crashing")._headers
 
-    async def send(self, record: ConsumerRecord, error: str, attempts: int, blocking_id: str = "") -> int:
-        """What ``DeadLetters.send`` does, into a file. One partition, so a key's letters are in order."""
-        headers = self._headers(record, error, attempts, blocking_id)
+    async def write(self, record: ConsumerRecord, failure: Failure) -> None:
+        """What ``DeadLetterWriter.write`` does, into a file."""
+        headers = dead_letter_headers(record, failure, INBOX)
         line = json.dumps(
             {
                 "key": _hex(record.key),
@@ -89,11 +85,8 @@ class Files:
                 "headers": [[name, _hex(value)] for name, value in headers],
             }
         )
-        letters = self.folder / "letters"
-        offset = letters.read_bytes().count(b"\n") if letters.exists() else 0
-        with letters.open("a") as file:
+        with (self.folder / "letters").open("a") as file:
             file.write(line + "\n")
-        return offset
 
     def letters(self) -> list[ConsumerRecord]:
         return self._read("letters", "dlq")
@@ -151,31 +144,31 @@ async def live(spec: dict[str, Any]) -> None:
     """One life, until all is done or ``kill_at`` steps are."""
     files = Files(Path(spec["folder"]))
     base = Looking if spec["prepares"] else Crashing
-    consumer = type("One", (base,), {"on_dead_letter": spec["on_dead_letter"]})()
+    consumer = base()
     consumer.mended = spec["mended"]
     database = open_database(spec["database"])
-    await database.create_tables(metadata, inbox.metadata, blocked.metadata)
-    lanes = Lanes()
+    await database.create_tables(metadata, inbox.metadata)
+    offsets = OffsetTracker()
     _mark_steps(spec["kill_at"], consumer, database, files)
-    dispatcher = Dispatcher(
+    scheduler = Scheduler(
         consumer,
-        Processor(consumer, database),
-        Burials(consumer, database, files),
-        lanes,
+        Executor(consumer, database),
+        DeadLetters(consumer, database, files),
+        offsets,
         WorkerMetrics("crashing", CollectorRegistry()),
     )
-    dispatcher.start()
+    scheduler.start()
     began = files.offsets()
     for records in (events(spec["script"]), files.copied()):
-        dispatcher.add([r for r in records if r.offset >= began.get(r.topic, 0)])
+        scheduler.add([r for r in records if r.offset >= began.get(r.topic, 0)])
     while True:
-        if offsets := lanes.committable():
-            await files.commit(offsets)
-            lanes.committed(offsets)
-        elif not lanes.in_flight:
+        if moved := offsets.to_commit():
+            await files.commit(moved)
+            offsets.committed(moved)
+        elif not offsets.in_flight:
             break
         await asyncio.sleep(0.001)
-    await dispatcher.close()
+    await scheduler.close()
     await database.close()
 
 
@@ -203,15 +196,13 @@ def _mark_steps(kill_at: int | None, consumer: Any, database: Database, files: F
 
     for name in ("enter", "seen"):
         marked(inbox, name)
-    for name in ("find", "block", "add_letter", "lock_replay", "applied", "replay_failed"):
-        marked(blocked, name)
-    for name in ("find", "owe", "paid"):
-        marked(owed, name)
+    for name in ("find", "add", "remove"):
+        marked(outbox, name)
     for name in ("begin", "commit"):
         marked(Links, name)
     marked(AsyncTransaction, "commit")
     marked(consumer, "handle")
-    for name in ("send", "commit"):
+    for name in ("write", "commit"):
         marked(files, name)
 
 

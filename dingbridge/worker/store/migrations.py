@@ -2,12 +2,9 @@
 
 A consumer with ``migrations`` names a package that holds its revisions, ``v0001_….py`` and so on, and has a
 version table of its own, so that several consumers may share a database; one without it has its missing
-tables created. Everything happens in one transaction that holds the database's lock: of processes that start
-together, one migrates and the others find it done, and a migration that fails leaves everything as it was.
-
-A database that version 0.1 made, by ``create_all`` and with no version table, is recognised by its tables and
-columns, and counts as being at the first revision. Not here: what a revision does, and the runtime's own
-tables, which are the same for all consumers (``inbox.py``).
+tables created. The worker's own tables (``revisions``) are the same for all consumers. Everything happens in
+one transaction that holds the database's lock: of processes that start together, one migrates and the others
+find it done, and a migration that fails leaves everything as it was. Not here: what a revision does.
 """
 
 import asyncio
@@ -17,7 +14,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -26,17 +23,34 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, create_engine, inspect
+from sqlalchemy import Connection, MetaData, create_engine, inspect
 
 from dingbridge.errors import BridgeError
-from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.errors import translated
+from dingbridge.worker.store.outbox import outbox
 
 log = structlog.get_logger(__name__)
 
 LONGEST_NAME = 63
 """Bytes of an identifier in PostgreSQL."""
+
+
+class Tables(Protocol):
+    """What has tables: a consumer's class, or the worker."""
+
+    name: ClassVar[str]
+    metadata: ClassVar[MetaData | None]
+    migrations: ClassVar[str | None]
+
+
+class WorkerTables:
+    """The worker's own: inbox and outbox. The name is empty, which no consumer's is."""
+
+    name: ClassVar[str] = ""
+    metadata: ClassVar[MetaData | None] = outbox.metadata
+    migrations: ClassVar[str | None] = "dingbridge.worker.store.revisions"
+
 
 _by_loop: "WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock]" = WeakKeyDictionary()
 
@@ -45,7 +59,7 @@ class MigrationError(BridgeError):
     """The tables cannot be brought to what the code expects; the message says why, and what to do."""
 
 
-async def migrate(database: Database, consumer: type[Consumer]) -> None:
+async def migrate(database: Database, consumer: type[Tables]) -> None:
     """Make the tables of ``consumer`` be those of its code; safe in several processes at once.
 
     Raises ``MigrationError`` for a database that a newer version has migrated, or that holds other tables of
@@ -64,10 +78,10 @@ async def migrate(database: Database, consumer: type[Consumer]) -> None:
                 # what others added to the metadata, as the tables of an actions module
                 await tx.connection.run_sync(consumer.metadata.create_all)
     if came != went:
-        log.info("database.migrated", consumer=consumer.name, before=came or "empty", now=went)
+        log.info("database.migrated", consumer=consumer.name or "every", before=came or "empty", now=went)
 
 
-def upgrade(connection: Connection, consumer: type[Consumer]) -> tuple[str | None, str | None]:
+def upgrade(connection: Connection, consumer: type[Tables]) -> tuple[str | None, str | None]:
     """Run what is missing of the revisions of ``consumer`` in the transaction of ``connection``, and nothing
     else; returns the revision before (None: none) and after. Raises as ``migrate`` does."""
     scripts = _scripts(str(consumer.migrations))
@@ -80,14 +94,16 @@ def upgrade(connection: Connection, consumer: type[Consumer]) -> tuple[str | Non
             f"know: a newer dingbridge has been here. Run that version; or restore the database as it was "
             f"before, and let the consumer read again from then (dingbridge replay)"
         )
-    if before is None and _made_without_versions(connection, consumer, scripts):
-        _run(connection, scripts, table, stamp=scripts.get_base())
+    if before is None:
+        _refuse_strangers(connection, consumer, scripts)
     _run(connection, scripts, table)
     return before, _revision(connection, table)
 
 
 def version_table(consumer: str) -> str:
     """The table that holds the revision of ``consumer``: of at most 63 characters, as PostgreSQL has it."""
+    if not consumer:
+        return "dingbridge_version"
     name = f"dingbridge_version_{re.sub('[^a-z0-9]', '_', consumer)}"
     if len(name) <= LONGEST_NAME:
         return name
@@ -112,19 +128,10 @@ def _scripts(package: str) -> ScriptDirectory:
     return scripts
 
 
-def _run(
-    connection: Connection,
-    scripts: ScriptDirectory,
-    table: str,
-    *,
-    stamp: str | None = None,
-    to: str = "head",
-) -> None:
-    """Upgrade to revision ``to``; or, with ``stamp``, only write down that the tables are at that one."""
+def _run(connection: Connection, scripts: ScriptDirectory, table: str, *, to: str = "head") -> None:
+    """Upgrade to revision ``to``."""
 
     def steps(revision: Any, context: MigrationContext) -> Sequence[Any]:
-        if stamp is not None:
-            return scripts._stamp_revs(stamp, revision)
         return scripts._upgrade_revs(to, revision)
 
     with EnvironmentContext(Config(), scripts, fn=steps) as environment:
@@ -133,40 +140,26 @@ def _run(
         environment.run_migrations()
 
 
-def _made_without_versions(
-    connection: Connection, consumer: type[Consumer], scripts: ScriptDirectory
-) -> bool:
-    """Whether the tables of the first revision stand there, though no revision is written down.
-
-    Raises ``MigrationError`` when there are tables of their names that are not like them.
-    """
-    expected = _first_tables(scripts)
-    found = {name: _columns(connection, name) for name in _tables(connection) if name in expected}
-    if not found:
-        return False
-    strange = sorted(name for name in expected if not expected[name] <= found.get(name, frozenset()))
+def _refuse_strangers(connection: Connection, consumer: type[Tables], scripts: ScriptDirectory) -> None:
+    """Raises ``MigrationError`` when tables of the first revision's names stand there already."""
+    strange = sorted(_first_tables(scripts) & set(_tables(connection)))
     if strange:
         raise MigrationError(
-            f"consumer {consumer.name} finds tables in its database that it has not made (not as expected: "
-            f"{', '.join(strange)}). Give it a database of its own with DATABASE_URL"
+            f"consumer {consumer.name} finds tables in its database that it has not made "
+            f"({', '.join(strange)}). Give it a database of its own with DATABASE_URL"
         )
-    return True
 
 
-def _first_tables(scripts: ScriptDirectory) -> dict[str, frozenset[str]]:
-    """The tables and columns that the first revision makes, found by making them in memory."""
+def _first_tables(scripts: ScriptDirectory) -> set[str]:
+    """The tables that the first revision makes, found by making them in memory."""
     engine = create_engine("sqlite://")
     try:
         with engine.connect() as connection:
             _run(connection, scripts, "version", to=str(scripts.get_base()))
-            return {name: _columns(connection, name) for name in _tables(connection) if name != "version"}
+            return set(_tables(connection)) - {"version"}
     finally:
         engine.dispose()
 
 
 def _tables(connection: Connection) -> list[str]:
     return inspect(connection).get_table_names()
-
-
-def _columns(connection: Connection, table: str) -> frozenset[str]:
-    return frozenset(column["name"] for column in inspect(connection).get_columns(table))

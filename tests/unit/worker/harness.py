@@ -1,4 +1,4 @@
-"""A dispatcher with everything around it but Kafka: records in, finished ones out."""
+"""A scheduler with everything around it but Kafka: records in, finished ones out."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -11,34 +11,31 @@ from sqlalchemy import select
 
 from dingbridge import Context, DependencyUnavailable, Event, Transaction
 from dingbridge.testing import MemoryRuntime
-from dingbridge.worker import blocked
-from dingbridge.worker.dead_letters import Burials
-from dingbridge.worker.executor import Processor
-from dingbridge.worker.key_queue import Lanes, Limits
+from dingbridge.worker.dead_letters import DeadLetters
+from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.scheduler import Dispatcher
+from dingbridge.worker.offset_tracker import Limits, OffsetTracker
+from dingbridge.worker.outcomes import Failure
+from dingbridge.worker.scheduler import Scheduler
 from tests.unit.worker.support import Recording, effects, kafka_record, record
 
 P0, P1 = TopicPartition("t", 0), TopicPartition("t", 1)
 
 
 class Letters:
-    """A sink that remembers, and that can be down."""
+    """A writer that remembers, and that can be down."""
 
     def __init__(self) -> None:
         self.sent: list[tuple[ConsumerRecord[Any, Any], str, int]] = []
-        self.blocking_ids: list[str] = []
+        self.failures: list[Failure] = []
         self.down = 0
 
-    async def send(
-        self, record: ConsumerRecord[Any, Any], error: str, attempts: int, blocking_id: str = ""
-    ) -> int:
+    async def write(self, record: ConsumerRecord[Any, Any], failure: Failure) -> None:
         if self.down:
             self.down -= 1
             raise DependencyUnavailable("Kafka is down")
-        self.sent.append((record, error, attempts))
-        self.blocking_ids.append(blocking_id)
-        return len(self.sent) - 1
+        self.sent.append((record, failure.error, failure.attempts))
+        self.failures.append(failure)
 
 
 class Scripted(Recording):
@@ -65,16 +62,16 @@ class Scripted(Recording):
 
 
 class Harness:
-    def __init__(self, consumer: Scripted, runtime: MemoryRuntime, lanes: Lanes) -> None:
-        self.consumer, self.letters, self.lanes = consumer, Letters(), lanes
+    def __init__(self, consumer: Scripted, runtime: MemoryRuntime, offsets: OffsetTracker) -> None:
+        self.consumer, self.letters, self.tracker = consumer, Letters(), offsets
         self.registry = CollectorRegistry()
         self.flows = 0
         self.runtime = runtime
-        self.dispatcher = Dispatcher(
+        self.scheduler = Scheduler(
             consumer,
-            Processor(consumer, runtime.database),
-            Burials(consumer, runtime.database, self.letters),
-            lanes,
+            Executor(consumer, runtime.database),
+            DeadLetters(consumer, runtime.database, self.letters),
+            offsets,
             WorkerMetrics(consumer.name, self.registry),
             self._flow,
         )
@@ -93,10 +90,10 @@ class Harness:
             records.append(
                 kafka_record(*partition, offset, key=made.key, value=made.value, headers=made.headers)
             )
-        self.dispatcher.add(records)
+        self.scheduler.add(records)
 
     async def idle(self) -> None:
-        await until(lambda: self.lanes.in_flight == 0)
+        await until(lambda: self.tracker.in_flight == 0)
 
     async def effects(self) -> list[str]:
         rows = await self.runtime.rows(select(effects.c.event_id).order_by(effects.c.n))
@@ -116,10 +113,9 @@ async def until(condition: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def running(consumer: Scripted, limits: Limits | None = None) -> AsyncIterator[Harness]:
     async with MemoryRuntime(consumer) as runtime:
-        await runtime.database.create_tables(blocked.metadata)
-        harness = Harness(consumer, runtime, Lanes(limits))
-        harness.dispatcher.start()
+        harness = Harness(consumer, runtime, OffsetTracker(limits))
+        harness.scheduler.start()
         try:
             yield harness
         finally:
-            await harness.dispatcher.close()
+            await harness.scheduler.close()

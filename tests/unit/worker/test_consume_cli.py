@@ -9,27 +9,32 @@ TABLES = [("employees", ["userid", "name"], [("u1", "王[b]小明\x1b[31m\n"), (
 
 
 def test_in_a_pipe_tables_are_tab_separated_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    _print([("employees", ["userid", "name"], [("u1", "a\tb\nc"), ("u2", None)])])
-    assert capsys.readouterr().out == "# employees\nuserid\tname\nu1\ta b c\nu2\t\n"
+    _print([("employees", ["userid", "name"], [("u1", "a\tb\nc"), ("u2", None)])], as_json=False)
+    assert capsys.readouterr().out == "# employees\nuserid\tname\nu1\ta b c\nu2\t-\n"
 
 
 def test_on_a_terminal_they_are_drawn_with_values_as_they_are(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    _print(TABLES)
+    _print(TABLES, as_json=False)
     out = capsys.readouterr().out
     assert "employees" in out
     assert "王[b]小明" in out
     assert "\x1b[31m" not in out, "a value cannot command the terminal"
 
 
+def test_for_machines_each_row_is_an_object(capsys: pytest.CaptureFixture[str]) -> None:
+    _print([("employees", ["userid"], [("u1",)])], as_json=True)
+    assert capsys.readouterr().out == '{"table":"employees","userid":"u1"}\n'
+
+
 def test_a_consumer_without_tables_says_so(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    _print([])
-    assert "shows no tables" in capsys.readouterr().out
+    _print([], as_json=False)
+    assert "shows no tables" in capsys.readouterr().err
 
 
 ENDING = """

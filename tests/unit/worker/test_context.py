@@ -4,7 +4,7 @@ from dingbridge import Consumer, Context, Event, Position, Transaction
 from dingbridge.testing import MemoryRuntime
 from dingbridge.worker.context import next_fetch_sequence
 from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.executor import Processor
+from dingbridge.worker.executor import Executor
 from tests.unit.address_sync.company import event
 
 
@@ -47,8 +47,8 @@ async def test_prepare_and_handle_have_one_context_with_attempt_position_and_the
 
         consumer.clients = client_of  # type: ignore[assignment]
         came = event("user_add_org", "u1")
-        delivery = Delivery(b"k", Position("t", 2, 7))
-        outcome = await Processor(consumer, runtime.database).attempt(came, delivery, 3)
+        delivery = Delivery(Position("t", 2, 7))
+        outcome = await Executor(consumer, runtime.database).attempt(came, delivery, 3)
         assert outcome.kind == "done"
         ((prepared, in_tx),) = consumer.given
         assert prepared is in_tx

@@ -198,23 +198,19 @@ async def test_what_runs_beside_the_events_begins_again_within_a_service(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervise, "BEGIN_AGAIN_S", 0.001)
-    begun = {"pruning": 0, "watching": 0}
+    begun = 0
     one = serving(tmp_path)
 
-    def failing(name: str) -> Callable[..., Coroutine[Any, Any, None]]:
-        async def work(*_: Any, **__: Any) -> None:
-            begun[name] += 1
-            if min(begun.values()) >= 2:
-                one.stop()
-            raise KeyError(name)
+    async def failing(*_: Any) -> None:
+        nonlocal begun
+        begun += 1
+        if begun == 2:
+            one.stop()
+        raise KeyError("pruning")
 
-        return work
-
-    monkeypatch.setattr(one, "_prune_regularly", failing("pruning"))
-    monkeypatch.setattr(service, "watch", failing("watching"))
+    monkeypatch.setattr(one, "_prune_regularly", failing)
     monkeypatch.setattr(one.worker, "run", one._stopping.wait)
     with capture_logs() as logs:
         async with asyncio.timeout(60):
             await one.run()
-    told = {entry["task"] for entry in logs if entry["event"] == "consumer.task_ended"}
-    assert told == {"pruning", "watching"}
+    assert {entry["task"] for entry in logs if entry["event"] == "consumer.task_ended"} == {"pruning"}

@@ -10,9 +10,9 @@ from prometheus_client import CollectorRegistry
 
 from dingbridge import Consumer
 from dingbridge.settings import ConsumerSettings
-from dingbridge.worker.executor import Processor
-from dingbridge.worker.key_queue import Item
+from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import WorkerMetrics
+from dingbridge.worker.offset_tracker import QueuedRecord
 from dingbridge.worker.worker import Worker, WorkerOptions
 
 P0 = TopicPartition("t", 0)
@@ -49,16 +49,16 @@ async def test_a_commit_that_is_acknowledged_as_the_stop_comes_does_not_swallow_
     worker = Worker(
         consumer,
         settings,
-        Processor(consumer, None),
+        Executor(consumer, None),
         WorkerMetrics(consumer.name, CollectorRegistry()),
         options,
     )
     kafka = _Kafka()
-    lanes = worker._dispatcher.lanes
+    offsets = worker._scheduler.offsets
     await worker.on_partitions_assigned({P0})
-    head = lanes.add(Item(P0, 0, b"k", 1, None))
-    assert head is not None
-    lanes.finish(head)
+    queued = QueuedRecord(P0, 0, b"k", 1)
+    offsets.add(queued)
+    offsets.finish(queued)
     worker._kafka = cast("Any", kafka)
 
     committing = asyncio.create_task(worker._commit_regularly())

@@ -11,8 +11,9 @@ from aiokafka.errors import KafkaConnectionError
 
 from dingbridge import DependencyUnavailable
 from dingbridge.settings import KafkaSettings
-from dingbridge.worker import dead_letter_writer as deadletters
-from dingbridge.worker.dead_letter_writer import DeadLetters
+from dingbridge.worker import dead_letters
+from dingbridge.worker.dead_letters import DeadLetterWriter
+from dingbridge.worker.outcomes import Failure
 from tests.unit.library.test_producers import Connection, rest, stuck
 from tests.unit.worker.support import kafka_record
 
@@ -20,34 +21,34 @@ RECORD = kafka_record("dingtalk.user_add_org", 0, 7, key=b"k", value=b"v")
 
 
 @pytest.fixture
-def letters(monkeypatch: pytest.MonkeyPatch) -> DeadLetters:
-    monkeypatch.setattr(deadletters, "STOP_TIMEOUT_S", 0.05)
-    return DeadLetters(KafkaSettings.load(), "billing")
+def writer(monkeypatch: pytest.MonkeyPatch) -> DeadLetterWriter:
+    monkeypatch.setattr(dead_letters, "STOP_TIMEOUT_S", 0.05)
+    return DeadLetterWriter(KafkaSettings.load(), "billing")
 
 
-async def test_a_producer_that_does_not_stop_is_left_without_a_rest(letters: DeadLetters) -> None:
-    letters._producer, connection = await stuck(), Connection()
-    letters._producer.client._conns["b", 0] = connection
-    await letters.close()
+async def test_a_producer_that_does_not_stop_is_left_without_a_rest(writer: DeadLetterWriter) -> None:
+    writer._producer, connection = await stuck(), Connection()
+    writer._producer.client._conns["b", 0] = connection
+    await writer.close()
     assert connection.closed.done()
     assert await rest() == set()
 
 
 async def test_after_a_failed_send_the_producer_is_left_whole_and_replaced(
-    letters: DeadLetters, monkeypatch: pytest.MonkeyPatch
+    writer: DeadLetterWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     used, connection = await stuck(), Connection()
     used.client._conns["b", 0] = connection
-    letters._producer = used
+    writer._producer = used
 
     async def send_and_wait(*_: object, **__: object) -> None:
         raise KafkaConnectionError("gone")
 
     monkeypatch.setattr(used, "send_and_wait", send_and_wait)
     with pytest.raises(DependencyUnavailable, match="dead letter not taken"):
-        await letters.send(RECORD, "KeyError", 1)
-    assert letters._producer is None
-    await letters.close()
+        await writer.write(RECORD, Failure("KeyError", 1))
+    assert writer._producer is None
+    await writer.close()
     assert connection.closed.done()
     assert await rest() == set()
 
@@ -73,17 +74,17 @@ class Hanging:
 
 @pytest.mark.parametrize("where", ["start", "send"])
 async def test_a_producer_that_hangs_is_given_up(
-    letters: DeadLetters, monkeypatch: pytest.MonkeyPatch, where: str
+    writer: DeadLetterWriter, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     connection = Connection()
     made = await stuck()
     made.client._conns["b", 0] = connection
-    monkeypatch.setattr(deadletters, "producer", lambda _: Hanging(made, where))
-    for module in ("dingbridge.kafka.client", "dingbridge.worker.dead_letter_writer"):
+    monkeypatch.setattr(dead_letters, "producer", lambda _: Hanging(made, where))
+    for module in ("dingbridge.kafka.client", "dingbridge.worker.dead_letters"):
         monkeypatch.setattr(f"{module}.hopeless_after_s", lambda _: 0.05)
     async with asyncio.timeout(60):
         with pytest.raises(DependencyUnavailable, match="dead letter not taken: Kafka at"):
-            await letters.send(RECORD, "KeyError", 1)
-        await letters.close()
+            await writer.write(RECORD, Failure("KeyError", 1))
+        await writer.close()
     assert connection.closed.done()
     assert await rest() == set()

@@ -11,11 +11,13 @@ from structlog.testing import capture_logs
 
 from dingbridge import DependencyUnavailable, Event, Reject, Retry
 from dingbridge import retry as backoff_module
-from dingbridge.worker import scheduler as dispatch_module
-from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.executor import Outcome, Processor, hash_key
-from dingbridge.worker.key_queue import Limits
-from dingbridge.worker.store import outbox as owed
+from dingbridge.worker import scheduler as scheduler_module
+from dingbridge.worker.context import Position
+from dingbridge.worker.delivery import Delivery, hash_key
+from dingbridge.worker.executor import Executor, Outcome
+from dingbridge.worker.offset_tracker import Limits
+from dingbridge.worker.outcomes import Failure
+from dingbridge.worker.store import outbox
 from tests.unit.worker.harness import P0, P1, Harness, Scripted, running, until
 from tests.unit.worker.support import Recording, kafka_record, record
 
@@ -32,12 +34,12 @@ async def test_a_failing_key_waits_alone_and_its_events_stay_in_order() -> None:
     consumer.max_attempts = 100_000  # type: ignore[misc]
     async with running(consumer) as harness:
         harness.add(P0, ("bad1", "u1"), ("bad2", "u1"), ("a", "u2"), ("b", "u3"), ("c", "u2"))
-        await until(lambda: harness.lanes.in_flight == 2)
+        await until(lambda: harness.tracker.in_flight == 2)
         assert set(await harness.effects()) == {"a", "b", "c"}
         again.clear()
         await harness.idle()
         assert (await harness.effects())[3:] == ["bad1", "bad2"]
-        assert harness.lanes.committable() == {P0: 5}
+        assert harness.tracker.to_commit() == {P0: 5}
         assert harness.letters.sent == []
 
 
@@ -46,14 +48,14 @@ async def test_the_watermark_waits_for_the_failing_record() -> None:
     consumer.hold["slow"] = asyncio.Event()
     async with running(consumer) as harness:
         harness.add(P0, ("a", "u1"), ("slow", "u2"), ("b", "u3"))
-        await until(lambda: harness.lanes.in_flight == 1)
-        assert harness.lanes.committable() == {P0: 1}
+        await until(lambda: harness.tracker.in_flight == 1)
+        assert harness.tracker.to_commit() == {P0: 1}
         consumer.hold["slow"].set()
         await harness.idle()
-        assert harness.lanes.committable() == {P0: 3}
+        assert harness.tracker.to_commit() == {P0: 3}
 
 
-async def test_after_the_last_attempt_the_record_is_buried_and_the_key_goes_on() -> None:
+async def test_after_the_last_attempt_the_record_is_a_dead_letter_and_the_key_goes_on() -> None:
     consumer = Scripted({"bad": [ValueError("private"), KeyError(), ValueError("private")]})
     async with running(consumer) as harness:
         harness.add(P0, ("bad", "u1"), ("next", "u1"))
@@ -63,7 +65,7 @@ async def test_after_the_last_attempt_the_record_is_buried_and_the_key_goes_on()
         assert error.startswith("ValueError at tests.unit.worker.harness:")
         assert "private" not in error
         assert await harness.effects() == ["next"]
-        assert harness.lanes.committable() == {P0: 2}
+        assert harness.tracker.to_commit() == {P0: 2}
         assert harness.count("dead_letters_total", topic="t") == 1
         assert harness.count("events_total", topic="t", outcome="dead") == 1
         assert harness.count("events_total", topic="t", outcome="done") == 1
@@ -80,6 +82,39 @@ async def test_work_in_slices_is_no_attempt_and_holds_its_key_back_alone() -> No
         assert (
             consumer.seen.index("other") < consumer.seen.index("next") == 22
         )  # after each slice, and the last
+
+
+async def test_a_dead_letter_says_what_the_handler_said_and_of_any_other_error_its_frames() -> None:
+    errors: list[Exception] = [ValueError("private words")] * 3
+    async with running(Scripted({"rejected": [Reject("no price")], "broken": errors})) as harness:
+        with capture_logs() as logs:
+            harness.add(P0, ("rejected", "u1"), ("broken", "u2"))
+            await harness.idle()
+        said = {failure.error.split(" ")[0]: failure for failure in harness.letters.failures}
+        rejected, broken = said["dingbridge.worker.outcomes.Reject"], said["ValueError"]
+        assert (rejected.reason, rejected.frames) == ("no price", "")
+        assert broken.reason == ""
+        *_, last = broken.frames.splitlines()
+        assert last.startswith("worker/harness.py:")
+        assert last.endswith(" in handle")
+        told = {
+            entry["error"].split(" ")[0]: entry for entry in logs if entry["event"] == "consumer.dead_letter"
+        }
+        assert told["dingbridge.worker.outcomes.Reject"]["reason"] == "no price"
+        assert told["ValueError"]["frames"][-1] == last
+        assert "private" not in repr(logs) + repr(harness.letters.failures)
+
+
+async def test_without_a_last_attempt_a_key_waits_until_it_works() -> None:
+    class Patient(Scripted):
+        max_attempts = None
+
+    consumer = Patient({"bad": [KeyError() for _ in range(20)], "never": [Reject("hopeless")]})
+    async with running(consumer) as harness:
+        harness.add(P0, ("bad", "u1"), ("next", "u1"), ("never", "u2"))
+        await harness.idle()
+        assert await harness.effects() == ["bad", "next"]
+        assert [failure.reason for failure in harness.letters.failures] == ["hopeless"]
 
 
 async def test_the_log_names_event_type_attempt_and_the_keys_hash_alone() -> None:
@@ -109,7 +144,7 @@ async def test_reject_is_buried_at_once() -> None:
 @pytest.mark.parametrize("value", [None, b"", b"{}", b"\xff\x00"])
 async def test_what_is_no_event_is_buried_with_its_bytes(value: bytes | None) -> None:
     async with running(Scripted()) as harness:
-        harness.dispatcher.add([kafka_record("t", 0, 0, key=None, value=value, headers=(("h", b"\xfe"),))])
+        harness.scheduler.add([kafka_record("t", 0, 0, key=None, value=value, headers=(("h", b"\xfe"),))])
         await harness.idle()
         ((letter, error, _),) = harness.letters.sent
         assert (letter.key, letter.value, letter.headers) == (None, value, (("h", b"\xfe"),))
@@ -133,15 +168,15 @@ async def test_when_the_world_is_down_the_partition_pauses_and_nothing_is_counte
     async with running(consumer) as harness:
         harness.add(P0, ("probe", "u1"), ("x", "u2"), ("y", "u3"))
         harness.add(P1, ("other", "u4"))
-        await until(lambda: P0 in harness.dispatcher.paused())
-        assert harness.dispatcher.paused() == {P0: "system A is down"}
+        await until(lambda: P0 in harness.scheduler.paused())
+        assert harness.scheduler.paused() == {P0: "system A is down"}
         await until(lambda: "other" in consumer.seen)
         assert "x" not in consumer.seen, "only the probe is tried while the world is down"
         await harness.idle()
         assert consumer.seen.count("probe") == 21
         assert sorted(await harness.effects()) == ["other", "probe", "x", "y"]
         assert harness.letters.sent == []
-        assert harness.dispatcher.paused() == {}
+        assert harness.scheduler.paused() == {}
         assert harness.flows >= 2
 
 
@@ -150,11 +185,11 @@ async def test_a_full_partition_pauses_and_resumes() -> None:
     consumer.hold["e0"] = asyncio.Event()
     async with running(consumer, Limits(records=4, records_floor=1)) as harness:
         harness.add(P0, *((f"e{n}", "u1") for n in range(4)))
-        assert harness.dispatcher.paused() == {P0: "full"}
+        assert harness.scheduler.paused() == {P0: "full"}
         assert harness.flows == 1
         consumer.hold["e0"].set()
         await harness.idle()
-        assert harness.dispatcher.paused() == {}
+        assert harness.scheduler.paused() == {}
         assert harness.flows == 2
 
 
@@ -165,12 +200,12 @@ async def test_a_handover_lets_running_work_finish_and_starts_nothing_new() -> N
         harness.add(P0, ("a", "u1"), ("b", "u1"))
         harness.add(P1, ("c", "u1"))
         await until(lambda: "a" in consumer.began)
-        handover = asyncio.create_task(harness.dispatcher.revoke({P0}, grace_s=10))
+        handover = asyncio.create_task(harness.scheduler.revoke({P0}, grace_s=10))
         await asyncio.sleep(0)
         consumer.hold["a"].set()
         await handover
-        assert harness.lanes.committable({P0}) == {P0: 1}
-        harness.dispatcher.forget({P0})
+        assert harness.tracker.to_commit({P0}) == {P0: 1}
+        harness.scheduler.forget({P0})
         await harness.idle()
         assert consumer.seen == ["a", "c"]
 
@@ -182,18 +217,18 @@ async def test_a_handover_cuts_off_what_does_not_finish_and_the_runner_lives_on(
     async with running(consumer) as harness:
         harness.add(P0, ("a", "u1"), ("b", "u2"))
         await until(lambda: "a" in consumer.began)
-        await harness.dispatcher.revoke({P0}, grace_s=0.01)
-        assert harness.lanes.committable({P0}) == {}
-        harness.dispatcher.forget({P0})
+        await harness.scheduler.revoke({P0}, grace_s=0.01)
+        assert harness.tracker.to_commit({P0}) == {}
+        harness.scheduler.forget({P0})
         consumer.hold.clear()
         harness.offsets.clear()
         harness.add(P0, ("a", "u1"), ("b", "u2"))  # the partition comes back, from its committed offset
         await harness.idle()
         assert await harness.effects() == ["a", "b"]
-        assert harness.lanes.committable() == {P0: 2}
+        assert harness.tracker.to_commit() == {P0: 2}
 
 
-class Lasting(Processor):
+class Lasting(Executor):
     """What is cut off here does not end before ``then`` has."""
 
     then: Callable[[], Awaitable[Outcome]]
@@ -206,7 +241,7 @@ class Lasting(Processor):
 
 
 def last(harness: Harness, consumer: Scripted, then: Callable[[], Awaitable[Outcome]]) -> None:
-    processor = harness.dispatcher._processor = Lasting(consumer, harness.runtime.database)
+    processor = harness.scheduler._executor = Lasting(consumer, harness.runtime.database)
     processor.then = then
 
 
@@ -215,8 +250,8 @@ async def test_the_stop_ends_though_a_handler_was_cut_off_and_has_not_ended(
     heeds_the_second: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rollback that the server does not answer, or a handler that cleans up for long."""
-    monkeypatch.setattr(dispatch_module, "CANCEL_TIMEOUT_S", 0.01)
-    monkeypatch.setattr(dispatch_module, "CLOSE_TIMEOUT_S", 60 if heeds_the_second else 0.01)
+    monkeypatch.setattr(scheduler_module, "CANCEL_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(scheduler_module, "CLOSE_TIMEOUT_S", 60 if heeds_the_second else 0.01)
     enough = asyncio.Event()
 
     async def then() -> Outcome:
@@ -234,9 +269,9 @@ async def test_the_stop_ends_though_a_handler_was_cut_off_and_has_not_ended(
             last(harness, consumer, then)
             harness.add(P0, ("a", "u1"))
             await until(lambda: "a" in consumer.began)
-            runners = list(harness.dispatcher._runners)
-            await harness.dispatcher.revoke({P0}, grace_s=0.01)
-            await harness.dispatcher.close()
+            runners = list(harness.scheduler._runners)
+            await harness.scheduler.revoke({P0}, grace_s=0.01)
+            await harness.scheduler.close()
             left = 0 if heeds_the_second else 1
             await until(lambda: sum(not runner.done() for runner in runners) == left)
             enough.set()
@@ -246,7 +281,7 @@ async def test_the_stop_ends_though_a_handler_was_cut_off_and_has_not_ended(
 async def test_what_ends_after_its_partition_has_gone_pauses_it_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(dispatch_module, "CANCEL_TIMEOUT_S", 0.01)
+    monkeypatch.setattr(scheduler_module, "CANCEL_TIMEOUT_S", 0.01)
     enough = asyncio.Event()
 
     async def then() -> Outcome:
@@ -259,11 +294,11 @@ async def test_what_ends_after_its_partition_has_gone_pauses_it_no_more(
         last(harness, consumer, then)
         harness.add(P0, ("a", "u1"), ("b", "u2"))
         await until(lambda: "a" in consumer.began)
-        await harness.dispatcher.revoke({P0}, grace_s=0.01)
-        harness.dispatcher.forget({P0})
+        await harness.scheduler.revoke({P0}, grace_s=0.01)
+        harness.scheduler.forget({P0})
         enough.set()
-        await until(lambda: not harness.dispatcher._running)
-        assert harness.dispatcher.down() == {}
+        await until(lambda: not harness.scheduler._running)
+        assert harness.scheduler.down() == {}
         consumer.hold.clear()
         harness.offsets.clear()
         harness.add(P0, ("a", "u1"), ("b", "u2"))  # the partition comes back
@@ -277,9 +312,9 @@ async def test_what_waits_when_its_partition_goes_does_not_come_back_with_a_time
     async with running(consumer) as harness:
         harness.add(P0, ("a", "u1"), ("b", "u1"))
         await until(lambda: harness.consumer.seen == ["a"] and not harness.consumer.script["a"])
-        await harness.dispatcher.revoke({P0}, grace_s=1)
-        harness.dispatcher.forget({P0})
-        assert harness.lanes.in_flight == 0
+        await harness.scheduler.revoke({P0}, grace_s=1)
+        harness.scheduler.forget({P0})
+        assert harness.tracker.in_flight == 0
         harness.offsets.clear()
         harness.add(P0, ("a", "u1"), ("b", "u1"))
         await harness.idle()
@@ -292,9 +327,7 @@ async def test_a_replay_id_in_the_headers_applies_an_event_again() -> None:
     async with running(Scripted()) as harness:
         made = record("e1")
         for offset, headers in enumerate([(), (("dingbridge-replay-id", b"r1"),)] * 2):
-            harness.dispatcher.add(
-                [kafka_record("t", 0, offset, key=b"k", value=made.value, headers=headers)]
-            )
+            harness.scheduler.add([kafka_record("t", 0, offset, key=b"k", value=made.value, headers=headers)])
         await harness.idle()
         assert len(await harness.effects()) == 2
         assert harness.count("events_total", topic="t", outcome="seen") == 2
@@ -308,8 +341,8 @@ class Unprepared(Scripted):
 
 async def redelivered(harness: Harness, *events: tuple[str, str]) -> None:
     """A handover, after which the partition comes again from its committed offset, its first."""
-    await harness.dispatcher.revoke({P0}, 0.1)
-    harness.dispatcher.forget({P0})
+    await harness.scheduler.revoke({P0}, 0.1)
+    harness.scheduler.forget({P0})
     harness.offsets[P0] = 0
     harness.add(P0, *events)
     await harness.idle()
@@ -321,13 +354,13 @@ async def test_a_record_that_was_given_up_is_applied_by_its_letter_alone(base: t
     async with running(consumer) as harness:
         events = [("slow", "u0"), ("bad", "u1")]
         harness.add(P0, *events)
-        await until(lambda: harness.lanes.in_flight == 1)
-        assert harness.lanes.committable() == {}, "an earlier record holds the watermark"
+        await until(lambda: harness.tracker.in_flight == 1)
+        assert harness.tracker.to_commit() == {}, "an earlier record holds it back"
         await redelivered(harness, *events)
         assert await harness.effects() == ["slow"]
         ((letter, _, _),) = harness.letters.sent
         replayed = (*letter.headers, ("dingbridge-replay-id", b"r1"))
-        harness.dispatcher.add(
+        harness.scheduler.add(
             [kafka_record("inbox", 0, 0, key=letter.key, value=letter.value, headers=replayed)]
         )
         await harness.idle()
@@ -343,15 +376,15 @@ async def test_a_copy_that_was_given_up_is_too_and_its_run_may_send_it_again(bas
         for offset, name in zip(offsets, ("slow", "bad"), strict=False):
             made = record(name, name)
             headers = (*made.headers, ("dingbridge-replay-id", b"r1"))
-            harness.dispatcher.add(
+            harness.scheduler.add(
                 [kafka_record("t", 0, offset, key=made.key, value=made.value, headers=headers)]
             )
 
     async with running(consumer) as harness:
         copies(0, 1)
-        await until(lambda: harness.lanes.in_flight == 1)
-        await harness.dispatcher.revoke({P0}, 0.1)
-        harness.dispatcher.forget({P0})
+        await until(lambda: harness.tracker.in_flight == 1)
+        await harness.scheduler.revoke({P0}, 0.1)
+        harness.scheduler.forget({P0})
         copies(0, 1)
         await harness.idle()
         assert await harness.effects() == ["slow"]
@@ -365,38 +398,38 @@ async def test_a_copy_that_was_given_up_is_too_and_its_run_may_send_it_again(bas
 
 
 @pytest.mark.parametrize("base", [Scripted, Unprepared])
-async def test_a_letter_that_is_owed_is_sent_when_the_record_comes_again(base: type[Scripted]) -> None:
+async def test_a_dead_letter_in_the_outbox_is_sent_when_the_record_comes_again(base: type[Scripted]) -> None:
     consumer = base({"bad": [Reject("mended meanwhile")]})
     async with running(consumer) as harness:
         harness.letters.down = 10_000_000
         harness.add(P0, ("bad", "u1"))
-        await until(lambda: P0 in harness.dispatcher.down())
+        await until(lambda: P0 in harness.scheduler.down())
         harness.letters.down = 0
         await redelivered(harness, ("bad", "u1"), ("next", "u1"))
         ((letter, error, attempts),) = harness.letters.sent
         assert (letter.offset, error.split(" ")[0], attempts) == (0, "dingbridge.worker.outcomes.Reject", 1)
         assert await harness.effects() == ["next"]
-        assert await harness.runtime.rows(select(owed.table)) == []
+        assert await harness.runtime.rows(select(outbox.outbox)) == []
 
 
 async def test_what_is_no_event_has_one_letter_however_often_it_comes() -> None:
     async with running(Scripted()) as harness:
         for _ in range(2):
-            harness.dispatcher.add([kafka_record(*P0, 0, key=b"k", value=b"{}")])
+            harness.scheduler.add([kafka_record(*P0, 0, key=b"k", value=b"{}")])
             await harness.idle()
-            await harness.dispatcher.revoke({P0}, 0.1)
-            harness.dispatcher.forget({P0})
+            await harness.scheduler.revoke({P0}, 0.1)
+            harness.scheduler.forget({P0})
         assert len(harness.letters.sent) == 1
 
 
-async def test_what_is_owed_for_records_that_come_no_more_is_pruned() -> None:
+async def test_the_outbox_is_pruned_of_records_that_come_no_more() -> None:
     async with running(Scripted()) as harness:
-        database = harness.runtime.database
+        database, why = harness.runtime.database, Failure("KeyError", 3, "why", "frames")
         for consumer in ("recording", "other"):
             async with database.transaction() as tx:
-                await owed.owe(tx, consumer, ("t", 0, 1), owed.Owed("why", 3))
+                await outbox.add(tx, consumer, Position("t", 0, 1), why)
         now = datetime.now(UTC)
-        await owed.prune(database, "recording", now - timedelta(hours=1))
-        assert await owed.find(database.reader(), "recording", ("t", 0, 1)) == owed.Owed("why", 3)
-        await owed.prune(database, "recording", now)
-        assert [row.consumer for row in await harness.runtime.rows(select(owed.table))] == ["other"]
+        await outbox.prune(database, "recording", now - timedelta(hours=1))
+        assert await outbox.find(database.reader(), "recording", Position("t", 0, 1)) == why
+        await outbox.prune(database, "recording", now)
+        assert [row.consumer for row in await harness.runtime.rows(select(outbox.outbox))] == ["other"]

@@ -1,0 +1,31 @@
+"""``dingbridge consumers``: which consumers are installed, and what they read."""
+
+from typing import Annotated
+
+import typer
+
+COLUMNS = ("name", "events", "from")
+
+
+def command(as_json: Annotated[bool, typer.Option("--json", help="JSON, for machines.")] = False) -> None:
+    """The installed consumers with the EventTypes that they read and the package that they come from.
+
+    One that cannot be loaded is named with the reason; the others work all the same.
+    """
+    from dingbridge.cli.terminal import print_list, say
+    from dingbridge.worker.registry import installed_consumers
+
+    found = installed_consumers()
+    rows = [
+        {
+            "name": one.name,
+            "events": ", ".join(one.consumer.topics) if one.consumer else None,
+            "from": one.package,
+            "problem": one.problem,
+        }
+        for one in found
+    ]
+    print_list(COLUMNS, rows, as_json=as_json)
+    for one in found:
+        if one.problem is not None:
+            say(one.problem)

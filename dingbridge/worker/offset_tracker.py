@@ -1,0 +1,239 @@
+"""Which offset of each partition may be committed, and which partitions hold so much that they must wait.
+
+Pure bookkeeping, no I/O, no clock. A partition's *committable offset* is the one below which every record is
+finished. In which order records are worked on is ``key_queue.py``'s.
+"""
+
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from aiokafka import ConsumerRecord, TopicPartition
+
+from dingbridge.events.event import Event
+from dingbridge.worker.delivery import Delivery
+from dingbridge.worker.outcomes import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one worker holds in memory. Each partition gets an equal share, so that one which is stuck
+    cannot starve the others; a batch that is already fetched may exceed it once."""
+
+    records: int = 4_000
+    """Records fetched and not finished, over all partitions."""
+
+    size: int = 64 * 1024 * 1024
+    """Their bytes, over all partitions."""
+
+    records_floor: int = 32
+    """The least share of a partition in ``records``, however many partitions there are."""
+
+    window: int = 100_000
+    """Offsets of one partition that are finished and cannot be committed yet, since an earlier one is not.
+    They cost no memory; they come again when the process dies, and the inbox then has to know them."""
+
+
+SLACK = 1_024
+"""Finished entries that a window may keep beside as many as are unfinished."""
+
+
+class State(Enum):
+    """Where a queued record is on its way."""
+
+    WAITING = auto()
+    """For its turn, for its next attempt, or being worked on."""
+
+    FINISHED = auto()
+    """All that it asked for is done, durably: its offset may be committed."""
+
+    DROPPED = auto()
+    """It will not be finished here, since its partition goes to another member."""
+
+
+@dataclass(slots=True, eq=False)
+class QueuedRecord:
+    """One fetched record. ``record``, ``delivery`` and ``event`` are released when it is finished or
+    dropped."""
+
+    partition: TopicPartition
+    offset: int
+    key: Hashable
+    """The record's key; the partition for a record without one."""
+    size: int
+    record: ConsumerRecord | None = None
+    fetch_sequence: int | None = None
+    state: State = State.WAITING
+    attempts: int = 0
+    """Attempts that failed."""
+    delivery: Delivery | None = None
+    event: Event | None = None
+    failure: Failure | None = None
+    """Why it goes to the dead letters, once that is decided."""
+    window: "_Window | None" = field(default=None, repr=False)
+    number: int = 0
+    """How many records of its window came before it."""
+
+
+@dataclass(slots=True, eq=False)
+class _Window:
+    """The offsets of one partition from its committable one on. ``entries`` begins with an unfinished one; of
+    those behind it, finished ones are dropped now and then."""
+
+    partition: TopicPartition
+    next_offset: int
+    committed: int
+    entries: deque[QueuedRecord] = field(default_factory=deque)
+    added: int = 0
+    unfinished: int = 0
+    size: int = 0
+    full: bool = False
+
+    @property
+    def committable(self) -> int:
+        return self.entries[0].offset if self.entries else self.next_offset
+
+    @property
+    def held(self) -> int:
+        """How many are finished and cannot be committed yet."""
+        return self.added - self.entries[0].number - self.unfinished if self.entries else 0
+
+    def release(self, queued: QueuedRecord) -> None:
+        self.unfinished -= 1
+        self.size -= queued.size
+        queued.record = queued.event = queued.delivery = None
+
+
+class OffsetTracker:
+    """The windows of the partitions that this member holds."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._windows: dict[TopicPartition, _Window] = {}
+        self._assigned: set[TopicPartition] = set()
+        self._full: set[TopicPartition] = set()
+        self._records = self._limits.records
+        self._size = self._limits.size
+        self.flips = 0
+        """Grows whenever a partition becomes full or is no longer."""
+
+    def assign(self, partitions: Iterable[TopicPartition]) -> None:
+        """Count ``partitions`` in when the limits are shared out."""
+        self._assigned.update(partitions)
+        self._share_out()
+
+    def _share_out(self) -> None:
+        partitions = max(1, len(self._assigned))
+        self._records = max(self._limits.records_floor, self._limits.records // partitions)
+        self._size = max(1, self._limits.size // partitions)
+
+    def add(self, queued: QueuedRecord) -> None:
+        """Track a fetched record.
+
+        Records of a partition come in the order of their offsets; gaps are fine. A lower offset means that
+        the partition was reset (a topic made anew): what may be committed then begins again from there.
+        """
+        window = self._windows.get(queued.partition)
+        if window is None or queued.offset < window.next_offset:
+            self.assign((queued.partition,))
+            self._full.discard(queued.partition)
+            window = self._windows[queued.partition] = _Window(queued.partition, queued.offset, queued.offset)
+        window.entries.append(queued)
+        window.next_offset = queued.offset + 1
+        queued.window, queued.number = window, window.added
+        window.added += 1
+        window.unfinished += 1
+        window.size += queued.size
+        if not window.full and (window.unfinished >= self._records or window.size >= self._size):
+            self._update_full(window)
+
+    def finish(self, queued: QueuedRecord) -> None:
+        """Everything that ``queued`` asked for is done, durably."""
+        queued.state = State.FINISHED
+        window = queued.window
+        if window is None:
+            return
+        window.release(queued)
+        entries = window.entries
+        while entries and entries[0].state is State.FINISHED:
+            entries.popleft()
+        if len(entries) > 2 * window.unfinished + SLACK:
+            window.entries = deque(entry for entry in entries if entry.state is not State.FINISHED)
+        if window.full or window.held >= self._limits.window:
+            self._update_full(window)
+
+    def drop(self, queued: QueuedRecord) -> None:
+        """``queued`` will not be finished here: nothing from it on will ever be committed."""
+        queued.state = State.DROPPED
+        if queued.window is not None:
+            queued.window.release(queued)
+
+    def forget(self, partitions: Iterable[TopicPartition]) -> None:
+        """The partitions are another member's now."""
+        for partition in partitions:
+            self._windows.pop(partition, None)
+            self._full.discard(partition)
+            self._assigned.discard(partition)
+        self._share_out()
+
+    def committable_offset(self, partition: TopicPartition) -> int | None:
+        """Offset below which all is finished; None before the first record."""
+        window = self._windows.get(partition)
+        return None if window is None else window.committable
+
+    def to_commit(self, partitions: Iterable[TopicPartition] | None = None) -> dict[TopicPartition, int]:
+        """Committable offsets that have moved since they were ``committed``, of ``partitions`` or of all."""
+        chosen = self._windows if partitions is None else partitions
+        return {
+            p: w.committable
+            for p in chosen
+            if (w := self._windows.get(p)) is not None and w.committable != w.committed
+        }
+
+    def committed(self, offsets: dict[TopicPartition, int]) -> None:
+        """Kafka has taken ``offsets``."""
+        for partition, offset in offsets.items():
+            if partition in self._windows:
+                self._windows[partition].committed = offset
+
+    def full(self) -> set[TopicPartition]:
+        """Partitions not to fetch now: full at their share of records or bytes, no longer full at half of it;
+        or at the bound of the window."""
+        return set(self._full)
+
+    def oldest(self) -> Iterator[QueuedRecord]:
+        """The first unfinished record of each partition that has one."""
+        return (window.entries[0] for window in self._windows.values() if window.entries)
+
+    def holders(self) -> Iterator[tuple[TopicPartition, QueuedRecord, int]]:
+        """For each partition with finished offsets that cannot be committed yet: the record that holds them,
+        and how many they are."""
+        for partition, window in self._windows.items():
+            if window.held > 0:
+                yield partition, window.entries[0], window.held
+
+    @property
+    def in_flight(self) -> int:
+        """Records fetched and not finished."""
+        return sum(w.unfinished for w in self._windows.values())
+
+    @property
+    def in_flight_bytes(self) -> int:
+        return sum(w.size for w in self._windows.values())
+
+    def _update_full(self, window: _Window) -> None:
+        scale = 2 if window.full else 1
+        full = (
+            window.unfinished * scale >= self._records
+            or window.size * scale >= self._size
+            or window.held >= self._limits.window  # falls by itself only when the holder is finished
+        )
+        if full == window.full or self._windows.get(window.partition) is not window:
+            return
+        window.full = full
+        self.flips += 1
+        if full:
+            self._full.add(window.partition)
+        else:
+            self._full.discard(window.partition)

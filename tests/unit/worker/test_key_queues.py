@@ -1,0 +1,232 @@
+"""Order per key and committable offsets, whatever the interleaving."""
+
+from collections import defaultdict
+from unittest.mock import patch
+
+from aiokafka import TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dingbridge.worker.key_queue import KeyQueues
+from dingbridge.worker.offset_tracker import Limits, OffsetTracker, QueuedRecord, State
+from tests.unit.worker.support import kafka_record
+
+P0 = TopicPartition("a", 0)
+P1 = TopicPartition("a", 1)
+Q0 = TopicPartition("b", 0)
+SPACE = (P0, P1, Q0)
+
+
+class Tracked:
+    """Offsets and queues together, as the scheduler uses them."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.offsets, self.queues = OffsetTracker(limits), KeyQueues()
+
+    def add(self, queued: QueuedRecord) -> QueuedRecord | None:
+        self.offsets.add(queued)
+        return self.queues.add(queued)
+
+    def finish(self, queued: QueuedRecord) -> QueuedRecord | None:
+        self.offsets.finish(queued)
+        return self.queues.remove_head(queued)
+
+    def drop(self, queued: QueuedRecord) -> QueuedRecord | None:
+        self.offsets.drop(queued)
+        return self.queues.remove_head(queued)
+
+
+def fetched(partition: TopicPartition, offset: int, key: str, size: int = 1) -> QueuedRecord:
+    record = kafka_record(*partition, offset, key=key.encode(), value=b"{}")
+    return QueuedRecord(partition, offset, key, size, record)
+
+
+# A step adds a record (partition, gap before its offset, key), or ends the n-th of the running heads.
+steps = st.lists(
+    st.one_of(
+        st.tuples(
+            st.just("add"), st.sampled_from(SPACE), st.integers(0, 2), st.sampled_from(["k", "l", "m", "n"])
+        ),
+        st.tuples(st.just("finish"), st.integers(0, 50)),
+    ),
+    max_size=120,
+)
+
+
+@given(steps)
+def test_any_interleaving_keeps_order_per_key_and_a_committable_offset_below_every_unfinished_offset(
+    script: list[tuple],
+) -> None:
+    with patch(
+        "dingbridge.worker.offset_tracker.SLACK", 0
+    ):  # finished entries are dropped as soon as they may be
+        _any_interleaving(script)
+
+
+def _any_interleaving(script: list[tuple]) -> None:
+    tracked = Tracked()
+    offsets = tracked.offsets
+    added: dict[str, list[QueuedRecord]] = defaultdict(list)
+    began: dict[str, list[QueuedRecord]] = defaultdict(list)
+    by_partition: dict[TopicPartition, list[QueuedRecord]] = defaultdict(list)
+    running: list[QueuedRecord] = []
+    next_offset = dict.fromkeys(SPACE, 5)
+
+    def begin(head: QueuedRecord) -> None:
+        assert all(other.key != head.key for other in running), "two records of one key at the same time"
+        running.append(head)
+        began[str(head.key)].append(head)
+
+    for step in script:
+        if step[0] == "add":
+            _, partition, gap, key = step
+            new = fetched(partition, next_offset[partition] + gap, key)
+            next_offset[partition] = new.offset + 1
+            added[key].append(new)
+            by_partition[partition].append(new)
+            if tracked.add(new) is not None:
+                begin(new)
+        elif running:
+            done = running.pop(step[1] % len(running))
+            if (head := tracked.finish(done)) is not None:
+                begin(head)
+        for partition, items in by_partition.items():
+            committable = offsets.committable_offset(partition)
+            assert committable is not None
+            unfinished = [i.offset for i in items if i.state is not State.FINISHED]
+            assert committable == min(unfinished, default=next_offset[partition])
+            behind = sum(i.state is State.FINISHED and i.offset > committable for i in items)
+            assert behind == {p: waiting for p, _, waiting in offsets.holders()}.get(partition, 0)
+        heads = {i.partition: i.offset for i in offsets.oldest()}
+        assert all(offsets.committable_offset(p) == heads.get(p, next_offset[p]) for p in by_partition)
+        assert offsets.in_flight == sum(
+            i.state is not State.FINISHED for items in by_partition.values() for i in items
+        )
+
+    while running:
+        if (head := tracked.finish(running.pop())) is not None:
+            begin(head)
+    assert began == added
+    assert offsets.to_commit() == {p: next_offset[p] for p, items in by_partition.items() if items}
+    assert offsets.in_flight == offsets.in_flight_bytes == 0
+
+
+@given(steps, st.sets(st.sampled_from(SPACE), min_size=1), st.sets(st.integers(0, 50)))
+def test_after_a_handover_nothing_of_the_lost_partitions_is_left_and_the_others_go_on(
+    script: list[tuple], lost: set[TopicPartition], finishing: set[int]
+) -> None:
+    tracked = Tracked()
+    offsets = tracked.offsets
+    items: list[QueuedRecord] = []
+    running: list[QueuedRecord] = []
+    next_offset = dict.fromkeys(SPACE, 0)
+    for step in script:
+        if step[0] == "add":
+            _, partition, gap, key = step
+            new = fetched(partition, next_offset[partition] + gap, key)
+            next_offset[partition] = new.offset + 1
+            items.append(new)
+            if tracked.add(new) is not None:
+                running.append(new)
+        elif running and (head := tracked.finish(running.pop(step[1] % len(running)))) is not None:
+            running.append(head)
+
+    gone, heads = tracked.queues.revoke(lost, lambda i: i in running)
+    for one in gone:
+        offsets.drop(one)
+    running += heads
+    while mine := [i for i in running if i.partition in lost]:
+        running.remove(mine[0])
+        # some that were being worked on still finish, others are cut off
+        head = tracked.finish(mine[0]) if items.index(mine[0]) in finishing else tracked.drop(mine[0])
+        if head is not None:
+            running.append(head)
+    for partition, committable in offsets.to_commit(lost).items():
+        unfinished = [i.offset for i in items if i.partition == partition and i.state is not State.FINISHED]
+        assert committable <= min(unfinished, default=next_offset[partition])
+    offsets.forget(lost)
+    assert all(i.state is not State.WAITING for i in items if i.partition in lost)
+    assert all(i.record is None for i in items if i.partition in lost)
+
+    while running:
+        if (head := tracked.finish(running.pop())) is not None:
+            running.append(head)
+    assert all(i.state is State.FINISHED for i in items if i.partition not in lost)
+    assert offsets.in_flight == 0
+
+
+def test_a_key_has_one_queue_across_topics() -> None:
+    tracked = Tracked()
+    first, second = fetched(P0, 0, "k"), fetched(Q0, 0, "k")
+    assert tracked.add(first) is first
+    assert tracked.add(second) is None
+    assert tracked.finish(first) is second
+
+
+def test_committable_holds_only_what_moved() -> None:
+    tracked = Tracked()
+    offsets = tracked.offsets
+    first = fetched(P0, 7, "k")
+    tracked.add(first)
+    assert offsets.to_commit() == {}
+    tracked.finish(first)
+    assert offsets.to_commit() == {P0: 8}
+    offsets.committed({P0: 8})
+    assert offsets.to_commit() == {}
+
+
+def test_a_partition_pauses_at_its_share_and_resumes_at_half() -> None:
+    tracked = Tracked(Limits(records=8, records_floor=1, size=10_000))
+    offsets = tracked.offsets
+    offsets.assign([P0, P1])
+    items = [fetched(P0, n, f"k{n}") for n in range(4)]
+    for one in items:
+        tracked.add(one)
+    assert offsets.full() == {P0}
+    tracked.finish(items[0])
+    assert offsets.full() == {P0}
+    tracked.finish(items[1])
+    tracked.finish(items[2])
+    assert offsets.full() == set()
+    assert offsets.flips == 2
+
+
+def test_a_partition_pauses_by_bytes() -> None:
+    tracked = Tracked(Limits(size=100))
+    offsets = tracked.offsets
+    large = fetched(P0, 0, "k", size=100)
+    tracked.add(large)
+    assert offsets.full() == {P0}
+    tracked.finish(large)
+    assert offsets.full() == set()
+
+
+def test_offsets_that_cannot_be_committed_are_bounded_and_name_their_holder() -> None:
+    tracked = Tracked(Limits(window=3))
+    offsets = tracked.offsets
+    stuck = fetched(P0, 0, "stuck")
+    tracked.add(stuck)
+    for offset in range(1, 4):
+        assert offsets.full() == set()
+        other = fetched(P0, offset, f"k{offset}")
+        tracked.add(other)
+        tracked.finish(other)
+    assert offsets.full() == {P0}
+    assert list(offsets.holders()) == [(P0, stuck, 3)]
+    tracked.finish(stuck)
+    assert offsets.full() == set()
+    assert offsets.to_commit() == {P0: 4}
+
+
+def test_a_partition_that_was_made_anew_begins_again_from_its_lower_offset() -> None:
+    tracked = Tracked()
+    offsets = tracked.offsets
+    old = fetched(P0, 100, "k")
+    tracked.add(old)
+    new = fetched(P0, 0, "k")
+    assert tracked.add(new) is None
+    assert offsets.committable_offset(P0) == 0
+    assert tracked.finish(old) is new
+    assert offsets.committable_offset(P0) == 0
+    tracked.finish(new)
+    assert offsets.to_commit() == {P0: 1}
