@@ -17,7 +17,6 @@ COMMANDS = {
     "recover": "Read DingTalk's list of failed pushes now.",
     "consumers": "List the installed consumers.",
     "consume": "Run one consumer, or show what it has written.",
-    "consumers": "List the installed consumers and what they read.",
     "resync": "Make address-sync's tables equal to the company now.",
     "approvals": "Export archived approvals, list templates, resync.",
     "dlq": "List a consumer's dead letters, and send them back.",
