@@ -7,16 +7,29 @@
     ├── KafkaUnavailable         Kafka does not answer, or refuses the credentials
     ├── TopicError               a topic that cannot be created or used as asked
     │   ├── TopicForbidden       the rights on it are missing
-    │   └── TopicLeaderless      it is there, and brokers that lead it are not
-    ├── ServerStartError         a local Kafka or PostgreSQL that did not start
+    │   ├── TopicLeaderless      it is there, and brokers that lead it are not
+    │   └── InboxMissing         a consumer's inbox, which it makes itself, is not there yet      ingress/relay
     ├── CallsSpent               the month's budget of API calls has none left for this priority
-    ├── schemas.NotAnEvent       a Kafka record that is no event of ours
-    ├── ingress.JournalError     the journal cannot be opened or written
+    ├── ServerStartError         a local Kafka or PostgreSQL that did not start
+    ├── DingTalkError            see its own drawing                                   dingbridge/dingtalk
+    ├── NotAnEvent               a Kafka record that is no event of ours                 dingbridge/events
+    ├── Unreadable               a payload that cannot be taken apart                    dingbridge/events
+    ├── HandlerOutcome           what a handler says besides "done": Retry, Reject …     dingbridge/worker
+    ├── ConsumerFault            a consumer that cannot go on                            dingbridge/worker
+    ├── UnknownConsumer          none of this name is installed, or it does not load     dingbridge/worker
+    ├── MigrationError           a consumer's tables cannot be brought up to date        dingbridge/worker
+    ├── Deleted                  a range of time that Kafka has deleted in part          dingbridge/replay
+    ├── ScaffoldError            `new-consumer` cannot write what was asked for             dingbridge/cli
+    ├── JournalError             the journal cannot be opened or written                           ingress
+    │   ├── JournalDamaged       SQLite, or the disk, cannot read it
     │   ├── JournalNewer         a newer version has written it
-    │   ├── JournalLocked        another ingress holds the folder
+    │   ├── JournalLocked        another process holds the folder
     │   ├── JournalUnsafe        the folder is on a file system that cannot keep a promise
     │   └── JournalUnavailable   not kept: disk full, I/O error, queue full, or too slow
-    └── dingtalk.DingTalkError   see ``dingbridge/dingtalk/errors.py`` for its branches
+    ├── RunMoved                 another process has taken a full sync over         consumers/address_sync
+    └── ActionError              the simulated company cannot do that                            simulator
+
+Where no folder stands beside it, a class is in this module.
 
 The message of a ``BridgeError`` is written for the operator: it says what is wrong and what to do
 next, and never holds a secret, a payload or a personal value. The command line prints it as it is.
