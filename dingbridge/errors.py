@@ -8,7 +8,7 @@
     ├── TopicError               a topic that cannot be created or used as asked
     │   ├── TopicForbidden       the rights on it are missing
     │   ├── TopicLeaderless      it is there, and brokers that lead it are not
-    │   └── InboxMissing         a consumer's inbox, which it makes itself, is not there yet      ingress/relay
+    │   └── InboxMissing         a consumer's inbox, which it makes itself, is not there yet     ingress/relay
     ├── CallsSpent               the month's budget of API calls has none left for this priority
     ├── ServerStartError         a local Kafka or PostgreSQL that did not start
     ├── DingTalkError            see its own drawing                                   dingbridge/dingtalk

@@ -1,12 +1,16 @@
 """The command line: commands of other packages, help, and an output that takes no more."""
 
+import re
 import subprocess
 import sys
-from importlib.metadata import EntryPoint, version
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pytest
+import typer
 
 from dingbridge.cli import main as cli
 from tests.support.processes import command
@@ -128,3 +132,25 @@ def test_help_lists_each_command_in_one_line_of_80_columns_and_imports_none() ->
 def test_the_version_is_the_packages() -> None:
     done = subprocess.run(command("--version"), capture_output=True, text=True, check=True)
     assert done.stdout == f"dingbridge {version('dingbridge')}\n"
+
+
+def options(command: click.Command, name: str) -> Iterator[tuple[str, str]]:
+    """``(command, option or argument)`` of a command and of those below it."""
+    yield from ((name, str(parameter.name)) for parameter in command.params)
+    for below, child in getattr(command, "commands", {}).items():
+        yield from options(child, f"{name} {below}")
+
+
+def test_no_command_takes_a_secret_as_an_argument() -> None:
+    """A machine's list of processes shows them to everybody."""
+    taken = []
+    for point in entry_points(group=cli.GROUP):
+        app = typer.Typer(name=point.name)
+        command = point.load()
+        if isinstance(command, typer.Typer):
+            app = command
+        else:
+            app.command()(command)
+        taken += options(typer.main.get_command(app), point.name)
+    assert ("callback register", "url") in taken
+    assert [found for found in taken if re.search(r"token|secret|password|aes|database", found[1])] == []
