@@ -67,7 +67,7 @@ def configure_logging(settings: LogSettings) -> None:
         logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     server = logging.getLogger("aiohttp.server")
-    server.filters = [_ServerLog()]
+    server.filters = [ServerLog()]
     logging.getLogger("asyncio").setLevel(logging.WARNING)
 
 
@@ -103,7 +103,7 @@ def place_of(error: BaseException) -> str:
     return f"{frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else "?"
 
 
-class _ServerLog(logging.Filter):
+class ServerLog(logging.Filter):
     """What aiohttp's server says of a request that it could not parse quotes the bytes that were sent, and
     of a fault in a handler the exception's text. Instead, this logs the type and the place."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import logging
 import time
 
 import aiohttp
@@ -18,6 +19,7 @@ from dingbridge.dingtalk.crypto import (
     encrypt,
     sign,
 )
+from dingbridge.logging import ServerLog
 from ingress.callback import CallbackReceiver
 from ingress.diagnostics import Diagnostics
 from ingress.errors import JournalUnavailable
@@ -37,10 +39,12 @@ class Door:
     """A listener on a free port with everything a test wants to look at."""
 
     def __init__(self, folder, *, max_bytes=64 * 1024, **rules):
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.registry = CollectorRegistry()
         self.journal = Journal(folder, Retention(3600, 3600), JournalMetrics(self.registry))
-        self.diagnostics, metrics = Diagnostics(), HttpMetrics(self.registry)
+        self.diagnostics = Diagnostics()
+        metrics = self.metrics = HttpMetrics(self.registry)
         callbacks = CallbackReceiver(self.journal, metrics, self.diagnostics, **rules)
         self.server = PublicServer(callbacks, metrics, max_bytes=max_bytes, stop_within_s=2)
         self.server.serve({"default": CallbackCrypto([OURS]), "hr": CallbackCrypto([OURS])}, "default")
@@ -55,6 +59,14 @@ class Door:
         await self.http.close()
         await self.server.stop()
         await self.journal.stop()
+
+    async def again(self, port):
+        """Listen anew, on a port that others may share."""
+        await self.server.stop()
+        callbacks = CallbackReceiver(self.journal, self.metrics, self.diagnostics)
+        self.server = PublicServer(callbacks, self.metrics, stop_within_s=2)
+        self.server.serve({"default": CallbackCrypto([OURS])}, "default")
+        return await self.server.start("127.0.0.1", port, reuse_port=True)
 
     async def post(self, query, body, path="/callback", **kwargs):
         async with self.http.post(path, params=query, data=body, **kwargs) as answer:
@@ -347,3 +359,35 @@ async def test_stopping_answers_what_was_accepted(tmp_path):
         with pytest.raises(aiohttp.ClientConnectorError):
             await door.push()
     assert len(door.kept()) == 1
+
+
+async def test_two_listeners_share_a_port(tmp_path):
+    async with Door(tmp_path / "one") as one, Door(tmp_path / "two") as two:
+        port = await two.again(await one.again(0))
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", connector=once()) as http:
+            for number in range(40):
+                query, body = push(EVENT.replace(b"u1", b"u%d" % number))
+                async with http.post("/callback", params=query, data=body) as answer:
+                    assert answer.status == 200
+        assert len(one.kept()) + len(two.kept()) == 40
+        assert one.kept()
+        assert two.kept()
+
+
+def once():
+    return aiohttp.TCPConnector(force_close=True)  # the kernel spreads connections, not requests
+
+
+async def test_bytes_that_are_no_http_are_not_in_the_log(door, caplog):
+    server = logging.getLogger("aiohttp.server")
+    server.addFilter(only_types := ServerLog())  # as configure_logging does
+    try:
+        with structlog.testing.capture_logs() as logs:
+            reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+            writer.write(b"POST /callback?signature=Do-Not-Log-Me HTTP/9.9\r\n\r\n")
+            assert b" 400 " in await asyncio.wait_for(reader.readline(), 10)
+            writer.close()
+    finally:
+        server.removeFilter(only_types)
+    assert [line["event"] for line in logs] == ["http.request_failed"]
+    assert "Do-Not-Log-Me" not in str(logs) + caplog.text
