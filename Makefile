@@ -59,11 +59,12 @@ dist: install ## The wheel (dist/), and where a Docker engine answers the image 
 servers: install ## Check, and fetch once, what starts a real Kafka and PostgreSQL here
 	@$(BIN)/python -m dev.servers
 
-lint: install ## ruff (rules and format), mypy --strict, which way imports run
+lint: install ## ruff (rules and format), mypy --strict, which way imports run, sizes (tests/unit/test_house.py)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
+	$(PYTEST) -q tests/unit/test_house.py
 
 format: install ## Put the code into ruff's format
 	$(BIN)/ruff check --fix-only --quiet .

@@ -1,0 +1,72 @@
+"""The house stays as it is: small modules, folders that can be looked over, documented interfaces.
+
+Which way imports run is import-linter's business (``pyproject.toml``); this is what it cannot count.
+"""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("dingbridge", "ingress", "consumers", "simulator", "dev")
+MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+
+MODULE_LINES, FOLDER_MODULES, README_LINES = 400, 14, 180
+
+LIBRARIES = (
+    "aiohttp|aiokafka|alembic|apsw|Crypto|prometheus_client|pydantic|rich|sqlalchemy|structlog|tomlkit|typer"
+)
+PRIVATE = re.compile(
+    rf"({LIBRARIES})\..*\b_|"  # a module or a name with an underscore
+    r"aiohttp\.(base_protocol|http|http_parser|http_writer|streams|web_protocol)\b"  # undocumented
+)
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """``(line, full name)`` of everything that is imported below ``tree``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def functions(tree: ast.AST) -> Iterator[ast.AST]:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return (node for node in ast.walk(tree) if isinstance(node, kinds))
+
+
+def faults(path: Path) -> Iterator[str]:
+    name, text = path.relative_to(ROOT), path.read_text(encoding="utf-8")
+    if (lines := text.count("\n")) > MODULE_LINES:
+        yield f"{name}: {lines} lines; make it two modules"
+    tree = ast.parse(text)
+    for line, imported in imports(tree):
+        if PRIVATE.match(imported):
+            yield f"{name}:{line} imports {imported}, which its library does not document"
+    if "cli" in name.parts or path.stem.startswith("cli"):
+        return  # a command loads what it needs when it is called: `--help` and `--version` are quick
+    for function in functions(tree):
+        for line, imported in imports(function):
+            if imported.split(".")[0] in PACKAGES:
+                yield f"{name}:{line} imports {imported} in a function: it belongs at the module's head"
+
+
+def test_modules_are_small_and_use_documented_interfaces_only() -> None:
+    assert [fault for path in MODULES for fault in faults(path)] == []
+
+
+def test_no_folder_is_crowded() -> None:
+    folders = Counter(path.parent.relative_to(ROOT) for path in MODULES if path.name != "__init__.py")
+    assert {str(folder): count for folder, count in folders.items() if count > FOLDER_MODULES} == {}
+
+
+def test_the_contract_is_data() -> None:
+    assert list((ROOT / "schemas").rglob("*.py")) == []
+    assert (ROOT / "dingbridge" / "schemas").readlink() == Path("../schemas")
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= README_LINES
