@@ -15,7 +15,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from dingbridge.errors import BridgeError, KafkaUnavailable, TopicError
-from dingbridge.kafka.client import discard_producer, explain, producer, start_producer
+from dingbridge.kafka.client import (
+    PRODUCER_MAX_REQUEST_BYTES,
+    discard_producer,
+    explain,
+    producer,
+    start_producer,
+)
 from dingbridge.settings import IngressSettings
 from ingress.journal.checkpoint import (
     BEFORE_ALL_PARKED,
@@ -25,6 +31,7 @@ from ingress.journal.checkpoint import (
     ParkedKey,
     SharedCheckpoint,
 )
+from ingress.relay.batches import BATCH_BYTES, Batch, BatchSet, partition_of
 from ingress.relay.delivery import BLOCKING, Refusal, refusal, unexplained
 from ingress.relay.messages import Message, MessageBuilder
 from ingress.relay.reading import JournalReader
@@ -171,10 +178,17 @@ class ParkedRecords:
         await self._count()
 
     async def _send(self, topic: str, page: list[Parked]) -> ParkedKey | None:
-        """Send until one is refused. Returns behind which to go on; ``None``: the topic takes nothing."""
+        """Send the page; where a batch of it is refused, one by one, until the record is found. Returns
+        behind which to go on; ``None``: the topic takes nothing."""
         done: list[Parked] = []
         try:
-            for parked in page:
+            try:
+                done += await self._send_batches(topic, page)
+            except TimeoutError:
+                log.warning("publisher.still_parked", topic=topic, seq=page[0].seq, reason="no_answer")
+                return None
+            taken = {parked.key for parked in done}
+            for parked in (parked for parked in page if parked.key not in taken):
                 row = self._journal.row(parked.seq)
                 messages = self._messages.messages(row)
                 if not row.intact and all(message.inbox != topic for message in messages):
@@ -209,24 +223,76 @@ class ParkedRecords:
         if done:
             await self._checkpoint.call(lambda c: c.unpark(done))
 
+    async def _send_batches(self, topic: str, page: list[Parked]) -> list[Parked]:
+        """Send the page's beginning, as much as fits into one batch for each partition. Returns what Kafka
+        has taken; of a refused batch that is nothing.
+
+        Raises ``TimeoutError`` when some of it is not answered, and ``KafkaUnavailable``."""
+        batch_set = BatchSet()
+        parked_of: dict[tuple[int, int], Parked] = {}
+        try:
+            connected = await self._connected()
+            async with asyncio.timeout(_ANSWER_S):
+                partitions = len(await connected.partitions_for(topic))
+            for parked in page:
+                row = self._journal.row(parked.seq)
+                messages = self._messages.messages(row)
+                if not row.intact or parked.record >= len(messages):
+                    break
+                record = messages[parked.record].record
+                partition = (topic, partition_of(record.key, partitions))
+                batch = batch_set.batches.get(partition)
+                if batch is None:
+                    batch = batch_set.batches[partition] = Batch(partition, connected.create_batch())
+                if not batch_set.append(batch, parked.seq, parked.record, record, BATCH_BYTES):
+                    break
+                parked_of[parked.key] = parked
+            batches = [batch for batch in batch_set.batches.values() if batch.records]
+            futures = [
+                await connected.send_batch(b.builder, topic, partition=b.partition[1]) for b in batches
+            ]
+            _, pending = await asyncio.wait(futures, timeout=_ANSWER_S) if futures else ((), ())
+        except KafkaError:
+            await self._discard_producer()  # what it means is told record by record
+            return []
+        except BaseException:
+            await self._discard_producer()
+            raise
+        taken: list[Parked] = []
+        for batch, future in zip(batches, futures, strict=True):
+            if future not in pending and future.exception() is None:
+                taken += [parked_of[seq, number] for seq, number, _ in batch.records]
+                self._stats.published(record for _, _, record in batch.records)
+        if len(taken) < len(parked_of):
+            await self._discard_producer()
+        if pending:
+            await self._forget(taken)
+            raise TimeoutError
+        return taken
+
     async def _send_one(self, topic: str, message: Message) -> None:
-        """By a producer of its own: a refusal ends that one only."""
-        if self._producer is None:
-            fresh = producer(
-                self._settings, request_timeout_ms=int(self._settings.kafka_request_timeout_s * 1000)
-            )
-            await start_producer(fresh, self._settings)
-            self._producer = fresh
-        record = message.record
+        connected, record = await self._connected(), message.record
         try:
             async with asyncio.timeout(_ANSWER_S):
-                await self._producer.send_and_wait(
+                await connected.send_and_wait(
                     topic, record.value, key=record.key, headers=list(record.headers)
                 )
         except BaseException:
             await self._discard_producer()
             raise
         self._stats.published([record])
+
+    async def _connected(self) -> AIOKafkaProducer:
+        """A producer of its own: a refusal ends that one only. Raises ``KafkaUnavailable``."""
+        if self._producer is None:
+            fresh = producer(
+                self._settings,
+                max_batch_size=PRODUCER_MAX_REQUEST_BYTES,
+                request_timeout_ms=int(self._settings.kafka_request_timeout_s * 1000),
+            )
+            await start_producer(fresh, self._settings)
+            self._producer = fresh
+        return self._producer
 
     async def _discard_producer(self) -> None:
         dead, self._producer = self._producer, None
