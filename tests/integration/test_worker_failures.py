@@ -73,20 +73,23 @@ async def test_dead_letters_are_the_records_as_they_came_with_their_place_and_re
     assert [event_id for event_id, _ in await rows(database_url)] == ["e2", "e3"]
     reasons = {}
     for letter in letters:
-        headers = dict(letter.headers[-6:])
+        ours = [header for header in letter.headers if header[0].startswith("dingbridge-dlq-")]
+        headers = dict(ours)
         place = (int(headers["dingbridge-dlq-partition"]), int(headers["dingbridge-dlq-offset"]))
         original = stored[place]
         assert headers["dingbridge-dlq-topic"].decode() == topic
         assert (letter.key, letter.value) == (original.key, original.value)
-        assert letter.headers[:-6] == original.headers
+        assert letter.headers[: -len(ours)] == original.headers
         assert headers["dingbridge-dlq-at"].decode().endswith("Z")
         error = headers["dingbridge-dlq-error"].decode()
         assert "private" not in error
-        reasons[letter.key] = (error.split(" ")[0], int(headers["dingbridge-dlq-attempts"]))
+        said = headers.get("dingbridge-dlq-reason", b"").decode()
+        assert bool(headers.get("dingbridge-dlq-frames")) is not bool(said)
+        reasons[letter.key] = (error.split(" ")[0], int(headers["dingbridge-dlq-attempts"]), said)
     assert reasons == {
-        b"dingcorp1:bad": ("ValueError", 4),
-        b"dingcorp1:good": ("dingbridge.worker.outcomes.Reject", 1),
-        b"\xff\x00key": ("dingbridge.events.event.NotAnEvent", 1),
+        b"dingcorp1:bad": ("ValueError", 4, ""),
+        b"dingcorp1:good": ("dingbridge.worker.outcomes.Reject", 1, "as asked"),
+        b"\xff\x00key": ("dingbridge.events.event.NotAnEvent", 1, ""),
     }
 
 

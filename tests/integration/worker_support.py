@@ -90,7 +90,7 @@ class Failing(EffectConsumer):
     mended = False
 
     async def prepare(self, event: Event, ctx: Context) -> None:
-        if event.id.startswith("reject"):
+        if ":reject" in event.id:
             raise Reject("as asked")
         if event.subject == "bad" and not self.mended:
             raise ValueError("private words")
@@ -186,7 +186,7 @@ class Mortal(EffectConsumer):
 
     async def prepare(self, event: Event, ctx: Context) -> None:
         self._die(event, "prepare")
-        if event.id.startswith("reject"):
+        if ":reject" in event.id:
             raise Reject("as asked")
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
