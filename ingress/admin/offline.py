@@ -1,7 +1,7 @@
 """What an operator may do to a journal that no ingress holds, with its lock and the relay's."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from dingbridge.errors import BridgeError
 from dingbridge.settings import IngressSettings
 from ingress.admin.routes import older_than_s, retention
+from ingress.errors import JournalDamaged
 from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.directory import (
     CURRENT,
@@ -51,12 +52,15 @@ async def opened(settings: IngressSettings) -> AsyncIterator[Journal]:
 
 
 async def retry(settings: IngressSettings, options: dict[str, Any]) -> dict[str, Any]:
-    """Try what is parked; how many records still are."""
-    still = 0
+    """Try what is parked; how many records still are, and which folders cannot be read."""
+    result: dict[str, Any] = {"still_parked": 0}
     with held(settings.journal_path):
         for folder in folders(settings.journal_path):
-            still += await retry_parked(settings, folder.path)
-    return {"still_parked": still}
+            try:
+                result["still_parked"] += await retry_parked(settings, folder.path)
+            except JournalDamaged:
+                result.setdefault("not_read", []).append(folder.name)
+    return result
 
 
 async def prune(settings: IngressSettings, options: dict[str, Any]) -> dict[str, Any]:
@@ -97,15 +101,21 @@ def _prune(settings: IngressSettings, folder: JournalFolder, older: float) -> in
 
 async def drain_all(settings: IngressSettings, where: Path) -> list[JournalFolder]:
     """Publish what stands in ``where``: one folder with a journal, or a ``JOURNAL_DIR`` with several, which
-    nobody writes. Returns the folders. Raises ``BridgeError``; ``JournalLocked`` while an ingress writes
-    it."""
+    nobody writes. Returns the folders, also those of which nothing can be read. Raises ``BridgeError``;
+    ``JournalLocked`` while an ingress writes it."""
+    here = _folders_in(where)
+    for folder in here:
+        locks = [ingress_lock(folder.path.parent)] if folder.name == CURRENT else []
+        with exclusive_locks(*locks), suppress(JournalDamaged):  # the status of the folder says so
+            await drain(settings, folder.path)
+    return here
+
+
+def _folders_in(where: Path) -> list[JournalFolder]:
+    where = where.resolve()  # the folder's name tells whose it is
     here = [JournalFolder(where)] if JournalFolder(where).journal.exists() else folders(where)
     if not here:
         raise BridgeError(
             f"there is no journal in {where}; name a JOURNAL_DIR, or a folder with a journal.db"
         )
-    for folder in here:
-        root = folder.path.resolve().parent
-        with exclusive_locks(*([ingress_lock(root)] if folder.name == CURRENT else [])):
-            await drain(settings, folder.path)
     return here

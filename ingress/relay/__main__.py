@@ -22,7 +22,7 @@ import uvloop
 from dingbridge.logging import configure_logging
 from dingbridge.settings import IngressSettings, PublisherSettings
 from ingress.errors import JournalDamaged, JournalError, JournalLocked
-from ingress.journal.directory import relay_lock
+from ingress.journal.directory import JournalFolder, relay_lock
 from ingress.relay.drain import what_is_left
 from ingress.relay.publisher import Publisher
 from ingress.relay.stats import PublisherStats
@@ -43,6 +43,8 @@ async def main(settings: IngressSettings, folder: Path, *, drain: bool) -> int:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     lock = relay_lock(folder)
     while True:
+        if drain and not JournalFolder(folder).journal.exists():  # it was given up meanwhile
+            return 0
         try:
             lock.acquire()
             break
