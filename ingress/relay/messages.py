@@ -41,7 +41,7 @@ class MessageBuilder:
         """What is to be sent for ``row``, in order. Never raises."""
         if not row.intact:
             id, reason = f"damaged/{self._journal}/{row.seq}", "a callback was damaged on the disk"
-            return self._resync(ResyncRequest(id, reason), row.received_ms or int(time.time() * 1000))
+            return self._resync(ResyncRequest(id, reason), int(time.time() * 1000))
         if row.via == CONTROL:
             return self._resync(ResyncRequest.of(row), row.received_ms)
         received = Received(row.seq, self._journal, row.received_ms, row.app, row.via, row.body)

@@ -149,6 +149,17 @@ async def test_for_a_damaged_callback_the_consumers_are_asked_to_look_anew_befor
         assert event.id == f"damaged/{folder.file.id}/2", "the same however often it is sent"
 
 
+async def test_since_when_to_look_is_not_taken_from_what_the_disk_has_changed(folder, kafka):
+    folder.keep(body(0))
+    with folder.file.db:
+        folder.file.db.execute("UPDATE callbacks SET received_ms = 1 << 45")
+    async with running(folder.publisher()):
+        await comes_to(folder, 1)
+    for inbox in INBOXES:
+        (event,) = kafka.events(inbox)
+        assert event.data["since"] < time.time() * 1000, "a look at the future only would find nothing"
+
+
 async def test_a_request_to_look_anew_is_carried_in_its_place_to_each_consumer_and_app(
     folder, kafka, tmp_path
 ):
