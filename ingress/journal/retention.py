@@ -141,7 +141,7 @@ def remove_drained(root: Path, older_than_s: float, *, forget: bool = False) -> 
 def _is_over(folder: JournalFolder, older_than_s: float, forget: bool) -> bool:
     try:
         with closing(JournalFile(folder.journal, read_only=True)) as file:
-            highest_seq = file.highest_seq()
+            highest_seq = file.highest_known_seq()
     except (apsw.Error, JournalError):
         return forget  # nothing of it can be read
     if not folder.checkpoint.exists():

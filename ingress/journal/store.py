@@ -316,6 +316,17 @@ class JournalFile:
         issued = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'callbacks'").get
         return max(_number(issued), _number(self.db.execute("SELECT max(rowid) FROM callbacks").get))
 
+    def highest_known_seq(self) -> int:
+        """The same of a damaged file, in which the page of the newest callbacks may be the one that cannot be
+        read. Raises ``apsw.Error`` where nothing tells."""
+        try:
+            return self.highest_seq()
+        except (*DAMAGE, apsw.IOError):
+            issued = self.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'callbacks'").get
+            if issued is None:
+                raise
+            return _number(issued)
+
     def last_received_ms(self) -> int:
         """When the last callback was received whose dedupe key is still known, epoch ms; 0 if none is."""
         return _number(self.db.execute("SELECT max(received_ms) FROM seen").get)

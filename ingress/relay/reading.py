@@ -5,7 +5,6 @@ In a journal that is written, damage of the file is an error: the ingress puts t
 that was put aside, all that SQLite still gives is read, and what it does not give is counted.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,7 +50,7 @@ class JournalReader:
         self._path, self._past_damage = folder / JOURNAL_FILE, past_damage
         self._bad_reads = 0
         try:
-            self._file = JournalFile(self._path, read_only=True)
+            self._file: JournalFile | None = JournalFile(self._path, read_only=True)
         except DAMAGE as error:
             raise self._damaged(error) from error
         self.id = self._file.id
@@ -61,16 +60,16 @@ class JournalReader:
 
         Raises ``JournalDamaged`` unless damage is to be passed, ``apsw.Error`` when the disk fails."""
         try:
-            rows = self._file.read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES)
+            rows = self._opened().read(after_seq, max_rows=_MAX_ROWS, max_bytes=_MAX_BYTES)
         except UNREADABLE:
             return self._one_by_one(after_seq)
         except apsw.IOError as error:
-            if self._past_damage:
+            self._bad_reads += _is_bad_sector(error)
+            if self._bad_reads < 2:
+                raise
+            if self._past_damage:  # it has outlived one reopening
                 return self._one_by_one(after_seq)
-            self._bad_reads += getattr(error, "extendedresult", 0) in _BAD_SECTORS
-            if self._bad_reads > 1:  # it has outlived one reopening
-                raise self._damaged(error) from error
-            raise
+            raise self._damaged(error) from error
         self._bad_reads = 0
         return Chunk([*rows], rows[-1].seq if rows else after_seq)
 
@@ -80,8 +79,10 @@ class JournalReader:
         rows: list[StoredCallback | Unread] = []
         for seq in range(after_seq + 1, end + 1):
             try:
-                found = self._file.lookup(seq)
+                found = self._opened().lookup(seq)
             except (*DAMAGE, apsw.IOError) as error:
+                if isinstance(error, apsw.IOError) and not _is_bad_sector(error):
+                    raise
                 if self._past_damage:
                     rows.append(Unread(seq))
                 elif rows:
@@ -100,29 +101,34 @@ class JournalReader:
     def highest_seq(self) -> int:
         """The highest number that was ever given. Raises ``JournalDamaged`` where nothing tells."""
         try:
-            return self._file.highest_seq()
-        except DAMAGE:
-            try:
-                issued = self._file.db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'callbacks'").get
-            except DAMAGE as error:
-                raise self._damaged(error) from error
-            return issued if isinstance(issued, int) else 0
+            return self._opened().highest_known_seq()
+        except DAMAGE as error:
+            raise self._damaged(error) from error
 
     def row(self, seq: int) -> StoredCallback:
         """One callback, for what was parked: not intact if it cannot be read any more."""
-        return self._file.row(seq) or damaged_row(seq)
+        return self._opened().row(seq) or damaged_row(seq)
 
     def reopen(self) -> None:
-        """Go on with a new connection; if there is none to be had, the next use fails."""
+        """Go on with a new connection; if there is none to be had, the next use says why."""
         self.close()
-        with suppress(apsw.Error, JournalError):
-            self._file = JournalFile(self._path, read_only=True)
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _opened(self) -> JournalFile:
+        if self._file is None:
+            self._file = JournalFile(self._path, read_only=True)
+        return self._file
 
     def _damaged(self, error: Exception) -> JournalDamaged:
         return JournalDamaged(f"{self._path} is damaged ({type(error).__name__}: {error})")
+
+
+def _is_bad_sector(error: apsw.IOError) -> bool:
+    return getattr(error, "extendedresult", 0) in _BAD_SECTORS
 
 
 def open_checkpoint(folder: Path, journal: JournalReader, *, believed: bool) -> Checkpoint:

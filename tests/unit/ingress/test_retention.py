@@ -191,6 +191,22 @@ def test_a_folder_of_which_nothing_can_be_read_stays_until_it_is_given_up(tmp_pa
     assert remove_drained(tmp_path, 0, forget=True) == [folder.name]
 
 
+def test_what_waits_stays_also_where_the_newest_page_cannot_be_read(tmp_path):
+    with closing(fill(tmp_path, 500)) as file:
+        file.checkpoint_truncate()
+        (page,) = file.db.execute("SELECT max(pageno) FROM dbstat WHERE name = 'callbacks'").fetchone()
+    folder = JournalFolder(tmp_path / "damaged-20260101T000000Z")
+    current(tmp_path).path.rename(folder.path)
+    drained(folder, 10, days_ago=100)
+    with folder.journal.open("r+b") as damage:
+        damage.seek((page - 1) * 4096)
+        damage.write(b"\xa5" * 4096)
+    assert remove_drained(tmp_path, 0, forget=True) == []
+    drained(folder, 500, days_ago=100, unread=30)
+    assert remove_drained(tmp_path, 0) == []
+    assert remove_drained(tmp_path, 0, forget=True) == [folder.name]
+
+
 def test_removing_a_folder_may_be_cut_off(tmp_path, monkeypatch):
     folder = put_aside(tmp_path, 3)
     drained(folder, 3, days_ago=2)

@@ -1,5 +1,7 @@
 """What the relay makes of a journal that the disk has changed."""
 
+from contextlib import closing
+
 import apsw
 import pytest
 
@@ -55,3 +57,52 @@ def test_what_is_about_the_machine_is_no_damage_however_often_it_comes(reader, m
         with pytest.raises(apsw.IOError):
             reader.read(0)
         reader.reopen()
+
+
+def test_nor_is_anything_of_a_damaged_journal_passed_for_it(folder, reader, monkeypatch):
+    error = apsw.IOError("no memory for the -shm")
+    error.extendedresult = apsw.SQLITE_IOERR_SHMMAP
+
+    def fails(self, *_, **__):
+        raise error
+
+    for name in ("read", "lookup"):
+        monkeypatch.setattr(JournalFile, name, fails)
+    with closing(JournalReader(folder.path, past_damage=True)) as reader:
+        for _ in range(3):
+            with pytest.raises(apsw.IOError):
+                reader.read(0)
+            reader.reopen()
+
+
+def test_of_a_journal_whose_newest_page_is_a_bad_sector_the_others_are_read(folder, monkeypatch):
+    folder.keep(*(body(n) for n in range(10)))
+    error = apsw.IOError("a bad sector")
+    error.extendedresult = apsw.SQLITE_IOERR_READ
+
+    def fails(self, *_, **__):
+        raise error
+
+    for name in ("read", "highest_seq"):
+        monkeypatch.setattr(JournalFile, name, fails)
+    with closing(JournalReader(folder.path, past_damage=True)) as reader:
+        with pytest.raises(apsw.IOError):
+            reader.read(0)
+        reader.reopen()
+        assert numbers(reader) == [(seq, True) for seq in range(1, 11)]
+
+
+@pytest.mark.parametrize("error", [apsw.CorruptError("a bad page"), apsw.IOError("a bad sector")])
+def test_a_journal_that_cannot_be_opened_again_is_damaged(reader, monkeypatch, error):
+    error.extendedresult = apsw.SQLITE_IOERR_READ
+
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr("ingress.relay.reading.JournalFile", fails)
+    reader.reopen()
+    with pytest.raises((JournalDamaged, apsw.IOError)):
+        reader.read(0)
+    reader.reopen()
+    with pytest.raises(JournalDamaged):
+        reader.read(0)
