@@ -115,7 +115,7 @@ def test_topics_says_when_kafka_is_not_there(processes):
 
 
 @pytest.mark.parametrize(
-    "name", ["ingress", "consume", "callback", "topics", "journal", "simulator", "demo", "doctor"]
+    "name", ["ingress", "consume", "callback", "topics", "journal", "simulator", "doctor"]
 )
 def test_every_command_has_help(processes, name):
     result = processes.run(name, "--help", env={})

@@ -1,9 +1,10 @@
-"""``dingbridge demo`` as somebody runs it: in a pipe, to its end; kept; and killed on the way."""
+"""``make demo`` as somebody runs it: in a pipe, to its end; kept; and killed on the way."""
 
 import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import psutil
 import pytest
 
 from dev.servers.ports import answers
-from tests.support.processes import command, environment, wait_until
+from tests.support.processes import environment, wait_until
+
+ROOT = Path(__file__).parents[2]
 
 
 class Demo:
@@ -22,9 +25,12 @@ class Demo:
         self._output = folder / "output"
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                command("demo", *arguments),
+                [sys.executable, "-m", "dev.demo", *arguments],
                 cwd=folder,
-                env=environment({name: os.environ[name] for name in DOCKER if name in os.environ}, env),
+                env=environment(
+                    {name: os.environ[name] for name in DOCKER if name in os.environ},
+                    {"PYTHONPATH": str(ROOT), **env},  # its folder is another one, and dev/ is in no wheel
+                ),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
