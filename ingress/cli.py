@@ -1,5 +1,7 @@
 """``dingbridge ingress``."""
 
+import gc
+
 
 def command() -> None:
     """Receive DingTalk's callbacks, keep them, answer `success`, and publish them to Kafka.
@@ -15,4 +17,7 @@ def command() -> None:
 
     settings = IngressSettings.load()
     configure_logging(settings)
-    uvloop.run(Ingress(settings).run())
+    ingress = Ingress(settings)
+    gc.freeze()  # what is loaded by now stays; to look through it again and again would hold answers up
+    gc.set_threshold(50_000)
+    uvloop.run(ingress.run())

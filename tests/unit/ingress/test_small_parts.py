@@ -24,12 +24,14 @@ def test_only_trusted_proxies_are_believed(trusted, peer, forwarded, expected):
     assert client_address(peer, forwarded, trusted) == expected
 
 
-def test_a_flood_of_one_reason_is_cut_and_counted_and_others_still_get_through():
+def test_a_flood_of_one_reason_is_cut_at_5_lines_in_10_s_and_others_still_get_through():
     now = [0.0]
-    limiter = LogLimiter(burst=2, period_s=10, clock=lambda: now[0])
-    assert [limiter.allow("signature") for _ in range(5)] == [0, 0, None, None, None]
+    limiter = LogLimiter(clock=lambda: now[0])
+    assert [limiter.allow("signature") for _ in range(7)] == [0, 0, 0, 0, 0, None, None]
     assert limiter.allow("owner") == 0
-    now[0] = 10
+    now[0] = 9.9
+    assert limiter.allow("signature") is None
+    now[0] = 10.0
     assert limiter.allow("signature") == 3, "says how many were left out"
     assert limiter.allow("signature") == 0
 
