@@ -6,8 +6,8 @@ import gc
 def command() -> None:
     """Receive DingTalk's callbacks, keep them, answer `success`, and publish them to Kafka.
 
-    All settings come from the environment: see README.md. Ends at SIGTERM or Ctrl-C, with every accepted
-    callback answered. Exit code 2: settings; 1: the journal or an address cannot be used.
+    All settings come from the environment: see docs/settings.md. Ends at SIGTERM or Ctrl-C, with every
+    accepted callback answered. Exit code 2: settings; 1: the journal or an address cannot be used.
     """
     import uvloop
 

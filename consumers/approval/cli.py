@@ -82,7 +82,7 @@ def actions(
 ) -> None:
     """Call the actions and undos that archived approvals lack, and no event will bring.
 
-    That is so where an action was declared later, where one rejected a form and was mended since, where an
+    That is so where an action was declared later, where one rejected a form and was corrected since, where an
     undo was missing, and for what a resync archived. Each is called at most once for an instance. Exit code
     1: a function failed; the others were called, and the same command tries again.
     """

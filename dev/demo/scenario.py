@@ -95,7 +95,9 @@ def run(options: Options) -> int:
         with _uninterrupted(), _step(screen, "everything is stopped, nothing is left running"):
             summary.faults.extend(processes.stop())
         summarise(summary, processes, screen, began)
-        screen.line("To look around while everything runs: make demo KEEP=1, or python -m dev.demo --keep")
+        screen.line(
+            "To look around while everything runs: make demo KEEP=1, or .venv/bin/python -m dev.demo --keep"
+        )
         return 1 if summary.faults else 0
     except Interrupted as interrupted:
         with _uninterrupted():

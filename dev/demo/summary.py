@@ -124,7 +124,7 @@ def summarise(summary: Summary, processes: Processes, screen: Screen, began: flo
             screen.line(f"- and {more} more", "red")
     folder = shlex.quote(shown(processes.folder))
     screen.heading("What stays")
-    screen.line(f"{folder}/address-sync.db, approval.db, journal/*.db: SQLite files; logs/; env")
+    screen.line(f"{folder}/address-sync.db, approval.db, journal/current/*.db: SQLite files; logs/; env")
     screen.line(f"  . {folder}/env && dingbridge consume address-sync --show   # or approval; journal list")
     screen.line(
         f"  sqlite3 {folder}/address-sync.db 'SELECT userid, name, left_at FROM users ORDER BY updated_at'"  # noqa: S608

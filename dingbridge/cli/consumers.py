@@ -1,5 +1,6 @@
 """``dingbridge consumers``: which consumers are installed, and what they read."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -10,7 +11,8 @@ COLUMNS = ("name", "events", "from")
 def command(as_json: Annotated[bool, typer.Option("--json", help="JSON, for machines.")] = False) -> None:
     """The installed consumers with the EventTypes that they read and the package that they come from.
 
-    One that cannot be loaded is named with the reason; the others work all the same.
+    One that cannot be loaded is named with the reason; the others work all the same. forward is listed once
+    for each system that FORWARD_FILE declares, as forward-crm.
     """
     from dingbridge.cli.terminal import print_list, say
     from dingbridge.worker.registry import installed_consumers
@@ -19,7 +21,7 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="JSON, for mach
     rows = [
         {
             "name": one.name,
-            "events": ", ".join(one.consumer.topics) if one.consumer else None,
+            "events": _events(one.consumer.topics, as_json) if one.consumer else None,
             "from": one.package,
             "problem": one.problem,
         }
@@ -29,3 +31,7 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="JSON, for mach
     for one in found:
         if one.problem is not None:
             say(one.problem)
+
+
+def _events(topics: Sequence[str], as_json: bool) -> list[str] | str:
+    return list(topics) if as_json else ", ".join(topics)

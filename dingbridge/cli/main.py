@@ -1,6 +1,7 @@
 """The ``dingbridge`` command: finds the commands by their entry points, and loads the one that is called."""
 
 import errno
+import inspect
 import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
@@ -59,10 +60,23 @@ def _build(called: str | None) -> typer.Typer:
             continue
         command = _load(entry)
         if isinstance(command, typer.Typer):
-            app.add_typer(command, name=name)
+            for one in command.registered_commands:
+                one.help = _unwrapped(one.help or (one.callback and one.callback.__doc__))
+            if command.registered_callback is None and _is_ours(entry) and name in COMMANDS:
+                app.add_typer(command, name=name, help=COMMANDS[name])  # a group without a text of its own
+            else:
+                app.add_typer(command, name=name)
         else:
-            app.command(name)(command)
+            app.command(name, help=_unwrapped(command.__doc__))(command)
     return app
+
+
+def _unwrapped(text: str | None) -> str | None:
+    """``text`` with one line for each paragraph. Typer keeps the line ends of all but the first paragraph;
+    those fit our source, not the reader's terminal."""
+    if text is None:
+        return None
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
 
 
 def _options(
@@ -87,11 +101,14 @@ def _load(entry: EntryPoint) -> Any:
     except BridgeError:
         raise
     except Exception as error:
-        if _is_ours(entry) and not isinstance(error, ModuleNotFoundError):
-            raise
-        remedy = (
-            "another package of that name hides it" if _is_ours(entry) else "repair or remove that package"
-        )
+        remedy = "repair or remove that package"
+        if _is_ours(entry):
+            if isinstance(error, ModuleNotFoundError):
+                remedy = "another package of that name hides it"
+            elif entry.module in sys.modules and not hasattr(sys.modules[entry.module], entry.attr):
+                remedy = "the sources are newer than what is installed: install again (make install)"
+            else:
+                raise
         raise BridgeError(
             f"the command {entry.name} ({entry.value}) of {_package(entry)} cannot be loaded "
             f"({type(error).__name__}); {remedy}. All other commands work"

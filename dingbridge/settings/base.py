@@ -116,4 +116,6 @@ class Settings(BaseSettings):
 
 
 def _words(message: str) -> str:
-    return message.removeprefix("Value error, ")
+    """pydantic's message as an operator reads it: what the value must be."""
+    words = message.removeprefix("Value error, ").partition(", unable to parse")[0]
+    return words.replace("Input should be", "must be", 1)

@@ -137,7 +137,7 @@ async def test_the_listed_rights_are_all_that_an_operator_needs(
         return code == 0
 
     await eventually(replayed, 60, "a dead letter goes back")
-    code, said = await run("replay", "approval", "--from", "1h")
+    code, said = await run("replay", "approval", "--since", "1h")
     assert code == 0, said
     assert len([r for r in await read_topic(administrator, inbox) if r.value == record.value]) == 2
     with pytest.raises(KafkaError):

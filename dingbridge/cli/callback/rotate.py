@@ -95,7 +95,7 @@ class Rotation:
         if not found.answers:
             raise BridgeError(
                 f"DingTalk was not told, and has the old credentials. {registered.url} with the new ones: "
-                f"{found.words}. Run this again when that is mended"
+                f"{found.words}. Correct that, then run this again"
             )
         await client.update_call_back(
             tags=registered.tags, token=following.token, aes_key=following.aes_key, url=registered.url

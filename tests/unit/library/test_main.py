@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points, version
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -82,6 +83,7 @@ def told(
         of("theirs", "bills", "tests.unit.library.nowhere:app"),
         of("theirs", "topics", "tests.unit.library.nowhere:app"),
         of("dingbridge", "topics", "dingbridge.cli.topics:app"),
+        of("dingbridge", "renamed", "dingbridge.cli.topics:command_of_yesterday"),
     ]
     monkeypatch.setattr(cli, "entry_points", lambda group: points)
     monkeypatch.setattr(sys, "argv", ["dingbridge", *arguments])
@@ -106,6 +108,37 @@ def test_a_command_that_does_not_load_is_named_with_its_package(
     code, said = told(monkeypatch, capsys, "bills")
     assert code == 1
     assert "the command bills (tests.unit.library.nowhere:app) of theirs cannot be loaded" in said
+
+
+def test_an_installation_older_than_the_sources_is_told_to_install_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = told(monkeypatch, capsys, "renamed")
+    assert (code, "make install" in said) == (1, True)
+
+
+@pytest.mark.parametrize("called", ["ingress", "replay", "journal drain", "callback register"])
+def test_help_fills_80_columns_whatever_the_length_of_our_source_lines(called: str) -> None:
+    done = subprocess.run(
+        command(*called.split(), "--help"),
+        env={"COLUMNS": "80", "TERM": "dumb"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    head = [line.strip() for line in done.stdout.partition("╭")[0].splitlines()]
+    too_early = [
+        line
+        for line, after in pairwise(head)
+        if line and after and len(line) + 1 + len(after.split()[0]) <= 78
+    ]
+    assert too_early == []
+
+
+def test_a_group_of_commands_says_what_it_is_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.COMMANDS["topics"] in told(monkeypatch, capsys, "topics", "--help")[1]
 
 
 def test_help_lists_each_command_in_one_line_of_80_columns_and_imports_none() -> None:

@@ -29,7 +29,7 @@ NOW = datetime(2026, 11, 25, 4, tzinfo=UTC)
     ],
 )
 def test_a_time_is_absolute_with_its_zone_or_so_long_ago(text, expected):
-    assert moment(text, "--from", NOW) == expected
+    assert moment(text, "--since", NOW) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,9 +46,9 @@ def test_a_time_is_absolute_with_its_zone_or_so_long_ago(text, expected):
 )
 def test_anything_else_is_refused_with_examples(text, words):
     with pytest.raises(typer.BadParameter, match=words) as refused:
-        moment(text, "--from", NOW)
+        moment(text, "--since", NOW)
     assert "+08:00" in refused.value.message
-    assert refused.value.param_hint == "--from"
+    assert refused.value.param_hint == "--since"
 
 
 def test_a_list_may_be_repeated_and_hold_commas():
