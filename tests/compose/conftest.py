@@ -54,8 +54,24 @@ def app_stack(image: str, stack: Stack, tmp_path: Path) -> Iterator[Stack]:
 
 
 @pytest.fixture
+def edge_stack(image: str) -> Iterator[Stack]:
+    """The edge, the two ingresses behind it, and Kafka: up and healthy."""
+    running = Stack(image=image)
+    try:
+        running.up("--build", "kafka", "edge", profile="edge")
+        yield running
+    finally:
+        running.down()
+    assert not any(running.leftovers().values())
+
+
+@pytest.fixture
 def stack_settings(stack: Stack) -> KafkaSettings:
     """How a reader on the host reaches the stack's Kafka."""
+    return kafka_settings(stack)
+
+
+def kafka_settings(stack: Stack) -> KafkaSettings:
     return KafkaSettings.load(
         kafka_bootstrap_servers=f"localhost:{stack.ports['KAFKA']}", kafka_security_protocol="PLAINTEXT"
     )

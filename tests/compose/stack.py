@@ -13,7 +13,7 @@ from dev.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 UP_WITHIN_S = 900
-PORTS = ("KAFKA", "INGRESS", "ADMIN", "SIMULATOR", "POSTGRES")
+PORTS = ("KAFKA", "INGRESS", "ADMIN", "SIMULATOR", "POSTGRES", "EDGE")
 
 
 class Stack:
@@ -51,15 +51,16 @@ class Stack:
             )
         return done.stdout
 
-    def up(self, *arguments: str) -> None:
+    def up(self, *arguments: str, profile: str = "") -> None:
         """Up, and healthy. Raises ``AssertionError`` with the end of all logs."""
+        profiles = [f"--profile={profile}"] if profile else []
         try:
-            self.compose("up", "--detach", "--wait", *arguments, timeout_s=UP_WITHIN_S)
+            self.compose(*profiles, "up", "--detach", "--wait", *arguments, timeout_s=UP_WITHIN_S)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.compose('logs', '--tail=25', check=False)}") from error
 
     def down(self) -> None:
-        self.compose("down", "--volumes", "--remove-orphans", "--timeout=15")
+        self.compose("--profile=edge", "down", "--volumes", "--remove-orphans", "--rmi=local", "--timeout=15")
 
     def config(self) -> dict[str, Any]:
         """The compose file as compose understands it."""
@@ -73,12 +74,13 @@ class Stack:
         return {c["Config"]["Labels"]["com.docker.compose.service"]: c for c in found}
 
     def leftovers(self) -> dict[str, str]:
-        """What of this project is still there: containers, volumes and networks."""
+        """What of this project is still there: containers, volumes, networks, and images with its name."""
         mine = f"--filter=label=com.docker.compose.project={self.project}"
         return {
             "containers": docker("ps", "--all", "--quiet", mine).strip(),
             "volumes": docker("volume", "ls", "--quiet", mine).strip(),
             "networks": docker("network", "ls", "--quiet", mine).strip(),
+            "images": docker("image", "ls", "--quiet", f"{self.project}-*").strip(),
         }
 
     def simulator(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

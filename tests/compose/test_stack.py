@@ -8,8 +8,11 @@ import pytest
 
 from dingbridge.events.event import decode
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
+from tests.compose.conftest import kafka_settings
 from tests.compose.stack import Stack, run_docker
+from tests.support.hostile import exchange, raw_push
 from tests.support.kafka_reader import read_topic, topics
+from tests.support.pusher import is_success
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.compose
@@ -134,6 +137,29 @@ def test_a_real_app_that_is_not_filled_in_is_refused_by_name(app_stack: Stack) -
     env_file.write_text(env_file.read_text().replace("DINGTALK_TOKEN=made-up", "DINGTALK_TOKEN="))
     with pytest.raises(AssertionError, match="DINGTALK_TOKEN"):
         app_stack.compose("config", "--quiet")
+
+
+async def test_the_edge_comes_up_before_two_ingresses_and_a_push_through_it_is_a_record(
+    edge_stack: Stack,
+) -> None:
+    containers = edge_stack.containers()
+    ingresses = [containers[name] for name in ("ingress", "ingress-2")]
+    journals = {mount["Name"] for one in ingresses for mount in one["Mounts"] if mount["Type"] == "volume"}
+    assert len(journals) == 2
+    settings = kafka_settings(edge_stack)
+    names = [f"edge-{number}" for number in range(4)]
+    for name in names:
+        body = b'{"EventType":"check_in","eventId":"%b","CorpId":"c","StaffId":"u"}' % name.encode()
+        reply = await exchange(edge_stack.ports["EDGE"], raw_push(body), 30)
+        assert reply.status == 200
+        assert is_success(reply.body)
+
+    async def journals_of_all() -> set[str] | None:
+        events = [decode(record.value) for record in await read_topic(settings, "dingtalk.check_in")]
+        found = {event.data.get("eventId"): event.journal for event in events}
+        return {found[name] for name in names} if found.keys() >= set(names) else None
+
+    assert len(await eventually(journals_of_all, 60, "the records of what came through the edge")) == 2
 
 
 def test_down_leaves_no_trace(stack: Stack) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hostile import exchange, raw_push, read_reply
+from tests.support.hostile import Reply, exchange, raw_push
 from tests.support.ingress import IngressUnderTest
 from tests.support.processes import Processes, free_port, wait_until
 
@@ -93,6 +93,11 @@ def edge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             processes.stop_all()
 
 
+def names_no_software(reply: Reply) -> bool:
+    """nginx can leave out its version, and not its name."""
+    return "via" not in reply.headers and reply.headers.get("server", "nginx") == "nginx"
+
+
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -102,26 +107,32 @@ async def test_pushes_pass_and_answers_name_no_software(edge: Edge) -> None:
     assert [await edge.push(number) for number in range(10)] == [200] * 10
     assert edge.seen("kept") == 10
     reply = await exchange(edge.port, raw_push(event(1)), ENDS_WITHIN_S)
-    assert not {"server", "via"} & reply.headers.keys() or reply.headers["server"] == "nginx"
+    assert names_no_software(reply)
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/callbacks", "/callback/../metrics"])
 async def test_other_paths_end_at_the_edge(edge: Edge, path: str) -> None:
     before = edge.seen("not_found")
     request = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".encode()
-    assert (await exchange(edge.port, request, ENDS_WITHIN_S)).status == 404
+    reply = await exchange(edge.port, request, ENDS_WITHIN_S)
+    assert reply.status == 404
+    assert names_no_software(reply)
     assert edge.seen("not_found") == before
 
 
 @pytest.mark.parametrize("declared", [True, False])
-async def test_a_body_over_the_limit_ends_at_the_edge(edge: Edge, declared: bool) -> None:
-    size = 2 * 1024 * 1024
+async def test_a_body_over_the_limit_is_refused_and_keeps_nobody_out(edge: Edge, declared: bool) -> None:
+    size = 1024 * 1024 + 0x10000
     if declared:
-        request = POST.encode() + b"Content-Length: %d\r\n\r\n" % size + b"x" * 1000
+        request = POST.encode() + b"Content-Length: %d\r\n\r\n" % size + b"x" * size
     else:
         chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
         request = POST.encode() + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * (size // 0x10000)
-    assert (await exchange(edge.port, request, ENDS_WITHIN_S)).status == 413
+    reply = await exchange(edge.port, request, ENDS_WITHIN_S)
+    assert reply.status in (413, 499), "499 is Caddy's own: it stopped reading before the body had its end"
+    assert names_no_software(reply)
+    number = time.monotonic_ns()
+    assert [await edge.push(number + n) for n in range(4)] == [200] * 4
 
 
 async def test_what_is_no_http_is_answered_by_the_edge_and_nothing_of_it_is_repeated(edge: Edge) -> None:
@@ -133,32 +144,28 @@ async def test_what_is_no_http_is_answered_by_the_edge_and_nothing_of_it_is_repe
     writer.close()
 
 
-async def test_slow_senders_are_ended_and_keep_nobody_out(edge: Edge) -> None:
-    await besiege(edge, POST)
-
-
-@pytest.mark.parametrize("edge", [nginx], indirect=True, ids=["nginx"])
-async def test_slow_bodies_are_ended_and_keep_nobody_out(edge: Edge) -> None:
-    await besiege(edge, POST + "Content-Length: 500\r\n\r\n{")
-
-
-async def besiege(edge: Edge, begun: str) -> None:
+@pytest.mark.parametrize("begun", ["", "Content-Length: 500\r\n\r\n{"], ids=["head", "body"])
+async def test_slow_senders_are_ended_and_keep_nobody_out(edge: Edge, begun: str) -> None:
     """200 that send what they have begun no further."""
     slow = [await asyncio.open_connection("127.0.0.1", edge.port) for _ in range(200)]
-    began = time.monotonic()
     for _, writer in slow:
-        writer.write(begun.encode())
+        writer.write((POST + begun).encode())
     number = time.monotonic_ns()
     assert [await edge.push(number + n) for n in range(5)] == [200] * 5
-    for reader, writer in slow:
-        try:
-            status = (await read_reply(reader, ENDS_WITHIN_S)).status
-        except ConnectionError:
-            status = 0
-        assert status in (0, 400, 408, 502), "no success, and its end"
+    async with asyncio.timeout(ENDS_WITHIN_S):
+        answers = [await answer_at_its_end(reader) for reader, _ in slow]
+    assert not any(b" 200 " in answer for answer in answers)
+    for _, writer in slow:
         writer.transport.abort()
-    print(f"200 slow ones were ended after {time.monotonic() - began:.1f} s")
     assert await edge.push(number + 5) == 200
+
+
+async def answer_at_its_end(reader: asyncio.StreamReader) -> bytes:
+    """What the proxy had said when it closed the connection."""
+    try:
+        return await reader.read()
+    except ConnectionError:
+        return b""
 
 
 async def test_while_one_ingress_is_down_the_other_answers(edge: Edge) -> None:
