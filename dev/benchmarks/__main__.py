@@ -19,7 +19,7 @@ PARTS = ["throughput", "latency", "backlog", "worker"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m dev.benchmarks", description=__doc__)
     parser.add_argument(
         "--large", action="store_true", help="10,000,000 callbacks in the journal, 1,000,000 records in Kafka"
     )
@@ -43,7 +43,7 @@ def main() -> None:
             worker.measure(
                 FOLDER / "worker", environment(kafka.bootstrap, "work."), results, large=options.large
             )
-    results.write(Path("benchmarks") / ("RESULTS-large.md" if options.large else "RESULTS.md"))
+    results.write(Path(__file__).parent / ("RESULTS-large.md" if options.large else "RESULTS.md"))
     shutil.rmtree(FOLDER, ignore_errors=True)
 
 
