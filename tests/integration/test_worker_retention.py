@@ -12,6 +12,7 @@ from dingbridge.kafka.client import connection
 from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.store import inbox
+from dingbridge.worker.store.migrations import WorkerTables, migrate
 from dingbridge.worker.store.retention import Retention, longest_retention
 from tests.integration.worker_support import TYPE, EffectConsumer, consumer_settings, named, serving
 from tests.support.waiting import eventually
@@ -50,7 +51,7 @@ async def test_inbox_rows_outlive_the_longest_retention_and_the_start_says_for_h
     await ensure_topics(longer, [event_topic(settings, TYPE)])  # longer than our settings say now
     database = open_database(database_url)
     try:
-        await database.create_tables(inbox.metadata)
+        await migrate(database, WorkerTables)
         now, mine = datetime.now(UTC), {"consumer": consumer.name, "source": "s", "replay_id": ""}
         async with database.transaction() as tx:
             for days in (67, 69):
