@@ -100,7 +100,7 @@ async def test_a_backlog_beyond_the_limits_pauses_resumes_and_comes_through_whol
         most = 0
 
         async def prepare(self, event: Event, ctx: Context) -> None:
-            Counting.most = max(Counting.most, service.worker._dispatcher.lanes.in_flight)
+            Counting.most = max(Counting.most, service.worker._scheduler.offsets.in_flight)
 
     consumer = named(Counting)()
     settings = consumer_settings(kafka_env, database_url, topic_partitions=2)

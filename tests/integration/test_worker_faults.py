@@ -180,7 +180,7 @@ async def test_a_handler_that_hangs_is_abandoned_at_the_stop_and_its_record_is_n
     async with serving(consumer, settings) as service:
         await eventually(lambda: has_rows(database_url, 2))
         # the rows are there before the worker has counted their records as finished
-        await eventually(lambda: Hanging.began and service.worker._dispatcher.lanes.in_flight == 1)
+        await eventually(lambda: Hanging.began and service.worker._scheduler.offsets.in_flight == 1)
     assert await committed(settings, consumer.name) == {event_topic(settings, TYPE): 1}
     Hanging.prepare = EffectConsumer.prepare  # type: ignore[method-assign]
     async with serving(consumer, settings):
