@@ -120,6 +120,11 @@ async def serving(
         await asyncio.wait_for(task, 90)
 
 
+def given_id(event_id: str) -> str:
+    """The id that DingTalk gave, of ``<type>:<given>/<subject>``."""
+    return event_id.split("/")[0].rpartition(":")[2]
+
+
 async def rows(database_url: str) -> list[tuple[str, str]]:
     """``(event id as given, subject)`` of all effects, in the order of writing; none before the table is."""
     database = open_database(database_url)
@@ -127,7 +132,7 @@ async def rows(database_url: str) -> list[tuple[str, str]]:
         found = await database.reader().execute(
             select(effects.c.event_id, effects.c.subject).order_by(effects.c.n)
         )
-        return [(row.event_id.split("/")[0].rpartition(":")[2], row.subject) for row in found]
+        return [(given_id(row.event_id), row.subject) for row in found]
     except Exception as error:
         if "effects" in str(error):
             return []
@@ -198,7 +203,7 @@ class Mortal(EffectConsumer):
         return [("effects", ["n", "event_id"], [tuple(row) for row in found])]
 
     def _die(self, event: Event, half: str) -> None:
-        place = f"{event.id.split('/')[0]}:{half}"
+        place = f"{given_id(event.id)}:{half}"
         for variable, death in (("DIE_AT", signal.SIGKILL), ("FREEZE_AT", signal.SIGSTOP)):
             mark = Path(f"at-{place}")
             if place in os.environ.get(variable, "").split(",") and not mark.exists():
