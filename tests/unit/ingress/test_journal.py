@@ -184,7 +184,7 @@ def kept_anew(root):
     with closing(JournalFile(current(root).journal, read_only=True)) as file:
         first, *rows = file.read(0, max_rows=999, max_bytes=1 << 30)
     order = ResyncRequest.of(first)
-    assert (order.app, order.consumers) == (None, None), "everybody, for every app"
+    assert (order.app, order.part) == (None, "all"), "everybody, for every app"
     return [row.body for row in rows]
 
 
