@@ -17,6 +17,7 @@ from tests.integration.worker_support import (
     EffectConsumer,
     consumer_settings,
     event_record,
+    given_id,
     named,
     publish,
     rows,
@@ -48,7 +49,7 @@ class Picky(EffectConsumer):
     max_attempts = 1
 
     async def handle(self, event: Any, tx: Any, prepared: Any) -> None:
-        if event.id.startswith("bad"):
+        if given_id(event.id).startswith("bad"):
             raise ValueError
         await super().handle(event, tx, prepared)
 
