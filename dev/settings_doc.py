@@ -41,7 +41,7 @@ SECTIONS: Final[tuple[tuple[str, type[Settings]], ...]] = (
     ("forward", ForwardSettings),
     ("The simulator", SimulatorSettings),
 )
-"""Each setting stands in the first section whose class has it."""
+"""Each setting is in the first section whose class has it."""
 
 HEAD: Final = """# Settings
 

@@ -154,7 +154,7 @@ def _parameters(query: Mapping[str, str], envelope: Mapping[str, Any]) -> Signat
     except CallbackError as error:
         words = str(error)
         if envelope.keys() & {"signature", "msg_signature"}:
-            words = "the signature stands in the body; DingTalk sends it in the query: " + words
+            words = "the signature is in the body; DingTalk sends it in the query: " + words
         raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "parameters", words) from None
 
 

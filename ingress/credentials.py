@@ -1,7 +1,7 @@
 """The apps that the ingress answers for: read at the start, and again when their file changes.
 
 A file that changed is read and checked whole before any of it is taken; a broken one changes nothing and says
-so. Credentials whose time has run out go by themselves. What stands in it: ``dingbridge/apps/file.py``.
+so. Credentials whose time has run out go by themselves. What is in it: ``dingbridge/apps/file.py``.
 """
 
 import asyncio

@@ -8,7 +8,7 @@ class JournalError(BridgeError):
 
 
 class JournalDamaged(JournalError):
-    """SQLite cannot read the journal, or the disk does not give what stands in it."""
+    """SQLite cannot read the journal, or the disk does not give what is in it."""
 
 
 class JournalNewer(JournalError):

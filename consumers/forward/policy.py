@@ -1,7 +1,7 @@
 """What a system's answer means. Pure: no I/O.
 
 The whole policy is one table, in docs/guide/forward.md; ``Answer.kind`` is its first column, and
-``consumer.py`` raises what stands in its second.
+``consumer.py`` raises what is in its second.
 """
 
 from collections.abc import Mapping

@@ -245,7 +245,7 @@ def _contradictions(system: System, settings: ForwardSettings) -> list[str]:
     if system.secrets and system.unsigned:
         problems.append("unsigned: is true beside secrets; keep one of the two")
     twice = {n.lower() for n in system.headers} & {n.lower() for n in system.headers_from}
-    problems += [f"headers: {name} stands in headers_from too; keep one" for name in sorted(twice)]
+    problems += [f"headers: {name} is in headers_from too; keep one" for name in sorted(twice)]
     if system.ca_file and urlsplit(system.url).scheme != "https":
         problems.append("ca_file: is of no use with an http address")
     host = urlsplit(system.url).hostname or ""

@@ -17,7 +17,7 @@ from dingbridge.errors import BridgeError
 from dingbridge.files import replace_file
 
 Entry = Mapping[str, Any]
-"""A pair of credentials as it stands in the file: ``token`` or ``token_file``, ``aes_key`` or its file."""
+"""A pair of credentials as it is in the file: ``token`` or ``token_file``, ``aes_key`` or its file."""
 
 PAIR: Final = ("token", "token_file", "aes_key", "aes_key_file")
 _UNUSUAL: Final = (
@@ -76,7 +76,7 @@ def put_in_place(path: Path, text: str) -> None:
         replace_file(path, text.encode())
     except OSError as error:
         raise BridgeError(
-            f"{path} cannot be replaced ({error.strerror or type(error).__name__}); whoever rotates must be "
+            f"{path} cannot be replaced ({error.strerror or type(error).__name__}); its user must be "
             "able to write the file and its folder"
         ) from None
 

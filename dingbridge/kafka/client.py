@@ -156,7 +156,7 @@ async def _abandon(dead: AIOKafkaProducer) -> None:
 
 class _LastRefusal(logging.Handler):
     """Remembers why aiokafka could not connect: a wrong password reaches the caller only as "unable to
-    bootstrap", and the reason stands in aiokafka's log alone (seen with 0.14)."""
+    bootstrap", and the reason is in aiokafka's log alone (seen with 0.14)."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)

@@ -48,7 +48,7 @@ class ReplayPlan:
 
 
 class DeadLetterQueue:
-    """``async with DeadLetterQueue(settings, "billing") as queue``; what stands in the topic then is what it
+    """``async with DeadLetterQueue(settings, "billing") as queue``; what is in the topic then is what it
     knows.
 
     Entering raises ``TopicError`` when the consumer has no dead-letter topic. Every method raises

@@ -1,7 +1,7 @@
 """Dead letters as an operator sees them: what is in one, which of them match, which are settled.
 
 A dead letter is *settled* when it was replayed or skipped. The dead-letter topic says so itself: a *note*
-stands in the same partition behind it, a record of ours with ``NOTE_HEADER``, which lives as long as it.
+is in the same partition behind it, a record of ours with ``NOTE_HEADER``, which lives as long as it.
 
 One may be *doubled*, when a process of the consumer died before it knew that Kafka had taken it. What settles
 one of them settles the others: replayed twice, it would be applied twice.

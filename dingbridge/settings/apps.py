@@ -1,7 +1,7 @@
 """The DingTalk apps that the bridge serves: the environment's one, and those of ``DINGTALK_APPS_FILE``.
 
 Responsible for reading both, whole or not at all, with every mistake at once. Who answers callbacks with
-the credentials (``ingress``) and who calls the Open API with them is not known here. What an app is stands in
+the credentials (``ingress``) and who calls the Open API with them is not known here. What an app is: see
 ``dingbridge/apps/model.py``; who uses apps imports both from here.
 """
 

@@ -20,7 +20,7 @@ _POSTGRES: Final = re.compile(
     r"(?:\[[^\[\]/?@]+\]|[^\[\]/:?@]*)(?::(?P<port>[0-9]{1,5}))?"
     r"(?:/[^?@]*)?(?:\?[^@]*)?"
 )
-"""SQLAlchemy itself takes ``u:p@ss@host/x`` for a host ``ss@host``, which then stands in errors: an ``@``
+"""SQLAlchemy itself takes ``u:p@ss@host/x`` for a host ``ss@host``, which then is in errors: an ``@``
 behind the user can only be a part of the password that should have been escaped."""
 
 _FOREIGN: Final = "must begin with sqlite:/// or postgresql://; the driver is ours"

@@ -170,7 +170,7 @@ class CallbackSettings(AppsSettings):
                 "DINGTALK_OWNER_KEY: not set; try the appKey (Client ID) first, then the corpId; "
                 "several may stand here, comma separated"
             )
-        # else only the ingress would meet these, after all others were mended
+        # else only the ingress would meet these, after all others were fixed
         if token and not token.startswith(UNREADABLE) and not TOKEN_RE.fullmatch(token):
             problems.append(f"DINGTALK_TOKEN: {FORM_OF_TOKENS}")
         problems += [

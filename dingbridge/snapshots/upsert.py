@@ -21,7 +21,7 @@ async def write_if_changed(
     """Make the row ``key`` of ``table`` hold ``values``; columns not named in ``values`` stay as they are.
 
     ``updated_at`` becomes ``at`` if anything differs, or if ``touch`` says that something which belongs to
-    the row but stands in another table has changed. Returns whether something was written.
+    the row but is in another table has changed. Returns whether something was written.
     """
     where = and_(*(table.c[name] == value for name, value in key.items()))
     found = (await tx.execute(select(table).where(where))).mappings().one_or_none()

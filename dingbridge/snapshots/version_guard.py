@@ -7,7 +7,7 @@ raises it; otherwise the handler starts again with a new look.
 
 The generation is raised by *every* look that commits, also by one that found nothing to change: the
 entity may have changed and changed back meanwhile, and a look that is still under way may carry the state
-in between. It therefore stands in a table of its own, so that such a look leaves the entity's own row, its
+in between. It therefore is in a table of its own, so that such a look leaves the entity's own row, its
 ``updated_at`` and whatever triggers an OA system hangs on it untouched. The row stays when the entity is
 gone, or was never seen: it is the tombstone.
 

@@ -118,7 +118,7 @@ class KafkaRuntime:
         self, event: Event | Record | bytes | Mapping[str, Any], *, replay_id: str = ""
     ) -> Outcome:
         """Publish ``event`` to its topic (with a ``replay_id``: to the inbox), and return how the worker's
-        first attempt ended; of what is no event, when it stands in the dead letters.
+        first attempt ended; of what is no event, when it is in the dead letters.
 
         Raises ``BridgeError`` for an event of a type that the consumer does not read.
         """

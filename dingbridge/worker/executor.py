@@ -164,7 +164,7 @@ class Executor:
         return await inbox.seen(db, self._consumer.name, known_as, delivery.given_up_as)
 
     async def _seen(self, delivery: Delivery) -> Outcome:
-        """It stands in the inbox: done with, unless it was given up and its dead letter is not sent yet,
+        """It is in the inbox: done with, unless it was given up and its dead letter is not sent yet,
         since a process died between the two."""
         failure = await outbox.find(self._own_reader, self._consumer.name, delivery.position)
         return _SEEN if failure is None else Outcome("given_up", failure=failure)

@@ -1,7 +1,7 @@
 """What a worker measures. Labels hold the consumer's own topics and fixed words, and the hash of a key for as
 long as that key holds its partition up: series are bounded.
 
-What is counted with every event stands in ``Tally``: plain numbers that are put into Prometheus' form when it
+What is counted with every event is in ``Tally``: plain numbers that are put into Prometheus' form when it
 asks. Its own counters take a lock each time, which costs more than the worker's book-keeping.
 """
 

@@ -44,7 +44,7 @@ class Retry(HandlerOutcome):
 
 
 class Reject(HandlerOutcome):
-    """This event can never be handled: to the dead letters at once. ``reason`` stands in the log and with the
+    """This event can never be handled: to the dead letters at once. ``reason`` is in the log and with the
     dead letter: no names, no values."""
 
     def __init__(self, reason: str) -> None:

@@ -1,7 +1,7 @@
 """Turns fetched records into finished ones: runs the heads of key queues, retries, gives up, waits.
 
 Knows records and partitions but does not fetch or commit: ``worker.py`` does, and asks here which partitions
-to pause (``paused``) and how far to commit (``offsets``). What one attempt is stands in ``executor.py``.
+to pause (``paused``) and how far to commit (``offsets``). What one attempt is: see ``executor.py``.
 
 A failing key waits by a timer while its queue stands still, so waiting costs no runner. When something that
 no event is guilty of does not work, the partition pauses: one of its records, the *probe*, is tried until it

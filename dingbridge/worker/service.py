@@ -144,7 +144,7 @@ class ConsumerService:
             where = error_location(error, type(consumer).__module__.split(".")[0])
             raise ConsumerFault(
                 f"consumer {consumer.name}: its background work failed ({where}), and it does not run "
-                "without; mend that and start it again, nothing is lost meanwhile"
+                "without; fix that and start it again, nothing is lost meanwhile"
             ) from error
 
     async def _ready(self) -> tuple[bool, dict[str, Any]]:

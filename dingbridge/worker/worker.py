@@ -123,7 +123,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 try:
                     await self._take_part()
                     failures = 0
-                except Exception as error:  # aiokafka's own faults too: a new membership mends them
+                except Exception as error:  # aiokafka's own faults too: a new membership repairs them
                     failures = 1 if self._trouble is None else failures + 1
                     if not isinstance(error, KafkaError | KafkaUnavailable | OSError):
                         log.error("consumer.fault", error=error_location(error, "consumers"))

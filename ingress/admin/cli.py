@@ -151,7 +151,7 @@ def drain(
         Path, typer.Argument(metavar="DIR", help="A JOURNAL_DIR that no ingress uses, or one of its folders.")
     ],
 ) -> None:
-    """Publish what stands in a folder that nobody writes: of an instance that is gone, or damaged.
+    """Publish what is in a folder that nobody writes: of an instance that is gone, or damaged.
 
     Exit code 1: something of it is still there, parked or not to be read.
     """

@@ -84,8 +84,8 @@ async def prune(settings: IngressSettings, options: dict[str, Any]) -> dict[str,
                 result["removed_folders"] = removed
         except (apsw.Error, OSError) as error:
             raise BridgeError(
-                f"the journal in {root} could not be pruned ({type(error).__name__}: {error}); free or mend "
-                "the disk, and call this again"
+                f"the journal in {root} could not be pruned ({type(error).__name__}: {error}); free or "
+                "repair the disk, and call this again"
             ) from error
     return result
 
@@ -100,7 +100,7 @@ def _prune(settings: IngressSettings, folder: JournalFolder, older: float) -> in
 
 
 async def drain_all(settings: IngressSettings, where: Path) -> list[JournalFolder]:
-    """Publish what stands in ``where``: one folder with a journal, or a ``JOURNAL_DIR`` with several, which
+    """Publish what is in ``where``: one folder with a journal, or a ``JOURNAL_DIR`` with several, which
     nobody writes. Returns the folders, also those of which nothing can be read. Raises ``BridgeError``;
     ``JournalLocked`` while an ingress writes it."""
     here = _folders_in(where)

@@ -128,7 +128,7 @@ class Checkpoint:
             if self._wanted not in (None, self.journal):
                 raise JournalError(
                     f"{self.path} belongs to another journal ({self.journal}, this one is {self._wanted}); "
-                    f"put its own back, or move {CHECKPOINT_FILE}* away: all that stands in the journal is "
+                    f"put its own back, or move {CHECKPOINT_FILE}* away: all that is in the journal is "
                     "then published again"
                 )
         except BaseException:

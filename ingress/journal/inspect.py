@@ -184,7 +184,7 @@ class JournalView:
         except apsw.Error as error:
             raise JournalError(
                 f"{self.folder.journal} cannot be read to its end ({type(error).__name__}: {error}); "
-                "mend the disk, or copy the folder to another one"
+                "repair the disk, or copy the folder to another one"
             ) from error
 
     def _rows(self, after_seq: int) -> tuple[list[StoredCallback], int]:

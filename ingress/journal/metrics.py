@@ -40,7 +40,7 @@ class JournalMetrics:
 
 
 class FolderMetrics:
-    """Of what stands in the journal's folders, as looked at every other second."""
+    """Of what is in the journal's folders, as looked at every other second."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.waiting = Gauge(

@@ -73,7 +73,7 @@ class ResyncRequest:
 
 
 class StoredCallback(NamedTuple):
-    """A callback as it stands in the file, or an order of our own (``via`` is ``CONTROL`` then). ``body`` is
+    """A callback as it is in the file, or an order of our own (``via`` is ``CONTROL`` then). ``body`` is
     what DingTalk said, decrypted, byte for byte, unless the row is not ``intact``: then nothing here but
     ``seq`` may be believed."""
 

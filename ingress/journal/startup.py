@@ -109,9 +109,7 @@ def check_checkpoint(folder: JournalFolder, file: JournalFile) -> None:
 
     Going on would leave callbacks unpublished for ever. Raises ``JournalError``.
     """
-    remedy = (
-        f"move {folder.path}/{CHECKPOINT_FILE}* away: all that stands in the journal is then published again"
-    )
+    remedy = f"move {folder.path}/{CHECKPOINT_FILE}* away: all that is in the journal is then published again"
     if not folder.checkpoint.exists():
         if highest := file.highest_seq():
             log.warning(
@@ -231,4 +229,4 @@ def refused_by_disk(root: Path, error: Exception) -> str:
     """What is said when the disk fails, with what to do."""
     if isinstance(error, apsw.BusyError):
         return f"{root}: another process reads the journal ({error}); end it, as a back-up that hangs"
-    return f"{type(error).__name__}: {error}; free or mend the disk under {root}"
+    return f"{type(error).__name__}: {error}; free or repair the disk under {root}"

@@ -95,7 +95,7 @@ class Publisher:
     # -- what others call
 
     def wake(self) -> None:
-        """Something new stands in the journal."""
+        """Something new is in the journal."""
         self._awake.set()
 
     def stop(self) -> None:

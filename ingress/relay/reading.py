@@ -89,7 +89,7 @@ class JournalReader:
                     return Chunk(rows, seq - 1)
                 else:
                     raise self._damaged(error) from error
-            except UNREADABLE:  # the file is sound, and what stands in the row is not
+            except UNREADABLE:  # the file is sound, and what is in the row is not
                 rows.append(damaged_row(seq))
             else:
                 if found is not None:

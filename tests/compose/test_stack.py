@@ -164,6 +164,6 @@ async def test_the_edge_comes_up_before_two_ingresses_and_a_push_through_it_is_a
 
 def test_down_leaves_no_trace(stack: Stack) -> None:
     before = stack.leftovers()
-    assert before["containers"] and before["volumes"] and before["networks"]
+    assert all(before[kind] for kind in ("containers", "volumes", "networks"))
     stack.down()
     assert not any(stack.leftovers().values()), stack.leftovers()

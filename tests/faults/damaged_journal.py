@@ -34,7 +34,7 @@ def keep(file: JournalFile, first: int, count: int) -> None:
 
 def journal(root: Path, *, wal: bool) -> Path:
     """A ``JOURNAL_DIR`` as an ingress left it: ``PASSED`` of ``COUNT`` callbacks are published, one parked.
-    With ``wal`` it was killed, and the second half of the callbacks stands in the WAL alone."""
+    With ``wal`` it was killed, and the second half of the callbacks is in the WAL alone."""
     work = root.with_name(root.name + "-live")
     work.mkdir(parents=True)
     file = open_current(work)

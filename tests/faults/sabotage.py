@@ -1,5 +1,5 @@
 """Changes a process of ours from outside, by a ``sitecustomize`` that Python imports at its start: kills it
-at an exact point, sets its clock, or breaks its disk. No hook for any of it stands in the product.
+at an exact point, sets its clock, or breaks its disk. No hook for any of it is in the product.
 """
 
 import contextlib

@@ -245,7 +245,7 @@ async def test_a_consumer_applies_what_is_sent_back_and_a_second_failure_names_t
         async def applied():
             return sorted(event for event, _ in await rows(database_url)) == ["bad1", "good1", "good2"]
 
-        await eventually(applied, 120, "the mended one is applied, once")
+        await eventually(applied, 120, "the fixed one is applied, once")
         [letter] = await eventually(lambda: buried(1), 120, "the other in the dead letters again")
         assert letter.first in first
         assert letter.replay_id is not None

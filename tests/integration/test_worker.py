@@ -150,7 +150,7 @@ async def test_a_key_that_holds_its_partition_up_is_bounded_and_named(
             assert (sample("oldest_seconds", labels) or 0) > 0
             full = {"consumer": consumer.name, "reason": "full"}
             assert sample("paused_partitions", full) == 1
-            consumer.mended = True
+            consumer.fixed = True
             await eventually(lambda: has_rows(url, total + 1))
             await eventually(lambda: sample("holder_seconds", holder) is None)
             await eventually(lambda: sample("oldest_seconds", labels) == 0)

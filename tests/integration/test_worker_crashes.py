@@ -72,11 +72,11 @@ class World:
         self._mortal, self.url = mortal, url
         self.files = Files(folder)
 
-    def run(self, script: Script, prepares: bool, deaths: list[int], *, mended: bool = False) -> int:
+    def run(self, script: Script, prepares: bool, deaths: list[int], *, fixed: bool = False) -> int:
         """Live and die as told, then to the end; how many lives ended by SIGKILL."""
-        return sum(self.live(script, prepares, at, mended=mended) for at in [*deaths, None])
+        return sum(self.live(script, prepares, at, fixed=fixed) for at in [*deaths, None])
 
-    def live(self, script: Script, prepares: bool, kill_at: int | None, *, mended: bool = False) -> bool:
+    def live(self, script: Script, prepares: bool, kill_at: int | None, *, fixed: bool = False) -> bool:
         """One life, until all is done or ``kill_at`` steps are; whether it ended by SIGKILL."""
         status = self._mortal.live(
             {
@@ -85,7 +85,7 @@ class World:
                 "script": script,
                 "prepares": prepares,
                 "kill_at": kill_at,
-                "mended": mended,
+                "fixed": fixed,
             }
         )
         assert status == 0 or (status == -9 and kill_at is not None)
@@ -193,13 +193,13 @@ def test_what_was_given_up_is_applied_once_though_a_mended_handler_meets_it_agai
     while killed:
         world = mortal.world()
         killed = world.live(script, prepares, kill_at)
-        world.live(script, prepares, None, mended=True)
+        world.live(script, prepares, None, fixed=True)
         applied = [name for names in world.tables()["effects"].values() for name in names]
         given_up = [f"{script[at][0]}{at}" for offsets in world.letters().values() for at in offsets]
         assert sorted(applied + given_up) == everything, kill_at
         doubled += len(world.files.letters()) > len(given_up)
         world.replay()
-        world.live(script, prepares, None, mended=True)
+        world.live(script, prepares, None, fixed=True)
         applied = [name for names in world.tables()["effects"].values() for name in names]
         assert sorted(applied) == everything, kill_at
         kill_at += 1

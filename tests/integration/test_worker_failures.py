@@ -42,7 +42,7 @@ async def test_a_failing_key_waits_alone_and_keeps_its_order(
     async with serving(consumer, settings):
         await eventually(lambda: has_rows(database_url, 30))
         assert "bad" not in {subject for _, subject in await rows(database_url)}
-        consumer.mended = True
+        consumer.fixed = True
         await eventually(lambda: has_rows(database_url, 40))
     assert await rows_per_key(database_url) == {
         user: [f"e{n}" for n in range(40) if (n % 4 == 0) == (user == "bad") and user in ("bad", f"u{n % 4}")]
@@ -107,7 +107,7 @@ async def test_a_replayed_dead_letter_is_applied_and_if_it_dies_again_names_its_
         replayed = Record(None, True, first.key, first.value, (*first.headers, *again), "")
         await publish(settings, [replayed], inbox)
         _, second = await eventually(lambda: dead_letters(settings, consumer.name, 2))
-        consumer.mended = True
+        consumer.fixed = True
         await publish(settings, [replayed, replayed], inbox)
         await eventually(lambda: has_rows(url, 2))
         await eventually(lambda: has_committed(settings, consumer.name, 5))

@@ -30,7 +30,7 @@ async def test_the_longest_retention_is_read_from_kafka(
     assert await longest_retention(elsewhere, topics) == told, "as created, not as the settings say now"
     missing = event_topic(kafka_settings, "not_made_yet")
     assert await longest_retention(elsewhere, [topics[0], missing]) == Retention(timedelta(days=14), ())
-    # a record lives as long as the segment that it stands in
+    # a record lives as long as the segment that it is in
     day_ms = 86_400_000
     long = {"retention.ms": str(14 * day_ms), "segment.ms": str(200 * day_ms)}
     await _alter(kafka_settings, topics[0], long)

@@ -43,18 +43,18 @@ effects = Table(
 
 
 class Crashing(Consumer):
-    """Does what an event's id begins with: ``ok``, ``reject``, ``fail``; ``mended`` all succeed."""
+    """Does what an event's id begins with: ``ok``, ``reject``, ``fail``; ``fixed`` all succeed."""
 
     name = "crashing"
     topics = ("user_modify_org",)
     max_attempts = 2
     retry_first_s = retry_max_s = 0.001
-    mended = False
+    fixed = False
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
         name = event.id.split("/")[0].rpartition(":")[2]
         await tx.execute(effects.insert().values(event_id=name, subject=event.subject))
-        if self.mended:
+        if self.fixed:
             return
         if name.startswith("reject"):
             raise Reject("as asked")
@@ -145,7 +145,7 @@ async def live(spec: dict[str, Any]) -> None:
     files = Files(Path(spec["folder"]))
     base = Looking if spec["prepares"] else Crashing
     consumer = base()
-    consumer.mended = spec["mended"]
+    consumer.fixed = spec["fixed"]
     database = open_database(spec["database"])
     await database.create_tables(metadata, inbox.metadata)
     offsets = OffsetTracker()

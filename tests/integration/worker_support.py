@@ -85,14 +85,14 @@ class EffectConsumer(Consumer):
 
 
 class Failing(EffectConsumer):
-    """Fails on every event of user ``bad`` until ``mended``; rejects those whose id begins so."""
+    """Fails on every event of user ``bad`` until ``fixed``; rejects those whose id begins so."""
 
-    mended = False
+    fixed = False
 
     async def prepare(self, event: Event, ctx: Context) -> None:
         if ":reject" in event.id:
             raise Reject("as asked")
-        if event.subject == "bad" and not self.mended:
+        if event.subject == "bad" and not self.fixed:
             raise ValueError("private words")
 
 

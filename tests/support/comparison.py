@@ -1,4 +1,4 @@
-"""What was answered ``success`` against what stands in Kafka, and the order of each key.
+"""What was answered ``success`` against what is in Kafka, and the order of each key.
 
 The fault tests and the soak end with this comparison. It reads Kafka from the beginning, by its own reader.
 """
@@ -132,7 +132,7 @@ def assert_in_order(seen: Iterable[Seen], *, by_number: bool = False) -> int:
     for record in sorted(seen, key=lambda r: (r.topic, r.partition, r.offset)):
         keys[record.topic, record.key].append(record)
     for (topic, key), records in keys.items():
-        assert len({r.partition for r in records}) == 1, f"{key!r} stands in several partitions of {topic}"
+        assert len({r.partition for r in records}) == 1, f"{key!r} is in several partitions of {topic}"
         for journal in {r.journal for r in records}:
             firsts = list(dict.fromkeys(r.sequence for r in records if r.journal == journal))
             assert firsts == sorted(firsts), f"{key!r} in {topic}: {_first_swap(firsts)}"

@@ -1,5 +1,5 @@
 """Disks that fail: one that dies at a chosen system call, in this process, and one that a control file makes
-sick, in any process of ours. Both are SQLite VFSes; no hook for them stands in the product.
+sick, in any process of ours. Both are SQLite VFSes; no hook for them is in the product.
 """
 
 import contextlib
@@ -198,7 +198,7 @@ class File(apsw.VFSFile):
         super().xWrite(data, offset)
 
     def xLock(self, level):
-        try:  # for the reason that stands in _MortalFile
+        try:  # for the reason that is in _MortalFile
             super().xLock(level)
         except apsw.IOError:
             raise apsw.BusyError("opened to read") from None

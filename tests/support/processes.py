@@ -47,7 +47,7 @@ class Process(GuardedProcess):
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def wait_for_log(self, text: str, timeout_s: float = PATIENCE_S) -> None:
-        """Waits until ``text`` stands in its log; fails at once if it ends before."""
+        """Waits until ``text`` is in its log; fails at once if it ends before."""
 
         def seen() -> bool:
             if text in self.log_text():

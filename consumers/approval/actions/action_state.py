@@ -1,6 +1,6 @@
 """When the action of a template is called for an instance, and when its undo.
 
-What stands in ``approval_actions`` follows from what is known of the instance, not from the order in which it
+What is in ``approval_actions`` follows from what is known of the instance, not from the order in which it
 became known: an approval that is taken back before its finish is heard of is never acted on, and one that was
 acted on is undone. Not here: what an action is (``declaration.py``), and the call itself (``runner.py``).
 """
@@ -71,7 +71,7 @@ async def is_revoked(db: Reader | Transaction, key: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What stands in ``approval_actions``; all None where nothing does."""
+    """What is in ``approval_actions``; all None where nothing does."""
 
     state: str | None = None
     reason: str | None = None

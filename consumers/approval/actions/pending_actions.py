@@ -1,7 +1,7 @@
 """What the actions module asks for that is not so: for ``dingbridge approvals actions``, and its dry run.
 
 Actions follow events by themselves. This is for what no event will bring: an action that was declared after
-its approvals were archived, one whose form it rejected and which was mended since, an undo that was missing.
+its approvals were archived, one whose form it rejected and that was repaired, an undo that was missing.
 """
 
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ _columns = approval_instances.c
 class Pending:
     """One instance, and what is to be called for it: the function ``calls``, or nothing, because ``reason``.
 
-    ``state`` is what stands in ``approval_actions`` now, None for nothing.
+    ``state`` is what is in ``approval_actions`` now, None for nothing.
     """
 
     corp_id: str

@@ -48,7 +48,7 @@ _SAID = {
 
 
 class Settled(NamedTuple):
-    """What stands in ``approval_actions`` afterwards (None: nothing), and whether the function failed."""
+    """What is in ``approval_actions`` afterwards (None: nothing), and whether the function failed."""
 
     state: str | None
     failed: bool = False
@@ -64,7 +64,7 @@ class ActionRunner:
     async def decide(
         self, db: Reader | Transaction, key: Row, instance: Stored, *, forced: bool
     ) -> tuple[Known, Decision]:
-        """What stands in ``approval_actions``, and what is to be done."""
+        """What is in ``approval_actions``, and what is to be done."""
         columns = approval_actions.c
         found = select(columns.state, columns.reason, columns.process_code, columns.action).where(
             *(columns[name] == value for name, value in key.items())
@@ -78,7 +78,7 @@ class ActionRunner:
     async def settle_stored(
         self, tx: Transaction, key: Row, *, forced: bool = False, tolerant: bool = False
     ) -> Settled:
-        """``settle`` for an instance as it stands in the archive."""
+        """``settle`` for an instance as it is in the archive."""
         return await self.settle(tx, key, await stored(tx, key), forced=forced, tolerant=tolerant)
 
     async def settle(

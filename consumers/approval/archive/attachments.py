@@ -22,7 +22,7 @@ NOT_OFFERED = "DingTalk offers no download of files in comments and records"
 
 def attachment_rows(document: Mapping[str, Any], zone: ZoneInfo) -> dict[str, Row]:
     """The rows of ``approval_attachments`` by ``attachment_id``, without keys and without what is known only
-    once they are downloaded. A file that stands in two places is the first one's."""
+    once they are downloaded. A file that is in two places is the first one's."""
     found: dict[str, Row] = {}
     for field_name, value in _values(document, zone):
         for id_, row in _of_value(value):

@@ -1,7 +1,7 @@
 """The values of a form's components, by their type: numbers as numbers, dates as times, lists as lists.
 
 DingTalk writes every value as text: JSON inside it for the complex controls, the text ``null`` for what was
-not filled in. What people see stands in ``value``, ids often in ``ext_value`` (in a table's cells:
+not filled in. What people see is in ``value``, ids often in ``ext_value`` (in a table's cells:
 ``extendValue``). Names of the controls: create-or-update-an-approval-template; what each holds:
 create-an-approval-instance, and answers of the API itself, which are less strict. A control that is not known
 here keeps its text. Pure; never raises.

@@ -202,7 +202,7 @@ def _plain(value: Any, zone: ZoneInfo) -> str:
 
 
 def _snake(cell: Mapping[str, Any]) -> dict[str, Any]:
-    """A cell as it stands in a table's value, with the names that the archive's rows have."""
+    """A cell as it is in a table's value, with the names that the archive's rows have."""
     return {"name": cell.get("label") or cell.get("name"), "field_id": cell.get("key")}
 
 

@@ -1,6 +1,6 @@
 """Resyncs that the bridge asks for in the inbox, as events may be lost: kept, then done beside the events.
 
-A request stands in ``approval_resyncs`` until it is done, so a process that dies goes on with it. What it
+A request is in ``approval_resyncs`` until it is done, so a process that dies goes on with it. What it
 archives is acted on as if its events had come. Not here: the comparison itself (``reconciler.py``).
 """
 
@@ -151,7 +151,7 @@ class RequestedResyncs:
             await self._update(row, rounds=rounds, next_round_at=datetime.now(UTC) + NEXT_ROUND_AFTER)
             return False
         if counts.failed:
-            # DingTalk refuses these by themselves, or their action fails, which stands in
+            # DingTalk refuses these by themselves, or their action fails, which is in
             # ``approval_actions``; a later request asks again
             log.warning("approval.resync_left", failed=counts.failed, round=rounds, last=True)
         async with self._database.transaction() as tx:

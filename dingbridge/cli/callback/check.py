@@ -180,7 +180,7 @@ def _no_answer(error: Exception) -> str:
         )
     if isinstance(error, aiohttp.ClientConnectorError):
         reason = error.os_error.strerror or type(error.os_error).__name__
-        return f"no connection ({reason}): start the ingress, and what stands in front of it"
+        return f"no connection ({reason}): start the ingress, and what is in front of it"
     return f"the connection broke ({type(error).__name__}): something that is no HTTP server may listen there"
 
 

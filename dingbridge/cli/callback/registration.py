@@ -68,7 +68,7 @@ def consumed_events(consumers: Iterable[EntryPoint]) -> list[str]:
         except Exception as error:  # somebody else's module: anything may come out of it
             problems.append(
                 f"the consumer {consumer.name} ({consumer.value}) cannot be loaded ({type(error).__name__}); "
-                "mend it, or name the EventTypes with --events"
+                "fix it, or name the EventTypes with --events"
             )
     if not events and not problems:
         problems.append("no consumer is installed that reads an EventType; name them with --events")

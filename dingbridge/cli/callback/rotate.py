@@ -1,6 +1,6 @@
 """New credentials for an app of ``DINGTALK_APPS_FILE``, without a push refused in between.
 
-The order keeps it so: (1) the new pair stands in the file as ``next``, and every worker of the ingress
+The order keeps it so: (1) the new pair is in the file as ``next``, and every worker of the ingress
 accepts it beside the old one; (2) DingTalk is told; (3) the new pair is the current one, the old one is
 accepted until the grace period is over. Killed anywhere, the file accepts both without an end, and the same
 command goes on from there: DingTalk says which of the two it has.
@@ -37,7 +37,7 @@ _ASK_EVERY_S: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """One rotation of ``to``'s app, whose table stands in ``file``."""
+    """One rotation of ``to``'s app, whose table is in ``file``."""
 
     to: "Target"
     file: Path
@@ -195,7 +195,7 @@ def alone(file: Path) -> Iterator[None]:
         handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise BridgeError(
-            f"{path} cannot be made ({error.strerror or type(error).__name__}); whoever rotates must be able "
+            f"{path} cannot be made ({error.strerror or type(error).__name__}); its user must be able "
             "to write the apps file and its folder"
         ) from None
     try:

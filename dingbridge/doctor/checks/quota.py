@@ -1,6 +1,6 @@
 """The month so far against the free plan, by our own count. Pure.
 
-API calls are counted by ``dingbridge.api_budget``, pushes by what stands in Kafka.
+API calls are counted by ``dingbridge.api_budget``, pushes by what is in Kafka.
 """
 
 from collections.abc import Mapping

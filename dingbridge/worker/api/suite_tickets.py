@@ -1,6 +1,6 @@
 """A third-party suite's latest ticket, read from the topic where its ``suite_ticket`` events are.
 
-The topic keeps them far longer than a ticket lives (5 h), so there is no other place. A ticket stands in no
+The topic keeps them far longer than a ticket lives (5 h), so there is no other place. A ticket is in no
 log and no error.
 """
 

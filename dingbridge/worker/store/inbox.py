@@ -47,15 +47,15 @@ PRUNE_ROWS = 5_000
 
 
 LONGEST_TEXT = 512
-"""Bytes of a text that stands in a row as it is. PostgreSQL keeps a row of an index in a third of a page, and
+"""Bytes of a text that is in a row as it is. PostgreSQL keeps a row of an index in a third of a page, and
 four texts are in this one."""
 
 HASHED = "sha256:"
-"""What a text begins with that stands in a row as its hash."""
+"""What a text begins with that is in a row as its hash."""
 
 
 def storable(text: str) -> str:
-    """``text`` as it stands in the table. One that PostgreSQL could not keep, or not in an index, stands as
+    """``text`` as it is in the table. One that PostgreSQL could not keep, or not in an index, stands as
     its hash: ids are DingTalk's, and one that cannot be a row would stop its partition for ever."""
     if len(text) <= LONGEST_TEXT and text.isascii() and "\0" not in text and not text.startswith(HASHED):
         return text

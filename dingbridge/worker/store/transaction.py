@@ -81,7 +81,7 @@ class Transaction:
         """Insert ``values`` (column name → value), or update the row with the same ``key_columns``.
 
         ``key_columns`` name the primary key or a unique constraint. ``where`` is a condition on the row that
-        stands in the table, as ``table.c.generation == 3``: unless it holds, that row stays as it is. A row
+        is in the table, as ``table.c.generation == 3``: unless it holds, that row stays as it is. A row
         whose every column is a key is inserted or left alone. Returns the number of rows written, 0 or 1.
         """
         statement = self.insert(table).values(dict(values))

@@ -143,7 +143,7 @@ def test_mistakes_that_stand_between_two_lines_are_told(load: Any) -> None:
         "systems.a.url: 169.254.169.254 points inside (link-local)",
         "FORWARD_ALLOW_NETWORKS, as 169.254.169.254/32",
         "systems.b.unsigned: is true beside secrets",
-        "systems.b.headers: x-a stands in headers_from too",
+        "systems.b.headers: x-a is in headers_from too",
         "systems.b.url: ::ffff:10.0.0.1 points inside (private)",
     ):
         assert words in text, words

@@ -141,7 +141,7 @@ async def test_however_long_it_is_sick_the_words_say_what_to_do(disk, journal, t
         await refused(journal, b"again")
         assert journal._file is None
         assert journal.fault is not None
-        assert journal.fault.endswith(f"free or mend the disk under {tmp_path}")
+        assert journal.fault.endswith(f"free or repair the disk under {tmp_path}")
 
 
 async def test_a_stalled_disk_refuses_in_time_and_never_stalls_the_loop(disk, journal, tmp_path):
@@ -180,7 +180,7 @@ class Relay:
 
 
 def kept_anew(root):
-    """What stands in the current journal behind its order to look anew."""
+    """What is in the current journal behind its order to look anew."""
     with closing(JournalFile(current(root).journal, read_only=True)) as file:
         first, *rows = file.read(0, max_rows=999, max_bytes=1 << 30)
     order = ResyncRequest.of(first)
@@ -250,7 +250,7 @@ async def test_where_no_new_journal_can_be_made_nothing_is_renamed(disk, tmp_pat
         journal._reopen_at = 0.0
         assert await refused(journal, b"%d" % number) == "disk"
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["current"]
-    assert "free or mend the disk" in (journal.fault or "")
+    assert "free or repair the disk" in (journal.fault or "")
     assert relay.calls == [], "it goes on with what reads"
     disk.sick = None
     await recovers(journal, b"after")

@@ -151,7 +151,7 @@ def test_putting_aside_may_be_cut_off_at_either_rename(tmp_path, monkeypatch, nt
         return real(path, target)
 
     monkeypatch.setattr(Path, "rename", cut_off)
-    with pytest.raises(JournalError, match="free or mend the disk"):
+    with pytest.raises(JournalError, match="free or repair the disk"):
         open_current(tmp_path)
     monkeypatch.undo()
     with closing(open_current(tmp_path)) as file:

@@ -18,7 +18,7 @@ class Died(BaseException):
 
 
 class Disk:
-    """What stands in a journal: callbacks by their dedupe key, requests, notes."""
+    """What is in a journal: callbacks by their dedupe key, requests, notes."""
 
     def __init__(self):
         self.callbacks, self.requests, self.noted = {}, [], {}

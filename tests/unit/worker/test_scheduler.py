@@ -350,7 +350,7 @@ async def redelivered(harness: Harness, *events: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("base", [Scripted, Unprepared])
 async def test_a_record_that_was_given_up_is_applied_by_its_letter_alone(base: type[Scripted]) -> None:
-    consumer = base({"slow": [Retry(after=30)], "bad": [Reject("mended meanwhile")]})
+    consumer = base({"slow": [Retry(after=30)], "bad": [Reject("fixed meanwhile")]})
     async with running(consumer) as harness:
         events = [("slow", "u0"), ("bad", "u1")]
         harness.add(P0, *events)
@@ -370,7 +370,7 @@ async def test_a_record_that_was_given_up_is_applied_by_its_letter_alone(base: t
 
 @pytest.mark.parametrize("base", [Scripted, Unprepared])
 async def test_a_copy_that_was_given_up_is_too_and_its_run_may_send_it_again(base: type[Scripted]) -> None:
-    consumer = base({"slow": [Retry(after=30)], "bad": [Reject("mended meanwhile")]})
+    consumer = base({"slow": [Retry(after=30)], "bad": [Reject("fixed meanwhile")]})
 
     def copies(*offsets: int) -> None:
         for offset, name in zip(offsets, ("slow", "bad"), strict=False):
@@ -399,7 +399,7 @@ async def test_a_copy_that_was_given_up_is_too_and_its_run_may_send_it_again(bas
 
 @pytest.mark.parametrize("base", [Scripted, Unprepared])
 async def test_a_dead_letter_in_the_outbox_is_sent_when_the_record_comes_again(base: type[Scripted]) -> None:
-    consumer = base({"bad": [Reject("mended meanwhile")]})
+    consumer = base({"bad": [Reject("fixed meanwhile")]})
     async with running(consumer) as harness:
         harness.letters.down = 10_000_000
         harness.add(P0, ("bad", "u1"))
