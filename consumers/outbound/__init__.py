@@ -1,0 +1,1 @@
+"""outbound: what the OA wants reaches DingTalk, and what people change there comes back without an echo."""

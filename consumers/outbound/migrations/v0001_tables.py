@@ -1,0 +1,63 @@
+"""The tables of the first version, column for column: once that is released, never change this file."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "outbound_entity",
+        sa.Column("corp_id", sa.Text, primary_key=True),
+        sa.Column("kind", sa.Text, primary_key=True, comment="user or department"),
+        sa.Column("own_id", sa.Text, primary_key=True, comment="the OA's id"),
+        sa.Column("app", sa.Text, nullable=False, comment="name of the DingTalk app that is called"),
+        sa.Column("ding_id", sa.Text, comment="userid or dept_id; NULL until it is known"),
+        sa.Column("version", sa.BigInteger, nullable=False, comment="of the last message"),
+        sa.Column("absent", sa.Boolean, nullable=False, comment="the last message wants it gone"),
+        sa.Column(
+            "wish", sa.Text, nullable=False, comment="data of the last message, JSON; references are own ids"
+        ),
+        sa.Column("since_ms", sa.BigInteger, nullable=False, comment="when this wish came"),
+        sa.Column("answers", sa.Text, nullable=False, comment="source and id of the last message, JSON"),
+        sa.Column("by_userid", sa.Text, comment="who acted, by the last event that named somebody"),
+        sa.Column("touched", sa.BigInteger, nullable=False, comment="raised by each message and each event"),
+        sa.Column(
+            "ledger", sa.Text, comment="what was seen, written and intended, JSON; NULL: never looked at"
+        ),
+        sa.Column("present", sa.Boolean, nullable=False, comment="DingTalk has it, as last seen"),
+        sa.Column(
+            "adopted", sa.Boolean, nullable=False, comment="was there before us: not written until released"
+        ),
+        sa.Column(
+            "removal_approved", sa.Boolean, nullable=False, comment="by hand, beyond OUTBOUND_MAX_REMOVALS"
+        ),
+        sa.Column("result", sa.Text, comment="last result of this version; NULL: none yet"),
+        sa.Column("reason", sa.Text, comment="of a pending result"),
+        sa.Column("detail", sa.Text, comment="the last result's code and words, JSON"),
+        sa.Column("result_ms", sa.BigInteger, comment="since when it is the result"),
+        sa.Column("waits_for", sa.Text, comment="<kind>:<own id> that must be there, or be gone, first"),
+        sa.Column(
+            "due_ms", sa.BigInteger, comment="when the agent looks at it; NULL: when something happens"
+        ),
+        sa.Column("leased_ms", sa.BigInteger, nullable=False, comment="until then an agent works at it"),
+        sa.Column("claims", sa.BigInteger, nullable=False, comment="raised by each agent that takes it up"),
+    )
+    op.create_index("ix_outbound_entity_ding_id", "outbound_entity", ["corp_id", "kind", "ding_id"])
+    op.create_index("ix_outbound_entity_due_ms", "outbound_entity", ["due_ms"])
+    op.create_index("ix_outbound_entity_waits_for", "outbound_entity", ["corp_id", "waits_for"])
+    op.create_table(
+        "outbound_state",
+        sa.Column("name", sa.Text, primary_key=True, comment="sender, or removals:<corpId>"),
+        sa.Column("value", sa.Text, comment="who sends; or when the last 24 h's removals were begun, JSON"),
+        sa.Column("until_ms", sa.BigInteger, comment="how long the sender has it for itself"),
+    )
+    op.create_table(
+        "outbound_outgoing",
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+        sa.Column("topic", sa.Text, nullable=False, comment="without CONTROL_PREFIX"),
+        sa.Column("key", sa.Text, nullable=False),
+        sa.Column("value", sa.Text, nullable=False, comment="the CloudEvents JSON"),
+    )

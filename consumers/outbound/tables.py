@@ -1,0 +1,59 @@
+"""The ledger: what the OA wants of each person and department, and what was last seen and written of it.
+
+A row of ``outbound_entity`` is both directions' one place. The consumer's ``handle`` writes what is wanted,
+raises ``touched`` and makes the row due; the agent writes the rest. Times are epoch milliseconds, as in the
+messages. Rows stay when the entity is gone: they know its last version, so that a replay revives nothing.
+"""
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text
+
+metadata = MetaData()
+
+outbound_entity = Table(
+    "outbound_entity",
+    metadata,
+    Column("corp_id", Text, primary_key=True),
+    Column("kind", Text, primary_key=True, comment="user or department"),
+    Column("own_id", Text, primary_key=True, comment="the OA's id"),
+    Column("app", Text, nullable=False, comment="name of the DingTalk app that is called"),
+    Column("ding_id", Text, comment="userid or dept_id; NULL until it is known"),
+    Column("version", BigInteger, nullable=False, comment="of the last message"),
+    Column("absent", Boolean, nullable=False, comment="the last message wants it gone"),
+    Column("wish", Text, nullable=False, comment="data of the last message, JSON; references are own ids"),
+    Column("since_ms", BigInteger, nullable=False, comment="when this wish came"),
+    Column("answers", Text, nullable=False, comment="source and id of the last message, JSON"),
+    Column("by_userid", Text, comment="who acted, by the last event that named somebody"),
+    Column("touched", BigInteger, nullable=False, comment="raised by each message and each event"),
+    Column("ledger", Text, comment="what was seen, written and intended, JSON; NULL: never looked at"),
+    Column("present", Boolean, nullable=False, comment="DingTalk has it, as last seen"),
+    Column("adopted", Boolean, nullable=False, comment="was there before us: not written until released"),
+    Column("removal_approved", Boolean, nullable=False, comment="by hand, beyond OUTBOUND_MAX_REMOVALS"),
+    Column("result", Text, comment="last result of this version; NULL: none yet"),
+    Column("reason", Text, comment="of a pending result"),
+    Column("detail", Text, comment="the last result's code and words, JSON"),
+    Column("result_ms", BigInteger, comment="since when it is the result"),
+    Column("waits_for", Text, comment="<kind>:<own id> that must be there, or be gone, first"),
+    Column("due_ms", BigInteger, comment="when the agent looks at it; NULL: when something happens"),
+    Column("leased_ms", BigInteger, nullable=False, comment="until then an agent works at it"),
+    Column("claims", BigInteger, nullable=False, comment="raised by each agent that takes it up"),
+    Index("ix_outbound_entity_ding_id", "corp_id", "kind", "ding_id"),
+    Index("ix_outbound_entity_due_ms", "due_ms"),
+    Index("ix_outbound_entity_waits_for", "corp_id", "waits_for"),
+)
+
+outbound_state = Table(
+    "outbound_state",
+    metadata,
+    Column("name", Text, primary_key=True, comment="sender, or removals:<corpId>"),
+    Column("value", Text, comment="who sends; or when the last 24 h's removals were begun, JSON"),
+    Column("until_ms", BigInteger, comment="how long the sender has it for itself"),
+)
+
+outbound_outgoing = Table(
+    "outbound_outgoing",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("topic", Text, nullable=False, comment="without CONTROL_PREFIX"),
+    Column("key", Text, nullable=False),
+    Column("value", Text, nullable=False, comment="the CloudEvents JSON"),
+)
