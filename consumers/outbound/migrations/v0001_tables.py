@@ -13,7 +13,9 @@ def upgrade() -> None:
         sa.Column("corp_id", sa.Text, primary_key=True),
         sa.Column("kind", sa.Text, primary_key=True, comment="user or department"),
         sa.Column("own_id", sa.Text, primary_key=True, comment="the OA's id"),
-        sa.Column("app", sa.Text, nullable=False, comment="name of the DingTalk app that is called"),
+        sa.Column(
+            "app", sa.Text, comment="name of the DingTalk app that is called; NULL: the consumer's own"
+        ),
         sa.Column("ding_id", sa.Text, comment="userid or dept_id; NULL until it is known"),
         sa.Column("version", sa.BigInteger, nullable=False, comment="of the last message"),
         sa.Column("absent", sa.Boolean, nullable=False, comment="the last message wants it gone"),
@@ -23,6 +25,7 @@ def upgrade() -> None:
         sa.Column("since_ms", sa.BigInteger, nullable=False, comment="when this wish came"),
         sa.Column("answers", sa.Text, nullable=False, comment="source and id of the last message, JSON"),
         sa.Column("by_userid", sa.Text, comment="who acted, by the last event that named somebody"),
+        sa.Column("flagged", sa.Boolean, nullable=False, comment="an event said to look"),
         sa.Column("touched", sa.BigInteger, nullable=False, comment="raised by each message and each event"),
         sa.Column(
             "ledger", sa.Text, comment="what was seen, written and intended, JSON; NULL: never looked at"
@@ -36,7 +39,9 @@ def upgrade() -> None:
         ),
         sa.Column("result", sa.Text, comment="last result of this version; NULL: none yet"),
         sa.Column("reason", sa.Text, comment="of a pending result"),
-        sa.Column("detail", sa.Text, comment="the last result's code and words, JSON"),
+        sa.Column("code", sa.Text, comment="of a refused result: DingTalk's"),
+        sa.Column("words", sa.Text, comment="of a refused result: the remedy"),
+        sa.Column("fields", sa.Text, comment="of the last result: names of what was written, JSON"),
         sa.Column("result_ms", sa.BigInteger, comment="since when it is the result"),
         sa.Column("waits_for", sa.Text, comment="<kind>:<own id> that must be there, or be gone, first"),
         sa.Column(
