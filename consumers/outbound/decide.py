@@ -1,0 +1,277 @@
+"""What is to be done about one entity, from its ledger and what DingTalk says of it. Pure.
+
+A look goes in four steps: what became of the call that is open; what DingTalk holds, past what a lagging
+read may still show; what a person changed since the last look; what is left to write of the OA's wish. Each
+call's intention is committed before it, so a look after a crash, after a reply that was lost, or at an event
+that overtook the reply begins with the first step like any other.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from consumers.outbound.fields import ONCE, fulfils, same
+from consumers.outbound.ledger import (
+    EXISTS,
+    Action,
+    Change,
+    Create,
+    Decision,
+    Delete,
+    Fields,
+    Intention,
+    Kind,
+    Ledger,
+    Observed,
+    Op,
+    Past,
+    PendingReason,
+    Rules,
+    Update,
+    Verdict,
+    Wish,
+)
+from consumers.outbound.outcome import LONGEST_WAIT_MS, WAIT_MS, answer, resolve, settle_outcome
+from consumers.outbound.owners import Owners
+
+__all__ = ["decide", "settle_outcome"]
+
+HOUR_MS: Final = 60 * 60_000
+
+_PASSING: Final = frozenset({"manager-missing"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What differs from the wish and may be written. ``fields`` is empty for a deletion."""
+
+    op: Op
+    fields: Fields
+
+
+def decide(
+    kind: Kind,
+    ledger: Ledger,
+    observed: Observed | None,
+    *,
+    owners: Owners,
+    rules: Rules,
+    now_ms: int,
+    flagged: bool = False,
+    may_remove: bool = True,
+) -> Decision:
+    """One look. ``observed``: None when DingTalk has no such entity. ``flagged``: an event said to look.
+    ``may_remove``: the day's removals are not used up (``removal_approved`` counts more)."""
+    ledger = replace(ledger, recent=tuple(past for past in ledger.recent if past.until_ms > now_ms))
+    resolved = resolve(ledger, observed, rules, now_ms)
+    if isinstance(resolved, Decision):
+        return replace(resolved, echo=flagged and resolved.result is not None)
+    ledger = resolved
+    state = _believed(ledger, observed)
+    adopted = ledger.ding_id is None and state is not None
+    changed = {} if adopted else _changed(ledger.seen, state)
+    ledger = _remember(
+        ledger, observed, state, adopted=adopted, changed=bool(changed), until=now_ms + rules.settle_ms
+    )
+    plan = _plan(kind, ledger, owners)
+    decision = _carry_out(kind, ledger, plan, rules, now_ms, may_remove=may_remove)
+    changes = _judged(kind, decision.ledger, plan, changed, owners)
+    return replace(
+        decision,
+        ledger=_agreed(kind, decision.ledger, owners),
+        changes=changes,
+        echo=flagged and not changes and ledger.intention is not None,
+        due_ms=_earliest(decision.due_ms, *(past.until_ms for past in ledger.recent)),
+    )
+
+
+def _believed(ledger: Ledger, observed: Observed | None) -> Fields | None:
+    """What DingTalk holds: what it says, unless that is a state that a lagging read may still show."""
+    seen = ledger.seen
+    if observed is None:
+        return seen if any(past.fields is None for past in ledger.recent) else None
+    known = [past.fields for past in ledger.recent if past.fields is not None]
+    if seen is None:
+        return None if known else observed.fields
+    return {
+        name: seen[name]
+        if name in seen and any(name in past and same(name, past[name], value) for past in known)
+        else value
+        for name, value in observed.fields.items()
+    }
+
+
+def _changed(seen: Fields | None, state: Fields | None) -> dict[str, tuple[Any, Any]]:
+    """What is no longer as it was last seen."""
+    if seen is None or state is None:
+        here = state is not None
+        return {} if here == (seen is not None) else {EXISTS: (not here, here)}
+    return {
+        name: (seen[name], value)
+        for name, value in state.items()
+        if name in seen and not same(name, seen[name], value)
+    }
+
+
+def _remember(
+    ledger: Ledger,
+    observed: Observed | None,
+    state: Fields | None,
+    *,
+    adopted: bool,
+    changed: bool,
+    until_ms: int,
+) -> Ledger:
+    return replace(
+        ledger,
+        ding_id=observed.ding_id if observed is not None and state is not None else ledger.ding_id,
+        adopted=adopted or ledger.adopted,
+        seen=None if state is None else {**(ledger.seen or {}), **state},
+        recent=(*ledger.recent, Past(until_ms, ledger.seen)) if changed else ledger.recent,
+    )
+
+
+def _plan(kind: Kind, ledger: Ledger, owners: Owners) -> _Plan | None:
+    """What of the wish is not so, and is the OA's to write."""
+    wish, seen, written = ledger.wish, ledger.seen, ledger.written
+
+    def ours(name: str, value: Any) -> bool:
+        owner = owners.owner_of(kind, name)
+        if owner == "report":  # the OA's word counts when it is a new one
+            return name not in written or not same(name, written[name], value)
+        return owner == "oa"
+
+    if wish is None or (wish.absent and (seen is None or not ours(EXISTS, False))):
+        return None
+    if wish.absent:
+        return _Plan("delete", {})
+    if seen is None:
+        if not ours(EXISTS, True):
+            return None
+        fields = {
+            name: written.get(name, value) if owners.owner_of(kind, name) == "dingtalk" else value
+            for name, value in wish.fields.items()
+            if name != "managers"  # who must be members of it, so they come later
+        }
+        return _Plan("create", fields)
+    fields = {
+        name: value
+        for name, value in wish.fields.items()
+        if name not in ONCE and not fulfils(name, seen.get(name), value) and ours(name, value)
+    }
+    return _Plan("update", fields) if fields else None
+
+
+def _carry_out(
+    kind: Kind, ledger: Ledger, plan: _Plan | None, rules: Rules, now_ms: int, *, may_remove: bool
+) -> Decision:
+    """The plan as an action, or why it has to wait."""
+    wish = ledger.wish
+    if wish is None:
+        return Decision(ledger)
+    blocked = None if wish.missing in _PASSING else wish.missing
+    if plan is None:
+        return _nothing_left(ledger, wish, now_ms)
+    if ledger.adopted:
+        fields = tuple(plan.fields)
+        return Decision(ledger, result=answer(ledger, "pending", reason="adopted", fields=fields))
+    if ledger.conflict is not None:
+        return Decision(ledger)
+    if blocked is not None:
+        return _pending(ledger, blocked, now_ms + WAIT_MS)
+    if plan.op == "delete":
+        if now_ms < wish.since_ms + rules.grace_ms:
+            return _pending(ledger, "grace", wish.since_ms + rules.grace_ms)
+        if not (may_remove or ledger.removal_approved):
+            return _pending(ledger, "removal-approval", now_ms + LONGEST_WAIT_MS)
+    last = ledger.intention
+    seen = ledger.seen or {}
+    before = {name: seen.get(name) for name in plan.fields} if plan.op == "update" else ledger.seen
+    target = None if plan.op == "delete" else plan.fields
+    just_this = last is not None and (last.version, last.op, last.target) == (wish.version, plan.op, target)
+    if just_this and last is not None and last.outcome == "refused":
+        return Decision(ledger)
+    repeated = last is not None and last.outcome == "unknown" and last.op == plan.op
+    if wish.version == ledger.done_version and not repeated:
+        lately = tuple(at for at in ledger.writes_back_ms if at > now_ms - HOUR_MS)
+        if len(lately) >= rules.writes_back_per_hour:
+            stopped = replace(ledger, conflict="flapping")
+            words = "Somebody changes it again and again. Find out who, then release it."
+            return Decision(stopped, result=answer(stopped, "conflict", reason="flapping", words=words))
+        ledger = replace(ledger, writes_back_ms=(*lately, now_ms))
+    left = wish.missing is not None or (plan.op == "create" and bool(wish.fields.get("managers")))
+    intention = Intention(
+        op=plan.op,
+        version=wish.version,
+        before=before,
+        target=target,
+        opened_ms=now_ms,
+        complete=not left,
+        attempt=last.attempt + 1 if last is not None and repeated else 1,
+    )
+    opened = replace(ledger, intention=intention)
+    return Decision(opened, action=_action(plan, opened, before), due_ms=now_ms + rules.settle_ms)
+
+
+def _action(plan: _Plan, ledger: Ledger, before: Fields | None) -> Action:
+    if plan.op == "create" or ledger.ding_id is None:
+        return Create(plan.fields)
+    if plan.op == "delete":
+        return Delete(ledger.ding_id)
+    return Update(ledger.ding_id, plan.fields, before or {})
+
+
+def _nothing_left(ledger: Ledger, wish: Wish, now_ms: int) -> Decision:
+    if wish.missing is not None:
+        return _pending(ledger, wish.missing, now_ms + WAIT_MS)
+    if not wish.absent and ledger.seen is None:
+        words = (
+            "Removed in DingTalk, and the owners' file says to leave it so. Release it to create it again."
+        )
+        return Decision(ledger, result=answer(ledger, "conflict", reason="removed", words=words))
+    if ledger.done_version == wish.version:
+        return Decision(ledger)
+    done = replace(ledger, done_version=wish.version)
+    return Decision(done, result=answer(done, "unchanged"))
+
+
+def _judged(
+    kind: Kind, ledger: Ledger, plan: _Plan | None, changed: dict[str, tuple[Any, Any]], owners: Owners
+) -> tuple[Change, ...]:
+    """A change for each verdict on what people changed. ``ledger`` is as it will be stored."""
+    wish = ledger.wish
+    refused = ledger.intention is not None and ledger.intention.outcome == "refused"
+    held = ledger.adopted or ledger.conflict is not None or refused
+    found: dict[Verdict, dict[str, tuple[Any, Any]]] = {}
+    for name, (old, new) in changed.items():
+        verdict: Verdict = "reported"
+        if name == EXISTS:
+            wanted = wish is not None and new != wish.absent
+        else:
+            wanted = wish is None or name not in wish.fields or fulfils(name, new, wish.fields[name])
+        if wanted or owners.owner_of(kind, name) == "dingtalk":
+            verdict = "accepted"
+        elif plan is not None and not held and (name == EXISTS or name in plan.fields):
+            verdict = "written-back"
+        found.setdefault(verdict, {})[name] = (old, new)
+    return tuple(Change(fields, verdict) for verdict, fields in found.items())
+
+
+def _agreed(kind: Kind, ledger: Ledger, owners: Owners) -> Ledger:
+    """With the OA's values that DingTalk holds, and DingTalk's of what it owns, as ``written``."""
+    wish, seen = ledger.wish, ledger.seen
+    if wish is None or seen is None or wish.absent:
+        return ledger
+    agreed = {
+        name: seen[name]
+        for name, value in wish.fields.items()
+        if name in seen and (fulfils(name, seen[name], value) or owners.owner_of(kind, name) == "dingtalk")
+    }
+    return replace(ledger, written={**ledger.written, **agreed, EXISTS: True})
+
+
+def _pending(ledger: Ledger, reason: PendingReason, due_ms: int) -> Decision:
+    return Decision(ledger, result=answer(ledger, "pending", reason=reason), due_ms=due_ms)
+
+
+def _earliest(*times_ms: int | None) -> int | None:
+    return min((at for at in times_ms if at is not None), default=None)

@@ -1,0 +1,142 @@
+"""The messages' fields and DingTalk's: of replies, of write calls, and when two values are the same.
+
+DingTalk leaves a field out where it is empty or where the app may not see it (query-user-details). Texts that
+are absent count as empty; what nobody can be without (name, mobile, departments) counts as not told.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final
+
+from consumers.outbound.ledger import Fields, Kind
+from dingbridge.snapshots.coerce import as_bool, as_int, as_list, as_text, china_date, parse_json
+
+_CHINA: Final = timezone(timedelta(hours=8))  # no summer time since 1991
+
+DINGTALK_NAMES: Final[dict[Kind, dict[str, str]]] = {
+    "user": {
+        "name": "name",
+        "mobile": "mobile",
+        "departments": "dept_id_list",
+        "title": "title",
+        "jobNumber": "job_number",
+        "email": "email",
+        "telephone": "telephone",
+        "workPlace": "work_place",
+        "remark": "remark",
+        "hiredOn": "hired_date",
+        "manager": "manager_userid",
+        "hideMobile": "hide_mobile",
+        "extension": "extension",
+    },
+    "department": {
+        "name": "name",
+        "parent": "parent_id",
+        "order": "order",
+        "managers": "dept_manager_userid_list",
+    },
+}
+NAMES: Final[dict[Kind, tuple[str, ...]]] = {kind: tuple(names) for kind, names in DINGTALK_NAMES.items()}
+"""The messages' names of the fields."""
+
+ONCE: Final = frozenset({"mobile"})
+"""What can be written at a creation only (user-information-update)."""
+
+_NEVER_EMPTY: Final = frozenset({"name", "mobile", "departments", "hideMobile", "parent", "order"})
+
+
+def observed(kind: Kind, reply: Mapping[str, Any]) -> Fields:
+    """The fields of a ``v2/user/get`` or ``v2/department/get`` reply."""
+    found = {name: _read(name, reply.get(theirs)) for name, theirs in DINGTALK_NAMES[kind].items()}
+    return {name: value for name, value in found.items() if value is not None or name not in _NEVER_EMPTY}
+
+
+def arguments(kind: Kind, fields: Fields, before: Fields | None = None) -> dict[str, Any]:
+    """The fields of the client's create and update calls, by DingTalk's names, without the entity's own id.
+
+    ``before`` is what DingTalk has of an entity that is updated: of ``extension`` only what differs is sent.
+    """
+    found: dict[str, Any] = {}
+    for name, value in fields.items():
+        if value is None and before is None:
+            continue  # nothing is there yet that would have to be cleared
+        if name == "hiredOn":
+            value = _midnight_ms(value)
+        elif name == "extension":
+            have = (before or {}).get(name) or {}
+            value = {key: text for key, text in value.items() if (have.get(key) or "") != text}
+        found[DINGTALK_NAMES[kind][name]] = value
+    return found
+
+
+def same(name: str, one: Any, other: Any) -> bool:
+    """Whether two values of a field mean the same to DingTalk."""
+    return bool(_plain(name, one) == _plain(name, other))
+
+
+def fulfils(name: str, value: Any, wish: Any) -> bool:
+    """Whether DingTalk's ``value`` is as the OA wishes it: of ``extension`` counts what the wish names."""
+    if name == "extension":
+        have = value or {}
+        return all((have.get(key) or "") == text for key, text in (wish or {}).items())
+    return same(name, value, wish)
+
+
+def written_over(name: str, value: Any, wish: Any) -> Any:
+    """What DingTalk holds once ``wish`` is written where ``value`` was."""
+    if name == "extension":
+        return _plain(name, {**(value or {}), **(wish or {})})
+    return wish
+
+
+def _text(value: Any) -> str | None:
+    return as_text(value) or None
+
+
+def _ids(value: Any) -> list[Any] | None:
+    items = as_list(value)
+    return None if items is None else sorted(items, key=str)
+
+
+def _day(value: Any) -> str | None:
+    day = china_date(value)
+    return None if day is None else day.isoformat()
+
+
+def _extension(value: Any) -> dict[str, str]:
+    items = parse_json(value) if isinstance(value, str) else value
+    return {str(key): as_text(text) or "" for key, text in items.items()} if isinstance(items, dict) else {}
+
+
+_READERS: Final[dict[str, Callable[[Any], Any]]] = {
+    "departments": _ids,
+    "managers": _ids,
+    "parent": as_int,
+    "order": as_int,
+    "hideMobile": as_bool,
+    "hiredOn": _day,
+    "extension": _extension,
+}
+
+
+def _read(name: str, value: Any) -> Any:
+    if value is None and name in _NEVER_EMPTY:
+        return None
+    reader: Callable[[Any], Any] = _READERS.get(name, _text)
+    return reader(value)
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A form in which equal values are equal."""
+    if name in ("departments", "managers"):
+        return sorted(map(str, value or ()))
+    if name == "extension":
+        return {key: text for key, text in (value or {}).items() if text}
+    if name == "mobile":
+        return (value or "").removeprefix("+86").lstrip("-")
+    return None if value == "" else value
+
+
+def _midnight_ms(day: str) -> int:
+    """Epoch ms of midnight in China, which is how DingTalk writes a date."""
+    return int(datetime.fromisoformat(day).replace(tzinfo=_CHINA).timestamp()) * 1000

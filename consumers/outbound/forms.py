@@ -1,0 +1,311 @@
+"""The messages of ``<control>outbound`` and the records that answer them: what each may hold.
+
+Lengths are DingTalk's (user-information-creation, address-book-creation-department-established-department,
+create-an-approval-instance, add-dingtalk-to-do-task); where its pages disagree, the smaller. What a message
+means stands elsewhere. ``schemas/outbound`` is made of these models.
+"""
+
+import re
+from datetime import date
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from consumers.outbound.ledger import ConflictReason, PendingReason, ResultName, Verdict
+from dingbridge.events.strict_json import dumps
+
+AnyKind = Literal["user", "department", "approval", "todo"]
+MAX_INT: Final = 2**53 - 1
+"""The greatest number that every reader of JSON keeps."""
+
+
+def _day(value: str) -> str:
+    if not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        raise ValueError("must be a date, as 2026-11-30")
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        raise ValueError("is no day of the calendar") from None
+    return value
+
+
+def _short(value: dict[str, str]) -> dict[str, str]:
+    if len(dumps(value).decode()) > 2000:
+        raise ValueError("must have at most 2000 characters, as JSON text")
+    return value
+
+
+OwnId = Annotated[str, Field(pattern=r"^[!-~\u00a1-\uffff]{1,64}$")]
+_DepartmentName = Annotated[str, Field(pattern=r"^[^-,，]{1,64}$")]
+_Whole = Annotated[int, Field(ge=0, le=MAX_INT)]
+_Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+", max_length=1024)]
+_Day = Annotated[
+    str, AfterValidator(_day), Field(json_schema_extra={"format": "date", "pattern": r"^\d{4}-\d\d-\d\d$"})
+]
+
+
+def _text(longest: int) -> Any:
+    return Field(default=None, max_length=longest)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+
+class _Data(_Strict):
+    corp_id: str = Field(min_length=1)
+    """The company; the same as in the record's key."""
+    app: str | None = None
+    """The DingTalk app that makes the calls; without it the consumer's own."""
+
+
+class _Versioned(_Data):
+    version: _Whole
+    """Rises with each word about this entity (epoch ms do); an older one than the last is superseded."""
+
+
+class UserDesired(_Versioned):
+    """How a user shall be. A field that is absent is not wanted either way; null clears it."""
+
+    userid: str = Field(default="", min_length=1, max_length=64)
+    """DingTalk's id, where it is not the own id. It can be chosen when the user is created, never changed."""
+    name: str = Field(min_length=1, max_length=80)
+    mobile: str = Field(default="", pattern=r"^\+?[0-9-]{5,20}$")
+    """Written when the user is created; DingTalk lets nobody change it later."""
+    departments: list[OwnId] = Field(min_length=1, max_length=100)
+    """Own ids of departments; ``root`` is the company itself."""
+    title: str | None = _text(200)
+    job_number: str | None = _text(50)
+    email: str | None = _text(50)
+    telephone: str | None = _text(50)
+    work_place: str | None = _text(50)
+    remark: str | None = _text(1024)
+    hired_on: _Day = ""
+    manager: OwnId | None = None
+    """Own id of a user."""
+    hide_mobile: bool = False
+    extension: Annotated[dict[str, str], AfterValidator(_short)] = {}
+    """Fields of the company's own, by the names that the administration console gives them."""
+
+
+class DepartmentDesired(_Versioned):
+    """How a department shall be. A field that is absent is not wanted either way."""
+
+    name: _DepartmentName
+    parent: OwnId
+    """Own id of a department; ``root`` is the company itself."""
+    order: _Whole = 0
+    """Its place among its siblings; the smaller, the nearer the top."""
+    managers: list[OwnId] = Field(default=[], max_length=100)
+    """Own ids of users, who must be members of it."""
+
+
+class Absent(_Versioned):
+    """It shall not be there any more."""
+
+
+class ApprovalStart(_Data):
+    """An approval to be started."""
+
+    process_code: str = Field(min_length=1, max_length=128)
+    originator: OwnId
+    """Own id of a user."""
+    department: OwnId | None = None
+    """Own id of one of the originator's departments."""
+    form: dict[str, Annotated[str, Field(max_length=65535)]] = Field(min_length=1, max_length=150)
+    """Texts by the names of the template's fields."""
+    approvers: list[OwnId] = Field(default=[], min_length=1, max_length=20)
+    """Own ids of users; without them the template's own flow decides."""
+
+
+class ApprovalTerminate(_Data):
+    """An approval that this sender started is taken back."""
+
+    request: OwnId
+    """The id of its approval.start."""
+    originator: OwnId | None = None
+    remark: str | None = _text(1024)
+
+
+class ApprovalDecide(_Data):
+    """A person's decision on an approval that this sender started."""
+
+    request: OwnId
+    """The id of its approval.start."""
+    actor: OwnId
+    """Own id of a user who has an open task in it."""
+    result: Literal["agree", "refuse"]
+    remark: str | None = _text(1024)
+
+
+class TodoDesired(_Data):
+    """A to-do that people shall see."""
+
+    subject: str = Field(min_length=1, max_length=1024)
+    creator: OwnId
+    executors: list[OwnId] = Field(min_length=1, max_length=100)
+    description: str | None = _text(4096)
+    due_time: _Whole | None = None
+    """Epoch ms."""
+    url: _Url
+
+
+class TodoDone(_Data):
+    """A to-do of this sender's is done."""
+
+    request: OwnId
+    """The id of its todo.desired."""
+
+
+class _Envelope(BaseModel):
+    """CloudEvents 1.0, structured; further attributes are let through."""
+
+    model_config = ConfigDict(strict=True, use_attribute_docstrings=True)
+    kind: ClassVar[AnyKind]
+
+    specversion: Literal["1.0"]
+    id: str = Field(min_length=1)
+    """With ``source`` it names this message; the same again is dropped."""
+    source: str = Field(min_length=1)
+    """The sender, as a URI reference of its own choice."""
+    subject: OwnId
+    """The own id of what the message is about; of a request the request's id."""
+
+
+class UserDesiredEvent(_Envelope):
+    kind = "user"
+    type: Literal["com.dingbridge.user.desired"]
+    data: UserDesired
+
+
+class UserAbsentEvent(_Envelope):
+    kind = "user"
+    type: Literal["com.dingbridge.user.absent"]
+    data: Absent
+
+
+class DepartmentDesiredEvent(_Envelope):
+    kind = "department"
+    type: Literal["com.dingbridge.department.desired"]
+    data: DepartmentDesired
+
+
+class DepartmentAbsentEvent(_Envelope):
+    kind = "department"
+    type: Literal["com.dingbridge.department.absent"]
+    data: Absent
+
+
+class ApprovalStartEvent(_Envelope):
+    kind = "approval"
+    type: Literal["com.dingbridge.approval.start"]
+    data: ApprovalStart
+
+
+class ApprovalTerminateEvent(_Envelope):
+    kind = "approval"
+    type: Literal["com.dingbridge.approval.terminate"]
+    data: ApprovalTerminate
+
+
+class ApprovalDecideEvent(_Envelope):
+    kind = "approval"
+    type: Literal["com.dingbridge.approval.decide"]
+    data: ApprovalDecide
+
+
+class TodoDesiredEvent(_Envelope):
+    kind = "todo"
+    type: Literal["com.dingbridge.todo.desired"]
+    data: TodoDesired
+
+
+class TodoDoneEvent(_Envelope):
+    kind = "todo"
+    type: Literal["com.dingbridge.todo.done"]
+    data: TodoDone
+
+
+MODELS: Final[dict[str, type[_Envelope]]] = {
+    "user.desired": UserDesiredEvent,
+    "user.absent": UserAbsentEvent,
+    "department.desired": DepartmentDesiredEvent,
+    "department.absent": DepartmentAbsentEvent,
+    "approval.start": ApprovalStartEvent,
+    "approval.terminate": ApprovalTerminateEvent,
+    "approval.decide": ApprovalDecideEvent,
+    "todo.desired": TodoDesiredEvent,
+    "todo.done": TodoDoneEvent,
+}
+"""By the message's type without its prefix."""
+
+
+class _Ours(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, use_attribute_docstrings=True)
+
+
+class Answers(_Ours):
+    """Which message is answered."""
+
+    source: str
+    id: str
+
+
+class ResultData(_Ours):
+    corp_id: str
+    kind: AnyKind
+    id: str
+    """The own id."""
+    request: str
+    """The message's type, without its prefix."""
+    result: ResultName
+    answers: Answers
+    version: _Whole | None = None
+    reason: PendingReason | ConflictReason | None = None
+    code: str | None = None
+    """DingTalk's."""
+    words: str | None = None
+    """What to do about it."""
+    dingtalk_id: str | None = None
+    """userid, dept_id, processInstanceId or task id."""
+    fields: list[str] | None = None
+    """Names of what was written, or would be once it is released."""
+
+
+class OldNew(_Ours):
+    old: Any = None
+    new: Any = None
+
+
+class ChangeData(_Ours):
+    corp_id: str
+    kind: AnyKind
+    id: str
+    """The own id."""
+    verdict: Verdict
+    dingtalk_id: str | None = None
+    fields: dict[str, OldNew] | None = None
+    by: str | None = None
+    """userid of who did it, where DingTalk says so."""
+    request: str | None = None
+    """Of an approval: the id of its approval.start."""
+    outcome: str | None = None
+    """Of an approval: agree, refuse or terminated."""
+    form: dict[str, Any] | None = None
+
+
+class ResultEvent(_Envelope):
+    """The answer to a message."""
+
+    type: Literal["com.dingbridge.outbound.result"]
+    data: ResultData
+
+
+class ChangeEvent(_Envelope):
+    """What a person changed in DingTalk."""
+
+    type: Literal["com.dingbridge.change"]
+    data: ChangeData

@@ -1,0 +1,156 @@
+"""What became of a call: from its reply, or without one from what DingTalk holds. Pure."""
+
+from dataclasses import replace
+from typing import Any, Final
+
+from consumers.outbound.fields import fulfils, written_over
+from consumers.outbound.ledger import (
+    EXISTS,
+    Decision,
+    Fields,
+    Intention,
+    Ledger,
+    Observed,
+    Outcome,
+    Past,
+    Result,
+    Rules,
+)
+
+WAIT_MS: Final = 10 * 60_000
+"""Until what waits for somebody else is looked at again."""
+LONGEST_WAIT_MS: Final = 60 * 60_000
+CREATIONS: Final = 3
+"""After so many a creation that DingTalk refuses because the id is taken was not ours."""
+TAKEN: Final = frozenset({"60102", "60104", "60107", "60021", "60008"})
+"""What a repeated creation gets when the first one was carried out (server-api-error-codes-1)."""
+
+
+def settle_outcome(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Decision:
+    """After the call whose intention stands open in ``ledger``, which may have a newer wish by now."""
+    intention = ledger.intention
+    if intention is None or intention.outcome not in ("open", "invited"):
+        return Decision(ledger, due_ms=now_ms)
+    again = replace(intention, outcome="unknown", closed_ms=now_ms)
+    if outcome.kind == "done":
+        return _done(ledger, intention, outcome.ding_id or ledger.ding_id, now_ms, rules)
+    if outcome.kind == "unknown" or (
+        outcome.code in TAKEN and intention.op == "create" and 1 < intention.attempt <= CREATIONS
+    ):
+        return Decision(ledger, due_ms=now_ms + min(rules.settle_ms, 1000 << min(intention.attempt, 20)))
+    if outcome.kind == "unsent":
+        earlier = None if intention.attempt == 1 else replace(again, attempt=intention.attempt - 1)
+        return Decision(replace(ledger, intention=earlier), due_ms=now_ms + max(outcome.retry_after_ms, 1000))
+    if outcome.kind == "pending":
+        waiting = replace(intention, outcome="invited") if outcome.reason == "acceptance" else None
+        result = answer(ledger, "pending", reason=outcome.reason)
+        return Decision(replace(ledger, intention=waiting), result=result, due_ms=now_ms + WAIT_MS)
+    refused = replace(ledger, intention=replace(intention, outcome="refused", closed_ms=now_ms))
+    if ledger.wish is None or ledger.wish.version != intention.version:
+        return Decision(refused, due_ms=now_ms)
+    result = answer(refused, "refused", code=outcome.code, words=outcome.words)
+    return Decision(refused, result=result)
+
+
+def resolve(ledger: Ledger, observed: Observed | None, rules: Rules, now_ms: int) -> Ledger | Decision:
+    """What became of the call that is open: the ledger to go on with, or all that there is to say now."""
+    intention = ledger.intention
+    if intention is None:
+        return ledger
+    if ledger.conflict == "outcome":
+        settled_ms = (intention.closed_ms or 0) + rules.settle_ms
+        if now_ms < settled_ms:
+            return Decision(ledger, due_ms=settled_ms)
+        return replace(ledger, conflict=None)
+    if intention.outcome == "invited":
+        return _invited(ledger, intention, observed, rules, now_ms)
+    if intention.outcome != "open":
+        return ledger
+    if intention.op == "create" and observed is None:
+        since_ms = now_ms if intention.equal_since_ms is None else intention.equal_since_ms
+        if now_ms < since_ms + rules.settle_ms:
+            waiting = replace(ledger, intention=replace(intention, equal_since_ms=since_ms))
+            return Decision(waiting, due_ms=since_ms + rules.settle_ms)
+        return _reopened(ledger, intention, now_ms, rules)
+    fields = None if observed is None else observed.fields
+    if _holds(fields, intention.target):
+        ding_id = ledger.ding_id if observed is None else observed.ding_id
+        return _done(ledger, intention, ding_id, now_ms, rules)
+    if fields is None or _holds(fields, intention.before, intention.target):
+        return _reopened(ledger, intention, now_ms, rules)
+    failed = replace(
+        _reopened(ledger, intention, now_ms, rules),
+        conflict="outcome",
+        ding_id=ledger.ding_id if observed is None else observed.ding_id,
+        seen=intention.target if intention.op == "create" else ledger.seen,
+    )
+    words = "A call had no answer, and DingTalk holds neither the old nor the new. It is compared again soon."
+    result = answer(failed, "conflict", reason="outcome", words=words)
+    return Decision(failed, result=result, due_ms=now_ms + rules.settle_ms)
+
+
+def _invited(
+    ledger: Ledger, intention: Intention, observed: Observed | None, rules: Rules, now_ms: int
+) -> Ledger | Decision:
+    if observed is not None:
+        accepted = replace(intention, target={**(intention.target or {}), **observed.fields}, complete=False)
+        return _done(ledger, accepted, observed.ding_id, now_ms, rules)
+    if ledger.wish is None or ledger.wish.version != intention.version:
+        return replace(ledger, intention=None)
+    waited_ms = min(max(now_ms - intention.opened_ms, WAIT_MS), LONGEST_WAIT_MS)
+    return Decision(ledger, result=answer(ledger, "pending", reason="acceptance"), due_ms=now_ms + waited_ms)
+
+
+def _holds(fields: Fields | None, *states: Fields | None) -> bool:
+    """Whether each field of the states is as one of them says; None is a state, too."""
+    if fields is None:
+        return None in states
+    known = [state for state in states if state is not None]
+    names = {name for state in known for name in state if name in fields}
+    return bool(known) and all(
+        any(name in state and fulfils(name, fields[name], state[name]) for state in known) for name in names
+    )
+
+
+def _reopened(ledger: Ledger, intention: Intention, now_ms: int, rules: Rules) -> Ledger:
+    """To be compared anew, and written again if it still differs. A lagging read may show either state."""
+    until_ms = now_ms + rules.settle_ms
+    pasts = (Past(until_ms, intention.before), Past(until_ms, intention.target))
+    closed = replace(intention, outcome="unknown", closed_ms=now_ms)
+    return replace(ledger, intention=closed, recent=ledger.recent + pasts)
+
+
+def _done(ledger: Ledger, intention: Intention, ding_id: str | None, now_ms: int, rules: Rules) -> Decision:
+    target, seen = intention.target, ledger.seen
+    if target is None:
+        after, written = None, {EXISTS: False}
+    else:
+        after = {**(seen or {}), **_over(seen or {}, target)}
+        written = {**ledger.written, **target, EXISTS: True}
+    wish = ledger.wish
+    current = wish is not None and wish.version == intention.version
+    complete = current and intention.complete
+    settled = replace(
+        ledger,
+        ding_id=ding_id,
+        adopted=False,
+        seen=after,
+        written=written,
+        intention=replace(intention, outcome="done", closed_ms=now_ms),
+        recent=(*ledger.recent, Past(now_ms + rules.settle_ms, seen)),
+        done_version=intention.version if complete else ledger.done_version,
+        removal_approved=False,
+    )
+    result = None
+    if complete and ledger.done_version != intention.version:
+        result = answer(settled, "done", fields=tuple(target or ()))
+    return Decision(settled, result=result, due_ms=now_ms + rules.settle_ms if complete else now_ms)
+
+
+def _over(seen: Fields, target: Fields) -> Fields:
+    return {name: written_over(name, seen.get(name), value) for name, value in target.items()}
+
+
+def answer(ledger: Ledger, result: Any, **more: Any) -> Result:
+    version = 0 if ledger.wish is None else ledger.wish.version
+    return Result(result, version, ding_id=ledger.ding_id, **more)
