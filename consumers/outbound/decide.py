@@ -70,7 +70,7 @@ def decide(
     adopted = ledger.ding_id is None and state is not None
     changed = {} if adopted else _changed(ledger.seen, state)
     ledger = _remember(
-        ledger, observed, state, adopted=adopted, changed=bool(changed), until=now_ms + rules.settle_ms
+        ledger, observed, state, adopted=adopted, changed=bool(changed), until_ms=now_ms + rules.settle_ms
     )
     plan = _plan(kind, ledger, owners)
     decision = _carry_out(kind, ledger, plan, rules, now_ms, may_remove=may_remove)
