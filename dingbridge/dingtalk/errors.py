@@ -20,13 +20,23 @@
             ├── QuotaSpent          the month's calls are used up, says DingTalk                unavailable
             ├── BudgetSpent         the month's calls are used up, by our own count             unavailable
             ├── Unavailable         no usable answer: network, 5xx, busy, ban of our address    unavailable
+            │   └── OutcomeUnknown  the same of a write: it may have been carried out           unavailable
+            ├── AlreadyExists       a write would give an id, number, address or name twice
+            ├── AcceptancePending   the person was invited, and must accept in the DingTalk client
             ├── CallbackExists      register_call_back, but one is registered
             ├── CallbackMissing     no callback is registered
             ├── CallbackRefused     DingTalk's check of the callback URL failed
             └── BadRequest          anything else: the call itself is at fault
+                ├── InvalidField    a field that DingTalk would not take; ``field`` names it; nothing was sent
+                ├── ReferenceMissing  a department or person that the call refers to does not exist
+                └── DepartmentNotEmpty  a department that still has members or departments
+
+A write (``once``) ends in one of three ways. ``OutcomeUnknown``: read before you repeat it. Certainly not
+carried out: every other error; of these, ``Unavailable`` with ``unsent``, ``InvalidField``, ``BudgetSpent``
+and ``TicketMissing`` were not even sent. Carried out: it returns. A write that is cancelled is unknown, too.
 
 No message holds plaintext, a token, a key or a secret. The texts of ``ApiError`` are made from the table
-in ``dingbridge/dingtalk/error_codes.py``.
+in ``dingbridge/dingtalk/error_meanings.py``.
 """
 
 from typing import Literal, get_args
@@ -106,8 +116,9 @@ class ApiError(DingTalkError):
 
     ``api`` is the call's name (``v2/user/get``), ``errcode`` DingTalk's number (``None`` when the answer had
     none), ``errmsg`` DingTalk's own words without any secret of ours, ``sub_code`` the finer code of
-    errcode 88, ``decisive`` whichever of both numbers says what happened, ``retry_after_s`` how long to wait
-    at least (seconds; ``None``: unknown).
+    errcode 88, ``decisive`` whichever of both numbers says what happened, ``name`` the new API's name for it
+    (``invalidParameter``; ``None`` of the old API), ``retry_after_s`` how long to wait at least (seconds;
+    ``None``: unknown). ``code`` is what DingTalk calls the fault, as text.
 
     ``unavailable`` is true when the same call would fail for every event: wait, do not give the event up.
     """
@@ -122,6 +133,7 @@ class ApiError(DingTalkError):
         sub_code: str | None = None,
         decisive: int | None = None,
         retry_after_s: float | None = None,
+        name: str | None = None,
     ) -> None:
         self.api = api
         self.errcode = errcode
@@ -129,7 +141,14 @@ class ApiError(DingTalkError):
         self.sub_code = sub_code
         self.decisive = errcode if decisive is None else decisive
         self.retry_after_s = retry_after_s
+        self.name = name
         super().__init__(message)
+
+    @property
+    def code(self) -> str | None:
+        if self.name is not None or self.decisive is None:
+            return self.name
+        return str(self.decisive)
 
 
 class NotFound(ApiError):
@@ -187,6 +206,20 @@ class Unavailable(ApiError):
     unsent = False
 
 
+class OutcomeUnknown(Unavailable):
+    """A write without a usable answer: whether it was carried out is not known. Read before you repeat it."""
+
+
+class AlreadyExists(ApiError):
+    """A write would give an id, number, address or name twice; ``decisive`` (or ``name``) says which. It was
+    not carried out."""
+
+
+class AcceptancePending(ApiError):
+    """The person has account protection: DingTalk sent an invitation, and they join by accepting it (40103).
+    No failure, and nothing to repeat."""
+
+
 class CallbackExists(ApiError):
     """A callback is registered already."""
 
@@ -201,3 +234,21 @@ class CallbackRefused(ApiError):
 
 class BadRequest(ApiError):
     """The call itself is at fault; repeating it changes nothing."""
+
+
+class InvalidField(BadRequest):
+    """A field is of a form that DingTalk does not take. Nothing was sent."""
+
+    def __init__(self, api: str, field: str, fault: str) -> None:
+        self.field = field
+        super().__init__(
+            f"DingTalk {api}: not called, {field} {fault}. Correct it and send it again.", api=api
+        )
+
+
+class ReferenceMissing(BadRequest):
+    """A department or person that the call refers to does not exist (yet)."""
+
+
+class DepartmentNotEmpty(BadRequest):
+    """The department still has members or departments, so it cannot be deleted."""

@@ -1,14 +1,14 @@
 """Reading the Open API's replies: bytes in, values or exceptions out, no I/O.
 
 Responsible for telling a success from an error and from a ban, and for types: the documents print numbers
-and booleans as strings in places, so both are understood. What an error code means: see ``errorcodes``.
+and booleans as strings in places, so both are understood. What a code means stands in ``error_meanings``.
 """
 
 import json
 import re
 from typing import Any, Final
 
-from dingbridge.dingtalk.error_codes import NAMED, error_for, is_listed
+from dingbridge.dingtalk.error_codes import error_for, error_named, is_listed
 from dingbridge.dingtalk.errors import ApiError, BadRequest, RateLimited, Unavailable
 
 BAN_S: Final = 300.0
@@ -63,10 +63,13 @@ def _typed_field(name: str, value: Any) -> Any:
     return typed(value) if converted is None else converted
 
 
-def read(api: str, status: int, content: bytes, *, secrets: tuple[str, ...] = ()) -> dict[str, Any]:
+def read(
+    api: str, status: int, content: bytes, *, new_api: bool = False, secrets: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """The JSON object of a successful reply. Raises ``ApiError`` for everything else.
 
-    ``status`` is HTTP's; ``secrets`` are struck out of DingTalk's own words.
+    ``status`` is HTTP's, and all that the new API says of a success; the old one says ``errcode`` 0 as well.
+    ``secrets`` are struck out of DingTalk's own words.
     """
     try:
         reply = json.loads(content)
@@ -83,6 +86,8 @@ def read(api: str, status: int, content: bytes, *, secrets: tuple[str, ...] = ()
             raise _old_style(api, status, errcode, words, reply.get("sub_code"))
         if isinstance(code := reply.get("code"), str) and code:
             raise _new_style(api, status, code, _said(reply.get("message"), secrets))
+        if new_api and status < 300:
+            return reply
     raise _unusable(api, status, content, reply)
 
 
@@ -103,15 +108,20 @@ def _old_style(api: str, status: int, errcode: int, words: str, sub_code: Any) -
 
 
 def _new_style(api: str, status: int, code: str, message: str) -> ApiError:
-    if code in NAMED:
-        return error_for(api, NAMED[code], f"{code}: {message}")
+    if (known := error_named(api, code, message)) is not None:
+        return known
     said = f"{code[:80]}: {message[:200]}"
-    return _trouble(api, status, said) or BadRequest(
-        f"DingTalk {api}: refused ({said}).", api=api, errmsg=message
+    return _trouble(api, status, said, name=code) or BadRequest(
+        f"DingTalk {api}: refused ({said}). Look the code up on the page of this call.",
+        api=api,
+        errmsg=message,
+        name=code,
     )
 
 
-def _trouble(api: str, status: int, said: str = "", errcode: int | None = None) -> ApiError | None:
+def _trouble(
+    api: str, status: int, said: str = "", errcode: int | None = None, name: str | None = None
+) -> ApiError | None:
     """The platform's own trouble, which passes, if ``status`` says so.
 
     Where nobody knows the code it is what there is to go by: "the call is at fault" would be final.
@@ -123,12 +133,14 @@ def _trouble(api: str, status: int, said: str = "", errcode: int | None = None) 
             api=api,
             errcode=errcode,
             retry_after_s=1.0,
+            name=name,
         )
     if status >= 500:
         return Unavailable(
             f"DingTalk {api}: HTTP {status}{words}. It passes by itself; try again later.",
             api=api,
             errcode=errcode,
+            name=name,
         )
     return None
 

@@ -5,19 +5,27 @@ leaves this module, not even as a cause: their texts and attributes hold URLs.
 """
 
 import asyncio
+import json
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
 import aiohttp
 import structlog
-from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, JsonPayload
 
 from dingbridge.dingtalk import replies
 from dingbridge.dingtalk.budget import Budget, Priority
-from dingbridge.dingtalk.error_codes import SYSTEM_BUSY
-from dingbridge.dingtalk.errors import BudgetSpent, RateLimited, Unavailable
+from dingbridge.dingtalk.error_meanings import AUTHENTICATION, SYSTEM_BUSY
+from dingbridge.dingtalk.errors import (
+    ApiError,
+    BudgetSpent,
+    OutcomeUnknown,
+    PermissionDenied,
+    RateLimited,
+    Unavailable,
+)
 from dingbridge.dingtalk.pace import Pace
 from dingbridge.errors import CallsSpent
 
@@ -27,6 +35,10 @@ RATE_DELAYS_S: Final = (1.0, 2.0, 4.0)
 """Waits before another try after a rate limit (call-frequency-limit)."""
 BUSY_DELAYS_S: Final = (1.0, 2.0)
 """Waits after errcode -1, which may be tried three times (server-api-error-codes-1)."""
+OLD_HOST: Final = "https://oapi.dingtalk.com"
+NEW_HOST: Final = "https://api.dingtalk.com"
+"""DingTalk serves its new API (``/v1.0/…``) at a host of its own; a simulator serves both at one."""
+_WITH_TOKEN: Final = "x-acs-dingtalk-access-token"  # noqa: S105
 
 
 class Transport:
@@ -46,6 +58,7 @@ class Transport:
         self._pace = Pace(sleep=sleep, clock=clock)
         self._budget = budget
         self._base = base.rstrip("/")
+        self._new_base = NEW_HOST if self._base == OLD_HOST else self._base
         self._session = session
         self._owns_session = session is None
         self._timeout_s = timeout_s
@@ -64,17 +77,20 @@ class Transport:
         path: str,
         *,
         query: Mapping[str, str],
+        token: str | None = None,
         body: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
         priority: Priority = Priority.EVENT,
         once: bool = False,
         counts: bool = True,
     ) -> dict[str, Any]:
-        """The reply's JSON object. ``query`` holds secrets; its values never show up anywhere.
+        """The reply's JSON object. ``query`` holds secrets; its values never show up anywhere. With a
+        ``token`` it is a call of the new API, which wants it in a header.
 
         Repeats by itself after a rate limit (1, 2, 4 s, which hold back other calls too) and, unless
         ``once``, after "busy" (three tries in all). Raises ``ApiError``; ``retry_after_s`` of a
-        ``RateLimited`` then goes on where the repeats ended. ``counts``: DingTalk's monthly quota counts the
+        ``RateLimited`` then goes on where the repeats ended. With ``once``, whatever leaves open whether the
+        call was carried out is ``OutcomeUnknown``. ``counts``: DingTalk's monthly quota counts the
         call, so the budget is asked, and ``BudgetSpent`` raised before anything is sent.
         """
         rate_delays, busy_delays = iter(RATE_DELAYS_S), iter(() if once else BUSY_DELAYS_S)
@@ -83,7 +99,9 @@ class Transport:
             if counts:
                 await self._spend(api, priority)
             try:
-                return await self._send(api, method, path, query, body, timeout_s or self._timeout_s, once)
+                return await self._send(
+                    api, method, path, query, token, body, timeout_s or self._timeout_s, once
+                )
             except RateLimited as error:
                 delay_s = next(rate_delays, None)
                 if delay_s is None:
@@ -92,8 +110,10 @@ class Transport:
                 self._pace.limited(delay_s)
                 log.warning("api.rate_limited", api=api, errcode=error.errcode, retry_in_s=delay_s)
                 continue
-            except Unavailable as error:
+            except (Unavailable, PermissionDenied) as error:
                 delay_s = next(busy_delays, None) if error.errcode == SYSTEM_BUSY else None
+                if delay_s is None and once and _leaves_open(error):
+                    raise _unknown(error) from None
                 if delay_s is None:
                     raise
                 log.warning("api.busy", api=api, retry_in_s=delay_s)
@@ -116,6 +136,7 @@ class Transport:
         method: str,
         path: str,
         query: Mapping[str, str],
+        token: str | None,
         body: Mapping[str, Any] | None,
         timeout_s: float,
         once: bool,
@@ -126,9 +147,11 @@ class Transport:
         try:
             async with self._session.request(
                 method,
-                self._base + path,
+                (self._base if token is None else self._new_base) + path,
                 params=query,
-                json=body,
+                headers={} if token is None else {_WITH_TOKEN: token},
+                # as it is: DingTalk refuses escapes such as \u5f20 (40033)
+                data=None if body is None else JsonPayload(body, dumps=_as_it_is),
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
                 raise_for_status=False,
                 allow_redirects=False,  # it would carry the token to wherever the answer says
@@ -138,7 +161,8 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             failure, unsent = _words(error, timeout_s), isinstance(error, aiohttp.ClientConnectorError)
         else:
-            return replies.read(api, status, content, secrets=_secrets(query, body))
+            secrets = _secrets(query, token, body, once)
+            return replies.read(api, status, content, new_api=token is not None, secrets=secrets)
         # raised here, where no exception is being handled: else the library's would hang on to it as context
         unavailable = Unavailable(
             f"DingTalk {api}: {failure}. Check DINGTALK_API_BASE, and that this machine can reach it.",
@@ -163,9 +187,52 @@ async def _never_again(request: ClientRequest, handler: ClientHandlerType) -> Cl
     raise broken
 
 
-def _secrets(query: Mapping[str, str], body: Mapping[str, Any] | None) -> tuple[str, ...]:
-    sent = [body[name] for name in ("token", "aes_key") if name in body] if body else []
-    return (*query.values(), *map(str, sent))
+def _leaves_open(error: ApiError) -> bool:
+    """Whether the call may have been carried out, for all that ``error`` says. Errcode 88 without a sub_code
+    is a time-out inside the platform (developerpedia: best-practices/retry.md)."""
+    if isinstance(error, Unavailable):
+        return not error.unsent
+    return error.decisive == AUTHENTICATION and error.sub_code is None
+
+
+def _unknown(error: ApiError) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"{error} Whether the call was carried out is not known: read before it is repeated.",
+        api=error.api,
+        errcode=error.errcode,
+        errmsg=error.errmsg,
+        sub_code=error.sub_code,
+        decisive=error.decisive,
+        retry_after_s=error.retry_after_s,
+        name=error.name,
+    )
+
+
+def _as_it_is(body: Any) -> str:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+
+
+def _secrets(
+    query: Mapping[str, str], token: str | None, body: Mapping[str, Any] | None, once: bool
+) -> tuple[str, ...]:
+    """What DingTalk's own words must not repeat: tokens, and whatever a write says of somebody."""
+    secrets = [*query.values(), token or ""]
+    if body:
+        secrets += [str(body[name]) for name in ("token", "aes_key") if name in body]
+    if once:
+        secrets += sorted((text for text in _texts(body) if len(text) > 1), key=len, reverse=True)
+    return tuple(secrets)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
 
 
 def _words(error: Exception, timeout_s: float) -> str:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.callbacks import FailedPage
-from dingbridge.dingtalk.error_codes import SYSTEM_BUSY
+from dingbridge.dingtalk.error_meanings import SYSTEM_BUSY
 from dingbridge.dingtalk.errors import ApiError, Unavailable
 from dingbridge.events.envelope import FAILED_LIST, FAILED_RECORD
 from ingress.recovery.convert import ConvertedItem, convert_item, convert_record

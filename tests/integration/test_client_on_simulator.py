@@ -10,7 +10,8 @@ import pytest
 from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
-from dingbridge.dingtalk.error_codes import MEANINGS, meaning
+from dingbridge.dingtalk.error_codes import meaning
+from dingbridge.dingtalk.error_meanings import MEANINGS
 from dingbridge.dingtalk.errors import (
     ApiError,
     BadRequest,

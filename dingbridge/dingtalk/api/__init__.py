@@ -1,20 +1,24 @@
-"""The Open API, as far as the bridge and its consumers need it: callback, contacts, approvals.
+"""The Open API, as far as the bridge and its consumers need it: callback, contacts, approvals, to-dos.
 
 Each method is one API (the page's slug on open.dingtalk.com stands with it) and raises ``ApiError``, whose
 subclasses say what to do. Token, repeats and counting happen underneath (``dingbridge.dingtalk.token``,
 ``.transport``). Results are DingTalk's own objects: what DingTalk leaves out is absent here too.
 
-The families of calls have a module each: ``callbacks``, ``contacts``, ``approvals``; ``calls`` is below them.
+The families of calls have a module each: ``callbacks``, ``contacts``, ``approvals``, and what writes:
+``contact_writes``, ``workflow``, ``todos``, whose fields are checked in ``fields``; ``calls`` is below them.
 """
 
 from dingbridge.dingtalk.api.approvals import ApprovalCalls
 from dingbridge.dingtalk.api.callbacks import CallbackCalls, CallbackRegistration, FailedPage
+from dingbridge.dingtalk.api.contact_writes import ContactWrites
 from dingbridge.dingtalk.api.contacts import ContactCalls
+from dingbridge.dingtalk.api.todos import TodoCalls
+from dingbridge.dingtalk.api.workflow import WorkflowCalls
 
 __all__ = ["CallbackRegistration", "DingTalkClient", "FailedPage"]
 
 
-class DingTalkClient(CallbackCalls, ContactCalls, ApprovalCalls):
+class DingTalkClient(CallbackCalls, ContactCalls, ContactWrites, ApprovalCalls, WorkflowCalls, TodoCalls):
     """One app's client. Use it as an async context manager, or call ``close`` when done.
 
     ``base`` is the address of oapi (https://oapi.dingtalk.com, or a simulator). A ``session`` given stays its

@@ -32,10 +32,11 @@ class ApprovalCalls(Calls):
         return an_object(api, reply.get("process_instance"))
 
     async def approval_ids(
-        self, process_code: str, *, start_ms: int, end_ms: int | None = None
+        self, process_code: str, *, start_ms: int, end_ms: int | None = None, originator: str | None = None
     ) -> AsyncIterator[str]:
         """The ids of a template's instances that were *started* between the two times (epoch ms; until now
-        unless given), in spans of 120 days, the oldest first (operation-to-retrieve-a-list-of).
+        unless given), in spans of 120 days, the oldest first; only those of one ``originator`` (a userid), if
+        given (operation-to-retrieve-a-list-of).
 
         DingTalk lists nothing that is older than 365 days, and no more than 10,000 ids of one span: a
         warning ``api.listing_full`` says when that many came.
@@ -48,6 +49,8 @@ class ApprovalCalls(Calls):
             body: dict[str, Any] = {"process_code": process_code, "start_time": begin}
             if end < last or end_ms is not None:
                 body["end_time"] = end
+            if originator is not None:
+                body["userid_list"] = originator
             found = 0
             cursor: int | None = 0
             while cursor is not None:

@@ -119,6 +119,35 @@ class Calls:
                 counts=counts,
             )
 
+        return await self._with_token(send)
+
+    async def _new_call(
+        self,
+        api: str,
+        method: str,
+        path: str,
+        body: Mapping[str, Any],
+        *,
+        query: Mapping[str, str] | None = None,
+        once: bool = False,
+    ) -> dict[str, Any]:
+        """The same of the new API (``path`` begins with ``/v1.0/``). The monthly quota counts it."""
+
+        async def send(token: str) -> dict[str, Any]:
+            return await self._transport.call(
+                f"v1.0/{api}",
+                method,
+                path,
+                query=query or {},
+                token=token,
+                body=body,
+                priority=self._priority,
+                once=once,
+            )
+
+        return await self._with_token(send)
+
+    async def _with_token(self, send: Callable[[str], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         token = await self._token.get()
         try:
             return await send(token)
@@ -187,7 +216,5 @@ def objects(api: str, value: Any) -> list[dict[str, Any]]:
     return [an_object(api, typed(item)) for item in a_list(api, value)]
 
 
-def no_sense(api: str, words: str) -> Unavailable:
-    return Unavailable(
-        f"DingTalk {api}: {words}. Try again later; if it stays, its API has changed.", api=api
-    )
+def no_sense(api: str, words: str, error: type[Unavailable] = Unavailable) -> Unavailable:
+    return error(f"DingTalk {api}: {words}. Try again later; if it stays, its API has changed.", api=api)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
-from dingbridge.dingtalk.error_codes import SYSTEM_BUSY
+from dingbridge.dingtalk.error_meanings import SYSTEM_BUSY
 from dingbridge.dingtalk.errors import (
     ApiError,
     BadRequest,

@@ -4,13 +4,12 @@ import pytest
 
 from dingbridge.dingtalk import errors
 from dingbridge.dingtalk.error_codes import (
-    MEANINGS,
-    NAMED,
     OUT_OF_SCOPE,
     PERMISSION_AGAIN_S,
     error_for,
     says_not_there,
 )
+from dingbridge.dingtalk.error_meanings import MEANINGS, NAMED
 from dingbridge.dingtalk.errors import ApiError, PermissionDenied
 
 UNAVAILABLE = {"TokenInvalid", "RateLimited", "QuotaSpent", "Unavailable", "IpNotAllowed"}
