@@ -16,7 +16,7 @@ from consumers.forward.delivery import Sender
 from consumers.forward.event_filter import EventFilter
 from consumers.forward.metrics import ForwardMetrics
 from consumers.forward.policy import NOT_FOUND_KEYS, Answer, FailureCounter
-from consumers.forward.settings import ForwardSettings, System, credentials_of, load_systems
+from consumers.forward.settings import CHANGES, ForwardSettings, System, credentials_of, load_systems
 from consumers.forward.signature import webhook_id
 from dingbridge import (
     Consumer,
@@ -70,7 +70,7 @@ class Forward(Consumer):
             "forward.started",
             system=self.system_name,
             to=system.origin,
-            types=len(system.topics),
+            types=len(system.wanted),
             body=system.body,
             signed=bool(system.secrets),
         )
@@ -137,6 +137,7 @@ def consumer_of(name: str, system: System, guard: AddressGuard) -> type[Forward]
             "__module__": __name__,
             "name": PREFIX + name,
             "topics": system.topics,
+            "control_topics": [CHANGES] if system.changes else [],
             "concurrency": at_once,
             "max_attempts": system.attempts,
             # the turn, the request, and an answer's end

@@ -1,4 +1,4 @@
-"""Which events a system gets, beyond the EventTypes it subscribes to: approvals by their template."""
+"""Which events a system gets, beyond the topics that it reads: approvals by template, changes by kind."""
 
 from fnmatch import fnmatchcase
 
@@ -11,13 +11,21 @@ from dingbridge.events.catalogue import catalogue
 log = structlog.get_logger(__name__)
 
 
+CHANGE = "com.dingbridge.change"
+"""``type`` of a change, as it stands in the control topic; no event of DingTalk's."""
+
+
 class EventFilter:
-    """The filter of one system: ``process_codes`` looks at approvals and lets all other events pass."""
+    """The filter of one system: ``process_codes`` looks at approvals and lets all other events pass. Of a
+    change no template is known, so with ``process_codes`` those of approvals are withheld."""
 
     def __init__(self, system: System) -> None:
         self._process_codes = system.process_codes
+        self._changes = system.changes - ({"approval"} if system.process_codes else set())
 
     def wants(self, event: Event) -> bool:
+        if event.type == CHANGE:
+            return event.data.get("kind") in self._changes
         if not self._process_codes or not _is_approval(event):
             return True
         code = event.data.get("processCode")

@@ -37,6 +37,22 @@ OURS = frozenset(
 )
 """Headers that we set ourselves, or that belong to the connection."""
 
+CHANGES = "changes"
+"""The control topic of what people changed in DingTalk."""
+
+CHANGED: Mapping[str, str] = {
+    "user_add_org": "user",
+    "user_modify_org": "user",
+    "user_leave_org": "user",
+    "org_dept_create": "department",
+    "org_dept_modify": "department",
+    "org_dept_remove": "department",
+    "bpms_instance_change": "approval",
+}
+"""The kind of change that stands in that topic for an EventType."""
+
+_OF_CONTACTS = frozenset(event_type for event_type, kind in CHANGED.items() if kind != "approval")
+
 SECRET_HEADERS = re.compile(r"authorization|cookie|token|secret|password|api-?key", re.IGNORECASE)
 
 
@@ -61,6 +77,7 @@ class System(BaseModel):
     url: str
     types: list[str] = Field(min_length=1)
     process_codes: list[str] = []
+    skip_own_changes: bool = False
     body: BodyForm = "cloudevents"
     secrets: list[str] = []
     unsigned: bool = False
@@ -135,11 +152,24 @@ class System(BaseModel):
         return value
 
     @property
-    def topics(self) -> tuple[str, ...]:
-        """The EventTypes, wildcards by the catalogue, sorted."""
+    def wanted(self) -> frozenset[str]:
+        """The EventTypes of ``types``, wildcards by the catalogue."""
         named = {pattern for pattern in self.types if not _is_pattern(pattern)}
         patterns = [pattern for pattern in self.types if _is_pattern(pattern)]
-        return tuple(sorted(named | {n for n in catalogue for p in patterns if fnmatchcase(n, p)}))
+        return frozenset(named | {n for n in catalogue for p in patterns if fnmatchcase(n, p)})
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The EventTypes that are read, sorted: those of contacts only as long as own changes are not
+        skipped."""
+        return tuple(sorted(t for t in self.wanted if not (self.skip_own_changes and t in _OF_CONTACTS)))
+
+    @property
+    def changes(self) -> frozenset[str]:
+        """The kinds of changes that it gets."""
+        if not self.skip_own_changes:
+            return frozenset()
+        return frozenset(CHANGED[event_type] for event_type in self.wanted & CHANGED.keys())
 
     @property
     def origin(self) -> str:
@@ -246,6 +276,12 @@ def _contradictions(system: System, settings: ForwardSettings) -> list[str]:
         problems.append("unsigned: is true beside secrets; keep one of the two")
     twice = {n.lower() for n in system.headers} & {n.lower() for n in system.headers_from}
     problems += [f"headers: {name} is in headers_from too; keep one" for name in sorted(twice)]
+    if system.skip_own_changes and not system.wanted & _OF_CONTACTS:
+        problems.append(
+            "skip_own_changes: changes nothing, since types names no event of people or departments"
+        )
+    if system.skip_own_changes and system.body != "cloudevents":
+        problems.append('skip_own_changes: needs body = "cloudevents"; DingTalk has no form for a change')
     if system.ca_file and urlsplit(system.url).scheme != "https":
         problems.append("ca_file: is of no use with an http address")
     host = urlsplit(system.url).hostname or ""

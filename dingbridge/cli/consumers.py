@@ -1,15 +1,18 @@
 """``dingbridge consumers``: which consumers are installed, and what they read."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from dingbridge.worker.consumer import Consumer
 
 COLUMNS = ("name", "events", "from")
 
 
 def command(as_json: Annotated[bool, typer.Option("--json", help="JSON, for machines.")] = False) -> None:
-    """The installed consumers with the EventTypes that they read and the package that they come from.
+    """The installed consumers with the EventTypes and control topics that they read, and the package that
+    they come from.
 
     One that cannot be loaded is named with the reason; the others work all the same. forward is listed once
     for each system that FORWARD_FILE declares, as forward-crm.
@@ -21,7 +24,7 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="JSON, for mach
     rows = [
         {
             "name": one.name,
-            "events": _events(one.consumer.topics, as_json) if one.consumer else None,
+            "events": _events(one.consumer, as_json) if one.consumer else None,
             "from": one.package,
             "problem": one.problem,
         }
@@ -33,5 +36,6 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="JSON, for mach
             say(one.problem)
 
 
-def _events(topics: Sequence[str], as_json: bool) -> list[str] | str:
-    return list(topics) if as_json else ", ".join(topics)
+def _events(consumer: "type[Consumer]", as_json: bool) -> list[str] | str:
+    topics = [*consumer.topics, *consumer.control_topics]
+    return topics if as_json else ", ".join(topics)

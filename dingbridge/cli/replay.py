@@ -23,7 +23,9 @@ def command(
     ] = None,
     events: Annotated[
         list[str] | None,
-        typer.Option("--events", help="EventTypes, with commas.", show_default="all that it reads"),
+        typer.Option(
+            "--events", help="EventTypes or control topics, with commas.", show_default="all that it reads"
+        ),
     ] = None,
     key: Annotated[
         str | None, typer.Option("--key", help="Only this key, as corpid:userid, or the #… of the lists.")
@@ -52,14 +54,15 @@ def command(
     from datetime import UTC, datetime
 
     from dingbridge.cli.terminal import listed, moment
-    from dingbridge.kafka.topics import event_topic
+    from dingbridge.kafka.topics import topics_read
     from dingbridge.logging import configure_logging
     from dingbridge.replay.copying import begun_at
     from dingbridge.replay.time_range import Range
     from dingbridge.settings import KafkaSettings
     from dingbridge.worker.registry import load_consumer
 
-    reads = list(load_consumer(consumer).topics)
+    cls = load_consumer(consumer)
+    reads = [*cls.topics, *cls.control_topics]
     wanted = listed(events) or tuple(reads)
     if strangers := [event_type for event_type in wanted if event_type not in reads]:
         raise typer.BadParameter(
@@ -76,7 +79,13 @@ def command(
     configure_logging(settings)
     asked = Range(
         consumer,
-        tuple(event_topic(settings, event_type) for event_type in wanted),
+        tuple(
+            topics_read(
+                settings,
+                [name for name in wanted if name in cls.topics],
+                [name for name in wanted if name in cls.control_topics],
+            )
+        ),
         from_ms=int(begin.timestamp() * 1000),
         to_ms=None if end is None else int(end.timestamp() * 1000),
         key=key,

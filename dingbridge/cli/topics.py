@@ -29,7 +29,10 @@ def list_topics(as_json: AsJson = False) -> None:
 @app.command()
 def ensure(
     event_types: Annotated[
-        list[str] | None, typer.Argument(help="EventTypes; without any, those of the installed consumers.")
+        list[str] | None,
+        typer.Argument(
+            help="EventTypes; without any, those and the control topics of the installed consumers."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -43,7 +46,12 @@ def ensure(
 
 @app.command()
 def read(
-    event_type: Annotated[str, typer.Argument(help="An EventType, `unclassified`, or a whole topic name.")],
+    event_type: Annotated[
+        str,
+        typer.Argument(
+            help="An EventType, `unclassified`, a control topic (`changes`), or a whole topic name."
+        ),
+    ],
     limit: Annotated[
         int, typer.Option("--limit", "-n", min=0, help="Stop after so many records; 0: no limit.")
     ] = 0,
@@ -92,14 +100,17 @@ async def _list(as_json: bool) -> None:
 
 async def _ensure(event_types: list[str] | None, as_json: bool) -> None:
     from dingbridge.cli.terminal import print_list, say
-    from dingbridge.kafka.topics import ensure_topics, event_topic, unclassified_topic
+    from dingbridge.kafka.topics import ensure_topics, topics_read, unclassified_topic
 
     settings = _settings()
+    control_topics: list[str] = []
     if not event_types:
         from dingbridge.worker.registry import known_consumers
 
-        event_types = sorted({t for consumer in known_consumers().values() for t in consumer.topics})
-    names = [event_topic(settings, event_type) for event_type in event_types]
+        consumers = known_consumers().values()
+        event_types = sorted({t for consumer in consumers for t in consumer.topics})
+        control_topics = sorted({t for consumer in consumers for t in consumer.control_topics})
+    names = topics_read(settings, event_types, control_topics)
     counts = await ensure_topics(settings, [*names, unclassified_topic(settings)])
     rows = [{"topic": topic, "partitions": partitions} for topic, partitions in sorted(counts.items())]
     print_list(("topic", "partitions"), rows, as_json=as_json)
@@ -119,10 +130,11 @@ async def _read(event_type: str, limit: int, follow: bool, with_key: bool) -> No
     from dingbridge.kafka.topics import existing_topics
 
     settings = _settings()
-    counts = await existing_topics(settings, [event_type, settings.topic_prefix + event_type])
-    topic = event_type if event_type in counts else settings.topic_prefix + event_type
-    if topic not in counts:
-        raise TopicError(f"there is no topic {topic}; `dingbridge topics list` shows those that exist")
+    names = [event_type, settings.topic_prefix + event_type, settings.control_prefix + event_type]
+    counts = await existing_topics(settings, names)
+    topic = next((name for name in names if name in counts), None)
+    if topic is None:
+        raise TopicError(f"there is no topic {names[1]}; `dingbridge topics list` shows those that exist")
     parts = [TopicPartition(topic, p) for p in range(counts[topic])]
     made = AIOKafkaConsumer(**connection(settings), auto_offset_reset="earliest", enable_auto_commit=False)
     async with _consuming(made, settings) as consumer:

@@ -1,7 +1,7 @@
 """Reading the Open API's replies: bytes in, values or exceptions out, no I/O.
 
 Responsible for telling a success from an error and from a ban, and for types: the documents print numbers
-and booleans as strings in places, so both are understood. What a code means stands in ``error_meanings``.
+and booleans as strings in places, so both are understood. What a code means is in ``error_meanings``.
 """
 
 import json

@@ -1,7 +1,8 @@
 """A record read back: what a consumer gets to see.
 
-Responsible for: decoding a Kafka record's value into an ``Event``, and giving DingTalk's own spelling
-back to receivers that were written for its callbacks. Not responsible for writing records.
+Responsible for: decoding a Kafka record's value into an ``Event``, one of another sender's too where such
+may come, and giving DingTalk's own spelling back to receivers that were written for its callbacks. Not
+responsible for writing records.
 """
 
 from base64 import b64decode
@@ -13,7 +14,7 @@ from urllib.parse import unquote
 from dingbridge.errors import BridgeError
 from dingbridge.events.catalogue import FORMS, UNCLASSIFIED, Form, catalogue, legal
 from dingbridge.events.control import RESYNC_REQUESTED
-from dingbridge.events.envelope import TYPE_PREFIX
+from dingbridge.events.envelope import NOBODY, TYPE_PREFIX
 from dingbridge.events.normalise import denormalise
 from dingbridge.events.strict_json import Unreadable, loads
 
@@ -34,6 +35,10 @@ class Event:
     of unclassified events it is empty, and ``data_bytes`` holds the callback as it came.
     ``corp_id`` is ``-`` where DingTalk named no company. ``sequence`` is comparable only within one
     ``journal``. ``envelope`` is the whole JSON document.
+
+    Of another sender's event, as control topics have them: ``event_type`` is ``type``; ``corp_id`` and
+    ``app`` are what ``data`` says (``corpId``, ``app``), else ``-`` and empty; ``partitionkey`` is the
+    record's key, ``time`` Kafka's where the sender gave none, and what only DingTalk's events have is empty.
     """
 
     id: str
@@ -61,14 +66,27 @@ class Event:
         return decode(value)
 
 
-def decode(value: bytes) -> Event:
-    """Read a record's value. Raises ``NotAnEvent``, and nothing else."""
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """How a record of a sender that need not be DingTalk came: its key, and Kafka's timestamp (epoch ms)."""
+
+    key: bytes | None = None
+    timestamp_ms: int = 0
+
+
+def decode(value: bytes, sent: Sent | None = None) -> Event:
+    """Read a record's value. Raises ``NotAnEvent``, and nothing else; its words hold nothing of the value.
+
+    With ``sent``, any CloudEvent whose data is an object is one, whoever sent it.
+    """
     try:
         envelope = loads(value)
     except Unreadable as error:
         raise NotAnEvent(f"the record's value is no JSON that can be read ({error.fault})") from None
     if not isinstance(envelope, dict):
         raise NotAnEvent("the record's value is JSON, but no object")
+    if sent is not None and not _is_ours(envelope.get("type")):
+        return _of_sender(envelope, sent)
     try:
         return _event(envelope)
     except KeyError as error:
@@ -105,7 +123,7 @@ def _event(envelope: dict[str, Any]) -> Event:
             raise NotAnEvent(f"the record is no event of ours: its {name} is no text")
     source, type_ = envelope["source"], envelope["type"]
     empty, owner, corp_id, app = source.split("/")
-    if empty or owner != "dingtalk" or not (type_.startswith(TYPE_PREFIX) or type_ == RESYNC_REQUESTED):
+    if empty or owner != "dingtalk" or not _is_ours(type_):
         raise NotAnEvent("the record is no event of ours: its source or type is not DingTalk's")
     event_type = type_.removeprefix(TYPE_PREFIX)
     data_bytes: bytes | None = None
@@ -136,6 +154,62 @@ def _event(envelope: dict[str, Any]) -> Event:
         traceparent=envelope.get("traceparent"),
         envelope=envelope,
     )
+
+
+def _is_ours(type_: object) -> bool:
+    return isinstance(type_, str) and (type_.startswith(TYPE_PREFIX) or type_ == RESYNC_REQUESTED)
+
+
+def _of_sender(envelope: dict[str, Any], sent: Sent) -> Event:
+    """https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md"""
+    data = envelope.get("data", {})
+    faults = [] if envelope.get("specversion") == "1.0" else ["its specversion is not 1.0"]
+    for name in ("id", "source", "type"):
+        if not isinstance(envelope.get(name), str) or not envelope[name]:
+            faults.append(f"it has no {name}")
+    faults += [
+        f"its {name} is no text"
+        for name in ("subject", "time", "traceparent")
+        if not isinstance(envelope.get(name), str | None)
+    ]
+    if not isinstance(data, dict):
+        faults.append("its data is no object")
+    time = datetime.fromtimestamp(sent.timestamp_ms / 1000, UTC)
+    if isinstance(text := envelope.get("time"), str):
+        try:
+            time = _moment(text)
+        except ValueError:
+            faults.append("its time is no RFC 3339 time with a zone")
+    if faults:
+        raise NotAnEvent(f"the record is no CloudEvent with an object as its data: {'; '.join(faults)}")
+    corp_id, app = data.get("corpId"), data.get("app")
+    return Event(
+        id=envelope["id"],
+        source=envelope["source"],
+        type=envelope["type"],
+        event_type=envelope["type"],
+        subject=envelope.get("subject"),
+        time=time,
+        data=data,
+        data_bytes=None,
+        corp_id=corp_id if isinstance(corp_id, str) and corp_id else NOBODY,
+        app=app if isinstance(app, str) else "",
+        partitionkey=_key(envelope, sent),
+        sequence="",
+        journal="",
+        received_time=time,
+        via="",
+        form="unknown",
+        traceparent=envelope.get("traceparent"),
+        envelope=envelope,
+    )
+
+
+def _key(envelope: dict[str, Any], sent: Sent) -> str:
+    if sent.key is not None:
+        return sent.key.decode(errors="replace")
+    named = envelope.get("partitionkey")
+    return named if isinstance(named, str) else ""
 
 
 def _moment(text: str) -> datetime:

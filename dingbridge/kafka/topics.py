@@ -22,6 +22,9 @@ MAX_MESSAGE_BYTES = 6 * 1024 * 1024
 """``max.message.bytes`` of every topic we create, bytes: a callback of the largest size we accept fits."""
 
 UNCLASSIFIED = "unclassified"
+OUTBOUND = "outbound"
+"""Control topic: what other systems want DingTalk to be. Kept as long as dead letters, since what is not done
+yet is still wanted."""
 _DAY_MS = 86_400_000
 
 
@@ -45,9 +48,25 @@ def inbox_topic(settings: KafkaSettings, consumer: str) -> str:
     return f"{settings.control_prefix}inbox.{consumer}"
 
 
+def control_topic(settings: KafkaSettings, name: str) -> str:
+    """A control topic that consumers read beside the events: ``<CONTROL_PREFIX><name>``."""
+    return settings.control_prefix + name
+
+
+def topics_read(
+    settings: KafkaSettings, event_types: Iterable[str], control_topics: Iterable[str]
+) -> list[str]:
+    """The topics that a consumer of these reads, beside its inbox."""
+    return [
+        *(event_topic(settings, event_type) for event_type in event_types),
+        *(control_topic(settings, name) for name in control_topics),
+    ]
+
+
 def retention_days(settings: KafkaSettings, topic: str) -> int:
     """How long ``topic`` keeps its records by our policy, in days."""
-    if topic == unclassified_topic(settings) or topic.startswith(f"{settings.control_prefix}dlq."):
+    kept_long = (unclassified_topic(settings), control_topic(settings, OUTBOUND))
+    if topic in kept_long or topic.startswith(f"{settings.control_prefix}dlq."):
         return settings.dlq_retention_days
     if topic.startswith(f"{settings.control_prefix}inbox."):
         return settings.inbox_retention_days

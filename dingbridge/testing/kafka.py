@@ -20,11 +20,12 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Executable, Row
 
 from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import Record
-from dingbridge.events.event import Event, NotAnEvent, decode
+from dingbridge.events.event import Event, NotAnEvent, Sent, decode
 from dingbridge.kafka.client import connection, discard_producer, explain, producer, start_producer
 from dingbridge.kafka.reader import TopicReader
-from dingbridge.kafka.topics import dlq_topic, event_topic, existing_topics, inbox_topic
+from dingbridge.kafka.topics import control_topic, dlq_topic, event_topic, existing_topics, inbox_topic
 from dingbridge.replay.history import header
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.consumer import Consumer
@@ -117,21 +118,23 @@ class KafkaRuntime:
     async def deliver(
         self, event: Event | Record | bytes | Mapping[str, Any], *, replay_id: str = ""
     ) -> Outcome:
-        """Publish ``event`` to its topic (with a ``replay_id``: to the inbox), and return how the worker's
-        first attempt ended; of what is no event, when it is in the dead letters.
+        """Publish ``event`` to its topic (with a ``replay_id``: to the inbox; one of another sender's: to the
+        first of ``control_topics``), and return how the worker's first attempt ended; of what is no event,
+        when it is in the dead letters.
 
         Raises ``BridgeError`` for an event of a type that the consumer does not read.
         """
-        key, value, headers = _parts(event)
+        any_sender = Sent() if self.consumer.control_topics else None
+        key, value, headers = _parts(event, any_sender)
         try:
-            found: Event | NotAnEvent = decode(value)
+            found: Event | NotAnEvent = decode(value, any_sender)
         except NotAnEvent as error:
             found = error
         if replay_id:
             topic = inbox_topic(self._settings, self.consumer.name)
             headers = [*headers, (REPLAY_HEADER, replay_id.encode())]
         else:
-            topic = event_topic(self._settings, self._type_of(found))
+            topic = self._topic_of(found)
         try:
             sent = await self._producer.send_and_wait(topic, key=key, value=value, headers=headers)
         except (KafkaError, OSError) as error:
@@ -148,16 +151,19 @@ class KafkaRuntime:
         """What ``statement`` reads from the consumer's database."""
         return (await self.database.reader().execute(statement)).all()
 
-    def _type_of(self, found: Event | NotAnEvent) -> str:
-        reads = list(self.consumer.topics)
+    def _topic_of(self, found: Event | NotAnEvent) -> str:
+        reads, control = list(self.consumer.topics), list(self.consumer.control_topics)
+        of_a_sender = isinstance(found, Event) and found.event_type == found.type != RESYNC_REQUESTED
+        if control and (of_a_sender or (isinstance(found, NotAnEvent) and not reads)):
+            return control_topic(self._settings, control[0])
         if isinstance(found, NotAnEvent):
-            return reads[0]
+            return event_topic(self._settings, reads[0])
         if found.event_type not in reads:
             raise BridgeError(
                 f"{self.consumer.name} would not see this: its topics are {', '.join(reads)}, and the event "
                 f"is {found.event_type}; add that to `topics`"
             )
-        return found.event_type
+        return event_topic(self._settings, found.event_type)
 
     async def _is_dead_letter(self, place: Place) -> bool:
         async with TopicReader(self._settings) as reader:
@@ -224,7 +230,7 @@ class _Listener(Executor):
 
 
 def _parts(
-    event: Event | Record | bytes | Mapping[str, Any],
+    event: Event | Record | bytes | Mapping[str, Any], any_sender: Sent | None
 ) -> tuple[bytes | None, bytes, list[tuple[str, bytes]]]:
     """Key, value and headers."""
     if isinstance(event, Record):
@@ -233,6 +239,6 @@ def _parts(
         event = event.envelope
     value = event if isinstance(event, bytes) else orjson.dumps(event)
     try:
-        return decode(value).partitionkey.encode(), value, []
+        return decode(value, any_sender).partitionkey.encode() or None, value, []
     except NotAnEvent:
         return None, value, []

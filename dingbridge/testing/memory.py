@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import Executable, Row
 
 from dingbridge.events.envelope import Record
-from dingbridge.events.event import Event, NotAnEvent, decode
+from dingbridge.events.event import Event, NotAnEvent, Sent, decode
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Context, next_fetch_sequence
@@ -75,13 +75,14 @@ class MemoryRuntime:
         """Make one attempt with ``event`` (a decoded event, a record of ``dingbridge.events.to_records``, a
         record's value, or an envelope) and return how it ended. ``fetch_sequence`` is the
         number of the moment when it came, if that was not now (``dingbridge.worker.fetch_sequence``)."""
+        key = None
         if isinstance(event, Record):
-            event = event.value
+            key, event = event.key, event.value
         elif isinstance(event, Mapping):
             event = orjson.dumps(event)
         if isinstance(event, bytes):
             try:
-                event = decode(event)
+                event = decode(event, Sent(key) if self.consumer.control_topics else None)
             except NotAnEvent as error:
                 return Outcome("not_an_event", error)
         return await self._executor.attempt(

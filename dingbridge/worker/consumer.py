@@ -32,16 +32,20 @@ Table = tuple[str, list[str], list[tuple[Any, ...]]]
 class Consumer:
     """Base class of a consumer: one internal system's view of the events, with a group of its own.
 
-    Subclasses set ``name`` and ``topics`` and write ``handle``. One instance lives in one worker process;
-    its handlers run concurrently for different keys, in order for one key.
+    Subclasses set ``name`` and ``topics`` (or ``control_topics``) and write ``handle``. One instance lives in
+    one worker process; its handlers run concurrently for different keys, in order for one key.
     """
 
     name: ClassVar[str]
     """Consumer group; dead letters and inbox are named after it. ``[a-z0-9-]+``, checked when the class is
     made."""
 
-    topics: ClassVar[Sequence[str]]
+    topics: ClassVar[Sequence[str]] = ()
     """EventTypes, as ``["user_add_org"]``; the worker adds the topic prefix, and the consumer's inbox."""
+
+    control_topics: ClassVar[Sequence[str]] = ()
+    """Control topics that are read beside them, as ``["changes"]``; the worker adds ``CONTROL_PREFIX``. Their
+    records are CloudEvents of any sender, and key, retries and dead letters are the same for them."""
 
     metadata: ClassVar[MetaData | None] = None
     """Tables that are created at start when they are missing."""
@@ -90,15 +94,13 @@ class Consumer:
             raise ValueError(
                 f"{cls.__qualname__}.name is {name!r}; a consumer's name is 1 to 100 of a-z, 0-9 and -"
             )
-        topics = cls.__dict__.get("topics")
-        if isinstance(topics, str):
-            raise ValueError(f"{cls.__qualname__}.topics is one text; it is a list, as [{topics!r}]")
-        for topic in topics if isinstance(topics, Sequence) else ():
-            if not EVENT_TYPE_RE.fullmatch(topic):
-                raise ValueError(
-                    f"{cls.__qualname__}.topics holds {topic!r}, which is no EventType: they have no prefix, "
-                    'as "user_add_org"'
-                )
+        _check_names(cls, "topics", EVENT_TYPE_RE, 'is no EventType: they have no prefix, as "user_add_org"')
+        _check_names(
+            cls,
+            "control_topics",
+            NAME_RE,
+            'is no control topic: they have no prefix and no dots, as "changes"',
+        )
         if not cls.uses_database and cls.metadata is not None:
             raise ValueError(
                 f"{cls.__qualname__} says `uses_database = False`, and has tables of its own (`metadata`); "
@@ -124,7 +126,8 @@ class Consumer:
         self.clients = lambda app, corp_id: client
 
     def dingtalk_of(self, app: str | None, corp_id: str | None) -> DingTalkClient:
-        """The client for what belongs to ``app`` (its name) and the company ``corp_id``.
+        """The client for what belongs to ``app`` (its name; without one ``CONSUMER_APP``) and the company
+        ``corp_id``.
 
         Raises ``SettingsError`` without credentials, ``Reject`` for an app whose credentials this process
         does not have.
@@ -136,7 +139,7 @@ class Consumer:
                     "DINGTALK_APP_SECRET (or DINGTALK_APP_SECRET_FILE) must be set"
                 ]
             )
-        return self.clients(app, corp_id)
+        return self.clients(app or None, corp_id)
 
     async def start(self) -> None:
         """Called once before the first event, after the tables exist. An error here ends the process."""
@@ -173,3 +176,12 @@ class Consumer:
     async def show(self, db: Reader) -> list[Table]:
         """The consumer's tables for ``dingbridge consume <name> --show``, each ``(title, columns, rows)``."""
         return []
+
+
+def _check_names(cls: type[Consumer], attribute: str, form: re.Pattern[str], fault: str) -> None:
+    names = cls.__dict__.get(attribute)
+    if isinstance(names, str):
+        raise ValueError(f"{cls.__qualname__}.{attribute} is one text; it is a list, as [{names!r}]")
+    for name in names if isinstance(names, Sequence) else ():
+        if not form.fullmatch(name):
+            raise ValueError(f"{cls.__qualname__}.{attribute} holds {name!r}, which {fault}")

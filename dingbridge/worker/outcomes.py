@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from dingbridge.error_location import error_frames, error_location
 from dingbridge.errors import BridgeError
+from dingbridge.events.event import NotAnEvent
 
 
 class HandlerOutcome(BridgeError):
@@ -98,8 +99,8 @@ class Failure:
     """Why a record is given up, in words that hold none of its values.
 
     ``error`` is the exception's type and place. ``reason`` is what the handler itself said (``Reject`` or
-    ``Retry``), empty for any other exception, whose text may hold values; of such a one ``frames`` are file,
-    line and function of its traceback, the deepest last, one a line.
+    ``Retry``), or what makes the record no event; empty for any other exception, whose text may hold values.
+    Of such a one ``frames`` are file, line and function of its traceback, the deepest last, one a line.
     """
 
     error: str
@@ -110,7 +111,7 @@ class Failure:
     @classmethod
     def of(cls, error: BaseException | None, package: str, attempts: int) -> "Failure":
         """``package`` holds the consumer's own code; ``attempts`` is how often the record was tried."""
-        if isinstance(error, HandlerOutcome):
+        if isinstance(error, HandlerOutcome | NotAnEvent):
             words = "".join(c if c.isprintable() else " " for c in str(error))
             return cls(error_location(error, package), attempts, reason=words[:LONGEST_REASON])
         return cls(error_location(error, package), attempts, frames="\n".join(error_frames(error)))

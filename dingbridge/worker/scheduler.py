@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -21,7 +21,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from dingbridge.dingtalk.errors import TicketMissing
 from dingbridge.error_location import error_location
-from dingbridge.events.event import NotAnEvent, decode
+from dingbridge.events.event import NotAnEvent, Sent, decode
 from dingbridge.retry import delay
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import next_fetch_sequence
@@ -62,7 +62,7 @@ class _Pause:
 
 class Scheduler:
     """Works on up to ``consumer.concurrency`` keys at the same time. ``on_flow`` is called when ``paused()``
-    may have changed."""
+    may have changed. ``any_sender`` are the topics whose events need not be DingTalk's."""
 
     def __init__(
         self,
@@ -72,11 +72,13 @@ class Scheduler:
         offsets: OffsetTracker,
         metrics: WorkerMetrics,
         on_flow: Callable[[], None] = lambda: None,
+        any_sender: Collection[str] = (),
     ) -> None:
         self.offsets = offsets
         self._queues = KeyQueues()
         self._consumer, self._executor, self._dead_letters = consumer, executor, dead_letters
         self._metrics, self._on_flow = metrics, on_flow
+        self._any_sender = frozenset(any_sender)
         self._package = type(consumer).__module__.split(".")[0]
         self._ready: deque[QueuedRecord] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
@@ -264,7 +266,8 @@ class Scheduler:
             try:
                 if record.value is None:
                     raise NotAnEvent("the record has no value")
-                queued.event = decode(record.value)
+                foreign = record.topic in self._any_sender
+                queued.event = decode(record.value, Sent(record.key, record.timestamp) if foreign else None)
             except Exception as error:  # whatever it is that makes it unreadable
                 return Outcome("not_an_event", error)
         began = time.monotonic()

@@ -21,7 +21,7 @@ from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError, KafkaUnavailable, SettingsError
 from dingbridge.events.catalogue import UNCLASSIFIED, catalogue
 from dingbridge.health_server import AdminServer
-from dingbridge.kafka.topics import event_topic, inbox_topic
+from dingbridge.kafka.topics import inbox_topic, topics_read
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.api.clients import open_clients
 from dingbridge.worker.consumer import Consumer, Table
@@ -67,7 +67,7 @@ class ConsumerService:
         self._consumer, self._settings = consumer, settings
         self._metrics = WorkerMetrics(consumer.name, self.registry)
         self._stopping = asyncio.Event()
-        if not consumer.topics:
+        if not (consumer.topics or consumer.control_topics):
             raise SettingsError([f"consumer {consumer.name} names no topics; set the class's `topics`"])
         self.worker = Worker(consumer, settings, Executor(consumer, self.database), self._metrics, options)
 
@@ -113,7 +113,8 @@ class ConsumerService:
             if budget is not None:
                 count = partial(self._show_api_calls, budget)
                 stack.callback(asyncio.create_task(run_forever(count, consumer.name, "api calls")).cancel)
-            log.info("consumer.started", consumer=consumer.name, topics=list(consumer.topics))
+            topics = [*consumer.topics, *consumer.control_topics]
+            log.info("consumer.started", consumer=consumer.name, topics=topics)
             _say_unknown(consumer.name, consumer.topics)
             background = asyncio.create_task(self._run_background())
             try:
@@ -165,7 +166,8 @@ class ConsumerService:
         """Delete inbox rows that no record can ask for any more, by what Kafka says of the topics' retention:
         at the start and every hour."""
         consumer, settings = self._consumer, self._settings
-        topics = [event_topic(settings, t) for t in consumer.topics] + [inbox_topic(settings, consumer.name)]
+        topics = topics_read(settings, consumer.topics, consumer.control_topics)
+        topics.append(inbox_topic(settings, consumer.name))
         said: Retention | None = None
         while True:
             wait_s = PRUNE_INTERVAL_S

@@ -18,7 +18,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from dingbridge.error_location import error_location
 from dingbridge.errors import KafkaUnavailable, TopicError
 from dingbridge.kafka.client import connection, explain
-from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic, inbox_topic
+from dingbridge.kafka.topics import dlq_topic, ensure_topics, inbox_topic, topics_read
 from dingbridge.retry import delay
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.consumer import Consumer
@@ -85,9 +85,14 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         if executor.database is None:
             limits = replace(limits, window=min(limits.window, WINDOW_WITHOUT_INBOX))
         offsets = OffsetTracker(limits)
-        self._scheduler = Scheduler(consumer, executor, dead_letters, offsets, metrics, self._flow)
-        self._topics = [event_topic(settings, t) for t in consumer.topics]
+        self._topics = topics_read(settings, consumer.topics, consumer.control_topics)
         self._inbox = inbox_topic(settings, consumer.name)
+        # what is replayed of a control topic comes by the inbox
+        any_sender = topics_read(settings, (), consumer.control_topics)
+        any_sender += [self._inbox] if any_sender else []
+        self._scheduler = Scheduler(
+            consumer, executor, dead_letters, offsets, metrics, self._flow, any_sender
+        )
         topics = [*self._topics, self._inbox]
         self._measures = Measures(consumer.name, topics, offsets, limits.window, metrics)
         self._kafka: AIOKafkaConsumer | None = None
@@ -133,7 +138,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._writer.close()
 
     async def _ensure_topics(self) -> None:
-        """Create event topics, inbox and dead letters where missing, and compare partition counts."""
+        """Create the topics that it reads, its inbox and dead letters where missing; compare partitions."""
         failures = 0
         while True:
             try:

@@ -19,6 +19,7 @@ from dingbridge.doctor.checks.kafka_wire import DescribeGroups, Metadata, operat
 from dingbridge.doctor.checks.settings import Part
 from dingbridge.kafka.client import connection, explained
 from dingbridge.kafka.topics import (
+    control_topic,
     dlq_topic,
     event_topic,
     inbox_topic,
@@ -86,6 +87,8 @@ def needs(
             add(topic, part.name, "READ")
             if ingress and (("ingress", "WRITE") not in wanted[topic]):
                 add(topic, "ingress", "WRITE")
+        for name in part.control_topics:
+            add(control_topic(settings, name), part.name, "READ")
         add(inbox_topic(settings, part.name), part.name, "READ")
         add(dlq_topic(settings, part.name), part.name, "WRITE")
     return wanted

@@ -24,10 +24,11 @@ _FORM_OF_TOKENS_ZH: Final = "应为 1 到 64 个不含空格的可打印 ASCII �
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A consumer that is looked at, and the EventTypes that it reads."""
+    """A consumer that is looked at, and the EventTypes and control topics that it reads."""
 
     name: str
     topics: tuple[str, ...]
+    control_topics: tuple[str, ...] = ()
 
 
 def load() -> tuple[IngressSettings | None, list[Finding]]:
@@ -84,7 +85,7 @@ def parts(
             for name in names:
                 if not wanted or name in wanted:
                     maker = loaded.make(name) if isinstance(loaded, Family) else loaded
-                    chosen.append(Part(name, tuple(maker.topics)))
+                    chosen.append(Part(name, tuple(maker.topics), tuple(maker.control_topics)))
                     findings += judge_start(name, mistakes(maker), told)
         except SettingsError as error:
             findings += judge_consumer(point.name, "; ".join(error.problems), wanted)
