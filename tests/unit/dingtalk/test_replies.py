@@ -106,7 +106,7 @@ def test_the_ban_has_no_error_code(status: int, body: bytes, wait_s: float) -> N
         (429, content({"code": "Throttling.User", "message": "x"}), RateLimited, "Throttling.User: x"),
         (500, content({"errcode": 500, "errmsg": "x"}), Unavailable, "HTTP 500 .errcode 500: x"),
         (429, content({"errcode": 123456, "errmsg": "x"}), RateLimited, "errcode 123456: x"),
-        (503, content({"errcode": 88, "errmsg": "x", "sub_code": "isp.unknown"}), Unavailable, "HTTP 503"),
+        (503, content({"errcode": 88, "errmsg": "x", "sub_code": "nobody-knows"}), Unavailable, "HTTP 503"),
         # one that is known says more
         (500, content({"errcode": 60121, "errmsg": "x"}), NotFound, "no such user"),
         (500, content({"errcode": 88, "errmsg": "x", "sub_code": "40014"}), TokenInvalid, "not valid"),
