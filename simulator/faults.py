@@ -4,7 +4,7 @@ Pure: says what is to happen, ``simulator.api`` does it. Nothing here happens at
 kind is one of its own answers on a bad day (call-frequency-limit, server-api-error-codes-1), but for ``act``.
 
 =========  ====================================================================================
-errcode    an answer with ``errcode`` (and ``sub_code``)
+errcode    an answer with ``errcode`` (and ``sub_code``); on the newer host, one with ``code``
 http       the HTTP ``status``, with no JSON
 ban        the firewall's answer, which has no errcode; with a ``status``, its HTML page
 hang       no answer until the fault is cleared; then the connection is cut
@@ -12,6 +12,8 @@ cut        the call is done, and its answer is lost: the connection is cut inste
 deny       60020, the address is not allowed; with an ``errcode``, that permission is missing
 act        something happens in the company (``action``, ``arguments``) before the call is answered
 =========  ====================================================================================
+
+With ``done`` the call is done first, and only its answer is lost; that is so for ``cut`` unless it is false.
 """
 
 import asyncio
@@ -25,7 +27,7 @@ Kind = Literal["errcode", "http", "ban", "hang", "cut", "deny", "act"]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
 KEPT: Final = 1_000
 _FIELDS: Final = frozenset(
-    {"api", "kind", "errcode", "sub_code", "status", "after", "times", "action", "arguments"}
+    {"api", "kind", "errcode", "sub_code", "code", "status", "after", "times", "done", "action", "arguments"}
 )
 
 
@@ -44,12 +46,16 @@ class Fault:
     times: int | None = None
     action: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
+    code: str | None = None
+    done: bool = False
     hits: int = 0
     cleared: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     def as_json(self) -> dict[str, Any]:
-        shown = {name: getattr(self, name) for name in ("id", "api", "kind", "after", "times", "hits")}
-        optional = ("errcode", "sub_code", "status", "action")
+        shown = {
+            name: getattr(self, name) for name in ("id", "api", "kind", "after", "times", "done", "hits")
+        }
+        optional = ("errcode", "sub_code", "code", "status", "action")
         return shown | {n: getattr(self, n) for n in optional if getattr(self, n) is not None}
 
 
@@ -75,10 +81,13 @@ class Faults:
             )
         if kind not in KINDS:
             raise ActionError(f"kind must be one of {', '.join(KINDS)}")
-        if kind == "errcode" and wanted.get("errcode") is None:
+        if kind == "errcode" and wanted.get("errcode") is None and not wanted.get("code"):
             raise ActionError(
-                'a fault of this kind needs an errcode, as {"kind": "errcode", "errcode": 90018}'
+                'a fault of this kind needs an errcode, as {"kind": "errcode", "errcode": 90018}, or, on the '
+                "newer host, a code"
             )
+        if not isinstance(done := wanted.get("done", kind == "cut"), bool) or (done and kind == "act"):
+            raise ActionError("done must be true or false, and an act has none")
         if kind == "act" and not isinstance(wanted.get("action"), str):
             raise ActionError('this fault needs an action, as {"kind": "act", "action": "leave"}')
         arguments = wanted.get("arguments", {})
@@ -97,6 +106,8 @@ class Faults:
             _number(wanted, "times", 1),
             wanted.get("action"),
             arguments,
+            str(wanted["code"]) if wanted.get("code") is not None else None,
+            done,
         )
         self._last_id = fault.id
         self._all[fault.id] = fault

@@ -1,8 +1,9 @@
 """What the company's plan allows: calls and pushes per month, calls per second. Counted always, enforced when
 a limit is set.
 
-The free plan has 5,000 calls and 3,000 pushes a month and 20 calls a second; pushes of contact events are
-free (appendix-a-list-of-events-not-included-in-webhook). The month is Shanghai's. Beyond 10,000 calls in 20 s
+The free plan has 5,000 calls and 3,000 pushes a month and 20 calls a second. Calls about people, departments,
+roles and tokens are free (basic-interfaces-such-as-log-off-and-address-book), and pushes of contact events
+(appendix-a-list-of-events-not-included-in-webhook). The month is Shanghai's. Beyond 10,000 calls in 20 s
 the firewall shuts the address out for 5 minutes (call-frequency-limit).
 """
 
@@ -16,6 +17,7 @@ from simulator.errors import PlatformError
 
 _SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 _FREE_PUSHES: Final = ("user_", "org_dept_", "org_change", "org_remove", "label_", "org_admin_")
+_FREE_CALLS: Final = ("gettoken", "service/get_corp_token", "auth/scopes", "v2/", "user/", "role/")
 
 _BAN_WINDOW_S: Final = 20.0
 _BAN_S: Final = 300.0
@@ -54,10 +56,12 @@ class Limits:
         self._banned_until = now + _BAN_S
         return True
 
-    def call(self) -> None:
-        """Count one call. Raises ``PlatformError`` above a limit; a refused one counts for none."""
+    def call(self, api: str) -> None:
+        """Count one call, by its name. Raises ``PlatformError`` above a limit; a refused one counts for
+        none."""
         now = self._begin()
-        if self.calls and self._spent["calls"] >= self.calls:
+        free = api.startswith(_FREE_CALLS)
+        if not free and self.calls and self._spent["calls"] >= self.calls:
             raise PlatformError(90020)
         while self._recent and self._recent[0] <= now - 1:
             self._recent.popleft()
@@ -65,7 +69,7 @@ class Limits:
             if len(self._recent) >= self.qps:
                 raise PlatformError(90018)
             self._recent.append(now)
-        self._spent["calls"] += 1
+        self._spent["free_calls" if free else "calls"] += 1
 
     def push(self, event_type: str) -> bool:
         """Count one event that is to be pushed; false when the plan has none left, and it is not pushed."""
@@ -90,7 +94,7 @@ class Limits:
     def as_json(self) -> dict[str, Any]:
         """The limits, and what of them is spent this month."""
         self._begin()
-        names = ("calls", "pushes", "free_pushes", "withheld")
+        names = ("calls", "free_calls", "pushes", "free_pushes", "withheld")
         return {
             "calls": self.calls,
             "pushes": self.pushes,

@@ -4,17 +4,28 @@ Puts the parts together. Not here: how all of it is reached over HTTP (``server.
 """
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from simulator.activity import Activity, load_script
-from simulator.api import ApprovalCalls, CallbackCalls, ContactCalls, OpenApi
+from simulator.api import (
+    ApprovalCalls,
+    CallbackCalls,
+    ContactCalls,
+    OpenApi,
+    WorkflowCalls,
+    WriteCalls,
+)
+from simulator.call import Call
+from simulator.company.actions.base import Written
 from simulator.company.events import PlatformEvent
 from simulator.company.platform import Platform, now_ms
 from simulator.company.scope import VisibleScope
-from simulator.errors import ActionError
+from simulator.company.sight import Sight
+from simulator.errors import ActionError, PlatformError
 from simulator.faults import Faults
 from simulator.limits import Limits
 from simulator.pushes.delivery import Delivery
@@ -48,6 +59,7 @@ class World:
         )
         self.recording = replace(start, began_ms=self.platform.began_ms, before=None, steps=[])
         self.scope = VisibleScope(self.platform.company)
+        self.sight = Sight(self.platform.company)
         self.faults = Faults()
         self.limits = Limits()
         self.pusher = Pusher(
@@ -65,11 +77,23 @@ class World:
         key, secret = settings.dingtalk_app_key, settings.dingtalk_app_secret.get_secret_value()
         self.tokens = AccessTokens(key, secret)
         self.suite = Suite(key, secret, self.platform.corp_id, self.tokens, self.platform.now_ms)
+        self.writes = WriteCalls(
+            self.platform.writes,
+            self.write,
+            contacts=self.platform.contact_writes,
+            approvals=self.platform.approvals,
+            scope=self.scope,
+            sight=self.sight,
+            now_ms=self.platform.now_ms,
+            seed=start.seed,
+        )
         self.api = OpenApi(
             self.tokens,
             self.suite,
-            ContactCalls(self.platform.company, self.scope),
             ApprovalCalls(self.platform.approvals, self.platform.now_ms),
+            ContactCalls(self.platform.company, self.scope, self.sight),
+            WorkflowCalls(self.platform.approvals, self.platform.todos, self.platform.now_ms),
+            self.writes,
             CallbackCalls(self.callbacks, self.delivery.failed, self.delivery.records),
             faults=self.faults,
             limits=self.limits,
@@ -119,6 +143,17 @@ class World:
             self.recording.add(self.platform.at_ms, action, arguments or {})
         return events, self.delivery.send(events)
 
+    def write(self, path: str, call: Call, delay_s: float = 0.0) -> Written:
+        """A call of the Open API writes; its events are pushed in ``delay_s``. Raises ``PlatformError``."""
+        try:
+            written = self.platform.write(path, call)
+        finally:  # a refusal may have its consequences too: 40103 is an invitation
+            self.recording.add(self.platform.at_ms, path, dict(call.body))
+        if path in self.platform.contact_writes.calls():
+            self.sight.remember(written.subject, written.before)
+        self.delivery.send(written.events, delay_s)
+        return written
+
     def act_at_random(self) -> int:
         """Something happens by itself. Returns how many events it made."""
         events = self.platform.act_at_random()
@@ -139,6 +174,9 @@ class World:
     def _act_again(self, step: RecordedStep) -> None:
         if step.action is None:
             self.act_at_random()
+        elif step.action in self.platform.writes:
+            with contextlib.suppress(PlatformError):
+                self.write(step.action, Call(step.arguments))
         else:
             self._act_if_possible(step.action, step.arguments)
 
@@ -175,6 +213,7 @@ class World:
             "role_groups": company.roles.groups_result(),
             "admins": [{"userid": u, "sys_level": level} for u, level in company.roles.admins.items()],
             "visible_scope": self.scope.result(),
+            "todos": list(self.platform.todos.all.values()),
             "approvals": [
                 {
                     "process_instance_id": a.instance_id,

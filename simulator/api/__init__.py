@@ -1,32 +1,45 @@
-"""DingTalk's HTTP surface: the calls of the Open API (host oapi.dingtalk.com) that the simulator offers.
+"""DingTalk's HTTP surface: the calls of the Open API (hosts oapi.dingtalk.com and api.dingtalk.com) that the
+simulator offers.
 
 Thin: reads a request, asks the company, writes DingTalk's JSON. Every answer is HTTP 200 with ``errcode``,
-as there. ``contacts``, ``approvals`` and ``callbacks`` are the families of calls; here is what each call
-passes first: faults that somebody asked for, the plan's limits, the token.
+as there; on the newer host (paths ``/v1.0/…``) the token is a header, and a refusal has a status and a
+``code``. ``contacts``, ``approvals``, ``callbacks``, ``writes`` and ``workflow`` are the families of calls;
+here is what each call passes first: faults that somebody asked for, the plan's limits, the token.
 """
 
 import asyncio
+import contextlib
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from aiohttp import web
 
 from simulator.api.approvals import DOWNLOAD_PATH, ApprovalCalls
 from simulator.api.callbacks import CallbackCalls
-from simulator.api.calls import Handler, Routes, json_answer, name_of, read_call
+from simulator.api.calls import Handler, Routes, is_v1, json_answer, name_of, read_call
 from simulator.api.contacts import ContactCalls
 from simulator.api.top import PATH as TOP_PATH
 from simulator.api.top import method_names, read_top, unknown_method, wrapped
-from simulator.errors import PlatformError, denied
+from simulator.api.workflow import WorkflowCalls
+from simulator.api.writes import WriteCalls
+from simulator.errors import NewerError, PlatformError, denied, newer
 from simulator.faults import Fault, Faults
 from simulator.limits import Limits
 from simulator.suite import PATH as CORP_TOKEN
 from simulator.suite import Suite
 from simulator.tokens import AccessTokens
 
-__all__ = ["ApprovalCalls", "CallbackCalls", "ContactCalls", "OpenApi", "json_answer"]
+__all__ = [
+    "ApprovalCalls",
+    "CallbackCalls",
+    "ContactCalls",
+    "OpenApi",
+    "WorkflowCalls",
+    "WriteCalls",
+    "json_answer",
+]
 
 GETTOKEN: Final = "/gettoken"
 DOWNLOAD: Final = "approval-files"
@@ -40,39 +53,39 @@ _BAN_PAGE: Final = (
 Route = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+class Family(Protocol):
+    def routes(self) -> Routes: ...
+
+
 class OpenApi:
-    """The routes. ``calls`` counts the requests by path, refused ones too; ``act`` makes something happen for
-    a fault that wants it."""
+    """The routes of ``families``. ``calls`` counts the requests by path, refused ones too; ``act`` makes
+    something happen for a fault that wants it."""
 
     def __init__(
         self,
         tokens: AccessTokens,
         suite: Suite,
-        contacts: ContactCalls,
         approvals: ApprovalCalls,
-        callbacks: CallbackCalls,
-        *,
+        *families: Family,
         faults: Faults,
         limits: Limits,
         act: Callable[[str, dict[str, Any]], object],
     ) -> None:
         self._tokens, self._suite = tokens, suite
         self._approvals = approvals
-        self._calls: Routes = [*contacts.routes(), *approvals.routes(), *callbacks.routes()]
+        self._calls: Routes = [call for family in (approvals, *families) for call in family.routes()]
         self._faults = faults
         self._limits = limits
         self._act = act
         self.calls: Counter[str] = Counter()
-        self._handlers = {name_of(path): handler for _, path, handler in self._calls}
-        self._methods = method_names(self._handlers)
-        faults.apis = {name_of(path) for _, path, _ in self._calls} | {
-            name_of(GETTOKEN),
-            name_of(CORP_TOKEN),
-            DOWNLOAD,
-        }
+        self._handlers = {name_of(path, method): handler for method, path, handler in self._calls}
+        self._methods = method_names({name_of(path) for _, path, _ in self._calls if not is_v1(path)})
+        faults.apis = {*self._handlers, name_of(GETTOKEN), name_of(CORP_TOKEN), DOWNLOAD}
 
     def routes(self) -> list[web.RouteDef]:
-        calls = [web.route(m, path, self._gated(name_of(path), self._call(h))) for m, path, h in self._calls]
+        calls = [
+            web.route(m, path, self._gated(name_of(path, m), self._call(h))) for m, path, h in self._calls
+        ]
         return [
             web.get(GETTOKEN, self._gated(name_of(GETTOKEN), self._gettoken)),
             web.post(CORP_TOKEN, self._gated(name_of(CORP_TOKEN), self._corp_token)),
@@ -83,27 +96,28 @@ class OpenApi:
 
     def _gated(self, api: str, route: Route) -> Route:
         """What each request passes first."""
+        # paths that hold an id are counted together
+        shown = f"/{DOWNLOAD}" if api == DOWNLOAD else api if "/v1.0/" in api else None
 
         async def gated(request: web.Request) -> web.StreamResponse:
-            self.calls[request.path if api != DOWNLOAD else f"/{DOWNLOAD}"] += 1
+            self.calls[shown or request.path] += 1
             try:
-                faults = self._faults.hit(api)
-                for fault in faults:
+                for fault in self._faults.hit(api):
+                    if fault.done:
+                        with contextlib.suppress(PlatformError):
+                            await limited(request)
                     if (suffered := await self._suffer(fault, request)) is not None:
                         return suffered
-                if self._limits.banned():
-                    return _ban()
-                if api != DOWNLOAD:
-                    self._limits.call()
-                response = await route(request)
-                if any(fault.kind == "cut" for fault in faults):
-                    _cut(request)
-                return response
+                return await limited(request)
             except PlatformError as error:
-                answer = error.answer()
-            if request.path.startswith("/topapi/"):
-                answer["request_id"] = uuid.uuid4().hex[:12]
-            return json_answer(answer)
+                return _refusal(request, error)
+
+        async def limited(request: web.Request) -> web.StreamResponse:
+            if self._limits.banned():
+                return _ban()
+            if api != DOWNLOAD:
+                self._limits.call(api)
+            return await route(request)
 
         return gated
 
@@ -111,6 +125,9 @@ class OpenApi:
         """A handler of a call's parameters becomes a route."""
 
         async def route(request: web.Request) -> web.Response:
+            if is_v1(request.path):
+                self._tokens.check(request.headers.get("x-acs-dingtalk-access-token"))
+                return json_answer(await handler(await read_call(request)))
             self._tokens.check(request.query.get("access_token"))
             answer = {"errcode": 0, "errmsg": "ok", **await handler(await read_call(request))}
             if request.path.startswith("/topapi/"):
@@ -140,6 +157,8 @@ class OpenApi:
     async def _suffer(self, fault: Fault, request: web.Request) -> web.Response | None:
         """The answer that the fault makes; ``None`` when the call goes on."""
         match fault.kind:
+            case "errcode" if fault.code is not None:
+                raise NewerError(fault.code, "请求失败", fault.status or 400)
             case "errcode":
                 sub = {} if fault.sub_code is None else {"sub_code": fault.sub_code, "sub_msg": "请求被拒绝"}
                 raise PlatformError(fault.errcode or 0, None, **sub)
@@ -157,7 +176,8 @@ class OpenApi:
                 self._act(fault.action or "", fault.arguments)
                 return None
             case "cut":
-                return None  # the call is done first
+                _cut(request)
+                return web.Response(status=504)
             case "hang":
                 while not fault.cleared.is_set() and _connected(request):
                     try:
@@ -182,6 +202,16 @@ class OpenApi:
 
     async def _download(self, request: web.Request) -> web.Response:
         return self._approvals.download(request.match_info["ticket"])
+
+
+def _refusal(request: web.Request, error: PlatformError) -> web.Response:
+    if is_v1(request.path):
+        newer_answer, status = newer(error)
+        return json_answer(newer_answer | {"requestid": str(uuid.uuid4()).upper()}, status)
+    answer = error.answer()
+    if request.path.startswith("/topapi/"):
+        answer["request_id"] = uuid.uuid4().hex[:12]
+    return json_answer(answer)
 
 
 def _ban() -> web.Response:

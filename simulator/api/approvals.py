@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from simulator.api.calls import Answer, Call, Routes
+from simulator.api.calls import Routes
+from simulator.call import Answer, Call
 from simulator.company.approvals import Approval, Approvals
 from simulator.company.attachments import Attachment, attachments_of
 from simulator.company.templates import TEMPLATES

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from simulator.api.calls import Answer, Call, Routes
+from simulator.api.calls import Routes
+from simulator.call import Answer, Call
 from simulator.errors import PlatformError
 from simulator.pushes.failed import FailedList, FailedRecords
 from simulator.pushes.registration import Callbacks

@@ -6,10 +6,11 @@ shifts the others, as at DingTalk.
 
 from typing import Any, Final
 
-from simulator.api.calls import Answer, Call, Routes
+from simulator.api.calls import Routes
+from simulator.call import Answer, Call
 from simulator.company.company import ROOT, Company
-from simulator.company.people import Department
 from simulator.company.scope import VisibleScope
+from simulator.company.sight import Sight
 from simulator.errors import ActionError, PlatformError
 
 _PAGE_MOST: Final = 100
@@ -21,15 +22,18 @@ class ContactCalls:
     """The calls, by the documents' names: query-user-details, queries-the-complete-information-of-a-
     department-user, obtain-the-number-of-employees-v2, query-department-details0-v2, user-management-
     acquires-the-list-departments, obtain-the-list-of-sub-department-ids, obtains-a-list-of-enterprise-roles,
-    obtain-the-list-of-employees-of-a-role, query-the-administrator-list."""
+    obtain-the-list-of-employees-of-a-role, query-the-administrator-list, retrieve-userid-from-mobile-phone-
+    number."""
 
-    def __init__(self, company: Company, scope: VisibleScope) -> None:
+    def __init__(self, company: Company, scope: VisibleScope, sight: Sight) -> None:
         self._company = company
         self._scope = scope
+        self._sight = sight
 
     def routes(self) -> Routes:
         return [
             ("POST", "/topapi/v2/user/get", self._user_get),
+            ("POST", "/topapi/v2/user/getbymobile", self._user_getbymobile),
             ("POST", "/topapi/v2/user/list", self._user_list),
             ("POST", "/topapi/user/count", self._user_count),
             ("POST", "/topapi/user/listadmin", self._admins),
@@ -43,21 +47,29 @@ class ContactCalls:
 
     async def _user_get(self, call: Call) -> Answer:
         userid = call.text("userid")
-        user = self._company.users.get(userid)
-        if user is None:
+        shown = self._sight.show(userid)
+        if shown is None:
             raise PlatformError(60121)
         self._scope.check_user(userid)
-        return {"result": self._company.user_result(user)}
+        return {"result": shown}
+
+    async def _user_getbymobile(self, call: Call) -> Answer:
+        mobile = call.text("mobile").removeprefix("+86-")
+        user = next((user for user in self._company.users.values() if user.mobile == mobile), None)
+        if user is None:
+            raise PlatformError(60121)
+        self._scope.check_user(user.userid)
+        return {"result": {"userid": user.userid}}
 
     async def _user_list(self, call: Call) -> Answer:
-        dept = self._department(call)
+        dept_id = self._department(call)["dept_id"]
         cursor, size = call.page("cursor", _PAGE_MOST)
-        members = self._company.members(dept.dept_id)
+        members = self._company.members(dept_id)
         users = [self._company.users[userid] for userid in members[cursor : cursor + size]]
         more = cursor + size < len(members)
         result: dict[str, Any] = {
             "has_more": more,
-            "list": [self._company.listed_result(user, dept.dept_id) for user in users],
+            "list": [self._company.listed_result(user, dept_id) for user in users],
         }
         return {"result": result | ({"next_cursor": cursor + size} if more else {})}
 
@@ -72,17 +84,16 @@ class ContactCalls:
         return {"result": [{"userid": userid, "sys_level": level} for userid, level in admins.items()]}
 
     async def _department_get(self, call: Call) -> Answer:
-        return {"result": self._company.department_result(self._department(call))}
+        return {"result": self._department(call)}
 
     async def _department_listsub(self, call: Call) -> Answer:
-        children = self._company.children(self._department(call, default=ROOT).dept_id)
+        children = self._sight.children(self._department(call, default=ROOT)["dept_id"])
         shown = ("dept_id", "name", "parent_id", "create_dept_group", "auto_add_user")
-        results = [self._company.department_result(child) for child in children]
-        return {"result": [{key: result[key] for key in shown} for result in results]}
+        return {"result": [{key: child[key] for key in shown} for child in children]}
 
     async def _department_listsubid(self, call: Call) -> Answer:
-        children = self._company.children(self._department(call).dept_id)
-        return {"result": {"dept_id_list": [child.dept_id for child in children]}}
+        children = self._sight.children(self._department(call)["dept_id"])
+        return {"result": {"dept_id_list": [child["dept_id"] for child in children]}}
 
     async def _role_list(self, call: Call) -> Answer:
         offset, size = call.page("offset", _ROLES_MOST, first=0, size=20)
@@ -113,10 +124,11 @@ class ContactCalls:
             "auth_org_scopes": self._scope.result(),
         }
 
-    def _department(self, call: Call, default: int | None = None) -> Department:
+    def _department(self, call: Call, default: int | None = None) -> dict[str, Any]:
         dept_id = call.number("dept_id", default)
-        dept = self._company.departments.get(dept_id)
+        dept = self._sight.show(dept_id)
         if dept is None:
             raise PlatformError(60003)
-        self._scope.check_department(dept_id)
+        if dept_id in self._company.departments:
+            self._scope.check_department(dept_id)
         return dept

@@ -4,9 +4,9 @@ Responsible for how one approval goes on from its start to its end. Who asks for
 events that yields, is ``platform``'s business. Times are epoch ms; the API's texts are Shanghai's time.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final, Literal
 
 from simulator.company.company import Company
@@ -25,6 +25,11 @@ def local_text(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, SHANGHAI).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def iso_text(at_ms: int) -> str:
+    """``2024-11-08T02:00Z``: a time as the newer host prints it."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%MZ")
+
+
 @dataclass(slots=True)
 class Task:
     """One approver's part. ``number`` is ``taskId`` in events (int) and ``taskid`` in the API (str)."""
@@ -40,7 +45,8 @@ class Task:
 
 @dataclass(slots=True)
 class Approval:
-    """One approval instance. ``steps`` holds the userids of each step's approvers."""
+    """One approval instance. ``steps`` holds the userids of each step's approvers; in those of ``of_all`` all
+    must agree, in the others one."""
 
     instance_id: str
     process_code: str
@@ -57,6 +63,7 @@ class Approval:
     result: Literal["", "agree", "refuse"] = ""
     tasks: list[Task] = field(default_factory=list)
     records: list[dict[str, Any]] = field(default_factory=list)
+    of_all: set[int] = field(default_factory=set)
 
     def open_tasks(self) -> list[Task]:
         return [task for task in self.tasks if task.status == "RUNNING"]
@@ -99,8 +106,19 @@ class Approvals:
             raise ActionError("no approval is running; start one first (action start_approval)")
         return self._rng.choice(list(self.running.values()))
 
-    def start(self, at_ms: int, *, process_code: str | None = None, originator: User) -> Approval:
-        """Begin an approval; its first step's tasks are open afterwards."""
+    def start(
+        self,
+        at_ms: int,
+        *,
+        originator: User,
+        process_code: str | None = None,
+        dept_id: int | None = None,
+        form: list[FormValue] | None = None,
+        steps: list[list[str]] | None = None,
+        of_all: Collection[int] = (),
+    ) -> Approval:
+        """Begin an approval; its first step's tasks are open afterwards. Form and approvers are made up
+        unless they are given."""
         rng, company = self._rng, self._company
         if process_code is None:
             process_code = rng.choice(("PROC-LEAVE", "PROC-LEAVE", "PROC-EXPENSE", "PROC-PURCHASE"))
@@ -109,7 +127,7 @@ class Approvals:
             raise ActionError(f"there is no template {process_code}; there are {', '.join(TEMPLATES)}")
         self._started += 1
         local = datetime.fromtimestamp(at_ms / 1000, SHANGHAI)
-        dept = company.departments[originator.dept_ids[0]]
+        dept = company.departments[originator.dept_ids[0] if dept_id is None else dept_id]
         bits = f"{rng.getrandbits(128):032x}"
         approval = Approval(
             instance_id=f"{bits[:8]}-{bits[8:12]}-{bits[12:16]}-{bits[16:20]}-{bits[20:]}",
@@ -119,9 +137,12 @@ class Approvals:
             originator=originator.userid,
             dept_id=dept.dept_id,
             dept_name=dept.name,
-            form=template.fill(rng, local.date(), (originator.userid, originator.name)),
-            steps=self._approvers(originator, template.steps, template.either),
+            form=template.fill(rng, local.date(), (originator.userid, originator.name))
+            if form is None
+            else form,
+            steps=self._approvers(originator, template.steps, template.either) if steps is None else steps,
             created_ms=at_ms,
+            of_all=set(of_all),
         )
         approval.record(originator.userid, at_ms, "START_PROCESS_INSTANCE")
         self._open_step(approval, 0, at_ms)
@@ -155,26 +176,30 @@ class Approvals:
         return opened
 
     def decide(
-        self, approval: Approval, at_ms: int, agree: bool, remark: str
+        self, approval: Approval, at_ms: int, agree: bool, remark: str, task: Task | None = None
     ) -> tuple[Task, list[Task], list[Task]]:
-        """One open task is decided. Returns it, the tasks cancelled by it, and those newly opened.
+        """One open task is decided, the first unless one is named. Returns it, the tasks cancelled by it, and
+        those newly opened.
 
         The approval is over when it was refused, or when no step follows.
         """
-        task, *others = approval.open_tasks()
+        task = task or approval.open_tasks()[0]
+        others = [other for other in approval.open_tasks() if other is not task]
         task.status, task.result, task.finished_ms = "COMPLETED", "AGREE" if agree else "REFUSE", at_ms
         approval.record(task.userid, at_ms, "EXECUTE_TASK_NORMAL", task.result, remark)
+        if agree and others and task.step in approval.of_all:
+            return task, [], []
         self._cancel(others, at_ms)
         if agree and task.step + 1 < len(approval.steps):
             return task, others, self._open_step(approval, task.step + 1, at_ms)
         self._end(approval, at_ms, "COMPLETED", "agree" if agree else "refuse")
         return task, others, []
 
-    def revoke(self, approval: Approval, at_ms: int) -> list[Task]:
+    def revoke(self, approval: Approval, at_ms: int, remark: str = "") -> list[Task]:
         """The originator takes it back. Returns the tasks cancelled by it."""
         cancelled = approval.open_tasks()
         self._cancel(cancelled, at_ms)
-        approval.record(approval.originator, at_ms, "TERMINATE_PROCESS_INSTANCE")
+        approval.record(approval.originator, at_ms, "TERMINATE_PROCESS_INSTANCE", remark=remark)
         self._end(approval, at_ms, "TERMINATED", "")
         return cancelled
 

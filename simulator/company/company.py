@@ -6,7 +6,7 @@ every change that the API would show.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Final
 
@@ -22,12 +22,6 @@ _BASE32: Final = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghjkmnpqrstuvwxyz23456789"
 _DAY_MS: Final = 86_400_000
 _FORMER_KEPT: Final = 10_000
 _FIRST_HIRE_MS: Final = 1_420_041_600_000  # 2015-01-01 00:00 in Shanghai
-
-
-_NOT_LISTED: Final = frozenset(
-    {"manager_userid", "dept_order_list", "leader_in_dept", "role_list", "senior", "real_authed"}
-)
-"""What the details of a user have and a listing has not."""
 
 
 class Company(Results):
@@ -201,9 +195,8 @@ class Company(Results):
         if hired_ms is None:
             hired_ms = _FIRST_HIRE_MS + rng.randrange(3_650) * _DAY_MS
         user = User(
-            # real ids are digit strings with leading zeros: reading one as a number must not go unnoticed
-            userid=f"0{self._hired:05d}{rng.randrange(10**10):010d}",
-            unionid="".join(rng.choices(_BASE32, k=20)) + "iEiE",
+            userid=self._userid(),
+            unionid=self.new_unionid(),
             name=name or made,
             mobile=f"100{self._hired % 10_000:04d}{rng.randrange(10**4):04d}",  # 100: no such range exists
             email=f"{pinyin}{self._hired}@example.com",
@@ -217,6 +210,17 @@ class Company(Results):
         user.manager = self._manager_for(user.dept_ids[0], user.userid)
         self.users[user.userid] = user
         return user
+
+    def new_userid(self) -> str:
+        self._hired += 1
+        return self._userid()
+
+    def _userid(self) -> str:
+        # real ids are digit strings with leading zeros: reading one as a number must not go unnoticed
+        return f"0{self._hired:05d}{self.rng.randrange(10**10):010d}"
+
+    def new_unionid(self) -> str:
+        return "".join(self.rng.choices(_BASE32, k=20)) + "iEiE"
 
     def move(self, userid: str, dept_ids: list[int] | None = None) -> tuple[User, list[int], list[str]]:
         """Give a user other departments. Returns the user, the departments that lost him as manager, and
@@ -245,6 +249,19 @@ class Company(Results):
             name = next(n for _ in range(10_000) if (n := names.person(self.rng)[0]) != before)
         user.name = name
         return user, before
+
+    def edit(self, userid: str, fields: Mapping[str, str]) -> User:
+        """Give a user other values of texts (names of ``User``); any title when there are none."""
+        user = self.user(userid)
+        if not fields:
+            fields = {"title": self.rng.choice([t for t in names.TITLES if t != user.title])}
+        for other in self.users.values():
+            for name in ("mobile", "email", "telephone"):
+                if other is not user and fields.get(name) and getattr(other, name) == fields[name]:
+                    raise ActionError(f"{other.userid} has this {name} already; take another")
+        for name, value in fields.items():
+            setattr(user, name, value)
+        return user
 
     def lead(self, dept_id: int, userids: list[str] | None = None) -> tuple[Department, list[str]]:
         """Give a department other managers, of its members. Returns it, and whose ``leader_in_dept``
@@ -276,11 +293,15 @@ class Company(Results):
 
         His roles go with him; who is an administrator in his place is ``roles``' to say, before.
         """
+        self.forget(userid)
+        return self._succeed(userid, [d for d in self.departments.values() if userid in d.managers])
+
+    def forget(self, userid: str) -> None:
+        """The user is gone, and nobody takes his place."""
         self.former[userid] = self.user(userid)
         if len(self.former) > _FORMER_KEPT:
             del self.former[next(iter(self.former))]
         del self.users[userid]
-        return self._succeed(userid, [d for d in self.departments.values() if userid in d.managers])
 
     def come_back(self, userid: str | None = None) -> User:
         """Somebody who left is here again, with the same userid, in a department that there still is."""

@@ -1,5 +1,6 @@
 """Employees and departments, and how the Open API shows them."""
 
+import json
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,18 +25,21 @@ _NOT_LISTED: Final = frozenset(
 
 @dataclass(slots=True)
 class Department:
-    """One department. ``managers`` are userids; ``parent`` is ``None`` for the root only."""
+    """One department. ``managers`` are userids; ``parent`` is ``None`` for the root only;
+    ``source_identifier`` is the id that another system gave it."""
 
     dept_id: int
     name: str
     parent: int | None
     order: int
     managers: list[str] = field(default_factory=list)
+    source_identifier: str = ""
 
 
 @dataclass(slots=True)
 class User:
-    """One employee. ``hired_ms`` is epoch ms, midnight in Shanghai."""
+    """One employee. ``mobile`` has its country (``+1-…``) unless that is 86; ``hired_ms`` is epoch ms,
+    midnight in Shanghai; ``extension`` is the texts of the company's own fields."""
 
     userid: str
     unionid: str
@@ -48,6 +52,10 @@ class User:
     dept_ids: list[int]
     manager: str
     hired_ms: int
+    telephone: str = ""
+    remark: str = ""
+    hide_mobile: bool = False
+    extension: dict[str, str] = field(default_factory=dict)
 
 
 class Results:
@@ -60,17 +68,20 @@ class Results:
     def user_result(self, user: User) -> dict[str, Any]:
         """``result`` of query-user-details; what is empty is absent, as there."""
         departments = self.departments
+        country, _, mobile = user.mobile.rpartition("-")
         result: dict[str, Any] = {
             "userid": user.userid,
             "unionid": user.unionid,
             "name": user.name,
-            "state_code": "86",
-            "mobile": user.mobile,
-            "hide_mobile": False,
+            "state_code": country.removeprefix("+") or "86",
+            "mobile": mobile,
+            "hide_mobile": user.hide_mobile,
+            "telephone": user.telephone,
             "job_number": user.job_number,
             "title": user.title,
             "email": user.email,
             "work_place": user.work_place,
+            "remark": user.remark,
             "manager_userid": user.manager,
             "dept_id_list": user.dept_ids,
             "dept_order_list": [{"dept_id": d, "order": _ORDER + i} for i, d in enumerate(user.dept_ids)],
@@ -81,6 +92,7 @@ class Results:
             "active": True,
             "admin": user.userid in self.roles.admins,
             **_ALWAYS_OF_A_USER,
+            "extension": json.dumps(user.extension, ensure_ascii=False) if user.extension else "",
             "role_list": self.roles.user_result(user.userid) or "",
         }
         return {key: value for key, value in result.items() if value != ""}
@@ -102,6 +114,7 @@ class Results:
             "name": dept.name,
             "parent_id": dept.parent,
             "order": dept.order,
+            "source_identifier": dept.source_identifier,
             "dept_manager_userid_list": dept.managers,
             "org_dept_owner": dept.managers[0] if dept.managers else "",
             "create_dept_group": below,

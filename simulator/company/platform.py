@@ -9,21 +9,30 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Final, Literal
 
-from simulator.company.actions.approvals import ApprovalActions
+from simulator.call import Call
+from simulator.company.actions.approval_writes import ApprovalWrites
+from simulator.company.actions.base import Written
+from simulator.company.actions.contact_writes import ContactWrites
 from simulator.company.actions.contacts import ContactActions
 from simulator.company.actions.roles import RoleActions
 from simulator.company.approvals import Approvals
 from simulator.company.company import Company
 from simulator.company.events import EventShaper, PlatformEvent
+from simulator.company.todos import Todos
 from simulator.errors import ActionError
 
 ARGUMENTS: Final[Mapping[str, Mapping[str, type]]] = {
     "hire": {"count": int, "name": str, "dept_ids": list, "follow_up": bool},
     "move": {"userid": str, "dept_ids": list},
     "rename": {"userid": str, "name": str},
+    "edit": dict.fromkeys(
+        ("userid", "title", "mobile", "email", "telephone", "job_number", "work_place", "remark"), str
+    ),
     "report_to": {"userid": str, "manager": str},
     "leave": {"userid": str, "count": int},
     "come_back": {"userid": str},
+    "protect": {"mobile": str},
+    "accept": {"mobile": str},
     "create_department": {"name": str, "parent_id": int},
     "rename_department": {"dept_id": int, "name": str},
     "move_department": {"dept_id": int, "parent_id": int},
@@ -80,7 +89,10 @@ class Platform:
         # of its own, so that the company's life does not depend on how it is announced
         shape = EventShaper(corp_id, generation, Random(seed))  # noqa: S311
         parts = (self.company, self.approvals, shape, self._now)
-        families = (ContactActions(*parts), RoleActions(*parts), ApprovalActions(*parts))
+        self.contact_writes, approvals = ContactWrites(*parts), ApprovalWrites(*parts)
+        self.todos = Todos(self.company, self.now_ms)
+        self.writes = self.contact_writes.calls() | approvals.calls() | self.todos.calls()
+        families = (ContactActions(*parts), RoleActions(*parts), approvals, self.contact_writes)
         self._actions: dict[str, Callable[..., list[PlatformEvent]]] = {
             name: next(getattr(family, name) for family in families if hasattr(family, name))
             for name in ARGUMENTS
@@ -116,6 +128,11 @@ class Platform:
             if value is not None:
                 given[name] = _convert(name, value, known[name])
         return self._actions[action](**given)
+
+    def write(self, path: str, call: Call) -> Written:
+        """What a call of ``writes`` does. Raises ``PlatformError``."""
+        self.at_ms = self._clock()
+        return self.writes[path](call)
 
     def act_at_random(self) -> list[PlatformEvent]:
         """Something that happens in a company of a steady size."""

@@ -12,6 +12,8 @@ from random import Random
 from typing import Any, Final
 
 FormValue = dict[str, str]
+OWN_NUMBER: Final = "外部单号"
+"""The field of every template that is for another system's number of the request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,14 @@ class Template:
     steps: int
     either: bool
     fill: Callable[[Random, date, tuple[str, str]], list[FormValue]]
+
+    def fields(self) -> dict[str, FormValue]:
+        """The form's fields by name, each with its ``component_type`` and ``id``: those that people fill in,
+        and ``OWN_NUMBER``."""
+        filled = [_field("TextField", 99, OWN_NUMBER, "")]
+        for seed in range(8):  # some are filled in now and then only
+            filled += self.fill(Random(seed), date(2024, 1, 1), ("", ""))  # noqa: S311 - looked at, not kept
+        return {field["name"]: field for field in filled}
 
 
 def _json(value: Any) -> str:

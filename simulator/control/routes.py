@@ -50,6 +50,8 @@ class Control:
             web.post("/_sim/suite_ticket", self._suite_ticket),
             web.get("/_sim/deliveries", self._deliveries),
             web.post("/_sim/deliveries", self._set_deliveries),
+            web.get("/_sim/writes", self._writes),
+            web.post("/_sim/writes", self._set_writes),
             web.post("/_sim/burst", self._burst),
             web.get("/_sim/recording", self._recording),
         ]
@@ -148,6 +150,17 @@ class Control:
         # a recording has one value of each: the last
         recording.duplicates, recording.reorder = delivery.duplicates, delivery.reorder
         return json_answer(self._world.delivery.as_json())
+
+    async def _writes(self, request: web.Request) -> web.Response:
+        return json_answer(self._world.writes.as_json())
+
+    async def _set_writes(self, request: web.Request) -> web.Response:
+        """Any of ``event_delay_ms``, ``read_lag_ms``, ``opt_staff_id``, ``terminate_after_ms``."""
+        try:
+            self._world.writes.set(**await _object(request))
+        except ActionError as error:
+            return _refusal(str(error))
+        return json_answer(self._world.writes.as_json())
 
     async def _faults(self, request: web.Request) -> web.Response:
         return json_answer({"faults": [fault.as_json() for fault in self._world.faults]})

@@ -53,8 +53,8 @@ class Delivery:
         """Events that were given up and are not in the failed list yet."""
         return len(self._timers)
 
-    def send(self, events: Iterable[PlatformEvent]) -> list[Push]:
-        """Queue what of them somebody wants. Returns the pushes, those that wait included."""
+    def send(self, events: Iterable[PlatformEvent], delay_s: float = 0.0) -> list[Push]:
+        """Queue what of them somebody wants, in ``delay_s``. Returns the pushes, those that wait included."""
         pushes: list[Push] = []
         for event in events:
             # DingTalk pushes some events twice, word for word
@@ -64,20 +64,25 @@ class Delivery:
             plaintext = event.plaintext()
             made = [self._pusher.make(event.event_type, plaintext, event) for _ in range(2 if again else 1)]
             pushes += made
+            if delay_s:
+                asyncio.get_running_loop().call_later(delay_s, self._set_out, made)
+                continue
             if late:
                 self._held += made
                 asyncio.get_running_loop().call_later(HELD_S * self._pusher.retry_scale, self.release)
                 continue
-            for push in made:
-                self._pusher.enqueue(push)
+            self._set_out(made)
             self.release()
         return pushes
+
+    def _set_out(self, pushes: list[Push]) -> None:
+        for push in pushes:
+            self._pusher.enqueue(push)
 
     def release(self) -> None:
         """What waits to be overtaken sets out."""
         held, self._held = self._held, []
-        for push in held:
-            self._pusher.enqueue(push)
+        self._set_out(held)
 
     def give_up(self, push: Push) -> None:
         """After the last retry: the event is listed as failed, some minutes later."""

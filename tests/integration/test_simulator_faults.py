@@ -107,12 +107,14 @@ async def test_a_token_expires_for_whoever_has_it(api: Api) -> None:
 async def test_the_plan_is_counted_and_enforced_when_asked_for(api: Api, simulator: Simulator) -> None:
     now = time.time()
     simulator.limits._clock = lambda: now  # a second, and a month, that does not end in the middle
+    path, body = "/topapi/processinstance/get", {"process_instance_id": "x"}
     spent = (await api.get("/_sim/limits"))["spent"]["calls"]
-    await api.call(USER_GET, {"userid": "x"})
+    await api.call(path, body)
     assert (await api.get("/_sim/limits"))["spent"]["calls"] == spent + 1
     await api.post("/_sim/limits", {"calls": spent + 2})
-    await api.call(USER_GET, {"userid": "x"})
-    assert (await api.call(USER_GET, {"userid": "x"}))["errcode"] == 90020
+    await api.call(path, body)
+    assert (await api.call(path, body))["errcode"] == 90020
+    assert (await api.call(USER_GET, {"userid": "x"}))["errcode"] == 60121  # people are free
     assert (await api.post("/_sim/limits", {"calls": 0}))["spent"]["calls"] == spent + 2
     await api.post("/_sim/limits", {"qps": 1})
     codes = [(await api.call(USER_GET, {"userid": "x"}))["errcode"] for _ in range(3)]

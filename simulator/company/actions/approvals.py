@@ -3,7 +3,7 @@
 from typing import Final
 
 from simulator.company.actions.base import Actions
-from simulator.company.approvals import Approval
+from simulator.company.approvals import Approval, Task
 from simulator.company.events import PlatformEvent
 
 _REMARKS: Final = ("", "同意", "好的", "请注意交接")
@@ -18,7 +18,11 @@ class ApprovalActions(Actions):
     ) -> list[PlatformEvent]:
         originator = self._company.pick_user() if userid is None else self._company.user(userid)
         at_ms = self._now()
-        approval = self._approvals.start(at_ms, process_code=process_code, originator=originator)
+        return self._started(
+            self._approvals.start(at_ms, process_code=process_code, originator=originator), at_ms
+        )
+
+    def _started(self, approval: Approval, at_ms: int) -> list[PlatformEvent]:
         started = [self._shape.task(approval, task, "start", at_ms) for task in approval.open_tasks()]
         return [self._shape.instance(approval, "start", at_ms), *started]
 
@@ -44,14 +48,19 @@ class ApprovalActions(Actions):
         return self._decide(self._approvals.pick(process_instance_id), False, remark, instance_first)
 
     def _decide(
-        self, approval: Approval, agree: bool, remark: str | None, instance_first: bool | None
+        self,
+        approval: Approval,
+        agree: bool,
+        remark: str | None,
+        instance_first: bool | None,
+        task: Task | None = None,
     ) -> list[PlatformEvent]:
         if remark is None:
             remark = self._rng.choice(_REMARKS) if agree else "不同意，请补充材料"
         if instance_first is None:
             instance_first = self._rng.random() < 0.2
         at_ms = self._now()
-        task, cancelled, opened = self._approvals.decide(approval, at_ms, agree, remark)
+        task, cancelled, opened = self._approvals.decide(approval, at_ms, agree, remark, task)
         events = [self._shape.task(approval, task, "finish", at_ms, remark)]
         events += [self._shape.task(approval, other, "cancel", at_ms) for other in cancelled]
         events += [self._shape.task(approval, new, "start", at_ms) for new in opened]
@@ -91,8 +100,10 @@ class ApprovalActions(Actions):
         return [self._shape.instance(approval, "delete", self._now())]
 
     def revoke(self, process_instance_id: str | None = None) -> list[PlatformEvent]:
-        approval = self._approvals.pick(process_instance_id)
+        return self._revoke(self._approvals.pick(process_instance_id))
+
+    def _revoke(self, approval: Approval, remark: str = "") -> list[PlatformEvent]:
         at_ms = self._now()
-        cancelled = self._approvals.revoke(approval, at_ms)
+        cancelled = self._approvals.revoke(approval, at_ms, remark)
         events = [self._shape.task(approval, task, "cancel", at_ms) for task in cancelled]
         return [*events, self._shape.instance(approval, "terminate", at_ms)]

@@ -1,14 +1,27 @@
 """What all actions share: the company, its time, and how its events are shaped."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+from simulator.call import Answer
 from simulator.company.approvals import Approvals
 from simulator.company.company import Company
 from simulator.company.events import EventShaper, PlatformEvent
 
 _MOST_IDS: Final = 20
 """Ids in one contact event at most; more become several events."""
+
+
+class Written(NamedTuple):
+    """What a call of the Open API that writes has done: its answer, the events that follow, what was written
+    (userid, dept_id, instance or task), whether that is another than before, and (people, departments) what
+    it was, as reads show it."""
+
+    answer: Answer
+    events: list[PlatformEvent]
+    subject: str | int
+    changed: bool = True
+    before: dict[str, Any] | None = None
 
 
 class Actions:
@@ -36,6 +49,15 @@ class Actions:
             events.append(self._shape.contact("org_dept_modify", self._now(), departments=departments))
         if colleagues:
             events += self._users("user_modify_org", colleagues, self._now())
+        return events
+
+    def _hand_over(self, userid: str) -> list[PlatformEvent]:
+        """Somebody left: his open tasks go to colleagues."""
+        at_ms = self._now()
+        events: list[PlatformEvent] = []
+        for approval, old, new in self._approvals.hand_over(userid, at_ms):
+            events.append(self._shape.task(approval, old, "finish", at_ms))
+            events.append(self._shape.task(approval, new, "start", at_ms))
         return events
 
     def _operator(self) -> str:

@@ -57,6 +57,13 @@ class ContactActions(Actions):
             )
         ]
 
+    def edit(self, userid: str | None = None, **fields: str) -> list[PlatformEvent]:
+        """Somebody changes what stands about a person in DingTalk: a title, a mobile number."""
+        if "mobile" in fields and not fields["mobile"]:
+            raise ActionError("a mobile must not be empty")
+        user = self._company.edit(userid or self._company.pick_user().userid, fields)
+        return self._users("user_modify_org", [user.userid], self._now())
+
     def leave(self, userid: str | None = None, count: int | None = None) -> list[PlatformEvent]:
         if userid is not None and count is not None:
             raise ActionError("leave takes userid or count, not both")
@@ -76,10 +83,7 @@ class ContactActions(Actions):
             gone.append(leaver)
             departments |= dict.fromkeys(lost)
             colleagues |= dict.fromkeys(changed)
-            handed_ms = self._now()
-            for approval, old, new in self._approvals.hand_over(leaver, handed_ms):
-                later.append(self._shape.task(approval, old, "finish", handed_ms))
-                later.append(self._shape.task(approval, new, "start", handed_ms))
+            later += self._hand_over(leaver)
         stay = [u for u in colleagues if u in self._company.users]
         events = self._users("user_leave_org", gone, at_ms) + self._succession(list(departments), stay)
         if admins := [u for u in heirs if u in self._company.users]:

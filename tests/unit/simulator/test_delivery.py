@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dingbridge.errors import SettingsError
 from simulator.api import ApprovalCalls
-from simulator.api.calls import Call
+from simulator.call import Call
 from simulator.company.attachments import attachments_of
 from simulator.company.platform import Platform
 from simulator.errors import ActionError

@@ -108,28 +108,28 @@ class Clock:
 def test_the_months_calls_end_and_come_back() -> None:
     clock = Clock()
     limits = Limits(calls=2, clock=clock)
-    limits.call()
-    limits.call()
+    limits.call("processinstance/get")
+    limits.call("processinstance/get")
     with pytest.raises(PlatformError) as refused:
-        limits.call()
+        limits.call("processinstance/get")
     assert refused.value.errcode == 90020
     assert limits.as_json()["spent"]["calls"] == 2
     clock.now += 31 * 86_400
-    limits.call()
+    limits.call("processinstance/get")
     assert limits.as_json()["spent"]["calls"] == 1
 
 
 def test_calls_per_second_are_a_sliding_window() -> None:
     clock = Clock()
     limits = Limits(qps=2, clock=clock)
-    limits.call()
+    limits.call("processinstance/get")
     clock.now += 0.6
-    limits.call()
+    limits.call("processinstance/get")
     with pytest.raises(PlatformError) as refused:
-        limits.call()
+        limits.call("processinstance/get")
     assert refused.value.errcode == 90018
     clock.now += 0.5
-    limits.call()
+    limits.call("processinstance/get")
 
 
 def test_too_many_calls_at_once_shut_the_address_out_for_5_minutes() -> None:
@@ -155,7 +155,8 @@ def test_contact_events_are_free_and_others_are_withheld_above_the_plan() -> Non
         False,
     ]
     assert limits.push("label_user_change")
-    assert limits.as_json()["spent"] == {"calls": 0, "pushes": 1, "free_pushes": 2, "withheld": 1}
+    spent = limits.as_json()["spent"]
+    assert (spent["pushes"], spent["free_pushes"], spent["withheld"]) == (1, 2, 1)
 
 
 def test_what_the_app_sees() -> None:
