@@ -48,8 +48,7 @@ outbound_state = Table(
     "outbound_state",
     metadata,
     Column("name", Text, primary_key=True, comment="sender, or removals:<corpId>"),
-    Column("value", Text, comment="who sends; or when the last 24 h's removals were begun, JSON"),
-    Column("until_ms", BigInteger, comment="how long the sender has it for itself"),
+    Column("value", Text, comment="of removals: when those of the last 24 h were begun, JSON"),
 )
 
 outbound_outgoing = Table(

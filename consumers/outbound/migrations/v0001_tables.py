@@ -56,8 +56,7 @@ def upgrade() -> None:
     op.create_table(
         "outbound_state",
         sa.Column("name", sa.Text, primary_key=True, comment="sender, or removals:<corpId>"),
-        sa.Column("value", sa.Text, comment="who sends; or when the last 24 h's removals were begun, JSON"),
-        sa.Column("until_ms", sa.BigInteger, comment="how long the sender has it for itself"),
+        sa.Column("value", sa.Text, comment="of removals: when those of the last 24 h were begun, JSON"),
     )
     op.create_table(
         "outbound_outgoing",
