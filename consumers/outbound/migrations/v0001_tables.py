@@ -65,3 +65,36 @@ def upgrade() -> None:
         sa.Column("key", sa.Text, nullable=False),
         sa.Column("value", sa.Text, nullable=False, comment="the CloudEvents JSON"),
     )
+    op.create_table(
+        "outbound_requests",
+        sa.Column("corp_id", sa.Text, primary_key=True),
+        sa.Column("kind", sa.Text, primary_key=True, comment="approval or todo"),
+        sa.Column("request_id", sa.Text, primary_key=True, comment="the sender's"),
+        sa.Column(
+            "type", sa.Text, nullable=False, comment="approval.start, approval.terminate, ..., todo.done"
+        ),
+        sa.Column("app", sa.Text, comment="name of the DingTalk app that is called; NULL: CONSUMER_APP"),
+        sa.Column("body", sa.Text, nullable=False, comment="data of the message, JSON"),
+        sa.Column("source", sa.Text, nullable=False, comment="of the last message, which the result answers"),
+        sa.Column("message_id", sa.Text, nullable=False, comment="the last message's"),
+        sa.Column(
+            "opened_ms", sa.BigInteger, comment="since when it may have been done: a call's outcome is open"
+        ),
+        sa.Column("missing_ms", sa.BigInteger, comment="since when DingTalk does not show what was called"),
+        sa.Column("ding_id", sa.Text, comment="process instance or to-do task, once it is known"),
+        sa.Column("result", sa.Text, comment="the last one; NULL: none yet"),
+        sa.Column("reason", sa.Text, comment="of a pending result or a conflict"),
+        sa.Column("code", sa.Text, comment="DingTalk's, of a refusal"),
+        sa.Column("words", sa.Text, comment="what to do about it"),
+        sa.Column("done_ms", sa.BigInteger, comment="when it was found done"),
+        sa.Column("look", sa.Text, comment="event (it has ended) or asked: the approval is to be fetched"),
+        sa.Column("outcome", sa.Text, comment="agree, refuse or terminated, once that is in the changes"),
+        sa.Column("attempts", sa.Integer, nullable=False, comment="looks in a row without a result"),
+        sa.Column("due_ms", sa.BigInteger, comment="when it is worked on; NULL: when something happens"),
+        sa.Column("leased_ms", sa.BigInteger, nullable=False, comment="until then an agent works on it"),
+        sa.Column(
+            "claims", sa.BigInteger, nullable=False, comment="raised by whoever takes it up or replaces it"
+        ),
+    )
+    op.create_index("ix_outbound_requests_due_ms", "outbound_requests", ["due_ms"])
+    op.create_index("ix_outbound_requests_ding_id", "outbound_requests", ["corp_id", "ding_id"])

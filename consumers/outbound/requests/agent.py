@@ -1,0 +1,289 @@
+"""The requests' way through the database: stored by ``handle``, worked by a loop beside the contacts'.
+
+A request is taken up with a lease, read about, and, if DingTalk is to be changed, marked as begun in a commit
+of its own before the call. Who comes after a kill finds the mark and reads first. Not here: what is called
+and read (``approvals.py``, ``todos.py``).
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import insert, or_, select, update
+
+from consumers.outbound.messages import (
+    Answers,
+    ChangeData,
+    Message,
+    Outgoing,
+    ResultData,
+    change_record,
+    result_record,
+)
+from consumers.outbound.metrics import OutboundMetrics
+from consumers.outbound.owners import Owners
+from consumers.outbound.requests.approvals import Approvals
+from consumers.outbound.requests.steps import Answer, Call, End, People, Stop, Wait
+from consumers.outbound.requests.tables import Request, key_of, outbound_requests
+from consumers.outbound.requests.todos import Todos
+from consumers.outbound.settings import OutboundSettings
+from consumers.outbound.store import now_ms, put
+from dingbridge import Database, Event, Transaction
+from dingbridge.dingtalk.errors import ApiError, OutcomeUnknown
+from dingbridge.error_location import error_location
+from dingbridge.retry import delay
+from dingbridge.throttle import Throttle
+from dingbridge.worker.api.clients import ClientOf
+from dingbridge.worker.supervise import is_unavailable
+
+log = structlog.get_logger(__name__)
+
+LEASE_MS: Final = 180_000
+LOOK_S: Final = 120
+"""Reading takes less than the lease, so that whoever begins a call still holds it."""
+FIRST_S: Final = 2.0
+MOST_S: Final = 300.0
+_MOST: Final = 100
+_REUSED: Final = "Another request has this id already, and is carried out; give this one an id of its own"
+
+_columns = outbound_requests.c
+
+
+async def store_request(tx: Transaction, message: Message, now: int) -> None:
+    """Make ``message`` a row. The same request again gets the same result again; what was refused, or not
+    begun, may come anew under its id. ``now`` is epoch ms."""
+    key = key_of(message.corp_id, message.kind, message.id)
+    row = (await tx.execute(select(outbound_requests).where(key).with_for_update())).one_or_none()
+    values: dict[str, Any] = {
+        "type": message.type,
+        "body": json.dumps(message.data, ensure_ascii=False, sort_keys=True),
+        "app": message.app,
+        "source": message.source,
+        "message_id": message.message_id,
+    }
+    begins = {"result": None, "reason": None, "code": None, "words": None, "attempts": 0, "due_ms": now}
+    if row is None:
+        identity = {"corp_id": message.corp_id, "kind": message.kind, "request_id": message.id}
+        new = {**identity, **values, **begins, "leased_ms": 0, "claims": 0}
+        await tx.execute(insert(outbound_requests).values(**new))
+    elif row.opened_ms is None and row.result in (None, "pending", "refused"):
+        again = {**values, **begins, "leased_ms": 0, "claims": row.claims + 1}
+        await tx.execute(update(outbound_requests).where(key).values(**again))
+    elif (row.type, row.body) == (values["type"], values["body"]):
+        answered = {"source": message.source, "message_id": message.message_id}
+        await tx.execute(update(outbound_requests).where(key).values(**answered))
+        if row.result is not None:
+            await put(tx, _result({**row._mapping, **answered}, now))
+    else:
+        refused = {"result": "refused", "reason": None, "code": None, "words": _REUSED, "ding_id": None}
+        await put(tx, _result({**row._mapping, **values, **refused}, now))
+
+
+async def store_approval_event(tx: Transaction, event: Event) -> None:
+    """Have the approval that ``event`` names fetched if it is one of ours and has ended. Of one whose call is
+    under way the id is not known yet: it is fetched as soon as it is."""
+    if event.data.get("type") not in ("finish", "terminate") or not event.subject:
+        return
+    ours = or_(
+        _columns.ding_id == event.subject,
+        _columns.ding_id.is_(None) & _columns.opened_ms.is_not(None),
+    )
+    await _look(tx, event.corp_id, "event", ours, now_ms())
+
+
+async def look_at_approvals(tx: Transaction, corp_id: str, now: int) -> None:
+    """Have every approval of ours that has not ended fetched once: events may have been missed."""
+    await _look(tx, corp_id, "asked", _columns.ding_id.is_not(None) & _columns.look.is_(None), now)
+
+
+async def _look(tx: Transaction, corp_id: str, look: str, which: Any, now: int) -> None:
+    mine = (_columns.corp_id == corp_id, _columns.type == "approval.start", _columns.outcome.is_(None))
+    await tx.execute(update(outbound_requests).where(*mine, which).values(look=look, due_ms=now))
+
+
+class RequestAgent:
+    """Works what is due. ``now`` gives epoch ms; several processes may work at once."""
+
+    def __init__(
+        self,
+        database: Database,
+        client_of: ClientOf,
+        owners: Owners,
+        settings: OutboundSettings,
+        metrics: OutboundMetrics,
+        pace: Throttle,
+        *,
+        now: Callable[[], int] = now_ms,
+    ) -> None:
+        self._database, self._client_of, self._owners = database, client_of, owners
+        self._settle_ms = round(settings.outbound_settle_s * 1000)
+        self._metrics, self._pace, self._now = metrics, pace, now
+
+    async def once(self) -> int:
+        """Work what is due; how many that were. Raises ``DatabaseDown``."""
+        for worked in range(_MOST):
+            request = await self._claim()
+            if request is None:
+                return worked
+            await self._work(request)
+        return _MOST
+
+    async def _claim(self) -> Request | None:
+        now = self._now()
+        due = (_columns.due_ms <= now, _columns.leased_ms <= now)
+        if await self._database.reader().scalar(select(_columns.request_id).where(*due).limit(1)) is None:
+            return None  # found out without a write
+        first = select(outbound_requests).where(*due).order_by(_columns.due_ms).limit(1)
+        async with self._database.transaction() as tx:
+            row = (await tx.execute(first.with_for_update(skip_locked=True))).one_or_none()
+            if row is None:
+                return None
+            request = replace(Request.of(row), claims=row.claims + 1)
+            leased = {"leased_ms": now + LEASE_MS, "claims": request.claims}
+            await tx.execute(update(outbound_requests).where(request.key).values(**leased))
+        return request
+
+    async def _work(self, request: Request) -> None:
+        opened = request
+        try:
+            async with asyncio.timeout(LOOK_S):
+                step = await self._look(request)
+            if isinstance(step, Call):
+                await self._pace.turn()
+                opened = replace(request, opened_ms=request.opened_ms or self._now(), missing_ms=None)
+                if not await self._commit(opened, None):
+                    return  # replaced by a newer message, or taken up by another member
+                step = await step.send()
+                opened = request
+        except Stop as stop:
+            step = stop.step
+        except OutcomeUnknown as error:
+            log.warning("outbound.outcome_unknown", request=request.type, code=error.code)
+            step = Wait(FIRST_S)
+        except ApiError as error:
+            step = self._failed(request, error)
+            opened = request
+        except Exception as error:
+            if is_unavailable(error):
+                raise  # the database
+            where = error_location(error, "consumers")
+            log.error("outbound.request_failed", request=request.type, error=where)
+            step = Wait()
+        await self._commit(opened, step)
+
+    def _failed(self, request: Request, error: ApiError) -> Answer | Wait:
+        """What to make of an error after which DingTalk has certainly done nothing in this attempt."""
+        if error.unavailable or request.look_only:
+            return Wait(delay(request.attempts + 1, FIRST_S, MOST_S, asked_s=error.retry_after_s))
+        # an earlier attempt may have worked, and nothing can be found out about it
+        if request.opened_ms is not None:
+            return Answer("conflict", reason="outcome", code=error.code, words=str(error))
+        return Answer("refused", code=error.code, words=str(error))
+
+    async def _look(self, request: Request) -> Answer | Wait | End | Call:
+        client = self._client_of(request.app, request.corp_id)
+        people = People(self._database.reader(), client, request.corp_id)
+        approvals = Approvals(client, people, self._now(), self._settle_ms)
+        match request.type:
+            case "approval.start" if request.look_only:
+                return await approvals.end(request)
+            case "approval.start":
+                field = self._owners.request_id_field(request.body["processCode"])
+                return await approvals.start(request, field)
+            case "approval.terminate":
+                return await approvals.terminate(request, await self._target(request))
+            case "approval.decide":
+                return await approvals.decide(request, await self._target(request))
+            case "todo.desired":
+                return await Todos(client, people).create(request)
+            case _:
+                return await Todos(client, people).finish(request, await self._target(request))
+
+    async def _target(self, request: Request) -> Request | None:
+        first = "approval.start" if request.kind == "approval" else "todo.desired"
+        named = key_of(request.corp_id, request.kind, request.body["request"])
+        found = await self._database.reader().execute(
+            select(outbound_requests).where(named, _columns.type == first)
+        )
+        row = found.one_or_none()
+        return None if row is None else Request.of(row)
+
+    async def _commit(self, request: Request, step: Answer | Wait | End | None) -> bool:
+        """Write how far ``request`` has come, None being that its call begins; whether it still is ours."""
+        now = self._now()
+        async with self._database.transaction() as tx:
+            row = (await tx.execute(select(outbound_requests).where(request.key).with_for_update())).one()
+            if row.claims != request.claims:
+                return False
+            values: dict[str, Any] = {"opened_ms": request.opened_ms, "missing_ms": request.missing_ms}
+            match step:
+                case None:
+                    values["leased_ms"] = now + LEASE_MS
+                case Wait():
+                    values |= self._again(request, step, now)
+                case End():
+                    values["leased_ms"] = 0
+                    if step.outcome is not None or row.look == request.look:  # else an event came meanwhile
+                        values |= {"look": None, "outcome": step.outcome, "due_ms": None}
+                    if step.outcome is not None:
+                        await put(tx, _change(request, step, now))
+                        self._metrics.change("reported")
+                case Answer():
+                    values |= self._answered(request, step, now, looked_for=row.look is not None)
+                    said = {name: values[name] for name in ("result", "reason", "code", "words")}
+                    if any(row._mapping[name] != said[name] for name in ("result", "reason", "code")):
+                        await put(tx, _result({**row._mapping, **values}, now))
+                        self._metrics.result(step.result)
+            await tx.execute(update(outbound_requests).where(request.key).values(**values))
+        return True
+
+    def _again(self, request: Request, step: Answer | Wait, now: int) -> dict[str, Any]:
+        after_s = delay(request.attempts + 1, FIRST_S, MOST_S) if step.after_s is None else step.after_s
+        return {
+            "attempts": request.attempts + 1,
+            "missing_ms": (request.missing_ms or now) if step.missing else request.missing_ms,
+            "due_ms": now + round(after_s * 1000),
+            "leased_ms": 0,
+        }
+
+    def _answered(self, request: Request, step: Answer, now: int, *, looked_for: bool) -> dict[str, Any]:
+        said = {"result": step.result, "reason": step.reason, "code": step.code, "words": step.words}
+        if step.result == "pending":
+            return said | self._again(request, step, now)
+        done = step.result in ("done", "unchanged")
+        return said | {
+            "ding_id": step.ding_id,
+            "done_ms": now if done else None,
+            "opened_ms": None,
+            "missing_ms": None,
+            "attempts": 0,
+            "due_ms": now if done and looked_for else None,
+            "leased_ms": 0,
+        }
+
+
+def _result(row: Mapping[str, Any], now: int) -> Outgoing:
+    """What stands in ``row``, for the sender."""
+    same = {name: row[name] for name in ("corp_id", "kind", "result", "reason", "code", "words")}
+    answers = Answers(source=row["source"], id=row["message_id"])
+    data = ResultData(
+        **same, id=row["request_id"], request=row["type"], dingtalk_id=row["ding_id"], answers=answers
+    )
+    return result_record(data, app=row["app"], turn=row["claims"], now_ms=now)
+
+
+def _change(request: Request, end: End, now: int) -> Outgoing:
+    data = ChangeData(
+        corp_id=request.corp_id,
+        kind="approval",
+        id=request.request_id,
+        verdict="reported",
+        dingtalk_id=request.ding_id,
+        request=request.request_id,
+        outcome=end.outcome,
+        form=end.form,
+    )
+    return change_record(data, app=request.app, turn=0, now_ms=now)

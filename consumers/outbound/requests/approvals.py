@@ -1,0 +1,199 @@
+"""Approvals: how one is started, terminated and decided, and how its end is told. What is read decides what
+is called: nothing that may have been done is done again before DingTalk was asked.
+
+DingTalk has no guard against a second instance of one request, so the request's id stands in a field of the
+form (``request_id_field`` of the owners file), by which the instance is found.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from consumers.outbound.requests.steps import AGAIN_S, Answer, Call, End, People, Stop, Wait, ding_id_of
+from consumers.outbound.requests.tables import Request
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.error_codes import says_not_there
+from dingbridge.dingtalk.errors import ApiError
+
+TERMINATION_DELAY_MS: Final = 15_000
+"""DingTalk terminates no approval that began less than this before (revoke-an-approval-instance)."""
+_CLOCKS_MS: Final = 300_000
+"""How far DingTalk's clock may be behind ours, for the listing of what was started."""
+_WRONG_STATE: Final = frozenset({"aflowProcessInstStatusException", "aflowProcessInstCanNotBeExecuted"})
+
+_UNMAPPED: Final = (
+    "Whether it was started is not known, and its template has no request_id_field in the file of "
+    "OUTBOUND_OWNERS by which it could be found. Look in DingTalk: if it is not there, send it under a new id"
+)
+_TOO_YOUNG: Final = "DingTalk terminates no approval in its first 15 s; it is tried again by itself"
+_NO_TASK: Final = "The actor has no open task of this approval; send it again when they have one"
+_DELETED: Final = "Somebody deleted this approval in DingTalk: there is nothing to change"
+_OTHERWISE: Final = "The actor has decided otherwise already, which cannot be changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Approvals:
+    """Looks at requests of one company, with ``client``; ``target`` is the approval.start that one names.
+
+    All raise ``ApiError`` and ``Stop``.
+    """
+
+    client: DingTalkClient
+    people: People
+    now_ms: int
+    settle_ms: int
+
+    async def start(self, request: Request, field: str | None) -> Answer | Wait | Call:
+        """``field`` is the form field for the request's id; None: the template has none."""
+        if request.opened_ms is not None and field is None:
+            return Answer("conflict", reason="outcome", words=_UNMAPPED)
+        body, approvers = request.body, request.body.get("approvers") or []
+        userids = await self.people.userids([body["originator"], *approvers])
+        originator = userids[body["originator"]]
+        if request.opened_ms is not None and field is not None:
+            found = await self._started(request, originator, field)
+            if found is not None:
+                return Answer("done", ding_id=found)
+            if not self._settled(request):
+                return Wait(AGAIN_S, missing=True)
+        dept_id = None
+        if body.get("department") is not None or not approvers:
+            dept_id = await self.people.department(body.get("department"), originator)
+        form = body["form"] if field is None else {**body["form"], field: request.request_id}
+
+        async def send() -> Answer:
+            instance_id = await self.client.start_approval(
+                process_code=body["processCode"],
+                originator=originator,
+                form=form,
+                dept_id=dept_id,
+                approvers=[userids[own_id] for own_id in approvers],
+            )
+            return Answer("done", ding_id=instance_id)
+
+        return Call(send)
+
+    async def _started(self, request: Request, originator: str, field: str) -> str | None:
+        """The instance that holds the request's id, among those that began since the first attempt."""
+        since = (request.opened_ms or self.now_ms) - _CLOCKS_MS
+        ids = self.client.approval_ids(request.body["processCode"], start_ms=since, originator=originator)
+        async for instance_id in ids:
+            document = await self._document(instance_id)
+            if document is not None and form_of(document).get(field) == request.request_id:
+                return instance_id
+        return None
+
+    async def terminate(self, request: Request, target: Request | None) -> Answer | Call:
+        instance_id, document, age_ms = await self._named(target)
+        outcome = outcome_of(document)
+        if outcome is not None:
+            ours = outcome == "terminated" and request.opened_ms is not None
+            return Answer("done" if ours else "unchanged", ding_id=instance_id)
+        if age_ms < TERMINATION_DELAY_MS:
+            wait_s = (TERMINATION_DELAY_MS - age_ms) / 1000
+            return Answer("pending", reason="termination-delay", words=_TOO_YOUNG, after_s=wait_s)
+        own_id, originator = request.body.get("originator"), None
+        if own_id is not None:
+            originator = (await self.people.userids([own_id]))[own_id]
+
+        async def send() -> Answer:
+            remark = request.body.get("remark") or ""
+            try:
+                await self.client.terminate_approval(instance_id, originator=originator, remark=remark)
+            except ApiError as error:
+                # too early after all, or ended since it was read: the next look tells
+                if error.name not in _WRONG_STATE or self._settled(request):
+                    raise
+                reason = "termination-delay"
+                return Answer("pending", reason=reason, words=_TOO_YOUNG, after_s=AGAIN_S, missing=True)
+            return Answer("done", ding_id=instance_id)
+
+        return Call(send)
+
+    async def decide(self, request: Request, target: Request | None) -> Answer | Wait | Call:
+        instance_id, document, age_ms = await self._named(target)
+        wanted, own_id = request.body["result"], request.body["actor"]
+        actor = (await self.people.userids([own_id]))[own_id]
+        task_id, decided = task_of(document, actor)
+        if decided is not None and decided != wanted:
+            return Answer("conflict", ding_id=instance_id, words=_OTHERWISE)
+        if decided is not None:
+            return Answer("unchanged" if request.opened_ms is None else "done", ding_id=instance_id)
+        if task_id is None:
+            if age_ms < self.settle_ms:
+                return Wait(AGAIN_S)  # what has just begun may show its tasks late
+            return Answer("refused", ding_id=instance_id, words=_NO_TASK)
+
+        async def send() -> Answer | Wait:
+            remark = request.body.get("remark") or ""
+            try:
+                await self.client.decide_approval(
+                    instance_id, task_id=task_id, actor=actor, result=wanted, remark=remark
+                )
+            except ApiError as error:
+                if error.name not in _WRONG_STATE or self._settled(request):
+                    raise
+                return Wait(AGAIN_S, missing=True)  # decided since it was read
+            return Answer("done", ding_id=instance_id)
+
+        return Call(send)
+
+    async def end(self, request: Request) -> Wait | End:
+        """Whether an approval of ours has ended: an event says so, or somebody asks."""
+        document = await self._document(str(request.ding_id))
+        if document is None:
+            return End(None, {})  # deleted in DingTalk
+        outcome, age_ms = outcome_of(document), self.now_ms - (request.done_ms or 0)
+        if outcome is None and request.look == "event":
+            return Wait()  # the read lags behind the event
+        if outcome is None and age_ms < self.settle_ms:
+            return Wait((self.settle_ms - age_ms) / 1000)  # an event came before its id was known
+        return End(outcome, form_of(document))
+
+    async def _named(self, target: Request | None) -> tuple[str, dict[str, Any], int]:
+        """The instance of ``target``: id, document, and for how long it has been known to be there, in ms."""
+        instance_id, age_ms = ding_id_of(target), self.now_ms - ((target and target.done_ms) or 0)
+        document = await self._document(instance_id)
+        if document is None and age_ms < self.settle_ms:
+            raise Stop(Wait(AGAIN_S))
+        if document is None:
+            raise Stop(Answer("refused", ding_id=instance_id, words=_DELETED))
+        return instance_id, document, age_ms
+
+    async def _document(self, instance_id: str) -> dict[str, Any] | None:
+        try:
+            return await self.client.approval(instance_id)
+        except ApiError as error:
+            if says_not_there(error):
+                return None
+            raise
+
+    def _settled(self, request: Request) -> bool:
+        """Whether reads have told for long enough that what may have been done was not."""
+        return request.missing_ms is not None and self.now_ms - request.missing_ms >= self.settle_ms
+
+
+def form_of(document: Mapping[str, Any]) -> dict[str, str]:
+    """The form of an instance, field name to text (get-details-single-approval-instance)."""
+    fields = document.get("form_component_values") or []
+    return {str(field.get("name")): str(field.get("value") or "") for field in fields}
+
+
+def outcome_of(document: Mapping[str, Any]) -> str | None:
+    """``agree``, ``refuse`` or ``terminated``; None for one that runs (the same page)."""
+    status = document.get("status")
+    if status in ("TERMINATED", "CANCELED"):
+        return "terminated"
+    return str(document.get("result")) if status == "COMPLETED" else None
+
+
+def task_of(document: Mapping[str, Any], userid: str) -> tuple[int | None, str | None]:
+    """The open task that ``userid`` has in an instance; without one, what they decided last (``agree`` or
+    ``refuse``), if anything."""
+    decided = None
+    for task in document.get("tasks") or []:
+        if task.get("userid") == userid and task.get("task_status") in ("NEW", "RUNNING"):
+            return int(task["taskid"]), None
+        if task.get("userid") == userid and task.get("task_result") in ("AGREE", "REFUSE"):
+            decided = str(task["task_result"]).lower()
+    return None, decided

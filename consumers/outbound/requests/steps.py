@@ -1,0 +1,111 @@
+"""What one look at a request can lead to, and what is known of the people whom it names."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from consumers.outbound.requests.tables import Request
+from consumers.outbound.store import ding_ids
+from dingbridge import Reader
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.error_codes import says_not_there
+from dingbridge.dingtalk.errors import ApiError
+
+AGAIN_S: Final = 5.0
+"""When to look again at what DingTalk may show late, in s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """There is something to tell the sender. ``after_s``: when a pending one is looked at again (s; None: by
+    the number of attempts). ``missing``: DingTalk does not show yet what was called."""
+
+    result: Literal["done", "unchanged", "pending", "refused", "conflict"]
+    ding_id: str | None = None
+    reason: str | None = None
+    code: str | None = None
+    words: str | None = None
+    after_s: float | None = None
+    missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Nothing to tell yet; the fields as in ``Answer``."""
+
+    after_s: float | None = None
+    missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """An approval of ours has come to its end, or (``outcome`` None) runs on."""
+
+    outcome: str | None
+    form: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """DingTalk is to be changed, by ``send``: that this was begun is written before it runs."""
+
+    send: Callable[[], Awaitable[Answer | Wait]]
+
+
+class Stop(Exception):
+    """Ends a look early, with what it led to."""
+
+    def __init__(self, step: Answer | Wait) -> None:
+        self.step = step
+
+
+class People:
+    """DingTalk's ids for own ids of one company: by the ledger, else the own id itself if it is a userid.
+
+    Raises ``ApiError``, and ``Stop`` while somebody, or a department, is not there.
+    """
+
+    def __init__(self, db: Reader, client: DingTalkClient, corp_id: str) -> None:
+        self._db, self._client, self._corp_id = db, client, corp_id
+
+    async def userids(self, own_ids: Iterable[str]) -> dict[str, str]:
+        """By own id."""
+        wanted = list(dict.fromkeys(own_ids))
+        found = await ding_ids(self._db, self._corp_id, "user", wanted)
+        for own_id in wanted:
+            if own_id not in found:
+                try:
+                    await self._client.user(own_id)
+                except ApiError as error:
+                    if not says_not_there(error):
+                        raise
+                    words = "Send the people that it names as user.desired, or name userids of DingTalk"
+                    raise Stop(Answer("pending", reason="user-missing", words=words)) from None
+                found[own_id] = own_id
+        return found
+
+    async def union_ids(self, own_ids: Iterable[str]) -> dict[str, str]:
+        """By own id, for to-dos."""
+        userids = await self.userids(own_ids)
+        return {own_id: (await self._client.user(userid))["unionid"] for own_id, userid in userids.items()}
+
+    async def department(self, own_id: str | None, userid: str) -> int:
+        """The dept_id of a department; without one, the first of the person's."""
+        if own_id is None:
+            departments: list[int] = (await self._client.user(userid))["dept_id_list"]
+            return departments[0]
+        found = await ding_ids(self._db, self._corp_id, "department", [own_id])
+        if own_id not in found:
+            words = "Send its department as department.desired"
+            raise Stop(Answer("pending", reason="department-missing", words=words))
+        return int(found[own_id])
+
+
+def ding_id_of(target: Request | None) -> str:
+    """What the request that another one names has made in DingTalk. Raises ``Stop``."""
+    if target is not None and target.ding_id is not None:
+        return target.ding_id
+    if target is not None and target.result in ("refused", "conflict"):
+        raise Stop(Answer("refused", words="What data.request names was not carried out: see its result"))
+    words = "data.request names nothing that is done; it waits until that is"
+    raise Stop(Answer("pending", reason="request-missing", words=words))

@@ -1,0 +1,80 @@
+"""The requests: a row for each approval and to-do that the OA asked for, kept when it is over, because later
+requests and DingTalk's events name it. Times are epoch milliseconds. A change here needs a revision in
+``consumers/outbound/migrations``.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Self
+
+from sqlalchemy import BigInteger, Column, ColumnElement, Index, Integer, Row, Table, Text, and_
+
+from consumers.outbound.tables import metadata
+
+outbound_requests = Table(
+    "outbound_requests",
+    metadata,
+    Column("corp_id", Text, primary_key=True),
+    Column("kind", Text, primary_key=True, comment="approval or todo"),
+    Column("request_id", Text, primary_key=True, comment="the sender's"),
+    Column("type", Text, nullable=False, comment="approval.start, approval.terminate, ..., todo.done"),
+    Column("app", Text, comment="name of the DingTalk app that is called; NULL: CONSUMER_APP"),
+    Column("body", Text, nullable=False, comment="data of the message, JSON"),
+    Column("source", Text, nullable=False, comment="of the last message, which the result answers"),
+    Column("message_id", Text, nullable=False, comment="the last message's"),
+    Column("opened_ms", BigInteger, comment="since when it may have been done: a call's outcome is open"),
+    Column("missing_ms", BigInteger, comment="since when DingTalk does not show what was called"),
+    Column("ding_id", Text, comment="process instance or to-do task, once it is known"),
+    Column("result", Text, comment="the last one; NULL: none yet"),
+    Column("reason", Text, comment="of a pending result or a conflict"),
+    Column("code", Text, comment="DingTalk's, of a refusal"),
+    Column("words", Text, comment="what to do about it"),
+    Column("done_ms", BigInteger, comment="when it was found done"),
+    Column("look", Text, comment="event (it has ended) or asked: the approval is to be fetched"),
+    Column("outcome", Text, comment="agree, refuse or terminated, once that is in the changes"),
+    Column("attempts", Integer, nullable=False, comment="looks in a row without a result"),
+    Column("due_ms", BigInteger, comment="when it is worked on; NULL: when something happens"),
+    Column("leased_ms", BigInteger, nullable=False, comment="until then an agent works on it"),
+    Column("claims", BigInteger, nullable=False, comment="raised by whoever takes it up or replaces it"),
+    Index("ix_outbound_requests_due_ms", "due_ms"),
+    Index("ix_outbound_requests_ding_id", "corp_id", "ding_id"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A row, as an agent took it up. The columns' comments say what each is."""
+
+    corp_id: str
+    kind: str
+    request_id: str
+    type: str
+    app: str | None
+    body: dict[str, Any]
+    opened_ms: int | None
+    missing_ms: int | None
+    ding_id: str | None
+    result: str | None
+    done_ms: int | None
+    look: str | None
+    attempts: int
+    claims: int
+
+    @classmethod
+    def of(cls, row: Row[Any]) -> Self:
+        values = row._mapping
+        return cls(**{**{name: values[name] for name in cls.__slots__}, "body": json.loads(row.body)})
+
+    @property
+    def look_only(self) -> bool:
+        """An approval that was started: nothing but its end is left to be seen."""
+        return self.type == "approval.start" and self.ding_id is not None
+
+    @property
+    def key(self) -> ColumnElement[bool]:
+        return key_of(self.corp_id, self.kind, self.request_id)
+
+
+def key_of(corp_id: str, kind: str, request_id: str) -> ColumnElement[bool]:
+    columns = outbound_requests.c
+    return and_(columns.corp_id == corp_id, columns.kind == kind, columns.request_id == request_id)

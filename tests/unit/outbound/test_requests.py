@@ -1,0 +1,244 @@
+"""Requests against a DingTalk that loses replies, lags and is killed over: each is carried out once."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+from sqlalchemy import select
+
+from consumers.outbound.messages import Message
+from consumers.outbound.metrics import OutboundMetrics
+from consumers.outbound.owners import Owners
+from consumers.outbound.requests.agent import RequestAgent, store_request
+from consumers.outbound.requests.approvals import task_of
+from consumers.outbound.requests.tables import outbound_requests
+from consumers.outbound.settings import OutboundSettings
+from consumers.outbound.tables import metadata, outbound_outgoing
+from dingbridge import open_database
+from dingbridge.dingtalk.errors import AlreadyExists, NotFound, OutcomeUnknown, RateLimited
+from dingbridge.throttle import Throttle
+
+CORP = "dingcorp01"
+FIELD = "单号"
+SETTLE_S = 60
+START = {"processCode": "PROC-A", "originator": "zhang", "form": {"事由": "出差"}}
+TODO = {"subject": "盘点", "creator": "zhang", "executors": ["li"], "url": "https://oa.example.com/1"}
+MORE = {
+    "approval.start": START,
+    "approval.terminate": {"request": "A-1"},
+    "approval.decide": {"request": "A-1", "actor": "li", "result": "agree"},
+    "todo.desired": TODO,
+    "todo.done": {"request": "T-1"},
+}
+_requests = outbound_requests.c
+_ids = itertools.count(1)
+
+
+class DingTalk:
+    """What the requests use of the client. ``faults`` are used up call by call; reads lag by ``lag_ms``."""
+
+    def __init__(self, clock, faults=(), lag_ms=0):
+        self.clock, self.faults, self.lag_ms = clock, list(faults), lag_ms
+        self.instances, self.todos = {}, {}
+
+    def _write(self, effect):
+        fault = self.faults.pop(0) if self.faults else "ok"
+        if fault == "limited":
+            raise RateLimited("later", api="x", retry_after_s=1)
+        if fault == "killed before":
+            raise asyncio.CancelledError
+        if fault == "lost before":
+            raise OutcomeUnknown("no answer", api="x")
+        done = effect()
+        if fault == "killed after":
+            raise asyncio.CancelledError
+        if fault == "lost after":
+            raise OutcomeUnknown("no answer", api="x")
+        return done
+
+    async def user(self, userid):
+        return {"userid": userid, "unionid": f"union-{userid}", "dept_id_list": [7]}
+
+    async def start_approval(self, *, process_code, originator, form, dept_id, approvers):
+        def effect():
+            values = [{"name": name, "value": value} for name, value in form.items()]
+            task = {"taskid": "61000000001", "userid": "li", "task_status": "RUNNING", "task_result": "NONE"}
+            name = f"pi-{len(self.instances) + 1}"
+            document = {"status": "RUNNING", "result": "", "form_component_values": values, "tasks": [task]}
+            self.instances[name] = (self.clock(), document)
+            return name
+
+        return self._write(effect)
+
+    async def approval_ids(self, process_code, *, start_ms, originator):
+        for name, (began, _) in self.instances.items():
+            if start_ms <= began <= self.clock() - self.lag_ms:
+                yield name
+
+    async def approval(self, instance_id):
+        began, document = self.instances[instance_id]
+        if began > self.clock() - self.lag_ms:
+            raise NotFound("not yet", api="x")
+        return document
+
+    async def terminate_approval(self, instance_id, *, originator, remark):
+        self._write(lambda: self.instances[instance_id][1].update(status="TERMINATED"))
+
+    async def decide_approval(self, instance_id, *, task_id, actor, result, remark):
+        def effect():
+            document = self.instances[instance_id][1]
+            document["tasks"][0] |= {"task_status": "COMPLETED", "task_result": result.upper()}
+            document |= {"status": "COMPLETED", "result": result}
+
+        self._write(effect)
+
+    async def create_todo(self, *, source_id, **_):
+        if source_id in self.todos:
+            raise AlreadyExists("task exist", api="x")
+        todo = {"taskId": "t1", "isDone": False}
+        return self._write(lambda: self.todos.setdefault(source_id, todo)["taskId"])
+
+    async def finish_todo(self, task_id, *, creator):
+        self._write(lambda: next(iter(self.todos.values())).update(isDone=True))
+
+    async def find_todo(self, source_id, *, person):
+        return self.todos.get(source_id)
+
+
+class World:
+    """A consumer's database, an agent, and the time."""
+
+    def __init__(self, faults=(), lag_ms=0, mapped=True):
+        self.ms = 1_731_000_000_000
+        self.ding = DingTalk(lambda: self.ms, faults, lag_ms)
+        self.owners = Owners(request_id_fields={"PROC-A": FIELD} if mapped else {})
+        self.database = open_database("sqlite://")
+        self.settings = OutboundSettings.load(outbound_settle_s=SETTLE_S)
+
+    async def send(self, type_, id_, **changes):
+        data = {"corpId": CORP, **MORE[type_], **changes}
+        kind = type_.partition(".")[0]
+        message = Message(type_, kind, id_, CORP, None, None, data, "/oa", f"m-{next(_ids)}")
+        async with self.database.transaction() as tx:
+            await store_request(tx, message, self.ms)
+        return message.message_id
+
+    async def work(self, rounds=60):
+        """Until nothing is due any more, or so many looks; a killed agent is followed by another."""
+        for _ in range(rounds):
+            due = await self.database.reader().execute(
+                select(_requests.due_ms, _requests.leased_ms).where(_requests.due_ms.is_not(None))
+            )
+            next_ms = min((max(row) for row in due), default=None)
+            if next_ms is None:
+                return
+            self.ms = max(self.ms, next_ms)
+            agent = RequestAgent(
+                self.database,
+                lambda app, corp_id: self.ding,
+                self.owners,
+                self.settings,
+                OutboundMetrics(CollectorRegistry()),
+                Throttle(1e6),
+                now=lambda: self.ms,
+            )
+            with contextlib.suppress(asyncio.CancelledError):
+                await agent.once()
+
+    async def results(self):
+        rows = await self.database.reader().execute(
+            select(outbound_outgoing.c.value).order_by(outbound_outgoing.c.seq)
+        )
+        return [json.loads(row.value)["data"] for row in rows]
+
+
+FAULTS = st.lists(
+    st.sampled_from(["ok", "limited", "lost before", "lost after", "killed before", "killed after"]),
+    max_size=4,
+)
+
+
+def run(test):
+    """In an event loop of its own, as hypothesis has none."""
+    asyncio.run(test)
+
+
+async def opened(world):
+    await world.database.create_tables(metadata)
+    return world
+
+
+@given(FAULTS, st.integers(0, SETTLE_S * 1000 - 6_000), st.booleans())
+@hypothesis_settings(max_examples=20)
+def test_an_approval_is_started_once_and_without_a_mapping_never_twice(faults, lag_ms, mapped):
+    async def story():
+        world = await opened(World(faults, lag_ms, mapped))
+        await world.send("approval.start", "A-1")
+        await world.work()
+        again = await world.send("approval.start", "A-1")
+        await world.work()
+        results = await world.results()
+        await world.database.close()
+        first, last = results[0], results[-1]
+        assert len(world.ding.instances) <= 1
+        assert last["answers"]["id"] == again
+        assert {**first, "answers": 0} == {**last, "answers": 0}
+        if mapped or not any("lost" in fault or "killed" in fault for fault in faults):
+            assert (last["result"], last["dingtalkId"]) == ("done", "pi-1")
+            assert len(world.ding.instances) == 1
+        else:
+            assert last["result"] in ("done", "conflict")
+
+    run(story())
+
+
+@given(FAULTS)
+@hypothesis_settings(max_examples=8)
+def test_what_follows_a_start_ends_in_what_was_asked_for(faults):
+    async def story():
+        world = await opened(World(mapped=True))
+        for type_, id_ in (("approval.start", "A-1"), ("approval.start", "A-2"), ("todo.desired", "T-1")):
+            await world.send(type_, id_)
+        await world.work(1)
+        await world.send("approval.terminate", "E-1")
+        await world.work(1)
+        world.ding.faults = list(faults)
+        await world.send("approval.decide", "D-1", request="A-2")
+        await world.send("todo.done", "F-1")
+        await world.work()
+        told = await world.results()
+        results = {result["id"]: result for result in told}
+        await world.database.close()
+        assert next(r["reason"] for r in told if r["result"] == "pending") == "termination-delay"
+        assert {result["result"] for result in results.values()} == {"done"}
+        statuses = [document["status"] for _, document in world.ding.instances.values()]
+        assert statuses == ["TERMINATED", "COMPLETED"]
+        assert world.ding.todos["T-1"]["isDone"]
+
+    run(story())
+
+
+async def test_another_request_under_a_used_id_is_refused():
+    world = await opened(World())
+    await world.send("approval.start", "A-1")
+    await world.work()
+    other = await world.send("approval.start", "A-1", form={"事由": "别的"})
+    await world.work()
+    first, last = await world.results()
+    await world.database.close()
+    assert (first["result"], last["result"], last["answers"]["id"]) == ("done", "refused", other)
+    assert len(world.ding.instances) == 1
+
+
+def test_an_open_task_comes_before_what_its_person_decided_earlier():
+    done = {"taskid": "1", "userid": "li", "task_status": "COMPLETED", "task_result": "AGREE"}
+    opened_task = {"taskid": "2", "userid": "li", "task_status": "RUNNING", "task_result": "NONE"}
+    for tasks in ([done, opened_task], [opened_task, done]):
+        assert task_of({"tasks": tasks}, "li") == (2, None)
+    assert task_of({"tasks": [done]}, "li") == (None, "agree")
+    assert task_of({"tasks": [opened_task]}, "wang") == (None, None)
