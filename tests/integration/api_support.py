@@ -3,7 +3,7 @@
 import asyncio
 import traceback
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
@@ -21,10 +21,13 @@ QPS = {"errcode": 90018, "errmsg": "您的服务器调用钉钉开放平台当�
 
 
 class Platform:
-    """oapi.dingtalk.com in small. ``scripted[path]`` holds answers that come before the ordinary ones."""
+    """oapi.dingtalk.com in small. ``scripted[path]`` holds answers that come before the ordinary ones;
+    ``raw`` the last body of each path as it came, ``headers`` those of the last request."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str, dict[str, Any]]] = []
+        self.raw: dict[str, bytes] = {}
+        self.headers: Mapping[str, str] = {}
         self.scripted: dict[str, deque[Any]] = {}
         self.tokens: list[str] = []
         self.valid: set[str] = set()
@@ -43,6 +46,7 @@ class Platform:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.json() if request.can_read_body else {}
         self.seen.append((request.method, request.path, body))
+        self.raw[request.path], self.headers = await request.read(), request.headers
         if self.scripted.get(request.path):
             answer = self.scripted[request.path].popleft()
             if answer == "hang":

@@ -42,16 +42,18 @@ class ContactWrites(Calls):
     async def update_user(self, userid: str, fields: Mapping[str, Any]) -> None:
         """Change these fields of a person, and no other (user-information-update).
 
-        ``None`` clears a text: ``manager_userid`` as documented, others by an empty text (no page says that
-        it clears). Of ``extension``, names that are absent stay. ``mobile`` and ``userid`` cannot be changed
-        (address-book-employee-operations). Raises ``NotFound``, ``AlreadyExists``, ``ReferenceMissing``.
+        ``None`` empties ``manager_userid``, and a text inside ``extension``; no page says how to empty any
+        other field, so that is an ``InvalidField``. Names that are absent from ``extension`` stay. ``mobile`` and
+        ``userid`` cannot be changed (address-book-employee-operations). Raises ``NotFound``,
+        ``AlreadyExists``, ``ReferenceMissing``.
         """
         api = "v2/user/update"
         if "mobile" in fields or "userid" in fields:
             raise InvalidField(api, "mobile" if "mobile" in fields else "userid", "is set at creation only")
-        body = encoded(api, USER, {"userid": userid, **fields})
-        if body.get("manager_userid") == "":
-            del body["manager_userid"]
+        clear = "manager_userid" in fields and not fields["manager_userid"]
+        given = {name: value for name, value in fields.items() if not (clear and name == "manager_userid")}
+        body = encoded(api, USER, {"userid": userid, **given})
+        if clear:
             body["force_update_fields"] = "manager_userid"
         if "extension" in body:
             body["ext_attrs_update_mode"] = APPEND

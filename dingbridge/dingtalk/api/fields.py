@@ -19,11 +19,11 @@ _IN_NO_DEPARTMENT_NAME: Final = "-,，"
 
 
 def text(most: int, least: int = 0) -> Encode:
-    """A text of ``least`` to ``most`` characters; ``None`` clears it, where ``least`` is 0."""
+    """A text of ``least`` to ``most`` characters."""
 
     def encode(value: Any) -> str:
-        if value is None and not least:
-            return ""
+        if least and value in (None, ""):
+            raise ValueError("is empty, and no page of DingTalk's says how to empty it")
         if not isinstance(value, str):
             raise ValueError("is no text")
         if not least <= len(value) <= most:
@@ -70,7 +70,7 @@ def extension(value: Any) -> str:
     if not all(isinstance(item, str) or item is None for item in value.values()):
         raise ValueError("has a value that is no text")
     inside = {str(name): item or "" for name, item in value.items()}
-    return str(text(EXTENSION_MOST)(json.dumps(inside, ensure_ascii=False)))
+    return str(text(EXTENSION_MOST, 1)(json.dumps(inside, ensure_ascii=False)))
 
 
 def department_name(value: Any) -> str:
@@ -85,14 +85,14 @@ USER: Final[Mapping[str, Encode]] = {
     "name": text(80, 1),
     "mobile": text(32, 1),
     "dept_id_list": listed(DEPARTMENTS_MOST, 1),
-    "title": text(200),
-    "job_number": text(50),
-    "email": text(50),
-    "telephone": text(50),
-    "work_place": text(50),
-    "remark": text(1024),
+    "title": text(200, 1),
+    "job_number": text(50, 1),
+    "email": text(50, 1),
+    "telephone": text(50, 1),
+    "work_place": text(50, 1),
+    "remark": text(1024, 1),
     "hired_date": whole_number,
-    "manager_userid": text(64),
+    "manager_userid": text(64, 1),
     "hide_mobile": truth,
     "extension": extension,
 }
