@@ -72,6 +72,7 @@ async def test_dead_letters_are_the_records_as_they_came_with_their_place_and_re
         await eventually(lambda: has_committed(settings, consumer.name, 5))
     assert [event_id for event_id, _ in await rows(database_url)] == ["e2", "e3"]
     reasons = {}
+    said_of_garbage = "the record's value is no JSON that can be read (not-json)"
     for letter in letters:
         ours = [header for header in letter.headers if header[0].startswith("dingbridge-dlq-")]
         headers = dict(ours)
@@ -89,7 +90,7 @@ async def test_dead_letters_are_the_records_as_they_came_with_their_place_and_re
     assert reasons == {
         b"dingcorp1:bad": ("ValueError", 4, ""),
         b"dingcorp1:good": ("dingbridge.worker.outcomes.Reject", 1, "as asked"),
-        b"\xff\x00key": ("dingbridge.events.event.NotAnEvent", 1, ""),
+        b"\xff\x00key": ("dingbridge.events.event.NotAnEvent", 1, said_of_garbage),
     }
 
 

@@ -43,8 +43,8 @@ class ContactWrites(Calls):
         """Change these fields of a person, and no other (user-information-update).
 
         ``None`` empties ``manager_userid``, and a text inside ``extension``; no page says how to empty any
-        other field, so that is an ``InvalidField``. Names that are absent from ``extension`` stay. ``mobile`` and
-        ``userid`` cannot be changed (address-book-employee-operations). Raises ``NotFound``,
+        other field, so that is an ``InvalidField``. Names that ``extension`` does not have stay. ``mobile``
+        and ``userid`` cannot be changed (address-book-employee-operations). Raises ``NotFound``,
         ``AlreadyExists``, ``ReferenceMissing``.
         """
         api = "v2/user/update"

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dingbridge.events import Event, NotAnEvent, decode, to_dingtalk, to_records
+from dingbridge.events.event import Sent
 from tests.unit.events.strategies import encode, payloads, received, values
 
 CALLBACK = {"EventType": "user_add_org", "TimeStamp": "1731000000123", "UserId": ["u1"], "CorpId": "c1"}
@@ -112,18 +113,52 @@ def test_a_refusal_says_nothing_of_the_content() -> None:
     assert caught.value.__suppress_context__
 
 
+def test_another_senders_event_is_one_where_such_may_come() -> None:
+    wish = {
+        "specversion": "1.0",
+        "id": "w1",
+        "source": "https://oa.example.com",
+        "type": "com.dingbridge.user.desired",
+        "data": {"corpId": "c1", "app": "hr", "name": "张三"},
+    }
+    value = json.dumps(wish).encode()
+    with pytest.raises(NotAnEvent):
+        decode(value)
+    event = decode(value, Sent(b"c1:user:7", 1731000000123))
+    assert (event.source, event.id, event.type, event.event_type) == (
+        wish["source"],
+        "w1",
+        wish["type"],
+        wish["type"],
+    )
+    assert (event.corp_id, event.app, event.partitionkey, event.subject) == ("c1", "hr", "c1:user:7", None)
+    assert event.time == event.received_time == datetime(2024, 11, 7, 17, 20, 0, 123000, UTC)
+    assert (event.data, event.envelope) == (wish["data"], wish)
+    assert decode(value_of(CALLBACK), Sent(b"x", 1)) == decode(value_of(CALLBACK)), "DingTalk's are as ever"
+
+
+def test_all_that_is_wrong_with_another_senders_event_is_told() -> None:
+    with pytest.raises(NotAnEvent) as caught:
+        decode(b'{"id":"","type":"x","subject":5,"time":"13800000000","data":"13800000000"}', Sent())
+    assert str(caught.value).endswith(
+        "its specversion is not 1.0; it has no id; it has no source; its subject is no text; "
+        "its data is no object; its time is no RFC 3339 time with a zone"
+    )
+
+
 NAMES = st.sampled_from(sorted(json.loads(value_of(CALLBACK))))
 DAMAGED = st.dictionaries(NAMES, values, max_size=3).map(lambda changes: changed(**changes))
 
 
-@given(st.binary() | values.map(encode) | DAMAGED)
-def test_decode_is_an_event_or_a_refusal(value: bytes) -> None:
+@given(st.binary() | values.map(encode) | DAMAGED, st.sampled_from([None, Sent()]))
+def test_decode_is_an_event_or_a_refusal(value: bytes, sent: Sent | None) -> None:
     try:
-        event = decode(value)
+        event = decode(value, sent)
     except NotAnEvent:
         return
     assert isinstance(event, Event)
-    to_dingtalk(event)
+    if event.type.startswith("com.dingtalk."):
+        to_dingtalk(event)
 
 
 @given(

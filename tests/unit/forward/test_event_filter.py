@@ -1,10 +1,12 @@
-"""Which events a system gets: approvals by their template, all else as it comes."""
+"""Which events a system gets: approvals by their template, changes by their kind, all else as it comes."""
 
+import orjson
 import pytest
 from structlog.testing import capture_logs
 
 from consumers.forward.event_filter import EventFilter
 from dingbridge import Event
+from dingbridge.events.event import Sent, decode
 from tests.unit.forward.support import event, system
 
 
@@ -29,3 +31,23 @@ def test_an_approval_that_names_no_template_is_withheld_and_said() -> None:
 
 def test_without_a_filter_all_is_wanted() -> None:
     assert EventFilter(system()).wants(approval())
+
+
+def change(kind: str) -> Event:
+    envelope = {"specversion": "1.0", "id": "c1", "source": "/dingbridge", "type": "com.dingbridge.change"}
+    return decode(orjson.dumps({**envelope, "data": {"corpId": "dingcorp1", "kind": kind}}), Sent())
+
+
+@pytest.mark.parametrize(
+    ("types", "more", "kinds"),
+    [
+        (["user_*"], {}, {"user"}),
+        (["org_dept_modify"], {}, {"department"}),
+        (["user_add_org", "bpms_instance_change"], {}, {"user", "approval"}),
+        # of a change no template is known
+        (["user_add_org", "bpms_instance_change"], {"process_codes": ["*"]}, {"user"}),
+    ],
+)
+def test_changes_are_those_of_the_types_that_are_named(types: list[str], more: dict, kinds: set[str]) -> None:
+    chosen = EventFilter(system(types=types, skip_own_changes=True, **more))
+    assert {kind for kind in ("user", "department", "approval") if chosen.wants(change(kind))} == kinds

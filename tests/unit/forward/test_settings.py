@@ -134,9 +134,16 @@ def test_mistakes_that_stand_between_two_lines_are_told(load: Any) -> None:
         unsigned = true
         headers = { X-A = "1" }
         headers_from = { x-a = "B_TOKEN" }
+
+        [systems.c]
+        url = "https://c.example.com/"
+        types = ["bpms_instance_change"]
+        unsigned = true
+        skip_own_changes = true
+        body = "dingtalk"
         """,
     )
-    assert len(found) == 5
+    assert len(found) == 7
     text = "\n".join(found)
     for words in (
         "systems.a.secrets: needed",
@@ -145,6 +152,8 @@ def test_mistakes_that_stand_between_two_lines_are_told(load: Any) -> None:
         "systems.b.unsigned: is true beside secrets",
         "systems.b.headers: x-a is in headers_from too",
         "systems.b.url: ::ffff:10.0.0.1 points inside (private)",
+        "systems.c.skip_own_changes: changes nothing, since types names no event of people",
+        'systems.c.skip_own_changes: needs body = "cloudevents"',
     ):
         assert words in text, words
 
@@ -218,6 +227,22 @@ def test_each_system_is_a_consumer_with_a_group_of_its_own(
             UnknownConsumer, match=f"no consumer '{name}'; its consumers: forward-a, forward-b"
         ):
             load_consumer(name)
+
+
+def test_a_system_that_skips_own_changes_reads_them_instead_of_contact_events(
+    load: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load(
+        """
+        [systems.oa]
+        url = "https://oa.example.com/"
+        types = ["user_add_org", "user_active_org", "org_dept_*", "bpms_instance_change"]
+        secrets = ["OA_SECRET"]
+        skip_own_changes = true
+        """
+    )
+    oa = load_consumer("forward-oa")
+    assert (oa.topics, oa.control_topics) == (("bpms_instance_change", "user_active_org"), ["changes"])
 
 
 class TestCredentials:

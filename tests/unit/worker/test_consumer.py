@@ -29,6 +29,12 @@ def test_a_topic_that_is_no_event_type_is_refused_when_the_class_is_made(topic: 
         type("Bad", (Consumer,), {"name": "ok", "topics": ["user_add_org", topic]})
 
 
+@pytest.mark.parametrize("topic", ["ctl-dingtalk.changes", "Changes", "", "x" * 101])
+def test_a_control_topic_of_another_form_is_refused_when_the_class_is_made(topic: str) -> None:
+    with pytest.raises(ValueError, match="is no control topic: they have no prefix"):
+        type("Bad", (Consumer,), {"name": "ok", "topics": [], "control_topics": ["changes", topic]})
+
+
 @pytest.mark.parametrize("after", [timedelta(minutes=5), "30", math.nan, math.inf, -1])
 @pytest.mark.parametrize("outcome", [Retry, DependencyUnavailable])
 def test_a_wait_that_cannot_be_waited_is_its_authors_error(outcome: Any, after: Any) -> None:

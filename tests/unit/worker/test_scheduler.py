@@ -149,6 +149,7 @@ async def test_what_is_no_event_is_buried_with_its_bytes(value: bytes | None) ->
         ((letter, error, _),) = harness.letters.sent
         assert (letter.key, letter.value, letter.headers) == (None, value, (("h", b"\xfe"),))
         assert error.startswith("dingbridge.events.event.NotAnEvent")
+        assert harness.letters.failures[0].reason.startswith("the record")
 
 
 async def test_a_record_counts_as_done_only_when_its_dead_letter_is_taken() -> None:
