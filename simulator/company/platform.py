@@ -53,8 +53,8 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, type]]] = {
     "revoke": {"process_instance_id": str},
     "delete_approval": {"process_instance_id": str},
 }
-"""Every action with its arguments, all optional: what is not given is chosen at random. ``dept_ids`` is a
-list of ints or a comma list."""
+"""Every action with its arguments, all optional but the mobile to ``protect``: what is not given is chosen at
+random. ``dept_ids`` is a list of ints or a comma list."""
 
 
 def now_ms() -> int:

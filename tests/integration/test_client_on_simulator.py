@@ -235,10 +235,10 @@ async def test_the_plan_s_rate_is_kept_to_once_it_was_met(
 
 
 async def test_the_month_s_calls_are_spent_at_dingtalk(simulator: Simulator, client: DingTalkClient) -> None:
-    await client.access_token()
+    await client.templates()
     simulator.limits.calls = simulator.limits.as_json()["spent"]["calls"]
     with pytest.raises(QuotaSpent) as caught:
-        await client.user_count(False)
+        await client.templates()
     assert caught.value.unavailable
 
 

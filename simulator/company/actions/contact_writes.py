@@ -195,7 +195,7 @@ class ContactWrites(Actions):
             if manager not in self._company.users:
                 raise PlatformError(60128)
             fields["manager"] = manager
-        if extension := call.given("extension", 2_000, 60122):
+        if extension := call.body.get("extension"):
             fields["extension"] = _texts(extension)
         return fields
 
@@ -298,10 +298,10 @@ class ContactWrites(Actions):
         return managers
 
 
-def _texts(value: str) -> dict[str, str]:
-    """The company's own fields, which come as JSON in a text."""
+def _texts(value: Any) -> dict[str, str]:
+    """The company's own fields: JSON in a text, or, as the vendor's Java SDK creates, an object."""
     try:
-        fields = orjson.loads(value)
+        fields = orjson.loads(value) if isinstance(value, str) and len(value) <= 2_000 else value
     except orjson.JSONDecodeError:
         fields = None
     if not isinstance(fields, dict) or not all(isinstance(text, str) for text in fields.values()):

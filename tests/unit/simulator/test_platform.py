@@ -168,7 +168,7 @@ def test_refusals_say_what_could_be_done(action: str, arguments: dict[str, Any],
 
 
 def test_every_action_works_without_arguments_and_from_text() -> None:
-    for action in ARGUMENTS:
+    for action in ARGUMENTS.keys() - {"protect", "accept"}:  # of somebody whom the Open API is to create
         platform = make()
         platform.act("leave")  # somebody who can come back
         assert platform.act(action)
