@@ -30,15 +30,15 @@ class KafkaSettings(LogSettings):
     topic_prefix: str = "dingtalk."
     """before the EventType"""
     control_prefix: str = "ctl-dingtalk."
-    """before `dlq.<consumer>` and `inbox.<consumer>`; must not begin with the other"""
+    """before `dlq.<consumer>`, `inbox.<consumer>` and control topics; must not begin with the other"""
     topic_partitions: int = Field(6, ge=1, le=1000)
     """partitions of new topics"""
     topic_replication: int | None = Field(None, ge=1, le=100)
     """copies of new topics; unset: 3, or as many as there are brokers"""
     topic_retention_days: int = Field(14, ge=1, le=3650)
-    """days, event topics"""
+    """days, event topics, `changes`, `outbound-results` and other control topics"""
     dlq_retention_days: int = Field(90, ge=1, le=3650)
-    """days, dead letters and `unclassified`"""
+    """days, dead letters, `unclassified` and `outbound`"""
     inbox_retention_days: int = Field(14, ge=1, le=3650)
     """days, inbox topics"""
 
