@@ -44,7 +44,7 @@ soak: install servers ## Faults at random under steady load, then the comparison
 test-compose: install ## The image and docker-compose.yml, on the Docker engine that answers
 	$(PYTEST) tests/compose $(ARGS)
 
-test-deploy: install ## deploy/: Kubernetes manifests by its schemas, alerts by promtool, the edge by Caddy and nginx (60 MB once)
+test-deploy: install ## deploy/: Kubernetes manifests by its schemas, alerts by promtool, the edge by Caddy and nginx, the simulator by a Java SDK (66 MB once)
 	@tools="$$(scripts/deploy-tools)" && eval "$$tools" && $(PYTEST) tests/deploy $(ARGS)
 
 bench: install servers ## Figures side by side in one run, to dev/benchmarks/RESULTS.md (about 12 minutes; a quiet machine)

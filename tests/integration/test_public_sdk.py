@@ -204,6 +204,33 @@ async def test_people_departments_and_scope(simulator: Simulator, sdk: Sdk) -> N
     assert await sdk.errcode("post", **refused) == 50004
 
 
+async def test_people_and_departments_are_written(simulator: Simulator, sdk: Sdk) -> None:
+    async def errcode(path: str, **body: Any) -> Any:
+        return await sdk.errcode("post", uri=f"/topapi/{path}", data=body)
+
+    dept = (await topapi(sdk, "v2/department/create", name="研发", parent_id=1, source_identifier="D-1"))[
+        "dept_id"
+    ]
+    user = {"userid": "oa-1", "name": "张三", "mobile": "13800000001", "dept_id_list": f"{dept},1"}
+    assert (await topapi(sdk, "v2/user/create", **user))["userid"] == "oa-1"
+    assert await errcode("v2/user/create", **user) == 60102
+    assert await errcode("v2/department/create", name="研发", parent_id=1) == 60021
+    await sdk.call("post", uri="/topapi/v2/user/update", data={"userid": "oa-1", "title": "主管"})
+    await sdk.call(
+        "post", uri="/topapi/v2/department/update", data={"dept_id": dept, "dept_manager_userid_list": "oa-1"}
+    )
+    shown = await topapi(sdk, "v2/user/get", userid="oa-1")
+    assert (shown["name"], shown["title"], shown["dept_id_list"]) == ("张三", "主管", [dept, 1])
+    assert shown["leader_in_dept"][0] == {"dept_id": dept, "leader": True}
+    assert (await topapi(sdk, "v2/user/getbymobile", mobile="13800000001"))["userid"] == "oa-1"
+    assert (await topapi(sdk, "v2/department/get", dept_id=dept))["source_identifier"] == "D-1"
+    assert await errcode("v2/department/delete", dept_id=dept) == 60005
+    await sdk.call("post", uri="/topapi/v2/user/delete", data={"userid": "oa-1"})
+    await sdk.call("post", uri="/topapi/v2/department/delete", data={"dept_id": dept})
+    assert await errcode("v2/user/get", userid="oa-1") == 60121
+    assert dept not in simulator.platform.company.departments
+
+
 @pytest.mark.parametrize(
     "family", ["role.", "tbdingding.dingtalk_oapi_role_"], ids=["former names", "newer names"]
 )

@@ -35,6 +35,17 @@ async def test_a_recorded_life_is_pushed_again_word_for_word(tmp_path: Path) -> 
         await api.post("/_sim/act", {"action": "hire", "count": 3})
         await api.register(first, TAGS + CONTACTS)
         assert "error" in await api.post("/_sim/act", {"action": "leave", "userid": "nobody"})
+        await api.post("/_sim/act", {"action": "protect", "mobile": "13800000002"})
+        for number in (1, 2):
+            created = {
+                "userid": f"oa-{number}",
+                "name": "x",
+                "mobile": f"1380000000{number}",
+                "dept_id_list": "1",
+            }
+            await api.call("/topapi/v2/user/create", created)
+        await api.call("/topapi/v2/user/update", {"userid": "oa-1", "title": "x"})
+        await api.post("/_sim/act", {"action": "accept"})
         await api.post("/_sim/burst", {"events": 150})
         await api.post("/_sim/act", {"action": "start_approval", "process_code": "PROC-EXPENSE"})
         await api.post("/_sim/act", {"action": "approve"})
