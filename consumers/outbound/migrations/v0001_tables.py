@@ -86,7 +86,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text, comment="of a pending result or a conflict"),
         sa.Column("code", sa.Text, comment="DingTalk's, of a refusal"),
         sa.Column("words", sa.Text, comment="what to do about it"),
-        sa.Column("done_ms", sa.BigInteger, comment="when it was found done"),
+        sa.Column("result_ms", sa.BigInteger, comment="since when it is the result"),
         sa.Column("look", sa.Text, comment="event (it has ended) or asked: the approval is to be fetched"),
         sa.Column("outcome", sa.Text, comment="agree, refuse or terminated, once that is in the changes"),
         sa.Column("attempts", sa.Integer, nullable=False, comment="looks in a row without a result"),

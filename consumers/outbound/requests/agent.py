@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import ColumnElement, case, insert, or_, select, update
 
 from consumers.outbound.messages import (
     Answers,
@@ -87,11 +87,10 @@ async def store_approval_event(tx: Transaction, event: Event) -> None:
     under way the id is not known yet: it is fetched as soon as it is."""
     if event.data.get("type") not in ("finish", "terminate") or not event.subject:
         return
-    ours = or_(
-        _columns.ding_id == event.subject,
-        _columns.ding_id.is_(None) & _columns.opened_ms.is_not(None),
-    )
-    await _look(tx, event.corp_id, "event", ours, now_ms())
+    named = _columns.ding_id == event.subject
+    perhaps = _columns.ding_id.is_(None) & _columns.opened_ms.is_not(None)
+    look = case((named, "event"), else_="asked")
+    await _look(tx, event.corp_id, look, or_(named, perhaps), now_ms())
 
 
 async def look_at_approvals(tx: Transaction, corp_id: str, now: int) -> None:
@@ -99,7 +98,7 @@ async def look_at_approvals(tx: Transaction, corp_id: str, now: int) -> None:
     await _look(tx, corp_id, "asked", _columns.ding_id.is_not(None) & _columns.look.is_(None), now)
 
 
-async def _look(tx: Transaction, corp_id: str, look: str, which: Any, now: int) -> None:
+async def _look(tx: Transaction, corp_id: str, look: Any, which: ColumnElement[bool], now: int) -> None:
     mine = (_columns.corp_id == corp_id, _columns.type == "approval.start", _columns.outcome.is_(None))
     await tx.execute(update(outbound_requests).where(*mine, which).values(look=look, due_ms=now))
 
@@ -232,9 +231,9 @@ class RequestAgent:
                         await put(tx, _change(request, step, now))
                         self._metrics.change("reported")
                 case Answer():
-                    values |= self._answered(request, step, now, looked_for=row.look is not None)
-                    said = {name: values[name] for name in ("result", "reason", "code", "words")}
-                    if any(row._mapping[name] != said[name] for name in ("result", "reason", "code")):
+                    values |= self._answered(request, step, now, row.look)
+                    if (row.result, row.reason, row.code) != (step.result, step.reason, step.code):
+                        values["result_ms"] = now
                         await put(tx, _result({**row._mapping, **values}, now))
                         self._metrics.result(step.result)
             await tx.execute(update(outbound_requests).where(request.key).values(**values))
@@ -249,18 +248,16 @@ class RequestAgent:
             "leased_ms": 0,
         }
 
-    def _answered(self, request: Request, step: Answer, now: int, *, looked_for: bool) -> dict[str, Any]:
+    def _answered(self, request: Request, step: Answer, now: int, look: str | None) -> dict[str, Any]:
         said = {"result": step.result, "reason": step.reason, "code": step.code, "words": step.words}
         if step.result == "pending":
             return said | self._again(request, step, now)
-        done = step.result in ("done", "unchanged")
         return said | {
             "ding_id": step.ding_id,
-            "done_ms": now if done else None,
             "opened_ms": None,
             "missing_ms": None,
             "attempts": 0,
-            "due_ms": now if done and looked_for else None,
+            "due_ms": now if look and step.ding_id else None,
             "leased_ms": 0,
         }
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from consumers.outbound.requests.steps import AGAIN_S, Answer, Call, End, People, Stop, Wait, ding_id_of
+from consumers.outbound.requests.steps import AGAIN_S, Answer, Call, End, People, Stop, Wait, carried_out
 from consumers.outbound.requests.tables import Request
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import says_not_there
@@ -143,7 +143,7 @@ class Approvals:
         document = await self._document(str(request.ding_id))
         if document is None:
             return End(None, {})  # deleted in DingTalk
-        outcome, age_ms = outcome_of(document), self.now_ms - (request.done_ms or 0)
+        outcome, age_ms = outcome_of(document), self.now_ms - (request.result_ms or 0)
         if outcome is None and request.look == "event":
             return Wait()  # the read lags behind the event
         if outcome is None and age_ms < self.settle_ms:
@@ -152,7 +152,8 @@ class Approvals:
 
     async def _named(self, target: Request | None) -> tuple[str, dict[str, Any], int]:
         """The instance of ``target``: id, document, and for how long it has been known to be there, in ms."""
-        instance_id, age_ms = ding_id_of(target), self.now_ms - ((target and target.done_ms) or 0)
+        started, instance_id = carried_out(target)
+        age_ms = self.now_ms - (started.result_ms or 0)
         document = await self._document(instance_id)
         if document is None and age_ms < self.settle_ms:
             raise Stop(Wait(AGAIN_S))

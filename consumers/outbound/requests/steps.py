@@ -101,10 +101,10 @@ class People:
         return int(found[own_id])
 
 
-def ding_id_of(target: Request | None) -> str:
-    """What the request that another one names has made in DingTalk. Raises ``Stop``."""
+def carried_out(target: Request | None) -> tuple[Request, str]:
+    """The request that another one names, and what it has made in DingTalk. Raises ``Stop``."""
     if target is not None and target.ding_id is not None:
-        return target.ding_id
+        return target, target.ding_id
     if target is not None and target.result in ("refused", "conflict"):
         raise Stop(Answer("refused", words="What data.request names was not carried out: see its result"))
     words = "data.request names nothing that is done; it waits until that is"

@@ -29,7 +29,7 @@ outbound_requests = Table(
     Column("reason", Text, comment="of a pending result or a conflict"),
     Column("code", Text, comment="DingTalk's, of a refusal"),
     Column("words", Text, comment="what to do about it"),
-    Column("done_ms", BigInteger, comment="when it was found done"),
+    Column("result_ms", BigInteger, comment="since when it is the result"),
     Column("look", Text, comment="event (it has ended) or asked: the approval is to be fetched"),
     Column("outcome", Text, comment="agree, refuse or terminated, once that is in the changes"),
     Column("attempts", Integer, nullable=False, comment="looks in a row without a result"),
@@ -55,7 +55,7 @@ class Request:
     missing_ms: int | None
     ding_id: str | None
     result: str | None
-    done_ms: int | None
+    result_ms: int | None
     look: str | None
     attempts: int
     claims: int

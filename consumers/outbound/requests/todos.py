@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from consumers.outbound.requests.steps import AGAIN_S, Answer, Call, People, Wait, ding_id_of
+from consumers.outbound.requests.steps import AGAIN_S, Answer, Call, People, Wait, carried_out
 from consumers.outbound.requests.tables import Request
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import AlreadyExists
@@ -44,8 +44,8 @@ class Todos:
     async def finish(self, request: Request, target: Request | None) -> Call:
         """``target`` is the todo.desired that the request names. To finish a to-do twice changes nothing, so
         after an unknown outcome it is done again."""
-        task_id = ding_id_of(target)
-        own_id = target.body["creator"] if target is not None else ""
+        first, task_id = carried_out(target)
+        own_id = first.body["creator"]
         creator = (await self.people.union_ids([own_id]))[own_id]
 
         async def send() -> Answer:
