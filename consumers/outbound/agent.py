@@ -124,6 +124,7 @@ class Agent:
         self._database, self._client_of, self._owners = database, client_of, owners
         self._rules, self._most_removals = rules_of(settings), settings.outbound_max_removals
         self._metrics, self._pace = metrics, pace
+        self._own_ids: dict[str, str] = {}
 
     async def once(self) -> int:
         """Work at what is due, a few at a time; how many there were. Raises ``ApiError`` when DingTalk does
@@ -150,7 +151,7 @@ class Agent:
         ledger = with_wish(entity.ledger, wish)
         waits_for = missing[1] if missing else None
         try:
-            contacts = Contacts(self._client_of(entity.app, entity.corp_id), self._pace)
+            contacts = Contacts(self._client_of(entity.app, entity.corp_id), self._pace, self._own_ids)
             observed = await contacts.find(entity, ledger)
         except (ApiError, Reject) as error:
             if error.unavailable:
@@ -208,10 +209,11 @@ class Agent:
 
 
 class Contacts:
-    """What the agent asks of the contacts, and does to them, at a pace."""
+    """What the agent asks of the contacts, and does to them, at a pace. ``own_ids`` remembers which department
+    has which ``source_identifier``, by dept_id."""
 
-    def __init__(self, client: DingTalkClient, pace: Throttle) -> None:
-        self._client, self._pace = client, pace
+    def __init__(self, client: DingTalkClient, pace: Throttle, own_ids: dict[str, str]) -> None:
+        self._client, self._pace, self._own_ids = client, pace, own_ids
 
     async def find(self, entity: Entity, ledger: Ledger) -> Observed | None:
         """The entity as DingTalk has it now: by the id that is known, else by those that it may have. Raises
@@ -238,14 +240,17 @@ class Contacts:
             children = await self._turn(self._client.sub_departments, parent)
         except NotFound:
             return None
-        marked = [child for child in children if child.get("source_identifier") == own_id]
-        named = [
-            child
-            for child in children
-            if child.get("name") == wished["name"] and not child.get("source_identifier")
-        ]
-        for child in (marked or named)[:1]:
-            return await self._read("department", str(child["dept_id"]))
+        # what the listing shows of them varies, so each is read, once in this process
+        for child in children:
+            dept_id = str(child["dept_id"])
+            if dept_id not in self._own_ids:
+                await self._read("department", dept_id)
+            if self._own_ids.get(dept_id) == own_id:
+                return await self._read("department", dept_id)
+        for child in children:
+            dept_id = str(child["dept_id"])
+            if child.get("name") == wished.get("name") and not self._own_ids.get(dept_id):
+                return await self._read("department", dept_id)
         return None
 
     async def _read(self, kind: Kind, ding_id: str) -> Observed | None:
@@ -257,6 +262,8 @@ class Contacts:
             )
         except NotFound:
             return None
+        if kind == "department":
+            self._own_ids[ding_id] = str(reply.get("source_identifier") or "")
         return Observed(ding_id, fields.observed(kind, reply))
 
     async def write(self, entity: Entity, action: Action) -> str | None:

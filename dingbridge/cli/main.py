@@ -20,6 +20,7 @@ COMMANDS = {
     "consume": "Run one consumer, or show what it has written.",
     "resync": "Make address-sync's tables equal to the company now.",
     "approvals": "Export archived approvals, list templates, resync.",
+    "outbound": "Say what DingTalk shall be, see what is written.",
     "dlq": "List a consumer's dead letters, and send them back.",
     "replay": "Send a range of time once more to one consumer.",
     "topics": "List, create and read the topics.",

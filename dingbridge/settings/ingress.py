@@ -67,7 +67,7 @@ class IngressSettings(
     """what answers the suite's URL checks: `success` or `random`"""
     unknown_topics_max: int = Field(100, ge=0, le=10_000)
     """topics for EventTypes that this version does not know; more go to `unclassified`"""
-    resync_consumers: CommaList = Field(default_factory=lambda: ["address-sync", "approval"])
+    resync_consumers: CommaList = Field(default_factory=lambda: ["address-sync", "approval", "outbound"])
     """consumers, with commas, that are asked to look anew when events may be lost; empty: none"""
     trusted_proxies: NetworkList = Field(default_factory=list)
     """addresses or networks, with commas, whose `X-Forwarded-For` the log believes"""

@@ -31,7 +31,7 @@ from dingbridge.settings import KafkaSettings
 _SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 _REQUEST_MS: Final = 10_000
 _GROUP_DENIED: Final = 30  # GROUP_AUTHORIZATION_FAILED
-ORDERED: Final = ("address-sync", "approval")
+ORDERED: Final = ("address-sync", "approval", "outbound")
 """Consumers that recovery may ask to look anew."""
 FREE_PUSHES: Final = ("user_", "org_dept_", "org_change", "org_remove", "label_", "org_admin_")
 """Pushes that do not count (appendix-a-list-of-events-not-included-in-webhook): EventTypes that begin so."""

@@ -1,0 +1,194 @@
+"""The commands of ``dingbridge outbound``."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from consumers.outbound.requests.agent import look_at_approvals
+from consumers.outbound.requests.tables import outbound_requests
+from sqlalchemy import ColumnElement, Row, and_, or_, select
+
+from consumers.outbound.cli.planning import Planned, plan
+from consumers.outbound.cli.support import open_ledger, read_messages
+from consumers.outbound.cli.support import send as send_messages
+from consumers.outbound.store import approve as approve_row
+from consumers.outbound.store import look_at_all, now_ms
+from consumers.outbound.store import release as release_row
+from consumers.outbound.tables import outbound_entity
+from dingbridge.cli.terminal import listed, print_list, say
+from dingbridge.errors import BridgeError
+from dingbridge.settings import KafkaSettings
+
+app = typer.Typer(
+    no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
+Ids = Annotated[list[str] | None, typer.Argument(help="Own ids of people and departments.", show_default="")]
+All = Annotated[bool, typer.Option("--all", help="All that `status` lists so.")]
+
+_e = outbound_entity.c
+HELD = or_(_e.adopted, _e.result == "conflict", _e.result == "refused")
+BRAKED = and_(_e.reason == "removal-approval", _e.result == "pending")
+
+
+class NobodyNamed(BridgeError):
+    """The command was told neither ids nor --all."""
+
+    exit_code = 2
+
+
+@app.command()
+def send(file: Annotated[Path, typer.Argument(help="Messages: a JSON array, or an object a line.")]) -> None:
+    """Send messages to the topic that outbound reads; all of them, or with a fault in one of them none.
+
+    Each is a CloudEvent, or only its `type` (user.desired), `subject` (the own id) and `data`. Exit code 2:
+    the file has faults, each is named; 1: Kafka does not answer.
+    """
+    messages = read_messages(file)
+    settings = KafkaSettings.load()
+    asyncio.run(send_messages(settings, messages))
+    print(f"sent: {len(messages)}; the answers come to {settings.control_prefix}outbound-results")
+
+
+@app.command("plan")
+def plan_command(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Messages not sent yet.", show_default="all that is wanted"),
+    ] = None,
+    reveal: Annotated[bool, typer.Option("--reveal", help="Show the values, too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what would be written to DingTalk now, and write nothing: not there, and not here.
+
+    Reads each entity once. What is as it shall be is counted only. Exit code 2: the file has faults; 1:
+    DingTalk or the database does not answer.
+    """
+    asyncio.run(_plan(file, reveal, as_json))
+
+
+async def _plan(file: Path | None, reveal: bool, as_json: bool) -> None:
+    messages = None if file is None else [message for message, _ in read_messages(file)]
+    counts: Counter[str] = Counter()
+    rows = []
+    async with open_ledger(api=True, may_be_missing=file is not None) as consumer:
+        async for planned in plan(consumer, messages):
+            counts[planned.op] += 1
+            if planned.op != "nothing":
+                rows.append(_shown(planned, reveal, as_json))
+    print_list(("op", "kind", "id", "dingtalkId", "fields", "reason"), rows, as_json=as_json)
+    say(", ".join(f"{op}: {count}" for op, count in sorted(counts.items())) or "nothing is wanted")
+
+
+def _shown(planned: Planned, reveal: bool, as_json: bool) -> dict[str, Any]:
+    entry = asdict(planned)
+    fields: Any = list(planned.fields)
+    if reveal:
+        fields = {name: {"old": old, "new": new} for name, (old, new) in planned.fields.items()}
+    return {
+        "op": entry["op"],
+        "kind": entry["kind"],
+        "id": entry["own_id"],
+        "dingtalkId": entry["ding_id"],
+        "fields": fields if as_json else _in_words(planned, reveal),
+        "reason": entry["reason"],
+    }
+
+
+def _in_words(planned: Planned, reveal: bool) -> str:
+    if not reveal:
+        return ", ".join(planned.fields)
+    return "; ".join(
+        f"{name}: {json.dumps(old, ensure_ascii=False)} → {json.dumps(new, ensure_ascii=False)}"
+        for name, (old, new) in planned.fields.items()
+    )
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """List what is pending, refused, in conflict or adopted, and what is to be done about it."""
+    asyncio.run(_status(as_json))
+
+
+async def _status(as_json: bool) -> None:
+    async with open_ledger() as consumer:
+        reader = consumer.database.reader()
+        people = await reader.execute(
+            select(outbound_entity).where(or_(HELD, _e.result == "pending")).order_by(_e.result_ms)
+        )
+        requests = await reader.execute(
+            select(outbound_requests)
+            .where(outbound_requests.c.result.in_(("pending", "refused", "conflict")))
+            .order_by(outbound_requests.c.request_id)
+        )
+        entries = [*map(_entity_shown, people), *map(_request_shown, requests)]
+    columns = ("kind", "id", "dingtalkId", "result", "reason", "code", "since", "words")
+    print_list(columns, entries, as_json=as_json)
+    counts = Counter(str(entry["result"]) for entry in entries)
+    say(", ".join(f"{name}: {count}" for name, count in sorted(counts.items())) or "nothing waits")
+
+
+def _entity_shown(row: Row[Any]) -> dict[str, Any]:
+    since = None if row.result_ms is None else datetime.fromtimestamp(row.result_ms // 1000, UTC).isoformat()
+    return {
+        "kind": row.kind, "id": row.own_id, "dingtalkId": row.ding_id, "result": row.result,
+        "reason": row.reason, "code": row.code, "since": since, "words": row.words,
+        "fields": json.loads(row.fields or "[]"), "adopted": row.adopted, "version": row.version,
+    }  # fmt: skip
+
+
+def _request_shown(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "kind": row.kind, "id": row.request_id, "dingtalkId": row.ding_id, "result": row.result,
+        "reason": row.reason, "code": row.code, "since": None, "words": row.words, "request": row.type,
+    }  # fmt: skip
+
+
+@app.command()
+def release(ids: Ids = None, all_: All = False) -> None:
+    """Let outbound write what it holds back: adopted, in conflict, or refused. `plan` shows what that is."""
+    count = asyncio.run(_by_hand(HELD, ids, all_, release_row))
+    print(f"released: {count}")
+
+
+@app.command()
+def approve(ids: Ids = None, all_: All = False) -> None:
+    """Let removals go on that are beyond OUTBOUND_MAX_REMOVALS; `status` lists them as removal-approval."""
+    count = asyncio.run(_by_hand(BRAKED, ids, all_, approve_row))
+    print(f"approved: {count}")
+
+
+async def _by_hand(which: ColumnElement[bool], ids: Sequence[str] | None, all_: bool, change: Any) -> int:
+    named = listed(list(ids or ()))
+    if bool(named) == all_:
+        raise NobodyNamed("say which: own ids, or --all; dingbridge outbound status lists them")
+    where = which if all_ else and_(which, _e.own_id.in_(named))
+    async with open_ledger() as consumer, consumer.database.transaction() as tx:
+        rows = (await tx.execute(select(outbound_entity).where(where).with_for_update())).all()
+        for row in rows:
+            await change(tx, row)
+    for own_id in sorted(set(named) - {row.own_id for row in rows}):
+        say(f"{own_id}: not one of those that dingbridge outbound status lists so")
+    return len(rows)
+
+
+@app.command()
+def reconcile() -> None:
+    """Have everything compared with DingTalk and repaired, whatever events said; the consumer does it."""
+    count = asyncio.run(_reconcile())
+    print(f"due now: {count}; dingbridge consume outbound looks at them, OUTBOUND_CALLS_PER_S calls a second")
+
+
+async def _reconcile() -> int:
+    async with open_ledger() as consumer, consumer.database.transaction() as tx:
+        corps = await tx.execute(select(outbound_requests.c.corp_id).distinct())
+        for row in corps.all():
+            await look_at_approvals(tx, row.corp_id, now_ms())
+        return await look_at_all(tx)

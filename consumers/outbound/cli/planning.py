@@ -1,0 +1,144 @@
+"""What the agent would write now: the same reads and the same decision, and nothing is stored or written."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from sqlalchemy import select
+
+from consumers.outbound.agent import Contacts, chosen_userid, resolved, rules_of, with_wish
+from consumers.outbound.consumer import Outbound
+from consumers.outbound.decide import decide
+from consumers.outbound.ledger import Create, Decision, Delete, Fields, Kind, Ledger, Update
+from consumers.outbound.messages import Message
+from consumers.outbound.store import (
+    Entity,
+    Key,
+    ding_ids,
+    entity_of,
+    in_own_ids,
+    now_ms,
+    removals_left,
+)
+from consumers.outbound.tables import outbound_entity
+from dingbridge import Reader, Reject
+from dingbridge.dingtalk.errors import ApiError
+from dingbridge.throttle import Throttle
+
+Op = Literal["create", "update", "delete", "nothing", "wait", "superseded", "refused"]
+
+NEW = "new "
+"""Stands before the own id of what would be created, where DingTalk's id is not known yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What would become of one entity. ``fields`` is ``{name: (old, new)}``, with own ids; ``reason`` is why
+    it waits, or what DingTalk says."""
+
+    kind: Kind
+    own_id: str
+    op: Op
+    ding_id: str | None = None
+    reason: str | None = None
+    fields: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+
+
+async def plan(consumer: Outbound, messages: Sequence[Message] | None) -> AsyncIterator[Planned]:
+    """For ``messages`` over what the ledger has, or for all that is wanted. Raises ``ApiError`` when DingTalk
+    does not answer."""
+    db = consumer.database.reader()
+    stored = {entity.key: entity for entity in map(entity_of, await db.execute(select(outbound_entity)))}
+    wanted, older = (stored, []) if messages is None else _wanted(stored, messages)
+    for message in older:
+        yield Planned(_kind(message), message.id, "superseded")
+    pace, own_ids = Throttle(consumer.own.outbound_calls_per_s), dict[str, str]()
+    order = {(False, "department"): 0, (False, "user"): 1, (True, "user"): 2, (True, "department"): 3}
+    for entity in sorted(wanted.values(), key=lambda entity: order[entity.absent, entity.kind]):
+        contacts = Contacts(consumer.dingtalk_of(entity.app, entity.corp_id), pace, own_ids)
+        yield await _planned(consumer, db, contacts, entity, {**stored, **wanted})
+
+
+def _wanted(
+    stored: dict[Key, Entity], messages: Sequence[Message]
+) -> tuple[dict[Key, Entity], list[Message]]:
+    """What the messages want, and those that are older than what was wanted before."""
+    wanted: dict[Key, Entity] = {}
+    older = []
+    for message in messages:
+        if message.kind not in ("user", "department"):
+            continue
+        key: Key = (message.corp_id, _kind(message), message.id)
+        last = wanted.get(key) or stored.get(key)
+        version = message.version or 0
+        if last is not None and version < last.version:
+            older.append(message)
+            continue
+        begun = last or Entity(*key, None, 0, False, {}, now_ms(), False, 0, Ledger())
+        changed = {"app": message.app, "version": version, "absent": message.absent}
+        wish = begun.wish if message.absent else {**message.data}
+        since = begun.since_ms if begun.absent and message.absent else now_ms()
+        wanted[key] = replace(begun, **changed, wish=_fields(wish), since_ms=since)
+    return wanted, older
+
+
+def _fields(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if name not in ("corpId", "app", "version")}
+
+
+def _kind(message: Message) -> Kind:
+    return "user" if message.kind == "user" else "department"
+
+
+async def _planned(
+    consumer: Outbound, db: Reader, contacts: Contacts, entity: Entity, all_: dict[Key, Entity]
+) -> Planned:
+    async def ids(kind: Kind, own_ids: list[str]) -> dict[str, str]:
+        found = await ding_ids(db, entity.corp_id, kind, own_ids)
+        for own_id in own_ids:
+            to_come = all_.get((entity.corp_id, kind, own_id))
+            if own_id not in found and to_come is not None and not to_come.absent:
+                found[own_id] = chosen_userid(to_come) if kind == "user" else NEW + own_id
+        return found
+
+    wish, _ = await resolved(entity, ids)
+    ledger = with_wish(entity.ledger, wish)
+    try:
+        observed = await contacts.find(entity, ledger)
+    except (ApiError, Reject) as error:
+        if error.unavailable:
+            raise
+        return Planned(entity.kind, entity.own_id, "refused", ledger.ding_id, str(error))
+    decision = decide(
+        entity.kind, ledger, observed, owners=consumer.owners, rules=rules_of(consumer.own), now_ms=now_ms(),
+        may_remove=await removals_left(db, entity.corp_id, consumer.own.outbound_max_removals, now_ms()),
+    )  # fmt: skip
+    seen = observed.fields if observed is not None else {}
+    names = _names(decision, wish.fields)
+    old = {name: await in_own_ids(db, entity.corp_id, name, seen.get(name)) for name in names}
+    return Planned(
+        entity.kind,
+        entity.own_id,
+        _op(decision),
+        observed.ding_id if observed else ledger.ding_id,
+        decision.result.reason if decision.result else None,
+        {name: (old[name], entity.wish.get(name)) for name in names},
+    )
+
+
+def _op(decision: Decision) -> Op:
+    match decision.action:
+        case Create():
+            return "create"
+        case Update():
+            return "update"
+        case Delete():
+            return "delete"
+    return "wait" if decision.result and decision.result.result in ("pending", "conflict") else "nothing"
+
+
+def _names(decision: Decision, wished: Fields) -> list[str]:
+    action = decision.action
+    if isinstance(action, Create | Update):
+        return list(action.fields)
+    return list(decision.result.fields) if decision.result and decision.result.result == "pending" else []

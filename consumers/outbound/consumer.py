@@ -1,0 +1,110 @@
+"""outbound: messages and events in, rows out. ``handle`` stores what is wanted, or that an entity is to be
+looked at; what follows from it is the agent's (``agent.py``), and of approvals and to-dos ``requests``'.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import structlog
+from consumers.outbound.requests.agent import (
+    RequestAgent,
+    look_at_approvals,
+    store_approval_event,
+    store_request,
+)
+from sqlalchemy import MetaData, or_
+
+from consumers.outbound.agent import Agent, keep_measuring, keep_working
+from consumers.outbound.ledger import Kind
+from consumers.outbound.messages import parse
+from consumers.outbound.metrics import OutboundMetrics
+from consumers.outbound.owners import load_owners
+from consumers.outbound.sender import Sender
+from consumers.outbound.settings import OutboundSettings
+from consumers.outbound.store import look, look_at_all, now_ms, want
+from consumers.outbound.tables import metadata, outbound_entity
+from dingbridge import Consumer, Event, Transaction
+from dingbridge.events.control import RESYNC_REQUESTED
+from dingbridge.events.envelope import NOBODY
+from dingbridge.throttle import Throttle
+from dingbridge.worker.supervise import retry_until_available
+
+log = structlog.get_logger(__name__)
+
+KINDS: dict[str, Kind] = {
+    "user_add_org": "user",
+    "user_modify_org": "user",
+    "user_leave_org": "user",
+    "org_dept_create": "department",
+    "org_dept_modify": "department",
+    "org_dept_remove": "department",
+}
+"""What the events' subjects are."""
+
+
+class Outbound(Consumer):
+    """Writes to DingTalk what the OA wants, and tells the OA what people change there."""
+
+    name: ClassVar[str] = "outbound"
+    topics: ClassVar[Sequence[str]] = (*KINDS, "bpms_instance_change")
+    control_topics: ClassVar[Sequence[str]] = ("outbound",)
+    metadata: ClassVar[MetaData | None] = metadata
+    migrations: ClassVar[str | None] = "consumers.outbound.migrations"
+
+    def __init__(self) -> None:
+        self.own = OutboundSettings.load()
+        self.owners = load_owners(self.own.outbound_owners)
+        self.metrics = OutboundMetrics()
+
+    async def start(self) -> None:
+        _ = self.dingtalk  # nothing works without it: end in words now rather than later
+        self.metrics = OutboundMetrics(self.registry)
+
+    async def background(self) -> None:
+        """Work at what is due, and send what is to be sent; of these none waits for another."""
+        pace = Throttle(self.own.outbound_calls_per_s)
+        parts = (self.database, self.dingtalk_of, self.owners, self.own, self.metrics, pace)
+        agent, requests = Agent(*parts), RequestAgent(*parts)
+        runs = (
+            partial(keep_working, agent.once),
+            partial(keep_working, requests.once),
+            partial(keep_measuring, self.database, self.metrics),
+            Sender(self.database, self.settings).run,
+        )
+        never = asyncio.Event()
+        await asyncio.gather(*(retry_until_available(run, self.name, never) for run in runs))
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        kind = KINDS.get(event.event_type)
+        if event.type == RESYNC_REQUESTED:
+            await self._look_anew(event, tx)
+        elif kind is not None and event.subject:
+            by = event.data.get("optStaffId") or event.data.get("OptStaffId")
+            await look(tx, event.corp_id, kind, event.subject, str(by) if by else None)
+        elif kind is not None:
+            await look_at_all(tx, outbound_entity.c.corp_id == event.corp_id)
+        elif event.event_type == "bpms_instance_change":
+            await store_approval_event(tx, event)
+        else:
+            message = parse(event)
+            if message.kind in ("user", "department"):
+                await want(tx, message, now_ms())
+            else:
+                await store_request(tx, message, now_ms())
+
+    async def _look_anew(self, event: Event, tx: Transaction) -> None:
+        """An order to look anew is a reconcile of its company, or of its app where it names none."""
+        columns, part = outbound_entity.c, event.data.get("part")
+        if part != "contacts" and event.corp_id != NOBODY:
+            await look_at_approvals(tx, event.corp_id, now_ms())
+        if part == "approvals":
+            return
+        if event.corp_id != NOBODY:
+            count = await look_at_all(tx, columns.corp_id == event.corp_id)
+        elif self.settings.concerns_another_app(event.app):
+            count = await look_at_all(tx, columns.app == event.app)
+        else:
+            count = await look_at_all(tx, or_(columns.app == event.app, columns.app.is_(None)))
+        log.info("outbound.look_anew", reason=str(event.data.get("reason")), entities=count)

@@ -1,0 +1,175 @@
+"""outbound against the simulated DingTalk over HTTP, on both databases: what the OA wants becomes so, what
+people change comes back, and what holds it back. Real Kafka: ``test_outbound_life.py``."""
+
+import pytest
+
+from tests.integration.outbound_support import CORP, department, message, office, user
+
+
+@pytest.fixture
+async def oa(monkeypatch, database_url):
+    async with office(monkeypatch, database_url) as found:
+        yield found
+
+
+async def test_what_the_oa_wants_becomes_so_in_whatever_order_it_comes(oa):
+    """Children come before their parents, people before their departments and their manager."""
+    await oa.say(
+        user("u2", 1, departments=["d2"], manager="u1", title="工程师", extension={"工位": "A3"}),
+        department("d2", 1, parent="d1", managers=["u2"]),
+        user("u3", 1, departments=["nowhere"]),
+        department("d1", 1),
+        user("u1", 1, departments=["d1", "root"], hiredOn="2020-08-16"),
+    )
+    await oa.settle()
+    company = oa.simulator.platform.company
+    d1 = next(d for d in company.departments.values() if d.source_identifier == "d1")
+    d2 = next(d for d in company.departments.values() if d.source_identifier == "d2")
+    assert (d2.parent, d2.managers) == (d1.dept_id, ["u2"])
+    found = oa.person("u2")
+    assert (found["dept_id_list"], found["manager_userid"], found["title"]) == ([d2.dept_id], "u1", "工程师")
+    assert "u3" not in company.users
+    assert [(await oa.results(own_id))[-1] for own_id in ("u1", "u2", "d1", "d2", "u3")] == [
+        *("done", "done", "done", "done"),
+        "pending/department-missing",
+    ]
+    # each creation once, the department's manager afterwards, and nothing that changed nothing
+    assert sorted(name for name, changed in oa.writes() if changed) == [
+        *["department/create"] * 2,
+        "department/update",
+        *["user/create"] * 2,
+    ]
+    assert oa.metric("changes_total", verdict="written-back") == 0
+    assert oa.metric("echoes_total") > 0
+
+    # the same again costs nothing; what differs is written, and nothing else
+    before = len(oa.writes())
+    again = user("u2", 2, departments=["d2"], manager="u1", title="工程师", extension={"工位": "A3"})
+    await oa.say(again, message("user.absent", "u1", version=0))
+    await oa.settle()
+    assert len(oa.writes()) == before
+    assert (await oa.results("u2"))[-1] == "unchanged"
+    assert (await oa.results("u1"))[-1] == "superseded"
+    await oa.say(user("u2", 3, departments=["d2"], title="架构师", manager=None))
+    await oa.settle()
+    assert oa.writes()[before:] == [("user/update", True)]
+    found = oa.person("u2")
+    assert (found["title"], found.get("manager_userid", ""), "A3" in found["extension"]) == ("架构师", "", True)
+
+    # an older word revives nothing, and removals go from the leaves up
+    gone = [message("department.absent", own_id, version=9) for own_id in ("d1", "d2")]
+    await oa.say(*gone, *(message("user.absent", own_id, version=9) for own_id in ("u1", "u2")))
+    await oa.settle()
+    await oa.say(user("u2", 3, departments=["root"]))
+    await oa.settle()
+    assert not {"u1", "u2"} & company.users.keys()
+    assert not {d1.dept_id, d2.dept_id} & company.departments.keys()
+    assert (await oa.results("d1"))[-1] == "done"
+    assert (await oa.results("u2"))[-1] == "superseded"
+
+
+async def test_what_was_there_before_us_is_adopted_and_written_after_its_release(oa):
+    there = next(iter(oa.simulator.platform.company.users.values()))
+    title = there.title
+    await oa.say(user("u1", 1, mobile=there.mobile, name=there.name, title="改过的"))
+    await oa.settle()
+    assert await oa.results("u1") == ["pending/adopted"]
+    assert (oa.writes(), there.title) == ([], title)
+    [answer] = await oa.sent()
+    assert answer["dingtalkId"] == there.userid
+    assert set(answer["fields"]) >= {"title"}
+    await oa.release("u1")
+    await oa.settle()
+    assert (await oa.results("u1"))[-1] == "done"
+    assert (there.title, oa.writes()) == ("改过的", [("user/update", True)])
+
+
+async def test_a_persons_change_is_judged_by_the_fields_owner(monkeypatch, database_url, tmp_path):
+    owners = tmp_path / "owners.toml"
+    owners.write_text('[users]\ntitle = "dingtalk"\nworkPlace = "report"\n', encoding="utf-8")
+    async with office(monkeypatch, database_url, OUTBOUND_OWNERS=str(owners)) as oa:
+        await oa.say(department("d1", 1))
+        wanted = {"title": "工程师", "workPlace": "杭州", "remark": "正式"}
+        await oa.say(user("u1", 1, departments=["d1"], **wanted))
+        await oa.settle()
+        before = len(oa.writes())
+        oa.act("edit", userid="u1", title="总监", work_place="上海", remark="实习")
+        await oa.settle()
+        found = oa.person("u1")
+        assert (found["title"], found["work_place"], found["remark"]) == ("总监", "上海", "正式")
+        assert oa.writes()[before:] == [("user/update", True)]
+        changes = await oa.sent("changes")
+        assert {(name, one["verdict"]) for one in changes for name in one["fields"]} == {
+            ("title", "accepted"),
+            ("workPlace", "reported"),
+            ("remark", "written-back"),
+        }
+        assert {one["corpId"] for one in changes} == {CORP}
+        [remark] = [one["fields"]["remark"] for one in changes if "remark" in one["fields"]]
+        assert remark == {"old": "正式", "new": "实习"}
+        # nothing of it echoes, and an event about somebody else is nobody's
+        oa.act("edit", userid=next(iter(oa.simulator.platform.company.users)), title="无关")
+        await oa.settle()
+        assert len(await oa.sent("changes")) == len(changes)
+        # a move is told in the OA's own ids
+        oa.act("move", userid="u1")
+        await oa.settle()
+        moved = (await oa.sent("changes"))[-1]
+        assert moved["fields"]["departments"]["old"] == ["d1"]
+        assert moved["verdict"] == "written-back"
+
+
+async def test_a_reply_that_is_lost_creates_nobody_twice(oa):
+    faults = oa.simulator.faults
+    for api, kind in (("v2/department/create", "cut"), ("v2/user/create", "cut")):
+        faults.add({"api": api, "kind": kind, "times": 1})
+    faults.add({"api": "v2/user/create", "kind": "errcode", "errcode": 15, "times": 1, "after": 1})
+    faults.add({"api": "v2/user/update", "kind": "http", "status": 504, "done": True, "times": 1})
+    await oa.say(department("d1", 1), user("u1", 1, departments=["d1"]), user("u2", 1, departments=["d1"]))
+    await oa.settle()
+    await oa.say(user("u1", 2, departments=["d1"], title="经理"))
+    await oa.settle()
+    company = oa.simulator.platform.company
+    assert len([d for d in company.departments.values() if d.source_identifier == "d1"]) == 1
+    assert {"u1", "u2"} <= company.users.keys()
+    assert oa.person("u1")["title"] == "经理"
+    assert all(changed for _, changed in oa.writes())
+    assert [(await oa.results(own_id))[-1] for own_id in ("d1", "u1", "u2")] == ["done"] * 3
+
+
+async def test_who_must_accept_first_is_pending_and_appears(oa):
+    oa.act("protect", mobile="13900000001")
+    await oa.say(user("u1", 1), user("u2", 1))
+    await oa.settle()
+    assert await oa.results("u1") == ["pending/acceptance"]
+    assert await oa.results("u2") == ["done"]
+    oa.act("accept", mobile="13900000001")
+    await oa.settle()
+    assert (await oa.results("u1"))[-1] == "done"
+    assert [name for name, _ in oa.writes()].count("user/create") == 1
+
+
+async def test_many_removals_wait_for_a_hand_and_absent_has_its_days(monkeypatch, database_url):
+    async with office(monkeypatch, database_url, OUTBOUND_MAX_REMOVALS="2") as oa:
+        people = [f"u{number}" for number in range(1, 5)]
+        await oa.say(*(user(own_id, 1) for own_id in people))
+        await oa.settle()
+        await oa.say(*(message("user.absent", own_id, version=2) for own_id in people))
+        await oa.settle()
+        company = oa.simulator.platform.company
+        left = [own_id for own_id in people if own_id in company.users]
+        assert len(left) == 2
+        assert [(await oa.results(own_id))[-1] for own_id in left] == ["pending/removal-approval"] * 2
+        # the OA changes its mind about one
+        await oa.say(user(left[0], 3))
+        await oa.approve(left[1])
+        await oa.settle()
+        assert left[0] in company.users
+        assert left[1] not in company.users
+    async with office(monkeypatch, database_url.replace("test.db", "b.db"), OUTBOUND_GRACE_DAYS="7") as oa:
+        await oa.say(user("v1", 1))
+        await oa.settle()
+        await oa.say(message("user.absent", "v1", version=2))
+        await oa.settle()
+        assert (await oa.results("v1"))[-1] == "pending/grace"
+        assert "v1" in oa.simulator.platform.company.users
