@@ -57,11 +57,13 @@ from dingbridge.dingtalk.errors import (
 )
 from dingbridge.throttle import Throttle
 from dingbridge.worker.api.clients import ClientOf
+from dingbridge.worker.store.errors import TransactionRace
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 AT_ONCE = 8
+MOST_AGAIN = 10
 LOOK_EVERY_S = 0.5
 """How often new work is looked for when there is none, in s."""
 PAUSE_S = 5.0
@@ -186,11 +188,17 @@ class Agent:
     async def _save(self, entity: Entity, decision: Decision, *, waits_for: str | None) -> bool:
         """False: the brake is on, and nothing was written."""
         removes = isinstance(decision.action, Delete) and not decision.ledger.removal_approved
-        async with self._database.transaction() as tx:
-            if removes and not await count_removal(tx, entity.corp_id, self._most_removals, now_ms()):
-                return False
-            keep = decision.action is not None
-            news = await save(tx, entity, decision, keep=keep, waits_for=waits_for)
+        for left in reversed(range(MOST_AGAIN)):
+            try:
+                async with self._database.transaction() as tx:
+                    if removes and not await count_removal(tx, entity.corp_id, self._most_removals, now_ms()):
+                        return False
+                    keep = decision.action is not None
+                    news = await save(tx, entity, decision, keep=keep, waits_for=waits_for)
+                break
+            except TransactionRace:
+                if not left:
+                    raise
         if news is not None:
             self._metrics.result(news.result)
             log.info(
@@ -209,8 +217,8 @@ class Agent:
 
 
 class Contacts:
-    """What the agent asks of the contacts, and does to them, at a pace. ``own_ids`` remembers which department
-    has which ``source_identifier``, by dept_id."""
+    """What the agent asks of the contacts, and does to them, at a pace. ``own_ids`` remembers each
+    department's ``source_identifier``, by dept_id."""
 
     def __init__(self, client: DingTalkClient, pace: Throttle, own_ids: dict[str, str]) -> None:
         self._client, self._pace, self._own_ids = client, pace, own_ids

@@ -8,12 +8,6 @@ from functools import partial
 from typing import Any, ClassVar
 
 import structlog
-from consumers.outbound.requests.agent import (
-    RequestAgent,
-    look_at_approvals,
-    store_approval_event,
-    store_request,
-)
 from sqlalchemy import MetaData, or_
 
 from consumers.outbound.agent import Agent, keep_measuring, keep_working
@@ -21,6 +15,12 @@ from consumers.outbound.ledger import Kind
 from consumers.outbound.messages import parse
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import load_owners
+from consumers.outbound.requests.agent import (
+    RequestAgent,
+    look_at_approvals,
+    store_approval_event,
+    store_request,
+)
 from consumers.outbound.sender import Sender
 from consumers.outbound.settings import OutboundSettings
 from consumers.outbound.store import look, look_at_all, now_ms, want

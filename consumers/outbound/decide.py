@@ -231,7 +231,9 @@ def _nothing_left(ledger: Ledger, wish: Wish, now_ms: int) -> Decision:
     if ledger.done_version == wish.version:
         return Decision(ledger)
     done = replace(ledger, done_version=wish.version)
-    return Decision(done, result=answer(done, "unchanged"))
+    last = ledger.intention
+    wrote = last is not None and (last.version, last.outcome) == (wish.version, "done")
+    return Decision(done, result=answer(done, "done" if wrote else "unchanged"))
 
 
 def _judged(

@@ -84,15 +84,13 @@ async def want(tx: Transaction, message: Message, now: int) -> None:
     """Store what ``message`` (of a user or a department) wants, unless a newer version came before it."""
     kind: Kind = "user" if message.kind == "user" else "department"
     key, version = (message.corp_id, kind, message.id), message.version or 0
-    values: dict[str, Any] = {
-        "answers": json.dumps({"source": message.source, "id": message.message_id}),
-        "result": None,
-        "due_ms": now,
-    }
-    wanted = {**values, "app": message.app, "version": version, "absent": message.absent, "since_ms": now}
+    answers = json.dumps({"source": message.source, "id": message.message_id})
+    wanted = {
+        "app": message.app, "version": version, "absent": message.absent, "since_ms": now,
+        "answers": answers, "result": None, "due_ms": now,
+    }  # fmt: skip
     if not message.absent:  # who it was stays known
-        given = {"userid": message.data["userid"]} if "userid" in message.data else {}
-        wanted["wish"] = json.dumps({**message.fields, **given}, ensure_ascii=False)
+        wanted["wish"] = json.dumps(wish_in(message), ensure_ascii=False)
     row = await _locked(tx, key)
     if row is None:
         corp_id, _, own_id = key
@@ -106,17 +104,22 @@ async def want(tx: Transaction, message: Message, now: int) -> None:
             raise Conflict("another message about this entity came first")
         return
     if version < row.version:
-        await _answer(tx, row, Result("superseded", version), request=message.type, answers=values["answers"])
+        await _answer(tx, row, Result("superseded", version), request=message.type, answers=answers)
         return
-    if version > row.version:
+    values: dict[str, Any] = {"answers": answers}
+    if version == row.version:  # said again; the answer too
+        if row.result is not None:
+            await _answer(tx, row, _last_result(row), answers=answers)
+    else:
         if row.result in (None, "pending"):
             await _answer(tx, row, Result("superseded", row.version))
         if row.absent and message.absent:
             wanted["since_ms"] = row.since_ms  # the grace days go on
         else:
             wanted["removal_approved"] = False
-        values = {**wanted, "reason": None, "code": None, "words": None, "fields": None, "waits_for": None}
-    await tx.execute(update(outbound_entity).where(_is(key)).values(touched=_e.touched + 1, **values))
+        said = dict.fromkeys(("reason", "code", "words", "fields", "waits_for"))
+        values = {**wanted, **said, "touched": _e.touched + 1}
+    await tx.execute(update(outbound_entity).where(_is(key)).values(**values))
 
 
 async def look(tx: Transaction, corp_id: str, kind: Kind, ding_id: str, by: str | None) -> bool:
@@ -200,6 +203,7 @@ async def save(
 
     Raises ``Conflict`` when another agent has taken it up since: nothing is written then.
     """
+    came = waits_for is not None and await _came(tx, entity, waits_for)
     row = await _locked(tx, entity.key)
     if row is None or row.claims != entity.claims:
         raise Conflict("another agent has taken this entity up")
@@ -214,9 +218,10 @@ async def save(
         "waits_for": waits_for,
     }
     if not keep:
-        values |= {"leased_ms": 0} if touched else {"leased_ms": 0, "due_ms": decision.due_ms}
+        values["leased_ms"] = 0
         if not touched:
-            values |= {"flagged": False, "by_userid": None}
+            due_ms = now_ms() if came else decision.due_ms
+            values |= {"due_ms": due_ms, "flagged": False, "by_userid": None}
     for change in decision.changes:
         fields = {
             name: OldNew(
@@ -246,6 +251,13 @@ async def save(
     return result
 
 
+async def _came(tx: Transaction, entity: Entity, waits_for: str) -> bool:
+    """Whether what ``entity`` waits for has come since we looked; from here on its coming wakes us."""
+    kind, own_id = waits_for.split(":", 1)
+    awaited = and_(_e.corp_id == entity.corp_id, _e.kind == kind, _e.own_id == own_id)
+    return bool(await tx.scalar(select(_e.present).where(awaited).with_for_update(read=True)))
+
+
 async def _wake(tx: Transaction, entity: Entity, *, here: bool) -> None:
     """Have those looked at that waited for ``entity`` to be there, or to leave their department."""
     others = _e.waits_for == f"{entity.kind}:{entity.own_id}"
@@ -268,6 +280,11 @@ async def _answer(
         answers=Answers(**json.loads(answers or row.answers)),
     )  # fmt: skip
     await put(tx, result_record(data, app=row.app, turn=_turn(row), now_ms=now_ms()))
+
+
+def _last_result(row: Row[Any]) -> Result:
+    fields = tuple(json.loads(row.fields or "[]"))
+    return Result(row.result, row.version, row.reason, row.code, row.words, row.ding_id, fields)
 
 
 def _turn(row: Row[Any]) -> int:
@@ -356,6 +373,12 @@ async def put(tx: Transaction, *outgoing: Outgoing) -> None:
     """Have records sent after ``tx``, in this order."""
     values = [{"topic": one.topic, "key": one.key, "value": one.value.decode()} for one in outgoing]
     await tx.execute(outbound_outgoing.insert(), values)
+
+
+def wish_in(message: Message) -> dict[str, Any]:
+    """What a row keeps of a message: the fields, and the userid if one is given."""
+    given = {"userid": message.data["userid"]} if "userid" in message.data else {}
+    return {**message.fields, **given}
 
 
 def _chosen_userid(kind: str, own_id: str, data: dict[str, Any]) -> str | None:

@@ -136,7 +136,9 @@ class Office:
 
     def writes(self) -> list[tuple[str, bool]]:
         """The writes that DingTalk did: the call's name, and whether its state differed afterwards."""
-        return [(one["path"].removeprefix("/topapi/v2/"), one["changed"]) for one in self.simulator.writes.log]
+        return [
+            (one["path"].removeprefix("/topapi/v2/"), one["changed"]) for one in self.simulator.writes.log
+        ]
 
     def person(self, userid: str) -> dict[str, Any]:
         """A user as DingTalk's API shows him."""

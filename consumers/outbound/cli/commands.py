@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from consumers.outbound.requests.agent import look_at_approvals
-from consumers.outbound.requests.tables import outbound_requests
 from sqlalchemy import ColumnElement, Row, and_, or_, select
 
 from consumers.outbound.cli.planning import Planned, plan
 from consumers.outbound.cli.support import open_ledger, read_messages
 from consumers.outbound.cli.support import send as send_messages
+from consumers.outbound.requests.agent import look_at_approvals
+from consumers.outbound.requests.tables import outbound_requests
 from consumers.outbound.store import approve as approve_row
 from consumers.outbound.store import look_at_all, now_ms
 from consumers.outbound.store import release as release_row

@@ -19,6 +19,7 @@ from consumers.outbound.store import (
     in_own_ids,
     now_ms,
     removals_left,
+    wish_in,
 )
 from consumers.outbound.tables import outbound_entity
 from dingbridge import Reader, Reject
@@ -75,15 +76,15 @@ def _wanted(
             older.append(message)
             continue
         begun = last or Entity(*key, None, 0, False, {}, now_ms(), False, 0, Ledger())
-        changed = {"app": message.app, "version": version, "absent": message.absent}
-        wish = begun.wish if message.absent else {**message.data}
-        since = begun.since_ms if begun.absent and message.absent else now_ms()
-        wanted[key] = replace(begun, **changed, wish=_fields(wish), since_ms=since)
+        wanted[key] = replace(
+            begun,
+            app=message.app,
+            version=version,
+            absent=message.absent,
+            wish=begun.wish if message.absent else wish_in(message),
+            since_ms=begun.since_ms if begun.absent and message.absent else now_ms(),
+        )
     return wanted, older
-
-
-def _fields(data: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in data.items() if name not in ("corpId", "app", "version")}
 
 
 def _kind(message: Message) -> Kind:

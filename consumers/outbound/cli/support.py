@@ -12,7 +12,9 @@ from aiokafka.errors import KafkaError
 from sqlalchemy.exc import DBAPIError
 
 from consumers.outbound.consumer import Outbound
-from consumers.outbound.messages import MODELS, TYPE_PREFIX, Message, key, parse
+from consumers.outbound.forms import MODELS
+from consumers.outbound.messages import TYPE_PREFIX, Message, key, parse
+from consumers.outbound.tables import metadata
 from dingbridge import DependencyUnavailable, Reject, open_database
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.events.event import NotAnEvent, Sent, decode
@@ -53,7 +55,7 @@ async def open_ledger(*, api: bool = False, may_be_missing: bool = False) -> Asy
             if not may_be_missing:
                 raise BridgeError(f"{error.reason}; check DATABASE_URL or DATA_DIR, or {_HINT}") from error
             consumer.database = open_database("sqlite://")
-            await consumer.database.create_tables(Outbound.metadata)
+            await consumer.database.create_tables(metadata)
         stack.push_async_callback(consumer.database.close)
         if api:
             opened = await open_clients(settings, stack)
