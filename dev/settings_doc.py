@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.approval.settings import ApprovalSettings
 from consumers.forward.settings import ForwardSettings
+from consumers.outbound.settings import OutboundSettings
 from dingbridge.settings import (
     CallbackSettings,
     ConsumerSettings,
@@ -39,6 +40,7 @@ SECTIONS: Final[tuple[tuple[str, type[Settings]], ...]] = (
     ("address-sync", AddressSyncSettings),
     ("approval", ApprovalSettings),
     ("forward", ForwardSettings),
+    ("outbound", OutboundSettings),
     ("The simulator", SimulatorSettings),
 )
 """Each setting is in the first section whose class has it."""
