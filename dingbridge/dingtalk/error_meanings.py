@@ -166,6 +166,8 @@ MEANINGS: Final[dict[int, Meaning]] = {
             40010: "no such parent department",
             40031: "a userid in a list is unknown",
             60004: "no such parent department",
+            60067: "the owner of the department's group is no member of it",
+            60068: "a manager of the department is no member of it",
             60128: "no such manager",
         },
     ),
@@ -205,8 +207,6 @@ MEANINGS: Final[dict[int, Meaning]] = {
             60007: "the company itself cannot be removed",
             60010: "a department would be below itself",
             60018: "the company itself cannot be moved",
-            60067: "the owner of the department's group is no member of it",
-            60068: "a manager of the department is no member of it",
         },
     ),
     **_each(

@@ -247,7 +247,7 @@ class InvalidField(BadRequest):
 
 
 class ReferenceMissing(BadRequest):
-    """A department or person that the call refers to does not exist (yet)."""
+    """A department or person that the call refers to does not exist, or is not where it must be, yet."""
 
 
 class DepartmentNotEmpty(BadRequest):

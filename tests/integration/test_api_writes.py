@@ -147,6 +147,7 @@ REFUSED: list[tuple[dict[str, Any], type[ApiError]]] = [
     ({"errcode": 60121}, NotFound),
     ({"errcode": 60128}, ReferenceMissing),
     ({"errcode": 60004}, ReferenceMissing),
+    ({"errcode": 60068}, ReferenceMissing),
     ({"errcode": 60005}, DepartmentNotEmpty),
     ({"errcode": 50002}, PermissionDenied),
     ({"errcode": 88, "sub_code": "60011"}, PermissionDenied),
