@@ -23,14 +23,21 @@ from consumers.outbound.ledger import (
     Ledger,
     Observed,
     Op,
-    Past,
     PendingReason,
     Rules,
     Update,
     Verdict,
     Wish,
 )
-from consumers.outbound.outcome import LONGEST_WAIT_MS, WAIT_MS, answer, resolve, settle_outcome
+from consumers.outbound.outcome import (
+    LONGEST_WAIT_MS,
+    WAIT_MS,
+    answer,
+    awake,
+    resolve,
+    settle_outcome,
+    unsettled,
+)
 from consumers.outbound.owners import Owners
 
 __all__ = ["decide", "settle_outcome"]
@@ -61,43 +68,55 @@ def decide(
 ) -> Decision:
     """One look. ``observed``: None when DingTalk has no such entity. ``flagged``: an event said to look.
     ``may_remove``: the day's removals are not used up (``removal_approved`` counts more)."""
-    ledger = replace(ledger, recent=tuple(past for past in ledger.recent if past.until_ms > now_ms))
+    still = {name: until_ms for name, until_ms in ledger.unsettled.items() if until_ms > now_ms}
+    again_ms = ledger.again_ms if ledger.again_ms is not None and ledger.again_ms > now_ms else None
+    if flagged:
+        again_ms = now_ms + rules.settle_ms
+    ledger = replace(ledger, unsettled=still, again_ms=again_ms)
     resolved = resolve(ledger, observed, rules, now_ms)
     if isinstance(resolved, Decision):
-        return replace(resolved, echo=flagged and resolved.result is not None)
+        return awake(resolved)
     ledger = resolved
-    state = _believed(ledger, observed)
+    told = None if observed is None else observed.fields
+    state = _believed(ledger, told)
     adopted = ledger.ding_id is None and state is not None
     changed = {} if adopted else _changed(ledger.seen, state)
-    ledger = _remember(
-        ledger, observed, state, adopted=adopted, changed=bool(changed), until_ms=now_ms + rules.settle_ms
+    ours = {
+        name: new
+        for name, (_, new) in changed.items()
+        if any(fulfils(name, new, value) for value in ledger.doubtful.get(name, ()))
+    }
+    news = (EXISTS, *(state or ())) if adopted else tuple(changed)
+    changed = {name: change for name, change in changed.items() if name not in ours}
+    ledger = replace(
+        ledger,
+        ding_id=ledger.ding_id if observed is None or EXISTS in ledger.unsettled else observed.ding_id,
+        adopted=adopted or ledger.adopted,
+        seen=None if state is None else {**(ledger.seen or {}), **state},
+        written=ledger.written | ours,
+        unsettled=unsettled(ledger, news, now_ms, rules),
+        doubtful={
+            name: values
+            for name, values in ledger.doubtful.items()
+            if not ledger.unsettled.keys().isdisjoint((name, EXISTS))
+        },
     )
     plan = _plan(kind, ledger, owners)
     decision = _carry_out(kind, ledger, plan, rules, now_ms, may_remove=may_remove)
     changes = _judged(kind, decision.ledger, plan, changed, owners)
-    return replace(
-        decision,
-        ledger=_agreed(kind, decision.ledger, owners),
-        changes=changes,
-        echo=flagged and not changes and ledger.intention is not None,
-        due_ms=_earliest(decision.due_ms, *(past.until_ms for past in ledger.recent)),
-    )
+    echo = flagged and not changed and told == state and ledger.intention is not None
+    agreed = _agreed(kind, decision.ledger, owners)
+    return awake(replace(decision, ledger=agreed, changes=changes, echo=echo))
 
 
-def _believed(ledger: Ledger, observed: Observed | None) -> Fields | None:
-    """What DingTalk holds: what it says, unless that is a state that a lagging read may still show."""
+def _believed(ledger: Ledger, told: Fields | None) -> Fields | None:
+    """What DingTalk holds: what it says, but of what is not settled what we know."""
     seen = ledger.seen
-    if observed is None:
-        return seen if any(past.fields is None for past in ledger.recent) else None
-    known = [past.fields for past in ledger.recent if past.fields is not None]
-    if seen is None:
-        return None if known else observed.fields
-    return {
-        name: seen[name]
-        if name in seen and any(name in past and same(name, past[name], value) for past in known)
-        else value
-        for name, value in observed.fields.items()
-    }
+    if EXISTS in ledger.unsettled:
+        return seen
+    if told is None or seen is None:
+        return told
+    return told | {name: seen[name] for name in ledger.unsettled if name in seen}
 
 
 def _changed(seen: Fields | None, state: Fields | None) -> dict[str, tuple[Any, Any]]:
@@ -110,24 +129,6 @@ def _changed(seen: Fields | None, state: Fields | None) -> dict[str, tuple[Any, 
         for name, value in state.items()
         if name in seen and not same(name, seen[name], value)
     }
-
-
-def _remember(
-    ledger: Ledger,
-    observed: Observed | None,
-    state: Fields | None,
-    *,
-    adopted: bool,
-    changed: bool,
-    until_ms: int,
-) -> Ledger:
-    return replace(
-        ledger,
-        ding_id=observed.ding_id if observed is not None and state is not None else ledger.ding_id,
-        adopted=adopted or ledger.adopted,
-        seen=None if state is None else {**(ledger.seen or {}), **state},
-        recent=(*ledger.recent, Past(until_ms, ledger.seen)) if changed else ledger.recent,
-    )
 
 
 def _plan(kind: Kind, ledger: Ledger, owners: Owners) -> _Plan | None:
@@ -170,7 +171,7 @@ def _carry_out(
         return Decision(ledger)
     blocked = None if wish.missing in _PASSING else wish.missing
     if plan is None:
-        return _nothing_left(ledger, wish, now_ms)
+        return _nothing_left(ledger, wish, rules, now_ms)
     if ledger.adopted:
         fields = tuple(plan.fields)
         return Decision(ledger, result=answer(ledger, "pending", reason="adopted", fields=fields))
@@ -220,7 +221,7 @@ def _action(plan: _Plan, ledger: Ledger, before: Fields | None) -> Action:
     return Update(ledger.ding_id, plan.fields, before or {})
 
 
-def _nothing_left(ledger: Ledger, wish: Wish, now_ms: int) -> Decision:
+def _nothing_left(ledger: Ledger, wish: Wish, rules: Rules, now_ms: int) -> Decision:
     if wish.missing is not None:
         return _pending(ledger, wish.missing, now_ms + WAIT_MS)
     if not wish.absent and ledger.seen is None:
@@ -228,12 +229,12 @@ def _nothing_left(ledger: Ledger, wish: Wish, now_ms: int) -> Decision:
             "Removed in DingTalk, and the owners' file says to leave it so. Release it to create it again."
         )
         return Decision(ledger, result=answer(ledger, "conflict", reason="removed", words=words))
-    if ledger.done_version == wish.version:
+    if ledger.done_version == wish.version or ledger.doubtful:
         return Decision(ledger)
-    done = replace(ledger, done_version=wish.version)
+    done = replace(ledger, done_version=wish.version, again_ms=now_ms + rules.settle_ms)
     last = ledger.intention
-    wrote = last is not None and (last.version, last.outcome) == (wish.version, "done")
-    return Decision(done, result=answer(done, "done" if wrote else "unchanged"))
+    written = last is not None and last.outcome == "done" and last.version == wish.version
+    return Decision(done, result=answer(done, "done" if written else "unchanged"))
 
 
 def _judged(
@@ -273,7 +274,3 @@ def _agreed(kind: Kind, ledger: Ledger, owners: Owners) -> Ledger:
 
 def _pending(ledger: Ledger, reason: PendingReason, due_ms: int) -> Decision:
     return Decision(ledger, result=answer(ledger, "pending", reason=reason), due_ms=due_ms)
-
-
-def _earliest(*times_ms: int | None) -> int | None:
-    return min((at for at in times_ms if at is not None), default=None)

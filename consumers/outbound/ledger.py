@@ -72,21 +72,17 @@ class Intention:
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """A state that a read may still show until ``until_ms``; None: that there was nothing."""
-
-    until_ms: int
-    fields: Fields | None
-
-
-@dataclass(frozen=True, slots=True)
 class Ledger:
     """All that is kept of one entity.
 
     ``seen`` is the last state known, None where there is nothing (yet). ``written`` are the OA's values that
     DingTalk has held. ``ding_id`` stays when the entity is gone, so that late events find it. ``adopted``: it
     was there before us and is not written until it is released. ``done_version`` is the last version that was
-    carried out. ``generation`` is the store's guard; ``decide`` leaves it alone.
+    carried out. ``unsettled``: fields that were just changed, by whomever, and until when (epoch ms) a
+    lagging read may still show an older state of them; ``doubtful``: values of calls whose outcome was not
+    known, which therefore are no person's. ``again_ms``: when to look again, since the last read may
+    have been older than the event or the message that led to it. ``generation`` is the store's guard;
+    ``decide`` leaves it alone.
     """
 
     ding_id: str | None = None
@@ -96,7 +92,9 @@ class Ledger:
     seen: Fields | None = None
     written: Fields = field(default_factory=dict)
     intention: Intention | None = None
-    recent: tuple[Past, ...] = ()
+    unsettled: dict[str, int] = field(default_factory=dict)
+    doubtful: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    again_ms: int | None = None
     writes_back_ms: tuple[int, ...] = ()
     conflict: ConflictReason | None = None
     removal_approved: bool = False

@@ -1,5 +1,6 @@
 """What became of a call: from its reply, or without one from what DingTalk holds. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -12,11 +13,13 @@ from consumers.outbound.ledger import (
     Ledger,
     Observed,
     Outcome,
-    Past,
     Result,
     Rules,
 )
 
+CALL_MS: Final = 5_000
+"""So long DingTalk may still be at a call without an answer: it gives up after 3 s
+(developerpedia, best-practices/retry)."""
 WAIT_MS: Final = 10 * 60_000
 """Until what waits for somebody else is looked at again."""
 LONGEST_WAIT_MS: Final = 60 * 60_000
@@ -28,16 +31,26 @@ TAKEN: Final = frozenset({"60102", "60104", "60107", "60021", "60008"})
 
 def settle_outcome(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Decision:
     """After the call whose intention stands open in ``ledger``, which may have a newer wish by now."""
+    return awake(_settled(ledger, outcome, now_ms, rules))
+
+
+def awake(decision: Decision) -> Decision:
+    """The decision, due no later than the ledger wants a look for reads that lag."""
+    ledger = decision.ledger
+    times = (decision.due_ms, ledger.again_ms, *ledger.unsettled.values())
+    return replace(decision, due_ms=min((at for at in times if at is not None), default=None))
+
+
+def _settled(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Decision:
     intention = ledger.intention
     if intention is None or intention.outcome not in ("open", "invited"):
         return Decision(ledger, due_ms=now_ms)
     again = replace(intention, outcome="unknown", closed_ms=now_ms)
     if outcome.kind == "done":
         return _done(ledger, intention, outcome.ding_id or ledger.ding_id, now_ms, rules)
-    if outcome.kind == "unknown" or (
-        outcome.code in TAKEN and intention.op == "create" and 1 < intention.attempt <= CREATIONS
-    ):
-        return Decision(ledger, due_ms=now_ms + min(rules.settle_ms, 1000 << min(intention.attempt, 20)))
+    taken = intention.op == "create" and outcome.code in TAKEN
+    if outcome.kind == "unknown" or (taken and 1 < intention.attempt <= CREATIONS):
+        return Decision(ledger, due_ms=now_ms + min(rules.settle_ms, CALL_MS * intention.attempt))
     if outcome.kind == "unsent":
         earlier = None if intention.attempt == 1 else replace(again, attempt=intention.attempt - 1)
         return Decision(replace(ledger, intention=earlier), due_ms=now_ms + max(outcome.retry_after_ms, 1000))
@@ -49,7 +62,8 @@ def settle_outcome(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) 
     if ledger.wish is None or ledger.wish.version != intention.version:
         return Decision(refused, due_ms=now_ms)
     result = answer(refused, "refused", code=outcome.code, words=outcome.words)
-    return Decision(refused, result=result)
+    # whoever took the id is there to be found, once no read lags any more
+    return Decision(refused, result=result, due_ms=now_ms + rules.settle_ms if taken else None)
 
 
 def resolve(ledger: Ledger, observed: Observed | None, rules: Rules, now_ms: int) -> Ledger | Decision:
@@ -66,24 +80,30 @@ def resolve(ledger: Ledger, observed: Observed | None, rules: Rules, now_ms: int
         return _invited(ledger, intention, observed, rules, now_ms)
     if intention.outcome != "open":
         return ledger
-    if intention.op == "create" and observed is None:
+    fields = None if observed is None else observed.fields
+    # what was changed a moment ago may have been as it shall be before that, and the read may be older
+    moved = [
+        ledger.unsettled[name] for name in (EXISTS, *(intention.target or ())) if name in ledger.unsettled
+    ]
+    if moved:
+        return Decision(ledger, due_ms=max(moved))
+    if _holds(fields, intention.target):
+        ding_id = ledger.ding_id if observed is None else observed.ding_id
+        return _done(ledger, intention, ding_id, now_ms, rules)
+    over_ms = intention.opened_ms + min(rules.settle_ms, CALL_MS)
+    if now_ms < over_ms:
+        return Decision(ledger, due_ms=over_ms)
+    if intention.op == "create" and fields is None:
         since_ms = now_ms if intention.equal_since_ms is None else intention.equal_since_ms
         if now_ms < since_ms + rules.settle_ms:
             waiting = replace(ledger, intention=replace(intention, equal_since_ms=since_ms))
             return Decision(waiting, due_ms=since_ms + rules.settle_ms)
         return _reopened(ledger, intention, now_ms, rules)
-    fields = None if observed is None else observed.fields
-    if _holds(fields, intention.target):
-        ding_id = ledger.ding_id if observed is None else observed.ding_id
-        return _done(ledger, intention, ding_id, now_ms, rules)
     if fields is None or _holds(fields, intention.before, intention.target):
         return _reopened(ledger, intention, now_ms, rules)
-    failed = replace(
-        _reopened(ledger, intention, now_ms, rules),
-        conflict="outcome",
-        ding_id=ledger.ding_id if observed is None else observed.ding_id,
-        seen=intention.target if intention.op == "create" else ledger.seen,
-    )
+    failed = replace(_reopened(ledger, intention, now_ms, rules), conflict="outcome")
+    if intention.op == "create" and observed is not None:  # perhaps another's, so not ours to write
+        failed = replace(failed, ding_id=observed.ding_id, seen=observed.fields, adopted=True)
     words = "A call had no answer, and DingTalk holds neither the old nor the new. It is compared again soon."
     result = answer(failed, "conflict", reason="outcome", words=words)
     return Decision(failed, result=result, due_ms=now_ms + rules.settle_ms)
@@ -113,20 +133,33 @@ def _holds(fields: Fields | None, *states: Fields | None) -> bool:
 
 
 def _reopened(ledger: Ledger, intention: Intention, now_ms: int, rules: Rules) -> Ledger:
-    """To be compared anew, and written again if it still differs. A lagging read may show either state."""
-    until_ms = now_ms + rules.settle_ms
-    pasts = (Past(until_ms, intention.before), Past(until_ms, intention.target))
+    """To be compared anew, and written again if it still differs: the call may have been carried out."""
     closed = replace(intention, outcome="unknown", closed_ms=now_ms)
-    return replace(ledger, intention=closed, recent=ledger.recent + pasts)
+    values = {EXISTS: False} if intention.target is None else {EXISTS: True, **intention.target}
+    doubtful = {name: (*ledger.doubtful.get(name, ()), value) for name, value in values.items()}
+    return replace(
+        ledger,
+        intention=closed,
+        unsettled=unsettled(ledger, values, now_ms, rules),
+        doubtful=ledger.doubtful | doubtful,
+    )
+
+
+def unsettled(ledger: Ledger, names: Iterable[str], now_ms: int, rules: Rules) -> dict[str, int]:
+    """With ``names`` among what a lagging read may show in an older state."""
+    return ledger.unsettled | dict.fromkeys(names, now_ms + rules.settle_ms)
 
 
 def _done(ledger: Ledger, intention: Intention, ding_id: str | None, now_ms: int, rules: Rules) -> Decision:
     target, seen = intention.target, ledger.seen
+    names: tuple[str, ...]
+    after: Fields | None
     if target is None:
-        after, written = None, {EXISTS: False}
+        after, written, names = None, {EXISTS: False}, (EXISTS,)
     else:
         after = {**(seen or {}), **_over(seen or {}, target)}
         written = {**ledger.written, **target, EXISTS: True}
+        names = tuple(target) if intention.op == "update" else (EXISTS, *target)
     wish = ledger.wish
     current = wish is not None and wish.version == intention.version
     complete = current and intention.complete
@@ -137,7 +170,8 @@ def _done(ledger: Ledger, intention: Intention, ding_id: str | None, now_ms: int
         seen=after,
         written=written,
         intention=replace(intention, outcome="done", closed_ms=now_ms),
-        recent=(*ledger.recent, Past(now_ms + rules.settle_ms, seen)),
+        unsettled=unsettled(ledger, names, now_ms, rules),
+        doubtful={name: values for name, values in ledger.doubtful.items() if name not in names},
         done_version=intention.version if complete else ledger.done_version,
         removal_approved=False,
     )
