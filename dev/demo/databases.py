@@ -30,7 +30,7 @@ class Counts:
 
 
 class OaDatabases:
-    """The files of address-sync and approval in a demo's ``folder``; both consumers may be writing.
+    """The files of address-sync and approval in a demo's ``folder``; the consumers may be writing.
 
     Every method raises ``BridgeError`` when a file cannot be read.
     """

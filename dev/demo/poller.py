@@ -119,9 +119,17 @@ class Poller:
         answer = await self._ask("POST", "/_sim/drain", {"timeout_s": timeout_s}, timeout_s + 10)
         return bool(answer["drained"])
 
+    async def act(self, action: str, **arguments: object) -> None:
+        """Makes something happen in the company."""
+        await self._ask("POST", "/_sim/act", {"action": action, **arguments})
+
+    async def state(self) -> dict[str, Any]:
+        """The company as DingTalk has it."""
+        return await self._ask("GET", "/_sim/state")
+
     async def table_differences(self) -> list[str]:
         """Where the OA tables differ from the company. Meaningful once everything has come to rest."""
-        state = await self._ask("GET", "/_sim/state")
+        state = await self.state()
         tables = await asyncio.to_thread(self.databases.tables)
         return table_differences(state, tables, self.checked)
 

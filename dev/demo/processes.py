@@ -1,4 +1,4 @@
-"""The demo's processes: a Kafka, the simulator, the ingress and two consumers, on free ports of this machine.
+"""The demo's processes: a Kafka, the simulator, the ingress and the consumers, on free ports of this machine.
 
 Starts, kills and stops them, and knows their addresses and the environment that they share. Everything ends
 with ``stop``, or with this process however that ends (``dev.servers.guard``). What is done with them is
@@ -14,13 +14,16 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final, Literal
 
+from dev.demo.oa import OWNERS
 from dev.servers import GuardedProcess, KafkaServer, free_port, start_kafka
 from dingbridge.errors import BridgeError, ServerStartError
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings, KafkaSettings
 
-CONSUMERS: Final = ("address-sync", "approval")
+CONSUMERS: Final = ("address-sync", "approval", "outbound")
 SERVICES: Final = ("simulator", "ingress", *CONSUMERS)
 READY_WITHIN_S: Final = 60.0
+SETTLE_S: Final = 1
+"""``OUTBOUND_SETTLE_S`` of the demo: its DingTalk shows at once what was written."""
 STOP_WITHIN_S: Final = 15.0
 
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
@@ -53,6 +56,9 @@ class Processes:
             "DATA_DIR": str(folder),
             "TOPIC_PARTITIONS": "1",
         }
+        owners = folder / "owners.toml"
+        owners.write_text(OWNERS, encoding="utf-8")
+        self._env |= {"OUTBOUND_OWNERS": str(owners), "OUTBOUND_SETTLE_S": str(SETTLE_S)}
         self._own = {
             "simulator": {
                 "SIMULATOR_PORT": str(self._ports["simulator"]),

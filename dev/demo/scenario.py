@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Literal
 
+from dev.demo import both_ways
 from dev.demo.poller import Figures, Poller
 from dev.demo.processes import CONSUMERS, Processes
 from dev.demo.summary import Summary, compare, show_employees, show_record, shown, summarise
@@ -119,11 +120,15 @@ def run(options: Options) -> int:
 def _announce(options: Options, screen: Screen) -> None:
     kept = "Then it stays up until Ctrl-C." if options.keep else "Then all is stopped again."
     screen.line(
-        f"About {options.seconds + 30:.0f} s: a simulated DingTalk, the ingress, a real Kafka and two "
+        f"About {options.seconds + 30:.0f} s: a simulated DingTalk, the ingress, a real Kafka and three "
         f"consumers are set up, and a company lives for {options.seconds:g} s.",
         "bold",
     )
-    screen.line(f"In the middle the ingress is killed; at the end everything is counted. {kept}", "bold")
+    screen.line(
+        "In the middle the ingress is killed; then an OA writes to DingTalk, and hears what people change "
+        f"there; at the end everything is counted. {kept}",
+        "bold",
+    )
     first, second = RETRY_DELAYS_S
     screen.line(
         f"DingTalk's retries after {first:g} s and {second:g} s are scaled to {first * RETRY_SCALE:g} s and "
@@ -164,8 +169,8 @@ async def _live_and_compare(processes: Processes, options: Options, screen: Scre
     with _cancelled_by_signals():
         async with Poller(processes) as poller:
             with screen.moving():
-                figures, faults = await _live(processes, poller, options, screen)
-            summary = await compare(poller, figures, faults)
+                figures, faults, both = await _live(processes, poller, options, screen)
+            summary = await compare(poller, figures, faults, both)
             show_record(poller, processes, screen)
             show_employees(poller, screen)
             return summary
@@ -173,8 +178,9 @@ async def _live_and_compare(processes: Processes, options: Options, screen: Scre
 
 async def _live(
     processes: Processes, poller: Poller, options: Options, screen: Screen
-) -> tuple[Figures, list[str]]:
-    """The company's life until everything has come to rest. Returns the last look, and what did not rest."""
+) -> tuple[Figures, list[str], str]:
+    """The company's life until everything has come to rest. Returns the last look, what did not rest or did
+    not happen, and a line on both directions."""
     clock = asyncio.get_running_loop().time
 
     async def poll_until(condition: Callable[[Figures], bool], within_s: float) -> Figures | None:
@@ -216,15 +222,20 @@ async def _live(
     )
     await poll_until(never, max(0.0, end - clock()))
 
+    async def deliver_all() -> list[str]:
+        drained = asyncio.create_task(poller.drain(REST_WITHIN_S))
+        try:
+            await poll_until(lambda f: drained.done(), REST_WITHIN_S + 10)
+            if not drained.done() or not drained.result():
+                return [f"DingTalk still has pushes to deliver after {REST_WITHIN_S:g} s"]
+            return []
+        finally:
+            drained.cancel()
+
     screen.line("         the company rests; what is under way comes to its end")
-    faults = []
-    drained = asyncio.create_task(poller.drain(REST_WITHIN_S))
-    try:
-        await poll_until(lambda f: drained.done(), REST_WITHIN_S + 10)
-        if not drained.done() or not drained.result():
-            faults.append(f"DingTalk still has pushes to deliver after {REST_WITHIN_S:g} s")
-    finally:
-        drained.cancel()
+    faults = await deliver_all()
+    both = await both_ways.play(processes, poller, screen)
+    faults += both.faults + await deliver_all()
     if await poll_until(lambda f: f.waiting == 0, REST_WITHIN_S) is None:
         faults.append(f"the journal still holds callbacks that are not in Kafka after {REST_WITHIN_S:g} s")
     deadline = clock() + REST_WITHIN_S
@@ -235,7 +246,7 @@ async def _live(
         await poll_until(never, 0.2)
     figures = await poller.poll()
     screen.figures(figures, always=True)
-    return figures, faults
+    return figures, faults, both.summary
 
 
 # -- staying up
@@ -256,6 +267,7 @@ def _keep(processes: Processes, options: Options, screen: Screen) -> None:
         "dingbridge topics read user_add_org --limit 3",
         "dingbridge consume address-sync --show",
         "dingbridge consume approval --show",
+        "dingbridge outbound status",
         "dingbridge journal stats",
         "dingbridge simulator act hire name=韩梅梅     # makes something happen",
         f"kcat -C -b {processes.bootstrap} -t dingtalk.bpms_instance_change -o beginning -e",

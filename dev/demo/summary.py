@@ -30,7 +30,7 @@ class Summary:
     summary: list[str]
 
 
-async def compare(poller: Poller, figures: Figures, faults: list[str]) -> Summary:
+async def compare(poller: Poller, figures: Figures, faults: list[str], both_ways: str) -> Summary:
     checked = poller.checked
     lost = checked.missing()
     differences = await poller.table_differences()
@@ -58,6 +58,7 @@ async def compare(poller: Poller, figures: Figures, faults: list[str]) -> Summar
     equal = "equal to DingTalk's state" if not differences else f"{len(differences)} DIFFER from DingTalk's"
     summary += [
         f"OA tables    {compared}: {equal}",
+        both_ways,
         topics_line(figures),
         f"lost = {len(lost)}",
     ]

@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.compose
 
-OURS = {"ingress", "address-sync", "approval", "simulator"}
+OURS = {"ingress", "address-sync", "approval", "outbound", "simulator"}
 SERVERS = {"kafka", "postgres"}
 
 

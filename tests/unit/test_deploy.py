@@ -34,6 +34,7 @@ SETTINGS = {
     "ingress-2": IngressSettings,
     "address-sync": ConsumerSettings,
     "approval": ConsumerSettings,
+    "outbound": ConsumerSettings,
 }
 
 

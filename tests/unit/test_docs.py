@@ -206,6 +206,15 @@ def test_the_readmes_name_the_same_things():
     assert links[0] == links[1]
 
 
+def test_the_guides_on_both_directions_keep_step():
+    guide = ROOT / "docs" / "guide"
+    english, chinese = guide / "both-directions.md", guide / "both-directions.zh-CN.md"
+    assert blocks(english)[1:] == blocks(chinese)[1:], "all but the drawing is the same, comments too"
+    for mark in (r"^#+ ", r"^\| ", r"^- ", r"\[\^[\w-]+\]", r"`[a-zA-Z][\w-]+`"):
+        ours, theirs = (sorted(re.findall(mark, prose(path), re.MULTILINE)) for path in (english, chinese))
+        assert ours == theirs, mark
+
+
 # -- what the documents show is so
 
 

@@ -1,0 +1,141 @@
+"""Both directions, seen once: a row of the OA, a title changed in DingTalk, an approval that goes round.
+
+Waits for what must happen; what does not becomes a text.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+import aiohttp
+
+from dev.demo.oa import Oa
+from dev.demo.poller import Poller
+from dev.demo.processes import Processes
+from dev.demo.table import Screen
+from dingbridge.errors import BridgeError
+from simulator.settings import SimulatorSettings
+
+WITHIN_S: Final = 20.0
+CORP_ID: Final = str(SimulatorSettings.model_fields["simulator_corp_id"].default)
+Condition: TypeAlias = Callable[[], Awaitable[bool]]
+EMPLOYEE, LEAVE = "OA-1024", "QJ-2026-0117"
+
+
+class _DidNotHappen(BridgeError):
+    """One thing that the scene waited for in vain."""
+
+
+class BothWays:
+    """The scene. DingTalk's side is the ``poller``'s; ``metrics_url`` is outbound's."""
+
+    def __init__(self, oa: Oa, poller: Poller, metrics_url: str, screen: Screen) -> None:
+        self._oa, self._poller = oa, poller
+        self._metrics_url = metrics_url
+        self._screen = screen
+        self.faults: list[str] = []
+        self.summary = ""
+
+    async def play(self) -> None:
+        """Everything, in order; stops at the first thing that does not happen, and says so in ``faults``."""
+        try:
+            await self._to_dingtalk()
+            await self._from_dingtalk()
+            await self._approval()
+            await self._no_echo()
+        except _DidNotHappen as error:
+            self.faults.append(f"both directions: {error}")
+            self.summary = f"both ways    {error}"
+
+    async def _to_dingtalk(self) -> None:
+        oa = self._oa
+        oa.sql(
+            "INSERT INTO employees (id, name, mobile, title, workPlace, version) VALUES (?, ?, ?, ?, ?, 1)",
+            *(EMPLOYEE, "韩梅梅", "+86-13800001024", "工程师", "上海"),
+        )
+        await self._until("DingTalk has no person for the OA's new row", self._person_has(work_place="上海"))
+        oa.sql("UPDATE employees SET workPlace = '北京', version = 2 WHERE id = ?", EMPLOYEE)
+        await self._until("DingTalk does not follow the OA's row", self._person_has(work_place="北京"))
+        self._screen.line(
+            f"         OA → DingTalk: a row in its table is new, then changed: {EMPLOYEE} works in 北京 there"
+        )
+
+    async def _from_dingtalk(self) -> None:
+        await self._poller.act("edit", userid=EMPLOYEE, title="高级工程师")
+
+        async def followed() -> bool:
+            return bool(self._oa.one("SELECT title FROM employees WHERE id = ?", EMPLOYEE) == "高级工程师")
+
+        await self._until("the OA's row does not follow the title changed in DingTalk", followed)
+        self._screen.line("         DingTalk → OA: a person changes the title there; the row says 高级工程师")
+
+    async def _approval(self) -> None:
+        oa = self._oa
+        oa.sql("INSERT INTO leaves (id, employee, days) VALUES (?, ?, '2')", LEAVE, EMPLOYEE)
+
+        async def started() -> bool:
+            return bool(oa.one("SELECT instance FROM leaves WHERE id = ?", LEAVE))
+
+        await self._until("the OA's leave was not started in DingTalk", started)
+        await self._poller.act(
+            "approve", process_instance_id=oa.one("SELECT instance FROM leaves WHERE id = ?", LEAVE)
+        )
+
+        async def decided() -> bool:
+            return bool(oa.one("SELECT outcome FROM leaves WHERE id = ?", LEAVE) == "agree")
+
+        await self._until("the OA was not told what became of its leave", decided)
+        self._screen.line(f"         an approval goes round: {LEAVE} of the OA, decided in DingTalk: agree")
+
+    async def _no_echo(self) -> None:
+        """The OA was told what people did and no more; what its own trigger sent changed nothing."""
+
+        async def quiet() -> bool:
+            version = self._oa.one("SELECT version FROM employees WHERE id = ?", EMPLOYEE)
+            result = self._oa.one("SELECT result FROM employees WHERE id = ?", EMPLOYEE)
+            return bool(result == f"unchanged {version}")
+
+        await self._until("the OA's own copy of the new title was not found equal", quiet)
+        told = [(change["kind"], change["id"]) for change in self._oa.changes]
+        if told != [("user", EMPLOYEE), ("approval", LEAVE)]:
+            raise _DidNotHappen(f"the OA was told {len(told)} changes, and people made 2")
+        echoes = await self._echoes()
+        self.summary = (
+            f"both ways    3 writes of the OA reached DingTalk, 2 changes in DingTalk the OA; "
+            f"{echoes:g} events were echoes, and none of them reached the OA"
+        )
+
+    def _person_has(self, **fields: str) -> Condition:
+        async def has() -> bool:
+            users = (await self._poller.state())["users"]
+            person = next((user for user in users if user["userid"] == EMPLOYEE), None)
+            return person is not None and all(person.get(name) == value for name, value in fields.items())
+
+        return has
+
+    async def _until(self, otherwise: str, condition: Condition) -> None:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + WITHIN_S
+        while True:
+            await self._oa.exchange()
+            if await condition():
+                return
+            if clock() > deadline:
+                raise _DidNotHappen(f"{otherwise} after {WITHIN_S:g} s; see outbound.log in the demo's logs/")
+
+    async def _echoes(self) -> float:
+        async with aiohttp.ClientSession() as session, session.get(self._metrics_url) as answer:
+            lines = (await answer.text()).splitlines()
+        return sum(
+            float(line.rsplit(" ", 1)[1])
+            for line in lines
+            if line.startswith("dingbridge_outbound_echoes_total")
+        )
+
+
+async def play(processes: Processes, poller: Poller, screen: Screen) -> BothWays:
+    """Plays it, and returns it with what came of it."""
+    async with Oa(processes.folder, CORP_ID, processes.kafka_settings) as oa:
+        scene = BothWays(oa, poller, f"{processes.url('outbound')}/metrics", screen)
+        await scene.play()
+        return scene
