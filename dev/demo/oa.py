@@ -21,7 +21,7 @@ OWNERS: Final = """\
 title = "dingtalk"
 
 [templates."PROC-LEAVE"]
-request_id_field = "请假事由"
+request_id_field = "外部单号"
 """
 
 _TABLES: Final = """
