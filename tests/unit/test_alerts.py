@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from consumers.forward.metrics import ForwardMetrics
+from consumers.outbound.metrics import OutboundMetrics
 from dingbridge.dingtalk.errors import CALLBACK_FAULTS
 from dingbridge.worker.metrics import WorkerMetrics
 from ingress.journal.metrics import FolderMetrics, JournalMetrics
@@ -32,6 +33,7 @@ def metrics() -> dict[str, set[str]]:
     owners = [JournalMetrics(registry), FolderMetrics(registry), HttpMetrics(registry)]
     owners += [PublisherMetrics(registry), RecoveryMetrics(registry)]
     owners += [WorkerMetrics("billing", registry), ForwardMetrics("a", registry)]
+    owners.append(OutboundMetrics(registry))
     found: dict[str, set[str]] = {"up": set()}
     for owner in owners:
         for metric in vars(owner).values():

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.forward.metrics import ForwardMetrics
+from consumers.outbound.metrics import OutboundMetrics
 from dingbridge.cli.main import GROUP
 from dingbridge.events import Received, catalogue, decode, to_dingtalk, to_records
 from dingbridge.worker.metrics import WorkerMetrics
@@ -339,6 +340,7 @@ def test_operations_lists_every_metric_and_no_other():
     WorkerMetrics("billing", registry)
     ApprovalMetrics(registry)
     ForwardMetrics("a", registry)
+    OutboundMetrics(registry)
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     listed = set(re.findall(r"^\| `(dingbridge_\w+)` \|", text, re.MULTILINE))
     assert listed == {metric.name for metric in registry.collect()}
