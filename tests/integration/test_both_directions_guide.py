@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from consumers.outbound.ledger import ConflictReason, PendingReason, ResultName
-from consumers.outbound.messages import CHANGE, MODELS, RESULT, TYPE_PREFIX, ChangeEvent, ResultEvent
-from consumers.outbound.owners import load_owners
 
+from consumers.outbound.forms import MODELS, ChangeEvent, ResultEvent
+from consumers.outbound.ledger import ConflictReason, PendingReason, ResultName
+from consumers.outbound.messages import CHANGE, RESULT, TYPE_PREFIX
+from consumers.outbound.owners import load_owners
 from dev.servers import GuardedProcess
 from dev.servers.jars import fetch_jars, java
 from dingbridge.errors import ServerStartError
