@@ -101,8 +101,8 @@ class BothWays:
             raise _DidNotHappen(f"the OA was told {len(told)} changes, and people made 2")
         echoes = await self._echoes()
         self.summary = (
-            f"both ways    3 writes of the OA reached DingTalk, 2 changes in DingTalk the OA; "
-            f"{echoes:g} events were echoes, and none of them reached the OA"
+            "both ways    3 writes of the OA reached DingTalk, 2 changes in DingTalk reached the OA; "
+            f"echoes seen {echoes:g}, told to the OA 0"
         )
 
     def _person_has(self, **fields: str) -> Condition:
