@@ -10,7 +10,14 @@ import pytest
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError, TopicAuthorizationFailedError
 
 from consumers.approval.consumer import Approval
-from dingbridge.kafka.topics import dlq_topic, ensure_topics, event_topic, existing_topics, inbox_topic
+from dingbridge.kafka.topics import (
+    control_topic,
+    dlq_topic,
+    ensure_topics,
+    event_topic,
+    existing_topics,
+    inbox_topic,
+)
 from tests.faults.rights import APPROVAL, CONTACT, TASK, consume, documented, forge, settings_of
 from tests.integration.replay_support import bury, letter_headers
 from tests.integration.worker_support import (
@@ -186,3 +193,46 @@ async def test_a_team_reads_its_topics_and_nobodys_dead_letters(secure_kafka: Se
     with pytest.raises(KafkaError):
         await forge(settings, topic)
     assert len(await read_topic(administrator, topic)) == 1
+
+
+async def test_an_oa_says_what_it_wants_and_reads_what_became_of_it_and_nobodys_wishes(
+    secure_kafka: SecureKafka,
+) -> None:
+    user = secure_kafka.new_user()
+    env = secure_kafka.environment(user)
+    administrator, settings = secure_kafka.administrator(env), settings_of(env)
+    wishes, results, changes = (
+        control_topic(administrator, name) for name in ("outbound", "outbound-results", "changes")
+    )
+    await ensure_topics(administrator, [wishes, results, changes])
+    [record] = [event_record("e1", "u1")]
+    for topic in (results, changes):
+        await publish(administrator, [record], topic=topic)
+    rights = documented("oa", env, {"hr-": f"{user}-"})
+    await secure_kafka.grant(user, [right for right in rights if right.operation != "WRITE"])
+    name = f"{user}-oa"
+
+    async def reads_answers() -> bool:
+        try:
+            found = [await consume(settings, topic, name) for topic in (results, changes)]
+        except KafkaError:
+            return False
+        return found == [record.value] * 2
+
+    await eventually(reads_answers, 30, "the listed rights to read are enough")
+    with pytest.raises(KafkaError):
+        await forge(settings, wishes)
+    await secure_kafka.grant(user, rights)
+
+    async def wish_arrives() -> bool:
+        try:
+            await forge(settings, wishes)
+        except KafkaError:
+            return False
+        return True
+
+    await eventually(wish_arrives, 30, "the listed right to write is enough")
+    with pytest.raises(TopicAuthorizationFailedError):
+        await consume(settings, wishes, name)
+    with pytest.raises(KafkaError):
+        await forge(settings, results)
