@@ -174,7 +174,7 @@ async def opened(world):
 
 
 @given(FAULTS, st.integers(0, SETTLE_S * 1000 - 6_000), st.booleans())
-@hypothesis_settings(max_examples=20)
+@hypothesis_settings(max_examples=15)
 def test_an_approval_is_started_once_and_without_a_mapping_never_twice(faults, lag_ms, mapped):
     async def story():
         world = await opened(World(faults, lag_ms, mapped))
@@ -198,7 +198,7 @@ def test_an_approval_is_started_once_and_without_a_mapping_never_twice(faults, l
 
 
 @given(FAULTS)
-@hypothesis_settings(max_examples=8)
+@hypothesis_settings(max_examples=6)
 def test_what_follows_a_start_ends_in_what_was_asked_for(faults):
     async def story():
         world = await opened(World(mapped=True))

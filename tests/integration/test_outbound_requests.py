@@ -1,0 +1,178 @@
+"""Approvals and to-dos that the OA asks for: outbound's handler and agent at the simulator, over HTTP."""
+
+import asyncio
+import itertools
+import json
+
+import pytest
+from sqlalchemy import select
+
+from consumers.outbound import Outbound
+from consumers.outbound.requests.agent import RequestAgent
+from consumers.outbound.tables import outbound_outgoing
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.events.envelope import Received, to_records
+from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.testing.memory import MemoryRuntime
+from dingbridge.throttle import Throttle
+from simulator.company.templates import OWN_NUMBER
+from simulator.server import Simulator
+from tests.integration.simulator_support import settings
+
+START = "POST /v1.0/workflow/processInstances"
+FORM = {"请假类型": "年假"}
+OWNERS = f'[templates."PROC-LEAVE"]\nrequest_id_field = "{OWN_NUMBER}"\n'
+_numbers = itertools.count(1)
+
+
+class Office:
+    """The OA: what it sends, and what it is told. Time goes on when the test says so."""
+
+    def __init__(self, simulator, runtime, client):
+        self.simulator, self.runtime = simulator, runtime
+        self.corp_id = simulator.platform.corp_id
+        self.originator, self.other = list(simulator.platform.company.users)[:2]
+        self.later_ms = 0
+        consumer = runtime.consumer
+        self.members = [
+            RequestAgent(
+                runtime.database,
+                lambda app, corp_id: client,
+                consumer.owners,
+                consumer.own,
+                consumer.metrics,
+                Throttle(1e6),
+                now=lambda: simulator.platform.now_ms() + self.later_ms,
+            )
+            for _ in range(2)
+        ]
+
+    async def send(self, type_, request_id, **data):
+        message = {
+            "specversion": "1.0",
+            "id": f"m-{next(_numbers)}",
+            "source": "/oa",
+            "type": f"com.dingbridge.{type_}",
+            "subject": request_id,
+            "partitionkey": f"{self.corp_id}:{type_.partition('.')[0]}:{request_id}",
+            "data": {"corpId": self.corp_id, **data},
+        }
+        outcome = await self.runtime.deliver(message)
+        assert outcome.kind == "done", outcome
+        return await self.work()
+
+    async def start(self, request_id="A-1"):
+        return await self.send(
+            "approval.start", request_id, processCode="PROC-LEAVE", originator=self.originator, form=FORM
+        )
+
+    async def work(self, later_s=0):
+        """The last that the OA was told after both members worked, ``later_s`` later."""
+        self.later_ms += later_s * 1000
+        await asyncio.gather(*(member.once() for member in self.members))
+        rows = await self.runtime.rows(select(outbound_outgoing).order_by(outbound_outgoing.c.seq))
+        return rows[-1].topic if rows else None, json.loads(rows[-1].value)["data"] if rows else {}
+
+    async def happens(self, action, instance_id):
+        """A person does something to the approval; its events come, twice."""
+        told = self.simulator.platform.act(action, {"process_instance_id": instance_id})
+        for one in told:
+            received = Received(
+                seq=next(_numbers),
+                journal="j1",
+                received_ms=one.time_ms,
+                app="default",
+                via="http",
+                body=one.plaintext(),
+            )
+            for record in to_records(received) * 2:
+                if record.event_type == "bpms_instance_change":
+                    assert (await self.runtime.deliver(record)).kind in ("done", "seen")
+
+    def approvals(self):
+        return [
+            one["process_instance_id"]
+            for one in self.simulator.state()["approvals"]
+            if one["originator_userid"] == self.originator
+        ]
+
+
+@pytest.fixture
+async def office(database_url, tmp_path, monkeypatch, request):
+    owners = tmp_path / "owners.toml"
+    owners.write_text(getattr(request, "param", OWNERS))
+    monkeypatch.setenv("OUTBOUND_OWNERS", str(owners))
+    async with (
+        Simulator(settings(users=12, departments=4)) as simulator,
+        DingTalkClient(
+            app_key=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"],
+            app_secret=SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"],
+            base=simulator.base_url,
+        ) as client,
+        MemoryRuntime(Outbound(), database_url=database_url, dingtalk=client) as runtime,
+    ):
+        yield Office(simulator, runtime, client)
+
+
+async def test_a_lost_reply_and_a_repeated_message_start_one_approval_whose_end_comes_back(office):
+    office.simulator.faults.add({"api": START, "kind": "cut", "times": 1})
+    assert (await office.start())[1] == {}
+    (instance_id,) = office.approvals()
+    topic, first = await office.work(later_s=5)
+    assert (topic, first["result"], first["dingtalkId"]) == ("outbound-results", "done", instance_id)
+    _, again = await office.start()
+    assert {**again, "answers": 0} == {**first, "answers": 0}
+    assert office.approvals() == [instance_id]
+    await office.happens("approve", instance_id)
+    topic, change = await office.work()
+    assert (topic, change["request"], change["outcome"]) == ("changes", "A-1", "agree")
+    assert change["form"] == {**FORM, OWN_NUMBER: "A-1"}
+    rows = await office.runtime.rows(select(outbound_outgoing).where(outbound_outgoing.c.topic == "changes"))
+    assert len(rows) == 1
+
+
+async def test_a_termination_waits_for_its_time_and_a_decision_finds_its_task(office):
+    _, started = await office.start()
+    _, result = await office.send("approval.terminate", "E-1", request="A-1")
+    assert (result["result"], result["reason"]) == ("pending", "termination-delay")
+    _, result = await office.work(later_s=16)  # by our clock; by DingTalk's it is too early still
+    assert result["result"] == "pending"
+    office.simulator.writes.set(terminate_after_ms=0)
+    _, result = await office.work(later_s=6)
+    assert (result["id"], result["result"], result["dingtalkId"]) == ("E-1", "done", started["dingtalkId"])
+    _, result = await office.send("approval.terminate", "E-2", request="A-1")
+    assert result["result"] == "unchanged"
+
+    _, started = await office.start("A-2")
+    actor = office.simulator.platform.approvals.get(started["dingtalkId"]).open_tasks()[0].userid
+    for id_, decision, expected in (
+        ("D-1", "agree", "done"),
+        ("D-2", "agree", "unchanged"),
+        ("D-3", "refuse", "conflict"),
+    ):
+        _, result = await office.send("approval.decide", id_, request="A-2", actor=actor, result=decision)
+        assert (result["id"], result["result"]) == (id_, expected)
+
+
+@pytest.mark.parametrize("office", [""], indirect=True)
+async def test_without_a_field_for_its_id_an_approval_is_not_started_twice(office):
+    office.simulator.faults.add({"api": START, "kind": "cut", "times": 1})
+    await office.start()
+    _, result = await office.work(later_s=5)
+    assert (result["result"], result["reason"]) == ("conflict", "outcome")
+    assert "request_id_field" in result["words"]
+    await office.work(later_s=600)
+    assert len(office.approvals()) == 1
+
+
+async def test_a_to_do_is_created_once_over_a_lost_reply_and_done(office):
+    api = "POST /v1.0/todo/users/{unionId}/tasks"
+    office.simulator.faults.add({"api": api, "kind": "cut", "times": 1})
+    todo = {"subject": "盘点", "creator": office.originator, "executors": [office.other]}
+    assert (await office.send("todo.desired", "T-1", url="https://oa.example.com/1", **todo))[1] == {}
+    (task,) = office.simulator.platform.todos.all.values()
+    _, result = await office.work(later_s=5)
+    assert (result["result"], result["dingtalkId"]) == ("done", task["id"])
+    _, result = await office.send("todo.done", "F-1", request="T-1")
+    assert result["result"] == "done"
+    assert [one["done"] for one in office.simulator.platform.todos.all.values()] == [True]
