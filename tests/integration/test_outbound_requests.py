@@ -154,6 +154,14 @@ async def test_a_termination_waits_for_its_time_and_a_decision_finds_its_task(of
         assert (result["id"], result["result"]) == (id_, expected)
 
 
+async def test_an_approval_that_ends_before_its_id_is_known_is_told_once(office):
+    office.simulator.faults.add({"api": START, "kind": "cut", "times": 1})
+    await office.start()
+    await office.happens("refuse", *office.approvals())
+    topic, change = await office.work(later_s=5)
+    assert (topic, change["request"], change["outcome"]) == ("changes", "A-1", "refuse")
+
+
 @pytest.mark.parametrize("office", [""], indirect=True)
 async def test_without_a_field_for_its_id_an_approval_is_not_started_twice(office):
     office.simulator.faults.add({"api": START, "kind": "cut", "times": 1})

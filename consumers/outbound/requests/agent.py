@@ -31,7 +31,7 @@ from consumers.outbound.requests.tables import Request, key_of, outbound_request
 from consumers.outbound.requests.todos import Todos
 from consumers.outbound.settings import OutboundSettings
 from consumers.outbound.store import now_ms, put
-from dingbridge import Database, Event, Transaction
+from dingbridge import Database, Event, Reject, Transaction
 from dingbridge.dingtalk.errors import ApiError, OutcomeUnknown
 from dingbridge.error_location import error_location
 from dingbridge.retry import delay
@@ -159,12 +159,14 @@ class RequestAgent:
                 opened = request
         except Stop as stop:
             step = stop.step
+        except Reject as error:  # an app whose credentials are not here
+            step = self._failed(request, None, error.reason)
         except OutcomeUnknown as error:
             log.warning("outbound.outcome_unknown", request=request.type, code=error.code)
             step = Wait(FIRST_S)
         except ApiError as error:
-            step = self._failed(request, error)
-            opened = request
+            opened, wait_s = request, delay(request.attempts + 1, FIRST_S, MOST_S, asked_s=error.retry_after_s)
+            step = Wait(wait_s) if error.unavailable else self._failed(request, error.code, str(error))
         except Exception as error:
             if is_unavailable(error):
                 raise  # the database
@@ -173,14 +175,13 @@ class RequestAgent:
             step = Wait()
         await self._commit(opened, step)
 
-    def _failed(self, request: Request, error: ApiError) -> Answer | Wait:
+    def _failed(self, request: Request, code: str | None, words: str) -> Answer | Wait:
         """What to make of an error after which DingTalk has certainly done nothing in this attempt."""
-        if error.unavailable or request.look_only:
-            return Wait(delay(request.attempts + 1, FIRST_S, MOST_S, asked_s=error.retry_after_s))
-        # an earlier attempt may have worked, and nothing can be found out about it
-        if request.opened_ms is not None:
-            return Answer("conflict", reason="outcome", code=error.code, words=str(error))
-        return Answer("refused", code=error.code, words=str(error))
+        if request.look_only:
+            return Wait()
+        if request.opened_ms is not None:  # an earlier attempt may have worked, and that cannot be found out
+            return Answer("conflict", reason="outcome", code=code, words=words)
+        return Answer("refused", code=code, words=words)
 
     async def _look(self, request: Request) -> Answer | Wait | End | Call:
         client = self._client_of(request.app, request.corp_id)
