@@ -165,7 +165,10 @@ class RequestAgent:
             log.warning("outbound.outcome_unknown", request=request.type, code=error.code)
             step = Wait(FIRST_S)
         except ApiError as error:
-            opened, wait_s = request, delay(request.attempts + 1, FIRST_S, MOST_S, asked_s=error.retry_after_s)
+            opened, wait_s = (
+                request,
+                delay(request.attempts + 1, FIRST_S, MOST_S, asked_s=error.retry_after_s),
+            )
             step = Wait(wait_s) if error.unavailable else self._failed(request, error.code, str(error))
         except Exception as error:
             if is_unavailable(error):
