@@ -1,5 +1,6 @@
 """Control topics on a real Kafka: any sender's CloudEvents, beside DingTalk's events."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.integration.worker_support import (
     rows,
     serving,
 )
+from tests.support.processes import Processes
 from tests.support.waiting import eventually
 
 
@@ -73,3 +75,34 @@ async def test_what_systems_want_is_kept_as_long_as_dead_letters(kafka_settings:
     }
     kept, events = kafka_settings.dlq_retention_days, kafka_settings.topic_retention_days
     assert days == {"outbound": kept, "outbound-results": events, "changes": events}
+
+
+async def test_the_commands_know_a_consumers_control_topics(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Path, processes: Processes
+) -> None:
+    systems = tmp_path / "forward.toml"
+    systems.write_text(
+        """
+        [systems.oa]
+        url = "https://oa.example.com/"
+        types = ["user_add_org", "bpms_instance_change"]
+        unsigned = true
+        skip_own_changes = true
+        """
+    )
+    env = kafka_env | {"FORWARD_FILE": str(systems)}
+    change = wish("c1", "u1", type="com.dingbridge.change")
+    await publish(kafka_settings, [change], control_topic(kafka_settings, "changes"))
+
+    def answer(*arguments: str) -> Any:
+        done = processes.run(*arguments, env=env)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    assert answer("topics", "read", "changes") == [json.loads(change.value)]
+    (oa,) = [row for row in answer("consumers", "--json") if row["name"] == "forward-oa"]
+    assert oa["events"] == ["bpms_instance_change", "changes"]
+    (sent,) = answer("replay", "forward-oa", "--since", "1h", "--events", "changes", "--yes", "--json")
+    assert sent["sent"] == 1
+    counts = await existing_topics(kafka_settings)
+    assert inbox_topic(kafka_settings, "forward-oa") in counts

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from aiokafka.errors import KafkaError
 
@@ -17,7 +18,7 @@ from consumers.forward.consumer import Forward, consumer_of
 from consumers.forward.settings import ForwardSettings, load_systems
 from dingbridge.events.envelope import Record
 from dingbridge.events.event import decode
-from dingbridge.kafka.topics import dlq_topic
+from dingbridge.kafka.topics import control_topic, dlq_topic
 from dingbridge.settings import ConsumerSettings
 from dingbridge.ssrf import AddressGuard
 from dingbridge.worker.service import ConsumerService
@@ -105,6 +106,26 @@ async def all_committed(settings: ConsumerSettings, name: str, count: int) -> No
             return False
 
     await eventually(done, what=f"{name} has committed {count} records")
+
+
+async def test_a_system_that_writes_to_dingtalk_gets_peoples_changes_and_no_echo_of_its_own(
+    start: Start, settings: ConsumerSettings, a: str, system_a: Receiver
+) -> None:
+    change = {"specversion": "1.0", "source": "/dingbridge/outbound", "type": "com.dingbridge.change"}
+    kinds = {"c1": "user", "c2": "department", "c3": "user"}
+    changes = [
+        Record(None, False, b"k", orjson.dumps({**change, "id": name, "data": {"kind": kind}}), (), name)
+        for name, kind in kinds.items()
+    ]
+    await publish(settings, records(5))
+    async with start(a, url=system_a.url, skip_own_changes=True):
+        await publish(settings, changes, control_topic(settings, "changes"))
+        await eventually(lambda: len(system_a.taken) == 2)
+    assert [got.json() for got in system_a.taken] == [
+        {**change, "id": name, "data": {"kind": "user"}} for name in ("c1", "c3")
+    ]
+    assert control_topic(settings, "changes") in await committed(settings, f"forward-{a}")
+    assert len(system_a.got) == 2
 
 
 async def test_each_event_arrives_signed_in_order_and_nothing_is_kept(
