@@ -1,5 +1,5 @@
 """outbound: messages and events in, rows out. ``handle`` stores what is wanted, or that an entity is to be
-looked at; what follows from it is the agent's (``agent.py``), and of approvals and to-dos ``requests``'.
+looked at. What follows from it is done by ``contacts/agent.py``, for approvals and to-dos by ``requests``.
 """
 
 import asyncio
@@ -10,7 +10,9 @@ from typing import Any, ClassVar
 import structlog
 from sqlalchemy import MetaData, or_
 
-from consumers.outbound.agent import Agent, keep_measuring, keep_working
+from consumers.outbound.contacts.agent import Agent, keep_measuring, keep_working
+from consumers.outbound.contacts.rows import look_at_all
+from consumers.outbound.contacts.wanted import look, want
 from consumers.outbound.ledger import Kind
 from consumers.outbound.messages import parse
 from consumers.outbound.metrics import OutboundMetrics
@@ -23,7 +25,7 @@ from consumers.outbound.requests.agent import (
 )
 from consumers.outbound.sender import Sender
 from consumers.outbound.settings import OutboundSettings
-from consumers.outbound.store import look, look_at_all, now_ms, want
+from consumers.outbound.store import now_ms
 from consumers.outbound.tables import metadata, outbound_entity
 from dingbridge import Consumer, Event, Transaction
 from dingbridge.events.control import RESYNC_REQUESTED

@@ -35,7 +35,7 @@ outbound_entity = Table(
     Column("words", Text, comment="of a refused result: the remedy"),
     Column("fields", Text, comment="of the last result: names of what was written, JSON"),
     Column("result_ms", BigInteger, comment="since when it is the result"),
-    Column("waits_for", Text, comment="<kind>:<own id> that must be there, or be gone, first"),
+    Column("waits_for", Text, comment="<kind>:<own id> that must be there first; member: be in it"),
     Column("due_ms", BigInteger, comment="when the agent looks at it; NULL: when something happens"),
     Column("leased_ms", BigInteger, nullable=False, comment="until then an agent works at it"),
     Column("claims", BigInteger, nullable=False, comment="raised by each agent that takes it up"),

@@ -9,9 +9,10 @@ import orjson
 from sqlalchemy import func, select
 
 from consumers.outbound import Outbound
-from consumers.outbound.agent import Agent
+from consumers.outbound.contacts.agent import Agent
+from consumers.outbound.contacts.wanted import approve, release
 from consumers.outbound.messages import key
-from consumers.outbound.store import approve, now_ms, release
+from consumers.outbound.store import now_ms
 from consumers.outbound.tables import outbound_entity, outbound_outgoing
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records

@@ -63,6 +63,15 @@ async def test_what_the_oa_wants_becomes_so_in_whatever_order_it_comes(oa):
         True,
     )
 
+    # who is to manage a department must be in it: until then everything else is done
+    await oa.say(department("d2", 2, parent="d1", managers=["u1"], order=7))
+    await oa.settle()
+    assert ((await oa.results("d2"))[-1], d2.order) == ("pending/manager-missing", 7)
+    await oa.say(user("u1", 2, departments=["d1", "d2"]))
+    await oa.settle()
+    assert (await oa.results("d2"))[-1] == "done"
+    assert d2.managers == ["u1"]
+
     # an older word revives nothing, and removals go from the leaves up
     gone = [message("department.absent", own_id, version=9) for own_id in ("d1", "d2")]
     await oa.say(*gone, *(message("user.absent", own_id, version=9) for own_id in ("u1", "u2")))

@@ -15,11 +15,12 @@ from sqlalchemy import ColumnElement, Row, and_, or_, select
 from consumers.outbound.cli.planning import Planned, plan
 from consumers.outbound.cli.support import open_ledger, read_messages
 from consumers.outbound.cli.support import send as send_messages
+from consumers.outbound.contacts.rows import look_at_all
+from consumers.outbound.contacts.wanted import approve as approve_row
+from consumers.outbound.contacts.wanted import release as release_row
 from consumers.outbound.requests.agent import look_at_approvals
 from consumers.outbound.requests.tables import outbound_requests
-from consumers.outbound.store import approve as approve_row
-from consumers.outbound.store import look_at_all, now_ms
-from consumers.outbound.store import release as release_row
+from consumers.outbound.store import now_ms
 from consumers.outbound.tables import outbound_entity
 from dingbridge.cli.terminal import listed, print_list, say
 from dingbridge.errors import BridgeError

@@ -6,21 +6,17 @@ from typing import Any, Literal
 
 from sqlalchemy import select
 
-from consumers.outbound.agent import Contacts, chosen_userid, resolved, rules_of, with_wish
 from consumers.outbound.consumer import Outbound
+from consumers.outbound.contacts.agent import rules_of
+from consumers.outbound.contacts.brake import removals_left
+from consumers.outbound.contacts.dingtalk import Contacts
+from consumers.outbound.contacts.references import Referred, resolved, with_wish
+from consumers.outbound.contacts.rows import Entity, Key, entity_of, userid_of
+from consumers.outbound.contacts.wanted import wish_in
 from consumers.outbound.decide import decide
 from consumers.outbound.ledger import Create, Decision, Delete, Fields, Kind, Ledger, Update
 from consumers.outbound.messages import Message
-from consumers.outbound.store import (
-    Entity,
-    Key,
-    ding_ids,
-    entity_of,
-    in_own_ids,
-    now_ms,
-    removals_left,
-    wish_in,
-)
+from consumers.outbound.store import ding_ids, in_own_ids, now_ms
 from consumers.outbound.tables import outbound_entity
 from dingbridge import Reader, Reject
 from dingbridge.dingtalk.errors import ApiError
@@ -94,12 +90,13 @@ def _kind(message: Message) -> Kind:
 async def _planned(
     consumer: Outbound, db: Reader, contacts: Contacts, entity: Entity, all_: dict[Key, Entity]
 ) -> Planned:
-    async def ids(kind: Kind, own_ids: list[str]) -> dict[str, str]:
+    async def ids(referred: Referred, own_ids: list[str]) -> dict[str, str]:
+        kind: Kind = "department" if referred == "department" else "user"
         found = await ding_ids(db, entity.corp_id, kind, own_ids)
         for own_id in own_ids:
             to_come = all_.get((entity.corp_id, kind, own_id))
             if own_id not in found and to_come is not None and not to_come.absent:
-                found[own_id] = chosen_userid(to_come) if kind == "user" else NEW + own_id
+                found[own_id] = userid_of(to_come) if kind == "user" else NEW + own_id
         return found
 
     wish, _ = await resolved(entity, ids)

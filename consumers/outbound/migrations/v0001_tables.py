@@ -43,7 +43,7 @@ def upgrade() -> None:
         sa.Column("words", sa.Text, comment="of a refused result: the remedy"),
         sa.Column("fields", sa.Text, comment="of the last result: names of what was written, JSON"),
         sa.Column("result_ms", sa.BigInteger, comment="since when it is the result"),
-        sa.Column("waits_for", sa.Text, comment="<kind>:<own id> that must be there, or be gone, first"),
+        sa.Column("waits_for", sa.Text, comment="<kind>:<own id> that must be there first; member: be in it"),
         sa.Column(
             "due_ms", sa.BigInteger, comment="when the agent looks at it; NULL: when something happens"
         ),

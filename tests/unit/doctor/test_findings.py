@@ -247,6 +247,7 @@ def test_each_part_needs_the_rights_that_the_document_lists():
     assert recovering == alone | {
         "ctl-dingtalk.inbox.address-sync": [("ingress", "WRITE")],
         "ctl-dingtalk.inbox.approval": [("ingress", "WRITE")],
+        "ctl-dingtalk.inbox.outbound": [("ingress", "WRITE")],
     }
 
 

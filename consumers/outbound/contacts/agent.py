@@ -1,0 +1,170 @@
+"""The agent: takes what is due, looks at it in DingTalk, does what ``decide`` says; both directions in one.
+
+The intention of a call is committed before the call and its outcome after it, so whoever finds an intention
+open knows that the call may have been made. Not here: the rules (``decide.py``), the rows (``rows.py``).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from consumers.outbound.contacts.brake import count_removal, removals_left
+from consumers.outbound.contacts.dingtalk import Contacts, outcome_of
+from consumers.outbound.contacts.references import wish_of, with_wish
+from consumers.outbound.contacts.rows import Entity, claim, let_go, save, standing
+from consumers.outbound.decide import decide, settle_outcome
+from consumers.outbound.ledger import Decision, Delete, Outcome, Result, Rules
+from consumers.outbound.metrics import OutboundMetrics
+from consumers.outbound.owners import Owners
+from consumers.outbound.settings import DAY_MS, OutboundSettings
+from consumers.outbound.store import now_ms
+from dingbridge import Conflict, Database, Reject
+from dingbridge.dingtalk.errors import ApiError
+from dingbridge.throttle import Throttle
+from dingbridge.worker.api.clients import ClientOf
+from dingbridge.worker.store.errors import TransactionRace
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE = 8
+MOST_AGAIN = 10
+LOOK_EVERY_S = 0.5
+"""How often new work is looked for when there is none, in s."""
+PAUSE_S = 5.0
+"""How long all wait when DingTalk does not answer, unless it says how long, in s."""
+MEASURE_EVERY_S = 10.0
+REFUSED_MS = 60 * 60_000
+"""When an entity is read again that DingTalk does not let us read, in ms: rights are given by hand."""
+
+
+def rules_of(settings: OutboundSettings) -> Rules:
+    return Rules(
+        settle_ms=round(settings.outbound_settle_s * 1000),
+        grace_ms=round(settings.outbound_grace_days * DAY_MS),
+    )
+
+
+async def keep_working(once: Callable[[], Awaitable[int]]) -> None:
+    """Call ``once``, which tells how much it did, until cancelled. Raises ``DependencyUnavailable``."""
+    while True:
+        try:
+            pause_s = 0.0 if await once() else LOOK_EVERY_S
+        except ApiError as error:
+            if not error.unavailable:
+                raise
+            pause_s = max(error.retry_after_s or 0, PAUSE_S)
+            log.warning("outbound.waiting", api=error.api, errcode=error.errcode, retry_in_s=pause_s)
+        await asyncio.sleep(pause_s)
+
+
+async def keep_measuring(database: Database, metrics: OutboundMetrics) -> None:
+    """Keep the metrics of what stands in the ledger up to date, so that a scrape asks no database."""
+    while True:
+        metrics.entities(*await standing(database.reader(), now_ms()))
+        await asyncio.sleep(MEASURE_EVERY_S)
+
+
+class Agent:
+    """One process's share of the work. ``client_of`` gives the client for an app and a company."""
+
+    def __init__(
+        self,
+        database: Database,
+        client_of: ClientOf,
+        owners: Owners,
+        settings: OutboundSettings,
+        metrics: OutboundMetrics,
+        pace: Throttle,
+    ) -> None:
+        self._database, self._client_of, self._owners = database, client_of, owners
+        self._rules, self._most_removals = rules_of(settings), settings.outbound_max_removals
+        self._metrics, self._pace = metrics, pace
+        self._own_ids: dict[str, str] = {}
+
+    async def once(self) -> int:
+        """Work at what is due, a few at a time; how many there were. Raises ``ApiError`` when DingTalk does
+        not answer, which concerns all."""
+        entities = await claim(self._database, AT_ONCE, now_ms())
+        ended = await asyncio.gather(*map(self._handle, entities), return_exceptions=True)
+        for problem in ended:
+            if isinstance(problem, BaseException):
+                raise problem
+        return len(entities)
+
+    async def _handle(self, entity: Entity) -> None:
+        try:
+            await self._look(entity)
+        except Conflict:
+            log.warning("outbound.lease_lost", kind=entity.kind, own_id=entity.own_id)
+        except BaseException:
+            await let_go(self._database, entity)
+            raise
+
+    async def _look(self, entity: Entity) -> None:
+        reader = self._database.reader()
+        wish, missing = await wish_of(reader, entity)
+        ledger = with_wish(entity.ledger, wish)
+        waits_for = missing[1] if missing else None
+        try:
+            contacts = Contacts(self._client_of(entity.app, entity.corp_id), self._pace, self._own_ids)
+            observed = await contacts.find(entity, ledger)
+        except (ApiError, Reject) as error:
+            if error.unavailable:
+                raise
+            code = error.code if isinstance(error, ApiError) else None
+            refused = Result("refused", wish.version, code=code, words=str(error), ding_id=ledger.ding_id)
+            again = Decision(ledger, result=refused, due_ms=now_ms() + REFUSED_MS)
+            await self._save(entity, again, waits_for=waits_for)
+            return
+        may_remove = await removals_left(reader, entity.corp_id, self._most_removals, now_ms())
+        while True:
+            decision = decide(
+                entity.kind, ledger, observed, owners=self._owners, rules=self._rules, now_ms=now_ms(),
+                flagged=entity.flagged, may_remove=may_remove,
+            )  # fmt: skip
+            if await self._save(entity, decision, waits_for=waits_for):
+                break
+            may_remove = False  # another took the last of the day's
+        if decision.action is None:
+            return
+        unavailable: ApiError | None = None
+        try:
+            outcome = Outcome("done", await contacts.write(entity, decision.action))
+        except ApiError as error:
+            outcome = outcome_of(decision.action, error)
+            unavailable = error if outcome.kind == "unsent" and error.unavailable else None
+        after = settle_outcome(decision.ledger, outcome, now_ms(), self._rules)
+        await self._save(entity, after, waits_for=waits_for)
+        if unavailable is not None:
+            raise unavailable
+
+    async def _save(self, entity: Entity, decision: Decision, *, waits_for: str | None) -> bool:
+        """False: the brake is on, and nothing was written."""
+        removes = isinstance(decision.action, Delete) and not decision.ledger.removal_approved
+        for left in reversed(range(MOST_AGAIN)):
+            try:
+                async with self._database.transaction() as tx:
+                    if removes and not await count_removal(tx, entity.corp_id, self._most_removals, now_ms()):
+                        return False
+                    keep = decision.action is not None
+                    news = await save(tx, entity, decision, keep=keep, waits_for=waits_for)
+                break
+            except TransactionRace:
+                if not left:
+                    raise
+        if news is not None:
+            self._metrics.result(news.result)
+            log.info(
+                "outbound.result", kind=entity.kind, own_id=entity.own_id, result=news.result,
+                reason=news.reason, code=news.code, fields=news.fields,
+            )  # fmt: skip
+        for change in decision.changes:
+            self._metrics.change(change.verdict)
+            log.info(
+                "outbound.change", kind=entity.kind, own_id=entity.own_id, verdict=change.verdict,
+                fields=sorted(change.fields),
+            )  # fmt: skip
+        if decision.echo:
+            self._metrics.echo()
+        return True

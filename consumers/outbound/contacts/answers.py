@@ -1,0 +1,79 @@
+"""What the OA is told about a person or a department: results of its messages, and people's changes."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Row
+
+from consumers.outbound.ledger import Change, Result
+from consumers.outbound.messages import (
+    Answers,
+    ChangeData,
+    OldNew,
+    ResultData,
+    change_record,
+    result_record,
+)
+from consumers.outbound.store import in_own_ids, now_ms, put
+from dingbridge import Transaction
+
+WORDS = {
+    "parent-missing": "{what} is not in DingTalk yet; send it, or what it waits for itself",
+    "department-missing": "{what} is not in DingTalk yet; send it, or what it waits for itself",
+    "manager-missing": "{what} is not in DingTalk yet, or not in the department; all else is done",
+    "acceptance": "The person must accept the invitation in DingTalk",
+    "adopted": "Was there before; `dingbridge outbound plan` shows what differs, `release` has it written",
+    "removal-approval": "The day's removals are used up; `dingbridge outbound approve` lets it go on",
+    "grace": "Is removed when OUTBOUND_GRACE_DAYS are over",
+    "not-empty": "People or departments are in it; it is removed when they are gone",
+}
+"""What is to be done about a pending result."""
+
+
+def in_words(result: Result, waits_for: str | None) -> Result:
+    """A pending result with what is to be done about it."""
+    if result.words is not None or result.reason not in WORDS:
+        return result
+    what = (waits_for or "what it names").replace(":", " ", 1)
+    return replace(result, words=WORDS[result.reason].format(what=what))
+
+
+async def tell(
+    tx: Transaction, row: Row[Any], result: Result, *, request: str | None = None, answers: str | None = None
+) -> None:
+    """Tell the sender of the row's last message, or of another that ``request`` and ``answers`` name."""
+    data = ResultData(
+        corp_id=row.corp_id, kind=row.kind, id=row.own_id,
+        request=request or f"{row.kind}.{'absent' if row.absent else 'desired'}",
+        version=result.version, result=result.result, reason=result.reason, code=result.code,
+        words=result.words, dingtalk_id=result.ding_id, fields=list(result.fields) or None,
+        answers=Answers(**json.loads(answers or row.answers)),
+    )  # fmt: skip
+    await put(tx, result_record(data, app=row.app, turn=_turn(row), now_ms=now_ms()))
+
+
+def last_result(row: Row[Any]) -> Result:
+    fields = tuple(json.loads(row.fields or "[]"))
+    return Result(row.result, row.version, row.reason, row.code, row.words, row.ding_id, fields)
+
+
+def _turn(row: Row[Any]) -> int:
+    """Rises with each message, each event and each look."""
+    return int(row.touched + row.claims)
+
+
+async def tell_change(tx: Transaction, row: Row[Any], change: Change, ding_id: str | None) -> None:
+    """Tell what a person changed, with own ids where the ledger knows them."""
+    fields = {
+        name: OldNew(
+            old=await in_own_ids(tx, row.corp_id, name, old),
+            new=await in_own_ids(tx, row.corp_id, name, new),
+        )
+        for name, (old, new) in change.fields.items()
+    }
+    data = ChangeData(
+        corp_id=row.corp_id, kind=row.kind, id=row.own_id, verdict=change.verdict,
+        dingtalk_id=ding_id, fields=fields, by=row.by_userid,
+    )  # fmt: skip
+    await put(tx, change_record(data, app=row.app, turn=_turn(row), now_ms=now_ms()))

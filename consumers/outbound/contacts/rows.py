@@ -1,0 +1,216 @@
+"""The ledger's rows: who works at one, and what was decided about it.
+
+``handle`` and the agent write the same rows at the same time. ``handle`` raises ``touched``, so that the
+agent sees at ``save`` that there is more to do; each agent raises ``claims``, so that one which was frozen
+for longer than its lease sees that another has gone on. What is to be done is not decided here.
+"""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import TypeAdapter
+from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select, tuple_, update
+
+from consumers.outbound.contacts.answers import in_words, tell, tell_change
+from consumers.outbound.ledger import Decision, Kind, Ledger, Result
+from consumers.outbound.store import now_ms
+from consumers.outbound.tables import outbound_entity
+from dingbridge import Conflict, Database, Reader, Transaction
+
+LEASE_MS = 180_000
+"""For so long no other agent takes an entity up, in ms: a read and a write end long before."""
+
+Key = tuple[str, Kind, str]
+"""corpId, kind and own id."""
+
+_ledgers = TypeAdapter(Ledger)
+_e = outbound_entity.c
+_RANK = case((and_(_e.absent, _e.kind == "user"), 2), (_e.absent, 3), (_e.kind == "department", 0), else_=1)
+"""Departments, people in them, then removals: people, and departments when they are empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A row as an agent took it up. ``wish`` is the last message's data, with own ids."""
+
+    corp_id: str
+    kind: Kind
+    own_id: str
+    app: str | None
+    version: int
+    absent: bool
+    wish: dict[str, Any]
+    since_ms: int
+    flagged: bool
+    touched: int
+    ledger: Ledger
+    claims: int = 0
+
+    @property
+    def key(self) -> Key:
+        return self.corp_id, self.kind, self.own_id
+
+
+async def look_at_all(tx: Transaction, *of: ColumnElement[bool]) -> int:
+    """Have every entity looked at, or those that ``of`` names: a reconcile. Returns how many."""
+    values = {"touched": _e.touched + 1, "due_ms": now_ms()}
+    return (await tx.execute(update(outbound_entity).where(*of).values(**values))).rowcount
+
+
+async def claim(database: Database, most: int, now: int) -> list[Entity]:
+    """Take up to ``most`` entities that are due, for ``LEASE_MS``; nobody else gets them meanwhile."""
+    due = and_(_e.due_ms <= now, _e.leased_ms <= now)
+    if await database.reader().scalar(select(_e.own_id).where(due).limit(1)) is None:
+        return []
+    async with database.transaction() as tx:
+        statement = select(outbound_entity).where(due).order_by(_RANK, _e.due_ms).limit(most)
+        rows = (await tx.execute(statement.with_for_update(skip_locked=True))).all()
+        keys = [(row.corp_id, row.kind, row.own_id) for row in rows]
+        await tx.execute(
+            update(outbound_entity)
+            .where(tuple_(_e.corp_id, _e.kind, _e.own_id).in_(keys))
+            .values(leased_ms=now + LEASE_MS, claims=_e.claims + 1)
+        )
+    return [replace(entity_of(row), claims=row.claims + 1) for row in rows]
+
+
+def as_json(ledger: Ledger) -> str:
+    return _ledgers.dump_json(ledger).decode()
+
+
+def entity_of(row: Row[Any]) -> Entity:
+    """The row as a value."""
+    ledger = Ledger() if row.ledger is None else _ledgers.validate_json(row.ledger)
+    # these two are changed by hand, too
+    ledger = replace(ledger, adopted=row.adopted, removal_approved=row.removal_approved)
+    return Entity(
+        row.corp_id, row.kind, row.own_id, row.app, row.version, row.absent, json.loads(row.wish),
+        row.since_ms, row.flagged, row.touched, ledger, row.claims,
+    )  # fmt: skip
+
+
+async def let_go(database: Database, entity: Entity) -> None:
+    """Give ``entity`` back as it was."""
+    async with database.transaction() as tx:
+        mine = and_(is_(entity.key), _e.claims == entity.claims)
+        await tx.execute(update(outbound_entity).where(mine).values(leased_ms=0))
+
+
+async def save(
+    tx: Transaction, entity: Entity, decision: Decision, *, keep: bool = False, waits_for: str | None = None
+) -> Result | None:
+    """Write what was decided about ``entity``, and the records that tell of it; ``keep``: more follows at
+    once. Returns the result if it is news.
+
+    Raises ``Conflict`` when another agent has taken it up since: nothing is written then.
+    """
+    came = waits_for is not None and await _came(tx, entity, waits_for)
+    row = await locked(tx, entity.key)
+    if row is None or row.claims != entity.claims:
+        raise Conflict("another agent has taken this entity up")
+    ledger, touched = decision.ledger, row.touched != entity.touched
+    values: dict[str, Any] = {
+        "ledger": as_json(ledger),
+        "ding_id": ledger.ding_id or chosen_userid(*entity.key[1:], entity.wish),
+        "present": ledger.seen is not None,
+        # unless it was released or approved meanwhile
+        "adopted": ledger.adopted and row.adopted >= entity.ledger.adopted,
+        "removal_approved": row.removal_approved if touched else ledger.removal_approved,
+        "waits_for": waits_for,
+    }
+    if not keep:
+        values["leased_ms"] = 0
+        if not touched:
+            due_ms = now_ms() if came else decision.due_ms
+            values |= {"due_ms": due_ms, "flagged": False, "by_userid": None}
+    for change in decision.changes:
+        await tell_change(tx, row, change, ledger.ding_id)
+    result = decision.result if row.version == entity.version else None
+    said = (row.result, row.reason, row.code)
+    if result is not None and (result.result, result.reason, result.code) == said:
+        result = None
+    if result is not None:
+        result = in_words(result, waits_for)
+        values |= {
+            "result": result.result, "reason": result.reason, "code": result.code, "words": result.words,
+            "fields": json.dumps(result.fields), "result_ms": now_ms(),
+        }  # fmt: skip
+        await tell(tx, row, result)
+    await tx.execute(update(outbound_entity).where(is_(entity.key)).values(**values))
+    await _wake(tx, entity, ledger)
+    return result
+
+
+async def _came(tx: Transaction, entity: Entity, waits_for: str) -> bool:
+    """Whether what ``entity`` waits for has come since we looked; from here on its coming wakes us."""
+    kind, own_id = waits_for.split(":", 1)
+    awaited = and_(_e.corp_id == entity.corp_id, _e.kind == kind, _e.own_id == own_id)
+    return bool(await tx.scalar(select(_e.present).where(awaited).with_for_update(read=True)))
+
+
+async def _wake(tx: Transaction, entity: Entity, ledger: Ledger) -> None:
+    """Have those looked at that waited for ``entity`` to be there, or to join or leave their department."""
+    before, now = _above(entity.ledger), _above(ledger)
+    others = []
+    if ledger.seen is not None and entity.ledger.seen is None:
+        others.append(_e.waits_for == f"{entity.kind}:{entity.own_id}")
+    if before - now:
+        others.append(and_(_is_department(before - now), _e.reason == "not-empty"))
+    if entity.kind == "user" and now - before:
+        at_it = _e.leased_ms > now_ms()  # may have been told a moment ago that this is no member
+        others.append(and_(_is_department(now - before), or_(_e.reason == "manager-missing", at_it)))
+    if others:
+        await look_at_all(tx, _e.corp_id == entity.corp_id, or_(*others))
+
+
+def _above(ledger: Ledger) -> set[str]:
+    """The dept_ids of the departments that it is in."""
+    seen = ledger.seen or {}
+    return {str(dept_id) for dept_id in [*seen.get("departments", ()), seen.get("parent")] if dept_id}
+
+
+def _is_department(dept_ids: Collection[str]) -> ColumnElement[bool]:
+    return and_(_e.kind == "department", _e.ding_id.in_(dept_ids))
+
+
+async def members_among(db: Reader, corp_id: str, own_ids: Collection[str], dept_id: str | None) -> set[str]:
+    """Those of the users ``own_ids`` who are in the department, as last seen."""
+    mine = (_e.corp_id == corp_id, _e.kind == "user", _e.own_id.in_(own_ids))
+    found = map(entity_of, await db.execute(select(outbound_entity).where(*mine)))
+    return {user.own_id for user in found if dept_id in _above(user.ledger)}
+
+
+async def standing(db: Reader, now: int) -> tuple[dict[str, int], float]:
+    """How many entities are in which state, and how long the oldest that waits for no calendar and no release
+    has been pending, in s."""
+    waiting = and_(_e.result == "pending", _e.reason.not_in(("grace", "adopted")))
+    states = {
+        "pending": _e.result == "pending", "conflict": _e.result == "conflict", "adopted": _e.adopted,
+        "waiting-removal": _e.reason == "removal-approval",
+    }  # fmt: skip
+    counts = [func.count().filter(state).label(f"n{number}") for number, state in enumerate(states.values())]
+    oldest = func.min(_e.result_ms).filter(waiting)
+    found = (await db.execute(select(oldest, *counts).select_from(outbound_entity))).one()
+    since = found[0]
+    return dict(zip(states, found[1:], strict=True)), 0.0 if since is None else max(0, now - since) / 1000
+
+
+def userid_of(entity: Entity) -> str:
+    """The userid of a user that we create."""
+    return str(entity.wish.get("userid") or entity.own_id)
+
+
+def chosen_userid(kind: str, own_id: str, data: dict[str, Any]) -> str | None:
+    """The userid that a user gets, or has; events may come before the reply that confirms it."""
+    return str(data.get("userid") or own_id) if kind == "user" else None
+
+
+def is_(key: Key) -> ColumnElement[bool]:
+    corp_id, kind, own_id = key
+    return and_(_e.corp_id == corp_id, _e.kind == kind, _e.own_id == own_id)
+
+
+async def locked(tx: Transaction, key: Key) -> Row[Any] | None:
+    return (await tx.execute(select(outbound_entity).where(is_(key)).with_for_update())).one_or_none()

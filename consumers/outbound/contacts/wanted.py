@@ -1,0 +1,94 @@
+"""What messages, events and the operator's commands do to the ledger's rows; the agent does the rest."""
+
+import json
+from typing import Any
+
+from sqlalchemy import Row, update
+
+from consumers.outbound.contacts.answers import last_result, tell
+from consumers.outbound.contacts.rows import as_json, chosen_userid, entity_of, is_, locked
+from consumers.outbound.ledger import Kind, Result
+from consumers.outbound.ledger import release as released
+from consumers.outbound.messages import Message
+from consumers.outbound.store import now_ms
+from consumers.outbound.tables import outbound_entity
+from dingbridge import Conflict, Transaction
+
+_e = outbound_entity.c
+
+
+async def want(tx: Transaction, message: Message, now: int) -> None:
+    """Store what ``message`` (of a user or a department) wants, unless a newer version came before it."""
+    kind: Kind = "user" if message.kind == "user" else "department"
+    key, version = (message.corp_id, kind, message.id), message.version or 0
+    answers = json.dumps({"source": message.source, "id": message.message_id})
+    wanted = {
+        "app": message.app, "version": version, "absent": message.absent, "since_ms": now,
+        "answers": answers, "result": None, "due_ms": now,
+    }  # fmt: skip
+    if not message.absent:  # who it was stays known
+        wanted["wish"] = json.dumps(wish_in(message), ensure_ascii=False)
+    row = await locked(tx, key)
+    if row is None:
+        corp_id, _, own_id = key
+        empty = {
+            "wish": "{}", "flagged": False, "touched": 0, "present": False, "adopted": False,
+            "removal_approved": False, "leased_ms": 0, "claims": 0,
+        }  # fmt: skip
+        new = {"corp_id": corp_id, "kind": kind, "own_id": own_id, **empty, **wanted}
+        new["ding_id"] = chosen_userid(kind, own_id, message.data)
+        if not (await tx.execute(tx.insert(outbound_entity).values(**new).on_conflict_do_nothing())).rowcount:
+            raise Conflict("another message about this entity came first")
+        return
+    if version < row.version:
+        await tell(tx, row, Result("superseded", version), request=message.type, answers=answers)
+        return
+    values: dict[str, Any] = {"answers": answers}
+    if version == row.version:  # said again; the answer too
+        if row.result is not None:
+            await tell(tx, row, last_result(row), answers=answers)
+    else:
+        if row.result in (None, "pending"):
+            await tell(tx, row, Result("superseded", row.version))
+        if row.absent and message.absent:
+            wanted["since_ms"] = row.since_ms  # the grace days go on
+        else:
+            wanted["removal_approved"] = False
+        said = dict.fromkeys(("reason", "code", "words", "fields", "waits_for"))
+        values = {**wanted, **said, "touched": _e.touched + 1}
+    await tx.execute(update(outbound_entity).where(is_(key)).values(**values))
+
+
+async def look(tx: Transaction, corp_id: str, kind: Kind, ding_id: str, by: str | None) -> bool:
+    """Something happened to the entity in DingTalk; ``by`` is who did it, if known. False: it is none of
+    ours."""
+    values: dict[str, Any] = {"touched": _e.touched + 1, "flagged": True, "due_ms": now_ms()}
+    if by is not None:
+        values["by_userid"] = by
+    where = (_e.corp_id == corp_id, _e.kind == kind, _e.ding_id == ding_id)
+    return bool((await tx.execute(update(outbound_entity).where(*where).values(**values))).rowcount)
+
+
+async def release(tx: Transaction, row: Row[Any]) -> None:
+    """By hand: write it, whatever held us back. An agent that is at it begins again."""
+    ledger = as_json(released(entity_of(row).ledger))
+    await _change_by_hand(tx, row, ledger=ledger, adopted=False)
+
+
+async def approve(tx: Transaction, row: Row[Any]) -> None:
+    """By hand: remove it, whatever the day's removals are."""
+    await _change_by_hand(tx, row, removal_approved=True)
+
+
+async def _change_by_hand(tx: Transaction, row: Row[Any], **values: Any) -> None:
+    again = {
+        "result": None, "touched": _e.touched + 1, "claims": _e.claims + 1, "leased_ms": 0, "due_ms": now_ms()
+    }  # fmt: skip
+    mine = is_((row.corp_id, row.kind, row.own_id))
+    await tx.execute(update(outbound_entity).where(mine).values(**again, **values))
+
+
+def wish_in(message: Message) -> dict[str, Any]:
+    """What a row keeps of a message: the fields, and the userid if one is given."""
+    given = {"userid": message.data["userid"]} if "userid" in message.data else {}
+    return {**message.fields, **given}
