@@ -29,7 +29,7 @@ from consumers.outbound.requests.approvals import Approvals
 from consumers.outbound.requests.steps import Answer, Call, End, People, Stop, Wait
 from consumers.outbound.requests.tables import Request, key_of, outbound_requests
 from consumers.outbound.requests.todos import Todos
-from consumers.outbound.settings import OutboundSettings
+from consumers.outbound.settings import DAY_MS, OutboundSettings
 from consumers.outbound.store import now_ms, put
 from dingbridge import Database, Event, Reject, Transaction
 from dingbridge.dingtalk.errors import ApiError, OutcomeUnknown
@@ -46,6 +46,8 @@ LOOK_S: Final = 120
 """Reading takes less than the lease, so that whoever begins a call still holds it."""
 FIRST_S: Final = 2.0
 MOST_S: Final = 300.0
+PENDING_MOST_MS: Final = 7 * DAY_MS
+"""A request is refused that has waited for so long for what it names."""
 _MOST: Final = 100
 _REUSED: Final = "Another request has this id already, and is carried out; give this one an id of its own"
 
@@ -176,7 +178,14 @@ class RequestAgent:
             where = error_location(error, "consumers")
             log.error("outbound.request_failed", request=request.type, error=where)
             step = Wait()
-        await self._commit(opened, step)
+        await self._commit(opened, self._in_time(request, step))
+
+    def _in_time(self, request: Request, step: Answer | Wait | End) -> Answer | Wait | End:
+        """``step``, or the end of what has been pending for the same reason for too long."""
+        if not isinstance(step, Answer) or step.result != "pending" or request.result != "pending":
+            return step
+        too_long = step.reason == request.reason and self._now() - (request.result_ms or 0) > PENDING_MOST_MS
+        return replace(step, result="refused", reason=None) if too_long else step
 
     def _failed(self, request: Request, code: str | None, words: str) -> Answer | Wait:
         """What to make of an error after which DingTalk has certainly done nothing in this attempt."""

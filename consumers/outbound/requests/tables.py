@@ -7,9 +7,11 @@ import json
 from dataclasses import dataclass
 from typing import Any, Self
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Index, Integer, Row, Table, Text, and_
+from sqlalchemy import BigInteger, Column, ColumnElement, Index, Integer, Row, Table, Text, and_, func, select
 
+from consumers.outbound.settings import DAY_MS
 from consumers.outbound.tables import metadata
+from dingbridge import Reader
 
 outbound_requests = Table(
     "outbound_requests",
@@ -55,6 +57,7 @@ class Request:
     missing_ms: int | None
     ding_id: str | None
     result: str | None
+    reason: str | None
     result_ms: int | None
     look: str | None
     attempts: int
@@ -78,3 +81,17 @@ class Request:
 def key_of(corp_id: str, kind: str, request_id: str) -> ColumnElement[bool]:
     columns = outbound_requests.c
     return and_(columns.corp_id == corp_id, columns.kind == kind, columns.request_id == request_id)
+
+
+async def standing(db: Reader, now: int) -> tuple[int, int, float]:
+    """How many requests are pending, how many came to a conflict in the last day (nobody can end one: the
+    sender has its result), and how long the oldest has been pending, in s. ``now`` is epoch ms."""
+    columns = outbound_requests.c
+    pending = columns.result == "pending"
+    lately = and_(columns.result == "conflict", columns.result_ms > now - DAY_MS)
+    counts = select(
+        func.count().filter(pending), func.count().filter(lately), func.min(columns.result_ms).filter(pending)
+    )
+    row: Any = (await db.execute(counts.select_from(outbound_requests))).one()
+    waiting, conflicts, since = row
+    return waiting, conflicts, 0.0 if since is None else max(0, now - since) / 1000

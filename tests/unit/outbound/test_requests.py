@@ -14,9 +14,9 @@ from sqlalchemy import select
 from consumers.outbound.messages import Message
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import Owners
-from consumers.outbound.requests.agent import RequestAgent, store_request
+from consumers.outbound.requests.agent import PENDING_MOST_MS, RequestAgent, store_request
 from consumers.outbound.requests.approvals import task_of
-from consumers.outbound.requests.tables import outbound_requests
+from consumers.outbound.requests.tables import outbound_requests, standing
 from consumers.outbound.settings import OutboundSettings
 from consumers.outbound.tables import metadata, outbound_outgoing
 from dingbridge import open_database
@@ -233,6 +233,19 @@ async def test_another_request_under_a_used_id_is_refused():
     await world.database.close()
     assert (first["result"], last["result"], last["answers"]["id"]) == ("done", "refused", other)
     assert len(world.ding.instances) == 1
+
+
+async def test_what_a_request_names_is_waited_for_a_week():
+    world = await opened(World())
+    await world.send("approval.decide", "D-1")
+    await world.work(3)
+    pending, _, oldest_s = await standing(world.database.reader(), world.ms)
+    assert (pending, oldest_s > 0) == (1, True)
+    world.ms += PENDING_MOST_MS
+    await world.work()
+    told = [(result["result"], result.get("reason")) for result in await world.results()]
+    await world.database.close()
+    assert told == [("pending", "request-missing"), ("refused", None)]
 
 
 def test_an_open_task_comes_before_what_its_person_decided_earlier():
