@@ -36,7 +36,7 @@ def _short(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
-OwnId = Annotated[str, Field(pattern=r"^[!-~\u00a1-\uffff]{1,64}$")]
+OwnId = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f\x7f]{1,64}$")]
 _DepartmentName = Annotated[str, Field(pattern=r"^[^-,，]{1,64}$")]
 _Whole = Annotated[int, Field(ge=0, le=MAX_INT)]
 _Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+", max_length=1024)]
@@ -49,10 +49,17 @@ def _text(longest: int) -> Any:
     return Field(default=None, max_length=longest)
 
 
+def _title(name: str, _: Any) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+_CONFIG: Final = ConfigDict(
+    alias_generator=to_camel, field_title_generator=_title, use_attribute_docstrings=True
+)
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel, extra="forbid", strict=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(**_CONFIG, extra="forbid", strict=True)
 
 
 class _Data(_Strict):
@@ -244,7 +251,7 @@ MODELS: Final[dict[str, type[_Envelope]]] = {
 
 
 class _Ours(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(**_CONFIG, validate_by_name=True)
 
 
 class Answers(_Ours):

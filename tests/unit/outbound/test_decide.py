@@ -1,0 +1,226 @@
+"""The rules, one by one: who gets his way, and where a brake holds."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from consumers.outbound.decide import decide, settle_outcome
+from consumers.outbound.ledger import (
+    EXISTS,
+    Create,
+    Decision,
+    Delete,
+    Ledger,
+    Observed,
+    Outcome,
+    Rules,
+    Update,
+    Wish,
+    release,
+    take,
+)
+from consumers.outbound.owners import Owners
+from tests.unit.outbound.company import OWNERS, RULES, Entity, S
+
+WISH = {"name": "N", "title": "A", "remark": "r", "workPlace": "w"}
+
+
+def employed(**more: Any) -> Entity:
+    """Somebody whom we created, long ago."""
+    it = Entity(**more)
+    it.wish(WISH)
+    it.tick(3600 * S, [])
+    assert it.truth == WISH
+    return it
+
+
+def look(ledger: Ledger, observed: Observed | None, now_ms: int = 0, **more: Any) -> Decision:
+    return decide("user", ledger, observed, owners=OWNERS, rules=RULES, now_ms=now_ms, **more)
+
+
+def last_result(it: Entity) -> tuple[str, str | None]:
+    return it.results[-1].result, it.results[-1].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "ends_as"),
+    [("title", "written-back", "A"), ("remark", "reported", "X"), ("workPlace", "accepted", "X")],
+)
+def test_a_persons_change_goes_by_the_fields_owner(name: str, verdict: str, ends_as: str) -> None:
+    it = employed()
+    it.edit(name, "X")
+    it.tick(3600 * S, [])
+    assert it.changes == [(name, "X", verdict)]
+    assert it.truth is not None
+    assert it.truth[name] == ends_as
+    it.wish(WISH | {name: "new"})
+    it.tick(3600 * S, [])
+    assert it.truth[name] == ("X" if name == "workPlace" else "new")
+
+
+def test_our_own_write_comes_back_as_an_echo_and_nobody_is_told() -> None:
+    it = employed()
+    it.wish(WISH | {"title": "B"})
+    it.tick(3600 * S, [])
+    assert (it.changes, it.written, it.echoes) == ([], 2, 2)
+    assert last_result(it) == ("done", None)
+
+
+def test_equal_state_is_not_written_and_a_replay_revives_nothing() -> None:
+    it = employed()
+    it.wish(dict(reversed(WISH.items())))
+    it.tick(3600 * S, [])
+    assert last_result(it) == ("unchanged", None)
+    it.hear(it.wishes[0])
+    assert last_result(it) == ("superseded", None)
+    it.tick(3600 * S, [])
+    assert it.written == 1
+
+
+def test_what_was_there_before_us_is_compared_and_waits_for_release() -> None:
+    it = Entity()
+    it.edit(EXISTS, True)
+    it.wish(WISH)
+    it.tick(3600 * S, [])
+    assert last_result(it) == ("pending", "adopted")
+    assert it.results[-1].fields == ("name", "title", "remark", "workPlace")[:3]
+    assert it.written == 0
+    it.ledger, it.due_ms = release(it.ledger), it.now_ms
+    it.tick(3600 * S, [])
+    assert it.truth == {name: value for name, value in WISH.items() if name != "workPlace"}
+
+
+def test_a_flapping_pair_is_stopped_in_words_until_the_oa_speaks_again() -> None:
+    it = employed()
+    for n in range(12):
+        it.edit("title", f"X{n}")
+        it.tick(120 * S, [])
+    assert last_result(it) == ("conflict", "flapping")
+    assert "release" in (it.results[-1].words or "")
+    assert it.written == 1 + RULES.writes_back_per_hour
+    assert it.changes[-1] == ("title", "X11", "reported")
+    it.wish(WISH)
+    it.tick(3600 * S, [])
+    assert it.truth == WISH
+
+
+def test_a_removal_waits_for_its_grace_and_for_the_brake() -> None:
+    it = employed()
+    it.wish(None)
+    there = it.read(0)
+    waiting = look(it.ledger, there, it.now_ms)
+    assert waiting.result is not None
+    assert (waiting.result.reason, waiting.due_ms) == ("grace", it.now_ms + RULES.grace_ms)
+    after_ms = it.now_ms + RULES.grace_ms
+    braked = look(waiting.ledger, there, after_ms, may_remove=False)
+    assert braked.result is not None
+    assert (braked.action, braked.result.reason) == (None, "removal-approval")
+    approved = replace(braked.ledger, removal_approved=True)
+    assert look(approved, there, after_ms, may_remove=False).action == Delete("u1")
+    assert look(braked.ledger, there, after_ms).action == Delete("u1")
+
+
+def test_grace_counts_from_the_first_absent_and_ends_with_a_wish() -> None:
+    ledger, _ = take(Ledger(), Wish(1, {}, absent=True, since_ms=5))
+    ledger, _ = take(ledger, Wish(2, {}, absent=True, since_ms=9))
+    assert ledger.wish is not None
+    assert ledger.wish.since_ms == 5
+    ledger, _ = take(ledger, Wish(3, WISH, absent=False, since_ms=11))
+    assert ledger.wish is not None
+    assert ledger.wish.since_ms == 11
+
+
+def test_an_unknown_outcome_that_is_neither_old_nor_new_is_a_conflict_and_then_the_owners() -> None:
+    it = employed()
+    it.wish(WISH | {"title": "B"})
+    it.look("killed-after")
+    it.edit("title", "X")
+    it.tick(30 * S, [])
+    assert last_result(it) == ("conflict", "outcome")
+    it.tick(3600 * S, [])
+    assert it.truth == WISH | {"title": "B"}
+    assert it.changes == [("title", "X", "written-back")]
+
+
+def test_a_creation_is_repeated_only_after_reads_that_long_showed_nothing() -> None:
+    it = Entity()
+    it.wish(WISH)
+    it.look("killed-before-call")
+    opened_ms = it.now_ms
+    it.tick(3600 * S, [("none", 0)])
+    assert it.history[-1][0] >= opened_ms + RULES.settle_ms
+    assert it.truth == WISH
+
+
+def test_somebody_who_must_accept_is_looked_at_again_ever_more_seldom() -> None:
+    ledger = look(take(Ledger(), Wish(1, WISH, absent=False, since_ms=0))[0], None).ledger
+    invited = settle_outcome(ledger, Outcome("pending", reason="acceptance"), S, RULES)
+    now_ms, waits = S, []
+    for _ in range(6):
+        assert invited.result is not None
+        assert (invited.result.result, invited.result.reason) == ("pending", "acceptance")
+        assert invited.due_ms is not None
+        waits.append((invited.due_ms - now_ms) // (60 * S))
+        now_ms = invited.due_ms
+        invited = look(invited.ledger, None, now_ms)
+        assert invited.action is None
+    assert waits == sorted(waits)
+    assert (waits[0], waits[-1]) == (10, 60)
+    accepted = look(invited.ledger, Observed("other", WISH), now_ms)
+    assert (accepted.ledger.ding_id, accepted.ledger.adopted) == ("other", False)
+    assert accepted.due_ms is not None
+    done = look(accepted.ledger, Observed("other", WISH), accepted.due_ms)
+    assert done.result is not None
+    assert done.result.result == "done"
+
+
+@pytest.mark.parametrize("owner", ["oa", "report"])
+def test_somebody_whom_a_person_removed_comes_back_or_is_told(owner: Any) -> None:
+    it = employed(owners=Owners(users={EXISTS: owner}))
+    it.edit(EXISTS, False)
+    it.tick(3600 * S, [])
+    if owner == "oa":
+        assert it.changes == [(EXISTS, False, "written-back")]
+        assert it.truth == WISH
+        return
+    assert it.changes == [(EXISTS, False, "reported")]
+    assert last_result(it) == ("conflict", "removed")
+    it.edit(EXISTS, True)
+    it.tick(3600 * S, [])
+    assert it.changes[1:] == [(EXISTS, True, "accepted")]
+
+
+def test_what_dingtalk_refuses_is_not_asked_again_until_the_oa_says_something_else() -> None:
+    ledger = look(take(Ledger(), Wish(1, WISH, absent=False, since_ms=0))[0], None).ledger
+    refused = settle_outcome(ledger, Outcome("refused", code="60103", words="mend it"), S, RULES)
+    assert refused.result is not None
+    assert (refused.result.result, refused.result.code, refused.due_ms) == ("refused", "60103", None)
+    assert look(refused.ledger, None, 90 * S).action is None
+    assert look(release(refused.ledger), None, 90 * S).action == Create(WISH)
+    again, _ = take(refused.ledger, Wish(2, WISH, absent=False, since_ms=0))
+    assert look(again, None, 90 * S).action == Create(WISH)
+
+
+def test_a_missing_parent_waits_and_a_missing_manager_holds_up_itself_alone() -> None:
+    parent = Wish(1, WISH, absent=False, since_ms=0, missing="department-missing")
+    waiting = look(take(Ledger(), parent)[0], None)
+    assert waiting.result is not None
+    assert (waiting.action, waiting.result.reason) == (None, "department-missing")
+    manager = replace(parent, missing="manager-missing")
+    created = look(take(Ledger(), manager)[0], None)
+    assert created.action == Create(WISH)
+    done = settle_outcome(created.ledger, Outcome("done", ding_id="u1"), S, RULES)
+    found = replace(done.ledger, wish=replace(manager, missing=None, fields=WISH | {"manager": "u2"}))
+    assert look(done.ledger, Observed("u1", WISH), S).result is not None
+    then = look(found, Observed("u1", WISH), S)
+    assert then.action == Update("u1", {"manager": "u2"}, {"manager": None})
+
+
+def test_a_mobile_is_written_once() -> None:
+    rules = Rules()
+    wish = Wish(1, {"name": "N", "mobile": "13800000000"}, absent=False, since_ms=0)
+    known = Ledger(ding_id="u1", wish=wish, seen={"name": "N", "mobile": "13900000000"})
+    seen = Observed("u1", {"name": "N", "mobile": "13900000000"})
+    decision = decide("user", known, seen, owners=Owners(), rules=rules, now_ms=0)
+    assert decision.action is None

@@ -1,0 +1,134 @@
+"""What comes in is named fault by fault; what goes out is the same record for the same decision."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumers.outbound.forms import MODELS, ChangeEvent, ResultEvent
+from consumers.outbound.messages import (
+    Answers,
+    ChangeData,
+    Message,
+    OldNew,
+    ResultData,
+    change_record,
+    parse,
+    result_record,
+)
+from dev.outbound_schemas import EXAMPLES, FOLDER, example, texts
+from dingbridge.events.event import Sent, decode
+from dingbridge.worker.outcomes import Reject
+
+GUIDES = Path(__file__).parents[3] / "docs" / "guide"
+
+
+def read(envelope: dict[str, Any], key: str | None = None) -> Message:
+    kind = envelope["type"].split(".")[2]
+    key = key or f"{envelope['data'].get('corpId')}:{kind}:{envelope.get('subject')}"
+    return parse(decode(json.dumps(envelope, ensure_ascii=False).encode(), Sent(key.encode(), 0)))
+
+
+def test_the_schemas_are_those_of_the_models() -> None:
+    assert {path.name: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.json")} == texts(), (
+        "run python -m dev.outbound_schemas"
+    )
+
+
+@pytest.mark.parametrize("name", [*MODELS])
+def test_an_example_of_each_message_is_valid(name: str) -> None:
+    message = read(example(name))
+    assert (message.type, message.id) == (name, EXAMPLES[name][0])
+
+
+def shown(folder: Path) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("both-directions*.md")):
+        for block in re.findall(r"```json\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
+            yield json.loads(block)
+
+
+def test_what_answers_and_what_the_guide_shows_is_valid() -> None:
+    for envelope in (example("result"), example("change"), *shown(GUIDES)):
+        match envelope["type"].removeprefix("com.dingbridge."):
+            case "outbound.result":
+                ResultEvent.model_validate(envelope)
+            case "change":
+                ChangeEvent.model_validate(envelope)
+            case _:
+                read(envelope)
+
+
+def test_every_fault_is_named_and_no_value() -> None:
+    envelope = example("user.desired")
+    envelope["data"] |= {
+        "version": "secret-1",
+        "name": "secret-2" * 20,
+        "hiredOn": "2025-02-30",
+        "titel": "secret-3",
+        "departments": ["a b"],
+        "extension": {"k": 5},
+    }
+    del envelope["data"]["corpId"]
+    with pytest.raises(Reject) as refused:
+        read(envelope)
+    words = refused.value.reason
+    for place in ("corpId", "version", "name", "hiredOn", "titel", "departments.0", "extension.k"):
+        assert f"data.{place}: " in words
+    assert "secret" not in words
+    assert "2025" not in words
+
+
+def test_many_faults_are_counted() -> None:
+    envelope = example("user.desired")
+    envelope["data"] |= {f"field{n}": "x" for n in range(200)}
+    with pytest.raises(Reject, match=r"and \d+ more$") as refused:
+        read(envelope)
+    assert len(refused.value.reason) <= 1000
+
+
+@pytest.mark.parametrize("key", ["other:user:E1001", "dingcorp1:department:E1001", "dingcorp1:user:E2", "-"])
+def test_the_key_says_the_same_as_the_message(key: str) -> None:
+    with pytest.raises(Reject, match="key: must be"):
+        read(example("user.desired"), key)
+
+
+@pytest.mark.parametrize("type_", ["com.dingbridge.user.desire", "user.desired", "com.dingbridge.resync"])
+def test_an_unknown_type_is_told_the_known_ones(type_: str) -> None:
+    event = decode(json.dumps(example("user.desired") | {"type": type_}).encode(), Sent(b"k", 0))
+    with pytest.raises(Reject, match=r"user\.desired"):
+        parse(event)
+
+
+def test_the_company_itself_is_not_written() -> None:
+    with pytest.raises(Reject, match="root"):
+        read(example("department.absent") | {"subject": "root"})
+
+
+def test_the_same_decision_is_the_same_record() -> None:
+    data = ResultData(
+        corp_id="dingcorp1",
+        kind="user",
+        id="E1",
+        request="user.desired",
+        result="done",
+        answers=Answers(source="/oa", id="m-1"),
+    )
+    one, again = (result_record(data, app=None, turn=3, now_ms=now) for now in (1000, 2000))
+    ids = [json.loads(record.value)["id"] for record in (one, again)]
+    assert ids[0] == ids[1] != json.loads(result_record(data, app=None, turn=4, now_ms=1000).value)["id"]
+    ResultEvent.model_validate(json.loads(one.value))
+    record = one.record()
+    assert record.key == b"dingcorp1:user:E1"
+    assert dict(record.headers)["dingbridge-id"] == ids[0].encode()
+
+
+def test_what_became_empty_is_told_as_null() -> None:
+    data = ChangeData(
+        corp_id="dingcorp1", kind="user", id="E1", verdict="accepted", fields={"title": OldNew(old="A")}
+    )
+    envelope = json.loads(change_record(data, app=None, turn=1, now_ms=0).value)
+    assert envelope["data"]["fields"] == {"title": {"old": "A", "new": None}}
+    assert decode(json.dumps(envelope).encode(), Sent(b"k", 0)).data == envelope["data"]
