@@ -20,7 +20,7 @@ class How(StrEnum):
 
 
 def command(
-    seconds: Annotated[float, typer.Option(min=4, max=86_400, help="How long the company lives.")] = 25,
+    seconds: Annotated[float, typer.Option(min=4, max=86_400, help="How long the company lives.")] = 22,
     rate: Annotated[float, typer.Option(min=1, max=500, help="Events per second.")] = 20,
     keep: Annotated[
         bool, typer.Option("--keep", envvar="KEEP", help="Leave everything running until Ctrl-C.")

@@ -5,6 +5,7 @@ Shows nothing and decides nothing. The order in which one look asks around is wh
 
 import asyncio
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -62,6 +63,7 @@ class Poller:
         self._settled_later: set[int] = set()
         self._lost = 0
         self._began = time.monotonic()
+        self._by_key: Counter[bytes] = Counter()
         self.checked = Verification()
         self.databases = OaDatabases(processes.folder)
         self.reader = TopicReader(processes.kafka_settings, self._record)
@@ -119,6 +121,11 @@ class Poller:
         answer = await self._ask("POST", "/_sim/drain", {"timeout_s": timeout_s}, timeout_s + 10)
         return bool(answer["drained"])
 
+    async def events_about(self, key: str) -> int:
+        """Records of the event topics with this key."""
+        await self.reader.catch_up()
+        return self._by_key[key.encode()]
+
     async def act(self, action: str, **arguments: object) -> None:
         """Makes something happen in the company."""
         await self._ask("POST", "/_sim/act", {"action": action, **arguments})
@@ -134,6 +141,7 @@ class Poller:
         return table_differences(state, tables, self.checked)
 
     def _record(self, record: Record) -> None:
+        self._by_key[record.key or b""] += 1
         self.checked.record(record.topic.removeprefix(self._prefix), record.key, record.value)
 
     async def _take_pushes(self) -> None:
