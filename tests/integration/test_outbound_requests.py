@@ -162,6 +162,7 @@ async def test_an_approval_that_ends_before_its_id_is_known_is_told_once(office)
     assert (topic, change["request"], change["outcome"]) == ("changes", "A-1", "refuse")
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("office", [""], indirect=True)
 async def test_without_a_field_for_its_id_an_approval_is_not_started_twice(office):
     office.simulator.faults.add({"api": START, "kind": "cut", "times": 1})
@@ -173,6 +174,7 @@ async def test_without_a_field_for_its_id_an_approval_is_not_started_twice(offic
     assert len(office.approvals()) == 1
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_a_to_do_is_created_once_over_a_lost_reply_and_done(office):
     api = "POST /v1.0/todo/users/{unionId}/tasks"
     office.simulator.faults.add({"api": api, "kind": "cut", "times": 1})
