@@ -107,8 +107,9 @@ async def drain(settings: IngressSettings, folder: Path) -> Drained:
 
 
 def what_is_left(folder: Path) -> Drained:
-    """Of a folder that was drained. Raises ``JournalError`` or ``apsw.Error``."""
-    with closing(Checkpoint(folder, read_only=True)) as checkpoint:
+    """Of a folder that was drained, by whoever holds its relay's lock. Raises ``JournalError`` or
+    ``apsw.Error``."""
+    with closing(Checkpoint(folder)) as checkpoint:
         counts, unread = checkpoint.parked_counts(), checkpoint.unread()
     lost = sum(count for (_, reason), count in counts.items() if reason == DAMAGED)
     return Drained(sum(counts.values()) - lost, lost, unread)

@@ -232,7 +232,9 @@ class PublisherProcess:
             words = f"the relay cannot be started ({why.strerror}), and it is tried again"
             log.error("publisher.not_started", words=why.strerror, again_in_s=again_in_s)
         elif self._drain:
-            log.warning("publisher.not_drained", words="something is parked", again_in_s=again_in_s)
+            log.warning(
+                "publisher.not_drained", words="something is parked or unreadable", again_in_s=again_in_s
+            )
             return
         else:
             words = f"the relay ended with {why} and is started again"

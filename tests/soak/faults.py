@@ -5,6 +5,7 @@ import os
 import random
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import aiohttp
@@ -141,7 +142,8 @@ async def publisher_frozen(scene: Scene) -> str:
         os.kill(pid, signal.SIGSTOP)
     await scene.wait(1, 12)
     for pid in pids:
-        os.kill(pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # its journal was put aside meanwhile, and it was killed
+            os.kill(pid, signal.SIGCONT)
     return "publisher frozen and thawed"
 
 
