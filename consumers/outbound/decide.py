@@ -44,8 +44,6 @@ __all__ = ["decide", "settle_outcome"]
 
 HOUR_MS: Final = 60 * 60_000
 
-_PASSING: Final = frozenset({"manager-missing"})
-
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
@@ -75,7 +73,8 @@ def decide(
     ledger = replace(ledger, unsettled=still, again_ms=again_ms)
     resolved = resolve(ledger, observed, rules, now_ms)
     if isinstance(resolved, Decision):
-        return awake(resolved)
+        last = resolved.ledger.intention
+        return replace(awake(resolved), echo=flagged and last is not None and last.outcome == "done")
     ledger = resolved
     told = None if observed is None else observed.fields
     state = _believed(ledger, told)
@@ -104,7 +103,7 @@ def decide(
     plan = _plan(kind, ledger, owners)
     decision = _carry_out(kind, ledger, plan, rules, now_ms, may_remove=may_remove)
     changes = _judged(kind, decision.ledger, plan, changed, owners)
-    echo = flagged and not changed and told == state and ledger.intention is not None
+    echo = flagged and not (news or _changed(told, state)) and ledger.intention is not None
     agreed = _agreed(kind, decision.ledger, owners)
     return awake(replace(decision, ledger=agreed, changes=changes, echo=echo))
 
@@ -169,7 +168,6 @@ def _carry_out(
     wish = ledger.wish
     if wish is None:
         return Decision(ledger)
-    blocked = None if wish.missing in _PASSING else wish.missing
     if plan is None:
         return _nothing_left(ledger, wish, rules, now_ms)
     if ledger.adopted:
@@ -177,8 +175,8 @@ def _carry_out(
         return Decision(ledger, result=answer(ledger, "pending", reason="adopted", fields=fields))
     if ledger.conflict is not None:
         return Decision(ledger)
-    if blocked is not None:
-        return _pending(ledger, blocked, now_ms + WAIT_MS)
+    if wish.missing not in (None, "manager-missing"):
+        return _pending(ledger, wish.missing, now_ms + WAIT_MS)
     if plan.op == "delete":
         if now_ms < wish.since_ms + rules.grace_ms:
             return _pending(ledger, "grace", wish.since_ms + rules.grace_ms)
@@ -264,12 +262,10 @@ def _agreed(kind: Kind, ledger: Ledger, owners: Owners) -> Ledger:
     wish, seen = ledger.wish, ledger.seen
     if wish is None or seen is None or wish.absent:
         return ledger
-    agreed = {
-        name: seen[name]
-        for name, value in wish.fields.items()
-        if name in seen and (fulfils(name, seen[name], value) or owners.owner_of(kind, name) == "dingtalk")
-    }
-    return replace(ledger, written={**ledger.written, **agreed, EXISTS: True})
+    known = {name: value for name, value in wish.fields.items() if name in seen}
+    agreed = {name: value for name, value in known.items() if fulfils(name, seen[name], value)}
+    theirs = {name: seen[name] for name in known if owners.owner_of(kind, name) == "dingtalk"}
+    return replace(ledger, written={**ledger.written, **agreed, **theirs, EXISTS: True})
 
 
 def _pending(ledger: Ledger, reason: PendingReason, due_ms: int) -> Decision:

@@ -7,14 +7,15 @@ means stands elsewhere. ``schemas/outbound`` is made of these models.
 
 import re
 from datetime import date
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 from pydantic.alias_generators import to_camel
 
 from consumers.outbound.ledger import ConflictReason, PendingReason, ResultName, Verdict
 from dingbridge.events.strict_json import dumps
 
+TYPE_PREFIX: Final = "com.dingbridge."
 AnyKind = Literal["user", "department", "approval", "todo"]
 MAX_INT: Final = 2**53 - 1
 """The greatest number that every reader of JSON keeps."""
@@ -171,7 +172,6 @@ class _Envelope(BaseModel):
     """CloudEvents 1.0, structured; further attributes are let through."""
 
     model_config = ConfigDict(strict=True, use_attribute_docstrings=True)
-    kind: ClassVar[AnyKind]
 
     specversion: Literal["1.0"]
     id: str = Field(min_length=1)
@@ -182,71 +182,25 @@ class _Envelope(BaseModel):
     """The own id of what the message is about; of a request the request's id."""
 
 
-class UserDesiredEvent(_Envelope):
-    kind = "user"
-    type: Literal["com.dingbridge.user.desired"]
-    data: UserDesired
+def _message(name: str, data: type[_Data]) -> type[_Envelope]:
+    """The model of the message ``name`` (its type without the prefix)."""
+    title = name.replace(".", " ").title().replace(" ", "")
+    type_: Any = Literal[TYPE_PREFIX + name]
+    return create_model(f"{title}Event", __base__=_Envelope, type=(type_, ...), data=(data, ...))
 
 
-class UserAbsentEvent(_Envelope):
-    kind = "user"
-    type: Literal["com.dingbridge.user.absent"]
-    data: Absent
-
-
-class DepartmentDesiredEvent(_Envelope):
-    kind = "department"
-    type: Literal["com.dingbridge.department.desired"]
-    data: DepartmentDesired
-
-
-class DepartmentAbsentEvent(_Envelope):
-    kind = "department"
-    type: Literal["com.dingbridge.department.absent"]
-    data: Absent
-
-
-class ApprovalStartEvent(_Envelope):
-    kind = "approval"
-    type: Literal["com.dingbridge.approval.start"]
-    data: ApprovalStart
-
-
-class ApprovalTerminateEvent(_Envelope):
-    kind = "approval"
-    type: Literal["com.dingbridge.approval.terminate"]
-    data: ApprovalTerminate
-
-
-class ApprovalDecideEvent(_Envelope):
-    kind = "approval"
-    type: Literal["com.dingbridge.approval.decide"]
-    data: ApprovalDecide
-
-
-class TodoDesiredEvent(_Envelope):
-    kind = "todo"
-    type: Literal["com.dingbridge.todo.desired"]
-    data: TodoDesired
-
-
-class TodoDoneEvent(_Envelope):
-    kind = "todo"
-    type: Literal["com.dingbridge.todo.done"]
-    data: TodoDone
-
-
-MODELS: Final[dict[str, type[_Envelope]]] = {
-    "user.desired": UserDesiredEvent,
-    "user.absent": UserAbsentEvent,
-    "department.desired": DepartmentDesiredEvent,
-    "department.absent": DepartmentAbsentEvent,
-    "approval.start": ApprovalStartEvent,
-    "approval.terminate": ApprovalTerminateEvent,
-    "approval.decide": ApprovalDecideEvent,
-    "todo.desired": TodoDesiredEvent,
-    "todo.done": TodoDoneEvent,
+_MESSAGES: Final[dict[str, type[_Data]]] = {
+    "user.desired": UserDesired,
+    "user.absent": Absent,
+    "department.desired": DepartmentDesired,
+    "department.absent": Absent,
+    "approval.start": ApprovalStart,
+    "approval.terminate": ApprovalTerminate,
+    "approval.decide": ApprovalDecide,
+    "todo.desired": TodoDesired,
+    "todo.done": TodoDone,
 }
+MODELS: Final = {name: _message(name, data) for name, data in _MESSAGES.items()}
 """By the message's type without its prefix."""
 
 

@@ -193,27 +193,17 @@ class Outcome:
     retry_after_ms: int = 0
 
 
-def take(ledger: Ledger, wish: Wish) -> tuple[Ledger, Result | None]:
-    """A message's wish: the newest version wins, an equal one changes nothing. The result says
-    ``superseded``, of this version or of the one that it replaced before it was carried out."""
+def take(ledger: Ledger, wish: Wish) -> Ledger:
+    """With the OA's new word: the newest version wins, an equal one changes nothing."""
     old = ledger.wish
     if old is None:
-        return replace(ledger, wish=wish), None
-    if wish.version < old.version:
-        return ledger, Result("superseded", wish.version, ding_id=ledger.ding_id)
-    if wish.version == old.version:
-        return ledger, None
+        return replace(ledger, wish=wish)
+    if wish.version <= old.version:
+        return ledger
     if wish.absent and old.absent:
         wish = replace(wish, since_ms=old.since_ms)
-    given_up = ledger.done_version != old.version
-    taken = replace(
-        ledger,
-        wish=wish,
-        conflict=None,
-        writes_back_ms=(),
-        removal_approved=ledger.removal_approved and wish.absent,
-    )
-    return taken, Result("superseded", old.version, ding_id=ledger.ding_id) if given_up else None
+    approved = ledger.removal_approved and wish.absent
+    return replace(ledger, wish=wish, conflict=None, writes_back_ms=(), removal_approved=approved)
 
 
 def release(ledger: Ledger) -> Ledger:

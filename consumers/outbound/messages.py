@@ -5,12 +5,12 @@ What they may hold stands in ``forms.py``.
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, cast
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from consumers.outbound.forms import MODELS, Answers, AnyKind, ChangeData, OldNew, ResultData
+from consumers.outbound.forms import MODELS, TYPE_PREFIX, Answers, AnyKind, ChangeData, OldNew, ResultData
 from dingbridge.events.control import ControlRecord
 from dingbridge.events.envelope import CONTENT_TYPE, rfc3339, source
 from dingbridge.events.event import Event
@@ -30,7 +30,6 @@ __all__ = [
     "result_record",
 ]
 
-TYPE_PREFIX: Final = "com.dingbridge."
 RESULT: Final = "com.dingbridge.outbound.result"
 CHANGE: Final = "com.dingbridge.change"
 ROOT: Final = "root"
@@ -98,16 +97,17 @@ def parse(event: Event) -> Message:
     else:
         faults = []
     data, subject = event.data, event.subject
+    kind = cast(AnyKind, name.partition(".")[0])
     corp_id = data.get("corpId")
-    if isinstance(corp_id, str) and subject and event.partitionkey != f"{corp_id}:{model.kind}:{subject}":
-        faults.append(f"key: must be <data.corpId>:{model.kind}:<subject>")
-    if model.kind == "department" and subject == ROOT:
+    if isinstance(corp_id, str) and subject and event.partitionkey != f"{corp_id}:{kind}:{subject}":
+        faults.append(f"key: must be <data.corpId>:{kind}:<subject>")
+    if kind == "department" and subject == ROOT:
         faults.append("subject: root is the company itself, which is not written")
     if faults or subject is None or corp_id is None:
         raise Reject(_within(faults))
     return Message(
         type=name,
-        kind=model.kind,
+        kind=kind,
         id=subject,
         corp_id=corp_id,
         app=data.get("app"),
@@ -118,7 +118,7 @@ def parse(event: Event) -> Message:
     )
 
 
-def key(corp_id: str, kind: AnyKind, own_id: str) -> str:
+def key(corp_id: str, kind: str, own_id: str) -> str:
     """The key of a message and of what answers it."""
     return f"{corp_id}:{kind}:{own_id}"
 

@@ -12,8 +12,8 @@ from aiokafka.errors import KafkaError
 from sqlalchemy.exc import DBAPIError
 
 from consumers.outbound.consumer import Outbound
-from consumers.outbound.forms import MODELS
-from consumers.outbound.messages import TYPE_PREFIX, Message, key, parse
+from consumers.outbound.forms import MODELS, TYPE_PREFIX
+from consumers.outbound.messages import Message, key, parse
 from consumers.outbound.tables import metadata
 from dingbridge import DependencyUnavailable, Reject, open_database
 from dingbridge.errors import BridgeError, KafkaUnavailable
@@ -125,11 +125,10 @@ def _value(entry: Any) -> bytes:
 
 def _message(value: bytes) -> Message:
     entry = json.loads(value)
-    model = MODELS.get(str(entry.get("type")).removeprefix(TYPE_PREFIX))
+    kind = str(entry.get("type")).removeprefix(TYPE_PREFIX).partition(".")[0]
     data = entry.get("data")
     corp_id = data.get("corpId") if isinstance(data, dict) else None
-    named = None if model is None else key(str(corp_id), model.kind, str(entry.get("subject"))).encode()
-    return parse(decode(value, Sent(named)))
+    return parse(decode(value, Sent(key(str(corp_id), kind, str(entry.get("subject"))).encode())))
 
 
 async def send(settings: KafkaSettings, messages: Sequence[tuple[Message, bytes]]) -> None:

@@ -28,7 +28,7 @@ def with_wish(ledger: Ledger, wish: Wish) -> Ledger:
     """``ledger`` with the row's wish; of the same version, references may have come since."""
     if ledger.wish is not None and ledger.wish.version == wish.version:
         return replace(ledger, wish=wish)
-    return take(ledger, wish)[0]
+    return take(ledger, wish)
 
 
 async def wish_of(db: Reader, entity: Entity) -> tuple[Wish, Missing | None]:

@@ -99,9 +99,7 @@ class Entity:
         self.hear(wish)
 
     def hear(self, wish: Wish) -> None:
-        self.ledger, result = take(self.ledger, wish)
-        if result is not None:
-            self.results.append(result)
+        self.ledger = take(self.ledger, wish)
         self.due_ms = self.now_ms
 
     def edit(self, name: str, value: Any, event_after_ms: int = 0) -> None:
