@@ -29,7 +29,7 @@ class OutboundMetrics:
         )
         self._entities = Gauge(
             "dingbridge_outbound_entities",
-            "People and departments by state: pending, conflict, adopted, waiting-removal",
+            "By state: pending, conflict, adopted, waiting-removal",
             ("state",),
             registry=registry,
         )

@@ -136,11 +136,14 @@ async def _status(as_json: bool) -> None:
     say(", ".join(f"{name}: {count}" for name, count in sorted(counts.items())) or "nothing waits")
 
 
+def _since(row: Row[Any]) -> str | None:
+    return None if row.result_ms is None else datetime.fromtimestamp(row.result_ms // 1000, UTC).isoformat()
+
+
 def _entity_shown(row: Row[Any]) -> dict[str, Any]:
-    since = None if row.result_ms is None else datetime.fromtimestamp(row.result_ms // 1000, UTC).isoformat()
     return {
         "kind": row.kind, "id": row.own_id, "dingtalkId": row.ding_id, "result": row.result,
-        "reason": row.reason, "code": row.code, "since": since, "words": row.words,
+        "reason": row.reason, "code": row.code, "since": _since(row), "words": row.words,
         "fields": json.loads(row.fields or "[]"), "adopted": row.adopted, "version": row.version,
     }  # fmt: skip
 
@@ -148,7 +151,7 @@ def _entity_shown(row: Row[Any]) -> dict[str, Any]:
 def _request_shown(row: Row[Any]) -> dict[str, Any]:
     return {
         "kind": row.kind, "id": row.request_id, "dingtalkId": row.ding_id, "result": row.result,
-        "reason": row.reason, "code": row.code, "since": None, "words": row.words, "request": row.type,
+        "reason": row.reason, "code": row.code, "since": _since(row), "words": row.words, "request": row.type,
     }  # fmt: skip
 
 

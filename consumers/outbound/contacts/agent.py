@@ -17,6 +17,7 @@ from consumers.outbound.decide import decide, settle_outcome
 from consumers.outbound.ledger import Decision, Delete, Outcome, Result, Rules
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import Owners
+from consumers.outbound.requests.tables import standing as requests_standing
 from consumers.outbound.settings import DAY_MS, OutboundSettings
 from consumers.outbound.store import now_ms
 from dingbridge import Conflict, Database, Reject
@@ -59,9 +60,13 @@ async def keep_working(once: Callable[[], Awaitable[int]]) -> None:
 
 
 async def keep_measuring(database: Database, metrics: OutboundMetrics) -> None:
-    """Keep the metrics of what stands in the ledger up to date, so that a scrape asks no database."""
+    """Keep the metrics of how contacts and requests stand up to date, so that a scrape asks no database."""
+    db = database.reader()
     while True:
-        metrics.entities(*await standing(database.reader(), now_ms()))
+        contacts, contacts_s = await standing(db, now_ms())
+        requests, requests_s = await requests_standing(db, now_ms())
+        states = {name: count + requests.get(name, 0) for name, count in contacts.items()}
+        metrics.entities(states, max(contacts_s, requests_s))
         await asyncio.sleep(MEASURE_EVERY_S)
 
 

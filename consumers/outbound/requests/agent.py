@@ -249,6 +249,14 @@ class RequestAgent:
                         values["result_ms"] = now
                         await put(tx, _result({**row._mapping, **values}, now))
                         self._metrics.result(step.result)
+                        log.info(
+                            "outbound.result",
+                            kind=request.kind,
+                            own_id=request.request_id,
+                            result=step.result,
+                            reason=step.reason,
+                            code=step.code,
+                        )
             await tx.execute(update(outbound_requests).where(request.key).values(**values))
         return True
 

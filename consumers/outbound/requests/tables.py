@@ -83,9 +83,9 @@ def key_of(corp_id: str, kind: str, request_id: str) -> ColumnElement[bool]:
     return and_(columns.corp_id == corp_id, columns.kind == kind, columns.request_id == request_id)
 
 
-async def standing(db: Reader, now: int) -> tuple[int, int, float]:
-    """How many requests are pending, how many came to a conflict in the last day (nobody can end one: the
-    sender has its result), and how long the oldest has been pending, in s. ``now`` is epoch ms."""
+async def standing(db: Reader, now: int) -> tuple[dict[str, int], float]:
+    """How many requests are ``pending``, and in ``conflict`` since the last day (nobody can end one, but its
+    sender has been told), and how long the oldest has been pending, in s. ``now`` is epoch ms."""
     columns = outbound_requests.c
     pending = columns.result == "pending"
     lately = and_(columns.result == "conflict", columns.result_ms > now - DAY_MS)
@@ -94,4 +94,5 @@ async def standing(db: Reader, now: int) -> tuple[int, int, float]:
     )
     row: Any = (await db.execute(counts.select_from(outbound_requests))).one()
     waiting, conflicts, since = row
-    return waiting, conflicts, 0.0 if since is None else max(0, now - since) / 1000
+    oldest_s = 0.0 if since is None else max(0, now - since) / 1000
+    return {"pending": waiting, "conflict": conflicts}, oldest_s

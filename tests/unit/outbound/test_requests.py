@@ -239,8 +239,8 @@ async def test_what_a_request_names_is_waited_for_a_week():
     world = await opened(World())
     await world.send("approval.decide", "D-1")
     await world.work(3)
-    pending, _, oldest_s = await standing(world.database.reader(), world.ms)
-    assert (pending, oldest_s > 0) == (1, True)
+    counts, oldest_s = await standing(world.database.reader(), world.ms)
+    assert (counts, oldest_s > 0) == ({"pending": 1, "conflict": 0}, True)
     world.ms += PENDING_MOST_MS
     await world.work()
     told = [(result["result"], result.get("reason")) for result in await world.results()]
