@@ -17,12 +17,8 @@ from consumers.outbound.ledger import Kind
 from consumers.outbound.messages import parse
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import load_owners
-from consumers.outbound.requests.agent import (
-    RequestAgent,
-    look_at_approvals,
-    store_approval_event,
-    store_request,
-)
+from consumers.outbound.requests.agent import RequestAgent
+from consumers.outbound.requests.store import look_at_approvals, store_approval_event, store_request
 from consumers.outbound.sender import Sender
 from consumers.outbound.settings import OutboundSettings
 from consumers.outbound.store import now_ms

@@ -18,7 +18,7 @@ from consumers.outbound.cli.support import send as send_messages
 from consumers.outbound.contacts.rows import look_at_all
 from consumers.outbound.contacts.wanted import approve as approve_row
 from consumers.outbound.contacts.wanted import release as release_row
-from consumers.outbound.requests.agent import look_at_approvals
+from consumers.outbound.requests.store import look_at_approvals
 from consumers.outbound.requests.tables import outbound_requests
 from consumers.outbound.store import now_ms
 from consumers.outbound.tables import outbound_entity

@@ -14,8 +14,9 @@ from sqlalchemy import select
 from consumers.outbound.messages import Message
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import Owners
-from consumers.outbound.requests.agent import PENDING_MOST_MS, RequestAgent, store_request
+from consumers.outbound.requests.agent import PENDING_MOST_MS, RequestAgent
 from consumers.outbound.requests.approvals import task_of
+from consumers.outbound.requests.store import store_request
 from consumers.outbound.requests.tables import outbound_requests, standing
 from consumers.outbound.settings import OutboundSettings
 from consumers.outbound.tables import metadata, outbound_outgoing
