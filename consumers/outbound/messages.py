@@ -5,6 +5,7 @@ What they may hold stands in ``forms.py``.
 
 import hashlib
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final, Literal, NamedTuple, cast
 
 from pydantic import ValidationError
@@ -174,9 +175,7 @@ def _words(fault: ErrorDetails) -> str:
 
 def _within(faults: list[str]) -> str:
     """All faults, as many as a dead letter keeps, and how many more there are."""
-    text = "; ".join(faults)
-    kept = len(faults)
-    while len(text) > LONGEST_REASON and kept:
-        kept -= 1
-        text = "; ".join([*faults[:kept], f"and {len(faults) - kept} more"])
-    return text
+    lengths = accumulate(len(fault) + 2 for fault in faults)
+    kept = sum(length <= LONGEST_REASON - 20 for length in lengths)
+    more = [f"and {len(faults) - kept} more"] if kept < len(faults) else []
+    return "; ".join([*faults[:kept], *more])
