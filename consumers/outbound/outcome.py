@@ -48,6 +48,8 @@ def _settled(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Dec
     again = replace(intention, outcome="unknown", closed_ms=now_ms)
     if outcome.kind == "done":
         return _done(ledger, intention, outcome.ding_id or ledger.ding_id, now_ms, rules)
+    if intention.op == "delete" and outcome.kind not in ("done", "refused"):
+        ledger = replace(ledger, removal_approved=True)  # it has passed the brake, and is counted once
     taken = intention.op == "create" and outcome.code in TAKEN
     if outcome.kind == "unknown" or (taken and 1 < intention.attempt <= CREATIONS):
         return Decision(ledger, due_ms=now_ms + min(rules.settle_ms, CALL_MS * intention.attempt))

@@ -253,7 +253,7 @@ class Entity:
         for edit in self.edits:
             ends = [at for at, there in self.history if at > edit.at_ms and not edit.stands_in(there)]
             stood_ms = min(ends, default=self.now_ms) - edit.at_ms
-            alone = edit.at_ms - lately.get(edit.name, -long_ms) >= long_ms
+            alone = all(edit.at_ms - lately.get(name, -long_ms) >= long_ms for name in (edit.name, EXISTS))
             if edit.known and alone and stood_ms > long_ms and not self._wanted(edit, edit.at_ms + long_ms):
                 found[edit.name, str(edit.new)] += 1
             lately[edit.name] = edit.at_ms

@@ -117,7 +117,11 @@ def test_a_removal_waits_for_its_grace_and_for_the_brake() -> None:
     assert (braked.action, braked.result.reason) == (None, "removal-approval")
     approved = replace(braked.ledger, removal_approved=True)
     assert look(approved, there, after_ms, may_remove=False).action == Delete("u1")
-    assert look(braked.ledger, there, after_ms).action == Delete("u1")
+    removing = look(braked.ledger, there, after_ms)
+    assert removing.action == Delete("u1")
+    held_up = settle_outcome(removing.ledger, Outcome("pending", reason="not-empty"), after_ms, RULES)
+    assert held_up.due_ms is not None
+    assert look(held_up.ledger, there, held_up.due_ms, may_remove=False).action == Delete("u1")
 
 
 def test_grace_counts_from_the_first_absent_and_ends_with_a_wish() -> None:
