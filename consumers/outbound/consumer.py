@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 import structlog
-from sqlalchemy import MetaData, or_
+from sqlalchemy import MetaData, or_, update
 
 from consumers.outbound.contacts.agent import Agent, keep_measuring, keep_working
 from consumers.outbound.contacts.rows import look_at_all
@@ -19,6 +19,7 @@ from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import load_owners
 from consumers.outbound.requests.agent import RequestAgent
 from consumers.outbound.requests.store import look_at_approvals, store_approval_event, store_request
+from consumers.outbound.requests.tables import outbound_requests
 from consumers.outbound.sender import Sender
 from consumers.outbound.settings import OutboundSettings
 from consumers.outbound.store import now_ms
@@ -71,6 +72,10 @@ class Outbound(Consumer):
             partial(keep_measuring, self.database, self.metrics),
             Sender(self.database, self.settings).run,
         )
+        if self.database.dialect == "sqlite":  # which is one process's, so nobody else is at work
+            async with self.database.transaction() as tx:
+                for table in (outbound_entity, outbound_requests):
+                    await tx.execute(update(table).values(leased_ms=0))
         never = asyncio.Event()
         await asyncio.gather(*(retry_until_available(run, self.name, never) for run in runs))
 

@@ -39,9 +39,11 @@ async def ding_ids(
     return {row.own_id: row.ding_id for row in found} | root
 
 
-async def own_id_of(db: Reader | Transaction, corp_id: str, kind: Kind, ding_id: str) -> str | None:
-    """The own id of what DingTalk calls ``ding_id``; None: it is none of ours."""
-    where = (_e.corp_id == corp_id, _e.kind == kind, _e.ding_id == ding_id)
+async def own_id_of(
+    db: Reader | Transaction, corp_id: str, kind: Kind, ding_id: str, *, but: str = ""
+) -> str | None:
+    """The own id, not ``but``, of what DingTalk calls ``ding_id``; None: it is none of ours."""
+    where = (_e.corp_id == corp_id, _e.kind == kind, _e.ding_id == ding_id, _e.present, _e.own_id != but)
     own_id: str | None = await db.scalar(select(_e.own_id).where(*where).limit(1))
     return own_id
 

@@ -94,6 +94,10 @@ async def test_what_was_there_before_us_is_adopted_and_written_after_its_release
     [answer] = await oa.sent()
     assert answer["dingtalkId"] == there.userid
     assert set(answer["fields"]) >= {"title"}
+    # and one person is one own id's
+    await oa.say(user("u9", 1, userid=there.userid, title="别人"))
+    await oa.settle()
+    assert await oa.results("u9") == ["refused"]
     await oa.release("u1")
     await oa.settle()
     assert (await oa.results("u1"))[-1] == "done"

@@ -19,12 +19,14 @@ from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import Owners
 from consumers.outbound.requests.tables import standing as requests_standing
 from consumers.outbound.settings import DAY_MS, OutboundSettings
-from consumers.outbound.store import now_ms
+from consumers.outbound.store import now_ms, own_id_of
 from dingbridge import Conflict, Database, Reject
 from dingbridge.dingtalk.errors import ApiError
+from dingbridge.error_location import error_location
 from dingbridge.throttle import Throttle
 from dingbridge.worker.api.clients import ClientOf
 from dingbridge.worker.store.errors import TransactionRace
+from dingbridge.worker.supervise import is_unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -35,8 +37,13 @@ LOOK_EVERY_S = 0.5
 PAUSE_S = 5.0
 """How long all wait when DingTalk does not answer, unless it says how long, in s."""
 MEASURE_EVERY_S = 10.0
+LOOK_S = 30.0
+WRITE_S = 30.0
+"""How long the reads of an entity may take, and a write, in s; together less than the lease."""
+FAILED_MS = 10 * 60_000
+"""When an entity is looked at again at which we failed, in ms."""
 REFUSED_MS = 60 * 60_000
-"""When an entity is read again that DingTalk does not let us read, in ms: rights are given by hand."""
+"""When an entity is read again that may not be read, or is another's, in ms: that is mended by hand."""
 
 
 def rules_of(settings: OutboundSettings) -> Rules:
@@ -102,6 +109,13 @@ class Agent:
             await self._look(entity)
         except Conflict:
             log.warning("outbound.lease_lost", kind=entity.kind, own_id=entity.own_id)
+        except Exception as error:
+            if is_unavailable(error):
+                await let_go(self._database, entity)
+                raise
+            where = error_location(error, "consumers")
+            log.error("outbound.look_failed", kind=entity.kind, own_id=entity.own_id, error=where)
+            await let_go(self._database, entity, until_ms=now_ms() + FAILED_MS)
         except BaseException:
             await let_go(self._database, entity)
             raise
@@ -111,14 +125,25 @@ class Agent:
         wish, missing = await wish_of(reader, entity)
         ledger = with_wish(entity.ledger, wish)
         waits_for = missing[1] if missing else None
+        refused: Result | None = None
         try:
             contacts = Contacts(self._client_of(entity.app, entity.corp_id), self._pace, self._own_ids)
-            observed = await contacts.find(entity, ledger)
+            async with asyncio.timeout(LOOK_S):
+                observed = await contacts.find(entity, ledger)
+            if ledger.ding_id is None and observed is not None:
+                other = await own_id_of(reader, *entity.key[:2], observed.ding_id, but=entity.own_id)
+                if other is not None:
+                    words = f"DingTalk's {observed.ding_id} is {other} already; one of the two ids is wrong"
+                    refused = Result("refused", wish.version, words=words)
+        except TimeoutError:  # many departments to be read, and each once: it goes on with the next
+            await let_go(self._database, entity)
+            return
         except (ApiError, Reject) as error:
             if error.unavailable:
                 raise
             code = error.code if isinstance(error, ApiError) else None
             refused = Result("refused", wish.version, code=code, words=str(error), ding_id=ledger.ding_id)
+        if refused is not None:
             again = Decision(ledger, result=refused, due_ms=now_ms() + REFUSED_MS)
             await self._save(entity, again, waits_for=waits_for)
             return
@@ -135,7 +160,10 @@ class Agent:
             return
         unavailable: ApiError | None = None
         try:
-            outcome = Outcome("done", await contacts.write(entity, decision.action))
+            async with asyncio.timeout(WRITE_S):
+                outcome = Outcome("done", await contacts.write(entity, decision.action))
+        except TimeoutError:
+            outcome = Outcome("unknown")
         except ApiError as error:
             outcome = outcome_of(decision.action, error)
             unavailable = error if outcome.kind == "unsent" and error.unavailable else None
@@ -146,7 +174,9 @@ class Agent:
 
     async def _save(self, entity: Entity, decision: Decision, *, waits_for: str | None) -> bool:
         """False: the brake is on, and nothing was written."""
-        removes = isinstance(decision.action, Delete) and not decision.ledger.removal_approved
+        ledger = decision.ledger
+        again = ledger.intention is not None and ledger.intention.attempt > 1
+        removes = isinstance(decision.action, Delete) and not (ledger.removal_approved or again)
         for left in reversed(range(MOST_AGAIN)):
             try:
                 async with self._database.transaction() as tx:

@@ -19,8 +19,8 @@ from consumers.outbound.store import now_ms
 from consumers.outbound.tables import outbound_entity
 from dingbridge import Conflict, Database, Reader, Transaction
 
-LEASE_MS = 180_000
-"""For so long no other agent takes an entity up, in ms: a read and a write end long before."""
+LEASE_MS = 75_000
+"""For so long no other agent takes an entity up, in ms: its reads, and then its write, end before."""
 
 Key = tuple[str, Kind, str]
 """corpId, kind and own id."""
@@ -91,11 +91,11 @@ def entity_of(row: Row[Any]) -> Entity:
     )  # fmt: skip
 
 
-async def let_go(database: Database, entity: Entity) -> None:
-    """Give ``entity`` back as it was."""
+async def let_go(database: Database, entity: Entity, *, until_ms: int = 0) -> None:
+    """Give ``entity`` back as it was, to be taken up from ``until_ms`` on."""
     async with database.transaction() as tx:
         mine = and_(is_(entity.key), _e.claims == entity.claims)
-        await tx.execute(update(outbound_entity).where(mine).values(leased_ms=0))
+        await tx.execute(update(outbound_entity).where(mine).values(leased_ms=until_ms))
 
 
 async def save(
@@ -120,11 +120,10 @@ async def save(
         "removal_approved": row.removal_approved if touched else ledger.removal_approved,
         "waits_for": waits_for,
     }
-    if not keep:
-        values["leased_ms"] = 0
-        if not touched:
-            due_ms = now_ms() if came else decision.due_ms
-            values |= {"due_ms": due_ms, "flagged": False, "by_userid": None}
+    values["leased_ms"] = now_ms() + LEASE_MS if keep else 0
+    if not (keep or touched):
+        due_ms = now_ms() if came else decision.due_ms
+        values |= {"due_ms": due_ms, "flagged": False, "by_userid": None}
     for change in decision.changes:
         await tell_change(tx, row, change, ledger.ding_id)
     result = decision.result if row.version == entity.version else None
