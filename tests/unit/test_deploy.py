@@ -9,6 +9,7 @@ import yaml
 
 import dingbridge.settings
 from consumers.address_sync.settings import AddressSyncSettings
+from consumers.outbound.settings import OutboundSettings
 from dingbridge.api_budget import SHARES
 from dingbridge.settings import ConsumerSettings, IngressSettings, Settings
 from dingbridge.worker.registry import load_consumer
@@ -362,3 +363,13 @@ def test_the_guides_compose_file_runs_a_system_of_forward(tmp_path, monkeypatch)
     given["SYSTEM_A_SECRET"] = "whsec_" + "YWJj" * 8
     given["FORWARD_ALLOW_NETWORKS"] = "10.20.0.0/16"  # as the guide says for its system b
     assert forward(name, given, toml, monkeypatch, tmp_path).name == name
+
+
+def test_the_guides_compose_file_gives_outbound_its_owners():
+    guide = (ROOT / "docs" / "guide" / "both-directions.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    [(name, service)] = yaml.safe_load(block)["services"].items()
+    assert rendered()[name]["command"] == ["consume", "outbound"]
+    [volume] = service["volumes"]
+    assert service["environment"]["OUTBOUND_OWNERS"] == volume.split(":")[1]
+    assert set(service["environment"]) <= {field.upper() for field in OutboundSettings.model_fields}
