@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from consumers.outbound.ledger import EXISTS
@@ -98,6 +98,26 @@ def check(it: Entity) -> None:
                 assert it.truth.get(name) in [value, *words], name
 
 
+LATE = [  # a call without an answer is carried out when its wish is no longer the last one
+    ("wish", [0, 0, 0]),
+    ("tick", 130, []),
+    ("wish", [1, 1, 1]),
+    ("race", "title", 2, [("late", 5_196)]),
+    ("wish", [0, 1, 0]),
+    ("tick", 61, [("killed-after", 24_431), ("late", 38_637), ("killed-after", 36_697)]),
+]
+LOST = [
+    ("wish", [1, 0, 0]),
+    ("tick", 130, []),
+    ("wish", [0, 1, 1]),
+    ("tick", 1, [("lost", 34_104)]),
+    ("wish", [1, 0, 1]),
+    ("tick", 4, [("killed-before-call", 38_680), ("lost", 32_780)]),
+]
+
+
+@example(LATE)
+@example(LOST)
 @settings(max_examples=5_000 if LONG else 300, deadline=None, report_multiple_bugs=False)
 @given(steps("user"))
 def test_a_user_ends_as_its_owners_said(script: list[tuple[Any, ...]]) -> None:
