@@ -76,14 +76,12 @@ class Office:
     async def happens(self, action, instance_id):
         """A person does something to the approval; its events come, twice."""
         told = self.simulator.platform.act(action, {"process_instance_id": instance_id})
-        for one in told:
+        await self.tell(*((one.time_ms, one.plaintext()) for one in told))
+
+    async def tell(self, *events):
+        for time_ms, body in events:
             received = Received(
-                seq=next(_numbers),
-                journal="j1",
-                received_ms=one.time_ms,
-                app="default",
-                via="http",
-                body=one.plaintext(),
+                seq=next(_numbers), journal="j1", received_ms=time_ms, app="default", via="http", body=body
             )
             for record in to_records(received) * 2:
                 if record.event_type == "bpms_instance_change":
@@ -142,6 +140,10 @@ async def test_a_termination_waits_for_its_time_and_a_decision_finds_its_task(of
     assert (result["id"], result["result"], result["dingtalkId"]) == ("E-1", "done", started["dingtalkId"])
     _, result = await office.send("approval.terminate", "E-2", request="A-1")
     assert result["result"] == "unchanged"
+    ended = {"EventType": "bpms_instance_change", "type": "terminate", "corpId": office.corp_id}
+    await office.tell((1, json.dumps({**ended, "processInstanceId": started["dingtalkId"]}).encode()))
+    topic, _ = await office.work()
+    assert topic == "outbound-results"  # what the OA ended itself is no news
 
     _, started = await office.start("A-2")
     actor = office.simulator.platform.approvals.get(started["dingtalkId"]).open_tasks()[0].userid

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 
 from consumers.outbound.messages import ChangeData, Outgoing, change_record
 from consumers.outbound.metrics import OutboundMetrics
@@ -141,7 +141,7 @@ class RequestAgent:
         approvals = Approvals(client, people, self._now(), self._settle_ms)
         match request.type:
             case "approval.start" if request.look_only:
-                return await approvals.end(request)
+                return await self._not_ours(request, await approvals.end(request))
             case "approval.start":
                 field = self._owners.request_id_field(request.body["processCode"])
                 return await approvals.start(request, field)
@@ -153,6 +153,20 @@ class RequestAgent:
                 return await Todos(client, people).create(request)
             case _:
                 return await Todos(client, people).finish(request, await self._target(request))
+
+    async def _not_ours(self, request: Request, step: Wait | End) -> Wait | End:
+        """``step``, or the same as an echo where the OA itself terminated the approval ``request``."""
+        if not isinstance(step, End) or step.outcome != "terminated":
+            return step
+        mine = (_columns.corp_id == request.corp_id, _columns.type == "approval.terminate")
+        known = or_(_columns.ding_id == request.ding_id, _columns.opened_ms.is_not(None))
+        found = await self._database.reader().execute(select(outbound_requests).where(*mine, known))
+        for row in map(Request.of, found):
+            if row.opened_ms is not None and row.body["request"] == request.request_id:
+                return Wait()  # the call is under way: its answer tells whose termination this is
+            if row.ding_id == request.ding_id and row.result == "done":
+                return replace(step, echo=True)
+        return step
 
     async def _target(self, request: Request) -> Request | None:
         first = "approval.start" if request.kind == "approval" else "todo.desired"
@@ -180,7 +194,9 @@ class RequestAgent:
                     values["leased_ms"] = 0
                     if step.outcome is not None or row.look == request.look:  # else an event came meanwhile
                         values |= {"look": None, "outcome": step.outcome, "due_ms": None}
-                    if step.outcome is not None:
+                    if step.echo:
+                        self._metrics.echo()
+                    elif step.outcome is not None:
                         await put(tx, _change(request, step, now))
                         self._metrics.change("reported")
                 case Answer():

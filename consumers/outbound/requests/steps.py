@@ -39,10 +39,11 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """An approval of ours has come to its end, or (``outcome`` None) runs on."""
+    """An approval of ours has come to its end, or (``outcome`` None) runs on; ``echo``: the OA ended it."""
 
     outcome: str | None
     form: dict[str, str]
+    echo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
