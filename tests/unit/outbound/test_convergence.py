@@ -118,13 +118,13 @@ LOST = [
 
 @example(LATE)
 @example(LOST)
-@settings(max_examples=5_000 if LONG else 300, deadline=None, report_multiple_bugs=False)
+@settings(max_examples=5_000 if LONG else 200, deadline=None, report_multiple_bugs=False)
 @given(steps("user"))
 def test_a_user_ends_as_its_owners_said(script: list[tuple[Any, ...]]) -> None:
     check(play("user", script))
 
 
-@settings(max_examples=3_000 if LONG else 200, deadline=None, report_multiple_bugs=False)
+@settings(max_examples=3_000 if LONG else 120, deadline=None, report_multiple_bugs=False)
 @given(steps("department"))
 def test_a_department_ends_as_its_owners_said(script: list[tuple[Any, ...]]) -> None:
     check(play("department", script))
