@@ -1,5 +1,6 @@
 """What the agent would write now: the same reads and the same decision, and nothing is stored or written."""
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -49,10 +50,11 @@ async def plan(consumer: Outbound, messages: Sequence[Message] | None) -> AsyncI
     wanted, older = (stored, []) if messages is None else _wanted(stored, messages)
     for message in older:
         yield Planned(_kind(message), message.id, "superseded")
-    pace, own_ids = Throttle(consumer.own.outbound_calls_per_s), dict[str, str]()
+    pace, own_ids = Throttle(consumer.own.outbound_calls_per_s), defaultdict[str, dict[str, str]](dict)
     order = {(False, "department"): 0, (False, "user"): 1, (True, "user"): 2, (True, "department"): 3}
     for entity in sorted(wanted.values(), key=lambda entity: order[entity.absent, entity.kind]):
-        contacts = Contacts(consumer.dingtalk_of(entity.app, entity.corp_id), pace, own_ids)
+        client = consumer.dingtalk_of(entity.app, entity.corp_id)
+        contacts = Contacts(client, pace, own_ids[entity.corp_id])
         yield await _planned(consumer, db, contacts, entity, {**stored, **wanted})
 
 

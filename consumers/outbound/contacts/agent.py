@@ -5,6 +5,8 @@ open knows that the call may have been made. Not here: the rules (``decide.py``)
 """
 
 import asyncio
+import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -35,7 +37,7 @@ MOST_AGAIN = 10
 LOOK_EVERY_S = 0.5
 """How often new work is looked for when there is none, in s."""
 PAUSE_S = 5.0
-"""How long all wait when DingTalk does not answer, unless it says how long, in s."""
+"""How long a company's entities wait when DingTalk does not answer, unless it says how long, in s."""
 MEASURE_EVERY_S = 10.0
 LOOK_S = 30.0
 WRITE_S = 30.0
@@ -56,13 +58,7 @@ def rules_of(settings: OutboundSettings) -> Rules:
 async def keep_working(once: Callable[[], Awaitable[int]]) -> None:
     """Call ``once``, which tells how much it did, until cancelled. Raises ``DependencyUnavailable``."""
     while True:
-        try:
-            pause_s = 0.0 if await once() else LOOK_EVERY_S
-        except ApiError as error:
-            if not error.unavailable:
-                raise
-            pause_s = max(error.retry_after_s or 0, PAUSE_S)
-            log.warning("outbound.waiting", api=error.api, errcode=error.errcode, retry_in_s=pause_s)
+        pause_s = 0 if await once() else LOOK_EVERY_S
         await asyncio.sleep(pause_s)
 
 
@@ -92,12 +88,15 @@ class Agent:
         self._database, self._client_of, self._owners = database, client_of, owners
         self._rules, self._most_removals = rules_of(settings), settings.outbound_max_removals
         self._metrics, self._pace = metrics, pace
-        self._own_ids: dict[str, str] = {}
+        self._own_ids: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        self._waiting: dict[tuple[str | None, str], float] = {}
 
     async def once(self) -> int:
-        """Work at what is due, a few at a time; how many there were. Raises ``ApiError`` when DingTalk does
-        not answer, which concerns all."""
-        entities = await claim(self._database, AT_ONCE, now_ms())
+        """Work at what is due, a few at a time; how many there were. Where DingTalk does not answer for an
+        app and a company, theirs wait for a while, and the others go on."""
+        now = time.monotonic()
+        self._waiting = {one: until for one, until in self._waiting.items() if until > now}
+        entities = await claim(self._database, AT_ONCE, now_ms(), but=self._waiting)
         ended = await asyncio.gather(*map(self._handle, entities), return_exceptions=True)
         for problem in ended:
             if isinstance(problem, BaseException):
@@ -107,18 +106,32 @@ class Agent:
     async def _handle(self, entity: Entity) -> None:
         try:
             await self._look(entity)
-        except Conflict:
-            log.warning("outbound.lease_lost", kind=entity.kind, own_id=entity.own_id)
+        except Conflict as conflict:
+            log.info("outbound.begins_again", kind=entity.kind, own_id=entity.own_id, reason=str(conflict))
+            await let_go(self._database, entity)
         except Exception as error:
-            if is_unavailable(error):
-                await let_go(self._database, entity)
-                raise
-            where = error_location(error, "consumers")
-            log.error("outbound.look_failed", kind=entity.kind, own_id=entity.own_id, error=where)
-            await let_go(self._database, entity, until_ms=now_ms() + FAILED_MS)
+            await self._failed(entity, error)
         except BaseException:
             await let_go(self._database, entity)
             raise
+
+    async def _failed(self, entity: Entity, error: Exception) -> None:
+        """Let ``entity`` go; raises what concerns all, which is the database."""
+        if isinstance(error, ApiError) and error.unavailable:
+            wait_s = max(error.retry_after_s or 0, PAUSE_S)
+            self._waiting[entity.app, entity.corp_id] = time.monotonic() + wait_s
+            log.warning(
+                "outbound.waiting", app=entity.app, corp_id=entity.corp_id, api=error.api,
+                errcode=error.errcode, retry_in_s=wait_s,
+            )  # fmt: skip
+        elif not is_unavailable(error):
+            where = error_location(error, "consumers")
+            log.error("outbound.look_failed", kind=entity.kind, own_id=entity.own_id, error=where)
+            await let_go(self._database, entity, until_ms=now_ms() + FAILED_MS)
+            return
+        await let_go(self._database, entity)
+        if not isinstance(error, ApiError):
+            raise error
 
     async def _look(self, entity: Entity) -> None:
         reader = self._database.reader()
@@ -127,7 +140,8 @@ class Agent:
         waits_for = missing[1] if missing else None
         refused: Result | None = None
         try:
-            contacts = Contacts(self._client_of(entity.app, entity.corp_id), self._pace, self._own_ids)
+            client = self._client_of(entity.app, entity.corp_id)
+            contacts = Contacts(client, self._pace, self._own_ids[entity.corp_id])
             async with asyncio.timeout(LOOK_S):
                 observed = await contacts.find(entity, ledger)
             if ledger.ding_id is None and observed is not None:

@@ -35,7 +35,7 @@ NO_MEMBER = ("60067", "60068")
 
 
 class Contacts:
-    """What the agent asks of the contacts, and does to them, at a pace. ``own_ids`` remembers each
+    """What the agent asks of one company's contacts, and does to them, at a pace. ``own_ids`` remembers each
     department's ``source_identifier``, by dept_id."""
 
     def __init__(self, client: DingTalkClient, pace: Throttle, own_ids: dict[str, str]) -> None:
@@ -49,7 +49,12 @@ class Contacts:
         if tried is not None and (found := await self._read(kind, tried)) is not None:
             return found
         if kind == "department":
-            return await self._find_department(entity.own_id, wished)
+            begun = ledger.intention
+            aimed = begun.target if begun is not None and begun.op == "create" else None
+            for place in (wished, aimed or {}):  # the wish may have changed since the creation began
+                if (found := await self._find_department(entity.own_id, place)) is not None:
+                    return found
+            return None
         userid = userid_of(entity)
         if userid != tried and (found := await self._read(kind, userid)) is not None:
             return found

@@ -59,9 +59,13 @@ async def look_at_all(tx: Transaction, *of: ColumnElement[bool]) -> int:
     return (await tx.execute(update(outbound_entity).where(*of).values(**values))).rowcount
 
 
-async def claim(database: Database, most: int, now: int) -> list[Entity]:
-    """Take up to ``most`` entities that are due, for ``LEASE_MS``; nobody else gets them meanwhile."""
-    due = and_(_e.due_ms <= now, _e.leased_ms <= now)
+async def claim(
+    database: Database, most: int, now: int, *, but: Collection[tuple[str | None, str]] = ()
+) -> list[Entity]:
+    """Take up to ``most`` entities that are due, for ``LEASE_MS``; nobody else gets them meanwhile. ``but``
+    are the apps and companies whose entities are left."""
+    left = [_e.app.is_distinct_from(app) | (_e.corp_id != corp_id) for app, corp_id in but]
+    due = and_(_e.due_ms <= now, _e.leased_ms <= now, *left)
     if await database.reader().scalar(select(_e.own_id).where(due).limit(1)) is None:
         return []
     async with database.transaction() as tx:
@@ -101,15 +105,18 @@ async def let_go(database: Database, entity: Entity, *, until_ms: int = 0) -> No
 async def save(
     tx: Transaction, entity: Entity, decision: Decision, *, keep: bool = False, waits_for: str | None = None
 ) -> Result | None:
-    """Write what was decided about ``entity``, and the records that tell of it; ``keep``: more follows at
+    """Write what was decided about ``entity``, and the records that tell of it; ``keep``: a call follows at
     once. Returns the result if it is news.
 
-    Raises ``Conflict`` when another agent has taken it up since: nothing is written then.
+    Raises ``Conflict`` when another agent has taken it up since, or a call would follow that a newer message
+    may not want: nothing is written then.
     """
     came = waits_for is not None and await _came(tx, entity, waits_for)
     row = await locked(tx, entity.key)
     if row is None or row.claims != entity.claims:
         raise Conflict("another agent has taken this entity up")
+    if keep and row.version != entity.version:
+        raise Conflict("a newer message came")
     ledger, touched = decision.ledger, row.touched != entity.touched
     values: dict[str, Any] = {
         "ledger": as_json(ledger),
