@@ -101,11 +101,13 @@ def _verdict(found: Comparison) -> bool:
     print(f"not exercised: {NOT_EXERCISED}")
     try:
         found.assert_holds()
-        keys = assert_in_order(found.seen, by_number=True)
+        # a journal that was put aside is published beside the new one: there is no order between the two
+        journals = {record.journal for record in found.seen}
+        keys = assert_in_order(found.seen, by_number=len(journals) == 1)
     except AssertionError as broken:
         print(f"THE PROMISE DID NOT HOLD: {broken}")
         return False
-    print(f"held: nothing lost, nothing answered falsely, {keys} keys in order")
+    print(f"held: nothing lost, nothing answered falsely, {keys} keys in order in {len(journals)} journals")
     return True
 
 
