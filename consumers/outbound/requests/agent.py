@@ -138,7 +138,8 @@ class RequestAgent:
     async def _look(self, request: Request) -> Answer | Wait | End | Call:
         client = self._client_of(request.app, request.corp_id)
         people = People(self._database.reader(), client, request.corp_id)
-        approvals = Approvals(client, people, self._now(), self._settle_ms)
+        parts = (client, people, self._now(), self._settle_ms)
+        approvals, todos = Approvals(*parts), Todos(*parts)
         match request.type:
             case "approval.start" if request.look_only:
                 return await self._not_ours(request, await approvals.end(request))
@@ -150,9 +151,9 @@ class RequestAgent:
             case "approval.decide":
                 return await approvals.decide(request, await self._target(request))
             case "todo.desired":
-                return await Todos(client, people).create(request)
+                return await todos.create(request)
             case _:
-                return await Todos(client, people).finish(request, await self._target(request))
+                return await todos.finish(request, await self._target(request))
 
     async def _not_ours(self, request: Request, step: Wait | End) -> Wait | End:
         """``step``, or the same as an echo where the OA itself terminated the approval ``request``."""

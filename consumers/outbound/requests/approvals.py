@@ -54,7 +54,7 @@ class Approvals:
             found = await self._started(request, originator, field)
             if found is not None:
                 return Answer("done", ding_id=found)
-            if not self._settled(request):
+            if not request.missing_for(self.settle_ms, self.now_ms):
                 return Wait(AGAIN_S, missing=True)
         dept_id = None
         if body.get("department") is not None or not approvers:
@@ -102,7 +102,7 @@ class Approvals:
                 await self.client.terminate_approval(instance_id, originator=originator, remark=remark)
             except ApiError as error:
                 # too early after all, or ended since it was read: the next look tells
-                if error.name not in _WRONG_STATE or self._settled(request):
+                if error.name not in _WRONG_STATE or request.missing_for(self.settle_ms, self.now_ms):
                     raise
                 reason = "termination-delay"
                 return Answer("pending", reason=reason, words=_TOO_YOUNG, after_s=AGAIN_S, missing=True)
@@ -131,7 +131,7 @@ class Approvals:
                     instance_id, task_id=task_id, actor=actor, result=wanted, remark=remark
                 )
             except ApiError as error:
-                if error.name not in _WRONG_STATE or self._settled(request):
+                if error.name not in _WRONG_STATE or request.missing_for(self.settle_ms, self.now_ms):
                     raise
                 return Wait(AGAIN_S, missing=True)  # decided since it was read
             return Answer("done", ding_id=instance_id)
@@ -168,10 +168,6 @@ class Approvals:
             if says_not_there(error):
                 return None
             raise
-
-    def _settled(self, request: Request) -> bool:
-        """Whether reads have told for long enough that what may have been done was not."""
-        return request.missing_ms is not None and self.now_ms - request.missing_ms >= self.settle_ms
 
 
 def form_of(document: Mapping[str, Any]) -> dict[str, str]:

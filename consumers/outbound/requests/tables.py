@@ -73,6 +73,10 @@ class Request:
         """An approval that was started: nothing but its end is left to be seen."""
         return self.type == "approval.start" and self.ding_id is not None
 
+    def missing_for(self, settle_ms: int, now_ms: int) -> bool:
+        """Whether reads have not shown for so long what may have been done."""
+        return self.missing_ms is not None and now_ms - self.missing_ms >= settle_ms
+
     @property
     def key(self) -> ColumnElement[bool]:
         return key_of(self.corp_id, self.kind, self.request_id)

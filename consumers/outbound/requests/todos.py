@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass
 
-from consumers.outbound.requests.steps import AGAIN_S, Answer, Call, People, Wait, carried_out
+from consumers.outbound.requests.steps import Answer, Call, People, Wait, carried_out
 from consumers.outbound.requests.tables import Request
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import AlreadyExists
+
+_NOT_SHOWN = (
+    "DingTalk has had a to-do of this id, and shows it no more: it was deleted, or done long ago. Send it "
+    "under a new id if it is still to be done"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +19,8 @@ class Todos:
 
     client: DingTalkClient
     people: People
+    now_ms: int
+    settle_ms: int
 
     async def create(self, request: Request) -> Answer | Call:
         body = request.body
@@ -36,7 +43,9 @@ class Todos:
                     due_ms=body.get("dueTime"),
                 )
             except AlreadyExists:
-                return await found() or Wait(AGAIN_S)
+                if request.missing_for(self.settle_ms, self.now_ms):
+                    return await found() or Answer("refused", words=_NOT_SHOWN)
+                return await found() or Wait(missing=True)
             return Answer("done", ding_id=task_id)
 
         return (await found() if request.opened_ms is not None else None) or Call(send)

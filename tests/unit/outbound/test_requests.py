@@ -236,6 +236,22 @@ async def test_another_request_under_a_used_id_is_refused():
     assert len(world.ding.instances) == 1
 
 
+async def test_a_to_do_that_dingtalk_had_and_shows_no_more_ends_in_words():
+    """Its id is taken for ever, and each look costs calls that the month's quota counts."""
+
+    async def nothing(source_id, *, person):
+        return None
+
+    world = await opened(World())
+    world.ding.todos["T-1"] = {"taskId": "t0", "isDone": True}
+    world.ding.find_todo = nothing
+    await world.send("todo.desired", "T-1")
+    await world.work()
+    told = [(one["result"], "new id" in one["words"]) for one in await world.results()]
+    await world.database.close()
+    assert told == [("refused", True)]
+
+
 async def test_what_a_request_names_is_waited_for_a_week():
     world = await opened(World())
     await world.send("approval.decide", "D-1")
