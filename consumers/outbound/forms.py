@@ -38,6 +38,8 @@ def _short(value: dict[str, str]) -> dict[str, str]:
 
 
 OwnId = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f\x7f]{1,64}$")]
+_Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
+"""What the database keeps in a column of its own: PostgreSQL takes no NUL there, and no long text in an index."""
 _DepartmentName = Annotated[str, Field(pattern=r"^[^-,，]{1,64}$")]
 _Whole = Annotated[int, Field(ge=0, le=MAX_INT)]
 _Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+", max_length=1024)]
@@ -64,9 +66,9 @@ class _Strict(BaseModel):
 
 
 class _Data(_Strict):
-    corp_id: str = Field(min_length=1)
+    corp_id: _Name
     """The company; the same as in the record's key."""
-    app: str | None = None
+    app: _Name | None = None
     """The DingTalk app that makes the calls; without it the consumer's own."""
 
 
@@ -78,7 +80,7 @@ class _Versioned(_Data):
 class UserDesired(_Versioned):
     """How a user shall be. A field that is absent is not wanted either way; null clears it."""
 
-    userid: str = Field(default="", min_length=1, max_length=64)
+    userid: _Name = ""
     """DingTalk's id, where it is not the own id. It can be chosen when the user is created, never changed."""
     name: str = Field(min_length=1, max_length=80)
     mobile: str = Field(default="", pattern=r"^\+?[0-9-]{5,20}$")

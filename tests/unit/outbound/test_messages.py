@@ -81,6 +81,14 @@ def test_every_fault_is_named_and_no_value() -> None:
     assert "2025" not in words
 
 
+@pytest.mark.parametrize("value", ["\x00", "", "x" * 65])
+def test_what_no_database_keeps_is_named(value: str) -> None:
+    envelope = example("user.desired")
+    envelope["data"] |= dict.fromkeys(("corpId", "app", "userid"), value)
+    with pytest.raises(Reject, match=r"data\.corpId: .*data\.app: .*data\.userid: "):
+        read(envelope | {"subject": "E1"}, f"{value}:user:E1")
+
+
 @pytest.mark.parametrize("count", [200, 200_000])
 def test_many_faults_are_counted(count: int) -> None:
     """A message of the largest size must not hold up the others for longer than it takes to read it."""
