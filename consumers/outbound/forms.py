@@ -39,7 +39,9 @@ def _short(value: dict[str, str]) -> dict[str, str]:
 
 OwnId = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f\x7f]{1,64}$")]
 _Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
-"""What the database keeps in a column of its own: PostgreSQL takes no NUL there, and no long text in an index."""
+"""What the database keeps in a column of its own, and in an index: PostgreSQL takes no NUL there, and no long
+text."""
+_Told = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$")]
 _DepartmentName = Annotated[str, Field(pattern=r"^[^-,，]{1,64}$")]
 _Whole = Annotated[int, Field(ge=0, le=MAX_INT)]
 _Url = Annotated[str, Field(pattern=r"^https?://[^\s/]+", max_length=1024)]
@@ -176,9 +178,9 @@ class _Envelope(BaseModel):
     model_config = ConfigDict(strict=True, use_attribute_docstrings=True)
 
     specversion: Literal["1.0"]
-    id: str = Field(min_length=1)
+    id: _Told
     """With ``source`` it names this message; the same again is dropped."""
-    source: str = Field(min_length=1)
+    source: _Told
     """The sender, as a URI reference of its own choice."""
     subject: OwnId
     """The own id of what the message is about; of a request the request's id."""

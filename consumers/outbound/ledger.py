@@ -81,8 +81,7 @@ class Ledger:
     carried out. ``unsettled``: fields that were just changed, by whomever, and until when (epoch ms) a
     lagging read may still show an older state of them; ``doubtful``: values of calls whose outcome was not
     known, which therefore are no person's. ``again_ms``: when to look again, since the last read may
-    have been older than the event or the message that led to it. ``generation`` is the store's guard;
-    ``decide`` leaves it alone.
+    have been older than the event or the message that led to it.
     """
 
     ding_id: str | None = None
@@ -98,7 +97,6 @@ class Ledger:
     writes_back_ms: tuple[int, ...] = ()
     conflict: ConflictReason | None = None
     removal_approved: bool = False
-    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,8 +125,7 @@ def key(corp_id: str, kind: str, own_id: str) -> str:
 
 
 def result_record(data: ResultData, *, app: str | None, turn: int, now_ms: int) -> Outgoing:
-    """``turn`` is the row's generation, or any number that rises with each decision about it: the same
-    decision gives the same id."""
+    """``turn`` is any number that rises with each decision about the row: the same one gives the same id."""
     return Outgoing("outbound-results", *_envelope(RESULT, data, app, turn, now_ms))
 
 

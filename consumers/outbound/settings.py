@@ -6,7 +6,6 @@ from pydantic import Field
 
 from dingbridge.settings import Settings
 
-SECOND_MS = 1_000
 DAY_MS = 86_400_000
 
 

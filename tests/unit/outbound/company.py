@@ -6,7 +6,7 @@ between any two steps, and events come early, late, twice or in another order.
 
 from bisect import bisect_right
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from consumers.outbound.decide import decide, settle_outcome
@@ -185,7 +185,7 @@ class Entity:
 
     def look(self, fault: Fault = "none", lag_ms: int = 0, meanwhile: Any = None) -> None:
         """One turn of the agent. ``meanwhile`` is called between the read and the call."""
-        observed, generation = self.read(lag_ms), self.ledger.generation
+        observed = self.read(lag_ms)
         decision = decide(
             self.kind,
             self.ledger,
@@ -198,7 +198,6 @@ class Entity:
         if fault == "killed-before-commit":
             self.due_ms = self.now_ms + RULES.settle_ms  # its lease
             return
-        assert generation == self.ledger.generation
         self.flagged = False
         self._commit(decision)
         self.now_ms += ROUND_MS
@@ -227,7 +226,7 @@ class Entity:
         self.flagged = flagged
 
     def _commit(self, decision: Any) -> None:
-        self.ledger = replace(decision.ledger, generation=self.ledger.generation + 1)
+        self.ledger = decision.ledger
         self.due_ms = decision.due_ms
         self.echoes += decision.echo
         if decision.result is not None and decision.result not in self.results[-1:]:

@@ -85,8 +85,8 @@ def test_every_fault_is_named_and_no_value() -> None:
 def test_what_no_database_keeps_is_named(value: str) -> None:
     envelope = example("user.desired")
     envelope["data"] |= dict.fromkeys(("corpId", "app", "userid"), value)
-    with pytest.raises(Reject, match=r"data\.corpId: .*data\.app: .*data\.userid: "):
-        read(envelope | {"subject": "E1"}, f"{value}:user:E1")
+    with pytest.raises(Reject, match=r"^id: .*data\.corpId: .*data\.app: .*data\.userid: "):
+        read(envelope | {"subject": "E1", "id": "m\n"}, f"{value}:user:E1")
 
 
 @pytest.mark.parametrize("count", [200, 200_000])
