@@ -42,6 +42,9 @@ NAMES: Final[dict[Kind, tuple[str, ...]]] = {kind: tuple(names) for kind, names 
 ONCE: Final = frozenset({"mobile"})
 """What can be written at a creation only (user-information-update)."""
 
+CLEARABLE: Final = frozenset({"manager", "managers", "extension"})
+"""What DingTalk's pages say how to empty (user-information-update, address-book-update-department)."""
+
 _NEVER_EMPTY: Final = frozenset({"name", "mobile", "departments", "hideMobile", "parent", "order"})
 
 
@@ -75,7 +78,10 @@ def same(name: str, one: Any, other: Any) -> bool:
 
 
 def fulfils(name: str, value: Any, wish: Any) -> bool:
-    """Whether DingTalk's ``value`` is as the OA wishes it: of ``extension`` counts what the wish names."""
+    """Whether DingTalk's ``value`` is as the OA wishes it, as far as it can be: of ``extension`` counts what
+    the wish names, and what cannot be emptied stays."""
+    if wish in (None, "") and name not in CLEARABLE:
+        return True
     if name == "extension":
         have = value or {}
         return all((have.get(key) or "") == text for key, text in (wish or {}).items())

@@ -24,7 +24,7 @@ WORDS = {
     "manager-missing": "{what} is not in DingTalk yet, or not in the department; all else is done",
     "acceptance": "The person must accept the invitation in DingTalk",
     "adopted": "Was there before; `dingbridge outbound plan` shows what differs, `release` has it written",
-    "removal-approval": "The day's removals are used up; `dingbridge outbound approve` lets it go on",
+    "removal-approval": "The day's removals are used up; `dingbridge outbound approve <id>` lets it go on",
     "grace": "Is removed when OUTBOUND_GRACE_DAYS are over",
     "not-empty": "People or departments are in it; it is removed when they are gone",
 }

@@ -98,3 +98,10 @@ def test_an_owners_file_that_is_none_is_said(tmp_path: Path) -> None:
             path.write_text(text, "utf-8")
         with pytest.raises(SettingsError, match="OUTBOUND_OWNERS"):
             load_owners(path)
+
+
+def test_what_dingtalk_cannot_empty_is_left_alone_and_holds_up_nothing_else() -> None:
+    assert fulfils("title", "engineer", None)
+    assert not fulfils("manager", "u2", None)
+    assert not fulfils("managers", ["u2"], [])
+    assert not fulfils("extension", {"工位": "3F"}, {"工位": ""})
