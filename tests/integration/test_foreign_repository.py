@@ -167,4 +167,4 @@ def test_it_works_in_a_repository_that_has_such_names_too(theirs: Repository) ->
     assert "cannot be loaded" in theirs.run("dingbridge", "approvals", "list", code=1).stderr
     found = findings_of(theirs)
     assert {values["consumer"] for values in found["settings.consumer"]} >= {"address-sync", "approval"}
-    assert {values["part"] for values in found["doctor.check"]} == {"address-sync", "approval"}
+    assert {values["part"] for values in found["doctor.check"]} == {"address-sync", "approval", "outbound"}

@@ -91,7 +91,11 @@ async def test_the_receiver_in_the_guide_does_what_the_guide_says(url: str, tmp_
 
 def test_the_file_in_the_guide_is_one() -> None:
     systems = tomllib.loads(block("toml"))["systems"]
-    assert [System(**values).body for values in systems.values()] == ["cloudevents", "dingtalk"]
+    assert [System(**values).body for values in systems.values()] == [
+        "cloudevents",
+        "dingtalk",
+        "cloudevents",
+    ]
     assert all(System(**values).topics for values in systems.values())
 
 
