@@ -183,23 +183,20 @@ def test_every_step_of_one_life_is_a_point_of_death(mortal: Mortal) -> None:
     assert kill_at > 20
 
 
-@pytest.mark.parametrize("prepares", [True, False])
-def test_what_was_given_up_is_applied_once_though_a_mended_handler_meets_it_again(
-    mortal: Mortal, prepares: bool
-) -> None:
+def test_what_was_given_up_is_applied_once_though_a_mended_handler_meets_it_again(mortal: Mortal) -> None:
     script: Script = [("reject", "u2"), ("ok", "u2")]
     everything = sorted(f"{kind}{offset}" for offset, (kind, _) in enumerate(script))
     kill_at, killed, doubled = 1, True, 0
     while killed:
         world = mortal.world()
-        killed = world.live(script, prepares, kill_at)
-        world.live(script, prepares, None, fixed=True)
+        killed = world.live(script, True, kill_at)
+        world.live(script, True, None, fixed=True)
         applied = [name for names in world.tables()["effects"].values() for name in names]
         given_up = [f"{script[at][0]}{at}" for offsets in world.letters().values() for at in offsets]
         assert sorted(applied + given_up) == everything, kill_at
         doubled += len(world.files.letters()) > len(given_up)
         world.replay()
-        world.live(script, prepares, None, fixed=True)
+        world.live(script, True, None, fixed=True)
         applied = [name for names in world.tables()["effects"].values() for name in names]
         assert sorted(applied) == everything, kill_at
         kill_at += 1
