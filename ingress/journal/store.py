@@ -133,7 +133,7 @@ class JournalFile:
     def _own_id(self) -> str:
         try:
             found = dict(self.db.execute("SELECT * FROM meta")).get("id")
-        except UnicodeDecodeError:
+        except ValueError:  # what is there is no text, or has another number of columns
             found = None
         if not isinstance(found, str):
             raise apsw.CorruptError("it does not say which journal it is")

@@ -37,6 +37,12 @@ def test_what_is_kept_is_there_byte_for_byte(file, tmp_path):
     other.close()
 
 
+def test_a_file_that_does_not_say_which_journal_it_is_is_damaged(file):
+    file.db.execute("ALTER TABLE meta ADD COLUMN other")  # as a flipped bit in the schema may look
+    with pytest.raises(apsw.CorruptError):
+        JournalFile(file.path, read_only=True)
+
+
 def test_the_file_is_for_its_owner_only(file):
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
 
