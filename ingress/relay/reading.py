@@ -49,6 +49,7 @@ class JournalReader:
         whole cannot be read, ``JournalError`` for one of another version, ``apsw.Error`` for the disk."""
         self._path, self._past_damage = folder / JOURNAL_FILE, past_damage
         self._bad_reads = 0
+        self._pruned = False  # callbacks before the first that is read may have been
         try:
             self._file: JournalFile | None = JournalFile(self._path, read_only=True)
         except DAMAGE as error:
@@ -71,6 +72,11 @@ class JournalReader:
                 return self._one_by_one(after_seq)
             raise self._damaged(error) from error
         self._bad_reads = 0
+        if not after_seq:
+            self._pruned = bool(rows) and rows[0].seq > 1
+        end = rows[-1].seq if rows else self.highest_seq()
+        if not self._pruned and end > after_seq + len(rows):
+            return self._one_by_one(after_seq)  # what SQLite finds from there on is not all that was kept
         return Chunk([*rows], rows[-1].seq if rows else after_seq)
 
     def _one_by_one(self, after_seq: int) -> Chunk:
@@ -94,7 +100,7 @@ class JournalReader:
             else:
                 if found is not None:
                     rows.append(found)
-                elif after_seq:  # without a checkpoint it may also have been published, and pruned
+                elif after_seq and not self._pruned:  # else it may also have been published, and pruned
                     rows.append(Unread(seq) if self._past_damage else damaged_row(seq))
         return Chunk(rows, end)
 
