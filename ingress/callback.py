@@ -70,7 +70,7 @@ class CallbackReceiver:
         view = extract_facts(callback.plaintext)
         event_type = view.event_type if view.event_type is not None and known(view.event_type) else OTHER
         if view.event_type in URL_CHECKS:
-            self._metrics.callbacks.labels("check", "", event_type).inc()
+            self._metrics.callbacks.labels("check", "", event_type, "http").inc()
             log.info("callback.url_check", event_type=view.event_type, app=app, owner=callback.owner_key)
             if (nonce := nonce_of(callback.plaintext)) is not None:
                 self._diagnostics.check_seen(nonce, app)
@@ -80,7 +80,7 @@ class CallbackReceiver:
         except JournalUnavailable as error:
             raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", error.reason, str(error)) from None
         self._diagnostics.owner_accepted(app, callback.owner_key)
-        self._metrics.callbacks.labels("kept" if new else "duplicate", "", event_type).inc()
+        self._metrics.callbacks.labels("kept" if new else "duplicate", "", event_type, "http").inc()
         return self._success(crypto, callback)
 
     def _decrypt(

@@ -17,9 +17,10 @@ class HttpMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.callbacks = Counter(
             "dingbridge_callbacks",
-            "Requests to the public listener, by outcome (kept, duplicate, check, forbidden, malformed, "
-            "too_large, not_found, unavailable), reason of refusal and known EventType",
-            ["outcome", "reason", "event_type"],
+            "Requests to the public listener and events of Stream mode, by outcome (kept, duplicate, check, "
+            "forbidden, malformed, too_large, not_found, unavailable), reason of refusal, known EventType "
+            "and via (http, stream); by Stream only kept, duplicate and unavailable",
+            ["outcome", "reason", "event_type", "via"],
             registry=registry,
         )
         self.answer_seconds = Histogram(
@@ -36,6 +37,37 @@ class HttpMetrics:
         self.apps_file_rejected = Gauge(
             "dingbridge_apps_file_rejected",
             "1 while DINGTALK_APPS_FILE has mistakes and what was read before stays in force",
+            registry=registry,
+        )
+
+
+class StreamMetrics:
+    """Of the connections of apps in Stream mode; their events are counted in ``HttpMetrics.callbacks``."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.connections = Gauge(
+            "dingbridge_stream_connections",
+            "Open connections of an app in Stream mode",
+            ["app"],
+            registry=registry,
+        )
+        self.reconnects = Counter(
+            "dingbridge_stream_reconnects",
+            "Connections that had to be opened anew, by reason: disconnect (DingTalk asked for it), silent "
+            "(no frame for STREAM_WATCHDOG_S), lost, refused (it could not be opened)",
+            ["app", "reason"],
+            registry=registry,
+        )
+        self.last_frame = Gauge(
+            "dingbridge_stream_last_frame_timestamp_seconds",
+            "When the last frame of any kind came, epoch s; 0: none since the start",
+            ["app"],
+            registry=registry,
+        )
+        self.gaps = Counter(
+            "dingbridge_stream_gaps",
+            "Times without any open connection for longer than STREAM_GAP_S",
+            ["app"],
             registry=registry,
         )
 

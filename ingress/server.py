@@ -107,7 +107,7 @@ class PublicServer:
         except Refused as refused:
             return self._refuse(request, refused)
         except Exception as error:
-            self._metrics.callbacks.labels("unavailable", "fault", "").inc()
+            self._metrics.callbacks.labels("unavailable", "fault", "", "http").inc()
             if (suppressed := self._limiter.allow("fault")) is not None:
                 # never its text: that may hold what was sent
                 log.error(
@@ -146,7 +146,7 @@ class PublicServer:
             raise Refused(HTTPStatus.BAD_REQUEST, "malformed", "payload") from None
 
     def _refuse(self, request: web.Request, refused: Refused) -> web.Response:
-        self._metrics.callbacks.labels(refused.outcome, refused.reason, "").inc()
+        self._metrics.callbacks.labels(refused.outcome, refused.reason, "", "http").inc()
         if (suppressed := self._limiter.allow(refused.reason)) is not None:
             log.warning(
                 "callback.refused",

@@ -15,13 +15,18 @@ to this one::
     token_file = "hr.token.old"
     aes_key_file = "hr.aes-key.old"
     until = 2026-11-26T08:00:00Z
+
+    [apps.sales]
+    mode = "stream"                   # needs app_key and app_secret only; "http" unless it stands here
+    app_key = "dingsales"
+    app_secret_file = "sales.app-secret"
 """
 
 import re
 import tomllib
 from datetime import UTC
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -29,7 +34,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     ValidationInfo,
     model_validator,
@@ -58,6 +65,7 @@ _WORDS: Final = {
     "bool_type": "is true or false",
     "list_type": "begins with [[apps.<name>.previous]]",
     "model_type": "is no table; it begins with [apps.<name>]",
+    "literal_error": "is http or stream",
     "datetime_type": "is a time with its zone, as 2026-11-26T08:00:00Z",
     "timezone_aware": "is a time with its zone, as 2026-11-26T08:00:00Z",
 }
@@ -127,11 +135,8 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class _Pair(_Strict):
-    """A token and an AES key, or the files that hold them."""
-
-    token: Annotated[_Secret, AfterValidator(_token)]
-    aes_key: Annotated[_Secret, AfterValidator(_aes_key)]
+class _WithFiles(_Strict):
+    """Each secret stands there, or in a file that ``<key>_file`` names."""
 
     @model_validator(mode="before")
     @classmethod
@@ -146,6 +151,15 @@ class _Pair(_Strict):
             found[name] = _Unreadable(twice) if name in found else _content(_context(info).folder, file)
         return found
 
+
+_Token = Annotated[_Secret, AfterValidator(_token)]
+_AesKey = Annotated[_Secret, AfterValidator(_aes_key)]
+
+
+class _Pair(_WithFiles):
+    token: _Token
+    aes_key: _AesKey
+
     def credentials(self) -> AppCredentials:
         return AppCredentials(self.token, self.aes_key)
 
@@ -157,8 +171,12 @@ class _Previous(_Pair):
         return AppCredentials(self.token, self.aes_key, self.until.astimezone(UTC))
 
 
-class _App(_Pair):
-    owner_keys: Annotated[list[_Owner], Field(min_length=1), BeforeValidator(_one_or_several)]
+_Owners = Annotated[list[_Owner], Field(min_length=1), BeforeValidator(_one_or_several)]
+
+
+class _HttpApp(_Pair):
+    mode: Literal["http"] = "http"
+    owner_keys: _Owners
     app_key: _Owner | None = None
     app_secret: _Secret | None = None
     corp_id: _Owner | None = None
@@ -177,6 +195,34 @@ class _App(_Pair):
         pairs = (self.credentials(), *(pair.credentials() for pair in others))
         owners = tuple(self.owner_keys)
         return App(name, pairs, owners, self.app_key, self.app_secret, self.corp_id, self.suite)
+
+
+class _StreamApp(_WithFiles):
+    """What callbacks by HTTP need may stay in the table, for the way back; it is not used."""
+
+    mode: Literal["stream"]
+    app_key: _Owner
+    app_secret: _Secret
+    corp_id: _Owner | None = None
+    suite: bool = False
+    token: _Token | None = None
+    aes_key: _AesKey | None = None
+    owner_keys: _Owners = Field(default_factory=list)
+    next: _Pair | None = None
+    previous: list[_Previous] = Field(default_factory=list)
+
+    def app(self, name: str) -> App:
+        owners = tuple(self.owner_keys)
+        return App(name, (), owners, self.app_key, self.app_secret, self.corp_id, self.suite, "stream")
+
+
+def _mode(table: Any) -> str:
+    return "stream" if isinstance(table, dict) and table.get("mode") == "stream" else "http"
+
+
+_App = Annotated[
+    Annotated[_HttpApp, Tag("http")] | Annotated[_StreamApp, Tag("stream")], Discriminator(_mode)
+]
 
 
 class _File(_Strict):
@@ -224,6 +270,7 @@ def read_apps(path: Path, *, live: bool = False) -> tuple[dict[str, App], list[s
 
 def _words(mistake: ErrorDetails, path: Path) -> str:
     place = [str(part) for part in mistake["loc"] if part != "[key]"]
+    del place[2:3]  # which of the modes it was read as
     words = _WORDS.get(mistake["type"], mistake["msg"].removeprefix("Value error, "))
     if place == ["apps"]:
         return f"{path} names no app; one begins with [apps.<name>]"

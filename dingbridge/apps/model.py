@@ -8,10 +8,11 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 from dingbridge.errors import SettingsError
 
+Mode = Literal["http", "stream"]
 VARIABLE: Final = "DINGTALK_APPS_FILE"
 NAME_RE: Final = re.compile(r"[a-z0-9-]{1,64}")
 TOKEN_RE: Final = re.compile(r"[!-~]{1,64}")
@@ -46,8 +47,10 @@ class AppCredentials:
 @dataclass(frozen=True, slots=True)
 class App:
     """One app of one company. ``credentials``: the current ones first, then others that are still accepted,
-    or already (``[apps.<name>.next]``); empty where only the Open API is wanted. ``suite``: a third-party
-    app's suite, which calls the Open API in the name of a company."""
+    or already (``[apps.<name>.next]``); empty where only the Open API is wanted, and in Stream mode, which
+    signs and encrypts nothing. ``suite``: a third-party app's suite, which calls the Open API in the name of
+    a company. ``mode``: how DingTalk delivers its events, the one choice in its console (slug
+    configure-stream-push)."""
 
     name: str
     credentials: tuple[AppCredentials, ...]
@@ -56,6 +59,7 @@ class App:
     app_secret: str | None = field(default=None, repr=False)
     corp_id: str | None = None
     suite: bool = False
+    mode: Mode = "http"
 
     def accepted(self, now: datetime) -> tuple[AppCredentials, ...]:
         """Those whose time has not run out at ``now``."""

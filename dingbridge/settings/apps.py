@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import SecretStr, field_validator
 
 from dingbridge.apps.file import read_apps
-from dingbridge.apps.model import NAME_RE, VARIABLE, App, AppCredentials
+from dingbridge.apps.model import NAME_RE, VARIABLE, App, AppCredentials, Mode
 from dingbridge.errors import SettingsError
 from dingbridge.settings.base import UNREADABLE, Settings
 
@@ -56,7 +56,7 @@ def load_apps(settings: AppsSettings) -> dict[str, App]:
     apps = {} if (own := environment_app(settings)) is None else {own.name: own}
     if settings.dingtalk_apps_file is not None:
         found, problems = read_apps(settings.dingtalk_apps_file, live=settings.live)
-        problems += _clashes(found, own)
+        problems += _clashes(found, own) + _two_streams({**apps, **found})
         if problems:
             raise SettingsError(problems)
         apps |= found
@@ -78,7 +78,7 @@ def bare_path_app(apps: Mapping[str, App], settings: AppsSettings) -> str | None
     own = environment_app(settings)
     if own is not None and own.credentials:
         return own.name
-    return "default" if "default" in apps else None
+    return "default" if "default" in apps and apps["default"].credentials else None
 
 
 def pick(apps: Mapping[str, App], settings: AppsSettings, name: str) -> App:
@@ -120,13 +120,15 @@ def environment_app(settings: AppsSettings) -> App | None:
     app_key, app_secret = text("dingtalk_app_key"), text("dingtalk_app_secret")
     if not (token or aes_key or app_key or app_secret):
         return None
+    mode: Mode = getattr(settings, "dingtalk_mode", "http")
     return App(
         settings.dingtalk_app_name,
-        (AppCredentials(token, aes_key),) if token and aes_key else (),
+        (AppCredentials(token, aes_key),) if token and aes_key and mode == "http" else (),
         tuple(getattr(settings, "dingtalk_owner_key", ())),
         app_key or None,
         app_secret or None,
         getattr(settings, "dingtalk_corp_id", None),
+        mode=mode,
     )
 
 
@@ -137,4 +139,16 @@ def _clashes(found: Mapping[str, App], own: App | None) -> list[str]:
         f"{VARIABLE}: apps.{name}: the environment's app answers to this name already (DINGTALK_APP_NAME; to "
         "`default` too); name this one otherwise"
         for name in sorted({own.name, "default"} & found.keys())
+    ]
+
+
+def _two_streams(apps: Mapping[str, App]) -> list[str]:
+    """DingTalk gives each event to one of an app's connections, at random (protocol.md): two names for one
+    app would each get a part of its events."""
+    names: dict[str | None, str] = {}
+    return [
+        f"{VARIABLE}: apps.{name}: has the app_key of {first}, and both are in Stream mode: each would get a "
+        "part of the app's events; keep one of them"
+        for name, app in apps.items()
+        if app.mode == "stream" and (first := names.setdefault(app.app_key, name)) != name
     ]

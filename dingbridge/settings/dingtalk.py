@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator
 
-from dingbridge.apps.model import FORM_OF_TOKENS, OWNER_RE, OWNER_WORDS, SAMPLE_CREDENTIALS, TOKEN_RE
+from dingbridge.apps.model import FORM_OF_TOKENS, OWNER_RE, OWNER_WORDS, SAMPLE_CREDENTIALS, TOKEN_RE, Mode
 from dingbridge.errors import SettingsError
 from dingbridge.settings.apps import AppsSettings, load_apps, problems_of
 from dingbridge.settings.base import UNREADABLE, CommaList
@@ -133,6 +133,9 @@ class CallbackSettings(AppsSettings):
     depends on how the callback was registered (callback-event-message-body-encryption-and-decryption).
     """
 
+    dingtalk_mode: Mode = "http"
+    """how events come, as the app's console says: `http` (a callback URL) or `stream`, which needs
+    DINGTALK_APP_KEY and DINGTALK_APP_SECRET instead of the next three"""
     dingtalk_token: SecretStr = SecretStr("")
     """secret; the Token of the event subscription"""
     dingtalk_aes_key: SecretStr = SecretStr("")
@@ -149,8 +152,17 @@ class CallbackSettings(AppsSettings):
         if self.dingtalk_apps_file is not None:
             if self.reads_apps_file:
                 problems += problems_of(self)
-            if not (token or aes_key or self.dingtalk_owner_key):
+            if self.dingtalk_mode == "http" and not (token or aes_key or self.dingtalk_owner_key):
                 return problems  # no app of the environment's own
+        if self.dingtalk_mode == "stream":
+            return problems + [
+                f"{variable}: not set; Stream mode opens its connections with it ({title} on the app's page)"
+                for variable, title in (
+                    ("DINGTALK_APP_KEY", "Client ID"),
+                    ("DINGTALK_APP_SECRET", "Client Secret"),
+                )
+                if not getattr(self, variable.lower(), None)
+            ]
         if not token:
             problems.append(
                 "DINGTALK_TOKEN (or DINGTALK_TOKEN_FILE): not set; it is the Token of the event subscription"

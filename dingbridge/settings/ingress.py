@@ -41,8 +41,24 @@ class RecoverySettings(Settings):
     """which list: `app`, or `isv` for an ISV app's `callback/failrecord`"""
 
 
+class StreamSettings(Settings):
+    """The connections of apps in Stream mode."""
+
+    stream_connections: int = Field(2, ge=1, le=10)
+    """connections of each app in Stream mode; DingTalk picks one for each event"""
+    stream_watchdog_s: float = Field(180, ge=0, le=86_400)
+    """s without any frame after which such a connection is replaced; 0: never"""
+    stream_gap_s: float = Field(30, ge=0, le=86_400)
+    """s without any such connection after which RESYNC_CONSUMERS are asked to look anew"""
+
+
 class IngressSettings(
-    CallbackSettings, DingTalkApiSettings, KafkaSettings, JournalSettings, RecoverySettings
+    CallbackSettings,
+    DingTalkApiSettings,
+    KafkaSettings,
+    JournalSettings,
+    RecoverySettings,
+    StreamSettings,
 ):
     """Everything ``dingbridge ingress`` needs. Durations carry their unit in the name; sizes are bytes."""
 

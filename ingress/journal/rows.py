@@ -25,6 +25,11 @@ class NewCallback:
     signature_key: bytes | None = None
     unconditional: bool = False  # past the door's dedupe: renormalised records
 
+    @property
+    def pushed(self) -> bool:
+        """Whether DingTalk pushed it just now; what was put back, or asked for, is older."""
+        return self.via in ("http", "stream") and not self.unconditional
+
 
 CONTROL = "control"
 """``via`` of a row that is no callback of DingTalk's but an order of our own, see ``ResyncRequest``."""

@@ -283,8 +283,7 @@ class Journal:
             new = self._opened().keep(callbacks)
         except Exception as error:  # whatever it is, nothing of it is known to be on the disk
             return [self._refusal(error)] * len(callbacks)
-        # not what was put back: that was received long ago
-        pushed = (one.received_ms for one in callbacks if one.via == "http" and not one.unconditional)
+        pushed = (one.received_ms for one in callbacks if one.pushed)
         if (newest := max(pushed, default=0)) > self._last_received_ms:
             self._show_received(newest)
         return new

@@ -23,7 +23,7 @@ from dingbridge.events import Received, catalogue, decode, to_dingtalk, to_recor
 from dingbridge.worker.metrics import WorkerMetrics
 from ingress.journal.checkpoint import DAMAGED
 from ingress.journal.metrics import FolderMetrics, JournalMetrics
-from ingress.metrics import HttpMetrics, PublisherMetrics, RecoveryMetrics
+from ingress.metrics import HttpMetrics, PublisherMetrics, RecoveryMetrics, StreamMetrics
 from ingress.relay.batches import partition_of
 from ingress.relay.delivery import Refusal
 
@@ -337,6 +337,7 @@ def test_operations_lists_every_metric_and_no_other():
     HttpMetrics(registry)
     PublisherMetrics(registry)
     RecoveryMetrics(registry)
+    StreamMetrics(registry)
     WorkerMetrics("billing", registry)
     ApprovalMetrics(registry)
     ForwardMetrics("a", registry)

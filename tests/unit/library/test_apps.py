@@ -106,6 +106,56 @@ def test_secrets_may_stand_in_files_beside_it(file, tmp_path):
     assert set(files_of(path)) == {path, tmp_path / "t", tmp_path / "k", tmp_path / "s"}
 
 
+def test_stream_mode_needs_the_apps_key_and_secret_only(file, monkeypatch):
+    stream = """
+        [apps.sales]
+        mode = "stream"
+        app_key = "dingsales"
+        app_secret = "secretOfSales"
+        """
+    file(HR.replace("corp_id", 'mode = "stream"\ncorp_id') + textwrap.dedent(stream))
+    monkeypatch.setenv("DINGTALK_MODE", "stream")
+    monkeypatch.setenv("DINGTALK_APP_KEY", "dingours")
+    monkeypatch.setenv("DINGTALK_APP_SECRET", "secretOfOurs")
+    settings = IngressSettings.load()
+    apps = load_apps(settings)
+    assert [(a.name, a.mode, a.credentials) for a in apps.values()] == [
+        ("default", "stream", ()),
+        ("hr", "stream", ()),
+        ("sales", "stream", ()),
+    ]
+    assert apps["sales"].api_credentials() == ("dingsales", "secretOfSales")
+    assert bare_path_app(apps, settings) is None
+    file(stream.replace("dingsales", "dingours"))
+    with pytest.raises(SettingsError, match=r"apps\.sales: has the app_key of default") as error:
+        IngressSettings.load()
+    assert len(error.value.problems) == 1
+
+
+def test_mistakes_of_stream_mode_are_reported_at_once(file, monkeypatch):
+    file("""
+        [apps.hr]
+        mode = "stream"
+        token = "a secret with spaces"
+        [apps.sales]
+        mode = "websocket"
+        """)
+    monkeypatch.setenv("DINGTALK_MODE", "stream")
+    with pytest.raises(SettingsError) as error:
+        IngressSettings.load()
+    assert [problem.partition(";")[0] for problem in error.value.problems] == [
+        "DINGTALK_APPS_FILE: apps.hr.app_key: not set",
+        "DINGTALK_APPS_FILE: apps.hr.app_secret: not set (or app_secret_file)",
+        "DINGTALK_APPS_FILE: apps.hr.token: must be 1 to 64 printable ASCII characters without spaces",
+        "DINGTALK_APPS_FILE: apps.sales.token: not set (or token_file)",
+        "DINGTALK_APPS_FILE: apps.sales.aes_key: not set (or aes_key_file)",
+        "DINGTALK_APPS_FILE: apps.sales.mode: is http or stream",
+        "DINGTALK_APPS_FILE: apps.sales.owner_keys: not set",
+        "DINGTALK_APP_KEY: not set",
+        "DINGTALK_APP_SECRET: not set",
+    ]
+
+
 def test_other_credentials_are_accepted_until_their_time(file):
     file(
         HR
