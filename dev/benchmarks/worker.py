@@ -25,7 +25,7 @@ from dingbridge.events.envelope import Received, to_records
 from dingbridge.kafka.client import producer
 from dingbridge.kafka.topics import ensure_topics, event_topic
 from dingbridge.settings import KafkaSettings
-from dingbridge.worker.store import inbox
+from dingbridge.worker.store.migrations import WorkerTables, migrate
 
 SHORT = 10_000
 ROUND = 100_000
@@ -115,7 +115,7 @@ def run(kind: str, count: int, env: Mapping[str, str]) -> dict[str, float]:
 
 async def _make_inbox(url: str) -> None:
     database = open_database(url)
-    await database.create_tables(inbox.metadata)
+    await migrate(database, WorkerTables)
     await database.close()
 
 

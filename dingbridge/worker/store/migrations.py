@@ -90,7 +90,7 @@ def upgrade(connection: Connection, consumer: type[Tables]) -> tuple[str | None,
     known = {script.revision for script in scripts.walk_revisions()}
     if before is not None and before not in known:
         raise MigrationError(
-            f"the tables of consumer {consumer.name} are at revision {before}, which this version does not "
+            f"the tables of {_whose(consumer)} are at revision {before}, which this version does not "
             f"know: a newer dingbridge has been here. Run that version; or restore the database as it was "
             f"before, and let the consumer read again from then (dingbridge replay)"
         )
@@ -145,9 +145,13 @@ def _refuse_strangers(connection: Connection, consumer: type[Tables], scripts: S
     strange = sorted(_first_tables(scripts) & set(_tables(connection)))
     if strange:
         raise MigrationError(
-            f"consumer {consumer.name} finds tables in its database that it has not made "
-            f"({', '.join(strange)}). Give it a database of its own with DATABASE_URL"
+            f"{_whose(consumer)} finds tables in its database that it has not made ({', '.join(strange)}). "
+            "Give it a database of its own with DATABASE_URL"
         )
+
+
+def _whose(consumer: type[Tables]) -> str:
+    return f"consumer {consumer.name}" if consumer.name else "the worker"
 
 
 def _first_tables(scripts: ScriptDirectory) -> set[str]:
