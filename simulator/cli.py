@@ -18,6 +18,12 @@ Users = Annotated[int | None, typer.Option(help="Employees at the start. (SIMULA
 Departments = Annotated[
     int | None, typer.Option(help="Departments at the start. (SIMULATOR_DEPARTMENTS, else 12)")
 ]
+Mode = Annotated[
+    str | None,
+    typer.Option(
+        help="How events are pushed: http, or stream over open connections. (SIMULATOR_MODE, else http)"
+    ),
+]
 Rate = Annotated[
     float | None, typer.Option(help="Events per second, once registered. (SIMULATOR_RATE, else 0)")
 ]
@@ -28,7 +34,9 @@ Generation = Annotated[
 ]
 RetryScale = Annotated[
     float | None,
-    typer.Option(help="Factor on the retry delays of 10 s and 30 s. (SIMULATOR_RETRY_SCALE, else 1)"),
+    typer.Option(
+        help="Factor on the retry delays of 10, 30 and (Stream) 60 s. (SIMULATOR_RETRY_SCALE, else 1)"
+    ),
 ]
 Duplicates = Annotated[
     float | None, typer.Option(help="Share of pushes sent twice, 0 to 1. (SIMULATOR_DUPLICATES, else 0.02)")
@@ -50,6 +58,7 @@ def main(
     seed: Seed = None,
     users: Users = None,
     departments: Departments = None,
+    mode: Mode = None,
     rate: Rate = None,
     script: Script = None,
     generation: Generation = None,
@@ -80,6 +89,7 @@ def run(
     seed: Seed = None,
     users: Users = None,
     departments: Departments = None,
+    mode: Mode = None,
     rate: Rate = None,
     script: Script = None,
     generation: Generation = None,
@@ -114,17 +124,19 @@ def replay(
     ] = 1,
     host: Host = None,
     port: Port = None,
+    mode: Mode = None,
     retry_scale: RetryScale = None,
     owner_key: OwnerKey = None,
 ) -> None:
-    """Run it, and let a recorded life happen again word for word, once a callback is registered."""
+    """Run it, and let a recorded life happen again word for word, once a callback is registered or, with
+    --mode stream, a connection is open."""
     from pathlib import Path
 
     from simulator.company.platform import now_ms
     from simulator.recording import Replay, load_recording
 
     again = Replay(load_recording(Path(file)), now_ms, speed=speed)
-    options = {"host": host, "port": port, "retry_scale": retry_scale, "owner_key": owner_key}
+    options = {"host": host, "port": port, "mode": mode, "retry_scale": retry_scale, "owner_key": owner_key}
     # what the recording fixes must not come from the environment as well
     _serve({k: v for k, v in options.items() if v is not None} | {"rate": 0, "script": None}, again)
 

@@ -17,7 +17,10 @@ from simulator.errors import PlatformError
 
 _SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 _FREE_PUSHES: Final = ("user_", "org_dept_", "org_change", "org_remove", "label_", "org_admin_")
-_FREE_CALLS: Final = ("gettoken", "service/get_corp_token", "auth/scopes", "v2/", "user/", "role/")
+_FREE_CALLS: Final = (
+    *("gettoken", "service/get_corp_token", "auth/scopes", "v2/", "user/", "role/"),
+    "POST /v1.0/gateway/",  # a kind of token; the pages do not name it
+)
 
 _BAN_WINDOW_S: Final = 20.0
 _BAN_S: Final = 300.0

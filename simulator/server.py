@@ -12,6 +12,7 @@ from dingbridge.health_server import only_own_pages
 from simulator.api import json_answer
 from simulator.control.page import page_routes
 from simulator.control.routes import Control
+from simulator.pushes.gateway import CONNECT
 from simulator.recording import Replay
 from simulator.settings import SimulatorSettings
 from simulator.world import World
@@ -29,6 +30,7 @@ class Simulator(World):
         super().__init__(settings, replay=replay)
         app = web.Application(middlewares=[_unknown_path, only_own_pages(below="/_sim/")])
         app.add_routes([*self.api.routes(), *Control(self).routes(), *page_routes()])
+        app.router.add_get(CONNECT, self.gateway.connect)
         # an end must be prompt: nobody's data depends on an answer that is still open
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         self.base_url = ""
@@ -86,6 +88,7 @@ async def serve(settings: SimulatorSettings, replay: Replay | None = None) -> No
             users=len(simulator.platform.company.users),
             departments=len(simulator.platform.company.departments),
             rate=settings.simulator_rate,
+            mode=simulator.mode,
         )
         await stop.wait()
         log.info("simulator.stopping", pending=simulator.pusher.pending)

@@ -13,8 +13,8 @@ class SimulatorSettings(LogSettings):
     simulator run`` by its last part. ``dingtalk_app_key`` and ``_secret`` are what ``gettoken`` accepts;
     ``simulator_owner_key`` what pushes are encrypted for (the app key unless set, as for a subscription
     made in DingTalk's console). ``simulator_rate`` is events per second; ``simulator_retry_scale``
-    multiplies DingTalk's delays of 10 s and 30 s; ``simulator_duplicates`` is the share of pushes that are
-    pushed a second time.
+    multiplies DingTalk's delays of 10 s, 30 s and, in Stream mode, 60 s; ``simulator_duplicates`` is the
+    share of pushes that are pushed a second time.
     """
 
     simulator_host: str = "127.0.0.1"
@@ -27,6 +27,8 @@ class SimulatorSettings(LogSettings):
     """employees at the start"""
     simulator_departments: int = Field(12, ge=0, le=5_000)
     """departments at the start"""
+    simulator_mode: Literal["http", "stream"] = "http"
+    """how events are pushed: `http`, to the registered URL, or `stream`, over open connections"""
     simulator_rate: float = Field(0, ge=0, le=100_000)
     """events a second by itself; 0: none"""
     simulator_script: Path | None = None
@@ -34,7 +36,7 @@ class SimulatorSettings(LogSettings):
     simulator_generation: Literal["old", "new", "mixed"] = "mixed"
     """DingTalk's payloads: `old`, `new` or `mixed`"""
     simulator_retry_scale: float = Field(1, ge=0, le=1000)
-    """multiplies DingTalk's delays of 10 s and 30 s"""
+    """multiplies DingTalk's delays of 10 s and 30 s, in Stream mode of 60 s"""
     simulator_duplicates: float = Field(0.02, ge=0, le=1)
     """share of pushes that are pushed a second time, 0 to 1"""
     simulator_owner_key: str | None = None

@@ -6,7 +6,7 @@ Puts the parts together. Not here: how all of it is reached over HTTP (``server.
 import asyncio
 import contextlib
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 
@@ -30,6 +30,7 @@ from simulator.faults import Faults
 from simulator.limits import Limits
 from simulator.pushes.delivery import Delivery
 from simulator.pushes.failed import FailedList
+from simulator.pushes.gateway import Gateway
 from simulator.pushes.push import Push, Pusher
 from simulator.pushes.registration import Callbacks
 from simulator.recording import RecordedStep, Recording, Replay
@@ -65,7 +66,10 @@ class World:
         self.pusher = Pusher(
             retry_scale=settings.simulator_retry_scale, on_failed=lambda push: self.delivery.give_up(push)
         )
+        key, secret = settings.dingtalk_app_key, settings.dingtalk_app_secret.get_secret_value()
+        self.gateway = Gateway(key, secret, seed=start.seed, on_opened=self._opened)
         self.callbacks = Callbacks(self.pusher, settings.owner_key, on_registered=self._registered)
+        self.set_mode(settings.simulator_mode)
         self.delivery = Delivery(
             self.pusher,
             self.callbacks,
@@ -74,7 +78,6 @@ class World:
             duplicates=start.duplicates,
             reorder=start.reorder,
         )
-        key, secret = settings.dingtalk_app_key, settings.dingtalk_app_secret.get_secret_value()
         self.tokens = AccessTokens(key, secret)
         self.suite = Suite(key, secret, self.platform.corp_id, self.tokens, self.platform.now_ms)
         self.writes = WriteCalls(
@@ -95,6 +98,7 @@ class World:
             WorkflowCalls(self.platform.approvals, self.platform.todos, self.platform.now_ms),
             self.writes,
             CallbackCalls(self.callbacks, self.delivery.failed, self.delivery.records),
+            gateway=self.gateway,
             faults=self.faults,
             limits=self.limits,
             act=self._act_if_possible,
@@ -112,6 +116,7 @@ class World:
     async def live(self) -> None:
         """Begin to push, and to act by itself."""
         await self.pusher.start()
+        self.gateway.start()
         self.activity.start()
         if self.replay is not None:
             self.replay.prologue(self._act_again)
@@ -124,6 +129,19 @@ class World:
         await self.activity.stop()
         self.delivery.stop()
         await self.pusher.stop()
+        await self.gateway.stop()
+
+    @property
+    def mode(self) -> Literal["http", "stream"]:
+        """How events are pushed."""
+        return "http" if self.pusher.stream is None else "stream"
+
+    def set_mode(self, mode: Literal["http", "stream"]) -> None:
+        """At once, retries included; connections and registration stay as they are. What DingTalk does with
+        what is under way when its console is set to the other is not documented."""
+        self.pusher.stream = self.gateway if mode == "stream" else None
+        if any(connection.events for connection in self.gateway.connections):
+            self._opened()
 
     @property
     def failed(self) -> FailedList:
@@ -189,6 +207,15 @@ class World:
 
     def _registered(self) -> None:
         log.info("simulator.callback_registered", tags=len(self.callbacks.get().tags))
+        self._begin()
+
+    def _opened(self) -> None:
+        if self.mode == "stream":
+            log.info("simulator.stream_opened", connections=len(self.gateway.connections))
+            self._begin()
+
+    def _begin(self) -> None:
+        """Somebody hears what happens: a callback is registered, or a connection is open."""
         self.recording.registered()
         self.activity.begin()
         if self.replay is not None and self._replaying is None:
@@ -232,7 +259,9 @@ class World:
             "failed_unlisted": self.delivery.unlisted,
             "failed_records": len(self.delivery.records),
             "rate": self.activity.rate,
+            "mode": self.mode,
             "registered": self.callbacks.current is not None,
+            "connections": len(self.gateway.connections),
             "users": len(company.users),
             "departments": len(company.departments),
             "approvals_running": len(self.platform.approvals.running),

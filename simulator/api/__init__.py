@@ -27,6 +27,7 @@ from simulator.api.writes import WriteCalls
 from simulator.errors import NewerError, PlatformError, denied, newer
 from simulator.faults import Fault, Faults
 from simulator.limits import Limits
+from simulator.pushes.gateway import OPEN, Gateway
 from simulator.suite import PATH as CORP_TOKEN
 from simulator.suite import Suite
 from simulator.tokens import AccessTokens
@@ -67,12 +68,14 @@ class OpenApi:
         suite: Suite,
         approvals: ApprovalCalls,
         *families: Family,
+        gateway: Gateway,
         faults: Faults,
         limits: Limits,
         act: Callable[[str, dict[str, Any]], object],
     ) -> None:
         self._tokens, self._suite = tokens, suite
         self._approvals = approvals
+        self._gateway = gateway
         self._calls: Routes = [call for family in (approvals, *families) for call in family.routes()]
         self._faults = faults
         self._limits = limits
@@ -80,7 +83,7 @@ class OpenApi:
         self.calls: Counter[str] = Counter()
         self._handlers = {name_of(path, method): handler for method, path, handler in self._calls}
         self._methods = method_names({name_of(path) for _, path, _ in self._calls if not is_v1(path)})
-        faults.apis = {*self._handlers, name_of(GETTOKEN), name_of(CORP_TOKEN), DOWNLOAD}
+        faults.apis = {*self._handlers, name_of(GETTOKEN), name_of(CORP_TOKEN), name_of(OPEN), DOWNLOAD}
 
     def routes(self) -> list[web.RouteDef]:
         calls = [
@@ -89,6 +92,7 @@ class OpenApi:
         return [
             web.get(GETTOKEN, self._gated(name_of(GETTOKEN), self._gettoken)),
             web.post(CORP_TOKEN, self._gated(name_of(CORP_TOKEN), self._corp_token)),
+            web.post(OPEN, self._gated(name_of(OPEN), self._open_connection)),
             web.get(DOWNLOAD_PATH, self._gated(DOWNLOAD, self._download)),
             web.post(TOP_PATH, self._top),
             *calls,
@@ -194,6 +198,9 @@ class OpenApi:
     async def _corp_token(self, request: web.Request) -> web.Response:
         corp_id = (await read_call(request)).text("auth_corpid")
         return self._token(self._suite.corp_token(request.query, corp_id))
+
+    async def _open_connection(self, request: web.Request) -> web.Response:
+        return json_answer(self._gateway.open(await read_call(request)))
 
     def _token(self, token: str) -> web.Response:
         return json_answer(

@@ -50,6 +50,10 @@ class Control:
             web.post("/_sim/suite_ticket", self._suite_ticket),
             web.get("/_sim/deliveries", self._deliveries),
             web.post("/_sim/deliveries", self._set_deliveries),
+            web.get("/_sim/mode", self._mode),
+            web.post("/_sim/mode", self._set_mode),
+            web.get("/_sim/stream", self._stream),
+            web.post("/_sim/stream", self._set_stream),
             web.get("/_sim/writes", self._writes),
             web.post("/_sim/writes", self._set_writes),
             web.post("/_sim/burst", self._burst),
@@ -150,6 +154,29 @@ class Control:
         # a recording has one value of each: the last
         recording.duplicates, recording.reorder = delivery.duplicates, delivery.reorder
         return json_answer(self._world.delivery.as_json())
+
+    async def _mode(self, request: web.Request) -> web.Response:
+        return json_answer({"mode": self._world.mode})
+
+    async def _set_mode(self, request: web.Request) -> web.Response:
+        """``{"mode": "http"}`` or ``stream``: the console's one choice."""
+        mode = (await _object(request)).get("mode")
+        if mode not in ("http", "stream"):
+            return _refusal('"mode" must be "http" or "stream"')
+        self._world.set_mode(mode)
+        return json_answer({"mode": self._world.mode})
+
+    async def _stream(self, request: web.Request) -> web.Response:
+        return json_answer(self._world.gateway.as_json())
+
+    async def _set_stream(self, request: web.Request) -> web.Response:
+        """Any of ``disconnect``, ``cut`` (numbers of connections), ``silence``, ``ping_s``, ``answer_s``,
+        ``close_s``."""
+        try:
+            await self._world.gateway.set(**await _object(request))
+        except ActionError as error:
+            return _refusal(str(error))
+        return json_answer(self._world.gateway.as_json())
 
     async def _writes(self, request: web.Request) -> web.Response:
         return json_answer(self._world.writes.as_json())

@@ -4,7 +4,9 @@ Responsible for one push from its queue to its end (answered, or given up). What
 decided elsewhere; what becomes of a push that was given up, too.
 
 The rules: no correct encrypted ``success`` within 1500 ms is a failure (http-callback-overview); repeated
-after 10 s and once more after 30 s, then given up (obtain-the-event-list-of-failed-push-messages).
+after 10 s and once more after 30 s, then given up (obtain-the-event-list-of-failed-push-messages). In Stream
+mode what is not acknowledged comes again (protocol.md); when and how often is not documented: here each 60 s
+(a comment in the vendor's Node SDK), at most 10 times in all. With no connection open an event is lost.
 """
 
 import asyncio
@@ -27,7 +29,8 @@ from dingbridge.dingtalk.errors import CallbackError
 log = structlog.get_logger(__name__)
 
 DEADLINE_S: Final = 1.5
-RETRY_DELAYS_S: Final = (10.0, 30.0)
+RETRY_DELAYS_S: Final[tuple[float, ...]] = (10.0, 30.0)
+STREAM_RETRY_DELAYS_S: Final[tuple[float, ...]] = (60.0,) * 9
 CONCURRENCY: Final = 32
 KEPT: Final = 200_000
 """Pushes that are remembered for ``Pusher.pushes``; older ones are forgotten (about 200 MB when full)."""
@@ -121,7 +124,8 @@ def check_reply(keys: Keys, owner_key: str, status: int, body: bytes) -> str:
 class Attempt:
     """One delivery: when it began (epoch ms), HTTP status if there was one, outcome, duration.
 
-    ``outcome``: what ``check_reply`` says, or ``timeout``, ``connection`` or ``redirect``.
+    ``outcome``: what ``check_reply`` says, or ``timeout``, ``connection`` or ``redirect``. In Stream mode
+    ``status`` is the code of the answer, and ``Gateway.attempt`` names the outcomes.
     """
 
     at_ms: int
@@ -129,17 +133,29 @@ class Attempt:
     outcome: str
     latency_ms: float
 
+    @property
+    def taken(self) -> bool:
+        return self.outcome in ("success", "no_status")
+
+
+class Stream(Protocol):
+    """Open connections of Stream mode."""
+
+    async def attempt(self, plaintext: bytes) -> Attempt | None:
+        """Deliver once, now; ``None`` when no connection is open."""
+
 
 @dataclass(slots=True)
 class Push:
     """One event on its way. ``context`` is the caller's. ``state`` ends as ``answered``, ``failed`` (given
-    up after the last retry) or ``dropped`` (nobody was registered any more)."""
+    up after the last retry), ``dropped`` (nobody was registered any more) or ``lost`` (no connection was
+    open)."""
 
     id: int
     event_type: str
     plaintext: bytes
     context: Any = None
-    state: Literal["pending", "answered", "failed", "dropped"] = "pending"
+    state: Literal["pending", "answered", "failed", "dropped", "lost"] = "pending"
     attempts: list[Attempt] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -157,11 +173,12 @@ class Push:
 
 
 class Pusher:
-    """Pushes to one ``target`` (settable at any time), at most ``concurrency`` at once, in order of queueing.
+    """Pushes to one ``target``, at most ``concurrency`` at once, in order of queueing; to ``stream`` instead
+    while that is set. Both may be set at any time.
 
-    ``retry_scale`` multiplies the delays of 10 s and 30 s; both it and ``deadline_s`` may be set at any time.
-    ``on_failed`` is called with each push that was given up. Use as an async context manager, or ``start``
-    and ``stop``.
+    ``retry_scale`` multiplies the delays of the retries; both it and ``deadline_s`` (of HTTP) may be set at
+    any time. ``on_failed`` is called with each push by HTTP that was given up: whether DingTalk lists those
+    of Stream mode is not documented. Use as an async context manager, or ``start`` and ``stop``.
     """
 
     def __init__(
@@ -175,6 +192,7 @@ class Pusher:
         on_failed: Callable[[Push], None] = lambda push: None,
     ) -> None:
         self.target = target
+        self.stream: Stream | None = None
         self.retry_scale = retry_scale
         self.deadline_s = deadline_s
         self._concurrency = concurrency
@@ -188,7 +206,7 @@ class Pusher:
         self._settled = asyncio.Condition()
         self._last_id = 0
         self._last_outcome = "success"
-        self.counts = {"answered": 0, "failed": 0, "dropped": 0, "attempts": 0, "retries": 0}
+        self.counts = dict.fromkeys(("answered", "failed", "dropped", "lost", "attempts", "retries"), 0)
 
     async def __aenter__(self) -> "Pusher":
         await self.start()
@@ -233,7 +251,8 @@ class Pusher:
     def pending(self) -> int:
         """Pushes that are queued, under way, or waiting for a retry."""
         counts = self.counts
-        return self._last_id - counts["answered"] - counts["failed"] - counts["dropped"]
+        ended = counts["answered"] + counts["failed"] + counts["dropped"] + counts["lost"]
+        return self._last_id - ended
 
     @property
     def queued(self) -> int:
@@ -293,8 +312,6 @@ class Pusher:
         except (aiohttp.ClientError, OSError, ValueError):
             outcome = "connection"
         latency = (time.perf_counter() - began) * 1000
-        if status is not None:
-            self._latencies.append(latency)
         return Attempt(at_ms, status, outcome, round(latency, 2))
 
     async def _work(self) -> None:
@@ -308,26 +325,36 @@ class Pusher:
                 await self._settle(push, "dropped")
 
     async def _deliver(self, push: Push) -> None:
-        target = self.target
-        if target is None:
+        stream, target = self.stream, self.target
+        if stream is not None:
+            streamed = await stream.attempt(push.plaintext)
+            if streamed is None:
+                await self._settle(push, "lost")
+                return
+            attempt, delays = streamed, STREAM_RETRY_DELAYS_S
+        elif target is not None:
+            attempt, delays = await self.attempt(target, push.plaintext), RETRY_DELAYS_S
+        else:
             await self._settle(push, "dropped")
             return
-        attempt = await self.attempt(target, push.plaintext)
         push.attempts.append(attempt)
         self.counts["attempts"] += 1
+        if attempt.status is not None:
+            self._latencies.append(attempt.latency_ms)
         if attempt.outcome != self._last_outcome:
             # the change of state, not each of the thousands that an outage brings
-            write = log.info if attempt.outcome == "success" else log.warning
+            write = log.info if attempt.taken else log.warning
             write("simulator.outcome", outcome=attempt.outcome, push=push.id, event_type=push.event_type)
             self._last_outcome = attempt.outcome
-        if attempt.outcome == "success":
+        if attempt.taken:
             await self._settle(push, "answered")
             return
-        if len(push.attempts) > len(RETRY_DELAYS_S):
-            self._on_failed(push)
+        if len(push.attempts) > len(delays):
+            if stream is None:
+                self._on_failed(push)
             await self._settle(push, "failed")
             return
-        delay = RETRY_DELAYS_S[len(push.attempts) - 1] * self.retry_scale
+        delay = delays[len(push.attempts) - 1] * self.retry_scale
         self._timers[push.id] = asyncio.get_running_loop().call_later(delay, self._retry, push)
 
     def _retry(self, push: Push) -> None:
@@ -335,7 +362,7 @@ class Pusher:
         self.counts["retries"] += 1
         self._queue.put_nowait(push)
 
-    async def _settle(self, push: Push, state: Literal["answered", "failed", "dropped"]) -> None:
+    async def _settle(self, push: Push, state: Literal["answered", "failed", "dropped", "lost"]) -> None:
         push.state = state
         self.counts[state] += 1
         if self.pending == 0:

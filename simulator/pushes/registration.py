@@ -42,6 +42,9 @@ class Callbacks:
         self.current: Registration | None = None
 
     def wants(self, event_type: str) -> bool:
+        """In Stream mode the types are ticked in the console: here, all of them."""
+        if self._pusher.stream is not None:
+            return True
         return self.current is not None and event_type in self.current.tags
 
     async def register(self, body: Mapping[str, Any]) -> None:

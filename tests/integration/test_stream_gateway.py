@@ -1,0 +1,249 @@
+"""The simulator's gateway of Stream mode, by plain calls and frames: nothing here is our client."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from simulator.pushes import gateway as gateway_module
+from simulator.server import Simulator
+from tests.integration.simulator_support import Api, settings
+from tests.support.waiting import eventually
+
+APP = {"clientId": "dingsampleappkey01", "clientSecret": "dingbridge-sample-secret-not-secret"}
+EVENTS = [{"type": "EVENT", "topic": "*"}]
+OPEN = "/v1.0/gateway/connections/open"
+
+Answer = Callable[[dict[str, Any]], str | None]
+
+
+def answered(data: str, code: int = 200) -> Answer:
+    """An answer with that ``data``."""
+
+    def answer(frame: dict[str, Any]) -> str:
+        headers = {"messageId": frame["headers"]["messageId"], "contentType": "application/json"}
+        return json.dumps({"code": code, "headers": headers, "message": "OK", "data": data})
+
+    return answer
+
+
+SUCCESS = answered('{"status":"SUCCESS","message":""}')
+LATER = answered('{"status":"LATER","message":"full"}')
+
+
+def silence(frame: dict[str, Any]) -> None:
+    return None
+
+
+class Client:
+    """A connection. ``answers`` are used up one event after the other; then each is ``SUCCESS``."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self.socket = socket
+        self.frames: list[dict[str, Any]] = []
+        self.answers: list[Answer] = []
+        self.reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        async for message in self.socket:
+            frame = json.loads(message.data)
+            self.frames.append(frame)
+            text = None
+            if frame["type"] == "EVENT":
+                text = (self.answers.pop(0) if self.answers else SUCCESS)(frame)
+            elif frame["headers"]["topic"] == "ping":
+                text = answered(frame["data"])(frame)
+            if text is not None:
+                await self.socket.send_str(text)
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [frame for frame in self.frames if frame["type"] == "EVENT"]
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with Simulator(settings(mode="stream")) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+async def api(simulator: Simulator) -> AsyncIterator[Api]:
+    async with aiohttp.ClientSession() as session:
+        yield Api(simulator.base_url, session)
+
+
+async def connected(api: Api, subscriptions: Any = EVENTS) -> Client:
+    opened = await api.post(OPEN, APP | {"subscriptions": subscriptions, "ua": "test"})
+    return Client(await api.session.ws_connect(opened["endpoint"], params={"ticket": opened["ticket"]}))
+
+
+def hire(simulator: Simulator, count: int = 1) -> None:
+    for _ in range(count):
+        simulator.act("hire", {"count": 1, "follow_up": False})
+
+
+async def test_a_ticket_is_for_who_knows_the_secret_and_for_one_connection(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = APP | {"clientSecret": "another", "subscriptions": EVENTS}
+    async with api.session.post(api.base + OPEN, json=wrong) as response:
+        assert (response.status, (await response.json())["code"]) == (401, "authFailed")
+    opened = await api.post(OPEN, APP | {"subscriptions": EVENTS})
+    assert opened["endpoint"].startswith("ws://")
+
+    async def refused(ticket: str) -> bool:
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await api.session.ws_connect(opened["endpoint"], params={"ticket": ticket})
+        return True
+
+    socket = await api.session.ws_connect(opened["endpoint"], params={"ticket": opened["ticket"]})
+    assert await refused(opened["ticket"])
+    assert await refused("none")
+    monkeypatch.setattr(gateway_module, "TICKET_S", 0.0)
+    assert await refused((await api.post(OPEN, APP | {"subscriptions": EVENTS}))["ticket"])
+    await socket.close()
+
+
+async def test_a_frame_is_the_event_that_http_pushes(api: Api, simulator: Simulator) -> None:
+    client = await connected(api)
+    await api.post("/_sim/burst", {"events": 300})
+    await simulator.pusher.drain()
+    pushed = [json.loads(push.plaintext) for push in simulator.pusher.pushes()]
+    assert len(pushed) == simulator.pusher.counts["answered"] >= 300
+    assert {"new", "old"} == {"new" if "eventId" in payload else "old" for payload in pushed}
+    rebuilt = []
+    for frame in client.events:
+        headers, data = frame["headers"], json.loads(frame["data"])
+        assert (headers["topic"], headers["contentType"], frame["specVersion"]) == (
+            "*",
+            "application/json",
+            "1.0",
+        )
+        assert not data.keys() & {"EventType", "EventTime", "eventId"}
+        if "eventBornTime" in headers:
+            data |= {"EventTime": int(headers["eventBornTime"]), "eventId": headers["eventId"]}
+            data["CorpId"] = headers["eventCorpId"]
+        assert headers["eventCorpId"] == simulator.platform.corp_id
+        rebuilt.append(data | {"EventType": headers["eventType"]})
+    assert sorted(map(_canonical, rebuilt)) == sorted(map(_canonical, pushed))
+
+
+def _canonical(payload: dict[str, Any]) -> str:
+    return json.dumps(payload, sort_keys=True)
+
+
+@pytest.mark.parametrize("answer", [LATER, silence, answered("{}", 500)], ids=["later", "none", "code 500"])
+async def test_what_is_not_acknowledged_comes_again_under_a_new_message_id(
+    api: Api, simulator: Simulator, answer: Answer
+) -> None:
+    await api.post("/_sim/stream", {"answer_s": 0.2})
+    client = await connected(api)
+    client.answers = [answer, answer]
+    hire(simulator)
+    await simulator.pusher.drain()
+    assert simulator.pusher.counts["answered"] == 1
+    assert len({frame["headers"].pop("messageId") for frame in client.events}) == 3
+    assert len({(frame["headers"]["eventType"], frame["data"]) for frame in client.events}) == 1
+    (push,) = simulator.pusher.pushes()
+    assert push.attempts[0].outcome == push.attempts[1].outcome != push.attempts[2].outcome == "success"
+
+
+async def test_it_is_given_up_after_ten_times_and_not_listed(api: Api, simulator: Simulator) -> None:
+    client = await connected(api)
+    client.answers = [LATER] * 20
+    hire(simulator)
+    await simulator.pusher.drain()
+    assert (simulator.pusher.counts["failed"], len(client.events)) == (1, 10)
+    assert simulator.stats()["failed_unlisted"] == 0
+
+
+async def test_without_a_connection_that_gets_events_they_are_lost(api: Api, simulator: Simulator) -> None:
+    hire(simulator, 2)
+    await simulator.pusher.drain()
+    client = await connected(api, [{"type": "CALLBACK", "topic": "/v1.0/im/bot/messages/get"}])
+    hire(simulator)
+    await simulator.pusher.drain()
+    assert (simulator.pusher.counts["lost"], client.frames) == (3, [])
+
+
+async def test_a_connection_that_is_cut_has_acknowledged_nothing(api: Api, simulator: Simulator) -> None:
+    first = await connected(api)
+    first.answers = [silence]
+    hire(simulator)
+    await eventually(lambda: first.events)
+    second = await connected(api)
+    simulator.gateway.connections[0].abort()
+    await simulator.pusher.drain()
+    (push,) = simulator.pusher.pushes()
+    assert [attempt.outcome for attempt in push.attempts] == ["connection", "success"]
+    assert len(second.events) == 1
+    await api.post("/_sim/stream", {"cut": 5})
+    await second.reading
+    assert second.socket.close_code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE
+    await eventually(lambda: not simulator.gateway.connections)
+
+
+async def test_each_push_takes_one_of_the_connections(api: Api, simulator: Simulator) -> None:
+    clients = [await connected(api) for _ in range(3)]
+    hire(simulator, 60)
+    await simulator.pusher.drain()
+    assert sum(len(client.events) for client in clients) == 60
+    assert all(len(client.events) > 5 for client in clients)
+
+
+async def test_disconnect_is_said_and_then_done(api: Api, simulator: Simulator) -> None:
+    leaving = await connected(api)
+    await api.post("/_sim/stream", {"disconnect": 1, "close_s": 0.5})
+    await eventually(lambda: leaving.frames)
+    (frame,) = leaving.frames
+    assert (frame["type"], frame["headers"]["topic"]) == ("SYSTEM", "disconnect")
+    assert json.loads(frame["data"]) == {"reason": "connection is expired"}
+    staying = await connected(api)
+    hire(simulator, 20)
+    await simulator.pusher.drain()
+    assert (len(staying.events), leaving.events) == (20, [])
+    await leaving.reading
+    assert len(simulator.gateway.connections) == 1
+
+
+async def test_a_silent_connection_is_alive_and_nothing_arrives(api: Api, simulator: Simulator) -> None:
+    silent = await connected(api)
+    await api.post("/_sim/stream", {"silence": True, "answer_s": 0.1, "ping_s": 0.05})
+    hire(simulator)
+    await eventually(lambda: simulator.gateway.outcomes["timeout"])
+    await silent.socket.ping()
+    heard = await connected(api)
+    await eventually(lambda: simulator.pusher.pending == 0)
+    await eventually(lambda: simulator.gateway.counts["pongs"])
+    assert (len(heard.events), silent.frames, silent.reading.done()) == (1, [], False)
+    await api.post("/_sim/stream", {"silence": False})
+    await eventually(lambda: silent.frames)
+
+
+async def test_the_console_has_one_choice(api: Api, simulator: Simulator) -> None:
+    client = await connected(api)
+    assert await api.post("/_sim/mode", {"mode": "http"}) == {"mode": "http"}
+    hire(simulator)  # nobody is registered
+    assert await api.post("/_sim/mode", {"mode": "stream"}) == await api.get("/_sim/mode")
+    hire(simulator)
+    await simulator.pusher.drain()
+    assert len(client.events) == simulator.stats()["answered"] == 1
+    for path, body in (
+        ("mode", {"mode": "both"}),
+        ("stream", {"cut": 0}),
+        ("stream", {"silence": 1}),
+        ("stream", {"ping_s": 0}),
+        ("stream", {"close": 1}),
+    ):
+        assert "error" in await api.post(f"/_sim/{path}", body)
+
+
+async def test_a_life_begins_with_the_first_connection() -> None:
+    async with Simulator(settings(mode="stream", rate=50)) as simulator, aiohttp.ClientSession() as session:
+        client = await connected(Api(simulator.base_url, session))
+        await eventually(lambda: client.events)
+        assert simulator.pusher.counts["lost"] == 0
