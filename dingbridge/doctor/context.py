@@ -17,11 +17,12 @@ from dingbridge.settings.apps import App, load_apps, with_failed_lists
 
 @dataclass
 class Context:
-    """``client`` is ``None`` where the Open API cannot be asked; ``url`` was given by hand."""
+    """``credentials`` is ``None`` in Stream mode, ``client`` where the Open API cannot be asked; ``url`` was
+    given by hand."""
 
     settings: IngressSettings
     app: App
-    credentials: Credentials
+    credentials: Credentials | None
     consumers: Sequence[Part]
     with_ingress: bool
     url: str | None

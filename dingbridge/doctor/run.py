@@ -11,7 +11,7 @@ import aiohttp
 from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from dingbridge.dingtalk.crypto import Credentials
-from dingbridge.doctor.checks import clock, ingress, kafka, kafka_judge, platform, quota
+from dingbridge.doctor.checks import clock, ingress, kafka, kafka_judge, platform, quota, stream
 from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.checks import url as public
 from dingbridge.doctor.context import Context
@@ -56,12 +56,12 @@ async def examine(
         return
     configure_logging(settings)
     calls = ApiCalls.of(settings, app.app_key)
-    pair = app.accepted(datetime.now(UTC))[0]
+    pair = next(iter(app.accepted(datetime.now(UTC))), None)  # none in Stream mode
     async with aiohttp.ClientSession(headers={"User-Agent": "dingbridge"}) as session:
         context = Context(
             settings,
             app,
-            Credentials(pair.token, pair.aes_key, app.owner_keys),
+            Credentials(pair.token, pair.aes_key, app.owner_keys) if pair else None,
             consumers,
             with_ingress,
             url,
@@ -111,10 +111,14 @@ def _client(app: App, base: str, session: aiohttp.ClientSession, calls: ApiCalls
 async def _clock(context: Context) -> list[Finding]:
     base = context.settings.dingtalk_api_base
     seen = await clock.look(context.session, base)
-    return clock.judge(seen, base=base, max_age_s=context.settings.max_age_s)
+    # what comes by Stream bears no signed time that could be too old
+    max_age_s = context.settings.max_age_s if context.app.mode == "http" else 0
+    return clock.judge(seen, base=base, max_age_s=max_age_s)
 
 
 async def _url(context: Context) -> list[Finding]:
+    if context.app.mode == "stream":
+        return []
     url = context.url
     if url is None:
         if not context.with_ingress:
@@ -125,6 +129,7 @@ async def _url(context: Context) -> list[Finding]:
         url = registration.url
     if not public.usable(url):
         return [found("url.invalid", url=public.shown(url))]
+    assert context.credentials is not None  # noqa: S101 - no Stream mode here
     seen = await public.look(context.session, url, context.credentials)
     return public.judge(seen, from_internet=context.settings.speaks_to_dingtalk)
 
@@ -141,9 +146,18 @@ async def _ingress(context: Context) -> list[Finding]:
 
 
 async def _owner(context: Context) -> list[Finding]:
-    if context.of_ingress is None:
+    if context.of_ingress is None or context.app.mode == "stream":
         return []
     return ingress.judge_owner(context.of_ingress, context.app.owner_keys)
+
+
+async def _stream(context: Context) -> list[Finding]:
+    if not context.with_ingress or context.app.mode == "http":
+        return []
+    settings = context.settings
+    _, admin = ingress.addresses(settings)
+    seen = await stream.look(context.session, admin, context.app.name, live=settings.speaks_to_dingtalk)
+    return stream.judge(seen, wanted=settings.stream_connections, watchdog_s=settings.stream_watchdog_s)
 
 
 async def _kafka(context: Context) -> list[Finding]:
@@ -162,6 +176,10 @@ async def _platform(context: Context, of_parts: Mapping[str, Check]) -> list[Fin
 
 
 async def _tags(context: Context) -> list[Finding]:
+    if context.app.mode == "stream":
+        registration = await context.registration()
+        registered = registration.url if isinstance(registration, CallbackRegistration) else None
+        return stream.judge_tags(context.consumers, registered)
     if context.client is None:
         return [found("tags.unknown")]
     return platform.judge_tags(
@@ -186,5 +204,5 @@ async def _quota(context: Context) -> list[Finding]:
     return quota.judge(context.calls.spent(), seen.pushes, all_pushes=seen.all_pushes)
 
 
-BEFORE: Final[tuple[Looks, ...]] = (_clock, _url, _ingress, _owner, _kafka)
+BEFORE: Final[tuple[Looks, ...]] = (_clock, _url, _ingress, _owner, _stream, _kafka)
 AFTER: Final[tuple[Looks, ...]] = (_tags, _failed, _quota)

@@ -313,3 +313,52 @@ async def test_verify_fails_while_dingtalks_own_pushes_are_refused_for_their_own
     assert said.code == 1
     assert "NOT accepted: DingTalk encrypts for dingcorp9, refused 1 times" in said.out
     assert f"DINGTALK_OWNER_KEY={OWNER},dingcorp9" in said.out
+
+
+async def test_of_an_app_in_stream_mode_show_tells_the_connections_and_nothing_is_registered(
+    simulator, door, env, tmp_path
+):
+    status = {"connections": 2, "last_frame_s": 3.1, "events": 12, "refused": None}
+
+    async def stream(request):
+        return web.json_response({"apps": {"default": status} if status else {}})
+
+    await door.private.stop()
+    door.private = door.with_routes([web.get("/stream", stream)])
+    await door.private.start()
+    assert (await dingbridge_callback(tmp_path, env, "register", "--no-check", "--url", door.url)).code == 0
+    without = ("DINGTALK_TOKEN", "DINGTALK_AES_KEY", "DINGTALK_OWNER_KEY")
+    env = {k: v for k, v in beside(env, door).items() if k not in without} | {"DINGTALK_MODE": "stream"}
+
+    said = await dingbridge_callback(tmp_path, env, "show")
+    assert (said.code, said.err) == (0, "")
+    for words in (
+        "mode         stream",
+        "2 open",
+        "3 s ago",
+        "12 since",
+        "  user_add_org",
+        f"note: {door.url}",
+    ):
+        assert words in said.out
+    assert (await dingbridge_callback(tmp_path, env, "delete", "--yes")).code == 0, "what HTTP left behind"
+    assert "note: " not in (await dingbridge_callback(tmp_path, env, "show")).out
+
+    for arguments in (
+        ("register", "--url", door.url),
+        ("update",),
+        ("verify",),
+        ("rotate", "--app", "default"),
+    ):
+        said = await dingbridge_callback(tmp_path, env, *arguments)
+        assert (said.code, "callback show" in said.err) == (2, True), said
+    assert registered(simulator) is None
+
+    status |= {"connections": 0, "last_frame_s": None, "refused": "DingTalk knows no such clientId"}
+    said = await dingbridge_callback(tmp_path, env, "show")
+    assert (said.code, "NONE open: DingTalk knows no such clientId" in said.out) == (1, True)
+    status.clear()
+    said = await dingbridge_callback(tmp_path, env, "show")
+    assert (said.code, "start it again" in said.out) == (1, True)
+    said = await dingbridge_callback(tmp_path, env | {"ADMIN_PORT": str(free_port())}, "show")
+    assert (said.code, "ADMIN_PORT" in said.out) == (1, True)

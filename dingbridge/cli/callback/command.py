@@ -174,10 +174,20 @@ def update(
 
 @app.command()
 def show(app_name: AppName = "default") -> None:
-    """Show what is registered; token and AES key are masked."""
+    """Show what is registered; token and AES key are masked. Of an app in Stream mode, its connections.
+
+    Exit code 0: done; 1: DingTalk refused, nothing is registered, or no connection is open; 2: settings or
+    usage.
+    """
+    from dingbridge.cli.callback import stream
     from dingbridge.cli.callback.target import api_target
 
-    current = asyncio.run(registration.current(api_target(app_name)))
+    to = api_target(app_name)
+    if to.app.mode == "stream":
+        if not asyncio.run(stream.show(to, wanted())):
+            raise typer.Exit(1)
+        return
+    current = asyncio.run(registration.current(to))
     typer.echo(f"url      {current.url}")
     typer.echo(f"token    {registration.mask(current.token)}")
     typer.echo(f"aes_key  {registration.mask(current.aes_key)}")

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dingbridge.apps.model import Mode
+
 if TYPE_CHECKING:
     from dingbridge.cli.callback.credentials import Generated
     from dingbridge.dingtalk.api import DingTalkClient
@@ -13,11 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ApiTarget:
-    """An app at the Open API."""
+    """An app at the Open API, and ``host:port`` of the private listener of its ingress."""
 
     app_key: str
     app_secret: str = field(repr=False)
     base: str
+    app: "App"
+    admin: str
 
     def client(self) -> "DingTalkClient":
         """Its client, to be entered."""
@@ -28,12 +32,9 @@ class ApiTarget:
 
 @dataclass(frozen=True, slots=True)
 class Target(ApiTarget):
-    """The same, with what its callbacks are signed and encrypted with, and ``host:port`` of the private
-    listener."""
+    """The same, with what its callbacks are signed and encrypted with."""
 
     credentials: "Credentials"
-    app: "App"
-    admin: str
     apps_file: Path | None = None
 
 
@@ -68,6 +69,13 @@ def target(app: str, generated: "Generated | None" = None, *, api: bool = True) 
     settings = TargetSettings.load(consumer_app=app, **given)
     configure_logging(settings)
     found = pick(load_apps(settings), settings, app)
+    if found.mode == "stream":
+        raise SettingsError(
+            [
+                f"the app {found.name} is in Stream mode (DINGTALK_MODE, or mode in DINGTALK_APPS_FILE): no "
+                "URL is registered or tried; `dingbridge callback show` says whether connections are open"
+            ]
+        )
     if not found.credentials:
         raise SettingsError([f"the app {found.name} has no token and AES key"])
     app_key, app_secret = settings.api_credentials() if api else ("", "")
@@ -77,9 +85,9 @@ def target(app: str, generated: "Generated | None" = None, *, api: bool = True) 
         app_key,
         app_secret,
         settings.dingtalk_api_base,
-        credentials,
         found,
         admin_address(settings.admin_host, settings.admin_port),
+        credentials,
         settings.dingtalk_apps_file,
     )
 
@@ -87,14 +95,20 @@ def target(app: str, generated: "Generated | None" = None, *, api: bool = True) 
 def api_target(app: str) -> ApiTarget:
     """The app of this name by the settings, for calls without callback credentials; ``SettingsError``."""
     from dingbridge.logging import configure_logging
-    from dingbridge.settings import DingTalkApiSettings, LogSettings
+    from dingbridge.settings import DingTalkApiSettings, JournalSettings
+    from dingbridge.settings.apps import load_apps, pick
 
-    class ApiSettings(DingTalkApiSettings, LogSettings):
-        """The app's credentials."""
+    class ApiSettings(DingTalkApiSettings, JournalSettings):
+        """The app's credentials and mode, and where the private listener is."""
+
+        dingtalk_mode: Mode = "http"
 
     settings = ApiSettings.load(consumer_app=app)
     configure_logging(settings)
-    return ApiTarget(*settings.api_credentials(), settings.dingtalk_api_base)
+    credentials = settings.api_credentials()
+    found = pick(load_apps(settings), settings, app)
+    admin = admin_address(settings.admin_host, settings.admin_port)
+    return ApiTarget(*credentials, settings.dingtalk_api_base, found, admin)
 
 
 def admin_address(host: str, port: int) -> str:

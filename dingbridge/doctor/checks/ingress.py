@@ -61,18 +61,18 @@ def addresses(settings: IngressSettings, app: str | None = None) -> tuple[str, s
 async def look(
     session: aiohttp.ClientSession,
     settings: IngressSettings,
-    credentials: Credentials,
+    credentials: Credentials | None,
     *,
     app: str,
     bare: bool,
 ) -> Seen:
-    """Asks the private listener, then pushes to the public one. ``bare``: the callback path itself is the
-    app's."""
+    """Asks the private listener, then pushes to the public one, unless the app has no ``credentials`` (Stream
+    mode). ``bare``: the callback path itself is the app's."""
     url, admin = addresses(settings, None if bare else app)
     answer = await get_json(session, f"{admin}/readyz")
     if isinstance(answer, Both):
         return Seen(url, admin, absent=answer)
-    pushed = await push(session, url, credentials)
+    pushed = None if credentials is None else await push(session, url, credentials)
     owners = await get_json(session, admin + OWNERS_PATH)
     status, details = answer
     page = await _metrics(session, admin)
@@ -123,7 +123,7 @@ def recovery_of(page: str) -> Recovery:
 
 
 def judge(seen: Seen) -> list[Finding]:
-    """Ready, and answering."""
+    """Ready, and answering, if it was pushed to."""
     if seen.absent is not None:
         return [found("ingress.absent", address=seen.admin, reason=seen.absent)]
     findings = []
@@ -133,7 +133,9 @@ def judge(seen: Seen) -> list[Finding]:
     kafka = seen.details.get("kafka") or {}
     if kafka.get("state") in ("down", "stalled"):
         findings.append(found("ingress.kafka", reason=str(kafka.get("words") or "")))
-    if seen.push is not None and (seen.ready or seen.push.outcome != "status"):
+    if seen.push is None:
+        return findings or [found("ingress.ready")]
+    if seen.ready or seen.push.outcome != "status":
         findings.append(of_push("ingress", seen.url, seen.push))
     return findings
 

@@ -130,11 +130,14 @@ def judge(app: App, consumers: Sequence[Part], *, ingress: bool) -> list[Finding
     names = [*([INGRESS] if ingress else []), *(part.name for part in consumers)]
     if not app.calls_api and not app.suite:
         return [found("settings.no_app", app=app.name)]
-    return [found("settings.ok", app=app.name, parts=names)]
+    name = app.name if app.mode == "http" else f"{app.name} (Stream)"
+    return [found("settings.ok", app=name, parts=names)]
 
 
 def judge_keys(app: App) -> list[Finding]:
-    """The form of Token, AES key and owner keys, of each pair that is accepted now."""
+    """The form of Token, AES key and owner keys, of each pair that is accepted now; Stream mode has none."""
+    if app.mode == "stream":
+        return []
     pairs = app.accepted(datetime.now(UTC))
     if not pairs:
         return [found("key.none", app=app.name)]

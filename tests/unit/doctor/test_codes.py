@@ -14,7 +14,7 @@ from dingbridge.dingtalk.api import CallbackRegistration
 from dingbridge.dingtalk.error_codes import error_for
 from dingbridge.dingtalk.errors import ApiError, BudgetSpent, Unavailable
 from dingbridge.doctor import run
-from dingbridge.doctor.checks import clock, ingress, kafka, kafka_judge, platform, quota, url
+from dingbridge.doctor.checks import clock, ingress, kafka, kafka_judge, platform, quota, stream, url
 from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.checks.kafka import Topic
 from dingbridge.doctor.checks.network import Push
@@ -130,6 +130,11 @@ def tags(
     return platform.judge_tags(registration, CONSUMERS, accepted=app().credentials, url=given)
 
 
+def streams(connections: int = 2, last_s: float | None = 3.0, events: int = 12, **seen: Any) -> list[Finding]:
+    status = {"connections": connections, "last_frame_s": last_s, "events": events, "refused": None}
+    return stream.judge(stream.Seen(**{"status": status, **seen}), wanted=2, watchdog_s=180)
+
+
 def failed(now: float = 10_000.0, **recovery: Any) -> list[Finding]:
     return ingress.judge_failed(memory(recovery=ingress.Recovery(**recovery)), [OWNER], now=now)
 
@@ -207,6 +212,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "url.answer": lambda: answering("url", Push("answer", 200)),
     "url.slow": lambda: answering("url", Push("success", 200, 1.7)),
     "ingress.ok": running,
+    "ingress.ready": lambda: running(push=None),
     "ingress.absent": lambda: running(absent=GONE),
     "ingress.not_ready": lambda: running(ready=False, details={"journal": {"words": "disk full"}}),
     "ingress.kafka": lambda: running(details={"kafka": {"state": "down", "words": "does not answer"}}),
@@ -221,6 +227,15 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "owner.restart": lambda: owners((OWNER, 0, 2)),
     "owner.signature": lambda: owners(refused={("forbidden", "signature"): 7}),
     "owner.unknown": lambda: owners(absent=GONE),
+    "stream.ok": streams,
+    "stream.unreachable": lambda: streams(unreachable=[(stream.HOSTS[1], GONE)]),
+    "stream.unknown": lambda: streams(absent=GONE),
+    "stream.restart": lambda: streams(status=None),
+    "stream.closed": lambda: streams(0, None, 0),
+    "stream.few": lambda: streams(1),
+    "stream.silent": lambda: streams(last_s=181.0),
+    "stream.no_events": lambda: streams(events=0),
+    "stream.registered": lambda: stream.judge_tags(CONSUMERS, HTTPS),
     "kafka.ok": cluster,
     **{
         f"kafka.{kind}": (lambda kind=kind: refused_by_kafka(kind))  # type: ignore[misc]
@@ -264,6 +279,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "api.permission": lambda: api(api_error(88, "60011")),
     "api.scope": lambda: api(api_error(50002)),
     "tags.ok": tags,
+    "tags.console": lambda: stream.judge_tags(CONSUMERS, None),
     "tags.unknown": lambda: platform.judge_tags(unavailable(), CONSUMERS, accepted=(), url=None),
     "tags.none": lambda: platform.judge_tags(None, CONSUMERS, accepted=(), url=None),
     "tags.missing": lambda: tags(registered=("user_add_org",)),
@@ -370,5 +386,14 @@ def test_of_every_app_whose_failed_list_is_read_it_is_said_and_of_no_other(
 
 
 def test_without_the_ingress_nothing_is_said_of_it() -> None:
-    for check in (run._url, run._ingress, run._owner, run._failed):
+    for check in (run._url, run._ingress, run._owner, run._stream, run._failed):
         assert looked_at(check, with_ingress=False) == []
+
+
+def test_in_stream_mode_nothing_is_said_of_url_keys_and_owner() -> None:
+    streaming = app(credentials=(), mode="stream")
+    assert settings_check.judge_keys(streaming) == []
+    for check in (run._url, run._owner):
+        assert looked_at(check, app=streaming, credentials=None, of_ingress=memory(), url=HTTPS) == []
+    assert {finding.code for finding in looked_at(run._tags, app=streaming)} == {"tags.console"}
+    assert looked_at(run._stream) == [], "of an app by HTTP"

@@ -20,7 +20,7 @@ from dingbridge.settings import KafkaSettings
 from dingbridge.settings.apps import AppCredentials
 from dingbridge.worker.registry import Family
 from ingress.journal import check as disk
-from tests.unit.doctor.test_codes import AES_KEY, TOKEN, WORDS, settings
+from tests.unit.doctor.test_codes import AES_KEY, TOKEN, WORDS, app, settings
 
 HERE = "tests.unit.doctor.test_findings"
 FINDINGS = [
@@ -159,7 +159,7 @@ def test_a_url_is_shown_without_what_may_be_secret():
 )
 async def test_of_what_is_no_url_nothing_is_shown_that_may_be_secret_either(text, expected):
     assert url.shown(text) == expected
-    context = Context(settings(), None, None, [], True, text, None, None, None)
+    context = Context(settings(), app(), None, [], True, text, None, None, None)
     [finding] = await run._url(context)
     assert (finding.code, finding.values) == ("url.invalid", {"url": expected})
 

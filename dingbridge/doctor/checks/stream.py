@@ -1,0 +1,76 @@
+"""Stream mode: the hosts that its connections go to, and what the running ingress knows of them.
+
+Whether the console has Stream chosen, and which events are ticked there, no API tells; what comes shows it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiohttp
+
+from dingbridge.dingtalk.transport import NEW_HOST
+from dingbridge.doctor.checks.network import TIMEOUT_S, get_json, reason_of
+from dingbridge.doctor.checks.settings import Part
+from dingbridge.doctor.findings import Both, Finding, found
+
+PATH: Final = "/stream"
+HOSTS: Final = (NEW_HOST, "https://wss-open-connection.dingtalk.com")
+"""Where connections are asked for, and where they go, at port 443 (developerpedia's faq.md on Stream)."""
+_QUIET_S: Final = 180.0
+"""Without a watchdog: how old the last frame may be. DingTalk documents no interval of its pings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """``absent``: why the ingress does not tell; ``status``: of the app, as ``/stream`` has it, ``None`` when
+    the running ingress has no such app in Stream mode; ``unreachable``: hosts, and why."""
+
+    absent: Both | None = None
+    status: Mapping[str, Any] | None = None
+    unreachable: Sequence[tuple[str, Both]] = ()
+
+
+async def look(session: aiohttp.ClientSession, admin: str, app: str, *, live: bool) -> Seen:
+    """Asks the private listener at ``admin``; and, where the API is DingTalk's own (``live``), its hosts."""
+    unreachable = []
+    for host in HOSTS if live else ():
+        try:
+            timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+            async with session.get(f"{host}/", allow_redirects=False, timeout=timeout):
+                pass  # whatever it answers, the way there is open
+        except (aiohttp.ClientError, OSError) as error:
+            unreachable.append((host, reason_of(error)))
+    answer = await get_json(session, admin + PATH)
+    if isinstance(answer, Both):
+        return Seen(absent=answer, unreachable=unreachable)
+    return Seen(status=answer[1].get("apps", {}).get(app), unreachable=unreachable)
+
+
+def judge(seen: Seen, *, wanted: int, watchdog_s: float) -> list[Finding]:
+    """``wanted`` is ``STREAM_CONNECTIONS``, ``watchdog_s`` ``STREAM_WATCHDOG_S``."""
+    findings = [found("stream.unreachable", host=host, reason=why) for host, why in seen.unreachable]
+    if seen.absent is not None:
+        return [*findings, found("stream.unknown")]
+    if seen.status is None:
+        return [*findings, found("stream.restart")]
+    connections, events, last_s = (seen.status[name] for name in ("connections", "events", "last_frame_s"))
+    reason = seen.status["refused"] or Both("they are being opened", "正在建立")
+    if not connections:
+        return [*findings, found("stream.closed", reason=reason)]
+    if connections < wanted:
+        findings.append(found("stream.few", connections=connections, wanted=wanted, reason=reason))
+    if last_s is not None and last_s > (watchdog_s or _QUIET_S):
+        findings.append(found("stream.silent", seconds=round(last_s)))
+    if not events:
+        findings.append(found("stream.no_events", connections=connections))
+    if not findings:
+        findings.append(found("stream.ok", connections=connections, events=events))
+    return findings
+
+
+def judge_tags(consumers: Sequence[Part], registered: str | None) -> list[Finding]:
+    """``registered`` is the URL that is registered by API all the same."""
+    tags = sorted({event_type for part in consumers for event_type in part.topics})
+    findings = [found("tags.console", tags=tags)] if tags else []
+    return findings + ([found("stream.registered", url=registered)] if registered else [])
