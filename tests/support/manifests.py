@@ -40,3 +40,24 @@ def pod(workload: Manifest) -> Manifest:
 def container(workload: Manifest) -> Manifest:
     [only] = pod(workload)["containers"]
     return only
+
+
+def patched(below: Any, patch: Any) -> Any:
+    """A strategic merge as kustomize makes it: maps are joined, lists of things with a name by that name."""
+    if isinstance(below, dict) and isinstance(patch, dict):
+        return below | {name: patched(below.get(name), value) for name, value in patch.items()}
+    if isinstance(below, list) and all(
+        isinstance(item, dict) and "name" in item for item in [*below, *patch]
+    ):
+        merged = {item["name"]: item for item in below}
+        for item in patch:
+            merged[item["name"]] = patched(merged.get(item["name"]), item)
+        return [item for item in merged.values() if item.get("$patch") != "delete"]
+    return patch
+
+
+def ingress_by_stream() -> Manifest:
+    """The ingress with the example's patch."""
+    [patch] = documents("stream.patch.example.yaml")
+    [below] = [w for w in of_kind(patch["kind"]) if w["metadata"]["name"] == patch["metadata"]["name"]]
+    return patched(below, patch)

@@ -14,7 +14,16 @@ from dingbridge.api_budget import SHARES
 from dingbridge.settings import ConsumerSettings, IngressSettings, Settings
 from dingbridge.worker.registry import load_consumer
 from tests.support.compose_files import TRIAL, example_env, rendered
-from tests.support.manifests import FOLDER, container, documents, kustomization, of_kind, pod, workloads
+from tests.support.manifests import (
+    FOLDER,
+    container,
+    documents,
+    ingress_by_stream,
+    kustomization,
+    of_kind,
+    pod,
+    workloads,
+)
 
 ROOT = Path(__file__).parents[2]
 WORKLOADS = pytest.mark.parametrize("name", workloads())
@@ -44,19 +53,16 @@ def test_every_manifest_is_applied_but_the_examples():
     assert {f for f in files if ".example." not in f} == set(kustomization()["resources"])
 
 
-def environment(name, folder):
+def environment(workload, folder, secrets="secrets.example.yaml"):
     """The environment that the pod gets; secrets stand in files below ``folder``."""
     [settings] = of_kind("ConfigMap")
-    spec = container(workloads()[name])
+    spec = container(workload)
     [source] = spec["envFrom"]
     assert source["configMapRef"]["name"] == settings["metadata"]["name"]
     found = dict(settings["data"]) | {item["name"]: item["value"] for item in spec["env"]}
-    [mounted] = [v for v in pod(workloads()[name])["volumes"] if "secret" in v]
-    [secret] = [
-        s
-        for s in documents("secrets.example.yaml")
-        if s["metadata"]["name"] == mounted["secret"]["secretName"]
-    ]
+    [mounted] = [v for v in pod(workload)["volumes"] if "secret" in v]
+    of_kind_secret = [d for d in documents(secrets) if d["kind"] == "Secret"]
+    [secret] = [s for s in of_kind_secret if s["metadata"]["name"] == mounted["secret"]["secretName"]]
     [mount] = [m["mountPath"] for m in spec["volumeMounts"] if m["name"] == mounted["name"]]
     values = secret["stringData"] | ({"aes-key": "a" * 43} if "aes-key" in secret["stringData"] else {})
     for key, value in values.items():
@@ -68,7 +74,7 @@ def environment(name, folder):
 
 @WORKLOADS
 def test_each_pod_has_the_settings_that_its_process_wants_and_no_other(name, tmp_path, monkeypatch):
-    given = environment(name, tmp_path)
+    given = environment(workloads()[name], tmp_path)
     fields = {field.upper() for field in SETTINGS[name].model_fields}
     known = {n.removesuffix("_FILE") for n in given}
     every = (*SETTINGS.values(), AddressSyncSettings)
@@ -194,11 +200,15 @@ def test_a_real_app_shares_neither_project_nor_volumes_with_the_trial():
 
 
 @pytest.mark.parametrize("service", SETTINGS)
-def test_a_copied_and_filled_in_example_of_env_is_all_that_a_real_app_needs(service, monkeypatch):
+@pytest.mark.parametrize("mode", ["http", "stream"])
+def test_a_copied_and_filled_in_example_of_env_is_all_that_a_real_app_needs(service, mode, monkeypatch):
     """Also the company: without it address-sync reads nothing at its first start."""
-    for variable, value in rendered(APP, FILLED_IN)[service]["environment"].items():
+    for_stream = dict.fromkeys(("DINGTALK_TOKEN", "DINGTALK_AES_KEY", "DINGTALK_OWNER_KEY"), "")
+    env = FILLED_IN if mode == "http" else FILLED_IN | for_stream | {"DINGTALK_MODE": "stream"}
+    for variable, value in rendered(APP, env)[service]["environment"].items():
         monkeypatch.setenv(variable, value)
     settings = SETTINGS[service].load()
+    assert getattr(settings, "dingtalk_mode", mode) == mode
     assert settings.dingtalk_api_base == "https://oapi.dingtalk.com"
     assert settings.api_credentials() == ("dingkey", "secret of the app")
     assert AddressSyncSettings.load().dingtalk_corp_id == "dingcorp"
@@ -307,6 +317,19 @@ def test_every_consumer_that_is_deployed_exists():
     for name, arguments in deployed.items():
         assert arguments == ["consume", name]
         assert name in known
+
+
+def test_the_example_of_stream_on_kubernetes_starts_as_it_stands(tmp_path, monkeypatch):
+    for variable, value in environment(ingress_by_stream(), tmp_path, "stream.example.yaml").items():
+        monkeypatch.setenv(variable, value)
+    settings = IngressSettings.load()
+    assert (settings.dingtalk_mode, settings.recovery_every_minutes) == ("stream", 0)
+    assert settings.api_credentials() == ("your-client-id", "your-client-secret")
+    [policy] = [d for d in documents("stream.example.yaml") if d["kind"] == "NetworkPolicy"]
+    labels = workloads()["ingress"]["spec"]["template"]["metadata"]["labels"]
+    assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+    [rule] = policy["spec"]["egress"]
+    assert [port["port"] for port in rule["ports"]] == [443]
 
 
 def forward(name, environment, toml, monkeypatch, folder):
