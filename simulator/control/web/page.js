@@ -8,7 +8,7 @@ const ZH = {
   "Running approvals": "进行中的审批", Pushes: "推送", State: "状态", Answers: "应答",
   "Faults of the Open API": "接口故障", Ban: "封禁", "Address denied": "IP 不在白名单", "Clear all": "全部清除",
   "move to …": "调往 …", Dismiss: "离职", Approve: "同意", Refuse: "拒绝", Revoke: "撤销",
-  "no callback is registered": "尚未注册回调", pushed: "已推送", answered: "已应答", pending: "待处理",
+  "no callback is registered": "尚未注册回调", pushed: "已推送", answered: "已应答", connections: "连接", lost: "丢失", pending: "待处理",
   "given up": "已放弃", "failed list": "失败列表", "API calls": "接口调用", people: "人数", departments: "部门",
   none: "无", "more: narrow the search": "更多，请缩小搜索范围",
 };
@@ -122,6 +122,7 @@ function showFigures(stats) {
     people: stats.users, departments: stats.departments, pushed: stats.pushed, answered: stats.answered,
     pending: stats.pending, "given up": stats.failed, "failed list": stats.failed_list, "API calls": calls,
   };
+  if (stats.mode === "stream") Object.assign(figures, { connections: stats.connections, lost: stats.lost });
   byId("figures").replaceChildren(...Object.entries(figures).map(([words, value]) =>
     el("div", {}, el("b", {}, value), t(words))));
   if (document.activeElement !== byId("rate")) byId("rate").value = stats.rate;
@@ -141,12 +142,13 @@ async function look(anew = false) {
       [fault.kind, fault.errcode ?? fault.status, `(${fault.hits}×)`].filter(Boolean).join(" ")).join(", ");
     // a choice that somebody is making must not be taken from under his hands
     const busy = document.activeElement instanceof HTMLSelectElement;
-    const now = `${stats.recorded} ${stats.registered}`;
+    const now = `${stats.recorded} ${stats.registered} ${stats.mode}`;
     if ((now !== seen && !busy) || anew) {
       state = await ask("GET", "state");
       seen = now;
       byId("corp").textContent = state.corp_id;
-      byId("callback").textContent = state.callback ? state.callback.url : t("no callback is registered");
+      const callback = state.callback ? state.callback.url : t("no callback is registered");
+      byId("callback").textContent = stats.mode === "stream" ? "Stream" : callback;
       showCompany(state);
       showApprovals(state);
     }
