@@ -140,7 +140,7 @@ def _canonical(payload: dict[str, Any]) -> str:
 async def test_what_is_not_acknowledged_comes_again_under_a_new_message_id(
     api: Api, simulator: Simulator, answer: Answer
 ) -> None:
-    await api.post("/_sim/stream", {"answer_s": 0.2})
+    await api.post("/_sim/stream", {"answer_s": 1 if answer is silence else 60})
     client = await connected(api)
     client.answers = [answer, answer]
     hire(simulator)
@@ -185,6 +185,27 @@ async def test_a_connection_that_is_cut_has_acknowledged_nothing(api: Api, simul
     await second.reading
     assert second.socket.close_code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE
     await eventually(lambda: not simulator.gateway.connections)
+
+
+async def test_an_answer_counts_on_the_connection_of_its_frame_alone(api: Api, simulator: Simulator) -> None:
+    await api.post("/_sim/stream", {"answer_s": 0.5})
+    first = await connected(api)
+    first.answers = [silence, SUCCESS]
+    hire(simulator)
+    await eventually(lambda: first.events)
+    second = await connected(api)
+    for text in (
+        SUCCESS(first.events[0]),
+        "no JSON",
+        "[]",
+        '{"code": 200}',
+        '{"code": "200", "headers": {}}',
+    ):
+        await second.socket.send_str(str(text))
+    await eventually(lambda: simulator.gateway.counts["unexpected"] == 5)
+    await simulator.pusher.drain()
+    (push,) = simulator.pusher.pushes()
+    assert [attempt.outcome for attempt in push.attempts] == ["timeout", "success"]
 
 
 async def test_each_push_takes_one_of_the_connections(api: Api, simulator: Simulator) -> None:
@@ -240,6 +261,15 @@ async def test_the_console_has_one_choice(api: Api, simulator: Simulator) -> Non
         ("stream", {"close": 1}),
     ):
         assert "error" in await api.post(f"/_sim/{path}", body)
+
+
+async def test_opening_has_faults_and_is_counted(api: Api, simulator: Simulator) -> None:
+    simulator.faults.add({"api": f"POST {OPEN}", "kind": "http", "status": 503, "times": 1})
+    body = APP | {"subscriptions": EVENTS}
+    async with api.session.post(api.base + OPEN, json=body) as refused:
+        assert refused.status == 503
+    assert "ticket" in await api.post(OPEN, body)
+    assert simulator.stats()["api_calls"] == {f"POST {OPEN}": 2}
 
 
 async def test_a_life_begins_with_the_first_connection() -> None:
