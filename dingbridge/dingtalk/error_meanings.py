@@ -239,6 +239,7 @@ NAMED: Final[dict[str, int]] = {
     "Forbidden.AccessDenied.AccessTokenPermissionDenied": 60011,
     "InvalidAuthentication": 40014,
     "invalidClientIdOrSecret": 40089,
+    "authFailed": 40089,
     "invalidParameter": 400002,
     "processInstanceIdError": 400002,
     "processInstanceNotExist": 400002,

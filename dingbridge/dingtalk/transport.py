@@ -83,9 +83,10 @@ class Transport:
         priority: Priority = Priority.EVENT,
         once: bool = False,
         counts: bool = True,
+        new_api: bool = False,
     ) -> dict[str, Any]:
         """The reply's JSON object. ``query`` holds secrets; its values never show up anywhere. With a
-        ``token`` it is a call of the new API, which wants it in a header.
+        ``token`` it is a call of the new API, which wants it in a header; ``new_api`` is one without.
 
         Repeats by itself after a rate limit (1, 2, 4 s, which hold back other calls too) and, unless
         ``once``, after "busy" (three tries in all). Raises ``ApiError``; ``retry_after_s`` of a
@@ -93,6 +94,7 @@ class Transport:
         call was carried out is ``OutcomeUnknown``. ``counts``: DingTalk's monthly quota counts the
         call, so the budget is asked, and ``BudgetSpent`` raised before anything is sent.
         """
+        new_api = new_api or token is not None
         rate_delays, busy_delays = iter(RATE_DELAYS_S), iter(() if once else BUSY_DELAYS_S)
         while True:
             await self._pace.turn()
@@ -100,7 +102,7 @@ class Transport:
                 await self._spend(api, priority)
             try:
                 return await self._send(
-                    api, method, path, query, token, body, timeout_s or self._timeout_s, once
+                    api, method, path, query, token, body, timeout_s or self._timeout_s, once, new_api
                 )
             except RateLimited as error:
                 delay_s = next(rate_delays, None)
@@ -140,6 +142,7 @@ class Transport:
         body: Mapping[str, Any] | None,
         timeout_s: float,
         once: bool,
+        new_api: bool,
     ) -> dict[str, Any]:
         if self._session is None:
             self._session = aiohttp.ClientSession(headers={"User-Agent": "dingbridge"})
@@ -147,7 +150,7 @@ class Transport:
         try:
             async with self._session.request(
                 method,
-                (self._base if token is None else self._new_base) + path,
+                (self._new_base if new_api else self._base) + path,
                 params=query,
                 headers={} if token is None else {_WITH_TOKEN: token},
                 # as it is: DingTalk refuses escapes such as \u5f20 (40033)
@@ -162,7 +165,7 @@ class Transport:
             failure, unsent = _words(error, timeout_s), isinstance(error, aiohttp.ClientConnectorError)
         else:
             secrets = _secrets(query, token, body, once)
-            return replies.read(api, status, content, new_api=token is not None, secrets=secrets)
+            return replies.read(api, status, content, new_api=new_api, secrets=secrets)
         # raised here, where no exception is being handled: else the library's would hang on to it as context
         unavailable = Unavailable(
             f"DingTalk {api}: {failure}. Check DINGTALK_API_BASE, and that this machine can reach it.",
@@ -218,7 +221,7 @@ def _secrets(
     """What DingTalk's own words must not repeat: tokens, and whatever a write says of somebody."""
     secrets = [*query.values(), token or ""]
     if body:
-        secrets += [str(body[name]) for name in ("token", "aes_key") if name in body]
+        secrets += [str(body[name]) for name in ("token", "aes_key", "clientSecret") if name in body]
     if once:
         secrets += sorted((text for text in _texts(body) if len(text) > 1), key=len, reverse=True)
     return tuple(secrets)

@@ -1,0 +1,210 @@
+"""The connections of one app in Stream mode: opens them, replaces them, hands over from one to the next.
+
+Each of ``STREAM_CONNECTIONS`` is a task of its own. On a ``disconnect``, or when nothing comes any more, the
+new connection is opened before the old one is closed; a lost one is opened again after a pause that grows.
+"""
+
+import asyncio
+import random
+import time
+from typing import Any, Final, Literal
+
+import aiohttp
+import structlog
+from prometheus_client import Counter
+
+from dingbridge.dingtalk.errors import ApiError
+from dingbridge.dingtalk.gateway import open_connection
+from dingbridge.dingtalk.transport import Transport
+from dingbridge.errors import BridgeError
+from dingbridge.events import known
+from dingbridge.logging import LogLimiter, place_of
+from dingbridge.settings import IngressSettings
+from dingbridge.settings.apps import App
+from ingress.errors import JournalUnavailable
+from ingress.journal.writer import Journal
+from ingress.metrics import OTHER, StreamMetrics
+from ingress.stream.connection import Connection, connect
+from ingress.stream.frames import Frame, Status, new_callback
+from ingress.stream.gaps import Gaps
+
+log = structlog.get_logger(__name__)
+
+Reason = Literal["disconnect", "silent", "lost", "refused"]
+
+OPEN_S: Final = 10.0
+"""For one call that asks for a connection."""
+HANDOVER_S: Final = 10.0
+"""An old connection is read for so long at most, once the new one is open: DingTalk closes it about 10 s
+after its ``disconnect`` (protocol.md)."""
+LASTED_S: Final = 60.0
+"""A connection that lasted so long was a good one: pauses begin anew."""
+PAUSE_MAX_S: Final = 60.0
+
+
+def pause_s(failures: int, dice: float) -> float:
+    """Seconds to wait after so many failures in a row (from 1): up to 1, 2, 4 … 60, as ``dice`` (0 to 1)
+    falls, so that not all who lost their connections at once come back at once."""
+    return dice * min(PAUSE_MAX_S, 2.0 ** min(failures - 1, 10))
+
+
+class StreamClient:
+    """One app's connections in one process. ``callbacks`` counts events by outcome (``HttpMetrics``)."""
+
+    def __init__(
+        self,
+        app: App,
+        settings: IngressSettings,
+        journal: Journal,
+        gaps: Gaps,
+        metrics: StreamMetrics,
+        callbacks: Counter,
+    ) -> None:
+        self.app = app
+        self._key, self._secret = app.api_credentials()
+        self._settings, self._journal, self._gaps = settings, journal, gaps
+        self._metrics, self._callbacks = metrics, callbacks
+        self._limiter = LogLimiter()
+        self._session = aiohttp.ClientSession(headers={"User-Agent": "dingbridge"})
+        self._transport = Transport(settings.dingtalk_api_base, self._session, timeout_s=OPEN_S)
+        self._connections: set[Connection] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._last_frame_at: float | None = None
+        self._events = 0
+        self._refused: str | None = None
+        metrics.last_frame.labels(app.name).set(0)
+        self._show()
+        create = asyncio.get_running_loop().create_task
+        self._slots = [create(self._keep_one()) for _ in range(settings.stream_connections)]
+
+    async def stop(self, within_s: float) -> None:
+        """Read nothing more, answer what was taken, close; ``within_s`` at most."""
+        tasks = [*self._slots, *self._leaving]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        closing = [asyncio.get_running_loop().create_task(one.close()) for one in self._connections]
+        if closing:
+            _, late = await asyncio.wait(closing, timeout=within_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*closing, return_exceptions=True)
+        await self._session.close()
+
+    def as_json(self) -> dict[str, Any]:
+        """``GET /stream``: what there is now. ``refused``: why the last attempt to open one failed."""
+        ago = None if self._last_frame_at is None else round(time.monotonic() - self._last_frame_at, 1)
+        return {
+            "connections": self._gaps.open,
+            "last_frame_s": ago,
+            "events": self._events,
+            "refused": self._refused,
+        }
+
+    async def _keep_one(self) -> None:
+        """Keep one connection open, until cancelled."""
+        await self._gaps.known.wait()
+        failures, wait_s = 0, 0.0
+        old: Connection | None = None
+        while True:
+            await asyncio.sleep(wait_s)
+            asked_s = 0.0
+            try:
+                connection = await self._connect()
+            except Exception as error:
+                reason: Reason = "refused"
+                failures += 1
+                asked_s = self._was_refused(error)
+            else:
+                if old is not None:
+                    self._leave(old)
+                    old = None
+                reason = await self._use(connection)
+                lasted = time.monotonic() - connection.opened_at >= LASTED_S
+                failures = 0 if lasted or reason == "silent" else failures + 1
+                if reason == "lost":
+                    self._leave(connection)
+                else:
+                    old = connection
+            self._metrics.reconnects.labels(self.app.name, reason).inc()
+            at_once = old is not None and reason != "refused" and failures < 2
+            wait_s = 0.0 if at_once else max(asked_s, pause_s(max(failures, 1), random.random()))  # noqa: S311
+
+    async def _connect(self) -> Connection:
+        """Raises ``BridgeError``."""
+        opening = await open_connection(self._transport, self._key, self._secret)
+        connection = Connection(
+            self.app.name, await connect(self._session, opening), self._keep, self._note_frame
+        )
+        self._connections.add(connection)
+        self._refused = None
+        return connection
+
+    def _was_refused(self, error: Exception) -> float:
+        """Tells of it; for how long (s) DingTalk wants to be left alone."""
+        self._refused = (
+            str(error) if isinstance(error, BridgeError) else f"a fault of ours: {place_of(error)}"
+        )
+        if (suppressed := self._limiter.allow("refused")) is not None:
+            log.warning("stream.refused", app=self.app.name, reason=self._refused, suppressed=suppressed)
+        return (error.retry_after_s or 0.0) if isinstance(error, ApiError) else 0.0
+
+    async def _use(self, connection: Connection) -> Reason:
+        """Why another one is needed, once one is."""
+        self._gaps.opened()
+        self._show()
+        log.info("stream.opened", app=self.app.name)
+        silent_s = self._settings.stream_watchdog_s
+        try:
+            while not connection.ended.done():
+                left_s = connection.last_frame_at + silent_s - time.monotonic() if silent_s else None
+                if left_s is not None and left_s <= 0:
+                    log.warning("stream.silent", app=self.app.name, for_s=silent_s)
+                    return "silent"
+                await asyncio.wait({connection.ended}, timeout=left_s)
+            return connection.ended.result()
+        finally:
+            self._gaps.closed(connection.unnoticed_s)
+            self._show()
+
+    def _leave(self, connection: Connection) -> None:
+        """Close it, once DingTalk has, or after ``HANDOVER_S``."""
+
+        async def leave() -> None:
+            await asyncio.wait({connection.reading}, timeout=HANDOVER_S)
+            await connection.close()
+            self._connections.discard(connection)
+
+        task = asyncio.get_running_loop().create_task(leave())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
+    async def _keep(self, frame: Frame) -> Status:
+        """What is to be answered: ``SUCCESS`` once it is on the disk."""
+        self._events += 1
+        try:
+            entry, facts = new_callback(frame, self.app.name, int(time.time() * 1000))
+            new = await self._journal.append(entry)
+        except Exception as error:
+            reason, words = (
+                "fault",
+                f"{type(error).__name__} at {place_of(error)}",
+            )  # its text may hold a payload
+            if isinstance(error, JournalUnavailable):
+                reason, words = error.reason, str(error)
+            self._callbacks.labels("unavailable", reason, "", "stream").inc()
+            if (suppressed := self._limiter.allow(reason)) is not None:
+                log.warning(
+                    "stream.later", app=self.app.name, reason=reason, words=words, suppressed=suppressed
+                )
+            return "LATER"
+        event_type = facts.event_type if facts.event_type is not None and known(facts.event_type) else OTHER
+        self._callbacks.labels("kept" if new else "duplicate", "", event_type, "stream").inc()
+        return "SUCCESS"
+
+    def _note_frame(self) -> None:
+        self._last_frame_at = time.monotonic()
+        self._metrics.last_frame.labels(self.app.name).set(time.time())
+
+    def _show(self) -> None:
+        self._metrics.connections.labels(self.app.name).set(self._gaps.open)

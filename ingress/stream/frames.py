@@ -1,0 +1,158 @@
+"""What a frame of Stream mode is, which bytes of it are kept, and what is answered. Pure and total.
+
+The form of frames and answers: protocol.md (open-dingtalk/developerpedia, docs/learn/stream/protocol.md).
+
+Stream gives an event in two parts: its facts in the frame's headers, the rest as text in ``data``. HTTP
+gives one object. What is kept is that object, built in one fixed order, so that normalising, dedupe and ids
+are those of HTTP, and a re-push gives the same bytes. ``messageId`` and ``time`` name one push, not the event,
+and stay out of it.
+"""
+
+import enum
+import hashlib
+import json
+import uuid
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import orjson
+
+from dingbridge.events import CallbackFacts, dedupe_key, extract_facts
+from ingress.journal.rows import NewCallback
+
+Status = Literal["SUCCESS", "LATER"]
+
+_NAMES: Final = (
+    ("EventType", "eventType"),
+    ("CorpId", "eventCorpId"),
+    ("EventTime", "eventBornTime"),
+    ("eventId", "eventId"),
+)
+"""HTTP's name of each fact, and the header that has it (the samples of address-book-user-change)."""
+_BLANKS: Final = " \t\n\r"
+
+
+class Kind(enum.Enum):
+    """What is to be done with a frame."""
+
+    EVENT = "event"  # keep it; also what cannot be understood
+    PING = "ping"
+    DISCONNECT = "disconnect"
+    NOTICE = "notice"  # CONNECTED, REGISTERED, KEEPALIVE and whatever else the system says: no answer
+    NOT_SUBSCRIBED = "not subscribed"  # a robot's message or the like: not ours
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """``message_id`` None: there is nothing to answer to. ``body``: what is kept of an event, and for a ping
+    what is sent back. ``push_id``: what tells this event from another in the same words."""
+
+    kind: Kind
+    message_id: str | None
+    body: bytes
+    push_id: str | None = None
+
+
+def read(content: str | bytes) -> Frame:
+    """What has come, as text or bytes. Never raises."""
+    raw = content if isinstance(content, bytes) else _utf8(content)
+    try:
+        frame = json.loads(content)
+    except (ValueError, RecursionError):
+        frame = None
+    if not isinstance(frame, dict):
+        return Frame(Kind.EVENT, None, raw)
+    found = frame.get("headers")
+    headers = found if isinstance(found, dict) else {}
+    data, message_id = frame.get("data"), _text(headers.get("messageId"))
+    body = _utf8(data) if isinstance(data, str) else raw
+    match frame.get("type"):
+        case "SYSTEM":
+            topic = headers.get("topic")
+            kind = {"ping": Kind.PING, "disconnect": Kind.DISCONNECT}.get(str(topic), Kind.NOTICE)
+            return Frame(kind, message_id, body)
+        case "CALLBACK":
+            return Frame(Kind.NOT_SUBSCRIBED, message_id, body)
+        case "EVENT" if isinstance(data, str):
+            body = event_body(headers, data)
+    return Frame(Kind.EVENT, message_id, body, _text(headers.get("eventId")) or message_id)
+
+
+def event_body(headers: dict[str, Any], data: str) -> bytes:
+    """One object: the facts of the headers under HTTP's names, then the members of ``data`` as they stand.
+
+    A name that ``data`` has itself, in any case, is not added. ``data`` that is no JSON object stays alone.
+    """
+    names = _names(data)
+    if names is None:
+        return _utf8(data)
+    facts = [
+        f"{_json(name)}:{_json(_number(value) if header == 'eventBornTime' else value)}"
+        for name, header in _NAMES
+        if (value := headers.get(header)) is not None and name.lower() not in names
+    ]
+    members = data.strip(_BLANKS)[1:-1]
+    return _utf8("{" + ",".join([*facts, members] if names else facts) + "}")
+
+
+def new_callback(frame: Frame, app: str, received_ms: int) -> tuple[NewCallback, CallbackFacts]:
+    """The journal's row of an event, and what is known of it."""
+    facts = extract_facts(frame.body)
+    signature_key = None
+    if not facts.has_identity:
+        # as over HTTP the request's signature: what makes this push another one than that in the same words
+        push_id = frame.push_id or uuid.uuid4().hex
+        digest = hashlib.sha256(_utf8(f"stream\0{app}\0{push_id}")).digest()
+        signature_key = bytes(8) + b"s" + digest
+    key = dedupe_key(facts, app, frame.body)
+    return NewCallback(received_ms, app, "stream", frame.body, key, signature_key), facts
+
+
+def event_answer(message_id: str, status: Status) -> str:
+    """``SUCCESS``, or ``LATER``: push it again later."""
+    return _answer(message_id, 200, "OK", orjson.dumps({"status": status, "message": ""}).decode())
+
+
+def ping_answer(ping: Frame, message_id: str) -> str:
+    """Its own ``data`` back, in which there is an ``opaque``."""
+    return _answer(message_id, 200, "OK", ping.body.decode(errors="replace"))
+
+
+def not_subscribed_answer(message_id: str) -> str:
+    return _answer(message_id, 404, "not subscribed", "{}")
+
+
+def _answer(message_id: str, code: int, message: str, data: str) -> str:
+    headers = {"messageId": message_id, "contentType": "application/json"}
+    return json.dumps({"code": code, "headers": headers, "message": message, "data": data})
+
+
+def _names(data: str) -> set[str] | None:
+    """The names of a JSON object's members in lower case; None for anything else."""
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:  # or one that only Python reads: the relay decides what it is worth
+        try:
+            value = json.loads(data, parse_int=str, parse_float=str)
+        except (ValueError, RecursionError):
+            return None
+    return {name.lower() for name in value} if isinstance(value, dict) else None
+
+
+def _number(value: Any) -> Any:
+    """``eventBornTime`` is text in a header, and a number over HTTP."""
+    is_digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20
+    return int(value) if is_digits else value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _utf8(text: str) -> bytes:
+    """A lone surrogate, which JSON can escape, becomes what is not UTF-8: it is kept, and unclassified."""
+    return text.encode(errors="surrogatepass")
