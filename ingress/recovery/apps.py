@@ -1,7 +1,7 @@
 """Recovery of every app that has an app key and a secret: each its own poller, client and times.
 
-Apps come and go with ``DINGTALK_APPS_FILE`` while the ingress runs. What fails with one holds up no other.
-Also here: the run that an operator asks for, and what an earlier process left behind.
+What fails with one holds up no other. Also here: the run that an operator asks for, and what an earlier
+process left behind.
 """
 
 import asyncio
@@ -17,17 +17,14 @@ from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App, pick, with_failed_lists
 from ingress.errors import JournalUnavailable
 from ingress.metrics import RecoveryMetrics
+from ingress.per_app import PerApp
 from ingress.recovery.poller import Result, settle
 from ingress.recovery.scheduler import AppRecovery
 from ingress.recovery.state import Journal, RecoveryState
 
 log = structlog.get_logger(__name__)
 
-EVERY_S: Final = 1.0
-"""How often the apps are looked at."""
 _SETTLE_EVERY_S: Final = 10.0
-_LEAVE_S: Final = 60.0
-"""For a page that is on its way when its app goes."""
 
 
 class Recovery:
@@ -44,11 +41,9 @@ class Recovery:
     ) -> None:
         self._settings, self._apps, self._state = settings, apps, RecoveryState(journal)
         self._metrics, self._well = metrics, well
-        self._seen: Mapping[str, App] | None = None
-        self._each: dict[str, AppRecovery] = {}
         self._unread: dict[str, str] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
         self._by_itself = False
+        self._per_app = PerApp(apps, self._with_lists, self._begin, self._gone)
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -60,20 +55,15 @@ class Recovery:
             log.info("recovery.off", reason="RECOVERY_EVERY_MINUTES is 0")
             return
         self._by_itself = True
-        self._follow()
-        self._tasks.append(loop.create_task(self._watch()))
+        self._per_app.follow()
+        self._tasks.append(loop.create_task(self._per_app.watch()))
 
     async def stop(self, within_s: float) -> None:
         """End; pages that are on their way are waited for, ``within_s`` at most."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(one.stop(within_s) for one in self._each.values()))
-        if self._leaving:
-            _, late = await asyncio.wait(self._leaving, timeout=within_s)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await self._per_app.stop(within_s)
 
     async def verb(self, options: dict[str, Any]) -> dict[str, Any]:
         """``POST /journal/recover``: a run at once for all apps, or for that of ``app``, and what it did.
@@ -103,19 +93,20 @@ class Recovery:
         return answer
 
     async def _chosen(self, name: Any) -> list[AppRecovery]:
-        self._follow()
+        self._per_app.follow()
+        each = self._per_app.each
         # one that goes may be reading the very list that another name reads now
-        if self._leaving:
-            await asyncio.wait(self._leaving)
+        if self._per_app.leaving:
+            await asyncio.wait(self._per_app.leaving)
         if name is not None:
             app = pick(self._apps(), self._settings, str(name))
-            if app.name not in self._each:
+            if app.name not in each:
                 raise SettingsError([f"--app: {app.name}: {self._unread[app.name]}"])
-            return [self._each[app.name]]
-        if not self._each:
+            return [each[app.name]]
+        if not each:
             reasons = [f"{name}: {reason}" for name, reason in self._unread.items()]
             raise SettingsError(reasons or ["DINGTALK_APP_KEY and DINGTALK_APP_SECRET: not set"])
-        return list(self._each.values())
+        return list(each.values())
 
     async def _settle(self) -> None:
         while True:
@@ -126,43 +117,22 @@ class Recovery:
                 log.warning("recovery.journal_away", reason=str(error))
                 await asyncio.sleep(_SETTLE_EVERY_S)
 
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(EVERY_S)
-            self._follow()
-
-    def _follow(self) -> None:
-        """Begin with apps that are new or have other credentials, and end with those that are gone."""
-        apps = self._apps()
-        if apps is self._seen:
-            return
-        self._seen = apps
+    def _with_lists(self, apps: Mapping[str, App]) -> dict[str, App]:
         read, unread = with_failed_lists(apps)
-        for name, one in list(self._each.items()):
-            if name not in read or _needs(read[name]) != _needs(one.app):
-                del self._each[name]
-                task = asyncio.get_running_loop().create_task(self._leave(one))
-                self._leaving.add(task)
-                task.add_done_callback(self._leaving.discard)
-        for name, app in read.items():
-            if name not in self._each:
-                one = AppRecovery(app, self._settings, self._state, self._metrics, self._well)
-                self._each[name] = one
-                if self._by_itself:
-                    one.start()
         for name, reason in unread.items():
             if self._unread.get(name) != reason:
                 log.info("recovery.off", app=name, reason=reason)
         self._unread = unread
+        return read
 
-    async def _leave(self, one: AppRecovery) -> None:
-        await one.stop(_LEAVE_S)
-        if one.app.name not in self._each:
-            self._metrics.forget(one.app.name)
+    def _begin(self, app: App) -> AppRecovery:
+        one = AppRecovery(app, self._settings, self._state, self._metrics, self._well)
+        if self._by_itself:
+            one.start()
+        return one
 
-
-def _needs(app: App) -> tuple[str | None, ...]:
-    return app.app_key, app.app_secret, app.corp_id
+    async def _gone(self, name: str) -> None:
+        self._metrics.forget(name)
 
 
 def as_answer(results: list[Result]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Stack:
                 return outcome
 
         monkeypatch.setattr(module, "AppRecovery", One)
-        monkeypatch.setattr(module, "EVERY_S", 0.01)
+        monkeypatch.setattr("ingress.per_app.EVERY_S", 0.01)
         self.recovery = Recovery(
             IngressSettings.model_construct(), lambda: self.apps, Process(FailedList()), self.metrics
         )
