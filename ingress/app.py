@@ -27,10 +27,11 @@ from ingress.journal.inspect import journal_status
 from ingress.journal.metrics import FolderMetrics, JournalMetrics
 from ingress.journal.retention import remove_drained
 from ingress.journal.writer import Journal
-from ingress.metrics import HttpMetrics, PublisherMetrics, RecoveryMetrics
+from ingress.metrics import HttpMetrics, PublisherMetrics, RecoveryMetrics, StreamMetrics
 from ingress.recovery.apps import Recovery
 from ingress.relay.drain import Relays
 from ingress.server import PublicServer
+from ingress.stream.apps import Streams
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +40,7 @@ _REMOVE_EVERY_S = 60.0
 
 
 class Ingress:
-    """One ingress with its journal, its publisher and its two listeners."""
+    """One ingress with its journal, its publisher, its two listeners and its Stream connections."""
 
     def __init__(self, settings: IngressSettings) -> None:
         """Raises ``JournalError`` when the journal's folder cannot be used, ``SettingsError`` for the apps
@@ -93,6 +94,9 @@ class Ingress:
             RecoveryMetrics(registry),
             lambda: self._journal.fault is None,
         )
+        self._streams = Streams(
+            settings, lambda: self._credentials.apps, self._journal, StreamMetrics(registry), http.callbacks
+        )
         self._admin = AdminServer(
             settings.admin_host,
             settings.admin_port,
@@ -108,6 +112,7 @@ class Ingress:
                 ),
                 *diagnostics.routes(),
                 self._credentials.route(),
+                self._streams.route(),
             ],
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -124,9 +129,8 @@ class Ingress:
             try:
                 self._relays.start()
                 await self._admin.start()
-                port = await self._public.start(
-                    settings.ingress_host, settings.ingress_port, reuse_port=settings.ingress_reuse_port
-                )
+                callback = await self._listen()
+                self._streams.start()
                 self._recovery.start()
                 self._tasks = [
                     loop.create_task(work)
@@ -134,7 +138,7 @@ class Ingress:
                 ]
                 log.info(
                     "ingress.ready",
-                    callback=f"http://{settings.ingress_host}:{port}{settings.callback_path}",
+                    callback=callback,
                     admin=f"http://{self._admin.host}:{self._admin.port}",
                     journal=str(self._folder),
                     kafka=settings.kafka_bootstrap_servers,
@@ -145,11 +149,21 @@ class Ingress:
         finally:
             self._lock.release()
 
+    async def _listen(self) -> str | None:
+        """Where callbacks come to; nowhere if the only app is in Stream mode."""
+        settings = self._settings
+        if settings.dingtalk_mode == "stream" and settings.dingtalk_apps_file is None:
+            return None
+        port = await self._public.start(
+            settings.ingress_host, settings.ingress_port, reuse_port=settings.ingress_reuse_port
+        )
+        return f"http://{settings.ingress_host}:{port}{settings.callback_path}"
+
     async def _stop(self) -> None:
         began = time.monotonic()
         budget = self._settings.shutdown_timeout_s
         log.info("ingress.stopping", within_s=budget)
-        await self._public.stop()
+        await asyncio.gather(self._public.stop(), self._streams.stop(budget / 4))
         await self._recovery.stop(1)
         await self._journal.stop()
         await self._relays.stop(max(0.5, budget - (time.monotonic() - began) - 0.5))

@@ -71,6 +71,11 @@ class StreamMetrics:
             registry=registry,
         )
 
+    def forget(self, app: str) -> None:
+        """``app`` is not in Stream mode any more."""
+        for gauge in (self.connections, self.last_frame):
+            gauge.remove(app)
+
 
 class PublishingMetrics:
     """What publishers count, each in its own process, and report to the ingress, which serves the sum."""

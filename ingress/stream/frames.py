@@ -4,8 +4,8 @@ The form of frames and answers: protocol.md (open-dingtalk/developerpedia, docs/
 
 Stream gives an event in two parts: its facts in the frame's headers, the rest as text in ``data``. HTTP
 gives one object. What is kept is that object, built in one fixed order, so that normalising, dedupe and ids
-are those of HTTP, and a re-push gives the same bytes. ``messageId`` and ``time`` name one push, not the event,
-and stay out of it.
+are those of HTTP, and a re-push gives the same bytes. ``messageId`` and ``time`` name one push and not the
+event: they stay out of it.
 """
 
 import enum

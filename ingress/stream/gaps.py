@@ -39,9 +39,9 @@ class Note:
     ordered_ms: int | None = None
 
 
-def is_gap(note: Note | None, now: int, gap_ms: float) -> bool:
-    """Whether none was open for too long before ``now``. No ``note``: there never was one."""
-    return note is not None and now - note.open_until_ms > gap_ms
+def is_gap(note: Note, now: int, gap_ms: float) -> bool:
+    """Whether no connection was open for too long before ``now`` (epoch ms)."""
+    return now - note.open_until_ms > gap_ms
 
 
 def with_gap(note: Note) -> Note:

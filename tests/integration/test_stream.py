@@ -1,0 +1,342 @@
+"""Stream mode against the simulator's gateway: what is kept, answered and replaced, and how it ends."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
+from dingbridge.settings.apps import App
+from ingress.errors import JournalUnavailable
+from ingress.journal.metrics import JournalMetrics
+from ingress.journal.retention import Retention
+from ingress.journal.rows import ResyncRequest
+from ingress.journal.writer import Journal
+from ingress.metrics import HttpMetrics, StreamMetrics
+from ingress.stream import client as client_module
+from ingress.stream.apps import Streams
+from simulator.server import Simulator
+from tests.integration.simulator_support import settings
+from tests.support.ingress import IngressUnderTest
+from tests.support.waiting import eventually
+
+KEY, SECRET = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]
+
+
+class RecordingJournal(Journal):
+    """A real journal; ``hold`` keeps its answers back, ``sick`` makes it refuse."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.bodies: list[bytes] = []
+        self.orders: list[ResyncRequest] = []
+        self.hold, self.sick = asyncio.Event(), False
+        self.hold.set()
+        self.waiting = self.most_waiting = 0
+
+    async def append(self, callback):
+        self.waiting += 1
+        self.most_waiting = max(self.waiting, self.most_waiting)
+        try:
+            await self.hold.wait()
+        finally:
+            self.waiting -= 1
+        if self.sick:
+            raise JournalUnavailable("disk", "the disk is full")
+        new = await super().append(callback)
+        if new:
+            self.bodies.append(callback.body)
+        return new
+
+    async def commit(self, rows, notes=None):
+        done = await super().commit(rows, notes)
+        self.orders += [row for row in rows if isinstance(row, ResyncRequest)]
+        return done
+
+
+class Stack:
+    """A simulator in Stream mode, and Stream mode of an ingress on a real journal; no Kafka."""
+
+    def __init__(self, folder, simulator: Simulator) -> None:
+        self.registry, self.simulator = CollectorRegistry(), simulator
+        self.journal = RecordingJournal(folder, Retention(3600, 3600), JournalMetrics(self.registry))
+        self.apps = {"default": App("default", (), (), KEY, SECRET, mode="stream")}
+        self.streams: Streams | None = None
+        self.metrics, self.http = StreamMetrics(self.registry), HttpMetrics(self.registry)
+
+    def start(self, **options: Any) -> None:
+        given = {"dingtalk_api_base": self.simulator.base_url, "stream_watchdog_s": 0, **options}
+        self.streams = Streams(
+            IngressSettings.model_construct(**given),
+            lambda: self.apps,
+            self.journal,
+            self.metrics,
+            self.http.callbacks,
+        )
+        self.streams.start()
+
+    async def stop(self) -> None:
+        if self.streams is not None:
+            await self.streams.stop(5)
+            self.streams = None
+
+    @property
+    def gateway(self):
+        return self.simulator.gateway
+
+    async def shown(self) -> dict[str, Any]:
+        """What ``GET /stream`` says."""
+        return json.loads((await self.streams.route().handler(None)).body)["apps"]
+
+    def value(self, sample: str, **labels: str) -> float:
+        return self.registry.get_sample_value(sample, labels) or 0
+
+    def reconnects(self, reason: str) -> float:
+        return self.value("dingbridge_stream_reconnects_total", app="default", reason=reason)
+
+    def counted(self, outcome: str, reason: str = "") -> float:
+        return sum(
+            sample.value
+            for metric in self.http.callbacks.collect()
+            for sample in metric.samples
+            if sample.name.endswith("_total")
+            and (sample.labels["outcome"], sample.labels["reason"], sample.labels["via"])
+            == (outcome, reason, "stream")
+        )
+
+    async def open(self, count: int = 2) -> None:
+        await eventually(lambda: self.value("dingbridge_stream_connections", app="default") == count)
+
+    def push(self, number: int):
+        event = {"EventType": "user_add_org", "CorpId": "dingcorp1", "EventTime": 1_731_000_000_000 + number}
+        event |= {"eventId": f"e{number}", "UserId": [f"u{number}"]}
+        return self.simulator.pusher.push("user_add_org", json.dumps(event).encode())
+
+    def kept(self) -> list[str]:
+        return sorted(json.loads(body)["eventId"] for body in self.journal.bodies)
+
+
+@pytest.fixture
+async def stack(tmp_path) -> AsyncIterator[Stack]:
+    async with Simulator(settings(mode="stream")) as simulator:
+        stack = Stack(tmp_path, simulator)
+        await stack.journal.start()
+        yield stack
+        stack.journal.hold.set()
+        await stack.stop()
+        await stack.journal.stop()
+
+
+async def test_success_is_said_when_it_is_on_the_disk_and_not_before(stack):
+    stack.start()
+    await stack.open()
+    stack.journal.hold.clear()
+    push = stack.push(1)
+    await eventually(lambda: stack.journal.waiting, what="it is being kept")
+    assert push.attempts == []
+    stack.journal.hold.set()
+    await stack.simulator.pusher.drain()
+    assert [attempt.outcome for attempt in push.attempts] == ["success"]
+    assert stack.kept() == ["e1"]
+    assert stack.counted("kept") == 1
+    assert json.loads(stack.journal.bodies[0])["CorpId"] == "dingcorp1"
+    shown = (await stack.shown())["default"]
+    assert (shown["connections"], shown["events"], shown["refused"]) == (2, 1, None)
+    assert shown["last_frame_s"] >= 0
+
+
+async def test_what_cannot_be_kept_is_later_and_comes_again_as_one_event(stack):
+    stack.start()
+    await stack.open()
+    stack.journal.sick = True
+    push = stack.push(1)
+    await eventually(lambda: stack.counted("unavailable", "disk"), what="it was refused")
+    stack.journal.sick = False
+    await stack.simulator.pusher.drain()
+    outcomes = [attempt.outcome for attempt in push.attempts]
+    assert outcomes == ["later"] * (len(outcomes) - 1) + ["success"]
+    assert stack.counted("unavailable", "disk") == len(outcomes) - 1
+    assert stack.kept() == ["e1"]
+
+
+async def test_a_fault_of_ours_is_later_too_and_ends_nothing(stack, monkeypatch):
+    stack.start()
+    await stack.open()
+
+    def fault(*_):
+        raise ZeroDivisionError("a name")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(client_module, "new_callback", fault)
+        push = stack.push(1)
+        await eventually(lambda: stack.counted("unavailable", "fault"), what="it was refused")
+    await stack.simulator.pusher.drain()
+    assert push.attempts[-1].outcome == "success"
+    assert stack.gateway.counts["opened"] == 2
+
+
+async def test_a_disconnect_is_handed_over_and_the_old_one_still_answers(stack):
+    stack.start(stream_connections=1)
+    await stack.open(1)
+    stack.journal.hold.clear()
+    push = stack.push(1)
+    await eventually(lambda: stack.journal.waiting, what="it is being kept")
+    await stack.gateway.set(disconnect=1)
+    await eventually(lambda: stack.gateway.counts["opened"] == 2, what="the new one is open")
+    assert len(stack.gateway.connections) == 2, "before the old one is closed"
+    stack.journal.hold.set()
+    await stack.simulator.pusher.drain()
+    assert [attempt.outcome for attempt in push.attempts] == ["success"]
+    await stack.gateway.set(close_s=0.1)
+    assert stack.reconnects("disconnect") == 1
+    assert stack.gateway.counts["unexpected"] == 0, "each answer is on the connection of its frame"
+
+
+async def test_an_old_connection_that_is_not_closed_by_the_server_is_closed_by_us(stack, monkeypatch):
+    monkeypatch.setattr(client_module, "HANDOVER_S", 0.1)
+    stack.start()
+    await stack.open()
+    await stack.gateway.set(close_s=3600, disconnect=1)
+    await eventually(lambda: stack.gateway.counts["opened"] == 3, what="the new one is open")
+    await eventually(lambda: len(stack.gateway.connections) == 2, what="the old one is closed")
+    await stack.open()
+
+
+async def test_a_cut_costs_no_event_and_the_connection_comes_back(stack):
+    stack.start()
+    await stack.open()
+    stack.journal.hold.clear()
+    pushes = [stack.push(number) for number in range(10)]
+    await eventually(lambda: stack.journal.waiting == 10, what="they are being kept")
+    await stack.gateway.set(cut=1)
+    await eventually(lambda: stack.reconnects("lost") == 1)
+    stack.journal.hold.set()
+    await stack.open()
+    await stack.simulator.pusher.drain()
+    assert {push.attempts[-1].outcome for push in pushes} == {"success"}
+    assert stack.kept() == sorted(f"e{number}" for number in range(10))
+    cut = sum(len(push.attempts) for push in pushes) - 10
+    assert stack.counted("duplicate") == cut > 0, "they were kept, and could not be answered"
+
+
+async def test_connections_that_say_nothing_are_replaced(stack):
+    stack.start(stream_watchdog_s=0.5)
+    await stack.open()
+    await stack.gateway.set(ping_s=0.1)
+    before = stack.gateway.counts["opened"]
+    await stack.gateway.set(silence=True)
+    await eventually(lambda: stack.reconnects("silent") >= 2)
+    await eventually(lambda: stack.gateway.counts["opened"] >= before + 2)
+    push = stack.push(1)
+    await stack.simulator.pusher.drain()
+    assert push.attempts[-1].outcome == "success"
+
+
+async def test_pings_are_answered(stack):
+    stack.start()
+    await stack.open()
+    await stack.gateway.set(ping_s=0.05)
+    await eventually(lambda: stack.gateway.counts["pongs"] > 3)
+
+
+async def test_wrong_credentials_are_told_and_tried_again(stack):
+    stack.apps = {"default": App("default", (), (), KEY, "another", mode="stream")}
+    stack.start()
+    await eventually(lambda: stack.reconnects("refused") > 2)
+    seen = (await stack.shown())["default"]
+    assert (seen["connections"], seen["events"], seen["last_frame_s"]) == (0, 0, None)
+    assert "authFailed" in seen["refused"]
+    assert "app secret is wrong" in seen["refused"]
+    assert "another" not in seen["refused"]
+
+
+def ours() -> list[Any]:
+    """The tasks of Stream mode that run now."""
+    return [t for t in asyncio.all_tasks() if "/ingress/stream/" in t.get_coro().cr_code.co_filename]
+
+
+async def test_a_stop_answers_what_was_taken_and_leaves_no_task(stack):
+    stack.start()
+    await stack.open()
+    stack.journal.hold.clear()
+    pushes = [stack.push(number) for number in range(10)]
+    await eventually(lambda: stack.journal.waiting == 10, what="they are being kept")
+    assert ours()
+    stopping = asyncio.create_task(stack.streams.stop(5))
+    await eventually(lambda: stack.value("dingbridge_stream_connections", app="default") == 0)
+    stack.journal.hold.set()
+    await stopping
+    assert {push.attempts[0].outcome for push in pushes} == {"success"}
+    assert stack.gateway.counts["unexpected"] == 0
+    stack.streams = None
+    assert not ours()
+
+
+async def test_no_more_than_256_events_of_a_connection_are_in_work(stack, monkeypatch):
+    monkeypatch.setattr("ingress.stream.connection.IN_WORK_MAX", 4)
+    stack.start(stream_connections=1)
+    await stack.open(1)
+    stack.journal.hold.clear()
+    pushes = [stack.push(number) for number in range(20)]
+    await eventually(lambda: stack.journal.waiting == 4)
+    stack.journal.hold.set()
+    await stack.simulator.pusher.drain()
+    assert stack.journal.most_waiting == 4
+    assert all(push.attempts[-1].outcome == "success" for push in pushes)
+
+
+async def test_an_app_that_goes_or_changes_is_followed(stack, monkeypatch):
+    monkeypatch.setattr("ingress.per_app.EVERY_S", 0.02)
+    stack.start()
+    await stack.open()
+    stack.apps = {"default": App("default", (), (), KEY, SECRET, "dingcorp1", mode="stream")}
+    await eventually(lambda: stack.gateway.counts["opened"] == 4, what="opened with what it is now")
+    await eventually(lambda: len(stack.gateway.connections) == 2, what="the old ones are closed")
+    await stack.open()
+    push = stack.push(1)
+    await stack.simulator.pusher.drain()
+    assert push.attempts[0].outcome == "success"
+    stack.apps = {"default": App("default", (), (), KEY, SECRET)}
+    await eventually(lambda: not stack.gateway.connections, what="it is not in Stream mode any more")
+    name = "dingbridge_stream_connections"
+    await eventually(lambda: stack.registry.get_sample_value(name, {"app": "default"}) is None)
+
+
+async def test_a_time_without_a_connection_asks_the_consumers_to_look_anew(stack):
+    stack.start(stream_gap_s=0)
+    await stack.open()
+    assert stack.journal.orders == []
+    await stack.stop()
+    stack.start(stream_gap_s=0)
+    await eventually(lambda: stack.journal.orders, what="ordered")
+    [order] = stack.journal.orders
+    assert (order.app, order.part) == ("default", "all")
+    assert stack.value("dingbridge_stream_gaps_total", app="default") == 1
+
+
+async def test_an_ingress_with_its_only_app_in_stream_mode_listens_to_nobody(processes, tmp_path):
+    async with Simulator(settings(mode="stream")) as simulator:
+        env = {"DINGTALK_MODE": "stream", "DINGTALK_API_BASE": simulator.base_url}
+        nothing = {name: "" for name in ("DINGTALK_TOKEN", "DINGTALK_AES_KEY", "DINGTALK_OWNER_KEY")}
+        kafka = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+        ingress = IngressUnderTest(processes, tmp_path, env | nothing | kafka)
+        await asyncio.to_thread(ingress.start)
+        await eventually(lambda: len(simulator.gateway.connections) == 2)
+        with pytest.raises(OSError, match="Connect"):
+            await asyncio.open_connection("127.0.0.1", ingress.port)
+        simulator.act("hire", {"count": 1})
+        await simulator.pusher.drain()
+        assert simulator.pusher.counts["answered"] >= 1
+        assert simulator.pusher.counts["failed"] == 0
+        name = "dingbridge_callbacks_total"
+        kept = await asyncio.to_thread(lambda: ingress.metric(name, outcome="kept", via="stream"))
+        assert kept == simulator.pusher.counts["answered"]
+        ingress.process.terminate()
+        code = await asyncio.to_thread(ingress.process.wait, 30)
+        assert code == 0
+        assert simulator.gateway.connections == []
+        assert KEY not in (log := ingress.process.log_text())
+        assert SECRET not in log
