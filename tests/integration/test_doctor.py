@@ -3,7 +3,9 @@
 import asyncio
 import json
 import re
+import socket
 import ssl
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -130,7 +132,7 @@ def comparable(output: str) -> str:
 
 
 async def test_the_guide_shows_what_it_really_prints_and_nothing_is_changed(
-    stack: Stack, kafka_settings: KafkaSettings
+    stack: Stack, kafka_settings: KafkaSettings, kafka_env: dict[str, str], tmp_path: Path
 ) -> None:
     topics, registered = await existing_topics(kafka_settings), stack.simulator.callbacks.current
     files = {path.name for path in stack.ingress.journal.iterdir()}
@@ -166,6 +168,12 @@ async def test_the_guide_shows_what_it_really_prints_and_nothing_is_changed(
     pusher.target = replace(pusher.target, owner_key=OTHER_OWNER)
     await stack.happens("hire")
     await doctor("owner key")
+    reset = {"DINGTALK_MODE": "stream", "DINGTALK_APP_SECRET": "theOneBeforeItWasReset"}
+    own = {name: stack.ingress.env[name] for name in ("DINGTALK_API_BASE", "RECOVERY_EVERY_MINUTES")}
+    by_stream = IngressUnderTest(stack.processes, tmp_path / "stream", kafka_env, own, reset)
+    await asyncio.to_thread(by_stream.start)
+    await eventually(lambda: streams_of(by_stream)["refused"] is not None, 60, "DingTalk has refused it")
+    await doctor("stream", **by_stream.env)
     assert exits == {
         "healthy": 0,
         "settings": 2,
@@ -173,6 +181,7 @@ async def test_the_guide_shows_what_it_really_prints_and_nothing_is_changed(
         "redirect": 1,
         "address list": 1,
         "owner key": 1,
+        "stream": 1,
     }
     for what, output in printed.items():
         assert comparable(output) == comparable(shown[what]), f"{what}:\n{output}"
@@ -199,6 +208,40 @@ async def test_one_of_several_apps_is_looked_at_by_its_own_path_and_credentials(
     ours = await said()
     assert ours["ingress.ok"]["url"].endswith("/callback")
     assert ours["settings.ok"]["app"] == "default"
+
+
+def streams_of(ingress: IngressUnderTest) -> dict[str, Any]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{ingress.admin_port}/stream", timeout=5) as answer:
+        found: dict[str, Any] = json.load(answer)["apps"]["default"]
+        return found
+
+
+async def test_an_app_in_stream_mode_is_looked_at_by_its_connections(
+    processes: Processes, tmp_path: Path
+) -> None:
+    settings = SimulatorSettings.load(simulator_port=0, simulator_mode="stream", simulator_duplicates=0)
+    async with Simulator(settings) as simulator:
+        env = {"DINGTALK_API_BASE": simulator.base_url, "DINGTALK_MODE": "stream"}
+        env |= {"KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}", "DINGTALK_TOKEN": ""}
+        ingress = IngressUnderTest(processes, tmp_path, env)
+        await asyncio.to_thread(ingress.start)
+
+        async def said(**environment: str) -> dict[str, Any]:
+            arguments = ("doctor", "--json", "--part", "ingress")
+            done = await asyncio.to_thread(processes.run, *arguments, env={**ingress.env, **environment})
+            return {finding["code"]: finding["values"] for finding in json.loads(done.stdout)["findings"]}
+
+        await eventually(lambda: streams_of(ingress)["connections"] == 2, 60, "two connections")
+        with pytest.raises(ConnectionRefusedError):  # nothing listens to the outside
+            socket.create_connection(("127.0.0.1", ingress.port))
+        found = await said()
+        assert {"ingress.ready", "stream.no_events"} <= found.keys()
+        assert not [code for code in found if code.startswith(("key.", "url.", "owner."))]
+        simulator.act("hire", {})
+        await eventually(lambda: streams_of(ingress)["events"] > 0, 60, "an event")
+        assert (await said())["stream.ok"]["connections"] == 2
+        assert (await said(STREAM_CONNECTIONS="3"))["stream.few"]["wanted"] == 3
+        assert "stream.restart" in await said(DINGTALK_APP_NAME="hr")
 
 
 # -- the public URL

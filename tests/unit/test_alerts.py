@@ -13,7 +13,7 @@ from consumers.outbound.metrics import OutboundMetrics
 from dingbridge.dingtalk.errors import CALLBACK_FAULTS
 from dingbridge.worker.metrics import WorkerMetrics
 from ingress.journal.metrics import FolderMetrics, JournalMetrics
-from ingress.metrics import HttpMetrics, PublisherMetrics, RecoveryMetrics
+from ingress.metrics import HttpMetrics, PublisherMetrics, RecoveryMetrics, StreamMetrics
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -31,7 +31,7 @@ def metrics() -> dict[str, set[str]]:
     """Every sample that our processes can show, with its labels."""
     registry = CollectorRegistry()
     owners = [JournalMetrics(registry), FolderMetrics(registry), HttpMetrics(registry)]
-    owners += [PublisherMetrics(registry), RecoveryMetrics(registry)]
+    owners += [PublisherMetrics(registry), RecoveryMetrics(registry), StreamMetrics(registry)]
     owners += [WorkerMetrics("billing", registry), ForwardMetrics("a", registry)]
     owners.append(OutboundMetrics(registry))
     found: dict[str, set[str]] = {"up": set()}

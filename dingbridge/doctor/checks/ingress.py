@@ -134,7 +134,7 @@ def judge(seen: Seen) -> list[Finding]:
     if kafka.get("state") in ("down", "stalled"):
         findings.append(found("ingress.kafka", reason=str(kafka.get("words") or "")))
     if seen.push is None:
-        return findings or [found("ingress.ready")]
+        return [*findings, found("ingress.ready")] if seen.ready else findings
     if seen.ready or seen.push.outcome != "status":
         findings.append(of_push("ingress", seen.url, seen.push))
     return findings

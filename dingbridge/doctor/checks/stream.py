@@ -55,7 +55,8 @@ def judge(seen: Seen, *, wanted: int, watchdog_s: float) -> list[Finding]:
     if seen.status is None:
         return [*findings, found("stream.restart")]
     connections, events, last_s = (seen.status[name] for name in ("connections", "events", "last_frame_s"))
-    reason = seen.status["refused"] or Both("they are being opened", "正在建立")
+    refused = str(seen.status["refused"] or "").rstrip(".")
+    reason = refused or Both("they are being opened", "正在建立")
     if not connections:
         return [*findings, found("stream.closed", reason=reason)]
     if connections < wanted:
