@@ -207,10 +207,11 @@ def test_the_readmes_name_the_same_things():
     assert links[0] == links[1]
 
 
-def test_the_guides_on_both_directions_keep_step():
-    guide = ROOT / "docs" / "guide"
-    english, chinese = guide / "both-directions.md", guide / "both-directions.zh-CN.md"
-    assert blocks(english)[1:] == blocks(chinese)[1:], "all but the drawing is the same, comments too"
+@pytest.mark.parametrize("name", ["both-directions", "real-app"])
+def test_the_guides_in_two_languages_keep_step(name):
+    english, chinese = (ROOT / "docs" / "guide" / f"{name}{language}.md" for language in ("", ".zh-CN"))
+    ours, theirs = ([block for block in blocks(path) if block[0] != "text"] for path in (english, chinese))
+    assert ours == theirs, "all but the drawing is the same, comments too"
     for mark in (r"^#+ ", r"^\| ", r"^- ", r"\[\^[\w-]+\]", r"`[a-zA-Z][\w-]+`"):
         ours, theirs = (sorted(re.findall(mark, prose(path), re.MULTILINE)) for path in (english, chinese))
         assert ours == theirs, mark
