@@ -48,7 +48,7 @@ class StreamSettings(Settings):
     """connections of each app in Stream mode; DingTalk picks one for each event"""
     stream_watchdog_s: float = Field(180, ge=0, le=86_400)
     """s without any frame after which such a connection is replaced; 0: never"""
-    stream_gap_s: float = Field(30, ge=0, le=86_400)
+    stream_gap_s: float = Field(30, ge=1, le=86_400)
     """s without any such connection after which RESYNC_CONSUMERS are asked to look anew"""
 
 

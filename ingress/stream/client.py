@@ -79,16 +79,15 @@ class StreamClient:
 
     async def stop(self, within_s: float) -> None:
         """Read nothing more, answer what was taken, close; ``within_s`` at most."""
-        tasks = [*self._slots, *self._leaving]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for slot in self._slots:
+            slot.cancel()
+        await asyncio.gather(*self._slots, return_exceptions=True)
         closing = [asyncio.get_running_loop().create_task(one.close()) for one in self._connections]
-        if closing:
-            _, late = await asyncio.wait(closing, timeout=within_s)
+        if ending := [*closing, *self._leaving]:
+            _, late = await asyncio.wait(ending, timeout=within_s)
             for task in late:
                 task.cancel()
-            await asyncio.gather(*closing, return_exceptions=True)
+            await asyncio.gather(*ending, return_exceptions=True)
         await self._session.close()
 
     def as_json(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -54,6 +54,11 @@ def order_due(note: Note, now: int) -> bool:
     """Whether what is owed may be ordered now. A clock that was set back delays nothing."""
     recently = note.ordered_ms is not None and 0 <= now - note.ordered_ms < ORDER_EVERY_MS
     return note.since_ms is not None and not recently
+
+
+def _note(found: dict[str, Any]) -> Note:
+    """What an earlier process wrote, also one of a later version that says more."""
+    return Note(found["open_until_ms"], found.get("since_ms"), found.get("ordered_ms"))
 
 
 class Gaps:
@@ -114,7 +119,7 @@ class Gaps:
                 await self._wait()
                 continue
             if text is not None:
-                self._note = self._written = Note(**json.loads(text))
+                self._note = self._written = _note(json.loads(text))
             self.known.set()
         stopping = False
         while not stopping:

@@ -225,7 +225,7 @@ async def test_a_cut_costs_no_event_and_the_connection_comes_back(stack):
 async def test_connections_that_say_nothing_are_replaced(stack):
     stack.start(stream_watchdog_s=0.5)
     await stack.open()
-    await stack.gateway.set(ping_s=0.1)
+    await stack.gateway.set(ping_s=0.1, answer_s=0.2)
     before = stack.gateway.counts["opened"]
     await stack.gateway.set(silence=True)
     await eventually(lambda: stack.reconnects("silent") >= 2)
@@ -273,6 +273,25 @@ async def test_a_stop_answers_what_was_taken_and_leaves_no_task(stack):
     assert stack.gateway.counts["unexpected"] == 0
     stack.streams = None
     assert not ours()
+
+
+async def test_a_stop_in_the_middle_of_a_handover_answers_what_the_old_connection_has_taken(
+    stack, monkeypatch
+):
+    monkeypatch.setattr(client_module, "HANDOVER_S", 0.01)
+    stack.start(stream_connections=1)
+    await stack.open(1)
+    stack.journal.hold.clear()
+    push = stack.push(1)
+    await eventually(lambda: stack.journal.waiting, what="it is being kept")
+    [old] = stack.streams._clients.each["default"]._connections
+    await stack.gateway.set(disconnect=1)
+    await eventually(lambda: old._closing, what="the old one is being closed")
+    stopping = asyncio.create_task(stack.streams.stop(5))
+    await eventually(lambda: stack.value("dingbridge_stream_connections", app="default") == 0)
+    stack.journal.hold.set()
+    await stopping
+    assert [attempt.outcome for attempt in push.attempts] == ["success"]
 
 
 async def test_no_more_than_256_events_of_a_connection_are_in_work(stack, monkeypatch):
