@@ -87,7 +87,10 @@ class Pusher:
     async def send(self, http: aiohttp.ClientSession, number: int, query: dict[str, str], body: bytes) -> str:
         """One request as it stands: for replays of a request that was made before."""
         began = time.monotonic()
-        outcome = await self._once(http, query, body)
+        return self.note(number, await self._once(http, query, body), began)
+
+    def note(self, number: int, outcome: str, began: float) -> str:
+        """One try that began then (by ``time.monotonic``) has come to its end."""
         self.answers[number] = outcome
         if outcome == "success":
             self.succeeded.add(number)
