@@ -5,9 +5,13 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from prometheus_client import CollectorRegistry
 
+from dingbridge.dingtalk.gateway import Opening
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.settings.apps import App
 from ingress.errors import JournalUnavailable
@@ -18,10 +22,11 @@ from ingress.journal.writer import Journal
 from ingress.metrics import HttpMetrics, StreamMetrics
 from ingress.stream import client as client_module
 from ingress.stream.apps import Streams
+from ingress.stream.connection import Connection, connect
 from simulator.server import Simulator
 from tests.integration.simulator_support import settings
 from tests.support.ingress import IngressUnderTest
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE_S, eventually
 
 KEY, SECRET = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]
 
@@ -359,3 +364,24 @@ async def test_an_ingress_with_its_only_app_in_stream_mode_listens_to_nobody(pro
         assert simulator.gateway.connections == []
         assert KEY not in (log := ingress.process.log_text())
         assert SECRET not in log
+
+
+async def test_a_peer_that_does_not_even_answer_pings_is_lost_and_may_have_been_gone_before(monkeypatch):
+    monkeypatch.setattr("ingress.stream.connection.HEARTBEAT_S", 0.2)
+    released = asyncio.Event()
+
+    async def frozen(request):
+        socket = web.WebSocketResponse(autoping=False)
+        await socket.prepare(request)
+        await released.wait()
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", frozen)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        socket = await connect(session, Opening(str(server.make_url("/")), "ticket"))
+        connection = Connection("hr", socket, keep=None, on_frame=None)
+        assert await asyncio.wait_for(connection.ended, PATIENCE_S) == "lost"
+        assert connection.unnoticed_s == pytest.approx(0.3)
+        await connection.close()
+        released.set()
