@@ -13,7 +13,6 @@ import aiohttp
 import structlog
 from prometheus_client import Counter
 
-from dingbridge.dingtalk.errors import ApiError
 from dingbridge.dingtalk.gateway import open_connection
 from dingbridge.dingtalk.transport import Transport
 from dingbridge.errors import BridgeError
@@ -107,13 +106,12 @@ class StreamClient:
         old: Connection | None = None
         while True:
             await asyncio.sleep(wait_s)
-            asked_s = 0.0
             try:
                 connection = await self._connect()
             except Exception as error:
                 reason: Reason = "refused"
                 failures += 1
-                asked_s = self._was_refused(error)
+                self._was_refused(str(error) if isinstance(error, BridgeError) else _words(error))
             else:
                 if old is not None:
                     self._leave(old)
@@ -126,8 +124,8 @@ class StreamClient:
                 else:
                     old = connection
             self._metrics.reconnects.labels(self.app.name, reason).inc()
-            at_once = old is not None and reason != "refused" and failures < 2
-            wait_s = 0.0 if at_once else max(asked_s, pause_s(max(failures, 1), random.random()))  # noqa: S311
+            at_once = reason in ("disconnect", "silent") and failures < 2
+            wait_s = 0.0 if at_once else pause_s(max(failures, 1), random.random())  # noqa: S311
 
     async def _connect(self) -> Connection:
         """Raises ``BridgeError``."""
@@ -139,14 +137,10 @@ class StreamClient:
         self._refused = None
         return connection
 
-    def _was_refused(self, error: Exception) -> float:
-        """Tells of it; for how long (s) DingTalk wants to be left alone."""
-        self._refused = (
-            str(error) if isinstance(error, BridgeError) else f"a fault of ours: {place_of(error)}"
-        )
+    def _was_refused(self, words: str) -> None:
+        self._refused = words
         if (suppressed := self._limiter.allow("refused")) is not None:
-            log.warning("stream.refused", app=self.app.name, reason=self._refused, suppressed=suppressed)
-        return (error.retry_after_s or 0.0) if isinstance(error, ApiError) else 0.0
+            log.warning("stream.refused", app=self.app.name, reason=words, suppressed=suppressed)
 
     async def _use(self, connection: Connection) -> Reason:
         """Why another one is needed, once one is."""
@@ -185,10 +179,7 @@ class StreamClient:
             entry, facts = new_callback(frame, self.app.name, int(time.time() * 1000))
             new = await self._journal.append(entry)
         except Exception as error:
-            reason, words = (
-                "fault",
-                f"{type(error).__name__} at {place_of(error)}",
-            )  # its text may hold a payload
+            reason, words = "fault", _words(error)
             if isinstance(error, JournalUnavailable):
                 reason, words = error.reason, str(error)
             self._callbacks.labels("unavailable", reason, "", "stream").inc()
@@ -207,3 +198,8 @@ class StreamClient:
 
     def _show(self) -> None:
         self._metrics.connections.labels(self.app.name).set(self._gaps.open)
+
+
+def _words(error: Exception) -> str:
+    """A fault of ours: without its text, which may hold a payload."""
+    return f"a fault of ours ({type(error).__name__} at {place_of(error)}); please report it"

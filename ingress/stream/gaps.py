@@ -148,10 +148,9 @@ class Gaps:
             return
         try:
             await self._journal.commit(orders, {self._key: json.dumps(asdict(note))})
-        except (
-            JournalUnavailable
-        ):  # what was owed is still owed, also where the connections have changed since
-            self._note = replace(self._note, since_ms=before.since_ms, ordered_ms=before.ordered_ms)
+        except JournalUnavailable:
+            if orders:  # still owed; a gap since then is a later one
+                self._note = replace(self._note, since_ms=before.since_ms, ordered_ms=before.ordered_ms)
             return
         self._written = note
         for one in orders:

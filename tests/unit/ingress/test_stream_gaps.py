@@ -188,3 +188,23 @@ async def test_a_journal_that_takes_nothing_keeps_no_process_from_stopping(stack
     gaps = Gaps("hr", stack, stack.metrics, 30)
     await gaps.stop()
     assert not gaps.known.is_set()
+
+
+async def test_a_gap_while_the_journal_fails_is_not_forgotten(stack):
+    gaps = await stack.process()
+    gaps.opened()
+    await stack.written()
+
+    async def commit(rows, notes=None):
+        if gaps.open:
+            gaps.closed()
+            stack.now += MINUTE
+            gaps.opened()
+        stack.commit = type(stack).commit.__get__(stack)
+        raise JournalUnavailable("disk", "full")
+
+    last, stack.commit = stack.now, commit
+    stack.now += 1000
+    await eventually(lambda: stack.orders, 10, "ordered")
+    await gaps.stop()
+    assert stack.since == [last + 1000 - MARGIN_MS]
