@@ -3,6 +3,7 @@
 #   ARGS="-k journal -x"      more arguments for pytest
 #   MINUTES=20 SEED=…         make soak: how long, and a seed that was printed before
 #   KEEP=1                    make demo: leave everything running
+#   MODE=stream               make demo: by Stream mode, without a callback URL
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
@@ -20,8 +21,8 @@ help: ## List the targets
 install: ## Make .venv with everything pinned by hash, and .venv/bin/dingbridge
 	@scripts/install
 
-demo: install ## The whole bridge on this machine with a simulated company, 1 minute (KEEP=1 leaves it up)
-	@KEEP="$(KEEP)" $(BIN)/python -m dev.demo
+demo: install ## The whole bridge on this machine with a simulated company, 1 minute (KEEP=1 leaves it up, MODE=stream)
+	@KEEP="$(KEEP)" MODE="$(MODE)" $(BIN)/python -m dev.demo
 
 test: install servers ## All tests: unit, integration on real Kafka and PostgreSQL, faults
 	@scripts/test $(ARGS)

@@ -11,6 +11,13 @@ from dev.demo.scenario import Options, new_folder, run
 from ingress.journal.directory import why_unsafe
 
 
+class Mode(StrEnum):
+    """How DingTalk's events come in."""
+
+    http = "http"
+    stream = "stream"
+
+
 class How(StrEnum):
     """Where Kafka comes from."""
 
@@ -25,6 +32,9 @@ def command(
     keep: Annotated[
         bool, typer.Option("--keep", envvar="KEEP", help="Leave everything running until Ctrl-C.")
     ] = False,
+    mode: Annotated[
+        Mode, typer.Option(envvar="MODE", help="DingTalk pushes to a URL, or over the ingress's connections.")
+    ] = Mode.http,
     how: Annotated[
         How, typer.Option(help="Kafka in Docker, from its jars (Java 17), or whichever works.")
     ] = How.auto,
@@ -39,7 +49,7 @@ def command(
     are used. Exit code 1: something was lost, differs, did not happen or did not start.
     """
     folder = new_folder(data_dir)
-    raise typer.Exit(run(Options(folder, seconds, rate, keep, how.value, why_unsafe(folder))))
+    raise typer.Exit(run(Options(folder, seconds, rate, keep, mode.value, how.value, why_unsafe(folder))))
 
 
 if __name__ == "__main__":

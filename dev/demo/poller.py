@@ -95,7 +95,7 @@ class Poller:
             pushed=stats["pushed"],
             answered=stats["answered"],
             failed_attempts=stats["attempts"] - stats["answered"],
-            given_up=stats["failed"] + stats["dropped"],
+            given_up=stats["failed"] + stats["dropped"] + stats["lost"],
             pending=stats["pending"],
             p50_ms=stats["p50_ms"],
             p99_ms=stats["p99_ms"],

@@ -5,6 +5,7 @@ with ``stop``, or with this process however that ends (``dev.servers.guard``). W
 ``story``'s business.
 """
 
+import json
 import os
 import shlex
 import sys
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from dev.demo.oa import OWNERS
 from dev.servers import GuardedProcess, KafkaServer, free_port, start_kafka
@@ -24,7 +25,16 @@ SERVICES: Final = ("simulator", "ingress", *CONSUMERS)
 READY_WITHIN_S: Final = 60.0
 SETTLE_S: Final = 1
 """``OUTBOUND_SETTLE_S`` of the demo: its DingTalk shows at once what was written."""
+GAP_S: Final = 1
+"""``STREAM_GAP_S`` of the demo, so that its short kill is a gap."""
 STOP_WITHIN_S: Final = 15.0
+
+Mode: TypeAlias = Literal["http", "stream"]
+APP_CREDENTIALS: Final = {
+    name: SAMPLE_CREDENTIALS[name] for name in ("DINGTALK_APP_KEY", "DINGTALK_APP_SECRET")
+}
+"""All that Stream mode needs."""
+CONNECTIONS: Final[int] = IngressSettings.model_fields["stream_connections"].default
 
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 """What the processes get of this one's environment. Nothing else: the settings of a real bridge that stand
@@ -40,9 +50,10 @@ class DemoError(BridgeError):
 class Processes:
     """One demo's processes. ``folder`` receives everything that is written, and stays."""
 
-    def __init__(self, folder: Path, *, retry_scale: float, allow_unsafe: bool) -> None:
+    def __init__(self, folder: Path, *, mode: Mode, retry_scale: float, allow_unsafe: bool) -> None:
         """``retry_scale`` multiplies DingTalk's retry delays; ``allow_unsafe`` lets the journal stand on a
         file system that does not outlive the machine or container."""
+        self.mode = mode
         self.folder = folder
         self.logs = folder / "logs"
         self._ports = {name: free_port() for name in (*SERVICES, "callback")}
@@ -50,24 +61,30 @@ class Processes:
         self._killed: set[str] = set()
         self._kafka: KafkaServer | None = None
         self._env = {
-            **SAMPLE_CREDENTIALS,
+            **(SAMPLE_CREDENTIALS if mode == "http" else APP_CREDENTIALS),
+            "DINGTALK_MODE": mode,
             "DINGTALK_API_BASE": self.url("simulator"),
             "SIMULATOR_URL": self.url("simulator"),
             "DATA_DIR": str(folder),
             "TOPIC_PARTITIONS": "1",
         }
+        if mode == "stream":
+            # who left while no connection was open is found by a full sync: in seconds here, as in days there
+            self._env["MAX_LEAVERS"] = "50%"
         owners = folder / "owners.toml"
         owners.write_text(OWNERS, encoding="utf-8")
         self._env |= {"OUTBOUND_OWNERS": str(owners), "OUTBOUND_SETTLE_S": str(SETTLE_S)}
         self._own = {
             "simulator": {
                 "SIMULATOR_PORT": str(self._ports["simulator"]),
+                "SIMULATOR_MODE": mode,
                 "SIMULATOR_RETRY_SCALE": str(retry_scale),
             },
             "ingress": {
                 "INGRESS_HOST": "127.0.0.1",
                 "INGRESS_PORT": str(self._ports["callback"]),
                 "JOURNAL_ALLOW_UNSAFE": str(int(allow_unsafe)),
+                "STREAM_GAP_S": str(GAP_S),
             },
         }
 
@@ -129,6 +146,10 @@ class Processes:
             code = process.stop(0)
         if code:
             raise DemoError(f"the callback could not be registered:\n{_indented(process.log_tail())}")
+
+    def wait_until_connected(self) -> None:
+        """Waits until the ingress has its ``CONNECTIONS`` to DingTalk open. Raises ``DemoError``."""
+        self._wait("ingress", lambda: self._connections() >= CONNECTIONS)
 
     def kill(self, name: str) -> None:
         """SIGKILL, and waits until it is gone."""
@@ -199,6 +220,10 @@ class Processes:
         except OSError as error:
             raise DemoError(f"{command[0]} cannot be started ({error}); run make install") from error
 
+    def _connections(self) -> int:
+        answer = json.loads(_asked(self._ports["ingress"], "/stream") or '{"apps": {}}')
+        return sum(app["connections"] for app in answer["apps"].values())
+
     def _wait(self, name: str, ready: Callable[[], bool]) -> None:
         process, deadline = self._processes[name], time.monotonic() + READY_WITHIN_S
         while not ready():
@@ -218,12 +243,18 @@ def _command() -> Path:
 
 
 def _answers(port: int, path: str) -> bool:
+    return _asked(port, path) is not None
+
+
+def _asked(port: int, path: str) -> bytes | None:
+    """What is answered with status 200, else None."""
     connection = HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == 200
+        answer = connection.getresponse()
+        return answer.read() if answer.status == 200 else None
     except (OSError, HTTPException):
-        return False
+        return None
     finally:
         connection.close()
 

@@ -19,15 +19,15 @@ from typing import Final, Literal
 
 from dev.demo import both_ways
 from dev.demo.poller import Figures, Poller
-from dev.demo.processes import CONSUMERS, Processes
+from dev.demo.processes import CONNECTIONS, CONSUMERS, GAP_S, Mode, Processes
 from dev.demo.summary import Summary, compare, show_employees, show_record, shown, summarise
 from dev.demo.table import Screen
 from dingbridge.errors import BridgeError
 from dingbridge.logging import configure_logging
 from dingbridge.settings import LogSettings
-from simulator.pushes.push import RETRY_DELAYS_S
+from simulator.pushes.push import RETRY_DELAYS_S, STREAM_RETRY_DELAYS_S
 
-RETRY_SCALE: Final = 0.3
+RETRY_SCALE: Final[dict[Mode, float]] = {"http": 0.3, "stream": 0.05}
 LOOK_EVERY_S: Final = 0.5
 DOWN_FOR_S: Final = 1.0
 """How long the killed ingress is left dead, so that failed attempts can be seen."""
@@ -44,6 +44,7 @@ class Options:
     seconds: float
     rate: float
     keep: bool
+    mode: Mode
     how: Literal["auto", "docker", "jars"]
     unsafe_journal: str | None
 
@@ -79,7 +80,10 @@ def run(options: Options) -> int:
         sys.stdout.reconfigure(errors="replace")  # a terminal without Chinese must not end the demo
     screen = Screen()
     processes = Processes(
-        options.folder, retry_scale=RETRY_SCALE, allow_unsafe=options.unsafe_journal is not None
+        options.folder,
+        mode=options.mode,
+        retry_scale=RETRY_SCALE[options.mode],
+        allow_unsafe=options.unsafe_journal is not None,
     )
     came_to_the_end = False
     try:
@@ -129,17 +133,29 @@ def _announce(options: Options, screen: Screen) -> None:
         f"there; at the end everything is counted. {kept}",
         "bold",
     )
-    first, second = RETRY_DELAYS_S
-    screen.line(
-        f"DingTalk's retries after {first:g} s and {second:g} s are scaled to {first * RETRY_SCALE:g} s and "
-        f"{second * RETRY_SCALE:g} s, so that they happen within the demo."
-    )
+    screen.line(_retries(options.mode))
     screen.line(f"Everything is written to {shown(options.folder)}, logs/ in it too; it stays afterwards.")
     if options.unsafe_journal is not None:
         screen.line(
             f"That folder is on {options.unsafe_journal}. For a demo that will do, so JOURNAL_ALLOW_UNSAFE=1 "
             "is set; without it the ingress would refuse the folder."
         )
+
+
+def _retries(mode: Mode) -> str:
+    """What becomes of a push that is not answered, in a sentence."""
+    scale = RETRY_SCALE[mode]
+    if mode == "stream":
+        retry = STREAM_RETRY_DELAYS_S[0]
+        return (
+            f"DingTalk's retry of what is not acknowledged ({retry:g} s, as others saw it) is scaled to "
+            f"{retry * scale:g} s, and STREAM_GAP_S is {GAP_S}, so that both happen within the demo."
+        )
+    first, second = RETRY_DELAYS_S
+    return (
+        f"DingTalk's retries after {first:g} s and {second:g} s are scaled to {first * scale:g} s and "
+        f"{second * scale:g} s, so that they happen within the demo."
+    )
 
 
 def _set_up(processes: Processes, options: Options, screen: Screen) -> None:
@@ -152,13 +168,18 @@ def _set_up(processes: Processes, options: Options, screen: Screen) -> None:
         processes.wait_until_ready("simulator")
     for name in ("ingress", *CONSUMERS):
         processes.start(name)
-    with _step(screen, f"ingress: {processes.callback_url}, private listener {processes.url('ingress')}"):
+    where = "no public listener" if options.mode == "stream" else processes.callback_url
+    with _step(screen, f"ingress: {where}, private listener {processes.url('ingress')}"):
         processes.wait_until_ready("ingress")
     with _step(screen, f"consumers: {', '.join(CONSUMERS)}, each a process of its own"):
         for name in CONSUMERS:
             processes.wait_until_ready(name)
-    with _step(screen, "dingbridge callback register: DingTalk has checked the URL and will push"):
-        processes.register()
+    if options.mode == "stream":
+        with _step(screen, f"the ingress has opened {CONNECTIONS} connections; DingTalk pushes over them"):
+            processes.wait_until_connected()
+    else:
+        with _step(screen, "dingbridge callback register: DingTalk has checked the URL and will push"):
+            processes.register()
     processes.write_environment()
 
 
@@ -170,7 +191,7 @@ async def _live_and_compare(processes: Processes, options: Options, screen: Scre
         async with Poller(processes) as poller:
             with screen.moving():
                 figures, faults, both = await _live(processes, poller, options, screen)
-            summary = await compare(poller, figures, faults, both)
+            summary = await compare(poller, processes, figures, faults, both)
             show_record(poller, processes, screen)
             show_employees(poller, screen)
             return summary
@@ -207,9 +228,9 @@ async def _live(
 
     processes.kill("ingress")
     killed = clock()
-    screen.line(
-        f"         SIGKILL to the ingress, pid {processes.pid('ingress')}: DingTalk's pushes fail now"
-    )
+    is_stream = options.mode == "stream"
+    now = "no connection is open, and pushes are lost" if is_stream else "DingTalk's pushes fail now"
+    screen.line(f"         SIGKILL to the ingress, pid {processes.pid('ingress')}: {now}")
     await poll_until(never, DOWN_FOR_S)
     processes.start("ingress")
     back = await poll_until(lambda f: f.ingress_up, REST_WITHIN_S)
@@ -217,9 +238,8 @@ async def _live(
         raise BridgeError(
             f"the ingress is not ready after {REST_WITHIN_S:g} s; see {processes.logs}/ingress.log"
         )
-    screen.line(
-        f"         the ingress is back after {clock() - killed:.1f} s, with its journal; retries follow"
-    )
+    then = "the consumers are to look anew" if is_stream else "retries follow"
+    screen.line(f"         the ingress is back after {clock() - killed:.1f} s, with its journal; {then}")
     await poll_until(never, max(0.0, end - clock()))
 
     async def deliver_all() -> list[str]:
@@ -244,6 +264,12 @@ async def _live(
             faults.append(f"the consumers are {lag} records behind after {REST_WITHIN_S:g} s")
             break
         await poll_until(never, 0.2)
+    if is_stream:
+        # what was pushed while no connection was open is in the tables all the same, once they have looked
+        poller.checked.looked_anew()
+        deadline = clock() + REST_WITHIN_S
+        while await poller.table_differences() and clock() < deadline:
+            await poll_until(never, LOOK_EVERY_S)
     figures = await poller.poll()
     screen.figures(figures, always=True)
     return figures, faults, both.summary
@@ -256,7 +282,8 @@ def _keep(processes: Processes, options: Options, screen: Screen) -> None:
     folder = shlex.quote(shown(options.folder))
     screen.heading("Everything is up until Ctrl-C")
     screen.line(f"Kafka                {processes.bootstrap}")
-    screen.line(f"callbacks            {processes.callback_url}")
+    if options.mode == "http":
+        screen.line(f"callbacks            {processes.callback_url}")
     for name in ("ingress", *CONSUMERS):
         screen.line(f"{name:<20} {processes.url(name)}/readyz and /metrics")
     screen.line(f"simulated DingTalk   {processes.url('simulator')}/_sim/ (in a browser)")

@@ -30,7 +30,9 @@ class Summary:
     summary: list[str]
 
 
-async def compare(poller: Poller, figures: Figures, faults: list[str], both_ways: str) -> Summary:
+async def compare(
+    poller: Poller, processes: Processes, figures: Figures, faults: list[str], both_ways: str
+) -> Summary:
     checked = poller.checked
     lost = checked.missing()
     differences = await poller.table_differences()
@@ -50,6 +52,11 @@ async def compare(poller: Poller, figures: Figures, faults: list[str], both_ways
         "people becomes a record for each",
         *_repeats(checked),
     ]
+    if processes.mode == "stream":
+        summary.append(
+            f"gap          {figures.given_up} pushes met no connection; the consumers looked anew, "
+            "so what these were about is compared too"
+        )
     users, departments = len(checked.sure("user")), len(checked.sure("department"))
     compared = (
         f"{users} users and {departments} departments that had an event, "

@@ -80,6 +80,8 @@ class Verification:
         self._unsure = Subjects()
         self._sure = Subjects()
         self._owed: set[Share] = set()
+        self.listed: set[str] = set()
+        """Users known by a listing, which does not tell a user's manager (docs/guide/address-sync.md)."""
         self.repeated_pushes = 0
         """Answered pushes that repeated an answered one, word for word."""
         self.unreadable = 0
@@ -111,6 +113,14 @@ class Verification:
         values = _values(event)
         # of several copies each must be whole
         self._found[share] = self._found.get(share, values) & values
+
+    def looked_anew(self) -> None:
+        """The consumers have asked DingTalk themselves: they know what the pushes given up until now were
+        about, too, but for who is whose manager."""
+        self.listed |= self.unsure("user")
+        for kind, ids in self._unsure.by_kind.items():
+            self._sure.by_kind.setdefault(kind, set()).update(ids)
+        self._unsure = Subjects()
 
     def missing(self) -> list[str]:
         """One text for each answered callback that is not in Kafka, or not whole."""
@@ -209,14 +219,14 @@ def table_differences(state: Mapping[str, Any], tables: Tables, checked: Verific
     departments = {str(dept["dept_id"]): dept for dept in state["departments"]}
     faults = []
     for userid in sorted(checked.sure("user")):
-        faults += _named(f"user {userid}", _user_faults(users.get(userid), userid, tables))
+        faults += _named(f"user {userid}", _user_faults(users.get(userid), userid, tables, checked.listed))
     for dept_id in sorted(checked.sure("department")):
         row = tables.departments.get(dept_id)
         faults += _named(f"department {dept_id}", _department_faults(departments.get(dept_id), row))
     return faults + _approval_differences(state["approvals"], tables, checked)
 
 
-def _user_faults(user: Mapping[str, Any] | None, userid: str, tables: Tables) -> list[str]:
+def _user_faults(user: Mapping[str, Any] | None, userid: str, tables: Tables, listed: set[str]) -> list[str]:
     row = tables.users.get(userid)
     if user is None:
         # somebody who came and left between two looks never had a row
@@ -224,6 +234,8 @@ def _user_faults(user: Mapping[str, Any] | None, userid: str, tables: Tables) ->
     if row is None:
         return ["has no row"]
     faults = [name for name in _USER_FIELDS if row[name] != user.get(name)]
+    if userid in listed and "manager_userid" in faults:
+        faults.remove("manager_userid")
     if row["left_at"] is not None:
         faults.append("left_at")
     leads = {item["dept_id"]: item["leader"] for item in user["leader_in_dept"]}
