@@ -48,7 +48,7 @@ test-compose: install ## The image and docker-compose.yml, on the Docker engine 
 test-deploy: install ## deploy/: Kubernetes manifests by its schemas, alerts by promtool, the edge by Caddy and nginx, the simulator by a Java SDK (66 MB once)
 	@tools="$$(scripts/deploy-tools)" && eval "$$tools" && $(PYTEST) tests/deploy $(ARGS)
 
-bench: install servers ## Figures side by side in one run, to dev/benchmarks/RESULTS.md (about 12 minutes; a quiet machine)
+bench: install servers ## Figures side by side in one run, to dev/benchmarks/RESULTS.md (about 15 minutes; a quiet machine)
 	$(BIN)/python -m dev.benchmarks $(ARGS)
 
 bench-large: install servers ## The same with 10,000,000 callbacks waiting (about 7 minutes; 10 GB of disk)

@@ -9,13 +9,13 @@ import shutil
 import time
 from pathlib import Path
 
-from dev.benchmarks import backlog, latency, worker
+from dev.benchmarks import backlog, latency, stream, worker
 from dev.benchmarks.results import Results
 from dev.benchmarks.stack import Ingress, Server, bare, environment, interleaved, naive
 from dev.servers import start_kafka
 
 FOLDER = Path("data").absolute() / "bench"
-PARTS = ["throughput", "latency", "backlog", "worker"]
+PARTS = ["throughput", "stream", "latency", "backlog", "worker"]
 
 
 def main() -> None:
@@ -35,6 +35,9 @@ def main() -> None:
         results.note(f"Kafka: {kafka.how}, on the same machine, as is the load")
         if "throughput" in parts:
             throughput(kafka.bootstrap, results, options.rounds, options.seconds)
+        if "stream" in parts:
+            env = environment(kafka.bootstrap, "stream.")
+            stream.measure(FOLDER / "stream", env, results, options.rounds, options.seconds)
         if "latency" in parts:
             latency.measure(FOLDER / "latency", environment(kafka.bootstrap, "lat."), results)
         if "backlog" in parts:

@@ -148,7 +148,7 @@ async def run(url: str, connections: int, seconds: float, rate: float, first: in
         for _ in range(connections)
     ]
     if idle is None:
-        await _until(lambda: not load.running, seconds)
+        await until(lambda: not load.running, seconds)
     else:
         due = time.perf_counter()
         while (due := due + 1 / rate) < began + seconds:
@@ -156,7 +156,7 @@ async def run(url: str, connections: int, seconds: float, rate: float, first: in
             (await idle.get()).fire(due)
     took = time.perf_counter() - began
     load.running = False
-    await _until(lambda: all(c.began is None for c in made), 5)
+    await until(lambda: all(c.began is None for c in made), 5)
     ordered = sorted(load.latencies) or [0.0]
     return {
         "sent": sum(load.statuses.values()),
@@ -168,7 +168,7 @@ async def run(url: str, connections: int, seconds: float, rate: float, first: in
     }
 
 
-async def _until(condition: object, seconds: float) -> None:
+async def until(condition: object, seconds: float) -> None:
     deadline = time.perf_counter() + seconds
     while time.perf_counter() < deadline and not condition():  # type: ignore[operator]  # noqa: ASYNC110
         await asyncio.sleep(0.01)

@@ -40,6 +40,16 @@ class Results:
         ]
         self.add("\n".join(lines))
 
+    def stream(self, at_once: int, rows: dict[str, dict[str, float]]) -> None:
+        lines = [f"## Stream beside HTTP, {at_once} callbacks under way", "", *_table("ingress", rows)]
+        http, stream = rows.values()
+        lines += [
+            "",
+            target("throughput, Stream : HTTP", stream["per_s"] / http["per_s"], 1.0),
+            target("CPU, Stream : HTTP", stream["cpu_us"] / http["cpu_us"], 1.0, most=True),
+        ]
+        self.add("\n".join(lines))
+
     def latency(
         self, rate: int, p50: float, p99: float, readable_p50: float, readable_p99: float, count: int
     ) -> None:

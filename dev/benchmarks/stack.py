@@ -19,7 +19,7 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 
 PYTHON = [sys.executable]
 
-_unused = itertools.count(0, 1_000_000)
+unused = itertools.count(0, 1_000_000)
 """Numbers of callbacks that no round has pushed yet."""
 
 
@@ -67,6 +67,10 @@ class Server:
     def rss_mb(self) -> float:
         """Resident memory of the server and its children together, MB."""
         return float(sum(process.memory_info().rss for process in self._all())) / 1e6
+
+    def load(self, connections: int, seconds: float) -> dict[str, Any]:
+        """As fast as it answers, on callbacks that no round has pushed yet; what ``load`` prints."""
+        return load(self.url, connections, seconds, 0, next(unused))
 
     def stop(self) -> None:
         self._popen.terminate()
@@ -169,7 +173,7 @@ def interleaved(
     for number in range(rounds + 1):
         for server in servers:
             before = server.cpu_s()
-            found = load(server.url, connections, seconds, 0, next(_unused))
+            found = server.load(connections, seconds)
             if bad := {status: n for status, n in found["statuses"].items() if status != "200"}:
                 raise SystemExit(f"{server.name} answered {bad}")
             sample = {key: found[key] for key in ("per_s", "p50_ms", "p99_ms")}
