@@ -1,4 +1,4 @@
-"""The documents against the code: what they name exists, what they show is so, the two READMEs keep step."""
+"""The documents against the code: what they name exists, what they show is so."""
 
 import ast
 import json
@@ -26,8 +26,8 @@ from ingress.journal.metrics import FolderMetrics, JournalMetrics
 from ingress.metrics import HttpMetrics, PublisherMetrics, RecoveryMetrics, StreamMetrics
 from ingress.relay.batches import partition_of
 from ingress.relay.delivery import Refusal
+from tests.support.documents import ROOT, anchor, blocks, body, footnotes, headings, links, prose
 
-ROOT = Path(__file__).parents[2]
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 CLAIMS = ROOT / "docs" / "claims.md"
 READMES = (ENGLISH, CHINESE)
@@ -35,28 +35,10 @@ DOCUMENTS = sorted(
     [*READMES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
 )
 
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FOOTNOTE = re.compile(r"^\[\^([\w-]+)\]: ((?:.*)(?:\n {4}.*)*)", re.MULTILINE)
-ONLY_CHINESE = re.compile(r"^<!-- zh only -->\n.*?^<!-- /zh only -->\n", re.MULTILINE | re.DOTALL)
-
 
 @pytest.fixture(params=DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def document(request) -> Path:
     return request.param
-
-
-def blocks(path: Path, language: str | None = None) -> list[tuple[str, str]]:
-    found = FENCE.findall(ONLY_CHINESE.sub("", path.read_text(encoding="utf-8")))
-    return [block for block in found if language in (None, block[0])]
-
-
-def prose(path: Path) -> str:
-    """The document without its code blocks and without what only the Chinese one has."""
-    return FENCE.sub("", ONLY_CHINESE.sub("", path.read_text(encoding="utf-8")))
-
-
-def footnotes(path: Path) -> dict[str, list[str]]:
-    return {name: re.split(r",\s*", text.strip()) for name, text in FOOTNOTE.findall(prose(path))}
 
 
 @cache
@@ -80,16 +62,11 @@ def test_every_test_that_is_named_exists(document):
 
 
 def test_every_footnote_is_defined_and_used(document):
-    text = FOOTNOTE.sub("", prose(document))
-    assert set(re.findall(r"\[\^([\w-]+)\]", text)) == set(footnotes(document))
-
-
-def anchor(heading: str) -> str:
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+    assert set(re.findall(r"\[\^([\w-]+)\]", body(document))) == set(footnotes(document))
 
 
 def test_every_link_leads_somewhere(document):
-    for target in re.findall(r"\]\(([^)\s]+)\)", prose(document)):
+    for target in links(document):
         if target.startswith(("http://", "https://")):
             continue
         path, _, fragment = target.partition("#")
@@ -166,71 +143,20 @@ def test_no_document_uses_words_that_promise_what_no_test_shows(document, words,
             assert unless in sentence, sentence
 
 
-# -- the two READMEs keep step
-
-
-def headings(path: Path) -> list[tuple[str, str]]:
-    return re.findall(r"^(#+) (.+)$", prose(path), re.MULTILINE)
-
-
-def test_the_readmes_have_the_same_structure():
-    levels = [[len(hashes) for hashes, _ in headings(path)] for path in READMES]
-    assert levels[0] == levels[1]
-    for mark in (r"^\| ", r"^- ", r"^\d\. "):
-        counts = [len(re.findall(mark, prose(path), re.MULTILINE)) for path in READMES]
-        assert counts[0] == counts[1], mark
-    ours, theirs = (re.findall(r"claims\.md#(\w+)", prose(path)) for path in READMES)
-    assert ours == theirs
-
-
-def test_the_readmes_show_the_same_commands():
-    english, chinese = ([block for block in blocks(path) if block[0] != "text"] for path in READMES)
-    assert [language for language, _ in english] == [language for language, _ in chinese]
-    for (_, ours), (_, theirs) in zip(english, chinese, strict=True):
-        assert without_comments(ours) == without_comments(theirs)
-    assert [b[1] for b in blocks(ENGLISH, "text")][1:] == [b[1] for b in blocks(CHINESE, "text")][1:]
-
-
-def without_comments(code: str) -> str:
-    return re.sub(r" *(#|--) .*", "", code)
-
-
-def test_the_readmes_name_the_same_things():
-    """Commands, settings, paths and numbers with a unit, in whatever language stands around them."""
-    for pattern in (r"`(make [a-z-]+[^`]*|dingbridge [^`]+|docker compose [^`]+)`", r"`([A-Z][A-Z_]{5,})`"):
-        english, chinese = (set(re.findall(pattern, prose(path))) for path in READMES)
-        assert english == chinese
-    links = [
-        {link.replace(".zh-CN.md", ".md") for link in re.findall(r"\]\(([^)\s]+)\)", prose(path))}
-        for path in READMES
-    ]
-    assert links[0] == links[1]
-
-
-@pytest.mark.parametrize("name", ["both-directions", "real-app"])
-def test_the_guides_in_two_languages_keep_step(name):
-    english, chinese = (ROOT / "docs" / "guide" / f"{name}{language}.md" for language in ("", ".zh-CN"))
-    ours, theirs = ([block for block in blocks(path) if block[0] != "text"] for path in (english, chinese))
-    assert ours == theirs, "all but the drawing is the same, comments too"
-    for mark in (r"^#+ ", r"^\| ", r"^- ", r"\[\^[\w-]+\]", r"`[a-zA-Z][\w-]+`"):
-        ours, theirs = (sorted(re.findall(mark, prose(path), re.MULTILINE)) for path in (english, chinese))
-        assert ours == theirs, mark
-
-
 # -- what the documents show is so
 
 
 def test_the_record_in_the_readme_is_what_its_callback_becomes():
     key, headers, value = blocks(ENGLISH, "text")[1][1].splitlines()
     event = decode(value.encode())
-    body = json.dumps(to_dingtalk(event), separators=(",", ":")).encode()
+    pushed = json.dumps(to_dingtalk(event), separators=(",", ":")).encode()
     received = Received(
         seq=int(event.sequence),
         journal=event.journal,
         received_ms=round(event.received_time.timestamp() * 1000),
         app=event.app,
         via=event.via,
-        body=in_the_order_of_the_simulator(body),
+        body=in_the_order_of_the_simulator(pushed),
     )
     [record] = to_records(received)
     assert record.value.decode() == value

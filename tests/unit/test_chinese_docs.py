@@ -1,0 +1,123 @@
+"""Each document that a user follows is there in Chinese, and says there what it says in English."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.support.documents import (
+    ROOT,
+    anchor,
+    blocks,
+    body,
+    footnotes,
+    headings,
+    links,
+    prose,
+    without_comments,
+)
+
+SUFFIX = ".zh-CN.md"
+GUIDE = ROOT / "docs" / "guide"
+ENGLISH = [ROOT / "README.md", *sorted(p for p in GUIDE.glob("*.md") if not p.name.endswith(SUFFIX))]
+SPOKEN = re.compile(r"^<!-- doctor: .* -->\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+"""What the doctor says, in the page's language: tests/integration/test_doctor.py has it said."""
+DRAWN = re.compile(r"[\u2500-\u257f]")
+
+
+@pytest.fixture(params=ENGLISH, ids=lambda path: path.stem)
+def pair(request: pytest.FixtureRequest) -> tuple[Path, Path]:
+    english: Path = request.param
+    chinese = english.with_name(english.stem + SUFFIX)
+    assert chinese.exists(), f"write {chinese.relative_to(ROOT)}, or take it along with the English page"
+    return english, chinese
+
+
+def test_no_chinese_guide_is_left_behind() -> None:
+    for path in GUIDE.glob(f"*{SUFFIX}"):
+        assert path.with_name(path.name.replace(SUFFIX, ".md")).exists(), path.name
+
+
+def test_each_leads_to_the_other(pair: tuple[Path, Path]) -> None:
+    english, chinese = pair
+    assert english.read_text(encoding="utf-8").splitlines()[2] == f"[中文]({chinese.name})"
+    assert chinese.read_text(encoding="utf-8").splitlines()[2] == f"[English]({english.name})"
+
+
+def test_they_have_the_same_structure(pair: tuple[Path, Path]) -> None:
+    ours, theirs = ([len(hashes) for hashes, _ in headings(path)] for path in pair)
+    assert ours == theirs
+    for mark in (r"^\| ", r"^- ", r"^\d\. "):
+        rows, others = (len(re.findall(mark, prose(path), re.MULTILINE)) for path in pair)
+        assert rows == others, mark
+
+
+def test_they_show_the_same_code(pair: tuple[Path, Path]) -> None:
+    ours, theirs = (shown(path) for path in pair)
+    assert [language for language, _ in ours] == [language for language, _ in theirs]
+    for (_, code), (_, other) in zip(ours, theirs, strict=True):
+        assert without_comments(code) == without_comments(other)
+
+
+def shown(path: Path) -> list[tuple[str, str]]:
+    """The code blocks; of drawings and of what the doctor says only that they are there."""
+    spoken = set(SPOKEN.findall(path.read_text(encoding="utf-8")))
+    return [
+        (language, "" if code in spoken or DRAWN.search(code) else code) for language, code in blocks(path)
+    ]
+
+
+def test_they_name_the_same_tests(pair: tuple[Path, Path]) -> None:
+    english, chinese = (footnotes(path) for path in pair)
+    assert english.keys() == chinese.keys()
+    for name, tests in english.items():
+        assert set(tests) <= set(chinese[name]), f"[^{name}]; the Chinese page may name what compares it, too"
+    for mark in (r"\[\^([\w-]+)\]", r"claims\.md#(\w+)"):
+        ours, theirs = (Counter(re.findall(mark, body(path))) for path in pair)
+        assert ours == theirs
+
+
+def test_they_name_the_same_things(pair: tuple[Path, Path]) -> None:
+    """What stands as code in the text, and numbers; words may be numbers in the other language."""
+    ours, theirs = (set(re.findall(r"`([^`]+)`", one_line(body(path)))) for path in pair)
+    assert comparable(ours) == comparable(theirs)
+    numbers, others = (
+        set(re.findall(r"\d[\d,.]*\d|\d", re.sub(r"`[^`]+`|\]\([^)]*\)", "", body(path)))) for path in pair
+    )
+    assert numbers <= others, "numbers of the English page that the Chinese one does not have"
+
+
+def one_line(text: str) -> str:
+    return re.sub(r"\n +|\n(?!\n|\||-|#)", " ", text)
+
+
+def comparable(named: set[str]) -> set[str]:
+    """Without words of the page's own language, as in `<first two>`."""
+    return {re.sub(r"<[^>]*>", "<>", name) for name in named}
+
+
+def test_they_lead_to_the_same_places(pair: tuple[Path, Path]) -> None:
+    ours, theirs = ({place(path, link) for link in links(path)} for path in pair)
+    english, chinese = pair
+    assert ours - {place(english, chinese.name)} == theirs - {place(chinese, english.name)}
+
+
+def place(page: Path, link: str) -> tuple[str, int | None]:
+    """Where a link leads in either language: the document's English name, and the heading by its number."""
+    if link.startswith(("http://", "https://")):
+        return link, None
+    name, _, fragment = link.partition("#")
+    target = (page.parent / name).resolve() if name else page
+    number = None
+    if fragment:
+        number = [anchor(heading) for _, heading in headings(target)].index(fragment)
+    return str(target).replace(SUFFIX, ".md"), number
+
+
+def test_a_chinese_page_leads_to_chinese_pages(pair: tuple[Path, Path]) -> None:
+    english, chinese = pair
+    for link in links(chinese):
+        target = (chinese.parent / link.partition("#")[0]).resolve()
+        if target != english and target.suffix == ".md" and not target.name.endswith(SUFFIX):
+            assert not target.with_name(target.stem + SUFFIX).exists(), f"{link} is there in Chinese too"
