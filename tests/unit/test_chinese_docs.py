@@ -21,8 +21,8 @@ from tests.support.documents import (
 SUFFIX = ".zh-CN.md"
 GUIDE = ROOT / "docs" / "guide"
 ENGLISH = [ROOT / "README.md", *sorted(p for p in GUIDE.glob("*.md") if not p.name.endswith(SUFFIX))]
-SPOKEN = re.compile(r"^<!-- doctor: .* -->\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-"""What the doctor says, in the page's language: tests/integration/test_doctor.py has it said."""
+SPOKEN = re.compile(r"^<!-- doctor: [\w ]+ -->\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+"""What the doctor says, in the page's language: tests/unit/doctor/test_guide.py compares it."""
 DRAWN = re.compile(r"[\u2500-\u257f]")
 
 
