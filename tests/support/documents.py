@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _FOOTNOTE = re.compile(r"^\[\^([\w-]+)\]: ((?:.*)(?:\n {4}.*)*)", re.MULTILINE)
 _ONLY_CHINESE = re.compile(r"^<!-- zh only -->\n.*?^<!-- /zh only -->\n", re.MULTILINE | re.DOTALL)
 
