@@ -15,7 +15,7 @@ OUTCOMES = {"no_status": "false success"}
 
 @dataclass
 class StreamPusher(Pusher):
-    """Pushes each payload once over one of the open connections; ``lost`` when there is none."""
+    """Pushes each payload once over one of the open connections; ``no connection`` when there is none."""
 
     gateway: Gateway = field(kw_only=True)
 
@@ -26,7 +26,7 @@ class StreamPusher(Pusher):
     async def push(self, http: Any, number: int, plaintext: bytes, retries: int | None = None) -> str:
         began = time.monotonic()
         attempt = await self.gateway.attempt(b'{"eventId":"%d",' % number + plaintext[1:])
-        outcome = "lost" if attempt is None else attempt.outcome
+        outcome = "no connection" if attempt is None else attempt.outcome
         return self.note(number, OUTCOMES.get(outcome, outcome), began)
 
     @property
