@@ -103,12 +103,17 @@ def _filled_in(event_type: str) -> dict[str, Any]:
 def _value(field: Field, spec: EventSpec) -> Any:
     if spec.subject is not None and field.name == spec.subject.items:
         item = {name: f"{name}-0001" for name in spec.subject.fields}
+        if field.nested:
+            item = {inner.name: _value(inner, spec) for inner in field.nested}
         return [item | ({spec.subject.item_key: "item-0001"} if spec.subject.item_key else {})]
+    if field.nested:
+        inside = {inner.name: _value(inner, spec) for inner in field.nested}
+        return [inside] if field.is_list else inside
     wire = field.wire
     if field.is_list:
-        inner = wire.removeprefix("list").strip("[]") or "str"
-        return [_single(inner, field)]
-    return _single(wire, field)
+        return [_single(wire.removeprefix("list[").removesuffix("]"), field)]
+    known = list(spec.values.get(field.name, {}))
+    return known[0] if known else _single(wire, field)
 
 
 def _single(wire: str, field: Field) -> Any:

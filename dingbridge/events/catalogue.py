@@ -7,17 +7,26 @@ applying that (``normalise``, ``split``).
 The data file, one entry for each EventType::
 
     "org_dept_create": {
+      "title": {"zh": "通讯录企业部门创建", "en": "Department created"},
+      "family": "contact",
+      "page": "https://open.dingtalk.com/document/…",
       "subject": {"kind": "department", "fields": ["deptId"], "list": true},
-      "old": {"TimeStamp": "str ms", "DeptId": "list[int] id", …},
+      "values": {"action": {"add": {"zh": "增加", "en": "added"}, …}},
+      "old": {"TimeStamp": "str ms", "DeptId": "list[int] id", "OptStaffId?": "str id", …},
       "new": {"deptId": "list[int] id", …}
     }
 
 ``old`` and ``new`` are DingTalk's two payload generations: the flat, mostly PascalCase bodies of
 ``register_call_back``, and the bodies of today's event pages, which all begin with ``newEnvelope``.
-A type is what JSON holds on DingTalk's side; ``ms`` marks epoch milliseconds, ``id`` an identifier.
+A type is what JSON holds on DingTalk's side; ``ms`` marks epoch milliseconds, ``id`` an identifier. A ``?``
+after the name says that callbacks come without the field, too. An object of which the fields are known is
+written as an object of such declarations, a list of them as a list that holds it.
 ``fields`` of a subject are canonical (camelCase) names in order of preference; ``items`` names a list
 of objects that each are one event (attendance), ``itemKey`` the name of an item's own identity;
-``itemList`` says that an item's own field is a list, of which each entry is one event.
+``itemList`` says that an item's own field is a list, of which each entry is one event. ``values`` gives the
+meaning of values that matter, by canonical field; there may be more of them tomorrow. ``version`` (1 where it
+is absent) stands in ``dataschema`` and rises when a change of ``data`` breaks its readers. ``families`` and
+``fields``, beside ``events``, hold the families' titles and what fields mean in whichever type they stand.
 
 Sources: the event pages of open.dingtalk.com ("event-list"), and for the old form the historical
 pages "HTTP回调 / 事件列表" (slug ``test-callback-url-events``).
@@ -28,7 +37,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 URL_CHECKS = frozenset({"check_url", "check_create_suite_url", "check_update_suite_url"})
 """Sent to verify a callback URL: answered, never published."""
@@ -42,17 +51,29 @@ UNCLASSIFIED = "unclassified"
 
 Form = Literal["old", "new", "unknown"]
 FORMS: tuple[Form, ...] = ("old", "new", "unknown")
+_DOCUMENTED: tuple[Form, ...] = ("old", "new")
+
+
+class Words(NamedTuple):
+    """One text in Chinese and in English."""
+
+    zh: str
+    en: str
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One top-level field. ``name`` is its camelCase name, ``wire`` its JSON type at DingTalk
-    (``str``, ``int``, ``list[int]``, …), ``mark`` is ``ms``, ``id`` or empty."""
+    """One field. ``name`` is its camelCase name (below the top level: its own), ``wire`` its JSON type at
+    DingTalk (``str``, ``int``, ``list[int]``, …), ``mark`` is ``ms``, ``id`` or empty. ``optional`` says that
+    callbacks come without it, too. ``nested`` are the fields of an object, or of a list's objects, where
+    they are known."""
 
     name: str
     wire: str
     mark: str
     is_list: bool
+    optional: bool = False
+    nested: tuple["Field", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +100,18 @@ class Subject:
 @dataclass(frozen=True, slots=True, eq=False)
 class EventSpec:
     """One EventType, of which there is one object. ``only`` holds the spellings that tell one form from
-    the other."""
+    the other, ``page`` is the address of DingTalk's description, ``values`` gives the meaning of values by
+    canonical field."""
 
     event_type: str
     subject: Subject | None
     spellings: Mapping[Form, Spelling]
     only: Mapping[Form, frozenset[str]]
+    version: int
+    title: Words
+    family: str
+    page: str
+    values: Mapping[str, Mapping[str, Words]]
 
     def form_of(self, payload: Iterable[str]) -> Form:
         """The generation that most of the payload's names belong to; ``old`` if nothing tells, since
@@ -102,6 +129,10 @@ class Catalogue:
         self._envelope: dict[str, str] = document["newEnvelope"]
         self._events: dict[str, dict[str, Any]] = document["events"]
         self._specs: dict[str, EventSpec] = {}
+        self.families = {name: Words(**title) for name, title in document["families"].items()}
+        """Each family's title."""
+        self.meanings = {name: Words(**meaning) for name, meaning in document["fields"].items()}
+        """What a field means, by its canonical name, whichever type it stands in."""
 
     def __contains__(self, event_type: object) -> bool:
         return event_type in self._events
@@ -120,17 +151,29 @@ class Catalogue:
         return spec
 
     def _spec(self, event_type: str, entry: dict[str, Any]) -> EventSpec:
-        spelled: dict[Form, dict[str, str]] = {}
+        spelled: dict[Form, dict[str, Any]] = {}
         if "old" in entry:
             spelled["old"] = entry["old"]
         if "new" in entry:
             spelled["new"] = {**self._envelope, **entry["new"]}
-        old, new = (frozenset(spelled.get(form, ())) for form in ("old", "new"))
+        spellings = {form: _spelling(names) for form, names in spelled.items()}
+        old, new = (
+            frozenset(spellings[form].fields) if form in spellings else frozenset[str]()
+            for form in _DOCUMENTED
+        )
         return EventSpec(
             event_type,
             _subject(entry.get("subject")),
-            {form: _spelling(names) for form, names in spelled.items()},
+            spellings,
             {"old": old - new, "new": new - old},
+            entry.get("version", 1),
+            Words(**entry["title"]),
+            entry["family"],
+            entry["page"],
+            {
+                name: {value: Words(**meaning) for value, meaning in values.items()}
+                for name, values in entry.get("values", {}).items()
+            },
         )
 
 
@@ -141,20 +184,37 @@ def camel_case(spelled: str) -> str:
     return head[:1].lower() + head[1:] + "".join(part[:1].upper() + part[1:] for part in rest)
 
 
-def _spelling(names: Mapping[str, str]) -> Spelling:
+def _spelling(names: Mapping[str, Any]) -> Spelling:
     fields: dict[str, Field] = {}
     back: dict[str, str] = {}
-    for spelled, declared in names.items():
-        wire, _, mark = declared.partition(" ")
-        name = camel_case(spelled)
+    for name, declared in names.items():
+        spelled, _ = _name(name)
+        canonical = camel_case(spelled)
         # A second spelling of one name (``EventTime``, ``event_time``) keeps its own, and so does
         # ``event_type`` beside the EventType that every body has.
-        if name in back or name == "eventType":
-            name = spelled
-        elif name != spelled:
-            back[name] = spelled
-        fields[spelled] = Field(name, wire, mark, wire.startswith("list"))
+        if canonical in back or canonical == "eventType":
+            canonical = spelled
+        elif canonical != spelled:
+            back[canonical] = spelled
+        fields[spelled] = _field(name, declared, canonical)
     return Spelling(fields, back)
+
+
+def _name(declared: str) -> tuple[str, bool]:
+    """``result?`` is ``result``, and optional."""
+    return declared.removesuffix("?"), declared.endswith("?")
+
+
+def _field(declared_name: str, declared: Any, canonical: str | None = None) -> Field:
+    name, optional = _name(declared_name)
+    name = canonical or name
+    if isinstance(declared, str):
+        wire, _, mark = declared.partition(" ")
+        return Field(name, wire, mark, wire.startswith("list"), optional)
+    is_list = isinstance(declared, list)
+    inner = declared[0] if is_list else declared
+    nested = tuple(_field(inner_name, value) for inner_name, value in inner.items())
+    return Field(name, "list[object]" if is_list else "object", "", is_list, optional, nested)
 
 
 def _subject(entry: Mapping[str, Any] | None) -> Subject | None:

@@ -32,7 +32,7 @@ from dingbridge.events.split import Part, TooManyEntities, split
 from dingbridge.events.strict_json import Unreadable, dumps, loads
 
 SCHEMA_VERSION = 1
-"""Rises when the meaning of a record's ``data`` changes; stands at the end of ``dataschema``."""
+"""At the end of ``dataschema``, for types that the catalogue does not have; the others have theirs there."""
 
 CONTENT_TYPE = b"application/cloudevents+json"
 TYPE_PREFIX = "com.dingtalk."
@@ -150,7 +150,8 @@ def _record(
     corp = NOBODY if part.corp_id is None else part.corp_id
     id_ = base if part.suffix is None else f"{base}/{part.suffix}"
     key = corp if part.subject is None else f"{corp}:{part.subject}"
-    envelope = _envelope(received, facts, id_, corp, event_type, part.subject, key, normalised.form)
+    version = SCHEMA_VERSION if spec is None else spec.version
+    envelope = _envelope(received, facts, id_, corp, event_type, version, part.subject, key, normalised.form)
     if normalised.verbatim:
         envelope["verbatim"] = ",".join(normalised.verbatim)
     envelope["data"] = part.data
@@ -161,7 +162,7 @@ def _record(
 def _unclassified(received: Received, facts: CallbackFacts, fault: str) -> Record:
     corp = NOBODY if facts.corp_id is None else facts.corp_id
     id_ = _callback_id(received, facts)
-    envelope = _envelope(received, facts, id_, corp, UNCLASSIFIED, None, corp, "unknown")
+    envelope = _envelope(received, facts, id_, corp, UNCLASSIFIED, 0, None, corp, "unknown")
     envelope["datacontenttype"] = "application/octet-stream"
     del envelope["dataschema"]
     envelope["fault"] = fault
@@ -176,6 +177,7 @@ def _envelope(
     id_: str,
     corp: str,
     event_type: str,
+    version: int,
     subject: str | None,
     key: str,
     form: str,
@@ -189,7 +191,7 @@ def _envelope(
         "subject": subject,
         "time": rfc3339(received.received_ms if facts.happened_ms is None else facts.happened_ms),
         "datacontenttype": "application/json",
-        "dataschema": f"urn:dingbridge:{event_type}:{SCHEMA_VERSION}",
+        "dataschema": f"urn:dingbridge:{event_type}:{version}",
         "partitionkey": key,
         "sequence": f"{received.seq:020}",
         "journal": received.journal,

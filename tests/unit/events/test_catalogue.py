@@ -36,6 +36,20 @@ def test_every_entry_is_well_formed() -> None:
                 assert spelled.lower() != "eventtype" or field.name == spelled
 
 
+def test_every_entry_says_what_it_is_and_where_dingtalk_describes_it() -> None:
+    for event_type in catalogue:
+        spec = catalogue.get(event_type)
+        assert spec is not None
+        assert spec.title.zh, event_type
+        assert spec.title.en, event_type
+        assert spec.family in catalogue.families, event_type
+        assert spec.page.startswith("https://open.dingtalk.com/document/"), event_type
+        assert spec.version >= 1
+        names = {f.name for spelling in spec.spellings.values() for f in spelling.fields.values()}
+        assert spec.values.keys() <= names, event_type
+    assert {catalogue.get(event_type).family for event_type in catalogue} == catalogue.families.keys()
+
+
 def test_subjects_are_fields_of_their_type() -> None:
     for event_type in catalogue:
         spec = catalogue.get(event_type)

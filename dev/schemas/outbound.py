@@ -1,18 +1,16 @@
-"""Writes ``schemas/outbound/*.json``: JSON Schemas of the messages of ``<control>outbound`` and answers.
+"""``schemas/outbound/*.json``: JSON Schemas of the messages of ``<control>outbound``, and of answers.
 
-Made from the models in ``consumers/outbound/forms.py``; run ``python -m dev.outbound_schemas`` after a change
-of them. Each schema ends with an example, which is valid.
+Made from the models in ``consumers/outbound/forms.py``, and written as the events' are: inline, with a title
+on every object and on nothing else. Each schema ends with an example, which is valid.
 """
 
 import json
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel
 
 from consumers.outbound.forms import MODELS, ChangeEvent, ResultEvent
-
-FOLDER: Final = Path(__file__).parents[1] / "schemas" / "outbound"
+from dingbridge.schema.json_schema import class_name, document
 
 _CORP: Final = {"corpId": "dingcorp1"}
 EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
@@ -104,37 +102,48 @@ def example(name: str) -> dict[str, Any]:
     }
 
 
-def texts() -> dict[str, str]:
-    """``{file name: text}`` of all schemas."""
+def schemas() -> dict[str, dict[str, Any]]:
+    """``{name: schema}`` of all messages and answers, without ``$schema``."""
     models: dict[str, type[BaseModel]] = {**MODELS, "result": ResultEvent, "change": ChangeEvent}
     found = {}
     for name, model in models.items():
-        schema = {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "$id": f"urn:dingbridge:outbound:{name}:1",
-            **_without_defaults(model.model_json_schema()),
-            "examples": [example(name)],
-        }
-        found[f"{name}.json"] = json.dumps(schema, ensure_ascii=False, indent=2).replace("``", "`") + "\n"
+        schema = model.model_json_schema()
+        definitions = schema.pop("$defs", {})
+        found[name] = {**_plain(schema, definitions), "examples": [example(name)]}
     return found
 
 
-def main() -> None:
-    FOLDER.mkdir(exist_ok=True)
-    for name, text in texts().items():
-        (FOLDER / name).write_text(text, encoding="utf-8")
-    print(f"{FOLDER}: {len(texts())} files")
+def texts() -> dict[str, str]:
+    """``{file name: text}`` of all schemas."""
+    return {
+        f"{name}.json": json.dumps(
+            document(schema, "2020-12", f"urn:dingbridge:outbound:{name}:1"), ensure_ascii=False, indent=2
+        )
+        + "\n"
+        for name, schema in schemas().items()
+    }
 
 
-def _without_defaults(schema: Any) -> Any:
-    """A field that is absent is not wanted either way; what the models hold in its place means nothing."""
+def _plain(schema: Any, definitions: dict[str, Any], name: str = "") -> Any:
+    """Without references, titles but those of objects (``name`` for one that has none), and defaults: a field
+    that is absent is not wanted either way; what the models hold in its place means nothing."""
     if isinstance(schema, list):
-        return [_without_defaults(item) for item in schema]
+        return [_plain(item, definitions, name) for item in schema]
     if not isinstance(schema, dict):
-        return schema
-    gone = {"default"} if "title" in schema or "anyOf" in schema else set()
-    return {name: _without_defaults(value) for name, value in schema.items() if name not in gone}
-
-
-if __name__ == "__main__":
-    main()
+        return schema.replace("``", "`") if isinstance(schema, str) else schema
+    if "$ref" in schema:
+        referred = schema["$ref"].removeprefix("#/$defs/")
+        beside = {key: value for key, value in schema.items() if key != "$ref"}
+        return _plain({"title": referred, **definitions[referred], **beside}, definitions)
+    is_object = schema.get("type") == "object"
+    # a class's title is its name, any other a heading for people
+    title = schema["title"] if "title" in schema and "properties" in schema else name
+    plain = {"title": title} if is_object else {}
+    for key, value in schema.items():
+        if key == "properties":  # names, and no keywords
+            plain[key] = {
+                inner: _plain(found, definitions, title + class_name(inner)) for inner, found in value.items()
+            }
+        elif key not in ("default", "title"):
+            plain[key] = _plain(value, definitions, name)
+    return plain

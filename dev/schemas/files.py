@@ -1,0 +1,73 @@
+"""Which files there are, and their texts."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from dev.schemas import outbound
+from dingbridge.events.catalogue import EventSpec, catalogue
+from dingbridge.schema.json_schema import data_schema, document, envelope_schema, urn
+
+ROOT: Final = Path(__file__).parents[2]
+
+FOLDERS: Final = ("schemas/json", "schemas/json-2020-12", "schemas/outbound")
+"""Folders in which every file is made here: another one is left over, and removed."""
+
+ENVELOPE_URN: Final = "urn:dingbridge:envelope:1"
+
+
+def specs() -> Iterator[EventSpec]:
+    """All entries of the catalogue, in its order."""
+    for event_type in catalogue:
+        spec = catalogue.get(event_type)
+        if spec is not None:
+            yield spec
+
+
+def texts() -> dict[str, str]:
+    """``{path below the repository: text}`` of all generated files."""
+    found = {f"schemas/outbound/{name}": text for name, text in outbound.texts().items()}
+    for spec in specs():
+        name, schema = f"{spec.event_type}.json", data_schema(spec)
+        found[f"schemas/json/{name}"] = as_text(document(schema, "draft-07"))
+        identity = urn(spec.event_type, spec.version)
+        found[f"schemas/json-2020-12/{name}"] = as_text(document(schema, "2020-12", identity))
+    envelope = envelope_schema()
+    found["schemas/json/envelope.json"] = as_text(document(envelope, "draft-07"))
+    found["schemas/json-2020-12/envelope.json"] = as_text(document(envelope, "2020-12", ENVELOPE_URN))
+    return found
+
+
+def stale() -> list[str]:
+    """The generated files that are not what they would be now, missing and left over ones included."""
+    wanted = texts()
+    differ = [path for path, text in wanted.items() if _read(ROOT / path) != text]
+    return sorted([*differ, *_left_over(wanted)])
+
+
+def write() -> list[str]:
+    """Write what is stale, and return its paths."""
+    wanted = texts()
+    changed = []
+    for path in stale():
+        if path in wanted:
+            (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+            (ROOT / path).write_text(wanted[path], encoding="utf-8")
+        else:
+            (ROOT / path).unlink()
+        changed.append(path)
+    return changed
+
+
+def as_text(document: dict[str, Any]) -> str:
+    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None
+
+
+def _left_over(wanted: dict[str, str]) -> list[str]:
+    there = (path for folder in FOLDERS for path in (ROOT / folder).glob("*"))
+    return [name for path in there if (name := path.relative_to(ROOT).as_posix()) not in wanted]

@@ -1,0 +1,170 @@
+"""What is committed is what the catalogue says; schemas are written so that every tool reads them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from dev.schemas import files
+from dev.schemas.outbound import EXAMPLES, example, schemas
+from dingbridge.events import catalogue
+from dingbridge.schema.json_schema import DIALECTS, MAX_INTEGER, class_name, data_schema, record_schema
+from dingbridge.testing import recorded
+from tests.unit.events.golden import load_all
+
+ROOT = files.ROOT
+FOLDERS = {"draft-07": ROOT / "schemas/json", "2020-12": ROOT / "schemas/json-2020-12"}
+VALIDATORS = {"draft-07": jsonschema.Draft7Validator, "2020-12": jsonschema.Draft202012Validator}
+SCHEMA_KEYS = {"items", "additionalProperties", "not", "if", "then", "else", "contains"}
+
+
+def schema_of(event_type: str) -> dict[str, Any]:
+    spec = catalogue.get(event_type)
+    assert spec is not None
+    return record_schema(spec)
+
+
+WRITTEN: dict[str, Any] = {
+    **{event_type: schema_of(event_type) for event_type in catalogue},
+    **{f"outbound {name}": schema for name, schema in schemas().items()},
+}
+
+
+def inside(schema: Any) -> Iterator[dict[str, Any]]:
+    """This schema and all that are in it."""
+    if not isinstance(schema, dict):
+        return
+    yield schema
+    for key, value in schema.items():
+        if key == "properties":
+            for inner in value.values():
+                yield from inside(inner)
+        elif key in ("anyOf", "oneOf", "allOf"):
+            for inner in value:
+                yield from inside(inner)
+        elif key in SCHEMA_KEYS:
+            yield from inside(value)
+
+
+def test_what_is_committed_is_what_would_be_written() -> None:
+    assert files.stale() == [], "run python -m dev.schemas"
+
+
+def test_a_file_that_was_changed_removed_or_left_over_is_stale(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    files.write()
+    assert files.stale() == []
+    one, other, left_over = (f"schemas/json/{name}.json" for name in ("org_change", "check_in", "old_type"))
+    (tmp_path / one).write_text("{}\n")
+    (tmp_path / other).unlink()
+    (tmp_path / left_over).write_text("{}\n")
+    assert files.stale() == sorted([one, other, left_over])
+    assert files.write() == sorted([one, other, left_over])
+    assert files.stale() == []
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_schemas_are_valid_in_their_dialect(dialect: str) -> None:
+    paths = sorted(FOLDERS[dialect].glob("*.json"))
+    assert {path.stem for path in paths} == {*catalogue, "envelope"}
+    for path in paths:
+        schema = json.loads(path.read_text("utf-8"))
+        assert schema["$schema"] == DIALECTS[dialect]
+        VALIDATORS[dialect].check_schema(schema)
+
+
+def test_the_two_dialects_say_the_same_and_only_the_newer_has_an_id() -> None:
+    ids = set()
+    for path in FOLDERS["draft-07"].glob("*.json"):
+        older, newer = (json.loads((folder / path.name).read_text("utf-8")) for folder in FOLDERS.values())
+        ids.add(newer.pop("$id"))
+        assert older | {"$schema": ""} == newer | {"$schema": ""}
+    assert len(ids) == len(catalogue) + 1
+    assert "urn:dingbridge:bpms_instance_change:1" in ids
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_tools_need_is_there(name: str) -> None:
+    for schema in inside(WRITTEN[name]):
+        assert not {"$ref", "$defs", "definitions", "$id", "$schema"} & schema.keys()
+        assert ("title" in schema) == (schema.get("type") == "object"), schema
+        assert "type" in schema or not {"const", "enum"} & schema.keys(), schema
+        if schema.get("type") == "integer":
+            assert schema["maximum"] == MAX_INTEGER == 9007199254740991
+            assert schema["minimum"] in (0, -MAX_INTEGER)
+
+
+def test_titles_are_class_names_and_each_names_one_thing() -> None:
+    owners: dict[str, set[str]] = {}
+    for event_type in catalogue:
+        spec = catalogue.get(event_type)
+        assert spec is not None
+        titles = [schema["title"] for schema in inside(data_schema(spec)) if "title" in schema]
+        assert titles[0] == class_name(event_type)
+        assert len(titles) == len(set(titles))
+        assert all(title.isidentifier() and title[0].isupper() for title in titles)
+        for title in titles:
+            owners.setdefault(title, set()).add(event_type)
+    assert [title for title, of in owners.items() if len(of) > 1] == []
+
+
+def test_times_are_64_bit_and_never_negative() -> None:
+    schema = schema_of("bpms_instance_change")["properties"]["data"]["properties"]
+    for name in ("createTime", "finishTime", "eventTime"):
+        assert (schema[name]["type"], schema[name]["minimum"]) == ("integer", 0)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_examples_are_valid(dialect: str) -> None:
+    """None of AsyncAPI's tools looks at them."""
+    faults = []
+    of_envelope = VALIDATORS[dialect](json.loads((FOLDERS[dialect] / "envelope.json").read_text("utf-8")))
+    for event_type in catalogue:
+        of_data = VALIDATORS[dialect](
+            json.loads((FOLDERS[dialect] / f"{event_type}.json").read_text("utf-8"))
+        )
+        of_record = VALIDATORS[dialect](schema_of(event_type))
+        records = recorded(ROOT / "schemas/examples" / f"{event_type}.json")
+        assert records
+        for value in (json.loads(record.value) for record in records):
+            faults += [*of_envelope.iter_errors(value), *of_record.iter_errors(value)]
+            faults += of_data.iter_errors(value["data"])
+    assert [f"{fault.json_path}: {fault.message}" for fault in faults] == []
+
+
+def test_recorded_events_of_both_generations_are_valid() -> None:
+    of_envelope = jsonschema.Draft7Validator(json.loads((FOLDERS["draft-07"] / "envelope.json").read_text()))
+    forms = set()
+    for golden in load_all():
+        for record in golden.document["after"]:
+            of_envelope.validate(record["value"])
+            if record["known"]:
+                jsonschema.Draft7Validator(schema_of(record["topic"])).validate(record["value"])
+            forms.add(record["value"]["form"])
+    assert forms == {"old", "new", "unknown"}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_examples_of_outbound_messages_are_valid(name: str) -> None:
+    jsonschema.Draft202012Validator(schemas()[name]).validate(example(name))
+    jsonschema.Draft7Validator(schemas()[name]).validate(example(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [("type", 1), ("createTime", "1731000000000"), ("processInstanceId", 7), ("taskId", 61000000001)],
+)
+def test_a_value_of_another_type_is_not_valid(name: str, wrong: Any) -> None:
+    [record, *_] = recorded(ROOT / "schemas/examples/bpms_task_change.json")
+    data = json.loads(record.value)["data"]
+    spec = catalogue.get("bpms_task_change")
+    assert spec is not None
+    validator = jsonschema.Draft7Validator(data_schema(spec))
+    assert validator.is_valid(data)
+    assert not validator.is_valid(data | {name: wrong})
+    assert validator.is_valid(data | {"newField": wrong})  # open: DingTalk adds fields
