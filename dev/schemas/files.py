@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from dev.schemas import outbound
+from dev.schemas import outbound, payloads
 from dingbridge.events.catalogue import EventSpec, catalogue
 from dingbridge.schema.json_schema import data_schema, document, envelope_schema, urn
 
@@ -14,6 +14,7 @@ ROOT: Final = Path(__file__).parents[2]
 FOLDERS: Final = ("schemas/json", "schemas/json-2020-12", "schemas/outbound")
 """Folders in which every file is made here: another one is left over, and removed."""
 
+PAYLOADS: Final = "dingbridge/events/payloads.py"
 ENVELOPE_URN: Final = "urn:dingbridge:envelope:1"
 
 
@@ -33,6 +34,7 @@ def texts() -> dict[str, str]:
         found[f"schemas/json/{name}"] = as_text(document(schema, "draft-07"))
         identity = urn(spec.event_type, spec.version)
         found[f"schemas/json-2020-12/{name}"] = as_text(document(schema, "2020-12", identity))
+    found[PAYLOADS] = payloads.text([*specs()])
     envelope = envelope_schema()
     found["schemas/json/envelope.json"] = as_text(document(envelope, "draft-07"))
     found["schemas/json-2020-12/envelope.json"] = as_text(document(envelope, "2020-12", ENVELOPE_URN))

@@ -11,7 +11,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("dingbridge", "ingress", "consumers", "simulator", "dev")
-MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+GENERATED = {ROOT / "dingbridge" / "events" / "payloads.py"}
+"""Made from the catalogue, and nobody's reading."""
+MODULES = [
+    path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")) if path not in GENERATED
+]
 
 MODULE_LINES, FOLDER_MODULES, README_LINES = 400, 14, 180
 

@@ -1,0 +1,4934 @@
+"""What ``data`` holds, by EventType. Made by ``python -m dev.schemas``; do not edit.
+
+A key that is ``NotRequired`` is absent from some callbacks. Real callbacks may hold more than this, and less:
+they are not checked. What each key means is in ``docs/catalogue``.
+"""
+
+from typing import Any, NotRequired, TypedDict
+
+
+class AgoalIndicatorAdd(TypedDict):
+    """``agoal_indicator_add``: Agoal: indicator added.
+
+    Agoal新增指标事件
+    https://open.dingtalk.com/document/development/events-agoal-indicator-add
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    body: dict[str, Any]
+
+
+class AgoalIndicatorCopyBody(TypedDict):
+    code: NotRequired[str]
+    originCode: NotRequired[str]
+
+
+class AgoalIndicatorCopy(TypedDict):
+    """``agoal_indicator_copy``: Agoal: indicator copied.
+
+    Agoal复制指标事件
+    https://open.dingtalk.com/document/development/events-agoal-indicator-copy
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    corpid: str
+    bizid: str
+    body: AgoalIndicatorCopyBody
+    event_time: int
+
+
+class AgoalIndicatorModifyBody(TypedDict):
+    code: NotRequired[str]
+    id: NotRequired[str]
+
+
+class AgoalIndicatorModify(TypedDict):
+    """``agoal_indicator_modify``: Agoal: indicator changed.
+
+    Agoal修改指标事件
+    https://open.dingtalk.com/document/development/events-agoal-indicator-modify
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    corpid: str
+    bizid: str
+    body: AgoalIndicatorModifyBody
+    event_time: int
+
+
+class AgoalIndicatorRemoveBody(TypedDict):
+    code: NotRequired[str]
+    id: NotRequired[str]
+
+
+class AgoalIndicatorRemove(TypedDict):
+    """``agoal_indicator_remove``: Agoal: indicator removed.
+
+    Agoal删除指标事件
+    https://open.dingtalk.com/document/development/events-agoal-indicator-remove
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    corpid: str
+    bizid: str
+    body: AgoalIndicatorRemoveBody
+    event_time: int
+
+
+class AgoalObjectiveProgressAddBody(TypedDict):
+    progressId: NotRequired[str]
+    objectiveId: NotRequired[str]
+
+
+class AgoalObjectiveProgressAdd(TypedDict):
+    """``agoal_objectiveProgress_add``: Agoal: progress of an objective added.
+
+    Agoal新增目标进展事件
+    https://open.dingtalk.com/document/development/events-agoal-objectiveprogress-add
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    corpid: str
+    bizid: str
+    EventTime: NotRequired[int]
+    body: AgoalObjectiveProgressAddBody
+
+
+class AgoalObjectiveProgressModifyBody(TypedDict):
+    progressId: NotRequired[str]
+    objectiveId: NotRequired[str]
+
+
+class AgoalObjectiveProgressModify(TypedDict):
+    """``agoal_objectiveProgress_modify``: Agoal: progress of an objective changed.
+
+    Agoal修改目标进展事件
+    https://open.dingtalk.com/document/development/events-agoal-objectiveprogress-modify
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    corpid: str
+    bizid: str
+    EventTime: NotRequired[int]
+    body: AgoalObjectiveProgressModifyBody
+
+
+class AgoalObjectiveProgressRemoveBody(TypedDict):
+    progressId: NotRequired[str]
+    objectiveId: NotRequired[str]
+
+
+class AgoalObjectiveProgressRemove(TypedDict):
+    """``agoal_objectiveProgress_remove``: Agoal: progress of an objective removed.
+
+    Agoal删除目标进展事件
+    https://open.dingtalk.com/document/development/events-agoal-objectiveprogress-remove
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    corpid: str
+    bizid: str
+    EventTime: NotRequired[int]
+    body: AgoalObjectiveProgressRemoveBody
+
+
+class AgoalObjectiveRuleAddBody(TypedDict):
+    objectiveRuleId: NotRequired[str]
+
+
+class AgoalObjectiveRuleAdd(TypedDict):
+    """``agoal_objectiveRule_add``: Agoal: objective rule added.
+
+    Agoal新增目标规则事件
+    https://open.dingtalk.com/document/development/events-agoal-objectiverule-add
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    corpid: str
+    bizid: str
+    EventTime: NotRequired[int]
+    body: AgoalObjectiveRuleAddBody
+
+
+class AgoalObjectiveRuleModifyBody(TypedDict):
+    objectiveRuleId: NotRequired[str]
+
+
+class AgoalObjectiveRuleModify(TypedDict):
+    """``agoal_objectiveRule_modify``: Agoal: objective rule changed.
+
+    Agoal修改目标规则事件
+    https://open.dingtalk.com/document/development/events-agoal-objectiverule-modify
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    corpid: str
+    bizid: str
+    EventTime: NotRequired[int]
+    body: AgoalObjectiveRuleModifyBody
+
+
+class AgoalObjectiveRuleRemoveBody(TypedDict):
+    objectiveRuleId: NotRequired[str]
+
+
+class AgoalObjectiveRuleRemove(TypedDict):
+    """``agoal_objectiveRule_remove``: Agoal: objective rule removed.
+
+    Agoal删除目标规则事件
+    https://open.dingtalk.com/document/development/events-agoal-objectiverule-remove
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    corpid: str
+    bizid: str
+    EventTime: NotRequired[int]
+    body: AgoalObjectiveRuleRemoveBody
+
+
+class AgoalObjectiveAddBody(TypedDict):
+    dingUserId: NotRequired[str]
+    periodId: NotRequired[str]
+    objectiveId: NotRequired[str]
+    objectiveRuleId: NotRequired[str]
+
+
+class AgoalObjectiveAdd(TypedDict):
+    """``agoal_objective_add``: Agoal: personal objective added.
+
+    Agoal个人目标新增事件
+    https://open.dingtalk.com/document/development/agoal-personal-goals-have-added-new-events
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    corpid: str
+    bizid: str
+    EventTime: NotRequired[int]
+    body: AgoalObjectiveAddBody
+
+
+class AgoalObjectiveChangeBody(TypedDict):
+    dingUserId: NotRequired[str]
+    periodId: NotRequired[str]
+    objectiveId: NotRequired[str]
+    objectiveRuleId: NotRequired[str]
+
+
+class AgoalObjectiveChange(TypedDict):
+    """``agoal_objective_change``: Agoal: personal objective changed.
+
+    Agoal个人目标更新事件
+    https://open.dingtalk.com/document/development/agoal-personal-goal-update-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    corpid: str
+    bizid: str
+    EventTime: NotRequired[int]
+    body: AgoalObjectiveChangeBody
+
+
+class AgoalObjectiveRemoveBody(TypedDict):
+    periodId: NotRequired[str]
+    objectiveId: NotRequired[str]
+    objectiveRuleId: NotRequired[str]
+
+
+class AgoalObjectiveRemove(TypedDict):
+    """``agoal_objective_remove``: Agoal: personal objective removed.
+
+    Agoal个人目标删除事件
+    https://open.dingtalk.com/document/development/agoal-personal-goal-deletion-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    corpid: str
+    bizid: str
+    EventTime: NotRequired[int]
+    body: AgoalObjectiveRemoveBody
+
+
+class AiAssistantChange(TypedDict):
+    """``ai_assistant_change``: AI assistant changed.
+
+    AI助理信息变更
+    https://open.dingtalk.com/document/development/ai-assistant-information-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    assistantId: str
+    unionId: str
+    icon: str
+    name: str
+    action: str
+
+
+class AiAssistantInstall(TypedDict):
+    """``ai_assistant_install``: AI assistant installed.
+
+    AI助理安装事件
+    https://open.dingtalk.com/document/development/ai-assistant-installation-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    unionId: str
+    aiAssistantId: str
+    name: str
+    description: str
+
+
+class AoneAssistantStatusChange(TypedDict):
+    """``aone_assistant_status_change``: DingTalk A1: assistant's status changed.
+
+    DingTalkA1小助理状态变更
+    https://open.dingtalk.com/document/development/events-aone-assistant-status-change-1
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    agentId: str
+    operatorUnionId: str
+    agentStatus: str
+
+
+class AoneAssistantSummaryChangeAgentResultPromptTemplateResultsItem(TypedDict):
+    summary: NotRequired[str]
+    title: NotRequired[str]
+    templateId: NotRequired[str]
+
+
+class AoneAssistantSummaryChangeAgentResult(TypedDict):
+    promptTemplateResults: NotRequired[list[AoneAssistantSummaryChangeAgentResultPromptTemplateResultsItem]]
+
+
+class AoneAssistantSummaryChange(TypedDict):
+    """``aone_assistant_summary_change``: DingTalk A1: assistant finished a summary.
+
+    DingTalkA1小助理总结完成事件
+    https://open.dingtalk.com/document/development/events-aone-assistant-summary-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    agentId: str
+    agentResult: AoneAssistantSummaryChangeAgentResult
+    creatorUnionId: str
+    fileId: str
+    minutesId: str
+
+
+class ApproveOpenGroupExpansionParams(TypedDict):
+    openCid: NotRequired[str]
+    groupName: NotRequired[str]
+    groupOwner: NotRequired[str]
+    remark: NotRequired[str]
+
+
+class ApproveOpenGroupExpansion(TypedDict):
+    """``approve_open_group_expansion``: Approval of a larger exclusive group.
+
+    专属群扩容审批
+    https://open.dingtalk.com/document/development/exclusive-group-expansion-approval
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    approveType: str
+    processInstanceId: str
+    CorpId: NotRequired[str]
+    approvers: list[str]
+    eventType: str
+    title: str
+    params: ApproveOpenGroupExpansionParams
+    url: str
+    createTime: int
+    staffId: str
+
+
+class AtsConfigChange(TypedDict):
+    """``ats_config_change``: Recruitment: platform configuration changed.
+
+    招聘业务平台配置变更
+    https://open.dingtalk.com/document/development/event-ats-config-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    configKey: str
+    CorpId: NotRequired[str]
+    configValue: str
+    gmtModifiedTime: str
+
+
+class AtsJobDeliverChange(TypedDict):
+    """``ats_job_deliver_change``: Recruitment: application for a job changed.
+
+    招聘平台职位投递变更事件
+    https://open.dingtalk.com/document/development/recruitment-platform-position-delivery-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+
+
+class AtsRightsChange(TypedDict):
+    """``ats_rights_change``: Recruitment: platform entitlement changed.
+
+    招聘业务平台权益变更
+    https://open.dingtalk.com/document/development/change-of-rights-and-interests-of-recruitment-business-platform
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    CorpId: NotRequired[str]
+    bizCode: str
+    rightsCode: str
+    free: bool
+    expiredTime: str
+
+
+class AtsTalentAutoChatTaskAutoChatSettingVO(TypedDict):
+    chatNum: NotRequired[int]
+    chatWord: NotRequired[str]
+
+
+class AtsTalentAutoChatTaskTalentSearchConditionsVO(TypedDict):
+    maxSalary: NotRequired[int]
+    education: NotRequired[list[int]]
+    maxAge: NotRequired[int]
+    minAge: NotRequired[int]
+    workingYear: NotRequired[list[int]]
+    minSalary: NotRequired[int]
+
+
+class AtsTalentAutoChatTask(TypedDict):
+    """``ats_talent_auto_chat_task``: Recruitment: automatic talent chat task.
+
+    智能招聘人才直通车任务
+    https://open.dingtalk.com/document/development/intelligent-recruitment-talent-through-train-task
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    jobId: str
+    CorpId: NotRequired[str]
+    configId: str
+    autoChatSettingVO: AtsTalentAutoChatTaskAutoChatSettingVO
+    talentSearchConditionsVO: AtsTalentAutoChatTaskTalentSearchConditionsVO
+    userId: str
+    taskId: str
+
+
+class AttendBossCheckChange(TypedDict):
+    """``attend_bossCheck_change``: Attendance result changed.
+
+    考勤结果变更
+    https://open.dingtalk.com/document/development/change-of-attendance-results
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    workDate: str
+    action: str
+    planId: str
+    userId: str
+
+
+class AttendGroupChange(TypedDict):
+    """``attend_group_change``: Attendance group changed.
+
+    考勤组变更
+    https://open.dingtalk.com/document/development/attendance-group-change
+    """
+
+    eventTime: NotRequired[int]
+    corpId: NotRequired[str]
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    corpid: str
+    name: str
+    action: str
+    id: str
+
+
+class AttendShiftChange(TypedDict):
+    """``attend_shift_change``: Shift changed.
+
+    班次变更
+    https://open.dingtalk.com/document/development/intelligent-personnel-shift-change
+    """
+
+    eventTime: NotRequired[int]
+    corpId: NotRequired[str]
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    corpid: str
+    name: str
+    action: str
+    id: str
+
+
+class AttendUserDailySummaryRefresh(TypedDict):
+    """``attend_user_daily_summary_refresh``: Daily attendance statistics changed.
+
+    考勤日统计变更事件
+    https://open.dingtalk.com/document/development/attendance-day-statistics-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    workDate: str
+    userId: str
+
+
+class AttendanceApproveStatusChange(TypedDict):
+    """``attendance_approve_status_change``: Status of leave, overtime, business trip or outing changed.
+
+    请假、加班、出差、外出状态变更事件
+    https://open.dingtalk.com/document/development/leave-overtime-business-trip-out-of-office-status-change-events
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    approveType: str
+    processInstanceId: str
+    mainProcessInstanceId: str
+    CorpId: NotRequired[str]
+    processCode: str
+    status: str
+
+
+class AttendanceCheckRecordDataListItem(TypedDict):
+    address: NotRequired[str]
+    corpId: NotRequired[str]
+    checkTime: NotRequired[int]
+    locationResult: NotRequired[str]
+    groupId: NotRequired[Any]
+    latitude: NotRequired[float]
+    bizId: NotRequired[str]
+    locationMethod: NotRequired[str]
+    userId: NotRequired[str]
+    deviceSN: NotRequired[str]
+    checkByUser: NotRequired[bool]
+    longitude: NotRequired[float]
+
+
+class AttendanceCheckRecord(TypedDict):
+    """``attendance_check_record``: Employee clocked in or out.
+
+    员工打卡事件
+    https://open.dingtalk.com/document/development/employee-clock-in-event
+    """
+
+    eventTime: NotRequired[int]
+    corpId: NotRequired[str]
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    dataList: list[AttendanceCheckRecordDataListItem]
+
+
+class AttendanceOvertimeDurationDataListItem(TypedDict):
+    workHoursPerDay: NotRequired[int]
+    overtimeDayType: NotRequired[str]
+    workDate: NotRequired[int]
+    overtimeDay: NotRequired[int]
+    corpId: NotRequired[str]
+    action: NotRequired[str]
+    overtimeHour: NotRequired[float]
+    vacationRate: NotRequired[float]
+    workMinutesPerDay: NotRequired[int]
+    userid: NotRequired[str]
+    key: NotRequired[str]
+    timestamp: NotRequired[int]
+
+
+class AttendanceOvertimeDuration(TypedDict):
+    """``attendance_overtime_duration``: Employee worked overtime.
+
+    员工加班事件
+    https://open.dingtalk.com/document/development/employee-overtime-events
+    """
+
+    eventTime: NotRequired[int]
+    corpId: NotRequired[str]
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    dataList: list[AttendanceOvertimeDurationDataListItem]
+
+
+class AttendanceReportColumnChange(TypedDict):
+    """``attendance_report_column_change``: Column of an attendance report changed.
+
+    考勤报表字段变更事件
+    https://open.dingtalk.com/document/development/attendance-report-field-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    CorpId: NotRequired[str]
+    columnId: str
+    type: str
+
+
+class AttendanceScheduleChangeDataListItem(TypedDict):
+    workDateBegin: NotRequired[Any]
+    workDateEnd: NotRequired[Any]
+    corpId: NotRequired[str]
+    userIds: NotRequired[list[str]]
+    type: NotRequired[str]
+
+
+class AttendanceScheduleChange(TypedDict):
+    """``attendance_schedule_change``: Schedule changed.
+
+    员工排班变更事件
+    https://open.dingtalk.com/document/development/attendance-events
+    """
+
+    eventTime: NotRequired[int]
+    corpId: NotRequired[str]
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    dataList: list[AttendanceScheduleChangeDataListItem]
+
+
+class BadgeDeviceStatusChange(TypedDict):
+    """``badge_device_status_change``: DingTalk B1: device status changed.
+
+    DingTalkB1设备状态变更事件
+    https://open.dingtalk.com/document/development/events-badge-device-status-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    teamCode: str
+    sn: str
+    type: str
+    userId: str
+    status: str
+    timestamp: int
+
+
+class BlackboardSentReceivers(TypedDict):
+    openConversationIds: NotRequired[str]
+    labelIds: NotRequired[str]
+    staffIds: NotRequired[str]
+    dgCodes: NotRequired[str]
+    deptIds: NotRequired[str]
+
+
+class BlackboardSentDentry(TypedDict):
+    sourceDentryUuid: NotRequired[str]
+
+
+class BlackboardSent(TypedDict):
+    """``blackboard_sent``: Announcement sent.
+
+    公告发送
+    https://open.dingtalk.com/document/development/events-blackboard-sent
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    unionId: str
+    receivers: BlackboardSentReceivers
+    blackboardType: str
+    dentry: BlackboardSentDentry
+    blackboardId: str
+    categoryName: str
+    categoryId: str
+
+
+class BpmsInstanceChange(TypedDict):
+    """``bpms_instance_change``: Approval instance started, finished, terminated or deleted.
+
+    审批实例开始、结束、终止、删除
+    https://open.dingtalk.com/document/development/event-bpms-instance-change
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    result: NotRequired[str]
+    processInstanceId: str
+    finishTime: NotRequired[int]
+    createTime: int
+    processCode: NotRequired[str]
+    bizCategoryId: NotRequired[str]
+    businessId: NotRequired[str]
+    type: str
+    title: str
+    businessType: NotRequired[str]
+    url: NotRequired[str]
+    staffId: str
+    CorpId: NotRequired[str]
+
+
+class BpmsTaskChange(TypedDict):
+    """``bpms_task_change``: Approval task started, finished or handed over.
+
+    审批任务开始，结束，转交
+    https://open.dingtalk.com/document/development/event-bpms-task-change
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    result: NotRequired[str]
+    processInstanceId: str
+    finishTime: NotRequired[int]
+    createTime: int
+    processCode: NotRequired[str]
+    bizCategoryId: NotRequired[str]
+    businessId: NotRequired[str]
+    remark: NotRequired[str]
+    type: str
+    title: NotRequired[str]
+    taskId: NotRequired[str]
+    staffId: str
+    content: NotRequired[str]
+    CorpId: NotRequired[str]
+
+
+class CalendarEventChangeOperator(TypedDict):
+    type: NotRequired[str]
+
+
+class CalendarEventChange(TypedDict):
+    """``calendar_event_change``: Calendar event changed.
+
+    日程变更
+    https://open.dingtalk.com/document/development/event-calendar-event-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    calendarEventId: str
+    calendarEventUpdateTime: int
+    calendarId: str
+    unionIdList: list[str]
+    changeType: str
+    operator: CalendarEventChangeOperator
+    legacyCalendarEventId: str
+
+
+class ChangeAuth(TypedDict):
+    """``change_auth``: Authorisation of a suite changed.
+
+    企业变更授权范围
+    https://open.dingtalk.com/document/development/enterprise-authorization-to-open-application-event-history
+    """
+
+    suiteKey: str
+    timeStamp: int
+    authCorpId: str
+
+
+class ChatAddMember(TypedDict):
+    """``chat_add_member``: Members joined a group chat.
+
+    群会话添加人员
+    https://open.dingtalk.com/document/development/group-session-add-persons
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    timeStamp: int
+    unionId: NotRequired[list[str]]
+    chatId: str
+    CorpId: NotRequired[str]
+    operatorUnionId: NotRequired[str]
+    eventType: NotRequired[str]
+    userId: list[str]
+    openConversationId: str
+    operator: NotRequired[str]
+
+
+class ChatDisband(TypedDict):
+    """``chat_disband``: Group chat dissolved.
+
+    群会话解散群
+    https://open.dingtalk.com/document/development/group-session-disband-group
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    timeStamp: int
+    chatId: str
+    CorpId: NotRequired[str]
+    operatorUnionId: NotRequired[str]
+    openConversationId: str
+    operator: NotRequired[str]
+
+
+class ChatQuit(TypedDict):
+    """``chat_quit``: A user left a group chat.
+
+    群会话用户主动退群
+    https://open.dingtalk.com/document/development/group-session-users-actively-withdraw-from-the-group
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    timeStamp: int
+    chatId: str
+    CorpId: NotRequired[str]
+    operatorUnionId: NotRequired[str]
+    openConversationId: str
+    operator: NotRequired[str]
+    userId: NotRequired[list[str]]
+
+
+class ChatRemoveMember(TypedDict):
+    """``chat_remove_member``: Members removed from a group chat.
+
+    群会话删除人员
+    https://open.dingtalk.com/document/development/group-session-delete-persons
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    timeStamp: int
+    unionId: NotRequired[list[str]]
+    chatId: str
+    CorpId: NotRequired[str]
+    operatorUnionId: NotRequired[str]
+    userId: list[str]
+    openConversationId: str
+    operator: NotRequired[str]
+
+
+class ChatTemplateChange(TypedDict):
+    """``chat_template_change``: Group template enabled or disabled.
+
+    群模板被启用或停用
+    https://open.dingtalk.com/document/development/group-templates-are-enabled-or-disabled
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    timeStamp: int
+    operatorUnionId: NotRequired[str]
+    templateId: str
+    changedTimeStamp: int
+    openConversationId: str
+    operator: NotRequired[str]
+    status: str
+
+
+class ChatUpdateOwner(TypedDict):
+    """``chat_update_owner``: Group chat has another owner.
+
+    群会话更换群主
+    https://open.dingtalk.com/document/development/group-session-change-group-master
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    owner: str
+    timeStamp: int
+    CorpId: NotRequired[str]
+    operatorUnionId: NotRequired[str]
+    openConversationId: str
+    chatId: NotRequired[str]
+    operator: NotRequired[str]
+
+
+class ChatUpdateTitle(TypedDict):
+    """``chat_update_title``: Group chat renamed.
+
+    群会话更换群名称
+    https://open.dingtalk.com/document/development/group-session-change-group-name
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    timeStamp: int
+    chatId: str
+    CorpId: NotRequired[str]
+    operatorUnionId: NotRequired[str]
+    title: str
+    openConversationId: str
+    operator: NotRequired[str]
+
+
+class CheckIn(TypedDict):
+    """``check_in``: User checked in.
+
+    用户签到
+    https://open.dingtalk.com/document/development/event-check-in
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    timeStamp: int
+    staffId: str
+
+
+class CommercialSolution(TypedDict):
+    """``commercial_solution``: HR: commercial solution.
+
+    人事商业化方案事件
+    https://open.dingtalk.com/document/development/personnel-commercialization-program-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    solutionId: str
+    solutionStatus: str
+
+
+class ContactAddOrg(TypedDict):
+    """``contact_add_org``: External contact added.
+
+    企业增加外部联系人
+    https://open.dingtalk.com/document/development/enterprise-adds-external-contacts
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    errcode: int
+    labelIds: list[str]
+    shareUserIds: list[str]
+    followerUserId: str
+    companyName: str
+    name: str
+    mobile: str
+    errmsg: str
+    stateCode: str
+    userId: str
+    shareDeptIds: list[str]
+
+
+class ContactLeaveOrg(TypedDict):
+    """``contact_leave_org``: External contact deleted.
+
+    企业删除外部联系人
+    https://open.dingtalk.com/document/development/enterprise-delete-external-contacts
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    userId: str
+
+
+class ContactModifyOrg(TypedDict):
+    """``contact_modify_org``: External contact changed.
+
+    外部联系人修改
+    https://open.dingtalk.com/document/development/external-contact-modification
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    errcode: int
+    labelIds: list[str]
+    shareUserIds: list[str]
+    followerUserId: str
+    companyName: str
+    name: str
+    mobile: str
+    errmsg: str
+    stateCode: str
+    userId: str
+    shareDeptIds: list[str]
+
+
+class CrmCustomerTrackTracksItem(TypedDict):
+    creator: NotRequired[str]
+    corpId: NotRequired[str]
+    customerId: NotRequired[str]
+    subType: NotRequired[int]
+    type: NotRequired[int]
+    gmtCreate: NotRequired[int]
+
+
+class CrmCustomerTrack(TypedDict):
+    """``crm_customer_track``: CRM: customer's activity.
+
+    CRM客户动态
+    https://open.dingtalk.com/document/development/crm-customer-dynamics
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    tracks: list[CrmCustomerTrackTracksItem]
+
+
+class DeviceBindUpdate(TypedDict):
+    """``device_bind_update``: Smart hardware bound.
+
+    智能硬件绑定
+    https://open.dingtalk.com/document/development/smart-hardware-binding-stream
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+
+
+class DingBadgeVerify(TypedDict):
+    """``ding_badge_verify``: Badge verified.
+
+    钉工牌核验事件
+    https://open.dingtalk.com/document/development/event-ding-badge-verify
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    codeId: str
+    verifyEvent: str
+    CorpId: NotRequired[str]
+    codeIdentity: str
+    verifyLocation: str
+    userCorpRelationType: str
+    verifyResult: str
+    verifyNo: str
+    verifyAmount: str
+    verifyTime: str
+    userIdentity: str
+
+
+class DingPaasObjectDataCreate(TypedDict):
+    """``ding_paas_object_data_create``: Master data instance created.
+
+    主数据实例新增事件
+    https://open.dingtalk.com/document/development/events-ding-paas-object-data-create
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    objectType: str
+    dataId: str
+    dataType: str
+
+
+class DingPaasObjectDataDelete(TypedDict):
+    """``ding_paas_object_data_delete``: Master data instance deleted.
+
+    主数据实例删除事件
+    https://open.dingtalk.com/document/development/event-ding-paas-object-data-delete
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    objectType: str
+    dataId: str
+    dataType: str
+
+
+class DingPaasObjectDataUpdate(TypedDict):
+    """``ding_paas_object_data_update``: Master data instance changed.
+
+    主数据实例更新事件
+    https://open.dingtalk.com/document/development/event-ding-paas-object-data-update
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    objectType: str
+    dataId: str
+    dataType: str
+    formCode: str
+
+
+class DingtalkProjection(TypedDict):
+    """``dingtalk_projection``: Screen projection.
+
+    钉钉投屏事件
+    https://open.dingtalk.com/document/development/event-dingtalk-projection
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    unionId: str
+    projectionConferenceId: str
+    projectionCode: str
+    projectionBizType: str
+    projectionType: str
+    sessionId: str
+    timestamp: int
+    projectionEventType: str
+
+
+class DocExportCompleted(TypedDict):
+    """``doc_export_completed``: Export of a document completed.
+
+    文档导出任务完成事件
+    https://open.dingtalk.com/document/development/events-doc-export-completed
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    body: dict[str, Any]
+
+
+class DocSpacesCreateTeam(TypedDict):
+    """``doc_spaces_create_team``: Knowledge base: team created.
+
+    文档知识库中创建小组
+    https://open.dingtalk.com/document/development/event-doc-spaces-create-team
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    unionId: str
+    teamId: str
+    type: str
+
+
+class DocSpacesTeamChange(TypedDict):
+    """``doc_spaces_team_change``: Knowledge base: team changed.
+
+    文档知识库中小组变更
+    https://open.dingtalk.com/document/development/event-doc-spaces-team-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    unionId: str
+    teamId: str
+    type: str
+
+
+class DocSpacesTeamMemberChangeMember(TypedDict):
+    memberName: NotRequired[str]
+    memberType: NotRequired[str]
+    memberId: NotRequired[str]
+
+
+class DocSpacesTeamMemberChange(TypedDict):
+    """``doc_spaces_team_member_change``: Knowledge base: team members changed.
+
+    文档知识库中小组成员变更
+    https://open.dingtalk.com/document/development/event-doc-spaces-team-member-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    unionId: str
+    teamId: str
+    roleCode: str
+    member: DocSpacesTeamMemberChangeMember
+    type: str
+
+
+class DviCustomAiAnalysisCompleted(TypedDict):
+    """``dvi_custom_ai_analysis_completed``: Smart badge: custom AI analysis completed.
+
+    智能工牌自定义AI分析项完成事件
+    https://open.dingtalk.com/document/development/events-dvi-custom-ai-analysis-completed
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    entityType: str
+    teamCode: str
+    outBizData: str
+    analysisResult: str
+    entityId: str
+    userId: str
+
+
+class DviDeviceOwnerChange(TypedDict):
+    """``dvi_device_owner_change``: AI sales: device has another user.
+
+    AI销售管理设备使用人变更事件
+    https://open.dingtalk.com/document/development/events-dvi-device-owner-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    teamCode: str
+    sn: str
+    type: str
+    userId: str
+
+
+class EduCardDeleteBody(TypedDict):
+    opsType: NotRequired[str]
+    corpid: NotRequired[str]
+    cardid: NotRequired[int]
+    bizid: NotRequired[str]
+    operatorName: NotRequired[str]
+
+
+class EduCardDelete(TypedDict):
+    """``edu_card_delete``: Check-in task deleted.
+
+    打卡任务删除
+    https://open.dingtalk.com/document/development/events-edu-card-delete
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    event_type: str
+    corpid: str
+    bizid: str
+    body: EduCardDeleteBody
+    event_time: int
+
+
+class EduCardUpdateBody(TypedDict):
+    opsType: NotRequired[str]
+    corpId: NotRequired[str]
+    cardId: NotRequired[int]
+    bizid: NotRequired[str]
+    opertorName: NotRequired[str]
+
+
+class EduCardUpdate(TypedDict):
+    """``edu_card_update``: Check-in task changed.
+
+    打卡任务更新
+    https://open.dingtalk.com/document/development/events-edu-card-update
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    event_type: str
+    corpid: str
+    bizid: str
+    body: EduCardUpdateBody
+    event_time: int
+
+
+class EduDeptDelete(TypedDict):
+    """``edu_dept_delete``: School department deleted.
+
+    教育部门删除
+    https://open.dingtalk.com/document/development/education-department-delete
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    errcode: int
+    errmsg: str
+    deptId: str
+    isGraduate: int
+
+
+class EduDeptInsert(TypedDict):
+    """``edu_dept_insert``: School department added.
+
+    教育部门新增
+    https://open.dingtalk.com/document/development/new-education-sector
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    nick: str
+    errcode: int
+    chain: str
+    contactType: str
+    feature: str
+    name: str
+    errmsg: str
+    deptType: str
+    deptId: str
+
+
+class EduDeptUpdate(TypedDict):
+    """``edu_dept_update``: School department changed.
+
+    教育部门更新
+    https://open.dingtalk.com/document/development/education-sector-update
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    nick: str
+    errcode: int
+    chain: str
+    contactType: str
+    feature: str
+    name: str
+    errmsg: str
+    deptType: str
+    deptId: str
+
+
+class EduTradePayStatusSync(TypedDict):
+    """``edu_trade_pay_status_sync``: Payment status synchronised.
+
+    支付状态同步
+    https://open.dingtalk.com/document/development/payment-status-synchronization
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    orderType: str
+    orderNo: str
+    tradeNo: str
+    merchantMergeOrderNo: str
+    payTime: int
+    subject: str
+    refundTime: int
+    actualAmount: int
+    refundStatus: int
+    alipayAppId: str
+    userId: str
+    merchantOrderNo: str
+    payType: str
+    feature: str
+    labelAmount: int
+    createTime: int
+    merchantId: str
+    payLogonId: str
+    closeTime: int
+    payStatus: int
+    refundAmount: int
+
+
+class EduUserDelete(TypedDict):
+    """``edu_user_delete``: School member deleted.
+
+    新教育人员删除
+    https://open.dingtalk.com/document/development/new-education-staff-deleted
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    errcode: int
+    role: str
+    classId: str
+    errmsg: str
+    isAdviser: str
+    userid: str
+    isGraduate: str
+
+
+class EduUserInsert(TypedDict):
+    """``edu_user_insert``: School member added.
+
+    新教育人员新增
+    https://open.dingtalk.com/document/development/new-education-staff-added
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    errcode: int
+    role: str
+    unionid: str
+    studentNo: str
+    feature: str
+    classId: str
+    name: str
+    errmsg: str
+    userid: str
+
+
+class EduUserRelationDelete(TypedDict):
+    """``edu_user_relation_delete``: Relation of school members deleted.
+
+    新教育人员关系删除
+    https://open.dingtalk.com/document/development/new-education-staff-relation-delete
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    errcode: int
+    classId: str
+    relationName: str
+    fromUserid: str
+    relationCode: str
+    errmsg: str
+    toUserid: str
+
+
+class EduUserRelationInsert(TypedDict):
+    """``edu_user_relation_insert``: Relation of school members added.
+
+    新教育人员关系新增
+    https://open.dingtalk.com/document/development/new-education-staff-relations-added
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    errcode: str
+    classId: str
+    relationName: str
+    fromUserid: str
+    relationCode: str
+    errmsg: str
+    toUserid: str
+
+
+class EduUserRelationUpdate(TypedDict):
+    """``edu_user_relation_update``: Relation of school members changed.
+
+    新教育人员关系更新
+    https://open.dingtalk.com/document/development/new-education-staff-relationship-update
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    errcode: int
+    toUserid: str
+    classId: str
+    relationName: str
+    fromUserid: str
+    relationCode: str
+    errmsg: str
+
+
+class EduUserUpdate(TypedDict):
+    """``edu_user_update``: School member changed.
+
+    新教育人员更新
+    https://open.dingtalk.com/document/development/new-education-staff-update
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    errcode: int
+    classId: str
+    role: str
+    unionid: str
+    feature: str
+    name: str
+    errmsg: str
+    userid: str
+
+
+class ExclusiveDataTransfer(TypedDict):
+    """``exclusive_data_transfer``: Exclusive DingTalk: data transferred.
+
+    专属钉钉数据迁移
+    https://open.dingtalk.com/document/development/dedicated-dingtalk-data-migration
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    userId: str
+    success: bool
+
+
+class ExclusiveDeleteTrustedDevice(TypedDict):
+    """``exclusive_delete_trusted_device``: Exclusive DingTalk: trusted device deleted.
+
+    专属可信设备删除推送事件
+    https://open.dingtalk.com/document/development/events-exclusive-delete-trusted-device
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    macAddress: str
+    serialNumber: str
+    id: str
+    title: str
+    staffId: str
+    platform: str
+    status: str
+
+
+class FlashMinutesOpenEventDirectedOpenConfModel(TypedDict):
+    conferenceId: NotRequired[str]
+    scheduleConferenceId: NotRequired[str]
+
+
+class FlashMinutesOpenEventDirected(TypedDict):
+    """``flash_minutes_open_event_directed``: Flash minutes changed, to one app.
+
+    闪记状态变更定向开放事件
+    https://open.dingtalk.com/document/development/events-flash-minutes-open-event-directed
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    openConfModel: FlashMinutesOpenEventDirectedOpenConfModel
+    bizType: str
+    minutesEventType: str
+    minutesTaskId: str
+
+
+class GoodsTryout(TypedDict):
+    """``goods_tryout``: Trial of goods.
+
+    商品操作
+    https://open.dingtalk.com/document/development/commodity-operation
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    fromDate: str
+    suiteId: str
+    itemType: str
+    buyerUnionId: str
+    CorpId: NotRequired[str]
+    endDate: str
+    appId: str
+    tryoutType: str
+    goodsCode: str
+    userid: str
+
+
+HireAgentSourcingTaskChangeCandidateInfoMatchResult = TypedDict(
+    "HireAgentSourcingTaskChangeCandidateInfoMatchResult",
+    {
+        "summary": NotRequired[str],
+        "failedHardCriteria": NotRequired[list[str]],
+        "pass": NotRequired[bool],
+    },
+)
+
+
+class HireAgentSourcingTaskChangeCandidateInfoResumeFile(TypedDict):
+    fileName: NotRequired[str]
+    downloadUrl: NotRequired[str]
+    expiresAt: NotRequired[int]
+
+
+class HireAgentSourcingTaskChangeCandidateInfo(TypedDict):
+    jobName: NotRequired[str]
+    workYears: NotRequired[int]
+    education: NotRequired[str]
+    sex: NotRequired[int]
+    matchResult: NotRequired[HireAgentSourcingTaskChangeCandidateInfoMatchResult]
+    resumeFile: NotRequired[HireAgentSourcingTaskChangeCandidateInfoResumeFile]
+    dialogueHistory: NotRequired[str]
+    disadvantageDesc: NotRequired[str]
+    createAt: NotRequired[int]
+    jobId: NotRequired[str]
+    matchScore: NotRequired[int]
+    candidateName: NotRequired[str]
+    phone: NotRequired[str]
+    aiSummary: NotRequired[str]
+    location: NotRequired[str]
+    advantageDesc: NotRequired[str]
+    age: NotRequired[int]
+    email: NotRequired[str]
+
+
+class HireAgentSourcingTaskChangeTaskInfoJobsItem(TypedDict):
+    jobName: NotRequired[str]
+    jobId: NotRequired[str]
+
+
+class HireAgentSourcingTaskChangeTaskInfo(TypedDict):
+    endedAt: NotRequired[int]
+    jobs: NotRequired[list[HireAgentSourcingTaskChangeTaskInfoJobsItem]]
+    startedAt: NotRequired[int]
+    status: NotRequired[str]
+
+
+class HireAgentSourcingTaskChange(TypedDict):
+    """``hire_agent_sourcing_task_change``: AI recruitment: search for candidates changed.
+
+    AI招聘找简历事件变更
+    https://open.dingtalk.com/document/development/events-hire-agent-sourcing-task-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    CorpId: NotRequired[str]
+    syncAction: str
+    candidateInfo: HireAgentSourcingTaskChangeCandidateInfo
+    sourceChannel: str
+    scope: str
+    ownerUserId: str
+    taskName: str
+    taskInfo: HireAgentSourcingTaskChangeTaskInfo
+    taskId: str
+
+
+class HonorAudit(TypedDict):
+    """``honor_audit``: Honour reviewed.
+
+    荣誉审核结果
+    https://open.dingtalk.com/document/development/honor-review-results
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    honorId: str
+    auditStatus: bool
+    remark: str
+
+
+class HonorGrant(TypedDict):
+    """``honor_grant``: Honour granted.
+
+    荣誉授予
+    https://open.dingtalk.com/document/development/honor-confer
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    honorId: str
+    grantTaskId: str
+    grantReason: str
+    senderUserid: str
+    honorDesc: str
+    honorName: str
+    optTime: int
+    autoWear: str
+    receiverUserid: str
+
+
+class HrbrainTalentPoolAddBody(TypedDict):
+    poolTags: NotRequired[list[dict[str, Any]]]
+
+
+class HrbrainTalentPoolAdd(TypedDict):
+    """``hrbrain_talent_pool_add``: Talent pool added.
+
+    组织大脑人才池新增
+    https://open.dingtalk.com/document/development/events-hrbrain-talent-pool-add
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    syncAction: str
+    body: HrbrainTalentPoolAddBody
+
+
+class HrbrainTalentPoolDelete(TypedDict):
+    """``hrbrain_talent_pool_delete``: Talent pool deleted.
+
+    组织大脑人才池删除
+    https://open.dingtalk.com/document/development/events-hrbrain-talent-pool-delete
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    syncAction: str
+    body: dict[str, Any]
+
+
+class HrbrainTalentPoolEditBody(TypedDict):
+    poolTags: NotRequired[list[dict[str, Any]]]
+
+
+class HrbrainTalentPoolEdit(TypedDict):
+    """``hrbrain_talent_pool_edit``: Talent pool changed.
+
+    组织大脑人才池编辑
+    https://open.dingtalk.com/document/development/events-hrbrain-talent-pool-edit
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    syncAction: str
+    body: HrbrainTalentPoolEditBody
+
+
+class HrbrainTalentPoolStaffDeleteBody(TypedDict):
+    staffList: NotRequired[list[dict[str, Any]]]
+
+
+class HrbrainTalentPoolStaffDelete(TypedDict):
+    """``hrbrain_talent_pool_staff_delete``: Staff removed from a talent pool.
+
+    组织大脑人才池人员删除
+    https://open.dingtalk.com/document/development/events-hrbrain-talent-pool-staff-delete
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    syncAction: str
+    body: HrbrainTalentPoolStaffDeleteBody
+
+
+class HrmAppAuthorize(TypedDict):
+    """``hrm_app_authorize``: HR: integrated app authorised.
+
+    智能人事一体化应用授权
+    https://open.dingtalk.com/document/development/intelligent-personnel-integration-application-authorization
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    appDataAuthorize: bool
+
+
+class HrmMdmUserChange(TypedDict):
+    """``hrm_mdm_user_change``: HR: employee's position changed (v2).
+
+    人事平台员工异动事件v2
+    https://open.dingtalk.com/document/development/personnel-platform-employee-change-event-v2
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    changeType: int
+    staffId: str
+
+
+class HrmMdmUserInfoChange(TypedDict):
+    """``hrm_mdm_user_info_change``: HR: employee's file changed.
+
+    人事平台员工档案变动事件
+    https://open.dingtalk.com/document/development/personnel-platform-employee-file-change-event-stream
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+
+
+class HrmSolutionManage(TypedDict):
+    """``hrm_solution_manage``: HR: solution changed.
+
+    人事解决方案变更事件
+    https://open.dingtalk.com/document/development/personnel-solution-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    CorpId: NotRequired[str]
+    staffIds: list[str]
+    solutionType: str
+    solutionStatus: str
+
+
+class HrmUserRecordChange(TypedDict):
+    """``hrm_user_record_change``: HR: personnel record changed.
+
+    人事档案变动
+    https://open.dingtalk.com/document/development/personnel-file-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    actionType: str
+    staffId: str
+
+
+class ImCoolAppInstall(TypedDict):
+    """``im_cool_app_install``: Cool app installed in a group.
+
+    群内安装酷应用事件
+    https://open.dingtalk.com/document/development/install-cool-application-events-in-the-group
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    coolAppCode: str
+    operateTime: str
+    openConversationCorpId: str
+    robotCode: str
+    openConversationId: str
+    operator: str
+
+
+class ImCoolAppUninstall(TypedDict):
+    """``im_cool_app_uninstall``: Cool app removed from a group.
+
+    群内卸载酷应用事件
+    https://open.dingtalk.com/document/development/uninstall-cool-app-event-in-group
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    coolAppCode: str
+    operateTime: str
+    openConversationCorpId: str
+    robotCode: str
+    openConversationId: str
+    operator: str
+
+
+class IndustryMedicalDeptEvent(TypedDict):
+    """``industry_medical_dept_event``: Medical: department or group changed.
+
+    医疗行业科室医疗组变动
+    https://open.dingtalk.com/document/development/changes-in-medical-departments-and-medical-groups-in-the-medical
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    deptType: str
+    type: str
+    deptCode: str
+
+
+class IndustryMedicalDeptPropEvent(TypedDict):
+    """``industry_medical_dept_prop_event``: Medical: attribute of a department or group changed.
+
+    医疗行业科室医疗组属性变动
+    https://open.dingtalk.com/document/development/change-of-attribute-of-medical-group-of-medical-department-in
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    deptType: str
+    type: str
+    deptCode: str
+    propCode: str
+
+
+class IndustryMedicalFullSync(TypedDict):
+    """``industry_medical_full_sync``: Medical: full synchronisation of contacts.
+
+    医疗通讯录全量同步
+    https://open.dingtalk.com/document/development/full-synchronization-of-medical-address-book
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+
+
+class IndustryMedicalUserDeptEvent(TypedDict):
+    """``industry_medical_user_dept_event``: Medical: a user's department or group changed.
+
+    医疗行业用户所在科室医疗组变动
+    https://open.dingtalk.com/document/development/changes-in-the-medical-group-of-the-department-where-the
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    month: str
+    deptType: str
+    type: str
+    deptCode: str
+    userCode: str
+
+
+class IndustryMedicalUserPropEvent(TypedDict):
+    """``industry_medical_user_prop_event``: Medical: a user's attribute changed.
+
+    医疗行业用户属性变动
+    https://open.dingtalk.com/document/development/user-attribute-change-in-medical-industry
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    type: str
+    propCode: str
+    userCode: str
+
+
+class InnerAppRelease(TypedDict):
+    """``inner_app_release``: Internal app released.
+
+    企业内部应用发布
+    https://open.dingtalk.com/document/development/enterprise-self-built-application-release
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    icon: str
+    name: str
+    operatorUnionId: str
+    unifiedAppId: str
+    desc: str
+
+
+class InnerAppScopesChange(TypedDict):
+    """``inner_app_scopes_change``: Internal app: who may use it changed.
+
+    企业内部应用可使用范围变更
+    https://open.dingtalk.com/document/development/enterprise-self-built-applications-can-be-used-to-change-the-scope
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    roleIds: list[str]
+    userIds: list[str]
+    operatorUnionId: str
+    deptIds: list[str]
+    unifiedAppId: str
+
+
+class InnerAppStatusChange(TypedDict):
+    """``inner_app_status_change``: Internal app: status changed.
+
+    企业内部应用状态变更
+    https://open.dingtalk.com/document/development/enterprise-self-built-application-status-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    operatorUnionId: str
+    unifiedAppId: str
+    status: str
+
+
+class InnerAppVersionPublish(TypedDict):
+    """``inner_app_version_publish``: Mini program: version published.
+
+    小程序版本发布事件
+    https://open.dingtalk.com/document/development/enterprise-self-built-application-version-release-events
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    appVersionId: str
+    agentId: str
+    appVersion: str
+    eventSubType: str
+    miniAppId: str
+    miniAppOnPc: bool
+
+
+class InnerAppVersionRollback(TypedDict):
+    """``inner_app_version_rollback``: Internal app: version rolled back.
+
+    企业自建应用版本回滚事件
+    https://open.dingtalk.com/document/development/enterprise-self-built-application-version-rollback-events
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    originVersionId: str
+    agentId: str
+    miniAppId: str
+    originVersion: int
+    miniAppOnPc: bool
+    targetVersion: str
+    targetVersionId: str
+
+
+class IntegrationAppInstallEvent(TypedDict):
+    """``integration_app_install_event``: Integrated app installed.
+
+    一体化应用安装事件
+    https://open.dingtalk.com/document/development/all-in-one-application-installation-events
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    orderType: str
+    distributorCorpName: str
+    suiteId: str
+    unionId: str
+    discountFee: str
+    CorpId: NotRequired[str]
+    orderId: str
+    syncAction: str
+    itemCode: str
+    subQuantity: str
+    distributorCorpId: str
+    itemName: str
+    payFee: str
+    serviceStopTime: str
+    serviceStartTime: str
+    suiteKey: str
+    goodsCode: str
+    paidtime: str
+    goodsName: str
+
+
+class IswUserEventReceived(TypedDict):
+    """``isw_user_event_received``: Service account: a user's interaction.
+
+    服务号接收用户交互
+    https://open.dingtalk.com/document/development/service-number-receive-user-interaction
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    toUser: str
+    actionType: str
+    fromUser: str
+    createTime: int
+    actionKey: str
+
+
+class IswUserMsgReceived(TypedDict):
+    """``isw_user_msg_received``: Service account: a user's message.
+
+    服务号接收单聊消息
+    https://open.dingtalk.com/document/development/service-number-receiving-single-chat-message
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    toUser: str
+    msgType: str
+    fromUser: str
+    createTime: int
+    fromUserId: str
+    sessionWebhook: str
+    msgId: str
+    tmpPicUrl: str
+    senderNick: str
+    sessionWebhookExpiredTime: int
+    content: str
+
+
+class LabelConfAdd(TypedDict):
+    """``label_conf_add``: Role or role group added.
+
+    增加角色或者角色组
+    https://open.dingtalk.com/document/development/add-a-role-or-role-group
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    scope: str
+    labelIdList: list[str]
+    timeStamp: NotRequired[int]
+
+
+class LabelConfDel(TypedDict):
+    """``label_conf_del``: Role or role group deleted.
+
+    删除角色或者角色组
+    https://open.dingtalk.com/document/development/delete-a-role-or-role-group
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    labelIdList: list[str]
+    timeStamp: NotRequired[int]
+    scope: NotRequired[str]
+
+
+class LabelConfModify(TypedDict):
+    """``label_conf_modify``: Role or role group changed.
+
+    修改角色或者角色组
+    https://open.dingtalk.com/document/development/modify-a-role-or-role-group
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    postLabelList: list[str]
+    preLabelList: list[str]
+    scope: str
+    labelIdList: list[str]
+    timeStamp: NotRequired[int]
+
+
+class LabelUserChange(TypedDict):
+    """``label_user_change``: Employees' roles changed.
+
+    员工角色信息发生变更
+    https://open.dingtalk.com/document/development/employee-role-information-changes
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    userIdList: list[str]
+    action: str
+    labelIdList: list[str]
+    timeStamp: NotRequired[int]
+
+
+class LeaveQuotaUpdate(TypedDict):
+    """``leave_quota_update``: Leave balance changed by hand.
+
+    手动修改假期余额
+    https://open.dingtalk.com/document/development/manually-modify-the-holiday-balance
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    leaveCode: str
+    opUserId: str
+    userId: str
+    updateType: str
+
+
+class LeaveRecordChange(TypedDict):
+    """``leave_record_change``: Record of leave consumption changed.
+
+    假期消费记录变更
+    https://open.dingtalk.com/document/development/holiday-consumption-record-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    leaveViewUnit: str
+    processIdList: list[str]
+    corpid: str
+    recordNumPerHour: int
+    syncAction: str
+    userid: str
+    recordId: str
+    leaveRecordType: str
+    sourceType: str
+    leaveReason: str
+    param0434: float
+    leaveCode: str
+    startTime: int
+    endTime: int
+    leaveStatus: str
+
+
+class LightOpportunityNotice(TypedDict):
+    """``light_opportunity_notice``: Lightweight business opportunity.
+
+    轻量级商机通知
+    https://open.dingtalk.com/document/development/lightweight-opportunity-notification
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    opportunityType: str
+    orgName: str
+    customerCorpId: str
+    source: str
+    goodsCode: str
+    userName: str
+    demand: str
+    goodsName: str
+
+
+class LiveStatisticDoneEvent(TypedDict):
+    """``live_statistic_done_event``: Live stream: data processed after its end.
+
+    直播结束数据处理完成事件
+    https://open.dingtalk.com/document/development/event-live-statistic-done-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    finishTime: int
+    liveId: str
+
+
+class LiveStatusChangeEvent(TypedDict):
+    """``live_status_change_event``: Live stream: status changed.
+
+    直播状态变更
+    https://open.dingtalk.com/document/development/event-live-status-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    liveId: str
+    liveStatus: int
+
+
+class LiveUpdateEvent(TypedDict):
+    """``live_update_event``: Live stream: details changed.
+
+    直播信息修改
+    https://open.dingtalk.com/document/development/event-live-update-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    coverUrl: str
+    preEndTime: int
+    title: str
+    liveId: str
+    preStartTime: int
+    introduction: str
+
+
+class LiveWatchPlaybackEvent(TypedDict):
+    """``live_watch_playback_event``: Live stream: recording watched.
+
+    直播回放观看数据推送
+    https://open.dingtalk.com/document/development/event-live-watch-playback-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    unionId: str
+    name: str
+    watchDuration: int
+    liveId: str
+
+
+class MarketAiAgentOrder(TypedDict):
+    """``market_ai_agent_order``: App market: AI agent ordered.
+
+    市场AI助理下单
+    https://open.dingtalk.com/document/development/events-market-ai-agent-order
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    orderType: str
+    discountFee: int
+    orderId: str
+    itemCode: str
+    saleModelType: str
+    discount: float
+    subQuantity: int
+    paidTime: int
+    maxOfPeople: int
+    presentRelMainOrderId: str
+    itemName: str
+    payFee: int
+    purchaserId: str
+    buyCorpName: str
+    extendParam: dict[str, Any]
+    serviceStopTime: int
+    serviceStartTime: int
+    appId: str
+    goodsCode: str
+    orderCreatSource: str
+    goodsName: str
+    minOfPeople: int
+    purchaserType: int
+
+
+class MarketBuy(TypedDict):
+    """``market_buy``: App market: bought.
+
+    用户购买下单
+    https://open.dingtalk.com/document/development/enterprise-authorization-to-open-application-event-history
+    """
+
+    suiteKey: str
+    orderId: str
+    goodsCode: str
+    goodsName: str
+    buyCorpId: str
+    corpId: str
+    itemCode: str
+    itemName: str
+    subQuantity: int
+    maxOfPeople: int
+    minOfPeople: int
+    serviceStopTime: int
+    serviceStartTime: int
+    paidtime: int
+    orderCreateSource: str
+    buyUserId: str
+    articleType: str
+    originalArticleCode: str
+    originalItemCode: str
+    payFee: int
+    nominalPayFee: int
+    discountFee: int
+    discount: float
+    distributorCorpId: str
+    distributorCorpName: str
+    orderType: str
+    orderChargeType: str
+    saleModelType: str
+    openId: str
+    unionId: str
+    outTradeNo: int
+    mainGoodsCode: str
+    mainGoodsName: str
+    orderChannelCode: str
+    appId: str
+    extendParam: dict[str, Any]
+    isvOperationCode: str
+    solutionPackageKey: str
+    solutionPackageName: str
+    mainCorpId: str
+    autoChangeFreeItem: bool
+    orderLabel: int
+    presentRelMainOrderId: str
+    leadsFrom: str
+    purchaseType: int
+
+
+class MarketOrderExtendParam(TypedDict):
+    name: NotRequired[str]
+
+
+class MarketOrder(TypedDict):
+    """``market_order``: App market: ordered.
+
+    应用市场下单
+    https://open.dingtalk.com/document/development/application-market-order
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    orderType: str
+    distributorCorpName: str
+    discountFee: int
+    solutionPackageName: str
+    orderId: str
+    openId: str
+    itemCode: str
+    orderLabel: int
+    saleModelType: str
+    solutionPackageKey: str
+    discount: float
+    maxOfPeople: int
+    autoChangeFreeItem: bool
+    purchaseType: int
+    distributorCorpId: str
+    originalArticleCode: str
+    itemName: str
+    buyUserId: str
+    payFee: int
+    serviceStopTime: int
+    articleType: str
+    serviceStartTime: int
+    appId: str
+    outTradeNo: str
+    suiteKey: str
+    orderCreatSource: str
+    mainCorpId: str
+    mainArticleName: str
+    goodsName: str
+    minOfPeople: int
+    suiteId: str
+    unionId: str
+    CorpId: NotRequired[str]
+    mainArticleCode: str
+    subQuantity: int
+    originalItemCode: str
+    leadsFrom: str
+    presentRelMainOrderId: str
+    extendParam: MarketOrderExtendParam
+    nominalPayFee: int
+    isvOperationCode: str
+    goodsCode: str
+    paidtime: int
+    orderChannelCode: str
+
+
+class MarketOrderRefundEvent(TypedDict):
+    """``market_order_refund_event``: App market: order refunded.
+
+    应用订单退款事件
+    https://open.dingtalk.com/document/development/apply-order-refund-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    refundFee: int
+    CorpId: NotRequired[str]
+    orderId: str
+    instanceEndTime: int
+
+
+class MarketOrderTagOrgProfile(TypedDict):
+    isSuggestedAttention: NotRequired[bool]
+
+
+class MarketOrderTag(TypedDict):
+    """``market_order_tag``: App market: order tagged.
+
+    市场订单标识
+    https://open.dingtalk.com/document/development/market-order-identification
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    CorpId: NotRequired[str]
+    orgProfile: MarketOrderTagOrgProfile
+    orderId: str
+
+
+class MarketServiceClose(TypedDict):
+    """``market_service_close``: Trade subscription closed.
+
+    钉钉交易订购关闭
+    https://open.dingtalk.com/document/development/dingtalk-transaction-ordering-closed
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    suiteId: str
+    CorpId: NotRequired[str]
+    orderId: str
+    itemCode: str
+    subQuantity: int
+    eventType: str
+    closeType: int
+    itemName: str
+    payFee: int
+    serviceStopTime: int
+    serviceStartTime: int
+    suiteKey: str
+    goodsCode: str
+    goodsName: str
+
+
+class MarketServiceOpen(TypedDict):
+    """``market_service_open``: Trade subscription opened.
+
+    钉钉交易订购开启
+    https://open.dingtalk.com/document/development/dingtalk-transaction-ordering-on
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    suiteId: str
+    CorpId: NotRequired[str]
+    orderId: str
+    itemCode: str
+    subQuantity: int
+    eventType: str
+    openType: int
+    itemName: str
+    payFee: int
+    serviceStopTime: int
+    serviceStartTime: int
+    suiteKey: str
+    goodsCode: str
+    goodsName: str
+
+
+class MeetingAsrResultEventOpenConfModel(TypedDict):
+    conferenceId: NotRequired[str]
+    scheduleConferenceId: NotRequired[str]
+
+
+class MeetingAsrResultEventPayloadWordsItem(TypedDict):
+    startTime: NotRequired[int]
+    text: NotRequired[str]
+    endTime: NotRequired[int]
+
+
+class MeetingAsrResultEventPayload(TypedDict):
+    result: NotRequired[str]
+    speakerUnionId: NotRequired[str]
+    words: NotRequired[list[MeetingAsrResultEventPayloadWordsItem]]
+    index: NotRequired[str]
+    time: NotRequired[str]
+    beginTime: NotRequired[str]
+
+
+class MeetingAsrResultEventHeader(TypedDict):
+    messageNo: NotRequired[str]
+    name: NotRequired[str]
+    messageId: NotRequired[str]
+
+
+class MeetingAsrResultEvent(TypedDict):
+    """``meeting_asr_result_event``: Video meeting: transcript.
+
+    视频会议ASR转写结果开放事件
+    https://open.dingtalk.com/document/development/events-meeting-asr-result-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    recordId: str
+    openConfModel: MeetingAsrResultEventOpenConfModel
+    bizType: str
+    payload: MeetingAsrResultEventPayload
+    header: MeetingAsrResultEventHeader
+    timestamp: int
+
+
+class MeetingAsrResultEventDirectedOpenConfModel(TypedDict):
+    conferenceId: NotRequired[str]
+    scheduleConferenceId: NotRequired[str]
+
+
+class MeetingAsrResultEventDirectedPayloadWordsItem(TypedDict):
+    startTime: NotRequired[int]
+    text: NotRequired[str]
+    endTime: NotRequired[int]
+
+
+class MeetingAsrResultEventDirectedPayload(TypedDict):
+    result: NotRequired[str]
+    speakerUnionId: NotRequired[str]
+    words: NotRequired[list[MeetingAsrResultEventDirectedPayloadWordsItem]]
+    index: NotRequired[str]
+    time: NotRequired[str]
+    beginTime: NotRequired[str]
+
+
+class MeetingAsrResultEventDirectedHeader(TypedDict):
+    messageNo: NotRequired[str]
+    name: NotRequired[str]
+    messageId: NotRequired[str]
+
+
+class MeetingAsrResultEventDirected(TypedDict):
+    """``meeting_asr_result_event_directed``: Video meeting: transcript, to one app.
+
+    视频会议ASR转写结果开放事件定向推送
+    https://open.dingtalk.com/document/development/asr-transcription-conferences-targeted-event-push
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    recordId: str
+    openConfModel: MeetingAsrResultEventDirectedOpenConfModel
+    bizType: str
+    payload: MeetingAsrResultEventDirectedPayload
+    header: MeetingAsrResultEventDirectedHeader
+    timestamp: int
+
+
+class MeetingMemberStatusChangeOpenMemberModelsItem(TypedDict):
+    duration: NotRequired[int]
+    leaveTime: NotRequired[int]
+    deviceType: NotRequired[str]
+    pstnJoin: NotRequired[bool]
+    joinTime: NotRequired[int]
+    userNick: NotRequired[str]
+    conferenceId: NotRequired[str]
+    attendStatus: NotRequired[int]
+    host: NotRequired[bool]
+    coHost: NotRequired[bool]
+    userId: NotRequired[str]
+
+
+class MeetingMemberStatusChange(TypedDict):
+    """``meeting_member_status_change``: Video meeting: member's status changed.
+
+    视频会议成员状态变更
+    https://open.dingtalk.com/document/development/event-meeting-member-status-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    openMemberModels: list[MeetingMemberStatusChangeOpenMemberModelsItem]
+    statusSeqNum: int
+    changeScene: str
+
+
+class MeetingMemberStatusChangeTargetPushOpenMemberModelsItem(TypedDict):
+    duration: NotRequired[int]
+    leaveTime: NotRequired[int]
+    deviceType: NotRequired[str]
+    pstnJoin: NotRequired[bool]
+    joinTime: NotRequired[int]
+    userNick: NotRequired[str]
+    conferenceId: NotRequired[str]
+    attendStatus: NotRequired[int]
+    host: NotRequired[bool]
+    coHost: NotRequired[bool]
+    userId: NotRequired[str]
+
+
+class MeetingMemberStatusChangeTargetPush(TypedDict):
+    """``meeting_member_status_change_target_push``: Video meeting: member's status changed, to one app.
+
+    视频会议成员状态变更App定向推送
+    https://open.dingtalk.com/document/development/events-meeting-member-status-change-target-push
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    openMemberModels: list[MeetingMemberStatusChangeTargetPushOpenMemberModelsItem]
+    statusSeqNum: int
+    changeScene: str
+
+
+class MeetingStatusChangeOpenConfModel(TypedDict):
+    calendarEventId: NotRequired[str]
+    bizType: NotRequired[str]
+    creatorId: NotRequired[str]
+    bizScene: NotRequired[str]
+    title: NotRequired[str]
+    activeNum: NotRequired[int]
+    creatorNick: NotRequired[str]
+    attendNum: NotRequired[int]
+    confDuration: NotRequired[int]
+    conferenceId: NotRequired[str]
+    startTime: NotRequired[int]
+    invitedNum: NotRequired[int]
+    scheduleConferenceId: NotRequired[str]
+    status: NotRequired[int]
+
+
+class MeetingStatusChange(TypedDict):
+    """``meeting_status_change``: Video meeting: status changed.
+
+    视频会议状态变更
+    https://open.dingtalk.com/document/development/event-meeting-status-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    openConfModel: MeetingStatusChangeOpenConfModel
+    statusSeqNum: int
+    changeScene: str
+
+
+class MeetingStatusChangeTargetPushOpenConfModel(TypedDict):
+    bizType: NotRequired[int]
+    creatorId: NotRequired[str]
+    roomCode: NotRequired[str]
+    title: NotRequired[str]
+    activeNum: NotRequired[int]
+    creatorNick: NotRequired[str]
+    attendNum: NotRequired[int]
+    confDuration: NotRequired[int]
+    conferenceId: NotRequired[str]
+    startTime: NotRequired[int]
+    endTime: NotRequired[int]
+    invitedNum: NotRequired[int]
+    externalLinkUrl: NotRequired[str]
+    scheduleConferenceId: NotRequired[str]
+    status: NotRequired[int]
+
+
+class MeetingStatusChangeTargetPush(TypedDict):
+    """``meeting_status_change_target_push``: Video meeting: status changed, to one app.
+
+    视频会议状态变更App定向推送
+    https://open.dingtalk.com/document/development/events-meeting-status-change-target-push
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    openConfModel: MeetingStatusChangeTargetPushOpenConfModel
+    statusSeqNum: int
+    changeScene: str
+
+
+class MeetingroomBook(TypedDict):
+    """``meetingroom_book``: Meeting room booked.
+
+    会议室预定事件
+    https://open.dingtalk.com/document/development/meeting-room-events
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    eventSubType: str
+    bookId: str
+    roomId: NotRequired[str]
+    roomName: NotRequired[str]
+    userId: NotRequired[str]
+    userName: NotRequired[str]
+    CorpId: NotRequired[str]
+    preStatus: NotRequired[str]
+    isApproval: NotRequired[bool]
+    bookTime: NotRequired[str]
+    startTime: NotRequired[str]
+    endTime: NotRequired[str]
+
+
+class MeetingroomRoomInfo(TypedDict):
+    """``meetingroom_room_info``: Meeting room changed.
+
+    会议室信息变更事件
+    https://open.dingtalk.com/document/development/meeting-room-events
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    eventSubType: str
+    roomId: str
+    roomName: NotRequired[str]
+    CorpId: NotRequired[str]
+    labels: NotRequired[Any]
+    capacity: NotRequired[str]
+
+
+class OaTimeoutPluginTaskMsg(TypedDict):
+    """``oa_timeout_plugin_task_msg``: Approval with a time limit changed.
+
+    OA限时审批事件变更
+    https://open.dingtalk.com/document/development/events-oa-timeout-plugin-task-msg
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    msg: str
+    activityId: str
+    instanceId: str
+    CorpId: NotRequired[str]
+    processCode: str
+    sysParam: dict[str, Any]
+    msgTag: str
+    taskId: str
+
+
+class OfficialAccountFollowDataItem(TypedDict):
+    name: NotRequired[str]
+    type: NotRequired[str]
+    userId: NotRequired[str]
+    timestamp: NotRequired[int]
+
+
+class OfficialAccountFollow(TypedDict):
+    """``official_account_follow``: Official account followed.
+
+    服务窗关注事件
+    https://open.dingtalk.com/document/development/service-window-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    data: list[OfficialAccountFollowDataItem]
+
+
+class OfficialAccountUnfollowDataItem(TypedDict):
+    name: NotRequired[str]
+    type: NotRequired[str]
+    userId: NotRequired[str]
+    timestamp: NotRequired[int]
+
+
+class OfficialAccountUnfollow(TypedDict):
+    """``official_account_unfollow``: Official account no longer followed.
+
+    服务窗取关事件
+    https://open.dingtalk.com/document/development/service-window-close-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    data: list[OfficialAccountUnfollowDataItem]
+
+
+class OfficialAccountUserDataApplyResultContent(TypedDict):
+    authorized: NotRequired[bool]
+
+
+class OfficialAccountUserDataApplyResult(TypedDict):
+    """``official_account_user_data_apply_result``: Official account: user's consent to data.
+
+    用户信息授权结果
+    https://open.dingtalk.com/document/development/user-information-authorization-result
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    accountId: str
+    msgType: str
+    userId: str
+    content: OfficialAccountUserDataApplyResultContent
+
+
+class OpenBatchTradeCallback(TypedDict):
+    """``open_batch_trade_callback``: Batch payment notice.
+
+    批量支付消息通知
+    https://open.dingtalk.com/document/development/event-open-batch-trade-callback
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    failCount: int
+    gmtFinish: str
+    successAmount: float
+    paymentAmount: float
+    totalAmount: float
+    outBatchNo: str
+    successCount: int
+    alipayTransId: str
+    gmtSubmit: str
+    failAmount: float
+    failReason: str
+    payerStaffId: str
+    paymentCurrency: str
+    status: str
+
+
+class OpenMeetingRoomCentralControl(TypedDict):
+    """``open_meeting_room_central_control``: Meeting room: central control.
+
+    设备中控事件
+    https://open.dingtalk.com/document/development/events-open-meeting-room-central-control
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    deviceUnionId: str
+    body: str
+    roomId: str
+
+
+class OpenMeetingRoomDeviceAlarm(TypedDict):
+    """``open_meeting_room_device_alarm``: Meeting room: device alarm.
+
+    设备告警事件
+    https://open.dingtalk.com/document/development/event-open-meeting-room-device-alarm
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    ruleLevel: int
+    alarmTime: int
+    eventStatus: int
+    eventDescription: str
+    deviceUnionId: str
+    ruleKey: str
+    deviceId: str
+
+
+class OpenMeetingRoomDeviceBindChange(TypedDict):
+    """``open_meeting_room_device_bind_change``: Meeting room: device bound to a room.
+
+    设备绑定会议室变更
+    https://open.dingtalk.com/document/development/event-open-meeting-room-device-bind-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    operateTime: int
+    openRoomId: str
+    deviceUnionId: str
+    operatorUnionId: str
+    type: str
+    deviceId: str
+
+
+class OpenMeetingRoomDevicePropertyChangePropertiesItem(TypedDict):
+    propertyName: NotRequired[str]
+    propertyValue: NotRequired[str]
+
+
+class OpenMeetingRoomDevicePropertyChange(TypedDict):
+    """``open_meeting_room_device_property_change``: Meeting room: device property changed.
+
+    设备属性变更
+    https://open.dingtalk.com/document/development/event-open-meeting-room-device-property-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    changeTime: int
+    openRoomId: str
+    deviceUnionId: str
+    deviceId: str
+    properties: list[OpenMeetingRoomDevicePropertyChangePropertiesItem]
+
+
+class OpenUserAgreementCallback(TypedDict):
+    """``open_user_agreement_callback``: Corporate finance: user agreement.
+
+    企业金融用户协议回调事件
+    https://open.dingtalk.com/document/development/event-open-user-agreement-callback
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    gmtValid: str
+    gmtExpire: str
+    messageType: str
+    agreementNo: str
+    gmtSign: str
+    payChannelAccountName: str
+    payChannelAccountNo: str
+    subInstId: str
+
+
+class OrgAdminAdd(TypedDict):
+    """``org_admin_add``: User made an administrator.
+
+    用户被设为管理员
+    https://open.dingtalk.com/document/development/user-is-set-as-administrator
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    timeStamp: int
+    userId: list[str]
+    optStaffId: NotRequired[str]
+
+
+class OrgAdminRemove(TypedDict):
+    """``org_admin_remove``: User no longer an administrator.
+
+    通讯录用户被取消设置管理员
+    https://open.dingtalk.com/document/development/address-book-user-canceled-setting-administrator
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    timeStamp: int
+    userId: list[str]
+    optStaffId: NotRequired[str]
+
+
+class OrgChange(TypedDict):
+    """``org_change``: Company's details changed.
+
+    企业信息发生变更
+    https://open.dingtalk.com/document/development/enterprise-information-changes
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    timeStamp: NotRequired[int]
+
+
+class OrgDeptCreate(TypedDict):
+    """``org_dept_create``: Department created.
+
+    通讯录企业部门创建
+    https://open.dingtalk.com/document/development/create-department-event
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    deptId: list[str]
+    timeStamp: NotRequired[int]
+    optStaffId: NotRequired[str]
+
+
+class OrgDeptModify(TypedDict):
+    """``org_dept_modify``: Department changed.
+
+    通讯录企业部门修改
+    https://open.dingtalk.com/document/development/address-book-enterprise-department-modification
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    deptId: list[str]
+    timeStamp: NotRequired[int]
+    optStaffId: NotRequired[str]
+
+
+class OrgDeptRemove(TypedDict):
+    """``org_dept_remove``: Department removed.
+
+    通讯录企业部门删除
+    https://open.dingtalk.com/document/development/address-book-enterprise-department-delete
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    deptId: list[str]
+    timeStamp: NotRequired[int]
+    optStaffId: NotRequired[str]
+
+
+class OrgFileSendCheckFileRecordsItem(TypedDict):
+    openCid: NotRequired[str]
+    fileName: NotRequired[str]
+    ossKey: NotRequired[str]
+    requestId: NotRequired[str]
+    userId: NotRequired[str]
+
+
+class OrgFileSendCheck(TypedDict):
+    """``org_file_send_check``: Check of a file that an employee sends.
+
+    企业员工发送文件的检测事件
+    https://open.dingtalk.com/document/development/detection-event-of-enterprise-employee-sending-file
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    fileRecords: list[OrgFileSendCheckFileRecordsItem]
+
+
+class OrgMicroAppRemove(TypedDict):
+    """``org_micro_app_remove``: Micro app removed.
+
+    企业物理删除微应用
+    https://open.dingtalk.com/document/development/enterprise-physical-deletion-of-micro-applications
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    agentId: str
+
+
+class OrgMicroAppRestore(TypedDict):
+    """``org_micro_app_restore``: Micro app enabled.
+
+    企业逻辑启用微应用
+    https://open.dingtalk.com/document/development/enterprise-logic-enabled-microapps
+    """
+
+    eventTime: NotRequired[int]
+    corpId: NotRequired[str]
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    agentId: str
+    suiteKey: NotRequired[str]
+    timeStamp: NotRequired[int]
+    authCorpId: NotRequired[str]
+    appId: NotRequired[str]
+
+
+class OrgMicroAppScopeUpdate(TypedDict):
+    """``org_micro_app_scope_update``: Micro app: who sees it changed.
+
+    企业微应用可见范围变更
+    https://open.dingtalk.com/document/development/enterprise-micro-application-visible-range-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    agentId: str
+
+
+class OrgMicroAppStop(TypedDict):
+    """``org_micro_app_stop``: Micro app disabled.
+
+    企业逻辑停用微应用
+    https://open.dingtalk.com/document/development/enterprise-logic-deactivates-microapps
+    """
+
+    eventTime: NotRequired[int]
+    corpId: NotRequired[str]
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    agentId: str
+    suiteKey: NotRequired[str]
+    timeStamp: NotRequired[int]
+    authCorpId: NotRequired[str]
+    appId: NotRequired[str]
+
+
+class OrgRemove(TypedDict):
+    """``org_remove``: Company dissolved.
+
+    企业删除
+    https://open.dingtalk.com/document/development/the-organizational-relationship-enterprise-is-deleted
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    timeStamp: NotRequired[int]
+
+
+class OrgRoleAdd(TypedDict):
+    """``org_role_add``: Role added.
+
+    企业增加角色
+    https://open.dingtalk.com/document/development/businesses-increase-roles
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    groupName: str
+    roleId: str
+    groupId: str
+    roleName: str
+
+
+class OrgRoleModify(TypedDict):
+    """``org_role_modify``: Role changed.
+
+    企业角色变更
+    https://open.dingtalk.com/document/development/enterprise-role-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    groupName: str
+    roleId: str
+    groupId: str
+    roleName: str
+
+
+class OrgRoleRemove(TypedDict):
+    """``org_role_remove``: Role deleted.
+
+    企业删除角色
+    https://open.dingtalk.com/document/development/enterprise-deletes-the-role
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    roleId: str
+
+
+class OrgSuiteAuthAuthCorpInfo(TypedDict):
+    authChannel: NotRequired[str]
+    corpid: NotRequired[str]
+    corpType: NotRequired[int]
+    fullCorpName: NotRequired[str]
+    corpTypeV2: NotRequired[int]
+    industry: NotRequired[str]
+    corpName: NotRequired[str]
+    isAuthenticated: NotRequired[bool]
+    licenseCode: NotRequired[str]
+    corpLogoUrl: NotRequired[str]
+    inviteUrl: NotRequired[str]
+    inviteCode: NotRequired[str]
+    isEcologicalCorp: NotRequired[bool]
+    authLevel: NotRequired[int]
+    authChannelType: NotRequired[str]
+
+
+class OrgSuiteAuthAuthUserInfo(TypedDict):
+    userId: NotRequired[str]
+
+
+class OrgSuiteAuthAuthScopeAuthOrgScopes(TypedDict):
+    authedDept: NotRequired[list[int]]
+
+
+class OrgSuiteAuthAuthScope(TypedDict):
+    errcode: NotRequired[int]
+    authUserField: NotRequired[list[str]]
+    authOrgScopes: NotRequired[OrgSuiteAuthAuthScopeAuthOrgScopes]
+    errmsg: NotRequired[str]
+
+
+class OrgSuiteAuthAuthInfoAgentItem(TypedDict):
+    agentid: NotRequired[int]
+    adminList: NotRequired[list[str]]
+    appid: NotRequired[int]
+    agentName: NotRequired[str]
+    logoUrl: NotRequired[str]
+
+
+class OrgSuiteAuthAuthInfo(TypedDict):
+    agent: NotRequired[list[OrgSuiteAuthAuthInfoAgentItem]]
+
+
+class OrgSuiteAuth(TypedDict):
+    """``org_suite_auth``: Suite authorised.
+
+    套件授权
+    https://open.dingtalk.com/document/development/event-org-suite-auth
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    authCorpInfo: OrgSuiteAuthAuthCorpInfo
+    permanentCode: str
+    authUserInfo: OrgSuiteAuthAuthUserInfo
+    authScope: OrgSuiteAuthAuthScope
+    authInfo: OrgSuiteAuthAuthInfo
+
+
+class OrgSuiteChangeAuthCorpInfo(TypedDict):
+    authChannel: NotRequired[str]
+    corpid: NotRequired[str]
+    corpType: NotRequired[int]
+    fullCorpName: NotRequired[str]
+    corpTypeV2: NotRequired[int]
+    industry: NotRequired[str]
+    corpName: NotRequired[str]
+    isAuthenticated: NotRequired[bool]
+    licenseCode: NotRequired[str]
+    corpLogoUrl: NotRequired[str]
+    inviteUrl: NotRequired[str]
+    inviteCode: NotRequired[str]
+    isEcologicalCorp: NotRequired[bool]
+    authLevel: NotRequired[int]
+    authChannelType: NotRequired[str]
+
+
+class OrgSuiteChangeAuthUserInfo(TypedDict):
+    userId: NotRequired[str]
+
+
+class OrgSuiteChangeAuthScopeAuthOrgScopes(TypedDict):
+    errmsg: NotRequired[str]
+    authedDept: NotRequired[list[int]]
+
+
+class OrgSuiteChangeAuthScope(TypedDict):
+    errcode: NotRequired[int]
+    authUserField: NotRequired[list[str]]
+    authOrgScopes: NotRequired[OrgSuiteChangeAuthScopeAuthOrgScopes]
+
+
+class OrgSuiteChangeAuthInfoAgentItem(TypedDict):
+    agentid: NotRequired[int]
+    adminList: NotRequired[list[str]]
+    appid: NotRequired[str]
+    agentName: NotRequired[str]
+    logoUrl: NotRequired[str]
+
+
+class OrgSuiteChangeAuthInfo(TypedDict):
+    agent: NotRequired[list[OrgSuiteChangeAuthInfoAgentItem]]
+
+
+class OrgSuiteChange(TypedDict):
+    """``org_suite_change``: Suite's authorisation changed.
+
+    企业授权变更事件
+    https://open.dingtalk.com/document/development/event-org-suite-relieve
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    authCorpInfo: OrgSuiteChangeAuthCorpInfo
+    permanentCode: str
+    authUserInfo: OrgSuiteChangeAuthUserInfo
+    authScope: OrgSuiteChangeAuthScope
+    authInfo: OrgSuiteChangeAuthInfo
+
+
+class OrgSuiteRelieve(TypedDict):
+    """``org_suite_relieve``: Suite's authorisation withdrawn.
+
+    企业解除套件授权
+    https://open.dingtalk.com/document/development/enterprise-release-kit-authorization
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+
+
+class OrgUpdate(TypedDict):
+    """``org_update``: Company changed.
+
+    企业变更
+    https://open.dingtalk.com/document/development/event-subscription-for-enterprise-changes
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    errcode: int
+    corpLogoUrl: str
+    corpid: str
+    errmsg: str
+    industry: str
+    corpName: str
+    isAuthenticated: bool
+    authLevel: int
+
+
+class OvertimeToVacationData(TypedDict):
+    """``overtime_to_vacation_data``: Leave data synchronised.
+
+    假期数据同步
+    https://open.dingtalk.com/document/development/holiday-data-synchronization
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    workHoursPerDay: int
+    overtimeDayType: str
+    workDate: str
+    overtimeDay: float
+    CorpId: NotRequired[str]
+    delayEndTime: int
+    leaveCode: str
+    overtimeHour: float
+    vacationRate: int
+    startTime: int
+    endTime: int
+    userId: str
+
+
+class ProjectProjectAppChanged(TypedDict):
+    """``project_project_app_changed``: Teambition: project's app changed.
+
+    Teambition应用变更事件
+    https://open.dingtalk.com/document/development/teamposition-application-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+
+
+class ProjectProjectChanged(TypedDict):
+    """``project_project_changed``: Teambition: project changed.
+
+    Teambiton项目变更事件
+    https://open.dingtalk.com/document/development/teambiton-project-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+
+
+class ProjectProjectMemberChanged(TypedDict):
+    """``project_project_member_changed``: Teambition: project's members changed.
+
+    Teambiton项目成员变更事件
+    https://open.dingtalk.com/document/development/teamposition-member-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+
+
+class ProjectProjectUpdated(TypedDict):
+    """``project_project_updated``: Teambition: project updated.
+
+    Teambition项目更新事件
+    https://open.dingtalk.com/document/development/teamposition-project-update-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+
+
+class ProjectTaskChanged(TypedDict):
+    """``project_task_changed``: Teambition: project's task changed.
+
+    Teambition项目任务变更事件
+    https://open.dingtalk.com/document/development/teamposition-project-task-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+
+
+class ProjectTaskUpdated(TypedDict):
+    """``project_task_updated``: Teambition: task updated.
+
+    Teambition任务更新事件
+    https://open.dingtalk.com/document/development/teamposition-task-update-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+
+
+class ProjectWorktimeUpdated(TypedDict):
+    """``project_worktime_updated``: Teambition: working time changed.
+
+    Teambiton工时变更事件
+    https://open.dingtalk.com/document/development/event-project-worktime-updated
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    eventSubType: str
+    executorId: str
+    created: str
+    approveOpenId: str
+    action: str
+    dates: str
+    userId: str
+    updated: str
+    workTime: int
+    taskId: str
+    workTimeIds: list[str]
+
+
+class RcmChannelMessagePush(TypedDict):
+    """``rcm_channel_message_push``: Recruitment channel: messages switched on or off.
+
+    招聘渠道消息推送开关
+    https://open.dingtalk.com/document/development/recruitment-channel-message-push-switch
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    CorpId: NotRequired[str]
+    pluginCode: str
+    outId: str
+    pushAction: str
+    channelAccountId: str
+    userId: str
+
+
+class RobotMsgRead(TypedDict):
+    """``robot_msg_read``: Robot's message read.
+
+    机器人消息已读事件
+    https://open.dingtalk.com/document/development/bot-message-read-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    openConversationId: str
+    userId: str
+    operatTime: str
+    unionId: str
+    processQueryKey: str
+    robotCode: str
+
+
+class RobotMsgRecall(TypedDict):
+    """``robot_msg_recall``: Robot's message recalled.
+
+    机器人消息撤回事件
+    https://open.dingtalk.com/document/development/bot-message-withdrawal-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    openConversationId: str
+    userId: str
+    operatTime: int
+    unionId: str
+    processQueryKey: str
+    robotCode: str
+
+
+class ServicegroupContactJoinGroupFormSpiCrmModelFormDataDINGCUSTOMER(TypedDict):
+    dingCustomerId: NotRequired[str]
+    customerName: NotRequired[str]
+
+
+class ServicegroupContactJoinGroupFormSpiCrmModelFormData(TypedDict):
+    dINGCUSTOMER: NotRequired[ServicegroupContactJoinGroupFormSpiCrmModelFormDataDINGCUSTOMER]
+
+
+class ServicegroupContactJoinGroupFormSpiCrmModel(TypedDict):
+    openTeamId: NotRequired[str]
+    formScene: NotRequired[str]
+    openDataInstanceId: NotRequired[str]
+    operateType: NotRequired[str]
+    formData: NotRequired[ServicegroupContactJoinGroupFormSpiCrmModelFormData]
+
+
+class ServicegroupContactJoinGroupForm(TypedDict):
+    """``servicegroup_contact_join_group_form``: Service group: form on joining saved.
+
+    服务群入群表单保存
+    https://open.dingtalk.com/document/development/event-servicegroup-contact-join-group-form
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    spiCrmModel: ServicegroupContactJoinGroupFormSpiCrmModel
+
+
+class ServicegroupContactRelateCustomerSpiCrmModelFormData(TypedDict):
+    belongCustomerId: NotRequired[str]
+
+
+class ServicegroupContactRelateCustomerSpiCrmModel(TypedDict):
+    openTeamId: NotRequired[str]
+    externalBizId: NotRequired[str]
+    formScene: NotRequired[str]
+    openDataInstanceId: NotRequired[str]
+    operateType: NotRequired[str]
+    operatorNickName: NotRequired[str]
+    formData: NotRequired[ServicegroupContactRelateCustomerSpiCrmModelFormData]
+    operatorUnionId: NotRequired[str]
+
+
+class ServicegroupContactRelateCustomer(TypedDict):
+    """``servicegroup_contact_relate_customer``: Service group: contact linked to a customer.
+
+    服务群联系人关联客户
+    https://open.dingtalk.com/document/development/event-servicegroup-contact-relate-customer
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    spiCrmModel: ServicegroupContactRelateCustomerSpiCrmModel
+
+
+class ServicegroupCustomObjectCreateSpiCrmModelFormData(TypedDict):
+    customerType: NotRequired[int]
+    customerName: NotRequired[str]
+
+
+class ServicegroupCustomObjectCreateSpiCrmModel(TypedDict):
+    openTeamId: NotRequired[str]
+    externalBizId: NotRequired[str]
+    formScene: NotRequired[str]
+    openDataInstanceId: NotRequired[str]
+    operateType: NotRequired[str]
+    operatorNickName: NotRequired[str]
+    formData: NotRequired[ServicegroupCustomObjectCreateSpiCrmModelFormData]
+    operatorUnionId: NotRequired[str]
+
+
+class ServicegroupCustomObjectCreate(TypedDict):
+    """``servicegroup_custom_object_create``: Service group: instance of a custom form created.
+
+    服务群自定义表单创建实例
+    https://open.dingtalk.com/document/development/service-group-custom-form-creation-instance
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    spiCrmModel: ServicegroupCustomObjectCreateSpiCrmModel
+
+
+class ServicegroupCustomObjectDeleteSpiCrmModel(TypedDict):
+    openTeamId: NotRequired[str]
+    externalBizId: NotRequired[str]
+    formScene: NotRequired[str]
+    openDataInstanceId: NotRequired[str]
+    operateType: NotRequired[str]
+    operatorNickName: NotRequired[str]
+    operatorUnionId: NotRequired[str]
+
+
+class ServicegroupCustomObjectDelete(TypedDict):
+    """``servicegroup_custom_object_delete``: Service group: instance of a custom form deleted.
+
+    服务群自定义表单删除实例
+    https://open.dingtalk.com/document/development/service-group-custom-form-delete-instance
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    spiCrmModel: ServicegroupCustomObjectDeleteSpiCrmModel
+
+
+class ServicegroupCustomObjectEditSpiCrmModelFormData(TypedDict):
+    belongCustomerId: NotRequired[str]
+
+
+class ServicegroupCustomObjectEditSpiCrmModel(TypedDict):
+    openTeamId: NotRequired[str]
+    externalBizId: NotRequired[str]
+    formScene: NotRequired[str]
+    openDataInstanceId: NotRequired[str]
+    operateType: NotRequired[str]
+    operatorNickName: NotRequired[str]
+    formData: NotRequired[ServicegroupCustomObjectEditSpiCrmModelFormData]
+    operatorUnionId: NotRequired[str]
+
+
+class ServicegroupCustomObjectEdit(TypedDict):
+    """``servicegroup_custom_object_edit``: Service group: instance of a custom form changed.
+
+    服务群自定义表单更新实例
+    https://open.dingtalk.com/document/development/service-group-custom-form-update-instance
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    spiCrmModel: ServicegroupCustomObjectEditSpiCrmModel
+
+
+class ServicegroupGroupInfoChangeSpiGroupModelOperateData(TypedDict):
+    bizId: NotRequired[str]
+
+
+class ServicegroupGroupInfoChangeSpiGroupModel(TypedDict):
+    operateData: NotRequired[ServicegroupGroupInfoChangeSpiGroupModelOperateData]
+    openTeamId: NotRequired[str]
+    operateType: NotRequired[str]
+    operatorNickName: NotRequired[str]
+    operatorUnionId: NotRequired[str]
+    openConversationId: NotRequired[str]
+
+
+class ServicegroupGroupInfoChange(TypedDict):
+    """``servicegroup_group_info_change``: Service group: details changed.
+
+    服务群群信息变更
+    https://open.dingtalk.com/document/development/event-servicegroup-group-info-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    spiGroupModel: ServicegroupGroupInfoChangeSpiGroupModel
+
+
+class ServicegroupTicketCreateSpiTicketModel(TypedDict):
+    operateType: NotRequired[str]
+    operatorNickName: NotRequired[str]
+    operatorUnionId: NotRequired[str]
+    openTicketId: NotRequired[str]
+
+
+class ServicegroupTicketCreate(TypedDict):
+    """``servicegroup_ticket_create``: Service group: ticket created.
+
+    服务群工单创建
+    https://open.dingtalk.com/document/development/service-group-work-order-creation
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    spiTicketModel: ServicegroupTicketCreateSpiTicketModel
+
+
+class ServicegroupTicketDealFeedbackSpiTicketModelOperateData(TypedDict):
+    dealResult: NotRequired[str]
+
+
+class ServicegroupTicketDealFeedbackSpiTicketModelOperateMemo(TypedDict):
+    memo: NotRequired[str]
+
+
+class ServicegroupTicketDealFeedbackSpiTicketModel(TypedDict):
+    operateData: NotRequired[ServicegroupTicketDealFeedbackSpiTicketModelOperateData]
+    operateType: NotRequired[str]
+    operatorNickName: NotRequired[str]
+    operatorUnionId: NotRequired[str]
+    openTicketId: NotRequired[str]
+    operateMemo: NotRequired[ServicegroupTicketDealFeedbackSpiTicketModelOperateMemo]
+
+
+class ServicegroupTicketDealFeedback(TypedDict):
+    """``servicegroup_ticket_deal_feedback``: Service group: feedback on a ticket.
+
+    服务群工单处理反馈
+    https://open.dingtalk.com/document/development/service-group-work-order-processing-feedback
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    spiTicketModel: ServicegroupTicketDealFeedbackSpiTicketModel
+
+
+class ServicegroupTicketMemoAddSpiTicketModelOperateMemoAttachmentsItem(TypedDict):
+    fileName: NotRequired[str]
+    type: NotRequired[str]
+    key: NotRequired[str]
+
+
+class ServicegroupTicketMemoAddSpiTicketModelOperateMemo(TypedDict):
+    attachments: NotRequired[list[ServicegroupTicketMemoAddSpiTicketModelOperateMemoAttachmentsItem]]
+    memo: NotRequired[str]
+
+
+class ServicegroupTicketMemoAddSpiTicketModel(TypedDict):
+    operateType: NotRequired[str]
+    operatorNickName: NotRequired[str]
+    operatorUnionId: NotRequired[str]
+    openTicketId: NotRequired[str]
+    operateMemo: NotRequired[ServicegroupTicketMemoAddSpiTicketModelOperateMemo]
+
+
+class ServicegroupTicketMemoAdd(TypedDict):
+    """``servicegroup_ticket_memo_add``: Service group: note added to a ticket.
+
+    服务群工单添加备注
+    https://open.dingtalk.com/document/development/service-group-work-order-add-comment
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    spiTicketModel: ServicegroupTicketMemoAddSpiTicketModel
+
+
+class ServicegroupTicketReadSpiTicketModelOperateDataTicketSnapshotTakersItem(TypedDict):
+    unionId: NotRequired[str]
+    nickName: NotRequired[str]
+
+
+class ServicegroupTicketReadSpiTicketModelOperateDataTicketSnapshotProcessor(TypedDict):
+    unionId: NotRequired[str]
+    nickName: NotRequired[str]
+
+
+class ServicegroupTicketReadSpiTicketModelOperateDataTicketSnapshot(TypedDict):
+    takers: NotRequired[list[ServicegroupTicketReadSpiTicketModelOperateDataTicketSnapshotTakersItem]]
+    stage: NotRequired[str]
+    processor: NotRequired[ServicegroupTicketReadSpiTicketModelOperateDataTicketSnapshotProcessor]
+
+
+class ServicegroupTicketReadSpiTicketModelOperateData(TypedDict):
+    operate: NotRequired[str]
+    ticketSnapshot: NotRequired[ServicegroupTicketReadSpiTicketModelOperateDataTicketSnapshot]
+
+
+class ServicegroupTicketReadSpiTicketModel(TypedDict):
+    operateData: NotRequired[ServicegroupTicketReadSpiTicketModelOperateData]
+    operateType: NotRequired[str]
+    operatorNickName: NotRequired[str]
+    operatorUnionId: NotRequired[str]
+    openTicketId: NotRequired[str]
+
+
+class ServicegroupTicketRead(TypedDict):
+    """``servicegroup_ticket_read``: Service group: ticket read.
+
+    服务群工单已读
+    https://open.dingtalk.com/document/development/service-group-work-order-read
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    spiTicketModel: ServicegroupTicketReadSpiTicketModel
+
+
+class ServicegroupTicketTakeSpiTicketModelOperateDataOriginTakersItem(TypedDict):
+    unionId: NotRequired[str]
+    nickName: NotRequired[str]
+
+
+class ServicegroupTicketTakeSpiTicketModelOperateData(TypedDict):
+    originTakers: NotRequired[list[ServicegroupTicketTakeSpiTicketModelOperateDataOriginTakersItem]]
+
+
+class ServicegroupTicketTakeSpiTicketModel(TypedDict):
+    operateData: NotRequired[ServicegroupTicketTakeSpiTicketModelOperateData]
+    operateType: NotRequired[str]
+    operatorNickName: NotRequired[str]
+    operatorUnionId: NotRequired[str]
+    openTicketId: NotRequired[str]
+
+
+class ServicegroupTicketTake(TypedDict):
+    """``servicegroup_ticket_take``: Service group: ticket taken.
+
+    服务群工单申领
+    https://open.dingtalk.com/document/development/service-group-work-order-application
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    spiTicketModel: ServicegroupTicketTakeSpiTicketModel
+
+
+class ServicegroupTicketUrgeSpiTicketModelOperateDataReceiversItem(TypedDict):
+    unionId: NotRequired[str]
+    nickName: NotRequired[str]
+
+
+class ServicegroupTicketUrgeSpiTicketModelOperateData(TypedDict):
+    receivers: NotRequired[list[ServicegroupTicketUrgeSpiTicketModelOperateDataReceiversItem]]
+
+
+class ServicegroupTicketUrgeSpiTicketModelOperateMemoAttachmentsItem(TypedDict):
+    fileName: NotRequired[str]
+    type: NotRequired[str]
+    key: NotRequired[str]
+
+
+class ServicegroupTicketUrgeSpiTicketModelOperateMemo(TypedDict):
+    attachments: NotRequired[list[ServicegroupTicketUrgeSpiTicketModelOperateMemoAttachmentsItem]]
+    memo: NotRequired[str]
+
+
+class ServicegroupTicketUrgeSpiTicketModel(TypedDict):
+    operateData: NotRequired[ServicegroupTicketUrgeSpiTicketModelOperateData]
+    operateType: NotRequired[str]
+    operatorNickName: NotRequired[str]
+    operatorUnionId: NotRequired[str]
+    openTicketId: NotRequired[str]
+    operateMemo: NotRequired[ServicegroupTicketUrgeSpiTicketModelOperateMemo]
+
+
+class ServicegroupTicketUrge(TypedDict):
+    """``servicegroup_ticket_urge``: Service group: ticket urged.
+
+    服务群工单催办
+    https://open.dingtalk.com/document/development/service-group-work-order-reminder
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    spiTicketModel: ServicegroupTicketUrgeSpiTicketModel
+
+
+class ServicegroupVocTopicDetailBodyBizData(TypedDict):
+    openTeamId: NotRequired[str]
+    titleSenderNick: NotRequired[str]
+    corpId: NotRequired[str]
+    groupId: NotRequired[str]
+    channel: NotRequired[str]
+    source: NotRequired[str]
+    title: NotRequired[str]
+    openConversationId: NotRequired[str]
+    orgId: NotRequired[str]
+    labels: NotRequired[str]
+    groupName: NotRequired[str]
+    titleCreateAt: NotRequired[str]
+    participantsNum: NotRequired[str]
+    titleSenderRole: NotRequired[str]
+    teamId: NotRequired[str]
+    bizTopic: NotRequired[str]
+    topic: NotRequired[str]
+    chatContext: NotRequired[str]
+    msgCount: NotRequired[str]
+    uniqueId: NotRequired[str]
+    titleSenderUuid: NotRequired[str]
+
+
+class ServicegroupVocTopicDetailBody(TypedDict):
+    bizData: NotRequired[ServicegroupVocTopicDetailBodyBizData]
+
+
+class ServicegroupVocTopicDetail(TypedDict):
+    """``servicegroup_voc_topic_detail``: Service group: topic changed.
+
+    弹内服务群话题变更事件
+    https://open.dingtalk.com/document/development/internal-cloud-service-group-topic-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    body: ServicegroupVocTopicDetailBody
+
+
+class ShopGroupEvent(TypedDict):
+    """``shop_group_event``: Shops: group changed.
+
+    门店通门店分组事件
+    https://open.dingtalk.com/document/development/stores-through-stores-grouping-events
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    BizId: NotRequired[str]
+    storeIdList: list[str]
+    id: str
+    type: str
+
+
+class ShopNodeEvent(TypedDict):
+    """``shop_node_event``: Shops: node changed.
+
+    门店通节点变更事件
+    https://open.dingtalk.com/document/development/store-pass-node-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    code: str
+    id: str
+    type: str
+
+
+class ShopRoleEvent(TypedDict):
+    """``shop_role_event``: Shops: business role changed.
+
+    门店通业务角色变更事件
+    https://open.dingtalk.com/document/development/store-general-business-role-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    userIdList: list[str]
+    roleId: str
+    type: str
+
+
+class SingleConversationCoolAppInstall(TypedDict):
+    """``single_conversation_cool_app_install``: Cool app installed in a one-to-one chat.
+
+    单聊安装酷应用
+    https://open.dingtalk.com/document/development/single-chat-install-cool-app
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    singleChatOtherUserId: str
+    coolAppCode: str
+    operateTime: str
+    openConversationCorpId: str
+    robotCode: str
+    openConversationId: str
+    operator: str
+
+
+class SingleConversationCoolAppUninstall(TypedDict):
+    """``single_conversation_cool_app_uninstall``: Cool app removed from a one-to-one chat.
+
+    单聊卸载酷应用
+    https://open.dingtalk.com/document/development/single-chat-uninstall-cool-application
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    singleChatOtherUserId: str
+    coolAppCode: str
+    operateTime: str
+    openConversationCorpId: str
+    robotCode: str
+    openConversationId: str
+    operator: str
+
+
+class SmartFinanceApplicationInvoiceUpdateInvoiceListItem(TypedDict):
+    amount: NotRequired[float]
+    electronicUrl: NotRequired[str]
+    drewDate: NotRequired[str]
+    invoiceNo: NotRequired[str]
+    taxAmount: NotRequired[str]
+    amountWithTax: NotRequired[float]
+    invoiceCode: NotRequired[str]
+
+
+class SmartFinanceApplicationInvoiceUpdate(TypedDict):
+    """``smart_finance_application_invoice_update``: Smart finance: invoices of an application changed.
+
+    开票申请单关联发票数据变更
+    https://open.dingtalk.com/document/development/invoice-data-associated-with-invoicing-requisition-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    invoiceList: list[SmartFinanceApplicationInvoiceUpdateInvoiceListItem]
+    instanceId: str
+    source: str
+    type: str
+
+
+class SmartFinanceCategoryChangeCategory(TypedDict):
+    code: NotRequired[str]
+    createTime: NotRequired[int]
+    parentCode: NotRequired[str]
+    name: NotRequired[str]
+    dir: NotRequired[str]
+    type: NotRequired[str]
+
+
+class SmartFinanceCategoryChange(TypedDict):
+    """``smart_finance_category_change``: Smart finance: category changed.
+
+    钉钉智能财务收支类别信息变更事件
+    https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-revenue-and-expenditure-category-information-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    changeType: str
+    category: SmartFinanceCategoryChangeCategory
+
+
+class SmartFinanceCompanyInfoChangeCompanyInfo(TypedDict):
+    taxNature: NotRequired[str]
+    companyName: NotRequired[str]
+    taxNo: NotRequired[str]
+
+
+class SmartFinanceCompanyInfoChange(TypedDict):
+    """``smart_finance_company_info_change``: Smart finance: company's details changed.
+
+    智能财务企业信息变更
+    https://open.dingtalk.com/document/development/intelligent-financial-enterprise-information-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    companyInfo: SmartFinanceCompanyInfoChangeCompanyInfo
+    changeType: str
+
+
+class SmartFinanceCustomerChangeCustomerInfo(TypedDict):
+    userDefineCode: NotRequired[str]
+    code: NotRequired[str]
+    corpId: NotRequired[str]
+    createTime: NotRequired[int]
+    purchaserTaxNo: NotRequired[str]
+    purchaserAccount: NotRequired[str]
+    name: NotRequired[str]
+    description: NotRequired[str]
+    purchaserTel: NotRequired[str]
+    purchaserAddress: NotRequired[str]
+    purchaserName: NotRequired[str]
+    purchaserBankName: NotRequired[str]
+
+
+class SmartFinanceCustomerChange(TypedDict):
+    """``smart_finance_customer_change``: Smart finance: customer changed.
+
+    钉钉智能财务客户信息变更事件
+    https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-customer-information-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    changeType: str
+    customerInfo: SmartFinanceCustomerChangeCustomerInfo
+
+
+class SmartFinanceDefineDataInfoChangeDefineDataInfo(TypedDict):
+    defineCode: NotRequired[str]
+    name: NotRequired[str]
+    remark: NotRequired[str]
+    parentDataCode: NotRequired[str]
+    dataCode: NotRequired[str]
+    status: NotRequired[str]
+
+
+class SmartFinanceDefineDataInfoChange(TypedDict):
+    """``smart_finance_define_data_info_change``: Smart finance: data of a custom record changed.
+
+    钉钉智能财务自定义档案数据信息变更事件
+    https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-custom-file-data-information-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    defineDataInfo: SmartFinanceDefineDataInfoChangeDefineDataInfo
+    changeType: str
+
+
+class SmartFinanceDefineInfoChangeDefineInfo(TypedDict):
+    defineCode: NotRequired[str]
+    name: NotRequired[str]
+    remark: NotRequired[str]
+
+
+class SmartFinanceDefineInfoChange(TypedDict):
+    """``smart_finance_define_info_change``: Smart finance: custom record changed.
+
+    钉钉智能财务自定义档案信息变更事件
+    https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-custom-profile-information-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    defineInfo: SmartFinanceDefineInfoChangeDefineInfo
+    changeType: str
+
+
+class SmartFinanceFormChange(TypedDict):
+    """``smart_finance_form_change``: Smart finance: approval template changed.
+
+    智能财务审批模版变更事件
+    https://open.dingtalk.com/document/development/smart-financial-approval-template-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    suiteId: str
+    CorpId: NotRequired[str]
+    formCode: str
+    changeType: str
+
+
+class SmartFinanceMultiCompanyInfoChangeCompanyInfoAdvancedSettingListItem(TypedDict):
+    advancedSettingName: NotRequired[str]
+    advancedSettingKey: NotRequired[str]
+    deadline: NotRequired[str]
+    value: NotRequired[bool]
+
+
+class SmartFinanceMultiCompanyInfoChangeCompanyInfo(TypedDict):
+    companyCode: NotRequired[str]
+    advancedSettingList: NotRequired[
+        list[SmartFinanceMultiCompanyInfoChangeCompanyInfoAdvancedSettingListItem]
+    ]
+    creator: NotRequired[str]
+    taxNature: NotRequired[str]
+    companyName: NotRequired[str]
+    remark: NotRequired[str]
+    taxNo: NotRequired[str]
+    status: NotRequired[str]
+
+
+class SmartFinanceMultiCompanyInfoChangeBeforeCompanyInfoAdvancedSettingListItem(TypedDict):
+    advancedSettingName: NotRequired[str]
+    advancedSettingKey: NotRequired[str]
+    deadline: NotRequired[str]
+    value: NotRequired[bool]
+
+
+class SmartFinanceMultiCompanyInfoChangeBeforeCompanyInfo(TypedDict):
+    companyCode: NotRequired[str]
+    advancedSettingList: NotRequired[
+        list[SmartFinanceMultiCompanyInfoChangeBeforeCompanyInfoAdvancedSettingListItem]
+    ]
+    creator: NotRequired[str]
+    taxNature: NotRequired[str]
+    companyName: NotRequired[str]
+    remark: NotRequired[str]
+    taxNo: NotRequired[str]
+    status: NotRequired[str]
+
+
+class SmartFinanceMultiCompanyInfoChange(TypedDict):
+    """``smart_finance_multi_company_info_change``: Smart finance: details of a company's entity changed.
+
+    智能财务企业多主体信息变更
+    https://open.dingtalk.com/document/development/intelligent-financial-enterprise-multi-subject-information-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    companyInfo: SmartFinanceMultiCompanyInfoChangeCompanyInfo
+    changeType: str
+    beforeCompanyInfo: SmartFinanceMultiCompanyInfoChangeBeforeCompanyInfo
+
+
+class SmartFinanceProductChangeDataProductInfo(TypedDict):
+    userDefineCode: NotRequired[str]
+    modifiedTime: NotRequired[int]
+    unit: NotRequired[str]
+    productCode: NotRequired[str]
+    corpId: NotRequired[str]
+    createTime: NotRequired[int]
+    name: NotRequired[str]
+    description: NotRequired[str]
+    specification: NotRequired[str]
+
+
+class SmartFinanceProductChangeData(TypedDict):
+    changeType: NotRequired[str]
+    productInfo: NotRequired[SmartFinanceProductChangeDataProductInfo]
+
+
+class SmartFinanceProductChange(TypedDict):
+    """``smart_finance_product_change``: Smart finance: product changed.
+
+    钉钉智能财务商品信息变更事件
+    https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-commodity-information-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    data: SmartFinanceProductChangeData
+
+
+class SmartFinanceProjectChangeProjectInfo(TypedDict):
+    userDefineCode: NotRequired[str]
+    code: NotRequired[str]
+    corpId: NotRequired[str]
+    createTime: NotRequired[int]
+    name: NotRequired[str]
+    description: NotRequired[str]
+
+
+class SmartFinanceProjectChange(TypedDict):
+    """``smart_finance_project_change``: Smart finance: project changed.
+
+    钉钉智能财务项目信息变更事件
+    https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-project-information-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    projectInfo: SmartFinanceProjectChangeProjectInfo
+    changeType: str
+
+
+class SmartFinanceRoleMemberChange(TypedDict):
+    """``smart_finance_role_member_change``: Smart finance: role's members changed.
+
+    钉钉智能财务角色成员变更事件
+    https://open.dingtalk.com/document/development/dingtalk-smart-finance-role-member-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    addUserIdList: list[str]
+    roleCode: str
+    changeType: str
+    finalUserIdList: list[str]
+    removeUserIdList: list[str]
+
+
+class SmartFinanceSupplierChangeSupplierInfo(TypedDict):
+    userDefineCode: NotRequired[str]
+    code: NotRequired[str]
+    corpId: NotRequired[str]
+    createTime: NotRequired[int]
+    name: NotRequired[str]
+    description: NotRequired[str]
+
+
+class SmartFinanceSupplierChange(TypedDict):
+    """``smart_finance_supplier_change``: Smart finance: supplier changed.
+
+    钉钉智能财务供应商信息变更事件
+    https://open.dingtalk.com/document/development/dingtalk-intelligent-financial-supplier-information-change-event
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    changeType: str
+    supplierInfo: SmartFinanceSupplierChangeSupplierInfo
+
+
+class StorageDentryCreate(TypedDict):
+    """``storage_dentry_create``: File or folder added.
+
+    文件或文件夹添加
+    https://open.dingtalk.com/document/development/event-storage-dentry-create
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    spaceId: str
+    dentryId: str
+    eventScope: str
+    extension: str
+    unionId: str
+    eventScopeId: str
+    type: str
+
+
+class StorageDentryDelete(TypedDict):
+    """``storage_dentry_delete``: File or folder deleted.
+
+    文件或文件夹删除
+    https://open.dingtalk.com/document/development/event-storage-dentry-delete
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    spaceId: str
+    dentryId: str
+    eventScope: str
+    extension: str
+    unionId: str
+    eventScopeId: str
+    type: str
+
+
+class StorageDentryUpdate(TypedDict):
+    """``storage_dentry_update``: File changed.
+
+    文件更新
+    https://open.dingtalk.com/document/development/event-storage-dentry-update
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    spaceId: str
+    dentryId: str
+    eventScope: str
+    extension: str
+    unionId: str
+    eventScopeId: str
+    type: str
+
+
+class SuiteRelieve(TypedDict):
+    """``suite_relieve``: Suite's authorisation withdrawn.
+
+    企业解除授权
+    https://open.dingtalk.com/document/development/enterprise-authorization-to-open-application-event-history
+    """
+
+    suiteKey: str
+    timeStamp: int
+    authCorpId: str
+
+
+class SuiteTicket(TypedDict):
+    """``suite_ticket``: Suite ticket.
+
+    套件票据
+    https://open.dingtalk.com/document/development/event-suite-ticket
+    """
+
+    eventTime: NotRequired[int]
+    corpId: NotRequired[str]
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    suiteTicket: str
+    suiteKey: NotRequired[str]
+    timeStamp: NotRequired[int]
+
+
+class TmpAuthCode(TypedDict):
+    """``tmp_auth_code``: Suite authorised: temporary code.
+
+    企业授权套件的临时授权码
+    https://open.dingtalk.com/document/development/enterprise-authorization-to-open-application-event-history
+    """
+
+    suiteKey: str
+    timeStamp: int
+    authCorpId: str
+    authCode: str
+
+
+class TodoTaskCreate(TypedDict):
+    """``todo_task_create``: To-do created.
+
+    待办任务新增
+    https://open.dingtalk.com/document/development/event-todo-task-create
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    bizTag: str
+    taskId: str
+    unionIdList: list[str]
+
+
+class TodoTaskDelete(TypedDict):
+    """``todo_task_delete``: To-do deleted.
+
+    待办任务删除
+    https://open.dingtalk.com/document/development/event-todo-task-delete
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    taskId: str
+    unionIdList: list[str]
+
+
+class TodoTaskUpdate(TypedDict):
+    """``todo_task_update``: To-do changed.
+
+    待办任务更新
+    https://open.dingtalk.com/document/development/event-todo-task-update
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    bizTag: str
+    taskId: str
+    unionIdList: list[str]
+
+
+class TrainCourseUserInfoLearnContentItem(TypedDict):
+    learnTime: NotRequired[int]
+    uuid: NotRequired[str]
+    userId: NotRequired[str]
+
+
+class TrainCourseUserInfo(TypedDict):
+    """``train_course_user_info``: Training: learning record.
+
+    培训学习记录同步事件
+    https://open.dingtalk.com/document/development/training-learning-record-sync-events
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    courseId: str
+    learnContent: list[TrainCourseUserInfoLearnContentItem]
+
+
+class TransferContactIdJobResult(TypedDict):
+    """``transfer_contact_id_job_result``: Translation of contact ids finished.
+
+    异步转译通讯录id任务完成通知
+    https://open.dingtalk.com/document/development/asynchronous-translation-address-book-id-task-completion-notification
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    jobId: str
+    status: str
+
+
+class UserActiveOrg(TypedDict):
+    """``user_active_org``: User activated after joining.
+
+    加入企业后用户激活
+    https://open.dingtalk.com/document/development/user-activation-after-joining-the-enterprise
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    userId: list[str]
+    timeStamp: NotRequired[int]
+    optStaffId: NotRequired[str]
+
+
+class UserAddOrg(TypedDict):
+    """``user_add_org``: Employee joined.
+
+    企业增加员工事件
+    https://open.dingtalk.com/document/development/enterprise-increases-employee-events
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    timeStamp: int
+    userId: list[str]
+    optStaffId: NotRequired[str]
+
+
+class UserDeptChangeUnionEmpExtUnionEmpMapListItem(TypedDict):
+    corpId: NotRequired[str]
+    staffId: NotRequired[str]
+
+
+class UserDeptChangeUnionEmpExt(TypedDict):
+    corpId: NotRequired[str]
+    unionEmpMapList: NotRequired[list[UserDeptChangeUnionEmpExtUnionEmpMapListItem]]
+    staffId: NotRequired[str]
+
+
+class UserDeptChange(TypedDict):
+    """``user_dept_change``: Employee's department changed.
+
+    企业修改员工部门后员工信息事件
+    https://open.dingtalk.com/document/development/employee-information-event-after-enterprise-modifies-employee-department
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    errcode: int
+    unionEmpExt: UserDeptChangeUnionEmpExt
+    unionid: str
+    exclusiveAccount: bool
+    orderInDepts: str
+    dingId: str
+    active: bool
+    errmsg: str
+    avatar: str
+    isAdmin: bool
+    userid: str
+    isHide: bool
+    jobnumber: str
+    isLeaderInDepts: str
+    isBoss: bool
+    isSenior: bool
+    name: str
+    position: str
+    department: list[int]
+    realAuthed: bool
+
+
+class UserLeaveOrg(TypedDict):
+    """``user_leave_org``: Employee left.
+
+    企业删除员工
+    https://open.dingtalk.com/document/development/enterprise-delete-employee
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    timeStamp: NotRequired[int]
+    userId: list[str]
+    optStaffId: NotRequired[str]
+
+
+class UserModifyOrg(TypedDict):
+    """``user_modify_org``: Employee changed.
+
+    企业修改员工事件
+    https://open.dingtalk.com/document/development/enterprise-modify-employee-event
+    """
+
+    eventTime: NotRequired[int]
+    corpId: str
+    bizId: NotRequired[str]
+    eventId: NotRequired[str]
+    timeStamp: NotRequired[int]
+    diffInfo: NotRequired[Any]
+    userId: NotRequired[list[str]]
+    optStaffId: NotRequired[str]
+
+
+class UserRoleChangeUnionEmpExtUnionEmpMapListItem(TypedDict):
+    corpId: NotRequired[str]
+    staffId: NotRequired[str]
+
+
+class UserRoleChangeUnionEmpExt(TypedDict):
+    corpId: NotRequired[str]
+    unionEmpMapList: NotRequired[list[UserRoleChangeUnionEmpExtUnionEmpMapListItem]]
+    staffId: NotRequired[str]
+
+
+class UserRoleChange(TypedDict):
+    """``user_role_change``: Employee's role changed.
+
+    企业修改员工所在角色后员工信息事件
+    https://open.dingtalk.com/document/development/employee-information-event-after-the-enterprise-modifies-the-employee-s-role
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    errcode: int
+    unionEmpExt: UserRoleChangeUnionEmpExt
+    unionid: str
+    exclusiveAccount: bool
+    orderInDepts: str
+    dingId: str
+    active: bool
+    errmsg: str
+    avatar: str
+    isAdmin: bool
+    userid: str
+    isHide: bool
+    jobnumber: str
+    isLeaderInDepts: str
+    isBoss: bool
+    isSenior: bool
+    name: str
+    position: str
+    department: list[int]
+    realAuthed: bool
+
+
+class WorkflowFormChange(TypedDict):
+    """``workflow_form_change``: Approval template's status changed.
+
+    审批模板状态变更
+    https://open.dingtalk.com/document/development/events-workflow-form-change
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    creatorUserId: str
+    CorpId: NotRequired[str]
+    formCode: str
+    resource: str
+    type: str
+    modifierUserId: str
+    appUuid: str
+    appIds: list[str]
+    modifyTime: str
+    createTime: str
+    appType: str
+    bizCategoryId: str
+    name: str
+
+
+class WorkflowInstanceChangeBroadcast(TypedDict):
+    """``workflow_instance_change_broadcast``: Approval instance's status changed, to all.
+
+    审批实例状态变更
+    https://open.dingtalk.com/document/development/event-workflow-instance-change-broadcast
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    result: NotRequired[str]
+    processInstanceId: str
+    createTime: int
+    finshTime: NotRequired[int]
+    processCode: str
+    businessId: str
+    type: str
+    title: str
+    version: str
+    url: str
+    staffId: str
+
+
+class WorkflowInstanceChangeDirected(TypedDict):
+    """``workflow_instance_change_directed``: Approval instance's status changed, to one app.
+
+    审批实例状态变更
+    https://open.dingtalk.com/document/development/event-workflow-instance-change-directed
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    result: NotRequired[str]
+    processInstanceId: str
+    createTime: int
+    finshTime: NotRequired[int]
+    processCode: str
+    businessId: str
+    type: str
+    title: str
+    version: str
+    url: str
+    staffId: str
+
+
+class WorkflowTaskChangeBroadcast(TypedDict):
+    """``workflow_task_change_broadcast``: Approval task's status changed, to all.
+
+    审批任务状态变更
+    https://open.dingtalk.com/document/development/event-workflow-task-change-broadcast
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    result: NotRequired[str]
+    processInstanceId: str
+    createTime: int
+    finshTime: NotRequired[int]
+    processCode: str
+    businessId: str
+    remark: str
+    type: str
+    title: str
+    taskId: str
+    staffId: str
+
+
+class WorkflowTaskChangeDirected(TypedDict):
+    """``workflow_task_change_directed``: Approval task's status changed, to one app.
+
+    审批任务状态变更
+    https://open.dingtalk.com/document/development/event-workflow-task-change-directed
+    """
+
+    eventTime: int
+    corpId: str
+    bizId: str
+    eventId: str
+    result: NotRequired[str]
+    processInstanceId: str
+    createTime: int
+    finshTime: NotRequired[int]
+    processCode: str
+    businessId: str
+    remark: str
+    type: str
+    title: str
+    taskId: str
+    staffId: str
