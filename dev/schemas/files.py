@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from dev.schemas import outbound, payloads
+from dev.schemas import contract, outbound, payloads
 from dingbridge.events.catalogue import EventSpec, catalogue
 from dingbridge.schema.json_schema import data_schema, document, envelope_schema, urn
 
@@ -34,6 +34,7 @@ def texts() -> dict[str, str]:
         found[f"schemas/json/{name}"] = as_text(document(schema, "draft-07"))
         identity = urn(spec.event_type, spec.version)
         found[f"schemas/json-2020-12/{name}"] = as_text(document(schema, "2020-12", identity))
+    found["schemas/asyncapi.json"] = as_text(contract.asyncapi(specs()), indent=1)
     found[PAYLOADS] = payloads.text([*specs()])
     envelope = envelope_schema()
     found["schemas/json/envelope.json"] = as_text(document(envelope, "draft-07"))
@@ -62,8 +63,8 @@ def write() -> list[str]:
     return changed
 
 
-def as_text(document: dict[str, Any]) -> str:
-    return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
+def as_text(document: dict[str, Any], indent: int = 2) -> str:
+    return json.dumps(document, ensure_ascii=False, indent=indent) + "\n"
 
 
 def _read(path: Path) -> str | None:

@@ -34,7 +34,8 @@ def text(specs: list[EventSpec]) -> str:
     for spec in specs:
         model = model_of(spec)
         name = class_name(spec.event_type)
-        doc = f'    """``{spec.event_type}``: {spec.title.en}.\n\n    {spec.title.zh}\n    {spec.page}\n    """\n'
+        words = f"``{spec.event_type}``: {spec.title.en}.\n\n    {spec.title.zh}\n    {spec.page}\n"
+        doc = f'    """{words}    """\n'
         parts += _classes(name, model.properties, doc)
     return "\n\n".join(parts)
 

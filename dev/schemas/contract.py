@@ -1,0 +1,84 @@
+"""``schemas/asyncapi.json``: the AsyncAPI document of an installation with the settings' defaults."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from consumers.outbound.forms import MODELS
+from dev.schemas import outbound
+from dingbridge.events.catalogue import EventSpec
+from dingbridge.events.envelope import Received, Record, to_records
+from dingbridge.events.examples import example_callbacks
+from dingbridge.events.strict_json import dumps
+from dingbridge.kafka.topics import topic_configs
+from dingbridge.schema.asyncapi import ControlTopic, Installation, Message, document
+from dingbridge.settings import KafkaSettings
+from dingbridge.testing.recordings import RECEIVED_MS
+
+_KEY = "`<corpId>:<kind>:<own id>`, in UTF-8."
+
+
+def asyncapi(specs: Iterable[EventSpec]) -> dict[str, Any]:
+    """The document."""
+    specs = [*specs]
+    settings = KafkaSettings.model_construct()  # the defaults, whatever the environment says
+    around = Installation(
+        settings.topic_prefix,
+        settings.control_prefix,
+        settings.kafka_bootstrap_servers,
+        lambda topic: _configuration(topic_configs(settings, topic, replication=1)),
+    )
+    examples = {spec.event_type: _records(spec.event_type) for spec in specs}
+    return document(specs, examples, _control(), around)
+
+
+def _records(event_type: str) -> list[Record]:
+    """As they are published: each example counts as one row of a journal."""
+    return [
+        record
+        for number, callback in enumerate(example_callbacks(event_type), 1)
+        for record in to_records(
+            Received(number, "recorded", RECEIVED_MS, "default", "http", dumps(callback))
+        )
+    ]
+
+
+def _control() -> list[ControlTopic]:
+    schemas = outbound.schemas()
+    wishes = [_message(name, schemas) for name in MODELS]
+    return [
+        ControlTopic(
+            "outbound",
+            "系统希望钉钉成为的样子 · How other systems wish DingTalk to be",
+            "receive",
+            _KEY,
+            wishes,
+        ),
+        ControlTopic(
+            "outbound-results",
+            "对每条消息的答复 · What became of each wish",
+            "send",
+            _KEY,
+            [_message("result", schemas)],
+        ),
+        ControlTopic(
+            "changes",
+            "钉钉中的人工修改 · What people changed in DingTalk",
+            "send",
+            _KEY,
+            [_message("change", schemas)],
+        ),
+    ]
+
+
+def _message(name: str, schemas: Mapping[str, dict[str, Any]]) -> Message:
+    schema = schemas[name]
+    summary = schema["properties"]["data"].get("description") or schema["title"]
+    return Message(name, summary, schema)
+
+
+def _configuration(configs: Mapping[str, str]) -> dict[str, Any]:
+    """In the types that AsyncAPI's Kafka binding wants."""
+    return {
+        "cleanup.policy": [configs["cleanup.policy"]],
+        **{name: int(configs[name]) for name in ("retention.ms", "max.message.bytes")},
+    }
