@@ -112,7 +112,7 @@ def _value(field: Field, spec: EventSpec) -> Any:
     wire = field.wire
     if field.is_list:
         return [_single(wire.removeprefix("list[").removesuffix("]"), field)]
-    known = list(spec.values.get(field.name, {}))
+    known = [*spec.values.get(field.name, {})] if wire == "str" else []
     return known[0] if known else _single(wire, field)
 
 

@@ -24,7 +24,8 @@ written as an object of such declarations, a list of them as a list that holds i
 ``fields`` of a subject are canonical (camelCase) names in order of preference; ``items`` names a list
 of objects that each are one event (attendance), ``itemKey`` the name of an item's own identity;
 ``itemList`` says that an item's own field is a list, of which each entry is one event. ``values`` gives the
-meaning of values that matter, by canonical field; there may be more of them tomorrow. ``version`` (1 where it
+meaning of values that matter, by canonical field (``dataList.type`` in its objects); there may be more
+tomorrow. ``version`` (1 where it
 is absent) stands in ``dataschema`` and rises when a change of ``data`` breaks its readers. ``families`` and
 ``fields``, beside ``events``, hold the families' titles and what fields mean in whichever type they stand.
 
@@ -101,7 +102,7 @@ class Subject:
 class EventSpec:
     """One EventType, of which there is one object. ``only`` holds the spellings that tell one form from
     the other, ``page`` is the address of DingTalk's description, ``values`` gives the meaning of values by
-    canonical field."""
+    canonical field, or by its path."""
 
     event_type: str
     subject: Subject | None

@@ -144,7 +144,8 @@ def _property(owner: str, found: Property, *, top: bool) -> Schema:
     if words:
         schema["description"] = "; ".join(words)
     if found.values:
-        schema["examples"] = [value for value, _ in found.values]
+        as_number = found.shape.type == "integer"
+        schema["examples"] = [int(value) if as_number else value for value, _ in found.values]
     return schema
 
 

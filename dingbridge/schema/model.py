@@ -117,16 +117,15 @@ def _properties(spec: EventSpec, spelling: Spelling) -> dict[str, Property]:
             # ``EventTime`` beside ``eventTime``: the former has the name unless both are sent; then it stays
             # as it is spelled, value and all.
             before = spelling.back[field.name]
-            found[before] = Property(before, _as_sent(spelling.fields[before]), False)
+            found[before] = Property(before, _as_sent(spec, before, spelling.fields[before]), False)
             required = required or found[field.name].required
-        values = tuple(spec.values.get(field.name, {}).items())
-        found[field.name] = Property(field.name, _converted(field), required, values)
+        shape = _converted(_as_sent(spec, field.name, field), field)
+        found[field.name] = Property(field.name, shape, required, _values(spec, field.name))
     return found
 
 
-def _converted(field: Field) -> Shape:
+def _converted(sent: Shape, field: Field) -> Shape:
     """After ``normalise``: times are integers, ids texts."""
-    sent = _as_sent(field)
     if not field.mark:
         return sent
     mark = _MARKS[field.mark]
@@ -134,13 +133,21 @@ def _converted(field: Field) -> Shape:
     return Shape("array", items=scalar) if field.is_list else scalar
 
 
-def _as_sent(field: Field) -> Shape:
+def _as_sent(spec: EventSpec, path: str, field: Field) -> Shape:
     if field.is_list:
         inner = field.wire.removeprefix("list[").removesuffix("]")
-        return Shape("array", items=_scalar(inner, field))
-    return _scalar(field.wire, field)
+        return Shape("array", items=_scalar(spec, path, inner, field))
+    return _scalar(spec, path, field.wire, field)
 
 
-def _scalar(wire: str, field: Field) -> Shape:
-    nested = tuple(Property(inner.name, _as_sent(inner), False) for inner in field.nested)
-    return Shape(_TYPES[wire], _MARKS[field.mark], properties=nested)
+def _scalar(spec: EventSpec, path: str, wire: str, field: Field) -> Shape:
+    inside = ((f"{path}.{inner.name}", inner) for inner in field.nested)
+    properties = tuple(
+        Property(inner.name, _as_sent(spec, where, inner), False, _values(spec, where))
+        for where, inner in inside
+    )
+    return Shape(_TYPES[wire], _MARKS[field.mark], properties=properties)
+
+
+def _values(spec: EventSpec, path: str) -> tuple[tuple[str, Words], ...]:
+    return tuple(spec.values.get(path, {}).items())

@@ -45,8 +45,10 @@ def test_every_entry_says_what_it_is_and_where_dingtalk_describes_it() -> None:
         assert spec.family in catalogue.families, event_type
         assert spec.page.startswith("https://open.dingtalk.com/document/"), event_type
         assert spec.version >= 1
-        names = {f.name for spelling in spec.spellings.values() for f in spelling.fields.values()}
-        assert spec.values.keys() <= names, event_type
+        fields = [field for spelling in spec.spellings.values() for field in spelling.fields.values()]
+        paths = {field.name for field in fields}
+        paths |= {f"{field.name}.{inner.name}" for field in fields for inner in field.nested}
+        assert spec.values.keys() <= paths, event_type
     assert {catalogue.get(event_type).family for event_type in catalogue} == catalogue.families.keys()
 
 
