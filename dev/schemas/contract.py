@@ -1,25 +1,21 @@
 """``schemas/asyncapi.json``: the AsyncAPI document of an installation with the settings' defaults."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from consumers.outbound.forms import MODELS
 from dev.schemas import outbound
 from dingbridge.events.catalogue import EventSpec
-from dingbridge.events.envelope import Received, Record, to_records
-from dingbridge.events.examples import example_callbacks
-from dingbridge.events.strict_json import dumps
+from dingbridge.events.envelope import Record
 from dingbridge.kafka.topics import topic_configs
 from dingbridge.schema.asyncapi import ControlTopic, Installation, Message, document
 from dingbridge.settings import KafkaSettings
-from dingbridge.testing.recordings import RECEIVED_MS
 
 _KEY = "`<corpId>:<kind>:<own id>`, in UTF-8."
 
 
-def asyncapi(specs: Iterable[EventSpec]) -> dict[str, Any]:
-    """The document."""
-    specs = [*specs]
+def asyncapi(specs: Sequence[EventSpec], examples: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
+    """The document; ``examples`` are records by EventType."""
     settings = KafkaSettings.model_construct()  # the defaults, whatever the environment says
     around = Installation(
         settings.topic_prefix,
@@ -27,19 +23,7 @@ def asyncapi(specs: Iterable[EventSpec]) -> dict[str, Any]:
         settings.kafka_bootstrap_servers,
         lambda topic: _configuration(topic_configs(settings, topic, replication=1)),
     )
-    examples = {spec.event_type: _records(spec.event_type) for spec in specs}
     return document(specs, examples, _control(), around)
-
-
-def _records(event_type: str) -> list[Record]:
-    """As they are published: each example counts as one row of a journal."""
-    return [
-        record
-        for number, callback in enumerate(example_callbacks(event_type), 1)
-        for record in to_records(
-            Received(number, "recorded", RECEIVED_MS, "default", "http", dumps(callback))
-        )
-    ]
 
 
 def _control() -> list[ControlTopic]:

@@ -1,29 +1,35 @@
 """Which files there are, and their texts."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from dev.schemas import contract, outbound, payloads
+from dev.schemas import contract, outbound, pages, payloads
 from dingbridge.events.catalogue import EventSpec, catalogue
+from dingbridge.events.envelope import Record
 from dingbridge.schema.json_schema import data_schema, document, envelope_schema, urn
+from dingbridge.testing.recordings import recorded
 
 ROOT: Final = Path(__file__).parents[2]
 
-FOLDERS: Final = ("schemas/json", "schemas/json-2020-12", "schemas/outbound")
+EXAMPLES: Final = ROOT / "schemas" / "examples"
+
+FOLDERS: Final = ("schemas/json", "schemas/json-2020-12", "schemas/outbound", "docs/catalogue")
 """Folders in which every file is made here: another one is left over, and removed."""
 
 PAYLOADS: Final = "dingbridge/events/payloads.py"
 ENVELOPE_URN: Final = "urn:dingbridge:envelope:1"
 
 
-def specs() -> Iterator[EventSpec]:
+def specs() -> list[EventSpec]:
     """All entries of the catalogue, in its order."""
-    for event_type in catalogue:
-        spec = catalogue.get(event_type)
-        if spec is not None:
-            yield spec
+    found = (catalogue.get(event_type) for event_type in catalogue)
+    return [spec for spec in found if spec is not None]
+
+
+def examples() -> dict[str, list[Record]]:
+    """Records by EventType: what is published for the recorded callbacks."""
+    return {spec.event_type: recorded(EXAMPLES / f"{spec.event_type}.json") for spec in specs()}
 
 
 def texts() -> dict[str, str]:
@@ -34,8 +40,9 @@ def texts() -> dict[str, str]:
         found[f"schemas/json/{name}"] = as_text(document(schema, "draft-07"))
         identity = urn(spec.event_type, spec.version)
         found[f"schemas/json-2020-12/{name}"] = as_text(document(schema, "2020-12", identity))
-    found["schemas/asyncapi.json"] = as_text(contract.asyncapi(specs()), indent=1)
-    found[PAYLOADS] = payloads.text([*specs()])
+    found["schemas/asyncapi.json"] = as_text(contract.asyncapi(specs(), examples()), indent=1)
+    found |= pages.texts(specs(), examples())
+    found[PAYLOADS] = payloads.text(specs())
     envelope = envelope_schema()
     found["schemas/json/envelope.json"] = as_text(document(envelope, "draft-07"))
     found["schemas/json-2020-12/envelope.json"] = as_text(document(envelope, "2020-12", ENVELOPE_URN))

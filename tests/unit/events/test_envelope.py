@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 from base64 import b64decode
@@ -129,6 +130,16 @@ def test_id_is_the_event_id_else_the_hash_else_the_hash_and_the_time_of_receipt(
 )
 def test_a_list_valued_subject_is_part_of_the_id_even_of_one(payload: dict[str, Any], id_: str) -> None:
     assert envelope_of({**payload, "eventId": "e1"})["id"] == id_
+
+
+def test_dataschema_names_the_version_of_the_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = records.catalogue.get("org_change")
+    assert spec is not None
+    monkeypatch.setitem(records.catalogue._specs, "org_change", dataclasses.replace(spec, version=2))
+    payload = {"TimeStamp": "1731000000123", "CorpId": "c"}
+    assert envelope_of({"EventType": "org_change"} | payload)["dataschema"] == "urn:dingbridge:org_change:2"
+    assert envelope_of({"EventType": "org_remove"} | payload)["dataschema"] == "urn:dingbridge:org_remove:1"
+    assert envelope_of({"EventType": "brand_new"} | payload)["dataschema"] == "urn:dingbridge:brand_new:1"
 
 
 def test_attendance_items_are_known_by_their_own_id() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from consumers.outbound.forms import MODELS
 from dev.schemas.contract import asyncapi
-from dev.schemas.files import ROOT, specs
+from dev.schemas.files import ROOT, examples, specs
 from dingbridge.events import catalogue
 from dingbridge.schema.asyncapi import Installation, document
 from dingbridge.schema.json_schema import record_schema
@@ -110,11 +110,11 @@ def test_a_wrong_example_is_seen() -> None:
 def test_the_defaults_do_not_depend_on_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOPIC_PREFIX", "other.")
     monkeypatch.setenv("TOPIC_RETENTION_DAYS", "3")
-    assert asyncapi(specs()) == published()
+    assert asyncapi(specs(), examples()) == published()
 
 
 def test_an_installation_has_its_own_names() -> None:
-    made = document([*specs()], {}, (), Installation("a.", "b.", "kafka.example.com:9093"))
+    made = document(specs(), {}, (), Installation("a.", "b.", "kafka.example.com:9093"))
     assert made["channels"]["check_in"]["address"] == "a.check_in"
     assert made["servers"]["kafka"]["host"] == "kafka.example.com:9093"
     assert "topicConfiguration" not in made["channels"]["check_in"]["bindings"]["kafka"]
