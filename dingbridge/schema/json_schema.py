@@ -88,7 +88,8 @@ def envelope_schema() -> Schema:
             "description": "DingTalk's payload generation; unknown where the catalogue has no such type.",
         },
         "rebuilt": _const(
-            "true", "Put together from DingTalk's failed list: `id` may differ from the push's."
+            "true",
+            "Put together from DingTalk's failed list: `id` may differ from the push's, `data` be poorer.",
         ),
         "traceparent": _text("W3C trace context, if there is a trace."),
         "verbatim": _text("Names in `data` that DingTalk spelled unusually, comma separated."),
@@ -128,11 +129,20 @@ def class_name(name: str) -> str:
 
 def _object(title: str, properties: tuple[Property, ...], *, top: bool = False) -> Schema:
     schema: Schema = {"title": title, "type": "object"}
-    if properties:
-        schema["properties"] = {found.name: _property(title, found, top=top) for found in properties}
+    names = {found.name for found in properties}
+    # ``CorpId`` beside ``corpId`` would be two fields of one name in a Java or Go class; schemas are open
+    described = [
+        found for found in properties if found.name == _lower(found.name) or _lower(found.name) not in names
+    ]
+    if described:
+        schema["properties"] = {found.name: _property(title, found, top=top) for found in described}
     if required := [found.name for found in properties if found.required]:
         schema["required"] = required
     return {**schema, "additionalProperties": True}
+
+
+def _lower(name: str) -> str:
+    return name[:1].lower() + name[1:]
 
 
 def _property(owner: str, found: Property, *, top: bool) -> Schema:

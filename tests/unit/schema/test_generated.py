@@ -113,6 +113,13 @@ def test_titles_are_class_names_and_each_names_one_thing() -> None:
     assert [title for title, of in owners.items() if len(of) > 1] == []
 
 
+def test_no_two_names_are_one_field_in_a_class_of_java_or_go() -> None:
+    for name, schema in WRITTEN.items():
+        for inner in inside(schema):
+            names = [field[:1].lower() + field[1:] for field in inner.get("properties", ())]
+            assert len(names) == len(set(names)), name
+
+
 def test_times_are_64_bit_and_never_negative() -> None:
     schema = schema_of("bpms_instance_change")["properties"]["data"]["properties"]
     for name in ("createTime", "finishTime", "eventTime"):
