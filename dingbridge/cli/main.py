@@ -24,6 +24,7 @@ COMMANDS = {
     "dlq": "List a consumer's dead letters, and send them back.",
     "replay": "Send a range of time once more to one consumer.",
     "topics": "List, create and read the topics.",
+    "schema": "The contract of the topics, for other programs.",
     "callback": "Register this bridge's callback URL at DingTalk.",
     "doctor": "Find out why callbacks do not arrive.",
     "new-consumer": "Write a consumer of your own.",

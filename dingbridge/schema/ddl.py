@@ -1,0 +1,193 @@
+"""``CREATE TABLE`` for those who read a topic with SQL: Flink, ClickHouse, PostgreSQL.
+
+Responsible for text that the engine takes as it stands. Not responsible for running it, or for what fills a
+table of PostgreSQL (``examples/scale/connect``).
+
+A topic may hold a record twice (at least once), so every dialect says how ``(source, id)`` makes it one; and
+DingTalk's payloads are messier than its documents, so that a value of another type becomes NULL and stops
+nothing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Literal, get_args
+
+from dingbridge.events.catalogue import EventSpec
+from dingbridge.schema.columns import Column, row_of
+from dingbridge.schema.model import JsonType, Property, Shape, model_of
+
+Dialect = Literal["flink", "clickhouse", "postgres"]
+DIALECTS: Final[tuple[Dialect, ...]] = get_args(Dialect)
+
+_FLINK: Final[Mapping[JsonType, str]] = {"integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
+_CLICKHOUSE: Final[Mapping[JsonType, str]] = {"integer": "Int64", "number": "Float64", "boolean": "Bool"}
+_POSTGRES: Final[Mapping[JsonType, str]] = {
+    "string": "text",
+    "integer": "bigint",
+    "number": "double precision",
+    "boolean": "boolean",
+}
+
+
+def ddl(spec: EventSpec, dialect: Dialect, topic: str, bootstrap: str) -> str:
+    """The statements, each ended by ``;``. ``topic`` and ``bootstrap`` (``host:port,…``) are for the engines
+    that read Kafka themselves."""
+    writers: Mapping[Dialect, Callable[[EventSpec, str, str], str]] = {
+        "flink": _flink,
+        "clickhouse": _clickhouse,
+        "postgres": _postgres,
+    }
+    return writers[dialect](spec, topic, bootstrap)
+
+
+def _flink(spec: EventSpec, topic: str, bootstrap: str) -> str:
+    fields = [
+        f"{_ticks(column.name)} {'TIMESTAMP_LTZ(3)' if column.time else 'STRING'}"
+        for column in row_of(spec).columns
+        if len(column.path) == 1
+    ]
+    fields.append(f"`data` {_row(model_of(spec).properties)}")
+    name = _ticks(spec.event_type)
+    options = {
+        "connector": "kafka",
+        "topic": topic,
+        "properties.bootstrap.servers": bootstrap,
+        "scan.startup.mode": "earliest-offset",
+        "format": "json",
+        "json.timestamp-format.standard": "ISO-8601",
+        "json.ignore-parse-errors": "true",
+    }
+    return f"""\
+{_head(spec)}
+-- What has another type than here becomes NULL; what is no JSON is left out.
+CREATE TABLE {name} (
+{_lines(fields)}
+) WITH (
+{_lines(f"{_text(option)} = {_text(value)}" for option, value in options.items())}
+);
+
+-- A record may come twice: each (source, id) once. State is kept for table.exec.state.ttl: set it to the
+-- topic's retention or more.
+CREATE VIEW {_ticks(spec.event_type + "_once")} AS
+SELECT * FROM (
+    SELECT *, ROW_NUMBER() OVER (PARTITION BY `source`, `id` ORDER BY `read_at`) AS `copy`
+    FROM (SELECT *, PROCTIME() AS `read_at` FROM {name})
+) WHERE `copy` = 1;
+"""  # noqa: S608 printed, never run here; the catalogue's names are harmless
+
+
+def _row(properties: tuple[Property, ...]) -> str:
+    inner = ", ".join(f"{_ticks(found.name)} {_flink_type(found.shape)}" for found in properties)
+    return f"ROW<{inner}>"
+
+
+def _flink_type(shape: Shape) -> str:
+    """Objects of unknown fields, and what has no one type, are their JSON text."""
+    if shape.type == "object" and shape.properties:
+        return _row(shape.properties)
+    if shape.type == "array":
+        return f"ARRAY<{_flink_type(shape.items or Shape('any'))}>"
+    return _FLINK.get(shape.type, "STRING")
+
+
+def _clickhouse(spec: EventSpec, topic: str, bootstrap: str) -> str:
+    name = spec.event_type
+    row = row_of(spec).columns
+    fields = [f"{_ticks(column.name)} {_clickhouse_column(column)}" for column in row]
+    taken = [f"{_clickhouse_value(column)} AS {_ticks(column.name)}" for column in row]
+    return f"""\
+{_head(spec)}{_left_out(spec)}
+-- A record may come twice: of each (source, id) one stays, in the end. SELECT … FINAL counts it once now.
+CREATE TABLE {_ticks(name)} (
+{_lines(fields)}
+) ENGINE = ReplacingMergeTree
+ORDER BY (`source`, `id`);
+
+CREATE TABLE {_ticks(name + "_queue")} (`record` String) ENGINE = Kafka
+SETTINGS
+    kafka_broker_list = {_text(bootstrap)},
+    kafka_topic_list = {_text(topic)},
+    kafka_group_name = {_text("clickhouse-" + name)},
+    kafka_format = 'JSONAsString',
+    kafka_handle_error_mode = 'stream';
+
+-- What has another type than here becomes NULL; what is no event is left out.
+CREATE MATERIALIZED VIEW {_ticks(name + "_reader")} TO {_ticks(name)} AS
+SELECT
+{_lines(taken)}
+FROM {_ticks(name + "_queue")}
+WHERE empty(_error) AND JSONHas(`record`, 'source') AND JSONHas(`record`, 'id');
+"""  # noqa: S608 printed, never run here; the catalogue's names are harmless
+
+
+def _clickhouse_column(column: Column) -> str:
+    if column.path in (("source",), ("id",)):
+        return "String"
+    if column.time:
+        return "Nullable(DateTime64(3, 'UTC'))"
+    return _clickhouse_type(column.shape)
+
+
+def _clickhouse_type(shape: Shape) -> str:
+    if shape.type == "array":
+        return f"Array({_clickhouse_type(shape.items or Shape('any'))})"
+    return f"Nullable({_CLICKHOUSE.get(shape.type, 'String')})"
+
+
+def _clickhouse_value(column: Column) -> str:
+    path = ", ".join(_text(part) for part in column.path)
+    if column.time:
+        return f"parseDateTime64BestEffortOrNull(JSONExtractString(`record`, {path}), 3, 'UTC')"
+    if column.shape.type in ("object", "any"):
+        return f"nullIf(JSONExtractRaw(`record`, {path}), '')"
+    return f"JSONExtract(`record`, {path}, {_text(_clickhouse_column(column))})"
+
+
+def _postgres(spec: EventSpec, topic: str, bootstrap: str) -> str:
+    fields = [
+        f"{_quoted(column.name.lower())} {_postgres_type(column)}{' NOT NULL' if column.required else ''}"
+        for column in row_of(spec).columns
+    ]
+    fields.append('PRIMARY KEY ("source", "id")')
+    return f"""\
+{_head(spec)}{_left_out(spec)}
+-- A record may come twice: write by upsert on (source, id), as Kafka Connect's sink does.
+CREATE TABLE {_quoted(spec.event_type)} (
+{_lines(fields)}
+);
+"""
+
+
+def _postgres_type(column: Column) -> str:
+    if column.time:
+        return "timestamptz"
+    shape = column.shape
+    if shape.type == "array" and shape.items is not None and shape.items.type in _POSTGRES:
+        return f"{_POSTGRES[shape.items.type]}[]"
+    return _POSTGRES.get(shape.type, "jsonb")
+
+
+def _head(spec: EventSpec) -> str:
+    title = " · ".join(" ".join(words.split()) for words in spec.title)
+    return f"-- {spec.event_type}: {title}"
+
+
+def _left_out(spec: EventSpec) -> str:
+    """Of the flat ones: what is not in the table."""
+    paths = row_of(spec).left_out
+    return "".join(f"\n-- no column, since its name is taken or too long: {path}" for path in paths)
+
+
+def _lines(parts: Iterable[str]) -> str:
+    return ",\n".join(f"    {part}" for part in parts)
+
+
+def _ticks(name: str) -> str:
+    return f"`{name}`"
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
