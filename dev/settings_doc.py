@@ -23,6 +23,7 @@ from dingbridge.settings import (
     IngressSettings,
     KafkaSettings,
     LogSettings,
+    SchemaRegistrySettings,
     Settings,
 )
 from simulator.settings import SimulatorSettings
@@ -41,6 +42,7 @@ SECTIONS: Final[tuple[tuple[str, type[Settings]], ...]] = (
     ("approval", ApprovalSettings),
     ("forward", ForwardSettings),
     ("outbound", OutboundSettings),
+    ("A schema registry, for `dingbridge schema publish`", SchemaRegistrySettings),
     ("The simulator", SimulatorSettings),
 )
 """Each setting is in the first section whose class has it."""

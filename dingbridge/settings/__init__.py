@@ -15,6 +15,7 @@ from dingbridge.settings.dingtalk import CallbackSettings, DingTalkApiSettings
 from dingbridge.settings.ingress import IngressSettings, JournalSettings, PublisherSettings, RecoverySettings
 from dingbridge.settings.kafka import KafkaSettings
 from dingbridge.settings.log import LogSettings
+from dingbridge.settings.schema_registry import SchemaRegistrySettings
 
 __all__ = [
     "SAMPLE_CREDENTIALS",
@@ -30,5 +31,6 @@ __all__ = [
     "NetworkList",
     "PublisherSettings",
     "RecoverySettings",
+    "SchemaRegistrySettings",
     "Settings",
 ]

@@ -1,0 +1,67 @@
+"""``dingbridge schema publish``: the schemas of records, into a registry with Confluent's API.
+
+Exit codes: 0 all are there; 1 the registry refuses one, or is not reached; 2 settings or usage.
+"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from dingbridge.schema.registry import Published
+    from dingbridge.settings import SchemaRegistrySettings
+
+
+def command(
+    event_types: Annotated[
+        list[str] | None, typer.Argument(help="EventTypes; without any, all of the catalogue.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Publish the schemas of records to SCHEMA_REGISTRY_URL, in draft-07.
+
+    The subject is the topic's name with `-value`. What is there already stays; a new subject gets the
+    compatibility FORWARD. Running it again changes nothing.
+    """
+    import asyncio
+    from dataclasses import asdict
+
+    from dingbridge.cli.terminal import print_list, say
+    from dingbridge.settings import SchemaRegistrySettings
+
+    known = _known(event_types)
+    published = asyncio.run(_publish(SchemaRegistrySettings.load(), known))
+    print_list(("subject", "outcome", "words"), [asdict(one) for one in published], as_json=as_json)
+    refused = [one for one in published if one.outcome == "refused"]
+    say(f"{len(published) - len(refused)} schemas are in the registry, {len(refused)} were refused")
+    if refused:
+        raise typer.Exit(1)
+
+
+def _known(event_types: list[str] | None) -> list[str]:
+    from dingbridge.events.catalogue import catalogue
+
+    if unknown := [name for name in event_types or () if name not in catalogue]:
+        raise typer.BadParameter(
+            f"the catalogue has no {', '.join(unknown)}; `dingbridge schema list` shows what it has",
+            param_hint="EVENT_TYPES",
+        )
+    return list(dict.fromkeys(event_types or catalogue))
+
+
+async def _publish(settings: "SchemaRegistrySettings", event_types: list[str]) -> "list[Published]":
+    from dingbridge.cli.terminal import progress
+    from dingbridge.events.catalogue import catalogue
+    from dingbridge.schema.registry import Registry, schema_text, subject_of
+
+    secret = settings.schema_registry_password
+    password = secret.get_secret_value() if secret is not None else ""
+    published = []
+    async with Registry(settings.schema_registry_url, settings.schema_registry_user, password) as registry:
+        with progress(len(event_types), "published") as bar:
+            for event_type in event_types:
+                if (spec := catalogue.get(event_type)) is not None:
+                    subject = subject_of(settings.topic_prefix + event_type)
+                    published.append(await registry.publish(subject, schema_text(spec)))
+                bar.advance(1)
+    return published
