@@ -14,6 +14,7 @@ import apsw
 import structlog
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 
+from dingbridge.contract_routes import contract_routes
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer
 from dingbridge.settings import IngressSettings
@@ -110,6 +111,7 @@ class Ingress:
                     self._relays.of_damaged,
                     self._recovery.verb,
                 ),
+                *contract_routes(settings),
                 *diagnostics.routes(),
                 self._credentials.route(),
                 self._streams.route(),

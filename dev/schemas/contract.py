@@ -5,10 +5,10 @@ from typing import Any
 
 from consumers.outbound.forms import MODELS
 from dev.schemas import outbound
+from dingbridge.contract_routes import installation_of
 from dingbridge.events.catalogue import EventSpec
 from dingbridge.events.envelope import Record
-from dingbridge.kafka.topics import topic_configs
-from dingbridge.schema.asyncapi import ControlTopic, Installation, Message, document
+from dingbridge.schema.asyncapi import ControlTopic, Message, document
 from dingbridge.settings import KafkaSettings
 
 _KEY = "`<corpId>:<kind>:<own id>`, in UTF-8."
@@ -17,13 +17,7 @@ _KEY = "`<corpId>:<kind>:<own id>`, in UTF-8."
 def asyncapi(specs: Sequence[EventSpec], examples: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
     """The document; ``examples`` are records by EventType."""
     settings = KafkaSettings.model_construct()  # the defaults, whatever the environment says
-    around = Installation(
-        settings.topic_prefix,
-        settings.control_prefix,
-        settings.kafka_bootstrap_servers,
-        lambda topic: _configuration(topic_configs(settings, topic, replication=1)),
-    )
-    return document(specs, examples, _control(), around)
+    return document(specs, examples, _control(), installation_of(settings))
 
 
 def _control() -> list[ControlTopic]:
@@ -58,11 +52,3 @@ def _message(name: str, schemas: Mapping[str, dict[str, Any]]) -> Message:
     schema = schemas[name]
     summary = schema["properties"]["data"].get("description") or schema["title"]
     return Message(name, summary, schema)
-
-
-def _configuration(configs: Mapping[str, str]) -> dict[str, Any]:
-    """In the types that AsyncAPI's Kafka binding wants."""
-    return {
-        "cleanup.policy": [configs["cleanup.policy"]],
-        **{name: int(configs[name]) for name in ("retention.ms", "max.message.bytes")},
-    }

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import DBAPIError
 
 from dingbridge.api_budget import ApiCalls
+from dingbridge.contract_routes import contract_routes
 from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError, KafkaUnavailable, SettingsError
 from dingbridge.events.catalogue import UNCLASSIFIED, catalogue
@@ -93,7 +94,11 @@ class ConsumerService:
                 consumer.clients, budget = opened
             if settings.admin_port is not None:
                 admin = AdminServer(
-                    settings.admin_host, settings.admin_port, self.registry, ready=self._ready
+                    settings.admin_host,
+                    settings.admin_port,
+                    self.registry,
+                    ready=self._ready,
+                    routes=contract_routes(settings),
                 )
                 await admin.start()
                 stack.push_async_callback(admin.stop)

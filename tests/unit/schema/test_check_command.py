@@ -10,7 +10,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from dev.schemas.files import ROOT
-from dingbridge.schema.cli import app
+from dingbridge.cli.schema.command import app
 
 Json = dict[str, Any]
 DATA = ("channels", "bpms_task_change", "messages", "bpms_task_change", "payload", "properties", "data")

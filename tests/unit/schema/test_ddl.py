@@ -9,9 +9,9 @@ import re
 import pytest
 from typer.testing import CliRunner
 
+from dingbridge.cli.schema.command import app
 from dingbridge.events import catalogue
 from dingbridge.events.catalogue import EventSpec
-from dingbridge.schema.cli import app
 from dingbridge.schema.columns import MAX_BYTES, row_of
 from dingbridge.schema.ddl import DIALECTS, Dialect, ddl
 from dingbridge.schema.model import Property, model_of

@@ -2,11 +2,11 @@
 
 import typer
 
-from dingbridge.schema import cli_check, cli_ddl, cli_publish
+from dingbridge.cli.schema import check, ddl, publish
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
 )
-app.command("check")(cli_check.command)
-app.command("ddl")(cli_ddl.command)
-app.command("publish")(cli_publish.command)
+app.command("check")(check.command)
+app.command("ddl")(ddl.command)
+app.command("publish")(publish.command)

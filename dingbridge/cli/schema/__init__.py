@@ -1,0 +1,1 @@
+"""``dingbridge schema``: the contract of the topics, for other programs."""
