@@ -1,6 +1,6 @@
-"""Apache Kafka from its own jars: finding Java, and fetching the jars once with Maven.
+"""Programs from their own jars: finding Java, and fetching the jars once with Maven.
 
-The jars are in ``.cache/kafka/<version>`` of the clone (``DINGBRIDGE_CACHE`` moves the cache); Maven also
+Kafka's are in ``.cache/kafka/<version>`` of the clone (``DINGBRIDGE_CACHE`` moves the cache); Maven also
 keeps what it downloads in its own local repository, as its settings say. Starting the broker is
 ``kafka_jars.py``.
 """
@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from dev.servers.processes import tail
@@ -21,12 +22,33 @@ from dev.servers.progress import Progress, megabytes
 from dingbridge.errors import ServerStartError
 
 KAFKA_VERSION = "4.4.0"
-DOWNLOAD_BYTES = 65_000_000
-"""What Maven downloads with an empty local repository, about: Kafka's jars and its own plugin."""
-
 JAVA_AT_LEAST = 17
 FETCH_WITHIN_S = 900.0
-POM = Path(__file__).with_name("pom.xml")
+
+
+@dataclass(frozen=True)
+class Jars:
+    """What a pom depends on. ``what`` and ``version`` are for messages and for the folder in the cache,
+    ``download_bytes`` is about what Maven downloads for it with an empty local repository."""
+
+    what: str
+    version: str
+    pom: Path
+    download_bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.version}"
+
+    @property
+    def folder(self) -> Path:
+        return cache_dir() / self.what.lower().replace(" ", "-") / self.version
+
+    @property
+    def present(self) -> bool:
+        return self.folder.is_dir()  # appears whole, by renaming, or not at all
+
+
+KAFKA = Jars("Kafka", KAFKA_VERSION, Path(__file__).with_name("pom.xml"), 65_000_000)
 
 _BREW = ("/opt/homebrew/opt/openjdk/bin", "/usr/local/opt/openjdk/bin")
 """Homebrew's Java is not on the PATH unless its user puts it there."""
@@ -79,56 +101,46 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "dingbridge"
 
 
-def jars_dir() -> Path:
-    return cache_dir() / "kafka" / KAFKA_VERSION
-
-
-def jars_present() -> bool:
-    return jars_dir().is_dir()  # appears whole, by renaming, or not at all
-
-
-def check_jars() -> None:
-    """Whether this machine could run Kafka from its jars. Raises ``ServerStartError``, one line a fault."""
+def check_jars(jars: Jars = KAFKA) -> None:
+    """Whether this machine could run them. Raises ``ServerStartError``, one line a fault."""
     faults = []
     try:
         java()
     except ServerStartError as error:
         faults.append(str(error))
-    if not jars_present() and shutil.which("mvn") is None:
-        faults.append(f"Maven is missing, which fetches Kafka's jars ({_INSTALL_MAVEN})")
+    if not jars.present and shutil.which("mvn") is None:
+        faults.append(f"Maven is missing, which fetches {jars.what}'s jars ({_INSTALL_MAVEN})")
     if faults:
         raise ServerStartError("\n".join(faults))
 
 
-def fetch_jars(progress: Progress | None = None) -> Path:
-    """The folder with Kafka's jars, fetched if absent. Several processes may ask at once: one fetches.
+def fetch_jars(progress: Progress | None = None, jars: Jars = KAFKA) -> Path:
+    """The folder with these jars, fetched if absent. Several processes may ask at once: one fetches.
 
     Raises ``ServerStartError`` if Maven or Java is missing, or Maven fails or takes over 15 minutes.
     """
-    target = jars_dir()
-    if jars_present():
+    target = jars.folder
+    if jars.present:
         return target
-    check_jars()
+    check_jars(jars)
     progress = progress or Progress()
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(target.parent / ".lock", progress):
-        if not jars_present():
+    with _locked(target.parent / ".lock", jars, progress):
+        if not jars.present:
             with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as scratch:
-                _maven(Path(scratch), progress)
+                _maven(jars, Path(scratch), progress)
                 (Path(scratch) / "jars").rename(target)
     return target
 
 
-def _maven(scratch: Path, progress: Progress) -> None:
+def _maven(jars: Jars, scratch: Path, progress: Progress) -> None:
     """Fetches into ``scratch/jars``."""
-    shutil.copy(POM, scratch / "pom.xml")
+    shutil.copy(jars.pom, scratch / "pom.xml")
     log = scratch / "maven.log"
-    jars = scratch / "jars"
+    folder = scratch / "jars"
     command = ["mvn", "-B", "-C", "-f", str(scratch / "pom.xml"), "dependency:copy-dependencies"]
-    command += [f"-DoutputDirectory={jars}", "-DincludeScope=runtime"]
-    progress.line(
-        f"Kafka {KAFKA_VERSION}: fetching its jars with Maven, about {megabytes(DOWNLOAD_BYTES)}, once"
-    )
+    command += [f"-DoutputDirectory={folder}", "-DincludeScope=runtime"]
+    progress.line(f"{jars}: fetching its jars with Maven, about {megabytes(jars.download_bytes)}, once")
     started = time.monotonic()
     with log.open("wb") as output:
         maven = subprocess.Popen(
@@ -149,22 +161,21 @@ def _maven(scratch: Path, progress: Progress) -> None:
                 maven.wait(0.5)
             except subprocess.TimeoutExpired:
                 count, size = _downloaded(log)
-                progress.update(f"Kafka {KAFKA_VERSION}: {count} files, {megabytes(size)}")
+                progress.update(f"{jars}: {count} files, {megabytes(size)}")
     finally:
         if maven.poll() is None:
             maven.kill()
             maven.wait()
-    found = list(jars.glob("*.jar"))
+    found = list(folder.glob("*.jar"))
     if maven.returncode or not found:
         reasons = [line for line in tail(log, 200).splitlines() if line.startswith("[ERROR]")]
         raise ServerStartError(
-            "Maven could not fetch Kafka's jars; is the network there, or a proxy or mirror needed in "
+            f"Maven could not fetch {jars.what}'s jars; is the network there, or a proxy or mirror needed in "
             "~/.m2/settings.xml?\n" + "\n".join(f"  {line[:300]}" for line in reasons[:3])
         )
     size = sum(jar.stat().st_size for jar in found)
-    progress.line(
-        f"Kafka {KAFKA_VERSION}: {len(found)} jars, {megabytes(size)}, in {time.monotonic() - started:.0f} s"
-    )
+    took_s = time.monotonic() - started
+    progress.line(f"{jars}: {len(found)} jars, {megabytes(size)}, in {took_s:.0f} s")
 
 
 def _maven_environment() -> dict[str, str]:
@@ -183,12 +194,12 @@ def _downloaded(log: Path) -> tuple[int, float]:
 
 
 @contextmanager
-def _locked(path: Path, progress: Progress) -> Iterator[None]:
+def _locked(path: Path, jars: Jars, progress: Progress) -> Iterator[None]:
     """Holds a lock between processes; it is released whatever becomes of its holder."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            progress.line(f"Kafka {KAFKA_VERSION}: another process is fetching its jars; waiting for it")
+            progress.line(f"{jars}: another process is fetching its jars; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
