@@ -11,7 +11,7 @@ import dingbridge.settings
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.outbound.settings import OutboundSettings
 from dingbridge.api_budget import SHARES
-from dingbridge.settings import ConsumerSettings, IngressSettings, Settings
+from dingbridge.settings import ConsumerSettings, IngressSettings, KafkaSettings, Settings
 from dingbridge.worker.registry import load_consumer
 from tests.support.compose_files import TRIAL, example_env, rendered
 from tests.support.manifests import (
@@ -49,7 +49,7 @@ SETTINGS = {
 
 
 def test_every_manifest_is_applied_but_the_examples():
-    files = {p.name for p in FOLDER.glob("*.yaml")} - {"kustomization.yaml"}
+    files = {p.name for p in FOLDER.glob("*.yaml")} - {"kustomization.yaml", "keda.yaml"}
     assert {f for f in files if ".example." not in f} == set(kustomization()["resources"])
 
 
@@ -330,6 +330,25 @@ def test_the_example_of_stream_on_kubernetes_starts_as_it_stands(tmp_path, monke
     assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
     [rule] = policy["spec"]["egress"]
     assert [port["port"] for port in rule["ports"]] == [443]
+
+
+def test_keda_scales_consumers_that_are_there_by_their_group_and_within_their_budget():
+    [settings] = of_kind("ConfigMap")
+    scaled = {one["metadata"]["name"]: one["spec"] for one in documents("keda.yaml")}
+    assert scaled
+    for spec in scaled.values():
+        target = spec["scaleTargetRef"]
+        [workload] = [w for w in of_kind(target["kind"]) if w["metadata"]["name"] == target["name"]]
+        [trigger] = spec["triggers"]
+        metadata = trigger["metadata"]
+        assert metadata["consumerGroup"] == container(workload)["args"][1]
+        assert metadata["bootstrapServers"] == settings["data"]["KAFKA_BOOTSTRAP_SERVERS"]
+        assert all(isinstance(value, str) for value in metadata.values())  # KEDA takes texts only
+        assert 1 <= spec["minReplicaCount"] <= spec["maxReplicaCount"]
+        assert spec["maxReplicaCount"] <= KafkaSettings.model_fields["topic_partitions"].default
+    [budget] = [e["value"] for e in container(workloads()["approval"])["env"] if "BUDGET" in e["name"]]
+    share = int(budget) // scaled["dingbridge-approval"]["maxReplicaCount"]
+    assert f"with three of them {share}." in (FOLDER / "keda.yaml").read_text()
 
 
 def forward(name, environment, toml, monkeypatch, folder):
