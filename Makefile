@@ -13,7 +13,7 @@ SEED ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-integration test-faults test-long soak test-compose test-deploy bench bench-large lint format lock clean dist servers
+.PHONY: help install demo test test-unit test-integration test-faults test-long soak test-compose test-deploy test-connect test-scale bench bench-large lint format lock clean dist servers
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,12 @@ test-compose: install ## The image and docker-compose.yml, on the Docker engine 
 
 test-deploy: install ## deploy/: Kubernetes manifests by its schemas, alerts by promtool, the edge by Caddy and nginx, the simulator by a Java SDK (66 MB once)
 	@tools="$$(scripts/deploy-tools)" && eval "$$tools" && $(PYTEST) tests/deploy $(ARGS)
+
+test-connect: install servers ## examples/scale/connect: a real Kafka Connect fills PostgreSQL, and is killed meanwhile (95 MB once; 3 minutes)
+	$(PYTEST) tests/scale/test_connect.py $(ARGS)
+
+test-scale: install servers ## The same, and what is larger still: Flink by examples/scale/flink (325 MB more once)
+	$(PYTEST) tests/scale $(ARGS)
 
 bench: install servers ## Figures side by side in one run, to dev/benchmarks/RESULTS.md (about 15 minutes; a quiet machine)
 	$(BIN)/python -m dev.benchmarks $(ARGS)

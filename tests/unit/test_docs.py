@@ -32,7 +32,11 @@ ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 CLAIMS = ROOT / "docs" / "claims.md"
 READMES = (ENGLISH, CHINESE)
 DOCUMENTS = sorted(
-    [*READMES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+    [
+        *(*READMES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"),
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / "examples" / "scale").glob("*/README.md"),
+    ]
 )
 
 
