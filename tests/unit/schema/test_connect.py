@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from dingbridge.cli.schema.command import app
 from dingbridge.events.catalogue import EventSpec, catalogue
-from dingbridge.schema.connect import MAX_COLUMN, connect_schema
+from dingbridge.schema.columns import MAX_BYTES
+from dingbridge.schema.connect import connect_schema
 from dingbridge.schema.model import model_of
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "scale" / "connect"
@@ -18,8 +18,6 @@ TABLES = {
     "approvals": ("bpms_instance_change",),
     "contacts": ("user_add_org", "user_modify_org", "user_leave_org"),
 }
-COMMANDS = typer.Typer()
-COMMANDS.add_typer(app, name="schema")
 KINDS = {"string": "string", "integer": "int64", "number": "double", "boolean": "boolean", "array": "array"}
 
 
@@ -44,7 +42,7 @@ def columns(struct: dict[str, Any], path: tuple[str, ...] = ()) -> dict[str, dic
 def test_each_field_has_a_column_of_its_type_or_is_named_as_left_out(event_type: str) -> None:
     schema = connect_schema([spec(event_type)])
     made = columns(schema.content)
-    assert all(len(name) <= MAX_COLUMN for name in made)
+    assert all(len(name) <= MAX_BYTES for name in made)
     for one in model_of(spec(event_type)).properties:
         name = f"data_{one.name}".lower()
         if f"data.{one.name}" in schema.left_out:
@@ -84,12 +82,12 @@ def test_the_examples_schemas_are_not_stale(table: str) -> None:
 
 
 def test_the_command_prints_the_schema_and_says_what_is_left_out() -> None:
-    result = CliRunner().invoke(COMMANDS, ["schema", "connect", "user_modify_org"])
+    result = CliRunner().invoke(app, ["connect", "user_modify_org"])
     assert json.loads(result.stdout) == connect_schema([spec("user_modify_org")]).content
     assert result.stderr == "left out: data.diffInfo\n"
 
 
 def test_the_command_knows_no_type_that_the_catalogue_has_not() -> None:
-    result = CliRunner().invoke(COMMANDS, ["schema", "connect", "user_ad_org"])
+    result = CliRunner().invoke(app, ["connect", "user_ad_org"])
     assert (result.exit_code, result.stdout) == (2, "")
     assert "user_ad_org" in result.stderr
