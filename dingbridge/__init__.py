@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from dingbridge.worker.consumer import Consumer, Table
     from dingbridge.worker.context import Context, Position, Reader
     from dingbridge.worker.executor import Outcome
-    from dingbridge.worker.outcomes import Conflict, DependencyUnavailable, HandlerOutcome, Reject, Retry
+    from dingbridge.worker.handlers.on import on
+    from dingbridge.worker.outcomes import (
+        Conflict,
+        DependencyUnavailable,
+        Failure,
+        HandlerOutcome,
+        Reject,
+        Retry,
+    )
     from dingbridge.worker.store.database import Database, open_database
     from dingbridge.worker.store.errors import DatabaseDown
     from dingbridge.worker.store.transaction import Transaction
@@ -28,7 +36,9 @@ _HOME = {
     "Context": "worker.context",
     "Position": "worker.context",
     "Outcome": "worker.executor",
+    "on": "worker.handlers.on",
     "Conflict": "worker.outcomes",
+    "Failure": "worker.outcomes",
     "HandlerOutcome": "worker.outcomes",
     "Reject": "worker.outcomes",
     "Retry": "worker.outcomes",
@@ -50,6 +60,7 @@ __all__ = [
     "DatabaseDown",
     "DependencyUnavailable",
     "Event",
+    "Failure",
     "HandlerOutcome",
     "Outcome",
     "Position",
@@ -60,6 +71,7 @@ __all__ = [
     "Table",
     "Transaction",
     "UtcDateTime",
+    "on",
     "open_database",
 ]
 

@@ -4,6 +4,7 @@ What they may hold stands in ``forms.py``.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final, Literal, NamedTuple, cast
@@ -48,7 +49,7 @@ class Message:
     corp_id: str
     app: str | None
     version: int | None
-    data: dict[str, Any]
+    data: Mapping[str, Any]
     source: str
     message_id: str
 

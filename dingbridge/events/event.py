@@ -6,10 +6,13 @@ responsible for writing records.
 """
 
 from base64 import b64decode
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic
 from urllib.parse import unquote
+
+from typing_extensions import TypeVar
 
 from dingbridge.errors import BridgeError
 from dingbridge.events.catalogue import FORMS, UNCLASSIFIED, Form, catalogue, legal
@@ -17,6 +20,9 @@ from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import NOBODY, TYPE_PREFIX
 from dingbridge.events.normalise import denormalise
 from dingbridge.events.strict_json import Unreadable, loads
+
+Data = TypeVar("Data", bound=Mapping[str, Any], default=Mapping[str, Any], covariant=True)
+"""What ``data`` is known to hold: one of ``payloads``, else any names."""
 
 _TEXTS = ("id", "source", "type", "partitionkey", "sequence", "journal", "via", "form")
 
@@ -26,8 +32,8 @@ class NotAnEvent(BridgeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """One event.
+class Event(Generic[Data]):
+    """One event; ``Event[UserAddOrg]`` is one whose ``data`` is typed, see ``payloads``.
 
     ``id`` is unique together with ``source``. ``event_type`` is DingTalk's name (``user_add_org``),
     ``type`` the CloudEvents one (``com.dingtalk.user_add_org``). ``subject`` is what it is about.
@@ -47,7 +53,7 @@ class Event:
     event_type: str
     subject: str | None
     time: datetime
-    data: dict[str, Any]
+    data: Data
     data_bytes: bytes | None
     corp_id: str
     app: str

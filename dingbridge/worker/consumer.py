@@ -7,18 +7,22 @@ The named outcomes of a handler are next door, in ``outcomes.py``. Not here: how
 
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, Literal, cast, get_args
 
 from prometheus_client import CollectorRegistry
 from sqlalchemy import MetaData
+from typing_extensions import TypeVar
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.errors import SettingsError
 from dingbridge.events.catalogue import EVENT_TYPE_RE
+from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.event import Event
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.api.clients import ClientOf
 from dingbridge.worker.context import Context, Reader
+from dingbridge.worker.handlers.marks import handlers_of, is_event_type
+from dingbridge.worker.outcomes import Failure, Reject
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.transaction import Transaction
 
@@ -28,12 +32,19 @@ NAME_RE = re.compile(r"[a-z0-9-]{1,100}")
 Table = tuple[str, list[str], list[tuple[Any, ...]]]
 """What ``show`` returns for each table: title, column names, rows."""
 
+AutoOffsetReset = Literal["earliest", "latest"]
 
-class Consumer:
+Prepared = TypeVar("Prepared", default=Any)
+"""What ``prepare`` returns and ``handle`` is given."""
+
+
+class Consumer(Generic[Prepared]):
     """Base class of a consumer: one internal system's view of the events, with a group of its own.
 
-    Subclasses set ``name`` and ``topics`` (or ``control_topics``) and write ``handle``. One instance lives in
-    one worker process; its handlers run concurrently for different keys, in order for one key.
+    Subclasses set ``name`` and write handlers: ``@on("user_add_org")`` on a method for one EventType, with
+    the arguments of ``handle``, and ``handle`` for the events of ``topics`` and ``control_topics`` that have
+    none. One instance lives in one worker process; its handlers run concurrently for different keys, in order
+    for one key. ``Consumer[Approval]`` is one whose ``prepare`` returns an ``Approval``.
     """
 
     name: ClassVar[str]
@@ -41,7 +52,8 @@ class Consumer:
     made."""
 
     topics: ClassVar[Sequence[str]] = ()
-    """EventTypes, as ``["user_add_org"]``; the worker adds the topic prefix, and the consumer's inbox."""
+    """EventTypes, as ``["user_add_org"]``; the worker adds the topic prefix, and the consumer's inbox. Those
+    of ``on`` are added when the class is made."""
 
     control_topics: ClassVar[Sequence[str]] = ()
     """Control topics that are read beside them, as ``["changes"]``; the worker adds ``CONTROL_PREFIX``. Their
@@ -53,6 +65,14 @@ class Consumer:
     migrations: ClassVar[str | None] = None
     """Package with the Alembic revisions of these tables, as ``"billing.migrations"``; they run at start.
     Without it a table that exists is left as it is, whatever its columns."""
+
+    auto_offset_reset: ClassVar[AutoOffsetReset] = "earliest"
+    """Where the topics are read from at the consumer's very first start: all that they still hold, or what
+    comes from then on (``latest``). Later it goes on where it was, and no setting skips an event."""
+
+    not_retryable: ClassVar[tuple[type[Exception], ...]] = ()
+    """Exceptions after which another attempt would end alike, as ``(KeyError, NotFound)``: to the dead
+    letters at once. What says that the world is down, and the named outcomes, keep their meaning."""
 
     max_attempts: ClassVar[int | None] = 8
     """How often an event is tried before its record goes to the dead letters. None: until it works; its key
@@ -110,6 +130,13 @@ class Consumer:
             raise ValueError(
                 f"{cls.__qualname__}.max_attempts is {cls.max_attempts}; it is 1 or more, or None for no end"
             )
+        if cls.auto_offset_reset not in get_args(AutoOffsetReset):
+            raise ValueError(
+                f"{cls.__qualname__}.auto_offset_reset is {cls.auto_offset_reset!r}; it is one of "
+                f"{', '.join(get_args(AutoOffsetReset))}"
+            )
+        _check_not_retryable(cls)
+        _add_handlers(cls)
 
     @property
     def dingtalk(self) -> DingTalkClient:
@@ -155,23 +182,33 @@ class Consumer:
     async def stop(self) -> None:
         """Called once after the last event."""
 
-    async def prepare(self, event: Event, ctx: Context) -> Any:
+    async def prepare(self, event: Event, ctx: Context) -> Prepared:
         """Network I/O (``ctx.dingtalk``) and short reads (``ctx.db``), with no transaction open. What it
         returns is given to ``handle``.
 
         Runs again with every attempt. An effect by HTTP from here is at least once: send the event's
         ``source`` and ``id`` along.
         """
-        return None
+        return cast(Prepared, None)
 
-    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+    async def handle(self, event: Event, tx: Transaction, prepared: Prepared) -> None:
         """Write what the event means, shortly, in ``tx``, which holds the inbox row already.
 
         ``tx.ctx`` is the context that ``prepare`` had. Returning commits: the effect then happened once,
         however often Kafka delivers the record. Raising rolls back. No network I/O here: it would hold a
         transaction open.
         """
+        if handlers_of(type(self)):
+            raise Reject("the consumer has no handler for events of this type")
         raise NotImplementedError(f"{type(self).__qualname__}.handle is not written")
+
+    async def dead_lettered(self, event: Event | None, failure: Failure) -> None:
+        """Called for each record that went to the dead letters, once it is there, to tell somebody;
+        ``event`` is None where the record is none.
+
+        Told twice if the process dies here. It has ``handler_timeout_s``; the record's key waits for it. An
+        error in it is logged and changes nothing.
+        """
 
     async def show(self, db: Reader) -> list[Table]:
         """The consumer's tables for ``dingbridge consume <name> --show``, each ``(title, columns, rows)``."""
@@ -185,3 +222,33 @@ def _check_names(cls: type[Consumer], attribute: str, form: re.Pattern[str], fau
     for name in names if isinstance(names, Sequence) else ():
         if not form.fullmatch(name):
             raise ValueError(f"{cls.__qualname__}.{attribute} holds {name!r}, which {fault}")
+
+
+def _check_not_retryable(cls: type[Consumer]) -> None:
+    listed: object = cls.not_retryable
+    if not isinstance(listed, tuple) or not all(
+        isinstance(one, type) and issubclass(one, Exception) for one in listed
+    ):
+        raise ValueError(
+            f"{cls.__qualname__}.not_retryable is {listed!r}; it is a tuple of exceptions, as (KeyError,)"
+        )
+
+
+def _add_handlers(cls: type[Consumer]) -> None:
+    """Read what there are handlers for. Raises ``ValueError`` for an event that would have none."""
+    handlers = handlers_of(cls)
+    if not handlers:
+        return
+    for event_type, method in handlers.items():
+        if not (is_event_type(event_type) or cls.control_topics or event_type == RESYNC_REQUESTED):
+            raise ValueError(
+                f"{cls.__qualname__}.{method} is for {event_type!r}, which is no EventType: they have no "
+                'prefix, as "user_add_org" (and without `control_topics` there is nothing else to read)'
+            )
+    left = [event_type for event_type in cls.topics if event_type not in handlers]
+    if left and cls.handle is Consumer.handle and hasattr(cls, "name"):
+        raise ValueError(
+            f"{cls.__qualname__} reads {', '.join(left)}, and has neither an @on for that nor a `handle`"
+        )
+    read = dict.fromkeys((*cls.topics, *filter(is_event_type, handlers)))
+    cls.topics = tuple(read)

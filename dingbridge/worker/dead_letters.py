@@ -17,6 +17,7 @@ import structlog
 from aiokafka import AIOKafkaProducer, ConsumerRecord
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from dingbridge.error_location import error_location
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.event import Event
 from dingbridge.kafka.client import discard_producer, explain, hopeless_after_s, producer, start_producer
@@ -29,6 +30,7 @@ from dingbridge.worker.store import inbox, outbox
 from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database
 from dingbridge.worker.store.errors import answered
 from dingbridge.worker.store.transaction import Transaction
+from dingbridge.worker.supervise import being_cancelled
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -57,6 +59,8 @@ class DeadLetters:
 
     def __init__(self, consumer: Consumer, database: Database | None, writer: Writer) -> None:
         self._name, self._database, self._writer = consumer.name, database, writer
+        self._consumer = consumer
+        self._tells = type(consumer).dead_lettered is not Consumer.dead_lettered
         # another process may be at the same record; the server ends its transaction if it is frozen
         self._step_within_s = consumer.handler_timeout_s + ANSWER_TIMEOUT_S
 
@@ -70,6 +74,7 @@ class DeadLetters:
         database, known_as = self._database, identity(record, event)
         if database is None:
             await self._writer.write(record, failure)
+            await self._tell(event, failure)
             return "dead"
 
         async def note(tx: Transaction) -> Failure | None:
@@ -89,8 +94,27 @@ class DeadLetters:
         if noted is None:
             return "seen"
         await self._writer.write(record, noted)
+        await self._tell(event, noted)  # before the row goes: who dies here tells again
         await self._in_transaction(database, remove)
         return "dead"
+
+    async def _tell(self, event: Event | None, failure: Failure) -> None:
+        """``Consumer.dead_lettered``; whatever happens in it, the record is a dead letter."""
+        if not self._tells:
+            return
+        try:
+            async with asyncio.timeout(self._consumer.handler_timeout_s):
+                await self._consumer.dead_lettered(event, failure)
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and being_cancelled():
+                raise
+            package = type(self._consumer).__module__.split(".")[0]
+            log.error(
+                "consumer.dead_lettered_failed",
+                consumer=self._name,
+                event_id=event.id if event else None,
+                error=error_location(error, package),
+            )
 
     async def _in_transaction(self, database: Database, step: Callable[[Transaction], Awaitable[T]]) -> T:
         for _ in range(CONFLICTS):

@@ -17,7 +17,8 @@ from dingbridge.events.event import Event
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Context, Reader
 from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.outcomes import Conflict, Failure, Reject, Retry
+from dingbridge.worker.handlers.marks import bound_handlers
+from dingbridge.worker.outcomes import Conflict, Failure, HandlerOutcome, Reject, Retry
 from dingbridge.worker.store import inbox, outbox
 from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database
 from dingbridge.worker.store.errors import DatabaseDown, answered
@@ -76,6 +77,7 @@ class Executor:
         # another process that is at the same event may take its time, and if it is frozen, the server's
         self._enter_within_s = consumer.handler_timeout_s + ANSWER_TIMEOUT_S
         self._prepares = type(consumer).prepare is not Consumer.prepare
+        self._handlers = bound_handlers(consumer)
 
     def context(self, event: Event, delivery: Delivery = _ORDINARY, attempt: int = 1) -> Context:
         """What the handler is given with ``event``."""
@@ -108,7 +110,11 @@ class Executor:
                 raise
             return Outcome("retry", error)  # nobody cancelled us: a task that the handler awaited was
         except Exception as error:
-            return classify(error)
+            return classify(error, self._consumer.not_retryable)
+
+    def _handle(self, event: Event, tx: Transaction, prepared: Any) -> Coroutine[Any, Any, None]:
+        handler = self._handlers.get(event.type, self._consumer.handle)
+        return handler(event, tx, prepared)
 
     async def _without_database(self, event: Event, ctx: Context) -> Outcome:
         """In this very task: there is no transaction that a handler which does not end would hold, and a
@@ -116,7 +122,7 @@ class Executor:
         consumer, prepared = self._consumer, None
         if self._prepares:
             prepared = await self._in_time("prepare", consumer.prepare(event, ctx))
-        await self._in_time("handle", consumer.handle(event, NoTransaction(ctx), prepared))
+        await self._in_time("handle", self._handle(event, NoTransaction(ctx), prepared))
         return _DONE
 
     async def _in_time(self, half: str, work: Coroutine[Any, Any, Any]) -> Any:
@@ -152,7 +158,7 @@ class Executor:
                     if fresh and await self._given_up(tx, known_as, delivery):
                         raise _GivenUp
                 if fresh:
-                    await self._limited("handle", self._consumer.handle(event, tx, prepared), tx)
+                    await self._limited("handle", self._handle(event, tx, prepared), tx)
         except _GivenUp:
             fresh = False
         return _DONE if fresh else await self._seen(delivery)
@@ -218,11 +224,12 @@ def _never_mind(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def classify(error: Exception) -> Outcome:
-    """The outcome that ``error``, raised by a handler or by what it called, stands for. Of a group of errors
-    it is the outcome of the one that asks for most patience."""
+def classify(error: Exception, not_retryable: tuple[type[Exception], ...] = ()) -> Outcome:
+    """The outcome that ``error``, raised by a handler or by what it called, stands for; ``not_retryable`` are
+    those of which another attempt would end alike. Of a group of errors it is the outcome of the one that
+    asks for most patience."""
     if isinstance(error, ExceptionGroup):
-        outcomes = [classify(member) for member in error.exceptions]
+        outcomes = [classify(member, not_retryable) for member in error.exceptions]
         return min(outcomes, key=lambda outcome: _MOST_PATIENT_FIRST.index(outcome.kind))
     if isinstance(error, Reject):
         return Outcome("reject", error)
@@ -230,9 +237,11 @@ def classify(error: Exception) -> Outcome:
         return Outcome("retry", error, error.retry_after_s, error.counts)
     if isinstance(error, BridgeError) and error.unavailable:
         return Outcome("unavailable", error, error.retry_after_s)
-    if isinstance(error, ApiError):
-        return Outcome("retry", error, error.retry_after_s)
     # settings that are missing would send every event to the dead letters
     if isinstance(error, SettingsError):
         return Outcome("unavailable", error)
+    if isinstance(error, not_retryable) and not isinstance(error, HandlerOutcome):
+        return Outcome("reject", error)
+    if isinstance(error, ApiError):
+        return Outcome("retry", error, error.retry_after_s)
     return Outcome("retry", error)

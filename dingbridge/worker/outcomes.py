@@ -12,7 +12,7 @@
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dingbridge.error_location import error_frames, error_location
 from dingbridge.errors import BridgeError
@@ -101,17 +101,22 @@ class Failure:
     ``error`` is the exception's type and place. ``reason`` is what the handler itself said (``Reject`` or
     ``Retry``), or what makes the record no event; empty for any other exception, whose text may hold values.
     Of such a one ``frames`` are file, line and function of its traceback, the deepest last, one a line.
+
+    ``exception`` is what was raised, and may hold values; None when another process saw it.
     """
 
     error: str
     attempts: int
     reason: str = ""
     frames: str = ""
+    exception: BaseException | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(cls, error: BaseException | None, package: str, attempts: int) -> "Failure":
         """``package`` holds the consumer's own code; ``attempts`` is how often the record was tried."""
         if isinstance(error, HandlerOutcome | NotAnEvent):
             words = "".join(c if c.isprintable() else " " for c in str(error))
-            return cls(error_location(error, package), attempts, reason=words[:LONGEST_REASON])
-        return cls(error_location(error, package), attempts, frames="\n".join(error_frames(error)))
+            where = error_location(error, package)
+            return cls(where, attempts, reason=words[:LONGEST_REASON], exception=error)
+        frames = "\n".join(error_frames(error))
+        return cls(error_location(error, package), attempts, frames=frames, exception=error)

@@ -18,6 +18,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from dingbridge.error_location import error_location
 from dingbridge.errors import KafkaUnavailable, TopicError
 from dingbridge.kafka.client import connection, explain
+from dingbridge.kafka.group_start import begin_at_end
 from dingbridge.kafka.topics import dlq_topic, ensure_topics, inbox_topic, topics_read
 from dingbridge.retry import delay
 from dingbridge.settings import ConsumerSettings
@@ -146,6 +147,9 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
                 inbox_partitions = {self._inbox: max(counts.values())}
                 counts |= await ensure_topics(self._settings, [self._inbox], partitions=inbox_partitions)
                 await ensure_topics(self._settings, [dlq_topic(self._settings, self._consumer.name)])
+                if self._consumer.auto_offset_reset == "latest":
+                    read = {topic: counts[topic] for topic in self._topics}
+                    await begin_at_end(self._settings, self._consumer.name, read)
                 break
             except (KafkaUnavailable, TopicError) as error:
                 failures += 1
@@ -175,7 +179,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
         kafka = AIOKafkaConsumer(
             **connection(self._settings),
             group_id=self._consumer.name,
-            auto_offset_reset="earliest",
+            auto_offset_reset="earliest",  # where a new group begins at the end: kafka/group_start.py
             enable_auto_commit=False,
             partition_assignment_strategy=(RangePartitionAssignor,),
             metadata_max_age_ms=30_000,

@@ -10,7 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from dingbridge import Context, Event, Transaction
-from dingbridge.kafka.topics import ensure_topics, event_topic
+from dingbridge.kafka.group_start import begin_at_end
+from dingbridge.kafka.topics import ensure_topics, event_topic, inbox_topic
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker import worker
 from dingbridge.worker.delivery import hash_key
@@ -223,3 +224,33 @@ async def test_the_private_listener_says_how_the_consumer_is(
             metrics = await eventually(counting)  # the row is there before its record is counted
     for name in ("attempts_total", "handler_seconds_count", "key_queues_aligned", "in_flight", "lag"):
         assert f"dingbridge_consumer_{name}" in metrics
+
+
+async def test_a_consumer_of_what_is_new_begins_at_the_end_and_skips_nothing_afterwards(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Any
+) -> None:
+    url = f"sqlite:///{tmp_path}/t.db"
+    settings = consumer_settings(kafka_env, url)
+    consumer = named(EffectConsumer, auto_offset_reset="latest")
+    await publish(kafka_settings, [event_record("old", "u1")])
+    inbox = inbox_topic(settings, consumer.name)
+    await publish(kafka_settings, [event_record("replayed", "u2")], topic=inbox)
+    async with serving(consumer(), settings):
+        await eventually(lambda: has_rows(url, 1))
+    await publish(kafka_settings, [event_record("while it was away", "u1")])
+    async with serving(consumer(), settings):
+        await eventually(lambda: has_rows(url, 2))
+    assert [event_id for event_id, _ in await rows(url)] == ["replayed", "while it was away"]
+
+
+async def test_a_first_start_that_died_before_it_read_is_not_begun_anew(
+    kafka_settings: KafkaSettings,
+) -> None:
+    group = named(EffectConsumer).name
+    await publish(kafka_settings, [event_record("old", "u1")])
+    topics = await ensure_topics(kafka_settings, [event_topic(kafka_settings, TYPE)])
+    await begin_at_end(kafka_settings, group, topics)
+    before = await committed(kafka_settings, group)
+    await publish(kafka_settings, [event_record("new", "u1")])
+    await begin_at_end(kafka_settings, group, topics)
+    assert await committed(kafka_settings, group) == before != {}

@@ -6,7 +6,7 @@ for longer than its lease sees that another has gone on. What is to be done is n
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -208,7 +208,7 @@ def userid_of(entity: Entity) -> str:
     return str(entity.wish.get("userid") or entity.own_id)
 
 
-def chosen_userid(kind: str, own_id: str, data: dict[str, Any]) -> str | None:
+def chosen_userid(kind: str, own_id: str, data: Mapping[str, Any]) -> str | None:
     """The userid that a user gets, or has; events may come before the reply that confirms it."""
     return str(data.get("userid") or own_id) if kind == "user" else None
 

@@ -16,12 +16,13 @@ from dingbridge import (
     DatabaseDown,
     DependencyUnavailable,
     Event,
+    HandlerOutcome,
     Reject,
     Retry,
     Transaction,
 )
 from dingbridge.dingtalk.error_codes import PERMISSION_AGAIN_S, error_for
-from dingbridge.dingtalk.errors import NotFound, RateLimited
+from dingbridge.dingtalk.errors import ApiError, NotFound, RateLimited
 from dingbridge.testing import MemoryRuntime
 from dingbridge.worker.executor import MAX_CONFLICTS
 from dingbridge.worker.store import inbox
@@ -126,6 +127,29 @@ async def test_of_a_group_the_most_patient_outcome_counts(errors: list[Exception
             raise ExceptionGroup("several", errors)
 
     async with MemoryRuntime(Parallel()) as runtime:
+        assert (await runtime.deliver(record())).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (KeyError("private"), "reject"),
+        (NotFound("gone", api="v2/user/get"), "reject"),
+        (ExceptionGroup("several", [KeyError(), KeyError()]), "reject"),
+        (ExceptionGroup("several", [KeyError(), ValueError()]), "retry"),
+        (ValueError(), "retry"),
+        (Retry(), "retry"),
+        (RateLimited("slow down", api="v2/user/get"), "unavailable"),
+    ],
+)
+async def test_what_is_not_retryable_is_rejected_at_once(error: Exception, kind: str) -> None:
+    class Strict(Recording):
+        not_retryable = (LookupError, ApiError, HandlerOutcome)  # what has a meaning of its own keeps it
+
+        async def prepare(self, event: Event, ctx: Context) -> None:
+            raise error
+
+    async with MemoryRuntime(Strict()) as runtime:
         assert (await runtime.deliver(record())).kind == kind
 
 

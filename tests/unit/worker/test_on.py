@@ -1,0 +1,179 @@
+"""``@on``: which method gets which event, and what is refused when the class is made."""
+
+from typing import Any
+
+import orjson
+import pytest
+
+from dingbridge import Consumer, Event, Transaction, on
+from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
+from dingbridge.testing import MemoryRuntime
+from tests.unit.worker.support import record
+
+FOREIGN = {"specversion": "1.0", "id": "1", "source": "/erp", "data": {}}
+
+
+class Heard(Consumer):
+    """Remembers which of its handlers was called with which event."""
+
+    uses_database = False
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, str]] = []
+
+    def hear(self, handler: str, event: Event) -> None:
+        self.heard.append((handler, event.id))
+
+
+class Both(Heard):
+    name = "both"
+    topics = ("user_leave_org",)
+
+    @on("user_add_org")
+    async def added(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        self.hear("added", event)
+
+    @on("user_modify_org")
+    @on("user_active_org")
+    async def changed(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        self.hear("changed", event)
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        self.hear("handle", event)
+
+
+@pytest.mark.parametrize(
+    ("event_type", "handler"),
+    [
+        ("user_add_org", "added"),
+        ("user_modify_org", "changed"),
+        ("user_active_org", "changed"),
+        ("user_leave_org", "handle"),
+    ],
+)
+async def test_an_event_goes_to_the_handler_of_its_type_and_to_handle_without_one(
+    event_type: str, handler: str
+) -> None:
+    async with MemoryRuntime(consumer := Both()) as runtime:
+        sent = record(event_type=event_type)
+        assert (await runtime.deliver(sent)).kind == "done"
+        assert consumer.heard == [(handler, sent.id)]
+
+
+def test_what_there_are_handlers_for_is_read() -> None:
+    assert Both.topics == ("user_leave_org", "user_add_org", "user_modify_org", "user_active_org")
+
+
+async def test_a_handler_writes_in_the_transaction_of_the_inbox_row() -> None:
+    from tests.unit.worker.support import Recording, effects
+
+    class Writing(Recording):
+        async def prepare(self, event: Event, ctx: Any) -> str:
+            return f"prepared for {event.subject}"
+
+        @on("user_modify_org")
+        async def modified(self, event: Event, tx: Transaction, prepared: str) -> None:
+            await tx.execute(effects.insert().values(event_id=event.id, subject=prepared))
+
+    async with MemoryRuntime(Writing()) as runtime:
+        kinds = [(await runtime.deliver(record("e1"))).kind for _ in range(2)]
+        assert kinds == ["done", "seen"]
+        assert [row.subject for row in await runtime.rows(effects.select())] == ["prepared for u1"]
+
+
+async def test_a_subclass_changes_a_handler_by_its_name_and_takes_a_type_by_on() -> None:
+    class Other(Both):
+        async def added(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            self.hear("its own", event)
+
+        @on("user_modify_org")
+        async def modified(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            self.hear("modified", event)
+
+    async with MemoryRuntime(consumer := Other()) as runtime:
+        for event_type in ("user_add_org", "user_modify_org", "user_active_org"):
+            await runtime.deliver(record(event_type=event_type))
+    assert [handler for handler, _ in consumer.heard] == ["its own", "modified", "changed"]
+
+
+async def test_another_senders_event_is_not_taken_for_dingtalks() -> None:
+    class Controlled(Both):
+        name = "controlled"
+        control_topics = ("wishes",)
+
+        @on("com.example.wish")
+        async def wished(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            self.hear("wished", event)
+
+    assert "com.example.wish" not in Controlled.topics
+    async with MemoryRuntime(consumer := Controlled()) as runtime:
+        for type_ in ("com.example.wish", "user_add_org", "com.example.other"):
+            assert (await runtime.deliver({**FOREIGN, "type": type_})).kind == "done"
+    assert [handler for handler, _ in consumer.heard] == ["wished", "handle", "handle"]
+
+
+async def test_a_wish_to_look_anew_can_have_a_handler() -> None:
+    class Looking(Heard):
+        name = "looking"
+
+        @on("user_add_org")
+        async def added(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            self.hear("added", event)
+
+        @on(RESYNC_REQUESTED)
+        async def look(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            self.hear("look", event)
+
+    wish = resync_requested(
+        id="w1", app="default", corp_id="dingcorp1", now_ms=2, since_ms=1, part="all", reason="lost"
+    )
+    assert Looking.topics == ("user_add_org",)
+    async with MemoryRuntime(consumer := Looking()) as runtime:
+        assert (await runtime.deliver(orjson.loads(wish.value))).kind == "done"
+    assert consumer.heard == [("look", "w1")]
+
+
+async def test_an_event_that_nobody_handles_is_rejected_in_words() -> None:
+    class Narrow(Heard):
+        name = "narrow"
+
+        @on("user_add_org")
+        async def added(self, event: Event, tx: Transaction, prepared: Any) -> None: ...
+
+    async with MemoryRuntime(Narrow()) as runtime:
+        outcome = await runtime.deliver(record(event_type="user_leave_org"))
+    assert outcome.kind == "reject"
+    assert "no handler for events of this type" in str(outcome.error)
+
+
+def _handler() -> Any:
+    async def handler(self: Any, event: Event, tx: Transaction, prepared: Any) -> None: ...
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({"a": on("x")(_handler()), "b": on("x")(_handler())}, "two handlers for x: a and b"),
+        ({"a": on("dingtalk.x")(_handler())}, "is no EventType: they have no prefix"),
+        ({"a": on("x")(_handler()), "topics": ("y", "z")}, "reads y, z, and has neither"),
+        ({"auto_offset_reset": "newest"}, "auto_offset_reset is 'newest'; it is one of earliest, latest"),
+        ({"not_retryable": KeyError}, "a tuple of exceptions"),
+        ({"not_retryable": (KeyboardInterrupt,)}, "a tuple of exceptions"),
+    ],
+)
+def test_what_cannot_work_is_refused_when_the_class_is_made(attributes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        type("Bad", (Consumer,), {"name": "bad", **attributes})
+
+
+@pytest.mark.parametrize("given", ["", None, _handler()])
+def test_on_without_an_event_type_is_its_authors_error(given: Any) -> None:
+    with pytest.raises(TypeError, match="on needs an EventType"):
+        on(given)
+
+
+def test_a_handler_that_cannot_be_awaited_is_its_authors_error() -> None:
+    with pytest.raises(TypeError, match="is no `async def`"):
+        on("user_add_org")(lambda self, event, tx, prepared: None)
