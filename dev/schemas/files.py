@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from dev.schemas import contract, outbound, pages, payloads
+from dev.schemas import contract, on, outbound, pages, payloads
 from dingbridge.events.catalogue import EventSpec, catalogue
 from dingbridge.events.envelope import Record
 from dingbridge.schema.json_schema import data_schema, document, envelope_schema, urn
@@ -18,6 +18,7 @@ FOLDERS: Final = ("schemas/json", "schemas/json-2020-12", "schemas/outbound", "d
 """Folders in which every file is made here: another one is left over, and removed."""
 
 PAYLOADS: Final = "dingbridge/events/payloads.py"
+ON: Final = "dingbridge/worker/handlers/on.py"
 ENVELOPE_URN: Final = "urn:dingbridge:envelope:1"
 
 
@@ -43,6 +44,7 @@ def texts() -> dict[str, str]:
     found["schemas/asyncapi.json"] = as_text(contract.asyncapi(specs(), examples()), indent=1)
     found |= pages.texts(specs(), examples())
     found[PAYLOADS] = payloads.text(specs())
+    found[ON] = on.text(specs())
     envelope = envelope_schema()
     found["schemas/json/envelope.json"] = as_text(document(envelope, "draft-07"))
     found["schemas/json-2020-12/envelope.json"] = as_text(document(envelope, "2020-12", ENVELOPE_URN))

@@ -71,5 +71,5 @@ def _unknown(event_type: str, known: Sequence[str]) -> str:
     hint = f"near it are {', '.join(near)}" if near else "schemas/catalogue.json lists all"
     return (
         f"DingTalk's catalogue has no EventType {event_type!r}; {hint}. (A type that is newer than the "
-        "catalogue is published as well: add it to the class's `topics` afterwards)"
+        "catalogue is published as well: give it a handler by `@on` afterwards)"
     )

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from dingbridge.cli.new_consumer.names import Names, ScaffoldError
+from dingbridge.events.catalogue import camel_case
 
 SECTION = '[project.entry-points."dingbridge.consumers"]'
 WIDTH = 110
@@ -93,18 +94,32 @@ def _values(names: Names, package: str) -> dict[str, str]:
         "settings_class": f"{names.class_name}Settings",
         "setting": names.setting,
         "package": package,
-        "topics": _tuple(names.events),
         "events_text": ", ".join(f"`{event_type}`" for event_type in names.events),
     }
 
 
-def _tuple(events: tuple[str, ...]) -> str:
-    """``events`` as ruff would write them in the class."""
-    listed = [f'"{event_type}"' for event_type in events]
-    line = f"({', '.join(listed)}{',' if len(listed) == 1 else ''})"
-    if len(f"    topics = {line}") <= WIDTH:
+def _handler(event_type: str) -> str:
+    """A handler for one EventType, as ruff would write it in the class."""
+    parameters = f"self, event: Event[{_payload(event_type)}], tx: Transaction, prepared: None"
+    line = f"    async def on_{event_type}({parameters}) -> None:"
+    if len(line) > WIDTH:
+        line = f"    async def on_{event_type}(\n        {parameters}\n    ) -> None:"
+    return f'    @on("{event_type}")\n{line}\n        await self.note(event, tx)\n'
+
+
+def _payload(event_type: str) -> str:
+    """What ``dingbridge.events.payloads`` calls the ``data`` of this EventType."""
+    name = camel_case(event_type)
+    return name[:1].upper() + name[1:]
+
+
+def _payloads(events: Sequence[str]) -> str:
+    """The import of what their ``data`` holds, as ruff would write it."""
+    names = sorted(map(_payload, events), key=str.lower)
+    head = "from dingbridge.events.payloads import"
+    if len(line := f"{head} {', '.join(names)}") <= WIDTH:
         return line
-    return "(\n" + "".join(f"        {text},\n" for text in listed) + "    )"
+    return f"{head} (\n" + "".join(f"    {name},\n" for name in names) + ")"
 
 
 def _imports(package: str, standard: list[str], others: list[str]) -> str:
@@ -126,16 +141,20 @@ def _add_package(plan: Plan, folder: Path, names: Names, package: str) -> None:
     values = _values(names, package)
     imports = _imports(
         package,
-        ["from typing import Any"],
+        [],
         [
             "from sqlalchemy import Column, MetaData, Table, Text, select",
             f"from {package}.settings import {values['settings_class']}",
-            "from dingbridge import Consumer, Context, Event, Reader, Transaction, UtcDateTime",
+            "from dingbridge import Consumer, Context, Event, Reader, Transaction, UtcDateTime, on",
             "from dingbridge import Table as Shown",
+            _payloads(names.events),
         ],
     )
+    handlers = "\n".join(map(_handler, names.events))
     plan.new[folder / "__init__.py"] = _text("package/__init__.py", values)
-    plan.new[folder / "consumer.py"] = _text("package/consumer.py", {**values, "imports": imports})
+    plan.new[folder / "consumer.py"] = _text(
+        "package/consumer.py", {**values, "imports": imports, "handlers": handlers}
+    )
     own = ["from pydantic import Field", "from dingbridge import Settings"]
     plan.new[folder / "settings.py"] = _text(
         "package/settings.py", {**values, "imports": _imports(package, [], own)}

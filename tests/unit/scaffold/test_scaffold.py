@@ -12,7 +12,7 @@ from dev.examples import texts
 from dingbridge.cli.new_consumer.names import LONGEST_NAME, ScaffoldError, check
 from dingbridge.cli.new_consumer.project import WIDTH, in_clone, own_repository
 from dingbridge.cli.new_consumer.writing import write
-from dingbridge.events import URL_CHECKS, catalogue, decode
+from dingbridge.events import URL_CHECKS, catalogue, decode, payloads
 from dingbridge.events.examples import example_callbacks
 from dingbridge.testing import recorded
 
@@ -59,7 +59,10 @@ def test_whatever_it_is_called_what_is_written_is_python_and_toml(name, events, 
     plan = own_repository(Path("no-such-folder"), asked, {}) if own else in_clone(ROOT, asked, {})
     for path, text in plan.new.items():
         if path.suffix == ".py":
-            ast.parse(text)
+            tree = ast.parse(text)
+            imported = {alias.name for node in ast.walk(tree) for alias in _from_payloads(node)}
+            assert len(imported) == (len(asked.events) if path.name == "consumer.py" else 0)
+            assert imported <= vars(payloads).keys()
             assert max(map(len, text.splitlines()), default=0) <= WIDTH, path
         if path.suffix == ".toml":
             project = tomllib.loads(text)
@@ -72,6 +75,11 @@ def test_whatever_it_is_called_what_is_written_is_python_and_toml(name, events, 
             ]
             assert points[1] == points[0] | {name: f"consumers.{asked.module}:{asked.class_name}"}
     assert plan.by_hand == []
+
+
+def _from_payloads(node):
+    of_payloads = isinstance(node, ast.ImportFrom) and node.module == payloads.__name__
+    return node.names if of_payloads else ()
 
 
 @pytest.fixture

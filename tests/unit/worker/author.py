@@ -1,0 +1,65 @@
+"""A consumer as its author's type checker sees it: test_typed_handlers.py runs mypy on this file. An error is
+expected in each line that ends in ``# E: <words of it>``, and in no other."""
+
+from dataclasses import dataclass
+
+import dingbridge
+from dingbridge import Consumer, Context, Event, Failure, Transaction, on
+from dingbridge.events.payloads import UserAddOrg, UserLeaveOrg
+
+print(dingbridge.Consumerr)  # E: has no attribute "Consumerr"
+
+
+@dataclass
+class Person:
+    name: str
+
+
+class Payroll(Consumer[Person]):
+    name = "payroll"
+    topics = ("org_dept_create",)
+    not_retryable = (KeyError, ZeroDivisionError)
+    auto_offset_reset = "latest"
+
+    async def prepare(self, event: Event, ctx: Context) -> Person:
+        return Person(event.subject or "")
+
+    @on("user_add_org")
+    async def joined(self, event: Event[UserAddOrg], tx: Transaction, prepared: Person) -> None:
+        users: list[str] = event.data["userId"]
+        print(event.data["userld"])  # E: TypedDict "UserAddOrg" has no key "userld"
+        print(event.data["timeStamp"].upper())  # E: "int" has no attribute "upper"
+        print(users, prepared.nmae)  # E: "Person" has no attribute "nmae"
+        self.note(event)
+
+    @on("user_add_org")  # E: Argument 1 to "__call__" of "Handles" has incompatible type
+    async def mistaken(self, event: Event[UserLeaveOrg], tx: Transaction, prepared: Person) -> None: ...
+
+    @on("user_leave_org")
+    @on("user_add_org")
+    async def moved(
+        self, event: Event[UserLeaveOrg] | Event[UserAddOrg], tx: Transaction, prepared: Person
+    ) -> None: ...
+
+    @on("a_type_of_next_month")
+    async def unknown(self, event: Event, tx: Transaction, prepared: Person) -> None:
+        print(event.data["whatever"])
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Person) -> None:
+        print(event.data.get("deptId"))
+
+    async def dead_lettered(self, event: Event | None, failure: Failure) -> None:
+        print(failure.reason, failure.excpetion)  # E: "Failure" has no attribute "excpetion"
+
+    def note(self, event: Event) -> None: ...
+
+
+class Ledger(Consumer[Person]):
+    name = "ledger"
+    topics = ("user_add_org",)
+
+    async def prepare(self, event: Event, ctx: Context) -> str:  # E: incompatible with return type
+        return ""
+
+    async def handle(self, event: Event, tx: Transaction, prepared: int) -> None:  # E: with supertype
+        print(prepared)
