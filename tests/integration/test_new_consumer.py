@@ -102,6 +102,8 @@ def test_in_a_repository_of_its_own_it_is_tested_and_found_by_its_entry_point(cl
     offline = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}
     assert "1 passed" in clone.sh(ready, env=offline).stdout
     python = str(folder / ".venv" / "bin" / "python")
+    if (ROOT / ".mypy_cache").is_dir():
+        shutil.copytree(ROOT / ".mypy_cache", folder / ".mypy_cache")
     clone.run("env", "-C", str(folder), python, "-m", "mypy")
     result = clone.run("env", "-C", str(folder), python, "-m", "pytest", "-q", "--kafka", env=kafka_env)
     assert "1 passed" in result.stdout
