@@ -1,11 +1,12 @@
 """``@on``: which method gets which event, and what is refused when the class is made."""
 
-from typing import Any
+from typing import Any, get_args, get_overloads
 
 import orjson
 import pytest
 
 from dingbridge import Consumer, Event, Transaction, on
+from dingbridge.events import catalogue, payloads
 from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
 from dingbridge.testing import MemoryRuntime
 from tests.unit.worker.support import record
@@ -144,6 +145,18 @@ async def test_an_event_that_nobody_handles_is_rejected_in_words() -> None:
         outcome = await runtime.deliver(record(event_type="user_leave_org"))
     assert outcome.kind == "reject"
     assert "no handler for events of this type" in str(outcome.error)
+
+
+def test_every_known_event_type_has_a_type_of_its_own() -> None:
+    *typed, (last, _) = [
+        (overload.__annotations__["event_type"], overload.__annotations__["return"])
+        for overload in get_overloads(on)
+    ]
+    assert last is str, "a type of next month is an EventType too"
+    assert [name for literal, _ in typed for name in get_args(literal)] == [*catalogue]
+    names = [str(made).removeprefix("Handles[payloads.").removesuffix("]") for _, made in typed]
+    assert len(set(names)) == len(names)
+    assert set(names) <= vars(payloads).keys()
 
 
 def _handler() -> Any:
