@@ -166,7 +166,7 @@ def _maven(jars: Jars, scratch: Path, progress: Progress) -> None:
         if maven.poll() is None:
             maven.kill()
             maven.wait()
-    found = list(folder.glob("*.jar"))
+    found = list(folder.glob("*"))
     if maven.returncode or not found:
         reasons = [line for line in tail(log, 200).splitlines() if line.startswith("[ERROR]")]
         raise ServerStartError(

@@ -4,8 +4,8 @@ Responsible for text that the engine takes as it stands. Not responsible for run
 table of PostgreSQL (``examples/scale/connect``).
 
 A topic may hold a record twice (at least once), so every dialect says how ``(source, id)`` makes it one; and
-DingTalk's payloads are messier than its documents, so that a value of another type becomes NULL and stops
-nothing.
+DingTalk's payloads are messier than its documents: with the engines that read Kafka themselves a value of
+another type is converted, or NULL, and stops nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -58,7 +58,7 @@ def _flink(spec: EventSpec, topic: str, bootstrap: str) -> str:
     }
     return f"""\
 {_head(spec)}
--- What has another type than here becomes NULL; what is no JSON is left out.
+-- What has another type than here is converted, or NULL if it cannot be; what is no JSON is left out.
 CREATE TABLE {name} (
 {_lines(fields)}
 ) WITH (
@@ -110,7 +110,7 @@ SETTINGS
     kafka_format = 'JSONAsString',
     kafka_handle_error_mode = 'stream';
 
--- What has another type than here becomes NULL; what is no event is left out.
+-- What has another type than here is converted, or NULL if it cannot be; what is no event is left out.
 CREATE MATERIALIZED VIEW {_ticks(name + "_reader")} TO {_ticks(name)} AS
 SELECT
 {_lines(taken)}
