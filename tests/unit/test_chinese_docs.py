@@ -20,7 +20,11 @@ from tests.support.documents import (
 
 SUFFIX = ".zh-CN.md"
 GUIDE = ROOT / "docs" / "guide"
-ENGLISH = [ROOT / "README.md", *sorted(p for p in GUIDE.glob("*.md") if not p.name.endswith(SUFFIX))]
+ENGLISH = [
+    ROOT / "README.md",
+    ROOT / "docs" / "contract.md",
+    *sorted(p for p in GUIDE.glob("*.md") if not p.name.endswith(SUFFIX)),
+]
 SPOKEN = re.compile(r"^<!-- doctor: [\w ]+ -->\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 """What the doctor says, in the page's language: tests/unit/doctor/test_guide.py compares it."""
 DRAWN = re.compile(r"[\u2500-\u257f]")
