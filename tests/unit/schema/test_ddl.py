@@ -5,6 +5,7 @@ That the engines take them is shown on PostgreSQL (``tests/integration``), and o
 """
 
 import re
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -13,9 +14,17 @@ from dingbridge.cli.schema.command import app
 from dingbridge.events import catalogue
 from dingbridge.events.catalogue import EventSpec
 from dingbridge.schema.columns import MAX_BYTES, row_of
+from dingbridge.schema.connect import connect_schema
 from dingbridge.schema.ddl import DIALECTS, Dialect, ddl
 from dingbridge.schema.model import Property, model_of
 
+CONNECT_TYPES = {
+    "string": "text",
+    "int64": "bigint",
+    "double": "double precision",
+    "boolean": "boolean",
+    "io.debezium.time.ZonedTimestamp": "timestamptz",
+}
 SPECS = [spec for name in catalogue if (spec := catalogue.get(name)) is not None]
 
 
@@ -70,6 +79,31 @@ def test_the_command_takes_topic_and_servers_from_the_settings(monkeypatch: pyte
 )
 def test_what_is_not_known_is_a_mistake_of_usage(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, ["ddl", *arguments]).exit_code == 2
+
+
+def connect_columns(fields: list[dict[str, Any]], *path: str) -> dict[str, str]:
+    """Name and type of each column that a sink makes of Connect's schema."""
+    found: dict[str, str] = {}
+    for one in fields:
+        here = (*path, one["field"])
+        if one["type"] == "struct":
+            found |= connect_columns(one["fields"], *here)
+        else:
+            is_list = one["type"] == "array"
+            kind = one.get("name") or (one["items"] if is_list else one)["type"]
+            found["_".join(here).lower()] = CONNECT_TYPES[kind] + ("[]" if is_list else "")
+    return found
+
+
+def test_a_table_of_postgres_has_every_column_that_connect_writes() -> None:
+    for spec in SPECS:
+        text = ddl(spec, "postgres", "t", "b:1")
+        for name, kind in connect_columns(connect_schema([spec]).content["fields"]).items():
+            assert re.search(rf'^    "{name}" {re.escape(kind)}( NOT NULL)?,$', text, re.MULTILINE), (
+                spec.event_type,
+                name,
+                kind,
+            )
 
 
 def test_times_ids_lists_and_unknown_objects_have_the_types_that_keep_them() -> None:
