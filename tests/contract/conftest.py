@@ -1,0 +1,60 @@
+"""One ingress for all of these tests, and the examples made ready once."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from dev.servers import KafkaServer
+from dingbridge.settings import KafkaSettings
+from tests.contract.examples import LANGUAGES, Example, example
+from tests.contract.published import Published, callbacks
+from tests.contract.toolchain import JUDGES, npm_install
+from tests.support.ingress import IngressUnderTest
+from tests.support.kafka_reader import read_all
+from tests.support.processes import Processes, wait_until
+from tests.support.pusher import Pusher
+from tests.support.servers import PLAINTEXT
+from dev.servers.kafka_base import in_own_loop
+
+
+@pytest.fixture(scope="session")
+def published(kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
+    """All recorded callbacks, pushed to a real ingress and read from Kafka."""
+    env = {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
+        "TOPIC_PREFIX": "contract.",
+        "CONTROL_PREFIX": "ctl-contract.",
+        "TOPIC_PARTITIONS": "1",
+        **PLAINTEXT,
+    }
+    settings = KafkaSettings.load(**{name.lower(): value for name, value in env.items()})
+    processes = Processes(tmp_path_factory.mktemp("processes"))
+    try:
+        ingress = IngressUnderTest(
+            processes, tmp_path_factory.mktemp("ingress"), env, {"TOPIC_PARTITIONS": "1"}
+        )
+        ingress.start()
+        pusher = Pusher(ingress.url)
+        # one at a time: examples of one type stay in their order
+        in_own_loop(pusher.push_all(enumerate(callbacks()), concurrency=1))
+        assert set(pusher.answers.values()) == {"success"}
+        wait_until(ingress.drained, 300, "all is in Kafka")
+        topics = in_own_loop(read_all(settings))
+    finally:
+        processes.stop_all()
+    records = {name.removeprefix(settings.topic_prefix): found for name, found in topics.items()}
+    yield Published(env, settings, records)
+
+
+@pytest.fixture(scope="session", params=LANGUAGES)
+def ready(request: pytest.FixtureRequest) -> Example:
+    """An example in each language, made ready as its page says."""
+    found = example(request.param)
+    found.make_ready()
+    return found
+
+
+@pytest.fixture(scope="session")
+def judges() -> None:
+    """AsyncAPI's own tools, in ``judges/node_modules``."""
+    npm_install(JUDGES)
