@@ -13,7 +13,7 @@ SEED ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-integration test-faults test-long soak test-compose test-deploy test-connect test-scale bench bench-large lint format lock clean dist servers
+.PHONY: help install demo test test-unit test-integration test-faults test-long soak test-compose test-deploy test-contract test-connect test-scale bench bench-large lint format lock clean dist servers
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,9 @@ test-compose: install ## The image and docker-compose.yml, on the Docker engine 
 
 test-deploy: install ## deploy/: Kubernetes manifests by its schemas, alerts by promtool, the edge by Caddy and nginx, the simulator by a Java SDK (66 MB once)
 	@tools="$$(scripts/deploy-tools)" && eval "$$tools" && $(PYTEST) tests/deploy $(ARGS)
+
+test-contract: install servers ## The contract in Node, Java, Go and Python: examples, generated models, AsyncAPI's own judges (250 MB once; needs npm, Maven, Go)
+	$(PYTEST) tests/contract $(ARGS)
 
 test-connect: install servers ## examples/scale/connect: a real Kafka Connect fills PostgreSQL, and is killed meanwhile (95 MB once; 3 minutes)
 	$(PYTEST) tests/scale/test_connect.py $(ARGS)

@@ -29,6 +29,9 @@ MAX_INTEGER: Final = 2**53 - 1
 
 Schema = dict[str, Any]
 
+ANY: Final[Schema] = {"tsType": "unknown"}
+"""Whatever comes. The keyword is json-schema-to-typescript's, which reads no type as an object."""
+
 
 def data_schema(spec: EventSpec, form: Form | None = None) -> Schema:
     """The schema of this type's ``data``, without ``$schema``: of one form, or of whichever comes.
@@ -136,6 +139,8 @@ def _object(title: str, properties: tuple[Property, ...], *, top: bool = False) 
     ]
     if described:
         schema["properties"] = {found.name: _property(title, found, top=top) for found in described}
+        for name, value in schema["properties"].items():
+            value.update(_names_of_its_own(name, schema["properties"]))
     if required := [found.name for found in properties if found.required]:
         schema["required"] = required
     return {**schema, "additionalProperties": True}
@@ -143,6 +148,17 @@ def _object(title: str, properties: tuple[Property, ...], *, top: bool = False) 
 
 def _lower(name: str) -> str:
     return name[:1].lower() + name[1:]
+
+
+def _names_of_its_own(name: str, beside: Mapping[str, Schema]) -> Schema:
+    """What tells generators to call ``event_time`` otherwise where there is ``eventTime``, too."""
+    upper = class_name(name)
+    if name == _lower(upper) or _lower(upper) not in beside:
+        return {}
+    return {
+        "javaName": f"{_lower(upper)}AsSent",  # jsonschema2pojo's keyword
+        "goJSONSchema": {"identifier": f"{upper}AsSent"},  # go-jsonschema's
+    }
 
 
 def _property(owner: str, found: Property, *, top: bool) -> Schema:
@@ -161,11 +177,11 @@ def _property(owner: str, found: Property, *, top: bool) -> Schema:
 
 def _value(title: str, shape: Shape) -> Schema:
     if shape.type == "any":
-        return {}
+        return {**ANY}
     if shape.type == "object":
         return _object(title, shape.properties)
     if shape.type == "array":
-        items = {} if shape.items is None else _value(f"{title}Item", shape.items)
+        items = {**ANY} if shape.items is None else _value(f"{title}Item", shape.items)
         return {"type": "array", "items": items}
     if shape.type == "integer":
         least = 0 if shape.mark == "ms" else -MAX_INTEGER

@@ -1,24 +1,21 @@
 """One ingress for all of these tests, and the examples made ready once."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from dev.servers import KafkaServer
+from dev.servers.kafka_base import in_own_loop
 from dingbridge.settings import KafkaSettings
 from tests.contract.examples import LANGUAGES, Example, example
 from tests.contract.published import Published, callbacks
-from tests.contract.toolchain import JUDGES, npm_install
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_all
 from tests.support.processes import Processes, wait_until
 from tests.support.pusher import Pusher
 from tests.support.servers import PLAINTEXT
-from dev.servers.kafka_base import in_own_loop
 
 
 @pytest.fixture(scope="session")
-def published(kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Published]:
+def published(kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Published:
     """All recorded callbacks, pushed to a real ingress and read from Kafka."""
     env = {
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
@@ -43,7 +40,7 @@ def published(kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> I
     finally:
         processes.stop_all()
     records = {name.removeprefix(settings.topic_prefix): found for name, found in topics.items()}
-    yield Published(env, settings, records)
+    return Published(env, settings, records)
 
 
 @pytest.fixture(scope="session", params=LANGUAGES)
@@ -52,9 +49,3 @@ def ready(request: pytest.FixtureRequest) -> Example:
     found = example(request.param)
     found.make_ready()
     return found
-
-
-@pytest.fixture(scope="session")
-def judges() -> None:
-    """AsyncAPI's own tools, in ``judges/node_modules``."""
-    npm_install(JUDGES)

@@ -13,7 +13,7 @@ import pytest
 
 from dingbridge.events import catalogue
 from tests.contract.published import Published, asyncapi, payloads
-from tests.contract.toolchain import JUDGES, npm_install, run
+from tests.contract.toolchain import JUDGES, ROOT, npm_install, run
 
 Document = dict[str, Any]
 
@@ -72,7 +72,7 @@ def planted(plant: Callable[[Document], None]) -> Document:
 
 @pytest.fixture(scope="module")
 def judged() -> Mapping[str, dict[str, Any]]:
-    """What AsyncAPI's parser makes of the document, of the small one, and of each with a fault: one process."""
+    """What AsyncAPI's parser makes of the document, of the small one and of each with a fault."""
     npm_install(JUDGES)
     documents = {"whole": asyncapi(), "small": small(), **{p.__name__: planted(p) for p in PLANTED}}
     answers = json.loads(run(["node", "parse.mjs"], JUDGES, json.dumps([*documents.values()])))
@@ -142,6 +142,14 @@ def test_every_published_record_is_what_the_document_says(published: Published) 
             assert record.key == value["partitionkey"].encode()
             seen += 1
     assert seen >= len(catalogue)
+
+
+def test_records_that_the_catalogue_does_not_know_have_the_envelope(published: Published) -> None:
+    envelope = json.loads((ROOT / "schemas" / "json" / "envelope.json").read_text("utf-8"))
+    assert published.records.keys() - set(catalogue) == {"type_of_tomorrow", "unclassified"}
+    for name in ("type_of_tomorrow", "unclassified"):
+        [value] = published.values(name)
+        assert faults_of(value, envelope) == []
 
 
 def test_a_retyped_field_is_seen_by_published_records(published: Published) -> None:

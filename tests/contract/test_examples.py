@@ -77,7 +77,8 @@ TRAPS = """
 import { Kafka } from "cloudevents";
 const record = JSON.parse(process.argv[1]);
 const attempt = (headers, event) => {
-  try { return Kafka.toEvent({ headers, value: JSON.stringify(event) }).id; } catch (error) { return error.message; }
+  try { return Kafka.toEvent({ headers, value: JSON.stringify(event) }).id; }
+  catch (error) { return error.message; }
 };
 const text = "application/cloudevents+json";
 const { time, ...timeless } = record;

@@ -20,7 +20,7 @@ GET: Final = {
     "node": "Node 20 or newer (Debian/Ubuntu: apt-get install nodejs; macOS: brew install node)",
     "npm": "npm (Debian/Ubuntu: apt-get install npm; macOS: it comes with node)",
     "mvn": "Maven (Debian/Ubuntu: apt-get install maven; macOS: brew install maven)",
-    "javac": "a JDK 17 or newer (Debian/Ubuntu: apt-get install openjdk-17-jdk-headless; macOS: brew install openjdk)",
+    "javac": "a JDK 17 or newer (Debian/Ubuntu: apt-get install openjdk-17-jdk; macOS: brew install openjdk)",
     "go": "Go 1.26 or newer (https://go.dev/doc/install; macOS: brew install go)",
 }
 

@@ -36,6 +36,7 @@ DOCUMENTS = sorted(
         *(*READMES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"),
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "examples" / "scale").glob("*/README.md"),
+        ROOT / "examples" / "README.md",
     ]
 )
 
