@@ -132,13 +132,8 @@ def class_name(name: str) -> str:
 
 def _object(title: str, properties: tuple[Property, ...], *, top: bool = False) -> Schema:
     schema: Schema = {"title": title, "type": "object"}
-    names = {found.name for found in properties}
-    # ``CorpId`` beside ``corpId`` would be two fields of one name in a Java or Go class; schemas are open
-    described = [
-        found for found in properties if found.name == _lower(found.name) or _lower(found.name) not in names
-    ]
-    if described:
-        schema["properties"] = {found.name: _property(title, found, top=top) for found in described}
+    if properties:
+        schema["properties"] = {found.name: _property(title, found, top=top) for found in properties}
         for name, value in schema["properties"].items():
             value.update(_names_of_its_own(name, schema["properties"]))
     if required := [found.name for found in properties if found.required]:
@@ -151,7 +146,11 @@ def _lower(name: str) -> str:
 
 
 def _names_of_its_own(name: str, beside: Mapping[str, Schema]) -> Schema:
-    """What tells generators to call ``event_time`` otherwise where there is ``eventTime``, too."""
+    """Other names for generators, for ``CorpId`` or ``event_time`` beside ``corpId`` or ``eventTime``.
+
+    Else jsonschema2pojo refuses the type. To leave the field out is no way: Go's ``encoding/json`` takes no
+    notice of case, and would read the one as the other.
+    """
     upper = class_name(name)
     if name == _lower(upper) or _lower(upper) not in beside:
         return {}
