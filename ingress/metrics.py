@@ -93,6 +93,13 @@ class PublishingMetrics:
             ["reason"],
             registry=registry,
         )
+        self.drift = Counter(
+            "dingbridge_schema_drift",
+            "Callbacks with data that is not what the catalogue says of their EventType, by kind (missing, "
+            "type, unknown_field); published like all others",
+            ["type", "kind"],
+            registry=registry,
+        )
         self.errors = Counter(
             "dingbridge_kafka_errors", "Failed sends by kind of error", ["error"], registry=registry
         )

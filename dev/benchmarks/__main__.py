@@ -9,13 +9,13 @@ import shutil
 import time
 from pathlib import Path
 
-from dev.benchmarks import backlog, latency, stream, worker
+from dev.benchmarks import backlog, drift, latency, stream, worker
 from dev.benchmarks.results import Results
 from dev.benchmarks.stack import Ingress, Server, bare, environment, interleaved, naive
 from dev.servers import start_kafka
 
 FOLDER = Path("data").absolute() / "bench"
-PARTS = ["throughput", "stream", "latency", "backlog", "worker"]
+PARTS = ["throughput", "stream", "latency", "drift", "backlog", "worker"]
 
 
 def main() -> None:
@@ -40,6 +40,8 @@ def main() -> None:
             stream.measure(FOLDER / "stream", env, results, options.rounds, options.seconds)
         if "latency" in parts:
             latency.measure(FOLDER / "latency", environment(kafka.bootstrap, "lat."), results)
+        if "drift" in parts:
+            drift.measure(FOLDER / "drift", environment(kafka.bootstrap, "drift."), results)
         if "backlog" in parts:
             backlog.measure(FOLDER / "backlog", environment(kafka.bootstrap, "back."), results, options.large)
         if "worker" in parts:

@@ -53,20 +53,21 @@ class Server:
                 time.sleep(0.1)
         raise SystemExit(f"{self.name} does not answer; see {self._log.name}")
 
-    def _all(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
+        """The server's, and its children's."""
         return [self._process, *self._process.children(recursive=True)]
 
     def cpu_s(self) -> float:
         """CPU seconds used so far by the server and its children."""
         total = 0.0
-        for process in self._all():
+        for process in self.processes():
             times = process.cpu_times()
             total += times.user + times.system
         return total
 
     def rss_mb(self) -> float:
         """Resident memory of the server and its children together, MB."""
-        return float(sum(process.memory_info().rss for process in self._all())) / 1e6
+        return float(sum(process.memory_info().rss for process in self.processes())) / 1e6
 
     def load(self, connections: int, seconds: float) -> dict[str, Any]:
         """As fast as it answers, on callbacks that no round has pushed yet; what ``load`` prints."""

@@ -9,15 +9,16 @@ the reason. Not responsible for sending, topics' prefixes, or anything that may 
 """
 
 from base64 import b64encode
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import quote
 
 import structlog
 
-from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, catalogue, legal
+from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, Form, catalogue, legal
 from dingbridge.events.facts import (
     MAX_TIME_MS,
     NO_FACTS,
@@ -62,6 +63,18 @@ class Received(NamedTuple):
     traceparent: str | None = None
 
 
+class Drift(NamedTuple):
+    """One way in which a callback's data is not what the catalogue says: ``kind`` is ``missing``, ``type`` or
+    ``unknown_field``; ``field`` the place in ``data``, such as ``dataList[].userId``."""
+
+    kind: Literal["missing", "type", "unknown_field"]
+    field: str
+
+
+DriftCheck = Callable[[EventSpec, Form, Mapping[str, Any]], tuple[Drift, ...]]
+"""Of normalised data: ``dingbridge.schema.drift.drift_of``."""
+
+
 class Record(NamedTuple):
     """One Kafka record.
 
@@ -69,7 +82,8 @@ class Record(NamedTuple):
     if the catalogue has it. ``id`` is the event's CloudEvents id. ``fault`` says why a record is
     unclassified: ``not-json``, ``not-an-object``, ``no-event-type``, ``illegal-event-type``,
     ``duplicate-keys``, ``nan``, ``surrogates``, ``too-deep``, ``too-many-entities`` or
-    ``fault:<ExceptionType>`` for a fault of ours.
+    ``fault:<ExceptionType>`` for a fault of ours. ``drift`` stands on the first record of a callback, if
+    somebody looked for it.
     """
 
     event_type: str | None
@@ -79,15 +93,18 @@ class Record(NamedTuple):
     headers: tuple[tuple[str, bytes], ...]
     id: str
     fault: str | None = None
+    drift: tuple[Drift, ...] = ()
 
 
-def to_records(received: Received) -> list[Record]:
+def to_records(received: Received, check: DriftCheck | None = None) -> list[Record]:
     """Normalise one callback. Never raises and never returns an empty list.
 
-    The records of one callback hold, together, all that it held; they are in the order of its list.
+    The records of one callback hold, together, all that it held; they are in the order of its list. ``check``
+    is asked for drift and changes nothing else, whatever it does; what was put together from the failed list
+    is our own, and not asked for.
     """
     try:
-        return _classified(received)
+        return _classified(received, check)
     except Unreadable as error:
         return [_unclassified(received, NO_FACTS, error.fault)]
     except _Unclassifiable as error:
@@ -117,7 +134,7 @@ class _Unclassifiable(Exception):
         self.facts = facts
 
 
-def _classified(received: Received) -> list[Record]:
+def _classified(received: Received, check: DriftCheck | None) -> list[Record]:
     payload = loads(received.body)
     if not isinstance(payload, dict):
         raise _Unclassifiable("not-an-object", NO_FACTS)
@@ -135,7 +152,16 @@ def _classified(received: Received) -> list[Record]:
     except TooManyEntities:
         raise _Unclassifiable("too-many-entities", facts) from None
     base = _callback_id(received, facts)
-    return [_record(received, facts, event_type, spec, normalised, part, base) for part in parts]
+    records = [_record(received, facts, event_type, spec, normalised, part, base) for part in parts]
+    if check is not None and spec is not None and received.via != FAILED_LIST:
+        try:
+            drift = check(spec, normalised.form, normalised.data)
+        except Exception as error:  # a fault of ours there costs no callback its place
+            _report(error, received)
+        else:
+            if drift:
+                records[0] = records[0]._replace(drift=drift)
+    return records
 
 
 def _record(

@@ -252,6 +252,8 @@ class PublisherProcess:
             self._metrics.published.labels(event_type).inc(count)
         for reason, count in stats["unclassified"].items():
             self._metrics.unclassified.labels(reason).inc(count)
+        for event_type, kind, count in stats["drift"]:
+            self._metrics.drift.labels(event_type, kind).inc(count)
         for error, count in stats["errors"].items():
             self._metrics.errors.labels(error).inc(count)
         for seconds in stats["lags"]:

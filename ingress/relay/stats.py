@@ -1,16 +1,21 @@
 """What the relay tells the ingress of itself: counts since it last told, and Kafka's state in words."""
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 import structlog
 
 from dingbridge.events import Record
+from dingbridge.events.envelope import Drift
 from ingress.journal.checkpoint import Parked
 from ingress.metrics import OTHER
 
 log = structlog.get_logger(__name__)
+
+_DRIFT_LOGGED = 1_000
+"""Names come from outside: what drifts beyond so many fields is counted only."""
 
 
 class PublisherStats:
@@ -18,6 +23,8 @@ class PublisherStats:
 
     def __init__(self) -> None:
         self._counts: dict[str, dict[str, int]] = {"published": {}, "unclassified": {}, "errors": {}}
+        self._drift: Counter[tuple[str, str]] = Counter()  # by type and kind
+        self._drift_told: set[tuple[str, Drift]] = set()
         self._lags: list[float] = []
         self._parked: dict[str, int] = {}
         self._damaged: str | None = None
@@ -34,6 +41,17 @@ class PublisherStats:
             counts[label] = counts.get(label, 0) + 1
             if record.fault is not None:
                 self._count("unclassified", record.fault)
+            if record.drift:
+                self._drifted(label, record.drift)
+
+    def _drifted(self, event_type: str, drift: tuple[Drift, ...]) -> None:
+        """Counts a callback once for each kind, and logs each field once."""
+        for kind in {found.kind for found in drift}:
+            self._drift[event_type, kind] += 1
+        for found in drift:
+            if (event_type, found) not in self._drift_told and len(self._drift_told) < _DRIFT_LOGGED:
+                self._drift_told.add((event_type, found))
+                log.warning("schema.drift", event_type=event_type, kind=found.kind, field=found.field)
 
     def lagged(self, seconds: float) -> None:
         """A batch set was acknowledged ``seconds`` after its oldest callback had been received."""
@@ -87,9 +105,10 @@ class PublisherStats:
         counts[label] = counts.get(label, 0) + 1
 
     def take(self) -> dict[str, Any]:
-        """``{"state", "words", "since", "parked", "published", "unclassified", "errors", "lags", "damaged",
-        "forgotten"}``: counts and lags (s) are those since the last call, ``since`` is epoch s; ``damaged``
-        and ``forgotten`` are None but in the first after they were told."""
+        """``{"state", "words", "since", "parked", "published", "unclassified", "errors", "drift", "lags",
+        "damaged", "forgotten"}``: counts and lags (s) are those since the last call, ``drift`` as ``[type,
+        kind, count]``, ``since`` is epoch s; ``damaged`` and ``forgotten`` are None but in the first after
+        they were told."""
         taken: dict[str, Any] = {
             "state": self.state,
             "words": self.words,
@@ -98,8 +117,10 @@ class PublisherStats:
             "lags": self._lags,
             "damaged": self._damaged,
             "forgotten": self._forgotten,
+            "drift": [(event_type, kind, count) for (event_type, kind), count in self._drift.items()],
             **self._counts,
         }
+        self._drift.clear()
         self._lags = []
         self._damaged = self._forgotten = None
         self._counts = {kind: {} for kind in self._counts}

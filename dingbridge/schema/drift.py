@@ -1,0 +1,133 @@
+"""Drift: where real data is not what the catalogue says of its type.
+
+Responsible for: naming it, by a check that is worked out once for each type, payload generation and set of
+names and then only compares classes, since the relay runs it over every callback. Not responsible for what
+becomes of it: schemas are open, and drift never changes what is published.
+
+It agrees with the JSON Schemas: data of which nothing is ``missing`` or of another ``type`` is valid. An
+``unknown_field`` is valid, too, and worth a look: DingTalk says more than the catalogue knows.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+from dingbridge.events.bounded_cache import BoundedCache, Names
+from dingbridge.events.catalogue import EventSpec, Form
+from dingbridge.events.envelope import Drift
+from dingbridge.schema.json_schema import MAX_INTEGER
+from dingbridge.schema.model import JsonType, Shape, model_of
+
+_NONE: Final[tuple[Drift, ...]] = ()
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+STRANGE: Final = "?"
+"""Stands for a name that is no identifier: a map that is keyed by people's names is nobody's to log."""
+
+_CLASSES: Final[dict[JsonType, tuple[type, ...]]] = {
+    "string": (str,),
+    "integer": (int,),
+    "number": (float, int, Decimal),
+    "boolean": (bool,),
+    "object": (dict,),
+    "array": (list,),
+}
+
+# adds what it finds in a value to a set; the path leads to the value
+_Look = Callable[[Any, str, set[Drift]], None]
+
+
+def drift_of(spec: EventSpec, form: Form, data: Mapping[str, Any]) -> tuple[Drift, ...]:
+    """How normalised ``data`` of one payload generation differs from what the catalogue says; sorted, each
+    once, most often empty. Raises ``KeyError`` for a form that the type does not have."""
+    plan = _plans[spec, form, tuple(data)]
+    if plan is None:
+        return _all_of(spec, form, data)
+    for value, wanted in zip(data.values(), plan.classes, strict=True):
+        if type(value) is not wanted or (wanted is int and not 0 <= value <= MAX_INTEGER):
+            return _all_of(spec, form, data)
+    if not plan.deeper:
+        return _NONE
+    found: set[Drift] = set()
+    for name, look in plan.deeper:
+        look(data[name], name, found)
+    return tuple(sorted(found))
+
+
+class _Plan(NamedTuple):
+    """For data that holds the same names in the same order: if its values are of these ``classes``, as they
+    mostly are, and no integer is unusual, only ``deeper`` something may be found. What differs is looked at
+    value by value."""
+
+    classes: tuple[Any, ...]
+    deeper: tuple[tuple[str, _Look], ...]
+
+
+def _make_plan(spec: EventSpec, form: Form, names: Names) -> _Plan | None:
+    """None where there is drift in the names already."""
+    properties, required = _properties(spec, form)
+    if not required.issubset(names) or not all(name in properties for name in names):
+        return None
+    shapes = [(name, properties[name]) for name in names]
+    return _Plan(
+        tuple(str if shape.type == "any" else _CLASSES[shape.type][0] for _, shape in shapes),
+        tuple((name, _look(shape)) for name, shape in shapes if shape.items or shape.properties),
+    )
+
+
+_plans: BoundedCache[tuple[EventSpec, Form, Names], _Plan | None] = BoundedCache(_make_plan)
+
+
+def _all_of(spec: EventSpec, form: Form, data: Mapping[str, Any]) -> tuple[Drift, ...]:
+    """The same, name by name."""
+    properties, required = _properties(spec, form)
+    found = {Drift("missing", name) for name in required.difference(data)}
+    for name, value in data.items():
+        if name not in properties:
+            found.add(Drift("unknown_field", _shown(name)))
+        else:
+            _look(properties[name])(value, name, found)
+    return tuple(sorted(found))
+
+
+@cache
+def _properties(spec: EventSpec, form: Form) -> tuple[Mapping[str, Shape], frozenset[str]]:
+    """The shape of each property by its name, and which are required."""
+    properties = model_of(spec, form).properties
+    shapes = {found.name: found.shape for found in properties}
+    return shapes, frozenset(found.name for found in properties if found.required)
+
+
+@cache  # as many as the catalogue has fields
+def _look(shape: Shape) -> _Look:
+    """The whole check of a value."""
+    classes = frozenset(_CLASSES.get(shape.type, ()))
+    is_any, is_integer, least = shape.type == "any", shape.type == "integer", _least(shape)
+    items = None if shape.items is None else _look(shape.items)
+    inner = {found.name: _look(found.shape) for found in shape.properties}
+
+    def look(value: Any, path: str, found: set[Drift]) -> None:
+        if is_any:
+            return
+        if type(value) not in classes or (is_integer and not least <= value <= MAX_INTEGER):
+            found.add(Drift("type", path))
+        elif items is not None:
+            for entry in value:
+                items(entry, path + "[]", found)
+        elif inner:
+            for name, part in value.items():
+                if name in inner:
+                    inner[name](part, f"{path}.{name}", found)
+                else:
+                    found.add(Drift("unknown_field", f"{path}.{_shown(name)}"))
+
+    return look
+
+
+def _least(shape: Shape) -> int:
+    return 0 if shape.mark == "ms" else -MAX_INTEGER
+
+
+def _shown(name: str) -> str:
+    return name if _FIELD.fullmatch(name) else STRANGE

@@ -1,0 +1,152 @@
+"""What the catalogue says and what the bridge publishes agree: payloads of both generations, made up from the
+catalogue, become valid records without drift; and the relay's quick check says what a JSON Schema judge says.
+"""
+
+import json
+import random
+from functools import cache
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dingbridge.events import EventSpec, catalogue, decode, to_dingtalk, to_records
+from dingbridge.events.catalogue import Form
+from dingbridge.events.envelope import Drift, Received, Record
+from dingbridge.events.examples import example_callbacks
+from dingbridge.schema.drift import drift_of
+from dingbridge.schema.json_schema import data_schema, record_schema
+from tests.unit.events.strategies import encode, received
+from tests.unit.schema.payloads import EVERY, callbacks, damaged
+
+EXAMPLES = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+
+
+@cache
+def of_records(spec: EventSpec) -> jsonschema.Draft7Validator:
+    return jsonschema.Draft7Validator(record_schema(spec))
+
+
+@cache
+def of_data(spec: EventSpec, form: Form) -> jsonschema.Draft7Validator:
+    return jsonschema.Draft7Validator(data_schema(spec, form))
+
+
+def spec_of(event_type: str) -> EventSpec:
+    spec = catalogue.get(event_type)
+    assert spec is not None
+    return spec
+
+
+def published(callback: dict[str, Any], **changes: Any) -> list[Record]:
+    return to_records(received(encode(callback), **changes), drift_of)
+
+
+def drift_in(callback: dict[str, Any], **changes: Any) -> set[tuple[str, str]]:
+    return {tuple(found) for record in published(callback, **changes) for found in record.drift}
+
+
+@settings(EXAMPLES, max_examples=400)
+@given(st.data(), st.sampled_from(EVERY))
+def test_what_the_catalogue_describes_becomes_valid_records_without_drift(
+    data: st.DataObject, one: tuple[EventSpec, Form]
+) -> None:
+    spec, form = one
+    callback = data.draw(callbacks(spec, form))
+    for record in published(callback):
+        assert record.fault is None
+        envelope = json.loads(record.value)
+        of_records(spec).validate(envelope)
+        if envelope["form"] == form:  # a payload with hardly a name may pass for the other one
+            of_data(spec, form).validate(envelope["data"])
+            assert record.drift == ()
+    assert form in ("old", "new")
+
+
+@pytest.mark.parametrize(("spec", "form"), EVERY, ids=lambda one: getattr(one, "event_type", one))
+def test_the_form_is_recognised_by_all_of_its_names(spec: EventSpec, form: Form) -> None:
+    assert spec.form_of(spec.spellings[form].fields) == form
+
+
+@settings(EXAMPLES, max_examples=400)
+@given(st.data(), st.sampled_from(EVERY), st.randoms(use_true_random=False))
+def test_the_quick_check_says_what_a_judge_says(
+    data: st.DataObject, one: tuple[EventSpec, Form], rng: random.Random
+) -> None:
+    """The judge calls data invalid that lacks something or has another type there; and what it says of the
+    first such data is what it says of the next, when names and classes are known."""
+    spec, form = one
+    [record, *_] = published(data.draw(callbacks(spec, form)))
+    whole = json.loads(record.value)["data"]
+    for found in [whole, *damaged(whole, rng), {**whole, "brandNew": 1}]:
+        if isinstance(found, dict):
+            serious = [drift for drift in drift_of(spec, form, found) if drift.kind != "unknown_field"]
+            assert (not serious) == of_data(spec, form).is_valid(found), (serious, found)
+
+
+def test_each_kind_is_named_with_its_place() -> None:
+    item = {"userId": 5, "checkTime": "x", "nickName": "x", "latitude": 1}
+    attendance = {"EventType": "attendance_check_record", "DataList": [item, item, None]}
+    assert drift_in(attendance) == {
+        ("type", "dataList[]"),
+        ("type", "dataList[].checkTime"),
+        ("type", "dataList[].userId"),
+        ("unknown_field", "dataList[].nickName"),
+    }
+    user = {"EventType": "user_add_org", "TimeStamp": "yesterday", "CorpId": "c", "Colour": "red"}
+    assert drift_in(user) == {("type", "timeStamp"), ("unknown_field", "Colour"), ("missing", "userId")}
+    assert drift_in({**user, "TimeStamp": "5", "UserId": "u1"}) == {("unknown_field", "Colour")}
+
+
+@pytest.mark.parametrize("sent", [-5, 2**53, 2**70, True, 1.5, None, "-5"])
+def test_times_that_no_reader_expects(sent: Any) -> None:
+    user = {"EventType": "user_add_org", "TimeStamp": sent, "CorpId": "c", "UserId": ["u"]}
+    assert drift_in(user) == {("type", "timeStamp")}
+
+
+def test_names_that_are_no_identifiers_are_not_told() -> None:
+    user = {"EventType": "user_add_org", "TimeStamp": "5", "CorpId": "c", "UserId": ["u"]}
+    assert drift_in({**user, "韩梅梅": 1, "13800000000": 2, "x" * 65: 3}) == {("unknown_field", "?")}
+
+
+def test_drift_stands_on_a_callbacks_first_record() -> None:
+    user = {"EventType": "user_add_org", "CorpId": "c", "UserId": ["u1", "u2"]}
+    assert [record.drift for record in published(user)] == [(Drift("missing", "timeStamp"),), ()]
+
+
+def test_an_unknown_type_and_what_we_put_together_ourselves_have_none() -> None:
+    assert drift_in({"EventType": "brand_new_event", "x": 1}) == set()
+    assert drift_in({"EventType": "user_add_org"}, via="failed-list") == set()
+    assert drift_in({"EventType": "user_add_org"}, via="failed-record") != set()
+
+
+def test_drift_and_a_fault_of_the_check_change_nothing_that_is_published() -> None:
+    def broken(*_: Any) -> tuple[Drift, ...]:
+        raise RuntimeError
+
+    row: Received = received(encode({"EventType": "user_add_org", "UserId": [5, None, "u"], "x": 1}))
+    plain = to_records(row)
+    assert to_records(row, broken) == plain
+    checked = to_records(row, drift_of)
+    assert checked != plain
+    assert [record._replace(drift=()) for record in checked] == plain
+
+
+def test_the_recorded_callbacks_drift_in_one_place() -> None:
+    """DingTalk's own examples, beside what its tables of fields say."""
+    found = {
+        (event_type, *drift)
+        for event_type in catalogue
+        for callback in example_callbacks(event_type)
+        for drift in drift_in(callback)
+    }
+    assert found == {("label_conf_del", "missing", "scope")}
+
+
+def test_a_payload_of_the_catalogue_comes_back_exactly() -> None:
+    for event_type in catalogue:
+        for callback in example_callbacks(event_type):
+            for record in published(callback):
+                assert to_dingtalk(decode(record.value)).keys() == callback.keys()
