@@ -127,7 +127,8 @@ class Catalogue:
     """All known EventTypes: a read-only collection of their names."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
-        self._envelope: dict[str, str] = document["newEnvelope"]
+        self.envelope: Mapping[str, str] = document["newEnvelope"]
+        """What all bodies of today's generation begin with, as it is declared."""
         self._events: dict[str, dict[str, Any]] = document["events"]
         self._specs: dict[str, EventSpec] = {}
         self.families = {name: Words(**title) for name, title in document["families"].items()}
@@ -156,7 +157,7 @@ class Catalogue:
         if "old" in entry:
             spelled["old"] = entry["old"]
         if "new" in entry:
-            spelled["new"] = {**self._envelope, **entry["new"]}
+            spelled["new"] = {**self.envelope, **entry["new"]}
         spellings = {form: _spelling(names) for form, names in spelled.items()}
         old, new = (
             frozenset(spellings[form].fields) if form in spellings else frozenset[str]()

@@ -21,7 +21,8 @@ from dingbridge.schema.json_schema import MAX_INTEGER
 from dingbridge.schema.model import JsonType, Shape, model_of
 
 _NONE: Final[tuple[Drift, ...]] = ()
-_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+FIELD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+"""A name that a field may have (to be matched whole)."""
 STRANGE: Final = "?"
 """Stands for a name that is no identifier: a map that is keyed by people's names is nobody's to log."""
 
@@ -130,4 +131,4 @@ def _least(shape: Shape) -> int:
 
 
 def _shown(name: str) -> str:
-    return name if _FIELD.fullmatch(name) else STRANGE
+    return name if FIELD.fullmatch(name) else STRANGE

@@ -2,11 +2,14 @@
 
 import typer
 
-from dingbridge.cli.schema import check, connect, ddl, publish
+from dingbridge.cli.schema import catalogue, check, connect, ddl, drift, publish
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
 )
+app.command("list")(catalogue.list_types)
+app.command("show")(catalogue.show)
+app.command("drift")(drift.command)
 app.command("check")(check.command)
 app.command("connect")(connect.command)
 app.command("ddl")(ddl.command)

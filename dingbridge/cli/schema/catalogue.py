@@ -1,0 +1,72 @@
+"""``dingbridge schema list|show``: which EventTypes there are, and the schema of each."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dingbridge.cli.terminal import print_list
+
+if TYPE_CHECKING:
+    from dingbridge.events import EventSpec
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+def list_types(as_json: AsJson = False) -> None:
+    """The EventTypes that the catalogue knows."""
+    from dingbridge.events import catalogue
+    from dingbridge.schema.model import forms_of
+
+    specs = (spec for name in sorted(catalogue) if (spec := catalogue.get(name)) is not None)
+    rows = [
+        {
+            "event_type": spec.event_type,
+            "family": spec.family,
+            "zh": spec.title.zh,
+            "en": spec.title.en,
+            "subject": None if spec.subject is None else spec.subject.kind,
+            "forms": ",".join(forms_of(spec)),
+            "version": spec.version,
+        }
+        for spec in specs
+    ]
+    print_list(("event_type", "family", "zh", "en", "subject", "forms", "version"), rows, as_json=as_json)
+
+
+def show(
+    event_type: Annotated[str, typer.Argument(help="An EventType, or `envelope`.")],
+    record: Annotated[bool, typer.Option("--record", help="Of whole records, not of `data` alone.")] = False,
+    dialect: Annotated[str, typer.Option(help="draft-07 or 2020-12.")] = "draft-07",
+) -> None:
+    """Print the JSON Schema of a type's data."""
+    from dingbridge.schema.json_schema import (
+        DIALECTS,
+        data_schema,
+        document,
+        envelope_schema,
+        record_schema,
+        urn,
+    )
+
+    wanted = next((name for name in DIALECTS if name == dialect), None)
+    if wanted is None:
+        raise typer.BadParameter(f"{dialect!r} is none of {', '.join(DIALECTS)}", param_hint="--dialect")
+    if event_type == "envelope":
+        schema, name = envelope_schema(), None
+    else:
+        spec = _known(event_type)
+        schema = record_schema(spec) if record else data_schema(spec)
+        name = None if record else urn(event_type, spec.version)
+    print(json.dumps(document(schema, wanted, name), ensure_ascii=False, indent=2))
+
+
+def _known(event_type: str) -> "EventSpec":
+    from dingbridge.events import catalogue
+
+    spec = catalogue.get(event_type)
+    if spec is None:
+        raise typer.BadParameter(
+            f"the catalogue has no {event_type}; `dingbridge schema list` shows those that it has"
+        )
+    return spec

@@ -1,0 +1,170 @@
+"""``dingbridge schema drift``: the records in Kafka beside what the catalogue says of them."""
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from dingbridge.cli.terminal import print_list, progress, say
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiokafka import ConsumerRecord, TopicPartition
+
+    from dingbridge.events import Event, EventSpec
+    from dingbridge.kafka.reader import Span
+    from dingbridge.schema.proposal import Observed
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+def command(
+    event_types: Annotated[
+        list[str] | None, typer.Argument(help="EventTypes; without any, all that have a topic.")
+    ] = None,
+    last: Annotated[
+        int, typer.Option("--last", min=0, help="Of each partition so many records, the last; 0: all.")
+    ] = 1_000,
+    propose: Annotated[
+        Path | None,
+        typer.Option(
+            "--propose", help="Write catalogue entries for types that it does not know; `-`: to the output."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the records in Kafka with the catalogue.
+
+    Each line is one field that is missing, of another type, or unknown to the catalogue, with the number of
+    records in which it is so. Nothing of a field's value is shown. Commits nothing, joins no group.
+    """
+    asyncio.run(_drift(event_types or [], last, propose, as_json))
+
+
+class _Found(NamedTuple):
+    """One line of the answer."""
+
+    event_type: str
+    form: str
+    kind: str
+    field: str
+
+
+class _Report:
+    """What the records showed."""
+
+    def __init__(self) -> None:
+        self.records: Counter[tuple[str, str]] = Counter()  # by type and form
+        self.found: Counter[_Found] = Counter()
+        self.example: dict[_Found, str] = {}
+        self.unknown: dict[str, Observed] = {}
+        self.unreadable = 0
+
+    def add(self, record: "ConsumerRecord[bytes, bytes]") -> None:
+        """A record of an event topic."""
+        from dingbridge.events import NotAnEvent, catalogue, decode
+        from dingbridge.schema.proposal import Observed
+
+        try:
+            event = decode(record.value or b"")
+        except NotAnEvent:
+            self.unreadable += 1
+            return
+        if event.data_bytes is not None or "rebuilt" in event.envelope:
+            return  # unclassified, or put together by us from DingTalk's failed list
+        spec = catalogue.get(event.event_type)
+        if spec is None:
+            self.unknown.setdefault(event.event_type, Observed()).add(event.data)
+        else:
+            self._compare(spec, event, f"{record.topic}/{record.partition}/{record.offset}")
+
+    def _compare(self, spec: "EventSpec", event: "Event", place: str) -> None:
+        from dingbridge.events.normalise import normalise
+        from dingbridge.schema.drift import drift_of
+
+        form, data = next((form for form in spec.spellings if form == event.form), None), event.data
+        if form is None:  # published before the catalogue had it
+            form, data, _ = normalise({"EventType": spec.event_type, **data}, spec.event_type, spec)
+        self.records[spec.event_type, form] += 1
+        for drift in drift_of(spec, form, data):
+            found = _Found(spec.event_type, form, drift.kind, drift.field)
+            self.found[found] += 1
+            self.example[found] = place
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [
+            {
+                **found._asdict(),
+                "records": count,
+                "of": self.records[found.event_type, found.form],
+                "example": self.example[found],
+            }
+            for found, count in sorted(self.found.items())
+        ]
+
+
+async def _drift(event_types: list[str], last: int, propose: Path | None, as_json: bool) -> None:
+    from dingbridge.events import UNCLASSIFIED
+    from dingbridge.kafka.reader import TopicReader
+    from dingbridge.kafka.topics import existing_topics
+    from dingbridge.logging import configure_logging
+    from dingbridge.settings import KafkaSettings
+
+    settings = KafkaSettings.load()
+    configure_logging(settings)
+    prefix = settings.topic_prefix
+    wanted = [prefix + name for name in event_types]
+    topics = {
+        name: partitions
+        for name, partitions in (await existing_topics(settings, wanted)).items()
+        if name.startswith(prefix) and not name.startswith(settings.control_prefix)
+        if name in wanted or not wanted
+        if name != prefix + UNCLASSIFIED
+    }
+    if missing := sorted(set(wanted) - topics.keys()):
+        say(f"there is no topic {', '.join(missing)}; `dingbridge topics list` shows those that exist")
+    report = _Report()
+    if topics:  # aiokafka (0.14) ends in an error of its own when it is stopped before it has done anything
+        async with TopicReader(settings) as reader:
+            spans = _last_of(await reader.spans(topics), last)
+            total = sum(span.end - span.begin for span in spans.values())
+            with progress(total, "read") as shown:
+                async for record in reader.read(spans):
+                    report.add(record)
+                    shown.advance(1)
+    _tell(report, len(topics), propose, as_json)
+
+
+def _last_of(spans: "Mapping[TopicPartition, Span]", last: int) -> "dict[TopicPartition, Span]":
+    from dingbridge.kafka.reader import Span
+
+    return {p: Span(max(s.begin, s.end - last) if last else s.begin, s.end) for p, s in spans.items()}
+
+
+def _tell(report: _Report, topics: int, propose: Path | None, as_json: bool) -> None:
+    to_output = propose is not None and str(propose) == "-"
+    if not to_output:
+        columns = ("event_type", "form", "kind", "field", "records", "of", "example")
+        print_list(columns, report.rows(), as_json=as_json)
+    compared = report.records.total()
+    say(f"{compared:,} records of {topics} topics were compared, {len(report.found)} fields drift")
+    if report.unreadable:
+        say(f"{report.unreadable:,} records are no events of ours")
+    if not report.unknown:
+        return
+    names = sorted(report.unknown)
+    say(f"the catalogue has no {', '.join(names)}" + ("" if propose else "; --propose FILE writes entries"))
+    if propose is None:
+        return
+    entries = {name: report.unknown[name].entry() for name in names}
+    text = json.dumps({"events": entries}, ensure_ascii=False, indent=2) + "\n"
+    if to_output:
+        sys.stdout.write(text)
+    else:
+        propose.write_text(text, encoding="utf-8")
+        say(f"{propose}: fill in what is blank, add `subject` and `values`, and put it into the catalogue")
