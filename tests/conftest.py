@@ -17,6 +17,7 @@ from dev.servers.postgres import EnvironmentPostgres
 from dingbridge.settings import KafkaSettings
 from tests.support.processes import Processes
 from tests.support.servers import PLAINTEXT, RunServers, credentials_of_environment
+from tests.support.validation import in_words, validated
 
 hypothesis_settings.register_profile(
     "dingbridge",
@@ -55,18 +56,23 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["servers"] = session.config.stash[_servers].running()
+        output["validated"] = dict(validated)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:
     """A worker process has ended: keeps which servers its tests ran on."""
-    lines: list[str] = getattr(node, "workeroutput", {}).get("servers", [])
+    output = getattr(node, "workeroutput", {})
+    validated.update(output.get("validated", {}))
+    lines: list[str] = output.get("servers", [])
     node.config.stash[_servers].of_workers += [f"{line} ({node.gateway.id})" for line in lines]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     for line in sorted(config.stash[_servers].of_workers):
         terminalreporter.write_line(line)
+    if words := in_words():
+        terminalreporter.write_line(words)
 
 
 @pytest.hookimpl(wrapper=True)

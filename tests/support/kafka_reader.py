@@ -1,4 +1,7 @@
-"""Reading topics from the beginning to the end, without a consumer group and without our own consumers."""
+"""Reading topics from the beginning to the end, without a consumer group and without our own consumers.
+
+Every record of an event topic is held against its schema on the way (``validation``).
+"""
 
 import asyncio
 import time
@@ -12,6 +15,7 @@ from aiokafka.structs import ConsumerRecord
 
 from dingbridge.kafka.client import connection
 from dingbridge.settings import KafkaSettings
+from tests.support.validation import validate
 
 T = TypeVar("T")
 Record: TypeAlias = ConsumerRecord[bytes, bytes]
@@ -67,8 +71,11 @@ async def _read(settings: KafkaSettings, names: list[str]) -> dict[str, list[Rec
             for partition in list(missing):
                 if await consumer.position(partition) >= ends[partition]:
                     missing.discard(partition)
-    for records in found.values():
+    for name, records in found.items():
         records.sort(key=lambda record: (record.partition, record.offset))
+        if name.startswith(settings.topic_prefix) and not name.startswith(settings.control_prefix):
+            for record in records:
+                validate(record, name.removeprefix(settings.topic_prefix))
     return found
 
 

@@ -4,10 +4,13 @@ import json
 import shutil
 import time
 
+import orjson
 import pytest
+import structlog
 from prometheus_client import CollectorRegistry
 
-from dingbridge.events import dedupe_key, extract_facts
+from dingbridge.events import Record, dedupe_key, extract_facts
+from dingbridge.events.envelope import Drift
 from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.directory import current
 from ingress.journal.inspect import journal_status
@@ -92,6 +95,27 @@ def test_stats_tell_each_lag_and_each_count_once(registry, tmp_path):
     assert registry.get_sample_value("dingbridge_publish_lag_seconds_bucket", {"le": "0.025"}) == 1
     errors = {"error": "RequestTimedOutError"}
     assert registry.get_sample_value("dingbridge_kafka_errors_total", errors) == 1
+
+
+def test_drift_is_counted_by_callback_and_told_once_for_each_field(registry, tmp_path):
+    def record(known=True, **fields):
+        drift = tuple(Drift(kind, name) for kind, names in fields.items() for name in names)
+        return Record("check_in", known, b"c", b"{}", (), "id", None, drift)
+
+    report = PublisherStats()
+    publisher = PublisherProcess(PublisherMetrics(registry), {}, tmp_path)
+    with structlog.testing.capture_logs() as logs:
+        report.published([record(type=["a", "b"], missing=["c"]), record(), record(type=["a"])])
+        publisher._take(orjson.loads(orjson.dumps(report.take())))
+        report.published([record(type=[f"f{n}"]) for n in range(2_000)])
+        publisher._take(report.take())
+    name = "dingbridge_schema_drift_total"
+    assert registry.get_sample_value(name, {"type": "check_in", "kind": "type"}) == 2_002
+    assert registry.get_sample_value(name, {"type": "check_in", "kind": "missing"}) == 1
+    assert registry.get_sample_value(name, {"type": "check_in", "kind": "unknown_field"}) is None
+    told = [(log["kind"], log["field"]) for log in logs if log["event"] == "schema.drift"]
+    assert told[:3] == [("type", "a"), ("type", "b"), ("missing", "c")]
+    assert len(told) == len(set(told)) == 1_000
 
 
 @pytest.mark.parametrize(("kind", "most"), [("contact", 300), ("approval", 700)])
