@@ -38,6 +38,8 @@ def approval(number: int) -> dict[str, Any]:
         "processInstanceId": f"pi-{number % 5}",
         "corpId": "dingcorp1",
         "createTime": 1_731_000_000_000 + number,
+        "title": "李雷提交的请假",
+        "staffId": "u1",
         "number": number,
     }
 

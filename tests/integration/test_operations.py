@@ -23,6 +23,8 @@ def events(begin, end):
             "processInstanceId": f"pi-{number}",
             "corpId": "c",
             "createTime": 1_731_000_000_000 + number,
+            "title": "李雷提交的请假",
+            "staffId": "u1",
         }
         yield number, json.dumps(payload).encode()
 

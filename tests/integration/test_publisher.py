@@ -28,6 +28,8 @@ def approval(number, **more):
         "processInstanceId": f"pi-{number % 7}",
         "corpId": "dingcorp1",
         "createTime": 1_731_000_000_000 + number,
+        "title": "李雷提交的请假",
+        "staffId": "u1",
         "number": number,
         **more,
     }

@@ -31,6 +31,7 @@ def event(number: int, key: int | str | None = None, event_type: str = EVENT_TYP
         "createTime": 1_731_000_000_000 + number,
         "finishTime": 1_731_000_000_500 + number,
         "title": title or "李雷提交的请假",
+        "staffId": "u1",
         "number": number,
     }
     return json.dumps(payload, ensure_ascii=False).encode()
