@@ -43,9 +43,8 @@ def main(types: list[str]) -> None:
                 if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:  # it appears with its first event
                     continue
                 raise KafkaException(error)
-            event = from_structured_event(
-                KafkaMessage(dict(message.headers()), message.key(), message.value())
-            )
+            record = KafkaMessage(dict(message.headers()), message.key(), message.value())
+            event = from_structured_event(record)
             identity = event.get_source(), event.get_id()
             print(f"seen before: {event.get_id()}" if identity in seen else describe(event), flush=True)
             seen.add(identity)

@@ -195,15 +195,14 @@ def test_the_guide_names_types_as_the_records_have_them():
     assert ("int", "id") in types[an_id], "also where DingTalk sends a number"
 
 
-def test_the_java_example_reads_with_the_rights_that_a_team_is_given():
-    [(_, java)] = blocks(ROOT / "docs" / "guide" / "reading-topics.md", "java")
-    [group] = re.findall(r'"group\.id", "([^"]+)"', java)
-    [topics] = re.findall(r"subscribe\(List\.of\((.*?)\)\)", java)
+def test_the_guides_programs_read_with_the_rights_that_a_team_is_given():
+    commands = "\n".join(code for _, code in blocks(ROOT / "docs" / "guide" / "reading-topics.md", "sh"))
+    [(group, types)] = re.findall(r"^GROUP_ID=(\S+) .*?\.py (.*)$", commands, re.MULTILINE)
     security = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
     [granted] = re.findall(r"<!-- acls: team -->\n```sh\n(.*?)```", security, re.DOTALL)
     [prefix] = re.findall(r"--group (\S+) --resource-pattern-type prefixed", granted)
     assert group.startswith(prefix)
-    assert set(re.findall(r'"([^"]+)"', topics)) <= set(re.findall(r"--topic (\S+)", granted))
+    assert {f"dingtalk.{name}" for name in types.split()} <= set(re.findall(r"--topic (\S+)", granted))
 
 
 def test_the_guide_lists_the_types_that_nothing_identifies():

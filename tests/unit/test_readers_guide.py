@@ -1,6 +1,7 @@
-"""docs/guide/reading-topics.md against the catalogue: fields and values of the events that it shows."""
+"""docs/guide/reading-topics.md: fields and values are the catalogue's, its code is that of examples/."""
 
 import re
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ import pytest
 from dingbridge.events import catalogue
 from dingbridge.events.catalogue import EventSpec
 from dingbridge.schema.model import Property, model_of
-from tests.support.documents import ROOT, prose
+from tests.support.documents import ROOT, blocks, prose
 
 GUIDE = ROOT / "docs" / "guide" / "reading-topics.md"
 
@@ -62,3 +63,21 @@ def spec_of(event_type: str) -> EventSpec:
     spec = catalogue.get(event_type)
     assert spec is not None, event_type
     return spec
+
+
+EXAMPLES = {
+    "js": "node/read.js",
+    "java": "java/src/main/java/ReadTopics.java",
+    "go": "go/main.go",
+    "python": "python/read_topics.py",
+}
+
+
+@pytest.mark.parametrize("language", EXAMPLES)
+def test_the_code_is_that_of_the_examples(language: str) -> None:
+    program = (ROOT / "examples" / EXAMPLES[language]).read_text(encoding="utf-8")
+    shown = [code for _, code in blocks(GUIDE, language) if "dingbridge" not in code]
+    assert shown
+    for code in shown:
+        indented = (textwrap.indent(code, unit * depth) for unit in (" ", "\t") for depth in range(17))
+        assert any(piece in program for piece in indented), code
