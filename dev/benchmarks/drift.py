@@ -20,7 +20,7 @@ from dev.benchmarks.stack import Ingress
 from dingbridge.events import Received, to_records
 from dingbridge.events.envelope import DriftCheck
 from dingbridge.kafka.topics import ensure_topics, event_topic
-from dingbridge.schema.drift import drift_of
+from dingbridge.schema.drift import drift_in
 from dingbridge.settings import KafkaSettings
 
 _DRAINED = 200_000
@@ -32,7 +32,7 @@ def measure(folder: Path, env: Mapping[str, str], results: Results) -> None:
     settings = KafkaSettings.load(**{name.lower(): value for name, value in env.items()})
     asyncio.run(ensure_topics(settings, [event_topic(settings, "bpms_instance_change")]))
     relay, check = _relay_us(folder, env), _check_us()
-    words = f"CPU, drift check : all of the relay's ({check:.1f} : {relay:.1f} µs per callback)"
+    words = f"CPU, drift check : all of the relay ({check:.1f} : {relay:.1f} µs per callback)"
     results.add(
         "## Comparing callbacks with the catalogue\n\n" + target(words, check / relay, 0.05, most=True)
     )
@@ -68,8 +68,8 @@ def _check_us() -> float:
     rows = [Received(n, "bench", 1_764_000_000_000, "default", "http", plaintext(n)) for n in range(_ROUND)]
     gc.freeze()
     gc.set_threshold(50_000)  # as in the relay
-    _normalising_s(rows, drift_of)  # warms up
-    longer = [_normalising_s(rows, drift_of) - _normalising_s(rows, None) for _ in range(_ROUNDS)]
+    _normalising_s(rows, drift_in)  # warms up
+    longer = [_normalising_s(rows, drift_in) - _normalising_s(rows, None) for _ in range(_ROUNDS)]
     return statistics.median(longer) / _ROUND * 1e6
 
 

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 import structlog
 
-from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, Form, catalogue, legal
+from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, catalogue, legal
 from dingbridge.events.facts import (
     MAX_TIME_MS,
     NO_FACTS,
@@ -28,7 +28,7 @@ from dingbridge.events.facts import (
     facts_of,
     named_identity,
 )
-from dingbridge.events.normalise import Normalised, normalise
+from dingbridge.events.normalise import Layout, Normalised, normalise
 from dingbridge.events.split import Part, TooManyEntities, split
 from dingbridge.events.strict_json import Unreadable, dumps, loads
 
@@ -71,8 +71,8 @@ class Drift(NamedTuple):
     field: str
 
 
-DriftCheck = Callable[[EventSpec, Form, Mapping[str, Any]], tuple[Drift, ...]]
-"""Of normalised data: ``dingbridge.schema.drift.drift_of``."""
+DriftCheck = Callable[[Layout, Mapping[str, Any]], tuple[Drift, ...]]
+"""Of normalised data of a known type: ``dingbridge.schema.drift.drift_in``."""
 
 
 class Record(NamedTuple):
@@ -155,7 +155,7 @@ def _classified(received: Received, check: DriftCheck | None) -> list[Record]:
     records = [_record(received, facts, event_type, spec, normalised, part, base) for part in parts]
     if check is not None and spec is not None and received.via != FAILED_LIST:
         try:
-            drift = check(spec, normalised.form, normalised.data)
+            drift = check(normalised.layout, normalised.data)
         except Exception as error:  # a fault of ours there costs no callback its place
             _report(error, received)
         else:

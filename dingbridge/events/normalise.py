@@ -13,6 +13,7 @@ payload used the camelCase name by itself, is remembered in ``Normalised.verbati
 
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -24,6 +25,16 @@ _DIGITS = re.compile(r"0|[1-9][0-9]{0,18}")  # as an integer would be written, s
 _NO_SPELLING = Spelling({}, {})
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """The canonical ``names`` of payloads that are normalised alike, in their order: one object for all of
+    them, by which can be remembered what follows from the names."""
+
+    spec: EventSpec | None
+    form: Form
+    names: Names
+
+
 class Normalised(NamedTuple):
     """``data`` is the payload with canonical names and types; ``verbatim`` names those of its keys
     that must not be respelled on the way back."""
@@ -31,6 +42,7 @@ class Normalised(NamedTuple):
     form: Form
     data: dict[str, Any]
     verbatim: tuple[str, ...]
+    layout: Layout
 
 
 class _Plan(NamedTuple):
@@ -43,6 +55,7 @@ class _Plan(NamedTuple):
     type_at: int | None
     conversions: tuple[tuple[str, Field, type | None], ...]
     verbatim: tuple[str, ...]
+    layout: Layout
 
 
 def normalise(payload: dict[str, Any], event_type: str, spec: EventSpec | None) -> Normalised:
@@ -57,7 +70,7 @@ def normalise(payload: dict[str, Any], event_type: str, spec: EventSpec | None) 
         value = data[name]
         if type(value) is not settled:
             data[name] = convert(value, field)
-    return Normalised(plan.form, data, plan.verbatim)
+    return Normalised(plan.form, data, plan.verbatim, plan.layout)
 
 
 def _make_plan(spec: EventSpec | None, type_name: str, names: Names) -> _Plan:
@@ -81,7 +94,8 @@ def _make_plan(spec: EventSpec | None, type_name: str, names: Names) -> _Plan:
         if canonical[-1] == name and name in back and back[name] not in taken:
             verbatim.append(name)
     type_at = names.index("EventType") if type_name == "EventType" else None
-    return _Plan(form, tuple(canonical), type_at, tuple(conversions), tuple(verbatim))
+    layout = Layout(spec, form, tuple(canonical))
+    return _Plan(form, layout.names, type_at, tuple(conversions), tuple(verbatim), layout)
 
 
 _plans: BoundedCache[tuple[EventSpec | None, str, Names], _Plan] = BoundedCache(_make_plan)

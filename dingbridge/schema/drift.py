@@ -14,9 +14,10 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from dingbridge.events.bounded_cache import BoundedCache, Names
+from dingbridge.events.bounded_cache import Names
 from dingbridge.events.catalogue import EventSpec, Form
 from dingbridge.events.envelope import Drift
+from dingbridge.events.normalise import Layout
 from dingbridge.schema.json_schema import MAX_INTEGER
 from dingbridge.schema.model import JsonType, Shape, model_of
 
@@ -35,6 +36,8 @@ _CLASSES: Final[dict[JsonType, tuple[type, ...]]] = {
     "array": (list,),
 }
 
+_LAYOUTS: Final = 1_000
+
 # adds what it finds in a value to a set; the path leads to the value
 _Look = Callable[[Any, str, set[Drift]], None]
 
@@ -42,12 +45,27 @@ _Look = Callable[[Any, str, set[Drift]], None]
 def drift_of(spec: EventSpec, form: Form, data: Mapping[str, Any]) -> tuple[Drift, ...]:
     """How normalised ``data`` of one payload generation differs from what the catalogue says; sorted, each
     once, most often empty. Raises ``KeyError`` for a form that the type does not have."""
-    plan = _plans[spec, form, tuple(data)]
+    properties, required = _properties(spec, form)
+    found = {Drift("missing", name) for name in required.difference(data)}
+    for name, value in data.items():
+        if name not in properties:
+            found.add(Drift("unknown_field", _shown(name)))
+        else:
+            _look(properties[name])(value, name, found)
+    return tuple(sorted(found))
+
+
+def drift_in(layout: Layout, data: Mapping[str, Any]) -> tuple[Drift, ...]:
+    """The same, quickly, of what was just normalised. Empty for a type that is not in the catalogue."""
+    plan = _plans[layout]
     if plan is None:
-        return _all_of(spec, form, data)
-    for value, wanted in zip(data.values(), plan.classes, strict=True):
-        if type(value) is not wanted or (wanted is int and not 0 <= value <= MAX_INTEGER):
-            return _all_of(spec, form, data)
+        return _NONE if layout.spec is None else drift_of(layout.spec, layout.form, data)
+    for value, wanted in zip(data.values(), plan.classes):  # noqa: B905 - of one length; `strict` costs
+        if type(value) is not wanted and (
+            wanted is not None or type(value) is not int or not 0 <= value <= MAX_INTEGER
+        ):
+            assert layout.spec is not None  # noqa: S101 - it has a plan
+            return drift_of(layout.spec, layout.form, data)
     if not plan.deeper:
         return _NONE
     found: set[Drift] = set()
@@ -57,39 +75,42 @@ def drift_of(spec: EventSpec, form: Form, data: Mapping[str, Any]) -> tuple[Drif
 
 
 class _Plan(NamedTuple):
-    """For data that holds the same names in the same order: if its values are of these ``classes``, as they
-    mostly are, and no integer is unusual, only ``deeper`` something may be found. What differs is looked at
+    """For data that holds the same names in the same order: if its values are of these ``classes`` (None: an
+    integer of usual size), as they mostly are, only ``deeper`` something may be found. Else it is looked at
     value by value."""
 
-    classes: tuple[Any, ...]
+    classes: tuple[type | None, ...]
     deeper: tuple[tuple[str, _Look], ...]
 
 
-def _make_plan(spec: EventSpec, form: Form, names: Names) -> _Plan | None:
-    """None where there is drift in the names already."""
+class _Plans(dict[Layout, _Plan | None]):
+    """None where there is drift in the names already. Bounded, since the names come from outside."""
+
+    def __missing__(self, layout: Layout) -> _Plan | None:
+        if len(self) >= _LAYOUTS:
+            self.clear()
+        plan = self[layout] = None if layout.spec is None else _plan(layout.spec, layout.form, layout.names)
+        return plan
+
+
+def _plan(spec: EventSpec, form: Form, names: Names) -> _Plan | None:
     properties, required = _properties(spec, form)
     if not required.issubset(names) or not all(name in properties for name in names):
         return None
     shapes = [(name, properties[name]) for name in names]
     return _Plan(
-        tuple(str if shape.type == "any" else _CLASSES[shape.type][0] for _, shape in shapes),
+        tuple(_usual(shape) for _, shape in shapes),
         tuple((name, _look(shape)) for name, shape in shapes if shape.items or shape.properties),
     )
 
 
-_plans: BoundedCache[tuple[EventSpec, Form, Names], _Plan | None] = BoundedCache(_make_plan)
+def _usual(shape: Shape) -> type | None:
+    if shape.type == "integer":
+        return None
+    return str if shape.type == "any" else _CLASSES[shape.type][0]
 
 
-def _all_of(spec: EventSpec, form: Form, data: Mapping[str, Any]) -> tuple[Drift, ...]:
-    """The same, name by name."""
-    properties, required = _properties(spec, form)
-    found = {Drift("missing", name) for name in required.difference(data)}
-    for name, value in data.items():
-        if name not in properties:
-            found.add(Drift("unknown_field", _shown(name)))
-        else:
-            _look(properties[name])(value, name, found)
-    return tuple(sorted(found))
+_plans = _Plans()
 
 
 @cache

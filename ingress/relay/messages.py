@@ -13,7 +13,7 @@ from dingbridge.errors import SettingsError
 from dingbridge.events import Received, Record, to_records
 from dingbridge.events.control import resync_requested
 from dingbridge.kafka.topics import inbox_topic
-from dingbridge.schema.drift import drift_of
+from dingbridge.schema.drift import drift_in
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import load_apps
 from ingress.journal.rows import CONTROL, ResyncRequest, StoredCallback
@@ -46,7 +46,7 @@ class MessageBuilder:
         if row.via == CONTROL:
             return self._resync(ResyncRequest.of(row), row.received_ms)
         received = Received(row.seq, self._journal, row.received_ms, row.app, row.via, row.body)
-        return [Message(record) for record in to_records(received, drift_of)]
+        return [Message(record) for record in to_records(received, drift_in)]
 
     def _resync(self, request: ResyncRequest, now_ms: int) -> list[Message]:
         """One for each app and consumer."""

@@ -89,7 +89,7 @@ class _Report:
 
         form, data = next((form for form in spec.spellings if form == event.form), None), event.data
         if form is None:  # published before the catalogue had it
-            form, data, _ = normalise({"EventType": spec.event_type, **data}, spec.event_type, spec)
+            form, data, *_ = normalise({"EventType": spec.event_type, **data}, spec.event_type, spec)
         self.records[spec.event_type, form] += 1
         for drift in drift_of(spec, form, data):
             found = _Found(spec.event_type, form, drift.kind, drift.field)

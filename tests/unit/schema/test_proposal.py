@@ -29,7 +29,7 @@ def drift(entry: dict[str, Any], callback: dict[str, Any]) -> tuple[Drift, ...]:
     document = {"newEnvelope": catalogue.envelope, "families": {}, "fields": {}}
     spec = Catalogue({**document, "events": {"brand_new": json.loads(json.dumps(entry))}}).get("brand_new")
     assert spec is not None
-    form, data, _ = normalise(loads(encode(callback)), "brand_new", spec)
+    form, data, *_ = normalise(loads(encode(callback)), "brand_new", spec)
     return drift_of(spec, form, data)
 
 
