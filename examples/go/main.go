@@ -47,8 +47,14 @@ func main() {
 		fetches.EachError(func(topic string, _ int32, err error) { log.Print(topic, ": ", err) })
 		fetches.EachRecord(func(record *kgo.Record) {
 			var event event.Event
-			if err := json.Unmarshal(record.Value, &event); err != nil {
-				log.Fatal(err)
+			var line string
+			err := json.Unmarshal(record.Value, &event)
+			if err == nil {
+				line, err = describe(event)
+			}
+			if err != nil { // `required` is what DingTalk documents, no promise: put it aside
+				log.Printf("not understood: %s/%d/%d: %v", record.Topic, record.Partition, record.Offset, err)
+				return
 			}
 			identity := [2]string{event.Source(), event.ID()}
 			if seen[identity] {
@@ -56,7 +62,7 @@ func main() {
 				return
 			}
 			seen[identity] = true
-			fmt.Println(describe(event))
+			fmt.Println(line)
 		})
 		if err := client.CommitUncommittedOffsets(ctx); err != nil {
 			log.Print(err)
@@ -64,14 +70,14 @@ func main() {
 	}
 }
 
-func describe(event event.Event) string {
+func describe(event event.Event) (string, error) {
 	head := event.Type() + " " + orDash(event.Subject())
 	if event.Type() != "com.dingtalk.bpms_instance_change" {
-		return head
+		return head, nil
 	}
 	var approval models.BpmsInstanceChange
 	if err := event.DataAs(&approval); err != nil {
-		log.Fatal(err)
+		return "", err
 	}
 	took, result := "-", "-"
 	if approval.FinishTime != nil {
@@ -80,7 +86,7 @@ func describe(event event.Event) string {
 	if approval.Result != nil {
 		result = *approval.Result
 	}
-	return strings.Join([]string{head, approval.Type, result, took, approval.Title}, " ")
+	return strings.Join([]string{head, approval.Type, result, took, approval.Title}, " "), nil
 }
 
 func topics(types []string) []string {

@@ -26,18 +26,24 @@ function describe(event) {
 }
 
 const kafka = new Kafka({ clientId: GROUP_ID, brokers: KAFKA_BOOTSTRAP_SERVERS.split(",") });
-const consumer = kafka.consumer({ groupId: GROUP_ID });
+const consumer = kafka.consumer({ groupId: GROUP_ID, allowAutoTopicCreation: false }); // the bridge makes its topics
 for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => consumer.disconnect());
 
 const seen = new Set(); // yours is a table with a unique key, written in the transaction of your own work
 await consumer.connect();
 await consumer.subscribe({ topics: types.map((type) => TOPIC_PREFIX + type), fromBeginning: true });
 await consumer.run({
-  eachMessage: async ({ message }) => { // its offset is committed when this has returned
-    const event = eventOf(message);
+  eachMessage: async ({ topic, partition, message }) => { // its offset is committed when this has returned
+    let event, line;
+    try {
+      event = eventOf(message);
+      line = describe(event);
+    } catch (unfit) { // `required` is what DingTalk documents, no promise: put it aside
+      return console.error(`not understood: ${topic}/${partition}/${message.offset}: ${unfit}`);
+    }
     const identity = `${event.source} ${event.id}`;
     if (seen.has(identity)) return console.log(`seen before: ${event.id}`);
     seen.add(identity);
-    console.log(describe(event));
+    console.log(line);
   },
 });

@@ -43,11 +43,17 @@ def main(types: list[str]) -> None:
                 if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:  # it appears with its first event
                     continue
                 raise KafkaException(error)
-            record = KafkaMessage(dict(message.headers()), message.key(), message.value())
-            event = from_structured_event(record)
-            identity = event.get_source(), event.get_id()
-            print(f"seen before: {event.get_id()}" if identity in seen else describe(event), flush=True)
-            seen.add(identity)
+            try:
+                record = KafkaMessage(dict(message.headers() or ()), message.key(), message.value())
+                event = from_structured_event(record)
+                line = describe(event)
+            except Exception as unfit:  # `required` is what DingTalk documents, no promise: put it aside
+                place = f"{message.topic()}/{message.partition()}/{message.offset()}"
+                print(f"not understood: {place}: {unfit!r}", file=sys.stderr, flush=True)
+            else:
+                identity = event.get_source(), event.get_id()
+                print(f"seen before: {event.get_id()}" if identity in seen else line, flush=True)
+                seen.add(identity)
             consumer.commit(message, asynchronous=False)
     finally:
         consumer.close()

@@ -14,6 +14,8 @@ import java.util.Map;
 import java.util.Set;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.errors.RecordDeserializationException;
 import org.apache.kafka.common.errors.WakeupException;
 import org.apache.kafka.common.serialization.StringDeserializer;
 
@@ -31,6 +33,7 @@ public final class ReadTopics {
             "group.id", setting("GROUP_ID", "example-java"), // one group for each system
             "auto.offset.reset", "earliest", // else the first start skips what is there
             "enable.auto.commit", "false", // commit what was done, not what was fetched
+            "allow.auto.create.topics", "false", // the bridge makes its topics, with settings of its own
             "key.deserializer", StringDeserializer.class,
             "value.deserializer", CloudEventDeserializer.class);
         KafkaConsumer<String, CloudEvent> consumer = new KafkaConsumer<>(config);
@@ -39,19 +42,33 @@ public final class ReadTopics {
         try (consumer) {
             consumer.subscribe(topics);
             while (true) {
-                for (ConsumerRecord<String, CloudEvent> record : consumer.poll(Duration.ofSeconds(1))) {
-                    CloudEvent event = record.value();
-                    if (seen.add(List.of(event.getSource().toString(), event.getId()))) {
-                        OUT.println(describe(event));
-                    } else {
-                        OUT.println("seen before: " + event.getId());
+                try {
+                    for (ConsumerRecord<String, CloudEvent> record : consumer.poll(Duration.ofSeconds(1))) {
+                        CloudEvent event = record.value();
+                        String line;
+                        try {
+                            line = describe(event);
+                        } catch (RuntimeException unfit) { // `required` is what DingTalk documents, no promise
+                            putAside(new TopicPartition(record.topic(), record.partition()), record.offset(), unfit);
+                            continue;
+                        }
+                        boolean first = seen.add(List.of(event.getSource().toString(), event.getId()));
+                        OUT.println(first ? line : "seen before: " + event.getId());
                     }
+                } catch (RecordDeserializationException unfit) { // no CloudEvent: poll stays before it
+                    putAside(unfit.topicPartition(), unfit.offset(), unfit);
+                    consumer.seek(unfit.topicPartition(), unfit.offset() + 1);
                 }
                 consumer.commitSync();
             }
         } catch (WakeupException stopped) {
             // the process was asked to end
         }
+    }
+
+    /** Yours keeps the record where somebody looks at it. */
+    private static void putAside(TopicPartition from, long offset, RuntimeException unfit) {
+        System.err.println("not understood: " + from.topic() + "/" + from.partition() + "/" + offset + ": " + unfit);
     }
 
     private static String describe(CloudEvent event) {
