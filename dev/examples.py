@@ -100,19 +100,21 @@ def _filled_in(event_type: str) -> dict[str, Any]:
     return {"EventType": event_type, **{n: v for n, v in payload.items() if n != "EventType"}}
 
 
-def _value(field: Field, spec: EventSpec) -> Any:
+def _value(field: Field, spec: EventSpec, above: str = "") -> Any:
+    """``above`` is where the field stands, with a dot at its end: values of such are found by their place."""
+    inside = f"{above}{field.name}."
     if spec.subject is not None and field.name == spec.subject.items:
         item = {name: f"{name}-0001" for name in spec.subject.fields}
         if field.nested:
-            item = {inner.name: _value(inner, spec) for inner in field.nested}
+            item = {inner.name: _value(inner, spec, inside) for inner in field.nested}
         return [item | ({spec.subject.item_key: "item-0001"} if spec.subject.item_key else {})]
     if field.nested:
-        inside = {inner.name: _value(inner, spec) for inner in field.nested}
-        return [inside] if field.is_list else inside
+        found = {inner.name: _value(inner, spec, inside) for inner in field.nested}
+        return [found] if field.is_list else found
     wire = field.wire
     if field.is_list:
         return [_single(wire.removeprefix("list[").removesuffix("]"), field)]
-    known = [*spec.values.get(field.name, {})] if wire == "str" else []
+    known = [*spec.values.get(above + field.name, {})] if wire == "str" else []
     return known[0] if known else _single(wire, field)
 
 

@@ -6,10 +6,11 @@ from typing import Any
 from consumers.outbound.forms import MODELS
 from dev.schemas import outbound
 from dingbridge.contract_routes import installation_of
-from dingbridge.events.catalogue import EventSpec
-from dingbridge.events.envelope import Record
+from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec
+from dingbridge.events.envelope import Received, Record, to_records
 from dingbridge.schema.asyncapi import ControlTopic, Message, document
 from dingbridge.settings import KafkaSettings
+from dingbridge.testing.recordings import RECEIVED_MS
 
 _KEY = "`<corpId>:<kind>:<own id>`, in UTF-8."
 
@@ -17,7 +18,14 @@ _KEY = "`<corpId>:<kind>:<own id>`, in UTF-8."
 def asyncapi(specs: Sequence[EventSpec], examples: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
     """The document; ``examples`` are records by EventType."""
     settings = KafkaSettings.model_construct()  # the defaults, whatever the environment says
-    return document(specs, examples, _control(), installation_of(settings))
+    shown = {**examples, UNCLASSIFIED: _unclassified()}
+    return document(specs, shown, _control(), installation_of(settings))
+
+
+def _unclassified() -> list[Record]:
+    """What is published for a callback that cannot be normalised: this one says no EventType."""
+    body = b'{"corpId": "dingcorpsample01"}'
+    return to_records(Received(1, "recorded", RECEIVED_MS, "default", "http", body))
 
 
 def _control() -> list[ControlTopic]:

@@ -29,6 +29,15 @@ _TEXTS: Final[dict[str, Words]] = {
         "真实的回调可能多出字段，也可能缺少字段；取值可能增加。",
         "Real callbacks may hold more fields, and fewer; values may be added.",
     ),
+    "legend": Words(
+        "各页的表里：`id` 是文本，钉钉发来数字时也是；`ms` 是毫秒的时间戳，UTC；`dataList[].userId` "
+        "是列表每一项里的字段。*是否出现*是钉钉文档的说法，不是承诺；格式 `old` 和 `new` "
+        "是钉钉的两代报文，记录的 `form` 写明是哪一种。",
+        "In the tables, an `id` is text, also where DingTalk sends a number; `ms` is epoch milliseconds;\n"
+        "`dataList[].userId` is a field of each entry of a list. *There* says what DingTalk documents, and\n"
+        "is no promise; the forms `old` and `new` are DingTalk's two generations of payloads, and a record's\n"
+        "`form` says which it was.",
+    ),
     "family": Words("类别", "family"),
     "types": Words("EventType", "EventTypes"),
     "count": Words("{} 个 EventType，{} 个类别。", "{} EventTypes in {} families."),
@@ -46,12 +55,13 @@ _TEXTS: Final[dict[str, Words]] = {
     "forms": Words("格式：{}。", "Forms: {}."),
     "links": Words(
         "[钉钉文档]({page}) · [JSON Schema](../../schemas/json/{name}.json)"
-        "（[2020-12](../../schemas/json-2020-12/{name}.json)） · [示例](../../schemas/examples/{name}.json)",
+        "（[2020-12](../../schemas/json-2020-12/{name}.json)） · "
+        "[钉钉发来的回调](../../schemas/examples/{name}.json)",
         "[DingTalk's page]({page}) · [JSON Schema](../../schemas/json/{name}.json)\n"
         "([2020-12](../../schemas/json-2020-12/{name}.json)) ·\n"
-        "[examples](../../schemas/examples/{name}.json)",
+        "[callbacks, as DingTalk sends them](../../schemas/examples/{name}.json)",
     ),
-    "example": Words("一条消息的 `data`：", "`data` of a record:"),
+    "example": Words("一条消息的 `data`，取值是编的：", "`data` of a record, its values made up:"),
 }
 
 _KINDS: Final = {
@@ -110,6 +120,8 @@ def _index(specs: Sequence[EventSpec], language: Language) -> str:
         _head(_say("catalogue", language), "README", language) + _say("intro", language),
         "",
         f"{_say('count', language).format(len(specs), len(catalogue.families))} {_say('open', language)}",
+        "",
+        _say("legend", language),
         "",
         f"| {_say('family', language)} | {_say('types', language)} |",
         "|---|---|",

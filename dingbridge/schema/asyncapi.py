@@ -59,7 +59,7 @@ def document(
     control: Sequence[ControlTopic] = (),
     surroundings: Installation | None = None,
 ) -> Json:
-    """The document. ``examples`` are records by EventType; a type may have none."""
+    """The document. ``examples`` are records by EventType, or ``unclassified``; each may have none."""
     around = surroundings or Installation()
     channels: dict[str, Json] = {}
     operations: dict[str, Json] = {}
@@ -67,7 +67,7 @@ def document(
         name = spec.event_type
         channels[name] = _event_channel(spec, examples.get(name, ()), around)
         operations[f"publish{class_name(name)}"] = _operation("send", name, [name])
-    channels[UNCLASSIFIED] = _unclassified_channel(around)
+    channels[UNCLASSIFIED] = _unclassified_channel(examples.get(UNCLASSIFIED, ()), around)
     operations["publishUnclassified"] = _operation("send", UNCLASSIFIED, [UNCLASSIFIED])
     for topic in control:
         channels[topic.name] = _control_channel(topic, around)
@@ -117,7 +117,8 @@ def _info() -> Json:
             "DingTalk's events in Kafka, one topic for each EventType, as structured CloudEvents 1.0. "
             "A topic appears when it is first needed, and one of a type that is not here may appear any day. "
             "Deduplicate by `source` and `id`; order holds within one topic and one key. Schemas are open: "
-            "there may be more fields, and more values than those that are named. "
+            "there may be more fields, and more values than those that are named; `required` is what "
+            "DingTalk documents, no promise. Actions are the bridge's: what it sends, you receive. "
             "钉钉事件进入 Kafka：每种 EventType 一个主题，消息为 CloudEvents 1.0。"
         ),
         "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
@@ -131,14 +132,7 @@ def _event_channel(spec: EventSpec, examples: Sequence[Record], around: Installa
     key = "`<corpId>`" if spec.subject is None else f"`<corpId>:<{spec.subject.kind}>`"
     message = _message(name, words, record_schema(spec), f"{key}, in UTF-8.")
     message["title"] = spec.title.en
-    message["examples"] = [
-        {
-            "name": f"{name}-{number}",
-            "headers": {header: value.decode() for header, value in record.headers},
-            "payload": json.loads(record.value),
-        }
-        for number, record in enumerate(examples, 1)
-    ]
+    message["examples"] = _examples(name, examples)
     return {
         **_channel(around.topic_prefix + name, [message], around),
         "title": spec.title.en,
@@ -148,16 +142,28 @@ def _event_channel(spec: EventSpec, examples: Sequence[Record], around: Installa
     }
 
 
-def _unclassified_channel(around: Installation) -> Json:
+def _unclassified_channel(examples: Sequence[Record], around: Installation) -> Json:
     schema = envelope_schema()
     schema["title"] = "UnclassifiedEvent"
     schema["properties"]["type"] = {"type": "string", "const": TYPE_PREFIX + UNCLASSIFIED}
     schema["required"] = [*schema["required"], "data_base64", "fault"]
     summary = "无法归类的回调 · What cannot be normalised: the callback's bytes, and why"
     message = _message(UNCLASSIFIED, summary, schema, "`<corpId>`, in UTF-8.")
+    message["examples"] = _examples(UNCLASSIFIED, examples)
     channel = _channel(around.topic_prefix + UNCLASSIFIED, [message], around)
     # It holds types over the limit of unknown topics, too, with their own envelope.
     return {**channel, "title": "Unclassified", "summary": summary}
+
+
+def _examples(name: str, records: Sequence[Record]) -> list[Json]:
+    return [
+        {
+            "name": f"{name}-{number}",
+            "headers": {header: value.decode() for header, value in record.headers},
+            "payload": json.loads(record.value),
+        }
+        for number, record in enumerate(records, 1)
+    ]
 
 
 def _control_channel(topic: ControlTopic, around: Installation) -> Json:

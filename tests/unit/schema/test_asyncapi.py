@@ -91,10 +91,10 @@ def test_every_example_is_valid_and_every_message_has_one() -> None:
     for name, message in messages():
         of_payload = jsonschema.Draft7Validator(message["payload"])
         of_headers = jsonschema.Draft7Validator(message.get("headers", {}))
-        assert message.get("examples") or name == "unclassified"
+        assert message.get("examples"), name
         for example in message.get("examples", ()):
             of_payload.validate(example["payload"])
-            if name in catalogue:
+            if "headers" in example:
                 of_headers.validate(example["headers"])
             shown += 1
     assert shown >= len(catalogue)
