@@ -35,8 +35,8 @@ _TEXTS: Final[dict[str, Words]] = {
         "是钉钉的两代报文，记录的 `form` 写明是哪一种。",
         "In the tables, an `id` is text, also where DingTalk sends a number; `ms` is epoch milliseconds;\n"
         "`dataList[].userId` is a field of each entry of a list. *There* says what DingTalk documents, and\n"
-        "is no promise; the forms `old` and `new` are DingTalk's two generations of payloads, and a record's\n"
-        "`form` says which it was.",
+        "is no promise; the forms `old` and `new` are DingTalk's two generations of payloads, and a\n"
+        "record's `form` says which it was.",
     ),
     "family": Words("类别", "family"),
     "types": Words("EventType", "EventTypes"),
