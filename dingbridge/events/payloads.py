@@ -16,7 +16,7 @@ class AgoalIndicatorAdd(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     body: dict[str, Any]
 
@@ -35,7 +35,7 @@ class AgoalIndicatorCopy(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     corpid: str
     bizid: str
@@ -57,7 +57,7 @@ class AgoalIndicatorModify(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     corpid: str
     bizid: str
@@ -79,7 +79,7 @@ class AgoalIndicatorRemove(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     corpid: str
     bizid: str
@@ -101,7 +101,7 @@ class AgoalObjectiveProgressAdd(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     corpid: str
     bizid: str
@@ -123,7 +123,7 @@ class AgoalObjectiveProgressModify(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     corpid: str
     bizid: str
@@ -145,7 +145,7 @@ class AgoalObjectiveProgressRemove(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     corpid: str
     bizid: str
@@ -166,7 +166,7 @@ class AgoalObjectiveRuleAdd(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     corpid: str
     bizid: str
@@ -187,7 +187,7 @@ class AgoalObjectiveRuleModify(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     corpid: str
     bizid: str
@@ -208,7 +208,7 @@ class AgoalObjectiveRuleRemove(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     corpid: str
     bizid: str
@@ -232,7 +232,7 @@ class AgoalObjectiveAdd(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     corpid: str
     bizid: str
@@ -256,7 +256,7 @@ class AgoalObjectiveChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     corpid: str
     bizid: str
@@ -279,7 +279,7 @@ class AgoalObjectiveRemove(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     corpid: str
     bizid: str
@@ -296,7 +296,7 @@ class AiAssistantChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     assistantId: str
     unionId: str
@@ -314,7 +314,7 @@ class AiAssistantInstall(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     unionId: str
     aiAssistantId: str
@@ -331,7 +331,7 @@ class AoneAssistantStatusChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     agentId: str
     operatorUnionId: str
@@ -357,7 +357,7 @@ class AoneAssistantSummaryChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     agentId: str
     agentResult: AoneAssistantSummaryChangeAgentResult
@@ -382,7 +382,7 @@ class ApproveOpenGroupExpansion(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     approveType: str
     processInstanceId: str
@@ -405,7 +405,7 @@ class AtsConfigChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     configKey: str
     CorpId: NotRequired[str]
@@ -422,7 +422,7 @@ class AtsJobDeliverChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
 
 
@@ -435,7 +435,7 @@ class AtsRightsChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     CorpId: NotRequired[str]
     bizCode: str
@@ -467,7 +467,7 @@ class AtsTalentAutoChatTask(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     jobId: str
     CorpId: NotRequired[str]
@@ -487,7 +487,7 @@ class AttendBossCheckChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     workDate: str
     action: str
@@ -538,7 +538,7 @@ class AttendUserDailySummaryRefresh(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     workDate: str
     userId: str
@@ -553,7 +553,7 @@ class AttendanceApproveStatusChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     approveType: str
     processInstanceId: str
@@ -630,7 +630,7 @@ class AttendanceReportColumnChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     CorpId: NotRequired[str]
     columnId: str
@@ -668,7 +668,7 @@ class BadgeDeviceStatusChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     teamCode: str
     sn: str
@@ -699,7 +699,7 @@ class BlackboardSent(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     unionId: str
     receivers: BlackboardSentReceivers
@@ -776,7 +776,7 @@ class CalendarEventChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     calendarEventId: str
     calendarEventUpdateTime: int
@@ -890,7 +890,7 @@ class ChatTemplateChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     timeStamp: int
     operatorUnionId: NotRequired[str]
@@ -965,7 +965,7 @@ class CommercialSolution(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     solutionId: str
     solutionStatus: str
@@ -980,7 +980,7 @@ class ContactAddOrg(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     errcode: int
     labelIds: list[str]
@@ -1004,7 +1004,7 @@ class ContactLeaveOrg(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     userId: str
 
@@ -1018,7 +1018,7 @@ class ContactModifyOrg(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     errcode: int
     labelIds: list[str]
@@ -1051,7 +1051,7 @@ class CrmCustomerTrack(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     tracks: list[CrmCustomerTrackTracksItem]
 
@@ -1065,7 +1065,7 @@ class DeviceBindUpdate(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
 
 
@@ -1078,7 +1078,7 @@ class DingBadgeVerify(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     codeId: str
     verifyEvent: str
@@ -1102,7 +1102,7 @@ class DingPaasObjectDataCreate(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     objectType: str
     dataId: str
@@ -1118,7 +1118,7 @@ class DingPaasObjectDataDelete(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     objectType: str
     dataId: str
@@ -1134,7 +1134,7 @@ class DingPaasObjectDataUpdate(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     objectType: str
     dataId: str
@@ -1151,7 +1151,7 @@ class DingtalkProjection(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     unionId: str
     projectionConferenceId: str
@@ -1172,7 +1172,7 @@ class DocExportCompleted(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     body: dict[str, Any]
 
@@ -1186,7 +1186,7 @@ class DocSpacesCreateTeam(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     unionId: str
     teamId: str
@@ -1202,7 +1202,7 @@ class DocSpacesTeamChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     unionId: str
     teamId: str
@@ -1224,7 +1224,7 @@ class DocSpacesTeamMemberChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     unionId: str
     teamId: str
@@ -1242,7 +1242,7 @@ class DviCustomAiAnalysisCompleted(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     entityType: str
     teamCode: str
@@ -1261,7 +1261,7 @@ class DviDeviceOwnerChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     teamCode: str
     sn: str
@@ -1286,7 +1286,7 @@ class EduCardDelete(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     event_type: str
     corpid: str
@@ -1312,7 +1312,7 @@ class EduCardUpdate(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     event_type: str
     corpid: str
@@ -1330,7 +1330,7 @@ class EduDeptDelete(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     errcode: int
     errmsg: str
@@ -1347,7 +1347,7 @@ class EduDeptInsert(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     nick: str
     errcode: int
@@ -1369,7 +1369,7 @@ class EduDeptUpdate(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     nick: str
     errcode: int
@@ -1391,7 +1391,7 @@ class EduTradePayStatusSync(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     orderType: str
     orderNo: str
@@ -1425,7 +1425,7 @@ class EduUserDelete(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     errcode: int
     role: str
@@ -1445,7 +1445,7 @@ class EduUserInsert(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     errcode: int
     role: str
@@ -1467,7 +1467,7 @@ class EduUserRelationDelete(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     errcode: int
     classId: str
@@ -1487,7 +1487,7 @@ class EduUserRelationInsert(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     errcode: str
     classId: str
@@ -1507,7 +1507,7 @@ class EduUserRelationUpdate(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     errcode: int
     toUserid: str
@@ -1527,7 +1527,7 @@ class EduUserUpdate(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     errcode: int
     classId: str
@@ -1548,7 +1548,7 @@ class ExclusiveDataTransfer(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     userId: str
     success: bool
@@ -1563,7 +1563,7 @@ class ExclusiveDeleteTrustedDevice(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     macAddress: str
     serialNumber: str
@@ -1588,7 +1588,7 @@ class FlashMinutesOpenEventDirected(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     openConfModel: FlashMinutesOpenEventDirectedOpenConfModel
     bizType: str
@@ -1605,7 +1605,7 @@ class GoodsTryout(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     fromDate: str
     suiteId: str
@@ -1677,7 +1677,7 @@ class HireAgentSourcingTaskChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     CorpId: NotRequired[str]
     syncAction: str
@@ -1699,7 +1699,7 @@ class HonorAudit(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     honorId: str
     auditStatus: bool
@@ -1715,7 +1715,7 @@ class HonorGrant(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     honorId: str
     grantTaskId: str
@@ -1741,7 +1741,7 @@ class HrbrainTalentPoolAdd(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     syncAction: str
     body: HrbrainTalentPoolAddBody
@@ -1756,7 +1756,7 @@ class HrbrainTalentPoolDelete(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     syncAction: str
     body: dict[str, Any]
@@ -1775,7 +1775,7 @@ class HrbrainTalentPoolEdit(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     syncAction: str
     body: HrbrainTalentPoolEditBody
@@ -1794,7 +1794,7 @@ class HrbrainTalentPoolStaffDelete(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     syncAction: str
     body: HrbrainTalentPoolStaffDeleteBody
@@ -1809,7 +1809,7 @@ class HrmAppAuthorize(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     appDataAuthorize: bool
 
@@ -1823,7 +1823,7 @@ class HrmMdmUserChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     changeType: int
     staffId: str
@@ -1838,7 +1838,7 @@ class HrmMdmUserInfoChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
 
 
@@ -1851,7 +1851,7 @@ class HrmSolutionManage(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     CorpId: NotRequired[str]
     staffIds: list[str]
@@ -1868,7 +1868,7 @@ class HrmUserRecordChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     actionType: str
     staffId: str
@@ -1883,7 +1883,7 @@ class ImCoolAppInstall(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     coolAppCode: str
     operateTime: str
@@ -1902,7 +1902,7 @@ class ImCoolAppUninstall(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     coolAppCode: str
     operateTime: str
@@ -1921,7 +1921,7 @@ class IndustryMedicalDeptEvent(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     deptType: str
     type: str
@@ -1937,7 +1937,7 @@ class IndustryMedicalDeptPropEvent(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     deptType: str
     type: str
@@ -1954,7 +1954,7 @@ class IndustryMedicalFullSync(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
 
 
@@ -1967,7 +1967,7 @@ class IndustryMedicalUserDeptEvent(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     month: str
     deptType: str
@@ -1985,7 +1985,7 @@ class IndustryMedicalUserPropEvent(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     type: str
     propCode: str
@@ -2001,7 +2001,7 @@ class InnerAppRelease(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     icon: str
     name: str
@@ -2019,7 +2019,7 @@ class InnerAppScopesChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     roleIds: list[str]
     userIds: list[str]
@@ -2037,7 +2037,7 @@ class InnerAppStatusChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     operatorUnionId: str
     unifiedAppId: str
@@ -2053,7 +2053,7 @@ class InnerAppVersionPublish(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     appVersionId: str
     agentId: str
@@ -2072,7 +2072,7 @@ class InnerAppVersionRollback(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     originVersionId: str
     agentId: str
@@ -2092,7 +2092,7 @@ class IntegrationAppInstallEvent(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     orderType: str
     distributorCorpName: str
@@ -2124,7 +2124,7 @@ class IswUserEventReceived(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     toUser: str
     actionType: str
@@ -2142,7 +2142,7 @@ class IswUserMsgReceived(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     toUser: str
     msgType: str
@@ -2233,7 +2233,7 @@ class LeaveQuotaUpdate(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     leaveCode: str
     opUserId: str
@@ -2250,7 +2250,7 @@ class LeaveRecordChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     leaveViewUnit: str
     processIdList: list[str]
@@ -2278,7 +2278,7 @@ class LightOpportunityNotice(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     opportunityType: str
     orgName: str
@@ -2299,7 +2299,7 @@ class LiveStatisticDoneEvent(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     finishTime: int
     liveId: str
@@ -2314,7 +2314,7 @@ class LiveStatusChangeEvent(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     liveId: str
     liveStatus: int
@@ -2329,7 +2329,7 @@ class LiveUpdateEvent(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     coverUrl: str
     preEndTime: int
@@ -2348,7 +2348,7 @@ class LiveWatchPlaybackEvent(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     unionId: str
     name: str
@@ -2365,7 +2365,7 @@ class MarketAiAgentOrder(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     orderType: str
     discountFee: int
@@ -2459,7 +2459,7 @@ class MarketOrder(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     orderType: str
     distributorCorpName: str
@@ -2516,7 +2516,7 @@ class MarketOrderRefundEvent(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     refundFee: int
     CorpId: NotRequired[str]
@@ -2537,7 +2537,7 @@ class MarketOrderTag(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     CorpId: NotRequired[str]
     orgProfile: MarketOrderTagOrgProfile
@@ -2553,7 +2553,7 @@ class MarketServiceClose(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     suiteId: str
     CorpId: NotRequired[str]
@@ -2580,7 +2580,7 @@ class MarketServiceOpen(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     suiteId: str
     CorpId: NotRequired[str]
@@ -2633,7 +2633,7 @@ class MeetingAsrResultEvent(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     recordId: str
     openConfModel: MeetingAsrResultEventOpenConfModel
@@ -2678,7 +2678,7 @@ class MeetingAsrResultEventDirected(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     recordId: str
     openConfModel: MeetingAsrResultEventDirectedOpenConfModel
@@ -2711,7 +2711,7 @@ class MeetingMemberStatusChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     openMemberModels: list[MeetingMemberStatusChangeOpenMemberModelsItem]
     statusSeqNum: int
@@ -2741,7 +2741,7 @@ class MeetingMemberStatusChangeTargetPush(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     openMemberModels: list[MeetingMemberStatusChangeTargetPushOpenMemberModelsItem]
     statusSeqNum: int
@@ -2774,7 +2774,7 @@ class MeetingStatusChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     openConfModel: MeetingStatusChangeOpenConfModel
     statusSeqNum: int
@@ -2808,7 +2808,7 @@ class MeetingStatusChangeTargetPush(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     openConfModel: MeetingStatusChangeTargetPushOpenConfModel
     statusSeqNum: int
@@ -2868,7 +2868,7 @@ class OaTimeoutPluginTaskMsg(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     msg: str
     activityId: str
@@ -2896,7 +2896,7 @@ class OfficialAccountFollow(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     data: list[OfficialAccountFollowDataItem]
 
@@ -2917,7 +2917,7 @@ class OfficialAccountUnfollow(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     data: list[OfficialAccountUnfollowDataItem]
 
@@ -2935,7 +2935,7 @@ class OfficialAccountUserDataApplyResult(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     accountId: str
     msgType: str
@@ -2952,7 +2952,7 @@ class OpenBatchTradeCallback(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     failCount: int
     gmtFinish: str
@@ -2979,7 +2979,7 @@ class OpenMeetingRoomCentralControl(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     deviceUnionId: str
     body: str
@@ -2995,7 +2995,7 @@ class OpenMeetingRoomDeviceAlarm(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     ruleLevel: int
     alarmTime: int
@@ -3015,7 +3015,7 @@ class OpenMeetingRoomDeviceBindChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     operateTime: int
     openRoomId: str
@@ -3039,7 +3039,7 @@ class OpenMeetingRoomDevicePropertyChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     changeTime: int
     openRoomId: str
@@ -3057,7 +3057,7 @@ class OpenUserAgreementCallback(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     gmtValid: str
     gmtExpire: str
@@ -3180,7 +3180,7 @@ class OrgFileSendCheck(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     fileRecords: list[OrgFileSendCheckFileRecordsItem]
 
@@ -3194,7 +3194,7 @@ class OrgMicroAppRemove(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     agentId: str
 
@@ -3226,7 +3226,7 @@ class OrgMicroAppScopeUpdate(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     agentId: str
 
@@ -3272,7 +3272,7 @@ class OrgRoleAdd(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     groupName: str
     roleId: str
@@ -3289,7 +3289,7 @@ class OrgRoleModify(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     groupName: str
     roleId: str
@@ -3306,7 +3306,7 @@ class OrgRoleRemove(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     roleId: str
 
@@ -3365,7 +3365,7 @@ class OrgSuiteAuth(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     authCorpInfo: OrgSuiteAuthAuthCorpInfo
     permanentCode: str
@@ -3428,7 +3428,7 @@ class OrgSuiteChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     authCorpInfo: OrgSuiteChangeAuthCorpInfo
     permanentCode: str
@@ -3446,7 +3446,7 @@ class OrgSuiteRelieve(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
 
 
@@ -3459,7 +3459,7 @@ class OrgUpdate(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     errcode: int
     corpLogoUrl: str
@@ -3480,7 +3480,7 @@ class OvertimeToVacationData(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     workHoursPerDay: int
     overtimeDayType: str
@@ -3505,7 +3505,7 @@ class ProjectProjectAppChanged(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
 
 
@@ -3518,7 +3518,7 @@ class ProjectProjectChanged(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
 
 
@@ -3531,7 +3531,7 @@ class ProjectProjectMemberChanged(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
 
 
@@ -3544,7 +3544,7 @@ class ProjectProjectUpdated(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
 
 
@@ -3557,7 +3557,7 @@ class ProjectTaskChanged(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
 
 
@@ -3570,7 +3570,7 @@ class ProjectTaskUpdated(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
 
 
@@ -3583,7 +3583,7 @@ class ProjectWorktimeUpdated(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     eventSubType: str
     executorId: str
@@ -3607,7 +3607,7 @@ class RcmChannelMessagePush(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     CorpId: NotRequired[str]
     pluginCode: str
@@ -3626,7 +3626,7 @@ class RobotMsgRead(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     openConversationId: str
     userId: str
@@ -3645,7 +3645,7 @@ class RobotMsgRecall(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     openConversationId: str
     userId: str
@@ -3681,7 +3681,7 @@ class ServicegroupContactJoinGroupForm(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     spiCrmModel: ServicegroupContactJoinGroupFormSpiCrmModel
 
@@ -3710,7 +3710,7 @@ class ServicegroupContactRelateCustomer(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     spiCrmModel: ServicegroupContactRelateCustomerSpiCrmModel
 
@@ -3740,7 +3740,7 @@ class ServicegroupCustomObjectCreate(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     spiCrmModel: ServicegroupCustomObjectCreateSpiCrmModel
 
@@ -3764,7 +3764,7 @@ class ServicegroupCustomObjectDelete(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     spiCrmModel: ServicegroupCustomObjectDeleteSpiCrmModel
 
@@ -3793,7 +3793,7 @@ class ServicegroupCustomObjectEdit(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     spiCrmModel: ServicegroupCustomObjectEditSpiCrmModel
 
@@ -3820,7 +3820,7 @@ class ServicegroupGroupInfoChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     spiGroupModel: ServicegroupGroupInfoChangeSpiGroupModel
 
@@ -3841,7 +3841,7 @@ class ServicegroupTicketCreate(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     spiTicketModel: ServicegroupTicketCreateSpiTicketModel
 
@@ -3872,7 +3872,7 @@ class ServicegroupTicketDealFeedback(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     spiTicketModel: ServicegroupTicketDealFeedbackSpiTicketModel
 
@@ -3905,7 +3905,7 @@ class ServicegroupTicketMemoAdd(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     spiTicketModel: ServicegroupTicketMemoAddSpiTicketModel
 
@@ -3948,7 +3948,7 @@ class ServicegroupTicketRead(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     spiTicketModel: ServicegroupTicketReadSpiTicketModel
 
@@ -3979,7 +3979,7 @@ class ServicegroupTicketTake(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     spiTicketModel: ServicegroupTicketTakeSpiTicketModel
 
@@ -4022,7 +4022,7 @@ class ServicegroupTicketUrge(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     spiTicketModel: ServicegroupTicketUrgeSpiTicketModel
 
@@ -4064,7 +4064,7 @@ class ServicegroupVocTopicDetail(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     body: ServicegroupVocTopicDetailBody
 
@@ -4095,7 +4095,7 @@ class ShopNodeEvent(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     code: str
     id: str
@@ -4111,7 +4111,7 @@ class ShopRoleEvent(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     userIdList: list[str]
     roleId: str
@@ -4127,7 +4127,7 @@ class SingleConversationCoolAppInstall(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     singleChatOtherUserId: str
     coolAppCode: str
@@ -4147,7 +4147,7 @@ class SingleConversationCoolAppUninstall(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     singleChatOtherUserId: str
     coolAppCode: str
@@ -4177,7 +4177,7 @@ class SmartFinanceApplicationInvoiceUpdate(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     invoiceList: list[SmartFinanceApplicationInvoiceUpdateInvoiceListItem]
     instanceId: str
@@ -4203,7 +4203,7 @@ class SmartFinanceCategoryChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     changeType: str
     category: SmartFinanceCategoryChangeCategory
@@ -4224,7 +4224,7 @@ class SmartFinanceCompanyInfoChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     companyInfo: SmartFinanceCompanyInfoChangeCompanyInfo
     changeType: str
@@ -4254,7 +4254,7 @@ class SmartFinanceCustomerChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     changeType: str
     customerInfo: SmartFinanceCustomerChangeCustomerInfo
@@ -4278,7 +4278,7 @@ class SmartFinanceDefineDataInfoChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     defineDataInfo: SmartFinanceDefineDataInfoChangeDefineDataInfo
     changeType: str
@@ -4299,7 +4299,7 @@ class SmartFinanceDefineInfoChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     defineInfo: SmartFinanceDefineInfoChangeDefineInfo
     changeType: str
@@ -4314,7 +4314,7 @@ class SmartFinanceFormChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     suiteId: str
     CorpId: NotRequired[str]
@@ -4371,7 +4371,7 @@ class SmartFinanceMultiCompanyInfoChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     companyInfo: SmartFinanceMultiCompanyInfoChangeCompanyInfo
     changeType: str
@@ -4404,7 +4404,7 @@ class SmartFinanceProductChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     data: SmartFinanceProductChangeData
 
@@ -4427,7 +4427,7 @@ class SmartFinanceProjectChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     projectInfo: SmartFinanceProjectChangeProjectInfo
     changeType: str
@@ -4442,7 +4442,7 @@ class SmartFinanceRoleMemberChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     addUserIdList: list[str]
     roleCode: str
@@ -4469,7 +4469,7 @@ class SmartFinanceSupplierChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     changeType: str
     supplierInfo: SmartFinanceSupplierChangeSupplierInfo
@@ -4484,7 +4484,7 @@ class StorageDentryCreate(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     spaceId: str
     dentryId: str
@@ -4504,7 +4504,7 @@ class StorageDentryDelete(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     spaceId: str
     dentryId: str
@@ -4524,7 +4524,7 @@ class StorageDentryUpdate(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     spaceId: str
     dentryId: str
@@ -4585,7 +4585,7 @@ class TodoTaskCreate(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     bizTag: str
     taskId: str
@@ -4601,7 +4601,7 @@ class TodoTaskDelete(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     taskId: str
     unionIdList: list[str]
@@ -4616,7 +4616,7 @@ class TodoTaskUpdate(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     bizTag: str
     taskId: str
@@ -4638,7 +4638,7 @@ class TrainCourseUserInfo(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     courseId: str
     learnContent: list[TrainCourseUserInfoLearnContentItem]
@@ -4653,7 +4653,7 @@ class TransferContactIdJobResult(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     jobId: str
     status: str
@@ -4711,7 +4711,7 @@ class UserDeptChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     errcode: int
     unionEmpExt: UserDeptChangeUnionEmpExt
@@ -4788,7 +4788,7 @@ class UserRoleChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     errcode: int
     unionEmpExt: UserRoleChangeUnionEmpExt
@@ -4821,7 +4821,7 @@ class WorkflowFormChange(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     creatorUserId: str
     CorpId: NotRequired[str]
@@ -4847,7 +4847,7 @@ class WorkflowInstanceChangeBroadcast(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     result: NotRequired[str]
     processInstanceId: str
@@ -4871,7 +4871,7 @@ class WorkflowInstanceChangeDirected(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     result: NotRequired[str]
     processInstanceId: str
@@ -4895,7 +4895,7 @@ class WorkflowTaskChangeBroadcast(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     result: NotRequired[str]
     processInstanceId: str
@@ -4919,7 +4919,7 @@ class WorkflowTaskChangeDirected(TypedDict):
 
     eventTime: int
     corpId: str
-    bizId: str
+    bizId: NotRequired[str]
     eventId: str
     result: NotRequired[str]
     processInstanceId: str

@@ -45,9 +45,11 @@ class Observed:
             for name, seen in fields.items()
             if FIELD.fullmatch(name)
         }
-        is_new = catalogue.envelope.items() <= declared.items()
+        head = catalogue.envelope
+        is_new = all(declared.get(name) == text for name, text in head.items() if name[-1] != "?")
         if is_new:
-            declared = {name: text for name, text in declared.items() if name not in catalogue.envelope}
+            texts = {name.rstrip("?"): text for name, text in head.items()}
+            declared = {name: text for name, text in declared.items() if texts.get(name.rstrip("?")) != text}
         blank = {"title": {"zh": "", "en": ""}, "family": "", "page": ""}
         return {**blank, "new" if is_new else "old": declared}
 

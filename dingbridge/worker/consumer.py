@@ -68,7 +68,8 @@ class Consumer(Generic[Prepared]):
 
     auto_offset_reset: ClassVar[AutoOffsetReset] = "earliest"
     """Where the topics are read from at the consumer's very first start: all that they still hold, or what
-    comes from then on (``latest``). Later it goes on where it was, and no setting skips an event."""
+    comes from then on (``latest``). Later it goes on where it was, while Kafka keeps the group's offsets
+    (``offsets.retention.minutes``: 7 days without a member)."""
 
     not_retryable: ClassVar[tuple[type[Exception], ...]] = ()
     """Exceptions after which another attempt would end alike, as ``(KeyError, NotFound)``: to the dead

@@ -14,8 +14,9 @@ from ingress.metrics import OTHER
 
 log = structlog.get_logger(__name__)
 
-_DRIFT_LOGGED = 1_000
-"""Names come from outside: what drifts beyond so many fields is counted only."""
+_DRIFT_LOGGED, _DRIFT_LOGGED_EACH = 1_000, 5
+"""Names come from outside: what drifts beyond so many fields, or beyond so many more of one callback, is
+counted only."""
 
 
 class PublisherStats:
@@ -48,10 +49,10 @@ class PublisherStats:
         """Counts a callback once for each kind, and logs each field once."""
         for kind in {found.kind for found in drift}:
             self._drift[event_type, kind] += 1
-        for found in drift:
-            if (event_type, found) not in self._drift_told and len(self._drift_told) < _DRIFT_LOGGED:
-                self._drift_told.add((event_type, found))
-                log.warning("schema.drift", event_type=event_type, kind=found.kind, field=found.field)
+        untold = [found for found in drift if (event_type, found) not in self._drift_told]
+        for found in untold[: min(_DRIFT_LOGGED_EACH, _DRIFT_LOGGED - len(self._drift_told))]:
+            self._drift_told.add((event_type, found))
+            log.warning("schema.drift", event_type=event_type, kind=found.kind, field=found.field)
 
     def lagged(self, seconds: float) -> None:
         """A batch set was acknowledged ``seconds`` after its oldest callback had been received."""

@@ -49,7 +49,7 @@ class Streams:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         await self._clients.stop(within_s)
-        await asyncio.gather(*(gaps.stop() for gaps in self._gaps.values()))
+        await asyncio.gather(*(gaps.stop() for gaps in self._gaps.values()), return_exceptions=True)
 
     def route(self) -> web.RouteDef:
         """``GET /stream`` on the private listener: ``{"apps": {name: {"connections": 2, "last_frame_s": 3.1,

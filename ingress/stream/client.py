@@ -164,9 +164,11 @@ class StreamClient:
         """Close it, once DingTalk has, or after ``HANDOVER_S``."""
 
         async def leave() -> None:
-            await asyncio.wait({connection.reading}, timeout=HANDOVER_S)
-            await connection.close()
-            self._connections.discard(connection)
+            try:
+                await asyncio.wait({connection.reading}, timeout=HANDOVER_S)
+                await connection.close()
+            finally:
+                self._connections.discard(connection)
 
         task = asyncio.get_running_loop().create_task(leave())
         self._leaving.add(task)

@@ -89,7 +89,7 @@ class Connection:
         return 1.5 * HEARTBEAT_S if isinstance(self._socket.exception(), TimeoutError) else 0.0
 
     async def close(self) -> None:
-        """Take no further event, answer those that were taken, close; within some seconds. May be called
+        """Keep no further event, answer those that were taken, close; within some seconds. May be called
         again, and cancelled: what was not answered is pushed again."""
         self._closing = True
         try:
@@ -110,8 +110,7 @@ class Connection:
                 message = await self._socket.receive()
                 if message.type not in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                     break
-                if not self._closing:
-                    await self._take(read(message.data))
+                await self._take(read(message.data))
             self._log.info("stream.closed", code=self._socket.close_code)
         except Exception as error:  # a fault of ours: the connection is of no use, another one may be
             self._log.error("stream.fault", error=type(error).__name__, place=place_of(error))
@@ -124,8 +123,6 @@ class Connection:
         match frame:
             case Frame(Kind.EVENT):
                 await self._room.acquire()
-                if self._closing:
-                    return
                 task = asyncio.get_running_loop().create_task(self._event(frame))
                 self._in_work.add(task)
                 task.add_done_callback(self._event_done)
@@ -137,7 +134,7 @@ class Connection:
                 await self._send(not_subscribed_answer(message_id))
 
     async def _event(self, frame: Frame) -> None:
-        status = await self._keep(frame)
+        status: Status = "LATER" if self._closing else await self._keep(frame)
         if frame.message_id is not None:
             await self._send(event_answer(frame.message_id, status))
 

@@ -74,22 +74,28 @@ def read(content: str | bytes) -> Frame:
         case "CALLBACK":
             return Frame(Kind.NOT_SUBSCRIBED, message_id, body)
         case "EVENT" if isinstance(data, str):
-            body = event_body(headers, data)
+            body = event_body(headers, data) or raw
+        case _:
+            body = raw
     return Frame(Kind.EVENT, message_id, body, _text(headers.get("eventId")) or message_id)
 
 
-def event_body(headers: dict[str, Any], data: str) -> bytes:
-    """One object: the facts of the headers under HTTP's names, then the members of ``data`` as they stand.
+def event_body(headers: dict[str, Any], data: str) -> bytes | None:
+    """One object: the facts of the headers under HTTP's names, then the members of ``data`` as they stand;
+    None where ``data`` is no JSON object.
 
-    A name that ``data`` has itself, in any case, is not added. ``data`` that is no JSON object stays alone.
+    A name that ``data`` has itself, in any case, is not added; but the type is what the header says, also
+    where ``data`` has a field such as ``eventType``.
     """
     names = _names(data)
     if names is None:
-        return _utf8(data)
+        return None
+    taken = {"EventType"} & names | {name.lower() for name in names}
     facts = [
         f"{_json(name)}:{_json(_number(value) if header == 'eventBornTime' else value)}"
         for name, header in _NAMES
-        if (value := headers.get(header)) is not None and name.lower() not in names
+        if (value := headers.get(header)) is not None
+        and (name if name == "EventType" else name.lower()) not in taken
     ]
     members = data.strip(_BLANKS)[1:-1]
     return _utf8("{" + ",".join([*facts, members] if names else facts) + "}")
@@ -128,7 +134,7 @@ def _answer(message_id: str, code: int, message: str, data: str) -> str:
 
 
 def _names(data: str) -> set[str] | None:
-    """The names of a JSON object's members in lower case; None for anything else."""
+    """The names of a JSON object's members; None for anything else."""
     try:
         value = orjson.loads(data)
     except orjson.JSONDecodeError:  # or one that only Python reads: the relay decides what it is worth
@@ -136,7 +142,7 @@ def _names(data: str) -> set[str] | None:
             value = json.loads(data, parse_int=str, parse_float=str)
         except (ValueError, RecursionError):
             return None
-    return {name.lower() for name in value} if isinstance(value, dict) else None
+    return set(value) if isinstance(value, dict) else None
 
 
 def _number(value: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import structlog
 
+from dingbridge.logging import place_of
 from ingress.errors import JournalUnavailable
 from ingress.journal.rows import ResyncRequest
 from ingress.metrics import StreamMetrics
@@ -118,8 +119,10 @@ class Gaps:
             except JournalUnavailable:  # the journal itself says so
                 await self._wait()
                 continue
-            if text is not None:
-                self._note = self._written = _note(json.loads(text))
+            try:
+                self._note = self._written = None if text is None else _note(json.loads(text))
+            except (KeyError, TypeError, ValueError) as error:  # as before a first start: nothing is known
+                log.error("stream.fault", app=self._app, error=type(error).__name__, place=place_of(error))
             self.known.set()
         stopping = False
         while not stopping:

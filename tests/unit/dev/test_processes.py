@@ -14,7 +14,7 @@ from dingbridge.settings import ConsumerSettings
 def test_sourcing_the_environment_leaves_nothing_of_a_real_bridge(tmp_path: Path) -> None:
     folder = tmp_path / "it's here"
     folder.mkdir()
-    processes = Processes(folder, retry_scale=0.3, allow_unsafe=True)
+    processes = Processes(folder, retry_scale=0.3, allow_unsafe=True, mode="http")
     processes._env["KAFKA_BOOTSTRAP_SERVERS"] = "127.0.0.1:1"
     path = processes.write_environment()
     real = {
@@ -40,7 +40,7 @@ def test_the_demo_s_own_client_does_not_read_the_environment(
 ) -> None:
     monkeypatch.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
     monkeypatch.setenv("TOPIC_PREFIX", "real.")
-    processes = Processes(tmp_path, retry_scale=0.3, allow_unsafe=False)
+    processes = Processes(tmp_path, retry_scale=0.3, allow_unsafe=False, mode="http")
     processes._env["KAFKA_BOOTSTRAP_SERVERS"] = "127.0.0.1:1"
     settings = processes.kafka_settings
     assert (settings.kafka_security_protocol, settings.topic_prefix) == ("PLAINTEXT", "dingtalk.")

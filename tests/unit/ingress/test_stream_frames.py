@@ -75,7 +75,15 @@ def test_what_data_names_itself_is_not_said_twice(payload, at):
     body = read(frame(text, eventType="other", eventBornTime=str(at))).body
     assert body.decode().endswith(text[1:])
     added = json.loads(body).keys() - payload.keys()
-    assert added == ({"EventTime"} if "eventtime" not in {name.lower() for name in payload} else set())
+    expected = {"EventTime"} if "eventtime" not in {name.lower() for name in payload} else set()
+    assert added == expected | ({"EventType"} - payload.keys())
+
+
+def test_the_type_is_the_headers_whatever_data_calls_one():
+    body = read(frame({"eventType": "update", "id": "c1"}, eventType="calendar_event_change")).body
+    [record] = to_records(ROW._replace(body=body))
+    assert record.event_type == "calendar_event_change"
+    assert json.loads(record.value)["data"]["eventType"] == "update"
 
 
 def test_the_members_of_data_stay_as_they_are_written():
@@ -95,11 +103,7 @@ def test_the_members_of_data_stay_as_they_are_written():
         ("[1]", b"[1]"),
         ('{"type":"EVENT"}', b'{"type":"EVENT"}'),
         ('{"type":"EVENT","headers":7,"data":{"a":1}}', b'{"type":"EVENT","headers":7,"data":{"a":1}}'),
-        (frame("[1,2]", eventType="t"), b"[1,2]"),
-        (frame("", eventType="t"), b""),
-        (frame('{"a":', eventType="t"), b'{"a":'),
-        (frame("[" * 100_000), b"[" * 100_000),
-        (frame('{"a":1}', kind="NEW"), b'{"a":1}'),
+        (frame('{"a":1}', kind="NEW"), frame('{"a":1}', kind="NEW").encode()),
     ],
 )
 def test_what_cannot_be_understood_is_kept_as_it_came(content, kept):
@@ -107,6 +111,20 @@ def test_what_cannot_be_understood_is_kept_as_it_came(content, kept):
     assert (found.kind, found.body) == (Kind.EVENT, kept)
     [record] = to_records(ROW._replace(body=found.body))
     assert record.event_type is None
+
+
+@pytest.mark.parametrize("data", ["[1,2]", "", " ", "null", '{"a":', "[" * 100_000])
+def test_data_that_is_no_object_is_kept_with_its_frame_and_one_event_is_not_another(data):
+    one, again, other = (
+        frame(data, message_id, eventType="t", eventId=event_id)
+        for message_id, event_id in [("m1", "e1"), ("m2", "e1"), ("m3", "e2")]
+    )
+    assert read(one).body == one.encode()
+    [record] = to_records(ROW._replace(body=read(one).body))
+    assert record.event_type is None
+    (first, repeated, third) = (new_callback(read(f), "default", 1)[0] for f in (one, again, other))
+    assert first.signature_key == repeated.signature_key != third.signature_key
+    assert first.key != third.key
 
 
 @given(st.one_of(st.binary(), st.text(), values.map(json.dumps), st.binary().map(lambda b: b'{"data":' + b)))

@@ -85,8 +85,9 @@ def test_what_is_keyed_by_people_is_no_list_of_fields() -> None:
     assert entry["old"] == {"scores": "object", "users": "object"}
 
 
-def test_only_all_four_names_of_todays_head_make_it_todays_form() -> None:
+def test_only_the_names_that_todays_head_always_has_make_it_todays_form() -> None:
     head = {"EventTime": 1764057600000, "CorpId": "c", "BizId": "b", "eventId": "e"}
     old = observed([head, {"eventId": "e"}]).entry()["old"]
     assert old.keys() == {"EventTime?", "CorpId?", "BizId?", "eventId"}
     assert observed([head]).entry()["new"] == {}
+    assert observed([head, {name: head[name] for name in head if name != "BizId"}]).entry()["new"] == {}
