@@ -49,7 +49,7 @@ def main(types: list[str]) -> None:
                 line = describe(event)
             except Exception as unfit:  # `required` is what DingTalk documents, no promise: put it aside
                 place = f"{message.topic()}/{message.partition()}/{message.offset()}"
-                print(f"not understood: {place}: {unfit!r}", file=sys.stderr, flush=True)
+                print(f"not understood: {place}: {type(unfit).__name__}", file=sys.stderr, flush=True)
             else:
                 identity = event.get_source(), event.get_id()
                 print(f"seen before: {event.get_id()}" if identity in seen else line, flush=True)
