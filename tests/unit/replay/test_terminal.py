@@ -89,7 +89,7 @@ def test_a_replay_id_says_when_its_run_began_and_which_command_it_was():
 
 def test_ctrl_c_at_the_question_ends_the_command_at_once(monkeypatch):
     """The event loop would only take a note of the first one, and ``input`` go on waiting."""
-    went_on = []
+    went_on, before = [], signal.getsignal(signal.SIGINT)
 
     def asked(question, err):
         signal.raise_signal(signal.SIGINT)
@@ -104,4 +104,4 @@ def test_ctrl_c_at_the_question_ends_the_command_at_once(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(command())
     assert went_on == []
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
