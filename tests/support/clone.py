@@ -20,7 +20,8 @@ from tests.support.processes import environment
 ROOT = Path(__file__).parents[2]
 
 LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv", ".cache", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "data", "build", "dist"
+    *(".git", ".venv", ".cache", ".*_cache", ".hypothesis", "__pycache__", "*.egg-info", "data", "build"),
+    *("dist", "node_modules", "models", "target", "jars", "plugins"),  # the last five: made in examples/
 )
 
 
