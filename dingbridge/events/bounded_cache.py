@@ -2,11 +2,11 @@
 same order. It is bounded, since the names come from outside. Pure.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 Names = tuple[str, ...]
-Key = TypeVar("Key", bound=tuple[object, ...])
+Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 _ENTRIES = 1_000
@@ -15,17 +15,15 @@ _CHARACTERS = 2_000
 
 
 class BoundedCache(dict[Key, Value], Generic[Key, Value]):
-    """``remembered[…, names]`` is ``make(…, names)``, made once; ``names`` are the key's last part."""
+    """``remembered[key]`` is ``make(key)``, made once; ``names_of`` are the payload's names in a key."""
 
-    def __init__(self, make: Callable[..., Value]) -> None:
+    def __init__(self, make: Callable[[Key], Value], names_of: Callable[[Key], Names]) -> None:
         super().__init__()
-        self._make = make
+        self._make, self._names_of = make, names_of
 
     def __missing__(self, key: Key) -> Value:
-        value = self._make(*key)
-        names = key[-1]
-        assert isinstance(names, tuple)  # noqa: S101 - by contract
-        if sum(map(len, names)) <= _CHARACTERS:
+        value = self._make(key)
+        if sum(map(len, self._names_of(key))) <= _CHARACTERS:
             if len(self) >= _ENTRIES:
                 self.clear()
             self[key] = value

@@ -53,7 +53,7 @@ def facts_of(payload: dict[str, Any]) -> CallbackFacts:
     """The same of a payload that is already read. Names are matched whatever their case (DingTalk
     writes ``CorpId``, ``corpId`` and ``corpid``); of several that match, the first usable one in
     code point order counts, so the order of the payload's names changes nothing."""
-    shape = _shapes[tuple(payload),]
+    shape = _shapes[tuple(payload)]
     event_type = _first(payload, shape.event_type, _string)
     event_id = _first(payload, shape.event_id, _id)
     corp_id = _first(payload, shape.corp_id, _text)
@@ -196,4 +196,4 @@ _FACTS = (
     ("eventtime", "timestamp", "finishtime", "finshtime"),  # as the pages of workflow_* print finishTime
     ("createtime",),
 )
-_shapes: BoundedCache[tuple[Names], _Shape] = BoundedCache(_shape)
+_shapes: BoundedCache[Names, _Shape] = BoundedCache(_shape, lambda names: names)

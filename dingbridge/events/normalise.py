@@ -98,7 +98,9 @@ def _make_plan(spec: EventSpec | None, type_name: str, names: Names) -> _Plan:
     return _Plan(form, layout.names, type_at, tuple(conversions), tuple(verbatim), layout)
 
 
-_plans: BoundedCache[tuple[EventSpec | None, str, Names], _Plan] = BoundedCache(_make_plan)
+_plans: BoundedCache[tuple[EventSpec | None, str, Names], _Plan] = BoundedCache(
+    lambda key: _make_plan(*key), lambda key: key[-1]
+)
 
 
 def _settled(field: Field) -> type | None:

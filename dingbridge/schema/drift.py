@@ -14,7 +14,7 @@ from decimal import Decimal
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-from dingbridge.events.bounded_cache import Names
+from dingbridge.events.bounded_cache import BoundedCache
 from dingbridge.events.catalogue import EventSpec, Form
 from dingbridge.events.envelope import Drift
 from dingbridge.events.normalise import Layout
@@ -35,8 +35,6 @@ _CLASSES: Final[dict[JsonType, tuple[type, ...]]] = {
     "object": (dict,),
     "array": (list,),
 }
-
-_LAYOUTS: Final = 1_000
 
 # adds what it finds in a value to a set; the path leads to the value
 _Look = Callable[[Any, str, set[Drift]], None]
@@ -83,18 +81,11 @@ class _Plan(NamedTuple):
     deeper: tuple[tuple[str, _Look], ...]
 
 
-class _Plans(dict[Layout, _Plan | None]):
-    """None where there is drift in the names already. Bounded, since the names come from outside."""
-
-    def __missing__(self, layout: Layout) -> _Plan | None:
-        if len(self) >= _LAYOUTS:
-            self.clear()
-        plan = self[layout] = None if layout.spec is None else _plan(layout.spec, layout.form, layout.names)
-        return plan
-
-
-def _plan(spec: EventSpec, form: Form, names: Names) -> _Plan | None:
-    properties, required = _properties(spec, form)
+def _plan(layout: Layout) -> _Plan | None:
+    """None where there is drift in the names already, and for a type that is not in the catalogue."""
+    if layout.spec is None:
+        return None
+    names, (properties, required) = layout.names, _properties(layout.spec, layout.form)
     if not required.issubset(names) or not all(name in properties for name in names):
         return None
     shapes = [(name, properties[name]) for name in names]
@@ -110,7 +101,7 @@ def _usual(shape: Shape) -> type | None:
     return str if shape.type == "any" else _CLASSES[shape.type][0]
 
 
-_plans = _Plans()
+_plans: BoundedCache[Layout, _Plan | None] = BoundedCache(_plan, lambda layout: layout.names)
 
 
 @cache

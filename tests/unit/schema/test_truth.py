@@ -16,7 +16,8 @@ from dingbridge.events import EventSpec, catalogue, decode, to_dingtalk, to_reco
 from dingbridge.events.catalogue import Form
 from dingbridge.events.envelope import Drift, Received, Record
 from dingbridge.events.examples import example_callbacks
-from dingbridge.events.normalise import Layout
+from dingbridge.events.normalise import Layout, normalise
+from dingbridge.schema import drift
 from dingbridge.schema.drift import drift_in, drift_of
 from dingbridge.schema.json_schema import data_schema, record_schema
 from tests.unit.events.strategies import encode, received
@@ -154,3 +155,14 @@ def test_a_payload_of_the_catalogue_comes_back_exactly() -> None:
         for callback in example_callbacks(event_type):
             for record in published(callback):
                 assert to_dingtalk(decode(record.value)).keys() == callback.keys()
+
+
+def test_names_from_outside_are_not_kept_without_bound() -> None:
+    spec = catalogue.get("check_in")
+    before = len(drift._plans)
+    for number in range(3):
+        long = normalise(
+            {"EventType": "check_in", **{f"{n}{number:010}" * 20: 1 for n in range(20)}}, "check_in", spec
+        )
+        assert drift_in(long.layout, long.data)
+    assert len(drift._plans) == before
