@@ -35,16 +35,20 @@ def examples() -> dict[str, list[Record]]:
 
 def texts() -> dict[str, str]:
     """``{path below the repository: text}`` of all generated files."""
-    found = {f"schemas/outbound/{name}": text for name, text in outbound.texts().items()}
-    for spec in specs():
+    found = {}
+    for name, schema in outbound.schemas().items():
+        identity = f"urn:dingbridge:outbound:{name}:1"
+        found[f"schemas/outbound/{name}.json"] = as_text(document(schema, "2020-12", identity))
+    every, records = specs(), examples()
+    for spec in every:
         name, schema = f"{spec.event_type}.json", data_schema(spec)
         found[f"schemas/json/{name}"] = as_text(document(schema, "draft-07"))
         identity = urn(spec.event_type, spec.version)
         found[f"schemas/json-2020-12/{name}"] = as_text(document(schema, "2020-12", identity))
-    found["schemas/asyncapi.json"] = as_text(contract.asyncapi(specs(), examples()), indent=1)
-    found |= pages.texts(specs(), examples())
-    found[PAYLOADS] = payloads.text(specs())
-    found[ON] = on.text(specs())
+    found["schemas/asyncapi.json"] = as_text(contract.asyncapi(every, records), indent=1)
+    found |= pages.texts(every, records)
+    found[PAYLOADS] = payloads.text(every)
+    found[ON] = on.text(every)
     envelope = envelope_schema()
     found["schemas/json/envelope.json"] = as_text(document(envelope, "draft-07"))
     found["schemas/json-2020-12/envelope.json"] = as_text(document(envelope, "2020-12", ENVELOPE_URN))
@@ -53,7 +57,10 @@ def texts() -> dict[str, str]:
 
 def stale() -> list[str]:
     """The generated files that are not what they would be now, missing and left over ones included."""
-    wanted = texts()
+    return _stale(texts())
+
+
+def _stale(wanted: dict[str, str]) -> list[str]:
     differ = [path for path, text in wanted.items() if _read(ROOT / path) != text]
     return sorted([*differ, *_left_over(wanted)])
 
@@ -61,14 +68,13 @@ def stale() -> list[str]:
 def write() -> list[str]:
     """Write what is stale, and return its paths."""
     wanted = texts()
-    changed = []
-    for path in stale():
+    changed = _stale(wanted)
+    for path in changed:
         if path in wanted:
             (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
             (ROOT / path).write_text(wanted[path], encoding="utf-8")
         else:
             (ROOT / path).unlink()
-        changed.append(path)
     return changed
 
 

@@ -4,13 +4,12 @@ Made from the models in ``consumers/outbound/forms.py``, and written as the even
 on every object and on nothing else. Each schema ends with an example, which is valid.
 """
 
-import json
 from typing import Any, Final
 
 from pydantic import BaseModel
 
 from consumers.outbound.forms import MODELS, ChangeEvent, ResultEvent
-from dingbridge.schema.json_schema import class_name, document
+from dingbridge.schema.json_schema import class_name
 
 _CORP: Final = {"corpId": "dingcorp1"}
 EXAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
@@ -111,17 +110,6 @@ def schemas() -> dict[str, dict[str, Any]]:
         definitions = schema.pop("$defs", {})
         found[name] = {**_plain(schema, definitions), "examples": [example(name)]}
     return found
-
-
-def texts() -> dict[str, str]:
-    """``{file name: text}`` of all schemas."""
-    return {
-        f"{name}.json": json.dumps(
-            document(schema, "2020-12", f"urn:dingbridge:outbound:{name}:1"), ensure_ascii=False, indent=2
-        )
-        + "\n"
-        for name, schema in schemas().items()
-    }
 
 
 def _plain(schema: Any, definitions: dict[str, Any], name: str = "") -> Any:
