@@ -18,12 +18,12 @@ import structlog
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, DecryptedCallback, SignatureParameters
 from dingbridge.dingtalk.errors import CallbackError, OwnerMismatch
 from dingbridge.dingtalk.self_push import nonce_of
-from dingbridge.events import URL_CHECKS, CallbackFacts, dedupe_key, extract_facts, known
+from dingbridge.events import URL_CHECKS, CallbackFacts, dedupe_key, extract_facts
 from ingress.diagnostics import Diagnostics
 from ingress.errors import JournalUnavailable
 from ingress.journal.rows import NewCallback
 from ingress.journal.writer import Journal
-from ingress.metrics import OTHER, HttpMetrics
+from ingress.metrics import HttpMetrics, known_type
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +68,7 @@ class CallbackReceiver:
         callback = self._decrypt(app, crypto, parameters, encrypted)
         self._check_age(parameters)
         view = extract_facts(callback.plaintext)
-        event_type = view.event_type if view.event_type is not None and known(view.event_type) else OTHER
+        event_type = known_type(view.event_type)
         if view.event_type in URL_CHECKS:
             self._metrics.callbacks.labels("check", "", event_type, "http").inc()
             log.info("callback.url_check", event_type=view.event_type, app=app, owner=callback.owner_key)

@@ -5,7 +5,15 @@ Labels only ever hold names from a fixed set: an EventType that the catalogue do
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from dingbridge.events import known
+
 OTHER = "other"
+
+
+def known_type(event_type: str | None) -> str:
+    """The label of an EventType: its name if the catalogue has it."""
+    return event_type if event_type is not None and known(event_type) else OTHER
+
 
 _ANSWER_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5)
 _LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0, 21600.0)

@@ -15,10 +15,10 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from dingbridge.dingtalk.errors import ApiError
-from dingbridge.events import content_hash, dedupe_key, extract_facts, known
+from dingbridge.events import content_hash, dedupe_key, extract_facts
 from dingbridge.events.control import Part
 from ingress.journal.rows import NewCallback, ResyncRequest
-from ingress.metrics import OTHER, RecoveryMetrics
+from ingress.metrics import RecoveryMetrics, known_type
 from ingress.recovery.convert import ConvertedItem
 from ingress.recovery.source import FailedPushes, answer_may_be_lost
 from ingress.recovery.state import MARGIN_MS, Intent, RecoveryState, Row, now_ms
@@ -152,8 +152,7 @@ class Poller:
 
     def _count(self, converted: Sequence[ConvertedItem], result: Result) -> None:
         for one in converted:
-            name = one.event_type if known(one.event_type) and one.event_type else OTHER
-            self._metrics.items.labels(name).inc()
+            self._metrics.items.labels(known_type(one.event_type)).inc()
             result.types[one.event_type or "-"] += 1
             if one.time_ms is not None:
                 result.oldest_ms = min(one.time_ms, result.oldest_ms or one.time_ms)

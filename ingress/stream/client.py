@@ -16,13 +16,12 @@ from prometheus_client import Counter
 from dingbridge.dingtalk.gateway import open_connection
 from dingbridge.dingtalk.transport import Transport
 from dingbridge.errors import BridgeError
-from dingbridge.events import known
 from dingbridge.logging import LogLimiter, place_of
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App
 from ingress.errors import JournalUnavailable
 from ingress.journal.writer import Journal
-from ingress.metrics import OTHER, StreamMetrics
+from ingress.metrics import StreamMetrics, known_type
 from ingress.stream.connection import Connection, connect
 from ingress.stream.frames import Frame, Status, new_callback
 from ingress.stream.gaps import Gaps
@@ -190,8 +189,8 @@ class StreamClient:
                     "stream.later", app=self.app.name, reason=reason, words=words, suppressed=suppressed
                 )
             return "LATER"
-        event_type = facts.event_type if facts.event_type is not None and known(facts.event_type) else OTHER
-        self._callbacks.labels("kept" if new else "duplicate", "", event_type, "stream").inc()
+        outcome = "kept" if new else "duplicate"
+        self._callbacks.labels(outcome, "", known_type(facts.event_type), "stream").inc()
         return "SUCCESS"
 
     def _note_frame(self) -> None:
