@@ -1,16 +1,12 @@
 """``dingbridge schema list|show``: which EventTypes there are, and the schema of each."""
 
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from dingbridge.cli.schema.arguments import AsJson, known_specs
 from dingbridge.cli.terminal import print_list
-
-if TYPE_CHECKING:
-    from dingbridge.events import EventSpec
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 def list_types(as_json: AsJson = False) -> None:
@@ -18,7 +14,6 @@ def list_types(as_json: AsJson = False) -> None:
     from dingbridge.events import catalogue
     from dingbridge.schema.model import forms_of
 
-    specs = (spec for name in sorted(catalogue) if (spec := catalogue.get(name)) is not None)
     rows = [
         {
             "event_type": spec.event_type,
@@ -29,7 +24,7 @@ def list_types(as_json: AsJson = False) -> None:
             "forms": ",".join(forms_of(spec)),
             "version": spec.version,
         }
-        for spec in specs
+        for _, spec in sorted(catalogue.items())
     ]
     print_list(("event_type", "family", "zh", "en", "subject", "forms", "version"), rows, as_json=as_json)
 
@@ -55,18 +50,7 @@ def show(
     if event_type == "envelope":
         schema, name = envelope_schema(), None
     else:
-        spec = _known(event_type)
+        [spec] = known_specs([event_type])
         schema = record_schema(spec) if record else data_schema(spec)
         name = None if record else urn(event_type, spec.version)
     print(json.dumps(document(schema, wanted, name), ensure_ascii=False, indent=2))
-
-
-def _known(event_type: str) -> "EventSpec":
-    from dingbridge.events import catalogue
-
-    spec = catalogue.get(event_type)
-    if spec is None:
-        raise typer.BadParameter(
-            f"the catalogue has no {event_type}; `dingbridge schema list` shows those that it has"
-        )
-    return spec

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dingbridge.cli.schema.arguments import AsJson
+
 if TYPE_CHECKING:
     from dingbridge.schema.compare import Change, Contract
 
@@ -27,7 +29,7 @@ def command(
     everything: Annotated[
         bool, typer.Option("--all", help="List what breaks nobody, too: new topics and fields.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say which changes since a former contract break readers, and why.
 

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from dingbridge.cli.schema.arguments import known_specs
+
 
 def command(
     event_types: Annotated[list[str], typer.Argument(help="EventTypes whose records go into one table.")],
@@ -15,15 +17,9 @@ def command(
     import json
 
     from dingbridge.cli.terminal import say
-    from dingbridge.events.catalogue import catalogue
     from dingbridge.schema.connect import connect_schema
 
-    specs = []
-    for event_type in event_types:
-        if (spec := catalogue.get(event_type)) is None:
-            raise typer.BadParameter(f"the catalogue has no {event_type}")
-        specs.append(spec)
-    schema = connect_schema(specs)
+    schema = connect_schema(known_specs(event_types))
     for path in schema.left_out:
         say(f"left out: {path}")
     print(json.dumps(schema.content, indent=1))

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from dingbridge.cli.schema.arguments import known_specs
+
 
 def command(
     event_type: Annotated[str, typer.Argument(help="Whose records the table holds.")],
@@ -17,16 +19,10 @@ def command(
     settings, credentials are yours to add. A table in PostgreSQL is filled by Kafka Connect
     (examples/scale/connect).
     """
-    from dingbridge.events.catalogue import catalogue
     from dingbridge.schema.ddl import ddl
     from dingbridge.settings import KafkaSettings
 
-    spec = catalogue.get(event_type)
-    if spec is None:
-        raise typer.BadParameter(
-            f"the catalogue has no {event_type}; `dingbridge schema list` shows what it has",
-            param_hint="EVENT_TYPE",
-        )
+    [spec] = known_specs([event_type])
     settings = KafkaSettings.load()
     topic = settings.topic_prefix + event_type
     print(ddl(spec, dialect, topic, settings.kafka_bootstrap_servers), end="")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from dingbridge.cli.schema.arguments import AsJson
 from dingbridge.cli.terminal import print_list, progress, say
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from dingbridge.events import Event, EventSpec
     from dingbridge.kafka.reader import Span
     from dingbridge.schema.proposal import Observed
-
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
 def command(

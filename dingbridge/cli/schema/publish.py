@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dingbridge.cli.schema.arguments import AsJson, known_specs
+
 if TYPE_CHECKING:
+    from dingbridge.events import EventSpec
     from dingbridge.schema.registry import Published
     from dingbridge.settings import SchemaRegistrySettings
 
@@ -16,7 +19,7 @@ def command(
     event_types: Annotated[
         list[str] | None, typer.Argument(help="EventTypes; without any, all of the catalogue.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Publish the schemas of records to SCHEMA_REGISTRY_URL, in draft-07.
 
@@ -27,10 +30,11 @@ def command(
     from dataclasses import asdict
 
     from dingbridge.cli.terminal import print_list, say
+    from dingbridge.events.catalogue import catalogue
     from dingbridge.settings import SchemaRegistrySettings
 
-    known = _known(event_types)
-    published = asyncio.run(_publish(SchemaRegistrySettings.load(), known))
+    specs = known_specs(event_types or catalogue)
+    published = asyncio.run(_publish(SchemaRegistrySettings.load(), specs))
     print_list(("subject", "outcome", "words"), [asdict(one) for one in published], as_json=as_json)
     refused = [one for one in published if one.outcome == "refused"]
     say(f"{len(published) - len(refused)} schemas are in the registry, {len(refused)} were refused")
@@ -38,30 +42,17 @@ def command(
         raise typer.Exit(1)
 
 
-def _known(event_types: list[str] | None) -> list[str]:
-    from dingbridge.events.catalogue import catalogue
-
-    if unknown := [name for name in event_types or () if name not in catalogue]:
-        raise typer.BadParameter(
-            f"the catalogue has no {', '.join(unknown)}; `dingbridge schema list` shows what it has",
-            param_hint="EVENT_TYPES",
-        )
-    return list(dict.fromkeys(event_types or catalogue))
-
-
-async def _publish(settings: "SchemaRegistrySettings", event_types: list[str]) -> "list[Published]":
+async def _publish(settings: "SchemaRegistrySettings", specs: "list[EventSpec]") -> "list[Published]":
     from dingbridge.cli.terminal import progress
-    from dingbridge.events.catalogue import catalogue
     from dingbridge.schema.registry import Registry, schema_text, subject_of
 
     secret = settings.schema_registry_password
     password = secret.get_secret_value() if secret is not None else ""
     published = []
     async with Registry(settings.schema_registry_url, settings.schema_registry_user, password) as registry:
-        with progress(len(event_types), "published") as bar:
-            for event_type in event_types:
-                if (spec := catalogue.get(event_type)) is not None:
-                    subject = subject_of(settings.topic_prefix + event_type)
-                    published.append(await registry.publish(subject, schema_text(spec)))
+        with progress(len(specs), "published") as bar:
+            for spec in specs:
+                subject = subject_of(settings.topic_prefix + spec.event_type)
+                published.append(await registry.publish(subject, schema_text(spec)))
                 bar.advance(1)
     return published
