@@ -24,8 +24,7 @@ ENVELOPE_URN: Final = "urn:dingbridge:envelope:1"
 
 def specs() -> list[EventSpec]:
     """All entries of the catalogue, in its order."""
-    found = (catalogue.get(event_type) for event_type in catalogue)
-    return [spec for spec in found if spec is not None]
+    return [*catalogue.values()]
 
 
 def examples() -> dict[str, list[Record]]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal
 
-from dingbridge.events.catalogue import EventSpec, Words, camel_case, catalogue
+from dingbridge.events.catalogue import EventSpec, Words, catalogue
 from dingbridge.events.envelope import Record
 from dingbridge.schema.model import DataModel, Property, Shape, forms_of, model_of
 
@@ -186,8 +186,7 @@ def _there(model: DataModel, spec: EventSpec, found: Property, language: Languag
 
 
 def _meaning(path: str, found: Property, language: Language) -> str:
-    meanings = catalogue.meanings
-    meaning = meanings.get(found.name) or meanings.get(camel_case(found.name))
-    parts = [_in(meaning, language)] if meaning is not None and path == found.name else []
+    meaning = catalogue.meaning(found.name) if path == found.name else None
+    parts = [_in(meaning, language)] if meaning is not None else []
     parts += [f"`{value}`: {_in(words, language)}" for value, words in found.values]
     return ("; " if language == "en" else "；").join(parts)

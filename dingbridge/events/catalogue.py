@@ -61,6 +61,11 @@ class Words(NamedTuple):
     zh: str
     en: str
 
+    @property
+    def both(self) -> str:
+        """The two in one line."""
+        return f"{self.zh} · {self.en}"
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -123,8 +128,8 @@ class EventSpec:
         return "new" if len(names & self.only["new"]) > len(names & self.only["old"]) else "old"
 
 
-class Catalogue:
-    """All known EventTypes: a read-only collection of their names."""
+class Catalogue(Mapping[str, EventSpec]):
+    """All known EventTypes, each with its entry."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.envelope: Mapping[str, str] = document["newEnvelope"]
@@ -145,12 +150,15 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self._events)
 
-    def get(self, event_type: str) -> EventSpec | None:
-        """The entry of an EventType, None where it is not known."""
+    def __getitem__(self, event_type: str) -> EventSpec:
         spec = self._specs.get(event_type)
-        if spec is None and event_type in self._events:
+        if spec is None:
             spec = self._specs[event_type] = self._spec(event_type, self._events[event_type])
         return spec
+
+    def meaning(self, field: str) -> Words | None:
+        """What a field of this name means, in whichever type it stands."""
+        return self.meanings.get(field) or self.meanings.get(camel_case(field))
 
     def _spec(self, event_type: str, entry: dict[str, Any]) -> EventSpec:
         spelled: dict[Form, dict[str, Any]] = {}

@@ -122,13 +122,13 @@ def _info() -> Json:
             "钉钉事件进入 Kafka：每种 EventType 一个主题，消息为 CloudEvents 1.0。"
         ),
         "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
-        "tags": [{"name": name, "description": f"{words.zh} · {words.en}"} for name, words in families],
+        "tags": [{"name": name, "description": words.both} for name, words in families],
     }
 
 
 def _event_channel(spec: EventSpec, examples: Sequence[Record], around: Installation) -> Json:
     name = spec.event_type
-    words = f"{spec.title.zh} · {spec.title.en}"
+    words = spec.title.both
     key = "`<corpId>`" if spec.subject is None else f"`<corpId>:<{spec.subject.kind}>`"
     message = _message(name, words, record_schema(spec), f"{key}, in UTF-8.")
     message["title"] = spec.title.en

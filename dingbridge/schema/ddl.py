@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, get_args
 
 from dingbridge.events.catalogue import EventSpec
-from dingbridge.schema.columns import Column, row_of
+from dingbridge.schema.columns import Column, Row, row_of
 from dingbridge.schema.model import JsonType, Property, Shape, model_of
 
 Dialect = Literal["flink", "clickhouse", "postgres"]
@@ -91,11 +91,11 @@ def _flink_type(shape: Shape) -> str:
 
 def _clickhouse(spec: EventSpec, topic: str, bootstrap: str) -> str:
     name = spec.event_type
-    row = row_of(spec).columns
-    fields = [f"{_ticks(column.name)} {_clickhouse_column(column)}" for column in row]
-    taken = [f"{_clickhouse_value(column)} AS {_ticks(column.name)}" for column in row]
+    row = row_of(spec)
+    fields = [f"{_ticks(column.name)} {_clickhouse_column(column)}" for column in row.columns]
+    taken = [f"{_clickhouse_value(column)} AS {_ticks(column.name)}" for column in row.columns]
     return f"""\
-{_head(spec)}{_left_out(spec)}
+{_head(spec)}{_left_out(row)}
 -- A record may come twice: of each (source, id) one stays, in the end. SELECT … FINAL counts it once now.
 CREATE TABLE {_ticks(name)} (
 {_lines(fields)}
@@ -143,13 +143,14 @@ def _clickhouse_value(column: Column) -> str:
 
 
 def _postgres(spec: EventSpec, topic: str, bootstrap: str) -> str:
+    row = row_of(spec)
     fields = [
         f"{_quoted(column.name.lower())} {_postgres_type(column)}{' NOT NULL' if column.required else ''}"
-        for column in row_of(spec).columns
+        for column in row.columns
     ]
     fields.append('PRIMARY KEY ("source", "id")')
     return f"""\
-{_head(spec)}{_left_out(spec)}
+{_head(spec)}{_left_out(row)}
 -- A record may come twice: write by upsert on (source, id), as Kafka Connect's sink does.
 CREATE TABLE {_quoted(spec.event_type)} (
 {_lines(fields)}
@@ -171,10 +172,9 @@ def _head(spec: EventSpec) -> str:
     return f"-- {spec.event_type}: {title}"
 
 
-def _left_out(spec: EventSpec) -> str:
+def _left_out(row: Row) -> str:
     """Of the flat ones: what is not in the table."""
-    paths = row_of(spec).left_out
-    return "".join(f"\n-- no column, since its name is taken or too long: {path}" for path in paths)
+    return "".join(f"\n-- no column, since its name is taken or too long: {path}" for path in row.left_out)
 
 
 def _lines(parts: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from dingbridge.events.bounded_cache import BoundedCache
 from dingbridge.events.catalogue import EventSpec, Form
 from dingbridge.events.envelope import Drift
 from dingbridge.events.normalise import Layout
-from dingbridge.schema.json_schema import MAX_INTEGER
+from dingbridge.schema.json_schema import MAX_INTEGER, least_integer
 from dingbridge.schema.model import JsonType, Shape, model_of
 
 _NONE: Final[tuple[Drift, ...]] = ()
@@ -116,7 +116,7 @@ def _properties(spec: EventSpec, form: Form) -> tuple[Mapping[str, Shape], froze
 def _look(shape: Shape) -> _Look:
     """The whole check of a value."""
     classes = frozenset(_CLASSES.get(shape.type, ()))
-    is_any, is_integer, least = shape.type == "any", shape.type == "integer", _least(shape)
+    is_any, is_integer, least = shape.type == "any", shape.type == "integer", least_integer(shape)
     items = None if shape.items is None else _look(shape.items)
     inner = {found.name: _look(found.shape) for found in shape.properties}
 
@@ -136,10 +136,6 @@ def _look(shape: Shape) -> _Look:
                     found.add(Drift("unknown_field", f"{path}.{_shown(name)}"))
 
     return look
-
-
-def _least(shape: Shape) -> int:
-    return 0 if shape.mark == "ms" else -MAX_INTEGER
 
 
 def _shown(name: str) -> str:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
-from dingbridge.events.catalogue import FORMS, EventSpec, Form, Words, camel_case, catalogue
+from dingbridge.events.catalogue import FORMS, EventSpec, Form, catalogue
 from dingbridge.events.envelope import TYPE_PREFIX
 from dingbridge.schema.model import DataModel, Property, Shape, model_of
 
@@ -44,7 +44,7 @@ def data_schema(spec: EventSpec, form: Form | None = None) -> Schema:
 def schema_of(model: DataModel, spec: EventSpec) -> Schema:
     """The schema of a model of ``spec``'s, without ``$schema``."""
     schema = _object(class_name(model.event_type), model.properties, top=True)
-    return {"title": schema.pop("title"), "description": f"{_both(spec.title)}. {spec.page}", **schema}
+    return {"title": schema.pop("title"), "description": f"{spec.title.both}. {spec.page}", **schema}
 
 
 def record_schema(spec: EventSpec) -> Schema:
@@ -52,7 +52,7 @@ def record_schema(spec: EventSpec) -> Schema:
     name = spec.event_type
     schema = envelope_schema()
     schema["title"] = f"{class_name(name)}Event"
-    schema["description"] = f"{_both(spec.title)}. {spec.page}"
+    schema["description"] = f"{spec.title.both}. {spec.page}"
     properties = schema["properties"]
     properties["type"] = _const(TYPE_PREFIX + name, "")
     properties["dataschema"]["examples"] = [urn(name, spec.version)]
@@ -125,6 +125,11 @@ def urn(event_type: str, version: int) -> str:
     return f"urn:dingbridge:{event_type}:{version}"
 
 
+def least_integer(shape: Shape) -> int:
+    """The smallest integer that a value of this shape may be; the largest is ``MAX_INTEGER``."""
+    return 0 if shape.mark == "ms" else -MAX_INTEGER
+
+
 def class_name(name: str) -> str:
     """``bpms_instance_change`` is ``BpmsInstanceChange``."""
     return "".join(part[:1].upper() + part[1:] for part in re.split(r"[^A-Za-z0-9]+", name))
@@ -162,10 +167,9 @@ def _names_of_its_own(name: str, beside: Mapping[str, Schema]) -> Schema:
 
 def _property(owner: str, found: Property, *, top: bool) -> Schema:
     schema = _value(owner + class_name(found.name), found.shape)
-    meanings = catalogue.meanings
-    meaning = (meanings.get(found.name) or meanings.get(camel_case(found.name))) if top else None
-    words = [_both(meaning)] if meaning is not None else []
-    words += [f"`{value}`: {_both(means)}" for value, means in found.values]
+    meaning = catalogue.meaning(found.name) if top else None
+    words = [meaning.both] if meaning is not None else []
+    words += [f"`{value}`: {means.both}" for value, means in found.values]
     if words:
         schema["description"] = "; ".join(words)
     if found.values:
@@ -183,13 +187,8 @@ def _value(title: str, shape: Shape) -> Schema:
         items = {**ANY} if shape.items is None else _value(f"{title}Item", shape.items)
         return {"type": "array", "items": items}
     if shape.type == "integer":
-        least = 0 if shape.mark == "ms" else -MAX_INTEGER
-        return {"type": "integer", "minimum": least, "maximum": MAX_INTEGER}
+        return {"type": "integer", "minimum": least_integer(shape), "maximum": MAX_INTEGER}
     return {"type": shape.type}
-
-
-def _both(words: Words) -> str:
-    return f"{words.zh} · {words.en}"
 
 
 def _text(description: str) -> Schema:

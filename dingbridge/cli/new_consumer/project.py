@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from dingbridge.cli.new_consumer.names import Names, ScaffoldError
-from dingbridge.events.catalogue import camel_case
+from dingbridge.schema.json_schema import class_name
 
 SECTION = '[project.entry-points."dingbridge.consumers"]'
 WIDTH = 110
@@ -100,22 +100,16 @@ def _values(names: Names, package: str) -> dict[str, str]:
 
 def _handler(event_type: str) -> str:
     """A handler for one EventType, as ruff would write it in the class."""
-    parameters = f"self, event: Event[{_payload(event_type)}], tx: Transaction, prepared: None"
+    parameters = f"self, event: Event[{class_name(event_type)}], tx: Transaction, prepared: None"
     line = f"    async def on_{event_type}({parameters}) -> None:"
     if len(line) > WIDTH:
         line = f"    async def on_{event_type}(\n        {parameters}\n    ) -> None:"
     return f'    @on("{event_type}")\n{line}\n        await self.note(event, tx)\n'
 
 
-def _payload(event_type: str) -> str:
-    """What ``dingbridge.events.payloads`` calls the ``data`` of this EventType."""
-    name = camel_case(event_type)
-    return name[:1].upper() + name[1:]
-
-
 def _payloads(events: Sequence[str]) -> str:
     """The import of what their ``data`` holds, as ruff would write it."""
-    names = sorted(map(_payload, events), key=str.lower)
+    names = sorted(map(class_name, events), key=str.lower)
     head = "from dingbridge.events.payloads import"
     if len(line := f"{head} {', '.join(names)}") <= WIDTH:
         return line

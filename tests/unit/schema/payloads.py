@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from dingbridge.events import EventSpec, Field, catalogue
 from dingbridge.events.catalogue import Form
 
-EVERY: list[tuple[EventSpec, Form]] = [
-    (spec, form) for name in catalogue if (spec := catalogue.get(name)) is not None for form in spec.spellings
-]
+EVERY: list[tuple[EventSpec, Form]] = [(spec, form) for spec in catalogue.values() for form in spec.spellings]
 """Each type in each of its payload generations."""
 
 _texts = st.text(st.characters(codec="utf-8"), max_size=8)

@@ -25,7 +25,7 @@ CONNECT_TYPES = {
     "boolean": "boolean",
     "io.debezium.time.ZonedTimestamp": "timestamptz",
 }
-SPECS = [spec for name in catalogue if (spec := catalogue.get(name)) is not None]
+SPECS = [*catalogue.values()]
 
 
 def leaves(properties: tuple[Property, ...], *path: str) -> list[tuple[str, ...]]:
