@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from dingbridge.events.envelope import urn
 from dingbridge.health_server import json_response
 from dingbridge.kafka.topics import topic_configs
 from dingbridge.schema.asyncapi import Installation
@@ -58,7 +59,7 @@ def schema_file(name: str, version: int) -> bytes | None:
     for path in (current, _FOLDER / "earlier" / f"{name.replace(':', '.')}.{version}.json"):
         if path.is_file():
             text = path.read_bytes()
-            if orjson.loads(text).get("$id") == f"urn:dingbridge:{name}:{version}":
+            if orjson.loads(text).get("$id") == urn(name, version):
                 return text
     return None
 

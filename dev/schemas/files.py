@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from dev.schemas import contract, on, outbound, pages, payloads
 from dingbridge.events.catalogue import EventSpec, catalogue
-from dingbridge.events.envelope import Record
-from dingbridge.schema.json_schema import data_schema, document, envelope_schema, urn
+from dingbridge.events.envelope import Record, urn
+from dingbridge.schema.json_schema import data_schema, document, envelope_schema
 from dingbridge.testing.recordings import recorded
 
 ROOT: Final = Path(__file__).parents[2]
@@ -19,7 +19,7 @@ FOLDERS: Final = ("schemas/json", "schemas/json-2020-12", "schemas/outbound", "d
 
 PAYLOADS: Final = "dingbridge/events/payloads.py"
 ON: Final = "dingbridge/worker/handlers/on.py"
-ENVELOPE_URN: Final = "urn:dingbridge:envelope:1"
+ENVELOPE_URN: Final = urn("envelope", 1)
 
 
 def specs() -> list[EventSpec]:
@@ -36,7 +36,7 @@ def texts() -> dict[str, str]:
     """``{path below the repository: text}`` of all generated files."""
     found = {}
     for name, schema in outbound.schemas().items():
-        identity = f"urn:dingbridge:outbound:{name}:1"
+        identity = urn(f"outbound:{name}", 1)
         found[f"schemas/outbound/{name}.json"] = as_text(document(schema, "2020-12", identity))
     every, records = specs(), examples()
     for spec in every:

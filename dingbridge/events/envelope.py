@@ -197,6 +197,11 @@ def _unclassified(received: Received, facts: CallbackFacts, fault: str) -> Recor
     return Record(None, False, corp.encode(), dumps(envelope), headers, id_, fault)
 
 
+def urn(name: str, version: int) -> str:
+    """What ``dataschema`` says, and the ``$id`` of the schema that it names."""
+    return f"urn:dingbridge:{name}:{version}"
+
+
 def _envelope(
     received: Received,
     facts: CallbackFacts,
@@ -217,7 +222,7 @@ def _envelope(
         "subject": subject,
         "time": rfc3339(received.received_ms if facts.happened_ms is None else facts.happened_ms),
         "datacontenttype": "application/json",
-        "dataschema": f"urn:dingbridge:{event_type}:{version}",
+        "dataschema": urn(event_type, version),
         "partitionkey": key,
         "sequence": f"{received.seq:020}",
         "journal": received.journal,

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from dingbridge.events.catalogue import FORMS, EventSpec, Form, catalogue
-from dingbridge.events.envelope import TYPE_PREFIX
+from dingbridge.events.envelope import TYPE_PREFIX, urn
 from dingbridge.schema.model import DataModel, Property, Shape, model_of
 
 Dialect = Literal["draft-07", "2020-12"]
@@ -118,11 +118,6 @@ def document(schema: Schema, dialect: Dialect, urn: str | None = None) -> Schema
     """A schema as a file of its own: with ``$schema``, and ``$id`` where it has a ``urn``."""
     head = {"$schema": DIALECTS[dialect]}
     return {**head, **({"$id": urn} if urn is not None else {}), **schema}
-
-
-def urn(event_type: str, version: int) -> str:
-    """What ``dataschema`` names."""
-    return f"urn:dingbridge:{event_type}:{version}"
 
 
 def least_integer(shape: Shape) -> int:

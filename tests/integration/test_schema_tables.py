@@ -6,23 +6,11 @@ from typing import Any
 
 import asyncpg
 
-from dev.schemas.files import ROOT
 from dingbridge.events import catalogue
 from dingbridge.events.catalogue import EventSpec
 from dingbridge.schema.columns import Column, row_of
 from dingbridge.schema.ddl import ddl
-from dingbridge.testing.recordings import recorded
-
-ABSENT = object()
-EXAMPLES = ROOT / "schemas/examples"
-
-
-def value_at(record: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        if not isinstance(record, dict) or name not in record:
-            return ABSENT
-        record = record[name]
-    return record
+from tests.support.flat_rows import ABSENT, records_of, value_at
 
 
 def as_sent(column: Column, value: Any) -> Any:
@@ -41,7 +29,7 @@ async def kept(database: asyncpg.Connection, spec: EventSpec) -> int:
     """Write the type's recorded records, and compare what is read again."""
     await database.execute(ddl(spec, "postgres", "t", "b:1"))
     columns = row_of(spec).columns
-    records = [json.loads(record.value) for record in recorded(EXAMPLES / f"{spec.event_type}.json")]
+    records = records_of(spec.event_type)
     for record in records:
         values = {
             f'"{column.name.lower()}"': as_sent(column, value)

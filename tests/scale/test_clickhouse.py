@@ -8,14 +8,12 @@ from typing import Any
 
 import pytest
 
-from dev.schemas.files import EXAMPLES
 from dingbridge.events import catalogue
 from dingbridge.schema.columns import Column, row_of
 from dingbridge.schema.ddl import ddl
-from dingbridge.testing import recorded
 from tests.scale.clickhouse import ClickHouse, quoted
+from tests.support.flat_rows import ABSENT, records_of, value_at
 
-ABSENT = object()
 TYPE = "bpms_instance_change"
 Json = dict[str, Any]
 
@@ -26,23 +24,13 @@ def clickhouse(tmp_path: Path) -> Iterator[ClickHouse]:
         yield engine
 
 
-def records_of(event_type: str) -> list[Json]:
-    return [json.loads(record.value) for record in recorded(EXAMPLES / f"{event_type}.json")]
-
-
 def statements(event_type: str, topic: str, bootstrap: str) -> list[str]:
     """Table, queue, reader."""
-    spec = catalogue.get(event_type)
-    assert spec is not None
-    return [part for part in ddl(spec, "clickhouse", topic, bootstrap).split(";\n") if part.strip()]
-
-
-def value_at(record: Any, path: tuple[str, ...]) -> Any:
-    for name in path:
-        if not isinstance(record, dict) or name not in record:
-            return ABSENT
-        record = record[name]
-    return record
+    return [
+        part
+        for part in ddl(catalogue[event_type], "clickhouse", topic, bootstrap).split(";\n")
+        if part.strip()
+    ]
 
 
 def expected(column: Column, record: Json) -> Any:

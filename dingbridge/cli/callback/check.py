@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -205,16 +205,25 @@ class Owners:
 
 async def owners(admin: str, app: str) -> Owners | None:
     """What the ingress at ``admin`` (``host:port``) met; ``None`` when it does not tell."""
+    try:
+        met = [entry for entry in (await told(admin, "/owners"))["owners"] if entry["app"] == app]
+        refused = {str(entry["owner"]): int(entry["refused"]) for entry in met if entry["refused"]}
+        return Owners(refused, sum(int(entry["accepted"]) for entry in met))
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+async def told(admin: str, path: str) -> Any:
+    """The JSON that the ingress at ``admin`` (``host:port``) tells at ``path``; ``None`` when there is
+    none."""
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout) as http,
-            http.get(f"http://{admin}/owners") as answer,
+            http.get(f"http://{admin}{path}") as answer,
         ):
-            met = [entry for entry in (await answer.json())["owners"] if entry["app"] == app]
-            refused = {str(entry["owner"]): int(entry["refused"]) for entry in met if entry["refused"]}
-            return Owners(refused, sum(int(entry["accepted"]) for entry in met))
-    except (aiohttp.ClientError, OSError, ValueError, KeyError, TypeError):
+            return await answer.json()
+    except (aiohttp.ClientError, OSError, ValueError):
         return None
 
 

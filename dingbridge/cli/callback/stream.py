@@ -6,15 +6,13 @@ Nothing is registered by API then: the console of DingTalk has the mode and the 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import typer
 
+from dingbridge.cli.callback.check import told
 from dingbridge.cli.callback.registration import NOTE
 
 if TYPE_CHECKING:
     from dingbridge.cli.callback.target import ApiTarget
-
-_TIMEOUT_S = 5.0
 
 
 async def show(to: "ApiTarget", wanted: Iterable[str]) -> bool:
@@ -50,14 +48,9 @@ async def show(to: "ApiTarget", wanted: Iterable[str]) -> bool:
 
 async def _status(admin: str, app: str) -> dict[str, Any] | str:
     """What the ingress at ``admin`` (``host:port``) tells at ``/stream``; in words why it is not known."""
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     try:
-        async with (
-            aiohttp.ClientSession(timeout=timeout) as http,
-            http.get(f"http://{admin}/stream") as answer,
-        ):
-            status: dict[str, Any] | None = (await answer.json())["apps"].get(app)
-    except (aiohttp.ClientError, OSError, ValueError, LookupError, TypeError, AttributeError):
+        status: dict[str, Any] | None = (await told(admin, "/stream"))["apps"].get(app)
+    except (LookupError, TypeError, AttributeError):
         return f"no ingress tells it at {admin} (ADMIN_HOST, ADMIN_PORT); start it"
     if status is None:
         return f"the ingress of {admin} was started without this app in Stream mode; start it again"

@@ -35,13 +35,13 @@ def show(
     dialect: Annotated[str, typer.Option(help="draft-07 or 2020-12.")] = "draft-07",
 ) -> None:
     """Print the JSON Schema of a type's data."""
+    from dingbridge.events.envelope import urn
     from dingbridge.schema.json_schema import (
         DIALECTS,
         data_schema,
         document,
         envelope_schema,
         record_schema,
-        urn,
     )
 
     wanted = next((name for name in DIALECTS if name == dialect), None)
