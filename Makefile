@@ -13,7 +13,7 @@ SEED ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-integration test-faults test-long soak test-compose test-deploy test-contract test-connect test-scale bench bench-large lint format lock clean dist servers
+.PHONY: help install demo test test-unit test-integration test-faults test-long soak test-newcomer test-compose test-deploy test-contract test-connect test-scale bench bench-large lint format lock clean dist servers
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ test-long: install servers ## All tests with the fault tests as large as promise
 
 soak: install servers ## Faults at random under steady load, then the comparison (MINUTES=20, SEED=…)
 	$(BIN)/python -m tests.soak $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+test-newcomer: install servers ## What a newcomer does, in a clone: the demo, the tutorial, new-consumer, a repository of one's own
+	$(PYTEST) tests/newcomer -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-compose: install ## The image and docker-compose.yml, on the Docker engine that answers
 	$(PYTEST) tests/compose $(ARGS)

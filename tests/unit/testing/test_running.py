@@ -1,4 +1,4 @@
-"""The test kit: one test, in memory and (tests/integration/test_new_consumer.py) with ``--kafka``."""
+"""The test kit: one test, in memory and (tests/newcomer/test_new_consumer.py) with ``--kafka``."""
 
 import orjson
 import pytest
