@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 from dingbridge.worker.delivery import hash_key
-from dingbridge.worker.offset_tracker import OffsetTracker, QueuedRecord
+from dingbridge.worker.queues.offset_tracker import OffsetTracker, QueuedRecord
 
 log = structlog.get_logger(__name__)
 

@@ -13,8 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from typing import cast
+from typing import Any, cast
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
@@ -28,10 +27,11 @@ from dingbridge.worker.context import next_fetch_sequence
 from dingbridge.worker.dead_letters import DeadLetters
 from dingbridge.worker.delivery import Delivery, hash_key
 from dingbridge.worker.executor import Executor, Outcome
-from dingbridge.worker.key_queue import KeyQueues
 from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.offset_tracker import OffsetTracker, QueuedRecord, State
 from dingbridge.worker.outcomes import DependencyUnavailable, Failure, HandlerOutcome
+from dingbridge.worker.queues.in_flight import Pause, describe
+from dingbridge.worker.queues.key_queue import KeyQueues
+from dingbridge.worker.queues.offset_tracker import OffsetTracker, QueuedRecord, State
 
 log = structlog.get_logger(__name__)
 _stdlib_log = logging.getLogger(__name__)
@@ -47,17 +47,6 @@ CANCEL_TIMEOUT_S = 10
 
 CLOSE_TIMEOUT_S = 2
 """How long the runners may take to end at the stop, in s; what they run was cancelled before."""
-
-
-@dataclass(slots=True, eq=False)
-class _Pause:
-    """A partition that waits for something to work: ``probe`` is tried, ``waiting`` are other keys' heads."""
-
-    probe: QueuedRecord
-    reason: str
-    since: float
-    failures: int = 0
-    waiting: list[QueuedRecord] = field(default_factory=list)
 
 
 class Scheduler:
@@ -87,7 +76,7 @@ class Scheduler:
         self._closed = False
         self._abandoned: set[QueuedRecord] = set()
         self._closing: set[TopicPartition] = set()
-        self._pauses: dict[TopicPartition, _Pause] = {}
+        self._pauses: dict[TopicPartition, Pause] = {}
         self._ended = asyncio.Event()
         self._flips = offsets.flips
 
@@ -106,14 +95,16 @@ class Scheduler:
 
     def add(self, records: Sequence[ConsumerRecord]) -> None:
         """Queue records of one partition, as fetched."""
-        sequence = next_fetch_sequence()
+        sequence, now = next_fetch_sequence(), time.time()
         for record in records:
             partition = TopicPartition(record.topic, record.partition)
             size = RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
             for name, value in record.headers:
                 size += len(name) + len(value or b"")
             key = partition if record.key is None else record.key
-            queued = QueuedRecord(partition, record.offset, key, size, record, fetch_sequence=sequence)
+            queued = QueuedRecord(
+                partition, record.offset, key, size, record, fetch_sequence=sequence, fetched_at=now
+            )
             self.offsets.add(queued)
             head = self._queues.add(queued)
             if head is not None:
@@ -142,6 +133,10 @@ class Scheduler:
     def down_for_s(self) -> float:
         """Since when, in s, the world has been down for the partition that waits longest; 0 if for none."""
         return max((time.monotonic() - pause.since for pause in self._pauses.values()), default=0.0)
+
+    def in_flight(self) -> dict[str, Any]:
+        """What is fetched and not finished, for a person: see ``queues/in_flight.py``."""
+        return describe(self._consumer.name, self.offsets.held(), self._running, self._pauses)
 
     async def revoke(self, partitions: set[TopicPartition], grace_s: float) -> None:
         """Start nothing more for ``partitions``; let what runs finish within ``grace_s``, cancel the rest.
@@ -292,11 +287,12 @@ class Scheduler:
         wait = outcome.after
         if wait is None:
             wait = delay(queued.attempts, consumer.retry_first_s, consumer.retry_max_s)
+        queued.last_outcome, queued.last_error = outcome.kind, error_location(outcome.error, self._package)
         if outcome.counts:
             log.warning(
                 "consumer.retry",
                 **self._describe(queued),
-                error=error_location(outcome.error, self._package),
+                error=queued.last_error,
                 reason=str(outcome.error) if isinstance(outcome.error, HandlerOutcome) else None,
                 retry_in_s=round(wait, 2),
             )
@@ -324,14 +320,15 @@ class Scheduler:
     def _pause(self, queued: QueuedRecord, outcome: Outcome) -> None:
         if self._goes(queued):
             return
-        reason = error_location(outcome.error, self._package)
+        queued.last_outcome = outcome.kind
+        reason = queued.last_error = error_location(outcome.error, self._package)
         if isinstance(outcome.error, DependencyUnavailable):
             reason = outcome.error.reason
         elif isinstance(outcome.error, TicketMissing):  # its words are ours, and nobody's name is in them
             reason = str(outcome.error)
         pause = self._pauses.get(queued.partition)
         if pause is None:
-            pause = self._pauses[queued.partition] = _Pause(queued, reason, time.monotonic())
+            pause = self._pauses[queued.partition] = Pause(queued, reason, time.monotonic())
             self._on_flow()
         elif pause.probe is not queued:
             pause.waiting.append(queued)  # it was running when the probe failed
@@ -367,7 +364,12 @@ class Scheduler:
             self._put(head)
 
     def _put_after(self, wait_s: float, queued: QueuedRecord) -> None:
-        asyncio.get_running_loop().call_later(wait_s, self._put, queued)
+        queued.next_attempt_at = time.time() + wait_s
+        asyncio.get_running_loop().call_later(wait_s, self._put_again, queued)
+
+    def _put_again(self, queued: QueuedRecord) -> None:
+        queued.next_attempt_at = None
+        self._put(queued)
 
     def _describe(self, queued: QueuedRecord) -> dict[str, str | int | None]:
         """What may stand in a log about a record: ids and types, no values."""

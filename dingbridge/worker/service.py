@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import structlog
+from aiohttp import web
 from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import DBAPIError
 
@@ -21,7 +22,7 @@ from dingbridge.contract_routes import contract_routes
 from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError, KafkaUnavailable, SettingsError
 from dingbridge.events.catalogue import UNCLASSIFIED, catalogue
-from dingbridge.health_server import AdminServer
+from dingbridge.health_server import AdminServer, json_response
 from dingbridge.kafka.topics import inbox_topic, topics_read
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.api.clients import open_clients
@@ -98,7 +99,7 @@ class ConsumerService:
                     settings.admin_port,
                     self.registry,
                     ready=self._ready,
-                    routes=contract_routes(settings),
+                    routes=[*contract_routes(settings), web.get("/in-flight", self._in_flight)],
                 )
                 await admin.start()
                 stack.push_async_callback(admin.stop)
@@ -159,6 +160,9 @@ class ConsumerService:
             return ready, details
         database = await self.database.answers(2)
         return ready and database, {**details, "database": "answers" if database else "does not answer"}
+
+    async def _in_flight(self, request: web.Request) -> web.Response:
+        return json_response(self.worker.in_flight())
 
     async def _show_api_calls(self, budget: ApiCalls) -> None:
         """Keep the metrics of this month's API calls up to date, so that a scrape waits for no disk."""

@@ -26,7 +26,7 @@ from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letters import DeadLetters, DeadLetterWriter
 from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import Measures, WorkerMetrics
-from dingbridge.worker.offset_tracker import Limits, OffsetTracker
+from dingbridge.worker.queues.offset_tracker import Limits, OffsetTracker
 from dingbridge.worker.scheduler import Scheduler
 from dingbridge.worker.supervise import cancel_on
 
@@ -118,6 +118,10 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             "partitions": len(self._assigned),
             "unavailable": down,
         }
+
+    def in_flight(self) -> dict[str, Any]:
+        """What this member has fetched and not finished, and what its paused partitions wait for."""
+        return self._scheduler.in_flight()
 
     async def run(self) -> None:
         """Take part in the group until ``stop``; survives Kafka being absent, at start and later."""

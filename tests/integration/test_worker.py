@@ -15,7 +15,7 @@ from dingbridge.kafka.topics import ensure_topics, event_topic, inbox_topic
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker import worker
 from dingbridge.worker.delivery import hash_key
-from dingbridge.worker.offset_tracker import Limits
+from dingbridge.worker.queues.offset_tracker import Limits
 from dingbridge.worker.worker import WorkerOptions
 from tests.integration.worker_support import (
     TYPE,

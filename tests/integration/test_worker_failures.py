@@ -2,9 +2,13 @@
 nothing is buried while the world is down.
 """
 
+from pathlib import Path
 from typing import Any, ClassVar
 
+import aiohttp
+import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from dingbridge import Consumer, Context, DependencyUnavailable, Event, Reject, Transaction
 from dingbridge.errors import BridgeError
@@ -123,6 +127,43 @@ async def test_a_replayed_dead_letter_is_applied_and_if_it_dies_again_names_its_
     ]
     assert places[0] == places[1]
     assert len([n for n, _ in second.headers if n == "dingbridge-dlq-error"]) == 1
+
+
+async def test_what_is_in_flight_is_told_while_a_system_is_down(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    class Dependent(Failing):
+        down = True
+
+        async def prepare(self, event: Event, ctx: Context) -> None:
+            await super().prepare(event, ctx)
+            if self.down:
+                raise DependencyUnavailable("system A does not answer")
+
+    consumer = named(Dependent, retry_first_s=600, retry_max_s=600)()
+    settings = consumer_settings(kafka_env, f"sqlite:///{tmp_path}/t.db", admin_port=0)
+    await publish(settings, [event_record("e1", "bad"), event_record("e2", "good")])
+    with capture_logs() as logs:
+        async with serving(consumer, settings), aiohttp.ClientSession() as session:
+
+            async def told(records: int, paused: int) -> dict[str, Any]:
+                async def look() -> dict[str, Any] | None:
+                    port = next((e["port"] for e in logs if e["event"] == "consumer.admin_listening"), None)
+                    if port is None:
+                        return None
+                    answer = await session.get(f"http://127.0.0.1:{port}/in-flight")
+                    seen: dict[str, Any] = orjson.loads(await answer.read())
+                    return seen if (seen["total"], len(seen["paused"])) == (records, paused) else None
+
+                return await eventually(look)
+
+            seen = await told(2, 1)
+            assert [pause["waits_for"] for pause in seen["paused"]] == ["system A does not answer"]
+            consumer.down = False
+            (held,) = (await told(1, 0))["records"]
+    assert (held["event_id"].split("/")[0], held["attempts"], held["state"]) == (f"{TYPE}:e1", 1, "retrying")
+    assert held["error"].startswith("ValueError at tests.integration.worker_support:")
+    assert "private" not in str(held)
 
 
 async def test_when_the_world_is_down_nothing_is_buried_and_work_goes_on_when_it_is_up(

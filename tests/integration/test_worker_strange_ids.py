@@ -10,7 +10,7 @@ from sqlalchemy import select
 from dingbridge import Event, Reject, Transaction
 from dingbridge import retry as backoff_module
 from dingbridge.testing import MemoryRuntime
-from dingbridge.worker.offset_tracker import OffsetTracker
+from dingbridge.worker.queues.offset_tracker import OffsetTracker
 from dingbridge.worker.store.inbox import enter, inbox, seen
 from tests.unit.worker.harness import P0, Harness, Scripted
 from tests.unit.worker.support import Recording, effects, record

@@ -22,8 +22,8 @@ from dingbridge import Consumer, Context, Database, Event, Reject, Transaction, 
 from dingbridge.worker.dead_letters import DeadLetters, dead_letter_headers
 from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.offset_tracker import OffsetTracker
 from dingbridge.worker.outcomes import Failure
+from dingbridge.worker.queues.offset_tracker import OffsetTracker
 from dingbridge.worker.scheduler import Scheduler
 from dingbridge.worker.store import inbox, outbox
 from dingbridge.worker.store.postgres import Links

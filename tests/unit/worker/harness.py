@@ -14,8 +14,8 @@ from dingbridge.testing import MemoryRuntime
 from dingbridge.worker.dead_letters import DeadLetters
 from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.offset_tracker import Limits, OffsetTracker
 from dingbridge.worker.outcomes import Failure
+from dingbridge.worker.queues.offset_tracker import Limits, OffsetTracker
 from dingbridge.worker.scheduler import Scheduler
 from tests.unit.worker.support import Recording, effects, kafka_record, record
 

@@ -7,8 +7,8 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dingbridge.worker.key_queue import KeyQueues
-from dingbridge.worker.offset_tracker import Limits, OffsetTracker, QueuedRecord, State
+from dingbridge.worker.queues.key_queue import KeyQueues
+from dingbridge.worker.queues.offset_tracker import Limits, OffsetTracker, QueuedRecord, State
 from tests.unit.worker.support import kafka_record
 
 P0 = TopicPartition("a", 0)
@@ -58,7 +58,7 @@ def test_any_interleaving_keeps_order_per_key_and_a_committable_offset_below_eve
     script: list[tuple],
 ) -> None:
     with patch(
-        "dingbridge.worker.offset_tracker.SLACK", 0
+        "dingbridge.worker.queues.offset_tracker.SLACK", 0
     ):  # finished entries are dropped as soon as they may be
         _any_interleaving(script)
 

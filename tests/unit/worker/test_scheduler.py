@@ -15,8 +15,8 @@ from dingbridge.worker import scheduler as scheduler_module
 from dingbridge.worker.context import Position
 from dingbridge.worker.delivery import Delivery, hash_key
 from dingbridge.worker.executor import Executor, Outcome
-from dingbridge.worker.offset_tracker import Limits
 from dingbridge.worker.outcomes import Failure
+from dingbridge.worker.queues.offset_tracker import Limits
 from dingbridge.worker.store import outbox
 from tests.unit.worker.harness import P0, P1, Harness, Scripted, running, until
 from tests.unit.worker.support import Recording, kafka_record, record

@@ -12,7 +12,7 @@ from dingbridge import Consumer
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.offset_tracker import QueuedRecord
+from dingbridge.worker.queues.offset_tracker import QueuedRecord
 from dingbridge.worker.worker import Worker, WorkerOptions
 
 P0 = TopicPartition("t", 0)

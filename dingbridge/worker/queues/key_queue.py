@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 
 from aiokafka import TopicPartition
 
-from dingbridge.worker.offset_tracker import QueuedRecord
+from dingbridge.worker.queues.offset_tracker import QueuedRecord
 
 
 class KeyQueues:

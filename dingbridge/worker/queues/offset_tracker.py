@@ -67,6 +67,14 @@ class QueuedRecord:
     state: State = State.WAITING
     attempts: int = 0
     """Attempts that failed."""
+    fetched_at: float = 0
+    """When it was fetched, epoch s."""
+    next_attempt_at: float | None = None
+    """When it is tried again, epoch s; None unless it waits for that."""
+    last_outcome: str = ""
+    """How its last attempt ended; empty before the first."""
+    last_error: str = ""
+    """Type and place of what that attempt raised."""
     delivery: Delivery | None = None
     event: Event | None = None
     failure: Failure | None = None
@@ -201,6 +209,13 @@ class OffsetTracker:
         """Partitions not to fetch now: full at their share of records or bytes, no longer full at half of it;
         or at the bound of the window."""
         return set(self._full)
+
+    def held(self) -> Iterator[QueuedRecord]:
+        """All records fetched and not finished."""
+        for window in self._windows.values():
+            for queued in window.entries:
+                if queued.state is State.WAITING:
+                    yield queued
 
     def oldest(self) -> Iterator[QueuedRecord]:
         """The first unfinished record of each partition that has one."""
