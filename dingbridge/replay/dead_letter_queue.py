@@ -17,6 +17,7 @@ from dingbridge.errors import BridgeError, TopicError
 from dingbridge.kafka.reader import Span, TopicReader
 from dingbridge.kafka.topics import dlq_topic, existing_topics, inbox_topic
 from dingbridge.replay.copying import Copier, inbox_partitions, new_replay_id
+from dingbridge.replay.dead_letter_groups import DeadLetterGroup, DeadLetterGroups
 from dingbridge.replay.dead_letters import (
     NOTE_HEADER,
     SKIPPED,
@@ -37,7 +38,8 @@ NOTED_AT_ONCE = 1_000
 @dataclass(slots=True)
 class ReplayPlan:
     """What a replay would do: ``to_send`` dead letters will be sent, ``noted`` are in the inbox already, by a
-    run that was interrupted, ``settled`` match too and are left out."""
+    run that was interrupted, ``settled`` match too and are left out. Of skipping: ``to_send`` are to be given
+    up."""
 
     replay_id: str
     resumed: bool = False
@@ -162,12 +164,42 @@ class DeadLetterQueue:
                     batch, copied = [], 0
             await settle()
 
-    async def skip(self, found: DeadLetter) -> None:
-        """Give it up for good: it is not offered again. Raises ``BridgeError`` when it is settled already."""
-        if (by := self._settled.by(found)) is not None:
-            raise BridgeError(f"the dead letter {found.place} is settled already ({by})")
-        async with Copier(self._settings, self._inbox, 1) as copier:
-            await self._note(copier, SKIPPED, [found])
+    async def groups(self, wanted: DeadLetterFilter) -> list[DeadLetterGroup]:
+        """Those that match and wait, counted by error and EventType; the largest group first."""
+        found = DeadLetterGroups()
+        async with aclosing(self.dead_letters(wanted)) as dead_letters:
+            async for letter, by in dead_letters:
+                if by is None:
+                    found.add(letter)
+        return found.listed()
+
+    async def plan_skip(self, wanted: DeadLetterFilter, *, limit: int = 0) -> ReplayPlan:
+        """Count what ``skip`` would give up: at most ``limit`` that match and wait (0: all)."""
+        plan = ReplayPlan(SKIPPED)
+        async with aclosing(self._selected(wanted, limit, again=False, plan=plan)) as selected:
+            async for found in selected:
+                plan.to_send += 1
+                plan.by_type[found.event_type] += 1
+        return plan
+
+    async def skip(
+        self, wanted: DeadLetterFilter, on_skipped: Callable[[int], None], *, limit: int = 0
+    ) -> None:
+        """Give up for good what ``plan_skip`` counted: it is not offered again. ``on_skipped`` is told how
+        many more were noted."""
+        batch: list[DeadLetter] = []
+        async with (
+            Copier(self._settings, self._inbox, 1) as copier,
+            aclosing(self._selected(wanted, limit, again=False, plan=None)) as selected,
+        ):
+            async for found in selected:
+                batch.append(found)
+                if len(batch) >= NOTED_AT_ONCE:
+                    await self._note(copier, SKIPPED, batch)
+                    on_skipped(len(batch))
+                    batch = []
+            await self._note(copier, SKIPPED, batch)
+            on_skipped(len(batch))
 
     async def _read_inbox(self, again: bool, resume: str | None) -> None:
         """Find what earlier runs have copied and not noted."""

@@ -90,7 +90,8 @@ class DeadLetterFilter:
     """Which dead letters are meant; what is empty or None admits all.
 
     ``events`` are EventTypes, ``keys`` whole keys or the ``#…`` that stands for one in the log; ``errors``
-    are parts of the error or the reason, any of which is enough. ``since`` is included, ``until`` is not.
+    are parts of the error or the reason, any of which is enough; ``whole_errors`` are errors as they are.
+    ``since`` is included, ``until`` is not. ``places`` are (partition, offset) in the dead-letter topic.
     """
 
     events: tuple[str, ...] = ()
@@ -98,13 +99,19 @@ class DeadLetterFilter:
     errors: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
+    whole_errors: tuple[str, ...] = ()
+    places: frozenset[tuple[int, int]] = frozenset()
 
     def admits(self, found: DeadLetter) -> bool:
+        if self.places and (found.record.partition, found.record.offset) not in self.places:
+            return False
         if self.events and found.event_type not in self.events:
             return False
         if self.keys and found.key not in self.keys and found.hashed_key not in self.keys:
             return False
         if self.errors and not any(part in found.error or part in found.reason for part in self.errors):
+            return False
+        if self.whole_errors and found.error not in self.whole_errors:
             return False
         if self.since is not None and (found.at is None or found.at < self.since):
             return False

@@ -166,6 +166,51 @@ async def test_a_letter_that_is_skipped_is_not_offered_again(settings, name, dlq
     assert [number(copy) for copy in await inbox(settings, name)] == [1]
 
 
+KEY_ERROR = "KeyError at billing:9 in handle"
+
+
+async def test_letters_are_counted_by_reason_and_chosen_one_by_one_or_by_it(settings, name, dlq):
+    def error(n):
+        return KEY_ERROR if n < 3 else f"My{KEY_ERROR}" if n < 5 else "ValueError at billing:1 in handle"
+
+    letters = [(r, letter_headers(n, error(n))) for n, r in enumerate(numbered(9))]
+    await bury(settings, name, letters)
+
+    async def reasons(*filters):
+        lines = (await dlq("reasons", "--json", *filters)).stdout.splitlines()
+        return [(group["count"], group["error"]) for group in map(json.loads, lines)]
+
+    assert await reasons() == [(4, error(8)), (3, KEY_ERROR), (2, f"My{KEY_ERROR}")]
+    assert await reasons("--error", KEY_ERROR) == [(3, KEY_ERROR), (2, f"My{KEY_ERROR}")], "a part of it"
+    assert await reasons("--error-is", KEY_ERROR) == [(3, KEY_ERROR)], "the whole"
+    table = (await dlq("reasons")).stdout.splitlines()
+    assert table[1] == f"4\tuser_modify_org\t{error(8)}\t2026-11-25T04:00:05Z\t2026-11-25T04:00:08Z"
+
+    # skipped by the whole error, counted before
+    by_error = ("--error-is", f"My{KEY_ERROR}")
+    assert json.loads((await dlq("skip", *by_error, "--dry-run", "--json")).stdout)["to_skip"] == 2
+    assert len(await reasons()) == 3, "counting changes nothing"
+    assert "say which" in (await dlq("skip", "--yes", code=2)).stderr
+    assert json.loads((await dlq("skip", *by_error, "--yes", "--json")).stdout)["skipped"] == 2
+    assert await reasons() == [(4, error(8)), (3, KEY_ERROR)]
+
+    # sent back by place: those and no others; what is settled or not there is left out, and said
+    place = {int(one["first"]["offset"]): one["place"] for one in map(json.loads, await listed(dlq))}
+    named = [place[1], place[6].replace("/", ":"), place[3], "0/999"]
+    chosen = [argument for one in named for argument in ("--letter", one)]
+    counted = await dlq("replay", *chosen, "--dry-run", "--json")
+    assert "1 of those that were named" in counted.stderr
+    sent = json.loads((await dlq("replay", *chosen, "--yes", "--json")).stdout)
+    assert (sent["to_send"], sent["sent"], sent["left_out"]) == (2, 2, 1)
+    assert sorted(map(number, await inbox(settings, name))) == [1, 6]
+    assert await reasons() == [(3, error(8)), (2, KEY_ERROR)]
+    assert "as 0/17" in (await dlq("replay", "--letter", "17", code=2)).stderr
+
+
+async def listed(dlq):
+    return (await dlq("list", "--all", "--json")).stdout.splitlines()
+
+
 @pytest.mark.parametrize("batches", [1, 2, 5], ids=["before-the-note", "after-the-note", "later"])
 async def test_a_replay_that_is_killed_goes_on_without_doubling(
     settings, name, dlq, kafka_env, processes, batches

@@ -3,8 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from dingbridge.replay.dead_letter_groups import DeadLetterGroup
+    from dingbridge.replay.dead_letter_queue import ReplayPlan
     from dingbridge.replay.dead_letters import DeadLetter
 
+REASON_COLUMNS = ("count", "type", "error", "oldest", "newest")
 COLUMNS = ("place", "type", "key", "error", "reason", "attempts", "at", "settled_by")
 
 
@@ -18,12 +23,55 @@ def as_object(found: "DeadLetter", by: str | None) -> dict[str, Any]:
         "error": found.error,
         "reason": found.reason or None,
         "attempts": int(found.attempts) if found.attempts.isdecimal() else None,
-        "at": found.at.isoformat(timespec="seconds").replace("+00:00", "Z") if found.at else None,
+        "at": _iso(found.at),
         "settled_by": by,
         "key_hash": found.hashed_key,
         "replay_id": found.replay_id,
         "first": {"topic": topic, "partition": partition, "offset": offset},
     }
+
+
+def reason_as_object(group: "DeadLetterGroup") -> dict[str, Any]:
+    """How many wait for one reason."""
+    return {
+        "count": group.count,
+        "type": group.event_type,
+        "error": group.error,
+        "oldest": _iso(group.oldest),
+        "newest": _iso(group.newest),
+    }
+
+
+def _iso(at: "datetime | None") -> str | None:
+    return at.isoformat(timespec="seconds").replace("+00:00", "Z") if at else None
+
+
+def plan_as_object(plan: "ReplayPlan", done: int, verb: str = "send") -> dict[str, Any]:
+    """What is to be done, and how much of it is."""
+    numbers = {"dead_letters": dict(sorted(plan.by_type.items())), "left_out": plan.settled}
+    if verb == "skip":
+        return {**numbers, "to_skip": plan.to_send, "skipped": done}
+    return {
+        "replay_id": plan.replay_id,
+        "resumed": plan.resumed,
+        **numbers,
+        "copied_before": plan.noted,
+        "to_send": plan.to_send,
+        "sent": done,
+    }
+
+
+def print_plan(plan: "ReplayPlan", verb: str = "send") -> None:
+    """The same as lines, before anything is done."""
+    for event_type, number in sorted(plan.by_type.items()):
+        print(f"letters    {number}\t{event_type}")
+    if plan.noted:
+        print(f"copied     {plan.noted} before, by this run, which was interrupted")
+    if plan.settled:
+        print(f"left out   {plan.settled} that were replayed or skipped before")
+    if verb == "send":
+        print(f"replay id  {plan.replay_id}{' (goes on)' if plan.resumed else ''}")
+    print(f"to {verb}    {plan.to_send}", flush=True)
 
 
 def print_whole(found: "DeadLetter", by: str | None, reveal: bool, as_json: bool) -> None:

@@ -1,0 +1,5 @@
+"""``dingbridge dlq``: a consumer's dead letters."""
+
+from dingbridge.cli.dlq.command import app
+
+__all__ = ["app"]
