@@ -6,6 +6,7 @@ Labels only ever hold names from a fixed set: an EventType that the catalogue do
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from dingbridge.events import known
+from dingbridge.tally import Histogram as Tallied
 
 OTHER = "other"
 
@@ -17,6 +18,21 @@ def known_type(event_type: str | None) -> str:
 
 _ANSWER_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5)
 _LAG_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0, 3600.0, 21600.0)
+
+
+_DELAY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0, 86400.0)
+
+
+def delay_histogram(registry: CollectorRegistry | None = None) -> Tallied:
+    """A publisher observes, and the ingress, which has the ``registry``, adds it up."""
+    return Tallied(
+        "dingbridge_dingtalk_delay_seconds",
+        "Time from an event, as DingTalk says, until it came by HTTP or Stream, by family; of re-pushes the "
+        "one that was kept",
+        ("family",),
+        _DELAY_BUCKETS,
+        registry,
+    )
 
 
 class HttpMetrics:
@@ -117,6 +133,7 @@ class PublishingMetrics:
             buckets=_LAG_BUCKETS,
             registry=registry,
         )
+        self.delay_seconds = delay_histogram(registry)
         self.restarts = Counter(
             "dingbridge_publisher_restarts",
             "Times the publisher's process had to be started again",

@@ -49,6 +49,7 @@ from dingbridge.kafka.inbox import write_to_inbox
 from dingbridge.snapshots import FetchCache
 from dingbridge.worker.consumer import Table
 from dingbridge.worker.context import next_fetch_sequence
+from dingbridge.worker.metrics import full_comparison
 
 log = structlog.get_logger(__name__)
 
@@ -98,9 +99,11 @@ class AddressSync(Consumer):
     async def start(self) -> None:
         self.dingtalk  # noqa: B018 - every event needs it: end in words now rather than at the first
         self._cache = FetchCache()
+        self._synced = full_comparison(self.name, self.registry)
 
     async def background(self) -> None:
-        await Schedule(self.database, self.sync_settings, self._order_sync).run()
+        on_synced = self._synced.set
+        await Schedule(self.database, self.sync_settings, self._order_sync, on_synced=on_synced).run()
 
     async def prepare(self, event: Event, ctx: Context) -> _Prepared | None:
         """Fetch what ``event`` names. None when nothing is to be written: an earlier fetch serves, it is

@@ -33,10 +33,12 @@ class Schedule:
         settings: AddressSyncSettings,
         order: Order,
         *,
+        on_synced: Callable[[float], None] = lambda at_s: None,
         look_every_s: float = LOOK_EVERY_S,
     ) -> None:
+        """``on_synced`` is told, at each look, when the last full sync was done (epoch s), if one was."""
         self._database, self._settings, self._order = database, settings, order
-        self._look_every_s = look_every_s
+        self._on_synced, self._look_every_s = on_synced, look_every_s
         self._ordered: str | None = None
         self._said: str | None = None
 
@@ -65,6 +67,9 @@ class Schedule:
         before = await Runs(self._database, corp_id).ended("done", "stopped")
         if not before:
             return f"{corp_id}/first/{today}"
+        done = [run.ended_at.timestamp() for run in before if run.state == "done" and run.ended_at]
+        if done:
+            self._on_synced(max(done))
         last = max(before, key=lambda run: run.ended_at or run.began_at)
         days = self._settings.reconcile_every_days
         if not days or (last.ended_at or last.began_at) + timedelta(days=days) > datetime.now(UTC):

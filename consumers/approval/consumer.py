@@ -77,10 +77,12 @@ class Approval(Consumer):
         none waits for another."""
         files = Downloads(self.database, self.client_of, self._own, self.metrics)
         never = asyncio.Event()
+        compared = self.metrics.compared.set_to_current_time
+        resyncs = RequestedResyncs(self.fetcher, self.client_of, on_compared=compared)
         await asyncio.gather(
             retry_until_available(files.run, self.name, never),
             retry_until_available(Refetch(self.fetcher, self.client_of).run, self.name, never),
-            retry_until_available(RequestedResyncs(self.fetcher, self.client_of).run, self.name, never),
+            retry_until_available(resyncs.run, self.name, never),
         )
 
     async def prepare(self, event: Event, ctx: Context) -> Fetched | ResyncRequest | None:

@@ -2,6 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from dingbridge.worker.metrics import full_comparison
+
 
 class ApprovalMetrics:
     """Metrics on ``registry``, by default on one that nobody reads: a command has no listener."""
@@ -28,6 +30,7 @@ class ApprovalMetrics:
         self.attachments_waiting = Gauge(
             "dingbridge_approval_attachments_waiting", "Attachments not downloaded yet", registry=registry
         )
+        self.compared = full_comparison("approval", registry)
 
     def action(self, outcome: str) -> None:
         self._actions.labels(outcome).inc()

@@ -50,6 +50,9 @@ EVENT_TYPE_RE = re.compile(r"[A-Za-z0-9_-]{1,200}")
 UNCLASSIFIED = "unclassified"
 """The topic of what cannot be normalised. Reserved: an EventType of this name is not legal."""
 
+OTHER_FAMILY = "other"
+"""What metrics call the family of an EventType that is not in the catalogue."""
+
 Form = Literal["old", "new", "unknown"]
 FORMS: tuple[Form, ...] = ("old", "new", "unknown")
 _DOCUMENTED: tuple[Form, ...] = ("old", "new")
@@ -246,6 +249,12 @@ catalogue = Catalogue(json.loads(files("dingbridge").joinpath("schemas/catalogue
 def known(event_type: str | None) -> bool:
     """Is this EventType in the catalogue? Metric labels hold only names for which it is."""
     return event_type in catalogue
+
+
+def family_of(event_type: str | None) -> str:
+    """The family that the catalogue puts this EventType into, for metrics; ``other`` for one it has not."""
+    spec = catalogue.get(event_type) if event_type is not None else None
+    return OTHER_FAMILY if spec is None else spec.family
 
 
 def legal(event_type: str) -> bool:

@@ -40,6 +40,8 @@ TYPE_PREFIX = "com.dingtalk."
 FAILED_LIST = "failed-list"
 """``via`` of what was put together from an item of ``get_call_back_failed_result``. Such an item says less
 than the push did, so the event's id may differ from that of the push: its record has ``rebuilt``."""
+PUSHED = frozenset(("http", "stream"))
+"""``via`` of what DingTalk sent by itself."""
 FAILED_RECORD = "failed-record"
 """``via`` of a push from the ISV list, where it stands word for word."""
 
@@ -83,7 +85,8 @@ class Record(NamedTuple):
     unclassified: ``not-json``, ``not-an-object``, ``no-event-type``, ``illegal-event-type``,
     ``duplicate-keys``, ``nan``, ``surrogates``, ``too-deep``, ``too-many-entities`` or
     ``fault:<ExceptionType>`` for a fault of ours. ``drift`` stands on the first record of a callback, if
-    somebody looked for it.
+    somebody looked for it, and so does ``delay_s``: how long after it happened DingTalk had delivered it (s),
+    of what came by itself and tells when it happened.
     """
 
     event_type: str | None
@@ -94,6 +97,7 @@ class Record(NamedTuple):
     id: str
     fault: str | None = None
     drift: tuple[Drift, ...] = ()
+    delay_s: float | None = None
 
 
 def to_records(received: Received, check: DriftCheck | None = None) -> list[Record]:
@@ -153,6 +157,9 @@ def _classified(received: Received, check: DriftCheck | None) -> list[Record]:
         raise _Unclassifiable("too-many-entities", facts) from None
     base = _callback_id(received, facts)
     records = [_record(received, facts, event_type, spec, normalised, part, base) for part in parts]
+    if facts.happened_ms is not None and received.via in PUSHED:
+        delay_s = max(0, received.received_ms - facts.happened_ms) / 1000
+        records[0] = records[0]._replace(delay_s=delay_s)
     if check is not None and spec is not None and received.via != FAILED_LIST:
         try:
             drift = check(normalised.layout, normalised.data)

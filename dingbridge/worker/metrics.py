@@ -1,44 +1,43 @@
 """What a worker measures. Labels hold the consumer's own topics and fixed words, and the hash of a key for as
 long as that key holds its partition up: series are bounded.
 
-What is counted with every event is in ``Tally``: plain numbers that are put into Prometheus' form when it
-asks. Its own counters take a lock each time, which costs more than the worker's book-keeping.
+What is counted with every event is in ``Tally`` and in histograms of ours (``dingbridge/tally.py``): plain
+numbers that are put into Prometheus' form when it asks.
 """
 
 import time
-from bisect import bisect_left
 from collections import Counter as Counts
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dingbridge.worker.delivery import hash_key
+from dingbridge.events.catalogue import family_of
+from dingbridge.events.control import RESYNC_REQUESTED
+from dingbridge.events.event import Event
+from dingbridge.tally import Histogram
+from dingbridge.worker.delivery import Delivery, hash_key
 from dingbridge.worker.queues.offset_tracker import OffsetTracker, QueuedRecord
 
 log = structlog.get_logger(__name__)
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+FRESHNESS_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400)
+"""Up to a day: so old is what a broken dependency, or a weekend without the consumer, has held up."""
+
 PREFIX = "dingbridge_consumer_"
 
 
 class Tally(Collector):
-    """Records by how they ended, attempts by outcome, and how long these took, of one consumer."""
+    """Records by how they ended, and attempts by outcome, of one consumer."""
 
     def __init__(self, consumer: str) -> None:
         self._consumer = consumer
         self.events: Counts[tuple[str, str]] = Counts()
         self.attempts: Counts[str] = Counts()
-        self._buckets = [0] * (len(BUCKETS_S) + 1)
-        self._seconds = 0.0
-
-    def attempted(self, outcome: str, seconds: float) -> None:
-        self.attempts[outcome] += 1
-        self._buckets[bisect_left(BUCKETS_S, seconds)] += 1
-        self._seconds += seconds
 
     def collect(self) -> Iterator[Metric]:
         events = CounterMetricFamily(
@@ -55,17 +54,6 @@ class Tally(Collector):
         for outcome, number in list(self.attempts.items()):
             attempts.add_metric((self._consumer, outcome), number)
         yield attempts
-        seconds = HistogramMetricFamily(
-            PREFIX + "handler_seconds",
-            "Time of one attempt: prepare, transaction and handle",
-            labels=("consumer",),
-        )
-        total, buckets = 0, []
-        for bound, number in zip([*map(str, map(float, BUCKETS_S)), "+Inf"], self._buckets, strict=True):
-            total += number
-            buckets.append((bound, float(total)))
-        seconds.add_metric((self._consumer,), buckets, self._seconds)
-        yield seconds
 
 
 class WorkerMetrics:
@@ -81,7 +69,22 @@ class WorkerMetrics:
         self._name = consumer
         self._tally = Tally(consumer)
         registry.register(self._tally)
-        self.attempted = self._tally.attempted
+        self._attempts = Histogram(
+            PREFIX + "handler_seconds",
+            "Time of one attempt: prepare, transaction and handle",
+            ("consumer",),
+            BUCKETS_S,
+            registry,
+        )
+        self._attempts.add((consumer,), [0] * (len(BUCKETS_S) + 1), 0.0)
+        self._freshness = Histogram(
+            PREFIX + "freshness_seconds",
+            "Time from the bridge's receipt of an event to the end of its handling; replays and orders to "
+            "look anew do not count",
+            ("consumer", "family"),
+            FRESHNESS_BUCKETS_S,
+            registry,
+        )
         self._dead_letters = counter("dead_letters", "Records sent to the dead letters", "topic")
         self._paused = gauge("paused_partitions", "Partitions not fetched now, by reason", "reason")
         self._held = gauge("held_offsets", "Offsets finished but held back by an earlier one", "topic")
@@ -117,8 +120,19 @@ class WorkerMetrics:
         self.in_flight = gauge("in_flight", "Records fetched and not finished").labels(consumer)
         self.in_flight_bytes = gauge("in_flight_bytes", "Bytes of these records").labels(consumer)
 
+    def attempted(self, outcome: str, seconds: float) -> None:
+        self._tally.attempts[outcome] += 1
+        self._attempts.observe((self._name,), seconds)
+
     def finished(self, topic: str, outcome: str) -> None:
         self._tally.events[topic, outcome] += 1
+
+    def handled(self, event: Event, delivery: Delivery) -> None:
+        """``event`` is done just now. Replays and orders to look anew are old by intent; what is not
+        DingTalk's has no time of receipt."""
+        if event.via and event.type != RESYNC_REQUESTED and not delivery.replay_id:
+            age_s = time.time() - event.received_time.timestamp()
+            self._freshness.observe((self._name, family_of(event.event_type)), max(0.0, age_s))
 
     def dead_letter(self, topic: str) -> None:
         self._dead_letters.labels(self._name, topic).inc()
@@ -146,6 +160,17 @@ class WorkerMetrics:
 
     def held(self, topic: str, offsets: int) -> None:
         self._held.labels(self._name, topic).set(offsets)
+
+
+def full_comparison(consumer: str, registry: CollectorRegistry) -> Gauge:
+    """To be set to the end of the last comparison of everything with DingTalk, epoch s, by a consumer that
+    makes such."""
+    return Gauge(
+        PREFIX + "full_comparison_timestamp_seconds",
+        "When the last comparison of everything with DingTalk ended well, epoch s; 0: none is known",
+        ("consumer",),
+        registry=registry,
+    ).labels(consumer)
 
 
 HOLDER_NAMED_S = 10

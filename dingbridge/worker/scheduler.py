@@ -20,7 +20,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from dingbridge.dingtalk.errors import TicketMissing
 from dingbridge.error_location import error_location
-from dingbridge.events.event import NotAnEvent, Sent, decode
+from dingbridge.events.event import Event, NotAnEvent, Sent, decode
 from dingbridge.retry import delay
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import next_fetch_sequence
@@ -249,6 +249,8 @@ class Scheduler:
             ended = given_up
         self._resume(queued)
         self._metrics.finished(queued.partition.topic, ended)
+        if ended == "done":
+            self._metrics.handled(cast(Event, queued.event), cast(Delivery, queued.delivery))
         self.offsets.finish(queued)
         self._advance(self._queues.remove_head(queued))
         self._flow_flips()

@@ -258,6 +258,8 @@ class PublisherProcess:
             self._metrics.errors.labels(error).inc(count)
         for seconds in stats["lags"]:
             self._metrics.lag_seconds.observe(seconds)
+        for family, counts, total in stats["delays"]:
+            self._metrics.delay_seconds.add((family,), counts, total)
         if stats["forgotten"] is not None and self._forgotten is not None:
             self._forgotten.set_result(stats["forgotten"])
             self._forgotten = None

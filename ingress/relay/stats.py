@@ -8,9 +8,10 @@ from typing import Any
 import structlog
 
 from dingbridge.events import Record
+from dingbridge.events.catalogue import family_of
 from dingbridge.events.envelope import Drift
 from ingress.journal.checkpoint import Parked
-from ingress.metrics import OTHER
+from ingress.metrics import OTHER, delay_histogram
 
 log = structlog.get_logger(__name__)
 
@@ -27,6 +28,7 @@ class PublisherStats:
         self._drift: Counter[tuple[str, str]] = Counter()  # by type and kind
         self._drift_told: set[tuple[str, Drift]] = set()
         self._lags: list[float] = []
+        self._delays = delay_histogram()
         self._parked: dict[str, int] = {}
         self._damaged: str | None = None
         self._forgotten: int | None = None
@@ -40,6 +42,8 @@ class PublisherStats:
         for record in records:
             label = (record.event_type if record.known else None) or OTHER
             counts[label] = counts.get(label, 0) + 1
+            if record.delay_s is not None:
+                self._delays.observe((family_of(record.event_type),), record.delay_s)
             if record.fault is not None:
                 self._count("unclassified", record.fault)
             if record.drift:
@@ -107,15 +111,16 @@ class PublisherStats:
 
     def take(self) -> dict[str, Any]:
         """``{"state", "words", "since", "parked", "published", "unclassified", "errors", "drift", "lags",
-        "damaged", "forgotten"}``: counts and lags (s) are those since the last call, ``drift`` as ``[type,
-        kind, count]``, ``since`` is epoch s; ``damaged`` and ``forgotten`` are None but in the first after
-        they were told."""
+        "delays", "damaged", "forgotten"}``: counts, lags and delays (s) are those since the last call,
+        ``drift`` as ``[type, kind, count]``, ``delays`` as ``[family, counts, sum]``, ``since`` is epoch s;
+        ``damaged`` and ``forgotten`` are None but in the first after they were told."""
         taken: dict[str, Any] = {
             "state": self.state,
             "words": self.words,
             "since": self._since,
             "parked": self._parked,
             "lags": self._lags,
+            "delays": [(*labels, *counted) for labels, counted in self._delays.take().items()],
             "damaged": self._damaged,
             "forgotten": self._forgotten,
             "drift": [(event_type, kind, count) for (event_type, kind), count in self._drift.items()],

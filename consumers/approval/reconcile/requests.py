@@ -5,6 +5,7 @@ archives is acted on as if its events had come. Not here: the comparison itself 
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -87,8 +88,17 @@ async def save(tx: Transaction, request: ResyncRequest, event: Event) -> None:
 class RequestedResyncs:
     """Does what was requested, in one consumer process; each request is claimed by one of them."""
 
-    def __init__(self, fetcher: Fetcher, client_of: ClientOf, *, look_every_s: float = LOOK_EVERY_S) -> None:
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        client_of: ClientOf,
+        *,
+        on_compared: Callable[[], None] = lambda: None,
+        look_every_s: float = LOOK_EVERY_S,
+    ) -> None:
+        """``on_compared`` is called when all that a request asked for could be compared."""
         self._fetcher, self._client_of, self._look_every_s = fetcher, client_of, look_every_s
+        self._on_compared = on_compared
         self._database = fetcher.database
 
     async def run(self) -> None:
@@ -154,6 +164,8 @@ class RequestedResyncs:
             # DingTalk refuses these by themselves, or their action fails, which is in
             # ``approval_actions``; a later request asks again
             log.warning("approval.resync_left", failed=counts.failed, round=rounds, last=True)
+        if not counts.not_fetched:
+            self._on_compared()
         async with self._database.transaction() as tx:
             unchanged = _columns.requested_at == row.requested_at
             ended = await tx.execute(delete(approval_resyncs).where(_is_row(row), unchanged))

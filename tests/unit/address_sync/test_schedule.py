@@ -76,6 +76,25 @@ async def test_the_first_start_orders_one_full_sync_whoever_looks(sync, company,
     assert len(inbox) == 2
 
 
+async def test_the_end_of_the_last_full_sync_is_shown_whoever_did_it(sync, company, inbox):
+    told = []
+    member = Schedule(
+        sync.database,
+        AddressSyncSettings(dingtalk_corp_id=CORP),
+        sync.consumer._order_sync,
+        on_synced=told.append,
+    )
+    await member.look()
+    assert told == []  # none was done
+    await carry_out(sync, inbox[0])
+    await member.look()
+    [run] = await Runs(sync.database, CORP).ended("done")
+    assert told == [run.ended_at.timestamp()]
+    await ended_ago(sync, 3)
+    await member.look()
+    assert told[1] == pytest.approx(told[0] - 3 * 86_400)
+
+
 async def test_without_a_corp_id_the_first_event_names_the_company(sync, company, inbox):
     one = schedule(sync)
     with structlog.testing.capture_logs() as logs:

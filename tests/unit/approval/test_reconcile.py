@@ -60,8 +60,9 @@ async def run(archive, office, since=100.0, until=0.0, codes=(), with_actions=Fa
     return len(ids), calls, (counts.archived, counts.missing, counts.failed)
 
 
-def resyncs(archive):
-    return RequestedResyncs(archive.consumer.fetcher, archive.consumer.client_of)
+def resyncs(archive, on_compared=lambda: None):
+    consumer = archive.consumer
+    return RequestedResyncs(consumer.fetcher, consumer.client_of, on_compared=on_compared)
 
 
 async def archived(archive):
@@ -272,7 +273,7 @@ async def test_a_refusal_that_stays_is_said_and_asked_again_for_as_long_as_it_la
 
 async def test_what_cannot_be_fetched_is_asked_for_again_and_left_in_the_end(archive, office, monkeypatch):
     """A code that nobody knows: the next hour may know better, and no event will ever come."""
-    whole = office.approval
+    whole, compared = office.approval, []
 
     async def refused(instance_id):
         if instance_id == "pi-0":
@@ -288,14 +289,16 @@ async def test_what_cannot_be_fetched_is_asked_for_again_and_left_in_the_end(arc
         monkeypatch.setattr(requests, "NEXT_ROUND_AFTER", timedelta(0))
         async with archive.database.transaction() as tx:
             await tx.execute(approval_resyncs.update().values(next_round_at=NOW))
-        assert await resyncs(archive).once() == 1
+        assert await resyncs(archive, lambda: compared.append(True)).once() == 1
+    assert not compared, "one was left out"
     assert set(await archived(archive)) == ALL - {"pi-0"}
     assert office.calls["refused"] == requests.ROUNDS
     assert [log["last"] for log in logs if log["event"] == "approval.resync_left"][-1]
     monkeypatch.undo()
     await deliver(archive, resync_request("r-2", since=ago(40)))
-    assert await resyncs(archive).once() == 1
+    assert await resyncs(archive, lambda: compared.append(True)).once() == 1
     assert set(await archived(archive)) == ALL
+    assert compared == [True]
 
 
 async def test_a_request_of_no_company_is_for_the_only_one_that_the_app_has_in_the_archive(

@@ -9,7 +9,7 @@ import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 
-from dingbridge.events import Record, dedupe_key, extract_facts
+from dingbridge.events import Received, Record, dedupe_key, extract_facts, to_records
 from dingbridge.events.envelope import Drift
 from ingress.journal.checkpoint import Checkpoint, Parked
 from ingress.journal.directory import current
@@ -95,6 +95,36 @@ def test_stats_tell_each_lag_and_each_count_once(registry, tmp_path):
     assert registry.get_sample_value("dingbridge_publish_lag_seconds_bucket", {"le": "0.025"}) == 1
     errors = {"error": "RequestTimedOutError"}
     assert registry.get_sample_value("dingbridge_kafka_errors_total", errors) == 1
+
+
+def test_dingtalks_delay_is_that_of_its_pushes_that_say_when_it_happened(registry, tmp_path):
+    """Each callback counts once, however many people it names; what was fetched from a list does not."""
+
+    def published(via, event_type="user_add_org", **payload):
+        body = {"EventType": event_type, "CorpId": "c", "UserId": ["u1", "u2"], **payload}
+        received = Received(1, "j", NOW, "default", via, orjson.dumps(body))
+        report.published(to_records(received))
+
+    report = PublisherStats()
+    publisher = PublisherProcess(PublisherMetrics(registry), {}, tmp_path)
+    published("http", TimeStamp=str(NOW - 700))
+    published("stream", TimeStamp=str(NOW - 20_000))
+    published("http", TimeStamp=str(NOW + 5_000))  # its clock is ahead of ours
+    published("http", "a_new_type", TimeStamp=str(NOW - 700))
+    published("http")
+    published("failed-list", TimeStamp=str(NOW - 86_400_000))
+    published("failed-record", TimeStamp=str(NOW - 86_400_000))
+    for _ in range(2):  # what was told once is not told again
+        publisher._take(orjson.loads(orjson.dumps(report.take())))
+    published("http", TimeStamp=str(NOW - 700))
+    publisher._take(orjson.loads(orjson.dumps(report.take())))
+
+    def sample(suffix, **labels):
+        return registry.get_sample_value(f"dingbridge_dingtalk_delay_seconds_{suffix}", labels)
+
+    assert [sample("count", family=family) for family in ("contact", "other")] == [4, 1]
+    assert sample("sum", family="contact") == pytest.approx(21.4)
+    assert [sample("bucket", family="contact", le=le) for le in ("0.1", "1.0", "30.0")] == [1, 3, 4]
 
 
 def test_drift_is_counted_by_callback_and_told_once_for_each_field(registry, tmp_path):

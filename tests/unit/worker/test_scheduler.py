@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import select
@@ -11,9 +12,10 @@ from structlog.testing import capture_logs
 
 from dingbridge import DependencyUnavailable, Event, Reject, Retry
 from dingbridge import retry as backoff_module
+from dingbridge.events.control import resync_requested
 from dingbridge.worker import scheduler as scheduler_module
 from dingbridge.worker.context import Position
-from dingbridge.worker.delivery import Delivery, hash_key
+from dingbridge.worker.delivery import REPLAY_HEADER, Delivery, hash_key
 from dingbridge.worker.executor import Executor, Outcome
 from dingbridge.worker.outcomes import Failure
 from dingbridge.worker.queues.offset_tracker import Limits
@@ -435,3 +437,46 @@ async def test_the_outbox_is_pruned_of_records_that_come_no_more() -> None:
         assert await outbox.find(database.reader(), "recording", Position("t", 0, 1)) == why
         await outbox.prune(database, "recording", now)
         assert [row.consumer for row in await harness.runtime.rows(select(outbox.outbox))] == ["other"]
+
+
+async def test_freshness_is_from_receipt_to_the_end_of_handling_of_what_came_by_itself() -> None:
+    """Not of what is given up, replayed, or an order to look anew: these are old by intent."""
+    consumer = Scripted({"bad": [Reject("no")], "late": [Retry(after=0.001)]})
+    consumer.hold["late"] = asyncio.Event()
+    order = resync_requested(
+        id="o", app="default", corp_id="c", now_ms=1, since_ms=1, part="all", reason="test"
+    )
+    replayed, other = record("again", "u3"), record("e9", "u4", "a_new_type")
+    async with running(consumer) as harness:
+        harness.add(P0, ("a", "u1"), ("bad", "u2"), ("late", "u1"))
+        harness.scheduler.add(
+            [
+                kafka_record("t", 1, 0, key=order.key, value=order.value),
+                kafka_record(
+                    "t",
+                    1,
+                    1,
+                    key=replayed.key,
+                    value=replayed.value,
+                    headers=(*replayed.headers, (REPLAY_HEADER, b"r1")),
+                ),
+                kafka_record("t", 1, 2, key=other.key, value=other.value),
+            ]
+        )
+        await until(lambda: harness.tracker.in_flight == 1)
+        count = partial(harness.count, "freshness_seconds_count")
+        assert (count(family="contact"), count(family="other")) == (1, 1)
+        consumer.hold["late"].set()
+        await harness.idle()
+        assert count(family="contact") == 2
+        since = datetime.fromtimestamp(1_700_000_000.5, UTC)  # when these were received
+        most = 2 * (datetime.now(UTC) - since).total_seconds()
+        assert most - 600 < harness.count("freshness_seconds_sum", family="contact") <= most
+        assert harness.count("freshness_seconds_bucket", family="contact", le="86400.0") == 0
+        families = {
+            sample.labels["family"]
+            for metric in harness.registry.collect()
+            for sample in metric.samples
+            if "family" in sample.labels
+        }
+        assert families == {"contact", "other"}
