@@ -8,9 +8,9 @@ import pytest
 from tests.faults.sizes import LONG
 
 NOT_EXERCISED = (
-    "power loss with a disk that lies about fsync, a file system that tears or reorders writes below SQLite, "
-    "a disk that dies for good, a kernel panic, network partitions between brokers, loss of every replica "
-    "of a topic, clocks that jump while a request is under way"
+    "power loss with a disk that lies about fsync, a disk that dies for good, a kernel panic, network "
+    "partitions between brokers, loss of every replica of a topic, clocks that jump while a request is under "
+    "way"
 )
 
 _figures = pytest.StashKey[list[str]]()

@@ -27,15 +27,16 @@ class _Shadow:
     synced: bytes
     since: list[tuple[int, bytes | None]] = field(default_factory=list)  # (offset, data) or (size, None)
 
-    def content(self, dice: random.Random | None) -> bytes:
+    def content(self, dice: random.Random | None, share: float = 0.5) -> bytes:
+        """What is left: of what was written since the last sync about this ``share``; without dice none."""
         data = bytearray(self.synced)
         for offset, written in self.since if dice is not None else ():
             if written is None:
-                if dice is not None and dice.random() < 0.5:
+                if dice is not None and dice.random() < share:
                     data[offset:] = bytes(max(0, offset - len(data)))
                 continue
             for begin in range(0, len(written), SECTOR):
-                if dice is not None and dice.random() < 0.5:
+                if dice is not None and dice.random() < share:
                     part = written[begin : begin + SECTOR]
                     at = offset + begin
                     data.extend(bytes(max(0, at - len(data))))

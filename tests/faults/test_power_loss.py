@@ -1,0 +1,264 @@
+"""The power goes at a random write of many random lives, one after the other on what is left of the disk: all
+that was answered is published in the end, in the order and from the place that the checkpoint says.
+
+Real are the journal's writer, its start-up, retention, the checkpoint, and the relay's loop; Kafka is another
+machine, which is sometimes away and refuses some records. ``power.py`` is the disk.
+"""
+
+import asyncio
+import itertools
+import random
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import apsw
+import pytest
+from aiokafka.errors import MessageSizeTooLargeError
+from prometheus_client import CollectorRegistry
+
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.events import decode
+from ingress.errors import JournalError, JournalUnavailable
+from ingress.journal.checkpoint import Checkpoint
+from ingress.journal.directory import current, damaged
+from ingress.journal.metrics import JournalMetrics
+from ingress.journal.retention import Retention
+from ingress.journal.rows import NewCallback
+from ingress.journal.startup import open_current
+from ingress.journal.store import JournalFile
+from ingress.journal.writer import Journal
+from ingress.relay.batches import BatchSet
+from ingress.relay.publisher import Publisher
+from ingress.relay.stats import PublisherStats
+from tests.faults.power import PowerDisk, powered
+from tests.faults.sizes import new_seed, sized
+from tests.unit.ingress.relay.fakes import CHECK_IN, FakeKafka, body, settings
+
+STORIES, LIVES = sized(25, 500), 6
+NOW_MS = 1_764_000_000_000
+NOTE = "power:last"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Nothing here waits for a real disk, or for a real Kafka."""
+    for name, seconds in (("_RETENTION_EVERY_S", 0.01), ("_REOPEN_EVERY_S", 0.0)):
+        monkeypatch.setattr(f"ingress.journal.writer.{name}", seconds)
+    for name, value in (
+        ("_CHECKPOINT_EVERY_S", 0.005),
+        ("_SET_EVERY_S", 0.001),
+        ("_IDLE_S", 0.01),
+        ("_BACKOFF_S", (0.001, 0.01)),
+    ):
+        monkeypatch.setattr(f"ingress.relay.publisher.{name}", value)
+
+
+@dataclass
+class Story:
+    """A journal's folder over several lives, and what the world outside has seen of it."""
+
+    kafka: FakeKafka
+    dice: random.Random
+    numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+    answered: set[int] = field(default_factory=set)
+    pushed: list[int] = field(default_factory=list)
+    noted: bool = False
+
+    def published(self) -> set[int]:
+        return set(self.kafka.numbers())
+
+
+def entry(number: int) -> NewCallback:
+    content = body(number) + b" " * (number * 977 % 6000)
+    return NewCallback(NOW_MS + number, "default", "http", content, b"key-%d" % number)
+
+
+async def push(story: Story, journal: Journal, disk: PowerDisk) -> None:
+    """One after the other, as DingTalk over one connection: some of them again, and some not as a push."""
+    for _ in range(story.dice.randint(2, 12)):
+        if disk.dead:
+            return
+        again = bool(story.pushed) and story.dice.random() < 0.3
+        number = story.dice.choice(story.pushed) if again else next(story.numbers)
+        story.pushed.append(number)
+        try:
+            match story.dice.randrange(12):
+                case 0:
+                    await journal._submit(None, JournalFile.checkpoint_truncate)
+                case 1:
+                    await journal.commit([entry(number)], {NOTE: str(number)})
+                    story.answered.add(number)
+                    story.noted = True
+                case _:
+                    await journal.append(entry(number))
+                    story.answered.add(number)
+        except JournalUnavailable:
+            await asyncio.sleep(0.001)
+
+
+async def live(story: Story, root: Path, disk: PowerDisk) -> None:
+    """An ingress and its relay, until the power goes or there is no more to do."""
+    journal = Journal(root, Retention(0.0, 1e9), JournalMetrics(CollectorRegistry()))
+    publishers: list[Publisher] = []
+    relay = None
+    try:
+        await journal.start()
+        publishers.append(Publisher(settings(), current(root).path, PublisherStats()))
+        relay = asyncio.create_task(publishers[0].run())
+        away = story.dice.random() < 0.3
+        story.kafka.away = KafkaUnavailable("away") if away else None
+        await asyncio.gather(*(push(story, journal, disk) for _ in range(4)))
+        story.kafka.away = None
+        await asyncio.sleep(story.dice.choice([0, 0.01, 0.03]))
+    except (JournalError, apsw.Error, OSError):
+        assert disk.dead, "it does not start on a sound disk"
+    finally:
+        for publisher in publishers:
+            publisher.stop()
+        if relay is not None:
+            with suppress(apsw.Error):  # of a file that cannot be closed in order
+                await relay
+        if journal._thread.is_alive():
+            await journal.stop()
+
+
+def checked_start(story: Story, root: Path) -> int:
+    """What the product's own start makes of the disk. Returns the checkpoint."""
+    with closing(open_current(root)) as file:
+        rows = {row.seq: row for row in file.read(0, max_rows=100_000, max_bytes=1 << 30)}
+        notes, highest = file.notes(NOTE), file.highest_seq()
+        assert all(row.intact for row in rows.values())
+        with closing(Checkpoint(current(root).path, file.id)) as checkpoint:
+            passed, parked = checkpoint.seq(), checkpoint.parked_seqs()
+    assert not damaged(root), "it was taken for damaged"
+    kept = {int(row.body.rpartition(b":")[2].strip(b" }")) for row in rows.values()}
+    lost = story.answered - kept - story.published()
+    assert not lost, f"answered, and neither kept nor published: {sorted(lost)}"
+    assert set(range(passed + 1, highest + 1)) <= rows.keys(), "a number is missing behind the checkpoint"
+    assert parked <= rows.keys()
+    not_there = {seq for seq in rows if seq <= passed} - parked - {seq for _, seq in places(story)}
+    assert not not_there, f"behind the checkpoint, and neither published nor parked: {sorted(not_there)}"
+    if NOTE in notes:
+        assert int(notes[NOTE]) in kept | story.published(), "the note was kept without its callback"
+    assert NOTE in notes or not story.noted, "the note is gone"
+    return passed
+
+
+def places(story: Story, behind: int = 0) -> dict[tuple[str, int], int]:
+    """``{(journal, seq): number}`` of what Kafka has, from its record ``behind`` on."""
+    found: dict[tuple[str, int], int] = {}
+    for event in story.kafka.events(CHECK_IN)[behind:]:
+        place = event.journal, int(event.sequence)
+        assert found.setdefault(place, event.data["number"]) == event.data["number"], "given twice"
+    return found
+
+
+def refuses(topic: str, value: bytes) -> BaseException | None:
+    return MessageSizeTooLargeError() if decode(value).data["number"] % 19 == 0 else None
+
+
+async def tell(story: Story, folder: Path, figures: dict[str, int]) -> None:
+    """Some lives, then one in which the power stays."""
+    story.kafka.refuses = refuses
+    root, passed = folder / "0", 0
+    await asyncio.to_thread(root.mkdir, parents=True)
+    for number in range(1, LIVES + 1):
+        image, already = folder / str(number), len(story.kafka.taken.get(CHECK_IN, ()))
+        with powered(root, image, story.dice) as disk:
+            disk.dies_at = story.dice.choice([None, story.dice.randint(1, 40), story.dice.randint(1, 400)])
+            await live(story, root, disk)
+            figures["at a write"] += disk.dead
+        for journal, seq in places(story, already):
+            assert seq > passed or not journal, f"{seq} was published again, before the checkpoint {passed}"
+        places(story)
+        root = image
+        passed = checked_start(story, root)
+        figures["lives"] += 1
+    story.kafka.refuses = lambda topic, value: None
+    publisher = Publisher(settings(), current(root).path, PublisherStats(), drain=True)
+    await publisher.run()
+    lost = story.answered - story.published()
+    assert not lost, f"answered, and never published: {sorted(lost)}"
+    assert story.published() <= set(story.pushed)
+    figures["answered"] += len(story.answered)
+    figures["duplicates"] += len(story.kafka.taken.get(CHECK_IN, ())) - len(story.published())
+
+
+async def told(folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int, figures: dict[str, int]) -> None:
+    with monkeypatch.context() as patch:
+        kafka = FakeKafka()
+        kafka.install(patch)
+        await tell(Story(kafka, random.Random(seed)), folder, figures)
+
+
+async def many(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, seed: int, figures: dict[str, int], stories: int
+) -> None:
+    for number in range(stories):
+        try:
+            await told(folder / str(number), monkeypatch, seed + number, figures)
+        except BaseException as error:
+            error.add_note(f"the story of seed {seed + number}, number {number}")
+            raise
+
+
+async def test_the_power_goes_and_all_that_was_answered_is_published(tmp_path, monkeypatch, figure):
+    seed, figures = new_seed(), Counter[str]()
+    await many(tmp_path, monkeypatch, seed, figures, STORIES)
+    figure(f"seed {seed}: {dict(figures)}; lost 0")
+    assert figures["at a write"] > STORIES
+
+
+def _less_synced(how: str) -> Callable[[pytest.MonkeyPatch], None]:
+    def plant(patch: pytest.MonkeyPatch) -> None:
+        configure = JournalFile._configure
+
+        def less(file: JournalFile) -> None:
+            configure(file)
+            file.db.execute(f"PRAGMA synchronous = {how}")
+
+        patch.setattr(JournalFile, "_configure", less)
+
+    return plant
+
+
+def _answers_before_the_commit(patch: pytest.MonkeyPatch) -> None:
+    keep, late = JournalFile.keep, dict[int, list[NewCallback]]()
+
+    def early(file: JournalFile, callbacks: list[NewCallback]) -> list[bool]:
+        waiting, late[id(file)] = late.get(id(file), []), list(callbacks)
+        keep(file, waiting)
+        return [True] * len(callbacks)
+
+    patch.setattr(JournalFile, "keep", early)
+
+
+def _never_syncs_a_folder(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("ingress.journal.startup.sync", lambda path: None)
+
+
+def _moves_on_before_kafka_has_answered(patch: pytest.MonkeyPatch) -> None:
+    async def settle(publisher: Publisher, batches: BatchSet, futures: object) -> None:
+        publisher._pass(batches, {})
+
+    patch.setattr(Publisher, "_settle", settle)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        pytest.param(_less_synced("OFF"), id="synchronous-off"),
+        pytest.param(_less_synced("NORMAL"), id="synchronous-normal"),
+        _answers_before_the_commit,
+        _never_syncs_a_folder,
+        _moves_on_before_kafka_has_answered,
+    ],
+)
+async def test_a_planted_fault_is_found(tmp_path, monkeypatch, figure, plant):
+    plant(monkeypatch)
+    with pytest.raises((AssertionError, JournalError)) as found:
+        await many(tmp_path, monkeypatch, 1, Counter(), stories=100)
+    figure(f"found by {found.value.__notes__[0]}: {str(found.value).splitlines()[0][:100]}")
