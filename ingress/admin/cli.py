@@ -13,7 +13,7 @@ from dingbridge.cli.terminal import confirmed, moment, print_json, print_list, s
 from dingbridge.errors import BridgeError
 from ingress.admin import offline
 from ingress.admin.client import do, journal_dir, publisher_settings
-from ingress.admin.output import COLUMNS, entry, exported, whole
+from ingress.admin.output import COLUMNS, entry, exported, iso, whole
 from ingress.admin.renormalise import renormalise as put_back
 from ingress.journal.directory import JournalFolder
 from ingress.journal.inspect import (
@@ -59,9 +59,10 @@ def _print_status(status: JournalStatus) -> None:
         about = f"journal {folder.journal}" if folder.journal else "cannot be read"
         unread = f", {folder.unread} callback(s) could not be read" if folder.unread else ""
         print(f"folder              {folder.name} ({about}): {folder.waiting} waiting{unread}")
+    since = status.parked_since_ms
     for (topic, reason), count in sorted(status.parked.items()):
         of = f"record(s) of {topic}" if topic != "-" else "callback(s)"
-        print(f"parked              {count} {of}: {reason}")
+        print(f"parked              {count} {of}: {reason}, since {iso(since[topic, reason])}")
     if not status.parked:
         print("parked              none")
 
@@ -169,7 +170,7 @@ def _tell_drained(folder: JournalFolder) -> bool:
     except (apsw.Error, BridgeError) as error:
         print(f"{folder.path}: nothing of it can be read ({type(error).__name__}: {error})")
         return True
-    parked = sum(count for _, count in status.parked)
+    parked = sum(group.records for group in status.parked)
     print(f"{folder.path}: {status.waiting} waiting, {parked} parked, {status.unread} could not be read")
     return bool(status.waiting or parked or status.unread)
 

@@ -70,6 +70,17 @@ class Parked:
         return self.seq, self.record
 
 
+@dataclass(frozen=True, slots=True)
+class ParkedGroup:
+    """How many records of one topic are parked for one reason; ``since_ms``: the first of them, by the
+    journal's order."""
+
+    topic: str
+    reason: str
+    records: int
+    since_ms: int
+
+
 ParkedKey = tuple[int, int]
 """Names a parked record: its ``seq`` and the number of the record."""
 BEFORE_ALL_PARKED: Final[ParkedKey] = (0, 0)
@@ -265,6 +276,16 @@ class Checkpoint:
         """``{(topic, reason): how many}``."""
         rows = self._select(self.db, "SELECT topic, reason, count(*) FROM parked GROUP BY topic, reason")
         return {(topic, reason): count for topic, reason, count in rows}
+
+    def parked_groups(self) -> list[ParkedGroup]:
+        """What is parked, counted by topic and reason: a look into an index, however much there is."""
+        rows = self._select(
+            self.db,
+            "SELECT topic, reason, count(*), (SELECT since_ms FROM parked AS one WHERE one.topic = many.topic"
+            " AND one.reason = many.reason ORDER BY seq, record LIMIT 1)"
+            " FROM parked AS many GROUP BY topic, reason",
+        )
+        return [ParkedGroup(*row) for row in rows]
 
     def unpark(self, done: Iterable[Parked]) -> None:
         """Forget parked records that Kafka has acknowledged since."""

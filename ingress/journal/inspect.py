@@ -15,7 +15,7 @@ from typing import Any
 import apsw
 
 from ingress.errors import JournalError
-from ingress.journal.checkpoint import Checkpoint, Parked
+from ingress.journal.checkpoint import Checkpoint, Parked, ParkedGroup
 from ingress.journal.directory import CURRENT, JournalFolder, folders
 from ingress.journal.rows import StoredCallback, damaged_row
 from ingress.journal.store import UNREADABLE, JournalFile
@@ -27,7 +27,7 @@ _MAX_BYTES = 1 << 22
 @dataclass(frozen=True, slots=True)
 class FolderStatus:
     """What waits in one folder: ``waiting`` callbacks are not yet in Kafka, the oldest of them since
-    ``oldest_age_s``; ``parked`` is ``{(topic, reason): records}``; ``unread`` could not be read any more.
+    ``oldest_age_s``; ``unread`` could not be read any more.
     ``journal`` is the journal's id, None where it cannot be opened: then what waits is not known."""
 
     name: str
@@ -35,7 +35,7 @@ class FolderStatus:
     waiting: int = 0
     oldest_age_s: float = 0.0
     unread: int = 0
-    parked: tuple[tuple[tuple[str, str], int], ...] = ()
+    parked: tuple[ParkedGroup, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,22 @@ class JournalStatus:
     def parked(self) -> dict[tuple[str, str], int]:
         """``{(topic, reason): records}``."""
         counts: Counter[tuple[str, str]] = Counter()
-        for folder in self.folders:
-            counts.update(dict(folder.parked))
+        for group in self._groups:
+            counts[group.topic, group.reason] += group.records
         return dict(counts)
+
+    @property
+    def parked_since_ms(self) -> dict[tuple[str, str], int]:
+        """``{(topic, reason): since when}``, epoch ms."""
+        since: dict[tuple[str, str], int] = {}
+        for group in self._groups:
+            name = (group.topic, group.reason)
+            since[name] = min(group.since_ms, since.get(name, group.since_ms))
+        return since
+
+    @property
+    def _groups(self) -> Iterator[ParkedGroup]:
+        return (group for folder in self.folders for group in folder.parked)
 
     @property
     def damaged(self) -> list[FolderStatus]:
@@ -69,6 +82,7 @@ class JournalStatus:
 
     def as_json(self) -> dict[str, Any]:
         """For ``/readyz`` and ``dingbridge journal stats --json``."""
+        since = self.parked_since_ms
         return {
             "waiting": self.waiting,
             "oldest_age_s": round(self.oldest_age_s, 1),
@@ -80,12 +94,12 @@ class JournalStatus:
                     "journal": folder.journal,
                     "waiting": folder.waiting,
                     "unread": folder.unread,
-                    "parked": sum(count for _, count in folder.parked),
+                    "parked": sum(group.records for group in folder.parked),
                 }
                 for folder in self.folders
             ],
             "parked": [
-                {"topic": topic, "reason": reason, "records": count}
+                {"topic": topic, "reason": reason, "records": count, "since_ms": since[topic, reason]}
                 for (topic, reason), count in sorted(self.parked.items())
             ],
         }
@@ -111,10 +125,10 @@ def journal_status(root: Path) -> JournalStatus:
 def folder_status(folder: JournalFolder) -> FolderStatus:
     """Raises ``apsw.Error`` or ``JournalError`` when its journal or its checkpoint cannot be read."""
     with closing(JournalFile(folder.journal, read_only=True)) as file:
-        seq, unread, parked = 0, 0, dict[tuple[str, str], int]()
+        seq, unread, parked = 0, 0, list[ParkedGroup]()
         if _has_checkpoint(folder):
             with closing(Checkpoint(folder.path, read_only=True)) as checkpoint:
-                seq, unread, parked = checkpoint.seq(), checkpoint.unread(), checkpoint.parked_counts()
+                seq, unread, parked = checkpoint.seq(), checkpoint.unread(), checkpoint.parked_groups()
         waiting, since_ms = file.waiting(seq)
         return FolderStatus(
             name=folder.name,
@@ -122,7 +136,7 @@ def folder_status(folder: JournalFolder) -> FolderStatus:
             waiting=waiting,
             oldest_age_s=max(0.0, time.time() - since_ms / 1000) if since_ms is not None else 0.0,
             unread=unread,
-            parked=tuple(sorted(parked.items())),
+            parked=tuple(parked),
         )
 
 

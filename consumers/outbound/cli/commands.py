@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy import ColumnElement, Row, and_, or_, select
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select
 
 from consumers.outbound.cli.planning import Planned, plan
 from consumers.outbound.cli.support import open_ledger, read_messages
@@ -22,7 +22,7 @@ from consumers.outbound.requests.store import look_at_approvals
 from consumers.outbound.requests.tables import outbound_requests
 from consumers.outbound.store import now_ms
 from consumers.outbound.tables import outbound_entity
-from dingbridge.cli.terminal import listed, print_list, say
+from dingbridge.cli.terminal import listed, moment, print_json, print_list, say
 from dingbridge.errors import BridgeError
 from dingbridge.settings import KafkaSettings
 
@@ -33,6 +33,15 @@ app = typer.Typer(
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
 Ids = Annotated[list[str] | None, typer.Argument(help="Own ids of people and departments.", show_default="")]
 All = Annotated[bool, typer.Option("--all", help="All that `status` lists so.")]
+OfKind = Annotated[str | None, typer.Option("--kind", help="Only these: user or department.")]
+OfCorp = Annotated[str | None, typer.Option("--corp", help="Only of this company, by its corpId.")]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until", metavar="TIME", help="Only what `status` has listed since before: ISO 8601, or 2h ago."
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count.")]
 
 _e = outbound_entity.c
 HELD = or_(_e.adopted, _e.result == "conflict", _e.result == "refused")
@@ -145,6 +154,7 @@ def _entity_shown(row: Row[Any]) -> dict[str, Any]:
         "kind": row.kind, "id": row.own_id, "dingtalkId": row.ding_id, "result": row.result,
         "reason": row.reason, "code": row.code, "since": _since(row), "words": row.words,
         "fields": json.loads(row.fields or "[]"), "adopted": row.adopted, "version": row.version,
+        "corpId": row.corp_id,
     }  # fmt: skip
 
 
@@ -152,42 +162,109 @@ def _request_shown(row: Row[Any]) -> dict[str, Any]:
     return {
         "kind": row.kind, "id": row.request_id, "dingtalkId": row.ding_id, "result": row.result,
         "reason": row.reason, "code": row.code, "since": _since(row), "words": row.words, "request": row.type,
+        "corpId": row.corp_id,
     }  # fmt: skip
 
 
 @app.command()
-def release(ids: Ids = None, all_: All = False) -> None:
+def release(
+    ids: Ids = None,
+    all_: All = False,
+    kind: OfKind = None,
+    corp: OfCorp = None,
+    until: Until = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
     """Let outbound write what it holds back: adopted, in conflict, or refused. `plan` shows what that is."""
-    count = asyncio.run(_by_hand(HELD, ids, all_, release_row))
-    print(f"released: {count}")
+    chosen = _chosen(HELD, ids, all_, kind, corp, until)
+    _by_hand("released", release_row, chosen, ids, dry_run, as_json)
 
 
 @app.command()
-def approve(ids: Ids = None, all_: All = False) -> None:
+def approve(
+    ids: Ids = None,
+    all_: All = False,
+    kind: OfKind = None,
+    corp: OfCorp = None,
+    until: Until = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
     """Let removals go on that are beyond OUTBOUND_MAX_REMOVALS; `status` lists them as removal-approval."""
-    count = asyncio.run(_by_hand(BRAKED, ids, all_, approve_row))
-    print(f"approved: {count}")
+    chosen = _chosen(BRAKED, ids, all_, kind, corp, until)
+    _by_hand("approved", approve_row, chosen, ids, dry_run, as_json)
 
 
-async def _by_hand(which: ColumnElement[bool], ids: Sequence[str] | None, all_: bool, change: Any) -> int:
+def _chosen(
+    which: ColumnElement[bool],
+    ids: Sequence[str] | None,
+    all_: bool,
+    kind: str | None,
+    corp: str | None,
+    until: str | None,
+) -> ColumnElement[bool]:
+    """The rows that the options name. Raises ``NobodyNamed`` and ``typer.BadParameter``."""
     named = listed(list(ids or ()))
     if bool(named) == all_:
         raise NobodyNamed("say which: own ids, or --all; dingbridge outbound status lists them")
-    where = which if all_ else and_(which, _e.own_id.in_(named))
+    if kind not in (None, "user", "department"):
+        raise typer.BadParameter("user or department", param_hint="--kind")
+    where = [which]
+    if named:
+        where.append(_e.own_id.in_(named))
+    if kind is not None:
+        where.append(_e.kind == kind)
+    if corp is not None:
+        where.append(_e.corp_id == corp)
+    if until is not None:
+        where.append(_e.result_ms < round(moment(until, "--until").timestamp() * 1000))
+    return and_(*where)
+
+
+def _by_hand(
+    done: str,
+    change: Any,
+    where: ColumnElement[bool],
+    ids: Sequence[str] | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    found = asyncio.run(_changed(where, None if dry_run else change))
+    for own_id in sorted(set(listed(list(ids or ()))) - set(found)):
+        say(f"{own_id}: not one of those that dingbridge outbound status lists so")
+    counts = {"matching": len(found), done: 0 if dry_run else len(found)}
+    if as_json:
+        print_json(counts)
+    else:
+        print(f"to be {done}: {len(found)}" if dry_run else f"{done}: {len(found)}")
+
+
+async def _changed(where: ColumnElement[bool], change: Any) -> list[str]:
+    """Own ids of the rows, each of which ``change`` (None: nothing) has changed, in one transaction."""
     async with open_ledger() as consumer, consumer.database.transaction() as tx:
         rows = (await tx.execute(select(outbound_entity).where(where).with_for_update())).all()
-        for row in rows:
+        for row in rows if change is not None else ():
             await change(tx, row)
-    for own_id in sorted(set(named) - {row.own_id for row in rows}):
-        say(f"{own_id}: not one of those that dingbridge outbound status lists so")
-    return len(rows)
+    return [row.own_id for row in rows]
 
 
 @app.command()
-def reconcile() -> None:
+def reconcile(dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Have everything compared with DingTalk and repaired, whatever events said; the consumer does it."""
-    count = asyncio.run(_reconcile())
-    print(f"due now: {count}; dingbridge consume outbound looks at them, OUTBOUND_CALLS_PER_S calls a second")
+    count = asyncio.run(_count_known() if dry_run else _reconcile())
+    if as_json:
+        print_json({"known": count, "due": 0 if dry_run else count})
+    elif dry_run:
+        print(f"to be compared: {count}")
+    else:
+        print(f"due now: {count}; dingbridge consume outbound does it, OUTBOUND_CALLS_PER_S calls a second")
+
+
+async def _count_known() -> int:
+    async with open_ledger() as consumer:
+        reader = consumer.database.reader()
+        return int(await reader.scalar(select(func.count()).select_from(outbound_entity)) or 0)
 
 
 async def _reconcile() -> int:

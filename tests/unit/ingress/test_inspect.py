@@ -131,6 +131,23 @@ def test_a_time_of_receipt_picks_callbacks(run):
     assert run("list", "--since", "yesterday")[0] == 2
 
 
+def test_what_is_parked_is_counted_by_topic_and_reason_with_the_first_ones_time(run, root):
+    with closing(Checkpoint(current(root).path)) as checkpoint:
+        checkpoint.commit(
+            PUBLISHED, [Parked(6, n, "dingtalk.user_add_org", "rights", NOW + n) for n in (1, 2)]
+        )
+        checkpoint.commit(PUBLISHED, [Parked(6, 3, "dingtalk.user_add_org", "too-large", NOW + 1000)])
+    groups = [tuple(group.values()) for group in json.loads(run("stats", "--json")[1])["parked"]]
+    assert groups == [
+        (NO_TOPIC, DAMAGED, 2, NOW),
+        ("dingtalk.user_add_org", "rights", 3, NOW),
+        ("dingtalk.user_add_org", "too-large", 1, NOW + 1000),
+    ]
+    words = run("stats")[1]
+    assert "parked              2 callback(s): damaged, since 2025-11-24T16:00:00.000Z" in words
+    assert "parked              3 record(s) of dingtalk.user_add_org: rights, since" in words
+
+
 def test_a_page_that_cannot_be_read_hides_none_of_its_neighbours(tmp_path):
     file = open_current(tmp_path)
     # each spills over into two pages of its own

@@ -1,0 +1,111 @@
+"""``dingbridge outbound approve|release|reconcile``: what is named is counted, then done, nothing else is."""
+
+import asyncio
+import json
+
+import pytest
+from sqlalchemy import select
+from typer.testing import CliRunner
+
+from consumers.outbound.cli import app
+from consumers.outbound.tables import metadata, outbound_entity
+from dingbridge import open_database
+
+NOON_MS = 1_764_000_000_000
+NOON = "2025-11-24T16:00:00Z"
+
+
+def row(own_id, result="pending", reason="removal-approval", *, kind="user", corp_id="c1", at_ms=NOON_MS - 1):
+    return {
+        "corp_id": corp_id, "kind": kind, "own_id": own_id, "version": 1, "absent": True, "wish": "{}",
+        "since_ms": 0, "answers": "{}", "flagged": False, "touched": 0, "present": True,
+        "adopted": reason == "adopted", "removal_approved": False, "result": result, "reason": reason,
+        "result_ms": at_ms, "leased_ms": 0, "claims": 0,
+    }  # fmt: skip
+
+
+ROWS = [
+    row("1"),
+    row("2"),
+    row("2", kind="department"),
+    row("1", corp_id="c2"),
+    row("late", at_ms=NOON_MS),
+    row("grace", reason="grace"),
+    row("adopted", reason="adopted"),
+    row("refused", "refused", None),
+    row("conflict", "conflict", "flapping"),
+    row("done", "done", None),
+]
+
+
+@pytest.fixture
+def url(tmp_path, monkeypatch):
+    url = f"sqlite:///{tmp_path / 'outbound.db'}"
+
+    async def fill():
+        database = open_database(url)
+        await database.create_tables(metadata)
+        async with database.transaction() as tx:
+            await tx.execute(outbound_entity.insert(), ROWS)
+        await database.close()
+
+    asyncio.run(fill())
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    return url
+
+
+def rows_where(url, condition):
+    async def read():
+        database = open_database(url)
+        found = await database.reader().execute(select(outbound_entity).where(condition))
+        keys = [(one.corp_id, one.kind, one.own_id) for one in found]
+        await database.close()
+        return sorted(keys)
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        (["1"], {("c1", "user", "1"), ("c2", "user", "1")}),
+        (["1", "--corp", "c1"], {("c1", "user", "1")}),
+        (["2", "--kind", "department"], {("c1", "department", "2")}),
+        (["1", "grace", "--corp", "c2"], {("c2", "user", "1")}),
+        (["--all", "--until", NOON, "--corp", "c1"], {("c1", kind, id_) for kind, id_ in
+            (("user", "1"), ("user", "2"), ("department", "2"))}),
+        (["--all", "--kind", "user"], {("c1", "user", "1"), ("c1", "user", "2"), ("c2", "user", "1"),
+            ("c1", "user", "late")}),
+    ],
+)  # fmt: skip
+def test_those_that_are_named_are_counted_and_approved_and_no_others(url, chosen, expected):
+    approved = outbound_entity.c.removal_approved
+    counted = CliRunner().invoke(app, ["approve", *chosen, "--dry-run", "--json"])
+    assert json.loads(counted.stdout) == {"matching": len(expected), "approved": 0}
+    assert rows_where(url, approved) == []
+    done = CliRunner().invoke(app, ["approve", *chosen, "--json"])
+    assert json.loads(done.stdout) == {"matching": len(expected), "approved": len(expected)}
+    assert set(rows_where(url, approved)) == expected
+
+
+def test_what_is_held_back_is_released_and_what_waits_for_its_days_is_not(url):
+    result = CliRunner().invoke(app, ["release", "--all", "--json"])
+    assert json.loads(result.stdout)["released"] == 3
+    due = outbound_entity.c.due_ms.is_not(None)
+    assert {own_id for _, _, own_id in rows_where(url, due)} == {"adopted", "refused", "conflict"}
+
+
+def test_a_reconcile_is_counted_before(url):
+    due = outbound_entity.c.due_ms.is_not(None)
+    assert json.loads(CliRunner().invoke(app, ["reconcile", "--dry-run", "--json"]).stdout)["known"] == 10
+    assert rows_where(url, due) == []
+    assert json.loads(CliRunner().invoke(app, ["reconcile", "--json"]).stdout) == {"known": 10, "due": 10}
+    assert len(rows_where(url, due)) == 10
+
+
+def test_nobody_is_meant_by_nothing(url):
+    assert CliRunner().invoke(app, ["approve"]).exit_code != 0
+    assert CliRunner().invoke(app, ["approve", "1", "--all"]).exit_code != 0
+    assert CliRunner().invoke(app, ["approve", "--all", "--kind", "todo"]).exit_code == 2
+    assert rows_where(url, outbound_entity.c.removal_approved) == []
