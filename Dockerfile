@@ -14,6 +14,7 @@ COPY requirements-dev.txt ./
 RUN awk '/^[^ ]/ { wanted = /^setuptools==/ } wanted' requirements-dev.txt >build.txt \
  && python -m pip install --quiet --require-hashes -r build.txt
 COPY pyproject.toml README.md LICENSE ./
+COPY console console
 COPY consumers consumers
 COPY dingbridge dingbridge
 COPY ingress ingress

@@ -12,6 +12,7 @@ from typing import Final
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
+from console.settings import ConsoleSettings
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.approval.settings import ApprovalSettings
 from consumers.forward.settings import ForwardSettings
@@ -42,6 +43,7 @@ SECTIONS: Final[tuple[tuple[str, type[Settings]], ...]] = (
     ("approval", ApprovalSettings),
     ("forward", ForwardSettings),
     ("outbound", OutboundSettings),
+    ("The console", ConsoleSettings),
     ("A schema registry, for `dingbridge schema publish`", SchemaRegistrySettings),
     ("The simulator", SimulatorSettings),
 )

@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from ipaddress import ip_address, ip_network
 
 import orjson
 import structlog
@@ -18,6 +17,7 @@ from aiohttp import web
 from dingbridge.dingtalk.crypto import CallbackCrypto
 from dingbridge.errors import BridgeError
 from dingbridge.logging import LogLimiter, place_of
+from dingbridge.trusted_proxies import client_address
 from ingress.callback import CallbackReceiver, Refused
 from ingress.metrics import HttpMetrics
 
@@ -175,21 +175,3 @@ def _error(outcome: str, status: HTTPStatus) -> web.Response:
         content_type="application/json",
         headers=_HEADERS.get(status),
     )
-
-
-def client_address(peer: str | None, forwarded_for: Sequence[str], trusted: Sequence[str]) -> str | None:
-    """For logs only: the ``peer``; behind ``trusted`` proxies (addresses or networks), the last address in
-    ``X-Forwarded-For`` that is not one of them (MDN, X-Forwarded-For: "selecting an IP address")."""
-    if not trusted or peer is None:
-        return peer
-    networks = [ip_network(item) for item in trusted]
-    chain = [part.strip() for part in ",".join(forwarded_for).split(",")]
-    for address in [peer, *reversed(chain)]:
-        try:
-            parsed = ip_address(address)
-        except ValueError:
-            break
-        peer = address
-        if not any(parsed in network for network in networks):
-            break
-    return peer

@@ -28,6 +28,7 @@ COMMANDS = {
     "callback": "Register this bridge's callback URL at DingTalk.",
     "doctor": "Find out why callbacks do not arrive.",
     "new-consumer": "Write a consumer of your own.",
+    "console": "One event's whole life on one page, for operators.",
     "simulator": "A stand-in for the DingTalk Open Platform, for trials.",
 }
 """One line of help for each command of ours. Which commands there are, the entry points of ``GROUP`` say: a
@@ -164,3 +165,7 @@ def _run(called: str | None) -> None:
 def _drop_output() -> None:
     """What is still to be written to standard output goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

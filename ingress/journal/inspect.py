@@ -181,6 +181,9 @@ class JournalView:
             self._file.close()
             raise
 
+    def close(self) -> None:
+        self._file.close()
+
     def one(self, seq: int) -> InspectedCallback | None:
         """The callback with this number; ``None`` where it has been deleted, or was never kept."""
         row = self._file.row(seq)

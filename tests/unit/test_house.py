@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("dingbridge", "ingress", "consumers", "simulator", "dev")
+PACKAGES = ("dingbridge", "console", "ingress", "consumers", "simulator", "dev")
 GENERATED = {ROOT / "dingbridge" / file for file in ("events/payloads.py", "worker/handlers/on.py")}
 """Made from the catalogue, and nobody's reading."""
 MODULES = [

@@ -3,8 +3,8 @@
 import pytest
 
 from dingbridge.logging import LogLimiter
+from dingbridge.trusted_proxies import client_address
 from ingress.diagnostics import OWNERS_KEPT, Diagnostics
-from ingress.server import client_address
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,46 @@
+"""Slows down who guesses passwords: after some wrong ones each further one has to wait longer."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Final
+
+FREE: Final = 5
+"""Wrong passwords from one address before it has to wait."""
+LONGEST_S: Final = 300.0
+FORGOTTEN_S: Final = 3600.0
+MOST: Final = 10_000
+
+
+class Guesses:
+    """Wrong passwords by address; an IPv6 address counts as its /64, which is what one household has."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failed: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def wait_s(self, address: str | None) -> float:
+        """How long this address has to wait before its next try, in s; 0: not at all."""
+        count, last = self._failed.get(_group(address), (0, 0.0))
+        if count < FREE:
+            return 0.0
+        return max(0.0, last + min(LONGEST_S, 2.0 ** (count - FREE)) - self._clock())
+
+    def failed(self, address: str | None) -> None:
+        now, group = self._clock(), _group(address)
+        count, last = self._failed.pop(group, (0, now))
+        self._failed[group] = (1 if now - last > FORGOTTEN_S else min(count + 1, 32), now)
+        while len(self._failed) > MOST:
+            self._failed.popitem(last=False)
+
+    def succeeded(self, address: str | None) -> None:
+        self._failed.pop(_group(address), None)
+
+
+def _group(address: str | None) -> str:
+    try:
+        parsed = ip_address(address or "")
+    except ValueError:
+        return "?"
+    return str(parsed) if parsed.version == 4 else parsed.exploded[:19]

@@ -1,0 +1,200 @@
+"""What every request passes before a page sees it: who asks, by which name, and may they act.
+
+``request["user"]`` is a ``User``, ``request["address"]`` whom it comes from, ``request["csrf"]`` what a form
+has to send back. A page is for those who are logged in; whatever is not GET or HEAD is for operators.
+"""
+
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from console.access.sessions import Sessions
+from console.access.users import Role, User, UsersError, role_of
+from console.audit import Audit
+from console.settings import ConsoleSettings
+from dingbridge.trusted_proxies import client_address, is_trusted
+
+COOKIE: Final = "console-session"
+CSRF_FIELD: Final = "csrf"
+
+HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; "
+    "frame-ancestors 'none'; object-src 'none'",
+    "X-Content-Type-Options": "nosniff",
+    # not no-referrer: with it browsers name the origin of our own forms "null" (Fetch standard, "append a
+    # request `Origin` header"), and could not be told from others. This one tells other origins nothing, too.
+    "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+_SAFE: Final = ("GET", "HEAD")
+_FOR_EVERYBODY: Final = ("/healthz", "/login")
+_FOR_EVERY_USER: Final = ("/logout",)
+
+
+def require(request: web.Request, role: Role) -> None:
+    """Raises 403 for a user whose role is a lower one."""
+    user: User = request["user"]
+    if user.role < role:
+        raise web.HTTPForbidden(text=f"this is for the role {role.name.lower()}")
+
+
+@web.middleware
+async def security_headers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Adds ``HEADERS`` to every answer, errors included; a page stays in no cache."""
+    try:
+        response = await handler(request)
+    except web.HTTPException as error:
+        _add_headers(request, error)
+        raise
+    if not response.prepared:  # a stream has sent them already
+        _add_headers(request, response)
+    return response
+
+
+def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(HEADERS)
+    response.headers.setdefault("Cache-Control", "no-store")
+
+
+async def headers_of_stream(request: web.Request, response: web.StreamResponse) -> None:
+    """For ``on_response_prepare``: streams, too, and nobody learns our software's version."""
+    _add_headers(request, response)
+    response.headers.popall("Server", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who gets in, by a session or a proxy's header."""
+
+    settings: ConsoleSettings
+    sessions: Sessions
+    audit: Audit
+
+    def middleware(self) -> Middleware:
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            request["address"] = self._address(request)
+            request["user"], request["csrf"] = None, ""
+            if request.path == "/healthz":
+                return await handler(request)
+            self._check_name(request)
+            if request.path.startswith("/static/"):
+                return await handler(request)
+            user, secret = self._user(request)
+            if user is not None:
+                request["user"], request["csrf"] = user, self.sessions.csrf_token(secret)
+            if request.method not in _SAFE:
+                await self._may_act(request, user)
+            elif user is None and request.path not in _FOR_EVERYBODY:
+                raise _to_login(request)
+            return await handler(request)
+
+        return guard
+
+    def scheme(self, request: web.Request) -> str:
+        """How the browser speaks to us, or to a proxy of ours."""
+        if is_trusted(request.remote, self.settings.trusted_proxies):
+            forwarded = request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
+            if forwarded in ("http", "https"):
+                return forwarded
+        return request.scheme
+
+    def _address(self, request: web.Request) -> str | None:
+        forwarded = request.headers.getall("X-Forwarded-For", [])
+        return client_address(request.remote, forwarded, self.settings.trusted_proxies)
+
+    def _check_name(self, request: web.Request) -> None:
+        """A page of somebody else's may have pointed its own name at this address (DNS rebinding), and would
+        then be of our origin: so we answer to addresses, names without a dot, and names that are set."""
+        name = (urlsplit(f"//{request.host}").hostname or "") if _is_host(request.host) else ""
+        own = (self.settings.console_host.lower(), *(own.lower() for own in self.settings.console_names))
+        if not name or not (name in own or "." not in name or _is_address(name)):
+            raise web.HTTPMisdirectedRequest(
+                text="this is no name of the console; use its address, or add the name to CONSOLE_NAMES"
+            )
+
+    def _user(self, request: web.Request) -> tuple[User | None, str]:
+        """Who asks, and what their CSRF token is made of."""
+        header = self.settings.console_proxy_user_header
+        if header and is_trusted(request.remote, self.settings.trusted_proxies):
+            names: Sequence[str] = request.headers.getall(header, [])
+            if len(names) == 1 and (name := names[0].strip()):
+                return User(name[:64], self._role_by_proxy(request)), f"proxy {name}"
+        session_id = request.cookies.get(COOKIE, "")
+        user = self.sessions.user(session_id) if session_id else None
+        return user, f"session {session_id}"
+
+    def _role_by_proxy(self, request: web.Request) -> Role:
+        header = self.settings.console_proxy_role_header
+        try:
+            return role_of(request.headers.get(header, "")) if header else Role.VIEWER
+        except UsersError:
+            return Role.VIEWER
+
+    async def _may_act(self, request: web.Request, user: User | None) -> None:
+        """A form of ours, by somebody who may. Raises 403, after a line in the audit."""
+        reason = None
+        origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
+        if origin is not None and origin != f"{self.scheme(request)}://{request.host}":
+            reason = "foreign origin"
+        elif site not in (None, "same-origin", "none"):
+            reason = "foreign page"
+        elif request.path not in _FOR_EVERYBODY:
+            if user is None:
+                reason = "not logged in"
+            elif user.role < Role.OPERATOR and request.path not in _FOR_EVERY_USER:
+                reason = "role"
+            elif not await _has_token(request):
+                reason = "csrf"
+        if reason is None:
+            return
+        if user is not None:  # nobody else can fill the disk
+            await self.audit.write(
+                "refused",
+                user=user.name,
+                role=user.role.name.lower(),
+                address=request["address"],
+                command=f"{request.method} {request.path[:200]}",
+                reason=reason,
+            )
+        raise web.HTTPForbidden(text=f"refused: {reason}")
+
+
+async def _has_token(request: web.Request) -> bool:
+    if request.content_type not in ("application/x-www-form-urlencoded", "multipart/form-data"):
+        return False
+    sent = (await request.post()).get(CSRF_FIELD)
+    expected: str = request["csrf"]
+    return isinstance(sent, str) and hmac.compare_digest(sent.encode("utf-8", "replace"), expected.encode())
+
+
+def _to_login(request: web.Request) -> web.HTTPException:
+    where = f"/login?to={quote(request.path_qs, safe='')}"
+    if request.headers.get("HX-Request"):  # a part of a page that is open since before the session's end
+        return web.HTTPUnauthorized(text="log in again", headers={"HX-Redirect": "/login"})
+    return web.HTTPSeeOther(where)
+
+
+def _is_host(text: str) -> bool:
+    try:
+        urlsplit(f"//{text}").port  # noqa: B018 - raises for what is none
+    except ValueError:
+        return False
+    return True
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

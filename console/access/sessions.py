@@ -1,0 +1,70 @@
+"""Sessions in memory: a random id in a cookie, for 12 hours. A restart ends them all.
+
+A session holds only as long as what it was begun with: another password, or a user taken out of the file,
+ends it; another role holds from the next request on.
+"""
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from console.access.users import User, UsersFile
+
+LIFETIME_S: Final = 12 * 3600
+MOST: Final = 10_000
+"""Sessions at once; the oldest make room."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    name: str
+    proof: str
+    ends_at: float
+
+
+class Sessions:
+    """Who is logged in."""
+
+    def __init__(self, users: UsersFile, clock: Callable[[], float] = time.monotonic) -> None:
+        self._users, self._clock = users, clock
+        self._sessions: OrderedDict[bytes, _Session] = OrderedDict()
+        self._key = secrets.token_bytes(32)
+
+    def begin(self, user: User) -> str:
+        """The id of a new session. Raises ``KeyError`` for a user who is in the file no more."""
+        found = self._users.find(user.name)
+        if found is None:
+            raise KeyError(user.name)
+        session_id = secrets.token_urlsafe(32)
+        self._sessions[_digest(session_id)] = _Session(user.name, found[1], self._clock() + LIFETIME_S)
+        while len(self._sessions) > MOST:
+            self._sessions.popitem(last=False)
+        return session_id
+
+    def user(self, session_id: str) -> User | None:
+        """Whose session that is."""
+        session = self._sessions.get(_digest(session_id))
+        if session is None:
+            return None
+        found = self._users.find(session.name)
+        if found is None or found[1] != session.proof or self._clock() >= session.ends_at:
+            self.end(session_id)
+            return None
+        return found[0]
+
+    def end(self, session_id: str) -> None:
+        self._sessions.pop(_digest(session_id), None)
+
+    def csrf_token(self, of: str) -> str:
+        """What a form must send back that was given to this session, or to this user of a proxy."""
+        return hmac.digest(self._key, of.encode(), "sha256").hex()
+
+
+def _digest(session_id: str) -> bytes:
+    # looked up by its digest, so that how long a look-up takes says nothing of an id
+    return hashlib.sha256(session_id.encode("utf-8", "surrogateescape")).digest()

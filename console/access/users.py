@@ -1,0 +1,160 @@
+"""Users by a password file, and what each role may do.
+
+The file is TOML, ``[users.<name>]`` with ``role`` and ``password`` (argon2id in PHC form), mode 0600. It is
+written by ``dingbridge console set-password`` and read again when it changes.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+import tomlkit
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from tomlkit.exceptions import TOMLKitError
+
+from dingbridge.errors import BridgeError
+from dingbridge.files import new_file, replace_file
+
+MIN_PASSWORD: Final = 8
+MAX_PASSWORD: Final = 256
+"""Characters of a password, at least and at most."""
+
+_NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+_HASHER: Final = PasswordHasher()
+"""argon2-cffi's defaults: RFC 9106, low-memory profile."""
+
+
+class Role(IntEnum):
+    """What a user may do; each role may what those before it may."""
+
+    VIEWER = 1
+    """sees ids, types, times and counts; values are masked"""
+    READER = 2
+    """sees payloads and the text of errors"""
+    OPERATOR = 3
+    """may act"""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who has proved who they are."""
+
+    name: str
+    role: Role
+
+
+class UsersError(BridgeError):
+    """The users file cannot be read or written, or what is to be written cannot be."""
+
+
+def role_of(text: str) -> Role:
+    """``viewer``, ``reader`` or ``operator``. Raises ``UsersError``."""
+    try:
+        return Role[text.strip().upper()]
+    except KeyError:
+        raise UsersError(f"{text!r} is no role; there are viewer, reader and operator") from None
+
+
+def check_name(name: str) -> None:
+    """Raises ``UsersError`` for what cannot be a user's name."""
+    if not _NAME.fullmatch(name):
+        raise UsersError(f"{name!r} is no user name: use 1 to 64 of A-Z a-z 0-9 . _ @ -")
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    user: User
+    hash: str
+
+
+class UsersFile:
+    """The users in one file. Not there: nobody."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._read_at: tuple[int, int, int] | None = None
+        self._entries: dict[str, _Entry] = {}
+        self._of_nobody = ""
+
+    def names(self) -> list[str]:
+        """All users. Raises ``UsersError``."""
+        return list(self._current())
+
+    def find(self, name: str) -> tuple[User, str] | None:
+        """The user and a text that changes with the password. Raises ``UsersError``."""
+        entry = self._current().get(name)
+        return None if entry is None else (entry.user, entry.hash)
+
+    def verify(self, name: str, password: str) -> User | None:
+        """The user, if the password is right. As slow for a name that is unknown (about 50 ms of a core and
+        64 MiB). Raises ``UsersError``."""
+        entry = self._current().get(name)
+        if entry is None and not self._of_nobody:
+            self._of_nobody = _HASHER.hash("nobody's password")
+        try:
+            _HASHER.verify(self._of_nobody if entry is None else entry.hash, password)
+        except (VerificationError, InvalidHashError):
+            return None
+        return None if entry is None else entry.user
+
+    def set_password(self, name: str, password: str, role: Role | None) -> User:
+        """Add or change a user; without ``role`` it stays, and is a new user's ``VIEWER``. Raises
+        ``UsersError``."""
+        check_name(name)
+        if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+            raise UsersError(
+                f"a password has {MIN_PASSWORD} to {MAX_PASSWORD} characters; nothing was changed"
+            )
+        before = self._current().get(name)
+        user = User(name, role or (before.user.role if before is not None else Role.VIEWER))
+        try:
+            there = self.path.exists()
+            document = tomlkit.parse(self.path.read_text(encoding="utf-8")) if there else tomlkit.document()
+            users = document.setdefault("users", tomlkit.table(is_super_table=True))
+            entry = users.setdefault(name, tomlkit.table())
+            entry["role"], entry["password"] = user.role.name.lower(), _HASHER.hash(password)
+            data = tomlkit.dumps(document).encode()
+            (replace_file if there else new_file)(self.path, data)
+        except OSError as error:
+            raise UsersError(
+                f"{self.path} cannot be written ({error.strerror}); set CONSOLE_USERS_FILE or "
+                "DATA_DIR to where it can be"
+            ) from error
+        return user
+
+    def _current(self) -> dict[str, _Entry]:
+        try:
+            status = self.path.stat()
+        except FileNotFoundError:
+            self._read_at, self._entries = None, {}
+            return self._entries
+        except OSError as error:
+            raise self._unreadable(error.strerror or type(error).__name__) from error
+        now = (status.st_mtime_ns, status.st_size, status.st_ino)
+        if now != self._read_at:
+            if status.st_mode & 0o077:
+                raise self._unreadable(f"others can read it: chmod 600 {self.path}")
+            self._entries = self._parsed()
+            self._read_at = now
+        return self._entries
+
+    def _parsed(self) -> dict[str, _Entry]:
+        try:
+            document = tomlkit.parse(self.path.read_text(encoding="utf-8")).unwrap()
+        except (OSError, UnicodeDecodeError, TOMLKitError) as error:
+            raise self._unreadable(f"{type(error).__name__}; mend it, or remove it and begin anew") from error
+        entries = {}
+        users = document.get("users", {})
+        for name, values in users.items() if isinstance(users, dict) else ():
+            try:
+                check_name(name)
+                entries[name] = _Entry(User(name, role_of(str(values["role"]))), str(values["password"]))
+            except (UsersError, KeyError, TypeError) as error:
+                raise self._unreadable(f"users.{name}: needs role and password; set-password") from error
+        return entries
+
+    def _unreadable(self, why: str) -> UsersError:
+        return UsersError(f"the console's users file {self.path} cannot be used: {why}")

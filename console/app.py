@@ -1,0 +1,89 @@
+"""``Console``: what pages get, and how its parts are joined. ``server.py`` serves it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from console.access.middleware import Access
+from console.access.middleware import require as require
+from console.access.sessions import Sessions
+from console.access.users import Role, User, UsersFile
+from console.audit import Audit
+from console.commands import Commands
+from console.index.feed import Feed
+from console.index.store import Index
+from console.page import Pages
+from console.render import Render, visible
+from console.settings import ConsoleSettings
+from console.sources.databases import Databases
+from console.sources.journals import Journals
+from console.sources.listeners import Listeners
+from dingbridge.settings import KafkaSettings
+
+__all__ = ["Console", "Role", "User", "open_console", "require"]
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """Everything a page may use. A page module has ``routes(console) -> list[web.RouteDef]``."""
+
+    settings: ConsoleSettings
+    kafka: KafkaSettings
+    index: Index
+    feed: Feed
+    listeners: Listeners
+    journals: Journals
+    databases: Databases
+    commands: Commands
+    audit: Audit
+    users: UsersFile
+    access: Access
+    render: Render
+    pages: Pages
+
+    async def page(
+        self, request: web.Request, template: str, *, status: int = 200, **values: Any
+    ) -> web.Response:
+        """The page for this person, in their language; ``values`` are the template's."""
+        return self.pages.page(request, template, status=status, **values)
+
+    def visible(self, request: web.Request, value: Any) -> Any:
+        """A payload, or a part of one, as this person may see it: masked below the role of a reader."""
+        user: User = request["user"]
+        return visible(value, revealed=user.role >= Role.READER)
+
+    async def start(self) -> None:
+        """Open what is read from. Raises ``BridgeError``; a source that is down is not one."""
+        await self.listeners.start()
+        self.index.open()
+        await self.feed.start()
+
+    async def stop(self) -> None:
+        await self.feed.stop()
+        self.index.close()
+        await self.databases.close()
+        await self.listeners.stop()
+
+
+def open_console(settings: ConsoleSettings) -> Console:
+    """The parts, joined; nothing is connected yet."""
+    render = Render()
+    audit = Audit(settings.audit_file)
+    users = UsersFile(settings.users_file)
+    index = Index(settings.index_file, days=settings.console_index_days)
+    return Console(
+        settings=settings,
+        kafka=settings,
+        index=index,
+        feed=Feed(settings, index),
+        listeners=Listeners(settings.listeners),
+        journals=Journals(settings.journals),
+        databases=Databases(settings.database_url_of),
+        commands=Commands(audit),
+        audit=audit,
+        users=users,
+        access=Access(settings, Sessions(users), audit),
+        render=render,
+        pages=Pages(render),
+    )

@@ -1,0 +1,137 @@
+"""The console's audit: who did what, when, and to how many; a line of JSON each, only ever added to.
+
+The file is ``console-audit.jsonl`` in DATA_DIR, mode 0600; a line is on the disk before what it tells of is
+done. It holds no payloads and no passwords, and is not pruned: an operator archives it.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from dingbridge.errors import BridgeError
+
+ACTS: Final = ("command", "command_ended", "refused", "login", "login_refused", "logout")
+"""What ``AuditEntry.act`` can be."""
+
+_BLOCK: Final = 1 << 16
+
+
+class AuditError(BridgeError):
+    """The audit cannot be written or read, and nothing is done that is not in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """A line. ``count`` is how many records a command concerned, ``reason`` why something was refused."""
+
+    at: datetime
+    user: str
+    role: str
+    address: str
+    act: str
+    command: str | None = None
+    count: int | None = None
+    exit_code: int | None = None
+    reason: str | None = None
+
+
+class Audit:
+    """The audit in one file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._one_writer = asyncio.Lock()
+
+    async def write(
+        self,
+        act: str,
+        *,
+        user: str,
+        role: str = "",
+        address: str | None = None,
+        command: str | None = None,
+        count: int | None = None,
+        exit_code: int | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Add a line, and have it on the disk. ``count``: how many records it concerns. Raises
+        ``AuditError``."""
+        values: dict[str, Any] = {
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "user": user,
+            "role": role,
+            "address": address or "",
+            "act": act,
+            "command": command,
+            "count": count,
+            "exit_code": exit_code,
+            "reason": reason,
+        }
+        line = orjson.dumps({name: value for name, value in values.items() if value is not None})
+        async with self._one_writer:
+            await asyncio.to_thread(self._append, line + b"\n")
+
+    async def read(self, limit: int = 200, *, user: str = "", act: str = "") -> list[AuditEntry]:
+        """The latest entries, newest first; of one ``user``, of one ``act``. Raises ``AuditError``."""
+        return await asyncio.to_thread(self._read, limit, user, act)
+
+    def _append(self, line: bytes) -> None:
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                if os.write(handle, line) != len(line):
+                    raise OSError(None, "the disk is full")
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise AuditError(
+                f"the audit {self.path} cannot be written ({error.strerror}), and so nothing was done; "
+                "make room there, or give the console its rights"
+            ) from error
+
+    def _read(self, limit: int, user: str, act: str) -> list[AuditEntry]:
+        found: list[AuditEntry] = []
+        try:
+            for line in _backwards(self.path):
+                if len(found) == limit:
+                    break
+                entry = _entry(line)
+                if entry is not None and user in ("", entry.user) and act in ("", entry.act):
+                    found.append(entry)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise AuditError(f"the audit {self.path} cannot be read ({error.strerror})") from error
+        return found
+
+
+def _backwards(path: Path) -> Iterator[bytes]:
+    """The file's lines, the last first; of a large file only what is asked for is read."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        rest = b""
+        while end > 0:
+            begin = max(0, end - _BLOCK)
+            file.seek(begin)
+            rest, *lines = (file.read(end - begin) + rest).split(b"\n")
+            yield from reversed(lines)
+            end = begin
+        yield rest
+
+
+def _entry(line: bytes) -> AuditEntry | None:
+    """None for what is no whole line: a power cut may have torn one."""
+    try:
+        values = orjson.loads(line)
+        at = datetime.fromisoformat(values.pop("at"))
+        return AuditEntry(at, **values)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None

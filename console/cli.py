@@ -1,0 +1,55 @@
+"""``dingbridge console``: serve the pages, or name who may see them."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=False)
+
+
+@app.callback(invoke_without_command=True)
+def serve(context: typer.Context) -> None:
+    """Serve the console: find an event, see what became of it, send dead letters back.
+
+    All settings come from the environment: see docs/settings.md. It needs a user first: `dingbridge console
+    set-password NAME --role operator`. Ends at SIGTERM or Ctrl-C. Exit code 2: settings; 1: an address or a
+    file cannot be used.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    import uvloop
+
+    from console.app import open_console
+    from console.server import run
+    from console.settings import ConsoleSettings
+    from dingbridge.logging import configure_logging
+
+    settings = ConsoleSettings.load()
+    configure_logging(settings)
+    uvloop.run(run(open_console(settings)))
+
+
+@app.command("set-password")
+def set_password(
+    name: Annotated[str, typer.Argument(help="The user: 1 to 64 of A-Z a-z 0-9 . _ @ -")],
+    role: Annotated[
+        str, typer.Option(help="viewer (values masked), reader, or operator (may act). A new user's: viewer.")
+    ] = "",
+) -> None:
+    """Add a user, or give one another password or role. A console that runs takes it at once.
+
+    The password is asked for; in a pipe it is the first line of standard input.
+    """
+    from console.access.users import UsersFile, check_name, role_of
+    from console.settings import ConsoleSettings
+
+    settings = ConsoleSettings.load()
+    chosen = role_of(role) if role else None
+    check_name(name)
+    if sys.stdin.isatty():
+        password = typer.prompt(f"Password of {name}", hide_input=True, confirmation_prompt=True, err=True)
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    user = UsersFile(settings.users_file).set_password(name, password, chosen)
+    print(f"{user.name} is {user.role.name.lower()} in {settings.users_file}")

@@ -1,0 +1,122 @@
+"""What a page does: a ``dingbridge`` command, run as it would be in a shell, and shown beside its button.
+
+So the console can do nothing that the command line cannot, and whoever reads the audit can do it again.
+"""
+
+import asyncio
+import os
+import shlex
+import signal
+import sys
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+from console.access.users import User
+from console.audit import Audit
+from dingbridge.errors import BridgeError
+
+LIMIT_S: Final = 600.0
+"""A command that takes longer is interrupted, as by Ctrl-C."""
+
+_GRACE_S: Final = 10.0
+_AT_ONCE: Final = 2
+_MOST_OUTPUT: Final = 1 << 18
+"""Bytes of output that are kept: the last ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """``argv`` without ``dingbridge`` itself; ``count``: how many records the person was told of."""
+
+    argv: tuple[str, ...]
+    count: int | None = None
+
+    @property
+    def shown(self) -> str:
+        """As one would type it."""
+        return shlex.join(("dingbridge", *self.argv))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a command ended, and what it printed; ``interrupted``: by the time limit."""
+
+    command: Command
+    exit_code: int
+    output: str
+    interrupted: bool = False
+
+    @property
+    def ok(self) -> bool:
+        return self.exit_code == 0
+
+
+class Commands:
+    """Runs commands in the console's own environment."""
+
+    def __init__(self, audit: Audit, *, limit_s: float = LIMIT_S) -> None:
+        self._audit, self._limit_s = audit, limit_s
+        self._turn = asyncio.Semaphore(_AT_ONCE)
+
+    async def run(self, request: web.Request, command: Command) -> Result:
+        """Run it, for an operator, with an entry in the audit before and after. Raises ``AuditError``, when
+        nothing was done, and ``BridgeError``."""
+        user: User = request["user"]
+        who = {"user": user.name, "role": user.role.name.lower(), "address": request["address"]}
+        async with self._turn:
+            await self._audit.write("command", **who, command=command.shown, count=command.count)
+            result = await self._finished(command)
+            await self._audit.write(
+                "command_ended",
+                **who,
+                command=command.shown,
+                count=command.count,
+                exit_code=result.exit_code,
+                reason="time limit" if result.interrupted else None,
+            )
+        return result
+
+    async def _finished(self, command: Command) -> Result:
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "dingbridge.cli.main",
+                *command.argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                env={**os.environ, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
+            )
+        except OSError as error:
+            raise BridgeError(f"{command.shown}: cannot be started ({error.strerror})") from error
+        assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+        reading = asyncio.create_task(_tail(process.stdout))
+        interrupted = False
+        try:
+            try:
+                async with asyncio.timeout(self._limit_s):
+                    await process.wait()
+            except TimeoutError:
+                interrupted = True
+                process.send_signal(signal.SIGINT)  # so that it says how to go on
+                async with asyncio.timeout(_GRACE_S):
+                    await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+        except BaseException:
+            process.kill()
+            reading.cancel()
+            raise
+        output = (await reading).decode("utf-8", "replace")
+        return Result(command, process.returncode or 0, output, interrupted)
+
+
+async def _tail(stream: asyncio.StreamReader) -> bytes:
+    kept = b""
+    while block := await stream.read(1 << 16):
+        kept = (kept + block)[-_MOST_OUTPUT:]
+    return kept

@@ -1,0 +1,107 @@
+"""The form to log in by, and the way out."""
+
+import asyncio
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from console.access.guesses import Guesses
+from console.access.middleware import COOKIE, Access
+from console.access.sessions import LIFETIME_S
+from console.access.users import MAX_PASSWORD, UsersFile
+from console.page import Pages
+from dingbridge.logging import LogLimiter
+
+log = structlog.get_logger(__name__)
+
+_WAITING: Final = 16
+"""Passwords that wait to be checked; each takes 64 MiB for 50 ms, one after the other."""
+
+
+class Login:
+    """Checks passwords, one at a time."""
+
+    def __init__(self, access: Access, users: UsersFile, pages: Pages) -> None:
+        self._access, self._users, self._pages = access, users, pages
+        self._guesses = Guesses()
+        self._limiter = LogLimiter(burst=20, period_s=60)
+        self._one = asyncio.Lock()
+        self._waiting = 0
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/login", self._form),
+            web.post("/login", self._login),
+            web.post("/logout", self._logout),
+        ]
+
+    async def _form(self, request: web.Request) -> web.Response:
+        if request["user"] is not None:
+            raise web.HTTPSeeOther(_safe(request.query.get("to", "")))
+        return await self._page(request)
+
+    async def _login(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        name, password = str(form.get("name", ""))[:64], str(form.get("password", ""))[: MAX_PASSWORD + 1]
+        address: str | None = request["address"]
+        if (wait_s := self._guesses.wait_s(address)) or self._waiting >= _WAITING:
+            response = await self._page(request, name, "login.wait", status=429, wait_s=int(wait_s) + 1)
+            response.headers["Retry-After"] = str(int(wait_s) + 1)
+            return response
+        self._guesses.failed(address)  # until it is known to be right: others may be under way
+        self._waiting += 1
+        try:
+            async with self._one:
+                user = await asyncio.to_thread(self._users.verify, name, password)
+        finally:
+            self._waiting -= 1
+        if user is None:
+            await self._refused(name, address)
+            return await self._page(request, name, "login.wrong", status=403)
+        self._guesses.succeeded(address)
+        session_id = self._access.sessions.begin(user)
+        await self._access.audit.write("login", user=user.name, role=user.role.name.lower(), address=address)
+        response = web.Response(status=303, headers={"Location": _safe(str(form.get("to", "")))})
+        response.set_cookie(
+            COOKIE,
+            session_id,
+            max_age=LIFETIME_S,
+            httponly=True,
+            samesite="Strict",
+            path="/",
+            secure=self._access.scheme(request) == "https",
+        )
+        return response
+
+    async def _refused(self, name: str, address: str | None) -> None:
+        if self._limiter.allow("refused") is None:
+            return  # whoever guesses cannot fill the disk
+        known = self._users.find(name) is not None
+        # what is typed there may be a password
+        await self._access.audit.write(
+            "login_refused", user=name if known else "?", address=address, reason="wrong password or name"
+        )
+
+    async def _logout(self, request: web.Request) -> web.Response:
+        self._access.sessions.end(request.cookies.get(COOKIE, ""))
+        user = request["user"]
+        await self._access.audit.write(
+            "logout", user=user.name, role=user.role.name.lower(), address=request["address"]
+        )
+        response = web.Response(status=303, headers={"Location": "/login"})
+        response.del_cookie(COOKIE, path="/")
+        return response
+
+    async def _page(
+        self, request: web.Request, name: str = "", problem: str = "", status: int = 200, wait_s: int = 0
+    ) -> web.Response:
+        to = request.query.get("to", "") or str((await request.post()).get("to", ""))
+        return self._pages.page(
+            request, "login.html", status=status, name=name, problem=problem, wait_s=wait_s, to=_safe(to)
+        )
+
+
+def _safe(to: str) -> str:
+    """A path of ours, never another site's."""
+    return to if to.startswith("/") and not to.startswith(("//", "/\\")) and to.isprintable() else "/"

@@ -1,0 +1,61 @@
+"""A template becomes an answer: with words, the person, the menu, and the language's cookie."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import web
+
+from console.access.users import Role, User
+from console.render import COOKIE, LANGUAGES, Render, language_of
+
+MENU: Final = (
+    ("now", "/"),
+    ("tail", "/tail"),
+    ("find", "/find"),
+    ("event", "/event"),
+    ("dead_letters", "/dead-letters"),
+    ("consumers", "/consumers"),
+    ("catalogue", "/catalogue"),
+    ("outbound", "/outbound"),
+    ("audit", "/audit"),
+)
+_YEAR_S: Final = 365 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Renders pages for a request."""
+
+    render: Render
+
+    def page(self, request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
+        """The answer to ``request``. Each template also gets ``t``, ``lang``, ``user`` (None before a login),
+        ``csrf``, ``path``, ``menu``, ``is_reader``, ``is_operator`` and ``here(**changes)``: this address
+        with other values in its query, None to leave one out."""
+        user: User | None = request.get("user")
+        language = language_of(request)
+
+        def here(**changes: object) -> str:
+            query = [(name, value) for name, value in request.query.items() if name not in changes]
+            query += [(name, str(value)) for name, value in changes.items() if value is not None]
+            return str(request.rel_url.with_query(query))
+
+        html = self.render.html(
+            template,
+            {
+                "t": self.render.translator(language),
+                "lang": language,
+                "user": user,
+                "csrf": request.get("csrf", ""),
+                "path": request.path,
+                "menu": MENU,
+                "is_reader": user is not None and user.role >= Role.READER,
+                "is_operator": user is not None and user.role >= Role.OPERATOR,
+                "here": here,
+                **values,
+            },
+        )
+        response = web.Response(text=html, content_type="text/html", charset="utf-8", status=status)
+        if request.query.get("lang") in LANGUAGES:
+            response.set_cookie(COOKIE, language, max_age=_YEAR_S, httponly=True, samesite="Lax", path="/")
+        return response

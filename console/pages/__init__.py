@@ -1,0 +1,22 @@
+"""The pages, a module each: ``routes(console)`` gives what it serves."""
+
+from aiohttp import web
+
+from console.app import Console
+from console.pages import (
+    audit,
+    catalogue,
+    consumers,
+    dead_letters,
+    event,
+    find,
+    now,
+    outbound,
+    tail,
+)
+
+_PAGES = (now, tail, find, event, dead_letters, consumers, catalogue, outbound, audit)
+
+
+def all_routes(console: Console) -> list[web.RouteDef]:
+    return [route for page in _PAGES for route in page.routes(console)]

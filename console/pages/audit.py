@@ -1,0 +1,19 @@
+"""Audit: who did what, when, and to how many."""
+
+from aiohttp import web
+
+from console.app import Console
+from console.audit import ACTS
+
+LIMIT = 200
+
+
+def routes(console: Console) -> list[web.RouteDef]:
+    async def show(request: web.Request) -> web.Response:
+        user, act = request.query.get("user", "").strip(), request.query.get("act", "")
+        entries = await console.audit.read(LIMIT, user=user, act=act)
+        return await console.page(
+            request, "audit.html", entries=entries, wanted_user=user, wanted_act=act, acts=ACTS, limit=LIMIT
+        )
+
+    return [web.get("/audit", show)]

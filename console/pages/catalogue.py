@@ -1,0 +1,151 @@
+"""Catalogue: what each EventType means, where it goes, what it holds, how often it was seen, who reads it."""
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from console.app import Console
+from console.index.store import Seen
+from console.sources.listeners import Answer, Metrics
+from dingbridge.events import EventSpec, Received, catalogue, to_records
+from dingbridge.events.catalogue import Words
+from dingbridge.events.examples import example_callbacks
+from dingbridge.kafka.topics import event_topic
+from dingbridge.schema.model import Property, Shape, forms_of, model_of
+from dingbridge.worker.registry import known_consumers
+
+DRIFT: Final = "dingbridge_schema_drift_total"
+_EXAMPLE_MS: Final = 1_800_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class FieldRow:
+    """A field of ``data``, by its path; ``meaning`` where it is known."""
+
+    path: str
+    type: str
+    required: bool
+    meaning: Words | None
+    values: Sequence[tuple[str, Words]]
+
+
+def routes(console: Console) -> list[web.RouteDef]:
+    async def show_all(request: web.Request) -> web.Response:
+        text, family = request.query.get("text", "").strip(), request.query.get("family", "")
+        seen, metrics, read_by = await _context(console)
+        specs = [spec for spec in catalogue.values() if _matches(spec, text, family)]
+        return await console.page(
+            request,
+            "catalogue.html",
+            specs=sorted(specs, key=lambda spec: (spec.family, spec.event_type)),
+            families=catalogue.families,
+            total=len(catalogue),
+            wanted_text=text,
+            wanted_family=family,
+            seen=seen,
+            drift={spec.event_type: _drift(metrics, spec.event_type) for spec in specs},
+            read_by=read_by,
+            problems=[answer for answer in metrics if answer.problem],
+            unknown={name: found for name, found in seen.items() if name not in catalogue},
+        )
+
+    async def show_one(request: web.Request) -> web.Response:
+        event_type = request.match_info["event_type"]
+        if event_type not in catalogue:
+            raise web.HTTPNotFound(text=event_type[:200])
+        spec = catalogue[event_type]
+        seen, metrics, read_by = await _context(console)
+        return await console.page(
+            request,
+            "catalogue_type.html",
+            spec=spec,
+            family=catalogue.families[spec.family],
+            topic=event_topic(console.kafka, event_type),
+            forms=forms_of(spec),
+            fields=list(_fields(model_of(spec).properties)),
+            example=_example(event_type),
+            seen=seen.get(event_type),
+            drift=_drift(metrics, event_type),
+            drift_kinds=_drift_kinds(metrics, event_type),
+            read_by=read_by.get(event_type, []),
+            problems=[answer for answer in metrics if answer.problem],
+        )
+
+    return [
+        web.get("/catalogue", show_all),
+        web.get("/catalogue/{event_type}", show_one),
+    ]
+
+
+async def _context(
+    console: Console,
+) -> tuple[Mapping[str, Seen], list[Answer[Metrics]], Mapping[str, list[str]]]:
+    metrics, seen = await asyncio.gather(
+        console.listeners.metrics("ingress"), asyncio.to_thread(console.index.seen)
+    )
+    return seen, metrics, await asyncio.to_thread(_read_by)
+
+
+def _read_by() -> dict[str, list[str]]:
+    """Which installed consumers read each EventType."""
+    found: dict[str, list[str]] = {}
+    for name, consumer in known_consumers().items():
+        for event_type in consumer.topics:
+            found.setdefault(event_type, []).append(name)
+    return found
+
+
+def _matches(spec: EventSpec, text: str, family: str) -> bool:
+    if family and spec.family != family:
+        return False
+    words = f"{spec.event_type} {spec.title.both} {spec.family}".lower()
+    return all(part in words for part in text.lower().split())
+
+
+def _drift(answers: Sequence[Answer[Metrics]], event_type: str) -> float | None:
+    """Callbacks since the ingresses began that were not as the catalogue says; None where none answered."""
+    found = [answer.value for answer in answers if answer.value is not None]
+    if not found:
+        return None
+    return sum(metrics.sum(DRIFT, type=event_type) or 0.0 for metrics in found)
+
+
+def _drift_kinds(answers: Sequence[Answer[Metrics]], event_type: str) -> list[tuple[str, float]]:
+    """The same by kind: ``missing``, ``type``, ``unknown_field``."""
+    counts: dict[str, float] = {}
+    for answer in answers:
+        for sample in answer.value.samples(DRIFT, type=event_type) if answer.value is not None else ():
+            kind = sample.labels["kind"]
+            counts[kind] = counts.get(kind, 0.0) + sample.value
+    return sorted((name, count) for name, count in counts.items() if count)
+
+
+def _fields(properties: Sequence[Property], above: str = "") -> Iterator[FieldRow]:
+    """Each with its path, ``dataList[].checkTime``; those of an object after it."""
+    for found in properties:
+        path = above + found.name
+        meaning = None if above else catalogue.meaning(found.name)
+        yield FieldRow(path, _type(found.shape), found.required, meaning, found.values)
+        inner = found.shape.items if found.shape.items is not None else found.shape
+        yield from _fields(inner.properties, f"{path}[]." if inner is not found.shape else f"{path}.")
+
+
+def _type(shape: Shape) -> str:
+    if shape.items is not None:
+        return f"array of {_type(shape.items)}"
+    return f"{shape.type}, {shape.mark}" if shape.mark else shape.type
+
+
+def _example(event_type: str) -> str | None:
+    """The record of a recorded callback, as JSON; it is of a company that does not exist."""
+    try:
+        callback = example_callbacks(event_type)[0]
+    except KeyError:
+        return None
+    [record, *_] = to_records(Received(1, "example", _EXAMPLE_MS, "default", "http", orjson.dumps(callback)))
+    value: Any = orjson.loads(record.value)
+    return orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()

@@ -1,0 +1,124 @@
+"""The console's listener: pages, static files, errors as pages; start and stop."""
+
+import asyncio
+import signal
+from importlib.resources import files
+from typing import Final
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from console.access.middleware import headers_of_stream, security_headers
+from console.app import Console, Role
+from console.login import Login
+from console.pages import all_routes
+from dingbridge.errors import BridgeError, SettingsError
+from dingbridge.health_server import json_response
+from dingbridge.logging import LogLimiter, place_of
+
+log = structlog.get_logger(__name__)
+
+HTMX: Final = "htmx-4.0.1.min.js"
+_STATIC: Final = {
+    "console.css": "text/css",
+    "console.js": "text/javascript",
+    HTMX: "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+_WORDS: Final = frozenset({400, 401, 403, 404, 405, 413, 421, 500, 503})
+"""Statuses that have words of their own in ``words/error.toml``."""
+
+
+def application(console: Console) -> web.Application:
+    """The pages behind the login, and ``/healthz`` and the static files before it."""
+    app = web.Application(
+        middlewares=[security_headers, _errors_as_pages(console), console.access.middleware()],
+        client_max_size=1 << 20,
+    )
+    app.on_response_prepare.append(headers_of_stream)
+    app.add_routes([web.get("/healthz", _healthz), web.get("/static/{name}", _static)])
+    app.add_routes(Login(console.access, console.users, console.pages).routes())
+    app.add_routes(all_routes(console))
+    return app
+
+
+async def run(console: Console) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ``BridgeError`` when it cannot begin."""
+    settings, stop = console.settings, asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if not settings.console_proxy_user_header and not console.users.names():
+        raise SettingsError(
+            [
+                f"CONSOLE_USERS_FILE: nobody is in {console.users.path} yet; add somebody first, with "
+                "`dingbridge console set-password NAME --role operator`"
+            ]
+        )
+    runner = web.AppRunner(
+        application(console), access_log=None, shutdown_timeout=settings.shutdown_timeout_s / 2
+    )
+    try:
+        await console.start()
+        await runner.setup()
+        site = web.TCPSite(runner, settings.console_host, settings.console_port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise BridgeError(
+                f"the console cannot bind {settings.console_host}:{settings.console_port} "
+                f"({error.strerror}); set CONSOLE_HOST or CONSOLE_PORT to a free one"
+            ) from error
+        log.info("console.ready", address=f"http://{settings.console_host}:{runner.addresses[0][1]}")
+        await stop.wait()
+        log.info("console.stopping", within_s=settings.shutdown_timeout_s)
+    finally:
+        await runner.cleanup()
+        await console.stop()
+
+
+async def _healthz(request: web.Request) -> web.Response:
+    return json_response({"status": "ok"})
+
+
+async def _static(request: web.Request) -> web.Response:
+    name = request.match_info["name"]
+    if name not in _STATIC:
+        raise web.HTTPNotFound
+    content = files("console").joinpath("static", name).read_bytes()
+    headers = {"Cache-Control": "no-cache"}
+    return web.Response(body=content, content_type=_STATIC[name], charset="utf-8", headers=headers)
+
+
+def _errors_as_pages(console: Console) -> Middleware:
+    limiter = LogLimiter()
+
+    @web.middleware
+    async def errors_as_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            response = _page(request, error.status, error.text or "")
+            response.headers.extend({k: v for k, v in error.headers.items() if k in ("Allow", "HX-Redirect")})
+            return response
+        except BridgeError as error:
+            # its words are for operators, and may name addresses
+            user = request.get("user")
+            words = str(error) if user is not None and user.role >= Role.READER else type(error).__name__
+            return _page(request, 503, words)
+        except Exception as error:
+            if (suppressed := limiter.allow(type(error).__name__)) is not None:
+                # never its text: that may hold what was sent
+                log.error(
+                    "console.fault", error=type(error).__name__, place=place_of(error), suppressed=suppressed
+                )
+            return _page(request, 500, f"{type(error).__name__} {place_of(error)}")
+
+    def _page(request: web.Request, status: int, words: str) -> web.Response:
+        key = f"error.{status if status in _WORDS else 400 if status < 500 else 500}"
+        return console.pages.page(request, "error.html", status=status, key=key, code=status, words=words)
+
+    return errors_as_pages

@@ -1,0 +1,119 @@
+"""The settings of the console."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field, SecretStr
+
+from dingbridge.settings import CommaList, JournalSettings, KafkaSettings, NetworkList
+from dingbridge.settings.base import UNREADABLE
+from dingbridge.settings.database_url import parse_database_url
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+class ConsoleSettings(KafkaSettings, JournalSettings):
+    """Everything ``dingbridge console`` needs."""
+
+    console_host: str = "127.0.0.1"
+    """where the console listens"""
+    console_port: int = Field(8088, ge=0, le=65535)
+    """its port; 0: any that is free"""
+    console_names: CommaList = Field(default_factory=list)
+    """names with a dot, with commas, by which browsers may ask for it, as `console.example.com`"""
+    console_users_file: Path | None = None
+    """TOML file of users, written by `dingbridge console set-password`; unset: `console-users.toml` in
+    DATA_DIR"""
+    console_proxy_user_header: str | None = None
+    """header in which a proxy of TRUSTED_PROXIES names the user that it has checked"""
+    console_proxy_role_header: str | None = None
+    """header with that user's role: `viewer`, `reader`, `operator`; without one `viewer`"""
+    trusted_proxies: NetworkList = Field(default_factory=list)
+    """see The ingress"""
+    console_listeners: CommaList = Field(default_factory=list)
+    """private listeners, with commas, as `ingress=http://127.0.0.1:8081,approval=http://127.0.0.1:8082`; a
+    name is `ingress` or the consumer's; unset: the ingress of ADMIN_HOST and ADMIN_PORT"""
+    console_journals: CommaList = Field(default_factory=list)
+    """journal folders, with commas, one for each ingress that runs here; unset: JOURNAL_DIR"""
+    console_databases: SecretStr | None = None
+    """secret; databases of consumers, with commas, as `approval=postgresql://…`; of others DATABASE_URL, or
+    `<consumer>.db` in DATA_DIR"""
+    database_url: SecretStr | None = None
+    """secret; see Every consumer"""
+    console_index_days: int = Field(14, ge=1, le=3650)
+    """days for which Find knows an event by its ids"""
+    shutdown_timeout_s: float = Field(8, gt=0, le=300)
+    """s to stop in"""
+
+    @property
+    def users_file(self) -> Path:
+        return self.console_users_file or self.data_dir / "console-users.toml"
+
+    @property
+    def audit_file(self) -> Path:
+        return self.data_dir / "console-audit.jsonl"
+
+    @property
+    def index_file(self) -> Path:
+        return self.data_dir / "console-index.db"
+
+    @property
+    def journals(self) -> list[Path]:
+        """The folders in which journals are read."""
+        return [Path(folder) for folder in self.console_journals] or [self.journal_path]
+
+    @property
+    def listeners(self) -> list[tuple[str, str]]:
+        """``(name, address)`` of the private listeners."""
+        pairs = [(name, url.rstrip("/")) for name, url in map(_pair, self.console_listeners)]
+        return pairs or [("ingress", f"http://{self.admin_host}:{self.admin_port}")]
+
+    def database_url_of(self, consumer: str) -> str:
+        """The address of a consumer's database (it may hold a password)."""
+        if (own := self._databases.get(consumer)) is not None:
+            return own
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return f"sqlite:///{self.data_dir / (consumer + '.db')}"
+
+    @property
+    def _databases(self) -> dict[str, str]:
+        text = "" if self.console_databases is None else self.console_databases.get_secret_value()
+        return dict(_pair(part.strip()) for part in text.split(",") if part.strip())
+
+    def check(self) -> list[str]:
+        problems = super().check()
+        for item in self.console_listeners:
+            name, url = _pair(item)
+            if not _NAME.fullmatch(name) or not re.fullmatch(r"https?://[^/?#]+/?", url):
+                problems.append(
+                    f"CONSOLE_LISTENERS: {item!r} is no name=address; as ingress=http://127.0.0.1:8081"
+                )
+        text = "" if self.console_databases is None else self.console_databases.get_secret_value()
+        if not text.startswith(UNREADABLE):
+            problems += [
+                f"CONSOLE_DATABASES: of {name if _NAME.fullmatch(name) else 'an entry without a name'}: {why}"
+                for name, url in self._databases.items()
+                if (why := _mistake_of(url))
+            ]
+        if self.console_proxy_user_header and not self.trusted_proxies:
+            problems.append(
+                "TRUSTED_PROXIES: needed, because only those are believed what CONSOLE_PROXY_USER_HEADER says"
+            )
+        if self.console_proxy_role_header and not self.console_proxy_user_header:
+            problems.append("CONSOLE_PROXY_USER_HEADER: needed, because CONSOLE_PROXY_ROLE_HEADER is set")
+        return problems
+
+
+def _pair(item: str) -> tuple[str, str]:
+    name, _, value = item.partition("=")
+    return name.strip(), value.strip()
+
+
+def _mistake_of(url: str) -> str | None:
+    try:
+        parse_database_url(url)
+    except ValueError as error:
+        return str(error)
+    return None

@@ -1,0 +1,1 @@
+"""What the console reads from elsewhere: private listeners, journals, the consumers' databases."""
