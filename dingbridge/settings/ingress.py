@@ -86,8 +86,8 @@ class IngressSettings(
     resync_consumers: CommaList = Field(default_factory=lambda: ["address-sync", "approval", "outbound"])
     """consumers, with commas, that are asked to look anew when events may be lost; empty: none"""
     trusted_proxies: NetworkList = Field(default_factory=list)
-    """addresses or networks, with commas, whose `X-Forwarded-For` is believed, for the log; by the console also
-    `X-Forwarded-Proto` and the headers of CONSOLE_PROXY_*"""
+    """addresses or networks, with commas, whose `X-Forwarded-For` is believed, for the log; by the console
+    also `X-Forwarded-Proto` and the headers of CONSOLE_PROXY_*"""
     ingress_reuse_port: bool = False
     """whether several ingresses share INGRESS_PORT, each with its own DATA_DIR and ADMIN_PORT"""
     shutdown_timeout_s: float = Field(8, gt=0, lt=10)
