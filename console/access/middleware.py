@@ -5,6 +5,7 @@ has to send back. A page is for those who are logged in; whatever is not GET or 
 """
 
 import hmac
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -34,6 +35,9 @@ HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+# what a request carries here is known by the three names above; aiohttp would have keys of its own for them
+warnings.simplefilter("ignore", web.NotAppKeyWarning)
 
 _SAFE: Final = ("GET", "HEAD")
 _FOR_EVERYBODY: Final = ("/healthz", "/login")

@@ -1,0 +1,1 @@
+"""The console without a browser, a Kafka or a network but loopback."""

@@ -1,0 +1,246 @@
+"""No page without a login, no act without POST, a token, an own origin and the role of an operator."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from console.access.guesses import FREE, LONGEST_S, Guesses
+from console.access.middleware import HEADERS
+from console.access.sessions import LIFETIME_S, Sessions
+from console.access.users import Role, UsersError, UsersFile
+from console.page import MENU
+from tests.unit.console.support import PASSWORD, Browser, browser, settings_in, use_quick_hasher
+
+OPEN = {"/healthz", "/login", "/static/{name}"}
+"""What is there before a login."""
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_quick_hasher(monkeypatch)
+
+
+def served(who: Browser) -> Iterator[tuple[str, str]]:
+    """``(method, path)`` of everything that the console serves, with a value for each part of a path."""
+    assert who.client.app is not None
+    for route in who.client.app.router.routes():
+        resource = route.resource
+        assert resource is not None
+        if resource.canonical not in OPEN:
+            path = resource.canonical
+            for part in resource.get_info().get("pattern", ()) and _parts(resource.canonical):
+                path = path.replace("{" + part + "}", "check_in")
+            yield route.method, path
+
+
+def _parts(canonical: str) -> list[str]:
+    return [part.split("}")[0].split(":")[0] for part in canonical.split("{")[1:]]
+
+
+def audited(who: Browser) -> list[dict[str, Any]]:
+    path = who.console.audit.path
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+
+async def test_nothing_is_served_without_a_login(tmp_path: Path) -> None:
+    async with browser(settings_in(tmp_path)) as who:
+        routes = list(served(who))
+        assert len([path for method, path in routes if method == "GET"]) >= len(MENU)
+        for method, path in routes:
+            answer = await who.client.request(method, path, allow_redirects=False)
+            if method in ("GET", "HEAD"):
+                assert answer.status == 303, path
+                assert answer.headers["Location"].startswith("/login?to="), path
+            else:
+                assert answer.status == 403, path
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.READER])
+async def test_who_is_no_operator_can_act_nowhere(tmp_path: Path, role: Role) -> None:
+    async with browser(settings_in(tmp_path)) as who:
+        await who.log_in(role)
+        token = await who.csrf()
+        acts = [path for method, path in served(who) if method not in ("GET", "HEAD") and path != "/logout"]
+        for path in [*acts, "/any-act-of-tomorrow"]:
+            answer = await who.post(path, {"csrf": token})
+            assert answer.status == 403, path
+        refused = [line for line in audited(who) if line["act"] == "refused"]
+        assert [line["reason"] for line in refused] == ["role"] * (len(acts) + 1)
+
+
+@pytest.mark.parametrize(
+    ("token", "headers", "reason"),
+    [
+        ("", {}, "csrf"),
+        ("0" * 64, {}, "csrf"),
+        (None, {"Origin": "https://evil.example"}, "foreign origin"),
+        (None, {"Origin": "null"}, "foreign origin"),
+        (None, {"Sec-Fetch-Site": "cross-site"}, "foreign page"),
+        (None, {"Sec-Fetch-Site": "same-site"}, "foreign page"),
+    ],
+)
+async def test_an_act_needs_a_form_of_ours(
+    tmp_path: Path, token: str | None, headers: dict[str, str], reason: str
+) -> None:
+    async with browser(settings_in(tmp_path)) as who:
+        await who.log_in(Role.OPERATOR)
+        acts = [path for method, path in served(who) if method not in ("GET", "HEAD")]
+        for path in acts:
+            sent = {"csrf": await who.csrf() if token is None else token}
+            answer = await who.post(path, sent, headers=headers)
+            assert answer.status == 403, path
+            assert audited(who)[-1]["reason"] == reason, path
+        # the token in the address or as JSON is none
+        proper = await who.csrf()
+        assert (await who.post(f"/logout?csrf={proper}", {})).status == 403
+        assert (await who.client.post("/logout", json={"csrf": proper})).status == 403
+        assert (await who.post("/logout", {"csrf": proper})).status == 303
+
+
+async def test_every_answer_carries_the_security_headers(tmp_path: Path) -> None:
+    async with browser(settings_in(tmp_path)) as who:
+        for path in ("/", "/login", "/healthz", "/static/console.js", "/static/nothing"):
+            answer = await who.get(path)
+            assert {name: answer.headers.get(name) for name in HEADERS} == dict(HEADERS), path
+            assert "Server" not in answer.headers
+        await who.log_in(Role.VIEWER)
+        for path in ("/audit", "/nowhere"):
+            answer = await who.get(path)
+            assert {name: answer.headers.get(name) for name in HEADERS} == dict(HEADERS), path
+            assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8088", 200),
+        ("[::1]:8088", 200),
+        ("localhost", 200),
+        ("console.example.com", 200),
+        ("evil.example.com", 421),
+        ("127.0.0.1.evil.example.com", 421),
+        ("[", 421),
+    ],
+)
+async def test_a_foreign_name_is_not_answered(tmp_path: Path, host: str, status: int) -> None:
+    async with browser(settings_in(tmp_path, console_names=["console.example.com"])) as who:
+        assert (await who.get("/login", headers={"Host": host})).status == status
+
+
+async def test_a_session_ends_with_the_password_the_role_holds_at_once_and_logging_out_is_final(
+    tmp_path: Path,
+) -> None:
+    async with browser(settings_in(tmp_path)) as who:
+        await who.log_in(Role.OPERATOR)
+        cookie = who.client.session.cookie_jar.filter_cookies(who.client.make_url("/"))["console-session"]
+        assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(who.set_cookie.split("; "))
+        assert "Secure" not in who.set_cookie
+        text = who.console.users.path.read_text()
+        who.console.users.path.write_text(text.replace('role = "operator"', 'role = "reader"'))
+        assert "(reader)" in await (await who.get("/audit")).text()
+        token = await who.csrf()
+        assert (await who.post("/logout", {"csrf": token})).status == 303
+        who.client.session.cookie_jar.update_cookies({"console-session": cookie.value})
+        assert (await who.get("/audit")).status == 303
+        await who.log_in(Role.READER)
+        who.console.users.set_password("reader", "another password", None)
+        assert (await who.get("/audit")).status == 303
+
+
+async def test_who_guesses_has_to_wait_and_a_name_that_is_typed_stands_in_no_audit(tmp_path: Path) -> None:
+    async with browser(settings_in(tmp_path)) as who:
+        who.console.users.set_password("anna", PASSWORD, Role.OPERATOR)
+        statuses = [
+            (await who.post("/login", {"name": name, "password": "wrong"})).status
+            for name in ("anna", "my secret password", "anna", "anna", "anna", "anna")
+        ]
+        assert statuses == [403] * FREE + [429]
+        assert (await who.post("/login", {"name": "anna", "password": PASSWORD})).status == 429
+        assert [line["user"] for line in audited(who)] == ["anna", "?", "anna", "anna", "anna"]
+
+
+@pytest.mark.parametrize("to", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:x"])
+async def test_a_login_leads_to_no_other_site(tmp_path: Path, to: str) -> None:
+    async with browser(settings_in(tmp_path)) as who:
+        who.console.users.set_password("anna", PASSWORD, Role.VIEWER)
+        answer = await who.post("/login", {"name": "anna", "password": PASSWORD, "to": to})
+        assert answer.headers["Location"] == "/"
+
+
+async def test_a_header_is_believed_of_a_trusted_proxy_alone(tmp_path: Path) -> None:
+    headers = {"X-User": "anna", "X-Role": "operator"}
+    by_header = {"console_proxy_user_header": "X-User", "console_proxy_role_header": "X-Role"}
+    async with browser(settings_in(tmp_path, **by_header, trusted_proxies=["10.0.0.0/8"])) as who:
+        assert (await who.get("/audit", headers=headers)).status == 303
+    async with browser(settings_in(tmp_path, **by_header, trusted_proxies=["127.0.0.1"])) as who:
+        assert "anna (operator)" in await (await who.get("/audit", headers=headers)).text()
+        who.console.users.set_password("bob", PASSWORD, Role.VIEWER)
+        behind_tls = {"X-Forwarded-Proto": "https", "Origin": f"https://127.0.0.1:{who.client.port}"}
+        answer = await who.post("/login", {"name": "bob", "password": PASSWORD}, headers=behind_tls)
+        assert (
+            answer.headers["Set-Cookie"].endswith("; Secure") or "; Secure;" in answer.headers["Set-Cookie"]
+        )
+        who.client.session.cookie_jar.clear()
+        page = await who.get("/audit", headers={"X-User": "anna", "X-Role": "god"})
+        assert "anna (viewer)" in await page.text()
+        assert (await who.get("/audit", headers={"X-Role": "operator"})).status == 303
+
+
+def test_guesses_wait_longer_each_time_by_household_and_are_forgotten() -> None:
+    now = [0.0]
+    guesses = Guesses(clock=lambda: now[0])
+    waits = []
+    for number in range(FREE + 12):
+        guesses.failed(f"2001:db8:1:2::{number:x}")
+        waits.append(guesses.wait_s("2001:db8:1:2::ffff"))
+    assert waits[: FREE - 1] == [0.0] * (FREE - 1)
+    assert waits[FREE - 1 :] == sorted(waits[FREE - 1 :])
+    assert waits[-1] == LONGEST_S
+    assert guesses.wait_s("2001:db8:1:3::1") == 0
+    now[0] = 7200
+    guesses.failed("2001:db8:1:2::1")
+    assert guesses.wait_s("2001:db8:1:2::1") == 0
+
+
+def test_a_session_lasts_its_time(tmp_path: Path) -> None:
+    now = [0.0]
+    users = UsersFile(tmp_path / "users.toml")
+    sessions = Sessions(users, clock=lambda: now[0])
+    anna = users.set_password("anna", PASSWORD, Role.READER)
+    session_id = sessions.begin(anna)
+    now[0] = LIFETIME_S - 1
+    assert sessions.user(session_id) == anna
+    now[0] = LIFETIME_S
+    assert sessions.user(session_id) is None
+    assert sessions.user("\udcff") is None
+
+
+def test_the_users_file_is_private_keeps_comments_and_says_what_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "users.toml"
+    users = UsersFile(path)
+    assert users.names() == []
+    users.set_password("anna", PASSWORD, Role.OPERATOR)
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text("# ours\n" + path.read_text())
+    users.set_password("anna", "another password", None)
+    assert path.read_text().startswith("# ours\n")
+    assert users.verify("anna", PASSWORD) is None
+    anna = users.verify("anna", "another password")
+    assert anna is not None
+    assert anna.role is Role.OPERATOR
+    assert users.verify("nobody", "another password") is None
+    for name, password in (("", PASSWORD), ("a b", PASSWORD), ("bob", "short"), ("bob", "x" * 257)):
+        with pytest.raises(UsersError):
+            users.set_password(name, password, Role.VIEWER)
+    assert users.names() == ["anna"]
+    path.chmod(0o644)
+    with pytest.raises(UsersError, match="chmod 600"):
+        UsersFile(path).names()
+    path.chmod(0o600)
+    for text in ("users = [", '[users.anna]\nrole = "god"\npassword = "x"', "[users.anna]\nrole = 'viewer'"):
+        path.write_text(text)
+        with pytest.raises(UsersError, match="cannot be used"):
+            UsersFile(path).names()

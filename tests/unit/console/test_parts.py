@@ -1,0 +1,254 @@
+"""Audit, commands, what is shown, what listeners answer, settings."""
+
+import asyncio
+import sys
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer, make_mocked_request
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+
+from console.access.users import Role, User
+from console.audit import Audit, AuditError
+from console.commands import Command, Commands
+from console.render import Render, language_of, shown_number, shown_seconds, shown_time
+from console.settings import ConsoleSettings
+from console.sources.listeners import Listeners, Metrics, _parsed
+from dev.servers.ports import free_port
+from dingbridge.errors import SettingsError
+from tests.unit.console.support import browser, settings_in, use_quick_hasher
+
+
+def by(user: User) -> web.Request:
+    request = make_mocked_request("POST", "/")
+    request["user"], request["address"] = user, "127.0.0.1"
+    return request
+
+
+async def test_the_audit_is_private_and_reads_back_newest_first_past_a_torn_line(tmp_path: Path) -> None:
+    audit = Audit(tmp_path / "audit.jsonl")
+    assert await audit.read() == []
+    for number in range(3000):
+        await audit.write(
+            "command", user="anna" if number % 2 else "bob", command=f"x {number}", count=number
+        )
+    with audit.path.open("ab") as file:
+        file.write(b'{"at":"2026-11-27T00:00:00Z","user":"an')
+    assert audit.path.stat().st_mode & 0o777 == 0o600
+    entries = await audit.read(5)
+    assert [entry.count for entry in entries] == [2999, 2998, 2997, 2996, 2995]
+    assert [entry.count for entry in await audit.read(10_000, user="anna")][:2] == [2999, 2997]
+    assert len(await audit.read(10_000)) == 3000
+    assert await audit.read(act="login") == []
+
+
+async def test_nothing_is_done_that_the_audit_cannot_hold(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    commands = Commands(Audit(tmp_path / "file" / "audit.jsonl"))
+    with pytest.raises(AuditError, match="nothing was done"):
+        await commands.run(by(User("anna", Role.OPERATOR)), Command(("--version",)))
+
+
+async def test_a_command_is_run_as_it_is_shown_and_audited_before_and_after(tmp_path: Path) -> None:
+    audit = Audit(tmp_path / "audit.jsonl")
+    command = Command(("schema", "show", "no such type; echo $(id)"), count=3)
+    assert command.shown == "dingbridge schema show 'no such type; echo $(id)'"
+    done = await Commands(audit).run(by(User("anna", Role.OPERATOR)), command)
+    assert not done.ok
+    assert "uid=" not in done.output
+    after, before = await audit.read()
+    assert (before.act, before.command, before.count, before.exit_code) == ("command", command.shown, 3, None)
+    assert (after.act, after.user, after.exit_code) == ("command_ended", "anna", done.exit_code)
+    assert (await Commands(audit).run(by(User("anna", Role.OPERATOR)), Command(("--version",)))).ok
+
+
+async def test_a_command_that_takes_too_long_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = Commands(Audit(tmp_path / "audit.jsonl"), limit_s=0.2)
+    # as the command's interpreter: a script that only ends by Ctrl-C
+    script = tmp_path / "python"
+    script.write_text(f"#!{sys.executable}\nimport time\nprint('began', flush=True)\ntime.sleep(3600)\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    done = await commands.run(by(User("anna", Role.OPERATOR)), Command(("dlq", "replay", "approval")))
+    assert done.interrupted
+    assert not done.ok
+
+
+class Tags(HTMLParser):
+    """The tags of a page, with the names of their attributes."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, list[str]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, [name for name, _ in attrs]))
+
+
+@given(
+    st.text()
+    | st.sampled_from(["<script>alert(1)</script>", "{{7*7}}", "{% raw %}", "\"' onclick=x", "\u202e"])
+)
+def test_whatever_a_value_holds_stays_text(text: str) -> None:
+    def page(value: str) -> str:
+        here = {"path": "/", "menu": (), "csrf": value, "here": lambda **_: value, "lang": "en", "user": None}
+        more = {"name": value, "problem": "", "wait_s": 0, "to": value}
+        return RENDER.html("login.html", {"t": RENDER.translator("en"), **here, **more})
+
+    assert Tags(page(text)).found == Tags(page("x")).found
+    assert "49" not in page("{{7*7}}")
+    assert Tags(str(shown_time(text))).found in ([], [("time", ["datetime", "title"])])
+
+
+RENDER = Render()
+
+
+def test_times_numbers_and_lengths_are_shown_in_units() -> None:
+    moment = datetime(2026, 11, 27, 8, 0, 1, 5000, tzinfo=UTC)
+    exact = "2026-11-27T08:00:01.005Z"
+    shown = f'<time datetime="{exact}" title="{exact}">2026-11-27 08:00:01 UTC</time>'
+    assert {
+        str(shown_time(value)) for value in (moment, moment.timestamp(), "2026-11-27T16:00:01.005+08:00")
+    } == {shown}
+    assert str(shown_time(None)) == "–"
+    assert [shown_number(value) for value in (None, 0, 1234567, 0.12345, 12.0)] == [
+        "–",
+        "0",
+        "1,234,567",
+        "0.123",
+        "12",
+    ]
+    assert [shown_seconds(value) for value in (None, 0.25, 1.5, 90, 600, 7200 * 2, 86400 * 3)] == [
+        "–",
+        "250 ms",
+        "1.5 s",
+        "90 s",
+        "10 min",
+        "4 h",
+        "3 d",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "cookie", "accepted", "language"),
+    [
+        ("/?lang=zh", "en", "en", "zh"),
+        ("/", "zh", "en", "zh"),
+        ("/", "", "zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        ("/", "", "fr,zh;q=0.5", "zh"),
+        ("/?lang=xx", "yy", "fr", "en"),
+    ],
+)
+def test_the_language_is_asked_for_kept_or_preferred(
+    path: str, cookie: str, accepted: str, language: str
+) -> None:
+    headers = {"Accept-Language": accepted, "Cookie": f"lang={cookie}"}
+    assert language_of(make_mocked_request("GET", path, headers=headers)) == language
+
+
+async def test_listeners_are_asked_side_by_side_and_who_does_not_answer_is_told() -> None:
+    async def metrics(request: web.Request) -> web.Response:
+        return web.Response(text='a_total{type="x"} 2\na_total{type="y"} 3\n')
+
+    async def ready(request: web.Request) -> web.Response:
+        return web.json_response({"status": "not ready"}, status=503)
+
+    async def never(request: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", metrics), web.get("/readyz", ready), web.get("/slow", never)])
+    server = TestServer(app)
+    await server.start_server()
+    gone = f"http://127.0.0.1:{free_port()}"
+    listeners = Listeners(
+        [("ingress", str(server.make_url("")).rstrip("/")), ("approval", gone)], timeout_s=0.5
+    )
+    await listeners.start()
+    try:
+        here, absent = await listeners.metrics()
+        assert here.value is not None
+        assert (here.value.sum("a_total"), here.value.sum("a_total", type="x")) == (5, 2)
+        assert here.value.sum("b_total") is None
+        assert (absent.value, absent.problem) == (None, "cannot be reached")
+        [answer] = await listeners.json("/readyz", "ingress")
+        assert (answer.status, answer.value) == (503, {"status": "not ready"})
+        [answer] = await listeners.json("/slow", "ingress")
+        assert answer.problem == "does not answer within 0.5 s"
+        [answer] = await listeners.json("/metrics", "ingress")
+        assert answer.problem == "answers to /metrics what cannot be read"
+        [answer] = await listeners.json("/none", "ingress")
+        assert answer.problem == "answers 404 to /none"
+    finally:
+        await listeners.stop()
+        await server.close()
+
+
+@given(st.lists(st.floats(0.001, 20), min_size=1, max_size=200), st.sampled_from([0.5, 0.9, 0.99]))
+def test_a_quantile_lies_in_the_bucket_of_the_value_at_its_rank(values: list[float], q: float) -> None:
+    registry = CollectorRegistry()
+    bounds = (0.01, 0.1, 0.5, 1, 5, 10)
+    histogram = Histogram("h_seconds", "", registry=registry, buckets=bounds)
+    for value in values:
+        histogram.observe(value)
+    found = _parsed(generate_latest(registry)).quantile(q, "h_seconds")
+    at_rank = sorted(values)[min(len(values) - 1, max(0, -int(-q * len(values) // 1) - 1))]
+    above = next((bound for bound in bounds if at_rank <= bound), bounds[-1])
+    below = max((bound for bound in bounds if bound < at_rank), default=0)
+    assert found is not None
+    assert min(below, bounds[-1]) <= found <= above
+    assert Metrics([]).quantile(q, "h_seconds") is None
+
+
+def test_settings_say_all_mistakes_at_once_and_repeat_no_password(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as raised:
+        ConsoleSettings.load(
+            console_listeners=["ingress"],
+            console_databases="approval=mysql://me:secret@host/x",
+            console_proxy_user_header="X-User",
+            console_port=70_000,
+        )
+    text = str(raised.value)
+    for name in ("CONSOLE_LISTENERS", "CONSOLE_DATABASES", "TRUSTED_PROXIES", "CONSOLE_PORT"):
+        assert name in text
+    assert "secret" not in text
+    settings = ConsoleSettings(
+        data_dir=tmp_path, admin_port=9, console_databases="approval=postgresql://u:p@h/x, b=sqlite:///y"
+    )
+    assert settings.listeners == [("ingress", "http://127.0.0.1:9")]
+    assert settings.database_url_of("approval") == "postgresql://u:p@h/x"
+    assert settings.database_url_of("address-sync") == f"sqlite:///{tmp_path}/address-sync.db"
+
+
+async def test_the_catalogue_tells_meaning_fields_readers_and_who_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_quick_hasher(monkeypatch)
+    async with browser(settings_in(tmp_path)) as who:
+        await who.log_in(Role.VIEWER)
+        page = await (await who.get("/catalogue?text=department+created&lang=en")).text()
+        assert "org_dept_create" in page
+        assert "bpms_instance_change" not in page
+        assert "cannot be reached" in page
+        one = await (await who.get("/catalogue/org_dept_create?lang=zh")).text()
+        for text in (
+            "dingtalk.org_dept_create",
+            "address-sync",
+            "deptId",
+            "通讯录企业部门创建",
+            "Department created",
+        ):
+            assert text in one
+        assert (await who.get("/catalogue/<script>")).status == 404
+        assert (
+            "<script>alert" not in await (await who.get("/catalogue?text=<script>alert(1)</script>")).text()
+        )
