@@ -1,0 +1,115 @@
+"""Two ingresses behind a real load balancer, haproxy with ``deploy/edge/haproxy.cfg``: what is answered is in
+Kafka, whichever dies, fills its disk or is restarted. DingTalk pushes again what was not answered; the
+balancer never does.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest
+
+from tests.faults.sizes import sized
+from tests.support.balancer import Balancer
+from tests.support.comparison import Comparison, assert_in_order, compare
+from tests.support.disk import SickDisk
+from tests.support.ingress import IngressUnderTest
+from tests.support.load import Load
+from tests.support.pusher import Pusher
+from tests.support.waiting import eventually
+
+ROUNDS = sized(1, 10)
+LANES = 12
+
+
+@dataclass
+class Edge:
+    """The balancer, its ingresses by the names that it gives them, and who pushes."""
+
+    balancer: Balancer
+    ingresses: dict[str, IngressUnderTest]
+    disk: SickDisk
+    pusher: Pusher
+
+    async def up(self, name: str) -> None:
+        await eventually(lambda: asyncio.to_thread(self.balancer.is_up, name), 30, f"{name} is asked again")
+
+    async def down(self, name: str) -> None:
+        await eventually(
+            lambda: asyncio.to_thread(lambda: not self.balancer.is_up(name)), 30, f"{name} is asked no more"
+        )
+
+    async def compare(self, settings) -> Comparison:
+        for ingress in self.ingresses.values():
+            await eventually(lambda i=ingress: asyncio.to_thread(i.drained), 120, "the backlog is published")
+        return await compare(settings, self.pusher)
+
+
+@pytest.fixture
+async def edge(processes, kafka_env, tmp_path) -> AsyncIterator[Edge]:
+    disk = SickDisk(tmp_path / "disk")
+    ingresses = {
+        "one": IngressUnderTest(processes, tmp_path / "one", kafka_env),
+        "two": IngressUnderTest(processes, tmp_path / "two", kafka_env, disk.env),
+    }
+    await asyncio.gather(*(asyncio.to_thread(ingress.start) for ingress in ingresses.values()))
+    with Balancer(processes, list(ingresses.values())) as balancer:
+        yield Edge(balancer, ingresses, disk, Pusher(balancer.url))
+
+
+async def test_one_is_killed_under_load(edge, kafka_settings, figure):
+    async with Load(edge.pusher, lanes=LANES) as load:
+        for _ in range(ROUNDS):
+            for name, ingress in edge.ingresses.items():
+                await load.more(150)
+                ingress.process.kill()
+                await edge.down(name)
+                await load.more(150)  # the other one serves alone
+                await asyncio.to_thread(ingress.start)
+                await edge.up(name)
+        await load.more(100)
+    found = await edge.compare(kafka_settings)
+    figure(f"{2 * ROUNDS} killed; p99 {edge.pusher.percentile_ms(99):.0f} ms; {found}")
+    found.assert_holds()
+    assert_in_order(found.seen)
+    assert len({record.journal for record in found.seen}) == 2
+
+
+async def test_a_rolling_restart_is_noticed_by_nobody(edge, kafka_settings, figure):
+    async with Load(edge.pusher, lanes=LANES) as load:
+        for _ in range(ROUNDS):
+            for name, ingress in edge.ingresses.items():
+                await load.more(150)
+                await asyncio.to_thread(edge.balancer.drain, name)
+                ingress.process.terminate()
+                assert await asyncio.to_thread(ingress.process.wait, 15) == 0
+                await load.more(100)
+                await asyncio.to_thread(ingress.start)
+                await asyncio.to_thread(edge.balancer.back, name)
+        await load.more(100)
+    found = await edge.compare(kafka_settings)
+    figure(f"{2 * ROUNDS} restarts; p99 {edge.pusher.percentile_ms(99):.0f} ms; {found}")
+    assert set(edge.pusher.outcomes) == {"success"}
+    found.assert_holds()
+    assert not found.in_two_journals, "nothing was pushed twice"
+    assert len({record.journal for record in found.seen}) == 2
+
+
+async def test_one_with_a_full_disk_is_asked_no_more_until_it_has_room(edge, kafka_settings, figure):
+    async with Load(edge.pusher, lanes=LANES) as load:
+        for _ in range(ROUNDS):
+            await load.more(100)
+            edge.disk.falls("full")
+            await edge.down("two")
+            await load.more(10)  # what was on its way has its answer
+            refused = edge.pusher.outcomes["503"]
+            await load.more(200)
+            assert edge.pusher.outcomes["503"] == refused, "the other one takes all"
+            edge.disk.recovers()
+            await edge.up("two")
+        await load.more(200)
+    found = await edge.compare(kafka_settings)
+    figure(f"full {ROUNDS} times; p99 {edge.pusher.percentile_ms(99):.0f} ms; {found}")
+    found.assert_holds()
+    assert_in_order(found.seen)
+    assert set(edge.pusher.outcomes) <= {"success", "503"}
