@@ -13,7 +13,7 @@ SEED ?=
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-unit test-integration test-faults test-long soak test-newcomer test-compose test-deploy test-contract test-connect test-scale bench bench-large lint format lock clean dist servers
+.PHONY: help install demo test test-unit test-integration test-faults test-long soak test-newcomer test-compose test-deploy test-console test-contract test-connect test-scale bench bench-large lint format lock clean dist servers
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,9 @@ test-compose: install ## The image and docker-compose.yml, on the Docker engine 
 
 test-deploy: install ## deploy/: Kubernetes manifests by its schemas, alerts by promtool, the edge by Caddy and nginx, the simulator by a Java SDK (66 MB once)
 	@tools="$$(scripts/deploy-tools)" && eval "$$tools" && $(PYTEST) tests/deploy $(ARGS)
+
+test-console: install servers ## The console in a real Chromium: each page, both languages, axe-core, roles, 1,000 letters sent back (50 MB once)
+	@tools="$$(scripts/console-tools)" && eval "$$tools" && $(PYTEST) tests/console $(ARGS)
 
 test-contract: install servers ## The contract in Node, Java, Go and Python: examples, generated models, AsyncAPI's own judges (250 MB once; needs npm, Maven, Go)
 	$(PYTEST) tests/contract $(ARGS)

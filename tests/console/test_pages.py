@@ -1,0 +1,74 @@
+"""Every page in both languages: no error, nothing from elsewhere, accessible, narrow, without a script."""
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from console.page import MENU
+from tests.console.conftest import Open
+from tests.console.stack import Stack
+
+PAGES = [
+    # of the catalogue's 200 rows a part: axe looks at each in all its ways
+    *(f"{address}?family=contact" if name == "catalogue" else address for name, address in MENU),
+    "/catalogue/org_dept_create",
+    "/login?to=/find",
+]
+LANGUAGES = {"en": "en", "zh": "zh-CN"}
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _something_to_see(stack: Stack) -> None:
+    stack.approvals(range(5))
+    stack.act("hire")
+
+
+def with_language(path: str, language: str) -> str:
+    return f"{path}{'&' if '?' in path else '?'}lang={language}"
+
+
+def violations(page: Page) -> list[str]:
+    found: dict[str, Any] = Axe().run(page, options=RULES).response
+    return [
+        f"{one['id']} ({one['help']}): {node['html'][:200]} {node['failureSummary'][:300]}"
+        for one in found["violations"]
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_whole_ours_and_accessible(watched: Open, path: str, language: str) -> None:
+    role = None if path.startswith("/login") else "operator"
+    one = watched(role, color_scheme="light")
+    page = one.open(with_language(path, language))
+    assert page.get_attribute("html", "lang") == LANGUAGES[language]
+    assert page.locator("h1").count() == 1
+    assert page.title().endswith("· dingbridge")
+    assert violations(page) == []
+    page.emulate_media(color_scheme="dark")
+    assert violations(page) == []
+    page.set_viewport_size({"width": 400, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert one.faults == []
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_can_be_read_without_a_script(watched: Open, path: str) -> None:
+    role = None if path.startswith("/login") else "operator"
+    with_script = watched(role).open(path)
+    headings = with_script.locator("h1, h2, caption, label").all_inner_texts()
+    bare = watched(role, java_script_enabled=False).open(path)
+    assert bare.locator("h1, h2, caption, label").all_inner_texts() == headings
+
+
+def test_the_language_stays_once_it_is_chosen(watched: Open) -> None:
+    one = watched()
+    page = one.open("/catalogue?text=dept")
+    page.click("text=中文")
+    page.wait_for_url("**lang=zh")
+    assert "text=dept" in page.url
+    assert one.open("/audit").get_attribute("html", "lang") == "zh-CN"
