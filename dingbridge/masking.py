@@ -29,7 +29,10 @@ _IDS = """
     shareuserids singlechatotheruserid solutionid spaceid staffid staffids storeidlist suiteid suitekey
     targetversionid taskid teamid templateid touserid unionid unionidlist userid useridlist userids
 """
-SHOWN: Final = frozenset((_TYPES + _TIMES + _IDS).split())
+IDS: Final = frozenset(_IDS.split())
+"""Names, in lower case, whose values are ids."""
+
+SHOWN: Final = frozenset((_TYPES + _TIMES).split()) | IDS
 """Names, in lower case, whose values are ids, types or times."""
 
 SHOWN_ATTRIBUTES: Final = frozenset(

@@ -1,1 +1,1 @@
-"""The console's own index of the topics: which event stands where, by its ids."""
+"""The console's own index of what the topics hold: in SQLite, made anew whenever it is not understood."""

@@ -1,25 +1,255 @@
-"""Reads all event topics and dead-letter topics, without a group, and fills the index."""
+"""Fills the index from the topics, without a group, and tells those who look on what comes.
 
-from collections.abc import AsyncIterator, Callable
+Kafka and the disk may go and come: the feed says in words what is wrong, and goes on where the index ends.
+"""
 
-from console.index.store import Index, IndexedEvent
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import apsw
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from console.index.records import Entry, EventEntry, IndexedEvent, entry_of, epoch_ms, indexed_topics
+from console.index.store import Index
+from console.index.subscription import Subscription
+from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.kafka.client import connection, explain
+from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import KafkaSettings
+
+log = structlog.get_logger(__name__)
+
+BATCH_RECORDS = 2_000
+"""Records of one commit, at most."""
+
+GATHER_MS = 200
+"""How long records are gathered for one commit, in ms, where few come."""
+
+REFRESH_S = 5.0
+"""Between two looks for new topics, in s."""
+
+PRUNE_S = 600.0
+AGAIN_S = 5.0
+"""Until the next attempt, when Kafka or the disk has failed, in s."""
+
+
+class _MadeAnew(Exception):
+    """A topic's offsets begin again: it was deleted, and made anew."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(topic)
+        self.topic = topic
+
+
+@dataclass(frozen=True, slots=True)
+class FeedState:
+    """How far the index is. ``behind`` records stand in the topics and not yet in it; None: not known, since
+    Kafka does not answer. ``caught_up``: it has been at the end since the console began. ``problem`` says in
+    words what is wrong. ``since``: nothing published before is in the index; None: nothing was left out.
+    ``not_events`` records were none of ours, since the console began."""
+
+    behind: int | None
+    caught_up: bool
+    problem: str | None
+    since: datetime | None
+    not_events: int = 0
 
 
 class Feed:
-    """What comes in, as it comes in."""
+    """``start``, and ``stop``. What it reads is in ``index`` when those who look on hear of it."""
 
     def __init__(self, settings: KafkaSettings, index: Index) -> None:
         self._settings, self._index = settings, index
+        self._task: asyncio.Task[None] | None = None
+        self._watching: set[Subscription] = set()
+        self._kafka: AIOKafkaConsumer | None = None
+        self._at: dict[TopicPartition, int] = {}
+        self._ends: dict[TopicPartition, int] = {}
+        self._caught_up = False
+        self._problem: str | None = None
+        self._not_events = 0
 
     async def start(self) -> None:
-        pass
+        """Begin; does not wait for Kafka."""
+        self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        pass
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
 
-    async def subscribe(self, matches: Callable[[IndexedEvent], bool]) -> AsyncIterator[IndexedEvent]:
-        """Those events that match, from now on."""
-        nothing: list[IndexedEvent] = []
-        for event in nothing:
-            yield event
+    @property
+    def state(self) -> FeedState:
+        behind = None
+        if self._kafka is not None and self._at:
+            behind = sum(max(0, self._end(partition) - at) for partition, at in self._at.items())
+        floor = self._index.floor_ms
+        since = datetime.fromtimestamp(floor / 1000, UTC) if floor else None
+        return FeedState(behind, self._caught_up, self._problem, since, self._not_events)
+
+    def subscribe(self, matches: Callable[[IndexedEvent], bool]) -> Subscription:
+        """Those events that match, from now on; while the index catches up, none. Close it."""
+        subscription = Subscription(matches, self._watching.discard)
+        self._watching.add(subscription)
+        return subscription
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._follow()
+            except _MadeAnew as anew:
+                log.info("console.topic_made_anew", topic=anew.topic)
+                await asyncio.to_thread(self._index.forget, anew.topic)
+                continue
+            except (KafkaError, BridgeError, OSError) as error:
+                self._problem = (
+                    str(error) if isinstance(error, BridgeError) else explain(error, self._settings)
+                )
+            except apsw.Error as error:
+                self._problem = (
+                    f"the index {self._index.path} cannot be written ({type(error).__name__}: {error}); make "
+                    "room on its disk, or stop the console and delete the file: it is made anew"
+                )
+            log.warning("console.feed_waits", problem=self._problem)
+            await asyncio.sleep(AGAIN_S)
+
+    async def _follow(self) -> None:
+        """Read until something fails."""
+        await asyncio.to_thread(self._index.belongs_to, await self._origin())
+        self._at.clear()
+        kafka = AIOKafkaConsumer(
+            **connection(self._settings), enable_auto_commit=False, auto_offset_reset="earliest"
+        )
+        try:
+            await kafka.start()
+            self._kafka = kafka
+            refresh_at = prune_at = 0.0
+            while True:
+                if time.monotonic() >= refresh_at:
+                    await self._refresh(kafka)
+                    refresh_at = time.monotonic() + REFRESH_S
+                if time.monotonic() >= prune_at:
+                    await asyncio.to_thread(self._prune)
+                    prune_at = time.monotonic() + PRUNE_S
+                await self._batch(kafka)
+        finally:
+            self._kafka = None
+            await kafka.stop()
+
+    async def _batch(self, kafka: AIOKafkaConsumer) -> None:
+        gathered_at = time.monotonic() + GATHER_MS / 1000
+        batches = await kafka.getmany(timeout_ms=GATHER_MS, max_records=BATCH_RECORDS) if self._at else {}
+        entries = await asyncio.to_thread(self._keep, batches)
+        for partition in batches:
+            self._at[partition] = await kafka.position(partition)
+        if self._caught_up:
+            self._tell(entries)
+        elif all(at >= self._ends[partition] for partition, at in self._at.items()):
+            self._caught_up, self._problem = True, None
+        if sum(map(len, batches.values())) < BATCH_RECORDS:
+            await asyncio.sleep(max(0.0, gathered_at - time.monotonic()))
+
+    def _keep(self, batches: Mapping[TopicPartition, list[ConsumerRecord]]) -> list[Entry]:
+        """Into the index, as one commit."""
+        entries, read_to = [], {}
+        for partition, records in batches.items():
+            if records[0].offset < self._at[partition]:
+                raise _MadeAnew(partition.topic)
+            read_to[partition.topic, partition.partition] = records[-1].offset + 1
+            for record in records:
+                entry = entry_of(record, self._settings)
+                if entry is not None:
+                    entries.append(entry)
+                elif record.topic.startswith(self._settings.topic_prefix):
+                    self._not_events += 1
+        if read_to:
+            self._index.add(entries, read_to)
+        return entries
+
+    def _tell(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if isinstance(entry, EventEntry):
+                for subscription in tuple(self._watching):
+                    subscription.offer(entry.event)
+
+    async def _refresh(self, kafka: AIOKafkaConsumer) -> None:
+        """Take in topics that are new, and leave out those that are gone."""
+        counts = await existing_topics(self._settings)
+        names = indexed_topics(self._settings, counts)
+        there = {TopicPartition(name, number) for name in names for number in range(counts[name])}
+        if there != self._at.keys():
+            new = there - self._at.keys()
+            at = {partition: at for partition, at in self._at.items() if partition in there}
+            begins, ends = await kafka.beginning_offsets(new), await kafka.end_offsets(new)
+            self._ends |= ends
+            at |= await self._begin(kafka, begins, ends)
+            kafka.assign(list(at))
+            for partition, offset in at.items():
+                kafka.seek(partition, offset)
+            self._at = at
+        for partition in self._at:  # what no record tells: a transaction's end has an offset, too
+            self._at[partition] = await kafka.position(partition)
+        self._problem = None
+
+    async def _begin(
+        self,
+        kafka: AIOKafkaConsumer,
+        begins: Mapping[TopicPartition, int],
+        ends: Mapping[TopicPartition, int],
+    ) -> dict[TopicPartition, int]:
+        """Where reading of each begins: where it ended, else at the first record that is to be kept."""
+        spans = await asyncio.to_thread(self._index.spans)
+        at: dict[TopicPartition, int] = {}
+        for partition in begins:
+            span = spans.get((partition.topic, partition.partition))
+            if span is not None and span.next > ends[partition]:
+                raise _MadeAnew(partition.topic)
+            if span is not None:
+                at[partition] = max(span.next, begins[partition])
+        unread = [partition for partition in begins if partition not in at]
+        events = [
+            partition for partition in unread if partition.topic.startswith(self._settings.topic_prefix)
+        ]
+        first = (
+            await kafka.offsets_for_times(dict.fromkeys(events, epoch_ms(self._since()))) if events else {}
+        )
+        for partition in unread:
+            at[partition] = begins[partition]
+            if partition in first:
+                found = first[partition]
+                at[partition] = found.offset if found is not None else ends[partition]
+            place = (partition.topic, partition.partition)
+            await asyncio.to_thread(self._index.start_at, place, at[partition])
+        return at
+
+    def _since(self) -> datetime:
+        return datetime.now(UTC) - timedelta(days=self._index.days)
+
+    def _prune(self) -> None:
+        others = datetime.now(UTC) - timedelta(days=self._settings.dlq_retention_days)
+        self._index.prune(self._since(), others)
+        self._index.shrink()
+
+    async def _origin(self) -> str:
+        """The cluster and the prefixes, as one text. Raises ``KafkaUnavailable``."""
+        admin = AIOKafkaAdminClient(**connection(self._settings), request_timeout_ms=10_000)
+        try:
+            await admin.start()
+            cluster = (await admin.describe_cluster()).get("cluster_id")
+        except (KafkaError, OSError) as error:
+            raise KafkaUnavailable(explain(error, self._settings)) from error
+        finally:
+            await admin.close()
+        return f"{cluster} {self._settings.topic_prefix} {self._settings.control_prefix}"
+
+    def _end(self, partition: TopicPartition) -> int:
+        seen = self._kafka.highwater(partition) if self._kafka is not None else None
+        return int(seen) if seen is not None else self._ends.get(partition, 0)

@@ -1,49 +1,304 @@
-"""The index: a SQLite file of the console's own, ``console-index.db``, that can be thrown away."""
+"""The index's file: events, the ids that lead to them, dead letters, replays, and how far topics are read.
 
+One connection writes, in whole batches: what a batch holds and the offsets behind it are one transaction, so
+a crash neither loses nor doubles. All of it is derived: a file of another version, of another cluster, or one
+that is damaged, is made anew.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+import apsw
+import structlog
+
+from console.index.records import (
+    Copy,
+    Entry,
+    EventEntry,
+    IndexedEvent,
+    Letter,
+    Settlement,
+    epoch_ms,
+    moment,
+)
+from console.index.tables import APPLICATION_ID, SCHEMA, VERSION
+from dingbridge.errors import BridgeError
+
+__all__ = ["Index", "IndexedEvent", "Seen", "Span"]
+
+log = structlog.get_logger(__name__)
+
+BUSY_TIMEOUT_MS = 5_000
+
+MAX_BYTES = 4 << 30
+"""What the file may grow to, in bytes: some nine million events (about 460 bytes each, measured)."""
+
+
+Partition = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class IndexedEvent:
-    """Where an event's record stands, and what it is found by."""
+class Span:
+    """Offsets of one partition that the index covers, ``next`` not included."""
 
-    source: str
-    id: str
-    type: str
-    corp_id: str
-    subject: str | None
-    time: datetime
-    received_time: datetime
-    via: str
-    app: str
-    topic: str
-    partition: int
-    offset: int
-    key: str
+    first: int
+    next: int
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """How many records of one EventType are in the index, and when the last one was received."""
+    """How many records of one EventType are in the index, and when the last one was published."""
 
     count: int
     last: datetime
 
 
 class Index:
-    """The index in one file."""
+    """The index in one file. One process writes it, by one thread at a time; anybody may read."""
 
-    def __init__(self, path: Path, *, days: int) -> None:
-        self._path, self._days = path, days
+    def __init__(self, path: Path, *, days: int = 14, max_bytes: int = MAX_BYTES) -> None:
+        """``days`` of events are kept, and fewer where they would not fit into ``max_bytes``."""
+        self.path, self.days, self.max_bytes = path, days, max_bytes
+        self._writing = threading.Lock()  # who is cancelled while a thread writes may close meanwhile
+        self.floor_ms = 0
+        """No event that was published before is here (epoch ms); 0: nothing was ever left out."""
 
     def open(self) -> None:
-        """Raises ``BridgeError``."""
+        """Make the file if it is not there, or not understood. Raises ``BridgeError`` where it cannot be
+        written."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._db = self._open()
+                reason = self._why_not(self._db)
+                if reason is not None:
+                    self._db.close(True)
+            except (apsw.NotADBError, apsw.CorruptError):
+                reason = "damaged"
+            if reason is not None:
+                self._begin_anew(reason)
+            self.floor_ms = int(self._meta("floor_ms") or 0)
+        except (OSError, apsw.Error) as error:
+            raise BridgeError(
+                f"the console's index {self.path} cannot be written ({type(error).__name__}: {error}); give "
+                "the console a DATA_DIR that this user may write, with room on its disk"
+            ) from error
 
     def close(self) -> None:
-        pass
+        with self._writing:
+            self._db.close(True)
+
+    def belongs_to(self, origin: str) -> None:
+        """What is here was read from ``origin`` (cluster and prefixes); of another one it is made anew."""
+        with self._writing:
+            if self._meta("origin") not in (None, origin):
+                self._db.close(True)
+                self._begin_anew("another cluster, or other prefixes")
+            self._set("origin", origin)
+
+    def add(self, entries: Iterable[Entry], read_to: Mapping[Partition, int]) -> None:
+        """Keep ``entries``, and that each partition is read up to its offset in ``read_to``, not included:
+        all or nothing. What is here already, or older than the index goes back, is left out."""
+        with self._transaction():
+            for (topic, partition), offset in read_to.items():
+                self._db.execute(
+                    "INSERT INTO offsets VALUES (?1, ?2, ?3, ?3) "
+                    "ON CONFLICT DO UPDATE SET next = max(next, excluded.next)",
+                    (topic, partition, offset),
+                )
+            for entry in entries:
+                if isinstance(entry, EventEntry):
+                    self._add_event(entry)
+                else:
+                    self._add_other(entry)
+
+    def start_at(self, partition: Partition, offset: int) -> None:
+        """``partition`` is read from ``offset`` on, and what is before it is not in the index."""
+        with self._transaction():
+            self._db.execute("INSERT OR IGNORE INTO offsets VALUES (?1, ?2, ?3, ?3)", (*partition, offset))
+
+    def skip_to(self, partition: Partition, offset: int) -> None:
+        """Retention took what lies between what was read of ``partition`` and ``offset``."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE offsets SET next = max(next, ?3) WHERE topic = ?1 AND partition = ?2",
+                (*partition, offset),
+            )
+
+    def forget(self, topic: str) -> None:
+        """Remove all of ``topic``, which was made anew: its offsets mean other records now."""
+        with self._transaction():
+            self._delete_events("topic = ?", (topic,))
+            for table in ("offsets", "letters", "settled", "copies"):
+                self._db.execute(f"DELETE FROM {table} WHERE topic = ?", (topic,))  # noqa: S608
+
+    def prune(self, events_before: datetime, others_before: datetime) -> int:
+        """Delete events published before the first moment, dead letters and what became of them before the
+        second. Nothing older is taken in later. Returns how many events went."""
+        floor = max(self.floor_ms, epoch_ms(events_before))
+        with self._transaction():
+            deleted = self._delete_before(floor)
+            for table in ("letters", "settled", "copies"):
+                self._db.execute(f"DELETE FROM {table} WHERE at_ms < ?", (epoch_ms(others_before),))  # noqa: S608
+        self.floor_ms = floor
+        return deleted
+
+    def shrink(self) -> int:
+        """While the file is larger than ``max_bytes``, delete the oldest tenth of the events; returns how
+        many went."""
+        gone = 0
+        while self.bytes() > self.max_bytes:
+            row = self._db.execute(
+                "SELECT published_ms FROM events ORDER BY published_ms "
+                "LIMIT 1 OFFSET (SELECT count(*) / 10 FROM events)"
+            ).fetchone()
+            if row is None:
+                break
+            floor = max(self.floor_ms, row[0] + 1)
+            with self._transaction():
+                gone += self._delete_before(floor)
+            self.floor_ms = floor
+        return gone
+
+    def bytes(self) -> int:
+        """Size of what is in use, in bytes: pages that are free are filled again first."""
+        pages, free = self._db.pragma("page_count"), self._db.pragma("freelist_count")
+        return int((pages - free) * self._db.pragma("page_size"))
 
     def seen(self) -> dict[str, Seen]:
         """By EventType."""
-        return {}
+        query = "SELECT type, sum(events), max(last_ms) FROM types GROUP BY type"
+        with contextlib.closing(self.connect()) as db:
+            return {name: Seen(count, moment(last)) for name, count, last in db.execute(query)}
+
+    def spans(self) -> dict[Partition, Span]:
+        """What is covered of each partition."""
+        with contextlib.closing(self.connect()) as db:
+            return {(t, p): Span(first, at) for t, p, first, at in db.execute("SELECT * FROM offsets")}
+
+    def connect(self) -> apsw.Connection:
+        """A connection of its own to read by; the caller closes it."""
+        db = apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READONLY)
+        db.set_busy_timeout(BUSY_TIMEOUT_MS)
+        return db
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._writing, self._db:
+            yield
+
+    def _add_event(self, entry: EventEntry) -> None:
+        event, execute = entry.event, self._db.execute
+        published, received = epoch_ms(event.published_time), epoch_ms(event.received_time)
+        if published < self.floor_ms:
+            self._not_covered(event.topic, event.partition, event.offset)
+            return
+        n = execute(
+            "INSERT INTO events VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT DO NOTHING RETURNING n",
+            (
+                *(event.source, event.id, event.type, event.corp_id, event.subject),
+                *(epoch_ms(event.time), received, published),
+                *(event.via, event.app, *event.place, event.key),
+            ),
+        ).get
+        if n is None:
+            return
+        self._db.executemany("INSERT INTO ids VALUES (?, ?, ?)", ((i, received, n) for i in entry.ids))
+        execute(
+            "INSERT INTO types VALUES (?, ?, 1, ?) ON CONFLICT DO UPDATE "
+            "SET events = events + 1, last_ms = max(last_ms, excluded.last_ms)",
+            (event.type, event.corp_id, published),
+        )
+
+    def _add_other(self, entry: Letter | Settlement | Copy) -> None:
+        execute, at = self._db.execute, epoch_ms(entry.at)
+        if isinstance(entry, Letter):
+            execute(
+                "INSERT OR IGNORE INTO letters VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *entry.place,
+                    entry.consumer,
+                    *entry.first,
+                    entry.error,
+                    entry.attempts,
+                    at,
+                    entry.replay_id,
+                ),
+            )
+        elif isinstance(entry, Copy):
+            execute(
+                "INSERT OR IGNORE INTO copies VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*entry.place, entry.consumer, entry.replay_id, *entry.origin, at),
+            )
+        else:
+            place = (entry.topic, entry.partition)
+            self._db.executemany(
+                "INSERT INTO settled VALUES (?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET at_ms = max(at_ms, excluded.at_ms)",
+                ((*place, offset, entry.run, entry.consumer, at) for offset in entry.offsets),
+            )
+
+    def _delete_before(self, floor_ms: int) -> int:
+        self._set("floor_ms", floor_ms)
+        return self._delete_events("published_ms < ?", (floor_ms,))
+
+    def _delete_events(self, where: str, bindings: tuple[str | int, ...]) -> int:
+        """Those ``where`` (words of ours)."""
+        execute, rows = self._db.execute, f"FROM events WHERE {where}"
+        last = f'SELECT topic, partition, max("offset") {rows} GROUP BY topic, partition'
+        for place in execute(last, bindings).fetchall():
+            self._not_covered(*place)
+        groups = f"SELECT count(*), type, corp_id {rows} GROUP BY type, corp_id"
+        counts: list[tuple[Any, ...]] = execute(groups, bindings).fetchall()
+        execute(f"DELETE FROM ids WHERE n IN (SELECT n {rows})", bindings)  # noqa: S608
+        execute(f"DELETE {rows}", bindings)
+        self._db.executemany("UPDATE types SET events = events - ? WHERE type = ? AND corp_id = ?", counts)
+        execute("DELETE FROM types WHERE events = 0")
+        return sum(count for count, _, _ in counts)
+
+    def _not_covered(self, topic: Any, partition: Any, offset: Any) -> None:
+        self._db.execute(
+            "UPDATE offsets SET first = max(first, ?3 + 1) WHERE topic = ?1 AND partition = ?2",
+            (topic, partition, offset),
+        )
+
+    def _meta(self, name: str) -> str | int | None:
+        found: str | int | None = self._db.execute("SELECT value FROM meta WHERE name = ?", (name,)).get
+        return found
+
+    def _set(self, name: str, value: str | int) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+    def _open(self) -> apsw.Connection:
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        db = apsw.Connection(str(self.path))
+        db.set_busy_timeout(BUSY_TIMEOUT_MS)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")  # a power cut may cost batches, together with their offsets
+        return db
+
+    def _why_not(self, db: apsw.Connection) -> str | None:
+        """Why what is in the file cannot be used; an empty one is as good as another version."""
+        version, application = db.pragma("user_version"), db.pragma("application_id")
+        if (version, application) == (VERSION, APPLICATION_ID):
+            return None
+        return "new" if (version, application) == (0, 0) else f"version {version}"
+
+    def _begin_anew(self, reason: str) -> None:
+        log.info("console.index_made", path=str(self.path), reason=reason)
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                Path(f"{self.path}{suffix}").unlink()
+        self._db = self._open()
+        with self._db:
+            self._db.execute(SCHEMA)
+            self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self._db.execute(f"PRAGMA user_version = {VERSION}")
+        self.floor_ms = 0

@@ -1,0 +1,273 @@
+"""Finds events: in the index, and where that does not reach, in the one partition that holds a key.
+
+It says how far it looked, and what it did not look at.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from contextlib import aclosing, closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+
+import apsw
+from aiokafka import TopicPartition
+from aiokafka.partitioner import DefaultPartitioner
+
+from console.index.feed import Feed, FeedState
+from console.index.query import Query, parse
+from console.index.records import EventEntry, IndexedEvent, epoch_ms, event_entry, moment
+from console.index.store import Index
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.events.catalogue import catalogue
+from dingbridge.kafka.reader import Span, TopicReader
+from dingbridge.kafka.topics import existing_topics
+from dingbridge.settings import KafkaSettings
+from dingbridge.worker.store.inbox import storable
+
+MOST_EVENTS = 100
+"""Events of one answer, the latest ones."""
+
+INDEX_LIMIT_S = 5.0
+READ_LIMIT_S = 10.0
+"""How long the index, and topics beyond it, are searched, in s."""
+
+MOST_KEYS = 20
+"""Companies for which a key is tried, where the text names none."""
+
+AT_ONCE = 2
+"""Searches that read topics at the same time."""
+
+_EVENT = (
+    "e.source, e.id, e.type, e.corp_id, e.subject, e.time_ms, e.received_ms, e.published_ms, "
+    'e.via, e.app, e.topic, e.partition, e."offset", e.key'
+)
+
+Why = Literal["complete", "no_key", "many_companies", "time", "kafka", "read"]
+
+
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """What was looked at beyond the index. ``why`` says how it ended: ``complete``: the index holds all that
+    these keys' partitions do; ``read``: what it lacks was read, ``records`` of them; ``time``: that took too
+    long, and what was published after ``until`` was not read; ``no_key``: nothing in the question is the
+    subject of an event; ``many_companies``: the company was not named, and there are many; ``kafka``: it does
+    not answer, in words ``problem``."""
+
+    why: Why
+    keys: tuple[str, ...] = ()
+    topics: int = 0
+    records: int = 0
+    until: datetime | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """``events``, the latest first; ``more``: there are more in the index. ``slow``: the index was not
+    searched to its end. ``index`` says how far that reaches."""
+
+    query: Query
+    events: list[IndexedEvent]
+    more: bool
+    slow: bool
+    index: FeedState
+    beyond: Beyond
+
+
+@dataclass(slots=True)
+class Search:
+    """``find`` what a person asks for."""
+
+    settings: KafkaSettings
+    index: Index
+    feed: Feed
+    _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+
+    async def find(self, text: str) -> Findings:
+        """All of ``text``'s words must lead to an event."""
+        query, state = parse(text), self.feed.state
+        events, slow = await asyncio.to_thread(self._in_index, query)
+        if not events and len(query.terms) > 1:  # an id may hold blanks
+            whole = replace(query, terms=(text.strip(),))
+            events, slow = await asyncio.to_thread(self._in_index, whole)
+        more, events = len(events) > MOST_EVENTS, events[:MOST_EVENTS]
+        found, beyond = await self._beyond(query)
+        known = {event.place for event in events}
+        events += [event for event in found if event.place not in known]
+        events.sort(key=lambda event: event.received_time, reverse=True)
+        return Findings(query, events, more, slow, state, beyond)
+
+    async def of_event(self, source: str, event_id: str) -> list[IndexedEvent]:
+        """All records of one event that the index knows, in the order in which they came."""
+        names = {(s, i) for s in (source, storable(source)) for i in (event_id, storable(event_id))}
+
+        def ask(db: apsw.Connection) -> list[IndexedEvent]:
+            query = f"SELECT {_EVENT} FROM ids i JOIN events e USING (n) WHERE i.value = ?"  # noqa: S608
+            rows = [row for i in {i for _, i in names} for row in db.execute(query, (i,))]
+            found = [_event(row) for row in rows if (row[0], row[1]) in names]
+            return sorted(found, key=lambda event: (event.published_time, event.place))
+
+        return await asyncio.to_thread(self._ask, ask)
+
+    def _in_index(self, query: Query) -> tuple[list[IndexedEvent], bool]:
+        """One more than are shown, and whether the time was up."""
+        deadline = time.monotonic() + INDEX_LIMIT_S
+
+        def ask(db: apsw.Connection) -> list[IndexedEvent]:
+            statement, bindings = _statement(query, lambda name, term: _has(db, name, term))
+            return [_event(row) for row in db.execute(statement, bindings)]
+
+        try:
+            return self._ask(ask, lambda: time.monotonic() > deadline), False
+        except apsw.InterruptError:
+            return [], True
+
+    def _ask(
+        self, ask: Callable[[apsw.Connection], list[IndexedEvent]], up: Callable[[], bool] | None = None
+    ) -> list[IndexedEvent]:
+        with closing(self.index.connect()) as db:
+            if up is not None:
+                db.set_progress_handler(up, 10_000)
+            return ask(db)
+
+    async def _beyond(self, query: Query) -> tuple[list[IndexedEvent], Beyond]:
+        """What the index lacks of the keys that ``query`` may mean."""
+        companies = await asyncio.to_thread(self._companies)
+        keys, types, why = keys_of(query.terms, companies)
+        if why is not None:
+            return [], Beyond(why)
+        beyond = Beyond("complete", keys)
+        try:
+            async with self._turn:
+                counts = await existing_topics(self.settings)
+                topics = {name: counts[name] for name in _with_subject(self.settings, counts, types)}
+                async with TopicReader(self.settings) as reader:
+                    return await self._read(reader, topics, query, replace(beyond, topics=len(topics)))
+        except KafkaUnavailable as error:
+            return [], replace(beyond, why="kafka", problem=str(error))
+
+    async def _read(
+        self, reader: TopicReader, topics: dict[str, int], query: Query, beyond: Beyond
+    ) -> tuple[list[IndexedEvent], Beyond]:
+        wanted = {TopicPartition(name, _home(key, topics[name])) for name in topics for key in beyond.keys}
+        there = await reader.spans(topics)
+        covered = await asyncio.to_thread(self.index.spans)
+        before, behind = {}, {}
+        for partition in wanted:
+            span, held = there[partition], covered.get((partition.topic, partition.partition))
+            first, after = (held.first, held.next) if held is not None else (span.end, span.end)
+            before[partition] = Span(span.begin, min(first, span.end))
+            behind[partition] = Span(max(after, span.begin), span.end)
+        records, last, found = 0, None, []
+        raw_keys = {key.encode() for key in beyond.keys}
+        try:
+            async with asyncio.timeout(READ_LIMIT_S):
+                for spans in (before, behind):
+                    async with aclosing(reader.read(spans)) as reading:
+                        async for record in reading:
+                            records, last = records + 1, record.timestamp
+                            if record.key not in raw_keys:
+                                continue
+                            entry = event_entry(record)
+                            if entry is not None and _fits(entry, query, beyond.keys):
+                                found.append(entry.event)
+        except TimeoutError:
+            until = moment(last) if last is not None else None
+            return found, replace(beyond, why="time", records=records, until=until)
+        return found, replace(beyond, why="read" if records else "complete", records=records)
+
+    def _companies(self) -> list[str]:
+        with closing(self.index.connect()) as db:
+            return [corp for (corp,) in db.execute("SELECT DISTINCT corp_id FROM types ORDER BY corp_id")]
+
+
+def keys_of(terms: Iterable[str], companies: list[str]) -> tuple[tuple[str, ...], frozenset[str], Why | None]:
+    """The keys that ``terms`` may mean, the EventTypes that they name (none: any), and why there is no key.
+
+    A key is ``<corpId>:<subject>``; an event's id may end in ``/<subject>``, and begin with its type.
+    """
+    types = {term for term in terms if term in catalogue}
+    subjects, keys = [], []
+    for term in terms:
+        event_type, _, rest = term.partition(":")
+        if term in catalogue or term in companies:
+            continue
+        if event_type in catalogue and rest:
+            types.add(event_type)
+            subjects += [rest.partition("/")[2]] if "/" in rest else []
+        elif rest:
+            keys.append(term)
+        else:
+            subjects.append(term)
+    named = [corp for corp in companies if corp in terms] or companies
+    if subjects and not keys and len(named) > MOST_KEYS:
+        return (), frozenset(), "many_companies"
+    keys += [f"{corp}:{subject}" for corp in named[:MOST_KEYS] for subject in subjects]
+    return (tuple(dict.fromkeys(keys)), frozenset(types), None) if keys else ((), frozenset(), "no_key")
+
+
+def _with_subject(settings: KafkaSettings, names: Iterable[str], types: frozenset[str]) -> list[str]:
+    """Event topics whose records have a subject in their key."""
+    found = []
+    for name in names:
+        if name.startswith(settings.topic_prefix):
+            spec = catalogue.get(event_type := name.removeprefix(settings.topic_prefix))
+            if spec is not None and spec.subject is not None and (not types or event_type in types):
+                found.append(name)
+    return found
+
+
+def _home(key: str, partitions: int) -> int:
+    everywhere = list(range(partitions))
+    return int(DefaultPartitioner()(key.encode(), everywhere, everywhere))
+
+
+def _fits(entry: EventEntry, query: Query, keys: tuple[str, ...]) -> bool:
+    event = entry.event
+    ends = {key.partition(":")[2] for key in keys} | set(keys)
+    known = entry.ids | {event.type, event.corp_id, event.key} | ends
+    return query.covers(event.time, event.received_time) and all(term in known for term in query.terms)
+
+
+def _statement(query: Query, has: Callable[[str, str], bool]) -> tuple[str, list[Any]]:
+    """The question in SQL. ``has(column, term)``: whether the index has such a type or company; what is
+    neither is an id, or ``<corpId>:<id>``."""
+    ids: list[str] = []
+    where: list[str] = []
+    bindings: list[Any] = []
+    for term in query.terms:
+        column = next((column for column in ("type", "corp_id") if has(column, term)), None)
+        corp, _, subject = term.partition(":")
+        keyed = column is None and subject != "" and has("corp_id", corp)
+        if column is None:
+            ids.append(storable(subject if keyed else term))
+        if column is not None or keyed:
+            where.append(f"e.{column or 'key'} = ?")
+            bindings.append(storable(term))
+    joins = "".join(f" JOIN ids i{n} ON i{n}.n = e.n AND i{n}.value = ?" for n in range(len(ids)))
+    if query.since is not None or query.until is not None:
+        since = epoch_ms(query.since) if query.since is not None else 0
+        until = epoch_ms(query.until) if query.until is not None else 1 << 62
+        within = ("received_ms >= ? AND received_ms < ?", "time_ms >= ? AND time_ms < ?")
+        if ids:
+            where.append(f"(e.{within[0]} OR {within[1]})".replace("received_ms <", "e.received_ms <"))
+        else:  # an index for each
+            either = " UNION ".join(f"SELECT n FROM events WHERE {condition}" for condition in within)  # noqa: S608
+            where.append(f"e.n IN ({either})")
+        bindings += [since, until, since, until]
+    order = "i0.received_ms" if ids else "e.received_ms"  # each is in order already
+    condition = f" WHERE {' AND '.join(where)}" if where else ""
+    statement = f"SELECT {_EVENT} FROM events e{joins}{condition} ORDER BY {order} DESC"  # noqa: S608
+    return f"{statement} LIMIT {MOST_EVENTS + 1}", [*ids, *bindings]
+
+
+def _has(db: apsw.Connection, column: str, term: str) -> bool:
+    statement = f"SELECT 1 FROM types WHERE {column} = ? LIMIT 1"  # noqa: S608
+    return db.execute(statement, (storable(term),)).get is not None
+
+
+def _event(row: Any) -> IndexedEvent:
+    named, moments, rest = row[:5], [moment(ms) for ms in row[5:8]], row[8:]
+    return IndexedEvent(*named, *moments, *rest)

@@ -1,0 +1,198 @@
+"""The index holds what the topics hold, whatever happens to its process; it is made anew when it must."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import apsw
+import orjson
+import pytest
+from aiokafka import ConsumerRecord
+from hypothesis import given
+from hypothesis import strategies as st
+
+from console.index import store
+from console.index.records import entry_of, moment
+from console.index.store import Index
+from dingbridge.events.envelope import Received, to_records
+from tests.unit.console.index_support import SETTINGS, content, entries, event_record, kafka_record, opened
+
+TYPES = ("user_add_org", "user_leave_org")
+DAY = 86_400_000
+NEVER = moment(0)
+
+
+def topic_of(kind: int, offset: int, at_ms: int, user: int) -> ConsumerRecord[Any, Any]:
+    """The record at ``offset`` of one of four topics: events of two types, dead letters, an inbox."""
+    if kind < 2:
+        return event_record(TYPES[kind], f"e{user % 3}", f"u{user}", offset, at_ms=at_ms)
+    place = {"dingbridge_dlq_topic": "t.user_add_org", "dingbridge_dlq_partition": "0"}
+    if kind == 2 and user == 0:
+        return kafka_record("ctl.dlq.a", 0, offset, b"[0,1]", at_ms=at_ms, dingbridge_dlq_settled="run")
+    if kind == 2:
+        return kafka_record(
+            "ctl.dlq.a", 0, offset, b"{}", at_ms=at_ms, dingbridge_dlq_offset=str(user), **place
+        )
+    origin = f"t.user_add_org/0/{user}"
+    return kafka_record(
+        "ctl.inbox.a", 0, offset, b"{}", at_ms=at_ms, dingbridge_replay_id="r", dingbridge_replay_from=origin
+    )
+
+
+LOG = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 5)), max_size=12)
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("read"), st.integers(0, 3), st.integers(1, 5)),
+        st.tuples(st.just("torn"), st.integers(0, 3), st.integers(1, 5)),
+        st.tuples(st.just("again"), st.integers(0, 3), st.integers(1, 5)),
+        st.tuples(st.just("restart"), st.just(0), st.just(0)),
+        st.tuples(st.just("prune"), st.integers(0, 6), st.integers(0, 6)),
+    ),
+    max_size=25,
+)
+
+
+class Torn(Exception):
+    pass
+
+
+@given(st.tuples(LOG, LOG, LOG, LOG), STEPS)
+def test_any_life_of_the_index_ends_as_a_rebuild_does(
+    logs: tuple[list[tuple[int, int]], ...], steps: list[tuple[str, int, int]]
+) -> None:
+    """Batches of any size, of any topic, twice, torn in the middle; restarts and prunes between them."""
+    topics = [
+        [topic_of(kind, offset, day * DAY, user) for offset, (day, user) in enumerate(log)]
+        for kind, log in enumerate(logs)
+    ]
+    pruned = [0, 0]
+    with tempfile.TemporaryDirectory() as folder, closing(opened(Path(folder) / "b")) as rebuilt:
+        index = opened(Path(folder) / "a")
+        for step, number, size in [*steps, *[("read", kind, 99) for kind in range(4)]]:
+            if step == "restart":
+                index.close()
+                index = opened(Path(folder) / "a")
+            elif step == "prune":
+                pruned = [max(pruned[0], number), max(pruned[1], size)]
+                prune(index, pruned)
+            else:
+                read(index, topics[number], step, size)
+        prune(index, pruned)
+        for records in topics:
+            read(rebuilt, records, "read", 99)
+        prune(rebuilt, pruned)
+        found = content(index)
+        index.close()
+        assert found == content(rebuilt)
+        assert found["orphans"] == []
+
+
+def read(index: Index, records: list[ConsumerRecord[Any, Any]], step: str, size: int) -> None:
+    """The next batch as the feed reads it; ``torn``: the process dies within; ``again``: an older one."""
+    if not records:
+        return
+    partition = (records[0].topic, records[0].partition)
+    spans = index.spans()
+    begin = spans[partition].next if partition in spans else 0
+    if step == "again":
+        begin = max(0, begin - size)
+    batch = records[begin : begin + size]
+    if not batch:
+        return
+    read_to = {partition: batch[-1].offset + 1}
+    if step != "torn":
+        index.start_at(partition, 0)
+        index.add(entries(*batch), read_to)
+        return
+
+    def dying() -> Iterator[Any]:
+        yield from entries(*batch)
+        raise Torn
+
+    before = content(index)
+    with pytest.raises(Torn):
+        index.add(dying(), read_to)
+    assert content(index) == before
+
+
+def prune(index: Index, days: list[int]) -> None:
+    index.prune(moment(days[0] * DAY), moment(days[1] * DAY))
+
+
+def test_what_is_covered_says_what_was_left_out(tmp_path: Path) -> None:
+    with closing(opened(tmp_path)) as index:
+        index.start_at(("t.user_add_org", 0), 0)
+        records = [event_record("user_add_org", f"e{n}", "u", n, at_ms=n * DAY) for n in range(5)]
+        index.add(entries(*records), {("t.user_add_org", 0): 5})
+        assert index.prune(moment(2 * DAY), NEVER) == 2
+        assert index.spans() == {("t.user_add_org", 0): store.Span(2, 5)}
+        late = event_record("user_add_org", "late", "u", 5, at_ms=DAY)
+        index.add(entries(late), {("t.user_add_org", 0): 6})
+        assert len(content(index)["events"]) == 3, "older than the index goes back"
+        assert index.spans() == {("t.user_add_org", 0): store.Span(6, 6)}
+
+
+@pytest.mark.parametrize("fault", ["version", "other", "damaged"])
+def test_a_file_that_is_not_understood_is_made_anew(tmp_path: Path, fault: str) -> None:
+    index = opened(tmp_path)
+    index.add(entries(event_record("user_add_org", "e", "u", 0)), {("t.user_add_org", 0): 1})
+    index.close()
+    path = tmp_path / "index.db"
+    if fault == "damaged":
+        path.write_bytes(b"no database" * 1000)
+    else:
+        with closing(apsw.Connection(str(path))) as db:
+            db.execute(f"PRAGMA {'user_version' if fault == 'version' else 'application_id'} = 99")
+    with closing(opened(tmp_path)) as index:
+        assert not any(content(index).values())
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_index_of_another_cluster_is_made_anew(tmp_path: Path) -> None:
+    with closing(opened(tmp_path)) as index:
+        index.belongs_to("one")
+        index.add(entries(event_record("user_add_org", "e", "u", 0)), {("t.user_add_org", 0): 1})
+        index.belongs_to("one")
+        assert content(index)["events"]
+        index.belongs_to("two")
+        assert not any(content(index).values())
+
+
+def test_a_topic_that_was_made_anew_is_forgotten_alone(tmp_path: Path) -> None:
+    with closing(opened(tmp_path)) as index:
+        index.add(entries(event_record("user_leave_org", "e", "u", 0)), {("t.user_leave_org", 0): 1})
+        before = content(index)
+        index.add(entries(event_record("user_add_org", "e", "u", 0)), {("t.user_add_org", 0): 1})
+        index.forget("t.user_add_org")
+        assert content(index) == before
+
+
+def test_the_file_keeps_its_bound_and_says_how_far_it_goes_back(tmp_path: Path) -> None:
+    with closing(opened(tmp_path)) as index:
+        records = [event_record("user_add_org", f"e{n}", f"u{n}", n, at_ms=n) for n in range(3000)]
+        index.start_at(("t.user_add_org", 0), 0)
+        index.add(entries(*records), {("t.user_add_org", 0): 3000})
+        index.max_bytes = index.bytes() // 2
+        gone = index.shrink()
+        assert index.bytes() <= index.max_bytes
+        kept = content(index)["events"]
+        assert len(kept) == 3000 - gone > 0
+        assert index.floor_ms == gone == index.spans()["t.user_add_org", 0].first
+
+
+def test_nothing_that_is_said_is_kept(tmp_path: Path) -> None:
+    """Ids, types and times are; names, texts and numbers are not."""
+    body = {"EventType": "bpms_instance_change", "eventId": "e1", "corpId": "ding1", "title": "secret words"}
+    body |= {"processInstanceId": "proc-1", "staffId": "u-7", "result": "agree", "n": 424242}
+    value = to_records(Received(1, "j", 1, "default", "http", orjson.dumps(body)))[0].value
+    entry = entry_of(kafka_record("t.bpms_instance_change", 0, 0, value), SETTINGS)
+    with closing(opened(tmp_path)) as index:
+        index.add([entry] if entry else [], {("t.bpms_instance_change", 0): 1})
+        assert [row[0] for row in content(index)["ids"]] == sorted(
+            ["bpms_instance_change:e1", "e1", "proc-1", "u-7"]
+        )
+        raw = (tmp_path / "index.db").read_bytes() + (tmp_path / "index.db-wal").read_bytes()
+        assert b"secret words" not in raw
+        assert b"424242" not in raw
