@@ -12,6 +12,7 @@ from console.access.users import Role, User, UsersFile
 from console.audit import Audit
 from console.commands import Commands
 from console.index.feed import Feed
+from console.index.search import Search
 from console.index.store import Index
 from console.page import Pages
 from console.render import Render, visible
@@ -32,6 +33,7 @@ class Console:
     kafka: KafkaSettings
     index: Index
     feed: Feed
+    search: Search
     listeners: Listeners
     journals: Journals
     databases: Databases
@@ -71,12 +73,18 @@ def open_console(settings: ConsoleSettings) -> Console:
     render = Render()
     audit = Audit(settings.audit_file)
     users = UsersFile(settings.users_file)
-    index = Index(settings.index_file, days=settings.console_index_days)
+    index = Index(
+        settings.index_file,
+        days=settings.console_index_days,
+        max_bytes=settings.console_index_max_mb << 20,
+    )
+    feed = Feed(settings, index)
     return Console(
         settings=settings,
         kafka=settings,
         index=index,
-        feed=Feed(settings, index),
+        feed=feed,
+        search=Search(settings, index, feed),
         listeners=Listeners(settings.listeners),
         journals=Journals(settings.journals),
         databases=Databases(settings.database_url_of),

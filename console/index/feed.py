@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 from console.index.records import Entry, EventEntry, IndexedEvent, entry_of, epoch_ms, indexed_topics
 from console.index.store import Index
 from console.index.subscription import Subscription
+from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.kafka.client import connection, explain
 from dingbridge.kafka.topics import existing_topics
@@ -38,6 +39,9 @@ REFRESH_S = 5.0
 PRUNE_S = 600.0
 AGAIN_S = 5.0
 """Until the next attempt, when Kafka or the disk has failed, in s."""
+
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class _MadeAnew(Exception):
@@ -118,6 +122,9 @@ class Feed:
                     f"the index {self._index.path} cannot be written ({type(error).__name__}: {error}); make "
                     "room on its disk, or stop the console and delete the file: it is made anew"
                 )
+            except Exception as error:
+                place = error_location(error, "console")
+                self._problem = f"a fault of the console's own ({place}); please report it"
             log.warning("console.feed_waits", problem=self._problem)
             await asyncio.sleep(AGAIN_S)
 
@@ -231,7 +238,7 @@ class Feed:
         return at
 
     def _since(self) -> datetime:
-        return datetime.now(UTC) - timedelta(days=self._index.days)
+        return max(_EPOCH, datetime.now(UTC) - timedelta(days=self._index.days))
 
     def _prune(self) -> None:
         others = datetime.now(UTC) - timedelta(days=self._settings.dlq_retention_days)

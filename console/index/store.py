@@ -36,9 +36,6 @@ log = structlog.get_logger(__name__)
 
 BUSY_TIMEOUT_MS = 5_000
 
-MAX_BYTES = 4 << 30
-"""What the file may grow to, in bytes: some nine million events (about 460 bytes each, measured)."""
-
 
 Partition = tuple[str, int]
 
@@ -62,7 +59,7 @@ class Seen:
 class Index:
     """The index in one file. One process writes it, by one thread at a time; anybody may read."""
 
-    def __init__(self, path: Path, *, days: int = 14, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, path: Path, *, days: int = 14, max_bytes: int = 4 << 30) -> None:
         """``days`` of events are kept, and fewer where they would not fit into ``max_bytes``."""
         self.path, self.days, self.max_bytes = path, days, max_bytes
         self._writing = threading.Lock()  # who is cancelled while a thread writes may close meanwhile

@@ -35,10 +35,10 @@ def content(index: Index) -> dict[str, list[tuple[Any, ...]]]:
 
 
 def kafka_record(
-    topic: str, partition: int, offset: int, value: bytes, *, at_ms: int = 0, **headers: str
+    topic: str, partition: int, offset: int, value: bytes, *, at_ms: int = 0, key: bytes = b"", **headers: str
 ) -> ConsumerRecord[Any, Any]:
     named = [(name.replace("_", "-"), text.encode()) for name, text in headers.items()]
-    return ConsumerRecord(topic, partition, offset, at_ms, 0, b"key", value, None, 3, len(value), named)
+    return ConsumerRecord(topic, partition, offset, at_ms, 0, key, value, None, len(key), len(value), named)
 
 
 def event_record(
@@ -46,7 +46,8 @@ def event_record(
 ) -> ConsumerRecord[Any, Any]:
     body = {"EventType": event_type, "eventId": event_id, "CorpId": "ding1", "UserId": [user]}
     received = Received(1, "j1", at_ms, "default", "http", orjson.dumps(body))
-    return kafka_record(f"t.{event_type}", partition, offset, to_records(received)[0].value, at_ms=at_ms)
+    record = to_records(received)[0]
+    return kafka_record(f"t.{event_type}", partition, offset, record.value, at_ms=at_ms, key=record.key)
 
 
 def entries(*records: ConsumerRecord[Any, Any]) -> list[Entry]:

@@ -1,0 +1,166 @@
+"""The console's index on a real Kafka: filled without a group, and searched, also where it does not reach."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from console.index import feed as feed_module
+from console.index.feed import Feed
+from console.index.records import IndexedEvent
+from console.index.search import Search
+from console.index.store import Index
+from dingbridge.kafka.client import connection
+from dingbridge.kafka.topics import dlq_topic
+from dingbridge.settings import KafkaSettings
+from tests.integration.replay_support import bury, letter_headers
+from tests.integration.worker_support import event_record, publish
+from tests.support.waiting import eventually
+
+OTHER = "user_add_org"
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "REFRESH_S", 0.2)
+
+
+@asynccontextmanager
+async def running(settings: KafkaSettings, folder: Path) -> AsyncIterator[Search]:
+    """The index, caught up."""
+    index = Index(folder / "index.db")
+    index.open()
+    feed = Feed(settings, index)
+    await feed.start()
+    try:
+        await eventually(lambda: feed.state.caught_up and feed.state.behind == 0)
+        yield Search(settings, index, feed)
+    finally:
+        await feed.stop()
+        index.close()
+
+
+async def found(search: Search, text: str) -> set[tuple[str, str | None]]:
+    return {(event.type, event.subject) for event in (await search.find(text)).events}
+
+
+async def test_events_are_found_by_what_they_name_also_of_topics_that_come_later(
+    kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    await publish(kafka_settings, [event_record(f"e{n}", f"u{n}") for n in range(20)])
+    async with running(kafka_settings, tmp_path) as search:
+        assert await found(search, "u7") == {("user_modify_org", "u7")}
+        assert await found(search, "user_modify_org:e7/u7") == {("user_modify_org", "u7")}
+        assert len((await search.find("user_modify_org dingcorp1")).events) == 20
+        assert (await search.find("u7")).beyond.why == "complete"
+
+        seen: list[IndexedEvent] = []
+        with search.feed.subscribe(lambda event: event.subject == "u7") as events:
+            await publish(kafka_settings, [event_record("late", "u7", OTHER), event_record("x", "u8", OTHER)])
+            async with asyncio.timeout(60):
+                seen.append(await anext(events))
+        assert [(event.type, event.subject) for event in seen] == [(OTHER, "u7")]
+        await eventually(lambda: search.feed.state.behind == 0)
+        assert await found(search, "u7") == {("user_modify_org", "u7"), (OTHER, "u7")}
+        assert search.index.seen()["user_modify_org"].count == 20
+
+
+async def test_a_restarted_console_goes_on_where_the_index_ends(
+    kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    await publish(kafka_settings, [event_record(f"e{n}", f"u{n}") for n in range(5)])
+    async with running(kafka_settings, tmp_path) as search:
+        spans = search.index.spans()
+    await publish(kafka_settings, [event_record(f"e{n}", f"u{n}") for n in range(5, 9)])
+    async with running(kafka_settings, tmp_path) as search:
+        assert search.index.seen()["user_modify_org"].count == 9
+        again = search.index.spans()
+        assert {place: span.first for place, span in spans.items()}.items() <= {
+            place: span.first for place, span in again.items()
+        }.items()
+        assert sum(span.next for span in again.values()) == 9
+
+
+async def test_what_the_index_lacks_is_read_from_the_key_s_one_partition(
+    kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    """An index that goes back less far than the topics, and one that has not caught up."""
+    await publish(kafka_settings, [event_record(f"e{n}", f"u{n % 10}") for n in range(300)])
+    async with running(kafka_settings, tmp_path) as search:
+        whole = await search.find("dingcorp1:u3")
+        assert (len(whole.events), whole.beyond.why) == (30, "complete")
+        before = {event.place for event in whole.events}
+        search.index.shrink()
+        search.index.max_bytes = 1
+        search.index.shrink()
+        assert search.index.seen() == {}
+        await publish(kafka_settings, [event_record("last", "u3")])
+        await eventually(lambda: search.index.seen())
+        beyond = await search.find("dingcorp1:u3")
+        assert {event.place for event in beyond.events} > before
+        assert len(beyond.events) == 31
+        assert beyond.beyond.why == "read"
+        assert beyond.beyond.keys == ("dingcorp1:u3",)
+        assert 30 <= beyond.beyond.records < 300, "one partition of six, not all"
+        assert len((await search.find("u3")).events) == 31
+        assert len((await search.find("user_modify_org:e13/u3")).events) == 1
+        none = await search.find("dingcorp1:nobody")
+        assert (none.events, none.beyond.why) == ([], "read")
+        await search.feed.stop()
+        await publish(kafka_settings, [event_record("later", "u3")])
+        assert len((await search.find("u3")).events) == 32
+
+
+async def test_a_topic_that_is_made_anew_is_read_anew(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
+    records = [event_record(f"e{n}", f"u{n}") for n in range(30)]
+    await publish(kafka_settings, records)
+    async with running(kafka_settings, tmp_path) as search:
+        topic = f"{kafka_settings.topic_prefix}user_modify_org"
+    admin = AIOKafkaAdminClient(**connection(kafka_settings))
+    await admin.start()
+    try:
+        await admin.delete_topics([topic])
+        await eventually(lambda: _gone(admin, topic))
+    finally:
+        await admin.close()
+    await publish(kafka_settings, [event_record("new", "u1")])
+    async with running(kafka_settings, tmp_path) as search:
+        assert [event.id for event in (await search.find("user_modify_org")).events] == [
+            "user_modify_org:new/u1"
+        ]
+
+
+async def _gone(admin: AIOKafkaAdminClient, topic: str) -> bool:
+    return topic not in await admin.list_topics()
+
+
+async def test_dead_letters_are_in_the_index(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
+    letters = [(event_record(f"e{n}", "bad"), letter_headers(n)) for n in range(3)]
+    await bury(kafka_settings, "billing", letters)
+    async with running(kafka_settings, tmp_path) as search:
+        db = search.index.connect()
+        rows = db.execute("SELECT topic, consumer, first_offset, attempts FROM letters ORDER BY 3").fetchall()
+        db.close()
+    topic = dlq_topic(kafka_settings, "billing")
+    assert rows == [(topic, "billing", n, 4) for n in range(3)]
+
+
+async def test_a_kafka_that_is_away_is_told_in_words(tmp_path: Path) -> None:
+    settings = KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1")
+    index = Index(tmp_path / "index.db")
+    index.open()
+    feed = Feed(settings, index)
+    await feed.start()
+    try:
+        await eventually(lambda: feed.state.problem)
+        found = await Search(settings, index, feed).find("ding1:u1")
+        assert found.beyond.why == "kafka"
+        assert "KAFKA_BOOTSTRAP_SERVERS" in str(found.beyond.problem)
+        assert "KAFKA_BOOTSTRAP_SERVERS" in str(feed.state.problem)
+        assert feed.state.behind is None
+    finally:
+        await feed.stop()
+        index.close()
