@@ -5,13 +5,13 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy import ColumnElement, Row, and_, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 
+from consumers.outbound import waiting
 from consumers.outbound.cli.planning import Planned, plan
 from consumers.outbound.cli.support import open_ledger, read_messages
 from consumers.outbound.cli.support import send as send_messages
@@ -44,8 +44,6 @@ Until = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count.")]
 
 _e = outbound_entity.c
-HELD = or_(_e.adopted, _e.result == "conflict", _e.result == "refused")
-BRAKED = and_(_e.reason == "removal-approval", _e.result == "pending")
 
 
 class NobodyNamed(BridgeError):
@@ -130,40 +128,11 @@ def status(as_json: AsJson = False) -> None:
 async def _status(as_json: bool) -> None:
     async with open_ledger() as consumer:
         reader = consumer.database.reader()
-        people = await reader.execute(
-            select(outbound_entity).where(or_(HELD, _e.result == "pending")).order_by(_e.result_ms)
-        )
-        requests = await reader.execute(
-            select(outbound_requests)
-            .where(outbound_requests.c.result.in_(("pending", "refused", "conflict")))
-            .order_by(outbound_requests.c.request_id)
-        )
-        entries = [*map(_entity_shown, people), *map(_request_shown, requests)]
+        entries = [*await waiting.entities(reader), *await waiting.requests(reader)]
     columns = ("kind", "id", "dingtalkId", "result", "reason", "code", "since", "words")
     print_list(columns, entries, as_json=as_json)
-    counts = Counter(str(entry["result"]) for entry in entries)
-    say(", ".join(f"{name}: {count}" for name, count in sorted(counts.items())) or "nothing waits")
-
-
-def _since(row: Row[Any]) -> str | None:
-    return None if row.result_ms is None else datetime.fromtimestamp(row.result_ms // 1000, UTC).isoformat()
-
-
-def _entity_shown(row: Row[Any]) -> dict[str, Any]:
-    return {
-        "kind": row.kind, "id": row.own_id, "dingtalkId": row.ding_id, "result": row.result,
-        "reason": row.reason, "code": row.code, "since": _since(row), "words": row.words,
-        "fields": json.loads(row.fields or "[]"), "adopted": row.adopted, "version": row.version,
-        "corpId": row.corp_id,
-    }  # fmt: skip
-
-
-def _request_shown(row: Row[Any]) -> dict[str, Any]:
-    return {
-        "kind": row.kind, "id": row.request_id, "dingtalkId": row.ding_id, "result": row.result,
-        "reason": row.reason, "code": row.code, "since": _since(row), "words": row.words, "request": row.type,
-        "corpId": row.corp_id,
-    }  # fmt: skip
+    counts = waiting.by_result(entries).items()
+    say(", ".join(f"{name}: {count}" for name, count in counts) or "nothing waits")
 
 
 @app.command()
@@ -172,12 +141,16 @@ def release(
     all_: All = False,
     kind: OfKind = None,
     corp: OfCorp = None,
+    state: Annotated[str | None, typer.Option(help="Only these: adopted, conflict or refused.")] = None,
     until: Until = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Let outbound write what it holds back: adopted, in conflict, or refused. `plan` shows what that is."""
-    chosen = _chosen(HELD, ids, all_, kind, corp, until)
+    if state not in (None, *waiting.RELEASABLE):
+        raise typer.BadParameter("adopted, conflict or refused", param_hint="--state")
+    held = or_(*waiting.RELEASABLE.values()) if state is None else waiting.RELEASABLE[state]
+    chosen = _chosen(held, ids, all_, kind, corp, until)
     _by_hand("released", release_row, chosen, ids, dry_run, as_json)
 
 
@@ -192,7 +165,7 @@ def approve(
     as_json: AsJson = False,
 ) -> None:
     """Let removals go on that are beyond OUTBOUND_MAX_REMOVALS; `status` lists them as removal-approval."""
-    chosen = _chosen(BRAKED, ids, all_, kind, corp, until)
+    chosen = _chosen(waiting.REMOVAL, ids, all_, kind, corp, until)
     _by_hand("approved", approve_row, chosen, ids, dry_run, as_json)
 
 

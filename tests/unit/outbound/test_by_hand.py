@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import select
 from typer.testing import CliRunner
 
+from consumers.outbound import waiting
 from consumers.outbound.cli import app
 from consumers.outbound.tables import metadata, outbound_entity
 from dingbridge import open_database
@@ -94,6 +95,31 @@ def test_what_is_held_back_is_released_and_what_waits_for_its_days_is_not(url):
     assert json.loads(result.stdout)["released"] == 3
     due = outbound_entity.c.due_ms.is_not(None)
     assert {own_id for _, _, own_id in rows_where(url, due)} == {"adopted", "refused", "conflict"}
+
+
+def test_one_state_is_released_and_the_others_wait(url):
+    result = CliRunner().invoke(app, ["release", "--all", "--state", "refused", "--json"])
+    assert json.loads(result.stdout)["released"] == 1
+    due = outbound_entity.c.due_ms.is_not(None)
+    assert {own_id for _, _, own_id in rows_where(url, due)} == {"refused"}
+    assert CliRunner().invoke(app, ["release", "--all", "--state", "pending"]).exit_code == 2
+
+
+def test_status_lists_each_once_and_the_states_count_the_same(url):
+    listed = [json.loads(line) for line in CliRunner().invoke(app, ["status", "--json"]).stdout.splitlines()]
+    assert sorted(one["id"] for one in listed) == sorted(
+        row["own_id"] for row in ROWS if row["own_id"] != "done"
+    )
+
+    async def counted():
+        database = open_database(url)
+        found = await waiting.counts(database.reader())
+        await database.close()
+        return found
+
+    assert asyncio.run(counted()) == {
+        "removal": 5, "adopted": 1, "conflict": 1, "refused": 1, "pending": 1, "requests": 0
+    }  # fmt: skip
 
 
 def test_a_reconcile_is_counted_before(url):
