@@ -9,8 +9,9 @@ import shlex
 import signal
 import sys
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
+import orjson
 from aiohttp import web
 
 from console.access.users import User
@@ -120,3 +121,15 @@ async def _tail(stream: asyncio.StreamReader) -> bytes:
     while block := await stream.read(1 << 16):
         kept = (kept + block)[-_MOST_OUTPUT:]
     return kept
+
+
+def object_in(output: str) -> dict[str, Any]:
+    """What a command with ``--json`` printed last, which may stand between lines of progress; empty where it
+    printed none."""
+    for line in reversed(output.splitlines()):
+        if line.startswith("{"):
+            try:
+                return dict(orjson.loads(line))
+            except ValueError:
+                continue
+    return {}

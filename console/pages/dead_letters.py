@@ -1,12 +1,183 @@
-"""Dead letters and parked records."""
+"""Dead letters and parked records: counted by reason, looked at, sent back or given up."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import urlencode
 
 from aiohttp import web
 
-from console.app import Console
+from console.app import Console, Role, require
+from console.commands import Command, object_in
+from console.selection import MOST_LETTERS, BadSelection, Selection, act_of
+from console.sources.dead_letters import DeadLetters
+from dingbridge.errors import KafkaUnavailable, TopicError
+from dingbridge.events import NotAnEvent, decode
+from dingbridge.replay.dead_letters import DeadLetter
+
+PER_PAGE: Final = 100
+_RETRY: Final = Command(("journal", "retry"))
 
 
 def routes(console: Console) -> list[web.RouteDef]:
-    async def show(request: web.Request) -> web.Response:
-        return await console.page(request, "dead_letters.html")
+    dead_letters = DeadLetters(console.kafka)
 
-    return [web.get("/dead-letters", show)]
+    async def overview(request: web.Request) -> web.Response:
+        consumers, problem = [], None
+        try:
+            consumers = await dead_letters.overview()
+        except KafkaUnavailable as error:  # the journals are here, whatever Kafka is
+            problem = str(error) if request["user"].role >= Role.READER else type(error).__name__
+        return await console.page(
+            request,
+            "dead_letters.html",
+            consumers=consumers,
+            problem=problem,
+            group_query=_group_query,
+            journals=await console.journals.status(),
+            own_journal=console.settings.journal_path,
+            retry=_RETRY,
+        )
+
+    async def listed(request: web.Request) -> web.Response:
+        chosen = _selection(request.query)
+        page = _page_number(request)
+        try:
+            letters, more = await dead_letters.listed(
+                chosen.consumer, chosen.wanted(), after=(page - 1) * PER_PAGE, limit=PER_PAGE
+            )
+        except TopicError as error:
+            raise web.HTTPNotFound(text=str(error)) from None
+        return await console.page(
+            request,
+            "dead_letters_list.html",
+            chosen=chosen,
+            letters=letters,
+            events=[_event_query(letter) for letter in letters],
+            first=(page - 1) * PER_PAGE + 1,
+            page=page,
+            more=more,
+            most=MOST_LETTERS,
+        )
+
+    async def confirm(request: web.Request) -> web.Response:
+        require(request, Role.OPERATOR)
+        act = _act(request.query.get("act", ""))
+        named, which = _selection(request.query), request.query.get("which", "")
+        if which == "selected" and not named.letters:
+            raise web.HTTPBadRequest(text="no letter is selected; go back and tick some")
+        bound = named.fixed(datetime.now(UTC))
+        counted = await console.commands.run(request, bound.command(act, dry_run=True))
+        plan = object_in(counted.output)
+        count = plan.get("to_skip", plan.get("to_send", 0) + plan.get("copied_before", 0))
+        if not bound.letters:
+            bound = replace(bound, limit=count)
+        return await console.page(
+            request,
+            "dead_letters_confirm.html",
+            act=act,
+            chosen=bound,
+            counted=counted,
+            count=count,
+            planned=bound.command(act, count=count),
+            back=named.query,
+        )
+
+    async def send(request: web.Request) -> web.Response:
+        form = await request.post()
+        act, chosen = _act(str(form.get("act", ""))), _selection(form)
+        told = _told(form)
+        if not (chosen.letters or (chosen.limit and chosen.until)):
+            raise _not_counted()
+        done = await console.commands.run(request, chosen.command(act, count=told))
+        ended = object_in(done.output)
+        unbound = replace(chosen, letters=(), until="", limit=0)
+        return await console.page(
+            request,
+            "dead_letters_done.html",
+            status=200 if done.ok else 502,
+            act=act,
+            chosen=unbound,
+            told=told,
+            number=ended.get("sent", ended.get("skipped")),
+            replay_id=ended.get("replay_id"),
+            left=await left_of(unbound),
+            done=done,
+        )
+
+    async def left_of(chosen: Selection) -> int | None:
+        try:
+            return await dead_letters.count(chosen.consumer, chosen.wanted())
+        except (KafkaUnavailable, TopicError):
+            return None  # what was done is told all the same
+
+    async def retry_page(request: web.Request, **values: Any) -> web.Response:
+        answers = await console.journals.status()
+        own = next((one.status for one in answers if one.root == console.settings.journal_path), None)
+        if own is None:
+            raise web.HTTPNotFound(text="the journal in JOURNAL_DIR cannot be read from here")
+        parked = sum(own.parked.values())
+        return await console.page(request, "parked.html", parked=parked, retry=_RETRY, **values)
+
+    async def confirm_retry(request: web.Request) -> web.Response:
+        require(request, Role.OPERATOR)
+        return await retry_page(request, done=None, told=None)
+
+    async def retry(request: web.Request) -> web.Response:
+        told = _told(await request.post())
+        done = await console.commands.run(request, Command(_RETRY.argv, told))
+        return await retry_page(request, status=200 if done.ok else 502, done=done, told=told)
+
+    return [
+        web.get("/dead-letters", overview),
+        web.get("/dead-letters/letters", listed),
+        web.get("/dead-letters/confirm", confirm),
+        web.post("/dead-letters/send", send),
+        web.get("/dead-letters/retry", confirm_retry),
+        web.post("/dead-letters/retry", retry),
+    ]
+
+
+def _selection(form: Any) -> Selection:
+    try:
+        return Selection.of(form)
+    except BadSelection as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+
+
+def _act(text: str) -> Any:
+    try:
+        return act_of(text)
+    except BadSelection as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+
+
+def _told(form: Any) -> int:
+    """How many the person was told; nothing is done that was not counted before."""
+    text = str(form.get("count", ""))
+    if not (text.isdecimal() and len(text) < 10):
+        raise _not_counted()
+    return int(text)
+
+
+def _not_counted() -> web.HTTPException:
+    return web.HTTPBadRequest(text="count first: open the page of confirmation")
+
+
+def _page_number(request: web.Request) -> int:
+    text = request.query.get("page", "1")
+    return max(1, int(text)) if text.isdecimal() and len(text) < 7 else 1
+
+
+def _group_query(consumer: str, error: str, event_type: str) -> str:
+    """The address of a group's letters."""
+    return urlencode({"consumer": consumer, "error_is": error, "events": event_type})
+
+
+def _event_query(letter: DeadLetter) -> str | None:
+    """The address of the event's own page; None for what is no event."""
+    try:
+        event = decode(letter.record.value or b"")
+    except NotAnEvent:
+        return None
+    return urlencode({"source": event.source, "id": event.id})

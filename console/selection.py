@@ -1,0 +1,130 @@
+"""Which dead letters a person means, as an address or a form says, and the command that is made of it.
+
+The filter is made by the command's own function: what the page lists, counts and sends is one thing.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, Self
+from urllib.parse import urlencode
+
+import typer
+from multidict import MultiMapping
+
+from console.commands import Command
+from dingbridge.cli.dlq.selection import dead_letter_filter
+from dingbridge.replay.dead_letters import DeadLetterFilter
+
+MOST_LETTERS: Final = 200
+"""Letters that may be named one by one: more of them are a filter, and not an argument list of any length."""
+
+Act = Literal["replay", "skip"]
+_ACTS: Final[dict[str, Act]] = {"replay": "replay", "skip": "skip"}
+
+_CONSUMER_RE: Final = re.compile(r"[a-z0-9-]{1,100}")
+_OPTIONS: Final = {"events": "--events", "key": "--key", "error": "--error", "error_is": "--error-is"}
+_TIMES: Final = {"since": "--since", "until": "--until"}
+
+
+class BadSelection(ValueError):
+    """An address or a form that names no dead letters; the text is for whoever wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Dead letters of ``consumer``: those in ``letters`` (``partition/offset``), all if there are none, that
+    every filter which is not empty admits; at most ``limit`` of them (0: all)."""
+
+    consumer: str
+    letters: tuple[str, ...] = ()
+    events: str = ""
+    key: str = ""
+    error: str = ""
+    error_is: str = ""
+    since: str = ""
+    until: str = ""
+    limit: int = 0
+
+    @classmethod
+    def of(cls, form: MultiMapping[Any]) -> Self:
+        """From an address's query, or a form. Raises ``BadSelection``."""
+        consumer = str(form.get("consumer", ""))
+        if not _CONSUMER_RE.fullmatch(consumer):
+            raise BadSelection("this names no consumer; choose one of the list")
+        texts = {name: str(form.get(name, "")).strip() for name in (*_OPTIONS, *_TIMES)}
+        texts["error_is"] = str(form.get("error_is", ""))  # the whole of it
+        letters = [str(letter) for letter in form.getall("letter", [])]
+        limit = str(form.get("limit", "0"))
+        if any("\0" in text for text in (*texts.values(), *letters)) or not re.fullmatch(
+            r"[0-9]{1,9}", limit
+        ):
+            raise BadSelection("this is no filter of dead letters")
+        if len(set(letters)) > MOST_LETTERS:
+            raise BadSelection(
+                f"{len(set(letters))} letters are selected; at most {MOST_LETTERS} are named one by one. "
+                "Filter by error, EventType or time, and take all that match"
+            )
+        chosen = cls(consumer, tuple(dict.fromkeys(letters)), **texts, limit=int(limit))
+        chosen.wanted()
+        return chosen
+
+    def wanted(self) -> DeadLetterFilter:
+        """The filter; without the limit. Raises ``BadSelection``."""
+        try:
+            return dead_letter_filter(
+                [self.events] if self.events else None,
+                [self.key] if self.key else None,
+                [self.error] if self.error else None,
+                [self.error_is] if self.error_is else None,
+                self.since or None,
+                self.until or None,
+                self.letters,
+            )
+        except typer.BadParameter as error:
+            raise BadSelection(error.message) from None
+
+    def fixed(self, now: datetime) -> Self:
+        """Bound to what there is at ``now``: "2h" becomes a time, and letters that come later are not meant.
+        Letters that are named are bound already."""
+        wanted = self.wanted()
+        since = _text(wanted.since) if wanted.since else ""
+        until = now if wanted.until is None else min(now, wanted.until)
+        return replace(self, since=since, until="" if self.letters and not self.until else _text(until))
+
+    @property
+    def fields(self) -> list[tuple[str, str]]:
+        """What a form's hidden fields, or an address's query, say of it."""
+        found = [("consumer", self.consumer), *(("letter", letter) for letter in self.letters)]
+        found += [(name, text) for name in (*_OPTIONS, *_TIMES) if (text := getattr(self, name))]
+        return [*found, ("limit", str(self.limit))] if self.limit else found
+
+    @property
+    def query(self) -> str:
+        return urlencode(self.fields)
+
+    def command(self, act: Act, *, dry_run: bool = False, count: int | None = None) -> Command:
+        """``dingbridge dlq replay`` (or ``skip``) of it; with ``dry_run`` only counted. ``count`` is what a
+        person was told."""
+        argv = ["dlq", act, self.consumer]
+        for letter in self.letters:
+            argv += ["--letter", letter]
+        for name, option in (_OPTIONS | _TIMES).items():
+            if text := getattr(self, name):
+                argv += [option, text]
+        if self.limit:
+            argv += ["--limit", str(self.limit)]
+        if act == "skip" and self.wanted() == DeadLetterFilter():
+            argv.append("--all")
+        return Command((*argv, "--dry-run" if dry_run else "--yes", "--json"), count)
+
+
+def act_of(text: str) -> Act:
+    """Raises ``BadSelection``."""
+    if (act := _ACTS.get(text)) is None:
+        raise BadSelection("this is neither replay nor skip")
+    return act
+
+
+def _text(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
