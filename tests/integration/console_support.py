@@ -1,0 +1,73 @@
+"""A console in this process on real sources, and its forms filled in as a browser without scripts would."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from console.access.users import Role
+from console.settings import ConsoleSettings
+from tests.unit.console.support import Browser, browser, use_quick_hasher
+
+Fields = list[tuple[str, str]]
+
+
+class Form(HTMLParser):
+    """The fields of the first form that leads to ``action``, and the names of its buttons' values."""
+
+    def __init__(self, html: str, action: str) -> None:
+        super().__init__()
+        self.action, self.found, self._inside = action, False, False
+        self.hidden: Fields = []
+        self.boxes: Fields = []
+        self.feed(html)
+        assert self.found, f"no form for {action}:\n{html}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form" and not self.found and given.get("action") == self.action:
+            self.found = self._inside = True
+        elif self._inside and tag == "input" and given.get("type") == "hidden":
+            self.hidden.append((given["name"], given["value"]))
+        elif self._inside and tag == "input" and given.get("type") == "checkbox":
+            self.boxes.append((given["name"], given["value"]))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self._inside = False
+
+
+@asynccontextmanager
+async def console_at(
+    folder: Path, env: Mapping[str, str], monkeypatch: pytest.MonkeyPatch, role: Role
+) -> AsyncIterator[Browser]:
+    """Somebody of ``role``, logged in to a console whose environment, and its commands', is ``env``."""
+    use_quick_hasher(monkeypatch)
+    for name, value in {**env, "DATA_DIR": str(folder)}.items():
+        monkeypatch.setenv(name, value)
+    async with browser(ConsoleSettings.load()) as who:
+        await who.log_in(role)
+        yield who
+
+
+async def page(who: Browser, path: str, query: Any = None, status: int = 200) -> str:
+    answer = await who.client.get(path, params=query, allow_redirects=False)
+    text = await answer.text()
+    assert answer.status == status, text
+    return text
+
+
+async def submit(who: Browser, path: str, fields: Fields, status: int = 200) -> str:
+    answer = await who.client.post(path, data=fields, allow_redirects=False)
+    text = await answer.text()
+    assert answer.status == status, text
+    return text
+
+
+def audited(who: Browser) -> list[Mapping[str, Any]]:
+    import orjson
+
+    return [orjson.loads(line) for line in who.console.audit.path.read_bytes().splitlines()]

@@ -1,0 +1,161 @@
+"""Dead letters sent back from the console's page: those that were counted, each once, and no others."""
+
+import secrets
+from contextlib import closing
+from datetime import UTC, datetime
+
+import pytest
+
+from console.access.users import Role
+from ingress.journal.checkpoint import Checkpoint, Parked
+from ingress.journal.directory import current
+from ingress.journal.startup import open_current
+from tests.integration.console_support import Form, audited, console_at, page, submit
+from tests.integration.replay_support import bury, inbox, letter_headers, number, numbered
+from tests.integration.worker_support import EffectConsumer, consumer_settings, named, rows, serving
+from tests.support.waiting import eventually
+
+ERROR = "KeyError at billing:9 in handle"
+OTHER = "ValueError at billing:1 in handle"
+SECRET = "words that a handler said of 韩梅梅"
+COUNT = 1_000
+
+
+@pytest.fixture
+def name():
+    return f"t-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def settings(kafka_env, tmp_path):
+    return consumer_settings(kafka_env, f"sqlite:///{tmp_path / 'effects.db'}")
+
+
+def now():
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+async def test_a_thousand_letters_are_sent_back_as_counted_and_each_is_applied_once(
+    kafka_env, settings, name, tmp_path, monkeypatch
+):
+    records = numbered(COUNT + 5)
+    wanted, late = records[:COUNT], records[COUNT:]
+    others = [
+        (record, letter_headers(n, OTHER)) for n, record in enumerate(numbered(3, event_type="user_add_org"))
+    ]
+    await bury(settings, name, [*((r, letter_headers(n, ERROR)) for n, r in enumerate(wanted)), *others])
+    async with console_at(tmp_path, kafka_env, monkeypatch, Role.OPERATOR) as who:
+        listed = await page(who, "/dead-letters")
+        assert f"{COUNT + 3:,} wait" in listed
+        assert f'<td class="number">{COUNT:,}</td>' in listed
+        group = {"consumer": name, "error_is": ERROR, "events": "user_modify_org"}
+        letters = await page(who, "/dead-letters/letters", group)
+        form = Form(letters, "/dead-letters/confirm")
+        assert len(form.boxes) == 100, "a page of them"
+        assert "page=2" in letters
+
+        chosen = [*form.hidden, ("which", "all"), ("act", "replay")]
+        confirmed = await page(who, "/dead-letters/confirm", chosen)
+        assert f"{COUNT:,} dead letter(s) will be sent to {name}" in confirmed
+        assert await inbox(settings, name) == [], "counting sends nothing"
+
+        # others arrive between the count and the act
+        await bury(
+            settings, name, [(r, letter_headers(COUNT + n, ERROR, at=now())) for n, r in enumerate(late)]
+        )
+        send = Form(confirmed, "/dead-letters/send").hidden
+        refused = await submit(who, "/dead-letters/send", [f for f in send if f[0] != "csrf"], 403)
+        assert "csrf" in refused
+        assert await inbox(settings, name) == []
+        done = await submit(who, "/dead-letters/send", send)
+        assert f"<strong>{COUNT:,}</strong>" in done, "as many as were counted"
+        assert ">5</a></dd>" in done, "those that came later wait"
+        copies = await inbox(settings, name)
+        assert sorted(map(number, copies)) == list(range(COUNT)), "each once, and no other"
+
+        # sent again by a reload: nothing is left of them
+        assert "<strong>0</strong>" in await submit(who, "/dead-letters/send", send)
+        assert len(await inbox(settings, name)) == COUNT
+
+        [before, after] = [e for e in audited(who) if "--yes" in e.get("command", "")][:2]
+        assert (before["act"], before["user"], before["count"]) == ("command", "operator", COUNT)
+        assert (after["act"], after["exit_code"]) == ("command_ended", 0)
+        assert before["command"].startswith(f"dingbridge dlq replay {name} ")
+
+    consumer = named(EffectConsumer, name=name)()
+    async with serving(consumer, settings):
+
+        async def applied():
+            return len(await rows(settings.database_url_for(name))) >= COUNT
+
+        await eventually(applied, 240, "all are applied")
+    found = [event for event, _ in await rows(settings.database_url_for(name))]
+    assert sorted(found) == sorted(f"e{n}" for n in range(COUNT)), "each once"
+
+
+async def test_letters_that_are_ticked_are_sent_or_given_up_and_no_others(
+    kafka_env, settings, name, tmp_path, monkeypatch
+):
+    letters = [(r, letter_headers(n, ERROR, reason=SECRET)) for n, r in enumerate(numbered(6))]
+    await bury(settings, name, letters)
+    async with console_at(tmp_path, kafka_env, monkeypatch, Role.OPERATOR) as who:
+        listed = await page(who, "/dead-letters/letters", {"consumer": name})
+        assert SECRET in listed
+        form = Form(listed, "/dead-letters/confirm")
+
+        async def act(verb, *ticked):
+            chosen = [*form.hidden, *(form.boxes[n] for n in ticked), ("which", "selected"), ("act", verb)]
+            confirmed = await page(who, "/dead-letters/confirm", chosen)
+            assert all(f"--letter {form.boxes[n][1]}" in confirmed for n in ticked), "the command is shown"
+            return await submit(who, "/dead-letters/send", Form(confirmed, "/dead-letters/send").hidden)
+
+        done = await act("replay", 1, 4)
+        assert "<strong>2</strong>" in done
+        assert sorted(map(number, await inbox(settings, name))) == [1, 4]
+        assert "<strong>1</strong>" in await act("skip", 0)
+        left = Form(await page(who, "/dead-letters/letters", {"consumer": name}), "/dead-letters/confirm")
+        assert left.boxes == [form.boxes[n] for n in (2, 3, 5)]
+
+        nobody = [*form.hidden, ("which", "selected"), ("act", "replay")]
+        assert "tick some" in await page(who, "/dead-letters/confirm", nobody, 400)
+        uncounted = [("csrf", await who.csrf()), ("consumer", name), ("act", "replay"), ("count", "3")]
+        assert "count first" in await submit(who, "/dead-letters/send", uncounted, 400)
+        assert len(await inbox(settings, name)) == 2
+
+
+async def test_a_viewer_sees_counts_and_may_do_nothing(kafka_env, settings, name, tmp_path, monkeypatch):
+    await bury(settings, name, [(r, letter_headers(n, reason=SECRET)) for n, r in enumerate(numbered(2))])
+    async with console_at(tmp_path, kafka_env, monkeypatch, Role.VIEWER) as who:
+        assert "2 wait" in await page(who, "/dead-letters")
+        listed = await page(who, "/dead-letters/letters", {"consumer": name})
+        assert OTHER in listed
+        assert SECRET not in listed
+        assert 'type="checkbox"' not in listed
+        query = {"consumer": name, "act": "replay", "which": "all"}
+        assert "operator" in await page(who, "/dead-letters/confirm", query, 403)
+        fields = [("csrf", await who.csrf()), ("consumer", name), ("act", "replay"), ("count", "2")]
+        fields += [("until", now()), ("limit", "2")]
+        await submit(who, "/dead-letters/send", fields, 403)
+        await submit(who, "/dead-letters/retry", fields, 403)
+        assert await inbox(settings, name) == []
+        assert await page(who, "/dead-letters/letters", {"consumer": "t-nobody"}, 404)
+        assert await page(who, "/dead-letters/letters", {"consumer": name, "since": "x"}, 400)
+
+
+async def test_what_is_parked_is_counted_and_tried_again(kafka_env, tmp_path, monkeypatch):
+    root = tmp_path / "journal"
+    root.mkdir()
+    file = open_current(root)
+    with closing(Checkpoint(current(root).path, file.id)) as checkpoint:
+        checkpoint.commit(0, [Parked(1, n, "dingtalk.x", "rights", 1_764_000_000_000) for n in range(7)])
+    file.close()
+    env = {**kafka_env, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    async with console_at(tmp_path, env, monkeypatch, Role.OPERATOR) as who:
+        listed = await page(who, "/dead-letters")
+        assert "127.0.0.1:1" in listed, "Kafka is away, and the journal is here"
+        assert '<td class="number">7</td><th scope="row">rights</th>' in listed
+        confirmed = await page(who, "/dead-letters/retry")
+        assert "7 record(s) are parked" in confirmed
+        done = await submit(who, "/dead-letters/retry", Form(confirmed, "/dead-letters/retry").hidden, 502)
+        assert "dingbridge journal retry" in done
+        assert [entry["count"] for entry in audited(who) if entry["act"] == "command"] == [7]
