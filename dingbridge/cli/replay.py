@@ -1,5 +1,6 @@
-"""``dingbridge replay``: a range of time, once more to one consumer."""
+"""``dingbridge replay``: a range of time, or single records, once more to one consumer."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -7,17 +8,19 @@ import typer
 if TYPE_CHECKING:
     from dingbridge.replay.time_range import Range, RangePlan
     from dingbridge.settings import KafkaSettings
+    from dingbridge.worker.context import Position
 
 
 def command(
     consumer: Annotated[str, typer.Argument(help="The consumer, as address-sync or approval.")],
     since: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--since",
             help="Published since: 2026-11-25T08:00:00+08:00, or 2h (ago).",
+            show_default="needed without --record",
         ),
-    ],
+    ] = None,
     until: Annotated[
         str | None, typer.Option("--until", help="Published before.", show_default="the run's begin")
     ] = None,
@@ -29,6 +32,14 @@ def command(
     ] = None,
     key: Annotated[
         str | None, typer.Option("--key", help="Only this key, as corpid:userid, or the #… of the lists.")
+    ] = None,
+    record: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--record",
+            metavar="TOPIC:PARTITION:OFFSET",
+            help="This record alone, whenever it was published; may be repeated.",
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -44,7 +55,8 @@ def command(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON, for machines.")] = False,
 ) -> None:
-    """Copy the records of a range of time into the consumer's inbox: it applies them again, nobody else does.
+    """Copy the records of a range of time, or those named by --record, into the consumer's inbox: it applies
+    them again, nobody else does.
 
     Counts, says so, asks on a terminal, then sends. The same command again goes on with a run that was
     interrupted, without doubling; with a time as 2h it needs --resume for that. Exit code 2: arguments; 1:
@@ -69,27 +81,37 @@ def command(
             f"{consumer} does not read {', '.join(strangers)}; it reads {', '.join(reads)}",
             param_hint="--events",
         )
+    records = _places(record or ())
+    if bool(records) == (since is not None) or (records and (until or events or key)):
+        raise typer.BadParameter(
+            "say --since (with --until, --events, --key), or --record alone", param_hint="--since"
+        )
     # "2h" means the same when the run is resumed, and a run's id knows whole seconds
     now = begun_at(resume) if resume is not None else datetime.now(UTC).replace(microsecond=0)
-    begin = moment(since, "--since", now)
+    begin = moment(since, "--since", now) if since is not None else datetime.fromtimestamp(0, UTC)
     end = moment(until, "--until", now) if until is not None else None
     if end is not None and end <= begin:
         raise typer.BadParameter("--until must be later than --since", param_hint="--until")
     settings = KafkaSettings.load()
     configure_logging(settings)
+    topics = topics_read(
+        settings,
+        [name for name in wanted if name in cls.topics],
+        [name for name in wanted if name in cls.control_topics],
+    )
+    if strangers := sorted({place.topic for place in records} - set(topics)):
+        raise typer.BadParameter(
+            f"{consumer} does not read {', '.join(strangers)}; it reads {', '.join(topics)}",
+            param_hint="--record",
+        )
     asked = Range(
         consumer,
-        tuple(
-            topics_read(
-                settings,
-                [name for name in wanted if name in cls.topics],
-                [name for name in wanted if name in cls.control_topics],
-            )
-        ),
+        tuple(sorted({place.topic for place in records}) or topics),
         from_ms=int(begin.timestamp() * 1000),
         to_ms=None if end is None else int(end.timestamp() * 1000),
         key=key,
         begun=now,
+        records=records,
     )
     try:
         asyncio.run(_run(settings, asked, dry_run, yes, again, resume, skip_deleted, as_json))
@@ -118,11 +140,12 @@ async def _run(
         for topic in plan.missing:
             say(f"there is no topic {topic}: nothing was published to it yet")
         if not as_json:
-            _print_plan(plan)
+            _print_plan(plan, asked)
         if plan.resumed and not plan.to_send:
+            after = f"; what was published after it: --since {moment_text(plan.to_ms)}"
             say(
-                "this run is complete. --again sends all once more under a new id; what was published after "
-                f"it: --since {moment_text(plan.to_ms)}"
+                "this run is complete. --again sends all once more under a new id"
+                + ("" if asked.records else after)
             )
         sent = 0
         if plan.to_send and not dry_run:
@@ -145,10 +168,26 @@ async def _run(
             print_json(_as_object(plan, sent))
 
 
-def _print_plan(plan: "RangePlan") -> None:
+def _places(texts: Iterable[str]) -> "tuple[Position, ...]":
+    from dingbridge.worker.context import Position
+
+    found = []
+    for text in texts:
+        topic, _, rest = text.partition(":")
+        partition, _, offset = rest.partition(":")
+        if not (topic and partition.isdecimal() and offset.isdecimal()):
+            raise typer.BadParameter(
+                f"{text!r} is no record; as dingtalk.user_add_org:0:1234", param_hint="--record"
+            )
+        found.append(Position(topic, int(partition), int(offset)))
+    return tuple(dict.fromkeys(found))
+
+
+def _print_plan(plan: "RangePlan", asked: "Range") -> None:
     from dingbridge.replay.time_range import moment_text
 
-    print(f"range      {moment_text(plan.from_ms)} to {moment_text(plan.to_ms)} (UTC, when published)")
+    if not asked.records:
+        print(f"range      {moment_text(plan.from_ms)} to {moment_text(plan.to_ms)} (UTC, when published)")
     for topic, records in sorted(plan.by_topic.items()):
         print(f"records    {records}\t{topic}")
     print(f"replay id  {plan.replay_id}{' (goes on)' if plan.resumed else ''}")

@@ -1,11 +1,11 @@
-"""A range of time of a consumer's topics, once more to this consumer alone.
+"""A range of time of a consumer's topics, or single records, once more to this consumer alone.
 
 Times are Kafka's: when a record was published. A run that was interrupted goes on under its own id; what it
 has copied already is read off the inbox (``history.py``).
 """
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -18,6 +18,7 @@ from dingbridge.kafka.topics import existing_topics, inbox_topic, retention_days
 from dingbridge.replay.copying import Copier, begun_at, command_hash, inbox_partitions, new_replay_id
 from dingbridge.replay.history import Copied, copies
 from dingbridge.settings import KafkaSettings
+from dingbridge.worker.context import Position
 from dingbridge.worker.delivery import hash_key
 
 DISORDER_MS = 600_000
@@ -42,12 +43,14 @@ class Range:
     key: str | None = None
     begun: datetime | None = None
     """When a new run begins; None: now."""
+    records: tuple[Position, ...] = ()
+    """These alone, whenever they were published; empty: all of the range."""
 
     @property
     def command(self) -> str:
         """The same for the same question."""
         parts = (self.consumer, *sorted(self.topics), str(self.from_ms), str(self.to_ms), str(self.key))
-        return "\n".join(parts)
+        return "\n".join([*parts, *(f"{place}" for place in sorted(map(_place, self.records)))])
 
 
 @dataclass(slots=True)
@@ -143,7 +146,10 @@ class RangeReplay:
     async def _find_spans(
         self, topics: dict[str, int], plan: RangePlan, skip_deleted: bool
     ) -> dict[TopicPartition, Span]:
-        whole = {p: span for p, span in (await self._reader.spans(topics)).items() if self._holds(p, topics)}
+        there = await self._reader.spans(topics)
+        if self._range.records:
+            return _spans_of(self._range.records, there)
+        whole = {p: span for p, span in there.items() if self._holds(p, topics)}
         first = await self._reader.first_since(whole, 0)
         if not skip_deleted:
             self._check_deleted(whole, first, plan)
@@ -198,10 +204,39 @@ class RangeReplay:
     async def _records(self, plan: RangePlan) -> AsyncGenerator[ConsumerRecord, None]:
         """The records of the range, in the order in which they are copied: by timestamp, and for each key as
         they stand in their partition."""
-        key = self._range.key
+        key, only = self._range.key, frozenset(self._range.records)
         async for record in self._reader.read(self._spans):
-            if plan.from_ms <= record.timestamp < plan.to_ms and (key is None or _is_key(record, key)):
+            if only:
+                wanted = Position(record.topic, record.partition, record.offset) in only
+            else:
+                wanted = plan.from_ms <= record.timestamp < plan.to_ms and (
+                    key is None or _is_key(record, key)
+                )
+            if wanted:
                 yield record
+
+
+def _spans_of(
+    records: Iterable[Position], there: Mapping[TopicPartition, Span]
+) -> dict[TopicPartition, Span]:
+    """What is to be read for ``records``. Raises ``Deleted`` if one is not there."""
+    found: dict[TopicPartition, Span] = {}
+    for record in records:
+        partition = TopicPartition(record.topic, record.partition)
+        span = there.get(partition)
+        if span is None or not span.begin <= record.offset < span.end:
+            kept = f"offsets {span.begin} to {span.end - 1}" if span and span.begin < span.end else "nothing"
+            raise Deleted(
+                f"there is no record {_place(record)}: retention has deleted it, or it never was; that "
+                f"partition holds {kept}"
+            )
+        before = found.get(partition, Span(record.offset, record.offset))
+        found[partition] = Span(min(before.begin, record.offset), max(before.end, record.offset + 1))
+    return found
+
+
+def _place(record: Position) -> str:
+    return ":".join(map(str, record))
 
 
 def _is_key(record: ConsumerRecord, key: str) -> bool:

@@ -110,6 +110,33 @@ async def test_the_records_of_the_range_are_copied_as_they_were_and_counted_befo
     assert len(ids) == 4
 
 
+async def test_single_records_are_copied_whenever_they_were_published(kafka_settings, name, replay, base):
+    topic = event_topic(kafka_settings, TOPIC)
+    await publish_at(
+        kafka_settings, [(r, base - n * 1000 * MINUTE) for n, r in enumerate(numbered(10, users=3))]
+    )
+    wanted = (await read_topic(kafka_settings, topic))[2:9:3]
+    places = [f"{record.topic}:{record.partition}:{record.offset}" for record in wanted]
+    named = [part for place in places for part in ("--record", place)]
+
+    sent = await replay(*named, "--json")
+    assert (sent["sent"], sent["records"]) == (3, {topic: 3})
+    assert sorted(
+        headers_of(copy)["dingbridge-replay-from"] for copy in await inbox(kafka_settings, name)
+    ) == [place.replace(":", "/") for place in sorted(places)]
+    assert (await replay(*named, "--json"))["to_send"] == 0, "the same run"
+    assert (await replay("--record", places[0], "--json"))["sent"] == 1, "another one"
+    assert (await replay(*named, "--json", "--again"))["sent"] == 3
+    assert len(await inbox(kafka_settings, name)) == 7
+
+    absent = await replay("--record", f"{topic}:0:99", code=1)
+    assert f"there is no record {topic}:0:99" in absent.stderr
+    for refused in (["--record", f"{topic}:0"], [*named, "--since", "2h"], [*named, "--key", "a:b"], []):
+        assert "Usage" in (await replay(*refused, code=2)).stderr
+    stranger = await replay("--record", f"{kafka_settings.topic_prefix}user_add_org:0:0", code=2)
+    assert "does not read" in in_one_line(stranger.stderr)
+
+
 async def test_only_the_key_and_the_types_that_are_named(kafka_settings, name, replay, base):
     records = [*numbered(6, users=3), *numbered(2, users=2, event_type="user_add_org")]
     await publish_at(kafka_settings, [(r, base + n) for n, r in enumerate(records)])
