@@ -22,7 +22,7 @@ MOST_LETTERS: Final = 200
 Act = Literal["replay", "skip"]
 _ACTS: Final[dict[str, Act]] = {"replay": "replay", "skip": "skip"}
 
-_CONSUMER_RE: Final = re.compile(r"[a-z0-9-]{1,100}")
+_CONSUMER_RE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 _OPTIONS: Final = {"events": "--events", "key": "--key", "error": "--error", "error_is": "--error-is"}
 _TIMES: Final = {"since": "--since", "until": "--until"}
 
