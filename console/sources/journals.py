@@ -7,14 +7,20 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Final
 
 import apsw
 
 from dingbridge.errors import BridgeError
 from ingress.errors import JournalError
 from ingress.journal.directory import folders
-from ingress.journal.inspect import InspectedCallback, JournalStatus, JournalView, journal_status
+from ingress.journal.inspect import InspectedCallback, JournalStatus, JournalView, journal_status, views
+
+MOST_LOOKED: Final = 20_000
+MOST_FOUND: Final = 50
+"""Callbacks that one question looks at, and that it gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,17 @@ class JournalAnswer:
     root: Path
     status: JournalStatus | None = None
     problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unpublished:
+    """Callbacks that are in a journal and not, or not wholly, in Kafka. ``complete``: all such were looked
+    at, in ``looked`` callbacks; ``problems`` names folders that cannot be read."""
+
+    found: list[InspectedCallback]
+    looked: int
+    complete: bool
+    problems: list[str]
 
 
 class Journals:
@@ -41,6 +58,23 @@ class Journals:
         or in no journal of this machine."""
         return await asyncio.to_thread(self._callback, journal, seq)
 
+    async def unpublished(self, texts: Sequence[str]) -> Unpublished:
+        """Those that hold all of ``texts``, which are parts of ids, in all folders."""
+        return await asyncio.to_thread(self._unpublished, [text.encode() for text in texts])
+
+    def _unpublished(self, texts: list[bytes]) -> Unpublished:
+        found = Unpublished([], 0, True, [])
+        for root in self.roots:
+            readable, unreadable = views(root) if root.is_dir() else ([], {root: "no such folder"})
+            found.problems.extend(f"{path}: {words}" for path, words in unreadable.items())
+            for view in readable:
+                try:
+                    with closing(view):
+                        found = _look(view, texts, found)
+                except (apsw.Error, JournalError) as error:
+                    found.problems.append(f"{view.folder.path}: {type(error).__name__}")
+        return found
+
     def _callback(self, journal: str, seq: int) -> InspectedCallback | None:
         for root in self.roots:
             try:
@@ -52,6 +86,20 @@ class Journals:
             except (apsw.Error, JournalError, OSError):
                 continue
         return None
+
+
+def _look(view: JournalView, texts: list[bytes], before: Unpublished) -> Unpublished:
+    """What ``view`` adds to ``before``."""
+    looked, found = before.looked, list(before.found)
+    parked = filter(None, map(view.one, sorted(view.parked)))
+    waiting = (one for one in view.callbacks(view.checkpoint_seq) if not one.parked)
+    for callback in chain(parked, waiting):
+        if looked == MOST_LOOKED or len(found) == MOST_FOUND:
+            return Unpublished(found, looked, False, before.problems)
+        looked += 1
+        if all(text in callback.row.body for text in texts):
+            found.append(callback)
+    return Unpublished(found, looked, before.complete, before.problems)
 
 
 def _status(root: Path) -> JournalAnswer:

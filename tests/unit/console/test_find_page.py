@@ -1,0 +1,85 @@
+"""Find as a page: what it shows of events, of journals, and of where it did not look."""
+
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from console.access.users import Role
+from console.index.search import Beyond, Search
+from ingress.journal.rows import NewCallback
+from ingress.journal.startup import open_current
+from tests.unit.console.index_support import entries, event_record
+from tests.unit.console.support import Browser, browser, settings_in, use_quick_hasher
+
+PREFIX = {"topic_prefix": "t.", "control_prefix": "ctl."}
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture
+async def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Browser]:
+    """A viewer of a console whose index holds two events, and whose journal a callback that waits."""
+    use_quick_hasher(monkeypatch)
+    settings = settings_in(tmp_path, **PREFIX)
+    settings.journal_path.mkdir()
+    body = orjson.dumps({"EventType": "user_leave_org", "CorpId": "ding1", "UserId": ["u-waits"]})
+    with closing(open_current(settings.journal_path)) as journal:
+        journal.keep([NewCallback(1_700_000_000_000, "default", "http", body, b"key")])
+    async with browser(settings) as someone:
+        records = [
+            event_record("user_add_org", "e1", "u-1", 0),
+            event_record("user_add_org", "e2", HOSTILE, 1),
+        ]
+        someone.console.index.add(entries(*records), {})
+        await someone.log_in(Role.VIEWER)
+        yield someone
+
+
+async def page(person: Browser, text: str, **more: str) -> str:
+    answer = await person.get("/find", params={"q": text, **more})
+    assert answer.status == 200
+    return await answer.text()
+
+
+async def test_an_event_is_found_and_leads_to_its_page(person: Browser) -> None:
+    html = await page(person, "u-1")
+    assert "1 records" in html
+    assert "t.user_add_org:0:0" in html
+    assert (
+        'href="/event?source=/dingtalk/ding1/default&amp;id=user_add_org:e1/u-1&amp;at=t.user_add_org:0:0"'
+        in html
+    )
+    assert "Beyond the index nothing was looked at:" in html
+    assert "KAFKA_BOOTSTRAP_SERVERS" in html, "what is to be done about it"
+
+
+async def test_a_callback_that_waits_in_the_journal_is_said_to(person: Browser) -> None:
+    html = await page(person, "u-waits")
+    assert "No record was found." in html
+    assert "dingbridge journal show 1" in html
+    assert "user_leave_org" in html
+    assert "dingbridge journal show" not in await page(person, "u-1")
+
+
+async def test_what_a_person_types_and_what_events_hold_stay_text(person: Browser) -> None:
+    for text in (HOSTILE, "user_add_org", "\ud83d", "'\" OR 1=1 --", "a" * 5000, "%"):
+        html = await page(person, text)
+        assert "<img" not in html
+    assert "&lt;img" in await page(person, "user_add_org")
+
+
+@pytest.mark.parametrize("why", ["complete", "no_key", "many_companies", "time", "read"])
+async def test_each_end_of_the_search_has_its_words_in_both_languages(
+    person: Browser, monkeypatch: pytest.MonkeyPatch, why: Any
+) -> None:
+    async def beyond(*_: Any) -> Any:
+        return [], Beyond(why, ("ding1:u",), 3, 4711)
+
+    monkeypatch.setattr(Search, "_beyond", beyond)
+    words = person.console.render.words[f"find.beyond_{why}"]
+    for language in ("en", "zh"):
+        begin = words[language].split("{")[0]
+        assert begin in await page(person, "u-1", lang=language)
