@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -11,7 +11,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from dev.servers import KafkaServer
 from dev.servers.kafka import EnvironmentKafka
-from tests.console.stack import PASSWORD, ROLES, Stack
+from dev.servers.kafka_base import in_own_loop
+from dev.stack import PASSWORDS, Stack
+from tests.support.pusher import Pusher
 from tests.support.servers import PLAINTEXT, credentials_of_environment
 
 PATIENCE_MS = 60_000
@@ -83,6 +85,13 @@ class Watched:
         return self.page
 
 
+def push(stack: Stack, payloads: Iterable[bytes]) -> None:
+    """Callbacks as DingTalk would push them; each is answered ``success``."""
+    pusher = Pusher(stack.callback_url)
+    in_own_loop(pusher.push_all(enumerate(payloads)))
+    assert set(pusher.answers.values()) == {"success"}, pusher.outcomes
+
+
 Open = Callable[..., Watched]
 
 
@@ -90,13 +99,13 @@ Open = Callable[..., Watched]
 def cookies(stack: Stack, chromium: Browser) -> dict[str, list[object]]:
     """The cookies of each role's session, by a login in the form."""
     found: dict[str, list[object]] = {}
-    for role in ROLES:
+    for role, password in PASSWORDS.items():
         context = chromium.new_context()
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.goto(f"{stack.url}/login")
         page.fill("#name", role)
-        page.fill("#password", PASSWORD)
+        page.fill("#password", password)
         page.click("main button")
         page.wait_for_url(f"{stack.url}/")
         found[role] = list(context.cookies())
@@ -127,5 +136,5 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     running = getattr(item, "funcargs", {}).get("stack")
     if report.failed and isinstance(running, Stack):
-        report.sections.append(("processes", running.processes.tails(15)))
+        report.sections.append(("processes", running.tails()))
     return report

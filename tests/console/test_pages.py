@@ -7,8 +7,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 from console.page import MENU
-from tests.console.conftest import Open
-from tests.console.stack import Stack
+from dev.stack import Stack
+from tests.console.conftest import Open, push
+from tests.support.load import event
 
 PAGES = [
     # of the catalogue's 200 rows a part: axe looks at each in all its ways
@@ -22,8 +23,8 @@ RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "be
 
 @pytest.fixture(scope="module", autouse=True)
 def _something_to_see(stack: Stack) -> None:
-    stack.approvals(range(5))
-    stack.act("hire")
+    push(stack, (event(number) for number in range(5)))
+    stack.simulate("act", {"action": "hire"})
 
 
 def with_language(path: str, language: str) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from console.page import MENU
+from dev.stack import PASSWORDS, Stack
 from tests.console.conftest import Open
-from tests.console.stack import PASSWORD, Stack
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_login_by_keys_alone_leads_where_one_wanted_to_go_and_out_again(
     assert page.evaluate("document.activeElement.id") == "name"
     page.keyboard.type("reader")
     page.keyboard.press("Tab")
-    page.keyboard.type(PASSWORD)
+    page.keyboard.type(PASSWORDS["reader"])
     page.keyboard.press("Enter")
     page.wait_for_url("**/catalogue?text=dept")
     while page.evaluate("document.activeElement.textContent") != "Log out":
