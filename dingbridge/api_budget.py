@@ -30,6 +30,7 @@ PRIORITIES: Final = tuple(SHARES)
 KEPT_MONTHS: Final = 13
 _SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 _BUSY_MS: Final = 5_000
+_FILE_VERSION: Final = 0
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS calls (
     app TEXT NOT NULL, month TEXT NOT NULL, priority INTEGER NOT NULL, api TEXT NOT NULL,
@@ -173,6 +174,10 @@ class ApiCalls:
         db = apsw.Connection(str(self._path))
         try:
             db.set_busy_timeout(_BUSY_MS)
+            if db.pragma("user_version") > _FILE_VERSION:
+                raise OSError(
+                    f"{self._path} was written by a newer dingbridge; start that one, or move it away"
+                )
             db.execute("PRAGMA journal_mode = WAL")
             # a crash of the machine may cost the last counts, which DingTalk still knows; an fsync for each
             # call would cost more
@@ -201,4 +206,5 @@ class ApiCalls:
     def _not_counted(self, error: Exception) -> None:
         if not self._failing:  # once, not for each call
             self._failing = True
-            log.error("api_calls.not_counted", path=str(self._path), error=type(error).__name__)
+            error_name = type(error).__name__
+            log.error("api_calls.not_counted", path=str(self._path), error=error_name, words=str(error))

@@ -17,6 +17,7 @@ import apsw
 
 from ingress.errors import JournalError
 from ingress.journal.directory import CHECKPOINT_FILE, sync
+from ingress.journal.version import refuse_newer
 
 FILE_VERSION = 1
 _ACK_STEP_MS = 60_000
@@ -96,7 +97,8 @@ class Checkpoint:
     def __init__(self, folder: Path, journal: str | None = None, *, read_only: bool = False) -> None:
         """``journal`` is the id that it must belong to; the file is made for it if there is none.
 
-        Raises ``JournalError`` when it belongs to another journal, or is no checkpoint of ours."""
+        Raises ``JournalError`` when it belongs to another journal, or is no checkpoint of ours;
+        ``JournalNewer`` when it is of a newer version."""
         self.path = folder / CHECKPOINT_FILE
         self._wanted, self._read_only = journal, read_only
         if not read_only and journal is not None and not self.path.exists():
@@ -126,15 +128,13 @@ class Checkpoint:
         db = apsw.Connection(str(self.path), flags=flags)
         try:
             db.set_busy_timeout(5000)
+            refuse_newer(db, self.path, FILE_VERSION)
             if not self._read_only:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")
             version = int(db.pragma("user_version"))
             if version != FILE_VERSION:
-                raise JournalError(
-                    f"{self.path} has version {version}, this dingbridge knows {FILE_VERSION}; start the "
-                    "version that wrote it, nothing was changed"
-                )
+                raise JournalError(f"{self.path} is not a checkpoint of dingbridge")
             self.journal = self._position(db)[0]
             if self._wanted not in (None, self.journal):
                 raise JournalError(

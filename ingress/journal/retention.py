@@ -13,7 +13,7 @@ from typing import NamedTuple
 import apsw
 import structlog
 
-from ingress.errors import JournalError, JournalLocked
+from ingress.errors import JournalError, JournalLocked, JournalNewer
 from ingress.journal.checkpoint import BEFORE_ALL_PARKED, Checkpoint, ParkedKey
 from ingress.journal.directory import JournalFolder, damaged, exclusive_locks, relay_lock
 from ingress.journal.store import JournalFile
@@ -130,7 +130,7 @@ def remove_drained(root: Path, older_than_s: float, *, forget: bool = False) -> 
                 shutil.rmtree(folder.path)
         except JournalLocked:
             continue
-        except apsw.Error as error:
+        except (apsw.Error, JournalNewer) as error:
             log.warning("journal.folder_kept", folder=folder.name, words=f"{type(error).__name__}: {error}")
             continue
         removed.append(folder.name)
@@ -142,6 +142,8 @@ def _is_over(folder: JournalFolder, older_than_s: float, forget: bool) -> bool:
     try:
         with closing(JournalFile(folder.journal, read_only=True)) as file:
             highest_seq = file.highest_known_seq()
+    except JournalNewer:
+        raise
     except (apsw.Error, JournalError):
         return forget  # nothing of it can be read
     if not folder.checkpoint.exists():

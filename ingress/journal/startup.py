@@ -13,7 +13,7 @@ from pathlib import Path
 import apsw
 import structlog
 
-from ingress.errors import JournalError, JournalLocked
+from ingress.errors import JournalError, JournalLocked, JournalNewer
 from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.directory import (
     CHECKPOINT_FILE,
@@ -27,7 +27,8 @@ from ingress.journal.directory import (
     sync,
 )
 from ingress.journal.rows import ResyncRequest
-from ingress.journal.store import DAMAGE, JournalFile
+from ingress.journal.store import DAMAGE, FILE_VERSION, JournalFile
+from ingress.journal.version import refuse_newer
 
 log = structlog.get_logger(__name__)
 
@@ -99,6 +100,7 @@ def _quick_check(path: Path) -> str | None:
     if path.stat().st_size > _QUICK_CHECK_MAX_BYTES:
         return None
     with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as db:
+        refuse_newer(db, path, FILE_VERSION)
         found = [str(line) for (line,) in db.execute("PRAGMA quick_check(3)")]
     return None if found == ["ok"] else "; ".join(found)
 
@@ -120,6 +122,8 @@ def check_checkpoint(folder: JournalFolder, file: JournalFile) -> None:
         # for writing, since what a crash has left of it may have to be rolled back first
         with closing(Checkpoint(folder.path, file.id)) as checkpoint:
             fault, seq = checkpoint.damage(), checkpoint.seq()
+    except JournalNewer:
+        raise
     except (apsw.Error, JournalError) as error:
         fault, seq = f"{type(error).__name__}: {error}", 0
     if fault:

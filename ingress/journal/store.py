@@ -15,11 +15,13 @@ from typing import Any
 
 import apsw
 
-from ingress.errors import JournalError, JournalNewer
+from ingress.errors import JournalError
 from ingress.journal.rows import NewCallback, ResyncRequest, StoredCallback, checksum, damaged_row, row_of
+from ingress.journal.version import refuse_newer
 
 FILE_VERSION = 1
-"""Stands in ``PRAGMA user_version``; a higher one is refused, never guessed at."""
+"""Stands in ``PRAGMA user_version``; a higher one is refused, never guessed at. It also goes up where a note
+comes to say something else than its older readers take it for."""
 _APPLICATION_ID = 0x44494E47  # "DING", for file(1)
 
 ANONYMOUS_WINDOW_MS = 600_000
@@ -85,6 +87,7 @@ class JournalFile:
         self.db = apsw.Connection(str(path), flags=flags)
         try:
             self.db.set_busy_timeout(_BUSY_MS)
+            refuse_newer(self.db, path, FILE_VERSION)
             if not read_only:
                 self._configure()
                 if create and self._is_empty():
@@ -120,11 +123,6 @@ class JournalFile:
         version = int(self.db.pragma("user_version"))
         if version == FILE_VERSION and self.db.pragma("application_id") == _APPLICATION_ID:
             return
-        if version > FILE_VERSION:
-            raise JournalNewer(
-                f"{self.path} was written by a newer dingbridge (version {version}, this one knows "
-                f"{FILE_VERSION}); start the newer one, nothing was changed"
-            )
         raise JournalError(
             f"{self.path} is not a journal of dingbridge; move it away if it does not belong there, or "
             "restore the folder as a whole from its back-up"

@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from ingress.journal.rows import NewCallback, ResyncRequest
 
@@ -93,12 +93,17 @@ class RecoveryState:
     async def left_behind(self) -> list[Intent]:
         """Calls whose page may be gone, of this process and of those before it."""
         noted = await self._journal.notes(_INTENTS)
-        intents = [Intent(key.removeprefix(_INTENTS), **json.loads(text)) for key, text in noted.items()]
+        intents = [_intent(key, json.loads(text)) for key, text in noted.items()]
         return [intent for intent in intents if intent.id not in self._in_progress]
 
     async def end(self, app: str, at_ms: int) -> None:
         """The list of ``app`` was read to its end, beginning at ``at_ms``."""
         await self._journal.commit([], {_ENDS + app: str(at_ms)})
+
+
+def _intent(key: str, noted: dict[str, Any]) -> Intent:
+    """What an earlier process noted, also one of a later version that says more."""
+    return Intent(key.removeprefix(_INTENTS), noted["app"], noted["at_ms"], noted["since_ms"])
 
 
 def now_ms() -> int:

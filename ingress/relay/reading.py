@@ -11,7 +11,7 @@ from pathlib import Path
 import apsw
 import structlog
 
-from ingress.errors import JournalDamaged, JournalError
+from ingress.errors import JournalDamaged, JournalError, JournalNewer
 from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.directory import CHECKPOINT_FILE, JOURNAL_FILE
 from ingress.journal.rows import StoredCallback, damaged_row
@@ -152,6 +152,8 @@ def open_checkpoint(folder: Path, journal: JournalReader, *, believed: bool) -> 
         if fault is None:
             return checkpoint
         checkpoint.close()
+    except JournalNewer:
+        raise
     except (JournalError, *DAMAGE) as error:
         fault = f"{type(error).__name__}: {error}"
     words = f"{folder / CHECKPOINT_FILE} cannot be used ({fault}); all that can be read is published again"
