@@ -136,5 +136,5 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     running = getattr(item, "funcargs", {}).get("stack")
     if report.failed and isinstance(running, Stack):
-        report.sections.append(("processes", running.tails()))
+        report.sections.append(("processes", running.tails(6)))
     return report
