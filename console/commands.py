@@ -8,7 +8,7 @@ import os
 import shlex
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -21,6 +21,7 @@ from dingbridge.errors import BridgeError
 LIMIT_S: Final = 600.0
 """A command that takes longer is interrupted, as by Ctrl-C."""
 
+_QUIET: Final = {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
 _GRACE_S: Final = 10.0
 _AT_ONCE: Final = 2
 _MOST_OUTPUT: Final = 1 << 18
@@ -29,15 +30,18 @@ _MOST_OUTPUT: Final = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """``argv`` without ``dingbridge`` itself; ``count``: how many records the person was told of."""
+    """``argv`` without ``dingbridge`` itself; ``count``: how many records the person was told of;
+    ``environment``: what is set for this command alone, and may be secret."""
 
     argv: tuple[str, ...]
     count: int | None = None
+    environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @property
     def shown(self) -> str:
-        """As one would type it."""
-        return shlex.join(("dingbridge", *self.argv))
+        """As one would type it, but for values of the environment."""
+        settings = "".join(f"{name}=… " for name, _ in self.environment)
+        return settings + shlex.join(("dingbridge", *self.argv))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class Commands:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
-                env={**os.environ, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
+                env=os.environ | _QUIET | dict(command.environment),
             )
         except OSError as error:
             raise BridgeError(f"{command.shown}: cannot be started ({error.strerror})") from error

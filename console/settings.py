@@ -71,9 +71,13 @@ class ConsoleSettings(KafkaSettings, JournalSettings):
         pairs = [(name, url.rstrip("/")) for name, url in map(_pair, self.console_listeners)]
         return pairs or [("ingress", f"http://{self.admin_host}:{self.admin_port}")]
 
+    def own_database_of(self, consumer: str) -> str | None:
+        """What CONSOLE_DATABASES says of a consumer; None: nothing, its commands find it by themselves."""
+        return self._databases.get(consumer)
+
     def database_url_of(self, consumer: str) -> str:
         """The address of a consumer's database (it may hold a password)."""
-        if (own := self._databases.get(consumer)) is not None:
+        if (own := self.own_database_of(consumer)) is not None:
             return own
         if self.database_url is not None:
             return self.database_url.get_secret_value()

@@ -1,12 +1,142 @@
-"""Outbound: what DingTalk is to become."""
+"""Outbound: what waits of what the OA wants of DingTalk, and what an operator's word lets go on."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from aiohttp import web
+from sqlalchemy.exc import DBAPIError
 
-from console.app import Console
+from console.app import Console, Role, require
+from console.commands import object_in
+from console.outbound_choice import ACT_OF, MOST_ROWS, BadChoice, Choice, nameable, row_text
+from consumers.outbound import waiting
+from dingbridge import DependencyUnavailable
+from dingbridge.worker.registry import UnknownConsumer, check_installed
+from dingbridge.worker.store.errors import is_missing_table
+
+CONSUMER: Final = "outbound"
+PER_PAGE: Final = 100
+_DONE: Final = {"approve": "approved", "release": "released", "reconcile": "due"}
 
 
 def routes(console: Console) -> list[web.RouteDef]:
-    async def show(request: web.Request) -> web.Response:
-        return await console.page(request, "outbound.html")
+    database = console.settings.own_database_of(CONSUMER)
 
-    return [web.get("/outbound", show)]
+    async def show(request: web.Request) -> web.Response:
+        try:
+            check_installed(CONSUMER)
+            reader = console.databases.reader(CONSUMER)
+            counts = await waiting.counts(reader)
+            state = _state(request.query.get("state", ""), counts)
+            page = _page_number(request)
+            part = {"limit": PER_PAGE, "offset": (page - 1) * PER_PAGE}
+            if state == "requests":
+                entries = await waiting.requests(reader, **part)
+            else:
+                entries = await waiting.entities(reader, waiting.STATES[state], **part)
+        except UnknownConsumer:
+            return await problem(request, "not_installed")
+        except DependencyUnavailable as error:
+            return await problem(request, "no_database", error.reason)
+        except DBAPIError as error:
+            if not is_missing_table(error):
+                raise
+            return await problem(request, "no_tables")
+        return await console.page(
+            request,
+            "outbound.html",
+            problem=None,
+            words="",
+            counts=counts,
+            state=state,
+            act=ACT_OF.get(state),
+            entries=[{**entry, "row": _named(entry)} for entry in entries],
+            page=page,
+            more=page * PER_PAGE < counts[state],
+            most=MOST_ROWS,
+        )
+
+    async def problem(request: web.Request, key: str, words: str = "") -> web.Response:
+        shown = words if request["user"].role >= Role.READER else ""
+        return await console.page(request, "outbound.html", problem=key, words=shown)
+
+    async def confirm(request: web.Request) -> web.Response:
+        require(request, Role.OPERATOR)
+        choice = _choice(request.query)
+        if request.query.get("which") == "selected" and not choice.rows:
+            raise web.HTTPBadRequest(text="nothing is selected; go back and tick some")
+        if request.query.get("which") == "all":
+            choice = Choice(choice.state)
+        if not choice.rows and choice.act != "reconcile":
+            now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            choice = Choice(choice.state, until=now)
+        counted = [
+            await console.commands.run(request, command)
+            for command in choice.commands(dry_run=True, database=database)
+        ]
+        found = [object_in(result.output) for result in counted]
+        counts = [int(one.get("matching", one.get("known", 0))) for one in found]
+        return await console.page(
+            request,
+            "outbound_confirm.html",
+            choice=choice,
+            counted=counted,
+            counts=counts,
+            count=sum(counts),
+            ok=all(result.ok for result in counted),
+            planned=choice.commands(counts=counts, database=database),
+        )
+
+    async def do(request: web.Request) -> web.Response:
+        form = await request.post()
+        choice = _choice(form)
+        told = [str(text) for text in form.getall("count", [])]
+        commands = choice.commands(database=database)
+        bound = choice.rows or choice.until or choice.act == "reconcile"
+        if not bound or len(told) != len(commands) or not all(n.isdecimal() and len(n) < 10 for n in told):
+            raise web.HTTPBadRequest(text="count first: open the page of confirmation")
+        counts = [int(text) for text in told]
+        done = [
+            await console.commands.run(request, command)
+            for command in choice.commands(counts=counts, database=database)
+        ]
+        found = [object_in(result.output) for result in done]
+        return await console.page(
+            request,
+            "outbound_done.html",
+            status=200 if all(result.ok for result in done) else 502,
+            choice=choice,
+            told=sum(counts),
+            number=sum(int(one.get(_DONE[choice.act], 0)) for one in found),
+            done=done,
+        )
+
+    return [
+        web.get("/outbound", show),
+        web.get("/outbound/confirm", confirm),
+        web.post("/outbound/do", do),
+    ]
+
+
+def _choice(form: Any) -> Choice:
+    try:
+        return Choice.of(form)
+    except BadChoice as error:
+        raise web.HTTPBadRequest(text=str(error)) from None
+
+
+def _state(wanted: str, counts: dict[str, int]) -> str:
+    """The one that is asked for, else the first in which something waits."""
+    return wanted if wanted in counts else next((name for name, count in counts.items() if count), "removal")
+
+
+def _named(entry: dict[str, Any]) -> str | None:
+    """How the form names it; None where no command can, or none is for it."""
+    if "request" in entry or not nameable(entry["id"]):
+        return None
+    return row_text((entry["corpId"], entry["kind"], entry["id"]))
+
+
+def _page_number(request: web.Request) -> int:
+    text = request.query.get("page", "1")
+    return max(1, int(text)) if text.isdecimal() and len(text) < 7 else 1

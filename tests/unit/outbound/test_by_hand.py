@@ -9,20 +9,11 @@ from typer.testing import CliRunner
 
 from consumers.outbound import waiting
 from consumers.outbound.cli import app
-from consumers.outbound.tables import metadata, outbound_entity
+from consumers.outbound.tables import outbound_entity
 from dingbridge import open_database
+from tests.unit.outbound.ledger_rows import NOON_MS, filled, row
 
-NOON_MS = 1_764_000_000_000
 NOON = "2025-11-24T16:00:00Z"
-
-
-def row(own_id, result="pending", reason="removal-approval", *, kind="user", corp_id="c1", at_ms=NOON_MS - 1):
-    return {
-        "corp_id": corp_id, "kind": kind, "own_id": own_id, "version": 1, "absent": True, "wish": "{}",
-        "since_ms": 0, "answers": "{}", "flagged": False, "touched": 0, "present": True,
-        "adopted": reason == "adopted", "removal_approved": False, "result": result, "reason": reason,
-        "result_ms": at_ms, "leased_ms": 0, "claims": 0,
-    }  # fmt: skip
 
 
 ROWS = [
@@ -43,14 +34,7 @@ ROWS = [
 def url(tmp_path, monkeypatch):
     url = f"sqlite:///{tmp_path / 'outbound.db'}"
 
-    async def fill():
-        database = open_database(url)
-        await database.create_tables(metadata)
-        async with database.transaction() as tx:
-            await tx.execute(outbound_entity.insert(), ROWS)
-        await database.close()
-
-    asyncio.run(fill())
+    asyncio.run(filled(url, ROWS))
     monkeypatch.setenv("DATABASE_URL", url)
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
     return url

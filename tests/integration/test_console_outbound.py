@@ -1,0 +1,87 @@
+"""Outbound's page: what waits is shown, and an operator's word reaches the rows that were counted."""
+
+import pytest
+from sqlalchemy import select
+
+from console.access.users import Role
+from consumers.outbound.tables import outbound_entity
+from dingbridge import open_database
+from tests.integration.console_support import Form, audited, console_at, page, submit
+from tests.unit.outbound.ledger_rows import filled, row
+
+WORDS = "ask 韩梅梅 first"
+ROWS = [
+    row("1"),
+    row("2", corp_id="c2"),
+    row("3", kind="department"),
+    row("4"),
+    row("adopted", reason="adopted"),
+    row("refused", "refused", None, words=WORDS),
+    row("grace", reason="grace"),
+]
+_e = outbound_entity.c
+
+
+async def approved(url):
+    database = open_database(url)
+    found = await database.reader().execute(select(_e.own_id).where(_e.removal_approved))
+    await database.close()
+    return sorted(one.own_id for one in found)
+
+
+@pytest.fixture
+async def env(database_url):
+    await filled(database_url, ROWS)
+    return {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "DATABASE_URL": database_url}
+
+
+async def test_what_is_ticked_is_approved_and_then_the_rest(env, database_url, tmp_path, monkeypatch):
+    async with console_at(tmp_path, env, monkeypatch, Role.OPERATOR) as who:
+        shown = await page(who, "/outbound")
+        assert "Removals that wait: 4" in shown
+        form = Form(shown, "/outbound/confirm")
+        ticked = [box for box in form.boxes if '"2"' in box[1] or '"3"' in box[1]]
+        confirmed = await page(who, "/outbound/confirm", [*form.hidden, *ticked, ("which", "selected")])
+        assert "--corp c2 --kind user" in confirmed
+        assert await approved(database_url) == [], "counting changes nothing"
+        done = await submit(who, "/outbound/do", Form(confirmed, "/outbound/do").hidden)
+        assert "<strong>2</strong>" in done
+        assert await approved(database_url) == ["2", "3"]
+
+        rest = await page(who, "/outbound/confirm", [*form.hidden, ("which", "all")])
+        assert "<strong>2 will be removed" in rest
+        await submit(who, "/outbound/do", Form(rest, "/outbound/do").hidden)
+        assert await approved(database_url) == ["1", "2", "3", "4"]
+        assert [e["count"] for e in audited(who) if e["act"] == "command" and "dry" not in e["command"]] == [
+            1,
+            1,
+            2,
+        ]
+
+        everything = Form(await page(who, "/outbound/confirm", {"state": "all"}), "/outbound/do").hidden
+        assert f"<strong>{len(ROWS)}</strong>" in await submit(who, "/outbound/do", everything)
+
+
+async def test_a_viewer_sees_counts_without_words_and_may_do_nothing(
+    env, database_url, tmp_path, monkeypatch
+):
+    async with console_at(tmp_path, env, monkeypatch, Role.VIEWER) as who:
+        shown = await page(who, "/outbound", {"state": "refused"})
+        assert "Refused: 1" in shown
+        assert WORDS not in shown
+        assert 'type="checkbox"' not in shown
+        await page(who, "/outbound/confirm", {"state": "removal", "which": "all"}, 403)
+        fields = [("csrf", await who.csrf()), ("state", "removal"), ("until", "2h"), ("count", "4")]
+        await submit(who, "/outbound/do", fields, 403)
+        assert await approved(database_url) == []
+
+
+async def test_without_a_database_or_tables_it_says_what_to_do(tmp_path, monkeypatch):
+    env = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
+    async with console_at(tmp_path, env, monkeypatch, Role.READER) as who:
+        assert "set CONSOLE_DATABASES" in await page(who, "/outbound")
+    (tmp_path / "outbound.db").touch()
+    async with console_at(tmp_path, env, monkeypatch, Role.OPERATOR) as who:
+        shown = await page(who, "/outbound")
+        assert "no tables yet" in shown
+        assert "dingbridge consume outbound" in shown

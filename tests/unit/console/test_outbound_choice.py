@@ -1,0 +1,72 @@
+"""The commands for rows that were ticked name those rows, each once, and no others."""
+
+from itertools import groupby
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from multidict import MultiDict
+from typer.main import get_command
+
+from console.outbound_choice import ACT_OF, MOST_ROWS, BadChoice, Choice, nameable, row_text
+from consumers.outbound.cli import app
+from dingbridge.cli.terminal import listed
+
+TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from(["c1", "c2", "-x"]), st.sampled_from(["user", "department"]), TEXT.filter(nameable)
+    ),
+    min_size=1,
+    max_size=8,
+)
+STATE = st.sampled_from(sorted(ACT_OF))
+
+
+def options_of(command):
+    group = get_command(app)
+    verb = group.commands[command.argv[1]]
+    return verb.make_context(command.argv[1], list(command.argv[2:])).params
+
+
+@given(ROWS, STATE)
+def test_the_commands_name_the_rows_each_once(rows, state):
+    form = MultiDict([("state", state), *(("row", row_text(row)) for row in rows)])
+    choice = Choice.of(form)
+    assert Choice.of(MultiDict(choice.fields)) == choice, "the form of confirmation says the same"
+    for dry_run in (True, False):
+        named = []
+        for command in choice.commands(dry_run=dry_run):
+            assert command.argv[1] == ACT_OF[state]
+            options = options_of(command)
+            assert (options["dry_run"], options["all_"]) == (dry_run, False)
+            named += [(options["corp"], options["kind"], own_id) for own_id in listed(options["ids"])]
+        assert sorted(named) == [row for row, _ in groupby(sorted(rows))]
+
+
+def test_all_of_a_state_are_bound_to_a_time():
+    [command] = Choice("adopted", until="2026-11-27T12:00:00Z").commands(
+        counts=[7], database="postgresql://x:secret@y/z"
+    )
+    options = options_of(command)
+    assert (options["all_"], options["state"], options["until"]) == (True, "adopted", "2026-11-27T12:00:00Z")
+    assert command.count == 7
+    assert command.shown.startswith("DATABASE_URL=… dingbridge outbound release --all")
+    assert "secret" not in command.shown + repr(command)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [],
+        [("state", "pending")],
+        [("state", "adopted"), ("row", "x")],
+        [("state", "adopted"), ("row", '["c1", "todo", "1"]')],
+        [("state", "adopted"), ("row", '["c1", "user", "1,2"]')],
+        [("state", "adopted"), ("until", "\0")],
+        [("state", "adopted"), *(("row", row_text(("c1", "user", str(n)))) for n in range(MOST_ROWS + 1))],
+    ],
+)
+def test_what_cannot_be_a_choice_is_refused(fields):
+    with pytest.raises(BadChoice):
+        Choice.of(MultiDict(fields))
