@@ -211,14 +211,14 @@ class Mortal(EffectConsumer):
                 os.kill(os.getpid(), death)
 
 
-def installed(folder: Path, name: str) -> dict[str, str]:
-    """Environment in which ``Mortal`` is an installed consumer called ``name``: a package of somebody else's
+def installed(
+    folder: Path, name: str, consumer: str = "tests.integration.worker_support:Mortal"
+) -> dict[str, str]:
+    """Environment in which ``consumer`` is an installed one called ``name``: a package of somebody else's
     that announces it by entry point."""
     info = folder / "site" / "their_consumers-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-consumers\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        f"[dingbridge.consumers]\n{name} = tests.integration.worker_support:Mortal\n"
-    )
+    (info / "entry_points.txt").write_text(f"[dingbridge.consumers]\n{name} = {consumer}\n")
     root = Path(__file__).parents[2]
     return {"PYTHONPATH": f"{folder / 'site'}{os.pathsep}{root}", "TEST_CONSUMER": name}
