@@ -1,0 +1,141 @@
+"""Every consumer, by its name; and the systems that forward hands events to."""
+
+from typing import Final
+
+from dev.dashboards.panels import Dashboard, Panel
+from dev.dashboards.promql import ONE, quantile, rate
+
+CONSUMERS: Final = Dashboard(
+    uid="consumers",
+    title="dingbridge: consumers",
+    means="What each consumer has handled, what waits for it, and how fresh its data is.",
+    variables={"consumer": "label_values(dingbridge_consumer_joined, consumer)"},
+    rows={
+        "What waits": (
+            Panel(
+                "Records behind",
+                "number",
+                {"{{consumer}}": f"sum by (consumer) (dingbridge_consumer_lag{ONE})"},
+            ),
+            Panel(
+                "Age of the oldest record that waits",
+                "seconds",
+                {
+                    "{{consumer}}, {{topic}}": f"max by (consumer, topic)"
+                    f" (dingbridge_consumer_oldest_seconds{ONE})"
+                },
+            ),
+            Panel(
+                "Partitions that stand still",
+                "number",
+                {
+                    "{{consumer}}: {{reason}}": "sum by (consumer, reason)"
+                    f" (dingbridge_consumer_paused_partitions{ONE})"
+                },
+                "unavailable: its database or DingTalk's API does not work; full: memory's share is used.",
+            ),
+            Panel(
+                "For how long, at most",
+                "seconds",
+                {"{{consumer}}": f"max by (consumer) (dingbridge_consumer_paused_seconds{ONE})"},
+            ),
+            Panel(
+                "In memory",
+                "number",
+                {"{{consumer}}, {{instance}}": f"dingbridge_consumer_in_flight{ONE}"},
+                "Records fetched and not finished.",
+            ),
+            Panel(
+                "Their size",
+                "bytes",
+                {"{{consumer}}, {{instance}}": f"dingbridge_consumer_in_flight_bytes{ONE}"},
+            ),
+            Panel(
+                "Held back by an earlier record",
+                "number",
+                {
+                    "{{consumer}}, {{topic}}": f"sum by (consumer, topic)"
+                    f" (dingbridge_consumer_held_offsets{ONE})"
+                },
+                "Finished, not committed. Above 0 in ordinary work.",
+            ),
+            Panel(
+                "Records that hold others back",
+                "seconds",
+                {"{{consumer}}, {{topic}}/{{partition}}": f"dingbridge_consumer_holder_seconds{ONE}"},
+                "For more than 10 s. consumer.retry in the log names the record by this hash of its key.",
+            ),
+        ),
+        "Work": (
+            Panel(
+                "Records finished",
+                "rate",
+                {
+                    "{{consumer}}, {{topic}}: {{outcome}}": rate(
+                        "dingbridge_consumer_events_total", "consumer", "topic", "outcome", where=ONE
+                    )
+                },
+            ),
+            Panel(
+                "Attempts",
+                "rate",
+                {
+                    "{{consumer}}: {{outcome}}": rate(
+                        "dingbridge_consumer_attempts_total", "consumer", "outcome", where=ONE
+                    )
+                },
+            ),
+            Panel(
+                "Time of an attempt, p99",
+                "seconds",
+                {
+                    "{{consumer}}": quantile(
+                        0.99, "dingbridge_consumer_handler_seconds", "consumer", where=ONE
+                    )
+                },
+                "prepare, transaction and handle.",
+            ),
+            Panel(
+                "Dead letters",
+                "number",
+                {
+                    "{{consumer}}, {{topic}}": "sum by (consumer, topic)"
+                    f" (dingbridge_consumer_dead_letters_total{ONE})"
+                },
+            ),
+            Panel(
+                "In its group",
+                "yes or no",
+                {"{{consumer}}, {{instance}}": f"dingbridge_consumer_joined{ONE}"},
+                red_below=1,
+            ),
+            Panel(
+                "Topics have equal partition counts",
+                "yes or no",
+                {"{{consumer}}, {{instance}}": f"dingbridge_consumer_key_queues_aligned{ONE}"},
+                "Else order per key holds within each topic only.",
+                red_below=1,
+            ),
+        ),
+        "forward": (
+            Panel(
+                "Requests to systems",
+                "rate",
+                {"{{system}}: {{outcome}}": rate("dingbridge_forward_deliveries_total", "system", "outcome")},
+                "filtered: events that made none.",
+            ),
+            Panel(
+                "Time of a request, p99",
+                "seconds",
+                {"{{system}}": quantile(0.99, "dingbridge_forward_seconds", "system")},
+            ),
+            Panel(
+                "Systems that take nothing",
+                "yes or no",
+                {"{{system}}": "max by (system) (dingbridge_forward_paused)"},
+                "Their events wait in Kafka.",
+                red_above=1,
+            ),
+        ),
+    },
+)
