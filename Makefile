@@ -48,7 +48,7 @@ test-newcomer: install servers ## What a newcomer does, in a clone: the demo, th
 test-compose: install ## The image and docker-compose.yml, on the Docker engine that answers
 	$(PYTEST) tests/compose $(ARGS)
 
-test-deploy: install ## deploy/: Kubernetes manifests by its schemas, alerts by promtool, the edge by Caddy and nginx, the simulator by a Java SDK (66 MB once)
+test-deploy: install servers ## deploy/: Kubernetes manifests by its schemas, alerts and dashboards by Prometheus, the edge by Caddy and nginx, the simulator by a Java SDK (66 MB once)
 	@tools="$$(scripts/deploy-tools)" && eval "$$tools" && $(PYTEST) tests/deploy $(ARGS)
 
 test-console: install servers ## The console in a real Chromium: each page, both languages, axe-core, roles, 1,000 letters sent back (50 MB once)

@@ -1,6 +1,8 @@
 """``docker compose up``: healthy, with events flowing, seen from outside the containers."""
 
 import asyncio
+import json
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -106,6 +108,16 @@ def test_ports_are_on_the_loopback_address_and_stopping_is_given_time(stack: Sta
     published = {(name, port["host_ip"]) for name in services for port in services[name].get("ports", [])}
     assert published == {(name, "127.0.0.1") for name in ("kafka", "postgres", "ingress", "simulator")}
     assert {services[name]["stop_grace_period"] for name in OURS} == {"15s"}
+
+
+def test_compose_takes_prometheus_and_grafana_with_what_they_read(stack: Stack) -> None:
+    services = json.loads(stack.compose("--profile=observe", "config", "--format=json"))["services"]
+    assert set(services) - set(stack.config()["services"]) == {"prometheus", "grafana"}
+    for name in ("prometheus", "grafana"):
+        binds = [volume["source"] for volume in services[name]["volumes"] if volume["type"] == "bind"]
+        assert binds
+        assert all(any(Path(folder).iterdir()) for folder in binds)
+        assert {port["host_ip"] for port in services[name]["ports"]} == {"127.0.0.1"}
 
 
 def test_the_sample_credentials_are_the_public_ones(stack: Stack) -> None:

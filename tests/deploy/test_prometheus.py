@@ -14,8 +14,9 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([tool, *arguments], cwd=FOLDER, capture_output=True, text=True, timeout=300)
 
 
-def test_the_rules_and_the_example_configuration_are_valid():
-    for arguments in (("check", "rules", "rules.yml"), ("check", "config", "prometheus.yml")):
+def test_the_rules_and_the_configurations_are_valid():
+    checks = ("rules", "rules.yml"), ("config", "prometheus.yml"), ("config", "compose.yml")
+    for arguments in (("check", *check) for check in checks):
         done = promtool(*arguments)
         assert done.returncode == 0, done.stdout + done.stderr
 

@@ -25,8 +25,8 @@ from dev.demo.table import Screen
 from dev.servers import GuardedProcess, free_port
 from dingbridge.kafka.client import connection
 from tests.support.hostile import exchange, raw_push
-from tests.support.processes import wait_until
 from tests.support.promql import RULES, of_dashboards, of_rules, selectors
+from tests.support.waiting import PATIENCE_S, wait_until
 
 EVERY_S = 2
 WITHOUT_SERIES = {
@@ -110,9 +110,11 @@ async def live(bridge: Processes) -> None:
     """What people, an OA and a company do; and what goes wrong."""
     ingress = int(bridge.callback_url.split(":")[2].split("/")[0])
     async with Poller(bridge) as poller:
-        await poller.set_rate(20)
-        scene = await both_ways.play(bridge, poller, Screen())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(both_ways, "WITHIN_S", PATIENCE_S)
+            scene = await both_ways.play(bridge, poller, Screen())
         assert scene.faults == []
+        await poller.set_rate(10)
         await exchange(ingress, b"GET / HTTP/1.1\r\nHost: bridge.example\r\n\r\n", 10)
         await exchange(ingress, raw_push(b"not JSON"), 10)  # cannot be normalised
         await exchange(ingress, raw_push(b'{"EventType":"user_add_org","UserId":7}'), 10)  # drifts

@@ -45,7 +45,7 @@ def labels_of(metric: str) -> set[str] | None:
     if metric == "ALERTS":
         return {"alertname", "alertstate", "severity"}
     if metric in (recorded := records()):
-        return grouped(recorded[metric]) | {"le"}
+        return grouped(recorded[metric]) - {"le"}
     return OURS.get(metric)
 
 

@@ -11,6 +11,42 @@ CONSUMERS: Final = Dashboard(
     means="What each consumer has handled, what waits for it, and how fresh its data is.",
     variables={"consumer": "label_values(dingbridge_consumer_joined, consumer)"},
     rows={
+        "Freshness": (
+            Panel(
+                "From receipt to handled, p99",
+                "seconds",
+                {
+                    "{{consumer}}, {{family}}": quantile(
+                        0.99, "dingbridge_consumer_freshness_seconds", "consumer", "family", where=ONE
+                    )
+                },
+                "What came by itself; replays do not count.",
+            ),
+            Panel(
+                "The same, p50",
+                "seconds",
+                {
+                    "{{consumer}}, {{family}}": quantile(
+                        0.5, "dingbridge_consumer_freshness_seconds", "consumer", "family", where=ONE
+                    )
+                },
+            ),
+            Panel(
+                "DingTalk's own delay, p99",
+                "seconds",
+                {"{{family}}": quantile(0.99, "dingbridge_dingtalk_delay_seconds", "family")},
+                "From the time that DingTalk gives an event to its receipt. Not in our hands.",
+            ),
+            Panel(
+                "Since the last full comparison",
+                "seconds",
+                {
+                    "{{consumer}}": "time() - max by (consumer)"
+                    f" (dingbridge_consumer_full_comparison_timestamp_seconds{ONE} > 0)"
+                },
+                "With everything that DingTalk has.",
+            ),
+        ),
         "What waits": (
             Panel(
                 "Records behind",

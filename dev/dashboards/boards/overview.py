@@ -59,6 +59,28 @@ OVERVIEW: Final = Dashboard(
                 red_above=900,
             ),
         ),
+        "Objectives, as docs/operations.md has them": (
+            Panel(
+                "Answers that came too late, or were none",
+                "share",
+                {
+                    "1 h": "dingbridge:answers_failed:ratio_rate1h",
+                    "3 d": "dingbridge:answers_failed:ratio_rate3d",
+                },
+                "After 1.5 s DingTalk counts a push as failed. Held to: at most 0.1 % in 30 days.",
+                red_above=0.001,
+            ),
+            Panel(
+                "Events handled later than 30 s after receipt",
+                "share",
+                {
+                    "{{consumer}}, 1 h": "dingbridge:consumer_late:ratio_rate1h",
+                    "{{consumer}}, 3 d": "dingbridge:consumer_late:ratio_rate3d",
+                },
+                "Held to: at most 1 % in 30 days, for each consumer.",
+                red_above=0.01,
+            ),
+        ),
         "Rates": (
             Panel(
                 "Callbacks by what became of them",
