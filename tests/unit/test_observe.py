@@ -1,4 +1,4 @@
-"""The profile ``observe`` of docker-compose.yml: Prometheus and Grafana find our processes, rules and dashboards.
+"""The profile ``observe`` of docker-compose.yml: Prometheus and Grafana find processes, rules, dashboards.
 
 Grafana itself is untried: no image of it is had here.
 """
