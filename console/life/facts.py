@@ -1,0 +1,96 @@
+"""Asks the sources what became of an event: Kafka's groups, the consumers' databases, the running workers."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from console.app import Console
+from console.index.after import After, after
+from console.index.records import IndexedEvent
+from console.life.outcome import Facts, held_by
+from dingbridge.errors import BridgeError
+from dingbridge.kafka.client import connection
+from dingbridge.kafka.topics import topics_read
+from dingbridge.settings import KafkaSettings
+from dingbridge.worker.consumer import Consumer
+from dingbridge.worker.registry import known_consumers
+from dingbridge.worker.store.inbox import inbox
+
+REQUEST_MS = 5_000
+MOST_ROWS = 1_000
+
+Committed = Mapping[str, Mapping[tuple[str, int], int]]
+
+
+async def facts_of(console: Console, events: Sequence[IndexedEvent]) -> list[Facts]:
+    """What is known of each consumer that reads the topics of ``events``, which are the records of one event,
+    or has given one of them up."""
+    installed = await asyncio.to_thread(known_consumers)
+    topics = {event.topic for event in events}
+    found = await asyncio.to_thread(after, console.index, [event.place for event in events])
+    names = {
+        name
+        for name, cls in installed.items()
+        if not topics.isdisjoint(topics_read(console.kafka, cls.topics, cls.control_topics))
+    }
+    names |= {letter.consumer for letter in found.letters} | {copy.consumer for copy in found.copies}
+    ordered = sorted(names)
+    committed = await committed_offsets(console.kafka, ordered)
+    return await asyncio.gather(
+        *(_of(console, name, installed.get(name), events[0], found, committed) for name in ordered)
+    )
+
+
+async def committed_offsets(settings: KafkaSettings, groups: Sequence[str]) -> Committed | None:
+    """What each group has committed, by topic and partition; None when Kafka does not answer."""
+    admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=REQUEST_MS)
+    try:
+        await admin.start()
+        listed = {group: await admin.list_consumer_group_offsets(group) for group in groups}
+    except (KafkaError, OSError):
+        return None
+    finally:
+        await admin.close()
+    return {
+        group: {(p.topic, p.partition): found.offset for p, found in offsets.items() if found.offset >= 0}
+        for group, offsets in listed.items()
+    }
+
+
+async def _of(
+    console: Console,
+    name: str,
+    consumer: type[Consumer] | None,
+    event: IndexedEvent,
+    found: After,
+    committed: Committed | None,
+) -> Facts:
+    rows, problems = None, []
+    uses_database = consumer is None or consumer.uses_database
+    if uses_database:
+        known = inbox.c.consumer == name, inbox.c.source == event.source, inbox.c.id == event.id
+        query = select(inbox.c.replay_id, inbox.c.at).where(*known).limit(MOST_ROWS)
+        try:
+            rows = {row.replay_id: row.at for row in await console.databases.execute(name, query)}
+        except (BridgeError, SQLAlchemyError, OSError, TimeoutError) as error:
+            problems.append(str(error) if isinstance(error, BridgeError) else type(error).__name__)
+    answers = await console.listeners.json("/in-flight", name)
+    problems += [f"{answer.url} {answer.problem}" for answer in answers if answer.problem]
+    state = console.feed.state
+    return Facts(
+        name,
+        installed=consumer is not None,
+        uses_database=uses_database,
+        inbox=rows,
+        committed=None if committed is None else committed[name],
+        letters=tuple(letter for letter in found.letters if letter.consumer == name),
+        settled=found.settled,
+        copies=tuple(copy for copy in found.copies if copy.consumer == name),
+        held=held_by(answer.value for answer in answers if isinstance(answer.value, dict)),
+        letters_complete=state.caught_up and state.behind == 0,
+        problems=tuple(problems),
+    )

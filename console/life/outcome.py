@@ -1,0 +1,138 @@
+"""What one consumer made of one record, by all that is known of it. Pure; ``facts.py`` asks the sources.
+
+Nothing is said that does not follow: where a source is silent, the outcome says so.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from console.index.records import Copy, Letter
+from dingbridge.worker.context import Position
+
+State = Literal[
+    "handled",
+    "dead",
+    "dead_settled",
+    "repeat_of_dead",
+    "retrying",
+    "paused",
+    "running",
+    "queued",
+    "waiting",
+    "never_began",
+    "passed",
+    "passed_unrecorded",
+    "passed_unknown",
+    "handled_or_dead",
+    "unknown",
+]
+"""``handled``: its row is in the inbox table. ``dead``: in the dead letters; ``dead_settled``: and a replay or
+``skipped`` has settled that. ``repeat_of_dead``: the same event, elsewhere, is in the dead letters, so this
+record was passed over. ``retrying``, ``paused``, ``running``, ``queued``: the running worker holds it.
+``waiting``: its offset is not committed yet. ``never_began``: the group has committed nothing in this
+partition. ``passed``: committed, and no row tells of it: it was there before the group began, or its row was
+pruned. ``passed_unrecorded``: committed, by a consumer without a database. ``passed_unknown``: committed, and
+the database does not answer. ``handled_or_dead``: a row tells that it is done with, but the dead letters are
+not read to their end. ``unknown``: Kafka does not say how far the group is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of one consumer. ``inbox`` is ``{replay id: when applied}`` of the event, None where the
+    database does not answer; ``committed`` the group's offsets by topic and partition, None where Kafka does
+    not answer. ``letters`` are those of this event, ``settled`` who settled them by their place, ``held`` what
+    running workers hold. ``letters_complete``: the dead letters are read to their end."""
+
+    consumer: str
+    installed: bool = True
+    uses_database: bool = True
+    inbox: Mapping[str, datetime] | None = field(default_factory=dict)
+    committed: Mapping[tuple[str, int], int] | None = field(default_factory=dict)
+    letters: tuple[Letter, ...] = ()
+    settled: Mapping[Position, str] = field(default_factory=dict)
+    copies: tuple[Copy, ...] = ()
+    held: Mapping[Position, Mapping[str, Any]] = field(default_factory=dict)
+    letters_complete: bool = True
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``at``: when it was applied or given up; ``before``: how many offsets of its partition are before it,
+    while it waits; ``attempts``, ``error`` and ``again_at`` (RFC 3339) of what is retried or given up."""
+
+    state: State
+    at: datetime | None = None
+    before: int | None = None
+    attempts: int | None = None
+    error: str | None = None
+    again_at: str | None = None
+    letter: Letter | None = None
+    settled_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A copy of the record in the consumer's inbox topic, and what became of that."""
+
+    copy: Copy
+    outcome: Outcome
+
+
+def outcome_of(record: Position, facts: Facts, copy: Copy | None = None) -> Outcome:
+    """Of ``record``, or of its ``copy`` in the inbox topic of the consumer."""
+    place, run = (record, "") if copy is None else (copy.place, copy.replay_id)
+    letters = [letter for letter in facts.letters if letter.replay_id == run]
+    own = [letter for letter in letters if letter.first in (record, place)]
+    if own:
+        return _dead(own, facts)
+    applied = facts.inbox.get(run) if facts.inbox is not None else None
+    if applied is not None:
+        if letters:
+            return Outcome("repeat_of_dead", letters[-1].at, letter=letters[-1])
+        return Outcome("handled" if facts.letters_complete else "handled_or_dead", applied)
+    if (held := facts.held.get(place)) is not None:
+        return Outcome(
+            held["state"],
+            attempts=held["attempts"],
+            error=held["error"],
+            again_at=held["next_attempt_at"],
+        )
+    if facts.committed is None:
+        return Outcome("unknown")
+    committed = facts.committed.get((place.topic, place.partition))
+    if committed is None:
+        return Outcome("never_began")
+    if place.offset >= committed:
+        return Outcome("waiting", before=place.offset - committed)
+    if not facts.uses_database:
+        return Outcome("passed_unrecorded")
+    return Outcome("passed_unknown" if facts.inbox is None else "passed")
+
+
+def replays_of(record: Position, facts: Facts) -> list[Replayed]:
+    """What was sent to the consumer once more of ``record``, or of its dead letters, in that order."""
+    origins = {record, *(letter.place for letter in facts.letters if letter.first == record)}
+    copies = sorted((copy for copy in facts.copies if copy.origin in origins), key=lambda copy: copy.at)
+    return [Replayed(copy, outcome_of(record, facts, copy)) for copy in copies]
+
+
+def held_by(answers: Iterable[Mapping[str, Any]]) -> dict[Position, Mapping[str, Any]]:
+    """What ``GET /in-flight`` of a consumer's processes names, by place."""
+    return {
+        Position(record["topic"], record["partition"], record["offset"]): record
+        for answer in answers
+        for record in answer["records"]
+    }
+
+
+def _dead(letters: Sequence[Letter], facts: Facts) -> Outcome:
+    """``letters`` are doubles of one, if a process died meanwhile: what settled one of them settled all."""
+    letter = letters[-1]
+    by = next((facts.settled[one.place] for one in letters if one.place in facts.settled), None)
+    state: State = "dead" if by is None else "dead_settled"
+    return Outcome(
+        state, letter.at, attempts=letter.attempts, error=letter.error, letter=letter, settled_by=by
+    )
