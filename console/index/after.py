@@ -55,8 +55,9 @@ def _letters(db: apsw.Connection, places: Iterable[Position]) -> set[Letter]:
 
 def _copies(db: apsw.Connection, places: Iterable[Position]) -> set[Copy]:
     query = (
-        'SELECT consumer, from_topic, from_partition, from_offset, replay_id, topic, partition, "offset", at_ms '
-        "FROM copies WHERE from_topic = ? AND from_partition = ? AND from_offset = ?"
+        "SELECT consumer, from_topic, from_partition, from_offset, replay_id, "
+        'topic, partition, "offset", at_ms FROM copies '
+        "WHERE from_topic = ? AND from_partition = ? AND from_offset = ?"
     )
     return {
         Copy(row[0], Position(*row[1:4]), row[4], Position(*row[5:8]), moment(row[8]))
@@ -66,5 +67,7 @@ def _copies(db: apsw.Connection, places: Iterable[Position]) -> set[Copy]:
 
 
 def _settled(db: apsw.Connection, places: Iterable[Position]) -> dict[Position, str]:
-    query = 'SELECT run FROM settled WHERE topic = ? AND partition = ? AND "offset" = ? ORDER BY at_ms LIMIT 1'
+    query = (
+        'SELECT run FROM settled WHERE topic = ? AND partition = ? AND "offset" = ? ORDER BY at_ms LIMIT 1'
+    )
     return {place: str(run) for place in places if (run := db.execute(query, place).get) is not None}

@@ -28,9 +28,9 @@ State = Literal[
     "handled_or_dead",
     "unknown",
 ]
-"""``handled``: its row is in the inbox table. ``dead``: in the dead letters; ``dead_settled``: and a replay or
-``skipped`` has settled that. ``repeat_of_dead``: the same event, elsewhere, is in the dead letters, so this
-record was passed over. ``retrying``, ``paused``, ``running``, ``queued``: the running worker holds it.
+"""``handled``: its row is in the inbox table. ``dead``: in the dead letters; ``dead_settled``: and a replay
+or ``skipped`` has settled that. ``repeat_of_dead``: the same event, elsewhere, is in the dead letters, so
+this record was passed over. ``retrying``, ``paused``, ``running``, ``queued``: the running worker holds it.
 ``waiting``: its offset is not committed yet. ``never_began``: the group has committed nothing in this
 partition. ``passed``: committed, and no row tells of it: it was there before the group began, or its row was
 pruned. ``passed_unrecorded``: committed, by a consumer without a database. ``passed_unknown``: committed, and
@@ -42,8 +42,8 @@ not read to their end. ``unknown``: Kafka does not say how far the group is."""
 class Facts:
     """What is known of one consumer. ``inbox`` is ``{replay id: when applied}`` of the event, None where the
     database does not answer; ``committed`` the group's offsets by topic and partition, None where Kafka does
-    not answer. ``letters`` are those of this event, ``settled`` who settled them by their place, ``held`` what
-    running workers hold. ``letters_complete``: the dead letters are read to their end."""
+    not answer. ``letters`` are those of this event, ``settled`` who settled them by their place, ``held``
+    what running workers hold. ``letters_complete``: the dead letters are read to their end."""
 
     consumer: str
     installed: bool = True

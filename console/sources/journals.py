@@ -17,6 +17,7 @@ from dingbridge.errors import BridgeError
 from ingress.errors import JournalError
 from ingress.journal.directory import folders
 from ingress.journal.inspect import InspectedCallback, JournalStatus, JournalView, journal_status, views
+from ingress.journal.store import JournalFile
 
 MOST_LOOKED: Final = 20_000
 MOST_FOUND: Final = 50
@@ -57,6 +58,21 @@ class Journals:
         """The callback as it came, by an event's ``journal`` and ``sequence``. None where it is kept no more,
         or in no journal of this machine."""
         return await asyncio.to_thread(self._callback, journal, seq)
+
+    async def has(self, journal: str) -> bool:
+        """Whether a folder here holds, or held, this journal."""
+        return journal in await asyncio.to_thread(self._ids)
+
+    def _ids(self) -> set[str]:
+        found = set()
+        for root in self.roots:
+            for folder in folders(root) if root.is_dir() else ():
+                try:
+                    with closing(JournalFile(folder.journal, read_only=True)) as file:
+                        found.add(file.id)
+                except (apsw.Error, JournalError):
+                    continue
+        return found
 
     async def unpublished(self, texts: Sequence[str]) -> Unpublished:
         """Those that hold all of ``texts``, which are parts of ids, in all folders."""

@@ -1,0 +1,117 @@
+"""One record of an event as it is kept: in Kafka, in the journal, and what the two say of each other."""
+
+import json
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aiokafka import ConsumerRecord, TopicPartition
+
+from console.app import Console
+from console.index.records import IndexedEvent, event_entry
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.events.catalogue import UNCLASSIFIED
+from dingbridge.events.event import Event, NotAnEvent, decode, to_dingtalk
+from dingbridge.kafka.reader import Span, TopicReader
+from dingbridge.kafka.topics import existing_topics
+from dingbridge.masking import mask
+from dingbridge.settings import KafkaSettings
+from dingbridge.worker.context import Position
+from ingress.journal.inspect import InspectedCallback
+
+Kept = Literal["there", "damaged", "removed", "elsewhere"]
+"""What became of the callback as it came: it is in a journal of this machine, there but ``damaged``,
+``removed`` from it by retention, or in a journal that is not here."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptRecord:
+    """``event`` is what the index has of it, or would have. ``record`` and ``decoded`` are None where Kafka
+    has it no more, or (``problem``) does not answer."""
+
+    event: IndexedEvent
+    record: ConsumerRecord | None = None
+    decoded: Event | None = None
+    problem: str | None = None
+    kept: Kept = "elsewhere"
+    callback: InspectedCallback | None = None
+
+    @property
+    def came_in_s(self) -> float:
+        """From receipt to Kafka's timestamp, in s."""
+        return (self.event.published_time - self.event.received_time).total_seconds()
+
+    @property
+    def dingtalk(self) -> dict[str, Any] | None:
+        """The data in DingTalk's spelling; None for what is unclassified."""
+        if self.decoded is None or self.decoded.event_type == UNCLASSIFIED:
+            return None
+        return to_dingtalk(self.decoded)
+
+    @property
+    def body(self) -> bytes | None:
+        """The callback word for word, from the journal, or the unclassified record that holds it."""
+        if self.callback is not None and self.callback.row.intact:
+            return self.callback.row.body
+        return self.decoded.data_bytes if self.decoded is not None else None
+
+
+async def kept_record(console: Console, event: IndexedEvent | None, place: Position) -> KeptRecord | None:
+    """The record at ``place``; ``event`` is what the index has of it. None if it is not there, and not in the
+    index."""
+    record, problem = None, None
+    try:
+        record = await record_at(console.kafka, place)
+    except KafkaUnavailable as error:
+        problem = str(error)
+    entry = event_entry(record) if record is not None else None
+    if entry is not None:
+        event = entry.event
+    if event is None:
+        return None
+    decoded = _decoded(record)
+    if decoded is None or not decoded.sequence.isdecimal():
+        return KeptRecord(event, record, decoded, problem)
+    callback = await console.journals.callback(decoded.journal, int(decoded.sequence))
+    if callback is None:
+        kept: Kept = "removed" if await console.journals.has(decoded.journal) else "elsewhere"
+    else:
+        kept = "there" if callback.row.intact else "damaged"
+    return KeptRecord(event, record, decoded, problem, kept, callback)
+
+
+async def record_at(settings: KafkaSettings, place: Position) -> ConsumerRecord | None:
+    """The record there; None where there is none. Raises ``KafkaUnavailable``."""
+    counts = await existing_topics(settings, [place.topic])
+    if place.partition >= counts.get(place.topic, 0):
+        return None
+    partition = TopicPartition(place.topic, place.partition)
+    async with TopicReader(settings) as reader:
+        span = (await reader.spans({place.topic: counts[place.topic]}))[partition]
+        if not span.begin <= place.offset < span.end:
+            return None
+        async with aclosing(reader.read({partition: Span(place.offset, place.offset + 1)})) as records:
+            async for record in records:
+                return record
+    return None
+
+
+def shown(body: bytes, *, revealed: bool) -> str:
+    """A callback as it came, for a person to read; masked unless ``revealed``."""
+    if revealed:
+        return body.decode("utf-8", "backslashreplace")
+    try:
+        value: Mapping[str, Any] = json.loads(body)
+    except (ValueError, RecursionError):
+        return f"*** ({len(body)} bytes, no JSON)"
+    return json.dumps(mask(value), ensure_ascii=False, indent=2)
+
+
+def _decoded(record: ConsumerRecord | None) -> Event | None:
+    if record is None:
+        return None
+    try:
+        return decode(record.value or b"")
+    except NotAnEvent:
+        return None

@@ -1,0 +1,124 @@
+"""What is said of one consumer follows from what is known of it, and nothing else is said."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from console.index.records import Copy, Letter
+from console.life.outcome import Facts, Outcome, held_by, outcome_of, replays_of
+from dingbridge.worker.context import Position
+
+AT = datetime(2026, 11, 27, 12, tzinfo=UTC)
+TOPIC = ("t.user_add_org", 0)
+RECORD, OTHER = Position(*TOPIC, 5), Position(*TOPIC, 9)
+COPIED = Position("ctl.inbox.a", 0, 2)
+LETTER = Letter("a", RECORD, Position("ctl.dlq.a", 0, 1), "ValueError at a:1", 4, AT)
+COPY = Copy("a", RECORD, "run", COPIED, AT)
+HELD = {
+    "state": "retrying",
+    "attempts": 2,
+    "error": "ValueError at a:1",
+    "next_attempt_at": "2026-11-27T12:00:01Z",
+}
+
+
+def facts(**known: Any) -> Facts:
+    return Facts("a", **known)
+
+
+@pytest.mark.parametrize(
+    ("known", "state"),
+    [
+        (facts(inbox={"": AT}, committed={TOPIC: 9}), "handled"),
+        (facts(inbox={"": AT}, committed={TOPIC: 5}), "handled"),
+        (facts(inbox={"other": AT}, committed={TOPIC: 9}), "passed"),
+        (facts(inbox={"": AT}, letters_complete=False), "handled_or_dead"),
+        (facts(inbox={"": AT}, letters=(LETTER,)), "dead"),
+        (facts(inbox={"": AT}, letters=(LETTER,), settled={LETTER.place: "run"}), "dead_settled"),
+        (facts(inbox={"": AT}, letters=(replace(LETTER, first=OTHER),)), "repeat_of_dead"),
+        (facts(inbox={"": AT}, letters=(replace(LETTER, replay_id="run"),)), "handled"),
+        (facts(committed={TOPIC: 5}, held={RECORD: HELD}), "retrying"),
+        (facts(inbox={"": AT}, held={RECORD: HELD}), "handled"),
+        (facts(inbox=None, held={RECORD: HELD}), "retrying"),
+        (facts(committed={TOPIC: 5}), "waiting"),
+        (facts(committed={TOPIC: 6}), "passed"),
+        (facts(committed={TOPIC: 6}, uses_database=False, inbox=None), "passed_unrecorded"),
+        (facts(committed={TOPIC: 6}, inbox=None), "passed_unknown"),
+        (facts(committed={("t.user_add_org", 1): 6}), "never_began"),
+        (facts(committed=None), "unknown"),
+    ],
+)
+def test_what_is_said_follows_from_what_is_known(known: Facts, state: str) -> None:
+    assert outcome_of(RECORD, known).state == state
+
+
+def test_what_is_said_beside_the_state() -> None:
+    assert outcome_of(RECORD, facts(inbox={"": AT})) == Outcome("handled", AT)
+    assert outcome_of(RECORD, facts(committed={TOPIC: 2})) == Outcome("waiting", before=3)
+    retried = outcome_of(RECORD, facts(held={RECORD: HELD}))
+    assert (retried.attempts, retried.error, retried.again_at) == (2, HELD["error"], HELD["next_attempt_at"])
+    dead = outcome_of(RECORD, facts(letters=(LETTER,), settled={LETTER.place: "skipped"}))
+    assert (dead.at, dead.attempts, dead.error, dead.settled_by) == (AT, 4, LETTER.error, "skipped")
+
+
+def test_a_letter_that_is_doubled_is_settled_by_its_double() -> None:
+    double = replace(LETTER, place=Position("ctl.dlq.a", 0, 7))
+    assert (
+        outcome_of(RECORD, facts(letters=(LETTER, double), settled={LETTER.place: "run"})).settled_by == "run"
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "state"),
+    [
+        (facts(inbox={"run": AT}), "handled"),
+        (facts(inbox={"": AT}, committed={COPIED[:2]: 2}), "waiting"),
+        (facts(inbox={}, held={COPIED: HELD}), "retrying"),
+        (facts(letters=(replace(LETTER, replay_id="run", first=COPIED),)), "dead"),
+        (facts(letters=(replace(LETTER, replay_id="run"),)), "dead"),
+        (facts(inbox={"": AT}, committed={COPIED[:2]: 3}), "passed"),
+    ],
+)
+def test_a_replay_has_an_outcome_of_its_own(known: Facts, state: str) -> None:
+    [replayed] = replays_of(RECORD, replace(known, copies=(COPY,)))
+    assert replayed.outcome.state == state
+
+
+def test_copies_of_the_record_and_of_its_letters_are_replays_of_it_and_no_others() -> None:
+    later = Copy("a", LETTER.place, "two", Position("ctl.inbox.a", 0, 3), AT + timedelta(seconds=1))
+    strange = Copy("a", OTHER, "three", Position("ctl.inbox.a", 0, 4), AT)
+    found = replays_of(RECORD, facts(letters=(LETTER,), copies=(later, strange, COPY)))
+    assert [replayed.copy.replay_id for replayed in found] == ["run", "two"]
+
+
+def test_what_workers_hold_is_found_by_place() -> None:
+    record = {**HELD, "topic": TOPIC[0], "partition": 0, "offset": 5}
+    assert held_by([{"records": []}, {"records": [record]}]) == {RECORD: record}
+
+
+KNOWN = st.builds(
+    Facts,
+    consumer=st.just("a"),
+    uses_database=st.booleans(),
+    inbox=st.none() | st.dictionaries(st.sampled_from(["", "run"]), st.just(AT)),
+    committed=st.none() | st.dictionaries(st.just(TOPIC), st.integers(0, 9)),
+    letters=st.lists(st.sampled_from([LETTER, replace(LETTER, first=OTHER)]), max_size=2).map(tuple),
+    held=st.dictionaries(st.just(RECORD), st.just(HELD)),
+    letters_complete=st.booleans(),
+)
+
+
+@given(KNOWN)
+def test_never_handled_without_a_row_and_never_waiting_when_done(known: Facts) -> None:
+    outcome = outcome_of(RECORD, known)
+    if outcome.state == "handled":
+        assert known.inbox is not None
+        assert "" in known.inbox
+        assert not known.letters
+    if outcome.state in ("waiting", "retrying"):
+        assert not known.inbox or "" not in known.inbox
+        assert all(letter.first != RECORD for letter in known.letters)
