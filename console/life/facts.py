@@ -12,8 +12,8 @@ from console.app import Console
 from console.index.after import After, after
 from console.index.records import IndexedEvent
 from console.life.outcome import Facts, held_by
-from dingbridge.errors import BridgeError
-from dingbridge.kafka.client import connection
+from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.kafka.client import connection, explain
 from dingbridge.kafka.topics import topics_read
 from dingbridge.settings import KafkaSettings
 from dingbridge.worker.consumer import Consumer
@@ -39,20 +39,23 @@ async def facts_of(console: Console, events: Sequence[IndexedEvent]) -> list[Fac
     }
     names |= {letter.consumer for letter in found.letters} | {copy.consumer for copy in found.copies}
     ordered = sorted(names)
-    committed = await committed_offsets(console.kafka, ordered)
+    try:
+        committed, problem = await committed_offsets(console.kafka, ordered), None
+    except KafkaUnavailable as error:
+        committed, problem = None, str(error)
     return await asyncio.gather(
-        *(_of(console, name, installed.get(name), events[0], found, committed) for name in ordered)
+        *(_of(console, name, installed.get(name), events[0], found, committed, problem) for name in ordered)
     )
 
 
-async def committed_offsets(settings: KafkaSettings, groups: Sequence[str]) -> Committed | None:
-    """What each group has committed, by topic and partition; None when Kafka does not answer."""
+async def committed_offsets(settings: KafkaSettings, groups: Sequence[str]) -> Committed:
+    """What each group has committed, by topic and partition. Raises ``KafkaUnavailable``."""
     admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=REQUEST_MS)
     try:
         await admin.start()
         listed = {group: await admin.list_consumer_group_offsets(group) for group in groups}
-    except (KafkaError, OSError):
-        return None
+    except (KafkaError, OSError) as error:
+        raise KafkaUnavailable(explain(error, settings)) from error
     finally:
         await admin.close()
     return {
@@ -68,8 +71,9 @@ async def _of(
     event: IndexedEvent,
     found: After,
     committed: Committed | None,
+    problem: str | None,
 ) -> Facts:
-    rows, problems = None, []
+    rows, problems = None, [problem] if problem else []
     uses_database = consumer is None or consumer.uses_database
     if uses_database:
         known = inbox.c.consumer == name, inbox.c.source == event.source, inbox.c.id == event.id

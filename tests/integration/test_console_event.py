@@ -1,0 +1,240 @@
+"""The page of one event tells the truth: of each outcome, of its arrival, and of what is private."""
+
+import html
+import re
+import secrets
+import shlex
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import orjson
+import pytest
+
+from console.access.users import Role
+from console.index import feed as feed_module
+from console.life import facts as facts_module
+from dev.servers.ports import free_port
+from dingbridge import Context, Event, Reject
+from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters
+from dingbridge.events.envelope import Received, Record, to_records
+from dingbridge.kafka.topics import event_topic
+from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings
+from dingbridge.testing.recordings import recorded
+from dingbridge.worker.consumer import Consumer
+from ingress.journal.rows import NewCallback
+from ingress.journal.startup import open_current
+from tests.integration.console_support import Form, console_at, page, submit
+from tests.integration.worker_support import (
+    TYPE,
+    EffectConsumer,
+    consumer_settings,
+    event_record,
+    installed,
+    named,
+    publish,
+    rows,
+    serving,
+)
+from tests.support.waiting import eventually
+from tests.unit.console.support import Browser
+
+SECRET = "韩梅梅 <b>secret</b>"
+
+
+class Particular(EffectConsumer):
+    """Rejects events of ``refused``, and never gets done with those of ``stuck``."""
+
+    max_attempts = None
+    retry_first_s = retry_max_s = 600
+
+    async def prepare(self, event: Event, ctx: Context) -> None:
+        if event.subject == "refused":
+            raise Reject("private words")
+        if event.subject == "stuck":
+            raise ValueError("private words")
+
+
+class Site:
+    """A console, and one consumer that reads."""
+
+    def __init__(self, who: Browser, settings: ConsumerSettings, consumer: type[Consumer]) -> None:
+        self.who, self.settings, self.consumer = who, settings, consumer
+
+    async def of(self, event_id: str, status: int = 200) -> str:
+        """The text of an event's page, without its tags."""
+        return words(await self.html(event_id, status))
+
+    async def html(self, event_id: str, status: int = 200) -> str:
+        query = {"source": "/dingtalk/dingcorp1/default", "id": f"{TYPE}:{event_id}"}
+        return await page(self.who, "/event", query, status)
+
+    async def eventually(self, event_id: str, text: str) -> str:
+        """The page, as soon as it says ``text``."""
+
+        async def says() -> str | None:
+            found = await self.of(event_id)
+            return found if text in found else None
+
+        return await eventually(says, what=f"the page of {event_id} says {text!r}")
+
+    async def level(self) -> None:
+        state = lambda: self.who.console.feed.state  # noqa: E731
+        await eventually(lambda: state().caught_up and state().behind == 0)
+
+
+def words(text: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", text)).split())
+
+
+@asynccontextmanager
+async def site(
+    folder: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch, role: Role = Role.OPERATOR
+) -> AsyncIterator[Site]:
+    monkeypatch.setattr(feed_module, "REFRESH_S", 0.2)
+    name, port, url = f"t-{secrets.token_hex(4)}", free_port(), f"sqlite:///{folder / 'effects.db'}"
+    consumer = named(Particular, name=name)
+    settings = consumer_settings(env, url, admin_port=port)
+    monkeypatch.setattr(facts_module, "known_consumers", lambda: {name: consumer})
+    env = env | installed(folder, name) | {"CONSOLE_DATABASES": f"{name}={url}"}
+    env["CONSOLE_LISTENERS"] = f"{name}=http://127.0.0.1:{port}"
+    async with console_at(folder, env, monkeypatch, role) as who:
+        await who.console.feed.start()
+        try:
+            yield Site(who, settings, consumer)
+        finally:
+            await who.console.feed.stop()
+
+
+async def test_each_outcome_is_told_as_it_is(
+    kafka_env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(tmp_path, kafka_env, monkeypatch) as here:
+        records = [event_record(subject, subject) for subject in ("good", "refused", "stuck")]
+        await publish(here.settings, [*records, event_record("good", "good")])
+        await here.level()
+        await here.eventually("good/good", "has not begun")
+
+        async with serving(here.consumer(), here.settings):
+            handled = await here.eventually("good/good", "handled 20")
+            assert "All records of this event" in handled, "it came twice"
+            dead = await here.eventually("refused/refused", "dead letter 20")
+            assert "after 1 attempts" in dead
+            assert "Reject" in dead
+            stuck = await here.eventually("stuck/stuck", "is retried")
+            assert "after 1 attempts" in stuck
+            assert "ValueError at tests.integration.test_console_event" in stuck
+            assert "next attempt" in stuck
+            assert "private words" not in dead + stuck
+            before = len(await rows(here.settings.database_url_for(here.consumer.name)))
+
+            form = Form(await here.html("good/good"), "/event/replay").hidden
+            done = words(await submit(here.who, "/event/replay", form))
+            place = dict(form)["at"]
+            assert f"dingbridge replay {here.consumer.name} --record {place} --yes" in done
+            again = await here.eventually("good/good", ": handled 20")
+            assert f"--record {place} --again --yes" in again, "the next one is another run"
+            assert len(await rows(here.settings.database_url_for(here.consumer.name))) == before + 1
+
+        await publish(here.settings, [event_record("late", "good")])
+        await here.level()
+        waits = await here.of("late/good")
+        assert "waits in Kafka" in waits
+        assert "offsets are before it" in waits
+        assert "handled 20" in await here.of("good/good")
+
+
+async def test_its_arrival_and_its_three_forms(
+    kafka_env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = orjson.dumps(
+        {"EventType": TYPE, "eventId": "e1", "CorpId": "dingcorp1", "UserId": ["u1"], "Name": SECRET}
+    )
+    journal_folder = tmp_path / "journal"
+    journal_folder.mkdir()
+    with closing(open_current(journal_folder)) as journal:
+        journal.keep([NewCallback(1_764_000_000_000, "default", "http", body, b"key")])
+        journal_id = journal.id
+
+    def record(seq: int, journal: str, text: bytes = body) -> Record:
+        return to_records(Received(seq, journal, 1_764_000_000_000, "default", "http", text))[0]
+
+    gone = record(7, journal_id, body.replace(b"e1", b"e2"))
+    elsewhere = record(7, "another", body.replace(b"e1", b"e3"))
+    async with site(tmp_path, kafka_env, monkeypatch, Role.READER) as here:
+        await publish(here.settings, [record(1, journal_id), gone, elsewhere])
+        await here.level()
+        raw = await here.html("e1/u1")
+        told = words(raw)
+        assert "<b>secret" not in raw, "it stays text"
+        assert f'"Name":"{SECRET}"' in told, "as it came"
+        assert '"userId": [ "u1" ]' in told, "normalised"
+        assert f'"Name": "{SECRET}"' in told, "in DingTalk's spelling"
+        assert "by DingTalk's push over HTTP" in told
+        assert "dingcorp1:u1" in told
+        assert f"kcat -C -q -e -b {here.settings.kafka_bootstrap_servers}" in told
+        assert "still in the journal" in told
+        assert "Retention has removed the callback" in await here.of("e2/u1")
+        assert "CONSOLE_JOURNALS" in await here.of("e3/u1")
+        assert "no consumer" not in told
+        refused = await here.who.post("/event/replay", {"csrf": await here.who.csrf()})
+        assert refused.status == 403, "a reader does not act"
+        await here.of("none/u1", 404)
+
+
+async def test_the_copies_work_and_a_viewer_sees_no_value(
+    kafka_env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """curl's line is a callback that an ingress with the sample credentials accepts; the fixture is read."""
+    body = {"EventType": TYPE, "eventId": "e1", "CorpId": "dingcorp1", "UserId": ["u1"], "Name": SECRET}
+    record = to_records(Received(1, "j", 1_764_000_000_000, "default", "http", orjson.dumps(body)))[0]
+    async with site(tmp_path, kafka_env, monkeypatch, Role.READER) as here:
+        await publish(here.settings, [record])
+        await here.level()
+        raw = await here.html("e1/u1")
+        fixture = tmp_path / "event.json"
+        fixture.write_text(block(raw, "fixture"))
+        assert recorded(fixture)[0].id == record.id
+
+        _, _, url, *_, data = shlex.split(block(raw, "curl"))
+        sample = Credentials(
+            SAMPLE_CREDENTIALS["DINGTALK_TOKEN"],
+            SAMPLE_CREDENTIALS["DINGTALK_AES_KEY"],
+            (SAMPLE_CREDENTIALS["DINGTALK_OWNER_KEY"],),
+        )
+        parameters = SignatureParameters.from_query(dict(parse_qsl(urlsplit(url).query)))
+        sent = CallbackCrypto([sample]).decrypt_callback(parameters, orjson.loads(data)["encrypt"])
+        assert orjson.loads(sent.plaintext) == body
+
+        here.who.console.users.set_password("reader", "another long password", Role.VIEWER)
+        await here.who.log_in(Role.VIEWER)
+        masked = await here.html("e1/u1")
+        assert "Values are masked" in masked
+        assert "secret" not in masked
+        assert 'id="fixture"' not in masked
+        assert 'id="curl"' not in masked
+        assert "u1" in masked
+
+
+async def test_an_event_beyond_the_index_has_its_page_by_its_place(
+    kafka_env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with site(tmp_path, kafka_env, monkeypatch) as here:
+        await publish(here.settings, [event_record("e1", "u1")])
+        await here.level()
+        here.who.console.index.max_bytes = 1
+        here.who.console.index.shrink()
+        found = await page(here.who, "/find", {"q": "dingcorp1:u1"})
+        links: list[Any] = re.findall(r'href="(/event\?[^"]*)"', found)
+        [link] = links
+        told = words(await page(here.who, html.unescape(link)))
+        assert "has not begun" in told
+        assert f"{event_topic(here.settings, TYPE)}:" in told
+
+
+def block(text: str, name: str) -> str:
+    found = re.search(rf'<pre id="{name}"[^>]*>(.*?)</pre>', text, re.DOTALL)
+    assert found is not None
+    return html.unescape(found[1])
