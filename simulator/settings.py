@@ -23,9 +23,9 @@ class SimulatorSettings(LogSettings):
     """port of everything: Open API, pushes, page"""
     simulator_seed: int = 1
     """the same seed, the same company"""
-    simulator_users: int = Field(60, ge=0, le=100_000)
+    simulator_users: int = Field(60, ge=0, le=2_000_000)
     """employees at the start"""
-    simulator_departments: int = Field(12, ge=0, le=5_000)
+    simulator_departments: int = Field(12, ge=0, le=100_000)
     """departments at the start"""
     simulator_mode: Literal["http", "stream"] = "http"
     """how events are pushed: `http`, to the registered URL, or `stream`, over open connections"""

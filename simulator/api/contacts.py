@@ -55,7 +55,7 @@ class ContactCalls:
 
     async def _user_getbymobile(self, call: Call) -> Answer:
         mobile = call.text("mobile").removeprefix("+86-")
-        user = next((user for user in self._company.users.values() if user.mobile == mobile), None)
+        user = self._company.users.holding("mobile", mobile)
         if user is None:
             raise PlatformError(60121)
         self._scope.check_user(user.userid)
@@ -65,7 +65,7 @@ class ContactCalls:
         dept_id = self._department(call)["dept_id"]
         cursor, size = call.page("cursor", _PAGE_MOST)
         members = self._company.members(dept_id)
-        users = [self._company.users[userid] for userid in members[cursor : cursor + size]]
+        users = filter(None, map(self._company.users.peek, members[cursor : cursor + size]))
         more = cursor + size < len(members)
         result: dict[str, Any] = {
             "has_more": more,
@@ -109,11 +109,11 @@ class ContactCalls:
         except ActionError:
             raise PlatformError(400002, "无效的参数: role_id对应的角色不存在") from None
         visible = [userid for userid in role.userids if self._scope.sees_user(userid)]
-        page = visible[offset : offset + size]
+        people = filter(None, map(self._company.users.peek, visible[offset : offset + size]))
         more = offset + size < len(visible)
         result: dict[str, Any] = {
             "hasMore": more,
-            "list": [{"userid": userid, "name": self._company.users[userid].name} for userid in page],
+            "list": [{"userid": user.userid, "name": user.name} for user in people],
         }
         return {"result": result | ({"nextCursor": offset + size} if more else {})}
 

@@ -153,11 +153,11 @@ class Approvals:
         chain: list[list[str]] = []
         user = originator
         while len(chain) < steps:
-            manager = user.manager or self._rng.choice(list(self._company.users))
+            manager = user.manager or self._rng.choice(self._company.users.ids)
             chain.append([manager])
-            user = self._company.users[manager]
+            user = self._company.users.peek(manager) or user
         if either:
-            others = [u for u in self._company.users if u not in (chain[0][0], originator.userid)]
+            others = self._company.users.others({chain[0][0], originator.userid})
             if others:
                 chain[0].append(self._rng.choice(others))
         return chain
@@ -167,7 +167,7 @@ class Approvals:
         users = self._company.users
         # who has left meanwhile is replaced now, when an event tells of it, and not silently before
         approval.steps[step] = [
-            u if u in users or not users else self._rng.choice(list(users)) for u in approval.steps[step]
+            u if u in users or not users else self._rng.choice(users.ids) for u in approval.steps[step]
         ]
         for userid in approval.steps[step]:
             self._last_task += self._rng.randrange(1, 1_000)
@@ -205,7 +205,7 @@ class Approvals:
 
     def hand_over(self, userid: str, at_ms: int) -> list[tuple[Approval, Task, Task]]:
         """Somebody left: each open task of his goes to a colleague. Returns approval, old and new task."""
-        colleagues = list(self._company.users)
+        colleagues = self._company.users.ids
         moved: list[tuple[Approval, Task, Task]] = []
         for approval in self.running.values() if colleagues else ():
             for task in [t for t in approval.open_tasks() if t.userid == userid]:
@@ -217,7 +217,7 @@ class Approvals:
     def redirect(self, approval: Approval, at_ms: int, heir: str | None) -> tuple[Task, Task]:
         """An open task goes to ``heir``, or to anybody else. Returns the old and the new task."""
         busy = {task.userid for task in approval.open_tasks()}
-        others = [u for u in self._company.users if u not in busy]
+        others = self._company.users.others(busy)
         if heir in busy:
             raise ActionError(f"{heir} has a task of this approval already; name another userid")
         if heir is None and not others:

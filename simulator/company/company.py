@@ -11,6 +11,8 @@ from random import Random
 from typing import Final
 
 from simulator.company import names
+from simulator.company.crowd import Crowd
+from simulator.company.large import MOST_KEPT, Founders
 from simulator.company.people import Department, Results, User
 from simulator.company.roles import Roles
 from simulator.errors import ActionError
@@ -27,25 +29,32 @@ _FIRST_HIRE_MS: Final = 1_420_041_600_000  # 2015-01-01 00:00 in Shanghai
 class Company(Results):
     """A company made from ``seed``; the same seed and sizes give the same company, byte for byte.
 
-    ``rng`` goes on to drive what happens to it, so that a whole life can be repeated.
+    ``rng`` goes on to drive what happens to it, so that a whole life can be repeated. One of more than
+    ``MOST_KEPT`` is made by arithmetic, person for person when asked for (``large.py``).
     """
 
     def __init__(self, *, seed: int, users: int, departments: int) -> None:
         self.rng = Random(seed)  # noqa: S311 - invented data, to be repeatable
         self.departments: dict[int, Department] = {ROOT: Department(ROOT, "示例科技有限公司", None, 0)}
-        self.users: dict[str, User] = {}
+        self.users = Crowd()
         self._hired = 0
         self._last_dept = 430_000_000
+        self._below: dict[int, list[Department]] | None = None
+        if users > MOST_KEPT[0] or departments > MOST_KEPT[1]:
+            founders = Founders(seed, users, departments, ROOT)
+            self.departments |= founders.departments()
+            self.users, self._hired, self._last_dept = Crowd(founders), users, max(self.departments)
+            departments = users = 0
         for _ in range(departments):
             self.create_department()
         for _ in range(users):
             self.hire()
-        for dept in self.departments.values():
+        for dept in self.departments.values() if users else ():
             if dept.parent is not None and (members := self.members(dept.dept_id)):
                 dept.managers = [self.rng.choice(members)]
-        for user in self.users.values():
+        for user in self.users.values() if users else ():
             user.manager = self._manager_for(user.dept_ids[0], user.userid)
-        self.roles = Roles(seed, list(self.users))
+        self.roles = Roles(seed, self.users)
         self.former: dict[str, User] = {}
 
     # What there is
@@ -63,7 +72,16 @@ class Company(Results):
         return self.users[userid]
 
     def children(self, dept_id: int) -> list[Department]:
-        return [d for d in self.departments.values() if d.parent == dept_id]
+        if self._below is None:
+            self._below = {}
+            for dept in self.departments.values():
+                if dept.parent is not None:
+                    self._below.setdefault(dept.parent, []).append(dept)
+        return list(self._below.get(dept_id, ()))
+
+    def tree_changed(self) -> None:
+        """To be called when a department came, went, or hangs somewhere else."""
+        self._below = None
 
     def subtree(self, dept_id: int) -> Iterator[Department]:
         """The department and all below it, parents first."""
@@ -73,7 +91,7 @@ class Company(Results):
 
     def members(self, dept_id: int) -> list[str]:
         """The userids directly in the department, in the order of hiring."""
-        return [u.userid for u in self.users.values() if dept_id in u.dept_ids]
+        return self.users.members(dept_id)
 
     def depth(self, dept_id: int) -> int:
         depth, dept = 0, self.departments[dept_id]
@@ -85,7 +103,7 @@ class Company(Results):
         """Anybody, at random."""
         if not self.users:
             raise ActionError("nobody is left in the company; hire somebody first")
-        return self.rng.choice(list(self.users.values()))
+        return self.users[self.rng.choice(self.users.ids)]
 
     def pick_department(self) -> Department:
         """Any department but the root, at random."""
@@ -112,6 +130,7 @@ class Company(Results):
         self._last_dept += rng.randrange(1, 9_000)
         dept = Department(self._last_dept, name, parent, len(taken) + 1)
         self.departments[dept.dept_id] = dept
+        self.tree_changed()
         return dept
 
     def rename_department(self, dept_id: int, name: str | None = None) -> Department:
@@ -125,9 +144,19 @@ class Company(Results):
         dept.name = name
         return dept
 
-    def movable(self) -> list[int]:
-        """The departments that could hang somewhere else."""
-        return [d for d in self.departments if self._other_parents(d)]
+    def can_move(self) -> bool:
+        """Whether any department could hang somewhere else."""
+        return any(self._other_parents(dept_id) for dept_id in self.departments)
+
+    def _movable(self) -> int:
+        """A department, at random, that could hang somewhere else."""
+        if len(self.departments) > MOST_KEPT[1] and self.can_move():
+            while not self._other_parents(dept_id := self.pick_department().dept_id):
+                continue
+            return dept_id
+        if not (movable := [d for d in self.departments if self._other_parents(d)]):
+            raise ActionError("there is no department that could go elsewhere; create one first")
+        return self.rng.choice(movable)
 
     def _other_parents(self, dept_id: int) -> list[int]:
         dept = self.departments[dept_id]
@@ -140,9 +169,7 @@ class Company(Results):
     def move_department(self, dept_id: int | None = None, parent: int | None = None) -> Department:
         """Hang a department, with all below it, under another."""
         if dept_id is None:
-            if not (movable := self.movable()):
-                raise ActionError("there is no department that could go elsewhere; create one first")
-            dept_id = self.rng.choice(movable)
+            dept_id = self._movable()
         dept = self.department(dept_id)
         if dept.parent is None:
             raise ActionError("the company itself cannot be moved; name another department")
@@ -156,6 +183,7 @@ class Company(Results):
         if dept.name in {child.name for child in self.children(parent) if child is not dept}:
             raise ActionError(f"department {parent} already has a department of this name; rename it first")
         dept.parent = parent
+        self.tree_changed()
         return dept
 
     def remove_department(self, dept_id: int) -> tuple[list[int], list[str]]:
@@ -164,17 +192,13 @@ class Company(Results):
         if dept.parent is None:
             raise ActionError("the company itself cannot be removed; name another department")
         removed = [d.dept_id for d in self.subtree(dept_id)]
-        moved = []
-        for user in self.users.values():
-            if left := [d for d in user.dept_ids if d not in removed]:
-                if len(left) == len(user.dept_ids):
-                    continue
-                user.dept_ids = left
-            else:
-                user.dept_ids = [dept.parent]
-            moved.append(user.userid)
+        moved = self.users.in_order(userid for gone in removed for userid in self.members(gone))
+        for userid in moved:
+            user = self.users[userid]
+            user.dept_ids = [d for d in user.dept_ids if d not in removed] or [dept.parent]
         for gone in removed:
             del self.departments[gone]
+        self.tree_changed()
         return removed, moved
 
     def hire(
@@ -255,10 +279,9 @@ class Company(Results):
         user = self.user(userid)
         if not fields:
             fields = {"title": self.rng.choice([t for t in names.TITLES if t != user.title])}
-        for other in self.users.values():
-            for name in ("mobile", "email", "telephone"):
-                if other is not user and fields.get(name) and getattr(other, name) == fields[name]:
-                    raise ActionError(f"{other.userid} has this {name} already; take another")
+        for name in ("mobile", "email", "telephone"):
+            if fields.get(name) and (other := self.users.holding(name, fields[name], but=user)):
+                raise ActionError(f"{other.userid} has this {name} already; take another")
         for name, value in fields.items():
             setattr(user, name, value)
         return user
@@ -281,7 +304,7 @@ class Company(Results):
         """Give a user another manager; an empty text for none."""
         user = self.user(userid)
         if manager is None:
-            others = [u for u in self.users if u not in (userid, user.manager)]
+            others = self.users.others({userid, user.manager})
             manager = self.rng.choice(others) if others else ""
         if manager == userid:
             raise ActionError("nobody reports to himself; name another manager")
@@ -327,11 +350,12 @@ class Company(Results):
                 dept.managers = [self.rng.choice(heirs)]
                 changed.add(dept.managers[0])  # whose leader_in_dept shows it
         manages = {m for d in self.departments.values() for m in d.managers}
-        for user in self.users.values():
-            if user.manager == userid and (userid not in self.users or userid not in manages):
-                user.manager = self._manager_for(user.dept_ids[0], user.userid)
-                changed.add(user.userid)
-        return [d.dept_id for d in left], [u for u in self.users if u in changed]
+        if userid not in self.users or userid not in manages:
+            for report in self.users.reports(userid):
+                user = self.users[report]
+                user.manager = self._manager_for(user.dept_ids[0], report)
+                changed.add(report)
+        return [d.dept_id for d in left], self.users.in_order(changed)
 
     def _manager_for(self, dept_id: int, userid: str) -> str:
         """The nearest manager of the department or one above it who is somebody else; else nobody."""

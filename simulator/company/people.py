@@ -62,7 +62,6 @@ class Results:
     """The half of a company that shows it."""
 
     departments: dict[int, Department]
-    users: dict[str, User]
     roles: Roles
 
     def user_result(self, user: User) -> dict[str, Any]:

@@ -56,6 +56,9 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, type]]] = {
 """Every action with its arguments, all optional but the mobile to ``protect``: what is not given is chosen at
 random. ``dept_ids`` is a list of ints or a comma list."""
 
+_MOST_RUNNING: Final = 1_000
+"""Approvals that are under way at the beginning; of a smaller company one for ten people."""
+
 
 def now_ms() -> int:
     return time.time_ns() // 1_000_000
@@ -98,7 +101,7 @@ class Platform:
             for name in ARGUMENTS
         }
         self.began_ms = self.at_ms = clock()
-        for _ in range(users // 10):
+        for _ in range(min(users // 10, _MOST_RUNNING)):
             self._actions["start_approval"]()
 
     def _now(self) -> int:
@@ -154,7 +157,7 @@ class Platform:
             "report_to": 0.5,
             "create_department": 0.7 if tree < 1.5 else 0.1,
             "rename_department": 0.7,
-            "move_department": 0.2 if company.movable() else 0.0,
+            "move_department": 0.2 if company.can_move() else 0.0,
             "lead": 0.4,
             "remove_department": 0.0 if tree < 0.6 else 0.3 if tree < 1.5 else 1.0,
             "create_role": 0.1 if len(roles) < 20 else 0.0,

@@ -4,7 +4,7 @@ DingTalk calls the same thing role (角色) in its API and label in its events. 
 has it is a list in the order of giving. Everybody named here is an employee.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
@@ -23,7 +23,7 @@ class Role:
     role_id: int
     name: str
     group_id: int
-    userids: list[str] = field(default_factory=list)
+    userids: dict[str, None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class Roles:
     Has a random source of its own: who has which role does not change what else happens to the company.
     """
 
-    def __init__(self, seed: int, userids: list[str]) -> None:
+    def __init__(self, seed: int, userids: Iterable[str]) -> None:
         self.rng = Random(f"roles {seed}")  # noqa: S311 - invented data, to be repeatable
         self._last_id = 1_507_113_000
         self.groups: dict[int, RoleGroup] = {}
@@ -51,11 +51,11 @@ class Roles:
             for name in names:
                 self.create(name, group.group_id)
         roles = list(self)
-        for userid in userids:
+        for position, userid in enumerate(userids):
             if self.rng.random() < _SHARE:
-                self.rng.choice(roles).userids.append(userid)
-        for position, userid in enumerate(userids[:3]):
-            self.admins[userid] = 1 if position == 0 else 2
+                self.rng.choice(roles).userids[userid] = None
+            if position < 3:
+                self.admins[userid] = 1 if position == 0 else 2
 
     def __iter__(self) -> Iterator[Role]:
         for group in self.groups.values():
@@ -120,7 +120,7 @@ class Roles:
     def forget(self, userid: str) -> str | None:
         """Somebody has left. Returns who is the main administrator now, if that changed."""
         for role in self.of(userid):
-            role.userids.remove(userid)
+            del role.userids[userid]
         if self.admins.pop(userid, 2) != 1 or not self.admins:
             return None
         heir = next(iter(self.admins))

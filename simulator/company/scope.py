@@ -26,6 +26,8 @@ class VisibleScope:
 
     def sees_department(self, dept_id: int) -> bool:
         """Whether the department or one above it is authorised."""
+        if ROOT in self.departments:
+            return True
         at: int | None = dept_id
         while at is not None:
             if at in self.departments:
@@ -35,8 +37,10 @@ class VisibleScope:
         return False
 
     def sees_user(self, userid: str) -> bool:
-        user = self._company.users.get(userid)
-        if userid in self.users or user is None:
+        if ROOT in self.departments or userid in self.users:
+            return True
+        user = self._company.users.peek(userid)
+        if user is None:
             return True
         return any(self.sees_department(dept_id) for dept_id in user.dept_ids)
 

@@ -27,7 +27,7 @@ class Sight:
         """A user (by userid) or a department (by dept_id) as it is; ``None`` when there is none."""
         company = self._company
         if isinstance(key, str):
-            user = company.users.get(key)
+            user = company.users.peek(key)
             return None if user is None else company.user_result(user)
         dept = company.departments.get(key)
         return None if dept is None else company.department_result(dept)
@@ -50,5 +50,7 @@ class Sight:
 
     def children(self, parent: int) -> list[Shown]:
         """The departments under ``parent``; without those that have just been deleted."""
-        shown = (self.show(dept_id) for dept_id in list(self._company.departments))
+        at_hand = {dept.dept_id for dept in self._company.children(parent)}
+        at_hand |= {key for key in self._before if isinstance(key, int)}
+        shown = (self.show(dept_id) for dept_id in sorted(at_hand))
         return [dept for dept in shown if dept is not None and dept.get("parent_id") == parent]

@@ -70,8 +70,8 @@ class Todos:
         return Written({"result": True}, [], task["id"], changed)
 
     def _check(self, body: Mapping[str, Any], error: str) -> None:
-        known = {user.unionid for user in self._company.users.values()}
-        if not {body.get(name) for name in ("unionId", "creatorId", "operatorId")} <= known | {None}:
+        named = [body.get(name) for name in ("unionId", "creatorId", "operatorId")]
+        if not all(name is None or self._knows(name) for name in named):
             raise NewerError(error, error)
         for name, most in _TEXTS.items():
             if not isinstance(body.get(name, ""), str) or len(body.get(name, "")) > most:
@@ -80,10 +80,13 @@ class Todos:
             people = body.get(name, [])
             if not isinstance(people, list) or len(people) > _MOST_PEOPLE:
                 raise NewerError(error, f"{words} is oversize")
-            if not set(people) <= known:
+            if not all(map(self._knows, people)):
                 raise NewerError(error, error)
         if not isinstance(body.get("dueTime", 0), int):
             raise NewerError(error, "dueTime is invalid")
+
+    def _knows(self, unionid: Any) -> bool:
+        return self._company.users.holding("unionid", str(unionid)) is not None
 
     def query(self, call: Call) -> Answer:
         """Those of a person who made them or is to do them; with ``isDone``, only these."""

@@ -95,7 +95,7 @@ class ContactWrites(Actions):
         company = self._company
         if userid in company.users:
             raise PlatformError(60102)
-        if any(user.mobile == mobile for user in company.users.values()):
+        if company.users.holding("mobile", mobile):
             raise PlatformError(60104)
         self._check_unique(fields, None)
         if mobile in self._protected:
@@ -158,7 +158,7 @@ class ContactWrites(Actions):
             userid, [dept for dept in company.departments.values() if userid in dept.managers]
         )
         company.forget(userid)
-        reports = [user for user in company.users.values() if user.manager == userid]
+        reports = [company.users[report] for report in company.users.reports(userid)]
         for report in reports:
             report.manager = ""
         events = self._users("user_leave_org", [userid], at_ms)
@@ -201,8 +201,7 @@ class ContactWrites(Actions):
 
     def _check_unique(self, fields: dict[str, Any], of: User | None) -> None:
         for name, errcode in _UNIQUE.items():
-            others = (user for user in self._company.users.values() if user is not of)
-            if name in fields and any(getattr(user, name) == fields[name] for user in others):
+            if name in fields and self._company.users.holding(name, fields[name], but=of):
                 raise PlatformError(errcode)
 
     def _dept_ids(self, call: Call) -> list[int]:
@@ -245,6 +244,7 @@ class ContactWrites(Actions):
         changed = [m for m in company.members(dept.dept_id) if m in set(managers) ^ set(dept.managers)]
         dept.name, dept.parent, dept.managers, dept.order = name, parent, managers, order
         dept.source_identifier = identifier or dept.source_identifier
+        company.tree_changed()
         events = self._succession([dept.dept_id], changed)
         return Written({}, events, dept.dept_id, before != company.department_result(dept), before)
 
@@ -258,6 +258,7 @@ class ContactWrites(Actions):
             raise PlatformError(60006)
         before = company.department_result(dept)
         del company.departments[dept.dept_id]
+        company.tree_changed()
         events = [
             self._shape.contact(
                 "org_dept_remove", self._now(), departments=[dept.dept_id], operator=self._operator()

@@ -31,12 +31,12 @@ class RoleActions(Actions):
     def give_role(self, role_id: int | None = None, userid: str | None = None) -> list[PlatformEvent]:
         role = self._company.roles.role(role_id)
         if userid is None:
-            without = [u for u in self._company.users if u not in role.userids]
+            without = self._company.users.others(role.userids)
             if not without:
                 raise ActionError("everybody has this role; name another role_id")
             userid = self._rng.choice(without)
         if self._company.user(userid).userid not in role.userids:
-            role.userids.append(userid)
+            role.userids[userid] = None
         return [self._change(role, userid, "add")]
 
     def take_role(self, role_id: int | None = None, userid: str | None = None) -> list[PlatformEvent]:
@@ -51,10 +51,10 @@ class RoleActions(Actions):
         if userid is None:
             if not role.userids:
                 raise ActionError("nobody has this role; name another role_id")
-            userid = self._rng.choice(role.userids)
+            userid = self._rng.choice(list(role.userids))
         if userid not in role.userids:
             raise ActionError(f"{userid} does not have this role; GET /_sim/state lists who does")
-        role.userids.remove(userid)
+        del role.userids[userid]
         return [self._change(role, userid, "remove")]
 
     def _change(self, role: Role, userid: str, action: str) -> PlatformEvent:
@@ -65,7 +65,7 @@ class RoleActions(Actions):
     def appoint_admin(self, userid: str | None = None) -> list[PlatformEvent]:
         admins = self._company.roles.admins
         if userid is None:
-            others = [u for u in self._company.users if u not in admins]
+            others = self._company.users.others(admins)
             if not others:
                 raise ActionError("everybody is an administrator already")
             userid = self._rng.choice(others)

@@ -34,7 +34,7 @@ class Mirror:
             self.look_at_approval(approval.instance_id)
 
     def look_at_user(self, userid: str) -> None:
-        user = self.platform.company.users.get(userid)
+        user = self.platform.company.users.peek(userid)
         self.users.pop(userid, None)
         if user is not None:
             self.users[userid] = copy.deepcopy(self.platform.company.user_result(user))
