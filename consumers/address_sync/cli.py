@@ -14,6 +14,7 @@ import typer
 from consumers.address_sync.consumer import AddressSync
 from consumers.address_sync.schedule import company
 from consumers.address_sync.settings import AddressSyncSettings
+from consumers.address_sync.sync.details import Details, for_s
 from consumers.address_sync.sync.full_sync import FullSync, result
 from consumers.address_sync.sync.runs import Run, Runs
 from dingbridge import ConsumerSettings, Database, DependencyUnavailable, open_database
@@ -28,6 +29,7 @@ STOPPED = 3
 """Exit code when the brake stopped it (or would, in a dry run)."""
 
 _DOING = {"reading": "reading the company", "applying": "comparing", "refetching": "asking one by one"}
+_LOOK_S = 1.0
 _KEPT = (
     "What was read is kept, and nobody was marked as left for not having been read: the same command goes on "
     "from there."
@@ -42,21 +44,29 @@ def command(
         int | None,
         typer.Option(min=0, metavar="N", help="So many people did leave: mark them, beyond MAX_LEAVERS."),
     ] = None,
+    no_details: Annotated[
+        bool,
+        typer.Option(
+            "--no-details", help="End when the rows stand; the running consumer fetches the details."
+        ),
+    ] = False,
 ) -> None:
     """Read the company from DingTalk and make address-sync's tables equal to it.
 
-    One that was interrupted goes on where it was; the consumer may be running meanwhile. Exit code 0: done;
-    1: DingTalk or the database did not work; 2: settings; 3: the brake stopped it (MAX_LEAVERS).
+    First the rows, from listings; then what only a call for each person tells (the manager), of those who
+    are new or differ. One that was interrupted goes on where it was; the consumer may be running meanwhile.
+    Exit code 0: done; 1: DingTalk or the database did not work; 2: settings; 3: the brake stopped it
+    (MAX_LEAVERS).
     """
     try:
-        code = asyncio.run(_resync(dry_run, confirm_leavers))
+        code = asyncio.run(_resync(dry_run, confirm_leavers, no_details))
     except KeyboardInterrupt:
         say(f"interrupted. {_KEPT}")
         code = 130
     raise typer.Exit(code)
 
 
-async def _resync(dry_run: bool, confirmed: int | None) -> int:
+async def _resync(dry_run: bool, confirmed: int | None, no_details: bool) -> int:
     settings, own = ConsumerSettings.load(), AddressSyncSettings.load()
     key, secret = settings.api_credentials()
     configure_logging(settings)
@@ -69,7 +79,14 @@ async def _resync(dry_run: bool, confirmed: int | None) -> int:
         )
         try:
             await migrate(database, AddressSync)
-            return await _sync(await _runs(database, own), client, own, dry_run, confirmed)
+            runs = await _runs(database, own)
+            details = Details(database, runs.corp_id, client, own.resync_calls_per_s)
+            run = await _run(runs, details, dry_run, confirmed)
+            if run.is_open:
+                await _sync(runs, run, client, own, confirmed)
+            if run.state == "details":
+                await _details(runs, run, details, wait=not no_details)
+            return STOPPED if run.words else 0
         except ApiError as error:
             raise BridgeError(f"{error} {_KEPT}") from error
         except DependencyUnavailable as error:
@@ -91,13 +108,8 @@ async def _runs(database: Database, own: AddressSyncSettings) -> Runs:
 
 
 async def _sync(
-    runs: Runs,
-    client: DingTalkClient,
-    own: AddressSyncSettings,
-    dry_run: bool,
-    confirmed: int | None,
-) -> int:
-    run = await _run(runs, dry_run, confirmed)
+    runs: Runs, run: Run, client: DingTalkClient, own: AddressSyncSettings, confirmed: int | None
+) -> None:
     with progress(0, _DOING["reading"]) as bar:
 
         def draw(done: int, known: int) -> None:
@@ -108,19 +120,37 @@ async def _sync(
         print("a dry run: so much would change, and nothing did")
     for line in result(run):
         print(line)
-    return STOPPED if run.words else 0
 
 
-async def _run(runs: Runs, dry_run: bool, confirmed: int | None) -> Run:
+async def _details(runs: Runs, run: Run, details: Details, *, wait: bool) -> None:
+    """Fetch them, or, while the consumer does it, show how far it is."""
+    total = await details.pending()
+    if total:
+        say(f"the rows stand; of {total:,} people DingTalk is still to be asked what no listing tells")
+    if total and wait:
+        with progress(total, "fetching details") as bar:
+            while left := await details.pending():
+                mine = await details.work(for_s(_LOOK_S))
+                bar.update(max(0, total - left), total, note="" if mine else "by the running consumer")
+                if not mine:
+                    await asyncio.sleep(_LOOK_S)
+            bar.update(total, total)
+    if wait or not total:
+        await runs.advance(run, "done")
+
+
+async def _run(runs: Runs, details: Details, dry_run: bool, confirmed: int | None) -> Run:
     """The command's run that was interrupted, the stopped one that is confirmed, or a new one."""
     if dry_run:
         return await runs.begin("dry_run")
-    if (run := await runs.unfinished("command")) is not None:
-        say(f"goes on with the full sync that began at {run.began_at:%Y-%m-%d %H:%M} UTC")
-        return run
     stopped = await runs.ended("stopped")
     if confirmed is not None and stopped:
         run = await runs.reopen(stopped[-1])
         say(f"applies what was read at {run.began_at:%Y-%m-%d %H:%M} UTC, without reading it again")
         return run
+    interrupted = await runs.unfinished("command")
+    # one whose details somebody else has fetched meanwhile is over
+    if interrupted and (interrupted.is_open or (confirmed is None and await details.pending())):
+        say(f"goes on with the full sync that began at {interrupted.began_at:%Y-%m-%d %H:%M} UTC")
+        return interrupted
     return await runs.begin("command")

@@ -6,6 +6,7 @@ the event had come, and ``handle`` writes what differs. What no event told is fo
 for which there is an order in the inbox: of the schedule, of an event that names nobody, or of the ingress.
 """
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
@@ -25,8 +26,10 @@ from consumers.address_sync.fetcher import (
     is_hidden,
     write,
 )
-from consumers.address_sync.schedule import Schedule, company
+from consumers.address_sync.metrics import AddressSyncMetrics
+from consumers.address_sync.schedule import LOOK_EVERY_S, Schedule, company
 from consumers.address_sync.settings import AddressSyncSettings
+from consumers.address_sync.sync.details import Details, for_s
 from consumers.address_sync.sync.full_sync import FullSync
 from consumers.address_sync.sync.runs import Runs
 from consumers.address_sync.sync.tables import runs
@@ -95,15 +98,25 @@ class AddressSync(Consumer):
 
     def __init__(self) -> None:
         self.sync_settings = AddressSyncSettings.load()
+        self.metrics = AddressSyncMetrics()
 
     async def start(self) -> None:
         self.dingtalk  # noqa: B018 - every event needs it: end in words now rather than at the first
         self._cache = FetchCache()
+        self.metrics = AddressSyncMetrics(self.registry)
         self._synced = full_comparison(self.name, self.registry)
 
     async def background(self) -> None:
-        on_synced = self._synced.set
-        await Schedule(self.database, self.sync_settings, self._order_sync, on_synced=on_synced).run()
+        """The schedule of full syncs, and the details that follow one; what ends either ends both."""
+        schedule = Schedule(self.database, self.sync_settings, self._order_sync, on_synced=self._synced.set)
+        tasks = [asyncio.create_task(one) for one in (schedule.run(), self._fetch_details())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            done.pop().result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def prepare(self, event: Event, ctx: Context) -> _Prepared | None:
         """Fetch what ``event`` names. None when nothing is to be written: an earlier fetch serves, it is
@@ -163,6 +176,26 @@ class AddressSync(Consumer):
 
     # Full syncs
 
+    async def _fetch_details(self) -> None:
+        """Never returns. Raises what ``Details.work`` raises."""
+        own = self.sync_settings
+        details: Details | None = None
+        while True:
+            if details is None and len(found := await company(self.database.reader(), own)) == 1:
+                details = Details(self.database, found[0], self.dingtalk, own.resync_calls_per_s)
+            if details is not None:
+                pending = await details.pending()
+                self.metrics.details_pending.set(pending)
+                try:
+                    if pending and await details.work(for_s(SLICE_S)):
+                        continue
+                except PermissionDenied as error:
+                    log.error(
+                        "address_sync.details_refused", reason=str(error), again_in_s=PERMISSION_AGAIN_S
+                    )
+                    await asyncio.sleep(PERMISSION_AGAIN_S)
+            await asyncio.sleep(LOOK_EVERY_S)
+
     async def _order_sync(self, id: str, corp_id: str, reason: str, *, app: str | None = None) -> None:
         """Ask this consumer's group for a full sync; the same ``id`` is one order, however often it comes."""
         now_ms = int(time.time() * 1000)
@@ -197,7 +230,11 @@ class AddressSync(Consumer):
             return
         if not run.calls:
             log.info("address_sync.resync", run=run.run_id, event_id=event.id, reason=reason)
-        sync = FullSync(company_runs, run, self.dingtalk, self.sync_settings)
+
+        def left(done: int, known: int) -> None:
+            self.metrics.steps_left.set(known - done)
+
+        sync = FullSync(company_runs, run, self.dingtalk, self.sync_settings, left)
         try:
             done = await sync.work(SLICE_S)
         except ApiError as error:

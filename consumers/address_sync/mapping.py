@@ -28,7 +28,7 @@ _USER_TEXTS = (
     "extension",
 )
 _USER_FLAGS = ("active", "admin", "boss", "senior", "exclusive_account")
-_NOT_LISTED = frozenset({"manager_userid", "senior"})
+_NOT_LISTED = frozenset({"manager_userid", "senior", "details_pending"})
 """What ``v2/user/get`` tells and ``v2/user/list`` does not."""
 
 LEAVER: Row = {"active": False, "admin": False, "boss": False, "senior": False}
@@ -51,7 +51,7 @@ def user_state(result: Mapping[str, Any]) -> UserState:
     row: Row = {name: as_text(result.get(name)) for name in _USER_TEXTS}
     row |= {name: as_bool(result.get(name)) for name in _USER_FLAGS}
     row["hired_at"] = china_date(result.get("hired_date"))
-    row["left_at"] = row["left_told"] = None
+    row |= {"left_at": None, "left_told": None, "details_pending": False}
     names = _roles(result)
     return UserState(row, _memberships(result), frozenset(names), names)
 

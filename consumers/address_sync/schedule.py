@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import select
 
 from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync.runs import Runs
+from consumers.address_sync.sync.runs import READ, Runs
 from consumers.address_sync.tables import guard
 from dingbridge import Database, Reader
 
@@ -64,10 +64,10 @@ class Schedule:
     async def _due(self, corp_id: str) -> str | None:
         """The id of the period for which a sync is due; of one that was given up, anew the next day."""
         today = f"{datetime.now(UTC):%Y-%m-%d}"
-        before = await Runs(self._database, corp_id).ended("done", "stopped")
+        before = await Runs(self._database, corp_id).ended(*READ, "stopped")
         if not before:
             return f"{corp_id}/first/{today}"
-        done = [run.ended_at.timestamp() for run in before if run.state == "done" and run.ended_at]
+        done = [run.ended_at.timestamp() for run in before if run.state in READ and run.ended_at]
         if done:
             self._on_synced(max(done))
         last = max(before, key=lambda run: run.ended_at or run.began_at)

@@ -7,9 +7,9 @@ from typing import Any, Literal
 from sqlalchemy import delete, select, update
 
 from consumers.address_sync.mapping import LEAVER, Row, UserState
-from consumers.address_sync.tables import departments, guard, memberships, roles, user_roles, users
+from consumers.address_sync.tables import departments, details, guard, memberships, roles, user_roles, users
 from dingbridge import Transaction
-from dingbridge.snapshots import replace_children, write_if_changed
+from dingbridge.snapshots import replace_children, replace_children_of, write_if_changed, write_rows
 
 Change = Literal["new", "back", "changed", "gone"]
 """What became of an entity: first seen, here again, other than before, left or deleted."""
@@ -21,22 +21,62 @@ _AT_ONCE = 1_000
 async def write_user(
     tx: Transaction, corp_id: str, userid: str, state: UserState, *, at: datetime
 ) -> Change | None:
-    """Make the user's row, memberships and roles equal to ``state``, as far as it tells; ``at`` is the
+    """Make the user's row, memberships and roles equal to ``state``, as ``v2/user/get`` told; ``at`` is the
     ``updated_at`` (UTC). Returns None when it was equal already."""
-    key = {"corp_id": corp_id, "userid": userid}
-    before = (
-        await tx.execute(select(users.c.left_at).where(users.c.corp_id == corp_id, users.c.userid == userid))
-    ).one_or_none()
-    touched = False
-    if state.roles is not None:
-        current = await _current_roles(tx, corp_id, state.roles)
-        touched |= await replace_children(
-            tx, user_roles, key, "role_id", {role_id: {} for role_id in current}
+    return (await write_users(tx, corp_id, {userid: state}, at=at)).get(userid)
+
+
+async def write_users(
+    tx: Transaction, corp_id: str, states: Mapping[str, UserState], *, at: datetime, listed: bool = False
+) -> dict[str, Change]:
+    """``write_user`` for many, in few statements; returns what became of those who were not equal.
+
+    ``listed`` states tell less than the details: of whom they show to be new or different, the details are
+    pending from here on, and to be asked for (``sync/details.py``). Whose details are told is asked for no
+    more.
+    """
+    shared = {"corp_id": corp_id}
+    roles_of = {userid: state.roles for userid, state in states.items() if state.roles is not None}
+    current = await _current_roles(tx, corp_id, frozenset().union(*roles_of.values()))
+    held: dict[str, dict[int, Row]] = {
+        userid: {role_id: {} for role_id in had & current} for userid, had in roles_of.items()
+    }
+    touched = await replace_children_of(tx, user_roles, shared, "userid", "role_id", held)
+    member_of = {userid: s.memberships for userid, s in states.items() if s.memberships is not None}
+    touched |= await replace_children_of(tx, memberships, shared, "userid", "dept_id", member_of)
+    rows = {userid: state.row for userid, state in states.items()}
+    besides = {"details_pending": True} if listed else None
+    written = await write_rows(tx, users, shared, "userid", rows, at=at, touched=touched, besides=besides)
+    if listed:
+        known = {userid for userid, before in written.items() if before is not None}
+        pending = await tx.execute(
+            select(users.c.userid).where(
+                users.c.corp_id == corp_id, users.c.userid.in_(states), users.c.details_pending
+            )
         )
-    if state.memberships is not None:
-        touched |= await replace_children(tx, memberships, key, "dept_id", state.memberships)
-    changed = await write_if_changed(tx, users, key, state.row, at=at, touch=touched)
-    return _change(before is None, before is not None and before.left_at is not None, changed)
+        await ask_for_details(tx, corp_id, {row.userid: row.userid in known for row in pending})
+    else:
+        await no_details(tx, corp_id, states)
+    return {
+        userid: "new" if before is None else "back" if before["left_at"] is not None else "changed"
+        for userid, before in written.items()
+    }
+
+
+async def ask_for_details(tx: Transaction, corp_id: str, userids: Mapping[str, bool]) -> None:
+    """Have these asked for by name, in the background; True: first, since what the tables hold of them may be
+    outdated."""
+    if not userids:
+        return
+    rows = [
+        {"corp_id": corp_id, "userid": userid, "rank": int(not userids[userid])} for userid in sorted(userids)
+    ]
+    await tx.execute(tx.insert(details).values(rows).on_conflict_do_nothing())
+
+
+async def no_details(tx: Transaction, corp_id: str, userids: Collection[str]) -> None:
+    """These need not be asked for any more."""
+    await tx.execute(delete(details).where(details.c.corp_id == corp_id, details.c.userid.in_(userids)))
 
 
 async def mark_left(
@@ -49,6 +89,7 @@ async def mark_left(
     back and leave again unnoticed.
     """
     key = {"corp_id": corp_id, "userid": userid}
+    await no_details(tx, corp_id, [userid])
     row = (
         await tx.execute(
             select(users.c.left_at, users.c.left_told).where(

@@ -6,8 +6,9 @@ database. Times are UTC, dates are those of China. A column is NULL where DingTa
 permitted to the app.
 
 ``updated_at`` moves when something of the entity really changed, for an employee also when a membership or
-role did, so an OA job may poll it. Current employees are those with ``left_at IS NULL``, current departments
-and roles those with ``deleted_at IS NULL``. What a full sync remembers: ``sync_tables.py``.
+role did, so an OA job may poll it. While ``details_pending``, a NULL in ``manager_userid`` or ``senior``
+means unknown, not none. Current employees are those with ``left_at IS NULL``, current departments and roles
+those with ``deleted_at IS NULL``. What a full sync remembers: ``sync/tables.py``.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, Date, Index, MetaData, Table, Text
@@ -60,10 +61,17 @@ users = Table(
     Column("extension", Text, comment="the enterprise's own fields, JSON as DingTalk sends it"),
     Column("left_at", UtcDateTime, comment="when the employee left, else NULL; the row stays"),
     Column("left_told", Boolean, comment="left_at is what an event said, not when it was noticed"),
+    Column(
+        "details_pending",
+        Boolean,
+        nullable=False,
+        comment="what no listing tells (manager_userid, senior) is not known yet, or may be outdated",
+    ),
     Column("updated_at", UtcDateTime, nullable=False),
     Index("ix_users_userid", "userid"),
     Index("ix_users_unionid", "unionid"),
     Index("ix_users_job_number", "job_number"),
+    Index("ix_users_manager_userid", "corp_id", "manager_userid"),
     Index("ix_users_updated_at", "updated_at"),
 )
 
@@ -98,6 +106,16 @@ roles = Table(
     Column("updated_at", UtcDateTime, nullable=False),
     Index("ix_roles_updated_at", "updated_at"),
 )
+
+details = Table(
+    "address_sync_details",
+    metadata,
+    Column("corp_id", Text, primary_key=True),
+    Column("userid", Text, primary_key=True),
+    Column("rank", BigInteger, nullable=False, comment="0: known before, to be asked first; 1: new"),
+    Index("ix_address_sync_details_rank", "corp_id", "rank", "userid"),
+)
+"""Who is to be asked for by name yet, after a full sync; nobody joins against it."""
 
 guard = VersionGuard(metadata, "address_sync_generations")
 """Kinds ``user``, ``department``, and ``roles`` with one entity ``*``; its rows are the tombstones too."""

@@ -6,7 +6,20 @@ that both databases can store.
 """
 
 from dingbridge.snapshots.fetch_cache import FetchCache
-from dingbridge.snapshots.upsert import replace_children, write_if_changed
+from dingbridge.snapshots.upsert import (
+    replace_children,
+    replace_children_of,
+    write_if_changed,
+    write_rows,
+)
 from dingbridge.snapshots.version_guard import Snapshot, VersionGuard
 
-__all__ = ["FetchCache", "Snapshot", "VersionGuard", "replace_children", "write_if_changed"]
+__all__ = [
+    "FetchCache",
+    "Snapshot",
+    "VersionGuard",
+    "replace_children",
+    "replace_children_of",
+    "write_if_changed",
+    "write_rows",
+]

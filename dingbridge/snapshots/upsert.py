@@ -4,7 +4,8 @@ The caller holds the entity's guard (``guard.py``) in the same transaction: betw
 writing it, nobody else does.
 """
 
-from collections.abc import Hashable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -23,16 +24,48 @@ async def write_if_changed(
     ``updated_at`` becomes ``at`` if anything differs, or if ``touch`` says that something which belongs to
     the row but is in another table has changed. Returns whether something was written.
     """
-    where = and_(*(table.c[name] == value for name, value in key.items()))
-    found = (await tx.execute(select(table).where(where))).mappings().one_or_none()
-    if found is None:
-        await tx.execute(insert(table).values(**key, **values, updated_at=at))
-        return True
-    changed = {name: value for name, value in values.items() if found[name] != value}
-    if not changed and not touch:
-        return False
-    await tx.execute(update(table).where(where).values(**changed, updated_at=at))
-    return True
+    *_, last = key
+    shared = {name: value for name, value in key.items() if name != last}
+    touched = {key[last]} if touch else set()
+    return bool(await write_rows(tx, table, shared, last, {key[last]: values}, at=at, touched=touched))
+
+
+async def write_rows(
+    tx: Transaction,
+    table: Table,
+    shared: Values,
+    key: str,
+    wanted: Mapping[Any, Values],
+    *,
+    at: datetime,
+    touched: Collection[Any] = (),
+    besides: Values | None = None,
+) -> dict[Any, Values | None]:
+    """``write_if_changed`` for many rows in few statements: ``wanted`` by the column ``key``, beside the
+    ``shared`` columns of their keys. ``besides`` is written into each row that differs, and does not make one
+    differ. Returns what was written, with each row as it was before (None: it is new)."""
+    where = and_(*(table.c[name] == value for name, value in shared.items()))
+    rows = (await tx.execute(select(table).where(where, table.c[key].in_(wanted)))).mappings()
+    found = {row[key]: row for row in rows}
+    more = dict(besides or {})
+    written: dict[Any, Values | None] = {}
+    # one statement for all of them: a column that only some name is NULL for the others
+    columns = {name: None for values in wanted.values() for name in values}
+    new = [
+        {**shared, key: an_id, **columns, **values, **more, "updated_at": at}
+        for an_id, values in wanted.items()
+        if an_id not in found
+    ]
+    if new:
+        await tx.execute(insert(table), new)
+        written = {row[key]: None for row in new}
+    for an_id, row in found.items():
+        changed = {name: value for name, value in wanted[an_id].items() if row[name] != value}
+        if changed or an_id in touched:
+            statement = update(table).where(where, table.c[key] == an_id)
+            await tx.execute(statement.values(**changed, **more, updated_at=at))
+            written[an_id] = dict(row)
+    return written
 
 
 async def replace_children(
@@ -43,26 +76,44 @@ async def replace_children(
     Only the rows that differ are deleted, inserted or updated, and of a row that is there only the columns
     that are named. Returns whether any was.
     """
-    of_parent = and_(*(table.c[name] == value for name, value in parent.items()))
-    found: dict[Hashable, dict[str, Any]] = {
-        row[child_key]: {**row} for row in (await tx.execute(select(table).where(of_parent))).mappings()
-    }
-    gone = [key for key in found if key not in wanted]
+    *_, last = parent
+    shared = {name: value for name, value in parent.items() if name != last}
+    return bool(await replace_children_of(tx, table, shared, last, child_key, {parent[last]: wanted}))
+
+
+async def replace_children_of(
+    tx: Transaction,
+    table: Table,
+    shared: Values,
+    parent_key: str,
+    child_key: str,
+    wanted: Mapping[Any, Mapping[Any, Values]],
+) -> set[Any]:
+    """``replace_children`` of many parents in few statements: ``wanted`` by the column ``parent_key``, beside
+    the ``shared`` columns of their keys. Returns the parents of whose children any was not so."""
+    if not wanted:
+        return set()
+    of_shared = and_(*(table.c[name] == value for name, value in shared.items()))
+    found: dict[Any, dict[Hashable, Values]] = defaultdict(dict)
+    for row in (await tx.execute(select(table).where(of_shared, table.c[parent_key].in_(wanted)))).mappings():
+        found[row[parent_key]][row[child_key]] = dict(row)
+    touched: set[Any] = set()
     # one statement for all of them: a column that only some name is NULL for the others
-    columns = {name: None for values in wanted.values() for name in values}
-    new = [
-        {**parent, child_key: key, **columns, **values} for key, values in wanted.items() if key not in found
-    ]
-    if gone:
-        await tx.execute(delete(table).where(of_parent, table.c[child_key].in_(gone)))
+    columns = {name: None for rows in wanted.values() for values in rows.values() for name in values}
+    new = []
+    for parent, rows in wanted.items():
+        of_parent = and_(of_shared, table.c[parent_key] == parent)
+        if gone := [key for key in found[parent] if key not in rows]:
+            await tx.execute(delete(table).where(of_parent, table.c[child_key].in_(gone)))
+            touched.add(parent)
+        for key, values in rows.items():
+            before = found[parent].get(key)
+            if before is None:
+                new.append({**shared, parent_key: parent, child_key: key, **columns, **values})
+                touched.add(parent)
+            elif changed := {name: value for name, value in values.items() if before[name] != value}:
+                await tx.execute(update(table).where(of_parent, table.c[child_key] == key).values(**changed))
+                touched.add(parent)
     if new:
         await tx.execute(insert(table), new)
-    updated = 0
-    for key, values in wanted.items():
-        changed = {
-            name: value for name, value in values.items() if key in found and found[key][name] != value
-        }
-        if changed:
-            await tx.execute(update(table).where(of_parent, table.c[child_key] == key).values(**changed))
-            updated += 1
-    return bool(gone or new or updated)
+    return touched

@@ -97,13 +97,14 @@ class VersionGuard:
         )
         return changed.rowcount == 1
 
-    async def generations(self, db: Reader, corp_id: str, kind: str) -> dict[str, int]:
-        """The generation of every entity of ``kind``, by id, for looks at many at once: each of them begins
-        with this call. One that is absent was never looked at, and has generation 0."""
+    async def generations(
+        self, db: Reader, corp_id: str, kind: str, entity_ids: Collection[str]
+    ) -> dict[str, int]:
+        """The generations of ``entity_ids``. One that is absent was never looked at, and has generation 0."""
         columns = self.table.c
         rows = await db.execute(
             select(columns.entity_id, columns.generation).where(
-                columns.corp_id == corp_id, columns.kind == kind
+                columns.corp_id == corp_id, columns.kind == kind, columns.entity_id.in_(entity_ids)
             )
         )
         return {row.entity_id: row.generation for row in rows}
@@ -129,11 +130,14 @@ class VersionGuard:
                 .where(*of_kind, columns.entity_id.in_(claimed))
                 .values(generation=columns.generation + 1, fetched_at=began_at)
             )
-        for entity_id in sorted(looks.keys() - found.keys()):
-            if looks[entity_id] == 0:
-                look = Snapshot(corp_id, kind, entity_id, 0, began_at, None)
-                if await self.try_claim(tx, look):
-                    claimed.add(entity_id)
+        new = [
+            {"corp_id": corp_id, "kind": kind, "entity_id": an_id, "generation": 1, "fetched_at": began_at}
+            for an_id in sorted(looks.keys() - found.keys())
+            if looks[an_id] == 0
+        ]
+        if new:
+            inserted = tx.insert(self.table).values(new).on_conflict_do_nothing().returning(columns.entity_id)
+            claimed |= {row.entity_id for row in await tx.execute(inserted)}
         return claimed
 
     async def outdate(self, tx: Transaction, corp_id: str, kind: str, entity_ids: Collection[str]) -> None:

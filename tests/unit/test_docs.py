@@ -15,6 +15,7 @@ import pytest
 import typer
 from prometheus_client import CollectorRegistry
 
+from consumers.address_sync.metrics import AddressSyncMetrics
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.forward.metrics import ForwardMetrics
 from consumers.outbound.metrics import OutboundMetrics
@@ -270,6 +271,7 @@ def test_operations_lists_every_metric_and_no_other():
     RecoveryMetrics(registry)
     StreamMetrics(registry)
     WorkerMetrics("billing", registry)
+    AddressSyncMetrics(registry)
     ApprovalMetrics(registry)
     ForwardMetrics("a", registry)
     OutboundMetrics(registry)

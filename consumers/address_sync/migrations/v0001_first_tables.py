@@ -54,11 +54,18 @@ def upgrade() -> None:
         sa.Column("extension", sa.Text, comment="the enterprise's own fields, JSON as DingTalk sends it"),
         sa.Column("left_at", UtcDateTime, comment="when the employee left, else NULL; the row stays"),
         sa.Column("left_told", sa.Boolean, comment="left_at is what an event said, not when it was noticed"),
+        sa.Column(
+            "details_pending",
+            sa.Boolean,
+            nullable=False,
+            comment="what no listing tells (manager_userid, senior) is not known yet, or may be outdated",
+        ),
         sa.Column("updated_at", UtcDateTime, nullable=False),
     )
     op.create_index("ix_users_userid", "users", ["userid"])
     op.create_index("ix_users_unionid", "users", ["unionid"])
     op.create_index("ix_users_job_number", "users", ["job_number"])
+    op.create_index("ix_users_manager_userid", "users", ["corp_id", "manager_userid"])
     op.create_index("ix_users_updated_at", "users", ["updated_at"])
     op.create_table(
         "memberships",
@@ -103,7 +110,7 @@ def upgrade() -> None:
             "state",
             sa.Text,
             nullable=False,
-            comment="reading, applying, refetching; done, stopped, dry_run, superseded",
+            comment="reading, applying, refetching, details; done, stopped, dry_run, superseded",
         ),
         sa.Column("began_at", UtcDateTime, nullable=False),
         sa.Column("ended_at", UtcDateTime),
@@ -126,11 +133,30 @@ def upgrade() -> None:
     op.create_table(
         "address_sync_staged",
         sa.Column("run_id", sa.Text, primary_key=True),
-        sa.Column("kind", sa.Text, primary_key=True, comment="user, department, roles or role_users"),
+        sa.Column("kind", sa.Text, primary_key=True, comment="user, department, roles, role or holder"),
         sa.Column("entity_id", sa.Text, primary_key=True),
         sa.Column(
-            "dept_id", sa.BigInteger, primary_key=True, autoincrement=False, comment="where a user was listed"
+            "listed_in",
+            sa.BigInteger,
+            primary_key=True,
+            autoincrement=False,
+            comment="the department of a user, the role of a holder; 0: asked for by name",
         ),
         sa.Column("generation", sa.BigInteger, nullable=False, comment="the entity's before it was read"),
         sa.Column("document", sa.Text, nullable=False, comment="as DingTalk answered, JSON"),
+    )
+    op.create_table(
+        "address_sync_details",
+        sa.Column("corp_id", sa.Text, primary_key=True),
+        sa.Column("userid", sa.Text, primary_key=True),
+        sa.Column(
+            "rank", sa.BigInteger, nullable=False, comment="0: known before, to be asked first; 1: new"
+        ),
+    )
+    op.create_index("ix_address_sync_details_rank", "address_sync_details", ["corp_id", "rank", "userid"])
+    op.create_table(
+        "address_sync_details_worker",
+        sa.Column("corp_id", sa.Text, primary_key=True),
+        sa.Column("worker", sa.Text, nullable=False, comment="the process that fetches details"),
+        sa.Column("until", UtcDateTime, nullable=False, comment="when another may take over"),
     )

@@ -1,16 +1,16 @@
 """One full sync from where it stands to its end: read, check removals, apply, refetch. Its result in words.
 
+At its end the rows stand; what no listing tells of people follows in the background (``details.py``).
+
 Run by the consumer for an order from its inbox (``consumer.py``), a slice at a time, and by ``dingbridge
 resync``, in one go.
 """
-
-import time
-from collections.abc import Callable
 
 import structlog
 
 from consumers.address_sync.fetcher import Fetcher
 from consumers.address_sync.settings import AddressSyncSettings
+from consumers.address_sync.sync.details import for_s as in_time_for
 from consumers.address_sync.sync.refetch import Refetcher
 from consumers.address_sync.sync.runs import Run, Runs
 from consumers.address_sync.sync.safety import check_removals, confirmable
@@ -26,7 +26,7 @@ _CHANGES = ("new", "back", "changed", "gone")
 
 
 class FullSync:
-    """Takes ``run`` to its end: ``done``, ``stopped`` or ``dry_run``.
+    """Takes ``run`` to its end: ``done`` (``details`` for a command), ``stopped`` or ``dry_run``.
 
     A run whose cause is ``dry_run`` reads and compares, and changes nothing. ``confirmed``: so many people
     are known to have left.
@@ -56,7 +56,7 @@ class FullSync:
         another process went on with the run.
         """
         run = self._run
-        in_time = _until(for_s)
+        in_time = in_time_for(for_s)
         if run.state == "reading":
             if not await self._reader.read(in_time):
                 return False
@@ -84,7 +84,7 @@ class FullSync:
 
     async def _end(self) -> None:
         run = self._run
-        await self._runs.advance(run, "done")
+        await self._runs.advance(run, "details" if run.cause == "command" else "done")
         if run.incomplete and run.leavers:
             log.warning(
                 "address_sync.incomplete", run=run.run_id, not_seen=run.leavers, reason=run.incomplete
@@ -116,10 +116,3 @@ def result(run: Run) -> list[str]:
     if run.words:
         lines.append(run.words)
     return lines
-
-
-def _until(for_s: float | None) -> Callable[[], bool]:
-    """A function that says whether there is time for another step. It is asked after each, so that every
-    slice gets on, however short."""
-    ends_at = None if for_s is None else time.monotonic() + for_s
-    return lambda: ends_at is None or time.monotonic() < ends_at

@@ -1,24 +1,19 @@
-"""The last step of a full sync: fetches by name what the reading could not tell.
-
-Everybody and everything that was not read, that an event fetched meanwhile, or of whom a listing does not
-tell all. Only DingTalk's own "no such user" marks somebody as left.
+"""The last step of a full sync: fetches by name everybody and everything that was not read, or that an event
+fetched meanwhile. Only DingTalk's own "no such user" marks somebody as left.
 """
 
 from collections.abc import Callable
 
-from sqlalchemy import select
-
 from consumers.address_sync.fetcher import Fetched, FetchedRoles, FetchedUser, Fetcher, is_hidden, write
 from consumers.address_sync.store import Change
+from consumers.address_sync.sync.details import ask_for_reports
 from consumers.address_sync.sync.runs import Entry, Run, Runs, count_change
 from consumers.address_sync.sync.sync_read import CallMeter, Progress
-from consumers.address_sync.tables import users
-from dingbridge import Conflict, Transaction
+from dingbridge import Conflict
 from dingbridge.dingtalk.errors import PermissionDenied
 
-STEPS = ("fetch_roles", "fetch_department", "gone_department", "fetch", "gone", "detail")
-"""``fetch``: an event fetched it meanwhile; ``gone``: not read, perhaps gone; ``detail``: what no listing
-tells."""
+STEPS = ("fetch_roles", "fetch_department", "gone_department", "fetch", "gone")
+"""``fetch``: an event fetched it meanwhile; ``gone``: not read, perhaps gone."""
 
 
 class Refetcher:
@@ -30,11 +25,11 @@ class Refetcher:
 
     async def refetch(self, in_time: Callable[[], bool]) -> bool:
         """Fetch what is on the list while ``in_time()``; returns whether it is empty. Raises ``ApiError``."""
-        done = 0
+        done, known = 0, await self._runs.left(self._run)
         while (entry := await self._runs.next_todo(self._run, STEPS)) is not None:
             await self._one(entry)
             done += 1
-            self._progress(done, done + await self._runs.left(self._run))
+            self._progress(done, known)
             if not in_time():
                 return False
         return True
@@ -57,9 +52,9 @@ class Refetcher:
                 async with self._runs.database.transaction() as tx:
                     if found is not None:
                         change = await write(tx, run.corp_id, found)
-                        self._note(entry, found, change)
+                        self._note(found, change)
                         if change == "gone" and isinstance(found, FetchedUser):
-                            await self._runs.add_todo(tx, run, await self._reports(tx, entry[1]))
+                            await ask_for_reports(tx, run.corp_id, entry[1])
                     await self._runs.done_todo(tx, run, entry)
                     await self._runs.save(tx, run)
                 return
@@ -74,20 +69,9 @@ class Refetcher:
             return await self._fetcher.department(reader, corp_id, int(entry[1]))
         return await self._fetcher.user(reader, corp_id, entry[1])
 
-    async def _reports(self, tx: Transaction, userid: str) -> list[Entry]:
-        """Who reported to somebody that has left has another manager now, which no listing tells."""
-        rows = await tx.execute(
-            select(users.c.userid).where(
-                users.c.corp_id == self._run.corp_id,
-                users.c.manager_userid == userid,
-                users.c.left_at.is_(None),
-            )
-        )
-        return [("detail", row.userid) for row in rows]
-
-    def _note(self, entry: Entry, found: Fetched, change: Change | None) -> None:
-        if change is None or (entry[0] == "detail" and change == "changed"):
-            return  # whose details are fetched has been counted
+    def _note(self, found: Fetched, change: Change | None) -> None:
+        if change is None:
+            return
         if isinstance(found, FetchedRoles):
             count_change(self._run, "roles_changed", 1)
         else:

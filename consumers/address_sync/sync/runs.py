@@ -12,16 +12,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Row, and_, delete, func, or_, select, update
+from sqlalchemy import Row, Select, and_, delete, func, literal, or_, select, update
 
 from consumers.address_sync.sync.tables import runs, staged, todo
 from dingbridge import Database, Reader, Transaction
 from dingbridge.errors import BridgeError
 
 Cause = Literal["order", "command", "dry_run"]
-State = Literal["reading", "applying", "refetching", "done", "stopped", "dry_run", "superseded"]
+State = Literal["reading", "applying", "refetching", "details", "done", "stopped", "dry_run", "superseded"]
+"""``details``: a command's run whose rows stand, and that goes on with what no listing tells."""
 
 OPEN: tuple[State, ...] = ("reading", "applying", "refetching")
+
+READ: tuple[State, ...] = ("details", "done")
+"""All was read, and the rows stand."""
 
 OPEN_FOR = timedelta(days=1)
 """A run that began earlier and never ended is given up when another begins."""
@@ -76,7 +80,7 @@ class Runs:
 
     async def unfinished(self, cause: Cause) -> Run | None:
         """The latest run of ``cause`` that has not ended."""
-        found = await self._all(runs.c.state.in_(OPEN), runs.c.cause == cause)
+        found = await self._all(runs.c.state.in_((*OPEN, "details")), runs.c.cause == cause)
         return found[-1] if found else None
 
     async def ended(self, *states: State) -> list[Run]:
@@ -85,7 +89,7 @@ class Runs:
 
     async def covers(self, moment: datetime) -> bool:
         """Whether a run that began after ``moment`` has read the company."""
-        return bool(await self._all(runs.c.state.in_(("done", "stopped")), runs.c.began_at > moment))
+        return bool(await self._all(runs.c.state.in_((*READ, "stopped")), runs.c.began_at > moment))
 
     async def begin(self, cause: Cause, run_id: str | None = None) -> Run:
         """Open a run; one that is there already under this ``run_id`` is returned as it is.
@@ -116,6 +120,8 @@ class Runs:
         for row in await tx.execute(select(runs.c.run_id).where(*others)):
             await self._empty(tx, row.run_id)
         await tx.execute(update(runs).where(*others).values(state="superseded", ended_at=_now()))
+        rows_stand = (runs.c.corp_id == self.corp_id, runs.c.cause == cause, runs.c.state == "details")
+        await tx.execute(update(runs).where(*rows_stand).values(state="done"))
         await tx.execute(delete(runs).where(runs.c.corp_id == self.corp_id, runs.c.ended_at < _now() - KEPT))
 
     async def reopen(self, run: Run) -> Run:
@@ -141,17 +147,20 @@ class Runs:
         }
         await self._update(tx, run, values)
 
-    async def advance(self, run: Run, state: State, entries: Collection[Entry] = ()) -> None:
-        """Take ``run`` to its next ``state``, with ``entries`` to do there. Raises ``RunMoved``.
+    async def advance(self, run: Run, state: State, to_do: Mapping[str, Select[Any]] | None = None) -> None:
+        """Take ``run`` to its next ``state``, with what ``to_do`` selects for each step. Raises ``RunMoved``.
 
         What it read is dropped with its end, unless it may still be confirmed (``stopped``).
         """
-        if state not in OPEN:
+        if state not in OPEN and run.ended_at is None:
             run.ended_at = _now()
         async with self.database.transaction() as tx:
             await self.save(tx, run)
             await self._update(tx, run, {"state": state})
-            await self.add_todo(tx, run, entries)
+            for step, found in (to_do or {}).items():
+                entity_id = found.subquery().c[0]
+                rows = select(literal(run.run_id), literal(step), entity_id)
+                await tx.execute(todo.insert().from_select(["run_id", "step", "entity_id"], rows))
             if state not in (*OPEN, "stopped"):
                 await self._empty(tx, run.run_id)
         run.state = state
@@ -198,22 +207,35 @@ class Runs:
         )
 
     async def stage(
-        self, tx: Transaction, run: Run, kind: str, documents: Mapping[str, tuple[int, str]], dept_id: int = 0
+        self,
+        tx: Transaction,
+        run: Run,
+        kind: str,
+        documents: Mapping[str, tuple[int, str]],
+        listed_in: int = 0,
     ) -> None:
         """Keep what was read: generation and document by the entity's id. Once more replaces."""
         if not documents:
             return
         statement = tx.insert(staged)
         statement = statement.on_conflict_do_update(
-            index_elements=["run_id", "kind", "entity_id", "dept_id"],
+            index_elements=["run_id", "kind", "entity_id", "listed_in"],
             set_={"generation": statement.excluded.generation, "document": statement.excluded.document},
         )
-        fixed = {"run_id": run.run_id, "kind": kind, "dept_id": dept_id}
+        fixed = {"run_id": run.run_id, "kind": kind, "listed_in": listed_in}
         rows = [
             {**fixed, "entity_id": an_id, "generation": generation, "document": document}
             for an_id, (generation, document) in documents.items()
         ]
         await tx.execute(statement, rows)
+
+    async def unstage(self, tx: Transaction, run: Run, kind: str, listed_in: int) -> None:
+        """Forget what one listing told, before it is read again."""
+        await tx.execute(
+            delete(staged).where(
+                staged.c.run_id == run.run_id, staged.c.kind == kind, staged.c.listed_in == listed_in
+            )
+        )
 
     async def _empty(self, tx: Transaction, run_id: str) -> None:
         await tx.execute(delete(todo).where(todo.c.run_id == run_id))

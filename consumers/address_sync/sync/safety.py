@@ -6,11 +6,12 @@ marked, DingTalk has been asked for by name: ``refetch.py``.)
 """
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, Text, cast, exists, func, select
 
 from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync.runs import Run, Runs
+from consumers.address_sync.sync.runs import READ, Run, Runs
 from consumers.address_sync.sync.tables import staged
 from consumers.address_sync.tables import departments, users
 from dingbridge import Reader
@@ -62,7 +63,7 @@ async def check_removals(
 
 async def _incomplete(runs: Runs, run: Run) -> str | None:
     """Whether the app sees less of the company than at the last run that saw all it could."""
-    last = next((r for r in reversed(await runs.ended("done")) if r.incomplete is None), None)
+    last = next((r for r in reversed(await runs.ended(*READ)) if r.incomplete is None), None)
     if last is not None and last.scope is not None:
         if run.scope is None:
             return "DingTalk did not tell what the app may see, and once did"
@@ -90,10 +91,10 @@ async def _incomplete(runs: Runs, run: Run) -> str | None:
 
 def missing_users(run: Run) -> Select[tuple[str]]:
     """The ids of current users whom ``run`` did not read."""
-    read = select(staged.c.entity_id).where(staged.c.run_id == run.run_id, staged.c.kind == "user")
-    return select(users.c.userid).where(
-        users.c.corp_id == run.corp_id, users.c.left_at.is_(None), users.c.userid.not_in(read)
+    read = exists().where(
+        staged.c.run_id == run.run_id, staged.c.kind == "user", staged.c.entity_id == users.c.userid
     )
+    return select(users.c.userid).where(users.c.corp_id == run.corp_id, users.c.left_at.is_(None), ~read)
 
 
 async def current_users(reader: Reader, corp_id: str) -> int:
@@ -108,15 +109,12 @@ async def read_users(reader: Reader, run: Run) -> int:
     return int(await reader.scalar(select(func.count(func.distinct(staged.c.entity_id))).where(*read)))
 
 
-async def missing_departments(runs: Runs, run: Run) -> list[str]:
-    """The ids of current departments that ``run`` did not read."""
-    rows = await runs.reader.execute(
-        select(staged.c.entity_id).where(staged.c.run_id == run.run_id, staged.c.kind == "department")
+def missing_departments(run: Run) -> Select[Any]:
+    """The ids, as text, of current departments that ``run`` did not read."""
+    dept_id = cast(departments.c.dept_id, Text)
+    read = exists().where(
+        staged.c.run_id == run.run_id, staged.c.kind == "department", staged.c.entity_id == dept_id
     )
-    read = {row.entity_id for row in rows}
-    current = await runs.reader.execute(
-        select(departments.c.dept_id).where(
-            departments.c.corp_id == run.corp_id, departments.c.deleted_at.is_(None)
-        )
+    return select(dept_id).where(
+        departments.c.corp_id == run.corp_id, departments.c.deleted_at.is_(None), ~read
     )
-    return sorted({str(row.dept_id) for row in current} - read)

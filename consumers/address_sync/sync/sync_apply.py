@@ -1,13 +1,13 @@
 """The second step of a full sync: makes the tables equal to what was read.
 
 What was read is a fetch like any other, with the generation that it began with: who was fetched since, for an
-event, is left to be fetched once more (``refetch.py``). So is who is new or differs, since a listing does not
-tell all (``mapping.listed_state``), and everybody who was not read.
+event, is left to be fetched once more (``refetch.py``), and so is everybody who was not read. Of who is new
+or differs, a listing does not tell all (``mapping.listed_state``): they are asked for later (``details.py``).
 """
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -16,15 +16,16 @@ from typing import Any, Final
 from sqlalchemy import delete, func, select
 
 from consumers.address_sync import store
+from consumers.address_sync.fetcher import ROLES
 from consumers.address_sync.mapping import UserState, department_row, listed_state, roles_state, user_state
-from consumers.address_sync.sync.runs import Entry, Run, Runs, count_change
+from consumers.address_sync.sync.runs import Run, Runs, count_change
 from consumers.address_sync.sync.safety import missing_departments, missing_users
 from consumers.address_sync.sync.sync_read import Progress
 from consumers.address_sync.sync.tables import staged
 from consumers.address_sync.tables import guard
 from dingbridge import Conflict, Transaction
 
-CHUNK: Final = 100
+CHUNK: Final = 200
 """Entities written in one transaction: it must not hold SQLite's only writer for long."""
 
 
@@ -37,58 +38,56 @@ class Applier:
 
     def __init__(self, runs: Runs, run: Run, progress: Progress, *, dry: bool = False) -> None:
         self._runs, self._run, self._progress, self._dry = runs, run, progress, dry
-        self._applied = 0
+        self._applied = self._left = 0
 
     async def begin(self, *, mark: bool) -> None:
         """List who and what was not read, to be fetched by name, if the run may ``mark`` them."""
-        run = self._run
-        entries: list[Entry] = []
-        if mark:
-            gone = await missing_departments(self._runs, run)
-            entries = [("gone_department", dept_id) for dept_id in gone]
-            people = await self._runs.reader.execute(missing_users(run))
-            entries += [("gone", row.userid) for row in people]
+        run, reader = self._run, self._runs.reader
+        gone = {"gone": missing_users(run), "gone_department": missing_departments(run)} if mark else {}
         if self._dry:
-            run.changed = dict(
-                Counter("people_gone" if e[0] == "gone" else "departments_gone" for e in entries)
-            )
+            counts = {
+                "people_gone" if step == "gone" else "departments_gone": int(
+                    await reader.scalar(select(func.count()).select_from(found.subquery()))
+                )
+                for step, found in gone.items()
+            }
+            run.changed = {name: count for name, count in counts.items() if count}
             return
-        await self._runs.advance(run, "applying", entries)
+        await self._runs.advance(run, "applying", gone)
 
     async def apply(self, in_time: Callable[[], bool]) -> bool:
         """Write what was read while ``in_time()``, in an order that leaves nothing to point at what is not
         there; returns whether all is written."""
+        self._left = await self._count_left()
         for kind in ("department", "roles"):
             last = ""
             while ids := await self._next(kind, last):
                 last = ids[-1]
-                await self._chunk(kind, ids, {})
+                await self._chunk(kind, ids)
                 if not in_time():
                     return False
-        holders = await self._role_holders()
         last = ""
         while ids := await self._next("user", last):
             last = ids[-1]
-            await self._chunk("user", ids, holders)
+            await self._chunk("user", ids)
             if not in_time():
                 return False
         if not self._dry:
             await self._runs.advance(self._run, "refetching")
         return True
 
-    async def _chunk(self, kind: str, ids: list[str], holders: dict[str, set[int]] | None) -> None:
+    async def _chunk(self, kind: str, ids: list[str]) -> None:
         while True:
             changed = dict(self._run.changed)
             try:
                 async with self._writing() as tx:
-                    await self._write(tx, kind, ids, holders)
+                    await self._write(tx, kind, ids)
                     await self._runs.save(tx, self._run)
                 break
             except Conflict:  # PostgreSQL rolled back because of another transaction
                 self._run.changed = changed
         self._applied += len(ids)
-        left = 0 if self._dry else await self._left()
-        self._progress(self._applied, self._applied + left)
+        self._progress(self._applied, max(self._applied, self._left))
 
     @asynccontextmanager
     async def _writing(self) -> AsyncIterator[Transaction]:
@@ -100,77 +99,70 @@ class Applier:
         except _DryRun:
             return
 
-    async def _write(
-        self, tx: Transaction, kind: str, ids: list[str], holders: dict[str, set[int]] | None
-    ) -> None:
+    async def _write(self, tx: Transaction, kind: str, ids: list[str]) -> None:
         run = self._run
         of_chunk = (staged.c.run_id == run.run_id, staged.c.kind == kind, staged.c.entity_id.in_(ids))
-        rows = (await tx.execute(select(staged).where(*of_chunk).order_by(staged.c.dept_id))).all()
+        rows = (await tx.execute(select(staged).where(*of_chunk).order_by(staged.c.listed_in))).all()
         # of a user in several departments, the oldest fetch counts: an event's may have come in between
         generations: dict[str, int] = {}
         documents: dict[str, dict[int, Any]] = defaultdict(dict)
         for row in rows:
             generations[row.entity_id] = min(generations.get(row.entity_id, row.generation), row.generation)
-            documents[row.entity_id][row.dept_id] = json.loads(row.document)
-        claimed = await guard.claim_many(tx, run.corp_id, kind, generations, began_at=run.began_at)
-        entries: list[Entry] = [
-            ("fetch" if kind == "user" else f"fetch_{kind}", an_id) for an_id in generations.keys() - claimed
-        ]
+            documents[row.entity_id][row.listed_in] = json.loads(row.document)
+        if self._dry:  # nothing is written, so nothing newer can be lost
+            claimed = set(generations)
+        else:
+            claimed = await guard.claim_many(tx, run.corp_id, kind, generations, began_at=run.began_at)
+        step = "fetch" if kind == "user" else f"fetch_{kind}"
+        await self._runs.add_todo(tx, run, [(step, an_id) for an_id in generations.keys() - claimed])
         now = datetime.now(UTC)
-        for an_id in sorted(claimed):
-            change = await self._one(tx, kind, an_id, documents[an_id], holders, now)
-            if kind == "user" and change is not None and 0 not in documents[an_id]:
-                entries.append(("detail", an_id))
-        if not self._dry:
-            await self._runs.add_todo(tx, run, entries)
+        of_claimed = {an_id: documents[an_id] for an_id in sorted(claimed)}
+        if kind == "user":
+            await self._people(tx, of_claimed, now)
+        elif kind == "department":
+            for an_id, found in of_claimed.items():
+                department = department_row(found[0])
+                change = await store.write_department(tx, run.corp_id, int(an_id), department, at=now)
+                count_change(run, f"departments_{change}", int(change is not None))
+        elif ROLES in of_claimed:
+            wanted = roles_state(of_claimed[ROLES][0])
+            count_change(run, "roles_changed", await store.write_roles(tx, run.corp_id, wanted, at=now))
         await tx.execute(delete(staged).where(*of_chunk))
 
-    async def _one(
-        self,
-        tx: Transaction,
-        kind: str,
-        an_id: str,
-        documents: dict[int, Any],
-        holders: dict[str, set[int]] | None,
-        now: datetime,
-    ) -> store.Change | None:
-        corp_id = self._run.corp_id
-        if kind == "roles":
-            changed = await store.write_roles(tx, corp_id, roles_state(documents[0]), at=now)
-            count_change(self._run, "roles_changed", changed)
-            return None
-        if kind == "department":
-            row = department_row(documents[0])
-            change = await store.write_department(tx, corp_id, int(an_id), row, at=now)
-            count_change(self._run, f"departments_{change}", int(change is not None))
-            return change
-        roles = None if holders is None else frozenset(holders.get(an_id, ()))
-        state: UserState
-        if (whole := documents.get(0)) is None:
-            state = listed_state(documents, roles)
-        else:  # asked for by name
+    async def _people(self, tx: Transaction, found: dict[str, dict[int, Any]], now: datetime) -> None:
+        corp_id, roles = self._run.corp_id, await self._roles_of(tx, found)
+        listed: dict[str, UserState] = {}
+        by_name: dict[str, UserState] = {}
+        for userid, documents in found.items():
+            held = None if roles is None else frozenset(roles[userid])
+            if (whole := documents.get(0)) is None:
+                listed[userid] = listed_state(documents, held)
+                continue
             state = user_state(whole)
-            if roles is not None:
-                state = replace(state, roles=roles, role_names={})
-            await store.name_roles(tx, corp_id, state.role_names, at=now)
-        change = await store.write_user(tx, corp_id, an_id, state, at=now)
-        count_change(self._run, f"people_{change}", int(change is not None))
-        return change
+            by_name[userid] = state if held is None else replace(state, roles=held, role_names={})
+            await store.name_roles(tx, corp_id, by_name[userid].role_names, at=now)
+        changes = await store.write_users(tx, corp_id, listed, at=now, listed=True)
+        changes |= await store.write_users(tx, corp_id, by_name, at=now)
+        for change in changes.values():
+            count_change(self._run, f"people_{change}", 1)
 
-    async def _role_holders(self) -> dict[str, set[int]] | None:
-        """The ids of everybody's roles; None when the app may not list roles."""
-        rows = await self._runs.reader.execute(
-            select(staged.c.entity_id, staged.c.document).where(
-                staged.c.run_id == self._run.run_id, staged.c.kind == "role_users"
+    async def _roles_of(self, tx: Transaction, userids: Collection[str]) -> dict[str, set[int]] | None:
+        """The ids of their roles; None when the app may not list roles."""
+        of_run = staged.c.run_id == self._run.run_id
+        if (
+            await tx.scalar(select(staged.c.entity_id).where(of_run, staged.c.kind == "role").limit(1))
+            is None
+        ):
+            return None
+        rows = await tx.execute(
+            select(staged.c.entity_id, staged.c.listed_in).where(
+                of_run, staged.c.kind == "holder", staged.c.entity_id.in_(userids)
             )
         )
         found: dict[str, set[int]] = defaultdict(set)
-        told = False
         for row in rows:
-            told = True
-            for userid in json.loads(row.document):
-                found[userid].add(int(row.entity_id))
-        return found if told else None
+            found[row.entity_id].add(row.listed_in)
+        return found
 
     async def _next(self, kind: str, after: str) -> list[str]:
         rows = await self._runs.reader.execute(
@@ -182,7 +174,7 @@ class Applier:
         )
         return [row.entity_id for row in rows]
 
-    async def _left(self) -> int:
+    async def _count_left(self) -> int:
         return int(
             await self._runs.reader.scalar(
                 select(func.count(func.distinct(staged.c.entity_id))).where(

@@ -1,7 +1,8 @@
 """What a full sync remembers on its way, so that it goes on after a crash where it was.
 
-Nobody joins against these: ``address_sync_runs`` says what was done when, the two others are empty except
-while a run is under way (or waits to be confirmed): ``address_sync_staged`` holds people's data meanwhile.
+Nobody joins against these. ``address_sync_runs`` says what was done when. ``address_sync_todo`` and
+``…_staged`` are empty except while a run is under way (or waits to be confirmed); ``…_staged`` holds people's
+data meanwhile.
 """
 
 from sqlalchemy import BigInteger, Column, Index, Table, Text
@@ -19,7 +20,7 @@ runs = Table(
         "state",
         Text,
         nullable=False,
-        comment="reading, applying, refetching; done, stopped, dry_run, superseded",
+        comment="reading, applying, refetching, details; done, stopped, dry_run, superseded",
     ),
     Column("began_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
@@ -46,9 +47,23 @@ staged = Table(
     "address_sync_staged",
     metadata,
     Column("run_id", Text, primary_key=True),
-    Column("kind", Text, primary_key=True, comment="user, department, roles or role_users"),
+    Column("kind", Text, primary_key=True, comment="user, department, roles, role or holder"),
     Column("entity_id", Text, primary_key=True),
-    Column("dept_id", BigInteger, primary_key=True, autoincrement=False, comment="where a user was listed"),
+    Column(
+        "listed_in",
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="the department of a user, the role of a holder; 0: asked for by name",
+    ),
     Column("generation", BigInteger, nullable=False, comment="the entity's before it was read"),
     Column("document", Text, nullable=False, comment="as DingTalk answered, JSON"),
+)
+
+details_worker = Table(
+    "address_sync_details_worker",
+    metadata,
+    Column("corp_id", Text, primary_key=True),
+    Column("worker", Text, nullable=False, comment="the process that fetches details"),
+    Column("until", UtcDateTime, nullable=False, comment="when another may take over"),
 )

@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from consumers.address_sync.mapping import department_row, user_state
 from consumers.address_sync.settings import AddressSyncSettings
+from consumers.address_sync.sync.details import Details
 from consumers.address_sync.sync.full_sync import FullSync
 from consumers.address_sync.sync.runs import Cause, Run, Runs
 from consumers.address_sync.sync.tables import staged, todo
@@ -26,11 +27,23 @@ async def full(
     corp_id: str = CORP,
     **how: Any,
 ) -> Run:
-    """A run, or what is left of the one that was interrupted."""
+    """A run to its end, details included, or what is left of the one that was interrupted."""
     runs = Runs(sync.database, corp_id)
     run = await runs.unfinished(cause) or await runs.begin(cause)
-    assert await FullSync(runs, run, company, settings, **how).work()
+    if run.is_open:
+        assert await FullSync(runs, run, company, settings, **how).work()
+    if cause != "dry_run":
+        await every_detail(sync, company, corp_id)
+    if run.state == "details":
+        await runs.advance(run, "done")
     return run
+
+
+async def every_detail(sync: MemoryRuntime, company: Any, corp_id: str = CORP) -> None:
+    """Ask for everybody whose details are pending."""
+    details = Details(sync.database, corp_id, company, FAST.resync_calls_per_s)
+    while await details.pending():
+        assert await details.work(lambda: True)
 
 
 async def contents(sync: MemoryRuntime) -> dict[str, list[tuple[Any, ...]]]:

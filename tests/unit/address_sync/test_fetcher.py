@@ -1,6 +1,7 @@
 """Looks: how many an event costs, and what each brings along."""
 
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
 from consumers.address_sync import AddressSync
@@ -86,6 +87,7 @@ async def test_a_look_of_another_process_in_between_is_not_taken_for_ours(sync, 
     await deliver(sync, event("user_modify_org", "u1", at_ms=T), fetch_sequence=came)
     other = AddressSync()
     other.database, other.dingtalk, other.settings = sync.database, company, sync.consumer.settings
+    other.registry = CollectorRegistry()
     await other.start()
     modified = event("user_modify_org", "u1", at_ms=T + 1)
     seen = await other.prepare(modified, Context(sync.database.reader(), lambda: company))

@@ -12,7 +12,7 @@ from consumers.address_sync.sync.runs import RunMoved, Runs
 from consumers.address_sync.sync.tables import runs as runs_table
 from dingbridge.dingtalk.errors import PermissionDenied, Unavailable
 from tests.unit.address_sync.company import CORP, Company, event, events
-from tests.unit.address_sync.syncing import FAST, contents, differences, full, left_over
+from tests.unit.address_sync.syncing import FAST, contents, differences, every_detail, full, left_over
 
 
 # -- interrupted
@@ -56,6 +56,7 @@ async def test_in_slices_it_gets_on_at_each_and_does_nothing_twice(sync, company
             break
     assert slices > 20
     assert (await runs.ended("done"))[0].run_id == "o1"
+    await every_detail(sync, company)
     assert await differences(sync, company) == []
     assert company.calls["v2/user/list"] == company.calls["v2/department/get"] == 5
     assert company.calls["v2/user/get"] == 12

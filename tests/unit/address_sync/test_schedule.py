@@ -17,7 +17,7 @@ from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.control import resync_requested
 from tests.unit.address_sync.company import CORP, event, events
-from tests.unit.address_sync.syncing import differences, full, sample
+from tests.unit.address_sync.syncing import differences, every_detail, full, sample
 
 
 @pytest.fixture
@@ -51,11 +51,12 @@ async def ended_ago(sync, days):
 
 
 async def carry_out(sync, record):
-    """Deliver an order until it is done; returns how often that took."""
+    """Deliver an order until it is done, and fetch the details; returns how often it was delivered."""
     for attempt in range(1, 200):
         outcome = await sync.deliver(record.value)
         if outcome.kind != "retry":
             assert outcome.kind == "done"
+            await every_detail(sync, sync.consumer.dingtalk)
             return attempt
         assert (outcome.after, outcome.counts) == (0, False)
     raise AssertionError("it does not end")

@@ -1,0 +1,20 @@
+"""What address-sync measures beside what every consumer does: how far its full sync is."""
+
+from prometheus_client import CollectorRegistry, Gauge
+
+
+class AddressSyncMetrics:
+    """Metrics on ``registry``, by default on one that nobody reads: a command has no listener."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        registry = registry or CollectorRegistry()
+        self.steps_left = Gauge(
+            "dingbridge_address_sync_steps_left",
+            "Steps that are known and not done of the full sync that this process works on",
+            registry=registry,
+        )
+        self.details_pending = Gauge(
+            "dingbridge_address_sync_details_pending",
+            "People whose row stands, and of whom DingTalk is to be asked what no listing tells",
+            registry=registry,
+        )

@@ -1,0 +1,191 @@
+"""A company synced from nothing by ``dingbridge resync``, the pace lifted: killed in each stage, resumed, and
+compared at the end. The simulator runs in this process, the sync in one of its own, whose memory is watched.
+"""
+
+import asyncio
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+
+from consumers.address_sync.sync.tables import runs
+from consumers.address_sync.tables import users
+from dev.benchmarks.compare import differences
+from dev.benchmarks.results import Results
+from dev.servers.postgres import start_postgres
+from dev.servers.processes import tail
+from dingbridge import Database, open_database
+from dingbridge.settings import SAMPLE_CREDENTIALS
+from simulator.server import Simulator
+from simulator.settings import SimulatorSettings
+
+_LOOK_S: Final = 0.2
+DETAIL: Final = "/topapi/v2/user/get"
+PER_S: Final = 20
+"""Calls a second that DingTalk allows an app."""
+
+
+@dataclass(slots=True)
+class Part:
+    """The work of one process, until it ended or was killed in ``stage``; its most memory in MB."""
+
+    stage: str
+    seconds: float = 0.0
+    peak: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What a whole sync took: calls for the rows, calls for the details, and its parts."""
+
+    rows: int
+    details: int
+    parts: list[Part]
+
+
+async def synced(simulator: Simulator, database: Database, env: Mapping[str, str], log: Path) -> Synced:
+    """Sync the company of ``simulator`` into the empty ``database``; SIGKILL in each stage, then to the end.
+
+    Raises ``RuntimeError`` with the log of a process that failed.
+    """
+    calls, company = simulator.api.calls, simulator.platform.company
+    half, people = len(company.departments) // 2, len(company.users)
+    before = calls.copy()
+    parts: list[Part] = []
+
+    async def reading() -> bool:
+        return (calls - before)["/topapi/v2/user/list"] > half
+
+    async def applying() -> bool:
+        return await _state(database) == "applying" and await _any_row(database)
+
+    async def fetching() -> bool:
+        return (calls - before)[DETAIL] > people // 3
+
+    async def never() -> bool:
+        return False
+
+    stages = {"reading": reading, "applying": applying, "details": fetching, "to the end": never}
+    for stage, over in stages.items():
+        parts.append(await _work(stage, over, env, log))
+    made = calls - before
+    return Synced(rows=made.total() - made[DETAIL], details=made[DETAIL], parts=parts)
+
+
+async def _work(stage: str, over: Callable[[], Awaitable[bool]], env: Mapping[str, str], log: Path) -> Part:
+    part, began = Part(stage), time.monotonic()
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).with_name("dingbridge")),
+            "resync",
+            env={**os.environ, **env},
+            stdout=output,
+            stderr=output,
+        )
+    watched, killed = psutil.Process(process.pid), False
+    while process.returncode is None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            part.peak = max(part.peak, watched.memory_info().rss / 1e6)
+        try:
+            async with asyncio.timeout(_LOOK_S):
+                await process.wait()
+        except TimeoutError:
+            if await over():
+                killed = True
+                process.kill()
+                await process.wait()
+    part.seconds = time.monotonic() - began
+    if process.returncode and not killed:
+        raise RuntimeError(f"resync failed ({stage}):\n{tail(log, 20)}")
+    if stage != "to the end" and not killed:
+        raise RuntimeError(f"resync ended before it was killed ({stage})")
+    return part
+
+
+async def _state(database: Database) -> str | None:
+    try:
+        latest = select(runs.c.state).order_by(runs.c.began_at.desc()).limit(1)
+        state: str | None = await database.reader().scalar(latest)
+        return state
+    except DBAPIError:  # the tables are made by the first process
+        return None
+
+
+async def _any_row(database: Database) -> bool:
+    return await database.reader().scalar(select(users.c.userid).limit(1)) is not None
+
+
+def environment(simulator: Simulator, database_url: str, folder: Path) -> dict[str, str]:
+    """Settings of ``dingbridge resync`` with its pace lifted."""
+    return {
+        "DINGTALK_API_BASE": simulator.base_url,
+        "DINGTALK_APP_KEY": SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"],
+        "DINGTALK_APP_SECRET": SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"],
+        "DINGTALK_CORP_ID": simulator.platform.corp_id,
+        "DATABASE_URL": database_url,
+        "DATA_DIR": str(folder),
+        "RESYNC_CALLS_PER_S": "10000",
+    }
+
+
+def measure(folder: Path, results: Results, people: int, departments: int) -> None:
+    """One sync of a company of that size into PostgreSQL, as a part of the results."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with start_postgres(folder, how="wheel") as postgres:
+        results.add(asyncio.run(_measure(folder, postgres.create_database("company"), people, departments)))
+
+
+async def _measure(folder: Path, url: str, people: int, departments: int) -> str:
+    began = time.monotonic()
+    settings = SimulatorSettings.load(
+        simulator_port=0, simulator_users=people, simulator_departments=departments, log_level="WARNING"
+    )
+    database = open_database(url)
+    try:
+        async with Simulator(settings) as simulator:
+            started = time.monotonic() - began
+            memory = psutil.Process().memory_info().rss / 1e6
+            done = await synced(
+                simulator, database, environment(simulator, url, folder), folder / "resync.log"
+            )
+            wrong = await differences(database, simulator)
+    finally:
+        await database.close()
+    return words(people, departments, done, wrong, started, memory)
+
+
+def words(
+    people: int, departments: int, done: Synced, wrong: list[str], started: float, memory: float
+) -> str:
+    """The results of one sync, for the table."""
+    by_size = people // 100 + 3 * departments
+    parts = [f"| {part.stage} | {part.seconds:,.0f} | {part.peak:.0f} |" for part in done.parts]
+    return "\n".join(
+        [
+            f"## A company of {people:,} people in {departments:,} departments, synced from nothing",
+            "",
+            f"- simulator: started in {started:.1f} s, {memory:.0f} MB",
+            "- the pace lifted (RESYNC_CALLS_PER_S=10000, no limit at the simulator); PostgreSQL",
+            f"- calls until the rows stood: {done.rows:,} (people / 100 + 3 × departments: {by_size:,}); at "
+            f"DingTalk's {PER_S} a second {_hours(done.rows)}, at the default 10 {_hours(2 * done.rows)}",
+            f"- calls for the details: {done.details:,}; at {PER_S} a second {_hours(done.details)}",
+            f"- at the end: {'equal, row by row' if not wrong else f'NOT EQUAL: {wrong[:5]}'}",
+            "",
+            "| killed (SIGKILL) while | s | peak memory, MB |",
+            "|---|---|---|",
+            *parts,
+        ]
+    )
+
+
+def _hours(calls: int) -> str:
+    minutes = calls / PER_S / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"

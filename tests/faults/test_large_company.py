@@ -1,0 +1,44 @@
+"""A large company from nothing, by a process that is killed in each stage: 10,000 people in ``make test``,
+and in ``make test-long`` a tenth of the 1,000,000 of ``make bench-large``."""
+
+import pytest
+from sqlalchemy import func, select
+
+from consumers.address_sync.sync.details import TOGETHER
+from consumers.address_sync.sync.tables import details_worker, staged, todo
+from consumers.address_sync.tables import details
+from dev.benchmarks.company import environment, synced
+from dev.benchmarks.compare import differences
+from dingbridge import open_database
+from simulator.server import Simulator
+from simulator.settings import SimulatorSettings
+from tests.faults.sizes import LONG, sized
+
+PEOPLE, DEPARTMENTS = sized((10_000, 200), (100_000, 5_000))
+KILLS = 3
+MOST_MEMORY_MB = 200
+"""Of the process, whatever the size: it holds 120 MB with 10 people."""
+
+
+@pytest.fixture
+def url(request, tmp_path):
+    return request.getfixturevalue("postgres_url") if LONG else f"sqlite:///{tmp_path}/large.db"
+
+
+async def test_killed_in_each_stage_it_goes_on_and_ends_equal(url, tmp_path):
+    settings = SimulatorSettings(
+        simulator_port=0, simulator_users=PEOPLE, simulator_departments=DEPARTMENTS, log_level="WARNING"
+    )
+    database = open_database(url)
+    async with Simulator(settings) as simulator:
+        done = await synced(simulator, database, environment(simulator, url, tmp_path), tmp_path / "log")
+        assert await differences(database, simulator) == []
+        roles = sum(1 + len(role.userids) // 100 for role in simulator.platform.company.roles)
+    # three calls for each department and one for each page; of a killed process a step is made again
+    assert done.rows <= PEOPLE / 100 + 3 * (DEPARTMENTS + 1) + DEPARTMENTS + roles + 10 * (KILLS + 1)
+    assert PEOPLE <= done.details <= PEOPLE + TOGETHER * KILLS
+    for table in (todo, staged, details, details_worker):
+        assert await database.reader().scalar(select(func.count()).select_from(table)) == 0, table.name
+    await database.close()
+    assert max(part.peak for part in done.parts) < MOST_MEMORY_MB, done.parts
+    print(done)

@@ -1,0 +1,195 @@
+"""A full sync of two stages: the rows stand after the listings; what only ``user/get`` tells follows, and
+until then they say that it is not known."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+
+from consumers.address_sync import consumer as consumer_module
+from consumers.address_sync.settings import AddressSyncSettings
+from consumers.address_sync.sync.details import Details
+from consumers.address_sync.sync.full_sync import FullSync
+from consumers.address_sync.sync.runs import Runs
+from consumers.address_sync.sync.tables import details_worker
+from consumers.address_sync.tables import details, users
+from dingbridge.dingtalk.errors import Unavailable
+from tests.support.waiting import eventually
+from tests.unit.address_sync.company import CORP, event
+from tests.unit.address_sync.syncing import FAST, differences, every_detail, full
+
+
+async def rows_only(sync, company, cause="order"):
+    runs = Runs(sync.database, CORP)
+    run = await runs.begin(cause)
+    assert await FullSync(runs, run, company, FAST).work()
+    return run
+
+
+async def row(sync, userid):
+    [found] = await sync.rows(select(users).where(users.c.userid == userid))
+    return found
+
+
+async def asked_for(sync):
+    return {found.userid for found in await sync.rows(select(details.c.userid))}
+
+
+def worker(sync, company):
+    return Details(sync.database, CORP, company, FAST.resync_calls_per_s)
+
+
+async def test_rows_stand_before_anybody_is_asked_for_and_say_what_is_not_known(sync, company):
+    run = await rows_only(sync, company)
+    assert run.state == "done"
+    assert company.calls["v2/user/get"] == 0
+    wrong = {found.rsplit(": ", 1)[1] for found in await differences(sync, company)}
+    assert wrong == {"manager_userid", "senior", "details_pending"}
+    first = await row(sync, "u001")
+    assert (first.details_pending, first.manager_userid, first.senior) == (True, None, None)
+    assert await asked_for(sync) == set(company.users)
+    await every_detail(sync, company)
+    assert await differences(sync, company) == []
+    assert company.calls["v2/user/get"] == 12
+    now = await row(sync, "u001")
+    assert (now.details_pending, now.manager_userid) == (False, "u-boss")
+    assert now.updated_at > first.updated_at  # so that a job which polls it hears of the manager
+
+
+async def test_of_who_was_known_the_manager_stays_and_he_is_asked_for_first(sync, company):
+    await full(sync, company)
+    company.users["u009"] |= {"title": "经理", "manager_userid": "u001"}
+    company.hire("u-new")
+    await rows_only(sync, company)
+    changed = await row(sync, "u009")
+    assert (changed.title, changed.manager_userid, changed.details_pending) == ("经理", "u-boss", True)
+    order = await sync.rows(select(details.c.userid).order_by(details.c.rank, details.c.userid))
+    assert [found.userid for found in order] == ["u009", "u-new"]
+
+
+async def test_an_event_is_fetched_at_once_and_leaves_nothing_to_ask(sync, company):
+    await rows_only(sync, company)
+    assert (await sync.deliver(event("user_modify_org", "u011"))).kind == "done"
+    assert not (await row(sync, "u011")).details_pending
+    assert "u011" not in await asked_for(sync)
+    await every_detail(sync, company)
+    assert company.calls["v2/user/get"] == 12
+
+
+async def test_details_that_were_fetched_before_an_event_do_not_undo_it(sync, company):
+    """The event comes, and is handled, between the answer about a person and its write."""
+    await rows_only(sync, company)
+    real = company.user
+
+    async def overtaken(userid):
+        answer = await real(userid)
+        if userid == "u003" and company.users["u003"]["name"] != "新名":
+            company.users["u003"] |= {"name": "新名", "manager_userid": "u001"}
+            assert (await sync.deliver(event("user_modify_org", "u003"))).kind == "done"
+        return answer
+
+    company.user = overtaken
+    await every_detail(sync, company)
+    assert (await row(sync, "u003")).name == "新名"
+    assert await differences(sync, company) == []
+
+
+async def test_who_is_listed_but_not_shown_stays_unknown_and_is_asked_for_by_the_next_sync(sync, company):
+    real, hidden = company.user, {"u004"}
+
+    async def user(userid):
+        if userid in hidden:
+            company.hidden.add(userid)
+        try:
+            return await real(userid)
+        finally:
+            company.hidden.discard(userid)
+
+    company.user = user
+    await full(sync, company)
+    assert (await row(sync, "u004")).details_pending
+    assert await asked_for(sync) == set()
+    hidden.clear()
+    await full(sync, company)
+    assert await differences(sync, company) == []
+
+
+async def test_one_process_fetches_and_another_takes_over_when_it_is_dead(sync, company):
+    await rows_only(sync, company)
+    first, second = worker(sync, company), worker(sync, company)
+    assert await first._take()
+    assert not await second.work(lambda: True)
+    assert company.calls["v2/user/get"] == 0
+    async with sync.database.transaction() as tx:
+        until = (await tx.execute(select(details_worker.c.until))).scalar_one() - timedelta(minutes=2)
+        await tx.execute(update(details_worker).values(until=until))
+    assert await second.work(lambda: True)
+    assert await differences(sync, company) == []
+    assert company.calls["v2/user/get"] == 12
+
+
+async def test_a_call_that_fails_costs_itself_alone(sync, company):
+    await rows_only(sync, company)
+    made = 0
+
+    def fail():
+        nonlocal made
+        made += 1
+        if made % 3 == 0:
+            raise Unavailable("no answer", api="v2/user/get")
+
+    company.before["v2/user/get"] = fail
+    for _ in range(20):
+        try:
+            await every_detail(sync, company)
+            break
+        except Unavailable:
+            continue
+    assert await differences(sync, company) == []
+    assert company.calls["v2/user/get"] - made // 3 == 12
+
+
+async def test_who_reports_to_a_leaver_is_asked_for_though_his_own_row_did_not_change(sync, company):
+    company.users["u003"]["manager_userid"] = "u001"
+    await full(sync, company)
+    del company.users["u001"]
+    company.users["u003"]["manager_userid"] = "u002"
+    await rows_only(sync, company)
+    assert await asked_for(sync) == {"u003"}
+    await every_detail(sync, company)
+    assert await differences(sync, company) == []
+
+
+async def no_order(*order, **more):
+    """The full sync is made by the test."""
+
+
+@pytest.fixture
+async def background(sync, monkeypatch):
+    monkeypatch.setattr(consumer_module, "LOOK_EVERY_S", 0.01)
+    sync.consumer.sync_settings = AddressSyncSettings(dingtalk_corp_id=CORP, resync_calls_per_s=10_000)
+    monkeypatch.setattr(sync.consumer, "_order_sync", no_order)
+    task = asyncio.create_task(sync.consumer.background())
+    yield task
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_the_running_consumer_fetches_them_and_shows_how_many_are_left(sync, company, background):
+    await rows_only(sync, company)
+    pending = sync.consumer.metrics.details_pending
+    await eventually(
+        lambda: company.calls["v2/user/get"] == 12 and pending._value.get() == 0, 60, "all asked"
+    )
+    assert await differences(sync, company) == []
+
+
+async def test_a_permission_that_is_missing_does_not_end_the_consumer(sync, company, background, monkeypatch):
+    monkeypatch.setattr(consumer_module, "PERMISSION_AGAIN_S", 0.01)
+    company.refused.add("v2/user/get")
+    await rows_only(sync, company)
+    await eventually(lambda: company.calls["v2/user/get"] > 24, 60, "it is tried again")
+    company.refused.clear()
+    await eventually(lambda: sync.consumer.metrics.details_pending._value.get() == 0, 60, "all asked")
+    assert not background.done()
