@@ -18,9 +18,12 @@ from console.page import Pages
 from console.render import Render, visible
 from console.settings import ConsoleSettings
 from console.sources.databases import Databases
+from console.sources.doctor import Doctor
 from console.sources.journals import Journals
 from console.sources.listeners import Listeners
+from console.watch import Watch
 from dingbridge.settings import KafkaSettings
+from dingbridge.worker.registry import installed_consumers
 
 __all__ = ["Console", "Role", "User", "open_console", "require"]
 
@@ -35,6 +38,8 @@ class Console:
     feed: Feed
     search: Search
     listeners: Listeners
+    watch: Watch
+    doctor: Doctor
     journals: Journals
     databases: Databases
     commands: Commands
@@ -60,8 +65,11 @@ class Console:
         await self.listeners.start()
         self.index.open()
         await self.feed.start()
+        await self.watch.start()
 
     async def stop(self) -> None:
+        await self.watch.stop()
+        await self.doctor.stop()
         await self.feed.stop()
         self.index.close()
         await self.databases.close()
@@ -73,6 +81,7 @@ def open_console(settings: ConsoleSettings) -> Console:
     render = Render()
     audit = Audit(settings.audit_file)
     users = UsersFile(settings.users_file)
+    listeners = Listeners(settings.listeners)
     index = Index(
         settings.index_file,
         days=settings.console_index_days,
@@ -85,7 +94,9 @@ def open_console(settings: ConsoleSettings) -> Console:
         index=index,
         feed=feed,
         search=Search(settings, index, feed),
-        listeners=Listeners(settings.listeners),
+        listeners=listeners,
+        watch=Watch(settings, listeners),
+        doctor=Doctor(_parts_here(settings)),
         journals=Journals(settings.journals),
         databases=Databases(settings.database_url_of),
         commands=Commands(audit),
@@ -95,3 +106,11 @@ def open_console(settings: ConsoleSettings) -> Console:
         render=render,
         pages=Pages(render),
     )
+
+
+def _parts_here(settings: ConsoleSettings) -> tuple[str, ...]:
+    """What the doctor looks at: all, where the ingress is on this host; else the consumers alone."""
+    own = f"http://{settings.admin_host}:{settings.admin_port}"
+    if ("ingress", own) in settings.listeners:
+        return ()
+    return tuple(one.name for one in installed_consumers() if one.consumer is not None)

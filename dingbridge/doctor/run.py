@@ -31,9 +31,11 @@ async def examine(
     wanted: Sequence[str],
     tell: Tell,
     checks: Mapping[str, Check],
+    in_background: bool = False,
 ) -> None:
     """Run all checks; ``tell`` hears each finding as it is made. ``wanted`` names the parts, none for all;
-    ``checks`` are those that parts bring along, by the part's name."""
+    ``checks`` are those that parts bring along, by the part's name. ``in_background``, as the console looks
+    again and again: the Open API, whose calls count, is not asked, and the process's log stays as it is."""
     settings, problems = settings_check.load()
     app = None
     if settings is not None:
@@ -54,7 +56,8 @@ async def examine(
     if any(finding.code in settings_check.NO_KEYS for finding in keys):
         tell(found("settings.stopped"))
         return
-    configure_logging(settings)
+    if not in_background:
+        configure_logging(settings)
     calls = ApiCalls.of(settings, app.app_key)
     pair = next(iter(app.accepted(datetime.now(UTC))), None)  # none in Stream mode
     async with aiohttp.ClientSession(headers={"User-Agent": "dingbridge"}) as session:
@@ -66,7 +69,7 @@ async def examine(
             with_ingress,
             url,
             session,
-            _client(app, settings.dingtalk_api_base, session, calls),
+            None if in_background else _client(app, settings.dingtalk_api_base, session, calls),
             calls,
         )
         of_parts = {

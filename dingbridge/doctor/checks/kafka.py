@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError, for_code
 
-from dingbridge.doctor.checks.kafka_wire import DescribeGroups, Metadata, operations
+from dingbridge.doctor.checks.kafka_wire import Metadata, describe_groups, operations
 from dingbridge.doctor.checks.settings import Part
 from dingbridge.kafka.client import connection, explained
 from dingbridge.kafka.topics import (
@@ -175,13 +175,11 @@ async def _groups(
     """Our rights on each group. Each broker is asked, since looking for a group's own makes Kafka create the
     topic of offsets where there is none."""
     rights: dict[str, frozenset[str] | None] = {}
-    for node in brokers if groups else ():
-        answer = (await admin._send_request_to_node(node, DescribeGroups(list(groups)))).to_object()
-        for entry in answer["groups"]:
-            if entry["error_code"] == 0:
-                rights[entry["group"]] = operations(entry["authorized_operations"])
-            elif entry["error_code"] == _GROUP_DENIED:
-                rights.setdefault(entry["group"], frozenset())
+    for entry in await describe_groups(admin, groups, brokers):
+        if entry["error_code"] == 0:
+            rights[entry["group"]] = operations(entry["authorized_operations"])
+        elif entry["error_code"] == _GROUP_DENIED:
+            rights.setdefault(entry["group"], frozenset())
     return rights
 
 

@@ -1,8 +1,10 @@
 """Two requests of Kafka's protocol that aiokafka does not have in the versions that tell a client its rights:
 Metadata 8 and DescribeGroups 3. Both only read."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Bytes, Int16, Int32, Schema, String
 
@@ -122,3 +124,15 @@ class DescribeGroups(Request[DescribeGroupsRequest3]):  # type: ignore[misc]
 
     def build(self, request_struct_class: Any) -> Any:
         return request_struct_class(self._groups, True)
+
+
+async def describe_groups(
+    admin: AIOKafkaAdminClient, groups: Sequence[str], brokers: Iterable[int]
+) -> list[dict[str, Any]]:
+    """Kafka's description of ``groups``, by each broker: others than a group's own answer with an error code.
+    aiokafka's own request does not read the answer to version 3 (0.14)."""
+    described: list[dict[str, Any]] = []
+    for node in brokers if groups else ():
+        answer = await admin._send_request_to_node(node, DescribeGroups(list(groups)))
+        described += answer.to_object()["groups"]
+    return described

@@ -1,0 +1,270 @@
+"""Which parts the line has, and how each of them is: exactly one state, and why. Pure: no I/O, no clock.
+
+Thresholds are those of ``deploy/prometheus/rules.yml``, without its patience: a person is looking.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from typing import Any, Final, Literal
+
+from console.line.window import INGRESS, Reading, Window
+from console.sources.groups import Group
+
+PREFIX: Final = "dingbridge_"
+BEHIND_S: Final = 60.0
+"""From this age on, in s, what waits for Kafka is late."""
+CONSUMER_BEHIND_S: Final = 300.0
+SLOW_ANSWER_S: Final = 0.5
+"""DingTalk gives 1.5 s."""
+LOW_DISK_BYTES: Final = 2 * 1024**3
+CLOCK_SKEW_S: Final = 120.0
+
+
+class State(IntEnum):
+    """How a part is; the higher, the worse."""
+
+    OK = 0
+    UNKNOWN = 1
+    """Nothing tells."""
+    LATE = 2
+    """It works, with trouble."""
+    UNREACHABLE = 3
+    """Its private listener does not answer."""
+    STOPPED = 4
+
+    @property
+    def word(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is wrong with a part, by a code that ``words/now.toml`` has words for (``what_<code>``,
+    ``do_<code>``). ``text`` is what a process says in words of its own; ``since`` is epoch s, if it tells."""
+
+    state: State
+    code: str
+    values: Mapping[str, str | int | float] = field(default_factory=dict)
+    text: str = ""
+    since: float | None = None
+
+
+Kind = Literal["dingtalk", "journal", "kafka", "consumer", "systems"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of the line. ``consumer`` names whose it is, of the last two kinds. ``rate`` is a second,
+    ``oldest_s`` the age of what waits longest, ``p99_s`` of the last minute; None where nothing tells."""
+
+    kind: Kind
+    consumer: str = ""
+    trouble: Trouble | None = None
+    rate: float | None = None
+    oldest_s: float | None = None
+    p99_s: float | None = None
+
+    @property
+    def state(self) -> State:
+        return State.OK if self.trouble is None else self.trouble.state
+
+
+def line(
+    before: Sequence[Reading], now: Sequence[Reading], groups: Mapping[str, Group], installed: Sequence[str]
+) -> list[Part]:
+    """The parts in the order of the line. ``before`` is the oldest reading of the window, ``now`` the newest;
+    ``groups`` are as Kafka knows them; ``installed`` consumers without a listener are judged by these."""
+    parts = _ingress(Window.of(INGRESS, before, now))
+    watched = list(dict.fromkeys(reading.name for reading in now if reading.name != INGRESS))
+    for name in [*watched, *(name for name in installed if name not in watched)]:
+        window = Window.of(name, before, now)
+        parts += _consumer(name, window) if window.now else [_by_kafka(name, groups.get(name))]
+    return parts
+
+
+def worst(parts: Sequence[Part]) -> Part | None:
+    """The part to speak of: the worst, of equals the one nearest to DingTalk; None if none is in trouble."""
+    found = max(parts, key=lambda part: part.state, default=None)
+    return found if found is not None and found.state > State.UNKNOWN else None
+
+
+def _most(troubles: Iterator[Trouble]) -> Trouble | None:
+    """The worst of them, the first of equals."""
+    return max(troubles, key=lambda trouble: trouble.state, default=None)
+
+
+def _ingress(window: Window) -> list[Part]:
+    unknown = None if window.answering else Trouble(State.UNKNOWN, "unknown")
+    last = window.most(PREFIX + "last_callback_timestamp_seconds")
+    at = max((reading.at for reading in window.now), default=0.0)
+    waiting = window.most(PREFIX + "journal_oldest_waiting_seconds")
+    return [
+        Part(
+            "dingtalk",
+            trouble=unknown or _most(_dingtalk(window)),
+            rate=window.rate(PREFIX + "callbacks_total"),
+            oldest_s=max(0.0, at - last) if last else None,
+            p99_s=window.p99(PREFIX + "answer_seconds"),
+        ),
+        Part(
+            "journal",
+            trouble=_most(_journal(window)),
+            rate=window.rate(PREFIX + "callbacks_total", outcome="kept"),
+            oldest_s=waiting,
+            p99_s=window.p99(PREFIX + "journal_commit_seconds"),
+        ),
+        Part(
+            "kafka",
+            trouble=unknown or _most(_kafka(window)),
+            rate=window.rate(PREFIX + "published_total"),
+            oldest_s=waiting,
+            p99_s=window.p99(PREFIX + "publish_lag_seconds"),
+        ),
+    ]
+
+
+def _unreachable(window: Window) -> Iterator[Trouble]:
+    for reading in window.silent:
+        yield Trouble(State.UNREACHABLE, "unreachable", {"url": reading.url})
+
+
+def _dingtalk(window: Window) -> Iterator[Trouble]:
+    for reading in window.answering:
+        for sample in reading.metrics.samples(PREFIX + "stream_connections"):
+            if sample.value == 0:
+                yield Trouble(State.STOPPED, "stream_down", {"app": sample.labels.get("app", "")})
+    refused = window.grown(PREFIX + "callbacks_total", outcome="forbidden") - window.grown(
+        PREFIX + "callbacks_total", outcome="forbidden", reason="signature"
+    )
+    if refused > 0:
+        yield Trouble(State.LATE, "refused", {"count": int(refused)})
+    skew = max(map(abs, window.values(PREFIX + "clock_skew_seconds")), default=0)
+    if skew > CLOCK_SKEW_S:
+        yield Trouble(State.LATE, "clock", {"seconds": int(skew)})
+    if window.most(PREFIX + "apps_file_rejected"):
+        yield Trouble(State.LATE, "apps_file")
+
+
+def _journal(window: Window) -> Iterator[Trouble]:
+    if 0 in window.values(PREFIX + "journal_writable") or any(not r.ready for r in window.answering):
+        yield Trouble(State.STOPPED, "not_writable")
+    yield from _unreachable(window)
+    refused = window.grown(PREFIX + "callbacks_total", outcome="unavailable") - window.grown(
+        PREFIX + "callbacks_total", outcome="unavailable", reason="stopping"
+    )
+    if refused > 0:
+        yield Trouble(State.LATE, "answered_503", {"count": int(refused)})
+    if window.most(PREFIX + "journal_damaged_folders"):
+        yield Trouble(State.LATE, "damaged")
+    free = min(window.values(PREFIX + "journal_free_bytes"), default=LOW_DISK_BYTES)
+    if free < LOW_DISK_BYTES:
+        yield Trouble(State.LATE, "disk_low", {"megabytes": int(free // 1024**2)})
+    slow = window.p99(PREFIX + "answer_seconds")
+    if slow is not None and slow > SLOW_ANSWER_S:
+        yield Trouble(State.LATE, "slow_answers")
+
+
+def _kafka(window: Window) -> Iterator[Trouble]:
+    if 0 in window.values(PREFIX + "kafka_connected"):
+        yield Trouble(State.STOPPED, "kafka_down")
+    if (oldest := window.most(PREFIX + "journal_oldest_waiting_seconds") or 0) > BEHIND_S:
+        yield Trouble(State.LATE, "publishing_behind", {"seconds": int(oldest)})
+    if parked := sum(window.values(PREFIX + "parked")):
+        yield Trouble(State.LATE, "parked", {"count": int(parked)})
+
+
+def _consumer(name: str, window: Window) -> list[Part]:
+    mine = PREFIX + "consumer_"
+    oldest = window.most(mine + "oldest_seconds", consumer=name)
+    handled = window.p99(mine + "freshness_seconds", consumer=name)
+    attempt = window.p99(mine + "handler_seconds", consumer=name)
+    unknown = None if window.answering else Trouble(State.UNKNOWN, "unknown")
+    return [
+        Part(
+            "consumer",
+            name,
+            _most(_member(window, oldest or 0)),
+            window.rate(mine + "events_total", consumer=name),
+            oldest,
+            attempt if handled is None else handled,
+        ),
+        Part(
+            "systems",
+            name,
+            unknown or _most(_systems(name, window)),
+            window.rate(mine + "attempts_total", consumer=name),
+            _longest_wait(window),
+            attempt,
+        ),
+    ]
+
+
+def _member(window: Window, oldest_s: float) -> Iterator[Trouble]:
+    if 0 in window.values(PREFIX + "consumer_joined"):
+        yield Trouble(State.STOPPED, "not_joined")
+    yield from _unreachable(window)
+    if oldest_s > CONSUMER_BEHIND_S:
+        yield Trouble(State.LATE, "consumer_behind", {"seconds": int(oldest_s)})
+
+
+def _systems(name: str, window: Window) -> Iterator[Trouble]:
+    """What a consumer's own work needs: other systems, its database, and records that it can handle."""
+    for reading in window.answering:
+        if reading.details.get("database") == "does not answer":
+            yield Trouble(State.STOPPED, "database")
+        paused = _listed(reading.in_flight, "paused")
+        down = reading.details.get("unavailable")
+        reasons = down.values() if isinstance(down, Mapping) else [p.get("waits_for") for p in paused]
+        if reason := next(iter(reasons), None):
+            since = min((at for p in paused if (at := _epoch(p.get("since"))) is not None), default=None)
+            yield Trouble(State.STOPPED, "waits", text=str(reason), since=since)
+        failing = [r for r in _listed(reading.in_flight, "records") if r.get("outcome") == "retry"]
+        if failing:
+            since = min((at for r in failing if (at := _epoch(r.get("since"))) is not None), default=None)
+            text = str(failing[0].get("error") or "")
+            yield Trouble(State.LATE, "retries", {"count": len(failing)}, text, since)
+    letters = window.grown(PREFIX + "consumer_dead_letters_total", consumer=name)
+    if letters > 0:
+        yield Trouble(State.LATE, "dead_letters", {"count": int(letters)})
+
+
+def _by_kafka(name: str, group: Group | None) -> Part:
+    """A consumer that has no listener here: all that is known is what Kafka knows."""
+    trouble: Trouble | None = Trouble(State.UNKNOWN, "not_configured")
+    if group is not None and group.lag and not group.members:
+        trouble = Trouble(State.STOPPED, "no_member", {"count": group.lag})
+    elif group is not None and (group.oldest_s or 0) > CONSUMER_BEHIND_S:
+        trouble = Trouble(State.LATE, "consumer_behind", {"seconds": int(group.oldest_s or 0)})
+    elif group is not None and group.members:
+        trouble = None
+    return Part("consumer", name, trouble, oldest_s=None if group is None else group.oldest_s)
+
+
+def _longest_wait(window: Window) -> float | None:
+    """For how long the record that fails, or holds its partition, has been waiting."""
+    ages = [
+        reading.at - since
+        for reading in window.answering
+        for entry in [
+            *_listed(reading.in_flight, "paused"),
+            *(r for r in _listed(reading.in_flight, "records") if r.get("outcome")),
+        ]
+        if (since := _epoch(entry.get("since"))) is not None
+    ]
+    return max(0.0, max(ages)) if ages else None
+
+
+def _listed(answer: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    found = answer.get(name)
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def _epoch(text: object) -> float | None:
+    if not isinstance(text, str):
+        return None
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None

@@ -1,0 +1,71 @@
+"""What ``dingbridge doctor`` finds, looked at in the background: no page waits for it.
+
+At most once a minute while somebody watches, and without DingTalk's Open API, whose calls count.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from dingbridge.doctor import run
+from dingbridge.doctor.findings import Finding, Lang, Level, found, read_words
+from dingbridge.doctor.parts import load_checks
+
+EACH_S: Final = 60.0
+_WITHIN_S: Final = 45.0
+_NOT_HERE: Final = ("settings.", "key.", "api.", "tags.", "url.")
+"""Findings of what the console's own environment may lack, or what only the Open API tells."""
+
+
+class Doctor:
+    """``parts`` are those that run where the doctor looks: none for all, the ingress included."""
+
+    def __init__(self, parts: Sequence[str] = ()) -> None:
+        self._parts = parts
+        self.at: float | None = None
+        self.findings: tuple[Finding, ...] = ()
+        self._words = read_words("dingbridge.doctor")
+        self._looking: asyncio.Task[None] | None = None
+
+    def wanted(self) -> None:
+        """Somebody watches: look, unless that was done lately."""
+        if self._looking is not None and not self._looking.done():
+            return
+        if self.at is None or time.time() - self.at > EACH_S:
+            self._looking = asyncio.create_task(self._look())
+
+    async def stop(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+
+    def said(self, finding: Finding, lang: Lang) -> tuple[str, str]:
+        """Cause and remedy."""
+        return finding.said(self._words, lang)
+
+    def is_error(self, finding: Finding) -> bool:
+        return finding.level(self._words) is Level.ERROR
+
+    async def _look(self) -> None:
+        findings: list[Finding] = []
+        try:
+            checks, findings = await asyncio.to_thread(load_checks)
+            for check in checks.values():
+                self._words |= check.words
+            async with asyncio.timeout(_WITHIN_S):
+                await run.examine(
+                    url=None,
+                    app_name=None,
+                    wanted=self._parts,
+                    tell=findings.append,
+                    checks=checks,
+                    in_background=True,
+                )
+        except TimeoutError:
+            findings.append(
+                found("doctor.fault", check="doctor", error="TimeoutError", place=f"{_WITHIN_S:g} s")
+            )
+        kept = [one for one in findings if not one.code.startswith(_NOT_HERE)]
+        self.findings = tuple(one for one in kept if one.level(self._words) in (Level.ERROR, Level.WARNING))
+        self.at = time.time()

@@ -1,0 +1,124 @@
+"""What Kafka knows of consumers' groups: members, and how far each is behind, in records and in seconds.
+
+So the lag is known without the consumer's own listener. It joins no group and commits nothing.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from dingbridge.doctor.checks.kafka_wire import describe_groups
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.kafka.client import connection, explain
+from dingbridge.kafka.reader import Span, TopicReader
+from dingbridge.settings import KafkaSettings
+
+_REQUEST_MS: Final = 5_000
+_MOST_READ: Final = 64
+"""Partitions of which the oldest record that waits is read; of others only the lag in records is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicLag:
+    """How far a group is behind in one topic. ``oldest_s`` is the age of the oldest record that waits, in s;
+    None where none waits, or its age is not known."""
+
+    records: int
+    oldest_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One consumer group. ``topics`` has those of which it has committed something."""
+
+    members: int
+    state: str = ""
+    topics: Mapping[str, TopicLag] = field(default_factory=dict)
+
+    @property
+    def lag(self) -> int:
+        return sum(topic.records for topic in self.topics.values())
+
+    @property
+    def oldest_s(self) -> float | None:
+        return max((t.oldest_s for t in self.topics.values() if t.oldest_s is not None), default=None)
+
+
+async def look(settings: KafkaSettings, names: Sequence[str]) -> dict[str, Group]:
+    """The groups of ``names`` by name. Raises ``KafkaUnavailable``."""
+    try:
+        admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=_REQUEST_MS)
+        try:
+            await admin.start()
+            members = await _members(admin, names)
+            committed = {name: await _committed(admin, name) for name in names}
+        finally:
+            await admin.close()
+    except (KafkaError, OSError) as error:
+        raise KafkaUnavailable(explain(error, settings)) from error
+    async with TopicReader(settings) as reader:
+        counts: dict[str, int] = {}
+        for partition in {p for offsets in committed.values() for p in offsets}:
+            counts[partition.topic] = max(counts.get(partition.topic, 0), partition.partition + 1)
+        spans = await reader.spans(counts)
+        waiting = {
+            name: {
+                p: Span(max(offset, spans[p].begin), spans[p].end)
+                for p, offset in offsets.items()
+                if spans[p].end > max(offset, spans[p].begin)
+            }
+            for name, offsets in committed.items()
+        }
+        ages = await _ages(reader, waiting)
+    return {
+        name: Group(*members.get(name, (0, "")), topics=_by_topic(committed[name], waiting[name], ages))
+        for name in names
+    }
+
+
+async def _members(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, tuple[int, str]]:
+    cluster = await admin.describe_cluster()
+    found: dict[str, tuple[int, str]] = {}
+    for group in await describe_groups(admin, names, [broker["node_id"] for broker in cluster["brokers"]]):
+        if group["error_code"] == 0:
+            found[str(group["group"])] = (len(group["members"]), str(group["state"]))
+    return found
+
+
+async def _committed(admin: AIOKafkaAdminClient, name: str) -> dict[TopicPartition, int]:
+    offsets = await admin.list_consumer_group_offsets(name)
+    return {partition: found.offset for partition, found in offsets.items() if found.offset >= 0}
+
+
+async def _ages(
+    reader: TopicReader, waiting: Mapping[str, Mapping[TopicPartition, Span]]
+) -> dict[tuple[TopicPartition, int], float]:
+    """The age in s of the first record that each group waits for, by position."""
+    ages: dict[tuple[TopicPartition, int], float] = {}
+    left = _MOST_READ
+    for spans in waiting.values():
+        firsts = {p: Span(s.begin, s.begin + 1) for p, s in spans.items() if (p, s.begin) not in ages}
+        chosen = dict(list(firsts.items())[:left])
+        left -= len(chosen)
+        async for record in reader.read(chosen):
+            at = TopicPartition(record.topic, record.partition), record.offset
+            ages[at] = max(0.0, time.time() - record.timestamp / 1000)
+    return ages
+
+
+def _by_topic(
+    committed: Mapping[TopicPartition, int],
+    waiting: Mapping[TopicPartition, Span],
+    ages: Mapping[tuple[TopicPartition, int], float],
+) -> dict[str, TopicLag]:
+    found = {partition.topic: TopicLag(0) for partition in sorted(committed)}
+    for partition, span in waiting.items():
+        had = found[partition.topic]
+        known = [age for age in (had.oldest_s, ages.get((partition, span.begin))) if age is not None]
+        found[partition.topic] = TopicLag(had.records + span.end - span.begin, max(known, default=None))
+    return found
