@@ -41,6 +41,10 @@ def routes(console: Console) -> list[web.RouteDef]:
 
     async def listed(request: web.Request) -> web.Response:
         chosen = _selection(request.query)
+        if chosen.error:
+            require(
+                request, Role.READER
+            )  # it also looks into reasons, which could be guessed letter by letter
         page = _page_number(request)
         try:
             letters, more = await dead_letters.listed(

@@ -131,6 +131,7 @@ async def test_a_viewer_sees_counts_and_may_do_nothing(kafka_env, settings, name
         assert OTHER in listed
         assert SECRET not in listed
         assert 'type="checkbox"' not in listed
+        await page(who, "/dead-letters/letters", {"consumer": name, "error": SECRET[:5]}, 403)
         query = {"consumer": name, "act": "replay", "which": "all"}
         assert "operator" in await page(who, "/dead-letters/confirm", query, 403)
         fields = [("csrf", await who.csrf()), ("consumer", name), ("act", "replay"), ("count", "2")]
