@@ -1,22 +1,21 @@
 """A whole bridge with its console, for a browser to look at: simulator, ingress, consumers, System A.
 
-System A is what ``forward-a`` hands approvals to: it takes them, or while it is broken refuses each, which
-then is a dead letter. Tests look at it (``tests/console``), and ``dev/pictures.py`` takes pictures of it.
+``forward-a`` hands approvals to System A. Tests look at it (``tests/console``), and ``dev/pictures.py`` takes
+pictures of it.
 """
 
 import json
 import os
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
 from dev.servers import GuardedProcess, free_port
+from dev.system_a import SystemA
 from dingbridge.cli.terminal import open_here
 from dingbridge.errors import ServerStartError
 from dingbridge.settings import SAMPLE_CREDENTIALS
@@ -27,38 +26,6 @@ CONSUMERS: Final = ("address-sync", "approval", "outbound", "forward-a")
 READY_WITHIN_S: Final = 180.0
 
 _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
-
-
-class SystemA:
-    """A receiver of events. ``taken`` holds the ids of what it took; ``broken`` makes it refuse."""
-
-    def __init__(self) -> None:
-        self.broken = False
-        self.taken: list[str] = []
-        system, lock = self, threading.Lock()
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                with lock:
-                    status = 422 if system.broken else 200
-                    if not system.broken:
-                        system.taken.append(str(body["id"]))
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
 
 
 class Stack:
@@ -75,11 +42,6 @@ class Stack:
         self.url = f"http://127.0.0.1:{ports['console']}"
         self.callback_url = f"http://127.0.0.1:{ports['callback']}/callback"
         self.simulator_url = f"http://127.0.0.1:{ports['simulator']}"
-        forward = folder / "forward.toml"
-        forward.write_text(
-            f'[systems.a]\nurl = "{self.system_a.url}"\ntypes = ["bpms_instance_change"]\nunsigned = true\n',
-            encoding="utf-8",
-        )
         listeners = {name: f"http://127.0.0.1:{ports[name]}" for name in ("ingress", *CONSUMERS)}
         self.env = {
             **SAMPLE_CREDENTIALS,
@@ -93,8 +55,7 @@ class Stack:
             "INGRESS_PORT": str(ports["callback"]),
             "JOURNAL_ALLOW_UNSAFE": "1",
             "TOPIC_PARTITIONS": "2",
-            "FORWARD_FILE": str(forward),
-            "FORWARD_ALLOW_NETWORKS": "127.0.0.0/8",
+            **self.system_a.settings(folder, "bpms_instance_change"),
             "ADMIN_PORT": str(ports["ingress"]),
             "CONSOLE_PORT": str(ports["console"]),
             "CONSOLE_LISTENERS": ",".join(f"{name}={url}" for name, url in listeners.items()),

@@ -7,7 +7,9 @@ with ``stop``, or with this process however that ends (``dev.servers.guard``). W
 
 import json
 import os
+import secrets
 import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -15,13 +17,17 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
+from console.settings import ConsoleSettings
 from dev.demo.oa import OWNERS
 from dev.servers import GuardedProcess, KafkaServer, free_port, start_kafka
+from dev.system_a import SystemA
 from dingbridge.errors import BridgeError, ServerStartError
 from dingbridge.settings import SAMPLE_CREDENTIALS, ConsumerSettings, IngressSettings, KafkaSettings
 
-CONSUMERS: Final = ("address-sync", "approval", "outbound")
-SERVICES: Final = ("simulator", "ingress", *CONSUMERS)
+CONSUMERS: Final = ("address-sync", "approval", "outbound", "forward-a")
+SERVICES: Final = ("simulator", "ingress", *CONSUMERS, "console")
+FOR_SYSTEM_A: Final = ("user_*", "org_dept_*", "bpms_instance_change")
+"""EventTypes that ``forward-a`` hands to System A."""
 READY_WITHIN_S: Final = 60.0
 SETTLE_S: Final = 1
 """``OUTBOUND_SETTLE_S`` of the demo: its DingTalk shows at once what was written."""
@@ -40,7 +46,7 @@ _INHERITED: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRA
 """What the processes get of this one's environment. Nothing else: the settings of a real bridge that stand
 in the caller's shell must neither break the demo nor be touched by it."""
 
-_HEALTH: Final = {"simulator": "/_sim/health"}
+_HEALTH: Final = {"simulator": "/_sim/health", "console": "/healthz"}
 
 
 class DemoError(BridgeError):
@@ -74,6 +80,10 @@ class Processes:
         owners = folder / "owners.toml"
         owners.write_text(OWNERS, encoding="utf-8")
         self._env |= {"OUTBOUND_OWNERS": str(owners), "OUTBOUND_SETTLE_S": str(SETTLE_S)}
+        self.system_a = SystemA()
+        self._env |= self.system_a.settings(folder, *FOR_SYSTEM_A)
+        self.console_user, self.console_password = "demo", secrets.token_urlsafe(12)
+        listeners = ",".join(f"{name}={self.url(name)}" for name in ("ingress", *CONSUMERS))
         self._own = {
             "simulator": {
                 "SIMULATOR_PORT": str(self._ports["simulator"]),
@@ -86,12 +96,18 @@ class Processes:
                 "JOURNAL_ALLOW_UNSAFE": str(int(allow_unsafe)),
                 "STREAM_GAP_S": str(GAP_S),
             },
+            "console": {
+                "CONSOLE_PORT": str(self._ports["console"]),
+                "CONSOLE_LISTENERS": listeners,
+                "ADMIN_PORT": str(self._ports["ingress"]),  # for commands that ask the ingress
+                "JOURNAL_ALLOW_UNSAFE": str(int(allow_unsafe)),
+            },
         }
 
     # -- where everything is
 
     def url(self, name: str) -> str:
-        """Base address of the simulator, or of the private listener of ``ingress`` or a consumer."""
+        """Base address of the simulator, the console, or the private listener of ingress or consumer."""
         return f"http://127.0.0.1:{self._ports[name]}"
 
     @property
@@ -147,9 +163,29 @@ class Processes:
         if code:
             raise DemoError(f"the callback could not be registered:\n{_indented(process.log_tail())}")
 
+    def add_console_user(self) -> None:
+        """``dingbridge console set-password``, as an operator would. Raises ``DemoError``."""
+        done = subprocess.run(
+            [str(_command()), "console", "set-password", self.console_user, "--role", "operator"],
+            env=self._environment({}),
+            cwd=self.folder,
+            input=self.console_password,
+            capture_output=True,
+            text=True,
+            timeout=READY_WITHIN_S,
+            check=False,
+        )
+        if done.returncode:
+            raise DemoError(f"the console's user could not be added:\n{_indented(done.stderr)}")
+
     def wait_until_connected(self) -> None:
         """Waits until the ingress has its ``CONNECTIONS`` to DingTalk open. Raises ``DemoError``."""
         self._wait("ingress", lambda: self._connections() >= CONNECTIONS)
+
+    def set_rate(self, per_second: float) -> None:
+        """So many things per second happen in the company from now on, while it answers."""
+        body = json.dumps({"per_second": per_second})
+        _asked(self._ports["simulator"], "/_sim/rate", "POST", body)
 
     def kill(self, name: str) -> None:
         """SIGKILL, and waits until it is gone."""
@@ -183,6 +219,7 @@ class Processes:
                 faults.append(f"{name} ended with code {code} when it was asked to stop; see its log")
         if self._kafka is not None:
             self._kafka.stop()
+        self.system_a.stop()
         return faults
 
     # -- for people who look further
@@ -196,7 +233,7 @@ class Processes:
         }
         foreign = {
             name
-            for settings in (IngressSettings, ConsumerSettings)
+            for settings in (IngressSettings, ConsumerSettings, ConsoleSettings)
             for field in settings.model_fields
             for name in (field.upper(), f"{field.upper()}_FILE")
         } - ours.keys()
@@ -212,13 +249,15 @@ class Processes:
     # -- within
 
     def _spawn(self, name: str, arguments: list[str], own: Mapping[str, str]) -> GuardedProcess:
-        env = {key: os.environ[key] for key in _INHERITED if key in os.environ}
-        env |= {"PYTHONUNBUFFERED": "1", "LOG_FORMAT": "json", **self._env, **own}
-        command = [str(_command()), *arguments]
+        command, log = [str(_command()), *arguments], self.logs / f"{name}.log"
         try:
-            return GuardedProcess(command, log=self.logs / f"{name}.log", env=env, cwd=self.folder)
+            return GuardedProcess(command, log=log, env=self._environment(own), cwd=self.folder)
         except OSError as error:
             raise DemoError(f"{command[0]} cannot be started ({error}); run make install") from error
+
+    def _environment(self, own: Mapping[str, str]) -> dict[str, str]:
+        inherited = {key: os.environ[key] for key in _INHERITED if key in os.environ}
+        return {**inherited, "PYTHONUNBUFFERED": "1", "LOG_FORMAT": "json", **self._env, **own}
 
     def _connections(self) -> int:
         answer = json.loads(_asked(self._ports["ingress"], "/stream") or '{"apps": {}}')
@@ -246,11 +285,11 @@ def _answers(port: int, path: str) -> bool:
     return _asked(port, path) is not None
 
 
-def _asked(port: int, path: str) -> bytes | None:
+def _asked(port: int, path: str, method: str = "GET", body: str | None = None) -> bytes | None:
     """What is answered with status 200, else None."""
     connection = HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection.request("GET", path)
+        connection.request(method, path, body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         return answer.read() if answer.status == 200 else None
     except (OSError, HTTPException):

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Final, Literal
 
-from dev.demo import both_ways
+from dev.demo import both_ways, console
 from dev.demo.poller import Figures, Poller
 from dev.demo.processes import CONNECTIONS, CONSUMERS, GAP_S, Mode, Processes
 from dev.demo.summary import Summary, compare, show_employees, show_record, shown, summarise
@@ -33,6 +33,8 @@ DOWN_FOR_S: Final = 1.0
 """How long the killed ingress is left dead, so that failed attempts can be seen."""
 
 REST_WITHIN_S: Final = 60.0
+KEPT_RATE: Final = 1.0
+"""Events per second while the demo is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +126,8 @@ def run(options: Options) -> int:
 def _announce(options: Options, screen: Screen) -> None:
     kept = "Then it stays up until Ctrl-C." if options.keep else "Then all is stopped again."
     screen.line(
-        f"About {options.seconds + 30:.0f} s: a simulated DingTalk, the ingress, a real Kafka and three "
-        f"consumers are set up, and a company lives for {options.seconds:g} s.",
+        f"About {options.seconds + 30:.0f} s: a simulated DingTalk, the ingress, a real Kafka, four "
+        f"consumers and the console are set up, and a company lives for {options.seconds:g} s.",
         "bold",
     )
     screen.line(
@@ -166,7 +168,8 @@ def _set_up(processes: Processes, options: Options, screen: Screen) -> None:
         done(f"Kafka: {processes.start_kafka(options.how)}, at {processes.bootstrap}")
     with _step(screen, f"simulated DingTalk: {processes.url('simulator')}"):
         processes.wait_until_ready("simulator")
-    for name in ("ingress", *CONSUMERS):
+    processes.add_console_user()
+    for name in ("ingress", *CONSUMERS, "console"):
         processes.start(name)
     where = "no public listener" if options.mode == "stream" else processes.callback_url
     with _step(screen, f"ingress: {where}, private listener {processes.url('ingress')}"):
@@ -174,6 +177,8 @@ def _set_up(processes: Processes, options: Options, screen: Screen) -> None:
     with _step(screen, f"consumers: {', '.join(CONSUMERS)}, each a process of its own"):
         for name in CONSUMERS:
             processes.wait_until_ready(name)
+    with _step(screen, f"console: {processes.url('console')}"):
+        processes.wait_until_ready("console")
     if options.mode == "stream":
         with _step(screen, f"the ingress has opened {CONNECTIONS} connections; DingTalk pushes over them"):
             processes.wait_until_connected()
@@ -190,8 +195,8 @@ async def _live_and_compare(processes: Processes, options: Options, screen: Scre
     with _cancelled_by_signals():
         async with Poller(processes) as poller:
             with screen.moving():
-                figures, faults, both = await _live(processes, poller, options, screen)
-            summary = await compare(poller, processes, figures, faults, both)
+                figures, faults, seen = await _live(processes, poller, options, screen)
+            summary = await compare(poller, processes, figures, faults, seen)
             show_record(poller, processes, screen)
             show_employees(poller, screen)
             return summary
@@ -199,9 +204,9 @@ async def _live_and_compare(processes: Processes, options: Options, screen: Scre
 
 async def _live(
     processes: Processes, poller: Poller, options: Options, screen: Screen
-) -> tuple[Figures, list[str], str]:
+) -> tuple[Figures, list[str], list[str]]:
     """The company's life until everything has come to rest. Returns the last look, what did not rest or did
-    not happen, and a line on both directions."""
+    not happen, and lines on both directions and the console."""
     clock = asyncio.get_running_loop().time
 
     async def poll_until(condition: Callable[[Figures], bool], within_s: float) -> Figures | None:
@@ -272,7 +277,8 @@ async def _live(
             await poll_until(never, LOOK_EVERY_S)
     figures = await poller.poll()
     screen.figures(figures, always=True)
-    return figures, faults, both.summary
+    found, wrong = await console.visit(processes)
+    return figures, faults + wrong, [both.summary, found]
 
 
 # -- staying up
@@ -280,13 +286,16 @@ async def _live(
 
 def _keep(processes: Processes, options: Options, screen: Screen) -> None:
     folder = shlex.quote(shown(options.folder))
-    screen.heading("Everything is up until Ctrl-C")
+    screen.heading(f"Everything is up until Ctrl-C, and {KEPT_RATE:g} thing a second happens in the company")
+    processes.set_rate(KEPT_RATE)
     screen.line(f"Kafka                {processes.bootstrap}")
     if options.mode == "http":
         screen.line(f"callbacks            {processes.callback_url}")
     for name in ("ingress", *CONSUMERS):
         screen.line(f"{name:<20} {processes.url(name)}/readyz and /metrics")
     screen.line(f"simulated DingTalk   {processes.url('simulator')}/_sim/ (in a browser)")
+    for line in console.walk(processes):
+        screen.line(line)
     screen.line("In another terminal, here:")
     for command in (
         f". {folder}/env",

@@ -31,7 +31,7 @@ class Summary:
 
 
 async def compare(
-    poller: Poller, processes: Processes, figures: Figures, faults: list[str], both_ways: str
+    poller: Poller, processes: Processes, figures: Figures, faults: list[str], seen: list[str]
 ) -> Summary:
     checked = poller.checked
     lost = checked.missing()
@@ -65,7 +65,7 @@ async def compare(
     equal = "equal to DingTalk's state" if not differences else f"{len(differences)} DIFFER from DingTalk's"
     summary += [
         f"OA tables    {compared}: {equal}",
-        both_ways,
+        *filter(None, seen),
         topics_line(figures),
         f"lost = {len(lost)}",
     ]

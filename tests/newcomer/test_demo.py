@@ -1,5 +1,6 @@
 """``make demo`` as somebody runs it: in a pipe, to its end; kept; and killed on the way."""
 
+import html
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ import pytest
 
 from dev.servers.ports import answers
 from tests.support.processes import environment, wait_until
+from tests.support.visitor import Visitor
 
 ROOT = Path(__file__).parents[2]
 
@@ -91,6 +93,7 @@ def test_the_demo_counts_nothing_lost_and_leaves_nothing_running(demo: Callable[
     assert attempts > 0, "the kill was felt"
     assert re.search(r"^OA tables .*: equal to DingTalk's state$", text, re.M), given_up
     assert re.search(r"^both ways .*the OA was told 1: the others were echoes$", text, re.M)
+    assert re.search(r"^console +finds [1-9]\d* events by the person's id OA-1024$", text, re.M)
     assert re.search(
         r"^Key: dingcorpsample01:\S+\nHeaders: content-type=application/cloudevents\+json,", text, re.M
     )
@@ -139,9 +142,44 @@ def test_a_kept_demo_answers_until_ctrl_c(demo: Callable[..., Demo]) -> None:
     assert shown.returncode == 0, shown.stderr
     assert "dingtalk.bpms_instance_change" in shown.stdout
     assert "# approvals archived" in shown.stdout
+    walk(running.text)
     running.process.send_signal(signal.SIGINT)
     assert running.end() == 0
     assert running.left_running() == []
+
+
+def walk(text: str) -> None:
+    """What the demo says that one can see: an event by a person's id, System A broken and mended, its letters
+    sent back."""
+    [(address, name, password)] = re.findall(r"^console +(\S+)\n +user (\S+), password (\S+)$", text, re.M)
+    [system_a] = re.findall(r"^System A +(\S+)$", text, re.M)
+    [person] = re.findall(r"by a person's id \((\S+)\)", text)
+    somebody, there = Visitor(address), Visitor(system_a)
+    somebody.go("/login")
+    somebody.submit("/login", name=name, password=password)
+
+    found = somebody.go(f"/find?q={person}&lang=en")
+    life = somebody.go(html.unescape(re.findall(r'href="(/event\?[^"]+)"', found)[-1]))
+    assert person in life
+    assert all(consumer in life for consumer in ("address-sync", "outbound", "forward-a"))
+
+    there.go("/")
+    assert "It is broken" in there.submit("/break")
+    wait_until(lambda: "forward-a" in sentence(somebody.go("/?lang=en")), what="System A's trouble on Now")
+
+    assert "It takes events" in there.submit("/mend")
+    somebody.go("/dead-letters/letters?consumer=forward-a")
+    somebody.submit("/dead-letters/confirm", which="all", act="replay")
+    done = somebody.submit("/dead-letters/send")
+    assert "dingbridge dlq replay forward-a" in done
+    wait_until(lambda: "forward-a" not in sentence(somebody.go("/?lang=en")), what="Now without it")
+    assert "dlq replay forward-a" in somebody.go("/audit")
+
+
+def sentence(page: str) -> str:
+    """What Now says first."""
+    [words] = re.findall(r'id="sentence">(.*?)</p>', page, re.S)
+    return words
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

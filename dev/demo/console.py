@@ -1,0 +1,52 @@
+"""The console, as somebody uses it who was called: logs in, and finds a person's events.
+
+What a person does further, in a browser and while the demo is kept, is told by ``walk``.
+"""
+
+import asyncio
+import re
+from typing import Final
+
+import aiohttp
+
+from dev.demo.both_ways import EMPLOYEE
+from dev.demo.processes import Processes
+
+WITHIN_S: Final = 30.0
+
+
+async def visit(processes: Processes) -> tuple[str, list[str]]:
+    """A line for the summary, and what was not as it should be."""
+    address = processes.url("console")
+    cookies = aiohttp.CookieJar(unsafe=True)  # the address is a number
+    timeout = aiohttp.ClientTimeout(total=WITHIN_S)
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + WITHIN_S
+    try:
+        async with aiohttp.ClientSession(address, cookie_jar=cookies, timeout=timeout) as session:
+            person = {"name": processes.console_user, "password": processes.console_password}
+            async with session.post("/login", data=person, headers={"Origin": address}) as answer:
+                if answer.status != 200:
+                    return "", [f"console: the login is answered {answer.status}; see console.log"]
+            while True:
+                async with session.get("/find", params={"q": EMPLOYEE, "lang": "en"}) as answer:
+                    events = re.findall(r'<a href="/event\?', await answer.text())
+                if events:
+                    words = f"console      finds {len(events)} events by the person's id {EMPLOYEE}"
+                    return words, []
+                if clock() > deadline:
+                    return "", [f"console: no event of {EMPLOYEE} is found after {WITHIN_S:g} s"]
+                await asyncio.sleep(0.2)
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        return "", [f"console: it does not answer ({type(error).__name__}); see console.log in logs/"]
+
+
+def walk(processes: Processes) -> list[str]:
+    """What there is to see, for somebody with a browser."""
+    return [
+        f"console              {processes.url('console')}/",
+        f"                     user {processes.console_user}, password {processes.console_password}",
+        f"System A             {processes.system_a.page}",
+        f"Find an event by a person's id ({EMPLOYEE}); break System A on its page, see it on Now, mend it, "
+        "and send its letters back from Dead letters.",
+    ]
