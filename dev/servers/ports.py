@@ -5,8 +5,12 @@ import socket
 from pathlib import Path
 
 
+_given: set[int] = set()
+"""Two processes that are about to be started must not be given the same one."""
+
+
 def free_port() -> int:
-    """A TCP port on which nothing listens on the loopback address.
+    """A TCP port on which nothing listens on the loopback address, and that was not given before.
 
     Taken from below the range of outgoing connections: a client that keeps trying to reach a stopped
     server on a port inside that range may be given the very same port as its own end, connect to itself,
@@ -14,11 +18,14 @@ def free_port() -> int:
     """
     for _ in range(1000):
         port = random.randint(15000, _first_ephemeral() - 1)  # noqa: S311 - no secret
+        if port in _given:
+            continue
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
+        _given.add(port)
         return port
     raise OSError("no free TCP port between 15000 and the range of outgoing connections")
 

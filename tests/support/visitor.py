@@ -29,9 +29,12 @@ class _Forms(HTMLParser):
             self.forms.append(Form(given.get("action", ""), given.get("method", "get").lower()))
         elif tag == "button" and self.forms:
             self.forms[-1].buttons.append((given.get("name", ""), given.get("value", "")))
-        elif tag == "input" and self.forms and given.get("name"):
-            if given.get("type") not in ("checkbox", "radio") or "checked" in given:
-                self.forms[-1].fields.append((given["name"], given.get("value", "")))
+        elif tag == "input" and self.forms and given.get("name") and _is_sent(given):
+            self.forms[-1].fields.append((given["name"], given.get("value", "")))
+
+
+def _is_sent(attributes: Mapping[str, str]) -> bool:
+    return attributes.get("type") not in ("checkbox", "radio") or "checked" in attributes
 
 
 class Visitor:
