@@ -4,7 +4,6 @@ import random
 import socket
 from pathlib import Path
 
-
 _given: set[int] = set()
 """Two processes that are about to be started must not be given the same one."""
 
