@@ -111,6 +111,30 @@ class Search:
 
         return await asyncio.to_thread(self._ask, ask)
 
+    async def newest(self, event_type: str, corp_id: str, subject: str) -> list[IndexedEvent]:
+        """The latest that the index knows, at most ``MOST_EVENTS``, none where that takes too long; an empty
+        text stands for any."""
+        wanted = {"type": event_type, "corp_id": corp_id, "subject": subject}
+        given = {name: text for name, text in wanted.items() if text}
+        where = [f"e.{name} = ?" for name in given]
+        bindings = list(given.values())
+        if subject:  # the way to it: subjects alone have no index
+            where.append("e.n IN (SELECT n FROM ids WHERE value = ?)")
+            bindings.append(subject)
+        query = (
+            f"SELECT {_EVENT} FROM events e {'WHERE ' if where else ''}{' AND '.join(where)} "  # noqa: S608
+            f"ORDER BY e.received_ms DESC LIMIT {MOST_EVENTS}"
+        )
+        deadline = time.monotonic() + INDEX_LIMIT_S
+
+        def ask(db: apsw.Connection) -> list[IndexedEvent]:
+            return [_event(row) for row in db.execute(query, bindings)]
+
+        try:
+            return await asyncio.to_thread(self._ask, ask, lambda: time.monotonic() > deadline)
+        except apsw.InterruptError:
+            return []
+
     def _in_index(self, query: Query) -> tuple[list[IndexedEvent], bool]:
         """One more than are shown, and whether the time was up."""
         deadline = time.monotonic() + INDEX_LIMIT_S

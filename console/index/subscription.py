@@ -46,6 +46,12 @@ class Subscription:
             await self._some.wait()
         return self._waiting.popleft()
 
+    def take(self) -> list[IndexedEvent]:
+        """All that wait, without waiting."""
+        taken = list(self._waiting)
+        self._waiting.clear()
+        return taken
+
     def take_lost(self) -> int:
         """How many were lost since this was asked last."""
         lost, self._lost = self._lost, 0

@@ -1,12 +1,144 @@
-"""Tail: events as they come."""
+"""Tail: events as they come, by server-sent events (https://html.spec.whatwg.org/#server-sent-events).
 
+What is sent goes out in few messages, however many events come; who reads too slowly loses the oldest, and is
+told how many.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import orjson
 from aiohttp import web
+from yarl import URL
 
 from console.app import Console
+from console.index.records import IndexedEvent, epoch_ms
+from console.index.subscription import Subscription
+from console.pages.find import event_url
+from dingbridge.worker.store.inbox import storable
+
+MOST_ROWS: Final = 500
+"""Events on the page, and in one message."""
+
+GATHER_S: Final = 0.25
+"""How long events are gathered for one message, in s."""
+
+QUIET_S: Final = 15.0
+"""After so long without an event a comment is sent, so that who is gone is noticed, in s."""
+
+STREAM_S: Final = 1_800.0
+"""After so long a stream ends, in s; the browser asks for another, and must be logged in then."""
+
+MOST_STREAMS: Final = 50
+_FILTERS: Final = ("corp", "type", "subject")
+_MOST_TEXT: Final = 256
 
 
 def routes(console: Console) -> list[web.RouteDef]:
-    async def show(request: web.Request) -> web.Response:
-        return await console.page(request, "tail.html")
+    open_streams = 0
 
-    return [web.get("/tail", show)]
+    async def show(request: web.Request) -> web.Response:
+        wanted = _wanted(request)
+        events = await console.search.newest(wanted["type"], wanted["corp"], wanted["subject"])
+        return await console.page(
+            request,
+            "tail.html",
+            wanted=wanted,
+            rows=[row_of(event) for event in events],
+            stream=str(URL("/tail/events").with_query({**wanted, "after": _last(events)})),
+            most=MOST_ROWS,
+            state=console.feed.state,
+        )
+
+    async def stream(request: web.Request) -> web.StreamResponse:
+        nonlocal open_streams
+        if open_streams >= MOST_STREAMS:
+            raise web.HTTPServiceUnavailable(text=f"{MOST_STREAMS} tails are open already; close one")
+        headers = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
+        response = web.StreamResponse(headers=headers)
+        open_streams += 1
+        try:
+            wanted = _wanted(request)
+            with console.feed.subscribe(matching(**wanted)) as events:
+                newest = await console.search.newest(wanted["type"], wanted["corp"], wanted["subject"])
+                after = _after(request)
+                await response.prepare(request)
+                missed = [event for event in reversed(newest) if epoch_ms(event.received_time) > after]
+                await _send(response, events, missed)
+        except ConnectionError:
+            pass  # the reader is gone
+        finally:
+            open_streams -= 1
+        return response
+
+    return [web.get("/tail", show), web.get("/tail/events", stream)]
+
+
+def matching(corp: str, type: str, subject: str) -> Callable[[IndexedEvent], bool]:
+    """Whether an event is of that company, EventType and subject; an empty text stands for any."""
+
+    def matches(event: IndexedEvent) -> bool:
+        return (
+            (not corp or event.corp_id == corp)
+            and (not type or event.type == type)
+            and (not subject or event.subject == subject)
+        )
+
+    return matches
+
+
+def row_of(event: IndexedEvent) -> dict[str, str]:
+    """What the page shows of an event: ids, types and times, as in a log."""
+    return {
+        "received": f"{event.received_time:%Y-%m-%d %H:%M:%S} UTC",
+        "type": event.type,
+        "subject": event.subject or "–",
+        "corp": event.corp_id,
+        "via": event.via,
+        "place": ":".join(map(str, event.place)),
+        "url": event_url(event),
+    }
+
+
+async def _send(response: web.StreamResponse, events: Subscription, missed: Sequence[IndexedEvent]) -> None:
+    """Until the reader is gone, or the stream's time is over. ``missed`` came since the reader had the last
+    one, and may come again at the beginning."""
+    await response.write(b"retry: 2000\n\n")
+    if missed:
+        await response.write(_message(missed, 0))
+    known = {event.place for event in missed}
+    ends = time.monotonic() + STREAM_S
+    while time.monotonic() < ends:
+        try:
+            async with asyncio.timeout(QUIET_S):
+                taken = [await anext(events)]
+        except TimeoutError:
+            await response.write(b": nothing comes\n\n")
+            continue
+        await asyncio.sleep(GATHER_S)
+        taken = [event for event in [*taken, *events.take()] if event.place not in known]
+        left_out = events.take_lost() + max(0, len(taken) - MOST_ROWS)
+        if taken:
+            await response.write(_message(taken[-MOST_ROWS:], left_out))
+
+
+def _message(events: Sequence[IndexedEvent], left_out: int) -> bytes:
+    """Its id is what a reader sends as ``Last-Event-ID`` when the connection was lost."""
+    told = {"rows": [row_of(event) for event in events], "left_out": left_out}
+    return b"id: %d\ndata: %b\n\n" % (_last(events), orjson.dumps(told))
+
+
+def _last(events: Sequence[IndexedEvent]) -> int:
+    """When the last of them was received, epoch ms; now if there is none."""
+    return max((epoch_ms(event.received_time) for event in events), default=int(time.time() * 1000))
+
+
+def _after(request: web.Request) -> int:
+    text = request.headers.get("Last-Event-ID") or request.query.get("after", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else int(time.time() * 1000)
+
+
+def _wanted(request: web.Request) -> dict[str, str]:
+    return {name: storable(request.query.get(name, "").strip()[:_MOST_TEXT]) for name in _FILTERS}

@@ -17,5 +17,53 @@ document.addEventListener("click", async (event) => {
   }
 });
 
+// Tail: rows as they come, put into the page at most once a frame, and no more of them than it says.
+function follow(tail) {
+  const most = Number(tail.dataset.most);
+  const body = tail.querySelector("tbody");
+  const example = tail.querySelector("template");
+  const pause = tail.querySelector("[data-pause]");
+  const counts = { shown: 0, leftOut: 0 };
+  let waiting = [];
+  let drawing = false;
+
+  function row(event) {
+    const made = example.content.cloneNode(true);
+    for (const cell of made.querySelectorAll("[data-cell]")) cell.textContent = event[cell.dataset.cell];
+    made.querySelector("a").setAttribute("href", event.url);
+    return made;
+  }
+
+  function draw() {
+    drawing = false;
+    const rows = waiting.reverse().map(row);
+    waiting = [];
+    body.prepend(...rows);
+    while (body.rows.length > most) body.lastElementChild.remove();
+    tail.querySelector("[data-shown]").textContent = counts.shown;
+    tail.querySelector("[data-left-out]").textContent = counts.leftOut;
+  }
+
+  pause.addEventListener("click", () => {
+    pause.setAttribute("aria-pressed", String(pause.getAttribute("aria-pressed") !== "true"));
+  });
+  const source = new EventSource(tail.dataset.stream);
+  source.addEventListener("open", () => { tail.querySelector("[data-lost]").hidden = true; });
+  source.addEventListener("error", () => { tail.querySelector("[data-lost]").hidden = false; });
+  source.addEventListener("message", (message) => {
+    const told = JSON.parse(message.data);
+    const taken = pause.getAttribute("aria-pressed") === "true" ? [] : told.rows;
+    waiting.push(...taken);
+    const over = waiting.splice(0, Math.max(0, waiting.length - most)).length;
+    counts.shown += taken.length - over;
+    counts.leftOut += told.left_out + told.rows.length - taken.length + over;
+    if (!drawing) requestAnimationFrame(draw);
+    drawing = true;
+  });
+  addEventListener("pagehide", () => source.close());
+}
+const tail = document.getElementById("tail");
+if (tail) follow(tail);
+
 // Buttons that need this script are hidden without it.
 for (const element of document.querySelectorAll("[data-script]")) element.hidden = false;
