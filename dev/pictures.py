@@ -83,7 +83,7 @@ def _someone(page: Page) -> None:
 def _event(page: Page) -> None:
     _someone(page)
     page.locator("main a[href^='/event?']").first.click()
-    page.wait_for_url("**/event?*")
+    page.wait_for_url("**/event?**")
 
 
 if __name__ == "__main__":

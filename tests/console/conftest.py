@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ PATIENCE_MS = 60_000
 
 
 @pytest.fixture(scope="session")
-def stack(kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack(chromium: Browser, kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     prefix = f"t{secrets.token_hex(4)}."
     env = {
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
@@ -37,7 +38,7 @@ def stack(kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM")
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if not path:
         pytest.fail(
             'no Chromium: use make test-console, or eval "$(scripts/console-tools)" first', pytrace=False
