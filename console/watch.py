@@ -1,6 +1,6 @@
 """Looks at the listeners now and then, for all who watch together, and keeps what a rate needs.
 
-While somebody watches, each 5 s; else once a minute, and ``/metrics`` alone: only today's figures need that.
+While somebody watches, each 3 s; else once a minute, and ``/metrics`` alone: only today's figures need that.
 What the readings mean is ``console/line/``'s.
 """
 
@@ -29,7 +29,7 @@ from dingbridge.worker.supervise import being_cancelled
 
 log = structlog.get_logger(__name__)
 
-EACH_S: Final = 5.0
+EACH_S: Final = 3.0
 IDLE_EACH_S: Final = 60.0
 WATCHED_S: Final = 60.0
 """For so long after a page was asked for somebody is watching."""
