@@ -1,5 +1,6 @@
 """Dead letters and parked records: counted by reason, looked at, sent back or given up."""
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -21,6 +22,7 @@ _RETRY: Final = Command(("journal", "retry"))
 
 def routes(console: Console) -> list[web.RouteDef]:
     dead_letters = DeadLetters(console.kafka)
+    one_at_a_time = asyncio.Lock()
 
     async def overview(request: web.Request) -> web.Response:
         consumers, problem = [], None
@@ -93,7 +95,8 @@ def routes(console: Console) -> list[web.RouteDef]:
         told = _told(form)
         if not (chosen.letters or (chosen.limit and chosen.until)):
             raise _not_counted()
-        done = await console.commands.run(request, chosen.command(act, count=told))
+        async with one_at_a_time:  # two at once, by a double click, would both find the letters waiting
+            done = await console.commands.run(request, chosen.command(act, count=told))
         ended = object_in(done.output)
         unbound = replace(chosen, letters=(), until="", limit=0)
         return await console.page(
