@@ -11,6 +11,8 @@ from console.index.records import IndexedEvent
 from console.life.event import KeptRecord, kept_record, shown
 from console.life.examples import curl, fixture, kcat, pretty
 from console.life.facts import facts_of
+from console.life.outbound import NAME as OUTBOUND
+from console.life.outbound import told_of
 from console.life.outcome import Facts, Outcome, Replayed, outcome_of, replays_of
 from console.pages.find import event_url
 from dingbridge.events.catalogue import catalogue
@@ -44,8 +46,13 @@ def routes(console: Console) -> list[web.RouteDef]:
         events, kept = await _look(console, **query)
         if kept is None:
             return await console.page(request, "event.html", status=404, kept=None, query=query)
-        facts = await facts_of(console, events)
         place = kept.event.place
+        rows = [_row(place, facts) for facts in await facts_of(console, events)]
+        outbound = next((row for row in rows if row.facts.consumer == OUTBOUND and row.facts.installed), None)
+        told = None
+        if outbound is not None:
+            handled = outbound.outcome.state == "handled"
+            told = await told_of(console, kept.event, handled=handled)
         return await console.page(
             request,
             "event.html",
@@ -54,7 +61,8 @@ def routes(console: Console) -> list[web.RouteDef]:
             events=events,
             event_url=event_url,
             spec=catalogue.get(kept.event.type),
-            rows=[_row(place, one) for one in facts],
+            rows=rows,
+            told=told,
             mark=_mark,
             state=console.feed.state,
             **_values(console, kept, revealed=request["user"].role >= Role.READER),

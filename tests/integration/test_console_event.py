@@ -16,8 +16,13 @@ import pytest
 from console.access.users import Role
 from console.index import feed as feed_module
 from console.life import facts as facts_module
+from consumers.outbound.contacts.rows import as_json
+from consumers.outbound.forms import ChangeData
+from consumers.outbound.ledger import Intention, Ledger
+from consumers.outbound.messages import change_record
+from consumers.outbound.tables import metadata, outbound_entity
 from dev.servers.ports import free_port
-from dingbridge import Context, Event, Reject
+from dingbridge import Context, Event, Reject, open_database
 from dingbridge.dingtalk.crypto import CallbackCrypto, Credentials, SignatureParameters
 from dingbridge.events.envelope import Received, Record, to_records
 from dingbridge.kafka.topics import event_topic
@@ -91,11 +96,18 @@ def words(text: str) -> str:
 
 @asynccontextmanager
 async def site(
-    folder: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch, role: Role = Role.OPERATOR
+    folder: Path,
+    env: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    role: Role = Role.OPERATOR,
+    consumer: type[Consumer] | None = None,
 ) -> AsyncIterator[Site]:
     monkeypatch.setattr(feed_module, "REFRESH_S", 0.2)
-    name, port, url = f"t-{secrets.token_hex(4)}", free_port(), f"sqlite:///{folder / 'effects.db'}"
-    consumer = named(Particular, name=name)
+    port, url = free_port(), f"sqlite:///{folder / 'effects.db'}"
+    consumer = consumer or named(Particular, name=f"t-{secrets.token_hex(4)}")
+    name = consumer.name
+    if name == "outbound":
+        url = f"sqlite:///{folder / 'outbound.db'}"
     settings = consumer_settings(env, url, admin_port=port)
     monkeypatch.setattr(facts_module, "known_consumers", lambda: {name: consumer})
     env = env | installed(folder, name) | {"CONSOLE_DATABASES": f"{name}={url}"}
@@ -238,3 +250,68 @@ def block(text: str, name: str) -> str:
     found = re.search(rf'<pre id="{name}"[^>]*>(.*?)</pre>', text, re.DOTALL)
     assert found is not None
     return html.unescape(found[1])
+
+
+async def test_an_echo_and_a_persons_change_are_told_apart(
+    kafka_env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By outbound's own tables, and by what it told in its changes."""
+    url = f"sqlite:///{tmp_path / 'outbound.db'}"
+    sent = 1_764_000_000_000
+    database = open_database(url)
+    await database.create_tables(metadata)
+    async with database.transaction() as tx:
+        for own_id in ("echo", "change", "open", "calm"):
+            wrote_ms = sent + 1 if own_id == "calm" else sent - 1
+            await tx.execute(outbound_entity.insert().values(entity(own_id, wrote_ms)))
+    await database.close()
+
+    class Named(Particular):
+        name = "outbound"
+
+    async with site(tmp_path, kafka_env, monkeypatch, consumer=Named) as here:
+        names = ("echo", "change", "open", "calm", "none")
+        await publish(here.settings, [to_records(received(f"u-{name}", sent))[0] for name in names])
+        change = ChangeData(
+            corp_id="dingcorp1", kind="user", id="change", verdict="reported", dingtalk_id="u-change"
+        )
+        told = change_record(change, app=None, turn=1, now_ms=sent).record()
+        await publish(here.settings, [told], f"{here.settings.control_prefix}changes")
+        assert "has not looked yet" in await here.eventually("u-echo/u-echo", "outbound :")
+        async with serving(here.consumer(), here.settings):
+            await here.eventually("u-echo/u-echo", "an echo of what the OA itself has done")
+            told_change = await here.eventually("u-change/u-change", "a change by somebody in DingTalk")
+            assert "reported" in told_change
+            await here.eventually("u-open/u-open", "has not looked yet")
+            await here.eventually("u-calm/u-calm", "nothing had been written before it")
+            await here.eventually("u-none/u-none", "neither echo nor change")
+
+
+def received(user: str, at_ms: int) -> Received:
+    body = {"EventType": TYPE, "eventId": user, "CorpId": "dingcorp1", "UserId": [user]}
+    return Received(1, "j", at_ms, "default", "http", orjson.dumps(body))
+
+
+def entity(own_id: str, wrote_ms: int) -> dict[str, Any]:
+    """A row of outbound's ledger: the OA's own write was done at ``wrote_ms``."""
+    intention = Intention("update", 1, {}, {}, wrote_ms, outcome="done")
+    ledger = as_json(Ledger(ding_id=f"u-{own_id}", intention=intention))
+    return {
+        "corp_id": "dingcorp1",
+        "kind": "user",
+        "own_id": own_id,
+        "ding_id": f"u-{own_id}",
+        "version": 1,
+        "absent": False,
+        "wish": "{}",
+        "since_ms": 0,
+        "answers": "{}",
+        "flagged": own_id == "open",
+        "ledger": ledger,
+        "present": True,
+        "adopted": False,
+        "removal_approved": False,
+        "touched": 0,
+        "leased_ms": 0,
+        "claims": 0,
+    }

@@ -1,0 +1,125 @@
+"""Whether an event told outbound something new: a person's change in DingTalk, or the echo of its own write.
+
+Outbound keeps no row for each event: so this follows from what it knows of the entity now, and from the
+changes that it told after the event came.
+"""
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from aiokafka import TopicPartition
+from aiokafka.partitioner import DefaultPartitioner
+from sqlalchemy import Row, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from console.app import Console
+from console.index.records import IndexedEvent, epoch_ms, moment
+from consumers.outbound.consumer import KINDS
+from consumers.outbound.contacts.rows import entity_of
+from consumers.outbound.messages import key
+from consumers.outbound.requests.tables import outbound_requests
+from consumers.outbound.tables import outbound_entity, outbound_outgoing
+from dingbridge.errors import BridgeError
+from dingbridge.events.event import NotAnEvent, Sent, decode
+from dingbridge.kafka.reader import Span, TopicReader
+from dingbridge.kafka.topics import control_topic, existing_topics
+
+NAME = "outbound"
+LIMIT_S = 3.0
+"""How long the changes may be read, in s."""
+
+Verdict = Literal["not_ours", "open", "change", "echo", "nothing", "unknown"]
+"""``not_ours``: the OA asked for nothing of this entity. ``open``: outbound has not looked yet. ``change``:
+it told a change after the event came. ``echo``: it told none, and had written itself. ``nothing``: it told
+none, and had written nothing. ``unknown``: database or Kafka do not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """``own_id`` is the OA's, ``written_at`` when outbound last wrote, ``told_at`` when it told the change,
+    and ``what`` its verdict on that."""
+
+    verdict: Verdict
+    own_id: str | None = None
+    written_at: datetime | None = None
+    told_at: datetime | None = None
+    what: str | None = None
+
+
+async def told_of(console: Console, event: IndexedEvent, *, handled: bool) -> Told | None:
+    """None for an event that tells outbound nothing. ``handled``: outbound has read it."""
+    kind = "approval" if event.type == "bpms_instance_change" else KINDS.get(event.type)
+    if kind is None or event.subject is None:
+        return None
+    try:
+        row = await _row(console, event, kind)
+        if row is None:
+            return Told("not_ours")
+        own_id = row.request_id if kind == "approval" else row.own_id
+        entity = key(event.corp_id, kind, own_id)
+        to_look = row.look is not None if kind == "approval" else row.flagged
+        if to_look or not handled or await _to_be_told(console, entity):
+            return Told("open", own_id)
+        async with asyncio.timeout(LIMIT_S):
+            change = await _change_after(console, event, entity)
+    except (BridgeError, SQLAlchemyError, OSError, TimeoutError):
+        return Told("unknown")
+    written_at = _written_at(row, kind)
+    if change is not None:
+        return Told("change", own_id, written_at, *change)
+    wrote_before = written_at is not None and written_at <= event.received_time
+    ended = kind == "approval" and row.outcome is not None
+    return Told("echo" if wrote_before or ended else "nothing", own_id, written_at)
+
+
+async def _row(console: Console, event: IndexedEvent, kind: str) -> Row[Any] | None:
+    table = outbound_requests if kind == "approval" else outbound_entity
+    where = (table.c.corp_id == event.corp_id, table.c.kind == kind, table.c.ding_id == event.subject)
+    return (await console.databases.execute(NAME, select(table).where(*where).limit(1))).first()
+
+
+async def _to_be_told(console: Console, entity: str) -> bool:
+    """Whether a change of ``entity`` is still to be sent."""
+    columns = outbound_outgoing.c
+    waiting = select(columns.seq).where(columns.topic == "changes", columns.key == entity).limit(1)
+    return (await console.databases.execute(NAME, waiting)).first() is not None
+
+
+def _written_at(row: Row[Any], kind: str) -> datetime | None:
+    if kind == "approval":
+        return None
+    intention = entity_of(row).ledger.intention
+    if intention is None or intention.outcome != "done":
+        return None
+    return moment(intention.opened_ms)
+
+
+async def _change_after(console: Console, event: IndexedEvent, entity: str) -> tuple[datetime, str] | None:
+    """When the last change of ``entity`` was told since ``event`` came, and the verdict on it."""
+    topic = control_topic(console.kafka, "changes")
+    counts = await existing_topics(console.kafka, [topic])
+    if topic not in counts:
+        return None
+    everywhere = list(range(counts[topic]))
+    partition = TopicPartition(topic, DefaultPartitioner()(entity.encode(), everywhere, everywhere))
+    found = None
+    async with TopicReader(console.kafka) as reader:
+        first = (await reader.first_since([partition], epoch_ms(event.received_time)))[partition]
+        if first is None:
+            return None
+        end = (await reader.spans({topic: counts[topic]}))[partition].end
+        async with aclosing(reader.read({partition: Span(first[0], end)})) as records:
+            async for record in records:
+                if record.key != entity.encode():
+                    continue
+                try:
+                    found = (
+                        moment(record.timestamp),
+                        str(decode(record.value or b"", Sent()).data.get("verdict")),
+                    )
+                except NotAnEvent:
+                    continue
+    return found

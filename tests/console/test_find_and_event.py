@@ -1,0 +1,101 @@
+"""A person calls: the event is found by an id, and its life is on one page; whatever it says stays text."""
+
+import pytest
+from playwright.sync_api import Page
+
+from dev.stack import Stack
+from tests.console.conftest import Open, push
+from tests.console.test_pages import LANGUAGES, violations, with_language
+from tests.support.load import event
+from tests.support.waiting import wait_until
+
+NUMBER = 7_000_001
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>'&amp;{{7*7}}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _pushed(stack: Stack) -> None:
+    push(stack, [event(NUMBER, title=HOSTILE), event(NUMBER + 1, HOSTILE)])
+
+
+def found(page: Page, stack: Stack, text: str) -> None:
+    """Find is on the screen, and has found ``text``."""
+
+    def there() -> bool:
+        page.goto(f"{stack.url}/find?lang=en")
+        page.fill("#q", text)
+        page.press("#q", "Enter")
+        page.wait_for_url("**/find?q=**")
+        return page.locator("tbody a").count() > 0
+
+    wait_until(there, what=f"{text} is found")
+
+
+def opened(page: Page, stack: Stack, text: str) -> str:
+    """The event's page; its address."""
+    found(page, stack, text)
+    page.click("tbody a")
+    page.wait_for_url("**/event?**")
+    return page.url.removeprefix(stack.url)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_found_and_event_are_whole_ours_and_accessible(watched: Open, stack: Stack, language: str) -> None:
+    one = watched("operator", color_scheme="light")
+    address = opened(one.page, stack, f"pi-{NUMBER}")
+    for path in (f"/find?q=pi-{NUMBER}", address):
+        page = one.open(with_language(path, language))
+        assert page.locator("h1").count() == 1
+        assert violations(page) == []
+        page.emulate_media(color_scheme="dark")
+        assert violations(page) == []
+        page.set_viewport_size({"width": 400, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    assert one.faults == []
+
+
+def test_an_events_life_is_on_its_page(watched: Open, stack: Stack) -> None:
+    one = watched()
+    address = opened(one.page, stack, f"pi-{NUMBER}")
+
+    def handled() -> bool:
+        row = one.open(with_language(address, "en")).locator("#outcomes tr", has_text="approval").first
+        return "handled" in row.inner_text()
+
+    wait_until(handled, what="approval has handled it")
+    text = one.page.inner_text("main")
+    assert "by DingTalk's push over HTTP" in text
+    assert "still in the journal" in text
+    assert HOSTILE in one.page.inner_text("#came"), "as it came, and text"
+    assert HOSTILE in one.page.inner_text("#envelope")
+    assert one.faults == []
+    bare = watched("operator", java_script_enabled=False).open(address)
+    assert HOSTILE in bare.inner_text("#came")
+    assert bare.locator("button[data-copy]:visible").count() == 0, "what needs a script is not there without"
+    masked = watched("viewer").open(address)
+    assert "alert" not in masked.inner_text("main")
+
+
+def test_an_event_of_a_hostile_key_is_found_and_shown(watched: Open, stack: Stack) -> None:
+    one = watched()
+    opened(one.page, stack, f"pi-{HOSTILE}")
+    assert f"pi-{HOSTILE}" in one.page.inner_text("main")
+    assert one.page.locator("main img, main script").count() == 0
+    assert one.faults == []
+
+
+def test_it_is_replayed_to_one_consumer_by_its_button(watched: Open, stack: Stack) -> None:
+    one = watched()
+    address = opened(one.page, stack, f"pi-{NUMBER}")
+    one.open(with_language(address, "en"))
+    row = one.page.locator("#outcomes tr", has=one.page.locator("input[value=approval]"))
+    row.locator("button").click()
+    one.page.wait_for_url("**/event/replay")
+    assert "Done" in one.page.inner_text("main")
+
+    def again() -> bool:
+        row = one.open(with_language(address, "en")).locator("#outcomes tr", has_text="approval").first
+        return row.locator("p .state.good").count() == 1
+
+    wait_until(again, what="approval has handled it once more")
+    assert one.faults == []
