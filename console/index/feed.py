@@ -21,7 +21,7 @@ from console.index.store import Index
 from console.index.subscription import Subscription
 from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError, KafkaUnavailable
-from dingbridge.kafka.client import connection, explain
+from dingbridge.kafka.client import connection, discard_consumer, explain
 from dingbridge.kafka.topics import existing_topics
 from dingbridge.settings import KafkaSettings
 
@@ -149,7 +149,7 @@ class Feed:
                 await self._batch(kafka)
         finally:
             self._kafka = None
-            await kafka.stop()
+            await discard_consumer(kafka)
 
     async def _batch(self, kafka: AIOKafkaConsumer) -> None:
         gathered_at = time.monotonic() + GATHER_MS / 1000

@@ -180,7 +180,7 @@ async def _consuming(consumer: Any, settings: Any) -> AsyncIterator[Any]:
     from aiokafka.errors import KafkaError
 
     from dingbridge.errors import KafkaUnavailable
-    from dingbridge.kafka.client import explain
+    from dingbridge.kafka.client import discard_consumer, explain
 
     try:
         try:
@@ -191,4 +191,4 @@ async def _consuming(consumer: Any, settings: Any) -> AsyncIterator[Any]:
     except (KafkaError, TimeoutError) as error:
         raise KafkaUnavailable(explain(error, settings)) from error
     finally:
-        await consumer.stop()
+        await discard_consumer(consumer)

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import CommitFailedError, KafkaError
 
 from dingbridge.errors import KafkaUnavailable
-from dingbridge.kafka.client import connection, explain
+from dingbridge.kafka.client import connection, discard_consumer, explain
 from dingbridge.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -40,4 +40,4 @@ async def begin_at_end(settings: KafkaSettings, group: str, topics: Mapping[str,
     except (KafkaError, OSError) as error:
         raise KafkaUnavailable(explain(error, settings)) from error
     finally:
-        await kafka.stop()
+        await discard_consumer(kafka)

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
 from dingbridge.errors import KafkaUnavailable
-from dingbridge.kafka.client import connection, explain
+from dingbridge.kafka.client import connection, discard_consumer, explain
 from dingbridge.settings import KafkaSettings
 
 FETCH_RECORDS = 500
@@ -56,14 +56,14 @@ class TopicReader:
         try:
             await self._kafka.start()
         except (KafkaError, OSError) as error:
-            await self._kafka.stop()
+            await discard_consumer(self._kafka)
             raise KafkaUnavailable(explain(error, self._settings)) from error
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._kafka.stop()
+        await discard_consumer(self._kafka)
 
     async def spans(self, topics: Mapping[str, int]) -> dict[TopicPartition, Span]:
         """All that ``topics`` (name → partition count) hold now."""

@@ -17,7 +17,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from dingbridge.error_location import error_location
 from dingbridge.errors import KafkaUnavailable, TopicError
-from dingbridge.kafka.client import connection, explain
+from dingbridge.kafka.client import connection, discard_consumer, explain
 from dingbridge.kafka.group_start import begin_at_end
 from dingbridge.kafka.topics import dlq_topic, ensure_topics, inbox_topic, topics_read
 from dingbridge.retry import delay
@@ -205,10 +205,7 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._hand_over(set(self._assigned), self._settings.shutdown_timeout_s)
             self._kafka = None
             self._joined = False
-            try:
-                async with asyncio.timeout(LEAVE_TIMEOUT_S):
-                    await kafka.stop()
-            except (TimeoutError, KafkaError, OSError):
+            if not await discard_consumer(kafka, LEAVE_TIMEOUT_S):
                 log.info("consumer.left_without_goodbye", consumer=self._consumer.name)
 
     async def _fetch_and_commit(self, kafka: AIOKafkaConsumer) -> None:

@@ -18,7 +18,7 @@ from aiokafka.errors import KafkaError
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events import Event, NotAnEvent, Received, decode, to_dingtalk, to_records
 from dingbridge.events.strict_json import dumps
-from dingbridge.kafka.client import connection, explain, hopeless_after_s
+from dingbridge.kafka.client import connection, discard_consumer, explain, hopeless_after_s
 from dingbridge.kafka.health import ailing
 from dingbridge.kafka.topics import existing_topics, unclassified_topic
 from dingbridge.settings import IngressSettings
@@ -112,7 +112,7 @@ async def _fill(settings: IngressSettings, file: JournalFile) -> Renormalised:
                     raise KafkaUnavailable(f"{why}; nothing was put back; call this again")
                 left = {part: position for part, position in left.items() if position < ends[part]}
         finally:
-            await consumer.stop()
+            await discard_consumer(consumer)
     except (KafkaError, OSError) as error:
         raise KafkaUnavailable(explain(error, settings)) from error
     return result

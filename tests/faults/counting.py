@@ -17,6 +17,7 @@ PLACE = "tests.faults.counting:Counting"
 class Counting(EffectConsumer):
     name = NAME
     topics = (EVENT_TYPE,)
+    handler_timeout_s = 10
 
 
 async def applied(database_url: str) -> Counter[str]:

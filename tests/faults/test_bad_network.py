@@ -20,7 +20,7 @@ from tests.support.load import Load
 from tests.support.pusher import Pusher
 from tests.support.waiting import eventually
 
-LANES, PER_SECOND, EVENTS, STRIKE_EVERY_S = 24, 12, sized(300, 6_000), 1.0
+LANES, PER_SECOND, EVENTS, STRIKE_EVERY_S = 24, 12, sized(150, 6_000), 0.7
 """A transaction is five ways and back, a second: each lane's key has one at a time."""
 
 
@@ -72,9 +72,9 @@ async def test_nothing_is_lost_and_nobody_is_restarted(processes, postgres_url, 
                     "DATABASE_URL": database._replace(netloc=behind).geturl(),
                 },
             )
+            await asyncio.to_thread(consumer.wait_for_log, "consumer.assigned")
             pusher = Pusher(ingress.url)
             async with Load(pusher, lanes=LANES, per_second=PER_SECOND) as load:
-                await asyncio.to_thread(consumer.wait_for_log, "consumer.assigned")
                 for network in (to_kafka, to_postgres):
                     network.storm(STRIKE_EVERY_S)
                 await load.more(EVENTS, timeout_s=EVENTS)
@@ -96,3 +96,8 @@ async def test_nothing_is_lost_and_nobody_is_restarted(processes, postgres_url, 
             assert ingress.process.running
             assert consumer.running
             assert await asyncio.to_thread(ingress.metric, "dingbridge_publisher_restarts_total") == 0
+        # Kafka is gone for good: each fetch of the consumer fails, and waits to try again
+        for process in (ingress.process, consumer):
+            process.terminate()
+            assert await asyncio.to_thread(process.wait, 60) == 0
+            assert "Traceback" not in process.log_text()

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTo
 
 from dingbridge.doctor.checks.kafka_wire import Metadata, describe_groups, operations
 from dingbridge.doctor.checks.settings import Part
-from dingbridge.kafka.client import connection, explained
+from dingbridge.kafka.client import connection, discard_consumer, explained
 from dingbridge.kafka.topics import (
     control_topic,
     dlq_topic,
@@ -205,7 +205,7 @@ async def _pushes(settings: KafkaSettings, admin: AIOKafkaAdminClient) -> tuple[
         begins, ends = await consumer.beginning_offsets(places), await consumer.end_offsets(places)
         since = await consumer.offsets_for_times(dict.fromkeys(places, int(first.timestamp() * 1000)))
     finally:
-        await consumer.stop()
+        await discard_consumer(consumer)
     count, complete = 0, len(places) == len(every)
     for place in places:
         found = since[place]

@@ -14,7 +14,7 @@ from dingbridge.settings import KafkaSettings
 from dingbridge.worker import dead_letters
 from dingbridge.worker.dead_letters import DeadLetterWriter
 from dingbridge.worker.outcomes import Failure
-from tests.unit.library.test_producers import Connection, rest, stuck
+from tests.unit.library.test_kafka_clients import Connection, rest, stuck
 from tests.unit.worker.support import kafka_record
 
 RECORD = kafka_record("dingtalk.user_add_org", 0, 7, key=b"k", value=b"v")

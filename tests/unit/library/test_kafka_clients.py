@@ -1,12 +1,15 @@
-"""A producer is left without a rest, whatever it hangs in: no task, no connection."""
+"""A producer, and a consumer, is left without a rest, whatever it hangs in: no task, no connection."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.errors import NodeNotReadyError
 
-from dingbridge.kafka.client import discard_producer, producer
+from dingbridge.kafka.client import discard_consumer, discard_producer, producer
 from dingbridge.settings import KafkaSettings
 
 
@@ -62,4 +65,37 @@ async def test_a_producer_with_nothing_to_flush_stops_by_itself() -> None:
     made._txn_manager.set_pid_and_epoch(1, 0)
     await made._sender.start()
     await discard_producer(made, 60)
+    assert await rest() == set()
+
+
+async def gone(node: int, request: Any) -> None:
+    raise NodeNotReadyError
+
+
+async def refetching() -> AIOKafkaConsumer:
+    """A consumer of which a fetch has failed, and waits to try again, as all do while Kafka is away."""
+    made = AIOKafkaConsumer(retry_backoff_ms=60_000)
+    made._closed = False  # as one that was started
+    made._fetcher = Fetcher(made._client, made._subscription, retry_backoff_ms=60_000)
+    made._client.send = gone
+    await asyncio.sleep(0)  # it begins with no fetch
+    failed = made._fetcher._proc_fetch_request(None, 1, SimpleNamespace(topics=[]))
+    made._fetcher._pending_tasks.add(asyncio.create_task(failed))
+    await asyncio.sleep(0)
+    return made
+
+
+async def test_a_consumers_own_cancelled_fetch_cancels_nobody_else() -> None:
+    made, connection = await refetching(), Connection()
+    made._client._conns["b", 0] = connection
+    assert not await discard_consumer(made)
+    assert connection.closed.done()
+    assert await rest() == set()
+    with pytest.raises(asyncio.CancelledError):  # else it is no longer needed
+        await (await refetching()).stop()
+    assert await rest() == set()
+
+
+async def test_a_consumer_that_stops_in_order_says_so() -> None:
+    assert await discard_consumer(AIOKafkaConsumer())
     assert await rest() == set()
