@@ -26,6 +26,7 @@ from dingbridge.settings import (
     LogSettings,
     SchemaRegistrySettings,
     Settings,
+    TracingSettings,
 )
 from simulator.settings import SimulatorSettings
 
@@ -44,10 +45,11 @@ SECTIONS: Final[tuple[tuple[str, type[Settings]], ...]] = (
     ("forward", ForwardSettings),
     ("outbound", OutboundSettings),
     ("The console", ConsoleSettings),
+    ("Traces", TracingSettings),
     ("A schema registry, for `dingbridge schema publish`", SchemaRegistrySettings),
     ("The simulator", SimulatorSettings),
 )
-"""Each setting is in the first section whose class has it."""
+"""Each setting is in the first section whose class has it, but for the traces'."""
 
 HEAD: Final = """# Settings
 
@@ -65,7 +67,7 @@ def fields() -> Iterator[tuple[str, str, FieldInfo]]:
     seen: set[str] = set()
     for section, cls in SECTIONS:
         for name, field in cls.model_fields.items():
-            if name not in seen:
+            if name not in seen and (cls is TracingSettings or name not in TracingSettings.model_fields):
                 seen.add(name)
                 yield section, name.upper(), field
 

@@ -18,6 +18,7 @@ from dingbridge.contract_routes import contract_routes
 from dingbridge.errors import BridgeError
 from dingbridge.health_server import AdminServer
 from dingbridge.settings import IngressSettings
+from dingbridge.tracing import open_tracer
 from ingress.admin.routes import retention, routes
 from ingress.callback import CallbackReceiver
 from ingress.credentials import CredentialsWatcher
@@ -73,6 +74,7 @@ class Ingress:
             relay=self._relays,
         )
         diagnostics = Diagnostics()
+        self._tracer = open_tracer(settings, "dingbridge-ingress")
         self._public = PublicServer(
             CallbackReceiver(
                 self._journal,
@@ -80,6 +82,7 @@ class Ingress:
                 diagnostics,
                 max_age_s=settings.max_age_s,
                 suite_check_reply=settings.suite_check_reply,
+                tracer=self._tracer,
             ),
             http,
             path=settings.callback_path,
@@ -96,7 +99,12 @@ class Ingress:
             lambda: self._journal.fault is None,
         )
         self._streams = Streams(
-            settings, lambda: self._credentials.apps, self._journal, StreamMetrics(registry), http.callbacks
+            settings,
+            lambda: self._credentials.apps,
+            self._journal,
+            StreamMetrics(registry),
+            http.callbacks,
+            self._tracer,
         )
         self._admin = AdminServer(
             settings.admin_host,
@@ -172,6 +180,8 @@ class Ingress:
         for task in self._tasks:
             task.cancel()
         await self._admin.stop()
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close)
         log.info("ingress.stopped", after_s=round(time.monotonic() - began, 2))
 
     async def ready(self) -> tuple[bool, dict[str, Any]]:

@@ -40,6 +40,8 @@ TYPE_PREFIX = "com.dingtalk."
 FAILED_LIST = "failed-list"
 """``via`` of what was put together from an item of ``get_call_back_failed_result``. Such an item says less
 than the push did, so the event's id may differ from that of the push: its record has ``rebuilt``."""
+TRACEPARENT = "traceparent"
+"""The header, and the attribute of the envelope (CloudEvents' extension for Distributed Tracing)."""
 PUSHED = frozenset(("http", "stream"))
 """``via`` of what DingTalk sent by itself."""
 FAILED_RECORD = "failed-record"
@@ -98,6 +100,12 @@ class Record(NamedTuple):
     fault: str | None = None
     drift: tuple[Drift, ...] = ()
     delay_s: float | None = None
+
+    @property
+    def traceparent(self) -> str | None:
+        """Of the callback's trace, if it is traced: the last of the headers."""
+        name, value = self.headers[-1] if self.headers else ("", b"")
+        return value.decode() if name == TRACEPARENT else None
 
 
 def to_records(received: Received, check: DriftCheck | None = None) -> list[Record]:
@@ -188,7 +196,7 @@ def _record(
     if normalised.verbatim:
         envelope["verbatim"] = ",".join(normalised.verbatim)
     envelope["data"] = part.data
-    headers = _headers(event_type, corp, id_)
+    headers = _headers(received, event_type, corp, id_)
     return Record(event_type, spec is not None, key.encode(), dumps(envelope), headers, id_)
 
 
@@ -200,7 +208,7 @@ def _unclassified(received: Received, facts: CallbackFacts, fault: str) -> Recor
     del envelope["dataschema"]
     envelope["fault"] = fault
     envelope["data_base64"] = b64encode(received.body).decode()
-    headers = _headers(UNCLASSIFIED, corp, id_)
+    headers = _headers(received, UNCLASSIFIED, corp, id_)
     return Record(None, False, corp.encode(), dumps(envelope), headers, id_, fault)
 
 
@@ -242,17 +250,20 @@ def _envelope(
     if received.via == FAILED_LIST:
         envelope["rebuilt"] = "true"
     if received.traceparent is not None:
-        envelope["traceparent"] = received.traceparent
+        envelope[TRACEPARENT] = received.traceparent
     return envelope
 
 
-def _headers(event_type: str, corp: str, id_: str) -> tuple[tuple[str, bytes], ...]:
-    return (
+def _headers(received: Received, event_type: str, corp: str, id_: str) -> tuple[tuple[str, bytes], ...]:
+    headers = (
         ("content-type", CONTENT_TYPE),
         ("dingbridge-type", event_type.encode()),
         ("dingbridge-corp", corp.encode()),
         ("dingbridge-id", id_.encode()),
     )
+    if received.traceparent is None:
+        return headers
+    return *headers, (TRACEPARENT, received.traceparent.encode())
 
 
 def _callback_id(received: Received, facts: CallbackFacts) -> str:

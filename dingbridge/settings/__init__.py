@@ -16,6 +16,7 @@ from dingbridge.settings.ingress import IngressSettings, JournalSettings, Publis
 from dingbridge.settings.kafka import KafkaSettings
 from dingbridge.settings.log import LogSettings
 from dingbridge.settings.schema_registry import SchemaRegistrySettings
+from dingbridge.settings.tracing import TracingSettings
 
 __all__ = [
     "SAMPLE_CREDENTIALS",
@@ -33,4 +34,5 @@ __all__ = [
     "RecoverySettings",
     "SchemaRegistrySettings",
     "Settings",
+    "TracingSettings",
 ]

@@ -8,9 +8,10 @@ from dingbridge.settings.base import UNREADABLE
 from dingbridge.settings.database_url import in_memory, parse_database_url
 from dingbridge.settings.dingtalk import DingTalkApiSettings
 from dingbridge.settings.kafka import KafkaSettings
+from dingbridge.settings.tracing import TracingSettings
 
 
-class ConsumerSettings(KafkaSettings, DingTalkApiSettings):
+class ConsumerSettings(KafkaSettings, DingTalkApiSettings, TracingSettings):
     """Everything ``dingbridge consume <name>`` needs."""
 
     data_dir: Path = Path("data")

@@ -14,6 +14,7 @@ import structlog
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.events.event import Event
+from dingbridge.tracing import Tracer
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Context, Reader
 from dingbridge.worker.delivery import Delivery
@@ -68,10 +69,11 @@ class _GivenUp(Exception):
 
 class Executor:
     """Runs the handler of ``consumer`` against ``database``, one attempt at a time; safe to call concurrently
-    for different keys. ``database`` is None for a consumer that uses none."""
+    for different keys. ``database`` is None for a consumer that uses none, ``tracer`` where nothing is
+    traced."""
 
-    def __init__(self, consumer: Consumer, database: Database | None) -> None:
-        self._consumer, self.database = consumer, database
+    def __init__(self, consumer: Consumer, database: Database | None, tracer: Tracer | None = None) -> None:
+        self._consumer, self.database, self._tracer = consumer, database, tracer
         self._reader = NoReader() if database is None else database.reader()
         self._own_reader = NoReader() if database is None else database.reader(ANSWER_TIMEOUT_S)
         # another process that is at the same event may take its time, and if it is frozen, the server's
@@ -93,6 +95,15 @@ class Executor:
     async def attempt(self, event: Event, delivery: Delivery = _ORDINARY, number: int = 1) -> Outcome:
         """Try ``event``, for the ``number``-th time (``Conflict`` repeats it at once). Raises nothing but
         ``CancelledError``; a cancelled attempt has no effect, or the whole effect."""
+        if self._tracer is None or event.traceparent is None:
+            return await self._attempt(event, delivery, number)
+        with self._tracer.attempt(self._consumer.name, event, delivery.position, number) as span:
+            outcome = await self._attempt(event, delivery, number)
+            if span is not None:
+                span.end(outcome.kind, None if outcome.error is None else type(outcome.error).__name__)
+        return outcome
+
+    async def _attempt(self, event: Event, delivery: Delivery, number: int) -> Outcome:
         conflict: Conflict | None = None
         ctx = self.context(event, delivery, number)
         try:

@@ -25,6 +25,7 @@ from dingbridge.events.catalogue import UNCLASSIFIED, catalogue
 from dingbridge.health_server import AdminServer, json_response
 from dingbridge.kafka.topics import inbox_topic, topics_read
 from dingbridge.settings import ConsumerSettings
+from dingbridge.tracing import open_tracer
 from dingbridge.worker.api.clients import open_clients
 from dingbridge.worker.consumer import Consumer, Table
 from dingbridge.worker.executor import CANCEL_GRACE_S, Executor
@@ -71,7 +72,9 @@ class ConsumerService:
         self._stopping = asyncio.Event()
         if not (consumer.topics or consumer.control_topics):
             raise SettingsError([f"consumer {consumer.name} names no topics; set the class's `topics`"])
-        self.worker = Worker(consumer, settings, Executor(consumer, self.database), self._metrics, options)
+        self._tracer = open_tracer(settings, f"dingbridge-{consumer.name}")
+        executor = Executor(consumer, self.database, self._tracer)
+        self.worker = Worker(consumer, settings, executor, self._metrics, options)
 
     def stop(self) -> None:
         """Ask ``run`` to return: what is being worked on is finished, within ``SHUTDOWN_TIMEOUT_S``."""
@@ -128,6 +131,8 @@ class ConsumerService:
             finally:
                 background.cancel()
                 await asyncio.wait([background], timeout=settings.shutdown_timeout_s)
+            if self._tracer is not None:
+                await asyncio.to_thread(self._tracer.close)
             if background.done() and not background.cancelled():
                 background.result()
         log.info("consumer.stopped", consumer=consumer.name)

@@ -24,6 +24,7 @@ class NewCallback:
     key: bytes
     signature_key: bytes | None = None
     unconditional: bool = False  # past the door's dedupe: renormalised records
+    traceparent: str | None = None  # of the root span, if the callback is traced
 
     @property
     def pushed(self) -> bool:
@@ -88,11 +89,15 @@ class StoredCallback(NamedTuple):
     via: str
     body: bytes
     intact: bool = True
+    traceparent: str | None = None
 
 
-def checksum(seq: int, received_ms: int, app: str, via: str, body: bytes) -> int:
+def checksum(
+    seq: int, received_ms: int, app: str, via: str, body: bytes, traceparent: str | None = None
+) -> int:
     """CRC-32 of a callback, for the column ``crc``; against accidents of the disk, not against anyone."""
-    return zlib.crc32(body, zlib.crc32(f"{seq}\0{received_ms}\0{app}\0{via}\0".encode()))
+    found = zlib.crc32(body, zlib.crc32(f"{seq}\0{received_ms}\0{app}\0{via}\0".encode()))
+    return found if traceparent is None else zlib.crc32(b"\0" + traceparent.encode(), found)
 
 
 def damaged_row(seq: int) -> StoredCallback:
@@ -100,10 +105,13 @@ def damaged_row(seq: int) -> StoredCallback:
     return StoredCallback(seq, 0, "", "", b"", intact=False)
 
 
-def row_of(seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any) -> StoredCallback:
-    """What these columns are, which a flipped bit may have changed, in type as well."""
+def row_of(
+    seq: int, received_ms: Any, app: Any, via: Any, body: Any, crc: Any, traceparent: Any = None
+) -> StoredCallback:
+    """What these columns are, which a flipped bit may have changed, in type as well. A file of version 1 has
+    no ``traceparent``."""
     typed = isinstance(received_ms, int) and isinstance(app, str) and isinstance(via, str)
-    if not typed or not isinstance(body, bytes):
+    if not typed or not isinstance(body, bytes) or not isinstance(traceparent, str | None):
         return damaged_row(seq)
-    intact = crc == checksum(seq, received_ms, app, via, body)
-    return StoredCallback(seq, received_ms, app, via, body, intact)
+    intact = crc == checksum(seq, received_ms, app, via, body, traceparent)
+    return StoredCallback(seq, received_ms, app, via, body, intact, traceparent)

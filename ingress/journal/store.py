@@ -19,9 +19,10 @@ from ingress.errors import JournalError
 from ingress.journal.rows import NewCallback, ResyncRequest, StoredCallback, checksum, damaged_row, row_of
 from ingress.journal.version import refuse_newer
 
-FILE_VERSION = 1
+FILE_VERSION = 2
 """Stands in ``PRAGMA user_version``; a higher one is refused, never guessed at. It also goes up where a note
-comes to say something else than its older readers take it for."""
+comes to say something else than its older readers take it for. Version 1 had no ``traceparent``: the column
+is added as the file is opened to be written."""
 _APPLICATION_ID = 0x44494E47  # "DING", for file(1)
 
 ANONYMOUS_WINDOW_MS = 600_000
@@ -36,7 +37,8 @@ CREATE TABLE callbacks (
   app TEXT NOT NULL,
   via TEXT NOT NULL,
   body BLOB NOT NULL,
-  crc INTEGER NOT NULL  -- of all the columns, see checksum()
+  crc INTEGER NOT NULL, -- of all the columns, see checksum()
+  traceparent TEXT
 );
 CREATE TABLE seen (key BLOB PRIMARY KEY, received_ms INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX seen_by_receipt ON seen (received_ms);
@@ -63,9 +65,9 @@ UNREADABLE = (*DAMAGE, apsw.TooBigError, UnicodeDecodeError)
 """What reading a damaged row may raise; any other ``apsw.Error`` is the disk's, and passes or not."""
 
 
-def _columns(seq: int, entry: NewCallback) -> tuple[int, int, str, str, bytes, int]:
-    at, app, via, body = entry.received_ms, entry.app, entry.via, entry.body
-    return seq, at, app, via, body, checksum(seq, at, app, via, body)
+def _columns(seq: int, entry: NewCallback) -> tuple[int, int, str, str, bytes, int, str | None]:
+    at, app, via, body, trace = entry.received_ms, entry.app, entry.via, entry.body, entry.traceparent
+    return seq, at, app, via, body, checksum(seq, at, app, via, body, trace), trace
 
 
 @cache
@@ -92,7 +94,9 @@ class JournalFile:
                 self._configure()
                 if create and self._is_empty():
                     self._create()
-            self._check_version()
+            version = self._check_version()
+            if version < FILE_VERSION and not read_only:
+                self._add_traceparent()
             self.id = self._own_id()
             # the one who writes need not ask again: there is no other. To read, the last page may be damaged
             self._issued = 0 if read_only else self.highest_seq()
@@ -119,10 +123,15 @@ class JournalFile:
             self.db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
             self.db.execute(f"PRAGMA user_version = {FILE_VERSION}")
 
-    def _check_version(self) -> None:
+    def _add_traceparent(self) -> None:
+        with self.db:
+            self.db.execute("ALTER TABLE callbacks ADD COLUMN traceparent TEXT")
+            self.db.execute(f"PRAGMA user_version = {FILE_VERSION}")
+
+    def _check_version(self) -> int:
         version = int(self.db.pragma("user_version"))
-        if version == FILE_VERSION and self.db.pragma("application_id") == _APPLICATION_ID:
-            return
+        if 1 <= version <= FILE_VERSION and self.db.pragma("application_id") == _APPLICATION_ID:
+            return version
         raise JournalError(
             f"{self.path} is not a journal of dingbridge; move it away if it does not belong there, or "
             "restore the folder as a whole from its back-up"

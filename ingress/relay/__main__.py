@@ -21,6 +21,7 @@ import uvloop
 
 from dingbridge.logging import configure_logging
 from dingbridge.settings import IngressSettings, PublisherSettings
+from dingbridge.tracing import Tracer, open_tracer
 from ingress.errors import JournalDamaged, JournalError, JournalLocked
 from ingress.journal.directory import JournalFolder, relay_lock
 from ingress.relay.drain import what_is_left
@@ -53,12 +54,15 @@ async def main(settings: IngressSettings, folder: Path, *, drain: bool) -> int:
                 return 0
             await asyncio.sleep(_LOCK_EVERY_S)
     stats = PublisherStats()
+    tracer = open_tracer(settings, "dingbridge-relay")
     telling = loop.create_task(_tell(stats))
     try:
-        return await _publish(settings, folder, stats, commands, drain=drain)
+        return await _publish(settings, folder, stats, commands, tracer, drain=drain)
     finally:
         telling.cancel()
         _say(stats)
+        if tracer is not None:
+            tracer.close()
         lock.release()
 
 
@@ -67,11 +71,12 @@ async def _publish(
     folder: Path,
     stats: PublisherStats,
     commands: asyncio.StreamReader,
+    tracer: Tracer | None,
     *,
     drain: bool,
 ) -> int:
     try:
-        publisher = Publisher(settings, folder, stats, drain=drain)
+        publisher = Publisher(settings, folder, stats, drain=drain, tracer=tracer)
         listening = asyncio.create_task(_listen(commands, publisher))
         try:
             await publisher.run()

@@ -45,7 +45,9 @@ class MessageBuilder:
             return self._resync(ResyncRequest(id, reason), int(time.time() * 1000))
         if row.via == CONTROL:
             return self._resync(ResyncRequest.of(row), row.received_ms)
-        received = Received(row.seq, self._journal, row.received_ms, row.app, row.via, row.body)
+        received = Received(
+            row.seq, self._journal, row.received_ms, row.app, row.via, row.body, row.traceparent
+        )
         return [Message(record) for record in to_records(received, drift_in)]
 
     def _resync(self, request: ResyncRequest, now_ms: int) -> list[Message]:

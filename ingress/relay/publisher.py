@@ -27,6 +27,7 @@ from dingbridge.kafka.client import (
 )
 from dingbridge.kafka.health import ensure_answers
 from dingbridge.settings import IngressSettings
+from dingbridge.tracing import Tracer
 from ingress.errors import JournalDamaged, JournalError
 from ingress.journal.checkpoint import (
     DAMAGED,
@@ -42,6 +43,7 @@ from ingress.relay.delivery import SendFailed, TopicPartition, acknowledged
 from ingress.relay.messages import MessageBuilder
 from ingress.relay.parked import ParkedRecords
 from ingress.relay.reading import JournalReader, Unread, open_checkpoint
+from ingress.relay.spans import begin_span
 from ingress.relay.stats import PublisherStats
 from ingress.relay.topics import TopicRouter
 
@@ -63,12 +65,18 @@ class Publisher:
     """Publishes one journal. ``run`` until ``stop``; ``wake`` when something new was kept."""
 
     def __init__(
-        self, settings: IngressSettings, folder: Path, stats: PublisherStats, *, drain: bool = False
+        self,
+        settings: IngressSettings,
+        folder: Path,
+        stats: PublisherStats,
+        *,
+        drain: bool = False,
+        tracer: Tracer | None = None,
     ) -> None:
         """``drain``: nobody writes the journal any more; publish all of it that can be read, and end.
 
         Raises ``JournalError``, or ``apsw.Error``, when the journal or its checkpoint cannot be opened."""
-        self._settings, self._stats, self._drain = settings, stats, drain
+        self._settings, self._stats, self._drain, self._tracer = settings, stats, drain, tracer
         self._journal = JournalReader(folder, past_damage=drain)
         try:
             checkpoint = open_checkpoint(folder, self._journal, believed=not drain)
@@ -297,10 +305,14 @@ class Publisher:
 
     async def _send(self, batches: BatchSet) -> dict[TopicPartition, "asyncio.Future[object]"]:
         assert self._producer is not None  # noqa: S101 - connected before
-        return {
-            partition: await self._producer.send_batch(batch.builder, partition[0], partition=partition[1])
-            for partition, batch in batches.batches.items()
-        }
+        futures = {}
+        for partition, batch in batches.batches.items():
+            end = None if self._tracer is None else begin_span(self._tracer, batch)
+            future = await self._producer.send_batch(batch.builder, partition[0], partition=partition[1])
+            if end is not None:
+                future.add_done_callback(end)
+            futures[partition] = future
+        return futures
 
     async def _settle(
         self, batches: BatchSet, futures: dict[TopicPartition, "asyncio.Future[object]"]

@@ -12,6 +12,8 @@ from prometheus_client import Counter
 from dingbridge.health_server import json_response
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App
+from dingbridge.tracing import Tracer
+from ingress.door import Door
 from ingress.journal.writer import Journal
 from ingress.metrics import StreamMetrics
 from ingress.per_app import PerApp
@@ -30,8 +32,9 @@ class Streams:
         journal: Journal,
         metrics: StreamMetrics,
         callbacks: Counter,
+        tracer: Tracer | None = None,
     ) -> None:
-        self._settings, self._journal = settings, journal
+        self._settings, self._journal, self._door = settings, journal, Door(journal, tracer)
         self._metrics, self._callbacks = metrics, callbacks
         self._clients = PerApp(apps, _in_stream_mode, self._begin, self._gone)
         # of an app's name: when its credentials change, the old connections overlap with the new ones
@@ -66,7 +69,7 @@ class Streams:
             gaps = Gaps(app.name, self._journal, self._metrics, self._settings.stream_gap_s)
             self._gaps[app.name] = gaps
         gaps.corp_id = app.corp_id
-        return StreamClient(app, self._settings, self._journal, gaps, self._metrics, self._callbacks)
+        return StreamClient(app, self._settings, self._door, gaps, self._metrics, self._callbacks)
 
     async def _gone(self, name: str) -> None:
         self._metrics.forget(name)

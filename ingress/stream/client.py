@@ -19,8 +19,8 @@ from dingbridge.errors import BridgeError
 from dingbridge.logging import LogLimiter, place_of
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App
+from ingress.door import Door
 from ingress.errors import JournalUnavailable
-from ingress.journal.writer import Journal
 from ingress.metrics import StreamMetrics, known_type
 from ingress.stream.connection import Connection, connect
 from ingress.stream.frames import Frame, Status, new_callback
@@ -53,14 +53,14 @@ class StreamClient:
         self,
         app: App,
         settings: IngressSettings,
-        journal: Journal,
+        door: Door,
         gaps: Gaps,
         metrics: StreamMetrics,
         callbacks: Counter,
     ) -> None:
         self.app = app
         self._key, self._secret = app.api_credentials()
-        self._settings, self._journal, self._gaps = settings, journal, gaps
+        self._settings, self._door, self._gaps = settings, door, gaps
         self._metrics, self._callbacks = metrics, callbacks
         self._limiter = LogLimiter()
         self._session = aiohttp.ClientSession(headers={"User-Agent": "dingbridge"})
@@ -177,8 +177,9 @@ class StreamClient:
         """What is to be answered: ``SUCCESS`` once it is on the disk."""
         self._events += 1
         try:
+            began_ns = self._door.sample()
             entry, facts = new_callback(frame, self.app.name, int(time.time() * 1000))
-            new = await self._journal.append(entry)
+            new = await self._door.keep(entry, known_type(facts.event_type), began_ns)
         except Exception as error:
             reason, words = "fault", _words(error)
             if isinstance(error, JournalUnavailable):

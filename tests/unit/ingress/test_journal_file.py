@@ -1,6 +1,8 @@
 """The journal's file: what is kept stays, in order and once, across closing, pruning and reopening."""
 
 import stat
+from contextlib import closing
+from dataclasses import replace
 
 import apsw
 import pytest
@@ -105,6 +107,35 @@ def test_dedupe_keys_are_forgotten_by_time_of_receipt(file):
     file.keep([entry(b"old", at=NOW - 1000), entry(b"new", at=NOW)])
     assert file.prune_seen(NOW - 500, 100) == 1
     assert file.keep([entry(b"old"), entry(b"new")]) == [True, False]
+
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def test_a_callback_keeps_its_traceparent_and_a_flipped_bit_in_it_shows(file):
+    file.keep([entry(b"a"), replace(entry(b"b"), traceparent=TRACEPARENT)])
+    assert [r.traceparent for r in file.read(0, max_rows=9, max_bytes=999)] == [None, TRACEPARENT]
+    file.db.execute("UPDATE callbacks SET traceparent = replace(traceparent, '-01', '-00')")
+    file.db.execute("UPDATE callbacks SET traceparent = '' WHERE seq = 1")
+    assert [r.intact for r in file.read(0, max_rows=9, max_bytes=999)] == [False, False]
+
+
+def test_a_file_of_version_1_is_read_as_it_is_and_gets_its_column_when_it_is_written(file):
+    path = file.path
+    file.keep([entry(b"old"), entry(b"older")])
+    file.db.execute("ALTER TABLE callbacks DROP COLUMN traceparent; PRAGMA user_version = 1")
+    file.close()
+    with closing(JournalFile(path, read_only=True)) as reader:
+        assert bodies(reader) == [b"old", b"older"]
+        with closing(JournalFile(path)) as writer:
+            assert writer.keep([replace(entry(b"new"), traceparent=TRACEPARENT)]) == [True]
+        rows = reader.read(0, max_rows=9, max_bytes=999)
+        assert [(r.body, r.intact, r.traceparent) for r in rows] == [
+            (b"old", True, None),
+            (b"older", True, None),
+            (b"new", True, TRACEPARENT),
+        ]
+    JournalFile(path).close()  # once is enough
 
 
 def test_a_newer_version_is_refused_and_left_alone(tmp_path):
