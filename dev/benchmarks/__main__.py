@@ -9,13 +9,13 @@ import shutil
 import time
 from pathlib import Path
 
-from dev.benchmarks import backlog, drift, latency, stream, worker
+from dev.benchmarks import backlog, drift, latency, stream, traces, worker
 from dev.benchmarks.results import Results
 from dev.benchmarks.stack import Ingress, Server, bare, environment, interleaved, naive
 from dev.servers import start_kafka
 
 FOLDER = Path("data").absolute() / "bench"
-PARTS = ["throughput", "stream", "latency", "drift", "backlog", "worker"]
+PARTS = ["throughput", "stream", "latency", "drift", "backlog", "worker", "traces"]
 
 
 def main() -> None:
@@ -48,6 +48,9 @@ def main() -> None:
             worker.measure(
                 FOLDER / "worker", environment(kafka.bootstrap, "work."), results, large=options.large
             )
+        if "traces" in parts:
+            env = environment(kafka.bootstrap, "traces.")
+            traces.measure(FOLDER / "traces", env, results, options.rounds, options.seconds)
     results.write(Path(__file__).parent / ("RESULTS-large.md" if options.large else "RESULTS.md"))
     shutil.rmtree(FOLDER, ignore_errors=True)
 

@@ -1,7 +1,8 @@
 """One measured loop over the records of a topic, in a process of its own.
 
 ``python -m dev.benchmarks.worker_process KIND COUNT`` prints one JSON object: ``seconds`` from the first
-record to the ``COUNT``-th, and ``peak_mb`` of resident memory as seen every 50 ms.
+record to the ``COUNT``-th (of CPU with ``worker-cpu``), and ``peak_mb`` of resident memory as seen every
+50 ms.
 """
 
 import asyncio
@@ -38,16 +39,17 @@ class Counting(Consumer):
     count = 0
     seen = 0
     began = ended = 0.0
+    clock = staticmethod(time.perf_counter)
     service: ConsumerService
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
         if event.subject == POISON:
             raise ValueError(POISON)
         if not self.seen:
-            self.began = time.perf_counter()
+            self.began = self.clock()
         self.seen += 1
         if self.seen == self.count:
-            self.ended = time.perf_counter()
+            self.ended = self.clock()
             self.service.stop()
 
 
@@ -75,10 +77,14 @@ async def getmany(settings: ConsumerSettings, count: int) -> float:
         await kafka.stop()
 
 
-async def worker(settings: ConsumerSettings, count: int, *, database: bool) -> float:
-    """Our worker with a handler that does nothing; with a database, one transaction for each event."""
+async def worker(settings: ConsumerSettings, count: int, *, database: bool, cpu: bool = False) -> float:
+    """Our worker with a handler that does nothing; with a database, one transaction for each event. ``cpu``:
+    CPU seconds of all threads instead of the time."""
     name = f"bench-{time.time_ns()}"
-    consumer = type("Bench", (Counting,), {"name": name, "uses_database": database, "count": count})()
+    made = {"name": name, "uses_database": database, "count": count}
+    if cpu:
+        made["clock"] = staticmethod(time.process_time)
+    consumer = type("Bench", (Counting,), made)()
     consumer.service = ConsumerService(consumer, settings)
     await consumer.service.run()
     return float(consumer.ended - consumer.began)
@@ -136,6 +142,7 @@ async def main(kind: str, count: int) -> None:
     kinds: dict[str, Callable[[], Awaitable[float]]] = {
         "getmany": lambda: getmany(settings, count),
         "worker": lambda: worker(settings, count, database=False),
+        "worker-cpu": lambda: worker(settings, count, database=False, cpu=True),
         "driver": lambda: driver(settings, count),
         "worker-database": lambda: worker(settings, count, database=True),
     }

@@ -23,6 +23,8 @@ class TracingSettings(Settings):
     too"""
     otel_exporter_otlp_traces_endpoint: str | None = None
     """the same, as the whole address with its path"""
+    otel_exporter_otlp_protocol: Literal["http/protobuf"] = "http/protobuf"
+    """no other is sent; collectors take it at port 4318"""
     otel_sdk_disabled: bool = False
     """no traces, whatever else is set"""
     otel_service_name: str | None = None

@@ -1,22 +1,27 @@
 """Traces cost nothing where there are none, and harm nothing where they cannot be sent."""
 
+import asyncio
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
+from aiokafka.errors import MessageSizeTooLargeError
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from structlog.testing import capture_logs
 
 from dingbridge.errors import SettingsError
+from dingbridge.events import Received, to_records
 from dingbridge.settings import IngressSettings, TracingSettings
 from dingbridge.tracing import open_tracer
 from dingbridge.tracing.otel import OtelTracer
 from ingress.door import Door
 from ingress.errors import JournalUnavailable
 from ingress.journal.rows import NewCallback
+from ingress.relay.batches import Batch
+from ingress.relay.spans import begin_span
 
 CALLBACK = NewCallback(1, "default", "stream", b"{}", b"k")
 WITHOUT_OTEL = """
@@ -145,6 +150,35 @@ async def test_the_root_span_is_of_what_became_of_the_callback(error):
         context = root.get_span_context()
         expected = f"00-{context.trace_id:032x}-{context.span_id:016x}-"
         assert [one.traceparent[:-2] for one in journal.kept] == [expected]
+
+
+def batch_of(*traceparents):
+    body = b'{"EventType": "user_add_org", "CorpId": "c", "UserId": ["u1", "u2"]}'
+    made = Batch(("topic", 3), builder=None)
+    for seq, traceparent in enumerate(traceparents):
+        received = Received(seq, "j", 1, "default", "http", body, traceparent)
+        made.records += [(seq, number, one) for number, one in enumerate(to_records(received))]
+    return made
+
+
+async def test_a_batch_is_linked_to_each_callback_in_it_that_is_traced_and_to_none_twice():
+    spans = InMemorySpanExporter()
+    tracer = OtelTracer("x", 1.0, spans)
+    assert begin_span(tracer, batch_of(None, None)) is None
+    traced = [f"00-{n:032x}-{n:016x}-01" for n in range(1, 401)]  # OpenTelemetry leaves out all above 128
+    acknowledged, refused = (asyncio.get_running_loop().create_future() for _ in range(2))
+    acknowledged.set_result(None)
+    refused.set_exception(MessageSizeTooLargeError("the record of 李雷"))
+    for future in (acknowledged, refused):
+        begin_span(tracer, batch_of(None, *traced))(future)
+    tracer.close()
+    done, failed = spans.get_finished_spans()
+    assert sorted(link.context.trace_id for link in done.links) == list(range(1, 401))
+    assert done.attributes["messaging.batch.message_count"] == 802
+    assert done.attributes["messaging.destination.partition.id"] == "3"
+    assert (done.status.is_ok, failed.status.is_ok) == (True, False)
+    assert failed.attributes["error.type"] == "MessageSizeTooLargeError"
+    assert "李雷" not in failed.to_json()
 
 
 def test_a_receiver_that_takes_nothing_harms_nobody_and_is_said_once():
