@@ -1,7 +1,9 @@
 """``docker compose up``: healthy, with events flowing, seen from outside the containers."""
 
 import asyncio
+import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,13 @@ from tests.compose.stack import Stack, run_docker
 from tests.support.hostile import exchange, raw_push
 from tests.support.kafka_reader import read_topic, topics
 from tests.support.pusher import is_success
-from tests.support.waiting import eventually
+from tests.support.visitor import Visitor
+from tests.support.waiting import eventually, wait_until
 
 pytestmark = pytest.mark.compose
 
-OURS = {"ingress", "address-sync", "approval", "outbound", "simulator"}
+OURS = {"ingress", "address-sync", "approval", "outbound", "simulator", "console"}
+ONCE = {"register", "console-user"}
 SERVERS = {"kafka", "postgres"}
 
 
@@ -34,11 +38,11 @@ async def query(stack: Stack, statement: str) -> list[Any]:
 
 def test_every_service_is_healthy_and_the_callback_was_registered_once(stack: Stack) -> None:
     containers = stack.containers()
-    assert set(containers) == OURS | SERVERS | {"register"}
+    assert set(containers) == OURS | SERVERS | ONCE
     health = {name: containers[name]["State"].get("Health", {}).get("Status") for name in OURS | SERVERS}
     assert set(health.values()) == {"healthy"}, health
-    assert containers["register"]["State"]["ExitCode"] == 0
-    assert containers["register"]["State"]["Status"] == "exited"
+    for name in ONCE:
+        assert (containers[name]["State"]["ExitCode"], containers[name]["State"]["Status"]) == (0, "exited")
 
 
 async def test_callbacks_are_rows_in_postgresql_and_records_in_topics(
@@ -67,6 +71,24 @@ async def test_callbacks_are_rows_in_postgresql_and_records_in_topics(
         return ended.issubset(await query(stack, "SELECT instance_id FROM approval_instances"))
 
     await eventually(archived, 60, "every ended approval in the archive")
+
+
+def test_the_console_finds_an_event_in_the_index_the_journal_and_a_consumers_database(stack: Stack) -> None:
+    hired = stack.simulator("/_sim/act", {"action": "hire"})["events"][0]["payload"]
+    userid = next(value for name, value in hired.items() if name.lower() == "userid")[0]
+    somebody = Visitor(f"http://127.0.0.1:{stack.ports['CONSOLE']}/")
+    somebody.go("/login")
+    somebody.submit("/login", name="dingbridge", password="dingbridge-dingbridge")
+
+    def handled() -> bool:
+        found = re.findall(r'href="(/event\?[^"]+)"', somebody.go(f"/find?q={userid}&lang=en"))
+        life = somebody.go(html.unescape(found[-1])) if found else ""
+        return (
+            '<pre id="came"' in life
+            and re.search(r"address-sync</code></th>\s*<td><span class=.state good", life) is not None
+        )
+
+    wait_until(handled, what="the new employee's event, handled")
 
 
 async def test_the_journal_outlives_the_ingress(stack: Stack, stack_settings: KafkaSettings) -> None:
@@ -106,7 +128,7 @@ def test_no_process_of_ours_is_root_or_may_write_outside_its_volume(stack: Stack
 def test_ports_are_on_the_loopback_address_and_stopping_is_given_time(stack: Stack) -> None:
     services = stack.config()["services"]
     published = {(name, port["host_ip"]) for name in services for port in services[name].get("ports", [])}
-    assert published == {(name, "127.0.0.1") for name in ("kafka", "postgres", "ingress", "simulator")}
+    assert published == {(name, "127.0.0.1") for name in SERVERS | {"ingress", "simulator", "console"}}
     assert {services[name]["stop_grace_period"] for name in OURS} == {"15s"}
 
 
@@ -135,7 +157,7 @@ def test_the_sample_credentials_are_refused_against_dingtalk_itself(stack: Stack
 def test_a_real_app_comes_up_without_the_simulator(app_stack: Stack) -> None:
     files = ("-f", "docker-compose.yml", "-f", "docker-compose.app.yml")
     services = app_stack.compose(*files, "config", "--services").split()
-    assert set(services) == (OURS | SERVERS) - {"simulator"}
+    assert set(services) == (OURS | SERVERS) - {"simulator", "console"}
     app_stack.up()  # COMPOSE_FILE of the .env names both files
     containers = app_stack.containers()
     assert set(containers) == set(services)

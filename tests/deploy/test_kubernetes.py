@@ -10,7 +10,7 @@ from tests.support.manifests import container, documents, ingress_by_stream, wor
 VERSIONS = ("1.30", "1.37")
 """The oldest that is claimed, and the newest that has schemas here."""
 
-EXAMPLES = ("secrets.example.yaml", "forward.example.yaml", "stream.example.yaml")
+EXAMPLES = ("secrets.example.yaml", "forward.example.yaml", "stream.example.yaml", "console.example.yaml")
 ALL = [*documents(), *documents(*EXAMPLES), ingress_by_stream()]
 
 

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 import dingbridge.settings
+from console.settings import ConsoleSettings
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.outbound.settings import OutboundSettings
 from dingbridge.api_budget import SHARES
@@ -46,6 +47,7 @@ SETTINGS = {
     "approval": ConsumerSettings,
     "outbound": ConsumerSettings,
 }
+IN_COMPOSE = SETTINGS | {"console": ConsoleSettings}
 
 
 def test_every_manifest_is_applied_but_the_examples():
@@ -252,7 +254,7 @@ def test_with_compose_a_container_of_a_real_app_has_no_secret_that_its_process_d
         if name == "postgres":
             assert held == {"POSTGRES_PASSWORD"}
         elif "env_file" in service:
-            used = SETTINGS.get(name, ConsumerSettings).model_fields
+            used = IN_COMPOSE[name].model_fields
             assert held == {n for n in secrets if n.lower() in used}
         elif "simulator" not in service.get("profiles", []):
             assert not held, name
@@ -268,16 +270,20 @@ def test_no_setting_in_env_moves_a_container_from_its_published_ports_and_its_vo
         with monkeypatch.context() as inside:
             for variable, value in service["environment"].items():
                 inside.setenv(variable, value)
-            settings = SETTINGS.get(name, ConsumerSettings).load()
-        listens = {settings.admin_port}
-        assert settings.admin_host == "0.0.0.0"
+            settings = IN_COMPOSE[name].load()
+        if name == "console":
+            asked = settings.console_host, settings.console_port
+        else:
+            asked = settings.admin_host, settings.admin_port
+        assert asked[0] == "0.0.0.0"
+        listens = {asked[1]}
         if name == "ingress":
             listens.add(settings.ingress_port)
             assert settings.ingress_host == "0.0.0.0"
         assert {int(port.rsplit(":", 1)[1]) for port in service.get("ports", [])} <= listens
         # a consumer waits while DingTalk does not answer, and a restart would not help it
         path = "readyz" if isinstance(settings, IngressSettings) else "healthz"
-        assert f"http://127.0.0.1:{settings.admin_port}/{path}'" in service["healthcheck"]["test"][-1]
+        assert f"http://127.0.0.1:{asked[1]}/{path}'" in service["healthcheck"]["test"][-1]
         assert str(settings.data_dir) in {volume.split(":")[1] for volume in service["volumes"]}
 
 
@@ -387,6 +393,41 @@ def test_the_example_of_forward_on_kubernetes_starts_as_it_stands(tmp_path, monk
     [component] = by_kind["NetworkPolicy"]["spec"]["podSelector"]["matchExpressions"]
     labels = by_kind["Deployment"]["spec"]["template"]["metadata"]["labels"]
     assert labels[component["key"]] in component["values"]
+
+
+def test_the_example_of_the_console_on_kubernetes_starts_as_it_stands(tmp_path, monkeypatch):
+    [workload] = [d for d in documents("console.example.yaml") if d["kind"] == "StatefulSet"]
+    spec, only = container(workload), pod(workload)
+    url = tmp_path / "database-url"
+    url.write_text("postgresql://user:password@db.example.com/oa")
+    [settings] = of_kind("ConfigMap")
+    given = settings["data"] | {item["name"]: item["value"] for item in spec["env"]}
+    for variable, value in (given | {"DATABASE_URL_FILE": str(url), "DATA_DIR": DATA_DIR}).items():
+        monkeypatch.setenv(variable, value)
+    console = ConsoleSettings.load()
+    assert {port["name"]: port["containerPort"] for port in spec["ports"]} == {
+        "console": console.console_port
+    }
+    # every pod is asked, by the name that its service gives it, at its private listener
+    pods = {
+        (name, f"{w['metadata']['name']}-{number}.{w['spec']['serviceName']}")
+        for name, w in workloads().items()
+        for number in range(w["spec"]["replicas"])
+    }
+    asked = [(name, *address.removeprefix("http://").split(":")) for name, address in console.listeners]
+    assert {(name, host) for name, host, _ in asked} == pods
+    for name, _, port in asked:
+        assert int(port) in {p["containerPort"] for p in container(workloads()[name])["ports"]}
+    # its users become a file for its owner alone, where it looks for it
+    [users] = only["initContainers"]
+    assert users["command"][:3] == ["install", "-m", "600"]
+    assert users["command"][-1] == str(console.users_file)
+    # as tight as the others; one secret of theirs, and not the app's
+    assert only["securityContext"] == pod(workloads()["approval"])["securityContext"]
+    for each in (spec, users):
+        assert each["securityContext"] == container(workloads()["approval"])["securityContext"]
+    [mounted] = [v["secret"] for v in only["volumes"] if v["name"] == "secrets"]
+    assert [item["key"] for item in mounted["items"]] == ["database-url"]
 
 
 def test_the_guides_compose_file_runs_a_system_of_forward(tmp_path, monkeypatch):

@@ -50,7 +50,7 @@ def test_every_process_of_ours_is_asked_at_its_private_listener():
     ours = {
         f"{name}:{service['environment']['ADMIN_PORT']}"
         for name, service in SERVICES.items()
-        if "ADMIN_PORT" in (service.get("environment") or {})
+        if (service.get("environment") or {}).get("ADMIN_HOST") == "0.0.0.0"
     }
     asked = set()
     for job in scrape()["scrape_configs"]:
