@@ -48,7 +48,7 @@ class Demo:
             assert self.process.poll() is None or words in self.text, self.text
             return words in self.text
 
-        wait_until(said, 90, f"{words!r} in the demo's output")
+        wait_until(said, 240, f"{words!r} in the demo's output")
 
     def end(self) -> int:
         return self.process.wait(120)
@@ -165,10 +165,12 @@ def walk(text: str) -> None:
 
     there.go("/")
     assert "It is broken" in there.submit("/break")
-    letters = "/dead-letters/letters?consumer=forward-a"
-    wait_until(lambda: letters in somebody.go("/dead-letters"), what="letters of System A")
+    trouble = "of forward-a went to the dead letters"
+    wait_until(lambda: trouble in somebody.go("/?lang=en"), what="System A's trouble on Now")
 
     assert "It takes events" in there.submit("/mend")
+    letters = "/dead-letters/letters?consumer=forward-a"
+    assert letters in somebody.go("/dead-letters")
     somebody.go(letters)
     somebody.submit("/dead-letters/confirm", which="all", act="replay")
     done = somebody.submit("/dead-letters/send")
