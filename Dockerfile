@@ -26,9 +26,10 @@ RUN python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /whee
 
 FROM python:3.12-slim
 LABEL org.opencontainers.image.title="dingbridge" org.opencontainers.image.licenses="Apache-2.0"
-# /data is the journal and everything else that is kept: a volume there begins with this owner
+# /data is the journal and everything else that is kept, /journal where the console reads that of an ingress: a volume
+# there begins with this owner, whoever mounts it first
 RUN useradd --system --uid 10001 --user-group --home-dir /data --shell /usr/sbin/nologin dingbridge \
- && install -d -o dingbridge -g dingbridge -m 0700 /data
+ && install -d -o dingbridge -g dingbridge -m 0700 /data /journal
 COPY --from=build /opt/dingbridge /opt/dingbridge
 ENV PATH=/opt/dingbridge/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     DATA_DIR=/data LOG_FORMAT=json ADMIN_HOST=0.0.0.0
