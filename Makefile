@@ -66,7 +66,7 @@ test-scale: install servers ## The same, and what is larger still: Flink by exam
 bench: install servers ## Figures side by side in one run, to dev/benchmarks/RESULTS.md (about 15 minutes; a quiet machine)
 	$(BIN)/python -m dev.benchmarks $(ARGS)
 
-bench-large: install servers ## The same with 10,000,000 callbacks waiting (about 7 minutes; 10 GB of disk)
+bench-large: install servers ## Large sizes, to RESULTS-large.md: 10,000,000 callbacks waiting, a company of 1,000,000, a day of 2,000,000 events (hours; 20 GB of disk; ARGS="--only company --people 100000")
 	$(BIN)/python -m dev.benchmarks --large $(ARGS)
 
 dist: install ## The wheel (dist/), and where a Docker engine answers the image dingbridge:<version>

@@ -18,6 +18,10 @@ Users = Annotated[int | None, typer.Option(help="Employees at the start. (SIMULA
 Departments = Annotated[
     int | None, typer.Option(help="Departments at the start. (SIMULATOR_DEPARTMENTS, else 12)")
 ]
+Approvals = Annotated[
+    int | None,
+    typer.Option(help="Approvals that were over before the start. (SIMULATOR_APPROVALS, else 0)"),
+]
 Mode = Annotated[
     str | None,
     typer.Option(
@@ -58,6 +62,7 @@ def main(
     seed: Seed = None,
     users: Users = None,
     departments: Departments = None,
+    approvals: Approvals = None,
     mode: Mode = None,
     rate: Rate = None,
     script: Script = None,
@@ -89,6 +94,7 @@ def run(
     seed: Seed = None,
     users: Users = None,
     departments: Departments = None,
+    approvals: Approvals = None,
     mode: Mode = None,
     rate: Rate = None,
     script: Script = None,

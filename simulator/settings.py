@@ -27,6 +27,8 @@ class SimulatorSettings(LogSettings):
     """employees at the start"""
     simulator_departments: int = Field(12, ge=0, le=100_000)
     """departments at the start"""
+    simulator_approvals: int = Field(0, ge=0, le=1_000_000)
+    """approvals that were over before the start, of the year before"""
     simulator_mode: Literal["http", "stream"] = "http"
     """how events are pushed: `http`, to the registered URL, or `stream`, over open connections"""
     simulator_rate: float = Field(0, ge=0, le=100_000)

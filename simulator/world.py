@@ -57,6 +57,7 @@ class World:
             corp_id=start.corp_id,
             generation=start.generation,
             clock=now_ms if replay is None else replay.clock,
+            past_approvals=settings.simulator_approvals if replay is None else 0,
         )
         self.recording = replace(start, began_ms=self.platform.began_ms, before=None, steps=[])
         self.scope = VisibleScope(self.platform.company)
@@ -93,7 +94,7 @@ class World:
         self.api = OpenApi(
             self.tokens,
             self.suite,
-            ApprovalCalls(self.platform.approvals, self.platform.now_ms),
+            ApprovalCalls(self.platform.approvals, self.platform.past, self.platform.now_ms),
             ContactCalls(self.platform.company, self.scope, self.sight),
             WorkflowCalls(self.platform.approvals, self.platform.todos, self.platform.now_ms),
             self.writes,

@@ -9,13 +9,14 @@ import shutil
 import time
 from pathlib import Path
 
-from dev.benchmarks import backlog, drift, latency, stream, traces, worker
+from dev.benchmarks import approvals, backlog, company, day, drift, latency, stream, traces, worker
 from dev.benchmarks.results import Results
 from dev.benchmarks.stack import Ingress, Server, bare, environment, interleaved, naive
 from dev.servers import start_kafka
 
 FOLDER = Path("data").absolute() / "bench"
 PARTS = ["throughput", "stream", "latency", "drift", "backlog", "worker", "traces"]
+LARGE = ["backlog", "worker", "company", "approvals", "day"]
 
 
 def main() -> None:
@@ -25,9 +26,13 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4, help="of one round")
-    parser.add_argument("--only", choices=PARTS, action="append")
+    parser.add_argument("--only", choices=sorted({*PARTS, *LARGE}), action="append")
+    parser.add_argument("--people", type=int, default=1_000_000, help="of the company")
+    parser.add_argument("--departments", type=int, default=50_000, help="of the company")
+    parser.add_argument("--approvals", type=int, default=100_000, help="that are backfilled")
+    parser.add_argument("--events", type=int, default=2_000_000, help="of the day")
     options = parser.parse_args()
-    parts = options.only or (["backlog", "worker"] if options.large else PARTS)
+    parts = options.only or (LARGE if options.large else PARTS)
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     results = Results(large=options.large)
@@ -44,6 +49,12 @@ def main() -> None:
             drift.measure(FOLDER / "drift", environment(kafka.bootstrap, "drift."), results)
         if "backlog" in parts:
             backlog.measure(FOLDER / "backlog", environment(kafka.bootstrap, "back."), results, options.large)
+        if "company" in parts:
+            company.measure(FOLDER / "company", results, options.people, options.departments)
+        if "approvals" in parts:
+            approvals.measure(FOLDER / "approvals", results, options.approvals)
+        if "day" in parts:
+            day.measure(FOLDER / "day", environment(kafka.bootstrap, "day."), results, options.events)
         if "worker" in parts:
             worker.measure(
                 FOLDER / "worker", environment(kafka.bootstrap, "work."), results, large=options.large
@@ -51,7 +62,10 @@ def main() -> None:
         if "traces" in parts:
             env = environment(kafka.bootstrap, "traces.")
             traces.measure(FOLDER / "traces", env, results, options.rounds, options.seconds)
-    results.write(Path(__file__).parent / ("RESULTS-large.md" if options.large else "RESULTS.md"))
+    path = Path(__file__).parent / ("RESULTS-large.md" if options.large else "RESULTS.md")
+    if options.large and options.only:
+        results.keep_others(path)
+    results.write(path)
     shutil.rmtree(FOLDER, ignore_errors=True)
 
 

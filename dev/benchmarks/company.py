@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -80,12 +80,18 @@ async def synced(simulator: Simulator, database: Database, env: Mapping[str, str
     return Synced(rows=made.total() - made[DETAIL], details=made[DETAIL], parts=parts)
 
 
-async def _work(stage: str, over: Callable[[], Awaitable[bool]], env: Mapping[str, str], log: Path) -> Part:
+async def _work(
+    stage: str,
+    over: Callable[[], Awaitable[bool]],
+    env: Mapping[str, str],
+    log: Path,
+    command: Sequence[str] = ("resync",),
+) -> Part:
     part, began = Part(stage), time.monotonic()
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             str(Path(sys.executable).with_name("dingbridge")),
-            "resync",
+            *command,
             env={**os.environ, **env},
             stdout=output,
             stderr=output,
@@ -104,10 +110,20 @@ async def _work(stage: str, over: Callable[[], Awaitable[bool]], env: Mapping[st
                 await process.wait()
     part.seconds = time.monotonic() - began
     if process.returncode and not killed:
-        raise RuntimeError(f"resync failed ({stage}):\n{tail(log, 20)}")
+        raise RuntimeError(f"{command[0]} failed ({stage}):\n{tail(log, 20)}")
     if stage != "to the end" and not killed:
         raise RuntimeError(f"resync ended before it was killed ({stage})")
     return part
+
+
+async def run_to_end(command: Sequence[str], env: Mapping[str, str], log: Path) -> tuple[float, float]:
+    """Run ``dingbridge`` with ``command``; seconds, and its most memory in MB."""
+
+    async def never() -> bool:
+        return False
+
+    part = await _work("to the end", never, env, log, command)
+    return part.seconds, part.peak
 
 
 async def _state(database: Database) -> str | None:
@@ -175,8 +191,8 @@ def words(
             f"- simulator: started in {started:.1f} s, {memory:.0f} MB",
             "- the pace lifted (RESYNC_CALLS_PER_S=10000, no limit at the simulator); PostgreSQL",
             f"- calls until the rows stood: {done.rows:,} (people / 100 + 3 × departments: {by_size:,}); at "
-            f"DingTalk's {PER_S} a second {_hours(done.rows)}, at the default 10 {_hours(2 * done.rows)}",
-            f"- calls for the details: {done.details:,}; at {PER_S} a second {_hours(done.details)}",
+            f"DingTalk's {PER_S} a second {hours(done.rows)}, at the default 10 {hours(2 * done.rows)}",
+            f"- calls for the details: {done.details:,}; at {PER_S} a second {hours(done.details)}",
             f"- at the end: {'equal, row by row' if not wrong else f'NOT EQUAL: {wrong[:5]}'}",
             "",
             "| killed (SIGKILL) while | s | peak memory, MB |",
@@ -186,6 +202,7 @@ def words(
     )
 
 
-def _hours(calls: int) -> str:
+def hours(calls: int) -> str:
+    """How long ``calls`` take at ``PER_S``."""
     minutes = calls / PER_S / 60
     return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"

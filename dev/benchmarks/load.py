@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import urlencode, urlsplit
 
 import uvloop
@@ -46,12 +46,12 @@ def plaintext(number: int) -> bytes:
     return json.dumps(event, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def requests(path: str, host: str, first: int) -> Iterator[bytes]:
+def requests(path: str, host: str, first: int, texts: Callable[[int], bytes] = plaintext) -> Iterator[bytes]:
     """Raw HTTP requests with the callbacks ``first``, ``first + 1`` … ."""
     number = first
     while True:
         stamp = str(int(time.time() * 1000))
-        encrypted = encrypt(CREDENTIALS.key, plaintext(number), CREDENTIALS.owner_keys[0])
+        encrypted = encrypt(CREDENTIALS.key, texts(number), CREDENTIALS.owner_keys[0])
         nonce = f"{number % 10**8:08d}"
         query = urlencode(
             {
@@ -132,12 +132,22 @@ class Connection(asyncio.Protocol):
             self.load.note("lost", self.began)
 
 
-async def run(url: str, connections: int, seconds: float, rate: float, first: int) -> dict[str, object]:
-    """Returns answers by status, requests/s, p50 and p99 in ms, and how many callbacks were sent."""
+async def run(
+    url: str,
+    connections: int,
+    seconds: float,
+    rate: float,
+    first: int,
+    *,
+    texts: Callable[[int], bytes] = plaintext,
+    most: int = 500_000,
+) -> dict[str, object]:
+    """At most ``most`` callbacks of the ``texts`` by number. Returns answers by status, requests/s, p50 and
+    p99 in ms, and how many callbacks were sent."""
     parts = urlsplit(url)
     host, port = parts.hostname or "127.0.0.1", parts.port or 80
-    count = int(min(seconds * (rate or 30_000) * 1.2 + connections * 2, 500_000))
-    source = requests(parts.path, f"{host}:{port}", first)
+    count = int(min(seconds * (rate or 30_000) * 1.2 + connections * 2, most))
+    source = requests(parts.path, f"{host}:{port}", first, texts)
     prepared = [next(source) for _ in range(count)]
     load = Load(iter(prepared))
     loop = asyncio.get_running_loop()

@@ -1,6 +1,7 @@
 """The table of one run: printed as it comes, and written as Markdown with the machine and the versions."""
 
 import platform
+import re
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -14,7 +15,7 @@ class Results:
     """Collects lines; each says what is compared, what came out, and what was to be reached."""
 
     def __init__(self, *, large: bool) -> None:
-        self._title = "Figures with 10,000,000 callbacks waiting" if large else "Figures"
+        self._title, self._large = "Figures of large sizes" if large else "Figures", large
         self._notes: list[str] = []
         self._parts: list[str] = []
 
@@ -24,6 +25,9 @@ class Results:
     def add(self, text: str) -> None:
         """Print a part of the table, and keep it for the file."""
         print(text, flush=True)
+        heading, end, rest = text.partition("\n")
+        if self._large and heading.startswith("## "):  # parts of one file may be of several runs
+            text = f"{heading}\n\n{_this_run()}.{end}{rest}"
         self._parts.append(text)
 
     def throughput(self, connections: int, rows: dict[str, dict[str, float]]) -> None:
@@ -86,6 +90,13 @@ class Results:
         words = f"draining {count:,}, publisher : raw aiokafka ({ours:,.0f} : {raw:,.0f} per s)"
         self.add(target(words, ours / raw, 0.7))
 
+    def keep_others(self, path: Path) -> None:
+        """Keep the parts that stand in ``path`` and that this run has no new ones for, of whatever size."""
+        new = {_kind(part) for part in self._parts}
+        _, *old = path.read_text(encoding="utf-8").split("\n## ")
+        kept = [f"## {part.strip()}" for part in old]
+        self._parts = [part for part in kept if _kind(part) not in new] + self._parts
+
     def write(self, path: Path) -> None:
         machine = (
             f"{psutil.cpu_count()} cores ({_cpu_model()}), {psutil.virtual_memory().total / 2**30:.0f} GiB, "
@@ -95,9 +106,9 @@ class Results:
             f"{name} {version(name)}" for name in ("aiohttp", "aiokafka", "uvloop", "orjson", "pycryptodome")
         )
         notes = "\n".join(f"- {note}" for note in self._notes)
-        command = " ".join(["python -m benchmarks", *sys.argv[1:]])
+        run = "Each part names its run." if self._large else f"{_this_run()}."
         path.write_text(
-            f"# {self._title}\n\n{datetime.now(UTC):%Y-%m-%d}, by `{command}`. "
+            f"# {self._title}\n\n{run} "
             "Ratios are of one run; absolute figures are this machine's at that hour.\n\n"
             f"- {machine}\n- {packages}, SQLite {apsw.sqlite_lib_version()}\n{notes}\n\n"
             + "\n\n".join(self._parts)
@@ -105,6 +116,15 @@ class Results:
             encoding="utf-8",
         )
         print(f"written to {path}")
+
+
+def _this_run() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d}, by `{' '.join(['python -m dev.benchmarks', *sys.argv[1:]])}`"
+
+
+def _kind(part: str) -> str:
+    """The heading of a part without the numbers in it."""
+    return re.sub(r"[\d,]+", "", part.partition("\n")[0])
 
 
 def _table(what: str, rows: dict[str, dict[str, float]]) -> list[str]:

@@ -17,6 +17,7 @@ from simulator.api.calls import Routes
 from simulator.call import Answer, Call
 from simulator.company.approvals import Approval, Approvals
 from simulator.company.attachments import Attachment, attachments_of
+from simulator.company.past import PastApprovals
 from simulator.company.templates import TEMPLATES
 from simulator.errors import PlatformError
 
@@ -36,11 +37,12 @@ class ApprovalCalls:
     def __init__(
         self,
         approvals: Approvals,
+        past: PastApprovals,
         now_ms: Callable[[], int],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._approvals = approvals
+        self._approvals, self._past = approvals, past
         self._now_ms = now_ms
         self._clock = clock
         self._tickets: OrderedDict[str, tuple[float, Attachment]] = OrderedDict()
@@ -74,15 +76,18 @@ class ApprovalCalls:
             raise PlatformError(400002, f"无效的参数: userid_list最大列表长度为{_USERIDS_MOST}")
         if code not in TEMPLATES:
             raise PlatformError(400002, "无效的参数: process_code对应的审批模板不存在")
+        past = self._past.numbers(code, start, end)[:_IDS_MOST] if not originators else range(0)
         found = [
             approval.instance_id
             for approval in self._approvals
             if approval.process_code == code
             and start <= approval.created_ms <= end
             and (not originators or approval.originator in originators)
-        ][:_IDS_MOST]
-        more = cursor + size < len(found)
-        page: dict[str, Any] = {"list": found[cursor : cursor + size]}
+        ][: _IDS_MOST - len(past)]
+        more = cursor + size < len(past) + len(found)
+        ids = [self._past.instance_id(number) for number in past[cursor : cursor + size]]
+        ids += found[max(0, cursor - len(past)) : max(0, cursor + size - len(past))]
+        page: dict[str, Any] = {"list": ids}
         return {"result": page | ({"next_cursor": cursor + size} if more else {})}
 
     async def _file_url(self, call: Call) -> Answer:
@@ -132,7 +137,8 @@ class ApprovalCalls:
         return {"result": page | ({"next_cursor": offset + size} if more else {})}
 
     def _approval(self, call: Call) -> Approval:
-        approval = self._approvals.get(call.text("process_instance_id"))
+        instance_id = call.text("process_instance_id")
+        approval = self._approvals.get(instance_id) or self._past.get(instance_id)
         if approval is None:
             raise PlatformError(400002, "无效的参数: process_instance_id对应的审批实例不存在")
         return approval

@@ -7,6 +7,7 @@ events that yields, is ``platform``'s business. Times are epoch ms; the API's te
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
+from random import Random
 from typing import Any, Final, Literal
 
 from simulator.company.company import Company
@@ -79,16 +80,23 @@ class Approval:
 
 
 class Approvals:
-    """All approvals, the running ones and the last that are over."""
+    """All approvals, the running ones and the last that are over. ``rng`` is the company's unless given;
+    ``started`` and ``last_task`` are where its numbers begin."""
 
-    def __init__(self, company: Company) -> None:
+    def __init__(
+        self,
+        company: Company,
+        *,
+        rng: Random | None = None,
+        started: int = 0,
+        last_task: int = 61_000_000_000,  # above 2^31, as real ones are
+    ) -> None:
         self._company = company
-        self._rng = company.rng
+        self._rng = rng or company.rng
         self._all: dict[str, Approval] = {}
         self.running: dict[str, Approval] = {}
         self._finished: dict[str, None] = {}
-        self._last_task = 61_000_000_000  # above 2^31, as real ones are
-        self._started = 0
+        self._last_task, self._started = last_task, started
 
     def __iter__(self) -> Iterator[Approval]:
         return iter(self._all.values())

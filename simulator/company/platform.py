@@ -6,6 +6,7 @@ action is named by one of its events, so that a receiver who looks after each ev
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from random import Random
 from typing import Any, Final, Literal
 
@@ -18,6 +19,7 @@ from simulator.company.actions.roles import RoleActions
 from simulator.company.approvals import Approvals
 from simulator.company.company import Company
 from simulator.company.events import EventShaper, PlatformEvent
+from simulator.company.past import PastApprovals
 from simulator.company.todos import Todos
 from simulator.errors import ActionError
 
@@ -69,7 +71,7 @@ class Platform:
 
     ``seed`` fixes the company and, with the same actions at the same times, its whole life. ``generation``:
     the form of the payloads, ``old``, ``new`` or ``mixed`` by event. ``began_ms`` is when it began, ``at_ms``
-    what the clock said at the last action (epoch ms).
+    what the clock said at the last action (epoch ms). ``past`` are ``past_approvals`` that were over by then.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Platform:
         corp_id: str = "dingcorpsample01",
         generation: Literal["old", "new", "mixed"] = "mixed",
         clock: Callable[[], int] = now_ms,
+        past_approvals: int = 0,
     ) -> None:
         self.corp_id = corp_id
         self.company = Company(seed=seed, users=users, departments=departments)
@@ -101,6 +104,8 @@ class Platform:
             for name in ARGUMENTS
         }
         self.began_ms = self.at_ms = clock()
+        beginning = partial(Company, seed=seed, users=users, departments=departments)
+        self.past = PastApprovals(beginning, past_approvals, self.began_ms, seed)
         for _ in range(min(users // 10, _MOST_RUNNING)):
             self._actions["start_approval"]()
 

@@ -87,7 +87,7 @@ async def test_an_attachments_address_is_over_after_15_minutes() -> None:
     assert approval is not None
     (attachment,) = attachments_of(approval.form)
     clock = [1000.0]
-    calls = ApprovalCalls(platform.approvals, platform.now_ms, clock=lambda: clock[0])
+    calls = ApprovalCalls(platform.approvals, platform.past, platform.now_ms, clock=lambda: clock[0])
     handlers = {path: handler for _, path, handler in calls.routes()}
     request = {"process_instance_id": pid, "file_id": attachment.file_id}
     answer = await handlers["/topapi/processinstance/file/url/get"](
