@@ -81,6 +81,21 @@ async def test_it_says_what_it_changed(resync, database, simulator):
     assert [row.cause for row in state] == ["command", "command", "dry_run", "command"]
 
 
+async def test_the_rows_alone_and_then_by_the_same_command_the_details(resync, database, simulator):
+    calls = simulator.api.calls
+    rows = await resync("--no-details")
+    assert "of 40 people DingTalk is still to be asked" in rows.stderr
+    assert calls["/topapi/v2/user/get"] == 0
+    assert await differences(database, simulator) != []
+    listed = calls["/topapi/v2/user/list"]
+    went_on = await resync()
+    assert "goes on with the full sync" in went_on.stderr
+    assert (calls["/topapi/v2/user/list"], calls["/topapi/v2/user/get"]) == (listed, 40)
+    assert await differences(database, simulator) == []
+    await resync("--no-details")  # nothing is pending, so this reads the company again
+    assert calls["/topapi/v2/user/list"] == 2 * listed
+
+
 async def test_a_large_company_meets_no_limit_of_ours(resync, database, simulator):
     """Calls about contacts are exempt from DingTalk's quota, and so from our budget."""
     await resync(API_MONTHLY_BUDGET="1")
