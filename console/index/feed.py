@@ -31,7 +31,7 @@ BATCH_RECORDS = 2_000
 """Records of one commit, at most."""
 
 GATHER_MS = 200
-"""How long records are gathered for one commit, in ms, where few come."""
+"""How long records are gathered for one commit, in ms, at the topics' end."""
 
 REFRESH_S = 5.0
 """Between two looks for new topics, in s."""
@@ -161,7 +161,7 @@ class Feed:
             self._tell(entries)
         elif all(at >= self._ends[partition] for partition, at in self._at.items()):
             self._caught_up, self._problem = True, None
-        if sum(map(len, batches.values())) < BATCH_RECORDS:
+        if not self.state.behind:  # at the end: a commit for each few records would cost more than they do
             await asyncio.sleep(max(0.0, gathered_at - time.monotonic()))
 
     def _keep(self, batches: Mapping[TopicPartition, list[ConsumerRecord]]) -> list[Entry]:
