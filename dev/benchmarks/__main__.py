@@ -9,7 +9,8 @@ import shutil
 import time
 from pathlib import Path
 
-from dev.benchmarks import approvals, backlog, company, day, drift, latency, stream, traces, worker
+from dev.benchmarks import backlog, drift, latency, stream, traces, worker
+from dev.benchmarks.large import approvals, company, day
 from dev.benchmarks.results import Results
 from dev.benchmarks.stack import Ingress, Server, bare, environment, interleaved, naive
 from dev.servers import start_kafka

@@ -11,8 +11,8 @@ from random import Random
 from typing import Final
 
 from simulator.company import names
-from simulator.company.crowd import Crowd
-from simulator.company.large import MOST_KEPT, Founders
+from simulator.company.crowd.crowd import Crowd
+from simulator.company.crowd.founders import MOST_KEPT, Founders
 from simulator.company.people import Department, Results, User
 from simulator.company.roles import Roles
 from simulator.errors import ActionError
@@ -30,7 +30,7 @@ class Company(Results):
     """A company made from ``seed``; the same seed and sizes give the same company, byte for byte.
 
     ``rng`` goes on to drive what happens to it, so that a whole life can be repeated. One of more than
-    ``MOST_KEPT`` is made by arithmetic, person for person when asked for (``large.py``).
+    ``MOST_KEPT`` is made by arithmetic, person for person when asked for (``crowd``).
     """
 
     def __init__(self, *, seed: int, users: int, departments: int) -> None:

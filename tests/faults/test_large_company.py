@@ -7,8 +7,8 @@ from sqlalchemy import func, select
 from consumers.address_sync.sync.details import TOGETHER
 from consumers.address_sync.sync.tables import details_worker, staged, todo
 from consumers.address_sync.tables import details
-from dev.benchmarks.company import environment, synced
-from dev.benchmarks.compare import differences
+from dev.benchmarks.large.company import environment, synced
+from dev.benchmarks.large.compare import differences
 from dingbridge import open_database
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings

@@ -5,7 +5,7 @@ from sqlalchemy.exc import DBAPIError
 
 from consumers.address_sync.sync.tables import runs
 from consumers.address_sync.tables import details
-from dev.benchmarks.compare import differences
+from dev.benchmarks.large.compare import differences
 from dingbridge import Database
 from dingbridge.worker.store.errors import is_missing_table
 

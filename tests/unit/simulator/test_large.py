@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 
 from simulator.company.company import Company
-from simulator.company.large import MOST_KEPT
+from simulator.company.crowd.founders import MOST_KEPT
 from tests.unit.simulator.living import Mirror, make
 
 SIZES = [(MOST_KEPT[0] + 1, 30), (MOST_KEPT[0] + 1, 0), (6_000, 1_200), (40, MOST_KEPT[1] + 1)]

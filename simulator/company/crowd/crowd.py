@@ -9,7 +9,7 @@ from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Iterator, MutableMapping, Sequence, ValuesView
 from itertools import chain
 
-from simulator.company.large import Founders
+from simulator.company.crowd.founders import Founders
 from simulator.company.people import User
 
 _NUMBER = re.compile(r"\d+")

@@ -1,8 +1,8 @@
 """A day's events at once: accepted by the ingress, carried to Kafka by the relay, handled by both consumers.
 
 Half of the events are changes of people, half ends of approvals; the simulator is DingTalk's Open API. Each
-part is timed by itself but for the relay, which works beside the accepting. ``python -m dev.benchmarks.day
-URL FIRST COUNT PEOPLE APPROVALS`` pushes some of the events, and prints one JSON object.
+part is timed by itself but for the relay, which works beside the accepting. As a program, ``URL FIRST COUNT``
+pushes some of the events, and prints one JSON object.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ import psutil
 import uvloop
 
 from dev.benchmarks import load
-from dev.benchmarks.company import environment as api_environment
+from dev.benchmarks.large.company import environment as api_environment
 from dev.benchmarks.results import Results
 from dev.benchmarks.stack import PYTHON, Ingress
 from dev.servers.ports import free_port
 from dev.servers.postgres import start_postgres
 from dev.servers.processes import tail
-from simulator.company.large import Founders
+from simulator.company.crowd.founders import Founders
 from simulator.company.past import PastApprovals
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
@@ -130,7 +130,7 @@ def _accepted(folder: Path, env: Mapping[str, str], events: int) -> tuple[float,
     try:
         for first in range(0, events, _PIECE):
             count = min(_PIECE, events - first)
-            arguments = [*PYTHON, "-m", "dev.benchmarks.day", ingress.url, str(first), str(count)]
+            arguments = [*PYTHON, "-m", "dev.benchmarks.large.day", ingress.url, str(first), str(count)]
             found = json.loads(_output(arguments))
             if found["statuses"] != {"200": count}:
                 raise SystemExit(f"the ingress answered {found['statuses']}")

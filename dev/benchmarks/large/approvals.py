@@ -8,7 +8,7 @@ import psutil
 from sqlalchemy import func, select
 
 from consumers.approval.tables import approval_instances
-from dev.benchmarks.company import PER_S, environment, hours, run_to_end
+from dev.benchmarks.large.company import PER_S, environment, hours, run_to_end
 from dev.benchmarks.results import Results
 from dev.servers.postgres import start_postgres
 from dingbridge import open_database

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from consumers.address_sync.sync.tables import runs
 from consumers.address_sync.tables import users
-from dev.benchmarks.compare import differences
+from dev.benchmarks.large.compare import differences
 from dev.benchmarks.results import Results
 from dev.servers.postgres import start_postgres
 from dev.servers.processes import tail
