@@ -49,7 +49,7 @@ class Login:
             response = await self._page(request, name, "login.wait", status=429, wait_s=int(wait_s) + 1)
             response.headers["Retry-After"] = str(int(wait_s) + 1)
             return response
-        self._guesses.failed(address)  # until it is known to be right: others may be under way
+        self._guesses.failed(address, name)  # until it is known to be right: others may be under way
         self._waiting += 1
         try:
             async with self._one:
@@ -59,7 +59,8 @@ class Login:
         if user is None:
             await self._refused(name, address)
             return await self._page(request, name, "login.wrong", status=403)
-        self._guesses.succeeded(address)
+        self._guesses.succeeded(address, name)
+        self._access.sessions.end(request.cookies.get(COOKIE, ""))
         session_id = self._access.sessions.begin(user)
         await self._access.audit.write("login", user=user.name, role=user.role.name.lower(), address=address)
         response = web.Response(status=303, headers={"Location": _safe(str(form.get("to", "")))})

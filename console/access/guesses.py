@@ -1,7 +1,7 @@
 """Slows down who guesses passwords: after some wrong ones each further one has to wait longer."""
 
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Final
@@ -11,31 +11,42 @@ FREE: Final = 5
 LONGEST_S: Final = 300.0
 FORGOTTEN_S: Final = 3600.0
 MOST: Final = 10_000
+MOST_COUNTED: Final = 32
+"""Addresses, and wrong passwords of one: with so many it waits longest anyway."""
 
 
 class Guesses:
-    """Wrong passwords by address; an IPv6 address counts as its /64, which is what one household has."""
+    """Wrong passwords by address; an IPv6 address counts as its /64, which is what one household has.
+
+    A right password forgives those of its own name alone: who has a password could else guess others' for
+    ever, with a login of their own between the guesses.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._failed: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._failed: OrderedDict[str, tuple[Counter[str], float]] = OrderedDict()
 
     def wait_s(self, address: str | None) -> float:
         """How long this address has to wait before its next try, in s; 0: not at all."""
-        count, last = self._failed.get(_group(address), (0, 0.0))
-        if count < FREE:
+        names, last = self._failed.get(_group(address), (Counter(), 0.0))
+        if (count := names.total()) < FREE:
             return 0.0
         return max(0.0, last + min(LONGEST_S, 2.0 ** (count - FREE)) - self._clock())
 
-    def failed(self, address: str | None) -> None:
+    def failed(self, address: str | None, name: str) -> None:
         now, group = self._clock(), _group(address)
-        count, last = self._failed.pop(group, (0, now))
-        self._failed[group] = (1 if now - last > FORGOTTEN_S else min(count + 1, 32), now)
+        names, last = self._failed.pop(group, (Counter(), now))
+        if now - last > FORGOTTEN_S:
+            names = Counter()
+        if names.total() < MOST_COUNTED:
+            names[name] += 1
+        self._failed[group] = names, now
         while len(self._failed) > MOST:
             self._failed.popitem(last=False)
 
-    def succeeded(self, address: str | None) -> None:
-        self._failed.pop(_group(address), None)
+    def succeeded(self, address: str | None, name: str) -> None:
+        if (found := self._failed.get(_group(address))) is not None:
+            found[0].pop(name, None)
 
 
 def _group(address: str | None) -> str:

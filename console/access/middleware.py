@@ -97,12 +97,22 @@ class Access:
             if user is not None:
                 request["user"], request["csrf"] = user, self.sessions.csrf_token(secret)
             if request.method not in _SAFE:
+                _check_form(request)
                 await self._may_act(request, user)
             elif user is None and request.path not in _FOR_EVERYBODY:
                 raise _to_login(request)
             return await handler(request)
 
         return guard
+
+    def holds(self, request: web.Request) -> bool:
+        """Whether who asked may still have the answer: for one that goes on for long."""
+        user: User = request["user"]
+        try:
+            now, _ = self._user(request)
+        except UsersError:
+            return False
+        return now is not None and (now.name, now.role) == (user.name, user.role)
 
     def scheme(self, request: web.Request) -> str:
         """How the browser speaks to us, or to a proxy of ours."""
@@ -129,10 +139,9 @@ class Access:
     def _user(self, request: web.Request) -> tuple[User | None, str]:
         """Who asks, and what their CSRF token is made of."""
         header = self.settings.console_proxy_user_header
-        if header and is_trusted(request.remote, self.settings.trusted_proxies):
-            names: Sequence[str] = request.headers.getall(header, [])
-            if len(names) == 1 and (name := names[0].strip()):
-                return User(name[:64], self._role_by_proxy(request)), f"proxy {name}"
+        by_proxy = header and is_trusted(request.remote, self.settings.trusted_proxies)
+        if header and by_proxy and (name := _only(request, header)):
+            return User(name[:64], self._role_by_proxy(request)), f"proxy {name}"
         session_id = request.cookies.get(COOKIE, "")
         user = self.sessions.user(session_id) if session_id else None
         return user, f"session {session_id}"
@@ -140,7 +149,7 @@ class Access:
     def _role_by_proxy(self, request: web.Request) -> Role:
         header = self.settings.console_proxy_role_header
         try:
-            return role_of(request.headers.get(header, "")) if header else Role.VIEWER
+            return role_of(_only(request, header)) if header else Role.VIEWER
         except UsersError:
             return Role.VIEWER
 
@@ -173,9 +182,21 @@ class Access:
         raise web.HTTPForbidden(text=f"refused: {reason}")
 
 
+def _only(request: web.Request, header: str) -> str:
+    """What it says; nothing where it is there twice: a proxy may have added its own to a stranger's."""
+    values: Sequence[str] = request.headers.getall(header, [])
+    return values[0].strip() if len(values) == 1 else ""
+
+
+def _check_form(request: web.Request) -> None:
+    """Our forms are in UTF-8, and hold no files. Else a stranger chooses the codec, and 1 MiB of ``punycode``
+    holds the console up for minutes."""
+    is_form = request.content_type == "application/x-www-form-urlencoded"
+    if request.can_read_body and not (is_form and (request.charset or "utf-8").lower() == "utf-8"):
+        raise web.HTTPUnsupportedMediaType(text="send a form: application/x-www-form-urlencoded in UTF-8")
+
+
 async def _has_token(request: web.Request) -> bool:
-    if request.content_type not in ("application/x-www-form-urlencoded", "multipart/form-data"):
-        return False
     sent = (await request.post()).get(CSRF_FIELD)
     expected: str = request["csrf"]
     return isinstance(sent, str) and hmac.compare_digest(sent.encode("utf-8", "replace"), expected.encode())

@@ -7,6 +7,7 @@ told how many.
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import orjson
@@ -29,7 +30,7 @@ QUIET_S: Final = 15.0
 """After so long without an event a comment is sent, so that who is gone is noticed, in s."""
 
 STREAM_S: Final = 1_800.0
-"""After so long a stream ends, in s; the browser asks for another, and must be logged in then."""
+"""After so long a stream ends, in s, also where its reader takes nothing; the browser asks for another."""
 
 MOST_STREAMS: Final = 50
 _FILTERS: Final = ("corp", "type", "subject")
@@ -66,9 +67,10 @@ def routes(console: Console) -> list[web.RouteDef]:
                 after = _after(request)
                 await response.prepare(request)
                 missed = [event for event in reversed(newest) if epoch_ms(event.received_time) > after]
-                await _send(response, events, missed)
-        except ConnectionError:
-            pass  # the reader is gone
+                async with asyncio.timeout(STREAM_S):
+                    await _send(response, events, missed, lambda: console.access.holds(request))
+        except (ConnectionError, TimeoutError):
+            pass  # the reader is gone, or the stream's time is over
         finally:
             open_streams -= 1
         return response
@@ -102,19 +104,26 @@ def row_of(event: IndexedEvent) -> dict[str, str]:
     }
 
 
-async def _send(response: web.StreamResponse, events: Subscription, missed: Sequence[IndexedEvent]) -> None:
-    """Until the reader is gone, or the stream's time is over. ``missed`` came since the reader had the last
+async def _send(
+    response: web.StreamResponse,
+    events: Subscription,
+    missed: Sequence[IndexedEvent],
+    allowed: Callable[[], bool],
+) -> None:
+    """Until the reader is gone, or is not ``allowed`` any more. ``missed`` came since the reader had the last
     one, and may come again at the beginning."""
     await response.write(b"retry: 2000\n\n")
     if missed:
         await response.write(_message(missed, 0))
     known = {event.place for event in missed}
-    ends = time.monotonic() + STREAM_S
-    while time.monotonic() < ends:
-        try:
+    while True:
+        taken = []
+        with suppress(TimeoutError):
             async with asyncio.timeout(QUIET_S):
                 taken = [await anext(events)]
-        except TimeoutError:
+        if not allowed():
+            return
+        if not taken:
             await response.write(b": nothing comes\n\n")
             continue
         await asyncio.sleep(GATHER_S)

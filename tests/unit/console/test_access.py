@@ -96,8 +96,23 @@ async def test_an_act_needs_a_form_of_ours(
         # the token in the address or as JSON is none
         proper = await who.csrf()
         assert (await who.post(f"/logout?csrf={proper}", {})).status == 403
-        assert (await who.client.post("/logout", json={"csrf": proper})).status == 403
+        assert (await who.client.post("/logout", json={"csrf": proper})).status == 415
         assert (await who.post("/logout", {"csrf": proper})).status == 303
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/x-www-form-urlencoded; charset=punycode",
+        "application/x-www-form-urlencoded; charset=no-such",
+        "multipart/form-data; boundary=b",
+    ],
+)
+async def test_a_stranger_chooses_no_codec(tmp_path: Path, content_type: str) -> None:
+    """``punycode`` takes minutes for what a form may have."""
+    async with browser(settings_in(tmp_path)) as who:
+        sent = {"data": b"-" + b"a" * 100, "headers": {"Content-Type": content_type}}
+        assert (await who.client.post("/login", **sent)).status == 415
 
 
 async def test_every_answer_carries_the_security_headers(tmp_path: Path) -> None:
@@ -187,6 +202,9 @@ async def test_a_header_is_believed_of_a_trusted_proxy_alone(tmp_path: Path) -> 
         page = await who.get("/audit", headers={"X-User": "anna", "X-Role": "god"})
         assert "anna (viewer)" in await page.text()
         assert (await who.get("/audit", headers={"X-Role": "operator"})).status == 303
+        twice = [("X-User", "anna"), ("X-Role", "operator"), ("X-Role", "viewer")]
+        page = await who.client.get("/audit", headers=twice)
+        assert "anna (viewer)" in await page.text(), "the proxy adds its own to a stranger's"
 
 
 def test_guesses_wait_longer_each_time_by_household_and_are_forgotten() -> None:
@@ -194,15 +212,26 @@ def test_guesses_wait_longer_each_time_by_household_and_are_forgotten() -> None:
     guesses = Guesses(clock=lambda: now[0])
     waits = []
     for number in range(FREE + 12):
-        guesses.failed(f"2001:db8:1:2::{number:x}")
+        guesses.failed(f"2001:db8:1:2::{number:x}", f"user-{number}")
         waits.append(guesses.wait_s("2001:db8:1:2::ffff"))
     assert waits[: FREE - 1] == [0.0] * (FREE - 1)
     assert waits[FREE - 1 :] == sorted(waits[FREE - 1 :])
     assert waits[-1] == LONGEST_S
     assert guesses.wait_s("2001:db8:1:3::1") == 0
     now[0] = 7200
-    guesses.failed("2001:db8:1:2::1")
+    guesses.failed("2001:db8:1:2::1", "anna")
     assert guesses.wait_s("2001:db8:1:2::1") == 0
+
+
+def test_a_login_of_ones_own_forgives_no_guess_at_another_s_password() -> None:
+    guesses = Guesses(clock=lambda: 0.0)
+    for _ in range(FREE):
+        guesses.failed("10.0.0.1", "boss")
+        guesses.failed("10.0.0.1", "viewer")
+        guesses.succeeded("10.0.0.1", "viewer")
+    assert guesses.wait_s("10.0.0.1") > 0
+    guesses.succeeded("10.0.0.1", "boss")
+    assert guesses.wait_s("10.0.0.1") == 0
 
 
 def test_a_session_lasts_its_time(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from console.index.records import EventEntry
 from console.index.subscription import MOST_WAITING
 from console.pages.tail import MOST_ROWS
 from tests.unit.console.index_support import entries, event_record
-from tests.unit.console.support import Browser, browser, settings_in, use_quick_hasher
+from tests.unit.console.support import PASSWORD, Browser, browser, settings_in, use_quick_hasher
 
 NOW_MS = 4_000_000_000_000
 """Later than any clock that runs these tests."""
@@ -120,3 +120,19 @@ async def test_only_so_many_tails_are_open(source: Source, monkeypatch: pytest.M
     monkeypatch.setattr("console.pages.tail.MOST_STREAMS", 1)
     async with stream(source):
         assert (await source.who.get("/tail/events")).status == 503
+
+
+@pytest.mark.parametrize("end", ["log out", "another role", "users file unreadable"])
+async def test_a_tail_ends_with_its_session(source: Source, end: str) -> None:
+    who = source.who
+    async with stream(source) as answer:
+        source.come(1)
+        assert (await told(answer))[0] == ["0"]
+        if end == "log out":
+            assert (await who.post("/logout", {"csrf": await who.csrf()})).status == 303
+        elif end == "another role":
+            who.console.users.set_password("viewer", PASSWORD, Role.READER)
+        else:
+            who.console.users.path.write_text("users = [")
+        source.come(1)
+        assert b"data:" not in await answer.content.read()
