@@ -9,7 +9,6 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -138,8 +137,8 @@ class Applier:
             if (whole := documents.get(0)) is None:
                 listed[userid] = listed_state(documents, held)
                 continue
-            state = user_state(whole)
-            by_name[userid] = state if held is None else replace(state, roles=held, role_names={})
+            # his own answer tells the roles too; the listing of roles may be older than his generation
+            by_name[userid] = user_state(whole)
             await store.name_roles(tx, corp_id, by_name[userid].role_names, at=now)
         changes = await store.write_users(tx, corp_id, listed, at=now, listed=True)
         changes |= await store.write_users(tx, corp_id, by_name, at=now)

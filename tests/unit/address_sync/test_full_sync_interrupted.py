@@ -161,3 +161,23 @@ async def test_somebody_who_moved_behind_the_reading_is_asked_for_and_stays(sync
     run = await full(sync, company)
     assert "people_gone" not in run.changed
     assert await differences(sync, company) == []
+
+
+async def test_a_listing_of_roles_does_not_undo_an_event_that_came_after_it(sync, company):
+    """Somebody who is in no listing is asked for by name at the end: then that answer tells his roles."""
+    await full(sync, company)
+    company.users["u003"]["dept_id_list"] = [77]  # which nobody lists
+    real, counted = company.user_count, 0
+
+    async def user_count(only_active):
+        nonlocal counted
+        counted += 1
+        if counted == 2:  # the last call of all, after the roles
+            company.grant("u003", 8)
+            assert (await sync.deliver(event("label_user_change", "u003"))).kind == "done"
+        return await real(only_active)
+
+    company.user_count = user_count
+    await full(sync, company)
+    assert counted == 2
+    assert await differences(sync, company) == []
