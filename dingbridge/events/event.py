@@ -127,6 +127,8 @@ def _event(envelope: dict[str, Any]) -> Event:
     for name in _TEXTS:
         if not isinstance(envelope[name], str):
             raise NotAnEvent(f"the record is no event of ours: its {name} is no text")
+    if not isinstance(envelope.get("traceparent"), str | None):
+        raise NotAnEvent("the record is no event of ours: its traceparent is no text")
     source, type_ = envelope["source"], envelope["type"]
     empty, owner, corp_id, app = source.split("/")
     if empty or owner != "dingtalk" or not _is_ours(type_):

@@ -88,6 +88,7 @@ def test_what_is_missing_is_named(name: str) -> None:
         b'{"a":1,"a":2}',
         changed(specversion="0.3"),
         changed(id=5),
+        changed(traceparent=5),
         changed(source="/other/c1/default"),
         changed(source="c1"),
         changed(source="/dingtalk/c1/default/x"),
