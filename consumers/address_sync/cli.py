@@ -81,7 +81,7 @@ async def _resync(dry_run: bool, confirmed: int | None, no_details: bool) -> int
             await migrate(database, AddressSync)
             runs = await _runs(database, own)
             details = Details(database, runs.corp_id, client, own.resync_calls_per_s)
-            run = await _run(runs, details, dry_run, confirmed)
+            run = await _run(runs, details, dry_run, confirmed, no_details)
             if run.is_open:
                 await _sync(runs, run, client, own, confirmed)
             if run.state == "details":
@@ -139,7 +139,7 @@ async def _details(runs: Runs, run: Run, details: Details, *, wait: bool) -> Non
         await runs.advance(run, "done")
 
 
-async def _run(runs: Runs, details: Details, dry_run: bool, confirmed: int | None) -> Run:
+async def _run(runs: Runs, details: Details, dry_run: bool, confirmed: int | None, no_details: bool) -> Run:
     """The command's run that was interrupted, the stopped one that is confirmed, or a new one."""
     if dry_run:
         return await runs.begin("dry_run")
@@ -149,8 +149,9 @@ async def _run(runs: Runs, details: Details, dry_run: bool, confirmed: int | Non
         say(f"applies what was read at {run.began_at:%Y-%m-%d %H:%M} UTC, without reading it again")
         return run
     interrupted = await runs.unfinished("command")
-    # one whose details somebody else has fetched meanwhile is over
-    if interrupted and (interrupted.is_open or (confirmed is None and await details.pending())):
+    # one whose details somebody else has fetched meanwhile is over, and so is one if they are not wanted here
+    rows_only = no_details or confirmed is not None
+    if interrupted and (interrupted.is_open or (not rows_only and await details.pending())):
         say(f"goes on with the full sync that began at {interrupted.began_at:%Y-%m-%d %H:%M} UTC")
         return interrupted
     return await runs.begin("command")
