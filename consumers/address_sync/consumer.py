@@ -177,7 +177,7 @@ class AddressSync(Consumer):
     # Full syncs
 
     async def _fetch_details(self) -> None:
-        """Never returns. Raises what ``Details.work`` raises."""
+        """Never returns. Raises what ``Details.work`` raises when DingTalk or the database is down."""
         own = self.sync_settings
         details: Details | None = None
         while True:
@@ -189,7 +189,9 @@ class AddressSync(Consumer):
                 try:
                     if pending and await details.work(for_s(SLICE_S)):
                         continue
-                except PermissionDenied as error:
+                except ApiError as error:
+                    if error.unavailable:
+                        raise
                     log.error(
                         "address_sync.details_refused", reason=str(error), again_in_s=PERMISSION_AGAIN_S
                     )

@@ -71,7 +71,7 @@ async def ask_for_details(tx: Transaction, corp_id: str, userids: Mapping[str, b
     rows = [
         {"corp_id": corp_id, "userid": userid, "rank": int(not userids[userid])} for userid in sorted(userids)
     ]
-    await tx.execute(tx.insert(details).values(rows).on_conflict_do_nothing())
+    await tx.execute(tx.insert(details).on_conflict_do_nothing(), rows)
 
 
 async def no_details(tx: Transaction, corp_id: str, userids: Collection[str]) -> None:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, or_, select, update
 
 from consumers.address_sync import store
 from consumers.address_sync.fetcher import Fetcher, is_hidden, write
@@ -23,7 +23,7 @@ from consumers.address_sync.sync.tables import details_worker
 from consumers.address_sync.tables import details, guard, roles, users
 from dingbridge import Conflict, Database, Transaction
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.errors import NotFound, PermissionDenied
+from dingbridge.dingtalk.errors import BadRequest, NotFound, PermissionDenied
 from dingbridge.throttle import Throttle
 
 log = structlog.get_logger(__name__)
@@ -35,7 +35,8 @@ TOGETHER = 50
 """People whose details are written in one transaction. A crash costs so many calls."""
 
 TAKEN_FOR = timedelta(seconds=60)
-"""How long a process that does not renew its row keeps the others from the work."""
+"""How long a process that does not renew its row keeps the others from the work; longer at a pace at which
+the calls of one transaction take longer."""
 
 
 class Details:
@@ -45,6 +46,7 @@ class Details:
         self._database, self._corp_id, self._fetcher = database, corp_id, Fetcher(client)
         self._client, self._throttle = client, Throttle(calls_per_s)
         self._under_way = asyncio.Semaphore(AT_ONCE)
+        self._taken_for = max(TAKEN_FOR, timedelta(seconds=2 * TOGETHER / calls_per_s))
         self._me = uuid.uuid4().hex
         self.fetched = 0
 
@@ -72,9 +74,9 @@ class Details:
             await self._leave()
 
     async def _take(self) -> bool:
-        """Whether this process is the one that does it; it is for ``TAKEN_FOR``."""
+        """Whether this process is the one that does it; it is for ``_taken_for``."""
         now = datetime.now(UTC)
-        mine = {"corp_id": self._corp_id, "worker": self._me, "until": now + TAKEN_FOR}
+        mine = {"corp_id": self._corp_id, "worker": self._me, "until": now + self._taken_for}
         table = details_worker.c
         free = or_(table.worker == self._me, table.until < now)
         async with self._database.transaction() as tx:
@@ -107,7 +109,7 @@ class Details:
         states = {userid: state for userid, state in told.items() if isinstance(state, UserState)}
         alone = await self._with_more(states)
         gone = [userid for userid, answer in told.items() if isinstance(answer, NotFound)]
-        hidden = [u for u, error in told.items() if isinstance(error, PermissionDenied) and is_hidden(error)]
+        untold = [userid for userid, answer in told.items() if _is_about_one(answer)]
         looks = {u: known.get(u, 0) for u in [*gone, *(states.keys() - alone)]}
         try:
             async with self._database.transaction() as tx:
@@ -118,15 +120,17 @@ class Details:
                 for userid in claimed.intersection(gone):
                     if await store.mark_left(tx, corp_id, userid, left_at=now, told=False, at=now):
                         await ask_for_reports(tx, corp_id, userid)
-                # listed, but not shown: their details stay pending, until a full sync asks again
-                await store.no_details(tx, corp_id, hidden)
-            self.fetched += len(claimed) + len(hidden)
+                # listed, but not told of: their details stay pending, until a full sync asks again
+                await store.no_details(tx, corp_id, untold)
+            self.fetched += len(claimed) + len(untold)
         except Conflict:
             return  # PostgreSQL rolled back because of another transaction: they are asked for again
         for userid in sorted(alone):
             await self._one(userid)
         for userid, answer in told.items():
-            if isinstance(answer, BaseException) and userid not in (*gone, *hidden):
+            if isinstance(answer, BadRequest):
+                log.warning("address_sync.details_not_told", errcode=answer.errcode)
+            elif isinstance(answer, BaseException) and userid not in (*gone, *untold):
                 raise answer
 
     async def _ask(self, userid: str) -> UserState:
@@ -164,14 +168,30 @@ class Details:
             self.fetched += 1
 
 
+def _is_about_one(answer: object) -> bool:
+    """Whether DingTalk refuses to tell of this person, and of others it may tell: he is out of our sight, or
+    the call is refused in a way that does not pass."""
+    return isinstance(answer, BadRequest) or (isinstance(answer, PermissionDenied) and is_hidden(answer))
+
+
 async def ask_for_reports(tx: Transaction, corp_id: str, userid: str) -> None:
-    """Who reported to somebody that has left has another manager now, which no listing tells."""
+    """Who reported to somebody that has left has another manager now, which no listing tells: until they were
+    asked for, their rows say that it is not known."""
     rows = await tx.execute(
         select(users.c.userid).where(
             users.c.corp_id == corp_id, users.c.manager_userid == userid, users.c.left_at.is_(None)
         )
     )
-    await store.ask_for_details(tx, corp_id, {row.userid: True for row in rows})
+    reports = sorted(row.userid for row in rows)
+    if not reports:
+        return
+    await guard.outdate(tx, corp_id, "user", reports)  # a fetch under way may have begun before
+    await tx.execute(
+        update(users)
+        .where(users.c.corp_id == corp_id, users.c.userid.in_(reports))
+        .values(details_pending=True, updated_at=datetime.now(UTC))
+    )
+    await store.ask_for_details(tx, corp_id, dict.fromkeys(reports, True))
 
 
 def for_s(seconds: float | None) -> Callable[[], bool]:

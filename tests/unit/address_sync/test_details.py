@@ -14,7 +14,7 @@ from consumers.address_sync.sync.full_sync import FullSync
 from consumers.address_sync.sync.runs import Runs
 from consumers.address_sync.sync.tables import details_worker
 from consumers.address_sync.tables import details, users
-from dingbridge.dingtalk.errors import Unavailable
+from dingbridge.dingtalk.errors import ApiError, BadRequest, Unavailable
 from tests.support.waiting import eventually
 from tests.unit.address_sync.company import CORP, event
 from tests.unit.address_sync.syncing import FAST, differences, every_detail, full
@@ -157,7 +157,29 @@ async def test_who_reports_to_a_leaver_is_asked_for_though_his_own_row_did_not_c
     company.users["u003"]["manager_userid"] = "u002"
     await rows_only(sync, company)
     assert await asked_for(sync) == {"u003"}
+    assert (await row(sync, "u003")).details_pending  # else the leaver would stand there as a fact
     await every_detail(sync, company)
+    assert await differences(sync, company) == []
+    assert not (await row(sync, "u003")).details_pending
+
+
+async def test_one_of_whom_dingtalk_refuses_to_tell_holds_up_nobody(sync, company):
+    """With a code that DingTalk's page does not list, say: a call that is repeated fails alike."""
+    real, refused = company.user, {"u004"}
+
+    async def user(userid):
+        answer = await real(userid)
+        if userid in refused:
+            raise BadRequest("the platform refuses the call", api="v2/user/get", errcode=99999)
+        return answer
+
+    company.user = user
+    await full(sync, company)
+    assert (await row(sync, "u004")).details_pending
+    assert await asked_for(sync) == set()
+    assert not (await row(sync, "u005")).details_pending
+    refused.clear()
+    await full(sync, company)
     assert await differences(sync, company) == []
 
 
@@ -192,4 +214,23 @@ async def test_a_permission_that_is_missing_does_not_end_the_consumer(sync, comp
     await eventually(lambda: company.calls["v2/user/get"] > 24, 60, "it is tried again")
     company.refused.clear()
     await eventually(lambda: sync.consumer.metrics.details_pending._value.get() == 0, 60, "all asked")
+    assert not background.done()
+
+
+async def test_nothing_that_dingtalk_answers_ends_the_consumer(sync, company, background, monkeypatch):
+    monkeypatch.setattr(consumer_module, "PERMISSION_AGAIN_S", 0.01)
+    asked = 0
+
+    def fail():
+        nonlocal asked
+        asked += 1
+        if asked <= 12:
+            raise ApiError("no answer of a known form", api="v2/user/get")
+
+    company.before["v2/user/get"] = fail
+    await rows_only(sync, company)
+    await eventually(lambda: asked > 12 or background.done(), 60, "it is tried again")
+    await eventually(
+        lambda: background.done() or sync.consumer.metrics.details_pending._value.get() == 0, 60, "all asked"
+    )
     assert not background.done()
