@@ -41,6 +41,10 @@ class ConsoleSettings(KafkaSettings, JournalSettings):
     `<consumer>.db` in DATA_DIR"""
     database_url: SecretStr | None = None
     """secret; see Every consumer"""
+    ingress_port: int = Field(8080, ge=0, le=65535)
+    """see The ingress"""
+    callback_path: str = "/callback"
+    """see The ingress"""
     console_index_days: int = Field(14, ge=1, le=3650)
     """days for which Find knows an event by its ids"""
     console_index_max_mb: int = Field(4096, ge=64)
@@ -64,6 +68,11 @@ class ConsoleSettings(KafkaSettings, JournalSettings):
     def journals(self) -> list[Path]:
         """The folders in which journals are read."""
         return [Path(folder) for folder in self.console_journals] or [self.journal_path]
+
+    @property
+    def local_callback(self) -> str:
+        """Where an ingress on this machine takes callbacks."""
+        return f"http://127.0.0.1:{self.ingress_port}{self.callback_path}"
 
     @property
     def listeners(self) -> list[tuple[str, str]]:

@@ -13,9 +13,6 @@ from dingbridge.events import strict_json
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.worker.context import Position
 
-LOCAL_CALLBACK = "http://127.0.0.1:8080/callback"
-"""Where an ingress of the local stack listens (``INGRESS_PORT``, ``CALLBACK_PATH``)."""
-
 
 def kcat(settings: KafkaSettings, place: Position) -> str:
     """A command line that prints headers, key and value of the record; a password stands in the variable
@@ -35,9 +32,9 @@ def kcat(settings: KafkaSettings, place: Position) -> str:
     return shlex.join(words) + unquoted
 
 
-def curl(body: bytes) -> str:
-    """A command line that pushes ``body`` to an ingress of the local stack, signed and encrypted with its
-    public sample credentials, which no other ingress accepts."""
+def curl(body: bytes, callback: str) -> str:
+    """A command line that pushes ``body`` to an ingress of the local stack, at ``callback``, signed and
+    encrypted with its public sample credentials, which no other ingress accepts."""
     sample = SAMPLE_CREDENTIALS
     credentials = Credentials(
         sample["DINGTALK_TOKEN"], sample["DINGTALK_AES_KEY"], (sample["DINGTALK_OWNER_KEY"],)
@@ -45,7 +42,7 @@ def curl(body: bytes) -> str:
     timestamp, nonce = str(time.time_ns() // 1_000_000), secrets.token_hex(4)
     encrypted = encrypt(credentials.key, body, credentials.owner_keys[0])
     signature = sign(credentials.token, timestamp, nonce, encrypted)
-    url = f"{LOCAL_CALLBACK}?signature={signature}&timestamp={timestamp}&nonce={nonce}"
+    url = f"{callback}?signature={signature}&timestamp={timestamp}&nonce={nonce}"
     data = json.dumps({"encrypt": encrypted})
     return shlex.join(["curl", "-sS", url, "-H", "Content-Type: application/json", "-d", data])
 

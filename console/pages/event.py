@@ -125,7 +125,8 @@ def _values(console: Console, kept: KeptRecord, *, revealed: bool) -> dict[str, 
         found["dingtalk"] = pretty(spelled if revealed else mask(spelled))
     if revealed and spelled is not None:
         found["fixture"] = fixture(spelled)
-        found["curl"] = curl(kept.body if kept.body is not None else pretty(spelled).encode())
+        body = kept.body if kept.body is not None else pretty(spelled).encode()
+        found["curl"] = curl(body, console.settings.local_callback)
     return found
 
 

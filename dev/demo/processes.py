@@ -84,6 +84,7 @@ class Processes:
         self._env |= self.system_a.settings(folder, *FOR_SYSTEM_A)
         self.console_user, self.console_password = "demo", secrets.token_urlsafe(12)
         listeners = ",".join(f"{name}={self.url(name)}" for name in ("ingress", *CONSUMERS))
+        public = {"INGRESS_HOST": "127.0.0.1", "INGRESS_PORT": str(self._ports["callback"])}
         self._own = {
             "simulator": {
                 "SIMULATOR_PORT": str(self._ports["simulator"]),
@@ -91,12 +92,12 @@ class Processes:
                 "SIMULATOR_RETRY_SCALE": str(retry_scale),
             },
             "ingress": {
-                "INGRESS_HOST": "127.0.0.1",
-                "INGRESS_PORT": str(self._ports["callback"]),
+                **public,
                 "JOURNAL_ALLOW_UNSAFE": str(int(allow_unsafe)),
                 "STREAM_GAP_S": str(GAP_S),
             },
             "console": {
+                **public,  # where its doctor pushes to, and its copies for curl lead
                 "CONSOLE_PORT": str(self._ports["console"]),
                 "CONSOLE_LISTENERS": listeners,
                 "ADMIN_PORT": str(self._ports["ingress"]),  # for commands that ask the ingress
@@ -229,7 +230,11 @@ class Processes:
         path = self.folder / "env"
         ours = {
             **self._env,
-            "JOURNAL_ALLOW_UNSAFE": self._own["ingress"]["JOURNAL_ALLOW_UNSAFE"],
+            **{
+                name: self._own["ingress"][name]
+                for name in ("INGRESS_HOST", "INGRESS_PORT", "JOURNAL_ALLOW_UNSAFE")
+            },
+            "CONSOLE_LISTENERS": self._own["console"]["CONSOLE_LISTENERS"],
         }
         foreign = {
             name

@@ -112,6 +112,7 @@ async def site(
     monkeypatch.setattr(facts_module, "known_consumers", lambda: {name: consumer})
     env = env | installed(folder, name) | {"CONSOLE_DATABASES": f"{name}={url}"}
     env["CONSOLE_LISTENERS"] = f"{name}=http://127.0.0.1:{port}"
+    env["INGRESS_PORT"], env["CALLBACK_PATH"] = "18080", "/ding"
     async with console_at(folder, env, monkeypatch, role) as who:
         await who.console.feed.start()
         try:
@@ -211,6 +212,7 @@ async def test_the_copies_work_and_a_viewer_sees_no_value(
         assert recorded(fixture)[0].id == record.id
 
         _, _, url, *_, data = shlex.split(block(raw, "curl"))
+        assert url.startswith("http://127.0.0.1:18080/ding?"), "to the ingress of these settings"
         sample = Credentials(
             SAMPLE_CREDENTIALS["DINGTALK_TOKEN"],
             SAMPLE_CREDENTIALS["DINGTALK_AES_KEY"],

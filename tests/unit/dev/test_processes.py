@@ -33,6 +33,19 @@ def test_sourcing_the_environment_leaves_nothing_of_a_real_bridge(tmp_path: Path
     assert env["DATA_DIR"] == str(folder)
     assert env["DINGTALK_API_BASE"] == processes.url("simulator")
     assert env["JOURNAL_ALLOW_UNSAFE"] == "1"
+    assert f"http://127.0.0.1:{env['INGRESS_PORT']}/callback" == processes.callback_url
+    assert f"ingress={processes.url('ingress')}" in env["CONSOLE_LISTENERS"].split(",")
+    assert "ADMIN_PORT" not in env, "a consumer that is started from this shell would take the ingress's"
+
+
+def test_the_console_is_told_where_the_ingress_listens(tmp_path: Path) -> None:
+    """Else its doctor says on Now that the ingress cannot be reached, and lines of curl lead nowhere."""
+    processes = Processes(tmp_path, retry_scale=0.3, allow_unsafe=True, mode="http")
+    ingress, console = processes._own["ingress"], processes._own["console"]
+    assert {name: console[name] for name in ("INGRESS_HOST", "INGRESS_PORT")} == {
+        name: ingress[name] for name in ("INGRESS_HOST", "INGRESS_PORT")
+    }
+    assert processes.callback_url == f"http://127.0.0.1:{console['INGRESS_PORT']}/callback"
 
 
 def test_the_demo_s_own_client_does_not_read_the_environment(
