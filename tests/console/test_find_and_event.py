@@ -54,6 +54,27 @@ def test_found_and_event_are_whole_ours_and_accessible(watched: Open, stack: Sta
     assert one.faults == []
 
 
+def test_short_words_are_not_broken_in_a_table(watched: Open, stack: Stack) -> None:
+    one = watched("operator", viewport={"width": 1280, "height": 900})
+    found(one.page, stack, f"pi-{NUMBER}")
+    lines = "all => all.map(one => [one.innerText, one.getClientRects().length])"
+    for selector, word in (("tbody code", "http"), ("tbody .short", "dingtalk.bpms_instance_change")):
+        rects = dict(one.page.locator(selector).evaluate_all(lines))
+        assert any(text.endswith(word) and count == 1 for text, count in rects.items()), rects
+
+
+def test_what_is_done_with_a_long_table_s_rows_stays_in_sight(watched: Open, stack: Stack) -> None:
+    one = watched("operator", viewport={"width": 1280, "height": 900})
+    page = one.open("/find?lang=en")
+    page.evaluate(
+        """() => document.querySelector("main").innerHTML =
+            "<form>" + "<p>a row</p>".repeat(200) + "<fieldset><button>send</button></fieldset></form>" """
+    )
+    box = page.locator("fieldset button").bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] <= 900
+
+
 def test_an_events_life_is_on_its_page(watched: Open, stack: Stack) -> None:
     one = watched()
     address = opened(one.page, stack, f"pi-{NUMBER}")
