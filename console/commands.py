@@ -8,15 +8,20 @@ import os
 import shlex
 import signal
 import sys
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 import orjson
+import structlog
 from aiohttp import web
 
 from console.access.users import User
-from console.audit import Audit
+from console.audit import Audit, AuditError
 from dingbridge.errors import BridgeError
+
+log = structlog.get_logger(__name__)
 
 LIMIT_S: Final = 600.0
 """A command that takes longer is interrupted, as by Ctrl-C."""
@@ -46,12 +51,14 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a command ended, and what it printed; ``interrupted``: by the time limit."""
+    """How a command ended, and what it printed; ``interrupted``: by the time limit; ``unaudited``: the audit
+    could not be told how it ended."""
 
     command: Command
     exit_code: int
     output: str
     interrupted: bool = False
+    unaudited: bool = False
 
     @property
     def ok(self) -> bool:
@@ -72,15 +79,20 @@ class Commands:
         who = {"user": user.name, "role": user.role.name.lower(), "address": request["address"]}
         async with self._turn:
             await self._audit.write("command", **who, command=command.shown, count=command.count)
-            result = await self._finished(command)
-            await self._audit.write(
-                "command_ended",
-                **who,
-                command=command.shown,
-                count=command.count,
-                exit_code=result.exit_code,
-                reason="time limit" if result.interrupted else None,
+            ended = partial(
+                self._audit.write, "command_ended", **who, command=command.shown, count=command.count
             )
+            try:
+                result = await self._finished(command)
+            except BaseException as error:
+                with suppress(AuditError):
+                    await ended(reason="not started" if isinstance(error, BridgeError) else "console stopped")
+                raise
+            try:
+                await ended(exit_code=result.exit_code, reason="time limit" if result.interrupted else None)
+            except AuditError as error:  # it has been done, whatever the audit's disk says
+                log.error("console.end_not_audited", command=command.argv[:2], error=str(error))
+                result = replace(result, unaudited=True)
         return result
 
     async def _finished(self, command: Command) -> Result:
@@ -118,6 +130,16 @@ class Commands:
             raise
         output = (await reading).decode("utf-8", "replace")
         return Result(command, process.returncode or 0, output, interrupted)
+
+
+def without_texts(shown: str) -> str:
+    """A command as viewers see it: parts of an error's text, by which it chose, are left out."""
+    try:
+        words = shlex.split(shown)
+    except ValueError:
+        return shown.partition(" ")[0]
+    told = ["…" if before == "--error" else word for before, word in zip(["", *words], words, strict=False)]
+    return shown if told == words else shlex.join(told)
 
 
 async def _tail(stream: asyncio.StreamReader) -> bytes:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import web
+from yarl import URL
 
 from console.access.users import Role, User
 from console.render import COOKIE, LANGUAGES, Render, language_of
@@ -38,7 +39,8 @@ class Pages:
         def here(**changes: object) -> str:
             query = [(name, value) for name, value in request.query.items() if name not in changes]
             query += [(name, str(value)) for name, value in changes.items() if value is not None]
-            return str(request.rel_url.with_query(query))
+            # one slash: a link to //name leads to another host
+            return str(URL.build(path="/" + request.path.lstrip("/"), query=query))
 
         html = self.render.html(
             template,

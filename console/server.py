@@ -105,6 +105,8 @@ def _errors_as_pages(console: Console) -> Middleware:
             response.headers.extend({k: v for k, v in error.headers.items() if k in ("Allow", "HX-Redirect")})
             return response
         except BridgeError as error:
+            if (suppressed := limiter.allow(type(error).__name__)) is not None:
+                log.warning("console.no_answer", error=str(error), suppressed=suppressed)
             # its words are for operators, and may name addresses
             user = request.get("user")
             words = str(error) if user is not None and user.role >= Role.READER else type(error).__name__

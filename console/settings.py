@@ -101,9 +101,11 @@ class ConsoleSettings(KafkaSettings, JournalSettings):
         problems = super().check()
         for item in self.console_listeners:
             name, url = _pair(item)
-            if not _NAME.fullmatch(name) or not re.fullmatch(r"https?://[^/?#]+/?", url):
+            if not _NAME.fullmatch(name) or not re.fullmatch(r"https?://[^/?#@]+/?", url):
+                which = name if _NAME.fullmatch(name) else "an entry without a name"
                 problems.append(
-                    f"CONSOLE_LISTENERS: {item!r} is no name=address; as ingress=http://127.0.0.1:8081"
+                    f"CONSOLE_LISTENERS: {which}: give name=address, without a password, which pages would "
+                    "show; as ingress=http://127.0.0.1:8081"
                 )
         text = "" if self.console_databases is None else self.console_databases.get_secret_value()
         if not text.startswith(UNREADABLE):

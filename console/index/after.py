@@ -1,7 +1,6 @@
 """What the index knows of what became of records: dead letters, what settled them, copies in inboxes."""
 
 from collections.abc import Iterable
-from contextlib import closing
 from dataclasses import dataclass
 
 import apsw
@@ -23,7 +22,7 @@ class After:
 
 def after(index: Index, records: Iterable[Position]) -> After:
     """What became of ``records``. Blocks for a moment."""
-    with closing(index.connect()) as db:
+    with index.reading() as db:
         places = set(records)
         letters = _letters(db, places)
         copies = _copies(db, places | {letter.place for letter in letters})

@@ -6,7 +6,7 @@ It says how far it looked, and what it did not look at.
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from contextlib import aclosing, closing
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
@@ -151,7 +151,7 @@ class Search:
     def _ask(
         self, ask: Callable[[apsw.Connection], list[IndexedEvent]], up: Callable[[], bool] | None = None
     ) -> list[IndexedEvent]:
-        with closing(self.index.connect()) as db:
+        with self.index.reading() as db:
             if up is not None:
                 db.set_progress_handler(up, 10_000)
             return ask(db)
@@ -175,7 +175,8 @@ class Search:
     async def _read(
         self, reader: TopicReader, topics: dict[str, int], query: Query, beyond: Beyond
     ) -> tuple[list[IndexedEvent], Beyond]:
-        wanted = {TopicPartition(name, _home(key, topics[name])) for name in topics for key in beyond.keys}
+        homes = {count: {_home(key, count) for key in beyond.keys} for count in set(topics.values())}
+        wanted = {TopicPartition(name, home) for name, count in topics.items() for home in homes[count]}
         there = await reader.spans(topics)
         covered = await asyncio.to_thread(self.index.spans)
         before, behind = {}, {}
@@ -203,7 +204,7 @@ class Search:
         return found, replace(beyond, why="read" if records else "complete", records=records)
 
     def _companies(self) -> list[str]:
-        with closing(self.index.connect()) as db:
+        with self.index.reading() as db:
             return [corp for (corp,) in db.execute("SELECT DISTINCT corp_id FROM types ORDER BY corp_id")]
 
 

@@ -120,14 +120,6 @@ class Index:
         with self._transaction():
             self._db.execute("INSERT OR IGNORE INTO offsets VALUES (?1, ?2, ?3, ?3)", (*partition, offset))
 
-    def skip_to(self, partition: Partition, offset: int) -> None:
-        """Retention took what lies between what was read of ``partition`` and ``offset``."""
-        with self._transaction():
-            self._db.execute(
-                "UPDATE offsets SET next = max(next, ?3) WHERE topic = ?1 AND partition = ?2",
-                (*partition, offset),
-            )
-
     def forget(self, topic: str) -> None:
         """Remove all of ``topic``, which was made anew: its offsets mean other records now."""
         with self._transaction():
@@ -171,13 +163,28 @@ class Index:
     def seen(self) -> dict[str, Seen]:
         """By EventType."""
         query = "SELECT type, sum(events), max(last_ms) FROM types GROUP BY type"
-        with contextlib.closing(self.connect()) as db:
+        with self.reading() as db:
             return {name: Seen(count, moment(last)) for name, count, last in db.execute(query)}
 
     def spans(self) -> dict[Partition, Span]:
         """What is covered of each partition."""
-        with contextlib.closing(self.connect()) as db:
+        with self.reading() as db:
             return {(t, p): Span(first, at) for t, p, first, at in db.execute("SELECT * FROM offsets")}
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[apsw.Connection]:
+        """The same, closed at the end. Raises ``BridgeError`` where the file cannot be read, and
+        ``apsw.InterruptError`` for what was asked to stop."""
+        try:
+            with contextlib.closing(self.connect()) as db:
+                yield db
+        except apsw.InterruptError:
+            raise
+        except apsw.Error as error:
+            raise BridgeError(
+                f"the console's index {self.path} cannot be read ({type(error).__name__}); mend its disk, or "
+                "stop the console and delete the file: it is made anew"
+            ) from error
 
     def connect(self) -> apsw.Connection:
         """A connection of its own to read by; the caller closes it."""

@@ -124,7 +124,7 @@ def held_by(answers: Iterable[Mapping[str, Any]]) -> dict[Position, Mapping[str,
     return {
         Position(record["topic"], record["partition"], record["offset"]): record
         for answer in answers
-        for record in answer["records"]
+        for record in answer.get("records", ())
     }
 
 

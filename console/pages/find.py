@@ -6,13 +6,16 @@ from typing import Final
 from aiohttp import web
 from yarl import URL
 
-from console.app import Console
+from console.app import Console, Role
 from console.index.query import parse
 from console.index.records import IndexedEvent
+from console.sources.journals import parts_of
 from dingbridge.events import extract_facts
 from dingbridge.events.catalogue import catalogue
 
 LONGEST: Final = 1_000
+MOST_WORDS: Final = 16
+"""Each is a join, and a key for each company."""
 
 
 def routes(console: Console) -> list[web.RouteDef]:
@@ -22,8 +25,12 @@ def routes(console: Console) -> list[web.RouteDef]:
         found = unpublished = None
         if text:
             terms = parse(text).terms
+            if len(terms) > MOST_WORDS:
+                raise web.HTTPBadRequest(text=f"at most {MOST_WORDS} words at once; leave some out")
+            parts = [part for term in terms for part in parts_of(term)]
+            ids_alone = request["user"].role < Role.READER
             found, unpublished = await asyncio.gather(
-                console.search.find(text), console.journals.unpublished(_parts(terms))
+                console.search.find(text), console.journals.unpublished(parts, ids_alone=ids_alone)
             )
         return await console.page(
             request,
@@ -45,8 +52,3 @@ def event_url(event: IndexedEvent) -> str:
     """The address of its page."""
     place = ":".join(map(str, event.place))
     return str(URL("/event").with_query(source=event.source, id=event.id, at=place))
-
-
-def _parts(terms: tuple[str, ...]) -> list[str]:
-    """What a callback must hold: of ``<type>:<id>`` and ``<corpId>:<subject>`` both sides."""
-    return [part for term in terms for part in term.replace("/", ":").split(":") if part]

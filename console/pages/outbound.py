@@ -39,9 +39,9 @@ def routes(console: Console) -> list[web.RouteDef]:
         except DependencyUnavailable as error:
             return await problem(request, "no_database", error.reason)
         except DBAPIError as error:
-            if not is_missing_table(error):
-                raise
-            return await problem(request, "no_tables")
+            if is_missing_table(error):
+                return await problem(request, "no_tables")
+            return await problem(request, "no_database", type(error.orig).__name__)
         return await console.page(
             request,
             "outbound.html",

@@ -20,6 +20,9 @@ from dingbridge.settings import KafkaSettings
 T = TypeVar("T")
 
 _AT_ONCE = 4
+_READINGS = 2
+"""Consumers that one page reads at the same time, and pages that read: threads are few, and the audit, the
+login and the index need some of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +43,15 @@ class DeadLetters:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
+        self._turn = asyncio.Semaphore(_READINGS)
 
     async def overview(self) -> list[ConsumerGroups]:
         """Of each consumer that has a topic of dead letters, by name."""
-        return await _apart(self._overview)
+        return await self._apart(self._overview)
 
     async def count(self, consumer: str, wanted: DeadLetterFilter) -> int:
         """How many match and wait. Raises ``TopicError`` where the consumer has none."""
-        groups = await _apart(lambda: self._groups(consumer, wanted))
+        groups = await self._apart(lambda: self._groups(consumer, wanted))
         return sum(group.count for group in groups)
 
     async def listed(
@@ -55,7 +59,11 @@ class DeadLetters:
     ) -> tuple[list[DeadLetter], bool]:
         """``limit`` of those that match and wait, the oldest first, behind the first ``after`` of them; and
         whether there are more. Raises ``TopicError`` where the consumer has none."""
-        return await _apart(lambda: self._listed(consumer, wanted, after, limit))
+        return await self._apart(lambda: self._listed(consumer, wanted, after, limit))
+
+    async def _apart(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        async with self._turn:
+            return await asyncio.to_thread(lambda: asyncio.run(work()))
 
     async def _overview(self) -> list[ConsumerGroups]:
         prefix = dlq_topic(self._settings, "")
@@ -94,7 +102,3 @@ class DeadLetters:
                 else:
                     found.append(letter)
         return found, False
-
-
-async def _apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    return await asyncio.to_thread(lambda: asyncio.run(work()))

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Final
 
 import apsw
+import orjson
 
+from console.index.records import ids_in
 from dingbridge.errors import BridgeError
+from dingbridge.events import extract_facts
 from ingress.errors import JournalError
 from ingress.journal.directory import folders
 from ingress.journal.inspect import InspectedCallback, JournalStatus, JournalView, journal_status, views
@@ -74,11 +77,12 @@ class Journals:
                     continue
         return found
 
-    async def unpublished(self, texts: Sequence[str]) -> Unpublished:
-        """Those that hold all of ``texts``, which are parts of ids, in all folders."""
-        return await asyncio.to_thread(self._unpublished, [text.encode() for text in texts])
+    async def unpublished(self, texts: Sequence[str], *, ids_alone: bool) -> Unpublished:
+        """Those that hold all of ``texts``, which are parts of ids, in all folders. ``ids_alone``: nothing
+        but ids is looked into, and these as a whole; what else a callback says could be guessed else."""
+        return await asyncio.to_thread(self._unpublished, list(texts), ids_alone)
 
-    def _unpublished(self, texts: list[bytes]) -> Unpublished:
+    def _unpublished(self, texts: list[str], ids_alone: bool) -> Unpublished:
         found = Unpublished([], 0, True, [])
         for root in self.roots:
             readable, unreadable = views(root) if root.is_dir() else ([], {root: "no such folder"})
@@ -86,7 +90,7 @@ class Journals:
             for view in readable:
                 try:
                     with closing(view):
-                        found = _look(view, texts, found)
+                        found = _look(view, texts, ids_alone, found)
                 except (apsw.Error, JournalError) as error:
                     found.problems.append(f"{view.folder.path}: {type(error).__name__}")
         return found
@@ -104,8 +108,9 @@ class Journals:
         return None
 
 
-def _look(view: JournalView, texts: list[bytes], before: Unpublished) -> Unpublished:
+def _look(view: JournalView, texts: list[str], ids_alone: bool, before: Unpublished) -> Unpublished:
     """What ``view`` adds to ``before``."""
+    raw = [text.encode() for text in texts]
     looked, found = before.looked, list(before.found)
     parked = filter(None, map(view.one, sorted(view.parked)))
     waiting = (one for one in view.callbacks(view.checkpoint_seq) if not one.parked)
@@ -113,9 +118,26 @@ def _look(view: JournalView, texts: list[bytes], before: Unpublished) -> Unpubli
         if looked == MOST_LOOKED or len(found) == MOST_FOUND:
             return Unpublished(found, looked, False, before.problems)
         looked += 1
-        if all(text in callback.row.body for text in texts):
+        body = callback.row.body
+        if all(text in body for text in raw) and (not ids_alone or _ids_of(body).issuperset(texts)):
             found.append(callback)
     return Unpublished(found, looked, before.complete, before.problems)
+
+
+def _ids_of(body: bytes) -> set[str]:
+    """The ids in a callback, its EventType, and the parts of them."""
+    try:
+        found = ids_in(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        return set()
+    facts = extract_facts(body)
+    found |= {str(text) for text in (facts.event_type, facts.corp_id, facts.event_id) if text}
+    return found | {part for text in found for part in parts_of(text)}
+
+
+def parts_of(text: str) -> list[str]:
+    """Of ``<type>:<id>``, of ``<corpId>:<subject>`` and of ``…/<subject>`` all sides."""
+    return [part for part in text.replace("/", ":").split(":") if part]
 
 
 def _status(root: Path) -> JournalAnswer:

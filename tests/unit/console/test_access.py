@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
+from yarl import URL
 
 from console.access.guesses import FREE, LONGEST_S, Guesses
 from console.access.middleware import HEADERS
@@ -175,6 +176,17 @@ async def test_who_guesses_has_to_wait_and_a_name_that_is_typed_stands_in_no_aud
         assert statuses == [403] * FREE + [429]
         assert (await who.post("/login", {"name": "anna", "password": PASSWORD})).status == 429
         assert [line["user"] for line in audited(who)] == ["anna", "?", "anna", "anna", "anna"]
+
+
+async def test_no_link_of_a_page_leads_to_another_host(tmp_path: Path) -> None:
+    async with browser(settings_in(tmp_path)) as who:
+        await who.log_in(Role.VIEWER)
+        url = URL(f"{who.client.make_url('/')}/evil.example/x", encoded=True)
+        answer = await who.client.session.get(url)
+        assert answer.status == 404
+        page = await answer.text()
+        assert 'href="/evil.example/x?lang=zh"' in page
+        assert 'href="//' not in page
 
 
 @pytest.mark.parametrize("to", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:x"])

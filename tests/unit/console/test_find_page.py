@@ -25,7 +25,9 @@ async def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     use_quick_hasher(monkeypatch)
     settings = settings_in(tmp_path, **PREFIX)
     settings.journal_path.mkdir()
-    body = orjson.dumps({"EventType": "user_leave_org", "CorpId": "ding1", "UserId": ["u-waits"]})
+    body = orjson.dumps(
+        {"EventType": "user_leave_org", "CorpId": "ding1", "UserId": ["u-waits"], "note": "salary 4711"}
+    )
     with closing(open_current(settings.journal_path)) as journal:
         journal.keep([NewCallback(1_700_000_000_000, "default", "http", body, b"key")])
     async with browser(settings) as someone:
@@ -62,6 +64,30 @@ async def test_a_callback_that_waits_in_the_journal_is_said_to(person: Browser) 
     assert "dingbridge journal show 1" in html
     assert "user_leave_org" in html
     assert "dingbridge journal show" not in await page(person, "u-1")
+
+
+async def test_what_a_callback_says_cannot_be_guessed_by_who_may_not_see_it(person: Browser) -> None:
+    for text in ("4711", "salary", "u-wait", "note"):
+        assert "dingbridge journal show" not in await page(person, text), text
+    for text in ("u-waits", "user_leave_org:u-waits", "ding1:u-waits"):
+        assert "dingbridge journal show 1" in await page(person, text), text
+    await person.log_in(Role.READER)
+    assert "dingbridge journal show 1" in await page(person, "salary 4711")
+
+
+async def test_many_words_are_refused(person: Browser) -> None:
+    words = " ".join(f"w{n}" for n in range(16))
+    assert "w15" in await page(person, words)
+    assert (await person.get("/find", params={"q": words + " w16"})).status == 400
+
+
+async def test_an_index_that_cannot_be_read_is_said_with_what_to_do(person: Browser) -> None:
+    await person.log_in(Role.READER)
+    person.console.index.path.rename(person.console.index.path.with_suffix(".gone"))
+    for path in ("/find?q=u-1", "/tail", "/catalogue", "/event?source=s&id=i"):
+        answer = await person.get(path)
+        assert answer.status == 503, path
+        assert "stop the console and delete the file" in await answer.text(), path
 
 
 async def test_what_a_person_types_and_what_events_hold_stay_text(person: Browser) -> None:

@@ -5,6 +5,7 @@ import sys
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -15,7 +16,7 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from console.access.users import Role, User
 from console.audit import Audit, AuditError
-from console.commands import Command, Commands
+from console.commands import Command, Commands, without_texts
 from console.render import Render, language_of, shown_number, shown_seconds, shown_time
 from console.settings import ConsoleSettings
 from console.sources.listeners import Listeners, Metrics, _parsed
@@ -65,6 +66,44 @@ async def test_a_command_is_run_as_it_is_shown_and_audited_before_and_after(tmp_
     assert (before.act, before.command, before.count, before.exit_code) == ("command", command.shown, 3, None)
     assert (after.act, after.user, after.exit_code) == ("command_ended", "anna", done.exit_code)
     assert (await Commands(audit).run(by(User("anna", Role.OPERATOR)), Command(("--version",)))).ok
+
+
+async def test_what_was_done_is_told_as_done_where_the_audit_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit, written = Audit(tmp_path / "audit.jsonl"), Audit.write
+
+    async def only_before(self: Audit, act: str, **values: Any) -> None:
+        if act == "command_ended":
+            raise AuditError("and so nothing was done")
+        await written(self, act, **values)
+
+    monkeypatch.setattr(Audit, "write", only_before)
+    done = await Commands(audit).run(by(User("anna", Role.OPERATOR)), Command(("--version",)))
+    assert done.ok
+    assert done.unaudited
+
+
+async def test_a_command_that_ends_with_the_console_has_its_end_in_the_audit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit = Audit(tmp_path / "audit.jsonl")
+
+    async def stopped(self: Commands, command: Command) -> Any:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Commands, "_finished", stopped)
+    with pytest.raises(asyncio.CancelledError):
+        await Commands(audit).run(by(User("anna", Role.OPERATOR)), Command(("--version",)))
+    assert [entry.reason for entry in await audit.read()] == ["console stopped", None]
+
+
+def test_an_errors_text_by_which_a_command_chose_is_no_viewers() -> None:
+    chosen = ("--error", "no user 张三", "--error-is", "ValueError")
+    shown = Command(("dlq", "replay", "approval", *chosen)).shown
+    assert without_texts(shown) == "dingbridge dlq replay approval --error '…' --error-is ValueError"
+    assert without_texts("dingbridge journal retry") == "dingbridge journal retry"
+    assert without_texts("dingbridge 'torn") == "dingbridge"
 
 
 async def test_a_command_that_takes_too_long_is_interrupted(
@@ -212,7 +251,7 @@ def test_a_quantile_lies_in_the_bucket_of_the_value_at_its_rank(values: list[flo
 def test_settings_say_all_mistakes_at_once_and_repeat_no_password(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as raised:
         ConsoleSettings.load(
-            console_listeners=["ingress"],
+            console_listeners=["ingress", "approval=http://me:secret@host"],
             console_databases="approval=mysql://me:secret@host/x",
             console_proxy_user_header="X-User",
             console_port=70_000,
