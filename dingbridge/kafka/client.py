@@ -168,7 +168,12 @@ async def discard_consumer(dead: AIOKafkaConsumer, within_s: float = 5) -> bool:
         in_order = stopping.done() and not stopping.cancelled() and stopping.exception() is None
         if not in_order:
             stopping.cancel()
-            closing = [stopping, *([] if dead._fetcher is None else [dead._fetcher.close()])]
+            fetcher = dead._fetcher
+            # its close ends with the first that passes its cancellation on
+            fetches = [] if fetcher is None else [*fetcher._pending_tasks]
+            for fetch in fetches:
+                fetch.cancel()
+            closing = [stopping, *fetches, *([] if fetcher is None else [fetcher.close()])]
             await asyncio.gather(*closing, return_exceptions=True)
             await dead._client.close()
     return in_order

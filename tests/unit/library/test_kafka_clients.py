@@ -73,14 +73,16 @@ async def gone(node: int, request: Any) -> None:
 
 
 async def refetching() -> AIOKafkaConsumer:
-    """A consumer of which a fetch has failed, and waits to try again, as all do while Kafka is away."""
+    """A consumer of which fetches from two brokers have failed, and wait to try again, as all do without
+    Kafka."""
     made = AIOKafkaConsumer(retry_backoff_ms=60_000)
     made._closed = False  # as one that was started
     made._fetcher = Fetcher(made._client, made._subscription, retry_backoff_ms=60_000)
     made._client.send = gone
     await asyncio.sleep(0)  # it begins with no fetch
-    failed = made._fetcher._proc_fetch_request(None, 1, SimpleNamespace(topics=[]))
-    made._fetcher._pending_tasks.add(asyncio.create_task(failed))
+    for broker in (1, 2):
+        failed = made._fetcher._proc_fetch_request(None, broker, SimpleNamespace(topics=[]))
+        made._fetcher._pending_tasks.add(asyncio.create_task(failed))
     await asyncio.sleep(0)
     return made
 
@@ -91,8 +93,11 @@ async def test_a_consumers_own_cancelled_fetch_cancels_nobody_else() -> None:
     assert not await discard_consumer(made)
     assert connection.closed.done()
     assert await rest() == set()
+    left = await refetching()
     with pytest.raises(asyncio.CancelledError):  # else it is no longer needed
-        await (await refetching()).stop()
+        await left.stop()
+    for task in left._fetcher._pending_tasks:
+        task.cancel()
     assert await rest() == set()
 
 
