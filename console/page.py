@@ -23,6 +23,12 @@ MENU: Final = (
 _YEAR_S: Final = 365 * 86_400
 
 
+def page_number(request: web.Request) -> int:
+    """``?page=``, from 1; the first for what is no number."""
+    text = request.query.get("page", "1")
+    return max(1, int(text)) if text.isdecimal() and len(text) < 7 else 1
+
+
 @dataclass(frozen=True, slots=True)
 class Pages:
     """Renders pages for a request."""

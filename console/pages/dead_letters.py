@@ -10,6 +10,7 @@ from aiohttp import web
 
 from console.app import Console, Role, require
 from console.commands import Command, object_in
+from console.page import page_number
 from console.selection import MOST_LETTERS, BadSelection, Selection, act_of
 from console.sources.dead_letters import DeadLetters
 from dingbridge.errors import KafkaUnavailable, TopicError
@@ -47,7 +48,7 @@ def routes(console: Console) -> list[web.RouteDef]:
             require(
                 request, Role.READER
             )  # it also looks into reasons, which could be guessed letter by letter
-        page = _page_number(request)
+        page = page_number(request)
         try:
             letters, more = await dead_letters.listed(
                 chosen.consumer, chosen.wanted(), after=(page - 1) * PER_PAGE, limit=PER_PAGE
@@ -169,11 +170,6 @@ def _told(form: Any) -> int:
 
 def _not_counted() -> web.HTTPException:
     return web.HTTPBadRequest(text="count first: open the page of confirmation")
-
-
-def _page_number(request: web.Request) -> int:
-    text = request.query.get("page", "1")
-    return max(1, int(text)) if text.isdecimal() and len(text) < 7 else 1
 
 
 def _group_query(consumer: str, error: str, event_type: str) -> str:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from console.app import Console, Role, require
 from console.commands import object_in
 from console.outbound_choice import ACT_OF, MOST_ROWS, BadChoice, Choice, nameable, row_text
+from console.page import page_number
 from consumers.outbound import waiting
 from dingbridge import DependencyUnavailable
 from dingbridge.worker.registry import UnknownConsumer, check_installed
@@ -28,7 +29,7 @@ def routes(console: Console) -> list[web.RouteDef]:
             reader = console.databases.reader(CONSUMER)
             counts = await waiting.counts(reader)
             state = _state(request.query.get("state", ""), counts)
-            page = _page_number(request)
+            page = page_number(request)
             part = {"limit": PER_PAGE, "offset": (page - 1) * PER_PAGE}
             if state == "requests":
                 entries = await waiting.requests(reader, **part)
@@ -135,8 +136,3 @@ def _named(entry: dict[str, Any]) -> str | None:
     if "request" in entry or not nameable(entry["id"]):
         return None
     return row_text((entry["corpId"], entry["kind"], entry["id"]))
-
-
-def _page_number(request: web.Request) -> int:
-    text = request.query.get("page", "1")
-    return max(1, int(text)) if text.isdecimal() and len(text) < 7 else 1

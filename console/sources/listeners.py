@@ -50,29 +50,6 @@ class Metrics:
             return None
         return sum(sample.value for sample in self.samples(name, **labels))
 
-    def max(self, name: str, **labels: str) -> float | None:
-        return max((sample.value for sample in self.samples(name, **labels)), default=None)
-
-    def quantile(self, q: float, name: str, **labels: str) -> float | None:
-        """The ``q`` quantile of histogram ``name`` since its process began, as Prometheus reckons it: in
-        the histogram's unit; None without observations."""
-        counts: dict[float, float] = {}
-        for sample in self.samples(f"{name}_bucket", **labels):
-            bound = float(sample.labels["le"])
-            counts[bound] = counts.get(bound, 0.0) + sample.value
-        bounds = sorted(counts)
-        if not bounds or not (total := counts[bounds[-1]]):
-            return None
-        rank, below, under = q * total, 0.0, 0.0
-        for bound in bounds:
-            if counts[bound] >= rank:
-                if bound == float("inf"):
-                    return below
-                within = counts[bound] - under
-                return below + (bound - below) * ((rank - under) / within if within else 1.0)
-            below, under = bound, counts[bound]
-        return below
-
 
 class Listeners:
     """The listeners of ``CONSOLE_LISTENERS``."""

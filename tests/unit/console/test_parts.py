@@ -12,14 +12,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer, make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from console.access.users import Role, User
 from console.audit import Audit, AuditError
 from console.commands import Command, Commands, without_texts
 from console.render import Render, language_of, shown_number, shown_seconds, shown_time
 from console.settings import ConsoleSettings
-from console.sources.listeners import Listeners, Metrics, _parsed
+from console.sources.listeners import Listeners
 from dev.servers.ports import free_port
 from dingbridge.errors import SettingsError
 from tests.unit.console.support import browser, settings_in, use_quick_hasher
@@ -230,22 +229,6 @@ async def test_listeners_are_asked_side_by_side_and_who_does_not_answer_is_told(
     finally:
         await listeners.stop()
         await server.close()
-
-
-@given(st.lists(st.floats(0.001, 20), min_size=1, max_size=200), st.sampled_from([0.5, 0.9, 0.99]))
-def test_a_quantile_lies_in_the_bucket_of_the_value_at_its_rank(values: list[float], q: float) -> None:
-    registry = CollectorRegistry()
-    bounds = (0.01, 0.1, 0.5, 1, 5, 10)
-    histogram = Histogram("h_seconds", "", registry=registry, buckets=bounds)
-    for value in values:
-        histogram.observe(value)
-    found = _parsed(generate_latest(registry)).quantile(q, "h_seconds")
-    at_rank = sorted(values)[min(len(values) - 1, max(0, -int(-q * len(values) // 1) - 1))]
-    above = next((bound for bound in bounds if at_rank <= bound), bounds[-1])
-    below = max((bound for bound in bounds if bound < at_rank), default=0)
-    assert found is not None
-    assert min(below, bounds[-1]) <= found <= above
-    assert Metrics([]).quantile(q, "h_seconds") is None
 
 
 def test_settings_say_all_mistakes_at_once_and_repeat_no_password(tmp_path: Path) -> None:
