@@ -1,7 +1,7 @@
 """Writing only what differs, so that ``updated_at`` moves on real change and on nothing else.
 
-The caller holds the entity's guard (``guard.py``) in the same transaction: between reading a row here and
-writing it, nobody else does.
+The caller holds the entity's guard (``version_guard.py``) in the same transaction: between reading a row here
+and writing it, nobody else does.
 """
 
 from collections import defaultdict
