@@ -76,7 +76,7 @@ async def test_the_company_as_the_client_reads_it(simulator: Simulator, client: 
     assert groups == state["role_groups"]
     for role in (role for group in groups for role in group["roles"]):
         holders = [u["userid"] async for u in client.role_users(role["id"])]
-        assert holders == company.roles.role(role["id"]).userids
+        assert holders == list(company.roles.role(role["id"]).userids)
     assert await client.admins() == state["admins"]
     assert await client.visible_scope() == {"authed_dept": [1], "authed_user": []}
 

@@ -73,7 +73,14 @@ class Site:
         return words(await self.html(event_id, status))
 
     async def html(self, event_id: str, status: int = 200) -> str:
+        """As soon as the index knows the event, unless ``status`` is that of one it never knows."""
         query = {"source": "/dingtalk/dingcorp1/default", "id": f"{TYPE}:{event_id}"}
+
+        async def known() -> bool:
+            return (await self.who.client.get("/event", params=query)).status != 404
+
+        if status != 404:
+            await eventually(known, what=f"{event_id} is in the index")
         return await page(self.who, "/event", query, status)
 
     async def eventually(self, event_id: str, text: str) -> str:
@@ -153,8 +160,7 @@ async def test_each_outcome_is_told_as_it_is(
 
         await publish(here.settings, [event_record("late", "good")])
         await here.level()
-        waits = await here.of("late/good")
-        assert "waits in Kafka" in waits
+        waits = await here.eventually("late/good", "waits in Kafka")
         assert "offsets are before it" in waits
         assert "handled 20" in await here.of("good/good")
 
@@ -282,7 +288,7 @@ async def test_an_echo_and_a_persons_change_are_told_apart(
         assert "has not looked yet" in await here.eventually("u-echo/u-echo", "outbound :")
         async with serving(here.consumer(), here.settings):
             await here.eventually("u-echo/u-echo", "an echo of what the OA itself has done")
-            told_change = await here.eventually("u-change/u-change", "a change by somebody in DingTalk")
+            told_change = await here.eventually("u-change/u-change", "a person changed this in DingTalk")
             assert "reported" in told_change
             await here.eventually("u-open/u-open", "has not looked yet")
             await here.eventually("u-calm/u-calm", "nothing had been written before it")
