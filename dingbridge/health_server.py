@@ -4,7 +4,7 @@ On loopback by default. What "ready" means is decided by the process that owns t
 something is guarded by ``only_own_pages``, here and in the simulator.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from ipaddress import ip_address
 from typing import Any
 
@@ -36,7 +36,7 @@ def only_own_pages(below: str = "/", own_name: str = "") -> Middleware:
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path.startswith(below) and request.method not in ("GET", "HEAD"):
             name = request.url.host or ""
-            if not (name == own_name or "." not in name or _is_address(name)):
+            if not is_own_name(name, (own_name,)):
                 words = f"{name} is no name of this listener; use its address, as 127.0.0.1"
                 return json_response({"error": words}, 403)
             origin = request.headers.get("Origin")
@@ -50,7 +50,11 @@ def only_own_pages(below: str = "/", own_name: str = "") -> Middleware:
     return guard
 
 
-def _is_address(name: str) -> bool:
+def is_own_name(name: str, own_names: Collection[str]) -> bool:
+    """Whether nobody else can have pointed ``name`` at this machine (DNS rebinding): an address, a name
+    without a dot, or one of ``own_names``."""
+    if name in own_names or "." not in name:
+        return True
     try:
         ip_address(name)
     except ValueError:

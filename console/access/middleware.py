@@ -8,7 +8,6 @@ import hmac
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -19,6 +18,7 @@ from console.access.sessions import Sessions
 from console.access.users import Role, User, UsersError, role_of
 from console.audit import Audit
 from console.settings import ConsoleSettings
+from dingbridge.health_server import is_own_name
 from dingbridge.trusted_proxies import client_address, is_trusted
 
 COOKIE: Final = "console-session"
@@ -131,7 +131,7 @@ class Access:
         then be of our origin: so we answer to addresses, names without a dot, and names that are set."""
         name = (urlsplit(f"//{request.host}").hostname or "") if _is_host(request.host) else ""
         own = (self.settings.console_host.lower(), *(own.lower() for own in self.settings.console_names))
-        if not name or not (name in own or "." not in name or _is_address(name)):
+        if not name or not is_own_name(name, own):
             raise web.HTTPMisdirectedRequest(
                 text="this is no name of the console; use its address, or add the name to CONSOLE_NAMES"
             )
@@ -212,14 +212,6 @@ def _to_login(request: web.Request) -> web.HTTPException:
 def _is_host(text: str) -> bool:
     try:
         urlsplit(f"//{text}").port  # noqa: B018 - raises for what is none
-    except ValueError:
-        return False
-    return True
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
     except ValueError:
         return False
     return True
