@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka import TopicPartition
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -12,18 +11,14 @@ from console.app import Console
 from console.index.after import After, after
 from console.index.records import IndexedEvent
 from console.life.outcome import Facts, held_by
+from console.sources.groups import committed_offsets
 from dingbridge.errors import BridgeError, KafkaUnavailable
-from dingbridge.kafka.client import connection, explain
 from dingbridge.kafka.topics import topics_read
-from dingbridge.settings import KafkaSettings
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.registry import known_consumers
 from dingbridge.worker.store.inbox import inbox
 
-REQUEST_MS = 5_000
 MOST_ROWS = 1_000
-
-Committed = Mapping[str, Mapping[tuple[str, int], int]]
 
 
 async def facts_of(console: Console, events: Sequence[IndexedEvent]) -> list[Facts]:
@@ -48,29 +43,13 @@ async def facts_of(console: Console, events: Sequence[IndexedEvent]) -> list[Fac
     )
 
 
-async def committed_offsets(settings: KafkaSettings, groups: Sequence[str]) -> Committed:
-    """What each group has committed, by topic and partition. Raises ``KafkaUnavailable``."""
-    admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=REQUEST_MS)
-    try:
-        await admin.start()
-        listed = {group: await admin.list_consumer_group_offsets(group) for group in groups}
-    except (KafkaError, OSError) as error:
-        raise KafkaUnavailable(explain(error, settings)) from error
-    finally:
-        await admin.close()
-    return {
-        group: {(p.topic, p.partition): found.offset for p, found in offsets.items() if found.offset >= 0}
-        for group, offsets in listed.items()
-    }
-
-
 async def _of(
     console: Console,
     name: str,
     consumer: type[Consumer] | None,
     event: IndexedEvent,
     found: After,
-    committed: Committed | None,
+    committed: Mapping[str, Mapping[TopicPartition, int]] | None,
     problem: str | None,
 ) -> Facts:
     rows, problems = None, [problem] if problem else []

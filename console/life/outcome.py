@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
+from aiokafka import TopicPartition
+
 from console.index.records import Copy, Letter
 from dingbridge.worker.context import Position
 
@@ -49,7 +51,7 @@ class Facts:
     installed: bool = True
     uses_database: bool = True
     inbox: Mapping[str, datetime] | None = field(default_factory=dict)
-    committed: Mapping[tuple[str, int], int] | None = field(default_factory=dict)
+    committed: Mapping[TopicPartition, int] | None = field(default_factory=dict)
     letters: tuple[Letter, ...] = ()
     settled: Mapping[Position, str] = field(default_factory=dict)
     copies: tuple[Copy, ...] = ()
@@ -102,7 +104,7 @@ def outcome_of(record: Position, facts: Facts, copy: Copy | None = None) -> Outc
         )
     if facts.committed is None:
         return Outcome("unknown")
-    committed = facts.committed.get((place.topic, place.partition))
+    committed = facts.committed.get(TopicPartition(place.topic, place.partition))
     if committed is None:
         return Outcome("never_began")
     if place.offset >= committed:

@@ -4,7 +4,8 @@ So the lag is known without the consumer's own listener. It joins no group and c
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -51,16 +52,9 @@ class Group:
 
 async def look(settings: KafkaSettings, names: Sequence[str]) -> dict[str, Group]:
     """The groups of ``names`` by name. Raises ``KafkaUnavailable``."""
-    try:
-        admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=_REQUEST_MS)
-        try:
-            await admin.start()
-            members = await _members(admin, names)
-            committed = {name: await _committed(admin, name) for name in names}
-        finally:
-            await admin.close()
-    except (KafkaError, OSError) as error:
-        raise KafkaUnavailable(explain(error, settings)) from error
+    async with _admin(settings) as admin:
+        members = await _members(admin, names)
+        committed = {name: await _committed(admin, name) for name in names}
     async with TopicReader(settings) as reader:
         counts: dict[str, int] = {}
         for partition in {p for offsets in committed.values() for p in offsets}:
@@ -79,6 +73,28 @@ async def look(settings: KafkaSettings, names: Sequence[str]) -> dict[str, Group
         name: Group(*members.get(name, (0, "")), topics=_by_topic(committed[name], waiting[name], ages))
         for name in names
     }
+
+
+async def committed_offsets(
+    settings: KafkaSettings, names: Sequence[str]
+) -> dict[str, dict[TopicPartition, int]]:
+    """What each of these groups has committed. Raises ``KafkaUnavailable``."""
+    async with _admin(settings) as admin:
+        return {name: await _committed(admin, name) for name in names}
+
+
+@asynccontextmanager
+async def _admin(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Raises ``KafkaUnavailable``, also for what is asked of it."""
+    try:
+        admin = AIOKafkaAdminClient(**connection(settings), request_timeout_ms=_REQUEST_MS)
+        try:
+            await admin.start()
+            yield admin
+        finally:
+            await admin.close()
+    except (KafkaError, OSError) as error:
+        raise KafkaUnavailable(explain(error, settings)) from error
 
 
 async def _members(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, tuple[int, str]]:
