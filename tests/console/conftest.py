@@ -88,7 +88,7 @@ class Watched:
 
 def push(stack: Stack, payloads: Iterable[bytes]) -> None:
     """Callbacks as DingTalk would push them; each is answered ``success``."""
-    pusher = Pusher(stack.callback_url)
+    pusher = Pusher(stack.callback_url, retries=2)
     in_own_loop(pusher.push_all(enumerate(payloads)))
     assert set(pusher.answers.values()) == {"success"}, pusher.outcomes
 

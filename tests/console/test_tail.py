@@ -21,7 +21,7 @@ def push_evenly(stack: Stack, numbers: range) -> None:
     import asyncio
 
     async def push() -> None:
-        pusher = Pusher(stack.callback_url)
+        pusher = Pusher(stack.callback_url, retries=2)
         for begin in range(numbers.start, numbers.stop, PER_SECOND // 10):
             some = ((n, event(n)) for n in range(begin, min(begin + PER_SECOND // 10, numbers.stop)))
             await asyncio.gather(pusher.push_all(some), asyncio.sleep(0.1))
@@ -76,7 +76,7 @@ def test_a_tail_pauses_and_its_filters_are_in_the_address(watched: Open, stack: 
     assert size_of(page)["rows"] == 1
     page.click("[data-pause]")
     assert page.get_attribute("[data-pause]", "aria-pressed") == "true"
-    in_own_loop(Pusher(stack.callback_url).push_all([(1, event(FIRST + 9_001, FIRST + 9_000))]))
+    in_own_loop(Pusher(stack.callback_url, retries=2).push_all([(1, event(FIRST + 9_001, FIRST + 9_000))]))
     wait_until(lambda: page.inner_text("[data-left-out]") == "1", what="one that was left out")
     assert size_of(page)["rows"] == 1
     page.locator("#tail tbody a").click()

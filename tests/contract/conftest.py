@@ -31,7 +31,7 @@ def published(kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> P
             processes, tmp_path_factory.mktemp("ingress"), env, {"TOPIC_PARTITIONS": "1"}
         )
         ingress.start()
-        pusher = Pusher(ingress.url)
+        pusher = Pusher(ingress.url, retries=2)
         # one at a time: examples of one type stay in their order
         in_own_loop(pusher.push_all(enumerate(callbacks()), concurrency=1))
         assert set(pusher.answers.values()) == {"success"}

@@ -92,7 +92,7 @@ async def test_topics_are_made_listed_and_read_without_other_tools(processes, ka
 
     await asyncio.to_thread(ingress.start)
     event = {"EventType": "check_in", "TimeStamp": 1_731_000_000_000, "CorpId": "c", "StaffId": "u9"}
-    pusher = Pusher(ingress.url)
+    pusher = Pusher(ingress.url, retries=2)
     await pusher.push_all((n, json.dumps({**event, "n": n}).encode()) for n in range(3))
     await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "in Kafka")
     _, read, _ = await topics("read", "check_in")

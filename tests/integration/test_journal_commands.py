@@ -30,7 +30,7 @@ UNREADABLE = b'{"EventType":"user_add_org","UserId":["u1"],"UserId":["u2"]}'
 async def ingress(processes, kafka_env, tmp_path):
     ingress = IngressUnderTest(processes, tmp_path, kafka_env)
     await asyncio.to_thread(ingress.start)
-    pusher = Pusher(ingress.url)
+    pusher = Pusher(ingress.url, retries=2)
     await pusher.push_all([(1, EVENT), (2, UNREADABLE)])
     assert pusher.succeeded == {1, 2}
     await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "both are in Kafka")
@@ -111,7 +111,7 @@ async def test_drain_publishes_a_folder_of_an_instance_that_is_gone(
     away = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
     gone = IngressUnderTest(processes, tmp_path / "gone", kafka_env, away)
     await asyncio.to_thread(gone.start)
-    pusher = Pusher(gone.url)
+    pusher = Pusher(gone.url, retries=2)
     await pusher.push_all([(1, EVENT)])
     here = {**gone.env, **kafka_env, "JOURNAL_DIR": str(tmp_path / "other")}
     refused = await asyncio.to_thread(processes.run, "journal", "drain", str(gone.journal), env=here)

@@ -53,7 +53,7 @@ async def test_a_backup_made_under_load_takes_the_place_of_a_disk_that_is_lost(
     processes, kafka_env, kafka_settings, breakable_kafka, tmp_path
 ):
     ingress = IngressUnderTest(processes, tmp_path, kafka_env)
-    pusher = Pusher(ingress.url)
+    pusher = Pusher(ingress.url, retries=2)
     await asyncio.to_thread(ingress.start)
     await pusher.push_all(events(0, 100))
     await drained(ingress)
@@ -91,7 +91,7 @@ async def test_an_instance_moves_with_its_folder_and_takes_along_what_waits_and_
     processes, kafka_env, kafka_settings, breakable_kafka, tmp_path
 ):
     here = IngressUnderTest(processes, tmp_path / "here", kafka_env)
-    pusher = Pusher(here.url)
+    pusher = Pusher(here.url, retries=2)
     await asyncio.to_thread(here.start)
     await pusher.push_all(events(0, 50))
     await drained(here)
@@ -123,7 +123,7 @@ async def test_an_instance_is_given_up_when_nothing_waits_in_it(
     leaving = IngressUnderTest(processes, tmp_path / "b", kafka_env)
     for number, ingress in enumerate((staying, leaving)):
         await asyncio.to_thread(ingress.start)
-        await Pusher(ingress.url).push_all(events(number * 100, number * 100 + 100))
+        await Pusher(ingress.url, retries=2).push_all(events(number * 100, number * 100 + 100))
     stats = {}
 
     async def nothing_waits():

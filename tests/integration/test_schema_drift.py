@@ -42,7 +42,7 @@ async def test_drift_is_counted_told_once_and_shown_and_an_unknown_type_gets_its
 
     ingress = IngressUnderTest(processes, tmp_path, kafka_env)
     await asyncio.to_thread(ingress.start)
-    pusher = Pusher(ingress.url)
+    pusher = Pusher(ingress.url, retries=2)
     bodies = [json.dumps(callback).encode() for callback in callbacks()]
     await pusher.push_all(enumerate(bodies))
     await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "all of it is in Kafka")

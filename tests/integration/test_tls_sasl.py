@@ -59,7 +59,7 @@ async def test_ingress_topics_command_and_consumer_speak_it(
 
     ingress = IngressUnderTest(processes, tmp_path, env)
     await asyncio.to_thread(ingress.start)
-    pusher = Pusher(ingress.url)
+    pusher = Pusher(ingress.url, retries=2)
     await pusher.push_all((n, event(n)) for n in range(20))
     assert pusher.succeeded == set(range(20))
     await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the callbacks are in Kafka")
@@ -145,7 +145,7 @@ async def test_meanwhile_callbacks_are_kept_and_ready_says_which_setting(
     await asyncio.gather(*(asyncio.to_thread(ingress.start) for ingress in started.values()))
     for what, ingress in started.items():
         words = WRONG[what][1]
-        pusher = Pusher(ingress.url)
+        pusher = Pusher(ingress.url, retries=2)
         await pusher.push_all((n, event(n)) for n in range(10))
         assert pusher.succeeded == set(range(10)), what
 

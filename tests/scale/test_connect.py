@@ -95,7 +95,7 @@ async def test_tables_hold_what_was_pushed_across_a_crash_of_connect(
 
     async def push(first: int) -> None:
         numbers = range(first, first + EACH)
-        pusher = Pusher(ingress.url)
+        pusher = Pusher(ingress.url, retries=2)
         await pusher.push_all([(n, event(n)) for n in numbers] + [(-n, contact(n)) for n in numbers])
         assert set(pusher.answers.values()) == {"success"}
 
@@ -114,7 +114,7 @@ async def test_tables_hold_what_was_pushed_across_a_crash_of_connect(
     connect.kill()
     await push(1 + EACH)
     odd = json.loads(event(0, title="7")) | {"createTime": "yesterday"}
-    await Pusher(ingress.url).push_all([(0, json.dumps(odd).encode())])
+    await Pusher(ingress.url, retries=2).push_all([(0, json.dumps(odd).encode())])
     await connect.start()
     await eventually(lambda: reached(2 * EACH + 1, 2 * EACH), 300, "all rows are there")
 

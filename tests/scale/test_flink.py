@@ -123,7 +123,7 @@ async def test_each_approval_counts_once_in_its_hour(
 ) -> None:
     ingress = IngressUnderTest(processes, tmp_path, kafka_env)
     await asyncio.to_thread(ingress.start)
-    pusher = Pusher(ingress.url)
+    pusher = Pusher(ingress.url, retries=2)
     await pusher.push_all((number, json.dumps(approval(number)).encode()) for number in range(APPROVALS))
     assert set(pusher.answers.values()) == {"success"}
     topic = f"{kafka_settings.topic_prefix}{APPROVAL}"
