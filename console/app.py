@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from console.access.middleware import Access
+from console.access.middleware import USER, Access
 from console.access.middleware import require as require
 from console.access.sessions import Sessions
 from console.access.users import Role, User, UsersFile
@@ -57,7 +57,7 @@ class Console:
 
     def visible(self, request: web.Request, value: Any) -> Any:
         """A payload, or a part of one, as this person may see it: masked below the role of a reader."""
-        user: User = request["user"]
+        user = request[USER]
         return visible(value, revealed=user.role >= Role.READER)
 
     async def start(self) -> None:

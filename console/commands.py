@@ -17,7 +17,7 @@ import orjson
 import structlog
 from aiohttp import web
 
-from console.access.users import User
+from console.access.middleware import ADDRESS, USER
 from console.audit import Audit, AuditError
 from dingbridge.errors import BridgeError
 
@@ -75,13 +75,18 @@ class Commands:
     async def run(self, request: web.Request, command: Command) -> Result:
         """Run it, for an operator, with an entry in the audit before and after. Raises ``AuditError``, when
         nothing was done, and ``BridgeError``."""
-        user: User = request["user"]
-        who = {"user": user.name, "role": user.role.name.lower(), "address": request["address"]}
+        user = request[USER]
+        write = partial(
+            self._audit.write,
+            user=user.name,
+            role=user.role.name.lower(),
+            address=request[ADDRESS],
+            command=command.shown,
+            count=command.count,
+        )
         async with self._turn:
-            await self._audit.write("command", **who, command=command.shown, count=command.count)
-            ended = partial(
-                self._audit.write, "command_ended", **who, command=command.shown, count=command.count
-            )
+            await write("command")
+            ended = partial(write, "command_ended")
             try:
                 result = await self._finished(command)
             except BaseException as error:

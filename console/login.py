@@ -7,7 +7,7 @@ import structlog
 from aiohttp import web
 
 from console.access.guesses import Guesses
-from console.access.middleware import COOKIE, Access
+from console.access.middleware import ADDRESS, COOKIE, USER, Access
 from console.access.sessions import LIFETIME_S
 from console.access.users import MAX_PASSWORD, UsersFile
 from console.page import Pages
@@ -37,14 +37,14 @@ class Login:
         ]
 
     async def _form(self, request: web.Request) -> web.Response:
-        if request["user"] is not None:
+        if USER in request:
             raise web.HTTPSeeOther(_safe(request.query.get("to", "")))
         return await self._page(request)
 
     async def _login(self, request: web.Request) -> web.Response:
         form = await request.post()
         name, password = str(form.get("name", ""))[:64], str(form.get("password", ""))[: MAX_PASSWORD + 1]
-        address: str | None = request["address"]
+        address = request[ADDRESS]
         if (wait_s := self._guesses.wait_s(address)) or self._waiting >= _WAITING:
             response = await self._page(request, name, "login.wait", status=429, wait_s=int(wait_s) + 1)
             response.headers["Retry-After"] = str(int(wait_s) + 1)
@@ -75,7 +75,7 @@ class Login:
         )
         return response
 
-    async def _refused(self, name: str, address: str | None) -> None:
+    async def _refused(self, name: str, address: str) -> None:
         if self._limiter.allow("refused") is None:
             return  # whoever guesses cannot fill the disk
         known = self._users.find(name) is not None
@@ -86,9 +86,9 @@ class Login:
 
     async def _logout(self, request: web.Request) -> web.Response:
         self._access.sessions.end(request.cookies.get(COOKIE, ""))
-        user = request["user"]
+        user = request[USER]
         await self._access.audit.write(
-            "logout", user=user.name, role=user.role.name.lower(), address=request["address"]
+            "logout", user=user.name, role=user.role.name.lower(), address=request[ADDRESS]
         )
         response = web.Response(status=303, headers={"Location": "/login"})
         response.del_cookie(COOKIE, path="/")

@@ -6,6 +6,7 @@ from typing import Any, Final
 from aiohttp import web
 from yarl import URL
 
+from console.access.middleware import CSRF, USER
 from console.access.users import Role, User
 from console.render import COOKIE, LANGUAGES, Render, language_of
 
@@ -39,7 +40,7 @@ class Pages:
         """The answer to ``request``. Each template also gets ``t``, ``lang``, ``user`` (None before a login),
         ``csrf``, ``path``, ``menu``, ``is_reader``, ``is_operator`` and ``here(**changes)``: this address
         with other values in its query, None to leave one out."""
-        user: User | None = request.get("user")
+        user: User | None = request.get(USER)
         language = language_of(request)
 
         def here(**changes: object) -> str:
@@ -54,7 +55,7 @@ class Pages:
                 "t": self.render.translator(language),
                 "lang": language,
                 "user": user,
-                "csrf": request.get("csrf", ""),
+                "csrf": request.get(CSRF, ""),
                 "path": request.path,
                 "menu": MENU,
                 "is_reader": user is not None and user.role >= Role.READER,

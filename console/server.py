@@ -9,7 +9,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from console.access.middleware import headers_of_stream, security_headers
+from console.access.middleware import USER, headers_of_stream, security_headers
 from console.app import Console, Role
 from console.login import Login
 from console.pages import all_routes
@@ -108,7 +108,7 @@ def _errors_as_pages(console: Console) -> Middleware:
             if (suppressed := limiter.allow(type(error).__name__)) is not None:
                 log.warning("console.no_answer", error=str(error), suppressed=suppressed)
             # its words are for operators, and may name addresses
-            user = request.get("user")
+            user = request.get(USER)
             words = str(error) if user is not None and user.role >= Role.READER else type(error).__name__
             return _page(request, 503, words)
         except Exception as error:

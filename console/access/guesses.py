@@ -26,14 +26,14 @@ class Guesses:
         self._clock = clock
         self._failed: OrderedDict[str, tuple[Counter[str], float]] = OrderedDict()
 
-    def wait_s(self, address: str | None) -> float:
+    def wait_s(self, address: str) -> float:
         """How long this address has to wait before its next try, in s; 0: not at all."""
         names, last = self._failed.get(_group(address), (Counter(), 0.0))
         if (count := names.total()) < FREE:
             return 0.0
         return max(0.0, last + min(LONGEST_S, 2.0 ** (count - FREE)) - self._clock())
 
-    def failed(self, address: str | None, name: str) -> None:
+    def failed(self, address: str, name: str) -> None:
         now, group = self._clock(), _group(address)
         names, last = self._failed.pop(group, (Counter(), now))
         if now - last > FORGOTTEN_S:
@@ -44,14 +44,14 @@ class Guesses:
         while len(self._failed) > MOST:
             self._failed.popitem(last=False)
 
-    def succeeded(self, address: str | None, name: str) -> None:
+    def succeeded(self, address: str, name: str) -> None:
         if (found := self._failed.get(_group(address))) is not None:
             found[0].pop(name, None)
 
 
-def _group(address: str | None) -> str:
+def _group(address: str) -> str:
     try:
-        parsed = ip_address(address or "")
+        parsed = ip_address(address)
     except ValueError:
         return "?"
     return str(parsed) if parsed.version == 4 else parsed.exploded[:19]

@@ -1,11 +1,10 @@
 """What every request passes before a page sees it: who asks, by which name, and may they act.
 
-``request["user"]`` is a ``User``, ``request["address"]`` whom it comes from, ``request["csrf"]`` what a form
-has to send back. A page is for those who are logged in; whatever is not GET or HEAD is for operators.
+``request[USER]`` is who is logged in, ``request[ADDRESS]`` where from, ``request[CSRF]`` what a form has to
+send back. A page is for those who are logged in; whatever is not GET or HEAD is for operators.
 """
 
 import hmac
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -36,8 +35,12 @@ HEADERS: Final = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 
-# what a request carries here is known by the three names above; aiohttp would have keys of its own for them
-warnings.simplefilter("ignore", web.NotAppKeyWarning)
+USER: Final = web.RequestKey("user", User)
+"""Absent where nobody is logged in."""
+ADDRESS: Final = web.RequestKey("address", str)
+"""Empty where a connection has none."""
+CSRF: Final = web.RequestKey("csrf", str)
+"""Empty where nobody is logged in."""
 
 _SAFE: Final = ("GET", "HEAD")
 _FOR_EVERYBODY: Final = ("/healthz", "/login")
@@ -46,7 +49,7 @@ _FOR_EVERY_USER: Final = ("/logout",)
 
 def require(request: web.Request, role: Role) -> None:
     """Raises 403 for a user whose role is a lower one."""
-    user: User = request["user"]
+    user = request[USER]
     if user.role < role:
         raise web.HTTPForbidden(text=f"this is for the role {role.name.lower()}")
 
@@ -86,8 +89,8 @@ class Access:
     def middleware(self) -> Middleware:
         @web.middleware
         async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-            request["address"] = self._address(request)
-            request["user"], request["csrf"] = None, ""
+            request[ADDRESS] = self._address(request) or ""
+            request[CSRF] = ""
             if request.path == "/healthz":
                 return await handler(request)
             self._check_name(request)
@@ -95,7 +98,7 @@ class Access:
                 return await handler(request)
             user, secret = self._user(request)
             if user is not None:
-                request["user"], request["csrf"] = user, self.sessions.csrf_token(secret)
+                request[USER], request[CSRF] = user, self.sessions.csrf_token(secret)
             if request.method not in _SAFE:
                 _check_form(request)
                 await self._may_act(request, user)
@@ -107,7 +110,7 @@ class Access:
 
     def holds(self, request: web.Request) -> bool:
         """Whether who asked may still have the answer: for one that goes on for long."""
-        user: User = request["user"]
+        user = request[USER]
         try:
             now, _ = self._user(request)
         except UsersError:
@@ -175,7 +178,7 @@ class Access:
                 "refused",
                 user=user.name,
                 role=user.role.name.lower(),
-                address=request["address"],
+                address=request[ADDRESS],
                 command=f"{request.method} {request.path[:200]}",
                 reason=reason,
             )
@@ -198,7 +201,7 @@ def _check_form(request: web.Request) -> None:
 
 async def _has_token(request: web.Request) -> bool:
     sent = (await request.post()).get(CSRF_FIELD)
-    expected: str = request["csrf"]
+    expected = request[CSRF]
     return isinstance(sent, str) and hmac.compare_digest(sent.encode("utf-8", "replace"), expected.encode())
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from aiohttp import web
 
+from console.access.middleware import USER
 from console.app import Console, Role
 from console.audit import ACTS
 from console.commands import without_texts
@@ -15,7 +16,7 @@ def routes(console: Console) -> list[web.RouteDef]:
     async def show(request: web.Request) -> web.Response:
         user, act = request.query.get("user", "").strip(), request.query.get("act", "")
         entries = await console.audit.read(LIMIT, user=user, act=act)
-        if request["user"].role < Role.READER:
+        if request[USER].role < Role.READER:
             entries = [
                 replace(one, command=without_texts(one.command)) if one.command else one for one in entries
             ]

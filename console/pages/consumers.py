@@ -6,6 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
+from console.access.middleware import USER
 from console.app import Console, Role
 from console.line.model import Part
 from console.line.window import Reading
@@ -50,7 +51,7 @@ RETRIED_SHOWN = 100
 def routes(console: Console) -> list[web.RouteDef]:
     async def show(request: web.Request) -> web.Response:
         view = await console.watch.view()
-        is_reader = request["user"].role >= Role.READER
+        is_reader = request[USER].role >= Role.READER
         names = dict.fromkeys(part.consumer for part in view.parts if part.consumer)
         return await console.page(
             request,

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from console.access.middleware import USER
 from console.app import Console, Role, require
 from console.commands import Command, object_in
 from console.page import page_number
@@ -30,7 +31,7 @@ def routes(console: Console) -> list[web.RouteDef]:
         try:
             consumers = await dead_letters.overview()
         except KafkaUnavailable as error:  # the journals are here, whatever Kafka is
-            problem = str(error) if request["user"].role >= Role.READER else type(error).__name__
+            problem = str(error) if request[USER].role >= Role.READER else type(error).__name__
         return await console.page(
             request,
             "dead_letters.html",

@@ -5,6 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
+from console.access.middleware import USER
 from console.app import Console, Role, require
 from console.commands import Command
 from console.index.records import IndexedEvent
@@ -65,7 +66,7 @@ def routes(console: Console) -> list[web.RouteDef]:
             told=told,
             mark=_mark,
             state=console.feed.state,
-            **_values(console, kept, revealed=request["user"].role >= Role.READER),
+            **_values(console, kept, revealed=request[USER].role >= Role.READER),
         )
 
     async def replay(request: web.Request) -> web.Response:

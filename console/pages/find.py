@@ -6,6 +6,7 @@ from typing import Final
 from aiohttp import web
 from yarl import URL
 
+from console.access.middleware import USER
 from console.app import Console, Role
 from console.index.query import parse
 from console.index.records import IndexedEvent
@@ -28,7 +29,7 @@ def routes(console: Console) -> list[web.RouteDef]:
             if len(terms) > MOST_WORDS:
                 raise web.HTTPBadRequest(text=f"at most {MOST_WORDS} words at once; leave some out")
             parts = [part for term in terms for part in parts_of(term)]
-            ids_alone = request["user"].role < Role.READER
+            ids_alone = request[USER].role < Role.READER
             found, unpublished = await asyncio.gather(
                 console.search.find(text), console.journals.unpublished(parts, ids_alone=ids_alone)
             )

@@ -4,6 +4,7 @@ from typing import Any
 
 from aiohttp import web
 
+from console.access.middleware import USER
 from console.app import Console, Role
 from console.line.model import Part, State
 from console.line.today import GOAL, WITHIN_S
@@ -26,7 +27,7 @@ def routes(console: Console) -> list[web.RouteDef]:
         console.doctor.wanted()
         view = await console.watch.view()
         lang: Lang = "zh" if language_of(request) == "zh" else "en"
-        is_reader = request["user"].role >= Role.READER
+        is_reader = request[USER].role >= Role.READER
         found = [(one.code, *console.doctor.said(one, lang)) for one in console.doctor.findings]
         errors = [one.code for one in console.doctor.findings if console.doctor.is_error(one)]
         return await console.page(

@@ -6,6 +6,7 @@ from typing import Any, Final
 from aiohttp import web
 from sqlalchemy.exc import DBAPIError
 
+from console.access.middleware import USER
 from console.app import Console, Role, require
 from console.commands import object_in
 from console.outbound_choice import ACT_OF, MOST_ROWS, BadChoice, Choice, nameable, row_text
@@ -58,7 +59,7 @@ def routes(console: Console) -> list[web.RouteDef]:
         )
 
     async def problem(request: web.Request, key: str, words: str = "") -> web.Response:
-        shown = words if request["user"].role >= Role.READER else ""
+        shown = words if request[USER].role >= Role.READER else ""
         return await console.page(request, "outbound.html", problem=key, words=shown)
 
     async def confirm(request: web.Request) -> web.Response:

@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer, make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
+from console.access.middleware import ADDRESS, USER
 from console.access.users import Role, User
 from console.audit import Audit, AuditError
 from console.commands import Command, Commands, without_texts
@@ -26,7 +27,7 @@ from tests.unit.console.support import browser, settings_in, use_quick_hasher
 
 def by(user: User) -> web.Request:
     request = make_mocked_request("POST", "/")
-    request["user"], request["address"] = user, "127.0.0.1"
+    request[USER], request[ADDRESS] = user, "127.0.0.1"
     return request
 
 
