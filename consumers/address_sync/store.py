@@ -177,7 +177,7 @@ async def name_roles(tx: Transaction, corp_id: str, names: Mapping[int, Row], *,
     ]
     if not rows:
         return
-    await tx.execute(tx.insert(roles).values(rows).on_conflict_do_nothing())
+    await tx.execute(tx.insert(roles).on_conflict_do_nothing(), rows)
 
 
 async def _current_roles(tx: Transaction, corp_id: str, role_ids: Collection[int]) -> set[int]:

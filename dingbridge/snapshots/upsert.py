@@ -9,7 +9,7 @@ from collections.abc import Collection, Hashable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, and_, delete, insert, select, update
+from sqlalchemy import Table, and_, bindparam, delete, insert, select, update
 
 from dingbridge.worker.store.transaction import Transaction
 
@@ -59,12 +59,17 @@ async def write_rows(
     if new:
         await tx.execute(insert(table), new)
         written = {row[key]: None for row in new}
+    alike: dict[frozenset[str], list[Values]] = defaultdict(list)
     for an_id, row in found.items():
         changed = {name: value for name, value in wanted[an_id].items() if row[name] != value}
         if changed or an_id in touched:
-            statement = update(table).where(where, table.c[key] == an_id)
-            await tx.execute(statement.values(**changed, **more, updated_at=at))
+            new_values = {f"new_{name}": value for name, value in changed.items()}
+            alike[frozenset(changed)].append({"written_key": an_id, **new_values})
             written[an_id] = dict(row)
+    for names, values_of in alike.items():
+        set_to = {name: bindparam(f"new_{name}", type_=table.c[name].type) for name in sorted(names)}
+        statement = update(table).where(where, table.c[key] == bindparam("written_key"))
+        await tx.execute(statement.values(**set_to, **more, updated_at=at), values_of)
     return written
 
 

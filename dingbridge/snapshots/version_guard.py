@@ -136,8 +136,8 @@ class VersionGuard:
             if looks[an_id] == 0
         ]
         if new:
-            inserted = tx.insert(self.table).values(new).on_conflict_do_nothing().returning(columns.entity_id)
-            claimed |= {row.entity_id for row in await tx.execute(inserted)}
+            insert = tx.insert(self.table).on_conflict_do_nothing().returning(columns.entity_id)
+            claimed |= {row.entity_id for row in await tx.execute(insert, new)}
         return claimed
 
     async def outdate(self, tx: Transaction, corp_id: str, kind: str, entity_ids: Collection[str]) -> None:

@@ -28,7 +28,7 @@ def upgrade() -> None:
         sa.Column("deleted_at", UtcDateTime, comment="when DingTalk deleted it, else NULL; the row stays"),
         sa.Column("updated_at", UtcDateTime, nullable=False),
     )
-    op.create_index("ix_departments_parent_id", "departments", ["corp_id", "parent_id"])
+    op.create_index("ix_departments_parent_id", "departments", ["parent_id", "corp_id"])
     op.create_index("ix_departments_updated_at", "departments", ["updated_at"])
     op.create_table(
         "users",
@@ -65,7 +65,7 @@ def upgrade() -> None:
     op.create_index("ix_users_userid", "users", ["userid"])
     op.create_index("ix_users_unionid", "users", ["unionid"])
     op.create_index("ix_users_job_number", "users", ["job_number"])
-    op.create_index("ix_users_manager_userid", "users", ["corp_id", "manager_userid"])
+    op.create_index("ix_users_manager_userid", "users", ["manager_userid", "corp_id"])
     op.create_index("ix_users_updated_at", "users", ["updated_at"])
     op.create_table(
         "memberships",
@@ -75,14 +75,14 @@ def upgrade() -> None:
         sa.Column("leader", sa.Boolean, comment="leads this department"),
         sa.Column("sort_order", sa.BigInteger, comment="the employee's place in the department's list"),
     )
-    op.create_index("ix_memberships_dept_id", "memberships", ["corp_id", "dept_id"])
+    op.create_index("ix_memberships_dept_id", "memberships", ["dept_id", "corp_id"])
     op.create_table(
         "user_roles",
         sa.Column("corp_id", sa.Text, primary_key=True),
         sa.Column("userid", sa.Text, primary_key=True),
         sa.Column("role_id", sa.BigInteger, primary_key=True, autoincrement=False),
     )
-    op.create_index("ix_user_roles_role_id", "user_roles", ["corp_id", "role_id"])
+    op.create_index("ix_user_roles_role_id", "user_roles", ["role_id", "corp_id"])
     op.create_table(
         "roles",
         sa.Column("corp_id", sa.Text, primary_key=True),
