@@ -32,6 +32,9 @@ def main() -> None:
     parser.add_argument("--departments", type=int, default=50_000, help="of the company")
     parser.add_argument("--approvals", type=int, default=100_000, help="that are backfilled")
     parser.add_argument("--events", type=int, default=2_000_000, help="of the day")
+    parser.add_argument(
+        "--handled", type=int, default=1_000_000, help="of the day's, by each consumer (hours for all)"
+    )
     options = parser.parse_args()
     parts = options.only or (LARGE if options.large else PARTS)
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -55,7 +58,8 @@ def main() -> None:
         if "approvals" in parts:
             approvals.measure(FOLDER / "approvals", results, options.approvals)
         if "day" in parts:
-            day.measure(FOLDER / "day", environment(kafka.bootstrap, "day."), results, options.events)
+            env = environment(kafka.bootstrap, "day.")
+            day.measure(FOLDER / "day", env, results, options.events, options.handled)
         if "worker" in parts:
             worker.measure(
                 FOLDER / "worker", environment(kafka.bootstrap, "work."), results, large=options.large
