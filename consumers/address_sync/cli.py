@@ -23,6 +23,7 @@ from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.logging import configure_logging
+from dingbridge.throttle import Throttle
 from dingbridge.worker.store.migrations import migrate
 
 STOPPED = 3
@@ -80,10 +81,11 @@ async def _resync(dry_run: bool, confirmed: int | None, no_details: bool) -> int
         try:
             await migrate(database, AddressSync)
             runs = await _runs(database, own)
-            details = Details(database, runs.corp_id, client, own.resync_calls_per_s)
+            pace = Throttle(own.resync_calls_per_s)
+            details = Details(database, runs.corp_id, client, pace)
             run = await _run(runs, details, dry_run, confirmed, no_details)
             if run.is_open:
-                await _sync(runs, run, client, own, confirmed)
+                await _sync(runs, run, client, own, pace, confirmed)
             if run.state == "details":
                 await _details(runs, run, details, wait=not no_details)
             return STOPPED if run.words else 0
@@ -108,14 +110,19 @@ async def _runs(database: Database, own: AddressSyncSettings) -> Runs:
 
 
 async def _sync(
-    runs: Runs, run: Run, client: DingTalkClient, own: AddressSyncSettings, confirmed: int | None
+    runs: Runs,
+    run: Run,
+    client: DingTalkClient,
+    own: AddressSyncSettings,
+    pace: Throttle,
+    confirmed: int | None,
 ) -> None:
     with progress(0, _DOING["reading"]) as bar:
 
         def draw(done: int, known: int) -> None:
             bar.update(done, known, what=_DOING.get(run.state, run.state), note=f"{run.calls:,} API calls")
 
-        await FullSync(runs, run, client, own, draw, confirmed=confirmed).work()
+        await FullSync(runs, run, client, own, pace, draw, confirmed=confirmed).work()
     if run.state == "dry_run":
         print("a dry run: so much would change, and nothing did")
     for line in result(run):

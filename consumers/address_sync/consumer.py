@@ -50,6 +50,7 @@ from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
 from dingbridge.events.envelope import NOBODY
 from dingbridge.kafka.inbox import write_to_inbox
 from dingbridge.snapshots import FetchCache
+from dingbridge.throttle import Throttle
 from dingbridge.worker.consumer import Table
 from dingbridge.worker.context import next_fetch_sequence
 from dingbridge.worker.metrics import full_comparison
@@ -98,6 +99,7 @@ class AddressSync(Consumer):
 
     def __init__(self) -> None:
         self.sync_settings = AddressSyncSettings.load()
+        self.pace = Throttle(self.sync_settings.resync_calls_per_s)
         self.metrics = AddressSyncMetrics()
 
     async def start(self) -> None:
@@ -182,7 +184,7 @@ class AddressSync(Consumer):
         details: Details | None = None
         while True:
             if details is None and len(found := await company(self.database.reader(), own)) == 1:
-                details = Details(self.database, found[0], self.dingtalk, own.resync_calls_per_s)
+                details = Details(self.database, found[0], self.dingtalk, self.pace)
             if details is not None:
                 pending = await details.pending()
                 self.metrics.details_pending.set(pending)
@@ -236,7 +238,7 @@ class AddressSync(Consumer):
         def left(done: int, known: int) -> None:
             self.metrics.steps_left.set(known - done)
 
-        sync = FullSync(company_runs, run, self.dingtalk, self.sync_settings, left)
+        sync = FullSync(company_runs, run, self.dingtalk, self.sync_settings, self.pace, left)
         try:
             done = await sync.work(SLICE_S)
         except ApiError as error:

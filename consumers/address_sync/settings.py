@@ -20,7 +20,7 @@ class AddressSyncSettings(Settings):
     max_leavers: str = "5%"
     """how many people a full sync may mark as left: a share of the employees (at least 10), or a number"""
     resync_calls_per_s: float = Field(10, gt=0, le=10_000)
-    """API calls a second of a full sync, and as many of the details after it; DingTalk allows an app 20"""
+    """API calls a second of full syncs and of the details after them, together; DingTalk allows an app 20"""
 
     @field_validator("dingtalk_corp_id")
     @classmethod

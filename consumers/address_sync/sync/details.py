@@ -42,11 +42,11 @@ the calls of one transaction take longer."""
 class Details:
     """The pending details of one company; ``fetched`` counts those that this object has done."""
 
-    def __init__(self, database: Database, corp_id: str, client: DingTalkClient, calls_per_s: float) -> None:
+    def __init__(self, database: Database, corp_id: str, client: DingTalkClient, pace: Throttle) -> None:
         self._database, self._corp_id, self._fetcher = database, corp_id, Fetcher(client)
-        self._client, self._throttle = client, Throttle(calls_per_s)
-        self._under_way = asyncio.Semaphore(AT_ONCE)
-        self._taken_for = max(TAKEN_FOR, timedelta(seconds=2 * TOGETHER / calls_per_s))
+        self._client, self._pace = client, pace
+        self._under_way, self._in_line = asyncio.Semaphore(AT_ONCE), asyncio.Lock()
+        self._taken_for = max(TAKEN_FOR, timedelta(seconds=4 * TOGETHER * pace.gap_s))
         self._me = uuid.uuid4().hex
         self.fetched = 0
 
@@ -135,7 +135,8 @@ class Details:
 
     async def _ask(self, userid: str) -> UserState:
         async with self._under_way:
-            await self._throttle.turn()
+            async with self._in_line:  # one waits for the pace at a time: every other turn is a full sync's
+                await self._pace.turn()
             return user_state(await self._client.user(userid))
 
     async def _with_more(self, states: dict[str, UserState]) -> set[str]:
@@ -159,9 +160,9 @@ class Details:
 
     async def _one(self, userid: str) -> None:
         """Fetch him with what is unknown around him."""
-        await self._throttle.turn()
+        await self._pace.turn()
         found = await self._fetcher.user(self._database.reader(), self._corp_id, userid)
-        await self._throttle.turn(len(found.departments) + (found.roles is not None))
+        await self._pace.turn(len(found.departments) + (found.roles is not None))
         with suppress(Conflict):
             async with self._database.transaction() as tx:
                 await write(tx, self._corp_id, found)

@@ -29,7 +29,7 @@ class FullSync:
     """Takes ``run`` to its end: ``done`` (``details`` for a command), ``stopped`` or ``dry_run``.
 
     A run whose cause is ``dry_run`` reads and compares, and changes nothing. ``confirmed``: so many people
-    are known to have left.
+    are known to have left. ``pace``: of all its calls; the details fetched meanwhile keep to the same.
     """
 
     def __init__(
@@ -38,13 +38,14 @@ class FullSync:
         run: Run,
         client: DingTalkClient,
         settings: AddressSyncSettings,
+        pace: Throttle,
         progress: Progress = lambda done, known: None,
         *,
         confirmed: int | None = None,
     ) -> None:
         self._runs, self._run, self._settings, self._confirmed = runs, run, settings, confirmed
         self._dry_run = run.cause == "dry_run"
-        meter = CallMeter(run, Throttle(settings.resync_calls_per_s))
+        meter = CallMeter(run, pace)
         self._reader = CompanyReader(runs, run, client, settings, meter, progress)
         self._applier = Applier(runs, run, progress, dry=self._dry_run)
         self._refetcher = Refetcher(runs, run, Fetcher(client), meter, progress)

@@ -1,6 +1,7 @@
 """A company for address-sync's tests: the methods of the DingTalk client it calls, and events to deliver."""
 
 import itertools
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import orjson
 
 from dingbridge.dingtalk.errors import BadRequest, NotFound, PermissionDenied
+from dingbridge.events.control import resync_requested
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.events.event import Event, decode
 
@@ -155,3 +157,11 @@ def event(event_type: str, an_id: str | int, at_ms: int = 1731000000123, **more:
     """``events`` for one id."""
     (one,) = events(event_type, an_id, at_ms=at_ms, **more)
     return one
+
+
+def order(id, corp_id=None, app="default", part="all"):
+    """A request of the bridge to compare everything, as it stands in the inbox."""
+    now_ms = int(time.time() * 1000)
+    return resync_requested(
+        id=id, app=app, corp_id=corp_id, now_ms=now_ms, since_ms=0, part=part, reason="a page may be gone"
+    )

@@ -4,7 +4,7 @@ import pytest
 
 from consumers.address_sync import AddressSync
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.address_sync.syncing import full, sample
+from tests.unit.address_sync.syncing import UNPACED, full, sample
 
 
 @pytest.fixture
@@ -14,7 +14,9 @@ def company():
 
 @pytest.fixture
 async def sync(company):
-    async with MemoryRuntime(AddressSync(), dingtalk=company) as runtime:
+    consumer = AddressSync()
+    consumer.pace = UNPACED
+    async with MemoryRuntime(consumer, dingtalk=company) as runtime:
         yield runtime
 
 

@@ -13,9 +13,11 @@ from consumers.address_sync.sync.runs import Cause, Run, Runs
 from consumers.address_sync.sync.tables import staged, todo
 from consumers.address_sync.tables import departments, memberships, roles, user_roles, users
 from dingbridge.testing import MemoryRuntime
+from dingbridge.throttle import Throttle
 from tests.unit.address_sync.company import CORP, Company
 
-FAST = AddressSyncSettings(resync_calls_per_s=10_000)
+SETTINGS = AddressSyncSettings()
+UNPACED = Throttle(1e6)
 
 
 async def full(
@@ -23,7 +25,7 @@ async def full(
     company: Any,
     *,
     cause: Cause = "command",
-    settings: AddressSyncSettings = FAST,
+    settings: AddressSyncSettings = SETTINGS,
     corp_id: str = CORP,
     **how: Any,
 ) -> Run:
@@ -31,7 +33,7 @@ async def full(
     runs = Runs(sync.database, corp_id)
     run = await runs.unfinished(cause) or await runs.begin(cause)
     if run.is_open:
-        assert await FullSync(runs, run, company, settings, **how).work()
+        assert await FullSync(runs, run, company, settings, UNPACED, **how).work()
     if cause != "dry_run":
         await every_detail(sync, company, corp_id)
     if run.state == "details":
@@ -41,7 +43,7 @@ async def full(
 
 async def every_detail(sync: MemoryRuntime, company: Any, corp_id: str = CORP) -> None:
     """Ask for everybody whose details are pending."""
-    details = Details(sync.database, corp_id, company, FAST.resync_calls_per_s)
+    details = Details(sync.database, corp_id, company, UNPACED)
     while await details.pending():
         assert await details.work(lambda: True)
 

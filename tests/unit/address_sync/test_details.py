@@ -3,6 +3,7 @@ until then they say that it is not known."""
 
 import asyncio
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import select, update
@@ -15,15 +16,16 @@ from consumers.address_sync.sync.runs import Runs
 from consumers.address_sync.sync.tables import details_worker
 from consumers.address_sync.tables import details, users
 from dingbridge.dingtalk.errors import ApiError, BadRequest, Unavailable
+from dingbridge.throttle import Throttle
 from tests.support.waiting import eventually
-from tests.unit.address_sync.company import CORP, event
-from tests.unit.address_sync.syncing import FAST, differences, every_detail, full
+from tests.unit.address_sync.company import CORP, event, order
+from tests.unit.address_sync.syncing import SETTINGS, UNPACED, differences, every_detail, full
 
 
 async def rows_only(sync, company, cause="order"):
     runs = Runs(sync.database, CORP)
     run = await runs.begin(cause)
-    assert await FullSync(runs, run, company, FAST).work()
+    assert await FullSync(runs, run, company, SETTINGS, UNPACED).work()
     return run
 
 
@@ -37,7 +39,7 @@ async def asked_for(sync):
 
 
 def worker(sync, company):
-    return Details(sync.database, CORP, company, FAST.resync_calls_per_s)
+    return Details(sync.database, CORP, company, UNPACED)
 
 
 async def test_rows_stand_before_anybody_is_asked_for_and_say_what_is_not_known(sync, company):
@@ -190,7 +192,7 @@ async def no_order(*order, **more):
 @pytest.fixture
 async def background(sync, monkeypatch):
     monkeypatch.setattr(consumer_module, "LOOK_EVERY_S", 0.01)
-    sync.consumer.sync_settings = AddressSyncSettings(dingtalk_corp_id=CORP, resync_calls_per_s=10_000)
+    sync.consumer.sync_settings = AddressSyncSettings(dingtalk_corp_id=CORP)
     monkeypatch.setattr(sync.consumer, "_order_sync", no_order)
     task = asyncio.create_task(sync.consumer.background())
     yield task
@@ -234,3 +236,50 @@ async def test_nothing_that_dingtalk_answers_ends_the_consumer(sync, company, ba
         lambda: background.done() or sync.consumer.metrics.details_pending._value.get() == 0, 60, "all asked"
     )
     assert not background.done()
+
+
+@pytest.fixture
+def clock(sync):
+    """The consumer's pace by a clock that only its own waiting moves on."""
+    now = [0.0]
+
+    async def sleep(seconds):
+        until = now[0] + seconds
+        await asyncio.sleep(0)
+        now[0] = max(now[0], until)
+
+    sync.consumer.pace = Throttle(10, sleep=sleep, clock=lambda: now[0])
+    return now
+
+
+async def test_a_full_sync_and_the_details_of_the_one_before_keep_to_one_pace(
+    sync, company, clock, background
+):
+    made = []
+    for api in ("v2/user/get", "v2/user/list", "v2/department/listsub", "role/list", "role/simplelist"):
+        company.before[api] = partial(made.append, api)
+    for number in range(40):
+        company.hire(f"u1{number:02}")
+    await rows_only(sync, company)
+    made.clear()
+    before, began_at = company.calls.total(), clock[0]
+    assert (await sync.deliver(order("o-1", CORP).value)).kind == "done"
+    assert "v2/user/get" in made[: made.index("role/simplelist")]  # they were at it together
+    assert clock[0] - began_at >= (company.calls.total() - before - 1) / 10
+
+
+async def test_a_full_sync_has_not_to_wait_for_more_than_one_of_them(sync, company):
+    await rows_only(sync, company)
+    waits = asyncio.Event()
+
+    async def sleep(seconds):
+        waits.set()
+        await asyncio.Event().wait()
+
+    pace = Throttle(10, sleep=sleep, clock=lambda: 0.0)
+    task = asyncio.create_task(Details(sync.database, CORP, company, pace).work(lambda: False))
+    await asyncio.wait_for(waits.wait(), 60)
+    await asyncio.sleep(0)  # all that are under way at once have come as far as they come
+    assert pace.next_at == pytest.approx(2 * pace.gap_s)  # one was made, one is in line
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.tables import roles, user_roles
 from tests.unit.address_sync.syncing import (
-    FAST,
+    SETTINGS,
     change_everything,
     contents,
     current,
@@ -135,4 +135,4 @@ def test_settings_that_make_no_sense_are_refused():
     for name, value in (("max_leavers", "many"), ("max_leavers", "101%"), ("dingtalk_corp_id", "a/b")):
         with pytest.raises(ValueError, match="must be"):
             AddressSyncSettings(**{name: value})
-    assert FAST.max_leavers == "5%"
+    assert SETTINGS.max_leavers == "5%"

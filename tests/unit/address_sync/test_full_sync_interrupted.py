@@ -12,7 +12,15 @@ from consumers.address_sync.sync.runs import RunMoved, Runs
 from consumers.address_sync.sync.tables import runs as runs_table
 from dingbridge.dingtalk.errors import PermissionDenied, Unavailable
 from tests.unit.address_sync.company import CORP, Company, event, events
-from tests.unit.address_sync.syncing import FAST, contents, differences, every_detail, full, left_over
+from tests.unit.address_sync.syncing import (
+    SETTINGS,
+    UNPACED,
+    contents,
+    differences,
+    every_detail,
+    full,
+    left_over,
+)
 
 
 # -- interrupted
@@ -52,7 +60,7 @@ async def test_in_slices_it_gets_on_at_each_and_does_nothing_twice(sync, company
     while True:
         run = await runs.begin("order", "o1")
         slices += 1
-        if await FullSync(runs, run, company, FAST).work(for_s=0):
+        if await FullSync(runs, run, company, SETTINGS, UNPACED).work(for_s=0):
             break
     assert slices > 20
     assert (await runs.ended("done"))[0].run_id == "o1"
@@ -98,7 +106,7 @@ async def test_a_lost_permission_marks_nobody(sync, company):
 
 async def test_a_process_that_was_frozen_writes_nothing_more_to_a_run_that_ended(sync, company):
     runs = Runs(sync.database, CORP)
-    frozen = FullSync(runs, await runs.begin("command"), company, FAST)
+    frozen = FullSync(runs, await runs.begin("command"), company, SETTINGS, UNPACED)
     assert not await frozen.work(for_s=0)
     done = await full(sync, company)
     with pytest.raises(RunMoved):
@@ -111,7 +119,7 @@ async def test_a_process_that_was_frozen_writes_nothing_more_to_a_run_that_ended
 async def test_what_nobody_finished_is_given_up_when_another_begins(sync, company):
     runs = Runs(sync.database, CORP)
     first = await runs.begin("order", "o1")
-    await FullSync(runs, first, company, FAST).work(for_s=0)
+    await FullSync(runs, first, company, SETTINGS, UNPACED).work(for_s=0)
     by_hand = await runs.begin("command")
     assert (await runs.unfinished("order")).run_id == "o1"  # another's that is young is left alone
     await runs.begin("order", "o2")

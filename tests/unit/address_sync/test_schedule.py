@@ -1,6 +1,5 @@
 """When a full sync is ordered, and how the consumer carries an order out."""
 
-import time
 from datetime import timedelta
 
 import pytest
@@ -15,8 +14,7 @@ from consumers.address_sync.sync.tables import runs as runs_table
 from consumers.address_sync.tables import users
 from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.errors import KafkaUnavailable
-from dingbridge.events.control import resync_requested
-from tests.unit.address_sync.company import CORP, event, events
+from tests.unit.address_sync.company import CORP, event, events, order
 from tests.unit.address_sync.syncing import differences, every_detail, full, sample
 
 
@@ -136,7 +134,7 @@ async def test_a_reconcile_is_due_after_so_many_days(sync, company, inbox, days,
 
 
 async def test_a_stopped_run_is_not_ordered_again_at_once(sync, company, inbox):
-    sync.consumer.sync_settings = AddressSyncSettings(max_leavers="1", resync_calls_per_s=10_000)
+    sync.consumer.sync_settings = AddressSyncSettings(max_leavers="1")
     await full(sync, company)
     await ended_ago(sync, 2)
     del company.users["u001"], company.users["u002"]
@@ -150,13 +148,6 @@ async def test_a_stopped_run_is_not_ordered_again_at_once(sync, company, inbox):
 
 
 # -- orders
-def order(id, corp_id=None, app="default", part="all"):
-    now_ms = int(time.time() * 1000)
-    return resync_requested(
-        id=id, app=app, corp_id=corp_id, now_ms=now_ms, since_ms=0, part=part, reason="a page may be gone"
-    )
-
-
 async def test_an_order_of_the_bridge_is_a_full_sync_in_slices(sync, company, monkeypatch):
     await full(sync, company)
     company.hire("u-unheard-of")
