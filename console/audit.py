@@ -7,8 +7,9 @@ done. It holds no payloads and no passwords, and is not pruned: an operator arch
 import asyncio
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,9 +33,9 @@ class AuditEntry:
 
     at: datetime
     user: str
-    role: str
-    address: str
     act: str
+    role: str = ""
+    address: str = ""
     command: str | None = None
     count: int | None = None
     exit_code: int | None = None
@@ -48,38 +49,18 @@ class Audit:
         self.path = path
         self._one_writer = asyncio.Lock()
 
-    async def write(
-        self,
-        act: str,
-        *,
-        user: str,
-        role: str = "",
-        address: str = "",
-        command: str | None = None,
-        count: int | None = None,
-        exit_code: int | None = None,
-        reason: str | None = None,
-    ) -> None:
-        """Add a line, and have it on the disk. ``count``: how many records it concerns. Raises
+    async def write(self, act: str, *, user: str, **more: Any) -> None:
+        """Add a line of now, with ``more`` fields of ``AuditEntry``, and have it on the disk. Raises
         ``AuditError``."""
-        values: dict[str, Any] = {
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "user": user,
-            "role": role,
-            "address": address,
-            "act": act,
-            "command": command,
-            "count": count,
-            "exit_code": exit_code,
-            "reason": reason,
-        }
-        line = orjson.dumps({name: value for name, value in values.items() if value is not None})
+        entry = asdict(AuditEntry(datetime.now(UTC), user, act, **more))
+        entry["at"] = entry["at"].isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line = orjson.dumps({name: value for name, value in entry.items() if value is not None})
         async with self._one_writer:
             await asyncio.to_thread(self._append, line + b"\n")
 
-    async def read(self, limit: int = 200, *, user: str = "", act: str = "") -> list[AuditEntry]:
-        """The latest entries, newest first; of one ``user``, of one ``act``. Raises ``AuditError``."""
-        return await asyncio.to_thread(self._read, limit, user, act)
+    async def read(self, limit: int = 200) -> list[AuditEntry]:
+        """The latest entries, newest first. Raises ``AuditError``."""
+        return await asyncio.to_thread(self._read, limit)
 
     def _append(self, line: bytes) -> None:
         try:
@@ -93,24 +74,18 @@ class Audit:
                 os.close(handle)
         except OSError as error:
             raise AuditError(
-                f"the audit {self.path} cannot be written ({error.strerror}), and so nothing was done; "
-                "make room there, or give the console its rights"
+                f"the audit {self.path} cannot be written ({error.strerror}); nothing is done that is not in "
+                "it: make room there, or give the console its rights"
             ) from error
 
-    def _read(self, limit: int, user: str, act: str) -> list[AuditEntry]:
-        found: list[AuditEntry] = []
+    def _read(self, limit: int) -> list[AuditEntry]:
         try:
-            for line in _backwards(self.path):
-                if len(found) == limit:
-                    break
-                entry = _entry(line)
-                if entry is not None and user in ("", entry.user) and act in ("", entry.act):
-                    found.append(entry)
+            entries = filter(None, map(_entry, _backwards(self.path)))
+            return list(islice(entries, limit))
         except FileNotFoundError:
             return []
         except OSError as error:
             raise AuditError(f"the audit {self.path} cannot be read ({error.strerror})") from error
-        return found
 
 
 def _backwards(path: Path) -> Iterator[bytes]:

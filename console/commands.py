@@ -9,25 +9,21 @@ import shlex
 import signal
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
 import orjson
-import structlog
 from aiohttp import web
 
 from console.access.middleware import ADDRESS, USER
 from console.audit import Audit, AuditError
 from dingbridge.errors import BridgeError
 
-log = structlog.get_logger(__name__)
-
 LIMIT_S: Final = 600.0
 """A command that takes longer is interrupted, as by Ctrl-C."""
 
 _QUIET: Final = {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
-_GRACE_S: Final = 10.0
 _AT_ONCE: Final = 2
 _MOST_OUTPUT: Final = 1 << 18
 """Bytes of output that are kept: the last ones."""
@@ -51,14 +47,12 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a command ended, and what it printed; ``interrupted``: by the time limit; ``unaudited``: the audit
-    could not be told how it ended."""
+    """How a command ended, and what it printed; ``interrupted``: by the time limit."""
 
     command: Command
     exit_code: int
     output: str
     interrupted: bool = False
-    unaudited: bool = False
 
     @property
     def ok(self) -> bool:
@@ -93,11 +87,7 @@ class Commands:
                 with suppress(AuditError):
                     await ended(reason="not started" if isinstance(error, BridgeError) else "console stopped")
                 raise
-            try:
-                await ended(exit_code=result.exit_code, reason="time limit" if result.interrupted else None)
-            except AuditError as error:  # it has been done, whatever the audit's disk says
-                log.error("console.end_not_audited", command=command.argv[:2], error=str(error))
-                result = replace(result, unaudited=True)
+            await ended(exit_code=result.exit_code, reason="time limit" if result.interrupted else None)
         return result
 
     async def _finished(self, command: Command) -> Result:
@@ -124,27 +114,13 @@ class Commands:
             except TimeoutError:
                 interrupted = True
                 process.send_signal(signal.SIGINT)  # so that it says how to go on
-                async with asyncio.timeout(_GRACE_S):
-                    await process.wait()
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+                await process.wait()
         except BaseException:
             process.kill()
             reading.cancel()
             raise
         output = (await reading).decode("utf-8", "replace")
         return Result(command, process.returncode or 0, output, interrupted)
-
-
-def without_texts(shown: str) -> str:
-    """A command as viewers see it: parts of an error's text, by which it chose, are left out."""
-    try:
-        words = shlex.split(shown)
-    except ValueError:
-        return shown.partition(" ")[0]
-    told = ["…" if before == "--error" else word for before, word in zip(["", *words], words, strict=False)]
-    return shown if told == words else shlex.join(told)
 
 
 async def _tail(stream: asyncio.StreamReader) -> bytes:

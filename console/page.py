@@ -1,6 +1,7 @@
 """A template becomes an answer: with words, the person, the menu, and the language's cookie."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -30,6 +31,11 @@ def page_number(request: web.Request) -> int:
     return max(1, int(text)) if text.isdecimal() and len(text) < 7 else 1
 
 
+def told(user: User | None, error: Exception) -> str:
+    """What is wrong as ``user`` may know it: the words are for readers, since they may name addresses."""
+    return str(error) if user is not None and user.role >= Role.READER else type(error).__name__
+
+
 @dataclass(frozen=True, slots=True)
 class Pages:
     """Renders pages for a request."""
@@ -38,8 +44,8 @@ class Pages:
 
     def page(self, request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
         """The answer to ``request``. Each template also gets ``t``, ``lang``, ``user`` (None before a login),
-        ``csrf``, ``path``, ``menu``, ``is_reader``, ``is_operator`` and ``here(**changes)``: this address
-        with other values in its query, None to leave one out."""
+        ``csrf``, ``path``, ``menu``, ``is_reader``, ``is_operator``, ``told(error)`` and ``here(**changes)``:
+        this address with other values in its query, None to leave one out."""
         user: User | None = request.get(USER)
         language = language_of(request)
 
@@ -61,6 +67,7 @@ class Pages:
                 "is_reader": user is not None and user.role >= Role.READER,
                 "is_operator": user is not None and user.role >= Role.OPERATOR,
                 "here": here,
+                "told": partial(told, user),
                 **values,
             },
         )

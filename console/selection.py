@@ -23,7 +23,7 @@ Act = Literal["replay", "skip"]
 _ACTS: Final[dict[str, Act]] = {"replay": "replay", "skip": "skip"}
 
 _CONSUMER_RE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
-_OPTIONS: Final = {"events": "--events", "key": "--key", "error": "--error", "error_is": "--error-is"}
+_OPTIONS: Final = {"events": "--events", "key": "--key", "error_is": "--error-is"}
 _TIMES: Final = {"since": "--since", "until": "--until"}
 
 
@@ -40,7 +40,6 @@ class Selection:
     letters: tuple[str, ...] = ()
     events: str = ""
     key: str = ""
-    error: str = ""
     error_is: str = ""
     since: str = ""
     until: str = ""
@@ -75,7 +74,7 @@ class Selection:
             return dead_letter_filter(
                 [self.events] if self.events else None,
                 [self.key] if self.key else None,
-                [self.error] if self.error else None,
+                None,
                 [self.error_is] if self.error_is else None,
                 self.since or None,
                 self.until or None,

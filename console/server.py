@@ -10,8 +10,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from console.access.middleware import USER, headers_of_stream, security_headers
-from console.app import Console, Role
+from console.app import Console
 from console.login import Login
+from console.page import told
 from console.pages import all_routes
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.health_server import json_response
@@ -107,10 +108,7 @@ def _errors_as_pages(console: Console) -> Middleware:
         except BridgeError as error:
             if (suppressed := limiter.allow(type(error).__name__)) is not None:
                 log.warning("console.no_answer", error=str(error), suppressed=suppressed)
-            # its words are for operators, and may name addresses
-            user = request.get(USER)
-            words = str(error) if user is not None and user.role >= Role.READER else type(error).__name__
-            return _page(request, 503, words)
+            return _page(request, 503, told(request.get(USER), error))
         except Exception as error:
             if (suppressed := limiter.allow(type(error).__name__)) is not None:
                 # never its text: that may hold what was sent

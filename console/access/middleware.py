@@ -6,7 +6,7 @@ send back. A page is for those who are logged in; whatever is not GET or HEAD is
 
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -18,6 +18,7 @@ from console.access.users import Role, User, UsersError, role_of
 from console.audit import Audit
 from console.settings import ConsoleSettings
 from dingbridge.health_server import is_own_name
+from dingbridge.logging import LogLimiter
 from dingbridge.trusted_proxies import client_address, is_trusted
 
 COOKIE: Final = "console-session"
@@ -85,6 +86,7 @@ class Access:
     settings: ConsoleSettings
     sessions: Sessions
     audit: Audit
+    _refusals: LogLimiter = field(default_factory=lambda: LogLimiter(burst=20, period_s=60))
 
     def middleware(self) -> Middleware:
         @web.middleware
@@ -159,11 +161,9 @@ class Access:
     async def _may_act(self, request: web.Request, user: User | None) -> None:
         """A form of ours, by somebody who may. Raises 403, after a line in the audit."""
         reason = None
-        origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
+        origin = request.headers.get("Origin")
         if origin is not None and origin != f"{self.scheme(request)}://{request.host}":
             reason = "foreign origin"
-        elif site not in (None, "same-origin", "none"):
-            reason = "foreign page"
         elif request.path not in _FOR_EVERYBODY:
             if user is None:
                 reason = "not logged in"
@@ -173,7 +173,7 @@ class Access:
                 reason = "csrf"
         if reason is None:
             return
-        if user is not None:  # nobody else can fill the disk
+        if user is not None and self._refusals.allow(user.name) is not None:  # who is refused fills no disk
             await self.audit.write(
                 "refused",
                 user=user.name,

@@ -55,13 +55,13 @@ class _MadeAnew(Exception):
 @dataclass(frozen=True, slots=True)
 class FeedState:
     """How far the index is. ``behind`` records stand in the topics and not yet in it; None: not known, since
-    Kafka does not answer. ``caught_up``: it has been at the end since the console began. ``problem`` says in
-    words what is wrong. ``since``: nothing published before is in the index; None: nothing was left out.
+    Kafka does not answer. ``caught_up``: it has been at the end since the console began. ``problem`` is
+    what is wrong. ``since``: nothing published before is in the index; None: nothing was left out.
     ``not_events`` records were none of ours, since the console began."""
 
     behind: int | None
     caught_up: bool
-    problem: str | None
+    problem: BridgeError | None
     since: datetime | None
     not_events: int = 0
 
@@ -77,7 +77,7 @@ class Feed:
         self._at: dict[TopicPartition, int] = {}
         self._ends: dict[TopicPartition, int] = {}
         self._caught_up = False
-        self._problem: str | None = None
+        self._problem: BridgeError | None = None
         self._not_events = 0
 
     async def start(self) -> None:
@@ -113,19 +113,19 @@ class Feed:
                 log.info("console.topic_made_anew", topic=anew.topic)
                 await asyncio.to_thread(self._index.forget, anew.topic)
                 continue
-            except (KafkaError, BridgeError, OSError) as error:
-                self._problem = (
-                    str(error) if isinstance(error, BridgeError) else explain(error, self._settings)
-                )
+            except BridgeError as error:
+                self._problem = error
+            except (KafkaError, OSError) as error:
+                self._problem = KafkaUnavailable(explain(error, self._settings))
             except apsw.Error as error:
-                self._problem = (
+                self._problem = BridgeError(
                     f"the index {self._index.path} cannot be written ({type(error).__name__}: {error}); make "
                     "room on its disk, or stop the console and delete the file: it is made anew"
                 )
             except Exception as error:
                 place = error_location(error, "console")
-                self._problem = f"a fault of the console's own ({place}); please report it"
-            log.warning("console.feed_waits", problem=self._problem)
+                self._problem = BridgeError(f"a fault of the console's own ({place}); please report it")
+            log.warning("console.feed_waits", problem=str(self._problem))
             await asyncio.sleep(AGAIN_S)
 
     async def _follow(self) -> None:

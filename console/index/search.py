@@ -19,7 +19,7 @@ from console.index.feed import Feed, FeedState
 from console.index.query import Query, parse
 from console.index.records import EventEntry, IndexedEvent, epoch_ms, event_entry, moment
 from console.index.store import Index
-from dingbridge.errors import KafkaUnavailable
+from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.events.catalogue import catalogue
 from dingbridge.kafka.reader import Span, TopicReader
 from dingbridge.kafka.topics import existing_topics
@@ -53,14 +53,14 @@ class Beyond:
     these keys' partitions do; ``read``: what it lacks was read, ``records`` of them; ``time``: that took too
     long, and what was published after ``until`` was not read; ``no_key``: nothing in the question is the
     subject of an event; ``many_companies``: the company was not named, and there are many; ``kafka``: it does
-    not answer, in words ``problem``."""
+    not answer, and why."""
 
     why: Why
     keys: tuple[str, ...] = ()
     topics: int = 0
     records: int = 0
     until: datetime | None = None
-    problem: str | None = None
+    problem: BridgeError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class Search:
                 async with TopicReader(self.settings) as reader:
                     return await self._read(reader, topics, query, replace(beyond, topics=len(topics)))
         except KafkaUnavailable as error:
-            return [], replace(beyond, why="kafka", problem=str(error))
+            return [], replace(beyond, why="kafka", problem=error)
 
     async def _read(
         self, reader: TopicReader, topics: dict[str, int], query: Query, beyond: Beyond

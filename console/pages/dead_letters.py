@@ -8,9 +8,8 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from console.access.middleware import USER
 from console.app import Console, Role, require
-from console.commands import Command, object_in
+from console.commands import object_in
 from console.page import page_number
 from console.selection import MOST_LETTERS, BadSelection, Selection, act_of
 from console.sources.dead_letters import DeadLetters
@@ -19,7 +18,6 @@ from dingbridge.events import NotAnEvent, decode
 from dingbridge.replay.dead_letters import DeadLetter
 
 PER_PAGE: Final = 100
-_RETRY: Final = Command(("journal", "retry"))
 
 
 def routes(console: Console) -> list[web.RouteDef]:
@@ -31,7 +29,7 @@ def routes(console: Console) -> list[web.RouteDef]:
         try:
             consumers = await dead_letters.overview()
         except KafkaUnavailable as error:  # the journals are here, whatever Kafka is
-            problem = str(error) if request[USER].role >= Role.READER else type(error).__name__
+            problem = error
         return await console.page(
             request,
             "dead_letters.html",
@@ -39,16 +37,10 @@ def routes(console: Console) -> list[web.RouteDef]:
             problem=problem,
             group_query=_group_query,
             journals=await console.journals.status(),
-            own_journal=console.settings.journal_path,
-            retry=_RETRY,
         )
 
     async def listed(request: web.Request) -> web.Response:
         chosen = _selection(request.query)
-        if chosen.error:
-            require(
-                request, Role.READER
-            )  # it also looks into reasons, which could be guessed letter by letter
         page = page_number(request)
         try:
             letters, more = await dead_letters.listed(
@@ -120,30 +112,11 @@ def routes(console: Console) -> list[web.RouteDef]:
         except (KafkaUnavailable, TopicError):
             return None  # what was done is told all the same
 
-    async def retry_page(request: web.Request, **values: Any) -> web.Response:
-        answers = await console.journals.status()
-        own = next((one.status for one in answers if one.root == console.settings.journal_path), None)
-        if own is None:
-            raise web.HTTPNotFound(text="the journal in JOURNAL_DIR cannot be read from here")
-        parked = sum(own.parked.values())
-        return await console.page(request, "parked.html", parked=parked, retry=_RETRY, **values)
-
-    async def confirm_retry(request: web.Request) -> web.Response:
-        require(request, Role.OPERATOR)
-        return await retry_page(request, done=None, told=None)
-
-    async def retry(request: web.Request) -> web.Response:
-        told = _told(await request.post())
-        done = await console.commands.run(request, Command(_RETRY.argv, told))
-        return await retry_page(request, status=200 if done.ok else 502, done=done, told=told)
-
     return [
         web.get("/dead-letters", overview),
         web.get("/dead-letters/letters", listed),
         web.get("/dead-letters/confirm", confirm),
         web.post("/dead-letters/send", send),
-        web.get("/dead-letters/retry", confirm_retry),
-        web.post("/dead-letters/retry", retry),
     ]
 
 

@@ -1,14 +1,8 @@
-"""The consumers' dead letters, read from their topics when a page asks; nothing is kept between two pages.
-
-A queue of 100,000 takes some seconds to read, so each reading has a thread and an event loop of its own: the
-console goes on meanwhile.
-"""
+"""The consumers' dead letters, read from their topics when a page asks; nothing is kept between two pages."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from dingbridge.errors import BridgeError
 from dingbridge.kafka.topics import dlq_topic, existing_topics
@@ -17,21 +11,17 @@ from dingbridge.replay.dead_letter_queue import DeadLetterQueue
 from dingbridge.replay.dead_letters import DeadLetter, DeadLetterFilter
 from dingbridge.settings import KafkaSettings
 
-T = TypeVar("T")
-
 _AT_ONCE = 4
-_READINGS = 2
-"""Consumers that one page reads at the same time, and pages that read: threads are few, and the audit, the
-login and the index need some of them."""
+"""Consumers whose queues one page reads at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerGroups:
-    """What waits of one consumer, by reason; or in words the ``problem``."""
+    """What waits of one consumer, by reason; or the ``problem``."""
 
     consumer: str
     groups: tuple[DeadLetterGroup, ...] = ()
-    problem: str | None = None
+    problem: BridgeError | None = None
 
     @property
     def count(self) -> int:
@@ -43,29 +33,9 @@ class DeadLetters:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._turn = asyncio.Semaphore(_READINGS)
 
     async def overview(self) -> list[ConsumerGroups]:
         """Of each consumer that has a topic of dead letters, by name."""
-        return await self._apart(self._overview)
-
-    async def count(self, consumer: str, wanted: DeadLetterFilter) -> int:
-        """How many match and wait. Raises ``TopicError`` where the consumer has none."""
-        groups = await self._apart(lambda: self._groups(consumer, wanted))
-        return sum(group.count for group in groups)
-
-    async def listed(
-        self, consumer: str, wanted: DeadLetterFilter, *, after: int, limit: int
-    ) -> tuple[list[DeadLetter], bool]:
-        """``limit`` of those that match and wait, the oldest first, behind the first ``after`` of them; and
-        whether there are more. Raises ``TopicError`` where the consumer has none."""
-        return await self._apart(lambda: self._listed(consumer, wanted, after, limit))
-
-    async def _apart(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        async with self._turn:
-            return await asyncio.to_thread(lambda: asyncio.run(work()))
-
-    async def _overview(self) -> list[ConsumerGroups]:
         prefix = dlq_topic(self._settings, "")
         topics = await existing_topics(self._settings)
         turn = asyncio.Semaphore(_AT_ONCE)
@@ -75,18 +45,20 @@ class DeadLetters:
                 try:
                     return ConsumerGroups(consumer, tuple(await self._groups(consumer, DeadLetterFilter())))
                 except BridgeError as error:
-                    return ConsumerGroups(consumer, problem=type(error).__name__)
+                    return ConsumerGroups(consumer, problem=error)
 
         names = sorted(name.removeprefix(prefix) for name in topics if name.startswith(prefix))
         return await asyncio.gather(*map(one, names))
 
-    async def _groups(self, consumer: str, wanted: DeadLetterFilter) -> list[DeadLetterGroup]:
-        async with DeadLetterQueue(self._settings, consumer) as queue:
-            return await queue.groups(wanted)
+    async def count(self, consumer: str, wanted: DeadLetterFilter) -> int:
+        """How many match and wait. Raises ``TopicError`` where the consumer has none."""
+        return sum(group.count for group in await self._groups(consumer, wanted))
 
-    async def _listed(
-        self, consumer: str, wanted: DeadLetterFilter, after: int, limit: int
+    async def listed(
+        self, consumer: str, wanted: DeadLetterFilter, *, after: int, limit: int
     ) -> tuple[list[DeadLetter], bool]:
+        """``limit`` of those that match and wait, the oldest first, behind the first ``after`` of them; and
+        whether there are more. Raises ``TopicError`` where the consumer has none."""
         found: list[DeadLetter] = []
         async with (
             DeadLetterQueue(self._settings, consumer) as queue,
@@ -102,3 +74,7 @@ class DeadLetters:
                 else:
                     found.append(letter)
         return found, False
+
+    async def _groups(self, consumer: str, wanted: DeadLetterFilter) -> list[DeadLetterGroup]:
+        async with DeadLetterQueue(self._settings, consumer) as queue:
+            return await queue.groups(wanted)

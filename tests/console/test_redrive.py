@@ -65,8 +65,8 @@ def test_a_thousand_dead_letters_are_counted_sent_back_and_taken(watched: Open, 
     wait_until(lambda: len(taken) - taken_before >= told, timeout_s=240, what="System A has taken them")
     assert len(set(taken[taken_before:])) == told
 
-    one.open("/audit?act=command_ended")
-    row = page.locator("tbody tr").first.inner_text()
+    one.open("/audit?lang=en")
+    row = page.locator("tbody tr", has_text="command ended").first.inner_text()
     assert shown in row
     assert f"{told:,}" in row
     assert one.faults == []

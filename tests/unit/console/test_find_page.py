@@ -10,6 +10,7 @@ import pytest
 
 from console.access.users import Role
 from console.index.search import Beyond, Search
+from dingbridge.errors import KafkaUnavailable
 from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
 from tests.unit.console.index_support import entries, event_record
@@ -55,7 +56,24 @@ async def test_an_event_is_found_and_leads_to_its_page(person: Browser) -> None:
         in html
     )
     assert "Beyond the index nothing was looked at:" in html
+    assert "KafkaUnavailable" in html, "what kind of trouble"
+    address = person.console.kafka.kafka_bootstrap_servers
+    assert address not in html
+    await person.log_in(Role.READER)
+    html = await page(person, "u-1")
+    assert address in html
     assert "KAFKA_BOOTSTRAP_SERVERS" in html, "what is to be done about it"
+
+
+async def test_where_kafka_is_is_not_a_viewers_to_know(person: Browser) -> None:
+    address = person.console.kafka.kafka_bootstrap_servers
+    person.console.feed._problem = KafkaUnavailable(f"Kafka at {address} does not answer")
+    for role, shown in ((Role.VIEWER, False), (Role.READER, True)):
+        await person.log_in(role)
+        for path in ("/find", "/tail", "/dead-letters"):
+            html = await (await person.get(path)).text()
+            assert (address in html) is shown, path
+            assert "KafkaUnavailable" in html or shown, path
 
 
 async def test_a_callback_that_waits_in_the_journal_is_said_to(person: Browser) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from console.access.middleware import ADDRESS, USER
 from console.access.users import Role, User
 from console.audit import Audit, AuditError
-from console.commands import Command, Commands, without_texts
+from console.commands import Command, Commands
 from console.render import Render, language_of, shown_number, shown_seconds, shown_time
 from console.settings import ConsoleSettings
 from console.sources.listeners import Listeners
@@ -43,15 +43,13 @@ async def test_the_audit_is_private_and_reads_back_newest_first_past_a_torn_line
     assert audit.path.stat().st_mode & 0o777 == 0o600
     entries = await audit.read(5)
     assert [entry.count for entry in entries] == [2999, 2998, 2997, 2996, 2995]
-    assert [entry.count for entry in await audit.read(10_000, user="anna")][:2] == [2999, 2997]
     assert len(await audit.read(10_000)) == 3000
-    assert await audit.read(act="login") == []
 
 
 async def test_nothing_is_done_that_the_audit_cannot_hold(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     commands = Commands(Audit(tmp_path / "file" / "audit.jsonl"))
-    with pytest.raises(AuditError, match="nothing was done"):
+    with pytest.raises(AuditError, match="nothing is done"):
         await commands.run(by(User("anna", Role.OPERATOR)), Command(("--version",)))
 
 
@@ -68,22 +66,6 @@ async def test_a_command_is_run_as_it_is_shown_and_audited_before_and_after(tmp_
     assert (await Commands(audit).run(by(User("anna", Role.OPERATOR)), Command(("--version",)))).ok
 
 
-async def test_what_was_done_is_told_as_done_where_the_audit_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    audit, written = Audit(tmp_path / "audit.jsonl"), Audit.write
-
-    async def only_before(self: Audit, act: str, **values: Any) -> None:
-        if act == "command_ended":
-            raise AuditError("and so nothing was done")
-        await written(self, act, **values)
-
-    monkeypatch.setattr(Audit, "write", only_before)
-    done = await Commands(audit).run(by(User("anna", Role.OPERATOR)), Command(("--version",)))
-    assert done.ok
-    assert done.unaudited
-
-
 async def test_a_command_that_ends_with_the_console_has_its_end_in_the_audit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,14 +78,6 @@ async def test_a_command_that_ends_with_the_console_has_its_end_in_the_audit(
     with pytest.raises(asyncio.CancelledError):
         await Commands(audit).run(by(User("anna", Role.OPERATOR)), Command(("--version",)))
     assert [entry.reason for entry in await audit.read()] == ["console stopped", None]
-
-
-def test_an_errors_text_by_which_a_command_chose_is_no_viewers() -> None:
-    chosen = ("--error", "no user 张三", "--error-is", "ValueError")
-    shown = Command(("dlq", "replay", "approval", *chosen)).shown
-    assert without_texts(shown) == "dingbridge dlq replay approval --error '…' --error-is ValueError"
-    assert without_texts("dingbridge journal retry") == "dingbridge journal retry"
-    assert without_texts("dingbridge 'torn") == "dingbridge"
 
 
 async def test_a_command_that_takes_too_long_is_interrupted(
