@@ -94,6 +94,7 @@ def producer(settings: KafkaSettings, **overrides: Any) -> AIOKafkaProducer:
             "acks": "all",
             "enable_idempotence": True,
             "max_request_size": PRODUCER_MAX_REQUEST_BYTES,
+            "request_timeout_ms": int(settings.kafka_request_timeout_s * 1000),
             **overrides,
         }
     )

@@ -285,11 +285,7 @@ class ParkedRecords:
     async def _connected(self) -> AIOKafkaProducer:
         """A producer of its own: a refusal ends that one only. Raises ``KafkaUnavailable``."""
         if self._producer is None:
-            fresh = producer(
-                self._settings,
-                max_batch_size=PRODUCER_MAX_REQUEST_BYTES,
-                request_timeout_ms=int(self._settings.kafka_request_timeout_s * 1000),
-            )
+            fresh = producer(self._settings, max_batch_size=PRODUCER_MAX_REQUEST_BYTES)
             await start_producer(fresh, self._settings)
             self._producer = fresh
         return self._producer

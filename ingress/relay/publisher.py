@@ -186,11 +186,7 @@ class Publisher:
     async def _connect(self) -> None:
         if self._producer is not None:
             return
-        fresh = producer(
-            self._settings,
-            max_batch_size=PRODUCER_MAX_REQUEST_BYTES,
-            request_timeout_ms=int(self._settings.kafka_request_timeout_s * 1000),
-        )
+        fresh = producer(self._settings, max_batch_size=PRODUCER_MAX_REQUEST_BYTES)
         await start_producer(fresh, self._settings)
         self._producer = fresh
         self._accumulator.use(fresh)

@@ -246,7 +246,7 @@ async def test_it_starts_before_kafka_does_and_survives_its_restart(
     env = {**kafka_env, "KAFKA_BOOTSTRAP_SERVERS": breakable_kafka.bootstrap}
     url = f"sqlite:///{tmp_path}/test.db"
     consumer = named(Burying)()
-    settings = consumer_settings(env, url)
+    settings = consumer_settings(env, url, kafka_request_timeout_s=2)
     await asyncio.to_thread(breakable_kafka.kill)
     with capture_logs() as logs:
         async with serving(consumer, settings):

@@ -22,6 +22,12 @@ async def stuck() -> AIOKafkaProducer:
     return made
 
 
+async def test_every_producer_gives_a_send_up_when_the_setting_says() -> None:
+    made = producer(KafkaSettings.load(kafka_request_timeout_s=7))
+    assert made._request_timeout_ms == made.client._request_timeout_ms == 7_000
+    await discard_producer(made, 1)
+
+
 class Connection:
     def __init__(self) -> None:
         self.closed = asyncio.get_running_loop().create_future()
