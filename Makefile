@@ -37,7 +37,7 @@ test-faults: install servers ## Tests that kill, freeze and starve
 	$(PYTEST) tests/faults $(ARGS)
 
 test-long: install servers ## All tests with the fault tests as large as promised (about 40 minutes)
-	@DINGBRIDGE_LONG=1 scripts/test -o faulthandler_timeout=3600 $(ARGS)
+	@DINGBRIDGE_LONG=1 scripts/test -n 3 -o faulthandler_timeout=3600 $(ARGS)
 
 soak: install servers ## Faults at random under steady load, then the comparison (MINUTES=20, SEED=…)
 	$(BIN)/python -m tests.soak $(MINUTES) $(if $(SEED),--seed $(SEED))

@@ -17,11 +17,13 @@ from dev.servers.postgres import EnvironmentPostgres
 from dingbridge.settings import KafkaSettings
 from tests.support.processes import Processes
 from tests.support.servers import PLAINTEXT, RunServers, credentials_of_environment
+from tests.support.sizes import sized
 from tests.support.validation import in_words, validated
 
 hypothesis_settings.register_profile(
     "dingbridge",
     deadline=None,  # no test asserts a duration
+    max_examples=sized(30, 100),
     derandomize="CI" in os.environ,  # there a change is judged, and not what dice find besides
 )
 hypothesis_settings.load_profile("dingbridge")

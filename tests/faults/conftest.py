@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.sizes import LONG
+from tests.support.sizes import LONG
 
 NOT_EXERCISED = (
     "power loss with a disk that lies about fsync, a disk that dies for good, a kernel panic, network "

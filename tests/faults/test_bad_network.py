@@ -11,13 +11,13 @@ import pytest
 from dev.servers import KafkaServer, free_port, start_kafka
 from dingbridge.settings import KafkaSettings
 from tests.faults.counting import NAME, PLACE, all_applied, applied
-from tests.faults.sizes import new_seed, sized
 from tests.integration.worker_support import installed
 from tests.support.bad_network import BadNetwork
 from tests.support.comparison import compare
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import Load
 from tests.support.pusher import Pusher
+from tests.support.sizes import new_seed, sized
 from tests.support.waiting import eventually
 
 LANES, PER_SECOND, EVENTS, STRIKE_EVERY_S = 24, 12, sized(150, 6_000), 0.7

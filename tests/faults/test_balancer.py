@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.faults.sizes import sized
 from tests.support.balancer import Balancer
 from tests.support.comparison import Comparison, assert_in_order, compare
 from tests.support.disk import SickDisk
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import Load
 from tests.support.pusher import Pusher
+from tests.support.sizes import sized
 from tests.support.waiting import eventually
 
 ROUNDS = sized(1, 10)

@@ -15,12 +15,12 @@ import aiohttp
 import pytest
 
 from ingress.journal.directory import damaged
-from tests.faults.sizes import LONG
 from tests.support.comparison import compare
 from tests.support.disk import SickDisk
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import Load, event
 from tests.support.pusher import Pusher, signed
+from tests.support.sizes import LONG
 from tests.support.waiting import eventually
 
 ROUNDS = 3 if LONG else 1

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from tests.faults.besieged import MAX_BYTES, SEED, Besieged
 from tests.faults.hostile_http import MARKER, check
-from tests.faults.sizes import LONG, new_seed
 from tests.support.hostile import CLASSES, Line, exchange, mutations, raw_push
 from tests.support.processes import Processes
 from tests.support.pusher import is_success, signed
+from tests.support.sizes import LONG, new_seed
 
 MUTATED, GENERATED = (20_000 if LONG else 4_000), 1_000
 mutated_rounds = pytest.mark.parametrize("round_", range(4 if LONG else 1))

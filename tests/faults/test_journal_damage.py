@@ -18,12 +18,12 @@ from ingress.journal.directory import current, damaged
 from ingress.journal.inspect import views
 from ingress.journal.rows import CONTROL
 from tests.faults.damaged_journal import COUNT, PARKED, PASSED, Found, body, journal, start
-from tests.faults.sizes import LONG, new_seed
 from tests.support.comparison import compare
 from tests.support.disk import SickDisk
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import Load, event
 from tests.support.pusher import Pusher
+from tests.support.sizes import LONG, new_seed
 from tests.support.waiting import eventually
 
 POSITIONS = 2_000 if LONG else 120

@@ -11,12 +11,12 @@ from aiokafka.client import AIOKafkaClient
 from dev.servers import KafkaServer, start_kafka
 from dingbridge.kafka.client import connection
 from dingbridge.settings import KafkaSettings
-from tests.faults.sizes import LONG
 from tests.support.comparison import assert_in_order, compare
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import EVENT_TYPE, Load, event
 from tests.support.processes import eventually
 from tests.support.pusher import Pusher
+from tests.support.sizes import LONG
 
 SHORT = {"KAFKA_REQUEST_TIMEOUT_S": "3", "TOPIC_REPLICATION": "3", "TOPIC_PARTITIONS": "3"}
 

@@ -7,12 +7,12 @@ import time
 import pytest
 
 from tests.faults.sabotage import Sabotage
-from tests.faults.sizes import sized
 from tests.support.comparison import assert_in_order, compare
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import Load
 from tests.support.processes import eventually
 from tests.support.pusher import Pusher
+from tests.support.sizes import sized
 
 SHORT = {"KAFKA_REQUEST_TIMEOUT_S": "1"}
 PER_SECOND = 200

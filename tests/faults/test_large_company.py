@@ -12,7 +12,7 @@ from dev.benchmarks.large.compare import differences
 from dingbridge import open_database
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
-from tests.faults.sizes import LONG, sized
+from tests.support.sizes import LONG, sized
 
 PEOPLE, DEPARTMENTS = sized((10_000, 200), (100_000, 5_000))
 KILLS = 3

@@ -22,10 +22,10 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.worker.store.database import open_database
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
-from tests.faults.sizes import new_seed, sized
 from tests.faults.two_sides import CORP, OWNERS, TwoSides
 from tests.support.ingress import IngressUnderTest
 from tests.support.processes import Process, eventually
+from tests.support.sizes import new_seed, sized
 
 ROUNDS = sized(3, 24)
 PEOPLE = sized(6, 20)

@@ -34,7 +34,7 @@ from ingress.relay.batches import BatchSet
 from ingress.relay.publisher import Publisher
 from ingress.relay.stats import PublisherStats
 from tests.faults.power import PowerDisk, powered
-from tests.faults.sizes import new_seed, sized
+from tests.support.sizes import new_seed, sized
 from tests.unit.ingress.relay.fakes import CHECK_IN, FakeKafka, body, settings
 
 STORIES, LIVES = sized(25, 500), 6

@@ -13,7 +13,7 @@ from ingress.journal.startup import open_current
 from ingress.journal.store import JournalFile
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
-from tests.faults.sizes import sized
+from tests.support.sizes import sized
 from tests.support.waiting import eventually
 from tests.unit.recovery.memory import item
 

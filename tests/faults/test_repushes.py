@@ -6,12 +6,12 @@ import json
 import aiohttp
 
 from tests.faults.sabotage import clock
-from tests.faults.sizes import sized
 from tests.support.comparison import compare
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import event
 from tests.support.processes import eventually
 from tests.support.pusher import Pusher, signed
+from tests.support.sizes import sized
 
 
 async def test_one_push_many_times_is_one_record(processes, kafka_env, kafka_settings, tmp_path, figure):

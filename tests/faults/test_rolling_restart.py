@@ -7,13 +7,13 @@ import asyncio
 import aiohttp
 
 from tests.faults.counting import NAME, PLACE, all_applied, applied
-from tests.faults.sizes import sized
 from tests.integration.worker_support import installed
 from tests.support.balancer import Balancer
 from tests.support.comparison import compare
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import Load, event
 from tests.support.pusher import Pusher
+from tests.support.sizes import sized
 from tests.support.waiting import eventually
 
 TWICE = range(1_000_000, 1_000_020)

@@ -8,12 +8,12 @@ import time
 
 import psutil
 
-from tests.faults.sizes import new_seed, sized
 from tests.support.comparison import assert_in_order, compare
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import Load, event
 from tests.support.processes import eventually
 from tests.support.pusher import Pusher
+from tests.support.sizes import new_seed, sized
 
 KILLS = sized(12, 200)
 

@@ -12,12 +12,12 @@ import pytest
 from dingbridge.settings import KafkaSettings
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
-from tests.faults.sizes import new_seed, sized
 from tests.support.comparison import Comparison, assert_in_order, compare
 from tests.support.disk import SickDisk
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import Load
 from tests.support.processes import Processes
+from tests.support.sizes import new_seed, sized
 from tests.support.stream import StreamPusher
 from tests.support.waiting import eventually
 

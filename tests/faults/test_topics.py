@@ -7,13 +7,13 @@ import aiohttp
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from dingbridge.kafka.client import connection
-from tests.faults.sizes import sized
 from tests.support.comparison import assert_in_order, compare
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import delete_topics, topics
 from tests.support.load import EVENT_TYPE, Load, event
 from tests.support.processes import eventually
 from tests.support.pusher import Pusher
+from tests.support.sizes import sized
 
 
 async def test_a_topic_deleted_under_load_is_made_again_and_what_follows_is_whole(

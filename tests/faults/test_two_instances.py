@@ -5,13 +5,13 @@ from collections import defaultdict
 
 import aiohttp
 
-from tests.faults.sizes import sized
 from tests.support.comparison import assert_in_order, compare
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import Load, event
 from tests.support.processes import eventually
 from tests.support.proxy import RoundRobin
 from tests.support.pusher import Pusher
+from tests.support.sizes import sized
 
 
 async def test_either_of_two_instances_dies_and_nothing_is_lost(

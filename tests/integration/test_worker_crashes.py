@@ -22,6 +22,7 @@ from dingbridge import open_database
 from dingbridge.worker.delivery import REPLAY_HEADER
 from dingbridge.worker.store import inbox
 from tests.integration.worker_crash import Files, effects, events, metadata
+from tests.support.sizes import sized
 
 Script = list[tuple[str, str]]
 
@@ -143,7 +144,7 @@ def mortal(database_url: str, tmp_path: Path) -> Iterator[Mortal]:
 
 
 often = settings(
-    max_examples=10,
+    max_examples=sized(5, 30),
     deadline=None,
     database=None,
     phases=[Phase.generate],  # the failing script is short as it is, and shrinking it would take minutes
@@ -166,6 +167,7 @@ def test_any_sequence_of_crashes_ends_in_the_tables_of_a_run_without(
     assert rough.files.offsets() == {"t": len(script)}
 
 
+@pytest.mark.parametrize("database_url", sized(["postgres"], ["postgres", "sqlite"]), indirect=True)
 def test_every_step_of_one_life_is_a_point_of_death(mortal: Mortal) -> None:
     """The others try points by chance; here is each, so that none of them is one that never comes."""
     script: Script = [("reject", "u2"), ("ok", "u2"), ("ok", "u1")]
@@ -183,6 +185,7 @@ def test_every_step_of_one_life_is_a_point_of_death(mortal: Mortal) -> None:
     assert kill_at > 20
 
 
+@pytest.mark.parametrize("database_url", sized(["sqlite"], ["postgres", "sqlite"]), indirect=True)
 def test_what_was_given_up_is_applied_once_though_a_mended_handler_meets_it_again(mortal: Mortal) -> None:
     script: Script = [("reject", "u2"), ("ok", "u2")]
     everything = sorted(f"{kind}{offset}" for offset, (kind, _) in enumerate(script))

@@ -12,6 +12,7 @@ from consumers.address_sync.mapping import department_row, user_state
 from consumers.address_sync.tables import departments, memberships, users
 from dingbridge import Conflict
 from dingbridge.testing.memory import MemoryRuntime
+from tests.support.sizes import sized
 from tests.unit.address_sync.company import Company, event
 
 
@@ -177,7 +178,7 @@ async def compare(company, runtime):
             assert {name: row[name] for name in state} == state
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=sized(50, 500))
 @given(STEPS)
 def test_any_interleaving_ends_with_the_state_of_the_source(steps):
     asyncio.run(live(steps))

@@ -18,6 +18,7 @@ from consumers.approval.tables import (
     approval_tasks,
 )
 from dingbridge.testing.memory import MemoryRuntime
+from tests.support.sizes import sized
 from tests.unit.approval.office import LATER, Office, T, instance, task
 
 STORY = [
@@ -78,7 +79,7 @@ def in_order():
 
 
 @pytest.mark.parametrize("end", ENDS)
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=sized(5, 50))
 @given(data=st.data())
 def test_late_doubled_and_swapped_events_end_in_the_same_rows(in_order, end, data):
     story = [*STORY, *ENDS[end][0]]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import apsw
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingress.errors import JournalError
@@ -164,7 +164,6 @@ def test_waiting_counts_what_is_behind_the_checkpoint(file):
     assert file.waiting(4) == (0, None)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     steps=st.lists(
         st.one_of(

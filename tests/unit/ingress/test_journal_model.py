@@ -6,7 +6,6 @@ loss of power that leaves of the unsynced writes nothing, or any of their sector
 """
 
 import contextlib
-import os
 import random
 import shutil
 import tempfile
@@ -26,8 +25,8 @@ from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
 from ingress.journal.store import JournalFile
 from tests.support.disk import MortalDisk, Survives, mortal_disk
+from tests.support.sizes import LONG, sized
 
-LONG = os.environ.get("DINGBRIDGE_LONG") == "1"
 NOW = 1_764_000_000_000
 SURVIVES: tuple[Survives, ...] = ("all", "synced", "torn")
 
@@ -281,7 +280,7 @@ class JournalMachine(RuleBasedStateMachine):
 
 TestJournalMachine = JournalMachine.TestCase
 TestJournalMachine.settings = settings(
-    max_examples=500 if LONG else 60,
+    max_examples=sized(30, 500),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),

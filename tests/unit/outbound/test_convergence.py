@@ -1,7 +1,6 @@
 """An OA and people change one entity at random while everything goes wrong that can: at the end every field
 has its owner's last word, and nobody was told of what the OA did itself."""
 
-import os
 from collections import Counter
 from typing import Any
 
@@ -9,9 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from consumers.outbound.ledger import EXISTS
+from tests.support.sizes import sized
 from tests.unit.outbound.company import OWNERS, Entity, S
-
-LONG = os.environ.get("DINGBRIDGE_LONG") == "1"
 
 VALUES = {
     "user": {"title": "ABp", "remark": "ABq", "workPlace": "ABr"},
@@ -118,13 +116,13 @@ LOST = [
 
 @example(LATE)
 @example(LOST)
-@settings(max_examples=5_000 if LONG else 200, deadline=None, report_multiple_bugs=False)
+@settings(max_examples=sized(100, 5_000), report_multiple_bugs=False)
 @given(steps("user"))
 def test_a_user_ends_as_its_owners_said(script: list[tuple[Any, ...]]) -> None:
     check(play("user", script))
 
 
-@settings(max_examples=3_000 if LONG else 120, deadline=None, report_multiple_bugs=False)
+@settings(max_examples=sized(60, 3_000), report_multiple_bugs=False)
 @given(steps("department"))
 def test_a_department_ends_as_its_owners_said(script: list[tuple[Any, ...]]) -> None:
     check(play("department", script))

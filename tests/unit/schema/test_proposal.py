@@ -13,6 +13,7 @@ from dingbridge.events.normalise import normalise
 from dingbridge.events.strict_json import loads
 from dingbridge.schema.drift import FIELD, drift_of
 from dingbridge.schema.proposal import Observed
+from tests.support.sizes import sized
 from tests.unit.events.strategies import encode, received, values
 
 NAMES = st.sampled_from(
@@ -41,7 +42,7 @@ def observed(callbacks: list[dict[str, Any]]) -> Observed:
     return seen
 
 
-@settings(max_examples=300)
+@settings(max_examples=sized(60, 500))
 @given(st.lists(st.dictionaries(NAMES, values, max_size=8), min_size=1, max_size=5))
 def test_what_was_seen_does_not_drift_from_what_is_proposed(callbacks: list[dict[str, Any]]) -> None:
     entry = observed(callbacks).entry()

@@ -1,6 +1,4 @@
-"""How large the fault tests are, small in ``make test`` and as large as promised in ``make test-long``; their
-dice.
-"""
+"""How large tests are, small in ``make test`` and as large as promised in ``make test-long``; their dice."""
 
 import os
 import random
