@@ -128,8 +128,7 @@ def check_checkpoint(folder: JournalFolder, file: JournalFile) -> None:
         fault, seq = f"{type(error).__name__}: {error}", 0
     if fault:
         raise JournalError(
-            f"the checkpoint {folder.checkpoint} cannot be used ({fault}). Nothing was changed, and nothing "
-            f"is lost: {remedy}"
+            f"the checkpoint {folder.checkpoint} cannot be used ({fault}). Nothing is lost: {remedy}"
         )
     if seq > (highest := file.highest_seq()):
         raise JournalError(

@@ -159,7 +159,7 @@ def test_a_torn_or_cut_file_is_noticed(tmp_path, figure, name, kind):
 
 async def test_a_real_ingress_refuses_with_exit_code_1_and_words(processes, tmp_path):
     away = {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"}
-    cases = {"newer": "written by a newer dingbridge", "checkpoint": "nothing is lost: move"}
+    cases = {"newer": "written by a newer dingbridge", "checkpoint": "Nothing is lost: move"}
     for case, words in cases.items():
         ingress = IngressUnderTest(processes, tmp_path / case, away)
         folder = current(journal(ingress.journal, wal=False))

@@ -85,7 +85,7 @@ def test_a_damaged_checkpoint_is_refused_with_a_remedy_that_works(tmp_path, cont
         published(tmp_path, file, 2)
     checkpoint = current(tmp_path).checkpoint
     checkpoint.write_bytes(content)
-    with pytest.raises(JournalError, match=r"nothing is lost: move .*/current/checkpoint\.db\* away"):
+    with pytest.raises(JournalError, match=r"Nothing is lost: move .*/current/checkpoint\.db\* away"):
         open_current(tmp_path)
     for path in checkpoint.parent.glob("checkpoint.db*"):
         path.rename(tmp_path / path.name)
