@@ -6,6 +6,7 @@ dead letters are files in ``folder``, so that a life takes milliseconds and hund
 
 import asyncio
 import functools
+import gc
 import json
 import os
 import signal
@@ -13,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import aiosqlite  # noqa: F401 - once, and not in each life
+import asyncpg  # noqa: F401
 from aiokafka import ConsumerRecord, TopicPartition
 from prometheus_client import CollectorRegistry
 from sqlalchemy import Column, Integer, MetaData, String, Table
@@ -216,6 +219,8 @@ def _bytes(text: str | None) -> bytes | None:
 
 def main() -> None:
     """For each line of standard input, a life in a process of its own; its exit status on standard output."""
+    gc.collect()
+    gc.freeze()  # or each life would copy all that is imported, page by page
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
