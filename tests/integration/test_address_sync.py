@@ -16,8 +16,11 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.testing.memory import MemoryRuntime
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
+from tests.support.sizes import on_one_database
 from tests.unit.address_sync.company import Company, event
 from tests.unit.address_sync.syncing import differences, full
+
+pytestmark = on_one_database
 
 
 @pytest.fixture

@@ -19,9 +19,12 @@ from simulator.settings import SimulatorSettings
 from tests.integration.sync_support import differences, ended
 from tests.integration.worker_support import consumer_settings, named, publish, serving
 from tests.support.ingress import IngressUnderTest
+from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
 from tests.unit.address_sync.company import Company, event
 from tests.unit.address_sync.syncing import full
+
+pytestmark = on_one_database
 
 CORP = "dingcorpsample01"
 LIFE = (

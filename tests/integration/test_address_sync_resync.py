@@ -12,7 +12,10 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.sync_support import differences
+from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
+
+pytestmark = on_one_database
 
 CORP = "dingcorpsample01"
 

@@ -11,7 +11,10 @@ from consumers.address_sync import AddressSync
 from consumers.address_sync.tables import users
 from dingbridge import UtcDateTime
 from dingbridge.testing.memory import MemoryRuntime
+from tests.support.sizes import on_one_database
 from tests.unit.address_sync.syncing import full, sample
+
+pytestmark = on_one_database
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "tables.md"
 AT = datetime(2026, 1, 31, 8, tzinfo=UTC)

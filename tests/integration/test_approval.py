@@ -26,7 +26,10 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.testing.memory import MemoryRuntime
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
+from tests.support.sizes import on_one_database
 from tests.unit.approval.office import LEAVE, Office, T, field, instance
+
+pytestmark = on_one_database
 
 
 @pytest.fixture

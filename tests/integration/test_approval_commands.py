@@ -16,7 +16,10 @@ from dingbridge import open_database
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
+from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
+
+pytestmark = on_one_database
 
 CODES = ("PROC-LEAVE", "PROC-EXPENSE", "PROC-PURCHASE")
 

@@ -26,7 +26,10 @@ from tests.integration.approval_files_support import (
     rows,
     shelf,
 )
+from tests.support.sizes import on_one_database
 from tests.unit.approval.office import CORP, field
+
+pytestmark = on_one_database
 
 __all__ = ["archive", "folder", "shelf"]
 

@@ -32,7 +32,10 @@ from tests.integration.approval_files_support import (
     rows,
     shelf,
 )
+from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
+
+pytestmark = on_one_database
 
 __all__ = ["archive", "folder", "shelf"]
 

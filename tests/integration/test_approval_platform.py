@@ -24,6 +24,9 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.testing.memory import MemoryRuntime
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
+from tests.support.sizes import on_one_database
+
+pytestmark = on_one_database
 
 CODES = ("PROC-LEAVE", "PROC-EXPENSE", "PROC-PURCHASE")
 ROUNDS = 3

@@ -14,12 +14,13 @@ from ingress.journal.startup import open_current
 from tests.integration.console_support import Form, audited, console_at, page, submit
 from tests.integration.replay_support import bury, inbox, letter_headers, number, numbered
 from tests.integration.worker_support import EffectConsumer, consumer_settings, named, rows, serving
+from tests.support.sizes import sized
 from tests.support.waiting import eventually
 
 ERROR = "KeyError at billing:9 in handle"
 OTHER = "ValueError at billing:1 in handle"
 SECRET = "words that a handler said of 韩梅梅"
-COUNT = 1_000
+COUNT = sized(200, 1_000)
 
 
 @pytest.fixture

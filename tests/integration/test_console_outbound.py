@@ -7,6 +7,7 @@ from console.access.users import Role
 from consumers.outbound.tables import outbound_entity
 from dingbridge import open_database
 from tests.integration.console_support import Form, audited, console_at, page, submit
+from tests.support.sizes import on_one_database
 from tests.unit.outbound.ledger_rows import filled, row
 
 WORDS = "ask 韩梅梅 first"
@@ -35,6 +36,7 @@ async def env(database_url):
     return {"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "DATABASE_URL": database_url}
 
 
+@on_one_database
 async def test_what_is_ticked_is_approved_and_then_the_rest(env, database_url, tmp_path, monkeypatch):
     async with console_at(tmp_path, env, monkeypatch, Role.OPERATOR) as who:
         shown = await page(who, "/outbound")
@@ -62,6 +64,7 @@ async def test_what_is_ticked_is_approved_and_then_the_rest(env, database_url, t
         assert f"<strong>{len(ROWS)}</strong>" in await submit(who, "/outbound/do", everything)
 
 
+@on_one_database
 async def test_a_viewer_sees_counts_without_words_and_may_do_nothing(
     env, database_url, tmp_path, monkeypatch
 ):

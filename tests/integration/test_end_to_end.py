@@ -21,6 +21,9 @@ from simulator.settings import SimulatorSettings
 from tests.support.ingress import IngressUnderTest
 from tests.support.kafka_reader import read_all
 from tests.support.processes import eventually
+from tests.support.sizes import on_one_database
+
+pytestmark = on_one_database
 
 ACTIONS = (
     ("create_department", {}),

@@ -4,6 +4,9 @@ people change comes back, and what holds it back. Real Kafka: ``test_outbound_li
 import pytest
 
 from tests.integration.outbound_support import CORP, department, message, office, user
+from tests.support.sizes import on_one_database
+
+pytestmark = on_one_database
 
 
 @pytest.fixture

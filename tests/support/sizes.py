@@ -4,6 +4,8 @@ import os
 import random
 from typing import TypeVar
 
+import pytest
+
 T = TypeVar("T")
 
 LONG = os.environ.get("DINGBRIDGE_LONG") == "1"
@@ -18,3 +20,9 @@ def sized(small: T, long: T) -> T:
 def new_seed() -> int:
     """For a test's dice, to be printed with what they find. Where a change is judged it is always one."""
     return 1 if "CI" in os.environ and not LONG else random.randrange(1 << 32)
+
+
+on_one_database = pytest.mark.parametrize(
+    "database_url", sized(["postgres"], ["sqlite", "postgres"]), indirect=True
+)
+"""For tests of what is built upon the library, whose own tests run on both databases each time."""
