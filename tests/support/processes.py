@@ -88,7 +88,7 @@ class Processes:
         log = self.folder / f"{len(self.all) + 1:02}-{name.replace('/', '_')[:60]}.log"
         whole = environment(env)
         process: Process
-        if arguments[:1] == ("consume",) and fits(whole):
+        if fits(whole):
             process = ForkedProcess(name, list(arguments), log=log, env=whole, cwd=self.folder)
         else:
             process = Process(name, command(*arguments), log=log, env=whole, cwd=self.folder)

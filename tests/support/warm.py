@@ -32,6 +32,7 @@ _MODULES = (
     "dingbridge.cli.consume",
     "dingbridge.cli.dlq",
     "ingress.admin.cli",
+    "ingress.app",
     "dingbridge.cli.replay",
     "consumers.address_sync.cli",
     "dingbridge.cli.topics",
@@ -45,6 +46,7 @@ _MODULES = (
     "rich.progress",
     "rich.table",
     "sqlalchemy.ext.asyncio",
+    "uvloop",
 )
 
 
@@ -115,7 +117,9 @@ class Warm:
         self, arguments: list[str], *, env: Mapping[str, str], cwd: Path, out: IO[bytes], err: IO[bytes]
     ) -> Forked:
         """``dingbridge <arguments>`` with nothing on its standard input."""
-        request = json.dumps({"arguments": arguments, "env": dict(env), "cwd": str(cwd)}).encode()
+        os.umask(mask := os.umask(0))
+        given = {"arguments": arguments, "env": dict(env), "cwd": str(cwd), "umask": mask}
+        request = json.dumps(given).encode()
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(self._address)
         with Path(os.devnull).open("rb") as nothing:
@@ -148,6 +152,7 @@ def main() -> None:
     request = _serve(socket.socket(fileno=int(sys.argv[1])))
     os.setsid()
     os.chdir(str(request["cwd"]))
+    os.umask(request["umask"])  # type: ignore[arg-type]
     env = dict(request["env"])  # type: ignore[call-overload]
     os.environ.clear()
     os.environ.update(env)
