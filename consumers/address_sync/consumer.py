@@ -106,6 +106,7 @@ class AddressSync(Consumer):
         self.dingtalk  # noqa: B018 - every event needs it: end in words now rather than at the first
         self._cache = FetchCache()
         self.metrics = AddressSyncMetrics(self.registry)
+        self.metrics.reconcile_every.set(self.sync_settings.reconcile_every_days * 86_400)
         self._synced = full_comparison(self.name, self.registry)
 
     async def background(self) -> None:

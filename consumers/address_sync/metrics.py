@@ -13,6 +13,11 @@ class AddressSyncMetrics:
             "Steps that are known and not done of the full sync that this process works on",
             registry=registry,
         )
+        self.reconcile_every = Gauge(
+            "dingbridge_address_sync_reconcile_every_seconds",
+            "RECONCILE_EVERY_DAYS, in s; 0: no full sync is due but the first",
+            registry=registry,
+        )
         self.details_pending = Gauge(
             "dingbridge_address_sync_details_pending",
             "People whose row stands, and of whom DingTalk is to be asked what no listing tells",

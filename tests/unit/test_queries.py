@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
+from consumers.address_sync.metrics import AddressSyncMetrics
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.forward.metrics import ForwardMetrics
 from consumers.outbound.metrics import OutboundMetrics
@@ -25,7 +26,7 @@ def metrics() -> dict[str, set[str]]:
     owners = [JournalMetrics(registry), FolderMetrics(registry), HttpMetrics(registry)]
     owners += [PublisherMetrics(registry), RecoveryMetrics(registry), StreamMetrics(registry)]
     owners += [WorkerMetrics("billing", registry), ForwardMetrics("a", registry)]
-    owners += [OutboundMetrics(registry), ApprovalMetrics(registry)]
+    owners += [OutboundMetrics(registry), ApprovalMetrics(registry), AddressSyncMetrics(registry)]
     held = [m for owner in owners for m in vars(owner).values() if isinstance(m, MetricWrapperBase)]
     kept = [(m._name, m._type, m._labelnames) for m in held]
     # what a collector of our own makes when it is asked

@@ -153,6 +153,26 @@ CONSUMERS: Final = Dashboard(
                 red_below=1,
             ),
         ),
+        "address-sync": (
+            Panel(
+                "Steps left of a full sync",
+                "number",
+                {"{{instance}}": "dingbridge_address_sync_steps_left"},
+                "Of those that are known.",
+            ),
+            Panel(
+                "People with details pending",
+                "number",
+                {"people": "max(dingbridge_address_sync_details_pending)"},
+                "Their rows stand; the manager is still to be asked for.",
+            ),
+            Panel(
+                "Time between two full syncs",
+                "seconds",
+                {"planned": "max(dingbridge_address_sync_reconcile_every_seconds)"},
+                "RECONCILE_EVERY_DAYS; 0: none but the first.",
+            ),
+        ),
         "forward": (
             Panel(
                 "Requests to systems",

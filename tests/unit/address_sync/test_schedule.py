@@ -94,6 +94,10 @@ async def test_the_end_of_the_last_full_sync_is_shown_whoever_did_it(sync, compa
     assert told[1] == pytest.approx(told[0] - 3 * 86_400)
 
 
+async def test_how_often_one_is_due_is_shown_for_the_alert(sync):
+    assert sync.consumer.metrics.reconcile_every._value.get() == 7 * 86_400
+
+
 async def test_without_a_corp_id_the_first_event_names_the_company(sync, company, inbox):
     one = schedule(sync)
     with structlog.testing.capture_logs() as logs:
