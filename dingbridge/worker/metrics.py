@@ -8,6 +8,7 @@ numbers that are put into Prometheus' form when it asks.
 import time
 from collections import Counter as Counts
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -67,6 +68,8 @@ class WorkerMetrics:
             return Gauge(PREFIX + name, text, ("consumer", *labels), registry=registry)
 
         self._name = consumer
+        self.fresh_from: datetime | None = None
+        """When the consumer began; what was received before is old, and no fault of its."""
         self._tally = Tally(consumer)
         registry.register(self._tally)
         self._attempts = Histogram(
@@ -79,8 +82,8 @@ class WorkerMetrics:
         self._attempts.add((consumer,), [0] * (len(BUCKETS_S) + 1), 0.0)
         self._freshness = Histogram(
             PREFIX + "freshness_seconds",
-            "Time from the bridge's receipt of an event to the end of its handling; replays and orders to "
-            "look anew do not count",
+            "Time from the bridge's receipt of an event to the end of its handling; replays, orders to "
+            "look anew, and what came before the consumer began do not count",
             ("consumer", "family"),
             FRESHNESS_BUCKETS_S,
             registry,
@@ -128,10 +131,13 @@ class WorkerMetrics:
         self._tally.events[topic, outcome] += 1
 
     def handled(self, event: Event, delivery: Delivery) -> None:
-        """``event`` is done just now. Replays and orders to look anew are old by intent; what is not
-        DingTalk's has no time of receipt."""
-        if event.via and event.type != RESYNC_REQUESTED and not delivery.replay_id:
-            age_s = time.time() - event.received_time.timestamp()
+        """``event`` is done just now. Replays, orders to look anew and what came before the consumer began
+        are old by intent; what is not DingTalk's has no time of receipt."""
+        if not event.via or event.type == RESYNC_REQUESTED or delivery.replay_id:
+            return
+        received = event.received_time
+        if self.fresh_from is None or received >= self.fresh_from:
+            age_s = time.time() - received.timestamp()
             self._freshness.observe((self._name, family_of(event.event_type)), max(0.0, age_s))
 
     def dead_letter(self, topic: str) -> None:

@@ -140,6 +140,8 @@ class ConsumerService:
     async def _create_tables(self, database: Database) -> None:
         await migrate(database, WorkerTables)
         await migrate(database, type(self._consumer))
+        began_at = await inbox.begins_at(database.reader(), self._consumer.name)
+        self._metrics.fresh_from = began_at or datetime.now(UTC)
 
     async def _run_background(self) -> None:
         """``Consumer.background``; an error in it ends the process, since half of a consumer is none."""

@@ -6,8 +6,9 @@ inbox *topic*, which is where replayed records arrive.
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
-from sqlalchemy import Column, ColumnElement, Index, MetaData, String, Table, delete, select, tuple_
+from sqlalchemy import Column, ColumnElement, Index, MetaData, String, Table, delete, func, select, tuple_
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
 
@@ -81,6 +82,12 @@ def _is(consumer: str, event: EventId, replay_id: str) -> tuple[ColumnElement[bo
 async def seen(db: Reader | Transaction, consumer: str, event: EventId, replay_id: str) -> bool:
     """Whether ``event`` has been applied under ``replay_id`` (empty for an ordinary record), or given up."""
     return await db.scalar(select(inbox.c.at).where(*_is(consumer, event, replay_id))) is not None
+
+
+async def begins_at(db: Reader, consumer: str) -> datetime | None:
+    """When ``consumer`` applied its first event, as far as its rows go back. None: it has none."""
+    oldest = select(func.min(inbox.c.at)).where(inbox.c.consumer == consumer)
+    return cast("datetime | None", await db.scalar(oldest))
 
 
 async def enter(tx: Transaction, consumer: str, event: EventId, replay_id: str) -> bool:

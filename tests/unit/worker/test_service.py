@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ from structlog.testing import capture_logs
 from dingbridge import Database
 from dingbridge import retry as backoff
 from dingbridge.errors import KafkaUnavailable
+from dingbridge.events.event import decode
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker import service, supervise
+from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.service import ConsumerFault, ConsumerService
 from dingbridge.worker.store import inbox
 from dingbridge.worker.store import outbox as owed
 from dingbridge.worker.store.errors import DatabaseDown, TransactionRace
 from dingbridge.worker.store.retention import Retention
-from tests.unit.worker.support import Recording
+from tests.unit.worker.support import Recording, record
 
 
 def serving(tmp_path: Path, consumer: type[Recording] = Recording) -> ConsumerService:
@@ -106,6 +109,38 @@ async def test_pruning_that_the_database_does_not_do_is_tried_again(
     assert said == ["inbox_kept", "inbox_not_pruned", "inbox_not_pruned", "inbox_pruned"]
     assert "张三" not in str(logs)
     assert "driver" not in str(logs)
+
+
+async def test_what_came_before_the_consumer_began_is_not_late(tmp_path: Path) -> None:
+    """It began when it applied its first event, also after a restart in the middle of what is old."""
+    event, now, hour = decode(record().value), datetime.now(UTC), timedelta(hours=1)
+
+    async def late(*received: datetime) -> float:
+        """How many of these count for a process that starts now."""
+        one = serving(tmp_path)
+        assert one.database is not None
+        await one._create_tables(one.database)
+        await one.database.close()
+        for at in received:
+            one._metrics.handled(replace(event, received_time=at), Delivery())
+        labels = {"consumer": "recording", "family": "contact"}
+        return one.registry.get_sample_value("dingbridge_consumer_freshness_seconds_count", labels) or 0
+
+    assert await late(now - 24 * hour, now + hour) == 1
+    database = serving(tmp_path).database
+    assert database is not None
+    async with database.transaction() as tx:
+        for consumer, ago in (("recording", 2), ("recording", 3), ("other", 9)):
+            row = {
+                "consumer": consumer,
+                "source": "s",
+                "id": str(ago),
+                "replay_id": "",
+                "at": now - ago * hour,
+            }
+            await tx.execute(tx.insert(inbox.inbox).values(row))
+    await database.close()
+    assert await late(now - 4 * hour, now - 2.5 * hour) == 1
 
 
 async def _fails() -> None:
