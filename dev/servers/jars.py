@@ -79,6 +79,12 @@ def java() -> str:
     raise ServerStartError(f"Java {JAVA_AT_LEAST} or newer is missing ({_INSTALL_JAVA})")
 
 
+def classes_file(jars: Path, java: str) -> Path:
+    """Where the classes of ``jars`` are kept as this Java has loaded them (its Class Data Sharing); another
+    Java passes the file over."""
+    return jars.with_name(f"{jars.name}-{Path(java).resolve().parents[1].name}.jsa")
+
+
 def _java_version(path: str) -> int | None:
     try:
         done = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=30, check=False)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dev.servers.jars import KAFKA_VERSION, fetch_jars, java
+from dev.servers.jars import KAFKA_VERSION, classes_file, fetch_jars, java
 from dev.servers.kafka_base import START_WITHIN_S, KafkaServer, wait_until_kafka_answers
 from dev.servers.ports import free_port
 from dev.servers.processes import GuardedProcess, tail
@@ -56,20 +56,22 @@ class JarsKafka(KafkaServer):
         self,
         workdir: Path,
         *,
-        brokers: int,
-        port: int | None,
-        extra_properties: Mapping[str, str],
-        scram_users: Mapping[str, str],
+        brokers: int = 1,
+        port: int | None = None,
+        extra_properties: Mapping[str, str] | None = None,
+        scram_users: Mapping[str, str] | None = None,
         because: str,
         long_run: bool = False,
         progress: Progress | None = None,
+        classes_to: Path | None = None,
     ) -> None:
-        """``because`` says in a phrase why not Docker; empty if nobody asked for that."""
+        """``because`` says in a phrase why not Docker; empty if nobody asked for that. ``classes_to`` is
+        written when the broker ends in order."""
         self._jars = fetch_jars(progress)
         self._java = java()
-        self._extra = dict(extra_properties)
-        self._scram_users = dict(scram_users)
-        self._long_run = long_run
+        self._extra = dict(extra_properties or {})
+        self._scram_users = dict(scram_users or {})
+        self._long_run, self._classes_to = long_run, classes_to
         self.how = f"Apache Kafka {KAFKA_VERSION} from its jars" + (f" ({because})" if because else "")
         workdir.mkdir(parents=True, exist_ok=True)
         for attempt in range(1, ATTEMPTS + 1):
@@ -166,9 +168,14 @@ class JarsKafka(KafkaServer):
 
     def _jvm(self) -> list[str]:
         # in a life of minutes the second compiler costs more than it saves: 40 % of a start's CPU (measured)
+        quick = [] if self._long_run else ["-XX:TieredStopAtLevel=1"]
+        if self._classes_to is not None:
+            quick.append(f"-XX:ArchiveClassesAtExit={self._classes_to}")
+        elif (classes := classes_file(self._jars, self._java)).exists():
+            quick.append(f"-XX:SharedArchiveFile={classes}")
         return [
             self._java,
-            *([] if self._long_run else ["-XX:TieredStopAtLevel=1"]),
+            *quick,
             "-Xms128m",
             "-Xmx512m",
             "-XX:+UseSerialGC",
