@@ -82,18 +82,14 @@ def open_console(settings: ConsoleSettings) -> Console:
     audit = Audit(settings.audit_file)
     users = UsersFile(settings.users_file)
     listeners = Listeners(settings.listeners)
-    index = Index(
-        settings.index_file,
-        days=settings.console_index_days,
-        max_bytes=settings.console_index_max_mb << 20,
-    )
+    index = Index(settings.index_file, max_bytes=settings.console_index_max_mb << 20)
     feed = Feed(settings, index)
     return Console(
         settings=settings,
         kafka=settings,
         index=index,
         feed=feed,
-        search=Search(settings, index, feed),
+        search=Search(settings, index),
         listeners=listeners,
         watch=Watch(settings, listeners),
         doctor=Doctor(_parts_here(settings)),

@@ -23,7 +23,6 @@ from console.sources.listeners import Listeners
 from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError
 from dingbridge.settings import KafkaSettings
-from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.registry import known_consumers
 from dingbridge.worker.supervise import being_cancelled
 
@@ -64,7 +63,7 @@ class Watch:
     def __init__(self, settings: KafkaSettings, listeners: Listeners) -> None:
         self._settings, self._listeners = settings, listeners
         self.today = Today()
-        self.consumers: Mapping[str, type[Consumer]] = {}
+        self.consumers = known_consumers()
         self._ring: deque[Sequence[Reading]] = deque()
         self._last: Sequence[Reading] = ()
         self._groups: Mapping[str, Group] = {}
@@ -76,7 +75,6 @@ class Watch:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        self.consumers = await asyncio.to_thread(known_consumers)
         self._tasks = [asyncio.create_task(self._again(self._look, self._pace_s))]
         self._tasks.append(asyncio.create_task(self._again(self._look_at_groups, lambda: GROUPS_EACH_S)))
 

@@ -9,6 +9,18 @@ from console.index.records import Copy, Letter, moment
 from console.index.store import Index
 from dingbridge.worker.context import Position
 
+_LETTERS = (
+    'SELECT consumer, first_topic, first_partition, first_offset, topic, partition, "offset", error, '
+    "attempts, at_ms, replay_id FROM letters "
+    "WHERE first_topic = ? AND first_partition = ? AND first_offset = ?"
+)
+_COPIES = (
+    "SELECT consumer, from_topic, from_partition, from_offset, replay_id, "
+    'topic, partition, "offset", at_ms FROM copies '
+    "WHERE from_topic = ? AND from_partition = ? AND from_offset = ?"
+)
+_SETTLED = 'SELECT run FROM settled WHERE topic = ? AND partition = ? AND "offset" = ? ORDER BY at_ms LIMIT 1'
+
 
 @dataclass(frozen=True, slots=True)
 class After:
@@ -22,51 +34,28 @@ class After:
 
 def after(index: Index, records: Iterable[Position]) -> After:
     """What became of ``records``. Blocks for a moment."""
+    letters: set[Letter] = set()
+    copies: set[Copy] = set()
     with index.reading() as db:
         places = set(records)
-        letters = _letters(db, places)
-        copies = _copies(db, places | {letter.place for letter in letters})
-        # one that is replayed from its topic and dies again, names the inbox as its first place
-        letters |= _letters(db, {copy.place for copy in copies})
-        copies |= _copies(db, {letter.place for letter in letters})
-        ordered = sorted(letters, key=lambda letter: (letter.at, letter.place))
-        return After(
-            tuple(ordered), _settled(db, {letter.place for letter in letters}), tuple(sorted(copies, key=_at))
-        )
-
-
-def _at(copy: Copy) -> tuple[object, Position]:
-    return copy.at, copy.place
+        for _ in range(2):  # one that is replayed from its topic and dies again, names the inbox as its place
+            letters |= _letters(db, places)
+            copies |= _copies(db, places | {letter.place for letter in letters})
+            places = {copy.place for copy in copies}
+        settled = {
+            letter.place: str(run)
+            for letter in letters
+            if (run := db.execute(_SETTLED, letter.place).get) is not None
+        }
+    in_order = sorted(letters, key=lambda letter: (letter.at, letter.place))
+    return After(tuple(in_order), settled, tuple(sorted(copies, key=lambda copy: (copy.at, copy.place))))
 
 
 def _letters(db: apsw.Connection, places: Iterable[Position]) -> set[Letter]:
-    query = (
-        'SELECT consumer, first_topic, first_partition, first_offset, topic, partition, "offset", error, '
-        "attempts, at_ms, replay_id FROM letters "
-        "WHERE first_topic = ? AND first_partition = ? AND first_offset = ?"
-    )
-    return {
-        Letter(row[0], Position(*row[1:4]), Position(*row[4:7]), row[7], row[8], moment(row[9]), row[10])
-        for place in places
-        for row in db.execute(query, place)
-    }
+    rows = [row for place in places for row in db.execute(_LETTERS, place)]
+    return {Letter(r[0], Position(*r[1:4]), Position(*r[4:7]), r[7], r[8], moment(r[9]), r[10]) for r in rows}
 
 
 def _copies(db: apsw.Connection, places: Iterable[Position]) -> set[Copy]:
-    query = (
-        "SELECT consumer, from_topic, from_partition, from_offset, replay_id, "
-        'topic, partition, "offset", at_ms FROM copies '
-        "WHERE from_topic = ? AND from_partition = ? AND from_offset = ?"
-    )
-    return {
-        Copy(row[0], Position(*row[1:4]), row[4], Position(*row[5:8]), moment(row[8]))
-        for place in places
-        for row in db.execute(query, place)
-    }
-
-
-def _settled(db: apsw.Connection, places: Iterable[Position]) -> dict[Position, str]:
-    query = (
-        'SELECT run FROM settled WHERE topic = ? AND partition = ? AND "offset" = ? ORDER BY at_ms LIMIT 1'
-    )
-    return {place: str(run) for place in places if (run := db.execute(query, place).get) is not None}
+    rows = [row for place in places for row in db.execute(_COPIES, place)]
+    return {Copy(r[0], Position(*r[1:4]), r[4], Position(*r[5:8]), moment(r[8])) for r in rows}

@@ -6,7 +6,7 @@ Kafka and the disk may go and come: the feed says in words what is wrong, and go
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -16,8 +16,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from console.index.records import Entry, EventEntry, IndexedEvent, entry_of, epoch_ms, indexed_topics
-from console.index.store import Index
+from console.index.records import Entry, EventEntry, IndexedEvent, entry_of, indexed_topics
+from console.index.store import Index, Partition
 from console.index.subscription import Subscription
 from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError, KafkaUnavailable
@@ -47,23 +47,16 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 class _MadeAnew(Exception):
     """A topic's offsets begin again: it was deleted, and made anew."""
 
-    def __init__(self, topic: str) -> None:
-        super().__init__(topic)
-        self.topic = topic
-
 
 @dataclass(frozen=True, slots=True)
 class FeedState:
     """How far the index is. ``behind`` records stand in the topics and not yet in it; None: not known, since
-    Kafka does not answer. ``caught_up``: it has been at the end since the console began. ``problem`` is
-    what is wrong. ``since``: nothing published before is in the index; None: nothing was left out.
-    ``not_events`` records were none of ours, since the console began."""
+    Kafka does not answer. ``problem`` is what is wrong. ``since``: nothing published before is in the index;
+    None: nothing was left out."""
 
     behind: int | None
-    caught_up: bool
     problem: BridgeError | None
     since: datetime | None
-    not_events: int = 0
 
 
 class Feed:
@@ -78,7 +71,6 @@ class Feed:
         self._ends: dict[TopicPartition, int] = {}
         self._caught_up = False
         self._problem: BridgeError | None = None
-        self._not_events = 0
 
     async def start(self) -> None:
         """Begin; does not wait for Kafka."""
@@ -97,21 +89,24 @@ class Feed:
             behind = sum(max(0, self._end(partition) - at) for partition, at in self._at.items())
         floor = self._index.floor_ms
         since = datetime.fromtimestamp(floor / 1000, UTC) if floor else None
-        return FeedState(behind, self._caught_up, self._problem, since, self._not_events)
+        return FeedState(behind, self._problem, since)
 
-    def subscribe(self, matches: Callable[[IndexedEvent], bool]) -> Subscription:
-        """Those events that match, from now on; while the index catches up, none. Close it."""
-        subscription = Subscription(matches, self._watching.discard)
+    @contextlib.contextmanager
+    def subscribe(self, matches: Callable[[IndexedEvent], bool]) -> Iterator[Subscription]:
+        """Those events that match, from now on; while the index catches up, none."""
+        subscription = Subscription(matches)
         self._watching.add(subscription)
-        return subscription
+        try:
+            yield subscription
+        finally:
+            self._watching.discard(subscription)
 
     async def _run(self) -> None:
         while True:
             try:
                 await self._follow()
             except _MadeAnew as anew:
-                log.info("console.topic_made_anew", topic=anew.topic)
-                await asyncio.to_thread(self._index.forget, anew.topic)
+                await asyncio.to_thread(self._index.begin_anew, f"the topic {anew} was made anew")
                 continue
             except BridgeError as error:
                 self._problem = error
@@ -166,19 +161,15 @@ class Feed:
 
     def _keep(self, batches: Mapping[TopicPartition, list[ConsumerRecord]]) -> list[Entry]:
         """Into the index, as one commit."""
-        entries, read_to = [], {}
+        read: dict[Partition, tuple[int, int]] = {}
+        entries: list[Entry] = []
         for partition, records in batches.items():
             if records[0].offset < self._at[partition]:
                 raise _MadeAnew(partition.topic)
-            read_to[partition.topic, partition.partition] = records[-1].offset + 1
-            for record in records:
-                entry = entry_of(record, self._settings)
-                if entry is not None:
-                    entries.append(entry)
-                elif record.topic.startswith(self._settings.topic_prefix):
-                    self._not_events += 1
-        if read_to:
-            self._index.add(entries, read_to)
+            read[partition.topic, partition.partition] = records[0].offset, records[-1].offset + 1
+            entries += filter(None, (entry_of(record, self._settings) for record in records))
+        if read:
+            self._index.add(entries, read)
         return entries
 
     def _tell(self, entries: Iterable[Entry]) -> None:
@@ -197,7 +188,12 @@ class Feed:
             at = {partition: at for partition, at in self._at.items() if partition in there}
             begins, ends = await kafka.beginning_offsets(new), await kafka.end_offsets(new)
             self._ends |= ends
-            at |= await self._begin(kafka, begins, ends)
+            spans = await asyncio.to_thread(self._index.spans)
+            for partition in new:
+                span = spans.get((partition.topic, partition.partition))
+                if span is not None and span.next > ends[partition]:
+                    raise _MadeAnew(partition.topic)
+                at[partition] = max(span.next if span is not None else 0, begins[partition])
             kafka.assign(list(at))
             for partition, offset in at.items():
                 kafka.seek(partition, offset)
@@ -206,43 +202,12 @@ class Feed:
             self._at[partition] = await kafka.position(partition)
         self._problem = None
 
-    async def _begin(
-        self,
-        kafka: AIOKafkaConsumer,
-        begins: Mapping[TopicPartition, int],
-        ends: Mapping[TopicPartition, int],
-    ) -> dict[TopicPartition, int]:
-        """Where reading of each begins: where it ended, else at the first record that is to be kept."""
-        spans = await asyncio.to_thread(self._index.spans)
-        at: dict[TopicPartition, int] = {}
-        for partition in begins:
-            span = spans.get((partition.topic, partition.partition))
-            if span is not None and span.next > ends[partition]:
-                raise _MadeAnew(partition.topic)
-            if span is not None:
-                at[partition] = max(span.next, begins[partition])
-        unread = [partition for partition in begins if partition not in at]
-        events = [
-            partition for partition in unread if partition.topic.startswith(self._settings.topic_prefix)
-        ]
-        first = (
-            await kafka.offsets_for_times(dict.fromkeys(events, epoch_ms(self._since()))) if events else {}
-        )
-        for partition in unread:
-            at[partition] = begins[partition]
-            if partition in first:
-                found = first[partition]
-                at[partition] = found.offset if found is not None else ends[partition]
-            place = (partition.topic, partition.partition)
-            await asyncio.to_thread(self._index.start_at, place, at[partition])
-        return at
-
-    def _since(self) -> datetime:
-        return max(_EPOCH, datetime.now(UTC) - timedelta(days=self._index.days))
-
     def _prune(self) -> None:
-        others = datetime.now(UTC) - timedelta(days=self._settings.dlq_retention_days)
-        self._index.prune(self._since(), others)
+        now, kept = datetime.now(UTC), self._settings
+        self._index.prune(
+            max(_EPOCH, now - timedelta(days=kept.topic_retention_days)),
+            max(_EPOCH, now - timedelta(days=kept.dlq_retention_days)),
+        )
         self._index.shrink()
 
     async def _origin(self) -> str:

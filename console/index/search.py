@@ -4,8 +4,7 @@ It says how far it looked, and what it did not look at.
 """
 
 import asyncio
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,10 +14,9 @@ import apsw
 from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
-from console.index.feed import Feed, FeedState
 from console.index.query import Query, parse
 from console.index.records import EventEntry, IndexedEvent, epoch_ms, event_entry, moment
-from console.index.store import Index
+from console.index.store import Covered, Index, Partition
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.events.catalogue import catalogue
 from dingbridge.kafka.reader import Span, TopicReader
@@ -29,12 +27,8 @@ from dingbridge.worker.store.inbox import storable
 MOST_EVENTS = 100
 """Events of one answer, the latest ones."""
 
-INDEX_LIMIT_S = 5.0
 READ_LIMIT_S = 10.0
-"""How long the index, and topics beyond it, are searched, in s."""
-
-MOST_KEYS = 20
-"""Companies for which a key is tried, where the text names none."""
+"""How long topics are searched beyond the index, in s."""
 
 AT_ONCE = 2
 """Searches that read topics at the same time."""
@@ -44,7 +38,7 @@ _EVENT = (
     'e.via, e.app, e.topic, e.partition, e."offset", e.key'
 )
 
-Why = Literal["complete", "no_key", "many_companies", "time", "kafka", "read"]
+Why = Literal["complete", "no_key", "time", "kafka", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +46,7 @@ class Beyond:
     """What was looked at beyond the index. ``why`` says how it ended: ``complete``: the index holds all that
     these keys' partitions do; ``read``: what it lacks was read, ``records`` of them; ``time``: that took too
     long, and what was published after ``until`` was not read; ``no_key``: nothing in the question is the
-    subject of an event; ``many_companies``: the company was not named, and there are many; ``kafka``: it does
-    not answer, and why."""
+    subject of an event; ``kafka``: it does not answer, by ``problem``."""
 
     why: Why
     keys: tuple[str, ...] = ()
@@ -65,14 +58,11 @@ class Beyond:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """``events``, the latest first; ``more``: there are more in the index. ``slow``: the index was not
-    searched to its end. ``index`` says how far that reaches."""
+    """``events``, the latest first; ``more``: there are more in the index."""
 
     query: Query
     events: list[IndexedEvent]
     more: bool
-    slow: bool
-    index: FeedState
     beyond: Beyond
 
 
@@ -82,38 +72,33 @@ class Search:
 
     settings: KafkaSettings
     index: Index
-    feed: Feed
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def find(self, text: str) -> Findings:
         """All of ``text``'s words must lead to an event."""
-        query, state = parse(text), self.feed.state
-        events, slow = await asyncio.to_thread(self._in_index, query)
+        query = parse(text)
+        covered = await asyncio.to_thread(self.index.spans)  # first: what comes meanwhile is found in either
+        events = await asyncio.to_thread(self._in_index, query)
         if not events and len(query.terms) > 1:  # an id may hold blanks
             whole = replace(query, terms=(text.strip(),))
-            events, slow = await asyncio.to_thread(self._in_index, whole)
+            events = await asyncio.to_thread(self._in_index, whole)
         more, events = len(events) > MOST_EVENTS, events[:MOST_EVENTS]
-        found, beyond = await self._beyond(query)
+        found, beyond = await self._beyond(query, covered)
         known = {event.place for event in events}
         events += [event for event in found if event.place not in known]
         events.sort(key=lambda event: event.received_time, reverse=True)
-        return Findings(query, events, more, slow, state, beyond)
+        return Findings(query, events, more, beyond)
 
     async def of_event(self, source: str, event_id: str) -> list[IndexedEvent]:
         """All records of one event that the index knows, in the order in which they came."""
         names = {(s, i) for s in (source, storable(source)) for i in (event_id, storable(event_id))}
-
-        def ask(db: apsw.Connection) -> list[IndexedEvent]:
-            query = f"SELECT {_EVENT} FROM ids i JOIN events e USING (n) WHERE i.value = ?"  # noqa: S608
-            rows = [row for i in {i for _, i in names} for row in db.execute(query, (i,))]
-            found = [_event(row) for row in rows if (row[0], row[1]) in names]
-            return sorted(found, key=lambda event: (event.published_time, event.place))
-
-        return await asyncio.to_thread(self._ask, ask)
+        query = f"SELECT {_EVENT} FROM ids i JOIN events e USING (n) WHERE i.value IN (?, ?)"  # noqa: S608
+        found = await asyncio.to_thread(self._rows, query, [event_id, storable(event_id)])
+        own = {event.place: event for event in found if (event.source, event.id) in names}
+        return sorted(own.values(), key=lambda event: (event.published_time, event.place))
 
     async def newest(self, event_type: str, corp_id: str, subject: str) -> list[IndexedEvent]:
-        """The latest that the index knows, at most ``MOST_EVENTS``, none where that takes too long; an empty
-        text stands for any."""
+        """The latest that the index knows, at most ``MOST_EVENTS``; an empty text stands for any."""
         wanted = {"type": event_type, "corp_id": corp_id, "subject": subject}
         given = {name: text for name, text in wanted.items() if text}
         where = [f"e.{name} = ?" for name in given]
@@ -125,60 +110,48 @@ class Search:
             f"SELECT {_EVENT} FROM events e {'WHERE ' if where else ''}{' AND '.join(where)} "  # noqa: S608
             f"ORDER BY e.received_ms DESC LIMIT {MOST_EVENTS}"
         )
-        deadline = time.monotonic() + INDEX_LIMIT_S
+        return await asyncio.to_thread(self._rows, query, bindings)
 
-        def ask(db: apsw.Connection) -> list[IndexedEvent]:
-            return [_event(row) for row in db.execute(query, bindings)]
-
-        try:
-            return await asyncio.to_thread(self._ask, ask, lambda: time.monotonic() > deadline)
-        except apsw.InterruptError:
-            return []
-
-    def _in_index(self, query: Query) -> tuple[list[IndexedEvent], bool]:
-        """One more than are shown, and whether the time was up."""
-        deadline = time.monotonic() + INDEX_LIMIT_S
-
-        def ask(db: apsw.Connection) -> list[IndexedEvent]:
+    def _in_index(self, query: Query) -> list[IndexedEvent]:
+        """One more than are shown."""
+        with self.index.reading() as db:
             statement, bindings = _statement(query, lambda name, term: _has(db, name, term))
             return [_event(row) for row in db.execute(statement, bindings)]
 
-        try:
-            return self._ask(ask, lambda: time.monotonic() > deadline), False
-        except apsw.InterruptError:
-            return [], True
-
-    def _ask(
-        self, ask: Callable[[apsw.Connection], list[IndexedEvent]], up: Callable[[], bool] | None = None
-    ) -> list[IndexedEvent]:
+    def _rows(self, query: str, bindings: list[str]) -> list[IndexedEvent]:
         with self.index.reading() as db:
-            if up is not None:
-                db.set_progress_handler(up, 10_000)
-            return ask(db)
+            return [_event(row) for row in db.execute(query, bindings)]
 
-    async def _beyond(self, query: Query) -> tuple[list[IndexedEvent], Beyond]:
+    async def _beyond(
+        self, query: Query, covered: Mapping[Partition, Covered]
+    ) -> tuple[list[IndexedEvent], Beyond]:
         """What the index lacks of the keys that ``query`` may mean."""
         companies = await asyncio.to_thread(self._companies)
-        keys, types, why = keys_of(query.terms, companies)
-        if why is not None:
-            return [], Beyond(why)
+        keys, types = keys_of(query.terms, companies)
+        if not keys:
+            return [], Beyond("no_key")
         beyond = Beyond("complete", keys)
         try:
             async with self._turn:
                 counts = await existing_topics(self.settings)
                 topics = {name: counts[name] for name in _with_subject(self.settings, counts, types)}
                 async with TopicReader(self.settings) as reader:
-                    return await self._read(reader, topics, query, replace(beyond, topics=len(topics)))
+                    beyond = replace(beyond, topics=len(topics))
+                    return await self._read(reader, topics, query, covered, beyond)
         except KafkaUnavailable as error:
             return [], replace(beyond, why="kafka", problem=error)
 
     async def _read(
-        self, reader: TopicReader, topics: dict[str, int], query: Query, beyond: Beyond
+        self,
+        reader: TopicReader,
+        topics: dict[str, int],
+        query: Query,
+        covered: Mapping[Partition, Covered],
+        beyond: Beyond,
     ) -> tuple[list[IndexedEvent], Beyond]:
         homes = {count: {_home(key, count) for key in beyond.keys} for count in set(topics.values())}
         wanted = {TopicPartition(name, home) for name, count in topics.items() for home in homes[count]}
         there = await reader.spans(topics)
-        covered = await asyncio.to_thread(self.index.spans)
         before, behind = {}, {}
         for partition in wanted:
             span, held = there[partition], covered.get((partition.topic, partition.partition))
@@ -208,8 +181,8 @@ class Search:
             return [corp for (corp,) in db.execute("SELECT DISTINCT corp_id FROM types ORDER BY corp_id")]
 
 
-def keys_of(terms: Iterable[str], companies: list[str]) -> tuple[tuple[str, ...], frozenset[str], Why | None]:
-    """The keys that ``terms`` may mean, the EventTypes that they name (none: any), and why there is no key.
+def keys_of(terms: Iterable[str], companies: list[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The keys that ``terms`` may mean, and the EventTypes that they name (none: any).
 
     A key is ``<corpId>:<subject>``; an event's id may end in ``/<subject>``, and begin with its type.
     """
@@ -227,10 +200,8 @@ def keys_of(terms: Iterable[str], companies: list[str]) -> tuple[tuple[str, ...]
         else:
             subjects.append(term)
     named = [corp for corp in companies if corp in terms] or companies
-    if subjects and not keys and len(named) > MOST_KEYS:
-        return (), frozenset(), "many_companies"
-    keys += [f"{corp}:{subject}" for corp in named[:MOST_KEYS] for subject in subjects]
-    return (tuple(dict.fromkeys(keys)), frozenset(types), None) if keys else ((), frozenset(), "no_key")
+    keys += [f"{corp}:{subject}" for corp in named for subject in subjects]
+    return tuple(dict.fromkeys(keys)), frozenset(types)
 
 
 def _with_subject(settings: KafkaSettings, names: Iterable[str], types: frozenset[str]) -> list[str]:

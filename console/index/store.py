@@ -8,6 +8,7 @@ that is damaged, is made anew.
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +22,6 @@ from console.index.records import (
     Copy,
     Entry,
     EventEntry,
-    IndexedEvent,
     Letter,
     Settlement,
     epoch_ms,
@@ -30,18 +30,17 @@ from console.index.records import (
 from console.index.tables import APPLICATION_ID, SCHEMA, VERSION
 from dingbridge.errors import BridgeError
 
-__all__ = ["Index", "IndexedEvent", "Seen", "Span"]
-
 log = structlog.get_logger(__name__)
 
 BUSY_TIMEOUT_MS = 5_000
-
+READ_LIMIT_S = 5.0
+"""How long one reading may take, in s."""
 
 Partition = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class Covered:
     """Offsets of one partition that the index covers, ``next`` not included."""
 
     first: int
@@ -59,9 +58,9 @@ class Seen:
 class Index:
     """The index in one file. One process writes it, by one thread at a time; anybody may read."""
 
-    def __init__(self, path: Path, *, days: int = 14, max_bytes: int = 4 << 30) -> None:
-        """``days`` of events are kept, and fewer where they would not fit into ``max_bytes``."""
-        self.path, self.days, self.max_bytes = path, days, max_bytes
+    def __init__(self, path: Path, *, max_bytes: int = 4 << 30) -> None:
+        """The latest events are kept, as many as fit into ``max_bytes``."""
+        self.path, self.max_bytes = path, max_bytes
         self._writing = threading.Lock()  # who is cancelled while a thread writes may close meanwhile
         self.floor_ms = 0
         """No event that was published before is here (epoch ms); 0: nothing was ever left out."""
@@ -93,39 +92,31 @@ class Index:
 
     def belongs_to(self, origin: str) -> None:
         """What is here was read from ``origin`` (cluster and prefixes); of another one it is made anew."""
-        with self._writing:
-            if self._meta("origin") not in (None, origin):
-                self._db.close(True)
-                self._begin_anew("another cluster, or other prefixes")
+        if self._meta("origin") not in (None, origin):
+            self.begin_anew("another cluster, or other prefixes")
+        with self._transaction():
             self._set("origin", origin)
 
-    def add(self, entries: Iterable[Entry], read_to: Mapping[Partition, int]) -> None:
-        """Keep ``entries``, and that each partition is read up to its offset in ``read_to``, not included:
-        all or nothing. What is here already, or older than the index goes back, is left out."""
+    def begin_anew(self, reason: str) -> None:
+        """Forget all: offsets mean other records now."""
+        with self._writing:
+            self._db.close(True)
+            self._begin_anew(reason)
+
+    def add(self, entries: Iterable[Entry], read: Mapping[Partition, tuple[int, int]]) -> None:
+        """Keep ``entries``, and that each partition is read from the one offset in ``read`` to the other, not
+        included: all or nothing. What is here already, or older than the index goes back, is left out."""
         with self._transaction():
-            for (topic, partition), offset in read_to.items():
-                self._db.execute(
-                    "INSERT INTO offsets VALUES (?1, ?2, ?3, ?3) "
-                    "ON CONFLICT DO UPDATE SET next = max(next, excluded.next)",
-                    (topic, partition, offset),
-                )
+            self._db.executemany(
+                "INSERT INTO offsets VALUES (?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET next = max(next, excluded.next)",
+                ((*partition, *offsets) for partition, offsets in read.items()),
+            )
             for entry in entries:
                 if isinstance(entry, EventEntry):
                     self._add_event(entry)
                 else:
                     self._add_other(entry)
-
-    def start_at(self, partition: Partition, offset: int) -> None:
-        """``partition`` is read from ``offset`` on, and what is before it is not in the index."""
-        with self._transaction():
-            self._db.execute("INSERT OR IGNORE INTO offsets VALUES (?1, ?2, ?3, ?3)", (*partition, offset))
-
-    def forget(self, topic: str) -> None:
-        """Remove all of ``topic``, which was made anew: its offsets mean other records now."""
-        with self._transaction():
-            self._delete_events("topic = ?", (topic,))
-            for table in ("offsets", "letters", "settled", "copies"):
-                self._db.execute(f"DELETE FROM {table} WHERE topic = ?", (topic,))  # noqa: S608
 
     def prune(self, events_before: datetime, others_before: datetime) -> int:
         """Delete events published before the first moment, dead letters and what became of them before the
@@ -166,20 +157,25 @@ class Index:
         with self.reading() as db:
             return {name: Seen(count, moment(last)) for name, count, last in db.execute(query)}
 
-    def spans(self) -> dict[Partition, Span]:
+    def spans(self) -> dict[Partition, Covered]:
         """What is covered of each partition."""
         with self.reading() as db:
-            return {(t, p): Span(first, at) for t, p, first, at in db.execute("SELECT * FROM offsets")}
+            return {(t, p): Covered(first, at) for t, p, first, at in db.execute("SELECT * FROM offsets")}
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[apsw.Connection]:
-        """The same, closed at the end. Raises ``BridgeError`` where the file cannot be read, and
-        ``apsw.InterruptError`` for what was asked to stop."""
+        """The same, closed at the end, for ``READ_LIMIT_S``. Raises ``BridgeError`` where the file cannot be
+        read, or where that takes longer."""
+        deadline = time.monotonic() + READ_LIMIT_S
         try:
             with contextlib.closing(self.connect()) as db:
+                db.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
                 yield db
-        except apsw.InterruptError:
-            raise
+        except apsw.InterruptError as error:
+            raise BridgeError(
+                f"the index was searched for {READ_LIMIT_S:g} s and not to its end; "
+                "add an id or a shorter time"
+            ) from error
         except apsw.Error as error:
             raise BridgeError(
                 f"the console's index {self.path} cannot be read ({type(error).__name__}); mend its disk, or "
@@ -251,18 +247,14 @@ class Index:
 
     def _delete_before(self, floor_ms: int) -> int:
         self._set("floor_ms", floor_ms)
-        return self._delete_events("published_ms < ?", (floor_ms,))
-
-    def _delete_events(self, where: str, bindings: tuple[str | int, ...]) -> int:
-        """Those ``where`` (words of ours)."""
-        execute, rows = self._db.execute, f"FROM events WHERE {where}"
+        execute, rows = self._db.execute, "FROM events WHERE published_ms < ?1"
         last = f'SELECT topic, partition, max("offset") {rows} GROUP BY topic, partition'
-        for place in execute(last, bindings).fetchall():
+        for place in execute(last, (floor_ms,)).fetchall():
             self._not_covered(*place)
         groups = f"SELECT count(*), type, corp_id {rows} GROUP BY type, corp_id"
-        counts: list[tuple[Any, ...]] = execute(groups, bindings).fetchall()
-        execute(f"DELETE FROM ids WHERE n IN (SELECT n {rows})", bindings)  # noqa: S608
-        execute(f"DELETE {rows}", bindings)
+        counts: list[tuple[Any, ...]] = execute(groups, (floor_ms,)).fetchall()
+        execute(f"DELETE FROM ids WHERE n IN (SELECT n {rows})", (floor_ms,))  # noqa: S608
+        execute(f"DELETE {rows}", (floor_ms,))
         self._db.executemany("UPDATE types SET events = events - ? WHERE type = ? AND corp_id = ?", counts)
         execute("DELETE FROM types WHERE events = 0")
         return sum(count for count, _, _ in counts)

@@ -3,8 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 from console.index.records import IndexedEvent
 
@@ -13,53 +11,13 @@ MOST_WAITING = 1_000
 
 
 class Subscription:
-    """An async iterator of the events that match, from now on, without an end.
+    """The events that match, from now on."""
 
-    ``with feed.subscribe(matches) as events: async for event in events: …``
-    """
-
-    def __init__(
-        self,
-        matches: Callable[[IndexedEvent], bool],
-        close: Callable[["Subscription"], None],
-        most: int = MOST_WAITING,
-    ) -> None:
-        self._matches, self._close = matches, close
-        self._waiting: deque[IndexedEvent] = deque(maxlen=most)
+    def __init__(self, matches: Callable[[IndexedEvent], bool]) -> None:
+        self._matches = matches
+        self._waiting: deque[IndexedEvent] = deque(maxlen=MOST_WAITING)
         self._some = asyncio.Event()
         self._lost = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> IndexedEvent:
-        while not self._waiting:
-            self._some.clear()
-            await self._some.wait()
-        return self._waiting.popleft()
-
-    def take(self) -> list[IndexedEvent]:
-        """All that wait, without waiting."""
-        taken = list(self._waiting)
-        self._waiting.clear()
-        return taken
-
-    def take_lost(self) -> int:
-        """How many were lost since this was asked last."""
-        lost, self._lost = self._lost, 0
-        return lost
-
-    def close(self) -> None:
-        """No more come."""
-        self._close(self)
 
     def offer(self, event: IndexedEvent) -> None:
         """``event`` has come."""
@@ -67,3 +25,15 @@ class Subscription:
             self._lost += len(self._waiting) == self._waiting.maxlen
             self._waiting.append(event)
             self._some.set()
+
+    async def some(self) -> None:
+        """Waits until there is one."""
+        await self._some.wait()
+
+    def take(self) -> tuple[list[IndexedEvent], int]:
+        """All that wait, and how many were lost before them."""
+        taken, lost = list(self._waiting), self._lost
+        self._waiting.clear()
+        self._some.clear()
+        self._lost = 0
+        return taken, lost

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -20,21 +20,17 @@ from dingbridge.settings import KafkaSettings
 from dingbridge.worker.context import Position
 from ingress.journal.inspect import InspectedCallback
 
-Kept = Literal["there", "damaged", "removed", "elsewhere"]
-"""What became of the callback as it came: it is in a journal of this machine, there but ``damaged``,
-``removed`` from it by retention, or in a journal that is not here."""
-
 
 @dataclass(frozen=True, slots=True)
 class KeptRecord:
     """``event`` is what the index has of it, or would have. ``record`` and ``decoded`` are None where Kafka
-    has it no more, or (``problem``) does not answer."""
+    has it no more, or (``problem``) does not answer; ``callback`` where no journal of this machine has it,
+    by retention or since it is elsewhere."""
 
     event: IndexedEvent
     record: ConsumerRecord | None = None
     decoded: Event | None = None
     problem: str | None = None
-    kept: Kept = "elsewhere"
     callback: InspectedCallback | None = None
 
     @property
@@ -50,9 +46,14 @@ class KeptRecord:
         return to_dingtalk(self.decoded)
 
     @property
+    def kept(self) -> bool:
+        """Whether the callback is in a journal as it came."""
+        return self.callback is not None and self.callback.row.intact
+
+    @property
     def body(self) -> bytes | None:
         """The callback word for word, from the journal, or the unclassified record that holds it."""
-        if self.callback is not None and self.callback.row.intact:
+        if self.callback is not None and self.kept:
             return self.callback.row.body
         return self.decoded.data_bytes if self.decoded is not None else None
 
@@ -74,11 +75,7 @@ async def kept_record(console: Console, event: IndexedEvent | None, place: Posit
     if decoded is None or not decoded.sequence.isdecimal():
         return KeptRecord(event, record, decoded, problem)
     callback = await console.journals.callback(decoded.journal, int(decoded.sequence))
-    if callback is None:
-        kept: Kept = "removed" if await console.journals.has(decoded.journal) else "elsewhere"
-    else:
-        kept = "there" if callback.row.intact else "damaged"
-    return KeptRecord(event, record, decoded, problem, kept, callback)
+    return KeptRecord(event, record, decoded, problem, callback)
 
 
 async def record_at(settings: KafkaSettings, place: Position) -> ConsumerRecord | None:

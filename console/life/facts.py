@@ -15,7 +15,6 @@ from console.sources.groups import committed_offsets
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.kafka.topics import topics_read
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.registry import known_consumers
 from dingbridge.worker.store.inbox import inbox
 
 MOST_ROWS = 1_000
@@ -24,7 +23,7 @@ MOST_ROWS = 1_000
 async def facts_of(console: Console, events: Sequence[IndexedEvent]) -> list[Facts]:
     """What is known of each consumer that reads the topics of ``events``, which are the records of one event,
     or has given one of them up."""
-    installed = await asyncio.to_thread(known_consumers)
+    installed = console.watch.consumers
     topics = {event.topic for event in events}
     found = await asyncio.to_thread(after, console.index, [event.place for event in events])
     names = {
@@ -52,9 +51,8 @@ async def _of(
     committed: Mapping[str, Mapping[TopicPartition, int]] | None,
     problem: str | None,
 ) -> Facts:
-    rows, problems = None, [problem] if problem else []
-    uses_database = consumer is None or consumer.uses_database
-    if uses_database:
+    rows, problems = {}, [problem] if problem else []
+    if consumer is None or consumer.uses_database:
         known = inbox.c.consumer == name, inbox.c.source == event.source, inbox.c.id == event.id
         query = select(inbox.c.replay_id, inbox.c.at).where(*known).limit(MOST_ROWS)
         try:
@@ -63,17 +61,14 @@ async def _of(
             problems.append(str(error) if isinstance(error, BridgeError) else type(error).__name__)
     answers = await console.listeners.json("/in-flight", name)
     problems += [f"{answer.url} {answer.problem}" for answer in answers if answer.problem]
-    state = console.feed.state
     return Facts(
         name,
         installed=consumer is not None,
-        uses_database=uses_database,
         inbox=rows,
         committed=None if committed is None else committed[name],
         letters=tuple(letter for letter in found.letters if letter.consumer == name),
         settled=found.settled,
         copies=tuple(copy for copy in found.copies if copy.consumer == name),
         held=held_by(answer.value for answer in answers if isinstance(answer.value, dict)),
-        letters_complete=state.caught_up and state.behind == 0,
         problems=tuple(problems),
     )

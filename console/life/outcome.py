@@ -17,46 +17,36 @@ State = Literal[
     "handled",
     "dead",
     "dead_settled",
-    "repeat_of_dead",
     "retrying",
     "paused",
     "running",
     "queued",
     "waiting",
-    "never_began",
     "passed",
-    "passed_unrecorded",
-    "passed_unknown",
-    "handled_or_dead",
     "unknown",
 ]
 """``handled``: its row is in the inbox table. ``dead``: in the dead letters; ``dead_settled``: and a replay
-or ``skipped`` has settled that. ``repeat_of_dead``: the same event, elsewhere, is in the dead letters, so
-this record was passed over. ``retrying``, ``paused``, ``running``, ``queued``: the running worker holds it.
-``waiting``: its offset is not committed yet. ``never_began``: the group has committed nothing in this
-partition. ``passed``: committed, and no row tells of it: it was there before the group began, or its row was
-pruned. ``passed_unrecorded``: committed, by a consumer without a database. ``passed_unknown``: committed, and
-the database does not answer. ``handled_or_dead``: a row tells that it is done with, but the dead letters are
-not read to their end. ``unknown``: Kafka does not say how far the group is."""
+or ``skipped`` has settled that. ``retrying``, ``paused``, ``running``, ``queued``: the running worker holds
+it. ``waiting``: its offset is not committed yet. ``passed``: committed, and no row tells more: it was there
+before the group began, its row was pruned, the consumer has no database, or that does not answer.
+``unknown``: Kafka does not say how far the group is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of one consumer. ``inbox`` is ``{replay id: when applied}`` of the event, None where the
-    database does not answer; ``committed`` the group's offsets by topic and partition, None where Kafka does
-    not answer. ``letters`` are those of this event, ``settled`` who settled them by their place, ``held``
-    what running workers hold. ``letters_complete``: the dead letters are read to their end."""
+    """What is known of one consumer. ``inbox`` is ``{replay id: when applied}`` of the event, empty also
+    without a database, or where it does not answer; ``committed`` the group's offsets by topic and partition,
+    None where Kafka does not answer. ``letters`` are those of this event, ``settled`` who settled them by
+    their place, ``held`` what running workers hold."""
 
     consumer: str
     installed: bool = True
-    uses_database: bool = True
-    inbox: Mapping[str, datetime] | None = field(default_factory=dict)
+    inbox: Mapping[str, datetime] = field(default_factory=dict)
     committed: Mapping[TopicPartition, int] | None = field(default_factory=dict)
     letters: tuple[Letter, ...] = ()
     settled: Mapping[Position, str] = field(default_factory=dict)
     copies: tuple[Copy, ...] = ()
     held: Mapping[Position, Mapping[str, Any]] = field(default_factory=dict)
-    letters_complete: bool = True
     problems: tuple[str, ...] = ()
 
 
@@ -86,15 +76,10 @@ class Replayed:
 def outcome_of(record: Position, facts: Facts, copy: Copy | None = None) -> Outcome:
     """Of ``record``, or of its ``copy`` in the inbox topic of the consumer."""
     place, run = (record, "") if copy is None else (copy.place, copy.replay_id)
-    letters = [letter for letter in facts.letters if letter.replay_id == run]
-    own = [letter for letter in letters if letter.first in (record, place)]
-    if own:
-        return _dead(own, facts)
-    applied = facts.inbox.get(run) if facts.inbox is not None else None
-    if applied is not None:
-        if letters:
-            return Outcome("repeat_of_dead", letters[-1].at, letter=letters[-1])
-        return Outcome("handled" if facts.letters_complete else "handled_or_dead", applied)
+    if letters := [letter for letter in facts.letters if letter.replay_id == run]:
+        return _dead(letters, facts)
+    if (applied := facts.inbox.get(run)) is not None:
+        return Outcome("handled", applied)
     if (held := facts.held.get(place)) is not None:
         return Outcome(
             held["state"],
@@ -106,12 +91,10 @@ def outcome_of(record: Position, facts: Facts, copy: Copy | None = None) -> Outc
         return Outcome("unknown")
     committed = facts.committed.get(TopicPartition(place.topic, place.partition))
     if committed is None:
-        return Outcome("never_began")
+        return Outcome("waiting")
     if place.offset >= committed:
         return Outcome("waiting", before=place.offset - committed)
-    if not facts.uses_database:
-        return Outcome("passed_unrecorded")
-    return Outcome("passed_unknown" if facts.inbox is None else "passed")
+    return Outcome("passed")
 
 
 def replays_of(record: Position, facts: Facts) -> list[Replayed]:

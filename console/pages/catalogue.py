@@ -16,7 +16,7 @@ from dingbridge.events.catalogue import Words
 from dingbridge.events.examples import example_callbacks
 from dingbridge.kafka.topics import event_topic
 from dingbridge.schema.model import Property, Shape, forms_of, model_of
-from dingbridge.worker.registry import known_consumers
+from dingbridge.worker.consumer import Consumer
 
 DRIFT: Final = "dingbridge_schema_drift_total"
 _EXAMPLE_MS: Final = 1_800_000_000_000
@@ -87,13 +87,13 @@ async def _context(
     metrics, seen = await asyncio.gather(
         console.listeners.metrics("ingress"), asyncio.to_thread(console.index.seen)
     )
-    return seen, metrics, await asyncio.to_thread(_read_by)
+    return seen, metrics, _read_by(console.watch.consumers)
 
 
-def _read_by() -> dict[str, list[str]]:
+def _read_by(consumers: Mapping[str, type[Consumer]]) -> dict[str, list[str]]:
     """Which installed consumers read each EventType."""
     found: dict[str, list[str]] = {}
-    for name, consumer in known_consumers().items():
+    for name, consumer in consumers.items():
         for event_type in consumer.topics:
             found.setdefault(event_type, []).append(name)
     return found

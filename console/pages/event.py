@@ -23,8 +23,8 @@ from dingbridge.worker.context import Position
 
 GOOD, BAD, WARN = (
     ("handled",),
-    ("dead", "repeat_of_dead"),
-    ("retrying", "paused", "waiting", "handled_or_dead"),
+    ("dead",),
+    ("retrying", "paused", "waiting"),
 )
 
 

@@ -6,12 +6,10 @@ from typing import Final
 from aiohttp import web
 from yarl import URL
 
-from console.access.middleware import USER
-from console.app import Console, Role
+from console.app import Console
 from console.index.query import parse
 from console.index.records import IndexedEvent
-from console.sources.journals import parts_of
-from dingbridge.events import extract_facts
+from console.sources.journals import JournalAnswer
 from dingbridge.events.catalogue import catalogue
 
 LONGEST: Final = 1_000
@@ -23,27 +21,21 @@ def routes(console: Console) -> list[web.RouteDef]:
     async def show(request: web.Request) -> web.Response:
         text = request.query.get("q", "").strip()[:LONGEST]
         text = text.encode("utf-8", "replace").decode()  # an address may hold half a character
-        found = unpublished = None
+        found, journals = None, list[JournalAnswer]()
         if text:
-            terms = parse(text).terms
-            if len(terms) > MOST_WORDS:
+            if len(parse(text).terms) > MOST_WORDS:
                 raise web.HTTPBadRequest(text=f"at most {MOST_WORDS} words at once; leave some out")
-            parts = [part for term in terms for part in parts_of(term)]
-            ids_alone = request[USER].role < Role.READER
-            found, unpublished = await asyncio.gather(
-                console.search.find(text), console.journals.unpublished(parts, ids_alone=ids_alone)
-            )
+            found, journals = await asyncio.gather(console.search.find(text), console.journals.status())
         return await console.page(
             request,
             "find.html",
             text=text,
             found=found,
-            unpublished=unpublished,
+            journals=journals,
             longest=LONGEST,
             state=console.feed.state,
             event_url=event_url,
             catalogue=catalogue,
-            type_of=lambda callback: extract_facts(callback.row.body).event_type,
         )
 
     return [web.get("/find", show)]

@@ -5,20 +5,23 @@ told how many.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
 import orjson
+import structlog
 from aiohttp import web
 from yarl import URL
 
 from console.app import Console
-from console.index.records import IndexedEvent, epoch_ms
+from console.index.records import IndexedEvent
 from console.index.subscription import Subscription
 from console.pages.find import event_url
+from dingbridge.logging import place_of
 from dingbridge.worker.store.inbox import storable
+
+log = structlog.get_logger(__name__)
 
 MOST_ROWS: Final = 500
 """Events on the page, and in one message."""
@@ -42,15 +45,10 @@ def routes(console: Console) -> list[web.RouteDef]:
 
     async def show(request: web.Request) -> web.Response:
         wanted = _wanted(request)
-        events = await console.search.newest(wanted["type"], wanted["corp"], wanted["subject"])
+        stream = str(URL("/tail/events").with_query(wanted))
+        state = console.feed.state
         return await console.page(
-            request,
-            "tail.html",
-            wanted=wanted,
-            rows=[row_of(event) for event in events],
-            stream=str(URL("/tail/events").with_query({**wanted, "after": _last(events)})),
-            most=MOST_ROWS,
-            state=console.feed.state,
+            request, "tail.html", wanted=wanted, stream=stream, most=MOST_ROWS, state=state
         )
 
     async def stream(request: web.Request) -> web.StreamResponse:
@@ -64,13 +62,16 @@ def routes(console: Console) -> list[web.RouteDef]:
             wanted = _wanted(request)
             with console.feed.subscribe(matching(**wanted)) as events:
                 newest = await console.search.newest(wanted["type"], wanted["corp"], wanted["subject"])
-                after = _after(request)
                 await response.prepare(request)
-                missed = [event for event in reversed(newest) if epoch_ms(event.received_time) > after]
                 async with asyncio.timeout(STREAM_S):
-                    await _send(response, events, missed, lambda: console.access.holds(request))
+                    await _send(response, events, newest[::-1], lambda: console.access.holds(request))
         except (ConnectionError, TimeoutError):
             pass  # the reader is gone, or the stream's time is over
+        except Exception as error:
+            if not response.prepared:
+                raise
+            # no page can be sent any more: the stream ends, and the browser asks again
+            log.error("console.tail_ended", error=type(error).__name__, place=place_of(error))
         finally:
             open_streams -= 1
         return response
@@ -107,46 +108,28 @@ def row_of(event: IndexedEvent) -> dict[str, str]:
 async def _send(
     response: web.StreamResponse,
     events: Subscription,
-    missed: Sequence[IndexedEvent],
+    newest: Sequence[IndexedEvent],
     allowed: Callable[[], bool],
 ) -> None:
-    """Until the reader is gone, or is not ``allowed`` any more. ``missed`` came since the reader had the last
-    one, and may come again at the beginning."""
-    await response.write(b"retry: 2000\n\n")
-    if missed:
-        await response.write(_message(missed, 0))
-    known = {event.place for event in missed}
+    """``newest``, then what comes, until the reader is gone, or is not ``allowed`` any more."""
+    await response.write(b"retry: 2000\n\n" + _message(newest, 0))
+    known = {event.place for event in newest}
     while True:
-        taken = []
         with suppress(TimeoutError):
             async with asyncio.timeout(QUIET_S):
-                taken = [await anext(events)]
+                await events.some()
         if not allowed():
             return
-        if not taken:
-            await response.write(b": nothing comes\n\n")
-            continue
         await asyncio.sleep(GATHER_S)
-        taken = [event for event in [*taken, *events.take()] if event.place not in known]
-        left_out = events.take_lost() + max(0, len(taken) - MOST_ROWS)
-        if taken:
-            await response.write(_message(taken[-MOST_ROWS:], left_out))
+        taken, lost = events.take()
+        fresh = [event for event in taken if event.place not in known]
+        left_out = lost + max(0, len(fresh) - MOST_ROWS)
+        await response.write(_message(fresh[-MOST_ROWS:], left_out) if fresh else b": nothing comes\n\n")
 
 
 def _message(events: Sequence[IndexedEvent], left_out: int) -> bytes:
-    """Its id is what a reader sends as ``Last-Event-ID`` when the connection was lost."""
     told = {"rows": [row_of(event) for event in events], "left_out": left_out}
-    return b"id: %d\ndata: %b\n\n" % (_last(events), orjson.dumps(told))
-
-
-def _last(events: Sequence[IndexedEvent]) -> int:
-    """When the last of them was received, epoch ms; now if there is none."""
-    return max((epoch_ms(event.received_time) for event in events), default=int(time.time() * 1000))
-
-
-def _after(request: web.Request) -> int:
-    text = request.headers.get("Last-Event-ID") or request.query.get("after", "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else int(time.time() * 1000)
+    return b"data: %b\n\n" % orjson.dumps(told)
 
 
 def _wanted(request: web.Request) -> dict[str, str]:

@@ -48,11 +48,16 @@ function follow(tail) {
     pause.setAttribute("aria-pressed", String(pause.getAttribute("aria-pressed") !== "true"));
   });
   const source = new EventSource(tail.dataset.stream);
-  source.addEventListener("open", () => { tail.querySelector("[data-lost]").hidden = true; });
+  const paused = () => pause.getAttribute("aria-pressed") === "true";
+  // each connection begins with the newest events
+  source.addEventListener("open", () => {
+    tail.querySelector("[data-lost]").hidden = true;
+    if (!paused()) { waiting = []; body.replaceChildren(); }
+  });
   source.addEventListener("error", () => { tail.querySelector("[data-lost]").hidden = false; });
   source.addEventListener("message", (message) => {
     const told = JSON.parse(message.data);
-    const taken = pause.getAttribute("aria-pressed") === "true" ? [] : told.rows;
+    const taken = paused() ? [] : told.rows;
     waiting.push(...taken);
     const over = waiting.splice(0, Math.max(0, waiting.length - most)).length;
     counts.shown += taken.length - over;

@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 import pytest
 
+from console import watch as watch_module
 from console.access.users import Role
 from console.index import feed as feed_module
-from console.life import facts as facts_module
 from consumers.outbound.contacts.rows import as_json
 from consumers.outbound.forms import ChangeData
 from consumers.outbound.ledger import Intention, Ledger
@@ -93,8 +93,7 @@ class Site:
         return await eventually(says, what=f"the page of {event_id} says {text!r}")
 
     async def level(self) -> None:
-        state = lambda: self.who.console.feed.state  # noqa: E731
-        await eventually(lambda: state().caught_up and state().behind == 0)
+        await eventually(lambda: self.who.console.feed.state.behind == 0)
 
 
 def words(text: str) -> str:
@@ -116,7 +115,7 @@ async def site(
     if name == "outbound":
         url = f"sqlite:///{folder / 'outbound.db'}"
     settings = consumer_settings(env, url, admin_port=port)
-    monkeypatch.setattr(facts_module, "known_consumers", lambda: {name: consumer})
+    monkeypatch.setattr(watch_module, "known_consumers", lambda: {name: consumer})
     env = env | installed(folder, name) | {"CONSOLE_DATABASES": f"{name}={url}"}
     env["CONSOLE_LISTENERS"] = f"{name}=http://127.0.0.1:{port}"
     env["INGRESS_PORT"], env["CALLBACK_PATH"] = "18080", "/ding"
@@ -135,7 +134,7 @@ async def test_each_outcome_is_told_as_it_is(
         records = [event_record(subject, subject) for subject in ("good", "refused", "stuck")]
         await publish(here.settings, [*records, event_record("good", "good")])
         await here.level()
-        await here.eventually("good/good", "has not begun")
+        await here.eventually("good/good", "waits in Kafka")
 
         async with serving(here.consumer(), here.settings):
             handled = await here.eventually("good/good", "handled 20")
@@ -195,7 +194,7 @@ async def test_its_arrival_and_its_three_forms(
         assert "dingcorp1:u1" in told
         assert f"kcat -C -q -e -b {here.settings.kafka_bootstrap_servers}" in told
         assert "still in the journal" in told
-        assert "Retention has removed the callback" in await here.of("e2/u1")
+        assert "No journal that this console reads has the callback" in await here.of("e2/u1")
         assert "CONSOLE_JOURNALS" in await here.of("e3/u1")
         assert "no consumer" not in told
         refused = await here.who.post("/event/replay", {"csrf": await here.who.csrf()})
@@ -250,7 +249,7 @@ async def test_an_event_beyond_the_index_has_its_page_by_its_place(
         links: list[Any] = re.findall(r'href="(/event\?[^"]*)"', found)
         [link] = links
         told = words(await page(here.who, html.unescape(link)))
-        assert "has not begun" in told
+        assert "waits in Kafka" in told
         assert f"{event_topic(here.settings, TYPE)}:" in told
 
 

@@ -10,7 +10,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from console.index import feed as feed_module
 from console.index.feed import Feed
-from console.index.records import IndexedEvent
 from console.index.search import Search
 from console.index.store import Index
 from dingbridge.kafka.client import connection
@@ -28,16 +27,24 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_module, "REFRESH_S", 0.2)
 
 
+class Running(Search):
+    """A search, and the feed that fills its index."""
+
+    feed: Feed
+
+
 @asynccontextmanager
-async def running(settings: KafkaSettings, folder: Path) -> AsyncIterator[Search]:
+async def running(settings: KafkaSettings, folder: Path) -> AsyncIterator[Running]:
     """The index, caught up."""
     index = Index(folder / "index.db")
     index.open()
     feed = Feed(settings, index)
     await feed.start()
     try:
-        await eventually(lambda: feed.state.caught_up and feed.state.behind == 0)
-        yield Search(settings, index, feed)
+        await eventually(lambda: feed.state.behind == 0)
+        search = Running(settings, index)
+        search.feed = feed
+        yield search
     finally:
         await feed.stop()
         index.close()
@@ -57,11 +64,11 @@ async def test_events_are_found_by_what_they_name_also_of_topics_that_come_later
         assert len((await search.find("user_modify_org dingcorp1")).events) == 20
         assert (await search.find("u7")).beyond.why == "complete"
 
-        seen: list[IndexedEvent] = []
         with search.feed.subscribe(lambda event: event.subject == "u7") as events:
             await publish(kafka_settings, [event_record("late", "u7", OTHER), event_record("x", "u8", OTHER)])
             async with asyncio.timeout(60):
-                seen.append(await anext(events))
+                await events.some()
+            seen, _ = events.take()
         assert [(event.type, event.subject) for event in seen] == [(OTHER, "u7")]
         await eventually(lambda: search.feed.state.behind == 0)
         assert await found(search, "u7") == {("user_modify_org", "u7"), (OTHER, "u7")}
@@ -156,7 +163,7 @@ async def test_a_kafka_that_is_away_is_told_in_words(tmp_path: Path) -> None:
     await feed.start()
     try:
         await eventually(lambda: feed.state.problem)
-        found = await Search(settings, index, feed).find("ding1:u1")
+        found = await Search(settings, index).find("ding1:u1")
         assert found.beyond.why == "kafka"
         assert "KAFKA_BOOTSTRAP_SERVERS" in str(found.beyond.problem)
         assert "KAFKA_BOOTSTRAP_SERVERS" in str(feed.state.problem)

@@ -101,10 +101,9 @@ def read(index: Index, records: list[ConsumerRecord[Any, Any]], step: str, size:
     batch = records[begin : begin + size]
     if not batch:
         return
-    read_to = {partition: batch[-1].offset + 1}
+    offsets = {partition: (batch[0].offset, batch[-1].offset + 1)}
     if step != "torn":
-        index.start_at(partition, 0)
-        index.add(entries(*batch), read_to)
+        index.add(entries(*batch), offsets)
         return
 
     def dying() -> Iterator[Any]:
@@ -113,7 +112,7 @@ def read(index: Index, records: list[ConsumerRecord[Any, Any]], step: str, size:
 
     before = content(index)
     with pytest.raises(Torn):
-        index.add(dying(), read_to)
+        index.add(dying(), offsets)
     assert content(index) == before
 
 
@@ -123,21 +122,20 @@ def prune(index: Index, days: list[int]) -> None:
 
 def test_what_is_covered_says_what_was_left_out(tmp_path: Path) -> None:
     with closing(opened(tmp_path)) as index:
-        index.start_at(("t.user_add_org", 0), 0)
         records = [event_record("user_add_org", f"e{n}", "u", n, at_ms=n * DAY) for n in range(5)]
-        index.add(entries(*records), {("t.user_add_org", 0): 5})
+        index.add(entries(*records), {("t.user_add_org", 0): (0, 5)})
         assert index.prune(moment(2 * DAY), NEVER) == 2
-        assert index.spans() == {("t.user_add_org", 0): store.Span(2, 5)}
+        assert index.spans() == {("t.user_add_org", 0): store.Covered(2, 5)}
         late = event_record("user_add_org", "late", "u", 5, at_ms=DAY)
-        index.add(entries(late), {("t.user_add_org", 0): 6})
+        index.add(entries(late), {("t.user_add_org", 0): (5, 6)})
         assert len(content(index)["events"]) == 3, "older than the index goes back"
-        assert index.spans() == {("t.user_add_org", 0): store.Span(6, 6)}
+        assert index.spans() == {("t.user_add_org", 0): store.Covered(6, 6)}
 
 
 @pytest.mark.parametrize("fault", ["version", "other", "damaged"])
 def test_a_file_that_is_not_understood_is_made_anew(tmp_path: Path, fault: str) -> None:
     index = opened(tmp_path)
-    index.add(entries(event_record("user_add_org", "e", "u", 0)), {("t.user_add_org", 0): 1})
+    index.add(entries(event_record("user_add_org", "e", "u", 0)), {("t.user_add_org", 0): (0, 1)})
     index.close()
     path = tmp_path / "index.db"
     if fault == "damaged":
@@ -153,27 +151,17 @@ def test_a_file_that_is_not_understood_is_made_anew(tmp_path: Path, fault: str) 
 def test_the_index_of_another_cluster_is_made_anew(tmp_path: Path) -> None:
     with closing(opened(tmp_path)) as index:
         index.belongs_to("one")
-        index.add(entries(event_record("user_add_org", "e", "u", 0)), {("t.user_add_org", 0): 1})
+        index.add(entries(event_record("user_add_org", "e", "u", 0)), {("t.user_add_org", 0): (0, 1)})
         index.belongs_to("one")
         assert content(index)["events"]
         index.belongs_to("two")
         assert not any(content(index).values())
 
 
-def test_a_topic_that_was_made_anew_is_forgotten_alone(tmp_path: Path) -> None:
-    with closing(opened(tmp_path)) as index:
-        index.add(entries(event_record("user_leave_org", "e", "u", 0)), {("t.user_leave_org", 0): 1})
-        before = content(index)
-        index.add(entries(event_record("user_add_org", "e", "u", 0)), {("t.user_add_org", 0): 1})
-        index.forget("t.user_add_org")
-        assert content(index) == before
-
-
 def test_the_file_keeps_its_bound_and_says_how_far_it_goes_back(tmp_path: Path) -> None:
     with closing(opened(tmp_path)) as index:
         records = [event_record("user_add_org", f"e{n}", f"u{n}", n, at_ms=n) for n in range(3000)]
-        index.start_at(("t.user_add_org", 0), 0)
-        index.add(entries(*records), {("t.user_add_org", 0): 3000})
+        index.add(entries(*records), {("t.user_add_org", 0): (0, 3000)})
         index.max_bytes = index.bytes() // 2
         gone = index.shrink()
         assert index.bytes() <= index.max_bytes
@@ -189,7 +177,7 @@ def test_nothing_that_is_said_is_kept(tmp_path: Path) -> None:
     value = to_records(Received(1, "j", 1, "default", "http", orjson.dumps(body)))[0].value
     entry = entry_of(kafka_record("t.bpms_instance_change", 0, 0, value), SETTINGS)
     with closing(opened(tmp_path)) as index:
-        index.add([entry] if entry else [], {("t.bpms_instance_change", 0): 1})
+        index.add([entry] if entry else [], {("t.bpms_instance_change", 0): (0, 1)})
         assert [row[0] for row in content(index)["ids"]] == sorted(
             ["bpms_instance_change:e1", "e1", "proc-1", "u-7"]
         )
