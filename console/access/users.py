@@ -133,10 +133,10 @@ class UsersFile:
             return self._entries
         except OSError as error:
             raise self._unreadable(error.strerror or type(error).__name__) from error
+        if status.st_mode & 0o077:
+            raise self._unreadable(f"others can read it: chmod 600 {self.path}")
         now = (status.st_mtime_ns, status.st_size, status.st_ino)
         if now != self._read_at:
-            if status.st_mode & 0o077:
-                raise self._unreadable(f"others can read it: chmod 600 {self.path}")
             self._entries = self._parsed()
             self._read_at = now
         return self._entries

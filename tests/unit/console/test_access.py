@@ -284,8 +284,9 @@ def test_the_users_file_is_private_keeps_comments_and_says_what_is_wrong(tmp_pat
             users.set_password(name, password, Role.VIEWER)
     assert users.names() == ["anna"]
     path.chmod(0o644)
-    with pytest.raises(UsersError, match="chmod 600"):
-        UsersFile(path).names()
+    for one in (users, UsersFile(path)):  # also of a console that runs
+        with pytest.raises(UsersError, match="chmod 600"):
+            one.names()
     path.chmod(0o600)
     for text in ("users = [", '[users.anna]\nrole = "god"\npassword = "x"', "[users.anna]\nrole = 'viewer'"):
         path.write_text(text)
