@@ -1,8 +1,7 @@
 """Catalogue: what each EventType means, where it goes, what it holds, how often it was seen, who reads it."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -12,25 +11,13 @@ from console.app import Console
 from console.index.store import Seen
 from console.sources.listeners import Answer, Metrics
 from dingbridge.events import EventSpec, Received, catalogue, to_records
-from dingbridge.events.catalogue import Words
 from dingbridge.events.examples import example_callbacks
 from dingbridge.kafka.topics import event_topic
-from dingbridge.schema.model import Property, Shape, forms_of, model_of
+from dingbridge.schema.model import forms_of
 from dingbridge.worker.consumer import Consumer
 
 DRIFT: Final = "dingbridge_schema_drift_total"
 _EXAMPLE_MS: Final = 1_800_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class FieldRow:
-    """A field of ``data``, by its path; ``meaning`` where it is known."""
-
-    path: str
-    type: str
-    required: bool
-    meaning: Words | None
-    values: Sequence[tuple[str, Words]]
 
 
 def routes(console: Console) -> list[web.RouteDef]:
@@ -66,11 +53,9 @@ def routes(console: Console) -> list[web.RouteDef]:
             family=catalogue.families[spec.family],
             topic=event_topic(console.kafka, event_type),
             forms=forms_of(spec),
-            fields=list(_fields(model_of(spec).properties)),
             example=_example(event_type),
             seen=seen.get(event_type),
             drift=_drift(metrics, event_type),
-            drift_kinds=_drift_kinds(metrics, event_type),
             read_by=read_by.get(event_type, []),
             problems=[answer for answer in metrics if answer.problem],
         )
@@ -112,32 +97,6 @@ def _drift(answers: Sequence[Answer[Metrics]], event_type: str) -> float | None:
     if not found:
         return None
     return sum(metrics.sum(DRIFT, type=event_type) or 0.0 for metrics in found)
-
-
-def _drift_kinds(answers: Sequence[Answer[Metrics]], event_type: str) -> list[tuple[str, float]]:
-    """The same by kind: ``missing``, ``type``, ``unknown_field``."""
-    counts: dict[str, float] = {}
-    for answer in answers:
-        for sample in answer.value.samples(DRIFT, type=event_type) if answer.value is not None else ():
-            kind = sample.labels["kind"]
-            counts[kind] = counts.get(kind, 0.0) + sample.value
-    return sorted((name, count) for name, count in counts.items() if count)
-
-
-def _fields(properties: Sequence[Property], above: str = "") -> Iterator[FieldRow]:
-    """Each with its path, ``dataList[].checkTime``; those of an object after it."""
-    for found in properties:
-        path = above + found.name
-        meaning = None if above else catalogue.meaning(found.name)
-        yield FieldRow(path, _type(found.shape), found.required, meaning, found.values)
-        inner = found.shape.items if found.shape.items is not None else found.shape
-        yield from _fields(inner.properties, f"{path}[]." if inner is not found.shape else f"{path}.")
-
-
-def _type(shape: Shape) -> str:
-    if shape.items is not None:
-        return f"array of {_type(shape.items)}"
-    return f"{shape.type}, {shape.mark}" if shape.mark else shape.type
 
 
 def _example(event_type: str) -> str | None:
