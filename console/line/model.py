@@ -1,6 +1,7 @@
 """Which parts the line has, and how each of them is: exactly one state, and why. Pure: no I/O, no clock.
 
-Thresholds are those of ``deploy/prometheus/rules.yml``, without its patience: a person is looking.
+Thresholds are those of ``deploy/prometheus/rules.yml``, without its patience: a person is looking. What the
+doctor finds (clock, disk, settings) is not found here once more.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,10 +17,6 @@ PREFIX: Final = "dingbridge_"
 BEHIND_S: Final = 60.0
 """From this age on, in s, what waits for Kafka is late."""
 CONSUMER_BEHIND_S: Final = 300.0
-SLOW_ANSWER_S: Final = 0.5
-"""DingTalk gives 1.5 s."""
-LOW_DISK_BYTES: Final = 2 * 1024**3
-CLOCK_SKEW_S: Final = 120.0
 
 
 class State(IntEnum):
@@ -28,7 +25,7 @@ class State(IntEnum):
     OK = 0
     UNKNOWN = 1
     """Nothing tells."""
-    LATE = 2
+    DEGRADED = 2
     """It works, with trouble."""
     UNREACHABLE = 3
     """Its private listener does not answer."""
@@ -75,12 +72,11 @@ def line(
     before: Sequence[Reading], now: Sequence[Reading], groups: Mapping[str, Group], installed: Sequence[str]
 ) -> list[Part]:
     """The parts in the order of the line. ``before`` is the oldest reading of the window, ``now`` the newest;
-    ``groups`` are as Kafka knows them; ``installed`` consumers without a listener are judged by these."""
+    ``groups`` are as Kafka knows them, also of ``installed`` consumers without a listener."""
     parts = _ingress(Window.of(INGRESS, before, now))
     watched = list(dict.fromkeys(reading.name for reading in now if reading.name != INGRESS))
     for name in [*watched, *(name for name in installed if name not in watched)]:
-        window = Window.of(name, before, now)
-        parts += _consumer(name, window) if window.now else [_by_kafka(name, groups.get(name))]
+        parts += _consumer(name, Window.of(name, before, now), groups.get(name))
     return parts
 
 
@@ -139,12 +135,7 @@ def _dingtalk(window: Window) -> Iterator[Trouble]:
         PREFIX + "callbacks_total", outcome="forbidden", reason="signature"
     )
     if refused > 0:
-        yield Trouble(State.LATE, "refused", {"count": int(refused)})
-    skew = max(map(abs, window.values(PREFIX + "clock_skew_seconds")), default=0)
-    if skew > CLOCK_SKEW_S:
-        yield Trouble(State.LATE, "clock", {"seconds": int(skew)})
-    if window.most(PREFIX + "apps_file_rejected"):
-        yield Trouble(State.LATE, "apps_file")
+        yield Trouble(State.DEGRADED, "refused", {"count": int(refused)})
 
 
 def _journal(window: Window) -> Iterator[Trouble]:
@@ -155,58 +146,55 @@ def _journal(window: Window) -> Iterator[Trouble]:
         PREFIX + "callbacks_total", outcome="unavailable", reason="stopping"
     )
     if refused > 0:
-        yield Trouble(State.LATE, "answered_503", {"count": int(refused)})
-    if window.most(PREFIX + "journal_damaged_folders"):
-        yield Trouble(State.LATE, "damaged")
-    free = min(window.values(PREFIX + "journal_free_bytes"), default=LOW_DISK_BYTES)
-    if free < LOW_DISK_BYTES:
-        yield Trouble(State.LATE, "disk_low", {"megabytes": int(free // 1024**2)})
-    slow = window.p99(PREFIX + "answer_seconds")
-    if slow is not None and slow > SLOW_ANSWER_S:
-        yield Trouble(State.LATE, "slow_answers")
+        yield Trouble(State.DEGRADED, "answered_503", {"count": int(refused)})
 
 
 def _kafka(window: Window) -> Iterator[Trouble]:
     if 0 in window.values(PREFIX + "kafka_connected"):
         yield Trouble(State.STOPPED, "kafka_down")
     if (oldest := window.most(PREFIX + "journal_oldest_waiting_seconds") or 0) > BEHIND_S:
-        yield Trouble(State.LATE, "publishing_behind", {"seconds": int(oldest)})
+        yield Trouble(State.DEGRADED, "publishing_behind", {"seconds": int(oldest)})
     if parked := sum(window.values(PREFIX + "parked")):
-        yield Trouble(State.LATE, "parked", {"count": int(parked)})
+        yield Trouble(State.DEGRADED, "parked", {"count": int(parked)})
 
 
-def _consumer(name: str, window: Window) -> list[Part]:
+def _consumer(name: str, window: Window, group: Group | None) -> list[Part]:
+    """What it is behind says Kafka, the rest its listener; without one that is all that is known."""
     mine = PREFIX + "consumer_"
-    oldest = window.most(mine + "oldest_seconds", consumer=name)
     handled = window.p99(mine + "freshness_seconds", consumer=name)
     attempt = window.p99(mine + "handler_seconds", consumer=name)
+    part = Part(
+        "consumer",
+        name,
+        _most(_members(window, group)),
+        window.rate(mine + "events_total", consumer=name),
+        None if group is None else group.oldest_s,
+        attempt if handled is None else handled,
+    )
+    if not window.now:
+        return [part]
     unknown = None if window.answering else Trouble(State.UNKNOWN, "unknown")
-    return [
-        Part(
-            "consumer",
-            name,
-            _most(_member(window, oldest or 0)),
-            window.rate(mine + "events_total", consumer=name),
-            oldest,
-            attempt if handled is None else handled,
-        ),
-        Part(
-            "systems",
-            name,
-            unknown or _most(_systems(name, window)),
-            window.rate(mine + "attempts_total", consumer=name),
-            _longest_wait(window),
-            attempt,
-        ),
-    ]
+    systems = Part(
+        "systems",
+        name,
+        unknown or _most(_systems(name, window)),
+        window.rate(mine + "attempts_total", consumer=name),
+        _longest_wait(window),
+        attempt,
+    )
+    return [part, systems]
 
 
-def _member(window: Window, oldest_s: float) -> Iterator[Trouble]:
+def _members(window: Window, group: Group | None) -> Iterator[Trouble]:
     if 0 in window.values(PREFIX + "consumer_joined"):
         yield Trouble(State.STOPPED, "not_joined")
     yield from _unreachable(window)
-    if oldest_s > CONSUMER_BEHIND_S:
-        yield Trouble(State.LATE, "consumer_behind", {"seconds": int(oldest_s)})
+    if group is not None and group.lag and not group.members:
+        yield Trouble(State.STOPPED, "no_member", {"count": group.lag})
+    if group is not None and (group.oldest_s or 0) > CONSUMER_BEHIND_S:
+        yield Trouble(State.DEGRADED, "consumer_behind", {"seconds": int(group.oldest_s or 0)})
+    if not window.now and (group is None or not group.members):
+        yield Trouble(State.UNKNOWN, "not_configured")
 
 
 def _systems(name: str, window: Window) -> Iterator[Trouble]:
@@ -224,22 +212,10 @@ def _systems(name: str, window: Window) -> Iterator[Trouble]:
         if failing:
             since = min((at for r in failing if (at := _epoch(r.get("since"))) is not None), default=None)
             text = str(failing[0].get("error") or "")
-            yield Trouble(State.LATE, "retries", {"count": len(failing)}, text, since)
+            yield Trouble(State.DEGRADED, "retries", {"count": len(failing)}, text, since)
     letters = window.grown(PREFIX + "consumer_dead_letters_total", consumer=name)
     if letters > 0:
-        yield Trouble(State.LATE, "dead_letters", {"count": int(letters)})
-
-
-def _by_kafka(name: str, group: Group | None) -> Part:
-    """A consumer that has no listener here: all that is known is what Kafka knows."""
-    trouble: Trouble | None = Trouble(State.UNKNOWN, "not_configured")
-    if group is not None and group.lag and not group.members:
-        trouble = Trouble(State.STOPPED, "no_member", {"count": group.lag})
-    elif group is not None and (group.oldest_s or 0) > CONSUMER_BEHIND_S:
-        trouble = Trouble(State.LATE, "consumer_behind", {"seconds": int(group.oldest_s or 0)})
-    elif group is not None and group.members:
-        trouble = None
-    return Part("consumer", name, trouble, oldest_s=None if group is None else group.oldest_s)
+        yield Trouble(State.DEGRADED, "dead_letters", {"count": int(letters)})
 
 
 def _longest_wait(window: Window) -> float | None:

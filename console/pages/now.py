@@ -6,16 +6,16 @@ from aiohttp import web
 
 from console.access.middleware import USER
 from console.app import Console, Role
-from console.line.model import Part, State
+from console.line.model import Part, State, Trouble
 from console.line.today import GOAL, WITHIN_S
 from console.render import language_of
-from console.watch import EACH_S, View
+from console.watch import EACH_S
 from dingbridge.doctor.findings import Lang
 
 LOOKS = {
     State.OK: "good",
     State.UNKNOWN: "unknown",
-    State.LATE: "warn",
+    State.DEGRADED: "warn",
     State.UNREACHABLE: "bad",
     State.STOPPED: "bad",
 }
@@ -25,7 +25,7 @@ LOOKS = {
 def routes(console: Console) -> list[web.RouteDef]:
     async def show(request: web.Request) -> web.Response:
         console.doctor.wanted()
-        view = await console.watch.view()
+        view = console.watch.view()
         lang: Lang = "zh" if language_of(request) == "zh" else "en"
         is_reader = request[USER].role >= Role.READER
         found = [(one.code, *console.doctor.said(one, lang)) for one in console.doctor.findings]
@@ -35,8 +35,8 @@ def routes(console: Console) -> list[web.RouteDef]:
             "now.html",
             view=view,
             each_s=EACH_S,
-            worst=view.worst and told(view, view.worst, is_reader),
-            parts=[told(view, part, is_reader) for part in view.parts],
+            worst=view.worst and told(view.worst, is_reader),
+            parts=[told(part, is_reader) for part in view.parts],
             today=console.watch.today,
             goal=GOAL,
             within_s=WITHIN_S,
@@ -50,17 +50,15 @@ def routes(console: Console) -> list[web.RouteDef]:
     return [web.get("/", show)]
 
 
-def told(view: View, part: Part, is_reader: bool) -> dict[str, Any]:
+def told(part: Part, is_reader: bool) -> dict[str, Any]:
     """A part as the template shows it; what a process says in its own words is for readers."""
-    trouble = part.trouble
-    code = trouble.code if trouble is not None else ""
-    text = trouble.text if trouble is not None else ""
+    trouble = part.trouble or Trouble(State.OK, "")
     return {
         "part": part,
         "state": part.state.word,
         "look": LOOKS[part.state],
-        "code": code,
-        "text": text if is_reader else "",
-        "since": view.since.get((part.kind, part.consumer)),
-        "given": {**(trouble.values if trouble is not None else {}), "consumer": part.consumer},
+        "code": trouble.code,
+        "text": trouble.text if is_reader else "",
+        "since": trouble.since,
+        "given": {**trouble.values, "consumer": part.consumer},
     }

@@ -1,6 +1,6 @@
 """What Kafka knows of consumers' groups: members, and how far each is behind, in records and in seconds.
 
-So the lag is known without the consumer's own listener. It joins no group and commits nothing.
+So the lag is known also of a consumer that is down. It joins no group and commits nothing.
 """
 
 import time
@@ -20,7 +20,7 @@ from dingbridge.kafka.reader import Span, TopicReader
 from dingbridge.settings import KafkaSettings
 
 _REQUEST_MS: Final = 5_000
-_MOST_READ: Final = 64
+_MOST_READ: Final = 256
 """Partitions of which the oldest record that waits is read; of others only the lag in records is known."""
 
 

@@ -16,7 +16,6 @@ from prometheus_client.samples import Sample
 T = TypeVar("T")
 
 TIMEOUT_S: Final = 2.0
-_MOST_BYTES: Final = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +94,7 @@ class Listeners:
         try:
             async with self._session.get(url + path, allow_redirects=False) as response:
                 status = response.status
-                body = await response.content.read(_MOST_BYTES)
-                while len(body) < _MOST_BYTES and (more := await response.content.read(_MOST_BYTES)):
-                    body += more
+                body = await response.read()
             if status not in (200, 503):
                 return Answer(name, url, None, status, f"answers {status} to {path}")
             return Answer(name, url, await parse(body), status)

@@ -48,6 +48,10 @@ def test_a_thousand_dead_letters_are_counted_sent_back_and_taken(watched: Open, 
     tab_to(page, "e.closest('section[aria-labelledby=of-forward-a] tbody')")
     page.keyboard.press("Enter")
     page.wait_for_url("**/dead-letters/letters?**")
+    lines = page.locator("tbody span.short").evaluate_all(
+        "all => all.map(one => one.getClientRects().length)"
+    )
+    assert set(lines) == {1}, "an id stays on one line"
     tab_to(page, "e.name === 'which'")
     page.keyboard.press("ArrowDown")
     tab_to(page, "e.name === 'act' && e.value === 'replay'")
