@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import orjson
 from aiohttp import web
+from multidict import MultiMapping
 
 from console.access.middleware import ADDRESS, USER
 from console.audit import Audit, AuditError
@@ -140,3 +141,15 @@ def object_in(output: str) -> dict[str, Any]:
             except ValueError:
                 continue
     return {}
+
+
+def told_count(form: MultiMapping[Any]) -> int:
+    """How many the person was told; nothing is done that was not counted before. Raises 400."""
+    text = str(form.get("count", ""))
+    if not (text.isdecimal() and len(text) < 10):
+        raise not_counted()
+    return int(text)
+
+
+def not_counted() -> web.HTTPException:
+    return web.HTTPBadRequest(text="count first: open the page of confirmation")

@@ -1,7 +1,6 @@
-"""Which people and departments of outbound's ledger a person means, and the commands that are made of it."""
+"""Which people and departments of outbound's ledger a person means, and the command that is made of it."""
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
@@ -12,7 +11,7 @@ from console.commands import Command
 MOST_ROWS: Final = 200
 """Rows that may be named one by one."""
 
-Act = Literal["approve", "release", "reconcile"]
+Act = Literal["approve", "release"]
 ACT_OF: Final[dict[str, Act]] = {
     "removal": "approve",
     "adopted": "release",
@@ -31,8 +30,7 @@ class BadChoice(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """``rows``; or with none all that are in ``state`` since before ``until``. With the state ``all`` it is
-    the whole ledger, to be compared anew."""
+    """``rows`` of one company and kind; or with none all that are in ``state`` since before ``until``."""
 
     state: str
     rows: tuple[Row, ...] = ()
@@ -42,10 +40,15 @@ class Choice:
     def of(cls, form: MultiMapping[Any]) -> Self:
         """From an address's query, or a form. Raises ``BadChoice``."""
         state, rows = str(form.get("state", "")), [_row(str(text)) for text in form.getall("row", [])]
-        if state not in ACT_OF and state != "all":
+        if state not in ACT_OF:
             raise BadChoice("nothing can be done by hand about this state")
         if len(rows) > MOST_ROWS:
             raise BadChoice(f"at most {MOST_ROWS} are named one by one; take all that are in this state")
+        if len({row[:2] for row in rows}) > 1:
+            raise BadChoice(
+                "these are of several companies or kinds; tick those of one company and one kind at a time, "
+                "or take all that are in this state"
+            )
         until = str(form.get("until", ""))
         if "\0" in until or len(until) > 40:
             raise BadChoice("this is no time")
@@ -53,7 +56,7 @@ class Choice:
 
     @property
     def act(self) -> Act:
-        return ACT_OF.get(self.state, "reconcile")
+        return ACT_OF[self.state]
 
     @property
     def fields(self) -> list[tuple[str, str]]:
@@ -61,24 +64,20 @@ class Choice:
         found = [("state", self.state), *(("row", row_text(row)) for row in self.rows)]
         return [*found, ("until", self.until)] if self.until else found
 
-    def commands(
-        self, *, dry_run: bool = False, counts: Iterable[int] | None = None, database: str | None = None
-    ) -> list[Command]:
-        """One for each company and kind of the rows, or one for all; with ``dry_run`` only counted.
-        ``counts``: what a person was told of each; ``database``: another one than the environment's."""
-        options = ["--dry-run", "--json"] if dry_run else ["--json"]
-        argvs: list[list[str]] = []
-        if self.act == "reconcile":
-            argvs.append(["outbound", "reconcile", *options])
-        elif not self.rows:
+    def command(
+        self, *, dry_run: bool = False, count: int | None = None, database: str | None = None
+    ) -> Command:
+        """What does it; with ``dry_run`` it is only counted. ``count``: what a person was told; ``database``:
+        another one than the environment's."""
+        argv = ["outbound", self.act, *(["--dry-run"] if dry_run else []), "--json"]
+        if self.rows:
+            corp_id, kind, _ = self.rows[0]
+            argv += ["--corp", corp_id, "--kind", kind, "--", *(row[2] for row in self.rows)]
+        else:
             state = ["--state", self.state] if self.act == "release" else []
-            argvs.append(["outbound", self.act, "--all", *state, "--until", self.until, *options])
-        for corp_id, kind in dict.fromkeys(row[:2] for row in self.rows):
-            ids = [row[2] for row in self.rows if row[:2] == (corp_id, kind)]
-            argvs.append(["outbound", self.act, "--corp", corp_id, "--kind", kind, *options, "--", *ids])
+            argv += ["--all", *state, "--until", self.until]
         environment = () if database is None else (("DATABASE_URL", database),)
-        told = list(counts) if counts is not None else [None] * len(argvs)
-        return [Command(tuple(argv), n, environment) for argv, n in zip(argvs, told, strict=True)]
+        return Command(tuple(argv), count, environment)
 
 
 def row_text(row: Row) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from console.app import Console, Role, require
-from console.commands import object_in
+from console.commands import not_counted, object_in, told_count
 from console.page import page_number
 from console.selection import MOST_LETTERS, BadSelection, Selection, act_of
 from console.sources.dead_letters import DeadLetters
@@ -86,9 +86,9 @@ def routes(console: Console) -> list[web.RouteDef]:
     async def send(request: web.Request) -> web.Response:
         form = await request.post()
         act, chosen = _act(str(form.get("act", ""))), _selection(form)
-        told = _told(form)
+        told = told_count(form)
         if not (chosen.letters or (chosen.limit and chosen.until)):
-            raise _not_counted()
+            raise not_counted()
         async with one_at_a_time:  # two at once, by a double click, would both find the letters waiting
             done = await console.commands.run(request, chosen.command(act, count=told))
         ended = object_in(done.output)
@@ -132,18 +132,6 @@ def _act(text: str) -> Any:
         return act_of(text)
     except BadSelection as error:
         raise web.HTTPBadRequest(text=str(error)) from None
-
-
-def _told(form: Any) -> int:
-    """How many the person was told; nothing is done that was not counted before."""
-    text = str(form.get("count", ""))
-    if not (text.isdecimal() and len(text) < 10):
-        raise _not_counted()
-    return int(text)
-
-
-def _not_counted() -> web.HTTPException:
-    return web.HTTPBadRequest(text="count first: open the page of confirmation")
 
 
 def _group_query(consumer: str, error: str, event_type: str) -> str:

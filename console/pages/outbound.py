@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 
 from console.access.middleware import USER
 from console.app import Console, Role, require
-from console.commands import object_in
+from console.commands import not_counted, object_in, told_count
 from console.outbound_choice import ACT_OF, MOST_ROWS, BadChoice, Choice, nameable, row_text
 from console.page import page_number
 from consumers.outbound import waiting
@@ -18,7 +18,7 @@ from dingbridge.worker.store.errors import is_missing_table
 
 CONSUMER: Final = "outbound"
 PER_PAGE: Final = 100
-_DONE: Final = {"approve": "approved", "release": "released", "reconcile": "due"}
+_DONE: Final = {"approve": "approved", "release": "released"}
 
 
 def routes(console: Console) -> list[web.RouteDef]:
@@ -69,47 +69,33 @@ def routes(console: Console) -> list[web.RouteDef]:
             raise web.HTTPBadRequest(text="nothing is selected; go back and tick some")
         if request.query.get("which") == "all":
             choice = Choice(choice.state)
-        if not choice.rows and choice.act != "reconcile":
+        if not choice.rows:
             now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             choice = Choice(choice.state, until=now)
-        counted = [
-            await console.commands.run(request, command)
-            for command in choice.commands(dry_run=True, database=database)
-        ]
-        found = [object_in(result.output) for result in counted]
-        counts = [int(one.get("matching", one.get("known", 0))) for one in found]
+        counted = await console.commands.run(request, choice.command(dry_run=True, database=database))
+        count = int(object_in(counted.output).get("matching", 0))
         return await console.page(
             request,
             "outbound_confirm.html",
             choice=choice,
             counted=counted,
-            counts=counts,
-            count=sum(counts),
-            ok=all(result.ok for result in counted),
-            planned=choice.commands(counts=counts, database=database),
+            count=count,
+            planned=choice.command(count=count, database=database),
         )
 
     async def do(request: web.Request) -> web.Response:
         form = await request.post()
-        choice = _choice(form)
-        told = [str(text) for text in form.getall("count", [])]
-        commands = choice.commands(database=database)
-        bound = choice.rows or choice.until or choice.act == "reconcile"
-        if not bound or len(told) != len(commands) or not all(n.isdecimal() and len(n) < 10 for n in told):
-            raise web.HTTPBadRequest(text="count first: open the page of confirmation")
-        counts = [int(text) for text in told]
-        done = [
-            await console.commands.run(request, command)
-            for command in choice.commands(counts=counts, database=database)
-        ]
-        found = [object_in(result.output) for result in done]
+        choice, told = _choice(form), told_count(form)
+        if not (choice.rows or choice.until):
+            raise not_counted()
+        done = await console.commands.run(request, choice.command(count=told, database=database))
         return await console.page(
             request,
             "outbound_done.html",
-            status=200 if all(result.ok for result in done) else 502,
+            status=200 if done.ok else 502,
             choice=choice,
-            told=sum(counts),
-            number=sum(int(one.get(_DONE[choice.act], 0)) for one in found),
+            told=told,
+            number=object_in(done.output).get(_DONE[choice.act]),
             done=done,
         )
 
