@@ -5,7 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from console.access.middleware import USER, Access
+from console.access.middleware import Access
 from console.access.middleware import require as require
 from console.access.sessions import Sessions
 from console.access.users import Role, User, UsersFile
@@ -15,7 +15,7 @@ from console.index.feed import Feed
 from console.index.search import Search
 from console.index.store import Index
 from console.page import Pages
-from console.render import Render, visible
+from console.render import Render
 from console.settings import ConsoleSettings
 from console.sources.databases import Databases
 from console.sources.doctor import Doctor
@@ -54,11 +54,6 @@ class Console:
     ) -> web.Response:
         """The page for this person, in their language; ``values`` are the template's."""
         return self.pages.page(request, template, status=status, **values)
-
-    def visible(self, request: web.Request, value: Any) -> Any:
-        """A payload, or a part of one, as this person may see it: masked below the role of a reader."""
-        user = request[USER]
-        return visible(value, revealed=user.role >= Role.READER)
 
     async def start(self) -> None:
         """Open what is read from. Raises ``BridgeError``; a source that is down is not one."""

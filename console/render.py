@@ -1,4 +1,4 @@
-"""Turns values into a page: templates, words in English and Chinese, times, and what is masked.
+"""Turns values into a page: templates, words in English and Chinese, and times.
 
 Templates escape whatever they are given; nothing here makes HTML of a value but ``shown_time``.
 """
@@ -12,8 +12,6 @@ from typing import Any, Final
 from aiohttp import web
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-
-from dingbridge.masking import mask
 
 LANGUAGES: Final = ("en", "zh")
 COOKIE: Final = "lang"
@@ -91,11 +89,6 @@ def shown_seconds(value: float | None) -> str:
         if value >= 2 * size:
             return f"{value / size:.0f} {unit}"
     return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
-
-
-def visible(value: Any, *, revealed: bool) -> Any:
-    """A value of a payload as this person may see it."""
-    return value if revealed else mask(value)
 
 
 class Render:

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -21,13 +21,8 @@ from dingbridge.logging import LogLimiter, place_of
 log = structlog.get_logger(__name__)
 
 HTMX: Final = "htmx-4.0.1.min.js"
-_STATIC: Final = {
-    "console.css": "text/css",
-    "console.js": "text/javascript",
-    HTMX: "text/javascript",
-    "icon.svg": "image/svg+xml",
-}
-_WORDS: Final = frozenset({400, 401, 403, 404, 405, 413, 421, 500, 503})
+_STATIC: Final = Path(__file__).with_name("static")
+_WORDS: Final = frozenset({400, 403, 404, 421, 500, 503})
 """Statuses that have words of their own in ``words/error.toml``."""
 
 
@@ -38,7 +33,7 @@ def application(console: Console) -> web.Application:
         client_max_size=1 << 20,
     )
     app.on_response_prepare.append(headers_of_stream)
-    app.add_routes([web.get("/healthz", _healthz), web.get("/static/{name}", _static)])
+    app.add_routes([web.get("/healthz", _healthz), web.static("/static", _STATIC)])
     app.add_routes(Login(console.access, console.users, console.pages).routes())
     app.add_routes(all_routes(console))
     return app
@@ -81,15 +76,6 @@ async def run(console: Console) -> None:
 
 async def _healthz(request: web.Request) -> web.Response:
     return json_response({"status": "ok"})
-
-
-async def _static(request: web.Request) -> web.Response:
-    name = request.match_info["name"]
-    if name not in _STATIC:
-        raise web.HTTPNotFound
-    content = files("console").joinpath("static", name).read_bytes()
-    headers = {"Cache-Control": "no-cache"}
-    return web.Response(body=content, content_type=_STATIC[name], charset="utf-8", headers=headers)
 
 
 def _errors_as_pages(console: Console) -> Middleware:

@@ -70,7 +70,8 @@ async def security_headers(request: web.Request, handler: Handler) -> web.Stream
 
 def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(HEADERS)
-    response.headers.setdefault("Cache-Control", "no-store")
+    kept = "no-cache" if request.path.startswith("/static/") else "no-store"
+    response.headers.setdefault("Cache-Control", kept)
 
 
 async def headers_of_stream(request: web.Request, response: web.StreamResponse) -> None:

@@ -7,8 +7,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 import apsw
 from aiokafka import TopicPartition
@@ -38,21 +37,17 @@ _EVENT = (
     'e.via, e.app, e.topic, e.partition, e."offset", e.key'
 )
 
-Why = Literal["complete", "no_key", "time", "kafka", "read"]
-
 
 @dataclass(frozen=True, slots=True)
 class Beyond:
-    """What was looked at beyond the index. ``why`` says how it ended: ``complete``: the index holds all that
-    these keys' partitions do; ``read``: what it lacks was read, ``records`` of them; ``time``: that took too
-    long, and what was published after ``until`` was not read; ``no_key``: nothing in the question is the
-    subject of an event; ``kafka``: it does not answer, by ``problem``."""
+    """What was looked at beyond the index: ``records`` that it lacks, in the partitions of ``keys`` in
+    ``topics``; without keys nothing in the question is the subject of an event. ``stopped``: that took too
+    long, and the rest was not read; ``problem``: Kafka does not answer."""
 
-    why: Why
     keys: tuple[str, ...] = ()
     topics: int = 0
     records: int = 0
-    until: datetime | None = None
+    stopped: bool = False
     problem: BridgeError | None = None
 
 
@@ -129,8 +124,8 @@ class Search:
         companies = await asyncio.to_thread(self._companies)
         keys, types = keys_of(query.terms, companies)
         if not keys:
-            return [], Beyond("no_key")
-        beyond = Beyond("complete", keys)
+            return [], Beyond()
+        beyond = Beyond(keys)
         try:
             async with self._turn:
                 counts = await existing_topics(self.settings)
@@ -139,7 +134,7 @@ class Search:
                     beyond = replace(beyond, topics=len(topics))
                     return await self._read(reader, topics, query, covered, beyond)
         except KafkaUnavailable as error:
-            return [], replace(beyond, why="kafka", problem=error)
+            return [], replace(beyond, problem=error)
 
     async def _read(
         self,
@@ -158,23 +153,22 @@ class Search:
             first, after = (held.first, held.next) if held is not None else (span.end, span.end)
             before[partition] = Span(span.begin, min(first, span.end))
             behind[partition] = Span(max(after, span.begin), span.end)
-        records, last, found = 0, None, []
+        records, found = 0, []
         raw_keys = {key.encode() for key in beyond.keys}
         try:
             async with asyncio.timeout(READ_LIMIT_S):
                 for spans in (before, behind):
                     async with aclosing(reader.read(spans)) as reading:
                         async for record in reading:
-                            records, last = records + 1, record.timestamp
+                            records += 1
                             if record.key not in raw_keys:
                                 continue
                             entry = event_entry(record)
                             if entry is not None and _fits(entry, query, beyond.keys):
                                 found.append(entry.event)
         except TimeoutError:
-            until = moment(last) if last is not None else None
-            return found, replace(beyond, why="time", records=records, until=until)
-        return found, replace(beyond, why="read" if records else "complete", records=records)
+            return found, replace(beyond, records=records, stopped=True)
+        return found, replace(beyond, records=records)
 
     def _companies(self) -> list[str]:
         with self.index.reading() as db:

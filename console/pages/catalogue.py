@@ -13,7 +13,6 @@ from console.sources.listeners import Answer, Metrics
 from dingbridge.events import EventSpec, Received, catalogue, to_records
 from dingbridge.events.examples import example_callbacks
 from dingbridge.kafka.topics import event_topic
-from dingbridge.schema.model import forms_of
 from dingbridge.worker.consumer import Consumer
 
 DRIFT: Final = "dingbridge_schema_drift_total"
@@ -22,9 +21,9 @@ _EXAMPLE_MS: Final = 1_800_000_000_000
 
 def routes(console: Console) -> list[web.RouteDef]:
     async def show_all(request: web.Request) -> web.Response:
-        text, family = request.query.get("text", "").strip(), request.query.get("family", "")
+        text = request.query.get("text", "").strip()
         seen, metrics, read_by = await _context(console)
-        specs = [spec for spec in catalogue.values() if _matches(spec, text, family)]
+        specs = [spec for spec in catalogue.values() if _matches(spec, text)]
         return await console.page(
             request,
             "catalogue.html",
@@ -32,7 +31,6 @@ def routes(console: Console) -> list[web.RouteDef]:
             families=catalogue.families,
             total=len(catalogue),
             wanted_text=text,
-            wanted_family=family,
             seen=seen,
             drift={spec.event_type: _drift(metrics, spec.event_type) for spec in specs},
             read_by=read_by,
@@ -52,7 +50,6 @@ def routes(console: Console) -> list[web.RouteDef]:
             spec=spec,
             family=catalogue.families[spec.family],
             topic=event_topic(console.kafka, event_type),
-            forms=forms_of(spec),
             example=_example(event_type),
             seen=seen.get(event_type),
             drift=_drift(metrics, event_type),
@@ -84,10 +81,10 @@ def _read_by(consumers: Mapping[str, type[Consumer]]) -> dict[str, list[str]]:
     return found
 
 
-def _matches(spec: EventSpec, text: str, family: str) -> bool:
-    if family and spec.family != family:
-        return False
-    words = f"{spec.event_type} {spec.title.both} {spec.family}".lower()
+def _matches(spec: EventSpec, text: str) -> bool:
+    words = (
+        f"{spec.event_type} {spec.title.both} {spec.family} {catalogue.families[spec.family].both}".lower()
+    )
     return all(part in words for part in text.lower().split())
 
 

@@ -102,15 +102,8 @@ def routes(console: Console) -> list[web.RouteDef]:
             told=told,
             number=ended.get("sent", ended.get("skipped")),
             replay_id=ended.get("replay_id"),
-            left=await left_of(unbound),
             done=done,
         )
-
-    async def left_of(chosen: Selection) -> int | None:
-        try:
-            return await dead_letters.count(chosen.consumer, chosen.wanted())
-        except (KafkaUnavailable, TopicError):
-            return None  # what was done is told all the same
 
     return [
         web.get("/dead-letters", overview),

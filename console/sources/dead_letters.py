@@ -50,10 +50,6 @@ class DeadLetters:
         names = sorted(name.removeprefix(prefix) for name in topics if name.startswith(prefix))
         return await asyncio.gather(*map(one, names))
 
-    async def count(self, consumer: str, wanted: DeadLetterFilter) -> int:
-        """How many match and wait. Raises ``TopicError`` where the consumer has none."""
-        return sum(group.count for group in await self._groups(consumer, wanted))
-
     async def listed(
         self, consumer: str, wanted: DeadLetterFilter, *, after: int, limit: int
     ) -> tuple[list[DeadLetter], bool]:

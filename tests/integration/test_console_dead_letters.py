@@ -71,7 +71,8 @@ async def test_a_thousand_letters_are_sent_back_as_counted_and_each_is_applied_o
         assert await inbox(settings, name) == []
         done = await submit(who, "/dead-letters/send", send)
         assert f"<strong>{COUNT:,}</strong>" in done, "as many as were counted"
-        assert ">5</a></dd>" in done, "those that came later wait"
+        left = Form(await page(who, "/dead-letters/letters", group), "/dead-letters/confirm")
+        assert len(left.boxes) == 5, "those that came later wait"
         copies = await inbox(settings, name)
         assert sorted(map(number, copies)) == list(range(COUNT)), "each once, and no other"
 

@@ -15,7 +15,7 @@ from console.access.users import Role, UsersError, UsersFile
 from console.page import MENU
 from tests.unit.console.support import PASSWORD, Browser, browser, settings_in, use_quick_hasher
 
-OPEN = {"/healthz", "/login", "/static/{name}"}
+OPEN = {"/healthz", "/login", "/static"}
 """What is there before a login."""
 
 

@@ -105,15 +105,23 @@ async def test_what_a_person_types_and_what_events_hold_stay_text(person: Browse
     assert "&lt;img" in await page(person, "user_add_org")
 
 
-@pytest.mark.parametrize("why", ["complete", "no_key", "time", "read"])
+@pytest.mark.parametrize(
+    ("found", "key"),
+    [
+        (Beyond(), "no_key"),
+        (Beyond(("ding1:u",), 3, 4711), "read"),
+        (Beyond(("ding1:u",), 3, 4711, stopped=True), "stopped"),
+        (Beyond(("ding1:u",), problem=KafkaUnavailable("x")), "kafka"),
+    ],
+)
 async def test_each_end_of_the_search_has_its_words_in_both_languages(
-    person: Browser, monkeypatch: pytest.MonkeyPatch, why: Any
+    person: Browser, monkeypatch: pytest.MonkeyPatch, found: Beyond, key: str
 ) -> None:
     async def beyond(*_: Any) -> Any:
-        return [], Beyond(why, ("ding1:u",), 3, 4711)
+        return [], found
 
     monkeypatch.setattr(Search, "_beyond", beyond)
-    words = person.console.render.words[f"find.beyond_{why}"]
+    words = person.console.render.words[f"find.beyond_{key}"]
     for language in ("en", "zh"):
         begin = words[language].split("{")[0]
         assert begin in await page(person, "u-1", lang=language)
