@@ -131,15 +131,21 @@ async def _sync(
 
 async def _details(runs: Runs, run: Run, details: Details, *, wait: bool) -> None:
     """Fetch them, or, while the consumer does it, show how far it is."""
-    total = await details.pending()
+    total, told = await details.pending(), False
     if total:
         say(f"the rows stand; of {total:,} people DingTalk is still to be asked what no listing tells")
     if total and wait:
         with progress(total, "fetching details") as bar:
             while left := await details.pending():
                 mine = await details.work(for_s(_LOOK_S))
-                bar.update(max(0, total - left), total, note="" if mine else "by the running consumer")
+                bar.update(max(0, total - left), total, note="" if mine else "by another process")
                 if not mine:
+                    if not told:
+                        told = True
+                        say(
+                            "another process, as the running consumer, asks for them: this one shows how "
+                            f"far it is, and goes on {details.taken_for.total_seconds():.0f} s after it died"
+                        )
                     await asyncio.sleep(_LOOK_S)
             bar.update(total, total)
     if wait or not total:

@@ -46,7 +46,7 @@ class Details:
         self._database, self._corp_id, self._fetcher = database, corp_id, Fetcher(client)
         self._client, self._pace = client, pace
         self._under_way, self._in_line = asyncio.Semaphore(AT_ONCE), asyncio.Lock()
-        self._taken_for = max(TAKEN_FOR, timedelta(seconds=4 * TOGETHER * pace.gap_s))
+        self.taken_for = max(TAKEN_FOR, timedelta(seconds=4 * TOGETHER * pace.gap_s))
         self._me = uuid.uuid4().hex
         self.fetched = 0
 
@@ -74,9 +74,9 @@ class Details:
             await self._leave()
 
     async def _take(self) -> bool:
-        """Whether this process is the one that does it; it is for ``_taken_for``."""
+        """Whether this process is the one that does it; it is for ``taken_for``."""
         now = datetime.now(UTC)
-        mine = {"corp_id": self._corp_id, "worker": self._me, "until": now + self._taken_for}
+        mine = {"corp_id": self._corp_id, "worker": self._me, "until": now + self.taken_for}
         table = details_worker.c
         free = or_(table.worker == self._me, table.until < now)
         async with self._database.transaction() as tx:

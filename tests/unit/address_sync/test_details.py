@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 from sqlalchemy import select, update
 
+from consumers.address_sync import cli
 from consumers.address_sync import consumer as consumer_module
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync.details import Details
@@ -283,3 +284,24 @@ async def test_a_full_sync_has_not_to_wait_for_more_than_one_of_them(sync, compa
     assert pace.next_at == pytest.approx(2 * pace.gap_s)  # one was made, one is in line
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_the_command_says_once_that_another_process_does_it_and_takes_over(sync, company, monkeypatch):
+    run = await rows_only(sync, company, "command")
+    other, mine, said = worker(sync, company), worker(sync, company), []
+    assert await other._take()
+    monkeypatch.setattr(cli, "say", said.append)
+    monkeypatch.setattr(cli, "_LOOK_S", 0.001)
+    looks, work = iter(range(100)), mine.work
+
+    async def look(in_time):
+        if next(looks) == 2:
+            await other._leave()
+        return await work(in_time)
+
+    monkeypatch.setattr(mine, "work", look)
+    await cli._details(Runs(sync.database, CORP), run, mine, wait=True)
+    assert ["another process" in words for words in said] == [False, True]
+    assert "60 s" in said[1]
+    assert mine.fetched == 12
+    assert run.state == "done"
