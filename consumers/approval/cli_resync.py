@@ -78,7 +78,7 @@ async def _run(consumer: Approval, scope: Scope, dry_run: bool, yes: bool) -> No
     say(
         f"{len(scope.process_codes)} template(s), started {scope.since:%Y-%m-%d %H:%M}Z to "
         f"{scope.until:%Y-%m-%d %H:%M}Z. Listing: at least {spans} call(s), one more for each further 20 ids"
-        f"{calls_left(settings)}"
+        f"{calls_left(settings, spans)}"
     )
     if not confirmed("List them?", yes):
         raise typer.Exit(1)
@@ -87,7 +87,7 @@ async def _run(consumer: Approval, scope: Scope, dry_run: bool, yes: bool) -> No
     calls = await work.count_calls(list(ids))
     say(
         f"{len(ids)} approval(s) found; {calls} to fetch, one API call each, and one for each of their "
-        f"attachments later; the archive has the others{calls_left(settings)}"
+        f"attachments later; the archive has the others{calls_left(settings, calls)}"
     )
     if dry_run:
         say("nothing was archived (--dry-run)")

@@ -1,5 +1,6 @@
 """What the commands about approvals share: the archive without its consumer, its company, options, files."""
 
+import math
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +17,7 @@ from consumers.approval.consumer import Approval
 from consumers.approval.reconcile.requests import only_company
 from consumers.approval.settings import ApprovalSettings
 from dingbridge import DependencyUnavailable, open_database
-from dingbridge.api_budget import ApiCalls
+from dingbridge.api_budget import SHARES, ApiCalls
 from dingbridge.cli.terminal import moment
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.logging import configure_logging
@@ -110,8 +111,9 @@ def day_or_moment(text: str | None, option: str, settings: ConsumerSettings) -> 
         return moment(text, option)
 
 
-def calls_left(settings: ConsumerSettings) -> str:
-    """How many calls this month's budget has for it, as the end of a sentence."""
+def calls_left(settings: ConsumerSettings, wanted: int) -> str:
+    """How many calls this month's budget has for it, as the end of a sentence; and another one of the months
+    that it takes, where the ``wanted`` calls are more."""
     budget = ApiCalls.of(settings, settings.api_credentials()[0])
     try:
         spent = budget.spent()
@@ -119,7 +121,18 @@ def calls_left(settings: ConsumerSettings) -> str:
         budget.close()
     if spent["left"] is None:
         return ""
-    return f" ({spent['left']['resync']:,} left for it in {spent['month']})"
+    left, setting = spent["left"]["resync"], f"API_MONTHLY_BUDGET={spent['limit']}"
+    words = f" ({setting} leaves {left:,} for it in {spent['month']})"
+    if wanted <= left:
+        return words
+    monthly = max(1, int(spent["limit"] * SHARES["resync"]))
+    months = 1 + math.ceil((wanted - left) / monthly)
+    return (
+        f"{words}. So it will not be done this month: it stops when these calls are spent, and the same "
+        f"command, once in each month, goes on from there. That is {months} months at least, with "
+        f"{monthly:,} calls in each to come. A larger API_MONTHLY_BUDGET makes it fewer, if "
+        "DingTalk's plan has that many"
+    )
 
 
 @contextmanager
