@@ -20,6 +20,12 @@ _TASKS_EACH: Final = 5_000
 _FIRST_TASK: Final = 50_000_000_000
 
 
+def past_id(seed: int, number: int) -> str:
+    """The id of the approval ``number`` of a simulator with this seed."""
+    digits = (number * 6_364_136_223_846_793_005 + seed) % (1 << 48)
+    return f"{number:08x}-5eed-4{seed & 0xFFF:03x}-8000-{digits:012x}"
+
+
 class PastApprovals:
     """The approvals 1 to ``count``, before ``began_ms`` (epoch ms). ``company`` makes one as it began; it is
     called when the first approval is asked for."""
@@ -36,8 +42,7 @@ class PastApprovals:
         return self._began_ms - _DAY_MS - (self._count - number) * self._step_ms
 
     def instance_id(self, number: int) -> str:
-        digits = (number * 6_364_136_223_846_793_005 + self._seed) % (1 << 48)
-        return f"{number:08x}-5eed-4{self._seed & 0xFFF:03x}-8000-{digits:012x}"
+        return past_id(self._seed, number)
 
     def numbers(self, process_code: str, start_ms: int, end_ms: int) -> range:
         """Of those of a template that were started from ``start_ms`` to ``end_ms``, in their order."""
