@@ -186,11 +186,17 @@ class _Envelope(BaseModel):
     """The own id of what the message is about; of a request the request's id."""
 
 
+class _Described(_Envelope):
+    """The same for models that have no source: pydantic would look for it for a second, in each process."""
+
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
+
 def _message(name: str, data: type[_Data]) -> type[_Envelope]:
     """The model of the message ``name`` (its type without the prefix)."""
     title = name.replace(".", " ").title().replace(" ", "")
     type_: Any = Literal[TYPE_PREFIX + name]
-    return create_model(f"{title}Event", __base__=_Envelope, type=(type_, ...), data=(data, ...))
+    return create_model(f"{title}Event", __base__=_Described, type=(type_, ...), data=(data, ...))
 
 
 _MESSAGES: Final[dict[str, type[_Data]]] = {
