@@ -24,7 +24,7 @@ from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.testing.memory import MemoryRuntime
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
-from tests.support.sizes import on_one_database
+from tests.support.sizes import on_one_database, sized
 
 pytestmark = on_one_database
 
@@ -65,7 +65,7 @@ async def table(archive, which):
     return found
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(sized(1, 6)))
 async def test_everything_in_any_order_and_twice_becomes_what_the_platform_says(database_url, seed):
     rng = Random(seed)
     settings = SimulatorSettings(

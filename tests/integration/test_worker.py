@@ -33,6 +33,7 @@ from tests.integration.worker_support import (
     rows_per_key,
     serving,
 )
+from tests.support.sizes import on_one_database
 from tests.support.waiting import eventually
 
 
@@ -54,6 +55,7 @@ async def test_two_consumers_have_groups_of_their_own_and_one_stops_without_the_
     assert len(assignments) == 1, "the other consumer's end was no rebalance for this one"
 
 
+@on_one_database
 async def test_members_that_come_and_go_lose_and_repeat_no_effect(
     kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
 ) -> None:
@@ -94,6 +96,7 @@ async def test_members_that_come_and_go_lose_and_repeat_no_effect(
     assert sum((await committed(settings, base.name)).values()) == total
 
 
+@on_one_database
 async def test_a_backlog_beyond_the_limits_pauses_resumes_and_comes_through_whole(
     kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
 ) -> None:

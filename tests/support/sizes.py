@@ -25,4 +25,4 @@ def new_seed() -> int:
 on_one_database = pytest.mark.parametrize(
     "database_url", sized(["postgres"], ["sqlite", "postgres"]), indirect=True
 )
-"""For tests of what is built upon the library, whose own tests run on both databases each time."""
+"""For what is built upon the library, and what a database has no part in; the rest is on both each time."""
