@@ -23,10 +23,10 @@ from tests.support.disk import SickDisk
 from tests.support.ingress import IngressUnderTest
 from tests.support.load import Load, event
 from tests.support.pusher import Pusher
-from tests.support.sizes import LONG, new_seed
+from tests.support.sizes import LONG, new_seed, sized
 from tests.support.waiting import eventually
 
-POSITIONS = 2_000 if LONG else 120
+POSITIONS = sized(60, 2_000)
 JOURNAL, WAL, CHECKPOINT = "journal.db", "journal.db-wal", "checkpoint.db"
 WAITING = range(PASSED + 1, COUNT + 1)
 

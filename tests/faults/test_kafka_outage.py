@@ -96,7 +96,7 @@ async def test_broker_away_at_a_steady_rate_and_the_backlog_drains_in_order(
 ):
     ingress = IngressUnderTest(processes, tmp_path, kafka_env, SHORT)
     pusher = Pusher(ingress.url)
-    away_s = sized(20, 600)
+    away_s = sized(10, 600)
     await asyncio.to_thread(ingress.start)
     async with Load(pusher, lanes=40, per_second=PER_SECOND) as load:
         await load.more(PER_SECOND)
