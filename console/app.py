@@ -14,7 +14,7 @@ from console.commands import Commands
 from console.index.feed import Feed
 from console.index.search import Search
 from console.index.store import Index
-from console.page import Pages
+from console.page import page
 from console.render import Render
 from console.settings import ConsoleSettings
 from console.sources.databases import Databases
@@ -47,13 +47,12 @@ class Console:
     users: UsersFile
     access: Access
     render: Render
-    pages: Pages
 
     async def page(
         self, request: web.Request, template: str, *, status: int = 200, **values: Any
     ) -> web.Response:
         """The page for this person, in their language; ``values`` are the template's."""
-        return self.pages.page(request, template, status=status, **values)
+        return page(self.render, request, template, status=status, **values)
 
     async def start(self) -> None:
         """Open what is read from. Raises ``BridgeError``; a source that is down is not one."""
@@ -73,7 +72,6 @@ class Console:
 
 def open_console(settings: ConsoleSettings) -> Console:
     """The parts, joined; nothing is connected yet."""
-    render = Render()
     audit = Audit(settings.audit_file)
     users = UsersFile(settings.users_file)
     listeners = Listeners(settings.listeners)
@@ -94,8 +92,7 @@ def open_console(settings: ConsoleSettings) -> Console:
         audit=audit,
         users=users,
         access=Access(settings, Sessions(users), audit),
-        render=render,
-        pages=Pages(render),
+        render=Render(),
     )
 
 

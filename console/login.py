@@ -7,10 +7,10 @@ import structlog
 from aiohttp import web
 
 from console.access.guesses import Guesses
-from console.access.middleware import ADDRESS, COOKIE, USER, Access
+from console.access.middleware import ADDRESS, COOKIE, USER
 from console.access.sessions import LIFETIME_S
-from console.access.users import MAX_PASSWORD, UsersFile
-from console.page import Pages
+from console.access.users import MAX_PASSWORD
+from console.app import Console
 from dingbridge.logging import LogLimiter
 
 log = structlog.get_logger(__name__)
@@ -22,8 +22,8 @@ _WAITING: Final = 16
 class Login:
     """Checks passwords, one at a time."""
 
-    def __init__(self, access: Access, users: UsersFile, pages: Pages) -> None:
-        self._access, self._users, self._pages = access, users, pages
+    def __init__(self, console: Console) -> None:
+        self._console, self._access, self._users = console, console.access, console.users
         self._guesses = Guesses()
         self._limiter = LogLimiter(burst=20, period_s=60)
         self._one = asyncio.Lock()
@@ -98,7 +98,7 @@ class Login:
         self, request: web.Request, name: str = "", problem: str = "", status: int = 200, wait_s: int = 0
     ) -> web.Response:
         to = request.query.get("to", "") or str((await request.post()).get("to", ""))
-        return self._pages.page(
+        return await self._console.page(
             request, "login.html", status=status, name=name, problem=problem, wait_s=wait_s, to=_safe(to)
         )
 

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
+from aiohttp import web
 from multidict import MultiMapping
 
 from console.commands import Command
@@ -24,10 +25,6 @@ Row = tuple[str, str, str]
 """Company, kind, own id."""
 
 
-class BadChoice(ValueError):
-    """An address or a form that names no rows; the text is for whoever wrote it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Choice:
     """``rows`` of one company and kind; or with none all that are in ``state`` since before ``until``."""
@@ -38,20 +35,22 @@ class Choice:
 
     @classmethod
     def of(cls, form: MultiMapping[Any]) -> Self:
-        """From an address's query, or a form. Raises ``BadChoice``."""
+        """From an address's query, or a form. Raises 400."""
         state, rows = str(form.get("state", "")), [_row(str(text)) for text in form.getall("row", [])]
         if state not in ACT_OF:
-            raise BadChoice("nothing can be done by hand about this state")
+            raise web.HTTPBadRequest(text="nothing can be done by hand about this state")
         if len(rows) > MOST_ROWS:
-            raise BadChoice(f"at most {MOST_ROWS} are named one by one; take all that are in this state")
+            raise web.HTTPBadRequest(
+                text=f"at most {MOST_ROWS} are named one by one; take all that are in this state"
+            )
         if len({row[:2] for row in rows}) > 1:
-            raise BadChoice(
-                "these are of several companies or kinds; tick those of one company and one kind at a time, "
-                "or take all that are in this state"
+            raise web.HTTPBadRequest(
+                text="these are of several companies or kinds; tick those of one company and one kind at a "
+                "time, or take all that are in this state"
             )
         until = str(form.get("until", ""))
         if "\0" in until or len(until) > 40:
-            raise BadChoice("this is no time")
+            raise web.HTTPBadRequest(text="this is no time")
         return cls(state, tuple(dict.fromkeys(rows)), until)
 
     @property
@@ -94,8 +93,8 @@ def _row(text: str) -> Row:
     try:
         corp_id, kind, own_id = json.loads(text)
     except (ValueError, TypeError):
-        raise BadChoice("this names no row") from None
+        raise web.HTTPBadRequest(text="this names no row") from None
     ok = isinstance(corp_id, str) and corp_id and "\0" not in corp_id and isinstance(own_id, str)
     if not ok or kind not in ("user", "department") or not nameable(own_id):
-        raise BadChoice("this names no row")
+        raise web.HTTPBadRequest(text="this names no row")
     return corp_id, kind, own_id

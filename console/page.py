@@ -1,6 +1,5 @@
 """A template becomes an answer: with words, the person, the menu, and the language's cookie."""
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -36,42 +35,38 @@ def told(user: User | None, error: Exception) -> str:
     return str(error) if user is not None and user.role >= Role.READER else type(error).__name__
 
 
-@dataclass(frozen=True, slots=True)
-class Pages:
-    """Renders pages for a request."""
+def page(
+    render: Render, request: web.Request, template: str, *, status: int = 200, **values: Any
+) -> web.Response:
+    """The answer to ``request``. Each template also gets ``t``, ``lang``, ``user`` (None before a login),
+    ``csrf``, ``path``, ``menu``, ``is_reader``, ``is_operator``, ``told(error)`` and ``here(**changes)``:
+    this address with other values in its query, None to leave one out."""
+    user: User | None = request.get(USER)
+    language = language_of(request)
 
-    render: Render
+    def here(**changes: object) -> str:
+        query = [(name, value) for name, value in request.query.items() if name not in changes]
+        query += [(name, str(value)) for name, value in changes.items() if value is not None]
+        # one slash: a link to //name leads to another host
+        return str(URL.build(path="/" + request.path.lstrip("/"), query=query))
 
-    def page(self, request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
-        """The answer to ``request``. Each template also gets ``t``, ``lang``, ``user`` (None before a login),
-        ``csrf``, ``path``, ``menu``, ``is_reader``, ``is_operator``, ``told(error)`` and ``here(**changes)``:
-        this address with other values in its query, None to leave one out."""
-        user: User | None = request.get(USER)
-        language = language_of(request)
-
-        def here(**changes: object) -> str:
-            query = [(name, value) for name, value in request.query.items() if name not in changes]
-            query += [(name, str(value)) for name, value in changes.items() if value is not None]
-            # one slash: a link to //name leads to another host
-            return str(URL.build(path="/" + request.path.lstrip("/"), query=query))
-
-        html = self.render.html(
-            template,
-            {
-                "t": self.render.translator(language),
-                "lang": language,
-                "user": user,
-                "csrf": request.get(CSRF, ""),
-                "path": request.path,
-                "menu": MENU,
-                "is_reader": user is not None and user.role >= Role.READER,
-                "is_operator": user is not None and user.role >= Role.OPERATOR,
-                "here": here,
-                "told": partial(told, user),
-                **values,
-            },
-        )
-        response = web.Response(text=html, content_type="text/html", charset="utf-8", status=status)
-        if request.query.get("lang") in LANGUAGES:
-            response.set_cookie(COOKIE, language, max_age=_YEAR_S, httponly=True, samesite="Lax", path="/")
-        return response
+    html = render.html(
+        template,
+        {
+            "t": render.translator(language),
+            "lang": language,
+            "user": user,
+            "csrf": request.get(CSRF, ""),
+            "path": request.path,
+            "menu": MENU,
+            "is_reader": user is not None and user.role >= Role.READER,
+            "is_operator": user is not None and user.role >= Role.OPERATOR,
+            "here": here,
+            "told": partial(told, user),
+            **values,
+        },
+    )
+    response = web.Response(text=html, content_type="text/html", charset="utf-8", status=status)
+    if request.query.get("lang") in LANGUAGES:
+        response.set_cookie(COOKIE, language, max_age=_YEAR_S, httponly=True, samesite="Lax", path="/")
+    return response

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal, Self
 from urllib.parse import urlencode
 
 import typer
+from aiohttp import web
 from multidict import MultiMapping
 
 from console.commands import Command
@@ -20,15 +21,9 @@ MOST_LETTERS: Final = 200
 """Letters that may be named one by one: more of them are a filter, and not an argument list of any length."""
 
 Act = Literal["replay", "skip"]
-_ACTS: Final[dict[str, Act]] = {"replay": "replay", "skip": "skip"}
-
 _CONSUMER_RE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 _OPTIONS: Final = {"events": "--events", "key": "--key", "error_is": "--error-is"}
 _TIMES: Final = {"since": "--since", "until": "--until"}
-
-
-class BadSelection(ValueError):
-    """An address or a form that names no dead letters; the text is for whoever wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +42,10 @@ class Selection:
 
     @classmethod
     def of(cls, form: MultiMapping[Any]) -> Self:
-        """From an address's query, or a form. Raises ``BadSelection``."""
+        """From an address's query, or a form. Raises 400."""
         consumer = str(form.get("consumer", ""))
         if not _CONSUMER_RE.fullmatch(consumer):
-            raise BadSelection("this names no consumer; choose one of the list")
+            raise web.HTTPBadRequest(text="this names no consumer; choose one of the list")
         texts = {name: str(form.get(name, "")).strip() for name in (*_OPTIONS, *_TIMES)}
         texts["error_is"] = str(form.get("error_is", ""))  # the whole of it
         letters = [str(letter) for letter in form.getall("letter", [])]
@@ -58,18 +53,18 @@ class Selection:
         if any("\0" in text for text in (*texts.values(), *letters)) or not re.fullmatch(
             r"[0-9]{1,9}", limit
         ):
-            raise BadSelection("this is no filter of dead letters")
+            raise web.HTTPBadRequest(text="this is no filter of dead letters")
         if len(set(letters)) > MOST_LETTERS:
-            raise BadSelection(
-                f"{len(set(letters))} letters are selected; at most {MOST_LETTERS} are named one by one. "
-                "Filter by error, EventType or time, and take all that match"
+            raise web.HTTPBadRequest(
+                text=f"{len(set(letters))} letters are selected; at most {MOST_LETTERS} are named one by "
+                "one. Filter by error, EventType or time, and take all that match"
             )
         chosen = cls(consumer, tuple(dict.fromkeys(letters)), **texts, limit=int(limit))
         chosen.wanted()
         return chosen
 
     def wanted(self) -> DeadLetterFilter:
-        """The filter; without the limit. Raises ``BadSelection``."""
+        """The filter; without the limit. Raises 400."""
         try:
             return dead_letter_filter(
                 [self.events] if self.events else None,
@@ -81,7 +76,7 @@ class Selection:
                 self.letters,
             )
         except typer.BadParameter as error:
-            raise BadSelection(error.message) from None
+            raise web.HTTPBadRequest(text=error.message) from None
 
     def fixed(self, now: datetime) -> Self:
         """Bound to what there is at ``now``: "2h" becomes a time, and letters that come later are not meant.
@@ -119,10 +114,11 @@ class Selection:
 
 
 def act_of(text: str) -> Act:
-    """Raises ``BadSelection``."""
-    if (act := _ACTS.get(text)) is None:
-        raise BadSelection("this is neither replay nor skip")
-    return act
+    """Raises 400."""
+    match text:
+        case "replay" | "skip":
+            return text
+    raise web.HTTPBadRequest(text="this is neither replay nor skip")
 
 
 def _text(at: datetime) -> str:

@@ -34,7 +34,7 @@ def application(console: Console) -> web.Application:
     )
     app.on_response_prepare.append(headers_of_stream)
     app.add_routes([web.get("/healthz", _healthz), web.static("/static", _STATIC)])
-    app.add_routes(Login(console.access, console.users, console.pages).routes())
+    app.add_routes(Login(console).routes())
     app.add_routes(all_routes(console))
     return app
 
@@ -88,23 +88,23 @@ def _errors_as_pages(console: Console) -> Middleware:
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            response = _page(request, error.status, error.text or "")
+            response = await _page(request, error.status, error.text or "")
             response.headers.extend({k: v for k, v in error.headers.items() if k in ("Allow", "HX-Redirect")})
             return response
         except BridgeError as error:
             if (suppressed := limiter.allow(type(error).__name__)) is not None:
                 log.warning("console.no_answer", error=str(error), suppressed=suppressed)
-            return _page(request, 503, told(request.get(USER), error))
+            return await _page(request, 503, told(request.get(USER), error))
         except Exception as error:
             if (suppressed := limiter.allow(type(error).__name__)) is not None:
                 # never its text: that may hold what was sent
                 log.error(
                     "console.fault", error=type(error).__name__, place=place_of(error), suppressed=suppressed
                 )
-            return _page(request, 500, f"{type(error).__name__} {place_of(error)}")
+            return await _page(request, 500, f"{type(error).__name__} {place_of(error)}")
 
-    def _page(request: web.Request, status: int, words: str) -> web.Response:
+    async def _page(request: web.Request, status: int, words: str) -> web.Response:
         key = f"error.{status if status in _WORDS else 400 if status < 500 else 500}"
-        return console.pages.page(request, "error.html", status=status, key=key, code=status, words=words)
+        return await console.page(request, "error.html", status=status, key=key, code=status, words=words)
 
     return errors_as_pages

@@ -87,6 +87,9 @@ class Index:
             ) from error
 
     def close(self) -> None:
+        """Ends a write that is under way: it is undone, and done again after the next start."""
+        if self._writing.locked():
+            self._db.interrupt()
         with self._writing:
             self._db.close(True)
 

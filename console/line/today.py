@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Final
 
-from console.line.growth import buckets, growth, quantile
-from console.line.window import INGRESS, Reading, Window
+from console.line.window import INGRESS, Reading, Window, quantile
 
 WITHIN_S: Final = 1.5
 GOAL: Final = 0.9899
-_ANSWERS: Final = "dingbridge_answer_seconds"
 _FRESHNESS: Final = "dingbridge_consumer_freshness_seconds"
 
 
@@ -45,14 +43,14 @@ class Today:
         if (day := datetime.fromtimestamp(at, UTC).date()) != self.day:
             self.day, self.since, self.answered, self.good, self.fresh = day, at, 0, 0, {}
             return  # what lies between may be of yesterday
-        for had, has in Window.of(INGRESS, before, now).pairs:
-            counts = buckets(had, has, _ANSWERS)
-            succeeded = counts.get(float("inf"), 0.0)
-            failed = growth(had, has, "dingbridge_callbacks_total", outcome="unavailable", via="http")
-            self.answered += succeeded + sum(failed.values())
-            self.good += counts.get(WITHIN_S, succeeded)
+        ingress = Window.of(INGRESS, before, now)
+        counts = ingress.buckets("dingbridge_answer_seconds")
+        succeeded = counts.get(float("inf"), 0.0)
+        failed = ingress.grown("dingbridge_callbacks_total", outcome="unavailable", via="http")
+        self.answered += succeeded + failed
+        self.good += counts.get(WITHIN_S, succeeded)
         for consumer in {reading.name for reading in now} - {INGRESS}:
             summed = self.fresh.setdefault(consumer, {})
-            for had, has in Window.of(consumer, before, now).pairs:
-                for bound, count in buckets(had, has, _FRESHNESS, consumer=consumer).items():
-                    summed[bound] = summed.get(bound, 0.0) + count
+            grown = Window.of(consumer, before, now).buckets(_FRESHNESS, consumer=consumer)
+            for bound, count in grown.items():
+                summed[bound] = summed.get(bound, 0.0) + count

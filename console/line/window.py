@@ -1,14 +1,17 @@
 """What one process told, and two such readings, some seconds apart: what grew between them. Pure."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from console.line.growth import buckets, growth, quantile
 from console.sources.listeners import Metrics
 
 INGRESS: Final = "ingress"
 """The name of an ingress's listener; all others are consumers'."""
+
+
+_Labels = frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Window:
         return [reading for reading in self.now if reading.problem]
 
     def grown(self, name: str, **labels: str) -> float:
-        return sum(sum(growth(had, has, name, **labels).values()) for had, has in self.pairs)
+        return sum(sum(_growth(had, has, name, **labels).values()) for had, has in self.pairs)
 
     def rate(self, name: str, **labels: str) -> float | None:
         """A second; None before there are two readings."""
@@ -60,11 +63,15 @@ class Window:
 
     def p99(self, name: str, **labels: str) -> float | None:
         """Of a histogram's growth; None where nothing was observed."""
-        summed: dict[float, float] = {}
+        return quantile(self.buckets(name, **labels), 0.99)
+
+    def buckets(self, name: str, **labels: str) -> dict[float, float]:
+        """A histogram's growth: ``{upper bound: how many up to there}``, of all its series together."""
+        summed: dict[float, float] = defaultdict(float)
         for had, has in self.pairs:
-            for bound, count in buckets(had, has, name, **labels).items():
-                summed[bound] = summed.get(bound, 0.0) + count
-        return quantile(summed, 0.99)
+            for known, value in _growth(had, has, f"{name}_bucket", **labels).items():
+                summed[float(dict(known)["le"])] += value
+        return summed
 
     def values(self, name: str, **labels: str) -> list[float]:
         """Those of all processes now."""
@@ -72,3 +79,27 @@ class Window:
 
     def most(self, name: str, **labels: str) -> float | None:
         return max(self.values(name, **labels), default=None)
+
+
+def quantile(counts: Mapping[float, float], q: float) -> float | None:
+    """The upper bound of the bucket in which the ``q``-th part of all lies, so no less than what was; None of
+    none, ``inf`` when it is beyond the last bound."""
+    bounds = sorted(counts)
+    if not bounds or counts[bounds[-1]] <= 0:
+        return None
+    wanted = q * counts[bounds[-1]]
+    return next((bound for bound in bounds if counts[bound] >= wanted), bounds[-1])
+
+
+def _growth(
+    before: Metrics, after: Metrics, name: str, **labels: str
+) -> dict[frozenset[tuple[str, str]], float]:
+    """By how much each counter of ``name`` grew. One that fell began anew with its process; one that was not
+    there began at 0."""
+    earlier = {frozenset(s.labels.items()): s.value for s in before.samples(name, **labels)}
+    grown = {}
+    for sample in after.samples(name, **labels):
+        known = frozenset(sample.labels.items())
+        had = earlier.get(known, 0.0)
+        grown[known] = sample.value - had if sample.value >= had else sample.value
+    return grown

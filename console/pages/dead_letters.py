@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlencode
 
 from aiohttp import web
@@ -11,7 +11,7 @@ from aiohttp import web
 from console.app import Console, Role, require
 from console.commands import not_counted, object_in, told_count
 from console.page import page_number
-from console.selection import MOST_LETTERS, BadSelection, Selection, act_of
+from console.selection import MOST_LETTERS, Selection, act_of
 from console.sources.dead_letters import DeadLetters
 from dingbridge.errors import KafkaUnavailable, TopicError
 from dingbridge.events import NotAnEvent, decode
@@ -40,7 +40,7 @@ def routes(console: Console) -> list[web.RouteDef]:
         )
 
     async def listed(request: web.Request) -> web.Response:
-        chosen = _selection(request.query)
+        chosen = Selection.of(request.query)
         page = page_number(request)
         try:
             letters, more = await dead_letters.listed(
@@ -62,8 +62,8 @@ def routes(console: Console) -> list[web.RouteDef]:
 
     async def confirm(request: web.Request) -> web.Response:
         require(request, Role.OPERATOR)
-        act = _act(request.query.get("act", ""))
-        named, which = _selection(request.query), request.query.get("which", "")
+        act = act_of(request.query.get("act", ""))
+        named, which = Selection.of(request.query), request.query.get("which", "")
         if which == "selected" and not named.letters:
             raise web.HTTPBadRequest(text="no letter is selected; go back and tick some")
         bound = named.fixed(datetime.now(UTC))
@@ -85,7 +85,7 @@ def routes(console: Console) -> list[web.RouteDef]:
 
     async def send(request: web.Request) -> web.Response:
         form = await request.post()
-        act, chosen = _act(str(form.get("act", ""))), _selection(form)
+        act, chosen = act_of(str(form.get("act", ""))), Selection.of(form)
         told = told_count(form)
         if not (chosen.letters or (chosen.limit and chosen.until)):
             raise not_counted()
@@ -111,20 +111,6 @@ def routes(console: Console) -> list[web.RouteDef]:
         web.get("/dead-letters/confirm", confirm),
         web.post("/dead-letters/send", send),
     ]
-
-
-def _selection(form: Any) -> Selection:
-    try:
-        return Selection.of(form)
-    except BadSelection as error:
-        raise web.HTTPBadRequest(text=str(error)) from None
-
-
-def _act(text: str) -> Any:
-    try:
-        return act_of(text)
-    except BadSelection as error:
-        raise web.HTTPBadRequest(text=str(error)) from None
 
 
 def _group_query(consumer: str, error: str, event_type: str) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError
 from console.access.middleware import USER
 from console.app import Console, Role, require
 from console.commands import not_counted, object_in, told_count
-from console.outbound_choice import ACT_OF, MOST_ROWS, BadChoice, Choice, nameable, row_text
+from console.outbound_choice import ACT_OF, MOST_ROWS, Choice, nameable, row_text
 from console.page import page_number
 from consumers.outbound import waiting
 from dingbridge import DependencyUnavailable
@@ -64,7 +64,7 @@ def routes(console: Console) -> list[web.RouteDef]:
 
     async def confirm(request: web.Request) -> web.Response:
         require(request, Role.OPERATOR)
-        choice = _choice(request.query)
+        choice = Choice.of(request.query)
         if request.query.get("which") == "selected" and not choice.rows:
             raise web.HTTPBadRequest(text="nothing is selected; go back and tick some")
         if request.query.get("which") == "all":
@@ -85,7 +85,7 @@ def routes(console: Console) -> list[web.RouteDef]:
 
     async def do(request: web.Request) -> web.Response:
         form = await request.post()
-        choice, told = _choice(form), told_count(form)
+        choice, told = Choice.of(form), told_count(form)
         if not (choice.rows or choice.until):
             raise not_counted()
         done = await console.commands.run(request, choice.command(count=told, database=database))
@@ -104,13 +104,6 @@ def routes(console: Console) -> list[web.RouteDef]:
         web.get("/outbound/confirm", confirm),
         web.post("/outbound/do", do),
     ]
-
-
-def _choice(form: Any) -> Choice:
-    try:
-        return Choice.of(form)
-    except BadChoice as error:
-        raise web.HTTPBadRequest(text=str(error)) from None
 
 
 def _state(wanted: str, counts: dict[str, int]) -> str:

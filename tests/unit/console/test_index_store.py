@@ -1,6 +1,8 @@
 """The index holds what the topics hold, whatever happens to its process; it is made anew when it must."""
 
+import contextlib
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -156,6 +158,29 @@ def test_the_index_of_another_cluster_is_made_anew(tmp_path: Path) -> None:
         assert content(index)["events"]
         index.belongs_to("two")
         assert not any(content(index).values())
+
+
+def test_closing_waits_for_no_long_write(tmp_path: Path) -> None:
+    """A large index is shortened for minutes: the console's end does not wait for that."""
+    index, began = opened(tmp_path), threading.Event()
+
+    def begun() -> int:
+        began.set()
+        return 0
+
+    def write() -> None:
+        with contextlib.suppress(apsw.InterruptError), index._transaction():
+            index._db.create_scalar_function("begun", begun)
+            forever = "WITH RECURSIVE n(i) AS (SELECT begun() UNION ALL SELECT i FROM n) SELECT sum(i) FROM n"
+            index._db.execute(forever).fetchall()
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (write, index.close)]
+    threads[0].start()
+    assert began.wait(60)
+    threads[1].start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 def test_the_file_keeps_its_bound_and_says_how_far_it_goes_back(tmp_path: Path) -> None:

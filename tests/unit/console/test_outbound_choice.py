@@ -1,12 +1,13 @@
 """The command for rows that were ticked names those rows, each once, and no others."""
 
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import MultiDict
 from typer.main import get_command
 
-from console.outbound_choice import ACT_OF, MOST_ROWS, BadChoice, Choice, nameable, row_text
+from console.outbound_choice import ACT_OF, MOST_ROWS, Choice, nameable, row_text
 from consumers.outbound.cli import app
 from dingbridge.cli.terminal import listed
 
@@ -67,5 +68,5 @@ def test_all_of_a_state_are_bound_to_a_time():
     ],
 )
 def test_what_cannot_be_a_choice_is_refused(fields):
-    with pytest.raises(BadChoice):
+    with pytest.raises(web.HTTPBadRequest):
         Choice.of(MultiDict(fields))
