@@ -105,8 +105,7 @@ class Feed:
         while True:
             try:
                 await self._follow()
-            except _MadeAnew as anew:
-                await asyncio.to_thread(self._index.begin_anew, f"the topic {anew} was made anew")
+            except _MadeAnew:
                 continue
             except BridgeError as error:
                 self._problem = error
@@ -165,12 +164,16 @@ class Feed:
         entries: list[Entry] = []
         for partition, records in batches.items():
             if records[0].offset < self._at[partition]:
-                raise _MadeAnew(partition.topic)
+                raise self._made_anew(partition.topic)
             read[partition.topic, partition.partition] = records[0].offset, records[-1].offset + 1
             entries += filter(None, (entry_of(record, self._settings) for record in records))
         if read:
             self._index.add(entries, read)
         return entries
+
+    def _made_anew(self, topic: str) -> _MadeAnew:
+        self._index.begin_anew(f"the topic {topic} was made anew")
+        return _MadeAnew(topic)
 
     def _tell(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
@@ -192,7 +195,7 @@ class Feed:
             for partition in new:
                 span = spans.get((partition.topic, partition.partition))
                 if span is not None and span.next > ends[partition]:
-                    raise _MadeAnew(partition.topic)
+                    raise await asyncio.to_thread(self._made_anew, partition.topic)
                 at[partition] = max(span.next if span is not None else 0, begins[partition])
             kafka.assign(list(at))
             for partition, offset in at.items():

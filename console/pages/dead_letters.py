@@ -74,13 +74,21 @@ def routes(console: Console) -> list[web.RouteDef]:
             bound = replace(bound, limit=count)
         return await console.page(
             request,
-            "dead_letters_confirm.html",
+            "confirm.html",
+            words={
+                "confirm": f"dead_letters.confirm_{act}",
+                "counted": f"dead_letters.counted_{act}",
+                "bound": "dead_letters.bound_letters" if bound.letters else "dead_letters.bound",
+                "do": f"dead_letters.do_{act}",
+            },
+            consumer=bound.consumer,
+            action="/dead-letters/send",
             act=act,
             chosen=bound,
             counted=counted,
             count=count,
             planned=bound.command(act, count=count),
-            back=named.query,
+            back=f"/dead-letters/letters?{named.query}",
         )
 
     async def send(request: web.Request) -> web.Response:

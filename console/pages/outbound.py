@@ -76,8 +76,18 @@ def routes(console: Console) -> list[web.RouteDef]:
         count = int(object_in(counted.output).get("matching", 0))
         return await console.page(
             request,
-            "outbound_confirm.html",
-            choice=choice,
+            "confirm.html",
+            words={
+                "confirm": f"outbound.confirm_{choice.act}",
+                "counted": f"outbound.counted_{choice.act}",
+                "bound": "outbound.bound" if choice.until else "",
+                "do": f"outbound.do_{choice.act}",
+            },
+            consumer=CONSUMER,
+            action="/outbound/do",
+            act=choice.act,
+            chosen=choice,
+            back=f"/outbound?state={choice.state}",
             counted=counted,
             count=count,
             planned=choice.command(count=count, database=database),
