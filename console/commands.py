@@ -25,6 +25,7 @@ LIMIT_S: Final = 600.0
 """A command that takes longer is interrupted, as by Ctrl-C."""
 
 _QUIET: Final = {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+_GRACE_S: Final = 10.0
 _AT_ONCE: Final = 2
 _MOST_OUTPUT: Final = 1 << 18
 """Bytes of output that are kept: the last ones."""
@@ -115,7 +116,11 @@ class Commands:
             except TimeoutError:
                 interrupted = True
                 process.send_signal(signal.SIGINT)  # so that it says how to go on
-                await process.wait()
+                async with asyncio.timeout(_GRACE_S):
+                    await process.wait()
+        except TimeoutError:  # whoever was started in the background by a shell ignores SIGINT
+            process.kill()
+            await process.wait()
         except BaseException:
             process.kill()
             reading.cancel()
