@@ -48,7 +48,7 @@ async def run(console: Console) -> None:
     if not settings.console_proxy_user_header and not console.users.names():
         raise SettingsError(
             [
-                f"CONSOLE_USERS_FILE: nobody is in {console.users.path} yet; add somebody first, with "
+                f"DATA_DIR: nobody is in {console.users.path} yet; add somebody first, with "
                 "`dingbridge console set-password NAME --role operator`"
             ]
         )

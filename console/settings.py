@@ -22,9 +22,6 @@ class ConsoleSettings(KafkaSettings, JournalSettings):
     """its port; 0: any that is free"""
     console_names: CommaList = Field(default_factory=list)
     """names with a dot, with commas, by which browsers may ask for it, as `console.example.com`"""
-    console_users_file: Path | None = None
-    """TOML file of users, written by `dingbridge console set-password`; unset: `console-users.toml` in
-    DATA_DIR"""
     console_proxy_user_header: str | None = None
     """header in which a proxy of TRUSTED_PROXIES names the user that it has checked"""
     console_proxy_role_header: str | None = None
@@ -52,7 +49,7 @@ class ConsoleSettings(KafkaSettings, JournalSettings):
 
     @property
     def users_file(self) -> Path:
-        return self.console_users_file or self.data_dir / "console-users.toml"
+        return self.data_dir / "console-users.toml"
 
     @property
     def audit_file(self) -> Path:

@@ -120,8 +120,7 @@ class UsersFile:
             (replace_file if there else new_file)(self.path, data)
         except OSError as error:
             raise UsersError(
-                f"{self.path} cannot be written ({error.strerror}); set CONSOLE_USERS_FILE or "
-                "DATA_DIR to where it can be"
+                f"{self.path} cannot be written ({error.strerror}); set DATA_DIR to where it can be"
             ) from error
         return user
 

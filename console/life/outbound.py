@@ -39,12 +39,10 @@ none, and had written nothing. ``unknown``: database or Kafka do not answer."""
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """``own_id`` is the OA's, ``written_at`` when outbound last wrote, ``told_at`` when it told the change,
-    and ``what`` its verdict on that."""
+    """``own_id`` is the OA's, ``told_at`` when outbound told the change, and ``what`` its verdict on that."""
 
     verdict: Verdict
     own_id: str | None = None
-    written_at: datetime | None = None
     told_at: datetime | None = None
     what: str | None = None
 
@@ -67,12 +65,12 @@ async def told_of(console: Console, event: IndexedEvent, *, handled: bool) -> To
             change = await _change_after(console, event, entity)
     except (BridgeError, SQLAlchemyError, OSError, TimeoutError):
         return Told("unknown")
-    written_at = _written_at(row, kind)
     if change is not None:
-        return Told("change", own_id, written_at, *change)
+        return Told("change", own_id, *change)
+    written_at = _written_at(row, kind)
     wrote_before = written_at is not None and written_at <= event.received_time
     ended = kind == "approval" and row.outcome is not None
-    return Told("echo" if wrote_before or ended else "nothing", own_id, written_at)
+    return Told("echo" if wrote_before or ended else "nothing", own_id)
 
 
 async def _row(console: Console, event: IndexedEvent, kind: str) -> Row[Any] | None:
