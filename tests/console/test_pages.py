@@ -58,7 +58,7 @@ def test_a_page_is_whole_ours_and_accessible(watched: Open, path: str, language:
     assert one.faults == []
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", [path for path in PAGES if path != "/tail"])
 def test_a_page_can_be_read_without_a_script(watched: Open, path: str) -> None:
     role = None if path.startswith("/login") else "operator"
     with_script, bare = watched(role), watched(role, java_script_enabled=False)
@@ -68,6 +68,11 @@ def test_a_page_can_be_read_without_a_script(watched: Open, path: str) -> None:
 
     # what a page tells changes with what happens
     wait_until(lambda: told(with_script) == told(bare), what="the same with and without a script")
+
+
+def test_the_tail_says_without_a_script_what_it_needs(watched: Open) -> None:
+    page = watched("operator", java_script_enabled=False).open("/tail?lang=en")
+    assert "needs JavaScript" in page.inner_text("noscript")
 
 
 def test_the_language_stays_once_it_is_chosen(watched: Open) -> None:
