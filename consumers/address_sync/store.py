@@ -57,10 +57,7 @@ async def write_users(
         await ask_for_details(tx, corp_id, {row.userid: row.userid in known for row in pending})
     else:
         await no_details(tx, corp_id, states)
-    return {
-        userid: "new" if before is None else "back" if before["left_at"] is not None else "changed"
-        for userid, before in written.items()
-    }
+    return {userid: _change(before, "left_at") for userid, before in written.items()}
 
 
 async def ask_for_details(tx: Transaction, corp_id: str, userids: Mapping[str, bool]) -> None:
@@ -111,10 +108,15 @@ async def write_department(
     tx: Transaction, corp_id: str, dept_id: int, row: Mapping[str, Any], *, at: datetime
 ) -> Change | None:
     """Make the department's row equal to ``row``."""
-    before = await _deleted_at(tx, corp_id, dept_id)
-    key = {"corp_id": corp_id, "dept_id": dept_id}
-    changed = await write_if_changed(tx, departments, key, row, at=at)
-    return _change(before is None, before is not None and before[0] is not None, changed)
+    return (await write_departments(tx, corp_id, {dept_id: row}, at=at)).get(dept_id)
+
+
+async def write_departments(
+    tx: Transaction, corp_id: str, rows: Mapping[int, Mapping[str, Any]], *, at: datetime
+) -> dict[int, Change]:
+    """``write_department`` for many, in few statements; returns what became of those that were not equal."""
+    written = await write_rows(tx, departments, {"corp_id": corp_id}, "dept_id", rows, at=at)
+    return {dept_id: _change(before, "deleted_at") for dept_id, before in written.items()}
 
 
 async def mark_deleted(
@@ -205,7 +207,7 @@ async def _deleted_at(tx: Transaction, corp_id: str, dept_id: int) -> tuple[date
     return None if row is None else (row.deleted_at,)
 
 
-def _change(is_new: bool, was_gone: bool, changed: bool) -> Change | None:
-    if not changed:
-        return None
-    return "new" if is_new else "back" if was_gone else "changed"
+def _change(before: Mapping[str, Any] | None, gone_at: str) -> Change:
+    if before is None:
+        return "new"
+    return "changed" if before[gone_at] is None else "back"

@@ -119,10 +119,9 @@ class Applier:
         if kind == "user":
             await self._people(tx, of_claimed, now)
         elif kind == "department":
-            for an_id, found in of_claimed.items():
-                department = department_row(found[0])
-                change = await store.write_department(tx, run.corp_id, int(an_id), department, at=now)
-                count_change(run, f"departments_{change}", int(change is not None))
+            listed = {int(an_id): department_row(found[0]) for an_id, found in of_claimed.items()}
+            for change in (await store.write_departments(tx, run.corp_id, listed, at=now)).values():
+                count_change(run, f"departments_{change}", 1)
         elif ROLES in of_claimed:
             wanted = roles_state(of_claimed[ROLES][0])
             count_change(run, "roles_changed", await store.write_roles(tx, run.corp_id, wanted, at=now))

@@ -259,9 +259,10 @@ async def test_a_full_sync_and_the_details_of_the_one_before_keep_to_one_pace(
     made = []
     for api in ("v2/user/get", "v2/user/list", "v2/department/listsub", "role/list", "role/simplelist"):
         company.before[api] = partial(made.append, api)
-    for number in range(40):
-        company.hire(f"u1{number:02}")
+    for number in range(200):
+        company.hire(f"u1{number:03}")
     await rows_only(sync, company)
+    await eventually(lambda: "v2/user/get" in made, 60, "the details are begun")
     made.clear()
     before, began_at = company.calls.total(), clock[0]
     assert (await sync.deliver(order("o-1", CORP).value)).kind == "done"
