@@ -61,12 +61,14 @@ async def _of(
             problems.append(str(error) if isinstance(error, BridgeError) else type(error).__name__)
     answers = await console.listeners.json("/in-flight", name)
     problems += [f"{answer.url} {answer.problem}" for answer in answers if answer.problem]
+    state = console.feed.state
     return Facts(
         name,
         installed=consumer is not None,
         inbox=rows,
         committed=None if committed is None else committed[name],
         letters=tuple(letter for letter in found.letters if letter.consumer == name),
+        letters_complete=state.behind == 0 and state.problem is None,
         settled=found.settled,
         copies=tuple(copy for copy in found.copies if copy.consumer == name),
         held=held_by(answer.value for answer in answers if isinstance(answer.value, dict)),

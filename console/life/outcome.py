@@ -15,6 +15,7 @@ from dingbridge.worker.context import Position
 
 State = Literal[
     "handled",
+    "handled_or_dead",
     "dead",
     "dead_settled",
     "retrying",
@@ -25,25 +26,28 @@ State = Literal[
     "passed",
     "unknown",
 ]
-"""``handled``: its row is in the inbox table. ``dead``: in the dead letters; ``dead_settled``: and a replay
-or ``skipped`` has settled that. ``retrying``, ``paused``, ``running``, ``queued``: the running worker holds
-it. ``waiting``: its offset is not committed yet. ``passed``: committed, and no row tells more: it was there
-before the group began, its row was pruned, the consumer has no database, or that does not answer.
-``unknown``: Kafka does not say how far the group is."""
+"""``handled``: its row is in the inbox table. ``handled_or_dead``: so it is, but what is given up has a row
+there, too, and the dead letters are not read to their end. ``dead``: in the dead letters; ``dead_settled``:
+and a replay or ``skipped`` has settled that. ``retrying``, ``paused``, ``running``, ``queued``: the running
+worker holds it. ``waiting``: its offset is not committed yet. ``passed``: committed, and no row tells more:
+it was there before the group began, its row was pruned, the consumer has no database, or that does not
+answer. ``unknown``: Kafka does not say how far the group is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is known of one consumer. ``inbox`` is ``{replay id: when applied}`` of the event, empty also
     without a database, or where it does not answer; ``committed`` the group's offsets by topic and partition,
-    None where Kafka does not answer. ``letters`` are those of this event, ``settled`` who settled them by
-    their place, ``held`` what running workers hold."""
+    None where Kafka does not answer. ``letters`` are those of this event, ``letters_complete`` whether the
+    dead letters are read to their end, ``settled`` who settled them by their place, ``held`` what running
+    workers hold."""
 
     consumer: str
     installed: bool = True
     inbox: Mapping[str, datetime] = field(default_factory=dict)
     committed: Mapping[TopicPartition, int] | None = field(default_factory=dict)
     letters: tuple[Letter, ...] = ()
+    letters_complete: bool = True
     settled: Mapping[Position, str] = field(default_factory=dict)
     copies: tuple[Copy, ...] = ()
     held: Mapping[Position, Mapping[str, Any]] = field(default_factory=dict)
@@ -79,7 +83,7 @@ def outcome_of(record: Position, facts: Facts, copy: Copy | None = None) -> Outc
     if letters := [letter for letter in facts.letters if letter.replay_id == run]:
         return _dead(letters, facts)
     if (applied := facts.inbox.get(run)) is not None:
-        return Outcome("handled", applied)
+        return Outcome("handled" if facts.letters_complete else "handled_or_dead", applied)
     if (held := facts.held.get(place)) is not None:
         return Outcome(
             held["state"],

@@ -162,6 +162,10 @@ async def test_each_outcome_is_told_as_it_is(
         waits = await here.eventually("late/good", "waits in Kafka")
         assert "offsets are before it" in waits
         assert "handled 20" in await here.of("good/good")
+        await here.who.console.feed.stop()
+        stopped = await here.of("refused/refused") + await here.of("good/good")
+        assert "dead letter 20" in stopped, "what the index has read stays true"
+        assert "the dead letters are not read to their end" in stopped
 
 
 async def test_its_arrival_and_its_three_forms(

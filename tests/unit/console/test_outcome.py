@@ -36,6 +36,8 @@ def facts(**known: Any) -> Facts:
         (facts(inbox={"": AT}, committed={TOPIC: 9}), "handled"),
         (facts(inbox={"": AT}, committed={TOPIC: 5}), "handled"),
         (facts(inbox={"other": AT}, committed={TOPIC: 9}), "passed"),
+        (facts(inbox={"": AT}, letters_complete=False), "handled_or_dead"),
+        (facts(inbox={"": AT}, letters=(LETTER,), letters_complete=False), "dead"),
         (facts(inbox={"": AT}, letters=(LETTER,)), "dead"),
         (facts(inbox={"": AT}, letters=(LETTER,), settled={LETTER.place: "run"}), "dead_settled"),
         (facts(inbox={"": AT}, letters=(replace(LETTER, first=OTHER),)), "dead"),
@@ -103,6 +105,7 @@ KNOWN = st.builds(
     committed=st.none() | st.dictionaries(st.just(TOPIC), st.integers(0, 9)),
     letters=st.lists(st.sampled_from([LETTER, replace(LETTER, first=OTHER)]), max_size=2).map(tuple),
     held=st.dictionaries(st.just(RECORD), st.just(HELD)),
+    letters_complete=st.booleans(),
 )
 
 
@@ -112,6 +115,7 @@ def test_never_handled_without_a_row_and_never_waiting_when_done(known: Facts) -
     if outcome.state == "handled":
         assert "" in known.inbox
         assert not known.letters
+        assert known.letters_complete
     if outcome.state in ("waiting", "retrying"):
         assert "" not in known.inbox
         assert not known.letters
