@@ -9,17 +9,20 @@ import shlex
 import signal
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
 import orjson
+import structlog
 from aiohttp import web
 from multidict import MultiMapping
 
 from console.access.middleware import ADDRESS, USER
 from console.audit import Audit, AuditError
 from dingbridge.errors import BridgeError
+
+log = structlog.get_logger(__name__)
 
 LIMIT_S: Final = 600.0
 """A command that takes longer is interrupted, as by Ctrl-C."""
@@ -49,12 +52,14 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a command ended, and what it printed; ``interrupted``: by the time limit."""
+    """How a command ended, and what it printed; ``interrupted``: by the time limit; ``unaudited``: the audit
+    could not be told how it ended."""
 
     command: Command
     exit_code: int
     output: str
     interrupted: bool = False
+    unaudited: bool = False
 
     @property
     def ok(self) -> bool:
@@ -89,7 +94,11 @@ class Commands:
                 with suppress(AuditError):
                     await ended(reason="not started" if isinstance(error, BridgeError) else "console stopped")
                 raise
-            await ended(exit_code=result.exit_code, reason="time limit" if result.interrupted else None)
+            try:
+                await ended(exit_code=result.exit_code, reason="time limit" if result.interrupted else None)
+            except AuditError as error:  # it has been done, whatever the audit's disk says
+                log.error("console.end_not_audited", command=command.argv[:2], error=str(error))
+                result = replace(result, unaudited=True)
         return result
 
     async def _finished(self, command: Command) -> Result:

@@ -66,6 +66,22 @@ async def test_a_command_is_run_as_it_is_shown_and_audited_before_and_after(tmp_
     assert (await Commands(audit).run(by(User("anna", Role.OPERATOR)), Command(("--version",)))).ok
 
 
+async def test_what_was_done_is_told_as_done_where_the_audit_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit, written = Audit(tmp_path / "audit.jsonl"), Audit.write
+
+    async def only_before(self: Audit, act: str, **values: Any) -> None:
+        if act == "command_ended":
+            raise AuditError("and so nothing is done")
+        await written(self, act, **values)
+
+    monkeypatch.setattr(Audit, "write", only_before)
+    done = await Commands(audit).run(by(User("anna", Role.OPERATOR)), Command(("--version",)))
+    assert done.ok
+    assert done.unaudited
+
+
 async def test_a_command_that_ends_with_the_console_has_its_end_in_the_audit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
