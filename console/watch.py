@@ -16,7 +16,7 @@ import structlog
 
 from console.line.model import Part, line, worst
 from console.line.today import Today
-from console.line.window import Reading
+from console.line.window import INGRESS, Reading
 from console.sources.groups import Group
 from console.sources.groups import look as look_at_groups
 from console.sources.listeners import Listeners
@@ -132,9 +132,14 @@ class Watch:
             readings.append(Reading(*place, now, "", ready.status == 200, details, metrics.value, in_flight))
         return readings
 
+    def _names(self) -> list[str]:
+        """Also of consumers that are not installed here, and have a listener."""
+        named = (name for name, _ in self._listeners.listeners if name != INGRESS)
+        return list(dict.fromkeys([*self.consumers, *named]))
+
     async def _look_at_groups(self) -> None:
         try:
-            self._groups = await look_at_groups(self._settings, list(self.consumers))
+            self._groups = await look_at_groups(self._settings, self._names())
             self._groups_problem = None
         except BridgeError as error:
             self._groups, self._groups_problem = {}, error

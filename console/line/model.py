@@ -193,6 +193,8 @@ def _members(window: Window, group: Group | None) -> Iterator[Trouble]:
         yield Trouble(State.STOPPED, "no_member", {"count": group.lag})
     if group is not None and (group.oldest_s or 0) > CONSUMER_BEHIND_S:
         yield Trouble(State.DEGRADED, "consumer_behind", {"seconds": int(group.oldest_s or 0)})
+    if window.now and (group is None or any(t.records and t.oldest_s is None for t in group.topics.values())):
+        yield Trouble(State.UNKNOWN, "lag_unknown")
     if not window.now and (group is None or not group.members):
         yield Trouble(State.UNKNOWN, "not_configured")
 

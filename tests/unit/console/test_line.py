@@ -44,7 +44,7 @@ JOINED = (("consumer_joined", 1.0, {"consumer": "billing"}),)
 
 
 def parts_of(now: Sequence[Reading], before: Sequence[Reading] = (), **known: Any) -> list[Part]:
-    return line(before, now, known.get("groups", {}), known.get("installed", ()))
+    return line(before, now, known.get("groups", {"billing": Group(1)}), known.get("installed", ()))
 
 
 numbers = st.one_of(st.sampled_from([0.0, 1.0, 0.5, 1e15, -200.0]), st.floats(-1e9, 1e18))
@@ -213,6 +213,24 @@ def test_a_consumer_without_a_listener_is_known_by_its_group(group: Group | None
     known = {} if group is None else {"billing": group}
     parts = parts_of([reading(INGRESS, 10, *WELL)], groups=known, installed=["billing"])
     assert parts[-1].state is state
+
+
+@pytest.mark.parametrize(
+    ("group", "state"),
+    [
+        (None, State.UNKNOWN),
+        (Group(1), State.OK),
+        (Group(1, "Stable", {"t": TopicLag(3, 1.0), "u": TopicLag(0)}), State.OK),
+        (Group(1, "Stable", {"t": TopicLag(3, 1.0), "u": TopicLag(3)}), State.UNKNOWN),
+        (Group(1, "Stable", {"t": TopicLag(3, 301.0), "u": TopicLag(3)}), State.DEGRADED),
+    ],
+)
+def test_a_consumer_with_a_listener_is_well_only_where_kafka_says_how_late_it_is(
+    group: Group | None, state: State
+) -> None:
+    known = {} if group is None else {"billing": group}
+    parts = parts_of([reading(INGRESS, 10, *WELL), reading("billing", 10, *JOINED)], groups=known)
+    assert [part.state for part in parts if part.kind == "consumer"] == [state]
 
 
 def test_rates_are_of_what_grew_also_when_a_process_began_anew() -> None:

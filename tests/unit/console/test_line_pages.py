@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,12 @@ from console.server import application
 from console.settings import ConsoleSettings
 from console.sources.groups import Group, TopicLag
 from console.watch import View
+from dingbridge.errors import BridgeError, KafkaUnavailable
+from tests.support.waiting import eventually
 
 CODES = sorted(set(re.findall(r'Trouble\(\s*State\.\w+, "(\w+)"', Path(model.__file__).read_text("utf-8"))))
+NOT_SPOKEN_OF = {"unknown", "not_configured", "lag_unknown"}
+"""By the sentence: nothing tells, so nothing is to be done."""
 VALUES = {"count": 3, "seconds": 61, "url": "http://127.0.0.1:1", "app": "default"}
 HELD = {
     "total": 2,
@@ -41,6 +46,7 @@ async def console(tmp_path: Path) -> Console:
     opened = open_console(
         ConsoleSettings(
             data_dir=tmp_path,
+            console_listeners=["ingress=http://127.0.0.1:1", "elsewhere=http://127.0.0.1:1"],
             console_proxy_user_header="X-User",
             console_proxy_role_header="X-Role",
             trusted_proxies=["127.0.0.0/8"],
@@ -78,7 +84,7 @@ async def test_the_sentence_names_the_part_since_when_and_what_to_do_next(
     words = load_words()
     told = [code for code in CODES if f"now.do_{code}" in words]
     assert {"waits", "retries", "kafka_down", "unreachable", "no_member"} <= set(told)
-    assert set(CODES) - set(told) == {"unknown", "not_configured"}  # the sentence never speaks of these
+    assert set(CODES) - set(told) == NOT_SPOKEN_OF
     for code in told:
         console.watch.show(view_of(code))
         page = await text(client, "/", "reader", lang)
@@ -109,7 +115,7 @@ async def test_what_a_process_says_in_its_own_words_is_for_readers(
 async def test_chinese_sentences_have_chinese_punctuation(
     console: Console, client: TestClient[Any, Any]
 ) -> None:
-    for code in set(CODES) - {"unknown", "not_configured"}:
+    for code in set(CODES) - NOT_SPOKEN_OF:
         console.watch.show(view_of(code))
         for path in ("/", "/consumers"):
             page = await text(client, path, "viewer", "zh")
@@ -126,3 +132,35 @@ async def test_all_is_well_is_said_in_words(console: Console, client: TestClient
     page = await text(client, "/", "viewer", "en")
     assert "All parts that can be seen work" in page
     assert worst([]) is None
+
+
+async def test_a_consumer_that_is_not_installed_here_has_its_lag_and_kafka_s_silence_is_told(
+    monkeypatch: pytest.MonkeyPatch, console: Console, client: TestClient[Any, Any]
+) -> None:
+    """What Kafka would say of the groups that it is asked for stands in for it."""
+    silent: list[BridgeError] = []
+
+    async def groups(settings: object, names: list[str]) -> dict[str, Group]:
+        if silent:
+            raise silent[0]
+        return {name: Group(1, "Stable", {"t": TopicLag(4, 3600.0)}) for name in {"elsewhere"} & set(names)}
+
+    monkeypatch.setattr("console.watch.look_at_groups", groups)
+    monkeypatch.setattr("console.watch.EACH_S", 0.05)
+    monkeypatch.setattr("console.watch.GROUPS_EACH_S", 0.05)
+    await console.listeners.start()
+    await console.watch.start()
+
+    async def says(path: str, words: str) -> bool:
+        return words in await text(client, path, "reader", "en")
+
+    try:
+        await eventually(lambda: says("/consumers", '<td class="number">60 min</td>'))
+        silent.append(KafkaUnavailable("Kafka is away"))
+        await eventually(lambda: says("/", "Kafka is away"))
+        await eventually(lambda: says("/consumers", "Kafka is away"))
+    finally:
+        await console.watch.stop()
+        await console.listeners.stop()
+    console.watch.show(replace(console.watch.view(), parts=[Part("journal")]))
+    assert not await says("/", "All parts that can be seen work")
