@@ -4,8 +4,8 @@ Exit code 1 with one line for each thing that is missing, and its remedy.
 """
 
 import os
-import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -58,11 +58,14 @@ def _share_classes(jars: Path) -> None:
         return
     with TemporaryDirectory(prefix=".classes-", dir=jars.parent) as scratch:
         fresh = Path(scratch) / target.name
-        with JarsKafka(Path(scratch), because="", classes_to=fresh) as broker:
-            [pid] = broker.pids
-            os.kill(pid, signal.SIGTERM)
-            psutil.Process(pid).wait(START_WITHIN_S)
-        fresh.rename(target)
+        # slow to stop, or a Java that writes no such file: brokers start without
+        with suppress(psutil.Error, FileNotFoundError):
+            with JarsKafka(Path(scratch), because="", classes_to=fresh) as broker:
+                [pid] = broker.pids
+                process = psutil.Process(pid)
+                process.terminate()
+                process.wait(START_WITHIN_S)
+            fresh.rename(target)
 
 
 def _postgres(progress: Progress) -> str:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -80,9 +81,10 @@ def java() -> str:
 
 
 def classes_file(jars: Path, java: str) -> Path:
-    """Where the classes of ``jars`` are kept as this Java has loaded them (its Class Data Sharing); another
-    Java passes the file over."""
-    return jars.with_name(f"{jars.name}-{Path(java).resolve().parents[1].name}.jsa")
+    """Where the classes of ``jars`` are kept as this build of Java has loaded them (its Class Data Sharing);
+    any other passes the file over."""
+    build = subprocess.run([java, "-version"], capture_output=True, timeout=30, check=False).stderr
+    return jars.with_name(f"{jars.name}-{zlib.crc32(build):08x}.jsa")
 
 
 def _java_version(path: str) -> int | None:
