@@ -26,6 +26,9 @@ from dingbridge.worker.store.inbox import storable
 MOST_EVENTS = 100
 """Events of one answer, the latest ones."""
 
+MOST_KEYS = 20
+"""Keys that topics are searched for; words of many companies may mean more."""
+
 READ_LIMIT_S = 10.0
 """How long topics are searched beyond the index, in s."""
 
@@ -42,7 +45,8 @@ _EVENT = (
 class Beyond:
     """What was looked at beyond the index: ``records`` that it lacks, in the partitions of ``keys`` in
     ``topics``; without keys nothing in the question is the subject of an event. ``stopped``: that took too
-    long, and the rest was not read; ``problem``: Kafka does not answer."""
+    long, or there were more than ``MOST_KEYS``, and the rest was not read; ``problem``: Kafka does not
+    answer."""
 
     keys: tuple[str, ...] = ()
     topics: int = 0
@@ -125,7 +129,7 @@ class Search:
         keys, types = keys_of(query.terms, companies)
         if not keys:
             return [], Beyond()
-        beyond = Beyond(keys)
+        beyond = Beyond(keys[:MOST_KEYS], stopped=len(keys) > MOST_KEYS)
         try:
             async with self._turn:
                 counts = await existing_topics(self.settings)

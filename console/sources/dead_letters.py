@@ -1,8 +1,14 @@
-"""The consumers' dead letters, read from their topics when a page asks; nothing is kept between two pages."""
+"""The consumers' dead letters, read from their topics when a page asks; nothing is kept between two pages.
+
+A queue of 100,000 takes some seconds to read, so each reading has a thread and an event loop of its own: the
+console goes on meanwhile.
+"""
 
 import asyncio
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from dingbridge.errors import BridgeError
 from dingbridge.kafka.topics import dlq_topic, existing_topics
@@ -11,8 +17,12 @@ from dingbridge.replay.dead_letter_queue import DeadLetterQueue
 from dingbridge.replay.dead_letters import DeadLetter, DeadLetterFilter
 from dingbridge.settings import KafkaSettings
 
+T = TypeVar("T")
+
 _AT_ONCE = 4
-"""Consumers whose queues one page reads at the same time."""
+_READINGS = 2
+"""Consumers that one page reads at the same time, and pages that read: threads are few, and the audit, the
+login and the index need some of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +43,24 @@ class DeadLetters:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
+        self._turn = asyncio.Semaphore(_READINGS)
 
     async def overview(self) -> list[ConsumerGroups]:
         """Of each consumer that has a topic of dead letters, by name."""
+        return await self._apart(self._overview)
+
+    async def listed(
+        self, consumer: str, wanted: DeadLetterFilter, *, after: int, limit: int
+    ) -> tuple[list[DeadLetter], bool]:
+        """``limit`` of those that match and wait, the oldest first, behind the first ``after`` of them; and
+        whether there are more. Raises ``TopicError`` where the consumer has none."""
+        return await self._apart(lambda: self._listed(consumer, wanted, after, limit))
+
+    async def _apart(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        async with self._turn:
+            return await asyncio.to_thread(lambda: asyncio.run(work()))
+
+    async def _overview(self) -> list[ConsumerGroups]:
         prefix = dlq_topic(self._settings, "")
         topics = await existing_topics(self._settings)
         turn = asyncio.Semaphore(_AT_ONCE)
@@ -50,11 +75,9 @@ class DeadLetters:
         names = sorted(name.removeprefix(prefix) for name in topics if name.startswith(prefix))
         return await asyncio.gather(*map(one, names))
 
-    async def listed(
-        self, consumer: str, wanted: DeadLetterFilter, *, after: int, limit: int
+    async def _listed(
+        self, consumer: str, wanted: DeadLetterFilter, after: int, limit: int
     ) -> tuple[list[DeadLetter], bool]:
-        """``limit`` of those that match and wait, the oldest first, behind the first ``after`` of them; and
-        whether there are more. Raises ``TopicError`` where the consumer has none."""
         found: list[DeadLetter] = []
         async with (
             DeadLetterQueue(self._settings, consumer) as queue,

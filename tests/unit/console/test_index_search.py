@@ -13,7 +13,7 @@ from console.index.query import Query, parse
 from console.index.records import EventEntry, moment
 from console.index.search import Search, keys_of
 from console.index.store import Index
-from dingbridge.errors import BridgeError
+from dingbridge.errors import BridgeError, KafkaUnavailable
 from tests.unit.console.index_support import SETTINGS, entries, event_record, opened
 
 DAY = 86_400_000
@@ -166,6 +166,25 @@ def test_all_records_of_one_event_and_no_others(tmp_path: Path) -> None:
 )
 def test_which_keys_a_question_may_mean(terms: list[str], keys: list[str], types: list[str]) -> None:
     assert keys_of(terms, ["ding1", "ding2"]) == (tuple(keys), frozenset(types))
+
+
+async def test_of_many_companies_few_keys_are_read_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_topics(_: object) -> dict[str, int]:
+        raise KafkaUnavailable("down")
+
+    monkeypatch.setattr(search, "existing_topics", no_topics)
+    companies = [f"ding{n}" for n in range(search.MOST_KEYS + 1)]
+    monkeypatch.setattr(Search, "_companies", lambda _: companies)
+    index = opened(tmp_path)
+    try:
+        beyond = (await searching(index).find("u1")).beyond
+        assert (len(beyond.keys), beyond.stopped) == (search.MOST_KEYS, True)
+        beyond = (await searching(index).find("u1 ding20")).beyond
+        assert (beyond.keys, beyond.stopped) == (("ding20:u1",), False)
+    finally:
+        index.close()
 
 
 def test_an_event_that_came_late_is_found_by_either_time() -> None:

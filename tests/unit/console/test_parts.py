@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,9 +20,13 @@ from console.audit import Audit, AuditError
 from console.commands import Command, Commands
 from console.render import Render, language_of, shown_number, shown_seconds, shown_time
 from console.settings import ConsoleSettings
+from console.sources import dead_letters
+from console.sources.dead_letters import DeadLetters
 from console.sources.listeners import Listeners
 from dev.servers.ports import free_port
 from dingbridge.errors import SettingsError
+from dingbridge.settings import KafkaSettings
+from tests.support.waiting import eventually
 from tests.unit.console.support import browser, settings_in, use_quick_hasher
 
 
@@ -265,3 +270,26 @@ async def test_the_catalogue_tells_meaning_fields_readers_and_who_does_not_answe
         assert (
             "<script>alert" not in await (await who.get("/catalogue?text=<script>alert(1)</script>")).text()
         )
+
+
+async def test_the_console_goes_on_while_few_pages_read_dead_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    within, most, go_on = 0, 0, threading.Event()
+
+    async def topics(*_: object) -> dict[str, int]:
+        nonlocal within, most
+        within += 1
+        most = max(most, within)
+        if not go_on.wait(60):  # as long as it takes to decode them
+            raise TimeoutError("the console's own loop is held up")
+        within -= 1
+        return {}
+
+    monkeypatch.setattr(dead_letters, "existing_topics", topics)
+    letters = DeadLetters(KafkaSettings())
+    pages = [asyncio.create_task(letters.overview()) for _ in range(5)]
+    try:
+        await eventually(lambda: within == 2, what="two pages that read")
+    finally:
+        go_on.set()
+    assert await asyncio.gather(*pages) == [[]] * 5
+    assert most == 2
