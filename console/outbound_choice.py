@@ -35,8 +35,10 @@ class Choice:
 
     @classmethod
     def of(cls, form: MultiMapping[Any]) -> Self:
-        """From an address's query, or a form. Raises 400."""
-        state, rows = str(form.get("state", "")), [_row(str(text)) for text in form.getall("row", [])]
+        """From an address's query, or a form; ``which=all`` passes over the rows that are ticked. Raises
+        400."""
+        ticked = form.getall("row", []) if form.get("which") != "all" else []
+        state, rows = str(form.get("state", "")), [_row(str(text)) for text in ticked]
         if state not in ACT_OF:
             raise web.HTTPBadRequest(text="nothing can be done by hand about this state")
         if len(rows) > MOST_ROWS:

@@ -67,8 +67,6 @@ def routes(console: Console) -> list[web.RouteDef]:
         choice = Choice.of(request.query)
         if request.query.get("which") == "selected" and not choice.rows:
             raise web.HTTPBadRequest(text="nothing is selected; go back and tick some")
-        if request.query.get("which") == "all":
-            choice = Choice(choice.state)
         if not choice.rows:
             now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             choice = Choice(choice.state, until=now)

@@ -50,6 +50,13 @@ def test_all_of_a_state_are_bound_to_a_time():
     assert "secret" not in command.shown + repr(command)
 
 
+def test_all_of_a_state_can_be_taken_whatever_is_ticked():
+    of_two_companies = [("row", row_text((corp, "user", "1"))) for corp in ("c1", "c2")]
+    assert Choice.of(MultiDict([("state", "adopted"), *of_two_companies, ("which", "all")])) == Choice(
+        "adopted"
+    )
+
+
 @pytest.mark.parametrize(
     "fields",
     [
