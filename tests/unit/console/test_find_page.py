@@ -10,7 +10,10 @@ import pytest
 
 from console.access.users import Role
 from console.index.search import Beyond, Search
+from console.sources.journals import JournalAnswer
 from dingbridge.errors import KafkaUnavailable
+from ingress.journal.checkpoint import ParkedGroup
+from ingress.journal.inspect import FolderStatus, JournalStatus
 from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
 from tests.unit.console.index_support import entries, event_record
@@ -80,6 +83,26 @@ async def test_what_waits_in_a_journal_is_counted(person: Browser) -> None:
     html = await page(person, "u-waits")
     assert "No record was found." in html
     assert "callbacks that are not in Kafka yet, and were not looked at: 1." in html
+    assert "dingbridge journal list" in html
+
+
+async def test_what_is_parked_or_cannot_be_opened_is_no_nothing(
+    person: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parked = tuple(ParkedGroup(topic, "rights", 2, 0) for topic in ("t.a", "t.b"))
+    folders = (
+        FolderStatus("2026", None),
+        FolderStatus("2027", None),
+        FolderStatus("current", "j", parked=parked),
+    )
+
+    async def status() -> list[JournalAnswer]:
+        return [JournalAnswer(Path("journal"), JournalStatus(folders, 0, 0))]
+
+    monkeypatch.setattr(person.console.journals, "status", status)
+    html = await page(person, "u-waits")
+    assert "and were not looked at: 0." in html
+    assert "Nor these: parked records: 4; journals that cannot be opened: 2." in html
     assert "dingbridge journal list" in html
 
 
