@@ -1,7 +1,6 @@
 """Which parts the line has, and how each of them is: exactly one state, and why. Pure: no I/O, no clock.
 
-Thresholds are those of ``deploy/prometheus/rules.yml``, without its patience: a person is looking. What the
-doctor finds (clock, disk, settings) is not found here once more.
+Thresholds are those of ``deploy/prometheus/rules.yml``, without its patience: a person is looking.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,8 @@ PREFIX: Final = "dingbridge_"
 BEHIND_S: Final = 60.0
 """From this age on, in s, what waits for Kafka is late."""
 CONSUMER_BEHIND_S: Final = 300.0
+LOW_DISK_BYTES: Final = 2 * 1024**3
+CLOCK_SKEW_S: Final = 120.0
 
 
 class State(IntEnum):
@@ -136,6 +137,11 @@ def _dingtalk(window: Window) -> Iterator[Trouble]:
     )
     if refused > 0:
         yield Trouble(State.DEGRADED, "refused", {"count": int(refused)})
+    skew = max(map(abs, window.values(PREFIX + "clock_skew_seconds")), default=0)
+    if skew > CLOCK_SKEW_S:
+        yield Trouble(State.DEGRADED, "clock", {"seconds": int(skew)})
+    if window.most(PREFIX + "apps_file_rejected"):
+        yield Trouble(State.DEGRADED, "apps_file")
 
 
 def _journal(window: Window) -> Iterator[Trouble]:
@@ -147,6 +153,11 @@ def _journal(window: Window) -> Iterator[Trouble]:
     )
     if refused > 0:
         yield Trouble(State.DEGRADED, "answered_503", {"count": int(refused)})
+    if window.most(PREFIX + "journal_damaged_folders"):
+        yield Trouble(State.DEGRADED, "damaged")
+    free = min(window.values(PREFIX + "journal_free_bytes"), default=LOW_DISK_BYTES)
+    if free < LOW_DISK_BYTES:
+        yield Trouble(State.DEGRADED, "disk_low", {"megabytes": int(free // 1024**2)})
 
 
 def _kafka(window: Window) -> Iterator[Trouble]:

@@ -16,10 +16,14 @@ from console.sources.listeners import Metrics
 
 NAMES = (
     "journal_writable",
+    "journal_free_bytes",
     "journal_oldest_waiting_seconds",
+    "journal_damaged_folders",
     "kafka_connected",
     "parked",
     "stream_connections",
+    "clock_skew_seconds",
+    "apps_file_rejected",
     "callbacks_total",
     "answer_seconds_bucket",
     "last_callback_timestamp_seconds",
@@ -39,7 +43,7 @@ def reading(name: str, at: float, *samples: Any, **told: Any) -> Reading:
     return Reading(name, f"http://{name}", at, metrics=metrics(*samples), **told)
 
 
-WELL = (("journal_writable", 1.0), ("kafka_connected", 1.0))
+WELL = (("journal_writable", 1.0), ("journal_free_bytes", 1e12), ("kafka_connected", 1.0))
 JOINED = (("consumer_joined", 1.0, {"consumer": "billing"}),)
 
 
@@ -137,9 +141,13 @@ def test_all_is_well() -> None:
 
 INGRESS_TROUBLES = {
     "not_writable": (("journal_writable", 0.0),),
+    "damaged": (("journal_damaged_folders", 1.0),),
+    "disk_low": (("journal_free_bytes", 1e8),),
     "kafka_down": (("kafka_connected", 0.0),),
     "publishing_behind": (("journal_oldest_waiting_seconds", 61.0),),
     "parked": (("parked", 2.0, {"reason": "size"}),),
+    "clock": (("clock_skew_seconds", -121.0),),
+    "apps_file": (("apps_file_rejected", 1.0),),
     "stream_down": (("stream_connections", 0.0, {"app": "default"}),),
 }
 
