@@ -81,30 +81,39 @@ class Index:
                 self._begin_anew(reason)
             self.floor_ms = int(self._meta("floor_ms") or 0)
         except (OSError, apsw.Error) as error:
-            raise BridgeError(
-                f"the console's index {self.path} cannot be written ({type(error).__name__}: {error}); give "
-                "the console a DATA_DIR that this user may write, with room on its disk"
-            ) from error
+            raise self._unwritable(error) from error
 
     def close(self) -> None:
         """Ends a write that is under way: it is undone, and done again after the next start."""
         if self._writing.locked():
-            self._db.interrupt()
+            with contextlib.suppress(apsw.ConnectionClosedError):  # it is being made anew
+                self._db.interrupt()
         with self._writing:
             self._db.close(True)
 
-    def belongs_to(self, origin: str) -> None:
-        """What is here was read from ``origin`` (cluster and prefixes); of another one it is made anew."""
-        if self._meta("origin") not in (None, origin):
-            self.begin_anew("another cluster, or other prefixes")
+    def belongs_to(self, origin: str) -> bool:
+        """What is here was read from ``origin`` (cluster and prefixes); of another one it is made anew, and
+        where that failed before. Whether it was. Raises ``BridgeError`` where it cannot be."""
+        try:
+            reason = (
+                "another cluster, or other prefixes" if self._meta("origin") not in (None, origin) else None
+            )
+        except (apsw.ConnectionClosedError, apsw.SQLError):  # no file, or one without tables
+            reason = "it could not be made before"
+        if reason is not None:
+            self.begin_anew(reason)
         with self._transaction():
             self._set("origin", origin)
+        return reason is not None
 
     def begin_anew(self, reason: str) -> None:
-        """Forget all: offsets mean other records now."""
+        """Forget all: offsets mean other records now. Raises ``BridgeError``; ``belongs_to`` tries again."""
         with self._writing:
             self._db.close(True)
-            self._begin_anew(reason)
+            try:
+                self._begin_anew(reason)
+            except (OSError, apsw.Error) as error:
+                raise self._unwritable(error) from error
 
     def add(self, entries: Iterable[Entry], read: Mapping[Partition, tuple[int, int]]) -> None:
         """Keep ``entries``, and that each partition is read from the one offset in ``read`` to the other, not
@@ -289,6 +298,12 @@ class Index:
         if (version, application) == (VERSION, APPLICATION_ID):
             return None
         return "new" if (version, application) == (0, 0) else f"version {version}"
+
+    def _unwritable(self, error: Exception) -> BridgeError:
+        return BridgeError(
+            f"the console's index {self.path} cannot be written ({type(error).__name__}: {error}); give the "
+            "console a DATA_DIR that this user may write, with room on its disk"
+        )
 
     def _begin_anew(self, reason: str) -> None:
         log.info("console.index_made", path=str(self.path), reason=reason)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from console.index import store
 from console.index.records import entry_of, moment
 from console.index.store import Index
+from dingbridge.errors import BridgeError
 from dingbridge.events.envelope import Received, to_records
 from tests.unit.console.index_support import SETTINGS, content, entries, event_record, kafka_record, opened
 
@@ -158,6 +159,30 @@ def test_the_index_of_another_cluster_is_made_anew(tmp_path: Path) -> None:
         assert content(index)["events"]
         index.belongs_to("two")
         assert not any(content(index).values())
+
+
+@pytest.mark.parametrize("fault", ["no room for the file", "no room for its tables"])
+def test_an_index_that_could_not_be_made_anew_is_made_at_the_next_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    with closing(opened(tmp_path)) as index:
+        index.belongs_to("one")
+        index.add(entries(event_record("user_add_org", "e", "u", 0)), {("t.user_add_org", 0): (0, 1)})
+        with monkeypatch.context() as broken:
+            if fault == "no room for the file":
+                broken.setattr(store.os, "open", full)
+            else:
+                broken.setattr(store, "SCHEMA", "no SQL")
+            with pytest.raises(BridgeError, match="with room on its disk"):
+                index.begin_anew("the topic t was made anew")
+            with pytest.raises(BridgeError, match="with room on its disk"):
+                index.belongs_to("one")
+        assert index.belongs_to("one")
+        assert not any(content(index).values())
+        assert not index.belongs_to("one"), "once is enough"
 
 
 def test_closing_waits_for_no_long_write(tmp_path: Path) -> None:
