@@ -124,7 +124,8 @@ class Feed:
 
     async def _follow(self) -> None:
         """Read until something fails."""
-        await asyncio.to_thread(self._index.belongs_to, await self._origin())
+        if await asyncio.to_thread(self._index.belongs_to, await self._origin()):
+            self._caught_up = False
         self._at.clear()
         kafka = AIOKafkaConsumer(
             **connection(self._settings), enable_auto_commit=False, auto_offset_reset="earliest"
@@ -172,6 +173,7 @@ class Feed:
         return entries
 
     def _made_anew(self, topic: str) -> _MadeAnew:
+        self._caught_up = False  # all of history is read again, and is no news
         self._index.begin_anew(f"the topic {topic} was made anew")
         return _MadeAnew(topic)
 

@@ -1,20 +1,27 @@
-"""Tail: what is sent begins with the newest, is filtered, bounded, and told once."""
+"""Tail: what is sent begins with the newest, is filtered, bounded, and told once; history is no news."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from aiohttp import ClientResponse
+from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
 from console.access.users import Role
+from console.index import feed as feed_module
+from console.index.feed import Feed
 from console.index.records import EventEntry
+from console.index.store import Index
 from console.index.subscription import MOST_WAITING
 from console.pages.tail import MOST_ROWS
-from tests.unit.console.index_support import entries, event_record
+from dingbridge.errors import BridgeError
+from tests.support.waiting import eventually
+from tests.unit.console.index_support import SETTINGS, entries, event_record, opened
 from tests.unit.console.support import PASSWORD, Browser, browser, settings_in, use_quick_hasher
 
 NOW_MS = 4_000_000_000_000
@@ -138,3 +145,98 @@ async def test_a_tail_ends_with_its_session(source: Source, end: str) -> None:
             who.console.users.path.write_text("users = [")
         source.come(1)
         assert b"data:" not in await answer.content.read()
+
+
+class Kafka:
+    """A cluster of one partition, and the consumer that reads it."""
+
+    partition = TopicPartition("t.user_add_org", 0)
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.cluster, self.fails, self.at = "one", False, 0
+        self.log: list[ConsumerRecord[Any, Any]] = []
+
+        async def topics(*_: Any) -> dict[str, int]:
+            return {"t.user_add_org": 1}
+
+        async def origin(_: Feed) -> str:
+            return self.cluster
+
+        monkeypatch.setattr(feed_module, "AIOKafkaConsumer", lambda **_: self)
+        monkeypatch.setattr(feed_module, "existing_topics", topics)
+        monkeypatch.setattr(Feed, "_origin", origin)
+        for name in ("GATHER_MS", "REFRESH_S", "AGAIN_S"):
+            monkeypatch.setattr(feed_module, name, 0)
+
+    def holds(self, *users: str) -> None:
+        self.log = []
+        for user in users:
+            self.come(user)
+
+    def come(self, user: str) -> None:
+        offset = len(self.log)
+        self.log.append(event_record("user_add_org", f"e{offset}", user, offset, at_ms=NOW_MS))
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    def assign(self, _: Any) -> None: ...
+
+    def seek(self, _: Any, offset: int) -> None:
+        self.at = offset
+
+    def highwater(self, _: Any) -> int:
+        return len(self.log)
+
+    async def position(self, _: Any) -> int:
+        return self.at
+
+    async def beginning_offsets(self, partitions: Any) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, 0)
+
+    async def end_offsets(self, partitions: Any) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, len(self.log))
+
+    async def getmany(self, **_: Any) -> dict[TopicPartition, list[ConsumerRecord[Any, Any]]]:
+        await asyncio.sleep(0)
+        if self.fails:
+            self.fails = False
+            raise KafkaError("away")
+        begin = self.at if self.at <= len(self.log) else 0
+        self.at = len(self.log)
+        return {self.partition: self.log[begin:]} if self.log[begin:] else {}
+
+
+@pytest.mark.parametrize("anew", ["the topic", "the cluster"])
+async def test_what_is_read_again_since_kafka_was_made_anew_is_no_news(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, anew: str
+) -> None:
+    kafka = Kafka(monkeypatch)
+    kafka.holds("a", "b", "c")
+
+    def one_more() -> set[str | None]:
+        """One more comes; whose events have been told meanwhile."""
+        kafka.come("later")
+        return {event.subject for event in events.take()[0]}
+
+    with closing(opened(tmp_path)) as index:
+        feed = Feed(SETTINGS, index)
+        await feed.start()
+        with feed.subscribe(lambda _: True) as events:
+            await eventually(lambda: held(index) == 3)
+            assert not {"a", "b", "c"} & await eventually(one_more)
+            if anew == "the cluster":
+                kafka.cluster, kafka.fails = "two", True
+            kafka.holds("x", "y")
+            await eventually(lambda: held(index) == 2)
+            assert not {"x", "y"} & await eventually(one_more)
+        await feed.stop()
+
+
+def held(index: Index) -> int:
+    """How many events are in the index; -1 while it is made anew."""
+    try:
+        return sum(seen.count for seen in index.seen().values())
+    except BridgeError:
+        return -1
