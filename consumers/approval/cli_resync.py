@@ -1,6 +1,7 @@
 """``dingbridge approvals resync``: makes the archive equal to DingTalk, also for what is older than it."""
 
 import asyncio
+import shlex
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated
@@ -20,6 +21,8 @@ from consumers.approval.reconcile.reconciler import OnProgress, Reconciler, Scop
 from dingbridge.cli.terminal import Progress, confirmed, listed, progress, say
 from dingbridge.errors import BridgeError
 from dingbridge.worker.supervise import is_unavailable
+
+_IDS_OF_A_CALL = 20
 
 
 def resync(
@@ -65,29 +68,31 @@ async def _resync(
         except BridgeError as error:
             if not is_unavailable(error):
                 raise
-            say(f"stopped: {str(error).rstrip('.')}. The same command goes on from here")
+            say(f"stopped: {str(error).rstrip('.')}. What is archived stays; this goes on: {_command(scope)}")
             raise typer.Exit(1) from error
 
 
 async def _run(consumer: Approval, scope: Scope, dry_run: bool, yes: bool) -> None:
     settings, client = consumer.settings, consumer.client_of(scope.app, scope.corp_id)
+    again = _command(scope)
     if not scope.process_codes:
         scope = replace(scope, process_codes=await template_codes(client))
     work = Reconciler(consumer.fetcher, client, scope)
     spans = len(scope.spans())
     say(
         f"{len(scope.process_codes)} template(s), started {scope.since:%Y-%m-%d %H:%M}Z to "
-        f"{scope.until:%Y-%m-%d %H:%M}Z. Listing: at least {spans} call(s), one more for each further 20 ids"
-        f"{calls_left(settings, spans)}"
+        f"{scope.until:%Y-%m-%d %H:%M}Z. Listing: at least {spans} call(s), one more for each further "
+        f"{_IDS_OF_A_CALL} ids{calls_left(settings, spans)}"
     )
     if not confirmed("List them?", yes):
         raise typer.Exit(1)
     with progress(spans, "spans listed") as listing:
         ids = await work.list_ids(_shown_by(listing))
-    calls = await work.count_calls(list(ids))
+    calls, listed_by = await work.count_calls(list(ids)), spans + len(ids) // _IDS_OF_A_CALL
     say(
         f"{len(ids)} approval(s) found; {calls} to fetch, one API call each, and one for each of their "
-        f"attachments later; the archive has the others{calls_left(settings, calls)}"
+        f"attachments later; the archive has the others"
+        f"{calls_left(settings, calls, listing=listed_by, again=again)}"
     )
     if dry_run:
         say("nothing was archived (--dry-run)")
@@ -100,6 +105,15 @@ async def _run(consumer: Approval, scope: Scope, dry_run: bool, yes: bool) -> No
     if counts.failed:
         say(f"{counts.failed} failed (the log says why); the same command tries these again")
         raise typer.Exit(1)
+
+
+def _command(scope: Scope) -> str:
+    """What means ``scope`` on any day: ``30d`` is another range tomorrow."""
+    words = ["dingbridge", "approvals", "resync"]
+    words += ["--since", scope.since.isoformat(timespec="milliseconds")]
+    words += ["--until", scope.until.isoformat(timespec="milliseconds")]
+    words += ["--process-code", ",".join(scope.process_codes)] if scope.process_codes else []
+    return shlex.join([*words, "--with-actions"] if scope.with_actions else words)
 
 
 def _shown_by(bar: Progress) -> OnProgress:

@@ -111,9 +111,10 @@ def day_or_moment(text: str | None, option: str, settings: ConsumerSettings) -> 
         return moment(text, option)
 
 
-def calls_left(settings: ConsumerSettings, wanted: int) -> str:
-    """How many calls this month's budget has for it, as the end of a sentence; and another one of the months
-    that it takes, where the ``wanted`` calls are more."""
+def calls_left(settings: ConsumerSettings, wanted: int, *, listing: int = 0, again: str = "") -> str:
+    """How many calls this month's budget has for it, as the end of a sentence; and what to do where the
+    ``wanted`` calls are more: those of a list have to fit; what is fetched goes on by the command ``again``
+    in months to come, each of which begins with ``listing`` calls."""
     budget = ApiCalls.of(settings, settings.api_credentials()[0])
     try:
         spent = budget.spent()
@@ -125,13 +126,24 @@ def calls_left(settings: ConsumerSettings, wanted: int) -> str:
     words = f" ({setting} leaves {left:,} for it in {spent['month']})"
     if wanted <= left:
         return words
-    monthly = max(1, int(spent["limit"] * SHARES["resync"]))
-    months = 1 + math.ceil((wanted - left) / monthly)
+    monthly = int(spent["limit"] * SHARES["resync"])
+    if not again:
+        return (
+            f"{words}. The list alone takes more, and nothing of a list is kept: narrow --since, --until or "
+            f"--process-code, wait for a month that has enough ({monthly:,} calls at most), or raise "
+            "API_MONTHLY_BUDGET if DingTalk's plan has that many"
+        )
+    words += ". So it will not be done this month: it stops when these calls are spent"
+    if monthly <= listing:
+        return (
+            f"{words}, and no other month has more than the {listing:,} calls of the list: narrow --since, "
+            "--until or --process-code, or raise API_MONTHLY_BUDGET if DingTalk's plan has that many"
+        )
+    months = 1 + math.ceil((wanted - left) / (monthly - listing))
     return (
-        f"{words}. So it will not be done this month: it stops when these calls are spent, and the same "
-        f"command, once in each month, goes on from there. That is {months} months at least, with "
-        f"{monthly:,} calls in each to come. A larger API_MONTHLY_BUDGET makes it fewer, if "
-        "DingTalk's plan has that many"
+        f"{words}. Once in each month to come, this goes on: {again}\nThat is {months} months at least, each "
+        f"with {monthly:,} calls, of which the list takes {listing:,}. A larger API_MONTHLY_BUDGET makes it "
+        "fewer, if DingTalk's plan has that many"
     )
 
 

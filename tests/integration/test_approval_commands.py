@@ -100,7 +100,7 @@ async def test_a_run_that_the_budget_cut_off_goes_on_where_it_was(run, simulator
     cut = await run("approvals", "resync", "--since", "30d", API_MONTHLY_BUDGET="12")
     assert cut.returncode == 1
     assert "API_MONTHLY_BUDGET" in cut.stderr
-    assert "The same command goes on from here" in cut.stderr
+    assert "this goes on: dingbridge approvals resync --since 20" in cut.stderr
     first = calls(simulator, "processinstance/get")
     assert 0 < first < whole
     done = await run("approvals", "resync", "--since", "30d")

@@ -1,10 +1,21 @@
 """What ``dingbridge approvals resync`` says of its cost before it asks."""
 
-import pytest
+import shlex
+from dataclasses import replace
+from datetime import datetime, timedelta
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.main import get_command
+
+from consumers.approval.cli import app
+from consumers.approval.cli_resync import _command
 from consumers.approval.cli_support import calls_left
+from consumers.approval.reconcile.reconciler import Scope
 from dingbridge import ConsumerSettings
 from dingbridge.api_budget import ApiCalls
+from dingbridge.cli.terminal import listed, moment
 from dingbridge.dingtalk.budget import Priority
 
 
@@ -15,18 +26,58 @@ def settings(tmp_path):
     )
 
 
-@pytest.mark.parametrize(("wanted", "months"), [(70, None), (71, 2), (150, 2), (151, 3)])
-async def test_a_backfill_that_the_budget_has_not_enough_for_says_how_many_months_it_takes(
-    settings, wanted, months
-):
+async def spend(settings, calls):
     spent = ApiCalls.of(settings)
-    for _ in range(10):
+    for _ in range(calls):
         await spent.spend("processinstance/get", Priority.EVENT)
     spent.close()
-    said = calls_left(settings, wanted)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "listing", "months"),
+    [(70, 5, None), (71, 5, 2), (145, 5, 2), (146, 5, 3), (73, 79, 4)],  # 75 are left of 80, or 1
+)
+async def test_a_backfill_that_the_budget_has_not_enough_for_says_how_many_months_it_takes(
+    settings, wanted, listing, months
+):
+    await spend(settings, 10)
+    said = calls_left(settings, wanted, listing=listing, again="a command")
     assert said.startswith(" (API_MONTHLY_BUDGET=100 leaves 70 for it in 20")
-    assert (f"{months} months at least, with 80 calls in each to come" in said) == (months is not None)
     assert ("not be done this month" in said) == (months is not None)
+    assert ("this goes on: a command\n" in said) == (months is not None)
+    words = f"{months} months at least, each with 80 calls, of which the list takes {listing}"
+    assert (words in said) == (months is not None)
+
+
+async def test_a_list_that_the_budget_has_not_enough_for_is_to_be_made_shorter(settings):
+    await spend(settings, 10)
+    assert "narrow" not in calls_left(settings, 70)
+    for said in (calls_left(settings, 71), calls_left(settings, 71, listing=80, again="a command")):
+        assert "narrow --since, --until or --process-code" in said
+        assert "months at least" not in said
+        assert "a command" not in said
+
+
+@given(
+    since=st.datetimes(datetime(2000, 1, 1), datetime(2030, 1, 1), timezones=st.timezones()),
+    codes=st.lists(st.text("PROC-0aZ", min_size=1), unique=True).map(tuple),
+    with_actions=st.booleans(),
+)
+def test_the_command_that_goes_on_means_the_same_approvals_on_any_day(since, codes, with_actions):
+    scope = Scope("c", "default", since, since + timedelta(days=30), codes, with_actions)
+    program, *arguments = shlex.split(_command(scope))[2:]
+    options = get_command(app).commands[program].make_context(program, arguments).params
+    found = Scope(
+        "c",
+        "default",
+        moment(options["since"], "--since"),
+        moment(options["until"], "--until"),
+        listed(options["process_code"]),
+        options["with_actions"],
+    )
+    spans = [(s, u) for _, s, u in replace(found, process_codes=("x",)).spans()]
+    assert spans == [(s, u) for _, s, u in replace(scope, process_codes=("x",)).spans()]
+    assert (found.process_codes, found.with_actions) == (codes, with_actions)
 
 
 def test_without_a_budget_there_is_nothing_to_say(settings):
