@@ -11,9 +11,6 @@ INGRESS: Final = "ingress"
 """The name of an ingress's listener; all others are consumers'."""
 
 
-_Labels = frozenset[tuple[str, str]]
-
-
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What the private listener at ``url`` said at ``at`` (epoch s). ``problem`` is why it did not, in plain

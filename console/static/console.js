@@ -49,9 +49,10 @@ function follow(tail) {
   });
   const source = new EventSource(tail.dataset.stream);
   const paused = () => pause.getAttribute("aria-pressed") === "true";
-  // each connection begins with the newest events
+  // each connection begins with the newest events, so the counts are of one connection
   source.addEventListener("open", () => {
     tail.querySelector("[data-lost]").hidden = true;
+    counts.shown = counts.leftOut = 0;
     if (!paused()) { waiting = []; body.replaceChildren(); }
   });
   source.addEventListener("error", () => { tail.querySelector("[data-lost]").hidden = false; });
