@@ -4,6 +4,7 @@ It says how far it looked, and what it did not look at.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -29,8 +30,9 @@ MOST_EVENTS = 100
 MOST_KEYS = 20
 """Keys that topics are searched for; words of many companies may mean more."""
 
+INDEX_LIMIT_S = 5.0
 READ_LIMIT_S = 10.0
-"""How long topics are searched beyond the index, in s."""
+"""How long the index, and topics beyond it, are searched, in s."""
 
 AT_ONCE = 2
 """Searches that read topics at the same time."""
@@ -57,11 +59,13 @@ class Beyond:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """``events``, the latest first; ``more``: there are more in the index."""
+    """``events``, the latest first; ``more``: there are more in the index. ``slow``: that was not searched to
+    its end."""
 
     query: Query
     events: list[IndexedEvent]
     more: bool
+    slow: bool
     beyond: Beyond
 
 
@@ -77,16 +81,16 @@ class Search:
         """All of ``text``'s words must lead to an event."""
         query = parse(text)
         covered = await asyncio.to_thread(self.index.spans)  # first: what comes meanwhile is found in either
-        events = await asyncio.to_thread(self._in_index, query)
-        if not events and len(query.terms) > 1:  # an id may hold blanks
+        events, slow = await asyncio.to_thread(self._in_index, query)
+        if not events and not slow and len(query.terms) > 1:  # an id may hold blanks
             whole = replace(query, terms=(text.strip(),))
-            events = await asyncio.to_thread(self._in_index, whole)
+            events, slow = await asyncio.to_thread(self._in_index, whole)
         more, events = len(events) > MOST_EVENTS, events[:MOST_EVENTS]
         found, beyond = await self._beyond(query, covered)
         known = {event.place for event in events}
         events += [event for event in found if event.place not in known]
         events.sort(key=lambda event: event.received_time, reverse=True)
-        return Findings(query, events, more, beyond)
+        return Findings(query, events, more, slow, beyond)
 
     async def of_event(self, source: str, event_id: str) -> list[IndexedEvent]:
         """All records of one event that the index knows, in the order in which they came."""
@@ -97,7 +101,8 @@ class Search:
         return sorted(own.values(), key=lambda event: (event.published_time, event.place))
 
     async def newest(self, event_type: str, corp_id: str, subject: str) -> list[IndexedEvent]:
-        """The latest that the index knows, at most ``MOST_EVENTS``; an empty text stands for any."""
+        """The latest that the index knows, at most ``MOST_EVENTS``, none where that takes too long; an
+        empty text stands for any."""
         wanted = {"type": event_type, "corp_id": corp_id, "subject": subject}
         given = {name: text for name, text in wanted.items() if text}
         where = [f"e.{name} = ?" for name in given]
@@ -109,16 +114,26 @@ class Search:
             f"SELECT {_EVENT} FROM events e {'WHERE ' if where else ''}{' AND '.join(where)} "  # noqa: S608
             f"ORDER BY e.received_ms DESC LIMIT {MOST_EVENTS}"
         )
-        return await asyncio.to_thread(self._rows, query, bindings)
+        try:
+            return await asyncio.to_thread(self._rows, query, bindings, INDEX_LIMIT_S)
+        except apsw.InterruptError:
+            return []
 
-    def _in_index(self, query: Query) -> list[IndexedEvent]:
-        """One more than are shown."""
+    def _in_index(self, query: Query) -> tuple[list[IndexedEvent], bool]:
+        """One more than are shown, and whether the time was up."""
         with self.index.reading() as db:
             statement, bindings = _statement(query, lambda name, term: _has(db, name, term))
-            return [_event(row) for row in db.execute(statement, bindings)]
+        try:
+            return self._rows(statement, bindings, INDEX_LIMIT_S), False
+        except apsw.InterruptError:
+            return [], True
 
-    def _rows(self, query: str, bindings: list[str]) -> list[IndexedEvent]:
+    def _rows(self, query: str, bindings: list[Any], limit_s: float | None = None) -> list[IndexedEvent]:
+        """Raises ``apsw.InterruptError`` after ``limit_s``."""
         with self.index.reading() as db:
+            if limit_s is not None:
+                deadline = time.monotonic() + limit_s
+                db.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
             return [_event(row) for row in db.execute(query, bindings)]
 
     async def _beyond(

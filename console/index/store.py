@@ -8,7 +8,6 @@ that is damaged, is made anew.
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,8 +32,6 @@ from dingbridge.errors import BridgeError
 log = structlog.get_logger(__name__)
 
 BUSY_TIMEOUT_MS = 5_000
-READ_LIMIT_S = 5.0
-"""How long one reading may take, in s."""
 
 Partition = tuple[str, int]
 
@@ -176,18 +173,13 @@ class Index:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[apsw.Connection]:
-        """The same, closed at the end, for ``READ_LIMIT_S``. Raises ``BridgeError`` where the file cannot be
-        read, or where that takes longer."""
-        deadline = time.monotonic() + READ_LIMIT_S
+        """The same, closed at the end. Raises ``BridgeError`` where the file cannot be read, and
+        ``apsw.InterruptError`` for what was asked to stop."""
         try:
             with contextlib.closing(self.connect()) as db:
-                db.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
                 yield db
-        except apsw.InterruptError as error:
-            raise BridgeError(
-                f"the index was searched for {READ_LIMIT_S:g} s and not to its end; "
-                "add an id or a shorter time"
-            ) from error
+        except apsw.InterruptError:
+            raise
         except apsw.Error as error:
             raise BridgeError(
                 f"the console's index {self.path} cannot be read ({type(error).__name__}); mend its disk, or "

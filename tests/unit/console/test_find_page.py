@@ -106,6 +106,15 @@ async def test_what_is_parked_or_cannot_be_opened_is_no_nothing(
     assert "dingbridge journal list" in html
 
 
+async def test_an_index_that_is_searched_too_long_is_told(
+    person: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Search, "_in_index", lambda *_: ([], True))
+    html = await page(person, "u-1")
+    assert "Add an id or a shorter time." in html
+    assert "Beyond the index nothing was looked at:" in html
+
+
 async def test_many_words_are_refused(person: Browser) -> None:
     words = " ".join(f"w{n}" for n in range(16))
     assert "w15" in await page(person, words)

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.index import search, store
+from console.index import search
 from console.index.query import Query, parse
 from console.index.records import EventEntry, moment
 from console.index.search import Search, keys_of
 from console.index.store import Index
-from dingbridge.errors import BridgeError, KafkaUnavailable
+from dingbridge.errors import KafkaUnavailable
 from tests.unit.console.index_support import SETTINGS, entries, event_record, opened
 
 DAY = 86_400_000
@@ -92,7 +92,8 @@ def test_find_finds_what_looking_at_every_event_finds(
     )
     index = opened(tmp_path_factory.mktemp("index"))
     index.add(made, {})
-    found = searching(index)._in_index(query)
+    found, slow = searching(index)._in_index(query)
+    assert not slow
     index.close()
     assert {event.place for event in found} == {
         entry.event.place for entry in made if isinstance(entry, EventEntry) and matches(entry, query)
@@ -123,13 +124,16 @@ def test_the_latest_come_first_and_it_says_that_there_are_more(
     assert found.beyond == search.Beyond()
 
 
-def test_a_search_that_takes_too_long_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "READ_LIMIT_S", -1)
+def test_a_search_that_takes_too_long_says_so_and_stops_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "INDEX_LIMIT_S", -1)
     index = opened(tmp_path)
     records = [event_record("user_add_org", f"e{n}", "u", n, at_ms=n) for n in range(3000)]
-    index.add(entries(*records), {})
-    with pytest.raises(BridgeError, match="add an id or a shorter time"):
-        asyncio.run(searching(index).find("1970-01-01..1970-01-02"))
+    index.add(entries(*records), {("t.user_add_org", n): (0, 1) for n in range(9000)})
+    found = asyncio.run(searching(index).find("1970-01-01..1970-01-02"))
+    assert (found.events, found.slow, found.beyond) == ([], True, search.Beyond())
+    assert asyncio.run(searching(index).newest("", "ding1", "u")) == []
     index.close()
 
 
