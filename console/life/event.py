@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -46,14 +46,16 @@ class KeptRecord:
         return to_dingtalk(self.decoded)
 
     @property
-    def kept(self) -> bool:
-        """Whether the callback is in a journal as it came."""
-        return self.callback is not None and self.callback.row.intact
+    def kept(self) -> Literal["whole", "damaged", "not_here"]:
+        """Whether a journal of this machine has the callback: ``whole`` as it came, or ``damaged``."""
+        if self.callback is None:
+            return "not_here"
+        return "whole" if self.callback.row.intact else "damaged"
 
     @property
     def body(self) -> bytes | None:
         """The callback word for word, from the journal, or the unclassified record that holds it."""
-        if self.callback is not None and self.kept:
+        if self.callback is not None and self.callback.row.intact:
             return self.callback.row.body
         return self.decoded.data_bytes if self.decoded is not None else None
 

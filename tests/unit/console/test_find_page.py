@@ -12,11 +12,12 @@ from console.access.users import Role
 from console.index.search import Beyond, Search
 from console.sources.journals import JournalAnswer
 from dingbridge.errors import KafkaUnavailable
+from dingbridge.events.envelope import Received, to_records
 from ingress.journal.checkpoint import ParkedGroup
 from ingress.journal.inspect import FolderStatus, JournalStatus
 from ingress.journal.rows import NewCallback
 from ingress.journal.startup import open_current
-from tests.unit.console.index_support import entries, event_record
+from tests.unit.console.index_support import entries, event_record, kafka_record
 from tests.unit.console.support import Browser, browser, settings_in, use_quick_hasher
 
 PREFIX = {"topic_prefix": "t.", "control_prefix": "ctl."}
@@ -113,6 +114,37 @@ async def test_an_index_that_is_searched_too_long_is_told(
     html = await page(person, "u-1")
     assert "Add an id or a shorter time." in html
     assert "Beyond the index nothing was looked at:" in html
+
+
+@pytest.mark.parametrize(
+    ("became", "words"),
+    [
+        ("whole", "The callback is still in the journal."),
+        ("damaged", "The callback is in the journal, and the disk has damaged it."),
+        ("removed", "No journal that this console reads has the callback"),
+    ],
+)
+async def test_an_events_page_says_what_became_of_its_callback(
+    person: Browser, monkeypatch: pytest.MonkeyPatch, became: str, words: str
+) -> None:
+    with closing(open_current(person.console.settings.journal_path)) as journal:
+        name = journal.id
+        if became == "damaged":
+            journal.db.execute("UPDATE callbacks SET body = x'ff'")
+        elif became == "removed":
+            journal.db.execute("DELETE FROM callbacks")
+    body = orjson.dumps({"EventType": "user_leave_org", "CorpId": "ding1", "UserId": ["u-waits"]})
+    made = to_records(Received(1, name, 1_700_000_000_000, "default", "http", body))[0]
+
+    async def found(*_: Any) -> Any:
+        return kafka_record("t.user_leave_org", 0, 0, made.value, key=made.key)
+
+    monkeypatch.setattr("console.life.event.record_at", found)
+    answer = await person.get("/event", params={"at": "t.user_leave_org:0:0"})
+    assert answer.status == 200
+    told = await answer.text()
+    assert words in told
+    assert told.count("in the journal") + told.count("No journal that") == (1 if became == "whole" else 2)
 
 
 async def test_many_words_are_refused(person: Browser) -> None:
