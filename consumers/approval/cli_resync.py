@@ -110,8 +110,8 @@ async def _run(consumer: Approval, scope: Scope, dry_run: bool, yes: bool) -> No
 def _command(scope: Scope) -> str:
     """What means ``scope`` on any day: ``30d`` is another range tomorrow."""
     words = ["dingbridge", "approvals", "resync"]
-    words += ["--since", scope.since.isoformat(timespec="milliseconds")]
-    words += ["--until", scope.until.isoformat(timespec="milliseconds")]
+    words += ["--since", scope.since.isoformat(timespec="microseconds")]
+    words += ["--until", scope.until.isoformat(timespec="microseconds")]
     words += ["--process-code", ",".join(scope.process_codes)] if scope.process_codes else []
     return shlex.join([*words, "--with-actions"] if scope.with_actions else words)
 
