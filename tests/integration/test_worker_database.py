@@ -277,7 +277,7 @@ async def test_a_connection_that_the_network_has_lost_is_down_and_closing_ends(
                 await tx.execute(select(inbox.inbox))
         await database.reader().execute(select(inbox.inbox))
         for module in (executor_module, dead_letters_module):
-            monkeypatch.setattr(module, "ANSWER_TIMEOUT_S", 0.1)
+            monkeypatch.setattr(module, "ANSWER_TIMEOUT_S", 0.1 if where == "look" else 2.0)
         monkeypatch.setattr(database_module, "CLOSE_TIMEOUT_S", 0.1)
         if where != "look":
             monkeypatch.setattr(inbox, "enter", enter_silence)
