@@ -126,12 +126,16 @@ async def mark_deleted(
 
     Its memberships go with the users' own events: only a fetch of the user says where the user is now.
     """
-    before = await _deleted_at(tx, corp_id, dept_id)
-    if before is None or before[0] is not None:
-        return None
-    key = {"corp_id": corp_id, "dept_id": dept_id}
-    await write_if_changed(tx, departments, key, {"deleted_at": deleted_at}, at=at)
-    return "gone"
+    gone = await tx.execute(
+        update(departments)
+        .where(
+            departments.c.corp_id == corp_id,
+            departments.c.dept_id == dept_id,
+            departments.c.deleted_at.is_(None),
+        )
+        .values(deleted_at=deleted_at, updated_at=at)
+    )
+    return "gone" if gone.rowcount else None
 
 
 async def write_role(tx: Transaction, corp_id: str, role_id: int, row: Row, *, at: datetime) -> bool:
@@ -194,17 +198,6 @@ async def _current_roles(tx: Transaction, corp_id: str, role_ids: Collection[int
         .with_for_update(read=True)
     )
     return set(role_ids) - {row.role_id for row in rows if row.deleted_at is not None}
-
-
-async def _deleted_at(tx: Transaction, corp_id: str, dept_id: int) -> tuple[datetime | None] | None:
-    row = (
-        await tx.execute(
-            select(departments.c.deleted_at).where(
-                departments.c.corp_id == corp_id, departments.c.dept_id == dept_id
-            )
-        )
-    ).one_or_none()
-    return None if row is None else (row.deleted_at,)
 
 
 def _change(before: Mapping[str, Any] | None, gone_at: str) -> Change:

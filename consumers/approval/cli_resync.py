@@ -19,10 +19,9 @@ from consumers.approval.cli_support import (
 from consumers.approval.consumer import Approval
 from consumers.approval.reconcile.reconciler import OnProgress, Reconciler, Scope, reachable, template_codes
 from dingbridge.cli.terminal import Progress, confirmed, listed, progress, say
+from dingbridge.dingtalk.api.approvals import IDS_PAGE
 from dingbridge.errors import BridgeError
 from dingbridge.worker.supervise import is_unavailable
-
-_IDS_OF_A_CALL = 20
 
 
 def resync(
@@ -82,13 +81,13 @@ async def _run(consumer: Approval, scope: Scope, dry_run: bool, yes: bool) -> No
     say(
         f"{len(scope.process_codes)} template(s), started {scope.since:%Y-%m-%d %H:%M}Z to "
         f"{scope.until:%Y-%m-%d %H:%M}Z. Listing: at least {spans} call(s), one more for each further "
-        f"{_IDS_OF_A_CALL} ids{calls_left(settings, spans)}"
+        f"{IDS_PAGE} ids{calls_left(settings, spans)}"
     )
     if not confirmed("List them?", yes):
         raise typer.Exit(1)
     with progress(spans, "spans listed") as listing:
         ids = await work.list_ids(_shown_by(listing))
-    calls, listed_by = await work.count_calls(list(ids)), spans + len(ids) // _IDS_OF_A_CALL
+    calls, listed_by = await work.count_calls(list(ids)), spans + len(ids) // IDS_PAGE
     say(
         f"{len(ids)} approval(s) found; {calls} to fetch, one API call each, and one for each of their "
         f"attachments later; the archive has the others"
