@@ -9,7 +9,7 @@ from aiohttp import web
 from console.access.middleware import USER
 from console.app import Console, Role
 from console.line.window import Reading
-from console.pages.now import told
+from console.pages.now import shown_part
 from console.sources.groups import Group
 from console.watch import EACH_S, View
 
@@ -44,7 +44,7 @@ def _shown(view: View, name: str, is_reader: bool) -> Shown:
     held = [reading.in_flight for reading in instances]
     return Shown(
         name,
-        [told(part, is_reader) for part in view.parts if part.consumer == name],
+        [shown_part(part, is_reader) for part in view.parts if part.consumer == name],
         view.groups.get(name),
         instances,
         [pause for answer in held for pause in answer.get("paused", ())],

@@ -35,8 +35,8 @@ def routes(console: Console) -> list[web.RouteDef]:
             "now.html",
             view=view,
             each_s=EACH_S,
-            worst=view.worst and told(view.worst, is_reader),
-            parts=[told(part, is_reader) for part in view.parts],
+            worst=view.worst and shown_part(view.worst, is_reader),
+            parts=[shown_part(part, is_reader) for part in view.parts],
             today=console.watch.today,
             goal=GOAL,
             within_s=WITHIN_S,
@@ -50,7 +50,7 @@ def routes(console: Console) -> list[web.RouteDef]:
     return [web.get("/", show)]
 
 
-def told(part: Part, is_reader: bool) -> dict[str, Any]:
+def shown_part(part: Part, is_reader: bool) -> dict[str, Any]:
     """A part as the template shows it; what a process says in its own words is for readers."""
     trouble = part.trouble or Trouble(State.OK, "")
     return {

@@ -69,6 +69,7 @@ class JarsKafka(KafkaServer):
         written when the broker ends in order."""
         self._jars = fetch_jars(progress)
         self._java = java()
+        self._classes = classes_file(self._jars, self._java)
         self._extra = dict(extra_properties or {})
         self._scram_users = dict(scram_users or {})
         self._long_run, self._classes_to = long_run, classes_to
@@ -171,8 +172,8 @@ class JarsKafka(KafkaServer):
         quick = [] if self._long_run else ["-XX:TieredStopAtLevel=1"]
         if self._classes_to is not None:
             quick.append(f"-XX:ArchiveClassesAtExit={self._classes_to}")
-        elif (classes := classes_file(self._jars, self._java)).exists():
-            quick.append(f"-XX:SharedArchiveFile={classes}")
+        elif self._classes.exists():
+            quick.append(f"-XX:SharedArchiveFile={self._classes}")
         return [
             self._java,
             *quick,
