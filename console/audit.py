@@ -65,8 +65,11 @@ class Audit:
     def _append(self, line: bytes) -> None:
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
+                size = os.fstat(handle).st_size
+                if size and os.pread(handle, 1, size - 1) != b"\n":  # torn by a power cut or a full disk
+                    line = b"\n" + line
                 if os.write(handle, line) != len(line):
                     raise OSError(None, "the disk is full")
                 os.fsync(handle)

@@ -49,6 +49,8 @@ async def test_the_audit_is_private_and_reads_back_newest_first_past_a_torn_line
     entries = await audit.read(5)
     assert [entry.count for entry in entries] == [2999, 2998, 2997, 2996, 2995]
     assert len(await audit.read(10_000)) == 3000
+    await audit.write("command", user="anna", count=3000)
+    assert [entry.count for entry in await audit.read(2)] == [3000, 2999]
 
 
 async def test_nothing_is_done_that_the_audit_cannot_hold(tmp_path: Path) -> None:
