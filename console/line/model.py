@@ -124,7 +124,7 @@ def _ingress(window: Window) -> list[Part]:
 
 def _unreachable(window: Window) -> Iterator[Trouble]:
     for reading in window.silent:
-        yield Trouble(State.UNREACHABLE, "unreachable", {"url": reading.url})
+        yield Trouble(State.UNREACHABLE, "unreachable", text=reading.url)
 
 
 def _dingtalk(window: Window) -> Iterator[Trouble]:

@@ -205,6 +205,7 @@ def test_what_does_not_answer_is_unreachable_and_what_it_would_tell_unknown() ->
     assert [part.state for part in parts] == [State.UNKNOWN, State.UNREACHABLE, State.UNKNOWN]
     parts = parts_of([reading(INGRESS, 10, *WELL), Reading("billing", "http://a", 10, "cannot be reached")])
     assert [part.state for part in parts[3:]] == [State.UNREACHABLE, State.UNKNOWN]
+    assert parts[3].trouble == Trouble(State.UNREACHABLE, "unreachable", text="http://a")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from tests.support.waiting import eventually
 CODES = sorted(set(re.findall(r'Trouble\(\s*State\.\w+, "(\w+)"', Path(model.__file__).read_text("utf-8"))))
 NOT_SPOKEN_OF = {"unknown", "not_configured", "lag_unknown"}
 """By the sentence: nothing tells, so nothing is to be done."""
-VALUES = {"count": 3, "seconds": 61, "megabytes": 95, "url": "http://127.0.0.1:1", "app": "default"}
+VALUES = {"count": 3, "seconds": 61, "megabytes": 95, "app": "default"}
 HELD = {
     "total": 2,
     "paused": [
