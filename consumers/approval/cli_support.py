@@ -5,7 +5,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, TextIO
 from zoneinfo import ZoneInfo
@@ -101,13 +101,13 @@ async def company_of(consumer: Approval) -> str:
 
 
 def day_or_moment(text: str | None, option: str, settings: ConsumerSettings) -> datetime | None:
-    """A day or a time without a zone is meant in ``DINGTALK_TIMEZONE``, as forms and the API are."""
+    """In UTC. A day or a time without a zone is meant in ``DINGTALK_TIMEZONE``, as forms and the API are."""
     if text is None:
         return None
     try:
         local = datetime.combine(date.fromisoformat(text), datetime.min.time())
-        return local.replace(tzinfo=ZoneInfo(settings.dingtalk_timezone))
-    except ValueError:
+        return local.replace(tzinfo=ZoneInfo(settings.dingtalk_timezone)).astimezone(UTC)
+    except (ValueError, OverflowError):
         return moment(text, option)
 
 

@@ -2,16 +2,17 @@
 
 import shlex
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.main import get_command
 
 from consumers.approval.cli import app
 from consumers.approval.cli_resync import _command
-from consumers.approval.cli_support import calls_left
+from consumers.approval.cli_support import calls_left, day_or_moment
 from consumers.approval.reconcile.reconciler import Scope
 from dingbridge import ConsumerSettings
 from dingbridge.api_budget import ApiCalls
@@ -82,3 +83,10 @@ def test_the_command_that_goes_on_means_the_same_approvals_on_any_day(since, cod
 
 def test_without_a_budget_there_is_nothing_to_say(settings):
     assert calls_left(settings.model_copy(update={"api_monthly_budget": 0}), 1_000_000) == ""
+
+
+def test_a_day_is_one_of_dingtalks_time_zone_and_said_in_utc(settings):
+    assert day_or_moment("2026-11-27", "--since", settings) == datetime(2026, 11, 26, 16, tzinfo=UTC)
+    assert f"{day_or_moment('2026-11-27', '--since', settings):%d %H:%M}" == "26 16:00"
+    with pytest.raises(typer.BadParameter, match="no time zone"):
+        day_or_moment("0001-01-01", "--since", settings)
