@@ -276,10 +276,16 @@ def changed(draw: st.DrawFn) -> tuple[Json, Json]:
 @given(changed())
 def test_jsoncompat_agrees_on_what_breaks_readers(pair: tuple[Json, Json]) -> None:
     old, new = pair
-    # It does not look at formats and patterns, and we do.
+    # It looks at formats and patterns only beside an enum, and we do always.
     ours = [found for found in differences(new, old) if found.kind != "form"]
-    judged = jsoncompat.check_compat(json.dumps(old), json.dumps(new), "serializer")
-    assert judged is (ours == []), ours
+    assert jsoncompat.check_compat(formless(old), formless(new), "serializer") is (ours == []), ours
+
+
+def formless(schema: Json) -> str:
+    def without(found: Json) -> Json:
+        return {k: v for k, v in found.items() if k not in ("format", "pattern") or isinstance(v, dict)}
+
+    return json.dumps(json.loads(json.dumps(schema), object_hook=without))
 
 
 @given(changed(), st.data())
