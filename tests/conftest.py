@@ -1,5 +1,6 @@
 """Fixtures of all tiers: real servers (one of each for the run), settings of one test, its processes."""
 
+import gc
 import logging
 import os
 import secrets
@@ -37,6 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[_servers].stop()
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and all modules stay to the end: the garbage collector need not look at them."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_collectionfinish(
