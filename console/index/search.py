@@ -114,27 +114,20 @@ class Search:
             f"SELECT {_EVENT} FROM events e {'WHERE ' if where else ''}{' AND '.join(where)} "  # noqa: S608
             f"ORDER BY e.received_ms DESC LIMIT {MOST_EVENTS}"
         )
-        try:
-            return await asyncio.to_thread(self._rows, query, bindings, INDEX_LIMIT_S)
-        except apsw.InterruptError:
-            return []
+        return await asyncio.to_thread(self._rows_in_time, query, bindings)
 
     def _in_index(self, query: Query) -> tuple[list[IndexedEvent], bool]:
         """One more than are shown, and whether the time was up."""
         with self.index.reading() as db:
-            statement, bindings = _statement(query, lambda name, term: _has(db, name, term))
-        try:
-            return self._rows(statement, bindings, INDEX_LIMIT_S), False
-        except apsw.InterruptError:
-            return [], True
+            return _in_time(db, *_statement(query, lambda name, term: _has(db, name, term)))
 
-    def _rows(self, query: str, bindings: list[Any], limit_s: float | None = None) -> list[IndexedEvent]:
-        """Raises ``apsw.InterruptError`` after ``limit_s``."""
+    def _rows_in_time(self, query: str, bindings: list[Any]) -> list[IndexedEvent]:
         with self.index.reading() as db:
-            if limit_s is not None:
-                deadline = time.monotonic() + limit_s
-                db.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
-            return [_event(row) for row in db.execute(query, bindings)]
+            return _in_time(db, query, bindings)[0]
+
+    def _rows(self, query: str, bindings: list[Any]) -> list[IndexedEvent]:
+        with self.index.reading() as db:
+            return _events(db, query, bindings)
 
     async def _beyond(
         self, query: Query, covered: Mapping[Partition, Covered]
@@ -275,6 +268,20 @@ def _statement(query: Query, has: Callable[[str, str], bool]) -> tuple[str, list
 def _has(db: apsw.Connection, column: str, term: str) -> bool:
     statement = f"SELECT 1 FROM types WHERE {column} = ? LIMIT 1"  # noqa: S608
     return db.execute(statement, (storable(term),)).get is not None
+
+
+def _in_time(db: apsw.Connection, query: str, bindings: list[Any]) -> tuple[list[IndexedEvent], bool]:
+    """None of them, and True, where it takes longer than ``INDEX_LIMIT_S``."""
+    deadline = time.monotonic() + INDEX_LIMIT_S
+    db.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+    try:
+        return _events(db, query, bindings), False
+    except apsw.InterruptError:
+        return [], True
+
+
+def _events(db: apsw.Connection, query: str, bindings: list[Any]) -> list[IndexedEvent]:
+    return [_event(row) for row in db.execute(query, bindings)]
 
 
 def _event(row: Any) -> IndexedEvent:

@@ -173,13 +173,10 @@ class Index:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[apsw.Connection]:
-        """The same, closed at the end. Raises ``BridgeError`` where the file cannot be read, and
-        ``apsw.InterruptError`` for what was asked to stop."""
+        """As ``connect``, closed at the end. Raises ``BridgeError`` where the file cannot be read."""
         try:
             with contextlib.closing(self.connect()) as db:
                 yield db
-        except apsw.InterruptError:
-            raise
         except apsw.Error as error:
             raise BridgeError(
                 f"the console's index {self.path} cannot be read ({type(error).__name__}); mend its disk, or "
