@@ -1,15 +1,17 @@
 """Fixtures of all tiers: real servers (one of each for the run), settings of one test, its processes."""
 
+import asyncio
 import gc
 import logging
 import os
 import secrets
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
+import uvloop
 from hypothesis import settings as hypothesis_settings
 
 from dev.servers import KafkaServer, PostgresServer, start_kafka, start_postgres
@@ -24,7 +26,7 @@ from tests.support.validation import in_words, validated
 hypothesis_settings.register_profile(
     "dingbridge",
     deadline=None,  # no test asserts a duration
-    max_examples=sized(30, 100),
+    max_examples=sized(20, 100),
     derandomize="CI" in os.environ,  # there a change is judged, and not what dice find besides
 )
 hypothesis_settings.load_profile("dingbridge")
@@ -38,6 +40,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     config.stash[_servers].stop()
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Tests run on the loop that ``dingbridge`` runs on."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 def pytest_collection_finish() -> None:

@@ -1,11 +1,11 @@
 """Consumers that call addresses which others wrote reach none that points inside: one table for all."""
 
-import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import uvloop
 
 from consumers.approval.files import downloads
 from consumers.approval.files.downloads import Downloads
@@ -29,7 +29,7 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         addresses.append(address[0])
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(asyncio.selector_events.BaseSelectorEventLoop, "sock_connect", connect)
+    monkeypatch.setattr(uvloop.Loop, "sock_connect", connect)
     return addresses
 
 
