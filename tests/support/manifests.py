@@ -1,5 +1,6 @@
 """``deploy/kubernetes`` as values: what kustomize would apply, without kustomize."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ def kustomization() -> Manifest:
 
 def documents(*files: str) -> list[Manifest]:
     """The documents of ``files``, or of all that are applied."""
-    return [
-        document
-        for file in files or kustomization()["resources"]
-        for document in yaml.safe_load_all((FOLDER / file).read_text(encoding="utf-8"))
-    ]
+    return [document for file in files or kustomization()["resources"] for document in _in_file(file)]
+
+
+@cache
+def _in_file(file: str) -> tuple[Manifest, ...]:
+    return tuple(yaml.safe_load_all((FOLDER / file).read_text(encoding="utf-8")))
 
 
 def of_kind(*kinds: str) -> list[Manifest]:

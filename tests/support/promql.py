@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,6 +49,7 @@ def of_rules() -> Iterator[Query]:
             yield Query(rule.get("alert") or rule["record"], rule["expr"], frozenset(labels))
 
 
+@cache
 def records() -> dict[str, str]:
     """The expression of each recording rule, by the name of its metric."""
     groups = yaml.safe_load(RULES.read_text(encoding="utf-8"))["groups"]

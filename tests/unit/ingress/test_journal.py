@@ -237,6 +237,7 @@ async def test_an_io_error_that_does_not_outlive_one_reopening_leaves_the_journa
     assert on_disk(tmp_path) == [b"after-0", b"after-1", b"after-2"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # apsw says so of xSync, too
 @pytest.mark.parametrize("sickness", ["full", "fsync"])
 async def test_where_no_new_journal_can_be_made_nothing_is_renamed(disk, tmp_path, sickness):
     relay = Relay(tmp_path)
