@@ -14,6 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 GUARD = Path(__file__).with_name("guard.py")
 
 
@@ -95,8 +97,10 @@ class GuardedProcess:
         """SIGSTOP: it keeps its memory and connections, and does nothing. Waits until it has stopped: on a
         busy machine its other threads go on until the one that takes the signal has its turn."""
         self.send(signal.SIGSTOP)
-        while self.running and _state(self.pid) not in ("T", ""):
-            time.sleep(0.001)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child = psutil.Process(self.pid)
+            while child.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+                time.sleep(0.001)
 
     def resume(self) -> None:
         """SIGCONT."""
@@ -129,14 +133,6 @@ class GuardedProcess:
         if self._guard.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._guard.stdin.close()
-
-
-def _state(pid: int) -> str:
-    """Its state by proc(5), ``T`` when stopped; empty where there is no such file."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
 
 
 def tail(path: Path, lines: int) -> str:
