@@ -140,7 +140,7 @@ async def _templates(from_dingtalk: bool, as_json: bool) -> None:
         names: dict[str, str] = {}
         if from_dingtalk:
             for template in await consumer.dingtalk.templates():
-                names[str(template.get("process_code"))] = str(template.get("name") or "")
+                names[str(template.get("processCode"))] = str(template.get("name") or "")
         found = await known_templates.listed(consumer.database.reader(), consumer.actions, names)
     columns = ["process_code", "name", "approvals", "running", "approved", "action", "undo", "actions"]
     print_list(columns, [template.as_object() for template in found], as_json=as_json)

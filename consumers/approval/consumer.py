@@ -65,7 +65,7 @@ class Approval(Consumer):
         """Make ``fetcher``, without what the consumer does beside events: for commands that write to it."""
         zone = ZoneInfo(self.settings.dingtalk_timezone)
         runner = ActionRunner(self.actions, zone, self.metrics)
-        self.fetcher = Fetcher(self.database, Archive(zone), runner, ProcessCodes())
+        self.fetcher = Fetcher(self.database, Archive(zone), runner, ProcessCodes(), self.metrics)
 
     def client_of(self, app: str, corp_id: str) -> DingTalkClient:
         """The client for work beside the events: an event's own call comes first when the month's calls are
@@ -100,7 +100,7 @@ class Approval(Consumer):
         else:
             asks = await self._may_be_stale(event, snapshot, ctx.db)
         if not asks:
-            return Fetched(snapshot, event.app)
+            return await self.fetcher.unasked(event.app, snapshot, ctx.db)
         return await self.fetcher.fetch(ctx.dingtalk, event.app, snapshot, ctx.db, event)
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:

@@ -13,7 +13,9 @@ import structlog
 from sqlalchemy import select
 
 from consumers.approval.actions.runner import ActionRunner
+from consumers.approval.archive.links import ancestors
 from consumers.approval.archive.writer import Archive
+from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.process_codes import ProcessCodes
 from consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge import Database, Event, Reader, Transaction
@@ -28,7 +30,7 @@ log = structlog.get_logger(__name__)
 ClientOf = Callable[[str, str], DingTalkClient]
 """The Open API's client for an app's name and a company's corpId, at the priority of a resync."""
 
-UNFINISHED = frozenset({"NEW", "RUNNING"})
+UNFINISHED = "RUNNING"
 """``status`` of an instance that is not at its end."""
 
 
@@ -37,8 +39,8 @@ class Fetched:
     """What was found out about an instance. ``document`` is None when the API does not know it, or was not
     asked (``asked``).
 
-    ``app`` is the DingTalk app whose event it was, or that was asked. ``main`` is the instance that this one
-    takes back, if it does: its action may be undone.
+    ``app`` is the DingTalk app whose event it was, or that was asked. ``mains`` are the instances that this
+    one changes or takes back: their actions may be undone.
     """
 
     snapshot: Snapshot
@@ -46,7 +48,7 @@ class Fetched:
     document: dict[str, Any] | None = None
     asked: bool = False
     process_code: str | None = None
-    main: Snapshot | None = None
+    mains: tuple[Snapshot, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Fetcher:
     archive: Archive
     actions: ActionRunner
     codes: ProcessCodes
+    metrics: ApprovalMetrics
 
     async def fetch(
         self, client: DingTalkClient, app: str, snapshot: Snapshot, db: Reader, event: Event | None = None
@@ -77,10 +80,14 @@ class Fetcher:
             log.warning("approval.not_at_api", instance_id=instance_id, errcode=error.errcode)
         code = None
         if event is not None:
-            if document is not None and document.get("status") in UNFINISHED:
+            if document is not None and document.get("status") == UNFINISHED:
                 log.warning("approval.api_lags", instance_id=instance_id, event_id=event.id)
             code = await self._process_code(client, event, snapshot, document, db)
-        return Fetched(snapshot, app, document, True, code, await _main_of(snapshot, document, db))
+        return Fetched(snapshot, app, document, True, code, await _mains(snapshot, document, db))
+
+    async def unasked(self, app: str, snapshot: Snapshot, db: Reader) -> Fetched:
+        """What is to be written without asking DingTalk."""
+        return Fetched(snapshot, app, mains=await _mains(snapshot, None, db))
 
     async def write(
         self,
@@ -92,10 +99,13 @@ class Fetcher:
         tolerant: bool = False,
     ) -> bool:
         """Archive what was fetched and settle its action; whether that went well. ``forced`` and ``tolerant``
-        as ``ActionRunner.settle``. Raises ``Conflict`` when another fetch was written meanwhile."""
-        snapshot, main = fetched.snapshot, fetched.main
+        as ``ActionRunner.settle_family``. Raises ``Conflict`` when another fetch was written meanwhile."""
+        snapshot = fetched.snapshot
         key = {"corp_id": snapshot.corp_id, "instance_id": snapshot.entity_id}
         await guard.claim(tx, snapshot, fetched=fetched.asked)
+        for main in fetched.mains:
+            # of two transactions that do not see each other, neither would find that the other revokes it
+            await guard.claim(tx, main, fetched=False)
         written = await self.archive.write(
             tx,
             key,
@@ -104,16 +114,13 @@ class Fetcher:
             document=fetched.document,
             process_code=fetched.process_code,
         )
-        settled = await self.actions.settle(
+        if written.true_utc:
+            self.metrics.true_utc_times.inc()
+            log.warning("approval.times_are_utc", instance_id=snapshot.entity_id)
+        settled = await self.actions.settle_family(
             tx, key, written.stored, new_outcome=written.new_outcome, forced=forced, tolerant=tolerant
         )
-        if main is None:
-            return not settled.failed
-        # of two transactions that do not see each other, neither would find that the other revokes it
-        await guard.claim(tx, main, fetched=False)
-        revoked = {"corp_id": main.corp_id, "instance_id": main.entity_id}
-        undone = await self.actions.settle_stored(tx, revoked, tolerant=tolerant)
-        return not (settled.failed or undone.failed)
+        return not settled.failed
 
     async def write_alone(self, fetched: Fetched, *, forced: bool = False) -> bool:
         """Write what no event asked for, in a transaction of its own; whether its action went well. An event
@@ -143,11 +150,7 @@ class Fetcher:
         return await self.codes.of_title(client, snapshot.corp_id, title)
 
 
-async def _main_of(snapshot: Snapshot, document: Mapping[str, Any] | None, db: Reader) -> Snapshot | None:
-    """The instance that the instance of ``snapshot`` takes back; None when it takes none back."""
-    main = as_text((document or {}).get("main_process_instance_id"))
-    if not main or main == snapshot.entity_id:
-        return None
-    if str((document or {}).get("biz_action")).upper() != "REVOKE":
-        return None
-    return await guard.snapshot(db, snapshot.corp_id, KIND, main)
+async def _mains(snapshot: Snapshot, document: Mapping[str, Any] | None, db: Reader) -> tuple[Snapshot, ...]:
+    """The instances that the instance of ``snapshot`` changes or takes back."""
+    ids = await ancestors(db, snapshot.corp_id, snapshot.entity_id, document)
+    return tuple([await guard.snapshot(db, snapshot.corp_id, KIND, id_) for id_ in ids])

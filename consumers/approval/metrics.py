@@ -30,6 +30,11 @@ class ApprovalMetrics:
         self.attachments_waiting = Gauge(
             "dingbridge_approval_attachments_waiting", "Attachments not downloaded yet", registry=registry
         )
+        self.true_utc_times = Counter(
+            "dingbridge_approval_true_utc_times",
+            "Documents whose times are UTC, as their Z says; DingTalk's are China's clock",
+            registry=registry,
+        )
         self.compared = full_comparison("approval", registry)
 
     def action(self, outcome: str) -> None:

@@ -1,7 +1,7 @@
 """The archive's tables: a row for each approval; its form, records, tasks and files in rows of their own.
 
-Times are UTC; beside each stands, as ``…_raw``, what DingTalk's API wrote, whose times name no zone
-(``DINGTALK_TIMEZONE`` says which). A column is NULL where neither the event nor the API says anything.
+Times are UTC; beside each stands, as ``…_raw``, what DingTalk's API wrote: China's clock in minutes, with a
+``Z`` that is false. A column is NULL where neither the event nor the API says anything.
 A change here needs a revision in ``migrations``.
 """
 
@@ -60,10 +60,15 @@ approval_instances = Table(
     Column("biz_category_id", Text),
     Column("business_type", Text),
     Column("biz_action", Text, comment="NONE, or MODIFY or REVOKE of main_instance_id"),
-    Column("main_instance_id", Text),
+    Column("biz_data", Text, comment="JSON text of whoever started it through the API"),
+    Column("main_instance_id", Text, comment="the instance that this one changes or takes back"),
+    Column(
+        "replaced_by", Text, comment="the approved instance whose form is in force instead; NULL: this one's"
+    ),
+    Column("revoked_by", Text, comment="the approved instance that takes it back; NULL: none does"),
     Column("approver_userids", Text, comment="JSON list"),
     Column("cc_userids", Text, comment="JSON list"),
-    Column("attached_instance_ids", Text, comment="JSON list"),
+    Column("attached_instance_ids", Text, comment="JSON list: what changed it or took it back, as it knew"),
     Column("started_at", UtcDateTime),
     Column("started_at_raw", Text),
     Column("finished_at", UtcDateTime),
@@ -73,7 +78,7 @@ approval_instances = Table(
         "document_state",
         Text,
         nullable=False,
-        comment="full; missing: the API does not know it; pending: not asked, as it is not at its end",
+        comment="full; missing: the API does not know it; pending: not asked yet",
     ),
     Column("raw_events", Text, nullable=False, comment="JSON: the latest event of each type, as it came"),
     Column("raw_document", Text, comment="JSON: the API's answer, whole"),
@@ -84,6 +89,7 @@ approval_instances = Table(
     Index("ix_approval_instances_finished_at", "finished_at"),
     Index("ix_approval_instances_main", "corp_id", "main_instance_id"),
     Index("ix_approval_instances_status", "status"),
+    Index("ix_approval_instances_document_state", "document_state"),
 )
 
 
@@ -111,6 +117,7 @@ approval_form_values = Table(
     Column("corp_id", Text, primary_key=True),
     Column("instance_id", Text, primary_key=True),
     Column("position", Integer, primary_key=True, comment="place in the form, from 0"),
+    Column("biz_alias", Text, comment="the field's name for programs, where its template gives it one"),
     *_value_columns(),
     Index("ix_approval_form_values_name", "name"),
 )
@@ -134,11 +141,15 @@ approval_operations = Table(
     Column("instance_id", Text, primary_key=True),
     Column("position", Integer, primary_key=True, comment="in the order of the records, from 0"),
     Column("userid", Text),
-    Column("operation_type", Text),
-    Column("operation_result", Text),
+    Column("operation_type", Text, comment="START_PROCESS_INSTANCE, EXECUTE_TASK_NORMAL, ..., as it came"),
+    Column("operation_result", Text, comment="AGREE, REFUSE, NONE, ..., as it came"),
     Column("remark", Text),
+    Column("activity_id", Text),
+    Column("show_name", Text, comment="the name of the step"),
     Column("attachments", Text, comment="JSON list"),
-    Column("operated_at", UtcDateTime),
+    Column("images", Text, comment="JSON list of addresses"),
+    Column("cc_userids", Text, comment="JSON list"),
+    Column("operated_at", UtcDateTime, comment="to the minute; within one, position is the order"),
     Column("operated_at_raw", Text),
 )
 
@@ -147,13 +158,16 @@ approval_tasks = Table(
     metadata,
     Column("corp_id", Text, primary_key=True),
     Column("instance_id", Text, primary_key=True),
-    Column("task_id", Text, primary_key=True, comment="beyond 32 bits; text in the API, a number in events"),
+    Column("task_id", Text, primary_key=True, comment="beyond 32 bits"),
+    Column("position", Integer, comment="place among the API's tasks, from 0; NULL: only events tell of it"),
     Column("userid", Text),
     Column("status", Text, comment="RUNNING, COMPLETED, CANCELED, ..."),
-    Column("result", Text, comment="AGREE, REFUSE, REDIRECTED, ..."),
+    Column("result", Text, comment="AGREE, REFUSE, REDIRECTED, ...; NONE or NULL: not decided"),
     Column("remark", Text, comment="only events have it; the records have it too"),
     Column("activity_id", Text),
-    Column("url", Text),
+    Column("group_name", Text),
+    Column("mobile_url", Text),
+    Column("pc_url", Text),
     Column("started_at", UtcDateTime),
     Column("started_at_raw", Text),
     Column("finished_at", UtcDateTime),

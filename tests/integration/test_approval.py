@@ -57,7 +57,7 @@ async def test_an_approved_leave_is_archived_and_in_the_ledger_once(office, data
     assert before.deleted_at is None
     assert row.deleted_at.isoformat() == "2024-11-07T17:23:20+00:00"
     assert row.finished_at.isoformat() == "2024-11-07T17:21:40+00:00"
-    assert json.loads(row.raw_document)["business_id"] == "202411080120000001"
+    assert json.loads(row.raw_document)["business_id"] == "202411080120000000001"
     assert (leave.userid, leave.days, leave.ends_on) == ("u001", 2, date(2024, 11, 12))
     assert shown == []
 
@@ -103,7 +103,7 @@ async def test_an_approval_and_its_revocation_at_the_same_moment_end_without_the
 ):
     """Two members work on the two instances; neither sees the other's row."""
     office.finish("pi-1")
-    office.finish("pi-2", biz_action="REVOKE", main_process_instance_id="pi-1")
+    office.finish("pi-2", bizAction="REVOKE", mainProcessInstanceId="pi-1")
     events = [instance("finish", processInstanceId=id_) for id_ in ("pi-1", "pi-2")]
     order = [events[first], events[1 - first]]
     async with MemoryRuntime(Approval(), database_url=database_url, dingtalk=office) as archive:
@@ -197,8 +197,8 @@ async def test_approvals_over_http_are_archived_in_any_order(database_url):
             assert (row.document_state, row.title) == ("full", ours[key]["title"])
             assert row.url
         for table, part in [
-            (approval_form_values, "form_component_values"),
-            (approval_operations, "operation_records"),
+            (approval_form_values, "formComponentValues"),
+            (approval_operations, "operationRecords"),
             (approval_tasks, "tasks"),
         ]:
             (count,) = await archive.rows(select(func.count()).select_from(table))

@@ -101,9 +101,9 @@ async def test_everything_in_any_order_and_twice_becomes_what_the_platform_says(
             assert row.process_code == said["process_code"]
             # tasks are known while it runs, too
             assert {(t.task_id, t.userid, t.status, t.result or "NONE") for t in tasks[id_]} == {
-                (t["taskid"], t["userid"], t["task_status"], t["task_result"]) for t in said["tasks"]
+                (t["taskId"], t["userid"], t["status"], t["result"]) for t in said["tasks"]
             }
-            remarks = [r for r in said["operation_records"] if r["operation_type"] == "ADD_REMARK"]
+            remarks = [r for r in said["operationRecords"] if r["operation_type"] == "ADD_REMARK"]
             assert [(c.userid, c.content) for c in comments[id_]] == [
                 (r["userid"], r["remark"]) for r in remarks
             ]
@@ -111,8 +111,8 @@ async def test_everything_in_any_order_and_twice_becomes_what_the_platform_says(
                 assert (row.document_state, id_ in files) == ("pending", False)
                 continue
             assert row.document_state == "full"
-            assert len(parts[approval_operations][id_]) == len(said["operation_records"])
-            form = said["form_component_values"]
+            assert len(parts[approval_operations][id_]) == len(said["operationRecords"])
+            form = said["formComponentValues"]
             assert [(v.name, v.value) for v in parts[approval_form_values][id_]] == [
                 (f["name"], f["value"]) for f in form
             ]

@@ -2,31 +2,33 @@
 
 What is in ``approval_actions`` follows from what is known of the instance, not from the order in which it
 became known: an approval that is taken back before its finish is heard of is never acted on, and one that was
-acted on is undone. Not here: what an action is (``declaration.py``), and the call itself (``runner.py``).
+acted on is undone. One that another instance changes is taken back, too, and then the change is acted on like
+a new approval, in the same transaction. Not here: what an action is (``declaration.py``), and the call itself
+(``runner.py``).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from consumers.approval.actions.declaration import Action, Function, RevokedBy, name_of
 from consumers.approval.archive.document import Events
-from consumers.approval.archive.writer import Stored
-from consumers.approval.tables import approval_instances
+from consumers.approval.archive.links import MODIFY, REVOKE, Family
+from consumers.approval.archive.writer import Stored, stored
+from consumers.approval.tables import approval_actions
 from dingbridge import Reader, Transaction
 
 DONE, REJECTED, FAILED, SKIPPED = "done", "rejected", "failed", "skipped"
 REVOKED, NOT_UNDONE = "revoked", "not_undone"
 """``state`` of ``approval_actions``."""
 
-REVISIONS = frozenset({"MODIFY", "REVOKE"})
-"""``biz_action`` of an instance that changes or takes back another one: acting on it as if it were a new one
-would, for a revoked leave, count the leave twice."""
-
 NO_FORM = "DingTalk's API does not know the instance, so there is no form to act on"
-REVISION = "it changes or takes back another instance, and is no new one"
+REVOCATION = "it takes back another instance, and is no new one"
+NOT_THERE = "it changes an instance that is not in the archive yet"
+IN_EFFECT = "it changes an instance whose action is not undone"
 RESYNCED = "archived by a resync, without its finish event; `dingbridge approvals actions` acts on it"
 
 
@@ -39,34 +41,72 @@ def agreed(events: Events, document: Mapping[str, Any] | None) -> bool:
     )
 
 
-def taken_back(row: Mapping[str, Any], events: Events, revoked: bool) -> RevokedBy | None:
-    """What took an approval that was ``agreed`` to back; ``revoked``: another instance says so."""
+@dataclass(frozen=True, slots=True)
+class Links:
+    """What other instances mean for one: taken back or changed by another one (``revoked``, ``replaced``);
+    ``waits``: it is a change itself, which is not to be acted on for this reason."""
+
+    revoked: bool = False
+    replaced: bool = False
+    waits: str | None = None
+
+
+def taken_back(row: Mapping[str, Any], events: Events, links: Links) -> RevokedBy | None:
+    """What took an approval that was ``agreed`` to back."""
     if row["outcome"] == "terminated":
         return "terminated"
     if "delete" in events:
         return "deleted"
-    return "revoked" if revoked else None
+    if links.revoked:
+        return "revoked"
+    return "modified" if links.replaced else None
 
 
-def refusal(row: Mapping[str, Any], events: Events, has_document: bool, forced: bool) -> str | None:
+def refusal(
+    row: Mapping[str, Any], events: Events, has_document: bool, links: Links, forced: bool
+) -> str | None:
     """Why an approved instance whose template has an action is not acted on; None: it is."""
     if not has_document:
         return NO_FORM
-    if str(row["biz_action"]).upper() in REVISIONS:
-        return REVISION
+    biz_action = str(row["biz_action"]).upper()
+    if biz_action == REVOKE:
+        return REVOCATION
+    if biz_action == MODIFY:
+        return links.waits
     return None if forced or "finish" in events else RESYNCED
 
 
-async def is_revoked(db: Reader | Transaction, key: Mapping[str, Any]) -> bool:
-    """Whether another instance that is approved takes this one back."""
-    columns = approval_instances.c
-    found = select(columns.instance_id).where(
-        columns.corp_id == key["corp_id"],
-        columns.main_instance_id == key["instance_id"],
-        func.upper(columns.biz_action) == "REVOKE",
-        columns.outcome == "approved",
+async def links_of(
+    db: Reader | Transaction, key: Mapping[str, Any], family: Family, *, forced: bool
+) -> Links:
+    """What the family of an instance means for it.
+
+    A change follows what it changes: it is acted on once the action of that is undone, or where that would
+    have been acted on (its ``finish`` came through the bridge) or ``forced``. One of an instance that was
+    booked by hand, before the bridge, is not: it would count twice.
+    """
+    if key["instance_id"] not in family.members:
+        return Links()
+    said = family.said_of(key["instance_id"])
+    revoked, replaced = said["revoked_by"] is not None, said["replaced_by"] is not None
+    if key["instance_id"] != family.changed_by:
+        return Links(revoked, replaced)
+    root = family.root
+    first = None if root is None else await stored(db, {**key, "instance_id": root.instance_id})
+    if first is None or first.document is None:
+        return Links(revoked, replaced, NOT_THERE)
+    columns = approval_actions.c
+    entries = await db.execute(
+        select(columns.state, columns.done_at).where(
+            columns.corp_id == key["corp_id"],
+            columns.instance_id.in_(family.predecessors(key["instance_id"])),
+        )
     )
-    return (await db.execute(found.limit(1))).first() is not None
+    found = [Known(state, done_at=done_at) for state, done_at in map(tuple, entries)]
+    if any(known.effective for known in found):
+        return Links(revoked, replaced, IN_EFFECT)
+    follows = forced or "finish" in first.events or any(known.done_at for known in found)
+    return Links(revoked, replaced, None if follows else RESYNCED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +117,7 @@ class Known:
     reason: str | None = None
     process_code: str | None = None
     action: str | None = None
+    done_at: datetime | None = None
 
     @property
     def effective(self) -> bool:
@@ -97,14 +138,13 @@ class Decision:
 
 
 def decide(
-    instance: Stored, known: Known, declared: Action | None, *, revoked: bool, forced: bool
+    instance: Stored, known: Known, declared: Action | None, links: Links, *, forced: bool
 ) -> Decision:
-    """What ``instance`` asks for. ``revoked``: another instance takes it back. ``forced``: act also where no
-    finish event came through the bridge."""
+    """What ``instance`` asks for. ``forced``: act also where no finish event came through the bridge."""
     row, events, document = instance.row, instance.events, instance.document
     if row is None or not agreed(events, document):
         return Decision()
-    revoked_by = taken_back(row, events, revoked)
+    revoked_by = taken_back(row, events, links)
     if known.state is None and declared is None:
         return Decision(without_action=revoked_by is None)
     if revoked_by is not None:
@@ -113,7 +153,7 @@ def decide(
         return Decision(state=DONE)
     if declared is None:
         return Decision(state=known.state, reason=known.reason)
-    why = refusal(row, events, document is not None, forced)
+    why = refusal(row, events, document is not None, links, forced)
     return Decision(call=declared.run) if why is None else Decision(state=SKIPPED, reason=why)
 
 

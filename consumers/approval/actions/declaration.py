@@ -33,8 +33,8 @@ from types import ModuleType
 from typing import Any, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
-from consumers.approval.archive.components import Value, kind_of, number_of, parse
-from consumers.approval.archive.document import table_rows
+from consumers.approval.archive.components import Value, number_of
+from consumers.approval.archive.document import cell_name, cell_value, cells_of, value_of
 from consumers.approval.archive.times import local_day, local_time
 from dingbridge import Reject, Transaction
 from dingbridge.errors import SettingsError
@@ -45,7 +45,7 @@ class Form:
     """A form's values by the names that people see, as text, as DingTalk has them.
 
     A control with several names, such as a date range, is found by each of them. Of two fields of one name
-    the first counts.
+    the first counts. What DingTalk writes for a field that was left empty (``null``) is no value.
     """
 
     def __init__(self, fields: list[Any], zone: ZoneInfo) -> None:
@@ -55,7 +55,7 @@ class Form:
         for field in fields:
             if isinstance(field, Mapping):
                 self._fields.setdefault(str(field.get("name")), field)
-                for name, value in _named_values(field):
+                for name, value in _named_values(field, _filled(value_of(field, zone))):
                     self._values.setdefault(name, value)
 
     def __getitem__(self, name: str) -> str:
@@ -102,21 +102,20 @@ class Form:
         field = self._fields.get(name)
         if field is None:
             return None
-        kind = kind_of(field.get("component_type"), field.get("id"))
-        return parse(kind, field.get("value"), field.get("ext_value"), self._zone)
+        return value_of(field, self._zone)
 
     def table(self, name: str) -> list[dict[str, str | None]]:
         """A table's rows, each by the names of its columns; none when there is no such table."""
-        rows = []
-        for _, cells in table_rows(self._values.get(name)):
-            objects = [cell for cell in cells if isinstance(cell, Mapping)]
-            rows.append({str(c.get("label") or c.get("name")): as_text(c.get("value")) for c in objects})
-        return rows
+        rows: dict[int, dict[str, str | None]] = {}
+        for row, _, cell in cells_of(self._fields.get(name, {})):
+            rows.setdefault(row, {})[str(cell_name(cell))] = _filled(cell_value(cell, self._zone))
+        return list(rows.values())
 
 
-RevokedBy = Literal["terminated", "deleted", "revoked"]
+RevokedBy = Literal["terminated", "deleted", "revoked", "modified"]
 """What took an approval back: its ``terminate`` event or status after it was agreed to, its ``delete`` event,
-or another instance that was approved and says REVOKE of it."""
+or another instance that was approved and says REVOKE or MODIFY of it. After ``modified`` the action is called
+for that other one, whose form is in force, unless it is taken back itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,9 @@ class Approved:
     """An approved instance, as an action sees it. Times are UTC; None is what DingTalk does not say.
 
     ``form`` holds its values by name; ``document`` is the API's whole answer, where anything may be absent.
-    ``revoked_by`` is None for an action, and what took the approval back for its undo.
+    ``revoked_by`` is None for an action, and what took the approval back for its undo. ``changes`` is the id
+    of the instance whose form this one's replaces, None for a new approval; the action of that one is undone
+    by now, or never ran.
     """
 
     corp_id: str
@@ -139,6 +140,7 @@ class Approved:
     form: Form
     document: Mapping[str, Any]
     revoked_by: RevokedBy | None = None
+    changes: str | None = None
 
 
 Function = Callable[[Approved, Transaction], Awaitable[None]]
@@ -223,8 +225,13 @@ def _module(where: str) -> ModuleType:
         ) from error
 
 
-def _named_values(field: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-    name, value = as_text(field.get("name")), as_text(field.get("value"))
+def _filled(value: Value) -> str | None:
+    """A value's text; None for what only stands for an empty one. Empty text is a value."""
+    return None if value.empty and value.text and value.text.strip() else value.text
+
+
+def _named_values(field: Mapping[str, Any], value: str | None) -> Iterator[tuple[str, str | None]]:
+    name = as_text(field.get("name"))
     if name is None:
         return
     yield name, value

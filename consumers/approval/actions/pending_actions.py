@@ -13,6 +13,7 @@ from sqlalchemy import or_, select
 from consumers.approval.actions.action_state import REVOKED
 from consumers.approval.actions.declaration import name_of
 from consumers.approval.actions.runner import ActionRunner
+from consumers.approval.archive.links import ancestors
 from consumers.approval.archive.query import Filter, pages
 from consumers.approval.archive.writer import stored
 from consumers.approval.tables import KIND, approval_actions, approval_instances, guard
@@ -66,7 +67,7 @@ async def pending(database: Database, runner: ActionRunner, chosen: Filter) -> A
             yield Pending(
                 **key,
                 business_id=row["business_id"],
-                process_code=row["process_code"] or known.process_code or "",
+                process_code=known.process_code or "",
                 kind=kind,
                 calls="" if decision.call is None else name_of(decision.call),
                 state=known.state,
@@ -75,18 +76,22 @@ async def pending(database: Database, runner: ActionRunner, chosen: Filter) -> A
 
 
 async def call(database: Database, runner: ActionRunner, one: Pending) -> str | None:
-    """Do it, in a transaction of its own; the state in ``approval_actions`` afterwards.
+    """Do it, in a transaction of its own, and what follows from it for the instances that change it; the
+    state in ``approval_actions`` afterwards.
 
     Raises what the function raises, but for ``Reject``: its words are the reason in the table. Raises
     ``Conflict`` when events of the instance were written meanwhile, again and again.
     """
     key = {"corp_id": one.corp_id, "instance_id": one.instance_id}
     for left in reversed(range(MOST_AGAIN)):
-        snapshot = await guard.snapshot(database.reader(), one.corp_id, KIND, one.instance_id)
+        db = database.reader()
+        ids = [one.instance_id, *await ancestors(db, one.corp_id, one.instance_id)]
+        snapshots = [await guard.snapshot(db, one.corp_id, KIND, id_) for id_ in ids]
         try:
             async with database.transaction() as tx:
-                await guard.claim(tx, snapshot, fetched=False)
-                return (await runner.settle_stored(tx, key, forced=True)).state
+                for snapshot in snapshots:
+                    await guard.claim(tx, snapshot, fetched=False)
+                return (await runner.settle_family(tx, key, await stored(tx, key), forced=True)).state
         except Conflict:
             if not left:
                 raise

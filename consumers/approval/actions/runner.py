@@ -4,6 +4,7 @@ Not here: what an action is (``declaration.py``), and whether one is to be calle
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -22,10 +23,12 @@ from consumers.approval.actions.action_state import (
     Decision,
     Known,
     decide,
-    is_revoked,
+    links_of,
 )
 from consumers.approval.actions.declaration import Action, Approved, Form, Function, RevokedBy, name_of
+from consumers.approval.archive import links
 from consumers.approval.archive.document import Row
+from consumers.approval.archive.links import MODIFY, Family, family
 from consumers.approval.archive.writer import Stored, stored
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.tables import approval_actions
@@ -55,33 +58,38 @@ class Settled(NamedTuple):
 
 
 class ActionRunner:
-    """The actions of one consumer process. ``actions`` by process code; ``zone`` of the API's local times."""
+    """The actions of one consumer process. ``actions`` by process code; ``zone`` of times in forms."""
 
     def __init__(self, actions: Mapping[str, Action], zone: ZoneInfo, metrics: ApprovalMetrics) -> None:
         self.actions = actions
         self._zone, self._metrics = zone, metrics
 
     async def decide(
-        self, db: Reader | Transaction, key: Row, instance: Stored, *, forced: bool
+        self,
+        db: Reader | Transaction,
+        key: Row,
+        instance: Stored,
+        *,
+        forced: bool,
+        among: Family | None = None,
     ) -> tuple[Known, Decision]:
-        """What is in ``approval_actions``, and what is to be done."""
+        """What is in ``approval_actions``, and what is to be done. ``among``: the instance's family, as it is
+        known already. ``known.process_code`` is the template's, where anything names it."""
+        if among is None:
+            among = await family(db, key["corp_id"], key["instance_id"])
         columns = approval_actions.c
-        found = select(columns.state, columns.reason, columns.process_code, columns.action).where(
-            *(columns[name] == value for name, value in key.items())
-        )
+        found = select(
+            columns.state, columns.reason, columns.process_code, columns.action, columns.done_at
+        ).where(*(columns[name] == value for name, value in key.items()))
         entry = (await db.execute(found)).one_or_none()
         known = Known() if entry is None else Known(*entry)
-        code = (instance.row or {}).get("process_code") or known.process_code or ""
-        revoked = await is_revoked(db, key)
-        return known, decide(instance, known, self.actions.get(code), revoked=revoked, forced=forced)
+        code = (instance.row or {}).get("process_code") or known.process_code
+        code = code or (among.root.process_code if among.root else None)
+        said = await links_of(db, key, among, forced=forced)
+        decision = decide(instance, known, self.actions.get(code or ""), said, forced=forced)
+        return replace(known, process_code=code), decision
 
-    async def settle_stored(
-        self, tx: Transaction, key: Row, *, forced: bool = False, tolerant: bool = False
-    ) -> Settled:
-        """``settle`` for an instance as it is in the archive."""
-        return await self.settle(tx, key, await stored(tx, key), forced=forced, tolerant=tolerant)
-
-    async def settle(
+    async def settle_family(
         self,
         tx: Transaction,
         key: Row,
@@ -91,17 +99,48 @@ class ActionRunner:
         forced: bool = False,
         tolerant: bool = False,
     ) -> Settled:
-        """Do what ``decide`` says, and write down what became of it.
+        """Settle the instance ``key`` and all that change it, take it back, or are changed by it: what is
+        undone comes before what is done instead. ``failed`` says that one of them did.
 
         ``new_outcome``: the outcome was not known before, so that a template without an action is counted
         once. ``tolerant``: a function that fails is written down as that, and what it wrote is undone; else
         what it raises is raised here, but for ``Reject``.
         """
+        among = await family(tx, key["corp_id"], key["instance_id"])
+        await links.write(tx, key["corp_id"], among)
+        settled: dict[str, Settled] = {}
+        for instance_id in among.in_order():
+            one = {**key, "instance_id": instance_id}
+            ours = one == key
+            settled[instance_id] = await self._settle(
+                tx,
+                one,
+                instance if ours else await stored(tx, one),
+                among,
+                new_outcome=new_outcome and ours,
+                forced=forced,
+                tolerant=tolerant,
+            )
+        state = settled[key["instance_id"]].state if key["instance_id"] in settled else None
+        return Settled(state, any(each.failed for each in settled.values()))
+
+    async def _settle(
+        self,
+        tx: Transaction,
+        key: Row,
+        instance: Stored,
+        among: Family,
+        *,
+        new_outcome: bool,
+        forced: bool,
+        tolerant: bool,
+    ) -> Settled:
+        """Do what ``decide`` says of one instance, and write down what became of it."""
         row = instance.row
         if row is None:
             return Settled(None)
-        known, decision = await self.decide(tx, key, instance, forced=forced)
-        code, instance_id = row["process_code"] or known.process_code or "", key["instance_id"]
+        known, decision = await self.decide(tx, key, instance, forced=forced, among=among)
+        code, instance_id = known.process_code or "", key["instance_id"]
         if decision.without_action:
             if new_outcome:
                 self._metrics.without_action.inc()
@@ -111,7 +150,7 @@ class ActionRunner:
         times: dict[str, datetime | None] = {}
         failed = False
         if decision.call is not None:
-            approval = self._approved(key, instance, decision.revoked_by)
+            approval = self._approved(key, instance, code, decision.revoked_by)
             reason, failed = await _call(tx, decision.call, approval, tolerant)
             if decision.revoked_by is None:
                 state = DONE if reason is None else FAILED if failed else REJECTED
@@ -137,22 +176,25 @@ class ActionRunner:
         say(_SAID[state], process_code=code, instance_id=instance_id, reason=reason)
         return Settled(state, failed)
 
-    def _approved(self, key: Row, instance: Stored, revoked_by: RevokedBy | None) -> Approved:
+    def _approved(
+        self, key: Row, instance: Stored, process_code: str, revoked_by: RevokedBy | None
+    ) -> Approved:
         """The instance as its action sees it."""
         row, document = instance.row or {}, instance.document or {}
         return Approved(
             corp_id=key["corp_id"],
             instance_id=key["instance_id"],
-            process_code=row["process_code"],
+            process_code=process_code,
             business_id=row["business_id"],
             title=row["title"],
             originator_userid=row["originator_userid"],
             originator_dept_id=row["originator_dept_id"],
             started_at=row["started_at"],
             finished_at=row["finished_at"],
-            form=Form(as_list(document.get("form_component_values")) or [], self._zone),
+            form=Form(as_list(document.get("formComponentValues")) or [], self._zone),
             document=document,
             revoked_by=revoked_by,
+            changes=row["main_instance_id"] if str(row["biz_action"]).upper() == MODIFY else None,
         )
 
 

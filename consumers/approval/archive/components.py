@@ -1,14 +1,14 @@
 """The values of a form's components, by their type: numbers as numbers, dates as times, lists as lists.
 
 DingTalk writes every value as text: JSON inside it for the complex controls, the text ``null`` for what was
-not filled in. What people see is in ``value``, ids often in ``ext_value`` (in a table's cells:
+not filled in. What people see is in ``value``, ids often in ``extValue`` (in a table's cells:
 ``extendValue``). Names of the controls: create-or-update-an-approval-template; what each holds:
 create-an-approval-instance, and answers of the API itself, which are less strict. A control that is not known
 here keeps its text. Pure; never raises.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
@@ -41,8 +41,10 @@ KINDS = {
     "FormRelateField": "relation",
     "AddressField": "address",
 }
-"""``component_type`` → ``kind`` of ``approval_form_values``; any other is ``unknown``."""
+"""``componentType`` → ``kind`` of ``approval_form_values``; any other is ``unknown``."""
 
+NULL = "null"
+"""What DingTalk writes into a text area that was left empty (captured 2022-06)."""
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
 LARGEST = Decimal(10) ** 28
 """Numbers from here on stay text: the column has 28 digits before its point."""
@@ -53,9 +55,10 @@ class Value:
     """One value. ``text`` is as it came; ``json`` is a list or object in the one shape of its ``kind``:
 
     ``multi_select`` texts; ``contact`` ``{"userid", "name"}``; ``department`` ``{"dept_id", "name"}``;
-    ``relation`` ``{"instance_id", "title"}``; ``photo`` addresses; ``attachment`` ``{"file_id", "file_name",
-    "file_type", "file_size", "space_id"}``; ``date_range`` texts; ``leave`` ``{"from", "to", "duration",
-    "unit", "leave_type"}``; others as they came.
+    ``relation`` ``{"instance_id", "business_id", "title"}``; ``photo`` addresses; ``attachment``
+    ``{"file_id", "file_name", "file_type", "file_size", "space_id"}``; ``date_range`` texts; ``leave``
+    ``{"from", "to", "duration", "unit", "leave_type"}``; ``table`` its rows as they came, and
+    ``{"columns": [{"field_id", "name", "component_type"}]}`` where no row is filled in; others as they came.
 
     ``starts_on`` and ``ends_on`` are the first and the last day of a date or range, as the form writes them;
     ``starts_at`` and ``ends_at`` its points in time, only where the form has a time of day.
@@ -73,7 +76,9 @@ class Value:
     @property
     def empty(self) -> bool:
         """Whether nothing was filled in."""
-        return self.text is None or not self.text.strip() or self.text.strip() == "null"
+        if self.text is None or not self.text.strip() or self.text.strip() == NULL:
+            return True
+        return self.kind == "table" and isinstance(self.json, dict)
 
     def columns(self) -> dict[str, Any]:
         """As the columns of ``approval_form_values`` that hold it."""
@@ -174,13 +179,25 @@ def _departments(value: Value, ext: Any, zone: ZoneInfo) -> Value:
 
 
 def _relations(value: Value, ext: Any, zone: ZoneInfo) -> Value:
+    """People see titles; ids stand beside them, ``{"list": [{"businessId", "procInstId"}]}``."""
     listed = ext.get("list") if isinstance(ext, Mapping) else ext
-    ids = ("procInstId", "processInstanceId", "instanceId", "process_instance_id")
-    found = _named(_parsed(listed), value.json, ids, ("title", "name", "label"))
+    said = as_list(value.json)
+    texts = [value.text] if said is None else [as_text(text) for text in said]
+    found = _objects(_parsed(listed)) or _objects(said)
     if not found:
-        texts = as_list(value.json)
-        found = [(as_text(id_), None) for id_ in ([value.text] if texts is None else texts)]
-    return Value(value.kind, value.text, [{"instance_id": id_, "title": title} for id_, title in found])
+        alone = [{"instance_id": text, "business_id": None, "title": None} for text in texts]
+        return Value(value.kind, value.text, alone)
+    titles = texts if len(texts) == len(found) and not _objects(said) else [None] * len(found)
+    ids = ("procInstId", "processInstanceId", "instanceId", "process_instance_id")
+    relations = [
+        {
+            "instance_id": _said(item, ids),
+            "business_id": _said(item, ("businessId",)),
+            "title": _said(item, ("title", "name", "label")) or title,
+        }
+        for item, title in zip(found, titles, strict=True)
+    ]
+    return Value(value.kind, value.text, relations)
 
 
 def _photos(value: Value, ext: Any, zone: ZoneInfo) -> Value:
@@ -191,18 +208,45 @@ def _photos(value: Value, ext: Any, zone: ZoneInfo) -> Value:
 
 
 def _attachments(value: Value, ext: Any, zone: ZoneInfo) -> Value:
-    files = [
+    return Value(value.kind, value.text, [file_shape(file) for file in _objects(value.json)])
+
+
+def file_shape(file: Mapping[str, Any]) -> dict[str, Any]:
+    """An attachment, of a form or of a record."""
+    return {
+        "file_id": as_text(file.get("fileId")),
+        "file_name": as_text(file.get("fileName")),
+        "file_type": as_text(file.get("fileType")),
+        "file_size": as_int(file.get("fileSize")),
+        "space_id": as_text(file.get("spaceId")),
+    }
+
+
+def table_rows(value: Any) -> Iterator[tuple[int, list[Any]]]:
+    """The rows of a TableField's value: its number and its cells. Nothing for any other value.
+
+    The API answers ``[{"rowValue": [cell, …], "rowNumber": …}, …]``; forms that were filled in through the
+    API may hold ``[[cell, …], …]``, as they were sent.
+    """
+    for number, row in enumerate(as_list(value) or []):
+        cells = row.get("rowValue") if isinstance(row, Mapping) else row
+        if isinstance(cells, list):
+            yield number, cells
+
+
+def _table(value: Value, ext: Any, zone: ZoneInfo) -> Value:
+    """One without a row holds the definitions of its columns, ``[{"componentName", "componentType",
+    "props": {"id", "label", …}}, …]`` (captured 2021-07)."""
+    columns = [
         {
-            "file_id": as_text(file.get("fileId")),
-            "file_name": as_text(file.get("fileName")),
-            "file_type": as_text(file.get("fileType")),
-            "file_size": as_int(file.get("fileSize")),
-            "space_id": as_text(file.get("spaceId")),
+            "field_id": as_text(item["props"].get("id")),
+            "name": as_text(item["props"].get("label")),
+            "component_type": as_text(item.get("componentType") or item.get("componentName")),
         }
-        for file in as_list(value.json) or []
-        if isinstance(file, Mapping)
+        for item in _objects(value.json)
+        if isinstance(item.get("props"), Mapping)
     ]
-    return Value(value.kind, value.text, files)
+    return replace(value, json={"columns": columns}) if columns else value
 
 
 _PARSERS: dict[str, Callable[[Value, Any, ZoneInfo], Value]] = {
@@ -215,6 +259,7 @@ _PARSERS: dict[str, Callable[[Value, Any, ZoneInfo], Value]] = {
     "contact": _people,
     "department": _departments,
     "relation": _relations,
+    "table": _table,
     "photo": _photos,
     "attachment": _attachments,
 }
@@ -229,10 +274,13 @@ def _named(
 ) -> list[tuple[str | None, str | None]]:
     """Id and name of each object in ``ext``, else of those in ``json``."""
     for listed in (ext, json):
-        objects = [item for item in as_list(listed) or [] if isinstance(item, Mapping)]
-        if objects:
+        if objects := _objects(listed):
             return [(_said(item, ids), _said(item, names)) for item in objects]
     return []
+
+
+def _objects(listed: Any) -> list[Mapping[str, Any]]:
+    return [item for item in as_list(listed) or [] if isinstance(item, Mapping)]
 
 
 def _said(item: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:

@@ -3,17 +3,18 @@
 The rows are a function of all that is known: the latest event of each type, and the document. They do not
 depend on the order in which it became known, so late, doubled and swapped events end in the same rows.
 Only events have ``processCode`` and ``url`` (event-bpms-instance-change); only the document has the form
-(get-details-single-approval-instance). Anything may be absent. Not here: the instance's tasks (``tasks.py``)
-and its files (``attachments.py``).
+(obtains-the-details-of-a-single-approval-instance-pop). Anything may be absent, and a list that is absent is
+not empty. What is not known (a type of record, a result) stays as it came. Not here: the instance's tasks
+(``tasks.py``) and its files (``attachments.py``).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from consumers.approval.archive.components import kind_of, parse
-from consumers.approval.archive.times import local_time
-from dingbridge.snapshots.coerce import as_json, as_list, as_text, from_epoch_ms
+from consumers.approval.archive.components import Value, kind_of, parse, table_rows
+from consumers.approval.archive.times import CHINA, ApiClock, local_time
+from dingbridge.snapshots.coerce import as_json, as_list, as_text
 
 Row = dict[str, Any]
 Events = dict[str, dict[str, Any]]
@@ -32,42 +33,46 @@ def with_event(events: Events, kind: str, time: str, data: Mapping[str, Any]) ->
     return {**events, kind: new}
 
 
-def instance_row(
-    events: Events, document: Mapping[str, Any] | None, zone: ZoneInfo, process_code: str | None = None
-) -> Row:
-    """The row of ``approval_instances``, without its keys, ``updated_at`` and ``parsed_with``.
+def clock_of(events: Events, document: Mapping[str, Any] | None) -> ApiClock:
+    """How the times of ``document`` are to be read."""
+    api = document or {}
+    return ApiClock(api.get("createTime"), first(api.get("businessId"), Told(events)("businessId")))
+
+
+def instance_row(events: Events, document: Mapping[str, Any] | None, process_code: str | None = None) -> Row:
+    """The row of ``approval_instances``, without its keys, its ``app``, ``updated_at``, and what other
+    instances say about it.
 
     ``process_code`` is the template as it is known from elsewhere, for events that do not name it.
     """
-    api = document or {}
+    api, clock = document or {}, clock_of(events, document)
     told, told_at_end = Told(events), Told({kind: event for kind, event in events.items() if kind in ENDS})
     ended = outcome(events, document)
-    started, started_raw = _time(api.get("create_time"), told("createTime"), zone)
-    finished, finished_raw = _time(api.get("finish_time"), told_at_end("finishTime"), zone)
     deleted = events.get("delete")
     return {
         "process_code": as_text(told("processCode")) or process_code,
-        "business_id": as_text(first(api.get("business_id"), told("businessId"))),
+        "business_id": as_text(first(api.get("businessId"), told("businessId"))),
         "title": as_text(first(api.get("title"), told("title"))),
         "url": as_text(told("url")),
-        "originator_userid": as_text(first(api.get("originator_userid"), told("staffId"))),
-        "originator_dept_id": as_text(api.get("originator_dept_id")),
-        "originator_dept_name": as_text(api.get("originator_dept_name")),
+        "originator_userid": as_text(first(api.get("originatorUserId"), told("staffId"))),
+        "originator_dept_id": as_text(api.get("originatorDeptId")),
+        "originator_dept_name": as_text(api.get("originatorDeptName")),
         "outcome": ended,
         "status": as_text(api.get("status")),
         "result": as_text(first(api.get("result"), told_at_end("result"))),
         "biz_category_id": as_text(told("bizCategoryId")),
         "business_type": as_text(told("businessType")),
-        "biz_action": as_text(api.get("biz_action")),
-        "main_instance_id": as_text(api.get("main_process_instance_id")),
-        "approver_userids": _json_list(api.get("approver_userids")),
-        "cc_userids": _json_list(api.get("cc_userids")),
-        "attached_instance_ids": _json_list(api.get("attached_process_instance_ids")),
-        "started_at": started,
-        "started_at_raw": started_raw,
-        "finished_at": finished,
-        "finished_at_raw": finished_raw,
-        "deleted_at": None if deleted is None else local_time(deleted["time"], zone),
+        "biz_action": as_text(api.get("bizAction")),
+        "biz_data": as_text(api.get("bizData")),
+        "main_instance_id": as_text(api.get("mainProcessInstanceId")) or None,
+        "approver_userids": _json_list(api.get("approverUserIds")),
+        "cc_userids": _json_list(api.get("ccUserIds")),
+        "attached_instance_ids": _json_list(api.get("attachedProcessInstanceIds")),
+        "started_at": clock.finer(told("createTime"), api.get("createTime")),
+        "started_at_raw": as_text(api.get("createTime")),
+        "finished_at": clock.finer(told_at_end("finishTime"), api.get("finishTime")),
+        "finished_at_raw": as_text(api.get("finishTime")),
+        "deleted_at": None if deleted is None else local_time(deleted["time"], CHINA),
         "document_state": "full" if document is not None else "missing" if ended else "pending",
         "raw_events": as_json(events),
         "raw_document": None if document is None else as_json(document),
@@ -89,7 +94,7 @@ def outcome(events: Events, document: Mapping[str, Any] | None) -> str | None:
     status = str(api.get("status")).upper()
     if status == "COMPLETED":
         return results.get(str(api.get("result")).lower(), "finished")
-    if status in ("TERMINATED", "CANCELED"):
+    if status == "TERMINATED":
         return "terminated"
     if not ends:
         return None
@@ -99,77 +104,86 @@ def outcome(events: Events, document: Mapping[str, Any] | None) -> str | None:
 
 
 def form_rows(document: Mapping[str, Any], zone: ZoneInfo) -> list[Row]:
-    """The rows of ``approval_form_values``, in the form's order."""
-    rows = []
-    for position, field in objects(document.get("form_component_values")):
-        component, id_, ext = field.get("component_type"), field.get("id"), field.get("ext_value")
-        value = parse(kind_of(component, id_), field.get("value"), ext, zone)
-        rows.append(
-            {
-                "position": position,
-                "field_id": as_text(id_),
-                "name": as_text(field.get("name")),
-                "component_type": as_text(component),
-                "ext_value": as_text(ext),
-                **value.columns(),
-            }
-        )
-    return rows
+    """The rows of ``approval_form_values``, in the form's order; ``zone`` is that of times in forms."""
+    return [
+        {
+            "position": position,
+            "field_id": as_text(field.get("id")),
+            "name": as_text(field.get("name")),
+            "biz_alias": as_text(field.get("bizAlias")),
+            "component_type": as_text(field.get("componentType")),
+            "ext_value": as_text(field.get("extValue")),
+            **value_of(field, zone).columns(),
+        }
+        for position, field in objects(document.get("formComponentValues"))
+    ]
 
 
 def cell_rows(document: Mapping[str, Any], zone: ZoneInfo) -> list[Row]:
     """The rows of ``approval_table_cells``: the cells of every table in the form."""
-    rows = []
-    for position, field in objects(document.get("form_component_values")):
-        if field.get("component_type") is not None and kind_of(field["component_type"]) != "table":
-            continue
-        for row, cells in table_rows(field.get("value")):
-            for number, cell in objects(cells):
-                component, id_ = cell.get("componentType"), cell.get("key")
-                ext = first(cell.get("extendValue"), cell.get("extValue"))
-                value = parse(kind_of(component, id_), cell.get("value"), ext, zone)
-                rows.append(
-                    {
-                        "position": position,
-                        "row": row,
-                        "cell": number,
-                        "field_id": as_text(id_),
-                        "name": as_text(first(cell.get("label"), cell.get("name"))),
-                        "component_type": as_text(component),
-                        "ext_value": as_text(ext),
-                        **value.columns(),
-                    }
-                )
-    return rows
-
-
-def table_rows(value: Any) -> Iterator[tuple[int, list[Any]]]:
-    """The rows of a TableField's value: its number and its cells. Nothing for any other value.
-
-    The API answers ``[{"rowValue": [cell, …], "rowNumber": …}, …]``; forms that were filled in through the
-    API may hold ``[[cell, …], …]``, as they were sent. A table with no row filled in holds the definitions of
-    its columns, ``[{"componentType": …, "props": …}, …]``.
-    """
-    for number, row in enumerate(as_list(value) or []):
-        cells = row.get("rowValue") if isinstance(row, Mapping) else row
-        if isinstance(cells, list):
-            yield number, cells
-
-
-def operation_rows(document: Mapping[str, Any], zone: ZoneInfo) -> list[Row]:
-    """The rows of ``approval_operations``."""
     return [
         {
             "position": position,
-            "userid": as_text(record.get("userid")),
-            "operation_type": as_text(record.get("operation_type")),
-            "operation_result": as_text(record.get("operation_result")),
+            "row": row,
+            "cell": number,
+            "field_id": as_text(cell.get("key")),
+            "name": cell_name(cell),
+            "component_type": as_text(cell.get("componentType")),
+            "ext_value": as_text(_cell_ext(cell)),
+            **cell_value(cell, zone).columns(),
+        }
+        for position, field in objects(document.get("formComponentValues"))
+        for row, number, cell in cells_of(field)
+    ]
+
+
+def value_of(field: Mapping[str, Any], zone: ZoneInfo) -> Value:
+    """A field of the form by its type."""
+    kind = kind_of(field.get("componentType"), field.get("id"))
+    return parse(kind, field.get("value"), field.get("extValue"), zone)
+
+
+def cells_of(field: Mapping[str, Any]) -> Iterator[tuple[int, int, Mapping[str, Any]]]:
+    """The cells of a field that is a table, or does not say what it is: row, number in its row, cell."""
+    if field.get("componentType") is None or kind_of(field["componentType"]) == "table":
+        for row, cells in table_rows(field.get("value")):
+            for number, cell in objects(cells):
+                yield row, number, cell
+
+
+def cell_name(cell: Mapping[str, Any]) -> str | None:
+    """The name of the column that the cell is in."""
+    return as_text(first(cell.get("label"), cell.get("name")))
+
+
+def cell_value(cell: Mapping[str, Any], zone: ZoneInfo) -> Value:
+    """A cell by its type, which its key says where it names none (captured 2021-07)."""
+    kind = kind_of(cell.get("componentType"), cell.get("key"))
+    return parse(kind, cell.get("value"), _cell_ext(cell), zone)
+
+
+def _cell_ext(cell: Mapping[str, Any]) -> Any:
+    return first(cell.get("extendValue"), cell.get("extValue"))
+
+
+def operation_rows(document: Mapping[str, Any], clock: ApiClock) -> list[Row]:
+    """The rows of ``approval_operations``. Their order is the list's: in one minute their times are equal."""
+    return [
+        {
+            "position": position,
+            "userid": as_text(record.get("userId")),
+            "operation_type": as_text(record.get("type")),
+            "operation_result": as_text(record.get("result")),
             "remark": as_text(record.get("remark")),
+            "activity_id": as_text(record.get("activityId")),
+            "show_name": as_text(record.get("showName")),
             "attachments": _json_list(record.get("attachments")),
-            "operated_at": local_time(record.get("date"), zone),
+            "images": _json_list(record.get("images")),
+            "cc_userids": _json_list(record.get("ccUserIds")),
+            "operated_at": clock.time(record.get("date")),
             "operated_at_raw": as_text(record.get("date")),
         }
-        for position, record in objects(document.get("operation_records"))
+        for position, record in objects(document.get("operationRecords"))
     ]
 
 
@@ -192,11 +206,6 @@ def first(*values: Any) -> Any:
     """The first value that says something, else an empty one, else None."""
     present = [value for value in values if value is not None]
     return next((value for value in present if value != ""), present[0] if present else None)
-
-
-def _time(api: Any, event_ms: Any, zone: ZoneInfo) -> tuple[Any, str | None]:
-    """The event's time is exact (epoch ms), the API's local and to the second; the raw text is the API's."""
-    return from_epoch_ms(event_ms) or local_time(api, zone), as_text(api)
 
 
 def objects(value: Any) -> Iterable[tuple[int, Mapping[str, Any]]]:

@@ -18,8 +18,8 @@ from datetime import date, datetime
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
-from consumers.approval.archive.components import parse
-from consumers.approval.archive.document import objects, table_rows
+from consumers.approval.archive.components import NULL, parse, table_rows
+from consumers.approval.archive.document import objects
 from consumers.approval.archive.query import Approval, Filter, approvals, columns, label, table_columns
 from dingbridge import Reader
 from dingbridge.events.strict_json import dumps
@@ -37,10 +37,12 @@ HEAD = (
     "originator_dept_name",
     "started_at",
     "finished_at",
+    "replaced_by",
+    "revoked_by",
 )
 """Columns of ``approval_instances`` before those of the form."""
-TAIL = ("url", "status", "result", "document_state", "deleted_at")
-OPERATION = ("userid", "operated_at", "operation_type", "operation_result", "remark")
+TAIL = ("url", "status", "result", "biz_action", "main_instance_id", "document_state", "deleted_at")
+OPERATION = ("userid", "operated_at", "operation_type", "operation_result", "show_name", "remark")
 TASK = ("task_id", "userid", "status", "result", "started_at", "finished_at")
 ATTACHMENT = ("file_name", "field_name", "state", "reason", "sha256", "size")
 """What JSON has beside them."""
@@ -116,7 +118,7 @@ def as_object(approval: Approval, zone: ZoneInfo) -> dict[str, Any]:
 def cell_text(value: Mapping[str, Any]) -> str:
     """A value of the form as people read it in one cell."""
     text, parsed = value["value"], json.loads(value["value_json"]) if value["value_json"] else None
-    if text is None or text.strip() == "null":
+    if text is None or text.strip() == NULL:
         return ""
     items = as_list(parsed) or []
     match value["kind"]:

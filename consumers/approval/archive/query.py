@@ -82,18 +82,20 @@ async def approvals(db: Reader, chosen: Filter) -> AsyncIterator[Approval]:
     """The approvals with all their parts, by corp and instance id. Raises ``DatabaseDown``."""
     async for rows in pages(db, chosen):
         found = {(row["corp_id"], row["instance_id"]): Approval({**row}) for row in rows}
-        parts: tuple[tuple[Table, str, tuple[str, ...]], ...] = (
+        tasks = approval_tasks.c
+        parts: tuple[tuple[Table, str, tuple[Any, ...]], ...] = (
             (approval_form_values, "fields", ("position",)),
             (approval_table_cells, "cells", ("position", "row", "cell")),
             (approval_operations, "operations", ("position",)),
-            (approval_tasks, "tasks", ("started_at", "task_id")),
+            # the API's own order, whose times are minutes; then those that it does not know yet
+            (approval_tasks, "tasks", (tasks.position.is_(None), "position", "started_at", "task_id")),
             (approval_attachments, "attachments", ("attachment_id",)),
         )
         for table, name, by in parts:
             of_page = (
                 select(table)
                 .where(tuple_(table.c.corp_id, table.c.instance_id).in_(list(found)))
-                .order_by(*(table.c[column] for column in by))
+                .order_by(*(table.c[column] if isinstance(column, str) else column for column in by))
             )
             for part in (await db.execute(of_page)).mappings().all():
                 getattr(found[part["corp_id"], part["instance_id"]], name).append(part)

@@ -8,14 +8,13 @@ is an event of the same type, but no task: it has no id, and rows of its own.
 import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from consumers.approval.archive.document import Events, Row, Told, first, objects
-from consumers.approval.archive.times import local_time
+from consumers.approval.archive.times import ApiClock
 from dingbridge.snapshots.coerce import as_json, as_text, from_epoch_ms
 
 OPEN = frozenset({"NEW", "RUNNING", "PAUSED"})
-"""``task_status`` of a task that waits for its approver."""
+"""``status`` of a task that waits for its approver."""
 
 _STATUS = {"start": "RUNNING", "finish": "COMPLETED", "redirect": "COMPLETED", "cancel": "CANCELED"}
 _RESULTS = {"agree": "AGREE", "refuse": "REFUSE", "redirect": "REDIRECTED"}
@@ -36,36 +35,38 @@ def comment_row(data: Mapping[str, Any]) -> Row:
 
 
 def task_rows(
-    document: Mapping[str, Any] | None, events: Mapping[str, Events], zone: ZoneInfo
+    document: Mapping[str, Any] | None, events: Mapping[str, Events], clock: ApiClock
 ) -> dict[str, Row]:
     """The rows of ``approval_tasks`` by task id; ``events`` by task id."""
     listed: Iterable[tuple[int, Mapping[str, Any]]] = objects((document or {}).get("tasks"))
     # a task without an id is known by its place alone
-    api = {as_text(task.get("taskid")) or f"#{position}": task for position, task in listed}
-    return {id_: _row(api.get(id_, {}), events.get(id_, {}), zone) for id_ in {**events, **api}}
+    api = {as_text(task.get("taskId")) or f"#{position}": (position, task) for position, task in listed}
+    return {id_: _row(*api.get(id_, (None, {})), events.get(id_, {}), clock) for id_ in {**events, **api}}
 
 
-def _row(api: Mapping[str, Any], events: Events, zone: ZoneInfo) -> Row:
+def _row(position: int | None, api: Mapping[str, Any], events: Events, clock: ApiClock) -> Row:
     told = Told(events)
     ended = Told({kind: event for kind, event in events.items() if kind in _STATUS and kind != "start"})
-    status, result = as_text(api.get("task_status")), as_text(api.get("task_result"))
+    status, result = as_text(api.get("status")), as_text(api.get("result"))
     if (status is None or status.upper() in OPEN) and events:
         kind = max((kind for kind in events if kind in _STATUS), key=lambda k: _rank(events, k), default=None)
         if kind is not None:
             said = str(ended("result") or ("redirect" if kind == "redirect" else "")).lower()
             status, result = _STATUS[kind], _RESULTS.get(said, said.upper()) or result
-    started, finished = api.get("create_time"), api.get("finish_time")
     return {
-        "userid": as_text(first(api.get("userid"), told("staffId"))),
+        "position": position,
+        "userid": as_text(first(api.get("userId"), told("staffId"))),
         "status": status,
         "result": result,
         "remark": as_text(ended("remark")),
-        "activity_id": as_text(first(api.get("activity_id"), told("activityId"))),
-        "url": as_text(api.get("url")),
-        "started_at": local_time(started, zone) or from_epoch_ms(told("createTime")),
-        "started_at_raw": as_text(started),
-        "finished_at": from_epoch_ms(ended("finishTime")) or local_time(finished, zone),
-        "finished_at_raw": as_text(finished),
+        "activity_id": as_text(first(api.get("activityId"), told("activityId"))),
+        "group_name": as_text(api.get("taskGroupName")),
+        "mobile_url": as_text(api.get("mobileUrl")),
+        "pc_url": as_text(api.get("pcUrl")),
+        "started_at": clock.finer(told("createTime"), api.get("createTime")),
+        "started_at_raw": as_text(api.get("createTime")),
+        "finished_at": clock.finer(ended("finishTime"), api.get("finishTime")),
+        "finished_at_raw": as_text(api.get("finishTime")),
         "raw_events": as_json(events) if events else None,
     }
 

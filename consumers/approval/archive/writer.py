@@ -16,7 +16,9 @@ from sqlalchemy import Table, delete, insert, select
 from consumers.approval.archive import document as rows_of
 from consumers.approval.archive.attachments import attachment_rows
 from consumers.approval.archive.document import Events, Row
+from consumers.approval.archive.links import note_unknown
 from consumers.approval.archive.tasks import comment_row, task_id, task_rows
+from consumers.approval.archive.times import ApiClock
 from consumers.approval.tables import (
     approval_attachments,
     approval_comments,
@@ -42,10 +44,12 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """An instance as the archive has it now. ``new_outcome``: the outcome was not known before."""
+    """An instance as the archive has it now. ``new_outcome``: the outcome was not known before.
+    ``true_utc``: its document is new, and its times are UTC, which DingTalk's otherwise are not."""
 
     stored: Stored
     new_outcome: bool
+    true_utc: bool
 
 
 async def stored(db: Reader | Transaction, key: Row) -> Stored:
@@ -60,7 +64,7 @@ async def stored(db: Reader | Transaction, key: Row) -> Stored:
 
 
 class Archive:
-    """The archive of one consumer process. ``zone`` is that of the API's local times."""
+    """The archive of one consumer process. ``zone`` is that of times in forms."""
 
     def __init__(self, zone: ZoneInfo) -> None:
         self._zone = zone
@@ -91,15 +95,27 @@ class Archive:
         code = process_code or before.get("process_code")
         if event is not None:
             code = code or as_text(event.data.get("processCode")) or None
-        row = rows_of.instance_row(events, document, self._zone, code) | {"app": before.get("app") or app}
-        tasks_changed = await self._write_tasks(tx, key, event, document)
-        if document is not None and as_json(known.document) != row["raw_document"]:
-            await self._write_parts(tx, key, document)
+        row = rows_of.instance_row(events, document, code) | {"app": before.get("app") or app}
+        clock = rows_of.clock_of(events, document)
+        tasks_changed = await self._write_tasks(tx, key, event, document, clock)
+        new_document = document is not None and as_json(known.document) != row["raw_document"]
+        if document is not None and new_document:
+            await self._write_parts(tx, key, document, clock)
+            await note_unknown(tx, key["corp_id"], row["app"], document)
         await write_if_changed(tx, approval_instances, key, row, at=datetime.now(UTC), touch=tasks_changed)
-        return Written(Stored(row, events, document), before.get("outcome") != row["outcome"])
+        return Written(
+            Stored(row, events, document),
+            new_outcome=before.get("outcome") != row["outcome"],
+            true_utc=new_document and clock.true_utc,
+        )
 
     async def _write_tasks(
-        self, tx: Transaction, key: Row, event: Event | None, document: Mapping[str, Any] | None
+        self,
+        tx: Transaction,
+        key: Row,
+        event: Event | None,
+        document: Mapping[str, Any] | None,
+        clock: ApiClock,
     ) -> bool:
         """Tasks and comments; whether any changed."""
         columns = approval_tasks.c
@@ -117,14 +133,16 @@ class Archive:
             elif task is not None:
                 events = rows_of.with_event(told.get(task, {}), kind, _time_of(event), event.data)
                 told = {**told, task: events}
-        rows = task_rows(document, told, self._zone)
+        rows = task_rows(document, told, clock)
         return await replace_children(tx, approval_tasks, key, "task_id", rows) or added
 
-    async def _write_parts(self, tx: Transaction, key: Row, document: Mapping[str, Any]) -> None:
+    async def _write_parts(
+        self, tx: Transaction, key: Row, document: Mapping[str, Any], clock: ApiClock
+    ) -> None:
         parts: list[tuple[Table, list[Row]]] = [
             (approval_form_values, rows_of.form_rows(document, self._zone)),
             (approval_table_cells, rows_of.cell_rows(document, self._zone)),
-            (approval_operations, rows_of.operation_rows(document, self._zone)),
+            (approval_operations, rows_of.operation_rows(document, clock)),
         ]
         for table, rows in parts:
             await tx.execute(delete(table).where(*_where(table, key)))

@@ -40,10 +40,21 @@ def upgrade() -> None:
         sa.Column("biz_category_id", sa.Text),
         sa.Column("business_type", sa.Text),
         sa.Column("biz_action", sa.Text, comment="NONE, or MODIFY or REVOKE of main_instance_id"),
-        sa.Column("main_instance_id", sa.Text),
+        sa.Column("biz_data", sa.Text, comment="JSON text of whoever started it through the API"),
+        sa.Column("main_instance_id", sa.Text, comment="the instance that this one changes or takes back"),
+        sa.Column(
+            "replaced_by",
+            sa.Text,
+            comment="the approved instance whose form is in force instead; NULL: this one's",
+        ),
+        sa.Column("revoked_by", sa.Text, comment="the approved instance that takes it back; NULL: none does"),
         sa.Column("approver_userids", sa.Text, comment="JSON list"),
         sa.Column("cc_userids", sa.Text, comment="JSON list"),
-        sa.Column("attached_instance_ids", sa.Text, comment="JSON list"),
+        sa.Column(
+            "attached_instance_ids",
+            sa.Text,
+            comment="JSON list: what changed it or took it back, as it knew",
+        ),
         sa.Column("started_at", UtcDateTime),
         sa.Column("started_at_raw", sa.Text),
         sa.Column("finished_at", UtcDateTime),
@@ -55,7 +66,7 @@ def upgrade() -> None:
             "document_state",
             sa.Text,
             nullable=False,
-            comment="full; missing: the API does not know it; pending: not asked, as it is not at its end",
+            comment="full; missing: the API does not know it; pending: not asked yet",
         ),
         sa.Column(
             "raw_events", sa.Text, nullable=False, comment="JSON: the latest event of each type, as it came"
@@ -71,11 +82,15 @@ def upgrade() -> None:
     )
     op.create_index("ix_approval_instances_process_code", "approval_instances", ["process_code"])
     op.create_index("ix_approval_instances_status", "approval_instances", ["status"])
+    op.create_index("ix_approval_instances_document_state", "approval_instances", ["document_state"])
     op.create_table(
         "approval_form_values",
         sa.Column("corp_id", sa.Text, primary_key=True),
         sa.Column("instance_id", sa.Text, primary_key=True),
         sa.Column("position", sa.Integer, primary_key=True, comment="place in the form, from 0"),
+        sa.Column(
+            "biz_alias", sa.Text, comment="the field's name for programs, where its template gives it one"
+        ),
         sa.Column("field_id", sa.Text),
         sa.Column("name", sa.Text),
         sa.Column("component_type", sa.Text),
@@ -125,29 +140,39 @@ def upgrade() -> None:
         sa.Column("instance_id", sa.Text, primary_key=True),
         sa.Column("position", sa.Integer, primary_key=True, comment="in the order of the records, from 0"),
         sa.Column("userid", sa.Text),
-        sa.Column("operation_type", sa.Text),
-        sa.Column("operation_result", sa.Text),
+        sa.Column(
+            "operation_type",
+            sa.Text,
+            comment="START_PROCESS_INSTANCE, EXECUTE_TASK_NORMAL, ..., as it came",
+        ),
+        sa.Column("operation_result", sa.Text, comment="AGREE, REFUSE, NONE, ..., as it came"),
         sa.Column("remark", sa.Text),
+        sa.Column("activity_id", sa.Text),
+        sa.Column("show_name", sa.Text, comment="the name of the step"),
         sa.Column("attachments", sa.Text, comment="JSON list"),
-        sa.Column("operated_at", UtcDateTime),
+        sa.Column("images", sa.Text, comment="JSON list of addresses"),
+        sa.Column("cc_userids", sa.Text, comment="JSON list"),
+        sa.Column("operated_at", UtcDateTime, comment="to the minute; within one, position is the order"),
         sa.Column("operated_at_raw", sa.Text),
     )
     op.create_table(
         "approval_tasks",
         sa.Column("corp_id", sa.Text, primary_key=True),
         sa.Column("instance_id", sa.Text, primary_key=True),
+        sa.Column("task_id", sa.Text, primary_key=True, comment="beyond 32 bits"),
         sa.Column(
-            "task_id",
-            sa.Text,
-            primary_key=True,
-            comment="beyond 32 bits; text in the API, a number in events",
+            "position",
+            sa.Integer,
+            comment="place among the API's tasks, from 0; NULL: only events tell of it",
         ),
         sa.Column("userid", sa.Text),
         sa.Column("status", sa.Text, comment="RUNNING, COMPLETED, CANCELED, ..."),
-        sa.Column("result", sa.Text, comment="AGREE, REFUSE, REDIRECTED, ..."),
+        sa.Column("result", sa.Text, comment="AGREE, REFUSE, REDIRECTED, ...; NONE or NULL: not decided"),
         sa.Column("remark", sa.Text, comment="only events have it; the records have it too"),
         sa.Column("activity_id", sa.Text),
-        sa.Column("url", sa.Text),
+        sa.Column("group_name", sa.Text),
+        sa.Column("mobile_url", sa.Text),
+        sa.Column("pc_url", sa.Text),
         sa.Column("started_at", UtcDateTime),
         sa.Column("started_at_raw", sa.Text),
         sa.Column("finished_at", UtcDateTime),

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from sqlalchemy import select
 
-from consumers.approval.fetcher import Fetched, Fetcher
+from consumers.approval.fetcher import Fetcher
 from consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge import Conflict
 from dingbridge.dingtalk.api import DingTalkClient
@@ -79,7 +79,7 @@ def windows(start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
 
 async def template_codes(client: DingTalkClient) -> tuple[str, ...]:
     """The codes of all templates, at one call for a hundred. Raises ``ApiError``."""
-    return tuple(str(t["process_code"]) for t in await client.templates() if t.get("process_code"))
+    return tuple(str(t["processCode"]) for t in await client.templates() if t.get("processCode"))
 
 
 OnProgress = Callable[[int], Awaitable[None]]
@@ -172,7 +172,7 @@ class Reconciler:
         scope, db = self._scope, self._database.reader()
         snapshot = await guard.snapshot(db, scope.corp_id, KIND, instance_id)
         if await self._whole([instance_id]):
-            fetched = Fetched(snapshot, scope.app)
+            fetched = await self._fetcher.unasked(scope.app, snapshot, db)
         else:
             fetched = await self._fetcher.fetch(self._client, scope.app, snapshot, db)
             if fetched.document is None:

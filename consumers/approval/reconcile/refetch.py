@@ -1,4 +1,5 @@
-"""Asks again for the documents of approvals that are over, where DingTalk's API had said that they run.
+"""Asks for documents that no event will bring: of approvals that are over, where DingTalk's API had said that
+they run, and of those that only another one's document names, which they change or are changed by.
 
 The API may lag behind the event that an approval ended. Mostly another event of the instance follows and has
 it fetched once more; where none does, this does: after a minute, and then whenever as much time has gone by
@@ -10,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Row, and_, func, select
+from sqlalchemy import Row, and_, func, or_, select
 
+from consumers.approval.archive.links import NO_EVENTS
 from consumers.approval.fetcher import UNFINISHED, ClientOf, Fetcher
 from consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge import Conflict
@@ -27,8 +29,10 @@ FIRST = timedelta(minutes=1)
 
 
 def due(now: datetime, ended: datetime, fetched: datetime | None) -> bool:
-    """Whether an instance that ended at ``ended`` and was fetched at ``fetched`` is to be fetched again."""
-    return fetched is None or now - fetched >= max(FIRST, fetched - ended)
+    """Whether an instance that ended (or was first named) at ``ended`` and was last fetched at ``fetched`` is
+    to be fetched."""
+    since = fetched or ended
+    return now - since >= max(FIRST, since - ended)
 
 
 class Refetch:
@@ -62,8 +66,14 @@ class Refetch:
                     guarded.kind == KIND,
                     guarded.entity_id == columns.instance_id,
                 ),
+                isouter=True,
             )
-            .where(columns.status.in_(UNFINISHED), columns.outcome.is_not(None))
+            .where(
+                or_(
+                    and_(columns.status == UNFINISHED, columns.outcome.is_not(None)),
+                    and_(columns.document_state == "pending", columns.raw_events == NO_EVENTS),
+                )
+            )
         )
         rows = (await self._fetcher.database.reader().execute(lagging)).all()
         asked = [row for row in rows if due(now, row.ended, row.fetched_at)]

@@ -19,6 +19,11 @@ CORP = "dingcorp01"
 T = 1731000000000
 """2024-11-07T17:20:00Z, 2024-11-08 01:20:00 in Shanghai."""
 
+DETAIL = "v1.0/workflow/processInstances"
+IDS = "v1.0/workflow/processes/instanceIds/query"
+TEMPLATES = "v1.0/workflow/processes/userVisibilities/templates"
+"""Names of the calls, as metrics, faults and ``Office.calls`` have them."""
+
 LATER = T + 10 * 365 * 86_400_000
 """Received by the bridge long after any fetch of these tests."""
 
@@ -34,7 +39,7 @@ LEAVE = {
 
 
 def field(name: str, value: Any, component: str = "TextField", **more: Any) -> dict[str, Any]:
-    return {"id": f"{component}-{name}", "name": name, "component_type": component, "value": value, **more}
+    return {"id": f"{component}-{name}", "name": name, "componentType": component, "value": value, **more}
 
 
 class Office:
@@ -52,19 +57,19 @@ class Office:
         return self
 
     async def approval(self, process_instance_id: str) -> dict[str, Any]:
-        self.calls["processinstance/get"] += 1
+        self.calls[DETAIL] += 1
         if process_instance_id not in self.approvals:
-            raise NotFound("no such instance", api="processinstance/get", errcode=400002)
+            raise NotFound("no such instance", api=DETAIL, name="processInstanceNotExist")
         return orjson.loads(orjson.dumps(self.approvals[process_instance_id]))
 
     async def templates(self, userid: str | None = None) -> list[dict[str, Any]]:
-        self.calls["process/listbyuserid"] += 1
-        return [{"name": f"模板 {code}", "process_code": code} for code in self.started]
+        self.calls[TEMPLATES] += 1
+        return [{"name": f"模板 {code}", "processCode": code} for code in self.started]
 
     async def approval_ids(
         self, process_code: str, *, start_ms: int, end_ms: int | None = None
     ) -> AsyncIterator[str]:
-        self.calls["processinstance/listids"] += 1
+        self.calls[IDS] += 1
         assert end_ms is not None
         assert end_ms - start_ms < 120 * 86_400_000
         found = [id_ for at, id_ in self.started.get(process_code, []) if start_ms <= at <= end_ms]
@@ -72,45 +77,57 @@ class Office:
             yield id_
 
     async def process_code(self, name: str) -> str:
-        self.calls["process/get_by_name"] += 1
+        self.calls[TEMPLATES] += 1
         if name not in self.templates_by_name:
-            raise BadRequest("no such template", api="process/get_by_name", errcode=400002)
+            raise BadRequest("no such template", api=TEMPLATES, errcode=400002)
         return self.templates_by_name[name]
 
     def finish(self, instance_id: str = "pi-1", form: Any = None, **changes: Any) -> dict[str, Any]:
         """An approved leave; ``changes`` to the document, a value of ``...`` leaves the field out."""
         whole = {
             "title": "张三提交的请假",
-            "create_time": "2024-11-08 01:20:00",
-            "finish_time": "2024-11-08 01:21:40",
-            "originator_userid": "u001",
-            "originator_dept_id": "433",
-            "originator_dept_name": "研发部",
+            "createTime": "2024-11-08T01:20Z",
+            "finishTime": "2024-11-08T01:21Z",
+            "originatorUserId": "u001",
+            "originatorDeptId": "433",
+            "originatorDeptName": "研发部",
             "status": "COMPLETED",
             "result": "agree",
-            "business_id": "202411080120000001",
-            "cc_userids": [],
-            "approver_userids": ["u002"],
-            "biz_action": "NONE",
-            "form_component_values": form or [field(name, value) for name, value in LEAVE.items()],
-            "operation_records": [
-                {"userid": "u001", "date": "2024-11-08 01:20:00", "operation_type": "START_PROCESS_INSTANCE"},
+            "businessId": "202411080120000000001",
+            "bizAction": "NONE",
+            "bizData": "{}",
+            "attachedProcessInstanceIds": [],
+            "formComponentValues": form or [field(name, value) for name, value in LEAVE.items()],
+            "operationRecords": [
                 {
-                    "userid": "u002",
-                    "date": "2024-11-08 01:21:40",
-                    "operation_type": "EXECUTE_TASK_NORMAL",
-                    "operation_result": "AGREE",
+                    "userId": "u001",
+                    "date": "2024-11-08T01:20Z",
+                    "type": "START_PROCESS_INSTANCE",
+                    "result": "NONE",
+                    "showName": "提交申请",
+                    "images": [],
+                },
+                {
+                    "userId": "u002",
+                    "date": "2024-11-08T01:21Z",
+                    "type": "EXECUTE_TASK_NORMAL",
+                    "result": "AGREE",
                     "remark": "同意",
+                    "activityId": "1918_5cd3",
+                    "images": [],
                 },
             ],
             "tasks": [
                 {
-                    "taskid": "61056035232",
-                    "userid": "u002",
-                    "task_status": "COMPLETED",
-                    "task_result": "AGREE",
-                    "create_time": "2024-11-08 01:20:00",
-                    "finish_time": "2024-11-08 01:21:40",
+                    "taskId": 61056035232,
+                    "userId": "u002",
+                    "status": "COMPLETED",
+                    "result": "AGREE",
+                    "createTime": "2024-11-08T01:20Z",
+                    "finishTime": "2024-11-08T01:21Z",
+                    "activityId": "1918_5cd3",
+                    "mobileUrl": "aflow.dingtalk.com?procInsId=pi-1&taskId=61056035232",
+                    "pcUrl": "aflow.dingtalk.com?procInsId=pi-1&taskId=61056035232",
                 }
             ],
         } | changes
@@ -132,7 +149,7 @@ def instance(
         "staffId": "u001",
         "url": "https://aflow.dingtalk.com/pi-1",
         "processCode": "PROC-LEAVE",
-        "businessId": "202411080120000001",
+        "businessId": "202411080120000000001",
     }
     if kind != "start":
         payload["finishTime"] = at_ms
@@ -150,7 +167,7 @@ def task(kind: str, at_ms: int = T + 50_000, received_ms: int | None = None, **m
         "processInstanceId": "pi-1",
         "staffId": "u002",
         "corpId": CORP,
-        "createTime": at_ms,
+        "createTime": at_ms if kind in ("start", "comment") else T,
         "processCode": "PROC-LEAVE",
     }
     return _event(payload | more, at_ms if received_ms is None else received_ms)

@@ -82,7 +82,7 @@ def test_a_day_is_a_day_and_only_a_time_is_a_point_in_time():
             "RelateField",
             '["pi-0"]',
             '{"list":[{"procInstId":"pi-0","title":"出差"}]}',
-            [{"instance_id": "pi-0", "title": "出差"}],
+            [{"instance_id": "pi-0", "business_id": None, "title": "出差"}],
         ),
         ("DDPhotoField", '["https://x/1.png"]', None, ["https://x/1.png"]),
         (
@@ -101,7 +101,7 @@ def test_a_component_that_is_not_known_keeps_its_text_and_its_json():
     plain, nested = value("SomethingNew", "x"), value("SomethingNew", '{"a": "[1]"}')
     assert (plain.kind, plain.text, plain.json) == ("unknown", "x", None)
     assert (nested.kind, nested.text, nested.json) == ("unknown", '{"a": "[1]"}', {"a": "[1]"})
-    (row,) = form_rows({"form_component_values": [field("新", '{"a": 1}', "SomethingNew")]}, ZONE)
+    (row,) = form_rows({"formComponentValues": [field("新", '{"a": 1}', "SomethingNew")]}, ZONE)
     assert (row["component_type"], row["value_json"]) == ("SomethingNew", '{"a":1}')
     assert value("SomethingNew", '{"a": NaN}').json is None
 
@@ -140,7 +140,7 @@ def test_cells_of_a_table_are_parsed_by_their_type_too():
             ]
         }
     ]
-    document = {"form_component_values": [field("明细", json.dumps(rows), "TableField")]}
+    document = {"formComponentValues": [field("明细", json.dumps(rows), "TableField")]}
     money, person, _ = cell_rows(document, ZONE)
     assert money["number"] == Decimal("1000.5")
     assert json.loads(person["value_json"]) == [{"userid": "u1", "name": "张三"}]
@@ -149,19 +149,25 @@ def test_cells_of_a_table_are_parsed_by_their_type_too():
     ]
 
 
-def test_files_of_records_are_listed_and_say_why_they_are_not_downloaded():
+def test_files_of_records_are_downloaded_like_those_of_the_form():
     document = {
-        "form_component_values": [field("发票", '[{"fileId":"7","fileName":"a.pdf"}]', "DDAttachment")],
-        "operation_records": [
-            {"attachments": [{"fileId": "8", "fileName": "c.pdf"}, {"file_id": "7", "file_name": "a.pdf"}]}
+        "formComponentValues": [field("发票", '[{"fileId":"7","fileName":"a.pdf"}]', "DDAttachment")],
+        "operationRecords": [
+            {
+                "attachments": [
+                    {"fileId": "8", "fileName": "c.pdf", "fileSize": "12", "fileType": "pdf", "spaceId": "1"},
+                    {"fileId": "7", "fileName": "a.pdf"},
+                ]
+            },
+            {"type": "ADD_REMARK"},
         ],
     }
     rows = attachment_rows(document, ZONE)
     assert {id_: (row["kind"], row["state"]) for id_, row in rows.items()} == {
         "file:7": ("file", "waiting"),
-        "file:8": ("record", "refused"),
+        "file:8": ("record", "waiting"),
     }
-    assert rows["file:8"]["reason"]
+    assert (rows["file:8"]["file_name"], rows["file:8"]["file_size"]) == ("c.pdf", 12)
 
 
 values = st.none() | st.text() | st.integers() | st.lists(st.text(), max_size=4).map(json.dumps)

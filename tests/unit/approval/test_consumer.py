@@ -19,7 +19,19 @@ from dingbridge import Conflict, Context
 from dingbridge.dingtalk.errors import PermissionDenied, Unavailable
 from dingbridge.dingtalk.replies import read
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.approval.office import LATER, LEAVE, Office, T, deliver, field, instance, only, task
+from tests.unit.approval.office import (
+    DETAIL,
+    LATER,
+    LEAVE,
+    TEMPLATES,
+    Office,
+    T,
+    deliver,
+    field,
+    instance,
+    only,
+    task,
+)
 
 
 async def test_an_approved_instance_is_archived_whole(archive, office):
@@ -118,7 +130,7 @@ async def test_equal_state_writes_nothing(archive, office):
 async def test_a_comment_after_the_end_reaches_the_archive(archive, office):
     office.finish()
     await deliver(archive, instance("finish"))
-    office.approvals["pi-1"]["operation_records"].append({"userid": "u3", "operation_type": "ADD_REMARK"})
+    office.approvals["pi-1"]["operationRecords"].append({"userId": "u3", "type": "ADD_REMARK"})
     await deliver(archive, task("comment", T + 300_000, received_ms=LATER))
     assert len(await archive.rows(select(approval_operations))) == 3
 
@@ -149,10 +161,10 @@ async def test_an_older_document_never_overwrites_a_newer_one(archive, office):
 
 async def test_a_missing_right_is_retried_and_a_dead_api_waits(archive, office, monkeypatch):
     async def refuse(instance_id):
-        raise PermissionDenied("no right", api="processinstance/get", errcode=60011)
+        raise PermissionDenied("no right", api=DETAIL, errcode=60011)
 
     async def down(instance_id):
-        raise Unavailable("no answer", api="processinstance/get")
+        raise Unavailable("no answer", api=DETAIL)
 
     monkeypatch.setattr(office, "approval", refuse)
     assert (await archive.deliver(instance("finish"))).kind == "retry"
@@ -175,7 +187,7 @@ async def test_only_an_answer_that_says_so_means_that_the_instance_is_not_there(
     archive, office, monkeypatch, status, answer, kind
 ):
     async def trouble(instance_id):
-        return read("processinstance/get", status, answer)
+        return read(DETAIL, status, answer)
 
     office.finish()
     with monkeypatch.context() as during:
@@ -196,7 +208,7 @@ async def test_an_instance_that_was_deleted_at_dingtalk_is_no_reason_to_wait(
     archive, office, monkeypatch, status, answer
 ):
     async def gone(instance_id):
-        return read("processinstance/get", status, answer)
+        return read(DETAIL, status, answer)
 
     monkeypatch.setattr(office, "approval", gone)
     await deliver(archive, instance("finish"))
@@ -233,7 +245,7 @@ async def test_a_missing_process_code_is_looked_up_once_by_the_templates_name(ar
         await deliver(archive, instance("finish", processInstanceId=f"pi-{number}", processCode=...))
     codes = {row.process_code for row in await archive.rows(select(approval_instances))}
     assert codes == {"PROC-LEAVE"}
-    assert office.calls["process/get_by_name"] == 1
+    assert office.calls[TEMPLATES] == 1
     assert len(await archive.rows(select(leave_ledger))) == 3
 
 
@@ -243,7 +255,7 @@ async def test_a_title_that_names_no_template_leaves_it_unknown(archive, office,
         office.finish(f"pi-{number}", title=title)
         await deliver(archive, instance("finish", processInstanceId=f"pi-{number}", processCode=""))
     assert {row.process_code for row in await archive.rows(select(approval_instances))} == {None}
-    assert office.calls["process/get_by_name"] == title.count("提交的")
+    assert office.calls[TEMPLATES] == title.count("提交的")
 
 
 async def test_of_two_companies_each_is_asked_about_its_own_by_its_own_app(monkeypatch):
@@ -266,7 +278,7 @@ async def test_of_two_companies_each_is_asked_about_its_own_by_its_own_app(monke
         assert await Refetch(consumer.fetcher, consumer.client_of).once(later) == 2
         assert {row.status for row in await archive.rows(select(approval_instances))} == {"COMPLETED"}
         assert [row.corp_id for row in await archive.rows(select(leave_ledger))] == ["dingours"]
-    assert {app: office.calls["processinstance/get"] for app, office in offices.items()} == {
+    assert {app: office.calls[DETAIL] for app, office in offices.items()} == {
         "ours": 2,
         "theirs": 2,
     }

@@ -19,7 +19,7 @@ async def test_an_approved_leave_is_in_the_ledger_once(archive, office):
     office.finish()
     await deliver(archive, instance("finish"))
     await deliver(archive, instance("finish", T + 100_001))
-    office.finish(cc_userids=["u9"])
+    office.finish(ccUserIds=["u9"])
     await deliver(archive, instance("finish", T + 100_002))
     row = await only(archive, leave_ledger)
     assert (row.userid, row.leave_type, row.days, row.reason) == ("u001", "年假", 2, "回老家")
@@ -49,13 +49,18 @@ async def test_a_template_without_action_is_archived_and_counted(archive, office
     assert counted == 1
 
 
-@pytest.mark.parametrize("biz_action", ["REVOKE", "MODIFY"])
-async def test_taking_back_a_leave_does_not_count_it_again(archive, office, biz_action):
-    office.finish(biz_action=biz_action, main_process_instance_id="pi-0")
+@pytest.mark.parametrize(
+    ("biz_action", "reason"), [("REVOKE", "takes back another"), ("MODIFY", "not in the archive yet")]
+)
+async def test_taking_back_a_leave_does_not_count_it_again(archive, office, biz_action, reason):
+    office.finish(bizAction=biz_action, mainProcessInstanceId="pi-0")
     await deliver(archive, instance("finish"))
-    assert (await only(archive, approval_instances)).main_instance_id == "pi-0"
+    rows = {row.instance_id: row for row in await archive.rows(select(approval_instances))}
+    assert (rows["pi-1"].main_instance_id, rows["pi-0"].document_state) == ("pi-0", "pending")
     assert await archive.rows(select(leave_ledger)) == []
-    assert (await only(archive, approval_actions)).state == "skipped"
+    skipped = await only(archive, approval_actions)
+    assert skipped.state == "skipped"
+    assert reason in skipped.reason
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from consumers.approval.reconcile.requests import RequestedResyncs
 from consumers.approval.tables import approval_actions, approval_instances, approval_resyncs
 from dingbridge import Conflict, DependencyUnavailable, Retry
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.approval.office import CORP, Office, T, deliver, instance, only, resync_request
+from tests.unit.approval.office import CORP, DETAIL, Office, T, deliver, instance, only, resync_request
 
 NOW = datetime.now(UTC)
 SOON = NOW + timedelta(days=4000)
@@ -128,7 +128,7 @@ async def test_a_resync_by_hand_counts_it_and_the_next_run_tries_it_again(archiv
     poison.error = None
     office.calls.clear()
     assert (await work.archive(await work.list_ids())).archived == 6
-    assert office.calls["processinstance/get"] == 0
+    assert office.calls[DETAIL] == 0
     assert await booked(archive) == ALL
 
 
@@ -142,7 +142,7 @@ async def test_its_event_calls_it_again(archive, poison):
 
 
 async def test_a_refetch_is_written_without_it_and_not_repeated(archive, office, poison):
-    lagging = {"status": "RUNNING", "result": "", "form_component_values": []}
+    lagging = {"status": "RUNNING", "result": "", "formComponentValues": []}
     for instance_id in (POISON, "pi-3"):
         office.finish(instance_id, **lagging)
         # an action that has no form to act on rejects it: the event is done
@@ -160,7 +160,7 @@ async def test_a_refetch_is_written_without_it_and_not_repeated(archive, office,
 async def test_what_cannot_be_archived_at_all_is_claimed_and_waits_like_the_others(
     archive, office, poison, monkeypatch
 ):
-    office.finish(POISON, status="RUNNING", result="", form_component_values=[])
+    office.finish(POISON, status="RUNNING", result="", formComponentValues=[])
     await deliver(archive, instance("finish", processInstanceId=POISON))
     office.finish(POISON)
     guard = archive.consumer.metadata.tables["approval_generations"]
@@ -200,7 +200,7 @@ async def test_an_undo_that_fails_leaves_the_effect_and_says_so(office, monkeypa
             raise KeyError("秘密")
 
     actions = {"PROC-LEAVE": Action(record_leave, undo)}
-    office.finish("pi-9", biz_action="REVOKE", main_process_instance_id="pi-1")
+    office.finish("pi-9", bizAction="REVOKE", mainProcessInstanceId="pi-1")
     office.started["PROC-LEAVE"] = [(int((NOW - timedelta(hours=1)).timestamp() * 1000), "pi-9")]
     async with MemoryRuntime(Approval(actions), dingtalk=office) as archive:
         await deliver(archive, instance("finish", T + 100_000))

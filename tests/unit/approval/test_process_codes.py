@@ -4,7 +4,7 @@ import pytest
 
 from consumers.approval.process_codes import MOST, UNKNOWN_FOR_S, ProcessCodes, template_name
 from dingbridge.dingtalk.errors import BadRequest, IpNotAllowed, PermissionDenied, Unavailable
-from tests.unit.approval.office import CORP, Office
+from tests.unit.approval.office import CORP, TEMPLATES, Office
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ async def test_a_name_without_a_template_is_asked_for_again_after_a_while():
     assert await codes.of_title(office, CORP, "李四提交的请假") == "PROC-LEAVE"
     now[0] *= 100
     assert await codes.of_title(office, CORP, "王五提交的请假") == "PROC-LEAVE"
-    assert office.calls["process/get_by_name"] == 2
+    assert office.calls[TEMPLATES] == 2
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ async def test_a_name_without_a_template_is_asked_for_again_after_a_while():
 async def test_only_what_would_fail_for_every_event_holds_it_up(error, raised):
     class Client:
         async def process_code(self, name):
-            raise error("no", api="process/get_by_name")
+            raise error("no", api=TEMPLATES)
 
     codes = ProcessCodes()
     if raised:
@@ -60,7 +60,7 @@ async def test_a_code_that_nobody_knows_does_not_say_that_there_is_no_template()
 
     class Client:
         async def process_code(self, name):
-            raise BadRequest("what?", api="process/get_by_name", errcode=123456)
+            raise BadRequest("what?", api=TEMPLATES, errcode=123456)
 
     assert await codes.of_title(Client(), CORP, "张三提交的请假") is None
     assert await codes.of_title(office, CORP, "李四提交的请假") == "PROC-LEAVE"

@@ -18,6 +18,7 @@ from dingbridge import ConsumerSettings
 from dingbridge.api_budget import ApiCalls
 from dingbridge.cli.terminal import listed, moment
 from dingbridge.dingtalk.budget import Priority
+from tests.unit.approval.office import DETAIL
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def settings(tmp_path):
 async def spend(settings, calls):
     spent = ApiCalls.of(settings)
     for _ in range(calls):
-        await spent.spend("processinstance/get", Priority.EVENT)
+        await spent.spend(DETAIL, Priority.EVENT)
     spent.close()
 
 

@@ -48,7 +48,7 @@ ENDS = {
 async def final_rows(events):
     office = Office()
     office.finish()
-    office.finish("pi-2", biz_action="REVOKE", main_process_instance_id="pi-1")
+    office.finish("pi-2", bizAction="REVOKE", mainProcessInstanceId="pi-1")
     async with MemoryRuntime(Approval(), dingtalk=office) as archive:
         for event in events:
             assert (await archive.deliver(event)).kind in ("done", "seen")

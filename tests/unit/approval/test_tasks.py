@@ -1,23 +1,22 @@
 """Tasks of approvers, from their events and the document, whatever is known of them."""
 
 from itertools import permutations
-from zoneinfo import ZoneInfo
 
 import pytest
 
 from consumers.approval.archive.document import with_event
 from consumers.approval.archive.tasks import comment_row, task_id, task_rows
+from consumers.approval.archive.times import ApiClock
 from dingbridge.snapshots.coerce import from_epoch_ms
 from tests.unit.approval.office import T
 
-ZONE = ZoneInfo("Asia/Shanghai")
 API = {
-    "taskid": "7",
-    "userid": "u2",
-    "task_status": "COMPLETED",
-    "task_result": "AGREE",
-    "create_time": "2024-11-08 01:20:00",
-    "finish_time": "2024-11-08 01:21:40",
+    "taskId": 7,
+    "userId": "u2",
+    "status": "COMPLETED",
+    "result": "AGREE",
+    "createTime": "2024-11-08T01:20Z",
+    "finishTime": "2024-11-08T01:21Z",
 }
 
 
@@ -33,7 +32,7 @@ def told(*events):
 
 
 def row(events, document=None):
-    ((id_, found),) = task_rows(document, events, ZONE).items()
+    ((id_, found),) = task_rows(document, events, ApiClock()).items()
     assert id_ == "7"
     return found
 
@@ -66,16 +65,16 @@ def test_a_task_is_what_its_events_say_in_any_order(events, status, result):
 
 def test_the_document_has_the_last_word_unless_it_lags():
     agreed = told(START, ("finish", 5, {"result": "agree"}))
-    refused = {"tasks": [{**API, "task_result": "REFUSE"}]}
+    refused = {"tasks": [{**API, "result": "REFUSE"}]}
     assert row(agreed, refused)["result"] == "REFUSE"
-    lagging = {"tasks": [{**API, "task_status": "RUNNING", "task_result": "NONE", "finish_time": None}]}
+    lagging = {"tasks": [{**API, "status": "RUNNING", "result": "NONE", "finishTime": None}]}
     assert (row(agreed, lagging)["status"], row(agreed, lagging)["result"]) == ("COMPLETED", "AGREE")
     assert row({}, lagging)["status"] == "RUNNING"
 
 
 def test_tasks_of_the_document_and_of_events_stand_side_by_side():
-    document = {"tasks": [{**API, "taskid": "8"}, {"userid": "u9"}]}
-    rows = task_rows(document, told(START), ZONE)
+    document = {"tasks": [{**API, "taskId": 8}, {"userId": "u9"}]}
+    rows = task_rows(document, told(START), ApiClock())
     assert {id_: found["userid"] for id_, found in rows.items()} == {"7": "u2", "8": "u2", "#1": "u9"}
 
 

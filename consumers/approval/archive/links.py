@@ -1,0 +1,207 @@
+"""Which form is in force where approved instances were changed or taken back: an instance itself never says.
+
+A change of an approved instance is another instance (``bizAction`` MODIFY), taking it back is one as well
+(REVOKE); each names the first one as ``mainProcessInstanceId``, and the first one's
+``attachedProcessInstanceIds`` grows (get-details-single-approval-instance). An instance with all that change
+it or take it back, and what changes those, is a family here:
+
+- an approved REVOKE takes back the whole family, also where it names a change: that is what people see as
+  the approval by then (not documented);
+- else the latest approved MODIFY is in force, and else the instance that the family began with.
+
+It follows from the rows of all, so from no order. An id that is named and not known becomes a row that waits
+for its document (``unknown``). Not here: what becomes of the actions (``consumers/approval/actions``).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import func, select, update
+
+from consumers.approval.tables import approval_instances
+from dingbridge import Reader, Transaction
+from dingbridge.snapshots.coerce import as_list, as_text
+
+MODIFY, REVOKE = "MODIFY", "REVOKE"
+"""``bizAction`` of an instance that changes or takes back another one."""
+MOST: Final = 50
+"""Members of a family that are looked at, and ids of one instance that are taken up."""
+
+_columns = approval_instances.c
+_EVER: Final = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An instance, by what counts here. ``biz_action`` is None where it changes and takes back nothing."""
+
+    instance_id: str
+    biz_action: str | None
+    approved: bool
+    finished_at: datetime | None
+    process_code: str | None
+    replaced_by: str | None = None
+    revoked_by: str | None = None
+
+    @property
+    def _order(self) -> tuple[datetime, str]:
+        return self.finished_at or _EVER, self.instance_id
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The members that the archive knows, by id, at least the one that was asked about if it is known."""
+
+    members: Mapping[str, Member] = field(default_factory=dict)
+
+    @property
+    def root(self) -> Member | None:
+        """What the others change; None where the archive does not know it, or they name each other."""
+        return next((member for member in self.members.values() if member.biz_action is None), None)
+
+    def _latest(self, biz_action: str) -> str | None:
+        found = [m for m in self.members.values() if m.approved and m.biz_action == biz_action]
+        return max(found, key=lambda m: m._order).instance_id if found else None
+
+    @property
+    def revoked_by(self) -> str | None:
+        """The instance that takes the family back."""
+        return self._latest(REVOKE)
+
+    @property
+    def changed_by(self) -> str | None:
+        """The change that is in force."""
+        return self._latest(MODIFY)
+
+    def said_of(self, instance_id: str) -> dict[str, str | None]:
+        """The columns ``replaced_by`` and ``revoked_by`` of a member."""
+        member = self.members[instance_id]
+        counts = member.biz_action is None or (member.biz_action == MODIFY and member.approved)
+        changed_by = self.changed_by if counts and self.changed_by != instance_id else None
+        return {"replaced_by": changed_by, "revoked_by": self.revoked_by if counts else None}
+
+    def predecessors(self, instance_id: str) -> list[str]:
+        """What the change ``instance_id`` takes the place of."""
+        return [
+            m.instance_id
+            for m in self.members.values()
+            if m.biz_action != REVOKE and m.instance_id != instance_id
+        ]
+
+    def in_order(self) -> list[str]:
+        """All, the one in force last: what it replaces is to be undone before it is done."""
+        return sorted(self.members, key=lambda id_: (id_ == self.changed_by, id_))
+
+
+def main_of(document: Mapping[str, Any] | None) -> str | None:
+    """The instance that the instance of this document changes or takes back."""
+    api = document or {}
+    changes = str(api.get("bizAction")).upper() in (MODIFY, REVOKE)
+    return as_text(api.get("mainProcessInstanceId")) or None if changes else None
+
+
+async def ancestors(
+    db: Reader | Transaction, corp_id: str, instance_id: str, document: Mapping[str, Any] | None = None
+) -> list[str]:
+    """What the instance changes or takes back, what that one does, and so on, the nearest first.
+
+    ``document`` counts for the instance itself, where there is one. Whoever writes a member of a family holds
+    the guards of these too: so two never do it at once.
+    """
+    found: list[str] = []
+    main = await _main_id(db, corp_id, instance_id) if document is None else main_of(document)
+    while main is not None and main != instance_id and main not in found and len(found) < MOST:
+        found.append(main)
+        main = await _main_id(db, corp_id, main)
+    return found
+
+
+async def family(db: Reader | Transaction, corp_id: str, instance_id: str) -> Family:
+    """The family of an instance, as the archive has it."""
+    members: dict[str, Member] = {}
+    above: str | None = instance_id
+    while above is not None and above not in members and len(members) < MOST:
+        row = (await db.execute(_select(corp_id).where(_columns.instance_id == above))).one_or_none()
+        if row is None:
+            break
+        members[above] = member = _member(row)
+        above = None if member.biz_action is None else row.main_instance_id
+    new = list(members)
+    while new and len(members) < MOST:
+        below = _select(corp_id).where(
+            _columns.main_instance_id.in_(new), func.upper(_columns.biz_action).in_((MODIFY, REVOKE))
+        )
+        rows = await db.execute(below.order_by(_columns.instance_id).limit(MOST))
+        found = {row.instance_id: _member(row) for row in rows}
+        new = [id_ for id_ in found if id_ not in members]
+        members = found | members
+    return Family(members)
+
+
+def _select(corp_id: str) -> Any:
+    return select(
+        _columns.instance_id,
+        _columns.main_instance_id,
+        _columns.biz_action,
+        _columns.outcome,
+        _columns.finished_at,
+        _columns.process_code,
+        _columns.replaced_by,
+        _columns.revoked_by,
+    ).where(_columns.corp_id == corp_id)
+
+
+async def write(tx: Transaction, corp_id: str, found: Family) -> None:
+    """Write what is in force into the rows of the family that say otherwise."""
+    for instance_id, member in found.members.items():
+        values = found.said_of(instance_id)
+        if values != {"replaced_by": member.replaced_by, "revoked_by": member.revoked_by}:
+            row = (_columns.corp_id == corp_id) & (_columns.instance_id == instance_id)
+            now = datetime.now(UTC)
+            await tx.execute(update(approval_instances).where(row).values(**values, updated_at=now))
+
+
+async def note_unknown(tx: Transaction, corp_id: str, app: str, document: Mapping[str, Any]) -> None:
+    """A row that waits for its document (``reconcile/refetch.py``) for each instance that ``document`` names
+    as the one it changes, or as one that changes it."""
+    attached = as_list(document.get("attachedProcessInstanceIds")) or []
+    named = [main_of(document), *(as_text(one) for one in attached[:MOST])]
+    for instance_id in dict.fromkeys(one for one in named if one):
+        new = tx.insert(approval_instances).values(
+            corp_id=corp_id,
+            instance_id=instance_id,
+            app=app,
+            document_state="pending",
+            raw_events=NO_EVENTS,
+            updated_at=datetime.now(UTC),
+        )
+        await tx.execute(new.on_conflict_do_nothing())
+
+
+NO_EVENTS: Final = "{}"
+"""``raw_events`` of an instance that only another one's document has named."""
+
+
+async def _main_id(db: Reader | Transaction, corp_id: str, instance_id: str) -> str | None:
+    found = select(_columns.main_instance_id).where(
+        _columns.corp_id == corp_id,
+        _columns.instance_id == instance_id,
+        func.upper(_columns.biz_action).in_((MODIFY, REVOKE)),
+    )
+    row = (await db.execute(found)).one_or_none()
+    return None if row is None else row.main_instance_id
+
+
+def _member(row: Any) -> Member:
+    biz_action = str(row.biz_action or "").upper()
+    return Member(
+        row.instance_id,
+        biz_action if biz_action in (MODIFY, REVOKE) else None,
+        row.outcome == "approved",
+        row.finished_at,
+        row.process_code,
+        row.replaced_by,
+        row.revoked_by,
+    )
