@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 import aiohttp
 
 from dingbridge.dingtalk.budget import Budget, Priority
-from dingbridge.dingtalk.errors import TokenInvalid, Unavailable
+from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.dingtalk.replies import boolean, integer, typed
 from dingbridge.dingtalk.suite import API as CORP_TOKEN
 from dingbridge.dingtalk.suite import CorpToken, Tickets
@@ -99,7 +99,7 @@ class Calls:
         once: bool = False,
         counts: bool = True,
     ) -> dict[str, Any]:
-        """One call with the token; with a new one, once, if the platform refuses it.
+        """One call with the token; with a new one, once, if the platform refuses it, or a right.
 
         ``once``: the call is never sent again after anything but a refusal, because sending it does
         something. ``counts``: whether DingTalk's monthly quota counts it, as it does all but contacts, roles
@@ -119,7 +119,7 @@ class Calls:
                 counts=counts,
             )
 
-        return await self._with_token(send)
+        return await self._token.call(send)
 
     async def _new_call(
         self,
@@ -145,15 +145,7 @@ class Calls:
                 once=once,
             )
 
-        return await self._with_token(send)
-
-    async def _with_token(self, send: Callable[[str], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-        token = await self._token.get()
-        try:
-            return await send(token)
-        except TokenInvalid:
-            self._token.discard(token)
-        return await send(await self._token.get())
+        return await self._token.call(send)
 
     async def _fetch_token(self) -> tuple[str, float]:
         reply = await self._transport.call("gettoken", "GET", "/gettoken", query=self._app, counts=False)
