@@ -75,7 +75,7 @@ class Approval(Consumer):
     async def background(self) -> None:
         """Download attachments, ask again for documents that lag, and compare what was requested; of these
         none waits for another."""
-        files = Downloads(self.database, self.client_of, self._own, self.metrics)
+        files = Downloads(self.database, self.client_of, self._own, self.metrics, self.fetcher.rights)
         never = asyncio.Event()
         compared = self.metrics.compared.set_to_current_time
         resyncs = RequestedResyncs(self.fetcher, self.client_of, on_compared=compared)

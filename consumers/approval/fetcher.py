@@ -6,7 +6,7 @@ is called (``actions/``).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -17,6 +17,7 @@ from consumers.approval.archive.links import ancestors
 from consumers.approval.archive.writer import Archive
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.process_codes import ProcessCodes
+from consumers.approval.rights import MissingRights
 from consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge import Database, Event, Reader, Transaction
 from dingbridge.dingtalk.api import DingTalkClient
@@ -60,11 +61,20 @@ class Fetcher:
     actions: ActionRunner
     codes: ProcessCodes
     metrics: ApprovalMetrics
+    rights: MissingRights = field(default_factory=MissingRights)
 
     async def fetch(
-        self, client: DingTalkClient, app: str, snapshot: Snapshot, db: Reader, event: Event | None = None
+        self,
+        client: DingTalkClient,
+        app: str,
+        snapshot: Snapshot,
+        db: Reader,
+        event: Event | None = None,
+        *,
+        by_title: bool = False,
     ) -> Fetched:
-        """Ask ``client``, which is the app ``app``, for the instance of ``snapshot``.
+        """Ask ``client``, which is the app ``app``, for the instance of ``snapshot``. For an event, or with
+        ``by_title``, its template is looked up where nothing names it.
 
         Raises ``ApiError``, also for a code that nobody knows: taken for "not there" it would close the
         instance without its action, and nothing would ask again. An event is tried again instead, and at
@@ -76,13 +86,14 @@ class Fetcher:
             document = await client.approval(instance_id)
         except ApiError as error:
             if not says_not_there(error):
+                self.rights.note(app, error)
                 raise
-            log.warning("approval.not_at_api", instance_id=instance_id, errcode=error.errcode)
+            log.warning("approval.not_at_api", instance_id=instance_id, code=error.code)
         code = None
-        if event is not None:
-            if document is not None and document.get("status") == UNFINISHED:
-                log.warning("approval.api_lags", instance_id=instance_id, event_id=event.id)
-            code = await self._process_code(client, event, snapshot, document, db)
+        if event is not None and document is not None and document.get("status") == UNFINISHED:
+            log.warning("approval.api_lags", instance_id=instance_id, event_id=event.id)
+        if event is not None or by_title:
+            code = await self._process_code(client, app, event, snapshot, document, db)
         return Fetched(snapshot, app, document, True, code, await _mains(snapshot, document, db))
 
     async def unasked(self, app: str, snapshot: Snapshot, db: Reader) -> Fetched:
@@ -132,13 +143,15 @@ class Fetcher:
     async def _process_code(
         self,
         client: DingTalkClient,
-        event: Event,
+        app: str,
+        event: Event | None,
         snapshot: Snapshot,
         document: Mapping[str, Any] | None,
         db: Reader,
     ) -> str | None:
         """The template's code where neither this event nor the archive has it."""
-        if event.data.get("processCode"):
+        told = {} if event is None else event.data
+        if told.get("processCode"):
             return None
         columns = approval_instances.c
         known = select(columns.process_code).where(
@@ -146,8 +159,8 @@ class Fetcher:
         )
         if await db.scalar(known):
             return None
-        title = as_text((document or {}).get("title") or event.data.get("title"))
-        return await self.codes.of_title(client, snapshot.corp_id, title)
+        title = as_text((document or {}).get("title") or told.get("title"))
+        return await self.codes.of_title(client, snapshot.corp_id, title, lambda e: self.rights.note(app, e))
 
 
 async def _mains(snapshot: Snapshot, document: Mapping[str, Any] | None, db: Reader) -> tuple[Snapshot, ...]:

@@ -1,7 +1,7 @@
 """The process code of an approval whose events do not name it, by the name of its template.
 
-DingTalk titles an approval ``<who>提交的<template>``; its API tells the code of a template by that name
-(obtain-the-template-code). Two companies may have templates of one name, so the company is part of the
+DingTalk titles an approval ``<who>提交的<template>``; the client looks the code up in the list of templates,
+by that name. Two companies may have templates of one name, so the company is part of the
 question. A name is asked for once, and again after a while if there was no such template.
 """
 
@@ -40,9 +40,15 @@ class ProcessCodes:
         self._clock = clock
         self._known: dict[tuple[str, str], tuple[str | None, float]] = {}
 
-    async def of_title(self, client: _Client, corp_id: str, title: str | None) -> str | None:
+    async def of_title(
+        self,
+        client: _Client,
+        corp_id: str,
+        title: str | None,
+        on_refused: Callable[[ApiError], None] = lambda error: None,
+    ) -> str | None:
         """The code of the template that ``title`` names at the company ``corp_id``, whose app ``client`` is;
-        None when it names none that there is.
+        None when it names none that there is, or when the app may not know (``on_refused``).
 
         Raises ``ApiError`` only for what would fail for every event.
         """
@@ -58,13 +64,13 @@ class ProcessCodes:
             if error.unavailable:
                 raise
             if isinstance(error, PermissionDenied):
-                log.warning("approval.template_not_permitted", errcode=error.errcode)
-            elif says_not_there(error):
-                log.info("approval.template_unknown", errcode=error.errcode)
+                on_refused(error)
+            elif says_not_there(error) or error.code is None:  # the client's own: the list has no such name
+                log.info("approval.template_unknown", code=error.code)
             else:
                 # it says nothing about the name, so the next event asks again; this one is no reason to hold
                 # an approval back, which a resync gives its template as well
-                log.warning("approval.template_not_told", errcode=error.errcode)
+                log.warning("approval.template_not_told", code=error.code)
                 return None
         if len(self._known) >= MOST:
             self._known.pop(next(iter(self._known)))

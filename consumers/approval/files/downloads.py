@@ -21,6 +21,7 @@ from consumers.approval.archive.attachments import DONE, REFUSED, WAITING
 from consumers.approval.fetcher import ClientOf
 from consumers.approval.files.store import FileStore, TooLarge
 from consumers.approval.metrics import ApprovalMetrics
+from consumers.approval.rights import MissingRights
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import approval_attachments, approval_instances
 from dingbridge import Database, DependencyUnavailable, Reject
@@ -43,6 +44,13 @@ FIRST_DELAY_S, LONGEST_DELAY_S = 30.0, 6 * 3600.0
 MOST_ATTEMPTS = 30
 """About five days at these delays."""
 GONE = frozenset({404, 410})
+ORIGINATOR_LEFT = "userNotExist"
+"""Of this call it is about neither the file nor the instance (seen in other integrations' manifests)."""
+LEFT = (
+    "whoever started the approval has left the company, and DingTalk gives no address of its files then: "
+    "fetch it in DingTalk's client, or with the OA premium edition, whose "
+    "v1.0/workflow/premium/processInstances/spaces/files/urls/download serves leavers"
+)
 
 _table: Table = approval_attachments
 
@@ -59,11 +67,18 @@ class Downloads:
     """The downloads of one consumer process. Without ``ARCHIVE_DIR`` there are none."""
 
     def __init__(
-        self, database: Database, client_of: ClientOf, settings: ApprovalSettings, metrics: ApprovalMetrics
+        self,
+        database: Database,
+        client_of: ClientOf,
+        settings: ApprovalSettings,
+        metrics: ApprovalMetrics,
+        rights: MissingRights | None = None,
     ) -> None:
+        self._rights = rights or MissingRights()
         self._database, self._client_of, self._metrics = database, client_of, metrics
         self._paused: dict[str, datetime] = {}
-        """Apps whose API does not answer now, and until when they are not asked: another company's does."""
+        """Apps whose API does not answer now, or which lack the right, and until when they are not asked:
+        another company's may answer, and a photo needs no app."""
         self._most = settings.archive_max_bytes
         self._store = None if settings.archive_dir is None else FileStore(settings.archive_dir)
 
@@ -100,7 +115,8 @@ class Downloads:
             .where(
                 _table.c.state == WAITING,
                 _table.c.next_attempt_at <= now,
-                app.not_in([name for name, until in self._paused.items() if until > now]),
+                app.not_in([name for name, until in self._paused.items() if until > now])
+                | (_table.c.kind == "photo"),
             )
         )
         rows = (
@@ -131,7 +147,8 @@ class Downloads:
         except ApiError as error:
             pause = max(error.retry_after_s or 0.0, API_PAUSE_S)
             self._paused[row.app] = datetime.now(UTC) + timedelta(seconds=pause)
-            log.warning("approval.attachments_wait", app=row.app, errcode=error.errcode, retry_in_s=pause)
+            self._rights.note(row.app, error)
+            log.warning("approval.attachments_wait", app=row.app, code=error.code, retry_in_s=pause)
             await self._update(row, next_attempt_at=row.next_attempt_at)  # nobody's attempt
             return
         except BaseException:
@@ -159,14 +176,16 @@ class Downloads:
         """Hash and size. Raises ``_Failed``, ``DependencyUnavailable``, or ``ApiError`` when the app's API is
         down."""
         if row.kind == "photo":
-            url, session = row.url, sessions.public
-            if not url.startswith("https://"):
+            found, session = str(row.url), sessions.public
+            if not found.startswith("https://"):
                 raise _Failed("its address is not https", final=True)
         else:
-            url, session = await self._url(row), sessions.any
+            found, session = await self._url(row), sessions.any
         assert self._store is not None  # noqa: S101 - ``run`` ends without one
         try:
-            async with session.get(url, allow_redirects=False) as response:
+            if found is None:
+                return await self._store.save(_nothing(), most=self._most)
+            async with session.get(found, allow_redirects=False) as response:
                 if response.status != 200:
                     raise _Failed(f"HTTP {response.status}", final=response.status in GONE)
                 if (response.content_length or 0) > self._most:
@@ -184,18 +203,21 @@ class Downloads:
                 f"attachments cannot be written to ARCHIVE_DIR ({error.strerror})"
             ) from error
 
-    async def _url(self, row: Row[Any]) -> str:
+    async def _url(self, row: Row[Any]) -> str | None:
+        """None for a file of 0 bytes, which has no address."""
         try:
             client = self._client_of(row.app, row.corp_id)
             return await client.attachment_url(row.instance_id, row.attachment_id.removeprefix("file:"))
         except (Reject, SettingsError) as error:
             raise _Failed(f"app {row.app}: {error}") from None
         except ApiError as error:
-            if error.unavailable:
+            if error.unavailable or error.about == "right":
                 raise
+            if error.code == ORIGINATOR_LEFT:
+                raise _Failed(LEFT, final=True) from None
             gone = says_not_there(error)
             words = "does not know the file" if gone else "does not give its address"
-            raise _Failed(f"DingTalk {words} (errcode {error.errcode})", final=gone) from None
+            raise _Failed(f"DingTalk {words} ({error.code})", final=gone) from None
 
     async def _write_failure(self, row: Row[Any], error: _Failed) -> None:
         attempts = row.attempts + 1
@@ -239,6 +261,11 @@ async def _sessions() -> AsyncIterator[_Sessions]:
     finally:
         await sessions.any.close()
         await sessions.public.close()
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    for chunk in ():
+        yield chunk
 
 
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

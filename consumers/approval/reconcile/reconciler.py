@@ -161,7 +161,7 @@ class Reconciler:
                 log.warning(
                     "approval.not_reconciled",
                     instance_id=instance_id,
-                    errcode=error.errcode if isinstance(error, ApiError) else None,
+                    code=error.code if isinstance(error, ApiError) else None,
                     error=error_location(error, "consumers"),
                 )
                 break

@@ -91,20 +91,21 @@ class Refetch:
         snapshot = await guard.snapshot(db, row.corp_id, KIND, row.instance_id)
         try:
             client = self._client_of(row.app, row.corp_id)
-            await self._fetcher.write_alone(await self._fetcher.fetch(client, row.app, snapshot, db))
+            fetched = await self._fetcher.fetch(client, row.app, snapshot, db, by_title=True)
+            await self._fetcher.write_alone(fetched)
         except Conflict:
             return True  # an event of the instance was faster
         except Exception as error:
-            errcode = error.errcode if isinstance(error, ApiError) else None
+            code = error.code if isinstance(error, ApiError) else None
             if isinstance(error, ApiError) and error.unavailable:
-                log.warning("approval.refetch_waits", app=row.app, errcode=errcode)
+                log.warning("approval.refetch_waits", app=row.app, code=code)
                 return False
             if is_unavailable(error):
                 raise
             log.warning(
                 "approval.refetch_failed",
                 instance_id=row.instance_id,
-                errcode=errcode,
+                code=code,
                 error=error_location(error, "consumers"),
             )
             async with database.transaction() as tx:

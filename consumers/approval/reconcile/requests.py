@@ -120,8 +120,8 @@ class RequestedResyncs:
                     await self._update(row, next_round_at=datetime.now(UTC) + pause)
                 if not refused:
                     raise
-                errcode = error.errcode if isinstance(error, ApiError) else None
-                log.error("approval.resync_refused", app=row.app, errcode=errcode, reason=str(error))
+                code = error.code if isinstance(error, ApiError) else None
+                log.error("approval.resync_refused", app=row.app, code=code, reason=str(error))
         return done
 
     async def _claim(self) -> Row[Any] | None:
