@@ -26,7 +26,7 @@ from dingbridge.snapshots.coerce import as_list, as_text
 
 MODIFY, REVOKE = "MODIFY", "REVOKE"
 """``bizAction`` of an instance that changes or takes back another one."""
-MOST: Final = 50
+MOST: Final = 20
 """Members of a family that are looked at, and ids of one instance that are taken up."""
 
 _columns = approval_instances.c

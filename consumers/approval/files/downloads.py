@@ -26,7 +26,7 @@ from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import approval_attachments, approval_instances
 from dingbridge import Database, DependencyUnavailable, Reject
 from dingbridge.dingtalk.error_codes import says_not_there
-from dingbridge.dingtalk.errors import ApiError
+from dingbridge.dingtalk.errors import ApiError, NoAddress
 from dingbridge.errors import SettingsError
 from dingbridge.ssrf import AddressGuard, guarded_connector, refusal
 
@@ -210,6 +210,10 @@ class Downloads:
             return await client.attachment_url(row.instance_id, row.attachment_id.removeprefix("file:"))
         except (Reject, SettingsError) as error:
             raise _Failed(f"app {row.app}: {error}") from None
+        except NoAddress as error:
+            if row.file_size:
+                raise _Failed(f"DingTalk gives no address for its {row.file_size} bytes") from error
+            return None
         except ApiError as error:
             if error.unavailable or error.about == "right":
                 raise

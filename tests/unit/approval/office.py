@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from sqlalchemy import Table, select
 
+from dingbridge.dingtalk.api.approvals import IDS, INSTANCES, TEMPLATES
 from dingbridge.dingtalk.errors import BadRequest, NotFound
 from dingbridge.events.control import resync_requested
 from dingbridge.events.envelope import Received, to_records
@@ -18,11 +19,6 @@ from dingbridge.testing.memory import MemoryRuntime
 CORP = "dingcorp01"
 T = 1731000000000
 """2024-11-07T17:20:00Z, 2024-11-08 01:20:00 in Shanghai."""
-
-DETAIL = "v1.0/workflow/processInstances"
-IDS = "v1.0/workflow/processes/instanceIds/query"
-TEMPLATES = "v1.0/workflow/processes/userVisibilities/templates"
-"""Names of the calls, as metrics, faults and ``Office.calls`` have them."""
 
 LATER = T + 10 * 365 * 86_400_000
 """Received by the bridge long after any fetch of these tests."""
@@ -57,9 +53,9 @@ class Office:
         return self
 
     async def approval(self, process_instance_id: str) -> dict[str, Any]:
-        self.calls[DETAIL] += 1
+        self.calls[INSTANCES] += 1
         if process_instance_id not in self.approvals:
-            raise NotFound("no such instance", api=DETAIL, name="processInstanceNotExist")
+            raise NotFound("no such instance", api=INSTANCES, name="processInstanceNotExist")
         return orjson.loads(orjson.dumps(self.approvals[process_instance_id]))
 
     async def templates(self, userid: str | None = None) -> list[dict[str, Any]]:
@@ -79,7 +75,7 @@ class Office:
     async def process_code(self, name: str) -> str:
         self.calls[TEMPLATES] += 1
         if name not in self.templates_by_name:
-            raise BadRequest("no such template", api=TEMPLATES, errcode=400002)
+            raise BadRequest("no template has this name", api=TEMPLATES)
         return self.templates_by_name[name]
 
     def finish(self, instance_id: str = "pi-1", form: Any = None, **changes: Any) -> dict[str, Any]:

@@ -16,14 +16,13 @@ from consumers.approval.tables import (
     approval_tasks,
 )
 from dingbridge import Conflict, Context
+from dingbridge.dingtalk.api.approvals import INSTANCES, TEMPLATES
 from dingbridge.dingtalk.errors import PermissionDenied, Unavailable
 from dingbridge.dingtalk.replies import read
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import (
-    DETAIL,
     LATER,
     LEAVE,
-    TEMPLATES,
     Office,
     T,
     deliver,
@@ -161,10 +160,10 @@ async def test_an_older_document_never_overwrites_a_newer_one(archive, office):
 
 async def test_a_missing_right_is_retried_and_a_dead_api_waits(archive, office, monkeypatch):
     async def refuse(instance_id):
-        raise PermissionDenied("no right", api=DETAIL, errcode=60011)
+        raise PermissionDenied("no right", api=INSTANCES, errcode=60011)
 
     async def down(instance_id):
-        raise Unavailable("no answer", api=DETAIL)
+        raise Unavailable("no answer", api=INSTANCES)
 
     monkeypatch.setattr(office, "approval", refuse)
     assert (await archive.deliver(instance("finish"))).kind == "retry"
@@ -187,7 +186,7 @@ async def test_only_an_answer_that_says_so_means_that_the_instance_is_not_there(
     archive, office, monkeypatch, status, answer, kind
 ):
     async def trouble(instance_id):
-        return read(DETAIL, status, answer)
+        return read(INSTANCES, status, answer)
 
     office.finish()
     with monkeypatch.context() as during:
@@ -208,7 +207,7 @@ async def test_an_instance_that_was_deleted_at_dingtalk_is_no_reason_to_wait(
     archive, office, monkeypatch, status, answer
 ):
     async def gone(instance_id):
-        return read(DETAIL, status, answer)
+        return read(INSTANCES, status, answer)
 
     monkeypatch.setattr(office, "approval", gone)
     await deliver(archive, instance("finish"))
@@ -278,7 +277,7 @@ async def test_of_two_companies_each_is_asked_about_its_own_by_its_own_app(monke
         assert await Refetch(consumer.fetcher, consumer.client_of).once(later) == 2
         assert {row.status for row in await archive.rows(select(approval_instances))} == {"COMPLETED"}
         assert [row.corp_id for row in await archive.rows(select(leave_ledger))] == ["dingours"]
-    assert {app: office.calls[DETAIL] for app, office in offices.items()} == {
+    assert {app: office.calls[INSTANCES] for app, office in offices.items()} == {
         "ours": 2,
         "theirs": 2,
     }

@@ -15,8 +15,9 @@ from consumers.approval.reconcile.refetch import Refetch
 from consumers.approval.reconcile.requests import RequestedResyncs
 from consumers.approval.tables import approval_actions, approval_instances, approval_resyncs
 from dingbridge import Conflict, DependencyUnavailable, Retry
+from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.approval.office import CORP, DETAIL, Office, T, deliver, instance, only, resync_request
+from tests.unit.approval.office import CORP, Office, T, deliver, instance, only, resync_request
 
 NOW = datetime.now(UTC)
 SOON = NOW + timedelta(days=4000)
@@ -128,7 +129,7 @@ async def test_a_resync_by_hand_counts_it_and_the_next_run_tries_it_again(archiv
     poison.error = None
     office.calls.clear()
     assert (await work.archive(await work.list_ids())).archived == 6
-    assert office.calls[DETAIL] == 0
+    assert office.calls[INSTANCES] == 0
     assert await booked(archive) == ALL
 
 

@@ -3,8 +3,9 @@
 import pytest
 
 from consumers.approval.process_codes import MOST, UNKNOWN_FOR_S, ProcessCodes, template_name
+from dingbridge.dingtalk.api.approvals import TEMPLATES
 from dingbridge.dingtalk.errors import BadRequest, IpNotAllowed, PermissionDenied, Unavailable
-from tests.unit.approval.office import CORP, TEMPLATES, Office
+from tests.unit.approval.office import CORP, Office
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,11 @@ from consumers.approval.reconcile.reconciler import Reconciler, Scope, reachable
 from consumers.approval.reconcile.requests import RequestedResyncs
 from consumers.approval.tables import approval_actions, approval_instances, approval_resyncs
 from dingbridge import Reject
+from dingbridge.dingtalk.api.approvals import INSTANCES, TEMPLATES
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied, RateLimited
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.approval.office import CORP, DETAIL, TEMPLATES, Office, deliver, instance, resync_request
+from tests.unit.approval.office import CORP, Office, deliver, instance, resync_request
 
 NOW = datetime.now(UTC)
 DAY_MS = 86_400_000
@@ -99,7 +100,7 @@ async def test_what_the_archive_has_whole_costs_no_call(archive, office):
     await deliver(archive, instance("finish"))
     office.calls.clear()
     assert await run(archive, office) == (4, 3, (4, 0, 0))
-    assert office.calls[DETAIL] == 3
+    assert office.calls[INSTANCES] == 3
 
 
 async def test_what_began_earlier_and_has_not_ended_in_the_archive_is_asked_for(archive, office):
@@ -119,7 +120,7 @@ async def test_actions_are_not_called_for_what_is_old_unless_asked_for(archive, 
     office.calls.clear()
     await run(archive, office, with_actions=True)
     assert await booked(archive) == {"pi-0", "pi-1", "pi-2"}
-    assert office.calls[DETAIL] == 0
+    assert office.calls[INSTANCES] == 0
 
 
 async def test_a_run_that_is_cut_off_goes_on_where_it_was(archive, office, monkeypatch):
@@ -128,7 +129,7 @@ async def test_a_run_that_is_cut_off_goes_on_where_it_was(archive, office, monke
 
     async def until_spent(instance_id):
         if not left[0]:
-            raise BudgetSpent("spent", api=DETAIL)
+            raise BudgetSpent("spent", api=INSTANCES)
         left[0] -= 1
         return await whole(instance_id)
 
@@ -152,7 +153,7 @@ async def test_one_that_fails_leaves_out_no_other_and_is_tried_again(archive, of
 
     async def not_that_one(instance_id):
         if instance_id == "pi-2":
-            raise PermissionDenied("no right", api=DETAIL, errcode=60011)
+            raise PermissionDenied("no right", api=INSTANCES, errcode=60011)
         return await whole(instance_id)
 
     monkeypatch.setattr(office, "approval", not_that_one)
@@ -169,7 +170,7 @@ async def test_a_rate_limit_that_passes_is_waited_for_and_one_that_lasts_ends_th
     async def too_fast(instance_id):
         if not passes or instance_id not in refused:
             refused.append(instance_id)
-            raise RateLimited("slow down", api=DETAIL, retry_after_s=0.001)
+            raise RateLimited("slow down", api=INSTANCES, retry_after_s=0.001)
         return await whole(instance_id)
 
     monkeypatch.setattr(office, "approval", too_fast)
@@ -235,7 +236,7 @@ async def test_a_request_that_is_cut_off_is_gone_on_with_by_any_process_and_by_o
         number = calls
         assert await resyncs(archive).once() == 0, "another process leaves it alone"
         if number == 2:
-            raise BudgetSpent("spent", api=DETAIL, retry_after_s=5.0)
+            raise BudgetSpent("spent", api=INSTANCES, retry_after_s=5.0)
         return await whole(instance_id)
 
     monkeypatch.setattr(office, "approval", spent)
@@ -278,7 +279,7 @@ async def test_what_cannot_be_fetched_is_asked_for_again_and_left_in_the_end(arc
     async def refused(instance_id):
         if instance_id == "pi-0":
             office.calls["refused"] += 1
-            raise BadRequest("no idea", api=DETAIL, errcode=987654)
+            raise BadRequest("no idea", api=INSTANCES, errcode=987654)
         return await whole(instance_id)
 
     monkeypatch.setattr(office, "approval", refused)

@@ -11,9 +11,10 @@ from sqlalchemy import select
 from consumers.approval import Approval
 from consumers.approval.reconcile.refetch import FIRST, Refetch, due
 from consumers.approval.tables import approval_instances, approval_operations
+from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.errors import BudgetSpent, PermissionDenied
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.approval.office import DETAIL, Office, instance
+from tests.unit.approval.office import Office, instance
 
 NOW = datetime.now(UTC)
 SOON = NOW + timedelta(days=4000)
@@ -48,7 +49,7 @@ async def test_a_document_that_lagged_is_fetched_again(archive):
     assert await status(archive) == ("approved", "COMPLETED")
     assert len(await archive.rows(select(approval_operations))) == 2
     assert await work.once(SOON + timedelta(days=9999)) == 0
-    assert office.calls[DETAIL] == 2
+    assert office.calls[INSTANCES] == 2
 
 
 async def test_an_approval_that_runs_is_left_alone(archive):
@@ -56,7 +57,7 @@ async def test_an_approval_that_runs_is_left_alone(archive):
     assert (await archive.deliver(instance("start", processInstanceId="pi-2"))).kind == "done"
     office.finish()
     assert await refetch(archive).once(SOON) == 1
-    assert office.calls[DETAIL] == 2
+    assert office.calls[INSTANCES] == 2
 
 
 @given(st.timedeltas(timedelta(0), timedelta(hours=1)))
@@ -73,10 +74,10 @@ def test_a_document_that_stays_wrong_costs_few_calls(first):
 
 async def test_what_may_not_be_seen_is_not_asked_for_again_at_once(archive, monkeypatch):
     async def refuse(instance_id):
-        raise PermissionDenied("no right", api=DETAIL, errcode=60011)
+        raise PermissionDenied("no right", api=INSTANCES, errcode=60011)
 
     async def spent(instance_id):
-        raise BudgetSpent("spent", api=DETAIL)
+        raise BudgetSpent("spent", api=INSTANCES)
 
     work = refetch(archive)
     (before,) = await archive.rows(select(archive.consumer.metadata.tables["approval_generations"]))

@@ -17,8 +17,8 @@ from consumers.approval.reconcile.reconciler import Scope
 from dingbridge import ConsumerSettings
 from dingbridge.api_budget import ApiCalls
 from dingbridge.cli.terminal import listed, moment
+from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.budget import Priority
-from tests.unit.approval.office import DETAIL
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def settings(tmp_path):
 async def spend(settings, calls):
     spent = ApiCalls.of(settings)
     for _ in range(calls):
-        await spent.spend(DETAIL, Priority.EVENT)
+        await spent.spend(INSTANCES, Priority.EVENT)
     spent.close()
 
 
