@@ -8,7 +8,19 @@ A change here needs a revision in ``migrations``.
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Date, Float, Index, Integer, MetaData, Numeric, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    Table,
+    Text,
+)
 from sqlalchemy.types import TypeDecorator
 
 from dingbridge import UtcDateTime
@@ -73,6 +85,7 @@ approval_instances = Table(
     Column("started_at_raw", Text),
     Column("finished_at", UtcDateTime),
     Column("finished_at_raw", Text),
+    Column("true_utc", Boolean, comment="whether the Z of its times is true; NULL: no document"),
     Column("deleted_at", UtcDateTime, comment="when somebody deleted it in DingTalk; the archive keeps it"),
     Column(
         "document_state",

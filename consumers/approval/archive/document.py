@@ -72,6 +72,7 @@ def instance_row(events: Events, document: Mapping[str, Any] | None, process_cod
         "started_at_raw": as_text(api.get("createTime")),
         "finished_at": clock.finer(told_at_end("finishTime"), api.get("finishTime")),
         "finished_at_raw": as_text(api.get("finishTime")),
+        "true_utc": None if document is None else clock.true_utc,
         "deleted_at": None if deleted is None else local_time(deleted["time"], CHINA),
         "document_state": "full" if document is not None else "missing" if ended else "pending",
         "raw_events": as_json(events),

@@ -59,6 +59,7 @@ def upgrade() -> None:
         sa.Column("started_at_raw", sa.Text),
         sa.Column("finished_at", UtcDateTime),
         sa.Column("finished_at_raw", sa.Text),
+        sa.Column("true_utc", sa.Boolean, comment="whether the Z of its times is true; NULL: no document"),
         sa.Column(
             "deleted_at", UtcDateTime, comment="when somebody deleted it in DingTalk; the archive keeps it"
         ),

@@ -166,6 +166,8 @@ def task(kind: str, at_ms: int = T + 50_000, received_ms: int | None = None, **m
         "createTime": at_ms if kind in ("start", "comment") else T,
         "processCode": "PROC-LEAVE",
     }
+    if kind not in ("start", "comment"):
+        payload["finishTime"] = at_ms
     return _event(payload | more, at_ms if received_ms is None else received_ms)
 
 
