@@ -57,7 +57,7 @@ async def test_an_approved_leave_is_archived_and_in_the_ledger_once(office, data
     assert before.deleted_at is None
     assert row.deleted_at.isoformat() == "2024-11-07T17:23:20+00:00"
     assert row.finished_at.isoformat() == "2024-11-07T17:21:40+00:00"
-    assert json.loads(row.raw_document)["business_id"] == "202411080120000000001"
+    assert json.loads(row.raw_document)["businessId"] == "202411080120000000001"
     assert (leave.userid, leave.days, leave.ends_on) == ("u001", 2, date(2024, 11, 12))
     assert shown == []
 

@@ -69,7 +69,7 @@ async def scalar(database_url, statement):
 
 
 def calls(simulator, api):
-    return simulator.api.calls[f"/topapi/{api}"]
+    return simulator.api.calls[f"/{api}"]
 
 
 async def test_approvals_from_before_the_start_are_archived_at_the_cost_that_was_said(
@@ -197,7 +197,7 @@ async def test_templates_actions_and_exports_of_an_archive(run, simulator, datab
         json.loads(f["value"])
         for a in expenses.values()
         for f in a["formComponentValues"]
-        if f["component_type"] == "TableField"
+        if f["componentType"] == "TableField"
     ]
     assert len(list(csv.reader(lines))) == 1 + sum(len(rows) for rows in details)
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith(".")) == []

@@ -1,17 +1,27 @@
 """Attachments that cannot be downloaded: what fails is tried again, or says why not."""
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
 from sqlalchemy import update
+from structlog.testing import capture_logs
 
 from consumers.approval.files.downloads import FIRST_DELAY_S, MOST_ATTEMPTS, Downloads
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import approval_attachments
 from dingbridge import DependencyUnavailable
-from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied
+from dingbridge.dingtalk.api.approvals import FILE_URLS
+from dingbridge.dingtalk.errors import (
+    BadRequest,
+    BudgetSpent,
+    NoAddress,
+    NotFound,
+    PermissionDenied,
+    ReferenceMissing,
+)
 from tests.integration.approval_files_support import (
     ALLOWED,
     CONTENT,
@@ -117,27 +127,60 @@ async def test_what_can_never_be_kept_says_why(archive, shelf, folder, answer, r
 
 async def test_an_address_that_dingtalk_does_not_give(archive, shelf, folder):
     await archived(archive, files("1", "2", "3", "4"))
-    api = "processinstance/file/url/get"
-    shelf.errors["4"] = BadRequest("what?", api=api, errcode=123456)
-    shelf.errors["1"] = BadRequest("no such file", api=api, errcode=400002)
-    shelf.errors["2"] = PermissionDenied("no right", api=api, errcode=60011)
+    shelf.errors["4"] = BadRequest("what?", api=FILE_URLS, name="somethingNew")
+    shelf.errors["1"] = NotFound("no such file", api=FILE_URLS, name="invalidFileId")
+    shelf.errors["2"] = ReferenceMissing("who?", api=FILE_URLS, name="userNotExist")
     work = downloads(archive, shelf)
     await work.open_folder()
     await work.once()
     found = await rows(archive)
     assert {id_: (row.state, row.attempts) for id_, row in found.items()} == {
         "file:1": ("refused", 1),
-        "file:2": ("waiting", 1),
+        "file:2": ("refused", 1),
         "file:3": ("done", 1),
         "file:4": ("waiting", 1),
     }
-    assert "60011" in found["file:2"].reason
-    shelf.errors["2"] = BudgetSpent("spent", api=api, retry_after_s=9)
-    await due_now(archive)
-    before = (await rows(archive))["file:2"]
-    assert await work.once() == 2
-    assert (await rows(archive))["file:2"] == before, "when the API is down it is nobody's attempt"
-    assert await work.once() == 0, "and it is left alone for a while"
+    assert "somethingNew" in found["file:4"].reason
+    assert "has left the company" in found["file:2"].reason
+    assert "/premium/" in found["file:2"].reason
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BudgetSpent("spent", api=FILE_URLS, retry_after_s=9),
+        PermissionDenied("Tick Workflow.Instance.Write", api=FILE_URLS, permission="Workflow.Instance.Write"),
+    ],
+    ids=["down", "right"],
+)
+async def test_what_is_about_every_file_is_nobodys_attempt(archive, shelf, folder, error):
+    await archived(archive, files("1", "2"), field("照片", '["https://127.0.0.1/1"]', "DDPhotoField"))
+    shelf.errors = {"1": error, "2": error}
+    work = downloads(archive, shelf)
+    await work.open_folder()
+    with capture_logs() as logs:
+        assert await work.once() == 3
+        assert await work.once() == 0, "and they are left alone for a while"
+    found = await rows(archive)
+    waiting = {id_: row.attempts for id_, row in found.items() if row.state == "waiting"}
+    assert waiting == {"file:1": 0, "file:2": 0}
+    said = [line for line in logs if line["event"] == "approval.right_missing"]
+    assert [line["permission"] for line in said] == [error.permission] * (error.about == "right")
+
+
+@pytest.mark.parametrize(("size", "state"), [("0", "done"), ("", "done"), ("3", "waiting")])
+async def test_a_file_of_no_bytes_has_no_address_and_is_kept_empty(archive, shelf, folder, size, state):
+    listed = f'[{{"fileId":"1","fileName":"a.txt","fileSize":"{size}"}}]'
+    await archived(archive, field("附件", listed, "DDAttachment"))
+    shelf.errors["1"] = NoAddress("no address", api=FILE_URLS)
+    work = downloads(archive, shelf)
+    await work.open_folder()
+    await work.once()
+    (row,) = (await rows(archive)).values()
+    assert (row.state, row.attempts) == (state, 1)
+    if state == "done":
+        assert (row.size, row.sha256) == (0, hashlib.sha256(b"").hexdigest())
+        assert (folder / row.sha256[:2] / row.sha256).read_bytes() == b""
 
 
 async def test_files_are_asked_for_at_the_app_of_their_approval_and_wait_for_no_other_company(
@@ -145,7 +188,7 @@ async def test_files_are_asked_for_at_the_app_of_their_approval_and_wait_for_no_
 ):
     await archived(archive, files("1"), instance_id="pi-1")
     await archived(archive, files("2"), instance_id="pi-2", app="theirs", corpId="dingtheirs")
-    shelf.errors["1"] = BudgetSpent("spent", api="processinstance/file/url/get")
+    shelf.errors["1"] = BudgetSpent("spent", api=FILE_URLS)
     asked = []
 
     def client_of(app, corp_id):

@@ -147,6 +147,9 @@ async def test_attachments_of_approvals_over_http(database_url, folder, monkeypa
             known = {a["process_instance_id"] for a in simulator.state()["approvals"]}
             told += simulator.platform.act("start_approval", {"process_code": "PROC-EXPENSE"})
             (started,) = {a["process_instance_id"] for a in simulator.state()["approvals"]} - known
+            for size in (1234, 0):
+                comment = {"process_instance_id": started, "file_name": "说明.txt", "file_size": size}
+                told += simulator.platform.act("comment", comment)
             told += simulator.platform.act("approve", {"process_instance_id": started})
         for seq, one in enumerate(told, start=1):
             received = Received(
@@ -174,6 +177,8 @@ async def test_attachments_of_approvals_over_http(database_url, folder, monkeypa
         )
         found = await rows(archive)
         assert {row.instance_id for row in found.values()} == {row.instance_id for row in approvals}
+        sizes = sorted(row.size for row in found.values() if row.kind == "record")
+        assert sizes == [0, 0, 0, 1234, 1234, 1234], "files of comments too, also empty ones"
         for row in found.values():
             data = (folder / row.sha256[:2] / row.sha256).read_bytes()
             assert hashlib.sha256(data).hexdigest() == row.sha256

@@ -1,12 +1,15 @@
 """Approvals of the simulated company, with all that happens to them, become what its API says of them."""
 
+import json
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from consumers.approval import Approval
+from consumers.approval.archive.times import CHINA
 from consumers.approval.examples import leave_ledger
 from consumers.approval.tables import (
     approval_actions,
@@ -22,14 +25,52 @@ from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.testing.memory import MemoryRuntime
+from simulator.company.templates import TEMPLATES, Template
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.support.sizes import on_one_database, sized
 
 pytestmark = on_one_database
 
-CODES = ("PROC-LEAVE", "PROC-EXPENSE", "PROC-PURCHASE")
+_columns = approval_instances.c
+IN_FORCE = (
+    (_columns.outcome == "approved")
+    & _columns.replaced_by.is_(None)
+    & _columns.revoked_by.is_(None)
+    & _columns.deleted_at.is_(None)
+    & (func.coalesce(_columns.biz_action, "NONE") != "REVOKE")
+)
+"""As the guide has it."""
+CODES = ("PROC-LEAVE", "PROC-EXPENSE", "PROC-PURCHASE", "PROC-SEAL")
 ROUNDS = 3
+
+
+def seal(rng, today, who, related):
+    """A form of what was captured and the company's own templates do not have."""
+    columns = [{"componentName": "TextField", "props": {"id": "T1", "label": "章"}}]
+    photo = ["https://static.dingtalk.com/seal.png"]
+    cells = [{"label": "照片", "value": json.dumps(photo), "key": "DDPhotoField_1"}]
+    table = rng.choice([columns, [{"rowValue": cells}]])
+    return [
+        {"id": "TextareaField-1", "componentType": "TextareaField", "name": "事由", "value": "null"},
+        {"id": "TableField-1", "componentType": "TableField", "name": "印章", "value": json.dumps(table)},
+        {"id": "DDDateField-1", "componentType": "DDDateField", "name": "日期", "value": "2022-06-19 07:30"},
+    ]
+
+
+@pytest.fixture(autouse=True)
+def four_templates(monkeypatch):
+    monkeypatch.setitem(TEMPLATES, "PROC-SEAL", Template("PROC-SEAL", "用印申请", 1, False, seal))
+
+
+def moment(text, true_z):
+    """What a time of the API means."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC if true_z else CHINA)
+
+
+def near(ours, text, true_z):
+    """Whether our time is the API's, to the minute."""
+    return timedelta(0) <= ours - moment(text, true_z) < timedelta(minutes=1)
 
 
 def records_of(events, first_seq):
@@ -65,8 +106,9 @@ async def table(archive, which):
     return found
 
 
+@pytest.mark.parametrize("true_z", [False, True], ids=["china", "utc"])
 @pytest.mark.parametrize("seed", range(sized(1, 6)))
-async def test_everything_in_any_order_and_twice_becomes_what_the_platform_says(database_url, seed):
+async def test_everything_in_any_order_and_twice_becomes_what_the_platform_says(database_url, seed, true_z):
     rng = Random(seed)
     settings = SimulatorSettings(
         simulator_port=0, simulator_users=12, simulator_departments=4, simulator_seed=seed
@@ -80,6 +122,7 @@ async def test_everything_in_any_order_and_twice_becomes_what_the_platform_says(
         ) as client,
         MemoryRuntime(Approval(), database_url=database_url, dingtalk=client) as archive,
     ):
+        simulator.platform.approvals.true_z = true_z
         told = lived(simulator)
         seen = {event.payload["processInstanceId"] for event in told}
         records = records_of(told, 1)
@@ -101,25 +144,33 @@ async def test_everything_in_any_order_and_twice_becomes_what_the_platform_says(
             assert row.process_code == said["process_code"]
             # tasks are known while it runs, too
             assert {(t.task_id, t.userid, t.status, t.result or "NONE") for t in tasks[id_]} == {
-                (t["taskId"], t["userid"], t["status"], t["result"]) for t in said["tasks"]
+                (str(t["taskId"]), t["userId"], t["status"], t["result"]) for t in said["tasks"]
             }
-            remarks = [r for r in said["operationRecords"] if r["operation_type"] == "ADD_REMARK"]
+            api = {str(t["taskId"]): t for t in said["tasks"]}
+            assert all(near(t.started_at, api[t.task_id]["createTime"], true_z) for t in tasks[id_])
+            ended = [t for t in tasks[id_] if t.finished_at is not None]
+            assert all(near(t.finished_at, api[t.task_id]["finishTime"], true_z) for t in ended)
+            assert near(row.started_at, said["createTime"], true_z)
+            remarks = [r for r in said["operationRecords"] if r["type"] == "ADD_REMARK"]
             assert [(c.userid, c.content) for c in comments[id_]] == [
-                (r["userid"], r["remark"]) for r in remarks
+                (r["userId"], r["remark"]) for r in remarks
             ]
             if row.outcome is None:
                 assert (row.document_state, id_ in files) == ("pending", False)
                 continue
-            assert row.document_state == "full"
-            assert len(parts[approval_operations][id_]) == len(said["operationRecords"])
+            assert (row.document_state, row.true_utc) == ("full", true_z)
+            assert near(row.finished_at, said["finishTime"], true_z)
+            assert [(r.userid, r.operation_type, r.operated_at) for r in parts[approval_operations][id_]] == [
+                (r["userId"], r["type"], moment(r["date"], true_z)) for r in said["operationRecords"]
+            ]
             form = said["formComponentValues"]
             assert [(v.name, v.value) for v in parts[approval_form_values][id_]] == [
                 (f["name"], f["value"]) for f in form
             ]
-            assert (id_ in parts[approval_table_cells]) == any(
-                f["component_type"] == "TableField" for f in form
-            )
-            assert (id_ in files) == any(f["component_type"] == "DDAttachment" for f in form)
+            filled = [f["value"] for f in form if f["componentType"] == "TableField"]
+            assert (id_ in parts[approval_table_cells]) == any("rowValue" in value for value in filled)
+            attached = [f for f in form if f["componentType"] == "DDAttachment"]
+            assert (id_ in files) == bool(attached or any("DDPhoto" in value for value in filled))
 
         approved = {i for i in seen if rows[i].outcome == "approved" and rows[i].process_code == "PROC-LEAVE"}
         assert len(approved) == ROUNDS
@@ -143,3 +194,51 @@ async def test_everything_in_any_order_and_twice_becomes_what_the_platform_says(
         assert all(after[i].raw_document == rows[i].raw_document for i in deleted)
         states = {row.instance_id: row.state for row in await archive.rows(select(approval_actions))}
         assert states == {i: "revoked" if i in deleted else "done" for i in approved}
+
+
+def act(simulator, told, action, **arguments):
+    """Do it; the instance that it started, if it did."""
+    known = {a["process_instance_id"] for a in simulator.state()["approvals"]}
+    told += simulator.platform.act(action, arguments)
+    new = {a["process_instance_id"] for a in simulator.state()["approvals"]} - known
+    return next(iter(new), None)
+
+
+@pytest.mark.parametrize("seed", range(sized(2, 8)))
+async def test_what_is_in_force_after_changes_and_revocations_is_in_the_ledger(database_url, seed):
+    settings = SimulatorSettings(simulator_port=0, simulator_users=12, simulator_seed=seed)
+    async with (
+        Simulator(settings) as simulator,
+        DingTalkClient(
+            app_key=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"],
+            app_secret=SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"],
+            base=simulator.base_url,
+        ) as client,
+        MemoryRuntime(Approval(), database_url=database_url, dingtalk=client) as archive,
+    ):
+        told, in_force, replaced, revoked = [], set(), {}, {}
+        for upon in (["modify_approved"], ["revoke_approved"], ["modify_approved", "revoke_approved"], []):
+            main = act(simulator, told, "start_approval", process_code="PROC-LEAVE")
+            act(simulator, told, "approve", process_instance_id=main)
+            family, head = [main], main
+            for action in upon:
+                new = act(simulator, told, action, process_instance_id=main)
+                act(simulator, told, "approve", process_instance_id=new)
+                if action == "modify_approved":
+                    replaced[main], head = new, new
+                    family.append(new)
+                else:
+                    revoked |= dict.fromkeys(family, new)
+                    head = None
+            refused = act(simulator, told, "modify_approved", process_instance_id=main)
+            act(simulator, told, "refuse", process_instance_id=refused)
+            in_force |= {head} - {None}
+        records = records_of(told, 1)
+        for record in Random(seed).sample(records, len(records)):
+            assert (await archive.deliver(record)).kind in ("done", "seen")
+        rows = {row.instance_id: row for row in await archive.rows(select(approval_instances))}
+        assert {id_: row.replaced_by for id_, row in rows.items() if row.replaced_by} == replaced
+        assert {id_: row.revoked_by for id_, row in rows.items() if row.revoked_by} == revoked
+        assert {row.instance_id for row in await archive.rows(select(leave_ledger))} == in_force
+        now = await archive.rows(select(approval_instances.c.instance_id).where(IN_FORCE))
+        assert {row.instance_id for row in now} == in_force
