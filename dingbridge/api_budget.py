@@ -27,8 +27,8 @@ FILE: Final = "api-calls.db"
 SHARES: Final = {"event": 1.0, "recovery": 0.9, "resync": 0.8, "reconcile": 0.6}
 """How much of the budget may be spent already for a call of this priority to be made still: by
 ``dingbridge.dingtalk.budget.Priority``'s names, in its order."""
-PRIORITIES: Final = ("connection", *SHARES)
-"""``connection`` is counted, and never ends."""
+PRIORITIES: Final = ("always", *SHARES)
+"""``always`` has no share: it is counted, and never ends."""
 KEPT_MONTHS: Final = 13
 _SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 _BUSY_MS: Final = 5_000
@@ -73,7 +73,7 @@ class ApiCalls:
         return cls(settings.data_dir / FILE, app=app, limit=settings.api_monthly_budget)
 
     async def spend(self, api: str, priority: int) -> None:
-        """Count one call of ``api`` at ``priority`` (0 connection … 4 reconcile) before it is made.
+        """Count one call of ``api`` at ``priority`` (0 always … 4 reconcile) before it is made.
 
         Raises ``CallsSpent``, and counts nothing, when the priority's share is spent.
         """

@@ -11,8 +11,9 @@ from typing import Protocol
 class Priority(enum.IntEnum):
     """What a call serves, the most urgent first. The further down, the earlier its budget ends."""
 
-    CONNECTION = 0
-    """Opening a Stream connection. It is counted, and no budget ends for it: without one no event comes."""
+    ALWAYS = 0
+    """Rare, and much waits for it: opening a Stream connection, without which no event comes; what the app
+    may see, for a full sync of contacts. It is counted, and no budget of ours ends for it."""
     EVENT = 1
     """An event that a consumer is working on."""
     RECOVERY = 2

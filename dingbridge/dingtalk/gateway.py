@@ -37,7 +37,7 @@ async def open_connection(transport: Transport, app_key: str, app_secret: str) -
         "ua": f"dingbridge/{version('dingbridge')}",
     }
     reply = await transport.call(
-        API, "POST", f"/v1.0/{API}", query={}, body=body, priority=Priority.CONNECTION, new_api=True
+        API, "POST", f"/v1.0/{API}", query={}, body=body, priority=Priority.ALWAYS, new_api=True
     )
     endpoint, ticket = reply.get("endpoint"), reply.get("ticket")
     if not isinstance(endpoint, str) or not isinstance(ticket, str):

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from dingbridge.dingtalk.api.calls import Calls, a_list, an_object, no_sense, objects
+from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.replies import integer, typed
 
 PAGE_SIZE: Final = 100
@@ -85,7 +86,7 @@ class ContactCalls(Calls):
         company) and ``authed_user`` (userids), both lists (GET /auth/scopes). Not on the list of exempt
         calls, so it counts."""
         api = "auth/scopes"
-        reply = await self._call(api, "GET", "/auth/scopes")
+        reply = await self.at(Priority.ALWAYS)._call(api, "GET", "/auth/scopes")
         scopes = an_object(api, reply.get("auth_org_scopes"))
         departments = a_list(api, scopes.get("authed_dept"))
         users = a_list(api, scopes.get("authed_user"))
