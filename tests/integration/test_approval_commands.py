@@ -13,7 +13,6 @@ from sqlalchemy import func, select
 from consumers.approval.examples import leave_ledger
 from consumers.approval.tables import approval_instances
 from dingbridge import open_database
-from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
@@ -68,8 +67,18 @@ async def scalar(database_url, statement):
         await database.close()
 
 
+DETAIL = "GET /v1.0/workflow/processInstances"
+NO_RIGHT = {
+    "api": DETAIL,
+    "kind": "errcode",
+    "code": "Forbidden.AccessDenied.AccessTokenPermissionDenied",
+    "after": 3,
+    "times": None,
+}
+
+
 def calls(simulator, api):
-    return simulator.api.calls[f"/{api}"]
+    return simulator.api.calls[api]
 
 
 async def test_approvals_from_before_the_start_are_archived_at_the_cost_that_was_said(
@@ -80,13 +89,13 @@ async def test_approvals_from_before_the_start_are_archived_at_the_cost_that_was
     assert looked.returncode == 0, looked.stderr
     assert f"{whole} approval(s) found; {whole} to fetch" in looked.stderr
     assert "nothing was archived" in looked.stderr
-    assert calls(simulator, INSTANCES) == 0
+    assert calls(simulator, DETAIL) == 0
 
     done = await run("approvals", "resync", "--since", "30d")
     assert done.returncode == 0, done.stderr
     assert "(100 %)" in done.stderr
     assert f"{whole} archived" in done.stderr
-    assert calls(simulator, INSTANCES) == whole
+    assert calls(simulator, DETAIL) == whole
     assert await scalar(database_url, select(func.count()).select_from(approval_instances)) == whole
     assert await scalar(database_url, select(func.count()).select_from(leave_ledger)) == 0
 
@@ -102,22 +111,23 @@ async def test_a_run_that_the_budget_cut_off_goes_on_where_it_was(run, simulator
     assert cut.returncode == 1
     assert "API_MONTHLY_BUDGET" in cut.stderr
     assert "this goes on: dingbridge approvals resync --since 20" in cut.stderr
-    first = calls(simulator, INSTANCES)
+    first = calls(simulator, DETAIL)
     assert 0 < first < whole
     done = await run("approvals", "resync", "--since", "30d")
     assert done.returncode == 0, done.stderr
-    assert calls(simulator, INSTANCES) == whole
+    assert calls(simulator, DETAIL) == whole
     assert await scalar(database_url, select(func.count()).select_from(approval_instances)) == whole
 
 
 async def test_a_failing_api_leaves_the_rest_for_the_next_run(run, simulator, database_url):
     whole = len(simulator.state()["approvals"])
     async with aiohttp.ClientSession(simulator.base_url) as session:
-        fault = {"api": INSTANCES, "kind": "errcode", "errcode": 60011, "after": 3, "times": None}
-        assert (await session.post("/_sim/faults", json=fault)).status == 200
+        assert (await session.post("/_sim/faults", json=NO_RIGHT)).status == 200
         cut = await run("approvals", "resync", "--since", "30d")
         assert cut.returncode == 1
         assert f"{whole - 3} failed" in cut.stderr
+        assert cut.stderr.count("approval.right_missing") == 1
+        assert "Tick Workflow.Instance.Read" in cut.stderr
         assert (await session.delete("/_sim/faults")).status == 200
     done = await run("approvals", "resync", "--since", "30d")
     assert done.returncode == 0, done.stderr
@@ -128,17 +138,17 @@ async def test_a_failing_api_leaves_the_rest_for_the_next_run(run, simulator, da
 async def test_a_run_that_is_killed_goes_on_where_it_was(run, processes, env, simulator, database_url):
     whole = len(simulator.state()["approvals"])
     async with aiohttp.ClientSession(simulator.base_url) as session:
-        fault = {"api": INSTANCES, "kind": "hang", "after": 5, "times": None}
+        fault = {"api": DETAIL, "kind": "hang", "after": 5, "times": None}
         assert (await session.post("/_sim/faults", json=fault)).status == 200
         process = processes.start("approvals", "resync", "--since", "30d", env=env)
-        await eventually(lambda: calls(simulator, INSTANCES) > 5)
+        await eventually(lambda: calls(simulator, DETAIL) > 5)
         process.kill()
         await asyncio.to_thread(process.wait, 90)
         assert (await session.delete("/_sim/faults")).status == 200
-    fetched = calls(simulator, INSTANCES)
+    fetched = calls(simulator, DETAIL)
     done = await run("approvals", "resync", "--since", "30d")
     assert done.returncode == 0, done.stderr
-    assert calls(simulator, INSTANCES) < fetched + whole
+    assert calls(simulator, DETAIL) < fetched + whole
     assert await scalar(database_url, select(func.count()).select_from(approval_instances)) == whole
 
 

@@ -6,7 +6,7 @@ is an event of the same type, but no task: it has no id, and rows of its own.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from consumers.approval.archive.document import Events, Row, Told, first, objects
@@ -38,10 +38,16 @@ def task_rows(
     document: Mapping[str, Any] | None, events: Mapping[str, Events], clock: ApiClock
 ) -> dict[str, Row]:
     """The rows of ``approval_tasks`` by task id; ``events`` by task id."""
-    listed: Iterable[tuple[int, Mapping[str, Any]]] = objects((document or {}).get("tasks"))
     # a task without an id is known by its place alone
-    api = {as_text(task.get("taskId")) or f"#{position}": (position, task) for position, task in listed}
-    return {id_: _row(*api.get(id_, (None, {})), events.get(id_, {}), clock) for id_ in {**events, **api}}
+    api = {
+        as_text(task.get("taskId")) or f"#{position}": (position, task)
+        for position, task in objects((document or {}).get("tasks"))
+    }
+    rows = {}
+    for id_ in {**events, **api}:
+        position, task = api.get(id_, (None, {}))
+        rows[id_] = _row(position, task, events.get(id_, {}), clock)
+    return rows
 
 
 def _row(position: int | None, api: Mapping[str, Any], events: Events, clock: ApiClock) -> Row:

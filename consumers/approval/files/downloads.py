@@ -175,12 +175,10 @@ class Downloads:
     async def _download(self, row: Row[Any], sessions: "_Sessions") -> tuple[str, int]:
         """Hash and size. Raises ``_Failed``, ``DependencyUnavailable``, or ``ApiError`` when the app's API is
         down."""
-        if row.kind == "photo":
-            found, session = str(row.url), sessions.public
-            if not found.startswith("https://"):
-                raise _Failed("its address is not https", final=True)
-        else:
-            found, session = await self._url(row), sessions.any
+        session = sessions.public if row.kind == "photo" else sessions.any
+        found: str | None = row.url if row.kind == "photo" else await self._url(row)
+        if row.kind == "photo" and not str(found).startswith("https://"):
+            raise _Failed("its address is not https", final=True)
         assert self._store is not None  # noqa: S101 - ``run`` ends without one
         try:
             if found is None:
@@ -268,8 +266,7 @@ async def _sessions() -> AsyncIterator[_Sessions]:
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    for chunk in ():
-        yield chunk
+    yield b""
 
 
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -1,8 +1,8 @@
 """Makes the archive equal to DingTalk for a span of time: lists ids by template and time, fetches what lacks.
 
 DingTalk lists what was *started* in a span of at most 120 days, nothing older than 365 days, and at most
-10,000 ids of one span (operation-to-retrieve-a-list-of); a span that holds more is halved. What began earlier
-and has not ended in the archive is asked for too: its end may have been missed.
+10,000 ids of one span (obtain-an-approval-list-of-instance-ids); a span that holds more is halved. What began
+earlier and has not ended in the archive is asked for too: its end may have been missed.
 
 A run keeps no state of its own: an instance that the archive has whole costs no call, so a run that is cut
 off and begun again only lists again. Not here: who asks for it (``requests.py`` and ``cli.py``).

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import select
+from structlog.testing import capture_logs
 
 from consumers.approval import Approval
 from consumers.approval.examples import leave_ledger
@@ -17,7 +18,7 @@ from consumers.approval.tables import (
 )
 from dingbridge import Conflict, Context
 from dingbridge.dingtalk.api.approvals import INSTANCES, TEMPLATES
-from dingbridge.dingtalk.errors import PermissionDenied, Unavailable
+from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.dingtalk.replies import read
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import (
@@ -160,13 +161,18 @@ async def test_an_older_document_never_overwrites_a_newer_one(archive, office):
 
 async def test_a_missing_right_is_retried_and_a_dead_api_waits(archive, office, monkeypatch):
     async def refuse(instance_id):
-        raise PermissionDenied("no right", api=INSTANCES, errcode=60011)
+        return read(INSTANCES, 403, b'{"code":"Forbidden.AccessDenied.AccessTokenPermissionDenied"}')
 
     async def down(instance_id):
         raise Unavailable("no answer", api=INSTANCES)
 
     monkeypatch.setattr(office, "approval", refuse)
-    assert (await archive.deliver(instance("finish"))).kind == "retry"
+    with capture_logs() as logs:
+        for id_ in ("pi-1", "pi-2"):
+            assert (await archive.deliver(instance("finish", processInstanceId=id_))).kind == "retry"
+    (said,) = [line for line in logs if line["event"] == "approval.right_missing"]
+    assert said["permission"] == "Workflow.Instance.Read"
+    assert "Tick Workflow.Instance.Read" in said["reason"]
     monkeypatch.setattr(office, "approval", down)
     assert (await archive.deliver(instance("finish"))).kind == "unavailable"
 
