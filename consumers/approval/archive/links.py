@@ -20,8 +20,9 @@ from typing import Any, Final
 
 from sqlalchemy import func, select, update
 
-from consumers.approval.tables import approval_instances
+from consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge import Reader, Transaction
+from dingbridge.snapshots import Snapshot
 from dingbridge.snapshots.coerce import as_list, as_text
 
 MODIFY, REVOKE = "MODIFY", "REVOKE"
@@ -165,19 +166,23 @@ async def write(tx: Transaction, corp_id: str, found: Family) -> None:
 
 async def note_unknown(tx: Transaction, corp_id: str, app: str, document: Mapping[str, Any]) -> None:
     """A row that waits for its document (``reconcile/refetch.py``) for each instance that ``document`` names
-    as the one it changes, or as one that changes it."""
-    attached = as_list(document.get("attachedProcessInstanceIds")) or []
-    named = [main_of(document), *(as_text(one) for one in attached[:MOST])]
-    for instance_id in dict.fromkeys(one for one in named if one):
-        new = tx.insert(approval_instances).values(
-            corp_id=corp_id,
-            instance_id=instance_id,
-            app=app,
-            document_state="pending",
-            raw_events=NO_EVENTS,
-            updated_at=datetime.now(UTC),
-        )
-        await tx.execute(new.on_conflict_do_nothing())
+    as the one it changes, whose guard the caller holds, or as one that changes it."""
+    now, main = datetime.now(UTC), main_of(document)
+    attached = (as_list(document.get("attachedProcessInstanceIds")) or [])[:MOST]
+    for instance_id in dict.fromkeys([main, *map(as_text, attached)]):
+        if not instance_id:
+            continue
+        unseen = Snapshot(corp_id, KIND, instance_id, 0, now, None)
+        if instance_id == main or await guard.try_claim(tx, unseen, fetched=False):
+            new = tx.insert(approval_instances).values(
+                corp_id=corp_id,
+                instance_id=instance_id,
+                app=app,
+                document_state="pending",
+                raw_events=NO_EVENTS,
+                updated_at=now,
+            )
+            await tx.execute(new.on_conflict_do_nothing())
 
 
 NO_EVENTS: Final = "{}"
