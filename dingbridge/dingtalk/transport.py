@@ -152,7 +152,7 @@ class Transport:
                 method,
                 (self._new_base if new_api else self._base) + path,
                 params=query,
-                # a content type with a GET too: a client's author reports that the gateway refuses one without,
+                # a content type with a GET too: clients report that the gateway refuses it without,
                 # though the vendor's own SDK sends none
                 headers={} if token is None else {_WITH_TOKEN: token, "Content-Type": "application/json"},
                 # as it is: DingTalk refuses escapes such as \u5f20 (40033)
