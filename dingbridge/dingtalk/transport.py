@@ -210,7 +210,7 @@ def _unknown(error: ApiError) -> OutcomeUnknown:
         code=error.code,
         retry_after_s=error.retry_after_s,
         name=error.name,
-        about=error.about if isinstance(error, Unavailable) else None,
+        about=error.about,
     )
 
 
