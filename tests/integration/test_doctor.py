@@ -20,7 +20,7 @@ from dingbridge.dingtalk.crypto import CallbackCrypto, SignatureParameters
 from dingbridge.doctor.checks import clock, kafka, kafka_judge, platform, url
 from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.findings import Finding
-from dingbridge.doctor.parts import load_checks
+from dingbridge.doctor.parts import calls_of, load_checks
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from simulator.server import Simulator
@@ -353,8 +353,9 @@ async def test_a_call_for_each_permission(fault: dict[str, Any] | None, expected
             simulator.faults.add(fault)
         app_key, secret = (SAMPLE_CREDENTIALS[f"DINGTALK_{n}"] for n in ("APP_KEY", "APP_SECRET"))
         async with DingTalkClient(app_key=app_key, app_secret=secret, base=simulator.base_url) as client:
-            calls = {name: check.calls(client) for name, check in load_checks()[0].items() if check.calls}
-            called = await platform.look(client, platform.probes(calls))
+            known = platform.Known()
+            wanted = platform.probes(calls_of(load_checks()[0], client, known))
+            called = await platform.look(client, wanted, known)
         assert codes(platform.judge(called)) == expected
 
 

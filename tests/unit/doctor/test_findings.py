@@ -277,7 +277,7 @@ async def tried(monkeypatch, *names):
     client = DingTalkClient(app_key="k", app_secret="s", base="http://127.0.0.1:1")
     probes = []
 
-    async def look(client, wanted):
+    async def look(client, wanted, known):
         probes.extend(wanted)
         return []
 

@@ -1,0 +1,129 @@
+"""The reads: which ones, how many at most, and what came of each. Nothing here judges."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.shapes import SHAPES
+from dingbridge.dingtalk.budget import Budget, Priority
+from dingbridge.dingtalk.errors import ApiError, CallbackMissing, RateLimited
+from dingbridge.doctor.checks.platform import Call, Known, Probe, token_call
+from dingbridge.errors import CallsSpent
+from dingbridge.probe.recorder import Recorder, Reply
+
+IDS: Final = 2
+"""A call that takes an id is made for so many of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One call, made by ``parts``: the ``replies`` that came for it, repeats too, and how it ended. ``of`` is
+    the id that was asked for, ``missing`` says that none was known, so that nothing was asked."""
+
+    api: str
+    parts: tuple[str, ...]
+    replies: tuple[Reply, ...] = ()
+    error: ApiError | None = None
+    of: Any = field(default=None, repr=False)
+    missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is read. ``calls`` and ``counted``: how many calls at most, and how many of them the month's quota
+    counts."""
+
+    probes: tuple[Probe, ...]
+
+    @property
+    def calls(self) -> int:
+        return sum(_times(probe.call) for probe in self.probes)
+
+    @property
+    def counted(self) -> int:
+        return sum(_times(probe.call) for probe in self.probes if counts(probe.call.api))
+
+
+def counts(api: str) -> bool:
+    """Whether the month's quota counts this call; one that is in no table is taken to be counted."""
+    return SHAPES[api].counts if api in SHAPES else True
+
+
+def plan(client: DingTalkClient, wanted: Iterable[Probe], *, callback: bool) -> Plan:
+    """The token, what parts declare of reads, and with ``callback`` what is registered by API.
+
+    Not the failed list: reading it deletes at DingTalk the page that was read before.
+    """
+    probes = [Probe(token_call(client), ()), *(probe for probe in wanted if not probe.call.writes)]
+    if callback:
+        probes.append(Probe(Call("get_call_back", lambda _: client.get_call_back()), ("ingress",)))
+    return Plan(tuple(probes))
+
+
+async def read(what: Plan, known: Known, recorder: Recorder) -> list[Reading]:
+    """Make the calls, the ones after the others: each once, and those that take an id for a second one. Ends
+    early with an error that would meet all of them."""
+    readings: list[Reading] = []
+    for turn in range(IDS):
+        for probe in what.probes:
+            call, ids = probe.call, known.ids(probe.call.takes)
+            if turn and not call.takes:
+                continue
+            if call.takes and len(ids) <= turn:
+                if not turn:
+                    readings.append(Reading(call.api, probe.parts, missing=True))
+                continue
+            reading = await _read(probe, ids[turn] if call.takes else None, recorder)
+            readings.append(reading)
+            error = reading.error
+            if error is not None and error.unavailable and not isinstance(error, RateLimited):
+                return readings
+    return readings
+
+
+async def _read(probe: Probe, of: Any, recorder: Recorder) -> Reading:
+    before, error = len(recorder.replies), None
+    try:
+        await probe.call.call(of)
+    except CallbackMissing:
+        pass  # it is registered in the console, or in Stream mode
+    except ApiError as failed:
+        error = failed
+    return Reading(probe.call.api, probe.parts, tuple(recorder.replies[before:]), error, of)
+
+
+def _times(call: Call) -> int:
+    return IDS if call.takes else 1
+
+
+class AtMost:
+    """A budget that keeps what was announced: no more than ``most`` counted calls, whatever ``budget`` has
+    left. Repeats after a rate limit are among them."""
+
+    def __init__(self, budget: Budget, most: int) -> None:
+        self._budget = budget
+        self.most, self.spent = most, 0
+
+    async def spend(self, api: str, priority: Priority) -> None:
+        """Raises ``CallsSpent``."""
+        if self.spent >= self.most:
+            raise CallsSpent(
+                f"{self.spent} counted calls were announced, and are made. Run it again for the rest.",
+                retry_after_s=1.0,
+            )
+        await self._budget.spend(api, priority)
+        self.spent += 1
+
+
+def details(readings: Sequence[Reading]) -> list[tuple[str, Mapping[str, Any]]]:
+    """``(processInstanceId, detail)`` of the approvals that were read."""
+    found = []
+    for reading in readings:
+        for reply in reading.replies:
+            if reply.api == DETAIL and reply.succeeded and isinstance(reply.body.get("result"), dict):
+                found.append((str(reading.of), reply.body["result"]))
+    return found
+
+
+DETAIL: Final = "v1.0/workflow/processInstances"
