@@ -36,8 +36,6 @@ The message of a ``BridgeError`` is written for the operator: it says what is wr
 next, and never holds a secret, a payload or a personal value. The command line prints it as it is.
 """
 
-from typing import ClassVar
-
 
 class BridgeError(Exception):
     """Root of the tree. ``exit_code`` is what ``dingbridge`` exits with when it ends a command.
@@ -47,8 +45,11 @@ class BridgeError(Exception):
     """
 
     exit_code = 1
-    unavailable: ClassVar[bool] = False
     retry_after_s: float | None = None
+
+    @property
+    def unavailable(self) -> bool:
+        return False
 
 
 class SettingsError(BridgeError):

@@ -44,6 +44,7 @@ from dingbridge import (
     Retry,
     Transaction,
 )
+from dingbridge.dingtalk.error_codes import PERMISSION_AGAIN_S
 from dingbridge.dingtalk.errors import ApiError, PermissionDenied
 from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
@@ -75,9 +76,6 @@ ROOT = 1
 
 SLICE_S = 20.0
 """How long a full sync works before it lets the worker look whether it must hand over or stop, in s."""
-
-PERMISSION_AGAIN_S = 900.0
-"""When a full sync that DingTalk refuses is tried again, in s."""
 
 
 @dataclass(frozen=True, slots=True)

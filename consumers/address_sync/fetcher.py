@@ -17,7 +17,6 @@ from consumers.address_sync.store import Change
 from consumers.address_sync.tables import departments, guard, roles
 from dingbridge import Reader, Transaction
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.error_codes import OUT_OF_SCOPE
 from dingbridge.dingtalk.errors import NotFound, PermissionDenied
 from dingbridge.snapshots import Snapshot
 
@@ -63,7 +62,7 @@ Fetched = FetchedUser | FetchedDepartment | FetchedRoles
 
 def is_hidden(error: PermissionDenied) -> bool:
     """Whether only this user or department is out of our sight; else the app lacks a permission."""
-    return error.decisive in OUT_OF_SCOPE
+    return error.about == "entity"
 
 
 class Fetcher:

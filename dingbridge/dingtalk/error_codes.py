@@ -1,4 +1,4 @@
-"""DingTalk's error codes: from a reply's codes to the exception, its words and the next step.
+"""DingTalk's refusals: from a reply's codes to the exception, its words and the next step.
 
 What each code means stands in ``error_meanings``. A code that is not listed there is ``BadRequest``
 (90000–90099: ``RateLimited``) and keeps DingTalk's own words, unless the HTTP status says more
@@ -6,24 +6,30 @@ What each code means stands in ``error_meanings``. A code that is not listed the
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 from dingbridge.dingtalk.error_meanings import (
     AUTHENTICATION,
-    MEANINGS,
-    NAMED,
-    NEW_MEANINGS,
-    PLATFORM,
+    BEGINNINGS,
+    PERMISSION,
+    REFUSALS,
     SLOW_DOWN,
-    Meaning,
+    Refusal,
 )
-from dingbridge.dingtalk.errors import ApiError, BadRequest, NotFound, PermissionDenied, RateLimited
+from dingbridge.dingtalk.errors import (
+    About,
+    ApiError,
+    BadRequest,
+    NotFound,
+    PermissionDenied,
+    RateLimited,
+    WrongParameter,
+)
+from dingbridge.dingtalk.permissions import TICK, permission_of
 
-_WRONG_PARAMETER: Final = frozenset({40035, 400002})
-OUT_OF_SCOPE: Final = frozenset({50002, 50004})
-"""The app works, but this user or department lies outside of what it may see (server-api-error-codes-1)."""
 PERMISSION_AGAIN_S: Final = 900.0
-"""How long to wait at least after any other refusal of a permission, in s.
+"""How long to wait at least after a refusal of the app's right, in s.
 
 DingTalk's words for 60011 are "not enough rights (user/department/agent)": it may say that the app has lost
 the right, which holds for every event until somebody gives it back, or speak of this one user only, for
@@ -31,100 +37,100 @@ ever. So it is not ``unavailable``, where one such user would stop a partition; 
 a minute, where a right that is gone for an hour would fill the dead letters, and cost eight of the month's
 calls for each event. With this wait an event's attempts last 1¾ h, while other keys go on.
 """
+RATE_AGAIN_S: Final = 1.0
+_WAITS_S: Final[dict[About, float]] = {"right": PERMISSION_AGAIN_S, "api": RATE_AGAIN_S}
 
-_RATE_LIMITS = range(90000, 90100)
-_SUB_CODE_RE = re.compile(r"sub_?code\s*[=:]\s*\"?([\w.-]+)")
-_ERRMSG_MAX = 300
+_RATE_LIMITS: Final = range(90000, 90100)
+_TOO_MANY: Final = Refusal(RateLimited, "api", "too many calls", SLOW_DOWN)
+_REFUSED_APP: Final = Refusal(PermissionDenied, "right", "the platform refuses the app", PERMISSION)
+_REFUSED_CALL: Final = Refusal(
+    BadRequest,
+    "entity",
+    "the platform refuses the call",
+    "Look the code up on DingTalk's page of error codes",
+)
+
+_BY_CODE: Final = {code.casefold(): row for code, row in REFUSALS.items()}
+_BEGINNINGS: Final = {begin.casefold(): REFUSALS[code] for begin, code in BEGINNINGS.items()}
+_FORBIDDEN: Final = "forbidden.accessdenied."
+_SUB_CODE_RE: Final = re.compile(r"sub_?code\s*[=:]\s*\"?([\w.-]+)")
+_ERRMSG_MAX: Final = 300
 
 
-def meaning(errcode: int) -> Meaning:
-    """What ``errcode`` means; never fails."""
-    if errcode in MEANINGS:
-        return MEANINGS[errcode]
-    if errcode in _RATE_LIMITS:
-        return Meaning(RateLimited, "too many calls", SLOW_DOWN)
-    return Meaning(
-        BadRequest, "the platform refuses the call", "Look the code up on DingTalk's page of error codes"
-    )
+def listed(code: str) -> Refusal | None:
+    """The table's row for an errcode, a ``sub_code`` or a name; ``None`` where nothing is known of it.
+
+    Careful clients have met names in another case, ``invalidParameter.processCode``, and
+    ``hsfIntegrationErrorCspace(…)``. What begins with ``Forbidden.AccessDenied.`` may be a permission, a rate
+    or the month's quota, so that much says nothing.
+    """
+    if code.isascii() and code.isdigit() and int(code) in _RATE_LIMITS and code not in _BY_CODE:
+        return _TOO_MANY
+    key = code.partition("(")[0].strip().casefold().removeprefix(_FORBIDDEN)
+    begins = next((row for begin, row in _BEGINNINGS.items() if key.startswith(begin)), None)
+    while key:
+        if key in _BY_CODE:
+            return _BY_CODE[key]
+        key = key.rpartition(".")[0]
+    return begins
 
 
 def is_listed(errcode: int, errmsg: str, sub_code: Any = None) -> bool:
     """Whether the codes of a reply say what happened. If not, only its HTTP status does."""
-    decisive, _ = _decisive(errcode, errmsg, sub_code)
-    return decisive in _RATE_LIMITS or (decisive in MEANINGS and decisive != AUTHENTICATION)
+    code, _ = _decisive(errcode, errmsg, sub_code)
+    return code != str(AUTHENTICATION) and listed(code) is not None
 
 
 def says_not_there(error: ApiError) -> bool:
     """Whether ``error`` says that what was asked for does not exist, where its id or name is all that the
-    call says: DingTalk then calls it a wrong parameter.
+    call says.
 
     A code that is not listed does not say so. It may be trouble of the platform that passes, and who took it
     for "not there" would never ask again.
     """
-    return isinstance(error, NotFound) or error.decisive in _WRONG_PARAMETER
+    return isinstance(error, NotFound | WrongParameter)
 
 
-def _decisive(errcode: int, errmsg: str, sub_code: Any) -> tuple[int, str | None]:
+def _decisive(errcode: int, errmsg: str, sub_code: Any) -> tuple[str, str | None]:
     """The code that counts, and the ``sub_code`` if there is one.
 
-    For errcode 88 that decides, if it is known; older replies hold it in the text (``subcode=60011``).
+    Of errcode 88 it is the ``sub_code``; older replies hold it in the text (``subcode=60011``).
     """
     sub = str(sub_code) if sub_code not in (None, "") else None
     if sub is None and errcode == AUTHENTICATION and (found := _SUB_CODE_RE.search(errmsg)):
         sub = found[1]
-    if errcode == AUTHENTICATION and sub is not None:
-        number = NAMED.get(sub, int(sub) if sub.isascii() and sub.isdigit() else errcode)
-        if sub.startswith("isp."):
-            number = PLATFORM
-        if number in MEANINGS or number in _RATE_LIMITS:
-            return number, sub
-    return errcode, sub
+    return sub if errcode == AUTHENTICATION and sub is not None else str(errcode), sub
 
 
-def error_for(
-    api: str, errcode: int, errmsg: str, sub_code: Any = None, *, name: str | None = None
-) -> ApiError:
-    """The exception for a reply with ``errcode`` (not 0), or of the new API with the ``name`` of one.
-    ``errmsg`` must be free of secrets already."""
-    decisive, sub = _decisive(errcode, errmsg, sub_code)
-    code = f"errcode {errcode}" + (f", sub_code {sub}" if sub is not None else "")
-    return _error(api, meaning(decisive), name or code, errmsg, errcode, sub, decisive, name)
+def error_for(api: str, errcode: int, errmsg: str, sub_code: Any = None) -> ApiError:
+    """The exception for a reply with ``errcode`` (not 0). ``errmsg`` must be free of secrets already."""
+    code, sub = _decisive(errcode, errmsg, sub_code)
+    row = listed(code) or (_REFUSED_APP if errcode == AUTHENTICATION else _REFUSED_CALL)
+    shown = f"errcode {errcode}" + (f", sub_code {sub}" if sub is not None else "")
+    return _error(api, row, shown, errmsg, errcode=errcode, sub_code=sub, code=code)
 
 
-def error_named(api: str, name: str, errmsg: str) -> ApiError | None:
-    """The exception for a reply of the new API, if its ``name`` is a known one."""
-    if name in NAMED:
-        return error_for(api, NAMED[name], errmsg, name=name)
-    if name in NEW_MEANINGS:
-        return _error(api, NEW_MEANINGS[name], name, errmsg, name=name)
-    return None
+def error_named(api: str, name: str, errmsg: str, permissions: Sequence[str] = ()) -> ApiError | None:
+    """The exception for a reply of the new API, if its ``name`` is a known one. ``permissions`` are those
+    that the reply names beside its text."""
+    row = listed(name)
+    return None if row is None else _error(api, row, name, errmsg, permissions, name=name)
 
 
 def _error(
-    api: str,
-    meaning: Meaning,
-    code: str,
-    errmsg: str,
-    errcode: int | None = None,
-    sub_code: str | None = None,
-    decisive: int | None = None,
-    name: str | None = None,
+    api: str, row: Refusal, shown: str, errmsg: str, permissions: Sequence[str] = (), **codes: Any
 ) -> ApiError:
-    error, words, next_step = meaning
+    error, about, words, next_step = row
     said = " ".join(errmsg.split())[:_ERRMSG_MAX]
+    permission = permission_of(api, errmsg, permissions) if about == "right" else None
+    if permission is not None and next_step == PERMISSION:
+        next_step = TICK.format(permission=permission)
     return error(
-        f"DingTalk {api}: {words} ({code}{': ' + said if said else ''}). {next_step}.",
+        f"DingTalk {api}: {words} ({shown}{': ' + said if said else ''}). {next_step}.",
         api=api,
-        errcode=errcode,
         errmsg=said,
-        sub_code=sub_code,
-        decisive=decisive,
-        retry_after_s=_wait_s(error, decisive),
-        name=name,
+        retry_after_s=_WAITS_S.get(about),
+        about=about,
+        permission=permission,
+        **codes,
     )
-
-
-def _wait_s(error: type[ApiError], decisive: int | None) -> float | None:
-    if error is RateLimited:
-        return 1.0
-    return PERMISSION_AGAIN_S if error is PermissionDenied and decisive not in OUT_OF_SCOPE else None

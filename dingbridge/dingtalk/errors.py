@@ -10,17 +10,17 @@
         │   ├── SignatureMismatch   signed with no token of ours
         │   ├── CiphertextError     signed with a token of ours, yet no message of the agreed layout
         │   └── OwnerMismatch       for another app, company or suite; ``owner_seen`` says which
-        └── ApiError                the Open API did not do as asked
-            ├── NotFound            no such user, department or object (any more)
-            ├── TokenInvalid        access token, app key or app secret refused                 unavailable
-            ├── TicketMissing       a suite's ticket has not come yet                           unavailable
-            ├── PermissionDenied    the app may not do or see this
-            │   └── IpNotAllowed    calls from this address are refused altogether              unavailable
-            ├── RateLimited         too many calls just now; ``retry_after_s``                  unavailable
-            ├── QuotaSpent          the month's calls are used up, says DingTalk                unavailable
-            ├── BudgetSpent         the month's calls are used up, by our own count             unavailable
-            ├── Unavailable         no usable answer: network, 5xx, busy, ban of our address    unavailable
-            │   └── OutcomeUnknown  the same of a write: it may have been carried out           unavailable
+        └── ApiError                the Open API did not do as asked                        about
+            ├── NotFound            no such user, department or object (any more)           entity
+            ├── TokenInvalid        access token, app key or app secret refused             token
+            ├── TicketMissing       a suite's ticket has not come yet                       token
+            ├── PermissionDenied    the app may not do this, or not see this one            right or entity
+            │   └── IpNotAllowed    calls from this address are refused altogether          address
+            ├── RateLimited         too many calls just now; ``retry_after_s``              api
+            ├── QuotaSpent          the month's calls are used up, says DingTalk            month
+            ├── BudgetSpent         the month's calls are used up, by our own count         month
+            ├── Unavailable         no usable answer: network, 5xx, busy                    busy, or address
+            │   └── OutcomeUnknown  the same of a write: it may have been carried out       busy, or address
             ├── AlreadyExists       a write would give an id, number, address or name twice
             ├── AcceptancePending   the person was invited, and must accept in the DingTalk client
             ├── CallbackExists      register_call_back, but one is registered
@@ -28,8 +28,12 @@
             ├── CallbackRefused     DingTalk's check of the callback URL failed
             └── BadRequest          anything else: the call itself is at fault
                 ├── InvalidField    a field that DingTalk would not take; ``field`` names it; nothing was sent
+                ├── WrongParameter  the old API's word for any parameter, also for an id that there is not
                 ├── ReferenceMissing  a department or person that the call refers to does not exist
                 └── DepartmentNotEmpty  a department that still has members or departments
+
+Where no ``about`` stands beside a class, it is ``entity``. All but ``entity`` and ``right`` are
+``unavailable``.
 
 A write (``once``) ends in one of three ways. ``OutcomeUnknown``: read before you repeat it. Certainly not
 carried out: every other error; of these, ``Unavailable`` with ``unsent``, ``InvalidField``, ``BudgetSpent``
@@ -39,7 +43,7 @@ No message holds plaintext, a token, a key or a secret. The texts of ``ApiError`
 in ``dingbridge/dingtalk/error_meanings.py``.
 """
 
-from typing import Literal, get_args
+from typing import ClassVar, Final, Literal, get_args
 
 from dingbridge.errors import BridgeError
 
@@ -47,6 +51,16 @@ CallbackFault = Literal["parameters", "signature", "base64", "block", "padding",
 """Why a callback is refused, for logs and as a metric label (a closed set)."""
 
 CALLBACK_FAULTS: tuple[str, ...] = get_args(CallbackFault)
+
+
+About = Literal["entity", "api", "right", "address", "month", "token", "busy"]
+"""What a refusal is about, and so what else would be refused: ``entity``, this user, department, approval,
+template or file, or this very request; ``api``, this API just now (its rate); ``right``, the app's right to
+this API, for every entity; ``address``, everything that this address sends; ``month``, every call that the
+month's quota counts; ``token``, everything of this access token, app key or secret; ``busy``, the platform's
+own trouble."""
+
+_PAUSES: Final[frozenset[About]] = frozenset({"api", "address", "month", "token", "busy"})
 
 
 class DingTalkError(BridgeError):
@@ -116,12 +130,15 @@ class ApiError(DingTalkError):
 
     ``api`` is the call's name (``v2/user/get``), ``errcode`` DingTalk's number (``None`` when the answer had
     none), ``errmsg`` DingTalk's own words without any secret of ours, ``sub_code`` the finer code of
-    errcode 88, ``decisive`` whichever of both numbers says what happened, ``name`` the new API's name for it
-    (``invalidParameter``; ``None`` of the old API), ``retry_after_s`` how long to wait at least (seconds;
-    ``None``: unknown). ``code`` is what DingTalk calls the fault, as text.
+    errcode 88, ``name`` the new API's name of the fault (``invalidParameter``; ``None`` of the old API).
+    ``code`` is whichever of these says what happened, as text. ``about`` is what was refused: one entity, or
+    more. ``permission`` is what to tick on the app's permission page, as far as that is known (``right``).
+    ``retry_after_s`` is how long to wait at least (seconds; ``None``: unknown).
 
     ``unavailable`` is true when the same call would fail for every event: wait, do not give the event up.
     """
+
+    default_about: ClassVar[About] = "entity"
 
     def __init__(
         self,
@@ -131,24 +148,26 @@ class ApiError(DingTalkError):
         errcode: int | None = None,
         errmsg: str = "",
         sub_code: str | None = None,
-        decisive: int | None = None,
+        code: str | None = None,
         retry_after_s: float | None = None,
         name: str | None = None,
+        about: About | None = None,
+        permission: str | None = None,
     ) -> None:
         self.api = api
         self.errcode = errcode
         self.errmsg = errmsg
         self.sub_code = sub_code
-        self.decisive = errcode if decisive is None else decisive
+        self.code = code or name or (None if errcode is None else str(errcode))
         self.retry_after_s = retry_after_s
         self.name = name
+        self.about = about or self.default_about
+        self.permission = permission
         super().__init__(message)
 
     @property
-    def code(self) -> str | None:
-        if self.name is not None or self.decisive is None:
-            return self.name
-        return str(self.decisive)
+    def unavailable(self) -> bool:
+        return self.about in _PAUSES
 
 
 class NotFound(ApiError):
@@ -158,51 +177,53 @@ class NotFound(ApiError):
 class TokenInvalid(ApiError):
     """The access token, the app key or the app secret is refused."""
 
-    unavailable = True
+    default_about = "token"
 
 
 class TicketMissing(ApiError):
     """A third-party suite's ticket has not come yet, or may not be read. Nothing was sent."""
 
-    unavailable = True
+    default_about = "token"
 
 
 class PermissionDenied(ApiError):
-    """The app may not call this, or may not see this user or department. Which of the two, DingTalk does not
-    always say, so it is not ``unavailable``; ``retry_after_s`` is long unless it is the latter for
-    certain."""
+    """The app may not call this API (``about`` is ``right``), or may not see this one user, department or
+    template (``entity``). A right that is missing is not ``unavailable``: other APIs go on. Its
+    ``retry_after_s`` is long."""
+
+    default_about = "right"
 
 
 class IpNotAllowed(PermissionDenied):
     """Every call from this machine's address is refused."""
 
-    unavailable = True
+    default_about = "address"
 
 
 class RateLimited(ApiError):
     """Too many calls just now; ``retry_after_s`` says when to try again."""
 
-    unavailable = True
+    default_about = "api"
 
 
 class QuotaSpent(ApiError):
     """The month's calls are used up."""
 
-    unavailable = True
+    default_about = "month"
 
 
 class BudgetSpent(ApiError):
     """Our own budget of the month's calls (``API_MONTHLY_BUDGET``) has none left for what the call serves;
     ``retry_after_s`` is the time until DingTalk's next month. Nothing was sent."""
 
-    unavailable = True
+    default_about = "month"
 
 
 class Unavailable(ApiError):
     """No usable answer: network, 5xx, system busy, or a ban of our address. ``unsent``: there was no
     connection, so the call has certainly done nothing."""
 
-    unavailable = True
+    default_about = "busy"
     unsent = False
 
 
@@ -211,8 +232,8 @@ class OutcomeUnknown(Unavailable):
 
 
 class AlreadyExists(ApiError):
-    """A write would give an id, number, address or name twice; ``decisive`` (or ``name``) says which. It was
-    not carried out."""
+    """A write would give an id, number, address or name twice; ``code`` says which. It was not carried
+    out."""
 
 
 class AcceptancePending(ApiError):
@@ -246,8 +267,14 @@ class InvalidField(BadRequest):
         )
 
 
+class WrongParameter(BadRequest):
+    """The old API calls a parameter wrong. Where an id or a name is all that a call says, there is none of
+    that id or name."""
+
+
 class ReferenceMissing(BadRequest):
-    """A department or person that the call refers to does not exist, or is not where it must be, yet."""
+    """A department or person that the call refers to does not exist, or is not where it must be, yet. Of an
+    approval's file it is the originator, who has left: the approval and the file are there."""
 
 
 class DepartmentNotEmpty(BadRequest):

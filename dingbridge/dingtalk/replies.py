@@ -57,7 +57,7 @@ def read(
                 words = f"{words}: {sub_message}"
             raise _old_style(api, status, errcode, words, reply.get("sub_code"))
         if isinstance(code := reply.get("code"), str) and code:
-            raise _new_style(api, status, code, _said(reply.get("message"), secrets))
+            raise _new_style(api, status, code, _said(reply.get("message"), secrets), _permissions(reply))
         if new_api and status < 300:
             return reply
     raise _unusable(api, status, content, reply)
@@ -79,8 +79,15 @@ def _old_style(api: str, status: int, errcode: int, words: str, sub_code: Any) -
     return error_for(api, errcode, words, sub_code)
 
 
-def _new_style(api: str, status: int, code: str, message: str) -> ApiError:
-    if (known := error_named(api, code, message)) is not None:
+def _permissions(reply: dict[str, Any]) -> list[str]:
+    """The permissions that a refusal names beside its text (add-api-permission)."""
+    details = [value for name, value in reply.items() if name.lower() == "accessdenieddetail"]
+    scopes = details[0].get("requiredScopes") if details and isinstance(details[0], dict) else None
+    return [scope for scope in scopes if isinstance(scope, str)] if isinstance(scopes, list) else []
+
+
+def _new_style(api: str, status: int, code: str, message: str, permissions: list[str]) -> ApiError:
+    if (known := error_named(api, code, message, permissions)) is not None:
         return known
     said = f"{code[:80]}: {message[:200]}"
     return _trouble(api, status, said, name=code) or BadRequest(
@@ -129,6 +136,7 @@ def _unusable(api: str, status: int, content: bytes, reply: object) -> ApiError:
             "far fewer, a proxy between here and DingTalk answers in its place.",
             api=api,
             retry_after_s=wait_s,
+            about="address",
         )
     if (trouble := _trouble(api, status)) is not None:
         return trouble

@@ -22,8 +22,8 @@ from dingbridge.dingtalk.errors import (
     ApiError,
     BudgetSpent,
     OutcomeUnknown,
-    PermissionDenied,
     RateLimited,
+    TokenInvalid,
     Unavailable,
 )
 from dingbridge.dingtalk.pace import Pace
@@ -110,9 +110,9 @@ class Transport:
                     error.retry_after_s = 2 * RATE_DELAYS_S[-1]
                     raise
                 self._pace.limited(delay_s)
-                log.warning("api.rate_limited", api=api, errcode=error.errcode, retry_in_s=delay_s)
+                log.warning("api.rate_limited", api=api, code=error.code, retry_in_s=delay_s)
                 continue
-            except (Unavailable, PermissionDenied) as error:
+            except (Unavailable, TokenInvalid) as error:
                 delay_s = next(busy_delays, None) if error.errcode == SYSTEM_BUSY else None
                 if delay_s is None and once and _leaves_open(error):
                     raise _unknown(error) from None
@@ -195,7 +195,7 @@ def _leaves_open(error: ApiError) -> bool:
     is a time-out inside the platform (developerpedia: best-practices/retry.md)."""
     if isinstance(error, Unavailable):
         return not error.unsent
-    return error.decisive == AUTHENTICATION and error.sub_code is None
+    return error.errcode == AUTHENTICATION and error.sub_code is None
 
 
 def _unknown(error: ApiError) -> OutcomeUnknown:
@@ -205,9 +205,10 @@ def _unknown(error: ApiError) -> OutcomeUnknown:
         errcode=error.errcode,
         errmsg=error.errmsg,
         sub_code=error.sub_code,
-        decisive=error.decisive,
+        code=error.code,
         retry_after_s=error.retry_after_s,
         name=error.name,
+        about=error.about if isinstance(error, Unavailable) else None,
     )
 
 

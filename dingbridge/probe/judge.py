@@ -4,9 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from dingbridge.dingtalk.api.shapes import SHAPES
-from dingbridge.dingtalk.error_codes import is_listed
-from dingbridge.dingtalk.error_meanings import NAMED, NEW_MEANINGS
-from dingbridge.dingtalk.errors import ApiError, BadRequest, NotFound
+from dingbridge.dingtalk.error_codes import listed
+from dingbridge.dingtalk.errors import ApiError
 from dingbridge.doctor.checks import platform
 from dingbridge.doctor.findings import Both, Finding, Level, Words, found
 from dingbridge.probe.compare import Difference, differences
@@ -52,26 +51,16 @@ def _refusals(readings: Sequence[Reading]) -> list[Finding]:
 
 def _refusal(error: ApiError, reading: Reading) -> Finding:
     values = {"api": reading.api, "parts": list(reading.parts), "refused": refused(error)}
-    if not known_refusal(error):
+    if error.code is not None and listed(error.code) is None:
         return found("refusal.unknown", **values)
-    if isinstance(error, NotFound | BadRequest):
+    if error.about == "entity":
         return found("refusal.entity", **values)
     return platform.of_error(error, reading.api, reading.parts)
 
 
-def known_refusal(error: ApiError) -> bool:
-    """Whether the table of refusals has this code; also where the answer had none at all."""
-    if error.name is not None:
-        return error.name in NAMED or error.name in NEW_MEANINGS
-    if error.errcode is None:
-        return True
-    return is_listed(error.errcode, error.errmsg, error.sub_code)
-
-
 def refused(error: ApiError) -> str:
-    """The codes of a refusal, and none of its words."""
-    codes = [shown_code(code) for code in (error.name or error.errcode, error.sub_code)]
-    return " / ".join(str(code) for code in codes if code is not None) or "no code"
+    """The code of a refusal, and none of its words."""
+    return str(shown_code(error.code) or "no code")
 
 
 def found_in(readings: Sequence[Reading]) -> Iterator[tuple[Reading, Difference]]:

@@ -7,13 +7,13 @@ from typing import Any, Final
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.shapes import SHAPES
 from dingbridge.dingtalk.budget import Budget, Priority
-from dingbridge.dingtalk.errors import ApiError, CallbackMissing, RateLimited
+from dingbridge.dingtalk.errors import ApiError, CallbackMissing
 from dingbridge.doctor.checks.platform import Call, Known, Probe, token_call
 from dingbridge.errors import CallsSpent
 from dingbridge.probe.recorder import Recorder, Reply
 
-IDS: Final = 2
-"""A call that takes an id is made for so many of them."""
+TURNS: Final = 2
+"""A call is made so often at most: for two ids if it takes one, or once more with a new token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,11 @@ class Plan:
 
     @property
     def calls(self) -> int:
-        return sum(_times(probe.call) for probe in self.probes)
+        return TURNS * len(self.probes)
 
     @property
     def counted(self) -> int:
-        return sum(_times(probe.call) for probe in self.probes if counts(probe.call.api))
+        return TURNS * sum(counts(probe.call.api) for probe in self.probes)
 
 
 def counts(api: str) -> bool:
@@ -62,13 +62,14 @@ def plan(client: DingTalkClient, wanted: Iterable[Probe], *, callback: bool) -> 
 
 
 async def read(what: Plan, known: Known, recorder: Recorder) -> list[Reading]:
-    """Make the calls, the ones after the others: each once, and those that take an id for a second one. Ends
-    early with an error that would meet all of them."""
+    """Make the calls, the ones after the others: each once, and those that take an id for a second one,
+    unless the app has no right to them. Ends early with an error that would meet all of them."""
     readings: list[Reading] = []
-    for turn in range(IDS):
+    no_right = set()
+    for turn in range(TURNS):
         for probe in what.probes:
             call, ids = probe.call, known.ids(probe.call.takes)
-            if turn and not call.takes:
+            if turn and (not call.takes or call.api in no_right):
                 continue
             if call.takes and len(ids) <= turn:
                 if not turn:
@@ -76,9 +77,11 @@ async def read(what: Plan, known: Known, recorder: Recorder) -> list[Reading]:
                 continue
             reading = await _read(probe, ids[turn] if call.takes else None, recorder)
             readings.append(reading)
-            error = reading.error
-            if error is not None and error.unavailable and not isinstance(error, RateLimited):
-                return readings
+            if (error := reading.error) is not None:
+                if error.unavailable and error.about != "api":
+                    return readings
+                if error.about == "right":
+                    no_right.add(call.api)
     return readings
 
 
@@ -91,10 +94,6 @@ async def _read(probe: Probe, of: Any, recorder: Recorder) -> Reading:
     except ApiError as failed:
         error = failed
     return Reading(probe.call.api, probe.parts, tuple(recorder.replies[before:]), error, of)
-
-
-def _times(call: Call) -> int:
-    return IDS if call.takes else 1
 
 
 class AtMost:

@@ -11,7 +11,7 @@ import aiohttp
 
 from dingbridge.dingtalk.api.shapes import Fields, typed
 from dingbridge.dingtalk.budget import Budget, Priority
-from dingbridge.dingtalk.errors import TokenInvalid, Unavailable
+from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.dingtalk.replies import boolean, integer
 from dingbridge.dingtalk.suite import API as CORP_TOKEN
 from dingbridge.dingtalk.suite import CorpToken, Tickets
@@ -100,7 +100,7 @@ class Calls:
         once: bool = False,
         counts: bool = True,
     ) -> dict[str, Any]:
-        """One call with the token; with a new one, once, if the platform refuses it.
+        """One call with the token; with a new one, once, if the platform refuses it, or a right.
 
         ``once``: the call is never sent again after anything but a refusal, because sending it does
         something. ``counts``: whether DingTalk's monthly quota counts it, as it does all but contacts, roles
@@ -120,7 +120,7 @@ class Calls:
                 counts=counts,
             )
 
-        return await self._with_token(send)
+        return await self._token.call(send)
 
     async def _new_call(
         self,
@@ -146,15 +146,7 @@ class Calls:
                 once=once,
             )
 
-        return await self._with_token(send)
-
-    async def _with_token(self, send: Callable[[str], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-        token = await self._token.get()
-        try:
-            return await send(token)
-        except TokenInvalid:
-            self._token.discard(token)
-        return await send(await self._token.get())
+        return await self._token.call(send)
 
     async def _fetch_token(self) -> tuple[str, float]:
         reply = await self._transport.call("gettoken", "GET", "/gettoken", query=self._app, counts=False)

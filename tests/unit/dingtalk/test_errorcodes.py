@@ -1,118 +1,164 @@
-"""Every error code leads to its exception, and the words to a next step."""
+"""Every code leads to its exception, to what it is about, and its words to a next step."""
+
+import re
+from pathlib import Path
 
 import pytest
 
 from dingbridge.dingtalk import errors
-from dingbridge.dingtalk.error_codes import (
-    OUT_OF_SCOPE,
-    PERMISSION_AGAIN_S,
-    error_for,
-    says_not_there,
-)
-from dingbridge.dingtalk.error_meanings import MEANINGS, NAMED
+from dingbridge.dingtalk.error_codes import PERMISSION_AGAIN_S, error_for, error_named, listed, says_not_there
+from dingbridge.dingtalk.error_meanings import BEGINNINGS, REFUSALS
 from dingbridge.dingtalk.errors import ApiError, PermissionDenied
+from dingbridge.dingtalk.permissions import PERMISSIONS
 
-UNAVAILABLE = {"TokenInvalid", "RateLimited", "QuotaSpent", "Unavailable", "IpNotAllowed"}
+ROOT = Path(__file__).parents[3]
+FORBIDDEN = "Forbidden.AccessDenied."
+WAITS = {"right": PERMISSION_AGAIN_S, "api": 1.0}
 
 
-@pytest.mark.parametrize(
-    ("errcode", "expected"),
-    [
-        (-1, "Unavailable"),
-        (15, "Unavailable"),
-        (88, "PermissionDenied"),
-        (33012, "NotFound"),
-        (40001, "TokenInvalid"),
-        (40014, "TokenInvalid"),
-        (40035, "BadRequest"),
-        (40089, "TokenInvalid"),
-        (41001, "TokenInvalid"),
-        (42001, "TokenInvalid"),
-        (43007, "PermissionDenied"),
-        (50002, "PermissionDenied"),
-        (50004, "PermissionDenied"),
-        (60003, "NotFound"),
-        (60011, "PermissionDenied"),
-        (60019, "BadRequest"),
-        (60020, "IpNotAllowed"),
-        (60121, "NotFound"),
-        (71006, "CallbackExists"),
-        (71007, "CallbackMissing"),
-        (71008, "BadRequest"),
-        (71009, "CallbackRefused"),
-        (71010, "CallbackRefused"),
-        (71011, "CallbackRefused"),
-        (71012, "CallbackRefused"),
-        (71013, "CallbackRefused"),
-        (90001, "RateLimited"),
-        (90002, "RateLimited"),
-        (90017, "RateLimited"),
-        (90018, "RateLimited"),
-        (90019, "RateLimited"),
-        (90020, "QuotaSpent"),
-        (400002, "BadRequest"),
-        (400040, "CallbackMissing"),
-        (400041, "CallbackExists"),
-        (853005, "TokenInvalid"),
-        (123456, "BadRequest"),
-    ],
-)
-def test_code(errcode: int, expected: str) -> None:
-    error = error_for("v2/user/get", errcode, "原因")
-    assert type(error).__name__ == expected
-    assert (error.api, error.errcode, error.errmsg) == ("v2/user/get", errcode, "原因")
-    assert error.unavailable is (expected in UNAVAILABLE)
-    assert f"errcode {errcode}: 原因" in str(error)
-    waits = {"RateLimited": 1.0, "PermissionDenied": None if errcode in OUT_OF_SCOPE else PERMISSION_AGAIN_S}
-    assert error.retry_after_s == waits.get(expected)
+def error_of(code: str, errmsg: str = "原因", *, api: str = "v2/user/get") -> ApiError:
+    """As the old host says it, or the new one."""
+    if code.lstrip("-").isdigit():
+        return error_for(api, int(code), errmsg)
+    named = error_named(api, code, errmsg)
+    assert named is not None, code
+    return named
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_every_row_makes_its_error_with_words_and_a_next_step(code: str) -> None:
+    row, error = REFUSALS[code], error_of(code)
+    assert type(error) is row.error
+    assert (error.about, error.code, error.errmsg) == (row.about, code, "原因")
+    assert error.unavailable is (row.about not in ("entity", "right"))
+    assert error.retry_after_s == WAITS.get(row.about)
+    for said in (row.words, f"{code}: 原因"):
+        assert said in str(error)
+    for text in (row.words, row.next_step):
+        assert text
+        assert not text.endswith(".")
+    assert row.next_step[0].isupper()
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_a_sub_code_of_88_means_what_it_means_alone(code: str) -> None:
+    error, alone = error_for("v2/user/get", 88, "auth", code), error_of(code, "auth")
+    assert (type(error), error.about, error.code) == (type(alone), alone.about, code)
+    assert (error.errcode, error.sub_code) == (88, code)
+    assert f"sub_code {code}" in str(error)
+
+
+@pytest.mark.parametrize("code", [code for code in REFUSALS if not code.lstrip("-").isdigit()])
+def test_a_name_is_known_however_it_is_written(code: str) -> None:
+    for written in (code.lower(), code.upper(), f"{code}.processCode", f"{code}(x.y: z)", FORBIDDEN + code):
+        assert listed(written) == REFUSALS[code], written
 
 
 @pytest.mark.parametrize(
-    ("sub_code", "errmsg", "expected"),
+    ("code", "error", "about"),
     [
-        ("60011", "auth", "PermissionDenied"),
-        (60020, "auth", "IpNotAllowed"),
-        ("40014", "auth", "TokenInvalid"),
-        ("90018", "auth", "RateLimited"),
-        ("90020", "auth", "QuotaSpent"),
-        ("isp.top-remote-connection-timeout", "auth", "Unavailable"),
-        ("Forbidden.AccessDenied.QpsLimitForApi", "auth", "RateLimited"),
-        (None, "ding talk error[subcode=40014,submsg=不合法的access_token]", "TokenInvalid"),
-        ("nobody-knows", "auth", "PermissionDenied"),
-        ("123456", "auth", "PermissionDenied"),
-        ("", "auth", "PermissionDenied"),
+        # issue's and pages' pairs: what another belief would cost is told in the decision
+        ("60011", "PermissionDenied", "right"),
+        (FORBIDDEN + "AccessTokenPermissionDenied", "PermissionDenied", "right"),
+        ("50002", "PermissionDenied", "entity"),
+        ("50004", "PermissionDenied", "entity"),
+        ("needAuth", "PermissionDenied", "entity"),
+        (FORBIDDEN + "IpNotInWhiteList", "IpNotAllowed", "address"),
+        (FORBIDDEN + "ApiCountLimitForOrg", "QuotaSpent", "month"),
+        (FORBIDDEN + "QpsLimitForApi", "RateLimited", "api"),
+        (FORBIDDEN + "QpmLimitForSuitekeyAndOrgAndApi", "RateLimited", "api"),
+        (FORBIDDEN + "QpsLimitForSomethingNew", "RateLimited", "api"),
+        ("90007", "RateLimited", "api"),
+        ("hsfIntegrationErrorCspace(no node)", "Unavailable", "busy"),
+        ("isp.top-remote-connection-timeout", "Unavailable", "busy"),
+        ("InvalidParameter", "BadRequest", "entity"),
+        ("invalidParameter.processCode", "BadRequest", "entity"),
+        ("processInstNotExist", "NotFound", "entity"),
+        ("userNotExist", "ReferenceMissing", "entity"),
     ],
 )
-def test_the_sub_code_of_88_decides(sub_code: str | int | None, errmsg: str, expected: str) -> None:
+def test_what_a_code_is_about(code: str, error: str, about: str) -> None:
+    row = listed(code)
+    assert row is not None
+    assert (row.error.__name__, row.about) == (error, about)
+
+
+@pytest.mark.parametrize("code", ["123456", "nobodyKnows", FORBIDDEN + "Else", FORBIDDEN, "", "."])
+def test_nothing_is_known_of_others(code: str) -> None:
+    assert listed(code) is None
+
+
+def test_what_is_known_by_its_beginning_has_no_row_of_its_own() -> None:
+    for begin, code in BEGINNINGS.items():
+        assert listed(begin + "Unheard") == REFUSALS[code]
+
+
+@pytest.mark.parametrize(
+    ("sub_code", "errmsg", "expected", "about"),
+    [
+        (60020, "auth", "IpNotAllowed", "address"),
+        (None, "ding talk error[subcode=40014,submsg=不合法的access_token]", "TokenInvalid", "token"),
+        (None, "ding talk error[subcode=60011,submsg=没有权限]", "PermissionDenied", "right"),
+        ("nobody-knows", "auth", "PermissionDenied", "right"),
+        ("123456", "auth", "PermissionDenied", "right"),
+        ("", "auth", "TokenInvalid", "token"),
+        (None, "auth", "TokenInvalid", "token"),
+    ],
+)
+def test_88_says_nothing_but_by_its_sub_code(
+    sub_code: str | int | None, errmsg: str, expected: str, about: str
+) -> None:
     error = error_for("v2/user/get", 88, errmsg, sub_code)
-    assert type(error).__name__ == expected
-    assert error.errcode == 88
-    assert (error.retry_after_s == PERMISSION_AGAIN_S) is (expected == "PermissionDenied")
-    if sub_code:
-        assert error.sub_code == str(sub_code)
-        assert f"sub_code {sub_code}" in str(error)
+    assert (type(error).__name__, error.about, error.errcode) == (expected, about, 88)
 
 
-def test_only_codes_that_are_listed_say_that_something_is_not_there() -> None:
-    for errcode in (33012, 60003, 60121, 40035, 400002):
-        assert says_not_there(error_for("v2/user/get", errcode, ""))
-    assert says_not_there(error_for("v2/user/get", 88, "auth", "400002"))
-    for errcode in (-1, 88, 500, 50002, 60019, 90018, 123456):
-        assert not says_not_there(error_for("v2/user/get", errcode, ""))
-    assert says_not_there(error_for("v2/user/get", NAMED["processInstanceNotExist"], ""))
+def test_a_code_that_nobody_knows_is_the_calls_fault() -> None:
+    error = error_for("v2/user/get", 123456, "原因")
+    assert (type(error).__name__, error.about, error.unavailable) == ("BadRequest", "entity", False)
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_only_what_says_so_is_not_there(code: str) -> None:
+    expected = REFUSALS[code].error.__name__ in ("NotFound", "WrongParameter")
+    assert says_not_there(error_of(code)) is expected
+    assert not says_not_there(error_for("v2/user/get", 123456, ""))
+
+
+DETAIL = "v1.0/workflow/processInstances"
+
+
+@pytest.mark.parametrize(
+    ("api", "errmsg", "named", "permission"),
+    [
+        (DETAIL, "应用尚未开通所需的权限：[Document.AIAssistant.Read]", (), "Document.AIAssistant.Read"),
+        (DETAIL, "no", ("Workflow.Instance.Write",), "Workflow.Instance.Write"),
+        (DETAIL, "no", (), "Workflow.Instance.Read"),
+        (
+            "v2/user/get",
+            "[subcode=60011,submsg=应用尚未开通所需的权限：[qyapi_get_member]]",
+            (),
+            "qyapi_get_member",
+        ),
+        ("v2/department/get", "ding talk error[subcode=60011]", (), "qyapi_get_department_list"),
+        ("a/call/of/another", "管理员权限不足(user/department/agent)", (), None),
+    ],
+)
+def test_a_right_that_is_missing_is_named(
+    api: str, errmsg: str, named: tuple[str, ...], permission: str | None
+) -> None:
+    error = error_named(api, FORBIDDEN + "AccessTokenPermissionDenied", errmsg, named)
+    assert isinstance(error, PermissionDenied)
+    assert error.permission == permission
+    assert (f"Tick {permission} on the app's permission page" in str(error)) is (permission is not None)
+
+
+def test_what_is_no_matter_of_a_right_names_none() -> None:
+    assert {error_of(code).permission for code in REFUSALS if REFUSALS[code].about != "right"} == {None}
+    assert all(re.fullmatch(r"qyapi_\w+|[A-Z]\w+\.\w+\.(Read|Write)", name) for name in PERMISSIONS.values())
 
 
 def test_refused_addresses_are_a_matter_of_permission() -> None:
     assert isinstance(error_for("gettoken", 60020, ""), PermissionDenied)
-
-
-def test_every_meaning_is_a_sentence_and_a_next_step() -> None:
-    for errcode, (error, words, next_step) in MEANINGS.items():
-        assert issubclass(error, ApiError), errcode
-        assert words, errcode
-        assert not words.endswith("."), errcode
-        assert next_step[0].isupper(), errcode
-        assert not next_step.endswith("."), errcode
 
 
 def test_long_words_of_the_platform_are_cut() -> None:
@@ -124,3 +170,20 @@ def test_the_drawing_of_the_tree_names_every_class() -> None:
     for name, value in vars(errors).items():
         if isinstance(value, type) and issubclass(value, Exception):
             assert name in drawn
+
+
+@pytest.mark.parametrize("guide", ["doctor.md", "doctor.zh-CN.md"])
+def test_the_guide_lists_every_code_under_what_it_is_about(guide: str) -> None:
+    text = (ROOT / "docs" / "guide" / guide).read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", text, re.MULTILINE)
+    listed_there = {
+        about: sorted(re.findall(r"`([^`]+)`", codes)) for about, codes in rows if about in ABOUTS
+    }
+    expected = {
+        about: sorted(code for code, row in REFUSALS.items() if row.about == about)
+        for about in sorted(ABOUTS)
+    }
+    assert {about: listed_there.get(about) for about in expected} == expected
+
+
+ABOUTS = {row.about for row in REFUSALS.values()}

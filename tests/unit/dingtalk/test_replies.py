@@ -9,6 +9,7 @@ from dingbridge.dingtalk.errors import (
     ApiError,
     BadRequest,
     NotFound,
+    PermissionDenied,
     QuotaSpent,
     RateLimited,
     TokenInvalid,
@@ -70,7 +71,7 @@ def test_the_ban_has_no_error_code(status: int, body: bytes, wait_s: float) -> N
     with pytest.raises(Unavailable, match="firewall") as caught:
         read(API, status, body)
     assert caught.value.retry_after_s == wait_s
-    assert caught.value.errcode is None
+    assert (caught.value.errcode, caught.value.about) == (None, "address")
 
 
 @pytest.mark.parametrize(
@@ -100,7 +101,7 @@ def test_the_ban_has_no_error_code(status: int, body: bytes, wait_s: float) -> N
         (400, content({"code": "invalidParameter", "message": "x"}), BadRequest, "invalidParameter: x"),
         (400, content({"code": "nobodyKnows", "message": "x"}), BadRequest, "nobodyKnows: x"),
         # a code that nobody knows says less than the status
-        (500, content({"code": "systemError", "message": "x"}), Unavailable, "HTTP 500 .systemError: x"),
+        (500, content({"code": "someError", "message": "x"}), Unavailable, "HTTP 500 .someError: x"),
         (503, content({"code": "ServiceUnavailable", "message": "x"}), Unavailable, "HTTP 503"),
         (504, content({"code": "timeout"}), Unavailable, "HTTP 504"),
         (429, content({"code": "Throttling.User", "message": "x"}), RateLimited, "Throttling.User: x"),
@@ -111,6 +112,12 @@ def test_the_ban_has_no_error_code(status: int, body: bytes, wait_s: float) -> N
         (500, content({"errcode": 60121, "errmsg": "x"}), NotFound, "no such user"),
         (500, content({"errcode": 88, "errmsg": "x", "sub_code": "40014"}), TokenInvalid, "not valid"),
         (429, content({"code": "Forbidden.AccessDenied.ApiCountLimitForOrg"}), QuotaSpent, "used up"),
+        (403, content({"code": "Forbidden.AccessDenied.ApiCountLimitForOrg"}), QuotaSpent, "used up"),
+        (403, content({"code": "Forbidden.AccessDenied.QpmLimitForAppkeyAndApi"}), RateLimited, "minute"),
+        (400, content({"code": "internalError", "message": "x"}), Unavailable, "internalError: x"),
+        # careful clients provide for a fault inside a success
+        (200, content({"code": "InvalidParameter", "success": False}), BadRequest, "InvalidParameter"),
+        (200, content({"code": "processInstanceNotExist", "message": "x"}), NotFound, "no such approval"),
     ],
 )
 def test_answers_that_are_not_what_they_should_be(
@@ -118,6 +125,22 @@ def test_answers_that_are_not_what_they_should_be(
 ) -> None:
     with pytest.raises(error, match=words):
         read(API, status, body)
+
+
+@pytest.mark.parametrize("detail", ["accessdenieddetail", "accessDeniedDetail"])
+def test_a_refused_right_is_named_by_the_reply(detail: str) -> None:
+    reply = {
+        "requestid": "019F",
+        "code": "Forbidden.AccessDenied.AccessTokenPermissionDenied",
+        "message": "应用尚未开通所需的权限：[Workflow.Instance.Read]",
+        detail: {"requiredScopes": ["Workflow.Form.Read", 7]},
+    }
+    with pytest.raises(PermissionDenied, match=r"Tick Workflow\.Form\.Read on") as caught:
+        read(API, 403, content(reply), new_api=True)
+    assert (caught.value.about, caught.value.permission) == ("right", "Workflow.Form.Read")
+    for nonsense in ({}, None, "x", {"requiredScopes": "all"}):
+        with pytest.raises(PermissionDenied, match=r"Tick Workflow\.Instance\.Read on"):
+            read(API, 403, content({**reply, detail: nonsense}), new_api=True)
 
 
 @pytest.mark.parametrize(
