@@ -165,8 +165,12 @@ class _Run:
             return what.counted
         again = self._entities * len(lag.STEPS_S)
         counted = again if "approval" in kinds else 0
-        values = {"minutes": self._minutes, "entities": self._entities, "steps": len(lag.STEPS_S)}
-        say(self._text("events", **values, calls=again, counted=counted))
+        steps, minutes = len(lag.STEPS_S), self._minutes
+        say(
+            self._text(
+                "events", minutes=minutes, entities=self._entities, steps=steps, calls=again, counted=counted
+            )
+        )
         return what.counted + counted
 
     def _asked(self) -> int | None:

@@ -58,7 +58,7 @@ EVENT_TYPES: Final = (*_CONTACTS, _APPROVAL)
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """What an event names: its ``kind``, its id, what a read must say; ``at_s``: when it happened (epoch s)."""
+    """What an event names: its ``kind``, its id, what a read must say; ``at_s``: its time (epoch s)."""
 
     kind: str
     entity_id: str = field(repr=False)

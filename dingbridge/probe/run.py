@@ -1,5 +1,6 @@
 """The reads: which ones, how many at most, and what came of each. Nothing here judges."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,6 +15,8 @@ from dingbridge.probe.recorder import Recorder, Reply
 
 TURNS: Final = 2
 """A call is made so often at most: for two ids if it takes one, or once more with a new token."""
+ROUNDS: Final = 3
+"""So often are all calls gone through: an id may come from one that stands further down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +68,23 @@ async def read(what: Plan, known: Known, recorder: Recorder) -> list[Reading]:
     """Make the calls, the ones after the others: each once, and those that take an id for a second one,
     unless the app has no right to them. Ends early with an error that would meet all of them."""
     readings: list[Reading] = []
-    no_right = set()
-    for turn in range(TURNS):
+    made, no_right = Counter[str](), set[str]()
+    for _ in range(ROUNDS):
         for probe in what.probes:
-            call, ids = probe.call, known.ids(probe.call.takes)
-            if turn and (not call.takes or call.api in no_right):
+            call = probe.call
+            ids = known.ids(call.takes) if call.takes else [None]
+            if made[call.api] >= min(TURNS, len(ids)) or call.api in no_right:
                 continue
-            if call.takes and len(ids) <= turn:
-                if not turn:
-                    readings.append(Reading(call.api, probe.parts, missing=True))
-                continue
-            reading = await _read(probe, ids[turn] if call.takes else None, recorder)
+            reading = await _read(probe, ids[made[call.api]], recorder)
+            made[call.api] += 1
             readings.append(reading)
             if (error := reading.error) is not None:
                 if error.unavailable and error.about != "api":
                     return readings
                 if error.about == "right":
                     no_right.add(call.api)
-    return readings
+    missing = [probe for probe in what.probes if not made[probe.call.api]]
+    return [*readings, *(Reading(probe.call.api, probe.parts, missing=True) for probe in missing)]
 
 
 async def _read(probe: Probe, of: Any, recorder: Recorder) -> Reading:
@@ -115,6 +117,9 @@ class AtMost:
         self.spent += 1
 
 
+DETAIL: Final = "v1.0/workflow/processInstances"
+
+
 def details(readings: Sequence[Reading]) -> list[tuple[str, Mapping[str, Any]]]:
     """``(processInstanceId, detail)`` of the approvals that were read."""
     found = []
@@ -123,6 +128,3 @@ def details(readings: Sequence[Reading]) -> list[tuple[str, Mapping[str, Any]]]:
             if reply.api == DETAIL and reply.succeeded and isinstance(reply.body.get("result"), dict):
                 found.append((str(reading.of), reply.body["result"]))
     return found
-
-
-DETAIL: Final = "v1.0/workflow/processInstances"
