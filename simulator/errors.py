@@ -55,6 +55,7 @@ _NEWER: Final[Mapping[Any, tuple[str, int]]] = {
     60020: (_REFUSED + "IpNotInWhiteList", 403),
     90002: (_REFUSED + "QpsLimitForApi", 403),
     90018: (_REFUSED + "QpsLimitForAppkeyAndApi", 403),
+    90020: (_REFUSED + "ApiCountLimitForOrg", 403),
 }
 """What a refusal of the older host is called by the newer one."""
 

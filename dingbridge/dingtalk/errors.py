@@ -29,6 +29,7 @@
             └── BadRequest          anything else: the call itself is at fault
                 ├── InvalidField    a field that DingTalk would not take; ``field`` names it; nothing was sent
                 ├── WrongParameter  the old API's word for any parameter, also for an id that there is not
+                ├── NoAddress       a file of 0 bytes, which DingTalk gives no address for
                 ├── ReferenceMissing  a department or person that the call refers to does not exist
                 └── DepartmentNotEmpty  a department that still has members or departments
 
@@ -270,6 +271,11 @@ class InvalidField(BadRequest):
 class WrongParameter(BadRequest):
     """The old API calls a parameter wrong. Where an id or a name is all that a call says, there is none of
     that id or name."""
+
+
+class NoAddress(BadRequest):
+    """The call succeeded, and the file has no address: it is one of 0 bytes
+    (download-an-approval-attachment). There is nothing to fetch."""
 
 
 class ReferenceMissing(BadRequest):

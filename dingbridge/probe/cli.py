@@ -13,6 +13,7 @@ import typer
 from dingbridge.api_budget import ApiCalls
 from dingbridge.cli.terminal import ask, listed, say
 from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.doctor.checks import platform
 from dingbridge.doctor.checks import settings as settings_check
@@ -22,7 +23,7 @@ from dingbridge.errors import KafkaUnavailable
 from dingbridge.logging import configure_logging
 from dingbridge.probe import judge, lag, report
 from dingbridge.probe.recorder import Recorder
-from dingbridge.probe.run import DETAIL, AtMost, Plan, plan, read
+from dingbridge.probe.run import AtMost, Plan, plan, read
 from dingbridge.settings import IngressSettings
 from dingbridge.settings.apps import App
 
@@ -222,5 +223,5 @@ class _Run:
 
 def _kinds(what: Plan) -> list[str]:
     """What the parts read one by one, and so can be followed after an event."""
-    read_one = {"v2/user/get": "user", "v2/department/get": "department", DETAIL: "approval"}
+    read_one = {"v2/user/get": "user", "v2/department/get": "department", INSTANCES: "approval"}
     return [read_one[probe.call.api] for probe in what.probes if probe.call.api in read_one]

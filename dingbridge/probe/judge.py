@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from dingbridge.dingtalk.api.shapes import SHAPES
 from dingbridge.dingtalk.error_codes import listed
-from dingbridge.dingtalk.errors import ApiError
+from dingbridge.dingtalk.errors import ApiError, NoAddress
 from dingbridge.doctor.checks import platform
 from dingbridge.doctor.findings import Both, Finding, Level, Words, found
 from dingbridge.probe.compare import Difference, differences
@@ -44,7 +44,8 @@ def exit_code(findings: Iterable[Finding], words: Mapping[str, Words]) -> int:
 def _refusals(readings: Sequence[Reading]) -> list[Finding]:
     findings: dict[tuple[Any, ...], Finding] = {}
     for reading in readings:
-        if (error := reading.error) is not None:
+        error = reading.error
+        if error is not None and not isinstance(error, NoAddress):  # a file of 0 bytes has none
             findings.setdefault((reading.api, error.code, type(error)), _refusal(error, reading))
     return list(findings.values())
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.api.shapes import SHAPES
 from dingbridge.dingtalk.budget import Budget, Priority
 from dingbridge.dingtalk.errors import ApiError, CallbackMissing
@@ -117,14 +118,11 @@ class AtMost:
         self.spent += 1
 
 
-DETAIL: Final = "v1.0/workflow/processInstances"
-
-
 def details(readings: Sequence[Reading]) -> list[tuple[str, Mapping[str, Any]]]:
     """``(processInstanceId, detail)`` of the approvals that were read."""
     found = []
     for reading in readings:
         for reply in reading.replies:
-            if reply.api == DETAIL and reply.succeeded and isinstance(reply.body.get("result"), dict):
+            if reply.api == INSTANCES and reply.succeeded and isinstance(reply.body.get("result"), dict):
                 found.append((str(reading.of), reply.body["result"]))
     return found

@@ -130,7 +130,7 @@ class OpenApi:
 
         async def route(request: web.Request) -> web.Response:
             if is_v1(request.path):
-                self._tokens.check(request.headers.get("x-acs-dingtalk-access-token"))
+                self._tokens.check(_token_header(request))
                 return json_answer(await handler(await read_call(request)))
             self._tokens.check(request.query.get("access_token"))
             answer = {"errcode": 0, "errmsg": "ok", **await handler(await read_call(request))}
@@ -219,6 +219,19 @@ def _refusal(request: web.Request, error: PlatformError) -> web.Response:
     if request.path.startswith("/topapi/"):
         answer["request_id"] = uuid.uuid4().hex[:12]
     return json_answer(answer)
+
+
+def _token_header(request: web.Request) -> str:
+    """The token of a call of the newer host. Raises ``NewerError`` where the gateway refuses the call."""
+    token = request.headers.get("x-acs-dingtalk-access-token")
+    if not token or "access_token" in request.query:
+        raise NewerError(
+            "AuthenticationFailed.MissingParameter",
+            "x-acs-dingtalk-access-token is mandatory for this action.",
+        )
+    if request.content_type != "application/json":  # of a GET too; under which name is not known
+        raise NewerError("UnsupportedContentType", "Content-Type must be application/json")
+    return token
 
 
 def _ban() -> web.Response:

@@ -167,7 +167,7 @@ SHAPES: Final[Mapping[str, Shape]] = {
     ),
     f"{_WORKFLOW}processInstances/spaces/files/urls/download": Shape(
         "download-an-approval-attachment",
-        {"result": {"spaceId?": "int", "fileId?": "str", "downloadUri": "str"}, "success?": "bool"},
+        {"result": {"spaceId?": "int", "fileId?": "str", "downloadUri?": "str"}, "success?": "bool"},
         counts=True,
     ),
 }

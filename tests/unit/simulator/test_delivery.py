@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from dingbridge.errors import SettingsError
 from simulator.api import ApprovalCalls
 from simulator.call import Call
-from simulator.company.attachments import attachments_of
 from simulator.company.platform import Platform
 from simulator.errors import ActionError
 from simulator.limits import Limits
@@ -85,15 +84,15 @@ async def test_an_attachments_address_is_over_after_15_minutes() -> None:
     pid = started.payload["processInstanceId"]
     approval = platform.approvals.get(pid)
     assert approval is not None
-    (attachment,) = attachments_of(approval.form)
+    (attachment,) = approval.attachments()
     clock = [1000.0]
-    calls = ApprovalCalls(platform.approvals, platform.past, platform.now_ms, clock=lambda: clock[0])
-    handlers = {path: handler for _, path, handler in calls.routes()}
-    request = {"process_instance_id": pid, "file_id": attachment.file_id}
-    answer = await handlers["/topapi/processinstance/file/url/get"](
-        Call({"request": request}, "http://127.0.0.1")
+    calls = ApprovalCalls(
+        platform.approvals, platform.past, platform.company.users, platform.now_ms, clock=lambda: clock[0]
     )
-    ticket = answer["result"]["download_uri"].rpartition("/")[2]
+    handlers = {path: handler for _, path, handler in calls.routes()}
+    asked = Call({"processInstanceId": pid, "fileId": attachment.file_id}, "http://127.0.0.1")
+    answer = await handlers["/v1.0/workflow/processInstances/spaces/files/urls/download"](asked)
+    ticket = answer["result"]["downloadUri"].rpartition("/")[2]
     clock[0] += 899
     assert calls.download(ticket).body == attachment.content()
     clock[0] += 1

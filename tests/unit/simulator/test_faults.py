@@ -108,28 +108,28 @@ class Clock:
 def test_the_months_calls_end_and_come_back() -> None:
     clock = Clock()
     limits = Limits(calls=2, clock=clock)
-    limits.call("processinstance/get")
-    limits.call("processinstance/get")
+    limits.call("GET /v1.0/workflow/processInstances")
+    limits.call("GET /v1.0/workflow/processInstances")
     with pytest.raises(PlatformError) as refused:
-        limits.call("processinstance/get")
+        limits.call("GET /v1.0/workflow/processInstances")
     assert refused.value.errcode == 90020
     assert limits.as_json()["spent"]["calls"] == 2
     clock.now += 31 * 86_400
-    limits.call("processinstance/get")
+    limits.call("GET /v1.0/workflow/processInstances")
     assert limits.as_json()["spent"]["calls"] == 1
 
 
 def test_calls_per_second_are_a_sliding_window() -> None:
     clock = Clock()
     limits = Limits(qps=2, clock=clock)
-    limits.call("processinstance/get")
+    limits.call("GET /v1.0/workflow/processInstances")
     clock.now += 0.6
-    limits.call("processinstance/get")
+    limits.call("GET /v1.0/workflow/processInstances")
     with pytest.raises(PlatformError) as refused:
-        limits.call("processinstance/get")
+        limits.call("GET /v1.0/workflow/processInstances")
     assert refused.value.errcode == 90018
     clock.now += 0.5
-    limits.call("processinstance/get")
+    limits.call("GET /v1.0/workflow/processInstances")
 
 
 def test_too_many_calls_at_once_shut_the_address_out_for_5_minutes() -> None:
