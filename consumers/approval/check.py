@@ -13,6 +13,8 @@ from dingbridge.errors import SettingsError
 from dingbridge.snapshots.coerce import as_list
 
 _ENOUGH: Final = 2
+_TEMPLATES: Final = 10
+"""Templates that are asked for an approval of the last four months, until two are found."""
 
 
 def _calls(client: DingTalkClient, known: Known) -> list[Call]:
@@ -24,11 +26,12 @@ def _calls(client: DingTalkClient, known: Known) -> list[Call]:
         known.add("processCode", *(one.get("processCode") for one in await client.templates()))
 
     async def ids(process_code: str) -> None:
+        if len(known.ids("processInstanceId")) >= _ENOUGH:
+            return
         start_ms = int(time.time() * 1000) - WINDOW_MS + 1
         async for instance_id in client.approval_ids(process_code, start_ms=start_ms):
             known.add("processInstanceId", instance_id)
-            if len(known.ids("processInstanceId")) >= _ENOUGH:
-                return
+            return  # the next is of another template
 
     async def file_url(file: Any) -> None:
         instance_id, file_id = (NOBODY, NOBODY) if file == NOBODY else file
@@ -37,7 +40,7 @@ def _calls(client: DingTalkClient, known: Known) -> list[Call]:
     calls = [
         Call(INSTANCES, instance, "processInstanceId"),
         Call(TEMPLATES, templates),
-        Call(IDS, ids, "processCode"),
+        Call(IDS, ids, "processCode", most=_TEMPLATES),
     ]
     return [*calls, Call(FILE_URLS, file_url, "file")] if _downloads() else calls
 

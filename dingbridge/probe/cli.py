@@ -191,16 +191,10 @@ class _Run:
     ) -> lag.Watched | None:
         if not self._minutes or not kinds:
             return None
-        say(self._text("watching", minutes=self._minutes))
+        events = lag.arriving(settings, lambda: say(self._text("watching", minutes=self._minutes)))
+        until = asyncio.sleep(self._minutes * 60)
         try:
-            watched = await lag.watch(
-                settings,
-                client,
-                app=app.name,
-                watch_s=self._minutes * 60,
-                most=self._entities,
-                kinds=kinds,
-            )
+            watched = await lag.watch(events, client, until, app=app.name, most=self._entities, kinds=kinds)
         except KafkaUnavailable as error:
             self._tell(found("lag.kafka", reason=str(error)))
             return None

@@ -141,44 +141,52 @@ async def _read(client: DingTalkClient, entity: Entity) -> dict[str, Any]:
 
 
 async def watch(
-    settings: KafkaSettings,
+    events: AsyncIterator[Event],
     client: DingTalkClient,
+    until: Awaitable[object],
     *,
     app: str,
-    watch_s: float,
     most: int,
     kinds: Sequence[str],
     steps_s: Sequence[float] = STEPS_S,
-    poll_s: float = POLL_S,
 ) -> Watched:
-    """Follow the entities of events of ``app`` that arrive in Kafka within ``watch_s``, ``most`` of them, of
-    these ``kinds``. Raises ``KafkaUnavailable``."""
+    """Follow the entities of ``events`` of ``app`` that come until ``until`` is over: ``most`` of them, of
+    these ``kinds``. Waits for the last reads. Raises what ``events`` raises."""
     seen, tasks, named = Watched(), list[asyncio.Task[Lag]](), set[tuple[str, str]]()
+
+    async def collect() -> None:
+        async for event in events:
+            if event.app != app:
+                continue
+            seen.events[event.event_type] += 1
+            seen.drift.setdefault(event.event_type, set()).update(_drift(event))
+            entity = entity_of(event)
+            if entity is None or entity.kind not in kinds or (entity.kind, entity.entity_id) in named:
+                continue
+            if len(tasks) >= most:
+                seen.left_out += 1
+                continue
+            named.add((entity.kind, entity.entity_id))
+            tasks.append(asyncio.create_task(follow(entity, client, steps_s)))
+
+    collecting, over = asyncio.create_task(collect()), asyncio.ensure_future(until)
     try:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(watch_s):
-                async for event in arriving(settings, poll_s):
-                    if event.app != app:
-                        continue
-                    seen.events[event.event_type] += 1
-                    seen.drift.setdefault(event.event_type, set()).update(_drift(event))
-                    entity = entity_of(event)
-                    if entity is None or entity.kind not in kinds:
-                        continue
-                    if len(tasks) >= most:
-                        seen.left_out += 1
-                    elif (entity.kind, entity.entity_id) not in named:
-                        named.add((entity.kind, entity.entity_id))
-                        tasks.append(asyncio.create_task(follow(entity, client, steps_s)))
+        await asyncio.wait((collecting, over), return_when=asyncio.FIRST_COMPLETED)
+        if collecting.done():
+            collecting.result()
         seen.lags = list(await asyncio.gather(*tasks))
     finally:
-        for task in tasks:
+        for task in (collecting, over, *tasks):
             task.cancel()
+        await asyncio.gather(collecting, over, *tasks, return_exceptions=True)
     return seen
 
 
-async def arriving(settings: KafkaSettings, poll_s: float) -> AsyncIterator[Event]:
-    """Events of contacts and approvals that reach their topics from now on, without end."""
+async def arriving(
+    settings: KafkaSettings, ready: Callable[[], object], poll_s: float = POLL_S
+) -> AsyncIterator[Event]:
+    """Events of contacts and approvals that reach their topics from now on, without end; ``ready`` is called
+    when now is. Raises ``KafkaUnavailable``."""
     names = {event_topic(settings, event_type) for event_type in EVENT_TYPES}
     async with TopicReader(settings) as reader:
         read: dict[TopicPartition, int] | None = None
@@ -188,6 +196,7 @@ async def arriving(settings: KafkaSettings, poll_s: float) -> AsyncIterator[Even
             spans = await reader.spans(topics)
             if read is None:
                 read = {partition: span.end for partition, span in spans.items()}
+                ready()
             new = {
                 partition: Span(max(span.begin, read.get(partition, span.begin)), span.end)
                 for partition, span in spans.items()

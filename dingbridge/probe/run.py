@@ -3,21 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.api.approvals import INSTANCES
+from dingbridge.dingtalk.api.approvals import INSTANCES, SCHEMAS, TEMPLATES
 from dingbridge.dingtalk.api.shapes import SHAPES
 from dingbridge.dingtalk.budget import Budget, Priority
 from dingbridge.dingtalk.errors import ApiError, CallbackMissing
 from dingbridge.doctor.checks.platform import Call, Known, Probe, token_call
 from dingbridge.errors import CallsSpent
 from dingbridge.probe.recorder import Recorder, Reply
-
-TURNS: Final = 2
-"""A call is made so often at most: for two ids if it takes one, or once more with a new token."""
-ROUNDS: Final = 3
-"""So often are all calls gone through: an id may come from one that stands further down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +37,11 @@ class Plan:
 
     @property
     def calls(self) -> int:
-        return TURNS * len(self.probes)
+        return sum(probe.call.most for probe in self.probes)
 
     @property
     def counted(self) -> int:
-        return TURNS * sum(counts(probe.call.api) for probe in self.probes)
+        return sum(probe.call.most for probe in self.probes if counts(probe.call.api))
 
 
 def counts(api: str) -> bool:
@@ -55,26 +50,31 @@ def counts(api: str) -> bool:
 
 
 def plan(client: DingTalkClient, wanted: Iterable[Probe], *, callback: bool) -> Plan:
-    """The token, what parts declare of reads, and with ``callback`` what is registered by API.
+    """The token, what parts declare of reads; for whoever lists templates a form as well, and with
+    ``callback`` what is registered by API.
 
     Not the failed list: reading it deletes at DingTalk the page that was read before.
     """
     probes = [Probe(token_call(client), ()), *(probe for probe in wanted if not probe.call.writes)]
+    if parts := next((probe.parts for probe in probes if probe.call.api == TEMPLATES), ()):
+        probes.append(Probe(Call(SCHEMAS, client.form_schema, "processCode"), parts))
     if callback:
         probes.append(Probe(Call("get_call_back", lambda _: client.get_call_back()), ("ingress",)))
     return Plan(tuple(probes))
 
 
 async def read(what: Plan, known: Known, recorder: Recorder) -> list[Reading]:
-    """Make the calls, the ones after the others: each once, and those that take an id for a second one,
-    unless the app has no right to them. Ends early with an error that would meet all of them."""
+    """Make the calls, the ones after the others: each once, and those that take an id for more of them,
+    unless the app has no right to them. Goes through all of them again as long as there are new ids, which
+    may come from a call further down. Ends early with an error that would meet all calls."""
     readings: list[Reading] = []
-    made, no_right = Counter[str](), set[str]()
-    for _ in range(ROUNDS):
+    made, no_right, before = Counter[str](), set[str](), -1
+    while len(readings) > before:
+        before = len(readings)
         for probe in what.probes:
             call = probe.call
             ids = known.ids(call.takes) if call.takes else [None]
-            if made[call.api] >= min(TURNS, len(ids)) or call.api in no_right:
+            if made[call.api] >= min(call.most, len(ids)) or call.api in no_right:
                 continue
             reading = await _read(probe, ids[made[call.api]], recorder)
             made[call.api] += 1

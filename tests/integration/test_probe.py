@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from dingbridge.api_budget import ApiCalls
+from dingbridge.dingtalk.api.approvals import FILE_URLS, IDS, INSTANCES, SCHEMAS, TEMPLATES
+from dingbridge.dingtalk.api.shapes import SHAPES
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.server import Simulator
 from tests.integration.simulator_support import settings as simulator_settings
@@ -67,14 +72,14 @@ class Probe:
     """The command, with a report of its own."""
 
     def __init__(self, processes: Processes, tenant: Tenant, folder: Path) -> None:
-        self._processes, self._tenant, self._folder = processes, tenant, folder
+        self._processes, self._tenant, self.folder = processes, tenant, folder
 
     async def run(self, *arguments: str, **environment: str) -> Any:
         env = {
             **SAMPLE_CREDENTIALS,
             "DINGTALK_API_BASE": self._tenant.base,
-            "DATA_DIR": str(self._folder),
-            "ARCHIVE_DIR": str(self._folder / "archive"),
+            "DATA_DIR": str(self.folder),
+            "ARCHIVE_DIR": str(self.folder / "archive"),
             "LC_ALL": "C.UTF-8",
             **environment,
         }
@@ -83,7 +88,7 @@ class Probe:
 
     @property
     def path(self) -> Path:
-        return self._folder / "report.json"
+        return self.folder / "report.json"
 
     @property
     def report(self) -> dict[str, Any]:
@@ -98,8 +103,160 @@ def probe(processes: Processes, tenant: Tenant, tmp_path: Path) -> Iterator[Prob
     return Probe(processes, tenant, tmp_path)
 
 
-async def test_a_tenant_as_believed_is_clean(probe: Probe) -> None:
+# -- a tenant as the tables have it
+
+
+async def test_a_tenant_as_believed_is_clean_and_its_calls_were_announced(probe: Probe) -> None:
     done = await probe.run("--yes", "--events", "0")
-    print(done.stdout, done.stderr)
-    print(json.dumps(probe.report, ensure_ascii=False)[:6000])
     assert done.returncode == 0, done.stdout
+    assert "Traceback" not in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    report = probe.report
+    assert probe.codes() == ["read.ok", "time.ok"], done.stdout
+    assert {api for api, call in report["calls"].items() if not call["requests"]} == set()
+    assert report["calls"].keys() == SHAPES.keys() - {"user/listadmin", "v2/user/getbymobile"}
+    assert {clock["zone"] for clock in report["clocks"]} == {"false"}
+    [announced, counted] = re.search(
+        r"at most (\d+) calls, of which at most (\d+) count", done.stderr
+    ).groups()  # type: ignore[union-attr]
+    made = {api: call["requests"] for api, call in report["calls"].items()}
+    spent = ApiCalls(
+        probe.folder / "api-calls.db", app=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], limit=0
+    ).spent()
+    # what the table says of the quota is what the client counts
+    assert spent["by_api"] == {api: n for api, n in sorted(made.items()) if report["calls"][api]["counted"]}
+    assert sum(made.values()) <= int(announced)
+    assert spent["calls"] <= int(counted)
+
+
+async def test_without_a_terminal_and_without_yes_nothing_is_called(probe: Probe, tenant: Tenant) -> None:
+    done = await probe.run("--events", "0")
+    assert done.returncode == 2
+    assert "--yes" in done.stderr
+    assert not tenant.simulator.api.calls
+    assert not probe.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (("--yes",), {"DINGTALK_APP_SECRET": ""}, "DINGTALK_APP_SECRET"),
+        (("--yes", "--app", "hr"), {}, "hr"),
+        (("--yes", "--lang", "fr"), {}, "--lang"),
+        (("--yes", "--report", "/nowhere/x.json"), {}, "--report"),
+    ],
+)
+async def test_what_cannot_work_is_said_before_a_call(
+    probe: Probe, tenant: Tenant, arguments: tuple[str, ...], environment: dict[str, str], said: str
+) -> None:
+    done = await probe.run(*arguments, **environment)
+    assert done.returncode == 2, done.stdout
+    assert said in done.stdout + done.stderr
+    assert not tenant.simulator.api.calls
+
+
+# -- planted differences
+
+
+def without(*path: str) -> Change:
+    """Takes the field of this path out of ``result``."""
+
+    def change(reply: dict[str, Any]) -> None:
+        inside = reply["result"]
+        for name in path[:-1]:
+            inside = inside[name]
+        del inside[path[-1]]
+
+    return change
+
+
+def nowhere_to_be_found(reply: dict[str, Any]) -> dict[str, Any]:
+    return {"errcode": 987654, "errmsg": "张三不可读"}
+
+
+def no_right(reply: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    name = "Forbidden.AccessDenied.AccessTokenPermissionDenied"
+    return 403, {"code": name, "message": "应用尚未开通所需的权限：[Workflow.Form.Read]", "requestid": "1"}
+
+
+def no_right_before(reply: dict[str, Any]) -> dict[str, Any]:
+    words = "应用尚未开通所需的权限：[qyapi_get_department_list]"
+    return {"errcode": 88, "errmsg": words, "sub_code": "60011", "sub_msg": words}
+
+
+def family_school(reply: dict[str, Any]) -> None:
+    if reply["result"]:
+        reply["result"].append({"dept_id": -1, "name": "家校通讯录", "parent_id": 1})
+
+
+def strange_approvals() -> Change:
+    """Of the two details that are read the first has seconds, the second a Z that is true; both have task
+    ids as text."""
+    read = iter((False, True))
+
+    def change(reply: dict[str, Any]) -> None:
+        detail = reply["result"]
+        for task in detail["tasks"]:
+            task["taskId"] = str(task["taskId"])
+        moment = datetime.strptime(detail["createTime"], "%Y-%m-%dT%H:%MZ")
+        if next(read):
+            detail["createTime"] = f"{moment - timedelta(hours=8):%Y-%m-%dT%H:%MZ}"
+        else:
+            detail["createTime"] = f"{moment:%Y-%m-%dT%H:%M:07Z}"
+
+    return change
+
+
+def next_token_as_a_number(reply: dict[str, Any]) -> None:
+    reply["result"]["nextToken"] = 20
+
+
+async def test_each_planted_difference_is_named_by_its_own_finding(probe: Probe, tenant: Tenant) -> None:
+    tenant.changes = {
+        "/topapi/v2/user/list": without("has_more"),
+        "/topapi/v2/user/get": without("unionid"),
+        "/topapi/v2/department/listsub": family_school,
+        "/topapi/user/count": nowhere_to_be_found,
+        "/topapi/role/list": no_right_before,
+        f"/{INSTANCES}": strange_approvals(),
+        f"/{IDS}": next_token_as_a_number,
+    }
+    done = await probe.run("--yes", "--events", "0")
+    assert done.returncode == 1
+    named = {
+        (finding["code"], finding.get("api"), finding.get("field"))
+        for finding in probe.report["findings"]
+        if finding["level"] in ("warning", "error")
+    }
+    assert named == {
+        ("listing.more", "v2/user/list", "result.has_more"),
+        ("shape.missing", "v2/user/get", "result.unionid"),
+        ("department.id", "v2/department/listsub", None),
+        ("refusal.unknown", "user/count", None),
+        ("api.permission", "role/list", None),
+        ("shape.loose", INSTANCES, "result.tasks[].taskId"),
+        ("shape.loose", IDS, "result.nextToken"),
+        ("time.form", None, None),
+        ("time.z_true", None, None),
+    }
+    for code, *_ in named:
+        assert re.search(
+            rf"^(error|warning) +{re.escape(code)} .*\n( .*\n)*? +do: ", done.stdout, re.MULTILINE
+        )
+    text = probe.path.read_text("utf-8")
+    assert "张三" not in text
+    assert "家校" not in text
+
+
+async def test_a_right_that_is_missing_is_named_and_asked_for_twice_at_most(
+    probe: Probe, tenant: Tenant
+) -> None:
+    tenant.changes = {f"/{TEMPLATES}": no_right}
+    done = await probe.run("--yes", "--events", "0", "--lang", "zh")
+    assert done.returncode == 1
+    assert "api.permission" in probe.codes()
+    assert "Workflow.Form.Read" in done.stdout
+    assert tenant.simulator.api.calls[f"/{TEMPLATES}"] <= 2
+    # what hangs on a template was not read, and is no difference
+    [unread] = [finding for finding in probe.report["findings"] if finding["code"] == "read.nothing"]
+    assert set(unread["apis"]) == {INSTANCES, IDS, SCHEMAS, FILE_URLS}

@@ -105,7 +105,7 @@ SCHEMA: Final[Fields] = {
             {
                 "componentName": "str",
                 "props": "any",
-                "children?": [{"componentName": "str", "props": "any"}],
+                "children?": [{"componentName": "str", "componentType?": "str", "props": "any"}],
             }
         ],
     },

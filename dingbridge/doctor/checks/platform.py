@@ -53,13 +53,15 @@ class Known:
 
 class Call(NamedTuple):
     """One call of the Open API that a part makes, by its API's name. ``call`` tries it, with an id of the
-    kind ``takes`` (``NOBODY`` where none is known, and for a call that takes none). What ``writes``, even if
-    only of nobody, is not for the probe."""
+    kind ``takes`` (``NOBODY`` where none is known, and for a call that takes none). The probe makes it
+    ``most`` times at most, for so many ids or once more with a new token; and not what ``writes``, even if
+    only of nobody."""
 
     api: str
     call: Callable[[Any], Awaitable[Any]]
     takes: str = ""
     writes: bool = False
+    most: int = 2
 
 
 @dataclass(frozen=True, slots=True)
