@@ -1,9 +1,10 @@
 """The month's budget of the Open API calls that DingTalk counts, durable, shared by all processes of a host.
 
 DingTalk's free plan has 5,000 calls a month, and the last one spent stops everything at once. So our own
-budget ends earlier, and for what can wait before what cannot. Calls about contacts, roles and tokens are
-exempt, at DingTalk and here. Counts stand in one small SQLite file; which calls count, and what a priority
-means, is ``dingtalk``'s business (``dingbridge.dingtalk.budget``).
+budget ends earlier, and for what can wait before what cannot; it does not build on the up to 5 days of grace
+that DingTalk may give. Calls about contacts, roles and tokens are exempt, at DingTalk and here. Counts stand
+in one small SQLite file; which calls count, and what a priority means, is ``dingtalk``'s business
+(``dingbridge.dingtalk.budget``).
 """
 
 import asyncio
@@ -26,7 +27,8 @@ FILE: Final = "api-calls.db"
 SHARES: Final = {"event": 1.0, "recovery": 0.9, "resync": 0.8, "reconcile": 0.6}
 """How much of the budget may be spent already for a call of this priority to be made still: by
 ``dingbridge.dingtalk.budget.Priority``'s names, in its order."""
-PRIORITIES: Final = tuple(SHARES)
+PRIORITIES: Final = ("always", *SHARES)
+"""``always`` has no share: it is counted, and never ends."""
 KEPT_MONTHS: Final = 13
 _SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 _BUSY_MS: Final = 5_000
@@ -71,7 +73,7 @@ class ApiCalls:
         return cls(settings.data_dir / FILE, app=app, limit=settings.api_monthly_budget)
 
     async def spend(self, api: str, priority: int) -> None:
-        """Count one call of ``api`` at ``priority`` (0 event … 3 reconcile) before it is made.
+        """Count one call of ``api`` at ``priority`` (0 always … 4 reconcile) before it is made.
 
         Raises ``CallsSpent``, and counts nothing, when the priority's share is spent.
         """
@@ -120,7 +122,7 @@ class ApiCalls:
     def _spend(self, api: str, priority: int) -> None:
         month, until = self._month()
         name = PRIORITIES[priority]
-        most = int(self.limit * SHARES[name])
+        most = int(self.limit * SHARES[name]) if self.limit and name in SHARES else None
         try:
             with self._lock:
                 total = self._count(api, priority, month, most)
@@ -130,7 +132,7 @@ class ApiCalls:
         if self._failing:
             self._failing = False
             log.info("api_calls.counted_again", path=str(self._path))
-        if total is None:
+        if total is None or most is None:
             return
         share = f" ({SHARES[name]:.0%} of the budget)" if SHARES[name] < 1 else ""
         raise CallsSpent(
@@ -140,12 +142,12 @@ class ApiCalls:
             retry_after_s=max(1.0, until.timestamp() - self._clock()),
         )
 
-    def _count(self, api: str, priority: int, month: str, most: int) -> int | None:
-        """Count the call; or, when there are ``most`` already (0: no limit), only say how many."""
+    def _count(self, api: str, priority: int, month: str, most: int | None) -> int | None:
+        """Count the call; or, when there are ``most`` already (None: no limit), only say how many."""
         db = self._open()
         try:
             db.execute("BEGIN IMMEDIATE")
-            if self.limit:
+            if most is not None:
                 (total,) = next(
                     db.execute(
                         "SELECT COALESCE(SUM(calls), 0) FROM calls WHERE app = ? AND month = ?",

@@ -11,19 +11,24 @@ from typing import Protocol
 class Priority(enum.IntEnum):
     """What a call serves, the most urgent first. The further down, the earlier its budget ends."""
 
-    EVENT = 0
+    ALWAYS = 0
+    """Rare, and much waits for it: opening a Stream connection, without which no event comes; what the app
+    may see, for a full sync of contacts. It is counted, and no budget of ours ends for it."""
+    EVENT = 1
     """An event that a consumer is working on."""
-    RECOVERY = 1
+    RECOVERY = 2
     """Reading what DingTalk could not deliver."""
-    RESYNC = 2
+    RESYNC = 3
     """Reading a whole company anew, or a part of it."""
-    RECONCILE = 3
+    RECONCILE = 4
     """Comparing, without a sign that anything is wrong."""
 
 
 class Budget(Protocol):
     """Asked before each request that DingTalk's monthly quota counts, repeats included. Calls about contacts,
-    roles and tokens are exempt, and not asked for."""
+    roles and tokens are exempt, and not asked for; which ones these are, one page lists
+    (basic-interfaces-such-as-log-off-and-address-book), and what it does not list is counted: auth/scopes,
+    Stream's connections/open, the calls about the callback."""
 
     async def spend(self, api: str, priority: Priority) -> None:
         """Count one request of ``api`` (such as ``v2/user/get``).

@@ -192,7 +192,7 @@ class PermissionDenied(ApiError):
     template (``entity``). A right that is missing is not ``unavailable``: other APIs go on. Its
     ``retry_after_s`` is long."""
 
-    default_about = "right"
+    default_about: ClassVar[About] = "right"
 
 
 class IpNotAllowed(PermissionDenied):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Final
 
+from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.dingtalk.transport import Transport
 
@@ -27,7 +28,7 @@ class Opening:
 async def open_connection(transport: Transport, app_key: str, app_secret: str) -> Opening:
     """Ask for a new connection. Nothing is opened by it, and no event is taken. Raises ``ApiError``.
 
-    Whether DingTalk's monthly quota counts the call is not documented; it is not counted here.
+    The call is not on the list of those that DingTalk's monthly quota exempts, so it is counted.
     """
     body = {
         "clientId": app_key,
@@ -35,7 +36,9 @@ async def open_connection(transport: Transport, app_key: str, app_secret: str) -
         "subscriptions": _SUBSCRIPTIONS,
         "ua": f"dingbridge/{version('dingbridge')}",
     }
-    reply = await transport.call(API, "POST", f"/v1.0/{API}", query={}, body=body, counts=False, new_api=True)
+    reply = await transport.call(
+        API, "POST", f"/v1.0/{API}", query={}, body=body, priority=Priority.ALWAYS, new_api=True
+    )
     endpoint, ticket = reply.get("endpoint"), reply.get("ticket")
     if not isinstance(endpoint, str) or not isinstance(ticket, str):
         raise Unavailable(

@@ -19,7 +19,7 @@ PERMISSIONS: Final[Mapping[str, str]] = {
     "v1.0/workflow/processInstances/spaces/files/urls/download": "Workflow.Instance.Write",
     "v1.0/workflow/processInstances/terminate": "Workflow.Instance.Write",
     "v1.0/workflow/processInstances/execute": "Workflow.Instance.Write",
-    "v1.0/todo/tasks": "Todo.Todo.Write",
+    **dict.fromkeys(("v1.0/todo/tasks", "v1.0/todo/tasks/update"), "Todo.Todo.Write"),
     "v1.0/todo/tasks/query": "Todo.Todo.Read",
 }
 """The permission that a call needs (the pages of the calls), for a refusal whose own text names none.

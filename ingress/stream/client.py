@@ -13,6 +13,7 @@ import aiohttp
 import structlog
 from prometheus_client import Counter
 
+from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.gateway import open_connection
 from dingbridge.dingtalk.transport import Transport
 from dingbridge.errors import BridgeError
@@ -64,7 +65,10 @@ class StreamClient:
         self._metrics, self._callbacks = metrics, callbacks
         self._limiter = LogLimiter()
         self._session = aiohttp.ClientSession(headers={"User-Agent": "dingbridge"})
-        self._transport = Transport(settings.dingtalk_api_base, self._session, timeout_s=OPEN_S)
+        self._calls = ApiCalls.of(settings, self._key)
+        self._transport = Transport(
+            settings.dingtalk_api_base, self._session, timeout_s=OPEN_S, budget=self._calls
+        )
         self._connections: set[Connection] = set()
         self._leaving: set[asyncio.Task[None]] = set()
         self._last_frame_at: float | None = None
@@ -87,6 +91,7 @@ class StreamClient:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
         await self._session.close()
+        self._calls.close()
 
     def as_json(self) -> dict[str, Any]:
         """``GET /stream``: what there is now. ``refused``: why the last attempt to open one failed."""

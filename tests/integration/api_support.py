@@ -22,7 +22,8 @@ QPS = {"errcode": 90018, "errmsg": "您的服务器调用钉钉开放平台当�
 
 class Platform:
     """oapi.dingtalk.com in small. ``scripted[path]`` holds answers that come before the ordinary ones;
-    ``raw`` the last body of each path as it came, ``headers`` those of the last request."""
+    ``raw`` the last body of each path as it came, ``headers`` those of the last request.
+    ``granted[path]`` is which token, from 0, is the first that has the right to call it."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str, dict[str, Any]]] = []
@@ -32,6 +33,7 @@ class Platform:
         self.scripted: dict[str, deque[Any]] = {}
         self.tokens: list[str] = []
         self.valid: set[str] = set()
+        self.granted: dict[str, int] = {}
         self.callback: dict[str, Any] | None = None
         self.members = [{"userid": f"u{n:03}", "dept_id_list": ["7"], "active": "true"} for n in range(250)]
         self.release = asyncio.Event()
@@ -49,6 +51,8 @@ class Platform:
         self.seen.append((request.method, request.path, body))
         self.queries.append(dict(request.query))
         self.raw[request.path], self.headers = await request.read(), request.headers
+        if (refusal := self.refused(request)) is not None:
+            return refusal
         if self.scripted.get(request.path):
             answer = self.scripted[request.path].popleft()
             if answer == "hang":
@@ -71,6 +75,17 @@ class Platform:
         method, answer = self.answer(request.path, body)
         assert request.method == method
         return web.json_response(answer)
+
+    def refused(self, request: web.Request) -> web.Response | None:
+        """The answer to a call whose right came later than its token, as either host gives it."""
+        token = request.query.get("access_token") or request.headers.get("x-acs-dingtalk-access-token")
+        if token not in self.tokens or self.tokens.index(token) >= self.granted.get(request.path, 0):
+            return None
+        words = "应用尚未开通所需的权限：[Some.Right.Read]"
+        if request.path.startswith("/v1.0/"):
+            name = "Forbidden.AccessDenied.AccessTokenPermissionDenied"
+            return web.json_response({"requestid": "019F", "code": name, "message": words}, status=403)
+        return web.json_response({"errcode": 88, "errmsg": "auth", "sub_code": "60011", "sub_msg": words})
 
     def give_token(self, request: web.Request) -> dict[str, Any]:
         if (request.query.get("appkey"), request.query.get("appsecret")) != (APP_KEY, APP_SECRET):

@@ -8,7 +8,16 @@ import pytest
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import INSTANCES
-from dingbridge.dingtalk.errors import CallbackExists, CallbackMissing, NotFound, TokenInvalid, Unavailable
+from dingbridge.dingtalk.budget import Priority
+from dingbridge.dingtalk.errors import (
+    CallbackExists,
+    CallbackMissing,
+    NotFound,
+    PermissionDenied,
+    TokenInvalid,
+    Unavailable,
+)
+from dingbridge.dingtalk.token import RIGHT_AGAIN_S
 from tests.integration.api_support import (
     AES_KEY,
     APP_KEY,
@@ -18,6 +27,7 @@ from tests.integration.api_support import (
     TOKEN,
     URL,
     Platform,
+    Sleeps,
     base,
     client,
     everything_said,
@@ -173,3 +183,49 @@ class TestToken:
         platform.script("/gettoken", OK)
         with pytest.raises(Unavailable, match="without an access token"):
             await client.user("u001")
+
+
+USER, START = "/topapi/v2/user/get", "/v1.0/workflow/processInstances"
+
+
+async def start(client: DingTalkClient) -> str:
+    return await client.start_approval(process_code="P", originator="u1", form={})
+
+
+class TestRight:
+    """One that is granted is seen with a new token."""
+
+    @pytest.mark.parametrize("path", [USER, START])
+    async def test_is_there_with_a_new_token_on_either_host(
+        self, client: DingTalkClient, platform: Platform, path: str
+    ) -> None:
+        platform.granted[path] = 1
+        platform.script(START, {"instanceId": "pi-1"})
+        found = (await client.user("u001"))["userid"] if path == USER else await start(client)
+        assert found in ("u001", "pi-1")
+        assert (len(platform.tokens), len(platform.requests(path))) == (2, 2)
+
+    async def test_twenty_refused_at_once_fetch_one(self, client: DingTalkClient, platform: Platform) -> None:
+        await client.access_token()
+        platform.granted[USER] = 1
+        await asyncio.gather(*(client.user("u001") for _ in range(20)))
+        assert len(platform.tokens) == 2
+
+    async def test_that_is_missing_is_asked_for_once_in_ten_minutes_whoever_calls(
+        self, client: DingTalkClient, platform: Platform, sleeps: Sleeps
+    ) -> None:
+        platform.granted = {USER: 1_000, START: 1_000}
+        for call in (client.user, client.at(Priority.RESYNC).user, client.user):
+            with pytest.raises(PermissionDenied, match=r"Tick Some\.Right\.Read on") as caught:
+                await call("u001")
+        with pytest.raises(PermissionDenied):
+            await start(client)  # the same right of another API
+        assert (len(platform.tokens), len(platform.requests(USER)), len(platform.requests(START))) == (
+            2,
+            4,
+            1,
+        )
+        assert platform.tokens[-1] not in everything_said(caught.value)
+        platform.granted[USER], sleeps.now = 2, sleeps.now + RIGHT_AGAIN_S
+        assert (await client.user("u001"))["userid"] == "u001"
+        assert len(platform.tokens) == 3

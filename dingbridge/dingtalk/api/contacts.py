@@ -12,6 +12,7 @@ from dingbridge.dingtalk.api.shapes import (
     USER,
     typed,
 )
+from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.replies import integer
 
 PAGE_SIZE: Final = 100
@@ -19,7 +20,7 @@ ROLE_GROUPS_PAGE: Final = 200
 
 
 class ContactCalls(Calls):
-    """Contacts, read only. DingTalk's monthly quota does not count these calls
+    """Contacts, read only. DingTalk's monthly quota does not count these calls, but for ``visible_scope``
     (basic-interfaces-such-as-log-off-and-address-book)."""
 
     async def user(self, userid: str) -> dict[str, Any]:
@@ -90,9 +91,10 @@ class ContactCalls(Calls):
 
     async def visible_scope(self) -> dict[str, Any]:
         """What the app may see of the company: ``authed_dept`` (department ids, whole subtrees; 1 is the
-        company) and ``authed_user`` (userids), both lists (GET /auth/scopes)."""
+        company) and ``authed_user`` (userids), both lists (GET /auth/scopes). Not on the list of exempt
+        calls, so it counts."""
         api = "auth/scopes"
-        reply = await self._call(api, "GET", "/auth/scopes", counts=False)
+        reply = await self.at(Priority.ALWAYS)._call(api, "GET", "/auth/scopes")
         scopes = an_object(api, reply.get("auth_org_scopes"))
         departments = a_list(api, scopes.get("authed_dept"))
         users = a_list(api, scopes.get("authed_user"))

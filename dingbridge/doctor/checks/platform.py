@@ -1,7 +1,8 @@
 """DingTalk's Open API: token, address list, a call for each permission, what is registered there.
 
 Each call reads one thing, and counts against the month's quota like any other. Where a call needs an id that
-we do not have, it asks for one that there is not: "not found" shows that the call is allowed.
+we do not have, it asks for one that there is not: "not found" shows that the call is allowed. What a refusal
+is about stands in ``dingbridge/dingtalk/error_meanings.py``.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -9,29 +10,16 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
-from dingbridge.dingtalk.error_meanings import SYSTEM_BUSY
-from dingbridge.dingtalk.errors import (
-    ApiError,
-    BadRequest,
-    BudgetSpent,
-    IpNotAllowed,
-    NotFound,
-    PermissionDenied,
-    QuotaSpent,
-    RateLimited,
-    TokenInvalid,
-    Unavailable,
-)
+from dingbridge.dingtalk.errors import ApiError, BudgetSpent, IpNotAllowed, PermissionDenied
 from dingbridge.doctor.checks.settings import Part
 from dingbridge.doctor.checks.url import shown
-from dingbridge.doctor.findings import Finding, found
+from dingbridge.doctor.findings import Both, Finding, found
 from dingbridge.settings.apps import AppCredentials
 
 NOBODY: Final = "dingbridge-doctor"
 """An id that there is not: for calls that need one of something."""
 ROOT: Final = 1
-_SCOPE: Final = frozenset({"50002", "50004"})
-_TIMED_OUT: Final = 15
+_UNNAMED: Final = Both("the permission that DingTalk names", "钉钉指出的权限")
 
 
 class Known:
@@ -94,10 +82,11 @@ def probes(calls: Mapping[str, Sequence[Call]]) -> list[Probe]:
 async def look(client: DingTalkClient, wanted: Sequence[Probe], known: Known) -> list[Called]:
     """The token first, then each probe; ends with the first error that would meet all of them."""
     called = []
-    for call, parts in [(token_call(client), ()), *((probe.call, probe.parts) for probe in wanted)]:
-        error = await _error_of(call, (known.ids(call.takes) or [NOBODY])[0])
-        called.append(Called(call.api, parts, error))
-        if error is not None and error.unavailable and not isinstance(error, RateLimited):
+ROOT: Final = 1
+    for probe in [Probe("gettoken", (), client.access_token), *wanted]:
+        error = await _error_of(probe)
+        called.append(Called(probe.api, probe.parts, error))
+        if error is not None and error.unavailable and error.about != "api":
             break
     return called
 
@@ -109,12 +98,11 @@ def token_call(client: DingTalkClient) -> Call:
 
 async def _error_of(call: Call, of: Any) -> ApiError | None:
     try:
-        await call.call(of)
-    except NotFound:
-        return None
-    except BadRequest:
-        return None  # of an id that there is not; a missing right is said before that
+ROOT: Final = 1
+        await probe.call()
     except ApiError as error:
+        if error.about == "entity" and not isinstance(error, PermissionDenied):
+            return None  # of an id that there is not; a missing right is said before that
         return error
     return None
 
@@ -131,27 +119,29 @@ def judge(called: Sequence[Called]) -> list[Finding]:
 def of_error(error: ApiError, api: str, parts: Sequence[str] = ()) -> Finding:
     """What an error of the Open API means for all of us."""
     said = error.errmsg or (f"errcode {error.errcode}" if error.errcode is not None else "no error code")
-    match error:
-        case TokenInvalid():
+    match error.about:
+        case "token":
             return found("api.credentials", said=said)
-        case IpNotAllowed():
+        case "address" if isinstance(error, IpNotAllowed):
             return found("api.ip", said=said)
-        case PermissionDenied():
-            code = error.sub_code or str(error.errcode)
-            kind = "api.scope" if code in _SCOPE else "api.permission"
-            return found(kind, api=api, parts=list(parts), said=said)
-        case QuotaSpent():
-            return found("api.quota")
-        case BudgetSpent():
-            return found("api.budget", api=api)
-        case Unavailable() if error.retry_after_s is not None:
-            return found("api.banned", wait_s=round(error.retry_after_s))
-        case Unavailable() if error.errcode in (SYSTEM_BUSY, _TIMED_OUT):
-            return found("api.busy", api=api, said=said)
-        case RateLimited():
-            return found("api.busy", api=api, said=said)
-        case _:
+        case "address":
+            return found("api.banned", wait_s=round(error.retry_after_s or 0))
+        case "right":
+            return found(
+                "api.permission",
+                api=api,
+                parts=list(parts),
+                said=said,
+                permission=error.permission or _UNNAMED,
+            )
+        case "entity":
+            return found("api.scope", api=api, parts=list(parts), said=said)
+        case "month":
+            return found("api.budget", api=api) if isinstance(error, BudgetSpent) else found("api.quota")
+        case "busy" if error.code is None:
             return found("api.unreachable", said=str(error))
+        case _:
+            return found("api.busy", api=api, said=said)
 
 
 def judge_tags(

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from dingbridge.dingtalk.api import CallbackRegistration
-from dingbridge.dingtalk.error_codes import error_for
+from dingbridge.dingtalk.error_codes import error_for, error_named
+from dingbridge.dingtalk.error_meanings import REFUSALS
 from dingbridge.dingtalk.errors import ApiError, BudgetSpent, Unavailable
 from dingbridge.doctor import run
 from dingbridge.doctor.checks import clock, ingress, kafka, kafka_judge, platform, quota, stream, url
@@ -272,7 +273,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "api.credentials": lambda: api(api_error(40089)),
     "api.ip": lambda: api(api_error(60020)),
     "api.unreachable": lambda: api(unavailable()),
-    "api.banned": lambda: api(unavailable(retry_after_s=300.0)),
+    "api.banned": lambda: api(unavailable(retry_after_s=300.0, about="address")),
     "api.busy": lambda: api(api_error(90018)),
     "api.quota": lambda: api(api_error(90020)),
     "api.budget": lambda: api(BudgetSpent("spent", api="v2/user/get")),
@@ -356,6 +357,36 @@ def test_both_languages_use_values_that_the_finding_has(code: str) -> None:
     for text in (*WORDS[code].en, *WORDS[code].zh):
         named = {name for _, name, _, _ in string.Formatter().parse(text) if name}
         assert named <= finding.values.keys()
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_what_a_refusal_is_about_decides_what_is_found(code: str) -> None:
+    error = error_for("v2/user/get", 88, "no", code)
+    [finding] = platform.judge([platform.Called(error.api, ("address-sync",), error)])
+    expected = {
+        "token": "api.credentials",
+        "address": "api.ip",
+        "right": "api.permission",
+        "entity": "api.scope",
+        "month": "api.quota",
+        "busy": "api.busy",
+        "api": "api.busy",
+    }
+    assert finding.code == expected[REFUSALS[code].about]
+
+
+def test_an_app_with_the_old_rights_is_told_which_permission_to_tick() -> None:
+    name = "Forbidden.AccessDenied.AccessTokenPermissionDenied"
+    error = error_named(
+        "v1.0/workflow/processInstances", name, "应用尚未开通所需的权限：[Workflow.Instance.Read]"
+    )
+    assert error is not None
+    [finding] = platform.judge([platform.Called(error.api, ("approval",), error)])
+    for lang, words in (
+        ("en", "Tick Workflow.Instance.Read on"),
+        ("zh", "勾选 Workflow.Instance.Read 并发布"),
+    ):
+        assert words in printed(finding, WORDS, lang)  # type: ignore[arg-type]
 
 
 def test_chinese_is_chinese() -> None:

@@ -71,10 +71,23 @@ async def test_what_can_wait_ends_first(path: Path, clock: Clock) -> None:
         await spend(calls, Priority.EVENT)
     spent = calls.spent()
     assert (spent["calls"], spent["limit"], spent["month"]) == (10, 10, "2026-11")
-    assert spent["by_priority"] == {"event": 7, "recovery": 1, "resync": 2, "reconcile": 0}
+    assert spent["by_priority"] == {"always": 0, "event": 7, "recovery": 1, "resync": 2, "reconcile": 0}
     assert spent["by_api"] == {"v2/user/get": 10}
     assert set(spent["left"].values()) == {0}
     assert spent["until"] == "2026-12-01T00:00:00+08:00"
+
+
+async def test_what_must_always_go_is_counted_and_goes_though_the_budget_is_spent(
+    path: Path, clock: Clock
+) -> None:
+    calls = ApiCalls(path, app="ding1", limit=2, clock=clock)
+    await spend(calls, Priority.EVENT, 2)
+    with pytest.raises(CallsSpent):
+        await spend(calls, Priority.EVENT)
+    await spend(calls, Priority.ALWAYS)
+    spent = calls.spent()
+    assert (spent["calls"], spent["by_priority"]["always"]) == (3, 1)
+    assert "always" not in spent["left"]
 
 
 async def test_a_month_ends_at_midnight_in_shanghai(path: Path, clock: Clock) -> None:
