@@ -152,7 +152,8 @@ class Transport:
                 method,
                 (self._new_base if new_api else self._base) + path,
                 params=query,
-                # the new API's gateway refuses a call without a content type, a GET too
+                # with a GET too: a client's author reports that the gateway refuses one without, though the
+                # vendor's own SDK sends none
                 headers={} if token is None else {_WITH_TOKEN: token, "Content-Type": "application/json"},
                 # as it is: DingTalk refuses escapes such as \u5f20 (40033)
                 data=None if body is None else JsonPayload(body, dumps=_as_it_is),

@@ -146,12 +146,18 @@ async def test_forms_of_all_kinds(simulator: Simulator, api: Api) -> None:
 async def test_what_the_gateway_refuses(api: Api) -> None:
     url = f"{api.base}/v1.0/workflow/{DETAIL}"
     token, json_type = {"x-acs-dingtalk-access-token": api.token}, {"Content-Type": "application/json"}
-    refused = (json_type, {}), (token | json_type, {"access_token": api.token}), (token, {})
+    refused = (
+        (json_type, {}),
+        (token | json_type, {"access_token": api.token}),
+        (
+            token | {"Content-Type": "text/plain"},
+            {},
+        ),
+    )
     codes = []
     for headers, query in refused:
-        async with api.session.get(
-            url, headers=headers, params={"processInstanceId": "x"} | query
-        ) as response:
+        query = {"processInstanceId": "x"} | query
+        async with api.session.get(url, headers=headers, params=query) as response:
             assert response.status == 400
             answer = await response.json()
             assert {"code", "message", "requestid"} == set(answer)
