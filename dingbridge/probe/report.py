@@ -62,6 +62,8 @@ def build(
 
 def _finding(finding: Finding, words: Mapping[str, Words]) -> dict[str, Any]:
     kept = {name: finding.values[name] for name in (*_NAMED, *_NAMED_TOO) if name in finding.values}
+    if isinstance(permission := finding.values.get("permission"), str):
+        kept["permission"] = shown_code(permission)
     return {"code": finding.code, "level": finding.level(words), **kept}
 
 

@@ -82,10 +82,9 @@ def probes(calls: Mapping[str, Sequence[Call]]) -> list[Probe]:
 async def look(client: DingTalkClient, wanted: Sequence[Probe], known: Known) -> list[Called]:
     """The token first, then each probe; ends with the first error that would meet all of them."""
     called = []
-ROOT: Final = 1
-    for probe in [Probe("gettoken", (), client.access_token), *wanted]:
-        error = await _error_of(probe)
-        called.append(Called(probe.api, probe.parts, error))
+    for call, parts in [(token_call(client), ()), *((probe.call, probe.parts) for probe in wanted)]:
+        error = await _error_of(call, (known.ids(call.takes) or [NOBODY])[0])
+        called.append(Called(call.api, parts, error))
         if error is not None and error.unavailable and error.about != "api":
             break
     return called
@@ -98,8 +97,7 @@ def token_call(client: DingTalkClient) -> Call:
 
 async def _error_of(call: Call, of: Any) -> ApiError | None:
     try:
-ROOT: Final = 1
-        await probe.call()
+        await call.call(of)
     except ApiError as error:
         if error.about == "entity" and not isinstance(error, PermissionDenied):
             return None  # of an id that there is not; a missing right is said before that
