@@ -144,15 +144,16 @@ async def watch(
     events: AsyncIterator[Event],
     client: DingTalkClient,
     until: Awaitable[object],
+    seen: Watched,
     *,
     app: str,
     most: int,
     kinds: Sequence[str],
     steps_s: Sequence[float] = STEPS_S,
-) -> Watched:
+) -> None:
     """Follow the entities of ``events`` of ``app`` that come until ``until`` is over: ``most`` of them, of
-    these ``kinds``. Waits for the last reads. Raises what ``events`` raises."""
-    seen, tasks, named = Watched(), list[asyncio.Task[Lag]](), set[tuple[str, str]]()
+    these ``kinds``; ``seen`` keeps what came. Waits for the last reads. Raises what ``events`` raises."""
+    tasks, named = list[asyncio.Task[Lag]](), set[tuple[str, str]]()
 
     async def collect() -> None:
         async for event in events:
@@ -179,7 +180,6 @@ async def watch(
         for task in (collecting, over, *tasks):
             task.cancel()
         await asyncio.gather(collecting, over, *tasks, return_exceptions=True)
-    return seen
 
 
 async def arriving(

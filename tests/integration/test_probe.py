@@ -14,12 +14,17 @@ import pytest
 from aiohttp import web
 
 from dingbridge.api_budget import ApiCalls
+from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import FILE_URLS, IDS, INSTANCES, SCHEMAS, TEMPLATES
 from dingbridge.dingtalk.api.shapes import SHAPES
-from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.probe.judge import judge_watched
+from dingbridge.probe.lag import Watched, arriving, watch
+from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from simulator.server import Simulator
 from tests.integration.simulator_support import settings as simulator_settings
-from tests.support.processes import Processes
+from tests.support.ingress import IngressUnderTest
+from tests.support.processes import Processes, free_port
+from tests.support.waiting import eventually
 
 Change = Callable[[dict[str, Any]], Any]
 
@@ -260,3 +265,53 @@ async def test_a_right_that_is_missing_is_named_and_asked_for_twice_at_most(
     # what hangs on a template was not read, and is no difference
     [unread] = [finding for finding in probe.report["findings"] if finding["code"] == "read.nothing"]
     assert set(unread["apis"]) == {INSTANCES, IDS, SCHEMAS, FILE_URLS}
+
+
+# -- events meanwhile
+
+
+async def test_entities_of_events_are_read_after_them(
+    probe: Probe, tenant: Tenant, processes: Processes, kafka_env: dict[str, str], tmp_path: Path
+) -> None:
+    simulator = tenant.simulator
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env, {"DINGTALK_API_BASE": simulator.base_url})
+    await asyncio.to_thread(ingress.start)
+    done = await asyncio.to_thread(
+        processes.run, "callback", "register", "--url", ingress.url, env=ingress.env
+    )
+    assert done.returncode == 0, done.stderr
+    settings = KafkaSettings.load(**{name.lower(): value for name, value in kafka_env.items()})
+    ready, over = asyncio.Event(), asyncio.Event()
+    key, secret = (SAMPLE_CREDENTIALS[f"DINGTALK_{name}"] for name in ("APP_KEY", "APP_SECRET"))
+    async with DingTalkClient(app_key=key, app_secret=secret, base=tenant.base) as client:
+        seen = Watched()
+        watching = asyncio.create_task(
+            watch(
+                arriving(settings, ready.set, poll_s=0.1),
+                client,
+                over.wait(),
+                seen,
+                app="default",
+                most=10,
+                kinds=["user", "department", "approval"],
+                steps_s=(0, 0.01),
+            )
+        )
+        await ready.wait()
+        simulator.act("hire", {"count": 2})
+        simulator.act("create_department", {})
+        simulator.act("start_approval", {})
+        await simulator.pusher.drain()
+        await eventually(lambda: sum(seen.events.values()) >= 4 or watching.done(), 60, "events in Kafka")
+        over.set()
+        await watching
+    agreed = {(lag.kind, lag.wanted): lag.step_s for lag in seen.lags}
+    assert agreed[("user", "there")] == agreed[("department", "there")] == agreed[("approval", "there")] == 0
+    assert {finding.code for finding in judge_watched(seen)} == {"lag.ok"}
+
+
+async def test_without_kafka_the_reads_are_judged_all_the_same(probe: Probe) -> None:
+    done = await probe.run("--yes", "--events", "1", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
+    assert done.returncode == 0, done.stdout
+    assert probe.codes() == ["read.ok", "time.ok", "lag.kafka"]
+    assert probe.report["events"] is None

@@ -92,7 +92,9 @@ async def coming(events: Sequence[Event]) -> AsyncIterator[Event]:
 
 async def watched(events: Sequence[Event], client: Client, **options: Any) -> Watched:
     given = {"app": "default", "most": 10, "kinds": ["user"], "steps_s": (0, 0, 0, 0), **options}
-    return await watch(coming(events), client, asyncio.Event().wait(), **given)  # type: ignore[arg-type]
+    seen = Watched()
+    await watch(coming(events), client, asyncio.Event().wait(), seen, **given)  # type: ignore[arg-type]
+    return seen
 
 
 async def test_entities_of_this_app_and_kind_are_followed_once_and_no_more_than_were_announced() -> None:
@@ -113,10 +115,12 @@ async def test_it_ends_when_the_time_is_over_and_waits_for_the_last_reads() -> N
         over.set()
         await asyncio.Event().wait()
 
-    seen = await watch(
+    seen = Watched()
+    await watch(
         endless(),
         Client(GONE, {"name": "a"}),  # type: ignore[arg-type]
         over.wait(),
+        seen,
         app="default",
         most=10,
         kinds=["user"],
@@ -136,6 +140,7 @@ async def test_what_breaks_the_stream_of_events_is_raised() -> None:
             breaking(),
             Client({"name": "a"}),  # type: ignore[arg-type]
             asyncio.Event().wait(),
+            Watched(),
             app="default",
             most=10,
             kinds=["user"],
