@@ -24,6 +24,7 @@ from simulator.server import Simulator
 from tests.integration.simulator_support import settings as simulator_settings
 from tests.support.ingress import IngressUnderTest
 from tests.support.processes import Processes, free_port
+from tests.support.terminal import QUESTION, on_terminal
 from tests.support.waiting import eventually
 
 Change = Callable[[dict[str, Any]], Any]
@@ -80,16 +81,18 @@ class Probe:
         self._processes, self._tenant, self.folder = processes, tenant, folder
 
     async def run(self, *arguments: str, **environment: str) -> Any:
-        env = {
+        arguments = ("probe", "--report", str(self.path), *arguments)
+        return await asyncio.to_thread(self._processes.run, *arguments, env=self.environment | environment)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
             **SAMPLE_CREDENTIALS,
             "DINGTALK_API_BASE": self._tenant.base,
             "DATA_DIR": str(self.folder),
             "ARCHIVE_DIR": str(self.folder / "archive"),
             "LC_ALL": "C.UTF-8",
-            **environment,
         }
-        arguments = ("probe", "--report", str(self.path), *arguments)
-        return await asyncio.to_thread(self._processes.run, *arguments, env=env)
 
     @property
     def path(self) -> Path:
@@ -140,6 +143,16 @@ async def test_without_a_terminal_and_without_yes_nothing_is_called(probe: Probe
     assert "--yes" in done.stderr
     assert not tenant.simulator.api.calls
     assert not probe.path.exists()
+
+
+async def test_on_a_terminal_it_asks_and_no_calls_nothing(probe: Probe, tenant: Tenant) -> None:
+    arguments = ("probe", "--report", str(probe.path), "--events", "0")
+    code, shown = await asyncio.to_thread(
+        on_terminal, probe.environment, probe.folder, *arguments, answer="n"
+    )
+    assert code == 1
+    assert QUESTION in shown
+    assert not tenant.simulator.api.calls
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Every code that the probe knows is produced here, from replies and refusals, in both languages."""
 
+import re
 import string
 from typing import Any
 
@@ -14,6 +15,7 @@ from dingbridge.probe.judge import exit_code, judge, judge_watched
 from dingbridge.probe.lag import Lag, Watched
 from dingbridge.probe.recorder import Reply
 from dingbridge.probe.run import Reading
+from tests.support.documents import ROOT
 
 OWN = read_words("dingbridge.probe")
 WORDS = read_words("dingbridge.doctor") | OWN
@@ -94,6 +96,13 @@ CASES = {
 
 def test_there_is_a_case_for_every_code() -> None:
     assert OWN.keys() <= CASES.keys()
+
+
+@pytest.mark.parametrize("page", ["probe.md", "probe.zh-CN.md"])
+def test_the_guide_lists_every_code_and_no_other(page: str) -> None:
+    text = (ROOT / "docs" / "guide" / page).read_text(encoding="utf-8")
+    listed = re.findall(r"`((?:read|shape|listing|department|time|refusal|lag|event)\.[a-z_]+)`", text)
+    assert sorted(listed) == sorted(OWN)
 
 
 @pytest.mark.parametrize("code", CASES)
