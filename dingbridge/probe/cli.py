@@ -98,7 +98,7 @@ def command(
     """
     if lang is not None and lang not in ("en", "zh"):
         raise typer.BadParameter("must be en or zh", param_hint="--lang")
-    if not to.parent.is_dir() or to.is_dir() or not os.access(to.parent, os.W_OK):
+    if to.is_dir() or not os.access(to if to.exists() else to.parent, os.W_OK):
         raise typer.BadParameter("no file can be written there", param_hint="--report")
     run = _Run(language(lang), events, entities, to, yes)
     raise typer.Exit(asyncio.run(run.probe(app, listed(part))))

@@ -27,6 +27,7 @@ from tests.support.processes import Processes, free_port
 from tests.support.terminal import QUESTION, on_terminal
 from tests.support.waiting import eventually
 
+GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "probe.md"
 Change = Callable[[dict[str, Any]], Any]
 
 
@@ -133,6 +134,7 @@ async def test_a_tenant_as_believed_is_clean_and_its_calls_were_announced(probe:
     ).spent()
     # what the table says of the quota is what the client counts
     assert spent["by_api"] == {api: n for api, n in sorted(made.items()) if report["calls"][api]["counted"]}
+    assert f"that is {announced} at most, of which {counted} count" in GUIDE.read_text("utf-8")
     assert sum(made.values()) <= int(announced)
     assert spent["calls"] <= int(counted)
 
