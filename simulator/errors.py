@@ -43,7 +43,7 @@ def newer(error: PlatformError) -> tuple[dict[str, Any], int]:
     else:
         number = error.more.get("sub_code") or error.errcode
         code, status = _NEWER.get(int(number) if str(number).isdecimal() else number, (str(number), 400))
-    return {"code": code, "message": error.errmsg}, status
+    return {"code": code, "message": error.more.get("sub_msg", error.errmsg)}, status
 
 
 _REFUSED: Final = "Forbidden.AccessDenied."
@@ -132,6 +132,6 @@ ERRMSG: Final[Mapping[int, str]] = {
 def denied(errcode: int, what: str) -> PlatformError:
     """A permission that is missing, in the form of newer refusals: errcode 88, the code that counts beside it
     and once more in the text (server-api-error-codes-1)."""
-    words = f"{ERRMSG.get(errcode, '请求被拒绝')}: {what}"
+    words = what if errcode == 60011 else f"{ERRMSG.get(errcode, '请求被拒绝')}: {what}"
     said = f"ding talk error[subcode={errcode},submsg={words}]"
     return PlatformError(88, said, sub_code=str(errcode), sub_msg=words)

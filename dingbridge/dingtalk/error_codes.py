@@ -26,7 +26,7 @@ from dingbridge.dingtalk.errors import (
     RateLimited,
     WrongParameter,
 )
-from dingbridge.dingtalk.permissions import TICK, permission_of
+from dingbridge.dingtalk.permissions import permission_of, to_tick
 
 PERMISSION_AGAIN_S: Final = 900.0
 """How long to wait at least after a refusal of the app's right, in s.
@@ -124,7 +124,7 @@ def _error(
     said = " ".join(errmsg.split())[:_ERRMSG_MAX]
     permission = permission_of(api, errmsg, permissions) if about == "right" else None
     if permission is not None and next_step == PERMISSION:
-        next_step = TICK.format(permission=permission)
+        next_step = to_tick(permission)
     return error(
         f"DingTalk {api}: {words} ({shown}{': ' + said if said else ''}). {next_step}.",
         api=api,

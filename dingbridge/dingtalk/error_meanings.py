@@ -33,6 +33,7 @@ from dingbridge.dingtalk.errors import (
     Unavailable,
     WrongParameter,
 )
+from dingbridge.dingtalk.permissions import to_tick
 
 
 class Refusal(NamedTuple):
@@ -61,9 +62,7 @@ SYSTEM_BUSY: Final = -1
 AUTHENTICATION: Final = 88
 """Says nothing by itself: the code that counts is its ``sub_code``."""
 
-PERMISSION: Final = (
-    "Open the app's permission page on open-dev.dingtalk.com and request the permission it names"
-)
+PERMISSION: Final = to_tick(None)
 SLOW_DOWN: Final = "Calls are slowed down; if this stays, fewer programs should share this app"
 _RETRY_LATER: Final = "It passes by itself; try again later"
 _FETCHED_ANEW: Final = (

@@ -25,9 +25,13 @@ PERMISSIONS: Final[Mapping[str, str]] = {
 """The permission that a call needs (the pages of the calls), for a refusal whose own text names none.
 Starting an approval bears the name of reading one; DingTalk's text says Workflow.Instance.Write then."""
 
-TICK: Final = "Tick {permission} on the app's permission page (权限管理) on open-dev.dingtalk.com"
-
 _NAMED_RE: Final = re.compile(r"\[((?:qyapi_\w+|[A-Z]\w*(?:\.\w+)+)(?:[\s,，、]+[\w.]+)*)\]")
+
+
+def to_tick(permission: str | None) -> str:
+    """What to do about a right that is missing, if ``permission`` is known, with its name."""
+    page = "the app's permission page (权限管理) on open-dev.dingtalk.com"
+    return f"Tick {permission} on {page}" if permission else f"Tick what DingTalk's text names on {page}"
 
 
 def permission_of(api: str, errmsg: str, named: Sequence[str] = ()) -> str | None:

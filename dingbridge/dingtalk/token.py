@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 import structlog
 
 from dingbridge.dingtalk.errors import ApiError, PermissionDenied, TokenInvalid
+from dingbridge.dingtalk.permissions import to_tick
 
 log = structlog.get_logger(__name__)
 
@@ -85,7 +86,7 @@ class AccessToken:
             attempt = self._attempts[right] = _Attempt(self._clock())
         async with attempt.lock:
             if first:
-                log.warning("api.right_refused", api=refused.api, right=right)
+                log.warning("api.right_refused", api=refused.api, remedy=to_tick(refused.permission))
                 if not await self._newer_than(fetched):
                     raise refused
                 try:

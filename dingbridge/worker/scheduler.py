@@ -18,7 +18,7 @@ from typing import Any, cast
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
-from dingbridge.dingtalk.errors import TicketMissing
+from dingbridge.dingtalk.errors import ApiError, TicketMissing
 from dingbridge.error_location import error_location
 from dingbridge.events.event import Event, NotAnEvent, Sent, decode
 from dingbridge.retry import delay
@@ -328,6 +328,8 @@ class Scheduler:
             reason = outcome.error.reason
         elif isinstance(outcome.error, TicketMissing):  # its words are ours, and nobody's name is in them
             reason = str(outcome.error)
+        elif isinstance(outcome.error, ApiError):
+            reason = f"{reason}, about the {outcome.error.about}"
         pause = self._pauses.get(queued.partition)
         if pause is None:
             pause = self._pauses[queued.partition] = Pause(queued, reason, time.monotonic())

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, Final, Protocol
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.callbacks import FailedPage
-from dingbridge.dingtalk.error_meanings import SYSTEM_BUSY
 from dingbridge.dingtalk.errors import ApiError, Unavailable
 from dingbridge.events.envelope import FAILED_LIST, FAILED_RECORD
 from ingress.recovery.convert import ConvertedItem, convert_item, convert_record
@@ -88,6 +87,6 @@ class IsvList:
 def answer_may_be_lost(error: ApiError) -> bool:
     """Whether DingTalk may have carried out a call that deletes, while its answer never arrived. A refusal
     that names its reason deleted nothing; nor did the firewall's, which stands before the platform."""
-    if not isinstance(error, Unavailable) or error.unsent or error.api not in (LIST_CALL, CONFIRM_CALL):
+    if not isinstance(error, Unavailable) or error.unsent:
         return False
-    return error.errcode in (None, SYSTEM_BUSY) and error.retry_after_s is None
+    return error.about == "busy" and error.api in (LIST_CALL, CONFIRM_CALL)

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from simulator.api.approvals import DOWNLOAD_PATH, ApprovalCalls
 from simulator.api.callbacks import CallbackCalls
-from simulator.api.calls import Handler, Routes, is_v1, json_answer, name_of, read_call
+from simulator.api.calls import Handler, Routes, is_v1, json_answer, name_of, read_call, right_of
 from simulator.api.contacts import ContactCalls
 from simulator.api.top import PATH as TOP_PATH
 from simulator.api.top import method_names, read_top, unknown_method, wrapped
@@ -167,7 +167,8 @@ class OpenApi:
                 sub = {} if fault.sub_code is None else {"sub_code": fault.sub_code, "sub_msg": "请求被拒绝"}
                 raise PlatformError(fault.errcode or 0, None, **sub)
             case "deny" if fault.errcode is not None:
-                raise denied(fault.errcode, f"应用尚未开通{name_of(request.path)}所需的权限")
+                right = right_of(request.path, request.method)
+                raise denied(fault.errcode, f"应用尚未开通所需的权限：[{right}]")
             case "deny":
                 raise PlatformError(60020, f"访问ip不在白名单之中,request ip={request.remote}")
             case "http":

@@ -30,6 +30,15 @@ def name_of(path: str, method: str = "POST") -> str:
     return path.removeprefix("/topapi/").removeprefix("/call_back/").removeprefix("/")
 
 
+def right_of(path: str, method: str) -> str:
+    """The right that a call needs, as a refusal names it; of approvals by their pages."""
+    if not path.startswith("/v1.0/workflow/"):
+        return name_of(path, method)
+    if "/processInstances" in path:
+        return "Workflow.Instance." + ("Read" if method == "GET" else "Write")
+    return "Workflow.Instance.Read" if "/instanceIds/" in path else "Workflow.Form.Read"
+
+
 def json_answer(body: Any, status: int = 200) -> web.Response:
     return web.Response(
         body=orjson.dumps(body), status=status, content_type="application/json", charset="utf-8"

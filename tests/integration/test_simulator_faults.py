@@ -108,11 +108,11 @@ async def test_the_plan_is_counted_and_enforced_when_asked_for(api: Api, simulat
     simulator.limits._clock = lambda: now  # a second, and a month, that does not end in the middle
     detail = {"method": "GET", "path": "processInstances", "processInstanceId": "x"}
     spent = (await api.get("/_sim/limits"))["spent"]["calls"]
-    await api.newer(**detail)
+    await api.workflow(**detail)
     assert (await api.get("/_sim/limits"))["spent"]["calls"] == spent + 1
     await api.post("/_sim/limits", {"calls": spent + 2})
-    await api.newer(**detail)
-    over = await api.newer(**detail)
+    await api.workflow(**detail)
+    over = await api.workflow(**detail)
     assert (over["status"], over["code"]) == (403, "Forbidden.AccessDenied.ApiCountLimitForOrg")
     assert (await api.call(USER_GET, {"userid": "x"}))["errcode"] == 60121  # people are free
     assert (await api.post("/_sim/limits", {"calls": 0}))["spent"]["calls"] == spent + 2

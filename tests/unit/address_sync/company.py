@@ -82,7 +82,7 @@ class Company:
     def _get(self, api: str, missing: int, known: dict[Any, dict[str, Any]], key: Any) -> dict[str, Any]:
         self._called(api)
         if key in self.hidden:
-            raise PermissionDenied("out of scope", api=api, errcode=50002)
+            raise PermissionDenied("out of scope", api=api, errcode=50002, about="entity")
         if key not in known:
             raise NotFound("no such thing", api=api, errcode=missing)
         return orjson.loads(orjson.dumps(known[key]))

@@ -99,7 +99,7 @@ async def test_two_pollers_lose_nothing():
         (TokenInvalid("refused", api=API, errcode=40014), False),
         (QuotaSpent("spent", api=API, errcode=90020), False),
         (BudgetSpent("spent", api=API, retry_after_s=5.0), False),
-        (Unavailable("banned", api=API, retry_after_s=300.0), False),
+        (Unavailable("banned", api=API, retry_after_s=300.0, about="address"), False),
         (Unavailable("no token", api="gettoken"), False),
         (Unavailable("the connection broke", api=API), True),
         (Unavailable("busy", api=API, errcode=-1), True),
