@@ -20,7 +20,7 @@
             ├── QuotaSpent          the month's calls are used up, says DingTalk            month
             ├── BudgetSpent         the month's calls are used up, by our own count         month
             ├── Unavailable         no usable answer: network, 5xx, busy                    busy, or address
-            │   └── OutcomeUnknown  the same of a write: it may have been carried out       busy, or address
+            │   └── OutcomeUnknown  the same of a write: it may have been carried out       as above, token
             ├── AlreadyExists       a write would give an id, number, address or name twice
             ├── AcceptancePending   the person was invited, and must accept in the DingTalk client
             ├── CallbackExists      register_call_back, but one is registered

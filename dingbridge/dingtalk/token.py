@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from dingbridge.dingtalk.errors import ApiError, PermissionDenied, TokenInvalid
+from dingbridge.dingtalk.errors import ApiError, OutcomeUnknown, PermissionDenied, TokenInvalid
 from dingbridge.dingtalk.permissions import to_tick
 
 log = structlog.get_logger(__name__)
@@ -63,6 +63,10 @@ class AccessToken:
             return await send(token)
         except TokenInvalid:
             self.discard(token)
+        except OutcomeUnknown as error:
+            if error.about == "token":  # it may have been carried out all the same, so it is not repeated
+                self.discard(token)
+            raise
         except PermissionDenied as refused:
             if refused.about != "right":
                 raise

@@ -89,4 +89,4 @@ def answer_may_be_lost(error: ApiError) -> bool:
     that names its reason deleted nothing; nor did the firewall's, which stands before the platform."""
     if not isinstance(error, Unavailable) or error.unsent:
         return False
-    return error.about == "busy" and error.api in (LIST_CALL, CONFIRM_CALL)
+    return error.about != "address" and error.api in (LIST_CALL, CONFIRM_CALL)

@@ -141,6 +141,16 @@ async def test_an_outcome_that_nobody_knows_is_said_and_nothing_sent_again(
     assert len(platform.requests("/topapi/v2/department/create")) == 1
 
 
+async def test_88_alone_brings_a_new_token_for_the_next_call(
+    client: DingTalkClient, platform: Platform
+) -> None:
+    platform.script("/topapi/v2/department/create", OPEN["88 alone"])
+    with pytest.raises(OutcomeUnknown):
+        await client.create_department({"name": "研发部", "parent_id": 1})
+    await client.user("u001")
+    assert len(platform.tokens) == 2
+
+
 REFUSED: list[tuple[dict[str, Any], type[ApiError]]] = [
     *(({"errcode": code}, AlreadyExists) for code in (60102, 60104, 60106, 60107, 40100, 40101, 60021)),
     ({"errcode": 40103}, AcceptancePending),

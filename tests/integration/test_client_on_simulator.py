@@ -9,7 +9,7 @@ import pytest
 
 from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.api.approvals import IDS, TEMPLATES
+from dingbridge.dingtalk.api.approvals import IDS, INSTANCES, TEMPLATES
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.error_meanings import REFUSALS
 from dingbridge.dingtalk.errors import (
@@ -24,6 +24,8 @@ from dingbridge.dingtalk.errors import (
     TokenInvalid,
     Unavailable,
 )
+from dingbridge.doctor.checks.platform import Probe, judge, look
+from dingbridge.doctor.findings import read_words
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.errors import ERRMSG
 from simulator.server import Simulator
@@ -218,6 +220,19 @@ async def test_bad_days(
     assert caught.value.unavailable is (error is not PermissionDenied)
     simulator.faults.clear()
     assert await client.role_groups()
+
+
+async def test_an_app_with_the_old_rights_is_told_by_the_doctor_what_to_tick(
+    simulator: Simulator, client: DingTalkClient
+) -> None:
+    simulator.faults.add({"api": f"GET /{INSTANCES}", "kind": "deny", "errcode": 60011})
+    probes = [
+        Probe(INSTANCES, ("approval",), lambda: client.approval("x")),
+        Probe(TEMPLATES, ("approval",), client.templates),
+    ]
+    [finding] = judge(await look(client, probes))
+    _, remedy = finding.said(read_words("dingbridge.doctor"), "en")
+    assert remedy.startswith("Tick Workflow.Instance.Read on the app's permission page")
 
 
 async def test_a_call_that_hangs_is_given_up(simulator: Simulator, sleeps: Sleeps) -> None:
