@@ -6,6 +6,10 @@ from dingbridge.doctor.parts import Check
 
 
 def _calls(client: DingTalkClient, known: Known) -> list[Call]:
+    async def scope(_: object) -> None:
+        seen = await client.visible_scope()
+        known.sees(seen["authed_dept"], seen["authed_user"])
+
     async def children(dept_id: int) -> None:
         known.add("dept_id", *(child.get("dept_id") for child in await client.sub_departments(dept_id)))
 
@@ -24,7 +28,7 @@ def _calls(client: DingTalkClient, known: Known) -> list[Call]:
             return
 
     return [
-        Call("auth/scopes", lambda _: client.visible_scope()),
+        Call("auth/scopes", scope),
         Call("v2/department/get", client.department, "dept_id"),
         Call("v2/department/listsub", children, "dept_id"),
         Call("v2/user/list", members, "dept_id"),

@@ -24,7 +24,7 @@ _UNNAMED: Final = Both("the permission that DingTalk names", "钉钉指出的权
 
 class Known:
     """Ids for calls that take one, by kind (``userid``): what earlier calls have returned, and the root
-    department. Kept in memory only."""
+    department unless the app sees only a part. Kept in memory only."""
 
     def __init__(self) -> None:
         self._ids: dict[str, list[Any]] = {"dept_id": [ROOT]}
@@ -33,6 +33,12 @@ class Known:
         """Keep those of ``ids`` that are one."""
         kept = self._ids.setdefault(kind, [])
         kept += [one for one in ids if one not in (None, "", *kept)]
+
+    def sees(self, departments: Sequence[Any], users: Sequence[Any]) -> None:
+        """The app's scope (GET /auth/scopes): where the root is not in it, it is refused (50004)."""
+        if ROOT not in departments:
+            self._ids["dept_id"] = list(departments)
+        self.add("userid", *users)
 
     def ids(self, kind: str) -> list[Any]:
         """Those of this kind."""
