@@ -1,32 +1,41 @@
-"""The calls of the Open API that address-sync makes, for the doctor to try whether they are allowed."""
+"""The calls of the Open API that address-sync makes, for the doctor and the probe to try them."""
 
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.doctor.checks.platform import NOBODY, Call
+from dingbridge.doctor.checks.platform import Call, Known
 from dingbridge.doctor.parts import Check
 
 
-def _calls(client: DingTalkClient) -> list[Call]:
-    found_user = NOBODY
+def _calls(client: DingTalkClient, known: Known) -> list[Call]:
+    async def scope(_: object) -> None:
+        seen = await client.visible_scope()
+        known.sees(seen["authed_dept"], seen["authed_user"])
 
-    async def members() -> None:
-        nonlocal found_user
-        async for user in client.department_users(1):
-            found_user = str(user.get("userid") or NOBODY)
-            return
+    async def children(dept_id: int) -> None:
+        known.add("dept_id", *(child.get("dept_id") for child in await client.sub_departments(dept_id)))
 
-    async def role_members() -> None:
-        async for _ in client.role_users(1):
+    async def members(dept_id: int) -> None:
+        async for user in client.department_users(dept_id):
+            known.add("userid", user.get("userid"))
+            if len(known.ids("userid")) >= 2:
+                return
+
+    async def roles(_: object) -> None:
+        for group in await client.role_groups():
+            known.add("role_id", *(role.get("id") for role in group.get("roles") or ()))
+
+    async def role_members(role_id: int) -> None:
+        async for _ in client.role_users(role_id):
             return
 
     return [
-        Call("auth/scopes", client.visible_scope),
-        Call("v2/department/get", lambda: client.department(1)),
-        Call("v2/department/listsub", lambda: client.sub_departments(1)),
-        Call("v2/user/list", members),
-        Call("v2/user/get", lambda: client.user(found_user)),
-        Call("user/count", lambda: client.user_count(only_active=False)),
-        Call("role/list", client.role_groups),
-        Call("role/simplelist", role_members),
+        Call("auth/scopes", scope),
+        Call("v2/department/get", client.department, "dept_id"),
+        Call("v2/department/listsub", children, "dept_id"),
+        Call("v2/user/list", members, "dept_id"),
+        Call("v2/user/get", client.user, "userid"),
+        Call("user/count", lambda _: client.user_count(only_active=False)),
+        Call("role/list", roles),
+        Call("role/simplelist", role_members, "role_id"),
     ]
 
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "schema": "The contract of the topics, for other programs.",
     "callback": "Register this bridge's callback URL at DingTalk.",
     "doctor": "Find out why callbacks do not arrive.",
+    "probe": "Try a real app: what its replies are, what will not work.",
     "new-consumer": "Write a consumer of your own.",
     "console": "One event's whole life on one page, for operators.",
     "simulator": "A stand-in for the DingTalk Open Platform, for trials.",

@@ -1,7 +1,8 @@
 """Reading the Open API's replies: bytes in, values or exceptions out, no I/O.
 
 Responsible for telling a success from an error and from a ban, and for types: the documents print numbers
-and booleans as strings in places, so both are understood. What a code means is in ``error_meanings``.
+and booleans as strings in places, so both are understood. What a code means is in ``error_meanings``, which
+fields a reply holds in ``api.shapes``.
 """
 
 import json
@@ -16,12 +17,6 @@ BAN_S: Final = 300.0
 
 _WAIT_RE = re.compile(rb'"wait"\s*:\s*"?(\d{1,6})')
 _INT_RE = re.compile(r"[+-]?[0-9]{1,19}")
-_INT_FIELDS = frozenset({"dept_id", "parent_id", "order", "hired_date"})
-_INT_LIST_FIELDS = frozenset({"dept_id_list"})
-_BOOL_FIELDS = frozenset(
-    {"active", "admin", "boss", "senior", "leader", "real_authed", "hide_mobile", "exclusive_account"}
-    | {"create_dept_group", "auto_add_user", "hide_dept", "outer_dept"}
-)
 
 
 def integer(value: object) -> int | None:
@@ -38,29 +33,6 @@ def boolean(value: object) -> bool | None:
     if isinstance(value, bool):
         return value
     return {"true": True, "1": True, "false": False, "0": False}.get(str(value).lower())
-
-
-def typed(value: Any) -> Any:
-    """A user or department, at any depth, with numbers and booleans where the documents say so.
-
-    A value that cannot be converted stays as it is.
-    """
-    if isinstance(value, list):
-        return [typed(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {name: _typed_field(name, item) for name, item in value.items()}
-
-
-def _typed_field(name: str, value: Any) -> Any:
-    converted: Any = None
-    if name in _INT_FIELDS:
-        converted = integer(value)
-    elif name in _BOOL_FIELDS:
-        converted = boolean(value)
-    elif name in _INT_LIST_FIELDS and isinstance(value, list):
-        return [item if integer(item) is None else integer(item) for item in value]
-    return typed(value) if converted is None else converted
 
 
 def read(

@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.doctor.checks.platform import Call
+from dingbridge.doctor.checks.platform import Call, Known
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Finding, Words, found
 
@@ -20,11 +20,17 @@ GROUP: Final = "dingbridge.checks"
 @dataclass(frozen=True, slots=True)
 class Check:
     """What a part adds to the doctor: ``words`` for the codes of its findings; ``look``, which makes them;
-    ``calls`` of the Open API that the part makes, to be tried for their permissions."""
+    ``calls`` of the Open API that the part makes, to be tried for their permissions (and read once more by
+    ``dingbridge probe``); what they return they add to what is known."""
 
     words: Mapping[str, Words] = field(default_factory=dict)
     look: Callable[[Context], Awaitable[list[Finding]]] | None = None
-    calls: Callable[[DingTalkClient], Sequence[Call]] | None = None
+    calls: Callable[[DingTalkClient, Known], Sequence[Call]] | None = None
+
+
+def calls_of(checks: Mapping[str, Check], client: DingTalkClient, known: Known) -> dict[str, Sequence[Call]]:
+    """``{part: calls}`` of those that make any."""
+    return {name: check.calls(client, known) for name, check in checks.items() if check.calls is not None}
 
 
 def load_checks(points: Iterable[EntryPoint] | None = None) -> tuple[dict[str, Check], list[Finding]]:

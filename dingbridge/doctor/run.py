@@ -16,7 +16,7 @@ from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.checks import url as public
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Finding, found
-from dingbridge.doctor.parts import Check
+from dingbridge.doctor.parts import Check, calls_of
 from dingbridge.logging import configure_logging
 from dingbridge.settings.apps import App, bare_path_app, load_apps
 
@@ -174,8 +174,9 @@ async def _kafka(context: Context) -> list[Finding]:
 async def _platform(context: Context, of_parts: Mapping[str, Check]) -> list[Finding]:
     if context.client is None:
         return [found("api.suite", app=context.app.name) if context.app.suite else found("api.skipped")]
-    calls = {name: check.calls(context.client) for name, check in of_parts.items() if check.calls is not None}
-    return platform.judge(await platform.look(context.client, platform.probes(calls)))
+    known = platform.Known()
+    wanted = platform.probes(calls_of(of_parts, context.client, known))
+    return platform.judge(await platform.look(context.client, wanted, known))
 
 
 async def _tags(context: Context) -> list[Finding]:

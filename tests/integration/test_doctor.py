@@ -21,7 +21,7 @@ from dingbridge.dingtalk.crypto import CallbackCrypto, SignatureParameters
 from dingbridge.doctor.checks import clock, kafka, kafka_judge, platform, url
 from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.findings import Finding
-from dingbridge.doctor.parts import load_checks
+from dingbridge.doctor.parts import calls_of, load_checks
 from dingbridge.kafka.topics import ensure_topics, existing_topics
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from simulator.server import Simulator
@@ -334,6 +334,15 @@ async def test_the_clock_is_compared_with_the_platforms() -> None:
 # -- DingTalk's Open API
 
 
+async def tried(simulator: Simulator) -> list[Finding]:
+    """What the doctor says of the calls of all parts."""
+    app_key, secret = (SAMPLE_CREDENTIALS[f"DINGTALK_{n}"] for n in ("APP_KEY", "APP_SECRET"))
+    async with DingTalkClient(app_key=app_key, app_secret=secret, base=simulator.base_url) as client:
+        known = platform.Known()
+        wanted = platform.probes(calls_of(load_checks()[0], client, known))
+        return platform.judge(await platform.look(client, wanted, known))
+
+
 @pytest.mark.parametrize(
     ("fault", "expected"),
     [
@@ -355,11 +364,7 @@ async def test_a_call_for_each_permission(fault: dict[str, Any] | None, expected
     async with Simulator(settings) as simulator:
         if fault is not None:
             simulator.faults.add(fault)
-        app_key, secret = (SAMPLE_CREDENTIALS[f"DINGTALK_{n}"] for n in ("APP_KEY", "APP_SECRET"))
-        async with DingTalkClient(app_key=app_key, app_secret=secret, base=simulator.base_url) as client:
-            calls = {name: check.calls(client) for name, check in load_checks()[0].items() if check.calls}
-            called = await platform.look(client, platform.probes(calls))
-        assert codes(platform.judge(called)) == expected
+        assert codes(await tried(simulator)) == expected
 
 
 async def test_a_permission_that_is_missing_is_named() -> None:
@@ -367,10 +372,7 @@ async def test_a_permission_that_is_missing_is_named() -> None:
     async with Simulator(settings) as simulator:
         for api in (INSTANCES, TEMPLATES):
             simulator.faults.add({"api": f"GET /{api}", "kind": "deny", "errcode": 60011})
-        app_key, secret = (SAMPLE_CREDENTIALS[f"DINGTALK_{n}"] for n in ("APP_KEY", "APP_SECRET"))
-        async with DingTalkClient(app_key=app_key, app_secret=secret, base=simulator.base_url) as client:
-            calls = {name: check.calls(client) for name, check in load_checks()[0].items() if check.calls}
-            findings = platform.judge(await platform.look(client, platform.probes(calls)))
+        findings = await tried(simulator)
     assert {str(f.values["api"]): f.values["said"] for f in findings} == {
         INSTANCES: "应用尚未开通所需的权限：[Workflow.Instance.Read]",
         TEMPLATES: "应用尚未开通所需的权限：[Workflow.Form.Read]",

@@ -9,9 +9,10 @@ from typing import Any, Final, Self
 
 import aiohttp
 
+from dingbridge.dingtalk.api.shapes import Fields, typed
 from dingbridge.dingtalk.budget import Budget, Priority
 from dingbridge.dingtalk.errors import Unavailable
-from dingbridge.dingtalk.replies import boolean, integer, typed
+from dingbridge.dingtalk.replies import boolean, integer
 from dingbridge.dingtalk.suite import API as CORP_TOKEN
 from dingbridge.dingtalk.suite import CorpToken, Tickets
 from dingbridge.dingtalk.token import AccessToken
@@ -203,9 +204,9 @@ def a_list(api: str, value: Any) -> list[Any]:
     return value
 
 
-def objects(api: str, value: Any) -> list[dict[str, Any]]:
-    """A list of JSON objects, with numbers and booleans where the documents say so."""
-    return [an_object(api, typed(item)) for item in a_list(api, value)]
+def objects(api: str, value: Any, fields: Fields | None = None) -> list[dict[str, Any]]:
+    """A list of JSON objects, with numbers and booleans where ``fields`` declares them."""
+    return [an_object(api, typed(item, fields or {})) for item in a_list(api, value)]
 
 
 def no_sense(api: str, words: str, error: type[Unavailable] = Unavailable) -> Unavailable:

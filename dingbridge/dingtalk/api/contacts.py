@@ -4,8 +4,16 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from dingbridge.dingtalk.api.calls import Calls, a_list, an_object, no_sense, objects
+from dingbridge.dingtalk.api.shapes import (
+    DEPARTMENT,
+    LISTED_DEPARTMENT,
+    LISTED_USER,
+    ROLE_GROUP,
+    USER,
+    typed,
+)
 from dingbridge.dingtalk.budget import Priority
-from dingbridge.dingtalk.replies import integer, typed
+from dingbridge.dingtalk.replies import integer
 
 PAGE_SIZE: Final = 100
 ROLE_GROUPS_PAGE: Final = 200
@@ -18,21 +26,21 @@ class ContactCalls(Calls):
     async def user(self, userid: str) -> dict[str, Any]:
         """A user's details (query-user-details). Raises ``NotFound``."""
         result = await self._result("v2/user/get", {"userid": userid, "language": "zh_CN"}, counts=False)
-        return an_object("v2/user/get", typed(result))
+        return an_object("v2/user/get", typed(result, USER))
 
     async def department(self, dept_id: int) -> dict[str, Any]:
         """A department's details; the root's id is 1 (query-department-details0-v2). Raises ``NotFound``."""
         result = await self._result(
             "v2/department/get", {"dept_id": dept_id, "language": "zh_CN"}, counts=False
         )
-        return an_object("v2/department/get", typed(result))
+        return an_object("v2/department/get", typed(result, DEPARTMENT))
 
     async def sub_departments(self, dept_id: int) -> list[dict[str, Any]]:
         """The departments one level below (user-management-acquires-the-list-departments)."""
         result = await self._result(
             "v2/department/listsub", {"dept_id": dept_id, "language": "zh_CN"}, counts=False
         )
-        return objects("v2/department/listsub", result)
+        return objects("v2/department/listsub", result, LISTED_DEPARTMENT)
 
     async def department_users(self, dept_id: int) -> AsyncIterator[dict[str, Any]]:
         """Every direct member, page by page (queries-the-complete-information-of-a-department-user).
@@ -44,7 +52,7 @@ class ContactCalls(Calls):
         async for page in self._pages(
             api, {"dept_id": dept_id}, size=PAGE_SIZE, start="cursor", counts=False
         ):
-            for user in objects(api, page.get("list")):
+            for user in objects(api, page.get("list"), LISTED_USER):
                 yield user
 
     async def user_count(self, only_active: bool) -> int:
@@ -64,7 +72,7 @@ class ContactCalls(Calls):
         api = "role/list"
         groups = []
         async for page in self._pages(api, {}, size=ROLE_GROUPS_PAGE, start="offset", counts=False):
-            groups += objects(api, page.get("list"))
+            groups += objects(api, page.get("list"), ROLE_GROUP)
         return groups
 
     async def role_users(self, role_id: int) -> AsyncIterator[dict[str, Any]]:

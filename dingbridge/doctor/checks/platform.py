@@ -18,23 +18,52 @@ from dingbridge.settings.apps import AppCredentials
 
 NOBODY: Final = "dingbridge-doctor"
 """An id that there is not: for calls that need one of something."""
+ROOT: Final = 1
 _UNNAMED: Final = Both("the permission that DingTalk names", "钉钉指出的权限")
 
 
+class Known:
+    """Ids for calls that take one, by kind (``userid``): what earlier calls have returned, and the root
+    department unless the app sees only a part. Kept in memory only."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, list[Any]] = {"dept_id": [ROOT]}
+
+    def add(self, kind: str, *ids: Any) -> None:
+        """Keep those of ``ids`` that are one."""
+        kept = self._ids.setdefault(kind, [])
+        kept += [one for one in ids if one not in (None, "", *kept)]
+
+    def sees(self, departments: Sequence[Any], users: Sequence[Any]) -> None:
+        """The app's scope (GET /auth/scopes): where the root is not in it, it is refused (50004)."""
+        if ROOT not in departments:
+            self._ids["dept_id"] = list(departments)
+        self.add("userid", *users)
+
+    def ids(self, kind: str) -> list[Any]:
+        """Those of this kind."""
+        return self._ids.get(kind, [])
+
+
 class Call(NamedTuple):
-    """One call of the Open API that a part makes, by its API's name; ``call`` tries it."""
+    """One call of the Open API that a part makes, by its API's name. ``call`` tries it, with an id of the
+    kind ``takes`` (``NOBODY`` where none is known, and for a call that takes none). The probe makes it
+    ``most`` times at most, for so many ids or once more with a new token; and not what ``writes``, even if
+    only of nobody."""
 
     api: str
-    call: Callable[[], Awaitable[Any]]
+    call: Callable[[Any], Awaitable[Any]]
+    takes: str = ""
+    writes: bool = False
+    most: int = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
     """One call that is tried, and the parts that make it."""
 
-    api: str
+    call: Call
     parts: tuple[str, ...]
-    call: Callable[[], Awaitable[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +76,34 @@ class Called:
 
 
 def probes(calls: Mapping[str, Sequence[Call]]) -> list[Probe]:
-    """Each call once, of ``{part: calls}``."""
+    """Each call once, of ``{part: calls}``, as the first of its parts makes it."""
     of_api: dict[str, Probe] = {}
     for part, made in calls.items():
-        for api, call in made:
-            parts = (*(of_api[api].parts if api in of_api else ()), part)
-            of_api[api] = Probe(api, parts, call)
+        for call in made:
+            first = of_api.get(call.api, Probe(call, ()))
+            of_api[call.api] = Probe(first.call, (*first.parts, part))
     return list(of_api.values())
 
 
-async def look(client: DingTalkClient, wanted: Sequence[Probe]) -> list[Called]:
+async def look(client: DingTalkClient, wanted: Sequence[Probe], known: Known) -> list[Called]:
     """The token first, then each probe; ends with the first error that would meet all of them."""
     called = []
-    for probe in [Probe("gettoken", (), client.access_token), *wanted]:
-        error = await _error_of(probe)
-        called.append(Called(probe.api, probe.parts, error))
+    for call, parts in [(token_call(client), ()), *((probe.call, probe.parts) for probe in wanted)]:
+        error = await _error_of(call, (known.ids(call.takes) or [NOBODY])[0])
+        called.append(Called(call.api, parts, error))
         if error is not None and error.unavailable and error.about != "api":
             break
     return called
 
 
-async def _error_of(probe: Probe) -> ApiError | None:
+def token_call(client: DingTalkClient) -> Call:
+    """What comes before all others."""
+    return Call("gettoken", lambda _: client.access_token())
+
+
+async def _error_of(call: Call, of: Any) -> ApiError | None:
     try:
-        await probe.call()
+        await call.call(of)
     except ApiError as error:
         if error.about == "entity" and not isinstance(error, PermissionDenied):
             return None  # of an id that there is not; a missing right is said before that

@@ -15,7 +15,7 @@ from dingbridge.dingtalk.errors import (
     TokenInvalid,
     Unavailable,
 )
-from dingbridge.dingtalk.replies import BAN_S, boolean, integer, read, typed
+from dingbridge.dingtalk.replies import BAN_S, boolean, integer, read
 
 API = "v2/user/get"
 
@@ -167,31 +167,3 @@ def test_integer(value: object, expected: int | None) -> None:
 )
 def test_boolean(value: object, expected: bool | None) -> None:
     assert boolean(value) is expected
-
-
-def test_types_of_users_and_departments_are_mended_and_nothing_else() -> None:
-    assert typed(
-        {
-            "userid": "001",
-            "job_number": "42",
-            "mobile": "13800000000",
-            "dept_id_list": ["1", 2, "x"],
-            "dept_order_list": [{"dept_id": "2", "order": "176294576350761512"}],
-            "leader_in_dept": [{"dept_id": 2, "leader": "false"}],
-            "role_list": [{"id": "100", "name": "1"}],
-            "hired_date": "",
-            "active": "true",
-            "parent_id": None,
-        }
-    ) == {
-        "userid": "001",
-        "job_number": "42",
-        "mobile": "13800000000",
-        "dept_id_list": [1, 2, "x"],
-        "dept_order_list": [{"dept_id": 2, "order": 176294576350761512}],
-        "leader_in_dept": [{"dept_id": 2, "leader": False}],
-        "role_list": [{"id": "100", "name": "1"}],
-        "hired_date": "",
-        "active": True,
-        "parent_id": None,
-    }

@@ -1,0 +1,358 @@
+"""``dingbridge probe`` at a simulated tenant: as it is, with planted differences, with events meanwhile."""
+
+import asyncio
+import itertools
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from dingbridge.api_budget import ApiCalls
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.approvals import FILE_URLS, IDS, INSTANCES, SCHEMAS, TEMPLATES
+from dingbridge.dingtalk.api.shapes import SHAPES
+from dingbridge.probe.judge import judge_watched
+from dingbridge.probe.lag import Watched, arriving, watch
+from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
+from simulator.server import Simulator
+from tests.integration.simulator_support import settings as simulator_settings
+from tests.support.ingress import IngressUnderTest
+from tests.support.processes import Processes, free_port
+from tests.support.terminal import QUESTION, on_terminal
+from tests.support.waiting import eventually
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "probe.md"
+Change = Callable[[dict[str, Any]], Any]
+
+
+class Tenant:
+    """A simulator behind a proxy that changes replies: ``changes`` by path; each gets the reply's JSON, and
+    returns another, a ``(status, reply)``, or ``None`` after it has changed it in place."""
+
+    def __init__(self, simulator: Simulator) -> None:
+        self.simulator, self.changes = simulator, dict[str, Change]()
+        self.base = ""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        url = f"{self.simulator.base_url}{request.path_qs}"
+        headers = {n: v for n, v in request.headers.items() if n.lower() not in ("host", "content-length")}
+        async with (
+            aiohttp.ClientSession() as session,
+            session.request(request.method, url, data=await request.read(), headers=headers) as response,
+        ):
+            status, body = response.status, await response.json(content_type=None)
+        if (change := self.changes.get(request.path)) is not None:
+            changed = change(body)
+            status, body = changed if isinstance(changed, tuple) else (status, changed or body)
+        return web.json_response(body, status=status)
+
+
+@asynccontextmanager
+async def serving(tenant: Tenant) -> AsyncIterator[None]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", tenant.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        tenant.base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def tenant() -> AsyncIterator[Tenant]:
+    async with Simulator(simulator_settings(approvals=40)) as simulator:
+        tenant = Tenant(simulator)
+        async with serving(tenant):
+            yield tenant
+
+
+class Probe:
+    """The command, with a report of its own."""
+
+    def __init__(self, processes: Processes, tenant: Tenant, folder: Path) -> None:
+        self._processes, self._tenant, self.folder = processes, tenant, folder
+
+    async def run(self, *arguments: str, **environment: str) -> Any:
+        arguments = ("probe", "--report", str(self.path), *arguments)
+        return await asyncio.to_thread(self._processes.run, *arguments, env=self.environment | environment)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **SAMPLE_CREDENTIALS,
+            "DINGTALK_API_BASE": self._tenant.base,
+            "DATA_DIR": str(self.folder),
+            "ARCHIVE_DIR": str(self.folder / "archive"),
+            "LC_ALL": "C.UTF-8",
+        }
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "report.json"
+
+    @property
+    def report(self) -> dict[str, Any]:
+        return json.loads(self.path.read_text("utf-8"))
+
+    def codes(self) -> list[str]:
+        return [finding["code"] for finding in self.report["findings"]]
+
+
+@pytest.fixture
+def probe(processes: Processes, tenant: Tenant, tmp_path: Path) -> Iterator[Probe]:
+    return Probe(processes, tenant, tmp_path)
+
+
+# -- a tenant as the tables have it
+
+
+async def test_a_tenant_as_believed_is_clean_and_its_calls_were_announced(probe: Probe) -> None:
+    done = await probe.run("--yes", "--events", "0")
+    assert done.returncode == 0, done.stdout
+    assert "Traceback" not in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    report = probe.report
+    assert probe.codes() == ["read.ok", "time.ok"], done.stdout
+    assert {api for api, call in report["calls"].items() if not call["requests"]} == set()
+    assert report["calls"].keys() == SHAPES.keys() - {"user/listadmin", "v2/user/getbymobile"}
+    assert {clock["zone"] for clock in report["clocks"]} == {"false"}
+    [announced, counted] = re.search(
+        r"at most (\d+) calls, of which at most (\d+) count", done.stderr
+    ).groups()  # type: ignore[union-attr]
+    made = {api: call["requests"] for api, call in report["calls"].items()}
+    spent = ApiCalls(
+        probe.folder / "api-calls.db", app=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], limit=0
+    ).spent()
+    # what the table says of the quota is what the client counts
+    assert spent["by_api"] == {api: n for api, n in sorted(made.items()) if report["calls"][api]["counted"]}
+    assert f"that is {announced} at most, of which {counted} count" in GUIDE.read_text("utf-8")
+    assert sum(made.values()) <= int(announced)
+    assert spent["calls"] <= int(counted)
+
+
+@pytest.mark.parametrize("whole_department", [True, False])
+async def test_an_app_that_sees_a_part_is_clean(
+    probe: Probe, tenant: Tenant, *, whole_department: bool
+) -> None:
+    company = tenant.simulator.platform.company
+    department, person = max(company.departments), next(iter(company.users))
+    tenant.simulator.scope.set([department] if whole_department else [], [] if whole_department else [person])
+    done = await probe.run("--yes", "--events", "0", "--part", "address-sync")
+    assert done.returncode == 0, done.stdout
+
+
+async def test_without_a_terminal_and_without_yes_nothing_is_called(probe: Probe, tenant: Tenant) -> None:
+    done = await probe.run("--events", "0")
+    assert done.returncode == 2
+    assert "--yes" in done.stderr
+    assert not tenant.simulator.api.calls
+    assert not probe.path.exists()
+
+
+async def test_on_a_terminal_it_asks_and_no_calls_nothing(probe: Probe, tenant: Tenant) -> None:
+    arguments = ("probe", "--report", str(probe.path), "--events", "0")
+    code, shown = await asyncio.to_thread(
+        on_terminal, probe.environment, probe.folder, *arguments, answer="n"
+    )
+    assert code == 1
+    assert QUESTION in shown
+    assert not tenant.simulator.api.calls
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (("--yes",), {"DINGTALK_APP_SECRET": ""}, "DINGTALK_APP_SECRET"),
+        (("--yes", "--app", "hr"), {}, "hr"),
+        (("--yes", "--lang", "fr"), {}, "--lang"),
+        (("--yes", "--report", "/nowhere/x.json"), {}, "--report"),
+    ],
+)
+async def test_what_cannot_work_is_said_before_a_call(
+    probe: Probe, tenant: Tenant, arguments: tuple[str, ...], environment: dict[str, str], said: str
+) -> None:
+    done = await probe.run(*arguments, **environment)
+    assert done.returncode == 2, done.stdout
+    assert said in done.stdout + done.stderr
+    assert not tenant.simulator.api.calls
+
+
+# -- planted differences
+
+
+def without(*path: str) -> Change:
+    """Takes the field of this path out of ``result``."""
+
+    def change(reply: dict[str, Any]) -> None:
+        inside = reply["result"]
+        for name in path[:-1]:
+            inside = inside[name]
+        del inside[path[-1]]
+
+    return change
+
+
+def nowhere_to_be_found(reply: dict[str, Any]) -> dict[str, Any]:
+    return {"errcode": 987654, "errmsg": "张三不可读"}
+
+
+def no_right(reply: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    name = "Forbidden.AccessDenied.AccessTokenPermissionDenied"
+    return 403, {"code": name, "message": "应用尚未开通所需的权限：[Workflow.Form.Read]", "requestid": "1"}
+
+
+def no_right_before(reply: dict[str, Any]) -> dict[str, Any]:
+    words = "应用尚未开通所需的权限：[qyapi_get_department_list]"
+    return {"errcode": 88, "errmsg": words, "sub_code": "60011", "sub_msg": words}
+
+
+def family_school(reply: dict[str, Any]) -> None:
+    if reply["result"]:
+        reply["result"].append({"dept_id": -1, "name": "家校通讯录", "parent_id": 1})
+
+
+def strange_approvals() -> Change:
+    """Of the two details that are read the first has seconds, the second a Z that is true; both have task
+    ids as text."""
+    read = iter((False, True))
+
+    def change(reply: dict[str, Any]) -> None:
+        detail = reply["result"]
+        for task in detail["tasks"]:
+            task["taskId"] = str(task["taskId"])
+        moment = datetime.strptime(detail["createTime"], "%Y-%m-%dT%H:%MZ")
+        if next(read):
+            detail["createTime"] = f"{moment - timedelta(hours=8):%Y-%m-%dT%H:%MZ}"
+        else:
+            detail["createTime"] = f"{moment:%Y-%m-%dT%H:%M:07Z}"
+
+    return change
+
+
+def next_token_as_a_number(reply: dict[str, Any]) -> None:
+    reply["result"]["nextToken"] = 20
+
+
+async def test_each_planted_difference_is_named_by_its_own_finding(probe: Probe, tenant: Tenant) -> None:
+    tenant.changes = {
+        "/topapi/v2/user/list": without("has_more"),
+        "/topapi/v2/user/get": without("unionid"),
+        "/topapi/v2/department/listsub": family_school,
+        "/topapi/user/count": nowhere_to_be_found,
+        "/topapi/role/list": no_right_before,
+        f"/{INSTANCES}": strange_approvals(),
+        f"/{IDS}": next_token_as_a_number,
+    }
+    done = await probe.run("--yes", "--events", "0")
+    assert done.returncode == 1
+    named = {
+        (finding["code"], finding.get("api"), finding.get("field"))
+        for finding in probe.report["findings"]
+        if finding["level"] in ("warning", "error")
+    }
+    assert named == {
+        ("listing.more", "v2/user/list", "result.has_more"),
+        ("shape.missing", "v2/user/get", "result.unionid"),
+        ("department.id", "v2/department/listsub", None),
+        ("refusal.unknown", "user/count", None),
+        ("api.permission", "role/list", None),
+        ("shape.loose", INSTANCES, "result.tasks[].taskId"),
+        ("shape.loose", IDS, "result.nextToken"),
+        ("time.form", None, None),
+        ("time.z_true", None, None),
+    }
+    for code, *_ in named:
+        assert re.search(
+            rf"^(error|warning) +{re.escape(code)} .*\n( .*\n)*? +do: ", done.stdout, re.MULTILINE
+        )
+    text = probe.path.read_text("utf-8")
+    assert "张三" not in text
+    assert "家校" not in text
+
+
+async def test_a_right_that_is_missing_is_named_and_asked_for_twice_at_most(
+    probe: Probe, tenant: Tenant
+) -> None:
+    tenant.changes = {f"/{TEMPLATES}": no_right}
+    done = await probe.run("--yes", "--events", "0", "--lang", "zh")
+    assert done.returncode == 1
+    assert "api.permission" in probe.codes()
+    assert "Workflow.Form.Read" in done.stdout
+    assert tenant.simulator.api.calls[f"/{TEMPLATES}"] <= 2
+    # what hangs on a template was not read, and is no difference
+    [unread] = [finding for finding in probe.report["findings"] if finding["code"] == "read.nothing"]
+    assert set(unread["apis"]) == {INSTANCES, IDS, SCHEMAS, FILE_URLS}
+
+
+# -- events meanwhile
+
+
+def not_yet() -> Change:
+    """Nobody is there at the first read."""
+    reads = itertools.count()
+
+    def change(reply: dict[str, Any]) -> dict[str, Any] | None:
+        return {"errcode": 60121, "errmsg": "找不到该用户"} if next(reads) == 0 else None
+
+    return change
+
+
+async def test_entities_of_events_are_read_until_they_agree(
+    tenant: Tenant, processes: Processes, kafka_env: dict[str, str], tmp_path: Path
+) -> None:
+    simulator = tenant.simulator
+    tenant.changes["/topapi/v2/user/get"] = not_yet()
+    ingress = IngressUnderTest(processes, tmp_path, kafka_env, {"DINGTALK_API_BASE": simulator.base_url})
+    await asyncio.to_thread(ingress.start)
+    done = await asyncio.to_thread(
+        processes.run, "callback", "register", "--url", ingress.url, env=ingress.env
+    )
+    assert done.returncode == 0, done.stderr
+    settings = KafkaSettings.load(**{name.lower(): value for name, value in kafka_env.items()})
+    ready, over = asyncio.Event(), asyncio.Event()
+    key, secret = (SAMPLE_CREDENTIALS[f"DINGTALK_{name}"] for name in ("APP_KEY", "APP_SECRET"))
+    async with DingTalkClient(app_key=key, app_secret=secret, base=tenant.base) as client:
+        seen = Watched()
+        watching = asyncio.create_task(
+            watch(
+                arriving(settings, ready.set, poll_s=0.1),
+                client,
+                over.wait(),
+                seen,
+                app="default",
+                most=10,
+                kinds=["user", "department", "approval"],
+                steps_s=(0, 0.01),
+            )
+        )
+        await ready.wait()
+        simulator.act("hire", {"follow_up": False})
+        simulator.act("create_department", {})
+        simulator.act("start_approval", {})
+        await simulator.pusher.drain()
+        wanted = {"user_add_org", "org_dept_create", "bpms_instance_change"}
+        await eventually(lambda: wanted <= seen.events.keys() or watching.done(), 60, "events in Kafka")
+        over.set()
+        await watching
+    agreed = {(lag.kind, lag.wanted): lag.step_s for lag in seen.lags}
+    assert agreed[("user", "there")] == 0.01
+    assert agreed[("department", "there")] == agreed[("approval", "there")] == 0
+    [finding] = judge_watched(seen)
+    assert (finding.code, finding.values["of"], finding.values["count"]) == ("lag.late", 1, 1)
+
+
+async def test_without_kafka_the_reads_are_judged_all_the_same(probe: Probe) -> None:
+    done = await probe.run("--yes", "--events", "1", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
+    assert done.returncode == 0, done.stdout
+    assert probe.codes() == ["read.ok", "time.ok", "lag.kafka"]
+    assert probe.report["events"] is None
