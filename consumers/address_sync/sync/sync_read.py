@@ -14,7 +14,14 @@ from sqlalchemy import and_, select
 from consumers.address_sync.fetcher import ROLES, is_hidden
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync.runs import Entry, Run, Runs
-from consumers.address_sync.sync.safety import OUT_OF_SIGHT, current_users, missing_users, read_users
+from consumers.address_sync.sync.safety import (
+    HIDDEN,
+    OUT_OF_SIGHT,
+    current_users,
+    missing_users,
+    read_users,
+    sees_a_part,
+)
 from consumers.address_sync.tables import guard, memberships
 from dingbridge import Transaction
 from dingbridge.dingtalk.api import DingTalkClient
@@ -190,8 +197,9 @@ class CompanyReader:
         return {userid: MOVED if userid in known else before.get(userid, 0) for userid in members}
 
     async def _person(self, entry: Entry) -> None:
-        """Somebody whom the app may see though none of his departments."""
-        documents: dict[str, Any] = {}
+        """Somebody whom the app may see though none of his departments, or who was not listed. Of an app that
+        sees a part, who is out of sight may have moved out of it: that says nothing of others."""
+        kind, documents = "user", dict[str, Any]()
         generations = await self._generations("user", [entry[1]])
         try:
             await self._meter.call()
@@ -199,8 +207,11 @@ class CompanyReader:
         except NotFound:
             pass
         except PermissionDenied as error:
-            self._out_of_sight(error, "a user")
-        await self._done(entry, keep=("user", generations, documents))
+            if sees_a_part(self._run) and is_hidden(error):
+                kind, documents = HIDDEN, {entry[1]: None}
+            else:
+                self._out_of_sight(error, "a user")
+        await self._done(entry, keep=(kind, generations, documents))
 
     async def _generations(self, kind: str, ids: list[str]) -> dict[str, int]:
         return await guard.generations(self._runs.reader, self._run.corp_id, kind, ids)
@@ -254,7 +265,8 @@ class CompanyReader:
 
     async def _count(self, entry: Entry) -> None:
         """The end: of two counts the smaller one, since people come and go while we read. When more are
-        counted than were listed, somebody may have moved to where we had been: few are asked for by name."""
+        counted than were listed, somebody may have moved to where we had been: few are asked for by name. Of
+        an app that sees a part, everybody who was not listed is: who moved out of it has not left."""
         run, reader = self._run, self._runs.reader
         if entry == RECOUNT:
             run.found = await read_users(reader, run)
@@ -265,7 +277,10 @@ class CompanyReader:
         run.employees = again if run.employees is None else min(run.employees, again)
         run.found = await read_users(reader, run)
         missing: list[Entry] = []
-        if run.found < run.employees:
+        if sees_a_part(run):
+            missing = [("person", row.userid) for row in await reader.execute(missing_users(run))]
+            missing = [*missing, RECOUNT] if missing else []
+        elif run.found < run.employees:
             allowed = self._settings.leavers_allowed(await current_users(reader, run.corp_id))
             rows = await reader.execute(missing_users(run).limit(allowed + 1))
             missing = [("person", row.userid) for row in rows]
