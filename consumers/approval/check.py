@@ -1,11 +1,14 @@
-"""The calls of the Open API that approval makes, for the doctor to try whether they are allowed."""
+"""The calls of the Open API that approval makes, for the doctor to try whether they are allowed; and the
+templates that have an action."""
 
 import time
 from typing import Final
 
+from consumers.approval.actions.declaration import load_actions
 from consumers.approval.settings import ApprovalSettings
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.doctor.checks.platform import NOBODY, Call
+from dingbridge.doctor.checks.subscription import Templates
 from dingbridge.doctor.parts import Check
 from dingbridge.errors import SettingsError
 
@@ -38,4 +41,16 @@ def _downloads() -> bool:
         return True
 
 
-CHECK = Check(calls=_calls)
+def _templates() -> Templates:
+    """The ends of each template with an action. None of the examples', whose templates nobody has; and none
+    of settings that do not load, which the doctor tells by itself."""
+    try:
+        where = ApprovalSettings.load().approval_actions
+        if where == ApprovalSettings.model_fields["approval_actions"].default:
+            return {}
+        return dict.fromkeys(load_actions(where), ("finish", "terminate", "delete"))
+    except SettingsError:
+        return {}
+
+
+CHECK = Check(calls=_calls, templates=_templates)

@@ -11,6 +11,7 @@ from typing import Final
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.doctor.checks.platform import Call
+from dingbridge.doctor.checks.subscription import Templates
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Finding, Words, found
 
@@ -20,11 +21,13 @@ GROUP: Final = "dingbridge.checks"
 @dataclass(frozen=True, slots=True)
 class Check:
     """What a part adds to the doctor: ``words`` for the codes of its findings; ``look``, which makes them;
-    ``calls`` of the Open API that the part makes, to be tried for their permissions."""
+    ``calls`` of the Open API that the part makes, to be tried for their permissions; ``templates`` whose
+    approvals it is configured for."""
 
     words: Mapping[str, Words] = field(default_factory=dict)
     look: Callable[[Context], Awaitable[list[Finding]]] | None = None
     calls: Callable[[DingTalkClient], Sequence[Call]] | None = None
+    templates: Callable[[], Templates] | None = None
 
 
 def load_checks(points: Iterable[EntryPoint] | None = None) -> tuple[dict[str, Check], list[Finding]]:

@@ -33,8 +33,19 @@ _REQUEST_MS: Final = 10_000
 _GROUP_DENIED: Final = 30  # GROUP_AUTHORIZATION_FAILED
 ORDERED: Final = ("address-sync", "approval", "outbound")
 """Consumers that recovery may ask to look anew."""
-FREE_PUSHES: Final = ("user_", "org_dept_", "org_change", "org_remove", "label_", "org_admin_")
-"""Pushes that do not count (appendix-a-list-of-events-not-included-in-webhook): EventTypes that begin so."""
+FREE_PUSHES: Final = frozenset(
+    {
+        *("user_add_org", "user_modify_org", "user_leave_org", "user_active_org"),
+        *("org_dept_create", "org_dept_modify", "org_dept_remove", "org_change"),
+        *("label_user_change", "label_conf_add", "label_conf_del", "label_conf_modify"),
+        *("org_admin_add", "org_admin_remove", "org_annual_certification_submission"),
+        *("industry_medical_dept_event", "industry_medical_dept_prop_event"),
+        *("industry_medical_user_add", "industry_medical_user_prop_event"),
+        *("industry_medical_user_dept_event", "industry_medical_full_sync"),
+    }
+)
+"""EventTypes whose pushes do not count (appendix-a-list-of-events-not-included-in-webhook, 2026-04-29). Not
+``org_remove``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,4 +230,4 @@ async def _pushes(settings: KafkaSettings, admin: AIOKafkaAdminClient) -> tuple[
 def counts(settings: KafkaSettings, topic: str) -> bool:
     """Whether the events of a topic count against the plan's pushes."""
     event_type = topic.removeprefix(settings.topic_prefix)
-    return topic.startswith(settings.topic_prefix) and not event_type.startswith(FREE_PUSHES)
+    return topic.startswith(settings.topic_prefix) and event_type not in FREE_PUSHES

@@ -252,7 +252,7 @@ def test_each_part_needs_the_rights_that_the_document_lists():
 
 
 def test_only_pushes_that_cost_something_are_counted():
-    counted = ["bpms_instance_change", "check_in", "unclassified"]
+    counted = ["bpms_instance_change", "check_in", "unclassified", "org_remove", "user_role_change"]
     free = ["user_add_org", "org_dept_modify", "label_conf_add", "org_admin_add", "org_change"]
     assert [n for n in counted + free if kafka.counts(KafkaSettings(), f"dingtalk.{n}")] == counted
     assert not kafka.counts(KafkaSettings(), "ctl-dingtalk.dlq.approval")
