@@ -230,3 +230,12 @@ async def test_many_who_left_stop_a_run_that_sees_a_part_too():
 
 def seen_in(company, dept_ids):
     return [userid for userid, user in company.users.items() if dept_ids & set(user["dept_id_list"])]
+
+
+async def test_where_the_scope_is_not_told_and_the_root_refused_it_says_so(sync, company):
+    company.refused.add("auth/scopes")
+    company.hidden.add(1)
+    run = await full(sync, company)
+    assert await current(sync) == set()
+    (said,) = [line for line in result(run) if "department 1 is out of the app's sight" in line]
+    assert said.startswith("Not all could be read")
