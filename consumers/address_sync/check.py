@@ -1,16 +1,24 @@
 """The calls of the Open API that address-sync makes, for the doctor to try whether they are allowed."""
 
+from consumers.address_sync.sync.safety import ROOT
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.doctor.checks.platform import NOBODY, Call
 from dingbridge.doctor.parts import Check
 
 
 def _calls(client: DingTalkClient) -> list[Call]:
-    found_user = NOBODY
+    seen, found_user = ROOT, NOBODY
+
+    async def scope() -> None:
+        """An app that may see some departments is refused the root (50004): it is asked for one of these."""
+        nonlocal seen
+        departments = (await client.visible_scope())["authed_dept"]
+        if departments and ROOT not in departments:
+            seen = departments[0]
 
     async def members() -> None:
         nonlocal found_user
-        async for user in client.department_users(1):
+        async for user in client.department_users(seen):
             found_user = str(user.get("userid") or NOBODY)
             return
 
@@ -19,9 +27,9 @@ def _calls(client: DingTalkClient) -> list[Call]:
             return
 
     return [
-        Call("auth/scopes", client.visible_scope),
-        Call("v2/department/get", lambda: client.department(1)),
-        Call("v2/department/listsub", lambda: client.sub_departments(1)),
+        Call("auth/scopes", scope),
+        Call("v2/department/get", lambda: client.department(seen)),
+        Call("v2/department/listsub", lambda: client.sub_departments(seen)),
         Call("v2/user/list", members),
         Call("v2/user/get", lambda: client.user(found_user)),
         Call("user/count", lambda: client.user_count(only_active=False)),

@@ -39,13 +39,10 @@ FREE_PUSHES: Final = frozenset(
         *("org_dept_create", "org_dept_modify", "org_dept_remove", "org_change"),
         *("label_user_change", "label_conf_add", "label_conf_del", "label_conf_modify"),
         *("org_admin_add", "org_admin_remove", "org_annual_certification_submission"),
-        *("industry_medical_dept_event", "industry_medical_dept_prop_event"),
-        *("industry_medical_user_add", "industry_medical_user_prop_event"),
-        *("industry_medical_user_dept_event", "industry_medical_full_sync"),
     }
 )
-"""EventTypes whose pushes do not count (appendix-a-list-of-events-not-included-in-webhook, 2026-04-29). Not
-``org_remove``."""
+"""EventTypes whose pushes do not count (appendix-a-list-of-events-not-included-in-webhook). Some medical
+ones are free as well; org_remove is not."""
 
 
 @dataclass(frozen=True, slots=True)

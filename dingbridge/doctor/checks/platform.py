@@ -59,12 +59,12 @@ class Called:
 
 
 def probes(calls: Mapping[str, Sequence[Call]]) -> list[Probe]:
-    """Each call once, of ``{part: calls}``."""
+    """Each call once, of ``{part: calls}``, as the first part that makes it tries it."""
     of_api: dict[str, Probe] = {}
     for part, made in calls.items():
         for api, call in made:
-            parts = (*(of_api[api].parts if api in of_api else ()), part)
-            of_api[api] = Probe(api, parts, call)
+            known = of_api.get(api, Probe(api, (), call))
+            of_api[api] = Probe(api, (*known.parts, part), known.call)
     return list(of_api.values())
 
 
