@@ -114,9 +114,9 @@ async def current_users(reader: Reader, corp_id: str) -> int:
     return int(await reader.scalar(select(func.count()).select_from(users).where(*current)))
 
 
-async def read_users(reader: Reader, run: Run) -> int:
-    """How many people ``run`` has read."""
-    read = (staged.c.run_id == run.run_id, staged.c.kind == "user")
+async def read_users(reader: Reader, run: Run, kind: str = "user") -> int:
+    """How many people ``run`` has read, or found ``HIDDEN``."""
+    read = (staged.c.run_id == run.run_id, staged.c.kind == kind)
     return int(await reader.scalar(select(func.count(func.distinct(staged.c.entity_id))).where(*read)))
 
 

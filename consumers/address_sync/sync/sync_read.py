@@ -270,6 +270,8 @@ class CompanyReader:
         run, reader = self._run, self._runs.reader
         if entry == RECOUNT:
             run.found = await read_users(reader, run)
+            if hidden := await read_users(reader, run, HIDDEN):
+                log.info("address_sync.hidden", run=run.run_id, people=hidden)
             await self._done(entry)
             return
         await self._meter.call()
