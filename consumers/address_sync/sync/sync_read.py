@@ -13,7 +13,7 @@ from sqlalchemy import and_, select
 
 from consumers.address_sync.fetcher import ROLES, is_hidden
 from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync.runs import Entry, Run, Runs
+from consumers.address_sync.sync.runs import READ, Entry, Run, Runs
 from consumers.address_sync.sync.safety import (
     HIDDEN,
     OUT_OF_SIGHT,
@@ -26,7 +26,13 @@ from consumers.address_sync.tables import guard, memberships
 from dingbridge import Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.contacts import PAGE_SIZE
-from dingbridge.dingtalk.errors import BadRequest, NotFound, PermissionDenied
+from dingbridge.dingtalk.errors import (
+    BadRequest,
+    BudgetSpent,
+    NotFound,
+    PermissionDenied,
+    QuotaSpent,
+)
 from dingbridge.snapshots.coerce import as_json
 from dingbridge.throttle import Throttle
 
@@ -103,19 +109,22 @@ class CompanyReader:
         return True
 
     async def _scope(self, entry: Entry) -> None:
+        """Where to begin. The month's quota counts this one call: without it, at what was seen last."""
         run = self._run
         scope: dict[str, list[Any]] | None = None
         try:
             await self._meter.call()
-            scope = await self._client.visible_scope()
-        except PermissionDenied as error:
+            scope = seen = await self._client.visible_scope()
+        except (PermissionDenied, QuotaSpent, BudgetSpent) as error:
             log.warning("address_sync.scope_not_told", errcode=error.errcode)
-        roots = [ROOT] if scope is None or ROOT in scope["authed_dept"] else scope["authed_dept"]
+            before = [one.scope for one in await self._runs.ended(*READ) if one.scope is not None]
+            seen = before[-1] if before else {"authed_dept": [ROOT], "authed_user": []}
+        roots = [ROOT] if ROOT in seen["authed_dept"] else seen["authed_dept"]
         await self._meter.call()
         run.employees = await self._client.user_count(only_active=False)
         entries = [("tree", str(dept_id)) for dept_id in roots]
         entries += [("roles", ROLES), ("count", "*")]
-        entries += [("person", userid) for userid in (scope or {}).get("authed_user", [])]
+        entries += [("person", userid) for userid in seen["authed_user"]]
         run.scope = scope
         await self._done(entry, entries)
 

@@ -8,6 +8,7 @@ from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync.full_sync import result
 from consumers.address_sync.sync.runs import Runs
 from consumers.address_sync.tables import departments, memberships, users
+from dingbridge.dingtalk.errors import BudgetSpent, PermissionDenied, QuotaSpent
 from dingbridge.testing import MemoryRuntime
 from tests.unit.address_sync.company import CORP, Company
 from tests.unit.address_sync.syncing import contents, current, differences, full, leave, left_over, sample
@@ -239,3 +240,32 @@ async def test_where_the_scope_is_not_told_and_the_root_refused_it_says_so(sync,
     assert await current(sync) == set()
     (said,) = [line for line in result(run) if "department 1 is out of the app's sight" in line]
     assert said.startswith("Not all could be read")
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        BudgetSpent("spent", api="auth/scopes"),
+        QuotaSpent("spent", api="auth/scopes", errcode=90020),
+        PermissionDenied("no permission", api="auth/scopes", errcode=60011),
+    ],
+    ids=lambda refusal: type(refusal).__name__,
+)
+async def test_without_the_one_call_that_counts_it_reads_what_it_saw_last_and_marks_nobody(refusal):
+    company = sample(30)
+    company.scope, inside = [2], seen_in(company, {2, 4, 5})
+    company.hidden |= {1, 3} | company.users.keys() - set(inside)
+
+    def refused():
+        raise refusal
+
+    async with MemoryRuntime(AddressSync(), dingtalk=company) as sync:
+        await full(sync, company)
+        company.before["auth/scopes"] = refused
+        company.users[inside[1]]["name"] = "改名"
+        company.hire("u900", dept_id_list=[4])
+        del company.users[inside[0]]
+        run = await full(sync, company)
+        assert (run.changed, run.leavers) == ({"people_new": 1, "people_changed": 1}, 1)
+        assert run.incomplete == "DingTalk did not tell what the app may see, and once did"
+        assert await current(sync) == {*inside, "u900"}
