@@ -1,5 +1,5 @@
-"""What doctor and probe look at for approval: the calls of the Open API that it makes, and whether DingTalk's
-times are what they are taken for."""
+"""What doctor and probe look at for approval: the calls of the Open API that it makes, the templates that have
+an action, and whether DingTalk's times are what they are taken for."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -8,12 +8,14 @@ from typing import Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
+from consumers.approval.actions.declaration import load_actions
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import approval_instances
 from dingbridge import ConsumerSettings, DependencyUnavailable, open_database
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import FILE_URLS, IDS, INSTANCES, TEMPLATES, WINDOW_MS
 from dingbridge.doctor.checks.platform import NOBODY, Call, Known
+from dingbridge.doctor.checks.subscription import Templates
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Finding, Level, Words, found
 from dingbridge.doctor.parts import Check
@@ -106,4 +108,16 @@ WORDS: Final = {
     )
 }
 
-CHECK = Check(words=WORDS, look=_times, calls=_calls)
+def _templates() -> Templates:
+    """The ends of each template with an action. None of the examples', whose templates nobody has; and none
+    of settings that do not load, which the doctor tells by itself."""
+    try:
+        where = ApprovalSettings.load().approval_actions
+        if where == ApprovalSettings.model_fields["approval_actions"].default:
+            return {}
+        return dict.fromkeys(load_actions(where), ("finish", "terminate", "delete"))
+    except SettingsError:
+        return {}
+
+
+CHECK = Check(words=WORDS, look=_times, calls=_calls, templates=_templates)

@@ -11,6 +11,7 @@ from typing import Final
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.doctor.checks.platform import Call, Known
+from dingbridge.doctor.checks.subscription import Templates
 from dingbridge.doctor.context import Context
 from dingbridge.doctor.findings import Finding, Words, found
 
@@ -21,11 +22,13 @@ GROUP: Final = "dingbridge.checks"
 class Check:
     """What a part adds to the doctor: ``words`` for the codes of its findings; ``look``, which makes them;
     ``calls`` of the Open API that the part makes, to be tried for their permissions (and read once more by
-    ``dingbridge probe``); what they return they add to what is known."""
+    ``dingbridge probe``); what they return they add to what is known; ``templates`` whose approvals it is
+    configured for."""
 
     words: Mapping[str, Words] = field(default_factory=dict)
     look: Callable[[Context], Awaitable[list[Finding]]] | None = None
     calls: Callable[[DingTalkClient, Known], Sequence[Call]] | None = None
+    templates: Callable[[], Templates] | None = None
 
 
 def calls_of(checks: Mapping[str, Check], client: DingTalkClient, known: Known) -> dict[str, Sequence[Call]]:

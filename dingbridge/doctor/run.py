@@ -11,7 +11,7 @@ import aiohttp
 from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.api import CallbackRegistration, DingTalkClient
 from dingbridge.dingtalk.crypto import Credentials
-from dingbridge.doctor.checks import clock, ingress, kafka, kafka_judge, platform, quota, stream
+from dingbridge.doctor.checks import clock, ingress, kafka, kafka_judge, platform, quota, stream, subscription
 from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.checks import url as public
 from dingbridge.doctor.context import Context
@@ -89,8 +89,11 @@ def _in_order(of_parts: Mapping[str, Check]) -> list[Looks]:
     async def platform(context: Context) -> list[Finding]:
         return await _platform(context, of_parts)
 
+    async def templates(context: Context) -> list[Finding]:
+        return _templates(context, of_parts)
+
     looks = [check.look for check in of_parts.values() if check.look is not None]
-    return [*BEFORE, *looks, platform, *AFTER]
+    return [*BEFORE, *looks, platform, _tags, templates, *AFTER]
 
 
 async def _findings(check: Looks, context: Context) -> list[Finding]:
@@ -194,6 +197,12 @@ async def _tags(context: Context) -> list[Finding]:
     )
 
 
+def _templates(context: Context, of_parts: Mapping[str, Check]) -> list[Finding]:
+    wanted = {name: check.templates() for name, check in of_parts.items() if check.templates is not None}
+    readers = [part.name for part in context.consumers if subscription.EVENT_TYPE in part.topics]
+    return subscription.judge(wanted, readers)
+
+
 async def _failed(context: Context) -> list[Finding]:
     if context.of_ingress is None:
         return []
@@ -209,4 +218,4 @@ async def _quota(context: Context) -> list[Finding]:
 
 
 BEFORE: Final[tuple[Looks, ...]] = (_clock, _url, _ingress, _owner, _stream, _kafka)
-AFTER: Final[tuple[Looks, ...]] = (_tags, _failed, _quota)
+AFTER: Final[tuple[Looks, ...]] = (_failed, _quota)

@@ -133,7 +133,12 @@ def upgrade() -> None:
     op.create_table(
         "address_sync_staged",
         sa.Column("run_id", sa.Text, primary_key=True),
-        sa.Column("kind", sa.Text, primary_key=True, comment="user, department, roles, role or holder"),
+        sa.Column(
+            "kind",
+            sa.Text,
+            primary_key=True,
+            comment="user, hidden, department, roles, role or holder",
+        ),
         sa.Column("entity_id", sa.Text, primary_key=True),
         sa.Column(
             "listed_in",

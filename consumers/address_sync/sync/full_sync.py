@@ -86,7 +86,7 @@ class FullSync:
     async def _end(self) -> None:
         run = self._run
         await self._runs.advance(run, "details" if run.cause == "command" else "done")
-        if run.incomplete and run.leavers:
+        if run.incomplete:
             log.warning(
                 "address_sync.incomplete", run=run.run_id, not_seen=run.leavers, reason=run.incomplete
             )
@@ -113,6 +113,11 @@ def result(run: Run) -> list[str]:
         lines.append(
             f"{run.leavers:,} people are in the tables and were not seen; nobody was marked as left, because "
             f"{run.incomplete}. {advice}"
+        )
+    elif run.incomplete:
+        lines.append(
+            f"Not all could be read: {run.incomplete}. Look at the app's contact scope (通讯录权限范围) and "
+            "permissions on open-dev.dingtalk.com, and resync again"
         )
     if run.words:
         lines.append(run.words)

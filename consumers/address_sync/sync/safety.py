@@ -22,6 +22,9 @@ OUT_OF_SIGHT = "is out of the app's sight"
 """What ``Run.incomplete`` says of somebody or something that DingTalk does not show: confirming changes
 nothing there, since who has left cannot be told from who is hidden."""
 
+HIDDEN = "hidden"
+"""The kind of ``staged`` of a person who is outside of the part of the company that the app may see."""
+
 
 @dataclass(frozen=True, slots=True)
 class RemovalCheck:
@@ -76,7 +79,7 @@ async def _incomplete(runs: Runs, run: Run) -> str | None:
         )
         if lost and not whole:
             return f"the app's contact scope has lost {lost} department(s) or user(s)"
-    if run.scope is not None and ROOT not in run.scope["authed_dept"]:
+    if sees_a_part(run):
         return None  # DingTalk counts the whole company, of which the app sees a part
     if run.employees is None or run.found is None:
         return None
@@ -89,10 +92,18 @@ async def _incomplete(runs: Runs, run: Run) -> str | None:
     return None
 
 
+def sees_a_part(run: Run) -> bool:
+    """Whether the app may see some departments or people only, by what DingTalk says."""
+    return run.scope is not None and ROOT not in run.scope["authed_dept"]
+
+
 def missing_users(run: Run) -> Select[tuple[str]]:
-    """The ids of current users whom ``run`` did not read."""
+    """The ids of current users whom ``run`` did not read, without those whom DingTalk said to be out of
+    sight."""
     read = exists().where(
-        staged.c.run_id == run.run_id, staged.c.kind == "user", staged.c.entity_id == users.c.userid
+        staged.c.run_id == run.run_id,
+        staged.c.kind.in_(("user", HIDDEN)),
+        staged.c.entity_id == users.c.userid,
     )
     return select(users.c.userid).where(users.c.corp_id == run.corp_id, users.c.left_at.is_(None), ~read)
 
@@ -103,9 +114,9 @@ async def current_users(reader: Reader, corp_id: str) -> int:
     return int(await reader.scalar(select(func.count()).select_from(users).where(*current)))
 
 
-async def read_users(reader: Reader, run: Run) -> int:
-    """How many people ``run`` has read."""
-    read = (staged.c.run_id == run.run_id, staged.c.kind == "user")
+async def read_users(reader: Reader, run: Run, kind: str = "user") -> int:
+    """How many people ``run`` has read, or found ``HIDDEN``."""
+    read = (staged.c.run_id == run.run_id, staged.c.kind == kind)
     return int(await reader.scalar(select(func.count(func.distinct(staged.c.entity_id))).where(*read)))
 
 

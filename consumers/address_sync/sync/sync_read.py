@@ -13,13 +13,26 @@ from sqlalchemy import and_, select
 
 from consumers.address_sync.fetcher import ROLES, is_hidden
 from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync.runs import Entry, Run, Runs
-from consumers.address_sync.sync.safety import OUT_OF_SIGHT, current_users, missing_users, read_users
+from consumers.address_sync.sync.runs import READ, Entry, Run, Runs
+from consumers.address_sync.sync.safety import (
+    HIDDEN,
+    OUT_OF_SIGHT,
+    current_users,
+    missing_users,
+    read_users,
+    sees_a_part,
+)
 from consumers.address_sync.tables import guard, memberships
 from dingbridge import Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.contacts import PAGE_SIZE
-from dingbridge.dingtalk.errors import BadRequest, NotFound, PermissionDenied
+from dingbridge.dingtalk.errors import (
+    BadRequest,
+    BudgetSpent,
+    NotFound,
+    PermissionDenied,
+    QuotaSpent,
+)
 from dingbridge.snapshots.coerce import as_json
 from dingbridge.throttle import Throttle
 
@@ -96,19 +109,22 @@ class CompanyReader:
         return True
 
     async def _scope(self, entry: Entry) -> None:
+        """Where to begin. The month's quota counts this one call: without it, at what was seen last."""
         run = self._run
         scope: dict[str, list[Any]] | None = None
         try:
             await self._meter.call()
-            scope = await self._client.visible_scope()
-        except PermissionDenied as error:
+            scope = seen = await self._client.visible_scope()
+        except (PermissionDenied, QuotaSpent, BudgetSpent) as error:
             log.warning("address_sync.scope_not_told", errcode=error.errcode)
-        roots = [ROOT] if scope is None or ROOT in scope["authed_dept"] else scope["authed_dept"]
+            before = [one.scope for one in await self._runs.ended(*READ) if one.scope is not None]
+            seen = before[-1] if before else {"authed_dept": [ROOT], "authed_user": []}
+        roots = [ROOT] if ROOT in seen["authed_dept"] else seen["authed_dept"]
         await self._meter.call()
         run.employees = await self._client.user_count(only_active=False)
         entries = [("tree", str(dept_id)) for dept_id in roots]
         entries += [("roles", ROLES), ("count", "*")]
-        entries += [("person", userid) for userid in (scope or {}).get("authed_user", [])]
+        entries += [("person", userid) for userid in seen["authed_user"]]
         run.scope = scope
         await self._done(entry, entries)
 
@@ -190,8 +206,9 @@ class CompanyReader:
         return {userid: MOVED if userid in known else before.get(userid, 0) for userid in members}
 
     async def _person(self, entry: Entry) -> None:
-        """Somebody whom the app may see though none of his departments."""
-        documents: dict[str, Any] = {}
+        """Somebody whom the app may see though none of his departments, or who was not listed. Of an app that
+        sees a part, who is out of sight may have moved out of it: that says nothing of others."""
+        kind, documents = "user", dict[str, Any]()
         generations = await self._generations("user", [entry[1]])
         try:
             await self._meter.call()
@@ -199,8 +216,11 @@ class CompanyReader:
         except NotFound:
             pass
         except PermissionDenied as error:
-            self._out_of_sight(error, "a user")
-        await self._done(entry, keep=("user", generations, documents))
+            if sees_a_part(self._run) and is_hidden(error):
+                kind, documents = HIDDEN, {entry[1]: None}
+            else:
+                self._out_of_sight(error, "a user")
+        await self._done(entry, keep=(kind, generations, documents))
 
     async def _generations(self, kind: str, ids: list[str]) -> dict[str, int]:
         return await guard.generations(self._runs.reader, self._run.corp_id, kind, ids)
@@ -254,10 +274,13 @@ class CompanyReader:
 
     async def _count(self, entry: Entry) -> None:
         """The end: of two counts the smaller one, since people come and go while we read. When more are
-        counted than were listed, somebody may have moved to where we had been: few are asked for by name."""
+        counted than were listed, somebody may have moved to where we had been: few are asked for by name. Of
+        an app that sees a part, everybody who was not listed is: who moved out of it has not left."""
         run, reader = self._run, self._runs.reader
         if entry == RECOUNT:
             run.found = await read_users(reader, run)
+            if hidden := await read_users(reader, run, HIDDEN):
+                log.info("address_sync.hidden", run=run.run_id, people=hidden)
             await self._done(entry)
             return
         await self._meter.call()
@@ -265,7 +288,10 @@ class CompanyReader:
         run.employees = again if run.employees is None else min(run.employees, again)
         run.found = await read_users(reader, run)
         missing: list[Entry] = []
-        if run.found < run.employees:
+        if sees_a_part(run):
+            missing = [("person", row.userid) for row in await reader.execute(missing_users(run))]
+            missing = [*missing, RECOUNT] if missing else []
+        elif run.found < run.employees:
             allowed = self._settings.leavers_allowed(await current_users(reader, run.corp_id))
             rows = await reader.execute(missing_users(run).limit(allowed + 1))
             missing = [("person", row.userid) for row in rows]

@@ -47,7 +47,7 @@ staged = Table(
     "address_sync_staged",
     metadata,
     Column("run_id", Text, primary_key=True),
-    Column("kind", Text, primary_key=True, comment="user, department, roles, role or holder"),
+    Column("kind", Text, primary_key=True, comment="user, hidden, department, roles, role or holder"),
     Column("entity_id", Text, primary_key=True),
     Column(
         "listed_in",

@@ -1,9 +1,14 @@
-"""The calls of the Open API that outbound makes, for the doctor and the probe to try them."""
+"""The calls of the Open API that outbound makes, for the doctor and the probe to try them; and the templates of
+its owners file."""
 
+from consumers.outbound.owners import load_owners
+from consumers.outbound.settings import OutboundSettings
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.doctor.checks.platform import NOBODY, Call, Known
+from dingbridge.doctor.checks.subscription import Templates
 from dingbridge.doctor.parts import Check
+from dingbridge.errors import SettingsError
 
 
 def _calls(client: DingTalkClient, known: Known) -> list[Call]:
@@ -17,4 +22,13 @@ def _calls(client: DingTalkClient, known: Known) -> list[Call]:
     ]
 
 
-CHECK = Check(calls=_calls)
+def _templates() -> Templates:
+    """None of settings that do not load, which the doctor tells by itself."""
+    try:
+        owners = load_owners(OutboundSettings.load().outbound_owners)
+    except SettingsError:
+        return {}
+    return dict.fromkeys(owners.request_id_fields, ("finish", "terminate"))
+
+
+CHECK = Check(calls=_calls, templates=_templates)

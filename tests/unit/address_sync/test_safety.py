@@ -3,12 +3,15 @@
 import pytest
 from sqlalchemy import select
 
+from consumers.address_sync import AddressSync
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync.full_sync import result
 from consumers.address_sync.sync.runs import Runs
-from consumers.address_sync.tables import departments, users
+from consumers.address_sync.tables import departments, memberships, users
+from dingbridge.dingtalk.errors import BudgetSpent, PermissionDenied, QuotaSpent
+from dingbridge.testing import MemoryRuntime
 from tests.unit.address_sync.company import CORP, Company
-from tests.unit.address_sync.syncing import contents, current, differences, full, leave, left_over
+from tests.unit.address_sync.syncing import contents, current, differences, full, leave, left_over, sample
 
 # -- the brake
 
@@ -183,3 +186,86 @@ async def test_a_part_of_the_company_is_synced_for_an_app_that_sees_a_part(sync,
     run = await full(sync, company)
     assert run.changed.get("people_gone") == 1
     assert await current(sync) == visible - {gone}
+
+
+@pytest.mark.parametrize("moved", [1, 11])
+async def test_who_moved_out_of_the_scope_stays_as_known_and_keeps_nobody_else_from_being_marked(moved):
+    company = sample(60)
+    company.scope, inside = [2], seen_in(company, {2, 4, 5})
+    company.hidden |= {1, 3} | company.users.keys() - set(inside)
+    async with MemoryRuntime(AddressSync(), dingtalk=company) as sync:
+        await full(sync, company)
+        for userid in inside[:moved]:
+            company.users[userid]["dept_id_list"] = [3]
+            company.hidden.add(userid)
+        before = await sync.rows(
+            moved_memberships := select(memberships).where(memberships.c.userid.in_(inside[:moved]))
+        )
+        assert before
+        for left in inside[moved : moved + 2]:  # week after week: they stay out of sight
+            del company.users[left]
+            company.departments[4]["name"] += "改"
+            run = await full(sync, company)
+            assert (run.state, run.incomplete, run.leavers) == ("done", None, 1)
+            assert run.changed == {"people_gone": 1, "departments_changed": 1}
+            assert await left_over(sync) == 0
+        assert await current(sync) == set(inside[:moved]) | set(inside[moved + 2 :])
+        assert await sync.rows(moved_memberships) == before
+
+
+async def test_many_who_left_stop_a_run_that_sees_a_part_too():
+    company = sample(60)
+    company.scope, inside = [2], seen_in(company, {2, 4, 5})
+    company.hidden |= {1, 3} | company.users.keys() - set(inside)
+    async with MemoryRuntime(AddressSync(), dingtalk=company) as sync:
+        await full(sync, company)
+        company.hidden.add(inside[0])
+        company.users[inside[0]]["dept_id_list"] = [3]
+        for userid in inside[1:12]:
+            del company.users[userid]
+        before = await contents(sync)
+        run = await full(sync, company)
+        assert (run.state, run.leavers) == ("stopped", 11)
+        assert await contents(sync) == before
+
+
+def seen_in(company, dept_ids):
+    return [userid for userid, user in company.users.items() if dept_ids & set(user["dept_id_list"])]
+
+
+async def test_where_the_scope_is_not_told_and_the_root_refused_it_says_so(sync, company):
+    company.refused.add("auth/scopes")
+    company.hidden.add(1)
+    run = await full(sync, company)
+    assert await current(sync) == set()
+    (said,) = [line for line in result(run) if "department 1 is out of the app's sight" in line]
+    assert said.startswith("Not all could be read")
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        BudgetSpent("spent", api="auth/scopes"),
+        QuotaSpent("spent", api="auth/scopes", errcode=90020),
+        PermissionDenied("no permission", api="auth/scopes", errcode=60011),
+    ],
+    ids=lambda refusal: type(refusal).__name__,
+)
+async def test_without_the_one_call_that_counts_it_reads_what_it_saw_last_and_marks_nobody(refusal):
+    company = sample(30)
+    company.scope, inside = [2], seen_in(company, {2, 4, 5})
+    company.hidden |= {1, 3} | company.users.keys() - set(inside)
+
+    def refused():
+        raise refusal
+
+    async with MemoryRuntime(AddressSync(), dingtalk=company) as sync:
+        await full(sync, company)
+        company.before["auth/scopes"] = refused
+        company.users[inside[1]]["name"] = "改名"
+        company.hire("u900", dept_id_list=[4])
+        del company.users[inside[0]]
+        run = await full(sync, company)
+        assert (run.changed, run.leavers) == ({"people_new": 1, "people_changed": 1}, 1)
+        assert run.incomplete == "DingTalk did not tell what the app may see, and once did"
+        assert await current(sync) == {*inside, "u900"}

@@ -15,7 +15,17 @@ from dingbridge.dingtalk.error_codes import error_for, error_named
 from dingbridge.dingtalk.error_meanings import REFUSALS
 from dingbridge.dingtalk.errors import ApiError, BudgetSpent, Unavailable
 from dingbridge.doctor import run
-from dingbridge.doctor.checks import clock, ingress, kafka, kafka_judge, platform, quota, stream, url
+from dingbridge.doctor.checks import (
+    clock,
+    ingress,
+    kafka,
+    kafka_judge,
+    platform,
+    quota,
+    stream,
+    subscription,
+    url,
+)
 from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.checks.kafka import Topic
 from dingbridge.doctor.checks.network import Push
@@ -288,6 +298,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "tags.url": lambda: tags(given="https://other.example.com/callback"),
     "tags.token": lambda: tags(token="anotherToken"),
     "tags.aes_key": lambda: tags(aes_key="b" * 43),
+    "events.templates": lambda: subscription.judge({"approval": {"PROC-A": ("finish",)}}, ["outbound"]),
     "failed.read": lambda: failed(last=9_400.0, items=12),
     "failed.stale": lambda: failed(last=1.0, now=30_000.0),
     "failed.pages": lambda: failed(last=9_400.0, pages_missing=1),

@@ -1,0 +1,109 @@
+"""The guide's figures of DingTalk's month, held against calls and pushes that are counted."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import select
+
+from consumers.address_sync import AddressSync
+from consumers.approval import Approval
+from consumers.approval.reconcile.reconciler import Reconciler, Scope, template_codes
+from consumers.approval.tables import approval_instances
+from dev import quota
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.events.envelope import Received, to_records
+from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.testing.memory import MemoryRuntime
+from simulator.server import Simulator
+from simulator.settings import SimulatorSettings
+from tests.unit.address_sync.syncing import full
+
+EXEMPT = ("gettoken", "v2/", "user/", "role/")
+"""How the names of the consumers' calls begin that DingTalk does not count
+(basic-interfaces-such-as-log-off-and-address-book)."""
+
+
+def client_of(simulator: Simulator) -> DingTalkClient:
+    key, secret = SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"]
+    return DingTalkClient(app_key=key, app_secret=secret, base=simulator.base_url)
+
+
+def counted(client: DingTalkClient) -> Counter[str]:
+    """Calls since the last look at them that count, by API."""
+    made = Counter({api: count for api, count in client.calls.items() if not api.startswith(EXEMPT)})
+    client.calls.clear()
+    return made
+
+
+@pytest.fixture
+async def simulator():
+    settings = SimulatorSettings(simulator_port=0, simulator_users=230, simulator_departments=7)
+    async with Simulator(settings) as simulator:
+        yield simulator
+
+
+async def test_a_full_sync_makes_the_calls_that_the_guide_counts(simulator):
+    company, roles = simulator.platform.company, simulator.platform.company.roles
+    crowded = max(company.departments, key=lambda dept_id: len(company.members(dept_id)))
+    simulator.act("hire", {"count": 210, "dept_ids": [crowded]})
+    groups = roles.groups_result()
+    shape = quota.Company(
+        people=len(company.users),
+        members=tuple(len(company.members(dept_id)) for dept_id in company.departments),
+        holders=tuple(len(roles.role(role["id"]).userids) for group in groups for role in group["roles"]),
+        templates=3,
+        groups=len(groups),
+    )
+    assert max(shape.members) > 200, "a department of several pages"
+    async with client_of(simulator) as client, MemoryRuntime(AddressSync(), dingtalk=client) as sync:
+        assert (await full(sync, client)).incomplete is None
+        made = Counter(client.calls)
+        assert made.pop("v2/user/get") == shape.people
+        assert made.pop("gettoken") == 1
+        assert made == quota.full_sync(shape)
+        client.calls.clear()
+        await full(sync, client)
+        assert client.calls["v2/user/get"] == 0, "nobody differs"
+        assert counted(client).total() == quota.full_sync(shape)["auth/scopes"]
+
+
+async def test_an_approval_costs_the_pushes_and_calls_that_the_guide_counts(simulator):
+    async with client_of(simulator) as client, MemoryRuntime(Approval(), dingtalk=client) as archive:
+        told = simulator.platform.act("start_approval", {"process_code": "PROC-PURCHASE"})
+        instance_id = told[0].payload["processInstanceId"]
+        told += simulator.platform.act("approve", {"process_instance_id": instance_id})
+        [approval] = [a for a in simulator.state()["approvals"] if a["process_instance_id"] == instance_id]
+        assert len(told) == 2 + 2 * len(approval["tasks"])
+        of_instance = Counter(e.payload["type"] for e in told if e.event_type == "bpms_instance_change")
+        assert of_instance == {"start": 1, "finish": 1}
+        for seq, one in enumerate(told, 1):
+            body = one.plaintext()
+            for record in to_records(Received(seq, "j1", one.time_ms, "default", "http", body)):
+                assert (await archive.deliver(record)).kind == "done"
+        assert counted(client).total() in (1, 1 + quota.ASSUMED.late)
+
+
+async def test_a_resync_request_costs_what_the_guide_counts(simulator):
+    for _ in range(3):
+        simulator.platform.act("start_approval", {"process_code": "PROC-LEAVE"})
+    async with client_of(simulator) as client, MemoryRuntime(Approval(), dingtalk=client) as archive:
+
+        async def resync(days_ago: int) -> tuple[int, int]:
+            """What it archived, and the calls that count."""
+            since = datetime.now(UTC) - timedelta(days=days_ago)
+            until, codes = since + timedelta(days=2), await template_codes(client)
+            scope = Scope(simulator.platform.corp_id, "default", since, until, codes)
+            work = Reconciler(archive.consumer.fetcher, client, scope)
+            archived = (await work.archive(await work.list_ids())).archived
+            return archived, counted(client).total()
+
+        shape = quota.Company(230, (), (), templates=len(await client.templates()))
+        client.calls.clear()
+        started, made = await resync(days_ago=1)
+        assert started >= 3
+        assert made == quota.one_resync(shape, 0, started)
+        running = await archive.rows(select(approval_instances).where(approval_instances.c.outcome.is_(None)))
+        asked_again, made = await resync(days_ago=300)
+        assert asked_again == len(running) >= 3
+        assert made == quota.one_resync(shape, asked_again, 0)
