@@ -170,10 +170,13 @@ def test_somebody_who_must_accept_is_looked_at_again_ever_more_seldom() -> None:
         assert invited.action is None
     assert waits == sorted(waits)
     assert (waits[0], waits[-1]) == (10, 60)
-    accepted = look(invited.ledger, Observed("other", WISH), now_ms)
-    assert (accepted.ledger.ding_id, accepted.ledger.adopted) == ("other", False)
+    other = look(invited.ledger, Observed("other", WISH, by="match"), now_ms)
+    assert other.result is not None
+    assert (other.ledger.owned_id, other.result.reason) == (None, "adopted")
+    accepted = look(invited.ledger, Observed("u1", WISH, by="chosen"), now_ms)
+    assert accepted.ledger.owned_id == "u1"
     assert accepted.due_ms is not None
-    done = look(accepted.ledger, Observed("other", WISH), accepted.due_ms)
+    done = look(accepted.ledger, Observed("u1", WISH), accepted.due_ms)
     assert done.result is not None
     assert done.result.result == "done"
 
@@ -223,7 +226,7 @@ def test_a_missing_parent_waits_and_a_missing_manager_holds_up_itself_alone() ->
 def test_a_mobile_is_written_once() -> None:
     rules = Rules()
     wish = Wish(1, {"name": "N", "mobile": "13800000000"}, absent=False, since_ms=0)
-    known = Ledger(ding_id="u1", wish=wish, seen={"name": "N", "mobile": "13900000000"})
+    known = Ledger(owned_id="u1", wish=wish, seen={"name": "N", "mobile": "13900000000"})
     seen = Observed("u1", {"name": "N", "mobile": "13900000000"})
     decision = decide("user", known, seen, owners=Owners(), rules=rules, now_ms=0)
     assert decision.action is None
