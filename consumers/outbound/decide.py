@@ -80,7 +80,7 @@ def decide(
         if why is not None and absent and ledger.seen is None:
             observed = None  # the row's own is gone as it shall be; whoever came after it is none of ours
         elif why is not None:
-            return awake(somebody_else(ledger, why))
+            return awake(somebody_else(ledger, why, observed.ding_id))
     if ledger.conflict == "somebody-else":
         ledger = replace(ledger, conflict=None)
     resolved = resolve(ledger, observed, rules, now_ms)

@@ -57,7 +57,7 @@ def _settled(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Dec
         earlier = None if intention.attempt == 1 else replace(again, attempt=intention.attempt - 1)
         ledger = replace(ledger, intention=earlier)
         if outcome.kind == "stranger":
-            return somebody_else(ledger, str(outcome.words))
+            return somebody_else(ledger, str(outcome.words), ledger.owned_id)
         return Decision(ledger, due_ms=now_ms + max(outcome.retry_after_ms, 1000))
     if outcome.kind == "pending":
         waiting = replace(intention, outcome="invited") if outcome.reason == "acceptance" else None
@@ -193,10 +193,17 @@ def _over(seen: Fields, target: Fields) -> Fields:
     return {name: written_over(name, seen.get(name), value) for name, value in target.items()}
 
 
-def somebody_else(ledger: Ledger, why: str) -> Decision:
-    """It is left alone until it is the row's own again, or a hand releases it."""
-    stopped = replace(ledger, conflict="somebody-else")
-    return Decision(stopped, result=answer(stopped, "conflict", reason="somebody-else", fields=(why,)))
+def somebody_else(ledger: Ledger, why: str, ding_id: str | None) -> Decision:
+    """``ding_id`` is left alone until it is the row's own again, or a hand releases it."""
+    stopped, wish = replace(ledger, conflict="somebody-else"), ledger.wish
+    result = Result(
+        "conflict",
+        0 if wish is None else wish.version,
+        reason="somebody-else",
+        ding_id=ding_id,
+        fields=(why,),
+    )
+    return Decision(stopped, result=result)
 
 
 def answer(ledger: Ledger, result: Any, **more: Any) -> Result:

@@ -39,6 +39,12 @@ async def ding_ids(
     return {row.own_id: row.owned_id for row in found} | root
 
 
+async def named(db: Reader | Transaction, corp_id: str, kind: Kind, own_ids: Collection[str]) -> set[str]:
+    """Those of ``own_ids`` that the OA has named in a message of their own."""
+    where = (_e.corp_id == corp_id, _e.kind == kind, _e.own_id.in_(own_ids))
+    return {row.own_id for row in await db.execute(select(_e.own_id).where(*where))}
+
+
 async def own_id_of(
     db: Reader | Transaction, corp_id: str, kind: Kind, ding_id: str, *, but: str = ""
 ) -> str | None:

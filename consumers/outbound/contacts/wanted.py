@@ -79,7 +79,8 @@ async def release(tx: Transaction, row: Row[Any]) -> None:
         tx, row.corp_id, row.kind, ledger.owned_id, but=row.own_id
     ):
         ledger = replace(before, candidate=None, seen=None)
-    values = {"ledger": as_json(ledger), "owned_id": ledger.owned_id, "adopted": False, "present": False}
+    present = row.present and row.owned_id == ledger.owned_id  # else the next look says so, and wakes others
+    values = {"ledger": as_json(ledger), "owned_id": ledger.owned_id, "adopted": False, "present": present}
     await _change_by_hand(tx, row, **values)
 
 

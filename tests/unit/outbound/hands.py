@@ -15,6 +15,7 @@ from consumers.outbound import store
 from consumers.outbound.contacts.agent import Agent
 from consumers.outbound.contacts.rows import entity_of
 from consumers.outbound.contacts.wanted import look, release, want
+from consumers.outbound.ledger import Kind
 from consumers.outbound.messages import Message
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import Owners
@@ -171,12 +172,12 @@ class World:
 
     # the OA
 
-    async def say(self, kind: str, own_id: str, fields: dict[str, Any] | None) -> Self:
+    async def say(self, kind: Kind, own_id: str, fields: dict[str, Any] | None) -> Self:
         self.wanted[kind, own_id] = fields
         type_ = f"{kind}.{'absent' if fields is None else 'desired'}"
         data = {"corpId": CORP, **(fields or {})}
         version = next(self.versions)
-        message = Message(type_, kind, own_id, CORP, None, version, data, "/oa", f"m{version}")  # type: ignore[arg-type]
+        message = Message(type_, kind, own_id, CORP, None, version, data, "/oa", f"m{version}")
         async with self.database.transaction() as tx:
             await want(tx, message, self.ms)
         return self
@@ -207,20 +208,22 @@ class World:
 
     async def release(self, own_id: str) -> None:
         row = await self.row(own_id)
+        if not (row.adopted or row.result in ("conflict", "refused")):
+            return
         if row.adopted and (there := self.ding.there.get((row.kind, row.ding_id))):
             self.ding.given.add((row.kind, row.ding_id, there["who"]))
         async with self.database.transaction() as tx:
             await release(tx, row)
 
     def knows(self, row: Row[Any]) -> bool:
-        """Whether the row has seen who it owns, and has no creation open that would be taken for it."""
+        """Whether the row has seen whom it owns, and has no creation open for which one would be taken."""
         ledger = entity_of(row).ledger
         return ledger.mark is not None and ledger.creation is None
 
     # what follows
 
     async def work(self, rounds: int = 60, until_ms: int = 3600 * S) -> Self:
-        """What is due within ``until_ms``, in at most so many steps; a killed agent is followed by another."""
+        """What is due within ``until_ms``, in so many steps at most; whoever is killed has a successor."""
         end_ms = self.ms + until_ms
         for _ in range(rounds):
             rows = await self.rows()
