@@ -93,7 +93,8 @@ def decide(
     if observed is not None and found:
         ledger = replace(ledger, mark=None, seen=None, candidate=observed.ding_id)
     state = _believed(ledger, told)
-    changed = {} if found else _changed(ledger.seen, state)
+    lost = ledger.owned_id is None and state is None  # a candidate that is none any more is nobody's news
+    changed = {} if found or lost else _changed(ledger.seen, state)
     ours = {
         name: new
         for name, (_, new) in changed.items()

@@ -208,8 +208,9 @@ class Rules:
 class Outcome:
     """How a call went.
 
-    ``done``: with the ``ding_id`` of what was created. ``unknown``: it may have been done. ``unsent``: it was
-    certainly not, for reasons that are nobody's (no connection, rate); again after ``retry_after_ms``.
+    ``done``: with the ``ding_id`` of what was created, and its ``mark`` if we sent that. ``unknown``: it may
+    have been done. ``unsent``: it was certainly not, for reasons that are nobody's (no connection, rate);
+    again after ``retry_after_ms``.
     ``pending``: DingTalk wants something else first (``acceptance``: the person; ``not-empty``: the
     department has members). ``refused``: with DingTalk's ``code`` and the remedy in ``words``. ``stranger``:
     nothing was sent, since it would have hit somebody else, who differs by ``words``.
@@ -217,6 +218,7 @@ class Outcome:
 
     kind: Literal["done", "pending", "refused", "unknown", "unsent", "stranger"]
     ding_id: str | None = None
+    mark: str | None = None
     reason: PendingReason | None = None
     code: str | None = None
     words: str | None = None

@@ -47,7 +47,8 @@ def _settled(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Dec
         return Decision(ledger, due_ms=now_ms)
     again = replace(intention, outcome="unknown", closed_ms=now_ms)
     if outcome.kind == "done":
-        return _done(ledger, intention, outcome.ding_id or ledger.owned_id, now_ms, rules)
+        created = Observed(outcome.ding_id or ledger.owned_id or "", {}, outcome.mark)
+        return _done(ledger, intention, created, now_ms, rules)
     if intention.op == "delete" and outcome.kind != "refused":
         ledger = replace(ledger, removal_approved=True)  # it has passed the limit, and is counted once
     taken = intention.op == "create" and outcome.code in TAKEN
@@ -85,7 +86,7 @@ def resolve(ledger: Ledger, observed: Observed | None, rules: Rules, now_ms: int
     if intention.outcome == "invited":
         return _invited(ledger, intention, observed, rules, now_ms, ours=ours)
     if ours and observed is not None and intention.outcome == "unknown":
-        return _done(ledger, intention, observed.ding_id, now_ms, rules)
+        return _done(ledger, intention, observed, now_ms, rules)
     if intention.outcome != "open":
         return ledger
     fields = None if observed is None else observed.fields
@@ -96,8 +97,7 @@ def resolve(ledger: Ledger, observed: Observed | None, rules: Rules, now_ms: int
     if moved:
         return Decision(ledger, due_ms=max(moved))
     if ours or _holds(fields, intention.target):  # ours, whatever people have made of it meanwhile
-        owned_id = ledger.owned_id if observed is None else observed.ding_id
-        return _done(ledger, intention, owned_id, now_ms, rules)
+        return _done(ledger, intention, observed, now_ms, rules)
     over_ms = intention.opened_ms + min(rules.settle_ms, CALL_MS)
     if now_ms < over_ms:
         return Decision(ledger, due_ms=over_ms)
@@ -120,7 +120,7 @@ def _invited(
 ) -> Ledger | Decision:
     if observed is not None and ours:
         accepted = replace(intention, target={**(intention.target or {}), **observed.fields}, complete=False)
-        return _done(ledger, accepted, observed.ding_id, now_ms, rules)
+        return _done(ledger, accepted, observed, now_ms, rules)
     if observed is not None or ledger.wish is None or ledger.wish.version != intention.version:
         return replace(ledger, intention=None)
     waited_ms = min(max(now_ms - intention.opened_ms, WAIT_MS), LONGEST_WAIT_MS)
@@ -156,8 +156,13 @@ def unsettled(ledger: Ledger, names: Iterable[str], now_ms: int, rules: Rules) -
     return ledger.unsettled | dict.fromkeys(names, now_ms + rules.settle_ms)
 
 
-def _done(ledger: Ledger, intention: Intention, owned_id: str | None, now_ms: int, rules: Rules) -> Decision:
+def _done(
+    ledger: Ledger, intention: Intention, there: Observed | None, now_ms: int, rules: Rules
+) -> Decision:
+    """``there``: what a creation has made, as far as it is known."""
     target = intention.target
+    if intention.op == "create" and there is not None:
+        ledger = replace(ledger, owned_id=there.ding_id, mark=there.mark, candidate=None)
     seen = ledger.seen if intention.op == "update" else None
     names: tuple[str, ...]
     after: Fields | None
@@ -172,9 +177,6 @@ def _done(ledger: Ledger, intention: Intention, owned_id: str | None, now_ms: in
     complete = current and intention.complete
     settled = replace(
         ledger,
-        owned_id=owned_id,
-        mark=None if intention.op == "create" else ledger.mark,
-        candidate=None,
         seen=after,
         written=written,
         intention=replace(intention, outcome="done", closed_ms=now_ms),

@@ -177,7 +177,9 @@ class Agent:
         unavailable: ApiError | None = None
         try:
             async with asyncio.timeout(WRITE_S):
-                outcome = Outcome("done", await contacts.write(entity, decision.action, decision.ledger))
+                made = await contacts.write(entity, decision.action, decision.ledger)
+                mark = entity.own_id if entity.kind == "department" else None
+                outcome = Outcome("done", made, mark)
         except TimeoutError:
             outcome = Outcome("unknown")
         except SomebodyElse as error:

@@ -137,7 +137,9 @@ class Entity:
             return replace(found, by="chosen") if chosen else None
         if id_ == owned:
             return found
-        return replace(found, by="match") if owned is None or chosen else None
+        # by its name or number, which no absent has, or by what was chosen
+        alike = owned is None and self.ledger.wish is not None and not self.ledger.wish.absent
+        return replace(found, by="match") if alike or chosen else None
 
     def call(self, action: Action) -> Outcome:
         there = self.history[-1][1]
@@ -149,7 +151,8 @@ class Entity:
                 id_ = "u1" if self.kind == "user" else f"d{self.ids}"
                 self.set(*there, Observed(id_, fields))
                 self.written += 1
-                return Outcome("done", ding_id=id_)
+                mark = f"mark-{id_}" if self.kind == "department" else None  # a unionid is read later
+                return Outcome("done", id_, mark)
             case Update(id_, fields):
                 if not there or there[0].ding_id != id_:
                     return Outcome("unsent")  # DingTalk says that it is not there
