@@ -9,8 +9,18 @@ that overtook the reply begins with the first step like any other.
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from consumers.outbound.contacts.identity import stranger
+from consumers.outbound.contacts.outcome import (
+    LONGEST_WAIT_MS,
+    WAIT_MS,
+    answer,
+    awake,
+    resolve,
+    settle_outcome,
+    somebody_else,
+    unsettled,
+)
 from consumers.outbound.fields import ONCE, fulfils, same
-from consumers.outbound.identity import stranger
 from consumers.outbound.ledger import (
     EXISTS,
     Action,
@@ -29,16 +39,6 @@ from consumers.outbound.ledger import (
     Update,
     Verdict,
     Wish,
-)
-from consumers.outbound.outcome import (
-    LONGEST_WAIT_MS,
-    WAIT_MS,
-    answer,
-    awake,
-    resolve,
-    settle_outcome,
-    somebody_else,
-    unsettled,
 )
 from consumers.outbound.owners import Owners
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from consumers.outbound import fields
+from consumers.outbound.contacts.identity import mark_in, stranger
 from consumers.outbound.contacts.references import MISSING
 from consumers.outbound.contacts.rows import Entity, userid_of
-from consumers.outbound.identity import mark_in, stranger
 from consumers.outbound.ledger import (
     Action,
     Create,
