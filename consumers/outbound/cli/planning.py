@@ -9,11 +9,11 @@ from sqlalchemy import select
 
 from consumers.outbound.consumer import Outbound
 from consumers.outbound.contacts.agent import rules_of
+from consumers.outbound.contacts.decide import decide
 from consumers.outbound.contacts.dingtalk import Contacts
 from consumers.outbound.contacts.references import Referred, resolved, with_wish
 from consumers.outbound.contacts.rows import Entity, Key, entity_of, userid_of
 from consumers.outbound.contacts.wanted import wish_in
-from consumers.outbound.decide import decide
 from consumers.outbound.ledger import Create, Decision, Delete, Fields, Kind, Ledger, Update
 from consumers.outbound.limits import is_left
 from consumers.outbound.messages import Message

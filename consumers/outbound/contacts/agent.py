@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import structlog
 
+from consumers.outbound.contacts.decide import decide, settle_outcome
 from consumers.outbound.contacts.dingtalk import Contacts, SomebodyElse, outcome_of
 from consumers.outbound.contacts.references import wish_of, with_wish
 from consumers.outbound.contacts.rows import Entity, claim, let_go, save, standing, userid_of
-from consumers.outbound.decide import decide, settle_outcome
 from consumers.outbound.ledger import Decision, Delete, Ledger, Observed, Outcome, Result, Rules
 from consumers.outbound.limits import count_one, is_left
 from consumers.outbound.metrics import OutboundMetrics

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from consumers.outbound.decide import decide, settle_outcome
+from consumers.outbound.contacts.decide import decide, settle_outcome
 from consumers.outbound.ledger import (
     EXISTS,
     Action,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from consumers.outbound.decide import decide, settle_outcome
+from consumers.outbound.contacts.decide import decide, settle_outcome
 from consumers.outbound.ledger import (
     EXISTS,
     Create,
