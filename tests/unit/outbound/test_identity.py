@@ -236,27 +236,85 @@ async def _play(world: World, steps: list[tuple[Any, ...]]) -> None:
     await world.work(200)
 
 
+_department, _name = st.sampled_from(["D1", "D2"]), st.sampled_from(["sales", "tools"])
+DEPARTMENT_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("want"), _department, _name, st.integers(0, 3)),
+        st.tuples(st.just("dismiss"), _department),
+        st.tuples(st.just("remove"), _department),
+        st.tuples(st.just("make"), _name),
+        st.tuples(st.just("rename"), _department, _name),
+        st.tuples(st.just("release"), _department),
+        st.tuples(st.just("faults"), st.lists(_fault, max_size=3), st.integers(0, 50 * S)),
+        st.tuples(st.just("work"), st.integers(1, 4)),
+        st.tuples(st.just("work"), st.just(40)),
+    ),
+    max_size=25,
+)
+
+
+async def _play_departments(world: World, steps: list[tuple[Any, ...]]) -> None:
+    for step in steps:
+        rows = {row.own_id: row for row in await world.rows()}
+        owned = next((row.owned_id for own_id, row in rows.items() if own_id == step[1]), None)
+        there = world.ding.there.get(("department", owned or ""))
+        taken = {one["name"] for one in world.ding.there.values()}
+        match step:
+            case ("want", own_id, name, order):
+                await world.say("department", own_id, {"name": name, "parent": "root", "order": order})
+            case ("dismiss", own_id):
+                await world.say("department", own_id, None)
+            case ("remove", _) if there:
+                await world.remove("department", owned)
+            case ("make", name) if name not in taken:
+                fields = {"name": name, "parent_id": 1}
+                world.ding.add("department", str(5000 + next(world.ding.numbers)), fields)
+            case ("rename", _, name) if there and name not in taken:
+                world.ding.put("department", owned, {**there, "name": name})
+                await world.event("department", owned)
+            case ("release", own_id) if own_id in rows:
+                await world.release(own_id)
+            case ("faults", faults, lag_ms):
+                world.ding.faults, world.ding.lag_ms = list(faults), lag_ms
+            case ("work", rounds):
+                await world.work(rounds)
+        assert world.ding.strangers == [], "a department was touched that no row owns"
+    world.ding.faults, world.ding.lag_ms = [], 0
+    await world.work(200)
+
+
 async def _check(world: World) -> None:
     assert world.ding.strangers == [], "somebody was touched whom no row owns"
     rows = await world.rows()
     owned = Counter(row.owned_id for row in rows if row.owned_id is not None)
     assert set(owned.values()) <= {1}, "one person belongs to two rows"
     for row in rows:
-        wanted = world.wanted["user", row.own_id]
-        person = world.ding.there.get(("user", row.owned_id or ""))
+        wanted = world.wanted[row.kind, row.own_id]
+        there = world.ding.there.get((row.kind, row.owned_id or ""))
         assert row.result is not None
         if row.result in ("done", "unchanged"):
-            assert (person is None) == (wanted is None), row.own_id
-            assert person is None or wanted is None or person["title"] == wanted["title"]
+            assert (there is None) == (wanted is None), row.own_id
+            for name in ("title", "order") if there is not None and wanted is not None else ():
+                assert there.get(name) == wanted.get(name), row.own_id
 
 
-@settings(max_examples=sized(40, 2_000), deadline=None, report_multiple_bugs=False)
-@given(STEPS)
-def test_whatever_people_and_the_oa_do_nobody_else_is_touched(steps: list[tuple[Any, ...]]) -> None:
+def _run(play: Any, steps: list[tuple[Any, ...]]) -> None:
     async def story() -> None:
         with pytest.MonkeyPatch.context() as patch:
             async with World.opened(patch) as world:
-                await _play(world, steps)
+                await play(world, steps)
                 await _check(world)
 
     asyncio.run(story())
+
+
+@settings(max_examples=sized(30, 2_000), deadline=None, report_multiple_bugs=False)
+@given(STEPS)
+def test_whatever_people_and_the_oa_do_nobody_else_is_touched(steps: list[tuple[Any, ...]]) -> None:
+    _run(_play, steps)
+
+
+@settings(max_examples=sized(20, 1_000), deadline=None, report_multiple_bugs=False)
+@given(DEPARTMENT_STEPS)
+def test_whatever_people_and_the_oa_do_no_other_department_is_touched(steps: list[tuple[Any, ...]]) -> None:
+    _run(_play_departments, steps)
