@@ -15,6 +15,7 @@ from consumers.outbound.contacts.outcome import (
     WAIT_MS,
     answer,
     awake,
+    is_made,
     resolve,
     settle_outcome,
     somebody_else,
@@ -73,8 +74,7 @@ def decide(
     if flagged:
         again_ms = now_ms + rules.settle_ms
     ledger = replace(ledger, unsettled=still, again_ms=again_ms)
-    claimed = ledger.creation is not None and observed is not None and observed.by == "chosen"
-    if observed is not None and ledger.owned_id is not None and not claimed:
+    if observed is not None and ledger.owned_id is not None and not is_made(ledger, observed):
         absent = ledger.wish is not None and ledger.wish.absent
         why = stranger(kind, ledger, observed, removing=absent)
         if why is not None and absent and ledger.seen is None:

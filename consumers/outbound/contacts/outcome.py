@@ -82,10 +82,10 @@ def resolve(ledger: Ledger, observed: Observed | None, rules: Rules, now_ms: int
         if now_ms < settled_ms:
             return Decision(ledger, due_ms=settled_ms)
         return replace(ledger, conflict=None)
-    ours = ledger.creation is not None and observed is not None and observed.by == "chosen"
     if intention.outcome == "invited":
-        return _invited(ledger, intention, observed, rules, now_ms, ours=ours)
-    if ours and observed is not None and intention.outcome == "unknown":
+        return _invited(ledger, intention, observed, rules, now_ms)
+    made = is_made(ledger, observed)  # whatever people have changed of it meanwhile
+    if made and intention.outcome == "unknown":
         return _done(ledger, intention, observed, now_ms, rules)
     if intention.outcome != "open":
         return ledger
@@ -96,7 +96,7 @@ def resolve(ledger: Ledger, observed: Observed | None, rules: Rules, now_ms: int
     ]
     if moved:
         return Decision(ledger, due_ms=max(moved))
-    if ours or _holds(fields, intention.target):  # ours, whatever people have made of it meanwhile
+    if made or _holds(fields, intention.target):
         return _done(ledger, intention, observed, now_ms, rules)
     over_ms = intention.opened_ms + min(rules.settle_ms, CALL_MS)
     if now_ms < over_ms:
@@ -115,10 +115,15 @@ def resolve(ledger: Ledger, observed: Observed | None, rules: Rules, now_ms: int
     return Decision(failed, result=result, due_ms=now_ms + rules.settle_ms)
 
 
+def is_made(ledger: Ledger, observed: Observed | None) -> bool:
+    """Whether ``observed`` is what a creation without a known outcome has made: nobody had that id before."""
+    return ledger.creation is not None and observed is not None and observed.by == "chosen"
+
+
 def _invited(
-    ledger: Ledger, intention: Intention, observed: Observed | None, rules: Rules, now_ms: int, *, ours: bool
+    ledger: Ledger, intention: Intention, observed: Observed | None, rules: Rules, now_ms: int
 ) -> Ledger | Decision:
-    if observed is not None and ours:
+    if observed is not None and is_made(ledger, observed):
         accepted = replace(intention, target={**(intention.target or {}), **observed.fields}, complete=False)
         return _done(ledger, accepted, observed, now_ms, rules)
     if observed is not None or ledger.wish is None or ledger.wish.version != intention.version:

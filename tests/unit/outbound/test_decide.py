@@ -1,4 +1,4 @@
-"""The rules, one by one: who gets his way, and where a brake holds."""
+"""The rules, one by one: who gets his way, and where a limit holds."""
 
 from dataclasses import replace
 from typing import Any
@@ -104,7 +104,7 @@ def test_a_flapping_pair_is_stopped_in_words_until_the_oa_speaks_again() -> None
     assert it.truth == WISH
 
 
-def test_a_removal_waits_for_its_grace_and_for_the_brake() -> None:
+def test_a_removal_waits_for_its_grace_and_for_the_limit() -> None:
     it = employed()
     it.wish(None)
     there = it.read(0)
@@ -112,12 +112,12 @@ def test_a_removal_waits_for_its_grace_and_for_the_brake() -> None:
     assert waiting.result is not None
     assert (waiting.result.reason, waiting.due_ms) == ("grace", it.now_ms + RULES.grace_ms)
     after_ms = it.now_ms + RULES.grace_ms
-    braked = look(waiting.ledger, there, after_ms, may_remove=False)
-    assert braked.result is not None
-    assert (braked.action, braked.result.reason) == (None, "removal-approval")
-    approved = replace(braked.ledger, removal_approved=True)
+    limited = look(waiting.ledger, there, after_ms, may_remove=False)
+    assert limited.result is not None
+    assert (limited.action, limited.result.reason) == (None, "removal-approval")
+    approved = replace(limited.ledger, removal_approved=True)
     assert look(approved, there, after_ms, may_remove=False).action == Delete("u1")
-    removing = look(braked.ledger, there, after_ms)
+    removing = look(limited.ledger, there, after_ms)
     assert removing.action == Delete("u1")
     held_up = settle_outcome(removing.ledger, Outcome("pending", reason="not-empty"), after_ms, RULES)
     assert held_up.due_ms is not None
