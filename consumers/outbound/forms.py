@@ -243,7 +243,7 @@ class ResultData(_Ours):
     dingtalk_id: str | None = None
     """userid, dept_id, processInstanceId or task id."""
     fields: list[str] | None = None
-    """Names of what was written, or would be once it is released."""
+    """Names of what was written, or would be once it is released; of somebody else what differs."""
 
 
 class OldNew(_Ours):

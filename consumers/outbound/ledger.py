@@ -23,13 +23,15 @@ PendingReason = Literal[
     "adopted",
     "not-empty",
     "termination-delay",
+    "approval-limit",
     "user-missing",
     "request-missing",
 ]
-ConflictReason = Literal["outcome", "flapping", "removed"]
+ConflictReason = Literal["outcome", "flapping", "removed", "somebody-else", "owned-by-another"]
 """``outcome``: after a call without an answer DingTalk holds neither the old nor the new state; ``flapping``:
 it was written back too often; ``removed``: somebody removed it in DingTalk, and the owners' file says to
-leave it."""
+leave it; ``somebody-else``: where the row's own was stands another, or perhaps another; ``owned-by-another``:
+what DingTalk has belongs to another row."""
 
 EXISTS: Final = "exists"
 
@@ -40,6 +42,7 @@ class Wish:
 
     ``since_ms``: when it (of several ``absent`` in a row: the first) came. ``missing``: what ``fields`` names
     is not all in DingTalk yet; a manager is then left out of ``fields``, anything else stops the writing.
+    ``chosen`` is what a creation gives it: a person's userid, a department's ``source_identifier``.
     """
 
     version: int
@@ -47,6 +50,7 @@ class Wish:
     absent: bool
     since_ms: int
     missing: PendingReason | None = None
+    chosen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ class Intention:
     ``before`` is None where there was nothing, ``target`` for a deletion. Of an update both hold what is
     written, and nothing else. ``version`` is the wish's; ``complete``: nothing of it is left to write.
     ``attempt`` counts repetitions, from 1. ``equal_since_ms``: since when reads have shown nothing, after a
-    creation whose outcome is not known. ``invited``: the person must accept first (40103).
+    creation whose outcome is not known. ``invited``: the person must accept first (40103). ``chosen`` is the
+    wish's; a read before the first attempt of a creation found nothing under it.
     """
 
     op: Op
@@ -69,23 +74,28 @@ class Intention:
     closed_ms: int | None = None
     outcome: Literal["open", "invited", "done", "unknown", "refused"] = "open"
     equal_since_ms: int | None = None
+    chosen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """All that is kept of one entity.
 
-    ``seen`` is the last state known, None where there is nothing (yet). ``written`` are the OA's values that
-    DingTalk has held. ``ding_id`` stays when the entity is gone, so that late events find it. ``adopted``: it
-    was there before us and is not written until it is released. ``done_version`` is the last version that was
-    carried out. ``unsettled``: fields that were just changed, by whomever, and until when (epoch ms) a
-    lagging read may still show an older state of them; ``doubtful``: values of calls whose outcome was not
-    known, which therefore are no person's. ``again_ms``: when to look again, since the last read may
+    ``owned_id`` is DingTalk's id of what we created, or what a hand released; nothing else is ever written or
+    deleted. It stays when that is gone, until the OA's ``absent`` is carried out. ``mark`` says who it is,
+    where an id may be given again: the ``unionid``, a department's ``source_identifier``; from the first read
+    on. ``candidate`` is the id of what a release would give to the row, found by what the OA says of it.
+    ``seen`` is the last state known of either, None where there is nothing (yet). ``written`` are the OA's
+    values that DingTalk has held. ``done_version`` is the last version that was carried out. ``unsettled``:
+    fields that were just changed, by whomever, and until when (epoch ms) a lagging read may still show an
+    older state of them; ``doubtful``: values of calls whose outcome was not known, which therefore are no
+    person's. ``again_ms``: when to look again, since the last read may
     have been older than the event or the message that led to it.
     """
 
-    ding_id: str | None = None
-    adopted: bool = False
+    owned_id: str | None = None
+    mark: str | None = None
+    candidate: str | None = None
     wish: Wish | None = None
     done_version: int | None = None
     seen: Fields | None = None
@@ -98,13 +108,33 @@ class Ledger:
     conflict: ConflictReason | None = None
     removal_approved: bool = False
 
+    @property
+    def ding_id(self) -> str | None:
+        """What DingTalk calls it, or would once it is released."""
+        return self.owned_id or self.candidate
+
+    @property
+    def creation(self) -> Intention | None:
+        """The creation that may have been carried out without our knowing its outcome."""
+        last = self.intention
+        if last is None or last.op != "create":
+            return None
+        late = last.outcome == "unknown" and EXISTS in self.doubtful
+        return last if late or last.outcome in ("open", "invited") else None
+
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What DingTalk says of the entity now: its id and its fields (``fields.observed``)."""
+    """What DingTalk has now: its id, its fields (``fields.observed``), and its mark (``Ledger.mark``).
+
+    ``by`` is how it was found: ``id``, by the row's own id; ``chosen``, under what a creation that may have
+    been carried out has chosen; ``match``, by anything else that the OA says of it.
+    """
 
     ding_id: str
     fields: Fields
+    mark: str | None = None
+    by: Literal["id", "chosen", "match"] = "id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +161,8 @@ Action = Create | Update | Delete
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The answer to a message. ``fields``: names of what was written, or of an adopted entity would be."""
+    """The answer to a message. ``fields``: names of what was written, or of a candidate would be; of
+    ``somebody-else`` by what it differs."""
 
     result: ResultName
     version: int
@@ -177,14 +208,17 @@ class Rules:
 class Outcome:
     """How a call went.
 
-    ``done``: with the ``ding_id`` of what was created. ``unknown``: it may have been done. ``unsent``: it was
-    certainly not, for reasons that are nobody's (no connection, rate); again after ``retry_after_ms``.
+    ``done``: with the ``ding_id`` of what was created, and its ``mark`` if we sent that. ``unknown``: it may
+    have been done. ``unsent``: it was certainly not, for reasons that are nobody's (no connection, rate);
+    again after ``retry_after_ms``.
     ``pending``: DingTalk wants something else first (``acceptance``: the person; ``not-empty``: the
-    department has members). ``refused``: with DingTalk's ``code`` and the remedy in ``words``.
+    department has members). ``refused``: with DingTalk's ``code`` and the remedy in ``words``. ``stranger``:
+    nothing was sent, since it would have hit somebody else, who differs by ``words``.
     """
 
-    kind: Literal["done", "pending", "refused", "unknown", "unsent"]
+    kind: Literal["done", "pending", "refused", "unknown", "unsent", "stranger"]
     ding_id: str | None = None
+    mark: str | None = None
     reason: PendingReason | None = None
     code: str | None = None
     words: str | None = None
@@ -205,11 +239,18 @@ def take(ledger: Ledger, wish: Wish) -> Ledger:
 
 
 def release(ledger: Ledger) -> Ledger:
-    """The operator's word: write it, whatever held us back (adopted, in conflict, refused)."""
+    """The operator's word: write it, whatever held us back (a candidate, a conflict, a refusal).
+
+    A candidate becomes the row's own. A row whose own is gone, or may be somebody else by now, owns nothing
+    any more: whoever is found then is a candidate again, so that nobody is given away unseen.
+    """
     intention = ledger.intention
     if intention is not None and intention.outcome == "refused":
         intention = None
     written = {name: value for name, value in ledger.written.items() if name != EXISTS}
-    return replace(
-        ledger, adopted=False, conflict=None, writes_back_ms=(), intention=intention, written=written
-    )
+    released = replace(ledger, conflict=None, writes_back_ms=(), intention=intention, written=written)
+    if ledger.candidate is not None:
+        return replace(released, owned_id=ledger.candidate, candidate=None)
+    if ledger.creation is None and (ledger.seen is None or ledger.conflict == "somebody-else"):
+        return replace(released, owned_id=None, mark=None, seen=None)
+    return released

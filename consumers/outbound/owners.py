@@ -10,9 +10,12 @@ name = "oa"                 # the default: what people change there is written b
 
 [templates."PROC-LEAVE"]
 request_id_field = "OA No."
+originators = ["*"]         # in whose names messages may start it: own ids; "*": of all whom the OA has named
+actors = ["E1001"]          # in whose names messages may decide it; without a list in nobody's
 """
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -24,18 +27,30 @@ from dingbridge.errors import SettingsError
 Owner = Literal["oa", "dingtalk", "report"]
 VARIABLE: Final = "OUTBOUND_OWNERS"
 
+EVERYBODY: Final = "*"
+"""In a template's list: whoever is a person of the OA's own."""
+_LISTS: Final = ("originators", "actors")
 _TABLES: Final[dict[str, Kind]] = {"users": "user", "departments": "department"}
 _DEFAULTS: Final[dict[str, Owner]] = {"mobile": "dingtalk"}
 
 
 @dataclass(frozen=True, slots=True)
+class Template:
+    """What the file says of an approval template: the form field that holds the OA's request id, and whose
+    names messages may use."""
+
+    request_id_field: str | None = None
+    originators: frozenset[str] = frozenset()
+    actors: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Owners:
-    """``users`` and ``departments`` are what the file says; ``request_id_fields`` is, by process code, the
-    form field that holds the OA's request id."""
+    """What the file says; ``templates`` by process code."""
 
     users: dict[str, Owner] = field(default_factory=dict)
     departments: dict[str, Owner] = field(default_factory=dict)
-    request_id_fields: dict[str, str] = field(default_factory=dict)
+    templates: Mapping[str, Template] = field(default_factory=dict)
 
     def owner_of(self, kind: Kind, name: str) -> Owner:
         """``oa`` unless the file says otherwise; of ``mobile`` it is ``dingtalk``."""
@@ -44,7 +59,13 @@ class Owners:
 
     def request_id_field(self, process_code: str) -> str | None:
         """The form field for the request's id; None: this template has none."""
-        return self.request_id_fields.get(process_code)
+        return self.templates.get(process_code, Template()).request_id_field
+
+    def allowed(self, role: Literal["originators", "actors"], process_code: str) -> frozenset[str]:
+        """In whose names messages may start (``originators``) or decide approvals of this template: own ids,
+        userids of people whom the OA has not named, and ``EVERYBODY``."""
+        template = self.templates.get(process_code, Template())
+        return template.originators if role == "originators" else template.actors
 
 
 def load_owners(path: Path | None) -> Owners:
@@ -86,13 +107,22 @@ def _owners(table: str, kind: Kind, found: Any, problems: list[str]) -> dict[str
     return found
 
 
-def _templates(found: Any, problems: list[str]) -> dict[str, str]:
-    fields = {}
+def _templates(found: Any, problems: list[str]) -> dict[str, Template]:
+    templates = {}
     for code, table in found.items() if isinstance(found, dict) else [("", found)]:
-        name = table.get("request_id_field") if isinstance(table, dict) else None
-        if not isinstance(name, str) or not name or set(table) != {"request_id_field"}:
-            place = f'templates."{code}"'
-            problems.append(f'{place}: must hold request_id_field = "<name of a form field>", nothing else')
-        else:
-            fields[code] = name
-    return fields
+        place = f'templates."{code}"'
+        if not isinstance(table, dict) or not table or table.keys() - {"request_id_field", *_LISTS}:
+            problems.append(f"{place}: must hold request_id_field, {' or '.join(_LISTS)}, and nothing else")
+            continue
+        name = table.get("request_id_field")
+        if name is not None and not (isinstance(name, str) and name):
+            problems.append(f"{place}.request_id_field: must be the name of a form field")
+        lists = {}
+        for role in _LISTS:
+            listed = table.get(role, [])
+            if not (isinstance(listed, list) and all(isinstance(one, str) and one for one in listed)):
+                problems.append(f'{place}.{role}: must be a list of own ids, or ["{EVERYBODY}"]')
+                continue
+            lists[role] = frozenset(listed)
+        templates[code] = Template(name, **lists)
+    return templates

@@ -13,11 +13,14 @@ class OutboundSettings(Settings):
     """What outbound needs beside the settings of every consumer."""
 
     outbound_owners: Path | None = None
-    """TOML file that says who owns which field; unset: mobile is DingTalk's, everything else the OA's"""
+    """TOML file that says who owns which field, and in whose names approvals may be started and decided;
+    unset: mobile is DingTalk's, everything else the OA's, and approvals in nobody's name"""
     outbound_settle_s: float = Field(60, ge=1, le=3600)
     """how long a read may still show the state before our own write, in s"""
     outbound_max_removals: int = Field(20, ge=0)
     """people and departments removed in 24 h at most; more wait for `dingbridge outbound approve`"""
+    outbound_max_approvals: int = Field(100, ge=0)
+    """approvals started or decided in people's names in 24 h at most; more wait"""
     outbound_grace_days: float = Field(7, ge=0, le=365)
     """days between *absent* and the removal; the OA may change its mind meanwhile"""
     outbound_calls_per_s: float = Field(10, gt=0, le=20)

@@ -29,22 +29,28 @@ def now_ms() -> int:
 async def ding_ids(
     db: Reader | Transaction, corp_id: str, kind: Kind, own_ids: Collection[str]
 ) -> dict[str, str]:
-    """DingTalk's ids of those of ``own_ids`` that it has, by own id; of ``root`` too."""
+    """DingTalk's ids of those of ``own_ids`` that are there and the OA's, by own id; of ``root`` too."""
     found = await db.execute(
-        select(_e.own_id, _e.ding_id).where(
+        select(_e.own_id, _e.owned_id).where(
             _e.corp_id == corp_id, _e.kind == kind, _e.own_id.in_(own_ids), _e.present
         )
     )
     root = {ROOT: ROOT_ID} if kind == "department" and ROOT in own_ids else {}
-    return {row.own_id: row.ding_id for row in found} | root
+    return {row.own_id: row.owned_id for row in found} | root
+
+
+async def named(db: Reader | Transaction, corp_id: str, kind: Kind, own_ids: Collection[str]) -> set[str]:
+    """Those of ``own_ids`` that the OA has named in a message of their own."""
+    where = (_e.corp_id == corp_id, _e.kind == kind, _e.own_id.in_(own_ids))
+    return {row.own_id for row in await db.execute(select(_e.own_id).where(*where))}
 
 
 async def own_id_of(
     db: Reader | Transaction, corp_id: str, kind: Kind, ding_id: str, *, but: str = ""
 ) -> str | None:
-    """The own id, not ``but``, of what DingTalk calls ``ding_id``; None: it is none of ours."""
-    where = (_e.corp_id == corp_id, _e.kind == kind, _e.ding_id == ding_id, _e.present, _e.own_id != but)
-    own_id: str | None = await db.scalar(select(_e.own_id).where(*where).limit(1))
+    """The own id, not ``but``, that owns what DingTalk calls ``ding_id``; None: it is none of ours."""
+    where = (_e.corp_id == corp_id, _e.kind == kind, _e.owned_id == ding_id, _e.own_id != but)
+    own_id: str | None = await db.scalar(select(_e.own_id).where(*where))
     return own_id
 
 

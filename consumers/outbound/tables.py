@@ -5,7 +5,7 @@ raises ``touched`` and makes the row due; the agent writes the rest. Times are e
 messages. Rows stay when the entity is gone: they know its last version, so that a replay revives nothing.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, UniqueConstraint
 
 metadata = MetaData()
 
@@ -16,7 +16,8 @@ outbound_entity = Table(
     Column("kind", Text, primary_key=True, comment="user or department"),
     Column("own_id", Text, primary_key=True, comment="the OA's id"),
     Column("app", Text, comment="name of the DingTalk app that is called; NULL: the consumer's own"),
-    Column("ding_id", Text, comment="userid or dept_id; NULL until it is known"),
+    Column("owned_id", Text, comment="userid or dept_id that we created, or that a hand released"),
+    Column("ding_id", Text, comment="by which events find it: owned, a candidate, or the userid to be"),
     Column("version", BigInteger, nullable=False, comment="of the last message"),
     Column("absent", Boolean, nullable=False, comment="the last message wants it gone"),
     Column("wish", Text, nullable=False, comment="data of the last message, JSON; references are own ids"),
@@ -26,8 +27,8 @@ outbound_entity = Table(
     Column("flagged", Boolean, nullable=False, comment="an event said to look"),
     Column("touched", BigInteger, nullable=False, comment="raised by each message and each event"),
     Column("ledger", Text, comment="what was seen, written and intended, JSON; NULL: never looked at"),
-    Column("present", Boolean, nullable=False, comment="DingTalk has it, as last seen"),
-    Column("adopted", Boolean, nullable=False, comment="was there before us: not written until released"),
+    Column("present", Boolean, nullable=False, comment="DingTalk has what it owns, as last seen"),
+    Column("adopted", Boolean, nullable=False, comment="owns nothing, has a candidate for a release"),
     Column("removal_approved", Boolean, nullable=False, comment="by hand, beyond OUTBOUND_MAX_REMOVALS"),
     Column("result", Text, comment="last result of this version; NULL: none yet"),
     Column("reason", Text, comment="of a pending result"),
@@ -39,6 +40,7 @@ outbound_entity = Table(
     Column("due_ms", BigInteger, comment="when the agent looks at it; NULL: when something happens"),
     Column("leased_ms", BigInteger, nullable=False, comment="until then an agent works at it"),
     Column("claims", BigInteger, nullable=False, comment="raised by each agent that takes it up"),
+    UniqueConstraint("corp_id", "kind", "owned_id", name="uq_outbound_entity_owned_id"),
     Index("ix_outbound_entity_ding_id", "corp_id", "kind", "ding_id"),
     Index("ix_outbound_entity_due_ms", "due_ms"),
     Index("ix_outbound_entity_waits_for", "corp_id", "waits_for"),
@@ -47,8 +49,8 @@ outbound_entity = Table(
 outbound_state = Table(
     "outbound_state",
     metadata,
-    Column("name", Text, primary_key=True, comment="sender, or removals:<corpId>"),
-    Column("value", Text, comment="of removals: when those of the last 24 h were begun, JSON"),
+    Column("name", Text, primary_key=True, comment="sender, removals:<corpId> or approvals:<corpId>"),
+    Column("value", Text, comment="of these: when those of the last 24 h were begun, JSON"),
 )
 
 outbound_outgoing = Table(

@@ -22,6 +22,7 @@ title = "dingtalk"
 
 [templates."PROC-LEAVE"]
 request_id_field = "外部单号"
+originators = ["*"]
 """
 
 _TABLES: Final = """

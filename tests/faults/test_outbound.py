@@ -1,7 +1,8 @@
 """Both directions under faults: an OA and people change one company at random, while the consumer is killed,
 Kafka and the database vanish, replies are lost, reads lag, and events are late, early, doubled and swapped.
 
-At the end every field has its owner's last word, nobody was created twice, each change of the OA's cost at
+At the end every field has its owner's last word, nobody was created twice, whoever got the number of somebody
+who is gone was not touched, each change of the OA's cost at
 most one write, and the OA was told of each person's change that stood, once, and of nothing it did itself.
 """
 
@@ -166,6 +167,7 @@ async def test_an_oa_and_people_change_one_company_whatever_happens(
     )
     assert {change for change, times in told.items() if times > 1} == set()
     assert told.keys() <= sides.edits, "echoes"
+    assert {own_id for kind, own_id, _ in writes if kind == "user"} <= set(sides.everybody()), "a founder"
     for key in sides.wanted:
         kind, own_id = key
         if kind == "user":
@@ -178,6 +180,9 @@ def want(sides: TwoSides, kind: str, own_id: str, dice: Random) -> None:
     if kind == "department":
         sides.want_department(own_id)
     elif sides.here(own_id) and dice.random() < 0.2:
+        sides.want_nobody(own_id)
+    elif not sides.here(own_id) and sides.said[kind, own_id] and dice.random() < 0.5:
+        sides.pass_number_on(own_id)
         sides.want_nobody(own_id)
     else:
         sides.want_person(own_id)

@@ -26,6 +26,10 @@ Key = tuple[str, str]
 """Kind and own id."""
 
 
+def _number_of(own_id: str) -> str:
+    return f"139{int(own_id.rpartition('-')[2]):08d}"
+
+
 class TwoSides:
     """Every value is said once in a run, so a change can be told from an echo: people's begin with ``p``."""
 
@@ -40,6 +44,8 @@ class TwoSides:
         self.edits: set[tuple[Key, str, str]] = set()
         self.standing: set[tuple[Key, str, str]] = set()
         self.open: list[Any] = []
+        self.founders = [*simulator.platform.company.users]
+        """Who was there before the OA, and is none of its business."""
 
     # The OA
 
@@ -60,8 +66,12 @@ class TwoSides:
     def want_person(self, own_id: str) -> None:
         departments = self.departments()
         chosen = self._dice.sample(departments, self._dice.randint(1, min(2, len(departments))))
-        number = int(own_id.rpartition("-")[2])
-        wish = {"name": f"n{number}", "mobile": f"139{number:08d}", "departments": sorted(chosen)}
+        wish = {
+            "name": f"n{own_id[2:]}",
+            "mobile": _number_of(own_id),
+            "departments": sorted(chosen),
+        }
+        self._free(wish["mobile"])
         self._want(("user", own_id), wish | {"title": f"o{next(self._serial)}", "jobNumber": own_id})
 
     def want_nobody(self, own_id: str) -> None:
@@ -127,6 +137,17 @@ class TwoSides:
             self.last[key, name] = value
         if stands:
             self.standing = {one for one in self.standing if one[:2] != (key, name)} | {(key, name, value)}
+
+    def pass_number_on(self, own_id: str) -> None:
+        """A founder gets the number of somebody who is gone, and whom the OA goes on calling absent."""
+        founder = self._dice.choice(self.founders)
+        self._simulator.act("edit", {"userid": founder, "mobile": _number_of(own_id)})
+
+    def _free(self, number: str) -> None:
+        for founder in self.founders:
+            if self._simulator.platform.company.users[founder].mobile == number:
+                spare = f"137{next(self._serial):08d}"
+                self._simulator.act("edit", {"userid": founder, "mobile": spare})
 
     def here(self, own_id: str) -> bool:
         return own_id in self._simulator.platform.company.users

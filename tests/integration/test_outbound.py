@@ -100,10 +100,12 @@ async def test_what_was_there_before_us_is_adopted_and_written_after_its_release
     # and one person is one own id's
     await oa.say(user("u9", 1, userid=there.userid, title="别人"))
     await oa.settle()
-    assert await oa.results("u9") == ["refused"]
+    assert await oa.results("u9") == ["pending/adopted"]
     await oa.release("u1")
+    await oa.release("u9")
     await oa.settle()
     assert (await oa.results("u1"))[-1] == "done"
+    assert (await oa.results("u9"))[-1] == "conflict/owned-by-another"
     assert (there.title, oa.writes()) == ("改过的", [("user/update", True)])
 
 
@@ -157,6 +159,25 @@ async def test_a_reply_that_is_lost_creates_nobody_twice(oa):
     assert oa.person("u1")["title"] == "经理"
     assert all(changed for _, changed in oa.writes())
     assert [(await oa.results(own_id))[-1] for own_id in ("d1", "u1", "u2")] == ["done"] * 3
+
+
+async def test_the_next_holder_of_a_number_is_neither_written_nor_deleted(oa):
+    """A is removed by hand, B is hired with A's number, and the OA goes on speaking of A, then of C too."""
+    company = oa.simulator.platform.company
+    await oa.say(user("u1", 1))
+    await oa.settle()
+    oa.act("leave", userid="u1")
+    there = next(iter(company.users.values()))
+    oa.act("edit", userid=there.userid, mobile="13900000001")
+    before, writes = oa.person(there.userid), len(oa.writes())
+    await oa.settle()
+    await oa.say(user("u1", 2, title="总监"), user("u2", 1, mobile="13900000001"))
+    await oa.settle()
+    await oa.say(message("user.absent", "u1", version=3))
+    await oa.settle()
+    assert oa.person(there.userid) == before
+    assert [one for one in oa.writes()[writes:] if one[1]] == []
+    assert [(await oa.results(own_id))[-1] for own_id in ("u1", "u2")] == ["unchanged", "pending/adopted"]
 
 
 async def test_who_must_accept_first_is_pending_and_appears(oa):

@@ -21,7 +21,12 @@ from tests.integration.simulator_support import settings
 
 START = "POST /v1.0/workflow/processInstances"
 FORM = {"请假类型": "年假"}
-OWNERS = f'[templates."PROC-LEAVE"]\nrequest_id_field = "{OWN_NUMBER}"\n'
+LISTS = """
+[templates."PROC-LEAVE"]
+originators = {people}
+actors = {people}
+"""
+OWNERS = f'{LISTS}request_id_field = "{OWN_NUMBER}"\n'
 _numbers = itertools.count(1)
 
 
@@ -98,18 +103,19 @@ class Office:
 @pytest.fixture
 async def office(database_url, tmp_path, monkeypatch, request):
     owners = tmp_path / "owners.toml"
-    owners.write_text(getattr(request, "param", OWNERS))
     monkeypatch.setenv("OUTBOUND_OWNERS", str(owners))
-    async with (
-        Simulator(settings(users=12, departments=4)) as simulator,
-        DingTalkClient(
-            app_key=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"],
-            app_secret=SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"],
-            base=simulator.base_url,
-        ) as client,
-        MemoryRuntime(Outbound(), database_url=database_url, dingtalk=client) as runtime,
-    ):
-        yield Office(simulator, runtime, client)
+    async with Simulator(settings(users=12, departments=4)) as simulator:
+        people = json.dumps(list(simulator.platform.company.users))
+        owners.write_text(getattr(request, "param", OWNERS).format(people=people))
+        async with (
+            DingTalkClient(
+                app_key=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"],
+                app_secret=SAMPLE_CREDENTIALS["DINGTALK_APP_SECRET"],
+                base=simulator.base_url,
+            ) as client,
+            MemoryRuntime(Outbound(), database_url=database_url, dingtalk=client) as runtime,
+        ):
+            yield Office(simulator, runtime, client)
 
 
 async def test_a_lost_reply_and_a_repeated_message_start_one_approval_whose_end_comes_back(office):
@@ -165,7 +171,7 @@ async def test_an_approval_that_ends_before_its_id_is_known_is_told_once(office)
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-@pytest.mark.parametrize("office", [""], indirect=True)
+@pytest.mark.parametrize("office", [LISTS], indirect=True)
 async def test_without_a_field_for_its_id_an_approval_is_not_started_twice(office):
     office.simulator.faults.add({"api": START, "kind": "cut", "times": 1})
     await office.start()

@@ -89,7 +89,7 @@ async def test_nobody_is_removed_whom_the_oa_wants_again(oa, monkeypatch):
     """The message comes between the read and the call."""
     await oa.say(user("u1", 1))
     await oa.settle()
-    real = agents.removals_left
+    real = agents.is_left
     later = [user("u1", 3)]
 
     async def meanwhile(*arguments):
@@ -97,7 +97,7 @@ async def test_nobody_is_removed_whom_the_oa_wants_again(oa, monkeypatch):
             await oa.say(later.pop())
         return await real(*arguments)
 
-    monkeypatch.setattr(agents, "removals_left", meanwhile)
+    monkeypatch.setattr(agents, "is_left", meanwhile)
     await oa.say(message("user.absent", "u1", version=2))
     await oa.settle()
     assert "user/delete" not in [name for name, _ in oa.writes()]

@@ -146,7 +146,11 @@ def release(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let outbound write what it holds back: adopted, in conflict, or refused. `plan` shows what that is."""
+    """Let outbound write what it holds back: adopted, in conflict, or refused. `plan` shows what that is.
+
+    Who is adopted belongs to the own id from then on. An own id whose person is gone, or may be somebody else
+    by now, only lets go of them: whoever is found then is adopted, and waits for another release.
+    """
     if state not in (None, *waiting.RELEASABLE):
         raise typer.BadParameter("adopted, conflict or refused", param_hint="--state")
     held = or_(*waiting.RELEASABLE.values()) if state is None else waiting.RELEASABLE[state]

@@ -9,13 +9,13 @@ from sqlalchemy import select
 
 from consumers.outbound.consumer import Outbound
 from consumers.outbound.contacts.agent import rules_of
-from consumers.outbound.contacts.brake import removals_left
+from consumers.outbound.contacts.decide import decide
 from consumers.outbound.contacts.dingtalk import Contacts
 from consumers.outbound.contacts.references import Referred, resolved, with_wish
 from consumers.outbound.contacts.rows import Entity, Key, entity_of, userid_of
 from consumers.outbound.contacts.wanted import wish_in
-from consumers.outbound.decide import decide
 from consumers.outbound.ledger import Create, Decision, Delete, Fields, Kind, Ledger, Update
+from consumers.outbound.limits import is_left
 from consumers.outbound.messages import Message
 from consumers.outbound.store import ding_ids, in_own_ids, now_ms
 from consumers.outbound.tables import outbound_entity
@@ -98,7 +98,8 @@ async def _planned(
         for own_id in own_ids:
             to_come = all_.get((entity.corp_id, kind, own_id))
             if own_id not in found and to_come is not None and not to_come.absent:
-                found[own_id] = userid_of(to_come) if kind == "user" else NEW + own_id
+                chosen = userid_of(to_come) if kind == "user" else NEW + own_id
+                found[own_id] = to_come.ledger.candidate or chosen
         return found
 
     wish, _ = await resolved(entity, ids)
@@ -111,7 +112,9 @@ async def _planned(
         return Planned(entity.kind, entity.own_id, "refused", ledger.ding_id, str(error))
     decision = decide(
         entity.kind, ledger, observed, owners=consumer.owners, rules=rules_of(consumer.own), now_ms=now_ms(),
-        may_remove=await removals_left(db, entity.corp_id, consumer.own.outbound_max_removals, now_ms()),
+        may_remove=await is_left(
+            db, "removals", entity.corp_id, consumer.own.outbound_max_removals, now_ms()
+        ),
     )  # fmt: skip
     seen = observed.fields if observed is not None else {}
     names = _names(decision, wish.fields)

@@ -8,15 +8,16 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import structlog
 
-from consumers.outbound.contacts.brake import count_removal, removals_left
-from consumers.outbound.contacts.dingtalk import Contacts, outcome_of
+from consumers.outbound.contacts.decide import decide, settle_outcome
+from consumers.outbound.contacts.dingtalk import Contacts, SomebodyElse, outcome_of
 from consumers.outbound.contacts.references import wish_of, with_wish
-from consumers.outbound.contacts.rows import Entity, claim, let_go, save, standing
-from consumers.outbound.decide import decide, settle_outcome
-from consumers.outbound.ledger import Decision, Delete, Outcome, Result, Rules
+from consumers.outbound.contacts.rows import Entity, claim, let_go, save, standing, userid_of
+from consumers.outbound.ledger import Decision, Delete, Ledger, Observed, Outcome, Result, Rules
+from consumers.outbound.limits import count_one, is_left
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import Owners
 from consumers.outbound.requests.tables import standing as requests_standing
@@ -144,11 +145,12 @@ class Agent:
             contacts = Contacts(client, self._pace, self._own_ids[entity.corp_id])
             async with asyncio.timeout(LOOK_S):
                 observed = await contacts.find(entity, ledger)
-            if ledger.ding_id is None and observed is not None:
-                other = await own_id_of(reader, *entity.key[:2], observed.ding_id, but=entity.own_id)
-                if other is not None:
-                    words = f"DingTalk's {observed.ding_id} is {other} already; one of the two ids is wrong"
-                    refused = Result("refused", wish.version, words=words)
+            if ledger.owned_id is None or observed is None:
+                refused = await self._owned_by_another(entity, ledger, observed)
+            if refused is not None and entity.absent:
+                observed, refused = None, None
+            elif refused is not None:
+                ledger = replace(ledger, candidate=None, seen=None)
         except TimeoutError:  # many departments to be read, and each once: it goes on with the next
             await let_go(self._database, entity)
             return
@@ -161,7 +163,7 @@ class Agent:
             again = Decision(ledger, result=refused, due_ms=now_ms() + REFUSED_MS)
             await self._save(entity, again, waits_for=waits_for)
             return
-        may_remove = await removals_left(reader, entity.corp_id, self._most_removals, now_ms())
+        may_remove = await is_left(reader, "removals", entity.corp_id, self._most_removals, now_ms())
         while True:
             decision = decide(
                 entity.kind, ledger, observed, owners=self._owners, rules=self._rules, now_ms=now_ms(),
@@ -175,9 +177,13 @@ class Agent:
         unavailable: ApiError | None = None
         try:
             async with asyncio.timeout(WRITE_S):
-                outcome = Outcome("done", await contacts.write(entity, decision.action))
+                made = await contacts.write(entity, decision.action, decision.ledger)
+                mark = entity.own_id if entity.kind == "department" else None
+                outcome = Outcome("done", made, mark)
         except TimeoutError:
             outcome = Outcome("unknown")
+        except SomebodyElse as error:
+            outcome = Outcome("stranger", words=error.why)
         except ApiError as error:
             outcome = outcome_of(decision.action, error)
             unavailable = error if outcome.kind == "unsent" and error.unavailable else None
@@ -186,15 +192,34 @@ class Agent:
         if unavailable is not None:
             raise unavailable
 
+    async def _owned_by_another(
+        self, entity: Entity, ledger: Ledger, observed: Observed | None
+    ) -> Result | None:
+        """A conflict where what was found, or the userid that is to be created, is another row's."""
+        ding_id = observed.ding_id if observed else userid_of(entity) if entity.kind == "user" else None
+        if ding_id is None:
+            return None
+        db = self._database.reader()
+        other = await own_id_of(db, entity.corp_id, entity.kind, ding_id, but=entity.own_id)
+        if other is None:
+            return None
+        words = (
+            f"{entity.own_id}: {ding_id} in DingTalk belongs to {other}, and to one own id only. Correct the "
+            f"userid, the mobile or the name of one of the two, or let the OA say that {other} is absent"
+        )
+        return Result("conflict", entity.version, reason="owned-by-another", words=words, ding_id=ding_id)
+
     async def _save(self, entity: Entity, decision: Decision, *, waits_for: str | None) -> bool:
-        """False: the brake is on, and nothing was written."""
+        """False: the day's removals are used up, and nothing was written."""
         ledger = decision.ledger
         again = ledger.intention is not None and ledger.intention.attempt > 1
         removes = isinstance(decision.action, Delete) and not (ledger.removal_approved or again)
         for left in reversed(range(MOST_AGAIN)):
             try:
                 async with self._database.transaction() as tx:
-                    if removes and not await count_removal(tx, entity.corp_id, self._most_removals, now_ms()):
+                    if removes and not await count_one(
+                        tx, "removals", entity.corp_id, self._most_removals, now_ms()
+                    ):
                         return False
                     keep = decision.action is not None
                     news = await save(tx, entity, decision, keep=keep, waits_for=waits_for)
@@ -206,7 +231,7 @@ class Agent:
             self._metrics.result(news.result)
             log.info(
                 "outbound.result", kind=entity.kind, own_id=entity.own_id, result=news.result,
-                reason=news.reason, code=news.code, fields=news.fields,
+                reason=news.reason, code=news.code, fields=news.fields, dingtalk_id=news.ding_id,
             )  # fmt: skip
         for change in decision.changes:
             self._metrics.change(change.verdict)

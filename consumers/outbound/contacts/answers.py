@@ -18,25 +18,32 @@ from consumers.outbound.messages import (
 from consumers.outbound.store import in_own_ids, now_ms, put
 from dingbridge import Transaction
 
+_ABSENT = "{what} is not in DingTalk yet, or not released; send it, or what it waits for itself"
 WORDS = {
-    "parent-missing": "{what} is not in DingTalk yet; send it, or what it waits for itself",
-    "department-missing": "{what} is not in DingTalk yet; send it, or what it waits for itself",
-    "manager-missing": "{what} is not in DingTalk yet, or not in the department; all else is done",
+    "parent-missing": _ABSENT,
+    "department-missing": _ABSENT,
+    "manager-missing": "{what} is not in DingTalk yet, not released, or not in the department; "
+    "all else is done",
     "acceptance": "The person must accept the invitation in DingTalk",
-    "adopted": "Was there before; `dingbridge outbound plan` shows what differs, `release` has it written",
+    "adopted": "{ding_id} was there before; `dingbridge outbound plan` shows what differs, and "
+    "`release {own_id}` gives it to {own_id}",
+    "somebody-else": "{own_id}: {ding_id} in DingTalk is not, or may not be, what {own_id} created or was "
+    "given: its {why} differs. It is left alone. Look at it in DingTalk; then `dingbridge outbound release "
+    "{own_id}` searches anew, and gives nobody away yet",
     "removal-approval": "The day's removals are used up; `dingbridge outbound approve <id>` lets it go on",
     "grace": "Is removed when OUTBOUND_GRACE_DAYS are over",
     "not-empty": "People or departments are in it; it is removed when they are gone",
 }
-"""What is to be done about a pending result."""
+"""What is to be done about a pending result or a conflict."""
 
 
-def in_words(result: Result, waits_for: str | None) -> Result:
-    """A pending result with what is to be done about it."""
+def in_words(result: Result, own_id: str, waits_for: str | None) -> Result:
+    """``result`` with what is to be done about it."""
     if result.words is not None or result.reason not in WORDS:
         return result
     what = (waits_for or "what it names").replace(":", " ", 1)
-    return replace(result, words=WORDS[result.reason].format(what=what))
+    known = {"what": what, "own_id": own_id, "ding_id": result.ding_id, "why": ", ".join(result.fields)}
+    return replace(result, words=WORDS[result.reason].format(**known))
 
 
 async def tell(

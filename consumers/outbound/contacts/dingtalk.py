@@ -1,9 +1,15 @@
-"""One person or department in DingTalk: found, read, written, and what an error says of a write."""
+"""One person or department in DingTalk: found, read, written, and what an error says of a write.
+
+What the row owns is read by its id alone. Only for a row that owns nothing somebody is looked for, by the
+userid that was chosen, the mobile or the name: who is found is a candidate for a release.
+"""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from consumers.outbound import fields
+from consumers.outbound.contacts.identity import mark_in, stranger
 from consumers.outbound.contacts.references import MISSING
 from consumers.outbound.contacts.rows import Entity, userid_of
 from consumers.outbound.ledger import (
@@ -34,6 +40,14 @@ NO_MEMBER = ("60067", "60068")
 """A department's manager is no member of it yet (server-api-error-codes-1)."""
 
 
+class SomebodyElse(Exception):
+    """What is to be deleted is not, or may not be, what the row owns. ``why`` is by what it differs."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(why)
+
+
 class Contacts:
     """What the agent asks of one company's contacts, and does to them, at a pace. ``own_ids`` remembers each
     department's ``source_identifier``, by dept_id."""
@@ -42,47 +56,62 @@ class Contacts:
         self._client, self._pace, self._own_ids = client, pace, own_ids
 
     async def find(self, entity: Entity, ledger: Ledger) -> Observed | None:
-        """The entity as DingTalk has it now: by the id that is known, else by those that it may have. Raises
-        ``ApiError``, ``NotFound`` excepted."""
-        kind, wished = entity.kind, ledger.wish.fields if ledger.wish else {}
-        tried = ledger.ding_id
-        if tried is not None and (found := await self._read(kind, tried)) is not None:
-            return found
-        if kind == "department":
-            begun = ledger.intention
-            aimed = begun.target if begun is not None and begun.op == "create" else None
-            for place in (wished, aimed or {}):  # the wish may have changed since the creation began
-                if (found := await self._find_department(entity.own_id, place)) is not None:
-                    return found
+        """What DingTalk has in the row's place. Raises ``ApiError``, ``NotFound`` excepted."""
+        kind, begun, wish = entity.kind, ledger.creation, ledger.wish
+        wished = wish.fields if wish is not None else {}
+        if begun is not None:
+            # the wish may have changed since the creation began
+            for place in ((begun.target or {}), wished):
+                if (found := await self._chosen(kind, begun.chosen, place)) is not None:
+                    return replace(found, by="chosen")
+            if begun.outcome == "open":
+                return None
+        if ledger.owned_id is not None:
+            found = await self._read(kind, ledger.owned_id)
+            if found is not None or (wish is not None and wish.absent):
+                return found
+        if wish is None:
             return None
-        userid = userid_of(entity)
-        if userid != tried and (found := await self._read(kind, userid)) is not None:
-            return found
+        found = await self._chosen(kind, wish.chosen, wished)
+        if found is None and ledger.owned_id is None:
+            found = await self._alike(entity, wished)
+        return None if found is None else replace(found, by="match")
+
+    async def _chosen(self, kind: Kind, chosen: str, wished: Fields) -> Observed | None:
+        """Whoever has the userid; the department that has the ``source_identifier``, where it is to be."""
+        if kind == "user":
+            return await self._read(kind, chosen)
+        for dept_id, _ in await self._children(wished.get("parent")):
+            if self._own_ids.get(dept_id) == chosen:
+                return await self._read(kind, dept_id)
+        return None
+
+    async def _alike(self, entity: Entity, wished: Fields) -> Observed | None:
+        """Whoever has the mobile; the department that has the name, and no system's id."""
+        if entity.kind == "department":
+            for dept_id, child in await self._children(wished.get("parent")):
+                if child.get("name") == wished.get("name") and not self._own_ids.get(dept_id):
+                    return await self._read("department", dept_id)
+            return None
         if "mobile" not in wished or "userid" in entity.wish:
             return None
-        by_mobile = await self._turn(self._client.userid_by_mobile, wished["mobile"])
-        return None if by_mobile in (None, tried, userid) else await self._read(kind, by_mobile)
+        userid = await self._turn(self._client.userid_by_mobile, wished["mobile"])
+        return None if userid is None else await self._read("user", userid)
 
-    async def _find_department(self, own_id: str, wished: Fields) -> Observed | None:
-        parent = wished.get("parent")
+    async def _children(self, parent: object) -> list[tuple[str, dict[str, Any]]]:
+        """The departments in ``parent``, by id. What a listing shows of them varies, so each is read, once in
+        this process."""
         if not isinstance(parent, int):
-            return None
+            return []
         try:
-            children = await self._turn(self._client.sub_departments, parent)
+            listed = await self._turn(self._client.sub_departments, parent)
         except NotFound:
-            return None
-        # what the listing shows of them varies, so each is read, once in this process
-        for child in children:
-            dept_id = str(child["dept_id"])
+            return []
+        children = [(str(child["dept_id"]), child) for child in listed]
+        for dept_id, _ in children:
             if dept_id not in self._own_ids:
                 await self._read("department", dept_id)
-            if self._own_ids.get(dept_id) == own_id:
-                return await self._read("department", dept_id)
-        for child in children:
-            dept_id = str(child["dept_id"])
-            if child.get("name") == wished.get("name") and not self._own_ids.get(dept_id):
-                return await self._read("department", dept_id)
-        return None
+        return children
 
     async def _read(self, kind: Kind, ding_id: str) -> Observed | None:
         try:
@@ -95,10 +124,11 @@ class Contacts:
             return None
         if kind == "department":
             self._own_ids[ding_id] = str(reply.get("source_identifier") or "")
-        return Observed(ding_id, fields.observed(kind, reply))
+        return Observed(ding_id, fields.observed(kind, reply), mark_in(kind, reply))
 
-    async def write(self, entity: Entity, action: Action) -> str | None:
-        """Do it; the id of what was created. Raises ``ApiError``."""
+    async def write(self, entity: Entity, action: Action, ledger: Ledger) -> str | None:
+        """Do it; the id of what was created. What is to be deleted is read once more: raises ``SomebodyElse``
+        where it is not as ``ledger`` last saw it, and ``ApiError``."""
         client, kind = self._client, entity.kind
         match action:
             case Create():
@@ -114,6 +144,11 @@ class Contacts:
                 else:
                     await self._turn(client.update_department, int(action.ding_id), wanted)
             case Delete():
+                there = await self._read(kind, action.ding_id)
+                if there is None:
+                    return None
+                if (why := stranger(kind, ledger, there, removing=True)) is not None:
+                    raise SomebodyElse(why)
                 if kind == "user":
                     await self._turn(client.delete_user, action.ding_id)
                 else:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Literal
 
-from consumers.outbound.contacts.rows import Entity, members_among
+from consumers.outbound.contacts.rows import Entity, members_among, userid_of
 from consumers.outbound.ledger import Kind, Ledger, PendingReason, Wish, take
 from consumers.outbound.store import REFERENCES, ding_ids
 from dingbridge import Reader
@@ -38,7 +38,7 @@ async def wish_of(db: Reader, entity: Entity) -> tuple[Wish, Missing | None]:
         if kind != "member":
             return await ding_ids(db, entity.corp_id, kind, own_ids)
         known = await ding_ids(db, entity.corp_id, "user", own_ids)
-        inside = await members_among(db, entity.corp_id, own_ids, entity.ledger.ding_id)
+        inside = await members_among(db, entity.corp_id, own_ids, entity.ledger.owned_id)
         return {own_id: userid for own_id, userid in known.items() if own_id in inside}
 
     return await resolved(entity, ids)
@@ -48,8 +48,9 @@ async def resolved(
     entity: Entity, ids: Callable[[Referred, list[str]], Awaitable[dict[str, str]]]
 ) -> tuple[Wish, Missing | None]:
     """``ids`` gives the DingTalk ids of those own ids of a kind that are known (a plan's: or a name)."""
+    chosen = userid_of(entity) if entity.kind == "user" else entity.own_id
     if entity.absent:
-        return Wish(entity.version, {}, absent=True, since_ms=entity.since_ms), None
+        return Wish(entity.version, {}, absent=True, since_ms=entity.since_ms, chosen=chosen), None
     wished = {name: value for name, value in entity.wish.items() if name != "userid"}
     missing: Missing | None = None
     for name, reason in MISSING.items():
@@ -72,7 +73,7 @@ async def resolved(
     return (
         Wish(
             entity.version, wished, absent=False, since_ms=entity.since_ms,
-            missing=missing[0] if missing else None,
+            missing=missing[0] if missing else None, chosen=chosen,
         ),
         missing,
     )  # fmt: skip

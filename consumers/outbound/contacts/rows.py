@@ -87,8 +87,7 @@ def as_json(ledger: Ledger) -> str:
 def entity_of(row: Row[Any]) -> Entity:
     """The row as a value."""
     ledger = Ledger() if row.ledger is None else _ledgers.validate_json(row.ledger)
-    # these two are changed by hand, too
-    ledger = replace(ledger, adopted=row.adopted, removal_approved=row.removal_approved)
+    ledger = replace(ledger, removal_approved=row.removal_approved)  # which is given by hand, too
     return Entity(
         row.corp_id, row.kind, row.own_id, row.app, row.version, row.absent, json.loads(row.wish),
         row.since_ms, row.flagged, row.touched, ledger, row.claims,
@@ -120,10 +119,11 @@ async def save(
     ledger, touched = decision.ledger, row.touched != entity.touched
     values: dict[str, Any] = {
         "ledger": as_json(ledger),
-        "ding_id": ledger.ding_id or chosen_userid(*entity.key[1:], entity.wish),
-        "present": ledger.seen is not None,
-        # unless it was released or approved meanwhile
-        "adopted": ledger.adopted and row.adopted >= entity.ledger.adopted,
+        "owned_id": ledger.owned_id,
+        "ding_id": ledger.ding_id or chosen_userid(*entity.key[1:], entity.wish) or row.ding_id,
+        "present": ledger.owned_id is not None and ledger.seen is not None,
+        "adopted": ledger.candidate is not None,
+        # unless it was approved meanwhile
         "removal_approved": row.removal_approved if touched else ledger.removal_approved,
         "waits_for": waits_for,
     }
@@ -138,14 +138,14 @@ async def save(
     if result is not None and (result.result, result.reason, result.code) == said:
         result = None
     if result is not None:
-        result = in_words(result, waits_for)
+        result = in_words(result, entity.own_id, waits_for)
         values |= {
             "result": result.result, "reason": result.reason, "code": result.code, "words": result.words,
             "fields": json.dumps(result.fields), "result_ms": now_ms(),
         }  # fmt: skip
         await tell(tx, row, result)
     await tx.execute(update(outbound_entity).where(is_(entity.key)).values(**values))
-    await _wake(tx, entity, ledger)
+    await _wake(tx, entity, ledger, was_there=row.present)
     return result
 
 
@@ -156,11 +156,11 @@ async def _came(tx: Transaction, entity: Entity, waits_for: str) -> bool:
     return bool(await tx.scalar(select(_e.present).where(awaited).with_for_update(read=True)))
 
 
-async def _wake(tx: Transaction, entity: Entity, ledger: Ledger) -> None:
+async def _wake(tx: Transaction, entity: Entity, ledger: Ledger, *, was_there: bool) -> None:
     """Have those looked at that waited for ``entity`` to be there, or to join or leave their department."""
-    before, now = _above(entity.ledger), _above(ledger)
+    before, now = _above(entity.ledger) if was_there else set(), _above(ledger)
     others = []
-    if ledger.seen is not None and entity.ledger.seen is None:
+    if ledger.owned_id is not None and ledger.seen is not None and not was_there:
         others.append(_e.waits_for == f"{entity.kind}:{entity.own_id}")
     if before - now:
         others.append(and_(_is_department(before - now), _e.reason == "not-empty"))
@@ -178,7 +178,7 @@ def _above(ledger: Ledger) -> set[str]:
 
 
 def _is_department(dept_ids: Collection[str]) -> ColumnElement[bool]:
-    return and_(_e.kind == "department", _e.ding_id.in_(dept_ids))
+    return and_(_e.kind == "department", _e.owned_id.in_(dept_ids))
 
 
 async def members_among(db: Reader, corp_id: str, own_ids: Collection[str], dept_id: str | None) -> set[str]:

@@ -1,6 +1,7 @@
 """What messages, events and the operator's commands do to the ledger's rows; the agent does the rest."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Row, update
@@ -10,7 +11,7 @@ from consumers.outbound.contacts.rows import as_json, chosen_userid, entity_of, 
 from consumers.outbound.ledger import Kind, Result
 from consumers.outbound.ledger import release as released
 from consumers.outbound.messages import Message
-from consumers.outbound.store import now_ms
+from consumers.outbound.store import now_ms, own_id_of
 from consumers.outbound.tables import outbound_entity
 from dingbridge import Conflict, Transaction
 
@@ -70,9 +71,17 @@ async def look(tx: Transaction, corp_id: str, kind: Kind, ding_id: str, by: str 
 
 
 async def release(tx: Transaction, row: Row[Any]) -> None:
-    """By hand: write it, whatever held us back. An agent that is at it begins again."""
-    ledger = as_json(released(entity_of(row).ledger))
-    await _change_by_hand(tx, row, ledger=ledger, adopted=False)
+    """By hand: write it, whatever held us back. An agent that is at it begins again. Of several rows with one
+    candidate the first gets it."""
+    before = entity_of(row).ledger
+    ledger = released(before)
+    if ledger.owned_id is not None and await own_id_of(
+        tx, row.corp_id, row.kind, ledger.owned_id, but=row.own_id
+    ):
+        ledger = replace(before, candidate=None, seen=None)
+    present = row.present and row.owned_id == ledger.owned_id  # else the next look says so, and wakes others
+    values = {"ledger": as_json(ledger), "owned_id": ledger.owned_id, "adopted": False, "present": present}
+    await _change_by_hand(tx, row, **values)
 
 
 async def approve(tx: Transaction, row: Row[Any]) -> None:

@@ -16,7 +16,10 @@ def upgrade() -> None:
         sa.Column(
             "app", sa.Text, comment="name of the DingTalk app that is called; NULL: the consumer's own"
         ),
-        sa.Column("ding_id", sa.Text, comment="userid or dept_id; NULL until it is known"),
+        sa.Column("owned_id", sa.Text, comment="userid or dept_id that we created, or that a hand released"),
+        sa.Column(
+            "ding_id", sa.Text, comment="by which events find it: owned, a candidate, or the userid to be"
+        ),
         sa.Column("version", sa.BigInteger, nullable=False, comment="of the last message"),
         sa.Column("absent", sa.Boolean, nullable=False, comment="the last message wants it gone"),
         sa.Column(
@@ -30,9 +33,9 @@ def upgrade() -> None:
         sa.Column(
             "ledger", sa.Text, comment="what was seen, written and intended, JSON; NULL: never looked at"
         ),
-        sa.Column("present", sa.Boolean, nullable=False, comment="DingTalk has it, as last seen"),
+        sa.Column("present", sa.Boolean, nullable=False, comment="DingTalk has what it owns, as last seen"),
         sa.Column(
-            "adopted", sa.Boolean, nullable=False, comment="was there before us: not written until released"
+            "adopted", sa.Boolean, nullable=False, comment="owns nothing, has a candidate for a release"
         ),
         sa.Column(
             "removal_approved", sa.Boolean, nullable=False, comment="by hand, beyond OUTBOUND_MAX_REMOVALS"
@@ -49,14 +52,17 @@ def upgrade() -> None:
         ),
         sa.Column("leased_ms", sa.BigInteger, nullable=False, comment="until then an agent works at it"),
         sa.Column("claims", sa.BigInteger, nullable=False, comment="raised by each agent that takes it up"),
+        sa.UniqueConstraint("corp_id", "kind", "owned_id", name="uq_outbound_entity_owned_id"),
     )
     op.create_index("ix_outbound_entity_ding_id", "outbound_entity", ["corp_id", "kind", "ding_id"])
     op.create_index("ix_outbound_entity_due_ms", "outbound_entity", ["due_ms"])
     op.create_index("ix_outbound_entity_waits_for", "outbound_entity", ["corp_id", "waits_for"])
     op.create_table(
         "outbound_state",
-        sa.Column("name", sa.Text, primary_key=True, comment="sender, or removals:<corpId>"),
-        sa.Column("value", sa.Text, comment="of removals: when those of the last 24 h were begun, JSON"),
+        sa.Column(
+            "name", sa.Text, primary_key=True, comment="sender, removals:<corpId> or approvals:<corpId>"
+        ),
+        sa.Column("value", sa.Text, comment="of these: when those of the last 24 h were begun, JSON"),
     )
     op.create_table(
         "outbound_outgoing",

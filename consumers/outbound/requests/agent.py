@@ -13,10 +13,12 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import or_, select, update
 
+from consumers.outbound.limits import count_one
 from consumers.outbound.messages import ChangeData, Outgoing, change_record
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import Owners
 from consumers.outbound.requests.approvals import Approvals
+from consumers.outbound.requests.permits import COUNTED, refusal
 from consumers.outbound.requests.steps import Answer, Call, End, People, Stop, Wait
 from consumers.outbound.requests.store import result_record_of
 from consumers.outbound.requests.tables import Request, key_of, outbound_requests
@@ -61,6 +63,7 @@ class RequestAgent:
     ) -> None:
         self._database, self._client_of, self._owners = database, client_of, owners
         self._settle_ms = round(settings.outbound_settle_s * 1000)
+        self._most_approvals = settings.outbound_max_approvals
         self._metrics, self._pace, self._now = metrics, pace, now
 
     async def once(self) -> int:
@@ -95,8 +98,9 @@ class RequestAgent:
             if isinstance(step, Call):
                 await self._pace.turn()
                 opened = replace(request, opened_ms=request.opened_ms or self._now(), missing_ms=None)
-                if not await self._commit(opened, None):
-                    return  # replaced by a newer message, or taken up by another member
+                counted = request.type in COUNTED and request.opened_ms is None
+                if not await self._commit(opened, None, counted=counted):
+                    return  # replaced by a newer message, taken up by another member, or one too many today
                 step = await step.send()
                 opened = request
         except Stop as stop:
@@ -140,20 +144,26 @@ class RequestAgent:
         people = People(self._database.reader(), client, request.corp_id)
         parts = (client, people, self._now(), self._settle_ms)
         approvals, todos = Approvals(*parts), Todos(*parts)
+        if request.look_only:
+            return await self._not_ours(request, await approvals.end(request))
+        target = await self._target(request) if "request" in request.body else None
+        if request.kind == "approval":
+            limit = {"most": self._most_approvals, "now_ms": self._now()}
+            stop = await refusal(self._database.reader(), self._owners, request, target, **limit)
+            if stop is not None:
+                return stop
         match request.type:
-            case "approval.start" if request.look_only:
-                return await self._not_ours(request, await approvals.end(request))
             case "approval.start":
                 field = self._owners.request_id_field(request.body["processCode"])
                 return await approvals.start(request, field)
             case "approval.terminate":
-                return await approvals.terminate(request, await self._target(request))
+                return await approvals.terminate(request, target)
             case "approval.decide":
-                return await approvals.decide(request, await self._target(request))
+                return await approvals.decide(request, target)
             case "todo.desired":
                 return await todos.create(request)
             case _:
-                return await todos.finish(request, await self._target(request))
+                return await todos.finish(request, target)
 
     async def _not_ours(self, request: Request, step: Wait | End) -> Wait | End:
         """``step``, or the same as an echo where the OA itself terminated the approval ``request``."""
@@ -178,12 +188,17 @@ class RequestAgent:
         row = found.one_or_none()
         return None if row is None else Request.of(row)
 
-    async def _commit(self, request: Request, step: Answer | Wait | End | None) -> bool:
-        """Write how far ``request`` has come, None being that its call begins; whether it still is ours."""
+    async def _commit(
+        self, request: Request, step: Answer | Wait | End | None, *, counted: bool = False
+    ) -> bool:
+        """Write how far ``request`` has come, None being that its call begins; whether it still is ours, and
+        within the day's limit where it is ``counted``."""
         now = self._now()
         async with self._database.transaction() as tx:
             row = (await tx.execute(select(outbound_requests).where(request.key).with_for_update())).one()
-            if row.claims != request.claims:
+            if row.claims != request.claims or (
+                counted and not await count_one(tx, "approvals", request.corp_id, self._most_approvals, now)
+            ):
                 return False
             values: dict[str, Any] = {"opened_ms": request.opened_ms, "missing_ms": request.missing_ms}
             match step:

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from consumers.outbound.requests.tables import Request
-from consumers.outbound.store import ding_ids
+from consumers.outbound.store import ding_ids, named
 from dingbridge import Reader
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import says_not_there
 from dingbridge.dingtalk.errors import ApiError
 
+_NOBODY: Final = (
+    "Send the people that it names as user.desired and release who waits for it, or name userids of DingTalk"
+)
 AGAIN_S: Final = 5.0
 """When to look again at what DingTalk may show late, in s."""
 
@@ -61,7 +64,8 @@ class Stop(Exception):
 
 
 class People:
-    """DingTalk's ids for own ids of one company: by the ledger, else the own id itself if it is a userid.
+    """DingTalk's ids for own ids of one company: by the ledger, else the own id itself if it is a userid. Who
+    has a row there and is not the OA's yet is waited for.
 
     Raises ``ApiError``, and ``Stop`` while somebody, or a department, is not there.
     """
@@ -73,17 +77,22 @@ class People:
         """By own id."""
         wanted = list(dict.fromkeys(own_ids))
         found = await ding_ids(self._db, self._corp_id, "user", wanted)
+        known = await named(self._db, self._corp_id, "user", wanted)
         for own_id in wanted:
             if own_id not in found:
-                try:
-                    await self._client.user(own_id)
-                except ApiError as error:
-                    if not says_not_there(error):
-                        raise
-                    words = "Send the people that it names as user.desired, or name userids of DingTalk"
-                    raise Stop(Answer("pending", reason="user-missing", words=words)) from None
+                if own_id in known or not await self._is_there(own_id):
+                    raise Stop(Answer("pending", reason="user-missing", words=_NOBODY))
                 found[own_id] = own_id
         return found
+
+    async def _is_there(self, userid: str) -> bool:
+        try:
+            await self._client.user(userid)
+        except ApiError as error:
+            if not says_not_there(error):
+                raise
+            return False
+        return True
 
     async def union_ids(self, own_ids: Iterable[str]) -> dict[str, str]:
         """By own id, for to-dos."""

@@ -6,10 +6,10 @@ between any two steps, and events come early, late, twice or in another order.
 
 from bisect import bisect_right
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from consumers.outbound.decide import decide, settle_outcome
+from consumers.outbound.contacts.decide import decide, settle_outcome
 from consumers.outbound.ledger import (
     EXISTS,
     Action,
@@ -124,12 +124,22 @@ class Entity:
     # DingTalk
 
     def read(self, lag_ms: int) -> Observed | None:
+        """As ``Contacts.find`` does; what people add has no id that the OA chooses."""
         at = bisect_right(self.history, self.now_ms - lag_ms, key=lambda entry: entry[0]) - 1
         there = self.history[max(at, 0)][1]
         if not there:
             return None
+        id_, begun, owned = there[0].ding_id, self.ledger.creation, self.ledger.owned_id
+        chosen = not id_.startswith("p")
         empty = dict.fromkeys(("title", "remark", "workPlace") if self.kind == "user" else ("managers",))
-        return Observed(there[0].ding_id, {**empty, **there[0].fields})
+        found = Observed(id_, {**empty, **there[0].fields}, mark=f"mark-{id_}")
+        if begun is not None and (chosen or begun.outcome == "open"):
+            return replace(found, by="chosen") if chosen else None
+        if id_ == owned:
+            return found
+        # by its name or number, which no absent has, or by what was chosen
+        alike = owned is None and self.ledger.wish is not None and not self.ledger.wish.absent
+        return replace(found, by="match") if alike or chosen else None
 
     def call(self, action: Action) -> Outcome:
         there = self.history[-1][1]
@@ -141,7 +151,8 @@ class Entity:
                 id_ = "u1" if self.kind == "user" else f"d{self.ids}"
                 self.set(*there, Observed(id_, fields))
                 self.written += 1
-                return Outcome("done", ding_id=id_)
+                mark = f"mark-{id_}" if self.kind == "department" else None  # a unionid is read later
+                return Outcome("done", id_, mark)
             case Update(id_, fields):
                 if not there or there[0].ding_id != id_:
                     return Outcome("unsent")  # DingTalk says that it is not there
@@ -239,7 +250,7 @@ class Entity:
         for _ in range(4):
             self.tick(10 * 3600 * S, [])
             refused = self.ledger.intention is not None and self.ledger.intention.outcome == "refused"
-            if self.ledger.adopted or self.ledger.conflict is not None or refused:
+            if self.ledger.candidate is not None or self.ledger.conflict is not None or refused:
                 self.ledger, self.due_ms = release(self.ledger), self.now_ms
         assert self.due_ms is None
 

@@ -1,11 +1,11 @@
-"""The rules, one by one: who gets his way, and where a brake holds."""
+"""The rules, one by one: who gets his way, and where a limit holds."""
 
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from consumers.outbound.decide import decide, settle_outcome
+from consumers.outbound.contacts.decide import decide, settle_outcome
 from consumers.outbound.ledger import (
     EXISTS,
     Create,
@@ -104,7 +104,7 @@ def test_a_flapping_pair_is_stopped_in_words_until_the_oa_speaks_again() -> None
     assert it.truth == WISH
 
 
-def test_a_removal_waits_for_its_grace_and_for_the_brake() -> None:
+def test_a_removal_waits_for_its_grace_and_for_the_limit() -> None:
     it = employed()
     it.wish(None)
     there = it.read(0)
@@ -112,12 +112,12 @@ def test_a_removal_waits_for_its_grace_and_for_the_brake() -> None:
     assert waiting.result is not None
     assert (waiting.result.reason, waiting.due_ms) == ("grace", it.now_ms + RULES.grace_ms)
     after_ms = it.now_ms + RULES.grace_ms
-    braked = look(waiting.ledger, there, after_ms, may_remove=False)
-    assert braked.result is not None
-    assert (braked.action, braked.result.reason) == (None, "removal-approval")
-    approved = replace(braked.ledger, removal_approved=True)
+    limited = look(waiting.ledger, there, after_ms, may_remove=False)
+    assert limited.result is not None
+    assert (limited.action, limited.result.reason) == (None, "removal-approval")
+    approved = replace(limited.ledger, removal_approved=True)
     assert look(approved, there, after_ms, may_remove=False).action == Delete("u1")
-    removing = look(braked.ledger, there, after_ms)
+    removing = look(limited.ledger, there, after_ms)
     assert removing.action == Delete("u1")
     held_up = settle_outcome(removing.ledger, Outcome("pending", reason="not-empty"), after_ms, RULES)
     assert held_up.due_ms is not None
@@ -170,10 +170,13 @@ def test_somebody_who_must_accept_is_looked_at_again_ever_more_seldom() -> None:
         assert invited.action is None
     assert waits == sorted(waits)
     assert (waits[0], waits[-1]) == (10, 60)
-    accepted = look(invited.ledger, Observed("other", WISH), now_ms)
-    assert (accepted.ledger.ding_id, accepted.ledger.adopted) == ("other", False)
+    other = look(invited.ledger, Observed("other", WISH, by="match"), now_ms)
+    assert other.result is not None
+    assert (other.ledger.owned_id, other.result.reason) == (None, "adopted")
+    accepted = look(invited.ledger, Observed("u1", WISH, by="chosen"), now_ms)
+    assert accepted.ledger.owned_id == "u1"
     assert accepted.due_ms is not None
-    done = look(accepted.ledger, Observed("other", WISH), accepted.due_ms)
+    done = look(accepted.ledger, Observed("u1", WISH), accepted.due_ms)
     assert done.result is not None
     assert done.result.result == "done"
 
@@ -223,7 +226,7 @@ def test_a_missing_parent_waits_and_a_missing_manager_holds_up_itself_alone() ->
 def test_a_mobile_is_written_once() -> None:
     rules = Rules()
     wish = Wish(1, {"name": "N", "mobile": "13800000000"}, absent=False, since_ms=0)
-    known = Ledger(ding_id="u1", wish=wish, seen={"name": "N", "mobile": "13900000000"})
+    known = Ledger(owned_id="u1", wish=wish, seen={"name": "N", "mobile": "13900000000"})
     seen = Observed("u1", {"name": "N", "mobile": "13900000000"})
     decision = decide("user", known, seen, owners=Owners(), rules=rules, now_ms=0)
     assert decision.action is None

@@ -9,20 +9,21 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from consumers.outbound.messages import Message
 from consumers.outbound.metrics import OutboundMetrics
-from consumers.outbound.owners import Owners
+from consumers.outbound.owners import Owners, Template
 from consumers.outbound.requests.agent import PENDING_MOST_MS, RequestAgent
 from consumers.outbound.requests.approvals import task_of
 from consumers.outbound.requests.store import store_request
 from consumers.outbound.requests.tables import outbound_requests, standing
-from consumers.outbound.settings import OutboundSettings
-from consumers.outbound.tables import metadata, outbound_outgoing
+from consumers.outbound.settings import DAY_MS, OutboundSettings
+from consumers.outbound.tables import metadata, outbound_entity, outbound_outgoing
 from dingbridge import open_database
 from dingbridge.dingtalk.errors import AlreadyExists, NotFound, OutcomeUnknown, RateLimited
 from dingbridge.throttle import Throttle
+from tests.unit.outbound.ledger_rows import row
 
 CORP = "dingcorp01"
 FIELD = "单号"
@@ -114,12 +115,13 @@ class DingTalk:
 class World:
     """A consumer's database, an agent, and the time."""
 
-    def __init__(self, faults=(), lag_ms=0, mapped=True):
+    def __init__(self, faults=(), lag_ms=0, mapped=True, originators=("zhang",), actors=("li",), **settings):
         self.ms = 1_731_000_000_000
         self.ding = DingTalk(lambda: self.ms, faults, lag_ms)
-        self.owners = Owners(request_id_fields={"PROC-A": FIELD} if mapped else {})
+        lists = frozenset(originators), frozenset(actors)
+        self.owners = Owners(templates={"PROC-A": Template(FIELD if mapped else None, *lists)})
         self.database = open_database("sqlite://")
-        self.settings = OutboundSettings.load(outbound_settle_s=SETTLE_S)
+        self.settings = OutboundSettings.load(outbound_settle_s=SETTLE_S, **settings)
 
     async def send(self, type_, id_, **changes):
         data = {"corpId": CORP, **MORE[type_], **changes}
@@ -222,6 +224,57 @@ def test_what_follows_a_start_ends_in_what_was_asked_for(faults):
         assert world.ding.todos["T-1"]["isDone"]
 
     run(story())
+
+
+async def test_nobody_acts_in_a_name_that_the_owners_file_does_not_list():
+    world = await opened(World(originators=["*", "wang"], actors=[]))
+    await world.send("approval.start", "A-1")
+    await world.send("approval.start", "A-2", originator="wang")
+    await world.work()
+    await world.send("approval.decide", "D-1", request="A-2")
+    await world.send("approval.terminate", "E-1", request="A-2", originator="li")
+    await world.work()
+    results = {one["id"]: one for one in await world.results()}
+    await world.database.close()
+    assert {id_: one["result"] for id_, one in results.items()} == {
+        "A-1": "refused", "A-2": "done", "D-1": "refused", "E-1": "refused"
+    }  # fmt: skip
+    assert 'add "zhang" to originators of [templates."PROC-A"]' in results["A-1"]["words"]
+    assert 'add "li" to actors of [templates."PROC-A"]' in results["D-1"]["words"]
+    [(_, document)] = world.ding.instances.values()
+    assert document["status"] == "RUNNING"
+
+
+async def test_everybody_is_whom_the_oa_has_named_and_owns():
+    """A row whose person was not released yet acts in nobody's name, not even in that of the same userid."""
+    world = await opened(World(originators=["*"]))
+    named = row("zhang", reason="adopted", corp_id=CORP, present=False)
+    async with world.database.transaction() as tx:
+        await tx.execute(outbound_entity.insert(), [named])
+    await world.send("approval.start", "A-1")
+    await world.work(3)
+    assert [one.get("reason") for one in await world.results()] == ["user-missing"]
+    async with world.database.transaction() as tx:
+        await tx.execute(update(outbound_entity).values(owned_id="z1", present=True))
+    await world.work()
+    assert [one["result"] for one in await world.results()] == ["pending", "done"]
+    await world.database.close()
+
+
+async def test_what_is_beyond_the_days_approvals_waits():
+    world = await opened(World(["lost before"], outbound_max_approvals=2))
+    await world.send("approval.start", "A-1")
+    await world.send("approval.start", "A-2")
+    await world.work()
+    await world.send("approval.decide", "D-1", request="A-1")
+    await world.work(3)
+    [*_, last] = await world.results()
+    assert (last["id"], last["result"], last["reason"]) == ("D-1", "pending", "approval-limit")
+    world.ms += DAY_MS
+    await world.work()
+    [*_, last] = await world.results()
+    await world.database.close()
+    assert (last["id"], last["result"]) == ("D-1", "done")
 
 
 async def test_another_request_under_a_used_id_is_refused():

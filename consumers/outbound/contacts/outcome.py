@@ -47,15 +47,19 @@ def _settled(ledger: Ledger, outcome: Outcome, now_ms: int, rules: Rules) -> Dec
         return Decision(ledger, due_ms=now_ms)
     again = replace(intention, outcome="unknown", closed_ms=now_ms)
     if outcome.kind == "done":
-        return _done(ledger, intention, outcome.ding_id or ledger.ding_id, now_ms, rules)
-    if intention.op == "delete" and outcome.kind not in ("done", "refused"):
-        ledger = replace(ledger, removal_approved=True)  # it has passed the brake, and is counted once
+        created = Observed(outcome.ding_id or ledger.owned_id or "", {}, outcome.mark)
+        return _done(ledger, intention, created, now_ms, rules)
+    if intention.op == "delete" and outcome.kind != "refused":
+        ledger = replace(ledger, removal_approved=True)  # it has passed the limit, and is counted once
     taken = intention.op == "create" and outcome.code in TAKEN
     if outcome.kind == "unknown" or (taken and 1 < intention.attempt <= CREATIONS):
         return Decision(ledger, due_ms=now_ms + min(rules.settle_ms, CALL_MS * intention.attempt))
-    if outcome.kind == "unsent":
+    if outcome.kind in ("unsent", "stranger"):
         earlier = None if intention.attempt == 1 else replace(again, attempt=intention.attempt - 1)
-        return Decision(replace(ledger, intention=earlier), due_ms=now_ms + max(outcome.retry_after_ms, 1000))
+        ledger = replace(ledger, intention=earlier)
+        if outcome.kind == "stranger":
+            return somebody_else(ledger, str(outcome.words), ledger.owned_id)
+        return Decision(ledger, due_ms=now_ms + max(outcome.retry_after_ms, 1000))
     if outcome.kind == "pending":
         waiting = replace(intention, outcome="invited") if outcome.reason == "acceptance" else None
         result = answer(ledger, "pending", reason=outcome.reason)
@@ -80,6 +84,9 @@ def resolve(ledger: Ledger, observed: Observed | None, rules: Rules, now_ms: int
         return replace(ledger, conflict=None)
     if intention.outcome == "invited":
         return _invited(ledger, intention, observed, rules, now_ms)
+    made = is_made(ledger, observed)  # whatever people have changed of it meanwhile
+    if made and intention.outcome == "unknown":
+        return _done(ledger, intention, observed, now_ms, rules)
     if intention.outcome != "open":
         return ledger
     fields = None if observed is None else observed.fields
@@ -89,9 +96,8 @@ def resolve(ledger: Ledger, observed: Observed | None, rules: Rules, now_ms: int
     ]
     if moved:
         return Decision(ledger, due_ms=max(moved))
-    if _holds(fields, intention.target):
-        ding_id = ledger.ding_id if observed is None else observed.ding_id
-        return _done(ledger, intention, ding_id, now_ms, rules)
+    if made or _holds(fields, intention.target):
+        return _done(ledger, intention, observed, now_ms, rules)
     over_ms = intention.opened_ms + min(rules.settle_ms, CALL_MS)
     if now_ms < over_ms:
         return Decision(ledger, due_ms=over_ms)
@@ -104,20 +110,23 @@ def resolve(ledger: Ledger, observed: Observed | None, rules: Rules, now_ms: int
     if fields is None or _holds(fields, intention.before, intention.target):
         return _reopened(ledger, intention, now_ms, rules)
     failed = replace(_reopened(ledger, intention, now_ms, rules), conflict="outcome")
-    if intention.op == "create" and observed is not None:  # perhaps another's, so not ours to write
-        failed = replace(failed, ding_id=observed.ding_id, seen=observed.fields, adopted=True)
     words = "A call had no answer, and DingTalk holds neither the old nor the new. It is compared again soon."
     result = answer(failed, "conflict", reason="outcome", words=words)
     return Decision(failed, result=result, due_ms=now_ms + rules.settle_ms)
 
 
+def is_made(ledger: Ledger, observed: Observed | None) -> bool:
+    """Whether ``observed`` is what a creation without a known outcome has made: nobody had that id before."""
+    return ledger.creation is not None and observed is not None and observed.by == "chosen"
+
+
 def _invited(
     ledger: Ledger, intention: Intention, observed: Observed | None, rules: Rules, now_ms: int
 ) -> Ledger | Decision:
-    if observed is not None:
+    if observed is not None and is_made(ledger, observed):
         accepted = replace(intention, target={**(intention.target or {}), **observed.fields}, complete=False)
-        return _done(ledger, accepted, observed.ding_id, now_ms, rules)
-    if ledger.wish is None or ledger.wish.version != intention.version:
+        return _done(ledger, accepted, observed, now_ms, rules)
+    if observed is not None or ledger.wish is None or ledger.wish.version != intention.version:
         return replace(ledger, intention=None)
     waited_ms = min(max(now_ms - intention.opened_ms, WAIT_MS), LONGEST_WAIT_MS)
     return Decision(ledger, result=answer(ledger, "pending", reason="acceptance"), due_ms=now_ms + waited_ms)
@@ -152,8 +161,14 @@ def unsettled(ledger: Ledger, names: Iterable[str], now_ms: int, rules: Rules) -
     return ledger.unsettled | dict.fromkeys(names, now_ms + rules.settle_ms)
 
 
-def _done(ledger: Ledger, intention: Intention, ding_id: str | None, now_ms: int, rules: Rules) -> Decision:
-    target, seen = intention.target, ledger.seen
+def _done(
+    ledger: Ledger, intention: Intention, there: Observed | None, now_ms: int, rules: Rules
+) -> Decision:
+    """``there``: what a creation has made, as far as it is known."""
+    target = intention.target
+    if intention.op == "create" and there is not None:
+        ledger = replace(ledger, owned_id=there.ding_id, mark=there.mark, candidate=None)
+    seen = ledger.seen if intention.op == "update" else None
     names: tuple[str, ...]
     after: Fields | None
     if target is None:
@@ -167,8 +182,6 @@ def _done(ledger: Ledger, intention: Intention, ding_id: str | None, now_ms: int
     complete = current and intention.complete
     settled = replace(
         ledger,
-        ding_id=ding_id,
-        adopted=False,
         seen=after,
         written=written,
         intention=replace(intention, outcome="done", closed_ms=now_ms),
@@ -185,6 +198,19 @@ def _done(ledger: Ledger, intention: Intention, ding_id: str | None, now_ms: int
 
 def _over(seen: Fields, target: Fields) -> Fields:
     return {name: written_over(name, seen.get(name), value) for name, value in target.items()}
+
+
+def somebody_else(ledger: Ledger, why: str, ding_id: str | None) -> Decision:
+    """``ding_id`` is left alone until it is the row's own again, or a hand releases it."""
+    stopped, wish = replace(ledger, conflict="somebody-else"), ledger.wish
+    result = Result(
+        "conflict",
+        0 if wish is None else wish.version,
+        reason="somebody-else",
+        ding_id=ding_id,
+        fields=(why,),
+    )
+    return Decision(stopped, result=result)
 
 
 def answer(ledger: Ledger, result: Any, **more: Any) -> Result:

@@ -9,6 +9,18 @@ that overtook the reply begins with the first step like any other.
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from consumers.outbound.contacts.identity import stranger
+from consumers.outbound.contacts.outcome import (
+    LONGEST_WAIT_MS,
+    WAIT_MS,
+    answer,
+    awake,
+    is_made,
+    resolve,
+    settle_outcome,
+    somebody_else,
+    unsettled,
+)
 from consumers.outbound.fields import ONCE, fulfils, same
 from consumers.outbound.ledger import (
     EXISTS,
@@ -28,15 +40,6 @@ from consumers.outbound.ledger import (
     Update,
     Verdict,
     Wish,
-)
-from consumers.outbound.outcome import (
-    LONGEST_WAIT_MS,
-    WAIT_MS,
-    answer,
-    awake,
-    resolve,
-    settle_outcome,
-    unsettled,
 )
 from consumers.outbound.owners import Owners
 
@@ -71,26 +74,37 @@ def decide(
     if flagged:
         again_ms = now_ms + rules.settle_ms
     ledger = replace(ledger, unsettled=still, again_ms=again_ms)
+    if observed is not None and ledger.owned_id is not None and not is_made(ledger, observed):
+        absent = ledger.wish is not None and ledger.wish.absent
+        why = stranger(kind, ledger, observed, removing=absent)
+        if why is not None and absent and ledger.seen is None:
+            observed = None  # the row's own is gone as it shall be; whoever came after it is none of ours
+        elif why is not None:
+            return awake(somebody_else(ledger, why, observed.ding_id))
+    if ledger.conflict == "somebody-else":
+        ledger = replace(ledger, conflict=None)
     resolved = resolve(ledger, observed, rules, now_ms)
     if isinstance(resolved, Decision):
         last = resolved.ledger.intention
         return replace(awake(resolved), echo=flagged and last is not None and last.outcome == "done")
     ledger = resolved
     told = None if observed is None else observed.fields
+    found = observed is not None and observed.ding_id not in (ledger.owned_id, ledger.candidate)
+    if observed is not None and found:
+        ledger = replace(ledger, mark=None, seen=None, candidate=observed.ding_id)
     state = _believed(ledger, told)
-    adopted = ledger.ding_id is None and state is not None
-    changed = {} if adopted else _changed(ledger.seen, state)
+    lost = ledger.owned_id is None and state is None  # a candidate that is none any more is nobody's news
+    changed = {} if found or lost else _changed(ledger.seen, state)
     ours = {
         name: new
         for name, (_, new) in changed.items()
         if any(fulfils(name, new, value) for value in ledger.doubtful.get(name, ()))
     }
-    news = (EXISTS, *(state or ())) if adopted else tuple(changed)
+    news = (EXISTS, *(state or ())) if found else tuple(changed)
     changed = {name: change for name, change in changed.items() if name not in ours}
     ledger = replace(
         ledger,
-        ding_id=ledger.ding_id if observed is None or EXISTS in ledger.unsettled else observed.ding_id,
-        adopted=adopted or ledger.adopted,
+        **_whose(ledger, observed, gone=state is None, settled=EXISTS not in {**ledger.unsettled, **changed}),
         seen=None if state is None else {**(ledger.seen or {}), **state},
         written=ledger.written | ours,
         unsettled=unsettled(ledger, news, now_ms, rules),
@@ -101,11 +115,28 @@ def decide(
         },
     )
     plan = _plan(kind, ledger, owners)
-    decision = _carry_out(kind, ledger, plan, rules, now_ms, may_remove=may_remove)
+    shown = observed is not None
+    decision = _carry_out(ledger, plan, rules, now_ms, may_remove=may_remove, shown=shown)
     changes = _judged(kind, decision.ledger, plan, changed, owners)
     echo = flagged and not (news or _changed(told, state)) and ledger.intention is not None
     agreed = _agreed(kind, decision.ledger, owners)
     return awake(replace(decision, ledger=agreed, changes=changes, echo=echo))
+
+
+def _whose(ledger: Ledger, observed: Observed | None, *, gone: bool, settled: bool) -> dict[str, Any]:
+    """What the row owns, its mark, and its candidate. With the OA's ``absent`` carried out it owns nothing:
+    the id may be given again, to another row's."""
+    absent = ledger.wish is not None and ledger.wish.absent
+    owned_id = None if gone and settled and absent else ledger.owned_id
+    candidate = None if gone else ledger.candidate
+    mark = None if owned_id is None and candidate is None else ledger.mark
+    if (
+        mark is None
+        and observed is not None
+        and (candidate is not None or (owned_id is not None and settled))
+    ):
+        mark = observed.mark
+    return {"owned_id": owned_id, "mark": mark, "candidate": candidate}
 
 
 def _believed(ledger: Ledger, told: Fields | None) -> Fields | None:
@@ -162,17 +193,17 @@ def _plan(kind: Kind, ledger: Ledger, owners: Owners) -> _Plan | None:
 
 
 def _carry_out(
-    kind: Kind, ledger: Ledger, plan: _Plan | None, rules: Rules, now_ms: int, *, may_remove: bool
+    ledger: Ledger, plan: _Plan | None, rules: Rules, now_ms: int, *, may_remove: bool, shown: bool
 ) -> Decision:
-    """The plan as an action, or why it has to wait."""
+    """The plan as an action, or why it has to wait. ``shown``: this look has read what the ledger names."""
     wish = ledger.wish
     if wish is None:
         return Decision(ledger)
+    if ledger.candidate is not None:
+        fields = () if plan is None else tuple(plan.fields)
+        return Decision(ledger, result=answer(ledger, "pending", reason="adopted", fields=fields))
     if plan is None:
         return _nothing_left(ledger, wish, rules, now_ms)
-    if ledger.adopted:
-        fields = tuple(plan.fields)
-        return Decision(ledger, result=answer(ledger, "pending", reason="adopted", fields=fields))
     if ledger.conflict is not None:
         return Decision(ledger)
     if wish.missing not in (None, "manager-missing"):
@@ -182,6 +213,10 @@ def _carry_out(
             return _pending(ledger, "grace", wish.since_ms + rules.grace_ms)
         if not (may_remove or ledger.removal_approved):
             return _pending(ledger, "removal-approval", now_ms + LONGEST_WAIT_MS)
+    if shown == (plan.op == "create"):
+        return Decision(
+            ledger
+        )  # the read lags: only what it shows is written, and only what it does not is made
     last = ledger.intention
     seen = ledger.seen or {}
     before = {name: seen.get(name) for name in plan.fields} if plan.op == "update" else ledger.seen
@@ -189,7 +224,8 @@ def _carry_out(
     just_this = last is not None and (last.version, last.op, last.target) == (wish.version, plan.op, target)
     if just_this and last is not None and last.outcome == "refused":
         return Decision(ledger)
-    repeated = last is not None and last.outcome == "unknown" and last.op == plan.op
+    chosen = wish.chosen if plan.op == "create" else ""
+    repeated = last is not None and last.outcome == "unknown" and (last.op, last.chosen) == (plan.op, chosen)
     if wish.version == ledger.done_version and not repeated:
         lately = tuple(at for at in ledger.writes_back_ms if at > now_ms - HOUR_MS)
         if len(lately) >= rules.writes_back_per_hour:
@@ -206,17 +242,18 @@ def _carry_out(
         opened_ms=now_ms,
         complete=not left,
         attempt=last.attempt + 1 if last is not None and repeated else 1,
+        chosen=chosen,
     )
     opened = replace(ledger, intention=intention)
     return Decision(opened, action=_action(plan, opened, before), due_ms=now_ms + rules.settle_ms)
 
 
 def _action(plan: _Plan, ledger: Ledger, before: Fields | None) -> Action:
-    if plan.op == "create" or ledger.ding_id is None:
+    if plan.op == "create" or ledger.owned_id is None:
         return Create(plan.fields)
     if plan.op == "delete":
-        return Delete(ledger.ding_id)
-    return Update(ledger.ding_id, plan.fields, before or {})
+        return Delete(ledger.owned_id)
+    return Update(ledger.owned_id, plan.fields, before or {})
 
 
 def _nothing_left(ledger: Ledger, wish: Wish, rules: Rules, now_ms: int) -> Decision:
@@ -241,7 +278,7 @@ def _judged(
     """A change for each verdict on what people changed. ``ledger`` is as it will be stored."""
     wish = ledger.wish
     refused = ledger.intention is not None and ledger.intention.outcome == "refused"
-    held = ledger.adopted or ledger.conflict is not None or refused
+    held = ledger.candidate is not None or ledger.conflict is not None or refused
     found: dict[Verdict, dict[str, tuple[Any, Any]]] = {}
     for name, (old, new) in changed.items():
         verdict: Verdict = "reported"

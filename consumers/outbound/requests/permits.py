@@ -1,0 +1,45 @@
+"""Whether a message may act in a person's name: by the lists of the owners file, and not too often in a day.
+
+A request without ``opened_ms`` asks; one whose call was begun had its answer.
+"""
+
+from typing import Final, Literal
+
+from consumers.outbound.limits import is_left
+from consumers.outbound.owners import EVERYBODY, VARIABLE, Owners
+from consumers.outbound.requests.steps import Answer
+from consumers.outbound.requests.tables import Request
+from consumers.outbound.store import named
+from dingbridge import Reader
+
+COUNTED: Final = ("approval.start", "approval.decide")
+"""What the daily limit counts. A termination takes back what was started here, and is counted as that."""
+_AGAIN_S: Final = 900.0
+_LIMIT: Final = (
+    "OUTBOUND_MAX_APPROVALS is used up for 24 h; it goes on by itself as these pass, or with a higher limit"
+)
+
+
+async def refusal(
+    db: Reader, owners: Owners, request: Request, target: Request | None, *, most: int, now_ms: int
+) -> Answer | None:
+    """Why ``request`` may not be carried out, or not now; None: it may. ``target`` is the approval.start that
+    it names, ``most`` the day's limit."""
+    of = request if request.type == "approval.start" else target
+    role: Literal["originators", "actors"] = "actors" if request.type == "approval.decide" else "originators"
+    own_id = request.body.get("actor" if role == "actors" else "originator")
+    if request.opened_ms is not None or of is None or own_id is None:
+        return None
+    code = of.body["processCode"]
+    listed = owners.allowed(role, code)
+    everybody = EVERYBODY in listed and await named(db, request.corp_id, "user", [own_id])
+    if own_id not in listed and not everybody:
+        done = "decide" if role == "actors" else "start or terminate"
+        words = (
+            f"{own_id} may not {done} approvals of this template by a message. If that is wanted, add "
+            f'"{own_id}" to {role} of [templates."{code}"] in the file of {VARIABLE}'
+        )
+        return Answer("refused", words=words)
+    if request.type in COUNTED and not await is_left(db, "approvals", request.corp_id, most, now_ms):
+        return Answer("pending", reason="approval-limit", words=_LIMIT, after_s=_AGAIN_S)
+    return None
