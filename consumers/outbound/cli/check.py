@@ -28,7 +28,7 @@ def _templates() -> Templates:
         owners = load_owners(OutboundSettings.load().outbound_owners)
     except SettingsError:
         return {}
-    return dict.fromkeys(owners.request_id_fields, ("finish", "terminate"))
+    return dict.fromkeys(owners.templates, ("finish", "terminate"))
 
 
 CHECK = Check(calls=_calls, templates=_templates)
