@@ -18,7 +18,7 @@ from aiohttp import web
 
 from simulator.api.approvals import DOWNLOAD_PATH, ApprovalCalls
 from simulator.api.callbacks import CallbackCalls
-from simulator.api.calls import Handler, Routes, is_v1, json_answer, name_of, read_call
+from simulator.api.calls import Handler, Routes, is_v1, json_answer, name_of, parameters, read_call
 from simulator.api.contacts import ContactCalls
 from simulator.api.top import PATH as TOP_PATH
 from simulator.api.top import method_names, read_top, unknown_method, wrapped
@@ -106,7 +106,8 @@ class OpenApi:
         async def gated(request: web.Request) -> web.StreamResponse:
             self.calls[shown or request.path] += 1
             try:
-                for fault in self._faults.hit(api):
+                asked = self._faults.ask_parameters(api)
+                for fault in self._faults.hit(api, await parameters(request) if asked else {}):
                     if fault.done:
                         with contextlib.suppress(PlatformError):
                             await limited(request)

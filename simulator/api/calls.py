@@ -56,5 +56,14 @@ async def read_call(request: web.Request) -> Call:
     return Call({**beside, **body}, origin, _ESCAPED.search(raw) is not None)
 
 
+async def parameters(request: web.Request) -> dict[str, Any]:
+    """What a request has of path, query and body, whatever its call reads of them; a body that is no JSON
+    object has none."""
+    try:
+        return {**_of_the_address(request), **(await read_call(request)).body}
+    except PlatformError:
+        return _of_the_address(request)
+
+
 def _of_the_address(request: web.Request) -> dict[str, Any]:
     return {**{k: v for k, v in request.query.items() if k != "access_token"}, **request.match_info}

@@ -97,6 +97,34 @@ async def test_a_call_that_hangs_ends_when_the_fault_is_cleared(api: Api, simula
         await hanging
 
 
+async def test_one_person_one_department_one_approval_is_refused(api: Api) -> None:
+    state = await api.get("/_sim/state")
+    user, other = (user["userid"] for user in state["users"][:2])
+    dept, approval = state["departments"][1]["dept_id"], state["approvals"][0]["process_instance_id"]
+    await fault(api, api="v2/user/get", kind="errcode", errcode=50002, match={"userid": user})
+    await fault(api, api="v2/department/get", kind="errcode", errcode=50004, match={"dept_id": str(dept)})
+    name = "GET /v1.0/workflow/processInstances"
+    await fault(api, api=name, kind="errcode", code="noPermission", match={"processInstanceId": approval})
+    assert [(await api.call(USER_GET, {"userid": u}))["errcode"] for u in (user, other)] == [50002, 0]
+    depts = [(await api.call("/topapi/v2/department/get", {"dept_id": d}))["errcode"] for d in (dept, 1)]
+    assert depts == [50004, 0]
+    assert (
+        dept in (await api.call("/topapi/v2/department/listsubid", {"dept_id": 1}))["result"]["dept_id_list"]
+    )
+    headers = {"x-acs-dingtalk-access-token": api.token}
+    for instance, code in ((approval, "noPermission"), (state["approvals"][1]["process_instance_id"], None)):
+        url = api.base + "/v1.0/workflow/processInstances"
+        async with api.session.get(url, params={"processInstanceId": instance}, headers=headers) as response:
+            assert (await response.json()).get("code") == code
+    gateway = {"method": "dingtalk.oapi.v2.user.get", "session": api.token, "userid": user}
+    async with api.session.post(api.base + "/router/rest", data=gateway) as response:
+        assert (await response.json())["errcode"] == 50002
+    shown = (await api.get("/_sim/faults"))["faults"]
+    assert [(f["match"], f["hits"]) for f in shown] == [
+        ({"userid": user}, 2), ({"dept_id": str(dept)}, 1), ({"processInstanceId": approval}, 1)
+    ]  # fmt: skip
+
+
 async def test_a_token_expires_for_whoever_has_it(api: Api) -> None:
     await api.post("/_sim/tokens/expire")
     assert (await api.call(USER_GET, {"userid": "x"}))["errcode"] == 42001

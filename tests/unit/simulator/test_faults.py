@@ -55,6 +55,27 @@ def test_the_first_that_is_due_wins_and_actions_come_before_it() -> None:
     assert kinds(faults, "role/list") == ["act", "ban"]
 
 
+VALUES = st.one_of(st.integers(0, 3), st.sampled_from(["0", "1", "x"]), st.booleans())
+PARAMETERS = st.dictionaries(st.sampled_from(["userid", "dept_id", "processInstanceId"]), VALUES)
+
+
+@given(PARAMETERS.filter(bool), st.lists(PARAMETERS))
+def test_a_fault_of_one_entity_hits_its_calls_and_no_other(
+    match: dict[str, Any], calls: list[dict[str, Any]]
+) -> None:
+    faults = make({"api": "v2/user/get", "kind": "ban", "match": match, "after": 1})
+    hit = [bool(faults.hit("v2/user/get", call)) for call in calls]
+    same = [
+        all(str(call.get(name)).lower() == str(value).lower() for name, value in match.items())
+        for call in calls
+    ]
+    assert hit == [same[n] and any(same[:n]) for n in range(len(calls))]
+    (fault,) = faults
+    shown = fault.as_json()
+    assert shown["match"].keys() == match.keys()
+    assert shown["without"] == sum(not match.keys() & call.keys() for call in calls)
+
+
 def test_one_fault_of_several_is_cleared() -> None:
     faults = make({"kind": "ban"}, {"kind": "deny"})
     first, second = faults
@@ -77,6 +98,8 @@ def test_one_fault_of_several_is_cleared() -> None:
         ({"kind": "http", "status": 99}, "status must be"),
         ({"kind": "http", "status": True}, "status must be"),
         ({"kind": "act", "action": "leave", "arguments": []}, "an object"),
+        ({"kind": "ban", "match": {}}, "match must be"),
+        ({"kind": "ban", "match": ["userid"]}, "match must be"),
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused_in_words(wanted: dict[str, Any], words: str) -> None:
