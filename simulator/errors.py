@@ -14,11 +14,14 @@ class PlatformError(Exception):
     """A refusal of the Open API, raised wherever a call finds its reason to refuse.
 
     ``errcode`` and ``errmsg`` as DingTalk gives them (server-api-error-codes-1); ``more`` is beside them
-    in the answer. Becomes an HTTP answer, and is therefore none of ``BridgeError``'s tree.
+    in the answer; ``newer_code`` is its name on the newer host, where ``errcode`` has several. Becomes an
+    HTTP answer, and is therefore none of ``BridgeError``'s tree.
     """
 
-    def __init__(self, errcode: int, errmsg: str | None = None, **more: Any) -> None:
-        self.errcode = errcode
+    def __init__(
+        self, errcode: int, errmsg: str | None = None, *, newer_code: str | None = None, **more: Any
+    ) -> None:
+        self.errcode, self.newer_code = errcode, newer_code
         self.errmsg = ERRMSG.get(errcode, "请求失败") if errmsg is None else errmsg
         self.more = more
         super().__init__(f"{errcode} {self.errmsg}")
@@ -40,21 +43,24 @@ def newer(error: PlatformError) -> tuple[dict[str, Any], int]:
     """``(answer, HTTP status)`` of a refusal as the newer host has it, but for its ``requestid``."""
     if isinstance(error, NewerError):
         code, status = error.code, error.status
+    elif error.newer_code is not None:
+        code, status = error.newer_code, 403
     else:
         number = error.more.get("sub_code") or error.errcode
         code, status = _NEWER.get(int(number) if str(number).isdecimal() else number, (str(number), 400))
     return {"code": code, "message": error.errmsg}, status
 
 
-_REFUSED: Final = "Forbidden.AccessDenied."
+REFUSED: Final = "Forbidden.AccessDenied."
 _NEWER: Final[Mapping[Any, tuple[str, int]]] = {
     **dict.fromkeys((40014, 41001, 42001), ("InvalidAuthentication", 400)),
     **dict.fromkeys((43008, 400002), ("invalidParameter", 400)),
     -1: ("systemError", 500),
-    60011: (_REFUSED + "AccessTokenPermissionDenied", 403),
-    60020: (_REFUSED + "IpNotInWhiteList", 403),
-    90002: (_REFUSED + "QpsLimitForApi", 403),
-    90018: (_REFUSED + "QpsLimitForAppkeyAndApi", 403),
+    60011: (REFUSED + "AccessTokenPermissionDenied", 403),
+    60020: (REFUSED + "IpNotInWhiteList", 403),
+    90002: (REFUSED + "QpsLimitForApi", 403),
+    90018: (REFUSED + "QpsLimitForAppkeyAndApi", 403),
+    90020: (REFUSED + "ApiCountLimitForOrg", 403),
 }
 """What a refusal of the older host is called by the newer one."""
 

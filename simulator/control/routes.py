@@ -224,7 +224,7 @@ class Control:
         return json_answer(self._world.limits.as_json())
 
     async def _set_limits(self, request: web.Request) -> web.Response:
-        """``calls`` and ``pushes`` a month, ``qps`` calls a second; 0 for none, what is not given stays."""
+        """Any of ``LIMITS``; 0 for none, what is not given stays."""
         body = await _object(request)
         for name, value in body.items():
             if name not in LIMITS:

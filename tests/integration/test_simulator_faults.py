@@ -139,7 +139,7 @@ async def test_the_plan_is_counted_and_enforced_when_asked_for(api: Api, simulat
     spent = (await api.get("/_sim/limits"))["spent"]["calls"]
     await api.call(path, body)
     assert (await api.get("/_sim/limits"))["spent"]["calls"] == spent + 1
-    await api.post("/_sim/limits", {"calls": spent + 2})
+    await api.post("/_sim/limits", {"calls": spent + 2, "grace_days": 0})
     await api.call(path, body)
     assert (await api.call(path, body))["errcode"] == 90020
     assert (await api.call(USER_GET, {"userid": "x"}))["errcode"] == 60121  # people are free
@@ -351,7 +351,7 @@ async def test_control_refuses_faults_and_limits_in_words(api: Api) -> None:
         ("/_sim/faults", {"kind": "act", "action": "fly"}, "action must be one of"),
         ("/_sim/scope", {"authed_dept": 1}, "must be lists"),
         ("/_sim/limits", {"calls": -1}, "whole number"),
-        ("/_sim/limits", {"call": 1}, "there are calls, pushes, qps, ban_after"),
+        ("/_sim/limits", {"call": 1}, "there are calls, pushes, qps, qpm, ban_after, grace_days"),
         ("/_sim/failed", {"items": {}}, "must be a list"),
         ("/_sim/deliveries", {"reorder": 2}, "0 to 1"),
         ("/_sim/deliveries", {"speed": 2}, "they have duplicates, reorder, retry_scale, deadline_ms"),

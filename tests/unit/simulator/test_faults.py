@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from simulator.company.company import ROOT, Company
 from simulator.company.scope import VisibleScope
-from simulator.errors import ActionError, PlatformError, denied
+from simulator.errors import ActionError, PlatformError, denied, newer
 from simulator.faults import KEPT, Faults
 from simulator.limits import Limits
 
@@ -128,18 +128,68 @@ class Clock:
         return self.now
 
 
-def test_the_months_calls_end_and_come_back() -> None:
+DETAIL = "GET /v1.0/workflow/processInstances"
+
+
+def test_the_months_calls_end_after_five_days_of_grace_and_come_back() -> None:
     clock = Clock()
     limits = Limits(calls=2, clock=clock)
+    for _ in range(3):
+        limits.call(DETAIL)
+    clock.now += 5 * 86_400 - 1
+    limits.call(DETAIL)
+    clock.now += 1
+    with pytest.raises(PlatformError) as refused:
+        limits.call(DETAIL)
+    assert newer(refused.value)[0]["code"] == "Forbidden.AccessDenied.ApiCountLimitForOrg"
+    limits.call("v2/user/get")
+    assert limits.as_json()["spent"]["calls"] == 4
+    clock.now += 31 * 86_400
+    limits.call(DETAIL)
+    assert limits.as_json()["spent"]["calls"] == 1
+
+
+def test_without_grace_the_months_calls_end_at_once() -> None:
+    limits = Limits(calls=2, clock=Clock())
+    limits.grace_days = 0
     limits.call("processinstance/get")
     limits.call("processinstance/get")
     with pytest.raises(PlatformError) as refused:
         limits.call("processinstance/get")
     assert refused.value.errcode == 90020
     assert limits.as_json()["spent"]["calls"] == 2
-    clock.now += 31 * 86_400
-    limits.call("processinstance/get")
-    assert limits.as_json()["spent"]["calls"] == 1
+
+
+def test_what_is_on_no_list_of_free_calls_and_pushes_counts() -> None:
+    limits = Limits(clock=Clock())
+    for api in ("auth/scopes", "get_call_back_failed_result", "POST /v1.0/gateway/connections/open", DETAIL):
+        limits.call(api)
+    for api in ("gettoken", "v2/user/get", "v2/department/listsubid", "role/list"):
+        limits.call(api)
+    for event_type in ("org_remove", "org_change", "user_active_org", "bpms_task_change"):
+        limits.push(event_type)
+    spent = limits.as_json()["spent"]
+    assert (spent["calls"], spent["free_calls"], spent["pushes"], spent["free_pushes"]) == (4, 4, 2, 2)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["role/list", DETAIL]), st.floats(0, 40)), max_size=60))
+def test_the_rates_are_each_apis_own(calls: list[tuple[str, float]]) -> None:
+    clock = Clock()
+    limits = Limits(qps=2, clock=clock)
+    limits.qpm = 3
+    done: dict[str, list[float]] = {"role/list": [], DETAIL: []}
+    for api, gap in calls:
+        clock.now += gap
+        within = {span: sum(at > clock.now - span for at in done[api]) for span in (1, 60)}
+        try:
+            limits.call(api)
+        except PlatformError as error:
+            wanted = "QpsLimit" if within[1] >= 2 else "QpmLimit"
+            assert wanted in newer(error)[0]["code"]
+            assert within[1] >= 2 or within[60] >= 3
+        else:
+            assert within[1] < 2 and within[60] < 3
+            done[api].append(clock.now)
 
 
 def test_calls_per_second_are_a_sliding_window() -> None:
