@@ -14,14 +14,20 @@ class PlatformError(Exception):
     """A refusal of the Open API, raised wherever a call finds its reason to refuse.
 
     ``errcode`` and ``errmsg`` as DingTalk gives them (server-api-error-codes-1); ``more`` is beside them
-    in the answer; ``newer_code`` is its name on the newer host, where ``errcode`` has several. Becomes an
-    HTTP answer, and is therefore none of ``BridgeError``'s tree.
+    in the answer; ``newer_code`` and ``newer_message`` are what the newer host says, where that does not
+    follow. Becomes an HTTP answer, and is therefore none of ``BridgeError``'s tree.
     """
 
     def __init__(
-        self, errcode: int, errmsg: str | None = None, *, newer_code: str | None = None, **more: Any
+        self,
+        errcode: int,
+        errmsg: str | None = None,
+        *,
+        newer_code: str | None = None,
+        newer_message: str | None = None,
+        **more: Any,
     ) -> None:
-        self.errcode, self.newer_code = errcode, newer_code
+        self.errcode, self.newer_code, self.newer_message = errcode, newer_code, newer_message
         self.errmsg = ERRMSG.get(errcode, "请求失败") if errmsg is None else errmsg
         self.more = more
         super().__init__(f"{errcode} {self.errmsg}")
@@ -48,7 +54,7 @@ def newer(error: PlatformError) -> tuple[dict[str, Any], int]:
     else:
         number = error.more.get("sub_code") or error.errcode
         code, status = _NEWER.get(int(number) if str(number).isdecimal() else number, (str(number), 400))
-    return {"code": code, "message": error.errmsg}, status
+    return {"code": code, "message": error.newer_message or error.errmsg}, status
 
 
 REFUSED: Final = "Forbidden.AccessDenied."
@@ -134,9 +140,11 @@ ERRMSG: Final[Mapping[int, str]] = {
 """DingTalk's words for its codes (server-api-error-codes-1), where an answer has none of its own."""
 
 
-def denied(errcode: int, what: str) -> PlatformError:
-    """A permission that is missing, in the form of newer refusals: errcode 88, the code that counts beside it
-    and once more in the text (server-api-error-codes-1)."""
-    words = f"{ERRMSG.get(errcode, '请求被拒绝')}: {what}"
-    said = f"ding talk error[subcode={errcode},submsg={words}]"
-    return PlatformError(88, said, sub_code=str(errcode), sub_msg=words)
+def denied(errcode: int, permission: str, app_key: str) -> PlatformError:
+    """A permission that is missing, in the form of newer refusals (captured, 2026-09): errcode 88, the code
+    that counts beside it and once more in the text, with the address where to ask for it."""
+    words = f"应用尚未开通所需的权限：[{permission}]"
+    address = f"https://open-dev.dingtalk.com/appscope/apply?content={app_key}%23{permission}"
+    more = f"{words}，点击链接申请并开通即可：{address}"
+    said = f"ding talk error[subcode={errcode},submsg={more}, {{requiredScopes=[{permission}]}}]"
+    return PlatformError(88, said, newer_message=words, sub_code=str(errcode), sub_msg=more)

@@ -36,9 +36,9 @@ _FIELDS: Final = frozenset(
 
 @dataclass(slots=True)
 class Fault:
-    """One fault. ``api`` is a call's name (``v2/user/get``) or ``*``; ``match`` the parameters, of the body, the
-    query or the path, that a call must have, all of them, each as text; ``after`` such calls are let through
-    first; ``times`` is how many more it hits (``None``: until cleared); ``hits`` how many it has hit;
+    """One fault. ``api`` is a call's name (``v2/user/get``) or ``*``; ``match`` the parameters, of the body,
+    the query or the path, that a call must have, all of them, each as text; ``after`` such calls are let
+    through first; ``times`` is how many more it hits (``None``: until cleared); ``hits`` how many it has hit;
     ``without`` how many calls of ``api`` had none of the parameters: many, and no hit, is a misspelt name."""
 
     id: int
@@ -107,7 +107,7 @@ class Faults:
         if not isinstance(arguments, dict):
             raise ActionError("arguments must be an object")
         match = wanted.get("match", {})
-        if not isinstance(match, dict) or "match" in wanted and not match:
+        if not isinstance(match, dict) or ("match" in wanted and not match):
             raise ActionError('match must be an object of parameters, as {"userid": "0000018855630065"}')
         if len(self._all) >= KEPT:
             raise ActionError(f"there are {KEPT} faults already; clear them with DELETE /_sim/faults")

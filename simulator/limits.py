@@ -22,9 +22,11 @@ from simulator.errors import REFUSED, PlatformError
 _SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 _DAY_S: Final = 86_400.0
 _FREE_PUSHES: Final = frozenset(
-    ("user_add_org", "user_modify_org", "user_leave_org", "user_active_org", "org_change")
-    + ("org_dept_create", "org_dept_modify", "org_dept_remove", "org_admin_add", "org_admin_remove")
-    + ("label_user_change", "label_conf_add", "label_conf_del", "label_conf_modify")
+    {
+        *("user_add_org", "user_modify_org", "user_leave_org", "user_active_org", "org_change"),
+        *("org_dept_create", "org_dept_modify", "org_dept_remove", "org_admin_add", "org_admin_remove"),
+        *("label_user_change", "label_conf_add", "label_conf_del", "label_conf_modify"),
+    }
 )
 _FREE_CALLS: Final = ("gettoken", "service/get_corp_token", "v2/", "user/", "role/")
 

@@ -28,12 +28,14 @@ from simulator.company.sight import Sight
 from simulator.errors import ActionError, PlatformError
 from simulator.faults import Faults
 from simulator.limits import Limits
+from simulator.profile import Profile
 from simulator.pushes.delivery import Delivery
 from simulator.pushes.failed import FailedList
 from simulator.pushes.gateway import Gateway
 from simulator.pushes.push import Push, Pusher
 from simulator.pushes.registration import Callbacks
 from simulator.recording import RecordedStep, Recording, Replay
+from simulator.rights import Rights
 from simulator.settings import SimulatorSettings
 from simulator.suite import Suite
 from simulator.tokens import AccessTokens
@@ -49,6 +51,7 @@ class World:
     def __init__(self, settings: SimulatorSettings | None = None, *, replay: Replay | None = None) -> None:
         self.settings = settings = settings or SimulatorSettings.load()
         self.replay = replay
+        self.profile = Profile.parse(settings.simulator_profile)
         start = replay.recording if replay is not None else _beginning(settings)
         self.platform = Platform(
             seed=start.seed,
@@ -79,7 +82,8 @@ class World:
             duplicates=start.duplicates,
             reorder=start.reorder,
         )
-        self.tokens = AccessTokens(key, secret)
+        self.tokens = AccessTokens(key, secret, profile=self.profile)
+        self.rights = Rights(self.tokens, self.profile, key)
         self.suite = Suite(key, secret, self.platform.corp_id, self.tokens, self.platform.now_ms)
         self.writes = WriteCalls(
             self.platform.writes,
@@ -102,6 +106,7 @@ class World:
             gateway=self.gateway,
             faults=self.faults,
             limits=self.limits,
+            rights=self.rights,
             act=self._act_if_possible,
         )
         script = load_script(settings.simulator_script) if settings.simulator_script else None

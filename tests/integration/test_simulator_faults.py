@@ -74,8 +74,37 @@ async def test_denied_by_address_or_by_permission(api: Api) -> None:
     await fault(api, api="role/list", kind="deny", errcode=60011)
     refused = await api.call("/topapi/role/list", {})
     assert (refused["errcode"], refused["sub_code"]) == (88, "60011")
+    assert "应用尚未开通所需的权限：[qyapi_get_department_list]" in refused["errmsg"]
+    assert "appscope/apply?content=dingsampleappkey01%23qyapi_get_department_list" in refused["sub_msg"]
     listed = (await api.get("/_sim/faults"))["faults"]
     assert [(f["kind"], f["hits"], f["times"]) for f in listed] == [("deny", 1, 0), ("deny", 1, None)]
+
+
+async def test_a_permission_granted_meanwhile_is_seen_with_a_new_token(api: Api) -> None:
+    await api.post("/_sim/profile", {"new_token": True, "same_token": False})
+    granted, instance = {"lacking": []}, (await api.get("/_sim/state"))["approvals"][0]["process_instance_id"]
+
+    async def read() -> tuple[int, dict[str, Any]]:
+        headers = {"x-acs-dingtalk-access-token": api.token}
+        url = api.base + "/v1.0/workflow/processInstances"
+        async with api.session.get(url, params={"processInstanceId": instance}, headers=headers) as response:
+            return response.status, await response.json()
+
+    await api.post("/_sim/rights", {"lacking": ["Workflow.Instance.Read", "qyapi_get_member"]})
+    for _ in range(2):
+        status, refused = await read()
+        assert status == 403
+        assert refused.keys() == {"code", "message", "requestid"}
+        assert refused["code"] == "Forbidden.AccessDenied.AccessTokenPermissionDenied"
+        assert refused["message"] == "应用尚未开通所需的权限：[Workflow.Instance.Read]"
+        older = await api.call(USER_GET, {"userid": "x"})
+        assert (older["errcode"], older["sub_code"]) == (88, "60011")
+        assert "requiredScopes=[qyapi_get_member]" in older["errmsg"]
+        await api.post("/_sim/rights", granted)
+    await api.login()
+    assert (await read())[0] == 200
+    assert (await api.call(USER_GET, {"userid": "x"}))["errcode"] == 60121
+    assert "no call needs x" in (await api.post("/_sim/rights", {"lacking": ["x"]}))["error"]
 
 
 async def test_an_http_error_has_no_json(api: Api) -> None:
