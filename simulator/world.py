@@ -4,7 +4,6 @@ Puts the parts together. Not here: how all of it is reached over HTTP (``server.
 """
 
 import asyncio
-import contextlib
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -25,7 +24,7 @@ from simulator.company.events import PlatformEvent
 from simulator.company.platform import Platform, now_ms
 from simulator.company.scope import VisibleScope
 from simulator.company.sight import Sight
-from simulator.errors import ActionError, PlatformError
+from simulator.errors import ActionError
 from simulator.faults import Faults
 from simulator.limits import Limits
 from simulator.profile import Profile
@@ -63,8 +62,9 @@ class World:
             past_approvals=settings.simulator_approvals if replay is None else 0,
         )
         self.recording = replace(start, began_ms=self.platform.began_ms, before=None, steps=[])
+        self.platform.on_step = self._stepped
         self.scope = VisibleScope(self.platform.company)
-        self.sight = Sight(self.platform.company)
+        self.sight = Sight(self.platform, self.recording, self.profile)
         self.faults = Faults()
         self.limits = Limits()
         self.pusher = Pusher(
@@ -89,6 +89,7 @@ class World:
             self.platform.writes,
             self.write,
             contacts=self.platform.contact_writes,
+            departments=self.platform.company.departments,
             approvals=self.platform.approvals,
             scope=self.scope,
             sight=self.sight,
@@ -98,9 +99,9 @@ class World:
         self.api = OpenApi(
             self.tokens,
             self.suite,
-            ApprovalCalls(self.platform.approvals, self.platform.past, self.platform.now_ms),
+            ApprovalCalls(self.platform.approvals, self.platform.past, self.sight, self.platform.now_ms),
             ContactCalls(self.platform.company, self.scope, self.sight),
-            WorkflowCalls(self.platform.approvals, self.platform.todos, self.platform.now_ms),
+            WorkflowCalls(self.platform.approvals, self.sight, self.platform.todos, self.platform.now_ms),
             self.writes,
             CallbackCalls(self.callbacks, self.delivery.failed, self.delivery.records),
             gateway=self.gateway,
@@ -161,27 +162,18 @@ class World:
 
         Raises ``ActionError``, and nothing has changed.
         """
-        try:
-            events = self.platform.act(action, arguments)
-        finally:  # one that cannot be done has drawn its lots all the same
-            self.recording.add(self.platform.at_ms, action, arguments or {})
+        events = self.platform.act(action, arguments)
         return events, self.delivery.send(events)
 
     def write(self, path: str, call: Call, delay_s: float = 0.0) -> Written:
         """A call of the Open API writes; its events are pushed in ``delay_s``. Raises ``PlatformError``."""
-        try:
-            written = self.platform.write(path, call)
-        finally:  # a refusal may have its consequences too: 40103 is an invitation
-            self.recording.add(self.platform.at_ms, path, dict(call.body))
-        if path in self.platform.contact_writes.calls():
-            self.sight.remember(written.subject, written.before)
+        written = self.platform.write(path, call)
         self.delivery.send(written.events, delay_s)
         return written
 
     def act_at_random(self) -> int:
         """Something happens by itself. Returns how many events it made."""
         events = self.platform.act_at_random()
-        self.recording.add(self.platform.at_ms, None, {})
         self.delivery.send(events)
         return len(events)
 
@@ -196,16 +188,14 @@ class World:
         return [self.pusher.push(event.event_type, event.plaintext())]
 
     def _act_again(self, step: RecordedStep) -> None:
-        if step.action is None:
-            self.act_at_random()
-        elif step.action in self.platform.writes:
-            with contextlib.suppress(PlatformError):
-                self.write(step.action, Call(step.arguments))
-        else:
-            self._act_if_possible(step.action, step.arguments)
+        self.delivery.send(self.platform.repeat(step))
+
+    def _stepped(self, step: RecordedStep, events: list[PlatformEvent]) -> None:
+        self.sight.changed(step, events)
+        self.recording.add(step)
 
     def _act_if_possible(self, action: str, arguments: dict[str, Any]) -> None:
-        """For a fault or a replay, which go on whatever becomes of the action."""
+        """For a fault, which goes on whatever becomes of the action."""
         try:
             self.act(action, arguments)
         except ActionError as error:

@@ -18,6 +18,7 @@ from simulator.call import Answer, Call
 from simulator.company.approvals import Approval, Approvals
 from simulator.company.attachments import Attachment, attachments_of
 from simulator.company.past import PastApprovals
+from simulator.company.sight import Sight
 from simulator.company.templates import TEMPLATES
 from simulator.errors import PlatformError
 
@@ -38,11 +39,12 @@ class ApprovalCalls:
         self,
         approvals: Approvals,
         past: PastApprovals,
+        sight: Sight,
         now_ms: Callable[[], int],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._approvals, self._past = approvals, past
+        self._approvals, self._past, self._sight = approvals, past, sight
         self._now_ms = now_ms
         self._clock = clock
         self._tickets: OrderedDict[str, tuple[float, Attachment]] = OrderedDict()
@@ -79,7 +81,7 @@ class ApprovalCalls:
         past = self._past.numbers(code, start, end)[:_IDS_MOST] if not originators else range(0)
         found = [
             approval.instance_id
-            for approval in self._approvals
+            for approval in self._sight.approvals()
             if approval.process_code == code
             and start <= approval.created_ms <= end
             and (not originators or approval.originator in originators)
@@ -138,7 +140,7 @@ class ApprovalCalls:
 
     def _approval(self, call: Call) -> Approval:
         instance_id = call.text("process_instance_id")
-        approval = self._approvals.get(instance_id) or self._past.get(instance_id)
+        approval = self._sight.approval(instance_id) or self._past.get(instance_id)
         if approval is None:
             raise PlatformError(400002, "无效的参数: process_instance_id对应的审批实例不存在")
         return approval

@@ -7,6 +7,7 @@ from typing import Any, Final
 from simulator.api.calls import Routes
 from simulator.call import Answer, Call
 from simulator.company.approvals import Approvals, iso_text
+from simulator.company.sight import Sight
 from simulator.company.templates import TEMPLATES
 from simulator.company.todos import QUERY, Todos
 from simulator.errors import NewerError
@@ -18,8 +19,8 @@ _DAY_MS: Final = 86_400_000
 class WorkflowCalls:
     """The calls. ``now_ms`` is the company's clock."""
 
-    def __init__(self, approvals: Approvals, todos: Todos, now_ms: Callable[[], int]) -> None:
-        self._approvals = approvals
+    def __init__(self, approvals: Approvals, sight: Sight, todos: Todos, now_ms: Callable[[], int]) -> None:
+        self._approvals, self._sight = approvals, sight
         self._todos = todos
         self._now_ms = now_ms
 
@@ -34,7 +35,7 @@ class WorkflowCalls:
         return self._todos.query(call)
 
     async def _get(self, call: Call) -> Answer:
-        approval = self._approvals.get(str(call.body.get("processInstanceId") or ""))
+        approval = self._sight.approval(str(call.body.get("processInstanceId") or ""))
         if approval is None:
             raise NewerError("aflowProcessInstNotExist", "审批实例不存在")
         older = self._approvals.result(approval)
@@ -83,7 +84,7 @@ class WorkflowCalls:
         wanted, statuses = body.get("userIds") or [], body.get("statuses") or []
         found = [
             approval.instance_id
-            for approval in self._approvals
+            for approval in self._sight.approvals()
             if approval.process_code == body["processCode"]
             and start <= approval.created_ms <= end
             and (not wanted or approval.originator in wanted)
