@@ -99,9 +99,9 @@ class World:
         self.api = OpenApi(
             self.tokens,
             self.suite,
-            ApprovalCalls(self.platform.approvals, self.platform.past, self.sight, self.platform.now_ms),
+            ApprovalCalls(self.platform.past, self.sight, self.platform.company.users, self.platform.now_ms),
             ContactCalls(self.platform.company, self.scope, self.sight),
-            WorkflowCalls(self.platform.approvals, self.sight, self.platform.todos, self.platform.now_ms),
+            WorkflowCalls(self.platform.company, self.platform.todos),
             self.writes,
             CallbackCalls(self.callbacks, self.delivery.failed, self.delivery.records),
             gateway=self.gateway,

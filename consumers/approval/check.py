@@ -5,6 +5,7 @@ from typing import Final
 
 from consumers.approval.settings import ApprovalSettings
 from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.approvals import FILE_URLS, IDS, INSTANCES, TEMPLATES
 from dingbridge.doctor.checks.platform import NOBODY, Call
 from dingbridge.doctor.parts import Check
 from dingbridge.errors import SettingsError
@@ -19,13 +20,12 @@ def _calls(client: DingTalkClient) -> list[Call]:
             return
 
     calls = [
-        Call("processinstance/get", lambda: client.approval(NOBODY)),
-        Call("process/get_by_name", lambda: client.process_code(NOBODY)),
-        Call("process/listbyuserid", client.templates),
-        Call("processinstance/listids", ids),
+        Call(INSTANCES, lambda: client.approval(NOBODY)),
+        Call(TEMPLATES, client.templates),
+        Call(IDS, ids),
     ]
     if _downloads():
-        calls.append(Call("processinstance/file/url/get", lambda: client.attachment_url(NOBODY, NOBODY)))
+        calls.append(Call(FILE_URLS, lambda: client.attachment_url(NOBODY, NOBODY)))
     return calls
 
 

@@ -289,12 +289,12 @@ def _approval_faults(approval: Mapping[str, Any], row: Mapping[str, Any] | None,
     wanted = {
         "process_code": approval["process_code"],
         "title": approval["title"],
-        "originator_userid": approval["originator_userid"],
+        "originator_userid": approval["originatorUserId"],
         "outcome": _OUTCOMES[approval["status"], approval["result"]],
         "document_state": "full",
     }
     faults = [name for name, value in wanted.items() if row[name] != value]
-    if tables.form_fields.get(approval["process_instance_id"], 0) != len(approval["form_component_values"]):
+    if tables.form_fields.get(approval["process_instance_id"], 0) != len(approval["formComponentValues"]):
         faults.append("form values")
     return faults
 

@@ -28,6 +28,7 @@
             ├── CallbackRefused     DingTalk's check of the callback URL failed
             └── BadRequest          anything else: the call itself is at fault
                 ├── InvalidField    a field that DingTalk would not take; ``field`` names it; nothing was sent
+                ├── NoAddress       a file of 0 bytes, which DingTalk gives no address for
                 ├── ReferenceMissing  a department or person that the call refers to does not exist
                 └── DepartmentNotEmpty  a department that still has members or departments
 
@@ -244,6 +245,11 @@ class InvalidField(BadRequest):
         super().__init__(
             f"DingTalk {api}: not called, {field} {fault}. Correct it and send it again.", api=api
         )
+
+
+class NoAddress(BadRequest):
+    """The call succeeded, and the file has no address: it is one of 0 bytes
+    (download-an-approval-attachment). There is nothing to fetch."""
 
 
 class ReferenceMissing(BadRequest):

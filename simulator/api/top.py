@@ -16,7 +16,6 @@ PATH: Final = "/router/rest"
 _FORMER: Final = {
     "dingtalk.corp.role.list": "role/list",
     "dingtalk.corp.role.simplelist": "role/simplelist",
-    "dingtalk.smartwork.bpms.processinstance.get": "processinstance/get",
 }
 """Names from before ``dingtalk.oapi``."""
 _ENVELOPE: Final = frozenset(

@@ -1,102 +1,58 @@
-"""Approvals of the invented company: their states, tasks and records, as DingTalk's Open API shows them.
+"""Approvals of the invented company: their states, tasks and records.
 
 Responsible for how one approval goes on from its start to its end. Who asks for it to go on, and which
-events that yields, is ``platform``'s business. Times are epoch ms; the API's texts are Shanghai's time.
+events that yields, is ``platform``'s business; how the API shows it, ``documents``'s. Times are epoch ms.
 """
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, timezone
+import base64
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
 from random import Random
 from typing import Any, Final, Literal
 
 from simulator.company.company import Company
+from simulator.company.documents import SHANGHAI, Approval, BizAction, Record, Task, document
 from simulator.company.people import User
 from simulator.company.templates import TEMPLATES, FormValue
 from simulator.errors import ActionError
 
-SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 FINISHED_KEPT: Final = 20_000
 """Approvals that are over are forgotten beyond this many, the oldest first, so that a simulator can run for
 weeks. The API then answers as for one that never was."""
 
 
-def local_text(at_ms: int) -> str:
-    """``2024-11-08 10:00:00``: a time as the older Open API prints it, in Shanghai and without a zone."""
-    return datetime.fromtimestamp(at_ms / 1000, SHANGHAI).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def iso_text(at_ms: int) -> str:
-    """``2024-11-08T02:00Z``: a time as the newer host prints it."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%MZ")
-
-
-@dataclass(slots=True)
-class Task:
-    """One approver's part. ``number`` is ``taskId`` in events (int) and ``taskid`` in the API (str)."""
-
-    number: int
-    userid: str
-    step: int
-    created_ms: int
-    finished_ms: int | None = None
-    status: Literal["RUNNING", "COMPLETED", "CANCELED"] = "RUNNING"
-    result: Literal["NONE", "AGREE", "REFUSE", "REDIRECTED"] = "NONE"
-
-
-@dataclass(slots=True)
-class Approval:
-    """One approval instance. ``steps`` holds the userids of each step's approvers; in those of ``of_all`` all
-    must agree, in the others one."""
-
-    instance_id: str
-    process_code: str
-    business_id: str
-    title: str
-    originator: str
-    dept_id: int
-    dept_name: str
-    form: list[FormValue]
-    steps: list[list[str]]
-    created_ms: int
-    finished_ms: int | None = None
-    status: Literal["RUNNING", "COMPLETED", "TERMINATED"] = "RUNNING"
-    result: Literal["", "agree", "refuse"] = ""
-    tasks: list[Task] = field(default_factory=list)
-    records: list[dict[str, Any]] = field(default_factory=list)
-    of_all: set[int] = field(default_factory=set)
-
-    def open_tasks(self) -> list[Task]:
-        return [task for task in self.tasks if task.status == "RUNNING"]
-
-    def record(self, userid: str, at_ms: int, kind: str, outcome: str = "NONE", remark: str = "") -> None:
-        entry = {
-            "userid": userid,
-            "date": local_text(at_ms),
-            "operation_type": kind,
-            "operation_result": outcome,
-        }
-        self.records.append(entry | ({"remark": remark} if remark else {}))
+def instance_id(key: bytes, corp_id: str, at_ms: int) -> str:
+    """An id as DingTalk has them since about 2022 (captured): 22 characters, here those of 16 bytes, four
+    digits that are the company's, and the start in epoch seconds."""
+    text = base64.urlsafe_b64encode(key).rstrip(b"=").decode()
+    return f"{text}{zlib.crc32(corp_id.encode()) % 10_000:04d}{at_ms // 1000:010d}"
 
 
 class Approvals:
     """All approvals, the running ones and the last that are over. ``rng`` is the company's unless given;
-    ``started`` and ``last_task`` are where its numbers begin."""
+    ``started`` and ``last_task`` are where its numbers begin.
+
+    ``true_z``: the times that the API shows are UTC, as their ``Z`` says, and not China's.
+    """
 
     def __init__(
         self,
         company: Company,
+        corp_id: str,
         *,
         rng: Random | None = None,
         started: int = 0,
         last_task: int = 61_000_000_000,  # above 2^31, as real ones are
     ) -> None:
-        self._company = company
+        self._company, self._corp_id = company, corp_id
+        self.true_z = False
         self._rng = rng or company.rng
         self._all: dict[str, Approval] = {}
         self.running: dict[str, Approval] = {}
         self._finished: dict[str, None] = {}
         self._last_task, self._started = last_task, started
+        self._agreed: dict[str, Approval] = {}  # the last of each template
 
     def __iter__(self) -> Iterator[Approval]:
         return iter(self._all.values())
@@ -114,6 +70,19 @@ class Approvals:
             raise ActionError("no approval is running; start one first (action start_approval)")
         return self._rng.choice(list(self.running.values()))
 
+    def pick_agreed(self, instance_id: str | None = None) -> Approval:
+        """The approved approval of this id, or any. Raises ``ActionError`` when there is none."""
+        agreed = {
+            id_: approval
+            for id_ in ([*self._finished] if instance_id is None else [instance_id])
+            if (approval := self._all.get(id_)) is not None
+            and approval.result == "agree"
+            and approval.originator in self._company.users
+        }
+        if not agreed:
+            raise ActionError("there is no such approval that was approved; action approve approves one")
+        return self._rng.choice(list(agreed.values()))
+
     def start(
         self,
         at_ms: int,
@@ -124,6 +93,10 @@ class Approvals:
         form: list[FormValue] | None = None,
         steps: list[list[str]] | None = None,
         of_all: Collection[int] = (),
+        by_api: bool = False,
+        cc: Sequence[str] = (),
+        biz_action: BizAction = "NONE",
+        main: Approval | None = None,
     ) -> Approval:
         """Begin an approval; its first step's tasks are open afterwards. Form and approvers are made up
         unless they are given."""
@@ -136,23 +109,29 @@ class Approvals:
         self._started += 1
         local = datetime.fromtimestamp(at_ms / 1000, SHANGHAI)
         dept = company.departments[originator.dept_ids[0] if dept_id is None else dept_id]
-        bits = f"{rng.getrandbits(128):032x}"
+        related = [(a.title, a.business_id, a.instance_id) for a in self._agreed.values()]
         approval = Approval(
-            instance_id=f"{bits[:8]}-{bits[8:12]}-{bits[12:16]}-{bits[16:20]}-{bits[20:]}",
+            instance_id=instance_id(rng.getrandbits(128).to_bytes(16, "big"), self._corp_id, at_ms),
             process_code=process_code,
             business_id=local.strftime("%Y%m%d%H%M") + f"{self._started:09d}",
             title=f"{originator.name}提交的{template.title}",
             originator=originator.userid,
             dept_id=dept.dept_id,
             dept_name=dept.name,
-            form=template.fill(rng, local.date(), (originator.userid, originator.name))
+            form=template.fill(rng, local.date(), (originator.userid, originator.name), related)
             if form is None
             else form,
             steps=self._approvers(originator, template.steps, template.either) if steps is None else steps,
             created_ms=at_ms,
             of_all=set(of_all),
+            by_api=by_api,
+            cc=cc,
+            biz_action=biz_action,
+            main=None if main is None else main.instance_id,
         )
-        approval.record(originator.userid, at_ms, "START_PROCESS_INSTANCE")
+        if main is not None:
+            main.attached.append(approval.instance_id)
+        approval.records.append(Record(originator.userid, at_ms, "START_PROCESS_INSTANCE"))
         self._open_step(approval, 0, at_ms)
         self._all[approval.instance_id] = self.running[approval.instance_id] = approval
         return approval
@@ -194,7 +173,9 @@ class Approvals:
         task = task or approval.open_tasks()[0]
         others = [other for other in approval.open_tasks() if other is not task]
         task.status, task.result, task.finished_ms = "COMPLETED", "AGREE" if agree else "REFUSE", at_ms
-        approval.record(task.userid, at_ms, "EXECUTE_TASK_NORMAL", task.result, remark)
+        approval.records.append(
+            Record(task.userid, at_ms, "EXECUTE_TASK_NORMAL", task.result, remark, task.step)
+        )
         if agree and others and task.step in approval.of_all:
             return task, [], []
         self._cancel(others, at_ms)
@@ -207,7 +188,9 @@ class Approvals:
         """The originator takes it back. Returns the tasks cancelled by it."""
         cancelled = approval.open_tasks()
         self._cancel(cancelled, at_ms)
-        approval.record(approval.originator, at_ms, "TERMINATE_PROCESS_INSTANCE", remark=remark)
+        approval.records.append(
+            Record(approval.originator, at_ms, "TERMINATE_PROCESS_INSTANCE", remark=remark)
+        )
         self._end(approval, at_ms, "TERMINATED", "")
         return cancelled
 
@@ -236,7 +219,7 @@ class Approvals:
     def _hand(self, approval: Approval, task: Task, heir: str, at_ms: int) -> Task:
         approval.steps[task.step] = [heir if u == task.userid else u for u in approval.steps[task.step]]
         task.status, task.result, task.finished_ms = "COMPLETED", "REDIRECTED", at_ms
-        approval.record(task.userid, at_ms, "REDIRECT_TASK")
+        approval.records.append(Record(task.userid, at_ms, "REDIRECT_TASK", step=task.step))
         self._last_task += 1
         new = Task(self._last_task, heir, task.step, at_ms)
         approval.tasks.append(new)
@@ -266,6 +249,8 @@ class Approvals:
         result: Literal["", "agree", "refuse"],
     ) -> None:
         approval.status, approval.result, approval.finished_ms = status, result, at_ms
+        if result == "agree":
+            self._agreed[approval.process_code] = approval
         del self.running[approval.instance_id]
         self._finished[approval.instance_id] = None
         while len(self._finished) > FINISHED_KEPT:
@@ -273,40 +258,5 @@ class Approvals:
             del self._finished[oldest], self._all[oldest]
 
     def result(self, approval: Approval) -> dict[str, Any]:
-        """``process_instance`` of get-details-single-approval-instance."""
-        shown: dict[str, Any] = {
-            "title": approval.title,
-            "create_time": local_text(approval.created_ms),
-            "originator_userid": approval.originator,
-            # the root department has its own way to be written here
-            "originator_dept_id": "-1" if approval.dept_id == 1 else str(approval.dept_id),
-            "originator_dept_name": approval.dept_name,
-            "status": approval.status,
-            "result": approval.result,
-            "business_id": approval.business_id,
-            "cc_userids": [],
-            "approver_userids": list(dict.fromkeys(u for step in approval.steps for u in step)),
-            "attached_process_instance_ids": [],
-            "biz_action": "NONE",
-            "form_component_values": approval.form,
-            "operation_records": approval.records,
-            "tasks": [_task_result(task) for task in approval.tasks],
-        }
-        if approval.finished_ms is not None:
-            shown["finish_time"] = local_text(approval.finished_ms)
-        return shown
-
-
-def _task_result(task: Task) -> dict[str, str]:
-    shown = {
-        "taskid": str(task.number),
-        "userid": task.userid,
-        "task_status": task.status,
-        "task_result": task.result,
-        "create_time": local_text(task.created_ms),
-        "activity_id": f"activity-{task.step}",
-        "url": f"aflow.dingtalk.com?taskId={task.number}",
-    }
-    if task.finished_ms is not None:
-        shown["finish_time"] = local_text(task.finished_ms)
-    return shown
+        """``result`` of obtains-the-details-of-a-single-approval-instance-pop."""
+        return document(approval, true_z=self.true_z)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, Literal
 
-from simulator.company.approvals import Approval, Task
+from simulator.company.documents import Approval, Task
 
 Generation = Literal["old", "new"]
 

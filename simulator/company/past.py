@@ -4,12 +4,15 @@ They were started evenly over the last 360 days, of the three templates in turn,
 it began; number ``n`` is always the same. Nothing of them is kept, so 100,000 cost as much as none.
 """
 
+import base64
+import hashlib
 from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from simulator.company.approvals import Approval, Approvals
+from simulator.company.approvals import Approvals, instance_id
 from simulator.company.company import Company
+from simulator.company.documents import Approval
 from simulator.company.templates import TEMPLATES
 
 _DAY_MS: Final = 86_400_000
@@ -20,18 +23,15 @@ _TASKS_EACH: Final = 5_000
 _FIRST_TASK: Final = 50_000_000_000
 
 
-def past_id(seed: int, number: int) -> str:
-    """The id of the approval ``number`` of a simulator with this seed."""
-    digits = (number * 6_364_136_223_846_793_005 + seed) % (1 << 48)
-    return f"{number:08x}-5eed-4{seed & 0xFFF:03x}-8000-{digits:012x}"
-
-
 class PastApprovals:
     """The approvals 1 to ``count``, before ``began_ms`` (epoch ms). ``company`` makes one as it began; it is
     called when the first approval is asked for."""
 
-    def __init__(self, company: Callable[[], Company], count: int, began_ms: int, seed: int) -> None:
+    def __init__(
+        self, company: Callable[[], Company], count: int, began_ms: int, seed: int, corp_id: str
+    ) -> None:
         self._make_company, self._count, self._began_ms, self._seed = company, count, began_ms, seed
+        self._corp_id = corp_id
         self._company: Company | None = None
         self._step_ms = _SPAN_MS // max(1, count)
 
@@ -41,8 +41,10 @@ class PastApprovals:
     def _created_ms(self, number: int) -> int:
         return self._began_ms - _DAY_MS - (self._count - number) * self._step_ms
 
-    def instance_id(self, number: int) -> str:
-        return past_id(self._seed, number)
+    def id_of(self, number: int) -> str:
+        """The id of the approval ``number``, which it begins with."""
+        rest = hashlib.sha256(f"{self._seed} {number}".encode()).digest()[:12]
+        return instance_id(number.to_bytes(4, "big") + rest, self._corp_id, self._created_ms(number))
 
     def numbers(self, process_code: str, start_ms: int, end_ms: int) -> range:
         """Of those of a template that were started from ``start_ms`` to ``end_ms``, in their order."""
@@ -57,16 +59,20 @@ class PastApprovals:
     def get(self, instance_id: str) -> Approval | None:
         """One of them, by its id."""
         try:
-            number = int(instance_id.partition("-")[0], 16)
+            number = int.from_bytes(base64.urlsafe_b64decode(instance_id[:8])[:4], "big")
         except ValueError:
             return None
-        if not 0 < number <= self._count or self.instance_id(number) != instance_id:
+        if not 0 < number <= self._count or self.id_of(number) != instance_id:
             return None
         if self._company is None:
             self._company = self._make_company()
         rng = Random(self._seed << 40 | number)  # noqa: S311 - invented data, to be repeatable
         place = Approvals(
-            self._company, rng=rng, started=number - 1, last_task=_FIRST_TASK + number * _TASKS_EACH
+            self._company,
+            self._corp_id,
+            rng=rng,
+            started=number - 1,
+            last_task=_FIRST_TASK + number * _TASKS_EACH,
         )
         at_ms = self._created_ms(number)
         people = self._company.users

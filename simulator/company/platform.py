@@ -53,8 +53,13 @@ ARGUMENTS: Final[Mapping[str, Mapping[str, type]]] = {
     "approve": {"process_instance_id": str, "remark": str, "one_step": bool, "instance_first": bool},
     "refuse": {"process_instance_id": str, "remark": str, "instance_first": bool},
     "redirect": {"process_instance_id": str, "userid": str},
-    "comment": {"process_instance_id": str, "userid": str, "text": str},
+    "comment": {
+        **dict.fromkeys(("process_instance_id", "userid", "text", "file_name"), str),
+        "file_size": int,
+    },
     "revoke": {"process_instance_id": str},
+    "modify_approved": {"process_instance_id": str},
+    "revoke_approved": {"process_instance_id": str},
     "delete_approval": {"process_instance_id": str},
 }
 """Every action with its arguments, all optional but the mobile to ``protect``: what is not given is chosen at
@@ -90,7 +95,7 @@ class Platform:
     ) -> None:
         self.corp_id = corp_id
         self.company = Company(seed=seed, users=users, departments=departments)
-        self.approvals = Approvals(self.company)
+        self.approvals = Approvals(self.company, corp_id)
         self._size = (max(users, 3), max(departments, 2))
         self._clock = clock
         self.on_step: Callable[[RecordedStep, list[PlatformEvent]], None] = lambda step, events: None
@@ -109,7 +114,7 @@ class Platform:
         }
         self.began_ms = self.at_ms = clock()
         beginning = partial(Company, seed=seed, users=users, departments=departments)
-        self.past = PastApprovals(beginning, past_approvals, self.began_ms, seed)
+        self.past = PastApprovals(beginning, past_approvals, self.began_ms, seed, corp_id)
         for _ in range(min(users // 10, _MOST_RUNNING)):
             self._actions["start_approval"]()
 

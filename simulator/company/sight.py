@@ -18,7 +18,7 @@ from typing import Any, Final, Literal, get_args
 
 import structlog
 
-from simulator.company.approvals import Approval
+from simulator.company.documents import Approval
 from simulator.company.events import PlatformEvent
 from simulator.company.platform import Platform
 from simulator.profile import Profile, lot
@@ -104,6 +104,11 @@ class Sight:
     def approval(self, instance_id: str, view: View = "read") -> Approval | None:
         shown: Approval | None = self._show(("approval", instance_id), view)
         return shown
+
+    @property
+    def true_z(self) -> bool:
+        """Whether the ``Z`` of approvals' times is meant."""
+        return self._platform.approvals.true_z
 
     def approvals(self) -> Iterator[Approval]:
         """All that listings show, in the order of starting but for those that are gone."""

@@ -1,17 +1,23 @@
 """The approval templates of the invented company, and how their forms are filled in.
 
-A form value is always a string; those of complex controls are JSON inside that string, as DingTalk's form
-components have it (get-details-single-approval-instance).
+A form value is always a string; those of complex controls are JSON inside that string, in the forms that were
+captured: a text area left empty is the four letters ``null``, a details table in which no row was filled in
+shows its columns' definitions and has no ``extValue``, a cell's is called ``extendValue``, and cells of plain
+texts do not say what they are.
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from random import Random
 from typing import Any, Final
 
 FormValue = dict[str, str]
+Related = tuple[str, str, str]
+"""Title, businessId and processInstanceId of an approval that a form refers to."""
+Columns = Mapping[str, str]
+"""The columns of a details table: label and component."""
 OWN_NUMBER: Final = "外部单号"
 """The field of every template that is for another system's number of the request."""
 
@@ -19,21 +25,35 @@ OWN_NUMBER: Final = "外部单号"
 @dataclass(frozen=True, slots=True)
 class Template:
     """One approval template. ``steps`` is the number of approvers in turn; ``either`` adds a second one to
-    the first step, of whom one is enough (an or-sign node)."""
+    the first step, of whom one is enough (an or-sign node). ``tables``: columns by their field's name."""
 
     process_code: str
     title: str
     steps: int
     either: bool
-    fill: Callable[[Random, date, tuple[str, str]], list[FormValue]]
+    fill: Callable[[Random, date, tuple[str, str], Sequence[Related]], list[FormValue]]
+    tables: Mapping[str, Columns] = field(default_factory=dict)
 
     def fields(self) -> dict[str, FormValue]:
-        """The form's fields by name, each with its ``component_type`` and ``id``: those that people fill in,
+        """The form's fields by name, each with its ``componentType`` and ``id``: those that people fill in,
         and ``OWN_NUMBER``."""
         filled = [_field("TextField", 99, OWN_NUMBER, "")]
-        for seed in range(8):  # some are filled in now and then only
-            filled += self.fill(Random(seed), date(2024, 1, 1), ("", ""))  # noqa: S311 - looked at, not kept
+        for seed in range(16):  # some are filled in now and then only
+            rng = Random(seed)  # noqa: S311 - looked at, not kept
+            filled += self.fill(rng, date(2024, 1, 1), ("", ""), [("", "", "")])
         return {field["name"]: field for field in filled}
+
+    def items(self) -> list[dict[str, Any]]:
+        """The form's components (``schemaContent.items`` of obtain-the-form-schema)."""
+        shown: list[dict[str, Any]] = []
+        for name, known in self.fields().items():
+            props = {"id": known["id"], "label": name, "required": name != OWN_NUMBER}
+            if alias := known.get("bizAlias"):
+                props["bizAlias"] = alias
+            shown.append({"componentName": known["componentType"], "props": props})
+            if name in self.tables:
+                shown[-1]["children"] = _definitions(self.tables[name])
+        return shown
 
 
 def _json(value: Any) -> str:
@@ -41,57 +61,103 @@ def _json(value: Any) -> str:
 
 
 def _field(component: str, number: int, name: str, value: str, ext_value: str | None = None) -> FormValue:
-    form = {"id": f"{component}-{number:04X}", "name": name, "component_type": component, "value": value}
+    form = {"componentType": component, "id": f"{component}-{number:04X}", "name": name, "value": value}
     if ext_value is not None:
-        form["ext_value"] = ext_value
+        form["extValue"] = ext_value
     return form
 
 
-def _table(number: int, name: str, rows: list[dict[str, str]], total: str) -> FormValue:
-    cells = [
+def _area(number: int, name: str, value: str) -> FormValue:
+    return _field("TextareaField", number, name, value or "null")
+
+
+def _choice(value: str, options: Sequence[str]) -> dict[str, str]:
+    return {"label": value, "key": f"option_{options.index(value)}"}
+
+
+def _select(number: int, name: str, value: str, options: Sequence[str]) -> FormValue:
+    return _field("DDSelectField", number, name, value, _json(_choice(value, options)))
+
+
+def _key(component: str, label: str) -> str:
+    return f"{component}_{sum(label.encode()):X}"
+
+
+def _definitions(columns: Columns) -> list[dict[str, Any]]:
+    return [
         {
-            "rowValue": [
-                {"label": label, "value": value, "key": f"{number}-{label}"} for label, value in row.items()
-            ]
+            "componentName": component,
+            "componentType": component,
+            "props": {"id": _key(component, label), "label": label, "required": False},
         }
-        for row in rows
+        for label, component in columns.items()
     ]
-    statistics = {"statValue": [{"label": total, "num": sum(float(r[total]) for r in rows)}]}
-    return _field("TableField", number, name, _json(cells), _json(statistics))
+
+
+def _table(number: int, name: str, columns: Columns, rows: list[dict[str, str]], total: str) -> FormValue:
+    if not rows:
+        return _field("TableField", number, name, _json(_definitions(columns)))
+    value = []
+    for place, row in enumerate(rows):
+        cells = []
+        for label, component in columns.items():
+            cell: dict[str, Any] = {"label": label, "value": row[label], "key": _key(component, label)}
+            if component != "TextField":
+                cell = {"componentType": component} | cell
+            if component == "DDSelectField":
+                cell["extendValue"] = _choice(row[label], _EXPENSES)
+            cells.append(cell)
+        value.append({"rowValue": cells, "rowNumber": f"TableField_{number:04X}_{place:X}"})
+    statistics = [{"label": total, "num": sum(float(row[total]) for row in rows)}]
+    extended = {"statValue": statistics, "componentName": "TableField"}
+    return _field("TableField", number, name, _json(value), _json(extended))
 
 
 def _attachment(rng: Random, number: int, name: str, file_name: str) -> FormValue:
     attached = {
         "spaceId": str(rng.randrange(10**9, 10**10)),
-        "fileId": str(rng.randrange(10**10, 10**11)),
         "fileName": file_name,
-        "fileSize": str(rng.randrange(10_000, 3_000_000)),
+        "fileSize": rng.randrange(10_000, 3_000_000),
         "fileType": file_name.rpartition(".")[2],
+        "fileId": str(rng.randrange(10**10, 10**11)),
     }
     return _field("DDAttachment", number, name, _json([attached]))
 
 
-def _leave(rng: Random, today: date, who: tuple[str, str]) -> list[FormValue]:
+_LEAVES: Final = ("年假", "事假", "病假", "调休", "婚假")
+_EXPENSES: Final = ("交通", "住宿", "餐饮", "办公用品")
+_PURCHASES: Final = ("办公用品", "IT 设备")
+_SHOPS: Final = ("线上", "线下", "协议供应商")
+_EXPENSE_COLUMNS: Final = {
+    "费用类型": "DDSelectField",
+    "发生日期": "DDDateField",
+    "金额(元)": "MoneyField",
+    "备注": "TextField",
+}
+_PURCHASE_COLUMNS: Final = {"名称": "TextField", "数量": "NumberField", "价格(元)": "MoneyField"}
+
+
+def _leave(rng: Random, today: date, who: tuple[str, str], related: Sequence[Related]) -> list[FormValue]:
     days = rng.choice((0.5, 1, 1, 2, 3, 5))
     start = today + timedelta(days=rng.randrange(1, 30))
     end = start + timedelta(days=max(0, int(days) - 1))
-    kind = rng.choice(("年假", "年假", "事假", "病假", "调休", "婚假"))
+    kind = rng.choice(("年假", *_LEAVES))
     reason = rng.choice(
-        ("家中有事", "身体不适，需要休息", "回老家探亲", "带孩子看病", "个人安排\n已与同事交接")
+        ("家中有事", "身体不适，需要休息", "回老家探亲", "带孩子看病", "个人安排\n已与同事交接", "")
     )
     return [
-        _field("DDSelectField", 1, "请假类型", kind),
+        _select(1, "请假类型", kind, _LEAVES),
         _field("DDDateField", 2, "开始时间", start.isoformat()),
         _field("DDDateField", 3, "结束时间", end.isoformat()),
         _field("NumberField", 4, "时长(天)", f"{days:g}"),
-        _field("TextareaField", 5, "请假事由", reason),
+        _area(5, "请假事由", reason),
     ]
 
 
-def _expense(rng: Random, today: date, who: tuple[str, str]) -> list[FormValue]:
+def _expense(rng: Random, today: date, who: tuple[str, str], related: Sequence[Related]) -> list[FormValue]:
     rows = [
         {
-            "费用类型": rng.choice(("交通", "住宿", "餐饮", "办公用品")),
+            "费用类型": rng.choice(_EXPENSES),
             "发生日期": (today - timedelta(days=rng.randrange(1, 20))).isoformat(),
             "金额(元)": f"{rng.randrange(1_000, 200_000) / 100:.2f}",
             "备注": rng.choice(("", "客户说“再来一次”", "往返", "含税 6%")),
@@ -100,16 +166,21 @@ def _expense(rng: Random, today: date, who: tuple[str, str]) -> list[FormValue]:
     ]
     total = sum(float(row["金额(元)"]) for row in rows)
     span = sorted(row["发生日期"] for row in rows)
-    return [
+    filled = [
         _field("TextField", 1, "报销事由", rng.choice(("拜访客户", "参加展会", "部门团建", "出差"))),
         _field("DDDateRangeField", 2, '["开始日期","结束日期"]', _json([span[0], span[-1]])),
-        _table(3, "报销明细", rows, "金额(元)"),
-        _field("MoneyField", 4, "总金额(元)", f"{total:.2f}"),
+        _table(3, "报销明细", _EXPENSE_COLUMNS, rows, "金额(元)"),
+        _field("MoneyField", 4, "总金额(元)", f"{total:.2f}") | {"bizAlias": "total"},
         _attachment(rng, 5, "发票", "发票.pdf"),
     ]
+    if related and rng.random() < 0.4:
+        title, business_id, instance_id = related[-1]
+        extended = _json({"list": [{"businessId": business_id, "procInstId": instance_id}]})
+        filled.append(_field("RelateField", 6, "关联审批单", title, extended))
+    return filled
 
 
-def _purchase(rng: Random, today: date, who: tuple[str, str]) -> list[FormValue]:
+def _purchase(rng: Random, today: date, who: tuple[str, str], related: Sequence[Related]) -> list[FormValue]:
     userid, name = who
     rows = [
         {
@@ -117,15 +188,23 @@ def _purchase(rng: Random, today: date, who: tuple[str, str]) -> list[FormValue]
             "数量": str(rng.randrange(1, 20)),
             "价格(元)": str(rng.randrange(20, 9_000)),
         }
-        for _ in range(rng.randrange(1, 4))
+        for _ in range(rng.randrange(0, 4))
     ]
     contact = _json([{"emplId": userid, "name": name, "avatar": ""}])
+    shops = rng.sample(_SHOPS, rng.randrange(1, 3))
     filled = [
-        _field("TextareaField", 1, "采购事由", rng.choice(("新员工入职", "设备更新", "日常补充"))),
-        _field("DDSelectField", 2, "采购类型", rng.choice(("办公用品", "IT 设备"))),
+        _area(1, "采购事由", rng.choice(("新员工入职", "设备更新", "日常补充", ""))),
+        _select(2, "采购类型", rng.choice(_PURCHASES), _PURCHASES),
         _field("DDDateField", 3, "期望交付日期", (today + timedelta(days=rng.randrange(3, 40))).isoformat()),
-        _table(4, "采购明细", rows, "价格(元)"),
+        _table(4, "采购明细", _PURCHASE_COLUMNS, rows, "价格(元)"),
         _field("InnerContactField", 5, "收货人", name, contact),
+        _field(
+            "DDMultiSelectField",
+            7,
+            "采购渠道",
+            _json(shops),
+            _json([_choice(shop, _SHOPS) for shop in shops]),
+        ),
     ]
     if rng.random() < 0.5:
         filled.append(_attachment(rng, 6, "报价单", "报价单.xlsx"))
@@ -136,8 +215,8 @@ TEMPLATES: Final = {
     template.process_code: template
     for template in (
         Template("PROC-LEAVE", "请假申请", 1, False, _leave),
-        Template("PROC-EXPENSE", "报销申请", 2, False, _expense),
-        Template("PROC-PURCHASE", "采购申请", 1, True, _purchase),
+        Template("PROC-EXPENSE", "报销申请", 2, False, _expense, {"报销明细": _EXPENSE_COLUMNS}),
+        Template("PROC-PURCHASE", "采购申请", 1, True, _purchase, {"采购明细": _PURCHASE_COLUMNS}),
     )
 }
 """By process code."""

@@ -60,6 +60,8 @@ class Control:
             web.post("/_sim/stream", self._set_stream),
             web.get("/_sim/writes", self._writes),
             web.post("/_sim/writes", self._set_writes),
+            web.get("/_sim/approvals", self._approvals),
+            web.post("/_sim/approvals", self._set_approvals),
             web.post("/_sim/burst", self._burst),
             web.get("/_sim/recording", self._recording),
         ]
@@ -192,6 +194,17 @@ class Control:
         except ActionError as error:
             return _refusal(str(error))
         return json_answer(self._world.writes.as_json())
+
+    async def _approvals(self, request: web.Request) -> web.Response:
+        return json_answer({"true_z": self._world.platform.approvals.true_z})
+
+    async def _set_approvals(self, request: web.Request) -> web.Response:
+        """``{"true_z": true}``: the times of approvals are UTC from now on, as their ``Z`` says."""
+        true_z = (await _object(request)).get("true_z")
+        if not isinstance(true_z, bool):
+            return _refusal('"true_z" must be true or false')
+        self._world.platform.approvals.true_z = true_z
+        return json_answer({"true_z": true_z})
 
     async def _faults(self, request: web.Request) -> web.Response:
         return json_answer({"faults": [fault.as_json() for fault in self._world.faults]})

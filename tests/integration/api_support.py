@@ -26,6 +26,7 @@ class Platform:
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str, dict[str, Any]]] = []
+        self.queries: list[dict[str, str]] = []
         self.raw: dict[str, bytes] = {}
         self.headers: Mapping[str, str] = {}
         self.scripted: dict[str, deque[Any]] = {}
@@ -46,6 +47,7 @@ class Platform:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.json() if request.can_read_body else {}
         self.seen.append((request.method, request.path, body))
+        self.queries.append(dict(request.query))
         self.raw[request.path], self.headers = await request.read(), request.headers
         if self.scripted.get(request.path):
             answer = self.scripted[request.path].popleft()
@@ -58,7 +60,13 @@ class Platform:
             return answer if isinstance(answer, web.StreamResponse) else web.json_response(answer)
         if request.path == "/gettoken":
             return web.json_response(self.give_token(request))
-        if request.query.get("access_token") not in self.valid:
+        if request.path.startswith("/v1.0/"):
+            token = request.headers.get("x-acs-dingtalk-access-token")
+            if request.headers.get("Content-Type") != "application/json" or request.query.get("access_token"):
+                return web.json_response({"code": "invalidParameter", "message": "header"}, status=400)
+        else:
+            token = request.query.get("access_token")
+        if token not in self.valid:
             return web.json_response({"errcode": 40014, "errmsg": "不合法的access_token"})
         method, answer = self.answer(request.path, body)
         assert request.method == method
@@ -111,9 +119,9 @@ class Platform:
                     else {"has_more": False}
                 )
                 return "POST", {**OK, "result": {**more, "list": self.members[body["cursor"] : end]}}
-            case "/topapi/processinstance/get":
-                instance = {"title": "请假", "status": "COMPLETED", "result": "agree", "business_id": "2024"}
-                return "POST", {**OK, "process_instance": instance}
+            case "/v1.0/workflow/processInstances":
+                instance = {"title": "请假", "status": "COMPLETED", "result": "agree", "businessId": "2024"}
+                return "GET", {"result": instance, "success": True}
         raise AssertionError(path)
 
 

@@ -7,6 +7,7 @@ import aiohttp
 import pytest
 
 from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.errors import CallbackExists, CallbackMissing, NotFound, TokenInvalid, Unavailable
 from tests.integration.api_support import (
     AES_KEY,
@@ -60,7 +61,8 @@ class TestCalls:
 
     async def test_approval(self, client: DingTalkClient, platform: Platform) -> None:
         assert (await client.approval("pi-1"))["result"] == "agree"
-        assert platform.requests("/topapi/processinstance/get") == [{"process_instance_id": "pi-1"}]
+        assert platform.seen[-1][:2] == ("GET", f"/{INSTANCES}")
+        assert platform.queries[-1] == {"processInstanceId": "pi-1"}
 
     async def test_a_success_without_its_object(self, client: DingTalkClient, platform: Platform) -> None:
         platform.script("/topapi/v2/user/get", OK)
@@ -95,7 +97,7 @@ class TestCalls:
         platform.script("/topapi/v2/user/get", BUSY)
         await client.user("u001")
         await client.approval("pi-1")
-        assert client.calls == {"gettoken": 1, "v2/user/get": 2, "processinstance/get": 1}
+        assert client.calls == {"gettoken": 1, "v2/user/get": 2, INSTANCES: 1}
 
     async def test_a_session_that_is_given_is_not_closed(self, base: str) -> None:
         async with aiohttp.ClientSession(raise_for_status=True) as session:

@@ -75,7 +75,8 @@ class TestPatience:
     async def test_a_spent_quota_is_not_tried_again(
         self, client: DingTalkClient, platform: Platform, sleeps: Sleeps
     ) -> None:
-        platform.script("/topapi/processinstance/get", {"errcode": 90020, "errmsg": "API调用量已用完"})
+        spent = {"code": "Forbidden.AccessDenied.ApiCountLimitForOrg", "message": "API调用量已用完"}
+        platform.script("/v1.0/workflow/processInstances", web.json_response(spent, status=403))
         with pytest.raises(QuotaSpent) as caught:
             await client.approval("pi-1")
         assert caught.value.unavailable

@@ -9,6 +9,7 @@ import pytest
 
 from dingbridge.api_budget import ApiCalls
 from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.approvals import IDS, TEMPLATES
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.error_codes import meaning
 from dingbridge.dingtalk.error_meanings import MEANINGS
@@ -97,12 +98,10 @@ async def test_approvals_as_the_client_reads_them(simulator: Simulator, client: 
     assert found == [a.instance_id for a in there]
     assert await client.approval(found[0]) == simulator.platform.approvals.result(there[0])
     templates = await client.templates()
-    assert [await client.process_code(t["name"]) for t in templates] == [t["process_code"] for t in templates]
-    with pytest.raises(BadRequest):
+    assert [await client.process_code(t["name"]) for t in templates] == [t["processCode"] for t in templates]
+    with pytest.raises(BadRequest, match="no template has this name"):
         await client.process_code("没有")
-    form = {f["component_type"]: f["value"] for f in there[0].form}
-    file_id = form["DDAttachment"].split('"fileId":"')[1].split('"')[0]
-    url = await client.attachment_url(found[0], file_id)
+    url = await client.attachment_url(found[0], there[0].attachments()[0].file_id)
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         assert (response.status, len(await response.read()) > 0) == (200, True)
 
@@ -115,7 +114,7 @@ async def test_a_year_of_approvals_is_asked_for_in_spans_that_dingtalk_allows(
     found = [i async for i in client.approval_ids("PROC-LEAVE", start_ms=since)]
     there = [a.instance_id for a in simulator.platform.approvals if a.process_code == "PROC-LEAVE"]
     assert found == there
-    assert client.calls["processinstance/listids"] >= 4
+    assert client.calls[IDS] == 4
 
 
 async def test_both_failed_lists(simulator: Simulator, client: DingTalkClient) -> None:
@@ -253,7 +252,7 @@ async def test_the_budget_ends_before_the_plan_does(
         assert budget.spent()["calls"] == 8
         with pytest.raises(BudgetSpent, match="resync calls end at 8"):
             await client.at(Priority.RESYNC).templates()
-        assert client.calls["process/listbyuserid"] == 8
+        assert client.calls[TEMPLATES] == 8
         await client.at(Priority.RECOVERY).templates()
     budget.close()
 

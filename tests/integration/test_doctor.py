@@ -338,7 +338,10 @@ async def test_the_clock_is_compared_with_the_platforms() -> None:
     [
         (None, {"api.ok"}),
         ({"api": "*", "kind": "deny"}, {"api.ip"}),
-        ({"api": "processinstance/get", "kind": "deny", "errcode": 60011}, {"api.permission"}),
+        (
+            {"api": "GET /v1.0/workflow/processInstances", "kind": "deny", "errcode": 60011},
+            {"api.permission"},
+        ),
         ({"api": "v2/user/get", "kind": "errcode", "errcode": 50002}, {"api.scope"}),
         ({"api": "*", "kind": "errcode", "errcode": 90020}, {"api.quota"}),
         ({"api": "gettoken", "kind": "errcode", "errcode": 40089}, {"api.credentials"}),

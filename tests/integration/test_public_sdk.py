@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 
@@ -250,39 +249,6 @@ async def test_roles(simulator: Simulator, sdk: Sdk, family: str) -> None:
 
 def ids(roles: list[dict[str, Any]]) -> set[int]:
     return {role["id"] for role in roles}
-
-
-async def test_approvals(simulator: Simulator, sdk: Sdk) -> None:
-    for _ in range(15):
-        simulator.act("start_approval", {"process_code": "PROC-EXPENSE"})
-    named = (await sdk.call("bpms.process_listbyuserid", userid=""))["process_list"]
-    assert {t["process_code"] for t in named} == {"PROC-LEAVE", "PROC-EXPENSE", "PROC-PURCHASE"}
-    now = int(time.time() * 1000)
-    span = {"process_code": "PROC-EXPENSE", "start_time": now - DAY_MS, "end_time": now + DAY_MS}
-    found: list[str] = []
-    cursor: int | None = 0
-    while cursor is not None:
-        page = await sdk.call("bpms.processinstance_listids", **span, size=10, cursor=cursor)
-        found += page["list"]
-        cursor = page.get("next_cursor")
-    there = [a for a in simulator.state()["approvals"] if a["process_code"] == "PROC-EXPENSE"]
-    assert found == [a["process_instance_id"] for a in there]
-    shown = await sdk.call("bpms.processinstance_get", process_instance_id=found[0])
-    wanted = there[0]
-    assert shown == {k: wanted[k] for k in shown}
-    assert shown["title"] == wanted["title"]
-
-
-async def test_an_attachment(simulator: Simulator, sdk: Sdk) -> None:
-    events, _ = simulator.act("start_approval", {"process_code": "PROC-EXPENSE"})
-    pid = events[0].payload["processInstanceId"]
-    shown = await sdk.call("bpms.processinstance_get", process_instance_id=pid)
-    field = next(f for f in shown["form_component_values"] if f["component_type"] == "DDAttachment")
-    (attached,) = json.loads(field["value"])
-    request = {"process_instance_id": pid, "file_id": attached["fileId"]}
-    link = await topapi(sdk, "processinstance/file/url/get", request=request)
-    async with aiohttp.ClientSession() as session, session.get(link["download_uri"]) as response:
-        assert len(await response.read()) == int(attached["fileSize"])
 
 
 async def test_the_sdk_renews_a_token_that_has_expired(simulator: Simulator, sdk: Sdk) -> None:

@@ -82,9 +82,9 @@ async def test_an_approval_is_started_found_decided_and_another_terminated(
     found = client.approval_ids("PROC-EXPENSE", start_ms=since, originator=originator)
     assert set(started) <= {instance_id async for instance_id in found}
     detail = await client.approval(started[0])
-    assert {"name": "外部单号", "value": "R-0"}.items() <= detail["form_component_values"][0].items()
-    (task,) = [task for task in detail["tasks"] if task["task_status"] == "RUNNING"]
-    await client.decide_approval(started[0], task_id=int(task["taskid"]), actor=actor, result="agree")
+    assert {"name": "外部单号", "value": "R-0"}.items() <= detail["formComponentValues"][0].items()
+    (task,) = [task for task in detail["tasks"] if task["status"] == "RUNNING"]
+    await client.decide_approval(started[0], task_id=task["taskId"], actor=actor, result="agree")
     ended = await client.approval(started[0])
     assert (ended["status"], ended["result"]) == ("COMPLETED", "agree")
     with pytest.raises(ApiError) as too_early:

@@ -1,6 +1,7 @@
 """The calls of the Open API that outbound makes, for the doctor to try whether they are allowed."""
 
 from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.doctor.checks.platform import NOBODY, Call
 from dingbridge.doctor.parts import Check
 
@@ -12,7 +13,7 @@ def _calls(client: DingTalkClient) -> list[Call]:
         Call("v2/department/listsub", lambda: client.sub_departments(1)),
         # of nobody, so it changes nothing; the right is the same for all writes of contacts
         Call("v2/user/update", lambda: client.update_user(NOBODY, {})),
-        Call("processinstance/get", lambda: client.approval(NOBODY)),
+        Call(INSTANCES, lambda: client.approval(NOBODY)),
     ]
 
 

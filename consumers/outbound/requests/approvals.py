@@ -171,15 +171,16 @@ class Approvals:
 
 
 def form_of(document: Mapping[str, Any]) -> dict[str, str]:
-    """The form of an instance, field name to text (get-details-single-approval-instance)."""
-    fields = document.get("form_component_values") or []
+    """The form of an instance, field name to text
+    (obtains-the-details-of-a-single-approval-instance-pop)."""
+    fields = document.get("formComponentValues") or []
     return {str(field.get("name")): str(field.get("value") or "") for field in fields}
 
 
 def outcome_of(document: Mapping[str, Any]) -> str | None:
     """``agree``, ``refuse`` or ``terminated``; None for one that runs (the same page)."""
     status = document.get("status")
-    if status in ("TERMINATED", "CANCELED"):
+    if status == "TERMINATED":
         return "terminated"
     return str(document.get("result")) if status == "COMPLETED" else None
 
@@ -189,8 +190,8 @@ def task_of(document: Mapping[str, Any], userid: str) -> tuple[int | None, str |
     ``refuse``), if anything."""
     decided = None
     for task in document.get("tasks") or []:
-        if task.get("userid") == userid and task.get("task_status") in ("NEW", "RUNNING"):
-            return int(task["taskid"]), None
-        if task.get("userid") == userid and task.get("task_result") in ("AGREE", "REFUSE"):
-            decided = str(task["task_result"]).lower()
+        if task.get("userId") == userid and task.get("status") in ("NEW", "RUNNING"):
+            return int(task["taskId"]), None
+        if task.get("userId") == userid and task.get("result") in ("AGREE", "REFUSE"):
+            decided = str(task["result"]).lower()
     return None, decided

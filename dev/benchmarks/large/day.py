@@ -1,8 +1,8 @@
 """A day's events at once: accepted by the ingress, carried to Kafka by the relay, handled by both consumers.
 
 Half of the events are changes of people, half ends of approvals; the simulator is DingTalk's Open API. Each
-part is timed by itself but for the relay, which works beside the accepting. As a program, ``URL FIRST COUNT``
-pushes some of the events, and prints one JSON object.
+part is timed by itself but for the relay, which works beside the accepting. As a program, ``URL FIRST COUNT
+BEGAN_MS`` pushes some of the events, and prints one JSON object.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,8 +26,9 @@ from dev.benchmarks.stack import PYTHON, Ingress
 from dev.servers.ports import free_port
 from dev.servers.postgres import start_postgres
 from dev.servers.processes import tail
+from simulator.company.company import Company
 from simulator.company.crowd.founders import Founders
-from simulator.company.past import past_id
+from simulator.company.past import PastApprovals
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 
@@ -38,8 +40,8 @@ _PIECE: Final = 50_000
 _SEED: Final = 1
 
 
-def plaintext(number: int) -> bytes:
-    """Event ``number``: even ones change a person, odd ones end an approval."""
+def plaintext(past: PastApprovals, number: int) -> bytes:
+    """Event ``number``: even ones change a person, odd ones end one of the approvals of the past."""
     at_ms = 1_764_000_000_000 + number
     event: dict[str, Any] = {"TimeStamp": str(at_ms), "CorpId": _CORP, "EventType": "user_modify_org"}
     if number % 2 == 0:
@@ -49,7 +51,7 @@ def plaintext(number: int) -> bytes:
             "EventType": "bpms_instance_change",
             "type": "finish",
             "result": "agree",
-            "processInstanceId": past_id(_SEED, number // 2 % APPROVALS + 1),
+            "processInstanceId": past.id_of(number // 2 % APPROVALS + 1),
             "corpId": _CORP,
             "createTime": at_ms - 1_000,
             "finishTime": at_ms,
@@ -88,7 +90,9 @@ async def _measure(
     )
     async with Simulator(settings) as simulator:
         api = {"DINGTALK_API_BASE": simulator.base_url}
-        accepting, behind, ingress_mb = await asyncio.to_thread(_accepted, folder, {**env, **api}, events)
+        accepting, behind, ingress_mb = await asyncio.to_thread(
+            _accepted, folder, {**env, **api}, events, simulator.platform.began_ms
+        )
         rows = [
             ("ingress, accepting", events, accepting, ingress_mb),
             (
@@ -123,13 +127,14 @@ async def _measure(
     )
 
 
-def _accepted(folder: Path, env: Mapping[str, str], events: int) -> tuple[float, float, float]:
+def _accepted(folder: Path, env: Mapping[str, str], events: int, began_ms: int) -> tuple[float, float, float]:
     """Push all events; seconds of accepting, seconds until all were in Kafka then, and memory in MB."""
     ingress, accepting, peak = Ingress(folder / "ingress", env), 0.0, 0.0
     try:
         for first in range(0, events, _PIECE):
             count = min(_PIECE, events - first)
-            arguments = [*PYTHON, "-m", "dev.benchmarks.large.day", ingress.url, str(first), str(count)]
+            numbers = [str(number) for number in (first, count, began_ms)]
+            arguments = [*PYTHON, "-m", "dev.benchmarks.large.day", ingress.url, *numbers]
             found = json.loads(_output(arguments))
             if found["statuses"] != {"200": count}:
                 raise SystemExit(f"the ingress answered {found['statuses']}")
@@ -186,6 +191,10 @@ def _finished(port: int) -> float:
 
 
 if __name__ == "__main__":
-    url_, first_, count_ = sys.argv[1:4]
+    url_, first_, count_, began_ = sys.argv[1:5]
     arguments_ = (url_, 64, 3600.0, 0.0, int(first_))
-    print(json.dumps(uvloop.run(load.run(*arguments_, texts=plaintext, most=int(count_)))))
+    past_ = PastApprovals(
+        partial(Company, seed=_SEED, users=PEOPLE, departments=200), APPROVALS, int(began_), _SEED, _CORP
+    )
+    texts_ = partial(plaintext, past_)
+    print(json.dumps(uvloop.run(load.run(*arguments_, texts=texts_, most=int(count_)))))

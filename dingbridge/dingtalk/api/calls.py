@@ -126,7 +126,7 @@ class Calls:
         api: str,
         method: str,
         path: str,
-        body: Mapping[str, Any],
+        body: Mapping[str, Any] | None = None,
         *,
         query: Mapping[str, str] | None = None,
         once: bool = False,

@@ -9,8 +9,8 @@ from typing import Any, Final
 from simulator.call import Call
 from simulator.company.actions.approvals import ApprovalActions
 from simulator.company.actions.base import Written
-from simulator.company.approvals import Approval
 from simulator.company.company import ROOT
+from simulator.company.documents import Approval
 from simulator.company.templates import TEMPLATES, FormValue
 from simulator.errors import NewerError
 
@@ -54,6 +54,8 @@ class ApprovalWrites(ApprovalActions):
             form=form,
             steps=steps or None,
             of_all=of_all,
+            by_api=True,
+            cc=self._cc(body.get("ccList")),
         )
         instance_id = approval.instance_id
         return Written({"instanceId": instance_id}, self._started(approval, at_ms), instance_id)
@@ -77,6 +79,14 @@ class ApprovalWrites(ApprovalActions):
                 of_all.add(len(steps))
             steps.append(userids)
         return steps, of_all
+
+    def _cc(self, userids: Any) -> list[str]:
+        """Who gets a copy; at the start or the end (``ccPosition``), which the detail does not tell."""
+        if userids is None:
+            return []
+        if not isinstance(userids, list) or not self._company.users.keys() >= {*userids}:
+            raise NewerError("invalidParameter", "ccList中的userId不存在")
+        return userids
 
     def _terminate(self, call: Call) -> Written:
         approval = self._running(call)
@@ -123,5 +133,5 @@ def _form(values: Any, fields: dict[str, FormValue]) -> list[FormValue]:
         if name not in fields or not isinstance(given.get("value"), str):
             raise NewerError("formConverterError", "表单组件不存在或值不是文本")
         known = fields[name]
-        form.append({**{k: known[k] for k in ("id", "name", "component_type")}, "value": given["value"]})
+        form.append({**{k: known[k] for k in ("id", "name", "componentType")}, "value": given["value"]})
     return form

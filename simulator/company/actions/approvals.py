@@ -3,7 +3,7 @@
 from typing import Final
 
 from simulator.company.actions.base import Actions
-from simulator.company.approvals import Approval, Task
+from simulator.company.documents import Approval, Attachment, BizAction, Record, Task
 from simulator.company.events import PlatformEvent
 
 _REMARKS: Final = ("", "同意", "好的", "请注意交接")
@@ -84,14 +84,45 @@ class ApprovalActions(Actions):
             self._shape.task(approval, new, "start", at_ms),
         ]
 
+    def modify_approved(self, process_instance_id: str | None = None) -> list[PlatformEvent]:
+        """The originator changes what was approved: by another approval, whose form is another."""
+        return self._upon(process_instance_id, "MODIFY")
+
+    def revoke_approved(self, process_instance_id: str | None = None) -> list[PlatformEvent]:
+        """The originator takes back what was approved: by another approval, of the same form."""
+        return self._upon(process_instance_id, "REVOKE")
+
+    def _upon(self, process_instance_id: str | None, biz_action: BizAction) -> list[PlatformEvent]:
+        main = self._approvals.pick_agreed(process_instance_id)
+        at_ms = self._now()
+        approval = self._approvals.start(
+            at_ms,
+            originator=self._company.user(main.originator),
+            process_code=main.process_code,
+            form=main.form if biz_action == "REVOKE" else None,
+            biz_action=biz_action,
+            main=main,
+        )
+        return self._started(approval, at_ms)
+
     def comment(
-        self, process_instance_id: str | None = None, userid: str | None = None, text: str | None = None
+        self,
+        process_instance_id: str | None = None,
+        userid: str | None = None,
+        text: str | None = None,
+        file_name: str | None = None,
+        file_size: int = 12_345,
     ) -> list[PlatformEvent]:
+        """``file_name``: of a file that hangs on the comment, of ``file_size`` bytes."""
         approval = self._approvals.pick(process_instance_id)
         author = self._company.pick_user() if userid is None else self._company.user(userid)
         text = self._rng.choice(_COMMENTS) if text is None else text
         at_ms = self._now()
-        approval.record(author.userid, at_ms, "ADD_REMARK", remark=text)
+        files = []
+        if file_name is not None:
+            file_id = str(self._rng.randrange(10**10, 10**11))
+            files.append(Attachment("115000001", file_id, file_name, file_size))
+        approval.records.append(Record(author.userid, at_ms, "ADD_REMARK", remark=text, files=files))
         return [self._shape.comment(approval, author.userid, text, at_ms)]
 
     def delete_approval(self, process_instance_id: str | None = None) -> list[PlatformEvent]:

@@ -80,13 +80,13 @@ def tables_of(state: dict[str, Any]) -> Tables:
             a["process_instance_id"]: {
                 "process_code": a["process_code"],
                 "title": a["title"],
-                "originator_userid": a["originator_userid"],
+                "originator_userid": a["originatorUserId"],
                 "outcome": outcomes[a["result"]],
                 "document_state": "full",
             }
             for a in over
         },
-        form_fields={a["process_instance_id"]: len(a["form_component_values"]) for a in over},
+        form_fields={a["process_instance_id"]: len(a["formComponentValues"]) for a in over},
         leave_ledger={
             a["process_instance_id"]: {}
             for a in over

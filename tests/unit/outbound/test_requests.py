@@ -68,9 +68,9 @@ class DingTalk:
     async def start_approval(self, *, process_code, originator, form, dept_id, approvers):
         def effect():
             values = [{"name": name, "value": value} for name, value in form.items()]
-            task = {"taskid": "61000000001", "userid": "li", "task_status": "RUNNING", "task_result": "NONE"}
+            task = {"taskId": 61000000001, "userId": "li", "status": "RUNNING", "result": "NONE"}
             name = f"pi-{len(self.instances) + 1}"
-            document = {"status": "RUNNING", "result": "", "form_component_values": values, "tasks": [task]}
+            document = {"status": "RUNNING", "result": "", "formComponentValues": values, "tasks": [task]}
             self.instances[name] = (self.clock(), document)
             return name
 
@@ -93,7 +93,7 @@ class DingTalk:
     async def decide_approval(self, instance_id, *, task_id, actor, result, remark):
         def effect():
             document = self.instances[instance_id][1]
-            document["tasks"][0] |= {"task_status": "COMPLETED", "task_result": result.upper()}
+            document["tasks"][0] |= {"status": "COMPLETED", "result": result.upper()}
             document |= {"status": "COMPLETED", "result": result}
 
         self._write(effect)
@@ -266,8 +266,8 @@ async def test_what_a_request_names_is_waited_for_a_week():
 
 
 def test_an_open_task_comes_before_what_its_person_decided_earlier():
-    done = {"taskid": "1", "userid": "li", "task_status": "COMPLETED", "task_result": "AGREE"}
-    opened_task = {"taskid": "2", "userid": "li", "task_status": "RUNNING", "task_result": "NONE"}
+    done = {"taskId": 1, "userId": "li", "status": "COMPLETED", "result": "AGREE"}
+    opened_task = {"taskId": 2, "userId": "li", "status": "RUNNING", "result": "NONE"}
     for tasks in ([done, opened_task], [opened_task, done]):
         assert task_of({"tasks": tasks}, "li") == (2, None)
     assert task_of({"tasks": [done]}, "li") == (None, "agree")

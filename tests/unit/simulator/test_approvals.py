@@ -41,14 +41,14 @@ def test_a_leave_request_is_approved() -> None:
     assert approval is not None
     shown = platform.approvals.result(approval)
     assert (shown["status"], shown["result"]) == ("COMPLETED", "agree")
-    assert [f["name"] for f in shown["form_component_values"]] == [
+    assert [f["name"] for f in shown["formComponentValues"]] == [
         "请假类型", "开始时间", "结束时间", "时长(天)", "请假事由",
     ]  # fmt: skip
-    assert [r["operation_type"] for r in shown["operation_records"]] == [
+    assert [r["type"] for r in shown["operationRecords"]] == [
         "START_PROCESS_INSTANCE", "EXECUTE_TASK_NORMAL",
     ]  # fmt: skip
-    assert shown["tasks"][0]["taskid"] == str(task["taskId"])
-    assert shown["create_time"] == "2024-11-08 01:20:00"
+    assert shown["tasks"][0]["taskId"] == task["taskId"]
+    assert shown["createTime"] == "2024-11-08T01:20Z", "China's clock, whatever the Z says"
 
 
 def test_the_instance_may_end_before_its_last_task() -> None:
@@ -125,7 +125,7 @@ def test_a_comment_names_no_task() -> None:
     assert "taskId" not in event.payload
     approval = platform.approvals.get(pid)
     assert approval is not None
-    assert platform.approvals.result(approval)["operation_records"][-1]["remark"] == "收到"
+    assert platform.approvals.result(approval)["operationRecords"][-1]["remark"] == "收到"
 
 
 def test_a_deleted_approval_is_unknown() -> None:

@@ -152,10 +152,10 @@ def test_the_months_calls_end_after_five_days_of_grace_and_come_back() -> None:
 def test_without_grace_the_months_calls_end_at_once() -> None:
     limits = Limits(calls=2, clock=Clock())
     limits.grace_days = 0
-    limits.call("processinstance/get")
-    limits.call("processinstance/get")
+    limits.call(DETAIL)
+    limits.call(DETAIL)
     with pytest.raises(PlatformError) as refused:
-        limits.call("processinstance/get")
+        limits.call(DETAIL)
     assert refused.value.errcode == 90020
     assert limits.as_json()["spent"]["calls"] == 2
 
@@ -194,14 +194,14 @@ def test_the_rates_are_each_apis_own(calls: list[tuple[str, float]]) -> None:
 def test_calls_per_second_are_a_sliding_window() -> None:
     clock = Clock()
     limits = Limits(qps=2, clock=clock)
-    limits.call("processinstance/get")
+    limits.call(DETAIL)
     clock.now += 0.6
-    limits.call("processinstance/get")
+    limits.call(DETAIL)
     with pytest.raises(PlatformError) as refused:
-        limits.call("processinstance/get")
+        limits.call(DETAIL)
     assert refused.value.errcode == 90018
     clock.now += 0.5
-    limits.call("processinstance/get")
+    limits.call(DETAIL)
 
 
 def test_too_many_calls_at_once_shut_the_address_out_for_5_minutes() -> None:

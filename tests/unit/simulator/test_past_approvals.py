@@ -5,7 +5,7 @@ import pytest
 from simulator.api.approvals import ApprovalCalls
 from simulator.call import Call
 from simulator.company.templates import TEMPLATES
-from tests.unit.simulator.living import NOW, make
+from tests.unit.simulator.living import NOW, make, seeing
 
 DAY_MS = 86_400_000
 COUNT = 3_001
@@ -18,23 +18,26 @@ def platform():
 
 @pytest.fixture
 def calls(platform):
-    handlers = ApprovalCalls(platform.approvals, platform.past, platform.now_ms).routes()
+    handlers = ApprovalCalls(
+        platform.past, seeing(platform), platform.company.users, platform.now_ms
+    ).routes()
     return {path: handler for _, path, handler in handlers}
 
 
 async def listed(calls, code, start, end):
-    found, cursor = [], 0
-    while cursor is not None:
-        body = {"process_code": code, "start_time": start, "end_time": end, "cursor": cursor, "size": 20}
-        page = (await calls["/topapi/processinstance/listids"](Call(body)))["result"]
+    found, token = [], "0"
+    span = {"processCode": code, "startTime": start, "endTime": end, "maxResults": 20}
+    while token is not None:
+        body = span | {"nextToken": int(token)}
+        page = (await calls["/v1.0/workflow/processes/instanceIds/query"](Call(body)))["result"]
         found += page["list"]
-        cursor = page.get("next_cursor")
+        token = page.get("nextToken")
     return found
 
 
 async def shown(calls, instance_id):
-    answer = await calls["/topapi/processinstance/get"](Call({"process_instance_id": instance_id}))
-    return answer["process_instance"]
+    call = Call({"processInstanceId": instance_id})
+    return (await calls["/v1.0/workflow/processInstances"](call))["result"]
 
 
 async def test_every_one_is_listed_once_in_its_span_beside_those_of_the_simulation(platform, calls):
@@ -55,15 +58,15 @@ async def test_each_is_whole_over_and_always_the_same(platform, calls):
             assert one["status"] == "COMPLETED"
             assert one["result"] in ("agree", "refuse")
             assert one["title"].endswith(template.title)
-            assert one["finish_time"] > one["create_time"]
-            assert tasks.isdisjoint(task["taskid"] for task in one["tasks"])
-            tasks |= {task["taskid"] for task in one["tasks"]}
+            assert one["finishTime"] > one["createTime"]
+            assert tasks.isdisjoint(task["taskId"] for task in one["tasks"])
+            tasks |= {task["taskId"] for task in one["tasks"]}
             assert await shown(calls, instance_id) == one
             platform.act_at_random()
     assert tasks
 
 
 async def test_what_is_none_of_them_is_unknown(platform):
-    assert platform.past.get(platform.past.instance_id(COUNT)) is not None
-    for strange in (platform.past.instance_id(COUNT + 1), platform.past.instance_id(0), "", "x-y", "1"):
+    assert platform.past.get(platform.past.id_of(COUNT)) is not None
+    for strange in (platform.past.id_of(COUNT + 1), platform.past.id_of(0), "", "x-y", "1"):
         assert platform.past.get(strange) is None
