@@ -43,6 +43,8 @@ _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "Workflow.Form.Read": (
         "GET /v1.0/workflow/processes/userVisibilities/templates",
+        "GET /v1.0/workflow/processes/managements/templates",
+        "GET /v1.0/workflow/processCentres/schemaNames/processCodes",
         "GET /v1.0/workflow/forms/schemas/processCodes",
     ),
     "Todo.Todo.Read": ("POST /v1.0/todo/users/{unionId}/org/tasks/query",),

@@ -135,15 +135,18 @@ class Api:
     async def fetch(self, path: str) -> dict[str, Any]:
         return await self.get(path, access_token=self.token)
 
-    async def newer(self, method: str, path: str, body: Any = None, **query: Any) -> dict[str, Any]:
-        """A call of the newer host, ``path`` below ``/v1.0/workflow``; a refusal with its ``status``."""
-        headers = {"x-acs-dingtalk-access-token": self.token, "Content-Type": "application/json"}
-        address, data = f"{self.base}/v1.0/workflow/{path}", None if body is None else json.dumps(body)
+    async def newer(self, method: str, path: str, body: Any = None, **query: Any) -> tuple[int, Any]:
+        """A call of the newer host: its status and answer."""
+        headers, address = {"x-acs-dingtalk-access-token": self.token}, self.base + path
         async with self.session.request(
-            method, address, params=query, data=data, headers=headers
+            method, address, headers=headers, json=body, params=query
         ) as response:
-            answer = await response.json()
-            return answer if response.status == 200 else answer | {"status": response.status}
+            return response.status, await response.json()
+
+    async def workflow(self, method: str, path: str, body: Any = None, **query: Any) -> dict[str, Any]:
+        """One below ``/v1.0/workflow``; a refusal with its ``status``."""
+        status, answer = await self.newer(method, f"/v1.0/workflow/{path}", body, **query)
+        return dict(answer) if status == 200 else answer | {"status": status}
 
     async def register(self, receiver: Receiver, tags: list[str] | None = None) -> dict[str, Any]:
         body = {"call_back_tag": tags or TAGS, "token": TOKEN, "aes_key": AES_KEY, "url": receiver.url}

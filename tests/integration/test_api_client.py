@@ -7,8 +7,16 @@ import aiohttp
 import pytest
 
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.api.approvals import INSTANCES
-from dingbridge.dingtalk.errors import CallbackExists, CallbackMissing, NotFound, TokenInvalid, Unavailable
+from dingbridge.dingtalk.api.approvals import FILE_URLS, IDS, INSTANCES, TEMPLATES
+from dingbridge.dingtalk.errors import (
+    BadRequest,
+    CallbackExists,
+    CallbackMissing,
+    NoAddress,
+    NotFound,
+    TokenInvalid,
+    Unavailable,
+)
 from tests.integration.api_support import (
     AES_KEY,
     APP_KEY,
@@ -63,6 +71,52 @@ class TestCalls:
         assert (await client.approval("pi-1"))["result"] == "agree"
         assert platform.seen[-1][:2] == ("GET", f"/{INSTANCES}")
         assert platform.queries[-1] == {"processInstanceId": "pi-1"}
+
+    async def test_ids_of_approvals_page_by_page(self, client: DingTalkClient, platform: Platform) -> None:
+        first = {"result": {"list": ["pi-1", "pi-2"], "nextToken": "10"}, "success": True}
+        platform.script(f"/{IDS}", first, {"result": {"list": ["pi-3"]}, "success": "true"})
+        asked = {"start_ms": 1_000, "end_ms": 2_000, "originator": "u1", "statuses": ("RUNNING",)}
+        found = [id_ async for id_ in client.approval_ids("PROC-A", **asked)]
+        assert found == ["pi-1", "pi-2", "pi-3"]
+        body = {
+            "processCode": "PROC-A", "startTime": 1_000, "endTime": 2_000, "maxResults": 20,
+            "userIds": ["u1"], "statuses": ["RUNNING"],
+        }  # fmt: skip
+        assert platform.requests(f"/{IDS}") == [body | {"nextToken": 0}, body | {"nextToken": 10}]
+
+    @pytest.mark.parametrize("token", ["0", 0, "10", "more", -1])
+    async def test_a_next_token_that_does_not_advance_ends(
+        self, client: DingTalkClient, platform: Platform, token: Any
+    ) -> None:
+        page = {"result": {"processList": [{"name": "A", "processCode": "P"}], "nextToken": 10}}
+        again = {"result": {"processList": [], "nextToken": token}}
+        platform.script(f"/{TEMPLATES}", page, again)
+        with pytest.raises(Unavailable, match="does not advance"):
+            await client.templates()
+
+    async def test_two_templates_of_one_name_are_refused(
+        self, client: DingTalkClient, platform: Platform
+    ) -> None:
+        named = [{"name": "请假", "processCode": code} for code in ("PROC-A", "PROC-B", "PROC-A")]
+        one = {"name": "报销", "processCode": "PROC-C"}
+        platform.script(f"/{TEMPLATES}", *3 * [{"result": {"processList": [*named, one]}}])
+        assert await client.process_code("报销") == "PROC-C"
+        with pytest.raises(BadRequest, match=r"2 templates have this name \(PROC-A, PROC-B\)"):
+            await client.process_code("请假")
+        with pytest.raises(BadRequest, match="no template has this name"):
+            await client.process_code("采购")
+
+    async def test_a_file_of_0_bytes_has_no_address(self, client: DingTalkClient, platform: Platform) -> None:
+        result = {"spaceId": 1, "fileId": "f1"}
+        platform.script(
+            f"/{FILE_URLS}", {"result": result}, {"result": result | {"downloadUri": "https://x/"}}
+        )
+        with pytest.raises(NoAddress) as caught:
+            await client.attachment_url("pi-1", "f1")
+        assert not caught.value.unavailable
+        assert await client.attachment_url("pi-1", "f1") == "https://x/"
+        asked = {"processInstanceId": "pi-1", "fileId": "f1", "withCommentAttatchment": True}
+        assert platform.requests(f"/{FILE_URLS}") == [asked, asked]
 
     async def test_a_success_without_its_object(self, client: DingTalkClient, platform: Platform) -> None:
         platform.script("/topapi/v2/user/get", OK)

@@ -18,6 +18,7 @@ from dingbridge.dingtalk.errors import (
     BadRequest,
     BudgetSpent,
     IpNotAllowed,
+    NoAddress,
     PermissionDenied,
     QuotaSpent,
     RateLimited,
@@ -97,6 +98,9 @@ async def test_approvals_as_the_client_reads_them(simulator: Simulator, client: 
     found = [i async for i in client.approval_ids("PROC-EXPENSE", start_ms=since)]
     assert found == [a.instance_id for a in there]
     assert await client.approval(found[0]) == simulator.platform.approvals.result(there[0])
+    simulator.act("refuse", {"process_instance_id": found[1]})
+    over = client.approval_ids("PROC-EXPENSE", start_ms=since, statuses=("COMPLETED",))
+    assert [i async for i in over] == [a.instance_id for a in there if a.status == "COMPLETED"]
     templates = await client.templates()
     assert [await client.process_code(t["name"]) for t in templates] == [t["processCode"] for t in templates]
     with pytest.raises(BadRequest, match="no template has this name"):
@@ -104,6 +108,22 @@ async def test_approvals_as_the_client_reads_them(simulator: Simulator, client: 
     url = await client.attachment_url(found[0], there[0].attachments()[0].file_id)
     async with aiohttp.ClientSession() as session, session.get(url) as response:
         assert (response.status, len(await response.read()) > 0) == (200, True)
+    forms = {t["name"]: await client.form_schema(t["processCode"]) for t in templates}
+    assert all(form["name"] == name and form["schemaContent"]["items"] for name, form in forms.items())
+
+
+async def test_files_of_comments(simulator: Simulator, client: DingTalkClient) -> None:
+    events, _ = simulator.act("start_approval")
+    pid = events[0].payload["processInstanceId"]
+    for name, size in (("a.pdf", 3), ("b.txt", 0)):
+        simulator.act("comment", {"process_instance_id": pid, "file_name": name, "file_size": size})
+    records = (await client.approval(pid))["operationRecords"]
+    full, empty = [file["fileId"] for record in records for file in record.get("attachments", [])]
+    url = await client.attachment_url(pid, full)
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        assert len(await response.read()) == 3
+    with pytest.raises(NoAddress):
+        await client.attachment_url(pid, empty)
 
 
 async def test_a_year_of_approvals_is_asked_for_in_spans_that_dingtalk_allows(

@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 
 from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.approvals import INSTANCES, TEMPLATES
 from dingbridge.dingtalk.crypto import CallbackCrypto, SignatureParameters
 from dingbridge.doctor.checks import clock, kafka, kafka_judge, platform, url
 from dingbridge.doctor.checks import settings as settings_check
@@ -359,6 +360,21 @@ async def test_a_call_for_each_permission(fault: dict[str, Any] | None, expected
             calls = {name: check.calls(client) for name, check in load_checks()[0].items() if check.calls}
             called = await platform.look(client, platform.probes(calls))
         assert codes(platform.judge(called)) == expected
+
+
+async def test_a_permission_that_is_missing_is_named() -> None:
+    settings = SimulatorSettings.load(simulator_port=0, simulator_users=5, simulator_departments=2)
+    async with Simulator(settings) as simulator:
+        for api in (INSTANCES, TEMPLATES):
+            simulator.faults.add({"api": f"GET /{api}", "kind": "deny", "errcode": 60011})
+        app_key, secret = (SAMPLE_CREDENTIALS[f"DINGTALK_{n}"] for n in ("APP_KEY", "APP_SECRET"))
+        async with DingTalkClient(app_key=app_key, app_secret=secret, base=simulator.base_url) as client:
+            calls = {name: check.calls(client) for name, check in load_checks()[0].items() if check.calls}
+            findings = platform.judge(await platform.look(client, platform.probes(calls)))
+    assert {str(f.values["api"]): f.values["said"] for f in findings} == {
+        INSTANCES: "应用尚未开通所需的权限：[Workflow.Instance.Read]",
+        TEMPLATES: "应用尚未开通所需的权限：[Workflow.Form.Read]",
+    }
 
 
 # -- Kafka

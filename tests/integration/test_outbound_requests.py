@@ -91,7 +91,7 @@ class Office:
         return [
             one["process_instance_id"]
             for one in self.simulator.state()["approvals"]
-            if one["originator_userid"] == self.originator
+            if one["originatorUserId"] == self.originator
         ]
 
 

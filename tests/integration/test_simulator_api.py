@@ -195,10 +195,10 @@ async def test_the_open_api_shows_the_company(api: Api, simulator: Simulator) ->
     assert (await api.call("/topapi/v2/department/get", {"dept_id": 7}))["errcode"] == 60003
     for approval in state["approvals"]:
         pid = approval["process_instance_id"]
-        answer = await api.newer("GET", "processInstances", processInstanceId=pid)
+        answer = await api.workflow("GET", "processInstances", processInstanceId=pid)
         shown = {k: v for k, v in approval.items() if k not in ("process_instance_id", "process_code")}
         assert answer["result"] == shown
-    unknown = await api.newer("GET", "processInstances", processInstanceId="x")
+    unknown = await api.workflow("GET", "processInstances", processInstanceId="x")
     assert (unknown["status"], unknown["code"]) == (400, "processInstanceNotExist")
 
 

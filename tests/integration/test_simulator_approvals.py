@@ -41,7 +41,7 @@ def act(simulator: Simulator, action: str, **arguments: Any) -> str:
 
 
 async def detail(api: Api, instance_id: str) -> dict[str, Any]:
-    answer = await api.newer("GET", DETAIL, processInstanceId=instance_id)
+    answer = await api.workflow("GET", DETAIL, processInstanceId=instance_id)
     assert answer["success"] is True
     return dict(answer["result"])
 
@@ -100,7 +100,7 @@ async def test_approvers_and_copies_are_told_of_what_an_app_started(simulator: S
         "ccList": [third],
         "formComponentValues": [{"name": "请假事由", "value": "x"}],
     }
-    shown = await detail(api, (await api.newer("POST", DETAIL, body))["instanceId"])
+    shown = await detail(api, (await api.workflow("POST", DETAIL, body))["instanceId"])
     assert (shown["approverUserIds"], shown["ccUserIds"]) == ([second], [third])
 
 
@@ -166,8 +166,8 @@ async def test_what_the_gateway_refuses(api: Api) -> None:
 
 
 async def test_an_instance_that_is_not_there(api: Api) -> None:
-    assert (await api.newer("GET", DETAIL))["code"] == "invalidParameter"
-    assert (await api.newer("GET", DETAIL, processInstanceId="x"))["code"] == "processInstanceNotExist"
+    assert (await api.workflow("GET", DETAIL))["code"] == "invalidParameter"
+    assert (await api.workflow("GET", DETAIL, processInstanceId="x"))["code"] == "processInstanceNotExist"
 
 
 async def test_ids_by_template_and_start(simulator: Simulator, api: Api) -> None:
@@ -178,7 +178,7 @@ async def test_ids_by_template_and_start(simulator: Simulator, api: Api) -> None
     body = {"processCode": "PROC-LEAVE", "startTime": now - DAY_MS, "nextToken": 0, "maxResults": 20}
 
     async def listed(**more: Any) -> Any:
-        return (await api.newer("POST", IDS, body | more))["result"]
+        return (await api.workflow("POST", IDS, body | more))["result"]
 
     first = await listed()
     assert first["nextToken"] == "20", "text in the answer, a number in the request"
@@ -207,27 +207,27 @@ async def test_ids_by_template_and_start(simulator: Simulator, api: Api) -> None
         ({"userIds": [*"abcdefghijk"]}, "invalidUserIds"),
         ({"statuses": ["CANCELED"]}, "invalidParameter"),
     ):
-        answer = await api.newer("POST", IDS, body | wrong)
+        answer = await api.workflow("POST", IDS, body | wrong)
         assert (answer.get("status"), answer.get("code")) == (400, code), wrong
 
 
 async def test_templates(simulator: Simulator, api: Api) -> None:
-    first = await api.newer("GET", TEMPLATES, nextToken=0, maxResults=2)
-    rest = await api.newer("GET", TEMPLATES, nextToken=first["result"]["nextToken"], maxResults=2)
+    first = await api.workflow("GET", TEMPLATES, nextToken=0, maxResults=2)
+    rest = await api.workflow("GET", TEMPLATES, nextToken=first["result"]["nextToken"], maxResults=2)
     assert "success" not in first
     assert "nextToken" not in rest["result"]
     for template in first["result"]["processList"] + rest["result"]["processList"]:
         assert sorted(template) == ["dirId", "dirName", "iconUrl", "name", "processCode", "url"]
-        found = await api.newer("GET", "processCentres/schemaNames/processCodes", name=template["name"])
+        found = await api.workflow("GET", "processCentres/schemaNames/processCodes", name=template["name"])
         assert found["result"]["processCode"] == template["processCode"]
-        form = (await api.newer("GET", SCHEMAS, processCode=template["processCode"]))["result"]
+        form = (await api.workflow("GET", SCHEMAS, processCode=template["processCode"]))["result"]
         assert (form["name"], form["status"]) == (template["name"], "PUBLISHED")
         shown = await detail(api, act(simulator, "start_approval", process_code=template["processCode"]))
         known = {item["props"]["id"]: item["componentName"] for item in form["schemaContent"]["items"]}
         assert {f["id"]: f["componentType"] for f in shown["formComponentValues"]}.items() <= known.items()
     company = simulator.platform.company
     admin = next(iter(company.roles.admins))
-    managed = await api.newer("GET", "processes/managements/templates", userId=admin)
+    managed = await api.workflow("GET", "processes/managements/templates", userId=admin)
     assert {t["processCode"] for t in managed["result"]} == {"PROC-LEAVE", "PROC-EXPENSE", "PROC-PURCHASE"}
     nobody = next(userid for userid in company.users if userid not in company.roles.admins)
     for path, query, code in (
@@ -241,7 +241,7 @@ async def test_templates(simulator: Simulator, api: Api) -> None:
         ("processes/managements/templates", {"userId": "x"}, "userNotExist"),
         ("processes/managements/templates", {"userId": nobody}, "noPermission"),
     ):
-        answer = await api.newer("GET", path, **query)
+        answer = await api.workflow("GET", path, **query)
         assert (answer.get("status"), answer.get("code")) == (400, code), (path, query)
 
 
@@ -252,7 +252,7 @@ async def test_a_file_is_downloaded_without_a_token(simulator: Simulator, api: A
     asked = {"processInstanceId": pid, "fileId": attached["fileId"]}
     hashes = set()
     for _ in range(2):
-        link = (await api.newer("POST", FILE, asked))["result"]
+        link = (await api.workflow("POST", FILE, asked))["result"]
         assert (link["fileId"], link["spaceId"]) == (attached["fileId"], int(attached["spaceId"]))
         async with api.session.get(link["downloadUri"]) as response:
             content = await response.read()
@@ -270,9 +270,9 @@ async def test_a_file_is_downloaded_without_a_token(simulator: Simulator, api: A
         ({"processInstanceId": "x"}, "processInstNotExist"),
         ({"fileId": "1"}, "invalidFileId"),
     ):
-        assert (await api.newer("POST", FILE, asked | wrong))["code"] == code
+        assert (await api.workflow("POST", FILE, asked | wrong))["code"] == code
     simulator.act("leave", {"userid": (await detail(api, pid))["originatorUserId"]})
-    assert (await api.newer("POST", FILE, asked))["code"] == "userNotExist"
+    assert (await api.workflow("POST", FILE, asked))["code"] == "userNotExist"
 
 
 async def test_a_comment_s_file_and_one_without_content(simulator: Simulator, api: Api) -> None:
@@ -282,7 +282,7 @@ async def test_a_comment_s_file_and_one_without_content(simulator: Simulator, ap
     of_comments = [r["attachments"][0] for r in (await detail(api, pid))["operationRecords"][1:]]
     assert [(a["fileName"], a["fileSize"]) for a in of_comments] == [("a.pdf", "7"), ("空.txt", "0")]
     asked = [{"processInstanceId": pid, "fileId": a["fileId"]} for a in of_comments]
-    assert (await api.newer("POST", FILE, asked[0]))["code"] == "invalidFileId"
+    assert (await api.workflow("POST", FILE, asked[0]))["code"] == "invalidFileId"
     flag = {"withCommentAttatchment": True}
-    assert "downloadUri" in (await api.newer("POST", FILE, asked[0] | flag))["result"]
-    assert "downloadUri" not in (await api.newer("POST", FILE, asked[1] | flag))["result"]
+    assert "downloadUri" in (await api.workflow("POST", FILE, asked[0] | flag))["result"]
+    assert "downloadUri" not in (await api.workflow("POST", FILE, asked[1] | flag))["result"]

@@ -85,7 +85,7 @@ async def test_a_permission_granted_meanwhile_is_seen_with_a_new_token(api: Api)
 
     await api.post("/_sim/rights", {"lacking": ["Workflow.Instance.Read", "qyapi_get_member"]})
     for _ in range(2):
-        refused = await api.newer("GET", "processInstances", processInstanceId=instance)
+        refused = await api.workflow("GET", "processInstances", processInstanceId=instance)
         assert refused.keys() == {"code", "message", "requestid", "status"}
         assert refused["status"] == 403
         assert refused["code"] == "Forbidden.AccessDenied.AccessTokenPermissionDenied"
@@ -95,7 +95,7 @@ async def test_a_permission_granted_meanwhile_is_seen_with_a_new_token(api: Api)
         assert "requiredScopes=[qyapi_get_member]" in older["errmsg"]
         await api.post("/_sim/rights", granted)
     await api.login()
-    assert "result" in await api.newer("GET", "processInstances", processInstanceId=instance)
+    assert "result" in await api.workflow("GET", "processInstances", processInstanceId=instance)
     assert (await api.call(USER_GET, {"userid": "x"}))["errcode"] == 60121
     assert "no call needs x" in (await api.post("/_sim/rights", {"lacking": ["x"]}))["error"]
 
@@ -134,7 +134,7 @@ async def test_one_person_one_department_one_approval_is_refused(api: Api) -> No
         dept in (await api.call("/topapi/v2/department/listsubid", {"dept_id": 1}))["result"]["dept_id_list"]
     )
     for instance, code in ((approval, "noPermission"), (state["approvals"][1]["process_instance_id"], None)):
-        answer = await api.newer("GET", "processInstances", processInstanceId=instance)
+        answer = await api.workflow("GET", "processInstances", processInstanceId=instance)
         assert answer.get("code") == code
     gateway = {"method": "dingtalk.oapi.v2.user.get", "session": api.token, "userid": user}
     async with api.session.post(api.base + "/router/rest", data=gateway) as response:
@@ -157,11 +157,11 @@ async def test_the_plan_is_counted_and_enforced_when_asked_for(api: Api, simulat
     simulator.limits._clock = lambda: now  # a second, and a month, that does not end in the middle
     detail = {"method": "GET", "path": "processInstances", "processInstanceId": "x"}
     spent = (await api.get("/_sim/limits"))["spent"]["calls"]
-    await api.newer(**detail)
+    await api.workflow(**detail)
     assert (await api.get("/_sim/limits"))["spent"]["calls"] == spent + 1
     await api.post("/_sim/limits", {"calls": spent + 2, "grace_days": 0})
-    await api.newer(**detail)
-    over = await api.newer(**detail)
+    await api.workflow(**detail)
+    over = await api.workflow(**detail)
     assert (over["status"], over["code"]) == (403, "Forbidden.AccessDenied.ApiCountLimitForOrg")
     assert (await api.call(USER_GET, {"userid": "x"}))["errcode"] == 60121  # people are free
     assert (await api.post("/_sim/limits", {"calls": 0}))["spent"]["calls"] == spent + 2

@@ -135,3 +135,4 @@ async def test_a_right_that_is_missing(simulator: Simulator, sdk: Callable[..., 
     simulator.faults.add({"api": api, "kind": "deny", "errcode": 60011})
     answer = await sdk("get_process_instance", processInstanceId="x")
     assert answer["code"] == "Forbidden.AccessDenied.AccessTokenPermissionDenied"
+    assert "[Workflow.Instance.Read]" in answer["message"]

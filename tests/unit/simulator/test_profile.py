@@ -7,6 +7,7 @@ from simulator.profile import Profile, lot
 from simulator.rights import Rights
 from simulator.settings import SimulatorSettings
 from simulator.tokens import VALID_S, AccessTokens
+from simulator.world import World
 
 DETAIL = "GET /v1.0/workflow/processInstances"
 
@@ -100,3 +101,9 @@ def test_a_kind_platform_grants_at_once_and_a_permission_has_a_name() -> None:
     rights.check(DETAIL, token)
     with pytest.raises(ActionError, match=r"there are qyapi_base, .*Workflow\.Form\.Read"):
         rights.set(["Workflow"])
+
+
+def test_every_call_that_needs_a_permission_is_one_that_there_is() -> None:
+    world = World(SimulatorSettings(simulator_users=3, simulator_departments=2))
+    needed = {api for apis in world.rights.as_json()["needed"].values() for api in apis}
+    assert needed <= set(world.faults.apis)
