@@ -63,7 +63,7 @@ class World:
         )
         self.recording = replace(start, began_ms=self.platform.began_ms, before=None, steps=[])
         self.platform.on_step = self._stepped
-        self.scope = VisibleScope(self.platform.company)
+        self.scope = VisibleScope(self.platform.company, self.profile, start.seed)
         self.sight = Sight(self.platform, self.recording, self.profile)
         self.faults = Faults()
         self.limits = Limits()
@@ -263,6 +263,7 @@ class World:
             "approvals_running": len(self.platform.approvals.running),
             "api_calls": dict(self.api.calls),
             "limits": self.limits.as_json(),
+            "profile": self.profile.as_json(),
             "deliveries": self.delivery.as_json(),
             "recorded": len(self.recording.steps),
             "replay": self.replay and {"steps": len(self.replay.recording.steps), "done": self.replay.done},

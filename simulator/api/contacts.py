@@ -88,12 +88,12 @@ class ContactCalls:
         return {"result": self._department(call)}
 
     async def _department_listsub(self, call: Call) -> Answer:
-        children = self._sight.children(self._department(call, default=ROOT)["dept_id"])
+        children = self._children(call, default=ROOT)
         shown = ("dept_id", "name", "parent_id", "create_dept_group", "auto_add_user")
         return {"result": [{key: child[key] for key in shown} for child in children]}
 
     async def _department_listsubid(self, call: Call) -> Answer:
-        children = self._sight.children(self._department(call)["dept_id"])
+        children = self._children(call)
         return {"result": {"dept_id_list": [child["dept_id"] for child in children]}}
 
     async def _role_list(self, call: Call) -> Answer:
@@ -124,6 +124,10 @@ class ContactCalls:
             "condition_field": [],
             "auth_org_scopes": self._scope.result(),
         }
+
+    def _children(self, call: Call, default: int | None = None) -> list[dict[str, Any]]:
+        dept_id = self._department(call, default)["dept_id"]
+        return [*self._scope.listed_below(dept_id), *self._sight.children(dept_id)]
 
     def _department(self, call: Call, default: int | None = None) -> dict[str, Any]:
         dept_id = call.number("dept_id", default)

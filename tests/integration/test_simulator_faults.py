@@ -79,27 +79,6 @@ async def test_denied_by_address_or_by_permission(api: Api) -> None:
     assert [(f["kind"], f["hits"], f["times"]) for f in listed] == [("deny", 1, 0), ("deny", 1, None)]
 
 
-async def test_a_permission_granted_meanwhile_is_seen_with_a_new_token(api: Api) -> None:
-    await api.post("/_sim/profile", {"new_token": True, "same_token": False})
-    granted, instance = {"lacking": []}, (await api.get("/_sim/state"))["approvals"][0]["process_instance_id"]
-
-    await api.post("/_sim/rights", {"lacking": ["Workflow.Instance.Read", "qyapi_get_member"]})
-    for _ in range(2):
-        refused = await api.workflow("GET", "processInstances", processInstanceId=instance)
-        assert refused.keys() == {"code", "message", "requestid", "status"}
-        assert refused["status"] == 403
-        assert refused["code"] == "Forbidden.AccessDenied.AccessTokenPermissionDenied"
-        assert refused["message"] == "应用尚未开通所需的权限：[Workflow.Instance.Read]"
-        older = await api.call(USER_GET, {"userid": "x"})
-        assert (older["errcode"], older["sub_code"]) == (88, "60011")
-        assert "requiredScopes=[qyapi_get_member]" in older["errmsg"]
-        await api.post("/_sim/rights", granted)
-    await api.login()
-    assert "result" in await api.workflow("GET", "processInstances", processInstanceId=instance)
-    assert (await api.call(USER_GET, {"userid": "x"}))["errcode"] == 60121
-    assert "no call needs x" in (await api.post("/_sim/rights", {"lacking": ["x"]}))["error"]
-
-
 async def test_an_http_error_has_no_json(api: Api) -> None:
     await fault(api, api="auth/scopes", kind="http", status=502, after=1)
     assert (await api.fetch("/auth/scopes"))["auth_org_scopes"] == {"authed_dept": [1], "authed_user": []}
@@ -117,32 +96,6 @@ async def test_a_call_that_hangs_ends_when_the_fault_is_cleared(api: Api, simula
         assert (await response.json())["cleared"] == 1
     with pytest.raises(aiohttp.ClientError):
         await hanging
-
-
-async def test_one_person_one_department_one_approval_is_refused(api: Api) -> None:
-    state = await api.get("/_sim/state")
-    user, other = (user["userid"] for user in state["users"][:2])
-    dept, approval = state["departments"][1]["dept_id"], state["approvals"][0]["process_instance_id"]
-    await fault(api, api="v2/user/get", kind="errcode", errcode=50002, match={"userid": user})
-    await fault(api, api="v2/department/get", kind="errcode", errcode=50004, match={"dept_id": str(dept)})
-    name = "GET /v1.0/workflow/processInstances"
-    await fault(api, api=name, kind="errcode", code="noPermission", match={"processInstanceId": approval})
-    assert [(await api.call(USER_GET, {"userid": u}))["errcode"] for u in (user, other)] == [50002, 0]
-    depts = [(await api.call("/topapi/v2/department/get", {"dept_id": d}))["errcode"] for d in (dept, 1)]
-    assert depts == [50004, 0]
-    assert (
-        dept in (await api.call("/topapi/v2/department/listsubid", {"dept_id": 1}))["result"]["dept_id_list"]
-    )
-    for instance, code in ((approval, "noPermission"), (state["approvals"][1]["process_instance_id"], None)):
-        answer = await api.workflow("GET", "processInstances", processInstanceId=instance)
-        assert answer.get("code") == code
-    gateway = {"method": "dingtalk.oapi.v2.user.get", "session": api.token, "userid": user}
-    async with api.session.post(api.base + "/router/rest", data=gateway) as response:
-        assert (await response.json())["errcode"] == 50002
-    shown = (await api.get("/_sim/faults"))["faults"]
-    assert [(f["match"], f["hits"]) for f in shown] == [
-        ({"userid": user}, 2), ({"dept_id": str(dept)}, 1), ({"processInstanceId": approval}, 1)
-    ]  # fmt: skip
 
 
 async def test_a_token_expires_for_whoever_has_it(api: Api) -> None:

@@ -11,6 +11,7 @@ from simulator.company.scope import VisibleScope
 from simulator.errors import ActionError, PlatformError, denied, newer
 from simulator.faults import KEPT, Faults
 from simulator.limits import Limits
+from simulator.profile import Profile
 
 
 def make(*wanted: dict[str, Any]) -> Faults:
@@ -229,6 +230,22 @@ def test_contact_events_are_free_and_others_are_withheld_above_the_plan() -> Non
     assert limits.push("label_user_change")
     spent = limits.as_json()["spent"]
     assert (spent["pushes"], spent["free_pushes"], spent["withheld"]) == (1, 2, 1)
+
+
+def test_single_people_and_departments_are_refused_and_the_root_never() -> None:
+    company = Company(seed=1, users=200, departments=100)
+    scopes = [VisibleScope(company, Profile(refused=0.2), seed) for seed in (1, 1, 2)]
+    people, other = ([u for u in company.users if not scope.sees_user(u)] for scope in scopes[1:])
+    assert people == [u for u in company.users if not scopes[0].sees_user(u)] != other
+    assert 10 < len(people) < 80
+    refused = [d for d in company.departments if not scopes[0].sees_department(d)]
+    assert 5 < len(refused) < 40
+    assert ROOT not in refused
+    # a refused department refuses itself, neither its people nor what is below it
+    members = [u for d in refused for u in company.members(d) if u not in people]
+    assert members
+    assert all(scopes[0].sees_user(u) for u in members)
+    assert scopes[0].sees_user("who is to be created")
 
 
 def test_what_the_app_sees() -> None:
