@@ -152,8 +152,8 @@ class Transport:
                 method,
                 (self._new_base if new_api else self._base) + path,
                 params=query,
-                # with a GET too: a client's author reports that the gateway refuses one without, though the
-                # vendor's own SDK sends none
+                # a content type with a GET too: clients report that the gateway refuses it without,
+                # though the vendor's own SDK sends none
                 headers={} if token is None else {_WITH_TOKEN: token, "Content-Type": "application/json"},
                 # as it is: DingTalk refuses escapes such as \u5f20 (40033)
                 data=None if body is None else JsonPayload(body, dumps=_as_it_is),
@@ -221,7 +221,9 @@ def _secrets(
     query: Mapping[str, str], token: str | None, body: Mapping[str, Any] | None, once: bool
 ) -> tuple[str, ...]:
     """What DingTalk's own words must not repeat: tokens, and whatever a write says of somebody."""
-    secrets = list(query.values()) if token is None else [token]
+    # with the token in a header, a read's query holds ids and numbers of pages
+    secrets = list(query.values()) if token is None or once else []
+    secrets.append(token or "")
     if body:
         secrets += [str(body[name]) for name in ("token", "aes_key", "clientSecret") if name in body]
     if once:

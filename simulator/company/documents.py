@@ -107,10 +107,10 @@ class Approval:
     def attachments(self) -> list[Attachment]:
         """The files of the form, in its order."""
         return [
-            Attachment(entry["spaceId"], entry["fileId"], entry["fileName"], int(entry["fileSize"]))
+            Attachment(str(entry["spaceId"]), str(entry["fileId"]), entry["fileName"], int(entry["fileSize"]))
             for component in self.form
             if component["componentType"] == "DDAttachment"
-            for entry in json.loads(component["value"]) or []
+            for entry in json.loads(component["value"])
         ]
 
     def comment_files(self) -> list[Attachment]:

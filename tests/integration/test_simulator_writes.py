@@ -144,6 +144,10 @@ async def test_an_approval_by_the_newer_host(api: Writer, simulator: Simulator, 
         ({"processCode": "PROC-X"}, "processCodeError"),
         ({"originatorUserId": "nobody"}, "invalidParameter"),
         ({"formComponentValues": [{"name": "nothing", "value": "x"}]}, "formConverterError"),
+        (
+            {"processCode": "PROC-EXPENSE", "formComponentValues": [{"name": "发票", "value": "null"}]},
+            "formConverterError",
+        ),
         ({"approvers": [{"actionType": "OR", "userIds": ["nobody"]}]}, "invalidParameter"),
     ]:
         status, refusal = await api.newer("POST", NEWER, body | wrong)

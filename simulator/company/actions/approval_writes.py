@@ -3,6 +3,7 @@
 Pages: create-an-approval-instance, revoke-an-approval-instance, approve-or-reject-the-approval-task.
 """
 
+import json
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -133,5 +134,22 @@ def _form(values: Any, fields: dict[str, FormValue]) -> list[FormValue]:
         if name not in fields or not isinstance(given.get("value"), str):
             raise NewerError("formConverterError", "表单组件不存在或值不是文本")
         known = fields[name]
+        if known["componentType"] == "DDAttachment" and not _is_files(given["value"]):
+            raise NewerError("formConverterError", f"{name}不是附件的JSON")
         form.append({**{k: known[k] for k in ("id", "name", "componentType")}, "value": given["value"]})
     return form
+
+
+def _is_files(value: str) -> bool:
+    """Whether it is the JSON of files, by their ids and sizes."""
+    try:
+        files = json.loads(value)
+    except ValueError:
+        return False
+    return isinstance(files, list) and all(
+        isinstance(file, dict)
+        and str(file.get("spaceId")).isdecimal()
+        and str(file.get("fileSize")).isdecimal()
+        and {"fileId", "fileName"} <= file.keys()
+        for file in files
+    )

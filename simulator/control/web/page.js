@@ -97,7 +97,7 @@ function showApprovals(state) {
   const running = state.approvals.filter((approval) => approval.status === "RUNNING").slice(-12).reverse();
   const rows = running.map((approval) => {
     const which = { process_instance_id: approval.process_instance_id };
-    return el("tr", {}, el("td", {}, approval.title, " ", el("span", { className: "id" }, approval.business_id)),
+    return el("tr", {}, el("td", {}, approval.title, " ", el("span", { className: "id" }, approval.businessId)),
       el("td", { className: "actions" }, ...["Approve", "Refuse", "Revoke"].flatMap((words) =>
         [button(words, () => act(words.toLowerCase(), which)), " "])));
   });
