@@ -4,16 +4,15 @@ There is one such type: look anew at your part of a company, because events of i
 saying what changed. Its name is no legal EventType, so no event of DingTalk's can be taken for it.
 """
 
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from dingbridge.events.catalogue import Part
 from dingbridge.events.envelope import CONTENT_TYPE, NOBODY, rfc3339, source
 from dingbridge.events.strict_json import dumps
 
 RESYNC_REQUESTED: Final = "com.dingbridge.resync_requested"
 """``type`` of the event, and its ``event_type`` once it is decoded. Its data: ``part`` (which events may be
 missing), ``since`` (epoch ms: what happened earlier is known) and ``reason``."""
-
-Part = Literal["all", "contacts", "approvals"]
 
 
 class ControlRecord(NamedTuple):

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dingbridge.events.catalogue import EventSpec, catalogue
-from dingbridge.events.control import Part
+from dingbridge.events.catalogue import EventSpec, Part, catalogue, part_of
 from dingbridge.events.facts import epoch_ms, extract_facts
 from dingbridge.events.strict_json import loads
 
@@ -23,7 +22,6 @@ _NESTED: Final = ("bpmscallbackdata", "rolelabelchange", "callbackdata")
 _SUBJECTS: Final = {"userid": "user", "userids": "user", "deptid": "department", "deptids": "department"}
 """Their own names for ids, whatever the event's field is called."""
 _CORP: Final = re.compile(r"corpid\"?\s*[=:]\s*\"?([A-Za-z0-9]{1,64})", re.IGNORECASE)
-_CONTACTS: Final = ("user_", "org_dept_", "org_admin_", "label_", "org_change")
 _WRAPPED: Final = {"item"}
 """What our client puts around an item that is no JSON object."""
 
@@ -88,7 +86,7 @@ def _dated(body: bytes, time_ms: int | None) -> bytes:
 def _too_poor(
     tag: str | None, corp_id: str | None, time_ms: int | None, item: Mapping[str, Any]
 ) -> ConvertedItem:
-    part = None if tag is None else _part(tag)
+    part = None if tag is None else part_of(tag)
     if part is None:
         # nobody knows whom it concerns: kept as it is, where an operator sees it, and everybody looks
         body = _compact(item).encode(errors="surrogatepass")
@@ -96,15 +94,8 @@ def _too_poor(
     return ConvertedItem(tag, corp_id, time_ms, None, part)
 
 
-def _part(tag: str) -> Part | None:
-    """What is looked at anew for an event of this type that names nothing."""
-    if tag.startswith("bpms_"):
-        return "approvals"
-    return "contacts" if tag.startswith(_CONTACTS) else None
-
-
 def _lacks_its_subject(tag: str, spec: EventSpec | None, fields: Mapping[str, Any]) -> bool:
-    if _part(tag) is None or spec is None or spec.subject is None:
+    if part_of(tag) is None or spec is None or spec.subject is None:
         return False
     names = set(spec.subject.fields)
     for form in spec.spellings.values():
