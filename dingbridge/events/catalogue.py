@@ -17,9 +17,9 @@ The data file, one entry for each EventType::
     }
 
 ``old`` and ``new`` are DingTalk's two payload generations: the flat, mostly PascalCase bodies of
-``register_call_back``, each of which may hold what ``oldMay`` has, and the bodies of today's event pages, which
-all begin with ``newEnvelope``; a type that comes without one of its names declares that name itself. What
-third-party apps get under the same type names (whole users and departments, or a refusal:
+``register_call_back``, each of which may hold what ``oldMay`` has, and the bodies of today's event pages,
+which all begin with ``newEnvelope``; a type that comes without one of its names declares that name itself.
+What third-party apps get under the same type names (whole users and departments, or a refusal:
 enterprise-modifies-the-employee-incident, and captured) stands in ``new``, too.
 A type is what JSON holds on DingTalk's side; ``ms`` marks epoch milliseconds, ``id`` an identifier. A ``?``
 after the name says that callbacks come without the field, too. An object of which the fields are known is
@@ -178,7 +178,8 @@ class Catalogue(Mapping[str, EventSpec]):
             spelled["old"] = {**entry["old"], **self._old_may}
         if "new" in entry:
             own = {_name(name)[0] for name in entry["new"]}
-            spelled["new"] = {n: of for n, of in self.envelope.items() if _name(n)[0] not in own} | entry["new"]
+            head = {name: of for name, of in self.envelope.items() if _name(name)[0] not in own}
+            spelled["new"] = {**head, **entry["new"]}
         spellings = {form: _spelling(names) for form, names in spelled.items()}
         old, new = (
             frozenset(spellings[form].fields) if form in spellings else frozenset[str]()

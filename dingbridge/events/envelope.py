@@ -18,7 +18,8 @@ from urllib.parse import quote
 
 import structlog
 
-from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, Part, catalogue, legal, part_of
+from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, catalogue, legal, part_of
+from dingbridge.events.catalogue import Part as Compared
 from dingbridge.events.facts import (
     MAX_TIME_MS,
     NO_FACTS,
@@ -101,7 +102,7 @@ class Record(NamedTuple):
     fault: str | None = None
     drift: tuple[Drift, ...] = ()
     delay_s: float | None = None
-    compare: Part | None = None
+    compare: Compared | None = None
 
     @property
     def traceparent(self) -> str | None:

@@ -3145,6 +3145,7 @@ class OrgDeptCreate(TypedDict):
     errcode: NotRequired[int]
     errmsg: NotRequired[str]
     syncAction: NotRequired[str]
+    syncSeq: NotRequired[str]
     id: NotRequired[str]
     name: NotRequired[str]
     parentid: NotRequired[str]
@@ -3182,6 +3183,7 @@ class OrgDeptModify(TypedDict):
     errcode: NotRequired[int]
     errmsg: NotRequired[str]
     syncAction: NotRequired[str]
+    syncSeq: NotRequired[str]
     id: NotRequired[str]
     name: NotRequired[str]
     parentid: NotRequired[str]
@@ -3219,6 +3221,7 @@ class OrgDeptRemove(TypedDict):
     errcode: NotRequired[int]
     errmsg: NotRequired[str]
     syncAction: NotRequired[str]
+    syncSeq: NotRequired[str]
     id: NotRequired[str]
 
 
@@ -4782,11 +4785,11 @@ class UserAddOrg(TypedDict):
     unionEmpExt: NotRequired[UserAddOrgUnionEmpExt]
     exclusiveAccount: NotRequired[bool]
     realAuthed: NotRequired[bool]
-    roles: NotRequired[Any]
-    tags: NotRequired[Any]
+    roles: NotRequired[list[dict[str, Any]]]
+    tags: NotRequired[dict[str, Any]]
     managerUserid: NotRequired[str]
-    syncSeq: NotRequired[Any]
-    hiredDate: NotRequired[Any]
+    syncSeq: NotRequired[str]
+    hiredDate: NotRequired[int]
 
 
 class UserDeptChangeUnionEmpExtUnionEmpMapListItem(TypedDict):
@@ -4850,6 +4853,7 @@ class UserLeaveOrg(TypedDict):
     errcode: NotRequired[int]
     errmsg: NotRequired[str]
     syncAction: NotRequired[str]
+    syncSeq: NotRequired[str]
     unionid: NotRequired[str]
     dingId: NotRequired[str]
     userid: NotRequired[str]
@@ -4902,11 +4906,11 @@ class UserModifyOrg(TypedDict):
     unionEmpExt: NotRequired[UserModifyOrgUnionEmpExt]
     exclusiveAccount: NotRequired[bool]
     realAuthed: NotRequired[bool]
-    roles: NotRequired[Any]
-    tags: NotRequired[Any]
+    roles: NotRequired[list[dict[str, Any]]]
+    tags: NotRequired[dict[str, Any]]
     managerUserid: NotRequired[str]
-    syncSeq: NotRequired[Any]
-    hiredDate: NotRequired[Any]
+    syncSeq: NotRequired[str]
+    hiredDate: NotRequired[int]
 
 
 class UserRoleChangeUnionEmpExtUnionEmpMapListItem(TypedDict):

@@ -1,9 +1,15 @@
 """What one item of a failed list becomes: the callback that did not arrive, or a request to look anew. Pure.
 
 An item of ``get_call_back_failed_result`` is not the pushed body, and poorer. It is put back into the form of
-2017-2023, in which the order of the fields is known from captures: where nothing else had been pushed, the
-bytes are those of the push, and so is the event's id. An item without the ids that its EventType lives by is
-no event: then whoever mirrors that part of the company has to look anew. Nothing is dropped for its content.
+2017-2023. It has neither the bytes of the push nor its id: the order of a push's fields changed with the
+years, ``OptStaffId`` is not in the item, and its ``event_time`` is neither the push's time nor the action's
+(captured: 1 s before ``finishTime``). Only an ``eventId``, which no captured item has, makes it the same
+event. Type, company, subject and a time that is off by a second name two events as well as one, and are not
+taken for an id: a repeat costs a look, a false repeat an event (docs/decisions/0047).
+
+An item without the ids that its EventType lives by is no event: then whoever mirrors that part of the company
+has to look anew. Nothing is dropped for its content. Names are looked for; their order, which differs between
+captures and DingTalk's page, means nothing.
 """
 
 import json
@@ -145,24 +151,17 @@ def _payload(
         head |= {} if time_ms is None else {"EventTime": time_ms}
         head |= {} if corp_id is None else {"CorpId": corp_id}
         return {**head, **{name: value for name, value in fields.items() if name not in head}}
-    payload: dict[str, Any] = {"EventType": tag}
-    if time_ms is not None and "TimeStamp" in old.fields:
-        payload["TimeStamp"] = str(time_ms) if old.fields["TimeStamp"].wire == "str" else time_ms
-    for name in sorted(fields, key=lambda name: _place(name, spec)):
+    corp_name = "CorpId" if "CorpId" in old.fields else "corpId"
+    payload: dict[str, Any] = {} if corp_id is None else {corp_name: corp_id}
+    payload["EventType"] = tag
+    declared = [name for name in old.fields if name in fields]
+    for name in [*declared, *sorted(fields.keys() - old.fields.keys())]:
         value, field = fields[name], old.fields.get(name)
         single = field is not None and field.is_list and not isinstance(value, list)
         payload[name] = [value] if single else value
-    corp_name = "CorpId" if "CorpId" in old.fields else "corpId"
-    return payload if corp_id is None else {**payload, corp_name: corp_id}
-
-
-def _place(name: str, spec: EventSpec | None) -> int:
-    """Captures name first whom an event is about; the rest stays in its order (``sorted`` is stable)."""
-    subject = None if spec is None or spec.subject is None else spec.subject
-    if subject is None or spec is None:
-        return 1
-    old = spec.spellings["old"]
-    return 0 if name in {old.back.get(field, field) for field in subject.fields} else 1
+    if time_ms is not None and "TimeStamp" in old.fields:
+        payload.setdefault("TimeStamp", str(time_ms) if old.fields["TimeStamp"].wire == "str" else time_ms)
+    return payload
 
 
 def _corp(value: Mapping[str, Any]) -> str | None:

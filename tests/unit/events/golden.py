@@ -4,10 +4,10 @@
 where it is none. ``after`` is one entry for each record; a record's ``value`` is the JSON in Kafka.
 ``back`` is what ``to_dingtalk`` gives for each record.
 
-Those in ``captured/`` are what somebody published, under ``<its source>-<year>-<number>`` (names, ids and titles
-invented in the original's form; what a source left out is ``filled`` with invented values, and listed). Beside
-``before`` there are ``headers`` and ``data`` of a Stream frame there, and ``item`` of the failed list; ``compare``
-says what consumers are to compare, since the event names nobody.
+Those in ``captured/`` are what somebody published, under ``<its source>-<year>-<number>``. Names, ids and
+titles are invented, in the original's form; ``filled`` lists what the source left out and invented values
+fill. Beside ``before`` there are ``headers`` and ``data`` of a Stream frame, and ``item`` of the failed list;
+``compare`` says what consumers are to compare, since the event names nobody.
 
 ``python -m tests.unit.events.golden`` writes ``after`` and ``back`` anew, for whoever changes the
 contract on purpose: read the difference, since readers of the topics will.
