@@ -147,6 +147,7 @@ class World:
         """At once, retries included; connections and registration stay as they are. What DingTalk does with
         what is under way when its console is set to the other is not documented."""
         self.pusher.stream = self.gateway if mode == "stream" else None
+        self.platform.shape.stream = mode == "stream"
         if any(connection.events for connection in self.gateway.connections):
             self._opened()
 
