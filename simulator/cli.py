@@ -49,6 +49,16 @@ OwnerKey = Annotated[
     str | None,
     typer.Option(help="What pushes are encrypted for. (SIMULATOR_OWNER_KEY, else the app key)"),
 ]
+ProfileName = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        help="What DingTalk may do and no page promises: kind or reality; single switches behind it, as "
+        "reality,late=0. reality has late=0.1 (share of entities whose reads lag) late_ms=30000 refused=0.02 "
+        "(share of people and departments that are refused) family_school=true (a department -1) "
+        "new_token=true (a granted permission needs a new token). (SIMULATOR_PROFILE, else kind)",
+    ),
+]
 CorpId = Annotated[
     str | None, typer.Option(help="The company's id. (SIMULATOR_CORP_ID, else dingcorpsample01)")
 ]
@@ -69,6 +79,7 @@ def main(
     generation: Generation = None,
     retry_scale: RetryScale = None,
     duplicates: Duplicates = None,
+    profile: ProfileName = None,
     owner_key: OwnerKey = None,
     corp_id: CorpId = None,
 ) -> None:
@@ -101,6 +112,7 @@ def run(
     generation: Generation = None,
     retry_scale: RetryScale = None,
     duplicates: Duplicates = None,
+    profile: ProfileName = None,
     owner_key: OwnerKey = None,
     corp_id: CorpId = None,
 ) -> None:

@@ -14,11 +14,20 @@ class PlatformError(Exception):
     """A refusal of the Open API, raised wherever a call finds its reason to refuse.
 
     ``errcode`` and ``errmsg`` as DingTalk gives them (server-api-error-codes-1); ``more`` is beside them
-    in the answer. Becomes an HTTP answer, and is therefore none of ``BridgeError``'s tree.
+    in the answer; ``newer_code`` and ``newer_message`` are what the newer host says, where that does not
+    follow. Becomes an HTTP answer, and is therefore none of ``BridgeError``'s tree.
     """
 
-    def __init__(self, errcode: int, errmsg: str | None = None, **more: Any) -> None:
-        self.errcode = errcode
+    def __init__(
+        self,
+        errcode: int,
+        errmsg: str | None = None,
+        *,
+        newer_code: str | None = None,
+        newer_message: str | None = None,
+        **more: Any,
+    ) -> None:
+        self.errcode, self.newer_code, self.newer_message = errcode, newer_code, newer_message
         self.errmsg = ERRMSG.get(errcode, "请求失败") if errmsg is None else errmsg
         self.more = more
         super().__init__(f"{errcode} {self.errmsg}")
@@ -40,22 +49,24 @@ def newer(error: PlatformError) -> tuple[dict[str, Any], int]:
     """``(answer, HTTP status)`` of a refusal as the newer host has it, but for its ``requestid``."""
     if isinstance(error, NewerError):
         code, status = error.code, error.status
+    elif error.newer_code is not None:
+        code, status = error.newer_code, 403
     else:
         number = error.more.get("sub_code") or error.errcode
         code, status = _NEWER.get(int(number) if str(number).isdecimal() else number, (str(number), 400))
-    return {"code": code, "message": error.more.get("sub_msg", error.errmsg)}, status
+    return {"code": code, "message": error.newer_message or error.errmsg}, status
 
 
-_REFUSED: Final = "Forbidden.AccessDenied."
+REFUSED: Final = "Forbidden.AccessDenied."
 _NEWER: Final[Mapping[Any, tuple[str, int]]] = {
     **dict.fromkeys((40014, 41001, 42001), ("InvalidAuthentication", 400)),
     **dict.fromkeys((43008, 400002), ("invalidParameter", 400)),
     -1: ("systemError", 500),
-    60011: (_REFUSED + "AccessTokenPermissionDenied", 403),
-    60020: (_REFUSED + "IpNotInWhiteList", 403),
-    90002: (_REFUSED + "QpsLimitForApi", 403),
-    90018: (_REFUSED + "QpsLimitForAppkeyAndApi", 403),
-    90020: (_REFUSED + "ApiCountLimitForOrg", 403),
+    60011: (REFUSED + "AccessTokenPermissionDenied", 403),
+    60020: (REFUSED + "IpNotInWhiteList", 403),
+    90002: (REFUSED + "QpsLimitForApi", 403),
+    90018: (REFUSED + "QpsLimitForAppkeyAndApi", 403),
+    90020: (REFUSED + "ApiCountLimitForOrg", 403),
 }
 """What a refusal of the older host is called by the newer one."""
 
@@ -129,9 +140,11 @@ ERRMSG: Final[Mapping[int, str]] = {
 """DingTalk's words for its codes (server-api-error-codes-1), where an answer has none of its own."""
 
 
-def denied(errcode: int, what: str) -> PlatformError:
-    """A permission that is missing, in the form of newer refusals: errcode 88, the code that counts beside it
-    and once more in the text (server-api-error-codes-1)."""
-    words = what if errcode == 60011 else f"{ERRMSG.get(errcode, '请求被拒绝')}: {what}"
-    said = f"ding talk error[subcode={errcode},submsg={words}]"
-    return PlatformError(88, said, sub_code=str(errcode), sub_msg=words)
+def denied(errcode: int, permission: str, app_key: str) -> PlatformError:
+    """A permission that is missing, in the form of newer refusals (captured, 2026-09): errcode 88, the code
+    that counts beside it and once more in the text, with the address where to ask for it."""
+    words = f"应用尚未开通所需的权限：[{permission}]"
+    address = f"https://open-dev.dingtalk.com/appscope/apply?content={app_key}%23{permission}"
+    more = f"{words}，点击链接申请并开通即可：{address}"
+    said = f"ding talk error[subcode={errcode},submsg={more}, {{requiredScopes=[{permission}]}}]"
+    return PlatformError(88, said, newer_message=words, sub_code=str(errcode), sub_msg=more)

@@ -14,9 +14,11 @@ act        something happens in the company (``action``, ``arguments``) before t
 =========  ====================================================================================
 
 With ``done`` the call is done first, and only its answer is lost; that is so for ``cut`` unless it is false.
+With ``match`` it hits only calls with these parameters: one person, one department, one approval.
 """
 
 import asyncio
+import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
@@ -27,14 +29,17 @@ Kind = Literal["errcode", "http", "ban", "hang", "cut", "deny", "act"]
 KINDS: Final[tuple[str, ...]] = get_args(Kind)
 KEPT: Final = 1_000
 _FIELDS: Final = frozenset(
-    {"api", "kind", "errcode", "sub_code", "code", "status", "after", "times", "done", "action", "arguments"}
+    {"api", "kind", "match", "errcode", "sub_code", "code", "status", "after", "times", "done"}
+    | {"action", "arguments"}
 )
 
 
 @dataclass(slots=True)
 class Fault:
-    """One fault. ``api`` is a call's name (``v2/user/get``) or ``*``; ``after`` calls are let through first;
-    ``times`` is how many more it hits (``None``: until cleared); ``hits`` how many it has hit."""
+    """One fault. ``api`` is a call's name (``v2/user/get``) or ``*``; ``match`` the parameters, of the body,
+    the query or the path, that a call must have, all of them, each as text; ``after`` such calls are let
+    through first; ``times`` is how many more it hits (``None``: until cleared); ``hits`` how many it has hit;
+    ``without`` how many calls of ``api`` had none of the parameters: many, and no hit, is a misspelt name."""
 
     id: int
     api: str
@@ -48,7 +53,9 @@ class Fault:
     arguments: dict[str, Any] = field(default_factory=dict)
     code: str | None = None
     done: bool = False
+    match: dict[str, str] = field(default_factory=dict)
     hits: int = 0
+    without: int = 0
     cleared: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
     def as_json(self) -> dict[str, Any]:
@@ -56,7 +63,13 @@ class Fault:
             name: getattr(self, name) for name in ("id", "api", "kind", "after", "times", "done", "hits")
         }
         optional = ("errcode", "sub_code", "code", "status", "action")
-        return shown | {n: getattr(self, n) for n in optional if getattr(self, n) is not None}
+        shown |= {n: getattr(self, n) for n in optional if getattr(self, n) is not None}
+        return shown | ({"match": self.match, "without": self.without} if self.match else {})
+
+    def meets(self, parameters: Mapping[str, Any]) -> bool:
+        """Whether a call of ``api`` with these is one that it hits."""
+        self.without += bool(self.match) and self.match.keys().isdisjoint(parameters)
+        return all(n in parameters and _text(parameters[n]) == v for n, v in self.match.items())
 
 
 class Faults:
@@ -93,6 +106,9 @@ class Faults:
         arguments = wanted.get("arguments", {})
         if not isinstance(arguments, dict):
             raise ActionError("arguments must be an object")
+        match = wanted.get("match", {})
+        if not isinstance(match, dict) or ("match" in wanted and not match):
+            raise ActionError('match must be an object of parameters, as {"userid": "0000018855630065"}')
         if len(self._all) >= KEPT:
             raise ActionError(f"there are {KEPT} faults already; clear them with DELETE /_sim/faults")
         fault = Fault(
@@ -108,17 +124,22 @@ class Faults:
             arguments,
             str(wanted["code"]) if wanted.get("code") is not None else None,
             done,
+            {name: _text(value) for name, value in match.items()},
         )
         self._last_id = fault.id
         self._all[fault.id] = fault
         return fault
 
-    def hit(self, api: str) -> list[Fault]:
+    def ask_parameters(self, api: str) -> bool:
+        """Whether ``hit`` has to know the parameters of such a call."""
+        return any(fault.match and fault.api in (api, "*") for fault in self._all.values())
+
+    def hit(self, api: str, parameters: Mapping[str, Any] | None = None) -> list[Fault]:
         """The faults that this call meets, in order, each counted: any number of kind ``act``, and at most
         one other, the last of the list."""
         met: list[Fault] = []
         for fault in self._all.values():
-            if fault.api not in (api, "*") or fault.times == 0:
+            if fault.api not in (api, "*") or fault.times == 0 or not fault.meets(parameters or {}):
                 continue
             if fault.after:
                 fault.after -= 1
@@ -138,6 +159,11 @@ class Faults:
             del self._all[fault.id]
             fault.cleared.set()
         return len(gone)
+
+
+def _text(value: Any) -> str:
+    """A parameter as it is compared: 1 and "1" are the same, as DingTalk's own SDKs differ."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _number(wanted: Mapping[str, Any], name: str, least: int, most: int = 2**31) -> int | None:

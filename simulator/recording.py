@@ -57,11 +57,11 @@ class Recording:
     complete: bool = True
     steps: list[RecordedStep] = field(default_factory=list)
 
-    def add(self, at_ms: int, action: str | None, arguments: dict[str, Any]) -> None:
+    def add(self, step: RecordedStep) -> None:
         if len(self.steps) >= MOST_STEPS:
             self.complete = False
             return
-        self.steps.append(RecordedStep(at_ms, action, arguments))
+        self.steps.append(step)
 
     def registered(self) -> None:
         if self.before is None:

@@ -4,7 +4,6 @@ Puts the parts together. Not here: how all of it is reached over HTTP (``server.
 """
 
 import asyncio
-import contextlib
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -21,19 +20,21 @@ from simulator.api import (
 )
 from simulator.call import Call
 from simulator.company.actions.base import Written
-from simulator.company.events import PlatformEvent
+from simulator.company.events import YEARS, PlatformEvent
 from simulator.company.platform import Platform, now_ms
 from simulator.company.scope import VisibleScope
 from simulator.company.sight import Sight
-from simulator.errors import ActionError, PlatformError
+from simulator.errors import ActionError
 from simulator.faults import Faults
 from simulator.limits import Limits
+from simulator.profile import Profile
 from simulator.pushes.delivery import Delivery
 from simulator.pushes.failed import FailedList
 from simulator.pushes.gateway import Gateway
 from simulator.pushes.push import Push, Pusher
 from simulator.pushes.registration import Callbacks
 from simulator.recording import RecordedStep, Recording, Replay
+from simulator.rights import Rights
 from simulator.settings import SimulatorSettings
 from simulator.suite import Suite
 from simulator.tokens import AccessTokens
@@ -49,6 +50,7 @@ class World:
     def __init__(self, settings: SimulatorSettings | None = None, *, replay: Replay | None = None) -> None:
         self.settings = settings = settings or SimulatorSettings.load()
         self.replay = replay
+        self.profile = Profile.parse(settings.simulator_profile)
         start = replay.recording if replay is not None else _beginning(settings)
         self.platform = Platform(
             seed=start.seed,
@@ -60,8 +62,10 @@ class World:
             past_approvals=settings.simulator_approvals if replay is None else 0,
         )
         self.recording = replace(start, began_ms=self.platform.began_ms, before=None, steps=[])
-        self.scope = VisibleScope(self.platform.company)
-        self.sight = Sight(self.platform.company)
+        self.platform.on_step = self._stepped
+        self.set_profile()
+        self.scope = VisibleScope(self.platform.company, self.profile, start.seed)
+        self.sight = Sight(self.platform, self.recording, self.profile)
         self.faults = Faults()
         self.limits = Limits()
         self.pusher = Pusher(
@@ -79,12 +83,14 @@ class World:
             duplicates=start.duplicates,
             reorder=start.reorder,
         )
-        self.tokens = AccessTokens(key, secret)
+        self.tokens = AccessTokens(key, secret, profile=self.profile)
+        self.rights = Rights(self.tokens, self.profile, key)
         self.suite = Suite(key, secret, self.platform.corp_id, self.tokens, self.platform.now_ms)
         self.writes = WriteCalls(
             self.platform.writes,
             self.write,
             contacts=self.platform.contact_writes,
+            departments=self.platform.company.departments,
             approvals=self.platform.approvals,
             scope=self.scope,
             sight=self.sight,
@@ -94,12 +100,7 @@ class World:
         self.api = OpenApi(
             self.tokens,
             self.suite,
-            ApprovalCalls(
-                self.platform.approvals,
-                self.platform.past,
-                self.platform.company.users,
-                self.platform.now_ms,
-            ),
+            ApprovalCalls(self.platform.past, self.sight, self.platform.company.users, self.platform.now_ms),
             ContactCalls(self.platform.company, self.scope, self.sight),
             WorkflowCalls(self.platform.company, self.platform.todos),
             self.writes,
@@ -107,6 +108,7 @@ class World:
             gateway=self.gateway,
             faults=self.faults,
             limits=self.limits,
+            rights=self.rights,
             act=self._act_if_possible,
         )
         script = load_script(settings.simulator_script) if settings.simulator_script else None
@@ -146,8 +148,14 @@ class World:
         """At once, retries included; connections and registration stay as they are. What DingTalk does with
         what is under way when its console is set to the other is not documented."""
         self.pusher.stream = self.gateway if mode == "stream" else None
+        self.platform.shape.stream = mode == "stream"
         if any(connection.events for connection in self.gateway.connections):
             self._opened()
+
+    def set_profile(self, **wanted: Any) -> None:
+        """As ``Profile.set``, for all parts at once."""
+        self.profile.set(**wanted)
+        self.platform.shape.order_of = "mixed" if self.profile.mixed_years else YEARS[-1]
 
     @property
     def failed(self) -> FailedList:
@@ -161,27 +169,18 @@ class World:
 
         Raises ``ActionError``, and nothing has changed.
         """
-        try:
-            events = self.platform.act(action, arguments)
-        finally:  # one that cannot be done has drawn its lots all the same
-            self.recording.add(self.platform.at_ms, action, arguments or {})
+        events = self.platform.act(action, arguments)
         return events, self.delivery.send(events)
 
     def write(self, path: str, call: Call, delay_s: float = 0.0) -> Written:
         """A call of the Open API writes; its events are pushed in ``delay_s``. Raises ``PlatformError``."""
-        try:
-            written = self.platform.write(path, call)
-        finally:  # a refusal may have its consequences too: 40103 is an invitation
-            self.recording.add(self.platform.at_ms, path, dict(call.body))
-        if path in self.platform.contact_writes.calls():
-            self.sight.remember(written.subject, written.before)
+        written = self.platform.write(path, call)
         self.delivery.send(written.events, delay_s)
         return written
 
     def act_at_random(self) -> int:
         """Something happens by itself. Returns how many events it made."""
         events = self.platform.act_at_random()
-        self.recording.add(self.platform.at_ms, None, {})
         self.delivery.send(events)
         return len(events)
 
@@ -196,16 +195,14 @@ class World:
         return [self.pusher.push(event.event_type, event.plaintext())]
 
     def _act_again(self, step: RecordedStep) -> None:
-        if step.action is None:
-            self.act_at_random()
-        elif step.action in self.platform.writes:
-            with contextlib.suppress(PlatformError):
-                self.write(step.action, Call(step.arguments))
-        else:
-            self._act_if_possible(step.action, step.arguments)
+        self.delivery.send(self.platform.repeat(step))
+
+    def _stepped(self, step: RecordedStep, events: list[PlatformEvent]) -> None:
+        self.sight.changed(step, events)
+        self.recording.add(step)
 
     def _act_if_possible(self, action: str, arguments: dict[str, Any]) -> None:
-        """For a fault or a replay, which go on whatever becomes of the action."""
+        """For a fault, which goes on whatever becomes of the action."""
         try:
             self.act(action, arguments)
         except ActionError as error:
@@ -273,6 +270,7 @@ class World:
             "approvals_running": len(self.platform.approvals.running),
             "api_calls": dict(self.api.calls),
             "limits": self.limits.as_json(),
+            "profile": self.profile.as_json(),
             "deliveries": self.delivery.as_json(),
             "recorded": len(self.recording.steps),
             "replay": self.replay and {"steps": len(self.replay.recording.steps), "done": self.replay.done},

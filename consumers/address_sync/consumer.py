@@ -126,10 +126,8 @@ class AddressSync(Consumer):
             await self._sync(event, ctx)
             return None
         kind, entity_id = _entity(event)
-        if not entity_id:
+        if not entity_id:  # the bridge asks for a full sync, in the inbox
             log.warning("address_sync.event_without_ids", event_type=event.event_type, event_id=event.id)
-            reason = f"{event.event_type} names nobody"
-            await self._order_sync(f"resync/{event.id}", event.corp_id, reason, app=event.app)
             return None
         db, corp_id = ctx.db, event.corp_id
         snapshot = await guard.snapshot(db, corp_id, kind, entity_id)
@@ -199,12 +197,12 @@ class AddressSync(Consumer):
                     await asyncio.sleep(PERMISSION_AGAIN_S)
             await asyncio.sleep(LOOK_EVERY_S)
 
-    async def _order_sync(self, id: str, corp_id: str, reason: str, *, app: str | None = None) -> None:
+    async def _order_sync(self, id: str, corp_id: str, reason: str) -> None:
         """Ask this consumer's group for a full sync; the same ``id`` is one order, however often it comes."""
         now_ms = int(time.time() * 1000)
         record = resync_requested(
             id=id,
-            app=app or self.settings.consumer_app,
+            app=self.settings.consumer_app,
             corp_id=corp_id,
             now_ms=now_ms,
             since_ms=now_ms,

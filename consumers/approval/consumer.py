@@ -26,7 +26,7 @@ from consumers.approval.reconcile.refetch import Refetch
 from consumers.approval.reconcile.requests import RequestedResyncs, ResyncRequest, save
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import KIND, approval_instances, guard, metadata
-from dingbridge import Consumer, Context, Event, Reader, Reject, Table, Transaction
+from dingbridge import Consumer, Context, Event, Reader, Table, Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.events.control import RESYNC_REQUESTED
@@ -92,8 +92,9 @@ class Approval(Consumer):
                 return None
             return await ResyncRequest.of(event, ctx.db, self._own.company_of(self.settings, event.app))
         instance_id = event.subject
-        if not instance_id:
-            raise Reject(f"{event.event_type} names no approval instance")
+        if not instance_id:  # the bridge asks for a comparison, in the inbox
+            log.warning("approval.event_without_ids", event_type=event.event_type, event_id=event.id)
+            return None
         snapshot = await guard.snapshot(ctx.db, event.corp_id, KIND, instance_id)
         if event.event_type == "bpms_instance_change":
             asks = event.data.get("type") not in ("start", "delete")

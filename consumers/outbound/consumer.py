@@ -86,8 +86,8 @@ class Outbound(Consumer):
         elif kind is not None and event.subject:
             by = event.data.get("optStaffId") or event.data.get("OptStaffId")
             await look(tx, event.corp_id, kind, event.subject, str(by) if by else None)
-        elif kind is not None:
-            await look_at_all(tx, outbound_entity.c.corp_id == event.corp_id)
+        elif kind is not None:  # it names nobody: the bridge asks for a look at all, in the inbox
+            log.info("outbound.event_without_ids", event_type=event.event_type, event_id=event.id)
         elif event.event_type == "bpms_instance_change":
             await store_approval_event(tx, event)
         else:

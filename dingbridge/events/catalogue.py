@@ -17,7 +17,10 @@ The data file, one entry for each EventType::
     }
 
 ``old`` and ``new`` are DingTalk's two payload generations: the flat, mostly PascalCase bodies of
-``register_call_back``, and the bodies of today's event pages, which all begin with ``newEnvelope``.
+``register_call_back``, each of which may hold what ``oldMay`` has, and the bodies of today's event pages,
+which all begin with ``newEnvelope``; a type that comes without one of its names declares that name itself.
+What third-party apps get under the same type names (whole users and departments, or a refusal:
+enterprise-modifies-the-employee-incident, and captured) stands in ``new``, too.
 A type is what JSON holds on DingTalk's side; ``ms`` marks epoch milliseconds, ``id`` an identifier. A ``?``
 after the name says that callbacks come without the field, too. An object of which the fields are known is
 written as an object of such declarations, a list of them as a list that holds it.
@@ -52,6 +55,11 @@ UNCLASSIFIED = "unclassified"
 
 OTHER_FAMILY = "other"
 """What metrics call the family of an EventType that is not in the catalogue."""
+
+Part = Literal["all", "contacts", "approvals"]
+"""What consumers keep a copy of, and can compare with DingTalk."""
+
+_CONTACTS = ("user_", "org_dept_", "org_admin_", "label_", "org_change")
 
 Form = Literal["old", "new", "unknown"]
 FORMS: tuple[Form, ...] = ("old", "new", "unknown")
@@ -124,7 +132,7 @@ class EventSpec:
 
     def form_of(self, payload: Iterable[str]) -> Form:
         """The generation that most of the payload's names belong to; ``old`` if nothing tells, since
-        every new body carries ``EventTime`` or ``eventId``."""
+        every new body carries ``EventTime``."""
         if len(self.spellings) == 1:
             return next(iter(self.spellings))
         names = frozenset(payload)
@@ -137,6 +145,7 @@ class Catalogue(Mapping[str, EventSpec]):
     def __init__(self, document: Mapping[str, Any]) -> None:
         self.envelope: Mapping[str, str] = document["newEnvelope"]
         """What all bodies of today's generation begin with, as it is declared."""
+        self._old_may: Mapping[str, str] = document.get("oldMay", {})
         self._events: dict[str, dict[str, Any]] = document["events"]
         self._specs: dict[str, EventSpec] = {}
         self.families = {name: Words(**title) for name, title in document["families"].items()}
@@ -166,9 +175,11 @@ class Catalogue(Mapping[str, EventSpec]):
     def _spec(self, event_type: str, entry: dict[str, Any]) -> EventSpec:
         spelled: dict[Form, dict[str, Any]] = {}
         if "old" in entry:
-            spelled["old"] = entry["old"]
+            spelled["old"] = {**entry["old"], **self._old_may}
         if "new" in entry:
-            spelled["new"] = {**self.envelope, **entry["new"]}
+            own = {_name(name)[0] for name in entry["new"]}
+            head = {name: of for name, of in self.envelope.items() if _name(name)[0] not in own}
+            spelled["new"] = {**head, **entry["new"]}
         spellings = {form: _spelling(names) for form, names in spelled.items()}
         old, new = (
             frozenset(spellings[form].fields) if form in spellings else frozenset[str]()
@@ -255,6 +266,14 @@ def family_of(event_type: str | None) -> str:
     """The family that the catalogue puts this EventType into, for metrics; ``other`` for one it has not."""
     spec = catalogue.get(event_type) if event_type is not None else None
     return OTHER_FAMILY if spec is None else spec.family
+
+
+def part_of(event_type: str) -> Part | None:
+    """What has to be compared after an event of this type that does not say whom it is about; None where no
+    consumer of ours keeps a copy."""
+    if event_type.startswith("bpms_"):
+        return "approvals"
+    return "contacts" if event_type.startswith(_CONTACTS) else None
 
 
 def legal(event_type: str) -> bool:

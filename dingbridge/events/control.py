@@ -4,16 +4,15 @@ There is one such type: look anew at your part of a company, because events of i
 saying what changed. Its name is no legal EventType, so no event of DingTalk's can be taken for it.
 """
 
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from dingbridge.events.catalogue import Part
 from dingbridge.events.envelope import CONTENT_TYPE, NOBODY, rfc3339, source
 from dingbridge.events.strict_json import dumps
 
 RESYNC_REQUESTED: Final = "com.dingbridge.resync_requested"
 """``type`` of the event, and its ``event_type`` once it is decoded. Its data: ``part`` (which events may be
 missing), ``since`` (epoch ms: what happened earlier is known) and ``reason``."""
-
-Part = Literal["all", "contacts", "approvals"]
 
 
 class ControlRecord(NamedTuple):
@@ -27,8 +26,10 @@ class ControlRecord(NamedTuple):
 def resync_requested(
     *, id: str, app: str, corp_id: str | None, now_ms: int, since_ms: int, part: Part, reason: str
 ) -> ControlRecord:
-    """A wish to look anew. The same ``id`` is one wish, however often it is written."""
+    """A request to look anew. The same ``id`` is one request, however often it is written; the worker holds
+    it back until ``now_ms``. Its key is not that of the company's events, which must not wait for it."""
     corp = corp_id or NOBODY
+    key = f"{corp}:resync"
     envelope: dict[str, Any] = {
         "specversion": "1.0",
         "id": id,
@@ -37,7 +38,7 @@ def resync_requested(
         "time": rfc3339(now_ms),
         "datacontenttype": "application/json",
         "dataschema": "urn:dingbridge:resync_requested:1",
-        "partitionkey": corp,
+        "partitionkey": key,
         "sequence": f"{0:020}",
         "journal": "recovery",
         "receivedtime": rfc3339(now_ms),
@@ -51,4 +52,4 @@ def resync_requested(
         ("dingbridge-corp", corp.encode()),
         ("dingbridge-id", id.encode()),
     )
-    return ControlRecord(corp.encode(), dumps(envelope), headers)
+    return ControlRecord(key.encode(), dumps(envelope), headers)

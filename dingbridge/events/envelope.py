@@ -18,7 +18,8 @@ from urllib.parse import quote
 
 import structlog
 
-from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, catalogue, legal
+from dingbridge.events.catalogue import UNCLASSIFIED, EventSpec, catalogue, legal, part_of
+from dingbridge.events.catalogue import Part as Compared
 from dingbridge.events.facts import (
     MAX_TIME_MS,
     NO_FACTS,
@@ -88,7 +89,8 @@ class Record(NamedTuple):
     ``duplicate-keys``, ``nan``, ``surrogates``, ``too-deep``, ``too-many-entities`` or
     ``fault:<ExceptionType>`` for a fault of ours. ``drift`` stands on the first record of a callback, if
     somebody looked for it, and so does ``delay_s``: how long after it happened DingTalk had delivered it (s),
-    of what came by itself and tells when it happened.
+    of what came by itself and tells when it happened. ``compare``: it is of a type that is about somebody or
+    something, and does not say about whom: what consumers keep of this part is to be compared.
     """
 
     event_type: str | None
@@ -100,6 +102,7 @@ class Record(NamedTuple):
     fault: str | None = None
     drift: tuple[Drift, ...] = ()
     delay_s: float | None = None
+    compare: Compared | None = None
 
     @property
     def traceparent(self) -> str | None:
@@ -197,7 +200,9 @@ def _record(
         envelope["verbatim"] = ",".join(normalised.verbatim)
     envelope["data"] = part.data
     headers = _headers(received, event_type, corp, id_)
-    return Record(event_type, spec is not None, key.encode(), dumps(envelope), headers, id_)
+    nameless = part.subject is None and spec is not None and spec.subject is not None
+    compare = part_of(event_type) if nameless else None
+    return Record(event_type, spec is not None, key.encode(), dumps(envelope), headers, id_, compare=compare)
 
 
 def _unclassified(received: Received, facts: CallbackFacts, fault: str) -> Record:

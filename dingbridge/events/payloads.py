@@ -734,6 +734,7 @@ class BpmsInstanceChange(TypedDict):
     url: NotRequired[str]
     staffId: str
     CorpId: NotRequired[str]
+    resource: NotRequired[str]
 
 
 class BpmsTaskChange(TypedDict):
@@ -761,6 +762,13 @@ class BpmsTaskChange(TypedDict):
     staffId: str
     content: NotRequired[str]
     CorpId: NotRequired[str]
+    url: NotRequired[str]
+    businessType: NotRequired[str]
+    activityId: NotRequired[str]
+    activityName: NotRequired[str]
+    actualActionerId: NotRequired[str]
+    agentActionerIds: NotRequired[list[str]]
+    resource: NotRequired[str]
 
 
 class CalendarEventChangeOperator(TypedDict):
@@ -797,6 +805,7 @@ class ChangeAuth(TypedDict):
     suiteKey: str
     timeStamp: int
     authCorpId: str
+    eventId: NotRequired[str]
 
 
 class ChatAddMember(TypedDict):
@@ -858,6 +867,7 @@ class ChatQuit(TypedDict):
     openConversationId: str
     operator: NotRequired[str]
     userId: NotRequired[list[str]]
+    unionId: NotRequired[list[str]]
 
 
 class ChatRemoveMember(TypedDict):
@@ -1040,6 +1050,7 @@ class CrmCustomerTrackTracksItem(TypedDict):
     subType: NotRequired[int]
     type: NotRequired[int]
     gmtCreate: NotRequired[int]
+    id: NotRequired[str]
 
 
 class CrmCustomerTrack(TypedDict):
@@ -1052,7 +1063,8 @@ class CrmCustomerTrack(TypedDict):
     eventTime: int
     corpId: str
     bizId: NotRequired[str]
-    eventId: str
+    eventId: NotRequired[str]
+    CorpId: NotRequired[str]
     tracks: list[CrmCustomerTrackTracksItem]
 
 
@@ -1866,10 +1878,10 @@ class HrmUserRecordChange(TypedDict):
     https://open.dingtalk.com/document/development/personnel-file-change
     """
 
-    eventTime: int
-    corpId: str
+    eventTime: NotRequired[int]
+    corpId: NotRequired[str]
     bizId: NotRequired[str]
-    eventId: str
+    eventId: NotRequired[str]
     actionType: str
     staffId: str
 
@@ -2444,6 +2456,7 @@ class MarketBuy(TypedDict):
     presentRelMainOrderId: str
     leadsFrom: str
     purchaseType: int
+    eventId: NotRequired[str]
 
 
 class MarketOrderExtendParam(TypedDict):
@@ -3126,9 +3139,31 @@ class OrgDeptCreate(TypedDict):
     corpId: str
     bizId: NotRequired[str]
     eventId: NotRequired[str]
-    deptId: list[str]
+    deptId: NotRequired[list[str]]
     timeStamp: NotRequired[int]
     optStaffId: NotRequired[str]
+    errcode: NotRequired[int]
+    errmsg: NotRequired[str]
+    syncAction: NotRequired[str]
+    syncSeq: NotRequired[str]
+    id: NotRequired[str]
+    name: NotRequired[str]
+    parentid: NotRequired[str]
+    order: NotRequired[int]
+    createDeptGroup: NotRequired[bool]
+    autoAddUser: NotRequired[bool]
+    deptHiding: NotRequired[bool]
+    deptPermits: NotRequired[str]
+    deptPerimits: NotRequired[str]
+    userPermits: NotRequired[str]
+    userPerimits: NotRequired[str]
+    outerDept: NotRequired[bool]
+    outerPermitDepts: NotRequired[str]
+    outerPermitUsers: NotRequired[str]
+    orgDeptOwner: NotRequired[str]
+    deptManagerUseridList: NotRequired[str]
+    groupContainSubDept: NotRequired[bool]
+    sourceIdentifier: NotRequired[str]
 
 
 class OrgDeptModify(TypedDict):
@@ -3142,9 +3177,31 @@ class OrgDeptModify(TypedDict):
     corpId: str
     bizId: NotRequired[str]
     eventId: NotRequired[str]
-    deptId: list[str]
+    deptId: NotRequired[list[str]]
     timeStamp: NotRequired[int]
     optStaffId: NotRequired[str]
+    errcode: NotRequired[int]
+    errmsg: NotRequired[str]
+    syncAction: NotRequired[str]
+    syncSeq: NotRequired[str]
+    id: NotRequired[str]
+    name: NotRequired[str]
+    parentid: NotRequired[str]
+    order: NotRequired[int]
+    createDeptGroup: NotRequired[bool]
+    autoAddUser: NotRequired[bool]
+    deptHiding: NotRequired[bool]
+    deptPermits: NotRequired[str]
+    deptPerimits: NotRequired[str]
+    userPermits: NotRequired[str]
+    userPerimits: NotRequired[str]
+    outerDept: NotRequired[bool]
+    outerPermitDepts: NotRequired[str]
+    outerPermitUsers: NotRequired[str]
+    orgDeptOwner: NotRequired[str]
+    deptManagerUseridList: NotRequired[str]
+    groupContainSubDept: NotRequired[bool]
+    sourceIdentifier: NotRequired[str]
 
 
 class OrgDeptRemove(TypedDict):
@@ -3158,9 +3215,14 @@ class OrgDeptRemove(TypedDict):
     corpId: str
     bizId: NotRequired[str]
     eventId: NotRequired[str]
-    deptId: list[str]
+    deptId: NotRequired[list[str]]
     timeStamp: NotRequired[int]
     optStaffId: NotRequired[str]
+    errcode: NotRequired[int]
+    errmsg: NotRequired[str]
+    syncAction: NotRequired[str]
+    syncSeq: NotRequired[str]
+    id: NotRequired[str]
 
 
 class OrgFileSendCheckFileRecordsItem(TypedDict):
@@ -4545,6 +4607,7 @@ class SuiteRelieve(TypedDict):
     suiteKey: str
     timeStamp: int
     authCorpId: str
+    eventId: NotRequired[str]
 
 
 class SuiteTicket(TypedDict):
@@ -4574,6 +4637,7 @@ class TmpAuthCode(TypedDict):
     timeStamp: int
     authCorpId: str
     authCode: str
+    eventId: NotRequired[str]
 
 
 class TodoTaskCreate(TypedDict):
@@ -4675,6 +4739,17 @@ class UserActiveOrg(TypedDict):
     optStaffId: NotRequired[str]
 
 
+class UserAddOrgUnionEmpExtUnionEmpMapListItem(TypedDict):
+    corpId: NotRequired[str]
+    staffId: NotRequired[str]
+
+
+class UserAddOrgUnionEmpExt(TypedDict):
+    corpId: NotRequired[str]
+    unionEmpMapList: NotRequired[list[UserAddOrgUnionEmpExtUnionEmpMapListItem]]
+    staffId: NotRequired[str]
+
+
 class UserAddOrg(TypedDict):
     """``user_add_org``: Employee joined.
 
@@ -4686,9 +4761,35 @@ class UserAddOrg(TypedDict):
     corpId: str
     bizId: NotRequired[str]
     eventId: NotRequired[str]
-    timeStamp: int
-    userId: list[str]
+    timeStamp: NotRequired[int]
+    userId: NotRequired[list[str]]
     optStaffId: NotRequired[str]
+    errcode: NotRequired[int]
+    errmsg: NotRequired[str]
+    syncAction: NotRequired[str]
+    unionid: NotRequired[str]
+    userid: NotRequired[str]
+    name: NotRequired[str]
+    active: NotRequired[bool]
+    avatar: NotRequired[str]
+    isAdmin: NotRequired[bool]
+    isBoss: NotRequired[bool]
+    isSenior: NotRequired[bool]
+    isHide: NotRequired[bool]
+    jobnumber: NotRequired[str]
+    position: NotRequired[str]
+    department: NotRequired[list[int]]
+    orderInDepts: NotRequired[str]
+    isLeaderInDepts: NotRequired[str]
+    dingId: NotRequired[str]
+    unionEmpExt: NotRequired[UserAddOrgUnionEmpExt]
+    exclusiveAccount: NotRequired[bool]
+    realAuthed: NotRequired[bool]
+    roles: NotRequired[list[dict[str, Any]]]
+    tags: NotRequired[dict[str, Any]]
+    managerUserid: NotRequired[str]
+    syncSeq: NotRequired[str]
+    hiredDate: NotRequired[int]
 
 
 class UserDeptChangeUnionEmpExtUnionEmpMapListItem(TypedDict):
@@ -4747,8 +4848,26 @@ class UserLeaveOrg(TypedDict):
     bizId: NotRequired[str]
     eventId: NotRequired[str]
     timeStamp: NotRequired[int]
-    userId: list[str]
+    userId: NotRequired[list[str]]
     optStaffId: NotRequired[str]
+    errcode: NotRequired[int]
+    errmsg: NotRequired[str]
+    syncAction: NotRequired[str]
+    syncSeq: NotRequired[str]
+    unionid: NotRequired[str]
+    dingId: NotRequired[str]
+    userid: NotRequired[str]
+
+
+class UserModifyOrgUnionEmpExtUnionEmpMapListItem(TypedDict):
+    corpId: NotRequired[str]
+    staffId: NotRequired[str]
+
+
+class UserModifyOrgUnionEmpExt(TypedDict):
+    corpId: NotRequired[str]
+    unionEmpMapList: NotRequired[list[UserModifyOrgUnionEmpExtUnionEmpMapListItem]]
+    staffId: NotRequired[str]
 
 
 class UserModifyOrg(TypedDict):
@@ -4766,6 +4885,32 @@ class UserModifyOrg(TypedDict):
     diffInfo: NotRequired[Any]
     userId: NotRequired[list[str]]
     optStaffId: NotRequired[str]
+    errcode: NotRequired[int]
+    errmsg: NotRequired[str]
+    syncAction: NotRequired[str]
+    unionid: NotRequired[str]
+    userid: NotRequired[str]
+    name: NotRequired[str]
+    active: NotRequired[bool]
+    avatar: NotRequired[str]
+    isAdmin: NotRequired[bool]
+    isBoss: NotRequired[bool]
+    isSenior: NotRequired[bool]
+    isHide: NotRequired[bool]
+    jobnumber: NotRequired[str]
+    position: NotRequired[str]
+    department: NotRequired[list[int]]
+    orderInDepts: NotRequired[str]
+    isLeaderInDepts: NotRequired[str]
+    dingId: NotRequired[str]
+    unionEmpExt: NotRequired[UserModifyOrgUnionEmpExt]
+    exclusiveAccount: NotRequired[bool]
+    realAuthed: NotRequired[bool]
+    roles: NotRequired[list[dict[str, Any]]]
+    tags: NotRequired[dict[str, Any]]
+    managerUserid: NotRequired[str]
+    syncSeq: NotRequired[str]
+    hiredDate: NotRequired[int]
 
 
 class UserRoleChangeUnionEmpExtUnionEmpMapListItem(TypedDict):

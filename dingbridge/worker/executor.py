@@ -7,12 +7,14 @@ queues, or of when an event is tried again. What becomes of one that is given up
 import asyncio
 from collections.abc import Coroutine
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import structlog
 
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import BridgeError, SettingsError
+from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.event import Event
 from dingbridge.tracing import Tracer
 from dingbridge.worker.consumer import Consumer
@@ -39,6 +41,9 @@ CANCEL_GRACE_S = 5
 transaction, and its key goes on."""
 
 OutcomeKind = Literal["done", "seen", "retry", "reject", "unavailable", "not_an_event", "given_up"]
+
+HELD_MOST_S = 3600
+"""A request to look anew that is due later still is of a clock that is wrong, and done at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,8 @@ class Executor:
         conflict: Conflict | None = None
         ctx = self.context(event, delivery, number)
         try:
+            if event.type == RESYNC_REQUESTED:
+                _hold_back(event)
             for _ in range(MAX_CONFLICTS + 1):
                 try:
                     if self.database is None:
@@ -227,6 +234,13 @@ class Executor:
                     half=half,
                     meaning="cancelled, it does not end; its key goes on without it",
                 )
+
+
+def _hold_back(request: Event) -> None:
+    """Raises ``Retry`` before it is due: one request stands for all that comes until then."""
+    early_s = (request.time - datetime.now(UTC)).total_seconds()
+    if 0 < early_s <= HELD_MOST_S:
+        raise Retry("it is done once for all events that name nobody", after=early_s, counts=False)
 
 
 def _never_mind(task: asyncio.Task[Any]) -> None:

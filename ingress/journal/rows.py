@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
-from dingbridge.events.control import Part
+from dingbridge.events.catalogue import Part
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,15 @@
 """What one item of a failed list becomes: the callback that did not arrive, or a request to look anew. Pure.
 
 An item of ``get_call_back_failed_result`` is not the pushed body, and poorer. It is put back into the form of
-2017-2023, in which the order of the fields is known from captures: where nothing else had been pushed, the
-bytes are those of the push, and so is the event's id. An item without the ids that its EventType lives by is
-no event: then whoever mirrors that part of the company has to look anew. Nothing is dropped for its content.
+2017-2023. It has neither the bytes of the push nor its id: the order of a push's fields changed with the
+years, ``OptStaffId`` is not in the item, and its ``event_time`` is neither the push's time nor the action's
+(captured: 1 s before ``finishTime``). Only an ``eventId``, which no captured item has, makes it the same
+event. Type, company, subject and a time that is off by a second name two events as well as one, and are not
+taken for an id: a repeat costs a look, a false repeat an event (docs/decisions/0047).
+
+An item without the ids that its EventType lives by is no event: then whoever mirrors that part of the company
+has to look anew. Nothing is dropped for its content. Names are looked for; their order, which differs between
+captures and DingTalk's page, means nothing.
 """
 
 import json
@@ -12,8 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from dingbridge.events.catalogue import EventSpec, catalogue
-from dingbridge.events.control import Part
+from dingbridge.events.catalogue import EventSpec, Part, catalogue, part_of
 from dingbridge.events.facts import epoch_ms, extract_facts
 from dingbridge.events.strict_json import loads
 
@@ -23,7 +28,6 @@ _NESTED: Final = ("bpmscallbackdata", "rolelabelchange", "callbackdata")
 _SUBJECTS: Final = {"userid": "user", "userids": "user", "deptid": "department", "deptids": "department"}
 """Their own names for ids, whatever the event's field is called."""
 _CORP: Final = re.compile(r"corpid\"?\s*[=:]\s*\"?([A-Za-z0-9]{1,64})", re.IGNORECASE)
-_CONTACTS: Final = ("user_", "org_dept_", "org_admin_", "label_", "org_change")
 _WRAPPED: Final = {"item"}
 """What our client puts around an item that is no JSON object."""
 
@@ -88,7 +92,7 @@ def _dated(body: bytes, time_ms: int | None) -> bytes:
 def _too_poor(
     tag: str | None, corp_id: str | None, time_ms: int | None, item: Mapping[str, Any]
 ) -> ConvertedItem:
-    part = None if tag is None else _part(tag)
+    part = None if tag is None else part_of(tag)
     if part is None:
         # nobody knows whom it concerns: kept as it is, where an operator sees it, and everybody looks
         body = _compact(item).encode(errors="surrogatepass")
@@ -96,15 +100,8 @@ def _too_poor(
     return ConvertedItem(tag, corp_id, time_ms, None, part)
 
 
-def _part(tag: str) -> Part | None:
-    """What is looked at anew for an event of this type that names nothing."""
-    if tag.startswith("bpms_"):
-        return "approvals"
-    return "contacts" if tag.startswith(_CONTACTS) else None
-
-
 def _lacks_its_subject(tag: str, spec: EventSpec | None, fields: Mapping[str, Any]) -> bool:
-    if _part(tag) is None or spec is None or spec.subject is None:
+    if part_of(tag) is None or spec is None or spec.subject is None:
         return False
     names = set(spec.subject.fields)
     for form in spec.spellings.values():
@@ -154,24 +151,17 @@ def _payload(
         head |= {} if time_ms is None else {"EventTime": time_ms}
         head |= {} if corp_id is None else {"CorpId": corp_id}
         return {**head, **{name: value for name, value in fields.items() if name not in head}}
-    payload: dict[str, Any] = {"EventType": tag}
-    if time_ms is not None and "TimeStamp" in old.fields:
-        payload["TimeStamp"] = str(time_ms) if old.fields["TimeStamp"].wire == "str" else time_ms
-    for name in sorted(fields, key=lambda name: _place(name, spec)):
+    corp_name = "CorpId" if "CorpId" in old.fields else "corpId"
+    payload: dict[str, Any] = {} if corp_id is None else {corp_name: corp_id}
+    payload["EventType"] = tag
+    declared = [name for name in old.fields if name in fields]
+    for name in [*declared, *sorted(fields.keys() - old.fields.keys())]:
         value, field = fields[name], old.fields.get(name)
         single = field is not None and field.is_list and not isinstance(value, list)
         payload[name] = [value] if single else value
-    corp_name = "CorpId" if "CorpId" in old.fields else "corpId"
-    return payload if corp_id is None else {**payload, corp_name: corp_id}
-
-
-def _place(name: str, spec: EventSpec | None) -> int:
-    """Captures name first whom an event is about; the rest stays in its order (``sorted`` is stable)."""
-    subject = None if spec is None or spec.subject is None else spec.subject
-    if subject is None or spec is None:
-        return 1
-    old = spec.spellings["old"]
-    return 0 if name in {old.back.get(field, field) for field in subject.fields} else 1
+    if time_ms is not None and "TimeStamp" in old.fields:
+        payload.setdefault("TimeStamp", str(time_ms) if old.fields["TimeStamp"].wire == "str" else time_ms)
+    return payload
 
 
 def _corp(value: Mapping[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ import structlog
 
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.events import content_hash, dedupe_key, extract_facts
-from dingbridge.events.control import Part
+from dingbridge.events.catalogue import Part
 from ingress.journal.rows import NewCallback, ResyncRequest
 from ingress.metrics import RecoveryMetrics, known_type
 from ingress.recovery.convert import ConvertedItem

@@ -1,17 +1,21 @@
 """What a row of the journal becomes: the records of a callback, or requests to consumers to look anew.
 
 A callback that the disk has damaged is not published as if DingTalk had said it; the consumers that keep a
-copy of the company are asked to look anew instead.
+copy of the company are asked to look anew instead. They are asked, too, beside the records of a callback that
+is about somebody and does not say about whom (third-party apps get such ones): once for all such callbacks
+that came within ``COMPARE_EVERY_MS``, after its end, so that the one comparison sees what each of them was
+about.
 """
 
 import time
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import structlog
 
 from dingbridge.errors import SettingsError
 from dingbridge.events import Received, Record, to_records
 from dingbridge.events.control import resync_requested
+from dingbridge.events.envelope import NOBODY
 from dingbridge.kafka.topics import inbox_topic
 from dingbridge.schema.drift import drift_in
 from dingbridge.settings import IngressSettings
@@ -20,6 +24,8 @@ from ingress.journal.rows import CONTROL, ResyncRequest, StoredCallback
 
 log = structlog.get_logger(__name__)
 
+COMPARE_EVERY_MS: Final = 10 * 60_000
+"""A comparison can be a full sync: at most one in this time, of each company and part."""
 _UNKNOWN_MS = 7 * 86_400_000
 """How far back consumers look where nobody knows since when something may be missing."""
 
@@ -48,10 +54,27 @@ class MessageBuilder:
         received = Received(
             row.seq, self._journal, row.received_ms, row.app, row.via, row.body, row.traceparent
         )
-        return [Message(record) for record in to_records(received, drift_in)]
+        records = to_records(received, drift_in)
+        return [Message(record) for record in records] + self._comparison(row, records)
+
+    def _comparison(self, row: StoredCallback, records: list[Record]) -> list[Message]:
+        """The request that is due after these records of one callback, if one of them names nobody."""
+        nameless = next((record for record in records if record.compare is not None), None)
+        if nameless is None or nameless.compare is None:
+            return []
+        due_ms = (row.received_ms // COMPARE_EVERY_MS + 1) * COMPARE_EVERY_MS
+        corp = dict(nameless.headers)["dingbridge-corp"].decode()
+        request = ResyncRequest(
+            f"nameless/{row.app}/{nameless.compare}/{due_ms}",
+            "an event does not say whom it is about",
+            app=row.app,
+            corp_id=None if corp == NOBODY else corp,
+            part=nameless.compare,
+        )
+        return self._resync(request, due_ms)
 
     def _resync(self, request: ResyncRequest, now_ms: int) -> list[Message]:
-        """One for each app and consumer."""
+        """One for each app and consumer, as if it was asked for at ``now_ms``."""
         since_ms = now_ms - _UNKNOWN_MS if request.since_ms is None else request.since_ms
         corps = self._corps()
         apps = sorted(corps) if request.app is None else [request.app]

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from simulator.api.approvals import DOWNLOAD_PATH, ApprovalCalls
 from simulator.api.callbacks import CallbackCalls
-from simulator.api.calls import Handler, Routes, is_v1, json_answer, name_of, read_call, right_of
+from simulator.api.calls import Handler, Routes, is_v1, json_answer, name_of, parameters, read_call
 from simulator.api.contacts import ContactCalls
 from simulator.api.top import PATH as TOP_PATH
 from simulator.api.top import method_names, read_top, unknown_method, wrapped
@@ -28,6 +28,7 @@ from simulator.errors import NewerError, PlatformError, denied, newer
 from simulator.faults import Fault, Faults
 from simulator.limits import Limits
 from simulator.pushes.gateway import OPEN, Gateway
+from simulator.rights import Rights, permission_of
 from simulator.suite import PATH as CORP_TOKEN
 from simulator.suite import Suite
 from simulator.tokens import AccessTokens
@@ -71,6 +72,7 @@ class OpenApi:
         gateway: Gateway,
         faults: Faults,
         limits: Limits,
+        rights: Rights,
         act: Callable[[str, dict[str, Any]], object],
     ) -> None:
         self._tokens, self._suite = tokens, suite
@@ -79,6 +81,7 @@ class OpenApi:
         self._calls: Routes = [call for family in (approvals, *families) for call in family.routes()]
         self._faults = faults
         self._limits = limits
+        self._rights = rights
         self._act = act
         self.calls: Counter[str] = Counter()
         self._handlers = {name_of(path, method): handler for method, path, handler in self._calls}
@@ -87,7 +90,9 @@ class OpenApi:
 
     def routes(self) -> list[web.RouteDef]:
         calls = [
-            web.route(m, path, self._gated(name_of(path, m), self._call(h))) for m, path, h in self._calls
+            web.route(m, path, self._gated(name, self._call(name, h)))
+            for m, path, h in self._calls
+            for name in (name_of(path, m),)
         ]
         return [
             web.get(GETTOKEN, self._gated(name_of(GETTOKEN), self._gettoken)),
@@ -106,11 +111,12 @@ class OpenApi:
         async def gated(request: web.Request) -> web.StreamResponse:
             self.calls[shown or request.path] += 1
             try:
-                for fault in self._faults.hit(api):
+                asked = self._faults.ask_parameters(api)
+                for fault in self._faults.hit(api, await parameters(request) if asked else {}):
                     if fault.done:
                         with contextlib.suppress(PlatformError):
                             await limited(request)
-                    if (suffered := await self._suffer(fault, request)) is not None:
+                    if (suffered := await self._suffer(fault, api, request)) is not None:
                         return suffered
                 return await limited(request)
             except PlatformError as error:
@@ -125,20 +131,24 @@ class OpenApi:
 
         return gated
 
-    def _call(self, handler: Handler) -> Route:
+    def _call(self, api: str, handler: Handler) -> Route:
         """A handler of a call's parameters becomes a route."""
 
         async def route(request: web.Request) -> web.Response:
             if is_v1(request.path):
-                self._tokens.check(_token_header(request))
+                self._admit(api, _token_header(request))
                 return json_answer(await handler(await read_call(request)))
-            self._tokens.check(request.query.get("access_token"))
+            self._admit(api, request.query.get("access_token"))
             answer = {"errcode": 0, "errmsg": "ok", **await handler(await read_call(request))}
             if request.path.startswith("/topapi/"):
                 answer["request_id"] = uuid.uuid4().hex[:12]
             return json_answer(answer)
 
         return route
+
+    def _admit(self, api: str, token: str | None) -> None:
+        self._tokens.check(token)
+        self._rights.check(api, token)
 
     async def _top(self, request: web.Request) -> web.StreamResponse:
         """A call by the older gateway; faults, limits and token are the same."""
@@ -150,7 +160,7 @@ class OpenApi:
 
         async def route(request: web.Request) -> web.Response:
             try:
-                self._tokens.check(token)
+                self._admit(api, token)
                 answer = {"errcode": 0, "errmsg": "ok", **await handler(call)}
             except PlatformError as error:
                 answer = error.answer()
@@ -158,7 +168,7 @@ class OpenApi:
 
         return await self._gated(api, route)(request)
 
-    async def _suffer(self, fault: Fault, request: web.Request) -> web.Response | None:
+    async def _suffer(self, fault: Fault, api: str, request: web.Request) -> web.Response | None:
         """The answer that the fault makes; ``None`` when the call goes on."""
         match fault.kind:
             case "errcode" if fault.code is not None:
@@ -167,8 +177,7 @@ class OpenApi:
                 sub = {} if fault.sub_code is None else {"sub_code": fault.sub_code, "sub_msg": "请求被拒绝"}
                 raise PlatformError(fault.errcode or 0, None, **sub)
             case "deny" if fault.errcode is not None:
-                right = right_of(request.path, request.method)
-                raise denied(fault.errcode, f"应用尚未开通所需的权限：[{right}]")
+                raise denied(fault.errcode, permission_of(api), self._rights.app_key)
             case "deny":
                 raise PlatformError(60020, f"访问ip不在白名单之中,request ip={request.remote}")
             case "http":

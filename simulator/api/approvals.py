@@ -14,9 +14,9 @@ from aiohttp import web
 
 from simulator.api.calls import Routes
 from simulator.call import Answer, Call
-from simulator.company.approvals import Approvals
 from simulator.company.documents import Approval, Attachment, document
 from simulator.company.past import PastApprovals
+from simulator.company.sight import Sight
 from simulator.company.templates import TEMPLATES
 from simulator.errors import NewerError
 
@@ -38,14 +38,14 @@ class ApprovalCalls:
 
     def __init__(
         self,
-        approvals: Approvals,
         past: PastApprovals,
+        sight: Sight,
         users: Container[str],
         now_ms: Callable[[], int],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._approvals, self._past, self._users = approvals, past, users
+        self._past, self._sight, self._users = past, sight, users
         self._now_ms = now_ms
         self._clock = clock
         self._tickets: OrderedDict[str, tuple[float, Attachment]] = OrderedDict()
@@ -59,7 +59,7 @@ class ApprovalCalls:
 
     async def _get(self, call: Call) -> Answer:
         approval = self._approval(call, "invalidParameter", "processInstanceNotExist")
-        return {"result": document(approval, true_z=self._approvals.true_z), "success": True}
+        return {"result": document(approval, true_z=self._sight.true_z), "success": True}
 
     async def _ids(self, call: Call) -> Answer:
         body, now = call.body, self._now_ms()
@@ -88,7 +88,7 @@ class ApprovalCalls:
             past = range(0)  # who started them is not known without making each
         found = [
             approval.instance_id
-            for approval in self._approvals
+            for approval in self._sight.approvals()
             if approval.process_code == code
             and start <= approval.created_ms <= end
             and (not wanted or approval.originator in wanted)
@@ -130,7 +130,7 @@ class ApprovalCalls:
         instance_id = call.body.get("processInstanceId")
         if not instance_id or not isinstance(instance_id, str):
             raise NewerError(missing, "processInstanceId不能为空")
-        approval = self._approvals.get(instance_id) or self._past.get(instance_id)
+        approval = self._sight.approval(instance_id) or self._past.get(instance_id)
         if approval is None:
             raise NewerError(unknown, "审批实例不存在")
         return approval

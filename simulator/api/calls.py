@@ -30,15 +30,6 @@ def name_of(path: str, method: str = "POST") -> str:
     return path.removeprefix("/topapi/").removeprefix("/call_back/").removeprefix("/")
 
 
-def right_of(path: str, method: str) -> str:
-    """The right that a call needs, as a refusal names it; of approvals by their pages."""
-    if not path.startswith("/v1.0/workflow/"):
-        return name_of(path, method)
-    if "/processInstances" in path:
-        return "Workflow.Instance." + ("Read" if method == "GET" else "Write")
-    return "Workflow.Instance.Read" if "/instanceIds/" in path else "Workflow.Form.Read"
-
-
 def json_answer(body: Any, status: int = 200) -> web.Response:
     return web.Response(
         body=orjson.dumps(body), status=status, content_type="application/json", charset="utf-8"
@@ -63,6 +54,15 @@ async def read_call(request: web.Request) -> Call:
         raise PlatformError(43008)
     beside = _of_the_address(request) if is_v1(request.path) else {}
     return Call({**beside, **body}, origin, _ESCAPED.search(raw) is not None)
+
+
+async def parameters(request: web.Request) -> dict[str, Any]:
+    """What a request has of path, query and body, whatever its call reads of them; a body that is no JSON
+    object has none."""
+    try:
+        return {**_of_the_address(request), **(await read_call(request)).body}
+    except PlatformError:
+        return _of_the_address(request)
 
 
 def _of_the_address(request: web.Request) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from simulator.api.calls import Routes
 from simulator.call import Answer, Call
 from simulator.company.company import ROOT, Company
+from simulator.company.people import listed_result
 from simulator.company.scope import VisibleScope
 from simulator.company.sight import Sight
 from simulator.errors import ActionError, PlatformError
@@ -47,7 +48,7 @@ class ContactCalls:
 
     async def _user_get(self, call: Call) -> Answer:
         userid = call.text("userid")
-        shown = self._sight.show(userid)
+        shown = self._sight.user(userid)
         if shown is None:
             raise PlatformError(60121)
         self._scope.check_user(userid)
@@ -55,21 +56,21 @@ class ContactCalls:
 
     async def _user_getbymobile(self, call: Call) -> Answer:
         mobile = call.text("mobile").removeprefix("+86-")
-        user = self._company.users.holding("mobile", mobile)
-        if user is None:
+        userid = self._sight.holding(mobile)
+        if userid is None:
             raise PlatformError(60121)
-        self._scope.check_user(user.userid)
-        return {"result": {"userid": user.userid}}
+        self._scope.check_user(userid)
+        return {"result": {"userid": userid}}
 
     async def _user_list(self, call: Call) -> Answer:
         dept_id = self._department(call)["dept_id"]
         cursor, size = call.page("cursor", _PAGE_MOST)
-        members = self._company.members(dept_id)
-        users = filter(None, map(self._company.users.peek, members[cursor : cursor + size]))
+        members = self._sight.members(dept_id)
+        users = filter(None, (self._sight.user(u, "listed") for u in members[cursor : cursor + size]))
         more = cursor + size < len(members)
         result: dict[str, Any] = {
             "has_more": more,
-            "list": [self._company.listed_result(user, dept_id) for user in users],
+            "list": [listed_result(user, dept_id) for user in users],
         }
         return {"result": result | ({"next_cursor": cursor + size} if more else {})}
 
@@ -87,12 +88,12 @@ class ContactCalls:
         return {"result": self._department(call)}
 
     async def _department_listsub(self, call: Call) -> Answer:
-        children = self._sight.children(self._department(call, default=ROOT)["dept_id"])
+        children = self._children(call, default=ROOT)
         shown = ("dept_id", "name", "parent_id", "create_dept_group", "auto_add_user")
         return {"result": [{key: child[key] for key in shown} for child in children]}
 
     async def _department_listsubid(self, call: Call) -> Answer:
-        children = self._sight.children(self._department(call)["dept_id"])
+        children = self._children(call)
         return {"result": {"dept_id_list": [child["dept_id"] for child in children]}}
 
     async def _role_list(self, call: Call) -> Answer:
@@ -124,9 +125,13 @@ class ContactCalls:
             "auth_org_scopes": self._scope.result(),
         }
 
+    def _children(self, call: Call, default: int | None = None) -> list[dict[str, Any]]:
+        dept_id = self._department(call, default)["dept_id"]
+        return [*self._scope.listed_below(dept_id), *self._sight.children(dept_id)]
+
     def _department(self, call: Call, default: int | None = None) -> dict[str, Any]:
         dept_id = call.number("dept_id", default)
-        dept = self._sight.show(dept_id)
+        dept = self._sight.department(dept_id)
         if dept is None:
             raise PlatformError(60003)
         if dept_id in self._company.departments:

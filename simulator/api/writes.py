@@ -7,7 +7,7 @@ surroundings and not in the company's life: the app's scope, the clock.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from random import Random
 from typing import Any, Final
 
@@ -36,6 +36,7 @@ class WriteCalls:
         write: Callable[[str, Call, float], Written],
         *,
         contacts: ContactWrites,
+        departments: Container[int],
         approvals: Approvals,
         scope: VisibleScope,
         sight: Sight,
@@ -45,6 +46,7 @@ class WriteCalls:
         self._paths = paths
         self._write = write
         self._contacts = contacts
+        self._departments = departments
         self._approvals = approvals
         self._scope = scope
         self._sight = sight
@@ -81,7 +83,7 @@ class WriteCalls:
         for name in ("dept_id", "parent_id", "dept_id_list"):
             for dept_id in str(call.body.get(name, "")).split(","):
                 # of one that there is not, its own refusal says so
-                if dept_id.isdecimal() and self._sight.now(int(dept_id)) is not None:
+                if dept_id.isdecimal() and int(dept_id) in self._departments:
                     self._scope.check_department(int(dept_id))
 
     def as_json(self) -> dict[str, Any]:

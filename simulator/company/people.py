@@ -96,15 +96,6 @@ class Results:
         }
         return {key: value for key, value in result.items() if value != ""}
 
-    def listed_result(self, user: User, dept_id: int) -> dict[str, Any]:
-        """An item of queries-the-complete-information-of-a-department-user: less than the details, and leader
-        and order for the department that is listed."""
-        result = {key: value for key, value in self.user_result(user).items() if key not in _NOT_LISTED}
-        return result | {
-            "dept_order": _ORDER + user.dept_ids.index(dept_id),
-            "leader": user.userid in self.departments[dept_id].managers,
-        }
-
     def department_result(self, dept: Department) -> dict[str, Any]:
         """``result`` of query-department-details0-v2; the root has no ``parent_id``."""
         below = dept.parent is not None
@@ -121,3 +112,12 @@ class Results:
             **_ALWAYS_OF_A_DEPARTMENT,
         }
         return {key: value for key, value in result.items() if value not in ("", None)}
+
+
+def listed_result(shown: dict[str, Any], dept_id: int) -> dict[str, Any]:
+    """An item of queries-the-complete-information-of-a-department-user, from the ``user_result``: less than
+    that, and leader and order for the department that is listed."""
+    (order,) = (of["order"] for of in shown["dept_order_list"] if of["dept_id"] == dept_id)
+    (leader,) = (of["leader"] for of in shown["leader_in_dept"] if of["dept_id"] == dept_id)
+    result = {key: value for key, value in shown.items() if key not in _NOT_LISTED}
+    return result | {"dept_order": order, "leader": leader}

@@ -4,8 +4,9 @@ Pure: no I/O, and time only through ``clock``. Everything that the Open API woul
 action is named by one of its events, so that a receiver who looks after each event ends with the same state.
 """
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from random import Random
 from typing import Any, Final, Literal
@@ -18,10 +19,11 @@ from simulator.company.actions.contacts import ContactActions
 from simulator.company.actions.roles import RoleActions
 from simulator.company.approvals import Approvals
 from simulator.company.company import Company
-from simulator.company.events import EventShaper, PlatformEvent
+from simulator.company.events import YEARS, EventShaper, PlatformEvent
 from simulator.company.past import PastApprovals
 from simulator.company.todos import Todos
-from simulator.errors import ActionError
+from simulator.errors import ActionError, PlatformError
+from simulator.recording import RecordedStep
 
 ARGUMENTS: Final[Mapping[str, Mapping[str, type]]] = {
     "hire": {"count": int, "name": str, "dept_ids": list, "follow_up": bool},
@@ -75,8 +77,11 @@ class Platform:
     """A company, its approvals, and what can happen to them.
 
     ``seed`` fixes the company and, with the same actions at the same times, its whole life. ``generation``:
-    the form of the payloads, ``old``, ``new`` or ``mixed`` by event. ``began_ms`` is when it began, ``at_ms``
-    what the clock said at the last action (epoch ms). ``past`` are ``past_approvals`` that were over by then.
+    the form of the payloads, ``old``, ``new`` or ``mixed`` by event; ``order_of``: the year of which the old
+    form's order of fields is (``events.YEARS``), or ``mixed``. ``shape`` makes the events. ``began_ms`` is
+    when it began, ``at_ms`` what the clock said at the last action (epoch ms). ``past`` are
+    ``past_approvals`` that were over by then. ``on_step`` is called with each step of its life and the events
+    that tell of it, after it.
     """
 
     def __init__(
@@ -89,17 +94,19 @@ class Platform:
         generation: Literal["old", "new", "mixed"] = "mixed",
         clock: Callable[[], int] = now_ms,
         past_approvals: int = 0,
+        order_of: int | Literal["mixed"] = YEARS[-1],
     ) -> None:
         self.corp_id = corp_id
         self.company = Company(seed=seed, users=users, departments=departments)
         self.approvals = Approvals(self.company, corp_id)
         self._size = (max(users, 3), max(departments, 2))
         self._clock = clock
+        self.on_step: Callable[[RecordedStep, list[PlatformEvent]], None] = lambda step, events: None
         self._last_ms = 0
         self._rng = self.company.rng
         # of its own, so that the company's life does not depend on how it is announced
-        shape = EventShaper(corp_id, generation, Random(seed))  # noqa: S311
-        parts = (self.company, self.approvals, shape, self._now)
+        self.shape = EventShaper(corp_id, generation, Random(seed), order_of)  # noqa: S311
+        parts = (self.company, self.approvals, self.shape, self._now)
         self.contact_writes, approvals = ContactWrites(*parts), ApprovalWrites(*parts)
         self.todos = Todos(self.company, self.now_ms)
         self.writes = self.contact_writes.calls() | approvals.calls() | self.todos.calls()
@@ -130,12 +137,16 @@ class Platform:
         Raises ``ActionError`` for an unknown action or argument, or one that cannot be done; nothing has
         changed then.
         """
-        self.at_ms = self._clock()
+        with self._step(action, arguments or {}) as events:
+            events += self._act(action, arguments or {})
+        return events
+
+    def _act(self, action: str, arguments: Mapping[str, Any]) -> list[PlatformEvent]:
         known = ARGUMENTS.get(action)
         if known is None:
             raise ActionError(f"no such action: {action}; there are {', '.join(ARGUMENTS)}")
         given = {}
-        for name, value in (arguments or {}).items():
+        for name, value in arguments.items():
             if name not in known:
                 raise ActionError(f"{action} takes no {name}; it takes {', '.join(known)}")
             if value is not None:
@@ -144,16 +155,45 @@ class Platform:
 
     def write(self, path: str, call: Call) -> Written:
         """What a call of ``writes`` does. Raises ``PlatformError``."""
+        with self._step(path, call.body) as events:
+            written = self.writes[path](call)
+            events += written.events
+        return written
+
+    def repeat(self, step: RecordedStep) -> list[PlatformEvent]:
+        """What was done once, again; what was refused then is refused again, without events."""
+        try:
+            if step.action is None:
+                return self.act_at_random()
+            if step.action in self.writes:
+                return self.write(step.action, Call(step.arguments)).events
+            return self.act(step.action, step.arguments)
+        except (ActionError, PlatformError):
+            return []
+
+    @contextlib.contextmanager
+    def _step(self, action: str | None, arguments: Mapping[str, Any]) -> Iterator[list[PlatformEvent]]:
+        """Around what happens at one time; with its events it is one step of the company's life. What is
+        refused is a step too: it has drawn its lots, and may have consequences, as 40103 an invitation."""
         self.at_ms = self._clock()
-        return self.writes[path](call)
+        events: list[PlatformEvent] = []
+        try:
+            yield events
+        finally:
+            self.on_step(RecordedStep(self.at_ms, action, dict(arguments)), events)
 
     def act_at_random(self) -> list[PlatformEvent]:
         """Something that happens in a company of a steady size."""
+        with self._step(None, {}) as events:
+            events += self._act(self._any_action(), {})
+        return events
+
+    def _any_action(self) -> str:
         company, running = self.company, len(self.approvals.running)
         if not company.users:
-            return self.act("hire")
+            return "hire"
         if len(company.departments) == 1:
-            return self.act("create_department")
+            return "create_department"
         users, departments = self._size
         roles = list(company.roles)
         crowd = len(company.users) / users
@@ -184,8 +224,7 @@ class Platform:
             "comment": 0.5 if running else 0.0,
             "revoke": 0.7 if running else 0.0,
         }
-        action = self._rng.choices(list(weights), list(weights.values()))[0]
-        return self.act(action)
+        return self._rng.choices(list(weights), list(weights.values()))[0]
 
 
 def _convert(name: str, value: Any, wanted: type) -> Any:

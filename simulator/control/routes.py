@@ -42,6 +42,10 @@ class Control:
             web.delete(r"/_sim/faults/{id:\d{1,9}}", self._clear_faults),
             web.get("/_sim/scope", self._scope),
             web.post("/_sim/scope", self._set_scope),
+            web.get("/_sim/rights", self._rights),
+            web.post("/_sim/rights", self._set_rights),
+            web.get("/_sim/profile", self._profile),
+            web.post("/_sim/profile", self._set_profile),
             web.get("/_sim/limits", self._limits),
             web.post("/_sim/limits", self._set_limits),
             web.get("/_sim/failed", self._failed),
@@ -233,11 +237,36 @@ class Control:
             return _refusal(str(error))
         return json_answer(self._world.scope.result())
 
+    async def _rights(self, request: web.Request) -> web.Response:
+        return json_answer(self._world.rights.as_json())
+
+    async def _set_rights(self, request: web.Request) -> web.Response:
+        """``{"lacking": ["Workflow.Instance.Read"]}``; what is lacking no longer is granted."""
+        lacking = (await _object(request)).get("lacking")
+        if not isinstance(lacking, list):
+            return _refusal('"lacking" must be a list of permissions; GET /_sim/rights names them')
+        try:
+            self._world.rights.set(lacking)
+        except ActionError as error:
+            return _refusal(str(error))
+        return json_answer(self._world.rights.as_json())
+
+    async def _profile(self, request: web.Request) -> web.Response:
+        return json_answer(self._world.profile.as_json())
+
+    async def _set_profile(self, request: web.Request) -> web.Response:
+        """``{"profile": "reality"}``, or single switches of it, or both."""
+        try:
+            self._world.set_profile(**await _object(request))
+        except ActionError as error:
+            return _refusal(str(error))
+        return json_answer(self._world.profile.as_json())
+
     async def _limits(self, request: web.Request) -> web.Response:
         return json_answer(self._world.limits.as_json())
 
     async def _set_limits(self, request: web.Request) -> web.Response:
-        """``calls`` and ``pushes`` a month, ``qps`` calls a second; 0 for none, what is not given stays."""
+        """Any of ``LIMITS``; 0 for none, what is not given stays."""
         body = await _object(request)
         for name, value in body.items():
             if name not in LIMITS:

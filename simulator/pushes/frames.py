@@ -1,10 +1,10 @@
 """Stream mode's frames: an event, what the server itself says, and what an answer says. No I/O.
 
-By protocol.md (open-dingtalk/developerpedia, docs/learn/stream/protocol.md). What Stream puts into headers,
-the event's type, company, time and id, is taken out of the payload that HTTP pushes; the rest is ``data``.
-Not as DingTalk has it, so that one life pushed both ways becomes the same events: ``data`` keeps ``BizId``,
-which real frames lack, and an event of the old form, which Stream never had, keeps its company and time
-there and has neither id nor time in the headers.
+By protocol.md (open-dingtalk/developerpedia, docs/learn/stream/protocol.md) and captures of 2023-2025. What
+Stream puts into headers, the event's type, company and time, is taken out of the payload; its id stands in
+both. The rest is ``data``, as ``company/events`` makes it for Stream. A payload that was made for HTTP,
+before the mode was changed, goes the same way, without its ``BizId``; one of the old form has neither id nor
+time in its headers then.
 """
 
 import json
@@ -16,8 +16,8 @@ import orjson
 _HEADERS: Final = {
     "EventType": "eventType",
     "CorpId": "eventCorpId",
+    "corpId": "eventCorpId",
     "EventTime": "eventBornTime",
-    "eventId": "eventId",
 }
 
 
@@ -30,12 +30,12 @@ class StreamAnswer(NamedTuple):
 
 
 def event_frame(plaintext: bytes, message_id: str, app_id: str) -> str:
-    """The frame of an event whose HTTP plaintext (a JSON object) this is."""
+    """The frame of an event of which ``plaintext`` (a JSON object) tells all."""
     payload = json.loads(plaintext)
-    moved = _HEADERS if "eventId" in payload else ("EventType",)
-    headers = {_HEADERS[name]: str(payload.pop(name)) for name in moved if name in payload}
-    if corp_id := payload.get("CorpId") or payload.get("corpId"):
-        headers["eventCorpId"] = corp_id
+    headers = {header: str(payload.pop(name)) for name, header in _HEADERS.items() if name in payload}
+    payload.pop("BizId", None)
+    if "eventId" in payload:
+        headers["eventId"] = payload["eventId"]
     headers["eventUnifiedAppId"] = app_id
     return _frame("EVENT", "*", message_id, headers, payload)
 

@@ -11,9 +11,13 @@ from consumers.address_sync.tables import users
 from dingbridge import open_database
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
-from dingbridge.settings import SAMPLE_CREDENTIALS
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from dingbridge.testing import MemoryRuntime
 from dingbridge.worker.store.inbox import inbox
+from ingress.journal.rows import StoredCallback
+from ingress.relay import messages as messages_module
+from ingress.relay.messages import MessageBuilder
+from simulator.company.platform import now_ms
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.sync_support import differences, ended
@@ -115,15 +119,11 @@ async def test_an_event_without_ids_makes_the_running_consumer_resync(
 
         await eventually(lambda: done(1), 120, "the first sync")
         simulator.platform.act("rename_department")
-        nameless = Received(
-            seq=1,
-            journal="j1",
-            received_ms=1731000000050,
-            app="default",
-            via="http",
-            body=b'{"EventType":"org_dept_modify","TimeStamp":"1731000000000","CorpId":"%s"}' % CORP.encode(),
-        )
-        await publish(settings, to_records(nameless))
+        monkeypatch.setattr(messages_module, "COMPARE_EVERY_MS", 1000)
+        body = b'{"EventType":"org_dept_modify","TimeStamp":"1731000000000","CorpId":"%s"}' % CORP.encode()
+        builder = MessageBuilder(IngressSettings.load(resync_consumers=[consumer.name]), "j1")
+        for message in builder.messages(StoredCallback(1, now_ms(), "default", "http", body)):
+            await publish(settings, [message.record], message.inbox)
         await eventually(lambda: done(2), 120, "the resync that was asked for")
     assert await differences(database, simulator) == []
 

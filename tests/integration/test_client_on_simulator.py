@@ -268,6 +268,7 @@ async def test_the_plan_s_rate_is_kept_to_once_it_was_met(
 
 async def test_the_month_s_calls_are_spent_at_dingtalk(simulator: Simulator, client: DingTalkClient) -> None:
     await client.templates()
+    simulator.limits.grace_days = 0
     simulator.limits.calls = simulator.limits.as_json()["spent"]["calls"]
     with pytest.raises(QuotaSpent) as caught:
         await client.templates()

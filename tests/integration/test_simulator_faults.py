@@ -73,6 +73,8 @@ async def test_denied_by_address_or_by_permission(api: Api) -> None:
     await fault(api, api="role/list", kind="deny", errcode=60011)
     refused = await api.call("/topapi/role/list", {})
     assert (refused["errcode"], refused["sub_code"]) == (88, "60011")
+    assert "应用尚未开通所需的权限：[qyapi_get_department_list]" in refused["errmsg"]
+    assert "appscope/apply?content=dingsampleappkey01%23qyapi_get_department_list" in refused["sub_msg"]
     listed = (await api.get("/_sim/faults"))["faults"]
     assert [(f["kind"], f["hits"], f["times"]) for f in listed] == [("deny", 1, 0), ("deny", 1, None)]
 
@@ -110,7 +112,7 @@ async def test_the_plan_is_counted_and_enforced_when_asked_for(api: Api, simulat
     spent = (await api.get("/_sim/limits"))["spent"]["calls"]
     await api.workflow(**detail)
     assert (await api.get("/_sim/limits"))["spent"]["calls"] == spent + 1
-    await api.post("/_sim/limits", {"calls": spent + 2})
+    await api.post("/_sim/limits", {"calls": spent + 2, "grace_days": 0})
     await api.workflow(**detail)
     over = await api.workflow(**detail)
     assert (over["status"], over["code"]) == (403, "Forbidden.AccessDenied.ApiCountLimitForOrg")
@@ -260,7 +262,7 @@ async def test_control_refuses_faults_and_limits_in_words(api: Api) -> None:
         ("/_sim/faults", {"kind": "act", "action": "fly"}, "action must be one of"),
         ("/_sim/scope", {"authed_dept": 1}, "must be lists"),
         ("/_sim/limits", {"calls": -1}, "whole number"),
-        ("/_sim/limits", {"call": 1}, "there are calls, pushes, qps, ban_after"),
+        ("/_sim/limits", {"call": 1}, "there are calls, pushes, qps, qpm, ban_after, grace_days"),
         ("/_sim/failed", {"items": {}}, "must be a list"),
         ("/_sim/deliveries", {"reorder": 2}, "0 to 1"),
         ("/_sim/deliveries", {"speed": 2}, "they have duplicates, reorder, retry_scale, deadline_ms"),

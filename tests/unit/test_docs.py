@@ -217,8 +217,10 @@ def test_the_guide_lists_the_types_that_nothing_identifies():
     without = set()
     for event_type in catalogue:
         spec = catalogue.get(event_type)
-        for spelling in spec.spellings.values():
+        for form, spelling in spec.spellings.items():
             payload = dict.fromkeys(spelling.fields, "1731000000123")
+            if form == "old":
+                del payload["eventId"]  # which any of them may have, and none is known to
             if spec.subject is not None and spec.subject.items is not None:
                 item = {key: "u1" for key in (*spec.subject.fields, spec.subject.item_key) if key is not None}
                 payload = {name: [item] for name in payload if name.lower() == spec.subject.items.lower()}

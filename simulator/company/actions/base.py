@@ -1,7 +1,7 @@
 """What all actions share: the company, its time, and how its events are shaped."""
 
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from simulator.call import Answer
 from simulator.company.approvals import Approvals
@@ -14,14 +14,12 @@ _MOST_IDS: Final = 20
 
 class Written(NamedTuple):
     """What a call of the Open API that writes has done: its answer, the events that follow, what was written
-    (userid, dept_id, instance or task), whether that is another than before, and (people, departments) what
-    it was, as reads show it."""
+    (userid, dept_id, instance or task), and whether that is another than before."""
 
     answer: Answer
     events: list[PlatformEvent]
     subject: str | int
     changed: bool = True
-    before: dict[str, Any] | None = None
 
 
 class Actions:

@@ -146,12 +146,11 @@ class ContactWrites(Actions):
             events + self._succession(self._lose(user.userid, left), []),
             user.userid,
             before != self._company.user_result(user),
-            before,
         )
 
     def _delete_user(self, call: Call) -> Written:
         company, user = self._company, self._user(call)
-        userid, before = user.userid, self._company.user_result(user)
+        userid = user.userid
         heir = company.roles.forget(userid)
         at_ms = self._now()
         departments = self._lose(
@@ -165,7 +164,7 @@ class ContactWrites(Actions):
         events += self._succession(departments, [report.userid for report in reports])
         if heir:
             events += self._users("org_admin_add", [heir], self._now())
-        return Written({}, events + self._hand_over(userid), userid, before=before)
+        return Written({}, events + self._hand_over(userid), userid)
 
     @staticmethod
     def _lose(userid: str, departments: list[Department]) -> list[int]:
@@ -246,7 +245,7 @@ class ContactWrites(Actions):
         dept.source_identifier = identifier or dept.source_identifier
         company.tree_changed()
         events = self._succession([dept.dept_id], changed)
-        return Written({}, events, dept.dept_id, before != company.department_result(dept), before)
+        return Written({}, events, dept.dept_id, before != company.department_result(dept))
 
     def _delete_department(self, call: Call) -> Written:
         dept, company = self._department(call), self._company
@@ -256,7 +255,6 @@ class ContactWrites(Actions):
             raise PlatformError(60005)
         if company.children(dept.dept_id):
             raise PlatformError(60006)
-        before = company.department_result(dept)
         del company.departments[dept.dept_id]
         company.tree_changed()
         events = [
@@ -264,7 +262,7 @@ class ContactWrites(Actions):
                 "org_dept_remove", self._now(), departments=[dept.dept_id], operator=self._operator()
             )
         ]
-        return Written({}, events, dept.dept_id, before=before)
+        return Written({}, events, dept.dept_id)
 
     def _department(self, call: Call) -> Department:
         dept = self._company.departments.get(call.number("dept_id"))

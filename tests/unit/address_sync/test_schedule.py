@@ -13,7 +13,6 @@ from consumers.address_sync.sync.runs import Runs
 from consumers.address_sync.sync.tables import runs as runs_table
 from consumers.address_sync.tables import users
 from dingbridge.dingtalk.errors import Unavailable
-from dingbridge.errors import KafkaUnavailable
 from tests.unit.address_sync.company import CORP, event, events, order
 from tests.unit.address_sync.syncing import differences, every_detail, full, sample
 
@@ -169,28 +168,13 @@ async def test_an_order_that_a_later_full_sync_has_covered_costs_nothing(sync, c
     assert company.calls.total() == asked
 
 
-async def test_an_event_without_ids_orders_a_full_sync(sync, company, inbox):
+async def test_an_event_without_ids_waits_for_the_order_that_comes_beside_it(sync, company, inbox):
     await full(sync, company)
+    asked = company.calls.total()
     for name in ("org_dept_modify", "user_modify_org"):
         (nameless,) = events(name)
         assert (await sync.deliver(nameless)).kind == "done"
-    company.departments[3]["name"] = "改名"
-    for record in inbox:
-        await carry_out(sync, record)
-    assert len(inbox) == 2
-    assert await differences(sync, company) == []
-    # the second order was covered by the run of the first
-    assert len(await Runs(sync.database, CORP).ended("done")) == 2
-
-
-async def test_without_kafka_an_event_without_ids_waits(sync, monkeypatch):
-    async def away(*_):
-        raise KafkaUnavailable("Kafka does not answer")
-
-    monkeypatch.setattr(consumer_module, "write_to_inbox", away)
-    (nameless,) = events("user_modify_org")
-    outcome = await sync.deliver(nameless)
-    assert outcome.kind == "unavailable"
+    assert (inbox, company.calls.total()) == ([], asked)
 
 
 async def test_an_order_of_another_company_of_several_is_not_for_this_one(

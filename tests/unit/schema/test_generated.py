@@ -13,7 +13,7 @@ from dev.schemas.outbound import EXAMPLES, example, schemas
 from dingbridge.events import catalogue
 from dingbridge.schema.json_schema import DIALECTS, MAX_INTEGER, class_name, data_schema, record_schema
 from dingbridge.testing import recorded
-from tests.unit.events.golden import load_all
+from tests.unit.events.golden import load_all, load_captured
 
 ROOT = files.ROOT
 FOLDERS = {"draft-07": ROOT / "schemas/json", "2020-12": ROOT / "schemas/json-2020-12"}
@@ -152,7 +152,7 @@ def test_examples_are_valid(dialect: str) -> None:
 def test_recorded_events_of_both_generations_are_valid() -> None:
     of_envelope = jsonschema.Draft7Validator(json.loads((FOLDERS["draft-07"] / "envelope.json").read_text()))
     forms = set()
-    for golden in load_all():
+    for golden in load_all() + load_captured():
         for record in golden.document["after"]:
             of_envelope.validate(record["value"])
             if record["known"]:

@@ -5,6 +5,9 @@ from typing import Any
 
 from simulator.company.events import PlatformEvent
 from simulator.company.platform import Platform
+from simulator.company.sight import Sight
+from simulator.profile import Profile
+from simulator.recording import Recording
 
 NOW = 1_731_000_000_000
 CORP = "dingcorpsample01"
@@ -12,6 +15,12 @@ CORP = "dingcorpsample01"
 
 def make(**options: Any) -> Platform:
     return Platform(**{"seed": 5, "users": 40, "departments": 10, "clock": lambda: NOW} | options)
+
+
+def seeing(platform: Platform) -> Sight:
+    """Reads of it, which show the present."""
+    recording = Recording(5, 40, 10, CORP, "mixed", 0.0, 0.0, platform.began_ms)
+    return Sight(platform, recording, Profile())
 
 
 def ids(event: PlatformEvent, old: str, new: str) -> list[Any]:

@@ -18,8 +18,9 @@ from simulator.limits import Limits
 from simulator.pushes.delivery import Delivery
 from simulator.pushes.push import Push, Pusher, Target
 from simulator.pushes.registration import Callbacks, Registration
-from simulator.recording import MOST_STEPS, Recording, Replay, load_recording
+from simulator.recording import MOST_STEPS, RecordedStep, Recording, Replay, load_recording
 from tests.support.waiting import eventually
+from tests.unit.simulator.living import seeing
 
 
 class Order(Pusher):
@@ -87,7 +88,7 @@ async def test_an_attachments_address_is_over_after_15_minutes() -> None:
     (attachment,) = approval.attachments()
     clock = [1000.0]
     calls = ApprovalCalls(
-        platform.approvals, platform.past, platform.company.users, platform.now_ms, clock=lambda: clock[0]
+        platform.past, seeing(platform), platform.company.users, platform.now_ms, clock=lambda: clock[0]
     )
     handlers = {path: handler for _, path, handler in calls.routes()}
     asked = Call({"processInstanceId": pid, "fileId": attachment.file_id}, "http://127.0.0.1")
@@ -124,7 +125,7 @@ def test_a_recorded_life_is_lived_again_word_for_word(
     told = []
     for action in steps:
         told += tell(first, action)
-        recording.add(first.at_ms, action, {})
+        recording.add(RecordedStep(first.at_ms, action, {}))
     recording.before = data.draw(st.integers(0, len(steps)), "steps before the registration")
 
     replay = Replay(recording, lambda: 1_790_000_000_000, speed=0)
@@ -152,9 +153,9 @@ def everything(platform: Platform) -> list[Any]:
 
 def test_a_recording_is_the_same_after_a_file(tmp_path: Path) -> None:
     recording = Recording(4, 30, 6, "ding1", "mixed", 0.1, 0.2, 1_760_000_000_000)
-    recording.add(1, "hire", {"count": 3, "name": "王伟"})
+    recording.add(RecordedStep(1, "hire", {"count": 3, "name": "王伟"}))
     recording.registered()
-    recording.add(2, None, {})
+    recording.add(RecordedStep(2, None, {}))
     recording.registered()
     assert recording.before == 1
     file = tmp_path / "recording.json"
@@ -193,6 +194,6 @@ def test_a_recording_is_bounded_and_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("simulator.recording.MOST_STEPS", 2)
     recording = Recording(1, 2, 3, "ding1", "old", 0.0, 0.0, 5)
     for n in range(3):
-        recording.add(n, None, {})
+        recording.add(RecordedStep(n, None, {}))
     assert len(recording.steps) == 2
     assert recording.as_json()["complete"] is False

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from simulator.company.company import ROOT, Company
 from simulator.company.scope import VisibleScope
-from simulator.errors import ActionError, PlatformError, denied
+from simulator.errors import ActionError, PlatformError, denied, newer
 from simulator.faults import KEPT, Faults
 from simulator.limits import Limits
+from simulator.profile import Profile
 
 
 def make(*wanted: dict[str, Any]) -> Faults:
@@ -55,6 +56,27 @@ def test_the_first_that_is_due_wins_and_actions_come_before_it() -> None:
     assert kinds(faults, "role/list") == ["act", "ban"]
 
 
+VALUES = st.one_of(st.integers(0, 3), st.sampled_from(["0", "1", "x"]), st.booleans())
+PARAMETERS = st.dictionaries(st.sampled_from(["userid", "dept_id", "processInstanceId"]), VALUES)
+
+
+@given(PARAMETERS.filter(bool), st.lists(PARAMETERS))
+def test_a_fault_of_one_entity_hits_its_calls_and_no_other(
+    match: dict[str, Any], calls: list[dict[str, Any]]
+) -> None:
+    faults = make({"api": "v2/user/get", "kind": "ban", "match": match, "after": 1})
+    hit = [bool(faults.hit("v2/user/get", call)) for call in calls]
+    same = [
+        all(str(call.get(name)).lower() == str(value).lower() for name, value in match.items())
+        for call in calls
+    ]
+    assert hit == [same[n] and any(same[:n]) for n in range(len(calls))]
+    (fault,) = faults
+    shown = fault.as_json()
+    assert shown["match"].keys() == match.keys()
+    assert shown["without"] == sum(not match.keys() & call.keys() for call in calls)
+
+
 def test_one_fault_of_several_is_cleared() -> None:
     faults = make({"kind": "ban"}, {"kind": "deny"})
     first, second = faults
@@ -77,6 +99,8 @@ def test_one_fault_of_several_is_cleared() -> None:
         ({"kind": "http", "status": 99}, "status must be"),
         ({"kind": "http", "status": True}, "status must be"),
         ({"kind": "act", "action": "leave", "arguments": []}, "an object"),
+        ({"kind": "ban", "match": {}}, "match must be"),
+        ({"kind": "ban", "match": ["userid"]}, "match must be"),
     ],
 )
 def test_a_fault_that_makes_no_sense_is_refused_in_words(wanted: dict[str, Any], words: str) -> None:
@@ -93,7 +117,7 @@ def test_faults_are_bounded() -> None:
 
 
 def test_a_missing_permission_has_its_code_beside_88() -> None:
-    answer = denied(60011, "x").answer()
+    answer = denied(60011, "x", "key").answer()
     assert (answer["errcode"], answer["sub_code"]) == (88, "60011")
     assert "subcode=60011" in answer["errmsg"]
 
@@ -105,31 +129,80 @@ class Clock:
         return self.now
 
 
-def test_the_months_calls_end_and_come_back() -> None:
+DETAIL = "GET /v1.0/workflow/processInstances"
+
+
+def test_the_months_calls_end_after_five_days_of_grace_and_come_back() -> None:
     clock = Clock()
     limits = Limits(calls=2, clock=clock)
-    limits.call("GET /v1.0/workflow/processInstances")
-    limits.call("GET /v1.0/workflow/processInstances")
+    for _ in range(3):
+        limits.call(DETAIL)
+    clock.now += 5 * 86_400 - 1
+    limits.call(DETAIL)
+    clock.now += 1
     with pytest.raises(PlatformError) as refused:
-        limits.call("GET /v1.0/workflow/processInstances")
+        limits.call(DETAIL)
+    assert newer(refused.value)[0]["code"] == "Forbidden.AccessDenied.ApiCountLimitForOrg"
+    limits.call("v2/user/get")
+    assert limits.as_json()["spent"]["calls"] == 4
+    clock.now += 31 * 86_400
+    limits.call(DETAIL)
+    assert limits.as_json()["spent"]["calls"] == 1
+
+
+def test_without_grace_the_months_calls_end_at_once() -> None:
+    limits = Limits(calls=2, clock=Clock())
+    limits.grace_days = 0
+    limits.call(DETAIL)
+    limits.call(DETAIL)
+    with pytest.raises(PlatformError) as refused:
+        limits.call(DETAIL)
     assert refused.value.errcode == 90020
     assert limits.as_json()["spent"]["calls"] == 2
-    clock.now += 31 * 86_400
-    limits.call("GET /v1.0/workflow/processInstances")
-    assert limits.as_json()["spent"]["calls"] == 1
+
+
+def test_what_is_on_no_list_of_free_calls_and_pushes_counts() -> None:
+    limits = Limits(clock=Clock())
+    for api in ("auth/scopes", "get_call_back_failed_result", "POST /v1.0/gateway/connections/open", DETAIL):
+        limits.call(api)
+    for api in ("gettoken", "v2/user/get", "v2/department/listsubid", "role/list"):
+        limits.call(api)
+    for event_type in ("org_remove", "org_change", "user_active_org", "bpms_task_change"):
+        limits.push(event_type)
+    spent = limits.as_json()["spent"]
+    assert (spent["calls"], spent["free_calls"], spent["pushes"], spent["free_pushes"]) == (4, 4, 2, 2)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["role/list", DETAIL]), st.floats(0, 40)), max_size=60))
+def test_the_rates_are_each_apis_own(calls: list[tuple[str, float]]) -> None:
+    clock = Clock()
+    limits = Limits(qps=2, clock=clock)
+    limits.qpm = 3
+    done: dict[str, list[float]] = {"role/list": [], DETAIL: []}
+    for api, gap in calls:
+        clock.now += gap
+        within = {span: sum(at > clock.now - span for at in done[api]) for span in (1, 60)}
+        refusal = "QpsLimit" if within[1] >= 2 else "QpmLimit" if within[60] >= 3 else None
+        if refusal is None:
+            limits.call(api)
+            done[api].append(clock.now)
+            continue
+        with pytest.raises(PlatformError) as refused:
+            limits.call(api)
+        assert refusal in newer(refused.value)[0]["code"]
 
 
 def test_calls_per_second_are_a_sliding_window() -> None:
     clock = Clock()
     limits = Limits(qps=2, clock=clock)
-    limits.call("GET /v1.0/workflow/processInstances")
+    limits.call(DETAIL)
     clock.now += 0.6
-    limits.call("GET /v1.0/workflow/processInstances")
+    limits.call(DETAIL)
     with pytest.raises(PlatformError) as refused:
-        limits.call("GET /v1.0/workflow/processInstances")
+        limits.call(DETAIL)
     assert refused.value.errcode == 90018
     clock.now += 0.5
-    limits.call("GET /v1.0/workflow/processInstances")
+    limits.call(DETAIL)
 
 
 def test_too_many_calls_at_once_shut_the_address_out_for_5_minutes() -> None:
@@ -157,6 +230,22 @@ def test_contact_events_are_free_and_others_are_withheld_above_the_plan() -> Non
     assert limits.push("label_user_change")
     spent = limits.as_json()["spent"]
     assert (spent["pushes"], spent["free_pushes"], spent["withheld"]) == (1, 2, 1)
+
+
+def test_single_people_and_departments_are_refused_and_the_root_never() -> None:
+    company = Company(seed=1, users=200, departments=100)
+    scopes = [VisibleScope(company, Profile(refused=0.2), seed) for seed in (1, 1, 2)]
+    people, other = ([u for u in company.users if not scope.sees_user(u)] for scope in scopes[1:])
+    assert people == [u for u in company.users if not scopes[0].sees_user(u)] != other
+    assert 10 < len(people) < 80
+    refused = [d for d in company.departments if not scopes[0].sees_department(d)]
+    assert 5 < len(refused) < 40
+    assert ROOT not in refused
+    # a refused department refuses itself, neither its people nor what is below it
+    members = [u for d in refused for u in company.members(d) if u not in people]
+    assert members
+    assert all(scopes[0].sees_user(u) for u in members)
+    assert scopes[0].sees_user("who is to be created")
 
 
 def test_what_the_app_sees() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from simulator.company.company import Company
 from simulator.company.crowd.founders import MOST_KEPT
+from simulator.company.people import listed_result
 from tests.unit.simulator.living import Mirror, make
 
 SIZES = [(MOST_KEPT[0] + 1, 30), (MOST_KEPT[0] + 1, 0), (6_000, 1_200), (40, MOST_KEPT[1] + 1)]
@@ -41,7 +42,8 @@ def test_a_million_are_there_at_once_and_only_the_changed_are_kept():
     company = Company(seed=1, users=1_000_000, departments=50_000)
     for dept_id in islice(company.departments, 2_000, 2_050):
         for userid in company.members(dept_id):
-            assert company.listed_result(company.users.peek(userid), dept_id)["userid"] == userid
+            shown = company.user_result(company.users.peek(userid))
+            assert listed_result(shown, dept_id)["userid"] == userid
     assert len(company.users._changed) == 0
     before = company.users.peek(company.users.nth(777_777))
     company.rename(before.userid, "改名")

@@ -5,7 +5,7 @@ import pytest
 from simulator.api.approvals import ApprovalCalls
 from simulator.call import Call
 from simulator.company.templates import TEMPLATES
-from tests.unit.simulator.living import NOW, make
+from tests.unit.simulator.living import NOW, make, seeing
 
 DAY_MS = 86_400_000
 COUNT = 3_001
@@ -19,7 +19,7 @@ def platform():
 @pytest.fixture
 def calls(platform):
     handlers = ApprovalCalls(
-        platform.approvals, platform.past, platform.company.users, platform.now_ms
+        platform.past, seeing(platform), platform.company.users, platform.now_ms
     ).routes()
     return {path: handler for _, path, handler in handlers}
 

@@ -7,6 +7,8 @@ import pytest
 from dingbridge.events.catalogue import catalogue
 from simulator.company.company import ROOT
 from simulator.company.events import failed_item
+from simulator.pushes.frames import event_frame
+from tests.unit.events.golden import load_captured
 from tests.unit.simulator.living import CORP, ids, make
 
 
@@ -30,16 +32,89 @@ def test_mixed_has_both_generations() -> None:
 
 def test_old_contact_shape() -> None:
     platform = make(generation="old")
-    add = platform.act("hire", {"follow_up": False})[0].payload
-    assert list(add) == ["EventType", "TimeStamp", "UserId", "CorpId", "OptStaffId"]
+    joined = [platform.act("hire", {"follow_up": False})[0].payload for _ in range(30)]
+    assert {tuple(add) for add in joined} == {
+        ("CorpId", "EventType", "UserId", "OptStaffId", "TimeStamp"),
+        ("CorpId", "EventType", "UserId", "TimeStamp"),  # by Smart HR
+    }
+    add = joined[0]
     assert add["TimeStamp"].isdigit()
     assert add["UserId"][0] in platform.company.users
     created = platform.act("create_department")[0].payload
-    assert list(created) == ["EventType", "TimeStamp", "DeptId", "CorpId"]
+    assert list(created) == ["CorpId", "EventType", "DeptId", "TimeStamp"]
     assert created["DeptId"][0] in platform.company.departments
     renamed = platform.act("rename", {"name": "欧阳雨桐"})[0].payload
     assert renamed["diffInfo"][0]["curr"]["name"] == "欧阳雨桐"
     assert renamed["diffInfo"][0]["userid"] == renamed["UserId"][0]
+
+
+def test_the_order_of_fields_is_that_of_a_year() -> None:
+    def orders(order_of: int | str) -> set[tuple[str, ...]]:
+        platform = make(generation="old", order_of=order_of)
+        return {tuple(platform.act("create_department")[0].payload) for _ in range(30)}
+
+    older, newer = (
+        ("TimeStamp", "CorpId", "DeptId", "EventType"),
+        ("CorpId", "EventType", "DeptId", "TimeStamp"),
+    )
+    assert orders(2018) == orders(2019) == {older}
+    assert orders(2022) == orders(2026) == {newer}
+    assert orders("mixed") == {older, newer}
+
+
+@pytest.mark.parametrize("order_of", [2019, 2022])
+def test_approvals_have_the_order_of_captures(order_of: int) -> None:
+    """Names that are there stand as in the captures of 2019 to 2023."""
+    captured = [
+        list(golden.document["before"])
+        for golden in load_captured()
+        if golden.path.stem in ("zyx-2021-8", "15192122249-2023-1")
+    ]
+    platform = make(generation="old", order_of=order_of)
+    for event in platform.act("start_approval") + platform.act("approve"):
+        [order] = [names for names in captured if ("taskId" in names) == ("taskId" in event.payload)]
+        there = [name for name in event.payload if name in order]
+        assert there == [name for name in order if name in there]
+        assert {"processInstanceId", "corpId", "EventType", "createTime"} <= set(there)
+        assert event.payload["createTime"] % 1000 == event.payload.get("finishTime", 0) % 1000 == 0
+
+
+def test_stream_has_the_names_and_the_order_of_captures() -> None:
+    """Of each capture the simulated event has all names but a few that are optional, in its order."""
+    platform = make(generation="mixed")
+    platform.shape.stream = True
+    events = platform.act("rename") + platform.act("start_approval", {"process_code": "PROC-EXPENSE"})
+    pid = events[-1].payload["processInstanceId"]
+    events += platform.act("approve", {"process_instance_id": pid, "instance_first": True, "remark": ""})
+    frames = [json.loads(event_frame(event.plaintext(), "m1", "app")) for event in events]
+    kinds = []
+    for frame, event in zip(frames, events, strict=True):
+        headers, data = frame["headers"], json.loads(frame["data"])
+        kinds.append((headers["eventType"], data.get("type")))
+        assert (headers["eventCorpId"], headers["eventId"]) == (CORP, data["eventId"])
+        assert headers["eventBornTime"] == str(event.time_ms + 3)
+        assert not {"EventType", "EventTime", "CorpId", "corpId", "BizId"} & data.keys()
+        path = f"/v1.0/event/{event.event_type}/processCode/{data.get('processCode')}/type/{data.get('type')}"
+        assert data.get("resource", path) == path
+    task, instance = "bpms_task_change", "bpms_instance_change"
+    assert kinds == [
+        ("user_modify_org", None), (instance, "start"), (task, "start"), (task, "start"), (task, "finish"),
+        (instance, "finish"), (task, "finish"),
+    ]  # fmt: skip
+    last, whole = (json.loads(frame["data"]) for frame in (frames[-1], frames[-2]))
+    assert last["finishTime"] == whole["finishTime"]
+    captured = {
+        (golden.document["headers"]["eventType"], golden.document["data"].get("type")): golden.document[
+            "data"
+        ]
+        for golden in sorted(load_captured(), key=lambda golden: golden.document["year"])
+        if golden.via == "stream" and golden.document["year"] in (2024, 2025)
+    }
+    for kind, frame in zip(kinds, frames, strict=True):
+        data = json.loads(frame["data"])
+        assert data.keys() == captured[kind].keys(), kind
+        if kind != (instance, "start"):  # whose captured order is another than that of its end
+            assert list(data) == list(captured[kind])
 
 
 def test_new_contact_shape() -> None:
@@ -69,7 +144,9 @@ def test_event_ids_are_unique() -> None:
 def test_old_label_shapes() -> None:
     platform = make(generation="old")
     (given,) = platform.act("give_role")
-    assert list(given.payload) == ["EventType", "TimeStamp", "UserIdList", "LabelIdList", "action", "CorpId"]
+    assert list(given.payload) == [
+        "UserIdList", "CorpId", "EventType", "LabelIdList", "action", "TimeStamp",
+    ]  # fmt: skip
     assert given.payload["action"] == "add"
     assert failed_item(given)["label_user_change"]["roleLabelChange"] == {
         "labelIdList": given.payload["LabelIdList"],
@@ -85,17 +162,24 @@ def test_failed_items_are_poorer_than_what_was_pushed(generation: str) -> None:
     platform = make(generation=generation)
     add = platform.act("hire", {"follow_up": False})[0]
     assert failed_item(add) == {
-        "user_add_org": {"userid": ids(add, "UserId", "userId"), "corpid": CORP},
-        "call_back_tag": "user_add_org",
         "event_time": add.time_ms,
+        "call_back_tag": "user_add_org",
+        "user_add_org": {"corpid": CORP, "userid": ids(add, "UserId", "userId")},
     }
+    assert list(failed_item(add)) == ["event_time", "call_back_tag", "user_add_org"]
     instance = platform.act("start_approval")[0]
     item = failed_item(instance)
     data = item["bpms_instance_change"]["bpmsCallBackData"]
     assert item["bpms_instance_change"]["corpid"] == CORP
     assert data["EventType"] == "bpms_instance_change"
     assert data["processInstanceId"] == instance.payload["processInstanceId"]
+    assert list(item["bpms_instance_change"]) == ["corpid", "bpmsCallBackData"]
+    assert list(data)[:3] == ["processInstanceId", "corpId", "EventType"]
     assert not {"eventId", "BizId", "EventTime"} & set(data)
+    refused = platform.act("refuse", {"instance_first": True})[0]
+    assert failed_item(refused)["event_time"] == refused.time_ms - 1000
+    deleted = platform.act("delete_approval")[0].payload
+    assert not {"finishTime", "result", "url", "businessId"} & deleted.keys()
     dept = platform.act("create_department")[0]
     assert failed_item(dept)["org_dept_create"] == {
         "callbackData": {"deptid": ids(dept, "DeptId", "deptId")},

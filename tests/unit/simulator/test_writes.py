@@ -9,7 +9,6 @@ import pytest
 from simulator.call import Call
 from simulator.company.actions.base import Written
 from simulator.company.platform import Platform
-from simulator.company.sight import Sight
 from simulator.errors import ActionError, PlatformError
 from tests.unit.simulator.living import Mirror, make
 
@@ -177,37 +176,3 @@ def test_no_event_of_a_write_says_who_it_was_unless_it_is_set() -> None:
     assert events[-1].payload["OptStaffId"] == "manager1"
     (edited,) = platform.act("edit", {"userid": "oa-1", "title": "y"})
     assert edited.payload["OptStaffId"]
-
-
-def test_a_read_shows_what_was_before_until_the_lag_is_over(platform: Platform) -> None:
-    now = 0.0
-    sight = Sight(platform.company, lambda: now)
-    sight.lag_s = 10.0
-
-    def titled(title: str) -> None:
-        written = write(platform, "user/update", userid="oa-1", title=title)
-        sight.remember("oa-1", written.before)
-
-    def seen() -> Any:
-        shown = sight.show("oa-1")
-        return shown and shown.get("title")
-
-    titled("first")
-    now = 4.0
-    titled("second")
-    assert seen() is None
-    now = 12.0
-    assert seen() == "first"
-    platform.act("edit", {"userid": "oa-1", "title": "somebody's"})
-    now = 14.0
-    assert seen() == "somebody's"
-    written = write(platform, "user/delete", userid="oa-1")
-    sight.remember("oa-1", written.before)
-    assert seen() == "somebody's"
-    now = 24.0
-    assert sight.show("oa-1") is None
-    created = write(platform, "department/create", name="新", parent_id=1)
-    sight.remember(created.subject, created.before)
-    assert "新" not in [child["name"] for child in sight.children(1)]
-    now = 34.0
-    assert "新" in [child["name"] for child in sight.children(1)]

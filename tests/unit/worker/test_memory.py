@@ -1,6 +1,7 @@
 """Every named outcome, through the in-memory runner, on SQLite."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from dingbridge import (
 from dingbridge.dingtalk.error_codes import PERMISSION_AGAIN_S, error_for
 from dingbridge.dingtalk.error_meanings import REFUSALS
 from dingbridge.dingtalk.errors import ApiError, NotFound, RateLimited
+from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
 from dingbridge.testing import MemoryRuntime
 from dingbridge.worker.executor import MAX_CONFLICTS, classify
 from dingbridge.worker.store import inbox
@@ -305,3 +307,24 @@ async def test_inbox_rows_are_pruned_by_age(monkeypatch: pytest.MonkeyPatch, dat
         assert await inbox.prune(runtime.database, "other", now) == 0
         assert await inbox.prune(runtime.database, "recording", now) == 5
         assert await runtime.rows(select(inbox.inbox)) == []
+
+
+async def test_a_request_to_look_anew_is_held_back_until_it_is_due() -> None:
+    class Looking(Recording):
+        async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+            assert event.type == RESYNC_REQUESTED
+
+    def request(in_s: int) -> Any:
+        due_ms = int(time.time() * 1000) + in_s * 1000
+        wish = resync_requested(
+            id=f"r{in_s}", app="default", corp_id="c", now_ms=due_ms, since_ms=0, part="all", reason="test"
+        )
+        return orjson.loads(wish.value)
+
+    async with MemoryRuntime(Looking()) as runtime:
+        waits = await runtime.deliver(request(600))
+        assert (waits.kind, waits.counts) == ("retry", False)
+        assert waits.after is not None
+        assert 500 < waits.after <= 600
+        assert (await runtime.deliver(request(0))).kind == "done"
+        assert (await runtime.deliver(request(86_400))).kind == "done"  # a clock is wrong

@@ -1,0 +1,78 @@
+"""What is asked of the consumers beside a callback that does not say whom it is about."""
+
+import json
+
+import pytest
+
+from dingbridge.events import Event, decode
+from dingbridge.events.control import RESYNC_REQUESTED
+from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
+from ingress.journal.rows import StoredCallback
+from ingress.relay.messages import COMPARE_EVERY_MS, MessageBuilder
+from tests.unit.events.golden import load_captured
+
+BEGIN = 1_731_000_000_000
+TREE = {"EventType": "org_dept_remove", "EventTime": BEGIN, "CorpId": "dingcorp1", "eventId": "e1"}
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch) -> MessageBuilder:
+    monkeypatch.setenv("DINGTALK_API_BASE", "http://127.0.0.1:1")
+    for name, value in SAMPLE_CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return MessageBuilder(IngressSettings.load(), "j1")
+
+
+def requests(builder: MessageBuilder, payload: dict[str, object], received_ms: int = BEGIN) -> list[Event]:
+    row = StoredCallback(7, received_ms, "default", "http", json.dumps(payload).encode())
+    messages = builder.messages(row)
+    assert messages == builder.messages(row)
+    assert messages[0].inbox is None
+    inboxes = [message.inbox for message in messages[1:]]
+    assert inboxes == [f"ctl-dingtalk.inbox.{name}" for name in ("address-sync", "approval", "outbound")] * (
+        len(inboxes) // 3
+    )
+    return [decode(message.record.value) for message in messages[1:]]
+
+
+def test_many_callbacks_that_name_nobody_are_one_request_and_it_comes_after_all_of_them(
+    builder: MessageBuilder,
+) -> None:
+    first = BEGIN // COMPARE_EVERY_MS * COMPARE_EVERY_MS
+    found = [
+        requests(builder, TREE | {"eventId": f"e{at}"}, at)[0]
+        for at in (first, first + 1, first + COMPARE_EVERY_MS - 1)
+    ]
+    [known_as] = {(event.source, event.id) for event in found}
+    assert known_as[0] == "/dingtalk/dingcorp1/default"
+    [due] = {event.time.timestamp() * 1000 for event in found}
+    assert due == first + COMPARE_EVERY_MS
+    assert found[0].type == RESYNC_REQUESTED
+    assert (found[0].data["part"], found[0].partitionkey) == ("contacts", "dingcorp1:resync")
+    [later] = {event.id for event in requests(builder, TREE, first + COMPARE_EVERY_MS)}
+    assert later != known_as[1]
+
+
+def test_each_company_and_part_has_its_own(builder: MessageBuilder) -> None:
+    task = {"EventType": "bpms_task_change", "type": "start", "createTime": BEGIN, "corpId": "dingcorp1"}
+    found = [
+        requests(builder, payload)[0]
+        for payload in (TREE, TREE | {"CorpId": "dingcorp2"}, task, TREE | {"CorpId": ""})
+    ]
+    assert len({(event.source, event.id) for event in found}) == 4
+    assert [event.data["part"] for event in found] == ["contacts", "contacts", "approvals", "contacts"]
+
+
+def test_one_that_names_somebody_or_is_about_nobody_asks_for_nothing(builder: MessageBuilder) -> None:
+    assert requests(builder, TREE | {"deptId": [7]}) == []
+    assert requests(builder, TREE | {"EventType": "org_change"}) == []
+    assert requests(builder, TREE | {"EventType": "chat_disband"}) == []  # nobody keeps a copy
+    assert requests(builder, TREE | {"EventType": "org_dept_brand_new"}) == []
+    assert len(requests(builder, TREE | {"EventType": "user_add_org", "userId": ["u1"]})) == 0
+
+
+def test_of_the_captures_those_ask_that_name_nobody(builder: MessageBuilder) -> None:
+    for golden in load_captured():
+        row = StoredCallback(7, BEGIN, "default", golden.via, golden.body)
+        parts = {decode(m.record.value).data["part"] for m in builder.messages(row) if m.inbox is not None}
+        assert parts == set(golden.document["compare"])
