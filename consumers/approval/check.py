@@ -1,5 +1,5 @@
-"""What doctor and probe look at for approval: the calls of the Open API that it makes, the templates that have
-an action, and whether DingTalk's times are what they are taken for."""
+"""What doctor and probe look at for approval: the calls of the Open API that it makes, the templates that
+have an action, and whether DingTalk's times are what they are taken for."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -107,6 +107,7 @@ WORDS: Final = {
         ),
     )
 }
+
 
 def _templates() -> Templates:
     """The ends of each template with an action. None of the examples', whose templates nobody has; and none

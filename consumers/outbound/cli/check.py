@@ -1,5 +1,5 @@
-"""The calls of the Open API that outbound makes, for the doctor and the probe to try them; and the templates of
-its owners file."""
+"""The calls of the Open API that outbound makes, for the doctor and the probe to try them; and the
+templates of its owners file."""
 
 from consumers.outbound.owners import load_owners
 from consumers.outbound.settings import OutboundSettings
