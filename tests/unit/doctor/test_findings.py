@@ -293,12 +293,12 @@ async def test_only_the_calls_of_the_chosen_parts_are_tried(monkeypatch, tmp_pat
     assert {probe.parts for probe in await tried(monkeypatch, "approval")} == {("approval",)}
     assert await tried(monkeypatch, "ingress", "billing") == []
     monkeypatch.setenv("ARCHIVE_DIR", str(tmp_path))
-    assert len(await tried(monkeypatch, "address-sync", "approval")) == 13
+    assert len(await tried(monkeypatch, "address-sync", "approval")) == 12
 
 
 async def test_a_consumers_mistake_loses_no_other_check(monkeypatch):
     monkeypatch.setenv("ARCHIVE_MAX_BYTES", "x")
-    assert len(await tried(monkeypatch, "address-sync", "approval")) == 13
+    assert len(await tried(monkeypatch, "address-sync", "approval")) == 12
 
 
 def test_a_call_of_two_parts_is_tried_once():
