@@ -149,7 +149,7 @@ class Agent:
                 refused = await self._owned_by_another(entity, ledger, observed)
             if refused is not None and entity.absent:
                 observed, refused = None, None
-            elif refused is not None:
+            elif refused is not None and ledger.owned_id is None:
                 ledger = replace(ledger, candidate=None, seen=None)
         except TimeoutError:  # many departments to be read, and each once: it goes on with the next
             await let_go(self._database, entity)
