@@ -1,6 +1,6 @@
 """The profile: what DingTalk may do and no page promises, each a switch. ``kind``, the default, has it off;
-``reality`` has it on, modestly. What is captured is always so, but for the orders of fields, which changed with
-the years.
+``reality`` has it on, modestly. What is captured is always so, but for the orders of fields, which changed
+with the years.
 
 ==============  ======================================================================================
 late            share of people, departments and approvals of which reads lag behind every change, of
