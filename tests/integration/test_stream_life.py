@@ -27,7 +27,7 @@ OF_HTTP = ("bizId", "timeStamp")
 ACTIONS = ("hire", "move", "create_department", "create_role", "give_role", "start_approval", "approve")
 
 
-async def test_one_life_by_http_and_by_stream_gives_the_same_events(
+async def test_one_life_by_http_and_by_stream_gives_the_same_topics(
     processes: Processes, kafka_env: dict[str, str], tmp_path: Path
 ) -> None:
     by_http, recording = await life("http", processes, kafka_env, tmp_path)
