@@ -110,7 +110,7 @@ class EventShaper:
         generation, year, event_id = self._draw()
         corp = "corpId" if event_type.startswith("bpms_") else "CorpId"
         if self.stream:
-            born = {"EventType": event_type, "EventTime": at_ms + _BORN_MS, "CorpId": self.corp_id}
+            born = {"EventType": event_type, "EventTime": at_ms, "CorpId": self.corp_id}
             payload = _ordered(born | fields | only | {"eventId": event_id}, _STREAM)
         elif generation == "old":
             order = _APPROVALS if corp == "corpId" else _CONTACTS[year]
@@ -142,7 +142,7 @@ class EventShaper:
             change = {"prev": diff[0], "curr": diff[1], "userid": users[0]}
         fields: dict[str, Any] = {}
         old: dict[str, Any] = {"TimeStamp": str(at_ms)}
-        stream: dict[str, Any] = {"timeStamp": str(at_ms)}
+        stream: dict[str, Any] = {"timeStamp": str(at_ms - _BORN_MS)}
         if event_type in TIMESTAMPED:
             fields["timeStamp"] = str(at_ms)
         if change is not None:
@@ -177,7 +177,7 @@ class EventShaper:
         plain = {"action": action} if action is not None else {}
         plain |= {"scope": scope} if scope is not None else {}
         old = {name[:1].upper() + name[1:]: value for name, value in fields.items()}
-        stream = {"timeStamp": str(at_ms)}
+        stream = {"timeStamp": str(at_ms - _BORN_MS)}
         return self._make(event_type, at_ms, fields | plain, old | plain | {"TimeStamp": str(at_ms)}, stream)
 
     def comment(self, approval: Approval, userid: str, text: str, at_ms: int) -> PlatformEvent:

@@ -87,10 +87,9 @@ async def contents(settings: KafkaSettings, via: str) -> dict[str, dict[Any, Any
             own = {name: envelope.pop(name) for name in OF_THE_WAY}
             assert own["via"] == via
             identity = envelope["source"], envelope["id"]
-            del envelope["time"]  # an event's time and its birth are some ms apart
             data, names = envelope["data"], OF_STREAM if via == "stream" else OF_HTTP
             assert {"resource", "bizId"} & data.keys() <= set(names)
-            for name in ("eventTime", *names):
+            for name in names:
                 data.pop(name, None)
             if "diffInfo" in data and via == "stream":
                 [data["diffInfo"]] = data["diffInfo"]

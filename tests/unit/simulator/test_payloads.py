@@ -92,7 +92,8 @@ def test_stream_has_the_names_and_the_order_of_captures() -> None:
         headers, data = frame["headers"], json.loads(frame["data"])
         kinds.append((headers["eventType"], data.get("type")))
         assert (headers["eventCorpId"], headers["eventId"]) == (CORP, data["eventId"])
-        assert headers["eventBornTime"] == str(event.time_ms + 3)
+        assert headers["eventBornTime"] == str(event.time_ms)
+        assert data.get("timeStamp", str(event.time_ms - 3)) == str(event.time_ms - 3)
         assert not {"EventType", "EventTime", "CorpId", "corpId", "BizId"} & data.keys()
         path = f"/v1.0/event/{event.event_type}/processCode/{data.get('processCode')}/type/{data.get('type')}"
         assert data.get("resource", path) == path
