@@ -66,6 +66,12 @@ DINGTALK: Final = Dashboard(
                 {"{{outcome}}": rate("dingbridge_approval_attachments_total", "outcome")},
             ),
             Panel("Attachments waiting", "number", "max(dingbridge_approval_attachments_waiting)"),
+            Panel(
+                "Documents whose times are UTC",
+                "number",
+                "sum(dingbridge_approval_true_utc_times_total)",
+                "Expected: none. DingTalk's times are China's clock whatever their Z says.",
+            ),
         ),
         "Pushes that DingTalk gave up": (
             Panel(

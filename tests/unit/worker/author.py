@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import dingbridge
 from dingbridge import Consumer, Context, Event, Failure, Transaction, on
-from dingbridge.events.payloads import UserAddOrg, UserLeaveOrg
+from dingbridge.events.payloads import OrgDeptCreate, UserAddOrg, UserLeaveOrg
 
 print(dingbridge.Consumerr)  # E: has no attribute "Consumerr"
 
@@ -33,7 +33,7 @@ class Payroll(Consumer[Person]):
         self.note(event)
 
     @on("user_add_org")  # E: Argument 1 to "__call__" of "Handles" has incompatible type
-    async def mistaken(self, event: Event[UserLeaveOrg], tx: Transaction, prepared: Person) -> None: ...
+    async def mistaken(self, event: Event[OrgDeptCreate], tx: Transaction, prepared: Person) -> None: ...
 
     @on("user_leave_org")
     @on("user_add_org")
