@@ -24,7 +24,7 @@ from dingbridge.dingtalk.errors import (
     TokenInvalid,
     Unavailable,
 )
-from dingbridge.doctor.checks.platform import Probe, judge, look
+from dingbridge.doctor.checks.platform import Call, Known, Probe, judge, look
 from dingbridge.doctor.findings import read_words
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from simulator.errors import ERRMSG
@@ -227,10 +227,10 @@ async def test_an_app_with_the_old_rights_is_told_by_the_doctor_what_to_tick(
 ) -> None:
     simulator.faults.add({"api": f"GET /{INSTANCES}", "kind": "deny", "errcode": 60011})
     probes = [
-        Probe(INSTANCES, ("approval",), lambda: client.approval("x")),
-        Probe(TEMPLATES, ("approval",), client.templates),
+        Probe(Call(INSTANCES, client.approval, "processInstanceId"), ("approval",)),
+        Probe(Call(TEMPLATES, lambda _: client.templates()), ("approval",)),
     ]
-    [finding] = judge(await look(client, probes))
+    [finding] = judge(await look(client, probes, Known()))
     _, remedy = finding.said(read_words("dingbridge.doctor"), "en")
     assert remedy.startswith("Tick Workflow.Instance.Read on the app's permission page")
 

@@ -306,12 +306,13 @@ def received(user: str, at_ms: int) -> Received:
 def entity(own_id: str, wrote_ms: int) -> dict[str, Any]:
     """A row of outbound's ledger: the OA's own write was done at ``wrote_ms``."""
     intention = Intention("update", 1, {}, {}, wrote_ms, outcome="done")
-    ledger = as_json(Ledger(ding_id=f"u-{own_id}", intention=intention))
+    ledger = as_json(Ledger(owned_id=f"u-{own_id}", intention=intention))
     return {
         "corp_id": "dingcorp1",
         "kind": "user",
         "own_id": own_id,
         "ding_id": f"u-{own_id}",
+        "owned_id": f"u-{own_id}",
         "version": 1,
         "absent": False,
         "wish": "{}",
