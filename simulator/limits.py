@@ -17,17 +17,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
+from dingbridge.dingtalk.budget import FREE_PUSHES
 from simulator.errors import REFUSED, PlatformError
 
 _SHANGHAI: Final = timezone(timedelta(hours=8))  # no summer time since 1991
 _DAY_S: Final = 86_400.0
-_FREE_PUSHES: Final = frozenset(
-    {
-        *("user_add_org", "user_modify_org", "user_leave_org", "user_active_org", "org_change"),
-        *("org_dept_create", "org_dept_modify", "org_dept_remove", "org_admin_add", "org_admin_remove"),
-        *("label_user_change", "label_conf_add", "label_conf_del", "label_conf_modify"),
-    }
-)
 _FREE_CALLS: Final = ("gettoken", "service/get_corp_token", "v2/", "user/", "role/")
 
 _BAN_WINDOW_S: Final = 20.0
@@ -114,7 +108,7 @@ class Limits:
     def push(self, event_type: str) -> bool:
         """Count one event that is to be pushed; false when the plan has none left, and it is not pushed."""
         self._begin()
-        if event_type in _FREE_PUSHES:
+        if event_type in FREE_PUSHES:
             self._spent["free_pushes"] += 1
             return True
         if self.pushes and self._spent["pushes"] >= self.pushes:

@@ -1,11 +1,22 @@
 """What a call of the Open API is for, and who may stop it before it is made.
 
 The counting itself is not here: a ``Budget`` is given to the client (``dingbridge.api_budget`` has the
-durable one).
+durable one). And which pushes the same quota leaves out.
 """
 
 import enum
-from typing import Protocol
+from typing import Final, Protocol
+
+FREE_PUSHES: Final = frozenset(
+    {
+        *("user_add_org", "user_modify_org", "user_leave_org", "user_active_org"),
+        *("org_dept_create", "org_dept_modify", "org_dept_remove", "org_change"),
+        *("label_user_change", "label_conf_add", "label_conf_del", "label_conf_modify"),
+        *("org_admin_add", "org_admin_remove", "org_annual_certification_submission"),
+    }
+)
+"""EventTypes whose pushes do not count (appendix-a-list-of-events-not-included-in-webhook). Some medical
+ones, which are not known to us by name, are free as well, and counted here; org_remove is not."""
 
 
 class Priority(enum.IntEnum):

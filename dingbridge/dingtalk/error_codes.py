@@ -40,7 +40,7 @@ calls for each event. With this wait an event's attempts last 1¾ h, while other
 RATE_AGAIN_S: Final = 1.0
 _WAITS_S: Final[dict[About, float]] = {"right": PERMISSION_AGAIN_S, "api": RATE_AGAIN_S}
 
-_RATE_LIMITS: Final = range(90000, 90100)
+_RATE_LIMITS: Final = frozenset(map(str, range(90000, 90100)))
 _TOO_MANY: Final = Refusal(RateLimited, "api", "too many calls", SLOW_DOWN)
 _REFUSED_APP: Final = Refusal(PermissionDenied, "right", "the platform refuses the app", PERMISSION)
 _REFUSED_CALL: Final = Refusal(
@@ -64,7 +64,7 @@ def listed(code: str) -> Refusal | None:
     ``hsfIntegrationErrorCspace(…)``. What begins with ``Forbidden.AccessDenied.`` may be a permission, a rate
     or the month's quota, so that much says nothing.
     """
-    if code.isascii() and code.isdigit() and int(code) in _RATE_LIMITS and code not in _BY_CODE:
+    if code in _RATE_LIMITS and code not in _BY_CODE:
         return _TOO_MANY
     key = code.partition("(")[0].strip().casefold().removeprefix(_FORBIDDEN)
     begins = next((row for begin, row in _BEGINNINGS.items() if key.startswith(begin)), None)
@@ -122,8 +122,8 @@ def _error(
 ) -> ApiError:
     error, about, words, next_step = row
     said = " ".join(errmsg.split())[:_ERRMSG_MAX]
-    permission = permission_of(api, errmsg, permissions) if about == "right" else None
-    if permission is not None and next_step == PERMISSION:
+    permission = permission_of(api, errmsg, permissions) if next_step == PERMISSION else None
+    if permission is not None:
         next_step = to_tick(permission)
     return error(
         f"DingTalk {api}: {words} ({shown}{': ' + said if said else ''}). {next_step}.",

@@ -133,7 +133,7 @@ class ApiError(DingTalkError):
     none), ``errmsg`` DingTalk's own words without any secret of ours, ``sub_code`` the finer code of
     errcode 88, ``name`` the new API's name of the fault (``invalidParameter``; ``None`` of the old API).
     ``code`` is whichever of these says what happened, as text. ``about`` is what was refused: one entity, or
-    more. ``permission`` is what to tick on the app's permission page, as far as that is known (``right``).
+    more. ``permission`` is what to tick on the app's permission page, as far as that helps and is known.
     ``retry_after_s`` is how long to wait at least (seconds; ``None``: unknown).
 
     ``unavailable`` is true when the same call would fail for every event: wait, do not give the event up.

@@ -7,6 +7,7 @@ from typing import Final
 PERMISSIONS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("v2/user/get", "user/count", "user/listadmin"), "qyapi_get_member"),
     **dict.fromkeys(("v2/department/get", "v2/department/listsub", "role/list"), "qyapi_get_department_list"),
+    "v2/user/getbymobile": "qyapi_get_member_by_mobile",
     **dict.fromkeys(("v2/user/list", "role/simplelist"), "qyapi_get_department_member"),
     **dict.fromkeys(
         (f"v2/{what}/{done}" for what in ("user", "department") for done in ("create", "update", "delete")),

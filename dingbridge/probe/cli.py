@@ -1,7 +1,6 @@
 """``dingbridge probe``: announces the reads, asks, makes them, says what differs, writes the report."""
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -31,10 +30,10 @@ WORDS: Final = read_words("dingbridge.doctor") | read_words("dingbridge.probe")
 DEFAULT_REPORT: Final = Path("dingbridge-probe.json")
 _TEXTS: Final[dict[Lang, dict[str, str]]] = {
     "en": {
-        "reads": "Reads of app {app} at {base}, for {parts}: at most {calls} calls, of which at most "
+        "reads": "Reads of app {app} at {base}, for {parts}: about {calls} calls, of which at most "
         "{counted} count against the month.\nNothing is written, and the failed list is not read.",
         "events": "Then Kafka is watched for events, {minutes:g} min; at most {entities} entities are read, "
-        "each up to {steps} times: at most {calls} calls, of which at most {counted} count.",
+        "each up to {steps} times: about {calls} calls, of which at most {counted} count.",
         "ask": "Make them?",
         "refused": "Nothing was called: nobody can be asked here. Say --yes to make these calls.",
         "declined": "Nothing was called.",
@@ -43,11 +42,11 @@ _TEXTS: Final[dict[Lang, dict[str, str]]] = {
         "please read the file, and attach it to an issue of the project.",
     },
     "zh": {
-        "reads": "将以应用 {app} 在 {base} 为 {parts} 读取：最多 {calls} 次调用，"
+        "reads": "将以应用 {app} 在 {base} 为 {parts} 读取：约 {calls} 次调用，"
         "其中最多 {counted} 次计入当月用量。\n"
         "不写入任何内容，也不读失败列表。",
         "events": "然后观察 Kafka 中的事件 {minutes:g} 分钟，最多读 {entities} 个对象，每个最多 {steps} 次："
-        "最多 {calls} 次调用，其中最多 {counted} 次计入用量。",
+        "约 {calls} 次调用，其中最多 {counted} 次计入用量。",
         "ask": "开始调用吗？",
         "refused": "没有调用：这里无法询问。加上 --yes 才会调用。",
         "declined": "没有调用。",
@@ -80,7 +79,8 @@ def command(
         int, typer.Option(min=1, max=1000, help="Read so many entities of these events at most.")
     ] = 10,
     to: Annotated[
-        Path, typer.Option("--report", metavar="FILE", help="Where the report goes; replaced if it is there.")
+        Path,
+        typer.Option("--report", metavar="FILE", help="Where the report goes; an older one is replaced."),
     ] = DEFAULT_REPORT,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask, for scripts.")] = False,
     lang: Annotated[
@@ -100,6 +100,8 @@ def command(
         raise typer.BadParameter("must be en or zh", param_hint="--lang")
     if to.is_dir() or not os.access(to if to.exists() else to.parent, os.W_OK):
         raise typer.BadParameter("no file can be written there", param_hint="--report")
+    if not report.replaceable(to):
+        raise typer.BadParameter("another file is there, not an older report", param_hint="--report")
     run = _Run(language(lang), events, entities, to, yes)
     raise typer.Exit(asyncio.run(run.probe(app, listed(part))))
 
@@ -151,7 +153,7 @@ class _Run:
             watched = await self._watch(settings, client, chosen, kinds)
         calls.close()
         document = report.build(readings, self._findings, WORDS, parts=parts, watched=watched)
-        self._write(document)
+        report.write(document, self._to)
         typer.echo(summary(self._findings, WORDS, self._lang))
         say(self._text("report", path=self._to))
         return judge.exit_code(self._findings, WORDS)
@@ -208,11 +210,6 @@ class _Run:
 
     def _text(self, name: str, **values: Any) -> str:
         return _TEXTS[self._lang][name].format(**values)
-
-    def _write(self, document: dict[str, Any]) -> None:
-        text = json.dumps(document, ensure_ascii=False, indent=1)
-        with self._to.open("w", encoding="utf-8") as file:
-            file.write(text + "\n")
 
 
 def _kinds(what: Plan) -> list[str]:

@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from dingbridge.dingtalk.api.shapes import SHAPES
 from dingbridge.dingtalk.error_codes import listed
-from dingbridge.dingtalk.errors import ApiError, NoAddress
+from dingbridge.dingtalk.errors import ApiError, BadRequest, BudgetSpent, NoAddress
+from dingbridge.dingtalk.replies import integer
 from dingbridge.doctor.checks import platform
 from dingbridge.doctor.findings import Both, Finding, Level, Words, found
 from dingbridge.probe.compare import Difference, differences
@@ -27,7 +28,7 @@ _MORE: Final = ("has_more", "hasMore")
 def judge(readings: Sequence[Reading]) -> list[Finding]:
     """All that the reads say; what was as expected comes first, in one finding."""
     findings = [*_refusals(readings), *_shapes(readings), *_ids(readings), *judge_clocks(clocks(readings))]
-    well = [r.api for r in readings if r.error is None and not r.missing]
+    well = [r.api for r in readings if r.error is None and not r.missing and r.fault is None]
     touched = {finding.values.get("api") for finding in findings}
     well = [api for api in dict.fromkeys(well) if api not in touched]
     unread = [api for api in dict.fromkeys(r.api for r in readings if r.missing)]
@@ -47,12 +48,17 @@ def _refusals(readings: Sequence[Reading]) -> list[Finding]:
         error = reading.error
         if error is not None and not isinstance(error, NoAddress):  # a file of 0 bytes has none
             findings.setdefault((reading.api, error.code, type(error)), _refusal(error, reading))
+        if reading.fault is not None:
+            values = {"api": reading.api, "parts": list(reading.parts), "fault": reading.fault}
+            findings.setdefault((reading.api, reading.fault), found("read.fault", **values))
     return list(findings.values())
 
 
 def _refusal(error: ApiError, reading: Reading) -> Finding:
     values = {"api": reading.api, "parts": list(reading.parts), "refused": refused(error)}
-    if error.code is not None and listed(error.code) is None:
+    if isinstance(error, BudgetSpent):
+        return found("read.budget", api=reading.api, said=str(error))
+    if isinstance(error, BadRequest) and error.code is not None and listed(error.code) is None:
         return found("refusal.unknown", **values)
     if error.about == "entity":
         return found("refusal.entity", **values)
@@ -64,8 +70,9 @@ def refused(error: ApiError) -> str:
     return str(shown_code(error.code) or "no code")
 
 
-def found_in(readings: Sequence[Reading]) -> Iterator[tuple[Reading, Difference]]:
-    """Each difference of a success from the table, once for each API."""
+def found_in(readings: Sequence[Reading]) -> Iterator[tuple[str, Reading, Difference]]:
+    """Each difference of a success from the table, once for each API, whose name comes first: of one reading
+    there may be a new token's reply as well."""
     seen = set()
     for reading in readings:
         for reply in reading.replies:
@@ -74,18 +81,17 @@ def found_in(readings: Sequence[Reading]) -> Iterator[tuple[Reading, Difference]
             for difference in differences(SHAPES[reply.api].fields, reply.body):
                 if (reply.api, difference) not in seen:
                     seen.add((reply.api, difference))
-                    yield reading, difference
+                    yield reply.api, reading, difference
 
 
 def _shapes(readings: Sequence[Reading]) -> Iterator[Finding]:
     unknown: dict[str, list[str]] = {}
-    for reading, difference in found_in(readings):
+    for api, reading, difference in found_in(readings):
         kind, path, declared, seen = difference
         if kind == "unknown":
-            unknown.setdefault(reading.api, []).append(path)
+            unknown.setdefault(api, []).append(path)
             continue
-        values = {"api": reading.api, "parts": list(reading.parts), "field": path}
-        values |= {"page": SHAPES[reading.api].page}
+        values = {"api": api, "parts": list(reading.parts), "field": path, "page": SHAPES[api].page}
         if kind == "missing" and path.rpartition(".")[2] in _MORE:
             yield found("listing.more", **values)
         else:
@@ -101,10 +107,10 @@ def _ids(readings: Sequence[Reading]) -> Iterator[Finding]:
             listed = reply.body.get("result") if reply.succeeded else None
             if reply.api != "v2/department/listsub" or not isinstance(listed, list):
                 continue
-            ids = [item.get("dept_id") for item in listed if isinstance(item, dict)]
-            strange = [one for one in ids if isinstance(one, int) and one < 1]
+            ids = [integer(item.get("dept_id")) for item in listed if isinstance(item, dict)]
+            strange = [one for one in ids if one is not None and one < 1]
             if strange:
-                yield found("department.id", api=reading.api, count=len(strange))
+                yield found("department.id", api=reply.api, count=len(strange))
 
 
 def clocks(readings: Sequence[Reading]) -> list[Clocks]:

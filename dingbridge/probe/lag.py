@@ -23,6 +23,7 @@ from aiokafka import TopicPartition
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import says_not_there
 from dingbridge.dingtalk.errors import ApiError
+from dingbridge.dingtalk.replies import integer
 from dingbridge.events.catalogue import catalogue
 from dingbridge.events.envelope import Drift
 from dingbridge.events.event import Event, NotAnEvent, decode
@@ -95,7 +96,7 @@ def entity_of(event: Event) -> Entity | None:
         kind, wanted = "approval", _APPROVALS.get(str(event.data.get("type")))
     else:
         kind, wanted = _CONTACTS.get(event.event_type, ("", None))
-    if wanted is None or not event.subject:
+    if wanted is None or not event.subject or (kind == "department" and integer(event.subject) is None):
         return None
     return Entity(kind, event.subject, wanted, event.time.timestamp())
 
@@ -157,7 +158,7 @@ async def watch(
 
     async def collect() -> None:
         async for event in events:
-            if event.app != app:
+            if event.app != app or event.event_type not in EVENT_TYPES:
                 continue
             seen.events[event.event_type] += 1
             seen.drift.setdefault(event.event_type, set()).update(_drift(event))

@@ -20,7 +20,7 @@ ENVELOPE: Final = (
 """What stands around the result of a reply, on either host."""
 _NAME: Final = re.compile(r"[A-Za-z_]{1,48}")
 _WORD: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
-_CODE: Final = re.compile(r"[A-Za-z]{2,60}(\.[A-Za-z]{2,60}){0,4}")
+_CODE: Final = re.compile(r"[A-Za-z]{2,60}(\.[A-Za-z]{2,60}){0,4}|qyapi(_[a-z]{2,20}){1,8}")
 _NUMBER_MOST: Final = 10_000_000
 
 
@@ -38,7 +38,8 @@ def shown_path(path: str) -> str:
 
 
 def shown_code(code: Any) -> str | int | None:
-    """A code of a refusal, which is a constant of DingTalk's: a small number, or words in dots."""
+    """A code of a refusal, which is a constant of DingTalk's: a small number, words in dots, or a
+    permission."""
     if isinstance(code, bool) or code in (None, ""):
         return None
     if isinstance(code, int) and abs(code) < _NUMBER_MOST:

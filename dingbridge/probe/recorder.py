@@ -8,12 +8,13 @@ from typing import Any
 
 import aiohttp
 
-_OLD_PREFIXES = ("topapi/", "call_back/")
+from dingbridge.dingtalk.api.shapes import SHAPES
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One reply. ``body`` is its JSON, ``None`` where it is none."""
+    """One reply. ``api`` is empty where our table has none of this path. ``body`` is its JSON, ``None`` where
+    it is none."""
 
     api: str
     status: int
@@ -67,6 +68,6 @@ class Recorder:
 
 
 def name_of(path: str) -> str:
-    """The name that the client gives to the call of this path."""
-    name = path.strip("/")
-    return next((name.removeprefix(prefix) for prefix in _OLD_PREFIXES if name.startswith(prefix)), name)
+    """The name that the client gives to the call of this path, if it is in the table; else nothing, since a
+    path may hold ids. What stands before it is the host's, or a proxy's."""
+    return next((api for api in SHAPES if path.endswith(f"/{api}")), "")

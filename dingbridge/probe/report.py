@@ -4,11 +4,13 @@ No value of a reply or an event gets in here, and of a name only what ``names`` 
 with its code and the names in it; DingTalk's own words, which may name somebody, stay on the terminal.
 """
 
+import json
 import platform as machine
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
 from dingbridge.doctor.findings import Finding, Words
@@ -20,6 +22,7 @@ from dingbridge.probe.recorder import Reply
 from dingbridge.probe.run import Reading, counts
 
 FORMAT: Final = 1
+_BEGINS: Final = b'{\n "report":'
 _OURS: Final = ("address-sync", "approval", "forward", "ingress", "outbound")
 _NAMED: Final = (
     "api",
@@ -60,6 +63,19 @@ def build(
     }
 
 
+def replaceable(path: Path) -> bool:
+    """Whether a report written there would take the place of nothing but an older one."""
+    if not path.is_file():
+        return True
+    with path.open("rb") as file:
+        return file.read(len(_BEGINS)) in (b"", _BEGINS)
+
+
+def write(document: Mapping[str, Any], path: Path) -> None:
+    text = json.dumps(document, ensure_ascii=False, indent=1)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
 def _finding(finding: Finding, words: Mapping[str, Words]) -> dict[str, Any]:
     kept = {name: finding.values[name] for name in (*_NAMED, *_NAMED_TOO) if name in finding.values}
     if isinstance(permission := finding.values.get("permission"), str):
@@ -69,18 +85,18 @@ def _finding(finding: Finding, words: Mapping[str, Words]) -> dict[str, Any]:
 
 def _calls(readings: Sequence[Reading]) -> dict[str, Any]:
     differences: dict[str, list[dict[str, str]]] = {}
-    for reading, difference in found_in(readings):
-        differences.setdefault(reading.api, []).append(difference._asdict())
-    of_api: dict[str, list[Reading]] = {}
+    for api, _, difference in found_in(readings):
+        differences.setdefault(api, []).append(difference._asdict())
+    replies: dict[str, list[Reply]] = {reading.api: [] for reading in readings}
+    refusals: dict[str, list[str]] = {}
     for reading in readings:
-        of_api.setdefault(reading.api, []).append(reading)
+        for reply in reading.replies:  # a new token's may be among them
+            replies.setdefault(reply.api or reading.api, []).append(reply)
+        if reading.error is not None:
+            refusals.setdefault(reading.api, []).append(refused(reading.error))
     return {
-        api: _call(api, [reply for one in made for reply in one.replies])
-        | {
-            "refusals": [refused(one.error) for one in made if one.error is not None],
-            "differences": differences.get(api, []),
-        }
-        for api, made in of_api.items()
+        api: _call(api, came) | {"refusals": refusals.get(api, []), "differences": differences.get(api, [])}
+        for api, came in replies.items()
     }
 
 

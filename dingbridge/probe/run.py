@@ -17,8 +17,9 @@ from dingbridge.probe.recorder import Recorder, Reply
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One call, made by ``parts``: the ``replies`` that came for it, repeats too, and how it ended. ``of`` is
-    the id that was asked for, ``missing`` says that none was known, so that nothing was asked."""
+    """One call, made by ``parts``: the ``replies`` that came for it, repeats too, and how it ended: with an
+    ``error`` of the API, or with a ``fault``, the name of an exception of our own code. ``of`` is the id that
+    was asked for, ``missing`` says that none was known, so that nothing was asked."""
 
     api: str
     parts: tuple[str, ...]
@@ -26,6 +27,7 @@ class Reading:
     error: ApiError | None = None
     of: Any = field(default=None, repr=False)
     missing: bool = False
+    fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +91,16 @@ async def read(what: Plan, known: Known, recorder: Recorder) -> list[Reading]:
 
 
 async def _read(probe: Probe, of: Any, recorder: Recorder) -> Reading:
-    before, error = len(recorder.replies), None
+    before, error, fault = len(recorder.replies), None, None
     try:
         await probe.call.call(of)
     except CallbackMissing:
         pass  # it is registered in the console, or in Stream mode
     except ApiError as failed:
         error = failed
-    return Reading(probe.call.api, probe.parts, tuple(recorder.replies[before:]), error, of)
+    except Exception as broken:  # a reply that nobody has foreseen; its text may hold values of it
+        fault = type(broken).__name__
+    return Reading(probe.call.api, probe.parts, tuple(recorder.replies[before:]), error, of, fault=fault)
 
 
 class AtMost:
@@ -111,11 +115,15 @@ class AtMost:
         """Raises ``CallsSpent``."""
         if self.spent >= self.most:
             raise CallsSpent(
-                f"{self.spent} counted calls were announced, and are made. Run it again for the rest.",
+                f"The {self.most} counted calls that were announced are made. Run it again for the rest.",
                 retry_after_s=1.0,
             )
-        await self._budget.spend(api, priority)
-        self.spent += 1
+        self.spent += 1  # before it is awaited: entities are read at the same time
+        try:
+            await self._budget.spend(api, priority)
+        except CallsSpent:
+            self.spent -= 1
+            raise
 
 
 def details(readings: Sequence[Reading]) -> list[tuple[str, Mapping[str, Any]]]:

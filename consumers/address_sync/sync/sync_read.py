@@ -26,13 +26,7 @@ from consumers.address_sync.tables import guard, memberships
 from dingbridge import Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.contacts import PAGE_SIZE
-from dingbridge.dingtalk.errors import (
-    BadRequest,
-    BudgetSpent,
-    NotFound,
-    PermissionDenied,
-    QuotaSpent,
-)
+from dingbridge.dingtalk.errors import BadRequest, NotFound, PermissionDenied, QuotaSpent
 from dingbridge.snapshots.coerce import as_json
 from dingbridge.throttle import Throttle
 
@@ -115,7 +109,7 @@ class CompanyReader:
         try:
             await self._meter.call()
             scope = seen = await self._client.visible_scope()
-        except (PermissionDenied, QuotaSpent, BudgetSpent) as error:
+        except (PermissionDenied, QuotaSpent) as error:
             log.warning("address_sync.scope_not_told", errcode=error.errcode)
             before = [one.scope for one in await self._runs.ended(*READ) if one.scope is not None]
             seen = before[-1] if before else {"authed_dept": [ROOT], "authed_user": []}

@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, UnknownTopicOrPartitionError, for_code
 
+from dingbridge.dingtalk.budget import FREE_PUSHES
 from dingbridge.doctor.checks.kafka_wire import Metadata, describe_groups, operations
 from dingbridge.doctor.checks.settings import Part
 from dingbridge.kafka.client import connection, discard_consumer, explained
@@ -33,16 +34,6 @@ _REQUEST_MS: Final = 10_000
 _GROUP_DENIED: Final = 30  # GROUP_AUTHORIZATION_FAILED
 ORDERED: Final = ("address-sync", "approval", "outbound")
 """Consumers that recovery may ask to look anew."""
-FREE_PUSHES: Final = frozenset(
-    {
-        *("user_add_org", "user_modify_org", "user_leave_org", "user_active_org"),
-        *("org_dept_create", "org_dept_modify", "org_dept_remove", "org_change"),
-        *("label_user_change", "label_conf_add", "label_conf_del", "label_conf_modify"),
-        *("org_admin_add", "org_admin_remove", "org_annual_certification_submission"),
-    }
-)
-"""EventTypes whose pushes do not count (appendix-a-list-of-events-not-included-in-webhook). Some medical
-ones are free as well; org_remove is not."""
 
 
 @dataclass(frozen=True, slots=True)

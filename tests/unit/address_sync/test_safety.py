@@ -8,7 +8,7 @@ from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync.full_sync import result
 from consumers.address_sync.sync.runs import Runs
 from consumers.address_sync.tables import departments, memberships, users
-from dingbridge.dingtalk.errors import BudgetSpent, PermissionDenied, QuotaSpent
+from dingbridge.dingtalk.errors import PermissionDenied, QuotaSpent
 from dingbridge.testing import MemoryRuntime
 from tests.unit.address_sync.company import CORP, Company
 from tests.unit.address_sync.syncing import contents, current, differences, full, leave, left_over, sample
@@ -245,7 +245,6 @@ async def test_where_the_scope_is_not_told_and_the_root_refused_it_says_so(sync,
 @pytest.mark.parametrize(
     "refusal",
     [
-        BudgetSpent("spent", api="auth/scopes"),
         QuotaSpent("spent", api="auth/scopes", errcode=90020),
         PermissionDenied("no permission", api="auth/scopes", errcode=60011),
     ],

@@ -123,6 +123,10 @@ def test_a_code_that_nobody_knows_is_the_calls_fault() -> None:
     assert (type(error).__name__, error.about, error.unavailable) == ("BadRequest", "entity", False)
 
 
+def test_a_sub_code_of_any_length_is_looked_up() -> None:
+    assert error_for("v2/user/get", 88, "", "9" * 5_000).about == "right"
+
+
 def test_only_what_says_so_is_not_there() -> None:
     for code in REFUSALS:
         expected = REFUSALS[code].error.__name__ in ("NotFound", "WrongParameter")
@@ -146,6 +150,7 @@ DETAIL = "v1.0/workflow/processInstances"
             "qyapi_get_member",
         ),
         ("v2/department/get", "ding talk error[subcode=60011]", (), "qyapi_get_department_list"),
+        ("v2/user/getbymobile", "no", (), "qyapi_get_member_by_mobile"),
         ("a/call/of/another", "管理员权限不足(user/department/agent)", (), None),
     ],
 )
@@ -160,6 +165,8 @@ def test_a_right_that_is_missing_is_named(
 
 def test_what_is_no_matter_of_a_right_names_none() -> None:
     assert {error_of(code).permission for code in REFUSALS if REFUSALS[code].about != "right"} == {None}
+    premium = error_named(DETAIL, "benefit.status.invalid", "no")
+    assert (premium.about, premium.permission) == ("right", None), "it is bought, and not ticked"  # type: ignore[union-attr]
     assert all(re.fullmatch(r"qyapi_\w+|[A-Z]\w+\.\w+\.(Read|Write)", name) for name in PERMISSIONS.values())
 
 

@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
+from dingbridge.dingtalk import replies
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.error_codes import error_for, error_named
-from dingbridge.dingtalk.errors import ApiError, NoAddress
+from dingbridge.dingtalk.errors import ApiError, BudgetSpent, NoAddress
 from dingbridge.doctor.findings import Finding, Level, found, printed, read_words
 from dingbridge.events.envelope import Drift
 from dingbridge.probe.judge import exit_code, judge, judge_watched
 from dingbridge.probe.lag import Lag, Watched
-from dingbridge.probe.recorder import Reply
+from dingbridge.probe.recorder import Reply, name_of
+from dingbridge.probe.report import build
 from dingbridge.probe.run import Reading
 from tests.support.documents import ROOT
 
@@ -59,6 +61,8 @@ def watched(*lags: Lag, left_out: int = 0, drift: str = "") -> list[Finding]:
 CASES = {
     "read.ok": lambda: user(),
     "read.nothing": lambda: judge([Reading("v2/user/get", (), missing=True)]),
+    "read.budget": lambda: refused(BudgetSpent("not called: 5 calls were announced", api=INSTANCES)),
+    "read.fault": lambda: judge([Reading("role/list", ("address-sync",), fault="AttributeError")]),
     "shape.missing": lambda: user(unionid=None),
     "shape.type": lambda: user(dept_id_list="1,2"),
     "shape.loose": lambda: user(active="true"),
@@ -134,5 +138,42 @@ def test_a_refusal_of_the_new_api_is_looked_up_by_its_name() -> None:
     assert [finding.code for finding in known] == ["refusal.entity"]
 
 
+@pytest.mark.parametrize(("status", "code"), [(503, "api.busy"), (429, "api.busy"), (400, "refusal.unknown")])
+def test_a_code_that_nobody_knows_is_no_refusal_of_the_call_where_the_platform_is_in_trouble(
+    status: int, code: str
+) -> None:
+    with pytest.raises(ApiError) as caught:
+        replies.read(INSTANCES, status, b'{"code":"ServiceUnavailable","message":"x"}', new_api=True)
+    assert [finding.code for finding in refused(caught.value, INSTANCES)] == [code]
+
+
+def test_what_the_probe_itself_did_not_call_is_not_laid_to_the_months_budget() -> None:
+    [finding] = CASES["read.budget"]()
+    assert "announced" in printed(finding, WORDS, "en")
+    assert "API_MONTHLY_BUDGET" not in printed(finding, WORDS, "en")
+
+
+def test_a_new_tokens_reply_is_judged_by_its_own_name() -> None:
+    """Of a call that no table of ours has, and that was refused a right before."""
+    token = Reply("gettoken", 200, {"errcode": 0, "access_token": "x", "expires_in": "7200"}, 0.01)
+    reading = Reading("another/package", ("theirs",), (token, Reply("", 200, {"name": "张三"}, 0.01)))
+    loose = [finding.values for finding in judge([reading]) if finding.code == "shape.loose"]
+    assert [(one["api"], one["field"]) for one in loose] == [("gettoken", "expires_in")]
+    calls = build([reading], [], WORDS, parts=[])["calls"]
+    assert {api: call["requests"] for api, call in calls.items()} == {"gettoken": 1, "another/package": 1}
+
+
 def test_a_file_of_no_bytes_is_no_refusal() -> None:
     assert refused(NoAddress("empty", api="x")) == []
+
+
+@pytest.mark.parametrize("before", ["", "/behind/a/proxy"])
+def test_a_reply_is_known_by_the_end_of_its_path_which_stays_out_where_it_is_not(before: str) -> None:
+    paths = ("/topapi/v2/user/get", "/auth/scopes", "/call_back/get_call_back", f"/{INSTANCES}")
+    assert [name_of(before + path) for path in paths] == [
+        "v2/user/get",
+        "auth/scopes",
+        "get_call_back",
+        INSTANCES,
+    ]
+    assert name_of(f"{before}/v1.0/todo/users/zhangsan/tasks") == ""

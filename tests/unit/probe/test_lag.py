@@ -168,6 +168,7 @@ async def test_what_breaks_the_stream_of_events_is_raised() -> None:
         ),
         ({"EventType": "bpms_instance_change", "processInstanceId": "p", "type": "new"}, None),
         ({"EventType": "org_change", "CorpId": "ding1"}, None),
+        ({"EventType": "org_dept_modify", "DeptId": ["x"]}, None),
         ({"EventType": "user_leave_org", "UserId": []}, None),
     ],
 )

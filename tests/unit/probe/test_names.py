@@ -35,6 +35,8 @@ def test_a_path_is_shown_name_by_name() -> None:
         (13800000000, "(unknown code of 11 characters)"),
         ("13800000000", "(unknown code of 11 characters)"),
         ("hsfError(张三)", "(unknown code of 12 characters)"),
+        ("qyapi_get_member_by_mobile", "qyapi_get_member_by_mobile"),
+        ("qyapi_get_张三", "(unknown code of 12 characters)"),
         (None, None),
         ("", None),
         (True, None),

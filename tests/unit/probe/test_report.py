@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
@@ -15,7 +16,7 @@ from dingbridge.events.envelope import Drift
 from dingbridge.probe.judge import judge, judge_watched
 from dingbridge.probe.lag import Lag, Watched
 from dingbridge.probe.recorder import Reply
-from dingbridge.probe.report import build
+from dingbridge.probe.report import build, replaceable, write
 from dingbridge.probe.run import Reading
 
 WORDS = read_words("dingbridge.doctor") | read_words("dingbridge.probe")
@@ -102,3 +103,14 @@ def test_it_tells_names_types_lengths_and_codes() -> None:
     assert [finding["code"] for finding in document["findings"]] == ["refusal.entity", "shape.loose"]
     assert document["exit_code"] == 1
     assert json.loads(json.dumps(document)) == document
+
+
+def test_only_an_older_report_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    assert replaceable(path)
+    for _ in range(2):
+        write(build([], [], WORDS, parts=[]), path)
+        assert replaceable(path)
+    for other in ("DINGTALK_APP_SECRET=x\n", '{"name": 1}', "{"):
+        path.write_text(other)
+        assert not replaceable(path)
