@@ -271,7 +271,7 @@ def test_a_leave_that_another_approval_changes_or_takes_back_is_not_in_force(act
     assert set(tables.leave_ledger) == ({upon} if action == "modify_approved" else set())
     assert table_differences(state, tables, checked) == []
     for leaves in ({main}, {main, upon}):
-        wrong = replace(tables, leave_ledger=dict.fromkeys(leaves, {}))
+        wrong = replace(tables, leave_ledger={id_: {} for id_ in leaves})
         assert table_differences(state, wrong, checked)
     # of the other one nothing may have arrived
     checked.push(life.plaintexts[-1], answered=False)
