@@ -144,6 +144,7 @@ def replay(
     port: Port = None,
     mode: Mode = None,
     retry_scale: RetryScale = None,
+    profile: ProfileName = None,
     owner_key: OwnerKey = None,
 ) -> None:
     """Run it, and let a recorded life happen again word for word, once a callback is registered or, with
@@ -154,7 +155,8 @@ def replay(
     from simulator.recording import Replay, load_recording
 
     again = Replay(load_recording(Path(file)), now_ms, speed=speed)
-    options = {"host": host, "port": port, "mode": mode, "retry_scale": retry_scale, "owner_key": owner_key}
+    options = {"host": host, "port": port, "mode": mode, "retry_scale": retry_scale}
+    options |= {"profile": profile, "owner_key": owner_key}
     # what the recording fixes must not come from the environment as well
     _serve({k: v for k, v in options.items() if v is not None} | {"rate": 0, "script": None}, again)
 
@@ -164,9 +166,10 @@ def act(
     action: Annotated[
         str,
         typer.Argument(
-            help="hire, move, rename, report_to, leave, come_back; create_, rename_, move_ or "
-            "remove_department, lead; create_, rename_, remove_, give_ or take_role; appoint_ or "
-            "dismiss_admin; start_approval, approve, refuse, redirect, comment, revoke, delete_approval"
+            help="hire, move, rename, edit, report_to, leave, come_back, protect, accept; create_, rename_, "
+            "move_ or remove_department, lead; create_, rename_, remove_, give_ or take_role; appoint_ or "
+            "dismiss_admin; start_approval, approve, refuse, redirect, comment, revoke, modify_approved, "
+            "revoke_approved, delete_approval"
         ),
     ],
     arguments: Annotated[

@@ -20,7 +20,7 @@ from simulator.api import (
 )
 from simulator.call import Call
 from simulator.company.actions.base import Written
-from simulator.company.events import YEARS, PlatformEvent
+from simulator.company.events import PlatformEvent
 from simulator.company.platform import Platform, now_ms
 from simulator.company.scope import VisibleScope
 from simulator.company.sight import Sight
@@ -60,10 +60,10 @@ class World:
             generation=start.generation,
             clock=now_ms if replay is None else replay.clock,
             past_approvals=settings.simulator_approvals if replay is None else 0,
+            order_of="mixed",
         )
         self.recording = replace(start, began_ms=self.platform.began_ms, before=None, steps=[])
         self.platform.on_step = self._stepped
-        self.set_profile()
         self.scope = VisibleScope(self.platform.company, self.profile, start.seed)
         self.sight = Sight(self.platform, self.recording, self.profile)
         self.faults = Faults()
@@ -151,11 +151,6 @@ class World:
         self.platform.shape.stream = mode == "stream"
         if any(connection.events for connection in self.gateway.connections):
             self._opened()
-
-    def set_profile(self, **wanted: Any) -> None:
-        """As ``Profile.set``, for all parts at once."""
-        self.profile.set(**wanted)
-        self.platform.shape.order_of = "mixed" if self.profile.mixed_years else YEARS[-1]
 
     @property
     def failed(self) -> FailedList:

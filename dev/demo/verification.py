@@ -271,16 +271,31 @@ def _approval_differences(
         faults += _named(f"approval {id_}", _approval_faults(approval, tables.approvals.get(id_), tables))
     for id_ in sorted(tables.approvals.keys() - over.keys() - unsure):
         faults.append(f"approval {id_}: is archived, and not over")
-    granted = {
-        id_
-        for id_, approval in over.items()
-        if approval["process_code"] == "PROC-LEAVE" and approval["result"] == "agree"
-    }
-    for id_ in sorted(granted - tables.leave_ledger.keys()):
+    granted, doubted = _granted_leaves(approvals, unsure)
+    for id_ in sorted(granted - tables.leave_ledger.keys() - doubted):
         faults.append(f"approval {id_}: a leave was granted, and the ledger does not have it")
-    for id_ in sorted(tables.leave_ledger.keys() - granted - unsure):
+    for id_ in sorted(tables.leave_ledger.keys() - granted - doubted):
         faults.append(f"approval {id_}: the ledger has a leave that was not granted")
     return faults
+
+
+def _granted_leaves(approvals: list[Mapping[str, Any]], unsure: set[str]) -> tuple[set[str], set[str]]:
+    """The leaves that are in force: approved, and changed or taken back by no approval that is approved. And
+    which of all approvals hang together with one of ``unsure``, so that the bridge may see them otherwise."""
+    main_of = {a["process_instance_id"]: a.get("mainProcessInstanceId") for a in approvals}
+
+    def first(id_: str) -> str:
+        while main := main_of.get(id_):
+            id_ = main
+        return id_
+
+    agreed = [a for a in approvals if a["process_code"] == "PROC-LEAVE" and a["result"] == "agree"]
+    granted = {a["process_instance_id"] for a in agreed if a["bizAction"] != "REVOKE"}
+    firsts = {first(id_) for id_ in unsure}
+    return (
+        granted - {a.get("mainProcessInstanceId") for a in agreed},
+        unsure | {id_ for id_ in main_of if first(id_) in firsts},
+    )
 
 
 def _approval_faults(approval: Mapping[str, Any], row: Mapping[str, Any] | None, tables: Tables) -> list[str]:

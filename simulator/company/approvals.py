@@ -8,6 +8,7 @@ import base64
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from random import Random
 from typing import Any, Final, Literal
 
@@ -20,6 +21,9 @@ from simulator.errors import ActionError
 FINISHED_KEPT: Final = 20_000
 """Approvals that are over are forgotten beyond this many, the oldest first, so that a simulator can run for
 weeks. The API then answers as for one that never was."""
+
+_LAST: Final = 50
+"""Approvals that are over of which one is changed or taken back by itself."""
 
 
 def instance_id(key: bytes, corp_id: str, at_ms: int) -> str:
@@ -71,17 +75,30 @@ class Approvals:
         return self._rng.choice(list(self.running.values()))
 
     def pick_agreed(self, instance_id: str | None = None) -> Approval:
-        """The approved approval of this id, or any. Raises ``ActionError`` when there is none."""
-        agreed = {
-            id_: approval
-            for id_ in ([*self._finished] if instance_id is None else [instance_id])
-            if (approval := self._all.get(id_)) is not None
-            and approval.result == "agree"
-            and approval.originator in self._company.users
-        }
+        """The approved approval of this id, or any of ``in_force``. Raises ``ActionError`` when there is
+        none."""
+        if instance_id is None:
+            agreed = self.in_force()
+        else:
+            agreed = [a for a in [self._all.get(instance_id)] if a is not None and self._is_agreed(a)]
         if not agreed:
             raise ActionError("there is no such approval that was approved; action approve approves one")
-        return self._rng.choice(list(agreed.values()))
+        return self._rng.choice(agreed)
+
+    def in_force(self) -> list[Approval]:
+        """Those of the last that are over which were approved, and which no other one changes or takes back
+        or is about to."""
+        last = (self._all[id_] for id_ in islice(reversed(self._finished), _LAST))
+        return [a for a in last if self._is_agreed(a) and a.biz_action != "REVOKE" and not self._upon(a)]
+
+    def _is_agreed(self, approval: Approval) -> bool:
+        """Whether it was approved, and whoever may change it is here."""
+        return approval.result == "agree" and approval.originator in self._company.users
+
+    def _upon(self, approval: Approval) -> bool:
+        """Whether another one has changed it or taken it back, or is about to."""
+        others = map(self._all.get, approval.attached)
+        return any(o is None or o.status == "RUNNING" or o.result == "agree" for o in others)
 
     def start(
         self,
@@ -102,7 +119,7 @@ class Approvals:
         unless they are given."""
         rng, company = self._rng, self._company
         if process_code is None:
-            process_code = rng.choice(("PROC-LEAVE", "PROC-LEAVE", "PROC-EXPENSE", "PROC-PURCHASE"))
+            process_code = rng.choice(("PROC-LEAVE", *TEMPLATES))  # leaves are the most frequent
         template = TEMPLATES.get(process_code)
         if template is None:
             raise ActionError(f"there is no template {process_code}; there are {', '.join(TEMPLATES)}")

@@ -1,6 +1,6 @@
 """Approvals that were over before the simulation began, made by arithmetic when asked for.
 
-They were started evenly over the last 360 days, of the three templates in turn, by people of the company as
+They were started evenly over the last 360 days, of the templates in turn, by people of the company as
 it began; number ``n`` is always the same. Nothing of them is kept, so 100,000 cost as much as none.
 """
 

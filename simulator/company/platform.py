@@ -1,7 +1,8 @@
 """The life of the invented company: each action changes the state and yields the events that announce it.
 
 Pure: no I/O, and time only through ``clock``. Everything that the Open API would show differently after an
-action is named by one of its events, so that a receiver who looks after each event ends with the same state.
+action is named by one of its events, so that a receiver who looks after each event ends with the same state;
+but an approval that another one changes or takes back is named by that one's ``mainProcessInstanceId`` only.
 """
 
 import contextlib
@@ -196,6 +197,7 @@ class Platform:
             return "create_department"
         users, departments = self._size
         roles = list(company.roles)
+        in_force = self.approvals.in_force()
         crowd = len(company.users) / users
         tree = (len(company.departments) - 1) / departments
         weights = {
@@ -223,6 +225,8 @@ class Platform:
             "redirect": 0.4 if running and len(company.users) > 1 else 0.0,
             "comment": 0.5 if running else 0.0,
             "revoke": 0.7 if running else 0.0,
+            "modify_approved": 0.4 if in_force else 0.0,
+            "revoke_approved": 0.3 if in_force else 0.0,
         }
         return self._rng.choices(list(weights), list(weights.values()))[0]
 

@@ -10,7 +10,7 @@ What something was before a change is asked of a twin, which lives the same life
 """
 
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ class Sight:
         self._twin: Twin | None = None
         self._changes: dict[Key, deque[_Change]] = {}
         """By entity, the one that changed last at the end."""
-        self._counts: Counter[Key] = Counter()
+        self._step = 0
 
     # What is shown
 
@@ -173,6 +173,7 @@ class Sight:
                 self._profile.late = self.lag_s = 0.0
                 return
             self._twin = Twin(self._recording)
+        self._step += 1
         now, written = self._clock(), step.action in self._platform.contact_writes.calls()
         for key in dict.fromkeys(_named(events)):
             lots = self._lots(key)
@@ -190,8 +191,7 @@ class Sight:
         seed = self._recording.seed
         if lot(seed, "late", *key) >= self._profile.late:
             return {}
-        self._counts[key] += 1
-        return {view: 1 - lot(seed, view, *key, self._counts[key]) for view in VIEWS}
+        return {view: 1 - lot(seed, view, *key, self._step) for view in VIEWS}
 
     def _forget(self, until: float) -> None:
         """What everybody sees by now need not be kept."""

@@ -3,7 +3,7 @@
 A form value is always a string; those of complex controls are JSON inside that string, in the forms that were
 captured: a text area left empty is the four letters ``null``, a details table in which no row was filled in
 shows its columns' definitions and has no ``extValue``, a cell's is called ``extendValue``, and cells of plain
-texts do not say what they are.
+texts and photos do not say what they are.
 """
 
 import json
@@ -94,7 +94,9 @@ def _definitions(columns: Columns) -> list[dict[str, Any]]:
     ]
 
 
-def _table(number: int, name: str, columns: Columns, rows: list[dict[str, str]], total: str) -> FormValue:
+def _table(
+    number: int, name: str, columns: Columns, rows: list[dict[str, str]], total: str | None = None
+) -> FormValue:
     if not rows:
         return _field("TableField", number, name, _json(_definitions(columns)))
     value = []
@@ -102,13 +104,13 @@ def _table(number: int, name: str, columns: Columns, rows: list[dict[str, str]],
         cells = []
         for label, component in columns.items():
             cell: dict[str, Any] = {"label": label, "value": row[label], "key": _key(component, label)}
-            if component != "TextField":
+            if component not in ("TextField", "DDPhotoField"):
                 cell = {"componentType": component} | cell
             if component == "DDSelectField":
                 cell["extendValue"] = _choice(row[label], _EXPENSES)
             cells.append(cell)
         value.append({"rowValue": cells, "rowNumber": f"TableField_{number:04X}_{place:X}"})
-    statistics = [{"label": total, "num": sum(float(row[total]) for row in rows)}]
+    statistics = [{"label": total, "num": sum(float(row[total]) for row in rows)}] if total else []
     extended = {"statValue": statistics, "componentName": "TableField"}
     return _field("TableField", number, name, _json(value), _json(extended))
 
@@ -124,6 +126,12 @@ def _attachment(rng: Random, number: int, name: str, file_name: str) -> FormValu
     return _field("DDAttachment", number, name, _json([attached]))
 
 
+def _relate(number: int, related: Related) -> FormValue:
+    title, business_id, instance_id = related
+    extended = _json({"list": [{"businessId": business_id, "procInstId": instance_id}]})
+    return _field("RelateField", number, "关联审批单", title, extended)
+
+
 _LEAVES: Final = ("年假", "事假", "病假", "调休", "婚假")
 _EXPENSES: Final = ("交通", "住宿", "餐饮", "办公用品")
 _PURCHASES: Final = ("办公用品", "IT 设备")
@@ -135,6 +143,7 @@ _EXPENSE_COLUMNS: Final = {
     "备注": "TextField",
 }
 _PURCHASE_COLUMNS: Final = {"名称": "TextField", "数量": "NumberField", "价格(元)": "MoneyField"}
+_SEAL_COLUMNS: Final = {"文件名称": "TextField", "份数": "NumberField", "照片": "DDPhotoField"}
 
 
 def _leave(rng: Random, today: date, who: tuple[str, str], related: Sequence[Related]) -> list[FormValue]:
@@ -174,9 +183,7 @@ def _expense(rng: Random, today: date, who: tuple[str, str], related: Sequence[R
         _attachment(rng, 5, "发票", "发票.pdf"),
     ]
     if related and rng.random() < 0.4:
-        title, business_id, instance_id = related[-1]
-        extended = _json({"list": [{"businessId": business_id, "procInstId": instance_id}]})
-        filled.append(_field("RelateField", 6, "关联审批单", title, extended))
+        filled.append(_relate(6, related[-1]))
     return filled
 
 
@@ -211,12 +218,33 @@ def _purchase(rng: Random, today: date, who: tuple[str, str], related: Sequence[
     return filled
 
 
+def _seal(rng: Random, today: date, who: tuple[str, str], related: Sequence[Related]) -> list[FormValue]:
+    rows = [
+        {
+            "文件名称": rng.choice(("采购合同", "劳动合同", "授权委托书", "投标文件")),
+            "份数": str(rng.randrange(1, 5)),
+            "照片": _json([f"https://static.dingtalk.com/media/seal-{rng.randrange(10**6)}.png"]),
+        }
+        for _ in range(rng.randrange(0, 3))
+    ]
+    day = today + timedelta(days=rng.randrange(1, 10))
+    filled = [
+        _area(1, "用印事由", rng.choice(("签订合同", "投标", ""))),
+        _table(2, "用印文件", _SEAL_COLUMNS, rows),
+        _field("DDDateField", 3, "用印时间", f"{day} {rng.randrange(8, 18):02d}:30"),
+    ]
+    if related and rng.random() < 0.4:
+        filled.append(_relate(4, related[-1]))
+    return filled
+
+
 TEMPLATES: Final = {
     template.process_code: template
     for template in (
         Template("PROC-LEAVE", "请假申请", 1, False, _leave),
         Template("PROC-EXPENSE", "报销申请", 2, False, _expense, {"报销明细": _EXPENSE_COLUMNS}),
         Template("PROC-PURCHASE", "采购申请", 1, True, _purchase, {"采购明细": _PURCHASE_COLUMNS}),
+        Template("PROC-SEAL", "用印申请", 1, False, _seal, {"用印文件": _SEAL_COLUMNS}),
     )
 }
 """By process code."""

@@ -257,7 +257,7 @@ class Control:
     async def _set_profile(self, request: web.Request) -> web.Response:
         """``{"profile": "reality"}``, or single switches of it, or both."""
         try:
-            self._world.set_profile(**await _object(request))
+            self._world.profile.set(**await _object(request))
         except ActionError as error:
             return _refusal(str(error))
         return json_answer(self._world.profile.as_json())

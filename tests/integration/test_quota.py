@@ -15,6 +15,7 @@ from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.settings import SAMPLE_CREDENTIALS
 from dingbridge.testing.memory import MemoryRuntime
+from simulator.company.templates import TEMPLATES
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.unit.address_sync.syncing import full
@@ -52,7 +53,7 @@ async def test_a_full_sync_makes_the_calls_that_the_guide_counts(simulator):
         people=len(company.users),
         members=tuple(len(company.members(dept_id)) for dept_id in company.departments),
         holders=tuple(len(roles.role(role["id"]).userids) for group in groups for role in group["roles"]),
-        templates=3,
+        templates=len(TEMPLATES),
         groups=len(groups),
     )
     assert max(shape.members) > 200, "a department of several pages"

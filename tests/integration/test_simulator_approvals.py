@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from simulator.company import templates
 from simulator.server import Simulator
 from tests.integration.simulator_support import Api, settings
 
@@ -123,7 +124,7 @@ async def test_what_was_approved_is_changed_by_another_approval(
 
 async def test_forms_of_all_kinds(simulator: Simulator, api: Api) -> None:
     fields: list[dict[str, str]] = []
-    for code in ("PROC-PURCHASE", "PROC-EXPENSE", "PROC-LEAVE"):
+    for code in reversed(templates.TEMPLATES):
         for _ in range(20):
             pid = act(simulator, "start_approval", process_code=code)
             fields += (await detail(api, pid))["formComponentValues"]
@@ -228,7 +229,7 @@ async def test_templates(simulator: Simulator, api: Api) -> None:
     company = simulator.platform.company
     admin = next(iter(company.roles.admins))
     managed = await api.workflow("GET", "processes/managements/templates", userId=admin)
-    assert {t["processCode"] for t in managed["result"]} == {"PROC-LEAVE", "PROC-EXPENSE", "PROC-PURCHASE"}
+    assert {t["processCode"] for t in managed["result"]} == templates.TEMPLATES.keys()
     nobody = next(userid for userid in company.users if userid not in company.roles.admins)
     for path, query, code in (
         (TEMPLATES, {"maxResults": 100}, "invalidNextToken"),

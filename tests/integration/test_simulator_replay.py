@@ -59,7 +59,7 @@ async def test_a_recorded_life_is_pushed_again_word_for_word(tmp_path: Path) -> 
     second = Receiver()
     command = [sys.executable, "-c", "from dingbridge.cli.main import main; main()", "simulator", "replay"]
     process = await asyncio.create_subprocess_exec(
-        *command, str(file), "--speed", "0", "--port", "0",
+        *command, str(file), "--speed", "0", "--port", "0", "--profile", "reality,late=1",
         env={**os.environ, "LOG_FORMAT": "json", "SIMULATOR_RATE": "50"}, cwd=tmp_path,
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip

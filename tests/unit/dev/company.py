@@ -61,6 +61,8 @@ def tables_of(state: dict[str, Any]) -> Tables:
     manager = {d["dept_id"]: d["dept_manager_userid_list"] for d in state["departments"]}
     over = [a for a in state["approvals"] if a["status"] != "RUNNING"]
     names = ("unionid", "name", "mobile", "job_number", "title", "email", "work_place", "manager_userid")
+    leaves = [a for a in over if a["process_code"] == "PROC-LEAVE" and a["result"] == "agree"]
+    upon = {a.get("mainProcessInstanceId") for a in leaves}
     outcomes = {"agree": "approved", "refuse": "refused", "": "terminated"}
     return Tables(
         users={u["userid"]: {n: u.get(n) for n in names} | {"left_at": None} for u in state["users"]},
@@ -89,8 +91,8 @@ def tables_of(state: dict[str, Any]) -> Tables:
         form_fields={a["process_instance_id"]: len(a["formComponentValues"]) for a in over},
         leave_ledger={
             a["process_instance_id"]: {}
-            for a in over
-            if a["process_code"] == "PROC-LEAVE" and a["result"] == "agree"
+            for a in leaves
+            if a["bizAction"] != "REVOKE" and a["process_instance_id"] not in upon
         },
     )
 

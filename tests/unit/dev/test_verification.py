@@ -249,6 +249,36 @@ def test_form_and_ledger_count(life: Life) -> None:
         assert len(table_differences(state, wrong, checked)) == 1
 
 
+@pytest.mark.parametrize("action", ["modify_approved", "revoke_approved"])
+def test_a_leave_that_another_approval_changes_or_takes_back_is_not_in_force(action: str) -> None:
+    life = Life(actions=0)
+
+    def act(action: str, **arguments: str) -> str:
+        events = life.platform.act(action, arguments)
+        life.plaintexts += [event.plaintext() for event in events]
+        found: str = next(e for e in events if e.event_type == "bpms_instance_change").payload[
+            "processInstanceId"
+        ]
+        return found
+
+    main = act("start_approval", process_code="PROC-LEAVE")
+    act("approve", process_instance_id=main)
+    upon = act(action, process_instance_id=main)
+    assert set(tables_of(life.state()).leave_ledger) == {main}
+    act("approve", process_instance_id=upon)
+    state, checked = life.state(), life.checked()
+    tables = tables_of(state)
+    assert set(tables.leave_ledger) == ({upon} if action == "modify_approved" else set())
+    assert table_differences(state, tables, checked) == []
+    for leaves in ({main}, {main, upon}):
+        wrong = replace(tables, leave_ledger={id_: {} for id_ in leaves})
+        assert table_differences(state, wrong, checked)
+    # of the other one nothing may have arrived
+    checked.push(life.plaintexts[-1], answered=False)
+    gone = replace(without(tables, "approvals", upon), leave_ledger={main: {}})
+    assert table_differences(state, gone, checked) == []
+
+
 def test_what_a_given_up_push_was_about_is_not_compared(life: Life) -> None:
     state, checked = life.state(), life.checked()
     userid = min(checked.sure("user") & {u["userid"] for u in state["users"]})

@@ -58,7 +58,9 @@ class Mirror:
         approval = self.platform.approvals.get(instance_id)
         self.approvals.pop(instance_id, None)
         if approval is not None:
-            self.approvals[instance_id] = copy.deepcopy(self.platform.approvals.result(approval))
+            self.approvals[instance_id] = shown = copy.deepcopy(self.platform.approvals.result(approval))
+            if main := shown.get("mainProcessInstanceId"):  # which is changed or taken back by this one
+                self.look_at_approval(main)
 
     def receive(self, event: PlatformEvent) -> None:
         for userid in ids(event, "UserId", "userId"):
