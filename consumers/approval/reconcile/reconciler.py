@@ -104,6 +104,7 @@ class Reconciler:
             _columns.corp_id == self._scope.corp_id,
             _columns.process_code.in_(self._scope.process_codes) | _columns.process_code.is_(None),
             _columns.outcome.is_(None),
+            _columns.document_state != "missing",
         )
         for instance_id, code in map(tuple, await self._database.reader().execute(unfinished)):
             found[instance_id] = code
@@ -126,7 +127,8 @@ class Reconciler:
     async def archive(self, ids: Mapping[str, str | None], on_done: OnProgress = _nobody_watches) -> Counts:
         """Archive the instances, by id and process code.
 
-        Raises ``ApiError`` when the world is down, or ``DatabaseDown``; what is archived by then stays.
+        Raises ``ApiError`` where it would be the same for all, or ``DatabaseDown``; what is archived by then
+        stays.
         """
         counts, listed = Counts(), sorted(ids)
         for begin in range(0, len(listed), AT_ONCE):
@@ -155,8 +157,8 @@ class Reconciler:
                     raise  # no fault of the instance, however long it lasts
                 await asyncio.sleep(pause)
             except Exception as error:
-                if is_unavailable(error):
-                    raise
+                if is_unavailable(error) or (isinstance(error, ApiError) and error.about == "right"):
+                    raise  # every other one would be refused as well, at a call each
                 # a fault of one instance is no reason to leave out the others
                 log.warning(
                     "approval.not_reconciled",

@@ -153,11 +153,15 @@ async def test_one_that_fails_leaves_out_no_other_and_is_tried_again(archive, of
 
     async def not_that_one(instance_id):
         if instance_id == "pi-2":
-            raise PermissionDenied("no right", api=INSTANCES, errcode=60011)
+            raise PermissionDenied("no", api=INSTANCES, about=about)
         return await whole(instance_id)
 
+    about = "entity"
     monkeypatch.setattr(office, "approval", not_that_one)
     assert (await run(archive, office))[2] == (3, 0, 1)
+    about = "right"  # every other would be refused as well, at a call each
+    with pytest.raises(PermissionDenied):
+        await run(archive, office)
     monkeypatch.undo()
     assert await run(archive, office) == (4, 1, (4, 0, 0))
 
