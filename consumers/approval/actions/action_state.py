@@ -1,7 +1,7 @@
 """When the action of a template is called for an instance, and when its undo.
 
 What is in ``approval_actions`` follows from what is known of the instance, not from the order in which it
-became known: an approval that is taken back before its finish is heard of is never acted on, and one that was
+became known: an approval that is taken back before its finish is known is never acted on, and one that was
 acted on is undone. One that another instance changes is taken back, too, and then the change is acted on like
 a new approval, in the same transaction. Not here: what an action is (``declaration.py``), and the call itself
 (``runner.py``).
