@@ -86,7 +86,7 @@ class Approval(Consumer):
         )
 
     async def prepare(self, event: Event, ctx: Context) -> Fetched | ResyncRequest | None:
-        """Snapshot at the instance that ``event`` names, and ask the API for it if it is at its end."""
+        """Fetch the instance that ``event`` names, if it is at its end."""
         if event.type == RESYNC_REQUESTED:
             if event.data.get("part") == "contacts":
                 return None

@@ -1,30 +1,28 @@
 """The process code of an approval whose events do not name it, by the name of its template.
 
-DingTalk titles an approval ``<who>提交的<template>``; the client looks the code up in the list of templates,
-by that name. Two companies may have templates of one name, so the company is part of the
-question. A name is asked for once, and again after a while if there was no such template.
+DingTalk titles an approval ``<who>提交的<template>``; the call that finds a code by a name is for forms that
+an app brings along (obtain-the-template-code), so the name is looked up in the list of templates. Two
+companies may have templates of one name, so each has a list, which is read at most once in a while: anybody
+may invent a title, and each page of a list is a call of the month's.
 """
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
-from dingbridge.dingtalk.error_codes import says_not_there
 from dingbridge.dingtalk.errors import ApiError, PermissionDenied
 
 log = structlog.get_logger(__name__)
 
 SUBMITTED = "提交的"
-UNKNOWN_FOR_S = 3600.0
-"""How long a name without a template is not asked for again, in s."""
-MOST = 1000
-"""Names remembered; anybody may invent a title."""
+AGAIN_AFTER_S = 3600.0
+"""How long after a list was read no other name has it read again, in s."""
 
 
 class _Client(Protocol):
-    async def process_code(self, name: str) -> str: ...
+    async def templates(self) -> list[dict[str, Any]]: ...
 
 
 def template_name(title: str | None) -> str | None:
@@ -38,7 +36,8 @@ class ProcessCodes:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._known: dict[tuple[str, str], tuple[str | None, float]] = {}
+        self._lists: dict[str, tuple[dict[str, str | None], float]] = {}
+        """By company: the codes by name (None: several have the name), and until when they count."""
 
     async def of_title(
         self,
@@ -48,31 +47,36 @@ class ProcessCodes:
         on_refused: Callable[[ApiError], None] = lambda error: None,
     ) -> str | None:
         """The code of the template that ``title`` names at the company ``corp_id``, whose app ``client`` is;
-        None when it names none that there is, or when the app may not know (``on_refused``).
+        None when it names none that there is, or several, or when the app may not know (``on_refused``).
 
         Raises ``ApiError`` only for what would fail for every event.
         """
         name = template_name(title)
         if name is None:
             return None
-        code, until = self._known.get((corp_id, name), (None, 0.0))
-        if code is not None or self._clock() < until:
-            return code
-        try:
-            code = await client.process_code(name)
-        except ApiError as error:
-            if error.unavailable:
-                raise
-            if isinstance(error, PermissionDenied):
+        codes, until = self._lists.get(corp_id, ({}, 0.0))
+        if codes.get(name) is None and self._clock() >= until:
+            try:
+                codes = _by_name(await client.templates())
+            except ApiError as error:
+                if error.unavailable:
+                    raise
+                if not isinstance(error, PermissionDenied):
+                    # the next event asks again; this one is no reason to hold an approval back, which a
+                    # resync gives its template as well
+                    log.warning("approval.template_not_told", code=error.code)
+                    return None
                 on_refused(error)
-            elif says_not_there(error) or error.code is None:  # the client's own: the list has no such name
-                log.info("approval.template_unknown", code=error.code)
-            else:
-                # it says nothing about the name, so the next event asks again; this one is no reason to hold
-                # an approval back, which a resync gives its template as well
-                log.warning("approval.template_not_told", code=error.code)
-                return None
-        if len(self._known) >= MOST:
-            self._known.pop(next(iter(self._known)))
-        self._known[corp_id, name] = (code, self._clock() + UNKNOWN_FOR_S)
-        return code
+            self._lists[corp_id] = codes, self._clock() + AGAIN_AFTER_S
+            if codes.get(name) is None:
+                log.info("approval.template_unknown", several=name in codes)
+        return codes.get(name)
+
+
+def _by_name(templates: list[dict[str, Any]]) -> dict[str, str | None]:
+    codes: dict[str, str | None] = {}
+    for template in templates:
+        name, code = template.get("name"), template.get("processCode")
+        if isinstance(name, str) and isinstance(code, str) and code:
+            codes[name] = code if codes.get(name, code) == code else None
+    return codes

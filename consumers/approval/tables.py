@@ -91,7 +91,7 @@ approval_instances = Table(
         "document_state",
         Text,
         nullable=False,
-        comment="full; missing: the API does not know it; pending: not asked yet",
+        comment="full; missing: the API has none for us; pending: not asked yet",
     ),
     Column("raw_events", Text, nullable=False, comment="JSON: the latest event of each type, as it came"),
     Column("raw_document", Text, comment="JSON: the API's answer, whole"),

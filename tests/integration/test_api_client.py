@@ -10,7 +10,6 @@ from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import FILE_URLS, IDS, INSTANCES, TEMPLATES
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import (
-    BadRequest,
     CallbackExists,
     CallbackMissing,
     NoAddress,
@@ -97,18 +96,6 @@ class TestCalls:
         platform.script(f"/{TEMPLATES}", page, again)
         with pytest.raises(Unavailable, match="does not advance"):
             await client.templates()
-
-    async def test_two_templates_of_one_name_are_refused(
-        self, client: DingTalkClient, platform: Platform
-    ) -> None:
-        named = [{"name": "请假", "processCode": code} for code in ("PROC-A", "PROC-B", "PROC-A")]
-        one = {"name": "报销", "processCode": "PROC-C"}
-        platform.script(f"/{TEMPLATES}", *3 * [{"result": {"processList": [*named, one]}}])
-        assert await client.process_code("报销") == "PROC-C"
-        with pytest.raises(BadRequest, match=r"2 templates have this name \(PROC-A, PROC-B\)"):
-            await client.process_code("请假")
-        with pytest.raises(BadRequest, match="no template has this name"):
-            await client.process_code("采购")
 
     async def test_a_file_of_0_bytes_has_no_address(self, client: DingTalkClient, platform: Platform) -> None:
         result = {"spaceId": 1, "fileId": "f1"}

@@ -8,7 +8,7 @@ from aiohttp import web
 from sqlalchemy import update
 from structlog.testing import capture_logs
 
-from consumers.approval.files.downloads import FIRST_DELAY_S, MOST_ATTEMPTS, Downloads
+from consumers.approval.files.downloads import AT_ONCE, FIRST_DELAY_S, MOST_ATTEMPTS, Downloads
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import approval_attachments
@@ -21,6 +21,7 @@ from dingbridge.dingtalk.errors import (
     NotFound,
     PermissionDenied,
     ReferenceMissing,
+    Unavailable,
 )
 from tests.integration.approval_files_support import (
     ALLOWED,
@@ -166,6 +167,24 @@ async def test_what_is_about_every_file_is_nobodys_attempt(archive, shelf, folde
     assert waiting == {"file:1": 0, "file:2": 0}
     said = [line for line in logs if line["event"] == "approval.right_missing"]
     assert [line["permission"] for line in said] == [error.permission] * (error.about == "right")
+
+
+async def test_files_that_the_drive_fails_at_for_ever_leave_the_others_their_turn(archive, shelf, folder):
+    """Trouble of the platform that stays for a few files looks like trouble with all."""
+    await archived(archive, files(*(str(number) for number in range(AT_ONCE + 2))))
+    for number in range(AT_ONCE):
+        error = Unavailable("busy", api=FILE_URLS, name="hsfIntegrationErrorCspace")
+        shelf.errors[str(number)] = error
+    work = downloads(archive, shelf)
+    await work.open_folder()
+    await work.once()
+    assert await work.once() == 0, "the app is left alone for a while"
+    work._paused.clear()
+    await work.once()
+    found = await rows(archive)
+    states = [found[f"file:{number}"].state for number in range(AT_ONCE + 2)]
+    assert states == ["waiting"] * AT_ONCE + ["done"] * 2
+    assert [found[f"file:{number}"].attempts for number in range(AT_ONCE)] == [1] * AT_ONCE
 
 
 @pytest.mark.parametrize(("size", "state"), [("0", "done"), ("", "done"), ("3", "waiting")])

@@ -1,7 +1,7 @@
 """When the action of a template is called for an instance, and when its undo.
 
 What is in ``approval_actions`` follows from what is known of the instance, not from the order in which it
-became known: an approval that is taken back before its finish is heard of is never acted on, and one that was
+became known: an approval that is taken back before its finish is known is never acted on, and one that was
 acted on is undone. One that another instance changes is taken back, too, and then the change is acted on like
 a new approval, in the same transaction. Not here: what an action is (``declaration.py``), and the call itself
 (``runner.py``).
@@ -28,7 +28,7 @@ REVOKED, NOT_UNDONE = "revoked", "not_undone"
 NO_FORM = "DingTalk's API does not know the instance, so there is no form to act on"
 REVOCATION = "it takes back another instance, and is no new one"
 NOT_THERE = "it changes an instance that is not in the archive yet"
-IN_EFFECT = "it changes an instance whose action is not undone"
+IN_EFFECT = "another form of the same approval is booked, and its action is not undone"
 RESYNCED = "archived by a resync, without its finish event; `dingbridge approvals actions` acts on it"
 
 
@@ -44,7 +44,7 @@ def agreed(events: Events, document: Mapping[str, Any] | None) -> bool:
 @dataclass(frozen=True, slots=True)
 class Links:
     """What other instances mean for one: taken back or changed by another one (``revoked``, ``replaced``);
-    ``waits``: it is a change itself, which is not to be acted on for this reason."""
+    ``waits``: its form is in force, and not to be acted on for this reason."""
 
     revoked: bool = False
     replaced: bool = False
@@ -71,7 +71,7 @@ def refusal(
     biz_action = str(row["biz_action"]).upper()
     if biz_action == REVOKE:
         return REVOCATION
-    if biz_action == MODIFY:
+    if links.waits is not None or biz_action == MODIFY:
         return links.waits
     return None if forced or "finish" in events else RESYNCED
 
@@ -81,30 +81,31 @@ async def links_of(
 ) -> Links:
     """What the family of an instance means for it.
 
-    A change follows what it changes: it is acted on once the action of that is undone, or where that would
-    have been acted on (its ``finish`` came through the bridge) or ``forced``. One of an instance that was
-    booked by hand, before the bridge, is not: it would count twice.
+    Of a family one is booked at most, so the one in force waits until the action of the others is undone. A
+    change follows what it changes: it is acted on where that was or would have been (its ``finish`` came
+    through the bridge), or ``forced``. One of an instance that was booked by hand, before the bridge, is not:
+    it would count twice.
     """
-    if key["instance_id"] not in family.members:
+    instance_id, root = key["instance_id"], family.root
+    if instance_id not in family.members:
         return Links()
-    said = family.said_of(key["instance_id"])
+    said = family.said_of(instance_id)
     revoked, replaced = said["revoked_by"] is not None, said["replaced_by"] is not None
-    if key["instance_id"] != family.changed_by:
+    if instance_id != family.in_force:
         return Links(revoked, replaced)
-    root = family.root
-    first = None if root is None else await stored(db, {**key, "instance_id": root.instance_id})
-    if first is None or first.document is None:
-        return Links(revoked, replaced, NOT_THERE)
-    columns = approval_actions.c
-    entries = await db.execute(
-        select(columns.state, columns.done_at).where(
-            columns.corp_id == key["corp_id"],
-            columns.instance_id.in_(family.predecessors(key["instance_id"])),
-        )
+    columns, others = approval_actions.c, family.members.keys() - {instance_id}
+    entries = select(columns.state, columns.done_at).where(
+        columns.corp_id == key["corp_id"], columns.instance_id.in_(others)
     )
-    found = [Known(state, done_at=done_at) for state, done_at in map(tuple, entries)]
+    rows = map(tuple, await db.execute(entries)) if others else ()
+    found = [Known(state, done_at=done_at) for state, done_at in rows]
     if any(known.effective for known in found):
         return Links(revoked, replaced, IN_EFFECT)
+    if root is None or root.instance_id == instance_id:
+        return Links(revoked, replaced, None if root else NOT_THERE)
+    first = await stored(db, {**key, "instance_id": root.instance_id})
+    if first.document is None:
+        return Links(revoked, replaced, NOT_THERE)
     follows = forced or "finish" in first.events or any(known.done_at for known in found)
     return Links(revoked, replaced, None if follows else RESYNCED)
 

@@ -9,11 +9,12 @@ not empty. What is not known (a type of record, a result) stays as it came. Not 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from consumers.approval.archive.components import Value, kind_of, parse, table_rows
-from consumers.approval.archive.times import CHINA, ApiClock, local_time
+from consumers.approval.archive.times import ApiClock
 from dingbridge.snapshots.coerce import as_json, as_list, as_text
 
 Row = dict[str, Any]
@@ -73,7 +74,7 @@ def instance_row(events: Events, document: Mapping[str, Any] | None, process_cod
         "finished_at": clock.finer(told_at_end("finishTime"), api.get("finishTime")),
         "finished_at_raw": as_text(api.get("finishTime")),
         "true_utc": None if document is None else clock.true_utc,
-        "deleted_at": None if deleted is None else local_time(deleted["time"], CHINA),
+        "deleted_at": None if deleted is None else datetime.fromisoformat(deleted["time"]),
         "document_state": "full" if document is not None else "missing" if ended else "pending",
         "raw_events": as_json(events),
         "raw_document": None if document is None else as_json(document),

@@ -28,7 +28,7 @@ from dingbridge.snapshots.coerce import as_list, as_text
 MODIFY, REVOKE = "MODIFY", "REVOKE"
 """``bizAction`` of an instance that changes or takes back another one."""
 MOST: Final = 20
-"""Members of a family that are looked at, and ids of one instance that are taken up."""
+"""Members of a family that are looked at, the latest first, and ids of one instance that are taken up."""
 
 _columns = approval_instances.c
 _EVER: Final = datetime.min.replace(tzinfo=UTC)
@@ -76,6 +76,11 @@ class Family:
         """The change that is in force."""
         return self._latest(MODIFY)
 
+    @property
+    def in_force(self) -> str | None:
+        """The instance whose form is in force, unless the family is taken back."""
+        return self.changed_by or (self.root.instance_id if self.root else None)
+
     def said_of(self, instance_id: str) -> dict[str, str | None]:
         """The columns ``replaced_by`` and ``revoked_by`` of a member."""
         member = self.members[instance_id]
@@ -83,17 +88,10 @@ class Family:
         changed_by = self.changed_by if counts and self.changed_by != instance_id else None
         return {"replaced_by": changed_by, "revoked_by": self.revoked_by if counts else None}
 
-    def predecessors(self, instance_id: str) -> list[str]:
-        """What the change ``instance_id`` takes the place of."""
-        return [
-            m.instance_id
-            for m in self.members.values()
-            if m.biz_action != REVOKE and m.instance_id != instance_id
-        ]
-
     def in_order(self) -> list[str]:
-        """All, the one in force last: what it replaces is to be undone before it is done."""
-        return sorted(self.members, key=lambda id_: (id_ == self.changed_by, id_))
+        """All, the one in force last: what it takes the place of is to be undone before it is done."""
+        in_force = self.in_force
+        return sorted(self.members, key=lambda id_: (id_ == in_force, id_))
 
 
 def main_of(document: Mapping[str, Any] | None) -> str | None:
@@ -134,7 +132,8 @@ async def family(db: Reader | Transaction, corp_id: str, instance_id: str) -> Fa
         below = _select(corp_id).where(
             _columns.main_instance_id.in_(new), func.upper(_columns.biz_action).in_((MODIFY, REVOKE))
         )
-        rows = await db.execute(below.order_by(_columns.instance_id).limit(MOST))
+        latest = (_columns.finished_at.is_(None), _columns.finished_at.desc(), _columns.instance_id)
+        rows = await db.execute(below.order_by(*latest).limit(MOST))
         found = {row.instance_id: _member(row) for row in rows}
         new = [id_ for id_ in found if id_ not in members]
         members = found | members

@@ -6,13 +6,10 @@ API's times are its own (``ApiClock``).
 """
 
 import re
-from datetime import UTC, date, datetime, timedelta
-from typing import Any, Final
-from zoneinfo import ZoneInfo
+from datetime import UTC, date, datetime, tzinfo
 
-from dingbridge.snapshots.coerce import as_text, from_epoch_ms
-
-CHINA: Final = ZoneInfo("Asia/Shanghai")
+from dingbridge.dingtalk.clock import CHINA, zone_of
+from dingbridge.snapshots.coerce import from_epoch_ms
 
 _LOCAL = re.compile(
     r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})"
@@ -21,27 +18,16 @@ _LOCAL = re.compile(
 
 
 class ApiClock:
-    """Reads the times of one document of the newer API: China's clock in minutes, with a false ``Z``
-    (``2026-04-16T15:34Z`` is 07:34 UTC; captured 2023-05 and 2026-04), wherever the company is.
-
-    ``businessId`` begins with the minute of the start on China's clock (yyyyMMddHHmm; captured, 13 of 13).
-    Where ``create_time`` names that minute only once it is read as UTC, the ``Z`` of this document is true
-    (``true_utc``). No capture has that; the international cloud may.
-    """
+    """Reads the times of one document of the newer API by its ``createTime`` and ``businessId``: they are
+    China's, unless these prove that their ``Z`` is true (``true_utc``; ``dingbridge/dingtalk/clock.py``)."""
 
     def __init__(self, create_time: object = None, business_id: object = None) -> None:
-        self.true_utc = False
-        digits = re.match(r"\d{12}", as_text(business_id) or "")
-        wall = _naive(create_time) if isinstance(create_time, str) and create_time.endswith("Z") else None
-        if digits is not None and wall is not None:
-            numbered = f"{wall + timedelta(hours=8):%Y%m%d%H%M}" if wall.year < 9999 else ""
-            self.true_utc = numbered == digits[0]
+        self.true_utc = zone_of(create_time, business_id) == "true"
 
     def time(self, text: object) -> datetime | None:
         """The point in time (aware, UTC) that the API's ``text`` names; None when it names none."""
-        if isinstance(text, str) and text.endswith("Z") and not self.true_utc:
-            text = text[:-1]
-        return local_time(text, CHINA)
+        wall = text.strip().removesuffix("Z") if isinstance(text, str) else None
+        return local_time(wall, UTC if self.true_utc else CHINA)
 
     def finer(self, event_ms: object, text: object) -> datetime | None:
         """A time that an event has (epoch ms) and the API too (in minutes): the event's.
@@ -53,16 +39,16 @@ class ApiClock:
         return from_epoch_ms(event_ms) or self.time(text)
 
 
-def local_time(text: object, zone: ZoneInfo) -> datetime | None:
+def local_time(text: object, zone: tzinfo) -> datetime | None:
     """The point in time (aware, UTC) that ``text`` names in ``zone``, unless it names its zone itself.
 
     Takes ``2024-11-08 10:00`` and ``10:00:30``. None for a day or half a day, which are no points in time.
     """
     match = _LOCAL.fullmatch(text.strip()) if isinstance(text, str) else None
-    moment = _naive(text)
-    if match is None or moment is None:
+    if match is None or match[4] is None:
         return None
     try:
+        moment = datetime(*(int(part or 0) for part in match.groups()[:6]))  # type: ignore[arg-type]
         if match[7] is not None:
             return datetime.fromisoformat(moment.isoformat() + match[7]).astimezone(UTC)
         return moment.replace(tzinfo=zone).astimezone(UTC)
@@ -70,7 +56,7 @@ def local_time(text: object, zone: ZoneInfo) -> datetime | None:
         return None
 
 
-def local_day(text: object, zone: ZoneInfo) -> date | None:
+def local_day(text: object, zone: tzinfo) -> date | None:
     """The day that ``text`` names, with or without a time or half of the day (``2024-11-08 上午``) behind it.
     The day is the one in ``zone`` where ``text`` names another zone."""
     match = _LOCAL.fullmatch(text.strip()) if isinstance(text, str) else None
@@ -82,15 +68,4 @@ def local_day(text: object, zone: ZoneInfo) -> date | None:
     try:
         return date(int(match[1]), int(match[2]), int(match[3]))
     except ValueError:
-        return None
-
-
-def _naive(text: Any) -> datetime | None:
-    """The wall clock that ``text`` shows."""
-    match = _LOCAL.fullmatch(text.strip()) if isinstance(text, str) else None
-    if match is None or match[4] is None:
-        return None
-    try:
-        return datetime(*(int(part or 0) for part in match.groups()[:6]))  # type: ignore[arg-type]
-    except (ValueError, OverflowError):
         return None

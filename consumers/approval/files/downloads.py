@@ -149,10 +149,14 @@ class Downloads:
             self._paused[row.app] = datetime.now(UTC) + timedelta(seconds=pause)
             self._rights.note(row.app, error)
             log.warning("approval.attachments_wait", app=row.app, code=error.code, retry_in_s=pause)
-            await self._update(row, next_attempt_at=row.next_attempt_at)  # nobody's attempt
+            if error.about == "busy" and error.code is not None:
+                # trouble with this file alone looks the same: it must not keep the others from their turn
+                await self._write_failure(row, _Failed(f"DingTalk does not give its address ({error.code})"))
+            else:
+                await self._update(row, next_attempt_at=row.next_attempt_at)  # nobody's attempt
             return
         except BaseException:
-            # the world is down, or we are to stop: nobody's attempt
+            # a dependency is down, or we are to stop: nobody's attempt
             await self._update(row, next_attempt_at=row.next_attempt_at)
             raise
         await self._update(

@@ -67,7 +67,7 @@ def upgrade() -> None:
             "document_state",
             sa.Text,
             nullable=False,
-            comment="full; missing: the API does not know it; pending: not asked yet",
+            comment="full; missing: the API has none for us; pending: not asked yet",
         ),
         sa.Column(
             "raw_events", sa.Text, nullable=False, comment="JSON: the latest event of each type, as it came"

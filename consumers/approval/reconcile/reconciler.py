@@ -10,7 +10,7 @@ off and begun again only lists again. Not here: who asks for it (``requests.py``
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -61,12 +61,14 @@ class Scope:
 @dataclass(slots=True)
 class Counts:
     """How the instances of a run ended. ``failed`` counts those that could not be fetched
-    (``not_fetched``), and those whose action failed, which ``approval_actions`` says."""
+    (``not_fetched``), and those whose action failed, which ``approval_actions`` says. ``busy`` has the
+    refusals that may be about one of them or about all."""
 
     archived: int = 0
     missing: int = 0
     failed: int = 0
     not_fetched: int = 0
+    busy: list[ApiError] = field(default_factory=list)
 
 
 def windows(start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
@@ -104,6 +106,7 @@ class Reconciler:
             _columns.corp_id == self._scope.corp_id,
             _columns.process_code.in_(self._scope.process_codes) | _columns.process_code.is_(None),
             _columns.outcome.is_(None),
+            _columns.document_state != "missing",
         )
         for instance_id, code in map(tuple, await self._database.reader().execute(unfinished)):
             found[instance_id] = code
@@ -126,11 +129,12 @@ class Reconciler:
     async def archive(self, ids: Mapping[str, str | None], on_done: OnProgress = _nobody_watches) -> Counts:
         """Archive the instances, by id and process code.
 
-        Raises ``ApiError`` when the world is down, or ``DatabaseDown``; what is archived by then stays.
+        Raises ``ApiError`` where it would be the same for all, or ``DatabaseDown``; what is archived by then
+        stays.
         """
         counts, listed = Counts(), sorted(ids)
         for begin in range(0, len(listed), AT_ONCE):
-            batch = listed[begin : begin + AT_ONCE]
+            batch, busy = listed[begin : begin + AT_ONCE], len(counts.busy)
             # each ends before the next batch begins, so that nothing is lost when one of them stops us
             ended = await asyncio.gather(
                 *(self._one(instance_id, ids[instance_id], counts) for instance_id in batch),
@@ -139,6 +143,8 @@ class Reconciler:
             for problem in ended:
                 if isinstance(problem, BaseException):
                     raise problem
+            if len(counts.busy) - busy == len(batch) > 1:
+                raise counts.busy[-1]  # it is not one of them
             await on_done(len(batch))
         return counts
 
@@ -155,8 +161,10 @@ class Reconciler:
                     raise  # no fault of the instance, however long it lasts
                 await asyncio.sleep(pause)
             except Exception as error:
-                if is_unavailable(error):
-                    raise
+                if isinstance(error, ApiError) and error.about == "busy" and error.code is not None:
+                    counts.busy.append(error)
+                elif is_unavailable(error) or (isinstance(error, ApiError) and error.about == "right"):
+                    raise  # every other one would be refused as well, at a call each
                 # a fault of one instance is no reason to leave out the others
                 log.warning(
                     "approval.not_reconciled",

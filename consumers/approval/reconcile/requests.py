@@ -41,7 +41,7 @@ _columns = approval_resyncs.c
 
 @dataclass(frozen=True, slots=True)
 class ResyncRequest:
-    """A wish to compare what was started after ``since`` with what the app ``app`` sees of a company.
+    """To compare what was started after ``since`` with what the app ``app`` sees of a company.
     ``corp_id`` None: nobody knows of which company."""
 
     corp_id: str | None
@@ -102,7 +102,7 @@ class RequestedResyncs:
         self._database = fetcher.database
 
     async def run(self) -> None:
-        """Until cancelled. Raises ``ApiError`` or ``DatabaseDown`` when the world is down: call again."""
+        """Until cancelled. Raises ``ApiError`` or ``DatabaseDown`` when a dependency is down: call again."""
         while True:
             await self.once()
             await asyncio.sleep(self._look_every_s)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 
 from dingbridge.dingtalk.api.calls import Calls, a_list, an_object, no_sense, objects
-from dingbridge.dingtalk.errors import BadRequest, NoAddress
+from dingbridge.dingtalk.errors import NoAddress
 from dingbridge.dingtalk.replies import integer
 
 log = structlog.get_logger(__name__)
@@ -98,25 +98,6 @@ class ApprovalCalls(Calls):
             async for page in self._listing(TEMPLATES, query=asked)
             for template in objects(TEMPLATES, page.get("processList"))
         ]
-
-    async def process_code(self, name: str) -> str:
-        """The code of the template of this name, looked up among ``templates``: the call that finds a code by
-        its name is for forms that an app brings along (obtain-the-template-code).
-
-        Raises ``BadRequest`` when no template has the name, or more than one.
-        """
-        found = [t["processCode"] for t in await self.templates() if t.get("name") == name]
-        codes = sorted({code for code in found if isinstance(code, str) and code})
-        if len(codes) == 1:
-            return codes[0]
-        raise BadRequest(
-            f"DingTalk {TEMPLATES}: {len(codes)} templates have this name ({', '.join(codes)}). Name the "
-            "one that is meant by its processCode."
-            if codes
-            else f"DingTalk {TEMPLATES}: no template has this name. Compare it with the approval's name in "
-            "the DingTalk console.",
-            api=TEMPLATES,
-        )
 
     async def form_schema(self, process_code: str) -> dict[str, Any]:
         """A template's form: ``schemaContent`` holds its components (``items``, each ``componentName`` and

@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import Table, select
 
 from dingbridge.dingtalk.api.approvals import IDS, INSTANCES, TEMPLATES
-from dingbridge.dingtalk.errors import BadRequest, NotFound
+from dingbridge.dingtalk.errors import NotFound
 from dingbridge.events.control import resync_requested
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.events.event import Event, decode
@@ -60,7 +60,8 @@ class Office:
 
     async def templates(self, userid: str | None = None) -> list[dict[str, Any]]:
         self.calls[TEMPLATES] += 1
-        return [{"name": f"模板 {code}", "processCode": code} for code in self.started]
+        named = self.templates_by_name | {f"模板 {code}": code for code in self.started}
+        return [{"name": name, "processCode": code} for name, code in named.items()]
 
     async def approval_ids(
         self, process_code: str, *, start_ms: int, end_ms: int | None = None
@@ -71,12 +72,6 @@ class Office:
         found = [id_ for at, id_ in self.started.get(process_code, []) if start_ms <= at <= end_ms]
         for id_ in found[: self.most_listed]:
             yield id_
-
-    async def process_code(self, name: str) -> str:
-        self.calls[TEMPLATES] += 1
-        if name not in self.templates_by_name:
-            raise BadRequest("no template has this name", api=TEMPLATES)
-        return self.templates_by_name[name]
 
     def finish(self, instance_id: str = "pi-1", form: Any = None, **changes: Any) -> dict[str, Any]:
         """An approved leave; ``changes`` to the document, a value of ``...`` leaves the field out."""

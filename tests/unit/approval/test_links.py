@@ -146,6 +146,38 @@ async def test_what_is_not_undone_is_not_done_a_second_time(office, undo):
         assert await ledger(archive) == {"pi-2": 5}
 
 
+@pytest.mark.parametrize("undone", [True, False])
+async def test_a_change_that_is_taken_back_gives_its_place_up_before_the_first_one_is_done_again(
+    office, undone
+):
+    seen = []
+
+    async def act(approval, tx):
+        seen.append(("act", approval.instance_id))
+        await record_leave(approval, tx)
+
+    async def undo(approval, tx):
+        seen.append(("undo", approval.instance_id))
+        if approval.instance_id == "pi-2" and not undone:
+            raise Reject("paid out already")
+        await forget_leave(approval, tx)
+
+    office.finish()
+    change(office)
+    async with MemoryRuntime(Approval({"PROC-LEAVE": Action(act, undo)}), dingtalk=office) as archive:
+        await deliver(archive, finish())
+        await deliver(archive, finish("pi-2", 1))
+        office.approvals["pi-2"] |= {"status": "TERMINATED", "result": ""}
+        await deliver(archive, instance("terminate", T + 2 * DAY, processInstanceId="pi-2"))
+        expected = [("act", "pi-1"), ("undo", "pi-1"), ("act", "pi-2"), ("undo", "pi-2")]
+        assert seen == expected + [("act", "pi-1")] * undone
+        assert await ledger(archive) == ({"pi-1": 2} if undone else {"pi-2": 5})
+        assert await states(archive) == {
+            "pi-1": "done" if undone else "skipped",
+            "pi-2": "revoked" if undone else "not_undone",
+        }
+
+
 async def test_a_change_of_what_was_booked_by_hand_before_the_bridge_is_not_booked(archive, office):
     """The first one is known by its document alone: its finish never came through the bridge."""
     office.templates_by_name["请假"] = "PROC-LEAVE"
@@ -210,6 +242,16 @@ async def test_of_many_changes_a_few_are_looked_at(archive, office, monkeypatch)
         await deliver(archive, finish(f"pi-{number}", number))
     assert len(await in_force(archive)) == 8 + 3
     assert len(await ledger(archive)) <= 1, "no leave is counted twice"
+
+
+async def test_of_more_changes_than_are_looked_at_the_latest_is_in_force(archive, office, monkeypatch):
+    monkeypatch.setattr("consumers.approval.archive.links.MOST", 3)
+    office.finish()
+    for number in range(2, 9):
+        change(office, f"pi-{number}")
+    for number in range(1, 9):
+        await deliver(archive, finish(f"pi-{number}", number))
+    assert await ledger(archive) == {"pi-8": 5}
 
 
 def in_an_hour():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from consumers.approval.process_codes import MOST, UNKNOWN_FOR_S, ProcessCodes, template_name
+from consumers.approval.process_codes import AGAIN_AFTER_S, ProcessCodes, template_name
 from dingbridge.dingtalk.api.approvals import TEMPLATES
 from dingbridge.dingtalk.errors import BadRequest, IpNotAllowed, PermissionDenied, Unavailable
 from tests.unit.approval.office import CORP, Office
@@ -24,13 +24,14 @@ def test_the_name_stands_behind_who_submitted_it(title, name):
     assert template_name(title) == name
 
 
-async def test_a_name_without_a_template_is_asked_for_again_after_a_while():
+async def test_one_list_serves_all_names_and_is_read_again_after_a_while():
     office, now = Office(), [0.0]
     codes = ProcessCodes(clock=lambda: now[0])
-    assert await codes.of_title(office, CORP, "张三提交的请假") is None
+    for number in range(50):
+        assert await codes.of_title(office, CORP, f"张三提交的{number}") is None
     office.templates_by_name["请假"] = "PROC-LEAVE"
     assert await codes.of_title(office, CORP, "李四提交的请假") is None
-    now[0] = UNKNOWN_FOR_S
+    now[0] = AGAIN_AFTER_S
     assert await codes.of_title(office, CORP, "李四提交的请假") == "PROC-LEAVE"
     now[0] *= 100
     assert await codes.of_title(office, CORP, "王五提交的请假") == "PROC-LEAVE"
@@ -38,40 +39,38 @@ async def test_a_name_without_a_template_is_asked_for_again_after_a_while():
 
 
 @pytest.mark.parametrize(
-    ("error", "raised"),
-    [(PermissionDenied, False), (BadRequest, False), (IpNotAllowed, True), (Unavailable, True)],
+    ("error", "raised", "asked"),
+    [(PermissionDenied, False, 1), (BadRequest, False, 2), (IpNotAllowed, True, 2), (Unavailable, True, 2)],
     ids=["no-right", "unknown-code", "address", "down"],
 )
-async def test_only_what_would_fail_for_every_event_holds_it_up(error, raised):
+async def test_only_what_would_fail_for_every_event_holds_it_up(error, raised, asked):
     class Client:
-        async def process_code(self, name):
+        calls = 0
+
+        async def templates(self):
+            self.calls += 1
             raise error("no", api=TEMPLATES)
 
-    codes = ProcessCodes()
-    if raised:
-        with pytest.raises(error):
-            await codes.of_title(Client(), CORP, "张三提交的请假")
-    else:
-        assert await codes.of_title(Client(), CORP, "张三提交的请假") is None
+    client, codes, refused = Client(), ProcessCodes(), []
+    for name in ("请假", "报销"):
+        if raised:
+            with pytest.raises(error):
+                await codes.of_title(client, CORP, f"张三提交的{name}")
+        else:
+            assert await codes.of_title(client, CORP, f"张三提交的{name}", refused.append) is None
+    assert (client.calls, len(refused)) == (asked, int(error is PermissionDenied))
 
 
-async def test_a_code_that_nobody_knows_does_not_say_that_there_is_no_template():
-    office, codes = Office(), ProcessCodes()
-    office.templates_by_name["请假"] = "PROC-LEAVE"
-
+async def test_of_two_templates_of_one_name_neither_is_taken():
     class Client:
-        async def process_code(self, name):
-            raise BadRequest("what?", api=TEMPLATES, errcode=123456)
+        async def templates(self):
+            listed = [("请假", "A"), ("请假", "B"), ("请假", "A"), ("报销", "C"), ("报销", "C"), (None, 5)]
+            return [{"name": name, "processCode": code} for name, code in [*listed, ("x", "")]] + [{}]
 
+    codes = ProcessCodes()
     assert await codes.of_title(Client(), CORP, "张三提交的请假") is None
-    assert await codes.of_title(office, CORP, "李四提交的请假") == "PROC-LEAVE"
-
-
-async def test_invented_titles_do_not_fill_the_memory():
-    office, codes = Office(), ProcessCodes()
-    for number in range(MOST + 50):
-        await codes.of_title(office, CORP, f"张三提交的{number}")
-    assert len(codes._known) == MOST
+    assert await codes.of_title(Client(), CORP, "张三提交的报销") == "C"
+    assert await codes.of_title(Client(), CORP, "张三提交的x") is None
 
 
 async def test_two_companies_may_have_templates_of_one_name():

@@ -19,7 +19,7 @@ from consumers.approval.tables import approval_actions, approval_instances, appr
 from dingbridge import Reject
 from dingbridge.dingtalk.api.approvals import INSTANCES, TEMPLATES
 from dingbridge.dingtalk.budget import Priority
-from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied, RateLimited
+from dingbridge.dingtalk.errors import BadRequest, BudgetSpent, PermissionDenied, RateLimited, Unavailable
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import CORP, Office, deliver, instance, resync_request
 
@@ -153,13 +153,30 @@ async def test_one_that_fails_leaves_out_no_other_and_is_tried_again(archive, of
 
     async def not_that_one(instance_id):
         if instance_id == "pi-2":
-            raise PermissionDenied("no right", api=INSTANCES, errcode=60011)
+            raise PermissionDenied("no", api=INSTANCES, about=about, name="x")
         return await whole(instance_id)
 
+    about = "entity"
     monkeypatch.setattr(office, "approval", not_that_one)
     assert (await run(archive, office))[2] == (3, 0, 1)
+    about = "busy"  # DingTalk's own trouble with this one looks like trouble with all
+    assert (await run(archive, office))[2] == (3, 0, 1)
+    about = "right"  # every other would be refused as well, at a call each
+    with pytest.raises(PermissionDenied):
+        await run(archive, office)
     monkeypatch.undo()
     assert await run(archive, office) == (4, 1, (4, 0, 0))
+
+
+async def test_a_platform_that_is_busy_with_all_of_them_ends_the_run_at_once(archive, office, monkeypatch):
+    async def busy(instance_id):
+        office.calls["busy"] += 1
+        raise Unavailable("busy", api=INSTANCES, name="systemError")
+
+    monkeypatch.setattr(office, "approval", busy)
+    with pytest.raises(Unavailable):
+        await run(archive, office)
+    assert office.calls["busy"] == reconciler.AT_ONCE
 
 
 async def test_a_rate_limit_that_passes_is_waited_for_and_one_that_lasts_ends_the_run(

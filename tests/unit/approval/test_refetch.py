@@ -1,6 +1,7 @@
 """Documents that lag behind the end of their approval are asked for again, ever more rarely."""
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,10 +10,11 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from consumers.approval import Approval
+from consumers.approval.reconcile.reconciler import Reconciler, Scope
 from consumers.approval.reconcile.refetch import FIRST, Refetch, due
 from consumers.approval.tables import approval_instances, approval_operations
 from dingbridge.dingtalk.api.approvals import INSTANCES
-from dingbridge.dingtalk.errors import BudgetSpent, PermissionDenied
+from dingbridge.dingtalk.errors import BudgetSpent, NotFound, PermissionDenied, Unavailable
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import Office, instance
 
@@ -72,24 +74,85 @@ def test_a_document_that_stays_wrong_costs_few_calls(first):
     assert 5 <= calls <= 25
 
 
-async def test_what_may_not_be_seen_is_not_asked_for_again_at_once(archive, monkeypatch):
-    async def refuse(instance_id):
-        raise PermissionDenied("no right", api=INSTANCES, errcode=60011)
-
-    async def spent(instance_id):
-        raise BudgetSpent("spent", api=INSTANCES)
-
+async def test_what_is_about_every_approval_is_nobodys_fetch_and_holds_the_app_up(archive, monkeypatch):
+    guards = archive.consumer.metadata.tables["approval_generations"]
+    (before,) = await archive.rows(select(guards))
     work = refetch(archive)
-    (before,) = await archive.rows(select(archive.consumer.metadata.tables["approval_generations"]))
-    monkeypatch.setattr(archive.consumer.dingtalk, "approval", spent)
+    for error in (
+        BudgetSpent("spent", api=INSTANCES, retry_after_s=30 * 86_400.0),
+        PermissionDenied("no right", api=INSTANCES, errcode=60011, retry_after_s=900.0),
+    ):
+        monkeypatch.setattr(archive.consumer.dingtalk, "approval", raising(error))
+        assert await work.once(SOON) == 1
+        assert await work.once(SOON + timedelta(seconds=30)) == 0, "not again at once"
+        assert await archive.rows(select(guards)) == [before], "it is due as before"
+        work._paused.clear()
+    monkeypatch.setattr(archive.consumer.dingtalk, "approval", raising(error))
     assert await work.once(SOON) == 1
-    (same,) = await archive.rows(select(archive.consumer.metadata.tables["approval_generations"]))
-    assert same == before, "nobody's fetch: it is due as before"
-    monkeypatch.setattr(archive.consumer.dingtalk, "approval", refuse)
-    assert await work.once(SOON) == 1
-    (after,) = await archive.rows(select(archive.consumer.metadata.tables["approval_generations"]))
-    assert after.fetched_at > before.fetched_at
+    assert await work.once(SOON + timedelta(hours=1)) == 1
     assert await status(archive) == ("approved", "RUNNING")
+
+
+@pytest.mark.parametrize("about", ["entity", "busy"])
+async def test_one_that_is_refused_for_ever_leaves_the_others_their_turn(archive, monkeypatch, about):
+    """Trouble of the platform that stays for one id looks like trouble with all."""
+    office, asked = archive.consumer.dingtalk, []
+    answer = office.approval
+
+    async def approval(instance_id):
+        asked.append(instance_id)
+        if instance_id == "pi-1":
+            raise Unavailable("systemError", api=INSTANCES, about=about)
+        return await answer(instance_id)
+
+    office.finish("pi-2", status="RUNNING", result="")
+    assert (await archive.deliver(instance("finish", processInstanceId="pi-2"))).kind == "done"
+    office.finish("pi-2")
+    monkeypatch.setattr(office, "approval", approval)
+    work = refetch(archive)
+    for look in range(2):
+        await work.once(SOON + timedelta(seconds=30 * look))
+    assert "pi-2" in asked
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NotFound("no such instance", api=INSTANCES, name="processInstanceNotExist"),
+        PermissionDenied("not this one", api=INSTANCES, name="noPermission", about="entity"),
+    ],
+    ids=["gone", "refused"],
+)
+async def test_what_only_documents_name_and_nobody_may_see_costs_a_few_calls(archive, monkeypatch, error):
+    office = archive.consumer.dingtalk
+    office.finish("pi-9", attachedProcessInstanceIds=[f"old-{number}" for number in range(10)])
+    assert (await archive.deliver(instance("finish", processInstanceId="pi-9"))).kind == "done"
+    asked: Counter[str] = Counter()
+
+    async def refuse(instance_id):
+        asked[instance_id] += 1
+        raise error
+
+    monkeypatch.setattr(office, "approval", refuse)
+    work, now = refetch(archive), datetime.now(UTC)
+    for _ in range(60):
+        now += timedelta(minutes=1)
+        await work.once(now)
+    columns = approval_instances.c
+    rows = await archive.rows(select(columns.document_state).where(columns.instance_id.like("old-%")))
+    assert [row.document_state for row in rows] == ["missing"] * 10
+    assert len(asked) == 10, "and not pi-1, which was asked about just now"
+    assert max(asked.values()) <= 5
+    scope = Scope("dingcorp01", "default", NOW - timedelta(days=30), NOW, ("PROC-LEAVE",))
+    ids = await Reconciler(archive.consumer.fetcher, office, scope).list_ids()
+    assert not any(id_.startswith("old-") for id_ in ids), "a resync asks for none of them"
+
+
+def raising(error):
+    async def raises(instance_id):
+        raise error
+
+    return raises
 
 
 async def test_the_consumer_does_it_beside_its_events_also_without_a_folder_for_files(archive, monkeypatch):

@@ -9,10 +9,11 @@ from sqlalchemy import select
 from structlog.testing import capture_logs
 
 from consumers.approval import Approval
-from consumers.approval.archive.times import CHINA, ApiClock
+from consumers.approval.archive.times import ApiClock
 from consumers.approval.check import CHECK
 from consumers.approval.tables import approval_instances, approval_operations, approval_tasks
 from dingbridge.dingtalk.api.approvals import INSTANCES
+from dingbridge.dingtalk.clock import CHINA
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import LATER, Office, T, deliver, instance, only, task
 

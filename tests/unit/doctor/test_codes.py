@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from consumers.approval import check as approval_check
 from dingbridge.dingtalk.api import CallbackRegistration
 from dingbridge.dingtalk.error_codes import error_for, error_named
 from dingbridge.dingtalk.error_meanings import REFUSALS
@@ -30,13 +31,13 @@ from dingbridge.doctor.checks import settings as settings_check
 from dingbridge.doctor.checks.kafka import Topic
 from dingbridge.doctor.checks.network import Push
 from dingbridge.doctor.context import Context
-from dingbridge.doctor.findings import Both, Finding, Level, printed, read_words
+from dingbridge.doctor.findings import Both, Finding, Level, found, printed, read_words
 from dingbridge.doctor.parts import load_checks
 from dingbridge.settings import IngressSettings, KafkaSettings
 from dingbridge.settings.apps import App, AppCredentials
 from ingress.journal import check as disk
 
-WORDS = read_words("dingbridge.doctor") | disk.CHECK.words
+WORDS = read_words("dingbridge.doctor") | disk.CHECK.words | approval_check.WORDS
 TOKEN, AES_KEY, OWNER = "tokenOfTheTest", "a" * 43, "dingappkey1"
 GONE = Both("the connection is refused", "连接被拒绝")
 HTTPS = "https://bridge.example.com/callback"
@@ -298,6 +299,7 @@ CASES: dict[str, Callable[[], list[Finding]]] = {
     "tags.url": lambda: tags(given="https://other.example.com/callback"),
     "tags.token": lambda: tags(token="anotherToken"),
     "tags.aes_key": lambda: tags(aes_key="b" * 43),
+    "approval.true_utc": lambda: [found("approval.true_utc", number=3)],
     "events.templates": lambda: subscription.judge({"approval": {"PROC-A": ("finish",)}}, ["outbound"]),
     "failed.read": lambda: failed(last=9_400.0, items=12),
     "failed.stale": lambda: failed(last=1.0, now=30_000.0),

@@ -1,16 +1,16 @@
 """An approval's clocks; ids and times in the form of captures."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dingbridge.dingtalk.clock import CHINA
 from dingbridge.probe.times import FORM, Clocks, clocks_of, form_of
 
 BUSINESS_ID = "202604161534000123456"
 INSTANCE_ID = "aBcDeFgHiJkLmNoPqRsT_-04221776324877"  # 2026-04-16 15:34:37 in China
-CHINA = timezone(timedelta(hours=8))
 
 
 @pytest.mark.parametrize(
