@@ -1,6 +1,5 @@
 """The profile: what DingTalk may do and no page promises, each a switch. ``kind``, the default, has it off;
-``reality`` has it on, modestly. What is captured is always so, but for the orders of fields, which changed
-with the years.
+``reality`` has it on, modestly. What is captured is always so.
 
 ==============  ======================================================================================
 late            share of people, departments and approvals of which reads lag behind every change, of
@@ -15,8 +14,6 @@ new_token       a permission that is granted is seen by access tokens that are i
                 (cryozerolabs/n8n-nodes-dingtalk v0.3.4)
 same_token      a token that is asked for within 7200 s is the same one (obtain-orgapp-token); false: a new
                 one each time. With ``new_token`` the former means that a grant is seen after 7200 s at last
-mixed_years     the old form of contact events has its fields in the order of any year of which there is a
-                capture; false: in that of the last. On in both profiles
 ==============  ======================================================================================
 """
 
@@ -41,7 +38,6 @@ class Profile:
     family_school: bool = False
     new_token: bool = False
     same_token: bool = True
-    mixed_years: bool = True
 
     @classmethod
     def parse(cls, text: str) -> "Profile":

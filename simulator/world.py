@@ -20,7 +20,7 @@ from simulator.api import (
 )
 from simulator.call import Call
 from simulator.company.actions.base import Written
-from simulator.company.events import YEARS, PlatformEvent
+from simulator.company.events import PlatformEvent
 from simulator.company.platform import Platform, now_ms
 from simulator.company.scope import VisibleScope
 from simulator.company.sight import Sight
@@ -155,7 +155,6 @@ class World:
     def set_profile(self, **wanted: Any) -> None:
         """As ``Profile.set``, for all parts at once."""
         self.profile.set(**wanted)
-        self.platform.shape.order_of = "mixed" if self.profile.mixed_years else YEARS[-1]
 
     @property
     def failed(self) -> FailedList:

@@ -1,7 +1,7 @@
 """What the bridge itself tells a consumer, in that consumer's inbox: an event that DingTalk never sent.
 
-There is one such type: compare your part of a company with DingTalk, because events of it may be lost, or came
-without saying what changed. Its name is no legal EventType, so no event of DingTalk's can be taken for it.
+There is one such type: compare your part of a company with DingTalk, as events of it may be lost, or did not
+say what changed. Its name is no legal EventType, so no event of DingTalk's can be taken for it.
 """
 
 from typing import Any, Final, NamedTuple

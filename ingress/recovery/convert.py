@@ -7,8 +7,8 @@ years, ``OptStaffId`` is not in the item, and its ``event_time`` is neither the 
 event. Type, company, subject and a time that is off by a second name two events as well as one, and are not
 taken for an id: a repeat costs a look, a false repeat an event (docs/decisions/0047).
 
-An item without the ids that its EventType lives by is no event: then whoever mirrors that part of the company
-has to compare it. Nothing is dropped for its content. Names are looked for; their order, which differs between
+An item without the ids that its EventType lives by is no event: who mirrors that part of the company then has
+to compare it. Nothing is dropped for its content. Names are looked for; their order, which differs between
 captures and DingTalk's page, means nothing.
 """
 

@@ -2,8 +2,8 @@
 
 A callback that the disk has damaged is not published as if DingTalk had said it; the consumers that keep a
 copy of the company get a resync request instead. They get one, too, beside the records of a callback that is
-about somebody and does not say about whom (third-party apps get such ones): the same one for all such callbacks
-within ``COMPARE_EVERY_MS``, due ``SETTLED_MS`` after its end, so that one comparison sees what each was about.
+about somebody and does not say about whom (third-party apps get such ones). It is one for all such callbacks
+of ``COMPARE_EVERY_MS``, and due ``SETTLED_MS`` after them, so that one comparison sees what each was about.
 """
 
 import time

@@ -156,7 +156,7 @@ async def test_the_profile_is_one_setting_and_each_switch_can_be_set(api: Api) -
             "late": 0,
             "late_ms": 30_000,
             "refused": 0,
-            **dict.fromkeys(("family_school", "new_token", "same_token", "mixed_years"), True),
+            **dict.fromkeys(("family_school", "new_token", "same_token"), True),
         }
     kind = await api.get("/_sim/profile")
     changed = await api.post("/_sim/profile", {"profile": "reality", "late_ms": 500})
