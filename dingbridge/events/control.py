@@ -1,7 +1,7 @@
 """What the bridge itself tells a consumer, in that consumer's inbox: an event that DingTalk never sent.
 
-There is one such type: look anew at your part of a company, because events of it may be lost, or came without
-saying what changed. Its name is no legal EventType, so no event of DingTalk's can be taken for it.
+There is one such type: compare your part of a company with DingTalk, as events of it may be lost, or did not
+say what changed. Its name is no legal EventType, so no event of DingTalk's can be taken for it.
 """
 
 from typing import Any, Final, NamedTuple
@@ -26,7 +26,7 @@ class ControlRecord(NamedTuple):
 def resync_requested(
     *, id: str, app: str, corp_id: str | None, now_ms: int, since_ms: int, part: Part, reason: str
 ) -> ControlRecord:
-    """A request to look anew. The same ``id`` is one request, however often it is written; the worker holds
+    """A resync request. The same ``id`` is one request, however often it is written; the worker holds
     it back until ``now_ms``. Its key is not that of the company's events, which must not wait for it."""
     corp = corp_id or NOBODY
     key = f"{corp}:resync"

@@ -43,7 +43,7 @@ transaction, and its key goes on."""
 OutcomeKind = Literal["done", "seen", "retry", "reject", "unavailable", "not_an_event", "given_up"]
 
 HELD_MOST_S = 3600
-"""A request to look anew that is due later still is of a clock that is wrong, and done at once."""
+"""A resync request that is due later still is of a clock that is wrong, and done at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What one item of a failed list becomes: the callback that did not arrive, or a request to look anew. Pure.
+"""What one item of a failed list becomes: the callback that did not arrive, or a resync request. Pure.
 
 An item of ``get_call_back_failed_result`` is not the pushed body, and poorer. It is put back into the form of
 2017-2023. It has neither the bytes of the push nor its id: the order of a push's fields changed with the
@@ -7,8 +7,8 @@ years, ``OptStaffId`` is not in the item, and its ``event_time`` is neither the 
 event. Type, company, subject and a time that is off by a second name two events as well as one, and are not
 taken for an id: a repeat costs a look, a false repeat an event (docs/decisions/0047).
 
-An item without the ids that its EventType lives by is no event: then whoever mirrors that part of the company
-has to look anew. Nothing is dropped for its content. Names are looked for; their order, which differs between
+An item without the ids that its EventType lives by is no event: who mirrors that part of the company then has
+to compare it. Nothing is dropped for its content. Names are looked for; their order, which differs between
 captures and DingTalk's page, means nothing.
 """
 
@@ -34,8 +34,8 @@ _WRAPPED: Final = {"item"}
 
 @dataclass(frozen=True, slots=True)
 class ConvertedItem:
-    """``body`` is the callback, None for an item that is too poor to be one. ``resync``: what is to be looked
-    at anew instead. ``time_ms`` is the event's, epoch ms."""
+    """``body`` is the callback, None for an item that is too poor to be one. ``resync``: what is to be
+    compared instead. ``time_ms`` is the event's, epoch ms."""
 
     event_type: str | None
     corp_id: str | None

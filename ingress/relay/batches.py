@@ -36,6 +36,7 @@ _LARGEST_RECORD = PRODUCER_MAX_REQUEST_BYTES - 4096
 _UNEXPLAINED_S = 30.0
 """For so long an error that says nothing is taken for the world's, and everything waits."""
 _KEY_BYTES = 256
+_REQUESTS_KNOWN = 1_000
 
 
 @dataclass(slots=True)
@@ -140,17 +141,22 @@ class RecordAccumulator:
         self._searched: dict[str, int] = {}
         self._unexplained: dict[TopicPartition, float] = {}  # since when
         self._refused: dict[tuple[int, int], Refusal] = {}
+        self._requests: set[tuple[str, bytes]] = set()  # inbox and value
 
     def use(self, producer: AIOKafkaProducer) -> None:
         """Fill batches for this one from now on; what the one before knew of topics is asked anew."""
         self._producer = producer
         self._topics.clear()
+        self._requests.clear()
 
     async def add(self, batches: BatchSet, callback: PartialCallback) -> bool:
         """Put a callback's records into their batches; ``False`` when the set has no more room for them."""
         seq = callback.seq
         for number in range(callback.added, len(callback.messages)):
             record, inbox = callback.messages[number]
+            if inbox is not None and self._is_repeat(inbox, record):
+                callback.added = number + 1
+                continue
             name = inbox or self._router.topic(record)
             too_large = len(record.value) + len(record.key) > _LARGEST_RECORD
             found: Topic | Refusal | None = self._topics.get(name)
@@ -163,8 +169,18 @@ class RecordAccumulator:
                 batch = self._batch(batches, (name, partition_of(record.key, found.partitions)))
                 if not batches.append(batch, seq, number, record, found.batch_bytes):
                     return False
+            if inbox is not None:
+                self._requests.add((inbox, record.value))
             callback.added = number + 1
         return True
+
+    def _is_repeat(self, inbox: str, record: Record) -> bool:
+        """Whether this producer was given the same request before: callbacks that name nobody make one in ten
+        minutes, however many they are. The checkpoint passes the first one earlier; where that fails, the
+        producer ends, and ``use`` forgets what it was given."""
+        if len(self._requests) > _REQUESTS_KNOWN:
+            self._requests.clear()
+        return (inbox, record.value) in self._requests
 
     def _known_refusal(self, topic: str, seq: int, number: int, too_large: bool) -> Refusal | None:
         return (

@@ -1,10 +1,9 @@
-"""What a row of the journal becomes: the records of a callback, or requests to consumers to look anew.
+"""What a row of the journal becomes: the records of a callback, or resync requests to consumers.
 
 A callback that the disk has damaged is not published as if DingTalk had said it; the consumers that keep a
-copy of the company are asked to look anew instead. They are asked, too, beside the records of a callback that
-is about somebody and does not say about whom (third-party apps get such ones): once for all such callbacks
-that came within ``COMPARE_EVERY_MS``, after its end, so that the one comparison sees what each of them was
-about.
+copy of the company get a resync request instead. They get one, too, beside the records of a callback that is
+about somebody and does not say about whom (third-party apps get such ones). It is one for all such callbacks
+of ``COMPARE_EVERY_MS``, and due ``SETTLED_MS`` after them, so that one comparison sees what each was about.
 """
 
 import time
@@ -26,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 COMPARE_EVERY_MS: Final = 10 * 60_000
 """A comparison can be a full sync: at most one in this time, of each company and part."""
+SETTLED_MS: Final = 60_000
+"""DingTalk's reads may lag behind its events, and the clocks of the relay and of a worker may differ."""
 _UNKNOWN_MS = 7 * 86_400_000
 """How far back consumers look where nobody knows since when something may be missing."""
 
@@ -62,21 +63,22 @@ class MessageBuilder:
         nameless = next((record for record in records if record.compare is not None), None)
         if nameless is None or nameless.compare is None:
             return []
-        due_ms = (row.received_ms // COMPARE_EVERY_MS + 1) * COMPARE_EVERY_MS
+        end_ms = (row.received_ms // COMPARE_EVERY_MS + 1) * COMPARE_EVERY_MS
         corp = dict(nameless.headers)["dingbridge-corp"].decode()
         request = ResyncRequest(
-            f"nameless/{row.app}/{nameless.compare}/{due_ms}",
+            f"nameless/{row.app}/{nameless.compare}/{end_ms}",
             "an event does not say whom it is about",
             app=row.app,
             corp_id=None if corp == NOBODY else corp,
             part=nameless.compare,
         )
-        return self._resync(request, due_ms)
+        return self._resync(request, end_ms + SETTLED_MS)
 
     def _resync(self, request: ResyncRequest, now_ms: int) -> list[Message]:
         """One for each app and consumer, as if it was asked for at ``now_ms``."""
         since_ms = now_ms - _UNKNOWN_MS if request.since_ms is None else request.since_ms
-        corps = self._corps()
+        known = request.app is not None and request.corp_id is not None  # then the apps' file is not read
+        corps = {} if known else self._corps()
         apps = sorted(corps) if request.app is None else [request.app]
         messages = []
         for app in apps:
@@ -98,7 +100,7 @@ class MessageBuilder:
         """The company of each app that is configured, where it is known."""
         try:
             apps = load_apps(self._settings)
-        except SettingsError as error:  # the ingress tells of it, too
+        except SettingsError as error:  # the ingress logs it, too
             log.warning("relay.apps_unreadable", words=str(error))
             apps = {}
         return {name: app.corp_id for name, app in apps.items()} or {self._settings.dingtalk_app_name: None}

@@ -196,9 +196,11 @@ class ParkedRecords:
                     await self._relabel(parked, DAMAGED)
                     continue
                 try:
-                    # another release may make fewer of a callback: which one it was, nobody can tell, and
-                    # readers drop what they know by its id
-                    for message in messages[parked.record : parked.record + 1] or messages:
+                    # another release, or other RESYNC_CONSUMERS, may make fewer of a callback: which one it
+                    # was, nobody can tell, and readers drop what they know by its id
+                    own = [message for message in messages if message.inbox == self._inbox(topic)]
+                    it = [message for message in messages[parked.record :][:1] if message in own]
+                    for message in it or own:
                         await self._send_one(topic, message)
                 except TimeoutError:
                     log.warning("publisher.still_parked", topic=topic, seq=parked.seq, reason="no_answer")
@@ -214,6 +216,10 @@ class ParkedRecords:
             return page[-1].key
         finally:
             await self._forget(done)
+
+    def _inbox(self, topic: str) -> str | None:
+        """As a ``Message`` names it: None for a topic of events."""
+        return topic if topic.startswith(self._settings.control_prefix) else None
 
     async def _relabel(self, parked: Parked, reason: str) -> None:
         if reason != parked.reason:
@@ -238,6 +244,8 @@ class ParkedRecords:
                 row = self._journal.row(parked.seq)
                 messages = self._messages.messages(row)
                 if not row.intact or parked.record >= len(messages):
+                    break
+                if messages[parked.record].inbox != self._inbox(topic):
                     break
                 record = messages[parked.record].record
                 partition = (topic, partition_of(record.key, partitions))

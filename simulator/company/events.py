@@ -22,26 +22,22 @@ from typing import Any, Final, Literal
 
 from simulator.company.documents import Approval, Task
 
-Generation = Literal["old", "new"]
-
 TIMESTAMPED: Final = frozenset(
     {"user_add_org", "user_modify_org", "user_leave_org", "org_admin_add", "org_admin_remove"}
 )
 """Types whose new form has a ``timeStamp`` beside ``EventTime`` (the documents' samples)."""
 
-YEARS: Final = (2019, 2022)
-"""Of each captured order of contact events one; approvals have had one order since July 2019."""
-
-_CONTACTS: Final[Mapping[int, Sequence[str]]] = {
-    2019: (
+_CONTACTS: Final[Sequence[Sequence[str]]] = (
+    (  # 2018 and 2019
         "TimeStamp", "CorpId", "UserId", "DeptId", "UserIdList", "LabelIdList", "PreLabelList",
         "PostLabelList", "diffInfo", "action", "scope", "OptStaffId", "EventType",
     ),
-    2022: (
+    (  # 2021 and 2022
         "PostLabelList", "UserIdList", "CorpId", "EventType", "PreLabelList", "UserId", "DeptId",
         "LabelIdList", "diffInfo", "OptStaffId", "action", "scope", "TimeStamp",
     ),
-}  # fmt: skip
+)  # fmt: skip
+"""The captured orders of contact events; approvals have had one since July 2019."""
 _APPROVALS: Final = (
     "processInstanceId", "finishTime", "corpId", "EventType", "businessId", "remark", "content", "title",
     "type", "url", "result", "createTime", "processCode", "bizCategoryId", "businessType", "staffId",
@@ -76,44 +72,40 @@ class PlatformEvent:
 
 
 class EventShaper:
-    """Makes events of one company; ``noise`` decides ids and, for ``mixed``, each event's generation and
-    year. ``order_of`` is the year of which the old form's order of fields is. With ``stream`` set, events
-    have the form of Stream's frames, which knows no generations."""
+    """Makes events of one company; ``noise`` decides ids, the year whose order of fields the old form has,
+    and for ``mixed`` each event's generation. With ``stream`` set, events have the form of Stream's frames,
+    which knows no generations."""
 
     def __init__(
         self,
         corp_id: str,
         generation: Literal["old", "new", "mixed"],
         noise: Random,
-        order_of: int | Literal["mixed"] = YEARS[-1],
     ) -> None:
         self.corp_id = corp_id
         self.generation = generation
-        self.order_of = order_of
         self.stream = False
         self._noise = noise
 
-    def _draw(self) -> tuple[Generation, int, str]:
-        """The generation of the next event, the year of its order, and its id. The draws are the same
-        whatever is done with them."""
-        drawn: Generation = "old" if self._noise.random() < 0.5 else "new"
-        year, event_id = self._noise.choice(YEARS), f"{self._noise.getrandbits(128):032x}"
-        if self.order_of != "mixed":
-            year = max((one for one in YEARS if one <= self.order_of), default=YEARS[0])
-        return drawn if self.generation == "mixed" else self.generation, year, event_id
+    def _draw(self) -> tuple[str, Sequence[str], str]:
+        """The generation of the next event, the order of fields of a contact event, and its id. The draws are
+        the same whatever is done with them, so a recorded life has them again."""
+        drawn = "old" if self._noise.random() < 0.5 else "new"
+        order, event_id = self._noise.choice(_CONTACTS), f"{self._noise.getrandbits(128):032x}"
+        return drawn if self.generation == "mixed" else self.generation, order, event_id
 
     def _make(
         self, event_type: str, at_ms: int, fields: dict[str, Any], old: dict[str, Any], only: dict[str, Any]
     ) -> PlatformEvent:
         """``fields`` in today's spelling; ``old`` what the old form has instead, without type and company;
         ``only`` what Stream has beside ``fields``."""
-        generation, year, event_id = self._draw()
+        generation, contacts, event_id = self._draw()
         corp = "corpId" if event_type.startswith("bpms_") else "CorpId"
         if self.stream:
             born = {"EventType": event_type, "EventTime": at_ms, "CorpId": self.corp_id}
             payload = _ordered(born | fields | only | {"eventId": event_id}, _STREAM)
         elif generation == "old":
-            order = _APPROVALS if corp == "corpId" else _CONTACTS[year]
+            order = _APPROVALS if corp == "corpId" else contacts
             payload = _ordered(old | {"EventType": event_type, corp: self.corp_id}, order)
         else:
             head = {"EventType": event_type, "EventTime": at_ms, "CorpId": self.corp_id}

@@ -20,7 +20,7 @@ from simulator.company.actions.contacts import ContactActions
 from simulator.company.actions.roles import RoleActions
 from simulator.company.approvals import Approvals
 from simulator.company.company import Company
-from simulator.company.events import YEARS, EventShaper, PlatformEvent
+from simulator.company.events import EventShaper, PlatformEvent
 from simulator.company.past import PastApprovals
 from simulator.company.todos import Todos
 from simulator.errors import ActionError, PlatformError
@@ -78,9 +78,8 @@ class Platform:
     """A company, its approvals, and what can happen to them.
 
     ``seed`` fixes the company and, with the same actions at the same times, its whole life. ``generation``:
-    the form of the payloads, ``old``, ``new`` or ``mixed`` by event; ``order_of``: the year of which the old
-    form's order of fields is (``events.YEARS``), or ``mixed``. ``shape`` makes the events. ``began_ms`` is
-    when it began, ``at_ms`` what the clock said at the last action (epoch ms). ``past`` are
+    the form of the payloads, ``old``, ``new`` or ``mixed`` by event. ``shape`` makes the events. ``began_ms``
+    is when it began, ``at_ms`` what the clock said at the last action (epoch ms). ``past`` are
     ``past_approvals`` that were over by then. ``on_step`` is called with each step of its life and the events
     that tell of it, after it.
     """
@@ -95,7 +94,6 @@ class Platform:
         generation: Literal["old", "new", "mixed"] = "mixed",
         clock: Callable[[], int] = now_ms,
         past_approvals: int = 0,
-        order_of: int | Literal["mixed"] = YEARS[-1],
     ) -> None:
         self.corp_id = corp_id
         self.company = Company(seed=seed, users=users, departments=departments)
@@ -106,7 +104,7 @@ class Platform:
         self._last_ms = 0
         self._rng = self.company.rng
         # of its own, so that the company's life does not depend on how it is announced
-        self.shape = EventShaper(corp_id, generation, Random(seed), order_of)  # noqa: S311
+        self.shape = EventShaper(corp_id, generation, Random(seed))  # noqa: S311
         parts = (self.company, self.approvals, self.shape, self._now)
         self.contact_writes, approvals = ContactWrites(*parts), ApprovalWrites(*parts)
         self.todos = Todos(self.company, self.now_ms)

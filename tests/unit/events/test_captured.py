@@ -1,14 +1,20 @@
 """What DingTalk was seen to send, by whoever published it: ``golden/captured``."""
 
 import json
+import random
 from collections import Counter
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dingbridge.events import Received, catalogue, decode, to_dingtalk, to_records
+from dingbridge.events import Received, catalogue, decode, extract_facts, to_dingtalk, to_records
 from dingbridge.schema.drift import drift_in
 from ingress.stream.frames import new_callback, read
-from tests.unit.events.golden import Golden, load_captured
+from tests.support.sizes import sized
+from tests.unit.events.golden import Golden, compact, load_captured
+from tests.unit.events.strategies import texts, values
 
 CAPTURED = load_captured()
 STREAM = [golden for golden in CAPTURED if golden.via == "stream"]
@@ -50,6 +56,41 @@ def test_who_is_named_is_the_subject_and_nobody_asks_for_a_comparison(golden: Go
     for record in records:
         corp, _, subject = record["partitionkey"].partition(":")
         assert (corp, subject) == (record["source"].split("/")[2], record.get("subject", ""))
+
+
+KNOWN = {
+    name.lower()
+    for event_type in catalogue
+    for spelling in catalogue[event_type].spellings.values()
+    for wire, field in spelling.fields.items()
+    for name in (wire, field.name)
+}
+unknown_fields = st.dictionaries(texts.filter(lambda name: name.lower() not in KNOWN), values, max_size=3)
+
+
+@settings(max_examples=sized(200, 2_000))
+@given(st.sampled_from(CAPTURED), unknown_fields, st.randoms(use_true_random=False))
+def test_another_order_and_fields_that_nobody_knows_change_nothing_else(
+    golden: Golden, more: dict[str, Any], rng: random.Random
+) -> None:
+    payload = json.loads(golden.body)
+    items = list((more | payload).items())
+    rng.shuffle(items)
+    changed = compact(dict(items)).encode()
+    assert extract_facts(changed) == extract_facts(golden.body)
+
+    def facts(body: bytes) -> list[tuple[Any, ...]]:
+        found = []
+        for record in to_records(Received(1, "j1", 1_731_000_000_000, "default", golden.via, body)):
+            event = decode(record.value)
+            data = {name: value for name, value in event.data.items() if name not in more or name in payload}
+            named = event.id if ":" in event.id else None  # else it is a hash of the bytes
+            found.append(
+                (event.type, event.subject, event.time, event.form, record.compare, record.key, named, data)
+            )
+        return found
+
+    assert facts(changed) == facts(golden.body)
 
 
 @pytest.mark.parametrize("golden", STREAM, ids=named(STREAM))

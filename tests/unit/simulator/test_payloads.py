@@ -33,44 +33,37 @@ def test_mixed_has_both_generations() -> None:
 def test_old_contact_shape() -> None:
     platform = make(generation="old")
     joined = [platform.act("hire", {"follow_up": False})[0].payload for _ in range(30)]
-    assert {tuple(add) for add in joined} == {
-        ("CorpId", "EventType", "UserId", "OptStaffId", "TimeStamp"),
-        ("CorpId", "EventType", "UserId", "TimeStamp"),  # by Smart HR
+    assert {frozenset(add) for add in joined} == {
+        frozenset({"CorpId", "EventType", "UserId", "OptStaffId", "TimeStamp"}),
+        frozenset({"CorpId", "EventType", "UserId", "TimeStamp"}),  # by Smart HR
     }
     add = joined[0]
     assert add["TimeStamp"].isdigit()
     assert add["UserId"][0] in platform.company.users
     created = platform.act("create_department")[0].payload
-    assert list(created) == ["CorpId", "EventType", "DeptId", "TimeStamp"]
+    assert created.keys() == {"CorpId", "EventType", "DeptId", "TimeStamp"}
     assert created["DeptId"][0] in platform.company.departments
     renamed = platform.act("rename", {"name": "欧阳雨桐"})[0].payload
     assert renamed["diffInfo"][0]["curr"]["name"] == "欧阳雨桐"
     assert renamed["diffInfo"][0]["userid"] == renamed["UserId"][0]
 
 
-def test_the_order_of_fields_is_that_of_a_year() -> None:
-    def orders(order_of: int | str) -> set[tuple[str, ...]]:
-        platform = make(generation="old", order_of=order_of)
-        return {tuple(platform.act("create_department")[0].payload) for _ in range(30)}
-
-    older, newer = (
-        ("TimeStamp", "CorpId", "DeptId", "EventType"),
-        ("CorpId", "EventType", "DeptId", "TimeStamp"),
-    )
-    assert orders(2018) == orders(2019) == {older}
-    assert orders(2022) == orders(2026) == {newer}
-    assert orders("mixed") == {older, newer}
+def test_the_order_of_fields_is_that_of_a_captured_year() -> None:
+    platform = make(generation="old")
+    assert {tuple(platform.act("create_department")[0].payload) for _ in range(30)} == {
+        ("TimeStamp", "CorpId", "DeptId", "EventType"),  # 2019
+        ("CorpId", "EventType", "DeptId", "TimeStamp"),  # 2022
+    }
 
 
-@pytest.mark.parametrize("order_of", [2019, 2022])
-def test_approvals_have_the_order_of_captures(order_of: int) -> None:
+def test_approvals_have_the_order_of_captures() -> None:
     """Names that are there stand as in the captures of 2019 to 2023."""
     captured = [
         list(golden.document["before"])
         for golden in load_captured()
         if golden.path.stem in ("zyx-2021-8", "15192122249-2023-1")
     ]
-    platform = make(generation="old", order_of=order_of)
+    platform = make(generation="old")
     for event in platform.act("start_approval") + platform.act("approve"):
         [order] = [names for names in captured if ("taskId" in names) == ("taskId" in event.payload)]
         there = [name for name in event.payload if name in order]

@@ -480,3 +480,22 @@ async def test_freshness_is_from_receipt_to_the_end_of_handling_of_what_came_by_
             if "family" in sample.labels
         }
         assert families == {"contact", "other"}
+
+
+async def test_a_request_that_is_not_due_holds_nothing_but_its_offset_and_goes_with_its_partition() -> None:
+    due_ms = int(datetime.now(UTC).timestamp() * 1000) + 600_000
+    request = resync_requested(
+        id="r1", app="default", corp_id="c", now_ms=due_ms, since_ms=0, part="contacts", reason="test"
+    )
+    async with running(Scripted()) as harness:
+        harness.scheduler.add([kafka_record(*P0, 0, key=request.key, value=request.value)])
+        harness.offsets[P0] = 1
+        harness.add(P0, ("a", "u1"), ("b", "u2"))
+        await until(lambda: harness.tracker.in_flight == 1)
+        assert await harness.effects() == ["a", "b"]
+        assert (harness.tracker.to_commit().get(P0, 0), harness.scheduler.down()) == (0, {})
+        await harness.scheduler.revoke({P0}, 60)
+        assert harness.tracker.to_commit().get(P0, 0) == 0
+        harness.scheduler.forget({P0})
+        assert harness.tracker.in_flight == 0
+        assert harness.letters.sent == []

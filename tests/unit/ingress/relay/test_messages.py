@@ -8,7 +8,7 @@ from dingbridge.events import Event, decode
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.settings import SAMPLE_CREDENTIALS, IngressSettings
 from ingress.journal.rows import StoredCallback
-from ingress.relay.messages import COMPARE_EVERY_MS, MessageBuilder
+from ingress.relay.messages import COMPARE_EVERY_MS, SETTLED_MS, MessageBuilder
 from tests.unit.events.golden import load_captured
 
 BEGIN = 1_731_000_000_000
@@ -46,7 +46,7 @@ def test_many_callbacks_that_name_nobody_are_one_request_and_it_comes_after_all_
     [known_as] = {(event.source, event.id) for event in found}
     assert known_as[0] == "/dingtalk/dingcorp1/default"
     [due] = {event.time.timestamp() * 1000 for event in found}
-    assert due == first + COMPARE_EVERY_MS
+    assert due == first + COMPARE_EVERY_MS + SETTLED_MS
     assert found[0].type == RESYNC_REQUESTED
     assert (found[0].data["part"], found[0].partitionkey) == ("contacts", "dingcorp1:resync")
     [later] = {event.id for event in requests(builder, TREE, first + COMPARE_EVERY_MS)}

@@ -1,6 +1,7 @@
 """What is parked is tried again: all of it, in order, and without holding up what is well. Without Kafka."""
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from dingbridge.errors import KafkaUnavailable, TopicLeaderless
 from dingbridge.events import decode
+from dingbridge.events.control import RESYNC_REQUESTED
 from ingress.journal.checkpoint import DAMAGED
 from ingress.relay import parked as parking
 from ingress.relay import publisher as publishing
@@ -97,6 +99,23 @@ async def test_of_a_callback_that_makes_fewer_records_than_when_it_was_parked_al
     async with opened(folder) as publisher:
         assert await publisher.parked.retry() == 0
     assert kafka.numbers() == [1]
+
+
+@pytest.mark.parametrize("wanted", [["address-sync"], ["approval"], ["outbound", "approval"]])
+async def test_a_request_that_is_parked_takes_no_event_with_it_whoever_is_asked_today(folder, kafka, wanted):
+    nameless = {"EventType": "org_dept_remove", "EventTime": 1_731_000_000_000, "CorpId": "c", "eventId": "e"}
+    inbox = "ctl-dingtalk.inbox.approval"
+    folder.keep(json.dumps(nameless).encode())
+    checkpoint = folder.checkpoint()
+    checkpoint.commit(1, [parking.Parked(1, 2, inbox, "rights", 1)])
+    checkpoint.close()
+    async with opened(folder, resync_consumers=wanted) as publisher:
+        assert await publisher.parked.retry() == 0
+    assert {event.type for event in kafka.events(inbox)} == (
+        {RESYNC_REQUESTED} if "approval" in wanted else set()
+    )
+    assert kafka.taken.keys() <= {inbox}
+    assert not folder.parked()
 
 
 async def test_the_task_unblocks_nothing_the_loop_does(folder, kafka):

@@ -20,7 +20,7 @@ from dingbridge.events import decode
 from dingbridge.events.control import RESYNC_REQUESTED
 from ingress.errors import JournalDamaged
 from ingress.journal.checkpoint import DAMAGED, Checkpoint
-from ingress.journal.rows import ResyncRequest
+from ingress.journal.rows import NewCallback, ResyncRequest
 from ingress.relay import publisher as publishing
 from tests.support.waiting import eventually
 from tests.unit.ingress.relay.fakes import body
@@ -213,3 +213,43 @@ async def test_a_damaged_journal_is_told_and_nothing_behind_the_damage_is_passed
         await eventually(lambda: publisher._stats._damaged, 30, "it is told")
         await comes_to(folder, 2)
     assert kafka.numbers() == [0, 1]
+
+
+def nameless(number: int, received_ms: int) -> NewCallback:
+    payload = {
+        "EventType": "org_dept_remove",
+        "EventTime": received_ms,
+        "CorpId": "c",
+        "eventId": f"e{number}",
+        "number": number,
+    }
+    return NewCallback(received_ms, "default", "http", json.dumps(payload).encode(), b"", unconditional=True)
+
+
+async def test_a_flood_of_callbacks_that_name_nobody_is_one_request_and_asks_kafka_once(
+    folder, kafka, monkeypatch
+):
+    kafka.topics.discard(INBOXES[1])
+    looks = []
+    monkeypatch.setattr(
+        "ingress.relay.topics.existing_topics", lambda s, w=(): looks.append(w) or kafka.existing(s, w)
+    )
+    monkeypatch.setattr("ingress.relay.batches.MAX_RECORDS", 50)
+    begin = 1_731_000_000_000
+    folder.file.commit([nameless(n, begin + n) for n in range(300)], {}, begin)
+    async with running(folder.publisher()):
+        await comes_to(folder, 300)
+    assert kafka.numbers("dingtalk.org_dept_remove") == list(range(300))
+    assert len(kafka.events(INBOXES[0])) == 1
+    assert looks.count([INBOXES[1]]) == 1
+    assert not folder.parked()
+
+
+async def test_a_request_whose_first_batch_failed_is_sent_again_before_the_checkpoint_passes(folder, kafka):
+    begin, failures = 1_731_000_000_000, [KafkaConnectionError() for _ in range(3)]
+    kafka.refuses = lambda topic, value: failures.pop() if topic == INBOXES[0] and failures else None
+    folder.file.commit([nameless(n, begin + n) for n in range(20)], {}, begin)
+    async with running(folder.publisher()):
+        await comes_to(folder, 20)
+    assert len(kafka.events(INBOXES[0])) == 1
+    assert not failures
