@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from consumers.outbound.requests.tables import Request
 from consumers.outbound.store import ding_ids, named
@@ -13,6 +13,10 @@ from dingbridge.dingtalk.errors import ApiError
 
 _NOBODY: Final = (
     "Send the people that it names as user.desired and release who waits for it, or name userids of DingTalk"
+)
+_HIDDEN: Final = (
+    "DingTalk shows no {name} of a person that it names. Give the app the right to read people, then send it "
+    "again; an approval.start may name its department instead"
 )
 AGAIN_S: Final = 5.0
 """When to look again at what DingTalk may show late, in s."""
@@ -51,9 +55,11 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """DingTalk is to be changed, by ``send``: that this was begun is written before it runs."""
+    """DingTalk is to be changed, by ``send``: that this was begun is written before it runs, with the task of
+    a decision."""
 
     send: Callable[[], Awaitable[Answer | Wait]]
+    task_id: int | None = None
 
 
 class Stop(Exception):
@@ -97,13 +103,19 @@ class People:
     async def union_ids(self, own_ids: Iterable[str]) -> dict[str, str]:
         """By own id, for to-dos."""
         userids = await self.userids(own_ids)
-        return {own_id: (await self._client.user(userid))["unionid"] for own_id, userid in userids.items()}
+        return {own_id: await self._shown(userid, "unionid") for own_id, userid in userids.items()}
+
+    async def _shown(self, userid: str, name: str) -> Any:
+        """A field of a person that DingTalk shows of everybody, unless the app lacks the permission."""
+        value = (await self._client.user(userid)).get(name)
+        if not value:
+            raise Stop(Answer("refused", words=_HIDDEN.format(name=name)))
+        return value
 
     async def department(self, own_id: str | None, userid: str) -> int:
         """The dept_id of a department; without one, the first of the person's."""
         if own_id is None:
-            departments: list[int] = (await self._client.user(userid))["dept_id_list"]
-            return departments[0]
+            return int((await self._shown(userid, "dept_id_list"))[0])
         found = await ding_ids(self._db, self._corp_id, "department", [own_id])
         if own_id not in found:
             words = "Send its department as department.desired"
