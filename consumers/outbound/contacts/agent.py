@@ -15,12 +15,11 @@ import structlog
 from consumers.outbound.contacts.decide import decide, settle_outcome
 from consumers.outbound.contacts.dingtalk import Contacts, outcome_of
 from consumers.outbound.contacts.references import wish_of, with_wish
-from consumers.outbound.contacts.rows import Entity, claim, let_go, owned_by_another, save, standing
+from consumers.outbound.contacts.rows import Entity, claim, let_go, owned_by_another, save
 from consumers.outbound.ledger import Decision, Delete, Outcome, Result, Rules
 from consumers.outbound.limits import count_one, is_left
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import Owners
-from consumers.outbound.requests.tables import standing as requests_standing
 from consumers.outbound.settings import DAY_MS, OutboundSettings
 from consumers.outbound.store import now_ms
 from dingbridge import Conflict, Database, Reject
@@ -39,7 +38,6 @@ LOOK_EVERY_S = 0.5
 """How often new work is looked for when there is none, in s."""
 PAUSE_S = 5.0
 """How long a company's entities wait when DingTalk does not answer, unless it says how long, in s."""
-MEASURE_EVERY_S = 10.0
 LOOK_S = 30.0
 WRITE_S = 30.0
 """How long the reads of an entity may take, and a write, in s; together less than the lease."""
@@ -61,17 +59,6 @@ async def keep_working(once: Callable[[], Awaitable[int]]) -> None:
     while True:
         pause_s = 0 if await once() else LOOK_EVERY_S
         await asyncio.sleep(pause_s)
-
-
-async def keep_measuring(database: Database, metrics: OutboundMetrics) -> None:
-    """Keep the metrics of how contacts and requests stand up to date, so that a scrape asks no database."""
-    db = database.reader()
-    while True:
-        contacts, contacts_s = await standing(db, now_ms())
-        requests, requests_s = await requests_standing(db, now_ms())
-        states = {name: count + requests.get(name, 0) for name, count in contacts.items()}
-        metrics.entities(states, max(contacts_s, requests_s))
-        await asyncio.sleep(MEASURE_EVERY_S)
 
 
 class Agent:

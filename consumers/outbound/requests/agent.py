@@ -142,7 +142,7 @@ class RequestAgent:
 
     async def _look(self, request: Request) -> Answer | Wait | End | Call:
         client = self._client_of(request.app, request.corp_id)
-        people = People(self._database.reader(), client, request.corp_id)
+        people = People(self._database.reader(), client, request.corp_id, request.app)
         parts = (client, people, self._now(), self._settle_ms)
         approvals, todos = Approvals(*parts), Todos(*parts)
         if request.look_only:

@@ -56,6 +56,7 @@ class Approvals:
                 return Answer("done", ding_id=found)
             if not request.missing_for(self.settle_ms, self.now_ms):
                 return Wait(AGAIN_S, missing=True)
+        await self.people.check(body["originator"], originator)
         dept_id = None
         if body.get("department") is not None or not approvers:
             dept_id = await self.people.department(body.get("department"), originator)
@@ -95,6 +96,7 @@ class Approvals:
         own_id, originator = request.body.get("originator"), None
         if own_id is not None:
             originator = (await self.people.userids([own_id]))[own_id]
+            await self.people.check(own_id, originator)
 
         async def send() -> Answer:
             remark = request.body.get("remark") or ""
@@ -123,6 +125,7 @@ class Approvals:
             if age_ms < self.settle_ms:
                 return Wait(AGAIN_S)  # what has just begun may show its tasks late
             return Answer("refused", ding_id=instance_id, words=_NO_TASK)
+        await self.people.check(own_id, actor)
 
         async def send() -> Answer | Wait:
             remark = request.body.get("remark") or ""

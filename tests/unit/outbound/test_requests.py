@@ -286,6 +286,37 @@ async def test_a_lost_decision_is_not_made_again_of_the_same_persons_next_task()
     assert (decided, last["result"]) == ([61000000001], "done")
 
 
+@pytest.mark.parametrize("gone", [False, True])
+async def test_nothing_is_done_in_the_name_of_whoever_has_the_userid_now(gone):
+    """The row's person was replaced a moment ago, and no event has come yet."""
+    world = await opened(World(originators=["*"], actors=["*"]))
+    ledger = {"owned_id": "z1", "mark": "union-of-another", "seen": {}}
+    async with world.database.transaction() as tx:
+        for own_id, known in (("zhang", {**ledger, "mark": "union-z1"}), ("li", ledger)):
+            entity = row(own_id, "done", None, corp_id=CORP, owned_id="z1" if own_id == "zhang" else "li")
+            await tx.execute(outbound_entity.insert().values(**entity, ledger=json.dumps(known)))
+    if gone:
+        shown = world.ding.user
+
+        async def user(userid):
+            if userid == "li":
+                raise NotFound("gone", api="x")
+            return await shown(userid)
+
+        world.ding.user = user
+    await world.send("approval.start", "A-1")
+    await world.send("approval.start", "A-2", originator="li")
+    await world.work(2)
+    await world.send("approval.decide", "D-1")
+    await world.work(4)
+    results = {one["id"]: (one["result"], one.get("reason")) for one in await world.results()}
+    [(_, document)] = world.ding.instances.values()
+    await world.database.close()
+    waits = ("pending", "user-missing")
+    assert results == {"A-1": ("done", None), "A-2": waits, "D-1": waits}
+    assert document["status"] == "RUNNING"
+
+
 @pytest.mark.parametrize("hidden", ["dept_id_list", "unionid"])
 async def test_what_dingtalk_does_not_show_of_a_person_is_told_in_words(hidden):
     world = await opened(World())
