@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
+from sqlalchemy.exc import IntegrityError
 
 from consumers.outbound.contacts.decide import decide, settle_outcome
 from consumers.outbound.contacts.dingtalk import Contacts, outcome_of
@@ -192,6 +193,8 @@ class Agent:
                     keep = decision.action is not None
                     news = await save(tx, entity, decision, keep=keep, waits_for=waits_for)
                 break
+            except IntegrityError:  # without its words, which hold the row
+                raise Conflict("another own id has got this DingTalk id a moment ago") from None
             except TransactionRace:
                 if not left:
                     raise

@@ -52,8 +52,8 @@ class Contacts:
         kind, begun, wish = entity.kind, ledger.creation, ledger.wish
         wished = wish.fields if wish is not None else {}
         if begun is not None:
-            # the wish may have changed since the creation began
-            for place in ((begun.target or {}), wished):
+            # a department's parent may have changed since the creation began
+            for place in ((begun.target or {}), wished) if kind == "department" else ({},):
                 if (found := await self._chosen(kind, begun.chosen, place)) is not None:
                     return replace(found, by="chosen")
             if begun.outcome == "open":

@@ -208,3 +208,15 @@ async def test_a_deletion_waits_for_reads_that_lag_behind_an_event(world: World)
     await (await world.dismiss("A")).work()
     assert (world.ding.strangers, world.person("A")) == ([], before)
     assert await world.result("A") == "conflict/somebody-else"
+
+
+async def test_of_two_that_find_one_person_at_once_one_gets_it_and_the_other_is_told(world: World) -> None:
+    """Each has chosen the same userid, and each reply was lost; the table lets one of them have it."""
+    world.ding.faults = ["lost before", "lost after"]
+    await world.employ("A", userid="zhang")
+    await world.employ("C", userid="zhang")
+    start_ms = world.ms
+    await world.work(until_ms=300 * S)
+    results = sorted([await world.result("A"), await world.result("C")])
+    assert results == ["conflict/owned-by-another", "done"]
+    assert world.ms - start_ms < 300 * S
