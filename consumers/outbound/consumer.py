@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import structlog
 from sqlalchemy import MetaData, or_, update
 
-from consumers.outbound.contacts.agent import Agent, keep_measuring, keep_working
+from consumers.outbound.contacts.agent import Agent, keep_working
 from consumers.outbound.contacts.rows import look_at_all
+from consumers.outbound.contacts.rows import standing as contacts_standing
 from consumers.outbound.contacts.wanted import look, want
 from consumers.outbound.ledger import Kind
 from consumers.outbound.messages import parse
@@ -20,17 +21,20 @@ from consumers.outbound.owners import load_owners
 from consumers.outbound.requests.agent import RequestAgent
 from consumers.outbound.requests.store import look_at_approvals, store_approval_event, store_request
 from consumers.outbound.requests.tables import outbound_requests
+from consumers.outbound.requests.tables import standing as requests_standing
 from consumers.outbound.sender import Sender
 from consumers.outbound.settings import OutboundSettings
 from consumers.outbound.store import now_ms
 from consumers.outbound.tables import metadata, outbound_entity
-from dingbridge import Consumer, Event, Transaction
+from dingbridge import Consumer, Database, Event, Transaction
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import NOBODY
 from dingbridge.throttle import Throttle
 from dingbridge.worker.supervise import retry_until_available
 
 log = structlog.get_logger(__name__)
+
+MEASURE_EVERY_S = 10.0
 
 KINDS: dict[str, Kind] = {
     "user_add_org": "user",
@@ -41,6 +45,17 @@ KINDS: dict[str, Kind] = {
     "org_dept_remove": "department",
 }
 """What the events' subjects are."""
+
+
+async def keep_measuring(database: Database, metrics: OutboundMetrics) -> None:
+    """Keep the metrics of how contacts and requests stand up to date, so that a scrape asks no database."""
+    db = database.reader()
+    while True:
+        contacts, contacts_s = await contacts_standing(db, now_ms())
+        requests, requests_s = await requests_standing(db, now_ms())
+        states = {name: count + requests.get(name, 0) for name, count in contacts.items()}
+        metrics.entities(states, max(contacts_s, requests_s))
+        await asyncio.sleep(MEASURE_EVERY_S)
 
 
 class Outbound(Consumer):

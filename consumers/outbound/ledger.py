@@ -83,8 +83,9 @@ class Ledger:
 
     ``owned_id`` is DingTalk's id of what we created, or what a hand released; nothing else is ever written or
     deleted. It stays when that is gone, until the OA's ``absent`` is carried out. ``mark`` says who it is,
-    where an id may be given again: the ``unionid``, a department's ``source_identifier``; from the first read
-    on. ``candidate`` is the id of what a release would give to the row, found by what the OA says of it.
+    where an id may be given again: the ``unionid``, a department's ``source_identifier``; from the creation's
+    reply or the first read on. ``candidate`` is the id of what a release would give to the row, found by what
+    the OA says of it; one without ``seen`` is still to be read, and not given.
     ``seen`` is the last state known of either, None where there is nothing (yet). ``written`` are the OA's
     values that DingTalk has held. ``done_version`` is the last version that was carried out. ``unsettled``:
     fields that were just changed, by whomever, and until when (epoch ms) a lagging read may still show an
@@ -208,7 +209,7 @@ class Rules:
 class Outcome:
     """How a call went.
 
-    ``done``: with the ``ding_id`` of what was created, and its ``mark`` if we sent that. ``unknown``: it may
+    ``done``: with the ``ding_id`` of what was created, and its ``mark`` if it is known. ``unknown``: it may
     have been done. ``unsent``: it was certainly not, for reasons that are nobody's (no connection, rate);
     again after ``retry_after_ms``.
     ``pending``: DingTalk wants something else first (``acceptance``: the person; ``not-empty``: the
@@ -249,8 +250,8 @@ def release(ledger: Ledger) -> Ledger:
         intention = None
     written = {name: value for name, value in ledger.written.items() if name != EXISTS}
     released = replace(ledger, conflict=None, writes_back_ms=(), intention=intention, written=written)
-    if ledger.candidate is not None:
+    if ledger.candidate is not None and ledger.seen is not None:
         return replace(released, owned_id=ledger.candidate, candidate=None)
     if ledger.creation is None and (ledger.seen is None or ledger.conflict == "somebody-else"):
-        return replace(released, owned_id=None, mark=None, seen=None)
+        return replace(released, owned_id=None, candidate=ledger.ding_id, mark=None, seen=None)
     return released

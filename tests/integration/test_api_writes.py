@@ -51,7 +51,7 @@ START = "/v1.0/workflow/processInstances"
 async def test_a_person_goes_out_in_dingtalks_form(client: DingTalkClient, platform: Platform) -> None:
     platform.script(CREATE, CREATED)
     platform.script(UPDATE, {"errcode": "0", "errmsg": "ok"})
-    assert await client.create_user({**PERSON, "extension": {"爱好": "围棋"}, "title": None}) == "u1"
+    assert await client.create_user({**PERSON, "extension": {"爱好": "围棋"}, "title": None}) == ("u1", "x")
     await client.update_user("u1", {"manager_userid": None, "extension": {"爱好": "象棋"}})
     created, updated = platform.requests(CREATE)[0], platform.requests(UPDATE)[0]
     assert created["dept_id_list"] == "1,7"
@@ -184,7 +184,7 @@ async def test_a_refusal_is_no_unknown_outcome(
 
 async def test_a_rate_limit_is_a_refusal_and_waited_out(client: DingTalkClient, platform: Platform) -> None:
     platform.script(CREATE, QPS, CREATED)
-    assert await client.create_user(PERSON) == "u1"
+    assert await client.create_user(PERSON) == ("u1", "x")
     platform.script(CREATE, QPS, QPS, QPS, QPS)
     with pytest.raises(RateLimited):
         await client.create_user(PERSON)

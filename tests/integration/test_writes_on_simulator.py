@@ -38,12 +38,13 @@ async def test_people_and_departments_come_change_and_go(client: DingTalkClient)
     fields = {"name": "新部门", "parent_id": 1, "source_identifier": "d-1", "order": 3}
     dept_id = await client.create_department(fields)
     assert {**fields, "dept_id": dept_id}.items() <= (await client.department(dept_id)).items()
-    assert await client.create_user({**PERSON, "dept_id_list": [1, dept_id], "title": "工程师"}) == "oa-1"
+    made = await client.create_user({**PERSON, "dept_id_list": [1, dept_id], "title": "工程师"})
+    assert made == ("oa-1", (await client.user("oa-1"))["unionid"])
     assert await client.userid_by_mobile("13900000001") == "oa-1"
     assert await client.userid_by_mobile("13900000009") is None
     with pytest.raises(AlreadyExists):
         await client.create_user(PERSON)
-    other = await client.create_user({**PERSON, "userid": "oa-2", "mobile": "13900000002"})
+    other, _ = await client.create_user({**PERSON, "userid": "oa-2", "mobile": "13900000002"})
     await client.update_user("oa-1", {"manager_userid": other, "extension": {"a": "1", "b": "1"}})
     await client.update_user("oa-1", {"manager_userid": None, "extension": {"b": "2"}})
     await client.update_department(dept_id, {"dept_manager_userid_list": ["oa-1"], "name": "改名"})

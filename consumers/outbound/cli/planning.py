@@ -12,7 +12,7 @@ from consumers.outbound.contacts.agent import rules_of
 from consumers.outbound.contacts.decide import decide
 from consumers.outbound.contacts.dingtalk import Contacts
 from consumers.outbound.contacts.references import Referred, resolved, with_wish
-from consumers.outbound.contacts.rows import Entity, Key, entity_of, userid_of
+from consumers.outbound.contacts.rows import Entity, Key, entity_of, owned_by_another, userid_of
 from consumers.outbound.contacts.wanted import wish_in
 from consumers.outbound.ledger import Create, Decision, Delete, Fields, Kind, Ledger, Update
 from consumers.outbound.limits import is_left
@@ -110,6 +110,10 @@ async def _planned(
         if error.unavailable:
             raise
         return Planned(entity.kind, entity.own_id, "refused", ledger.ding_id, str(error))
+    taken = await owned_by_another(db, entity, ledger, observed)
+    if taken is not None and not entity.absent:
+        return Planned(entity.kind, entity.own_id, "wait", taken.ding_id, taken.reason)
+    observed = None if taken is not None else observed
     decision = decide(
         entity.kind, ledger, observed, owners=consumer.owners, rules=rules_of(consumer.own), now_ms=now_ms(),
         may_remove=await is_left(

@@ -11,18 +11,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
+from sqlalchemy.exc import IntegrityError
 
 from consumers.outbound.contacts.decide import decide, settle_outcome
-from consumers.outbound.contacts.dingtalk import Contacts, SomebodyElse, outcome_of
+from consumers.outbound.contacts.dingtalk import Contacts, outcome_of
 from consumers.outbound.contacts.references import wish_of, with_wish
-from consumers.outbound.contacts.rows import Entity, claim, let_go, save, standing, userid_of
-from consumers.outbound.ledger import Decision, Delete, Ledger, Observed, Outcome, Result, Rules
+from consumers.outbound.contacts.rows import Entity, claim, let_go, owned_by_another, save
+from consumers.outbound.ledger import Decision, Delete, Outcome, Result, Rules
 from consumers.outbound.limits import count_one, is_left
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import Owners
-from consumers.outbound.requests.tables import standing as requests_standing
 from consumers.outbound.settings import DAY_MS, OutboundSettings
-from consumers.outbound.store import now_ms, own_id_of
+from consumers.outbound.store import now_ms
 from dingbridge import Conflict, Database, Reject
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.error_location import error_location
@@ -39,7 +39,6 @@ LOOK_EVERY_S = 0.5
 """How often new work is looked for when there is none, in s."""
 PAUSE_S = 5.0
 """How long a company's entities wait when DingTalk does not answer, unless it says how long, in s."""
-MEASURE_EVERY_S = 10.0
 LOOK_S = 30.0
 WRITE_S = 30.0
 """How long the reads of an entity may take, and a write, in s; together less than the lease."""
@@ -61,17 +60,6 @@ async def keep_working(once: Callable[[], Awaitable[int]]) -> None:
     while True:
         pause_s = 0 if await once() else LOOK_EVERY_S
         await asyncio.sleep(pause_s)
-
-
-async def keep_measuring(database: Database, metrics: OutboundMetrics) -> None:
-    """Keep the metrics of how contacts and requests stand up to date, so that a scrape asks no database."""
-    db = database.reader()
-    while True:
-        contacts, contacts_s = await standing(db, now_ms())
-        requests, requests_s = await requests_standing(db, now_ms())
-        states = {name: count + requests.get(name, 0) for name, count in contacts.items()}
-        metrics.entities(states, max(contacts_s, requests_s))
-        await asyncio.sleep(MEASURE_EVERY_S)
 
 
 class Agent:
@@ -145,12 +133,14 @@ class Agent:
             contacts = Contacts(client, self._pace, self._own_ids[entity.corp_id])
             async with asyncio.timeout(LOOK_S):
                 observed = await contacts.find(entity, ledger)
-            if ledger.owned_id is None or observed is None:
-                refused = await self._owned_by_another(entity, ledger, observed)
+            refused = await owned_by_another(reader, entity, ledger, observed)
             if refused is not None and entity.absent:
                 observed, refused = None, None
-            elif refused is not None and ledger.owned_id is None:
-                ledger = replace(ledger, candidate=None, seen=None)
+            elif refused is not None:
+                if observed is not None and observed.by == "chosen":  # which another made, and not our call
+                    ledger = replace(ledger, intention=None)
+                if ledger.owned_id is None:
+                    ledger = replace(ledger, candidate=None, seen=None)
         except TimeoutError:  # many departments to be read, and each once: it goes on with the next
             await let_go(self._database, entity)
             return
@@ -177,13 +167,9 @@ class Agent:
         unavailable: ApiError | None = None
         try:
             async with asyncio.timeout(WRITE_S):
-                made = await contacts.write(entity, decision.action, decision.ledger)
-                mark = entity.own_id if entity.kind == "department" else None
-                outcome = Outcome("done", made, mark)
+                outcome = await contacts.write(entity, decision.action, decision.ledger)
         except TimeoutError:
             outcome = Outcome("unknown")
-        except SomebodyElse as error:
-            outcome = Outcome("stranger", words=error.why)
         except ApiError as error:
             outcome = outcome_of(decision.action, error)
             unavailable = error if outcome.kind == "unsent" and error.unavailable else None
@@ -191,23 +177,6 @@ class Agent:
         await self._save(entity, after, waits_for=waits_for)
         if unavailable is not None:
             raise unavailable
-
-    async def _owned_by_another(
-        self, entity: Entity, ledger: Ledger, observed: Observed | None
-    ) -> Result | None:
-        """A conflict where what was found, or the userid that is to be created, is another row's."""
-        ding_id = observed.ding_id if observed else userid_of(entity) if entity.kind == "user" else None
-        if ding_id is None:
-            return None
-        db = self._database.reader()
-        other = await own_id_of(db, entity.corp_id, entity.kind, ding_id, but=entity.own_id)
-        if other is None:
-            return None
-        words = (
-            f"{entity.own_id}: {ding_id} in DingTalk belongs to {other}, and to one own id only. Correct the "
-            f"userid, the mobile or the name of one of the two, or let the OA say that {other} is absent"
-        )
-        return Result("conflict", entity.version, reason="owned-by-another", words=words, ding_id=ding_id)
 
     async def _save(self, entity: Entity, decision: Decision, *, waits_for: str | None) -> bool:
         """False: the day's removals are used up, and nothing was written."""
@@ -224,6 +193,8 @@ class Agent:
                     keep = decision.action is not None
                     news = await save(tx, entity, decision, keep=keep, waits_for=waits_for)
                 break
+            except IntegrityError:  # without its words, which hold the row
+                raise Conflict("another own id has got this DingTalk id a moment ago") from None
             except TransactionRace:
                 if not left:
                     raise

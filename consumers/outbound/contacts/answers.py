@@ -27,9 +27,11 @@ WORDS = {
     "acceptance": "The person must accept the invitation in DingTalk",
     "adopted": "{ding_id} was there before; `dingbridge outbound plan` shows what differs, and "
     "`release {own_id}` gives it to {own_id}",
+    "adopted absent": "{ding_id} was there before. Look at it in DingTalk: `dingbridge outbound release "
+    "{own_id}` removes it",
     "somebody-else": "{own_id}: {ding_id} in DingTalk is not, or may not be, what {own_id} created or was "
     "given: its {why} differs. It is left alone. Look at it in DingTalk; then `dingbridge outbound release "
-    "{own_id}` searches anew, and gives nobody away yet",
+    "{own_id}` searches again, and gives nobody away yet",
     "removal-approval": "The day's removals are used up; `dingbridge outbound approve <id>` lets it go on",
     "grace": "Is removed when OUTBOUND_GRACE_DAYS are over",
     "not-empty": "People or departments are in it; it is removed when they are gone",
@@ -37,13 +39,14 @@ WORDS = {
 """What is to be done about a pending result or a conflict."""
 
 
-def in_words(result: Result, own_id: str, waits_for: str | None) -> Result:
+def in_words(result: Result, own_id: str, waits_for: str | None, *, absent: bool) -> Result:
     """``result`` with what is to be done about it."""
     if result.words is not None or result.reason not in WORDS:
         return result
+    words = WORDS.get(f"{result.reason} absent" if absent else "") or WORDS[result.reason]
     what = (waits_for or "what it names").replace(":", " ", 1)
     known = {"what": what, "own_id": own_id, "ding_id": result.ding_id, "why": ", ".join(result.fields)}
-    return replace(result, words=WORDS[result.reason].format(**known))
+    return replace(result, words=words.format(**known))
 
 
 async def tell(

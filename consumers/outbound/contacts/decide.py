@@ -79,6 +79,8 @@ def decide(
         why = stranger(kind, ledger, observed, removing=absent)
         if why is not None and absent and ledger.seen is None:
             observed = None  # the row's own is gone as it shall be; whoever came after it is none of ours
+        elif why is not None and EXISTS in still:
+            return awake(Decision(ledger))  # may be who was there before
         elif why is not None:
             return awake(somebody_else(ledger, why, observed.ding_id))
     if ledger.conflict == "somebody-else":
@@ -89,7 +91,8 @@ def decide(
         return replace(awake(resolved), echo=flagged and last is not None and last.outcome == "done")
     ledger = resolved
     told = None if observed is None else observed.fields
-    found = observed is not None and observed.ding_id not in (ledger.owned_id, ledger.candidate)
+    known = ledger.owned_id if ledger.seen is None else ledger.ding_id
+    found = observed is not None and observed.ding_id != known
     if observed is not None and found:
         ledger = replace(ledger, mark=None, seen=None, candidate=observed.ding_id)
     state = _believed(ledger, told)
@@ -211,6 +214,8 @@ def _carry_out(
     if plan.op == "delete":
         if now_ms < wish.since_ms + rules.grace_ms:
             return _pending(ledger, "grace", wish.since_ms + rules.grace_ms)
+        if ledger.again_ms is not None:
+            return Decision(ledger)  # an event came, and the read may show who was there before it
         if not (may_remove or ledger.removal_approved):
             return _pending(ledger, "removal-approval", now_ms + LONGEST_WAIT_MS)
     if shown == (plan.op == "create"):

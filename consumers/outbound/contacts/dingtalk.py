@@ -40,14 +40,6 @@ NO_MEMBER = ("60067", "60068")
 """A department's manager is no member of it yet (server-api-error-codes-1)."""
 
 
-class SomebodyElse(Exception):
-    """What is to be deleted is not, or may not be, what the row owns. ``why`` is by what it differs."""
-
-    def __init__(self, why: str) -> None:
-        self.why = why
-        super().__init__(why)
-
-
 class Contacts:
     """What the agent asks of one company's contacts, and does to them, at a pace. ``own_ids`` remembers each
     department's ``source_identifier``, by dept_id."""
@@ -60,8 +52,8 @@ class Contacts:
         kind, begun, wish = entity.kind, ledger.creation, ledger.wish
         wished = wish.fields if wish is not None else {}
         if begun is not None:
-            # the wish may have changed since the creation began
-            for place in ((begun.target or {}), wished):
+            # a department's parent may have changed since the creation began
+            for place in ((begun.target or {}), wished) if kind == "department" else ({},):
                 if (found := await self._chosen(kind, begun.chosen, place)) is not None:
                     return replace(found, by="chosen")
             if begun.outcome == "open":
@@ -72,7 +64,12 @@ class Contacts:
                 return found
         if wish is None:
             return None
-        found = await self._chosen(kind, wish.chosen, wished)
+        if wish.absent and ledger.done_version == wish.version:
+            return None  # carried out: whoever comes after that is none of ours
+        if wish.absent and ledger.candidate is not None:  # the message does not say by what to find it
+            found = await self._read(kind, ledger.candidate)
+        else:
+            found = await self._chosen(kind, wish.chosen, wished)
         if found is None and ledger.owned_id is None:
             found = await self._alike(entity, wished)
         return None if found is None else replace(found, by="match")
@@ -99,8 +96,8 @@ class Contacts:
         return None if userid is None else await self._read("user", userid)
 
     async def _children(self, parent: object) -> list[tuple[str, dict[str, Any]]]:
-        """The departments in ``parent``, by id. What a listing shows of them varies, so each is read, once in
-        this process."""
+        """The departments in ``parent`` that the app may read, by id. What a listing shows of them varies, so
+        each is read, once in this process."""
         if not isinstance(parent, int):
             return []
         try:
@@ -110,8 +107,12 @@ class Contacts:
         children = [(str(child["dept_id"]), child) for child in listed]
         for dept_id, _ in children:
             if dept_id not in self._own_ids:
-                await self._read("department", dept_id)
-        return children
+                try:
+                    await self._read("department", dept_id)
+                except ApiError as error:
+                    if error.about != "entity":
+                        raise
+        return [child for child in children if child[0] in self._own_ids]
 
     async def _read(self, kind: Kind, ding_id: str) -> Observed | None:
         try:
@@ -126,17 +127,18 @@ class Contacts:
             self._own_ids[ding_id] = str(reply.get("source_identifier") or "")
         return Observed(ding_id, fields.observed(kind, reply), mark_in(kind, reply))
 
-    async def write(self, entity: Entity, action: Action, ledger: Ledger) -> str | None:
-        """Do it; the id of what was created. What is to be deleted is read once more: raises ``SomebodyElse``
-        where it is not as ``ledger`` last saw it, and ``ApiError``."""
+    async def write(self, entity: Entity, action: Action, ledger: Ledger) -> Outcome:
+        """Do it. What is to be deleted is read once more, and left where it is not as ``ledger`` last saw it.
+        Raises ``ApiError``."""
         client, kind = self._client, entity.kind
         match action:
             case Create():
                 wanted = fields.arguments(kind, action.fields)
                 if kind == "user":
-                    return await self._turn(client.create_user, {**wanted, "userid": userid_of(entity)})
+                    wanted["userid"] = userid_of(entity)
+                    return Outcome("done", *await self._turn(client.create_user, wanted))
                 wanted["source_identifier"] = entity.own_id
-                return str(await self._turn(client.create_department, wanted))
+                return Outcome("done", str(await self._turn(client.create_department, wanted)), entity.own_id)
             case Update():
                 wanted = fields.arguments(kind, action.fields, action.before)
                 if kind == "user":
@@ -146,14 +148,14 @@ class Contacts:
             case Delete():
                 there = await self._read(kind, action.ding_id)
                 if there is None:
-                    return None
+                    return Outcome("done")
                 if (why := stranger(kind, ledger, there, removing=True)) is not None:
-                    raise SomebodyElse(why)
+                    return Outcome("stranger", words=why)
                 if kind == "user":
                     await self._turn(client.delete_user, action.ding_id)
                 else:
                     await self._turn(client.delete_department, int(action.ding_id))
-        return None
+        return Outcome("done")
 
     async def _turn(self, call: Callable[..., Awaitable[T]], *arguments: Any) -> T:
         await self._pace.turn()

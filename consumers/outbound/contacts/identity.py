@@ -20,18 +20,19 @@ def mark_in(kind: Kind, reply: dict[str, object]) -> str | None:
 
 
 def stranger(kind: Kind, ledger: Ledger, observed: Observed, *, removing: bool) -> str | None:
-    """The name of what says that ``observed`` is not what ``ledger`` owns, or may not be; None: it is. A
-    removal is stopped by a doubt; a write is not, since people are renamed and get new numbers."""
+    """The name of what says that ``observed`` is not what ``ledger`` owns, or may not be; None: it is.
+
+    Without a mark any difference stops a removal; a write to a person is stopped where all differs, since
+    people are renamed, and get new numbers. A dept_id is never given again.
+    """
     if observed.ding_id != ledger.owned_id:
         return "id"
     if ledger.mark is not None and observed.mark is not None:
         return None if ledger.mark == observed.mark else _MARK[kind]
-    seen = ledger.seen
-    if not removing or seen is None:
-        return None
-    differing = (
-        name
-        for name in _TELLING[kind]
-        if name in seen and name in observed.fields and not same(name, seen[name], observed.fields[name])
-    )
-    return next(differing, None)
+    seen, here = ledger.seen, observed.fields
+    if seen is None:
+        return _MARK[kind] if removing else None
+    telling = _TELLING[kind]
+    differing = [n for n in telling if n in seen and n in here and not same(n, seen[n], here[n])]
+    enough = 1 if removing else len(telling) if kind == "user" else len(telling) + 1
+    return differing[0] if len(differing) >= enough else None

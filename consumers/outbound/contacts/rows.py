@@ -14,8 +14,8 @@ from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select, tuple_, update
 
 from consumers.outbound.contacts.answers import in_words, tell, tell_change
-from consumers.outbound.ledger import Decision, Kind, Ledger, Result
-from consumers.outbound.store import now_ms
+from consumers.outbound.ledger import Decision, Kind, Ledger, Observed, Result
+from consumers.outbound.store import now_ms, own_id_of
 from consumers.outbound.tables import outbound_entity
 from dingbridge import Conflict, Database, Reader, Transaction
 
@@ -117,12 +117,14 @@ async def save(
     if keep and row.version != entity.version:
         raise Conflict("a newer message came")
     ledger, touched = decision.ledger, row.touched != entity.touched
+    there = ledger.owned_id is not None and ledger.seen is not None
+    present = there and ledger.conflict != "somebody-else"  # so that nothing names whoever has the id now
     values: dict[str, Any] = {
         "ledger": as_json(ledger),
         "owned_id": ledger.owned_id,
         "ding_id": ledger.ding_id or chosen_userid(*entity.key[1:], entity.wish) or row.ding_id,
-        "present": ledger.owned_id is not None and ledger.seen is not None,
-        "adopted": ledger.candidate is not None,
+        "present": present,
+        "adopted": ledger.candidate is not None and ledger.seen is not None,
         # unless it was approved meanwhile
         "removal_approved": row.removal_approved if touched else ledger.removal_approved,
         "waits_for": waits_for,
@@ -138,14 +140,14 @@ async def save(
     if result is not None and (result.result, result.reason, result.code) == said:
         result = None
     if result is not None:
-        result = in_words(result, entity.own_id, waits_for)
+        result = in_words(result, entity.own_id, waits_for, absent=entity.absent)
         values |= {
             "result": result.result, "reason": result.reason, "code": result.code, "words": result.words,
             "fields": json.dumps(result.fields), "result_ms": now_ms(),
         }  # fmt: skip
         await tell(tx, row, result)
     await tx.execute(update(outbound_entity).where(is_(entity.key)).values(**values))
-    await _wake(tx, entity, ledger, was_there=row.present)
+    await _wake(tx, entity, ledger, comes=present and not row.present, was_there=row.present)
     return result
 
 
@@ -156,11 +158,11 @@ async def _came(tx: Transaction, entity: Entity, waits_for: str) -> bool:
     return bool(await tx.scalar(select(_e.present).where(awaited).with_for_update(read=True)))
 
 
-async def _wake(tx: Transaction, entity: Entity, ledger: Ledger, *, was_there: bool) -> None:
+async def _wake(tx: Transaction, entity: Entity, ledger: Ledger, *, comes: bool, was_there: bool) -> None:
     """Have those looked at that waited for ``entity`` to be there, or to join or leave their department."""
     before, now = _above(entity.ledger) if was_there else set(), _above(ledger)
     others = []
-    if ledger.owned_id is not None and ledger.seen is not None and not was_there:
+    if comes:
         others.append(_e.waits_for == f"{entity.kind}:{entity.own_id}")
     if before - now:
         others.append(and_(_is_department(before - now), _e.reason == "not-empty"))
@@ -201,6 +203,25 @@ async def standing(db: Reader, now: int) -> tuple[dict[str, int], float]:
     found = (await db.execute(select(oldest, *counts).select_from(outbound_entity))).one()
     since = found[0]
     return dict(zip(states, found[1:], strict=True)), 0.0 if since is None else max(0, now - since) / 1000
+
+
+async def owned_by_another(
+    db: Reader, entity: Entity, ledger: Ledger, observed: Observed | None
+) -> Result | None:
+    """A conflict where what was found, or the userid that is to be created, is another row's."""
+    if ledger.owned_id is not None and observed is not None:
+        return None
+    ding_id = observed.ding_id if observed else userid_of(entity) if entity.kind == "user" else None
+    if ding_id is None:
+        return None
+    other = await own_id_of(db, entity.corp_id, entity.kind, ding_id, but=entity.own_id)
+    if other is None:
+        return None
+    words = (
+        f"{entity.own_id}: {ding_id} in DingTalk belongs to {other}, and to one own id only. Correct the "
+        f"userid, the mobile or the name of one of the two, or let the OA say that {other} is absent"
+    )
+    return Result("conflict", entity.version, reason="owned-by-another", words=words, ding_id=ding_id)
 
 
 def userid_of(entity: Entity) -> str:

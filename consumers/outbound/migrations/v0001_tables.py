@@ -86,6 +86,7 @@ def upgrade() -> None:
         sa.Column(
             "opened_ms", sa.BigInteger, comment="since when it may have been done: a call's outcome is open"
         ),
+        sa.Column("task_id", sa.BigInteger, comment="of a decision that was begun: the task"),
         sa.Column("missing_ms", sa.BigInteger, comment="since when DingTalk does not show what was called"),
         sa.Column("ding_id", sa.Text, comment="process instance or to-do task, once it is known"),
         sa.Column("result", sa.Text, comment="the last one; NULL: none yet"),

@@ -97,7 +97,8 @@ class RequestAgent:
                 step = await self._look(request)
             if isinstance(step, Call):
                 await self._pace.turn()
-                opened = replace(request, opened_ms=request.opened_ms or self._now(), missing_ms=None)
+                began_ms = request.opened_ms or self._now()
+                opened = replace(request, opened_ms=began_ms, missing_ms=None, task_id=step.task_id)
                 counted = request.type in COUNTED and request.opened_ms is None
                 if not await self._commit(opened, None, counted=counted):
                     return  # replaced by a newer message, taken up by another member, or one too many today
@@ -141,7 +142,7 @@ class RequestAgent:
 
     async def _look(self, request: Request) -> Answer | Wait | End | Call:
         client = self._client_of(request.app, request.corp_id)
-        people = People(self._database.reader(), client, request.corp_id)
+        people = People(self._database.reader(), client, request.corp_id, request.app)
         parts = (client, people, self._now(), self._settle_ms)
         approvals, todos = Approvals(*parts), Todos(*parts)
         if request.look_only:
@@ -200,7 +201,8 @@ class RequestAgent:
                 counted and not await count_one(tx, "approvals", request.corp_id, self._most_approvals, now)
             ):
                 return False
-            values: dict[str, Any] = {"opened_ms": request.opened_ms, "missing_ms": request.missing_ms}
+            kept = ("opened_ms", "missing_ms", "task_id")
+            values: dict[str, Any] = {name: getattr(request, name) for name in kept}
             match step:
                 case None:
                     values["leased_ms"] = now + LEASE_MS
@@ -249,6 +251,7 @@ class RequestAgent:
             "ding_id": step.ding_id,
             "opened_ms": None,
             "missing_ms": None,
+            "task_id": None,
             "attempts": 0,
             "due_ms": now if look and step.ding_id else None,
             "leased_ms": 0,

@@ -56,6 +56,7 @@ class Approvals:
                 return Answer("done", ding_id=found)
             if not request.missing_for(self.settle_ms, self.now_ms):
                 return Wait(AGAIN_S, missing=True)
+        await self.people.check(body["originator"], originator)
         dept_id = None
         if body.get("department") is not None or not approvers:
             dept_id = await self.people.department(body.get("department"), originator)
@@ -95,6 +96,7 @@ class Approvals:
         own_id, originator = request.body.get("originator"), None
         if own_id is not None:
             originator = (await self.people.userids([own_id]))[own_id]
+            await self.people.check(own_id, originator)
 
         async def send() -> Answer:
             remark = request.body.get("remark") or ""
@@ -114,7 +116,7 @@ class Approvals:
         instance_id, document, age_ms = await self._named(target)
         wanted, own_id = request.body["result"], request.body["actor"]
         actor = (await self.people.userids([own_id]))[own_id]
-        task_id, decided = task_of(document, actor)
+        task_id, decided = task_of(document, actor, begun=request.task_id)
         if decided is not None and decided != wanted:
             return Answer("conflict", ding_id=instance_id, words=_OTHERWISE)
         if decided is not None:
@@ -123,6 +125,7 @@ class Approvals:
             if age_ms < self.settle_ms:
                 return Wait(AGAIN_S)  # what has just begun may show its tasks late
             return Answer("refused", ding_id=instance_id, words=_NO_TASK)
+        await self.people.check(own_id, actor)
 
         async def send() -> Answer | Wait:
             remark = request.body.get("remark") or ""
@@ -136,7 +139,7 @@ class Approvals:
                 return Wait(AGAIN_S, missing=True)  # decided since it was read
             return Answer("done", ding_id=instance_id)
 
-        return Call(send)
+        return Call(send, task_id)
 
     async def end(self, request: Request) -> Wait | End:
         """Whether an approval of ours has ended: an event says so, or somebody asks."""
@@ -174,7 +177,8 @@ def form_of(document: Mapping[str, Any]) -> dict[str, str]:
     """The form of an instance, field name to text
     (obtains-the-details-of-a-single-approval-instance-pop)."""
     fields = document.get("formComponentValues") or []
-    return {str(field.get("name")): str(field.get("value") or "") for field in fields}
+    values = ((str(field.get("name")), str(field.get("value") or "")) for field in fields)
+    return {name: "" if value == "null" else value for name, value in values}  # so an empty text area reads
 
 
 def outcome_of(document: Mapping[str, Any]) -> str | None:
@@ -185,13 +189,17 @@ def outcome_of(document: Mapping[str, Any]) -> str | None:
     return str(document.get("result")) if status == "COMPLETED" else None
 
 
-def task_of(document: Mapping[str, Any], userid: str) -> tuple[int | None, str | None]:
+def task_of(
+    document: Mapping[str, Any], userid: str, *, begun: int | None = None
+) -> tuple[int | None, str | None]:
     """The open task that ``userid`` has in an instance; without one, what they decided last (``agree`` or
-    ``refuse``), if anything."""
+    ``refuse``), if anything. ``begun``: the task of a decision that may have been made; no other counts."""
     decided = None
     for task in document.get("tasks") or []:
-        if task.get("userId") == userid and task.get("status") in ("NEW", "RUNNING"):
+        if task.get("userId") != userid or begun not in (None, int(task["taskId"])):
+            continue
+        if task.get("status") in ("NEW", "RUNNING"):
             return int(task["taskId"]), None
-        if task.get("userId") == userid and task.get("result") in ("AGREE", "REFUSE"):
+        if task.get("result") in ("AGREE", "REFUSE"):
             decided = str(task["result"]).lower()
     return None, decided

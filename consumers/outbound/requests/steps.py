@@ -2,10 +2,15 @@
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
+from sqlalchemy import select
+
+from consumers.outbound.contacts.identity import mark_in
+from consumers.outbound.contacts.rows import entity_of, is_
 from consumers.outbound.requests.tables import Request
 from consumers.outbound.store import ding_ids, named
+from consumers.outbound.tables import outbound_entity
 from dingbridge import Reader
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import says_not_there
@@ -13,6 +18,14 @@ from dingbridge.dingtalk.errors import ApiError
 
 _NOBODY: Final = (
     "Send the people that it names as user.desired and release who waits for it, or name userids of DingTalk"
+)
+_ANOTHER: Final = (
+    "{own_id} has left DingTalk, or somebody else has the userid now, so nothing is done in that name; "
+    "dingbridge outbound status says more"
+)
+_HIDDEN: Final = (
+    "DingTalk shows no {name} of a person that it names. Give the app the right to read people, then send it "
+    "again; an approval.start may name its department instead"
 )
 AGAIN_S: Final = 5.0
 """When to look again at what DingTalk may show late, in s."""
@@ -51,9 +64,11 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """DingTalk is to be changed, by ``send``: that this was begun is written before it runs."""
+    """DingTalk is to be changed, by ``send``: that this was begun is written before it runs, with the task of
+    a decision."""
 
     send: Callable[[], Awaitable[Answer | Wait]]
+    task_id: int | None = None
 
 
 class Stop(Exception):
@@ -70,8 +85,8 @@ class People:
     Raises ``ApiError``, and ``Stop`` while somebody, or a department, is not there.
     """
 
-    def __init__(self, db: Reader, client: DingTalkClient, corp_id: str) -> None:
-        self._db, self._client, self._corp_id = db, client, corp_id
+    def __init__(self, db: Reader, client: DingTalkClient, corp_id: str, app: str | None) -> None:
+        self._db, self._client, self._corp_id, self._app = db, client, corp_id, app
 
     async def userids(self, own_ids: Iterable[str]) -> dict[str, str]:
         """By own id."""
@@ -80,30 +95,46 @@ class People:
         known = await named(self._db, self._corp_id, "user", wanted)
         for own_id in wanted:
             if own_id not in found:
-                if own_id in known or not await self._is_there(own_id):
+                if own_id in known or await self._read(own_id) is None:
                     raise Stop(Answer("pending", reason="user-missing", words=_NOBODY))
                 found[own_id] = own_id
         return found
 
-    async def _is_there(self, userid: str) -> bool:
+    async def check(self, own_id: str, userid: str) -> None:
+        """Directly before DingTalk is to act in somebody's name: a userid can be given again."""
+        mine = is_((self._corp_id, "user", own_id))
+        row = (await self._db.execute(select(outbound_entity).where(mine))).one_or_none()
+        if row is None or row.app != self._app:  # apps of two developers get two unionids of one person
+            return
+        mark, reply = entity_of(row).ledger.mark, await self._read(userid)
+        here = None if reply is None else mark_in("user", reply)
+        if reply is None or (None not in (mark, here) and mark != here):
+            raise Stop(Answer("pending", reason="user-missing", words=_ANOTHER.format(own_id=own_id)))
+
+    async def _read(self, userid: str) -> dict[str, Any] | None:
         try:
-            await self._client.user(userid)
+            return await self._client.user(userid)
         except ApiError as error:
             if not says_not_there(error):
                 raise
-            return False
-        return True
+            return None
 
     async def union_ids(self, own_ids: Iterable[str]) -> dict[str, str]:
         """By own id, for to-dos."""
         userids = await self.userids(own_ids)
-        return {own_id: (await self._client.user(userid))["unionid"] for own_id, userid in userids.items()}
+        return {own_id: await self._shown(userid, "unionid") for own_id, userid in userids.items()}
+
+    async def _shown(self, userid: str, name: str) -> Any:
+        """A field of a person that DingTalk shows of everybody, unless the app lacks the permission."""
+        value = (await self._client.user(userid)).get(name)
+        if not value:
+            raise Stop(Answer("refused", words=_HIDDEN.format(name=name)))
+        return value
 
     async def department(self, own_id: str | None, userid: str) -> int:
         """The dept_id of a department; without one, the first of the person's."""
         if own_id is None:
-            departments: list[int] = (await self._client.user(userid))["dept_id_list"]
-            return departments[0]
+            return int((await self._shown(userid, "dept_id_list"))[0])
         found = await ding_ids(self._db, self._corp_id, "department", [own_id])
         if own_id not in found:
             words = "Send its department as department.desired"

@@ -25,6 +25,7 @@ outbound_requests = Table(
     Column("source", Text, nullable=False, comment="of the last message, which the result answers"),
     Column("message_id", Text, nullable=False, comment="the last message's"),
     Column("opened_ms", BigInteger, comment="since when it may have been done: a call's outcome is open"),
+    Column("task_id", BigInteger, comment="of a decision that was begun: the task"),
     Column("missing_ms", BigInteger, comment="since when DingTalk does not show what was called"),
     Column("ding_id", Text, comment="process instance or to-do task, once it is known"),
     Column("result", Text, comment="the last one; NULL: none yet"),
@@ -54,6 +55,7 @@ class Request:
     app: str | None
     body: dict[str, Any]
     opened_ms: int | None
+    task_id: int | None
     missing_ms: int | None
     ding_id: str | None
     result: str | None

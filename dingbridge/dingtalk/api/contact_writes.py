@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from dingbridge.dingtalk.api.calls import Calls, an_object, no_sense
 from dingbridge.dingtalk.api.fields import DEPARTMENT, USER, checked, encoded
@@ -16,6 +16,13 @@ APPEND: Final = 1
 """``ext_attrs_update_mode``: leave the custom fields alone that are not named. The default clears them."""
 
 
+class NewUser(NamedTuple):
+    """Who was created: the page's ``userid`` and ``unionId``; None where the reply has none."""
+
+    userid: str
+    unionid: str | None
+
+
 class ContactWrites(Calls):
     """Writes of contacts. DingTalk's monthly quota does not count them.
 
@@ -23,8 +30,8 @@ class ContactWrites(Calls):
     sent. What else they raise says that DingTalk did not do it.
     """
 
-    async def create_user(self, fields: Mapping[str, Any]) -> str:
-        """Create a person; returns the userid (user-information-creation).
+    async def create_user(self, fields: Mapping[str, Any]) -> NewUser:
+        """Create a person (user-information-creation).
 
         ``name``, ``mobile`` and ``dept_id_list`` are mandatory; ``userid`` is chosen by DingTalk if it is
         not given. Raises ``AlreadyExists``, ``ReferenceMissing``, and ``AcceptancePending`` when the person
@@ -37,7 +44,7 @@ class ContactWrites(Calls):
         userid = result.get("userid") or fields.get("userid")
         if not isinstance(userid, str) or not userid:
             raise no_sense(api, "succeeds without a userid", OutcomeUnknown)
-        return userid
+        return NewUser(userid, str(result.get("unionId") or "") or None)
 
     async def update_user(self, userid: str, fields: Mapping[str, Any]) -> None:
         """Change these fields of a person, and no other (user-information-update).

@@ -151,8 +151,7 @@ class Entity:
                 id_ = "u1" if self.kind == "user" else f"d{self.ids}"
                 self.set(*there, Observed(id_, fields))
                 self.written += 1
-                mark = f"mark-{id_}" if self.kind == "department" else None  # a unionid is read later
-                return Outcome("done", id_, mark)
+                return Outcome("done", id_, f"mark-{id_}")
             case Update(id_, fields):
                 if not there or there[0].ding_id != id_:
                     return Outcome("unsent")  # DingTalk says that it is not there

@@ -22,6 +22,7 @@ from consumers.outbound.owners import Owners
 from consumers.outbound.settings import OutboundSettings
 from consumers.outbound.tables import metadata, outbound_entity
 from dingbridge import Database, open_database
+from dingbridge.dingtalk.api.contact_writes import NewUser
 from dingbridge.dingtalk.errors import AlreadyExists, NotFound, OutcomeUnknown
 from dingbridge.throttle import Throttle
 
@@ -105,17 +106,17 @@ class DingTalk:
             if kind == "department" and one["parent_id"] == parent
         ]
 
-    async def create_user(self, fields: dict[str, Any]) -> str:
-        def effect() -> str:
+    async def create_user(self, fields: dict[str, Any]) -> NewUser:
+        def effect() -> NewUser:
             userid = str(fields["userid"])
             if ("user", userid) in self.there:
                 raise AlreadyExists("userid", api="v2/user/create", errcode=60102)
             if any(one.get("mobile") == fields["mobile"] for one in self.there.values()):
                 raise AlreadyExists("mobile", api="v2/user/create", errcode=60104)
             self.given.add(("user", userid, self.add("user", userid, fields)))
-            return userid
+            return NewUser(userid, self.there["user", userid].get("unionid"))
 
-        return str(self._written("v2/user/create", effect))
+        return NewUser(*self._written("v2/user/create", effect))
 
     async def create_department(self, fields: dict[str, Any]) -> int:
         def effect() -> int:

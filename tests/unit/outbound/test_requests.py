@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 
+import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from consumers.outbound.messages import Message
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import Owners, Template
 from consumers.outbound.requests.agent import PENDING_MOST_MS, RequestAgent
-from consumers.outbound.requests.approvals import task_of
+from consumers.outbound.requests.approvals import form_of, task_of
 from consumers.outbound.requests.store import store_request
 from consumers.outbound.requests.tables import outbound_requests, standing
 from consumers.outbound.settings import DAY_MS, OutboundSettings
@@ -261,6 +262,82 @@ async def test_everybody_is_whom_the_oa_has_named_and_owns():
     await world.database.close()
 
 
+async def test_a_lost_decision_is_not_made_again_of_the_same_persons_next_task():
+    """The message speaks of one decision. The reply is lost, and the flow comes to the same person again."""
+    world = await opened(World())
+    await world.send("approval.start", "A-1")
+    await world.work()
+    [(_, document)] = world.ding.instances.values()
+    decided = []
+
+    async def decide(instance_id, *, task_id, **_):
+        decided.append(task_id)
+        document["tasks"][0] |= {"status": "COMPLETED", "result": "AGREE"}
+        document["tasks"].append(
+            {"taskId": 61000000002, "userId": "li", "status": "RUNNING", "result": "NONE"}
+        )
+        raise OutcomeUnknown("no answer", api="x")
+
+    world.ding.decide_approval = decide
+    await world.send("approval.decide", "D-1")
+    await world.work()
+    [*_, last] = await world.results()
+    await world.database.close()
+    assert (decided, last["result"]) == ([61000000001], "done")
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_nothing_is_done_in_the_name_of_whoever_has_the_userid_now(gone):
+    """The row's person was replaced a moment ago, and no event has come yet."""
+    world = await opened(World(originators=["*"], actors=["*"]))
+    ledger = {"owned_id": "z1", "mark": "union-of-another", "seen": {}}
+    async with world.database.transaction() as tx:
+        for own_id, known in (("zhang", {**ledger, "mark": "union-z1"}), ("li", ledger)):
+            entity = row(own_id, "done", None, corp_id=CORP, owned_id="z1" if own_id == "zhang" else "li")
+            await tx.execute(outbound_entity.insert().values(**entity, ledger=json.dumps(known)))
+    if gone:
+        shown = world.ding.user
+
+        async def user(userid):
+            if userid == "li":
+                raise NotFound("gone", api="x")
+            return await shown(userid)
+
+        world.ding.user = user
+    await world.send("approval.start", "A-1")
+    await world.send("approval.start", "A-2", originator="li")
+    await world.work(2)
+    await world.send("approval.decide", "D-1")
+    await world.work(4)
+    results = {one["id"]: (one["result"], one.get("reason")) for one in await world.results()}
+    [(_, document)] = world.ding.instances.values()
+    await world.database.close()
+    waits = ("pending", "user-missing")
+    assert results == {"A-1": ("done", None), "A-2": waits, "D-1": waits}
+    assert document["status"] == "RUNNING"
+
+
+@pytest.mark.parametrize("hidden", ["dept_id_list", "unionid"])
+async def test_what_dingtalk_does_not_show_of_a_person_is_told_in_words(hidden):
+    world = await opened(World())
+    shown = world.ding.user
+
+    async def without(userid):
+        return {name: value for name, value in (await shown(userid)).items() if name != hidden}
+
+    world.ding.user = without
+    await world.send(*(("approval.start", "A-1") if hidden == "dept_id_list" else ("todo.desired", "T-1")))
+    await world.work(3)
+    [told] = await world.results()
+    await world.database.close()
+    assert (told["result"], hidden in told["words"]) == ("refused", True)
+
+
+def test_an_empty_field_is_empty_in_the_form_that_the_oa_gets():
+    fields = [{"name": "a", "value": "null"}, {"name": "b", "value": None}, {"name": "c", "value": "x"}]
+    assert form_of({"formComponentValues": fields}) == {"a": "", "b": "", "c": "x"}
+
+
 async def test_what_is_beyond_the_days_approvals_waits():
     world = await opened(World(["lost before"], outbound_max_approvals=2))
     await world.send("approval.start", "A-1")
@@ -325,3 +402,5 @@ def test_an_open_task_comes_before_what_its_person_decided_earlier():
         assert task_of({"tasks": tasks}, "li") == (2, None)
     assert task_of({"tasks": [done]}, "li") == (None, "agree")
     assert task_of({"tasks": [opened_task]}, "wang") == (None, None)
+    assert task_of({"tasks": [done, opened_task]}, "li", begun=1) == (None, "agree")
+    assert task_of({"tasks": [done, opened_task]}, "li", begun=2) == (2, None)
