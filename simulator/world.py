@@ -60,7 +60,6 @@ class World:
             generation=start.generation,
             clock=now_ms if replay is None else replay.clock,
             past_approvals=settings.simulator_approvals if replay is None else 0,
-            order_of="mixed",
         )
         self.recording = replace(start, began_ms=self.platform.began_ms, before=None, steps=[])
         self.platform.on_step = self._stepped
