@@ -112,10 +112,21 @@ async def _error_of(call: Call, of: Any) -> ApiError | None:
 
 
 def judge(called: Sequence[Called]) -> list[Finding]:
-    """Token, address list, permissions."""
-    findings = [of_error(one.error, one.api, one.parts) for one in called if one.error is not None]
-    if findings:
-        return findings
+    """Token, address list, permissions: one finding for each permission that is missing."""
+    refused: dict[str, list[tuple[ApiError, Called]]] = {}
+    for one in called:
+        if one.error is not None:
+            missing = one.error.permission if one.error.about == "right" else None
+            refused.setdefault(missing or one.api, []).append((one.error, one))
+    if refused:
+        return [
+            of_error(
+                same[0][0],
+                ", ".join(one.api for _, one in same),
+                list(dict.fromkeys(part for _, one in same for part in one.parts)),
+            )
+            for same in refused.values()
+        ]
     apis = [one.api for one in called if one.api != "gettoken"]
     return [found("api.ok", count=len(apis), apis=apis)] if apis else [found("api.token")]
 

@@ -441,3 +441,10 @@ def test_in_stream_mode_nothing_is_said_of_url_keys_and_owner() -> None:
         assert looked_at(check, app=streaming, credentials=None, of_ingress=memory(), url=HTTPS) == []
     assert {finding.code for finding in looked_at(run._tags, app=streaming)} == {"tags.console"}
     assert looked_at(run._stream) == [], "of an app by HTTP"
+
+
+def test_a_permission_that_two_calls_need_is_one_finding() -> None:
+    refused = error_named("x", "AccessTokenPermissionDenied", "[Workflow.Instance.Read]")
+    called = [platform.Called(name, (part,), refused) for name, part in (("ids", "a"), ("detail", "b"))]
+    [finding] = platform.judge(called)
+    assert (finding.values["api"], finding.values["parts"]) == ("ids, detail", ["a", "b"])
