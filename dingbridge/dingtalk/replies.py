@@ -53,7 +53,8 @@ def read(
             return reply
         if errcode:
             words = _said(reply.get("errmsg"), secrets)
-            if sub_message := _said(reply.get("sub_msg"), secrets):
+            sub_message = _said(reply.get("sub_msg"), secrets)
+            if sub_message not in words:  # else said already: errcode 88 has it in both
                 words = f"{words}: {sub_message}"
             raise _old_style(api, status, errcode, words, reply.get("sub_code"))
         if isinstance(code := reply.get("code"), str) and code:

@@ -44,14 +44,25 @@ def exit_code(findings: Iterable[Finding], words: Mapping[str, Words]) -> int:
 
 def _refusals(readings: Sequence[Reading]) -> list[Finding]:
     findings: dict[tuple[Any, ...], Finding] = {}
+    rights: dict[str, list[Reading]] = {}
     for reading in readings:
         error = reading.error
-        if error is not None and not isinstance(error, NoAddress):  # a file of 0 bytes has none
+        if error is not None and error.about == "right" and error.permission:
+            rights.setdefault(error.permission, []).append(reading)
+        elif error is not None and not isinstance(error, NoAddress):  # a file of 0 bytes has none
             findings.setdefault((reading.api, error.code, type(error)), _refusal(error, reading))
         if reading.fault is not None:
             values = {"api": reading.api, "parts": list(reading.parts), "fault": reading.fault}
             findings.setdefault((reading.api, reading.fault), found("read.fault", **values))
-    return list(findings.values())
+    return [*(_without(same) for same in rights.values()), *findings.values()]
+
+
+def _without(same: Sequence[Reading]) -> Finding:
+    """One finding for a permission that is missing, whatever calls need it."""
+    apis = dict.fromkeys(reading.api for reading in same)
+    parts = dict.fromkeys(part for reading in same for part in reading.parts)
+    [error, *_] = [reading.error for reading in same if reading.error is not None]
+    return platform.of_error(error, ", ".join(apis), list(parts))
 
 
 def _refusal(error: ApiError, reading: Reading) -> Finding:

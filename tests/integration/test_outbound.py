@@ -180,6 +180,24 @@ async def test_the_next_holder_of_a_number_is_neither_written_nor_deleted(oa):
     assert [(await oa.results(own_id))[-1] for own_id in ("u1", "u2")] == ["unchanged", "pending/adopted"]
 
 
+async def test_who_was_removed_and_whose_number_is_given_away_comes_back_with_a_number_of_his_own(oa):
+    await oa.say(user("u1", 1))
+    await oa.settle()
+    oa.act("leave", userid="u1")
+    there = next(iter(oa.simulator.platform.company.users.values()))
+    oa.act("edit", userid=there.userid, mobile="13900000001")
+    await oa.say(user("u1", 2))
+    await oa.settle()
+    assert (await oa.results("u1"))[-1] == "refused"
+    await oa.say(user("u1", 3, mobile="13955555555"))
+    await oa.settle()
+    assert (await oa.results("u1"))[-1] == "done"
+    assert [oa.simulator.platform.company.users[one].mobile for one in ("u1", there.userid)] == [
+        "13955555555",
+        "13900000001",
+    ]
+
+
 async def test_who_must_accept_first_is_pending_and_appears(oa):
     oa.act("protect", mobile="13900000001")
     await oa.say(user("u1", 1), user("u2", 1))

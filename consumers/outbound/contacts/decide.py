@@ -181,8 +181,9 @@ def _plan(kind: Kind, ledger: Ledger, owners: Owners) -> _Plan | None:
     if seen is None:
         if not ours(EXISTS, True):
             return None
+        as_it_was = _as_it_was(ledger, wish.version)
         fields = {
-            name: written.get(name, value) if owners.owner_of(kind, name) == "dingtalk" else value
+            name: as_it_was.get(name, value) if owners.owner_of(kind, name) == "dingtalk" else value
             for name, value in wish.fields.items()
             if name != "managers"  # who must be members of it, so they come later
         }
@@ -193,6 +194,15 @@ def _plan(kind: Kind, ledger: Ledger, owners: Owners) -> _Plan | None:
         if name not in ONCE and not fulfils(name, seen.get(name), value) and ours(name, value)
     }
     return _Plan("update", fields) if fields else None
+
+
+def _as_it_was(ledger: Ledger, version: int) -> Fields:
+    """What DingTalk's own fields are created with again. Where that was refused (the number is another's by
+    now) a newer message mends it: then with nothing but what that says."""
+    last = ledger.intention
+    if last is None or (last.op, last.outcome) != ("create", "refused"):
+        return ledger.written
+    return (last.target or {}) if last.version == version else {}
 
 
 def _carry_out(

@@ -208,6 +208,20 @@ def test_what_dingtalk_refuses_is_not_asked_again_until_the_oa_says_something_el
     assert look(again, None, 90 * S).action == Create(WISH)
 
 
+def test_who_was_removed_is_created_with_the_newest_word_once_the_old_one_was_refused() -> None:
+    """workPlace is DingTalk's, as a mobile is, and people have changed it since."""
+    written = WISH | {"workPlace": "theirs"}
+    gone = Ledger(seen=None, written=written, owned_id="u", wish=Wish(2, WISH, absent=False, since_ms=0))
+    tried = look(gone, None)
+    assert tried.action == Create(written)
+    refused = settle_outcome(tried.ledger, Outcome("refused", code="60104", words="taken"), S, RULES).ledger
+    assert look(refused, None, 90 * S).action is None
+    mended = look(take(refused, Wish(3, WISH, absent=False, since_ms=0)), None, 90 * S)
+    assert mended.action == Create(WISH)
+    again = settle_outcome(mended.ledger, Outcome("refused", code="60104", words="taken"), 91 * S, RULES)
+    assert look(again.ledger, None, 180 * S).action is None
+
+
 def test_a_missing_parent_waits_and_a_missing_manager_holds_up_itself_alone() -> None:
     parent = Wish(1, WISH, absent=False, since_ms=0, missing="department-missing")
     waiting = look(take(Ledger(), parent), None)

@@ -138,6 +138,13 @@ def test_a_refusal_of_the_new_api_is_looked_up_by_its_name() -> None:
     assert [finding.code for finding in known] == ["refusal.entity"]
 
 
+def test_a_permission_that_two_calls_need_is_one_finding() -> None:
+    error = error_named("x", "AccessTokenPermissionDenied", "[Workflow.Instance.Read]")
+    [finding] = judge([Reading(name, (part,), (), error) for name, part in (("ids", "a"), (INSTANCES, "b"))])
+    assert finding.code == "api.permission"
+    assert (finding.values["api"], finding.values["parts"]) == (f"ids, {INSTANCES}", ["a", "b"])
+
+
 @pytest.mark.parametrize(("status", "code"), [(503, "api.busy"), (429, "api.busy"), (400, "refusal.unknown")])
 def test_a_code_that_nobody_knows_is_no_refusal_of_the_call_where_the_platform_is_in_trouble(
     status: int, code: str
