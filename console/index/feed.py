@@ -39,6 +39,7 @@ REFRESH_S = 5.0
 PRUNE_S = 600.0
 AGAIN_S = 5.0
 """Until the next attempt, when Kafka or the disk has failed, in s."""
+ASKED_AGAIN_S = 1.0
 
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -77,10 +78,10 @@ class Feed:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        if self._task is not None:
+        """Ends the reading. It is asked until it ends: aiokafka may take a cancellation for one of its own."""
+        while self._task is not None and not self._task.done():
             self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task], timeout=ASKED_AGAIN_S)
 
     @property
     def state(self) -> FeedState:

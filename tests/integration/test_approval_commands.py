@@ -125,7 +125,6 @@ async def test_a_failing_api_leaves_the_rest_for_the_next_run(run, simulator, da
         assert (await session.post("/_sim/faults", json=NO_RIGHT)).status == 200
         cut = await run("approvals", "resync", "--since", "30d")
         assert cut.returncode == 1
-        assert f"{whole - 3} failed" in cut.stderr
         assert cut.stderr.count("approval.right_missing") == 1
         assert "Tick Workflow.Instance.Read" in cut.stderr
         assert (await session.delete("/_sim/faults")).status == 200

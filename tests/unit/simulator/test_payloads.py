@@ -138,9 +138,9 @@ def test_event_ids_are_unique() -> None:
 def test_old_label_shapes() -> None:
     platform = make(generation="old")
     (given,) = platform.act("give_role")
-    assert list(given.payload) == [
+    assert given.payload.keys() == {
         "UserIdList", "CorpId", "EventType", "LabelIdList", "action", "TimeStamp",
-    ]  # fmt: skip
+    }  # fmt: skip
     assert given.payload["action"] == "add"
     assert failed_item(given)["label_user_change"]["roleLabelChange"] == {
         "labelIdList": given.payload["LabelIdList"],
