@@ -78,7 +78,7 @@ class Feed:
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Ends the reading. It is asked until it ends: aiokafka may take a cancellation for one of its own."""
+        """End the reading. It is asked until it ends: aiokafka may take a cancellation for its own."""
         while self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task], timeout=ASKED_AGAIN_S)
