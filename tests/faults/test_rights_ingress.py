@@ -28,6 +28,9 @@ from tests.support.pusher import Pusher
 from tests.support.secure_kafka import Right, SecureKafka, on_topic, secure_kafka
 from tests.support.waiting import eventually
 
+PRODUCER_S = 120
+"""A producer whose ``stop`` hangs is given up after 85 s (``discard_producer``)."""
+
 __all__ = ["secure_kafka"]
 
 
@@ -86,7 +89,7 @@ async def test_records_without_rights_are_parked_others_go_on_and_later_all_come
         return found
 
     await push(range(30))
-    await eventually(lambda: asyncio.to_thread(lambda: parked() == {"rights": 30}), 60, "30 parked")
+    await eventually(lambda: asyncio.to_thread(lambda: parked() == {"rights": 30}), PRODUCER_S, "30 parked")
     await eventually(lambda: asyncio.to_thread(ingress.drained), 60, "the others are in Kafka")
     assert await first_seen(administrator, CONTACT) == {f"u{n}": [n] for n in range(30)}
     log = ingress.process.log_text() if ingress.process else ""
