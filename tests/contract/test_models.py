@@ -24,7 +24,7 @@ RETYPED: Final = (
     ("bpms_instance_change", "createTime", "1764057601000"),
     ("bpms_instance_change", "processInstanceId", 294315),
     ("user_add_org", "timeStamp", "1764057609000"),
-    ("user_add_org", "userId", "0000132279350128"),
+    ("user_add_org", "userId", "0000133515112474"),
 )
 """Fields, and a value of another type, as DingTalk itself would have it in one of its payload generations."""
 
