@@ -135,7 +135,7 @@ class ActionRunner:
         forced: bool,
         tolerant: bool,
     ) -> Settled:
-        """Do what ``decide`` says of one instance, and write down what became of it."""
+        """Do what ``decide`` says of one instance, and store the outcome."""
         row = instance.row
         if row is None:
             return Settled(None)
