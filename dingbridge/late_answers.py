@@ -12,7 +12,7 @@ Said = Literal["present", "absent", "changed"]
 """What an event says of its entity: it is there now, it is gone, or something about it has changed."""
 
 LOOK_AGAIN_S: Final = (2.0, 10.0, 60.0)
-"""How long to wait, in s, after the first look at an event's entity, after the second, and after the third."""
+"""How long to wait, in s, after the first, the second and the third look at an event's entity."""
 
 ABSENT_AGAIN_S: Final = 3600.0
 """When somebody is looked at once more, in s, who was to be there and was at last believed not to be: nothing
