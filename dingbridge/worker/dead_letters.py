@@ -104,7 +104,8 @@ class DeadLetters:
             return
         try:
             async with asyncio.timeout(self._consumer.handler_timeout_s):
-                await self._consumer.dead_lettered(event, failure)
+                # as a task of its own: it may cancel the one that it runs in
+                await asyncio.create_task(self._consumer.dead_lettered(event, failure))
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and being_cancelled():
                 raise
