@@ -34,6 +34,7 @@ LEAST_LEAVERS: Final = 10
 _WHOLE: Final = "*"
 _AT_ONCE: Final = 1_000
 _DAY_MS: Final = 86_400_000
+_NEVER_DAYS: Final = 36_500
 
 
 class Comparison:
@@ -90,7 +91,7 @@ class Comparison:
                 select(userid).where(here, userid > last).order_by(userid).limit(_AT_ONCE)
             )
             last = await self._people(row, [one.userid for one in found])
-        every_ms = _DAY_MS if refused else round(self._every_days * _DAY_MS)
+        every_ms = round((1 if refused else self._every_days or _NEVER_DAYS) * _DAY_MS)
         async with self._database.transaction() as tx:
             if not refused:
                 people = [Entity(row.corp_id, USER, userid) for userid in scope["authed_user"]]
@@ -98,7 +99,7 @@ class Comparison:
                 listings = [Entity(row.corp_id, LISTING, str(dept_id)) for dept_id in roots]
                 await self._looks.ask_once(tx, row.app, [*people, *listings])
             now_ms = self._looks.queue.now_ms()
-            await self._looks.queue.release(tx, row, due_ms=now_ms + every_ms if every_ms else None)
+            await self._looks.queue.release(tx, row, due_ms=now_ms + every_ms)
 
     async def _list(self, row: Row[Any], client: DingTalkClient) -> None:
         below: list[Any] = []

@@ -7,7 +7,6 @@ overrides ``entity``, ``fetch``, ``write`` and ``resync``.
 """
 
 import time
-
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -56,8 +55,8 @@ class Mirror(Consumer[Answer | None]):
 
     topics: ClassVar[Sequence[str]] = people.TOPICS
 
-    table: ClassVar[Table | None] = None
-    """The people, made by ``people_table``."""
+    table: ClassVar[Table]
+    """The people, made by ``people_table``; not set by who overrides ``entity``, ``fetch`` and ``write``."""
 
     compare_every_days: ClassVar[float] = 7
     """Days between two comparisons of everybody; 0: the first alone."""
@@ -85,7 +84,7 @@ class Mirror(Consumer[Answer | None]):
     @cached_property
     def comparison(self) -> Comparison | None:
         """The comparison of everybody in ``table``."""
-        if self.table is None:
+        if not hasattr(self, "table"):
             return None
         return Comparison(self.table, self.looks, self.compare_every_days, self.database)
 
@@ -94,7 +93,6 @@ class Mirror(Consumer[Answer | None]):
     def row(self, user: Mapping[str, Any]) -> dict[str, Any]:
         """The columns of one person, from the result of ``v2/user/get``; by default the field of the same
         name, as the column's type has it, and NULL where DingTalk says nothing."""
-        assert self.table is not None
         return people.row(self.table, user)
 
     def entity(self, event: Event) -> tuple[str, str] | None:
@@ -110,7 +108,6 @@ class Mirror(Consumer[Answer | None]):
     async def write(self, tx: Transaction, answer: Answer, *, gone_at: datetime, told: bool) -> bool:
         """Make the tables equal to ``answer``, whose guard is held; returns whether they were not. Of who
         does not exist ``gone_at`` is since when, and ``told`` that an event about leaving says so."""
-        assert self.table is not None
         row = None if answer.found is None else self.row(answer.found)
         return await people.write(tx, self.table, answer.of, row, gone_at=gone_at)
 
@@ -129,7 +126,7 @@ class Mirror(Consumer[Answer | None]):
         self.dingtalk  # noqa: B018 - every event needs it: end in words now rather than at the first
 
     async def background(self) -> None:
-        await self.looks.run(self.database, self.look)
+        await self.looks.run(self.database, self._look)
 
     def fetches(self, event: Event) -> Hashable | None:
         """Events of one entity that wait together are one fetch."""
@@ -174,7 +171,11 @@ class Mirror(Consumer[Answer | None]):
         else:
             await self.looks.begin(tx, entity, event.app, said, round(newest.time.timestamp() * 1000))
 
-    async def look(self, row: Row[Any]) -> None:
+    async def look_due(self) -> int:
+        """Do what is due by ``clock``, as ``background`` does; returns how many looks that were. For tests."""
+        return await self.looks.run_due(self.database, self._look)
+
+    async def _look(self, row: Row[Any]) -> None:
         """One look again, or a step of a comparison."""
         client = self.dingtalk_of(row.app, row.corp_id)
         if self.comparison is not None and await self.comparison.step(row, client):
