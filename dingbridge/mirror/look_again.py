@@ -78,8 +78,10 @@ class LookAgain:
         priority = ORDINARY if said == "changed" else PEOPLE_WAIT
         told = {"said": said, "said_ms": said_ms}
         new = {"app": app, **told, "looks": 1, "due_ms": due_ms, "priority": priority}
-        kept = and_(said == "changed", c.due_ms.is_not(None), c.said.is_not(None))
-        again = {name: case((kept, c[name]), else_=value) for name, value in told.items()}
+        again: dict[str, Any] = {}
+        if said == "changed":
+            known = and_(c.due_ms.is_not(None), c.said.is_not(None))
+            again = {name: case((known, c[name]), else_=value) for name, value in told.items()}
         statement = tx.insert(self.table).values(**of._asdict(), **new)
         await tx.execute(
             statement.on_conflict_do_update(

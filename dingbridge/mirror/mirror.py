@@ -172,7 +172,7 @@ class Mirror(Consumer[Answer | None]):
             await self.looks.begin(tx, entity, event.app, said, round(newest.time.timestamp() * 1000))
 
     async def look_due(self) -> int:
-        """Do what is due by ``clock``, as ``background`` does; returns how many looks that were. For tests."""
+        """Do what is due by ``clock``, as ``background`` does; returns how many looks that was. For tests."""
         return await self.looks.run_due(self.database, self._look)
 
     async def _look(self, row: Row[Any]) -> None:

@@ -57,11 +57,12 @@ def check(consumer: str, table: Table) -> None:
 
 def row(table: Table, user: Mapping[str, Any]) -> dict[str, Any]:
     """The author's columns from the fields of the same names."""
-    return {
-        column.name: _VALUES.get(column.type.python_type, as_text)(user.get(column.name))
-        for column in table.c
-        if column.name not in _OURS
-    }
+    theirs = {column.name: column.type.python_type for column in table.c if column.name not in _OURS}
+    return {name: _as(type_)(user.get(name)) for name, type_ in theirs.items()}
+
+
+def _as(type_: type) -> Callable[[Any], Any]:
+    return _VALUES.get(type_, as_text)
 
 
 async def write(
