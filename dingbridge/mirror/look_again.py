@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
 import structlog
+from prometheus_client import CollectorRegistry, Gauge
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Row, Table, Text, and_, case, delete
 
 from dingbridge.availability import Availability
@@ -32,6 +33,7 @@ AT_ONCE: Final = 16
 IDLE_S: Final = 1.0
 """How often a process asks whether something is due, in s."""
 
+MEASURE_EVERY_S: Final = 10.0
 LEASE_S: Final = 120.0
 
 Look = Callable[[Row[Any]], Awaitable[None]]
@@ -66,10 +68,19 @@ def look_again_table(metadata: MetaData, name: str) -> Table:
 class LookAgain:
     """The rows of ``table``, made by ``look_again_table``. ``clock`` gives epoch s."""
 
-    def __init__(self, table: Table, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, table: Table, clock: Callable[[], float], registry: CollectorRegistry | None = None
+    ) -> None:
         self.table, self._clock = table, clock
         self.queue = WorkQueue(table, lease_s=LEASE_S, clock=clock)
-        self._availability = Availability()
+        self._availability, self._measure_at = Availability(), 0.0
+        self._due = Gauge(
+            "dingbridge_mirror_due",
+            "Entities that are due to be looked at again: after hires and leavers (0), after other events "
+            "(1), for a comparison of everybody (2); 10000 stands for more",
+            ("priority",),
+            registry=registry or CollectorRegistry(),
+        )
 
     async def begin(self, tx: Transaction, of: Entity, app: str, said: Said, said_ms: int) -> None:
         """An event was handled: look again as often as the policy has it. That somebody came or left is not
@@ -118,6 +129,7 @@ class LookAgain:
         under_way: set[asyncio.Task[None]] = set()
         try:
             while True:
+                await self._measure(database)
                 rows = await self.queue.claim(database, AT_ONCE - len(under_way))
                 under_way |= {asyncio.create_task(self._one(database, row, look)) for row in rows}
                 pause_s = max(self._availability.pause_s(), IDLE_S)
@@ -132,6 +144,7 @@ class LookAgain:
         finally:
             for task in under_way:
                 task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
 
     async def run_due(self, database: Database, look: Look) -> int:
         """Do what is due now; returns how many looks that were. For tests, and commands that wait."""
@@ -140,6 +153,12 @@ class LookAgain:
             await asyncio.gather(*(self._one(database, row, look) for row in rows))
             done += len(rows)
         return done
+
+    async def _measure(self, database: Database) -> None:
+        if (now := self._clock()) >= self._measure_at:
+            self._measure_at = now + MEASURE_EVERY_S
+            for priority, due in (await self.queue.depth(database.reader())).items():
+                self._due.labels(str(priority)).set(due)
 
     async def _one(self, database: Database, row: Row[Any], look: Look) -> None:
         try:

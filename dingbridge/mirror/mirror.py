@@ -79,7 +79,7 @@ class Mirror(Consumer[Answer | None]):
     @cached_property
     def looks(self) -> LookAgain:
         """What is to be looked at again."""
-        return LookAgain(self.look_again, self.clock)
+        return LookAgain(self.look_again, self.clock, self.registry)
 
     @cached_property
     def comparison(self) -> Comparison | None:

@@ -2,6 +2,7 @@
 tells."""
 
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy import func, select
 
 from consumers.address_sync import AddressSync
@@ -239,6 +240,7 @@ async def test_a_look_that_fails_is_tried_again_and_its_process_may_die(known, m
     monkeypatch.setattr(known.company, "user", answers)
     other = AddressSync()  # what a process knows goes with it; the rows stay
     other.clock, other.dingtalk, other.database = known.clock, known.company, known.runtime.database
+    other.registry = CollectorRegistry()
     known.runtime.consumer = other
     await known.until(200)
     assert (await known.person("u1")).name == "乙"
