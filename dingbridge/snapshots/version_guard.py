@@ -54,7 +54,7 @@ class VersionGuard:
             Column("kind", Text, primary_key=True),
             Column("entity_id", Text, primary_key=True),
             Column("generation", BigInteger, nullable=False),
-            Column("fetched_at", UtcDateTime, comment="when the last fetch began that was written"),
+            Column("fetched_at", UtcDateTime, comment="when the last fetch by name began that was written"),
         )
 
     async def snapshot(self, db: Reader, corp_id: str, kind: str, entity_id: str) -> Snapshot:
@@ -110,10 +110,17 @@ class VersionGuard:
         return {row.entity_id: row.generation for row in rows}
 
     async def claim_many(
-        self, tx: Transaction, corp_id: str, kind: str, looks: Mapping[str, int], *, began_at: datetime
+        self,
+        tx: Transaction,
+        corp_id: str,
+        kind: str,
+        looks: Mapping[str, int],
+        *,
+        began_at: datetime | None = None,
     ) -> set[str]:
-        """``try_claim`` for many entities: their ids with the generations that the looks began with. Returns
-        the ids that are claimed; at the others, somebody else has looked since."""
+        """``try_claim`` for many entities of a listing: their ids with the generations that the looks began
+        with. The time of their last fetch stays. Returns the ids that are claimed; at the others, somebody
+        else has looked since."""
         columns = self.table.c
         of_kind = (columns.corp_id == corp_id, columns.kind == kind)
         rows = await tx.execute(
@@ -128,10 +135,10 @@ class VersionGuard:
             await tx.execute(
                 update(self.table)
                 .where(*of_kind, columns.entity_id.in_(claimed))
-                .values(generation=columns.generation + 1, fetched_at=began_at)
+                .values(generation=columns.generation + 1)
             )
         new = [
-            {"corp_id": corp_id, "kind": kind, "entity_id": an_id, "generation": 1, "fetched_at": began_at}
+            {"corp_id": corp_id, "kind": kind, "entity_id": an_id, "generation": 1}
             for an_id in sorted(looks.keys() - found.keys())
             if looks[an_id] == 0
         ]

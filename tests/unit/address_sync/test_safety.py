@@ -74,7 +74,7 @@ async def test_a_new_run_supersedes_a_stopped_one(large):
     company.users.update(kept)
     run = await full(sync, company)
     assert (run.state, run.changed) == ("done", {})
-    ended = await Runs(sync.database, CORP).ended("superseded")
+    ended = await runs_in(sync, "superseded")
     assert [one.run_id for one in ended] == [stopped.run_id]
     assert await left_over(sync) == 0
 
