@@ -54,11 +54,16 @@ class VersionGuard:
             Column("kind", Text, primary_key=True),
             Column("entity_id", Text, primary_key=True),
             Column("generation", BigInteger, nullable=False),
-            Column("fetched_at", UtcDateTime, comment="when the last fetch by name began that was written"),
+            Column(
+                "fetched_at", UtcDateTime, comment="when the last fetch for an event began that was written"
+            ),
         )
 
-    async def snapshot(self, db: Reader, corp_id: str, kind: str, entity_id: str) -> Snapshot:
-        """Begin a look; call it before the fetch. Raises ``DatabaseDown``."""
+    async def snapshot(
+        self, db: Reader, corp_id: str, kind: str, entity_id: str, *, began_at: datetime | None = None
+    ) -> Snapshot:
+        """Begin a look, now unless ``began_at`` says otherwise; call it before the fetch. Raises
+        ``DatabaseDown``."""
         columns = self.table.c
         row = (
             await db.execute(
@@ -70,7 +75,7 @@ class VersionGuard:
             kind,
             entity_id,
             generation=row.generation if row else 0,
-            began_at=datetime.now(UTC),
+            began_at=began_at or datetime.now(UTC),
             last_fetch_at=row.fetched_at if row else None,
         )
 
@@ -110,17 +115,10 @@ class VersionGuard:
         return {row.entity_id: row.generation for row in rows}
 
     async def claim_many(
-        self,
-        tx: Transaction,
-        corp_id: str,
-        kind: str,
-        looks: Mapping[str, int],
-        *,
-        began_at: datetime | None = None,
+        self, tx: Transaction, corp_id: str, kind: str, looks: Mapping[str, int]
     ) -> set[str]:
-        """``try_claim`` for many entities of a listing: their ids with the generations that the looks began
-        with. The time of their last fetch stays. Returns the ids that are claimed; at the others, somebody
-        else has looked since."""
+        """``try_claim`` for many entities, for no event: their ids with the generations that the looks began
+        with. Returns the ids that are claimed; at the others, somebody else has looked since."""
         columns = self.table.c
         of_kind = (columns.corp_id == corp_id, columns.kind == kind)
         rows = await tx.execute(

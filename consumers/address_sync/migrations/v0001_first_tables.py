@@ -100,7 +100,9 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text, primary_key=True),
         sa.Column("entity_id", sa.Text, primary_key=True),
         sa.Column("generation", sa.BigInteger, nullable=False),
-        sa.Column("fetched_at", UtcDateTime, comment="when the last fetch by name began that was written"),
+        sa.Column(
+            "fetched_at", UtcDateTime, comment="when the last fetch for an event began that was written"
+        ),
     )
     op.create_table(
         "address_sync_runs",
@@ -166,3 +168,15 @@ def upgrade() -> None:
         *queue_columns(),
     )
     op.create_index("ix_address_sync_details_due", "address_sync_details", ["priority", "due_ms"])
+    op.create_table(
+        "address_sync_look_again",
+        sa.Column("corp_id", sa.Text, primary_key=True),
+        sa.Column("kind", sa.Text, primary_key=True),
+        sa.Column("entity_id", sa.Text, primary_key=True),
+        sa.Column("app", sa.Text, nullable=False, comment="the app that DingTalk is asked as"),
+        sa.Column("said", sa.Text, comment="what its event said: present, absent or changed; NULL: no event"),
+        sa.Column("said_ms", sa.BigInteger, comment="when that happened by the event, epoch ms"),
+        sa.Column("looks", sa.Integer, nullable=False, comment="looks since, the event's own too"),
+        *queue_columns(),
+    )
+    op.create_index("ix_address_sync_look_again_due", "address_sync_look_again", ["priority", "due_ms"])

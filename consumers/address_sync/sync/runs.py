@@ -270,6 +270,13 @@ class Runs:
         return _read((await self.reader.execute(select(runs).where(runs.c.run_id == run_id))).one())
 
 
+async def last_run(reader: Reader) -> Run | None:
+    """The run that ended last, of any company."""
+    ended = select(runs).where(runs.c.state.in_(READ)).order_by(runs.c.began_at.desc()).limit(1)
+    row = (await reader.execute(ended)).one_or_none()
+    return None if row is None else _read(row)
+
+
 def count_change(run: Run, name: str, count: int) -> None:
     """Add ``count`` to the changes of ``run`` that are called ``name``."""
     if count:
