@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import select
 
 from consumers.approval.actions.runner import ActionRunner
+from consumers.approval.archive.document import UNFINISHED, at_end
 from consumers.approval.archive.links import ancestors
 from consumers.approval.archive.writer import Archive
 from consumers.approval.metrics import ApprovalMetrics
@@ -31,8 +32,9 @@ log = structlog.get_logger(__name__)
 ClientOf = Callable[[str, str], DingTalkClient]
 """The Open API's client for an app's name and a company's corpId, at the priority of a resync."""
 
-UNFINISHED = "RUNNING"
-"""``status`` of an instance that is not at its end."""
+
+class NotAtEnd(Exception):
+    """An event says that the instance ended, and DingTalk's answer does not have it at its end yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ class Fetcher:
         """Ask ``client``, which is the app ``app``, for the instance of ``snapshot``. For an event, or with
         ``by_title``, its template is looked up where nothing names it.
 
-        Raises ``ApiError``, also for a code that nobody knows: taken for "not there" it would close the
+        Raises ``NotAtEnd``, and ``ApiError``, also for a code that nobody knows: taken for "not there" it would close the
         instance without its action, and nothing would ask again. An event is tried again instead, and at
         last stands among the dead letters.
         """
@@ -90,8 +92,9 @@ class Fetcher:
                 raise
             log.warning("approval.not_at_api", instance_id=instance_id, code=error.code)
         code = None
-        if event is not None and document is not None and document.get("status") == UNFINISHED:
-            log.warning("approval.api_lags", instance_id=instance_id, event_id=event.id)
+        if event is not None and event.event_type == "bpms_instance_change" and not at_end(document):
+            if not await _has_end(snapshot, db):
+                raise NotAtEnd
         if event is not None or by_title:
             code = await self._process_code(client, app, event, snapshot, document, db)
         return Fetched(snapshot, app, document, True, code, await _mains(snapshot, document, db))
@@ -161,6 +164,18 @@ class Fetcher:
             return None
         title = as_text((document or {}).get("title") or told.get("title"))
         return await self.codes.of_title(client, snapshot.corp_id, title, lambda e: self.rights.note(app, e))
+
+
+async def _has_end(snapshot: Snapshot, db: Reader) -> bool:
+    """Whether the archive has the document of the instance's end, so that an older answer changes nothing."""
+    columns = approval_instances.c
+    found = select(columns.instance_id).where(
+        columns.corp_id == snapshot.corp_id,
+        columns.instance_id == snapshot.entity_id,
+        columns.document_state == "full",
+        columns.status.not_in(UNFINISHED),
+    )
+    return await db.scalar(found) is not None
 
 
 async def _mains(snapshot: Snapshot, document: Mapping[str, Any] | None, db: Reader) -> tuple[Snapshot, ...]:

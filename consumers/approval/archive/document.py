@@ -21,6 +21,8 @@ Row = dict[str, Any]
 Events = dict[str, dict[str, Any]]
 """The latest event of each ``type``: ``{"finish": {"time": ISO 8601, "data": {…}}, …}``."""
 
+UNFINISHED = ("NEW", "RUNNING")
+"""``status`` of an instance that is not at its end, as the API has it."""
 ENDS = ("finish", "terminate")
 """The types of event with which an instance ends; ``delete`` has times of its own."""
 
@@ -103,6 +105,11 @@ def outcome(events: Events, document: Mapping[str, Any] | None) -> str | None:
     if ends[0] == "terminate":
         return "terminated"
     return results.get(str(events["finish"]["data"].get("result")).lower(), "finished")
+
+
+def at_end(document: Mapping[str, Any] | None) -> bool:
+    """Whether the API has the instance at its end: until then its form may change, and after it never does."""
+    return document is not None and str(document.get("status")).upper() not in UNFINISHED
 
 
 def form_rows(document: Mapping[str, Any], zone: ZoneInfo) -> list[Row]:

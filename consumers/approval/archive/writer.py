@@ -90,8 +90,8 @@ class Archive:
         if event is not None and event.event_type == "bpms_instance_change":
             kind = str(event.data.get("type") or "")
             events = rows_of.with_event(events, kind, _time_of(event), event.data)
-        if document is None:
-            document = known.document  # deleted meanwhile, perhaps: the archive keeps what it has
+        if document is None or (rows_of.at_end(known.document) and not rows_of.at_end(document)):
+            document = known.document  # deleted meanwhile, or an answer that is older than ours
         code = process_code or before.get("process_code")
         if event is not None:
             code = code or as_text(event.data.get("processCode")) or None

@@ -15,7 +15,8 @@ import structlog
 from sqlalchemy import Row, and_, func, or_, select, update
 
 from consumers.approval.archive.links import NO_EVENTS
-from consumers.approval.fetcher import UNFINISHED, ClientOf, Fetcher
+from consumers.approval.archive.document import UNFINISHED
+from consumers.approval.fetcher import ClientOf, Fetcher
 from consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge import Conflict
 from dingbridge.dingtalk.errors import ApiError
@@ -79,7 +80,7 @@ class Refetch:
             )
             .where(
                 or_(
-                    and_(columns.status == UNFINISHED, columns.outcome.is_not(None)),
+                    and_(columns.status.in_(UNFINISHED), columns.outcome.is_not(None)),
                     and_(columns.document_state == "pending", columns.raw_events == NO_EVENTS),
                 )
             )
