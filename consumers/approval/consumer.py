@@ -18,6 +18,7 @@ from consumers.approval import report
 from consumers.approval.actions.declaration import Action, load_actions
 from consumers.approval.actions.runner import ActionRunner
 from consumers.approval.archive.writer import Archive
+from consumers.approval.fetch_queue import fetch_later
 from consumers.approval.fetcher import Fetched, Fetcher, NotAtEnd
 from consumers.approval.files.downloads import Downloads
 from consumers.approval.metrics import ApprovalMetrics
@@ -31,7 +32,7 @@ from dingbridge.availability import own_delay_s
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.events.control import RESYNC_REQUESTED
-from dingbridge.late_answers import look_again_s
+from dingbridge.late_answers import LOOK_AGAIN_S, look_again_s
 from dingbridge.snapshots import Snapshot
 from dingbridge.worker.supervise import retry_until_available
 
@@ -83,7 +84,7 @@ class Approval(Consumer):
     async def background(self) -> None:
         """Download attachments, ask again for documents that lag, and compare what was requested; of these
         none waits for another."""
-        files = Downloads(self.database, self.client_of, self._own, self.metrics, self.fetcher.rights)
+        files = Downloads(self.fetcher, self.client_of, self._own)
         never = asyncio.Event()
         compared = self.metrics.compared.set_to_current_time
         resyncs = RequestedResyncs(self.fetcher, self.client_of, on_compared=compared)
@@ -119,7 +120,11 @@ class Approval(Consumer):
         if isinstance(prepared, ResyncRequest):
             await save(tx, prepared, event)
         elif prepared is not None:
-            await self.fetcher.write(tx, prepared, event)
+            written = await self.fetcher.write(tx, prepared, event)
+            if prepared.asked and event.data.get("type") == "comment" and not written.changed:
+                # the answer is older than the comment, whose files only a document has
+                key = {"corp_id": event.corp_id, "instance_id": prepared.snapshot.entity_id}
+                await fetch_later(tx, key, prepared.app, after_s=LOOK_AGAIN_S[0], looks=1)
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)

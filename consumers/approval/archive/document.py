@@ -50,7 +50,6 @@ def instance_row(events: Events, document: Mapping[str, Any] | None, process_cod
     """
     api, clock = document or {}, clock_of(events, document)
     told, told_at_end = Told(events), Told({kind: event for kind, event in events.items() if kind in ENDS})
-    ended = outcome(events, document)
     deleted = events.get("delete")
     return {
         "process_code": as_text(told("processCode")) or process_code,
@@ -60,7 +59,7 @@ def instance_row(events: Events, document: Mapping[str, Any] | None, process_cod
         "originator_userid": as_text(first(api.get("originatorUserId"), told("staffId"))),
         "originator_dept_id": as_text(api.get("originatorDeptId")),
         "originator_dept_name": as_text(api.get("originatorDeptName")),
-        "outcome": ended,
+        "outcome": outcome(events, document),
         "status": as_text(api.get("status")),
         "result": as_text(first(api.get("result"), told_at_end("result"))),
         "biz_category_id": as_text(told("bizCategoryId")),
@@ -77,7 +76,7 @@ def instance_row(events: Events, document: Mapping[str, Any] | None, process_cod
         "finished_at_raw": as_text(api.get("finishTime")),
         "true_utc": None if document is None else clock.true_utc,
         "deleted_at": None if deleted is None else datetime.fromisoformat(deleted["time"]),
-        "document_state": "full" if document is not None else "missing" if ended else "pending",
+        "document_state": "pending" if document is None else "full",
         "raw_events": as_json(events),
         "raw_document": None if document is None else as_json(document),
     }
@@ -108,7 +107,7 @@ def outcome(events: Events, document: Mapping[str, Any] | None) -> str | None:
 
 
 def at_end(document: Mapping[str, Any] | None) -> bool:
-    """Whether the API has the instance at its end: until then its form may change, and after it never does."""
+    """Whether the API has the instance at its end: its form may change until then, and never after it."""
     return document is not None and str(document.get("status")).upper() not in UNFINISHED
 
 
