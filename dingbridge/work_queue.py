@@ -219,8 +219,8 @@ class WorkQueue:
         for priority in set(_TURNS):
             due = select(self._c.due_ms).where(self._waits(priority, now), *where).order_by(self._c.due_ms)
             counts.append(select(literal(priority), func.count()).select_from(due.limit(most).subquery()))
-        found = await reader.execute(union_all(*counts))
-        return Counter({row[0]: row[1] for row in found if row[1]})
+        found: Any = await reader.execute(union_all(*counts))
+        return Counter({priority: count for priority, count in found if count})
 
     def _waits(self, priority: int, now: int) -> ColumnElement[bool]:
         return and_(self._c.priority == priority, self._c.due_ms <= now, self._c.leased_ms <= now)
