@@ -63,10 +63,15 @@ class QueuedRecord:
     """The record's key; the partition for a record without one."""
     size: int
     record: ConsumerRecord | None = None
-    fetch_sequence: int | None = None
     state: State = State.WAITING
     attempts: int = 0
     """Attempts that failed."""
+    own_failures: int = 0
+    """How often something was not available to it while it was to others."""
+    own_since: float | None = None
+    """When these began, epoch s; the time in which nothing worked is left out."""
+    failed_at: float | None = None
+    """When something was not available last, epoch s."""
     fetched_at: float = 0
     """When it was fetched, epoch s."""
     next_attempt_at: float | None = None
@@ -77,6 +82,8 @@ class QueuedRecord:
     """Type and place of what that attempt raised."""
     delivery: Delivery | None = None
     event: Event | None = None
+    alone: bool = False
+    """Whether it was tried together with others, which did not work."""
     failure: Failure | None = None
     """Why it goes to the dead letters, once that is decided."""
     window: "_Window | None" = field(default=None, repr=False)
