@@ -172,7 +172,8 @@ class Executor:
         try:
             async with database.transaction(ctx) as tx:
                 async with answered(self._enter_within_s):
-                    fresh = await inbox.enter(tx, name, known_as, delivery.replay_id)
+                    topic = delivery.position.topic
+                    fresh = await inbox.enter(tx, name, known_as, delivery.replay_id, topic)
                     if fresh and await self._given_up(tx, known_as, delivery):
                         raise _GivenUp
                 if fresh:
