@@ -4,12 +4,15 @@ this project or in any other that is installed beside it.
 An entry point is one consumer, or a ``Family`` of them: then ``forward`` stands for ``forward-a`` and so on.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 import structlog
 
+from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.worker.consumer import Consumer
 
@@ -74,8 +77,10 @@ def known_consumers() -> dict[str, type[Consumer]]:
 
 
 def load_consumer(name: str) -> type[Consumer]:
-    """The class of consumer ``name``. Raises ``UnknownConsumer``, naming those that are known, and of a
-    family ``SettingsError``."""
+    """The class of consumer ``name``, or of ``path/to/file.py:Class``, which need not be installed. Raises
+    ``UnknownConsumer``, naming those that are known, and of a family ``SettingsError``."""
+    if is_file(name):
+        return _from_file(name)
     point = check_installed(name)
     loaded = _load(point)
     if name != point.name and not isinstance(loaded, Family):
@@ -93,11 +98,39 @@ def check_installed(name: str) -> EntryPoint:
     return point
 
 
+def is_file(name: str) -> bool:
+    """Whether ``name`` is that of a file and a class in it."""
+    return ".py:" in name
+
+
+def module_of(spec: str) -> tuple[str, Path]:
+    """The module that the file of ``spec`` (``path/to/file.py:Class``) is, as ``billing.consumer``, and the
+    folder from which it is imported: the first one above that is no package. Raises ``UnknownConsumer``."""
+    file = Path(spec.rpartition(":")[0]).resolve()
+    if not file.is_file():
+        raise UnknownConsumer(f"there is no file {file}")
+    parts, folder = [] if file.stem == "__init__" else [file.stem], file.parent
+    while (folder / "__init__.py").is_file():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    return ".".join(parts), folder
+
+
+def _from_file(spec: str) -> type[Consumer]:
+    (module, folder), attribute = module_of(spec), spec.rpartition(":")[2]
+    sys.path.insert(0, str(folder))
+    point = EntryPoint(spec, f"{module}:{attribute}", GROUP)
+    loaded = _load(point)
+    if isinstance(loaded, Family):
+        raise UnknownConsumer(f"{spec} declares several consumers, which are found when they are installed")
+    return _class(getattr(loaded, "name", spec), point, loaded)
+
+
 def _unknown(name: str) -> UnknownConsumer:
     names = ", ".join(sorted(_found())) or "none"
     return UnknownConsumer(
         f"there is no consumer {name!r}; known: {names}. One of your own is found by an entry point in "
-        f'the group "{GROUP}" of an installed package'
+        f'the group "{GROUP}" of an installed package, or given as path/to/file.py:Class'
     )
 
 
@@ -106,7 +139,8 @@ def _load(point: EntryPoint) -> object:
         return point.load()
     except Exception as error:
         raise UnknownConsumer(
-            f"consumer {point.name!r} ({point.value}) cannot be imported ({type(error).__name__}: {error})"
+            f"consumer {point.name!r} ({point.value}) cannot be imported ({error}; "
+            f"{error_location(error, point.value.split('.')[0].partition(':')[0])})"
         ) from error
 
 

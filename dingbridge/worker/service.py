@@ -6,7 +6,6 @@ Joining these parts is all that is here; each has a module of its own.
 import asyncio
 import difflib
 import signal
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -57,7 +56,7 @@ class ConsumerService:
     def __init__(
         self, consumer: Consumer, settings: ConsumerSettings, options: WorkerOptions | None = None
     ) -> None:
-        """Raises ``SettingsError`` for a database address or topics that cannot work."""
+        """Raises ``SettingsError`` for a database address or topics that cannot work, or are misspelt."""
         self.registry = CollectorRegistry()
         self.database: Database | None = (
             open_database(
@@ -72,6 +71,8 @@ class ConsumerService:
         self._stopping = asyncio.Event()
         if not (consumer.topics or consumer.control_topics):
             raise SettingsError([f"consumer {consumer.name} names no topics; set the class's `topics`"])
+        if problems := _misspelt(consumer):
+            raise SettingsError(problems)
         self._tracer = open_tracer(settings, f"dingbridge-{consumer.name}")
         executor = Executor(consumer, self.database, self._tracer)
         self.worker = Worker(consumer, settings, executor, self._metrics, options)
@@ -124,7 +125,6 @@ class ConsumerService:
                 stack.callback(asyncio.create_task(run_forever(count, consumer.name, "api calls")).cancel)
             topics = [*consumer.topics, *consumer.control_topics]
             log.info("consumer.started", consumer=consumer.name, topics=topics)
-            _say_unknown(consumer.name, consumer.topics)
             background = asyncio.create_task(self._run_background())
             try:
                 await self.worker.run()
@@ -205,17 +205,18 @@ class ConsumerService:
             await asyncio.sleep(wait_s)
 
 
-def _say_unknown(consumer: str, topics: Sequence[str]) -> None:
+def _misspelt(consumer: Consumer) -> list[str]:
     """An EventType that is new at DingTalk is fine; one that is misspelt would wait in silence for ever."""
-    for topic in topics:
-        if topic not in catalogue and topic != UNCLASSIFIED:
-            log.warning(
-                "consumer.unknown_event_type",
-                consumer=consumer,
-                event_type=topic,
-                near=difflib.get_close_matches(topic, catalogue, 1),
-                meaning="this version knows no EventType of this name; misspelt, it never comes",
+    problems = []
+    for topic in consumer.topics:
+        if topic not in catalogue and topic not in {UNCLASSIFIED, *consumer.new_event_types}:
+            near = difflib.get_close_matches(topic, catalogue, 1)
+            meant = f"; did you mean {near[0]}?" if near else "."
+            problems.append(
+                f"consumer {consumer.name} reads {topic!r}, which is no EventType that this version "
+                f"knows{meant} One that is new at DingTalk is listed in the class's `new_event_types`"
             )
+    return problems
 
 
 def _say(consumer: str, retention: Retention) -> None:

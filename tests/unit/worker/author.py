@@ -41,6 +41,21 @@ class Payroll(Consumer[Person]):
         self, event: Event[UserLeaveOrg] | Event[UserAddOrg], tx: Transaction, prepared: Person
     ) -> None: ...
 
+    async def look(self, event: Event[UserAddOrg], ctx: Context) -> int | None:
+        return 1
+
+    @on("user_add_org", prepare=look)
+    async def looked(self, event: Event[UserAddOrg], tx: Transaction, number: int | None) -> None: ...
+
+    @on("user_add_org", prepare=look)  # E: Argument 1 to "__call__" of "Handles" has incompatible type
+    async def of_text(self, event: Event[UserAddOrg], tx: Transaction, number: str) -> None: ...
+
+    @on("org_dept_create", prepare=look)  # E: Argument "prepare" to "on" has incompatible type
+    async def of_another(self, event: Event, tx: Transaction, number: int | None) -> None: ...
+
+    @on("user_leave_org", prepare=None)
+    async def left(self, event: Event[UserLeaveOrg], tx: Transaction, prepared: None) -> None: ...
+
     @on("a_type_of_next_month")
     async def unknown(self, event: Event, tx: Transaction, prepared: Person) -> None:
         print(event.data["whatever"])
