@@ -14,7 +14,8 @@ class ConsumerLimits(Settings):
     """Of the consumer that the variables' prefix names; what is not set stays as its class has it."""
 
     concurrency: int | None = Field(None, ge=1, le=1024)
-    """keys that one process works on at the same time"""
+    """keys that one process works on at the same time; unset, as all of these: as the class has it, which
+    `dingbridge consumers` shows"""
     max_attempts: Annotated[int, Field(ge=1)] | Literal["none"] | None = None
     """attempts before a record goes to the dead letters; `none`: no end, its key waits"""
     retry_first_s: float | None = Field(None, gt=0, le=3600)
