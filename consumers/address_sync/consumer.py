@@ -1,8 +1,8 @@
 """address-sync: keeps an OA database's employees, departments and roles equal to DingTalk's.
 
 A contact event carries ids only and comes in any order, once or twice; it is taken as *fetch this user
-again*, whatever it says happened. ``prepare`` fetches (``fetcher.py``), unless an earlier fetch began after
-the event had come, and ``handle`` writes what differs. What no event told is found by a full sync (``sync``),
+again*, whatever it says happened. ``prepare`` fetches (``fetcher.py``), once for all that wait,
+and ``handle`` writes what differs. What no event told is found by a full sync (``sync``),
 for which there is an order in the inbox: of the schedule, of an event that names nobody, or of the ingress.
 """
 
@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import structlog
@@ -20,8 +19,6 @@ from consumers.address_sync import report
 from consumers.address_sync.fetcher import (
     ROLES,
     Fetched,
-    FetchedDepartment,
-    FetchedUser,
     Fetcher,
     is_hidden,
     write,
@@ -33,7 +30,6 @@ from consumers.address_sync.sync.details import Details, for_s
 from consumers.address_sync.sync.full_sync import FullSync
 from consumers.address_sync.sync.runs import Runs
 from consumers.address_sync.sync.tables import runs
-from consumers.address_sync.tables import guard
 from dingbridge import (
     Consumer,
     Context,
@@ -50,10 +46,8 @@ from dingbridge.errors import KafkaUnavailable
 from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
 from dingbridge.events.envelope import NOBODY
 from dingbridge.kafka.inbox import write_to_inbox
-from dingbridge.snapshots import FetchCache
 from dingbridge.throttle import Throttle
 from dingbridge.worker.consumer import Table
-from dingbridge.worker.context import next_fetch_sequence
 from dingbridge.worker.metrics import full_comparison
 
 log = structlog.get_logger(__name__)
@@ -78,14 +72,6 @@ SLICE_S = 20.0
 """How long a full sync works before it lets the worker look whether it must hand over or stop, in s."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """What was fetched for an event; ``sequence`` was drawn before its fetch."""
-
-    fetched: Fetched
-    sequence: int
-
-
 class AddressSync(Consumer):
     """Employees, departments, memberships and roles as tables, level-triggered."""
 
@@ -102,7 +88,6 @@ class AddressSync(Consumer):
 
     async def start(self) -> None:
         self.dingtalk  # noqa: B018 - every event needs it: end in words now rather than at the first
-        self._cache = FetchCache()
         self.metrics = AddressSyncMetrics(self.registry)
         self.metrics.reconcile_every.set(self.sync_settings.reconcile_every_days * 86_400)
         self._synced = full_comparison(self.name, self.registry)
@@ -119,9 +104,12 @@ class AddressSync(Consumer):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def prepare(self, event: Event, ctx: Context) -> _Prepared | None:
-        """Fetch what ``event`` names. None when nothing is to be written: an earlier fetch serves, it is
-        outside of the app's scope, or it asked for a full sync, which writes by itself."""
+    def fetches(self, event: Event) -> tuple[str, str | None]:
+        return _entity(event)
+
+    async def prepare(self, event: Event, ctx: Context) -> Fetched | None:
+        """Fetch what ``event`` names. None when nothing is to be written: it is outside of the app's scope,
+        or it asked for a full sync, which writes by itself."""
         if event.type == RESYNC_REQUESTED:
             await self._sync(event, ctx)
             return None
@@ -130,45 +118,28 @@ class AddressSync(Consumer):
             log.warning("address_sync.event_without_ids", event_type=event.event_type, event_id=event.id)
             return None
         db, corp_id = ctx.db, event.corp_id
-        snapshot = await guard.snapshot(db, corp_id, kind, entity_id)
-        if self._cache.serves_hidden(snapshot, ctx.fetch_sequence):
-            return None
-        served = self._cache.serves(snapshot, ctx.fetch_sequence)
-        if served is not None:
-            sequence, exists = served
-            if exists or event.event_type != "user_leave_org":
-                return None
-            # only the time of leaving is news
-            return _Prepared(FetchedUser(snapshot, None, fetched=False), sequence)
-        sequence, fetcher = next_fetch_sequence(), Fetcher(ctx.dingtalk)
+        fetcher = Fetcher(ctx.dingtalk)
         try:
             if kind == "user":
-                return _Prepared(await fetcher.user(db, corp_id, entity_id, snapshot), sequence)
+                return await fetcher.user(db, corp_id, entity_id)
             if kind == "department":
-                return _Prepared(await fetcher.department(db, corp_id, int(entity_id), snapshot), sequence)
-            return _Prepared(await fetcher.roles(db, corp_id, snapshot), sequence)
+                return await fetcher.department(db, corp_id, int(entity_id))
+            return await fetcher.roles(db, corp_id)
         except PermissionDenied as error:
             if not is_hidden(error):
                 raise
-            self._cache.hidden(snapshot, sequence)
             log.warning(
                 "entity.not_visible", event_type=event.event_type, event_id=event.id, errcode=error.errcode
             )
             return None
 
-    async def handle(self, event: Event, tx: Transaction, prepared: _Prepared | None) -> None:
+    async def handle(self, event: Event, tx: Transaction, prepared: Fetched | None) -> None:
         if prepared is None:
             return
-        fetched = prepared.fetched
-        told = event.event_type == "user_leave_org"
-        changed = await write(tx, event.corp_id, fetched, gone_at=event.time, told=told)
-        exists = not (
-            (isinstance(fetched, FetchedUser) and fetched.state is None)
-            or (isinstance(fetched, FetchedDepartment) and fetched.row is None)
-        )
-        asked = not isinstance(fetched, FetchedUser) or fetched.fetched
-        self._cache.wrote(fetched.snapshot, prepared.sequence, exists=exists, fetched=asked)
-        log.debug(f"{fetched.snapshot.kind}.written", event_id=event.id, exists=exists, changed=changed)
+        left = [one.time for one in tx.ctx.together if one.event_type == "user_leave_org"]
+        gone_at = max(left, default=event.time)
+        changed = await write(tx, event.corp_id, prepared, gone_at=gone_at, told=bool(left))
+        log.debug(f"{prepared.snapshot.kind}.written", event_id=event.id, changed=changed)
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)

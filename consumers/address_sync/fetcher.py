@@ -48,13 +48,12 @@ class FetchedRoles:
 class FetchedUser:
     """A user as fetched; ``state`` is None when the user does not exist. ``departments`` are those that the
     user is in and that were never fetched before, with their ancestors; ``roles`` was fetched because the
-    user has one that we did not know. ``fetched`` is False when an earlier fetch told."""
+    user has one that we did not know."""
 
     snapshot: Snapshot
     state: UserState | None
     departments: list[FetchedDepartment] = field(default_factory=list)
     roles: FetchedRoles | None = None
-    fetched: bool = True
 
 
 Fetched = FetchedUser | FetchedDepartment | FetchedRoles
@@ -187,7 +186,7 @@ async def write(
         for child in found.below:
             await _bring(tx, corp_id, child, gone_at, now)
         return await _department(tx, corp_id, found, gone_at, now)
-    await guard.claim(tx, found.snapshot, fetched=found.fetched)
+    await guard.claim(tx, found.snapshot)
     for department in found.departments:
         await _bring(tx, corp_id, department, gone_at, now)
     # somebody else's list of the roles is as good as ours
