@@ -4,7 +4,6 @@ Joining these parts is all that is here; each has a module of its own.
 """
 
 import asyncio
-import difflib
 import signal
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -20,7 +19,7 @@ from dingbridge.api_budget import ApiCalls
 from dingbridge.contract_routes import contract_routes
 from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError, KafkaUnavailable, SettingsError
-from dingbridge.events.catalogue import UNCLASSIFIED, catalogue
+from dingbridge.events.catalogue import misspelt
 from dingbridge.health_server import AdminServer, json_response
 from dingbridge.kafka.topics import inbox_topic, topics_read
 from dingbridge.settings import ConsumerSettings
@@ -71,8 +70,10 @@ class ConsumerService:
         self._stopping = asyncio.Event()
         if not (consumer.topics or consumer.control_topics):
             raise SettingsError([f"consumer {consumer.name} names no topics; set the class's `topics`"])
-        if problems := _misspelt(consumer):
-            raise SettingsError(problems)
+        unknown = [misspelt(topic) for topic in consumer.topics if topic not in consumer.new_event_types]
+        if problems := [words for words in unknown if words is not None]:
+            hint = "; one that is new at DingTalk is listed in the class's `new_event_types`"
+            raise SettingsError([f"consumer {consumer.name}: {words}{hint}" for words in problems])
         self._tracer = open_tracer(settings, f"dingbridge-{consumer.name}")
         executor = Executor(consumer, self.database, self._tracer)
         self.worker = Worker(consumer, settings, executor, self._metrics, options)
@@ -203,20 +204,6 @@ class ConsumerService:
                 log.warning("consumer.inbox_not_pruned", consumer=consumer.name, reason=reason)
                 wait_s = PRUNE_RETRY_S
             await asyncio.sleep(wait_s)
-
-
-def _misspelt(consumer: Consumer) -> list[str]:
-    """An EventType that is new at DingTalk is fine; one that is misspelt would wait in silence for ever."""
-    problems = []
-    for topic in consumer.topics:
-        if topic not in catalogue and topic not in {UNCLASSIFIED, *consumer.new_event_types}:
-            near = difflib.get_close_matches(topic, catalogue, 1)
-            meant = f"; did you mean {near[0]}?" if near else "."
-            problems.append(
-                f"consumer {consumer.name} reads {topic!r}, which is no EventType that this version "
-                f"knows{meant} One that is new at DingTalk is listed in the class's `new_event_types`"
-            )
-    return problems
 
 
 def _say(consumer: str, retention: Retention) -> None:
