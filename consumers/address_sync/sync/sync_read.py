@@ -6,7 +6,7 @@ costs the step that was under way. The tables themselves are not touched (``sync
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from sqlalchemy import and_, select
@@ -108,7 +108,7 @@ class CompanyReader:
         scope: dict[str, list[Any]] | None = None
         try:
             await self._meter.call()
-            scope = seen = await self._client.visible_scope()
+            scope = seen = cast(dict[str, list[Any]], await self._client.visible_scope())
         except (PermissionDenied, QuotaSpent) as error:
             log.warning("address_sync.scope_not_told", errcode=error.errcode)
             before = [one.scope for one in await self._runs.ended(*READ) if one.scope is not None]

@@ -42,7 +42,14 @@ class Payroll(Consumer[Person]):
     ) -> None: ...
 
     async def look(self, event: Event[UserAddOrg], ctx: Context) -> int | None:
-        return 1
+        user = await ctx.dingtalk.user(event.data["userId"][0])
+        print(user["nmae"])  # E: TypedDict "User" has no key "nmae"
+        print(user["name"], [dept_id + 1 for dept_id in user["dept_id_list"]])
+        approval = await ctx.dingtalk.approval("pi-1")
+        print(approval["formComponentValues"][0]["vlaue"])  # E: TypedDict "FormValue" has no key "vlaue"
+        async for member in ctx.dingtalk.department_users(1):
+            print(member["job_number"] + 1)  # E: Unsupported operand types
+        return user["hired_date"]
 
     @on("user_add_org", prepare=look)
     async def looked(self, event: Event[UserAddOrg], tx: Transaction, number: int | None) -> None: ...
