@@ -74,13 +74,13 @@ def command(
 
 def _load(name: str) -> "tuple[Consumer, ConsumerSettings]":
     """The consumer and its settings. Raises ``SettingsError`` with the mistakes of both."""
+    from dingbridge.cli.consumer_file import load
     from dingbridge.errors import SettingsError
     from dingbridge.settings import ConsumerLimits, ConsumerSettings
-    from dingbridge.worker.registry import load_consumer
 
     problems: list[str] = []
     try:
-        consumer = load_consumer(name)()
+        consumer = load(name)()
         ConsumerLimits.of(consumer.name).apply(consumer)
     except SettingsError as error:
         problems += error.problems

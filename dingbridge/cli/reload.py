@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from dingbridge.cli.consumer_file import is_file, module_of
 from dingbridge.cli.terminal import say
-from dingbridge.worker.registry import check_installed, is_file, module_of
+from dingbridge.worker.registry import check_installed
 
 LOOK_EVERY_S: Final = 0.3
 END_WITHIN_S: Final = 30

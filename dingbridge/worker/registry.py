@@ -4,11 +4,9 @@ this project or in any other that is installed beside it.
 An entry point is one consumer, or a ``Family`` of them: then ``forward`` stands for ``forward-a`` and so on.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 
 import structlog
 
@@ -57,9 +55,9 @@ def installed_consumers() -> list[Installed]:
     for point in sorted(_found().values(), key=lambda point: point.name):
         package = point.dist.name if point.dist is not None else point.value
         try:
-            loaded = _load(point)
+            loaded = load_entry(point)
             names = loaded.names() if isinstance(loaded, Family) else [point.name]
-            found += [Installed(name, package, _class(name, point, loaded)) for name in names]
+            found += [Installed(name, package, class_of(name, point, loaded)) for name in names]
         except (UnknownConsumer, SettingsError) as error:
             found.append(Installed(point.name, package, problem=str(error)))
     return found
@@ -77,15 +75,13 @@ def known_consumers() -> dict[str, type[Consumer]]:
 
 
 def load_consumer(name: str) -> type[Consumer]:
-    """The class of consumer ``name``, or of ``path/to/file.py:Class``, which need not be installed. Raises
-    ``UnknownConsumer``, naming those that are known, and of a family ``SettingsError``."""
-    if is_file(name):
-        return _from_file(name)
+    """The class of consumer ``name``. Raises ``UnknownConsumer``, naming those that are known, and of a
+    family ``SettingsError``."""
     point = check_installed(name)
-    loaded = _load(point)
+    loaded = load_entry(point)
     if name != point.name and not isinstance(loaded, Family):
         raise _unknown(name)
-    return _class(name, point, loaded)
+    return class_of(name, point, loaded)
 
 
 def check_installed(name: str) -> EntryPoint:
@@ -98,34 +94,6 @@ def check_installed(name: str) -> EntryPoint:
     return point
 
 
-def is_file(name: str) -> bool:
-    """Whether ``name`` is that of a file and a class in it."""
-    return ".py:" in name
-
-
-def module_of(spec: str) -> tuple[str, Path]:
-    """The module that the file of ``spec`` (``path/to/file.py:Class``) is, as ``billing.consumer``, and the
-    folder from which it is imported: the first one above that is no package. Raises ``UnknownConsumer``."""
-    file = Path(spec.rpartition(":")[0]).resolve()
-    if not file.is_file():
-        raise UnknownConsumer(f"there is no file {file}")
-    parts, folder = [] if file.stem == "__init__" else [file.stem], file.parent
-    while (folder / "__init__.py").is_file():
-        parts.insert(0, folder.name)
-        folder = folder.parent
-    return ".".join(parts), folder
-
-
-def _from_file(spec: str) -> type[Consumer]:
-    (module, folder), attribute = module_of(spec), spec.rpartition(":")[2]
-    sys.path.insert(0, str(folder))
-    point = EntryPoint(spec, f"{module}:{attribute}", GROUP)
-    loaded = _load(point)
-    if isinstance(loaded, Family):
-        raise UnknownConsumer(f"{spec} declares several consumers, which are found when they are installed")
-    return _class(getattr(loaded, "name", spec), point, loaded)
-
-
 def _unknown(name: str) -> UnknownConsumer:
     names = ", ".join(sorted(_found())) or "none"
     return UnknownConsumer(
@@ -134,7 +102,8 @@ def _unknown(name: str) -> UnknownConsumer:
     )
 
 
-def _load(point: EntryPoint) -> object:
+def load_entry(point: EntryPoint) -> object:
+    """What ``point`` names. Raises ``UnknownConsumer`` for a module that cannot be imported."""
     try:
         return point.load()
     except Exception as error:
@@ -144,7 +113,8 @@ def _load(point: EntryPoint) -> object:
         ) from error
 
 
-def _class(name: str, point: EntryPoint, loaded: object) -> type[Consumer]:
+def class_of(name: str, point: EntryPoint, loaded: object) -> type[Consumer]:
+    """``loaded``, which ``point`` names, as the consumer ``name``. Raises ``UnknownConsumer``."""
     if isinstance(loaded, Family):
         loaded = loaded.make(name)
     if not (isinstance(loaded, type) and issubclass(loaded, Consumer)):

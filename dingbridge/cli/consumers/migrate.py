@@ -22,11 +22,11 @@ def migrate(
     """
     import asyncio
 
+    from dingbridge.cli.consumer_file import load
     from dingbridge.cli.consumers.revision import missing_revisions, write_all
     from dingbridge.cli.terminal import say
-    from dingbridge.worker.registry import load_consumer
 
-    consumer = load_consumer(name)
+    consumer = load(name)
     revisions = asyncio.run(missing_revisions(consumer, message))
     for revision in revisions.files:
         print(f"# {revision.path}\n{revision.text}")

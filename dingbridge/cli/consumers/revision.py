@@ -19,12 +19,12 @@ from sqlalchemy import Column, Connection, MetaData, create_engine
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from dingbridge.errors import BridgeError
-from dingbridge.lacking_columns import Lacking, lacking
+from dingbridge.migrations.lacking_columns import Lacking, lacking
+from dingbridge.migrations.upgrade import made_in_memory, scripts_of
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.outcomes import DependencyUnavailable
 from dingbridge.worker.store.database import open_database
-from dingbridge.worker.store.migrations import made_in_memory, scripts_of
 
 Operation = ops.CreateTableOp | ops.AddColumnOp | ops.CreateIndexOp
 

@@ -8,8 +8,9 @@ from sqlalchemy import Column, MetaData, Table, Text, inspect, select, text
 
 from consumers.address_sync import AddressSync
 from dingbridge import Consumer, open_database
+from dingbridge.migrations.upgrade import MigrationError, version_table
 from dingbridge.worker.registry import known_consumers
-from dingbridge.worker.store.migrations import MigrationError, WorkerTables, migrate, version_table
+from dingbridge.worker.store.migrations import WorkerTables, migrate
 from tests.support.migrations import differences, revision
 
 FIRST = """

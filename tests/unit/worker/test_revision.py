@@ -10,10 +10,11 @@ import pytest
 from sqlalchemy import inspect
 
 from dingbridge import open_database
+from dingbridge.cli.consumer_file import load as load_consumer
 from dingbridge.cli.consumers.migrate import migrate as command
 from dingbridge.errors import BridgeError
-from dingbridge.worker.registry import load_consumer
-from dingbridge.worker.store.migrations import MigrationError, lacking_after_revisions, migrate, scripts_of
+from dingbridge.migrations.upgrade import MigrationError, lacking_after_revisions, scripts_of
+from dingbridge.worker.store.migrations import migrate
 
 FIRST = 'Column("title", Text)'
 MORE = (
