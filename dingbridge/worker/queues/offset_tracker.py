@@ -66,6 +66,12 @@ class QueuedRecord:
     state: State = State.WAITING
     attempts: int = 0
     """Attempts that failed."""
+    own_failures: int = 0
+    """How often something was not available to it while it was to others."""
+    own_since: float | None = None
+    """When these began, epoch s; the time in which nothing worked is left out."""
+    failed_at: float | None = None
+    """When something was not available last, epoch s."""
     fetched_at: float = 0
     """When it was fetched, epoch s."""
     next_attempt_at: float | None = None

@@ -164,25 +164,6 @@ async def test_a_record_counts_as_done_only_when_its_dead_letter_is_taken() -> N
         assert harness.consumer.seen == ["bad"], "the handler is not called again for it"
 
 
-async def test_when_the_world_is_down_the_partition_pauses_and_nothing_is_counted() -> None:
-    outage = [DependencyUnavailable("system A is down") for _ in range(20)]
-    consumer = Scripted({"probe": outage})
-    consumer.concurrency = 1  # type: ignore[misc]
-    async with running(consumer) as harness:
-        harness.add(P0, ("probe", "u1"), ("x", "u2"), ("y", "u3"))
-        harness.add(P1, ("other", "u4"))
-        await until(lambda: P0 in harness.scheduler.paused())
-        assert harness.scheduler.paused() == {P0: "system A is down"}
-        await until(lambda: "other" in consumer.seen)
-        assert "x" not in consumer.seen, "only the probe is tried while the world is down"
-        await harness.idle()
-        assert consumer.seen.count("probe") == 21
-        assert sorted(await harness.effects()) == ["other", "probe", "x", "y"]
-        assert harness.letters.sent == []
-        assert harness.scheduler.paused() == {}
-        assert harness.flows >= 2
-
-
 async def test_a_full_partition_pauses_and_resumes() -> None:
     consumer = Scripted()
     consumer.hold["e0"] = asyncio.Event()
