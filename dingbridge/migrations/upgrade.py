@@ -70,10 +70,11 @@ def _remedy(consumer: type[Tables], left: Lacking) -> str:
         return f"The code has that, and tables that exist are not changed unasked: {write}"
     if of_code := lacking_after_revisions(consumer):
         return f"The code has that, and no revision makes {of_code}: {write}"
-    change = "; ".join(left.statements)
-    return (
-        f"No revision is missing: the database was made otherwise. Mend it ({change}), or give an empty one"
-    )
+    if left.tables:
+        return (
+            "No revision is missing, so somebody removed that: restore the database, or give it an empty one"
+        )
+    return f"It is in no revision. Run on the database, then start again: {'; '.join(left.statements)}"
 
 
 def lacking_after_revisions(consumer: type[Tables]) -> Lacking:
