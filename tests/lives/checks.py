@@ -13,7 +13,7 @@ from consumers.approval.tables import approval_instances
 from consumers.outbound import fields as outbound_fields
 from dev.benchmarks.large.compare import differences
 from dingbridge.kafka.topics import dlq_topic
-from tests.lives.clock import BEGAN_S
+from tests.lives.process import Running
 
 if TYPE_CHECKING:
     from tests.lives.life import Life
@@ -22,30 +22,24 @@ STANDS_S = 900.0
 """A change that nothing touched for so long, before and after, must have been told."""
 
 OUTCOMES = {"agree": "approved", "refuse": "refused"}
-BY_THEIR_NAMES = {"workPlace": "work_place"}
 
 
 async def all_problems(life: "Life") -> list[str]:
+    checks = {"address-sync": (_tables,), "approval": (_approvals,), "outbound": (_oa, _changes, _untouched)}
     found: list[str] = []
-    for check in (_tables, _approvals, _oa, _changes, _untouched, _queues):
-        found += [problem async for problem in check(life)]
+    for running in life.processes:
+        for check in (*checks[running.name], _queues):
+            found += [problem async for problem in check(life, running)]
     return found
 
 
-def _database(life: "Life", name: str) -> Any:
-    for running in life.processes:
-        if running.name == name and running.service is not None:
-            return running.service.database
-    raise LookupError(name)
-
-
-async def _tables(life: "Life") -> AsyncIterator[str]:
-    for difference in await differences(_database(life, "address-sync"), life.world.simulator):
+async def _tables(life: "Life", running: Running) -> AsyncIterator[str]:
+    for difference in await differences(running.database, life.world.simulator):
         yield f"tables: {difference}"
 
 
-async def _approvals(life: "Life") -> AsyncIterator[str]:
-    reader = _database(life, "approval").reader()
+async def _approvals(life: "Life", running: Running) -> AsyncIterator[str]:
+    reader = running.database.reader()
     rows = {row.instance_id: row for row in await reader.execute(select(approval_instances))}
     booked = {row.instance_id: row for row in await reader.execute(select(leave_ledger))}
     approvals = life.world.simulator.platform.approvals
@@ -61,7 +55,9 @@ async def _approvals(life: "Life") -> AsyncIterator[str]:
             yield f"approval {approval.instance_id}: {row and row.outcome} where it was {wanted}"
         elif row.document_state != "full":
             yield f"approval {approval.instance_id}: its document is {row.document_state}"
-        elif abs(row.started_at - datetime.fromtimestamp(approval.created_ms / 1000, UTC)) > timedelta(minutes=1):
+        elif abs(row.started_at - datetime.fromtimestamp(approval.created_ms / 1000, UTC)) > timedelta(
+            minutes=1
+        ):
             yield f"approval {approval.instance_id}: started at {row.started_at}"
         others = [approvals.get(one) for one in approval.attached]
         replaced = any(one is not None and one.result == "agree" for one in others)
@@ -77,7 +73,7 @@ async def _approvals(life: "Life") -> AsyncIterator[str]:
             yield f"leave {instance_id}: {booked[instance_id].days} days where the form has {days}"
 
 
-async def _oa(life: "Life") -> AsyncIterator[str]:
+async def _oa(life: "Life", running: Running) -> AsyncIterator[str]:
     """The OA's last words hold, or it was told why not."""
     results = [one["data"] for one in life.world.told("outbound-results")]
     trees = {
@@ -91,11 +87,17 @@ async def _oa(life: "Life") -> AsyncIterator[str]:
             (
                 one
                 for one in reversed(results)
-                if one["id"] == own_id and one.get("version") == wanted.version and one["result"] != "superseded"
+                if one["id"] == own_id
+                and one.get("version") == wanted.version
+                and one["result"] != "superseded"
             ),
             None,
         )
-        said = "nothing" if last is None else "/".join(filter(None, (last["result"], last.get("reason"), last.get("code"))))
+        said = (
+            "nothing"
+            if last is None
+            else "/".join(filter(None, (last["result"], last.get("reason"), last.get("code"))))
+        )
         if wanted.absent:
             if shown is not None and not (said == "pending/not-empty" and _is_full(life, shown)):
                 yield f"{own_id} is to be gone and is there; the OA was told {said}"
@@ -123,7 +125,9 @@ async def _oa(life: "Life") -> AsyncIterator[str]:
 
 def _is_full(life: "Life", shown: dict[str, Any]) -> bool:
     company = life.world.company
-    return "dept_id" in shown and bool(company.members(shown["dept_id"]) or company.children(shown["dept_id"]))
+    return "dept_id" in shown and bool(
+        company.members(shown["dept_id"]) or company.children(shown["dept_id"])
+    )
 
 
 def _excused(life: "Life", own_id: str, last: dict[str, Any] | None, trees: dict[str, int]) -> bool:
@@ -140,7 +144,7 @@ def _excused(life: "Life", own_id: str, last: dict[str, Any] | None, trees: dict
     return told and held
 
 
-async def _changes(life: "Life") -> AsyncIterator[str]:
+async def _changes(life: "Life", running: Running) -> AsyncIterator[str]:
     """No echo was told, no change twice, and each once that stood for a while."""
     told: Counter[tuple[str, str, str]] = Counter()
     for envelope in life.world.told("changes"):
@@ -171,21 +175,19 @@ def _plain(name: str, value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-async def _untouched(life: "Life") -> AsyncIterator[str]:
+async def _untouched(life: "Life", running: Running) -> AsyncIterator[str]:
     for stranger in life.world.strangers:
         yield stranger
 
 
-async def _queues(life: "Life") -> AsyncIterator[str]:
-    for running in life.processes:
-        letters = life.broker.topics[dlq_topic(life.settings, running.name)]
-        for letter in letters:
-            headers = {name: value.decode() for name, value in letter.headers}
-            yield f"{running.name}: a dead letter of {headers.get('dingbridge-dlq-topic')} ({headers.get('dingbridge-dlq-error')}: {headers.get('dingbridge-dlq-reason')})"
-        for (group, partition), kept in life.broker.committed.items():
-            if group == running.name and kept.offset < len(life.broker.topics[partition.topic]):
-                left = len(life.broker.topics[partition.topic]) - kept.offset
-                yield f"{running.name}: {left} records of {partition.topic} are not done"
-
-
-__all__ = ["BEGAN_S", "BY_THEIR_NAMES", "all_problems"]
+async def _queues(life: "Life", running: Running) -> AsyncIterator[str]:
+    """Everything is done, and nothing was given up."""
+    for letter in life.broker.topics[dlq_topic(life.settings, running.name)]:
+        said = {name.removeprefix("dingbridge-dlq-"): value.decode() for name, value in letter.headers}
+        yield (
+            f"{running.name}: a dead letter of {said.get('topic')} ({said.get('error')}: {said.get('reason')})"
+        )
+    for (group, partition), kept in life.broker.committed.items():
+        left = len(life.broker.topics[partition.topic]) - kept.offset
+        if group == running.name and left:
+            yield f"{running.name}: {left} records of {partition.topic} are not done"

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import structlog
@@ -17,9 +17,10 @@ from consumers.approval import Approval
 from consumers.outbound import Outbound
 from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
 from dingbridge.testing.broker import MemoryBroker
+from dingbridge.worker.consumer import Consumer
 from simulator.errors import ActionError
 from tests.lives import checks
-from tests.lives.acts import ACTS, sleep_of
+from tests.lives.acts import ACTS, Part, sleep_of
 from tests.lives.clock import BEGAN_S, JumpingLoop, jumping
 from tests.lives.mortal import making_tasks
 from tests.lives.process import BASE, Running, dies_with_its_process, dingtalk_by_wire, kafka_in_memory
@@ -27,7 +28,7 @@ from tests.lives.sqlite import without_threads
 from tests.lives.world import CORP, World
 
 STEPS = 30
-BUSY_COARSE_S, QUIET_COARSE_S, IDLE_COARSE_S = 3.0, 30.0, 100.0
+BUSY_COARSE_S, QUIET_COARSE_S, IDLE_COARSE_S = 5.0, 50.0, 300.0
 SETTLE_S = 2.5 * 3600.0
 """How long after the last step everything must be right, in s: looks after an hour are over by then."""
 
@@ -48,26 +49,41 @@ class Step:
         return f"{self.after_s:7.1f} s later  {self.what} ({self.dice})"
 
 
+class Kind(NamedTuple):
+    """What lives of one kind are about: the consumers that run, and the parts of what happens."""
+
+    consumers: tuple[Callable[[], Consumer], ...]
+    parts: frozenset[Part]
+
+
+KINDS: dict[str, Kind] = {
+    "contacts": Kind((AddressSync,), frozenset(("contacts", "trouble"))),
+    "approvals": Kind((Approval,), frozenset(("approvals", "trouble"))),
+    "outbound": Kind((Outbound,), frozenset(("contacts", "oa", "trouble"))),
+    "all": Kind((AddressSync, Approval, Outbound), frozenset(("contacts", "approvals", "oa", "trouble"))),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A life before it is lived. ``profile`` is the simulator's; ``quiet``: no trouble but what the steps
-    bring."""
+    """A life before it is lived. ``profile`` is the simulator's."""
 
+    kind: str
     seed: int
     profile: str
     steps: tuple[Step, ...]
 
     @classmethod
-    def of(cls, seed: int, *, profile: str | None = None, steps: int = STEPS) -> "Plan":
-        dice = Random(f"life {seed}")
-        names, weights = list(ACTS), [weight for weight, _ in ACTS.values()]
-        chosen = dice.choices(names, weights, k=dice.randrange(steps // 3, steps + 1))
+    def of(cls, kind: str, seed: int, *, profile: str | None = None) -> "Plan":
+        dice, parts = Random(f"{kind} {seed}"), KINDS[kind].parts
+        acts = {name: happening.weight for name, happening in ACTS.items() if happening.part in parts}
+        chosen = dice.choices(list(acts), list(acts.values()), k=dice.randrange(STEPS // 3, STEPS + 1))
         made = tuple(Step(sleep_of(name, dice), name, dice.randrange(10**6)) for name in chosen)
         lag = dice.choice(("late=0", "late=0.4,late_ms=4000", "late=1,late_ms=4000", "late=0.4"))
-        return cls(seed, profile or f"kind,{lag}", made)
+        return cls(kind, seed, profile or f"kind,{lag}", made)
 
     def __str__(self) -> str:
-        lines = [f"seed {self.seed}, profile {self.profile}, {len(self.steps)} steps:"]
+        lines = [f"kind {self.kind}, seed {self.seed}, profile {self.profile}, {len(self.steps)} steps:"]
         return "\n".join([*lines, *map(str, self.steps)])
 
 
@@ -143,19 +159,19 @@ class Life:
         assert isinstance(loop, JumpingLoop)
         await self.world.simulator.start()
         latency = Random(f"latency {self.plan.seed}")
-        for make in (AddressSync, Approval, Outbound):
+        for make in KINDS[self.plan.kind].consumers:
             running = Running(make, self.folder, self.world.simulator.wire, latency, self.faults)
             self.processes.append(running)
             running.start()
         loop.coarse_s = BUSY_COARSE_S
-        await asyncio.sleep(60)
+        await asyncio.sleep(20)
         for step in self.plan.steps:
             if step.after_s > 100:
                 loop.coarse_s = QUIET_COARSE_S
             await asyncio.sleep(step.after_s)
             loop.coarse_s = BUSY_COARSE_S
-            _if_possible(lambda step=step: ACTS[step.what][1](self, Random(step.dice)))  # type: ignore[misc]
-        await asyncio.sleep(120)
+            _if_possible(lambda step=step: ACTS[step.what].act(self, Random(step.dice)))  # type: ignore[misc]
+        await asyncio.sleep(60)
         loop.coarse_s = QUIET_COARSE_S
         await asyncio.sleep(1500)  # what was to follow, and the longest trouble, are over
         self.heal()
@@ -177,7 +193,9 @@ def _if_possible(act: Callable[[], Any]) -> None:
 
 
 @contextmanager
-def surroundings(folder: Path, patch: pytest.MonkeyPatch, log: list[str] | None = None) -> Iterator[JumpingLoop]:
+def surroundings(
+    folder: Path, patch: pytest.MonkeyPatch, log: list[str] | None = None
+) -> Iterator[JumpingLoop]:
     """Everything that a life needs beside itself."""
     owners = folder / "owners.toml"
     owners.write_text(OWNERS)
@@ -215,7 +233,8 @@ class _Diary:
         self._loop, self._log = loop, log
 
     def __call__(self, logger: Any, level: str, event: dict[str, Any]) -> Any:
-        if self._log is not None and level not in ("debug",):
+        quiet = level == "debug" or event.get("event") == "consumer.loop_blocked"
+        if self._log is not None and not quiet:
             words = " ".join(f"{name}={value}" for name, value in event.items() if name != "event")
             self._log.append(f"{self._loop.now:9.1f} {event.get('event')} {words}")
         raise structlog.DropEvent
@@ -224,7 +243,11 @@ class _Diary:
 def lived(plan: Plan, folder: Path, log: list[str] | None = None) -> list[str]:
     """Live ``plan`` in ``folder``, which is empty; what was wrong in the end, and what broke."""
     folder.mkdir(parents=True)
-    with pytest.MonkeyPatch.context() as patch, surroundings(folder, patch, log) as loop, ExitStack() as stack:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        surroundings(folder, patch, log) as loop,
+        ExitStack() as stack,
+    ):
         asyncio.set_event_loop(loop)
         try:
             life = Life(plan, folder)

@@ -30,6 +30,8 @@ class Mortal:
         self.on_death: list[Callable[[], None]] = []
         self.died = asyncio.Event()
         self.tasks: set[asyncio.Task[Any]] = set()
+        self._open: list[asyncio.Future[Any]] = []
+        self._released = False
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task of this process; those that it makes are its own, too."""
@@ -54,7 +56,9 @@ class Mortal:
         if self.alive:
             await asyncio.sleep(self.latency_s())
         if not self.alive:
-            await asyncio.get_running_loop().create_future()
+            never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.leave_open(never)
+            await never
 
     def kill(self) -> None:
         if not self.alive:
@@ -65,6 +69,27 @@ class Mortal:
             end()
         self.on_death.clear()
         asyncio.get_running_loop().call_soon(self._bury)
+
+    def leave_open(self, answer: asyncio.Future[Any] | None) -> None:
+        """Nobody will answer this."""
+        if answer is not None:
+            self._open.append(answer)
+            if self._released:
+                self._answer_all()
+
+    async def release(self) -> None:
+        """The life is over: let what hangs in the dead process end."""
+        self._released = True
+        while self.tasks:
+            self._answer_all()
+            self._bury()
+            await asyncio.wait([*self.tasks], timeout=1)
+
+    def _answer_all(self) -> None:
+        for answer in self._open:
+            if not answer.done():
+                answer.set_result(None)
+        self._open.clear()
 
     def _bury(self) -> None:
         for task in [*self.tasks]:

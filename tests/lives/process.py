@@ -24,6 +24,7 @@ from dingbridge.worker.api import clients
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.store import retention
+from dingbridge.worker.store.database import Database
 from tests.lives.clock import everywhere
 from tests.lives.mortal import Mortal, living
 from tests.lives.wire import Wire
@@ -95,6 +96,7 @@ class Running:
         self, make: Callable[[], Consumer], folder: Path, wire: Wire, rng: Random, faults: list[str]
     ) -> None:
         self._make, self._folder, self._wire, self._rng, self._faults = make, folder, wire, rng, faults
+        self.name = make().name
         self.process: Mortal | None = None
         self.service: ConsumerService | None = None
         self.starts = 0
@@ -102,8 +104,10 @@ class Running:
         self._buried: list[Any] = []
 
     @property
-    def name(self) -> str:
-        return self._make().name
+    def database(self) -> Database:
+        """The one that its latest process works on."""
+        assert self.service is not None and self.service.database is not None
+        return self.service.database
 
     def start(self) -> None:
         self._supervisor = asyncio.get_running_loop().create_task(self._supervise())
@@ -115,6 +119,11 @@ class Running:
             await asyncio.gather(self._supervisor, return_exceptions=True)
         if self.process is not None:
             self.process.kill()
+            self._buried.append((self.process, self.service))
+        for process, service in self._buried:
+            await process.release()
+            if service is not None and service.database is not None:
+                await service.database.close()
 
     def crash_in(self, effects: int) -> None:
         """Kill the process at its so-manieth effect from now on."""

@@ -34,13 +34,16 @@ class _InLoop:
         owner, loop = self._owner, asyncio.get_running_loop()
         if owner is not None:
             owner.effect()
-        if owner is None or owner.alive:
+        if owner is not None and not owner.alive:
+            owner.leave_open(wanted[0])
+        else:
             # in their order, whatever each takes
             self._latest = max(loop.time() + (owner.latency_s() if owner else 0.0), self._latest + 1e-6)
             loop.call_at(self._latest, self._run, owner, *wanted)
 
     def _run(self, owner: Mortal | None, future: asyncio.Future[Any] | None, function: Any) -> None:
         if owner is not None and not owner.alive:
+            owner.leave_open(future)
             return
         try:
             result = function()

@@ -188,7 +188,12 @@ class World:
                 for _ in range(2 if self.dice.random() < 0.1 else 1):
                     delay_s = self.dice.choice(DELAYS_S) * self.dice.random()
                     asyncio.get_running_loop().call_at(
-                        self.now + delay_s, self._broker.append, topic, record.key, record.value, record.headers
+                        self.now + delay_s,
+                        self._broker.append,
+                        topic,
+                        record.key,
+                        record.value,
+                        record.headers,
                     )
 
     # What the OA says
