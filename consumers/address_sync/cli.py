@@ -23,6 +23,7 @@ from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.logging import configure_logging
+from dingbridge.mirror.cli import request_comparison
 from dingbridge.throttle import Throttle
 from dingbridge.worker.store.migrations import migrate
 
@@ -38,6 +39,9 @@ _KEPT = (
 
 
 def command(
+    consumer: Annotated[
+        str, typer.Argument(help="address-sync, or a Mirror of your own, which is asked to do it.")
+    ] = AddressSync.name,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read, say what would change, and change nothing.")
     ] = False,
@@ -59,6 +63,9 @@ def command(
     Exit code 0: done; 1: DingTalk or the database did not work; 2: settings; 3: the brake stopped it
     (MAX_LEAVERS).
     """
+    if consumer != AddressSync.name:
+        request_comparison(consumer)
+        return
     try:
         code = asyncio.run(_resync(dry_run, confirm_leavers, no_details))
     except KeyboardInterrupt:

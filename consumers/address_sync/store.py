@@ -138,11 +138,6 @@ async def mark_deleted(
     return "gone" if gone.rowcount else None
 
 
-async def write_role(tx: Transaction, corp_id: str, role_id: int, row: Row, *, at: datetime) -> bool:
-    """Make the role's row equal to ``row``; returns whether it was not."""
-    return await write_if_changed(tx, roles, {"corp_id": corp_id, "role_id": role_id}, row, at=at)
-
-
 async def write_roles(tx: Transaction, corp_id: str, wanted: Mapping[int, Row], *, at: datetime) -> int:
     """Make the roles be ``wanted``, by role_id, and nobody have another; returns how many were not so.
 
@@ -152,9 +147,7 @@ async def write_roles(tx: Transaction, corp_id: str, wanted: Mapping[int, Row], 
         select(roles.c.role_id).where(roles.c.corp_id == corp_id, roles.c.deleted_at.is_(None))
     )
     gone = sorted({row.role_id for row in found} - wanted.keys())
-    changed = len(gone)
-    for role_id in sorted(wanted):
-        changed += await write_role(tx, corp_id, role_id, wanted[role_id], at=at)
+    changed = len(gone) + len(await write_rows(tx, roles, {"corp_id": corp_id}, "role_id", wanted, at=at))
     if not gone:
         return changed
     await tx.execute(

@@ -14,6 +14,7 @@ those with ``deleted_at IS NULL``. What a full sync remembers: ``sync/tables.py`
 from sqlalchemy import BigInteger, Boolean, Column, Date, Index, MetaData, Table, Text
 
 from dingbridge import UtcDateTime
+from dingbridge.mirror import look_again_table
 from dingbridge.snapshots import VersionGuard
 
 metadata = MetaData()
@@ -121,3 +122,5 @@ details = Table(
 
 guard = VersionGuard(metadata, "address_sync_generations")
 """Kinds ``user``, ``department``, and ``roles`` with one entity ``*``; its rows are the tombstones too."""
+
+look_again = look_again_table(metadata, "address_sync_look_again")

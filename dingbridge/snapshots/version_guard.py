@@ -57,8 +57,11 @@ class VersionGuard:
             Column("fetched_at", UtcDateTime, comment="when the last fetch began that was written"),
         )
 
-    async def snapshot(self, db: Reader, corp_id: str, kind: str, entity_id: str) -> Snapshot:
-        """Begin a look; call it before the fetch. Raises ``DatabaseDown``."""
+    async def snapshot(
+        self, db: Reader, corp_id: str, kind: str, entity_id: str, *, began_at: datetime | None = None
+    ) -> Snapshot:
+        """Begin a look, now unless ``began_at`` says otherwise; call it before the fetch. Raises
+        ``DatabaseDown``."""
         columns = self.table.c
         row = (
             await db.execute(
@@ -70,7 +73,7 @@ class VersionGuard:
             kind,
             entity_id,
             generation=row.generation if row else 0,
-            began_at=datetime.now(UTC),
+            began_at=began_at or datetime.now(UTC),
             last_fetch_at=row.fetched_at if row else None,
         )
 

@@ -6,7 +6,7 @@ The named outcomes of a handler are next door, in ``outcomes.py``. Not here: how
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar, Generic, Literal, cast, get_args
 
 from prometheus_client import CollectorRegistry
@@ -182,6 +182,17 @@ class Consumer(Generic[Prepared]):
 
     async def stop(self) -> None:
         """Called once after the last event."""
+
+    def fetches(self, event: Event) -> Hashable | None:
+        """Names what ``prepare`` fetches for ``event``, as ``("user", event.subject)``; None, as here, for
+        nothing that another event could share.
+
+        Events that wait for their turn in the queue of one key, one behind the other, with the same value are
+        handled together: ``prepare`` and ``handle`` are called once, with the newest, after all of them came,
+        and ``ctx.together`` has them all. Their inbox rows are written in the one transaction. When that does
+        not work, the first of them is tried alone.
+        """
+        return None
 
     async def prepare(self, event: Event, ctx: Context) -> Prepared:
         """Network I/O (``ctx.dingtalk``) and short reads (``ctx.db``), with no transaction open. What it

@@ -12,7 +12,8 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
+from itertools import islice, takewhile
 from typing import Any, cast
 
 import structlog
@@ -20,10 +21,10 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from dingbridge.dingtalk.errors import ApiError, TicketMissing
 from dingbridge.error_location import error_location
+from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.event import Event, NotAnEvent, Sent, decode
 from dingbridge.retry import delay
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.context import next_fetch_sequence
 from dingbridge.worker.dead_letters import DeadLetters
 from dingbridge.worker.delivery import Delivery, hash_key
 from dingbridge.worker.executor import Executor, Outcome
@@ -44,6 +45,9 @@ TURN_S = 0.01
 
 CANCEL_TIMEOUT_S = 10
 """How long a cancelled handler may take to end before the handover goes on without it, in s."""
+
+MOST_TOGETHER = 500
+"""Events that are handled together, at most: their inbox rows are written in one transaction."""
 
 CLOSE_TIMEOUT_S = 2
 """How long the runners may take to end at the stop, in s; what they run was cancelled before."""
@@ -68,6 +72,7 @@ class Scheduler:
         self._consumer, self._executor, self._dead_letters = consumer, executor, dead_letters
         self._metrics, self._on_flow = metrics, on_flow
         self._any_sender = frozenset(any_sender)
+        self._shares = type(consumer).fetches is not Consumer.fetches
         self._package = type(consumer).__module__.split(".")[0]
         self._ready: deque[QueuedRecord] = deque()
         self._idle: deque[asyncio.Future[None]] = deque()
@@ -95,16 +100,14 @@ class Scheduler:
 
     def add(self, records: Sequence[ConsumerRecord]) -> None:
         """Queue records of one partition, as fetched."""
-        sequence, now = next_fetch_sequence(), time.time()
+        now = time.time()
         for record in records:
             partition = TopicPartition(record.topic, record.partition)
             size = RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
             for name, value in record.headers:
                 size += len(name) + len(value or b"")
             key = partition if record.key is None else record.key
-            queued = QueuedRecord(
-                partition, record.offset, key, size, record, fetch_sequence=sequence, fetched_at=now
-            )
+            queued = QueuedRecord(partition, record.offset, key, size, record, fetched_at=now)
             self.offsets.add(queued)
             head = self._queues.add(queued)
             if head is not None:
@@ -156,7 +159,8 @@ class Scheduler:
         for queued in left:
             log.warning("consumer.abandoned", **self._describe(queued), after_s=grace_s)
             self._abandoned.add(queued)
-            self._running[queued].cancel()
+        for task in {self._running[queued] for queued in left}:
+            task.cancel()
         await self._wait_ended(partitions, CANCEL_TIMEOUT_S)
 
     def forget(self, partitions: set[TopicPartition]) -> None:
@@ -190,32 +194,44 @@ class Scheduler:
             queued = ready.popleft()
             if queued.state is State.DROPPED or self._waits(queued):
                 continue
-            self._running[queued] = task
+            records = self._together(queued)
+            self._running |= dict.fromkeys(records, task)
             try:
-                await self._step(queued)
+                if len(records) > 1:
+                    await self._step_together(records)
+                else:
+                    await self._step(queued)
             except asyncio.CancelledError:
-                if self._closed or queued not in self._abandoned:
+                if self._closed or self._abandoned.isdisjoint(records):
                     raise
             except Exception as error:  # a fault of ours must not end the runner, nor lose the record
                 log.error(
                     "consumer.fault", **self._describe(queued), error=error_location(error, "consumers")
                 )
-                self._pause(queued, Outcome("unavailable", error))
+                if len(records) == 1:
+                    self._pause(queued, Outcome("unavailable", error))
             finally:
-                del self._running[queued]
+                for one in records:
+                    del self._running[one]
                 self._ended.set()
-                if self._goes(queued):
-                    self._gone(queued, task)
+                self._drop_gone(records, task)
+                if len(records) > 1:
+                    self._advance(self._queues.head(queued.key))
 
-    def _gone(self, queued: QueuedRecord, task: asyncio.Task[None]) -> None:
-        """``queued``'s partition is being handed over, and no one works on it any more."""
-        if queued in self._abandoned:
-            self._abandoned.discard(queued)
+    def _drop_gone(self, records: list[QueuedRecord], task: asyncio.Task[None]) -> None:
+        """Drop those of ``records`` whose partitions are being handed over; no one works on them any more."""
+        gone = [one for one in records if self._goes(one)]
+        if not self._abandoned.isdisjoint(gone):
+            self._abandoned -= set(gone)
             while task.cancelling():
                 task.uncancel()
-        if queued.state is State.WAITING:
-            self.offsets.drop(queued)
-            self._advance(self._queues.remove_head(queued))
+        gone = [one for one in gone if one.state is State.WAITING]
+        for one in gone:
+            self.offsets.drop(one)
+        if gone:
+            head = self._queues.remove(gone)
+            if len(records) == 1:
+                self._advance(head)
 
     def _waits(self, queued: QueuedRecord) -> bool:
         pause = self._pauses.get(queued.partition)
@@ -223,6 +239,49 @@ class Scheduler:
             return False
         pause.waiting.append(queued)
         return True
+
+    def _together(self, head: QueuedRecord) -> list[QueuedRecord]:
+        """``head``, and those right behind it whose events share its fetch."""
+        shared = self._fetch_of(head)
+        if shared is None:
+            return [head]
+        queue = islice(self._queues.from_head(head), MOST_TOGETHER)
+        return list(takewhile(lambda queued: self._fetch_of(queued) == shared, queue))
+
+    def _fetch_of(self, queued: QueuedRecord) -> Hashable | None:
+        """What is fetched for ``queued``; None for one that is handled alone."""
+        if not self._shares or queued.alone or queued.failure or self._decode(queued) is not None:
+            return None
+        event = cast(Event, queued.event)
+        if event.type == RESYNC_REQUESTED:
+            return None
+        try:
+            shared = self._consumer.fetches(event)
+        except Exception:  # what is wrong with such an event is said when it is handled
+            return None
+        return None if shared is None else (event.app, event.corp_id, shared)
+
+    async def _step_together(self, records: list[QueuedRecord]) -> None:
+        """Try ``records`` with one fetch. If that does not work the first of them is tried alone, and then
+        what is left together."""
+        records[0].alone = True
+        came = [(cast(Event, queued.event), cast(Delivery, queued.delivery)) for queued in records]
+        began = time.monotonic()
+        outcome = await self._executor.attempt_together(came, records[0].attempts + 1)
+        self._metrics.attempted(outcome.kind, time.monotonic() - began)
+        if outcome.kind != "done":
+            return
+        self._resume(records[0])
+        for queued in records:
+            self._finish(queued, "done")
+        self._queues.remove(records)
+        self._flow_flips()
+
+    def _finish(self, queued: QueuedRecord, ended: str) -> None:
+        self._metrics.finished(queued.partition.topic, ended)
+        if ended == "done":
+            self._metrics.handled(cast(Event, queued.event), cast(Delivery, queued.delivery))
+        self.offsets.finish(queued)
 
     async def _step(self, queued: QueuedRecord) -> None:
         """Try ``queued`` once, and do what its outcome asks for."""
@@ -248,27 +307,31 @@ class Scheduler:
                 return
             ended = given_up
         self._resume(queued)
-        self._metrics.finished(queued.partition.topic, ended)
-        if ended == "done":
-            self._metrics.handled(cast(Event, queued.event), cast(Delivery, queued.delivery))
-        self.offsets.finish(queued)
-        self._advance(self._queues.remove_head(queued))
+        self._finish(queued, ended)
+        self._advance(self._queues.remove([queued]))
         self._flow_flips()
 
-    async def _try(self, queued: QueuedRecord) -> Outcome:
+    def _decode(self, queued: QueuedRecord) -> Exception | None:
+        """Fill in the event of ``queued``. Returns what makes it unreadable, whatever that is."""
         record = cast(ConsumerRecord, queued.record)
         if queued.delivery is None:
-            queued.delivery = Delivery.of(record, queued.fetch_sequence)
+            queued.delivery = Delivery.of(record)
         if queued.event is None:
             try:
                 if record.value is None:
                     raise NotAnEvent("the record has no value")
                 foreign = record.topic in self._any_sender
                 queued.event = decode(record.value, Sent(record.key, record.timestamp) if foreign else None)
-            except Exception as error:  # whatever it is that makes it unreadable
-                return Outcome("not_an_event", error)
+            except Exception as error:
+                return error
+        return None
+
+    async def _try(self, queued: QueuedRecord) -> Outcome:
+        if (unreadable := self._decode(queued)) is not None:
+            return Outcome("not_an_event", unreadable)
         began = time.monotonic()
-        outcome = await self._executor.attempt(queued.event, queued.delivery, queued.attempts + 1)
+        event, delivery = cast(Event, queued.event), cast(Delivery, queued.delivery)
+        outcome = await self._executor.attempt(event, delivery, queued.attempts + 1)
         self._metrics.attempted(outcome.kind, time.monotonic() - began)
         if outcome.kind in ("done", "seen") and _stdlib_log.isEnabledFor(logging.DEBUG):
             log.debug("consumer.handled", outcome=outcome.kind, **self._describe(queued))

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from dingbridge import UtcDateTime
+from dingbridge.work_queue import queue_columns
 
 revision = "0001"
 down_revision = None
@@ -165,3 +166,15 @@ def upgrade() -> None:
         sa.Column("worker", sa.Text, nullable=False, comment="the process that fetches details"),
         sa.Column("until", UtcDateTime, nullable=False, comment="when another may take over"),
     )
+    op.create_table(
+        "address_sync_look_again",
+        sa.Column("corp_id", sa.Text, primary_key=True),
+        sa.Column("kind", sa.Text, primary_key=True),
+        sa.Column("entity_id", sa.Text, primary_key=True),
+        sa.Column("app", sa.Text, nullable=False, comment="the app that DingTalk is asked as"),
+        sa.Column("said", sa.Text, comment="what its event said: present, absent or changed; NULL: no event"),
+        sa.Column("said_ms", sa.BigInteger, comment="when that happened by the event, epoch ms"),
+        sa.Column("looks", sa.Integer, nullable=False, comment="looks since, the event's own too"),
+        *queue_columns(),
+    )
+    op.create_index("ix_address_sync_look_again_due", "address_sync_look_again", ["priority", "due_ms"])

@@ -63,7 +63,6 @@ class QueuedRecord:
     """The record's key; the partition for a record without one."""
     size: int
     record: ConsumerRecord | None = None
-    fetch_sequence: int | None = None
     state: State = State.WAITING
     attempts: int = 0
     """Attempts that failed."""
@@ -77,6 +76,8 @@ class QueuedRecord:
     """Type and place of what that attempt raised."""
     delivery: Delivery | None = None
     event: Event | None = None
+    alone: bool = False
+    """Whether it was tried together with others, which did not work."""
     failure: Failure | None = None
     """Why it goes to the dead letters, once that is decided."""
     window: "_Window | None" = field(default=None, repr=False)

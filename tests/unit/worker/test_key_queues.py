@@ -29,11 +29,11 @@ class Tracked:
 
     def finish(self, queued: QueuedRecord) -> QueuedRecord | None:
         self.offsets.finish(queued)
-        return self.queues.remove_head(queued)
+        return self.queues.remove([queued])
 
     def drop(self, queued: QueuedRecord) -> QueuedRecord | None:
         self.offsets.drop(queued)
-        return self.queues.remove_head(queued)
+        return self.queues.remove([queued])
 
 
 def fetched(partition: TopicPartition, offset: int, key: str, size: int = 1) -> QueuedRecord:

@@ -1,0 +1,63 @@
+"""Tells the failure of one entity from a dependency that is down. Pure: the caller brings the time.
+
+A 5xx, a time-out or "try again" may be about one user, one approval, one receiver, or about all of them.
+The answer does not say which; another entity that works meanwhile does. So whoever fails is put back with a
+delay, another one is tried, and a failure is an entity's own when another has worked since its failure
+before.
+
+Not here: refusals that say themselves what they are about (``dingbridge/dingtalk/error_meanings.py``), and
+where an entity's failures are kept: beside its record (``dingbridge/worker``) or in its row
+(``dingbridge/work_queue.py``).
+"""
+
+from typing import Final
+
+GIVE_UP_AFTER_S: Final = 3600.0
+"""An entity is given up when its own failures have lasted so long, in s: half an outage must not fill the
+dead letters."""
+
+LONGEST_PAUSE_S: Final = 60.0
+_LONGEST_OWN_DELAY_S: Final = 600.0
+_UNTIL_PAUSE: Final = 3
+"""So many failures in a row, of one entity or of several, before a loop waits: one that fails alone costs the
+others nothing."""
+
+
+class Availability:
+    """What one loop, or one partition, has seen of its dependency. Times are epoch s."""
+
+    def __init__(self) -> None:
+        self._worked_at = float("-inf")
+        self._failures = 0
+
+    def worked(self, now: float) -> None:
+        """An entity was served at ``now``."""
+        self._worked_at, self._failures = max(self._worked_at, now), 0
+
+    def failed(self, before: float | None, now: float) -> bool:
+        """An entity was not served at ``now``; ``before`` is when it failed last (None: it has not). Whether
+        the failure is its own, since another was served in between."""
+        own = before is not None and before < self._worked_at <= now
+        if not own:
+            self._failures += 1
+        return own
+
+    @property
+    def is_down(self) -> bool:
+        """Whether too many have failed in a row for it to be about each of them."""
+        return self._failures >= _UNTIL_PAUSE
+
+    def pause_s(self) -> float:
+        """How long to wait before the next entity is tried, in s: 0 while the dependency works."""
+        return min(2.0 ** min(self._failures - _UNTIL_PAUSE, 10), LONGEST_PAUSE_S) if self.is_down else 0.0
+
+
+def own_delay_s(failures: int) -> float:
+    """How long an entity waits after its own failure number ``failures`` (from 1), in s."""
+    return min(2.0 ** min(failures, 20), _LONGEST_OWN_DELAY_S)
+
+
+def is_given_up(first_own: float | None, now: float) -> bool:
+    """Whether an entity's own failures, the first of them at ``first_own`` (epoch s), have lasted too
+    long."""
+    return first_own is not None and now - first_own >= GIVE_UP_AFTER_S
