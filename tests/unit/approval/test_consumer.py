@@ -81,13 +81,6 @@ async def test_absent_fields_are_no_error(archive, office):
     assert (row.outcome, row.process_code, row.title, row.started_at) == ("approved", None, None, None)
 
 
-async def test_an_instance_that_the_api_does_not_know_is_archived_from_its_event(archive):
-    await deliver(archive, instance("finish"))
-    row = await only(archive, approval_instances)
-    assert (row.document_state, row.outcome, row.title) == ("missing", "approved", "张三提交的请假")
-    assert await archive.rows(select(leave_ledger)) == []
-
-
 async def test_what_the_api_forgot_the_archive_keeps(archive, office):
     office.finish()
     await deliver(archive, instance("finish"))
@@ -209,15 +202,16 @@ async def test_only_an_answer_that_says_so_means_that_the_instance_is_not_there(
     [(200, b'{"errcode":400002,"errmsg":"x"}'), (400, b'{"code":"processInstanceNotExist","message":"x"}')],
     ids=["errcode", "name"],
 )
-async def test_an_instance_that_was_deleted_at_dingtalk_is_no_reason_to_wait(
+async def test_an_instance_that_is_not_there_is_looked_at_again_before_it_counts_as_an_attempt(
     archive, office, monkeypatch, status, answer
 ):
     async def gone(instance_id):
         return read(INSTANCES, status, answer)
 
     monkeypatch.setattr(office, "approval", gone)
-    await deliver(archive, instance("finish"))
-    assert (await only(archive, approval_instances)).document_state == "missing"
+    outcome = await archive.deliver(instance("finish"))
+    assert (outcome.kind, outcome.counts) == ("retry", False)
+    assert await archive.rows(select(approval_instances)) == []
 
 
 async def test_an_event_without_instance_waits_for_the_comparison_that_comes_beside_it(archive):

@@ -29,14 +29,6 @@ async def test_an_approved_leave_is_in_the_ledger_once(archive, office):
     assert (done.state, done.action) == ("done", "consumers.approval.examples.record_leave")
 
 
-async def test_the_action_follows_when_the_document_does(archive, office):
-    await deliver(archive, instance("finish"))
-    office.finish()
-    await deliver(archive, instance("finish", T + 100_001))
-    assert (await only(archive, approval_instances)).document_state == "full"
-    assert (await only(archive, leave_ledger)).userid == "u001"
-
-
 async def test_a_template_without_action_is_archived_and_counted(archive, office):
     office.finish()
     with capture_logs() as logs:
