@@ -20,6 +20,7 @@ from consumers.outbound.settings import OutboundSettings
 from dingbridge.settings import (
     CallbackSettings,
     ConsumerSettings,
+    DatabaseSettings,
     DingTalkApiSettings,
     IngressSettings,
     KafkaSettings,
@@ -35,6 +36,7 @@ CHINESE: Final = Path(__file__).with_name("settings_zh.toml")
 
 SECTIONS: Final[tuple[tuple[str, type[Settings]], ...]] = (
     ("DingTalk: callbacks", CallbackSettings),
+    ("The database", DatabaseSettings),
     ("DingTalk: the Open API", DingTalkApiSettings),
     ("Logs", LogSettings),
     ("Kafka, and the topics that we create", KafkaSettings),

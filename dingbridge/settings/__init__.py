@@ -11,6 +11,7 @@ from dingbridge.apps.model import SAMPLE_CREDENTIALS
 from dingbridge.settings.apps import AppsSettings
 from dingbridge.settings.base import CommaList, NetworkList, Settings
 from dingbridge.settings.consumer import ConsumerSettings
+from dingbridge.settings.database import DatabaseSettings
 from dingbridge.settings.dingtalk import CallbackSettings, DingTalkApiSettings
 from dingbridge.settings.ingress import IngressSettings, JournalSettings, PublisherSettings, RecoverySettings
 from dingbridge.settings.kafka import KafkaSettings
@@ -24,6 +25,7 @@ __all__ = [
     "CallbackSettings",
     "CommaList",
     "ConsumerSettings",
+    "DatabaseSettings",
     "DingTalkApiSettings",
     "IngressSettings",
     "JournalSettings",

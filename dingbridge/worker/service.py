@@ -174,7 +174,7 @@ class ConsumerService:
     async def _show_api_calls(self, budget: ApiCalls) -> None:
         """Keep the metrics of this month's API calls up to date, so that a scrape waits for no disk."""
         while True:
-            spent = await asyncio.to_thread(budget.spent)
+            spent = await budget.spent()
             self._metrics.api_calls(spent["by_priority"], spent["left"])
             await asyncio.sleep(API_CALLS_EVERY_S)
 
