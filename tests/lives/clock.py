@@ -118,7 +118,7 @@ def _replaced(fake: dict[Any, Any], moment: type) -> Iterator[None]:
     undo: list[Callable[[], None]] = []
 
     def put(owner: Any, name: str, value: Any) -> None:
-        before = getattr(owner, name)
+        before = vars(owner)[name] if isinstance(owner, type) else getattr(owner, name)
         setattr(owner, name, value)
         undo.append(lambda: setattr(owner, name, before))
 
@@ -130,6 +130,12 @@ def _replaced(fake: dict[Any, Any], moment: type) -> Iterator[None]:
         for attribute, value in list(vars(module).items()):
             if value is datetime_module.datetime:
                 put(module, attribute, moment)
+            elif _is_one(value, fake):
+                put(module, attribute, fake[value])
+            elif isinstance(value, type) and value.__module__ == name:
+                for inner, kept in list(vars(value).items()):
+                    if isinstance(kept, staticmethod) and _is_one(kept.__func__, fake):
+                        put(value, inner, staticmethod(fake[kept.__func__]))
         for function in _functions(module):
             defaults, keyword = function.__defaults__, function.__kwdefaults__
             if defaults and any(_is_one(value, fake) for value in defaults):

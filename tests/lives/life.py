@@ -1,6 +1,7 @@
 """One life, from its seed: what happens, and whether all is right in the end."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -220,9 +221,11 @@ def surroundings(
         loop.set_task_factory(making_tasks)  # type: ignore[arg-type]
         loop.set_exception_handler(lambda *_: None)  # the dead complain of what they left open
         without_threads(patch)
+        logging.disable(logging.CRITICAL)  # so do libraries, of what was cut off in their midst
         try:
             yield loop
         finally:
+            logging.disable(logging.NOTSET)
             structlog.configure(**before)
 
 
