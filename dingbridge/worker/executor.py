@@ -6,7 +6,7 @@ queues, or of when an event is tried again. What becomes of one that is given up
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -54,6 +54,7 @@ class Outcome:
     (None: as the worker likes). ``reject`` and ``not_an_event``: to the dead letters. ``given_up``: it was,
     for ``failure``, and its dead letter was perhaps not sent. ``unavailable``: no event's fault. ``error`` is
     what was raised, if anything. ``counts``: of a retry, whether it is one of the attempts.
+    ``asked``: what the handler asked (``Context.asks``).
     """
 
     kind: OutcomeKind
@@ -61,6 +62,7 @@ class Outcome:
     after: float | None = None
     counts: bool = True
     failure: Failure | None = None
+    asked: frozenset[str] = frozenset()
 
 
 _DONE, _SEEN = Outcome("done"), Outcome("seen")
@@ -125,9 +127,14 @@ class Executor:
         return outcome
 
     async def _attempt(self, came: Sequence[Came], number: int) -> Outcome:
-        conflict: Conflict | None = None
         event, delivery = came[-1]
         ctx = self.context(event, delivery, number, tuple(one for one, _ in came))
+        outcome = await self._outcome(came, ctx)
+        return replace(outcome, asked=frozenset(ctx.asked)) if ctx.asked else outcome
+
+    async def _outcome(self, came: Sequence[Came], ctx: Context) -> Outcome:
+        conflict: Conflict | None = None
+        event, _ = came[-1]
         try:
             if event.type == RESYNC_REQUESTED:
                 _hold_back(event)
@@ -291,5 +298,7 @@ def classify(error: Exception, not_retryable: tuple[type[Exception], ...] = ()) 
     if isinstance(error, not_retryable) and not isinstance(error, HandlerOutcome):
         return Outcome("reject", error)
     if isinstance(error, ApiError):
+        if error.about == "right":
+            return Outcome("unavailable", error, error.retry_after_s)
         return Outcome("retry", error, error.retry_after_s)
     return Outcome("retry", error)
