@@ -20,6 +20,7 @@ from tests.unit.address_sync.syncing import (
     every_detail,
     full,
     left_over,
+    runs_in,
 )
 
 
@@ -63,7 +64,7 @@ async def test_in_slices_it_gets_on_at_each_and_does_nothing_twice(sync, company
         if await FullSync(runs, run, company, SETTINGS, UNPACED).work(for_s=0):
             break
     assert slices > 20
-    assert (await runs.ended("done"))[0].run_id == "o1"
+    assert (await runs.last("done")).run_id == "o1"
     await every_detail(sync, company)
     assert await differences(sync, company) == []
     assert company.calls["v2/user/list"] == company.calls["v2/department/get"] == 5
@@ -111,7 +112,7 @@ async def test_a_process_that_was_frozen_writes_nothing_more_to_a_run_that_ended
     done = await full(sync, company)
     with pytest.raises(RunMoved):
         await frozen.work()
-    [ended] = await runs.ended("done")
+    [ended] = await runs_in(sync, "done")
     assert (ended.run_id, ended.calls) == (done.run_id, done.calls)
     assert await left_over(sync) == 0
 
@@ -123,11 +124,11 @@ async def test_what_nobody_finished_is_given_up_when_another_begins(sync, compan
     by_hand = await runs.begin("command")
     assert (await runs.unfinished("order")).run_id == "o1"  # another's that is young is left alone
     await runs.begin("order", "o2")
-    assert [run.run_id for run in await runs.ended("superseded")] == ["o1"]
+    assert [run.run_id for run in await runs_in(sync, "superseded")] == ["o1"]
     async with sync.database.transaction() as tx:
         await tx.execute(update(runs_table).values(began_at=by_hand.began_at - timedelta(days=2)))
     await runs.begin("dry_run")
-    assert {run.run_id for run in await runs.ended("superseded")} == {"o1", "o2", by_hand.run_id}
+    assert {run.run_id for run in await runs_in(sync, "superseded")} == {"o1", "o2", by_hand.run_id}
 
 
 # -- beside events
