@@ -33,7 +33,7 @@ async def tables(db: Reader) -> list[Table]:
     given_up = select(*(approval_fetches.c[name] for name in columns)).where(
         approval_fetches.c.due_ms.is_(None)
     )
-    shown.append(await _table(db, "documents that were asked for and not got", given_up, columns))
+    shown.append(await _table(db, "documents not got", given_up, columns))
     return shown
 
 

@@ -129,14 +129,14 @@ class Reconciler:
     async def archive(self, ids: Mapping[str, str | None], on_done: OnProgress = _nobody_watches) -> Counts:
         """Archive the instances, by id and process code.
 
-        One that fails is put behind the others; where one of them works meanwhile it is left out (``left``),
-        else it is raised after a few. Raises ``ApiError``, ``DatabaseDown``, or whatever failed for all;
-        what is archived by then stays.
+        One that fails is put behind the others; where one of them works meanwhile, or all are done but those
+        that failed, it is left out (``left``), else it is raised after a few. Raises ``ApiError``,
+        ``DatabaseDown``, or whatever failed for all; what is archived by then stays.
         """
         counts, availability, waiting = Counts(), Availability(), deque(sorted(ids))
         have = await whole(self._database.reader(), self._scope.corp_id, sorted(ids))
         failed_at: dict[str, float] = {}
-        limited = 0
+        limited, served = 0, False
         while waiting:
             batch = [waiting.popleft() for _ in range(min(AT_ONCE, len(waiting)))]
             # each ends before the next batch begins, so that nothing is lost when one of them stops us
@@ -147,13 +147,14 @@ class Reconciler:
             problems = {id_: error for id_, error in zip(batch, ended, strict=True) if error is not None}
             if len(problems) < len(batch):
                 availability.worked(now)
-                limited = 0
+                limited, served = 0, True
             again = 0
+            untried = not served or any(id_ not in failed_at for id_ in waiting)
             for instance_id, error in problems.items():
                 if isinstance(error, RateLimited) and limited < MOST_TRIES:
                     limited += 1
                     await asyncio.sleep(min(error.retry_after_s or 1.0, LONGEST_PAUSE_S))
-                elif self._is_own(error, failed_at.get(instance_id), availability, now):
+                elif self._is_own(error, failed_at.get(instance_id), availability, now, untried):
                     counts.left[instance_id] = ids[instance_id]
                     log.warning(
                         "approval.not_reconciled",
@@ -169,13 +170,16 @@ class Reconciler:
         return counts
 
     @staticmethod
-    def _is_own(error: BaseException, before: float | None, availability: Availability, now: float) -> bool:
+    def _is_own(
+        error: BaseException, before: float | None, availability: Availability, now: float, untried: bool
+    ) -> bool:
         """Raises ``error`` where every other one would be refused as well, at a call each."""
         own = whose(error) if isinstance(error, BridgeError) else isinstance(error, Exception)
         if own is None:
             own = availability.failed(before, now)
             if own or not availability.is_down:
                 return own
+            own = not untried
         if own is not True:
             raise error
         return True
