@@ -206,12 +206,19 @@ class WorkQueue:
         return gone.rowcount == 1 or await self.release(tx, row)
 
     def failure(
-        self, row: Row[Any], availability: Availability, error: BaseException | None = None
+        self,
+        row: Row[Any],
+        availability: Availability,
+        error: BaseException | None = None,
+        *,
+        own: bool | None = None,
     ) -> dict[str, Any]:
         """The values for ``release`` after ``error``: when to try ``row`` again, and what is remembered of
-        its failures. ``due_ms`` None: its own failures have lasted so long that it is given up."""
+        its failures. ``own``: whose it is, where the caller knows. ``due_ms`` None: its own failures have
+        lasted so long that it is given up."""
         now = self._clock()
-        own, before = whose(error), None if row.failed_ms is None else row.failed_ms / 1000
+        own = whose(error) if own is None else own
+        before = None if row.failed_ms is None else row.failed_ms / 1000
         if own is None:
             own = availability.failed(before, now)
         elif not own:
