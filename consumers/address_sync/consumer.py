@@ -23,7 +23,7 @@ from consumers.address_sync.schedule import LOOK_EVERY_S, Schedule, company
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync.details import Details, for_s
 from consumers.address_sync.sync.full_sync import FullSync
-from consumers.address_sync.sync.runs import Runs
+from consumers.address_sync.sync.runs import Run, Runs
 from consumers.address_sync.sync.tables import runs
 from consumers.address_sync.tables import guard, look_again
 from dingbridge import Context, DependencyUnavailable, Event, Reader, Reject, Retry, Transaction
@@ -78,7 +78,7 @@ class AddressSync(Mirror):
     async def background(self) -> None:
         """The looks again, the schedule of full syncs, and the details that follow one; what ends one of them
         ends all."""
-        schedule = Schedule(self.database, self.sync_settings, self._order_sync, on_synced=self._synced.set)
+        schedule = Schedule(self.database, self.sync_settings, self._order_sync, on_synced=self._show_synced)
         work = (super().background(), schedule.run(), self._fetch_details())
         tasks = [asyncio.create_task(one) for one in work]
         try:
@@ -121,27 +121,28 @@ class AddressSync(Mirror):
 
     # Full syncs
 
+    def _show_synced(self, run: Run) -> None:
+        if run.ended_at is not None:
+            self._synced.set(run.ended_at.timestamp())
+        for kind in ("people", "departments", "roles"):
+            self.metrics.not_read.labels(kind).set(run.unread.get(kind, {}).get("count", 0))
+
     async def _fetch_details(self) -> None:
-        """Never returns. Raises what ``Details.work`` raises when DingTalk or the database is down."""
+        """Never returns. Raises ``DatabaseDown``."""
         own = self.sync_settings
         details: Details | None = None
         while True:
+            wait_s = LOOK_EVERY_S
             if details is None and len(found := await company(self.database.reader(), own)) == 1:
                 details = Details(self.database, found[0], self.dingtalk, self.pace)
             if details is not None:
-                pending = await details.pending()
-                self.metrics.details_pending.set(pending)
+                self.metrics.details_pending.set(await details.pending())
                 try:
-                    if pending and await details.work(for_s(SLICE_S)):
-                        continue
+                    wait_s = await details.work(for_s(SLICE_S))
                 except ApiError as error:
-                    if error.unavailable:
-                        raise
-                    log.error(
-                        "address_sync.details_refused", reason=str(error), again_in_s=PERMISSION_AGAIN_S
-                    )
-                    await asyncio.sleep(PERMISSION_AGAIN_S)
-            await asyncio.sleep(LOOK_EVERY_S)
+                    wait_s = details.pause_s(error)
+                    log.error("address_sync.details_refused", reason=str(error), again_in_s=wait_s)
+            await asyncio.sleep(wait_s)
 
     async def _order_sync(self, id: str, corp_id: str, reason: str) -> None:
         """Ask this consumer's group for a full sync; the same ``id`` is one order, however often it comes."""

@@ -179,9 +179,9 @@ class Fetcher:
 
 
 async def write(tx: Transaction, corp_id: str, found: Fetched) -> Change | None:
-    """Write what was fetched, and of which no event tells, under its guard. Raises ``Conflict`` when it was
-    fetched again since."""
-    await guard.claim(tx, found.snapshot)
+    """Write what was fetched, and of which no event tells, under its guard, which keeps the time of the last
+    fetch for an event. Raises ``Conflict`` when it was fetched again since."""
+    await guard.claim(tx, found.snapshot, fetched=False)
     return await write_claimed(tx, corp_id, found, gone_at=datetime.now(UTC), told=False)
 
 

@@ -10,6 +10,7 @@ from consumers.address_sync.mapping import LEAVER, Row, UserState
 from consumers.address_sync.tables import departments, details, guard, memberships, roles, user_roles, users
 from dingbridge import Transaction
 from dingbridge.snapshots import replace_children, replace_children_of, write_if_changed, write_rows
+from dingbridge.work_queue import ORDINARY, RECONCILE, WorkQueue
 
 Change = Literal["new", "back", "changed", "gone"]
 """What became of an entity: first seen, here again, other than before, left or deleted."""
@@ -61,14 +62,17 @@ async def write_users(
 
 
 async def ask_for_details(tx: Transaction, corp_id: str, userids: Mapping[str, bool]) -> None:
-    """Have these asked for by name, in the background; True: first, since what the tables hold of them may be
-    outdated."""
-    if not userids:
-        return
-    rows = [
-        {"corp_id": corp_id, "userid": userid, "rank": int(not userids[userid])} for userid in sorted(userids)
-    ]
-    await tx.execute(tx.insert(details).on_conflict_do_nothing(), rows)
+    """Have these asked for by name, in the background; True: before the others, since what the tables hold of
+    them may be outdated."""
+    queue = WorkQueue(details)
+    for known, priority in ((True, ORDINARY), (False, RECONCILE)):
+        due = {"due_ms": queue.now_ms(), "priority": priority}
+        rows = [{"corp_id": corp_id, "userid": u, **due} for u in sorted(userids) if userids[u] is known]
+        statement = tx.insert(details).on_conflict_do_update(
+            index_elements=["corp_id", "userid"], set_=queue.due(priority)
+        )
+        if rows:
+            await tx.execute(statement, rows)
 
 
 async def no_details(tx: Transaction, corp_id: str, userids: Collection[str]) -> None:

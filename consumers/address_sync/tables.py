@@ -16,6 +16,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Date, Index, MetaData, Table
 from dingbridge import UtcDateTime
 from dingbridge.mirror import look_again_table
 from dingbridge.snapshots import VersionGuard
+from dingbridge.work_queue import queue_columns, queue_index
 
 metadata = MetaData()
 
@@ -115,8 +116,8 @@ details = Table(
     metadata,
     Column("corp_id", Text, primary_key=True),
     Column("userid", Text, primary_key=True),
-    Column("rank", BigInteger, nullable=False, comment="0: known before, to be asked first; 1: new"),
-    Index("ix_address_sync_details_rank", "corp_id", "rank", "userid"),
+    *queue_columns(),
+    queue_index("ix_address_sync_details_due"),
 )
 """Who is to be asked for by name yet, after a full sync; nobody joins against it."""
 
