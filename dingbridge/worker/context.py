@@ -74,6 +74,15 @@ class Context:
     """The events that are handled by this one call, oldest first; the handler's own is the last. More than
     one only where ``Consumer.fetches`` gives them the same value."""
 
+    asked: set[str] = field(default_factory=set, repr=False)
+    """What this attempt has asked: ``dingtalk``, and what ``asks`` was called with."""
+
+    def asks(self, system: str) -> None:
+        """Say, before the handler asks ``system`` (a name of its own), that it does. When that does not
+        answer for one event, only an event that asked it as well shows that it does for others; without this,
+        any event that was handled."""
+        self.asked.add(system)
+
     @property
     def dingtalk(self) -> DingTalkClient:
         """The Open API client of the event's app; a suite's is that of the event's company.
@@ -81,4 +90,5 @@ class Context:
         Raises ``SettingsError`` without credentials, and ``Reject`` for an event of an app whose credentials
         this process does not have.
         """
+        self.asks("dingtalk")
         return self.client()

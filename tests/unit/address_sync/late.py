@@ -4,7 +4,12 @@ import time
 from copy import deepcopy
 from typing import Any
 
+from sqlalchemy import func, select
+
+from consumers.address_sync.tables import look_again, users
+from dingbridge import Event
 from dingbridge.dingtalk.errors import NotFound
+from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.address_sync.company import Company, event
 
 
@@ -52,3 +57,38 @@ class LateCompany(Company):
     def _happened(self, event_type: str, userid: str) -> Any:
         self._past.append((self.clock.now, userid, deepcopy(self.users.get(userid))))
         return event(event_type, userid, at_ms=int(self.clock.now * 1000))
+
+
+class Life:
+    """A consumer, its company, and the time."""
+
+    def __init__(self, runtime: MemoryRuntime, company: LateCompany) -> None:
+        self.runtime, self.company, self.clock = runtime, company, company.clock
+
+    async def deliver(self, *events: Event) -> None:
+        for one in events:
+            outcome = await self.runtime.deliver(one)
+            assert outcome.kind == "done", outcome
+
+    async def until(self, seconds: float) -> None:
+        """Let so many pass, and whatever is due on the way be looked at."""
+        end = self.clock.now + seconds
+        while (due := await self.next_due()) is not None and due <= end:
+            self.clock.now = max(due, self.clock.now)
+            await self.runtime.consumer.look_due()
+        self.clock.now = end
+
+    async def next_due(self) -> float | None:
+        [[due_ms]] = await self.runtime.rows(select(func.min(look_again.c.due_ms)))
+        return None if due_ms is None else due_ms / 1000
+
+    async def person(self, userid: str) -> Any:
+        rows = await self.runtime.rows(select(users).where(users.c.userid == userid))
+        return rows[0] if rows else None
+
+    async def waiting(self) -> int:
+        return len(await self.runtime.rows(select(look_again).where(look_again.c.due_ms.is_not(None))))
+
+    @property
+    def calls(self) -> int:
+        return self.company.calls["v2/user/get"]

@@ -3,48 +3,11 @@ tells."""
 
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy import func, select
 
 from consumers.address_sync import AddressSync
-from consumers.address_sync.tables import look_again, users
 from dingbridge.dingtalk.errors import Unavailable
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.address_sync.late import LateCompany
-
-
-class Life:
-    """A consumer, its company, and the time."""
-
-    def __init__(self, runtime, company):
-        self.runtime, self.company, self.clock = runtime, company, company.clock
-
-    async def deliver(self, *events):
-        for one in events:
-            outcome = await self.runtime.deliver(one)
-            assert outcome.kind == "done", outcome
-
-    async def until(self, seconds):
-        """Let so many pass, and whatever is due on the way be looked at."""
-        end = self.clock.now + seconds
-        while (due := await self.next_due()) is not None and due <= end:
-            self.clock.now = max(due, self.clock.now)
-            await self.runtime.consumer.look_due()
-        self.clock.now = end
-
-    async def next_due(self):
-        [[due_ms]] = await self.runtime.rows(select(func.min(look_again.c.due_ms)))
-        return None if due_ms is None else due_ms / 1000
-
-    async def person(self, userid):
-        rows = await self.runtime.rows(select(users).where(users.c.userid == userid))
-        return rows[0] if rows else None
-
-    async def waiting(self):
-        return len(await self.runtime.rows(select(look_again).where(look_again.c.due_ms.is_not(None))))
-
-    @property
-    def calls(self):
-        return self.company.calls["v2/user/get"]
+from tests.unit.address_sync.late import LateCompany, Life
 
 
 @pytest.fixture

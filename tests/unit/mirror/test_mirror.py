@@ -1,6 +1,9 @@
 """What an author of a ``Mirror`` writes, and what the tables of it then are."""
 
+import re
 from datetime import date
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 from sqlalchemy import BigInteger, Boolean, Column, Date, MetaData, Table, Text, select
@@ -187,3 +190,11 @@ async def test_people_of_an_event_are_not_behind_a_comparison(staff, company):
     claimed = await queue.claim(database, 8)
     assert "new" in [row.entity_id for row in claimed]
     assert len(claimed) == 8
+
+
+async def test_the_mirror_in_the_guide_does_what_its_test_says():
+    guide = Path(__file__).parents[3] / "docs" / "guide" / "mirror.md"
+    mirror, _, its_test = re.findall(r"^```python\n(.*?)^```", guide.read_text(encoding="utf-8"), re.M | re.S)
+    module = ModuleType("my_staff")
+    exec(compile(mirror + its_test, str(guide), "exec"), module.__dict__)
+    await module.test_a_hire_whom_dingtalk_shows_a_moment_later()
