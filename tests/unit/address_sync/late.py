@@ -10,6 +10,8 @@ from consumers.address_sync.tables import look_again, users
 from dingbridge import Event
 from dingbridge.dingtalk.errors import NotFound
 from dingbridge.testing.memory import MemoryRuntime
+from dingbridge.worker.delivery import Delivery
+from dingbridge.worker.executor import Executor
 from tests.unit.address_sync.company import Company, event
 
 
@@ -69,6 +71,12 @@ class Life:
         for one in events:
             outcome = await self.runtime.deliver(one)
             assert outcome.kind == "done", outcome
+
+    async def deliver_together(self, *events: Event) -> None:
+        """As the worker does with events of one entity that wait together."""
+        executor = Executor(self.runtime.consumer, self.runtime.database)
+        outcome = await executor.attempt_together([(one, Delivery()) for one in events])
+        assert outcome.kind == "done", outcome
 
     async def until(self, seconds: float) -> None:
         """Let so many pass, and whatever is due on the way be looked at."""
