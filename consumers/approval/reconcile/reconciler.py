@@ -125,7 +125,7 @@ class Reconciler:
         return len(ids) - len(await whole(self._database.reader(), self._scope.corp_id, ids))
 
     async def archive(self, ids: Mapping[str, str | None], on_done: OnProgress = _nobody_watches) -> Counts:
-        """Archive the instances, by id and process code, in any order: the same few must not cut off each run.
+        """Archive the instances, by id and process code, in any order: no few of them cut each run off.
 
         Raises ``ApiError`` where it would be the same for all, or ``DatabaseDown``; what is archived by then
         stays.
