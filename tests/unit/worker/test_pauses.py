@@ -74,7 +74,7 @@ async def test_one_that_always_fails_holds_nobody_and_is_given_up_after_an_hour(
         ((letter, why, attempts),) = harness.letters.sent
         assert (letter.offset, type(error).__name__ in why) == (0, True)
         assert attempts >= 1
-        assert harness.tracker.to_commit() == {P0: 53}
+        assert harness.to_commit() == {P0: 53}
 
 
 async def test_when_none_works_all_wait_in_turn_and_nothing_is_counted(
@@ -92,7 +92,7 @@ async def test_when_none_works_all_wait_in_turn_and_nothing_is_counted(
         await harness.idle()
         assert harness.scheduler.down() == {}
         assert harness.letters.sent == []
-        assert harness.tracker.to_commit() == {P0: 5}
+        assert harness.to_commit() == {P0: 5}
 
 
 async def test_while_all_that_is_held_was_tried_more_is_fetched() -> None:

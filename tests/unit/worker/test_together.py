@@ -44,7 +44,7 @@ async def test_what_came_while_another_was_handled_is_one_fetch_with_the_newest(
         await harness.idle()
         assert consumer.seen == ["a", "other", "d"]
         assert sorted(consumer.together) == [["a"], ["b", "c", "d"], ["other"]]
-        assert harness.tracker.to_commit() == {P0: 4, P1: 1}
+        assert harness.to_commit() == {P0: 4, P1: 1}
         assert harness.count("events_total", topic="t", outcome="done") == 5
         assert harness.count("freshness_seconds_count", family="contact") == 5
 
@@ -91,7 +91,7 @@ async def test_a_group_that_fails_is_tried_from_its_first_alone_and_each_has_its
         assert consumer.seen[:2] == ["c", "a"]
         assert consumer.together[-1] == ["b", "c"]
         assert await harness.effects() == ["c"]
-        assert harness.tracker.to_commit() == {P0: 3}
+        assert harness.to_commit() == {P0: 3}
 
 
 async def test_an_outage_costs_the_group_nothing() -> None:
@@ -118,7 +118,7 @@ async def test_what_comes_again_after_a_handover_is_applied_once() -> None:
         harness.offsets[P0] = 0
         harness.add(P0, *events)
         await harness.idle()
-        assert harness.tracker.to_commit() == {P0: 4}
+        assert harness.to_commit() == {P0: 4}
         assert sorted(await harness.effects()) == sorted([*before, "c", "stuck"])
 
 
@@ -155,7 +155,7 @@ async def test_a_handover_of_one_topic_ends_the_group_and_the_others_go_on() -> 
         harness.scheduler.forget({P1})
         await harness.idle()
         assert consumer.together == [["a"], ["b"]]
-        assert harness.tracker.to_commit() == {P0: 2}
+        assert harness.to_commit() == {P0: 2}
         consumer.hold.clear()
         harness.offsets[P1] = 0
         harness.add(P1, ("c", "u1"))
@@ -184,6 +184,6 @@ def test_whatever_fails_each_event_is_settled_once_and_the_newest_of_each_user_l
             for name in handled:
                 order[life[int(name[1:])][0]].append(int(name[1:]))
             assert all(numbers == sorted(numbers) for numbers in order.values())
-            assert harness.tracker.to_commit() == ({P0: len(life)} if life else {})
+            assert harness.to_commit() == ({P0: len(life)} if life else {})
 
     asyncio.run(run())
