@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dingbridge.events.event import Event
+    from dingbridge.mirror import Mirror, people_table
     from dingbridge.settings import ConsumerSettings, Settings
     from dingbridge.worker.consumer import Consumer, Table
     from dingbridge.worker.context import Context, Position, Reader
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Event": "events.event",
+    "Mirror": "mirror",
+    "people_table": "mirror",
     "ConsumerSettings": "settings",
     "Settings": "settings",
     "Consumer": "worker.consumer",
@@ -62,6 +65,7 @@ __all__ = [
     "Event",
     "Failure",
     "HandlerOutcome",
+    "Mirror",
     "Outcome",
     "Position",
     "Reader",
@@ -73,6 +77,7 @@ __all__ = [
     "UtcDateTime",
     "on",
     "open_database",
+    "people_table",
 ]
 
 

@@ -42,6 +42,12 @@ def agrees(said: Said, *, exists: bool, changed: bool) -> bool:
     return exists and changed
 
 
+def may_be_old(told: float, now: float) -> bool:
+    """Whether an answer at ``now`` may be older than an event that came at ``told`` (epoch s of our own
+    clocks): a backlog and a replay need no second look."""
+    return now - told < sum(LOOK_AGAIN_S)
+
+
 def look_again_s(looks: int) -> float | None:
     """How long to wait, in s, for another look after ``looks`` of them that disagreed with the event; None:
     what DingTalk says is believed."""

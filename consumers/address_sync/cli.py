@@ -23,14 +23,19 @@ from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.logging import configure_logging
+from dingbridge.mirror.cli import request_comparison
 from dingbridge.throttle import Throttle
 from dingbridge.worker.store.migrations import migrate
 
 STOPPED = 3
-"""Exit code when the brake stopped it (or would, in a dry run)."""
+"""Exit code when the limit of leavers stopped it (or would, in a dry run)."""
 
 _DOING = {"reading": "reading the company", "applying": "comparing", "refetching": "asking one by one"}
 _LOOK_S = 1.0
+_ALL = 100_000_000
+_PATIENCE_S = 30.0
+"""How long, in s, nothing may have come after all who are being asked for had their time: of these DingTalk
+does not tell."""
 _KEPT = (
     "What was read is kept, and nobody was marked as left for not having been read: the same command goes on "
     "from there."
@@ -38,6 +43,9 @@ _KEPT = (
 
 
 def command(
+    consumer: Annotated[
+        str, typer.Argument(help="address-sync, or a Mirror of your own, which is asked to do it.")
+    ] = AddressSync.name,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Read, say what would change, and change nothing.")
     ] = False,
@@ -56,9 +64,12 @@ def command(
 
     First the rows, from listings; then what only a call for each person tells (the manager), of those who
     are new or differ. One that was interrupted goes on where it was; the consumer may be running meanwhile.
-    Exit code 0: done; 1: DingTalk or the database did not work; 2: settings; 3: the brake stopped it
-    (MAX_LEAVERS).
+    Exit code 0: done; 1: DingTalk or the database did not work; 2: settings; 3: more left than
+    MAX_LEAVERS allows.
     """
+    if consumer != AddressSync.name:
+        request_comparison(consumer)
+        return
     try:
         code = asyncio.run(_resync(dry_run, confirm_leavers, no_details))
     except KeyboardInterrupt:
@@ -130,24 +141,22 @@ async def _sync(
 
 
 async def _details(runs: Runs, run: Run, details: Details, *, wait: bool) -> None:
-    """Fetch them, or, while the consumer does it, show how far it is."""
-    total, told = await details.pending(), False
+    """Fetch them; a running consumer does its share."""
+    total = await details.pending(_ALL)
     if total:
         say(f"the rows stand; of {total:,} people DingTalk is still to be asked what no listing tells")
     if total and wait:
         with progress(total, "fetching details") as bar:
-            while left := await details.pending():
-                mine = await details.work(for_s(_LOOK_S))
-                bar.update(max(0, total - left), total, note="" if mine else "by another process")
-                if not mine:
-                    if not told:
-                        told = True
-                        say(
-                            "another process, as the running consumer, asks for them: this one shows how "
-                            f"far it is, and goes on {details.taken_for.total_seconds():.0f} s after it died"
-                        )
-                    await asyncio.sleep(_LOOK_S)
-            bar.update(total, total)
+            left, may_wait = total, for_s(details.lease_s + _PATIENCE_S)
+            while left and may_wait():
+                wait_s = await details.work(for_s(_LOOK_S))
+                await asyncio.sleep(min(wait_s, _LOOK_S))
+                before, left = left, await details.pending(_ALL)
+                if left < before:
+                    may_wait = for_s(details.lease_s + _PATIENCE_S)
+                bar.update(max(0, total - left), total)
+        if left:
+            say(f"of {left:,} DingTalk does not tell just now; the running consumer goes on asking")
     if wait or not total:
         await runs.advance(run, "done")
 
@@ -156,9 +165,9 @@ async def _run(runs: Runs, details: Details, dry_run: bool, confirmed: int | Non
     """The command's run that was interrupted, the stopped one that is confirmed, or a new one."""
     if dry_run:
         return await runs.begin("dry_run")
-    stopped = await runs.ended("stopped")
-    if confirmed is not None and stopped:
-        run = await runs.reopen(stopped[-1])
+    stopped = await runs.last("stopped")
+    if confirmed is not None and stopped is not None:
+        run = await runs.reopen(stopped)
         say(f"applies what was read at {run.began_at:%Y-%m-%d %H:%M} UTC, without reading it again")
         return run
     interrupted = await runs.unfinished("command")

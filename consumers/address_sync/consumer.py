@@ -1,72 +1,47 @@
 """address-sync: keeps an OA database's employees, departments and roles equal to DingTalk's.
 
-A contact event carries ids only and comes in any order, once or twice; it is taken as *fetch this user
-again*, whatever it says happened. ``prepare`` fetches (``fetcher.py``), unless an earlier fetch began after
-the event had come, and ``handle`` writes what differs. What no event told is found by a full sync (``sync``),
-for which there is an order in the inbox: of the schedule, of an event that names nobody, or of the ingress.
+What an event costs, and when its entity is looked at again, is ``Mirror``'s; here is what is fetched and
+written (``fetcher.py``). What no event told is found by a full sync (``sync``), for which there is an order
+in the inbox: of the schedule, of an event that names nobody, or of the ingress.
 """
 
 import asyncio
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
 
+import sqlalchemy
 import structlog
 from sqlalchemy import MetaData
 
 from consumers.address_sync import report
-from consumers.address_sync.fetcher import (
-    ROLES,
-    Fetched,
-    FetchedDepartment,
-    FetchedUser,
-    Fetcher,
-    is_hidden,
-    write,
-)
+from consumers.address_sync.fetcher import ROLES, Fetched, Fetcher, write_claimed
 from consumers.address_sync.metrics import AddressSyncMetrics
 from consumers.address_sync.schedule import LOOK_EVERY_S, Schedule, company
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync.details import Details, for_s
 from consumers.address_sync.sync.full_sync import FullSync
-from consumers.address_sync.sync.runs import Runs
+from consumers.address_sync.sync.runs import Run, Runs
 from consumers.address_sync.sync.tables import runs
-from consumers.address_sync.tables import guard
-from dingbridge import (
-    Consumer,
-    Context,
-    DependencyUnavailable,
-    Event,
-    Reader,
-    Reject,
-    Retry,
-    Transaction,
-)
+from consumers.address_sync.tables import guard, look_again
+from dingbridge import Context, DependencyUnavailable, Event, Reader, Reject, Retry, Transaction
+from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import PERMISSION_AGAIN_S
-from dingbridge.dingtalk.errors import ApiError, PermissionDenied
+from dingbridge.dingtalk.errors import ApiError
 from dingbridge.errors import KafkaUnavailable
-from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
+from dingbridge.events.control import resync_requested
 from dingbridge.events.envelope import NOBODY
 from dingbridge.kafka.inbox import write_to_inbox
-from dingbridge.snapshots import FetchCache
+from dingbridge.mirror import Answer, Mirror
+from dingbridge.snapshots import Snapshot, VersionGuard
 from dingbridge.throttle import Throttle
 from dingbridge.worker.consumer import Table
-from dingbridge.worker.context import next_fetch_sequence
 from dingbridge.worker.metrics import full_comparison
 
 log = structlog.get_logger(__name__)
 
-USER_TOPICS = (
-    "user_add_org",
-    "user_modify_org",
-    "user_leave_org",
-    "user_active_org",
-    "org_admin_add",
-    "org_admin_remove",
-    "label_user_change",
-)
 DEPARTMENT_TOPICS = ("org_dept_create", "org_dept_modify", "org_dept_remove")
 ROLE_TOPICS = ("label_conf_add", "label_conf_modify", "label_conf_del")
 COMPANY_TOPIC = "org_change"
@@ -78,22 +53,16 @@ SLICE_S = 20.0
 """How long a full sync works before it lets the worker look whether it must hand over or stop, in s."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """What was fetched for an event; ``sequence`` was drawn before its fetch."""
-
-    fetched: Fetched
-    sequence: int
-
-
-class AddressSync(Consumer):
+class AddressSync(Mirror):
     """Employees, departments, memberships and roles as tables, level-triggered."""
 
     name: ClassVar[str] = "address-sync"
-    topics: ClassVar[Sequence[str]] = (*USER_TOPICS, *DEPARTMENT_TOPICS, *ROLE_TOPICS, COMPANY_TOPIC)
+    topics: ClassVar[Sequence[str]] = (*Mirror.topics, *DEPARTMENT_TOPICS, *ROLE_TOPICS, COMPANY_TOPIC)
     metadata: ClassVar[MetaData | None] = runs.metadata
     migrations: ClassVar[str | None] = "consumers.address_sync.migrations"
     handler_timeout_s: ClassVar[float] = 300  # a slice, and a step of it: all members of a large department
+    guard: ClassVar[VersionGuard] = guard
+    look_again: ClassVar[sqlalchemy.Table] = look_again
 
     def __init__(self) -> None:
         self.sync_settings = AddressSyncSettings.load()
@@ -101,16 +70,17 @@ class AddressSync(Consumer):
         self.metrics = AddressSyncMetrics()
 
     async def start(self) -> None:
-        self.dingtalk  # noqa: B018 - every event needs it: end in words now rather than at the first
-        self._cache = FetchCache()
+        await super().start()
         self.metrics = AddressSyncMetrics(self.registry)
         self.metrics.reconcile_every.set(self.sync_settings.reconcile_every_days * 86_400)
         self._synced = full_comparison(self.name, self.registry)
 
     async def background(self) -> None:
-        """The schedule of full syncs, and the details that follow one; what ends either ends both."""
-        schedule = Schedule(self.database, self.sync_settings, self._order_sync, on_synced=self._synced.set)
-        tasks = [asyncio.create_task(one) for one in (schedule.run(), self._fetch_details())]
+        """The looks again, the schedule of full syncs, and the details that follow one; what ends one of them
+        ends all."""
+        schedule = Schedule(self.database, self.sync_settings, self._order_sync, on_synced=self._show_synced)
+        work = (super().background(), schedule.run(), self._fetch_details())
+        tasks = [asyncio.create_task(one) for one in work]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             done.pop().result()
@@ -119,83 +89,60 @@ class AddressSync(Consumer):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def prepare(self, event: Event, ctx: Context) -> _Prepared | None:
-        """Fetch what ``event`` names. None when nothing is to be written: an earlier fetch serves, it is
-        outside of the app's scope, or it asked for a full sync, which writes by itself."""
-        if event.type == RESYNC_REQUESTED:
-            await self._sync(event, ctx)
-            return None
-        kind, entity_id = _entity(event)
-        if not entity_id:  # the bridge asks for a full sync, in the inbox
-            log.warning("address_sync.event_without_ids", event_type=event.event_type, event_id=event.id)
-            return None
-        db, corp_id = ctx.db, event.corp_id
-        snapshot = await guard.snapshot(db, corp_id, kind, entity_id)
-        if self._cache.serves_hidden(snapshot, ctx.fetch_sequence):
-            return None
-        served = self._cache.serves(snapshot, ctx.fetch_sequence)
-        if served is not None:
-            sequence, exists = served
-            if exists or event.event_type != "user_leave_org":
-                return None
-            # only the time of leaving is news
-            return _Prepared(FetchedUser(snapshot, None, fetched=False), sequence)
-        sequence, fetcher = next_fetch_sequence(), Fetcher(ctx.dingtalk)
-        try:
-            if kind == "user":
-                return _Prepared(await fetcher.user(db, corp_id, entity_id, snapshot), sequence)
-            if kind == "department":
-                return _Prepared(await fetcher.department(db, corp_id, int(entity_id), snapshot), sequence)
-            return _Prepared(await fetcher.roles(db, corp_id, snapshot), sequence)
-        except PermissionDenied as error:
-            if not is_hidden(error):
-                raise
-            self._cache.hidden(snapshot, sequence)
-            log.warning(
-                "entity.not_visible", event_type=event.event_type, event_id=event.id, errcode=error.errcode
-            )
-            return None
+    def entity(self, event: Event) -> tuple[str, str] | None:
+        if event.event_type in ROLE_TOPICS:
+            return "roles", ROLES
+        if event.event_type == COMPANY_TOPIC:
+            return "department", str(ROOT)
+        subject = event.subject
+        if not subject or event.event_type not in DEPARTMENT_TOPICS:
+            return ("user", subject) if subject else None
+        if not (subject.isascii() and subject.isdigit()):
+            raise Reject(f"{event.event_type}: the department's id is no number")
+        return "department", str(int(subject))
 
-    async def handle(self, event: Event, tx: Transaction, prepared: _Prepared | None) -> None:
-        if prepared is None:
-            return
-        fetched = prepared.fetched
-        told = event.event_type == "user_leave_org"
-        changed = await write(tx, event.corp_id, fetched, gone_at=event.time, told=told)
-        exists = not (
-            (isinstance(fetched, FetchedUser) and fetched.state is None)
-            or (isinstance(fetched, FetchedDepartment) and fetched.row is None)
-        )
-        asked = not isinstance(fetched, FetchedUser) or fetched.fetched
-        self._cache.wrote(fetched.snapshot, prepared.sequence, exists=exists, fetched=asked)
-        log.debug(f"{fetched.snapshot.kind}.written", event_id=event.id, exists=exists, changed=changed)
+    async def fetch(self, client: DingTalkClient, db: Reader, of: Snapshot) -> Fetched:
+        fetcher = Fetcher(client)
+        if of.kind == "user":
+            return await fetcher.user(db, of.corp_id, of.entity_id, of)
+        if of.kind == "department":
+            return await fetcher.department(db, of.corp_id, int(of.entity_id), of)
+        return await fetcher.roles(db, of.corp_id, of)
+
+    def exists(self, found: Fetched) -> bool:
+        return found.exists
+
+    async def write(self, tx: Transaction, answer: Answer, *, gone_at: datetime, told: bool) -> bool:
+        of, found = answer.of, answer.found
+        return await write_claimed(tx, of.corp_id, found, gone_at=gone_at, told=told) is not None
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)
 
     # Full syncs
 
+    def _show_synced(self, run: Run) -> None:
+        if run.ended_at is not None:
+            self._synced.set(run.ended_at.timestamp())
+        for kind in ("people", "departments", "roles"):
+            self.metrics.not_read.labels(kind).set(run.unread.get(kind, {}).get("count", 0))
+
     async def _fetch_details(self) -> None:
-        """Never returns. Raises what ``Details.work`` raises when DingTalk or the database is down."""
+        """Never returns. Raises ``DatabaseDown``."""
         own = self.sync_settings
         details: Details | None = None
         while True:
+            wait_s = LOOK_EVERY_S
             if details is None and len(found := await company(self.database.reader(), own)) == 1:
                 details = Details(self.database, found[0], self.dingtalk, self.pace)
             if details is not None:
-                pending = await details.pending()
-                self.metrics.details_pending.set(pending)
+                self.metrics.details_pending.set(await details.pending())
                 try:
-                    if pending and await details.work(for_s(SLICE_S)):
-                        continue
+                    wait_s = await details.work(for_s(SLICE_S))
                 except ApiError as error:
-                    if error.unavailable:
-                        raise
-                    log.error(
-                        "address_sync.details_refused", reason=str(error), again_in_s=PERMISSION_AGAIN_S
-                    )
-                    await asyncio.sleep(PERMISSION_AGAIN_S)
-            await asyncio.sleep(LOOK_EVERY_S)
+                    wait_s = details.pause_s(error)
+                    log.error("address_sync.details_refused", reason=str(error), again_in_s=wait_s)
+            await asyncio.sleep(wait_s)
 
     async def _order_sync(self, id: str, corp_id: str, reason: str) -> None:
         """Ask this consumer's group for a full sync; the same ``id`` is one order, however often it comes."""
@@ -214,7 +161,7 @@ class AddressSync(Consumer):
         except KafkaUnavailable as error:
             raise DependencyUnavailable(str(error)) from error
 
-    async def _sync(self, event: Event, ctx: Context) -> None:
+    async def resync(self, event: Event, ctx: Context) -> None:
         """Carry out an order, a slice of it at a time. Orders of a company have one key, so one member of the
         group works on one at a time; who comes after a crash goes on with the same run."""
         reason = str(event.data.get("reason"))
@@ -254,17 +201,3 @@ class AddressSync(Consumer):
         if named not in (None, *found[:1]) and self.settings.concerns_another_app(event.app):
             return None
         return found[0] if len(found) == 1 else named
-
-
-def _entity(event: Event) -> tuple[str, str | None]:
-    """Kind and id of what ``event`` asks to be fetched. Raises ``Reject``."""
-    if event.event_type in ROLE_TOPICS:
-        return "roles", ROLES
-    if event.event_type == COMPANY_TOPIC:
-        return "department", str(ROOT)
-    if event.event_type not in DEPARTMENT_TOPICS:
-        return "user", event.subject
-    subject = event.subject
-    if subject and not (subject.isascii() and subject.isdigit()):
-        raise Reject(f"{event.event_type}: the department's id is no number")
-    return "department", str(int(subject)) if subject else None

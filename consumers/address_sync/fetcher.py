@@ -8,6 +8,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import ClassVar
 
 from sqlalchemy import select
 
@@ -35,6 +36,10 @@ class FetchedDepartment:
     shown: bool = True
     below: list["FetchedDepartment"] = field(default_factory=list)
 
+    @property
+    def exists(self) -> bool:
+        return self.row is not None
+
 
 @dataclass(frozen=True, slots=True)
 class FetchedRoles:
@@ -42,19 +47,23 @@ class FetchedRoles:
 
     snapshot: Snapshot
     rows: dict[int, Row]
+    exists: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedUser:
     """A user as fetched; ``state`` is None when the user does not exist. ``departments`` are those that the
     user is in and that were never fetched before, with their ancestors; ``roles`` was fetched because the
-    user has one that we did not know. ``fetched`` is False when an earlier fetch told."""
+    user has one that we did not know."""
 
     snapshot: Snapshot
     state: UserState | None
     departments: list[FetchedDepartment] = field(default_factory=list)
     roles: FetchedRoles | None = None
-    fetched: bool = True
+
+    @property
+    def exists(self) -> bool:
+        return self.state is not None
 
 
 Fetched = FetchedUser | FetchedDepartment | FetchedRoles
@@ -169,25 +178,25 @@ class Fetcher:
             return None
 
 
-async def write(
-    tx: Transaction, corp_id: str, found: Fetched, *, gone_at: datetime | None = None, told: bool = False
-) -> Change | None:
-    """Write what was fetched, under its guard. Raises ``Conflict`` when it was fetched again since.
+async def write(tx: Transaction, corp_id: str, found: Fetched) -> Change | None:
+    """Write what was fetched, and of which no event tells, under its guard, which keeps the time of the last
+    fetch for an event. Raises ``Conflict`` when it was fetched again since."""
+    await guard.claim(tx, found.snapshot, fetched=False)
+    return await write_claimed(tx, corp_id, found, gone_at=datetime.now(UTC), told=False)
 
-    ``gone_at`` is when a user or department that does not exist is said to have gone (now, unless given), and
-    ``told`` that an event about leaving says so.
-    """
+
+async def write_claimed(
+    tx: Transaction, corp_id: str, found: Fetched, *, gone_at: datetime, told: bool
+) -> Change | None:
+    """Write what was fetched, whose guard is held. ``gone_at`` is when a user or department that does not
+    exist is said to have gone, and ``told`` that an event about leaving says so."""
     now = datetime.now(UTC)
-    gone_at = gone_at or now
     if isinstance(found, FetchedRoles):
-        await guard.claim(tx, found.snapshot)
         return "changed" if await store.write_roles(tx, corp_id, found.rows, at=now) else None
     if isinstance(found, FetchedDepartment):
-        await guard.claim(tx, found.snapshot)
         for child in found.below:
             await _bring(tx, corp_id, child, gone_at, now)
         return await _department(tx, corp_id, found, gone_at, now)
-    await guard.claim(tx, found.snapshot, fetched=found.fetched)
     for department in found.departments:
         await _bring(tx, corp_id, department, gone_at, now)
     # somebody else's list of the roles is as good as ours

@@ -23,3 +23,9 @@ class AddressSyncMetrics:
             "People whose row stands, and of whom DingTalk is to be asked what no listing tells",
             registry=registry,
         )
+        self.not_read = Gauge(
+            "dingbridge_address_sync_not_read",
+            "What the last full sync could not read, by kind: people, departments or roles",
+            ["kind"],
+            registry=registry,
+        )

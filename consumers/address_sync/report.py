@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import and_, func, select
 
+from consumers.address_sync.sync.runs import last_run
 from consumers.address_sync.tables import departments, memberships, users
 from dingbridge import Reader
 from dingbridge.worker.consumer import Table
@@ -14,8 +15,21 @@ SHOWN = 10
 
 
 async def tables(db: Reader) -> list[Table]:
-    """Employees with the names of their departments, and departments with their size, latest first."""
-    return [await _employees(db), await _departments(db)]
+    """Employees with the names of their departments, and departments with their size, latest first; what the
+    last full sync could not read."""
+    return [await _employees(db), await _departments(db), *await _not_read(db)]
+
+
+async def _not_read(db: Reader) -> list[Table]:
+    last = await last_run(db)
+    rows: list[tuple[Any, ...]] = [
+        (kind, an_id, code)
+        for kind, found in (last.unread.items() if last else ())
+        for an_id, code in found["ids"].items()
+    ]
+    counts = ", ".join(f"{found['count']:,} {kind}" for kind, found in (last.unread.items() if last else ()))
+    title = f"not read by the last full sync, and as they were before: {counts}"
+    return [(title, ["what", "id", "DingTalk's code"], rows)] if rows else []
 
 
 async def _employees(db: Reader) -> Table:

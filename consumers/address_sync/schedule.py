@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync.runs import READ, Runs
+from consumers.address_sync.sync.runs import READ, Run, Runs
 from consumers.address_sync.tables import guard
 from dingbridge import Database, Reader
+from dingbridge.events.envelope import NOBODY
 
 log = structlog.get_logger(__name__)
 
@@ -33,10 +34,10 @@ class Schedule:
         settings: AddressSyncSettings,
         order: Order,
         *,
-        on_synced: Callable[[float], None] = lambda at_s: None,
+        on_synced: Callable[[Run], None] = lambda run: None,
         look_every_s: float = LOOK_EVERY_S,
     ) -> None:
-        """``on_synced`` is told, at each look, when the last full sync was done (epoch s), if one was."""
+        """``on_synced`` receives, at each look, the last full sync that was done, if one was."""
         self._database, self._settings, self._order = database, settings, order
         self._on_synced, self._look_every_s = on_synced, look_every_s
         self._ordered: str | None = None
@@ -64,13 +65,12 @@ class Schedule:
     async def _due(self, corp_id: str) -> str | None:
         """The id of the period for which a sync is due; of one that was given up, anew the next day."""
         today = f"{datetime.now(UTC):%Y-%m-%d}"
-        before = await Runs(self._database, corp_id).ended(*READ, "stopped")
-        if not before:
+        runs = Runs(self._database, corp_id)
+        last, done = await runs.last(*READ, "stopped"), await runs.last(*READ)
+        if last is None:
             return f"{corp_id}/first/{today}"
-        done = [run.ended_at.timestamp() for run in before if run.state in READ and run.ended_at]
-        if done:
-            self._on_synced(max(done))
-        last = max(before, key=lambda run: run.ended_at or run.began_at)
+        if done is not None:
+            self._on_synced(done)
         days = self._settings.reconcile_every_days
         if not days or (last.ended_at or last.began_at) + timedelta(days=days) > datetime.now(UTC):
             return None
@@ -92,5 +92,9 @@ async def company(reader: Reader, settings: AddressSyncSettings) -> list[str]:
     """The corpId as the settings say, else those that the tables hold, from events."""
     if settings.dingtalk_corp_id is not None:
         return [settings.dingtalk_corp_id]
-    rows = await reader.execute(select(guard.table.c.corp_id).distinct())
-    return sorted(row.corp_id for row in rows if row.corp_id != "-")
+    found: list[str] = []
+    corp_id, after = guard.table.c.corp_id, ""
+    while after is not None:  # one step in the index for each company, instead of a look at everybody
+        after = await reader.scalar(select(func.min(corp_id)).where(corp_id > after))
+        found += [after] if after not in (None, NOBODY) else []
+    return found

@@ -10,6 +10,7 @@ from consumers.address_sync.mapping import LEAVER, Row, UserState
 from consumers.address_sync.tables import departments, details, guard, memberships, roles, user_roles, users
 from dingbridge import Transaction
 from dingbridge.snapshots import replace_children, replace_children_of, write_if_changed, write_rows
+from dingbridge.work_queue import ORDINARY, RECONCILE, WorkQueue
 
 Change = Literal["new", "back", "changed", "gone"]
 """What became of an entity: first seen, here again, other than before, left or deleted."""
@@ -61,14 +62,17 @@ async def write_users(
 
 
 async def ask_for_details(tx: Transaction, corp_id: str, userids: Mapping[str, bool]) -> None:
-    """Have these asked for by name, in the background; True: first, since what the tables hold of them may be
-    outdated."""
-    if not userids:
-        return
-    rows = [
-        {"corp_id": corp_id, "userid": userid, "rank": int(not userids[userid])} for userid in sorted(userids)
-    ]
-    await tx.execute(tx.insert(details).on_conflict_do_nothing(), rows)
+    """Have these asked for by name, in the background; True: before the others, since what the tables hold of
+    them may be outdated."""
+    queue = WorkQueue(details)
+    for known, priority in ((True, ORDINARY), (False, RECONCILE)):
+        due = {"due_ms": queue.now_ms(), "priority": priority}
+        rows = [{"corp_id": corp_id, "userid": u, **due} for u in sorted(userids) if userids[u] is known]
+        statement = tx.insert(details).on_conflict_do_update(
+            index_elements=["corp_id", "userid"], set_=queue.due(priority)
+        )
+        if rows:
+            await tx.execute(statement, rows)
 
 
 async def no_details(tx: Transaction, corp_id: str, userids: Collection[str]) -> None:
@@ -138,11 +142,6 @@ async def mark_deleted(
     return "gone" if gone.rowcount else None
 
 
-async def write_role(tx: Transaction, corp_id: str, role_id: int, row: Row, *, at: datetime) -> bool:
-    """Make the role's row equal to ``row``; returns whether it was not."""
-    return await write_if_changed(tx, roles, {"corp_id": corp_id, "role_id": role_id}, row, at=at)
-
-
 async def write_roles(tx: Transaction, corp_id: str, wanted: Mapping[int, Row], *, at: datetime) -> int:
     """Make the roles be ``wanted``, by role_id, and nobody have another; returns how many were not so.
 
@@ -152,9 +151,7 @@ async def write_roles(tx: Transaction, corp_id: str, wanted: Mapping[int, Row], 
         select(roles.c.role_id).where(roles.c.corp_id == corp_id, roles.c.deleted_at.is_(None))
     )
     gone = sorted({row.role_id for row in found} - wanted.keys())
-    changed = len(gone)
-    for role_id in sorted(wanted):
-        changed += await write_role(tx, corp_id, role_id, wanted[role_id], at=at)
+    changed = len(gone) + len(await write_rows(tx, roles, {"corp_id": corp_id}, "role_id", wanted, at=at))
     if not gone:
         return changed
     await tx.execute(

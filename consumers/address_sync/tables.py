@@ -14,7 +14,9 @@ those with ``deleted_at IS NULL``. What a full sync remembers: ``sync/tables.py`
 from sqlalchemy import BigInteger, Boolean, Column, Date, Index, MetaData, Table, Text
 
 from dingbridge import UtcDateTime
+from dingbridge.mirror import look_again_table
 from dingbridge.snapshots import VersionGuard
+from dingbridge.work_queue import queue_columns, queue_index
 
 metadata = MetaData()
 
@@ -114,10 +116,12 @@ details = Table(
     metadata,
     Column("corp_id", Text, primary_key=True),
     Column("userid", Text, primary_key=True),
-    Column("rank", BigInteger, nullable=False, comment="0: known before, to be asked first; 1: new"),
-    Index("ix_address_sync_details_rank", "corp_id", "rank", "userid"),
+    *queue_columns(),
+    queue_index("ix_address_sync_details_due"),
 )
 """Who is to be asked for by name yet, after a full sync; nobody joins against it."""
 
 guard = VersionGuard(metadata, "address_sync_generations")
 """Kinds ``user``, ``department``, and ``roles`` with one entity ``*``; its rows are the tombstones too."""
+
+look_again = look_again_table(metadata, "address_sync_look_again")

@@ -101,8 +101,8 @@ async def _run(consumer: Approval, scope: Scope, dry_run: bool, yes: bool) -> No
     with progress(len(ids), "approvals archived") as archiving:
         counts = await work.archive(ids, _shown_by(archiving))
     say(f"{counts.archived} archived, {counts.missing} that DingTalk does not know any more")
-    if counts.failed:
-        say(f"{counts.failed} failed (the log says why); the same command tries these again")
+    if counts.left:
+        say(f"{len(counts.left)} failed (the log says why); the same command tries these again")
         raise typer.Exit(1)
 
 

@@ -1,11 +1,9 @@
 """What consumers share that keep tables equal to what DingTalk's API says.
 
-``VersionGuard`` stops an older fetch of an entity from overwriting a newer one, ``FetchCache`` spares the
-fetches that another serves, ``upsert`` writes only what differs, ``coerce`` turns the API's JSON into values
-that both databases can store.
+``VersionGuard`` stops an older fetch of an entity from overwriting a newer one, ``upsert`` writes only what
+differs, ``coerce`` turns the API's JSON into values that both databases can store.
 """
 
-from dingbridge.snapshots.fetch_cache import FetchCache
 from dingbridge.snapshots.upsert import (
     replace_children,
     replace_children_of,
@@ -15,7 +13,6 @@ from dingbridge.snapshots.upsert import (
 from dingbridge.snapshots.version_guard import Snapshot, VersionGuard
 
 __all__ = [
-    "FetchCache",
     "Snapshot",
     "VersionGuard",
     "replace_children",

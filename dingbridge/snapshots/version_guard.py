@@ -54,11 +54,16 @@ class VersionGuard:
             Column("kind", Text, primary_key=True),
             Column("entity_id", Text, primary_key=True),
             Column("generation", BigInteger, nullable=False),
-            Column("fetched_at", UtcDateTime, comment="when the last fetch began that was written"),
+            Column(
+                "fetched_at", UtcDateTime, comment="when the last fetch for an event began that was written"
+            ),
         )
 
-    async def snapshot(self, db: Reader, corp_id: str, kind: str, entity_id: str) -> Snapshot:
-        """Begin a look; call it before the fetch. Raises ``DatabaseDown``."""
+    async def snapshot(
+        self, db: Reader, corp_id: str, kind: str, entity_id: str, *, began_at: datetime | None = None
+    ) -> Snapshot:
+        """Begin a look, now unless ``began_at`` says otherwise; call it before the fetch. Raises
+        ``DatabaseDown``."""
         columns = self.table.c
         row = (
             await db.execute(
@@ -70,7 +75,7 @@ class VersionGuard:
             kind,
             entity_id,
             generation=row.generation if row else 0,
-            began_at=datetime.now(UTC),
+            began_at=began_at or datetime.now(UTC),
             last_fetch_at=row.fetched_at if row else None,
         )
 
@@ -110,10 +115,10 @@ class VersionGuard:
         return {row.entity_id: row.generation for row in rows}
 
     async def claim_many(
-        self, tx: Transaction, corp_id: str, kind: str, looks: Mapping[str, int], *, began_at: datetime
+        self, tx: Transaction, corp_id: str, kind: str, looks: Mapping[str, int]
     ) -> set[str]:
-        """``try_claim`` for many entities: their ids with the generations that the looks began with. Returns
-        the ids that are claimed; at the others, somebody else has looked since."""
+        """``try_claim`` for many entities, for no event: their ids with the generations that the looks began
+        with. Returns the ids that are claimed; at the others, somebody else has looked since."""
         columns = self.table.c
         of_kind = (columns.corp_id == corp_id, columns.kind == kind)
         rows = await tx.execute(
@@ -128,10 +133,10 @@ class VersionGuard:
             await tx.execute(
                 update(self.table)
                 .where(*of_kind, columns.entity_id.in_(claimed))
-                .values(generation=columns.generation + 1, fetched_at=began_at)
+                .values(generation=columns.generation + 1)
             )
         new = [
-            {"corp_id": corp_id, "kind": kind, "entity_id": an_id, "generation": 1, "fetched_at": began_at}
+            {"corp_id": corp_id, "kind": kind, "entity_id": an_id, "generation": 1}
             for an_id in sorted(looks.keys() - found.keys())
             if looks[an_id] == 0
         ]

@@ -30,8 +30,8 @@ from dingbridge.replay.history import header
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letters import FIRST_PLACE
-from dingbridge.worker.delivery import REPLAY_HEADER, Delivery
-from dingbridge.worker.executor import Executor, Outcome
+from dingbridge.worker.delivery import REPLAY_HEADER
+from dingbridge.worker.executor import Came, Executor, Outcome
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.service import ConsumerService
 from dingbridge.worker.store.database import Database
@@ -210,16 +210,13 @@ class _Listener(Executor):
         self._outcomes: dict[Place, Outcome] = {}
         self._came = asyncio.Condition()
 
-    async def attempt(
-        self,
-        event: Event,
-        delivery: Delivery = Delivery(),  # noqa: B008 - frozen
-        number: int = 1,
-    ) -> Outcome:
-        outcome = await super().attempt(event, delivery, number)
-        async with self._came:
-            self._outcomes.setdefault(delivery.position, outcome)
-            self._came.notify_all()
+    async def attempt_together(self, came: Sequence[Came], number: int = 1) -> Outcome:
+        outcome = await super().attempt_together(came, number)
+        if len(came) == 1 or outcome.kind == "done":
+            async with self._came:
+                for _, delivery in came:
+                    self._outcomes.setdefault(delivery.position, outcome)
+                self._came.notify_all()
         return outcome
 
     async def first(self, place: Place) -> Outcome:

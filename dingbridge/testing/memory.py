@@ -17,7 +17,7 @@ from dingbridge.events.envelope import Record
 from dingbridge.events.event import Event, NotAnEvent, Sent, decode
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.context import Context, next_fetch_sequence
+from dingbridge.worker.context import Context
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.executor import Executor, Outcome
 from dingbridge.worker.store import inbox
@@ -70,11 +70,9 @@ class MemoryRuntime:
         event: Event | Record | bytes | Mapping[str, Any],
         *,
         replay_id: str = "",
-        fetch_sequence: int | None = None,
     ) -> Outcome:
         """Make one attempt with ``event`` (a decoded event, a record of ``dingbridge.events.to_records``, a
-        record's value, or an envelope) and return how it ended. ``fetch_sequence`` is the
-        number of the moment when it came, if that was not now (``dingbridge.worker.fetch_sequence``)."""
+        record's value, or an envelope) and return how it ended."""
         key = None
         if isinstance(event, Record):
             key, event = event.key, event.value
@@ -85,9 +83,7 @@ class MemoryRuntime:
                 event = decode(event, Sent(key) if self.consumer.control_topics else None)
             except NotAnEvent as error:
                 return Outcome("not_an_event", error)
-        return await self._executor.attempt(
-            event, Delivery(replay_id=replay_id, fetch_sequence=fetch_sequence or next_fetch_sequence())
-        )
+        return await self._executor.attempt(event, Delivery(replay_id=replay_id))
 
     def context(self, event: Event) -> Context:
         """What ``deliver`` gives the handler, for a test that calls ``prepare`` or ``handle`` itself."""

@@ -1,7 +1,6 @@
 """What a handler may need beside its event: the context that ``prepare`` is given, and ``tx.ctx`` is."""
 
 import asyncio
-import itertools
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -12,15 +11,7 @@ from sqlalchemy.engine import Result
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from dingbridge.dingtalk.api import DingTalkClient
-
-_fetches = itertools.count(1)
-
-
-def next_fetch_sequence() -> int:
-    """The next number of this process, higher than every one before. No clock: it says in which order things
-    happened. The worker draws one for each batch of records that it fetches, ``ctx.fetch_sequence``; who
-    fetches from elsewhere draws one before, and what it then gets serves every record with a lower number."""
-    return next(_fetches)
+from dingbridge.events.event import Event
 
 
 class Reader:
@@ -65,7 +56,7 @@ NOWHERE = Position("", -1, -1)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What belongs to one attempt at one event."""
+    """What belongs to one attempt at one event, or at several that are handled together."""
 
     db: Reader
     """Short reads of the consumer's database; no transaction stays open between them."""
@@ -79,9 +70,18 @@ class Context:
     position: Position = NOWHERE
     """Topic, partition and offset of the record."""
 
-    fetch_sequence: int | None = None
-    """Number of the moment when the record came to this process (``next_fetch_sequence``): what was fetched
-    from elsewhere after it has seen what the event tells of. None where no such number was drawn."""
+    together: tuple[Event, ...] = ()
+    """The events that are handled by this one call, oldest first; the handler's own is the last. More than
+    one only where ``Consumer.fetches`` gives them the same value."""
+
+    asked: set[str] = field(default_factory=set, repr=False)
+    """What this attempt has asked: ``dingtalk``, and what ``asks`` was called with."""
+
+    def asks(self, system: str) -> None:
+        """Say, before the handler asks ``system`` (a name of its own), that it does. When that does not
+        answer for one event, only an event that asked it as well shows that it does for others; without this,
+        any event that was handled."""
+        self.asked.add(system)
 
     @property
     def dingtalk(self) -> DingTalkClient:
@@ -90,4 +90,5 @@ class Context:
         Raises ``SettingsError`` without credentials, and ``Reject`` for an event of an app whose credentials
         this process does not have.
         """
+        self.asks("dingtalk")
         return self.client()

@@ -15,28 +15,18 @@ REPLAY_HEADER = "dingbridge-replay-id"
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How an event came. ``replay_id`` is empty for an ordinary record; ``fetch_sequence`` is the number of
-    the moment when it came, if one was drawn."""
+    """How an event came. ``replay_id`` is empty for an ordinary record."""
 
     position: Position = NOWHERE
     replay_id: str = ""
-    fetch_sequence: int | None = None
-
-    @property
-    def given_up_as(self) -> str:
-        """The replay id under which the inbox table knows that this very record was given up. A run may send
-        an event again, from another place, so a copy is given up for its own position alone."""
-        if not self.replay_id:
-            return ""
-        return "/".join((self.replay_id, *map(str, self.position)))
 
     @classmethod
-    def of(cls, record: ConsumerRecord, fetch_sequence: int | None = None) -> "Delivery":
+    def of(cls, record: ConsumerRecord) -> "Delivery":
         position = Position(record.topic, record.partition, record.offset)
         for name, value in record.headers:
             if name == REPLAY_HEADER and value:
-                return cls(position, bytes(value).decode(errors="replace"), fetch_sequence)
-        return cls(position, fetch_sequence=fetch_sequence)
+                return cls(position, bytes(value).decode(errors="replace"))
+        return cls(position)
 
 
 def identity(record: ConsumerRecord, event: Event | None) -> EventId:

@@ -5,8 +5,8 @@ queues, or of when an event is tried again. What becomes of one that is given up
 """
 
 import asyncio
-from collections.abc import Coroutine
-from dataclasses import dataclass
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -18,9 +18,9 @@ from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.event import Event
 from dingbridge.tracing import Tracer
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.context import Context, Reader
+from dingbridge.worker.context import Context
 from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.handlers.marks import bound_handlers
+from dingbridge.worker.handlers.marks import Handler, Prepare, bound_handlers
 from dingbridge.worker.outcomes import Conflict, Failure, HandlerOutcome, Reject, Retry
 from dingbridge.worker.store import inbox, outbox
 from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database
@@ -54,6 +54,7 @@ class Outcome:
     (None: as the worker likes). ``reject`` and ``not_an_event``: to the dead letters. ``given_up``: it was,
     for ``failure``, and its dead letter was perhaps not sent. ``unavailable``: no event's fault. ``error`` is
     what was raised, if anything. ``counts``: of a retry, whether it is one of the attempts.
+    ``asked``: what the handler asked (``Context.asks``).
     """
 
     kind: OutcomeKind
@@ -61,15 +62,20 @@ class Outcome:
     after: float | None = None
     counts: bool = True
     failure: Failure | None = None
+    asked: frozenset[str] = frozenset()
 
 
 _DONE, _SEEN = Outcome("done"), Outcome("seen")
 _ORDINARY = Delivery()
+
+Came = tuple[Event, Delivery]
+"""One event, and how it came."""
+
 _MOST_PATIENT_FIRST: tuple[OutcomeKind, ...] = ("unavailable", "retry", "reject")
 
 
-class _GivenUp(Exception):
-    """This very record was, before it came again."""
+class _NotFresh(Exception):
+    """One of the records is in the inbox already, or was given up before it came again."""
 
 
 class Executor:
@@ -83,10 +89,17 @@ class Executor:
         self._own_reader = NoReader() if database is None else database.reader(ANSWER_TIMEOUT_S)
         # another process that is at the same event may take its time, and if it is frozen, the server's
         self._enter_within_s = consumer.handler_timeout_s + ANSWER_TIMEOUT_S
-        self._prepares = type(consumer).prepare is not Consumer.prepare
-        self._handlers = bound_handlers(consumer)
+        prepare = None if type(consumer).prepare is Consumer.prepare else consumer.prepare
+        self._without_handler = (prepare, consumer.handle)
+        self._handlers = bound_handlers(consumer, prepare)
 
-    def context(self, event: Event, delivery: Delivery = _ORDINARY, attempt: int = 1) -> Context:
+    def context(
+        self,
+        event: Event,
+        delivery: Delivery = _ORDINARY,
+        attempt: int = 1,
+        together: tuple[Event, ...] = (),
+    ) -> Context:
         """What the handler is given with ``event``."""
         consumer = self._consumer
         return Context(
@@ -94,23 +107,35 @@ class Executor:
             lambda: consumer.dingtalk_of(event.app, event.corp_id),
             attempt,
             delivery.position,
-            delivery.fetch_sequence,
+            together or (event,),
         )
 
     async def attempt(self, event: Event, delivery: Delivery = _ORDINARY, number: int = 1) -> Outcome:
         """Try ``event``, for the ``number``-th time (``Conflict`` repeats it at once). Raises nothing but
         ``CancelledError``; a cancelled attempt has no effect, or the whole effect."""
+        return await self.attempt_together([(event, delivery)], number)
+
+    async def attempt_together(self, came: Sequence[Came], number: int = 1) -> Outcome:
+        """``attempt`` for events that share a fetch, oldest first: the handler is called with the newest. Of
+        more than one, ``done`` alone is an outcome of all of them; any other is of none."""
+        event, delivery = came[-1]
         if self._tracer is None or event.traceparent is None:
-            return await self._attempt(event, delivery, number)
+            return await self._attempt(came, number)
         with self._tracer.attempt(self._consumer.name, event, delivery.position, number) as span:
-            outcome = await self._attempt(event, delivery, number)
+            outcome = await self._attempt(came, number)
             if span is not None:
                 span.end(outcome.kind, None if outcome.error is None else type(outcome.error).__name__)
         return outcome
 
-    async def _attempt(self, event: Event, delivery: Delivery, number: int) -> Outcome:
+    async def _attempt(self, came: Sequence[Came], number: int) -> Outcome:
+        event, delivery = came[-1]
+        ctx = self.context(event, delivery, number, tuple(one for one, _ in came))
+        outcome = await self._outcome(came, ctx)
+        return replace(outcome, asked=frozenset(ctx.asked)) if ctx.asked else outcome
+
+    async def _outcome(self, came: Sequence[Came], ctx: Context) -> Outcome:
         conflict: Conflict | None = None
-        ctx = self.context(event, delivery, number)
+        event, _ = came[-1]
         try:
             if event.type == RESYNC_REQUESTED:
                 _hold_back(event)
@@ -118,7 +143,7 @@ class Executor:
                 try:
                     if self.database is None:
                         return await self._without_database(event, ctx)
-                    return await self._with_database(self.database, event, ctx, delivery)
+                    return await self._with_database(self.database, came, ctx)
                 except Conflict as error:
                     conflict = error
             return Outcome("retry", conflict)
@@ -130,17 +155,16 @@ class Executor:
         except Exception as error:
             return classify(error, self._consumer.not_retryable)
 
-    def _handle(self, event: Event, tx: Transaction, prepared: Any) -> Coroutine[Any, Any, None]:
-        handler = self._handlers.get(event.type, self._consumer.handle)
-        return handler(event, tx, prepared)
+    def _halves(self, event: Event) -> tuple[Prepare | None, Handler]:
+        """What prepares for ``event``, None for nothing, and what handles it."""
+        return self._handlers.get(event.type, self._without_handler)
 
     async def _without_database(self, event: Event, ctx: Context) -> Outcome:
         """In this very task: there is no transaction that a handler which does not end would hold, and a
         task for each half would be half of the work."""
-        consumer, prepared = self._consumer, None
-        if self._prepares:
-            prepared = await self._in_time("prepare", consumer.prepare(event, ctx))
-        await self._in_time("handle", self._handle(event, NoTransaction(ctx), prepared))
+        prepare, handle = self._halves(event)
+        prepared = None if prepare is None else await self._in_time("prepare", prepare(event, ctx))
+        await self._in_time("handle", handle(event, NoTransaction(ctx), prepared))
         return _DONE
 
     async def _in_time(self, half: str, work: Coroutine[Any, Any, Any]) -> Any:
@@ -158,35 +182,34 @@ class Executor:
     def _too_long(self, half: str) -> Retry:
         return Retry(f"{half} took longer than handler_timeout_s ({self._consumer.handler_timeout_s:g} s)")
 
-    async def _with_database(
-        self, database: Database, event: Event, ctx: Context, delivery: Delivery
-    ) -> Outcome:
-        name, known_as = self._consumer.name, (event.source, event.id)
+    async def _with_database(self, database: Database, came: Sequence[Came], ctx: Context) -> Outcome:
+        event, _ = came[-1]
+        prepare, handle = self._halves(event)
         prepared = None
-        if self._prepares:  # else looking first would save nothing: the transaction looks too
-            if await inbox.seen(self._own_reader, name, known_as, delivery.replay_id) or await self._given_up(
-                self._own_reader, known_as, delivery
-            ):
-                return await self._seen(delivery)
-            prepared = await self._limited("prepare", self._consumer.prepare(event, ctx))
+        if prepare is not None:  # else looking first would save nothing: the transaction looks too
+            # whoever comes again comes with those before, so the oldest tells for all
+            if not await self._is_fresh(*came[0]):
+                return await self._seen(came[0][1])
+            prepared = await self._limited("prepare", prepare(event, ctx))
         try:
             async with database.transaction(ctx) as tx:
                 async with answered(self._enter_within_s):
-                    topic = delivery.position.topic
-                    fresh = await inbox.enter(tx, name, known_as, delivery.replay_id, topic)
-                    if fresh and await self._given_up(tx, known_as, delivery):
-                        raise _GivenUp
-                if fresh:
-                    await self._limited("handle", self._handle(event, tx, prepared), tx)
-        except _GivenUp:
-            fresh = False
-        return _DONE if fresh else await self._seen(delivery)
+                    for one, delivery in came:
+                        await self._enter(tx, one, delivery)
+                await self._limited("handle", handle(event, tx, prepared), tx)
+        except _NotFresh:
+            return await self._seen(came[-1][1])
+        return _DONE
 
-    async def _given_up(self, db: Reader | Transaction, known_as: inbox.EventId, delivery: Delivery) -> bool:
-        """Whether this copy was given up; of an ordinary record its inbox row says so."""
-        if not delivery.replay_id:
-            return False
-        return await inbox.seen(db, self._consumer.name, known_as, delivery.given_up_as)
+    async def _is_fresh(self, event: Event, delivery: Delivery) -> bool:
+        known_as = event.source, event.id
+        return not await inbox.seen(self._own_reader, self._consumer.name, known_as, delivery.replay_id)
+
+    async def _enter(self, tx: Transaction, event: Event, delivery: Delivery) -> None:
+        """Raises ``_NotFresh``."""
+        name, known_as, topic = self._consumer.name, (event.source, event.id), delivery.position.topic
+        if not await inbox.enter(tx, name, known_as, delivery.replay_id, topic):
+            raise _NotFresh
 
     async def _seen(self, delivery: Delivery) -> Outcome:
         """It is in the inbox: done with, unless it was given up and its dead letter is not sent yet,
@@ -269,5 +292,7 @@ def classify(error: Exception, not_retryable: tuple[type[Exception], ...] = ()) 
     if isinstance(error, not_retryable) and not isinstance(error, HandlerOutcome):
         return Outcome("reject", error)
     if isinstance(error, ApiError):
+        if error.about == "right":
+            return Outcome("unavailable", error, error.retry_after_s)
         return Outcome("retry", error, error.retry_after_s)
     return Outcome("retry", error)

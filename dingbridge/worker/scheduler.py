@@ -3,35 +3,36 @@
 Knows records and partitions but does not fetch or commit: ``worker.py`` does, and asks here which partitions
 to pause (``paused``) and how far to commit (``offsets``). What one attempt is: see ``executor.py``.
 
-A failing key waits by a timer while its queue stands still, so waiting costs no runner. When something that
-no event is guilty of does not work, the partition pauses: one of its records, the *probe*, is tried until it
-works; the others wait for it.
+A failing key waits by a timer while its queue stands still, so waiting costs no runner. When a dependency is
+down, the partition pauses (``queues/pauses.py``).
 """
 
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, cast
 
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
-from dingbridge.dingtalk.errors import ApiError, TicketMissing
+from dingbridge.availability import is_given_up
+from dingbridge.dingtalk.errors import ApiError
 from dingbridge.error_location import error_location
-from dingbridge.events.event import Event, NotAnEvent, Sent, decode
+from dingbridge.events.event import Event
 from dingbridge.retry import delay
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.context import next_fetch_sequence
 from dingbridge.worker.dead_letters import DeadLetters
 from dingbridge.worker.delivery import Delivery, hash_key
 from dingbridge.worker.executor import Executor, Outcome
 from dingbridge.worker.metrics import WorkerMetrics
 from dingbridge.worker.outcomes import DependencyUnavailable, Failure, HandlerOutcome
-from dingbridge.worker.queues.in_flight import Pause, describe
+from dingbridge.worker.queues.in_flight import describe
 from dingbridge.worker.queues.key_queue import KeyQueues
 from dingbridge.worker.queues.offset_tracker import OffsetTracker, QueuedRecord, State
+from dingbridge.worker.queues.pauses import DEAD_LETTERS, HANDLER, Asked, Pauses
+from dingbridge.worker.runners import Runners
+from dingbridge.worker.together import Together
 
 log = structlog.get_logger(__name__)
 _stdlib_log = logging.getLogger(__name__)
@@ -39,14 +40,8 @@ _stdlib_log = logging.getLogger(__name__)
 RECORD_OVERHEAD = 400
 """What a queued record costs in memory beside key, value and headers, in bytes (about)."""
 
-TURN_S = 0.01
-"""How long handlers that wait for nothing may run before the event loop has a turn, in s."""
-
 CANCEL_TIMEOUT_S = 10
 """How long a cancelled handler may take to end before the handover goes on without it, in s."""
-
-CLOSE_TIMEOUT_S = 2
-"""How long the runners may take to end at the stop, in s; what they run was cancelled before."""
 
 
 class Scheduler:
@@ -67,76 +62,54 @@ class Scheduler:
         self._queues = KeyQueues()
         self._consumer, self._executor, self._dead_letters = consumer, executor, dead_letters
         self._metrics, self._on_flow = metrics, on_flow
-        self._any_sender = frozenset(any_sender)
+        self._together = Together(consumer, any_sender)
         self._package = type(consumer).__module__.split(".")[0]
-        self._ready: deque[QueuedRecord] = deque()
-        self._idle: deque[asyncio.Future[None]] = deque()
-        self._runners: list[asyncio.Task[None]] = []
+        self._runners = Runners(max(1, consumer.concurrency), self._work)
+        self._put = self._runners.put
         self._running: dict[QueuedRecord, asyncio.Task[None]] = {}
-        self._closed = False
         self._abandoned: set[QueuedRecord] = set()
         self._closing: set[TopicPartition] = set()
-        self._pauses: dict[TopicPartition, Pause] = {}
+        self._pauses = Pauses(self._put, on_flow, self._package)
         self._ended = asyncio.Event()
         self._flips = offsets.flips
 
     def start(self) -> None:
-        for _ in range(max(1, self._consumer.concurrency)):
-            self._runners.append(asyncio.create_task(self._run()))
+        self._runners.start()
 
     async def close(self) -> None:
         """End the runners; call ``revoke`` first. One whose handler does not heed that is left behind."""
-        self._closed = True
-        for runner in self._runners:
-            runner.cancel()
-        if self._runners:
-            await asyncio.wait(self._runners, timeout=CLOSE_TIMEOUT_S)
-        self._runners = []
+        await self._runners.close()
 
     def add(self, records: Sequence[ConsumerRecord]) -> None:
         """Queue records of one partition, as fetched."""
-        sequence, now = next_fetch_sequence(), time.time()
+        now = time.time()
         for record in records:
             partition = TopicPartition(record.topic, record.partition)
             size = RECORD_OVERHEAD + len(record.key or b"") + len(record.value or b"")
             for name, value in record.headers:
                 size += len(name) + len(value or b"")
             key = partition if record.key is None else record.key
-            queued = QueuedRecord(
-                partition, record.offset, key, size, record, fetch_sequence=sequence, fetched_at=now
-            )
+            queued = QueuedRecord(partition, record.offset, key, size, record, fetched_at=now)
             self.offsets.add(queued)
-            head = self._queues.add(queued)
-            if head is not None:
-                self._put(head)
+            self._put(self._queues.add(queued))
         self._flow_flips()
-
-    def _put(self, queued: QueuedRecord) -> None:
-        """``queued`` may be worked on now."""
-        self._ready.append(queued)
-        while self._idle:
-            idle = self._idle.popleft()
-            if not idle.done():
-                idle.set_result(None)
-                return
 
     def paused(self) -> dict[TopicPartition, str]:
         """Partitions that must not be fetched now, and why."""
         reasons = dict.fromkeys(self.offsets.full(), "full")
-        reasons |= {partition: pause.reason for partition, pause in self._pauses.items()}
-        return reasons
+        return reasons | self._pauses.not_to_fetch()
 
     def down(self) -> dict[TopicPartition, str]:
-        """Partitions whose world is down, and the reason."""
-        return {partition: pause.reason for partition, pause in self._pauses.items()}
+        """Partitions that wait since a dependency is down, and the reason."""
+        return self._pauses.down()
 
     def down_for_s(self) -> float:
-        """Since when, in s, the world has been down for the partition that waits longest; 0 if for none."""
-        return max((time.monotonic() - pause.since for pause in self._pauses.values()), default=0.0)
+        """For how long, in s, the partition has waited that waits longest; 0 if none does."""
+        return self._pauses.down_for_s()
 
     def in_flight(self) -> dict[str, Any]:
         """What is fetched and not finished, for a person: see ``queues/in_flight.py``."""
-        return describe(self._consumer.name, self.offsets.held(), self._running, self._pauses)
+        return describe(self._consumer.name, self.offsets.held(), self._running, self._pauses.of)
 
     async def revoke(self, partitions: set[TopicPartition], grace_s: float) -> None:
         """Start nothing more for ``partitions``; let what runs finish within ``grace_s``, cancel the rest.
@@ -144,8 +117,7 @@ class Scheduler:
         Afterwards their committable offsets stand still: commit them, then call ``forget``.
         """
         self._closing |= partitions
-        for partition in partitions:
-            self._pauses.pop(partition, None)
+        self._pauses.drop(partitions)
         dropped, heads = self._queues.revoke(partitions, lambda queued: queued in self._running)
         for queued in dropped:
             self.offsets.drop(queued)
@@ -156,7 +128,8 @@ class Scheduler:
         for queued in left:
             log.warning("consumer.abandoned", **self._describe(queued), after_s=grace_s)
             self._abandoned.add(queued)
-            self._running[queued].cancel()
+        for task in {self._running[queued] for queued in left}:
+            task.cancel()
         await self._wait_ended(partitions, CANCEL_TIMEOUT_S)
 
     def forget(self, partitions: set[TopicPartition]) -> None:
@@ -173,56 +146,61 @@ class Scheduler:
         except TimeoutError:
             return
 
-    async def _run(self) -> None:
+    async def _work(self, queued: QueuedRecord) -> None:
+        if queued.state is State.DROPPED or self._pauses.must_wait(queued):
+            return
+        records = self._together.first_of(self._queues.from_head(queued))
         task = cast("asyncio.Task[None]", asyncio.current_task())
-        ready, loop = self._ready, asyncio.get_running_loop()
-        began = time.monotonic()
-        while not self._closed:
-            while not ready:
-                idle = loop.create_future()
-                self._idle.append(idle)
-                await idle
-                began = time.monotonic()
-            if time.monotonic() - began > TURN_S:
-                await asyncio.sleep(0)  # handlers that never wait would let nothing else have a turn
-                began = time.monotonic()
-                continue
-            queued = ready.popleft()
-            if queued.state is State.DROPPED or self._waits(queued):
-                continue
-            self._running[queued] = task
-            try:
+        self._running |= dict.fromkeys(records, task)
+        try:
+            if len(records) > 1:
+                await self._step_together(records)
+            else:
                 await self._step(queued)
-            except asyncio.CancelledError:
-                if self._closed or queued not in self._abandoned:
-                    raise
-            except Exception as error:  # a fault of ours must not end the runner, nor lose the record
-                log.error(
-                    "consumer.fault", **self._describe(queued), error=error_location(error, "consumers")
-                )
-                self._pause(queued, Outcome("unavailable", error))
-            finally:
-                del self._running[queued]
-                self._ended.set()
-                if self._goes(queued):
-                    self._gone(queued, task)
+        except asyncio.CancelledError:
+            if self._runners.closed or self._abandoned.isdisjoint(records):
+                raise
+        except Exception as error:  # a fault of ours must not end the runner, nor lose the record
+            log.error("consumer.fault", **self._describe(queued), error=error_location(error, "consumers"))
+            if len(records) == 1:
+                self._unavailable(queued, error, HANDLER, None)
+                if queued.failure is not None:
+                    self._put(queued)
+        finally:
+            for one in records:
+                del self._running[one]
+            self._ended.set()
+            self._drop_gone(records, task)
+            if len(records) > 1:
+                self._put(self._queues.head(queued.key))
 
-    def _gone(self, queued: QueuedRecord, task: asyncio.Task[None]) -> None:
-        """``queued``'s partition is being handed over, and no one works on it any more."""
-        if queued in self._abandoned:
-            self._abandoned.discard(queued)
+    def _drop_gone(self, records: list[QueuedRecord], task: asyncio.Task[None]) -> None:
+        """Drop those of ``records`` whose partitions are being handed over; no one works on them any more."""
+        gone = [one for one in records if self._goes(one)]
+        if not self._abandoned.isdisjoint(gone):
+            self._abandoned -= set(gone)
             while task.cancelling():
                 task.uncancel()
-        if queued.state is State.WAITING:
-            self.offsets.drop(queued)
-            self._advance(self._queues.remove_head(queued))
+        gone = [one for one in gone if one.state is State.WAITING]
+        for one in gone:
+            self.offsets.drop(one)
+        if gone:
+            head = self._queues.remove(gone)
+            if len(records) == 1:
+                self._put(head)
 
-    def _waits(self, queued: QueuedRecord) -> bool:
-        pause = self._pauses.get(queued.partition)
-        if pause is None or pause.probe is queued:
-            return False
-        pause.waiting.append(queued)
-        return True
+    async def _step_together(self, records: list[QueuedRecord]) -> None:
+        """Try ``records`` with one fetch. If that does not work the first of them is tried alone, and then
+        what is left together."""
+        records[0].alone = True
+        outcome = await self._attempt(records)
+        if outcome.kind != "done":
+            return
+        self._pauses.worked(records[0], outcome.asked | HANDLER)
+        for queued in records:
+            self._finish(queued, "done")
+        self._queues.remove(records)
+        self._flow_flips()
 
     async def _step(self, queued: QueuedRecord) -> None:
         """Try ``queued`` once, and do what its outcome asks for."""
@@ -230,48 +208,67 @@ class Scheduler:
         if queued.failure is None:
             outcome = await self._try(queued)
             ended = outcome.kind
-            if outcome.kind == "unavailable":
-                self._pause(queued, outcome)
-                return
-            if outcome.kind == "given_up":
+            if ended == "unavailable":
+                self._unavailable(queued, outcome.error, outcome.asked or HANDLER, outcome.after)
+            elif ended == "given_up":
                 queued.failure = outcome.failure
-            elif outcome.kind not in ("done", "seen"):
+            elif ended == "done":
+                self._pauses.worked(queued, outcome.asked | HANDLER)
+            elif ended != "seen":
+                if isinstance(outcome.error, ApiError):  # DingTalk answered
+                    self._pauses.worked(queued, outcome.asked)
                 queued.attempts += outcome.counts
-                if outcome.kind == "retry" and not (outcome.counts and self._was_last(queued)):
-                    self._resume(queued)
+                if ended == "retry" and not (outcome.counts and self._was_last(queued)):
                     self._later(queued, outcome)
                     return
-                queued.failure = Failure.of(outcome.error, self._package, queued.attempts)
+                queued.failure = self._failure(queued, outcome.error)
+            if ended == "unavailable" and queued.failure is None:
+                return
         if queued.failure is not None:  # perhaps from before: Kafka or the database did not take it then
             given_up = await self._give_up(queued, queued.failure)
             if given_up is None:
                 return
             ended = given_up
-        self._resume(queued)
+        self._finish(queued, ended)
+        self._put(self._queues.remove([queued]))
+        self._flow_flips()
+
+    def _finish(self, queued: QueuedRecord, ended: str) -> None:
+        self._pauses.ended(queued)
         self._metrics.finished(queued.partition.topic, ended)
         if ended == "done":
             self._metrics.handled(cast(Event, queued.event), cast(Delivery, queued.delivery))
         self.offsets.finish(queued)
-        self._advance(self._queues.remove_head(queued))
-        self._flow_flips()
+
+    def _failure(self, queued: QueuedRecord, error: BaseException | None) -> Failure:
+        return Failure.of(error, self._package, queued.attempts + queued.own_failures)
 
     async def _try(self, queued: QueuedRecord) -> Outcome:
-        record = cast(ConsumerRecord, queued.record)
-        if queued.delivery is None:
-            queued.delivery = Delivery.of(record, queued.fetch_sequence)
-        if queued.event is None:
-            try:
-                if record.value is None:
-                    raise NotAnEvent("the record has no value")
-                foreign = record.topic in self._any_sender
-                queued.event = decode(record.value, Sent(record.key, record.timestamp) if foreign else None)
-            except Exception as error:  # whatever it is that makes it unreadable
-                return Outcome("not_an_event", error)
-        began = time.monotonic()
-        outcome = await self._executor.attempt(queued.event, queued.delivery, queued.attempts + 1)
-        self._metrics.attempted(outcome.kind, time.monotonic() - began)
+        if (unreadable := self._together.decode(queued)) is not None:
+            return Outcome("not_an_event", unreadable)
+        outcome = await self._attempt([queued])
         if outcome.kind in ("done", "seen") and _stdlib_log.isEnabledFor(logging.DEBUG):
             log.debug("consumer.handled", outcome=outcome.kind, **self._describe(queued))
+        return outcome
+
+    async def _attempt(self, records: Sequence[QueuedRecord]) -> Outcome:
+        """One attempt of the executor. A handler that uses no database runs in this very task, and may cancel
+        it: that is an outcome of its own, and the runner goes on."""
+        came = [(cast(Event, queued.event), cast(Delivery, queued.delivery)) for queued in records]
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        outcome: Outcome | None = None
+        began = time.monotonic()
+        try:
+            outcome = await self._executor.attempt_together(came, records[0].attempts + 1)
+            if task.cancelling() and self._abandoned.isdisjoint(records):
+                await asyncio.sleep(0)  # where it is raised, if it was not yet
+        except asyncio.CancelledError as error:
+            if self._runners.closed or not self._abandoned.isdisjoint(records):
+                raise
+            while task.cancelling():
+                task.uncancel()
+            outcome = outcome or Outcome("retry", error)
+        self._metrics.attempted(outcome.kind, time.monotonic() - began)
         return outcome
 
     def _goes(self, queued: QueuedRecord) -> bool:
@@ -299,6 +296,7 @@ class Scheduler:
                 retry_in_s=round(wait, 2),
             )
         self._put_after(wait, queued)
+        self._pauses.ended(queued)
 
     async def _give_up(self, queued: QueuedRecord, failure: Failure) -> str | None:
         """How it ended; None when Kafka or the database does not take it now."""
@@ -306,8 +304,9 @@ class Scheduler:
         try:
             ended = await self._dead_letters.give_up(record, queued.event, delivery, failure)
         except DependencyUnavailable as error:
-            self._pause(queued, Outcome("unavailable", error, error.retry_after_s))
+            self._unavailable(queued, error, DEAD_LETTERS, error.retry_after_s)
             return None
+        self._pauses.worked(queued, DEAD_LETTERS)
         if ended == "dead":
             self._metrics.dead_letter(queued.partition.topic)
             log.error(
@@ -319,53 +318,35 @@ class Scheduler:
             )
         return ended
 
-    def _pause(self, queued: QueuedRecord, outcome: Outcome) -> None:
+    def _unavailable(
+        self, queued: QueuedRecord, error: BaseException | None, asked: Asked, after: float | None
+    ) -> None:
+        """Something that may be no fault of ``queued`` did not work; it waits, alone or with its partition,
+        or is given up."""
         if self._goes(queued):
             return
-        queued.last_outcome = outcome.kind
-        reason = queued.last_error = error_location(outcome.error, self._package)
-        if isinstance(outcome.error, DependencyUnavailable):
-            reason = outcome.error.reason
-        elif isinstance(outcome.error, TicketMissing):  # its words are ours, and nobody's name is in them
-            reason = str(outcome.error)
-        elif isinstance(outcome.error, ApiError):
-            reason = f"{reason}, about the {outcome.error.about}"
-        pause = self._pauses.get(queued.partition)
-        if pause is None:
-            pause = self._pauses[queued.partition] = Pause(queued, reason, time.monotonic())
-            self._on_flow()
-        elif pause.probe is not queued:
-            pause.waiting.append(queued)  # it was running when the probe failed
+        queued.last_outcome, queued.last_error = "unavailable", error_location(error, self._package)
+        wait = self._pauses.failed(queued, error, asked, after)
+        if wait is None:
             return
-        pause.failures += 1
-        pause.reason = reason
-        wait = delay(pause.failures, asked_s=outcome.after)
-        log.warning("consumer.paused", **self._describe(queued), reason=reason, retry_in_s=round(wait, 2))
-        self._put_after(wait, queued)
-
-    def _resume(self, queued: QueuedRecord) -> None:
-        pause = self._pauses.get(queued.partition)
-        if pause is None or pause.probe is not queued:
+        gives_up = self._consumer.max_attempts is not None
+        if gives_up and queued.failure is None and is_given_up(queued.own_since, time.time()):
+            queued.failure = self._failure(queued, error)
             return
-        del self._pauses[queued.partition]
-        log.info(
-            "consumer.resumed",
-            topic=queued.partition.topic,
-            partition=queued.partition.partition,
-            after_s=round(time.monotonic() - pause.since, 1),
+        log.warning(
+            "consumer.retry",
+            **self._describe(queued),
+            error=queued.last_error,
+            reason=str(error) if isinstance(error, HandlerOutcome) else None,
+            retry_in_s=round(wait, 2),
         )
-        for waiting in pause.waiting:
-            self._put(waiting)
-        self._on_flow()
+        self._put_after(wait, queued)
+        self._pauses.ended(queued)
 
     def _flow_flips(self) -> None:
         if self.offsets.flips != self._flips:
             self._flips = self.offsets.flips
             self._on_flow()
-
-    def _advance(self, head: QueuedRecord | None) -> None:
-        if head is not None:
-            self._put(head)
 
     def _put_after(self, wait_s: float, queued: QueuedRecord) -> None:
         queued.next_attempt_at = time.time() + wait_s
@@ -386,5 +367,5 @@ class Scheduler:
             "topic": queued.partition.topic,
             "partition": queued.partition.partition,
             "offset": queued.offset,
-            "attempt": queued.attempts,
+            "attempt": queued.attempts + queued.own_failures,
         }

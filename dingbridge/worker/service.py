@@ -4,9 +4,7 @@ Joining these parts is all that is here; each has a module of its own.
 """
 
 import asyncio
-import difflib
 import signal
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
@@ -20,7 +18,7 @@ from dingbridge.api_budget import ApiCalls
 from dingbridge.contract_routes import contract_routes
 from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError, SettingsError
-from dingbridge.events.catalogue import UNCLASSIFIED, catalogue
+from dingbridge.events.catalogue import misspelt
 from dingbridge.health_server import AdminServer, json_response
 from dingbridge.kafka.topics import inbox_topic, topics_read
 from dingbridge.settings import ConsumerSettings
@@ -53,7 +51,7 @@ class ConsumerService:
     def __init__(
         self, consumer: Consumer, settings: ConsumerSettings, options: WorkerOptions | None = None
     ) -> None:
-        """Raises ``SettingsError`` for a database address or topics that cannot work."""
+        """Raises ``SettingsError`` for a database address or topics that cannot work, or are misspelt."""
         self.registry = CollectorRegistry()
         self.database: Database | None = (
             open_database(
@@ -68,6 +66,10 @@ class ConsumerService:
         self._stopping = asyncio.Event()
         if not (consumer.topics or consumer.control_topics):
             raise SettingsError([f"consumer {consumer.name} names no topics; set the class's `topics`"])
+        unknown = [misspelt(topic) for topic in consumer.topics if topic not in consumer.new_event_types]
+        if problems := [words for words in unknown if words is not None]:
+            hint = "; one that is new at DingTalk is listed in the class's `new_event_types`"
+            raise SettingsError([f"consumer {consumer.name}: {words}{hint}" for words in problems])
         self._tracer = open_tracer(settings, f"dingbridge-{consumer.name}")
         executor = Executor(consumer, self.database, self._tracer)
         self.worker = Worker(consumer, settings, executor, self._metrics, options)
@@ -120,7 +122,6 @@ class ConsumerService:
                 stack.callback(asyncio.create_task(run_forever(count, consumer.name, "api calls")).cancel)
             topics = [*consumer.topics, *consumer.control_topics]
             log.info("consumer.started", consumer=consumer.name, topics=topics)
-            _say_unknown(consumer.name, consumer.topics)
             background = asyncio.create_task(self._run_background())
             try:
                 await self.worker.run()
@@ -174,19 +175,6 @@ class ConsumerService:
             spent = await budget.spent()
             self._metrics.api_calls(spent["by_priority"], spent["left"])
             await asyncio.sleep(API_CALLS_EVERY_S)
-
-
-def _say_unknown(consumer: str, topics: Sequence[str]) -> None:
-    """An EventType that is new at DingTalk is fine; one that is misspelt would wait in silence for ever."""
-    for topic in topics:
-        if topic not in catalogue and topic != UNCLASSIFIED:
-            log.warning(
-                "consumer.unknown_event_type",
-                consumer=consumer,
-                event_type=topic,
-                near=difflib.get_close_matches(topic, catalogue, 1),
-                meaning="this version knows no EventType of this name; misspelt, it never comes",
-            )
 
 
 async def show(consumer: Consumer, settings: ConsumerSettings) -> list[Table]:

@@ -18,6 +18,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from dingbridge.error_location import error_location
 from dingbridge.errors import KafkaUnavailable, TopicError
 from dingbridge.kafka.client import connection, discard_consumer, explain
+from dingbridge.kafka.group_offsets import committed_offsets
 from dingbridge.kafka.group_start import begin_at_end
 from dingbridge.kafka.topics import dlq_topic, ensure_topics, inbox_topic, topics_read
 from dingbridge.retry import delay
@@ -26,6 +27,7 @@ from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.dead_letters import DeadLetters, DeadLetterWriter
 from dingbridge.worker.executor import Executor
 from dingbridge.worker.metrics import Measures, WorkerMetrics
+from dingbridge.worker.queues.attempts import read_note
 from dingbridge.worker.queues.offset_tracker import Limits, OffsetTracker
 from dingbridge.worker.scheduler import Scheduler
 from dingbridge.worker.supervise import cancel_on
@@ -249,12 +251,25 @@ class Worker(ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.sleep(0)  # getmany does not yield while it has records
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """aiokafka calls this when the group has settled."""
+        """aiokafka calls this when the group has settled, and fetches nothing until it returns."""
         self._assigned = set(assigned)
+        await self._recall(assigned)
         self._joined = True
         self._scheduler.offsets.assign(assigned)
         self._flow()
         log.info("consumer.assigned", consumer=self._consumer.name, partitions=_by_topic(assigned))
+
+    async def _recall(self, assigned: set[TopicPartition]) -> None:
+        """Read what the members before noted of failed attempts; without it these begin anew."""
+        if not assigned:
+            return
+        try:
+            found = await committed_offsets(self._settings, self._consumer.name, assigned)
+        except KafkaUnavailable as error:
+            log.info("consumer.attempts_unknown", consumer=self._consumer.name, reason=str(error))
+            return
+        for partition, (offset, text) in found.items():
+            self._scheduler.offsets.recall(partition, read_note(offset, text))
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """aiokafka calls this before it rejoins, and fetches nothing until it has."""

@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import func, select
 
 from consumers.address_sync.sync.details import TOGETHER
-from consumers.address_sync.sync.tables import details_worker, staged, todo
+from consumers.address_sync.sync.tables import staged, todo
 from consumers.address_sync.tables import details
 from dev.benchmarks.large.company import environment, synced
 from dev.benchmarks.large.compare import differences
@@ -37,7 +37,7 @@ async def test_killed_in_each_stage_it_goes_on_and_ends_equal(url, tmp_path):
     # three calls for each department and one for each page; of a killed process a step is made again
     assert done.rows <= PEOPLE / 100 + 3 * (DEPARTMENTS + 1) + DEPARTMENTS + roles + 10 * (KILLS + 1)
     assert PEOPLE <= done.details <= PEOPLE + TOGETHER * KILLS
-    for table in (todo, staged, details, details_worker):
+    for table in (todo, staged, details):
         assert await database.reader().scalar(select(func.count()).select_from(table)) == 0, table.name
     await database.close()
     assert max(part.peak for part in done.parts) < MOST_MEMORY_MB, done.parts

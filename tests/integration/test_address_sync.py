@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from consumers.address_sync import AddressSync
 from consumers.address_sync.mapping import department_row, user_state
 from consumers.address_sync.tables import departments, memberships, users
-from dingbridge import Conflict, Context
+from dingbridge import Conflict
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.events.envelope import Received, to_records
 from dingbridge.settings import SAMPLE_CREDENTIALS
@@ -62,16 +62,16 @@ async def test_the_life_of_a_user(sync, company):
 
 
 async def test_fetch_a_fetch_b_write_b_write_a(sync, company):
-    consumer, reader = sync.consumer, sync.database.reader()
-    modified = event("user_modify_org", "u1")
+    consumer, modified = sync.consumer, event("user_modify_org", "u1")
+    ctx = sync.context(modified)
     company.hire("u1", name="旧")
-    a = await consumer.prepare(modified, Context(reader, lambda: consumer.dingtalk))
+    a = await consumer.prepare(modified, ctx)
     company.users["u1"]["name"] = "新"
-    b = await consumer.prepare(modified, Context(reader, lambda: consumer.dingtalk))
-    async with sync.database.transaction() as tx:
+    b = await consumer.prepare(modified, ctx)
+    async with sync.database.transaction(ctx) as tx:
         await consumer.handle(modified, tx, b)
     with pytest.raises(Conflict):
-        async with sync.database.transaction() as tx:
+        async with sync.database.transaction(ctx) as tx:
             await consumer.handle(modified, tx, a)
     (row,) = await sync.rows(select(users))
     assert row.name == "新"

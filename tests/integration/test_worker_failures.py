@@ -10,7 +10,7 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
-from dingbridge import Consumer, Context, DependencyUnavailable, Event, Reject, Transaction
+from dingbridge import Consumer, Context, DependencyUnavailable, Event, Reject, Retry, Transaction
 from dingbridge.errors import BridgeError
 from dingbridge.events.envelope import Record
 from dingbridge.kafka.topics import dlq_topic, event_topic, inbox_topic
@@ -53,6 +53,35 @@ async def test_a_failing_key_waits_alone_and_keeps_its_order(
         for user in ("bad", "u1", "u2", "u3")
     }
     assert await committed(settings, consumer.name) == {event_topic(settings, TYPE): 40}
+
+
+async def test_a_rebalance_forgets_no_attempts(
+    kafka_env: dict[str, str], kafka_settings: KafkaSettings, database_url: str
+) -> None:
+    class Counting(EffectConsumer):
+        max_attempts = 6
+        retry_first_s = retry_max_s = 0.01
+        attempts: ClassVar[list[int]] = []
+
+        async def prepare(self, event: Event, ctx: Context) -> None:
+            if event.subject == "bad":
+                self.attempts.append(ctx.attempt)
+                if ctx.attempt in (3, 5):  # the next one is another member's
+                    raise Retry("much later", after=600)
+                raise ValueError
+
+    consumer = named(Counting)
+    settings = consumer_settings(kafka_env, database_url)
+    await publish(settings, [event_record("good1", "u1"), event_record("x", "bad"), event_record("e", "u2")])
+    for last in (3, 5):
+        async with serving(consumer(), settings):
+            await eventually(lambda last=last: Counting.attempts[-1:] == [last])
+            await eventually(lambda: has_rows(database_url, 2))
+    async with serving(consumer(), settings):
+        (letter,) = await eventually(lambda: dead_letters(settings, consumer.name, 1))
+        await eventually(lambda: has_committed(settings, consumer.name, 3))
+    assert Counting.attempts == [1, 2, 3, 4, 5, 6]
+    assert dict(letter.headers)["dingbridge-dlq-attempts"] == b"6"
 
 
 async def test_dead_letters_are_the_records_as_they_came_with_their_place_and_reason(

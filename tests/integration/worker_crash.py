@@ -166,7 +166,7 @@ async def live(spec: dict[str, Any]) -> None:
         scheduler.add([r for r in records if r.offset >= began.get(r.topic, 0)])
     while True:
         if moved := offsets.to_commit():
-            await files.commit(moved)
+            await files.commit({partition: offset for partition, (offset, _) in moved.items()})
             offsets.committed(moved)
         elif not offsets.in_flight:
             break

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 import textwrap
+import time
 from collections import defaultdict
 from datetime import datetime
 from functools import cache
@@ -17,11 +18,13 @@ import typer
 from prometheus_client import CollectorRegistry
 
 from consumers.address_sync.metrics import AddressSyncMetrics
+from consumers.address_sync.tables import look_again
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.forward.metrics import ForwardMetrics
 from consumers.outbound.metrics import OutboundMetrics
 from dingbridge.cli.main import GROUP
 from dingbridge.events import Received, catalogue, content_hash, decode, to_dingtalk, to_records
+from dingbridge.mirror.look_again import LookAgain
 from dingbridge.worker.metrics import WorkerMetrics
 from ingress.journal.checkpoint import DAMAGED
 from ingress.journal.metrics import FolderMetrics, JournalMetrics
@@ -277,6 +280,7 @@ def test_operations_lists_every_metric_and_no_other():
     StreamMetrics(registry)
     WorkerMetrics("billing", registry)
     AddressSyncMetrics(registry)
+    LookAgain(look_again, time.time, registry)
     ApprovalMetrics(registry)
     ForwardMetrics("a", registry)
     OutboundMetrics(registry)

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from dingbridge import UtcDateTime
+from dingbridge.work_queue import queue_columns
 
 revision = "0001"
 down_revision = None
@@ -99,7 +100,9 @@ def upgrade() -> None:
         sa.Column("kind", sa.Text, primary_key=True),
         sa.Column("entity_id", sa.Text, primary_key=True),
         sa.Column("generation", sa.BigInteger, nullable=False),
-        sa.Column("fetched_at", UtcDateTime, comment="when the last fetch began that was written"),
+        sa.Column(
+            "fetched_at", UtcDateTime, comment="when the last fetch for an event began that was written"
+        ),
     )
     op.create_table(
         "address_sync_runs",
@@ -118,7 +121,8 @@ def upgrade() -> None:
         sa.Column("employees", sa.BigInteger, comment="how many people DingTalk said there are"),
         sa.Column("found", sa.BigInteger, comment="how many people were read"),
         sa.Column("leavers", sa.BigInteger, comment="people in the tables who were not read"),
-        sa.Column("incomplete", sa.Text, comment="why not all was read, so that nobody was marked as left"),
+        sa.Column("incomplete", sa.Text, comment="why nobody was marked as left"),
+        sa.Column("unread", sa.Text, comment="what could not be read, JSON: counts, and ids with codes"),
         sa.Column("calls", sa.BigInteger, nullable=False, comment="API calls so far"),
         sa.Column("changed", sa.Text, comment="what it changed, JSON: counts by kind"),
         sa.Column("words", sa.Text, comment="why it stopped, for the operator"),
@@ -129,6 +133,13 @@ def upgrade() -> None:
         sa.Column("run_id", sa.Text, primary_key=True),
         sa.Column("step", sa.Text, primary_key=True),
         sa.Column("entity_id", sa.Text, primary_key=True),
+        sa.Column("due_ms", sa.BigInteger, nullable=False, comment="when to try it again, epoch ms"),
+        sa.Column("failures", sa.Integer, nullable=False, comment="of its own, which others do not share"),
+        sa.Column("failed_ms", sa.BigInteger, comment="its last failure"),
+        sa.Column("failing_since_ms", sa.BigInteger, comment="the first failure of its own"),
+    )
+    op.create_index(
+        "ix_address_sync_todo_due", "address_sync_todo", ["run_id", "step", "due_ms", "entity_id"]
     )
     op.create_table(
         "address_sync_staged",
@@ -137,7 +148,7 @@ def upgrade() -> None:
             "kind",
             sa.Text,
             primary_key=True,
-            comment="user, hidden, department, roles, role or holder",
+            comment="user, department, roles, role, holder, or unread_…",
         ),
         sa.Column("entity_id", sa.Text, primary_key=True),
         sa.Column(
@@ -154,14 +165,18 @@ def upgrade() -> None:
         "address_sync_details",
         sa.Column("corp_id", sa.Text, primary_key=True),
         sa.Column("userid", sa.Text, primary_key=True),
-        sa.Column(
-            "rank", sa.BigInteger, nullable=False, comment="0: known before, to be asked first; 1: new"
-        ),
+        *queue_columns(),
     )
-    op.create_index("ix_address_sync_details_rank", "address_sync_details", ["corp_id", "rank", "userid"])
+    op.create_index("ix_address_sync_details_due", "address_sync_details", ["priority", "due_ms"])
     op.create_table(
-        "address_sync_details_worker",
+        "address_sync_look_again",
         sa.Column("corp_id", sa.Text, primary_key=True),
-        sa.Column("worker", sa.Text, nullable=False, comment="the process that fetches details"),
-        sa.Column("until", UtcDateTime, nullable=False, comment="when another may take over"),
+        sa.Column("kind", sa.Text, primary_key=True),
+        sa.Column("entity_id", sa.Text, primary_key=True),
+        sa.Column("app", sa.Text, nullable=False, comment="the app that DingTalk is asked as"),
+        sa.Column("said", sa.Text, comment="what its event said: present, absent or changed; NULL: no event"),
+        sa.Column("said_ms", sa.BigInteger, comment="when that happened by the event, epoch ms"),
+        sa.Column("looks", sa.Integer, nullable=False, comment="looks since, the event's own too"),
+        *queue_columns(),
     )
+    op.create_index("ix_address_sync_look_again_due", "address_sync_look_again", ["priority", "due_ms"])

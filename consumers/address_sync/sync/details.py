@@ -1,30 +1,31 @@
 """What no listing tells of people: fetched by name in the background, after the rows of a full sync stand.
 
 A company of 1,000,000 takes 14 hours for it at 20 calls a second, so who is to be asked for is a row in
-``address_sync_details``: it survives crashes and full syncs, and goes with whatever fetch of the person comes
-first, an event's included. Of the processes of a consumer one does it, so that the pace is kept: it renews
-its row in ``address_sync_details_worker``, and another takes over when that is old.
+``address_sync_details``, a queue of which every process of the consumer takes some: it survives crashes and
+full syncs, and goes with whatever fetch of the person comes first, an event's included. One of whom DingTalk
+tells nothing waits longer and longer, while the others go on.
 """
 
 import asyncio
 import time
-import uuid
-from collections.abc import Callable
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 import structlog
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import Row, func, select, update
 
 from consumers.address_sync import store
 from consumers.address_sync.fetcher import Fetcher, is_hidden, write
 from consumers.address_sync.mapping import UserState, user_state
-from consumers.address_sync.sync.tables import details_worker
 from consumers.address_sync.tables import details, guard, roles, users
 from dingbridge import Conflict, Database, Transaction
+from dingbridge.availability import Availability
 from dingbridge.dingtalk.api import DingTalkClient
-from dingbridge.dingtalk.errors import BadRequest, NotFound, PermissionDenied
+from dingbridge.dingtalk.errors import ApiError, BadRequest, NotFound, PermissionDenied
+from dingbridge.late_answers import look_again_s
 from dingbridge.throttle import Throttle
+from dingbridge.work_queue import WorkQueue, whose
 
 log = structlog.get_logger(__name__)
 
@@ -34,86 +35,81 @@ AT_ONCE = 10
 TOGETHER = 50
 """People whose details are written in one transaction. A crash costs so many calls."""
 
-TAKEN_FOR = timedelta(seconds=60)
-"""How long a process that does not renew its row keeps the others from the work; longer at a pace at which
-the calls of one transaction take longer."""
+LEAST_LEASE_S = 60.0
+"""How long those whom a process has taken are left to it, in s; longer at a pace at which their calls take
+longer."""
+
+LOOK_EVERY_S = 5.0
 
 
 class Details:
-    """The pending details of one company; ``fetched`` counts those that this object has done."""
+    """The pending details of one company; ``fetched`` counts those that this object has done. ``clock`` gives
+    epoch s."""
 
-    def __init__(self, database: Database, corp_id: str, client: DingTalkClient, pace: Throttle) -> None:
+    def __init__(
+        self,
+        database: Database,
+        corp_id: str,
+        client: DingTalkClient,
+        pace: Throttle,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._database, self._corp_id, self._fetcher = database, corp_id, Fetcher(client)
-        self._client, self._pace = client, pace
+        self._client, self._pace, self._clock = client, pace, clock
         self._under_way, self._in_line = asyncio.Semaphore(AT_ONCE), asyncio.Lock()
-        self.taken_for = max(TAKEN_FOR, timedelta(seconds=4 * TOGETHER * pace.gap_s))
-        self._me = uuid.uuid4().hex
+        self.lease_s = max(LEAST_LEASE_S, 4 * TOGETHER * pace.gap_s)
+        self._queue = WorkQueue(details, lease_s=self.lease_s, clock=clock)
+        self._availability = Availability()
         self.fetched = 0
 
-    async def pending(self) -> int:
-        """How many people are to be asked for."""
-        of_company = select(func.count()).select_from(details).where(details.c.corp_id == self._corp_id)
-        return int(await self._database.reader().scalar(of_company))
+    async def pending(self, most: int = 10_000) -> int:
+        """How many people are to be asked for; ``most`` stands for that many or more."""
+        of_company = select(details.c.userid).where(
+            details.c.corp_id == self._corp_id, details.c.due_ms.is_not(None)
+        )
+        count = select(func.count()).select_from(of_company.limit(most).subquery())
+        return int(await self._database.reader().scalar(count))
 
     async def work(
         self, in_time: Callable[[], bool], progress: Callable[[int], None] = lambda done: None
-    ) -> bool:
-        """Fetch while ``in_time()``; returns whether this process could: False while another does it.
+    ) -> float:
+        """Fetch while ``in_time()``; returns after how many s there may be more to do.
 
-        Raises ``ApiError`` or ``DatabaseDown``, with everything kept: call it again.
+        Raises ``ApiError`` when it is not one person's, or ``DatabaseDown``, with everything kept: call it
+        again, after ``pause_s``.
         """
-        try:
-            while await self._take():
-                userids = await self._next()
-                await self._some(userids)
-                progress(self.fetched)
-                if not userids or not in_time():
-                    return True
-            return False
-        finally:
-            await self._leave()
+        while True:
+            most = 1 if self._availability.is_down else TOGETHER
+            rows = await self._queue.claim(self._database, most, details.c.corp_id == self._corp_id)
+            if not rows:
+                return LOOK_EVERY_S
+            await self._some(rows)
+            progress(self.fetched)
+            if not in_time():
+                return 0.0
 
-    async def _take(self) -> bool:
-        """Whether this process is the one that does it; it is for ``taken_for``."""
-        now = datetime.now(UTC)
-        mine = {"corp_id": self._corp_id, "worker": self._me, "until": now + self.taken_for}
-        table = details_worker.c
-        free = or_(table.worker == self._me, table.until < now)
-        async with self._database.transaction() as tx:
-            return bool(await tx.upsert(details_worker, mine, ["corp_id"], where=free))
+    def pause_s(self, error: ApiError) -> float:
+        """How long to wait, in s, after ``work`` raised ``error``."""
+        return max(self._availability.pause_s(), error.retry_after_s or 0.0, 1.0)
 
-    async def _leave(self) -> None:
-        """Another may begin at once."""
-        table = details_worker.c
-        statement = details_worker.delete().where(table.corp_id == self._corp_id, table.worker == self._me)
-        async with self._database.transaction() as tx:
-            await tx.execute(statement)
-
-    async def _next(self) -> list[str]:
-        rows = await self._database.reader().execute(
-            select(details.c.userid)
-            .where(details.c.corp_id == self._corp_id)
-            .order_by(details.c.rank, details.c.userid)
-            .limit(TOGETHER)
-        )
-        return [row.userid for row in rows]
-
-    async def _some(self, userids: list[str]) -> None:
+    async def _some(self, rows: Sequence[Row[Any]]) -> None:
         """Fetch these, and write what was told in one transaction. Whom an event was handled of meanwhile is
-        left out, and asked for again if that did not tell all. Raises ``ApiError`` after what was told is
-        written."""
-        reader, corp_id, began_at = self._database.reader(), self._corp_id, datetime.now(UTC)
-        known = await guard.generations(reader, corp_id, "user", userids)
-        answers = await asyncio.gather(*map(self._ask, userids), return_exceptions=True)
-        told = dict(zip(userids, answers, strict=True))
+        left out, and asked for again if that did not tell all."""
+        reader, corp_id, row_of = self._database.reader(), self._corp_id, {row.userid: row for row in rows}
+        known = await guard.generations(reader, corp_id, "user", row_of)
+        answers = await asyncio.gather(*map(self._ask, row_of), return_exceptions=True)
+        told = dict(zip(row_of, answers, strict=True))
         states = {userid: state for userid, state in told.items() if isinstance(state, UserState)}
         alone = await self._with_more(states)
-        gone = [userid for userid, answer in told.items() if isinstance(answer, NotFound)]
+        # who was listed and is not there may be an older answer
+        gone = [
+            u for u, answer in told.items() if isinstance(answer, NotFound) and _again_s(row_of[u]) is None
+        ]
         untold = [userid for userid, answer in told.items() if _is_about_one(answer)]
         looks = {u: known.get(u, 0) for u in [*gone, *(states.keys() - alone)]}
         try:
             async with self._database.transaction() as tx:
-                claimed = await guard.claim_many(tx, corp_id, "user", looks, began_at=began_at)
+                claimed = await guard.claim_many(tx, corp_id, "user", looks)
                 now = datetime.now(UTC)
                 written = {userid: state for userid, state in states.items() if userid in claimed}
                 await store.write_users(tx, corp_id, written, at=now)
@@ -122,16 +118,39 @@ class Details:
                         await ask_for_reports(tx, corp_id, userid)
                 # listed, but not told of: their details stay pending, until a full sync asks again
                 await store.no_details(tx, corp_id, untold)
-            self.fetched += len(claimed) + len(untold)
-        except Conflict:
-            return  # PostgreSQL rolled back because of another transaction: they are asked for again
+                for userid in told.keys() - alone - claimed - set(untold):
+                    await self._give_back(tx, row_of[userid], told[userid])
+        except Conflict:  # PostgreSQL rolled back because of another transaction
+            await self._again(rows)
+            return
+        self.fetched += len(claimed) + len(untold)
+        for userid in untold:
+            log.warning("address_sync.details_not_told", userid=userid, error=_code(told[userid]))
         for userid in sorted(alone):
-            await self._one(userid)
-        for userid, answer in told.items():
-            if isinstance(answer, BadRequest):
-                log.warning("address_sync.details_not_told", errcode=answer.errcode)
-            elif isinstance(answer, BaseException) and userid not in (*gone, *untold):
-                raise answer
+            await self._one(row_of[userid])
+        failures = [answer for answer in told.values() if isinstance(answer, BaseException)]
+        if len(failures) < len(told):
+            self._availability.worked(self._clock())
+        for error in failures:
+            if whose(error) is False or not isinstance(error, ApiError) or self._availability.is_down:
+                raise error
+
+    async def _give_back(self, tx: Transaction, row: Row[Any], answer: object) -> None:
+        """Ask for him again: at once, unless ``answer`` tells when."""
+        now_ms, again_s = self._queue.now_ms(), _again_s(row)
+        if isinstance(answer, NotFound) and again_s is not None:
+            due_ms = now_ms + round(again_s * 1000)
+            await self._queue.release(tx, row, due_ms=due_ms, attempts=row.attempts + 1)
+        elif isinstance(answer, ApiError) and whose(answer) is not False:
+            if await self._queue.failed(tx, row, self._availability, answer) == "given-up":
+                log.warning("address_sync.details_not_told", userid=row.userid, error=_code(answer))
+        else:
+            await self._queue.release(tx, row, due_ms=now_ms)
+
+    async def _again(self, rows: Sequence[Row[Any]]) -> None:
+        async with self._database.transaction() as tx:
+            for row in rows:
+                await self._give_back(tx, row, None)
 
     async def _ask(self, userid: str) -> UserState:
         async with self._under_way:
@@ -158,15 +177,31 @@ class Details:
             or any(str(dept_id) not in departments for dept_id in state.memberships or ())
         }
 
-    async def _one(self, userid: str) -> None:
+    async def _one(self, row: Row[Any]) -> None:
         """Fetch him with what is unknown around him."""
-        await self._pace.turn()
-        found = await self._fetcher.user(self._database.reader(), self._corp_id, userid)
-        await self._pace.turn(len(found.departments) + (found.roles is not None))
-        with suppress(Conflict):
+        answer: ApiError | None = None
+        try:
+            await self._pace.turn()
+            found = await self._fetcher.user(self._database.reader(), self._corp_id, row.userid)
+            await self._pace.turn(len(found.departments) + (found.roles is not None))
             async with self._database.transaction() as tx:
                 await write(tx, self._corp_id, found)
             self.fetched += 1
+            return
+        except Conflict:
+            pass
+        except ApiError as error:
+            answer = error
+        async with self._database.transaction() as tx:
+            await self._give_back(tx, row, answer)
+
+
+def _again_s(row: Row[Any]) -> float | None:
+    return look_again_s(row.attempts + 1)
+
+
+def _code(answer: object) -> str:
+    return (isinstance(answer, ApiError) and answer.code) or type(answer).__name__
 
 
 def _is_about_one(answer: object) -> bool:

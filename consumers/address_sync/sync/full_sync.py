@@ -6,16 +6,19 @@ Run by the consumer for an order from its inbox (``consumer.py``), a slice at a 
 resync``, in one go.
 """
 
+from typing import Any
+
 import structlog
 
 from consumers.address_sync.fetcher import Fetcher
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync.details import for_s as in_time_for
 from consumers.address_sync.sync.refetch import Refetcher
-from consumers.address_sync.sync.runs import Run, Runs
-from consumers.address_sync.sync.safety import check_removals, confirmable
+from consumers.address_sync.sync.runs import Run, Runs, State
+from consumers.address_sync.sync.safety import check_removals
 from consumers.address_sync.sync.sync_apply import Applier
-from consumers.address_sync.sync.sync_read import CallMeter, CompanyReader, Progress
+from consumers.address_sync.sync.sync_read import CompanyReader
+from consumers.address_sync.sync.worklist import CallMeter, Progress, Worklist, unread
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.throttle import Throttle
 
@@ -42,18 +45,22 @@ class FullSync:
         progress: Progress = lambda done, known: None,
         *,
         confirmed: int | None = None,
+        **clock: Any,
     ) -> None:
+        """``clock``: that of ``Worklist``, for tests."""
         self._runs, self._run, self._settings, self._confirmed = runs, run, settings, confirmed
         self._dry_run = run.cause == "dry_run"
         meter = CallMeter(run, pace)
-        self._reader = CompanyReader(runs, run, client, settings, meter, progress)
+        worklist = Worklist(runs, run, client, meter, progress, **clock)
+        self._reader = CompanyReader(runs, run, client, settings, meter, worklist)
         self._applier = Applier(runs, run, progress, dry=self._dry_run)
-        self._refetcher = Refetcher(runs, run, Fetcher(client), meter, progress)
+        self._refetcher = Refetcher(runs, run, Fetcher(client), meter, worklist)
 
     async def work(self, for_s: float | None = None) -> bool:
         """Go on with the run, for about ``for_s`` (None: to its end); returns whether it has ended.
 
-        Raises ``ApiError`` or ``DatabaseDown`` with everything kept: call it again. Raises ``RunMoved`` when
+        Raises ``ApiError`` or ``DatabaseDown`` with everything kept: call it again. Who or what alone cannot
+        be read does not hold it up (``worklist.py``). Raises ``RunMoved`` when
         another process went on with the run.
         """
         run = self._run
@@ -66,7 +73,7 @@ class FullSync:
             if not await self._applier.apply(in_time):
                 return False
             if self._dry_run:
-                await self._runs.advance(run, "dry_run")
+                await self._over("dry_run")
         if run.state == "refetching":
             if not await self._refetcher.refetch(in_time):
                 return False
@@ -80,12 +87,19 @@ class FullSync:
         if check.stopped is None or self._dry_run:
             await self._applier.begin(mark=check.incomplete is None)
             return
-        await self._runs.advance(run, "stopped")
+        await self._over("stopped")
         log.error("address_sync.stopped", run=run.run_id, reason=check.stopped)
+
+    async def _over(self, state: State) -> None:
+        run = self._run
+        run.unread = await unread(self._runs.reader, run)
+        await self._runs.advance(run, state)
+        for kind, found in run.unread.items():
+            log.warning("address_sync.not_read", run=run.run_id, kind=kind, **found)
 
     async def _end(self) -> None:
         run = self._run
-        await self._runs.advance(run, "details" if run.cause == "command" else "done")
+        await self._over("details" if run.cause == "command" else "done")
         if run.incomplete:
             log.warning(
                 "address_sync.incomplete", run=run.run_id, not_seen=run.leavers, reason=run.incomplete
@@ -102,22 +116,22 @@ def result(run: Run) -> list[str]:
         lines.append(f"{many}: {told or f'no {one} differs'}")
     if changed := run.changed.get("roles_changed", 0):
         lines.append(f"roles: {changed:,} changed")
+    for kind, found in run.unread.items():
+        ids = ", ".join(f"{an_id} ({code})" for an_id, code in found["ids"].items())
+        more = "" if found["count"] == len(found["ids"]) else " …"
+        lines.append(
+            f"{kind} that could not be read: {found['count']:,}, which stay as they were: {ids}{more}. "
+            "50002 and 50004 mean that they are outside of the contact scope (通讯录权限范围) of the app"
+        )
     if run.incomplete and run.leavers:
-        if confirmable(run):
-            advice = f"If they did leave: dingbridge resync --confirm-leavers {run.leavers}"
-        else:
-            advice = (
-                "To confirm leavers does not help: who left cannot be told from who is hidden. Widen the "
-                "app's contact scope (通讯录权限范围) on open-dev.dingtalk.com, and resync again"
-            )
         lines.append(
             f"{run.leavers:,} people are in the tables and were not seen; nobody was marked as left, because "
-            f"{run.incomplete}. {advice}"
+            f"{run.incomplete}. If they did leave: dingbridge resync --confirm-leavers {run.leavers}"
         )
     elif run.incomplete:
         lines.append(
-            f"Not all could be read: {run.incomplete}. Look at the app's contact scope (通讯录权限范围) and "
-            "permissions on open-dev.dingtalk.com, and resync again"
+            f"Nobody was marked as left: {run.incomplete}. Look at the app's contact scope (通讯录权限范围) "
+            "and permissions on open-dev.dingtalk.com, and resync again"
         )
     if run.words:
         lines.append(run.words)

@@ -1,52 +1,49 @@
 """The last step of a full sync: fetches by name everybody and everything that was not read, or that an event
-fetched meanwhile. Only DingTalk's own "no such user" marks somebody as left.
+fetched meanwhile. Only DingTalk's own "no such user" marks somebody as left, and not beside an event: of whom
+one was fetched a moment ago, its own looks tell (``dingbridge/late_answers.py``).
 """
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
-from consumers.address_sync.fetcher import Fetched, FetchedRoles, FetchedUser, Fetcher, is_hidden, write
+from consumers.address_sync.fetcher import Fetched, FetchedRoles, FetchedUser, Fetcher, write
 from consumers.address_sync.store import Change
 from consumers.address_sync.sync.details import ask_for_reports
 from consumers.address_sync.sync.runs import Entry, Run, Runs, count_change
-from consumers.address_sync.sync.sync_read import CallMeter, Progress
+from consumers.address_sync.sync.sync_read import SETTLED_AFTER
+from consumers.address_sync.sync.worklist import CallMeter, Worklist
+from consumers.address_sync.tables import guard
 from dingbridge import Conflict
-from dingbridge.dingtalk.errors import PermissionDenied
+from dingbridge.snapshots import Snapshot
 
-STEPS = ("fetch_roles", "fetch_department", "gone_department", "fetch", "gone")
-"""``fetch``: an event fetched it meanwhile; ``gone``: not read, perhaps gone."""
+_KINDS = {
+    "fetch_roles": "roles",
+    "fetch_department": "department",
+    "gone_department": "department",
+    "fetch": "user",
+    "gone": "user",
+}
+"""The steps in their order. ``fetch``: an event fetched it meanwhile; ``gone``: not read, perhaps gone."""
 
 
 class Refetcher:
     """Works off the list of one run."""
 
-    def __init__(self, runs: Runs, run: Run, fetcher: Fetcher, meter: CallMeter, progress: Progress) -> None:
+    def __init__(self, runs: Runs, run: Run, fetcher: Fetcher, meter: CallMeter, worklist: Worklist) -> None:
         self._runs, self._run, self._fetcher, self._meter = runs, run, fetcher, meter
-        self._progress = progress
+        self._worklist = worklist
 
     async def refetch(self, in_time: Callable[[], bool]) -> bool:
         """Fetch what is on the list while ``in_time()``; returns whether it is empty. Raises ``ApiError``."""
-        done, known = 0, await self._runs.left(self._run)
-        while (entry := await self._runs.next_todo(self._run, STEPS)) is not None:
-            await self._one(entry)
-            done += 1
-            self._progress(done, known)
-            if not in_time():
-                return False
-        return True
+        return await self._worklist.work(dict.fromkeys(_KINDS, self._one), in_time)
 
     async def _one(self, entry: Entry) -> None:
         run = self._run
         while True:
-            await self._meter.call()
-            found: Fetched | None
-            try:
-                found = await self._fetch(entry)
-            except PermissionDenied as error:
-                if not is_hidden(error):
-                    raise
-                found = None  # out of our sight: it stays as it is known
-            if isinstance(found, FetchedUser):
-                await self._meter.call(len(found.departments) + (found.roles is not None))
+            look = await guard.snapshot(self._runs.reader, run.corp_id, _KINDS[entry[0]], entry[1])
+            found: Fetched | None = None
+            if look.last_fetch_at is None or look.last_fetch_at < datetime.now(UTC) - SETTLED_AFTER:
+                found = await self._fetch(look)
             changed = dict(run.changed)
             try:
                 async with self._runs.database.transaction() as tx:
@@ -61,13 +58,16 @@ class Refetcher:
             except Conflict:
                 run.changed = changed
 
-    async def _fetch(self, entry: Entry) -> Fetched:
+    async def _fetch(self, look: Snapshot) -> Fetched:
+        await self._meter.call()
         reader, corp_id = self._runs.reader, self._run.corp_id
-        if entry[0] == "fetch_roles":
-            return await self._fetcher.roles(reader, corp_id)
-        if entry[0] in ("fetch_department", "gone_department"):
-            return await self._fetcher.department(reader, corp_id, int(entry[1]))
-        return await self._fetcher.user(reader, corp_id, entry[1])
+        if look.kind == "roles":
+            return await self._fetcher.roles(reader, corp_id, look)
+        if look.kind == "department":
+            return await self._fetcher.department(reader, corp_id, int(look.entity_id), look)
+        found = await self._fetcher.user(reader, corp_id, look.entity_id, look)
+        await self._meter.call(len(found.departments) + (found.roles is not None))
+        return found
 
     def _note(self, found: Fetched, change: Change | None) -> None:
         if change is None:

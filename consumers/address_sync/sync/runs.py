@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Row, Select, and_, delete, func, literal, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, delete, func, literal, or_, select, update
 
 from consumers.address_sync.sync.tables import runs, staged, todo
 from dingbridge import Database, Reader, Transaction
@@ -35,6 +35,10 @@ KEPT = timedelta(days=366)
 
 Entry = tuple[str, str]
 """Something to do: the step and what it is for."""
+
+Unread = dict[str, dict[str, Any]]
+"""What could not be read, by ``people``, ``departments`` and ``roles``: ``count``, and ``ids``, some of them
+with DingTalk's code."""
 
 START: Entry = ("scope", "*")
 """What every run begins with."""
@@ -59,6 +63,7 @@ class Run:
     found: int | None = None
     leavers: int | None = None
     incomplete: str | None = None
+    unread: Unread = field(default_factory=dict)
     calls: int = 0
     changed: dict[str, int] = field(default_factory=dict)
     words: str | None = None
@@ -80,16 +85,20 @@ class Runs:
 
     async def unfinished(self, cause: Cause) -> Run | None:
         """The latest run of ``cause`` that has not ended."""
-        found = await self._all(runs.c.state.in_((*OPEN, "details")), runs.c.cause == cause)
-        return found[-1] if found else None
+        return await self.last(*OPEN, "details", where=runs.c.cause == cause)
 
-    async def ended(self, *states: State) -> list[Run]:
-        """The runs that ended in one of ``states``, the oldest first."""
-        return await self._all(runs.c.state.in_(states))
+    async def last(self, *states: State, where: ColumnElement[bool] | None = None) -> Run | None:
+        """Of the runs in one of ``states`` the one that began last."""
+        of_company = select(runs).where(runs.c.corp_id == self.corp_id, runs.c.state.in_(states))
+        if where is not None:
+            of_company = of_company.where(where)
+        latest = of_company.order_by(runs.c.began_at.desc(), runs.c.run_id.desc()).limit(1)
+        row = (await self.reader.execute(latest)).one_or_none()
+        return None if row is None else _read(row)
 
     async def covers(self, moment: datetime) -> bool:
         """Whether a run that began after ``moment`` has read the company."""
-        return bool(await self._all(runs.c.state.in_((*READ, "stopped")), runs.c.began_at > moment))
+        return await self.last(*READ, "stopped", where=runs.c.began_at > moment) is not None
 
     async def begin(self, cause: Cause, run_id: str | None = None) -> Run:
         """Open a run; one that is there already under this ``run_id`` is returned as it is.
@@ -105,8 +114,7 @@ class Runs:
             if opened.rowcount == 1:
                 await self._supersede_others(tx, run_id, cause)
                 await tx.execute(todo.insert().values(run_id=run_id, step=START[0], entity_id=START[1]))
-        [run] = await self._all(runs.c.run_id == run_id)
-        return run
+        return await self._run(run_id)
 
     async def _supersede_others(self, tx: Transaction, run_id: str, cause: Cause) -> None:
         given_up = or_(
@@ -129,8 +137,7 @@ class Runs:
         async with self.database.transaction() as tx:
             values = {"state": "reading", "cause": "command", "words": None, "ended_at": None}
             await self._update(tx, run, values)
-        [run] = await self._all(runs.c.run_id == run.run_id)
-        return run
+        return await self._run(run.run_id)
 
     async def save(self, tx: Transaction, run: Run) -> None:
         """Write what is known of ``run``. Raises ``RunMoved``."""
@@ -140,6 +147,7 @@ class Runs:
             "found": run.found,
             "leavers": run.leavers,
             "incomplete": run.incomplete,
+            "unread": json.dumps(run.unread, sort_keys=True),
             "calls": run.calls,
             "changed": json.dumps(run.changed, sort_keys=True),
             "words": run.words,
@@ -158,9 +166,7 @@ class Runs:
             await self.save(tx, run)
             await self._update(tx, run, {"state": state})
             for step, found in (to_do or {}).items():
-                entity_id = found.subquery().c[0]
-                rows = select(literal(run.run_id), literal(step), entity_id)
-                await tx.execute(todo.insert().from_select(["run_id", "step", "entity_id"], rows))
+                await self.add_selected(tx, run, step, found)
             if state not in (*OPEN, "stopped"):
                 await self._empty(tx, run.run_id)
         run.state = state
@@ -176,18 +182,32 @@ class Runs:
 
     # What is left to do
 
-    async def next_todo(self, run: Run, steps: Iterable[str]) -> Entry | None:
-        """Something to do of the first of ``steps`` that has any."""
+    async def next_todo(self, run: Run, steps: Iterable[str], now_ms: int, last: str) -> Row[Any] | None:
+        """The row of something that is due, of the first of ``steps`` that has any, but of ``last`` only when
+        nothing else is left; if none is, the row of what will be due soonest."""
+        soonest: Row[Any] | None = None
         for step in steps:
-            found = await self.reader.scalar(
-                select(todo.c.entity_id)
+            if step == last and soonest is not None:
+                continue
+            found = await self.reader.execute(
+                select(todo)
                 .where(todo.c.run_id == run.run_id, todo.c.step == step)
-                .order_by(todo.c.entity_id)
+                .order_by(todo.c.due_ms, todo.c.entity_id)
                 .limit(1)
             )
-            if found is not None:
-                return step, str(found)
-        return None
+            row = found.one_or_none()
+            if row is not None and row.due_ms <= now_ms:
+                return row
+            if row is not None and (soonest is None or row.due_ms < soonest.due_ms):
+                soonest = row
+        return soonest
+
+    async def put_back(self, run: Run, row: Row[Any], **values: Any) -> None:
+        """Leave an entry that failed to later. Raises ``RunMoved``."""
+        this = (todo.c.run_id == run.run_id, todo.c.step == row.step, todo.c.entity_id == row.entity_id)
+        async with self.database.transaction() as tx:
+            await self.save(tx, run)
+            await tx.execute(update(todo).where(*this).values(**values))
 
     async def left(self, run: Run) -> int:
         """How many entries are to do."""
@@ -198,6 +218,11 @@ class Runs:
         if entries:
             rows = [{"run_id": run.run_id, "step": step, "entity_id": an_id} for step, an_id in entries]
             await tx.execute(tx.insert(todo).on_conflict_do_nothing(), rows)
+
+    async def add_selected(self, tx: Transaction, run: Run, step: str, found: Select[Any]) -> None:
+        """Add the ids that ``found`` selects."""
+        rows = select(literal(run.run_id), literal(step), found.subquery().c[0])
+        await tx.execute(todo.insert().from_select(["run_id", "step", "entity_id"], rows))
 
     async def done_todo(self, tx: Transaction, run: Run, entry: Entry) -> None:
         await tx.execute(
@@ -241,13 +266,15 @@ class Runs:
         await tx.execute(delete(todo).where(todo.c.run_id == run_id))
         await tx.execute(delete(staged).where(staged.c.run_id == run_id))
 
-    async def _all(self, *where: Any) -> list[Run]:
-        rows = await self.reader.execute(
-            select(runs)
-            .where(runs.c.corp_id == self.corp_id, *where)
-            .order_by(runs.c.began_at, runs.c.run_id)
-        )
-        return [_read(row) for row in rows]
+    async def _run(self, run_id: str) -> Run:
+        return _read((await self.reader.execute(select(runs).where(runs.c.run_id == run_id))).one())
+
+
+async def last_run(reader: Reader) -> Run | None:
+    """The run that ended last, of any company."""
+    ended = select(runs).where(runs.c.state.in_(READ)).order_by(runs.c.began_at.desc()).limit(1)
+    row = (await reader.execute(ended)).one_or_none()
+    return None if row is None else _read(row)
 
 
 def count_change(run: Run, name: str, count: int) -> None:
@@ -259,7 +286,7 @@ def count_change(run: Run, name: str, count: int) -> None:
 def _read(row: Row[Any]) -> Run:
     values = dict(row._mapping)
     values["scope"] = None if row.scope is None else json.loads(row.scope)
-    values["changed"] = json.loads(row.changed) if row.changed else {}
+    values |= {name: json.loads(values[name] or "{}") for name in ("changed", "unread")}
     return Run(**values)
 
 

@@ -1,8 +1,8 @@
-"""May a run mark anybody as left? The brake, and what makes a run incomplete. Reads only.
+"""May a run mark anybody as left? The limit of leavers, and what makes a run incomplete. Reads only.
 
-A person who is in the tables and was not read may have left, or may be out of our sight. So nobody is marked
-by a run that did not see all, and no more than ``MAX_LEAVERS`` by one that was not confirmed. (And who is
-marked, DingTalk has been asked for by name: ``refetch.py``.)
+Who is marked, DingTalk itself has said not to be there, asked for him by name (``refetch.py``): a listing
+that is refused or too short proves nothing about anybody. Beside that, nobody is marked by a run of an app
+that sees less than before, and no more than ``MAX_LEAVERS`` by one that was not confirmed.
 """
 
 from dataclasses import dataclass
@@ -12,33 +12,24 @@ from sqlalchemy import Select, Text, cast, exists, func, select
 
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync.runs import READ, Run, Runs
+from consumers.address_sync.sync.tables import runs as runs_table
 from consumers.address_sync.sync.tables import staged
+from consumers.address_sync.sync.worklist import UNREAD, any_unread
 from consumers.address_sync.tables import departments, users
 from dingbridge import Reader
 
 ROOT = 1
 
-OUT_OF_SIGHT = "is out of the app's sight"
-"""What ``Run.incomplete`` says of somebody or something that DingTalk does not show: confirming changes
-nothing there, since who has left cannot be told from who is hidden."""
-
-HIDDEN = "hidden"
-"""The kind of ``staged`` of a person who is outside of the part of the company that the app may see."""
-
 
 @dataclass(frozen=True, slots=True)
 class RemovalCheck:
-    """``missing``: people in the tables who were not read. ``incomplete``: why nobody may be marked (None:
-    all was read). ``stopped``: why nothing at all may be written."""
+    """``missing``: people in the tables who were not read, and are not known to be out of sight.
+    ``incomplete``: why nobody may be marked (None: who has left may be). ``stopped``: why nothing at all may
+    be written."""
 
     missing: int
     incomplete: str | None
     stopped: str | None
-
-
-def confirmable(run: Run) -> bool:
-    """Whether ``run``, which is incomplete, would mark people if so many leavers were confirmed."""
-    return OUT_OF_SIGHT not in (run.incomplete or "")
 
 
 async def check_removals(
@@ -47,9 +38,9 @@ async def check_removals(
     """What ``run``, which has read all it could, may do. ``confirmed``: so many leavers are known as such."""
     reader = runs.reader
     missing = await reader.scalar(select(func.count()).select_from(missing_users(run).subquery()))
-    incomplete = run.incomplete or await _incomplete(runs, run)
     if confirmed is not None and missing <= confirmed:
-        return RemovalCheck(missing, run.incomplete, None)
+        return RemovalCheck(missing, None, None)
+    incomplete = await _incomplete(runs, run)
     employees = await current_users(reader, run.corp_id)
     allowed = settings.leavers_allowed(employees)
     if incomplete is not None or missing <= max(allowed, confirmed or 0):
@@ -66,7 +57,7 @@ async def check_removals(
 
 async def _incomplete(runs: Runs, run: Run) -> str | None:
     """Whether the app sees less of the company than at the last run that saw all it could."""
-    last = next((r for r in reversed(await runs.ended(*READ)) if r.incomplete is None), None)
+    last = await runs.last(*READ, where=runs_table.c.incomplete.is_(None))
     if last is not None and last.scope is not None:
         if run.scope is None:
             return "DingTalk did not tell what the app may see, and once did"
@@ -79,7 +70,7 @@ async def _incomplete(runs: Runs, run: Run) -> str | None:
         )
         if lost and not whole:
             return f"the app's contact scope has lost {lost} department(s) or user(s)"
-    if sees_a_part(run):
+    if sees_a_part(run) or await any_unread(runs.reader, run):
         return None  # DingTalk counts the whole company, of which the app sees a part
     if run.employees is None or run.found is None:
         return None
@@ -98,11 +89,10 @@ def sees_a_part(run: Run) -> bool:
 
 
 def missing_users(run: Run) -> Select[tuple[str]]:
-    """The ids of current users whom ``run`` did not read, without those whom DingTalk said to be out of
-    sight."""
+    """The ids of current users whom ``run`` did not read, without those whom it could not read by name."""
     read = exists().where(
         staged.c.run_id == run.run_id,
-        staged.c.kind.in_(("user", HIDDEN)),
+        staged.c.kind.in_(("user", UNREAD["user"])),
         staged.c.entity_id == users.c.userid,
     )
     return select(users.c.userid).where(users.c.corp_id == run.corp_id, users.c.left_at.is_(None), ~read)
@@ -114,9 +104,9 @@ async def current_users(reader: Reader, corp_id: str) -> int:
     return int(await reader.scalar(select(func.count()).select_from(users).where(*current)))
 
 
-async def read_users(reader: Reader, run: Run, kind: str = "user") -> int:
-    """How many people ``run`` has read, or found ``HIDDEN``."""
-    read = (staged.c.run_id == run.run_id, staged.c.kind == kind)
+async def read_users(reader: Reader, run: Run) -> int:
+    """How many people ``run`` has read."""
+    read = (staged.c.run_id == run.run_id, staged.c.kind == "user")
     return int(await reader.scalar(select(func.count(func.distinct(staged.c.entity_id))).where(*read)))
 
 
@@ -124,7 +114,9 @@ def missing_departments(run: Run) -> Select[Any]:
     """The ids, as text, of current departments that ``run`` did not read."""
     dept_id = cast(departments.c.dept_id, Text)
     read = exists().where(
-        staged.c.run_id == run.run_id, staged.c.kind == "department", staged.c.entity_id == dept_id
+        staged.c.run_id == run.run_id,
+        staged.c.kind.in_(("department", UNREAD["department"])),
+        staged.c.entity_id == dept_id,
     )
     return select(dept_id).where(
         departments.c.corp_id == run.corp_id, departments.c.deleted_at.is_(None), ~read

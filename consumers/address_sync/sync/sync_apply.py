@@ -12,16 +12,16 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Text, cast, delete, func, select, union
 
 from consumers.address_sync import store
 from consumers.address_sync.fetcher import ROLES
 from consumers.address_sync.mapping import UserState, department_row, listed_state, roles_state, user_state
 from consumers.address_sync.sync.runs import Run, Runs, count_change
 from consumers.address_sync.sync.safety import missing_departments, missing_users
-from consumers.address_sync.sync.sync_read import Progress
 from consumers.address_sync.sync.tables import staged
-from consumers.address_sync.tables import guard
+from consumers.address_sync.sync.worklist import UNREAD, Progress
+from consumers.address_sync.tables import guard, user_roles
 from dingbridge import Conflict, Transaction
 
 CHUNK: Final = 200
@@ -100,7 +100,8 @@ class Applier:
 
     async def _write(self, tx: Transaction, kind: str, ids: list[str]) -> None:
         run = self._run
-        of_chunk = (staged.c.run_id == run.run_id, staged.c.kind == kind, staged.c.entity_id.in_(ids))
+        of_ids = (staged.c.run_id == run.run_id, staged.c.entity_id.in_(ids))
+        of_chunk = (*of_ids, staged.c.kind == kind)
         rows = (await tx.execute(select(staged).where(*of_chunk).order_by(staged.c.listed_in))).all()
         # of a user in several departments, the oldest fetch counts: an event's may have come in between
         generations: dict[str, int] = {}
@@ -111,7 +112,7 @@ class Applier:
         if self._dry:  # nothing is written, so nothing newer can be lost
             claimed = set(generations)
         else:
-            claimed = await guard.claim_many(tx, run.corp_id, kind, generations, began_at=run.began_at)
+            claimed = await guard.claim_many(tx, run.corp_id, kind, generations)
         step = "fetch" if kind == "user" else f"fetch_{kind}"
         await self._runs.add_todo(tx, run, [(step, an_id) for an_id in generations.keys() - claimed])
         now = datetime.now(UTC)
@@ -126,6 +127,8 @@ class Applier:
             wanted = roles_state(of_claimed[ROLES][0])
             count_change(run, "roles_changed", await store.write_roles(tx, run.corp_id, wanted, at=now))
         await tx.execute(delete(staged).where(*of_chunk))
+        if kind == "user":
+            await tx.execute(delete(staged).where(*of_ids, staged.c.kind == "holder"))
 
     async def _people(self, tx: Transaction, found: dict[str, dict[int, Any]], now: datetime) -> None:
         corp_id, roles = self._run.corp_id, await self._roles_of(tx, found)
@@ -152,13 +155,17 @@ class Applier:
             is None
         ):
             return None
-        rows = await tx.execute(
-            select(staged.c.entity_id, staged.c.listed_in).where(
-                of_run, staged.c.kind == "holder", staged.c.entity_id.in_(userids)
-            )
+        listed = select(staged.c.entity_id, staged.c.listed_in).where(
+            of_run, staged.c.kind == "holder", staged.c.entity_id.in_(userids)
+        )
+        unread = select(staged.c.entity_id).where(of_run, staged.c.kind == UNREAD["role"])
+        as_known = select(user_roles.c.userid, user_roles.c.role_id).where(
+            user_roles.c.corp_id == self._run.corp_id,
+            user_roles.c.userid.in_(userids),
+            cast(user_roles.c.role_id, Text).in_(unread),
         )
         found: dict[str, set[int]] = defaultdict(set)
-        for row in rows:
+        for row in await tx.execute(union(listed, as_known)):
             found[row.entity_id].add(row.listed_in)
         return found
 

@@ -1,34 +1,31 @@
 """The first half of a full sync: reads the company, and keeps what it read beside the tables.
 
 Departments from the root (or from whatever the app may see) down, then each department and its members, the
-roles and who has them. Every step is one entry in the list of what is to do, done in one transaction: a crash
-costs the step that was under way. The tables themselves are not touched (``sync_apply.py``).
+roles and who has them. Every step is one entry in the list of what is to do (``worklist.py``), done in one
+transaction: a crash costs the step that was under way. The tables themselves are not touched
+(``sync_apply.py``).
 """
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, cast
 
 import structlog
-from sqlalchemy import and_, select
+from sqlalchemy import ColumnElement, Select, and_, case, select
 
-from consumers.address_sync.fetcher import ROLES, is_hidden
+from consumers.address_sync.fetcher import ROLES
 from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync.runs import READ, Entry, Run, Runs
-from consumers.address_sync.sync.safety import (
-    HIDDEN,
-    OUT_OF_SIGHT,
-    current_users,
-    missing_users,
-    read_users,
-    sees_a_part,
-)
+from consumers.address_sync.sync.safety import current_users, missing_users, read_users, sees_a_part
+from consumers.address_sync.sync.tables import runs as runs_table
+from consumers.address_sync.sync.worklist import CallMeter, Step, Worklist, any_unread
 from consumers.address_sync.tables import guard, memberships
 from dingbridge import Transaction
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.contacts import PAGE_SIZE
 from dingbridge.dingtalk.errors import BadRequest, NotFound, PermissionDenied, QuotaSpent
-from dingbridge.snapshots.coerce import as_json
-from dingbridge.throttle import Throttle
+from dingbridge.late_answers import LOOK_AGAIN_S
+from dingbridge.snapshots.coerce import as_int, as_json
 
 log = structlog.get_logger(__name__)
 
@@ -40,23 +37,11 @@ AT_ONCE: Final = 2_000
 """People of one listing that are kept in memory; of a longer one, what came before is staged meanwhile."""
 
 MOVED: Final = -1
-"""The generation of somebody whom we know from elsewhere: which it was before the listing is not known, so he
-is asked for by name."""
+"""The generation of somebody who is asked for by name: we know him from elsewhere, and which it was before
+the listing is not known; or an event of him was fetched a moment ago, and a listing may be older."""
 
-Progress = Callable[[int, int], None]
-"""Called with the steps that are done and those that are known."""
-
-
-class CallMeter:
-    """Counts the calls of ``run``, and spaces them out."""
-
-    def __init__(self, run: Run, throttle: Throttle) -> None:
-        self._run, self._throttle = run, throttle
-
-    async def call(self, count: int = 1) -> None:
-        """Await this before a call (or after ``count`` calls that could not be foreseen)."""
-        self._run.calls += count
-        await self._throttle.turn(count)
+SETTLED_AFTER: Final = timedelta(seconds=sum(LOOK_AGAIN_S))
+"""How long after an event other answers may still be older than it."""
 
 
 class CompanyReader:
@@ -69,14 +54,13 @@ class CompanyReader:
         client: DingTalkClient,
         settings: AddressSyncSettings,
         meter: CallMeter,
-        progress: Progress,
+        worklist: Worklist,
     ) -> None:
         self._runs, self._run, self._client, self._meter = runs, run, client, meter
-        self._settings, self._progress = settings, progress
+        self._settings, self._worklist = settings, worklist
         self._missing_roles: set[str] = set()
-        self._known = 0
         # in this order: once the tree is known, so is nearly all that is left
-        self._steps: dict[str, Callable[[Entry], Awaitable[None]]] = {
+        self._steps: dict[str, Step] = {
             "scope": self._scope,
             "tree": self._tree,
             "department": self._department,
@@ -92,15 +76,7 @@ class CompanyReader:
     async def read(self, in_time: Callable[[], bool]) -> bool:
         """Do what is to do while ``in_time()``; returns whether all is done. Raises ``ApiError``, with what
         was read until then kept."""
-        self._known = await self._runs.left(self._run)
-        done = 0
-        while (entry := await self._runs.next_todo(self._run, self._steps)) is not None:
-            await self._steps[entry[0]](entry)
-            done += 1
-            self._progress(done, max(done, self._known))
-            if not in_time():
-                return False
-        return True
+        return await self._worklist.work(self._steps, in_time, last="count")
 
     async def _scope(self, entry: Entry) -> None:
         """Where to begin. The month's quota counts this one call: without it, at what was seen last."""
@@ -108,11 +84,12 @@ class CompanyReader:
         scope: dict[str, list[Any]] | None = None
         try:
             await self._meter.call()
-            scope = seen = await self._client.visible_scope()
+            scope = seen = cast(dict[str, list[Any]], await self._client.visible_scope())
         except (PermissionDenied, QuotaSpent) as error:
             log.warning("address_sync.scope_not_told", errcode=error.errcode)
-            before = [one.scope for one in await self._runs.ended(*READ) if one.scope is not None]
-            seen = before[-1] if before else {"authed_dept": [ROOT], "authed_user": []}
+            before = await self._runs.last(*READ, where=runs_table.c.scope.is_not(None))
+            whole: dict[str, list[Any]] = {"authed_dept": [ROOT], "authed_user": []}
+            seen = (before and before.scope) or whole
         roots = [ROOT] if ROOT in seen["authed_dept"] else seen["authed_dept"]
         await self._meter.call()
         run.employees = await self._client.user_count(only_active=False)
@@ -123,18 +100,15 @@ class CompanyReader:
         await self._done(entry, entries)
 
     async def _tree(self, entry: Entry) -> None:
-        dept_id = int(entry[1])
         try:
             await self._meter.call()
-            below = await self._client.sub_departments(dept_id)
+            below = await self._client.sub_departments(int(entry[1]))
         except NotFound:  # deleted since its parent was read
             await self._done(entry)
             return
-        except PermissionDenied as error:
-            self._out_of_sight(error, f"department {dept_id}")
-            await self._done(entry)
-            return
-        entries = [("tree", str(child["dept_id"])) for child in below if "dept_id" in child]
+        # of family-school contacts there is one of id -1, which no other call takes
+        ids = [dept_id for child in below if (dept_id := as_int(child.get("dept_id"))) and dept_id > 0]
+        entries = [("tree", str(dept_id)) for dept_id in ids]
         entries += [("department", entry[1]), ("members", entry[1])]
         await self._done(entry, entries)
 
@@ -146,8 +120,6 @@ class CompanyReader:
             documents[entry[1]] = await self._client.department(int(entry[1]))
         except NotFound:
             pass
-        except PermissionDenied as error:
-            self._out_of_sight(error, f"department {entry[1]}")
         await self._done(entry, keep=("department", generations, documents))
 
     async def _members(self, entry: Entry) -> None:
@@ -171,9 +143,7 @@ class CompanyReader:
                         entry = await self._begin_long(entry, "user")
                     await self._part("user", await self._listed(before, members), members, dept_id)
                     members = {}
-        except (NotFound, PermissionDenied) as error:
-            if isinstance(error, PermissionDenied):
-                self._out_of_sight(error, f"department {entry[1]}")
+        except NotFound:
             members = {}
             if entry[0] == "members_again":
                 await self._begin_long(entry, "user")
@@ -183,14 +153,10 @@ class CompanyReader:
 
     async def _members_before(self, dept_id: int) -> dict[str, int]:
         """The generations, before the listing, of those who are members by our tables."""
-        columns, corp_id = guard.table.c, self._run.corp_id
-        of_kind = (columns.corp_id == corp_id, columns.kind == "user")
-        rows = await self._runs.reader.execute(
-            select(columns.entity_id, columns.generation)
-            .join(memberships, and_(*of_kind, memberships.c.userid == columns.entity_id))
-            .where(memberships.c.corp_id == corp_id, memberships.c.dept_id == dept_id)
-        )
-        return {row.entity_id: row.generation for row in rows}
+        corp_id = self._run.corp_id
+        member = and_(memberships.c.corp_id == corp_id, memberships.c.dept_id == dept_id)
+        of_members = guard.table.c.entity_id.in_(select(memberships.c.userid).where(member))
+        return await self._generations_of("user", of_members)
 
     async def _listed(self, before: Mapping[str, int], members: Collection[str]) -> dict[str, int]:
         """The generations of ``members`` before they were listed. Who was not known then and still is not had
@@ -200,24 +166,27 @@ class CompanyReader:
         return {userid: MOVED if userid in known else before.get(userid, 0) for userid in members}
 
     async def _person(self, entry: Entry) -> None:
-        """Somebody whom the app may see though none of his departments, or who was not listed. Of an app that
-        sees a part, who is out of sight may have moved out of it: that says nothing of others."""
-        kind, documents = "user", dict[str, Any]()
+        """Somebody whom the app may see though none of his departments, or who was not listed."""
+        documents: dict[str, Any] = {}
         generations = await self._generations("user", [entry[1]])
         try:
             await self._meter.call()
             documents[entry[1]] = await self._client.user(entry[1])
         except NotFound:
             pass
-        except PermissionDenied as error:
-            if sees_a_part(self._run) and is_hidden(error):
-                kind, documents = HIDDEN, {entry[1]: None}
-            else:
-                self._out_of_sight(error, "a user")
-        await self._done(entry, keep=(kind, generations, documents))
+        await self._done(entry, keep=("user", generations, documents))
 
-    async def _generations(self, kind: str, ids: list[str]) -> dict[str, int]:
-        return await guard.generations(self._runs.reader, self._run.corp_id, kind, ids)
+    async def _generations(self, kind: str, ids: Collection[str]) -> dict[str, int]:
+        return await self._generations_of(kind, guard.table.c.entity_id.in_(ids))
+
+    async def _generations_of(self, kind: str, which: ColumnElement[bool]) -> dict[str, int]:
+        c = guard.table.c
+        moved = c.fetched_at > datetime.now(UTC) - SETTLED_AFTER
+        generation = case((moved, MOVED), else_=c.generation).label("generation")
+        rows = await self._runs.reader.execute(
+            select(c.entity_id, generation).where(c.corp_id == self._run.corp_id, c.kind == kind, which)
+        )
+        return {row.entity_id: row.generation for row in rows}
 
     async def _roles(self, entry: Entry) -> None:
         generations = await self._generations("roles", [ROLES])
@@ -268,35 +237,25 @@ class CompanyReader:
 
     async def _count(self, entry: Entry) -> None:
         """The end: of two counts the smaller one, since people come and go while we read. When more are
-        counted than were listed, somebody may have moved to where we had been: few are asked for by name. Of
-        an app that sees a part, everybody who was not listed is: who moved out of it has not left."""
+        counted than were listed, somebody may have moved to where we had been: few are asked for by name.
+        Where not all is to be seen, everybody who was not listed is: that proves nothing about him."""
         run, reader = self._run, self._runs.reader
+        run.found = await read_users(reader, run)
         if entry == RECOUNT:
-            run.found = await read_users(reader, run)
-            if hidden := await read_users(reader, run, HIDDEN):
-                log.info("address_sync.hidden", run=run.run_id, people=hidden)
             await self._done(entry)
             return
         await self._meter.call()
         again = await self._client.user_count(only_active=False)
         run.employees = again if run.employees is None else min(run.employees, again)
-        run.found = await read_users(reader, run)
-        missing: list[Entry] = []
-        if sees_a_part(run):
-            missing = [("person", row.userid) for row in await reader.execute(missing_users(run))]
-            missing = [*missing, RECOUNT] if missing else []
-        elif run.found < run.employees:
+        missing = missing_users(run)
+        if not sees_a_part(run) and not await any_unread(reader, run):
             allowed = self._settings.leavers_allowed(await current_users(reader, run.corp_id))
-            rows = await reader.execute(missing_users(run).limit(allowed + 1))
-            missing = [("person", row.userid) for row in rows]
-            missing = [*missing, RECOUNT] if 0 < len(missing) <= allowed else []
-        await self._done(entry, missing)
-
-    def _out_of_sight(self, error: PermissionDenied, what: str) -> None:
-        """Raises ``error`` if it says that the app lost a permission, which is no answer about ``what``."""
-        if not is_hidden(error):
-            raise error
-        self._run.incomplete = f"{what} {OUT_OF_SIGHT} (errcode {error.errcode})"
+            few = missing.limit(allowed + 1)
+            many = len((await reader.execute(few)).all()) > allowed
+            if many or run.found >= run.employees:
+                await self._done(entry)
+                return
+        await self._done(entry, [RECOUNT], also=("person", missing))
 
     async def _begin_long(self, entry: Entry, kind: str) -> Entry:
         """A listing that is kept in parts: a next attempt has to forget those of this one. Returns the entry
@@ -321,14 +280,17 @@ class CompanyReader:
         entry: Entry,
         entries: list[Entry] | None = None,
         *,
+        also: tuple[str, Select[Any]] | None = None,
         keep: tuple[str, Mapping[str, int], dict[str, Any]] | None = None,
         listed_in: int = 0,
     ) -> None:
-        self._known += len(entries or [])
+        self._worklist.known += len(entries or [])
         async with self._runs.database.transaction() as tx:
             await self._runs.save(tx, self._run)
             await self._runs.done_todo(tx, self._run, entry)
             await self._runs.add_todo(tx, self._run, entries or [])
+            if also is not None:
+                await self._runs.add_selected(tx, self._run, *also)
             if keep is not None:
                 await self._keep(tx, *keep, listed_in)
 

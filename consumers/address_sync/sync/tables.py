@@ -5,7 +5,7 @@ Nobody joins against these. ``address_sync_runs`` says what was done when. ``add
 data meanwhile.
 """
 
-from sqlalchemy import BigInteger, Column, Index, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, Table, Text
 
 from consumers.address_sync.tables import metadata
 from dingbridge import UtcDateTime
@@ -28,7 +28,8 @@ runs = Table(
     Column("employees", BigInteger, comment="how many people DingTalk said there are"),
     Column("found", BigInteger, comment="how many people were read"),
     Column("leavers", BigInteger, comment="people in the tables who were not read"),
-    Column("incomplete", Text, comment="why not all was read, so that nobody was marked as left"),
+    Column("incomplete", Text, comment="why nobody was marked as left"),
+    Column("unread", Text, comment="what could not be read, JSON: counts, and ids with codes"),
     Column("calls", BigInteger, nullable=False, comment="API calls so far"),
     Column("changed", Text, comment="what it changed, JSON: counts by kind"),
     Column("words", Text, comment="why it stopped, for the operator"),
@@ -41,13 +42,18 @@ todo = Table(
     Column("run_id", Text, primary_key=True),
     Column("step", Text, primary_key=True),
     Column("entity_id", Text, primary_key=True),
+    Column("due_ms", BigInteger, nullable=False, default=0, comment="when to try it again, epoch ms"),
+    Column("failures", Integer, nullable=False, default=0, comment="of its own, which others do not share"),
+    Column("failed_ms", BigInteger, comment="its last failure"),
+    Column("failing_since_ms", BigInteger, comment="the first failure of its own"),
+    Index("ix_address_sync_todo_due", "run_id", "step", "due_ms", "entity_id"),
 )
 
 staged = Table(
     "address_sync_staged",
     metadata,
     Column("run_id", Text, primary_key=True),
-    Column("kind", Text, primary_key=True, comment="user, hidden, department, roles, role or holder"),
+    Column("kind", Text, primary_key=True, comment="user, department, roles, role, holder, or unread_…"),
     Column("entity_id", Text, primary_key=True),
     Column(
         "listed_in",
@@ -58,12 +64,4 @@ staged = Table(
     ),
     Column("generation", BigInteger, nullable=False, comment="the entity's before it was read"),
     Column("document", Text, nullable=False, comment="as DingTalk answered, JSON"),
-)
-
-details_worker = Table(
-    "address_sync_details_worker",
-    metadata,
-    Column("corp_id", Text, primary_key=True),
-    Column("worker", Text, nullable=False, comment="the process that fetches details"),
-    Column("until", UtcDateTime, nullable=False, comment="when another may take over"),
 )

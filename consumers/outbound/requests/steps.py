@@ -1,6 +1,6 @@
 """What one look at a request can lead to, and what is known of the people whom it names."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -27,6 +27,7 @@ _HIDDEN: Final = (
     "DingTalk shows no {name} of a person that it names. Give the app the right to read people, then send it "
     "again; an approval.start may name its department instead"
 )
+HOUR_MS: Final = 3_600_000
 AGAIN_S: Final = 5.0
 """When to look again at what DingTalk may show late, in s."""
 
@@ -71,6 +72,12 @@ class Call:
     task_id: int | None = None
 
 
+def unseen(request: Request, now_ms: int) -> Wait | End:
+    """What to do about an approval of ours that DingTalk does not show at its end, though it may have ended:
+    nothing is believed before that. After an hour it is left until an event or a reconcile asks again."""
+    return End(None, {}) if request.missing_for(HOUR_MS, now_ms) else Wait(missing=True)
+
+
 class Stop(Exception):
     """Ends a look early, with what it led to."""
 
@@ -111,7 +118,7 @@ class People:
         if reply is None or (None not in (mark, here) and mark != here):
             raise Stop(Answer("pending", reason="user-missing", words=_ANOTHER.format(own_id=own_id)))
 
-    async def _read(self, userid: str) -> dict[str, Any] | None:
+    async def _read(self, userid: str) -> Mapping[str, Any] | None:
         try:
             return await self._client.user(userid)
         except ApiError as error:

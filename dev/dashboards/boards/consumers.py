@@ -153,7 +153,13 @@ CONSUMERS: Final = Dashboard(
                 red_below=1,
             ),
         ),
-        "address-sync": (
+        "address-sync and other mirrors": (
+            Panel(
+                "Looks again that are due",
+                "number",
+                {"{{priority}}": "max by (priority) (dingbridge_mirror_due)"},
+                "0: hires and leavers, 1: other events, 2: a comparison of everybody.",
+            ),
             Panel(
                 "Steps left of a full sync",
                 "number",

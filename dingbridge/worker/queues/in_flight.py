@@ -7,7 +7,6 @@ hash.
 import heapq
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,21 +14,10 @@ from aiokafka import TopicPartition
 
 from dingbridge.worker.delivery import hash_key
 from dingbridge.worker.queues.offset_tracker import QueuedRecord
+from dingbridge.worker.queues.pauses import Pause
 
 MOST_SHOWN: Final = 1_000
 """Records that one answer names; of more, those that failed before, then the oldest."""
-
-
-@dataclass(slots=True, eq=False)
-class Pause:
-    """A partition that waits for something to work: ``probe`` is tried, ``waiting`` are other keys' heads.
-    ``reason`` says what does not work, ``since`` is of ``time.monotonic``."""
-
-    probe: QueuedRecord
-    reason: str
-    since: float
-    failures: int = 0
-    waiting: list[QueuedRecord] = field(default_factory=list)
 
 
 def describe(
@@ -58,8 +46,8 @@ def describe(
                 "waits_for": pause.reason,
                 "since": _time(booted + pause.since),
                 "failures": pause.failures,
-                "offset": pause.probe.offset,
-                "next_attempt_at": _time(pause.probe.next_attempt_at),
+                "offset": pause.next.offset if pause.next else None,
+                "next_attempt_at": _time(pause.next_at),
             }
             for partition, pause in sorted(paused.items())
         ],
@@ -80,7 +68,7 @@ def _record(queued: QueuedRecord, running: bool, paused: bool) -> dict[str, Any]
         "event_id": event.id if event else _id_header(queued),
         "event_type": event.event_type if event else None,
         "state": state,
-        "attempts": queued.attempts,
+        "attempts": queued.attempts + queued.own_failures,
         "since": _time(queued.fetched_at),
         "next_attempt_at": _time(again),
         "outcome": queued.last_outcome or None,

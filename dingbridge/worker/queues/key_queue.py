@@ -1,11 +1,12 @@
-"""Order per key: a queue for each key, across all topics of a consumer. Only its head may be worked on.
+"""Order per key: a queue for each key, across all topics of a consumer. Only its head may be worked on, and
+with it those right behind that share its fetch.
 
 Pure bookkeeping, no I/O, no clock. Who works on the heads is ``scheduler.py``'s, which offset may be
 committed ``offset_tracker.py``'s.
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
 from aiokafka import TopicPartition
 
@@ -27,15 +28,24 @@ class KeyQueues:
         queue.append(queued)
         return None
 
-    def remove_head(self, queued: QueuedRecord) -> QueuedRecord | None:
-        """``queued`` has come to its end. Returns the new head of its queue, if any."""
-        queue = self._queues[queued.key]
-        if queue[0] is not queued:
-            raise AssertionError("only the head of a queue can end")
-        queue.popleft()
+    def head(self, key: Hashable) -> QueuedRecord | None:
+        """The record of ``key`` that may be worked on now, if any."""
+        queue = self._queues.get(key)
+        return queue[0] if queue else None
+
+    def from_head(self, head: QueuedRecord) -> Iterator[QueuedRecord]:
+        """The records of the queue that ``head`` leads, ``head`` first."""
+        return iter(self._queues[head.key])
+
+    def remove(self, records: Sequence[QueuedRecord]) -> QueuedRecord | None:
+        """``records``, all of one key, have come to their end. Returns the head of their queue, if any."""
+        key = records[0].key
+        queue = self._queues[key]
+        for queued in records:
+            queue.remove(queued)
         if queue:
             return queue[0]
-        del self._queues[queued.key]
+        del self._queues[key]
         return None
 
     def revoke(
@@ -51,7 +61,7 @@ class KeyQueues:
             head = queue[0]
             kept: deque[QueuedRecord] = deque()
             for queued in queue:
-                goes = queued.partition in partitions and not (queued is head and is_running(queued))
+                goes = queued.partition in partitions and not is_running(queued)
                 (gone if goes else kept).append(queued)
             if not kept:
                 del self._queues[key]

@@ -14,6 +14,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 from dingbridge.events.event import Event
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.outcomes import Failure
+from dingbridge.worker.queues.attempts import Attempts, note
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,15 @@ class QueuedRecord:
     """The record's key; the partition for a record without one."""
     size: int
     record: ConsumerRecord | None = None
-    fetch_sequence: int | None = None
     state: State = State.WAITING
     attempts: int = 0
     """Attempts that failed."""
+    own_failures: int = 0
+    """How often something was not available to it while it was to others."""
+    own_since: float | None = None
+    """When these began, epoch s; the time in which nothing worked is left out."""
+    failed_at: float | None = None
+    """When something was not available last, epoch s."""
     fetched_at: float = 0
     """When it was fetched, epoch s."""
     next_attempt_at: float | None = None
@@ -77,6 +83,8 @@ class QueuedRecord:
     """Type and place of what that attempt raised."""
     delivery: Delivery | None = None
     event: Event | None = None
+    alone: bool = False
+    """Whether it was tried together with others, which did not work."""
     failure: Failure | None = None
     """Why it goes to the dead letters, once that is decided."""
     window: "_Window | None" = field(default=None, repr=False)
@@ -91,7 +99,8 @@ class _Window:
 
     partition: TopicPartition
     next_offset: int
-    committed: int
+    committed: tuple[int, str]
+    """The offset that Kafka has, and the note beside it."""
     entries: deque[QueuedRecord] = field(default_factory=deque)
     added: int = 0
     unfinished: int = 0
@@ -101,6 +110,15 @@ class _Window:
     @property
     def committable(self) -> int:
         return self.entries[0].offset if self.entries else self.next_offset
+
+    @property
+    def to_commit(self) -> tuple[int, str]:
+        failed = (
+            (queued.offset, Attempts(queued.attempts, queued.own_failures, int(queued.own_since or 0)))
+            for queued in self.entries
+            if queued.state is not State.FINISHED and (queued.attempts or queued.own_failures)
+        )
+        return self.committable, note(self.committable, failed)
 
     @property
     def held(self) -> int:
@@ -119,6 +137,7 @@ class OffsetTracker:
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
         self._windows: dict[TopicPartition, _Window] = {}
+        self._noted: dict[TopicPartition, dict[int, Attempts]] = {}
         self._assigned: set[TopicPartition] = set()
         self._full: set[TopicPartition] = set()
         self._records = self._limits.records
@@ -146,7 +165,11 @@ class OffsetTracker:
         if window is None or queued.offset < window.next_offset:
             self.assign((queued.partition,))
             self._full.discard(queued.partition)
-            window = self._windows[queued.partition] = _Window(queued.partition, queued.offset, queued.offset)
+            window = _Window(queued.partition, queued.offset, (queued.offset, ""))
+            self._windows[queued.partition] = window
+        if (noted := self._noted.get(queued.partition, {}).pop(queued.offset, None)) is not None:
+            queued.attempts, queued.own_failures, own_since = noted
+            queued.own_since = own_since or None
         window.entries.append(queued)
         window.next_offset = queued.offset + 1
         queued.window, queued.number = window, window.added
@@ -181,6 +204,7 @@ class OffsetTracker:
         """The partitions are another member's now."""
         for partition in partitions:
             self._windows.pop(partition, None)
+            self._noted.pop(partition, None)
             self._full.discard(partition)
             self._assigned.discard(partition)
         self._share_out()
@@ -190,16 +214,23 @@ class OffsetTracker:
         window = self._windows.get(partition)
         return None if window is None else window.committable
 
-    def to_commit(self, partitions: Iterable[TopicPartition] | None = None) -> dict[TopicPartition, int]:
-        """Committable offsets that have moved since they were ``committed``, of ``partitions`` or of all."""
+    def to_commit(
+        self, partitions: Iterable[TopicPartition] | None = None
+    ) -> dict[TopicPartition, tuple[int, str]]:
+        """Committable offsets, and the notes of failed attempts to be committed with them, of ``partitions``
+        or of all, where either has changed since it was ``committed``."""
         chosen = self._windows if partitions is None else partitions
         return {
-            p: w.committable
+            p: new
             for p in chosen
-            if (w := self._windows.get(p)) is not None and w.committable != w.committed
+            if (w := self._windows.get(p)) is not None and (new := w.to_commit) != w.committed
         }
 
-    def committed(self, offsets: dict[TopicPartition, int]) -> None:
+    def recall(self, partition: TopicPartition, noted: dict[int, Attempts]) -> None:
+        """What another member noted of failed attempts, by offset, for records that are added later."""
+        self._noted[partition] = noted
+
+    def committed(self, offsets: dict[TopicPartition, tuple[int, str]]) -> None:
         """Kafka has taken ``offsets``."""
         for partition, offset in offsets.items():
             if partition in self._windows:

@@ -147,11 +147,6 @@ async def enter(tx: Transaction, consumer: str, event: EventId, replay_id: str, 
     return (await tx.execute(tx.insert(inbox).values(values).on_conflict_do_nothing())).rowcount == 1
 
 
-async def withdraw(tx: Transaction, consumer: str, event: EventId, replay_id: str) -> None:
-    """Delete the row that this transaction has entered."""
-    await tx.execute(delete(inbox).where(inbox.c.hash == hash_of(consumer, event, replay_id)))
-
-
 async def register(database: Database, consumer: str, names: Sequence[str]) -> datetime:
     """Note that ``consumer`` reads the topics ``names``; returns when it was first started with any."""
     now = datetime.now(UTC)

@@ -1,5 +1,6 @@
 """What the tests of full syncs share: a run from its beginning to its end, and the tables as values."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync.details import Details
 from consumers.address_sync.sync.full_sync import FullSync
 from consumers.address_sync.sync.runs import Cause, Run, Runs
+from consumers.address_sync.sync.tables import runs as runs_table
 from consumers.address_sync.sync.tables import staged, todo
 from consumers.address_sync.tables import departments, memberships, roles, user_roles, users
 from dingbridge.testing import MemoryRuntime
@@ -33,6 +35,8 @@ async def full(
     runs = Runs(sync.database, corp_id)
     run = await runs.unfinished(cause) or await runs.begin(cause)
     if run.is_open:
+        clock = Clock()
+        how |= {"clock": clock, "sleep": clock.sleep}
         assert await FullSync(runs, run, company, settings, UNPACED, **how).work()
     if cause != "dry_run":
         await every_detail(sync, company, corp_id)
@@ -41,11 +45,31 @@ async def full(
     return run
 
 
+class Clock:
+    """Epoch s; waiting moves it on, and takes no time."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+    async def sleep(self, seconds: float) -> None:
+        self.ahead += seconds
+
+
 async def every_detail(sync: MemoryRuntime, company: Any, corp_id: str = CORP) -> None:
     """Ask for everybody whose details are pending."""
-    details = Details(sync.database, corp_id, company, UNPACED)
+    clock = Clock()
+    details = Details(sync.database, corp_id, company, UNPACED, clock)
     while await details.pending():
-        assert await details.work(lambda: True)
+        await clock.sleep(await details.work(lambda: True))
+
+
+async def runs_in(sync: MemoryRuntime, *states: str) -> list[Run]:
+    """The runs in one of ``states``, the oldest first."""
+    rows = await sync.rows(select(runs_table).where(runs_table.c.state.in_(states)).order_by("began_at"))
+    return [await Runs(sync.database, CORP)._run(row.run_id) for row in rows]
 
 
 async def contents(sync: MemoryRuntime) -> dict[str, list[tuple[Any, ...]]]:

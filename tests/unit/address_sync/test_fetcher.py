@@ -1,15 +1,13 @@
 """Looks: how many an event costs, and what each brings along."""
 
 import pytest
-from prometheus_client import CollectorRegistry
 from sqlalchemy import select
 
-from consumers.address_sync import AddressSync
 from consumers.address_sync.fetcher import is_hidden
 from consumers.address_sync.tables import departments, roles, user_roles, users
-from dingbridge import Context
 from dingbridge.dingtalk.error_codes import error_for
-from dingbridge.worker.context import next_fetch_sequence
+from dingbridge.worker.delivery import Delivery
+from dingbridge.worker.executor import Executor
 from tests.unit.address_sync.company import Company, event, events
 
 T = 1731000000000
@@ -25,99 +23,38 @@ async def deliver(sync, an_event, **kwargs):
     assert outcome.kind == "done", outcome
 
 
-async def test_fifty_events_that_came_within_a_moment_cost_one_call(sync, company):
-    company.hire("u1")
-    came = [(event("user_modify_org", "u1", at_ms=T + number), next_fetch_sequence()) for number in range(50)]
-    for an_event, arrived in came:
-        await deliver(sync, an_event, fetch_sequence=arrived)
-    assert company.calls["v2/user/get"] == 1
+async def together(sync, *came):
+    """What the worker does with events that wait for their turn together."""
+    assert len({sync.consumer.fetches(one) for one in came}) == 1
+    executor = Executor(sync.consumer, sync.database)
+    return await executor.attempt_together([(one, Delivery()) for one in came])
 
 
-async def test_what_came_after_the_fetch_began_is_looked_at(sync, company):
-    company.hire("u1", name="旧")
-    before = next_fetch_sequence()
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T), fetch_sequence=before)
+async def test_fifty_events_that_wait_cost_one_call(sync, company):
     company.hire("u1", name="新")
-    after = next_fetch_sequence()
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 1), fetch_sequence=before)
+    outcome = await together(
+        sync, *(event("user_modify_org", "u1", at_ms=T + number) for number in range(50))
+    )
+    assert outcome.kind == "done"
     assert company.calls["v2/user/get"] == 1
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 2), fetch_sequence=after)
-    assert company.calls["v2/user/get"] == 2
     assert (await sync.rows(select(users.c.name)))[0].name == "新"
 
 
-async def test_an_event_that_comes_during_the_fetch_is_not_served_by_it(sync, company):
-    company.hire("u1", name="旧")
-    during = []
-
-    def happens():
-        if not during:
-            during.append(next_fetch_sequence())
-
-    company.before["v2/user/get"] = happens
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T))
-    company.users["u1"]["name"] = "新"
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 1), fetch_sequence=during[0])
-    assert company.calls["v2/user/get"] == 2
-    assert (await sync.rows(select(users.c.name)))[0].name == "新"
-
-
-async def test_a_fetch_whose_write_was_rolled_back_serves_nobody(sync, company):
-    company.hire("u1", name="甲")
-    came = next_fetch_sequence()
-    consumer, reader = sync.consumer, sync.database.reader()
-    modified = event("user_modify_org", "u1", at_ms=T)
-    prepared = await consumer.prepare(modified, Context(reader, lambda: consumer.dingtalk))
-
-    async def write_and_fail():
-        async with sync.database.transaction() as tx:
-            await consumer.handle(modified, tx, prepared)
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await write_and_fail()
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 1), fetch_sequence=came)
-    assert company.calls["v2/user/get"] == 2
-    assert (await sync.rows(select(users.c.name)))[0].name == "甲"
-
-
-async def test_a_look_of_another_process_in_between_is_not_taken_for_ours(sync, company):
-    company.hire("u1", name="甲")
-    came = next_fetch_sequence()
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T), fetch_sequence=came)
-    other = AddressSync()
-    other.database, other.dingtalk, other.settings = sync.database, company, sync.consumer.settings
-    other.registry = CollectorRegistry()
-    await other.start()
-    modified = event("user_modify_org", "u1", at_ms=T + 1)
-    seen = await other.prepare(modified, Context(sync.database.reader(), lambda: company))
-    async with sync.database.transaction() as tx:
-        await other.handle(modified, tx, seen)
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 2), fetch_sequence=came)
-    assert company.calls["v2/user/get"] == 3
-
-
-async def test_leaving_told_late_still_gives_its_time_without_a_call(sync, company):
+async def test_leaving_told_before_another_event_gives_its_time(sync, company):
     company.hire("u1")
     await deliver(sync, event("user_add_org", "u1"))
     del company.users["u1"]
-    came = next_fetch_sequence()
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T), fetch_sequence=came)
+    left, later = event("user_leave_org", "u1", at_ms=T), event("user_modify_org", "u1", at_ms=T + 9000)
+    assert (await together(sync, left, later)).kind == "done"
     (row,) = await sync.rows(select(users.c.left_at))
-    await deliver(sync, event("user_leave_org", "u1", at_ms=T + 9000), fetch_sequence=came)
-    (later,) = await sync.rows(select(users.c.left_at))
-    assert (later.left_at - row.left_at).total_seconds() == 9
-    await deliver(sync, event("user_modify_org", "u1", at_ms=T + 9001), fetch_sequence=came)
+    assert row.left_at == left.time
     assert company.calls["v2/user/get"] == 2
 
 
-async def test_events_about_somebody_out_of_sight_cost_one_call_too(sync, company):
+async def test_somebody_out_of_sight_is_not_written(sync, company):
     company.hire("u1")
     company.hidden.add("u1")
-    came = next_fetch_sequence()
-    for number in range(20):
-        await deliver(sync, event("user_modify_org", "u1", at_ms=T + number), fetch_sequence=came)
-    assert company.calls["v2/user/get"] == 1
+    await deliver(sync, event("user_modify_org", "u1", at_ms=T))
     assert await sync.rows(select(users)) == []
 
 
@@ -183,14 +120,14 @@ async def test_a_look_that_saw_a_deleted_role_does_not_bring_it_back(sync, compa
     company.roles |= {7: "财务"}
     company.hire("u1")
     company.grant("u1", 7)
-    consumer, reader = sync.consumer, sync.database.reader()
+    consumer = sync.consumer
     await deliver(sync, event("label_conf_add", 7))
     added = event("user_add_org", "u1")
-    seen = await consumer.prepare(added, Context(reader, lambda: consumer.dingtalk))
+    seen = await consumer.prepare(added, sync.context(added))
     del company.roles[7]
     company.grant("u1")
     await deliver(sync, event("label_conf_del", 7, at_ms=T))
-    async with sync.database.transaction() as tx:
+    async with sync.database.transaction(sync.context(added)) as tx:
         await consumer.handle(added, tx, seen)
     assert await sync.rows(select(user_roles)) == []
 

@@ -26,7 +26,7 @@ class Hands:
         return await self.consumer.prepare(an_event, self.runtime.context(an_event))
 
     async def write(self, an_event, seen):
-        async with self.runtime.database.transaction() as tx:
+        async with self.runtime.database.transaction(self.runtime.context(an_event)) as tx:
             await self.consumer.handle(an_event, tx, seen)
 
     async def name(self, userid):

@@ -11,7 +11,16 @@ from consumers.address_sync.tables import departments, memberships, users
 from dingbridge.dingtalk.errors import PermissionDenied, QuotaSpent
 from dingbridge.testing import MemoryRuntime
 from tests.unit.address_sync.company import CORP, Company
-from tests.unit.address_sync.syncing import contents, current, differences, full, leave, left_over, sample
+from tests.unit.address_sync.syncing import (
+    contents,
+    current,
+    differences,
+    full,
+    leave,
+    left_over,
+    runs_in,
+    sample,
+)
 
 # -- the brake
 
@@ -74,7 +83,7 @@ async def test_a_new_run_supersedes_a_stopped_one(large):
     company.users.update(kept)
     run = await full(sync, company)
     assert (run.state, run.changed) == ("done", {})
-    ended = await Runs(sync.database, CORP).ended("superseded")
+    ended = await runs_in(sync, "superseded")
     assert [one.run_id for one in ended] == [stopped.run_id]
     assert await left_over(sync) == 0
 
@@ -110,9 +119,8 @@ async def test_fewer_listed_than_counted_marks_nobody(sync, company):
     assert await current(sync) == before
 
 
-async def test_one_who_is_neither_listed_nor_shown_makes_it_incomplete(sync, company):
+async def test_one_who_is_neither_listed_nor_shown_stays_and_is_named_and_who_left_is_marked(sync, company):
     await full(sync, company)
-    before = await current(sync)
 
     async def some(dept_id):
         async for user in Company.department_users(company, dept_id):
@@ -123,24 +131,37 @@ async def test_one_who_is_neither_listed_nor_shown_makes_it_incomplete(sync, com
     company.department_users = some
     company.users.pop("u001")
     run = await full(sync, company)
-    assert "out of the app's sight" in run.incomplete
-    assert await current(sync) == before
+    assert (run.incomplete, run.unread) == (None, {"people": {"count": 1, "ids": {"u002": "50002"}}})
+    assert await current(sync) == set(company.users)
 
 
 async def test_a_department_out_of_sight_marks_nobody(sync, company):
+    """Nobody of whom DingTalk has not said by name that he is not there: a refused listing proves nothing."""
     await full(sync, company)
     before = await current(sync)
     company.hidden.add(4)
+    hidden = next(userid for userid, user in company.users.items() if user["dept_id_list"] == [4])
+    company.hidden.add(hidden)
     company.users.pop("u001")
     run = await full(sync, company)
-    assert "department 4 is out of the app's sight" in run.incomplete
-    assert await current(sync) == before
-    (said,) = [line for line in result(run) if "nobody was marked" in line]
-    assert "resync --confirm-leavers" not in said, "it would mark nobody either"
+    assert (run.state, run.incomplete) == ("done", None)
+    assert run.unread["departments"] == {"count": 1, "ids": {"4": "50002"}}
+    assert run.unread["people"] == {"count": 1, "ids": {hidden: "50002"}}
+    assert await current(sync) == before - {"u001"}
+    assert not await sync.rows(select(departments).where(departments.c.deleted_at.is_not(None)))
+    (said,) = [line for line in result(run) if line.startswith("departments that could not be read: 1")]
+    assert "4 (50002)" in said
     assert "contact scope" in said
-    confirmed = await full(sync, company, confirmed=run.leavers)
-    assert await current(sync) == before
-    assert result(confirmed)[-1] == said
+
+
+async def test_more_leavers_than_the_limit_stop_a_run_with_a_department_out_of_sight_too(large):
+    sync, company = large
+    company.hidden.add(4)
+    before = await contents(sync)
+    await leave(company, 11)
+    run = await full(sync, company)
+    assert (run.state, run.leavers) == ("stopped", 11)
+    assert await contents(sync) == before
 
 
 async def test_confirming_is_advised_where_it_marks_who_left(sync, company):
@@ -238,8 +259,8 @@ async def test_where_the_scope_is_not_told_and_the_root_refused_it_says_so(sync,
     company.hidden.add(1)
     run = await full(sync, company)
     assert await current(sync) == set()
-    (said,) = [line for line in result(run) if "department 1 is out of the app's sight" in line]
-    assert said.startswith("Not all could be read")
+    (said,) = [line for line in result(run) if line.startswith("departments that could not be read: 1")]
+    assert "1 (50002)" in said
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,11 @@ from sqlalchemy import select, update
 from consumers.address_sync import consumer as consumer_module
 from consumers.address_sync.schedule import Schedule
 from consumers.address_sync.settings import AddressSyncSettings
-from consumers.address_sync.sync.runs import Runs
 from consumers.address_sync.sync.tables import runs as runs_table
 from consumers.address_sync.tables import users
 from dingbridge.dingtalk.errors import Unavailable
 from tests.unit.address_sync.company import CORP, event, events, order
-from tests.unit.address_sync.syncing import differences, every_detail, full, sample
+from tests.unit.address_sync.syncing import differences, every_detail, full, runs_in, sample
 
 
 @pytest.fixture
@@ -41,7 +40,7 @@ def schedule(sync, **settings):
 
 async def ended_ago(sync, days):
     """As if all runs had ended so many days ago."""
-    for run in await Runs(sync.database, CORP).ended("done", "stopped"):
+    for run in await runs_in(sync, "done", "stopped"):
         values = {at: getattr(run, at) - timedelta(days=days) for at in ("began_at", "ended_at")}
         async with sync.database.transaction() as tx:
             await tx.execute(update(runs_table).where(runs_table.c.run_id == run.run_id).values(**values))
@@ -80,13 +79,13 @@ async def test_the_end_of_the_last_full_sync_is_shown_whoever_did_it(sync, compa
         sync.database,
         AddressSyncSettings(dingtalk_corp_id=CORP),
         sync.consumer._order_sync,
-        on_synced=told.append,
+        on_synced=lambda run: told.append(run.ended_at.timestamp()),
     )
     await member.look()
     assert told == []  # none was done
     await carry_out(sync, inbox[0])
     await member.look()
-    [run] = await Runs(sync.database, CORP).ended("done")
+    [run] = await runs_in(sync, "done")
     assert told == [run.ended_at.timestamp()]
     await ended_ago(sync, 3)
     await member.look()
@@ -144,7 +143,7 @@ async def test_a_stopped_run_is_not_ordered_again_at_once(sync, company, inbox):
     one = schedule(sync, dingtalk_corp_id=CORP, reconcile_every_days=1)
     await one.look()
     await carry_out(sync, inbox[0])
-    assert [run.state for run in await Runs(sync.database, CORP).ended("stopped")] == ["stopped"]
+    assert [run.state for run in await runs_in(sync, "stopped")] == ["stopped"]
     await one.look()
     assert len(inbox) == 1
     assert len(await sync.rows(select(users.c.userid).where(users.c.left_at.is_(None)))) == 5

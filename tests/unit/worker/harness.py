@@ -92,6 +92,10 @@ class Harness:
             )
         self.scheduler.add(records)
 
+    def to_commit(self, partitions: set[TopicPartition] | None = None) -> dict[TopicPartition, int]:
+        """The offsets that moved."""
+        return {p: o for p, (o, _) in self.tracker.to_commit(partitions).items() if o}
+
     async def idle(self) -> None:
         await until(lambda: self.tracker.in_flight == 0)
 

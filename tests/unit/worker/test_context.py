@@ -2,7 +2,6 @@
 
 from dingbridge import Consumer, Context, Event, Position, Transaction
 from dingbridge.testing import MemoryRuntime
-from dingbridge.worker.context import next_fetch_sequence
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.executor import Executor
 from tests.unit.address_sync.company import event
@@ -12,28 +11,13 @@ class Curious(Consumer):
     name, topics = "curious", ("user_add_org",)
 
     def __init__(self) -> None:
-        self.seen: list[tuple[int | None, int]] = []
         self.given: list[tuple[Context, Context]] = []
 
     async def prepare(self, event: Event, ctx: Context) -> Context:
-        self.seen.append((ctx.fetch_sequence, next_fetch_sequence()))
         return ctx
 
     async def handle(self, event: Event, tx: Transaction, prepared: Context) -> None:
         self.given.append((prepared, tx.ctx))
-
-
-async def test_a_handler_learns_which_fetches_began_after_its_record_came() -> None:
-    consumer = Curious()
-    early = next_fetch_sequence()
-    async with MemoryRuntime(consumer) as runtime:
-        await runtime.deliver(event("user_add_org", "u1"), fetch_sequence=early)
-        await runtime.deliver(event("user_add_org", "u2"))
-        await runtime.deliver(event("user_add_org", "u3"), fetch_sequence=early)
-    (first, fetch_1), (second, fetch_2), (third, _) = consumer.seen
-    assert first == third == early
-    assert second is not None
-    assert early < fetch_1 < second < fetch_2
 
 
 async def test_prepare_and_handle_have_one_context_with_attempt_position_and_the_apps_client() -> None:
@@ -52,6 +36,6 @@ async def test_prepare_and_handle_have_one_context_with_attempt_position_and_the
         assert outcome.kind == "done"
         ((prepared, in_tx),) = consumer.given
         assert prepared is in_tx
-        assert (in_tx.attempt, in_tx.position) == (3, ("t", 2, 7))
+        assert (in_tx.attempt, in_tx.position, in_tx.together) == (3, ("t", 2, 7), (came,))
         assert in_tx.dingtalk == f"client of {came.app}"
         assert asked == [(came.app, came.corp_id)]

@@ -5,10 +5,10 @@ import asyncio
 import orjson
 import pytest
 
-from dingbridge import DependencyUnavailable
 from dingbridge import retry as backoff_module
 from dingbridge.worker.delivery import hash_key
 from dingbridge.worker.queues import in_flight
+from dingbridge.worker.store.errors import DatabaseDown
 from tests.unit.worker.harness import P0, P1, Scripted, running, until
 
 
@@ -39,7 +39,7 @@ async def test_a_paused_partition_says_what_it_waits_for_and_the_other_goes_on(
 ) -> None:
     monkeypatch.setattr(backoff_module, "UNAVAILABLE_FIRST_S", 600)
     monkeypatch.setattr(backoff_module, "UNAVAILABLE_MAX_S", 600)
-    consumer = Scripted({"bad": [DependencyUnavailable("system A does not answer")]})
+    consumer = Scripted({"bad": [DatabaseDown("system A does not answer")]})
     async with running(consumer) as harness:
         harness.add(P0, ("bad", "u1"))
         await until(lambda: bool(harness.scheduler.down()))
@@ -48,7 +48,7 @@ async def test_a_paused_partition_says_what_it_waits_for_and_the_other_goes_on(
         await until(lambda: harness.tracker.in_flight == 2)
         told = harness.scheduler.in_flight()
         (pause,) = told["paused"]
-        assert (pause["topic"], pause["partition"], pause["offset"]) == (*P0, 0)
+        assert (pause["topic"], pause["partition"], pause["offset"]) == (*P0, 1), "the next to be tried"
         assert (pause["waits_for"], pause["failures"]) == ("system A does not answer", 1)
         assert pause["since"] < pause["next_attempt_at"]
         assert [(r["state"], r["outcome"]) for r in told["records"]] == [

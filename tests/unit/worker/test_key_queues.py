@@ -7,6 +7,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dingbridge.worker.queues.attempts import MOST_NOTED, Attempts, note, read_note
 from dingbridge.worker.queues.key_queue import KeyQueues
 from dingbridge.worker.queues.offset_tracker import Limits, OffsetTracker, QueuedRecord, State
 from tests.unit.worker.support import kafka_record
@@ -29,11 +30,11 @@ class Tracked:
 
     def finish(self, queued: QueuedRecord) -> QueuedRecord | None:
         self.offsets.finish(queued)
-        return self.queues.remove_head(queued)
+        return self.queues.remove([queued])
 
     def drop(self, queued: QueuedRecord) -> QueuedRecord | None:
         self.offsets.drop(queued)
-        return self.queues.remove_head(queued)
+        return self.queues.remove([queued])
 
 
 def fetched(partition: TopicPartition, offset: int, key: str, size: int = 1) -> QueuedRecord:
@@ -107,7 +108,7 @@ def _any_interleaving(script: list[tuple]) -> None:
         if (head := tracked.finish(running.pop())) is not None:
             begin(head)
     assert began == added
-    assert offsets.to_commit() == {p: next_offset[p] for p, items in by_partition.items() if items}
+    assert offsets.to_commit() == {p: (next_offset[p], "") for p, items in by_partition.items() if items}
     assert offsets.in_flight == offsets.in_flight_bytes == 0
 
 
@@ -141,7 +142,7 @@ def test_after_a_handover_nothing_of_the_lost_partitions_is_left_and_the_others_
         head = tracked.finish(mine[0]) if items.index(mine[0]) in finishing else tracked.drop(mine[0])
         if head is not None:
             running.append(head)
-    for partition, committable in offsets.to_commit(lost).items():
+    for partition, (committable, _) in offsets.to_commit(lost).items():
         unfinished = [i.offset for i in items if i.partition == partition and i.state is not State.FINISHED]
         assert committable <= min(unfinished, default=next_offset[partition])
     offsets.forget(lost)
@@ -170,8 +171,8 @@ def test_committable_holds_only_what_moved() -> None:
     tracked.add(first)
     assert offsets.to_commit() == {}
     tracked.finish(first)
-    assert offsets.to_commit() == {P0: 8}
-    offsets.committed({P0: 8})
+    assert offsets.to_commit() == {P0: (8, "")}
+    offsets.committed({P0: (8, "")})
     assert offsets.to_commit() == {}
 
 
@@ -215,7 +216,7 @@ def test_offsets_that_cannot_be_committed_are_bounded_and_name_their_holder() ->
     assert list(offsets.holders()) == [(P0, stuck, 3)]
     tracked.finish(stuck)
     assert offsets.full() == set()
-    assert offsets.to_commit() == {P0: 4}
+    assert offsets.to_commit() == {P0: (4, "")}
 
 
 def test_a_partition_that_was_made_anew_begins_again_from_its_lower_offset() -> None:
@@ -229,4 +230,48 @@ def test_a_partition_that_was_made_anew_begins_again_from_its_lower_offset() -> 
     assert tracked.finish(old) is new
     assert offsets.committable_offset(P0) == 0
     tracked.finish(new)
-    assert offsets.to_commit() == {P0: 1}
+    assert offsets.to_commit() == {P0: (1, "")}
+
+
+def test_who_gets_a_partition_next_knows_the_attempts_of_its_records() -> None:
+    before = Tracked()
+    records = [fetched(P0, 7 + n, f"k{n}") for n in range(4)]
+    for queued in records:
+        before.add(queued)
+    before.finish(records[0])
+    records[1].attempts = 3
+    records[3].own_failures, records[3].own_since = 2, 1_700_000_000.5
+    assert before.offsets.to_commit() == {P0: (8, "[[0,3,0,0],[2,0,2,1700000000]]")}
+    before.offsets.committed(before.offsets.to_commit())
+    assert before.offsets.to_commit() == {}
+    records[1].attempts = 4
+    before.drop(records[1])  # it is being handed over
+    ((offset, text),) = before.offsets.to_commit().values()
+
+    after = Tracked()
+    after.offsets.recall(P0, read_note(offset, text))
+    again = [fetched(P0, 8 + n, f"k{n}") for n in range(3)]
+    for queued in again:
+        after.add(queued)
+    assert [(q.attempts, q.own_failures, q.own_since) for q in again] == [
+        (4, 0, None),
+        (0, 0, None),
+        (0, 2, 1_700_000_000),
+    ]
+    assert after.offsets.to_commit() == {P0: (8, text)}, "Kafka's own is not asked for"
+    after.offsets.forget({P0})
+    after.add(fresh := fetched(P0, 8, "k0"))
+    assert fresh.attempts == 0
+
+
+@given(st.text() | st.binary().map(lambda raw: raw.decode("latin-1")) | st.from_regex(r"\[\[[0-9,\[\]-]*"))
+def test_a_note_of_somebody_else_costs_nothing(text: str) -> None:
+    for attempts in read_note(5, text).values():
+        assert len(attempts) == 3
+
+
+def test_a_note_fits_into_what_a_broker_takes() -> None:
+    failed = [(10**15 + 10**6 * n, Attempts(10**6, 10**6, 10**11)) for n in range(500)]
+    text = note(10**15, failed)
+    assert len(text) < 4096
+    assert len(read_note(10**15, text)) == MOST_NOTED

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from dingbridge import retry as backoff
+from dingbridge.errors import SettingsError
 from dingbridge.events.event import decode
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker import service, supervise
@@ -155,3 +156,15 @@ async def test_what_runs_beside_the_events_begins_again_within_a_service(
         async with asyncio.timeout(60):
             await one.run()
     assert {entry["task"] for entry in logs if entry["event"] == "consumer.task_ended"} == {"pruning"}
+
+
+def test_a_misspelt_event_type_ends_the_start_and_a_new_one_is_declared(tmp_path: Path) -> None:
+    class Misspelt(Recording):
+        topics = ("user_leaves_org", "unclassified")
+
+    with pytest.raises(
+        SettingsError, match=r"'user_leaves_org', user_leave_org is near it; .*new_event_types"
+    ):
+        serving(tmp_path, Misspelt)
+    Misspelt.new_event_types = ("user_leaves_org",)
+    serving(tmp_path, Misspelt)

@@ -1,0 +1,192 @@
+"""Whom to look at again, since an answer may be older than its event: one durable row for each entity.
+
+An event is handled at once, with what its fetch showed; its offset does not wait. Where that disagrees with
+the event, or the entity was fetched a moment ago, too, the row says when to look again
+(``dingbridge/late_answers.py``), and a newer event begins the looks again. Any process of the consumer does
+them. A full comparison (``comparison.py``) uses the same rows, for people of whom nothing was said.
+
+Not here: what a look fetches and writes (``mirror.py``).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, NamedTuple
+
+import structlog
+from prometheus_client import CollectorRegistry, Gauge
+from sqlalchemy import BigInteger, Column, Integer, MetaData, Row, Table, Text, and_, case, delete
+
+from dingbridge.availability import Availability
+from dingbridge.error_location import error_location
+from dingbridge.late_answers import ABSENT_AGAIN_S, LOOK_AGAIN_S, Said, look_again_s
+from dingbridge.work_queue import ORDINARY, PEOPLE_WAIT, RECONCILE, WorkQueue, queue_columns, queue_index
+from dingbridge.worker.outcomes import Conflict
+from dingbridge.worker.store.database import Database
+from dingbridge.worker.store.errors import DatabaseDown
+from dingbridge.worker.store.transaction import Transaction
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE: Final = 16
+"""Looks under way at the same time in one process."""
+
+IDLE_S: Final = 1.0
+"""How often a process asks whether something is due, in s."""
+
+MEASURE_EVERY_S: Final = 10.0
+LEASE_S: Final = 120.0
+
+Look = Callable[[Row[Any]], Awaitable[None]]
+"""Does what a row says, and releases it."""
+
+
+class Entity(NamedTuple):
+    """What is looked at: a company's ``user``, ``department`` or other ``kind``, by DingTalk's id."""
+
+    corp_id: str
+    kind: str
+    entity_id: str
+
+
+def look_again_table(metadata: MetaData, name: str) -> Table:
+    """The rows of one consumer, in a table of its ``metadata``."""
+    return Table(
+        name,
+        metadata,
+        Column("corp_id", Text, primary_key=True),
+        Column("kind", Text, primary_key=True),
+        Column("entity_id", Text, primary_key=True),
+        Column("app", Text, nullable=False, comment="the app that DingTalk is asked as"),
+        Column("said", Text, comment="what its event said: present, absent or changed; NULL: no event"),
+        Column("said_ms", BigInteger, comment="when that happened by the event, epoch ms"),
+        Column("looks", Integer, nullable=False, default=0, comment="looks since, the event's own too"),
+        *queue_columns(),
+        queue_index(f"ix_{name}_due"),
+    )
+
+
+class LookAgain:
+    """The rows of ``table``, made by ``look_again_table``. ``clock`` gives epoch s."""
+
+    def __init__(
+        self, table: Table, clock: Callable[[], float], registry: CollectorRegistry | None = None
+    ) -> None:
+        self.table, self._clock = table, clock
+        self.queue = WorkQueue(table, lease_s=LEASE_S, clock=clock)
+        self._availability, self._measure_at = Availability(), 0.0
+        self._due = Gauge(
+            "dingbridge_mirror_due",
+            "Entities that are due to be looked at again: after hires and leavers (0), after other events "
+            "(1), for a comparison of everybody (2); 10000 stands for more",
+            ("priority",),
+            registry=registry or CollectorRegistry(),
+        )
+
+    async def begin(self, tx: Transaction, of: Entity, app: str, said: Said, said_ms: int) -> None:
+        """An event was handled: look again as often as the policy has it. That somebody came or left is not
+        forgotten by a change that is told meanwhile."""
+        c, due_ms = self.table.c, self.queue.now_ms() + round(LOOK_AGAIN_S[0] * 1000)
+        priority = ORDINARY if said == "changed" else PEOPLE_WAIT
+        told = {"said": said, "said_ms": said_ms}
+        new = {"app": app, **told, "looks": 1, "due_ms": due_ms, "priority": priority}
+        again: dict[str, Any] = {}
+        if said == "changed":
+            known = and_(c.due_ms.is_not(None), c.said.is_not(None))
+            again = {name: case((known, c[name]), else_=value) for name, value in told.items()}
+        statement = tx.insert(self.table).values(**of._asdict(), **new)
+        await tx.execute(
+            statement.on_conflict_do_update(
+                index_elements=Entity._fields, set_=new | again | self.queue.due(priority, due_ms)
+            )
+        )
+
+    async def end(self, tx: Transaction, of: Entity) -> None:
+        """It was seen as its event said: an hour's look need not be waited for."""
+        await tx.execute(delete(self.table).where(*(self.table.c[k] == v for k, v in of._asdict().items())))
+
+    async def ask_once(self, tx: Transaction, app: str, entities: list[Entity]) -> None:
+        """Look once at each of ``entities``, of which no event tells; whose row is there keeps its time."""
+        c, nothing = self.table.c, {"said": None, "said_ms": None, "looks": 0}
+        new = {"app": app, **nothing, "due_ms": self.queue.now_ms(), "priority": RECONCILE}
+        statement = tx.insert(self.table).on_conflict_do_update(
+            index_elements=Entity._fields, set_=new, where=c.due_ms.is_(None)
+        )
+        if entities:
+            await tx.execute(statement, [{**of._asdict(), **new} for of in entities])
+
+    async def looked(self, tx: Transaction, row: Row[Any], *, exists: bool) -> None:
+        """``row`` was looked at: when to do so next, if at all."""
+        looks = row.looks + 1
+        wait_s = next_look_s(row.said, looks, exists=exists)
+        if wait_s is None:
+            await self.queue.done(tx, row)
+        else:
+            due_ms = self.queue.now_ms() + round(wait_s * 1000)
+            await self.queue.release(tx, row, due_ms=due_ms, looks=looks)
+
+    async def run(self, database: Database, look: Look) -> None:
+        """Never returns. Raises ``DatabaseDown``: call it again."""
+        under_way: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                await self._measure(database)
+                rows = await self.queue.claim(database, AT_ONCE - len(under_way))
+                under_way |= {asyncio.create_task(self._one(database, row, look)) for row in rows}
+                pause_s = max(self._availability.pause_s(), IDLE_S)
+                if not under_way:
+                    await asyncio.sleep(pause_s)
+                    continue
+                ended, under_way = await asyncio.wait(
+                    under_way, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in ended:
+                    task.result()
+        finally:
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
+
+    async def run_due(self, database: Database, look: Look) -> int:
+        """Do what is due now; returns how many looks that were. For tests, and commands that wait."""
+        done = 0
+        while rows := await self.queue.claim(database, AT_ONCE):
+            await asyncio.gather(*(self._one(database, row, look) for row in rows))
+            done += len(rows)
+        return done
+
+    async def _measure(self, database: Database) -> None:
+        if (now := self._clock()) >= self._measure_at:
+            self._measure_at = now + MEASURE_EVERY_S
+            for priority, due in (await self.queue.depth(database.reader())).items():
+                self._due.labels(str(priority)).set(due)
+
+    async def _one(self, database: Database, row: Row[Any], look: Look) -> None:
+        try:
+            await look(row)
+            self._availability.worked(self._clock())
+        except DatabaseDown:
+            raise
+        except Conflict:  # an event was handled meanwhile, and began the looks again
+            async with database.transaction() as tx:
+                await self.queue.release(tx, row, due_ms=self.queue.now_ms())
+        except Exception as error:
+            where = error_location(error, "consumers")
+            async with database.transaction() as tx:
+                then = await self.queue.failed(tx, row, self._availability, error)
+            level = log.error if then == "given-up" else log.warning
+            level("mirror.not_looked_at", kind=row.kind, entity_id=row.entity_id, error=where, then=then)
+
+
+def next_look_s(said: Said | None, looks: int, *, exists: bool) -> float | None:
+    """How long to wait, in s, after look number ``looks``; None: that was the last."""
+    if said is None:
+        return None
+    if said == "present" and not exists and looks == len(LOOK_AGAIN_S) + 1:
+        return ABSENT_AGAIN_S
+    return look_again_s(looks)
+
+
+def believed(said: Said | None, looks: int, *, exists: bool) -> bool:
+    """Whether look number ``looks`` may be written: it does not contradict what was said of the entity's
+    being there, or it is the last."""
+    return said is None or exists == (said != "absent") or look_again_s(looks) is None

@@ -1,0 +1,207 @@
+"""``Mirror``, the base of consumers that keep tables equal to what DingTalk says of people.
+
+An event is taken as *look at this again*, whatever it says happened: ``prepare`` fetches, ``handle`` writes
+what differs, under a version guard, and leaves a row to look again where the answer may be older than the
+event (``look_again.py``). With a ``table`` of people all of this is ready; who mirrors something else
+overrides ``entity``, ``fetch``, ``write`` and ``resync``.
+"""
+
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, ClassVar
+
+import structlog
+from sqlalchemy import Row, Table
+
+from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.errors import NotFound, PermissionDenied
+from dingbridge.events.control import RESYNC_REQUESTED
+from dingbridge.events.event import Event
+from dingbridge.late_answers import agrees, may_be_old, said_by
+from dingbridge.mirror import people
+from dingbridge.mirror.comparison import Comparison
+from dingbridge.mirror.look_again import Entity, LookAgain, believed, look_again_table
+from dingbridge.snapshots import Snapshot, VersionGuard
+from dingbridge.worker.consumer import Consumer
+from dingbridge.worker.context import Context, Reader
+from dingbridge.worker.outcomes import Reject
+from dingbridge.worker.store.transaction import Transaction
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What DingTalk said of one entity: ``found`` is what ``Mirror.fetch`` returned."""
+
+    of: Snapshot
+    found: Any
+    exists: bool
+
+
+class Mirror(Consumer[Answer | None]):
+    """A consumer whose tables equal DingTalk's. With ``table`` (made by ``people_table``) it is whole::
+
+        class Staff(Mirror):
+            name = "staff"
+            table = people_table("staff", MetaData(), Column("name", Text), Column("mobile", Text))
+
+    ``row`` says what stands in the columns. Everybody is compared at the first event of a company, every
+    ``compare_every_days``, when events may be lost, and by ``dingbridge resync staff``.
+    """
+
+    topics: ClassVar[Sequence[str]] = people.TOPICS
+
+    table: ClassVar[Table]
+    """The people, made by ``people_table``; not set by who overrides ``entity``, ``fetch`` and ``write``."""
+
+    compare_every_days: ClassVar[float] = 7
+    """Days between two comparisons of everybody; 0: the first alone."""
+
+    guard: ClassVar[VersionGuard]
+    look_again: ClassVar[Table]
+    """Made for a ``table``; who overrides ``fetch`` and ``write`` makes them, in a metadata of theirs."""
+
+    clock: Callable[[], float] = staticmethod(time.time)
+    """Epoch s; a test may bring another."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if isinstance(table := cls.__dict__.get("table"), Table):
+            people.check(cls.__qualname__, table)
+            cls.metadata = table.metadata
+            cls.guard = VersionGuard(table.metadata, f"{table.name}_generations")
+            cls.look_again = look_again_table(table.metadata, f"{table.name}_look_again")
+        super().__init_subclass__(**kwargs)
+
+    @cached_property
+    def looks(self) -> LookAgain:
+        """What is to be looked at again."""
+        return LookAgain(self.look_again, self.clock, self.registry)
+
+    @cached_property
+    def comparison(self) -> Comparison | None:
+        """The comparison of everybody in ``table``."""
+        if not hasattr(self, "table"):
+            return None
+        return Comparison(self.table, self.looks, self.compare_every_days, self.database)
+
+    # What an author overrides
+
+    def row(self, user: Mapping[str, Any]) -> dict[str, Any]:
+        """The columns of one person, from the result of ``v2/user/get``; by default the field of the same
+        name, as the column's type has it, and NULL where DingTalk says nothing."""
+        return people.row(self.table, user)
+
+    def entity(self, event: Event) -> tuple[str, str] | None:
+        """Kind and id of what ``event`` asks to be fetched; None where it names nobody. May raise
+        ``Reject``."""
+        return None if event.subject is None else ("user", event.subject)
+
+    async def fetch(self, client: DingTalkClient, db: Reader, of: Snapshot) -> Any:
+        """Ask DingTalk. Raises ``NotFound`` for what is not there, ``PermissionDenied`` and any other
+        ``ApiError``."""
+        return await client.user(of.entity_id)
+
+    async def write(self, tx: Transaction, answer: Answer, *, gone_at: datetime, told: bool) -> bool:
+        """Make the tables equal to ``answer``, whose guard is held; returns whether they were not. Of who
+        does not exist ``gone_at`` is since when, and ``told`` that an event about leaving says so."""
+        row = None if answer.found is None else self.row(answer.found)
+        return await people.write(tx, self.table, answer.of, row, gone_at=gone_at)
+
+    async def resync(self, event: Event, ctx: Context) -> None:
+        """The bridge, or ``dingbridge resync``, asks for a comparison of everything."""
+        if self.comparison is not None:
+            await self.comparison.ask(event.app, event.corp_id, again=True)
+
+    def exists(self, found: Any) -> bool:
+        """Whether what ``fetch`` returned is there."""
+        return found is not None
+
+    # The consumer
+
+    async def start(self) -> None:
+        self.dingtalk  # noqa: B018 - every event needs it: end in words now rather than at the first
+
+    async def background(self) -> None:
+        await self.looks.run(self.database, self._look)
+
+    def fetches(self, event: Event) -> Hashable | None:
+        """Events of one entity that wait together are one fetch."""
+        try:
+            entity = None if event.type == RESYNC_REQUESTED else self.entity(event)
+        except Reject:
+            return None
+        return entity and (event.app, event.corp_id, *entity)
+
+    async def prepare(self, event: Event, ctx: Context) -> Answer | None:
+        """None when nothing is to be written."""
+        if event.type == RESYNC_REQUESTED:
+            await self.resync(event, ctx)
+            return None
+        entity = self.entity(event)
+        if entity is None:  # the bridge asks for a resync, in the inbox
+            log.warning("mirror.event_without_ids", event_type=event.event_type, event_id=event.id)
+            return None
+        if self.comparison is not None:
+            await self.comparison.ask(event.app, event.corp_id)
+        return await self._ask(ctx.dingtalk, ctx.db, Entity(event.corp_id, *entity))
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Answer | None) -> None:
+        if prepared is None:
+            return
+        of, events = prepared.of, tx.ctx.together
+        telling = [one for one in events if said_by(one.event_type) != "changed"] or events
+        newest = max(telling, key=lambda one: one.time)
+        said, now = said_by(newest.event_type), of.began_at.timestamp()
+        late = any(may_be_old(one.received_time.timestamp(), now) for one in events)
+        await self.guard.claim(tx, of)
+        changed = False
+        if not late or believed(said, 1, exists=prepared.exists):
+            changed = await self.write(tx, prepared, gone_at=newest.time, told=said == "absent")
+        log.debug("mirror.handled", kind=of.kind, event_id=event.id, exists=prepared.exists, changed=changed)
+        if not late:
+            return
+        entity = Entity(of.corp_id, of.kind, of.entity_id)
+        alone = len(events) == 1 and not (of.last_fetch_at and may_be_old(of.last_fetch_at.timestamp(), now))
+        if alone and agrees(said, exists=prepared.exists, changed=changed):
+            await self.looks.end(tx, entity)
+        else:
+            await self.looks.begin(tx, entity, event.app, said, round(newest.time.timestamp() * 1000))
+
+    async def look_due(self) -> int:
+        """Do what is due by ``clock``, as ``background`` does; returns how many looks that was. For tests."""
+        return await self.looks.run_due(self.database, self._look)
+
+    async def _look(self, row: Row[Any]) -> None:
+        """One look again, or a step of a comparison."""
+        client = self.dingtalk_of(row.app, row.corp_id)
+        if self.comparison is not None and await self.comparison.step(row, client):
+            return
+        reader = self.database.reader()
+        answer = await self._ask(client, reader, Entity(row.corp_id, row.kind, row.entity_id))
+        async with self.database.transaction() as tx:
+            if answer is None:
+                await self.looks.queue.done(tx, row)
+                return
+            await self.guard.claim(tx, answer.of)
+            if believed(row.said, row.looks + 1, exists=answer.exists):
+                at = datetime.fromtimestamp((row.said_ms or self.looks.queue.now_ms()) / 1000, UTC)
+                await self.write(tx, answer, gone_at=at, told=row.said == "absent")
+            await self.looks.looked(tx, row, exists=answer.exists)
+
+    async def _ask(self, client: DingTalkClient, db: Reader, entity: Entity) -> Answer | None:
+        """None for what lies outside of the app's scope: that stays as it is known."""
+        of = await self.guard.snapshot(db, *entity, began_at=datetime.fromtimestamp(self.clock(), UTC))
+        try:
+            found = await self.fetch(client, db, of)
+        except NotFound:
+            found = None
+        except PermissionDenied as error:
+            if error.about != "entity":
+                raise
+            log.warning("entity.not_visible", kind=of.kind, entity_id=of.entity_id, errcode=error.errcode)
+            return None
+        return Answer(of, found, self.exists(found))

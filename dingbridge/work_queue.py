@@ -1,0 +1,278 @@
+"""Work that waits in a table: what several processes take from it, each row by one of them at a time.
+
+A row is due at ``due_ms``. Whoever claims it has it for a lease, and ``claims`` tells later whether it still
+has (a process may be frozen for longer than its lease). While it works, others may make the row due again:
+``due_ms`` then no longer equals ``leased_ms``, and ``release`` and ``done`` leave it due. Times are epoch ms
+of the claiming process's clock; a lease is longer than the clocks of two hosts differ.
+
+Each statement reads ``queue_index``, so that its cost does not grow with what waits. Not here: what is to be
+done, and when to try it again after a success.
+"""
+
+import asyncio
+import itertools
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeVar
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    Row,
+    SmallInteger,
+    Table,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal,
+    or_,
+    select,
+    union_all,
+    update,
+)
+
+from dingbridge.availability import Availability, is_given_up, own_delay_s
+from dingbridge.dingtalk.errors import ApiError
+from dingbridge.errors import BridgeError
+from dingbridge.retry import ASKED_MAX_S
+from dingbridge.worker.context import Reader
+from dingbridge.worker.store.database import Database
+from dingbridge.worker.store.transaction import Transaction
+
+T = TypeVar("T")
+
+PEOPLE_WAIT, ORDINARY, RECONCILE = 0, 1, 2
+"""The priorities: hires, leavers and decisions; what else an event or a message asks for; what nobody waits
+for, as a comparison of everything or the details of who has not changed."""
+
+_TURNS: Final = (0, 0, 1, 0, 0, 1, 0, 2)
+"""Whose turn each of eight claimed rows is. A priority with nothing due gives its turn to the first that has,
+so none starves, and who people wait for waits for few others."""
+
+_FAILED_DELAY_S: Final = 2.0
+_OURS_TO_KNOW = {"entity": True, "address": False, "month": False, "token": False, "right": False}
+
+
+def queue_columns() -> tuple[Column[Any], ...]:
+    """The columns that a table needs to be a queue, for ``Table(…, *queue_columns(), queue_index(…))``."""
+    return (
+        Column("due_ms", BigInteger, comment="when there is something to do; NULL: nothing"),
+        Column("priority", SmallInteger, nullable=False, default=ORDINARY, comment="0 first; 2 can wait"),
+        Column("leased_ms", BigInteger, nullable=False, default=0, comment="until then a process has it"),
+        Column("claims", BigInteger, nullable=False, default=0, comment="raised by each that claims it"),
+        Column("attempts", Integer, nullable=False, default=0, comment="failures in a row of its own"),
+        Column("failed_ms", BigInteger, comment="its last failure since it worked"),
+        Column("failing_since_ms", BigInteger, comment="the first failure of its own since it worked"),
+    )
+
+
+def queue_index(name: str) -> Index:
+    """The index that claims read."""
+    return Index(name, "priority", "due_ms")
+
+
+def _clock() -> float:
+    return time.time()
+
+
+def whose(error: BaseException | None) -> bool | None:
+    """Whether a failure is the entity's own, as far as ``error`` says itself; None: another entity tells."""
+    if isinstance(error, ApiError):
+        return _OURS_TO_KNOW.get(error.about)
+    return None
+
+
+async def keep_working(
+    claim: Callable[[int], Awaitable[Sequence[T]]],
+    work: Callable[[T], Awaitable[None]],
+    at_once: int,
+    look_every_s: float = 0.5,
+) -> None:
+    """Claim, and ``work``, up to ``at_once`` at a time, until cancelled; one that takes long keeps its own
+    place only. ``look_every_s``: how often new work is looked for when there is none, in s. Raises what one
+    of the two raises."""
+    running: set[asyncio.Task[None]] = set()
+    try:
+        while True:
+            free = at_once - len(running)
+            claimed = await claim(free) if free else ()
+            running |= {asyncio.ensure_future(work(one)) for one in claimed}
+            if not running:
+                await asyncio.sleep(look_every_s)
+                continue
+            wait_s = None if len(running) == at_once else look_every_s
+            done, running = await asyncio.wait(running, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+class WorkQueue:
+    """The rows of ``table`` as a queue. ``lease_s``: how long a claimed row is left to its claimer, in s."""
+
+    def __init__(
+        self, table: Table, *, lease_s: float = 60, clock: Callable[[], float] | None = None
+    ) -> None:
+        """``clock`` gives epoch s; None: this machine's."""
+        self.table, self._lease_ms = table, round(lease_s * 1000)
+        self._clock = clock or _clock
+        self._c = table.c
+        self._turns = itertools.cycle(_TURNS)
+
+    def now_ms(self) -> int:
+        return round(self._clock() * 1000)
+
+    def due(self, priority: int = ORDINARY, at_ms: int | None = None) -> dict[str, Any]:
+        """Values of an ``UPDATE`` that make a row due at ``at_ms``, now if that is None, whoever has it. What
+        is due earlier stays so, what waits with a more urgent priority keeps that."""
+        at, c = self.now_ms() if at_ms is None else at_ms, self._c
+        earlier = and_(c.due_ms < at, or_(c.leased_ms == 0, c.due_ms != c.leased_ms))
+        return {
+            # a row that is claimed is told by due_ms = leased_ms, so that must differ
+            "due_ms": case((earlier, c.due_ms), (c.leased_ms == at, at - 1), else_=at),
+            "priority": case(
+                (and_(c.due_ms.is_not(None), c.priority < priority), c.priority), else_=priority
+            ),
+        }
+
+    async def claim(self, database: Database, most: int, *where: ColumnElement[bool]) -> list[Row[Any]]:
+        """Up to ``most`` rows that are due, most urgent first, which nobody else gets during the lease;
+        ``where`` restricts which. A row has all columns of the table as they are from now on. Nothing is
+        written where nothing is due."""
+        now = self.now_ms()
+        waiting = await self._count(database.reader(), most, now, *where)
+        take: Counter[int] = Counter()
+        for _ in range(min(most, waiting.total())):
+            turn = next(self._turns)
+            priority = turn if waiting[turn] else min(p for p in waiting if waiting[p])
+            waiting[priority] -= 1
+            take[priority] += 1
+        if not take:
+            return []
+        until, claimed = now + self._lease_ms, self._c.claims + 1
+        rows: list[Row[Any]] = []
+        fresh = {"leased_ms": literal(until), "due_ms": literal(until), "claims": claimed}
+        columns = [fresh[c.name].label(c.name) if c.name in fresh else c for c in self._c]
+        async with database.transaction() as tx:
+            for priority, most_of in sorted(take.items()):
+                due = select(*columns).where(self._waits(priority, now), *where).order_by(self._c.due_ms)
+                found = await tx.execute(due.limit(most_of).with_for_update(skip_locked=True))
+                rows += found
+            if rows:
+                keys = [{f"key_{c.name}": row._mapping[c] for c in self.table.primary_key} for row in rows]
+                this = (c == bindparam(f"key_{c.name}") for c in self.table.primary_key)
+                lease = {"leased_ms": until, "due_ms": until, "claims": claimed}
+                await tx.execute(update(self.table).where(*this).values(**lease), keys)
+        return rows
+
+    async def renew(self, tx: Transaction, row: Row[Any], **values: Any) -> bool:
+        """Begin the lease of ``row`` again, with ``values``; False: another has claimed it since."""
+        until = self.now_ms() + self._lease_ms
+        due = case((self._untouched, until), else_=self._c.due_ms)
+        return await self._write(tx, row, {**values, "leased_ms": until, "due_ms": due})
+
+    async def release(
+        self, tx: Transaction, row: Row[Any], *, due_ms: int | None = None, **values: Any
+    ) -> bool:
+        """Give ``row`` back with ``values``, to be claimed again at ``due_ms`` (None: when it is made due);
+        at once where it was made due meanwhile. Forgets failures. False: another has claimed it since, and
+        nothing is written."""
+        due = case((self._untouched, due_ms), else_=self._c.due_ms)
+        worked = {"attempts": 0, "failed_ms": None, "failing_since_ms": None}
+        return await self._write(tx, row, {**worked, **values, "leased_ms": 0, "due_ms": due})
+
+    async def give_back(self, tx: Transaction, row: Row[Any]) -> bool:
+        """Leave ``row`` as it was claimed, due now, as when this process stops. False: another has it."""
+        due = case((self._untouched, self.now_ms()), else_=self._c.due_ms)
+        return await self._write(tx, row, {"leased_ms": 0, "due_ms": due})
+
+    async def free(self, tx: Transaction) -> None:
+        """Give back all that is claimed: where a database is one process's, its leases ended with it."""
+        due = case((self._untouched, self.now_ms()), else_=self._c.due_ms)
+        await tx.execute(update(self.table).where(self._c.leased_ms > 0).values(leased_ms=0, due_ms=due))
+
+    async def done(self, tx: Transaction, row: Row[Any]) -> bool:
+        """Delete ``row``, or release it where it was made due meanwhile. False: another has claimed it."""
+        gone = await tx.execute(delete(self.table).where(self._mine(row), self._untouched))
+        return gone.rowcount == 1 or await self.release(tx, row)
+
+    def failure(
+        self,
+        row: Row[Any],
+        availability: Availability,
+        error: BaseException | None = None,
+        *,
+        own: bool | None = None,
+    ) -> dict[str, Any]:
+        """The values for ``release`` after ``error``: when to try ``row`` again, and what is remembered of
+        its failures. ``own``: whose it is, where the caller knows. ``due_ms`` None: its own failures have
+        lasted so long that it is given up."""
+        now = self._clock()
+        own = whose(error) if own is None else own
+        before = None if row.failed_ms is None else row.failed_ms / 1000
+        if own is None:
+            own = availability.failed(before, now)
+        elif not own:
+            availability.failed(None, now)
+        now_ms = round(now * 1000)
+        values: dict[str, Any] = {
+            "attempts": row.attempts + own,
+            "failed_ms": now_ms,
+            "failing_since_ms": row.failing_since_ms or (now_ms if own else None),
+        }
+        if own and is_given_up(values["failing_since_ms"] / 1000, now):
+            return {"attempts": 0, "failed_ms": None, "failing_since_ms": None, "due_ms": None}
+        wait_s = own_delay_s(values["attempts"]) if own else max(_FAILED_DELAY_S, availability.pause_s())
+        asked_s = (isinstance(error, BridgeError) and error.retry_after_s) or 0
+        return values | {"due_ms": now_ms + round(max(wait_s, min(asked_s, ASKED_MAX_S)) * 1000)}
+
+    async def failed(
+        self,
+        tx: Transaction,
+        row: Row[Any],
+        availability: Availability,
+        error: BaseException | None = None,
+        **values: Any,
+    ) -> Literal["lost", "again", "given-up"]:
+        """Release ``row`` after ``error``, with ``values``. ``again``: it is tried again later; ``given-up``:
+        it waits until somebody makes it due; ``lost``: another has claimed it since, nothing is written."""
+        failure = self.failure(row, availability, error)
+        if not await self.release(tx, row, **failure, **values):
+            return "lost"
+        return "given-up" if failure["due_ms"] is None else "again"
+
+    async def depth(self, reader: Reader, most: int = 10_000) -> dict[int, int]:
+        """How many rows are due, by priority; ``most`` stands for that many or more."""
+        counts = await self._count(reader, most, self.now_ms())
+        return {priority: counts[priority] for priority in sorted(set(_TURNS))}
+
+    async def _count(self, reader: Reader, most: int, now: int, *where: ColumnElement[bool]) -> Counter[int]:
+        counts = []
+        for priority in set(_TURNS):
+            due = select(self._c.due_ms).where(self._waits(priority, now), *where).order_by(self._c.due_ms)
+            counts.append(select(literal(priority), func.count()).select_from(due.limit(most).subquery()))
+        found: Any = await reader.execute(union_all(*counts))
+        return Counter({priority: count for priority, count in found if count})
+
+    def _waits(self, priority: int, now: int) -> ColumnElement[bool]:
+        return and_(self._c.priority == priority, self._c.due_ms <= now, self._c.leased_ms <= now)
+
+    @property
+    def _untouched(self) -> ColumnElement[bool]:
+        return self._c.due_ms == self._c.leased_ms
+
+    def _mine(self, row: Row[Any]) -> ColumnElement[bool]:
+        same = (column == row._mapping[column] for column in self.table.primary_key)
+        return and_(*same, self._c.claims == row.claims)
+
+    async def _write(self, tx: Transaction, row: Row[Any], values: Mapping[str, Any]) -> bool:
+        return (await tx.execute(update(self.table).where(self._mine(row)).values(**values))).rowcount == 1

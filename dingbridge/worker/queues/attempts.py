@@ -1,0 +1,38 @@
+"""What a member of the group notes of failed attempts for the one that gets its partitions next: in the
+metadata of the committed offset, which Kafka keeps beside it. Pure; a note that is missing or no one's that
+this module wrote costs a record nothing but the attempts that it had left.
+"""
+
+import heapq
+import json
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+MOST_NOTED: Final = 100
+"""Records in one note, those with the most failures first: a broker takes 4,096 bytes of metadata
+(``offset.metadata.max.bytes``)."""
+
+
+class Attempts(NamedTuple):
+    """Of one record: the attempts that failed, its own failures (``dingbridge/availability.py``), and since
+    when these last (epoch s; 0: there are none)."""
+
+    attempts: int
+    own_failures: int
+    own_since: int
+
+
+def note(committable: int, failed: Iterable[tuple[int, Attempts]]) -> str:
+    """The note of a partition, of whose unfinished records ``failed`` have, by offset; empty where none."""
+    most = heapq.nlargest(MOST_NOTED, failed, key=lambda one: one[1].attempts + one[1].own_failures)
+    rows = [[offset - committable, *counts] for offset, counts in sorted(most)]
+    return json.dumps(rows, separators=(",", ":")) if rows else ""
+
+
+def read_note(committed: int, text: str) -> dict[int, Attempts]:
+    """What ``note`` wrote beside the offset ``committed``, by the records' offsets; empty for other text."""
+    try:
+        rows = json.loads(text) if text else []
+        return {committed + int(behind): Attempts(*map(int, counts)) for behind, *counts in rows}
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return {}

@@ -1,0 +1,220 @@
+"""Which partitions wait because a dependency is down, and which of their records is tried meanwhile.
+
+A partition that pauses tries one record at a time, each time another, those first that were not tried yet.
+One that works ends the pause, and shows that the failures of the others are their own
+(``dingbridge/availability.py``). What counts as working is an attempt that asked at least what the failed one
+had asked: an event that is filtered out says nothing about DingTalk.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Final
+
+import structlog
+from aiokafka import TopicPartition
+
+from dingbridge.availability import Availability, own_delay_s
+from dingbridge.dingtalk.errors import ApiError, TicketMissing
+from dingbridge.error_location import error_location
+from dingbridge.errors import SettingsError
+from dingbridge.retry import ASKED_MAX_S, delay
+from dingbridge.worker.outcomes import DependencyUnavailable
+from dingbridge.worker.queues.offset_tracker import QueuedRecord
+from dingbridge.worker.store.errors import DatabaseDown
+
+log = structlog.get_logger(__name__)
+
+Asked = frozenset[str]
+"""What an attempt asked, by name; ``HANDLER`` for a handler that names nothing."""
+
+HANDLER: Final[Asked] = frozenset({"handler"})
+DEAD_LETTERS: Final[Asked] = frozenset({"dead letters"})
+
+
+_OF_ALL: Final = ("address", "month", "token")
+"""What a refusal is about that no single record can be at fault for; nor for ``right``, which other events of
+the partition may not need."""
+
+
+@dataclass(slots=True, eq=False)
+class Pause:
+    """A partition that waits. ``probe`` is being tried; ``waiting`` are heads of keys that were not tried
+    yet, ``tried`` those that were. ``reason`` says what does not work, ``since`` is of ``time.monotonic``,
+    ``next_at`` epoch s. ``certain``: the error itself says that it is about no single record."""
+
+    reason: str
+    asked: Asked
+    certain: bool
+    since: float = field(default_factory=time.monotonic)
+    failures: int = 0
+    probe: QueuedRecord | None = None
+    waiting: deque[QueuedRecord] = field(default_factory=deque)
+    tried: deque[QueuedRecord] = field(default_factory=deque)
+    next_at: float | None = None
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def next(self) -> QueuedRecord | None:
+        """The record that is tried, or is the next one to be."""
+        return self.probe or next(chain(self.waiting, self.tried), None)
+
+    def take_next(self) -> QueuedRecord | None:
+        """``next``, no longer among those that wait; None when there is none."""
+        queue = self.waiting or self.tried
+        return queue.popleft() if queue else None
+
+
+class Pauses:
+    """The pauses of one scheduler. ``put`` queues a record for a runner, ``on_flow`` is called when
+    ``not_to_fetch`` or ``down`` may have changed, ``package`` holds the consumer's code."""
+
+    def __init__(
+        self, put: Callable[[QueuedRecord], None], on_flow: Callable[[], None], package: str
+    ) -> None:
+        self._put, self._on_flow, self._package = put, on_flow, package
+        self._available: dict[tuple[str, Asked], Availability] = {}
+        self.of: dict[TopicPartition, Pause] = {}
+
+    def down(self) -> dict[TopicPartition, str]:
+        """Partitions that wait, and for what."""
+        return {partition: pause.reason for partition, pause in self.of.items()}
+
+    def not_to_fetch(self) -> dict[TopicPartition, str]:
+        """Those of ``down`` that hold records which were not tried yet, or where none can be at fault."""
+        return {p: pause.reason for p, pause in self.of.items() if pause.certain or pause.waiting}
+
+    def down_for_s(self) -> float:
+        """For how long, in s, the partition has waited that waits longest; 0 if none does."""
+        return max((time.monotonic() - pause.since for pause in self.of.values()), default=0.0)
+
+    def must_wait(self, queued: QueuedRecord) -> bool:
+        """Whether ``queued`` may not be tried now; it is then tried in its turn."""
+        pause = self.of.get(queued.partition)
+        if pause is None or pause.probe is queued:
+            return False
+        fresh = queued.failed_at is None
+        if fresh and not pause.certain and pause.probe is None and not pause.waiting:
+            self._stop_timer(pause)  # all others were tried, so this one may tell more
+            pause.probe = queued
+            return False
+        (pause.waiting if fresh else pause.tried).append(queued)
+        self._on_flow()
+        return True
+
+    def failed(
+        self, queued: QueuedRecord, error: BaseException | None, asked: Asked, after: float | None
+    ) -> float | None:
+        """Something did not work that may be no fault of ``queued``; notes in it whether the failure is its
+        own. ``after`` is the least delay that was asked for, in s. Returns how long it waits by itself, in
+        s; None when it waits with its partition."""
+        now = time.time()
+        about = error.about if isinstance(error, ApiError) else None
+        certain = about in _OF_ALL or asked == DEAD_LETTERS or isinstance(error, DatabaseDown | SettingsError)
+        available = self._available.setdefault((queued.partition.topic, asked), Availability())
+        own = available.failed(queued.failed_at, now)
+        queued.failed_at, before = now, queued.failed_at
+        if own and not (certain or about == "right"):
+            queued.own_failures += 1
+            queued.own_since = queued.own_since or before
+        elif queued.own_since is not None and before is not None:
+            queued.own_since += now - before  # while nothing worked, it may have been anybody's
+        if queued.own_failures and not certain:
+            return max(own_delay_s(queued.own_failures), min(after or 0, ASKED_MAX_S))
+        if about != "right" and (certain or available.is_down or queued.partition in self.of):
+            self._pause(queued, _reason(error, self._package), asked, certain, after)
+            return None
+        return delay(1, asked_s=after)
+
+    def worked(self, queued: QueuedRecord, asked: Asked) -> None:
+        """``queued`` was served by all that ``asked`` names: what waits for no more than that is tried."""
+        if not self._available:
+            return
+        topic, now = queued.partition.topic, time.time()
+        for (of_topic, of_asked), available in self._available.items():
+            if of_topic == topic and of_asked <= asked:
+                available.worked(now)
+        for partition, pause in list(self.of.items()):
+            serves = partition.topic == topic and pause.asked <= asked
+            if serves and (pause.probe is queued or not pause.certain):
+                self._resume(partition)
+
+    def ended(self, queued: QueuedRecord) -> None:
+        """An attempt at ``queued`` has ended; if it was for its partition to go on, another's turn comes."""
+        pause = self.of.get(queued.partition)
+        if pause is not None and pause.probe is queued:
+            pause.probe = None
+            self._try_next(pause, 0 if pause.waiting else delay(pause.failures))
+
+    def drop(self, partitions: Collection[TopicPartition]) -> None:
+        """``partitions`` are being handed over."""
+        for partition in partitions:
+            if (pause := self.of.pop(partition, None)) is not None:
+                self._stop_timer(pause)
+
+    def _pause(
+        self, queued: QueuedRecord, reason: str, asked: Asked, certain: bool, after: float | None
+    ) -> None:
+        pause = self.of.get(queued.partition)
+        if pause is None:
+            pause = self.of[queued.partition] = Pause(reason, asked, certain)
+        elif pause.probe is not queued:
+            pause.tried.append(queued)  # it was running when the pause began
+            return
+        pause.tried.append(queued)
+        pause.reason, pause.asked, pause.certain, pause.probe = reason, asked, certain, None
+        pause.failures += 1
+        wait = delay(pause.failures, asked_s=after)
+        log.warning(
+            "consumer.paused",
+            topic=queued.partition.topic,
+            partition=queued.partition.partition,
+            offset=queued.offset,
+            reason=reason,
+            retry_in_s=round(wait, 2),
+        )
+        self._try_next(pause, wait)
+        self._on_flow()
+
+    def _try_next(self, pause: Pause, wait_s: float) -> None:
+        self._stop_timer(pause)
+        pause.next_at = time.time() + wait_s
+        pause.timer = asyncio.get_running_loop().call_later(wait_s, self._try, pause)
+
+    def _try(self, pause: Pause) -> None:
+        pause.next_at = pause.timer = None
+        pause.probe = pause.take_next()
+        if pause.probe is not None:
+            self._put(pause.probe)
+        self._on_flow()
+
+    def _stop_timer(self, pause: Pause) -> None:
+        if pause.timer is not None:
+            pause.timer.cancel()
+            pause.next_at = pause.timer = None
+
+    def _resume(self, partition: TopicPartition) -> None:
+        pause = self.of.pop(partition)
+        self._stop_timer(pause)
+        log.info(
+            "consumer.resumed",
+            topic=partition.topic,
+            partition=partition.partition,
+            after_s=round(time.monotonic() - pause.since, 1),
+        )
+        for queued in (*pause.waiting, *pause.tried):
+            self._put(queued)
+        self._on_flow()
+
+
+def _reason(error: BaseException | None, package: str) -> str:
+    """Why a partition waits, in words that hold no values."""
+    if isinstance(error, DependencyUnavailable):
+        return error.reason
+    if isinstance(error, TicketMissing):  # its words are ours, and nobody's name is in them
+        return str(error)
+    where = error_location(error, package)
+    return f"{where}, about the {error.about}" if isinstance(error, ApiError) else where

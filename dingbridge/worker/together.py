@@ -1,0 +1,62 @@
+"""Which waiting records are handled together: neighbours in a key queue whose events share a fetch."""
+
+from collections.abc import Collection, Hashable, Iterator
+from itertools import islice, takewhile
+from typing import cast
+
+from aiokafka import ConsumerRecord
+
+from dingbridge.events.control import RESYNC_REQUESTED
+from dingbridge.events.event import Event, NotAnEvent, Sent, decode
+from dingbridge.worker.consumer import Consumer
+from dingbridge.worker.delivery import Delivery
+from dingbridge.worker.queues.offset_tracker import QueuedRecord
+
+MOST_TOGETHER = 500
+"""Events that are handled together, at most: their inbox rows are written in one transaction."""
+
+
+class Together:
+    """Decodes records of one consumer and finds those that share a fetch. ``any_sender`` are the topics whose
+    events need not be DingTalk's."""
+
+    def __init__(self, consumer: Consumer, any_sender: Collection[str]) -> None:
+        self._consumer, self._any_sender = consumer, frozenset(any_sender)
+        self._shares = type(consumer).fetches is not Consumer.fetches
+
+    def decode(self, queued: QueuedRecord) -> Exception | None:
+        """Fill in event and delivery of ``queued``. Returns what makes it unreadable, whatever that is."""
+        record = cast(ConsumerRecord, queued.record)
+        if queued.delivery is None:
+            queued.delivery = Delivery.of(record)
+        if queued.event is None:
+            try:
+                if record.value is None:
+                    raise NotAnEvent("the record has no value")
+                foreign = record.topic in self._any_sender
+                queued.event = decode(record.value, Sent(record.key, record.timestamp) if foreign else None)
+            except Exception as error:
+                return error
+        return None
+
+    def first_of(self, queue: Iterator[QueuedRecord]) -> list[QueuedRecord]:
+        """The first record of ``queue``, and those right behind it whose events share its fetch."""
+        head = next(queue)
+        shared = self._fetch_of(head)
+        if shared is None:
+            return [head]
+        rest = islice(queue, MOST_TOGETHER - 1)
+        return [head, *takewhile(lambda queued: self._fetch_of(queued) == shared, rest)]
+
+    def _fetch_of(self, queued: QueuedRecord) -> Hashable | None:
+        """What is fetched for ``queued``; None for one that is handled alone."""
+        if not self._shares or queued.alone or queued.failure or self.decode(queued) is not None:
+            return None
+        event = cast(Event, queued.event)
+        if event.type == RESYNC_REQUESTED:
+            return None
+        try:
+            shared = self._consumer.fetches(event)
+        except Exception:  # what is wrong with such an event is said when it is handled
+            return None
+        return None if shared is None else (event.app, event.corp_id, shared)

@@ -1,0 +1,94 @@
+"""A company whose reads lag behind what has happened, on a clock that a test moves."""
+
+import time
+from copy import deepcopy
+from typing import Any
+
+from sqlalchemy import func, select
+
+from consumers.address_sync.tables import look_again, users
+from dingbridge import Event
+from dingbridge.dingtalk.errors import NotFound
+from dingbridge.testing.memory import MemoryRuntime
+from tests.unit.address_sync.company import Company, event
+
+
+class Clock:
+    """Epoch s, as a test says."""
+
+    def __init__(self) -> None:
+        self.now = float(int(time.time()))
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class LateCompany(Company):
+    """Reads of people show what was ``lag_s`` ago. Changes are made by ``hires``, ``edits`` and ``leaves``,
+    each of which returns the event that DingTalk would send."""
+
+    def __init__(self, lag_s: float) -> None:
+        super().__init__()
+        self.clock, self.lag_s = Clock(), lag_s
+        self._past: list[tuple[float, str, dict[str, Any] | None]] = []
+
+    def hires(self, userid: str, **fields: Any) -> Any:
+        self.hire(userid, **fields)
+        return self._happened("user_add_org", userid)
+
+    def edits(self, userid: str, **fields: Any) -> Any:
+        self.users[userid] |= fields
+        return self._happened("user_modify_org", userid)
+
+    def leaves(self, userid: str) -> Any:
+        del self.users[userid]
+        return self._happened("user_leave_org", userid)
+
+    async def user(self, userid: str) -> dict[str, Any]:
+        await super().user(userid) if userid in self.hidden else self._called("v2/user/get")
+        shown = None
+        for at, who, state in self._past:
+            if who == userid and at + self.lag_s <= self.clock.now:
+                shown = state
+        if shown is None:
+            raise NotFound("no such thing", api="v2/user/get", errcode=60121)
+        return deepcopy(shown)
+
+    def _happened(self, event_type: str, userid: str) -> Any:
+        self._past.append((self.clock.now, userid, deepcopy(self.users.get(userid))))
+        return event(event_type, userid, at_ms=int(self.clock.now * 1000))
+
+
+class Life:
+    """A consumer, its company, and the time."""
+
+    def __init__(self, runtime: MemoryRuntime, company: LateCompany) -> None:
+        self.runtime, self.company, self.clock = runtime, company, company.clock
+
+    async def deliver(self, *events: Event) -> None:
+        for one in events:
+            outcome = await self.runtime.deliver(one)
+            assert outcome.kind == "done", outcome
+
+    async def until(self, seconds: float) -> None:
+        """Let so many pass, and whatever is due on the way be looked at."""
+        end = self.clock.now + seconds
+        while (due := await self.next_due()) is not None and due <= end:
+            self.clock.now = max(due, self.clock.now)
+            await self.runtime.consumer.look_due()
+        self.clock.now = end
+
+    async def next_due(self) -> float | None:
+        [[due_ms]] = await self.runtime.rows(select(func.min(look_again.c.due_ms)))
+        return None if due_ms is None else due_ms / 1000
+
+    async def person(self, userid: str) -> Any:
+        rows = await self.runtime.rows(select(users).where(users.c.userid == userid))
+        return rows[0] if rows else None
+
+    async def waiting(self) -> int:
+        return len(await self.runtime.rows(select(look_again).where(look_again.c.due_ms.is_not(None))))
+
+    @property
+    def calls(self) -> int:
+        return self.company.calls["v2/user/get"]

@@ -1,0 +1,235 @@
+"""Events whose fetch shows what was before: the tables are right in the end, by looks of which no event
+tells."""
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from consumers.address_sync import AddressSync
+from dingbridge.dingtalk.errors import Unavailable
+from dingbridge.testing.memory import MemoryRuntime
+from tests.unit.address_sync.late import LateCompany, Life
+
+
+@pytest.fixture
+async def make():
+    opened = []
+
+    async def made(lag_s):
+        company = LateCompany(lag_s)
+        consumer = AddressSync()
+        consumer.clock = company.clock
+        runtime = MemoryRuntime(consumer, dingtalk=company)
+        opened.append(runtime)
+        await runtime.__aenter__()
+        return Life(runtime, company)
+
+    yield made
+    for runtime in opened:
+        await runtime.__aexit__(None, None, None)
+
+
+@pytest.fixture
+async def known(make):
+    """4 s of lag, and one who has been there for long."""
+    life = await make(4)
+    await life.deliver(life.company.hires("u1", name="甲"))
+    await life.until(200)
+    assert (await life.person("u1")).name == "甲"
+    life.company.calls.clear()
+    return life
+
+
+async def test_a_hire_who_is_not_there_yet_is_looked_at_again_and_written(make):
+    life = await make(4)
+    await life.deliver(life.company.hires("u1"))
+    assert await life.person("u1") is None
+    await life.until(13)
+    assert (await life.person("u1")).left_at is None
+    await life.until(70)
+    assert life.calls == 4
+    assert await life.waiting() == 0
+
+
+async def test_an_answer_that_shows_what_the_event_said_is_not_looked_at_again(make):
+    life = await make(0)
+    await life.deliver(life.company.hires("u1"))
+    await life.until(100)
+    await life.deliver(life.company.edits("u1", name="乙"))
+    await life.until(100)
+    await life.deliver(life.company.leaves("u1"))
+    await life.until(100)
+    assert (await life.person("u1")).left_at is not None
+    assert life.calls == 3
+
+
+async def test_a_leaver_who_still_is_there_leaves_at_the_time_that_the_event_said(known):
+    event = known.company.leaves("u1")
+    await known.deliver(event)
+    assert (await known.person("u1")).left_at is None
+    await known.until(13)
+    row = await known.person("u1")
+    assert (row.left_at, row.left_told) == (event.time, True)
+    await known.until(70)
+    assert await known.waiting() == 0
+
+
+async def test_an_edit_that_shows_the_state_before(known):
+    await known.deliver(known.company.edits("u1", name="乙"))
+    assert (await known.person("u1")).name == "甲"
+    await known.until(13)
+    assert (await known.person("u1")).name == "乙"
+
+
+async def test_two_edits_within_the_lag_end_with_the_second(known):
+    first = known.company.edits("u1", name="乙")
+    known.clock.now += 3
+    second = known.company.edits("u1", name="丙")
+    known.clock.now += 2  # reads show the first of them
+    await known.deliver(first)
+    assert (await known.person("u1")).name == "乙"
+    await known.deliver(second)
+    await known.until(80)
+    assert (await known.person("u1")).name == "丙"
+    assert await known.waiting() == 0
+
+
+async def test_a_later_event_begins_the_looks_again(known):
+    await known.deliver(known.company.edits("u1", name="乙"))
+    await known.until(50)  # 12 s after the event the second of its looks was over
+    known.company.lag_s = 60
+    await known.deliver(known.company.edits("u1", name="丙"))
+    await known.until(80)
+    assert (await known.person("u1")).name == "丙"
+
+
+async def test_who_is_there_again_is_no_leaver(known):
+    left, hired = known.company.leaves("u1"), known.company.hires("u1", name="又甲")
+    await known.deliver(left, hired)
+    await known.until(80)
+    row = await known.person("u1")
+    assert (row.left_at, row.name) == (None, "又甲")
+
+
+async def test_who_leaves_and_comes_back_after_the_leaving_is_seen(known):
+    left = known.company.leaves("u1")
+    await known.until(5)
+    await known.deliver(left)
+    assert (await known.person("u1")).left_at is not None
+    hired = known.company.hires("u1", name="又甲")
+    await known.deliver(hired)
+    assert (await known.person("u1")).left_at is not None
+    await known.until(80)
+    row = await known.person("u1")
+    assert (row.left_at, row.name) == (None, "又甲")
+
+
+async def test_an_old_event_of_leaving_does_not_mark_who_is_there(make):
+    life = await make(0)
+    hired = life.company.hires("u1")
+    life.clock.now += 1
+    left = life.company.leaves("u1")
+    life.clock.now += 1
+    await life.deliver(hired, life.company.hires("u1"), left)
+    await life.until(80)
+    assert (await life.person("u1")).left_at is None
+
+
+async def test_nobody_is_marked_as_left_by_an_edit_before_it_is_believed(known):
+    edited = known.company.edits("u1", name="乙")
+    known.company.leaves("u1")
+    await known.until(5)
+    await known.deliver(edited)
+    assert (await known.person("u1")).left_at is None
+    await known.until(60)
+    assert (await known.person("u1")).left_at is None
+    await known.until(20)
+    row = await known.person("u1")
+    assert row.left_at is not None
+    assert row.left_told is False
+
+
+async def test_an_edit_seen_beside_a_leaving_does_not_forget_what_that_said(known):
+    left = known.company.leaves("u1")
+    await known.deliver(left)
+    known.clock.now += 1
+    known.company.hire("u1")
+    edited = known.company.edits("u1", name="乙")  # as DingTalk sends for people who do not exist, too
+    known.company.leaves("u1")
+    await known.deliver(edited)
+    await known.until(80)
+    row = await known.person("u1")
+    assert (row.left_at, row.left_told) == (left.time, True)
+
+
+async def test_a_hire_who_is_absent_after_a_minute_and_there_after_an_hour(make):
+    life = await make(3000)
+    await life.deliver(life.company.hires("u1"))
+    await life.until(100)
+    assert (await life.person("u1"), life.calls) == (None, 4)
+    life.clock.now += 3600
+    await life.until(0)
+    assert (await life.person("u1")).left_at is None
+    assert (life.calls, await life.waiting()) == (5, 0)
+
+
+async def test_a_hire_who_is_still_absent_after_an_hour_is_believed_to_be(make):
+    life = await make(10_000)
+    await life.deliver(life.company.hires("u1"))
+    await life.until(100)
+    life.clock.now += 3600
+    await life.until(0)
+    assert (await life.person("u1"), life.calls, await life.waiting()) == (None, 5, 0)
+
+
+async def test_an_event_that_came_long_ago_is_believed_at_once(make):
+    life = await make(0)
+    hired = life.company.hires("u1")
+    life.company.leaves("u1")
+    life.clock.now += 7200
+    await life.deliver(hired)
+    assert (life.calls, await life.waiting()) == (1, 0)
+
+
+async def test_a_look_that_fails_is_tried_again_and_its_process_may_die(known, monkeypatch):
+    await known.deliver(known.company.edits("u1", name="乙"))
+    answers = known.company.user
+
+    async def down(userid):
+        raise Unavailable("no answer", api="v2/user/get")
+
+    monkeypatch.setattr(known.company, "user", down)
+    await known.until(20)
+    assert await known.waiting() == 1
+    monkeypatch.setattr(known.company, "user", answers)
+    other = AddressSync()  # what a process knows goes with it; the rows stay
+    other.clock, other.dingtalk, other.database = known.clock, known.company, known.runtime.database
+    other.registry = CollectorRegistry()
+    known.runtime.consumer = other
+    await known.until(200)
+    assert (await known.person("u1")).name == "乙"
+    assert await known.waiting() == 0
+
+
+async def test_an_event_during_a_look_is_not_lost(known):
+    """The look fetched before the event was handled: it is done again, and the event's looks go on."""
+    await known.deliver(known.company.edits("u1", name="乙"))
+    later = []
+
+    def happens():
+        if not later:
+            later.append(known.company.edits("u1", name="丙"))
+
+    known.clock.now += 2
+    known.company.before["v2/user/get"] = happens
+    await known.until(0)
+    await known.deliver(*later)
+    await known.until(80)
+    assert (await known.person("u1")).name == "丙"
+
+
+async def test_who_goes_out_of_sight_meanwhile_stays_as_known(known):
+    await known.deliver(known.company.edits("u1", name="乙"))
+    known.company.hidden.add("u1")
+    await known.until(80)
+    assert (await known.person("u1")).name == "甲"
+    assert await known.waiting() == 0

@@ -1,0 +1,200 @@
+"""What an author of a ``Mirror`` writes, and what the tables of it then are."""
+
+import re
+from datetime import date
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from sqlalchemy import BigInteger, Boolean, Column, Date, MetaData, Table, Text, select
+
+from dingbridge import Mirror, people_table
+from dingbridge.testing import MemoryRuntime
+from tests.unit.address_sync.company import event, order
+from tests.unit.address_sync.late import LateCompany
+
+
+def staff_class():
+    """Anew for each test: the tables of a class are its own."""
+
+    class Staff(Mirror):
+        name = "staff"
+        table = people_table("staff", MetaData(), Column("name", Text), Column("title", Text))
+
+    return Staff
+
+
+@pytest.fixture
+def company():
+    return LateCompany(0)
+
+
+@pytest.fixture
+async def staff(company):
+    consumer = staff_class()()
+    consumer.clock = company.clock
+    async with MemoryRuntime(consumer, dingtalk=company) as runtime:
+        yield runtime
+
+
+async def deliver(staff, *events):
+    for one in events:
+        outcome = await staff.deliver(one)
+        assert outcome.kind == "done", outcome
+
+
+async def people(staff):
+    table = staff.consumer.table
+    found = await staff.rows(select(table.c.userid, table.c.name, table.c.left_at).order_by(table.c.userid))
+    return {row.userid: (row.name, row.left_at is None) for row in found}
+
+
+async def test_hires_edits_leavers_and_who_comes_back(staff, company):
+    await deliver(staff, company.hires("u1", name="甲"), company.hires("u2", name="乙"))
+    await deliver(staff, company.edits("u1", name="丙"), company.leaves("u2"))
+    assert await people(staff) == {"u1": ("丙", True), "u2": ("乙", False)}
+    company.clock.now += 100
+    await deliver(staff, company.hires("u2", name="又乙"))
+    assert (await people(staff))["u2"] == ("又乙", True)
+
+
+async def test_late_answers_are_its_business_not_the_authors(staff, company):
+    await deliver(staff, company.hires("u1", name="甲"), company.hires("u2", name="乙"))
+    company.clock.now += 100
+    await staff.consumer.look_due()
+    company.lag_s = 4
+    await deliver(staff, company.edits("u1", name="丙"), company.leaves("u2"), company.hires("u3", name="丁"))
+    assert await people(staff) == {"u1": ("甲", True), "u2": ("乙", True)}
+    for _ in range(2):
+        company.clock.now += 13
+        await staff.consumer.look_due()
+    assert await people(staff) == {"u1": ("丙", True), "u2": ("乙", False), "u3": ("丁", True)}
+
+
+async def test_equal_state_moves_no_updated_at(staff, company):
+    await deliver(staff, company.hires("u1"))
+    [before] = await staff.rows(select(staff.consumer.table))
+    company.clock.now += 100
+    await deliver(staff, company.edits("u1"))
+    assert await staff.rows(select(staff.consumer.table)) == [before]
+
+
+async def test_the_columns_say_what_their_values_are(company):
+    columns = (
+        Column("name", Text),
+        Column("active", Boolean),
+        Column("hired_date", Date),
+        Column("dept_id_list", Text),
+        Column("absent", BigInteger),
+    )
+
+    class Typed(Mirror):
+        name = "typed"
+        table = people_table("typed", MetaData(), *columns)
+
+    consumer = Typed()
+    consumer.clock = company.clock
+    async with MemoryRuntime(consumer, dingtalk=company) as runtime:
+        await deliver(runtime, company.hires("u1", name="甲", active="true"))
+        [row] = await runtime.rows(select(consumer.table))
+    assert (row.name, row.active, row.hired_date) == ("甲", True, date(2020, 8, 16))
+    assert (row.dept_id_list, row.absent) == ("[1]", None)
+
+
+async def test_an_author_may_say_what_stands_in_a_row(company):
+    class Phones(Mirror):
+        name = "phones"
+        table = people_table("phones", MetaData(), Column("last_digits", Text))
+
+        def row(self, user):
+            return {"last_digits": user["mobile"][-4:]}
+
+    async with MemoryRuntime(Phones(), dingtalk=company) as runtime:
+        await deliver(runtime, company.hires("u1", mobile="13000001234"))
+        [row] = await runtime.rows(select(Phones.table))
+    assert row.last_digits == "1234"
+
+
+def test_a_table_of_another_kind_is_refused_in_words():
+    with pytest.raises(ValueError, match="has no left_at and no updated_at; make it with people_table"):
+
+        class Wrong(Mirror):
+            name = "wrong"
+            table = Table("wrong", MetaData(), Column("corp_id", Text), Column("userid", Text))
+
+
+async def test_everybody_is_compared_at_the_first_event_of_a_company(staff, company):
+    for userid in ("u1", "u2", "u3"):
+        company.hires(userid, dept_id_list=[2])
+    company.department_of(2, "研发部")
+    await deliver(staff, event("user_modify_org", "u1"))
+    await staff.consumer.look_due()
+    assert set(await people(staff)) == {"u1", "u2", "u3"}
+
+
+async def test_a_resync_finds_who_came_changed_and_left_untold(staff, company):
+    await deliver(staff, company.hires("u1", name="甲"), company.hires("u2"), company.hires("u3", name="丙"))
+    await staff.consumer.look_due()
+    company.edits("u1", name="又甲")
+    company.leaves("u2")
+    company.hires("u4", name="丁")
+    await deliver(staff, order("resync-1").value)
+    await staff.consumer.look_due()
+    found = await people(staff)
+    assert found == {"u1": ("又甲", True), "u2": ("张u2", False), "u3": ("丙", True), "u4": ("丁", True)}
+
+
+async def test_a_comparison_comes_again_after_its_days(staff, company):
+    await deliver(staff, company.hires("u1"))
+    await staff.consumer.look_due()
+    company.hires("u2")
+    company.clock.now += 6 * 86_400
+    assert await staff.consumer.look_due() == 0
+    company.clock.now += 2 * 86_400
+    await staff.consumer.look_due()
+    assert set(await people(staff)) == {"u1", "u2"}
+
+
+async def test_a_refused_department_marks_nobody(staff, company):
+    company.department_of(2, "研发部")
+    await deliver(staff, company.hires("u1", dept_id_list=[2]), company.hires("u2"))
+    company.hidden |= {1, 2}
+    await deliver(staff, order("resync-1").value)
+    await staff.consumer.look_due()
+    assert {userid: here for userid, (_, here) in (await people(staff)).items()} == {"u1": True, "u2": True}
+
+
+async def test_another_companys_credentials_mark_nobody(staff, company):
+    hired = [company.hires(f"u{number:02}") for number in range(40)]
+    await deliver(staff, hired[0])
+    await staff.consumer.look_due()
+    for number in range(30):
+        company.leaves(f"u{number:02}")
+    await deliver(staff, order("resync-1").value)
+    await staff.consumer.look_due()
+    assert all(here for _, here in (await people(staff)).values())
+
+
+async def test_people_of_an_event_are_not_behind_a_comparison(staff, company):
+    """At most some looks of the comparison come before a hire who is looked at again."""
+    hired = [company.hires(f"u{number:02}") for number in range(40)]
+    await deliver(staff, hired[0])
+    await staff.consumer.look_due()
+    await deliver(staff, order("resync-1").value)
+    queue, database = staff.consumer.looks.queue, staff.database
+    [comparison] = await queue.claim(database, 1)
+    await staff.consumer.comparison.step(comparison, company)
+    company.lag_s = 1
+    await deliver(staff, company.hires("new"))
+    company.clock.now += 2
+    claimed = await queue.claim(database, 8)
+    assert "new" in [row.entity_id for row in claimed]
+    assert len(claimed) == 8
+
+
+async def test_the_mirror_in_the_guide_does_what_its_test_says():
+    guide = Path(__file__).parents[3] / "docs" / "guide" / "mirror.md"
+    mirror, _, its_test = re.findall(r"^```python\n(.*?)^```", guide.read_text(encoding="utf-8"), re.M | re.S)
+    module = ModuleType("my_staff")
+    exec(compile(mirror + its_test, str(guide), "exec"), module.__dict__)
+    await module.test_a_hire_whom_dingtalk_shows_a_moment_later()

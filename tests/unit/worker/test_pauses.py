@@ -1,0 +1,197 @@
+"""One entity that fails is not a dependency that is down."""
+
+import pytest
+
+from dingbridge import Context, DependencyUnavailable, Event, Reject, availability, retry
+from dingbridge.dingtalk.error_codes import error_for
+from dingbridge.dingtalk.errors import Unavailable
+from dingbridge.worker.queues import pauses
+from dingbridge.worker.queues.offset_tracker import QueuedRecord
+from tests.unit.worker.harness import P0, P1, Harness, Scripted, running, until
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "UNAVAILABLE_FIRST_S", 0.001)
+    monkeypatch.setattr(retry, "UNAVAILABLE_MAX_S", 0.002)
+    monkeypatch.setattr(pauses, "own_delay_s", lambda failures: 0.001)
+
+
+def an_hour_is(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    monkeypatch.setattr(availability, "GIVE_UP_AFTER_S", seconds)
+
+
+class Failing(Scripted):
+    """Raises ``error`` for the events in ``bad``, or for all while it is ``down``; each asked ``asks``."""
+
+    def __init__(self, *bad: str, error: Exception | None = None, asks: str = "", down: bool = False) -> None:
+        super().__init__()
+        self.bad, self.asks, self.down = set(bad), asks, down
+        self.error = error or DependencyUnavailable("system A is down")
+
+    async def prepare(self, event: Event, ctx: Context) -> None:
+        await super().prepare(event, ctx)
+        name = self.seen[-1]
+        if self.asks and not name.startswith("filtered"):
+            ctx.asks(self.asks)
+            if isinstance(self.error, Unavailable):
+                ctx.dingtalk  # noqa: B018
+        if name in self.bad or (self.down and not name.startswith("filtered")):
+            raise self.error
+
+
+def events(count: int, prefix: str = "e") -> list[tuple[str, str]]:
+    return [(f"{prefix}{n}", f"{prefix}{n}") for n in range(count)]
+
+
+async def came(harness: Harness, count: int) -> None:
+    await until(lambda: len([name for name in harness.consumer.seen if name.startswith("e")]) >= count)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DependencyUnavailable("system A is down"),
+        Unavailable("no answer", api="v2/user/get"),
+        error_for("v2/user/get", -1, "system error"),
+    ],
+)
+async def test_one_that_always_fails_holds_nobody_and_is_given_up_after_an_hour(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consumer = Failing("bad", error=error)
+    async with running(consumer) as harness:
+        harness.add(P0, ("bad", "bad"), ("behind", "bad"), *events(50))
+        await came(harness, 50)
+        await until(lambda: harness.tracker.in_flight == 2)
+        assert harness.scheduler.down() == {}
+        await until(lambda: consumer.seen.count("bad") > 5)
+        assert harness.letters.sent == []
+        an_hour_is(monkeypatch, 0)
+        harness.add(P0, ("e50", "e50"))
+        await until(lambda: len(harness.letters.sent) == 1)
+        await harness.idle()
+        ((letter, why, attempts),) = harness.letters.sent
+        assert (letter.offset, type(error).__name__ in why) == (0, True)
+        assert attempts >= 1
+        assert harness.to_commit() == {P0: 53}
+
+
+async def test_when_none_works_all_wait_in_turn_and_nothing_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    an_hour_is(monkeypatch, 0)
+    consumer = Failing(down=True)
+    consumer.concurrency = 1  # type: ignore[misc]
+    async with running(consumer) as harness:
+        harness.add(P0, *events(5))
+        await until(lambda: harness.scheduler.down() == {P0: "system A is down"})
+        await until(lambda: all(consumer.seen.count(f"e{n}") > 2 for n in range(5)))
+        assert harness.letters.sent == []
+        consumer.down = False
+        await harness.idle()
+        assert harness.scheduler.down() == {}
+        assert harness.letters.sent == []
+        assert harness.to_commit() == {P0: 5}
+
+
+async def test_while_all_that_is_held_was_tried_more_is_fetched() -> None:
+    """What holds the partition may be at fault itself, and only another key can show it."""
+    consumer = Failing("e0", "e1", "e2")
+    async with running(consumer) as harness:
+        harness.add(P0, *events(3))
+        await until(lambda: P0 in harness.scheduler.down())
+        await until(lambda: P0 not in harness.scheduler.paused())
+        harness.add(P0, ("e3", "e3"))
+        await until(lambda: harness.scheduler.down() == {})
+        assert await harness.effects() == ["e3"]
+
+
+async def test_what_asked_nothing_is_no_proof_that_a_dependency_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    an_hour_is(monkeypatch, 0)
+    consumer = Failing(asks="a", down=True)
+    async with running(consumer) as harness:
+        for n in range(20):
+            harness.add(P0, (f"e{n}", f"e{n}"), (f"filtered{n}", f"f{n}"))
+            await until(lambda n=n: f"filtered{n}" in consumer.seen)  # type: ignore[misc]
+        await until(lambda: all(consumer.seen.count(f"e{n}") > 1 for n in range(20)))
+        assert harness.letters.sent == []
+        consumer.down = False
+        await harness.idle()
+        assert harness.letters.sent == []
+
+
+@pytest.mark.parametrize("code", ["60011", "60020", "90020", "40014"])
+async def test_what_a_refusal_says_of_all_is_nobodys_own(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "ASKED_MAX_S", 0.001)
+    an_hour_is(monkeypatch, 0)
+    consumer = Failing("bad", error=error_for("v2/user/get", 88, "no", code))
+    async with running(consumer) as harness:
+        harness.add(P0, ("bad", "bad"), *events(3))
+        await until(lambda: consumer.seen.count("bad") > 5)
+        for n in range(3, 6):
+            harness.add(P1, (f"e{n}", f"e{n}"))
+        await until(lambda: consumer.seen.count("bad") > 10)
+        assert harness.letters.sent == []
+        consumer.bad.clear()
+        await harness.idle()
+
+
+async def test_who_waits_for_ever_is_not_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Patient(Failing):
+        max_attempts = None
+
+    an_hour_is(monkeypatch, 0)
+    consumer = Patient("bad")
+    async with running(consumer) as harness:
+        harness.add(P0, ("bad", "bad"), *events(20))
+        await came(harness, 20)
+        for n in range(20, 25):
+            harness.add(P0, (f"e{n}", f"e{n}"))
+            tried = consumer.seen.count("bad")
+            await until(lambda: consumer.seen.count("bad") > tried)  # noqa: B023
+        assert harness.letters.sent == []
+        consumer.bad.clear()
+        await harness.idle()
+
+
+async def test_an_hour_without_the_dependency_is_no_hour_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000.0
+    monkeypatch.setattr(pauses.time, "time", lambda: now)
+    bad, other = (QueuedRecord(P0, offset, b"k", 1) for offset in range(2))
+    waiting = pauses.Pauses(lambda queued: None, lambda: None, "tests")
+
+    def fails() -> None:
+        waiting.failed(bad, DependencyUnavailable("no answer"), pauses.HANDLER, None)
+
+    fails()
+    for own in range(1, 4):
+        now += 60
+        waiting.worked(other, pauses.HANDLER)
+        now += 60
+        fails()
+        assert (bad.own_failures, now - bad.own_since) == (own, 120 * own)
+        assert not availability.is_given_up(bad.own_since, now)
+        for _ in range(3):  # nothing works meanwhile
+            now += 3600
+            fails()
+        assert (bad.own_failures, now - bad.own_since) == (own, 120 * own)
+    now += 3600
+    waiting.worked(other, pauses.HANDLER)
+    fails()
+    assert availability.is_given_up(bad.own_since, now)
+
+
+async def test_a_dead_letter_that_kafka_does_not_take_is_no_failure_of_its_record(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    an_hour_is(monkeypatch, 0)
+    async with running(Scripted({"bad": [Reject("no")]})) as harness:
+        harness.letters.down = 20
+        harness.add(P0, ("bad", "u1"), *events(30))
+        await harness.idle()
+        assert [failure.reason for failure in harness.letters.failures] == ["no"]
+        assert harness.letters.down == 0
+        assert harness.scheduler.down() == {}
