@@ -27,7 +27,6 @@ from dingbridge import Conflict, Database, Reject
 from dingbridge.availability import Availability
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.error_location import error_location
-from dingbridge.throttle import Throttle
 from dingbridge.worker.api.clients import ClientOf
 from dingbridge.worker.store.errors import TransactionRace
 from dingbridge.worker.supervise import is_unavailable
@@ -65,11 +64,10 @@ class Agent:
         owners: Owners,
         settings: OutboundSettings,
         metrics: OutboundMetrics,
-        pace: Throttle,
     ) -> None:
         self._database, self._client_of, self._owners = database, client_of, owners
         self._rules, self._most_removals = rules_of(settings), settings.outbound_max_removals
-        self._metrics, self._pace = metrics, pace
+        self._metrics = metrics
         self._own_ids: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self._availability: defaultdict[tuple[str | None, str], Availability] = defaultdict(Availability)
         self._paused: dict[tuple[str | None, str], int] = {}
@@ -134,7 +132,7 @@ class Agent:
         known = len(own_ids)
         try:
             client = self._client_of(entity.app, entity.corp_id)
-            contacts = Contacts(client, self._pace, own_ids)
+            contacts = Contacts(client, own_ids)
             async with asyncio.timeout(LOOK_S):
                 observed = await contacts.find(entity, ledger)
             refused = await owned_by_another(reader, entity, ledger, observed)

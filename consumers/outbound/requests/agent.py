@@ -30,7 +30,6 @@ from dingbridge.availability import Availability
 from dingbridge.dingtalk.errors import ApiError, OutcomeUnknown
 from dingbridge.error_location import error_location
 from dingbridge.retry import delay
-from dingbridge.throttle import Throttle
 from dingbridge.work_queue import WorkQueue
 from dingbridge.worker.api.clients import ClientOf
 from dingbridge.worker.supervise import is_unavailable
@@ -58,14 +57,13 @@ class RequestAgent:
         owners: Owners,
         settings: OutboundSettings,
         metrics: OutboundMetrics,
-        pace: Throttle,
         *,
         now: Callable[[], int] = now_ms,
     ) -> None:
         self._database, self._client_of, self._owners = database, client_of, owners
         self._settle_ms = round(settings.outbound_settle_s * 1000)
         self._most_approvals = settings.outbound_max_approvals
-        self._metrics, self._pace, self._now = metrics, pace, now
+        self._metrics, self._now = metrics, now
         self._queue = WorkQueue(outbound_requests, lease_s=LEASE_S, clock=lambda: now() / 1000)
         self._availability, self._paused_ms = Availability(), 0
 
@@ -81,7 +79,6 @@ class RequestAgent:
             async with asyncio.timeout(LOOK_S):
                 step = await self._look(request)
             if isinstance(step, Call):
-                await self._pace.turn()
                 began_ms = request.opened_ms or self._now()
                 opened = replace(request, opened_ms=began_ms, missing_ms=None, task_id=step.task_id)
                 counted = request.type in COUNTED and request.opened_ms is None
