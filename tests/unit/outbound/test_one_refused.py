@@ -32,7 +32,7 @@ def refuse(world: World, *userids: str) -> list[str]:
 
 async def test_one_whom_dingtalk_always_refuses_holds_nobody_and_ends_in_words(world: World) -> None:
     refused = refuse(world, "B0")
-    await world.employ("B0")
+    await world.employ("B0", "13800000000")
     for number in range(1, 13):
         await world.employ(f"A{number}", f"139{number:08}")
     began_ms = world.ms
@@ -52,12 +52,12 @@ async def test_one_whom_dingtalk_always_refuses_holds_nobody_and_ends_in_words(w
 
 
 async def test_while_dingtalk_answers_about_nobody_nobody_is_refused(world: World) -> None:
-    people = [f"A{number}" for number in range(4)]
+    people = [f"A{number}" for number in range(3)]
     refused = refuse(world, *people)
     for number, own_id in enumerate(people):
         await world.employ(own_id, f"139{number:08}")
-    for _ in range(150):
-        world.ms += 60 * S
+    for _ in range(60):
+        world.ms += 150 * S
         await once(world.agent)
     assert {await world.result(own_id) for own_id in people} == {""}
     refused.clear()
