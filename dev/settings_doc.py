@@ -21,6 +21,7 @@ from dingbridge.settings import (
     CallbackSettings,
     ConsumerLimits,
     ConsumerSettings,
+    DatabaseSettings,
     DingTalkApiSettings,
     IngressSettings,
     KafkaSettings,
@@ -36,6 +37,7 @@ CHINESE: Final = Path(__file__).with_name("settings_zh.toml")
 
 SECTIONS: Final[tuple[tuple[str, type[Settings]], ...]] = (
     ("DingTalk: callbacks", CallbackSettings),
+    ("The database", DatabaseSettings),
     ("DingTalk: the Open API", DingTalkApiSettings),
     ("Logs", LogSettings),
     ("Kafka, and the topics that we create", KafkaSettings),

@@ -9,11 +9,12 @@ Each statement reads ``queue_index``, so that its cost does not grow with what w
 done, and when to try it again after a success.
 """
 
+import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -43,6 +44,8 @@ from dingbridge.retry import ASKED_MAX_S
 from dingbridge.worker.context import Reader
 from dingbridge.worker.store.database import Database
 from dingbridge.worker.store.transaction import Transaction
+
+T = TypeVar("T")
 
 PEOPLE_WAIT, ORDINARY, RECONCILE = 0, 1, 2
 """The priorities: hires, leavers and decisions; what else an event or a message asks for; what nobody waits
@@ -83,6 +86,34 @@ def whose(error: BaseException | None) -> bool | None:
     if isinstance(error, ApiError):
         return _OURS_TO_KNOW.get(error.about)
     return None
+
+
+async def keep_working(
+    claim: Callable[[int], Awaitable[Sequence[T]]],
+    work: Callable[[T], Awaitable[None]],
+    at_once: int,
+    look_every_s: float = 0.5,
+) -> None:
+    """Claim, and ``work``, up to ``at_once`` at a time, until cancelled; one that takes long keeps its own
+    place only. ``look_every_s``: how often new work is looked for when there is none, in s. Raises what one
+    of the two raises."""
+    running: set[asyncio.Task[None]] = set()
+    try:
+        while True:
+            free = at_once - len(running)
+            claimed = await claim(free) if free else ()
+            running |= {asyncio.ensure_future(work(one)) for one in claimed}
+            if not running:
+                await asyncio.sleep(look_every_s)
+                continue
+            wait_s = None if len(running) == at_once else look_every_s
+            done, running = await asyncio.wait(running, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 class WorkQueue:
@@ -143,11 +174,11 @@ class WorkQueue:
                 await tx.execute(update(self.table).where(*this).values(**lease), keys)
         return rows
 
-    async def renew(self, tx: Transaction, row: Row[Any]) -> bool:
-        """Begin the lease of ``row`` again; False: another has claimed it since."""
+    async def renew(self, tx: Transaction, row: Row[Any], **values: Any) -> bool:
+        """Begin the lease of ``row`` again, with ``values``; False: another has claimed it since."""
         until = self.now_ms() + self._lease_ms
         due = case((self._untouched, until), else_=self._c.due_ms)
-        return await self._write(tx, row, {"leased_ms": until, "due_ms": due})
+        return await self._write(tx, row, {**values, "leased_ms": until, "due_ms": due})
 
     async def release(
         self, tx: Transaction, row: Row[Any], *, due_ms: int | None = None, **values: Any
@@ -159,18 +190,35 @@ class WorkQueue:
         worked = {"attempts": 0, "failed_ms": None, "failing_since_ms": None}
         return await self._write(tx, row, {**worked, **values, "leased_ms": 0, "due_ms": due})
 
+    async def give_back(self, tx: Transaction, row: Row[Any]) -> bool:
+        """Leave ``row`` as it was claimed, due now, as when this process stops. False: another has it."""
+        due = case((self._untouched, self.now_ms()), else_=self._c.due_ms)
+        return await self._write(tx, row, {"leased_ms": 0, "due_ms": due})
+
+    async def free(self, tx: Transaction) -> None:
+        """Give back all that is claimed: where a database is one process's, its leases ended with it."""
+        due = case((self._untouched, self.now_ms()), else_=self._c.due_ms)
+        await tx.execute(update(self.table).where(self._c.leased_ms > 0).values(leased_ms=0, due_ms=due))
+
     async def done(self, tx: Transaction, row: Row[Any]) -> bool:
         """Delete ``row``, or release it where it was made due meanwhile. False: another has claimed it."""
         gone = await tx.execute(delete(self.table).where(self._mine(row), self._untouched))
         return gone.rowcount == 1 or await self.release(tx, row)
 
     def failure(
-        self, row: Row[Any], availability: Availability, error: BaseException | None = None
+        self,
+        row: Row[Any],
+        availability: Availability,
+        error: BaseException | None = None,
+        *,
+        own: bool | None = None,
     ) -> dict[str, Any]:
         """The values for ``release`` after ``error``: when to try ``row`` again, and what is remembered of
-        its failures. ``due_ms`` None: its own failures have lasted so long that it is given up."""
+        its failures. ``own``: whose it is, where the caller knows. ``due_ms`` None: its own failures have
+        lasted so long that it is given up."""
         now = self._clock()
-        own, before = whose(error), None if row.failed_ms is None else row.failed_ms / 1000
+        own = whose(error) if own is None else own
+        before = None if row.failed_ms is None else row.failed_ms / 1000
         if own is None:
             own = availability.failed(before, now)
         elif not own:

@@ -81,7 +81,7 @@ async def _run(consumer: Approval, scope: Scope, dry_run: bool, yes: bool) -> No
     say(
         f"{len(scope.process_codes)} template(s), started {scope.since:%Y-%m-%d %H:%M}Z to "
         f"{scope.until:%Y-%m-%d %H:%M}Z. Listing: at least {spans} call(s), one more for each further "
-        f"{IDS_PAGE} ids{calls_left(settings, spans)}"
+        f"{IDS_PAGE} ids{await calls_left(settings, spans)}"
     )
     if not confirmed("List them?", yes):
         raise typer.Exit(1)
@@ -91,7 +91,7 @@ async def _run(consumer: Approval, scope: Scope, dry_run: bool, yes: bool) -> No
     say(
         f"{len(ids)} approval(s) found; {calls} to fetch, one API call each, and one for each of their "
         f"attachments later; the archive has the others"
-        f"{calls_left(settings, calls, listing=listed_by, again=again)}"
+        f"{await calls_left(settings, calls, listing=listed_by, again=again)}"
     )
     if dry_run:
         say("nothing was archived (--dry-run)")
@@ -101,8 +101,8 @@ async def _run(consumer: Approval, scope: Scope, dry_run: bool, yes: bool) -> No
     with progress(len(ids), "approvals archived") as archiving:
         counts = await work.archive(ids, _shown_by(archiving))
     say(f"{counts.archived} archived, {counts.missing} that DingTalk does not know any more")
-    if counts.failed:
-        say(f"{counts.failed} failed (the log says why); the same command tries these again")
+    if counts.left:
+        say(f"{len(counts.left)} failed (the log says why); the same command tries these again")
         raise typer.Exit(1)
 
 

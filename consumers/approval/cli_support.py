@@ -111,15 +111,15 @@ def day_or_moment(text: str | None, option: str, settings: ConsumerSettings) -> 
         return moment(text, option)
 
 
-def calls_left(settings: ConsumerSettings, wanted: int, *, listing: int = 0, again: str = "") -> str:
+async def calls_left(settings: ConsumerSettings, wanted: int, *, listing: int = 0, again: str = "") -> str:
     """How many calls this month's budget has for it, as the end of a sentence; and what to do where the
     ``wanted`` calls are more: those of a list have to fit; what is fetched goes on by the command ``again``
     in months to come, each of which begins with ``listing`` calls."""
     budget = ApiCalls.of(settings, settings.api_credentials()[0])
     try:
-        spent = budget.spent()
+        spent = await budget.spent()
     finally:
-        budget.close()
+        await budget.close()
     if spent["left"] is None:
         return ""
     left, setting = spent["left"]["resync"], f"API_MONTHLY_BUDGET={spent['limit']}"

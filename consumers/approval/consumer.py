@@ -18,7 +18,8 @@ from consumers.approval import report
 from consumers.approval.actions.declaration import Action, load_actions
 from consumers.approval.actions.runner import ActionRunner
 from consumers.approval.archive.writer import Archive
-from consumers.approval.fetcher import Fetched, Fetcher
+from consumers.approval.fetch_queue import fetch_later
+from consumers.approval.fetcher import Fetched, Fetcher, NotAtEnd
 from consumers.approval.files.downloads import Downloads
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.process_codes import ProcessCodes
@@ -26,14 +27,20 @@ from consumers.approval.reconcile.refetch import Refetch
 from consumers.approval.reconcile.requests import RequestedResyncs, ResyncRequest, save
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import KIND, approval_instances, guard, metadata
-from dingbridge import Consumer, Context, Event, Reader, Table, Transaction
+from dingbridge import Consumer, Context, Event, Reader, Retry, Table, Transaction
+from dingbridge.availability import own_delay_s
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.events.control import RESYNC_REQUESTED
+from dingbridge.late_answers import LOOK_AGAIN_S, look_again_s
 from dingbridge.snapshots import Snapshot
 from dingbridge.worker.supervise import retry_until_available
 
 log = structlog.get_logger(__name__)
+
+
+_LATE_FROM = 6
+"""The delays of attempts go on from the minute of the last look: 2, 4, 8 … minutes."""
 
 
 class Approval(Consumer):
@@ -52,6 +59,8 @@ class Approval(Consumer):
         self._own = ApprovalSettings.load()
         self.actions = load_actions(self._own.approval_actions) if actions is None else actions
         self.metrics = ApprovalMetrics()
+        self._looks: dict[str, int] = {}
+        """How often the instances of events that are held were looked at, by event id."""
 
     async def start(self) -> None:
         _ = self.dingtalk  # nearly every event needs it: end in words now rather than at the first one
@@ -75,7 +84,7 @@ class Approval(Consumer):
     async def background(self) -> None:
         """Download attachments, ask again for documents that lag, and compare what was requested; of these
         none waits for another."""
-        files = Downloads(self.database, self.client_of, self._own, self.metrics, self.fetcher.rights)
+        files = Downloads(self.fetcher, self.client_of, self._own)
         never = asyncio.Event()
         compared = self.metrics.compared.set_to_current_time
         resyncs = RequestedResyncs(self.fetcher, self.client_of, on_compared=compared)
@@ -102,16 +111,35 @@ class Approval(Consumer):
             asks = await self._may_be_stale(event, snapshot, ctx.db)
         if not asks:
             return await self.fetcher.unasked(event.app, snapshot, ctx.db)
-        return await self.fetcher.fetch(ctx.dingtalk, event.app, snapshot, ctx.db, event)
+        try:
+            return await self.fetcher.fetch(ctx.dingtalk, event.app, snapshot, ctx.db, event)
+        except NotAtEnd:
+            raise self._not_yet(event, ctx) from None
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
         if isinstance(prepared, ResyncRequest):
             await save(tx, prepared, event)
         elif prepared is not None:
-            await self.fetcher.write(tx, prepared, event)
+            written = await self.fetcher.write(tx, prepared, event)
+            if prepared.asked and event.data.get("type") == "comment" and not written.changed:
+                # the answer is older than the comment, whose files only a document has
+                key = {"corp_id": event.corp_id, "instance_id": prepared.snapshot.entity_id}
+                await fetch_later(tx, key, prepared.app, after_s=LOOK_AGAIN_S[0], looks=1)
 
     async def show(self, db: Reader) -> list[Table]:
         return await report.tables(db)
+
+    def _not_yet(self, event: Event, ctx: Context) -> Retry:
+        """When to look again at an instance that ended, as ``event`` says, and that DingTalk does not show at
+        its end. That is never believed: an action on this form would be one on a form that nobody approved.
+        """
+        looks = self._looks.pop(event.id, 0) + 1
+        wait = look_again_s(looks) if ctx.attempt == 1 else None
+        reason = "DingTalk does not show the approval at its end yet"
+        if wait is None:
+            return Retry(reason, after=own_delay_s(_LATE_FROM + ctx.attempt))
+        self._looks[event.id] = looks
+        return Retry(reason, after=wait, counts=False)
 
     async def _may_be_stale(self, event: Event, snapshot: Snapshot, db: Reader) -> bool:
         """Whether a task event can tell the archive something that only the document has.

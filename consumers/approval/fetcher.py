@@ -7,13 +7,15 @@ is called (``actions/``).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from sqlalchemy import select
 
 from consumers.approval.actions.runner import ActionRunner
+from consumers.approval.archive.document import at_end
 from consumers.approval.archive.links import ancestors
+from consumers.approval.archive.query import whole
 from consumers.approval.archive.writer import Archive
 from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.process_codes import ProcessCodes
@@ -31,8 +33,16 @@ log = structlog.get_logger(__name__)
 ClientOf = Callable[[str, str], DingTalkClient]
 """The Open API's client for an app's name and a company's corpId, at the priority of a resync."""
 
-UNFINISHED = "RUNNING"
-"""``status`` of an instance that is not at its end."""
+
+class Ended(NamedTuple):
+    """How a write ended: whether the document ``changed``, and whether an action or undo ``failed``."""
+
+    changed: bool
+    failed: bool
+
+
+class NotAtEnd(Exception):
+    """An event says that the instance ended, and DingTalk's answer does not have it at its end yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +86,9 @@ class Fetcher:
         """Ask ``client``, which is the app ``app``, for the instance of ``snapshot``. For an event, or with
         ``by_title``, its template is looked up where nothing names it.
 
-        Raises ``ApiError``, also for a code that nobody knows: taken for "not there" it would close the
-        instance without its action, and nothing would ask again. An event is tried again instead, and at
-        last stands among the dead letters.
+        Raises ``NotAtEnd``, where an instance event says that it is, and ``ApiError``, also for a code that
+        nobody knows: that is no "not there". An event is tried again, and at last stands among the dead
+        letters.
         """
         instance_id = snapshot.entity_id
         document: Mapping[str, Any] | None = None
@@ -90,11 +100,16 @@ class Fetcher:
                 raise
             log.warning("approval.not_at_api", instance_id=instance_id, code=error.code)
         code = None
-        if event is not None and document is not None and document.get("status") == UNFINISHED:
-            log.warning("approval.api_lags", instance_id=instance_id, event_id=event.id)
+        ends = event is not None and event.event_type == "bpms_instance_change"
+        if ends and not at_end(document) and not await self.has_end(snapshot, db):
+            raise NotAtEnd
         if event is not None or by_title:
             code = await self._process_code(client, app, event, snapshot, document, db)
         return Fetched(snapshot, app, document, True, code, await _mains(snapshot, document, db))
+
+    async def has_end(self, snapshot: Snapshot, db: Reader) -> bool:
+        """Whether the archive has the document of the instance's end."""
+        return bool(await whole(db, snapshot.corp_id, [snapshot.entity_id]))
 
     async def unasked(self, app: str, snapshot: Snapshot, db: Reader) -> Fetched:
         """What is to be written without asking DingTalk."""
@@ -108,9 +123,9 @@ class Fetcher:
         *,
         forced: bool = False,
         tolerant: bool = False,
-    ) -> bool:
-        """Archive what was fetched and settle its action; whether that went well. ``forced`` and ``tolerant``
-        as ``ActionRunner.settle_family``. Raises ``Conflict`` when another fetch was written meanwhile."""
+    ) -> Ended:
+        """Archive what was fetched and settle its action. ``forced`` and ``tolerant`` as
+        ``ActionRunner.settle_family``. Raises ``Conflict`` when another fetch was written meanwhile."""
         snapshot = fetched.snapshot
         key = {"corp_id": snapshot.corp_id, "instance_id": snapshot.entity_id}
         await guard.claim(tx, snapshot, fetched=fetched.asked)
@@ -131,14 +146,7 @@ class Fetcher:
         settled = await self.actions.settle_family(
             tx, key, written.stored, new_outcome=written.new_outcome, forced=forced, tolerant=tolerant
         )
-        return not settled.failed
-
-    async def write_alone(self, fetched: Fetched, *, forced: bool = False) -> bool:
-        """Write what no event asked for, in a transaction of its own; whether its action went well. An event
-        could be retried; here a function that fails must not stop everything else, and the approval is
-        archived without it. Raises as ``write``."""
-        async with self.database.transaction() as tx:
-            return await self.write(tx, fetched, forced=forced, tolerant=True)
+        return Ended(written.new_document, settled.failed)
 
     async def _process_code(
         self,

@@ -1,12 +1,12 @@
 """What ``dingbridge consume approval --show`` prints."""
 
 from sqlalchemy import Select, func, select
-from sqlalchemy import Table as SqlTable
 
 from consumers.approval.actions.action_state import FAILED, NOT_UNDONE, REJECTED
 from consumers.approval.tables import (
     approval_actions,
     approval_attachments,
+    approval_fetches,
     approval_instances,
     metadata,
 )
@@ -19,15 +19,21 @@ SHOWN = 10
 
 async def tables(db: Reader) -> list[Table]:
     """The approvals archived last, the leave ledger if the actions in use have one, actions that are
-    somebody's business (rejected, failed, or not undone), and how the attachments stand."""
+    somebody's business (rejected, failed, or not undone), how the attachments stand, and what could not be
+    fetched."""
     shown = [await _instances(db)]
     ledger = metadata.tables.get("leave_ledger")
     if ledger is not None:
         columns = ["userid", "leave_type", "starts_on", "ends_on", "days", "reason", "instance_id"]
         latest = select(*(ledger.c[name] for name in columns)).order_by(ledger.c.recorded_at.desc())
-        shown.append(await _table(db, "leave ledger", ledger, columns, latest))
+        shown.append(await _table(db, "leave ledger", latest, columns))
     shown.append(await _open_actions(db))
     shown.append(await _attachments(db))
+    columns = ["corp_id", "instance_id", "app"]
+    given_up = select(*(approval_fetches.c[name] for name in columns)).where(
+        approval_fetches.c.due_ms.is_(None)
+    )
+    shown.append(await _table(db, "documents not got", given_up, columns))
     return shown
 
 
@@ -42,7 +48,7 @@ async def _instances(db: Reader) -> Table:
     outcomes = ", ".join(
         f"{count} {outcome or 'not at their end'}" for outcome, count in sorted(map(tuple, found), key=str)
     )
-    title, names, rows = await _table(db, "approvals archived", approval_instances, columns, latest)
+    title, names, rows = await _table(db, "approvals archived", latest, columns)
     return f"{title} ({outcomes})" if outcomes else title, names, rows
 
 
@@ -79,9 +85,7 @@ async def _attachments(db: Reader) -> Table:
     return "attachments", ["state", "reason", "files", "bytes"], rows
 
 
-async def _table(
-    db: Reader, title: str, counted: SqlTable, columns: list[str], latest: Select[*tuple[object, ...]]
-) -> Table:
-    total = await db.scalar(select(func.count()).select_from(counted))
+async def _table(db: Reader, title: str, latest: Select[*tuple[object, ...]], columns: list[str]) -> Table:
+    total = await db.scalar(select(func.count()).select_from(latest.order_by(None).subquery()))
     rows = [tuple(row) for row in await db.execute(latest.limit(SHOWN))]
     return f"{title}: {total}; the latest {len(rows)}", columns, rows

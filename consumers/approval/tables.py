@@ -18,13 +18,16 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Numeric,
+    SmallInteger,
     Table,
     Text,
+    text,
 )
 from sqlalchemy.types import TypeDecorator
 
 from dingbridge import UtcDateTime
 from dingbridge.snapshots import VersionGuard
+from dingbridge.work_queue import queue_columns, queue_index
 
 metadata = MetaData()
 """An actions module may add tables of its own to it: they are created at start with these."""
@@ -91,7 +94,7 @@ approval_instances = Table(
         "document_state",
         Text,
         nullable=False,
-        comment="full; missing: the API has none for us; pending: not asked yet",
+        comment="full; pending: not fetched at its end yet",
     ),
     Column("raw_events", Text, nullable=False, comment="JSON: the latest event of each type, as it came"),
     Column("raw_document", Text, comment="JSON: the API's answer, whole"),
@@ -101,8 +104,12 @@ approval_instances = Table(
     Index("ix_approval_instances_originator", "corp_id", "originator_userid"),
     Index("ix_approval_instances_finished_at", "finished_at"),
     Index("ix_approval_instances_main", "corp_id", "main_instance_id"),
-    Index("ix_approval_instances_status", "status"),
-    Index("ix_approval_instances_document_state", "document_state"),
+    Index(
+        "ix_approval_instances_unfinished",
+        "corp_id",
+        postgresql_where=text("outcome IS NULL"),
+        sqlite_where=text("outcome IS NULL"),
+    ),
 )
 
 
@@ -229,6 +236,7 @@ approval_attachments = Table(
     Column(
         "attachment_id", Text, primary_key=True, comment="file:<fileId>, or photo:<SHA-256 of its address>"
     ),
+    Column("app", Text, nullable=False, comment="the DingTalk app that is asked for it; empty for a photo"),
     Column("kind", Text, nullable=False, comment="file, photo, or record: of a comment or an operation"),
     Column("field_name", Text, comment="the form's field, or table and column"),
     Column("file_name", Text, comment="as its owner called it; no file of ours is called so"),
@@ -239,10 +247,9 @@ approval_attachments = Table(
     Column("reason", Text),
     Column("sha256", Text, comment="hex; the file is <ARCHIVE_DIR>/<its first two>/<sha256>"),
     Column("size", BigInteger, comment="bytes, as downloaded"),
-    Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("next_attempt_at", UtcDateTime, nullable=False),
     Column("downloaded_at", UtcDateTime),
-    Index("ix_approval_attachments_due", "state", "next_attempt_at"),
+    *queue_columns(),
+    queue_index("ix_approval_attachments_due"),
     Index("ix_approval_attachments_sha256", "sha256"),
 )
 
@@ -252,9 +259,21 @@ approval_resyncs = Table(
     Column("corp_id", Text, primary_key=True),
     Column("app", Text, primary_key=True, comment="the DingTalk app that is asked"),
     Column("since", UtcDateTime, nullable=False, comment="what was started since then is compared"),
-    Column("requested_at", UtcDateTime, nullable=False),
-    Column("rounds", Integer, nullable=False, comment="that ended with instances which could not be fetched"),
-    Column("next_round_at", UtcDateTime, nullable=False, comment="while a round is under way, it moves on"),
+    *queue_columns(),
+    queue_index("ix_approval_resyncs_due"),
+)
+
+approval_fetches = Table(
+    "approval_fetches",
+    metadata,
+    Column("corp_id", Text, primary_key=True),
+    Column("instance_id", Text, primary_key=True),
+    Column("app", Text, nullable=False, comment="the DingTalk app that is asked"),
+    Column("process_code", Text, comment="the template, where a list of ids has named it"),
+    Column("with_actions", Boolean, nullable=False, default=False, comment="as if its events had come"),
+    Column("looks", SmallInteger, nullable=False, default=0, comment="that did not have what was told"),
+    *queue_columns(),
+    queue_index("ix_approval_fetches_due"),
 )
 
 guard = VersionGuard(metadata, "approval_generations")

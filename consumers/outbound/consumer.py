@@ -8,33 +8,42 @@ from functools import partial
 from typing import Any, ClassVar
 
 import structlog
-from sqlalchemy import MetaData, or_, update
+from sqlalchemy import MetaData, or_
 
-from consumers.outbound.contacts.agent import Agent, keep_working
-from consumers.outbound.contacts.rows import look_at_all
-from consumers.outbound.contacts.rows import standing as contacts_standing
+from consumers.outbound import waiting
+from consumers.outbound.contacts import agent as contacts
+from consumers.outbound.contacts.rows import QUEUE, make_due
+from consumers.outbound.contacts.unnamed import tell_of_unnamed
 from consumers.outbound.contacts.wanted import look, want
 from consumers.outbound.ledger import Kind
 from consumers.outbound.messages import parse
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import load_owners
-from consumers.outbound.requests.agent import RequestAgent
-from consumers.outbound.requests.store import look_at_approvals, store_approval_event, store_request
-from consumers.outbound.requests.tables import outbound_requests
-from consumers.outbound.requests.tables import standing as requests_standing
+from consumers.outbound.requests import agent as requests
+from consumers.outbound.requests.store import (
+    REQUESTS,
+    forget_old,
+    look_at_approvals,
+    store_approval_event,
+    store_request,
+)
 from consumers.outbound.sender import Sender
-from consumers.outbound.settings import OutboundSettings
+from consumers.outbound.settings import DAY_MS, OutboundSettings
 from consumers.outbound.store import now_ms
 from consumers.outbound.tables import metadata, outbound_entity
 from dingbridge import Consumer, Database, Event, Transaction
 from dingbridge.events.control import RESYNC_REQUESTED
 from dingbridge.events.envelope import NOBODY
+from dingbridge.kafka.topics import OUTBOUND, control_topic, retention_days
 from dingbridge.throttle import Throttle
+from dingbridge.work_queue import RECONCILE, keep_working
 from dingbridge.worker.supervise import retry_until_available
 
 log = structlog.get_logger(__name__)
 
 MEASURE_EVERY_S = 10.0
+SEGMENT_DAYS = 8
+"""For so long beyond its retention Kafka may keep a record, as it deletes by segment, in days."""
 
 KINDS: dict[str, Kind] = {
     "user_add_org": "user",
@@ -47,14 +56,15 @@ KINDS: dict[str, Kind] = {
 """What the events' subjects are."""
 
 
-async def keep_measuring(database: Database, metrics: OutboundMetrics) -> None:
-    """Keep the metrics of how contacts and requests stand up to date, so that a scrape asks no database."""
+async def keep_measuring(database: Database, metrics: OutboundMetrics, keep_ms: int) -> None:
+    """Keep the metrics of how contacts and requests stand up to date, so that a scrape asks no database; and
+    forget requests ``keep_ms`` after their end."""
     db = database.reader()
     while True:
-        contacts, contacts_s = await contacts_standing(db, now_ms())
-        requests, requests_s = await requests_standing(db, now_ms())
-        states = {name: count + requests.get(name, 0) for name, count in contacts.items()}
-        metrics.entities(states, max(contacts_s, requests_s))
+        states, since_ms = await waiting.standing(db)
+        states["conflict"] += await waiting.conflicts_of_requests(db, now_ms() - DAY_MS)
+        metrics.entities(states, 0.0 if since_ms is None else max(0, now_ms() - since_ms) / 1000)
+        await forget_old(database, now_ms() - keep_ms)
         await asyncio.sleep(MEASURE_EVERY_S)
 
 
@@ -80,27 +90,30 @@ class Outbound(Consumer):
         """Work at what is due, and send what is to be sent; of these none waits for another."""
         pace = Throttle(self.own.outbound_calls_per_s)
         parts = (self.database, self.dingtalk_of, self.owners, self.own, self.metrics, pace)
-        agent, requests = Agent(*parts), RequestAgent(*parts)
+        keep_days = retention_days(self.settings, control_topic(self.settings, OUTBOUND)) + SEGMENT_DAYS
+        agent, requester = contacts.Agent(*parts), requests.RequestAgent(*parts)
         runs = (
-            partial(keep_working, agent.once),
-            partial(keep_working, requests.once),
-            partial(keep_measuring, self.database, self.metrics),
+            partial(keep_working, agent.claim, agent.work, contacts.AT_ONCE),
+            partial(keep_working, requester.claim, requester.work, requests.AT_ONCE),
+            partial(keep_measuring, self.database, self.metrics, keep_days * DAY_MS),
             Sender(self.database, self.settings).run,
         )
         if self.database.dialect == "sqlite":  # which is one process's, so nobody else is at work
             async with self.database.transaction() as tx:
-                for table in (outbound_entity, outbound_requests):
-                    await tx.execute(update(table).values(leased_ms=0))
+                for queue in (QUEUE, REQUESTS):
+                    await queue.free(tx)
         never = asyncio.Event()
         await asyncio.gather(*(retry_until_available(run, self.name, never) for run in runs))
 
     async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
         kind = KINDS.get(event.event_type)
         if event.type == RESYNC_REQUESTED:
-            await self._look_anew(event, tx)
+            await self._resync(event, tx)
         elif kind is not None and event.subject:
             by = event.data.get("optStaffId") or event.data.get("OptStaffId")
-            await look(tx, event.corp_id, kind, event.subject, str(by) if by else None)
+            if not await look(tx, event.corp_id, kind, event.subject, str(by) if by else None):
+                await tell_of_unnamed(tx, event, kind, str(by) if by else None)
+                self.metrics.change("reported")
         elif kind is not None:  # it names nobody: the bridge asks for a look at all, in the inbox
             log.info("outbound.event_without_ids", event_type=event.event_type, event_id=event.id)
         elif event.event_type == "bpms_instance_change":
@@ -112,17 +125,18 @@ class Outbound(Consumer):
             else:
                 await store_request(tx, message, now_ms())
 
-    async def _look_anew(self, event: Event, tx: Transaction) -> None:
-        """An order to look anew is a reconcile of its company, or of its app where it names none."""
+    async def _resync(self, event: Event, tx: Transaction) -> None:
+        """A resync request is a reconcile of its company, or of its app where it names none."""
         columns, part = outbound_entity.c, event.data.get("part")
         if part != "contacts" and event.corp_id != NOBODY:
             await look_at_approvals(tx, event.corp_id, now_ms())
         if part == "approvals":
             return
         if event.corp_id != NOBODY:
-            count = await look_at_all(tx, columns.corp_id == event.corp_id)
+            which = columns.corp_id == event.corp_id
         elif self.settings.concerns_another_app(event.app):
-            count = await look_at_all(tx, columns.app == event.app)
+            which = columns.app == event.app
         else:
-            count = await look_at_all(tx, or_(columns.app == event.app, columns.app.is_(None)))
-        log.info("outbound.look_anew", reason=str(event.data.get("reason")), entities=count)
+            which = or_(columns.app == event.app, columns.app.is_(None))
+        count = await make_due(tx, which, priority=RECONCILE)
+        log.info("outbound.resync", reason=str(event.data.get("reason")), entities=count)

@@ -254,8 +254,9 @@ class OldNew(_Ours):
 class ChangeData(_Ours):
     corp_id: str
     kind: AnyKind
-    id: str
-    """The own id."""
+    id: str | None
+    """The own id; null of a person or department whom the OA never named, who has the ``dingtalkId`` alone,
+    and ``fields`` with ``exists`` or, where something else about them has changed, none."""
     verdict: Verdict
     dingtalk_id: str | None = None
     fields: dict[str, OldNew] | None = None
@@ -279,4 +280,6 @@ class ChangeEvent(_Envelope):
     """What a person changed in DingTalk."""
 
     type: Literal["com.dingbridge.change"]
+    subject: _Told
+    """The own id; of whom the OA never named DingTalk's."""
     data: ChangeData

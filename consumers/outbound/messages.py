@@ -141,14 +141,16 @@ def _envelope(
     content = data.model_dump(mode="json", by_alias=True, exclude_none=True)
     if isinstance(data, ChangeData) and data.fields:  # a field that was or became empty has its null
         content["fields"] = {name: field.model_dump(mode="json") for name, field in data.fields.items()}
-    name = key(data.corp_id, data.kind, data.id)
+    subject = data.id or data.dingtalk_id or ""
+    name = key(data.corp_id, data.kind, subject)
+    content["id"] = data.id
     digest = hashlib.sha256(dumps([type_, name, turn, content])).hexdigest()
     envelope = {
         "specversion": "1.0",
         "id": digest[:32],
         "source": source(data.corp_id, app or "default"),
         "type": type_,
-        "subject": data.id,
+        "subject": subject,
         "time": rfc3339(now_ms),
         "datacontenttype": "application/json",
         "dataschema": f"urn:dingbridge:outbound:{'result' if type_ == RESULT else 'change'}:1",

@@ -1,11 +1,13 @@
 """The ledger: what the OA wants of each person and department, and what was last seen and written of it.
 
 A row of ``outbound_entity`` is both directions' one place. The consumer's ``handle`` writes what is wanted,
-raises ``touched`` and makes the row due; the agent writes the rest. Times are epoch milliseconds, as in the
+and makes the row due; the agent writes the rest. Times are epoch milliseconds, as in the
 messages. Rows stay when the entity is gone: they know its last version, so that a replay revives nothing.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text, UniqueConstraint
+
+from dingbridge.work_queue import queue_columns, queue_index
 
 metadata = MetaData()
 
@@ -25,10 +27,8 @@ outbound_entity = Table(
     Column("answers", Text, nullable=False, comment="source and id of the last message, JSON"),
     Column("by_userid", Text, comment="who acted, by the last event that named somebody"),
     Column("flagged", Boolean, nullable=False, comment="an event said to look"),
-    Column("touched", BigInteger, nullable=False, comment="raised by each message and each event"),
     Column("ledger", Text, comment="what was seen, written and intended, JSON; NULL: never looked at"),
     Column("present", Boolean, nullable=False, comment="DingTalk has what it owns, as last seen"),
-    Column("adopted", Boolean, nullable=False, comment="owns nothing, has a candidate for a release"),
     Column("removal_approved", Boolean, nullable=False, comment="by hand, beyond OUTBOUND_MAX_REMOVALS"),
     Column("result", Text, comment="last result of this version; NULL: none yet"),
     Column("reason", Text, comment="of a pending result"),
@@ -37,12 +37,11 @@ outbound_entity = Table(
     Column("fields", Text, comment="of the last result: names of what was written, JSON"),
     Column("result_ms", BigInteger, comment="since when it is the result"),
     Column("waits_for", Text, comment="<kind>:<own id> that must be there first; member: be in it"),
-    Column("due_ms", BigInteger, comment="when the agent looks at it; NULL: when something happens"),
-    Column("leased_ms", BigInteger, nullable=False, comment="until then an agent works at it"),
-    Column("claims", BigInteger, nullable=False, comment="raised by each agent that takes it up"),
+    *queue_columns(),
     UniqueConstraint("corp_id", "kind", "owned_id", name="uq_outbound_entity_owned_id"),
     Index("ix_outbound_entity_ding_id", "corp_id", "kind", "ding_id"),
-    Index("ix_outbound_entity_due_ms", "due_ms"),
+    Index("ix_outbound_entity_result", "result", "reason", "result_ms"),
+    queue_index("ix_outbound_entity_due"),
     Index("ix_outbound_entity_waits_for", "corp_id", "waits_for"),
 )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, and_, func, not_, or_, select
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select
 
 from consumers.outbound.requests.tables import outbound_requests
 from consumers.outbound.tables import outbound_entity
@@ -15,38 +15,55 @@ from dingbridge import Reader
 
 _e, _r = outbound_entity.c, outbound_requests.c
 
-ADOPTED: Final = _e.adopted
-CONFLICT: Final = and_(_e.result == "conflict", not_(_e.adopted))
-REFUSED: Final = and_(_e.result == "refused", not_(_e.adopted))
-REMOVAL: Final = and_(_e.reason == "removal-approval", _e.result == "pending", not_(_e.adopted))
-_PENDING: Final = and_(_e.result == "pending", or_(_e.reason.is_(None), _e.reason != "removal-approval"))
-
-RELEASABLE: Final[Mapping[str, ColumnElement[bool]]] = {
-    "adopted": ADOPTED,
-    "conflict": CONFLICT,
-    "refused": REFUSED,
-}
-"""What `release` lets be written, by state."""
-
+_PENDING: Final = _e.result == "pending"
 STATES: Final[Mapping[str, ColumnElement[bool]]] = {
-    "removal": REMOVAL,
-    **RELEASABLE,
-    "pending": and_(_PENDING, not_(_e.adopted)),
+    "removal": and_(_PENDING, _e.reason == "removal-approval"),
+    "adopted": and_(_PENDING, _e.reason == "adopted"),
+    "conflict": _e.result == "conflict",
+    "refused": _e.result == "refused",
+    "pending": and_(_PENDING, or_(_e.reason.is_(None), _e.reason.not_in(("removal-approval", "adopted")))),
 }
 """People and departments that wait, by state; each is in one. ``removal`` is for `approve`; what is
 ``pending`` goes on by itself."""
 
-_WAITING_REQUEST: Final = _r.result.in_(("pending", "refused", "conflict"))
+REMOVAL: Final = STATES["removal"]
+RELEASABLE: Final = {name: STATES[name] for name in ("adopted", "conflict", "refused")}
+"""What `release` lets be written, by state."""
+
+_WAITING: Final = ("pending", "conflict", "refused")
+_STATE_OF: Final = {"removal-approval": "removal", "adopted": "adopted"}
 
 
 async def counts(reader: Reader) -> dict[str, int]:
     """How many people and departments are in each state, and how many ``requests`` wait."""
-    columns = [func.count().filter(state).label(name) for name, state in STATES.items()]
-    found = (await reader.execute(select(*columns).select_from(outbound_entity))).one()
-    requests = await reader.scalar(
-        select(func.count()).select_from(outbound_requests).where(_WAITING_REQUEST)
-    )
-    return {**dict(zip(STATES, found, strict=True)), "requests": int(requests or 0)}
+    return (await standing(reader))[0]
+
+
+async def standing(reader: Reader) -> tuple[dict[str, int], int | None]:
+    """``counts``, and since when (epoch ms) the oldest is pending that waits for no calendar and no release;
+    None: nothing is. Reads the indexes of the results, so nothing of those that are done."""
+    counted, oldest = dict.fromkeys([*STATES, "requests"], 0), []
+    columns = (func.count(), func.min(_e.result_ms))
+    groups = select(_e.result, _e.reason, *columns).where(_e.result.in_(_WAITING))
+    found: Any = await reader.execute(groups.group_by(_e.result, _e.reason))
+    for result, reason, count, since_ms in found:
+        counted[_STATE_OF.get(reason, result) if result == "pending" else result] += count
+        if result == "pending" and reason not in ("grace", "adopted"):
+            oldest.append(since_ms)
+    columns = (func.count(), func.min(_r.result_ms))
+    groups = select(_r.result, *columns).where(_r.result.in_(_WAITING)).group_by(_r.result)
+    found = await reader.execute(groups)
+    for result, count, since_ms in found:
+        counted["requests"] += count
+        if result == "pending":
+            oldest.append(since_ms)
+    return counted, min(oldest, default=None)
+
+
+async def conflicts_of_requests(reader: Reader, since_ms: int) -> int:
+    """How many requests have come to a conflict since (nobody can end one, but its sender has been told)."""
+    lately = (_r.result == "conflict", _r.result_ms > since_ms)
+    return int(await reader.scalar(select(func.count()).select_from(outbound_requests).where(*lately)) or 0)
 
 
 async def entities(
@@ -64,7 +81,9 @@ async def entities(
 async def requests(reader: Reader, *, limit: int | None = None, offset: int = 0) -> list[dict[str, Any]]:
     """Approvals and to-dos that wait, were refused or are in conflict, by id."""
     order = (_r.request_id, _r.corp_id, _r.kind)
-    chosen = select(outbound_requests).where(_WAITING_REQUEST).order_by(*order).limit(limit).offset(offset)
+    chosen = (
+        select(outbound_requests).where(_r.result.in_(_WAITING)).order_by(*order).limit(limit).offset(offset)
+    )
     return [_request(row) for row in await reader.execute(chosen)]
 
 
@@ -81,7 +100,7 @@ def _entity(row: Row[Any]) -> dict[str, Any]:
     return {
         "kind": row.kind, "id": row.own_id, "dingtalkId": row.ding_id, "result": row.result,
         "reason": row.reason, "code": row.code, "since": _since(row), "words": row.words,
-        "fields": json.loads(row.fields or "[]"), "adopted": row.adopted, "version": row.version,
+        "fields": json.loads(row.fields or "[]"), "adopted": row.reason == "adopted", "version": row.version,
         "corpId": row.corp_id,
     }  # fmt: skip
 

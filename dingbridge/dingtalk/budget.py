@@ -36,7 +36,8 @@ class Priority(enum.IntEnum):
 
 
 class Budget(Protocol):
-    """Asked before each request that DingTalk's monthly quota counts, repeats included. Calls about contacts,
+    """What an app may spend. ``turn`` is asked before each request, ``spend`` before each one that DingTalk's
+    monthly quota counts, repeats included. Calls about contacts,
     roles and tokens are exempt, and not asked for; which ones these are, one page lists
     (basic-interfaces-such-as-log-off-and-address-book), and what it does not list is counted: auth/scopes,
     Stream's connections/open, the calls about the callback."""
@@ -47,4 +48,12 @@ class Budget(Protocol):
         Raises ``dingbridge.errors.CallsSpent`` when ``priority`` has none left; the client makes a
         ``BudgetSpent`` of it.
         """
+        ...
+
+    async def turn(self, api: str) -> float:
+        """Take the next turn of ``api``; returns the s to wait until the request may be sent."""
+        ...
+
+    async def hold(self, api: str, wait_s: float) -> None:
+        """DingTalk refused a request of ``api`` for its rate: let no further turn begin for ``wait_s``."""
         ...

@@ -1,43 +1,42 @@
-"""How fast requests may follow each other once DingTalk has said that they come too fast.
+"""When requests of one API may follow each other, where no budget that processes share says so.
 
-Until then there is no pace: how much a company's plan allows is not told by any call. A rate limit (90018
-and its family) holds back every request of the app, not only the one that met it, and for a while they follow
-each other no faster than the free plan allows.
+DingTalk limits each API of an app by itself (how-to-process-api-throttling-on-the-dingtalk-server): 20 calls
+a second in the standard plan. A rate limit (90018 and its family) holds back all requests of that API, not
+only the one that met it.
 """
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Callable
 from typing import Final
 
-from dingbridge.throttle import Throttle
-
-PER_S: Final = 18.0
-"""A little below the 20 requests a second that the free plan allows an app
-(appendix-a-list-of-events-not-included-in-webhook): they do not arrive as evenly as they are sent."""
+PER_S: Final = 20.0
+"""Calls of one API in a second that the standard plan allows an app."""
+MARGIN: Final = 0.9
+"""How much of what is allowed is used: requests do not arrive as evenly as they are sent."""
 PACED_S: Final = 60.0
-"""How long the pace holds after the last rate limit, in s."""
+"""How long a client without a pace of its own keeps to one after a rate limit, in s."""
 
 
-class Pace:
-    """One for all requests of an app. ``sleep`` and ``clock`` (s) are for tests."""
+class OwnPace:
+    """One for all requests of an app in this process. ``per_s``: turns of one API in a second, always;
+    without it there is a pace only for a while after a rate limit, that of the standard plan."""
 
-    def __init__(
-        self,
-        *,
-        per_s: float = PER_S,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._throttle = Throttle(per_s, sleep=sleep, clock=clock)
-        self._clock = clock
-        self._paced_until = float("-inf")
+    def __init__(self, *, per_s: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock`` is s, from any beginning."""
+        self._gap_s, self._clock = 1 / (per_s or PER_S * MARGIN), clock
+        self._next: dict[str, float] = defaultdict(lambda: float("-inf"))
+        self._paced_until: dict[str, float] = defaultdict(lambda: float("inf" if per_s else "-inf"))
 
-    async def turn(self) -> None:
-        """Wait until the next request may be sent. First come, first served."""
-        await self._throttle.turn(1 if self._throttle.next_at < self._paced_until else 0)
+    async def turn(self, api: str) -> float:
+        """Take the next turn of ``api``; returns the s until it begins. First come, first served."""
+        now = self._clock()
+        begins = max(now, self._next[api])
+        self._next[api] = begins + (self._gap_s if begins < self._paced_until[api] else 0)
+        return begins - now
 
-    def limited(self, wait_s: float) -> None:
-        """DingTalk refused a request for its rate: nothing is sent for ``wait_s``, then at the pace."""
-        self._throttle.hold(wait_s)
-        self._paced_until = self._clock() + wait_s + PACED_S
+    async def hold(self, api: str, wait_s: float) -> None:
+        """DingTalk refused a request of ``api`` for its rate: no further turn begins for ``wait_s``."""
+        until = self._clock() + wait_s
+        self._next[api] = max(self._next[api], until)
+        self._paced_until[api] = max(self._paced_until[api], until + PACED_S)

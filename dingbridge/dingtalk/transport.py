@@ -26,7 +26,7 @@ from dingbridge.dingtalk.errors import (
     TokenInvalid,
     Unavailable,
 )
-from dingbridge.dingtalk.pace import Pace
+from dingbridge.dingtalk.pace import OwnPace
 from dingbridge.errors import CallsSpent
 
 log = structlog.get_logger(__name__)
@@ -55,7 +55,7 @@ class Transport:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.calls: Counter[str] = Counter()
-        self._pace = Pace(sleep=sleep, clock=clock)
+        self._pace = budget or OwnPace(clock=clock)
         self._budget = budget
         self._base = base.rstrip("/")
         self._new_base = NEW_HOST if self._base == OLD_HOST else self._base
@@ -97,7 +97,8 @@ class Transport:
         new_api = new_api or token is not None
         rate_delays, busy_delays = iter(RATE_DELAYS_S), iter(() if once else BUSY_DELAYS_S)
         while True:
-            await self._pace.turn()
+            if (wait_s := await self._pace.turn(api)) > 0:
+                await self._sleep(wait_s)
             if counts:
                 await self._spend(api, priority)
             try:
@@ -109,7 +110,7 @@ class Transport:
                 if delay_s is None:
                     error.retry_after_s = 2 * RATE_DELAYS_S[-1]
                     raise
-                self._pace.limited(delay_s)
+                await self._pace.hold(api, delay_s)
                 log.warning("api.rate_limited", api=api, code=error.code, retry_in_s=delay_s)
                 continue
             except (Unavailable, TokenInvalid) as error:

@@ -80,7 +80,7 @@ async def examine(
         for check in _in_order(of_parts):
             for finding in await _findings(check, context):
                 tell(finding)
-    calls.close()
+    await calls.close()
 
 
 def _in_order(of_parts: Mapping[str, Check]) -> list[Looks]:
@@ -214,7 +214,7 @@ async def _failed(context: Context) -> list[Finding]:
 
 async def _quota(context: Context) -> list[Finding]:
     seen = context.of_kafka
-    return quota.judge(context.calls.spent(), seen.pushes, all_pushes=seen.all_pushes)
+    return quota.judge(await context.calls.spent(), seen.pushes, all_pushes=seen.all_pushes)
 
 
 BEFORE: Final[tuple[Looks, ...]] = (_clock, _url, _ingress, _owner, _stream, _kafka)

@@ -151,7 +151,7 @@ class _Run:
             readings = await read(what, known, recorder)
             self._tell(*judge.judge(readings))
             watched = await self._watch(settings, client, chosen, kinds)
-        calls.close()
+        await calls.close()
         document = report.build(readings, self._findings, WORDS, parts=parts, watched=watched)
         report.write(document, self._to)
         typer.echo(summary(self._findings, WORDS, self._lang))

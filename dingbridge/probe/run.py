@@ -125,6 +125,12 @@ class AtMost:
             self.spent -= 1
             raise
 
+    async def turn(self, api: str) -> float:
+        return await self._budget.turn(api)
+
+    async def hold(self, api: str, wait_s: float) -> None:
+        await self._budget.hold(api, wait_s)
+
 
 def details(readings: Sequence[Reading]) -> list[tuple[str, Mapping[str, Any]]]:
     """``(processInstanceId, detail)`` of the approvals that were read."""

@@ -12,6 +12,7 @@ from dingbridge.settings.apps import AppsSettings
 from dingbridge.settings.base import CommaList, NetworkList, Settings
 from dingbridge.settings.consumer import ConsumerSettings
 from dingbridge.settings.consumer_limits import ConsumerLimits
+from dingbridge.settings.database import DatabaseSettings
 from dingbridge.settings.dingtalk import CallbackSettings, DingTalkApiSettings
 from dingbridge.settings.ingress import IngressSettings, JournalSettings, PublisherSettings, RecoverySettings
 from dingbridge.settings.kafka import KafkaSettings
@@ -26,6 +27,7 @@ __all__ = [
     "CommaList",
     "ConsumerLimits",
     "ConsumerSettings",
+    "DatabaseSettings",
     "DingTalkApiSettings",
     "IngressSettings",
     "JournalSettings",

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
-from dingbridge.settings.base import UNREADABLE
-from dingbridge.settings.database_url import in_memory, parse_database_url
 from dingbridge.settings.dingtalk import DingTalkApiSettings
 from dingbridge.settings.kafka import KafkaSettings
 from dingbridge.settings.tracing import TracingSettings
@@ -16,9 +14,6 @@ class ConsumerSettings(KafkaSettings, DingTalkApiSettings, TracingSettings):
 
     data_dir: Path = Path("data")
     """folder of everything that is kept"""
-    database_url: SecretStr | None = None
-    """secret; `postgresql://…?sslmode=verify-full` or `sqlite:///<file>`; unset: `<consumer>.db` in DATA_DIR.
-    Without `sslmode` it is `prefer`: TLS if the server offers it, its certificate unchecked"""
     admin_host: str = "127.0.0.1"
     """where the private listener binds"""
     admin_port: int | None = Field(None, ge=0, le=65535)
@@ -36,24 +31,3 @@ class ConsumerSettings(KafkaSettings, DingTalkApiSettings, TracingSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return f"sqlite:///{self.data_dir / (consumer + '.db')}"
-
-    def check(self) -> list[str]:
-        problems = super().check()
-        if self.database_url is not None:
-            problems += _of_database(self.database_url.get_secret_value())
-        return problems
-
-
-def _of_database(url: str) -> list[str]:
-    if url.startswith(UNREADABLE):
-        return []  # said already
-    try:
-        address = parse_database_url(url)
-    except ValueError as error:
-        return [f"DATABASE_URL: {error}"]
-    if in_memory(address):
-        return [
-            "DATABASE_URL: names no file, so it is a database in memory, and a restart would forget tables "
-            "and inbox; as sqlite:////data/approval.db"
-        ]
-    return []

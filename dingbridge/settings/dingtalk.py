@@ -15,11 +15,12 @@ from dingbridge.apps.model import FORM_OF_TOKENS, OWNER_RE, OWNER_WORDS, SAMPLE_
 from dingbridge.errors import SettingsError
 from dingbridge.settings.apps import AppsSettings, load_apps, problems_of
 from dingbridge.settings.base import UNREADABLE, CommaList
+from dingbridge.settings.database import DatabaseSettings
 
 DINGTALK_API_BASE = "https://oapi.dingtalk.com"
 
 
-class DingTalkApiSettings(AppsSettings):
+class DingTalkApiSettings(AppsSettings, DatabaseSettings):
     """Where DingTalk's Open API is, and the app that calls it: ``consumer_app``, of the environment
     (``default``) or of the apps file."""
 
@@ -34,8 +35,11 @@ class DingTalkApiSettings(AppsSettings):
     dingtalk_timezone: str = "Asia/Shanghai"
     """of times that the API writes without a zone"""
     api_monthly_budget: int = Field(4000, ge=0, le=1_000_000_000)
-    """API calls in a month at most, of the 5,000 of the free plan, by all processes with one `DATA_DIR`;
-    0 for no limit"""
+    """API calls in a month at most, of the 5,000 of the free plan, by all processes with one PostgreSQL in
+    `DATABASE_URL`, else with one `DATA_DIR`; 0 for no limit"""
+    api_calls_per_s: float = Field(20, gt=0, le=10_000)
+    """calls of one API in a second that DingTalk's plan allows the app; the same processes together make a
+    tenth less"""
 
     @field_validator("dingtalk_api_base")
     @classmethod

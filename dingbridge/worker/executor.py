@@ -213,7 +213,7 @@ class Executor:
     async def _enter(self, tx: Transaction, event: Event, delivery: Delivery) -> None:
         """Raises ``_NotFresh``."""
         name, known_as = self._consumer.name, (event.source, event.id)
-        if not await inbox.enter(tx, name, known_as, delivery.replay_id):
+        if not await inbox.enter(tx, name, known_as, delivery.replay_id, delivery.position.topic):
             raise _NotFresh
         if delivery.replay_id and await inbox.seen(tx, name, known_as, delivery.given_up_as):
             raise _NotFresh

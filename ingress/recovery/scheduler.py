@@ -96,7 +96,7 @@ class AppRecovery:
         if self._client is not None:
             await self._client.close()
         if self._calls is not None:
-            self._calls.close()
+            await self._calls.close()
 
     async def run(self) -> Result:
         """A run at once. Raises ``BridgeError``, as ``Poller.run`` does."""

@@ -91,7 +91,7 @@ class StreamClient:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
         await self._session.close()
-        self._calls.close()
+        await self._calls.close()
 
     def as_json(self) -> dict[str, Any]:
         """``GET /stream``: what there is now. ``refused``: why the last attempt to open one failed."""

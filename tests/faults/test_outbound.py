@@ -14,8 +14,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
+from consumers.outbound.contacts.rows import QUEUE
 from consumers.outbound.store import now_ms
 from consumers.outbound.tables import outbound_entity
 from dingbridge import Database
@@ -63,7 +64,7 @@ class Outbound:
         await asyncio.to_thread(self.process.kill)
         async with self._ledger() as database, database.transaction() as tx:
             # nobody waits for the leases of the dead
-            await tx.execute(update(outbound_entity).values(leased_ms=0))
+            await QUEUE.free(tx)
         await self.start()
 
     async def settled(self) -> bool:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from collections import Counter
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
@@ -12,7 +11,6 @@ from sqlalchemy import select, update
 
 from consumers.approval import Approval
 from consumers.approval.files.downloads import Downloads
-from consumers.approval.metrics import ApprovalMetrics
 from consumers.approval.settings import ApprovalSettings
 from consumers.approval.tables import approval_attachments
 from dingbridge.testing.memory import MemoryRuntime
@@ -27,7 +25,7 @@ class Shelf:
     """A server of files, and the calls that lead to it. ``answers`` by file id; others get ``CONTENT``."""
 
     def __init__(self):
-        self.answers, self.errors, self.got = {}, {}, Counter()
+        self.answers, self.errors, self.got, self.asked = {}, {}, Counter(), Counter()
         self.base = ""
 
     async def serve(self, request):
@@ -37,6 +35,7 @@ class Shelf:
         return web.Response(body=CONTENT) if answer is None else await answer(request)
 
     async def attachment_url(self, instance_id, file_id):
+        self.asked[file_id] += 1
         if file_id in self.errors:
             raise self.errors[file_id]
         return f"{self.base}/{file_id}"
@@ -83,7 +82,7 @@ async def archived(archive, *fields, instance_id="pi-1", **event):
 
 
 def downloads(archive, shelf):
-    return Downloads(archive.database, lambda app, corp_id: shelf, ApprovalSettings.load(), ApprovalMetrics())
+    return Downloads(archive.consumer.fetcher, lambda app, corp_id: shelf, ApprovalSettings.load())
 
 
 async def rows(archive):
@@ -93,8 +92,8 @@ async def rows(archive):
 
 async def due_now(archive):
     async with archive.database.transaction() as tx:
-        past = datetime.now(UTC) - timedelta(seconds=1)
-        await tx.execute(update(approval_attachments).values(next_attempt_at=past))
+        waits = approval_attachments.c.due_ms.is_not(None)
+        await tx.execute(update(approval_attachments).where(waits).values(due_ms=1))
 
 
 def kept(folder):

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.errors import ApiError, QuotaSpent, RateLimited, Unavailable
-from dingbridge.dingtalk.pace import PER_S
+from dingbridge.dingtalk.pace import MARGIN, PER_S
 from tests.integration.api_support import (
     AES_KEY,
     APP_KEY,
@@ -56,9 +56,17 @@ class TestPatience:
         self, client: DingTalkClient, platform: Platform, sleeps: Sleeps
     ) -> None:
         platform.script("/gettoken", QPS, BUSY)
-        await client.user("u001")
-        # and what follows keeps to the pace
-        assert sleeps.seconds == [1, 1, pytest.approx(1 / PER_S)]
+        await client.user("u001")  # another API, which nothing holds back
+        assert sleeps.seconds == [1, 1]
+
+    async def test_after_a_rate_limit_that_api_keeps_to_the_pace(
+        self, client: DingTalkClient, platform: Platform, sleeps: Sleeps
+    ) -> None:
+        platform.script("/topapi/v2/user/get", QPS)
+        for _ in range(3):
+            await client.user("u001")
+        await client.department(7)
+        assert sleeps.seconds == [1, *[pytest.approx(1 / (PER_S * MARGIN))] * 2]
 
     async def test_busy_is_tried_three_times(
         self, client: DingTalkClient, platform: Platform, sleeps: Sleeps

@@ -24,6 +24,7 @@ from dingbridge.dingtalk.errors import (
     ReferenceMissing,
     Unavailable,
 )
+from dingbridge.dingtalk.pace import OwnPace
 from dingbridge.dingtalk.transport import Transport
 from tests.integration.api_support import (
     APP_KEY,
@@ -263,8 +264,9 @@ async def test_dingtalk_serves_the_new_api_at_a_host_of_its_own() -> None:
     assert hosts.asked == ["oapi.dingtalk.com", "api.dingtalk.com"]
 
 
-class Counting:
+class Counting(OwnPace):
     def __init__(self) -> None:
+        super().__init__()
         self.spent: list[str] = []
 
     async def spend(self, api: str, priority: Priority) -> None:

@@ -1,17 +1,14 @@
 """Attachments that cannot be downloaded: what fails is tried again, or says why not."""
 
+import asyncio
 import hashlib
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
-from sqlalchemy import update
 from structlog.testing import capture_logs
 
-from consumers.approval.files.downloads import AT_ONCE, FIRST_DELAY_S, MOST_ATTEMPTS, Downloads
-from consumers.approval.metrics import ApprovalMetrics
+from consumers.approval.files.downloads import AGAIN_AFTER_S, Downloads
 from consumers.approval.settings import ApprovalSettings
-from consumers.approval.tables import approval_attachments
 from dingbridge import DependencyUnavailable
 from dingbridge.dingtalk.api.approvals import FILE_URLS
 from dingbridge.dingtalk.errors import (
@@ -23,6 +20,7 @@ from dingbridge.dingtalk.errors import (
     ReferenceMissing,
     Unavailable,
 )
+from dingbridge.late_answers import LOOK_AGAIN_S
 from tests.integration.approval_files_support import (
     ALLOWED,
     CONTENT,
@@ -38,11 +36,14 @@ from tests.integration.approval_files_support import (
     shelf,
 )
 from tests.support.sizes import on_one_database
+from tests.unit.approval.conftest import passes
 from tests.unit.approval.office import CORP, field
 
 pytestmark = on_one_database
 
-__all__ = ["archive", "folder", "shelf"]
+__all__ = ["archive", "folder", "passes", "shelf"]
+
+AT_ONCE = Downloads.at_once
 
 
 async def cut_off(request):
@@ -62,6 +63,10 @@ async def elsewhere(request):
     return web.Response(status=302, headers={"Location": "/other"})
 
 
+async def forbidden(request):
+    return web.Response(status=403)
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [(cut_off, "no answer (ClientPayloadError)"), (busy, "HTTP 503"), (elsewhere, "HTTP 302")],
@@ -72,19 +77,17 @@ async def test_what_fails_is_tried_again_later_and_then_kept_whole(archive, shel
     shelf.answers["1"] = answer
     work = downloads(archive, shelf)
     await work.open_folder()
-    for attempt in (1, 2):
-        before = datetime.now(UTC)
+    for _ in range(2):
         assert await work.once() == 1
         row = (await rows(archive))["file:1"]
-        assert (row.state, row.reason, row.attempts) == ("waiting", reason, attempt)
-        assert row.next_attempt_at >= before + timedelta(seconds=FIRST_DELAY_S * 2 ** (attempt - 1))
+        assert (row.state, row.reason) == ("waiting", reason)
         assert await work.once() == 0, "not before its time"
         assert kept(folder) == []
         await due_now(archive)
     del shelf.answers["1"]
     await work.once()
     row = (await rows(archive))["file:1"]
-    assert (row.state, row.reason, row.attempts, row.sha256) == ("done", None, 3, SHA256)
+    assert (row.state, row.reason, row.sha256) == ("done", None, SHA256)
     assert shelf.got["other"] == 0
 
 
@@ -126,6 +129,44 @@ async def test_what_can_never_be_kept_says_why(archive, shelf, folder, answer, r
     assert kept(folder) == []
 
 
+REFUSALS = {
+    "1": NotFound("no such file", api=FILE_URLS, name="invalidFileId"),
+    "5": PermissionDenied("not this one", api=FILE_URLS, name="noPermission", about="entity"),
+}
+
+
+@pytest.mark.parametrize("answer", [None, forbidden], ids=["dingtalk", "server"])
+async def test_a_file_that_is_refused_costs_a_few_calls_and_may_be_had_a_moment_later(
+    archive, shelf, folder, answer
+):
+    await archived(archive, files("1", "5"))
+    shelf.errors = {} if answer else dict(REFUSALS)
+    shelf.answers = dict.fromkeys(REFUSALS, answer) if answer else {}
+    work = downloads(archive, shelf)
+    await work.open_folder()
+    for look in range(20):
+        await due_now(archive)
+        await work.once()
+        if look == 2:
+            shelf.errors.pop("5", None), shelf.answers.pop("5", None)
+    assert {id_: row.state for id_, row in (await rows(archive)).items()} == {
+        "file:1": "refused",
+        "file:5": "done",
+    }
+    assert shelf.asked == {"1": 1 + len(LOOK_AGAIN_S), "5": 4}
+
+
+async def test_three_processes_fetch_twenty_files_with_twenty_calls(archive, shelf, folder):
+    ids = [str(number) for number in range(20)]
+    await archived(archive, files(*ids))
+    workers = [downloads(archive, shelf) for _ in range(3)]
+    await workers[0].open_folder()
+    while sum(await asyncio.gather(*(work.once() for work in workers))):
+        pass
+    assert shelf.asked == dict.fromkeys(ids, 1)
+    assert {row.state for row in (await rows(archive)).values()} == {"done"}
+
+
 async def test_an_address_that_dingtalk_does_not_give(archive, shelf, folder):
     await archived(archive, files("1", "2", "3", "4"))
     shelf.errors["4"] = BadRequest("what?", api=FILE_URLS, name="somethingNew")
@@ -135,11 +176,11 @@ async def test_an_address_that_dingtalk_does_not_give(archive, shelf, folder):
     await work.open_folder()
     await work.once()
     found = await rows(archive)
-    assert {id_: (row.state, row.attempts) for id_, row in found.items()} == {
-        "file:1": ("refused", 1),
-        "file:2": ("refused", 1),
-        "file:3": ("done", 1),
-        "file:4": ("waiting", 1),
+    assert {id_: row.state for id_, row in found.items()} == {
+        "file:1": "waiting",
+        "file:2": "refused",
+        "file:3": "done",
+        "file:4": "waiting",
     }
     assert "somethingNew" in found["file:4"].reason
     assert "has left the company" in found["file:2"].reason
@@ -161,6 +202,7 @@ async def test_what_is_about_every_file_is_nobodys_attempt(archive, shelf, folde
     await work.open_folder()
     with capture_logs() as logs:
         assert await work.once() == 3
+        await due_now(archive)
         assert await work.once() == 0, "and they are left alone for a while"
     found = await rows(archive)
     waiting = {id_: row.attempts for id_, row in found.items() if row.state == "waiting"}
@@ -169,7 +211,9 @@ async def test_what_is_about_every_file_is_nobodys_attempt(archive, shelf, folde
     assert [line["permission"] for line in said] == [error.permission] * (error.about == "right")
 
 
-async def test_files_that_the_drive_fails_at_for_ever_leave_the_others_their_turn(archive, shelf, folder):
+async def test_files_that_the_drive_fails_at_for_ever_leave_the_others_their_turn(
+    archive, shelf, folder, passes
+):
     """Trouble of the platform that stays for a few files looks like trouble with all."""
     await archived(archive, files(*(str(number) for number in range(AT_ONCE + 2))))
     for number in range(AT_ONCE):
@@ -179,12 +223,11 @@ async def test_files_that_the_drive_fails_at_for_ever_leave_the_others_their_tur
     await work.open_folder()
     await work.once()
     assert await work.once() == 0, "the app is left alone for a while"
-    work._paused.clear()
+    passes(5)
     await work.once()
     found = await rows(archive)
     states = [found[f"file:{number}"].state for number in range(AT_ONCE + 2)]
     assert states == ["waiting"] * AT_ONCE + ["done"] * 2
-    assert [found[f"file:{number}"].attempts for number in range(AT_ONCE)] == [1] * AT_ONCE
 
 
 @pytest.mark.parametrize(("size", "state"), [("0", "done"), ("", "done"), ("3", "waiting")])
@@ -196,7 +239,7 @@ async def test_a_file_of_no_bytes_has_no_address_and_is_kept_empty(archive, shel
     await work.open_folder()
     await work.once()
     (row,) = (await rows(archive)).values()
-    assert (row.state, row.attempts) == (state, 1)
+    assert row.state == state
     if state == "done":
         assert (row.size, row.sha256) == (0, hashlib.sha256(b"").hexdigest())
         assert (folder / row.sha256[:2] / row.sha256).read_bytes() == b""
@@ -214,7 +257,7 @@ async def test_files_are_asked_for_at_the_app_of_their_approval_and_wait_for_no_
         asked.append((app, corp_id))
         return shelf
 
-    work = Downloads(archive.database, client_of, ApprovalSettings.load(), ApprovalMetrics())
+    work = Downloads(archive.consumer.fetcher, client_of, ApprovalSettings.load())
     await work.open_folder()
     while await work.once():
         pass
@@ -223,16 +266,31 @@ async def test_files_are_asked_for_at_the_app_of_their_approval_and_wait_for_no_
     assert found == {"file:1": "waiting", "file:2": "done"}
 
 
-async def test_it_gives_up_in_the_end_and_the_archive_says_so(archive, shelf, folder):
-    await archived(archive, files("1"))
+async def test_one_that_fails_for_an_hour_while_others_work_is_given_up_and_the_archive_says_so(
+    archive, shelf, folder, passes
+):
     shelf.answers["1"] = busy
-    async with archive.database.transaction() as tx:
-        await tx.execute(update(approval_attachments).values(attempts=MOST_ATTEMPTS - 1))
+    await archived(archive, files("1"))
     work = downloads(archive, shelf)
     await work.open_folder()
-    await work.once()
+    for number in range(2, 20):
+        passes(AGAIN_AFTER_S)
+        await archived(archive, files(str(number)), instance_id=f"pi-{number}")
+        await work.once()
     row = (await rows(archive))["file:1"]
-    assert (row.state, row.reason) == ("refused", f"given up after {MOST_ATTEMPTS} attempts: HTTP 503")
+    assert (row.state, row.reason) == ("refused", "given up after an hour: HTTP 503")
+    assert shelf.got["1"] < 12
+
+
+async def test_an_outage_of_the_files_server_gives_none_up(archive, shelf, folder, passes):
+    shelf.answers = {str(number): busy for number in range(3)}
+    await archived(archive, files(*shelf.answers))
+    work = downloads(archive, shelf)
+    await work.open_folder()
+    for _ in range(20):
+        passes(AGAIN_AFTER_S)
+        await work.once()
+    assert {row.state for row in (await rows(archive)).values()} == {"waiting"}
 
 
 @pytest.mark.parametrize(
@@ -270,11 +328,12 @@ async def test_a_disk_that_fails_on_the_way_is_nobodys_attempt(archive, shelf, f
     work = downloads(archive, shelf)
     await work.open_folder()
     (folder / SHA256[:2]).write_text("in the way")
-    with pytest.raises(DependencyUnavailable, match="ARCHIVE_DIR"):
-        await work.once()
+    await work.once()
     row = (await rows(archive))["file:1"]
     assert (row.state, row.attempts) == ("waiting", 0)
+    assert "DependencyUnavailable" in row.reason
     (folder / SHA256[:2]).unlink()
+    await due_now(archive)
     await work.once()
     assert (await rows(archive))["file:1"].state == "done"
     assert kept(folder) == [f"{SHA256[:2]}/{SHA256}"]

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from dingbridge.api_budget import ApiCalls
+from dingbridge.api_budget.file import FileStore
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import IDS, INSTANCES, TEMPLATES
 from dingbridge.dingtalk.budget import Priority
@@ -274,22 +275,22 @@ async def test_the_month_s_calls_are_spent_at_dingtalk(simulator: Simulator, cli
 async def test_the_budget_ends_before_the_plan_does(
     simulator: Simulator, sleeps: Sleeps, tmp_path: Any
 ) -> None:
-    budget = ApiCalls(tmp_path / "api-calls.db", app=KEY, limit=10)
+    budget = ApiCalls(FileStore(tmp_path / "api-calls.db"), app=KEY, limit=10)
     async with connect(simulator, sleeps, budget=budget) as client:
         for _ in range(8):
             await client.templates()
-        assert budget.spent()["calls"] == 8
+        assert (await budget.spent())["calls"] == 8
         with pytest.raises(BudgetSpent, match="resync calls end at 8"):
             await client.at(Priority.RESYNC).templates()
         assert client.calls[TEMPLATES] == 8
         await client.at(Priority.RECOVERY).templates()
-    budget.close()
+    await budget.close()
 
 
 async def test_contact_calls_are_no_part_of_the_budget(
     simulator: Simulator, sleeps: Sleeps, tmp_path: Any
 ) -> None:
-    budget = ApiCalls(tmp_path / "api-calls.db", app=KEY, limit=1)
+    budget = ApiCalls(FileStore(tmp_path / "api-calls.db"), app=KEY, limit=1)
     userid = next(iter(simulator.platform.company.users))
     async with connect(simulator, sleeps, budget=budget) as client:
         await client.user_count(False)
@@ -302,10 +303,10 @@ async def test_contact_calls_are_no_part_of_the_budget(
         assert [user async for user in client.role_users(groups[0]["roles"][0]["id"])]
         await client.admins()
         assert sum(client.calls.values()) > 8
-        assert budget.spent()["calls"] == 0
+        assert (await budget.spent())["calls"] == 0
         for _ in range(2):  # on no list of exempt calls; a full sync waits for it
             await client.visible_scope()
-        assert budget.spent()["by_api"] == {"auth/scopes": 2}
+        assert (await budget.spent())["by_api"] == {"auth/scopes": 2}
         with pytest.raises(BudgetSpent):
             await client.templates()
-    budget.close()
+    await budget.close()

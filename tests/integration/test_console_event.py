@@ -321,9 +321,5 @@ def entity(own_id: str, wrote_ms: int) -> dict[str, Any]:
         "flagged": own_id == "open",
         "ledger": ledger,
         "present": True,
-        "adopted": False,
         "removal_approved": False,
-        "touched": 0,
-        "leased_ms": 0,
-        "claims": 0,
     }

@@ -132,14 +132,21 @@ async def test_a_persons_change_is_judged_by_the_fields_owner(monkeypatch, datab
         assert {one["corpId"] for one in changes} == {CORP}
         [remark] = [one["fields"]["remark"] for one in changes if "remark" in one["fields"]]
         assert remark == {"old": "正式", "new": "实习"}
-        # nothing of it echoes, and an event about somebody else is nobody's
-        oa.act("edit", userid=next(iter(oa.simulator.platform.company.users)), title="无关")
+        # nothing of it echoes, and of somebody whom the OA never named it is told that something has changed
+        unnamed = next(iter(oa.simulator.platform.company.users))
+        oa.act("edit", userid=unnamed, title="无关")
+        oa.act("leave", userid=unnamed)
         await oa.settle()
-        assert len(await oa.sent("changes")) == len(changes)
+        *same, edited, gone = await oa.sent("changes")
+        assert same == changes
+        whose = {"corpId": CORP, "kind": "user", "id": None, "dingtalkId": unnamed, "verdict": "reported"}
+        assert {**edited, **whose} == edited
+        assert "fields" not in edited
+        assert {**gone, **whose, "fields": {"exists": {"old": True, "new": False}}} == gone
         # a move is told in the OA's own ids
         oa.act("move", userid="u1")
         await oa.settle()
-        [moved] = [one for one in await oa.sent("changes") if "departments" in one["fields"]]
+        [moved] = [one for one in await oa.sent("changes") if "departments" in one.get("fields", ())]
         assert (moved["fields"]["departments"]["old"], moved["verdict"]) == (["d1"], "written-back")
 
 

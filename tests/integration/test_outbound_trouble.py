@@ -2,13 +2,12 @@
 ends. Over HTTP against the simulated DingTalk."""
 
 import pytest
-from sqlalchemy import select, update
 
 from consumers.outbound.contacts import agent as agents
-from consumers.outbound.contacts.rows import LEASE_MS, claim, save
+from consumers.outbound.contacts import rows
+from consumers.outbound.contacts.rows import QUEUE, Entity, entity_of, save
 from consumers.outbound.ledger import Decision
 from consumers.outbound.store import now_ms
-from consumers.outbound.tables import outbound_entity
 from dingbridge import Conflict
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.settings import SAMPLE_CREDENTIALS
@@ -16,6 +15,8 @@ from simulator.company.company import Department
 from simulator.server import Simulator
 from simulator.settings import SimulatorSettings
 from tests.integration.outbound_support import CORP, department, message, office, user
+from tests.support.waiting import eventually
+from tests.unit.outbound.hands import once
 
 KEYS = {
     "app_key": SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"],
@@ -41,9 +42,12 @@ async def test_a_company_whose_dingtalk_does_not_answer_holds_up_its_own_alone(o
         oa.consumer.clients = lambda app, corp_id: dead if app == "dead" else ours
         theirs = [of("dingcorpdead", department(f"x{n}", 1), app="dead") for n in range(20)]
         await oa.say(*theirs, user("u1", 1))
-        for _ in range(3):
-            await oa.agent.once()
-        assert await oa.results("u1") == ["done"]
+
+        async def done():
+            await once(oa.agent)
+            return await oa.results("u1") == ["done"]
+
+        await eventually(done, what="ours is done")
     # and their turn comes when it answers again
     assert await oa.results("x1") == []
 
@@ -76,7 +80,7 @@ async def test_a_department_whose_creation_got_no_answer_is_found_where_it_was_t
     await oa.settle()
     oa.simulator.faults.add({"api": "v2/department/create", "kind": "cut", "times": 1})
     await oa.say(department("d1", 1))
-    await oa.agent.once()
+    await once(oa.agent)
     await oa.say(department("d1", 2, parent="d0") if moved else message("department.absent", "d1", version=2))
     await oa.settle()
     there = [d for d in oa.simulator.platform.company.departments.values() if d.source_identifier == "d1"]
@@ -104,20 +108,25 @@ async def test_nobody_is_removed_whom_the_oa_wants_again(oa, monkeypatch):
     assert (await oa.results("u1"))[-2:] == ["superseded", "unchanged"]
 
 
-async def test_a_call_begins_with_a_whole_lease_and_only_by_who_holds_it(oa):
+async def test_a_call_begins_with_a_whole_lease_and_only_by_who_holds_it(oa, monkeypatch):
     await oa.say(user("u1", 1))
-    database, columns = oa.runtime.database, outbound_entity.c
-    async with database.transaction() as tx:
-        await tx.execute(update(outbound_entity).values(due_ms=0))
-    [first] = await claim(database, 8, now_ms() - LEASE_MS // 2)
-    assert await claim(database, 8, now_ms()) == []
-    almost_over = now_ms() + LEASE_MS // 2
+    database = oa.runtime.database
+
+    async def claim() -> list[Entity]:
+        return [entity_of(row) for row in await QUEUE.claim(database, 8)]
+
+    later_s = 1
+    monkeypatch.setattr(rows, "now_ms", lambda: now_ms() + later_s * 1000)
+    [first] = await claim()
+    later_s += 40
+    assert await claim() == []
     async with database.transaction() as tx:
         await save(tx, first, Decision(first.ledger), keep=True)
-    [(leased_ms,)] = await oa.runtime.rows(select(columns.leased_ms))
-    assert leased_ms > almost_over
-    [second] = await claim(database, 8, leased_ms)
+    later_s += 40
+    assert await claim() == []
+    later_s += 40
+    [second] = await claim()
     with pytest.raises(Conflict):
         async with database.transaction() as tx:
             await save(tx, first, Decision(first.ledger), keep=True)
-    assert second.claims == first.claims + 1
+    assert second.row.claims == first.row.claims + 1

@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from dingbridge.api_budget import ApiCalls
+from dingbridge.api_budget.file import FileStore
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import FILE_URLS, IDS, INSTANCES, SCHEMAS, TEMPLATES
 from dingbridge.dingtalk.api.shapes import SHAPES
@@ -128,8 +129,8 @@ async def test_a_tenant_as_believed_is_clean_and_its_calls_were_announced(probe:
     assert {clock["zone"] for clock in report["clocks"]} == {"false"}
     [announced, counted] = re.search(r"about (\d+) calls, of which at most (\d+) count", done.stderr).groups()  # type: ignore[union-attr]
     made = {api: call["requests"] for api, call in report["calls"].items()}
-    spent = ApiCalls(
-        probe.folder / "api-calls.db", app=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], limit=0
+    spent = await ApiCalls(
+        FileStore(probe.folder / "api-calls.db"), app=SAMPLE_CREDENTIALS["DINGTALK_APP_KEY"], limit=0
     ).spent()
     # what the table says of the quota is what the client counts
     assert spent["by_api"] == {api: n for api, n in sorted(made.items()) if report["calls"][api]["counted"]}

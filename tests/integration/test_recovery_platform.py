@@ -3,6 +3,7 @@
 import pytest
 
 from dingbridge.api_budget import ApiCalls
+from dingbridge.api_budget.file import FileStore
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.dingtalk.errors import BudgetSpent, QuotaSpent, Unavailable
@@ -71,14 +72,14 @@ async def test_a_refusal_in_the_middle_loses_nothing_and_is_gone_on_from(simulat
 
 
 async def test_above_its_share_of_our_budget_nothing_is_called(simulator, tmp_path):
-    budget = ApiCalls(tmp_path / "calls.db", app="app", limit=2)  # recovery may make one
+    budget = ApiCalls(FileStore(tmp_path / "calls.db"), app="app", limit=2)  # recovery may make one
     async with DingTalkClient(
         app_key=KEY, app_secret=SECRET, base=simulator.base_url, budget=budget
     ) as client:
         one = process(client.at(Priority.RECOVERY))
         with pytest.raises(BudgetSpent):
             await one.poller.run()
-    budget.close()
+    await budget.close()
     assert simulator.stats()["api_calls"] == {"/gettoken": 1, f"/call_back/{API}": 1}
     assert len(one.disk.callbacks) == 200
     assert not one.disk.requests

@@ -13,7 +13,7 @@ from sqlalchemy import event, func, insert, select, text, update
 from dingbridge import Database, DependencyUnavailable, open_database
 from dingbridge.availability import GIVE_UP_AFTER_S, Availability
 from dingbridge.dingtalk.errors import ApiError, NotFound, PermissionDenied
-from dingbridge.work_queue import ORDINARY, PEOPLE_WAIT, RECONCILE, WorkQueue
+from dingbridge.work_queue import ORDINARY, PEOPLE_WAIT, RECONCILE, WorkQueue, keep_working
 from tests.integration.claimer import items, metadata
 
 
@@ -110,6 +110,45 @@ async def test_what_is_made_due_while_it_is_claimed_stays_due(
         async with database.transaction() as tx:
             assert await queue.done(tx, again)
         assert await database.reader().scalar(select(func.count()).select_from(items)) == 0
+
+
+async def test_what_is_given_back_is_due_at_once_and_keeps_its_failures(
+    database: Database, queue: WorkQueue, clock: Clock
+) -> None:
+    await fill(database, queue, 1)
+    [row] = await queue.claim(database, 1)
+    async with database.transaction() as tx:
+        await queue.failed(tx, row, Availability(), NotFound("gone", api="v2/user/get"))
+    clock.now += 10
+    for _ in range(2):
+        [row] = await queue.claim(database, 1)
+        assert row.attempts == 1
+        async with database.transaction() as tx:
+            assert await queue.give_back(tx, row)
+    [row] = await queue.claim(database, 1)
+    async with database.transaction() as tx:
+        await queue.free(tx)
+    assert len(await queue.claim(database, 1)) == 1
+
+
+async def test_one_that_takes_long_keeps_its_own_place_only() -> None:
+    waiting, worked, stuck = list(range(20)), list[int](), asyncio.Event()
+
+    async def claim(most: int) -> list[int]:
+        taken = waiting[:most]
+        del waiting[:most]
+        return taken
+
+    async def work(number: int) -> None:
+        if number == 3:
+            await stuck.wait()
+        worked.append(number)
+        if len(worked) == 19:
+            raise RuntimeError("the end")
+
+    with pytest.raises(RuntimeError, match="the end"):
+        await keep_working(claim, work, 4)
+    assert sorted(worked) == [number for number in range(20) if number != 3]
 
 
 async def test_nothing_due_writes_nothing(

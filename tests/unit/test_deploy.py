@@ -175,17 +175,11 @@ def test_the_months_api_calls_are_counted_on_volumes_that_outlive_their_processe
     by_the_hour = 31 * 24  # a call each; tokens are exempt
     assert parts["journal"] * SHARES["recovery"] > by_the_hour
 
-    pods = 0
     for workload in workloads().values():
         given = {e["name"]: e["value"] for e in container(workload)["env"]}
-        if "DINGTALK_APP_SECRET_FILE" not in given:
-            continue  # it calls nothing
-        [claim] = workload["spec"]["volumeClaimTemplates"]
-        mounts = {m["name"]: m["mountPath"] for m in container(workload)["volumeMounts"]}
-        assert mounts[claim["metadata"]["name"]] == DATA_DIR
-        if "address-sync" not in container(workload)["args"]:  # its calls are exempt
-            pods += workload["spec"]["replicas"] * int(given["API_MONTHLY_BUDGET"])
-    assert 0 < pods <= most
+        if "DINGTALK_APP_SECRET_FILE" in given:  # it calls the API
+            assert "DATABASE_URL_FILE" in given, "they count in one database"
+            assert "API_MONTHLY_BUDGET" not in given, "one count, one limit"
 
 
 def test_a_real_app_shares_neither_project_nor_volumes_with_the_trial():
@@ -254,8 +248,11 @@ def test_with_compose_a_container_of_a_real_app_has_no_secret_that_its_process_d
         if name == "postgres":
             assert held == {"POSTGRES_PASSWORD"}
         elif "env_file" in service:
-            used = IN_COMPOSE.get(name, ConsumerSettings).model_fields
-            assert held == {n for n in secrets if n.lower() in used}
+            cls = IN_COMPOSE.get(name, ConsumerSettings)
+            used = {n for n in secrets if n.lower() in cls.model_fields}
+            if cls is IngressSettings:  # reachable from outside: it counts its few calls in a file of its own
+                used.remove("DATABASE_URL")
+            assert held == used
         elif "simulator" not in service.get("profiles", []):
             assert not held, name
 
@@ -338,7 +335,7 @@ def test_the_example_of_stream_on_kubernetes_starts_as_it_stands(tmp_path, monke
     assert [port["port"] for port in rule["ports"]] == [443]
 
 
-def test_keda_scales_consumers_that_are_there_by_their_group_and_within_their_budget():
+def test_keda_scales_consumers_that_are_there_by_their_group():
     [settings] = of_kind("ConfigMap")
     scaled = {one["metadata"]["name"]: one["spec"] for one in documents("keda.yaml")}
     assert scaled
@@ -352,9 +349,6 @@ def test_keda_scales_consumers_that_are_there_by_their_group_and_within_their_bu
         assert all(isinstance(value, str) for value in metadata.values())  # KEDA takes texts only
         assert 1 <= spec["minReplicaCount"] <= spec["maxReplicaCount"]
         assert spec["maxReplicaCount"] <= KafkaSettings.model_fields["topic_partitions"].default
-    [budget] = [e["value"] for e in container(workloads()["approval"])["env"] if "BUDGET" in e["name"]]
-    share = int(budget) // scaled["dingbridge-approval"]["maxReplicaCount"]
-    assert f"with three of them {share}." in (FOLDER / "keda.yaml").read_text()
 
 
 def forward(name, environment, toml, monkeypatch, folder):

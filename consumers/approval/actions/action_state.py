@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import select
 
 from consumers.approval.actions.declaration import Action, Function, RevokedBy, name_of
-from consumers.approval.archive.document import Events
+from consumers.approval.archive.document import Events, at_end
 from consumers.approval.archive.links import MODIFY, REVOKE, Family
 from consumers.approval.archive.writer import Stored, stored
 from consumers.approval.tables import approval_actions
@@ -25,7 +25,7 @@ DONE, REJECTED, FAILED, SKIPPED = "done", "rejected", "failed", "skipped"
 REVOKED, NOT_UNDONE = "revoked", "not_undone"
 """``state`` of ``approval_actions``."""
 
-NO_FORM = "DingTalk's API does not know the instance, so there is no form to act on"
+NO_FORM = "DingTalk's API does not have the instance at its end, so there is no form to act on"
 REVOCATION = "it takes back another instance, and is no new one"
 NOT_THERE = "it changes an instance that is not in the archive yet"
 IN_EFFECT = "another form of the same approval is booked, and its action is not undone"
@@ -62,11 +62,9 @@ def taken_back(row: Mapping[str, Any], events: Events, links: Links) -> RevokedB
     return "modified" if links.replaced else None
 
 
-def refusal(
-    row: Mapping[str, Any], events: Events, has_document: bool, links: Links, forced: bool
-) -> str | None:
+def refusal(row: Mapping[str, Any], events: Events, has_form: bool, links: Links, forced: bool) -> str | None:
     """Why an approved instance whose template has an action is not acted on; None: it is."""
-    if not has_document:
+    if not has_form:
         return NO_FORM
     biz_action = str(row["biz_action"]).upper()
     if biz_action == REVOKE:
@@ -154,7 +152,7 @@ def decide(
         return Decision(state=DONE)
     if declared is None:
         return Decision(state=known.state, reason=known.reason)
-    why = refusal(row, events, document is not None, links, forced)
+    why = refusal(row, events, at_end(document), links, forced)
     return Decision(call=declared.run) if why is None else Decision(state=SKIPPED, reason=why)
 
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, case, select, true
 
-from consumers.approval.actions.action_state import REVOKED
+from consumers.approval.actions.action_state import DONE, REVOKED
 from consumers.approval.actions.declaration import name_of
 from consumers.approval.actions.runner import ActionRunner
 from consumers.approval.archive.links import ancestors
@@ -43,16 +43,7 @@ class Pending:
 async def pending(database: Database, runner: ActionRunner, chosen: Filter) -> AsyncIterator[Pending]:
     """What is to be called, instance by instance; those of which all is as it should be are left out."""
     db = database.reader()
-    relevant = or_(
-        _columns.process_code.in_(list(runner.actions)),
-        select(approval_actions.c.instance_id)
-        .where(
-            approval_actions.c.corp_id == _columns.corp_id,
-            approval_actions.c.instance_id == _columns.instance_id,
-        )
-        .exists(),
-    )
-    async for rows in pages(db, chosen, relevant):
+    async for rows in pages(db, chosen, _may_lack(runner)):
         for row in rows:
             key = {"corp_id": row["corp_id"], "instance_id": row["instance_id"]}
             known, decision = await runner.decide(db, key, await stored(db, key), forced=True)
@@ -73,6 +64,24 @@ async def pending(database: Database, runner: ActionRunner, chosen: Filter) -> A
                 state=known.state,
                 reason=decision.reason if decision.call is None else known.reason,
             )
+
+
+def _may_lack(runner: ActionRunner) -> ColumnElement[bool]:
+    """Which instances may lack a call, as far as their rows and their entries say: so that of all approvals
+    only these few are decided one by one."""
+    entries, in_force = approval_actions.c, _columns.outcome == "approved"
+    for column in (_columns.deleted_at, _columns.revoked_by, _columns.replaced_by):
+        in_force &= column.is_(None)
+    entry = select(entries.state).where(
+        entries.corp_id == _columns.corp_id, entries.instance_id == _columns.instance_id
+    )
+    state = entry.scalar_subquery()
+    return case(
+        (state.is_(None), in_force & _columns.process_code.in_(list(runner.actions))),
+        (state == DONE, ~in_force),
+        (state == REVOKED, in_force),
+        else_=true(),
+    )
 
 
 async def call(database: Database, runner: ActionRunner, one: Pending) -> str | None:

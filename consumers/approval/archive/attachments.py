@@ -50,7 +50,7 @@ def _of_value(value: Value) -> Iterator[tuple[str, Row]]:
         for url in as_list(value.json) or []:
             if url:
                 digest = hashlib.sha256(str(url).encode()).hexdigest()
-                yield f"photo:{digest}", {**_file_row({}), "kind": "photo", "url": url}
+                yield f"photo:{digest}", {**_file_row({}), "kind": "photo", "app": "", "url": url}
 
 
 def _file_row(file: Mapping[str, Any]) -> Row:

@@ -21,6 +21,8 @@ Row = dict[str, Any]
 Events = dict[str, dict[str, Any]]
 """The latest event of each ``type``: ``{"finish": {"time": ISO 8601, "data": {…}}, …}``."""
 
+UNFINISHED = ("NEW", "RUNNING")
+"""``status`` of an instance that is not at its end, as the API has it."""
 ENDS = ("finish", "terminate")
 """The types of event with which an instance ends; ``delete`` has times of its own."""
 
@@ -48,7 +50,6 @@ def instance_row(events: Events, document: Mapping[str, Any] | None, process_cod
     """
     api, clock = document or {}, clock_of(events, document)
     told, told_at_end = Told(events), Told({kind: event for kind, event in events.items() if kind in ENDS})
-    ended = outcome(events, document)
     deleted = events.get("delete")
     return {
         "process_code": as_text(told("processCode")) or process_code,
@@ -58,7 +59,7 @@ def instance_row(events: Events, document: Mapping[str, Any] | None, process_cod
         "originator_userid": as_text(first(api.get("originatorUserId"), told("staffId"))),
         "originator_dept_id": as_text(api.get("originatorDeptId")),
         "originator_dept_name": as_text(api.get("originatorDeptName")),
-        "outcome": ended,
+        "outcome": outcome(events, document),
         "status": as_text(api.get("status")),
         "result": as_text(first(api.get("result"), told_at_end("result"))),
         "biz_category_id": as_text(told("bizCategoryId")),
@@ -75,7 +76,7 @@ def instance_row(events: Events, document: Mapping[str, Any] | None, process_cod
         "finished_at_raw": as_text(api.get("finishTime")),
         "true_utc": None if document is None else clock.true_utc,
         "deleted_at": None if deleted is None else datetime.fromisoformat(deleted["time"]),
-        "document_state": "full" if document is not None else "missing" if ended else "pending",
+        "document_state": "pending" if document is None else "full",
         "raw_events": as_json(events),
         "raw_document": None if document is None else as_json(document),
     }
@@ -103,6 +104,11 @@ def outcome(events: Events, document: Mapping[str, Any] | None) -> str | None:
     if ends[0] == "terminate":
         return "terminated"
     return results.get(str(events["finish"]["data"].get("result")).lower(), "finished")
+
+
+def at_end(document: Mapping[str, Any] | None) -> bool:
+    """Whether the API has the instance at its end: its form may change until then, and never after it."""
+    return document is not None and str(document.get("status")).upper() not in UNFINISHED
 
 
 def form_rows(document: Mapping[str, Any], zone: ZoneInfo) -> list[Row]:

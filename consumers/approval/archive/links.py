@@ -9,8 +9,8 @@ it or take it back, and what changes those, is a family here:
   the approval by then (not documented);
 - else the latest approved MODIFY is in force, and else the instance that the family began with.
 
-It follows from the rows of all, so from no order. An id that is named and not known becomes a row that waits
-for its document (``unknown``). Not here: what becomes of the actions (``consumers/approval/actions``).
+It follows from the rows of all, so from no order. An id that is named and not known is fetched
+(``fetch_unknown``). Not here: what becomes of the actions (``consumers/approval/actions``).
 """
 
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ from typing import Any, Final
 
 from sqlalchemy import func, select, update
 
-from consumers.approval.tables import KIND, approval_instances, guard
+from consumers.approval.fetch_queue import fetch_later
+from consumers.approval.tables import approval_instances
 from dingbridge import Reader, Transaction
-from dingbridge.snapshots import Snapshot
 from dingbridge.snapshots.coerce import as_list, as_text
 
 MODIFY, REVOKE = "MODIFY", "REVOKE"
@@ -163,29 +163,17 @@ async def write(tx: Transaction, corp_id: str, found: Family) -> None:
             await tx.execute(update(approval_instances).where(row).values(**values, updated_at=now))
 
 
-async def note_unknown(tx: Transaction, corp_id: str, app: str, document: Mapping[str, Any]) -> None:
-    """A row that waits for its document (``reconcile/refetch.py``) for each instance that ``document`` names
-    as the one it changes, whose guard the caller holds, or as one that changes it."""
-    now, main = datetime.now(UTC), main_of(document)
+async def fetch_unknown(tx: Transaction, corp_id: str, app: str, document: Mapping[str, Any]) -> None:
+    """Have those fetched that the archive does not know, and that ``document`` names as the one it changes or
+    as one that changes it: in a minute, since mostly their own events come, at no further call."""
     attached = (as_list(document.get("attachedProcessInstanceIds")) or [])[:MOST]
-    for instance_id in dict.fromkeys([main, *map(as_text, attached)]):
-        if not instance_id:
-            continue
-        unseen = Snapshot(corp_id, KIND, instance_id, 0, now, None)
-        if instance_id == main or await guard.try_claim(tx, unseen, fetched=False):
-            new = tx.insert(approval_instances).values(
-                corp_id=corp_id,
-                instance_id=instance_id,
-                app=app,
-                document_state="pending",
-                raw_events=NO_EVENTS,
-                updated_at=now,
-            )
-            await tx.execute(new.on_conflict_do_nothing())
-
-
-NO_EVENTS: Final = "{}"
-"""``raw_events`` of an instance that only another one's document has named."""
+    named = {text for text in (main_of(document), *map(as_text, attached)) if text}
+    if not named:
+        return
+    known = select(_columns.instance_id).where(_columns.corp_id == corp_id, _columns.instance_id.in_(named))
+    for instance_id in sorted(named - {row.instance_id for row in await tx.execute(known)}):
+        key = {"corp_id": corp_id, "instance_id": instance_id}
+        await fetch_later(tx, key, app, after_s=60, once=True)
 
 
 async def _main_id(db: Reader | Transaction, corp_id: str, instance_id: str) -> str | None:

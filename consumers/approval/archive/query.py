@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Table, func, select, tuple_
 
+from consumers.approval.archive.document import UNFINISHED
 from consumers.approval.tables import (
     approval_attachments,
     approval_form_values,
@@ -59,6 +60,23 @@ async def pages(
             return
         yield rows
         after = (rows[-1]["corp_id"], rows[-1]["instance_id"])
+
+
+async def whole(db: Reader, corp_id: str, ids: Sequence[str]) -> set[str]:
+    """Those of ``ids`` that the archive has at their end."""
+    found: set[str] = set()
+    for begin in range(0, len(ids), PAGE):
+        rows = await db.execute(
+            select(_instances.instance_id).where(
+                _instances.corp_id == corp_id,
+                _instances.instance_id.in_(ids[begin : begin + PAGE]),
+                _instances.document_state == "full",
+                _instances.outcome.is_not(None),
+                func.coalesce(_instances.status, "").not_in(UNFINISHED),
+            )
+        )
+        found.update(row.instance_id for row in rows)
+    return found
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ The caller holds its guard. Not here: what becomes of events and document (``doc
 """
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from sqlalchemy import Table, delete, insert, select
 from consumers.approval.archive import document as rows_of
 from consumers.approval.archive.attachments import attachment_rows
 from consumers.approval.archive.document import Events, Row
-from consumers.approval.archive.links import note_unknown
+from consumers.approval.archive.links import fetch_unknown
 from consumers.approval.archive.tasks import comment_row, task_id, task_rows
 from consumers.approval.archive.times import ApiClock
 from consumers.approval.tables import (
@@ -31,6 +32,7 @@ from consumers.approval.tables import (
 from dingbridge import Event, Reader, Transaction
 from dingbridge.snapshots import replace_children, write_if_changed
 from dingbridge.snapshots.coerce import as_json, as_text
+from dingbridge.work_queue import ORDINARY, RECONCILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,12 @@ class Stored:
 @dataclass(frozen=True, slots=True)
 class Written:
     """An instance as the archive has it now. ``new_outcome``: the outcome was not known before.
-    ``true_utc``: its document is new, and its times are UTC, which DingTalk's otherwise are not."""
+    ``new_document``: its document differs from the one before. ``true_utc``: so it does, and its times are
+    UTC, which DingTalk's otherwise are not."""
 
     stored: Stored
     new_outcome: bool
+    new_document: bool
     true_utc: bool
 
 
@@ -90,8 +94,8 @@ class Archive:
         if event is not None and event.event_type == "bpms_instance_change":
             kind = str(event.data.get("type") or "")
             events = rows_of.with_event(events, kind, _time_of(event), event.data)
-        if document is None:
-            document = known.document  # deleted meanwhile, perhaps: the archive keeps what it has
+        if document is None or (rows_of.at_end(known.document) and not rows_of.at_end(document)):
+            document = known.document  # deleted meanwhile, or an answer that is older than ours
         code = process_code or before.get("process_code")
         if event is not None:
             code = code or as_text(event.data.get("processCode")) or None
@@ -101,11 +105,14 @@ class Archive:
         new_document = document is not None and as_json(known.document) != row["raw_document"]
         if document is not None and new_document:
             await self._write_parts(tx, key, document, clock)
-            await note_unknown(tx, key["corp_id"], row["app"], document)
+            waits = {"app": row["app"], "priority": RECONCILE if event is None else ORDINARY}
+            await self._write_attachments(tx, key, document, waits)
+            await fetch_unknown(tx, key["corp_id"], row["app"], document)
         await write_if_changed(tx, approval_instances, key, row, at=datetime.now(UTC), touch=tasks_changed)
         return Written(
             Stored(row, events, document),
             new_outcome=before.get("outcome") != row["outcome"],
+            new_document=new_document,
             true_utc=new_document and clock.true_utc,
         )
 
@@ -148,11 +155,17 @@ class Archive:
             await tx.execute(delete(table).where(*_where(table, key)))
             if rows:
                 await tx.execute(insert(table), [{**key, **row} for row in rows])
-        now = datetime.now(UTC)
-        for id_, row in attachment_rows(document, self._zone).items():
-            values = {**key, "attachment_id": id_, **row, "next_attempt_at": now}
+
+    async def _write_attachments(
+        self, tx: Transaction, key: Row, document: Mapping[str, Any], waits: Row
+    ) -> None:
+        rows = [
+            {**key, "attachment_id": id_, **waits, **row, "due_ms": round(time.time() * 1000)}
+            for id_, row in attachment_rows(document, self._zone).items()
+        ]
+        if rows:
             # a file that left the form stays in the archive, and what is downloaded stays so
-            await tx.execute(tx.insert(approval_attachments).values(values).on_conflict_do_nothing())
+            await tx.execute(tx.insert(approval_attachments).on_conflict_do_nothing(), rows)
 
 
 def _time_of(event: Event) -> str:

@@ -5,6 +5,7 @@ from alembic import op
 
 from consumers.approval.tables import Amount
 from dingbridge import UtcDateTime
+from dingbridge.work_queue import queue_columns
 
 revision = "0001"
 down_revision = None
@@ -67,7 +68,7 @@ def upgrade() -> None:
             "document_state",
             sa.Text,
             nullable=False,
-            comment="full; missing: the API has none for us; pending: not asked yet",
+            comment="full; pending: not fetched at its end yet",
         ),
         sa.Column(
             "raw_events", sa.Text, nullable=False, comment="JSON: the latest event of each type, as it came"
@@ -82,8 +83,13 @@ def upgrade() -> None:
         "ix_approval_instances_originator", "approval_instances", ["corp_id", "originator_userid"]
     )
     op.create_index("ix_approval_instances_process_code", "approval_instances", ["process_code"])
-    op.create_index("ix_approval_instances_status", "approval_instances", ["status"])
-    op.create_index("ix_approval_instances_document_state", "approval_instances", ["document_state"])
+    op.create_index(
+        "ix_approval_instances_unfinished",
+        "approval_instances",
+        ["corp_id"],
+        postgresql_where=sa.text("outcome IS NULL"),
+        sqlite_where=sa.text("outcome IS NULL"),
+    )
     op.create_table(
         "approval_form_values",
         sa.Column("corp_id", sa.Text, primary_key=True),
@@ -220,6 +226,9 @@ def upgrade() -> None:
             comment="file:<fileId>, or photo:<SHA-256 of its address>",
         ),
         sa.Column(
+            "app", sa.Text, nullable=False, comment="the DingTalk app that is asked for it; empty for a photo"
+        ),
+        sa.Column(
             "kind", sa.Text, nullable=False, comment="file, photo, or record: of a comment or an operation"
         ),
         sa.Column("field_name", sa.Text, comment="the form's field, or table and column"),
@@ -231,28 +240,30 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text),
         sa.Column("sha256", sa.Text, comment="hex; the file is <ARCHIVE_DIR>/<its first two>/<sha256>"),
         sa.Column("size", sa.BigInteger, comment="bytes, as downloaded"),
-        sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
-        sa.Column("next_attempt_at", UtcDateTime, nullable=False),
         sa.Column("downloaded_at", UtcDateTime),
+        *queue_columns(),
     )
-    op.create_index("ix_approval_attachments_due", "approval_attachments", ["state", "next_attempt_at"])
+    op.create_index("ix_approval_attachments_due", "approval_attachments", ["priority", "due_ms"])
     op.create_index("ix_approval_attachments_sha256", "approval_attachments", ["sha256"])
     op.create_table(
         "approval_resyncs",
         sa.Column("corp_id", sa.Text, primary_key=True),
         sa.Column("app", sa.Text, primary_key=True, comment="the DingTalk app that is asked"),
         sa.Column("since", UtcDateTime, nullable=False, comment="what was started since then is compared"),
-        sa.Column("requested_at", UtcDateTime, nullable=False),
-        sa.Column(
-            "rounds",
-            sa.Integer,
-            nullable=False,
-            comment="that ended with instances which could not be fetched",
-        ),
-        sa.Column(
-            "next_round_at", UtcDateTime, nullable=False, comment="while a round is under way, it moves on"
-        ),
+        *queue_columns(),
     )
+    op.create_index("ix_approval_resyncs_due", "approval_resyncs", ["priority", "due_ms"])
+    op.create_table(
+        "approval_fetches",
+        sa.Column("corp_id", sa.Text, primary_key=True),
+        sa.Column("instance_id", sa.Text, primary_key=True),
+        sa.Column("app", sa.Text, nullable=False, comment="the DingTalk app that is asked"),
+        sa.Column("process_code", sa.Text, comment="the template, where a list of ids has named it"),
+        sa.Column("with_actions", sa.Boolean, nullable=False, comment="as if its events had come"),
+        sa.Column("looks", sa.SmallInteger, nullable=False, comment="that did not have what was told"),
+        *queue_columns(),
+    )
+    op.create_index("ix_approval_fetches_due", "approval_fetches", ["priority", "due_ms"])
     op.create_table(
         "approval_generations",
         sa.Column("corp_id", sa.Text, primary_key=True),

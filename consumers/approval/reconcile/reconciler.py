@@ -9,6 +9,8 @@ off and begun again only lists again. Not here: who asks for it (``requests.py``
 """
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -16,14 +18,17 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from sqlalchemy import select
 
+from consumers.approval.archive.query import whole
 from consumers.approval.fetcher import Fetcher
 from consumers.approval.tables import KIND, approval_instances, guard
 from dingbridge import Conflict
+from dingbridge.availability import Availability
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.api.approvals import IDS_MOST, WINDOW_MS
 from dingbridge.dingtalk.errors import ApiError, RateLimited
 from dingbridge.error_location import error_location
-from dingbridge.worker.supervise import is_unavailable
+from dingbridge.errors import BridgeError
+from dingbridge.work_queue import whose
 
 log = structlog.get_logger(__name__)
 
@@ -33,9 +38,8 @@ SHORTEST_MS = 60_000
 """A span is not halved further, in ms."""
 AT_ONCE = 4
 LONGEST_PAUSE_S = 120.0
-"""A rate limit that lasts longer ends the run for now, in s."""
+"""How long a rate limit is waited for at once, in s."""
 MOST_TRIES = 10
-_PAGE = 500
 
 _columns = approval_instances.c
 
@@ -60,15 +64,12 @@ class Scope:
 
 @dataclass(slots=True)
 class Counts:
-    """How the instances of a run ended. ``failed`` counts those that could not be fetched
-    (``not_fetched``), and those whose action failed, which ``approval_actions`` says. ``busy`` has the
-    refusals that may be about one of them or about all."""
+    """How the instances of a run ended. ``left`` are those, by id and process code, that could not be
+    fetched, or whose action failed."""
 
     archived: int = 0
     missing: int = 0
-    failed: int = 0
-    not_fetched: int = 0
-    busy: list[ApiError] = field(default_factory=list)
+    left: dict[str, str | None] = field(default_factory=dict)
 
 
 def windows(start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
@@ -106,7 +107,6 @@ class Reconciler:
             _columns.corp_id == self._scope.corp_id,
             _columns.process_code.in_(self._scope.process_codes) | _columns.process_code.is_(None),
             _columns.outcome.is_(None),
-            _columns.document_state != "missing",
         )
         for instance_id, code in map(tuple, await self._database.reader().execute(unfinished)):
             found[instance_id] = code
@@ -124,88 +124,90 @@ class Reconciler:
 
     async def count_calls(self, ids: Sequence[str]) -> int:
         """How many of ``ids`` are to be fetched, by one call each."""
-        return len(ids) - len(await self._whole(ids))
+        return len(ids) - len(await whole(self._database.reader(), self._scope.corp_id, ids))
 
     async def archive(self, ids: Mapping[str, str | None], on_done: OnProgress = _nobody_watches) -> Counts:
         """Archive the instances, by id and process code.
 
-        Raises ``ApiError`` where it would be the same for all, or ``DatabaseDown``; what is archived by then
-        stays.
+        One that fails is put behind the others; where one of them works meanwhile, or all are done but those
+        that failed, it is left out (``left``), else it is raised after a few. Raises ``ApiError``,
+        ``DatabaseDown``, or whatever failed for all; what is archived by then stays.
         """
-        counts, listed = Counts(), sorted(ids)
-        for begin in range(0, len(listed), AT_ONCE):
-            batch, busy = listed[begin : begin + AT_ONCE], len(counts.busy)
+        counts, availability, waiting = Counts(), Availability(), deque(sorted(ids))
+        have = await whole(self._database.reader(), self._scope.corp_id, sorted(ids))
+        failed_at: dict[str, float] = {}
+        limited, served = 0, False
+        while waiting:
+            batch = [waiting.popleft() for _ in range(min(AT_ONCE, len(waiting)))]
             # each ends before the next batch begins, so that nothing is lost when one of them stops us
             ended = await asyncio.gather(
-                *(self._one(instance_id, ids[instance_id], counts) for instance_id in batch),
-                return_exceptions=True,
+                *(self._one(id_, ids[id_], id_ in have, counts) for id_ in batch), return_exceptions=True
             )
-            for problem in ended:
-                if isinstance(problem, BaseException):
-                    raise problem
-            if len(counts.busy) - busy == len(batch) > 1:
-                raise counts.busy[-1]  # it is not one of them
-            await on_done(len(batch))
+            now = time.time()
+            problems = {id_: error for id_, error in zip(batch, ended, strict=True) if error is not None}
+            if len(problems) < len(batch):
+                availability.worked(now)
+                limited, served = 0, True
+            again = 0
+            untried = not served or any(id_ not in failed_at for id_ in waiting)
+            for instance_id, error in problems.items():
+                if isinstance(error, RateLimited) and limited < MOST_TRIES:
+                    limited += 1
+                    await asyncio.sleep(min(error.retry_after_s or 1.0, LONGEST_PAUSE_S))
+                elif self._is_own(error, failed_at.get(instance_id), availability, now, untried):
+                    counts.left[instance_id] = ids[instance_id]
+                    log.warning(
+                        "approval.not_reconciled",
+                        instance_id=instance_id,
+                        code=error.code if isinstance(error, ApiError) else None,
+                        error=error_location(error, "consumers"),
+                    )
+                    continue
+                failed_at[instance_id] = now
+                waiting.append(instance_id)
+                again += 1
+            await on_done(len(batch) - again)
         return counts
 
-    async def _one(self, instance_id: str, code: str | None, counts: Counts) -> None:
-        for left in reversed(range(MOST_TRIES)):
-            try:
-                await self._archive(instance_id, code, counts)
-                return
-            except Conflict:
-                continue  # an event of the instance was written meanwhile
-            except RateLimited as error:
-                pause = error.retry_after_s or 1.0
-                if pause > LONGEST_PAUSE_S or not left:
-                    raise  # no fault of the instance, however long it lasts
-                await asyncio.sleep(pause)
-            except Exception as error:
-                if isinstance(error, ApiError) and error.about == "busy" and error.code is not None:
-                    counts.busy.append(error)
-                elif is_unavailable(error) or (isinstance(error, ApiError) and error.about == "right"):
-                    raise  # every other one would be refused as well, at a call each
-                # a fault of one instance is no reason to leave out the others
-                log.warning(
-                    "approval.not_reconciled",
-                    instance_id=instance_id,
-                    code=error.code if isinstance(error, ApiError) else None,
-                    error=error_location(error, "consumers"),
-                )
-                break
-        counts.failed += 1
-        counts.not_fetched += 1
+    @staticmethod
+    def _is_own(
+        error: BaseException, before: float | None, availability: Availability, now: float, untried: bool
+    ) -> bool:
+        """Raises ``error`` where every other one would be refused as well, at a call each."""
+        own = whose(error) if isinstance(error, BridgeError) else isinstance(error, Exception)
+        if own is None:
+            own = availability.failed(before, now)
+            if own or not availability.is_down:
+                return own
+            own = not untried
+        if own is not True:
+            raise error
+        return True
 
-    async def _archive(self, instance_id: str, code: str | None, counts: Counts) -> None:
+    async def _one(self, instance_id: str, code: str | None, have: bool, counts: Counts) -> None:
         scope, db = self._scope, self._database.reader()
-        snapshot = await guard.snapshot(db, scope.corp_id, KIND, instance_id)
-        if await self._whole([instance_id]):
-            fetched = await self._fetcher.unasked(scope.app, snapshot, db)
-        else:
-            fetched = await self._fetcher.fetch(self._client, scope.app, snapshot, db)
-            if fetched.document is None:
-                counts.missing += 1
-                return
-        fetched = replace(fetched, process_code=code)
-        if await self._fetcher.write_alone(fetched, forced=scope.with_actions):
-            counts.archived += 1
-        else:
-            counts.failed += 1
-
-    async def _whole(self, ids: Sequence[str]) -> set[str]:
-        """Those that the archive has whole, and that are at their end."""
-        whole: set[str] = set()
-        for begin in range(0, len(ids), _PAGE):
-            rows = await self._database.reader().execute(
-                select(_columns.instance_id).where(
-                    _columns.corp_id == self._scope.corp_id,
-                    _columns.instance_id.in_(ids[begin : begin + _PAGE]),
-                    _columns.document_state == "full",
-                    _columns.outcome.is_not(None),
-                )
-            )
-            whole.update(row.instance_id for row in rows)
-        return whole
+        for left in reversed(range(MOST_TRIES)):
+            snapshot = await guard.snapshot(db, scope.corp_id, KIND, instance_id)
+            if have:
+                fetched = await self._fetcher.unasked(scope.app, snapshot, db)
+            else:
+                fetched = await self._fetcher.fetch(self._client, scope.app, snapshot, db)
+                if fetched.document is None:
+                    counts.missing += 1
+                    return
+            fetched = replace(fetched, process_code=code)
+            try:
+                async with self._database.transaction() as tx:
+                    written = await self._fetcher.write(tx, fetched, forced=scope.with_actions, tolerant=True)
+            except Conflict:  # an event of the instance was written meanwhile
+                if not left:
+                    raise
+                continue
+            if written.failed:
+                counts.left[instance_id] = code  # it is archived, and ``approval_actions`` says why
+            else:
+                counts.archived += 1
+            return
 
 
 def reachable(since: datetime) -> datetime:

@@ -1,42 +1,39 @@
 """Resyncs that the bridge asks for in the inbox, as events may be lost: kept, then done beside the events.
 
 A request is in ``approval_resyncs`` until it is done, so a process that dies goes on with it. What it
-archives is acted on as if its events had come. Not here: the comparison itself (``reconciler.py``).
+archives is acted on as if its events had come. What it cannot fetch or act on is left to
+``approval_fetches``, which tries it again. Not here: the comparison itself (``reconciler.py``).
 """
 
-import asyncio
+import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import structlog
-from sqlalchemy import Row, case, delete, select, update
+from sqlalchemy import Row, case, select
 
+from consumers.approval.fetch_queue import fetch_later
 from consumers.approval.fetcher import ClientOf, Fetcher
-from consumers.approval.reconcile.reconciler import Counts, Reconciler, Scope, reachable, template_codes
+from consumers.approval.queue_worker import QueueWorker
+from consumers.approval.reconcile.reconciler import Reconciler, Scope, reachable, template_codes
 from consumers.approval.tables import approval_instances, approval_resyncs
-from dingbridge import Event, Reader, Transaction
+from dingbridge import Conflict, Event, Reader, Transaction
 from dingbridge.dingtalk.errors import ApiError
-from dingbridge.errors import BridgeError
+from dingbridge.error_location import error_location
 from dingbridge.events.envelope import NOBODY
 from dingbridge.snapshots.coerce import from_epoch_ms
-from dingbridge.worker.supervise import is_unavailable
+from dingbridge.work_queue import RECONCILE, WorkQueue
 
 log = structlog.get_logger(__name__)
 
-LOOK_EVERY_S: Final = 5.0
-NEXT_ROUND_AFTER: Final = timedelta(hours=1)
-"""After a refusal that does not pass by itself, as a permission that is missing, and between two rounds."""
-ROUNDS: Final = 8
-"""How often an instance that cannot be fetched is asked for: no event will, and the trouble may pass."""
-CLAIMED_FOR: Final = timedelta(minutes=15)
-"""For so long after its last batch no other process takes up a request."""
+LEASE_S: Final = 900.0
+"""For so long after it got on no other process takes up a request."""
 FAR_BACK: Final = timedelta(days=7)
 """How far a request goes that does not say since when."""
 
-_columns = approval_resyncs.c
+resyncs: Final = WorkQueue(approval_resyncs, lease_s=LEASE_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,119 +72,65 @@ async def save(tx: Transaction, request: ResyncRequest, event: Event) -> None:
     log.warning(
         "approval.resync_requested", since=request.since.isoformat(), event_id=event.id, reason=reason
     )
-    now = datetime.now(UTC)
     key = {"corp_id": request.corp_id, "app": request.app}
-    values = {"since": request.since, "requested_at": now, "rounds": 0}
-    new = tx.insert(approval_resyncs).values(**key, **values, next_round_at=now).on_conflict_do_nothing()
-    if (await tx.execute(new)).rowcount == 1:
-        return
-    earlier = case((_columns.since < request.since, _columns.since), else_=request.since)
-    await tx.execute(update(approval_resyncs).where(_is(key)).values(**values | {"since": earlier}))
+    columns, now_ms = approval_resyncs.c, resyncs.now_ms()
+    new = tx.insert(approval_resyncs).values(**key, since=request.since, due_ms=now_ms, priority=RECONCILE)
+    # one that is given up waits for nothing
+    waits = columns.due_ms.is_not(None) & (columns.since < request.since)
+    widened = {"since": case((waits, columns.since), else_=request.since), **resyncs.due(RECONCILE, now_ms)}
+    await tx.execute(new.on_conflict_do_update(index_elements=list(key), set_=widened))
 
 
-class RequestedResyncs:
-    """Does what was requested, in one consumer process; each request is claimed by one of them."""
+class RequestedResyncs(QueueWorker):
+    """Does what was requested, in one consumer process; each request is done by one of them."""
+
+    at_once: ClassVar[int] = 1
 
     def __init__(
-        self,
-        fetcher: Fetcher,
-        client_of: ClientOf,
-        *,
-        on_compared: Callable[[], None] = lambda: None,
-        look_every_s: float = LOOK_EVERY_S,
+        self, fetcher: Fetcher, client_of: ClientOf, *, on_compared: Callable[[], None] = lambda: None
     ) -> None:
-        """``on_compared`` is called when all that a request asked for could be compared."""
-        self._fetcher, self._client_of, self._look_every_s = fetcher, client_of, look_every_s
-        self._on_compared = on_compared
-        self._database = fetcher.database
+        """``on_compared`` is called when all that a request asked for was compared, or is named."""
+        super().__init__(fetcher.database, resyncs)
+        self._fetcher, self._client_of, self._on_compared = fetcher, client_of, on_compared
 
-    async def run(self) -> None:
-        """Until cancelled. Raises ``ApiError`` or ``DatabaseDown`` when a dependency is down: call again."""
-        while True:
-            await self.once()
-            await asyncio.sleep(self._look_every_s)
-
-    async def once(self) -> int:
-        """Do what is due; how many requests were done. Raises as ``run``."""
-        done = 0
-        while (row := await self._claim()) is not None:
-            try:
-                done += await self._do(row)
-            except BaseException as error:
-                refused = isinstance(error, BridgeError) and not is_unavailable(error)
-                pause = NEXT_ROUND_AFTER if refused else timedelta(0)
-                with suppress(BridgeError):  # a claim that cannot be given back runs out by itself
-                    await self._update(row, next_round_at=datetime.now(UTC) + pause)
-                if not refused:
-                    raise
-                code = error.code if isinstance(error, ApiError) else None
-                log.error("approval.resync_refused", app=row.app, code=code, reason=str(error))
-        return done
-
-    async def _claim(self) -> Row[Any] | None:
-        """The request that waits longest, kept away from other processes; None when none is due."""
-        now = datetime.now(UTC)
-        due = select(approval_resyncs).where(_columns.next_round_at <= now)
-        for row in await self._database.reader().execute(due.order_by(_columns.next_round_at)):
-            async with self._database.transaction() as tx:
-                claimed = await tx.execute(
-                    update(approval_resyncs)
-                    .where(_is_row(row), _columns.next_round_at == row.next_round_at)
-                    .values(next_round_at=now + CLAIMED_FOR)
-                )
-            if claimed.rowcount == 1:
-                return row
-        return None
-
-    async def _do(self, row: Row[Any]) -> bool:
-        """One round; whether the request is done with that. Raises ``ApiError``, or what ``ClientOf``
-        raises."""
-        client = self._client_of(row.app, row.corp_id)
+    async def work(self, row: Row[Any]) -> None:
+        client, renewed = self._client_of(row.app, row.corp_id), time.monotonic()
 
         async def still_at_it(count: int) -> None:
-            await self._update(row, next_round_at=datetime.now(UTC) + CLAIMED_FOR)
+            nonlocal renewed
+            if time.monotonic() - renewed > LEASE_S / 10:
+                renewed = time.monotonic()
+                async with self._database.transaction() as tx:
+                    if not await self._queue.renew(tx, row):
+                        raise Conflict("another process does this resync")
 
         codes = await template_codes(client)
         since, until = reachable(row.since), datetime.now(UTC)
         scope = Scope(row.corp_id, row.app, since, until, codes, with_actions=True)
         work = Reconciler(self._fetcher, client, scope)
         counts = await work.archive(await work.list_ids(still_at_it), still_at_it)
-        return await self._end_round(row, counts)
-
-    async def _end_round(self, row: Row[Any], counts: Counts) -> bool:
-        rounds = row.rounds + 1
-        if counts.not_fetched and rounds < ROUNDS:
-            log.warning("approval.resync_left", failed=counts.failed, round=rounds, last=False)
-            await self._update(row, rounds=rounds, next_round_at=datetime.now(UTC) + NEXT_ROUND_AFTER)
-            return False
-        if counts.failed:
-            # DingTalk refuses these by themselves, or their action fails, which is in
-            # ``approval_actions``; a later request asks again
-            log.warning("approval.resync_left", failed=counts.failed, round=rounds, last=True)
-        if not counts.not_fetched:
-            self._on_compared()
         async with self._database.transaction() as tx:
-            unchanged = _columns.requested_at == row.requested_at
-            ended = await tx.execute(delete(approval_resyncs).where(_is_row(row), unchanged))
-        if ended.rowcount == 0:  # asked for again meanwhile
-            await self._update(row, next_round_at=datetime.now(UTC))
+            for instance_id, code in counts.left.items():
+                key = {"corp_id": row.corp_id, "instance_id": instance_id}
+                await fetch_later(
+                    tx, key, row.app, after_s=0, priority=RECONCILE, process_code=code, with_actions=True
+                )
+            await self._queue.done(tx, row)
+        self._on_compared()
         log.info(
             "approval.resynced",
             since=row.since.isoformat(),
             archived=counts.archived,
             missing=counts.missing,
-            failed=counts.failed,
+            failed=len(counts.left),
         )
-        return True
 
-    async def _update(self, row: Row[Any], **values: Any) -> None:
-        async with self._database.transaction() as tx:
-            await tx.execute(update(approval_resyncs).where(_is_row(row)).values(**values))
-
-
-def _is(key: dict[str, str]) -> Any:
-    return (_columns.corp_id == key["corp_id"]) & (_columns.app == key["app"])
-
-
-def _is_row(row: Row[Any]) -> Any:
-    return _is({"corp_id": row.corp_id, "app": row.app})
+    def failed(self, row: Row[Any], error: Exception, retry_in_s: float | None) -> dict[str, Any]:
+        log.error(
+            "approval.resync_refused",
+            app=row.app,
+            code=error.code if isinstance(error, ApiError) else None,
+            error=error_location(error, "consumers"),
+            retry_in_s=retry_in_s,
+        )
+        return {}

@@ -15,7 +15,7 @@ from consumers.outbound import waiting
 from consumers.outbound.cli.planning import Planned, plan
 from consumers.outbound.cli.support import open_ledger, read_messages
 from consumers.outbound.cli.support import send as send_messages
-from consumers.outbound.contacts.rows import look_at_all
+from consumers.outbound.contacts.rows import make_due
 from consumers.outbound.contacts.wanted import approve as approve_row
 from consumers.outbound.contacts.wanted import release as release_row
 from consumers.outbound.requests.store import look_at_approvals
@@ -25,6 +25,7 @@ from consumers.outbound.tables import outbound_entity
 from dingbridge.cli.terminal import listed, moment, print_json, print_list, say
 from dingbridge.errors import BridgeError
 from dingbridge.settings import KafkaSettings
+from dingbridge.work_queue import RECONCILE
 
 app = typer.Typer(
     no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]}, add_completion=False
@@ -249,4 +250,4 @@ async def _reconcile() -> int:
         corps = await tx.execute(select(outbound_requests.c.corp_id).distinct())
         for row in corps.all():
             await look_at_approvals(tx, row.corp_id, now_ms())
-        return await look_at_all(tx)
+        return await make_due(tx, priority=RECONCILE)

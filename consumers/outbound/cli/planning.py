@@ -73,7 +73,7 @@ def _wanted(
         if last is not None and version < last.version:
             older.append(message)
             continue
-        begun = last or Entity(*key, None, 0, False, {}, now_ms(), False, 0, Ledger())
+        begun = last or Entity(*key, None, 0, False, {}, now_ms(), False, Ledger())
         wanted[key] = replace(
             begun,
             app=message.app,

@@ -5,9 +5,9 @@ open knows that the call may have been made. Not here: the rules (``decide.py``)
 """
 
 import asyncio
+import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import structlog
@@ -16,14 +16,16 @@ from sqlalchemy.exc import IntegrityError
 from consumers.outbound.contacts.decide import decide, settle_outcome
 from consumers.outbound.contacts.dingtalk import Contacts, outcome_of
 from consumers.outbound.contacts.references import wish_of, with_wish
-from consumers.outbound.contacts.rows import Entity, claim, let_go, owned_by_another, save
+from consumers.outbound.contacts.rows import QUEUE, Entity, entity_of, owned_by_another, save
 from consumers.outbound.ledger import Decision, Delete, Outcome, Result, Rules
 from consumers.outbound.limits import count_one, is_left
 from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import Owners
 from consumers.outbound.settings import DAY_MS, OutboundSettings
 from consumers.outbound.store import now_ms
+from consumers.outbound.tables import outbound_entity
 from dingbridge import Conflict, Database, Reject
+from dingbridge.availability import Availability
 from dingbridge.dingtalk.errors import ApiError
 from dingbridge.error_location import error_location
 from dingbridge.throttle import Throttle
@@ -32,20 +34,19 @@ from dingbridge.worker.store.errors import TransactionRace
 from dingbridge.worker.supervise import is_unavailable
 
 log = structlog.get_logger(__name__)
+_e = outbound_entity.c
 
 AT_ONCE = 8
 MOST_AGAIN = 10
-LOOK_EVERY_S = 0.5
-"""How often new work is looked for when there is none, in s."""
-PAUSE_S = 5.0
-"""How long a company's entities wait when DingTalk does not answer, unless it says how long, in s."""
 LOOK_S = 30.0
 WRITE_S = 30.0
 """How long the reads of an entity may take, and a write, in s; together less than the lease."""
-FAILED_MS = 10 * 60_000
-"""When an entity is looked at again at which we failed, in ms."""
 REFUSED_MS = 60 * 60_000
-"""When an entity is read again that may not be read, or is another's, in ms: that is mended by hand."""
+"""When an entity is read again that may not or cannot be read, or is another's, in ms."""
+_GIVEN_UP = (
+    "DingTalk has answered about this one with errors for an hour, and about others as always. It is tried "
+    "again each hour; ask DingTalk's support about it, or correct it there"
+)
 
 
 def rules_of(settings: OutboundSettings) -> Rules:
@@ -53,13 +54,6 @@ def rules_of(settings: OutboundSettings) -> Rules:
         settle_ms=round(settings.outbound_settle_s * 1000),
         grace_ms=round(settings.outbound_grace_days * DAY_MS),
     )
-
-
-async def keep_working(once: Callable[[], Awaitable[int]]) -> None:
-    """Call ``once``, which tells how much it did, until cancelled. Raises ``DependencyUnavailable``."""
-    while True:
-        pause_s = 0 if await once() else LOOK_EVERY_S
-        await asyncio.sleep(pause_s)
 
 
 class Agent:
@@ -78,49 +72,59 @@ class Agent:
         self._rules, self._most_removals = rules_of(settings), settings.outbound_max_removals
         self._metrics, self._pace = metrics, pace
         self._own_ids: defaultdict[str, dict[str, str]] = defaultdict(dict)
-        self._waiting: dict[tuple[str | None, str], float] = {}
+        self._availability: defaultdict[tuple[str | None, str], Availability] = defaultdict(Availability)
+        self._paused: dict[tuple[str | None, str], float] = {}
 
-    async def once(self) -> int:
-        """Work at what is due, a few at a time; how many there were. Where DingTalk does not answer for an
-        app and a company, theirs wait for a while, and the others go on."""
+    async def claim(self, most: int) -> list[Entity]:
+        """Up to ``most`` entities to be worked at, but of no app and company whose DingTalk is down."""
         now = time.monotonic()
-        self._waiting = {one: until for one, until in self._waiting.items() if until > now}
-        entities = await claim(self._database, AT_ONCE, now_ms(), but=self._waiting)
-        ended = await asyncio.gather(*map(self._handle, entities), return_exceptions=True)
-        for problem in ended:
-            if isinstance(problem, BaseException):
-                raise problem
-        return len(entities)
+        self._paused = {one: until for one, until in self._paused.items() if until > now}
+        left = [_e.app.is_distinct_from(app) | (_e.corp_id != corp_id) for app, corp_id in self._paused]
+        return [entity_of(row) for row in await QUEUE.claim(self._database, most, *left)]
 
-    async def _handle(self, entity: Entity) -> None:
+    async def work(self, entity: Entity) -> None:
+        """Look at one, and write it. Raises what concerns all, which is the database."""
         try:
             await self._look(entity)
         except Conflict as conflict:
             log.info("outbound.begins_again", kind=entity.kind, own_id=entity.own_id, reason=str(conflict))
-            await let_go(self._database, entity)
+            await self._give_back(entity)
         except Exception as error:
+            if is_unavailable(error) and not isinstance(error, ApiError):
+                await self._give_back(entity)
+                raise
             await self._failed(entity, error)
         except BaseException:
-            await let_go(self._database, entity)
+            await self._give_back(entity)
             raise
+        else:
+            self._availability[entity.app, entity.corp_id].worked(now_ms() / 1000)
+
+    async def _give_back(self, entity: Entity) -> None:
+        async with self._database.transaction() as tx:
+            await QUEUE.give_back(tx, entity.row)
 
     async def _failed(self, entity: Entity, error: Exception) -> None:
-        """Let ``entity`` go; raises what concerns all, which is the database."""
-        if isinstance(error, ApiError) and error.unavailable:
-            wait_s = max(error.retry_after_s or 0, PAUSE_S)
-            self._waiting[entity.app, entity.corp_id] = time.monotonic() + wait_s
-            log.warning(
-                "outbound.waiting", app=entity.app, corp_id=entity.corp_id, api=error.api,
-                errcode=error.errcode, retry_in_s=wait_s,
-            )  # fmt: skip
-        elif not is_unavailable(error):
-            where = error_location(error, "consumers")
-            log.error("outbound.look_failed", kind=entity.kind, own_id=entity.own_id, error=where)
-            await let_go(self._database, entity, until_ms=now_ms() + FAILED_MS)
+        """Have ``entity`` tried again later. Whether DingTalk is down, others tell."""
+        place = entity.app, entity.corp_id
+        availability = self._availability[place]
+        failure = QUEUE.failure(entity.row, availability, error)
+        if pause_s := availability.pause_s():
+            self._paused[place] = time.monotonic() + pause_s
+        known = {"api": error.api, "errcode": error.errcode} if isinstance(error, ApiError) else {}
+        log.warning(
+            "outbound.look_failed", kind=entity.kind, own_id=entity.own_id, paused_s=pause_s,
+            error=error_location(error, "consumers"), given_up=failure["due_ms"] is None, **known,
+        )  # fmt: skip
+        if failure["due_ms"] is not None:
+            async with self._database.transaction() as tx:
+                await QUEUE.release(tx, entity.row, **failure)
             return
-        await let_go(self._database, entity)
-        if not isinstance(error, ApiError):
-            raise error
+        code = error.code if isinstance(error, ApiError) else None
+        result = Result("refused", entity.version, code=code, words=_GIVEN_UP, ding_id=entity.ledger.ding_id)
+        with contextlib.suppress(Conflict):  # another has it
+            decision = Decision(entity.ledger, result=result, due_ms=now_ms() + REFUSED_MS)
+            await self._save(entity, decision, waits_for=entity.row.waits_for)
 
     async def _look(self, entity: Entity) -> None:
         reader = self._database.reader()
@@ -128,9 +132,11 @@ class Agent:
         ledger = with_wish(entity.ledger, wish)
         waits_for = missing[1] if missing else None
         refused: Result | None = None
+        own_ids = self._own_ids[entity.corp_id]
+        known = len(own_ids)
         try:
             client = self._client_of(entity.app, entity.corp_id)
-            contacts = Contacts(client, self._pace, self._own_ids[entity.corp_id])
+            contacts = Contacts(client, self._pace, own_ids)
             async with asyncio.timeout(LOOK_S):
                 observed = await contacts.find(entity, ledger)
             refused = await owned_by_another(reader, entity, ledger, observed)
@@ -141,8 +147,10 @@ class Agent:
                     ledger = replace(ledger, intention=None)
                 if ledger.owned_id is None:
                     ledger = replace(ledger, candidate=None, seen=None)
-        except TimeoutError:  # many departments to be read, and each once: it goes on with the next
-            await let_go(self._database, entity)
+        except TimeoutError:
+            if len(own_ids) == known:
+                raise
+            await self._give_back(entity)  # many departments to be read, and each once: on with the next
             return
         except (ApiError, Reject) as error:
             if error.unavailable:

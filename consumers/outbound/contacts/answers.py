@@ -60,17 +60,12 @@ async def tell(
         words=result.words, dingtalk_id=result.ding_id, fields=list(result.fields) or None,
         answers=Answers(**json.loads(answers or row.answers)),
     )  # fmt: skip
-    await put(tx, result_record(data, app=row.app, turn=_turn(row), now_ms=now_ms()))
+    await put(tx, result_record(data, app=row.app, turn=row.claims, now_ms=now_ms()))
 
 
 def last_result(row: Row[Any]) -> Result:
     fields = tuple(json.loads(row.fields or "[]"))
     return Result(row.result, row.version, row.reason, row.code, row.words, row.ding_id, fields)
-
-
-def _turn(row: Row[Any]) -> int:
-    """Rises with each message, each event and each look."""
-    return int(row.touched + row.claims)
 
 
 async def tell_change(tx: Transaction, row: Row[Any], change: Change, ding_id: str | None) -> None:
@@ -86,4 +81,4 @@ async def tell_change(tx: Transaction, row: Row[Any], change: Change, ding_id: s
         corp_id=row.corp_id, kind=row.kind, id=row.own_id, verdict=change.verdict,
         dingtalk_id=ding_id, fields=fields, by=row.by_userid,
     )  # fmt: skip
-    await put(tx, change_record(data, app=row.app, turn=_turn(row), now_ms=now_ms()))
+    await put(tx, change_record(data, app=row.app, turn=row.claims, now_ms=now_ms()))

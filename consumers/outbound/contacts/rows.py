@@ -1,39 +1,38 @@
 """The ledger's rows: who works at one, and what was decided about it.
 
-``handle`` and the agent write the same rows at the same time. ``handle`` raises ``touched``, so that the
-agent sees at ``save`` that there is more to do; each agent raises ``claims``, so that one which was frozen
-for longer than its lease sees that another has gone on. What is to be done is not decided here.
+``handle`` and the agent write the same rows at the same time: who makes a row due meanwhile, and who still
+has it, is ``QUEUE``'s business. What is to be done is not decided here.
 """
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Row, and_, case, func, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, and_, or_, select, update
 
 from consumers.outbound.contacts.answers import in_words, tell, tell_change
 from consumers.outbound.ledger import Decision, Kind, Ledger, Observed, Result
 from consumers.outbound.store import now_ms, own_id_of
 from consumers.outbound.tables import outbound_entity
-from dingbridge import Conflict, Database, Reader, Transaction
+from dingbridge import Conflict, Reader, Transaction
+from dingbridge.work_queue import ORDINARY, WorkQueue
 
-LEASE_MS = 75_000
-"""For so long no other agent takes an entity up, in ms: its reads, and then its write, end before."""
+QUEUE: Final = WorkQueue(outbound_entity, lease_s=75, clock=lambda: now_ms() / 1000)
+"""The lease is longer than an entity's reads, and then its write, may take."""
 
 Key = tuple[str, Kind, str]
 """corpId, kind and own id."""
 
 _ledgers = TypeAdapter(Ledger)
 _e = outbound_entity.c
-_RANK = case((and_(_e.absent, _e.kind == "user"), 2), (_e.absent, 3), (_e.kind == "department", 0), else_=1)
-"""Departments, people in them, then removals: people, and departments when they are empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A row as an agent took it up. ``wish`` is the last message's data, with own ids."""
+    """A row as an agent claimed it; a plan's has no ``row``. ``wish`` is the last message's data, with own
+    ids."""
 
     corp_id: str
     kind: Kind
@@ -44,40 +43,18 @@ class Entity:
     wish: dict[str, Any]
     since_ms: int
     flagged: bool
-    touched: int
     ledger: Ledger
-    claims: int = 0
+    row: Any = field(default=None, repr=False, compare=False)
 
     @property
     def key(self) -> Key:
         return self.corp_id, self.kind, self.own_id
 
 
-async def look_at_all(tx: Transaction, *of: ColumnElement[bool]) -> int:
-    """Have every entity looked at, or those that ``of`` names: a reconcile. Returns how many."""
-    values = {"touched": _e.touched + 1, "due_ms": now_ms()}
-    return (await tx.execute(update(outbound_entity).where(*of).values(**values))).rowcount
-
-
-async def claim(
-    database: Database, most: int, now: int, *, but: Collection[tuple[str | None, str]] = ()
-) -> list[Entity]:
-    """Take up to ``most`` entities that are due, for ``LEASE_MS``; nobody else gets them meanwhile. ``but``
-    are the apps and companies whose entities are left."""
-    left = [_e.app.is_distinct_from(app) | (_e.corp_id != corp_id) for app, corp_id in but]
-    due = and_(_e.due_ms <= now, _e.leased_ms <= now, *left)
-    if await database.reader().scalar(select(_e.own_id).where(due).limit(1)) is None:
-        return []
-    async with database.transaction() as tx:
-        statement = select(outbound_entity).where(due).order_by(_RANK, _e.due_ms).limit(most)
-        rows = (await tx.execute(statement.with_for_update(skip_locked=True))).all()
-        keys = [(row.corp_id, row.kind, row.own_id) for row in rows]
-        await tx.execute(
-            update(outbound_entity)
-            .where(tuple_(_e.corp_id, _e.kind, _e.own_id).in_(keys))
-            .values(leased_ms=now + LEASE_MS, claims=_e.claims + 1)
-        )
-    return [replace(entity_of(row), claims=row.claims + 1) for row in rows]
+async def make_due(tx: Transaction, *which: ColumnElement[bool], priority: int = ORDINARY) -> int:
+    """Have the entities looked at, or those that ``which`` names. Returns how many."""
+    statement = update(outbound_entity).where(*which).values(**QUEUE.due(priority))
+    return (await tx.execute(statement)).rowcount
 
 
 def as_json(ledger: Ledger) -> str:
@@ -90,15 +67,8 @@ def entity_of(row: Row[Any]) -> Entity:
     ledger = replace(ledger, removal_approved=row.removal_approved)  # which is given by hand, too
     return Entity(
         row.corp_id, row.kind, row.own_id, row.app, row.version, row.absent, json.loads(row.wish),
-        row.since_ms, row.flagged, row.touched, ledger, row.claims,
+        row.since_ms, row.flagged, ledger, row,
     )  # fmt: skip
-
-
-async def let_go(database: Database, entity: Entity, *, until_ms: int = 0) -> None:
-    """Give ``entity`` back as it was, to be taken up from ``until_ms`` on."""
-    async with database.transaction() as tx:
-        mine = and_(is_(entity.key), _e.claims == entity.claims)
-        await tx.execute(update(outbound_entity).where(mine).values(leased_ms=until_ms))
 
 
 async def save(
@@ -112,11 +82,11 @@ async def save(
     """
     came = waits_for is not None and await _came(tx, entity, waits_for)
     row = await locked(tx, entity.key)
-    if row is None or row.claims != entity.claims:
+    if row is None or row.claims != entity.row.claims:
         raise Conflict("another agent has taken this entity up")
     if keep and row.version != entity.version:
         raise Conflict("a newer message came")
-    ledger, touched = decision.ledger, row.touched != entity.touched
+    ledger, touched = decision.ledger, row.due_ms != row.leased_ms
     there = ledger.owned_id is not None and ledger.seen is not None
     present = there and ledger.conflict != "somebody-else"  # so that nothing names whoever has the id now
     values: dict[str, Any] = {
@@ -124,15 +94,12 @@ async def save(
         "owned_id": ledger.owned_id,
         "ding_id": ledger.ding_id or chosen_userid(*entity.key[1:], entity.wish) or row.ding_id,
         "present": present,
-        "adopted": ledger.candidate is not None and ledger.seen is not None,
         # unless it was approved meanwhile
         "removal_approved": row.removal_approved if touched else ledger.removal_approved,
         "waits_for": waits_for,
     }
-    values["leased_ms"] = now_ms() + LEASE_MS if keep else 0
     if not (keep or touched):
-        due_ms = now_ms() if came else decision.due_ms
-        values |= {"due_ms": due_ms, "flagged": False, "by_userid": None}
+        values |= {"flagged": False, "by_userid": None}
     for change in decision.changes:
         await tell_change(tx, row, change, ledger.ding_id)
     result = decision.result if row.version == entity.version else None
@@ -146,7 +113,10 @@ async def save(
             "fields": json.dumps(result.fields), "result_ms": now_ms(),
         }  # fmt: skip
         await tell(tx, row, result)
-    await tx.execute(update(outbound_entity).where(is_(entity.key)).values(**values))
+    if keep:
+        await QUEUE.renew(tx, row, **values)
+    else:
+        await QUEUE.release(tx, row, due_ms=now_ms() if came else decision.due_ms, **values)
     await _wake(tx, entity, ledger, comes=present and not row.present, was_there=row.present)
     return result
 
@@ -170,7 +140,7 @@ async def _wake(tx: Transaction, entity: Entity, ledger: Ledger, *, comes: bool,
         at_it = _e.leased_ms > now_ms()  # may have been told a moment ago that this is no member
         others.append(and_(_is_department(now - before), or_(_e.reason == "manager-missing", at_it)))
     if others:
-        await look_at_all(tx, _e.corp_id == entity.corp_id, or_(*others))
+        await make_due(tx, _e.corp_id == entity.corp_id, or_(*others))
 
 
 def _above(ledger: Ledger) -> set[str]:
@@ -188,21 +158,6 @@ async def members_among(db: Reader, corp_id: str, own_ids: Collection[str], dept
     mine = (_e.corp_id == corp_id, _e.kind == "user", _e.own_id.in_(own_ids))
     found = map(entity_of, await db.execute(select(outbound_entity).where(*mine)))
     return {user.own_id for user in found if dept_id in _above(user.ledger)}
-
-
-async def standing(db: Reader, now: int) -> tuple[dict[str, int], float]:
-    """How many entities are in which state, and how long the oldest that waits for no calendar and no release
-    has been pending, in s."""
-    waiting = and_(_e.result == "pending", _e.reason.not_in(("grace", "adopted")))
-    states = {
-        "pending": _e.result == "pending", "conflict": _e.result == "conflict", "adopted": _e.adopted,
-        "waiting-removal": _e.reason == "removal-approval",
-    }  # fmt: skip
-    counts = [func.count().filter(state).label(f"n{number}") for number, state in enumerate(states.values())]
-    oldest = func.min(_e.result_ms).filter(waiting)
-    found = (await db.execute(select(oldest, *counts).select_from(outbound_entity))).one()
-    since = found[0]
-    return dict(zip(states, found[1:], strict=True)), 0.0 if since is None else max(0, now - since) / 1000
 
 
 async def owned_by_another(

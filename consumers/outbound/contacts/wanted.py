@@ -2,20 +2,26 @@
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row, update
 
 from consumers.outbound.contacts.answers import last_result, tell
-from consumers.outbound.contacts.rows import as_json, chosen_userid, entity_of, is_, locked
+from consumers.outbound.contacts.rows import QUEUE, as_json, chosen_userid, entity_of, is_, locked
 from consumers.outbound.ledger import Kind, Result
 from consumers.outbound.ledger import release as released
 from consumers.outbound.messages import Message
-from consumers.outbound.store import now_ms, own_id_of
+from consumers.outbound.store import own_id_of
 from consumers.outbound.tables import outbound_entity
 from dingbridge import Conflict, Transaction
+from dingbridge.work_queue import ORDINARY, PEOPLE_WAIT
 
 _e = outbound_entity.c
+_AFTER_MS: Final = {
+    (False, "department"): 0, (False, "user"): 200, (True, "user"): 400, (True, "department"): 600,
+}  # fmt: skip
+"""By absent and kind: of what comes at once, departments are looked at first, then people in them, then
+removals: people, and departments when they are empty."""
 
 
 async def want(tx: Transaction, message: Message, now: int) -> None:
@@ -25,16 +31,17 @@ async def want(tx: Transaction, message: Message, now: int) -> None:
     answers = json.dumps({"source": message.source, "id": message.message_id})
     wanted = {
         "app": message.app, "version": version, "absent": message.absent, "since_ms": now,
-        "answers": answers, "result": None, "due_ms": now,
+        "answers": answers, "result": None,
     }  # fmt: skip
+    due_ms = now + _AFTER_MS[message.absent, kind]
     if not message.absent:  # who it was stays known
         wanted["wish"] = json.dumps(wish_in(message), ensure_ascii=False)
     row = await locked(tx, key)
     if row is None:
         corp_id, _, own_id = key
         empty = {
-            "wish": "{}", "flagged": False, "touched": 0, "present": False, "adopted": False,
-            "removal_approved": False, "leased_ms": 0, "claims": 0,
+            "wish": "{}", "flagged": False, "present": False, "removal_approved": False,
+            "due_ms": due_ms, "priority": PEOPLE_WAIT,
         }  # fmt: skip
         new = {"corp_id": corp_id, "kind": kind, "own_id": own_id, **empty, **wanted}
         new["ding_id"] = chosen_userid(kind, own_id, message.data)
@@ -56,14 +63,15 @@ async def want(tx: Transaction, message: Message, now: int) -> None:
         else:
             wanted["removal_approved"] = False
         said = dict.fromkeys(("reason", "code", "words", "fields", "waits_for"))
-        values = {**wanted, **said, "touched": _e.touched + 1}
+        urgent = PEOPLE_WAIT if row.absent != message.absent else ORDINARY
+        values = {**wanted, **said, **QUEUE.due(urgent, due_ms)}
     await tx.execute(update(outbound_entity).where(is_(key)).values(**values))
 
 
 async def look(tx: Transaction, corp_id: str, kind: Kind, ding_id: str, by: str | None) -> bool:
     """Something happened to the entity in DingTalk; ``by`` is who did it, if known. False: it is none of
     ours."""
-    values: dict[str, Any] = {"touched": _e.touched + 1, "flagged": True, "due_ms": now_ms()}
+    values: dict[str, Any] = {"flagged": True, **QUEUE.due()}
     if by is not None:
         values["by_userid"] = by
     where = (_e.corp_id == corp_id, _e.kind == kind, _e.ding_id == ding_id)
@@ -80,7 +88,7 @@ async def release(tx: Transaction, row: Row[Any]) -> None:
     ):
         ledger = replace(before, candidate=None, seen=None)
     present = row.present and row.owned_id == ledger.owned_id  # else the next look says so, and wakes others
-    values = {"ledger": as_json(ledger), "owned_id": ledger.owned_id, "adopted": False, "present": present}
+    values = {"ledger": as_json(ledger), "owned_id": ledger.owned_id, "present": present}
     await _change_by_hand(tx, row, **values)
 
 
@@ -91,7 +99,7 @@ async def approve(tx: Transaction, row: Row[Any]) -> None:
 
 async def _change_by_hand(tx: Transaction, row: Row[Any], **values: Any) -> None:
     again = {
-        "result": None, "touched": _e.touched + 1, "claims": _e.claims + 1, "leased_ms": 0, "due_ms": now_ms()
+        "result": None, **QUEUE.due(PEOPLE_WAIT), "claims": _e.claims + 1, "leased_ms": 0
     }  # fmt: skip
     mine = is_((row.corp_id, row.kind, row.own_id))
     await tx.execute(update(outbound_entity).where(mine).values(**again, **values))

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from dingbridge.work_queue import queue_columns
+
 revision = "0001"
 down_revision = None
 
@@ -29,14 +31,10 @@ def upgrade() -> None:
         sa.Column("answers", sa.Text, nullable=False, comment="source and id of the last message, JSON"),
         sa.Column("by_userid", sa.Text, comment="who acted, by the last event that named somebody"),
         sa.Column("flagged", sa.Boolean, nullable=False, comment="an event said to look"),
-        sa.Column("touched", sa.BigInteger, nullable=False, comment="raised by each message and each event"),
         sa.Column(
             "ledger", sa.Text, comment="what was seen, written and intended, JSON; NULL: never looked at"
         ),
         sa.Column("present", sa.Boolean, nullable=False, comment="DingTalk has what it owns, as last seen"),
-        sa.Column(
-            "adopted", sa.Boolean, nullable=False, comment="owns nothing, has a candidate for a release"
-        ),
         sa.Column(
             "removal_approved", sa.Boolean, nullable=False, comment="by hand, beyond OUTBOUND_MAX_REMOVALS"
         ),
@@ -47,15 +45,12 @@ def upgrade() -> None:
         sa.Column("fields", sa.Text, comment="of the last result: names of what was written, JSON"),
         sa.Column("result_ms", sa.BigInteger, comment="since when it is the result"),
         sa.Column("waits_for", sa.Text, comment="<kind>:<own id> that must be there first; member: be in it"),
-        sa.Column(
-            "due_ms", sa.BigInteger, comment="when the agent looks at it; NULL: when something happens"
-        ),
-        sa.Column("leased_ms", sa.BigInteger, nullable=False, comment="until then an agent works at it"),
-        sa.Column("claims", sa.BigInteger, nullable=False, comment="raised by each agent that takes it up"),
+        *queue_columns(),
         sa.UniqueConstraint("corp_id", "kind", "owned_id", name="uq_outbound_entity_owned_id"),
     )
     op.create_index("ix_outbound_entity_ding_id", "outbound_entity", ["corp_id", "kind", "ding_id"])
-    op.create_index("ix_outbound_entity_due_ms", "outbound_entity", ["due_ms"])
+    op.create_index("ix_outbound_entity_result", "outbound_entity", ["result", "reason", "result_ms"])
+    op.create_index("ix_outbound_entity_due", "outbound_entity", ["priority", "due_ms"])
     op.create_index("ix_outbound_entity_waits_for", "outbound_entity", ["corp_id", "waits_for"])
     op.create_table(
         "outbound_state",
@@ -96,12 +91,9 @@ def upgrade() -> None:
         sa.Column("result_ms", sa.BigInteger, comment="since when it is the result"),
         sa.Column("look", sa.Text, comment="event (it has ended) or asked: the approval is to be fetched"),
         sa.Column("outcome", sa.Text, comment="agree, refuse or terminated, once that is in the changes"),
-        sa.Column("attempts", sa.Integer, nullable=False, comment="looks in a row without a result"),
-        sa.Column("due_ms", sa.BigInteger, comment="when it is worked on; NULL: when something happens"),
-        sa.Column("leased_ms", sa.BigInteger, nullable=False, comment="until then an agent works on it"),
-        sa.Column(
-            "claims", sa.BigInteger, nullable=False, comment="raised by whoever takes it up or replaces it"
-        ),
+        *queue_columns(),
     )
-    op.create_index("ix_outbound_requests_due_ms", "outbound_requests", ["due_ms"])
-    op.create_index("ix_outbound_requests_ding_id", "outbound_requests", ["corp_id", "ding_id"])
+    ding_id = ["corp_id", "ding_id", "opened_ms"]
+    op.create_index("ix_outbound_requests_ding_id", "outbound_requests", ding_id)
+    op.create_index("ix_outbound_requests_result", "outbound_requests", ["result", "result_ms"])
+    op.create_index("ix_outbound_requests_due", "outbound_requests", ["priority", "due_ms"])

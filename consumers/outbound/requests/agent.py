@@ -1,17 +1,17 @@
 """Works requests, in a loop beside the contacts'.
 
-A request is taken up with a lease, read about, and, if DingTalk is to be changed, marked as begun in a commit
+A request is claimed with a lease, read about, and, if DingTalk is to be changed, marked as begun in a commit
 of its own before the call. Who comes after a kill finds the mark and reads first. Not here: what is called
 and read (``approvals.py``, ``todos.py``).
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import or_, select, update
+from sqlalchemy import and_, or_, select
 
 from consumers.outbound.limits import count_one
 from consumers.outbound.messages import ChangeData, Outgoing, change_record
@@ -19,30 +19,31 @@ from consumers.outbound.metrics import OutboundMetrics
 from consumers.outbound.owners import Owners
 from consumers.outbound.requests.approvals import Approvals
 from consumers.outbound.requests.permits import COUNTED, refusal
-from consumers.outbound.requests.steps import Answer, Call, End, People, Stop, Wait
-from consumers.outbound.requests.store import result_record_of
+from consumers.outbound.requests.steps import Answer, Call, End, People, Stop, Wait, unseen
+from consumers.outbound.requests.store import LEASE_S, result_record_of
 from consumers.outbound.requests.tables import Request, key_of, outbound_requests
 from consumers.outbound.requests.todos import Todos
 from consumers.outbound.settings import DAY_MS, OutboundSettings
 from consumers.outbound.store import now_ms, put
 from dingbridge import Database, Reject
+from dingbridge.availability import Availability
 from dingbridge.dingtalk.errors import ApiError, OutcomeUnknown
 from dingbridge.error_location import error_location
 from dingbridge.retry import delay
 from dingbridge.throttle import Throttle
+from dingbridge.work_queue import WorkQueue
 from dingbridge.worker.api.clients import ClientOf
 from dingbridge.worker.supervise import is_unavailable
 
 log = structlog.get_logger(__name__)
 
-LEASE_MS: Final = 180_000
+AT_ONCE: Final = 4
 LOOK_S: Final = 120
 """Reading takes less than the lease, so that whoever begins a call still holds it."""
 FIRST_S: Final = 2.0
 MOST_S: Final = 300.0
 PENDING_MOST_MS: Final = 7 * DAY_MS
 """A request is refused that has waited for so long for what it names."""
-_MOST: Final = 100
 
 _columns = outbound_requests.c
 
@@ -65,33 +66,17 @@ class RequestAgent:
         self._settle_ms = round(settings.outbound_settle_s * 1000)
         self._most_approvals = settings.outbound_max_approvals
         self._metrics, self._pace, self._now = metrics, pace, now
+        self._queue = WorkQueue(outbound_requests, lease_s=LEASE_S, clock=lambda: now() / 1000)
+        self._availability, self._paused_ms = Availability(), 0
 
-    async def once(self) -> int:
-        """Work what is due; how many that were. Raises ``DatabaseDown``."""
-        for worked in range(_MOST):
-            request = await self._claim()
-            if request is None:
-                return worked
-            await self._work(request)
-        return _MOST
+    async def claim(self, most: int) -> list[Request]:
+        """Up to ``most`` requests to be worked; none while DingTalk is down. Raises ``DatabaseDown``."""
+        if self._now() < self._paused_ms:
+            return []
+        return [Request.of(row) for row in await self._queue.claim(self._database, most)]
 
-    async def _claim(self) -> Request | None:
-        now = self._now()
-        due = (_columns.due_ms <= now, _columns.leased_ms <= now)
-        if await self._database.reader().scalar(select(_columns.request_id).where(*due).limit(1)) is None:
-            return None  # found out without a write
-        first = select(outbound_requests).where(*due).order_by(_columns.due_ms).limit(1)
-        async with self._database.transaction() as tx:
-            row = (await tx.execute(first.with_for_update(skip_locked=True))).one_or_none()
-            if row is None:
-                return None
-            request = replace(Request.of(row), claims=row.claims + 1)
-            leased = {"leased_ms": now + LEASE_MS, "claims": request.claims}
-            await tx.execute(update(outbound_requests).where(request.key).values(**leased))
-        return request
-
-    async def _work(self, request: Request) -> None:
-        opened = request
+    async def work(self, request: Request) -> None:
+        opened, failed = request, dict[str, Any]()
         try:
             async with asyncio.timeout(LOOK_S):
                 step = await self._look(request)
@@ -112,18 +97,25 @@ class RequestAgent:
             log.warning("outbound.outcome_unknown", request=request.type, code=error.code)
             step = Wait(FIRST_S)
         except ApiError as error:
-            opened, wait_s = (
-                request,
-                delay(request.attempts + 1, FIRST_S, MOST_S, asked_s=error.retry_after_s),
-            )
-            step = Wait(wait_s) if error.unavailable else self._failed(request, error.code, str(error))
+            opened = request
+            if error.unavailable:
+                failed = self._queue.failure(request.row, self._availability, error)
+                self._paused_ms = self._now() + round(self._availability.pause_s() * 1000)
+            tried = bool(failed) and failed["due_ms"] is not None
+            step = Wait() if tried else self._failed(request, error.code, str(error))
         except Exception as error:
             if is_unavailable(error):
                 raise  # the database
             where = error_location(error, "consumers")
             log.error("outbound.request_failed", request=request.type, error=where)
             step = Wait()
-        await self._commit(opened, self._in_time(request, step))
+        except BaseException:
+            async with self._database.transaction() as tx:
+                await self._queue.give_back(tx, request.row)
+            raise
+        if not failed:
+            self._availability.worked(self._now() / 1000)
+        await self._commit(opened, self._in_time(request, step), failed)
 
     def _in_time(self, request: Request, step: Answer | Wait | End) -> Answer | Wait | End:
         """``step``, or the end of what has been pending for the same reason for too long."""
@@ -132,10 +124,10 @@ class RequestAgent:
         too_long = step.reason == request.reason and self._now() - (request.result_ms or 0) > PENDING_MOST_MS
         return replace(step, result="refused", reason=None) if too_long else step
 
-    def _failed(self, request: Request, code: str | None, words: str) -> Answer | Wait:
+    def _failed(self, request: Request, code: str | None, words: str) -> Answer | Wait | End:
         """What to make of an error after which DingTalk has certainly done nothing in this attempt."""
         if request.look_only:
-            return Wait()
+            return unseen(request, self._now())
         if request.opened_ms is not None:  # an earlier attempt may have worked, and that cannot be found out
             return Answer("conflict", reason="outcome", code=code, words=words)
         return Answer("refused", code=code, words=words)
@@ -146,7 +138,9 @@ class RequestAgent:
         parts = (client, people, self._now(), self._settle_ms)
         approvals, todos = Approvals(*parts), Todos(*parts)
         if request.look_only:
-            return await self._not_ours(request, await approvals.end(request))
+            # else an event came while its end was told
+            step = await approvals.end(request) if request.look else End(None, {})
+            return await self._not_ours(request, step)
         target = await self._target(request) if "request" in request.body else None
         if request.kind == "approval":
             limit = {"most": self._most_approvals, "now_ms": self._now()}
@@ -171,7 +165,8 @@ class RequestAgent:
         if not isinstance(step, End) or step.outcome != "terminated":
             return step
         mine = (_columns.corp_id == request.corp_id, _columns.type == "approval.terminate")
-        known = or_(_columns.ding_id == request.ding_id, _columns.opened_ms.is_not(None))
+        open_ = and_(_columns.ding_id.is_(None), _columns.opened_ms.is_not(None))
+        known = or_(_columns.ding_id == request.ding_id, open_)
         found = await self._database.reader().execute(select(outbound_requests).where(*mine, known))
         for row in map(Request.of, found):
             if row.opened_ms is not None and row.body["request"] == request.request_id:
@@ -190,14 +185,19 @@ class RequestAgent:
         return None if row is None else Request.of(row)
 
     async def _commit(
-        self, request: Request, step: Answer | Wait | End | None, *, counted: bool = False
+        self,
+        request: Request,
+        step: Answer | Wait | End | None,
+        failed: Mapping[str, Any] | None = None,
+        *,
+        counted: bool = False,
     ) -> bool:
         """Write how far ``request`` has come, None being that its call begins; whether it still is ours, and
-        within the day's limit where it is ``counted``."""
+        within the day's limit where it is ``counted``. ``failed``: what its queue says of a failure."""
         now = self._now()
         async with self._database.transaction() as tx:
             row = (await tx.execute(select(outbound_requests).where(request.key).with_for_update())).one()
-            if row.claims != request.claims or (
+            if row.claims != request.row.claims or (
                 counted and not await count_one(tx, "approvals", request.corp_id, self._most_approvals, now)
             ):
                 return False
@@ -205,13 +205,13 @@ class RequestAgent:
             values: dict[str, Any] = {name: getattr(request, name) for name in kept}
             match step:
                 case None:
-                    values["leased_ms"] = now + LEASE_MS
+                    return await self._queue.renew(tx, row, **values)
                 case Wait():
-                    values |= self._again(request, step, now)
+                    values |= failed or self._again(request, step, now)
                 case End():
-                    values["leased_ms"] = 0
+                    values["missing_ms"] = None
                     if step.outcome is not None or row.look == request.look:  # else an event came meanwhile
-                        values |= {"look": None, "outcome": step.outcome, "due_ms": None}
+                        values |= {"look": None, "outcome": step.outcome}
                     if step.echo:
                         self._metrics.echo()
                     elif step.outcome is not None:
@@ -231,31 +231,22 @@ class RequestAgent:
                             reason=step.reason,
                             code=step.code,
                         )
-            await tx.execute(update(outbound_requests).where(request.key).values(**values))
-        return True
+            return await self._queue.release(tx, row, **values)
 
     def _again(self, request: Request, step: Answer | Wait, now: int) -> dict[str, Any]:
-        after_s = delay(request.attempts + 1, FIRST_S, MOST_S) if step.after_s is None else step.after_s
+        after_s = delay(request.row.attempts + 1, FIRST_S, MOST_S) if step.after_s is None else step.after_s
         return {
-            "attempts": request.attempts + 1,
+            "attempts": request.row.attempts + 1,
             "missing_ms": (request.missing_ms or now) if step.missing else request.missing_ms,
             "due_ms": now + round(after_s * 1000),
-            "leased_ms": 0,
         }
 
     def _answered(self, request: Request, step: Answer, now: int, look: str | None) -> dict[str, Any]:
         said = {"result": step.result, "reason": step.reason, "code": step.code, "words": step.words}
         if step.result == "pending":
             return said | self._again(request, step, now)
-        return said | {
-            "ding_id": step.ding_id,
-            "opened_ms": None,
-            "missing_ms": None,
-            "task_id": None,
-            "attempts": 0,
-            "due_ms": now if look and step.ding_id else None,
-            "leased_ms": 0,
-        }
+        open_ = dict.fromkeys(("opened_ms", "missing_ms", "task_id"))
+        return said | open_ | {"ding_id": step.ding_id, "due_ms": now if look and step.ding_id else None}
 
 
 def _change(request: Request, end: End, now: int) -> Outgoing:

@@ -9,7 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from consumers.outbound.requests.steps import AGAIN_S, Answer, Call, End, People, Stop, Wait, carried_out
+from consumers.outbound.requests.steps import (
+    AGAIN_S,
+    Answer,
+    Call,
+    End,
+    People,
+    Stop,
+    Wait,
+    carried_out,
+    unseen,
+)
 from consumers.outbound.requests.tables import Request
 from dingbridge.dingtalk.api import DingTalkClient
 from dingbridge.dingtalk.error_codes import says_not_there
@@ -144,11 +154,10 @@ class Approvals:
     async def end(self, request: Request) -> Wait | End:
         """Whether an approval of ours has ended: an event says so, or somebody asks."""
         document = await self._document(str(request.ding_id))
-        if document is None:
-            return End(None, {})  # deleted in DingTalk
-        outcome, age_ms = outcome_of(document), self.now_ms - (request.result_ms or 0)
-        if outcome is None and request.look == "event":
-            return Wait()  # the read lags behind the event
+        outcome = None if document is None else outcome_of(document)
+        if document is None or (outcome is None and request.look == "event"):
+            return unseen(request, self.now_ms)  # the read lags behind the event, or it was deleted
+        age_ms = self.now_ms - (request.result_ms or 0)
         if outcome is None and age_ms < self.settle_ms:
             return Wait((self.settle_ms - age_ms) / 1000)  # an event came before its id was known
         return End(outcome, form_of(document))

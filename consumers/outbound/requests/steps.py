@@ -27,6 +27,7 @@ _HIDDEN: Final = (
     "DingTalk shows no {name} of a person that it names. Give the app the right to read people, then send it "
     "again; an approval.start may name its department instead"
 )
+HOUR_MS: Final = 3_600_000
 AGAIN_S: Final = 5.0
 """When to look again at what DingTalk may show late, in s."""
 
@@ -69,6 +70,12 @@ class Call:
 
     send: Callable[[], Awaitable[Answer | Wait]]
     task_id: int | None = None
+
+
+def unseen(request: Request, now_ms: int) -> Wait | End:
+    """What to do about an approval of ours that DingTalk does not show at its end, though it may have ended:
+    nothing is believed before that. After an hour it is left until an event or a reconcile asks again."""
+    return End(None, {}) if request.missing_for(HOUR_MS, now_ms) else Wait(missing=True)
 
 
 class Stop(Exception):

@@ -5,16 +5,21 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, case, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, delete, insert, not_, select, update
 
 from consumers.outbound.messages import Answers, Message, Outgoing, ResultData, result_record
 from consumers.outbound.requests.tables import key_of, outbound_requests
 from consumers.outbound.store import now_ms, put
-from dingbridge import Event, Transaction
+from dingbridge import Database, Event, Transaction
+from dingbridge.work_queue import PEOPLE_WAIT, RECONCILE, WorkQueue
+
+LEASE_S: Final = 180.0
+REQUESTS: Final = WorkQueue(outbound_requests, lease_s=LEASE_S)
 
 _REUSED: Final = "Another request has this id already, and is carried out; give this one an id of its own"
 
 _columns = outbound_requests.c
+KEY: Final = (_columns.corp_id, _columns.kind, _columns.request_id)
 
 
 async def store_request(tx: Transaction, message: Message, now: int) -> None:
@@ -29,13 +34,14 @@ async def store_request(tx: Transaction, message: Message, now: int) -> None:
         "source": message.source,
         "message_id": message.message_id,
     }
-    begins = {"result": None, "reason": None, "code": None, "words": None, "attempts": 0, "due_ms": now}
+    begins = {"result": None, "reason": None, "code": None, "words": None, "attempts": 0}
     if row is None:
         identity = {"corp_id": message.corp_id, "kind": message.kind, "request_id": message.id}
-        new = {**identity, **values, **begins, "leased_ms": 0, "claims": 0}
+        new = {**identity, **values, **begins, "due_ms": now, "priority": PEOPLE_WAIT}
         await tx.execute(insert(outbound_requests).values(**new))
     elif row.opened_ms is None and row.result in (None, "pending", "refused"):
-        again = {**values, **begins, "leased_ms": 0, "claims": row.claims + 1}
+        due = REQUESTS.due(PEOPLE_WAIT, now)
+        again = {**values, **begins, **due, "leased_ms": 0, "claims": row.claims + 1}
         await tx.execute(update(outbound_requests).where(key).values(**again))
     elif (row.type, row.body) == (values["type"], values["body"]):
         answered = {"source": message.source, "message_id": message.message_id}
@@ -52,20 +58,42 @@ async def store_approval_event(tx: Transaction, event: Event) -> None:
     under way the id is not known yet: it is fetched as soon as it is."""
     if event.data.get("type") not in ("finish", "terminate") or not event.subject:
         return
-    named = _columns.ding_id == event.subject
-    perhaps = _columns.ding_id.is_(None) & _columns.opened_ms.is_not(None)
-    look = case((named, "event"), else_="asked")
-    await _look(tx, event.corp_id, look, or_(named, perhaps), now_ms())
+    due = REQUESTS.due(PEOPLE_WAIT, now_ms())
+    if await _look(tx, event.corp_id, "event", _columns.ding_id == event.subject, due):
+        return
+    under_way = _columns.ding_id.is_(None) & _columns.opened_ms.is_not(None)
+    await _look(tx, event.corp_id, "asked", under_way, due)
 
 
 async def look_at_approvals(tx: Transaction, corp_id: str, now: int) -> None:
     """Have every approval of ours that has not ended fetched once: events may have been missed."""
-    await _look(tx, corp_id, "asked", _columns.ding_id.is_not(None) & _columns.look.is_(None), now)
+    which = _columns.ding_id.is_not(None) & _columns.look.is_(None)
+    await _look(tx, corp_id, "asked", which, REQUESTS.due(RECONCILE, now))
 
 
-async def _look(tx: Transaction, corp_id: str, look: Any, which: ColumnElement[bool], now: int) -> None:
+async def _look(
+    tx: Transaction, corp_id: str, look: str, which: ColumnElement[bool], due: Mapping[str, Any]
+) -> int:
     mine = (_columns.corp_id == corp_id, _columns.type == "approval.start", _columns.outcome.is_(None))
-    await tx.execute(update(outbound_requests).where(*mine, which).values(look=look, due_ms=now))
+    values = {"look": look, **due}
+    return (await tx.execute(update(outbound_requests).where(*mine, which).values(**values))).rowcount
+
+
+async def forget_old(database: Database, before_ms: int, most: int = 1000) -> int:
+    """Delete up to ``most`` requests that came to their end before; approvals that run on stay. Returns how
+    many. What comes again under such an id is a new request, so no topic may still hold the old one."""
+    ended = _columns.result.in_(("done", "unchanged", "refused", "conflict")) & _columns.due_ms.is_(None)
+    runs = and_(_columns.type == "approval.start", _columns.ding_id.is_not(None), _columns.outcome.is_(None))
+    old = select(*KEY).where(ended, _columns.result_ms < before_ms, not_(runs)).limit(most)
+    keys = [
+        dict(zip(("b_corp", "b_kind", "b_id"), row, strict=True))
+        for row in await database.reader().execute(old)
+    ]
+    if keys:
+        this = (c == bindparam(name) for c, name in zip(KEY, keys[0], strict=True))
+        async with database.transaction() as tx:
+            await tx.execute(delete(outbound_requests).where(*this), keys)
+    return len(keys)
 
 
 def result_record_of(row: Mapping[str, Any], now: int) -> Outgoing:

@@ -4,14 +4,13 @@ requests and DingTalk's events name it. Times are epoch milliseconds. A change h
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
-from sqlalchemy import BigInteger, Column, ColumnElement, Index, Integer, Row, Table, Text, and_, func, select
+from sqlalchemy import BigInteger, Column, ColumnElement, Index, Row, Table, Text, and_
 
-from consumers.outbound.settings import DAY_MS
 from consumers.outbound.tables import metadata
-from dingbridge import Reader
+from dingbridge.work_queue import queue_columns, queue_index
 
 outbound_requests = Table(
     "outbound_requests",
@@ -35,12 +34,10 @@ outbound_requests = Table(
     Column("result_ms", BigInteger, comment="since when it is the result"),
     Column("look", Text, comment="event (it has ended) or asked: the approval is to be fetched"),
     Column("outcome", Text, comment="agree, refuse or terminated, once that is in the changes"),
-    Column("attempts", Integer, nullable=False, comment="looks in a row without a result"),
-    Column("due_ms", BigInteger, comment="when it is worked on; NULL: when something happens"),
-    Column("leased_ms", BigInteger, nullable=False, comment="until then an agent works on it"),
-    Column("claims", BigInteger, nullable=False, comment="raised by whoever takes it up or replaces it"),
-    Index("ix_outbound_requests_due_ms", "due_ms"),
-    Index("ix_outbound_requests_ding_id", "corp_id", "ding_id"),
+    *queue_columns(),
+    Index("ix_outbound_requests_ding_id", "corp_id", "ding_id", "opened_ms"),
+    Index("ix_outbound_requests_result", "result", "result_ms"),
+    queue_index("ix_outbound_requests_due"),
 )
 
 
@@ -62,13 +59,12 @@ class Request:
     reason: str | None
     result_ms: int | None
     look: str | None
-    attempts: int
-    claims: int
+    row: Any = field(repr=False, compare=False)
 
     @classmethod
     def of(cls, row: Row[Any]) -> Self:
-        values = row._mapping
-        return cls(**{**{name: values[name] for name in cls.__slots__}, "body": json.loads(row.body)})
+        values = {**row._mapping, "body": json.loads(row.body), "row": row}
+        return cls(**{name: values[name] for name in cls.__slots__})
 
     @property
     def look_only(self) -> bool:
@@ -87,18 +83,3 @@ class Request:
 def key_of(corp_id: str, kind: str, request_id: str) -> ColumnElement[bool]:
     columns = outbound_requests.c
     return and_(columns.corp_id == corp_id, columns.kind == kind, columns.request_id == request_id)
-
-
-async def standing(db: Reader, now: int) -> tuple[dict[str, int], float]:
-    """How many requests are ``pending``, and in ``conflict`` since the last day (nobody can end one, but its
-    sender has been told), and how long the oldest has been pending, in s. ``now`` is epoch ms."""
-    columns = outbound_requests.c
-    pending = columns.result == "pending"
-    lately = and_(columns.result == "conflict", columns.result_ms > now - DAY_MS)
-    counts = select(
-        func.count().filter(pending), func.count().filter(lately), func.min(columns.result_ms).filter(pending)
-    )
-    row: Any = (await db.execute(counts.select_from(outbound_requests))).one()
-    waiting, conflicts, since = row
-    oldest_s = 0.0 if since is None else max(0, now - since) / 1000
-    return {"pending": waiting, "conflict": conflicts}, oldest_s

@@ -80,7 +80,7 @@ async def open_clients(settings: ConsumerSettings, stack: AsyncExitStack) -> tup
 
     async def client(app_key: str, app_secret: str) -> tuple[DingTalkClient, ApiCalls]:
         budget = ApiCalls.of(settings, app_key)
-        stack.callback(budget.close)
+        stack.push_async_callback(budget.close)
         made = DingTalkClient(
             app_key=app_key, app_secret=app_secret, base=settings.dingtalk_api_base, budget=budget
         )

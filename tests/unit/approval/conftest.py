@@ -1,5 +1,7 @@
 """The approval consumer in memory, over an office of a few approvals."""
 
+import time
+
 import pytest
 
 from consumers.approval import Approval
@@ -10,6 +12,14 @@ from tests.unit.approval.office import Office
 @pytest.fixture
 def office():
     return Office()
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """Lets so many seconds pass, for what is due in a table."""
+    real, passed = time.time, []
+    monkeypatch.setattr(time, "time", lambda: real() + sum(passed))
+    return passed.append
 
 
 @pytest.fixture

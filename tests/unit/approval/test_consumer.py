@@ -1,6 +1,6 @@
 """The approval consumer in memory: what each event makes of the archive."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import select
@@ -79,13 +79,6 @@ async def test_absent_fields_are_no_error(archive, office):
     await deliver(archive, bare)
     row = await only(archive, approval_instances)
     assert (row.outcome, row.process_code, row.title, row.started_at) == ("approved", None, None, None)
-
-
-async def test_an_instance_that_the_api_does_not_know_is_archived_from_its_event(archive):
-    await deliver(archive, instance("finish"))
-    row = await only(archive, approval_instances)
-    assert (row.document_state, row.outcome, row.title) == ("missing", "approved", "张三提交的请假")
-    assert await archive.rows(select(leave_ledger)) == []
 
 
 async def test_what_the_api_forgot_the_archive_keeps(archive, office):
@@ -209,15 +202,16 @@ async def test_only_an_answer_that_says_so_means_that_the_instance_is_not_there(
     [(200, b'{"errcode":400002,"errmsg":"x"}'), (400, b'{"code":"processInstanceNotExist","message":"x"}')],
     ids=["errcode", "name"],
 )
-async def test_an_instance_that_was_deleted_at_dingtalk_is_no_reason_to_wait(
+async def test_an_instance_that_is_not_there_is_looked_at_again_before_it_counts_as_an_attempt(
     archive, office, monkeypatch, status, answer
 ):
     async def gone(instance_id):
         return read(INSTANCES, status, answer)
 
     monkeypatch.setattr(office, "approval", gone)
-    await deliver(archive, instance("finish"))
-    assert (await only(archive, approval_instances)).document_state == "missing"
+    outcome = await archive.deliver(instance("finish"))
+    assert (outcome.kind, outcome.counts) == ("retry", False)
+    assert await archive.rows(select(approval_instances)) == []
 
 
 async def test_an_event_without_instance_waits_for_the_comparison_that_comes_beside_it(archive):
@@ -234,6 +228,7 @@ async def test_show_lists_the_archive_and_the_ledger(archive, office):
         (ledger_title, _, ledger),
         (actions, _, open_ones),
         files,
+        not_got,
     ) = await archive.consumer.show(archive.database.reader())
     assert title == "approvals archived: 1; the latest 1 (1 approved)"
     assert dict(zip(columns, rows[0], strict=True))["process_code"] == "PROC-LEAVE"
@@ -241,6 +236,7 @@ async def test_show_lists_the_archive_and_the_ledger(archive, office):
     assert ledger[0][:2] == ("u001", "年假")
     assert (actions, open_ones) == ("actions (1 done); those rejected, failed or not undone", [])
     assert files == ("attachments", ["state", "reason", "files", "bytes"], [])
+    assert not_got == ("documents not got: 0; the latest 0", ["corp_id", "instance_id", "app"], [])
 
 
 async def test_a_missing_process_code_is_looked_up_once_by_the_templates_name(archive, office):
@@ -263,12 +259,12 @@ async def test_a_title_that_names_no_template_leaves_it_unknown(archive, office,
     assert office.calls[TEMPLATES] == title.count("提交的")
 
 
-async def test_of_two_companies_each_is_asked_about_its_own_by_its_own_app(monkeypatch):
+async def test_of_two_companies_each_is_asked_about_its_own_by_its_own_app(passes):
     """Two companies with a template of one name: the code, and so the action, is that of the event's one."""
     offices = {"ours": Office(), "theirs": Office()}
     for app, office in offices.items():
         office.templates_by_name["请假"] = "PROC-LEAVE" if app == "ours" else "PROC-OTHER"
-        office.finish(f"pi-{app}", status="RUNNING", result="")
+        office.finish(f"pi-{app}", attachedProcessInstanceIds=[f"pj-{app}"])
     consumer = Approval()
     consumer.clients = lambda app, corp_id: offices[app or "ours"]
     async with MemoryRuntime(consumer) as archive:
@@ -278,10 +274,13 @@ async def test_of_two_companies_each_is_asked_about_its_own_by_its_own_app(monke
         rows = await archive.rows(select(approval_instances))
         assert {row.app: row.process_code for row in rows} == {"ours": "PROC-LEAVE", "theirs": "PROC-OTHER"}
         for app, office in offices.items():
-            office.finish(f"pi-{app}")
-        later = datetime.now(UTC) + timedelta(days=4000)
-        assert await Refetch(consumer.fetcher, consumer.client_of).once(later) == 2
-        assert {row.status for row in await archive.rows(select(approval_instances))} == {"COMPLETED"}
+            office.finish(f"pj-{app}")
+        passes(100)
+        assert await Refetch(consumer.fetcher, consumer.client_of).once() == 2
+        rows = await archive.rows(select(approval_instances))
+        assert {row.app: row.instance_id for row in rows if row.instance_id.startswith("pj")} == {
+            app: f"pj-{app}" for app in offices
+        }
         assert [row.corp_id for row in await archive.rows(select(leave_ledger))] == ["dingours"]
     assert {app: office.calls[INSTANCES] for app, office in offices.items()} == {
         "ours": 2,

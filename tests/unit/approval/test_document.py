@@ -44,7 +44,7 @@ def test_the_event_gives_what_only_it_has_and_the_api_the_rest():
 def test_without_a_document_the_event_is_archived():
     events = with_event({}, "finish", "2024-11-07T17:21:41.000+00:00", {"result": "refuse", "staffId": "u1"})
     row = instance_row(events, None)
-    assert (row["outcome"], row["originator_userid"], row["document_state"]) == ("refused", "u1", "missing")
+    assert (row["outcome"], row["originator_userid"], row["document_state"]) == ("refused", "u1", "pending")
     assert row["raw_document"] is None
 
 

@@ -13,14 +13,14 @@ from consumers.approval.examples import forget_leave, leave_ledger, record_leave
 from consumers.approval.reconcile.reconciler import Reconciler, Scope
 from consumers.approval.reconcile.refetch import Refetch
 from consumers.approval.reconcile.requests import RequestedResyncs
-from consumers.approval.tables import approval_actions, approval_instances, approval_resyncs
+from consumers.approval.tables import approval_actions, approval_fetches, approval_instances, approval_resyncs
 from dingbridge import Conflict, DependencyUnavailable, Retry
+from dingbridge.availability import GIVE_UP_AFTER_S
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.testing.memory import MemoryRuntime
 from tests.unit.approval.office import CORP, Office, T, deliver, instance, only, resync_request
 
 NOW = datetime.now(UTC)
-SOON = NOW + timedelta(days=4000)
 ALL = {f"pi-{number}" for number in range(6)}
 POISON = "pi-2"
 
@@ -101,6 +101,7 @@ async def test_one_action_that_fails_does_not_stop_a_resync(archive, poison):
     assert poison.calls.count(POISON) == 1, "not again and again at once"
     assert await archive.rows(select(approval_resyncs)) == []
     assert await resyncs(archive).once() == 0
+    assert (await only(archive, approval_fetches)).instance_id == POISON, "it is tried again"
 
     assert await pending_ids(archive) == [POISON]
     poison.error = None
@@ -123,7 +124,7 @@ async def test_a_resync_by_hand_counts_it_and_the_next_run_tries_it_again(archiv
     scope = Scope(CORP, "default", NOW - timedelta(days=1), NOW, ("PROC-LEAVE",), with_actions=True)
     work = Reconciler(archive.consumer.fetcher, office, scope)
     counts = await work.archive(await work.list_ids())
-    assert (counts.archived, counts.failed, counts.not_fetched) == (5, 1, 0)
+    assert (counts.archived, set(counts.left)) == (5, {POISON})
     assert await pending_ids(archive) == [POISON]
 
     poison.error = None
@@ -142,51 +143,41 @@ async def test_its_event_calls_it_again(archive, poison):
     assert await states(archive) == dict.fromkeys(ALL, "done")
 
 
-async def test_a_refetch_is_written_without_it_and_not_repeated(archive, office, poison):
-    lagging = {"status": "RUNNING", "result": "", "formComponentValues": []}
-    for instance_id in (POISON, "pi-3"):
-        office.finish(instance_id, **lagging)
-        # an action that has no form to act on rejects it: the event is done
-        await deliver(archive, instance("finish", processInstanceId=instance_id))
-        office.finish(instance_id)
-    poison.calls.clear()
+async def test_it_is_tried_again_for_an_hour_at_no_further_call(archive, office, poison, passes):
+    await archive.deliver(request())
+    await resyncs(archive).once()
     work = Refetch(archive.consumer.fetcher, archive.consumer.client_of)
-    assert await work.once(SOON) == 2
-    assert await states(archive) == {POISON: "failed", "pi-3": "done"}
-    assert poison.calls.count(POISON) == 1
-    assert await pending_ids(archive) == [POISON]
-    assert await work.once(SOON + timedelta(days=9999)) == 0, "the document is whole now"
-
-
-async def test_what_cannot_be_archived_at_all_is_claimed_and_waits_like_the_others(
-    archive, office, poison, monkeypatch
-):
-    office.finish(POISON, status="RUNNING", result="", formComponentValues=[])
-    await deliver(archive, instance("finish", processInstanceId=POISON))
-    office.finish(POISON)
-    guard = archive.consumer.metadata.tables["approval_generations"]
-    before = await only(archive, guard)
-
-    async def breaks(*arguments, **more):
-        raise ZeroDivisionError
-
-    monkeypatch.setattr(type(archive.consumer.fetcher.archive), "write", breaks)
-    assert await Refetch(archive.consumer.fetcher, archive.consumer.client_of).once(SOON) == 1
-    after = await only(archive, guard)
-    assert after.fetched_at > before.fetched_at
-    await archive.deliver(request())
-    assert await resyncs(archive).once() == 0
-    assert (await only(archive, approval_resyncs)).next_round_at > datetime.now(UTC) + timedelta(minutes=50)
-
-
-@pytest.mark.parametrize("poison", [Poison(DependencyUnavailable("the ledger is away"))], ids=["world"])
-async def test_a_world_that_is_down_is_no_failure_of_the_action(archive, poison):
-    await archive.deliver(request())
-    with pytest.raises(DependencyUnavailable):
-        await resyncs(archive).once()
-    assert "failed" not in (await states(archive)).values()
+    calls = office.calls[INSTANCES]
+    assert await work.once() == 1
+    assert await states(archive) == dict.fromkeys(ALL, "done") | {POISON: "failed"}
+    passes(GIVE_UP_AFTER_S / 2)
     poison.error = None
+    assert await work.once() == 1
+    assert await booked(archive) == ALL
+    assert office.calls[INSTANCES] == calls
+    assert await archive.rows(select(approval_fetches)) == []
+
+
+async def test_after_an_hour_it_waits_for_a_hand(archive, office, poison, passes):
+    await archive.deliver(request())
+    await resyncs(archive).once()
+    work = Refetch(archive.consumer.fetcher, archive.consumer.client_of)
+    for _ in range(9):
+        await work.once()
+        passes(GIVE_UP_AFTER_S / 3)
+    assert (await only(archive, approval_fetches)).due_ms is None
+    assert poison.calls.count(POISON) < 9
+    assert await pending_ids(archive) == [POISON]
+
+
+@pytest.mark.parametrize("poison", [Poison(DependencyUnavailable("the ledger is away"))], ids=["down"])
+async def test_what_one_action_needs_is_away_and_the_others_go_on(archive, poison):
+    """It is no failure of the action: nothing is written down, and it is called again."""
+    await archive.deliver(request())
     assert await resyncs(archive).once() == 1
+    assert await states(archive) == dict.fromkeys(ALL - {POISON}, "done")
+    poison.error = None
+    assert await Refetch(archive.consumer.fetcher, archive.consumer.client_of).once() == 1
     assert await booked(archive) == ALL
 
 

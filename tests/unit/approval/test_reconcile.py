@@ -12,8 +12,9 @@ from sqlalchemy import select
 
 from consumers.approval import Approval
 from consumers.approval.examples import leave_ledger
-from consumers.approval.reconcile import reconciler, requests
+from consumers.approval.reconcile import reconciler
 from consumers.approval.reconcile.reconciler import Reconciler, Scope, reachable, template_codes, windows
+from consumers.approval.reconcile.refetch import Refetch
 from consumers.approval.reconcile.requests import RequestedResyncs
 from consumers.approval.tables import approval_actions, approval_instances, approval_resyncs
 from dingbridge import Reject
@@ -26,6 +27,7 @@ from tests.unit.approval.office import CORP, Office, deliver, instance, resync_r
 NOW = datetime.now(UTC)
 DAY_MS = 86_400_000
 ALL = {f"pi-{number}" for number in range(4)}
+BUSY = Unavailable("busy", api=INSTANCES, name="systemError")
 
 
 def ago(days: float) -> datetime:
@@ -58,7 +60,7 @@ async def run(archive, office, since=100.0, until=0.0, codes=(), with_actions=Fa
     ids = await work.list_ids()
     calls = await work.count_calls(list(ids))
     counts = await work.archive(ids)
-    return len(ids), calls, (counts.archived, counts.missing, counts.failed)
+    return len(ids), calls, (counts.archived, counts.missing, len(counts.left))
 
 
 def resyncs(archive, on_compared=lambda: None):
@@ -171,7 +173,7 @@ async def test_one_that_fails_leaves_out_no_other_and_is_tried_again(archive, of
 async def test_a_platform_that_is_busy_with_all_of_them_ends_the_run_at_once(archive, office, monkeypatch):
     async def busy(instance_id):
         office.calls["busy"] += 1
-        raise Unavailable("busy", api=INSTANCES, name="systemError")
+        raise BUSY
 
     monkeypatch.setattr(office, "approval", busy)
     with pytest.raises(Unavailable):
@@ -236,13 +238,14 @@ async def test_one_that_waits_is_widened_and_one_that_comes_meanwhile_is_done_af
         return await templates()
 
     monkeypatch.setattr(office, "templates", meanwhile)
-    assert await resyncs(archive).once() == 2
+    work = resyncs(archive)
+    assert [await work.once() for _ in range(3)] == [1, 1, 0]
     assert set(await archived(archive)) == {"pi-0", "pi-1", "pi-2"}
     assert await archive.rows(select(approval_resyncs)) == []
 
 
 async def test_a_request_that_is_cut_off_is_gone_on_with_by_any_process_and_by_one_at_a_time(
-    archive, office, monkeypatch
+    archive, office, monkeypatch, passes
 ):
     await deliver(archive, resync_request(since=ago(40)))
     whole, calls = office.approval, 0
@@ -257,66 +260,63 @@ async def test_a_request_that_is_cut_off_is_gone_on_with_by_any_process_and_by_o
         return await whole(instance_id)
 
     monkeypatch.setattr(office, "approval", spent)
-    with pytest.raises(BudgetSpent):
-        await resyncs(archive).once()
-    monkeypatch.undo()
+    await resyncs(archive).once()
+    monkeypatch.setattr(office, "approval", whole)
+    assert await resyncs(archive).once() == 0, "not at once"
+    passes(60)
     assert await resyncs(archive).once() == 1
     assert set(await archived(archive)) == ALL
 
 
 async def test_a_refusal_that_stays_is_said_and_asked_again_for_as_long_as_it_lasts(
-    archive, office, monkeypatch
+    archive, office, monkeypatch, passes
 ):
-    monkeypatch.setattr(requests, "NEXT_ROUND_AFTER", timedelta(0))
     await deliver(archive, resync_request(since=ago(1)))
-    left = requests.ROUNDS * 2
+    templates, work = office.templates, resyncs(archive)
 
     async def denied():
-        nonlocal left
-        left -= 1
-        if left == 0:
-            monkeypatch.undo()
-        raise PermissionDenied("no", api=TEMPLATES, errcode=60011)
+        raise PermissionDenied("no", api=TEMPLATES, errcode=60011, retry_after_s=900.0)
 
     monkeypatch.setattr(office, "templates", denied)
     with structlog.testing.capture_logs() as logs:
-        assert await resyncs(archive).once() == 0
-        while left:
-            await resyncs(archive).once()
-    assert {log["event"] for log in logs} == {"approval.resync_refused"}
-    async with archive.database.transaction() as tx:
-        await tx.execute(approval_resyncs.update().values(next_round_at=NOW))
-    assert await resyncs(archive).once() == 1
+        for _ in range(8):
+            assert await work.once() == 1
+            assert await work.once() == 0
+            passes(901)
+    assert {log["event"] for log in logs} == {"approval.resync_refused", "approval.app_paused"}
+    monkeypatch.setattr(office, "templates", templates)
+    await work.once()
+    assert await archived(archive) == {"pi-0": "approved"}
 
 
-async def test_what_cannot_be_fetched_is_asked_for_again_and_left_in_the_end(archive, office, monkeypatch):
-    """A code that nobody knows: the next hour may know better, and no event will ever come."""
+@pytest.mark.parametrize("error", [BadRequest("?", api=INSTANCES, errcode=987654), BUSY], ids=["?", "busy"])
+async def test_a_resync_ends_and_what_it_could_not_fetch_is_named_and_tried_again(
+    archive, office, monkeypatch, passes, error
+):
+    """The next hour may know better, and no event will ever come."""
     whole, compared = office.approval, []
 
     async def refused(instance_id):
         if instance_id == "pi-0":
             office.calls["refused"] += 1
-            raise BadRequest("no idea", api=INSTANCES, errcode=987654)
+            raise error
         return await whole(instance_id)
 
     monkeypatch.setattr(office, "approval", refused)
     await deliver(archive, resync_request("r-1", since=ago(40)))
     with structlog.testing.capture_logs() as logs:
-        assert await resyncs(archive).once() == 0
-        assert office.calls["refused"] == 1, "not again at once"
-        monkeypatch.setattr(requests, "NEXT_ROUND_AFTER", timedelta(0))
-        async with archive.database.transaction() as tx:
-            await tx.execute(approval_resyncs.update().values(next_round_at=NOW))
         assert await resyncs(archive, lambda: compared.append(True)).once() == 1
-    assert not compared, "one was left out"
-    assert set(await archived(archive)) == ALL - {"pi-0"}
-    assert office.calls["refused"] == requests.ROUNDS
-    assert [log["last"] for log in logs if log["event"] == "approval.resync_left"][-1]
-    monkeypatch.undo()
-    await deliver(archive, resync_request("r-2", since=ago(40)))
-    assert await resyncs(archive, lambda: compared.append(True)).once() == 1
-    assert set(await archived(archive)) == ALL
     assert compared == [True]
+    assert await archive.rows(select(approval_resyncs)) == []
+    assert set(await archived(archive)) == ALL - {"pi-0"}
+    assert [log["instance_id"] for log in logs if log["event"] == "approval.not_reconciled"] == ["pi-0"]
+    assert [log["failed"] for log in logs if log["event"] == "approval.resynced"] == [1]
+    assert office.calls["refused"] <= 3
+    monkeypatch.setattr(office, "approval", whole)
+    passes(10)
+    assert await Refetch(archive.consumer.fetcher, archive.consumer.client_of).once() == 1
+    assert set(await archived(archive)) == ALL
+    assert await booked(archive) == {"pi-0", "pi-1", "pi-2"}, "as if its event had come"
 
 
 async def test_a_request_of_no_company_is_for_the_only_one_that_the_app_has_in_the_archive(
@@ -342,10 +342,10 @@ async def test_a_request_of_an_app_without_credentials_is_said_and_waits(archive
 
     await deliver(archive, resync_request(since=ago(1)))
     with structlog.testing.capture_logs() as logs:
-        assert await RequestedResyncs(archive.consumer.fetcher, client_of).once() == 0
+        await RequestedResyncs(archive.consumer.fetcher, client_of).once()
     assert [log["event"] for log in logs] == ["approval.resync_refused"]
     [row] = await archive.rows(select(approval_resyncs))
-    assert row.next_round_at > NOW + timedelta(minutes=50)
+    assert row.due_ms is not None
 
 
 async def test_work_beside_the_events_spends_the_months_calls_behind_them(archive, office, monkeypatch):

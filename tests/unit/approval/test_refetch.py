@@ -1,164 +1,231 @@
-"""Documents that lag behind the end of their approval are asked for again, ever more rarely."""
+"""Documents that no event will bring are fetched by several processes, one call each, and not for ever."""
 
 import asyncio
+import itertools
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
 from consumers.approval import Approval
+from consumers.approval.fetch_queue import fetch_later
 from consumers.approval.reconcile.reconciler import Reconciler, Scope
-from consumers.approval.reconcile.refetch import FIRST, Refetch, due
-from consumers.approval.tables import approval_instances, approval_operations
+from consumers.approval.reconcile.refetch import Refetch
+from consumers.approval.tables import (
+    approval_attachments,
+    approval_comments,
+    approval_fetches,
+    approval_instances,
+    approval_operations,
+)
+from dingbridge.availability import GIVE_UP_AFTER_S
 from dingbridge.dingtalk.api.approvals import INSTANCES
 from dingbridge.dingtalk.errors import BudgetSpent, NotFound, PermissionDenied, Unavailable
+from dingbridge.late_answers import LOOK_AGAIN_S
 from dingbridge.testing.memory import MemoryRuntime
-from tests.unit.approval.office import Office, instance
+from tests.support.sizes import sized
+from tests.unit.approval.office import CORP, LATER, Office, T, deliver, instance, only, task
 
-NOW = datetime.now(UTC)
-SOON = NOW + timedelta(days=4000)
-"""The approval of these tests ended in 2024: they are fetched again when as much time has gone by again."""
-
-
-@pytest.fixture
-async def archive():
-    office = Office()
-    office.finish(status="RUNNING", result="", operation_records=[])
-    async with MemoryRuntime(Approval({}), dingtalk=office) as runtime:
-        assert (await runtime.deliver(instance("finish"))).kind == "done"
-        yield runtime
+GONE = NotFound("no such instance", api=INSTANCES, name="processInstanceNotExist")
+REFUSED = PermissionDenied("not this one", api=INSTANCES, name="noPermission", about="entity")
+BUSY = Unavailable("systemError", api=INSTANCES)
 
 
 def refetch(archive):
     return Refetch(archive.consumer.fetcher, archive.consumer.client_of)
 
 
-async def status(archive):
-    (row,) = await archive.rows(select(approval_instances))
-    return row.outcome, row.status
+async def wanted(archive, *ids, app="default"):
+    async with archive.database.transaction() as tx:
+        for instance_id in ids:
+            await fetch_later(tx, {"corp_id": CORP, "instance_id": instance_id}, app, after_s=0)
 
 
-async def test_a_document_that_lagged_is_fetched_again(archive):
-    office = archive.consumer.dingtalk
-    assert await status(archive) == ("approved", "RUNNING")
-    work = refetch(archive)
-    assert await work.once(NOW) == 0, "not before its time"
-    office.finish()
-    assert await work.once(SOON) == 1
-    assert await status(archive) == ("approved", "COMPLETED")
-    assert len(await archive.rows(select(approval_operations))) == 2
-    assert await work.once(SOON + timedelta(days=9999)) == 0
-    assert office.calls[INSTANCES] == 2
+async def waiting(archive):
+    """Which are fetched later, and which not any more."""
+    rows = await archive.rows(select(approval_fetches))
+    due = {row.instance_id for row in rows if row.due_ms is not None}
+    return due, {row.instance_id for row in rows} - due
 
 
-async def test_an_approval_that_runs_is_left_alone(archive):
-    office = archive.consumer.dingtalk
-    assert (await archive.deliver(instance("start", processInstanceId="pi-2"))).kind == "done"
-    office.finish()
-    assert await refetch(archive).once(SOON) == 1
-    assert office.calls[INSTANCES] == 2
+async def archived(archive):
+    return {row.instance_id for row in await archive.rows(select(approval_instances))}
 
 
-@given(st.timedeltas(timedelta(0), timedelta(hours=1)))
-def test_a_document_that_stays_wrong_costs_few_calls(first):
-    ended, calls = NOW, 0
-    fetched = ended + first
-    now = fetched
-    while now < ended + timedelta(days=365):
-        if due(now, ended, fetched):
-            fetched, calls = now, calls + 1
-        now += max(FIRST, (now - ended) / 8)
-    assert 5 <= calls <= 25
-
-
-async def test_what_is_about_every_approval_is_nobodys_fetch_and_holds_the_app_up(archive, monkeypatch):
-    guards = archive.consumer.metadata.tables["approval_generations"]
-    (before,) = await archive.rows(select(guards))
-    work = refetch(archive)
-    for error in (
-        BudgetSpent("spent", api=INSTANCES, retry_after_s=30 * 86_400.0),
-        PermissionDenied("no right", api=INSTANCES, errcode=60011, retry_after_s=900.0),
-    ):
-        monkeypatch.setattr(archive.consumer.dingtalk, "approval", raising(error))
-        assert await work.once(SOON) == 1
-        assert await work.once(SOON + timedelta(seconds=30)) == 0, "not again at once"
-        assert await archive.rows(select(guards)) == [before], "it is due as before"
-        work._paused.clear()
-    monkeypatch.setattr(archive.consumer.dingtalk, "approval", raising(error))
-    assert await work.once(SOON) == 1
-    assert await work.once(SOON + timedelta(hours=1)) == 1
-    assert await status(archive) == ("approved", "RUNNING")
-
-
-@pytest.mark.parametrize("about", ["entity", "busy"])
-async def test_one_that_is_refused_for_ever_leaves_the_others_their_turn(archive, monkeypatch, about):
-    """Trouble of the platform that stays for one id looks like trouble with all."""
-    office, asked = archive.consumer.dingtalk, []
-    answer = office.approval
+def answers(office, monkeypatch, errors):
+    """``errors`` by instance id are raised; the ids that are asked for are counted."""
+    asked, answer = Counter(), office.approval
 
     async def approval(instance_id):
-        asked.append(instance_id)
-        if instance_id == "pi-1":
-            raise Unavailable("systemError", api=INSTANCES, about=about)
+        asked[instance_id] += 1
+        if instance_id in errors:
+            raise errors[instance_id]
         return await answer(instance_id)
 
-    office.finish("pi-2", status="RUNNING", result="")
-    assert (await archive.deliver(instance("finish", processInstanceId="pi-2"))).kind == "done"
-    office.finish("pi-2")
     monkeypatch.setattr(office, "approval", approval)
+    return asked
+
+
+async def until_idle(*workers):
+    while sum(await asyncio.gather(*(work.once() for work in workers))):
+        pass
+
+
+async def test_three_processes_fetch_twenty_documents_with_twenty_calls(archive, office):
+    ids = [f"pi-{number}" for number in range(20)]
+    for instance_id in ids:
+        office.finish(instance_id)
+    await wanted(archive, *ids)
+    await until_idle(*(refetch(archive) for _ in range(3)))
+    assert office.calls[INSTANCES] == 20
+    assert await archived(archive) == set(ids)
+    assert await waiting(archive) == (set(), set())
+
+
+async def test_a_comment_whose_answer_is_older_is_looked_at_again_for_its_file(archive, office, passes):
+    office.finish()
+    await deliver(archive, instance("finish"))
+    await deliver(archive, task("comment", T + 300_000, received_ms=LATER, content="附件"))
+    assert len(await archive.rows(select(approval_comments))) == 1
     work = refetch(archive)
-    for look in range(2):
-        await work.once(SOON + timedelta(seconds=30 * look))
-    assert "pi-2" in asked
+    for wait in LOOK_AGAIN_S[:2]:
+        assert await work.once() == 0
+        passes(wait)
+        assert await work.once() == 1
+    file = {"fileId": "9", "fileName": "a.txt"}
+    office.approvals["pi-1"]["operationRecords"].append({"type": "ADD_REMARK", "attachments": [file]})
+    passes(LOOK_AGAIN_S[2])
+    assert await work.once() == 1
+    assert len(await archive.rows(select(approval_operations))) == 3
+    assert (await only(archive, approval_attachments)).attachment_id == "file:9"
+    assert await waiting(archive) == (set(), set())
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        NotFound("no such instance", api=INSTANCES, name="processInstanceNotExist"),
-        PermissionDenied("not this one", api=INSTANCES, name="noPermission", about="entity"),
-    ],
-    ids=["gone", "refused"],
-)
-async def test_what_only_documents_name_and_nobody_may_see_costs_a_few_calls(archive, monkeypatch, error):
-    office = archive.consumer.dingtalk
-    office.finish("pi-9", attachedProcessInstanceIds=[f"old-{number}" for number in range(10)])
-    assert (await archive.deliver(instance("finish", processInstanceId="pi-9"))).kind == "done"
-    asked: Counter[str] = Counter()
-
-    async def refuse(instance_id):
-        asked[instance_id] += 1
-        raise error
-
-    monkeypatch.setattr(office, "approval", refuse)
-    work, now = refetch(archive), datetime.now(UTC)
-    for _ in range(60):
-        now += timedelta(minutes=1)
-        await work.once(now)
-    columns = approval_instances.c
-    rows = await archive.rows(select(columns.document_state).where(columns.instance_id.like("old-%")))
-    assert [row.document_state for row in rows] == ["missing"] * 10
-    assert len(asked) == 10, "and not pi-1, which was asked about just now"
-    assert max(asked.values()) <= 5
-    scope = Scope("dingcorp01", "default", NOW - timedelta(days=30), NOW, ("PROC-LEAVE",))
-    ids = await Reconciler(archive.consumer.fetcher, office, scope).list_ids()
-    assert not any(id_.startswith("old-") for id_ in ids), "a resync asks for none of them"
+async def test_a_comment_that_no_answer_shows_costs_a_few_calls(archive, office, passes):
+    office.finish()
+    await deliver(archive, instance("finish"))
+    await deliver(archive, task("comment", T + 300_000, received_ms=LATER, content="附件"))
+    work = refetch(archive)
+    for _ in range(6):
+        passes(60)
+        await work.once()
+    assert office.calls[INSTANCES] == 2 + len(LOOK_AGAIN_S)
+    assert await waiting(archive) == (set(), set())
 
 
-def raising(error):
-    async def raises(instance_id):
-        raise error
+@pytest.mark.parametrize("error", [GONE, REFUSED], ids=["gone", "refused"])
+async def test_what_only_documents_name_and_nobody_may_see_costs_a_few_calls(
+    archive, office, monkeypatch, passes, error
+):
+    named = [f"old-{number}" for number in range(10)]
+    office.finish(attachedProcessInstanceIds=named)
+    await deliver(archive, instance("finish"))
+    asked = answers(office, monkeypatch, dict.fromkeys(named, error))
+    work = refetch(archive)
+    for _ in range(10):
+        passes(60)
+        await until_idle(work)
+    assert asked == dict.fromkeys(named, 1 + len(LOOK_AGAIN_S))
+    assert await waiting(archive) == (set(), set(named))
+    assert await archived(archive) == {"pi-1"}
+    office.approvals["pi-1"]["ccUserIds"] = ["u9"]
+    await deliver(archive, task("comment", T + 300_000, received_ms=LATER, content="好"))
+    assert await waiting(archive) == (set(), set(named)), "its document names them once more"
+    now = datetime.now(UTC)
+    scope = Scope(CORP, "default", now - timedelta(days=30), now, ("PROC-LEAVE",))
+    assert await Reconciler(archive.consumer.fetcher, office, scope).list_ids() == {}, "nor by a resync"
 
-    return raises
+
+@pytest.mark.parametrize("right", [False, True], ids=["month", "right"])
+async def test_what_is_about_every_approval_is_nobodys_failure_and_holds_the_app_up(
+    archive, office, monkeypatch, passes, right
+):
+    error = (
+        PermissionDenied("no right", api=INSTANCES, errcode=60011, retry_after_s=900.0)
+        if right
+        else BudgetSpent("spent", api=INSTANCES, retry_after_s=30 * 86_400.0)
+    )
+    ids = {f"pi-{number}" for number in range(12)}
+    for instance_id in ids:
+        office.finish(instance_id)
+    await wanted(archive, *ids)
+    errors = dict.fromkeys(ids, error)
+    asked = answers(office, monkeypatch, errors)
+    work = refetch(archive)
+    for _ in range(6):
+        await until_idle(work)
+        passes(3600)
+    assert asked.total() <= 6 * work.at_once, "and not each of them each time"
+    errors.clear()
+    for _ in ids:
+        passes(3600)
+        await until_idle(work)
+    assert await archived(archive) == ids
+
+
+@settings(max_examples=sized(3, 50), deadline=None)
+@given(st.data())
+def test_whoever_is_refused_for_ever_holds_nobody_up_and_is_given_up_in_an_hour(data):
+    """Trouble of the platform that stays for a few looks like trouble with all."""
+    ids = [f"pi-{number}" for number in range(6)]
+    bad = data.draw(st.sets(st.sampled_from(ids), max_size=5))
+    with pytest.MonkeyPatch.context() as patch:
+        asyncio.run(_refused_for_ever(ids, bad, patch))
+
+
+async def _refused_for_ever(ids, bad, monkeypatch):
+    passed, ticks = [0.0], itertools.count(datetime.now(UTC).timestamp(), 0.001)
+    monkeypatch.setattr("time.time", lambda: next(ticks) + passed[0])
+    office = Office()
+    for instance_id in ids:
+        office.finish(instance_id)
+    errors = dict.fromkeys(bad, BUSY)
+    asked = answers(office, monkeypatch, errors)
+    async with MemoryRuntime(Approval({}), dingtalk=office) as archive:
+        work = refetch(archive)
+        await wanted(archive, *ids)
+        while passed[0] < 300:
+            await until_idle(work)
+            passed[0] += 20
+        assert await archived(archive) == set(ids) - bad
+        new = 0
+        while passed[0] < 2 * GIVE_UP_AFTER_S:
+            # somebody else's document is wanted now and then
+            new += 1
+            office.finish(f"new-{new}")
+            await wanted(archive, f"new-{new}")
+            await until_idle(work)
+            passed[0] += 600
+        assert await waiting(archive) == (set(), bad)
+        assert all(asked[instance_id] < 80 for instance_id in bad)
+
+
+async def test_an_outage_gives_nothing_up(archive, office, monkeypatch, passes):
+    ids = {f"pi-{number}" for number in range(6)}
+    for instance_id in ids:
+        office.finish(instance_id)
+    await wanted(archive, *ids)
+    errors = dict.fromkeys(ids, BUSY)
+    answers(office, monkeypatch, errors)
+    work = refetch(archive)
+    for _ in range(12):
+        await until_idle(work)
+        passes(600)
+    assert (await waiting(archive))[0] == ids
+    errors.clear()
+    for _ in ids:
+        passes(300)
+        await until_idle(work)
+    assert await archived(archive) == ids
 
 
 async def test_the_consumer_does_it_beside_its_events_also_without_a_folder_for_files(archive, monkeypatch):
     looked = asyncio.Event()
 
-    async def once(self, now):
+    async def once(self):
         looked.set()
         return 0
 

@@ -32,7 +32,7 @@ async def spend(settings, calls):
     spent = ApiCalls.of(settings)
     for _ in range(calls):
         await spent.spend(INSTANCES, Priority.EVENT)
-    spent.close()
+    await spent.close()
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ async def test_a_backfill_that_the_budget_has_not_enough_for_says_how_many_month
     settings, wanted, listing, months
 ):
     await spend(settings, 10)
-    said = calls_left(settings, wanted, listing=listing, again="a command")
+    said = await calls_left(settings, wanted, listing=listing, again="a command")
     assert said.startswith(" (API_MONTHLY_BUDGET=100 leaves 70 for it in 20")
     assert ("not be done this month" in said) == (months is not None)
     assert ("this goes on: a command\n" in said) == (months is not None)
@@ -53,8 +53,11 @@ async def test_a_backfill_that_the_budget_has_not_enough_for_says_how_many_month
 
 async def test_a_list_that_the_budget_has_not_enough_for_is_to_be_made_shorter(settings):
     await spend(settings, 10)
-    assert "narrow" not in calls_left(settings, 70)
-    for said in (calls_left(settings, 71), calls_left(settings, 71, listing=80, again="a command")):
+    assert "narrow" not in await calls_left(settings, 70)
+    for said in (
+        await calls_left(settings, 71),
+        await calls_left(settings, 71, listing=80, again="a command"),
+    ):
         assert "narrow --since, --until or --process-code" in said
         assert "months at least" not in said
         assert "a command" not in said
@@ -82,8 +85,8 @@ def test_the_command_that_goes_on_means_the_same_approvals_on_any_day(since, cod
     assert (found.process_codes, found.with_actions) == (codes, with_actions)
 
 
-def test_without_a_budget_there_is_nothing_to_say(settings):
-    assert calls_left(settings.model_copy(update={"api_monthly_budget": 0}), 1_000_000) == ""
+async def test_without_a_budget_there_is_nothing_to_say(settings):
+    assert await calls_left(settings.model_copy(update={"api_monthly_budget": 0}), 1_000_000) == ""
 
 
 def test_a_day_is_one_of_dingtalks_time_zone_and_said_in_utc(settings):

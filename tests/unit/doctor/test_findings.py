@@ -435,9 +435,11 @@ def test_a_system_whose_secret_is_not_set_is_told(monkeypatch, tmp_path):
 def test_what_the_ingress_does_not_start_with_either_is_told_once(monkeypatch):
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "broker")
     monkeypatch.setenv("DATABASE_URL", "mysql://u@h/d")
+    monkeypatch.setenv("ARCHIVE_MAX_BYTES", "none")
     _, told = settings_check.load()
     _, findings = settings_check.parts(["approval"], OURS, told)
-    assert any(f.values["problem"].startswith("KAFKA_BOOTSTRAP_SERVERS") for f in told)
-    assert [f.values["reason"].partition(":")[0] for f in findings] == ["DATABASE_URL"]
-    monkeypatch.delenv("DATABASE_URL")
+    for variable in ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL"):
+        assert any(f.values["problem"].startswith(variable) for f in told)
+    assert [f.values["reason"].partition(":")[0] for f in findings] == ["ARCHIVE_MAX_BYTES"]
+    monkeypatch.delenv("ARCHIVE_MAX_BYTES")
     assert settings_check.parts(["approval"], OURS, told)[1] == []

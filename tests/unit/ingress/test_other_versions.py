@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from dingbridge.api_budget import ApiCalls
+from dingbridge.api_budget.file import FileStore
 from ingress.errors import JournalNewer
 from ingress.journal.checkpoint import Checkpoint
 from ingress.journal.directory import current, damaged_name
@@ -141,8 +142,8 @@ async def test_a_newer_count_of_api_calls_is_left_alone_and_stops_no_call(tmp_pa
         db.execute("PRAGMA user_version = 99")
     before = path.read_bytes()
     with capture_logs() as logs:
-        await ApiCalls(path, app="a", limit=1).spend("x", 0)
+        await ApiCalls(FileStore(path), app="a", limit=1).spend("x", 0)
     assert path.read_bytes() == before
     (told,) = logs
     assert told["event"] == "api_calls.not_counted"
-    assert "newer" in told["words"]
+    assert "newer" in told["reason"]

@@ -1,15 +1,14 @@
-"""The month's budget of API calls: shares, months, several writers, and a file that is of no use."""
+"""The month's budget of API calls: shares, months, and a file that is of no use."""
 
-import asyncio
 import stat
-import threading
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from dingbridge import api_budget as api_calls
 from dingbridge.api_budget import PRIORITIES, ApiCalls
+from dingbridge.api_budget.calls import FAILED_S
+from dingbridge.api_budget.file import FileStore
 from dingbridge.dingtalk.budget import Priority
 from dingbridge.errors import CallsSpent
 
@@ -54,7 +53,7 @@ def test_priorities_are_those_of_the_client() -> None:
 
 
 async def test_what_can_wait_ends_first(path: Path, clock: Clock) -> None:
-    calls = ApiCalls(path, app="ding1", limit=10, clock=clock)
+    calls = ApiCalls(FileStore(path), app="ding1", limit=10, clock=clock)
     await spend(calls, Priority.EVENT, 6)
     with pytest.raises(CallsSpent, match="6 of API_MONTHLY_BUDGET=10 calls are spent in 2026-11"):
         await spend(calls, Priority.RECONCILE)
@@ -69,7 +68,7 @@ async def test_what_can_wait_ends_first(path: Path, clock: Clock) -> None:
         CallsSpent, match=r"event calls end at 10\. They go on by themselves on 2026-12-01 00:00"
     ):
         await spend(calls, Priority.EVENT)
-    spent = calls.spent()
+    spent = await calls.spent()
     assert (spent["calls"], spent["limit"], spent["month"]) == (10, 10, "2026-11")
     assert spent["by_priority"] == {"always": 0, "event": 7, "recovery": 1, "resync": 2, "reconcile": 0}
     assert spent["by_api"] == {"v2/user/get": 10}
@@ -80,18 +79,18 @@ async def test_what_can_wait_ends_first(path: Path, clock: Clock) -> None:
 async def test_what_must_always_go_is_counted_and_goes_though_the_budget_is_spent(
     path: Path, clock: Clock
 ) -> None:
-    calls = ApiCalls(path, app="ding1", limit=2, clock=clock)
+    calls = ApiCalls(FileStore(path), app="ding1", limit=2, clock=clock)
     await spend(calls, Priority.EVENT, 2)
     with pytest.raises(CallsSpent):
         await spend(calls, Priority.EVENT)
     await spend(calls, Priority.ALWAYS)
-    spent = calls.spent()
+    spent = await calls.spent()
     assert (spent["calls"], spent["by_priority"]["always"]) == (3, 1)
     assert "always" not in spent["left"]
 
 
 async def test_a_month_ends_at_midnight_in_shanghai(path: Path, clock: Clock) -> None:
-    calls = ApiCalls(path, app="ding1", limit=1, clock=clock)
+    calls = ApiCalls(FileStore(path), app="ding1", limit=1, clock=clock)
     await spend(calls, Priority.EVENT)
     with pytest.raises(CallsSpent) as caught:
         await spend(calls, Priority.EVENT)
@@ -100,70 +99,43 @@ async def test_a_month_ends_at_midnight_in_shanghai(path: Path, clock: Clock) ->
         await spend(calls, Priority.EVENT)
     clock.now += 1
     await spend(calls, Priority.EVENT)
-    assert (calls.spent()["month"], calls.spent()["calls"]) == ("2026-12", 1)
+    assert ((await calls.spent())["month"], (await calls.spent())["calls"]) == ("2026-12", 1)
 
 
 async def test_counts_outlive_the_process_and_are_kept_apart_by_app(path: Path, clock: Clock) -> None:
-    first = ApiCalls(path, app="ding1", limit=2, clock=clock)
+    first = ApiCalls(FileStore(path), app="ding1", limit=2, clock=clock)
     await spend(first, Priority.EVENT, 2)
-    first.close()
-    again = ApiCalls(path, app="ding1", limit=2, clock=clock)
+    await first.close()
+    again = ApiCalls(FileStore(path), app="ding1", limit=2, clock=clock)
     with pytest.raises(CallsSpent):
         await spend(again, Priority.EVENT)
-    await spend(ApiCalls(path, app="ding2", limit=2, clock=clock), Priority.EVENT)
+    await spend(ApiCalls(FileStore(path), app="ding2", limit=2, clock=clock), Priority.EVENT)
     assert mode(path) == 0o600
 
 
 async def test_without_a_limit_it_only_counts(path: Path, clock: Clock) -> None:
-    calls = ApiCalls(path, app="ding1", limit=0, clock=clock)
+    calls = ApiCalls(FileStore(path), app="ding1", limit=0, clock=clock)
     await spend(calls, Priority.RECONCILE, 5)
-    assert (calls.spent()["calls"], calls.spent()["left"]) == (5, None)
-
-
-def test_several_writers_together_spend_no_more_than_there_is(
-    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(api_calls, "_BUSY_MS", 120_000)  # a busy disk is not what this is about
-    refused: list[int] = []
-
-    def write() -> None:
-        calls = ApiCalls(path, app="ding1", limit=100, clock=clock)
-
-        async def run() -> None:
-            for _ in range(40):
-                try:
-                    await spend(calls, Priority.EVENT)
-                except CallsSpent:
-                    refused.append(1)
-
-        asyncio.run(run())
-        calls.close()
-
-    writers = [threading.Thread(target=write) for _ in range(4)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-    assert ApiCalls(path, app="ding1", limit=100, clock=clock).spent()["calls"] == 100
-    assert len(refused) == 60
+    assert ((await calls.spent())["calls"], (await calls.spent())["left"]) == (5, None)
 
 
 async def test_a_file_that_cannot_be_written_stops_no_call(path: Path, clock: Clock) -> None:
     path.mkdir(parents=True)  # noqa: ASYNC240 - a folder in its place
-    calls = ApiCalls(path, app="ding1", limit=1, clock=clock)
+    calls = ApiCalls(FileStore(path), app="ding1", limit=1, clock=clock)
     with capture_logs() as logs:
         await spend(calls, Priority.RECONCILE, 3)
-        assert calls.spent()["calls"] == 0
+        assert (await calls.spent())["calls"] == 0
     assert [entry["event"] for entry in logs] == ["api_calls.not_counted"]
     path.rmdir()  # noqa: ASYNC240
+    clock.now += FAILED_S
     with capture_logs() as logs:
         await spend(calls, Priority.EVENT)
     assert [entry["event"] for entry in logs] == ["api_calls.counted_again"]
-    assert calls.spent()["calls"] == 1
+    assert (await calls.spent())["calls"] == 1
 
 
 async def test_a_file_that_is_no_database_stops_no_call(path: Path, clock: Clock) -> None:
     write_rubbish(path)
     with capture_logs() as logs:
-        await spend(ApiCalls(path, app="ding1", limit=1, clock=clock), Priority.EVENT, 2)
+        await spend(ApiCalls(FileStore(path), app="ding1", limit=1, clock=clock), Priority.EVENT, 2)
     assert [entry["event"] for entry in logs] == ["api_calls.not_counted"]

@@ -22,9 +22,9 @@ def row(
 ) -> dict[str, Any]:
     return {
         "corp_id": corp_id, "kind": kind, "own_id": own_id, "version": 1, "absent": True, "wish": "{}",
-        "since_ms": 0, "answers": "{}", "flagged": False, "touched": 0, "present": True,
-        "adopted": reason == "adopted", "removal_approved": False, "result": result, "reason": reason,
-        "result_ms": at_ms, "leased_ms": 0, "claims": 0, "words": None, **more,
+        "since_ms": 0, "answers": "{}", "flagged": False, "present": True,
+        "removal_approved": False, "result": result, "reason": reason, "result_ms": at_ms, "words": None,
+        **more,
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.sizes import sized
-from tests.unit.outbound.hands import S, World
+from tests.unit.outbound.hands import S, World, once
 
 NUMBER = "13900000001"
 
@@ -96,7 +96,8 @@ async def test_a_deletion_looks_once_more_directly_before_it(world: World) -> No
         return found
 
     world.ding.user = replaced_after_the_first_read  # type: ignore[method-assign]
-    await world.agent.once()
+    world.ms += S
+    await once(world.agent)
     world.ding.user = read  # type: ignore[method-assign]
     assert reads >= 1
     assert ("user", "A") in world.ding.there

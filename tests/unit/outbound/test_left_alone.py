@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from consumers.outbound.cli.planning import plan
-from consumers.outbound.contacts.rows import look_at_all
+from consumers.outbound.contacts.rows import make_due
 from consumers.outbound.owners import Owners
 from consumers.outbound.settings import OutboundSettings
 from consumers.outbound.store import ding_ids
@@ -35,10 +35,10 @@ async def test_who_comes_after_a_carried_out_absent_is_nobodys_candidate(world: 
     world.hire("A", "13800000009")
     await world.event("user", "A")
     async with world.database.transaction() as tx:
-        await look_at_all(tx)
+        await make_due(tx)
     await world.work()
     row = await world.row("A")
-    assert (row.result, row.adopted, row.owned_id) == ("done", False, None)
+    assert (row.result, row.reason, row.owned_id) == ("done", None, None)
 
 
 async def test_nobody_is_named_by_an_own_id_whose_person_may_be_another(world: World) -> None:

@@ -1,0 +1,34 @@
+"""Which instances are to be fetched though no event asks for it: those that only another one's document
+names, those that a resync could not fetch, and those whose answer did not have what an event told of.
+
+Not here: the fetching (``reconcile/refetch.py``).
+"""
+
+from typing import Any, Final
+
+from consumers.approval.tables import approval_fetches
+from dingbridge import Transaction
+from dingbridge.work_queue import ORDINARY, WorkQueue
+
+fetches: Final = WorkQueue(approval_fetches, lease_s=300)
+
+
+async def fetch_later(
+    tx: Transaction,
+    key: dict[str, str],
+    app: str,
+    *,
+    after_s: float,
+    priority: int = ORDINARY,
+    once: bool = False,
+    **values: Any,
+) -> None:
+    """Have the instance ``key`` fetched at ``app`` in ``after_s`` s; ``values`` of ``approval_fetches``.
+    ``once``: not if it was asked for before, however that ended."""
+    at_ms = fetches.now_ms() + round(after_s * 1000)
+    new = tx.insert(approval_fetches).values(**key, **values, app=app, due_ms=at_ms, priority=priority)
+    if once:
+        await tx.execute(new.on_conflict_do_nothing())
+        return
+    again = {"looks": 0, **values, **fetches.due(priority, at_ms)}
+    await tx.execute(new.on_conflict_do_update(index_elements=list(key), set_=again))

@@ -1,0 +1,100 @@
+"""Works on the rows of a queue that are due, a few at a time, beside the events.
+
+Each row names the app that it asks for something ("" for none). What fails is put back (``dingbridge/
+availability.py`` says for how long), and an app whose API does not answer, or which lacks a right, is left
+alone meanwhile: another company's may answer. Not here: what is done with a row.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from typing import Any, ClassVar, Final
+
+import structlog
+from sqlalchemy import Row
+
+from dingbridge import Conflict, Database
+from dingbridge.availability import Availability
+from dingbridge.dingtalk.errors import ApiError
+from dingbridge.errors import BridgeError
+from dingbridge.work_queue import WorkQueue, whose
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY_S: Final = 5.0
+LONGEST_PAUSE_S: Final = 3600.0
+"""How long an app is left alone at most, in s: by then somebody may have ticked the right."""
+
+
+class QueueWorker:
+    """One process's work on ``queue``; others may work on it, too."""
+
+    at_once: ClassVar[int] = 4
+    answers: ClassVar[tuple[type[Exception], ...]] = ()
+    """What says that a row cannot be done: its own, and no trouble of the app."""
+
+    def __init__(self, database: Database, queue: WorkQueue) -> None:
+        self._database, self._queue = database, queue
+        self._apps: defaultdict[str, Availability] = defaultdict(Availability)
+        self._paused: dict[str, float] = {}
+        """Until when an app is left alone, epoch s."""
+
+    async def run(self) -> None:
+        """Do what is due until cancelled. Raises ``DatabaseDown``."""
+        while True:
+            if await self.once() == 0:
+                await asyncio.sleep(LOOK_EVERY_S)
+
+    async def once(self) -> int:
+        """Try some of what is due; how many rows. Raises as ``run``."""
+        now = time.time()
+        paused = [app for app, until in self._paused.items() if until > now]
+        app = self._queue.table.c.app
+        rows = await self._queue.claim(self._database, self.at_once, app.not_in(paused))
+        # each ends before anything is raised, so that none is left in the middle
+        for problem in await asyncio.gather(*map(self._one, rows), return_exceptions=True):
+            if isinstance(problem, BaseException):
+                raise problem
+        return len(rows)
+
+    async def work(self, row: Row[Any]) -> None:
+        """Do what ``row`` asks for, and release it or delete it. Raises whatever fails."""
+        raise NotImplementedError
+
+    def failed(self, row: Row[Any], error: Exception, retry_in_s: float | None) -> dict[str, Any]:
+        """Say that ``error`` was raised; the columns that remember it. ``retry_in_s`` None: given up."""
+        raise NotImplementedError
+
+    async def _one(self, row: Row[Any]) -> None:
+        try:
+            await self.work(row)
+        except Conflict:  # an event was faster
+            await self._release(row, due_ms=self._queue.now_ms())
+        except Exception as error:
+            await self._put_back(row, error)
+        except BaseException:
+            await self._release(row, due_ms=self._queue.now_ms())  # we are to stop, others go on
+            raise
+        else:
+            self._apps[row.app].worked(time.time())
+
+    async def _put_back(self, row: Row[Any], error: Exception) -> None:
+        availability, now = self._apps[row.app], time.time()
+        own = isinstance(error, self.answers) or None
+        if own:
+            availability.worked(now)
+        values = self._queue.failure(row, availability, error, own=own)
+        due_ms = values["due_ms"]
+        values |= self.failed(row, error, None if due_ms is None else due_ms / 1000 - now)
+        if availability.is_down or whose(error) is False:
+            asked_s = (isinstance(error, BridgeError) and error.retry_after_s) or 0.0
+            pause_s = min(max(availability.pause_s(), asked_s), LONGEST_PAUSE_S)
+            self._paused[row.app] = now + pause_s
+            code = error.code if isinstance(error, ApiError) else None
+            table = self._queue.table.name
+            log.warning("approval.app_paused", app=row.app, waits=table, code=code, retry_in_s=pause_s)
+        await self._release(row, **values)
+
+    async def _release(self, row: Row[Any], **values: Any) -> None:
+        async with self._database.transaction() as tx:
+            await self._queue.release(tx, row, **values)

@@ -1,0 +1,39 @@
+"""What people do in DingTalk to people and departments whom the OA never named: told without an own id."""
+
+from sqlalchemy import select
+
+from consumers.outbound.contacts.rows import entity_of
+from consumers.outbound.ledger import EXISTS, Kind
+from consumers.outbound.messages import ChangeData, OldNew, change_record
+from consumers.outbound.store import put
+from consumers.outbound.tables import outbound_entity
+from dingbridge import Event, Retry, Transaction
+from dingbridge.late_answers import said_by
+
+AGAIN_S = 5.0
+_e = outbound_entity.c
+
+
+async def tell_of_unnamed(tx: Transaction, event: Event, kind: Kind, by: str | None) -> None:
+    """Tell of ``event`` about somebody who has no row; ``by`` is who did it, if known.
+
+    Raises ``Retry`` while a department may be our own whose creation was not answered yet: its dept_id is
+    DingTalk's, and the event may come before the reply. A person's userid is in the row from the beginning.
+    """
+    said = said_by(event.event_type)
+    if kind == "department" and said != "absent" and await _creates(tx, event.corp_id):
+        raise Retry("a department of ours is being created, and this may be it", after=AGAIN_S, counts=False)
+    there = {"present": OldNew(old=False, new=True), "absent": OldNew(old=True, new=False)}.get(said)
+    data = ChangeData(
+        corp_id=event.corp_id, kind=kind, id=None, verdict="reported", dingtalk_id=event.subject,
+        fields={EXISTS: there} if there else None, by=by,
+    )  # fmt: skip
+    at_ms = round(event.time.timestamp() * 1000)
+    await put(tx, change_record(data, app=event.app, turn=at_ms, now_ms=at_ms))
+
+
+async def _creates(tx: Transaction, corp_id: str) -> bool:
+    """Whether the creation of a department is under way, or its outcome not known."""
+    mine = (_e.corp_id == corp_id, _e.kind == "department", _e.owned_id.is_(None))
+    begun = select(outbound_entity).where(*mine, _e.ledger.contains('"op":"create"'))
+    return any(entity_of(row).ledger.creation is not None for row in await tx.execute(begun))

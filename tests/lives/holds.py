@@ -1,0 +1,25 @@
+"""A life is lived, and if something is wrong in the end, a shorter one that goes wrong as well is printed."""
+
+import itertools
+from pathlib import Path
+
+from tests.lives.life import Plan, lived, shrunk
+
+_LOG_LINES = 60
+
+
+def must_hold(kind: str, seed: int, folder: Path) -> None:
+    """Fails with the life, its end and its last log lines."""
+    plan = Plan.of(kind, seed)
+    number = itertools.count()
+
+    def wrong(plan: Plan, log: list[str] | None = None) -> list[str]:
+        return lived(plan, folder / str(next(number)), log)
+
+    if not wrong(plan):
+        return
+    shorter = shrunk(plan, lambda one: bool(wrong(one)))
+    log: list[str] = []
+    problems = wrong(shorter, log)
+    again = f"LIVES={seed} pytest tests/lives/test_{kind}.py"
+    raise AssertionError("\n".join([str(shorter), "", *problems, "", *log[-_LOG_LINES:], "", again]))

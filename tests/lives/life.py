@@ -1,0 +1,292 @@
+"""One life, from its seed: what happens, and whether all is right in the end."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+import pytest
+import structlog
+
+from consumers.address_sync import AddressSync
+from consumers.approval import Approval
+from consumers.outbound import Outbound
+from dingbridge.settings import SAMPLE_CREDENTIALS, KafkaSettings
+from dingbridge.testing.broker import MemoryBroker
+from dingbridge.worker.consumer import Consumer
+from simulator.errors import ActionError
+from tests.lives import checks
+from tests.lives.acts import ACTS, Part, sleep_of
+from tests.lives.clock import BEGAN_S, JumpingLoop, jumping
+from tests.lives.mortal import making_tasks
+from tests.lives.process import BASE, Running, dies_with_its_process, dingtalk_by_wire, kafka_in_memory
+from tests.lives.sqlite import without_threads
+from tests.lives.world import CORP, World
+
+STEPS = 30
+BUSY_COARSE_S, QUIET_COARSE_S, IDLE_COARSE_S = 5.0, 50.0, 300.0
+SETTLE_S = 2.5 * 3600.0
+"""How long after the last step everything must be right, in s: looks after an hour are over by then."""
+
+OWNERS = """
+[users]
+remark = "report"
+workPlace = "dingtalk"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    after_s: float
+    what: str
+    dice: int
+
+    def __str__(self) -> str:
+        return f"{self.after_s:7.1f} s later  {self.what} ({self.dice})"
+
+
+class Kind(NamedTuple):
+    """What lives of one kind are about: the consumers that run, and the parts of what happens."""
+
+    consumers: tuple[Callable[[], Consumer], ...]
+    parts: frozenset[Part]
+
+
+KINDS: dict[str, Kind] = {
+    "contacts": Kind((AddressSync,), frozenset(("contacts", "trouble"))),
+    "approvals": Kind((Approval,), frozenset(("approvals", "trouble"))),
+    "outbound": Kind((Outbound,), frozenset(("contacts", "oa", "trouble"))),
+    "all": Kind((AddressSync, Approval, Outbound), frozenset(("contacts", "approvals", "oa", "trouble"))),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A life before it is lived. ``profile`` is the simulator's."""
+
+    kind: str
+    seed: int
+    profile: str
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def of(cls, kind: str, seed: int, *, profile: str | None = None) -> "Plan":
+        dice, parts = Random(f"{kind} {seed}"), KINDS[kind].parts
+        acts = {name: happening.weight for name, happening in ACTS.items() if happening.part in parts}
+        chosen = dice.choices(list(acts), list(acts.values()), k=dice.randrange(STEPS // 3, STEPS + 1))
+        made = tuple(Step(sleep_of(name, dice), name, dice.randrange(10**6)) for name in chosen)
+        lag = dice.choice(("late=0", "late=0.4,late_ms=4000", "late=1,late_ms=4000", "late=0.4"))
+        return cls(kind, seed, profile or f"kind,{lag}", made)
+
+    def __str__(self) -> str:
+        lines = [f"kind {self.kind}, seed {self.seed}, profile {self.profile}, {len(self.steps)} steps:"]
+        return "\n".join([*lines, *map(str, self.steps)])
+
+
+class Life:
+    """What the acts act upon."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.plan, self.folder = plan, folder
+        self.faults: list[str] = []
+        self.broker = MemoryBroker(dies_with_its_process)
+        self.settings = KafkaSettings.load()
+        self.world = World(plan.seed, self.broker, self.settings, plan.profile)
+        self.processes: list[Running] = []
+        self._number = 1000
+        self._troubles: list[asyncio.TimerHandle] = []
+        self.away_until = 0.0
+
+    def number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def later(self, delay_s: float, act: Callable[[], Any]) -> None:
+        """Do it then, if it can be done."""
+        loop = asyncio.get_running_loop()
+        loop.call_at(loop.time() + delay_s, _if_possible, act)
+
+    # Trouble
+
+    def away(self, for_s: float) -> None:
+        """DingTalk does not answer for so long."""
+        wire, loop = self.world.simulator.wire, asyncio.get_running_loop()
+        wire.down()
+        self.away_until = max(self.away_until, loop.time() + for_s)
+        self._touch_all()
+
+        def back() -> None:
+            if loop.time() >= self.away_until:
+                wire.up()
+                self._touch_all()
+
+        loop.call_at(self.away_until, back)
+
+    def fault(self, wanted: dict[str, Any]) -> int:
+        self._touch_all()
+        return int(self.world.simulator.faults.add(wanted).id)
+
+    def refuse(self, api: str, match: dict[str, str], for_s: float, own_id: str | None = None) -> None:
+        """Reads of one entity fail for so long; others work."""
+        fault = self.fault({"api": api, "match": match, "kind": "http", "status": 500})
+        loop = asyncio.get_running_loop()
+        loop.call_at(loop.time() + for_s, self._allow, fault)
+
+    def _allow(self, fault: int) -> None:
+        self.world.simulator.faults.clear(fault)
+        self._touch_all()
+
+    def _touch_all(self) -> None:
+        """Nothing can be asked of how soon changes of this moment are told."""
+        for own_id in self.world.wanted:
+            self.world.touched[own_id].append(asyncio.get_running_loop().time())
+
+    def heal(self) -> None:
+        self.away_until = 0.0
+        self.world.simulator.wire.up()
+        self.world.simulator.faults.clear()
+        self._touch_all()
+
+    # Its course
+
+    async def live(self) -> list[str]:
+        """All that is wrong in the end; empty when nothing is."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, JumpingLoop)
+        await self.world.simulator.start()
+        latency = Random(f"latency {self.plan.seed}")
+        for make in KINDS[self.plan.kind].consumers:
+            running = Running(make, self.folder, self.world.simulator.wire, latency, self.faults)
+            self.processes.append(running)
+            running.start()
+        loop.coarse_s = BUSY_COARSE_S
+        await asyncio.sleep(20)
+        for step in self.plan.steps:
+            if step.after_s > 100:
+                loop.coarse_s = QUIET_COARSE_S
+            await asyncio.sleep(step.after_s)
+            loop.coarse_s = BUSY_COARSE_S
+            _if_possible(lambda step=step: ACTS[step.what].act(self, Random(step.dice)))  # type: ignore[misc]
+        await asyncio.sleep(60)
+        loop.coarse_s = QUIET_COARSE_S
+        await asyncio.sleep(1500)  # what was to follow, and the longest trouble, are over
+        self.heal()
+        await asyncio.sleep(600)
+        loop.coarse_s = IDLE_COARSE_S
+        await asyncio.sleep(SETTLE_S)
+        problems = await checks.all_problems(self)
+        for running in self.processes:
+            await running.stop()
+        await self.world.simulator.stop()
+        return problems
+
+
+def _if_possible(act: Callable[[], Any]) -> None:
+    try:
+        act()
+    except ActionError:
+        return
+
+
+@contextmanager
+def surroundings(
+    folder: Path, patch: pytest.MonkeyPatch, log: list[str] | None = None
+) -> Iterator[JumpingLoop]:
+    """Everything that a life needs beside itself."""
+    owners = folder / "owners.toml"
+    owners.write_text(OWNERS)
+    for name, value in {
+        "KAFKA_BOOTSTRAP_SERVERS": "kafka.simulated:9092",
+        "DINGTALK_API_BASE": BASE,
+        "DINGTALK_CORP_ID": CORP,
+        "DATA_DIR": str(folder),
+        "OUTBOUND_OWNERS": str(owners),
+        "OUTBOUND_GRACE_DAYS": "0.01",
+        "OUTBOUND_MAX_REMOVALS": "1000",
+        "OUTBOUND_CALLS_PER_S": "20",
+        "RECONCILE_EVERY_DAYS": "0",
+        **{name: SAMPLE_CREDENTIALS[name] for name in ("DINGTALK_APP_KEY", "DINGTALK_APP_SECRET")},
+    }.items():
+        patch.setenv(name, value)
+    for name in ("DATABASE_URL", "ADMIN_PORT", "ARCHIVE_DIR"):
+        patch.delenv(name, raising=False)
+    before = structlog.get_config()
+    with jumping() as loop:
+        structlog.configure(processors=[_Diary(loop, log)], cache_logger_on_first_use=False)
+        loop.set_task_factory(making_tasks)  # type: ignore[arg-type]
+        loop.set_exception_handler(lambda *_: None)  # the dead complain of what they left open
+        without_threads(patch)
+        logging.disable(logging.CRITICAL)  # so do libraries, of what was cut off in their midst
+        try:
+            yield loop
+        finally:
+            logging.disable(logging.NOTSET)
+            structlog.configure(**before)
+
+
+class _Diary:
+    """Keeps what the processes log, with the life's time."""
+
+    def __init__(self, loop: JumpingLoop, log: list[str] | None) -> None:
+        self._loop, self._log = loop, log
+
+    def __call__(self, logger: Any, level: str, event: dict[str, Any]) -> Any:
+        quiet = level == "debug" or event.get("event") == "consumer.loop_blocked"
+        if self._log is not None and not quiet:
+            words = " ".join(f"{name}={value}" for name, value in event.items() if name != "event")
+            self._log.append(f"{self._loop.now:9.1f} {event.get('event')} {words}")
+        raise structlog.DropEvent
+
+
+def lived(plan: Plan, folder: Path, log: list[str] | None = None) -> list[str]:
+    """Live ``plan`` in ``folder``, which is empty; what was wrong in the end, and what broke."""
+    folder.mkdir(parents=True)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        surroundings(folder, patch, log) as loop,
+        ExitStack() as stack,
+    ):
+        asyncio.set_event_loop(loop)
+        try:
+            life = Life(plan, folder)
+            stack.enter_context(kafka_in_memory(life.broker, patch))
+            stack.enter_context(dingtalk_by_wire())
+            return loop.run_until_complete(life.live()) + life.faults
+        finally:
+            asyncio.set_event_loop(None)
+
+
+def shrunk(plan: Plan, fails: Callable[[Plan], bool], *, most: int = 60) -> Plan:
+    """A shorter life that fails as well: parts of it are left out, halves first. ``most``: lives that are
+    tried."""
+    tried, size = 0, max(1, len(plan.steps) // 2)
+    while tried < most:
+        at, got_shorter = 0, False
+        while at < len(plan.steps) and tried < most:
+            shorter = replace(plan, steps=plan.steps[:at] + plan.steps[at + size :])
+            tried += 1
+            if fails(shorter):
+                plan, got_shorter = shorter, True
+            else:
+                at += size
+        if size == 1 and not got_shorter:
+            break
+        size = max(1, size // 2)
+    return plan
+
+
+def from_environment(default: Sequence[int]) -> Sequence[int]:
+    """The seeds of ``LIVES``, as ``17`` or ``1-500``; else ``default``."""
+    wanted = os.environ.get("LIVES")
+    if not wanted:
+        return default
+    first, _, last = wanted.partition("-")
+    return range(int(first), int(last or first) + 1)
+
+
+__all__ = ["BEGAN_S", "Life", "Plan", "Step", "from_environment", "lived", "shrunk"]

@@ -1,0 +1,101 @@
+"""A document may be older than the event that it is asked about: an approval is believed at its end only."""
+
+import pytest
+from sqlalchemy import insert, select
+
+from consumers.approval import Approval
+from consumers.approval.actions.declaration import Action
+from consumers.approval.examples import leave_ledger
+from consumers.approval.tables import approval_actions, approval_form_values, approval_instances
+from dingbridge import Context, Retry
+from dingbridge.availability import GIVE_UP_AFTER_S
+from dingbridge.dingtalk.api.approvals import INSTANCES
+from dingbridge.late_answers import LOOK_AGAIN_S
+from dingbridge.testing.memory import MemoryRuntime
+from tests.unit.approval.office import LATER, LEAVE, T, deliver, field, instance, only, task
+
+
+def form(days: str) -> list[dict[str, object]]:
+    return [field(name, value) for name, value in (LEAVE | {"时长(天)": days}).items()]
+
+
+async def attempt(archive, event, number):
+    """What the attempt ``number`` raises, None if it would be written."""
+    ctx = Context(archive.database.reader(), lambda: archive.consumer.dingtalk, number)
+    try:
+        await archive.consumer.prepare(event, ctx)
+    except Retry as error:
+        return error
+    return None
+
+
+LATE = {
+    "running": {"status": "RUNNING", "result": "", "finishTime": ..., "form": form("1000")},
+    "new": {"status": "NEW", "result": "", "form": form("1000")},
+    "absent": None,
+}
+
+
+@pytest.mark.parametrize("late", LATE)
+async def test_the_form_that_is_booked_is_the_one_at_the_end(archive, office, late):
+    """An approver changed 1000 to 800, and the first answers are older than that."""
+    if LATE[late] is not None:
+        office.finish(**LATE[late])
+    event = instance("finish")
+    for wait in LOOK_AGAIN_S:
+        error = await attempt(archive, event, 1)
+        assert (error.retry_after_s, error.counts) == (wait, False)
+    office.finish(form=form("800"))
+    await deliver(archive, event)
+    assert (await only(archive, leave_ledger)).days == 800
+    assert (await only(archive, approval_instances)).document_state == "full"
+
+
+@pytest.mark.parametrize("kind", ["finish", "terminate"])
+@pytest.mark.parametrize("late", LATE)
+async def test_what_is_never_seen_at_its_end_is_never_believed(archive, office, late, kind):
+    if LATE[late] is not None:
+        office.finish(**LATE[late])
+    event = instance(kind)
+    held = [await attempt(archive, event, 1) for _ in LOOK_AGAIN_S]
+    counted = [await attempt(archive, event, number) for number in range(1, Approval.max_attempts)]
+    waits = [error.retry_after_s for error in counted]
+    assert all(error.counts for error in counted)
+    assert waits == sorted(waits)
+    assert waits[0] > held[-1].retry_after_s
+    assert 0.8 * GIVE_UP_AFTER_S < sum(waits) < 1.5 * GIVE_UP_AFTER_S, "a dead letter after an hour or so"
+    assert isinstance(await attempt(archive, event, Approval.max_attempts), Retry)
+    assert await archive.rows(select(approval_instances)) == []
+    assert office.calls.total() == office.calls[INSTANCES], "nothing else is asked for meanwhile"
+
+
+async def test_a_late_answer_to_a_comment_leaves_the_archived_end_as_it_is(archive, office):
+    office.finish(form=form("800"))
+    await deliver(archive, instance("finish"))
+    office.finish(**LATE["running"])
+    await deliver(archive, task("comment", T + 300_000, received_ms=LATER, content="好"))
+    row = await only(archive, approval_instances)
+    assert (row.status, row.outcome) == ("COMPLETED", "approved")
+    values = {row.name: row.value for row in await archive.rows(select(approval_form_values))}
+    assert values["时长(天)"] == "800"
+
+
+async def test_no_action_is_called_on_a_document_that_is_not_at_its_end(office):
+    """Whatever brought it into the archive beside a finish."""
+    office.finish()
+    async with MemoryRuntime(Approval({"PROC-LEAVE": Action(never)}), dingtalk=office) as archive:
+        office.approvals["pi-1"] |= {"status": "RUNNING", "result": ""}
+        fetcher, event = archive.consumer.fetcher, instance("finish")
+        key = {"corp_id": event.corp_id, "instance_id": "pi-1"}
+        async with archive.database.transaction() as tx:
+            written = await fetcher.archive.write(
+                tx, key, app="default", event=event, document=office.approvals["pi-1"]
+            )
+            await fetcher.actions.settle_family(tx, key, written.stored, forced=True)
+        entry = await only(archive, approval_actions)
+    assert entry.state == "skipped"
+    assert "at its end" in entry.reason
+
+
+async def never(approval, tx):
+    await tx.execute(insert(leave_ledger).values(corp_id="called"))
