@@ -19,6 +19,7 @@ from consumers.forward.settings import ForwardSettings
 from consumers.outbound.settings import OutboundSettings
 from dingbridge.settings import (
     CallbackSettings,
+    ConsumerLimits,
     ConsumerSettings,
     DatabaseSettings,
     DingTalkApiSettings,
@@ -42,6 +43,7 @@ SECTIONS: Final[tuple[tuple[str, type[Settings]], ...]] = (
     ("Kafka, and the topics that we create", KafkaSettings),
     ("The ingress", IngressSettings),
     ("Every consumer", ConsumerSettings),
+    ("One consumer, by its name: `BILLING_CONCURRENCY`", ConsumerLimits),
     ("address-sync", AddressSyncSettings),
     ("approval", ApprovalSettings),
     ("forward", ForwardSettings),
@@ -69,9 +71,10 @@ def fields() -> Iterator[tuple[str, str, FieldInfo]]:
     seen: set[str] = set()
     for section, cls in SECTIONS:
         for name, field in cls.model_fields.items():
-            if name not in seen and (cls is TracingSettings or name not in TracingSettings.model_fields):
-                seen.add(name)
-                yield section, name.upper(), field
+            variable = ("<NAME>_" if cls is ConsumerLimits else "") + name.upper()
+            if variable not in seen and (cls is TracingSettings or name not in TracingSettings.model_fields):
+                seen.add(variable)
+                yield section, variable, field
 
 
 def page() -> str:

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from aiokafka import TopicPartition
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from console.app import Console
@@ -15,9 +15,7 @@ from console.sources.groups import committed_offsets
 from dingbridge.errors import BridgeError, KafkaUnavailable
 from dingbridge.kafka.topics import topics_read
 from dingbridge.worker.consumer import Consumer
-from dingbridge.worker.store.inbox import inbox
-
-MOST_ROWS = 1_000
+from dingbridge.worker.store import inbox
 
 
 async def facts_of(console: Console, events: Sequence[IndexedEvent]) -> list[Facts]:
@@ -51,12 +49,13 @@ async def _of(
     committed: Mapping[str, Mapping[TopicPartition, int]] | None,
     problem: str | None,
 ) -> Facts:
-    rows, problems = {}, [problem] if problem else []
+    rows: dict[str, datetime] = {}
+    problems = [problem] if problem else []
     if consumer is None or consumer.uses_database:
-        known = inbox.c.consumer == name, inbox.c.source == event.source, inbox.c.id == event.id
-        query = select(inbox.c.replay_id, inbox.c.at).where(*known).limit(MOST_ROWS)
+        runs = {"", *(copy.replay_id for copy in found.copies if copy.consumer == name)}
         try:
-            rows = {row.replay_id: row.at for row in await console.databases.execute(name, query)}
+            reader = console.databases.reader(name)
+            rows = await inbox.applied_at(reader, name, (event.source, event.id), runs)
         except (BridgeError, SQLAlchemyError, OSError, TimeoutError) as error:
             problems.append(str(error) if isinstance(error, BridgeError) else type(error).__name__)
     answers = await console.listeners.json("/in-flight", name)

@@ -69,7 +69,7 @@ def routes(console: Console) -> list[web.RouteDef]:
         bound = named.fixed(datetime.now(UTC))
         counted = await console.commands.run(request, bound.command(act, dry_run=True))
         plan = object_in(counted.output)
-        count = plan.get("to_skip", plan.get("to_send", 0) + plan.get("copied_before", 0))
+        count = plan.get("to_skip", plan.get("to_send", 0))
         if not bound.letters:
             bound = replace(bound, limit=count)
         return await console.page(
@@ -109,7 +109,7 @@ def routes(console: Console) -> list[web.RouteDef]:
             chosen=unbound,
             told=told,
             number=ended.get("sent", ended.get("skipped")),
-            replay_id=ended.get("replay_id"),
+            run=ended.get("run"),
             done=done,
         )
 

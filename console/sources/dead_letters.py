@@ -6,7 +6,6 @@ console goes on meanwhile.
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -78,21 +77,9 @@ class DeadLetters:
     async def _listed(
         self, consumer: str, wanted: DeadLetterFilter, after: int, limit: int
     ) -> tuple[list[DeadLetter], bool]:
-        found: list[DeadLetter] = []
-        async with (
-            DeadLetterQueue(self._settings, consumer) as queue,
-            aclosing(queue.dead_letters(wanted)) as dead_letters,
-        ):
-            async for letter, by in dead_letters:
-                if by is not None:
-                    continue
-                if after > 0:
-                    after -= 1
-                elif len(found) == limit:
-                    return found, True
-                else:
-                    found.append(letter)
-        return found, False
+        async with DeadLetterQueue(self._settings, consumer) as queue:
+            selected = await queue.select(wanted, limit=after + limit)
+        return [letter for letter, _ in selected.found[after:]], selected.more
 
     async def _groups(self, consumer: str, wanted: DeadLetterFilter) -> list[DeadLetterGroup]:
         async with DeadLetterQueue(self._settings, consumer) as queue:

@@ -56,7 +56,7 @@ class Fetched:
 
     snapshot: Snapshot
     app: str
-    document: dict[str, Any] | None = None
+    document: Mapping[str, Any] | None = None
     asked: bool = False
     process_code: str | None = None
     mains: tuple[Snapshot, ...] = ()
@@ -91,7 +91,7 @@ class Fetcher:
         letters.
         """
         instance_id = snapshot.entity_id
-        document: dict[str, Any] | None = None
+        document: Mapping[str, Any] | None = None
         try:
             document = await client.approval(instance_id)
         except ApiError as error:

@@ -7,7 +7,7 @@ may invent a title, and each page of a list is a call of the month's.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -22,7 +22,7 @@ AGAIN_AFTER_S = 3600.0
 
 
 class _Client(Protocol):
-    async def templates(self) -> list[dict[str, Any]]: ...
+    async def templates(self) -> Sequence[Mapping[str, Any]]: ...
 
 
 def template_name(title: str | None) -> str | None:
@@ -73,7 +73,7 @@ class ProcessCodes:
         return codes.get(name)
 
 
-def _by_name(templates: list[dict[str, Any]]) -> dict[str, str | None]:
+def _by_name(templates: Sequence[Mapping[str, Any]]) -> dict[str, str | None]:
     codes: dict[str, str | None] = {}
     for template in templates:
         name, code = template.get("name"), template.get("processCode")

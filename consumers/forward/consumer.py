@@ -137,6 +137,7 @@ def consumer_of(name: str, system: System, guard: AddressGuard) -> type[Forward]
             "__module__": __name__,
             "name": PREFIX + name,
             "topics": system.topics,
+            "new_event_types": system.new_types,
             "control_topics": [CHANGES] if system.changes else [],
             "concurrency": at_once,
             "max_attempts": system.attempts,

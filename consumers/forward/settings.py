@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from consumers.forward.body import BodyForm
 from consumers.forward.signature import PREFIX, key_of
 from dingbridge.errors import SettingsError
-from dingbridge.events.catalogue import catalogue, legal
+from dingbridge.events.catalogue import catalogue, legal, misspelt
 from dingbridge.settings import NetworkList, Settings
 from dingbridge.settings.tls import trusting
 from dingbridge.ssrf import AddressGuard, Network
@@ -76,6 +76,7 @@ class System(BaseModel):
 
     url: str
     types: list[str] = Field(min_length=1)
+    new_types: list[str] = []
     process_codes: list[str] = []
     skip_own_changes: bool = False
     body: BodyForm = "cloudevents"
@@ -111,9 +112,17 @@ class System(BaseModel):
         for pattern in value:
             if _is_pattern(pattern):
                 if not any(fnmatchcase(name, pattern) for name in catalogue):
-                    raise ValueError(f"{pattern!r} matches no known EventType; a new one is named in full")
-            elif not legal(pattern):
-                raise ValueError(f"{pattern!r} is no EventType")
+                    raise ValueError(f"{pattern!r} matches no known EventType; a new one stands in new_types")
+            elif (words := misspelt(pattern)) is not None:
+                raise ValueError(f"{words}; one that is new at DingTalk stands in new_types")
+        return value
+
+    @field_validator("new_types")
+    @classmethod
+    def _new_types(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if not legal(name):
+                raise ValueError(f"{name!r} is no EventType")
         return value
 
     @field_validator("secrets", "headers_from")
@@ -153,8 +162,8 @@ class System(BaseModel):
 
     @property
     def wanted(self) -> frozenset[str]:
-        """The EventTypes of ``types``, wildcards by the catalogue."""
-        named = {pattern for pattern in self.types if not _is_pattern(pattern)}
+        """The EventTypes of ``types``, wildcards by the catalogue, and of ``new_types``."""
+        named = {*self.new_types} | {pattern for pattern in self.types if not _is_pattern(pattern)}
         patterns = [pattern for pattern in self.types if _is_pattern(pattern)]
         return frozenset(named | {n for n in catalogue for p in patterns if fnmatchcase(n, p)})
 

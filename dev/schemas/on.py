@@ -10,7 +10,7 @@ HEAD = '''"""The decorator ``on``. Made by ``python -m dev.schemas``; do not edi
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from dingbridge.worker.handlers.marks import Handles, handles
+from dingbridge.worker.handlers.marks import CLASS_WIDE, Handles, Prepared_, Prepares, handles
 
 if TYPE_CHECKING:  # who has no handler that names one need not load them all
     from dingbridge.events import payloads
@@ -18,24 +18,26 @@ if TYPE_CHECKING:  # who has no handler that names one need not load them all
 
 OVERLOAD = """
 @overload
-def on(event_type: Literal["{event_type}"], /) -> "Handles[payloads.{data}]": ...
-"""
-WRAPPED = """
-@overload
 def on(
-    event_type: Literal["{event_type}"], /
-) -> "Handles[payloads.{data}]": ...
+    event_type: Literal["{event_type}"],
+    /,
+    *,
+    prepare: "Prepares[payloads.{data}, Prepared_] | None" = ...,
+) -> "Handles[payloads.{data}, Prepared_]": ...
 """
-WIDTH = 110
-"""Characters in a line, as ``pyproject.toml`` has it."""
 
 TAIL = '''
 @overload
-def on(event_type: str, /) -> Handles[Mapping[str, Any]]: ...
+def on(
+    event_type: str, /, *, prepare: Prepares[Mapping[str, Any], Prepared_] | None = ...
+) -> Handles[Mapping[str, Any], Prepared_]: ...
 
 
-def on(event_type: str, /) -> Any:
+def on(event_type: str, /, *, prepare: Any = CLASS_WIDE) -> Any:
     """Make a method of a ``Consumer`` the handler of one EventType; it has the arguments of ``handle``.
+
+    ``prepare`` is the method (event, ctx) that runs before it, in place of the class's ``prepare``, and whose
+    result it is given; None: nothing runs, and it is given None. It is an ``async def`` that stands above.
 
     Annotate it with what ``data`` holds, as ``event: Event[UserAddOrg]`` (``dingbridge.events.payloads``),
     and the type checker compares the two. ``event: Event`` is right for every type, and knows nothing of its
@@ -44,17 +46,11 @@ def on(event_type: str, /) -> Any:
 
     Raises ``TypeError`` for a method that is not ``async``.
     """
-    return handles(event_type)
+    return handles(event_type, prepare)
 '''
 
 
 def text(specs: Iterable[EventSpec]) -> str:
     """The module's source."""
-    return "\n".join([HEAD, *(_overload(spec.event_type) for spec in specs), TAIL])
-
-
-def _overload(event_type: str) -> str:
-    made = OVERLOAD.format(event_type=event_type, data=class_name(event_type))
-    if max(map(len, made.splitlines())) <= WIDTH:
-        return made
-    return WRAPPED.format(event_type=event_type, data=class_name(event_type))
+    overloads = (OVERLOAD.format(event_type=s.event_type, data=class_name(s.event_type)) for s in specs)
+    return "\n".join([HEAD, *overloads, TAIL])

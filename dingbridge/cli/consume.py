@@ -17,12 +17,20 @@ LEFT_BEHIND_S = 5
 
 
 def command(
-    name: Annotated[str, typer.Argument(help="The consumer, as address-sync or approval.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="The consumer, as address-sync; or path/to/file.py:Class, which is not installed."
+        ),
+    ],
     show: Annotated[
         bool, typer.Option("--show", help="Print the consumer's tables and end; it may be running meanwhile.")
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --show: an object for each row, for machines.")
+    ] = False,
+    reload: Annotated[
+        bool, typer.Option("--reload", help="Start it again whenever its code changes: for its author.")
     ] = False,
 ) -> None:
     """Run one consumer in this process, until SIGTERM or Ctrl-C: what is being worked on is finished first.
@@ -32,6 +40,11 @@ def command(
     """
     from dingbridge.logging import configure_logging
 
+    if reload:
+        from dingbridge.cli.reload import code_of, run_and_reload
+
+        code = code_of(name)
+        raise typer.Exit(run_and_reload([sys.executable, "-m", "dingbridge.cli.main", "consume", name], code))
     consumer, settings = _load(name)
     if show:
         import asyncio
@@ -61,13 +74,14 @@ def command(
 
 def _load(name: str) -> "tuple[Consumer, ConsumerSettings]":
     """The consumer and its settings. Raises ``SettingsError`` with the mistakes of both."""
+    from dingbridge.cli.consumer_file import load
     from dingbridge.errors import SettingsError
-    from dingbridge.settings import ConsumerSettings
-    from dingbridge.worker.registry import load_consumer
+    from dingbridge.settings import ConsumerLimits, ConsumerSettings
 
     problems: list[str] = []
     try:
-        consumer = load_consumer(name)()
+        consumer = load(name)()
+        ConsumerLimits.of(consumer.name).apply(consumer)
     except SettingsError as error:
         problems += error.problems
     try:

@@ -64,7 +64,9 @@ def _build(called: str | None) -> typer.Typer:
             continue
         command = _load(entry)
         if isinstance(command, typer.Typer):
-            for one in command.registered_commands:
+            for one in (*command.registered_commands, command.registered_callback):
+                if one is None:
+                    continue
                 one.help = _unwrapped(one.help or (one.callback and one.callback.__doc__))
             if command.registered_callback is None and _is_ours(entry) and name in COMMANDS:
                 app.add_typer(command, name=name, help=COMMANDS[name])  # a group without a text of its own

@@ -36,6 +36,7 @@ Sources: the event pages of open.dingtalk.com ("event-list"), and for the old fo
 pages "HTTP回调 / 事件列表" (slug ``test-callback-url-events``).
 """
 
+import difflib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -260,6 +261,21 @@ catalogue = Catalogue(json.loads(files("dingbridge").joinpath("schemas/catalogue
 def known(event_type: str | None) -> bool:
     """Is this EventType in the catalogue? Metric labels hold only names for which it is."""
     return event_type in catalogue
+
+
+def nearest(event_type: str, among: Iterable[str] | None = None, most: int = 1) -> list[str]:
+    """The EventTypes (all, or those of ``among``) that are spelled most like this one."""
+    lower = {name.lower(): name for name in (catalogue if among is None else among)}
+    return [lower[found] for found in difflib.get_close_matches(event_type.lower(), lower, n=most)]
+
+
+def misspelt(event_type: str) -> str | None:
+    """Why this EventType is taken for a misspelling, in words; None for one that is known, and for
+    ``unclassified``."""
+    if event_type in catalogue or event_type == UNCLASSIFIED:
+        return None
+    near = nearest(event_type)
+    return f"this version knows no EventType {event_type!r}{f', {near[0]} is near it' if near else ''}"
 
 
 def family_of(event_type: str | None) -> str:

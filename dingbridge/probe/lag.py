@@ -133,7 +133,7 @@ def _agrees(wanted: Wanted, document: Mapping[str, Any] | None) -> bool:
     return document is not None and (wanted == "there" or document.get("status") not in _OPEN)
 
 
-async def _read(client: DingTalkClient, entity: Entity) -> dict[str, Any]:
+async def _read(client: DingTalkClient, entity: Entity) -> Mapping[str, Any]:
     if entity.kind == "user":
         return await client.user(entity.entity_id)
     if entity.kind == "department":

@@ -1,20 +1,22 @@
 """The dead letters of one consumer: listing them, and sending them back into its inbox.
 
-Each is copied, acknowledged, and then noted as settled (``dead_letters.py``); one that was copied by a run
-that ended before the note is found in the inbox, and only noted.
+The topic is read once, from its end, since what settles a letter stands behind it; what is settled is not
+kept. Those that are sent are copied, acknowledged, and then noted as settled (``dead_letters.py``). A run
+that ended in between is no harm: the copies go under the same ids once more.
 """
 
+import heapq
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from aiokafka import TopicPartition
 
 from dingbridge.errors import BridgeError, TopicError
-from dingbridge.kafka.reader import Span, TopicReader
+from dingbridge.kafka.reader import Span, Spans, TopicReader
 from dingbridge.kafka.topics import dlq_topic, existing_topics, inbox_topic
 from dingbridge.replay.copying import Copier, inbox_partitions, new_replay_id
 from dingbridge.replay.dead_letter_groups import DeadLetterGroup, DeadLetterGroups
@@ -23,35 +25,37 @@ from dingbridge.replay.dead_letters import (
     SKIPPED,
     DeadLetter,
     DeadLetterFilter,
-    Settled,
+    Notes,
     is_note,
     note,
     read_dead_letter,
-    settled,
+    replayed_as,
 )
-from dingbridge.replay.history import Copied, Copies, copies
 from dingbridge.settings import KafkaSettings
 
-NOTED_AT_ONCE = 1_000
+READ_AT_ONCE: Final = 2_000
+"""Offsets of one partition that are in memory while it is read from its end."""
+NOTED_AT_ONCE: Final = 1_000
+
+Found = tuple[DeadLetter, str | None]
+"""A dead letter and what settled it (None: it waits)."""
 
 
 @dataclass(slots=True)
-class ReplayPlan:
-    """What a replay would do: ``to_send`` dead letters will be sent, ``noted`` are in the inbox already, by a
-    run that was interrupted, ``settled`` match too and are left out. Of skipping: ``to_send`` are to be given
-    up."""
+class Selection:
+    """The dead letters that a command is about, the oldest first; ``settled``: how many match too, and are
+    left out; ``more``: whether there are more than were asked for. ``run`` is what their notes will name."""
 
-    replay_id: str
-    resumed: bool = False
-    to_send: int = 0
-    noted: int = 0
+    run: str
+    found: list[Found]
     settled: int = 0
+    more: bool = False
     by_type: Counter[str] = field(default_factory=Counter)
 
 
 class DeadLetterQueue:
     """``async with DeadLetterQueue(settings, "billing") as queue``; what is in the topic then is what it
-    knows.
+    knows. Each method reads the topic once; what it keeps in memory is what it returns.
 
     Entering raises ``TopicError`` when the consumer has no dead-letter topic. Every method raises
     ``KafkaUnavailable``.
@@ -63,20 +67,17 @@ class DeadLetterQueue:
         self._topic = dlq_topic(settings, consumer)
         self._inbox = inbox_topic(settings, consumer)
         self._spans: dict[TopicPartition, Span] = {}
-        self._counts: dict[str, int] = {}
-        self._runs, self._copied = Copies(), Copied([])
 
     async def __aenter__(self) -> Self:
-        self._counts = await existing_topics(self._settings, [self._topic])
-        if self._topic not in self._counts:
+        counts = await existing_topics(self._settings, [self._topic])
+        if self._topic not in counts:
             raise TopicError(
                 f"consumer {self._consumer} has no dead letters: there is no topic {self._topic}. It is made "
                 "when the consumer first starts; `dingbridge topics list` shows those that exist"
             )
         async with AsyncExitStack() as stack:
             self._reader = await stack.enter_async_context(TopicReader(self._settings))
-            self._spans = await self._reader.spans({self._topic: self._counts[self._topic]})
-            self._settled: Settled = await settled(self._reader, self._spans)
+            self._spans = await self._reader.spans({self._topic: counts[self._topic]})
             self._stack = stack.pop_all()
         return self
 
@@ -85,158 +86,100 @@ class DeadLetterQueue:
     ) -> None:
         await self._stack.aclose()
 
-    async def dead_letters(
-        self, wanted: DeadLetterFilter
-    ) -> AsyncGenerator[tuple[DeadLetter, str | None], None]:
-        """Those that match, the oldest first, each with what settled it (None: it waits)."""
-        async with aclosing(self._reader.read(self._spans)) as records:
-            async for record in records:
-                if not is_note(record) and wanted.admits(found := read_dead_letter(record)):
-                    yield found, self._settled.by(found)
+    async def select(
+        self, wanted: DeadLetterFilter, *, limit: int = 0, again: bool = False, skip: bool = False
+    ) -> Selection:
+        """The oldest ``limit`` (0: all) that match, settled ones only if ``again``."""
+        selected = Selection(SKIPPED if skip else new_replay_id(), [])
+        oldest: list[tuple[int, int, int, Found]] = []
+        times: dict[int, int] = {}
+        async with aclosing(self._from_the_end(self._spans)) as letters:
+            async for found, by in letters:
+                if not wanted.admits(found):
+                    continue
+                if by is not None and not again:
+                    selected.settled += 1
+                    continue
+                record = found.record
+                # those of one partition stay in their order, also where their timestamps do not
+                at = times[record.partition] = min(
+                    record.timestamp, times.get(record.partition, record.timestamp)
+                )
+                heapq.heappush(oldest, (-at, -record.partition, -record.offset, (found, by)))
+                if limit and len(oldest) > limit:
+                    heapq.heappop(oldest)
+                    selected.more = True
+        selected.found = [item[-1] for item in sorted(oldest, key=lambda item: item[:3], reverse=True)]
+        selected.by_type.update(found.event_type for found, _ in selected.found)
+        return selected
 
-    async def find(self, partition: int, offset: int) -> DeadLetter:
+    async def groups(self, wanted: DeadLetterFilter) -> list[DeadLetterGroup]:
+        """Those that match and wait, counted by error and EventType; the largest group first."""
+        groups = DeadLetterGroups()
+        async with aclosing(self._from_the_end(self._spans)) as letters:
+            async for found, by in letters:
+                if by is None and wanted.admits(found):
+                    groups.add(found)
+        return groups.listed()
+
+    async def find(self, partition: int, offset: int) -> Found:
         """The dead letter at this place. Raises ``BridgeError`` when there is none."""
         place = TopicPartition(self._topic, partition)
         span = self._spans.get(place, Span(0, 0))
         if span.begin <= offset < span.end:
-            async with aclosing(self._reader.read({place: Span(offset, offset + 1)})) as records:
-                async for record in records:
-                    if not is_note(record):
-                        return read_dead_letter(record)
+            async with aclosing(self._from_the_end({place: Span(offset, span.end)})) as letters:
+                async for found, by in letters:
+                    if found.record.offset == offset:
+                        return found, by
         raise BridgeError(
             f"there is no dead letter {partition}/{offset} of {self._consumer}; "
             f"`dingbridge dlq list {self._consumer}` prints their places"
         )
 
-    def settled_by(self, found: DeadLetter) -> str | None:
-        """The replay (or ``skipped``) that settled it, None while it waits."""
-        return self._settled.by(found)
-
-    async def plan(
-        self, wanted: DeadLetterFilter, *, limit: int = 0, again: bool = False, resume: str | None = None
-    ) -> ReplayPlan:
-        """Count what ``replay`` would send: at most ``limit`` that match (0: all), settled ones only if
-        ``again``. ``resume`` names the run that is to go on."""
-        await self._read_inbox(again, resume)
-        plan = ReplayPlan(resume or new_replay_id(), resumed=resume is not None)
-        async with aclosing(self._selected(wanted, limit, again, plan)) as selected:
-            async for found in selected:
-                if found.record in self._copied:
-                    plan.noted += 1
-                    if not plan.resumed:
-                        plan.replay_id, plan.resumed = self._run_of(found), True
-                else:
-                    plan.to_send += 1
-                    plan.by_type[found.event_type] += 1
-        return plan
-
-    async def replay(
-        self,
-        plan: ReplayPlan,
-        wanted: DeadLetterFilter,
-        on_sent: Callable[[int], None],
-        *,
-        limit: int = 0,
-        again: bool = False,
-    ) -> None:
-        """Send what ``plan`` counted; ``on_sent`` is told how many more were acknowledged."""
+    async def replay(self, selected: Selection, on_sent: Callable[[int], None]) -> None:
+        """Send what was selected; ``on_sent`` is told how many more were acknowledged."""
         partitions = await inbox_partitions(self._settings, self._consumer, [self._topic])
-        batch: list[DeadLetter] = []
-        copied = 0
+        sent: set[str] = set()
+        begin = 0
+        async with Copier(self._settings, self._inbox, partitions) as copier:
+            for number, (found, by) in enumerate(selected.found, 1):
+                if (replay_id := replayed_as(found, by)) not in sent:  # else a double
+                    sent.add(replay_id)
+                    await copier.add(found.record, replay_id)
+                if copier.full or number - begin >= NOTED_AT_ONCE or number == len(selected.found):
+                    # only what is acknowledged is settled: what is noted is offered to nobody again
+                    await copier.flush()
+                    await self._note(copier, selected.run, selected.found[begin:number])
+                    on_sent(number - begin)
+                    begin = number
 
-        async def settle() -> None:
-            # only what is acknowledged is settled: what is noted is offered to nobody again
-            await copier.flush()
-            await self._note(copier, plan.replay_id, batch)
-            on_sent(copied)
+    async def skip(self, selected: Selection, on_skipped: Callable[[int], None]) -> None:
+        """Give up for good what was selected: it is not offered again. ``on_skipped`` is told how many more
+        were noted."""
+        async with Copier(self._settings, self._inbox, 1) as copier:
+            for begin in range(0, len(selected.found), NOTED_AT_ONCE):
+                batch = selected.found[begin : begin + NOTED_AT_ONCE]
+                await self._note(copier, SKIPPED, batch)
+                on_skipped(len(batch))
 
-        async with (
-            Copier(self._settings, self._inbox, partitions) as copier,
-            aclosing(self._selected(wanted, limit, again, None)) as selected,
-        ):
-            async for found in selected:
-                if found.record not in self._copied:
-                    await copier.add(found.record, plan.replay_id)
-                    copied += 1
-                batch.append(found)
-                if copier.full or len(batch) >= NOTED_AT_ONCE:
-                    await settle()
-                    batch, copied = [], 0
-            await settle()
+    async def _from_the_end(self, spans: Spans) -> AsyncGenerator[Found, None]:
+        """All dead letters, of each partition the newest first."""
+        for partition, span in spans.items():
+            notes, end = Notes(), span.end
+            while end > span.begin:
+                begin = max(span.begin, end - READ_AT_ONCE)
+                async with aclosing(self._reader.read({partition: Span(begin, end)})) as records:
+                    chunk = [record async for record in records]
+                for record in reversed(chunk):
+                    if is_note(record):
+                        notes.add(record)
+                    else:
+                        yield read_dead_letter(record), notes.by(record.offset)
+                end = begin
 
-    async def groups(self, wanted: DeadLetterFilter) -> list[DeadLetterGroup]:
-        """Those that match and wait, counted by error and EventType; the largest group first."""
-        found = DeadLetterGroups()
-        async with aclosing(self.dead_letters(wanted)) as dead_letters:
-            async for letter, by in dead_letters:
-                if by is None:
-                    found.add(letter)
-        return found.listed()
-
-    async def plan_skip(self, wanted: DeadLetterFilter, *, limit: int = 0) -> ReplayPlan:
-        """Count what ``skip`` would give up: at most ``limit`` that match and wait (0: all)."""
-        plan = ReplayPlan(SKIPPED)
-        async with aclosing(self._selected(wanted, limit, again=False, plan=plan)) as selected:
-            async for found in selected:
-                plan.to_send += 1
-                plan.by_type[found.event_type] += 1
-        return plan
-
-    async def skip(
-        self, wanted: DeadLetterFilter, on_skipped: Callable[[int], None], *, limit: int = 0
-    ) -> None:
-        """Give up for good what ``plan_skip`` counted: it is not offered again. ``on_skipped`` is told how
-        many more were noted."""
-        batch: list[DeadLetter] = []
-        async with (
-            Copier(self._settings, self._inbox, 1) as copier,
-            aclosing(self._selected(wanted, limit, again=False, plan=None)) as selected,
-        ):
-            async for found in selected:
-                batch.append(found)
-                if len(batch) >= NOTED_AT_ONCE:
-                    await self._note(copier, SKIPPED, batch)
-                    on_skipped(len(batch))
-                    batch = []
-            await self._note(copier, SKIPPED, batch)
-            on_skipped(len(batch))
-
-    async def _read_inbox(self, again: bool, resume: str | None) -> None:
-        """Find what earlier runs have copied and not noted."""
-        found = Copies()
-        if self._inbox not in self._counts:  # only not to be read just now? Then what was copied is not known
-            self._counts = await existing_topics(self._settings, [self._topic, self._inbox])
-        if self._inbox in self._counts and not (again and resume is None):
-            spans = await self._reader.spans({self._inbox: self._counts[self._inbox]})
-            found = await copies(
-                self._reader,
-                spans,
-                lambda run, source: source.topic == self._topic and (not again or run == resume),
-            )
-        self._runs, self._copied = found, found.of_all()
-
-    def _run_of(self, found: DeadLetter) -> str:
-        return next(run for run in reversed(list(self._runs.runs)) if found.record in self._runs.of(run))
-
-    async def _selected(
-        self, wanted: DeadLetterFilter, limit: int, again: bool, plan: ReplayPlan | None
-    ) -> AsyncGenerator[DeadLetter, None]:
-        """The dead letters that a replay is about, the same ones each time."""
-        count = 0
-        async with aclosing(self.dead_letters(wanted)) as dead_letters:
-            async for found, by in dead_letters:
-                if by is not None and not again:
-                    if plan is not None:
-                        plan.settled += 1
-                    continue
-                count += 1
-                yield found
-                if count == limit:
-                    return
-
-    async def _note(self, copier: Copier, run: str, dead_letters: Iterable[DeadLetter]) -> None:
+    async def _note(self, copier: Copier, run: str, batch: Sequence[Found]) -> None:
         offsets: dict[int, list[int]] = {}
-        for found in dead_letters:
+        for found, _ in batch:
             offsets.setdefault(found.record.partition, []).append(found.record.offset)
         for partition, listed in offsets.items():
             await copier.write(self._topic, partition, note(listed), [(NOTE_HEADER, run.encode())])

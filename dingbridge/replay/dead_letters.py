@@ -3,8 +3,8 @@
 A dead letter is *settled* when it was replayed or skipped. The dead-letter topic says so itself: a *note*
 is in the same partition behind it, a record of ours with ``NOTE_HEADER``, which lives as long as it.
 
-One may be *doubled*, when a process of the consumer died before it knew that Kafka had taken it. What settles
-one of them settles the others: replayed twice, it would be applied twice.
+One may be *doubled*, when a process of the consumer died before it knew that Kafka had taken it. Doubles are
+sent back under one replay id, so the consumer applies one of them.
 """
 
 import hashlib
@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord
 
-from dingbridge.kafka.reader import Spans, TopicReader
 from dingbridge.replay.history import header
 from dingbridge.replay.offset_set import OffsetSet
 from dingbridge.worker.dead_letters import FIRST_PLACE, HEADER
@@ -118,67 +117,40 @@ class DeadLetterFilter:
         return self.until is None or (found.at is not None and found.at < self.until)
 
 
-class Settled:
-    """Which dead letters of one topic are settled, and by which replay."""
+class Notes:
+    """Which dead letters of one partition are settled, by which run. Notes are behind the letters, so they
+    are added from the partition's end: the newest one that names a letter is the one that counts."""
 
     def __init__(self) -> None:
-        self._notes: dict[TopicPartition, dict[str, OffsetSet]] = {}
-        self._first: dict[bytes, tuple[int, int]] = {}
-        self._doubles: dict[bytes, list[tuple[int, int]]] = {}
-
-    def add_dead_letter(self, found: DeadLetter) -> None:
-        """Take note of where it stands, for its doubles."""
-        if (same := _same(found)) is None:
-            return
-        here = (found.record.partition, found.record.offset)
-        first = self._first.setdefault(same, here)
-        if first != here:
-            self._doubles.setdefault(same, [first]).append(here)
+        self._runs: dict[str, OffsetSet] = {}
 
     def add(self, record: ConsumerRecord) -> None:
-        """Take a note in."""
+        """Take in a note that is older than those before."""
         run = header(record, NOTE_HEADER) or ""
         try:
             offsets = [int(offset) for offset in orjson.loads(record.value or b"[]")]
         except (ValueError, TypeError):
             return
-        runs = self._notes.setdefault(TopicPartition(record.topic, record.partition), {})
-        noted = runs.setdefault(run, OffsetSet())
+        noted = self._runs.setdefault(run, OffsetSet())
         for offset in offsets:
-            noted.add(offset)
+            if self.by(offset) is None:
+                noted.add(offset)
 
-    def by(self, found: DeadLetter) -> str | None:
-        """The replay (or ``skipped``) that settled it, None while it waits."""
-        record = found.record
-        run = self._noted(record.topic, record.partition, record.offset)
-        if run is not None or not self._doubles:
-            return run
-        doubles = self._doubles.get(_same(found) or b"", [])
-        return next((run for double in doubles if (run := self._noted(record.topic, *double))), None)
-
-    def _noted(self, topic: str, partition: int, offset: int) -> str | None:
-        runs = self._notes.get(TopicPartition(topic, partition), {})
-        return next((run for run, offsets in runs.items() if offset in offsets), None)
+    def by(self, offset: int) -> str | None:
+        """The replay (or ``skipped``) that settled the letter at ``offset``, None while it waits."""
+        return next((run for run, offsets in self._runs.items() if offset in offsets), None)
 
 
-async def settled(reader: TopicReader, spans: Spans) -> Settled:
-    """Read all notes, and where dead letters are doubled. Raises ``KafkaUnavailable``."""
-    found = Settled()
-    async for record in reader.read(spans):
-        if is_note(record):
-            found.add(record)
-        else:
-            found.add_dead_letter(read_dead_letter(record))
-    return found
-
-
-def _same(found: DeadLetter) -> bytes | None:
-    """Equal for the copies that giving one record up once has made, and for no others; None if there can be
-    none. A place alone would not do: a topic may have been made anew."""
-    if "-" in found.first:
-        return None
-    parts = ("/".join(found.first).encode(), (found.replay_id or "").encode(), found.record.value or b"")
-    return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
+def replayed_as(found: DeadLetter, settled_by: str | None) -> str:
+    """The replay id of a copy of ``found``. It is the same whoever sends it and however often, so the
+    consumer applies it once: two operators who replay one queue at once, a run that was killed before its
+    note, the doubles of one letter. Only what was settled is sent under another id, when it is asked for
+    ``--again``."""
+    first = found.first if "-" not in found.first else (found.record.topic, *found.place.split("/"))
+    parts = [*first, found.replay_id or "", settled_by or ""]
+    digest = hashlib.blake2b("\0".join(parts).encode(errors="replace"), digest_size=16)
+    digest.update(found.record.value or b"")  # a topic may have been made anew, and its places with it
+    return f"letter-{digest.hexdigest()}"
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -28,10 +28,6 @@ class Copies:
         """What one run has copied."""
         return Copied([self.runs.get(run, {})])
 
-    def of_all(self) -> "Copied":
-        """What any run has copied."""
-        return Copied(list(self.runs.values()))
-
 
 class Copied:
     """Answers whether a record was copied."""

@@ -11,6 +11,7 @@ from dingbridge.apps.model import SAMPLE_CREDENTIALS
 from dingbridge.settings.apps import AppsSettings
 from dingbridge.settings.base import CommaList, NetworkList, Settings
 from dingbridge.settings.consumer import ConsumerSettings
+from dingbridge.settings.consumer_limits import ConsumerLimits
 from dingbridge.settings.database import DatabaseSettings
 from dingbridge.settings.dingtalk import CallbackSettings, DingTalkApiSettings
 from dingbridge.settings.ingress import IngressSettings, JournalSettings, PublisherSettings, RecoverySettings
@@ -24,6 +25,7 @@ __all__ = [
     "AppsSettings",
     "CallbackSettings",
     "CommaList",
+    "ConsumerLimits",
     "ConsumerSettings",
     "DatabaseSettings",
     "DingTalkApiSettings",

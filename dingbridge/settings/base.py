@@ -86,16 +86,17 @@ class Settings(BaseSettings):
         """The settings of this process, from ``overrides`` (field names), then the environment.
 
         Raises ``SettingsError`` with one line for every mistake: first of single values, then of values
-        that contradict each other, checked over whatever did parse.
+        that contradict each other, checked over whatever did parse. ``_env_prefix`` among the overrides
+        begins the name of every variable.
         """
-        problems: list[str] = []
+        prefix, problems = overrides.get("_env_prefix", ""), list[str]()
         try:
             settings = cls(**overrides)
         except ValidationError as error:
             bad: dict[str, Any] = {}
             for item in error.errors(include_url=False, include_input=False):
                 name = str(item["loc"][0]) if item["loc"] else ""
-                problems.append(f"{name.upper()}: {_words(item['msg'])}")
+                problems.append(f"{prefix}{name.upper()}: {_words(item['msg'])}")
                 if name in cls.model_fields:
                     bad[name] = cls.model_fields[name].get_default(call_default_factory=True)
             # every field has a default, so that what did parse can still be checked against each other

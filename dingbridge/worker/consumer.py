@@ -7,6 +7,8 @@ The named outcomes of a handler are next door, in ``outcomes.py``. Not here: how
 
 import re
 from collections.abc import Hashable, Sequence
+from inspect import iscoroutinefunction, unwrap
+from types import FunctionType
 from typing import Any, ClassVar, Generic, Literal, cast, get_args
 
 from prometheus_client import CollectorRegistry
@@ -59,12 +61,20 @@ class Consumer(Generic[Prepared]):
     """Control topics that are read beside them, as ``["changes"]``; the worker adds ``CONTROL_PREFIX``. Their
     records are CloudEvents of any sender, and key, retries and dead letters are the same for them."""
 
+    new_event_types: ClassVar[Sequence[str]] = ()
+    """EventTypes among them that this version's catalogue does not know yet. Any other name that it does not
+    know is taken for a misspelling, and refused at start."""
+
     metadata: ClassVar[MetaData | None] = None
     """Tables that are created at start when they are missing."""
 
     migrations: ClassVar[str | None] = None
-    """Package with the Alembic revisions of these tables, as ``"billing.migrations"``; they run at start.
-    Without it a table that exists is left as it is, whatever its columns."""
+    """Package with the Alembic revisions of these tables, as ``"billing.migrations"``; they run at start, and
+    make every table of ``metadata``. With or without: a column that the database lacks ends the start."""
+
+    own_tables: ClassVar[frozenset[str]] = frozenset()
+    """The tables that were in ``metadata`` when the class was made; ``migrations`` makes these. What others
+    add later, as an actions module does, is created when it is missing."""
 
     auto_offset_reset: ClassVar[AutoOffsetReset] = "earliest"
     """Where the topics are read from at the consumer's very first start: all that they still hold, or what
@@ -136,7 +146,10 @@ class Consumer(Generic[Prepared]):
                 f"{cls.__qualname__}.auto_offset_reset is {cls.auto_offset_reset!r}; it is one of "
                 f"{', '.join(get_args(AutoOffsetReset))}"
             )
+        if cls.__dict__.get("metadata") is not None:
+            cls.own_tables = frozenset(cls.__dict__["metadata"].tables)
         _check_not_retryable(cls)
+        _check_hooks(cls)
         _add_handlers(cls)
 
     @property
@@ -236,6 +249,15 @@ def _check_names(cls: type[Consumer], attribute: str, form: re.Pattern[str], fau
             raise ValueError(f"{cls.__qualname__}.{attribute} holds {name!r}, which {fault}")
 
 
+def _check_hooks(cls: type[Consumer]) -> None:
+    for name in ("start", "background", "stop", "prepare", "handle", "dead_lettered", "show"):
+        own = cls.__dict__.get(name)
+        if isinstance(own, FunctionType) and not iscoroutinefunction(unwrap(own)):
+            raise ValueError(
+                f"{cls.__qualname__}.{name} is no coroutine, and is awaited; write `async def {name}`"
+            )
+
+
 def _check_not_retryable(cls: type[Consumer]) -> None:
     listed: object = cls.not_retryable
     if not isinstance(listed, tuple) or not all(
@@ -251,11 +273,16 @@ def _add_handlers(cls: type[Consumer]) -> None:
     handlers = handlers_of(cls)
     if not handlers:
         return
-    for event_type, method in handlers.items():
+    for event_type, marked in handlers.items():
+        if marked.prepare is not None and not hasattr(cls, marked.prepare):
+            raise ValueError(
+                f"{cls.__qualname__}.{marked.handler} has prepare={marked.prepare}, and the class has no "
+                "method of this name"
+            )
         if not (is_event_type(event_type) or cls.control_topics or event_type == RESYNC_REQUESTED):
             raise ValueError(
-                f"{cls.__qualname__}.{method} is for {event_type!r}, which is no EventType: they have no "
-                'prefix, as "user_add_org" (and without `control_topics` there is nothing else to read)'
+                f"{cls.__qualname__}.{marked.handler} is for {event_type!r}, which is no EventType: they "
+                'have no prefix, as "user_add_org" (and without `control_topics` nothing else is read)'
             )
     left = [event_type for event_type in cls.topics if event_type not in handlers]
     if left and cls.handle is Consumer.handle and hasattr(cls, "name"):

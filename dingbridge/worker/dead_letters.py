@@ -78,11 +78,11 @@ class DeadLetters:
             return "dead"
 
         async def note(tx: Transaction) -> Failure | None:
-            if not await inbox.enter(tx, self._name, known_as, delivery.replay_id):
+            if not await inbox.enter(tx, self._name, known_as, delivery.replay_id, record.topic):
                 return await outbox.find(tx, self._name, delivery.position)
             if delivery.replay_id:  # entered, so that nobody applies it meanwhile
                 await inbox.withdraw(tx, self._name, known_as, delivery.replay_id)
-                if not await inbox.enter(tx, self._name, known_as, delivery.given_up_as):
+                if not await inbox.enter(tx, self._name, known_as, delivery.given_up_as, record.topic):
                     return await outbox.find(tx, self._name, delivery.position)
             await outbox.add(tx, self._name, delivery.position, failure)
             return failure
@@ -104,7 +104,8 @@ class DeadLetters:
             return
         try:
             async with asyncio.timeout(self._consumer.handler_timeout_s):
-                await self._consumer.dead_lettered(event, failure)
+                # as a task of its own: it may cancel the one that it runs in
+                await asyncio.create_task(self._consumer.dead_lettered(event, failure))
         except (Exception, asyncio.CancelledError) as error:
             if isinstance(error, asyncio.CancelledError) and being_cancelled():
                 raise

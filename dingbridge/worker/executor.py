@@ -20,7 +20,7 @@ from dingbridge.tracing import Tracer
 from dingbridge.worker.consumer import Consumer
 from dingbridge.worker.context import Context
 from dingbridge.worker.delivery import Delivery
-from dingbridge.worker.handlers.marks import bound_handlers
+from dingbridge.worker.handlers.marks import Handler, Prepare, bound_handlers
 from dingbridge.worker.outcomes import Conflict, Failure, HandlerOutcome, Reject, Retry
 from dingbridge.worker.store import inbox, outbox
 from dingbridge.worker.store.database import ANSWER_TIMEOUT_S, Database
@@ -89,8 +89,9 @@ class Executor:
         self._own_reader = NoReader() if database is None else database.reader(ANSWER_TIMEOUT_S)
         # another process that is at the same event may take its time, and if it is frozen, the server's
         self._enter_within_s = consumer.handler_timeout_s + ANSWER_TIMEOUT_S
-        self._prepares = type(consumer).prepare is not Consumer.prepare
-        self._handlers = bound_handlers(consumer)
+        prepare = None if type(consumer).prepare is Consumer.prepare else consumer.prepare
+        self._without_handler = (prepare, consumer.handle)
+        self._handlers = bound_handlers(consumer, prepare)
 
     def context(
         self,
@@ -154,17 +155,16 @@ class Executor:
         except Exception as error:
             return classify(error, self._consumer.not_retryable)
 
-    def _handle(self, event: Event, tx: Transaction, prepared: Any) -> Coroutine[Any, Any, None]:
-        handler = self._handlers.get(event.type, self._consumer.handle)
-        return handler(event, tx, prepared)
+    def _halves(self, event: Event) -> tuple[Prepare | None, Handler]:
+        """What prepares for ``event``, None for nothing, and what handles it."""
+        return self._handlers.get(event.type, self._without_handler)
 
     async def _without_database(self, event: Event, ctx: Context) -> Outcome:
         """In this very task: there is no transaction that a handler which does not end would hold, and a
         task for each half would be half of the work."""
-        consumer, prepared = self._consumer, None
-        if self._prepares:
-            prepared = await self._in_time("prepare", consumer.prepare(event, ctx))
-        await self._in_time("handle", self._handle(event, NoTransaction(ctx), prepared))
+        prepare, handle = self._halves(event)
+        prepared = None if prepare is None else await self._in_time("prepare", prepare(event, ctx))
+        await self._in_time("handle", handle(event, NoTransaction(ctx), prepared))
         return _DONE
 
     async def _in_time(self, half: str, work: Coroutine[Any, Any, Any]) -> Any:
@@ -184,18 +184,19 @@ class Executor:
 
     async def _with_database(self, database: Database, came: Sequence[Came], ctx: Context) -> Outcome:
         event, _ = came[-1]
+        prepare, handle = self._halves(event)
         prepared = None
-        if self._prepares:  # else looking first would save nothing: the transaction looks too
+        if prepare is not None:  # else looking first would save nothing: the transaction looks too
             # whoever comes again comes with those before, so the oldest tells for all
             if not await self._is_fresh(*came[0]):
                 return await self._seen(came[0][1])
-            prepared = await self._limited("prepare", self._consumer.prepare(event, ctx))
+            prepared = await self._limited("prepare", prepare(event, ctx))
         try:
             async with database.transaction(ctx) as tx:
                 async with answered(self._enter_within_s):
                     for one, delivery in came:
                         await self._enter(tx, one, delivery)
-                await self._limited("handle", self._handle(event, tx, prepared), tx)
+                await self._limited("handle", handle(event, tx, prepared), tx)
         except _NotFresh:
             return await self._seen(came[-1][1])
         return _DONE
@@ -212,7 +213,7 @@ class Executor:
     async def _enter(self, tx: Transaction, event: Event, delivery: Delivery) -> None:
         """Raises ``_NotFresh``."""
         name, known_as = self._consumer.name, (event.source, event.id)
-        if not await inbox.enter(tx, name, known_as, delivery.replay_id):
+        if not await inbox.enter(tx, name, known_as, delivery.replay_id, delivery.position.topic):
             raise _NotFresh
         if delivery.replay_id and await inbox.seen(tx, name, known_as, delivery.given_up_as):
             raise _NotFresh

@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import structlog
 
+from dingbridge.error_location import error_location
 from dingbridge.errors import BridgeError, SettingsError
 from dingbridge.worker.consumer import Consumer
 
@@ -54,9 +55,9 @@ def installed_consumers() -> list[Installed]:
     for point in sorted(_found().values(), key=lambda point: point.name):
         package = point.dist.name if point.dist is not None else point.value
         try:
-            loaded = _load(point)
+            loaded = load_entry(point)
             names = loaded.names() if isinstance(loaded, Family) else [point.name]
-            found += [Installed(name, package, _class(name, point, loaded)) for name in names]
+            found += [Installed(name, package, class_of(name, point, loaded)) for name in names]
         except (UnknownConsumer, SettingsError) as error:
             found.append(Installed(point.name, package, problem=str(error)))
     return found
@@ -77,10 +78,10 @@ def load_consumer(name: str) -> type[Consumer]:
     """The class of consumer ``name``. Raises ``UnknownConsumer``, naming those that are known, and of a
     family ``SettingsError``."""
     point = check_installed(name)
-    loaded = _load(point)
+    loaded = load_entry(point)
     if name != point.name and not isinstance(loaded, Family):
         raise _unknown(name)
-    return _class(name, point, loaded)
+    return class_of(name, point, loaded)
 
 
 def check_installed(name: str) -> EntryPoint:
@@ -97,20 +98,23 @@ def _unknown(name: str) -> UnknownConsumer:
     names = ", ".join(sorted(_found())) or "none"
     return UnknownConsumer(
         f"there is no consumer {name!r}; known: {names}. One of your own is found by an entry point in "
-        f'the group "{GROUP}" of an installed package'
+        f'the group "{GROUP}" of an installed package, or given as path/to/file.py:Class'
     )
 
 
-def _load(point: EntryPoint) -> object:
+def load_entry(point: EntryPoint) -> object:
+    """What ``point`` names. Raises ``UnknownConsumer`` for a module that cannot be imported."""
     try:
         return point.load()
     except Exception as error:
         raise UnknownConsumer(
-            f"consumer {point.name!r} ({point.value}) cannot be imported ({type(error).__name__}: {error})"
+            f"consumer {point.name!r} ({point.value}) cannot be imported ({error}; "
+            f"{error_location(error, point.value.split('.')[0].partition(':')[0])})"
         ) from error
 
 
-def _class(name: str, point: EntryPoint, loaded: object) -> type[Consumer]:
+def class_of(name: str, point: EntryPoint, loaded: object) -> type[Consumer]:
+    """``loaded``, which ``point`` names, as the consumer ``name``. Raises ``UnknownConsumer``."""
     if isinstance(loaded, Family):
         loaded = loaded.make(name)
     if not (isinstance(loaded, type) and issubclass(loaded, Consumer)):

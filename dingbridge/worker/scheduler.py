@@ -10,7 +10,6 @@ down, the partition pauses (``queues/pauses.py``).
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, cast
 
@@ -32,6 +31,7 @@ from dingbridge.worker.queues.in_flight import describe
 from dingbridge.worker.queues.key_queue import KeyQueues
 from dingbridge.worker.queues.offset_tracker import OffsetTracker, QueuedRecord, State
 from dingbridge.worker.queues.pauses import DEAD_LETTERS, HANDLER, Asked, Pauses
+from dingbridge.worker.runners import Runners
 from dingbridge.worker.together import Together
 
 log = structlog.get_logger(__name__)
@@ -40,14 +40,8 @@ _stdlib_log = logging.getLogger(__name__)
 RECORD_OVERHEAD = 400
 """What a queued record costs in memory beside key, value and headers, in bytes (about)."""
 
-TURN_S = 0.01
-"""How long handlers that wait for nothing may run before the event loop has a turn, in s."""
-
 CANCEL_TIMEOUT_S = 10
 """How long a cancelled handler may take to end before the handover goes on without it, in s."""
-
-CLOSE_TIMEOUT_S = 2
-"""How long the runners may take to end at the stop, in s; what they run was cancelled before."""
 
 
 class Scheduler:
@@ -70,11 +64,9 @@ class Scheduler:
         self._metrics, self._on_flow = metrics, on_flow
         self._together = Together(consumer, any_sender)
         self._package = type(consumer).__module__.split(".")[0]
-        self._ready: deque[QueuedRecord] = deque()
-        self._idle: deque[asyncio.Future[None]] = deque()
-        self._runners: list[asyncio.Task[None]] = []
+        self._runners = Runners(max(1, consumer.concurrency), self._work)
+        self._put = self._runners.put
         self._running: dict[QueuedRecord, asyncio.Task[None]] = {}
-        self._closed = False
         self._abandoned: set[QueuedRecord] = set()
         self._closing: set[TopicPartition] = set()
         self._pauses = Pauses(self._put, on_flow, self._package)
@@ -82,17 +74,11 @@ class Scheduler:
         self._flips = offsets.flips
 
     def start(self) -> None:
-        for _ in range(max(1, self._consumer.concurrency)):
-            self._runners.append(asyncio.create_task(self._run()))
+        self._runners.start()
 
     async def close(self) -> None:
         """End the runners; call ``revoke`` first. One whose handler does not heed that is left behind."""
-        self._closed = True
-        for runner in self._runners:
-            runner.cancel()
-        if self._runners:
-            await asyncio.wait(self._runners, timeout=CLOSE_TIMEOUT_S)
-        self._runners = []
+        await self._runners.close()
 
     def add(self, records: Sequence[ConsumerRecord]) -> None:
         """Queue records of one partition, as fetched."""
@@ -105,21 +91,8 @@ class Scheduler:
             key = partition if record.key is None else record.key
             queued = QueuedRecord(partition, record.offset, key, size, record, fetched_at=now)
             self.offsets.add(queued)
-            self._put_head(self._queues.add(queued))
+            self._put(self._queues.add(queued))
         self._flow_flips()
-
-    def _put_head(self, queued: QueuedRecord | None) -> None:
-        if queued is not None:
-            self._put(queued)
-
-    def _put(self, queued: QueuedRecord) -> None:
-        """``queued`` may be worked on now."""
-        self._ready.append(queued)
-        while self._idle:
-            idle = self._idle.popleft()
-            if not idle.done():
-                idle.set_result(None)
-                return
 
     def paused(self) -> dict[TopicPartition, str]:
         """Partitions that must not be fetched now, and why."""
@@ -173,48 +146,33 @@ class Scheduler:
         except TimeoutError:
             return
 
-    async def _run(self) -> None:
+    async def _work(self, queued: QueuedRecord) -> None:
+        if queued.state is State.DROPPED or self._pauses.must_wait(queued):
+            return
+        records = self._together.first_of(self._queues.from_head(queued))
         task = cast("asyncio.Task[None]", asyncio.current_task())
-        ready, loop = self._ready, asyncio.get_running_loop()
-        began = time.monotonic()
-        while not self._closed:
-            while not ready:
-                idle = loop.create_future()
-                self._idle.append(idle)
-                await idle
-                began = time.monotonic()
-            if time.monotonic() - began > TURN_S:
-                await asyncio.sleep(0)  # handlers that never wait would let nothing else have a turn
-                began = time.monotonic()
-                continue
-            queued = ready.popleft()
-            if queued.state is State.DROPPED or self._pauses.must_wait(queued):
-                continue
-            records = self._together.first_of(self._queues.from_head(queued))
-            self._running |= dict.fromkeys(records, task)
-            try:
-                if len(records) > 1:
-                    await self._step_together(records)
-                else:
-                    await self._step(queued)
-            except asyncio.CancelledError:
-                if self._closed or self._abandoned.isdisjoint(records):
-                    raise
-            except Exception as error:  # a fault of ours must not end the runner, nor lose the record
-                log.error(
-                    "consumer.fault", **self._describe(queued), error=error_location(error, "consumers")
-                )
-                if len(records) == 1:
-                    self._unavailable(queued, error, HANDLER, None)
-                    if queued.failure is not None:
-                        self._put(queued)
-            finally:
-                for one in records:
-                    del self._running[one]
-                self._ended.set()
-                self._drop_gone(records, task)
-                if len(records) > 1:
-                    self._put_head(self._queues.head(queued.key))
+        self._running |= dict.fromkeys(records, task)
+        try:
+            if len(records) > 1:
+                await self._step_together(records)
+            else:
+                await self._step(queued)
+        except asyncio.CancelledError:
+            if self._runners.closed or self._abandoned.isdisjoint(records):
+                raise
+        except Exception as error:  # a fault of ours must not end the runner, nor lose the record
+            log.error("consumer.fault", **self._describe(queued), error=error_location(error, "consumers"))
+            if len(records) == 1:
+                self._unavailable(queued, error, HANDLER, None)
+                if queued.failure is not None:
+                    self._put(queued)
+        finally:
+            for one in records:
+                del self._running[one]
+            self._ended.set()
+            self._drop_gone(records, task)
+            if len(records) > 1:
+                self._put(self._queues.head(queued.key))
 
     def _drop_gone(self, records: list[QueuedRecord], task: asyncio.Task[None]) -> None:
         """Drop those of ``records`` whose partitions are being handed over; no one works on them any more."""
@@ -229,16 +187,13 @@ class Scheduler:
         if gone:
             head = self._queues.remove(gone)
             if len(records) == 1:
-                self._put_head(head)
+                self._put(head)
 
     async def _step_together(self, records: list[QueuedRecord]) -> None:
         """Try ``records`` with one fetch. If that does not work the first of them is tried alone, and then
         what is left together."""
         records[0].alone = True
-        came = [(cast(Event, queued.event), cast(Delivery, queued.delivery)) for queued in records]
-        began = time.monotonic()
-        outcome = await self._executor.attempt_together(came, records[0].attempts + 1)
-        self._metrics.attempted(outcome.kind, time.monotonic() - began)
+        outcome = await self._attempt(records)
         if outcome.kind != "done":
             return
         self._pauses.worked(records[0], outcome.asked | HANDLER)
@@ -275,7 +230,7 @@ class Scheduler:
                 return
             ended = given_up
         self._finish(queued, ended)
-        self._put_head(self._queues.remove([queued]))
+        self._put(self._queues.remove([queued]))
         self._flow_flips()
 
     def _finish(self, queued: QueuedRecord, ended: str) -> None:
@@ -291,12 +246,29 @@ class Scheduler:
     async def _try(self, queued: QueuedRecord) -> Outcome:
         if (unreadable := self._together.decode(queued)) is not None:
             return Outcome("not_an_event", unreadable)
-        began = time.monotonic()
-        event, delivery = cast(Event, queued.event), cast(Delivery, queued.delivery)
-        outcome = await self._executor.attempt(event, delivery, queued.attempts + 1)
-        self._metrics.attempted(outcome.kind, time.monotonic() - began)
+        outcome = await self._attempt([queued])
         if outcome.kind in ("done", "seen") and _stdlib_log.isEnabledFor(logging.DEBUG):
             log.debug("consumer.handled", outcome=outcome.kind, **self._describe(queued))
+        return outcome
+
+    async def _attempt(self, records: Sequence[QueuedRecord]) -> Outcome:
+        """One attempt of the executor. A handler that uses no database runs in this very task, and may cancel
+        it: that is an outcome of its own, and the runner goes on."""
+        came = [(cast(Event, queued.event), cast(Delivery, queued.delivery)) for queued in records]
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        outcome: Outcome | None = None
+        began = time.monotonic()
+        try:
+            outcome = await self._executor.attempt_together(came, records[0].attempts + 1)
+            if task.cancelling() and self._abandoned.isdisjoint(records):
+                await asyncio.sleep(0)  # where it is raised, if it was not yet
+        except asyncio.CancelledError as error:
+            if self._runners.closed or not self._abandoned.isdisjoint(records):
+                raise
+            while task.cancelling():
+                task.uncancel()
+            outcome = outcome or Outcome("retry", error)
+        self._metrics.attempted(outcome.kind, time.monotonic() - began)
         return outcome
 
     def _goes(self, queued: QueuedRecord) -> bool:

@@ -4,11 +4,8 @@ Joining these parts is all that is here; each has a module of its own.
 """
 
 import asyncio
-import difflib
 import signal
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -20,8 +17,8 @@ from sqlalchemy.exc import DBAPIError
 from dingbridge.api_budget import ApiCalls
 from dingbridge.contract_routes import contract_routes
 from dingbridge.error_location import error_location
-from dingbridge.errors import BridgeError, KafkaUnavailable, SettingsError
-from dingbridge.events.catalogue import UNCLASSIFIED, catalogue
+from dingbridge.errors import BridgeError, SettingsError
+from dingbridge.events.catalogue import misspelt
 from dingbridge.health_server import AdminServer, json_response
 from dingbridge.kafka.topics import inbox_topic, topics_read
 from dingbridge.settings import ConsumerSettings
@@ -30,21 +27,18 @@ from dingbridge.worker.api.clients import open_clients
 from dingbridge.worker.consumer import Consumer, Table
 from dingbridge.worker.executor import CANCEL_GRACE_S, Executor
 from dingbridge.worker.metrics import WorkerMetrics
-from dingbridge.worker.outcomes import Conflict, DependencyUnavailable
-from dingbridge.worker.store import inbox, outbox
+from dingbridge.worker.outcomes import DependencyUnavailable
+from dingbridge.worker.store import inbox
 from dingbridge.worker.store.database import Database, open_database
 from dingbridge.worker.store.errors import is_missing_table
 from dingbridge.worker.store.migrations import WorkerTables, migrate
-from dingbridge.worker.store.retention import Retention, longest_retention
+from dingbridge.worker.store.pruning import prune_regularly
 from dingbridge.worker.supervise import being_cancelled, cancel_on, retry_until_available, run_forever
 from dingbridge.worker.worker import Worker, WorkerOptions
 
 log = structlog.get_logger(__name__)
 
-PRUNE_INTERVAL_S = 3600
 API_CALLS_EVERY_S = 10
-PRUNE_RETRY_S = 30
-"""When Kafka or the database did not do it, in s: the retention is to be known soon after the start."""
 
 
 class ConsumerFault(BridgeError):
@@ -57,7 +51,7 @@ class ConsumerService:
     def __init__(
         self, consumer: Consumer, settings: ConsumerSettings, options: WorkerOptions | None = None
     ) -> None:
-        """Raises ``SettingsError`` for a database address or topics that cannot work."""
+        """Raises ``SettingsError`` for a database address or topics that cannot work, or are misspelt."""
         self.registry = CollectorRegistry()
         self.database: Database | None = (
             open_database(
@@ -72,6 +66,10 @@ class ConsumerService:
         self._stopping = asyncio.Event()
         if not (consumer.topics or consumer.control_topics):
             raise SettingsError([f"consumer {consumer.name} names no topics; set the class's `topics`"])
+        unknown = [misspelt(topic) for topic in consumer.topics if topic not in consumer.new_event_types]
+        if problems := [words for words in unknown if words is not None]:
+            hint = "; one that is new at DingTalk is listed in the class's `new_event_types`"
+            raise SettingsError([f"consumer {consumer.name}: {words}{hint}" for words in problems])
         self._tracer = open_tracer(settings, f"dingbridge-{consumer.name}")
         executor = Executor(consumer, self.database, self._tracer)
         self.worker = Worker(consumer, settings, executor, self._metrics, options)
@@ -117,14 +115,13 @@ class ConsumerService:
                 return
             stack.push_async_callback(consumer.stop)
             if self.database is not None:
-                prune = partial(self._prune_regularly, self.database)
+                prune = partial(prune_regularly, self.database, consumer.name, settings)
                 stack.callback(asyncio.create_task(run_forever(prune, consumer.name, "pruning")).cancel)
             if budget is not None:
                 count = partial(self._show_api_calls, budget)
                 stack.callback(asyncio.create_task(run_forever(count, consumer.name, "api calls")).cancel)
             topics = [*consumer.topics, *consumer.control_topics]
             log.info("consumer.started", consumer=consumer.name, topics=topics)
-            _say_unknown(consumer.name, consumer.topics)
             background = asyncio.create_task(self._run_background())
             try:
                 await self.worker.run()
@@ -140,8 +137,9 @@ class ConsumerService:
     async def _create_tables(self, database: Database) -> None:
         await migrate(database, WorkerTables)
         await migrate(database, type(self._consumer))
-        began_at = await inbox.begins_at(database.reader(), self._consumer.name)
-        self._metrics.fresh_from = began_at or datetime.now(UTC)
+        topics = topics_read(self._settings, self._consumer.topics, self._consumer.control_topics)
+        topics.append(inbox_topic(self._settings, self._consumer.name))
+        self._metrics.fresh_from = await inbox.register(database, self._consumer.name, topics)
 
     async def _run_background(self) -> None:
         """``Consumer.background``; an error in it ends the process, since half of a consumer is none."""
@@ -177,68 +175,6 @@ class ConsumerService:
             spent = await budget.spent()
             self._metrics.api_calls(spent["by_priority"], spent["left"])
             await asyncio.sleep(API_CALLS_EVERY_S)
-
-    async def _prune_regularly(self, database: Database) -> None:
-        """Delete inbox rows that no record can ask for any more, by what Kafka says of the topics' retention:
-        at the start and every hour."""
-        consumer, settings = self._consumer, self._settings
-        topics = topics_read(settings, consumer.topics, consumer.control_topics)
-        topics.append(inbox_topic(settings, consumer.name))
-        said: Retention | None = None
-        while True:
-            wait_s = PRUNE_INTERVAL_S
-            try:
-                retention = await longest_retention(settings, topics)
-                if retention != said:
-                    said = retention
-                    _say(consumer.name, retention)
-                if retention.longest is not None:
-                    oldest = datetime.now(UTC) - retention.longest - inbox.KEEP_BEYOND_RETENTION
-                    rows = await inbox.prune(database, consumer.name, oldest)
-                    await outbox.prune(database, consumer.name, oldest)
-                    log.info("consumer.inbox_pruned", consumer=consumer.name, rows=rows)
-            except (DependencyUnavailable, Conflict, KafkaUnavailable, DBAPIError) as error:
-                # of another member that prunes at the same moment, PostgreSQL rolls one back
-                reason = error_location(error, "consumers") if isinstance(error, DBAPIError) else str(error)
-                log.warning("consumer.inbox_not_pruned", consumer=consumer.name, reason=reason)
-                wait_s = PRUNE_RETRY_S
-            await asyncio.sleep(wait_s)
-
-
-def _say_unknown(consumer: str, topics: Sequence[str]) -> None:
-    """An EventType that is new at DingTalk is fine; one that is misspelt would wait in silence for ever."""
-    for topic in topics:
-        if topic not in catalogue and topic != UNCLASSIFIED:
-            log.warning(
-                "consumer.unknown_event_type",
-                consumer=consumer,
-                event_type=topic,
-                near=difflib.get_close_matches(topic, catalogue, 1),
-                meaning="this version knows no EventType of this name; misspelt, it never comes",
-            )
-
-
-def _say(consumer: str, retention: Retention) -> None:
-    """How long inbox rows are kept, and why, whenever that is not what it was."""
-    if retention.longest is None:
-        log.warning(
-            "consumer.inbox_kept_for_ever",
-            consumer=consumer,
-            meaning="a topic keeps its records for ever, so the table of applied events only grows; "
-            "give the topic a retention.ms",
-        )
-    else:
-        days = (retention.longest + inbox.KEEP_BEYOND_RETENTION) / timedelta(days=1)
-        log.info("consumer.inbox_kept", consumer=consumer, days=round(days, 1))
-    if retention.untold:
-        log.warning(
-            "consumer.retention_unknown",
-            consumer=consumer,
-            topics=retention.untold,
-            meaning="Kafka does not tell their retention (no right to DESCRIBE_CONFIGS); it is taken from "
-            "TOPIC_RETENTION_DAYS and its like. If they keep records for longer, an event that is read again "
-            "so late is applied twice: grant the right, or set them as the topics are",
-        )
 
 
 async def show(consumer: Consumer, settings: ConsumerSettings) -> list[Table]:

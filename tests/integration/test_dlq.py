@@ -7,6 +7,8 @@ import secrets
 import pytest
 
 from dingbridge.errors import TopicError
+from dingbridge.kafka.reader import TopicReader
+from dingbridge.replay import dead_letter_queue
 from dingbridge.replay.dead_letter_queue import DeadLetterQueue
 from dingbridge.replay.dead_letters import DeadLetterFilter
 from dingbridge.settings import ConsumerSettings
@@ -111,7 +113,7 @@ async def test_of_an_unknown_consumer_it_says_so_as_consume_does(processes, kafk
         assert "there is no consumer 'nobody'; known: address-sync" in result.stderr
 
 
-async def test_what_goes_back_is_the_record_as_it_was_under_one_replay_id(settings, name, dlq):
+async def test_what_goes_back_is_the_record_as_it_was_under_a_replay_id_of_its_own(settings, name, dlq):
     earlier = [("dingbridge-replay-id", b"earlier"), ("dingbridge-replay-from", b"x/0/1")]
     letters = [(record, letter_headers(n) + earlier) for n, record in enumerate(numbered(12, users=3))]
     await bury(settings, name, letters)
@@ -138,8 +140,9 @@ async def test_what_goes_back_is_the_record_as_it_was_under_one_replay_id(settin
             ).items()
         )
         assert headers_of(copy)["dingbridge-dlq-offset"] == str(n), "the first place"
-    [replay_id] = {headers_of(copy)["dingbridge-replay-id"] for copy in copies}
-    assert replay_id in sent.stdout
+    ids = {headers_of(copy)["dingbridge-replay-id"] for copy in copies}
+    assert len(ids) == 12
+    run = next(line.split()[1] for line in sent.stdout.splitlines() if line.startswith("run "))
     for user in range(3):
         of_user = [number(copy) for copy in copies if copy.key == f"dingcorp1:u{user}".encode()]
         assert of_user == sorted(of_user), "in order for each key"
@@ -150,11 +153,11 @@ async def test_what_goes_back_is_the_record_as_it_was_under_one_replay_id(settin
     assert "to send    0" in again.stdout
     assert (await dlq("list")).stdout.splitlines()[1:] == []
     [settled_by] = {line.split("\t")[-1] for line in (await dlq("list", "--all")).stdout.splitlines()[1:]}
-    assert settled_by == replay_id
+    assert settled_by == run
     await dlq("replay", "--yes", "--again", "--key", "dingcorp1:u0", "--limit", "2")
     copies = await inbox(settings, name)
     assert len(copies) == 14
-    assert len({headers_of(copy)["dingbridge-replay-id"] for copy in copies}) == 2
+    assert len({headers_of(copy)["dingbridge-replay-id"] for copy in copies}) == 14
 
 
 async def test_a_letter_that_is_skipped_is_not_offered_again(settings, name, dlq):
@@ -212,7 +215,7 @@ async def listed(dlq):
 
 
 @pytest.mark.parametrize("batches", [1, 2, 5], ids=["before-the-note", "after-the-note", "later"])
-async def test_a_replay_that_is_killed_goes_on_without_doubling(
+async def test_a_replay_that_is_killed_is_run_again_and_each_letter_has_one_replay_id(
     settings, name, dlq, kafka_env, processes, batches
 ):
     total = 220
@@ -222,33 +225,83 @@ async def test_a_replay_that_is_killed_goes_on_without_doubling(
     assert 0 < copied < total
 
     sent = json.loads((await dlq("replay", "--yes", "--json")).stdout)
-    assert sent["to_send"] == sent["sent"] == total - copied
     copies = await inbox(settings, name)
-    assert sorted(map(number, copies)) == list(range(total))
+    assert sent["to_send"] == sent["sent"] == len(copies) - copied
+    assert len(copies) - total == (50 if batches % 2 else 0), "what was copied and not noted goes once more"
+    ids = {}
+    for copy in copies:
+        ids.setdefault(number(copy), set()).add(headers_of(copy)["dingbridge-replay-id"])
+    assert sorted(ids) == list(range(total))
+    assert {len(of_letter) for of_letter in ids.values()} == {1}
     for user in range(5):
-        of_user = [number(copy) for copy in copies if copy.key == f"dingcorp1:u{user}".encode()]
-        assert of_user == sorted(of_user), "in order for each key, over both runs"
-    ids = {headers_of(copy)["dingbridge-replay-id"] for copy in copies}
-    assert sent["replay_id"] in ids
-    if batches % 2:  # what was copied and not noted says so itself
-        assert sent["resumed"]
-        assert len(ids) == 1
+        of_user = dict.fromkeys(number(c) for c in copies if c.key == f"dingcorp1:u{user}".encode())
+        assert list(of_user) == sorted(of_user), "in order for each key, over both runs"
     assert json.loads((await dlq("replay", "--json")).stdout)["to_send"] == 0
 
 
-async def test_a_run_goes_on_under_its_id_when_it_is_named(settings, name, dlq, kafka_env, processes):
-    await bury(settings, name, [(r, letter_headers(n)) for n, r in enumerate(numbered(120))])
-    await dlq("replay", "--yes")
-    await killed(processes, kafka_env, 3, "dlq", "replay", name, "--yes", "--again")
-    half = len(await inbox(settings, name)) - 120
-    assert 0 < half < 120
-    run = headers_of((await inbox(settings, name))[-1])["dingbridge-replay-id"]
-    resumed = json.loads((await dlq("replay", "--yes", "--json", "--again", "--resume", run)).stdout)
-    assert (resumed["replay_id"], resumed["copied_before"], resumed["sent"]) == (run, half, 120 - half)
-    copies = await inbox(settings, name)
-    assert len(copies) == 240
-    of_run = [copy for copy in copies if headers_of(copy)["dingbridge-replay-id"] == run]
-    assert sorted(map(number, of_run)) == list(range(120))
+async def test_two_operators_who_replay_one_queue_at_once_apply_nothing_twice(
+    kafka_env, kafka_settings, database_url
+):
+    consumer = named(EffectConsumer)()
+    settings = consumer_settings(kafka_env, database_url)
+    letters = [(r, letter_headers(n)) for n, r in enumerate(numbered(40))]
+    await bury(settings, consumer.name, letters)
+    for again in (False, True):
+        async with (
+            DeadLetterQueue(settings, consumer.name) as one,
+            DeadLetterQueue(settings, consumer.name) as other,
+        ):
+            both = [(queue, await queue.select(ALL, again=again)) for queue in (one, other)]
+            await asyncio.gather(*(queue.replay(selected, lambda _: None) for queue, selected in both))
+    assert len(await inbox(settings, consumer.name)) == 4 * 40
+
+    async def applied():
+        async with DeadLetterQueue(settings, consumer.name) as queue:
+            assert (await queue.select(ALL)).found == []
+        return len(await rows(database_url)) == 2 * 40
+
+    async with serving(consumer, settings) as service:
+        await eventually(applied, 120, "each once, and once more for --again")
+        await eventually(lambda: not service.worker.in_flight()["records"], 120, "all are handled")
+        assert await applied()
+
+
+async def test_a_queue_is_read_once_and_what_is_settled_is_not_kept(settings, name, monkeypatch):
+    monkeypatch.setattr(dead_letter_queue, "READ_AT_ONCE", 7)
+    await bury(settings, name, [(r, letter_headers(n)) for n, r in enumerate(numbered(60))])
+    read: list[tuple[int, int]] = []
+    real = TopicReader.read
+
+    async def counted(self, spans):
+        async for record in real(self, spans):
+            read.append((record.partition, record.offset))
+            yield record
+
+    monkeypatch.setattr(TopicReader, "read", counted)
+    early = DeadLetterFilter(places=frozenset((p, o) for p in range(2) for o in range(12)))
+    async with DeadLetterQueue(settings, name) as queue:
+        selected = await queue.select(early)
+        assert [number_of(found) for found, _ in selected.found] == sorted(
+            number_of(found) for found, _ in selected.found
+        )
+        await queue.replay(selected, lambda _: None)
+        assert len(read) == len(set(read)) == 60, "sending reads nothing once more"
+    settled = len(selected.found)
+    assert settled > 10
+    async with DeadLetterQueue(settings, name) as queue:
+        oldest = await queue.select(ALL, limit=5)
+        rest = await queue.select(ALL)
+        assert (oldest.more, oldest.settled, len(oldest.found)) == (True, settled, 5)
+        assert [f.place for f, _ in oldest.found] == [f.place for f, _ in rest.found[:5]]
+        assert len(rest.found) == 60 - settled
+        assert sum(group.count for group in await queue.groups(ALL)) == 60 - settled
+        place = selected.found[0][0]
+        _, by = await queue.find(place.record.partition, place.record.offset)
+        assert by == selected.run
+
+
+def number_of(found):
+    return int(found.first[2])
 
 
 async def test_a_consumer_applies_what_is_sent_back_and_a_second_failure_names_the_first_place(
@@ -269,7 +322,7 @@ async def test_a_consumer_applies_what_is_sent_back_and_a_second_failure_names_t
     async def waiting():
         try:
             async with DeadLetterQueue(settings, consumer.name) as queue:
-                return [letter async for letter, by in queue.dead_letters(ALL) if by is None]
+                return [letter for letter, _ in (await queue.select(ALL)).found]
         except TopicError:
             return []
 
@@ -295,9 +348,9 @@ async def test_a_consumer_applies_what_is_sent_back_and_a_second_failure_names_t
         assert letter.first in first
         assert letter.replay_id is not None
 
-        # that run made this letter itself, and may be gone on with
+        # this letter is another than the one that it was
         consumer.hopeless = "none"
-        again = ("dlq", "replay", consumer.name, "--yes", "--resume", letter.replay_id)
+        again = ("dlq", "replay", consumer.name, "--yes")
         result = await asyncio.to_thread(processes.run, *again, env=env)
         assert result.returncode == 0, result.stderr
 

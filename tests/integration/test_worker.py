@@ -182,7 +182,7 @@ async def test_uneven_partition_counts_are_said_and_work_goes_on(
     assert "consumer.key_queues_not_aligned" in {entry["event"] for entry in logs}
 
 
-async def test_a_handler_that_blocks_and_a_misspelt_event_type_are_said(
+async def test_a_handler_that_blocks_is_said(
     kafka_env: dict[str, str], kafka_settings: KafkaSettings, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Blocking(EffectConsumer):
@@ -192,15 +192,13 @@ async def test_a_handler_that_blocks_and_a_misspelt_event_type_are_said(
 
     monkeypatch.setattr(worker, "BLOCKED_S", 0.05)
     url = f"sqlite:///{tmp_path}/test.db"
-    consumer = named(Blocking, topics=(TYPE, "user_ad_org"))()
+    consumer = named(Blocking)()
     settings = consumer_settings(kafka_env, url)
     await publish(settings, [event_record("e1", "u1")])
     with capture_logs() as logs:
         async with serving(consumer, settings):
             await eventually(lambda: has_rows(url, 1))
             await eventually(lambda: [e for e in logs if e["event"] == "consumer.loop_blocked"])
-    unknown = [(e["event_type"], e["near"]) for e in logs if e["event"] == "consumer.unknown_event_type"]
-    assert unknown == [("user_ad_org", ["user_add_org"])]
 
 
 async def test_the_private_listener_says_how_the_consumer_is(

@@ -103,12 +103,8 @@ class World:
             by_key = defaultdict(list)
             for row in await reader.execute(select(effects).order_by(effects.c.n)):
                 by_key[row.subject].append(row.event_id)
-            known = inbox.inbox.c
-            rows = await reader.execute(select(known.source, known.id, known.replay_id))
-            return {
-                "effects": dict(by_key),
-                "inbox": {tuple(row) for row in rows if "/" not in row.replay_id},
-            }
+            rows = await reader.execute(select(inbox.inbox.c.hash))
+            return {"effects": dict(by_key), "inbox": {row.hash for row in rows}}
         finally:
             await database.close()
 

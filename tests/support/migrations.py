@@ -7,7 +7,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData, text
 
 from dingbridge import Consumer, Database
-from dingbridge.worker.store.migrations import upgrade, version_table
+from dingbridge.migrations.upgrade import upgrade, version_table
 
 
 async def differences(database: Database, consumer: type[Consumer], metadata: MetaData) -> list[Any]:

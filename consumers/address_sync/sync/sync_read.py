@@ -8,7 +8,7 @@ transaction: a crash costs the step that was under way. The tables themselves ar
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 from sqlalchemy import ColumnElement, Select, and_, case, select
@@ -84,7 +84,7 @@ class CompanyReader:
         scope: dict[str, list[Any]] | None = None
         try:
             await self._meter.call()
-            scope = seen = await self._client.visible_scope()
+            scope = seen = cast(dict[str, list[Any]], await self._client.visible_scope())
         except (PermissionDenied, QuotaSpent) as error:
             log.warning("address_sync.scope_not_told", errcode=error.errcode)
             before = await self._runs.last(*READ, where=runs_table.c.scope.is_not(None))

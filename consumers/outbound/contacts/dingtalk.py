@@ -24,6 +24,7 @@ from consumers.outbound.ledger import (
     Update,
 )
 from dingbridge.dingtalk.api import DingTalkClient
+from dingbridge.dingtalk.api.objects import ListedDepartment
 from dingbridge.dingtalk.errors import (
     AcceptancePending,
     ApiError,
@@ -95,7 +96,7 @@ class Contacts:
         userid = await self._turn(self._client.userid_by_mobile, wished["mobile"])
         return None if userid is None else await self._read("user", userid)
 
-    async def _children(self, parent: object) -> list[tuple[str, dict[str, Any]]]:
+    async def _children(self, parent: object) -> list[tuple[str, ListedDepartment]]:
         """The departments in ``parent`` that the app may read, by id. What a listing shows of them varies, so
         each is read, once in this process."""
         if not isinstance(parent, int):

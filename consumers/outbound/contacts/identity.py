@@ -4,6 +4,7 @@ A userid can be given again, to somebody else; a ``unionid`` is one person's (qu
 is DingTalk's; a ``source_identifier`` is what an app gave the department.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from consumers.outbound.fields import same
@@ -14,7 +15,7 @@ _TELLING: Final[dict[Kind, tuple[str, ...]]] = {"user": ("mobile", "name"), "dep
 """What tells one from another where no mark is known."""
 
 
-def mark_in(kind: Kind, reply: dict[str, object]) -> str | None:
+def mark_in(kind: Kind, reply: Mapping[str, object]) -> str | None:
     """The mark in a ``v2/user/get`` or ``v2/department/get`` reply, if there is one."""
     return str(reply.get(_MARK[kind]) or "") or None
 

@@ -162,7 +162,7 @@ class Approvals:
             return Wait((self.settle_ms - age_ms) / 1000)  # an event came before its id was known
         return End(outcome, form_of(document))
 
-    async def _named(self, target: Request | None) -> tuple[str, dict[str, Any], int]:
+    async def _named(self, target: Request | None) -> tuple[str, Mapping[str, Any], int]:
         """The instance of ``target``: id, document, and for how long it has been known to be there, in ms."""
         started, instance_id = carried_out(target)
         age_ms = self.now_ms - (started.result_ms or 0)
@@ -173,7 +173,7 @@ class Approvals:
             raise Stop(Answer("refused", ding_id=instance_id, words=_DELETED))
         return instance_id, document, age_ms
 
-    async def _document(self, instance_id: str) -> dict[str, Any] | None:
+    async def _document(self, instance_id: str) -> Mapping[str, Any] | None:
         try:
             return await self.client.approval(instance_id)
         except ApiError as error:

@@ -1,6 +1,6 @@
 """What one look at a request can lead to, and what is known of the people whom it names."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -118,7 +118,7 @@ class People:
         if reply is None or (None not in (mark, here) and mark != here):
             raise Stop(Answer("pending", reason="user-missing", words=_ANOTHER.format(own_id=own_id)))
 
-    async def _read(self, userid: str) -> dict[str, Any] | None:
+    async def _read(self, userid: str) -> Mapping[str, Any] | None:
         try:
             return await self._client.user(userid)
         except ApiError as error:

@@ -108,23 +108,20 @@ def replay(
     again: Annotated[
         bool, typer.Option("--again", help="Also those that were replayed or skipped before.")
     ] = False,
-    resume: Annotated[
-        str | None,
-        typer.Option("--resume", metavar="REPLAY-ID", help="Go on with this run, which was interrupted."),
-    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Copy dead letters into the consumer's inbox: it tries them again, nobody else sees them.
 
-    Counts, says so, asks on a terminal, then sends. Run again after an interruption, it sends the rest.
+    Counts, says so, asks on a terminal, then sends. Run again after an interruption, it sends the rest; what
+    two runs send is applied once.
     """
     from dingbridge.cli.dlq.work import send_back
 
-    wanted = dead_letter_filter(events, key, error, error_is, since, until, letter, resume)
+    wanted = dead_letter_filter(events, key, error, error_is, since, until, letter)
     try:
         _run(
             consumer,
-            send_back(_open(consumer), consumer, wanted, limit, dry_run, yes, again, resume, as_json),
+            send_back(_open(consumer), consumer, wanted, limit, dry_run, yes, again, as_json),
         )
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from dingbridge.replay.dead_letter_groups import DeadLetterGroup
-    from dingbridge.replay.dead_letter_queue import ReplayPlan
+    from dingbridge.replay.dead_letter_queue import Selection
     from dingbridge.replay.dead_letters import DeadLetter
 
 REASON_COLUMNS = ("count", "type", "error", "oldest", "newest")
@@ -46,32 +46,24 @@ def _iso(at: "datetime | None") -> str | None:
     return at.isoformat(timespec="seconds").replace("+00:00", "Z") if at else None
 
 
-def plan_as_object(plan: "ReplayPlan", done: int, verb: str = "send") -> dict[str, Any]:
+def selection_as_object(selected: "Selection", done: int, verb: str = "send") -> dict[str, Any]:
     """What is to be done, and how much of it is."""
-    numbers = {"dead_letters": dict(sorted(plan.by_type.items())), "left_out": plan.settled}
+    count = len(selected.found)
+    numbers = {"dead_letters": dict(sorted(selected.by_type.items())), "left_out": selected.settled}
     if verb == "skip":
-        return {**numbers, "to_skip": plan.to_send, "skipped": done}
-    return {
-        "replay_id": plan.replay_id,
-        "resumed": plan.resumed,
-        **numbers,
-        "copied_before": plan.noted,
-        "to_send": plan.to_send,
-        "sent": done,
-    }
+        return {**numbers, "to_skip": count, "skipped": done}
+    return {"run": selected.run, **numbers, "to_send": count, "sent": done}
 
 
-def print_plan(plan: "ReplayPlan", verb: str = "send") -> None:
+def print_selection(selected: "Selection", verb: str = "send") -> None:
     """The same as lines, before anything is done."""
-    for event_type, number in sorted(plan.by_type.items()):
+    for event_type, number in sorted(selected.by_type.items()):
         print(f"letters    {number}\t{event_type}")
-    if plan.noted:
-        print(f"copied     {plan.noted} before, by this run, which was interrupted")
-    if plan.settled:
-        print(f"left out   {plan.settled} that were replayed or skipped before")
+    if selected.settled:
+        print(f"left out   {selected.settled} that were replayed or skipped before")
     if verb == "send":
-        print(f"replay id  {plan.replay_id}{' (goes on)' if plan.resumed else ''}")
-    print(f"to {verb}    {plan.to_send}", flush=True)
+        print(f"run        {selected.run}")
+    print(f"to {verb}    {len(selected.found)}", flush=True)
 
 
 def print_whole(found: "DeadLetter", by: str | None, reveal: bool, as_json: bool) -> None:

@@ -39,20 +39,17 @@ def dead_letter_filter(
     since: str | None,
     until: str | None,
     letters: "Sequence[str] | None" = None,
-    resume: str | None = None,
 ) -> "DeadLetterFilter":
     """The filter of these options. Raises ``typer.BadParameter``."""
     from dingbridge.cli.terminal import listed, moment
-    from dingbridge.replay.copying import begun_at
     from dingbridge.replay.dead_letters import DeadLetterFilter
 
-    now = begun_at(resume) if resume is not None else None  # "2h" means what it meant when the run began
     return DeadLetterFilter(
         listed(events),
         listed(keys),
         tuple(errors or ()),
-        moment(since, "--since", now) if since is not None else None,
-        moment(until, "--until", now) if until is not None else None,
+        moment(since, "--since") if since is not None else None,
+        moment(until, "--until") if until is not None else None,
         tuple(whole_errors or ()),
         frozenset(place_of(letter, "--letter") for letter in letters or ()),
     )

@@ -1,6 +1,5 @@
 """What a new consumer is called in each place, and whether it can be called so."""
 
-import difflib
 import keyword
 import re
 from collections.abc import Collection, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 
 from dingbridge.errors import BridgeError
 from dingbridge.events import URL_CHECKS, catalogue
+from dingbridge.events.catalogue import nearest
 
 NAME_RE = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 LONGEST_NAME = 30
@@ -66,10 +66,10 @@ def check(name: str, events: Sequence[str], taken: Collection[str]) -> Names:
 
 
 def _unknown(event_type: str, known: Sequence[str]) -> str:
-    lower = {name.lower(): name for name in known}
-    near = [lower[found] for found in difflib.get_close_matches(event_type.lower(), lower, n=3)]
+    near = nearest(event_type, known, 3)
     hint = f"near it are {', '.join(near)}" if near else "schemas/catalogue.json lists all"
     return (
         f"DingTalk's catalogue has no EventType {event_type!r}; {hint}. (A type that is newer than the "
-        "catalogue is published as well: give it a handler by `@on` afterwards)"
+        "catalogue is published as well: give it a handler by `@on` afterwards, and list it in "
+        "`new_event_types`)"
     )

@@ -139,7 +139,7 @@ def _add_package(plan: Plan, folder: Path, names: Names, package: str) -> None:
         [
             "from sqlalchemy import Column, MetaData, Table, Text, select",
             f"from {package}.settings import {values['settings_class']}",
-            "from dingbridge import Consumer, Context, Event, Reader, Transaction, UtcDateTime, on",
+            "from dingbridge import Consumer, Event, Reader, Transaction, UtcDateTime, on",
             "from dingbridge import Table as Shown",
             _payloads(names.events),
         ],

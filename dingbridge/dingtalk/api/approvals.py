@@ -7,11 +7,12 @@ quota counts every one of them. Permissions: ``Workflow.Instance.Read`` for inst
 
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import structlog
 
 from dingbridge.dingtalk.api.calls import Calls, a_list, an_object, no_sense, objects
+from dingbridge.dingtalk.api.objects import Approval, FormSchema, Template
 from dingbridge.dingtalk.errors import NoAddress
 from dingbridge.dingtalk.replies import integer
 
@@ -35,14 +36,14 @@ TEMPLATES_PAGE: Final = 100
 class ApprovalCalls(Calls):
     """Approvals, read only."""
 
-    async def approval(self, process_instance_id: str) -> dict[str, Any]:
+    async def approval(self, process_instance_id: str) -> Approval:
         """An approval instance as it came: form values, operation records, tasks; what DingTalk leaves out is
         absent (obtains-the-details-of-a-single-approval-instance-pop; Workflow.Instance.Read).
 
         Its times (``2026-04-16T15:34Z``) have minutes only and are China's, whatever the ``Z`` says
         (captured). The template's processCode is not in it: the event or the listing has it.
         """
-        return await self._read(INSTANCES, query={"processInstanceId": process_instance_id})
+        return cast(Approval, await self._read(INSTANCES, query={"processInstanceId": process_instance_id}))
 
     async def approval_ids(
         self,
@@ -85,7 +86,7 @@ class ApprovalCalls(Calls):
                 log.warning("api.listing_full", api=IDS, process_code=process_code, ids=found)
             begin = end + 1
 
-    async def templates(self, userid: str | None = None) -> list[dict[str, Any]]:
+    async def templates(self, userid: str | None = None) -> list[Template]:
         """The templates that a user may see, or all of the company: ``name``, ``processCode``, ``url``,
         ``iconUrl``, ``dirId``, ``dirName``
         (obtains-a-list-of-approval-forms-visible-to-the-specified; Workflow.Form.Read, internal apps only).
@@ -94,16 +95,16 @@ class ApprovalCalls(Calls):
         if userid is not None:
             asked["userId"] = userid
         return [
-            template
+            cast(Template, template)
             async for page in self._listing(TEMPLATES, query=asked)
             for template in objects(TEMPLATES, page.get("processList"))
         ]
 
-    async def form_schema(self, process_code: str) -> dict[str, Any]:
+    async def form_schema(self, process_code: str) -> FormSchema:
         """A template's form: ``schemaContent`` holds its components (``items``, each ``componentName`` and
         ``props``), ``name``, ``status``, and more (obtain-the-form-schema; Workflow.Form.Read, not for
         third-party apps)."""
-        return await self._read(SCHEMAS, query={"processCode": process_code})
+        return cast(FormSchema, await self._read(SCHEMAS, query={"processCode": process_code}))
 
     async def attachment_url(self, process_instance_id: str, file_id: str) -> str:
         """Where a file of an instance, of its form or of a comment, can be fetched for 15 minutes and without

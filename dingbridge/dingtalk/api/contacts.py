@@ -1,9 +1,19 @@
 """People, departments, roles and administrators, and how much of the company the app may see."""
 
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Final, cast
 
 from dingbridge.dingtalk.api.calls import Calls, a_list, an_object, no_sense, objects
+from dingbridge.dingtalk.api.objects import (
+    Admin,
+    Department,
+    ListedDepartment,
+    ListedUser,
+    RoleGroup,
+    RoleMember,
+    User,
+    VisibleScope,
+)
 from dingbridge.dingtalk.api.shapes import (
     DEPARTMENT,
     LISTED_DEPARTMENT,
@@ -23,26 +33,26 @@ class ContactCalls(Calls):
     """Contacts, read only. DingTalk's monthly quota does not count these calls, but for ``visible_scope``
     (basic-interfaces-such-as-log-off-and-address-book)."""
 
-    async def user(self, userid: str) -> dict[str, Any]:
+    async def user(self, userid: str) -> User:
         """A user's details (query-user-details). Raises ``NotFound``."""
         result = await self._result("v2/user/get", {"userid": userid, "language": "zh_CN"}, counts=False)
-        return an_object("v2/user/get", typed(result, USER))
+        return cast(User, an_object("v2/user/get", typed(result, USER)))
 
-    async def department(self, dept_id: int) -> dict[str, Any]:
+    async def department(self, dept_id: int) -> Department:
         """A department's details; the root's id is 1 (query-department-details0-v2). Raises ``NotFound``."""
         result = await self._result(
             "v2/department/get", {"dept_id": dept_id, "language": "zh_CN"}, counts=False
         )
-        return an_object("v2/department/get", typed(result, DEPARTMENT))
+        return cast(Department, an_object("v2/department/get", typed(result, DEPARTMENT)))
 
-    async def sub_departments(self, dept_id: int) -> list[dict[str, Any]]:
+    async def sub_departments(self, dept_id: int) -> list[ListedDepartment]:
         """The departments one level below (user-management-acquires-the-list-departments)."""
         result = await self._result(
             "v2/department/listsub", {"dept_id": dept_id, "language": "zh_CN"}, counts=False
         )
-        return objects("v2/department/listsub", result, LISTED_DEPARTMENT)
+        return cast(list[ListedDepartment], objects("v2/department/listsub", result, LISTED_DEPARTMENT))
 
-    async def department_users(self, dept_id: int) -> AsyncIterator[dict[str, Any]]:
+    async def department_users(self, dept_id: int) -> AsyncIterator[ListedUser]:
         """Every direct member, page by page (queries-the-complete-information-of-a-department-user).
 
         The listing is of moments, not of one moment: who joins or leaves the department meanwhile may shift
@@ -53,7 +63,7 @@ class ContactCalls(Calls):
             api, {"dept_id": dept_id}, size=PAGE_SIZE, start="cursor", counts=False
         ):
             for user in objects(api, page.get("list"), LISTED_USER):
-                yield user
+                yield cast(ListedUser, user)
 
     async def user_count(self, only_active: bool) -> int:
         """How many employees there are, or only those who have activated DingTalk
@@ -66,30 +76,31 @@ class ContactCalls(Calls):
             raise no_sense(api, "succeeds without the number it should hold")
         return count
 
-    async def role_groups(self) -> list[dict[str, Any]]:
+    async def role_groups(self) -> list[RoleGroup]:
         """All groups of roles, each with its ``groupId``, ``name`` and ``roles`` (``id``, ``name``)
         (obtains-a-list-of-enterprise-roles)."""
         api = "role/list"
         groups = []
         async for page in self._pages(api, {}, size=ROLE_GROUPS_PAGE, start="offset", counts=False):
             groups += objects(api, page.get("list"), ROLE_GROUP)
-        return groups
+        return cast(list[RoleGroup], groups)
 
-    async def role_users(self, role_id: int) -> AsyncIterator[dict[str, Any]]:
+    async def role_users(self, role_id: int) -> AsyncIterator[RoleMember]:
         """Everybody who has the role, as ``userid`` and ``name`` (obtain-the-list-of-employees-of-a-role)."""
         api = "role/simplelist"
         async for page in self._pages(
             api, {"role_id": role_id}, size=PAGE_SIZE, start="offset", counts=False
         ):
             for user in objects(api, page.get("list")):
-                yield user
+                yield cast(RoleMember, user)
 
-    async def admins(self) -> list[dict[str, Any]]:
+    async def admins(self) -> list[Admin]:
         """The administrators: ``userid`` and ``sys_level``, 1 the main one, 2 others
         (query-the-administrator-list)."""
-        return objects("user/listadmin", await self._result("user/listadmin", {}, counts=False))
+        result = await self._result("user/listadmin", {}, counts=False)
+        return cast(list[Admin], objects("user/listadmin", result))
 
-    async def visible_scope(self) -> dict[str, Any]:
+    async def visible_scope(self) -> VisibleScope:
         """What the app may see of the company: ``authed_dept`` (department ids, whole subtrees; 1 is the
         company) and ``authed_user`` (userids), both lists (GET /auth/scopes). Not on the list of exempt
         calls, so it counts."""
@@ -98,7 +109,5 @@ class ContactCalls(Calls):
         scopes = an_object(api, reply.get("auth_org_scopes"))
         departments = a_list(api, scopes.get("authed_dept"))
         users = a_list(api, scopes.get("authed_user"))
-        return {
-            "authed_dept": [integer(item) if integer(item) is not None else item for item in departments],
-            "authed_user": [str(item) for item in users],
-        }
+        numbers = [item if (number := integer(item)) is None else number for item in departments]
+        return {"authed_dept": numbers, "authed_user": [str(item) for item in users]}

@@ -1,11 +1,12 @@
 """To-do tasks in people's DingTalk, by the new API. People are unionids here, as ``user`` tells them."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import quote
 
 from dingbridge.dingtalk.api.calls import Calls, no_sense, objects
 from dingbridge.dingtalk.api.fields import checked, text
+from dingbridge.dingtalk.api.objects import Todo
 from dingbridge.dingtalk.errors import AlreadyExists, ApiError, BadRequest, InvalidField, OutcomeUnknown
 
 SUBJECT_MOST: Final = 1024
@@ -73,7 +74,7 @@ class TodoCalls(Calls):
             "todo/tasks/update", "PUT", path, {"done": True}, query={"operatorId": creator}, once=True
         )
 
-    async def find_todo(self, source_id: str, *, person: str) -> dict[str, Any] | None:
+    async def find_todo(self, source_id: str, *, person: str) -> Todo | None:
         """The to-do with this ``source_id`` among those of ``person`` (creator or executor), or ``None``: its
         ``taskId``, ``sourceId``, ``isDone`` and more (query-the-to-do-list-of-enterprise-users).
 
@@ -89,7 +90,7 @@ class TodoCalls(Calls):
                 )
                 for card in objects(api, page.get("todoCards")):
                     if card.get("sourceId") == source_id:
-                        return card
+                        return cast(Todo, card)
                 following = str(page.get("nextToken") or "")
                 if following and following == token:
                     raise no_sense(api, "says that there is more, but its nextToken does not advance")

@@ -6,40 +6,68 @@ or for when a handler runs (``executor.py``).
 
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from types import FunctionType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
+
+from typing_extensions import TypeVar
 
 from dingbridge.events.catalogue import EVENT_TYPE_RE
 from dingbridge.events.envelope import TYPE_PREFIX
 from dingbridge.events.event import Event
+from dingbridge.worker.context import Context
 from dingbridge.worker.store.transaction import Transaction
 
 Handler = Callable[[Event, Transaction, Any], Coroutine[Any, Any, None]]
+Prepare = Callable[[Event, Context], Coroutine[Any, Any, Any]]
 
 Self_ = TypeVar("Self_")
-Prepared_ = TypeVar("Prepared_")
+Prepared_ = TypeVar("Prepared_", default=Any)
+Given_ = TypeVar("Given_", default=Any, covariant=True)
 Data_ = TypeVar("Data_", bound=Mapping[str, Any], covariant=True)
+DataIn_ = TypeVar("DataIn_", bound=Mapping[str, Any])
 
+Prepares = Callable[[Any, Event[DataIn_], Context], Coroutine[Any, Any, Prepared_]]
+"""A method that ``on`` takes as ``prepare``."""
+
+CLASS_WIDE = "prepare"
+"""The method that prepares for a handler unless its ``on`` says otherwise."""
 _MARK = "_dingbridge_handles"
 
 
-class Handles(Protocol[Data_]):
-    """Decorates a handler that takes events whose ``data`` is ``Data_``."""
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A handler and what prepares for it, by their methods' names; ``prepare`` is None for nothing."""
+
+    handler: str
+    prepare: str | None = CLASS_WIDE
+
+
+class Handles(Protocol[Data_, Given_]):
+    """Decorates a handler that takes events whose ``data`` is ``Data_``, and what its ``prepare`` returns."""
 
     def __call__(
-        self, handler: Callable[[Self_, Event[Data_], Transaction, Prepared_], Coroutine[Any, Any, None]], /
-    ) -> Callable[[Self_, Event[Any], Transaction, Prepared_], Coroutine[Any, Any, None]]: ...
+        self, handler: Callable[[Self_, Event[Data_], Transaction, Given_], Coroutine[Any, Any, None]], /
+    ) -> Callable[[Self_, Event[Any], Transaction, Any], Coroutine[Any, Any, None]]: ...
 
 
-def handles(event_type: str) -> Any:
-    """The decorator that marks a method as the handler of ``event_type``."""
+def handles(event_type: str, prepare: Any = CLASS_WIDE) -> Any:
+    """The decorator that marks a method as the handler of ``event_type``, for which the method ``prepare``
+    prepares."""
     if not isinstance(event_type, str) or not event_type:
         raise TypeError(f'on needs an EventType, as @on("user_add_org"), and got {event_type!r}')
+    if prepare is not None and prepare != CLASS_WIDE:
+        if not inspect.iscoroutinefunction(prepare):
+            raise TypeError(
+                f"@on({event_type!r}, prepare=…) needs a method of the class that stands above it, an "
+                f"`async def` of event and ctx, or None; it got {prepare!r}"
+            )
+        prepare = prepare.__name__
 
     def decorate(handler: FunctionType) -> FunctionType:
         if not inspect.iscoroutinefunction(handler):
             raise TypeError(f"{handler.__qualname__} is decorated with on, and is no `async def`")
-        setattr(handler, _MARK, (event_type, *getattr(handler, _MARK, ())))
+        setattr(handler, _MARK, ((event_type, prepare), *getattr(handler, _MARK, ())))
         return handler
 
     return decorate
@@ -51,29 +79,35 @@ def is_event_type(event_type: str) -> bool:
     return EVENT_TYPE_RE.fullmatch(event_type) is not None
 
 
-def handlers_of(cls: type) -> dict[str, str]:
-    """The names of the methods by what they handle, in the order in which they are written.
+def handlers_of(cls: type) -> dict[str, Marked]:
+    """The handlers by what they handle, in the order in which they are written.
 
     A class's own handler replaces that of a base class. Raises ``ValueError`` for two in one class.
     """
-    found: dict[str, str] = {}
+    found: dict[str, Marked] = {}
     for base in reversed(cls.__mro__):
-        own: dict[str, str] = {}
+        own: dict[str, Marked] = {}
         for name, value in vars(base).items():
-            for event_type in getattr(value, _MARK, ()) if isinstance(value, FunctionType) else ():
+            for event_type, prepare in getattr(value, _MARK, ()) if isinstance(value, FunctionType) else ():
                 if event_type in own:
                     raise ValueError(
-                        f"{cls.__qualname__} has two handlers for {event_type}: {own[event_type]} and {name}"
+                        f"{cls.__qualname__} has two handlers for {event_type}: {own[event_type].handler} "
+                        f"and {name}"
                     )
-                own[event_type] = name
+                own[event_type] = Marked(name, prepare)
         found |= own
     return found
 
 
-def bound_handlers(consumer: object) -> dict[str, Handler]:
-    """The handlers of ``consumer`` by the CloudEvents ``type`` of the events that they take. By that, since
-    in a control topic another sender may call an event of its own ``user_add_org``."""
-    return {
-        TYPE_PREFIX + event_type if is_event_type(event_type) else event_type: getattr(consumer, name)
-        for event_type, name in handlers_of(type(consumer)).items()
-    }
+def bound_handlers(consumer: object, class_wide: Prepare | None) -> dict[str, tuple[Prepare | None, Handler]]:
+    """What prepares for an event (``class_wide`` unless ``on`` says otherwise) and what handles it, by the
+    CloudEvents ``type`` of the event. By that, since in a control topic another sender may call an event of
+    its own ``user_add_org``."""
+    bound: dict[str, tuple[Prepare | None, Handler]] = {}
+    for event_type, marked in handlers_of(type(consumer)).items():
+        type_ = TYPE_PREFIX + event_type if is_event_type(event_type) else event_type
+        prepare = class_wide
+        if marked.prepare != CLASS_WIDE:
+            prepare = None if marked.prepare is None else getattr(consumer, marked.prepare)
+        bound[type_] = (prepare, getattr(consumer, marked.handler))
+    return bound

@@ -1,16 +1,23 @@
 """The inbox table: which events this consumer has applied. It makes database effects happen once.
 
-The row is written in the handler's own transaction, so it exists exactly if the effect does. Not here: the
-inbox *topic*, which is where replayed records arrive.
+The row is written in the handler's own transaction, so it exists exactly if the effect does. There is one for
+each event, so it is small: a hash of what it is known by, the time, and a number for the topic that it came
+from, which says how long the row is needed (``pruning.py``). Not here: the inbox *topic*, which is where
+replayed records arrive.
 """
 
 import hashlib
+import uuid
+import zlib
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
-from sqlalchemy import Column, ColumnElement, Index, MetaData, String, Table, delete, func, select, tuple_
+from sqlalchemy import Column, Index, Integer, LargeBinary, MetaData, String, Table, delete, func, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql.asyncpg import PGDialect_asyncpg
+from sqlalchemy.engine import Row
+from sqlalchemy.types import TypeDecorator
 
 from dingbridge.worker.context import Reader
 from dingbridge.worker.store.database import Database
@@ -21,43 +28,66 @@ from dingbridge.worker.store.utc import UtcDateTime
 EventId = tuple[str, str]
 """``(source, id)``: what tells one event from every other."""
 
+BEGINNING = datetime(2020, 1, 1, tzinfo=UTC)
+"""Times in the table are s since then: four bytes of them last until 2088."""
+
+
+class Hash(TypeDecorator[bytes]):
+    """16 bytes: PostgreSQL's ``uuid``, which takes no more than that, and a blob in SQLite."""
+
+    impl = LargeBinary(16)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Any) -> Any:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.UUID(as_uuid=True))
+        return dialect.type_descriptor(LargeBinary(16))
+
+    def process_bind_param(self, value: bytes | None, dialect: Any) -> Any:
+        return uuid.UUID(bytes=value) if value is not None and dialect.name == "postgresql" else value
+
+    def process_result_value(self, value: Any, dialect: Any) -> bytes | None:
+        return value.bytes if isinstance(value, uuid.UUID) else value
+
+
 metadata = MetaData()
 
 inbox = Table(
     "dingbridge_inbox",
     metadata,
-    Column("consumer", String(100), primary_key=True),
-    Column("source", String, primary_key=True, comment="a hash where it is long, as the next two"),
-    Column("id", String, primary_key=True),
-    Column("replay_id", String, primary_key=True, default="", comment="empty for ordinary records"),
-    Column("at", UtcDateTime, nullable=False, comment="when the event was applied"),
-    Index("dingbridge_inbox_at", "consumer", "at"),
+    Column("hash", Hash, primary_key=True, comment="of consumer, source, id and replay id"),
+    Column("topic", Integer, nullable=False, comment="number in dingbridge_inbox_topics"),
+    Column("at", Integer, nullable=False, comment="when it was applied, in s since 2020-01-01 UTC"),
+    # equal entries share one in PostgreSQL, so it costs 7 bytes a row
+    Index("dingbridge_inbox_topic_at", "topic", "at"),
+    sqlite_with_rowid=False,
 )
 
-_COLUMNS = ("consumer", "source", "id", "replay_id", "at")
+topics = Table(
+    "dingbridge_inbox_topics",
+    metadata,
+    Column("consumer", String(100), primary_key=True),
+    Column("topic", String(249), primary_key=True),
+    Column("number", Integer, nullable=False, comment="of the rows in dingbridge_inbox that came from it"),
+    Column("since", UtcDateTime, nullable=False, comment="when the consumer was first started with it"),
+)
+
+_COLUMNS = ("hash", "topic", "at")
 _DIALECT = PGDialect_asyncpg()  # type: ignore[no-untyped-call]
 _ENTER = str(
     postgresql.insert(inbox).on_conflict_do_nothing().compile(dialect=_DIALECT, column_keys=_COLUMNS)
 )
 
-KEEP_BEYOND_RETENTION = timedelta(days=8)
-"""Kafka deletes whole segments, so a record outlives its topic's retention; ours roll once a day."""
-
 PRUNE_ROWS = 5_000
 """Rows deleted in one transaction: pruning must not hold SQLite's only writer for long."""
 
-
 LONGEST_TEXT = 512
-"""Bytes of a text that is in a row as it is. PostgreSQL keeps a row of an index in a third of a page, and
-four texts are in this one."""
-
 HASHED = "sha256:"
-"""What a text begins with that is in a row as its hash."""
+"""What a text begins with that is kept as its hash."""
 
 
 def storable(text: str) -> str:
-    """``text`` as it is in the table. One that PostgreSQL could not keep, or not in an index, stands as
-    its hash: ids are DingTalk's, and one that cannot be a row would stop its partition for ever."""
+    """``text``, or its hash where a database or an index could not keep it: ids are DingTalk's."""
     if len(text) <= LONGEST_TEXT and text.isascii() and "\0" not in text and not text.startswith(HASHED):
         return text
     raw = text.encode("utf-8", "surrogatepass")
@@ -70,54 +100,87 @@ def _has_surrogate(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _is(consumer: str, event: EventId, replay_id: str) -> tuple[ColumnElement[bool], ...]:
-    return (
-        inbox.c.consumer == consumer,
-        inbox.c.source == storable(event[0]),
-        inbox.c.id == storable(event[1]),
-        inbox.c.replay_id == storable(replay_id),
-    )
+def hash_of(consumer: str, event: EventId, replay_id: str) -> bytes:
+    """What the row of ``event``, applied by ``consumer`` under ``replay_id``, is found by: 16 bytes."""
+    parts = (consumer, storable(event[0]), storable(event[1]), storable(replay_id))
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).digest()
+
+
+def number_of(consumer: str, topic: str) -> int:
+    """The number of a topic in the rows of ``consumer``, from its name: nobody has to look it up. If two of
+    a few hundred ever had the same (1 in 100,000), the rows of both would go with the shorter retention."""
+    return zlib.crc32(f"{consumer}\0{topic}".encode()) - 2**31
+
+
+def seconds(at: datetime) -> int:
+    """``at`` as the column of that name has it."""
+    return int((at - BEGINNING).total_seconds())
 
 
 async def seen(db: Reader | Transaction, consumer: str, event: EventId, replay_id: str) -> bool:
     """Whether ``event`` has been applied under ``replay_id`` (empty for an ordinary record), or given up."""
-    return await db.scalar(select(inbox.c.at).where(*_is(consumer, event, replay_id))) is not None
+    of_event = select(inbox.c.at).where(inbox.c.hash == hash_of(consumer, event, replay_id))
+    return await db.scalar(of_event) is not None
 
 
-async def begins_at(db: Reader, consumer: str) -> datetime | None:
-    """When ``consumer`` applied its first event, as far as its rows go back. None: it has none."""
-    oldest = select(func.min(inbox.c.at)).where(inbox.c.consumer == consumer)
-    return cast("datetime | None", await db.scalar(oldest))
+async def applied_at(
+    reader: Reader, consumer: str, event: EventId, replay_ids: Iterable[str]
+) -> dict[str, datetime]:
+    """When ``event`` was applied, or given up, under each of ``replay_ids``; those that it was not are left
+    out."""
+    names = {hash_of(consumer, event, replay_id): replay_id for replay_id in replay_ids}
+    rows = await reader.execute(select(inbox.c.hash, inbox.c.at).where(inbox.c.hash.in_(names)))
+    return {names[row.hash]: BEGINNING + timedelta(seconds=row.at) for row in rows}
 
 
-async def enter(tx: Transaction, consumer: str, event: EventId, replay_id: str) -> bool:
-    """Write the inbox row. False when it stands there already, so that nothing may be done.
+async def enter(tx: Transaction, consumer: str, event: EventId, replay_id: str, topic: str) -> bool:
+    """Write the inbox row of a record of ``topic``. False when it stands there already, so that nothing may
+    be done.
 
     In PostgreSQL this waits for another transaction that is writing the same row to end.
     """
-    row = (consumer, storable(event[0]), storable(event[1]), storable(replay_id), datetime.now(UTC))
+    row = (hash_of(consumer, event, replay_id), number_of(consumer, topic), seconds(datetime.now(UTC)))
     if tx.driver is not None:  # the one statement that every event costs: half of it would be SQLAlchemy's
         with translated():
-            return bool(await tx.driver.execute(_ENTER, *row) == "INSERT 0 1")
+            return bool(await tx.driver.execute(_ENTER, uuid.UUID(bytes=row[0]), *row[1:]) == "INSERT 0 1")
     values = dict(zip(_COLUMNS, row, strict=True))
     return (await tx.execute(tx.insert(inbox).values(values).on_conflict_do_nothing())).rowcount == 1
 
 
 async def withdraw(tx: Transaction, consumer: str, event: EventId, replay_id: str) -> None:
     """Delete the row that this transaction has entered."""
-    await tx.execute(delete(inbox).where(*_is(consumer, event, replay_id)))
+    await tx.execute(delete(inbox).where(inbox.c.hash == hash_of(consumer, event, replay_id)))
 
 
-async def prune(database: Database, consumer: str, older_than: datetime) -> int:
-    """Delete the rows of ``consumer`` written before ``older_than``; returns how many."""
-    key = (inbox.c.source, inbox.c.id, inbox.c.replay_id)
-    old = select(*key).where(inbox.c.consumer == consumer, inbox.c.at < older_than).limit(PRUNE_ROWS)
+async def register(database: Database, consumer: str, names: Sequence[str]) -> datetime:
+    """Note that ``consumer`` reads the topics ``names``; returns when it was first started with any."""
+    now = datetime.now(UTC)
+    rows = [{"consumer": consumer, "topic": t, "number": number_of(consumer, t), "since": now} for t in names]
+    async with database.transaction() as tx:
+        await tx.execute(tx.insert(topics).values(rows).on_conflict_do_nothing())
+        since = await tx.scalar(select(func.min(topics.c.since)).where(topics.c.consumer == consumer))
+    return cast(datetime, since)
+
+
+async def registered(reader: Reader, consumer: str) -> Sequence[Row[Any]]:
+    """``topic`` and ``number`` of all topics that ``consumer`` has read, also of those that it no longer
+    does."""
+    known = select(topics.c.topic, topics.c.number).where(topics.c.consumer == consumer)
+    return (await reader.execute(known)).all()
+
+
+async def prune(database: Database, number: int, older_than: datetime) -> int:
+    """Delete the rows of the topic ``number`` that were written before ``older_than``; returns how many."""
+    old = (
+        select(inbox.c.hash)
+        .where(inbox.c.topic == number, inbox.c.at < seconds(older_than))
+        .order_by(inbox.c.at)
+        .limit(PRUNE_ROWS)
+    )
     total = 0
     while True:
         async with database.transaction() as tx:
-            result = await tx.execute(
-                delete(inbox).where(inbox.c.consumer == consumer, tuple_(*key).in_(old))
-            )
-        total += result.rowcount
-        if result.rowcount < PRUNE_ROWS:
+            deleted = (await tx.execute(delete(inbox).where(inbox.c.hash.in_(old)))).rowcount
+        total += deleted
+        if deleted < PRUNE_ROWS:
             return total

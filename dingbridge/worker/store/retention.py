@@ -1,4 +1,4 @@
-"""How long the topics of a consumer really keep their records, which inbox rows must outlive."""
+"""How long records of a consumer's topics can come again, which their inbox rows must outlive."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,47 +18,49 @@ RETENTION_MS, SEGMENT_MS, CLEANUP_POLICY = "retention.ms", "segment.ms", "cleanu
 LONG_MS = 100 * 365 * 86_400_000
 """A hundred years: from there on it is for ever, as -1 is."""
 
-SEGMENT_ALLOWED = timedelta(days=7)
-"""Kafka's own default of ``segment.ms``. Records live as long as the segment that they stand in; the days
-that the inbox adds to a retention cover one of this length."""
+SEGMENT_ASSUMED = timedelta(days=7)
+"""Kafka's own default of ``segment.ms``, of topics that it does not tell us about."""
+
+CLEANED_WITHIN = timedelta(days=1)
+"""How late Kafka may be with deleting, by far."""
 
 UNKNOWN_TOPIC = 3
 """Kafka's error code (https://kafka.apache.org/protocol#protocol_error_codes)."""
 
 
 @dataclass(frozen=True, slots=True)
-class Retention:
-    """``longest``: how long the topics keep a record at most, None for ever. ``untold``: those that Kafka
-    does not tell us about; what our settings say was assumed of them."""
+class Lives:
+    """``by_topic``: how long a record of each topic can come again, None for ever. ``untold``: those that
+    Kafka does not tell us about; what our settings say was assumed of them."""
 
-    longest: timedelta | None
+    by_topic: dict[str, timedelta | None]
     untold: tuple[str, ...]
 
 
-async def longest_retention(settings: KafkaSettings, topics: Sequence[str]) -> Retention:
-    """The longest retention of ``topics`` as Kafka has it configured.
+async def lives_of_records(settings: KafkaSettings, topics: Sequence[str]) -> Lives:
+    """How long records of ``topics`` can come again, by what Kafka has configured.
 
-    Where Kafka refuses to tell (no right to describe a topic) or a topic does not exist yet, our own policy
+    Where Kafka refuses to tell (no right to describe a topic) or a topic does not exist, our own policy
     stands in for it. Raises ``KafkaUnavailable``.
     """
-    kept: dict[str, timedelta | None] = {
-        topic: timedelta(days=retention_days(settings, topic)) for topic in topics
+    lives: dict[str, timedelta | None] = {
+        topic: timedelta(days=retention_days(settings, topic)) + SEGMENT_ASSUMED + CLEANED_WITHIN
+        for topic in topics
     }
     try:
         told, untold = await _configured(settings, topics)
     except (KafkaError, OSError) as error:
         raise KafkaUnavailable(explain(error, settings)) from error
-    kept |= {topic: _life(configured) for topic, configured in told.items()}
-    lives = [life for life in kept.values() if life is not None]
-    return Retention(max(lives) if len(lives) == len(kept) else None, untold)
+    return Lives(lives | {topic: _life(configured) for topic, configured in told.items()}, untold)
 
 
 def _life(configured: dict[str, str]) -> timedelta | None:
+    """Kafka deletes whole segments, by their newest record; a segment ends ``segment.ms`` after it began."""
     retention = int(configured.get(RETENTION_MS, -1))
     if not 0 <= retention < LONG_MS or "delete" not in configured.get(CLEANUP_POLICY, "delete"):
         return None
-    segment = timedelta(milliseconds=min(int(configured.get(SEGMENT_MS, 0)), LONG_MS))
-    return timedelta(milliseconds=retention) + max(timedelta(), segment - SEGMENT_ALLOWED)
+    segment = timedelta(milliseconds=min(int(configured.get(SEGMENT_MS, LONG_MS)), LONG_MS))
+    return timedelta(milliseconds=retention) + segment + CLEANED_WITHIN
 
 
 async def _configured(

@@ -2,11 +2,11 @@
 until then they say that it is not known."""
 
 import asyncio
-from datetime import timedelta
+from collections import Counter
 from functools import partial
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from consumers.address_sync import cli
 from consumers.address_sync import consumer as consumer_module
@@ -14,13 +14,13 @@ from consumers.address_sync.settings import AddressSyncSettings
 from consumers.address_sync.sync.details import Details
 from consumers.address_sync.sync.full_sync import FullSync
 from consumers.address_sync.sync.runs import Runs
-from consumers.address_sync.sync.tables import details_worker
 from consumers.address_sync.tables import details, users
-from dingbridge.dingtalk.errors import ApiError, BadRequest, Unavailable
+from dingbridge.availability import GIVE_UP_AFTER_S
+from dingbridge.dingtalk.errors import ApiError, BadRequest, NotFound, Unavailable
 from dingbridge.throttle import Throttle
 from tests.support.waiting import eventually
 from tests.unit.address_sync.company import CORP, event, order
-from tests.unit.address_sync.syncing import SETTINGS, UNPACED, differences, every_detail, full
+from tests.unit.address_sync.syncing import SETTINGS, UNPACED, Clock, current, differences, every_detail, full
 
 
 async def rows_only(sync, company, cause="order"):
@@ -39,8 +39,8 @@ async def asked_for(sync):
     return {found.userid for found in await sync.rows(select(details.c.userid))}
 
 
-def worker(sync, company):
-    return Details(sync.database, CORP, company, UNPACED)
+def worker(sync, company, clock=None):
+    return Details(sync.database, CORP, company, UNPACED, clock or Clock())
 
 
 async def test_rows_stand_before_anybody_is_asked_for_and_say_what_is_not_known(sync, company):
@@ -67,7 +67,7 @@ async def test_of_who_was_known_the_manager_stays_and_he_is_asked_for_first(sync
     await rows_only(sync, company)
     changed = await row(sync, "u009")
     assert (changed.title, changed.manager_userid, changed.details_pending) == ("经理", "u-boss", True)
-    order = await sync.rows(select(details.c.userid).order_by(details.c.rank, details.c.userid))
+    order = await sync.rows(select(details.c.userid).order_by(details.c.priority))
     assert [found.userid for found in order] == ["u009", "u-new"]
 
 
@@ -118,18 +118,102 @@ async def test_who_is_listed_but_not_shown_stays_unknown_and_is_asked_for_by_the
     assert await differences(sync, company) == []
 
 
-async def test_one_process_fetches_and_another_takes_over_when_it_is_dead(sync, company):
+async def test_several_processes_share_them_and_ask_for_nobody_twice(sync, company):
+    for number in range(200):
+        company.hire(f"u1{number:03}")
     await rows_only(sync, company)
-    first, second = worker(sync, company), worker(sync, company)
-    assert await first._take()
-    assert not await second.work(lambda: True)
+    workers = [worker(sync, company) for _ in range(3)]
+    await asyncio.gather(*(one.work(lambda: True) for one in workers))
+    assert await differences(sync, company) == []
+    assert company.calls["v2/user/get"] == 212
+    assert all(one.fetched for one in workers)
+
+
+async def test_another_process_takes_over_what_a_dead_one_had(sync, company):
+    await rows_only(sync, company)
+    dead = worker(sync, company)
+    assert len(await dead._queue.claim(sync.database, 50)) == 12
+    clock = Clock()
+    other = worker(sync, company, clock)
+    await other.work(lambda: True)
     assert company.calls["v2/user/get"] == 0
-    async with sync.database.transaction() as tx:
-        until = (await tx.execute(select(details_worker.c.until))).scalar_one() - timedelta(minutes=2)
-        await tx.execute(update(details_worker).values(until=until))
-    assert await second.work(lambda: True)
+    await clock.sleep(dead.lease_s + 1)
+    await other.work(lambda: True)
     assert await differences(sync, company) == []
     assert company.calls["v2/user/get"] == 12
+
+
+async def test_one_who_is_never_answered_costs_the_others_nothing_and_is_given_up(sync, company):
+    for number in range(300):
+        company.hire(f"u1{number:03}")
+    real, asked = company.user, Counter()
+
+    async def user(userid):
+        asked[userid] += 1
+        if userid == "u005":
+            raise Unavailable("DingTalk answers 502", api="v2/user/get")
+        return await real(userid)
+
+    company.user = user
+    await rows_only(sync, company)
+    clock = Clock()
+    one = worker(sync, company, clock)
+    assert await one.work(lambda: True)
+    assert await asked_for(sync) == {"u005"}
+    assert await one.pending() == 1
+    began = clock()
+    while await one.pending():  # as long as others work meanwhile
+        one._availability.worked(clock())
+        await clock.sleep(await one.work(lambda: True))
+    assert GIVE_UP_AFTER_S <= clock() - began < 2 * GIVE_UP_AFTER_S
+    assert max(asked[userid] for userid in asked if userid != "u005") == 1
+    assert asked["u005"] < 20
+    assert (await row(sync, "u005")).details_pending
+    company.user = real
+    await full(sync, company)
+    assert await differences(sync, company) == []
+
+
+async def test_when_dingtalk_is_away_few_calls_are_made_and_all_is_kept(sync, company):
+    for number in range(300):
+        company.hire(f"u1{number:03}")
+    await rows_only(sync, company)
+
+    def away():
+        raise Unavailable("no answer", api="v2/user/get")
+
+    company.before["v2/user/get"] = away
+    clock = Clock()
+    one, began = worker(sync, company, clock), clock()
+    while clock() - began < 1800:
+        with pytest.raises(Unavailable) as error:
+            await one.work(lambda: True)
+        await clock.sleep(one.pause_s(error.value))
+    assert company.calls["v2/user/get"] < 100
+    assert await one.pending() == 312
+    company.before.clear()
+    await every_detail(sync, company)
+    assert await differences(sync, company) == []
+
+
+async def test_who_is_listed_and_not_there_is_looked_at_again_before_he_is_believed_to_be_gone(sync, company):
+    real, looks = company.user, []
+    clock = Clock()
+
+    async def user(userid):
+        if userid == "u004":
+            looks.append(round(clock() - began))
+            raise NotFound("no such user", api="v2/user/get", errcode=60121)
+        return await real(userid)
+
+    company.user = user
+    await rows_only(sync, company)
+    one, began = worker(sync, company, clock), clock()
+    while await one.pending():
+        assert "u004" in await current(sync)
+        await clock.sleep(min(1.0, await one.work(lambda: True)))
+    assert looks == pytest.approx([0, 2, 12, 72], abs=4)
+    assert "u004" not in await current(sync)
 
 
 async def test_a_call_that_fails_costs_itself_alone(sync, company):
@@ -143,12 +227,7 @@ async def test_a_call_that_fails_costs_itself_alone(sync, company):
             raise Unavailable("no answer", api="v2/user/get")
 
     company.before["v2/user/get"] = fail
-    for _ in range(20):
-        try:
-            await every_detail(sync, company)
-            break
-        except Unavailable:
-            continue
+    await every_detail(sync, company)
     assert await differences(sync, company) == []
     assert company.calls["v2/user/get"] - made // 3 == 12
 
@@ -210,8 +289,7 @@ async def test_the_running_consumer_fetches_them_and_shows_how_many_are_left(syn
     assert await differences(sync, company) == []
 
 
-async def test_a_permission_that_is_missing_does_not_end_the_consumer(sync, company, background, monkeypatch):
-    monkeypatch.setattr(consumer_module, "PERMISSION_AGAIN_S", 0.01)
+async def test_a_permission_that_is_missing_does_not_end_the_consumer(sync, company, background):
     company.refused.add("v2/user/get")
     await rows_only(sync, company)
     await eventually(lambda: company.calls["v2/user/get"] > 24, 60, "it is tried again")
@@ -220,8 +298,7 @@ async def test_a_permission_that_is_missing_does_not_end_the_consumer(sync, comp
     assert not background.done()
 
 
-async def test_nothing_that_dingtalk_answers_ends_the_consumer(sync, company, background, monkeypatch):
-    monkeypatch.setattr(consumer_module, "PERMISSION_AGAIN_S", 0.01)
+async def test_nothing_that_dingtalk_answers_ends_the_consumer(sync, company, background):
     asked = 0
 
     def fail():
@@ -232,9 +309,10 @@ async def test_nothing_that_dingtalk_answers_ends_the_consumer(sync, company, ba
 
     company.before["v2/user/get"] = fail
     await rows_only(sync, company)
-    await eventually(lambda: asked > 12 or background.done(), 60, "it is tried again")
     await eventually(
-        lambda: background.done() or sync.consumer.metrics.details_pending._value.get() == 0, 60, "all asked"
+        lambda: background.done() or (asked > 12 and sync.consumer.metrics.details_pending._value.get() == 0),
+        60,
+        "all asked",
     )
     assert not background.done()
 
@@ -287,22 +365,22 @@ async def test_a_full_sync_has_not_to_wait_for_more_than_one_of_them(sync, compa
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_the_command_says_once_that_another_process_does_it_and_takes_over(sync, company, monkeypatch):
+async def test_the_command_ends_beside_one_who_is_never_answered(sync, company, monkeypatch):
     run = await rows_only(sync, company, "command")
-    other, mine, said = worker(sync, company), worker(sync, company), []
-    assert await other._take()
+    real, said = company.user, []
+
+    async def user(userid):
+        if userid == "u005":
+            raise Unavailable("DingTalk answers 502", api="v2/user/get")
+        return await real(userid)
+
+    company.user = user
     monkeypatch.setattr(cli, "say", said.append)
     monkeypatch.setattr(cli, "_LOOK_S", 0.001)
-    looks, work = iter(range(100)), mine.work
-
-    async def look(in_time):
-        if next(looks) == 2:
-            await other._leave()
-        return await work(in_time)
-
-    monkeypatch.setattr(mine, "work", look)
+    monkeypatch.setattr(cli, "_PATIENCE_S", 0.01)
+    mine = worker(sync, company)
+    mine.lease_s = 0
     await cli._details(Runs(sync.database, CORP), run, mine, wait=True)
-    assert ["another process" in words for words in said] == [False, True]
-    assert "60 s" in said[1]
-    assert mine.fetched == 12
+    assert said[1] == "of 1 DingTalk does not tell just now; the running consumer goes on asking"
+    assert mine.fetched == 11
     assert run.state == "done"

@@ -5,13 +5,14 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from consumers.address_sync.sync.full_sync import FullSync
 from consumers.address_sync.sync.runs import RunMoved, Runs
 from consumers.address_sync.sync.tables import runs as runs_table
+from consumers.address_sync.tables import users
 from dingbridge.dingtalk.errors import PermissionDenied, Unavailable
-from tests.unit.address_sync.company import CORP, Company, event, events
+from tests.unit.address_sync.company import CORP, Company, event, events, listed
 from tests.unit.address_sync.syncing import (
     SETTINGS,
     UNPACED,
@@ -189,4 +190,39 @@ async def test_a_listing_of_roles_does_not_undo_an_event_that_came_after_it(sync
     company.user_count = user_count
     await full(sync, company)
     assert counted == 2
+    assert await differences(sync, company) == []
+
+
+async def test_a_listing_that_is_older_than_an_event_changes_nothing(sync, company):
+    """Reads of one person and listings lag each for themselves: the event's look was right, the listing, made
+    after it, is not."""
+    await full(sync, company)
+    old = [dict(user) for user in company.users.values()]
+    company.users["u003"]["name"] = "新名"
+    del company.users["u008"]
+    left_at = (event("user_leave_org", "u008")).time
+    for one in (*events("user_modify_org", "u003"), *events("user_leave_org", "u008")):
+        assert (await sync.deliver(one)).kind == "done"
+    before = await contents(sync)
+
+    async def lagging(dept_id):
+        for user in old:
+            if dept_id in user["dept_id_list"]:
+                yield listed(user, dept_id)
+
+    company.department_users = lagging
+    await full(sync, company)
+    assert await contents(sync) == before
+    [(told,)] = await sync.rows(select(users.c.left_at).where(users.c.userid == "u008"))
+    assert told == left_at
+
+
+async def test_who_was_hired_a_moment_ago_is_not_marked_by_reads_that_lag(sync, company):
+    await full(sync, company)
+    company.hire("u901", dept_id_list=[5])
+    assert (await sync.deliver(event("user_add_org", "u901"))).kind == "done"
+    hired = company.users.pop("u901")  # as other replicas still have it
+    run = await full(sync, company)
+    assert run.changed == {}
+    company.users["u901"] = hired
     assert await differences(sync, company) == []

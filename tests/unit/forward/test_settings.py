@@ -16,7 +16,8 @@ from tests.unit.forward.support import SECRET, system
 GOOD = """
 [systems.a]
 url = "https://a.example.com/hooks/dingtalk?key=1"
-types = ["user_*", "org_dept_create", "a_type_of_tomorrow"]
+types = ["user_*", "org_dept_create"]
+new_types = ["a_type_of_tomorrow"]
 secrets = ["SYSTEM_A_SECRET", "SYSTEM_A_SECRET_OLD"]
 rate = 20
 timeout_s = 5
@@ -110,7 +111,7 @@ def test_all_mistakes_are_told_at_once(load: Any) -> None:
         "systems.A_1.secrets: holds names of environment variables, as SYSTEM_A_SECRET; no secret itself",
         "systems.A_1.rate: ",
         "systems.A_1.body: ",
-        "systems.b.types: 'nothing_*' matches no known EventType; a new one is named in full",
+        "systems.b.types: 'nothing_*' matches no known EventType; a new one stands in new_types",
         "systems.c.ca_file: /does/not/exist.pem cannot be used (No such file or directory)",
         "systems.c.headers: ",
         "systems.d.ca_file: ",

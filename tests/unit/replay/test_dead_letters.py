@@ -11,10 +11,11 @@ from dingbridge.replay.copying import copied_headers
 from dingbridge.replay.dead_letters import (
     NOTE_HEADER,
     DeadLetterFilter,
-    Settled,
+    Notes,
     is_note,
     note,
     read_dead_letter,
+    replayed_as,
 )
 
 AT = datetime(2026, 11, 25, 4, tzinfo=UTC)
@@ -76,16 +77,13 @@ def test_every_filter_must_admit_it(wanted, admitted):
     assert wanted.admits(read_dead_letter(record(**HEADERS))) is admitted
 
 
-def test_a_note_settles_the_letters_of_its_partition_alone():
-    noted = record(offset=30, value=note([17, 19]), **{NOTE_HEADER: "run1"})
-    broken = record(offset=31, value=b"[17, null", **{NOTE_HEADER: "run2"})
-    assert is_note(noted)
-    found = Settled()
-    found.add(noted)
-    found.add(broken)
-    assert found.by(read_dead_letter(record(17))) == "run1"
-    assert found.by(read_dead_letter(record(18))) is None
-    assert found.by(read_dead_letter(record(17, partition=0))) is None
+def test_the_newest_note_that_names_a_letter_settles_it():
+    found = Notes()
+    assert is_note(record(offset=33, value=note([17, 19]), **{NOTE_HEADER: "run2"}))
+    found.add(record(offset=33, value=note([17, 19]), **{NOTE_HEADER: "run2"}))
+    found.add(record(offset=32, value=b"[17, null", **{NOTE_HEADER: "broken"}))
+    found.add(record(offset=31, value=note([16, 17]), **{NOTE_HEADER: "run1"}))
+    assert [found.by(offset) for offset in (16, 17, 18, 19)] == ["run1", "run2", None, "run2"]
 
 
 @given(st.lists(st.tuples(st.sampled_from([*HEADERS, "dingbridge-replay-id", "x"]), st.binary(max_size=9))))
@@ -100,8 +98,8 @@ def test_a_copy_has_its_records_headers_and_one_replay_id(headers):
     ]
 
 
-def test_what_settles_a_letter_settles_its_doubles_and_no_other():
-    first, double = record(17, **HEADERS), record(40, partition=2, **HEADERS)
+def test_doubles_of_one_letter_are_sent_under_one_replay_id_and_no_others():
+    letter, double = record(17, **HEADERS), record(40, partition=2, **HEADERS)
     others = [
         record(41, **{**HEADERS, "dingbridge-dlq-offset": "42"}),
         record(42, **HEADERS, **{"dingbridge-replay-id": "run0"}),  # it was replayed, and failed again
@@ -109,12 +107,11 @@ def test_what_settles_a_letter_settles_its_doubles_and_no_other():
         record(45),
         record(46),
     ]
-    for noted in (first, double):
-        found = Settled()
-        for letter in (first, double, *others):
-            found.add_dead_letter(read_dead_letter(letter))
-        assert {found.by(read_dead_letter(letter)) for letter in (first, double, *others)} == {None}
-        value = note([noted.offset])
-        found.add(record(50, value=value, partition=noted.partition, **{NOTE_HEADER: "run1"}))
-        assert [found.by(read_dead_letter(letter)) for letter in (first, double)] == ["run1", "run1"]
-        assert {found.by(read_dead_letter(letter)) for letter in others} == {None}
+    ids = [replayed_as(read_dead_letter(one), None) for one in (letter, double, *others)]
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 1 + len(others)
+    # sent again though it was settled: another id, the same for all who saw that note
+    again = replayed_as(read_dead_letter(letter), "run1")
+    assert again not in ids
+    assert again == replayed_as(read_dead_letter(double), "run1")
+    assert again != replayed_as(read_dead_letter(letter), "run2")

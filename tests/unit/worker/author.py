@@ -41,6 +41,28 @@ class Payroll(Consumer[Person]):
         self, event: Event[UserLeaveOrg] | Event[UserAddOrg], tx: Transaction, prepared: Person
     ) -> None: ...
 
+    async def look(self, event: Event[UserAddOrg], ctx: Context) -> int | None:
+        user = await ctx.dingtalk.user(event.data["userId"][0])
+        print(user["nmae"])  # E: TypedDict "User" has no key "nmae"
+        print(user["name"], [dept_id + 1 for dept_id in user["dept_id_list"]])
+        approval = await ctx.dingtalk.approval("pi-1")
+        print(approval["formComponentValues"][0]["vlaue"])  # E: TypedDict "FormValue" has no key "vlaue"
+        async for member in ctx.dingtalk.department_users(1):
+            print(member["job_number"] + 1)  # E: Unsupported operand types
+        return user["hired_date"]
+
+    @on("user_add_org", prepare=look)
+    async def looked(self, event: Event[UserAddOrg], tx: Transaction, number: int | None) -> None: ...
+
+    @on("user_add_org", prepare=look)  # E: Argument 1 to "__call__" of "Handles" has incompatible type
+    async def of_text(self, event: Event[UserAddOrg], tx: Transaction, number: str) -> None: ...
+
+    @on("org_dept_create", prepare=look)  # E: Argument "prepare" to "on" has incompatible type
+    async def of_another(self, event: Event, tx: Transaction, number: int | None) -> None: ...
+
+    @on("user_leave_org", prepare=None)
+    async def left(self, event: Event[UserLeaveOrg], tx: Transaction, prepared: None) -> None: ...
+
     @on("a_type_of_next_month")
     async def unknown(self, event: Event, tx: Transaction, prepared: Person) -> None:
         print(event.data["whatever"])

@@ -27,6 +27,7 @@ from dingbridge.dingtalk.error_meanings import REFUSALS
 from dingbridge.dingtalk.errors import ApiError, NotFound, RateLimited
 from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
 from dingbridge.testing import MemoryRuntime
+from dingbridge.worker.context import NOWHERE
 from dingbridge.worker.executor import MAX_CONFLICTS, classify
 from dingbridge.worker.store import inbox
 from tests.unit.worker.support import Recording, effects, record
@@ -43,13 +44,13 @@ async def test_done_writes_the_effect_and_the_inbox_row(database_url: str) -> No
         assert (await runtime.deliver(record("e1"))).kind == "done"
         assert [r.event_id for r in await runtime.rows(select(effects))] == ["user_modify_org:e1/u1"]
         (row,) = await runtime.rows(select(inbox.inbox))
-        assert (row.consumer, row.source, row.id, row.replay_id) == (
-            "recording",
-            "/dingtalk/dingcorp1/default",
-            "user_modify_org:e1/u1",
-            "",
-        )
-        assert before <= row.at <= datetime.now(UTC)
+        known = ("/dingtalk/dingcorp1/default", "user_modify_org:e1/u1")
+        assert row.hash == inbox.hash_of("recording", known, "")
+        assert row.topic == inbox.number_of("recording", NOWHERE.topic)
+        assert inbox.seconds(before) <= row.at <= inbox.seconds(datetime.now(UTC))
+        found = await inbox.applied_at(runtime.database.reader(), "recording", known, ["", "another run"])
+        assert [*found] == [""]
+        assert before - timedelta(seconds=1) < found[""] <= datetime.now(UTC)
 
 
 async def test_a_repeated_event_is_seen_and_a_replay_is_applied_once_more(database_url: str) -> None:
@@ -297,10 +298,11 @@ async def test_inbox_rows_are_pruned_by_age(monkeypatch: pytest.MonkeyPatch, dat
     async with MemoryRuntime(Recording(), database_url=database_url) as runtime:
         for n in range(5):
             await runtime.deliver(record(f"e{n}"))
-        now = datetime.now(UTC)
-        assert await inbox.prune(runtime.database, "recording", now - timedelta(hours=1)) == 0
-        assert await inbox.prune(runtime.database, "other", now) == 0
-        assert await inbox.prune(runtime.database, "recording", now) == 5
+        now, mine = datetime.now(UTC) + timedelta(seconds=1), inbox.number_of("recording", NOWHERE.topic)
+        assert await inbox.prune(runtime.database, mine, now - timedelta(hours=1)) == 0
+        assert await inbox.prune(runtime.database, inbox.number_of("other", NOWHERE.topic), now) == 0
+        assert await inbox.prune(runtime.database, inbox.number_of("recording", "other"), now) == 0
+        assert await inbox.prune(runtime.database, mine, now) == 5
         assert await runtime.rows(select(inbox.inbox)) == []
 
 

@@ -8,8 +8,9 @@ from sqlalchemy import Column, MetaData, Table, Text, inspect, select, text
 
 from consumers.address_sync import AddressSync
 from dingbridge import Consumer, open_database
+from dingbridge.migrations.upgrade import MigrationError, version_table
 from dingbridge.worker.registry import known_consumers
-from dingbridge.worker.store.migrations import MigrationError, WorkerTables, migrate, version_table
+from dingbridge.worker.store.migrations import WorkerTables, migrate
 from tests.support.migrations import differences, revision
 
 FIRST = """
@@ -29,6 +30,17 @@ def upgrade():
     op.add_column("bills", sa.Column("currency", sa.Text, server_default="CNY"))
     {more}
 """
+
+
+def code(migrations, *more, others=()):
+    """A consumer class with ``bills`` of two columns and ``more``; ``others`` are tables beside it."""
+    tables = MetaData()
+    Table("bills", tables, Column("id", Text, primary_key=True), Column("amount", Text), *more)
+    for name in others:
+        Table(name, tables, Column("id", Text, primary_key=True))
+    about = {"name": "billing", "topics": ["bpms_instance_change"]}
+    return type("Billing", (Consumer,), {**about, "metadata": tables, "migrations": migrations})
+
 
 numbers = count()
 """No two tests have a package of the same name: what was read of one is remembered."""
@@ -50,16 +62,9 @@ def billing(tmp_path, monkeypatch):
         package = f"revisions_{next(numbers)}"
         folder = tmp_path / package
         folder.mkdir()
-        for name, code in {"__init__": "", **files}.items():
-            (folder / f"{name}.py").write_text(code)
-        metadata = MetaData()
-        Table("bills", metadata, Column("id", Text, primary_key=True), Column("amount", Text))
-
-        class Billing(Consumer):
-            name, topics = "billing", ["bpms_instance_change"]
-
-        Billing.metadata, Billing.migrations = metadata, package
-        return Billing
+        for name, source in {"__init__": "", **files}.items():
+            (folder / f"{name}.py").write_text(source)
+        return code(package)
 
     yield made
     for name in [name for name in sys.modules if name.startswith("revisions_")]:
@@ -123,17 +128,77 @@ async def test_consumers_in_one_database_have_versions_of_their_own(database, bi
 
 
 async def test_tables_that_others_added_to_the_metadata_are_created(database, billing):
-    consumer = billing(v0001=FIRST)
+    consumer = billing(v0001=FIRST)  # and then an actions module is loaded
     ledger = Table("ledger", consumer.metadata, Column("id", Text, primary_key=True))
     await migrate(database, consumer)
     assert (await database.reader().execute(select(ledger))).all() == []
+    ledger.append_column(Column("days", Text))
+    with pytest.raises(
+        MigrationError, match=r"lacks ledger\.days.*: ALTER TABLE ledger ADD COLUMN days TEXT"
+    ):
+        await migrate(database, consumer)
 
 
-async def test_a_consumer_without_migrations_has_its_missing_tables_created(database, billing):
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (
+            {"others": ["ledger"]},
+            "lacks ledger.*no revision makes ledger: .*consumers migrate billing --write",
+        ),
+        ({"more": "currency"}, r"lacks bills\.currency.*no revision makes bills\.currency"),
+    ],
+)
+async def test_what_no_revision_makes_is_refused_with_the_command_that_writes_it(
+    database, billing, changed, words
+):
+    package = billing(v0001=FIRST).migrations
+    more = [Column(changed["more"], Text)] if "more" in changed else []
+    consumer = code(package, *more, others=changed.get("others", ()))
+    for _ in range(2):
+        with pytest.raises(MigrationError, match=words):
+            await migrate(database, consumer)
+    assert await tables_of(database) == [], "and nothing was made"
+
+
+async def test_a_database_that_was_made_otherwise_is_refused_with_the_statement_that_mends_it(
+    database, billing
+):
     consumer = billing(v0001=FIRST)
-    consumer.migrations = None
     await migrate(database, consumer)
-    assert (await database.reader().execute(text("SELECT * FROM bills"))).all() == []
+    async with database.transaction() as tx:
+        await tx.execute(text("ALTER TABLE bills DROP COLUMN amount"))
+    with pytest.raises(MigrationError, match=r"in no revision.*ALTER TABLE bills ADD COLUMN amount TEXT"):
+        await migrate(database, consumer)
+
+
+async def test_without_migrations_missing_tables_are_created_and_missing_columns_refused(database):
+    await migrate(database, code(None))
+    await migrate(database, code(None, others=["ledger"]))
+    assert {"bills", "ledger"} <= set(await tables_of(database))
+    with pytest.raises(MigrationError, match=r"lacks bills\.note.*consumers migrate billing --write"):
+        await migrate(database, code(None, Column("note", Text)))
+
+
+async def test_tables_that_were_created_take_revisions_later(database, billing):
+    package = billing(v0001=FIRST, v0002=SECOND.format(more="")).migrations
+    await migrate(database, code(None))
+    consumer = code(package, Column("currency", Text))
+    await migrate(database, consumer)
+    assert await revision(database, consumer) == "0002"
+    await migrate(database, consumer)
+
+
+async def test_tables_that_older_code_created_are_not_taken_for_the_first_revision(database, billing):
+    await migrate(database, code(None))
+    package = billing(v0001=FIRST.replace("amount", "total")).migrations
+    with pytest.raises(MigrationError, match=r"created by older code.*lack bills\.total"):
+        await migrate(database, code(package))
+
+
+async def tables_of(database):
+    async with database.reading() as connection:
+        return await connection.run_sync(lambda c: inspect(c).get_table_names())
 
 
 def test_version_tables_fit_into_postgresqls_identifiers():

@@ -5,7 +5,7 @@ from typing import Any, get_args, get_overloads
 import orjson
 import pytest
 
-from dingbridge import Consumer, Event, Transaction, on
+from dingbridge import Consumer, Context, Event, Transaction, on
 from dingbridge.events import catalogue, payloads
 from dingbridge.events.control import RESYNC_REQUESTED, resync_requested
 from dingbridge.testing import MemoryRuntime
@@ -82,6 +82,53 @@ async def test_a_handler_writes_in_the_transaction_of_the_inbox_row() -> None:
         assert [row.subject for row in await runtime.rows(effects.select())] == ["prepared for u1"]
 
 
+class Prepared(Heard):
+    """Looks in three ways: for the class, for one event, and not at all."""
+
+    name = "prepared"
+
+    async def prepare(self, event: Event, ctx: Context) -> str:
+        self.hear("prepare", event)
+        return "for the class"
+
+    async def look(self, event: Event, ctx: Context) -> str:
+        self.hear("look", event)
+        return "for this one"
+
+    @on("user_modify_org", prepare=look)
+    @on("user_active_org")
+    async def changed(self, event: Event, tx: Transaction, prepared: str) -> None:
+        self.hear(f"changed {prepared}", event)
+
+    @on("user_leave_org", prepare=None)
+    async def left(self, event: Event, tx: Transaction, prepared: None) -> None:
+        self.hear(f"left {prepared}", event)
+
+
+class Overridden(Prepared):
+    async def look(self, event: Event, ctx: Context) -> str:
+        return "otherwise"
+
+
+@pytest.mark.parametrize(
+    ("consumer", "event_type", "heard"),
+    [
+        (Prepared, "user_active_org", ["prepare", "changed for the class"]),
+        (Prepared, "user_modify_org", ["look", "changed for this one"]),
+        (Prepared, "user_leave_org", ["left None"]),
+        (Overridden, "user_modify_org", ["changed otherwise"]),
+    ],
+)
+@pytest.mark.parametrize("database", [True, False])
+async def test_what_prepares_for_an_event_is_said_by_its_on(
+    consumer: type[Prepared], event_type: str, heard: list[str], database: bool
+) -> None:
+    one = type("One", (consumer,), {"uses_database": database})()
+    async with MemoryRuntime(one) as runtime:
+        assert (await runtime.deliver(record(event_type=event_type))).kind == "done"
+    assert [what for what, _ in one.heard] == heard
+
+
 async def test_a_subclass_changes_a_handler_by_its_name_and_takes_a_type_by_on() -> None:
     class Other(Both):
         async def added(self, event: Event, tx: Transaction, prepared: Any) -> None:
@@ -154,7 +201,7 @@ def test_every_known_event_type_has_a_type_of_its_own() -> None:
     ]
     assert last is str, "a type of next month is an EventType too"
     assert [name for literal, _ in typed for name in get_args(literal)] == [*catalogue]
-    names = [str(made).removeprefix("Handles[payloads.").removesuffix("]") for _, made in typed]
+    names = [str(made).removeprefix("Handles[payloads.").removesuffix(", Prepared_]") for _, made in typed]
     assert len(set(names)) == len(names)
     assert set(names) <= vars(payloads).keys()
 
@@ -172,6 +219,10 @@ def _handler() -> Any:
         ({"a": on("dingtalk.x")(_handler())}, "is no EventType: they have no prefix"),
         ({"a": on("x")(_handler()), "topics": ("y", "z")}, "reads y, z, and has neither"),
         ({"auto_offset_reset": "newest"}, "auto_offset_reset is 'newest'; it is one of earliest, latest"),
+        ({"a": on("x", prepare=_handler())(_handler())}, "prepare=handler, and the class has no method"),
+        ({"handle": lambda self, event, tx, prepared: None}, "handle is no coroutine.*`async def handle`"),
+        ({"prepare": lambda self, event, ctx: None}, "prepare is no coroutine"),
+        ({"start": lambda self: None}, "start is no coroutine"),
         ({"not_retryable": KeyError}, "a tuple of exceptions"),
         ({"not_retryable": (KeyboardInterrupt,)}, "a tuple of exceptions"),
     ],
@@ -190,3 +241,9 @@ def test_on_without_an_event_type_is_its_authors_error(given: Any) -> None:
 def test_a_handler_that_cannot_be_awaited_is_its_authors_error() -> None:
     with pytest.raises(TypeError, match="is no `async def`"):
         on("user_add_org")(lambda self, event, tx, prepared: None)
+
+
+def test_a_method_that_prepares_is_given_itself_and_can_be_awaited() -> None:
+    for given in ("look", lambda self, event, ctx: None):
+        with pytest.raises(TypeError, match="needs a method of the class"):
+            on("user_add_org", prepare=given)

@@ -1,22 +1,24 @@
 """Retries, dead letters, pauses and handovers, without Kafka: records in, finished ones out."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import select
 from structlog.testing import capture_logs
 
-from dingbridge import DependencyUnavailable, Event, Reject, Retry
+from dingbridge import DependencyUnavailable, Event, Reject, Retry, Transaction
 from dingbridge import retry as backoff_module
 from dingbridge.events.control import resync_requested
+from dingbridge.worker import runners as runners_module
 from dingbridge.worker import scheduler as scheduler_module
 from dingbridge.worker.context import Position
-from dingbridge.worker.delivery import REPLAY_HEADER, Delivery, hash_key
-from dingbridge.worker.executor import Executor, Outcome
+from dingbridge.worker.delivery import REPLAY_HEADER, hash_key
+from dingbridge.worker.executor import Came, Executor, Outcome
 from dingbridge.worker.outcomes import Failure
 from dingbridge.worker.queues.offset_tracker import Limits
 from dingbridge.worker.store import outbox
@@ -212,14 +214,52 @@ async def test_a_handover_cuts_off_what_does_not_finish_and_the_runner_lives_on(
         assert harness.to_commit() == {P0: 2}
 
 
+class SelfCancelling(Scripted):
+    """Cancels the task that it runs in: within an await, or so that it is raised after the handler's end."""
+
+    uses_database, metadata = False, None
+
+    def __init__(self, *, waits: bool) -> None:
+        super().__init__()
+        self.waits = waits
+
+    async def handle(self, event: Event, tx: Transaction, prepared: Any) -> None:
+        if "bad" in event.id:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            if self.waits:
+                await asyncio.sleep(0)
+
+    async def dead_lettered(self, event: Event | None, failure: Failure) -> None:
+        await self.handle(cast(Event, event), None, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("uses_database", [True, False])
+async def test_a_handler_that_cancels_itself_does_not_end_its_runner(
+    waits: bool, uses_database: bool
+) -> None:
+    consumer = SelfCancelling(waits=waits)
+    consumer.concurrency = 1  # type: ignore[misc]
+    async with running(consumer) as harness:
+        if not uses_database:
+            harness.scheduler._executor = Executor(consumer, None)
+        for n in range(3):
+            harness.add(P0, (f"bad{n}", "u1"), (f"good{n}", "u1"), (f"other{n}", "u2"))
+            await harness.idle()
+        assert harness.to_commit() == {P0: 9}
+        assert len(harness.letters.sent) == (3 if waits or uses_database else 0)
+
+
 class Lasting(Executor):
     """What is cut off here does not end before ``then`` has."""
 
     then: Callable[[], Awaitable[Outcome]]
 
-    async def attempt(self, event: Event, delivery: Delivery = Delivery(), number: int = 1) -> Outcome:  # noqa: B008
+    async def attempt_together(self, came: Sequence[Came], number: int = 1) -> Outcome:
         try:
-            return await super().attempt(event, delivery, number)
+            return await super().attempt_together(came, number)
         except asyncio.CancelledError:
             return await self.then()
 
@@ -235,7 +275,7 @@ async def test_the_stop_ends_though_a_handler_was_cut_off_and_has_not_ended(
 ) -> None:
     """A rollback that the server does not answer, or a handler that cleans up for long."""
     monkeypatch.setattr(scheduler_module, "CANCEL_TIMEOUT_S", 0.01)
-    monkeypatch.setattr(scheduler_module, "CLOSE_TIMEOUT_S", 60 if heeds_the_second else 0.01)
+    monkeypatch.setattr(runners_module, "CLOSE_TIMEOUT_S", 60 if heeds_the_second else 0.01)
     enough = asyncio.Event()
 
     async def then() -> Outcome:
@@ -253,7 +293,7 @@ async def test_the_stop_ends_though_a_handler_was_cut_off_and_has_not_ended(
             last(harness, consumer, then)
             harness.add(P0, ("a", "u1"))
             await until(lambda: "a" in consumer.began)
-            runners = list(harness.scheduler._runners)
+            runners = list(harness.scheduler._runners._tasks)
             await harness.scheduler.revoke({P0}, grace_s=0.01)
             await harness.scheduler.close()
             left = 0 if heeds_the_second else 1

@@ -8,21 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
-from dingbridge import Database
 from dingbridge import retry as backoff
-from dingbridge.errors import KafkaUnavailable
+from dingbridge.errors import SettingsError
 from dingbridge.events.event import decode
 from dingbridge.settings import ConsumerSettings
 from dingbridge.worker import service, supervise
 from dingbridge.worker.delivery import Delivery
 from dingbridge.worker.service import ConsumerFault, ConsumerService
 from dingbridge.worker.store import inbox
-from dingbridge.worker.store import outbox as owed
 from dingbridge.worker.store.errors import DatabaseDown, TransactionRace
-from dingbridge.worker.store.retention import Retention
 from tests.unit.worker.support import Recording, record
 
 
@@ -31,92 +27,11 @@ def serving(tmp_path: Path, consumer: type[Recording] = Recording) -> ConsumerSe
     return ConsumerService(consumer(), settings)
 
 
-def pruned_by(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, longest_retention: Any, prune: Any
-) -> tuple[ConsumerService, Database]:
-    """A service that asks these two, and does not wait between."""
-    monkeypatch.setattr(service, "longest_retention", longest_retention)
-    monkeypatch.setattr(service, "PRUNE_RETRY_S", 0.001)
-    monkeypatch.setattr(inbox, "prune", prune)
-    monkeypatch.setattr(owed, "prune", prune)
-    one = serving(tmp_path)
-    assert one.database is not None
-    return one, one.database
-
-
-async def test_a_kafka_that_cannot_tell_its_retention_at_the_start_is_asked_again_soon(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    down, told = KafkaUnavailable("does not answer"), Retention(timedelta(days=14), ())
-    answers: list[Any] = [down, down, told]
-    pruned = asyncio.Event()
-
-    async def longest_retention(settings: Any, topics: Any) -> Retention:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return told
-
-    async def prune(*_: Any) -> int:
-        pruned.set()
-        return 0
-
-    one, database = pruned_by(monkeypatch, tmp_path, longest_retention, prune)
-    with capture_logs() as logs:
-        pruning = asyncio.create_task(one._prune_regularly(database))
-        async with asyncio.timeout(60):
-            await pruned.wait()
-        pruning.cancel()
-        await asyncio.wait([pruning])
-    await database.close()
-    said = [entry["event"].removeprefix("consumer.") for entry in logs]
-    assert said[:3] == ["inbox_not_pruned", "inbox_not_pruned", "inbox_kept"]
-
-
-ERRORS = [
-    TransactionRace("the database rolled back because of another transaction"),
-    OperationalError("DELETE FROM t WHERE id IN ('张三')", {}, Exception("text of the driver")),
-]
-
-
-@pytest.mark.parametrize("error", ERRORS, ids=["race", "driver"])
-async def test_pruning_that_the_database_does_not_do_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    calls = 0
-    pruned = asyncio.Event()
-
-    async def longest_retention(settings: Any, topics: Any) -> Retention:
-        return Retention(timedelta(days=14), ())
-
-    async def prune(*_: Any) -> int:
-        nonlocal calls
-        calls += 1
-        if calls < 3:
-            raise error
-        pruned.set()
-        return 7
-
-    one, database = pruned_by(monkeypatch, tmp_path, longest_retention, prune)
-    with capture_logs() as logs:
-        pruning = asyncio.create_task(one._prune_regularly(database))
-        await asyncio.wait([pruning, asyncio.create_task(pruned.wait())], return_when="FIRST_COMPLETED")
-        assert not pruning.done()
-        pruning.cancel()
-        await asyncio.wait([pruning])
-    await database.close()
-    said = [entry["event"].removeprefix("consumer.") for entry in logs]
-    assert said == ["inbox_kept", "inbox_not_pruned", "inbox_not_pruned", "inbox_pruned"]
-    assert "张三" not in str(logs)
-    assert "driver" not in str(logs)
-
-
 async def test_what_came_before_the_consumer_began_is_not_late(tmp_path: Path) -> None:
-    """It began when it applied its first event, also after a restart in the middle of what is old."""
+    """It began when it was first started, also after a restart in the middle of what is old."""
     event, now, hour = decode(record().value), datetime.now(UTC), timedelta(hours=1)
 
     async def late(*received: datetime) -> float:
-        """How many of these count for a process that starts now."""
         one = serving(tmp_path)
         assert one.database is not None
         await one._create_tables(one.database)
@@ -130,15 +45,7 @@ async def test_what_came_before_the_consumer_began_is_not_late(tmp_path: Path) -
     database = serving(tmp_path).database
     assert database is not None
     async with database.transaction() as tx:
-        for consumer, ago in (("recording", 2), ("recording", 3), ("other", 9)):
-            row = {
-                "consumer": consumer,
-                "source": "s",
-                "id": str(ago),
-                "replay_id": "",
-                "at": now - ago * hour,
-            }
-            await tx.execute(tx.insert(inbox.inbox).values(row))
+        await tx.execute(inbox.topics.update().values(since=now - 3 * hour))
     await database.close()
     assert await late(now - 4 * hour, now - 2.5 * hour) == 1
 
@@ -243,9 +150,21 @@ async def test_what_runs_beside_the_events_begins_again_within_a_service(
             one.stop()
         raise KeyError("pruning")
 
-    monkeypatch.setattr(one, "_prune_regularly", failing)
+    monkeypatch.setattr(service, "prune_regularly", failing)
     monkeypatch.setattr(one.worker, "run", one._stopping.wait)
     with capture_logs() as logs:
         async with asyncio.timeout(60):
             await one.run()
     assert {entry["task"] for entry in logs if entry["event"] == "consumer.task_ended"} == {"pruning"}
+
+
+def test_a_misspelt_event_type_ends_the_start_and_a_new_one_is_declared(tmp_path: Path) -> None:
+    class Misspelt(Recording):
+        topics = ("user_leaves_org", "unclassified")
+
+    with pytest.raises(
+        SettingsError, match=r"'user_leaves_org', user_leave_org is near it; .*new_event_types"
+    ):
+        serving(tmp_path, Misspelt)
+    Misspelt.new_event_types = ("user_leaves_org",)
+    serving(tmp_path, Misspelt)

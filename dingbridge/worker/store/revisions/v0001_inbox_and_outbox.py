@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+from dingbridge.worker.store.inbox import Hash
 from dingbridge.worker.store.utc import UtcDateTime
 
 revision = "0001"
@@ -12,13 +13,23 @@ down_revision = None
 def upgrade() -> None:
     op.create_table(
         "dingbridge_inbox",
-        sa.Column("consumer", sa.String(100), primary_key=True),
-        sa.Column("source", sa.String, primary_key=True, comment="a hash where it is long, as the next two"),
-        sa.Column("id", sa.String, primary_key=True),
-        sa.Column("replay_id", sa.String, primary_key=True, comment="empty for ordinary records"),
-        sa.Column("at", UtcDateTime, nullable=False, comment="when the event was applied"),
+        sa.Column("hash", Hash, primary_key=True, comment="of consumer, source, id and replay id"),
+        sa.Column("topic", sa.Integer, nullable=False, comment="number in dingbridge_inbox_topics"),
+        sa.Column("at", sa.Integer, nullable=False, comment="when it was applied, in s since 2020-01-01 UTC"),
+        sqlite_with_rowid=False,
     )
-    op.create_index("dingbridge_inbox_at", "dingbridge_inbox", ["consumer", "at"])
+    op.create_index("dingbridge_inbox_topic_at", "dingbridge_inbox", ["topic", "at"])
+    op.create_table(
+        "dingbridge_inbox_topics",
+        sa.Column("consumer", sa.String(100), primary_key=True),
+        sa.Column("topic", sa.String(249), primary_key=True),
+        sa.Column(
+            "number", sa.Integer, nullable=False, comment="of the rows in dingbridge_inbox that came from it"
+        ),
+        sa.Column(
+            "since", UtcDateTime, nullable=False, comment="when the consumer was first started with it"
+        ),
+    )
     op.create_table(
         "dingbridge_outbox",
         sa.Column("consumer", sa.String(100), primary_key=True),

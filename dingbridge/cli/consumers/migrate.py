@@ -1,0 +1,39 @@
+"""``dingbridge consumers migrate``: shows and writes the revision that a consumer's code needs."""
+
+from typing import Annotated
+
+import typer
+
+
+def migrate(
+    name: Annotated[str, typer.Argument(help="The consumer, as billing; or path/to/file.py:Class.")],
+    write: Annotated[bool, typer.Option("--write", help="Write it into the consumer's sources.")] = False,
+    message: Annotated[
+        str, typer.Option("--message", "-m", help="What the revision is called; else what it adds.")
+    ] = "",
+) -> None:
+    """Show the revision that brings a consumer's tables to its code: new tables, columns and indexes; with
+    --write, write it. The consumer runs it at its next start.
+
+    A consumer with `migrations` is compared with what its revisions make, and no database is opened. One
+    without is compared with its database (DATABASE_URL or DATA_DIR, only read), and gets two: what is there,
+    and what is new. A column that may not be NULL needs a `server_default`, for the rows that there are.
+    Exit code 1: it cannot be written, with the reason.
+    """
+    import asyncio
+
+    from dingbridge.cli.consumer_file import load
+    from dingbridge.cli.consumers.revision import missing_revisions, write_all
+    from dingbridge.cli.terminal import say
+
+    consumer = load(name)
+    revisions = asyncio.run(missing_revisions(consumer, message))
+    for revision in revisions.files:
+        print(f"# {revision.path}\n{revision.text}")
+    if not revisions.files:
+        say(f"No revision is missing: the revisions of {consumer.name} make all that its code has.")
+    elif write:
+        write_all(revisions.files)
+        say(f"Written. {revisions.hint}")
+    else:
+        say("Nothing is written yet: --write writes this.")

@@ -1,0 +1,50 @@
+"""What a database lacks of the tables that the code has, by their names: tables, and columns of those there.
+
+Nothing is compared but names, and what only the database has is nobody's fault.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Column, Connection, Table, inspect
+from sqlalchemy.schema import CreateColumn
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """``tables`` that are not there, and ``columns`` of those that are; ``statements`` are the SQL that would
+    add the columns."""
+
+    tables: tuple[Table, ...] = ()
+    columns: "tuple[Column[object], ...]" = ()
+    statements: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.tables or self.columns)
+
+    def __str__(self) -> str:
+        """The names, as ``ledger, bills.amount``."""
+        return ", ".join([*(table.name for table in self.tables), *map(str, self.columns)])
+
+
+def lacking(connection: Connection, tables: Iterable[Table]) -> Lacking:
+    """Compare ``tables`` with the database of ``connection``."""
+    expected = {table.name: table for table in tables}
+    looker = inspect(connection)
+    there = [name for name in looker.get_table_names() if name in expected]
+    found = looker.get_multi_columns(filter_names=there) if there else {}
+    named = {name: {column["name"] for column in columns} for (_, name), columns in found.items()}
+    columns = [
+        column for name in there for column in expected[name].columns if column.name not in named[name]
+    ]
+    return Lacking(
+        tuple(table for name, table in expected.items() if name not in named),
+        tuple(columns),
+        tuple(_statement(connection, column) for column in columns),
+    )
+
+
+def _statement(connection: Connection, column: "Column[object]") -> str:
+    dialect = connection.dialect
+    table = dialect.identifier_preparer.format_table(column.table)
+    return f"ALTER TABLE {table} ADD COLUMN {CreateColumn(column).compile(dialect=dialect)}"

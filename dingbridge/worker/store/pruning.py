@@ -1,0 +1,73 @@
+"""Deletes inbox rows that no record can ask for any more: at a consumer's start, and every hour.
+
+Each row is kept as long as a record of its own topic can come again, by what Kafka says of that topic.
+"""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from dingbridge.error_location import error_location
+from dingbridge.errors import KafkaUnavailable
+from dingbridge.settings import KafkaSettings
+from dingbridge.worker.outcomes import Conflict, DependencyUnavailable
+from dingbridge.worker.store import inbox, outbox
+from dingbridge.worker.store.database import Database
+from dingbridge.worker.store.retention import Lives, lives_of_records
+
+log = structlog.get_logger(__name__)
+
+INTERVAL_S = 3600
+RETRY_S = 30
+"""When Kafka or the database did not do it, in s: the retention is to be known soon after the start."""
+
+
+async def prune_regularly(database: Database, consumer: str, settings: KafkaSettings) -> None:
+    """Delete the old rows of ``consumer`` in inbox and outbox, until cancelled."""
+    said: Lives | None = None
+    while True:
+        wait_s = INTERVAL_S
+        try:
+            numbers = {row.topic: row.number for row in await inbox.registered(database.reader(), consumer)}
+            lives = await lives_of_records(settings, list(numbers))
+            if lives != said:
+                said = lives
+                _say(consumer, lives)
+            rows = 0
+            for topic, life in lives.by_topic.items():
+                if life is not None:
+                    rows += await inbox.prune(database, numbers[topic], datetime.now(UTC) - life)
+            if all_ends := [life for life in lives.by_topic.values() if life is not None]:
+                await outbox.prune(database, consumer, datetime.now(UTC) - max(all_ends))
+            log.info("consumer.inbox_pruned", consumer=consumer, rows=rows)
+        except (DependencyUnavailable, Conflict, KafkaUnavailable, DBAPIError) as error:
+            # of another member that prunes at the same moment, PostgreSQL rolls one back
+            reason = error_location(error, "consumers") if isinstance(error, DBAPIError) else str(error)
+            log.warning("consumer.inbox_not_pruned", consumer=consumer, reason=reason)
+            wait_s = RETRY_S
+        await asyncio.sleep(wait_s)
+
+
+def _say(consumer: str, lives: Lives) -> None:
+    """How long inbox rows are kept, and why, whenever that is not what it was."""
+    if for_ever := sorted(topic for topic, life in lives.by_topic.items() if life is None):
+        log.warning(
+            "consumer.inbox_kept_for_ever",
+            consumer=consumer,
+            topics=for_ever,
+            meaning="they keep their records for ever, so the table of applied events only grows; give them "
+            "a retention.ms",
+        )
+    days = {round(life / timedelta(days=1), 1) for life in lives.by_topic.values() if life is not None}
+    log.info("consumer.inbox_kept", consumer=consumer, days=sorted(days))
+    if lives.untold:
+        log.warning(
+            "consumer.retention_unknown",
+            consumer=consumer,
+            topics=lives.untold,
+            meaning="Kafka does not tell their retention (no right to DESCRIBE_CONFIGS); it is taken from "
+            "TOPIC_RETENTION_DAYS and its like. If they keep records for longer, an event that is read again "
+            "so late is applied twice: grant the right, or set them as the topics are",
+        )

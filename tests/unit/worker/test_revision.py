@@ -1,0 +1,124 @@
+"""``dingbridge consumers migrate``: the revision that it writes is the one that is missing."""
+
+import importlib
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import pytest
+from sqlalchemy import inspect
+
+from dingbridge import open_database
+from dingbridge.cli.consumer_file import load as load_consumer
+from dingbridge.cli.consumers.migrate import migrate as command
+from dingbridge.errors import BridgeError
+from dingbridge.migrations.upgrade import MigrationError, lacking_after_revisions, scripts_of
+from dingbridge.worker.store.migrations import migrate
+
+FIRST = 'Column("title", Text)'
+MORE = (
+    f'{FIRST}, Column("at", UtcDateTime), Column("n", Text, nullable=False, server_default="x"), '
+    'Index("i", "at")'
+)
+CONSUMER = """
+from sqlalchemy import Column, Index, MetaData, Table, Text
+from dingbridge import Consumer, UtcDateTime
+
+tables = MetaData()
+Table("bills", tables, Column("id", Text, primary_key=True), {columns})
+{more}
+
+class Billing(Consumer):
+    name = "billing"
+    topics = ("user_add_org",)
+    metadata = tables
+    migrations = {migrations!r}
+
+    async def handle(self, event, tx, prepared): ...
+"""
+LEDGER = 'Table("ledger", tables, Column("id", Text, primary_key=True))'
+numbers = count()
+
+
+@pytest.fixture
+def author(tmp_path, monkeypatch):
+    """An author who changes a file: ``author(columns, migrations)`` is the consumer's address afterwards."""
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    package = f"author_{next(numbers)}"
+    folder = tmp_path / package
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+
+    def changes(columns, *, migrations=False, more=""):
+        for name in [name for name in sys.modules if name.startswith(package)]:
+            del sys.modules[name]
+        scripts_of.cache_clear()
+        importlib.invalidate_caches()
+        revisions = f"{package}.migrations" if migrations else None
+        source = CONSUMER.format(columns=columns, migrations=revisions, more=more)
+        (folder / f"consumer{next(numbers)}.py").write_text(source)
+        file = max(folder.glob("consumer*.py"), key=lambda path: int(path.stem.removeprefix("consumer")))
+        return f"{file}:Billing"
+
+    yield changes
+    for name in [name for name in sys.modules if name.startswith(package)]:
+        del sys.modules[name]
+
+
+async def start(consumer):
+    """What a start does with the tables; the columns of ``bills`` then."""
+    loaded = load_consumer(consumer)
+    database = open_database(f"sqlite:///{Path(consumer).parent.parent / 'billing.db'}")
+    try:
+        await migrate(database, loaded)
+        async with database.reading() as connection:
+            return await connection.run_sync(
+                lambda c: {
+                    table: [column["name"] for column in inspect(c).get_columns(table)]
+                    for table in inspect(c).get_table_names()
+                    if not table.startswith("dingbridge")
+                }
+            )
+    finally:
+        await database.close()
+
+
+def run(consumer, *options):
+    subprocess.run(
+        [sys.executable, "-m", "dingbridge.cli.main", "consumers", "migrate", consumer, *options], check=True
+    )
+
+
+async def test_tables_that_were_created_get_their_first_revisions(author):
+    await start(author(FIRST))
+    changed = author(MORE, more=LEDGER)
+    with pytest.raises(MigrationError, match="consumers migrate billing --write"):
+        await start(changed)
+    run(changed)
+    with pytest.raises(MigrationError):
+        await start(changed)  # shown, and not written
+    run(changed, "--write", "--message", "more of them")
+    names = sorted(path.name for path in Path(changed).parent.glob("migrations/v*.py"))
+    assert names == ["v0001_the_first_tables.py", "v0002_more_of_them.py"]
+    tables = await start(author(MORE, migrations=True, more=LEDGER))
+    assert tables == {"bills": ["id", "title", "at", "n"], "ledger": ["id"]}
+
+
+async def test_an_empty_database_gets_one_revision_and_each_change_another(author):
+    run(author(FIRST), "--write")
+    assert await start(author(FIRST, migrations=True)) == {"bills": ["id", "title"]}
+    changed = author(MORE, migrations=True)
+    run(changed, "--write")
+    assert not lacking_after_revisions(load_consumer(changed))
+    assert await start(changed) == {"bills": ["id", "title", "at", "n"]}
+
+
+def test_a_column_without_a_value_for_the_rows_that_there_are_is_refused(author, capsys):
+    run(author(FIRST), "--write")
+    changed = author(f'{FIRST}, Column("n", Text, nullable=False)', migrations=True)
+    with pytest.raises(BridgeError, match=r"bills\.n may not be NULL.*server_default"):
+        command(changed)
+    command(author(FIRST, migrations=True))
+    assert "No revision is missing" in capsys.readouterr().err
