@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import and_, or_, select
+from sqlalchemy import Select, and_, or_, select
 
 from consumers.outbound.limits import count_one
 from consumers.outbound.messages import ChangeData, Outgoing, change_record
@@ -164,10 +164,7 @@ class RequestAgent:
         """``step``, or the same as an echo where the OA itself terminated the approval ``request``."""
         if not isinstance(step, End) or step.outcome != "terminated":
             return step
-        mine = (_columns.corp_id == request.corp_id, _columns.type == "approval.terminate")
-        open_ = and_(_columns.ding_id.is_(None), _columns.opened_ms.is_not(None))
-        known = or_(_columns.ding_id == request.ding_id, open_)
-        found = await self._database.reader().execute(select(outbound_requests).where(*mine, known))
+        found = await self._database.reader().execute(terminations_of(request))
         for row in map(Request.of, found):
             if row.opened_ms is not None and row.body["request"] == request.request_id:
                 return Wait()  # the call is under way: its answer tells whose termination this is
@@ -247,6 +244,14 @@ class RequestAgent:
             return said | self._again(request, step, now)
         open_ = dict.fromkeys(("opened_ms", "missing_ms", "task_id"))
         return said | open_ | {"ding_id": step.ding_id, "due_ms": now if look and step.ding_id else None}
+
+
+def terminations_of(request: Request) -> Select[Any]:
+    """The rows of the OA's own terminations of the approval ``request``, and of those whose call is under
+    way."""
+    open_ = and_(_columns.ding_id.is_(None), _columns.opened_ms.is_not(None))
+    mine = (_columns.corp_id == request.corp_id, _columns.type == "approval.terminate")
+    return select(outbound_requests).where(*mine, or_(_columns.ding_id == request.ding_id, open_))
 
 
 def _change(request: Request, end: End, now: int) -> Outgoing:
