@@ -19,6 +19,7 @@ from sqlalchemy import Column, Connection, MetaData, create_engine
 from sqlalchemy.schema import ColumnCollectionConstraint, SchemaItem
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+import dingbridge
 from dingbridge.errors import BridgeError
 from dingbridge.migrations.lacking_columns import Lacking, lacking
 from dingbridge.migrations.upgrade import made_in_memory, scripts_of
@@ -211,7 +212,8 @@ def _own_type(contexts: list[AutogenContext]) -> Any:
         cls = type(item)
         if cls.__module__.split(".")[0] == "sqlalchemy":
             return False
-        context.imports.add(f"from {cls.__module__} import {cls.__qualname__}")
+        ours = getattr(dingbridge, cls.__qualname__, None) is cls
+        context.imports.add(f"from {'dingbridge' if ours else cls.__module__} import {cls.__qualname__}")
         return repr(item) if not isinstance(item, TypeDecorator) else f"{cls.__qualname__}()"
 
     return render
