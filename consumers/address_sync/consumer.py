@@ -49,6 +49,9 @@ COMPANY_TOPIC = "org_change"
 
 ROOT = 1
 
+AGAIN_S = 60.0
+"""When a full sync goes on after a call that worked for nobody, in s."""
+
 SLICE_S = 20.0
 """How long a full sync works before it lets the worker look whether it must hand over or stop, in s."""
 
@@ -186,10 +189,12 @@ class AddressSync(Mirror):
         try:
             done = await sync.work(SLICE_S)
         except ApiError as error:
-            if error.unavailable:
+            if error.about in ("address", "month", "token"):
                 raise
             log.error("address_sync.failed", run=run.run_id, reason=str(error))
-            raise DependencyUnavailable(f"full sync: {error}", after=PERMISSION_AGAIN_S) from error
+            # no event needs a listing: the others go on, and the order is never given up
+            after = PERMISSION_AGAIN_S if error.about == "right" else AGAIN_S
+            raise Retry(f"full sync: {error}", after=after, counts=False) from error
         if not done:
             raise Retry("the full sync goes on", after=0, counts=False)
 

@@ -48,9 +48,7 @@ CALLS = [
 
 
 @pytest.mark.parametrize(("call", "kind", "an_id"), CALLS)
-async def test_it_ends_beside_one_that_is_never_answered_and_a_leaver_is_marked(
-    sync, company, call, kind, an_id
-):
+async def test_it_ends_beside_one_that_is_never_answered(sync, company, call, kind, an_id):
     await full(sync, company)
     await change_everything(company)
     broken(company, call, an_id)

@@ -200,11 +200,12 @@ async def test_an_order_before_anybody_knows_the_company_is_left_to_the_first_sy
     assert await differences(sync, company) == []
 
 
-async def test_a_missing_permission_pauses_the_order_and_says_which(sync, company):
+async def test_a_missing_permission_holds_up_the_order_alone_and_says_which(sync, company):
     company.refused.add("v2/department/get")
     outcome = await sync.deliver(order("o-1", CORP).value)
-    assert (outcome.kind, outcome.after) == ("unavailable", consumer_module.PERMISSION_AGAIN_S)
-    assert outcome.error.reason == "full sync: no permission"
+    waits = (outcome.kind, outcome.after, outcome.counts)
+    assert waits == ("retry", consumer_module.PERMISSION_AGAIN_S, False)
+    assert str(outcome.error) == "full sync: no permission"
     company.refused.clear()
     await carry_out(sync, order("o-1", CORP))
     assert await differences(sync, company) == []
@@ -215,4 +216,5 @@ async def test_dingtalk_that_is_away_is_waited_for(sync, company):
         raise Unavailable("no answer", api="any")
 
     company.before["auth/scopes"] = away
-    assert (await sync.deliver(order("o-1", CORP).value)).kind == "unavailable"
+    outcome = await sync.deliver(order("o-1", CORP).value)
+    assert (outcome.kind, outcome.after, outcome.counts) == ("retry", consumer_module.AGAIN_S, False)
