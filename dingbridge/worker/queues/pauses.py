@@ -117,6 +117,7 @@ class Pauses:
         available = self._available.setdefault((queued.partition.topic, asked), Availability())
         own = available.failed(queued.failed_at, now)
         queued.failed_at, before = now, queued.failed_at
+        queued.failed_asking = asked
         if own and not (certain or about == "right"):
             queued.own_failures += 1
             queued.own_since = queued.own_since or before

@@ -34,8 +34,6 @@ class Failing(Scripted):
         name = self.seen[-1]
         if self.asks and not name.startswith("filtered"):
             ctx.asks(self.asks)
-            if isinstance(self.error, Unavailable):
-                ctx.dingtalk  # noqa: B018
         if name in self.bad or (self.down and not name.startswith("filtered")):
             raise self.error
 
@@ -59,7 +57,7 @@ async def came(harness: Harness, count: int) -> None:
 async def test_one_that_always_fails_holds_nobody_and_is_given_up_after_an_hour(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    consumer = Failing("bad", error=error)
+    consumer = Failing("bad", error=error, asks="dingtalk")
     async with running(consumer) as harness:
         harness.add(P0, ("bad", "bad"), ("behind", "bad"), *events(50))
         await came(harness, 50)
@@ -93,6 +91,16 @@ async def test_when_none_works_all_wait_in_turn_and_nothing_is_counted(
         assert harness.scheduler.down() == {}
         assert harness.letters.sent == []
         assert harness.to_commit() == {P0: 5}
+
+
+async def test_who_asks_dingtalk_by_another_client_goes_on_after_an_outage_too() -> None:
+    consumer = Failing(error=Unavailable("no answer", api="v2/user/get"), down=True)
+    async with running(consumer) as harness:
+        harness.add(P0, *events(5))
+        await until(lambda: P0 in harness.scheduler.down())
+        consumer.down = False
+        await harness.idle()
+        assert harness.scheduler.down() == {}
 
 
 async def test_while_all_that_is_held_was_tried_more_is_fetched() -> None:
