@@ -49,6 +49,9 @@ COMPANY_TOPIC = "org_change"
 
 ROOT = 1
 
+AGAIN_S = 60.0
+"""When a full sync goes on after a call that worked for nobody, in s."""
+
 SLICE_S = 20.0
 """How long a full sync works before it lets the worker look whether it must hand over or stop, in s."""
 
@@ -134,7 +137,7 @@ class AddressSync(Mirror):
         while True:
             wait_s = LOOK_EVERY_S
             if details is None and len(found := await company(self.database.reader(), own)) == 1:
-                details = Details(self.database, found[0], self.dingtalk, self.pace)
+                details = Details(self.database, found[0], self.dingtalk, self.pace, self.clock)
             if details is not None:
                 self.metrics.details_pending.set(await details.pending())
                 try:
@@ -182,14 +185,18 @@ class AddressSync(Mirror):
         def left(done: int, known: int) -> None:
             self.metrics.steps_left.set(known - done)
 
-        sync = FullSync(company_runs, run, self.dingtalk, self.sync_settings, self.pace, left)
+        sync = FullSync(
+            company_runs, run, self.dingtalk, self.sync_settings, self.pace, left, clock=self.clock
+        )
         try:
             done = await sync.work(SLICE_S)
         except ApiError as error:
-            if error.unavailable:
+            if error.about in ("address", "month", "token"):
                 raise
             log.error("address_sync.failed", run=run.run_id, reason=str(error))
-            raise DependencyUnavailable(f"full sync: {error}", after=PERMISSION_AGAIN_S) from error
+            # no event needs a listing: the others go on, and the order is never given up
+            after = PERMISSION_AGAIN_S if error.about == "right" else AGAIN_S
+            raise Retry(f"full sync: {error}", after=after, counts=False) from error
         if not done:
             raise Retry("the full sync goes on", after=0, counts=False)
 

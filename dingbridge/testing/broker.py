@@ -134,8 +134,8 @@ class MemoryConsumer:
     async def commit(self, offsets: Mapping[TopicPartition, Any]) -> None:
         await self._broker.answered()
         for partition, offset in offsets.items():
-            kept = offset if isinstance(offset, OffsetAndMetadata) else OffsetAndMetadata(offset, "")
-            self._broker.committed[self._group, partition] = kept
+            kept = offset if isinstance(offset, tuple) else (offset, "")
+            self._broker.committed[self._group, partition] = OffsetAndMetadata(*kept)
 
 
 class MemoryProducer:
@@ -174,6 +174,10 @@ class MemoryAdmin:
     async def start(self) -> None: ...
 
     async def close(self) -> None: ...
+
+    async def describe_configs(self, resources: Iterable[Any]) -> list[Any]:
+        """Nothing is told of any topic, so that the settings stand in for it."""
+        return []
 
     async def list_consumer_group_offsets(
         self, group_id: str, partitions: Iterable[TopicPartition] | None = None

@@ -173,6 +173,12 @@ CONSUMERS: Final = Dashboard(
                 "Their rows stand; the manager is still to be asked for.",
             ),
             Panel(
+                "Not read by the last full sync",
+                "number",
+                {"{{kind}}": "max by (kind) (dingbridge_address_sync_not_read)"},
+                "They stay as they were; the log names them (address_sync.not_read).",
+            ),
+            Panel(
                 "Time between two full syncs",
                 "seconds",
                 {"planned": "max(dingbridge_address_sync_reconcile_every_seconds)"},

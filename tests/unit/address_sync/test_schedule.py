@@ -1,5 +1,6 @@
 """When a full sync is ordered, and how the consumer carries an order out."""
 
+import time
 from datetime import timedelta
 
 import pytest
@@ -181,6 +182,7 @@ async def test_an_order_of_another_company_of_several_is_not_for_this_one(
 ):
     await full(sync, company)
     await sync.deliver(events("user_modify_org", *company.users)[0])
+    monkeypatch.setattr(sync.consumer, "clock", lambda: time.time() + 100)  # when the event's looks are over
     monkeypatch.setattr(sync.consumer.settings, "dingtalk_apps_file", tmp_path / "apps.toml")
     asked = company.calls.total()
     with structlog.testing.capture_logs() as logs:
@@ -200,11 +202,12 @@ async def test_an_order_before_anybody_knows_the_company_is_left_to_the_first_sy
     assert await differences(sync, company) == []
 
 
-async def test_a_missing_permission_pauses_the_order_and_says_which(sync, company):
+async def test_a_missing_permission_holds_up_the_order_alone_and_says_which(sync, company):
     company.refused.add("v2/department/get")
     outcome = await sync.deliver(order("o-1", CORP).value)
-    assert (outcome.kind, outcome.after) == ("unavailable", consumer_module.PERMISSION_AGAIN_S)
-    assert outcome.error.reason == "full sync: no permission"
+    waits = (outcome.kind, outcome.after, outcome.counts)
+    assert waits == ("retry", consumer_module.PERMISSION_AGAIN_S, False)
+    assert str(outcome.error) == "full sync: no permission"
     company.refused.clear()
     await carry_out(sync, order("o-1", CORP))
     assert await differences(sync, company) == []
@@ -215,4 +218,5 @@ async def test_dingtalk_that_is_away_is_waited_for(sync, company):
         raise Unavailable("no answer", api="any")
 
     company.before["auth/scopes"] = away
-    assert (await sync.deliver(order("o-1", CORP).value)).kind == "unavailable"
+    outcome = await sync.deliver(order("o-1", CORP).value)
+    assert (outcome.kind, outcome.after, outcome.counts) == ("retry", consumer_module.AGAIN_S, False)

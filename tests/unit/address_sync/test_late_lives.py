@@ -1,0 +1,61 @@
+"""Whatever happens to people, in whatever order their events come, and however late reads are within the
+policy's bounds: in the end the table is the company, and nobody waits to be looked at."""
+
+import asyncio
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from consumers.address_sync import AddressSync
+from dingbridge.testing.memory import MemoryRuntime
+from tests.support.sizes import sized
+from tests.unit.address_sync.late import LateCompany, Life
+
+PEOPLE = ("u1", "u2")
+STEP = st.tuples(
+    st.sampled_from(PEOPLE),
+    st.sampled_from(("leave", "edit", "edit")),
+    st.sampled_from((0.5, 1, 5, 30, 100)),  # s since the step before
+    st.sampled_from((0, 0, 3, 20)),  # s until the event comes
+)
+
+
+def happens(company, who, what, number):
+    """Who is not there can only be hired."""
+    if who not in company.users:
+        return company.hires(who, name=f"名{number}")
+    return company.leaves(who) if what == "leave" else company.edits(who, name=f"名{number}")
+
+
+async def live(steps, lag_s):
+    company = LateCompany(lag_s)
+    consumer = AddressSync()
+    consumer.clock = company.clock
+    came = []
+    async with MemoryRuntime(consumer, dingtalk=company) as runtime:
+        life = Life(runtime, company)
+
+        async def until(end):
+            while came and min(came)[0] <= end:
+                at, _, event = came.pop(came.index(min(came)))
+                await life.until(max(0, at - company.clock.now))
+                await life.deliver(event)
+            await life.until(max(0, end - company.clock.now))
+
+        for number, (who, what, since, comes_in) in enumerate(steps):
+            await until(company.clock.now + since)
+            event = happens(company, who, what, number)
+            came.append((company.clock.now + comes_in, number, event))
+        await until(company.clock.now + 200)
+        for who in PEOPLE:
+            row, state = await life.person(who), company.users.get(who)
+            assert (row.name if row and row.left_at is None else None) == (state and state["name"])
+        await life.until(4000)  # a hire that was believed absent
+        assert await life.waiting() == 0
+
+
+@settings(max_examples=sized(10, 500), deadline=None)
+@given(st.lists(STEP, max_size=8), st.sampled_from((0, 0.7, 4, 30, 60)))
+@example([("u1", "edit", 1, 0), ("u1", "edit", 100, 0), ("u1", "leave", 0.5, 3), ("u1", "edit", 1, 0)], 4)
+def test_any_life_ends_with_the_company(steps, lag_s):
+    asyncio.run(live(steps, lag_s))
